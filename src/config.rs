@@ -1,0 +1,305 @@
+//! The configuration: one section a room, each with its defaults.
+//!
+//! `config/towncrier.toml` lists every key with unit and meaning; a test holds it equal to the defaults here.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// Everything the file can say.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The client port.
+    pub listener: Listener,
+    /// The admin port.
+    pub admin: Admin,
+    /// The log.
+    pub log: Log,
+    /// Secrets and tokens.
+    pub auth: Auth,
+    /// Login policy and heartbeats.
+    pub sessions: Sessions,
+    /// Window and resends.
+    pub delivery: Delivery,
+    /// Going down.
+    pub drain: Drain,
+}
+
+/// The client port and its limits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listener {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Threads that hold the sessions; 0: one per core.
+    pub reactors: usize,
+    /// From accepting a connection to its `Connect` frame.
+    #[serde(with = "duration")]
+    pub connect_timeout: Duration,
+    /// Handshakes under way at once, in one reactor; more are answered 503.
+    pub handshakes_max: usize,
+    /// Connections at once in the whole process; more are answered 503.
+    pub connections_max: usize,
+    /// Send buffer of a client's socket in the kernel.
+    pub send_buffer_bytes: usize,
+    /// Frames waiting for one client's socket.
+    pub outbox_frames_max: usize,
+    /// Bytes waiting for one client's socket.
+    pub outbox_bytes_max: usize,
+    /// How long a socket may take no byte before its connection is closed with 4502.
+    #[serde(with = "duration")]
+    pub stall_timeout: Duration,
+    /// Origins a browser may come from, e.g. `https://oa.example`; empty: any.
+    pub origins: Vec<String>,
+}
+
+/// The admin port.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Where the admin API listens.
+    pub listen: SocketAddr,
+    /// Users whose tokens may call it.
+    pub user_ids: Vec<String>,
+    /// Largest request body.
+    pub body_bytes_max: usize,
+    /// Most receivers of one batch.
+    pub batch_max: usize,
+    /// How long a request may take, its body included.
+    #[serde(with = "duration")]
+    pub request_timeout: Duration,
+}
+
+/// The log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// How long messages are kept.
+    #[serde(with = "duration")]
+    pub retention: Duration,
+    /// How many bytes of segments are kept; 0: no bound.
+    pub retention_bytes: u64,
+    /// Size at which a new segment begins.
+    pub segment_bytes: u64,
+    /// Shortest life of an idempotency key, also beyond its message's.
+    #[serde(with = "duration")]
+    pub idempotency_retention: Duration,
+    /// How often sled catches up with the segments.
+    #[serde(with = "duration")]
+    pub checkpoint_interval: Duration,
+    /// Appends waiting for the writer; more are refused.
+    pub queue_max: usize,
+    /// Memory for sled's cache.
+    pub cache_bytes: u64,
+}
+
+/// Secrets and tokens. The empty strings are filled from `secrets.toml` in the data directory.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// What `/auth/user_token` asks for.
+    pub secret: String,
+    /// Signs tokens.
+    pub token_key: String,
+    /// Still verifies tokens, during a rotation.
+    pub token_key_previous: String,
+    /// How long a token is good.
+    #[serde(with = "duration")]
+    pub token_lifetime: Duration,
+}
+
+/// Sessions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sessions {
+    /// Who replaces whom: 0–5.
+    pub policy: u8,
+    /// Connected sessions of one user at once.
+    pub per_user_max: usize,
+    /// A client says something at least this often.
+    #[serde(with = "duration")]
+    pub heartbeat: Duration,
+}
+
+/// Delivery.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delivery {
+    /// Unacked messages per session.
+    pub window: u32,
+    /// No ack for this long: send again. Doubles to 60 s.
+    #[serde(with = "duration")]
+    pub resend_after: Duration,
+    /// Largest `content`.
+    pub message_bytes_max: usize,
+    /// Where a session that was never seen begins.
+    pub new_session: NewSession,
+}
+
+/// Where a session that was never seen begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NewSession {
+    /// Before the first retained message.
+    Backlog,
+    /// After the newest.
+    Head,
+}
+
+/// Going down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drain {
+    /// Over this time sessions are told to come back.
+    #[serde(with = "duration")]
+    pub period: Duration,
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 10001)),
+            reactors: 0,
+            connect_timeout: Duration::from_secs(10),
+            handshakes_max: 1024,
+            connections_max: 1_200_000,
+            send_buffer_bytes: 65_536,
+            outbox_frames_max: 512,
+            outbox_bytes_max: 256 * 1024,
+            stall_timeout: Duration::from_secs(20),
+            origins: Vec::new(),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 10000)),
+            user_ids: vec!["openIM123456".into()],
+            body_bytes_max: 1024 * 1024,
+            batch_max: 10_000,
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            dir: "./data".into(),
+            retention: Duration::from_secs(30 * 24 * 3600),
+            retention_bytes: 0,
+            segment_bytes: 64 * 1024 * 1024,
+            idempotency_retention: Duration::from_secs(7 * 24 * 3600),
+            checkpoint_interval: Duration::from_secs(2),
+            queue_max: 65_536,
+            cache_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            secret: String::new(),
+            token_key: String::new(),
+            token_key_previous: String::new(),
+            token_lifetime: Duration::from_secs(90 * 24 * 3600),
+        }
+    }
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            policy: 1,
+            per_user_max: 32,
+            heartbeat: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            window: 256,
+            resend_after: Duration::from_secs(5),
+            message_bytes_max: 48 * 1024,
+            new_session: NewSession::Backlog,
+        }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            period: Duration::from_secs(10),
+        }
+    }
+}
+
+impl std::fmt::Debug for Auth {
+    /// Never prints a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auth")
+            .field("token_lifetime", &self.token_lifetime)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Durations as text: a whole number and one of `ms`, `s`, `m`, `h`, `d`.
+mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    const UNITS: [(&str, u64); 5] = [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("ms", 1),
+        ("m", 60_000),
+        ("s", 1000),
+    ];
+
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let ms = duration.as_millis() as u64;
+        let largest = |(_, unit_ms): &&(&str, u64)| ms != 0 && ms % unit_ms == 0;
+        let (unit, unit_ms) = UNITS
+            .iter()
+            .filter(largest)
+            .max_by_key(|(_, unit_ms)| *unit_ms)
+            .unwrap_or(&("s", 1000));
+        serializer.collect_str(&format_args!("{}{unit}", ms / unit_ms))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit_ms = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .map(|(_, unit_ms)| *unit_ms);
+        let ms = number
+            .parse::<u64>()
+            .ok()
+            .zip(unit_ms)
+            .and_then(|(number, unit_ms)| number.checked_mul(unit_ms));
+        ms.map(Duration::from_millis).ok_or_else(|| {
+            D::Error::custom(format!(
+                "{text:?} is not a duration such as 500ms, 10s, 5m, 2h or 30d"
+            ))
+        })
+    }
+}

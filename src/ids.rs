@@ -1,0 +1,299 @@
+//! The identifiers everything else speaks in: users, platforms, sessions, connections, messages, sequence numbers.
+//!
+//! Each knows its bounds and its printing; none can be built out of range. Leaves to others: what they refer to.
+
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+
+/// Longest user id, device id and client message id, in bytes: design section 3.
+pub const ID_BYTES_MAX: usize = 64;
+
+/// An id that is not one: what the rule is, for the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Nothing was given where an id must stand.
+    #[error("is empty")]
+    Empty,
+    /// More than [`ID_BYTES_MAX`] bytes.
+    #[error("is {0} bytes long, at most 64 are allowed")]
+    TooLong(usize),
+    /// A control character inside.
+    #[error("contains a control character")]
+    Control,
+    /// No platform carries this number or name.
+    #[error("is not a known platform")]
+    Platform,
+    /// Not 32 hexadecimal digits.
+    #[error("is not 32 hexadecimal digits")]
+    MessageId,
+}
+
+/// Checks the rule that user ids, device ids and client message ids share: 1–64 bytes, no control characters.
+pub fn check_id(text: &str) -> Result<(), IdError> {
+    match text {
+        "" => Err(IdError::Empty),
+        _ if text.len() > ID_BYTES_MAX => Err(IdError::TooLong(text.len())),
+        _ if text.chars().any(char::is_control) => Err(IdError::Control),
+        _ => Ok(()),
+    }
+}
+
+/// A user: 1–64 bytes of UTF-8 without control characters. Cheap to clone; the bytes are shared.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserId(Arc<str>);
+
+impl UserId {
+    /// Checks and takes the id.
+    pub fn new(text: &str) -> Result<Self, IdError> {
+        check_id(text)?;
+        Ok(Self(text.into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for UserId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
+
+/// A device class, OpenIM's numbers 1–11.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Platform {
+    Ios = 1,
+    Android = 2,
+    Windows = 3,
+    Osx = 4,
+    Web = 5,
+    MiniWeb = 6,
+    Linux = 7,
+    AndroidPad = 8,
+    IPad = 9,
+    Admin = 10,
+    HarmonyOs = 11,
+}
+
+impl Platform {
+    /// Every platform, by number.
+    pub const ALL: [Self; 11] = [
+        Self::Ios,
+        Self::Android,
+        Self::Windows,
+        Self::Osx,
+        Self::Web,
+        Self::MiniWeb,
+        Self::Linux,
+        Self::AndroidPad,
+        Self::IPad,
+        Self::Admin,
+        Self::HarmonyOs,
+    ];
+
+    /// The platform with OpenIM's number.
+    pub fn from_number(number: u32) -> Result<Self, IdError> {
+        Self::ALL
+            .into_iter()
+            .find(|p| p.number() == number)
+            .ok_or(IdError::Platform)
+    }
+
+    /// OpenIM's number, 1–11.
+    pub fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// OpenIM's name, as it stands in a token's `Platform` claim.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ios => "IOS",
+            Self::Android => "Android",
+            Self::Windows => "Windows",
+            Self::Osx => "OSX",
+            Self::Web => "Web",
+            Self::MiniWeb => "MiniWeb",
+            Self::Linux => "Linux",
+            Self::AndroidPad => "AndroidPad",
+            Self::IPad => "IPad",
+            Self::Admin => "Admin",
+            Self::HarmonyOs => "HarmonyOS",
+        }
+    }
+}
+
+impl FromStr for Platform {
+    type Err = IdError;
+
+    /// Reads a name in any case (`web`, `IOS`) or a number; OpenIM's `APad` is Android's pad.
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if let Ok(number) = text.parse() {
+            return Self::from_number(number);
+        }
+        if text.eq_ignore_ascii_case("APad") {
+            return Ok(Self::AndroidPad);
+        }
+        Self::ALL
+            .into_iter()
+            .find(|p| p.name().eq_ignore_ascii_case(text))
+            .ok_or(IdError::Platform)
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A session's name: one user on one platform, and on one device where the login policy allows several.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionKey {
+    /// Whose session.
+    pub user: UserId,
+    /// On which class of device.
+    pub platform: Platform,
+    /// Tells devices of one platform apart; empty unless the policy allows several. At most 64 bytes.
+    pub device: Arc<str>,
+}
+
+/// A place in a user's inbox: from 1, dense, assigned at append. 0 stands before the first, and marks online-only messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// Before the first message.
+    pub const ZERO: Self = Self(0);
+
+    /// The next place.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// The place before; zero stays zero.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names one log from its creation on; a lost or restored log gets another. Never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Epoch(pub u64);
+
+/// One connection of this process: reactor number in the top 16 bits, a counter below, never reused within the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The server's message id: a UUIDv7, printed as 32 lowercase hex digits, so ids sort by time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(pub [u8; 16]);
+
+impl MessageId {
+    /// A new id for a message accepted at `time_ms` (Unix ms).
+    pub fn new(time_ms: u64) -> Self {
+        let time = uuid::Timestamp::from_unix_time(
+            time_ms / 1000,
+            (time_ms % 1000) as u32 * 1_000_000,
+            0,
+            0,
+        );
+        Self(uuid::Uuid::new_v7(time).into_bytes())
+    }
+
+    /// When the message was accepted, Unix ms.
+    pub fn time_ms(&self) -> u64 {
+        self.0[..6]
+            .iter()
+            .fold(0, |time, byte| time << 8 | u64::from(*byte))
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let is_canonical = text.len() == 32
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let uuid = uuid::Uuid::try_parse(text)
+            .ok()
+            .filter(|_| is_canonical)
+            .ok_or(IdError::MessageId)?;
+        Ok(Self(uuid.into_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_ids_are_1_to_64_bytes_without_control_characters() {
+        assert!(UserId::new("18712345678").is_ok());
+        assert!(UserId::new(&"x".repeat(64)).is_ok());
+        assert_eq!(UserId::new(""), Err(IdError::Empty));
+        assert_eq!(UserId::new(&"x".repeat(65)), Err(IdError::TooLong(65)));
+        assert_eq!(UserId::new("a\nb"), Err(IdError::Control));
+        assert_eq!(UserId::new("a\u{85}b"), Err(IdError::Control));
+    }
+
+    #[test]
+    fn platforms_read_their_own_names_and_numbers() {
+        for platform in Platform::ALL {
+            assert_eq!(platform.name().parse(), Ok(platform));
+            assert_eq!(platform.number().to_string().parse(), Ok(platform));
+        }
+        assert_eq!("12".parse::<Platform>(), Err(IdError::Platform));
+    }
+
+    #[test]
+    fn message_ids_round_trip_and_carry_their_time() {
+        let id = MessageId::new(1_645_697_804_432);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.to_string().len(), 32);
+        assert_eq!(id.time_ms(), 1_645_697_804_432);
+        assert_eq!("018F".parse::<MessageId>(), Err(IdError::MessageId));
+    }
+}

@@ -1,0 +1,13 @@
+//! Towncrier, a WebSocket push gateway: admin send to exactly-once landing, on a durable per-user sequence log.
+//!
+//! The path of a send: `admin/send.rs` → `delivery/send.rs` → `log/writer.rs` (durable, gets its seq) →
+//! `reactor/mailbox.rs` → `connection/task.rs` → socket. The path of an ack: socket → `connection/task.rs` →
+//! `wire/frame.rs` → `session/window.rs` → `delivery/ack.rs` → `log/state/cursors.rs`.
+
+pub mod clock;
+pub mod config;
+pub mod ids;
+pub mod log;
+pub mod metrics;
+pub mod registry;
+pub mod wire;

@@ -1,0 +1,264 @@
+//! The durable per-user sequence log: the truth that every session is a cursor on.
+//!
+//! Promises: an append that was answered is on disk (P1); one that was refused is nowhere (P2); a repeated idempotency key
+//! returns the first result (P3); each user's sequence is dense (P4); damage is named, never skipped (P8).
+//! Leaves to others: what a message means. Bodies are opaque bytes here, and nobody online is known here.
+//!
+//! [`Log`] is the seam: the embedded log is one implementation, a distributed store could be another.
+//!
+//! - `embedded.rs`: the implementation: opens the directory, holds the parts together
+//! - `writer.rs`: the one thread that appends (group commit)
+//! - `segment.rs`, `record.rs`: the files and what is in them
+//! - `recovery.rs`: from the files to the state in memory, after any crash
+//! - `reader.rs`: one user's messages, in order, every byte checked
+//! - `retention.rs`: whole segments leave; what must outlive them is carried on
+//! - `state/`: sled and the rows not yet in it
+//! - `disk.rs`: the files behind a trait, so that tests can fail and cut them
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId};
+
+/// What an append puts into the log: one message for one or many users.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// The server's id; its time decides where `find` looks, so it is made just before the append.
+    pub message_id: MessageId,
+    /// When the send was accepted, Unix ms.
+    pub send_time_ms: u64,
+    /// Who sends; with `client_message_id` the idempotency key.
+    pub sender: Box<str>,
+    /// The sender's id for the message, or the printed `message_id`.
+    pub client_message_id: Box<str>,
+    /// Whether the caller chose `client_message_id`: only then a repeat can be looked for.
+    pub is_keyed: bool,
+    /// A digest of the request. A repeat of the key with another digest is [`AppendError::KeyReused`].
+    pub fingerprint: [u8; 16],
+    /// The message as all receivers share it; opaque here.
+    pub body: Bytes,
+    /// Who gets it, each once, at least one.
+    pub receivers: Vec<UserId>,
+}
+
+/// What became of an append: where the message stands. Also what [`Log::find`] returns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The server's id of the message; of the first one where this is a repeat.
+    pub message_id: MessageId,
+    /// Who sent it.
+    pub sender: Box<str>,
+    /// The idempotency key's second half.
+    pub client_message_id: Box<str>,
+    /// When it was accepted, Unix ms.
+    pub send_time_ms: u64,
+    /// Its place in each receiver's inbox, in the order given.
+    pub placed: Arc<[(UserId, Seq)]>,
+}
+
+/// A message that just became durable, as the observer of commits sees it.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The bytes of [`Append::body`].
+    pub body: Bytes,
+    /// Its place in each receiver's inbox.
+    pub placed: Arc<[(UserId, Seq)]>,
+}
+
+/// Sees every new message once, after it is durable and in log order, on the writer's thread: be quick, never block.
+pub trait CommitObserver: Send + Sync + 'static {
+    /// These messages are durable now.
+    fn committed(&self, commits: &[Commit]);
+}
+
+/// One place of an inbox as read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Where it stands.
+    pub seq: Seq,
+    /// The body as appended; `None` when `delete` removed the message.
+    pub body: Option<Bytes>,
+}
+
+/// The bounds of a user's inbox. Empty: `head` 0 and `first` 1, or `first` = `head` + 1 after expiry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inbox {
+    /// Highest assigned seq.
+    pub head: Seq,
+    /// Oldest retained seq; `head` + 1 when none is.
+    pub first: Seq,
+}
+
+/// What the log remembers of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionRow {
+    /// Everything up to here was acked.
+    pub cursor: Seq,
+    /// When the cursor last moved, Unix ms.
+    pub acked_at_ms: u64,
+}
+
+/// How much one read may return.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadLimit {
+    /// Places, at least 1.
+    pub messages: usize,
+    /// Sum of the bodies' bytes; the first message is returned even above it.
+    pub bytes: usize,
+}
+
+/// Whether a read may wait for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Return [`ReadError::NotInMemory`] rather than wait: for threads that others depend on.
+    MemoryOnly,
+    /// Wait for the disk: for threads that may block.
+    Disk,
+}
+
+/// By what a message is looked up.
+#[derive(Debug, Clone, Copy)]
+pub enum Lookup<'a> {
+    /// The server's id.
+    Id(MessageId),
+    /// The sender's id and its own id for the message.
+    Key {
+        /// Who sent it.
+        sender: &'a str,
+        /// The sender's id for it.
+        client_message_id: &'a str,
+    },
+}
+
+/// A place in the log that does not read as it was written (P8).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("segment {segment} is damaged at offset {offset}: {what}")]
+pub struct Damage {
+    /// File name of the segment.
+    pub segment: String,
+    /// Byte offset within it.
+    pub offset: u64,
+    /// What does not fit.
+    pub what: &'static str,
+}
+
+/// Why the log takes no appends although it serves reads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusing {
+    /// A write was refused for want of space; it is tried again with the next append.
+    #[error("the disk is full: free space on the log's disk, sending resumes by itself")]
+    DiskFull,
+    /// A sync failed; what the disk holds is not known until the log is read again.
+    #[error("a disk sync failed: check the disk, then restart the gateway")]
+    SyncFailed,
+    /// Damage that hides how far inboxes had come.
+    #[error("{0}; restore the data directory from a backup, or move it away to start a new log")]
+    Damaged(Damage),
+    /// The state store failed.
+    #[error("the state store failed: check the disk, then restart the gateway")]
+    StateFailed,
+    /// The log was closed.
+    #[error("the gateway is shutting down")]
+    Closed,
+}
+
+/// Why an append was not made. Nothing of it will ever be read, with the one exception that is named.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The writer's queue is full: try again in a moment.
+    #[error("the writer's queue is full")]
+    QueueFull,
+    /// The same key came before with another body.
+    #[error("this idempotency key was used before with another body")]
+    KeyReused,
+    /// No append is possible now.
+    #[error(transparent)]
+    Refusing(#[from] Refusing),
+    /// The write failed and could not be taken back: it may be on disk. Send again with the same key after a restart.
+    #[error("the outcome is not known: send again with the same clientMsgID")]
+    OutcomeUnknown,
+    /// A stored message that this append needed to look at does not read back.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Why a read returned nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The bytes are not in memory, and the caller would not wait.
+    #[error("not in memory")]
+    NotInMemory,
+    /// What is there is not what was written.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// The operating system would not read.
+    #[error("the log cannot be read: {0}")]
+    Io(std::io::ErrorKind),
+    /// The state store failed.
+    #[error("the state store failed")]
+    State,
+}
+
+/// The answer to something appended: resolves once it is durable. A dropped sender means [`Refusing::Closed`].
+pub type Pending<T> = oneshot::Receiver<Result<T, AppendError>>;
+
+/// A durable sequence for each user, with what belongs to it: cursors, idempotency keys, revocations, registrations.
+///
+/// Methods that return [`Pending`] enqueue and never block; the others may take a lock or read the state store.
+pub trait Log: Send + Sync + 'static {
+    /// Which log this is.
+    fn epoch(&self) -> Epoch;
+
+    /// Appends one message; refuses at once when the queue is full or no append is possible.
+    fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError>;
+
+    /// Bounds of a user's inbox; an unknown user's is empty.
+    fn inbox(&self, user: &UserId) -> Result<Inbox, ReadError>;
+
+    /// Up to `limit` places after `after`, ascending and contiguous; starts at the first retained where `after` is older.
+    /// Empty at the head.
+    fn read(
+        &self,
+        user: &UserId,
+        after: Seq,
+        limit: ReadLimit,
+        patience: Patience,
+    ) -> Result<Vec<Stored>, ReadError>;
+
+    /// The message with this id or key, if it is retained. Reads the disk.
+    fn find(&self, lookup: Lookup<'_>) -> Result<Option<Receipt>, ReadError>;
+
+    /// What is remembered of a session; `None` when it was never seen.
+    fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, ReadError>;
+
+    /// Every session of a user that was ever seen.
+    fn sessions(&self, user: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, ReadError>;
+
+    /// Moves a session's cursor, written behind: a crash may lose the last seconds, which costs duplicates on the wire only.
+    fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), ReadError>;
+
+    /// Every user with an inbox, a session or a registration. Reads the whole user table.
+    fn users(&self) -> Result<Vec<UserId>, ReadError>;
+
+    /// Makes a user known, with an opaque profile.
+    fn register(&self, user: UserId, profile: Bytes) -> Result<Pending<()>, AppendError>;
+
+    /// Invalidates the tokens of (user, platform) issued before this Unix ms.
+    fn revoke(
+        &self,
+        user: UserId,
+        platform: Platform,
+        before_ms: u64,
+    ) -> Result<Pending<()>, AppendError>;
+
+    /// Tokens of (user, platform) issued before this Unix ms are revoked; 0 when none are.
+    fn revoked_before_ms(&self, user: &UserId, platform: Platform) -> Result<u64, ReadError>;
+
+    /// Removes messages from an inbox; their places stay, empty.
+    fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError>;
+
+    /// `Err` with the reason while appends are refused.
+    fn check_writable(&self) -> Result<(), Refusing>;
+}

@@ -1,0 +1,255 @@
+//! Every metric of the gateway, with name, unit, labels and help, in one place.
+//!
+//! A [`Metrics`] belongs to one gateway and is handed to its rooms; nothing global, so a test may run several gateways.
+//! No label holds a user or a connection. The books balance, counted once per receiver:
+//! `accepted = acked + pending + expired` over the life of a data directory.
+
+use metrics::{Counter, Gauge, Histogram, Unit, with_local_recorder};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+
+use crate::{ids::Platform, wire::close::Close};
+
+/// Bounds of the histograms of time, in seconds: from one fast sync to a request's deadline.
+const SECONDS: [f64; 12] = [
+    0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
+];
+/// Bounds of the histogram of commit sizes, in messages.
+const MESSAGES: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
+
+/// Handles to every metric. Cheap to use from any thread.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    /// Messages accepted and durable, one per receiver.
+    pub accepted: Counter,
+    /// Log records of messages appended, one per send.
+    pub appended: Counter,
+    /// Messages put into a session's outbox, resends included.
+    pub pushed: Counter,
+    /// Messages acked by the first session of their receiver that acked them.
+    pub acked: Counter,
+    /// Messages put into an outbox again after a rewind or a `Resend`.
+    pub resent: Counter,
+    /// Messages removed by retention before any session acked them.
+    pub expired: Counter,
+    /// Messages stored and not yet acked by any session.
+    pub pending: Gauge,
+    /// Appends waiting for the writer.
+    pub queue_depth: Gauge,
+    /// Items waiting in all reactors' mailboxes, as of each reactor's last drain.
+    pub mailbox_depth: Gauge,
+    /// Live items dropped because a mailbox was full; the sessions read the log instead.
+    pub mailbox_overflows: Counter,
+    /// Messages of one group commit.
+    pub commit_messages: Histogram,
+    /// Write and sync of one group commit.
+    pub commit_seconds: Histogram,
+    /// One checkpoint of the state store.
+    pub checkpoint_seconds: Histogram,
+    /// Size of all segments.
+    pub log_bytes: Gauge,
+    /// Number of segments.
+    pub log_segments: Gauge,
+    /// 1 while appends are possible, else 0.
+    pub log_writable: Gauge,
+    /// Reads of the log that waited for the disk.
+    pub disk_reads: Counter,
+    /// Damaged places met while reading.
+    pub damage_met: Counter,
+    /// Open client sockets, whether they sent `Connect` or not.
+    pub connections: Gauge,
+    /// Frames received from clients.
+    pub frames_received: Counter,
+    /// Bytes written to clients' sockets.
+    pub bytes_sent: Counter,
+}
+
+impl Metrics {
+    /// A fresh set, all zero.
+    pub fn new() -> Self {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
+            .and_then(|builder| {
+                builder.set_buckets_for_metric(Matcher::Suffix("_messages".into()), &MESSAGES)
+            })
+            .expect("the bounds are not empty")
+            .build_recorder();
+        with_local_recorder(&recorder, describe_labelled);
+        let counter = |name, help| {
+            with_local_recorder(&recorder, || {
+                metrics::describe_counter!(name, Unit::Count, help);
+                metrics::counter!(name)
+            })
+        };
+        let gauge = |name, unit, help| {
+            with_local_recorder(&recorder, || {
+                metrics::describe_gauge!(name, unit, help);
+                metrics::gauge!(name)
+            })
+        };
+        let histogram = |name, unit, help| {
+            with_local_recorder(&recorder, || {
+                metrics::describe_histogram!(name, unit, help);
+                metrics::histogram!(name)
+            })
+        };
+        Self {
+            accepted: counter(
+                "towncrier_messages_accepted_total",
+                "Messages accepted and durable, one per receiver",
+            ),
+            appended: counter(
+                "towncrier_log_appends_total",
+                "Messages appended to the log, one per send",
+            ),
+            pushed: counter(
+                "towncrier_messages_pushed_total",
+                "Messages put into outboxes, resends included",
+            ),
+            acked: counter(
+                "towncrier_messages_acked_total",
+                "Messages acked by a first session of their receiver",
+            ),
+            resent: counter(
+                "towncrier_messages_resent_total",
+                "Messages pushed again after a rewind or Resend",
+            ),
+            expired: counter(
+                "towncrier_messages_expired_total",
+                "Messages removed by retention before any ack",
+            ),
+            pending: gauge(
+                "towncrier_messages_pending",
+                Unit::Count,
+                "Messages stored and not yet acked",
+            ),
+            queue_depth: gauge(
+                "towncrier_writer_queue_depth",
+                Unit::Count,
+                "Appends waiting for the log writer",
+            ),
+            mailbox_depth: gauge(
+                "towncrier_mailbox_depth",
+                Unit::Count,
+                "Items waiting in the reactors' mailboxes",
+            ),
+            mailbox_overflows: counter(
+                "towncrier_mailbox_overflows_total",
+                "Live items dropped; the log is read instead",
+            ),
+            commit_messages: histogram(
+                "towncrier_commit_messages",
+                Unit::Count,
+                "Messages in one group commit",
+            ),
+            commit_seconds: histogram(
+                "towncrier_commit_seconds",
+                Unit::Seconds,
+                "Write and sync of one group commit",
+            ),
+            checkpoint_seconds: histogram(
+                "towncrier_checkpoint_seconds",
+                Unit::Seconds,
+                "One state checkpoint",
+            ),
+            log_bytes: gauge("towncrier_log_bytes", Unit::Bytes, "Size of all segments"),
+            log_segments: gauge("towncrier_log_segments", Unit::Count, "Number of segments"),
+            log_writable: gauge(
+                "towncrier_log_writable",
+                Unit::Count,
+                "1 while appends are possible, else 0",
+            ),
+            disk_reads: counter(
+                "towncrier_log_disk_reads_total",
+                "Reads of the log that waited for the disk",
+            ),
+            damage_met: counter(
+                "towncrier_log_damage_total",
+                "Damaged places met while reading the log",
+            ),
+            connections: gauge("towncrier_connections", Unit::Count, "Open client sockets"),
+            frames_received: counter(
+                "towncrier_frames_received_total",
+                "Frames received from clients",
+            ),
+            bytes_sent: counter(
+                "towncrier_sent_bytes_total",
+                "Bytes written to clients' sockets",
+            ),
+            recorder,
+        }
+    }
+
+    /// Sessions connected now, by platform.
+    pub fn sessions(&self, platform: Platform) -> Gauge {
+        with_local_recorder(
+            &self.recorder,
+            || metrics::gauge!("towncrier_sessions", "platform" => platform.name()),
+        )
+    }
+
+    /// One connection was closed by the gateway, for this reason.
+    pub fn closed(&self, close: Close) {
+        with_local_recorder(&self.recorder, || {
+            metrics::counter!("towncrier_connections_closed_total", "code" => close.code().to_string()).increment(1);
+        });
+    }
+
+    /// One connection was refused before it was a session: `overload`, `draining`, `origin`, `handshake`.
+    pub fn refused(&self, reason: &'static str) {
+        with_local_recorder(&self.recorder, || {
+            metrics::counter!("towncrier_connections_refused_total", "reason" => reason)
+                .increment(1);
+        });
+    }
+
+    /// One admin request was answered.
+    pub fn admin_request(&self, path: &'static str, status: u16, seconds: f64) {
+        with_local_recorder(&self.recorder, || {
+            let status = status.to_string();
+            metrics::counter!("towncrier_admin_requests_total", "path" => path, "status" => status)
+                .increment(1);
+            metrics::histogram!("towncrier_admin_request_seconds", "path" => path).record(seconds);
+        });
+    }
+
+    /// Renders everything in Prometheus' text format.
+    pub fn handle(&self) -> PrometheusHandle {
+        self.recorder.handle()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn describe_labelled() {
+    metrics::describe_gauge!(
+        "towncrier_sessions",
+        Unit::Count,
+        "Sessions connected now, by platform"
+    );
+    metrics::describe_counter!(
+        "towncrier_connections_closed_total",
+        Unit::Count,
+        "Connections closed by the gateway, by close code"
+    );
+    metrics::describe_counter!(
+        "towncrier_connections_refused_total",
+        Unit::Count,
+        "Connections refused before Connect, by reason"
+    );
+    metrics::describe_counter!(
+        "towncrier_admin_requests_total",
+        Unit::Count,
+        "Admin requests answered"
+    );
+    metrics::describe_histogram!(
+        "towncrier_admin_request_seconds",
+        Unit::Seconds,
+        "Time to answer an admin request"
+    );
+}

@@ -1,0 +1,299 @@
+//! Frames: one protobuf envelope in one binary WebSocket message, encoded once and shared by whoever needs it.
+//!
+//! A message's bytes fall in two: its *body*, which all receivers share and which is what the log stores, and its
+//! *address* (seq, recv_id, conversation_id), which is each receiver's own. Protobuf fields may come in any order, so
+//! a message on the wire is address + body, and a fan-out copies no body.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::{
+    Message as _,
+    encoding::{encode_varint, encoded_len_varint},
+};
+
+use super::proto::{ClientFrame, Message, ServerFrame, client_frame};
+use crate::ids::Seq;
+
+/// Largest frame a client may send, and the size up to which the server coalesces messages into one: design section 4, rule 7.
+pub const FRAME_BYTES_MAX: usize = 64 * 1024;
+
+/// What a message can add to its body on the wire, at most: ids of 64 bytes, a conversation id of 132, a seq, tags and
+/// lengths of every level. `delivery.message_bytes_max` leaves room for it, so a stored message always fits a frame.
+pub const ADDRESS_BYTES_MAX: usize = 256;
+
+/// A frame from a client that is not one.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes are not this protobuf message.
+    #[error("undecodable frame")]
+    Protobuf(#[from] prost::DecodeError),
+    /// No body, or one this version does not know.
+    #[error("empty or unknown frame")]
+    Empty,
+}
+
+/// Reads one client frame; the strings and bytes in it share `bytes`.
+pub fn decode(bytes: Bytes) -> Result<client_frame::Body, DecodeError> {
+    ClientFrame::decode(bytes)?.body.ok_or(DecodeError::Empty)
+}
+
+/// One whole WebSocket frame from us, header included, ready to write: `head` then `body`. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// WebSocket header and protobuf framing; all of the frame when `body` is empty.
+    pub head: Bytes,
+    /// The tail shared with other frames.
+    pub body: Bytes,
+}
+
+impl Frame {
+    /// Bytes on the wire.
+    pub fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    /// True for no bytes at all, which no frame is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Encodes a server frame that is not a push of stored bodies.
+pub fn encode(frame: &ServerFrame) -> Frame {
+    let payload = frame.encoded_len();
+    let mut head = BytesMut::with_capacity(payload + 10);
+    put_websocket_header(&mut head, payload);
+    frame.encode(&mut head).expect("a BytesMut grows as needed");
+    Frame {
+        head: head.freeze(),
+        body: Bytes::new(),
+    }
+}
+
+/// Encodes what all receivers of `message` share. `seq`, `recv_id` and `conversation_id` must be empty: they are the address.
+pub fn encode_body(message: &Message) -> Bytes {
+    debug_assert!(
+        message.seq == 0 && message.recv_id.is_empty() && message.conversation_id.is_empty()
+    );
+    message.encode_to_vec().into()
+}
+
+/// The conversation by OpenIM's rule: `si_`/`sn_` + the two ids sorted and joined by `_`, or `sg_` + the group id.
+pub fn conversation_id(session_type: i32, send_id: &str, recv_id: &str, group_id: &str) -> String {
+    let (low, high) = if send_id <= recv_id {
+        (send_id, recv_id)
+    } else {
+        (recv_id, send_id)
+    };
+    match session_type {
+        2 | 3 => format!("sg_{group_id}"),
+        4 => format!("sn_{low}_{high}"),
+        _ => format!("si_{low}_{high}"),
+    }
+}
+
+/// The fields of a body that its conversation id follows from; decoding skips the rest.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Origin {
+    #[prost(string, tag = "4")]
+    send_id: String,
+    #[prost(string, tag = "6")]
+    group_id: String,
+    #[prost(int32, tag = "10")]
+    session_type: i32,
+}
+
+/// The part of a message that is one receiver's own.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Address {
+    #[prost(uint64, tag = "1")]
+    seq: u64,
+    #[prost(string, tag = "5")]
+    recv_id: String,
+    #[prost(string, tag = "15")]
+    conversation_id: String,
+}
+
+fn address(seq: Seq, recv_id: &str, body: &Bytes) -> Address {
+    let origin = Origin::decode(body.clone())
+        .expect("bodies are encoded by this module and read back checksummed");
+    Address {
+        seq: seq.0,
+        recv_id: recv_id.to_owned(),
+        conversation_id: conversation_id(
+            origin.session_type,
+            &origin.send_id,
+            recv_id,
+            &origin.group_id,
+        ),
+    }
+}
+
+/// The whole message that `body` is, as one receiver gets it.
+pub fn message(seq: Seq, recv_id: &str, body: &Bytes) -> Message {
+    let address = address(seq, recv_id, body);
+    let shared = Message::decode(body.clone())
+        .expect("bodies are encoded by this module and read back checksummed");
+    Message {
+        seq: address.seq,
+        recv_id: address.recv_id,
+        conversation_id: address.conversation_id,
+        ..shared
+    }
+}
+
+/// Field 2, length-delimited: `ServerFrame.push`. Its sibling `fetched` is field 4.
+const PUSH_TAG: u8 = 2 << 3 | 2;
+/// Field 1, length-delimited: `Push.messages`.
+const MESSAGES_TAG: u8 = 1 << 3 | 2;
+
+/// A `Push` of one message whose body is shared, not copied: the live path.
+pub fn push_live(seq: Seq, recv_id: &str, body: &Bytes) -> Frame {
+    let address = address(seq, recv_id, body);
+    let message = address.encoded_len() + body.len();
+    let push = 1 + encoded_len_varint(message as u64) + message;
+    let payload = 1 + encoded_len_varint(push as u64) + push;
+    let mut head = BytesMut::with_capacity(24 + address.encoded_len());
+    put_websocket_header(&mut head, payload);
+    head.put_u8(PUSH_TAG);
+    encode_varint(push as u64, &mut head);
+    head.put_u8(MESSAGES_TAG);
+    encode_varint(message as u64, &mut head);
+    address
+        .encode(&mut head)
+        .expect("a BytesMut grows as needed");
+    Frame {
+        head: head.freeze(),
+        body: body.clone(),
+    }
+}
+
+/// A `Push` of contiguous messages, copied into one frame: the replay path. The caller keeps the sum under
+/// [`FRAME_BYTES_MAX`], counting [`ADDRESS_BYTES_MAX`] for each.
+pub fn push_replay<'a>(recv_id: &str, messages: impl Iterator<Item = (Seq, &'a Bytes)>) -> Frame {
+    let mut push = BytesMut::new();
+    for (seq, body) in messages {
+        let address = address(seq, recv_id, body);
+        push.put_u8(MESSAGES_TAG);
+        encode_varint((address.encoded_len() + body.len()) as u64, &mut push);
+        address
+            .encode(&mut push)
+            .expect("a BytesMut grows as needed");
+        push.put_slice(body);
+    }
+    let mut head = BytesMut::with_capacity(16);
+    put_websocket_header(
+        &mut head,
+        1 + encoded_len_varint(push.len() as u64) + push.len(),
+    );
+    head.put_u8(PUSH_TAG);
+    encode_varint(push.len() as u64, &mut head);
+    Frame {
+        head: head.freeze(),
+        body: push.freeze(),
+    }
+}
+
+/// RFC 6455 section 5.2: FIN and the binary opcode, no mask, the length in 7 bits, 16 or 64.
+fn put_websocket_header(out: &mut BytesMut, payload: usize) {
+    const FIN_BINARY: u8 = 0x82;
+    out.put_u8(FIN_BINARY);
+    match payload {
+        0..126 => out.put_u8(payload as u8),
+        126..65536 => {
+            out.put_u8(126);
+            out.put_u16(payload as u16);
+        }
+        _ => {
+            out.put_u8(127);
+            out.put_u64(payload as u64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::proto::{Push, server_frame};
+
+    fn sample(content_bytes: usize) -> Message {
+        Message {
+            server_msg_id: "0".repeat(32),
+            client_msg_id: "c1".into(),
+            send_id: "openIM123456".into(),
+            session_type: 4,
+            content_type: 1400,
+            content: vec![b'x'; content_bytes].into(),
+            ..Message::default()
+        }
+    }
+
+    fn unframe(frame: &Frame) -> ServerFrame {
+        let bytes: Vec<u8> = [&frame.head[..], &frame.body[..]].concat();
+        assert_eq!(bytes[0], 0x82, "one final binary frame");
+        let (start, length) = match bytes[1] {
+            126 => (4, u16::from_be_bytes([bytes[2], bytes[3]]) as usize),
+            127 => (
+                10,
+                u64::from_be_bytes(bytes[2..10].try_into().expect("8 bytes")) as usize,
+            ),
+            short => (2, short as usize),
+        };
+        assert_eq!(
+            bytes.len(),
+            start + length,
+            "the header's length is the payload's"
+        );
+        ServerFrame::decode(&bytes[start..]).expect("decodes")
+    }
+
+    #[test]
+    fn live_and_replayed_pushes_decode_to_the_same_message() {
+        for content_bytes in [0, 1, 90, 100, 200, 40_000, 70_000] {
+            let body = encode_body(&sample(content_bytes));
+            let expected = Message {
+                seq: 7,
+                recv_id: "u1".into(),
+                conversation_id: "sn_openIM123456_u1".into(),
+                ..sample(content_bytes)
+            };
+            assert_eq!(message(Seq(7), "u1", &body), expected);
+            let push = Some(server_frame::Body::Push(Push {
+                messages: vec![expected],
+            }));
+            assert_eq!(unframe(&push_live(Seq(7), "u1", &body)).body, push);
+            assert_eq!(
+                unframe(&push_replay("u1", [(Seq(7), &body)].into_iter())).body,
+                push
+            );
+        }
+    }
+
+    #[test]
+    fn the_address_never_passes_its_bound() {
+        let long = "z".repeat(crate::ids::ID_BYTES_MAX);
+        let body = encode_body(&Message {
+            send_id: long.clone(),
+            session_type: 4,
+            ..Message::default()
+        });
+        let frame = push_live(Seq(u64::MAX), &long, &body);
+        assert!(
+            frame.head.len() <= ADDRESS_BYTES_MAX,
+            "{}",
+            frame.head.len()
+        );
+    }
+
+    #[test]
+    fn empty_and_broken_client_frames_are_refused() {
+        assert!(matches!(decode(Bytes::new()), Err(DecodeError::Empty)));
+        assert!(matches!(
+            decode(Bytes::from_static(b"\x0a\xff")),
+            Err(DecodeError::Protobuf(_))
+        ));
+        assert!(matches!(
+            decode(Bytes::from_static(&[0xfa, 1, 0])),
+            Err(DecodeError::Empty)
+        ));
+    }
+}
