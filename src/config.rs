@@ -270,7 +270,7 @@ mod duration {
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         let ms = duration.as_millis() as u64;
-        let largest = |(_, unit_ms): &&(&str, u64)| ms != 0 && ms % unit_ms == 0;
+        let largest = |(_, unit_ms): &&(&str, u64)| ms != 0 && ms.is_multiple_of(*unit_ms);
         let (unit, unit_ms) = UNITS
             .iter()
             .filter(largest)

@@ -13,9 +13,33 @@
 //! - `reader.rs`: one user's messages, in order, every byte checked
 //! - `retention.rs`: whole segments leave; what must outlive them is carried on
 //! - `state/`: sled and the rows not yet in it
+//! - `keeper.rs`: checkpoints and all else that happens beside the writer; `scrub.rs`: looks for damage nobody met yet
+//! - `scan.rs`: a segment from end to end; `watermark.rs`: how far the log is known to be synced; `epoch.rs`
+//! - `inspect.rs`: what an operator asks of a stopped log
 //! - `disk.rs`: the files behind a trait, so that tests can fail and cut them
 
+mod core;
+mod disk;
+mod embedded;
+mod epoch;
+pub mod inspect;
+mod keeper;
+mod reader;
+mod record;
+mod recovery;
+mod retention;
+mod scan;
+mod scrub;
+mod segment;
+mod state;
+#[cfg(test)]
+mod tests;
+mod watermark;
+mod writer;
+
 use std::sync::Arc;
+
+pub use self::{embedded::EmbeddedLog, epoch::renew as renew_epoch, recovery::OpenError};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -151,7 +175,7 @@ pub enum Refusing {
     #[error("the disk is full: free space on the log's disk, sending resumes by itself")]
     DiskFull,
     /// A sync failed; what the disk holds is not known until the log is read again.
-    #[error("a disk sync failed: check the disk, then restart the gateway")]
+    #[error("a disk write or sync failed: check the disk, then restart the gateway")]
     SyncFailed,
     /// Damage that hides how far inboxes had come.
     #[error("{0}; restore the data directory from a backup, or move it away to start a new log")]

@@ -1,0 +1,130 @@
+//! What the log's threads share: the segments, the rows, how far the log is durable, and why it refuses appends if it does.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{
+    Damage, Refusing,
+    disk::Disk,
+    segment::Segments,
+    state::{Reached, State},
+};
+use crate::{clock::Clock, ids::Epoch, metrics::Metrics};
+
+/// Most damaged places remembered by name; the count goes on.
+const DAMAGES_MAX: usize = 100;
+
+/// The log, but for its threads.
+pub(super) struct Core {
+    pub(super) epoch: Epoch,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) segments: Segments,
+    pub(super) state: State,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    reached: Mutex<Reached>,
+    refusing: Mutex<Option<Refusing>>,
+    damages: Mutex<Vec<Damage>>,
+}
+
+impl Core {
+    pub(super) fn new(
+        epoch: Epoch,
+        disk: Arc<dyn Disk>,
+        state: State,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let nothing = Reached {
+            position: super::record::Position::NONE,
+            crc: 0,
+        };
+        metrics.log_writable.set(1.0);
+        Self {
+            epoch,
+            disk,
+            segments: Segments::default(),
+            state,
+            clock,
+            metrics,
+            reached: Mutex::new(nothing),
+            refusing: Mutex::new(None),
+            damages: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Up to where the log is durable and its rows are applied.
+    pub(super) fn reached(&self) -> Reached {
+        *lock(&self.reached)
+    }
+
+    /// A group is durable and its rows are applied. A disk that was full no longer is.
+    pub(super) fn publish(&self, reached: Reached) {
+        *lock(&self.reached) = reached;
+        let mut refusing = lock(&self.refusing);
+        if *refusing == Some(Refusing::DiskFull) {
+            *refusing = None;
+            self.metrics.log_writable.set(1.0);
+            tracing::info!("there is space on the disk again: sends are accepted");
+        }
+        drop(refusing);
+        self.metrics.pending.set(self.state.pending() as f64);
+    }
+
+    /// Refuses appends from now on. The gravest reason stays: a full disk may pass, the others may not.
+    pub(super) fn refuse(&self, reason: Refusing) -> Refusing {
+        let mut refusing = lock(&self.refusing);
+        if refusing.is_none() || *refusing == Some(Refusing::DiskFull) {
+            if *refusing != Some(reason.clone()) {
+                tracing::error!(%reason, "sends are refused");
+            }
+            *refusing = Some(reason);
+        }
+        self.metrics.log_writable.set(0.0);
+        refusing.clone().expect("set above")
+    }
+
+    /// `Err` while appends are refused for any reason.
+    pub(super) fn check_writable(&self) -> Result<(), Refusing> {
+        lock(&self.refusing).clone().map_or(Ok(()), Err)
+    }
+
+    /// `Err` when no append will succeed before a restart; a full disk is worth another try.
+    pub(super) fn check_writable_for_good(&self) -> Result<(), Refusing> {
+        self.check_writable().or_else(|reason| {
+            if reason == Refusing::DiskFull {
+                Ok(())
+            } else {
+                Err(reason)
+            }
+        })
+    }
+
+    pub(super) fn is_disk_full(&self) -> bool {
+        *lock(&self.refusing) == Some(Refusing::DiskFull)
+    }
+
+    /// Damage was found: remembered once, and said aloud.
+    pub(super) fn report(&self, damage: &Damage) {
+        let mut damages = lock(&self.damages);
+        if !damages.contains(damage) && damages.len() < DAMAGES_MAX {
+            tracing::error!(
+                segment = damage.segment,
+                offset = damage.offset,
+                what = damage.what,
+                "the log is damaged"
+            );
+            self.metrics.damage_met.increment(1);
+            damages.push(damage.clone());
+        }
+    }
+
+    /// The damaged places met so far.
+    pub(super) fn damages(&self) -> Vec<Damage> {
+        lock(&self.damages).clone()
+    }
+}
+
+/// These locks guard plain values that are never left half changed.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

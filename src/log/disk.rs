@@ -1,0 +1,155 @@
+//! Files behind a trait, so that tests can fail a write, fail a sync, or forget what was not synced.
+//!
+//! One flat directory of files that are appended to, read at positions, cut and removed. [`RealDisk`] is the machine's.
+//! Leaves to others: what the bytes mean, and when to sync.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, IoSliceMut},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::{fs::fsync, io::ReadWriteFlags};
+
+use super::Patience;
+
+/// A directory of files.
+pub(super) trait Disk: Send + Sync + 'static {
+    /// Names of all files.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Opens a file for reading and writing; `NotFound` when it is not there.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Makes an empty file, in place of what was there.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Removes a file. Bytes still held open stay readable.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes creations and removals durable.
+    fn sync_names(&self) -> io::Result<()>;
+    /// Bytes that can still be written.
+    fn free_bytes(&self) -> io::Result<u64>;
+}
+
+/// One file. Shared by the writer and any number of readers.
+pub(super) trait DiskFile: Send + Sync + 'static {
+    /// Its length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Writes all of `bytes` at `offset`; on error any part of them may have been written.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end of the file. With
+    /// [`Patience::MemoryOnly`]: `WouldBlock` when any of them would have to come from the device.
+    fn read_at(&self, buffer: &mut [u8], offset: u64, patience: Patience) -> io::Result<usize>;
+    /// Cuts the file to `len` bytes.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+    /// Returns once all that was written is on the device (`fdatasync`).
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A directory of the machine.
+#[derive(Debug)]
+pub(super) struct RealDisk {
+    dir: PathBuf,
+}
+
+impl RealDisk {
+    /// Opens the directory, made durable in its parent when it is new.
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+        if !dir.is_dir() {
+            std::fs::create_dir_all(dir)?;
+            if let Some(parent) = dir.canonicalize()?.parent() {
+                fsync(File::open(parent)?)?;
+            }
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+        })
+    }
+}
+
+impl Disk for RealDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let names = std::fs::read_dir(&self.dir)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        names.collect()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(self.dir.join(name))?,
+        ))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        Ok(Arc::new(options.open(self.dir.join(name))?))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.dir.join(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        Ok(fsync(File::open(&self.dir)?)?)
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let status = rustix::fs::statvfs(&self.dir)?;
+        Ok(status.f_bavail * status.f_frsize)
+    }
+}
+
+impl DiskFile for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64, patience: Patience) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let at = offset + filled as u64;
+            let read = match patience {
+                Patience::Disk => FileExt::read_at(self, &mut buffer[filled..], at),
+                Patience::MemoryOnly => read_cached(self, &mut buffer[filled..], at),
+            };
+            match read {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// Reads what the page cache holds. The kernel's cache is our cache of the log's tail: bounded, shared, and never stale.
+fn read_cached(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    match rustix::io::preadv2(
+        file,
+        &mut [IoSliceMut::new(buffer)],
+        offset,
+        ReadWriteFlags::NOWAIT,
+    ) {
+        Ok(count) => Ok(count),
+        // A file system that cannot say whether a read would wait.
+        Err(rustix::io::Errno::OPNOTSUPP) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,309 @@
+//! The embedded log: one data directory, one writer thread, one keeper thread.
+
+use std::{
+    fs::{File, TryLockError},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc},
+    thread::JoinHandle,
+};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Append, AppendError, CommitObserver, Damage, Inbox, Log, Lookup, OpenError, Patience, Pending,
+    ReadError, ReadLimit, Receipt, Refusing, SessionRow, Stored,
+    core::Core,
+    disk::{Disk, RealDisk},
+    epoch,
+    keeper::Keeper,
+    record::Record,
+    recovery,
+    retention::Limits,
+    scrub,
+    watermark::Watermark,
+    writer::{Work, Writer},
+};
+use crate::{
+    clock::Clock,
+    config,
+    ids::{Epoch, Platform, Seq, SessionKey, UserId},
+    metrics::Metrics,
+};
+
+/// Folder of the segments within the data directory.
+pub(super) const SEGMENTS: &str = "log";
+/// Folder of the state store within the data directory.
+pub(super) const STATE: &str = "state";
+
+/// A log in a data directory, held by this process alone.
+pub struct EmbeddedLog {
+    core: Arc<Core>,
+    /// Where appends go; gone once the log is closing.
+    writer: Mutex<Option<mpsc::Sender<Work>>>,
+    threads: Mutex<Option<Threads>>,
+    /// Held as long as the log is: no second process may open the directory.
+    _lock: File,
+}
+
+/// The threads in the order in which they end: dropping `stop` ends the keeper, which holds the last sender but one.
+struct Threads {
+    stop: std_mpsc::Sender<()>,
+    keeper: JoinHandle<()>,
+    writer: JoinHandle<()>,
+}
+
+impl EmbeddedLog {
+    /// Opens the log in `config.dir`, or makes it. Returns when everything that was accepted before can be read.
+    pub fn open(
+        config: &config::Log,
+        clock: Arc<dyn Clock>,
+        observer: Arc<dyn CommitObserver>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, OpenError> {
+        let io = |error| OpenError::Io {
+            dir: config.dir.display().to_string(),
+            error,
+        };
+        std::fs::create_dir_all(&config.dir).map_err(io)?;
+        let disk = Arc::new(RealDisk::open(&config.dir.join(SEGMENTS)).map_err(io)?);
+        Self::open_on(disk, config, clock, observer, metrics)
+    }
+
+    /// The same with the segments on a disk of the caller's.
+    pub(super) fn open_on(
+        disk: Arc<dyn Disk>,
+        config: &config::Log,
+        clock: Arc<dyn Clock>,
+        observer: Arc<dyn CommitObserver>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, OpenError> {
+        let dir = || config.dir.display().to_string();
+        let io = |error| OpenError::Io { dir: dir(), error };
+        let lock = lock_directory(&config.dir)?;
+        let epoch = epoch::read_or_create(&config.dir)?;
+        let state_dir = config.dir.join(STATE);
+        let state_failed = |error| {
+            tracing::error!(%error, "the state store cannot be opened");
+            OpenError::State(state_dir.display().to_string())
+        };
+        let (mut state, is_believed) =
+            recovery::open_state(&state_dir, config.cache_bytes).map_err(state_failed)?;
+        let mut reached = if is_believed {
+            state.reached(epoch).map_err(state_failed)?
+        } else {
+            None
+        };
+        let mut watermark = Watermark::open(&*disk).map_err(io)?;
+        if is_believed && reached.is_none() && watermark.get() > super::record::Position::NONE {
+            // A store that does not say how far it came, beside a log that has content: of another log, or never finished.
+            drop(state);
+            recovery::set_aside(&state_dir, &"it does not belong to these segments").map_err(io)?;
+            (state, _) =
+                recovery::open_state(&state_dir, config.cache_bytes).map_err(state_failed)?;
+            reached = None;
+        }
+        let core = Arc::new(Core::new(epoch, disk, state, clock, metrics));
+        recovery::replay(&core, reached, &mut watermark)?;
+        let (sender, queue) = mpsc::channel(config.queue_max);
+        let (stop, stopped) = std_mpsc::channel();
+        let keeper = Keeper {
+            core: core.clone(),
+            writer: sender.clone(),
+            watermark,
+            limits: Limits {
+                age: config.retention,
+                bytes: config.retention_bytes,
+                keys: config.idempotency_retention,
+            },
+            checkpoint_interval: config.checkpoint_interval,
+        };
+        // A log whose only segment is damaged has nothing to append to; it refuses anyway.
+        let active = core.segments.all().last().cloned();
+        let writer =
+            active.map(|active| Writer::new(core.clone(), observer, queue, active, config));
+        let threads = Threads {
+            stop,
+            keeper: spawn("log-keeper", move || keeper.run(&stopped)).map_err(io)?,
+            writer: spawn("log-writer", move || {
+                if let Some(writer) = writer {
+                    writer.run();
+                }
+            })
+            .map_err(io)?,
+        };
+        scrub::start(&core, reached.map(|reached| reached.position)).map_err(io)?;
+        Ok(Self {
+            core,
+            writer: Mutex::new(Some(sender)),
+            threads: Mutex::new(Some(threads)),
+            _lock: lock,
+        })
+    }
+
+    /// Refuses appends from now on, finishes what was accepted, makes a checkpoint, and ends the threads. Blocks.
+    pub fn close(&self) {
+        let sender = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(sender);
+        let Some(threads) = self
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        else {
+            return;
+        };
+        drop(threads.stop);
+        for thread in [threads.keeper, threads.writer] {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the log ended in a panic");
+            }
+        }
+    }
+
+    /// Damaged places met so far, the oldest 100 of them.
+    pub fn damages(&self) -> Vec<Damage> {
+        self.core.damages()
+    }
+
+    fn enqueue<T>(
+        &self,
+        work: impl FnOnce(oneshot::Sender<Result<T, AppendError>>) -> Work,
+    ) -> Result<Pending<T>, AppendError> {
+        self.core.check_writable_for_good()?;
+        let (sender, pending) = oneshot::channel();
+        let queue = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = queue.as_ref().ok_or(Refusing::Closed)?;
+        match queue.try_send(work(sender)) {
+            Ok(()) => Ok(pending),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(AppendError::QueueFull),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Refusing::Closed.into()),
+        }
+    }
+}
+
+impl Drop for EmbeddedLog {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Log for EmbeddedLog {
+    fn epoch(&self) -> Epoch {
+        self.core.epoch
+    }
+
+    fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
+        self.enqueue(|sender| Work::Append(append, sender))
+    }
+
+    fn inbox(&self, user: &UserId) -> Result<Inbox, ReadError> {
+        self.core.inbox(user)
+    }
+
+    fn read(
+        &self,
+        user: &UserId,
+        after: Seq,
+        limit: ReadLimit,
+        patience: Patience,
+    ) -> Result<Vec<Stored>, ReadError> {
+        if patience == Patience::Disk {
+            self.core.metrics.disk_reads.increment(1);
+        }
+        self.core.read(user, after, limit, patience)
+    }
+
+    fn find(&self, lookup: Lookup<'_>) -> Result<Option<Receipt>, ReadError> {
+        self.core.find(lookup)
+    }
+
+    fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, ReadError> {
+        Ok(self.core.state.cursors.get(key)?)
+    }
+
+    fn sessions(&self, user: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, ReadError> {
+        Ok(self.core.state.cursors.of(user)?)
+    }
+
+    fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), ReadError> {
+        let acked = self.core.state.store_cursor(key, row)?;
+        self.core.metrics.acked.increment(acked);
+        Ok(())
+    }
+
+    fn users(&self) -> Result<Vec<UserId>, ReadError> {
+        Ok(self.core.state.all_users()?)
+    }
+
+    fn register(&self, user: UserId, profile: Bytes) -> Result<Pending<()>, AppendError> {
+        self.enqueue(|sender| Work::Records(vec![Record::Register { user, profile }], sender))
+    }
+
+    fn revoke(
+        &self,
+        user: UserId,
+        platform: Platform,
+        before_ms: u64,
+    ) -> Result<Pending<()>, AppendError> {
+        self.enqueue(|sender| {
+            Work::Records(
+                vec![Record::Revoke {
+                    user,
+                    platform,
+                    before_ms,
+                }],
+                sender,
+            )
+        })
+    }
+
+    fn revoked_before_ms(&self, user: &UserId, platform: Platform) -> Result<u64, ReadError> {
+        Ok(self.core.state.revoked_before_ms(user, platform)?)
+    }
+
+    fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError> {
+        let inbox = self.inbox(&user)?;
+        let retained = seqs
+            .into_iter()
+            .filter(|seq| (inbox.first..=inbox.head).contains(seq));
+        let records = retained
+            .map(|seq| Record::Delete {
+                user: user.clone(),
+                seq,
+            })
+            .collect();
+        self.enqueue(|sender| Work::Records(records, sender))
+    }
+
+    fn check_writable(&self) -> Result<(), Refusing> {
+        self.core.check_writable()
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(run)
+}
+
+/// Takes the directory for this process, until the file is dropped or the process ends in whatever way.
+pub(super) fn lock_directory(dir: &Path) -> Result<File, OpenError> {
+    let io = |error| OpenError::Io {
+        dir: dir.display().to_string(),
+        error,
+    };
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.join("lock"))
+        .map_err(io)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(dir.display().to_string())),
+        Err(TryLockError::Error(error)) => Err(io(error)),
+    }
+}

@@ -1,0 +1,206 @@
+//! What an operator asks of a stopped log: how much it holds, whether it is whole, what is in it. Changes nothing.
+
+use std::{io, path::Path};
+
+use super::{
+    Damage, OpenError, ReadError,
+    disk::{Disk, RealDisk},
+    embedded::{SEGMENTS, lock_directory},
+    epoch,
+    record::{Position, Record},
+    recovery::open_segments,
+    scan::{Scan, Tail, judge_tail},
+    segment::Segment,
+    watermark::Watermark,
+};
+
+/// What a walk over a whole log found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The log's epoch.
+    pub epoch: u64,
+    /// Segments that could be opened.
+    pub segments: usize,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// Records of all kinds.
+    pub records: u64,
+    /// Messages, each counted once.
+    pub messages: u64,
+    /// Places in inboxes: one per message and receiver.
+    pub places: u64,
+    /// When the oldest segment was made, Unix ms.
+    pub oldest_ms: u64,
+    /// The newest commit, Unix ms.
+    pub newest_ms: u64,
+    /// Places that do not read as they were written.
+    pub damages: Vec<Damage>,
+    /// Where an unfinished group stands that the next start will cut: segment and offset. No damage.
+    pub unfinished: Option<(String, u64)>,
+}
+
+/// Walks over the whole log in the data directory `dir`. `visit` gets each record as one line of text.
+///
+/// Fails when the directory is in use or cannot be read; damage is no failure, it is in the report.
+pub fn inspect(dir: &Path, mut visit: Option<&mut dyn FnMut(&str)>) -> Result<Report, OpenError> {
+    let io = |error: io::Error| OpenError::Io {
+        dir: dir.display().to_string(),
+        error,
+    };
+    if !dir.join(SEGMENTS).is_dir() {
+        return Err(io(io::Error::new(
+            io::ErrorKind::NotFound,
+            "there is no log in it",
+        )));
+    }
+    let _lock = lock_directory(dir)?;
+    let disk = RealDisk::open(&dir.join(SEGMENTS)).map_err(io)?;
+    let synced = Watermark::open(&disk).map_err(io)?.get();
+    let report = inspect_segments(&disk, synced, &mut visit)?;
+    Ok(Report {
+        epoch: epoch::read_or_create(dir)?.0,
+        ..report
+    })
+}
+
+/// The same for the segments alone. `synced`: how far the log is known to have been on disk.
+pub(super) fn inspect_segments(
+    disk: &dyn Disk,
+    synced: Position,
+    visit: &mut Option<&mut dyn FnMut(&str)>,
+) -> Result<Report, ReadError> {
+    let files = open_segments(disk, synced)?;
+    let mut report = Report {
+        damages: files.damages,
+        ..Report::default()
+    };
+    report.oldest_ms = files
+        .segments
+        .first()
+        .map_or(0, |segment| segment.created_ms);
+    report.unfinished = files.unfinished.map(|base| (Segment::name_of(base), 0));
+    for (index, segment) in files.segments.iter().enumerate() {
+        report.segments += 1;
+        report.bytes += segment.length();
+        let is_last = index + 1 == files.segments.len();
+        let end = walk(segment, is_last, synced, &mut report, visit)?;
+        if is_last && end < synced && report.damages.is_empty() {
+            report
+                .damages
+                .push(segment.damage_at(end, "the log ends before what was synced"));
+        }
+    }
+    if files.segments.is_empty() && synced > Position::NONE && report.damages.is_empty() {
+        let segment = Segment::name_of(super::segment::ORIGIN);
+        report.damages.push(Damage {
+            segment,
+            offset: 0,
+            what: "all segments are missing",
+        });
+    }
+    Ok(report)
+}
+
+/// Walks over one segment; returns the end of its last closed group.
+fn walk(
+    segment: &Segment,
+    is_last: bool,
+    synced: Position,
+    report: &mut Report,
+    visit: &mut Option<&mut dyn FnMut(&str)>,
+) -> Result<Position, ReadError> {
+    let mut scan = Scan::whole(segment);
+    let mut closed = scan.position();
+    loop {
+        let damage = match scan.next() {
+            Ok(Some(scanned)) => {
+                count(report, &scanned.record);
+                if let Record::Commit { .. } = scanned.record {
+                    closed = scan.position();
+                }
+                if let Some(visit) = visit {
+                    visit(&line(segment, scanned.position, &scanned.record));
+                }
+                continue;
+            }
+            Ok(None) if closed == scan.position() => return Ok(closed),
+            Ok(None) => segment.damage_at(scan.position(), "a group is not closed"),
+            Err(ReadError::Damaged(damage)) => damage,
+            Err(error) => return Err(error),
+        };
+        let tail = if is_last {
+            judge_tail(&mut scan, damage, closed, synced)?
+        } else {
+            Tail::Damaged(damage)
+        };
+        let Tail::Damaged(damage) = tail else {
+            report.unfinished = Some((segment.name(), closed.0 - segment.base.0));
+            return Ok(closed);
+        };
+        scan = Scan::from(
+            segment,
+            Position(segment.base.0 + damage.offset.max(1)),
+            None,
+        );
+        report.damages.push(damage);
+        if scan.resume_after_damage()?.is_none() {
+            return Ok(segment.end());
+        }
+        closed = scan.position();
+    }
+}
+
+fn count(report: &mut Report, record: &Record) {
+    report.records += 1;
+    match record {
+        Record::Message(_) => report.messages += 1,
+        Record::Place { .. } => report.places += 1,
+        Record::Commit { time_ms, .. } => report.newest_ms = report.newest_ms.max(*time_ms),
+        _ => {}
+    }
+}
+
+/// One record for the eye. Bodies are not shown: they are the users'.
+fn line(segment: &Segment, at: Position, record: &Record) -> String {
+    let place = format!("{}+{}", segment.name(), at.0 - segment.base.0);
+    match record {
+        Record::Commit { time_ms, .. } => format!("{place} commit time_ms={time_ms}"),
+        Record::Message(message) => format!(
+            "{place} message id={} sender={:?} client_message_id={:?} body_bytes={}",
+            message.key.message_id,
+            message.key.sender,
+            message.key.client_message_id,
+            message.body.len()
+        ),
+        Record::Place {
+            user, seq, message, ..
+        } => format!(
+            "{place} place user={user:?} seq={seq} message={}",
+            message.0
+        ),
+        Record::Cursor {
+            session, cursor, ..
+        } => format!(
+            "{place} cursor user={:?} platform={} device={:?} cursor={cursor}",
+            session.user, session.platform, session.device
+        ),
+        Record::Register { user, .. } => format!("{place} register user={user:?}"),
+        Record::Revoke {
+            user,
+            platform,
+            before_ms,
+        } => {
+            format!("{place} revoke user={user:?} platform={platform} before_ms={before_ms}")
+        }
+        Record::Delete { user, seq } => format!("{place} delete user={user:?} seq={seq}"),
+        Record::Head { user, head, first } => {
+            format!("{place} head user={user:?} head={head} first={first}")
+        }
+        Record::Key(key) => {
+            format!(
+                "{place} key sender={:?} client_message_id={:?}",
+                key.sender, key.client_message_id
+            )
+        }
+    }
+}

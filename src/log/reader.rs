@@ -1,0 +1,238 @@
+//! One user's messages, in order. Each user's places form a chain from the newest back; a read enters it at a waypoint,
+//! walks back to where it begins, and returns what it passed, every byte checked.
+
+use std::sync::Arc;
+
+use super::{
+    Inbox, Lookup, Patience, ReadError, ReadLimit, Receipt, Stored,
+    core::Core,
+    record::{Position, Record},
+    scan::Scan,
+    segment::Segment,
+    state::{KeyRow, UserRow},
+};
+use crate::ids::{MessageId, Seq, UserId};
+
+/// How much later than its message's id a group can have been committed, at most: the time an append may wait.
+const COMMIT_DELAY_MAX_MS: u64 = 60_000;
+
+impl Core {
+    pub(super) fn inbox(&self, user: &UserId) -> Result<Inbox, ReadError> {
+        Ok(self.state.users.get(user)?.inbox())
+    }
+
+    /// See [`super::Log::read`].
+    pub(super) fn read(
+        &self,
+        user: &UserId,
+        after: Seq,
+        limit: ReadLimit,
+        patience: Patience,
+    ) -> Result<Vec<Stored>, ReadError> {
+        let row = self.state.users.get(user)?;
+        match self.read_row(user, &row, after, limit, patience) {
+            // Retention may have removed a segment under the walk; then the row says so now.
+            Err(ReadError::Damaged(_)) if self.state.users.get(user)?.first != row.first => {
+                let row = self.state.users.get(user)?;
+                self.read_row(user, &row, after, limit, patience)
+            }
+            result => result,
+        }
+        .inspect_err(|error| {
+            if let ReadError::Damaged(damage) = error {
+                self.report(damage);
+            }
+        })
+    }
+
+    fn read_row(
+        &self,
+        user: &UserId,
+        row: &UserRow,
+        after: Seq,
+        limit: ReadLimit,
+        patience: Patience,
+    ) -> Result<Vec<Stored>, ReadError> {
+        let first = after.next().max(row.first);
+        let last = Seq(first.0.saturating_add(limit.messages.max(1) as u64 - 1)).min(row.head);
+        if first > last {
+            return Ok(Vec::new());
+        }
+        let mut messages = Vec::with_capacity((last.0 - first.0 + 1) as usize);
+        let (mut seq, mut at) = self.state.users.landmark(user, row, last)?;
+        loop {
+            let (previous, message) = self.place(user, seq, at, patience)?;
+            if seq <= last {
+                messages.push(message);
+            }
+            if seq == first {
+                break;
+            }
+            (seq, at) = (seq.previous(), previous);
+        }
+        let mut stored = Vec::with_capacity(messages.len());
+        let mut bytes = 0;
+        for (seq, message) in (first.0..).map(Seq).zip(messages.into_iter().rev()) {
+            if row.has_deleted && self.state.is_deleted(user, seq)? {
+                stored.push(Stored { seq, body: None });
+                continue;
+            }
+            let (segment, record) = match self.record(message, patience) {
+                // What stands before the damage, or before what is not in memory, can be had.
+                Err(_) if !stored.is_empty() => break,
+                read => read?,
+            };
+            let Record::Message(message) = record else {
+                return Err(segment
+                    .damage_at(message, "no message stands where a place points")
+                    .into());
+            };
+            if bytes + message.body.len() > limit.bytes && !stored.is_empty() {
+                break;
+            }
+            bytes += message.body.len();
+            stored.push(Stored {
+                seq,
+                body: Some(message.body),
+            });
+        }
+        Ok(stored)
+    }
+
+    /// Reads the place that must be `seq` of `user`: where the one before stands, and the message.
+    fn place(
+        &self,
+        user: &UserId,
+        seq: Seq,
+        at: Position,
+        patience: Patience,
+    ) -> Result<(Position, Position), ReadError> {
+        match self.record(at, patience)? {
+            (
+                _,
+                Record::Place {
+                    user: owner,
+                    seq: place,
+                    previous,
+                    message,
+                },
+            ) if owner == *user && place == seq => Ok((previous, message)),
+            (segment, _) => Err(segment
+                .damage_at(at, "another record stands where a place was written")
+                .into()),
+        }
+    }
+
+    fn record(
+        &self,
+        at: Position,
+        patience: Patience,
+    ) -> Result<(Arc<Segment>, Record), ReadError> {
+        let segment = self.segments.holding(at).ok_or_else(|| super::Damage {
+            segment: Segment::name_of(at),
+            offset: 0,
+            what: "no segment holds this position",
+        })?;
+        let (_, record) = segment.record_at(at, patience)?;
+        Ok((segment, record))
+    }
+
+    /// See [`super::Log::find`].
+    pub(super) fn find(&self, lookup: Lookup<'_>) -> Result<Option<Receipt>, ReadError> {
+        match lookup {
+            Lookup::Id(id) => self.find_by_time(id),
+            Lookup::Key {
+                sender,
+                client_message_id,
+            } => match self.state.keys.get(sender, client_message_id)? {
+                Some(row) => self
+                    .receipt_of_key(sender, client_message_id, &row)
+                    .map(Some),
+                // A sender that chose no id was given the server's.
+                None => {
+                    let Ok(id) = client_message_id.parse() else {
+                        return Ok(None);
+                    };
+                    Ok(self.find_by_time(id)?.filter(|receipt| {
+                        *receipt.sender == *sender
+                            && *receipt.client_message_id == *client_message_id
+                    }))
+                }
+            },
+        }
+    }
+
+    /// The result that a known key stands for; without places when retention removed its message.
+    pub(super) fn receipt_of_key(
+        &self,
+        sender: &str,
+        client_message_id: &str,
+        row: &KeyRow,
+    ) -> Result<Receipt, ReadError> {
+        if let Some(segment) = self.segments.holding(row.position) {
+            return receipt_at(&segment, row.position)?.ok_or_else(|| {
+                segment
+                    .damage_at(row.position, "no message stands where a key points")
+                    .into()
+            });
+        }
+        Ok(Receipt {
+            message_id: row.message_id,
+            sender: sender.into(),
+            client_message_id: client_message_id.into(),
+            send_time_ms: row.send_time_ms,
+            placed: Arc::new([]),
+        })
+    }
+
+    /// Message ids carry their time and groups carry theirs, so only the segments of that time are searched.
+    fn find_by_time(&self, id: MessageId) -> Result<Option<Receipt>, ReadError> {
+        let segments = self.segments.all();
+        // The message may have waited in the queue while its segment's successor was begun.
+        let begun = segments.partition_point(|segment| segment.created_ms <= id.time_ms());
+        for segment in &segments[begun.saturating_sub(1)..] {
+            if segment.created_ms > id.time_ms() + COMMIT_DELAY_MAX_MS {
+                break;
+            }
+            let mut scan = Scan::whole(segment);
+            while let Some(scanned) = scan.next()? {
+                match scanned.record {
+                    Record::Message(message) if message.key.message_id == id => {
+                        return receipt_at(segment, scanned.position);
+                    }
+                    Record::Commit { time_ms, .. }
+                        if time_ms > id.time_ms() + COMMIT_DELAY_MAX_MS =>
+                    {
+                        return Ok(None);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The message at `at` with the places that follow it; `None` when something else stands there.
+fn receipt_at(segment: &Segment, at: Position) -> Result<Option<Receipt>, ReadError> {
+    let mut scan = Scan::from(segment, at, None);
+    let Some(Record::Message(message)) = scan.next()?.map(|scanned| scanned.record) else {
+        return Ok(None);
+    };
+    let mut placed = Vec::new();
+    while let Some(scanned) = scan.next()? {
+        match scanned.record {
+            Record::Place {
+                user, seq, message, ..
+            } if message == at => placed.push((user, seq)),
+            _ => break,
+        }
+    }
+    Ok(Some(Receipt {
+        message_id: message.key.message_id,
+        sender: message.key.sender,
+        client_message_id: message.key.client_message_id,
+        send_time_ms: message.key.send_time_ms,
+        placed: placed.into(),
+    }))
+}

@@ -1,0 +1,479 @@
+//! Records: what a segment is made of, to the byte.
+//!
+//! All integers little endian. A record is `length u32` (of the body), `previous u32` (the CRC of the record before it),
+//! `crc u32`, `kind u8`, body. The CRC-32C covers length, previous, kind and body, so each record can be checked alone,
+//! and together they form a chain in which a hole cannot pass for an end. Ids are length (u8) and bytes.
+//!
+//! A group commit is any number of records closed by one `Commit`; only a closed group counts.
+
+use bytes::Bytes;
+
+use crate::ids::{MessageId, Platform, Seq, SessionKey, UserId};
+
+/// A place in the log: bytes since its beginning, over all segments. Names one record for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Position(pub(super) u64);
+
+impl Position {
+    /// Before everything: "no such record".
+    pub(super) const NONE: Self = Self(0);
+}
+
+/// Bytes before a record's body.
+pub(super) const HEADER_BYTES: usize = 13;
+/// Largest body: a message's content (at most 1 MiB, the request's limit) with room for its ids. Anything above is damage.
+pub(super) const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Begins the body of a `Commit`, so that one can be found after damage.
+pub(super) const COMMIT_MAGIC: [u8; 8] = *b"\xf1TC-end\n";
+
+/// One record's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Record {
+    /// Closes a group: all records since `start` were written and synced together. Its own position stands in it.
+    Commit {
+        position: Position,
+        start: Position,
+        time_ms: u64,
+    },
+    /// A message, once, whoever gets it. Its `Place`s follow it directly.
+    Message(Message),
+    /// The message at `message` is number `seq` of `user`'s inbox; the one before it is at `previous`.
+    Place {
+        user: UserId,
+        seq: Seq,
+        previous: Position,
+        message: Position,
+    },
+    /// A session's cursor as of a checkpoint.
+    Cursor {
+        session: SessionKey,
+        cursor: Seq,
+        acked_at_ms: u64,
+    },
+    /// A user became known, with a profile.
+    Register { user: UserId, profile: Bytes },
+    /// Tokens issued before this are revoked.
+    Revoke {
+        user: UserId,
+        platform: Platform,
+        before_ms: u64,
+    },
+    /// The message in this place was deleted.
+    Delete { user: UserId, seq: Seq },
+    /// Carried over a removed segment: how far an inbox had come, and that nothing below `first` is retained.
+    Head { user: UserId, head: Seq, first: Seq },
+    /// Carried over a removed segment: an idempotency key that still lives.
+    Key(Key),
+}
+
+/// An idempotency key with the result it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) message_id: MessageId,
+    pub(super) send_time_ms: u64,
+    pub(super) fingerprint: [u8; 16],
+    pub(super) sender: Box<str>,
+    pub(super) client_message_id: Box<str>,
+}
+
+/// A message's record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) key: Key,
+    /// Whether the sender chose the key, so that repeats are looked for.
+    pub(super) is_keyed: bool,
+    pub(super) body: Bytes,
+}
+
+/// A record's frame, checked against nothing yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
+    pub(super) length: usize,
+    pub(super) previous: u32,
+    pub(super) crc: u32,
+    pub(super) kind: u8,
+}
+
+impl Header {
+    /// Reads the frame at the start of `bytes`; `None` when there are too few or the length cannot be.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+        let length = word(0)? as usize;
+        let header = Self {
+            length,
+            previous: word(4)?,
+            crc: word(8)?,
+            kind: *bytes.get(12)?,
+        };
+        (length <= BODY_BYTES_MAX).then_some(header)
+    }
+
+    /// Bytes of the whole record.
+    pub(super) fn record_bytes(&self) -> usize {
+        HEADER_BYTES + self.length
+    }
+
+    fn crc_of(&self, body: &[u8]) -> u32 {
+        let crc = crc32c::crc32c(&(self.length as u32).to_le_bytes());
+        let crc = crc32c::crc32c_append(crc, &self.previous.to_le_bytes());
+        let crc = crc32c::crc32c_append(crc, &[self.kind]);
+        crc32c::crc32c_append(crc, body)
+    }
+}
+
+/// Appends one record to `out`; `previous` is the CRC of the record before it. Returns this record's.
+pub(super) fn encode(record: &Record, previous: u32, out: &mut Vec<u8>) -> u32 {
+    let start = out.len();
+    out.extend([0; HEADER_BYTES]);
+    let kind = encode_body(record, out);
+    let length = out.len() - start - HEADER_BYTES;
+    debug_assert!(
+        length <= BODY_BYTES_MAX,
+        "the admin API bounds what a body holds"
+    );
+    let mut header = Header {
+        length,
+        previous,
+        crc: 0,
+        kind,
+    };
+    header.crc = header.crc_of(&out[start + HEADER_BYTES..]);
+    out[start..start + 4].copy_from_slice(&(length as u32).to_le_bytes());
+    out[start + 4..start + 8].copy_from_slice(&previous.to_le_bytes());
+    out[start + 8..start + 12].copy_from_slice(&header.crc.to_le_bytes());
+    out[start + 12] = kind;
+    header.crc
+}
+
+fn encode_body(record: &Record, out: &mut Vec<u8>) -> u8 {
+    match record {
+        Record::Commit {
+            position,
+            start,
+            time_ms,
+        } => {
+            out.extend(COMMIT_MAGIC);
+            put_u64s(out, [position.0, start.0, *time_ms]);
+            1
+        }
+        Record::Message(message) => {
+            put_key(out, &message.key);
+            out.push(u8::from(message.is_keyed));
+            out.extend_from_slice(&message.body);
+            2
+        }
+        Record::Place {
+            user,
+            seq,
+            previous,
+            message,
+        } => {
+            put_u64s(out, [seq.0, previous.0, message.0]);
+            put_id(out, user.as_str());
+            3
+        }
+        Record::Cursor {
+            session,
+            cursor,
+            acked_at_ms,
+        } => {
+            put_u64s(out, [cursor.0, *acked_at_ms]);
+            out.push(session.platform.number() as u8);
+            put_id(out, &session.device);
+            put_id(out, session.user.as_str());
+            4
+        }
+        Record::Register { user, profile } => {
+            put_id(out, user.as_str());
+            out.extend_from_slice(profile);
+            5
+        }
+        Record::Revoke {
+            user,
+            platform,
+            before_ms,
+        } => {
+            put_u64s(out, [*before_ms]);
+            out.push(platform.number() as u8);
+            put_id(out, user.as_str());
+            6
+        }
+        Record::Delete { user, seq } => {
+            put_u64s(out, [seq.0]);
+            put_id(out, user.as_str());
+            7
+        }
+        Record::Head { user, head, first } => {
+            put_u64s(out, [head.0, first.0]);
+            put_id(out, user.as_str());
+            8
+        }
+        Record::Key(key) => {
+            put_key(out, key);
+            9
+        }
+    }
+}
+
+fn put_u64s<const N: usize>(out: &mut Vec<u8>, numbers: [u64; N]) {
+    numbers
+        .into_iter()
+        .for_each(|number| out.extend(number.to_le_bytes()));
+}
+
+fn put_id(out: &mut Vec<u8>, id: &str) {
+    debug_assert!(id.len() <= u8::MAX as usize, "ids are at most 64 bytes");
+    out.push(id.len() as u8);
+    out.extend_from_slice(id.as_bytes());
+}
+
+fn put_key(out: &mut Vec<u8>, key: &Key) {
+    out.extend(key.message_id.0);
+    put_u64s(out, [key.send_time_ms]);
+    out.extend(key.fingerprint);
+    put_id(out, &key.sender);
+    put_id(out, &key.client_message_id);
+}
+
+/// Reads a record whose bytes (header and body, exactly) are given. `Err` says what does not fit.
+pub(super) fn decode(header: &Header, body: &Bytes) -> Result<Record, &'static str> {
+    if body.len() != header.length || header.crc_of(body) != header.crc {
+        return Err("the checksum does not match");
+    }
+    let mut fields = Fields { rest: body.clone() };
+    // What has a good checksum and does not read was written by another version.
+    fields
+        .record(header.kind)
+        .ok_or("the record is of a kind or form this version does not know")
+}
+
+/// Takes the fields of a body off its front.
+struct Fields {
+    rest: Bytes,
+}
+
+impl Fields {
+    fn record(&mut self, kind: u8) -> Option<Record> {
+        Some(match kind {
+            1 => {
+                let magic = self.array::<8>()?;
+                let (position, start, time_ms) = (self.position()?, self.position()?, self.u64()?);
+                (magic == COMMIT_MAGIC).then_some(Record::Commit {
+                    position,
+                    start,
+                    time_ms,
+                })?
+            }
+            2 => {
+                let (key, is_keyed) = (self.key()?, self.u8()? == 1);
+                Record::Message(Message {
+                    key,
+                    is_keyed,
+                    body: self.rest.split_off(0),
+                })
+            }
+            3 => {
+                let (seq, previous, message) = (self.seq()?, self.position()?, self.position()?);
+                Record::Place {
+                    user: self.user()?,
+                    seq,
+                    previous,
+                    message,
+                }
+            }
+            4 => {
+                let (cursor, acked_at_ms, platform) = (self.seq()?, self.u64()?, self.platform()?);
+                let device = self.id()?.into();
+                Record::Cursor {
+                    session: SessionKey {
+                        user: self.user()?,
+                        platform,
+                        device,
+                    },
+                    cursor,
+                    acked_at_ms,
+                }
+            }
+            5 => Record::Register {
+                user: self.user()?,
+                profile: self.rest.split_off(0),
+            },
+            6 => {
+                let (before_ms, platform) = (self.u64()?, self.platform()?);
+                Record::Revoke {
+                    user: self.user()?,
+                    platform,
+                    before_ms,
+                }
+            }
+            7 => {
+                let seq = self.seq()?;
+                Record::Delete {
+                    user: self.user()?,
+                    seq,
+                }
+            }
+            8 => {
+                let (head, first) = (self.seq()?, self.seq()?);
+                Record::Head {
+                    user: self.user()?,
+                    head,
+                    first,
+                }
+            }
+            9 => Record::Key(self.key()?),
+            _ => return None,
+        })
+    }
+
+    fn take(&mut self, count: usize) -> Option<Bytes> {
+        (count <= self.rest.len()).then(|| self.rest.split_to(count))
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.as_ref().try_into().ok()
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn seq(&mut self) -> Option<Seq> {
+        self.u64().map(Seq)
+    }
+
+    fn position(&mut self) -> Option<Position> {
+        self.u64().map(Position)
+    }
+
+    fn platform(&mut self) -> Option<Platform> {
+        Platform::from_number(self.u8()?.into()).ok()
+    }
+
+    fn id(&mut self) -> Option<String> {
+        let length = self.u8()?;
+        String::from_utf8(self.take(length.into())?.into()).ok()
+    }
+
+    fn user(&mut self) -> Option<UserId> {
+        UserId::new(&self.id()?).ok()
+    }
+
+    fn key(&mut self) -> Option<Key> {
+        Some(Key {
+            message_id: MessageId(self.array()?),
+            send_time_ms: self.u64()?,
+            fingerprint: self.array()?,
+            sender: self.id()?.into(),
+            client_message_id: self.id()?.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> UserId {
+        UserId::new(name).unwrap()
+    }
+
+    fn samples() -> Vec<Record> {
+        let key = Key {
+            message_id: MessageId::new(1_700_000_000_000),
+            send_time_ms: 1_700_000_000_001,
+            fingerprint: [7; 16],
+            sender: "openIM123456".into(),
+            client_message_id: "leave-policy-7".into(),
+        };
+        vec![
+            Record::Commit {
+                position: Position(99),
+                start: Position(32),
+                time_ms: 5,
+            },
+            Record::Message(Message {
+                key: key.clone(),
+                is_keyed: true,
+                body: Bytes::from_static(b"body"),
+            }),
+            Record::Place {
+                user: user("u1"),
+                seq: Seq(3),
+                previous: Position(40),
+                message: Position(99),
+            },
+            Record::Cursor {
+                session: SessionKey {
+                    user: user("u1"),
+                    platform: Platform::Web,
+                    device: "d".into(),
+                },
+                cursor: Seq(2),
+                acked_at_ms: 9,
+            },
+            Record::Register {
+                user: user("系统"),
+                profile: Bytes::from_static(b"{}"),
+            },
+            Record::Revoke {
+                user: user("u1"),
+                platform: Platform::Ios,
+                before_ms: 77,
+            },
+            Record::Delete {
+                user: user("u1"),
+                seq: Seq(2),
+            },
+            Record::Head {
+                user: user("u1"),
+                head: Seq(8),
+                first: Seq(9),
+            },
+            Record::Key(key),
+        ]
+    }
+
+    #[test]
+    fn every_record_reads_back_as_it_was_written() {
+        for record in samples() {
+            let mut bytes = Vec::new();
+            let crc = encode(&record, 42, &mut bytes);
+            let header = Header::read(&bytes).unwrap();
+            assert_eq!(
+                (header.previous, header.crc, header.record_bytes()),
+                (42, crc, bytes.len())
+            );
+            assert_eq!(
+                decode(&header, &Bytes::from(bytes).slice(HEADER_BYTES..)),
+                Ok(record)
+            );
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_passes() {
+        for record in samples() {
+            let mut bytes = Vec::new();
+            encode(&record, 42, &mut bytes);
+            for bit in 0..bytes.len() * 8 {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                let read = Header::read(&flipped)
+                    .filter(|header| header.record_bytes() <= flipped.len())
+                    .map(|header| {
+                        decode(
+                            &header,
+                            &Bytes::from(flipped.clone())
+                                .slice(HEADER_BYTES..header.record_bytes()),
+                        )
+                    });
+                assert!(!matches!(read, Some(Ok(_))), "bit {bit} of {record:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! From the files to a log that can be served, after any crash.
+//!
+//! The segments are checked for order, the store is opened or set aside, and what the store has not reached is replayed.
+//! Only the unfinished group at the very end is cut. Damage elsewhere is reported and passed over; since it may hide how
+//! far inboxes had come, no append is accepted after it.
+
+use std::{io, path::Path, sync::Arc};
+
+use rustix::fs::IFlags;
+
+use super::{
+    Damage, ReadError, Refusing,
+    core::Core,
+    disk::Disk,
+    record::{Position, Record},
+    scan::{Scan, Tail, judge_tail},
+    segment::{HEADER_BYTES, ORIGIN, Segment},
+    state::{Reached, State, StateError},
+    watermark::Watermark,
+};
+
+/// Why the log does not open at all. Damage is not among the reasons: a damaged log opens and refuses appends.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The operating system refused.
+    #[error("the log in {dir} cannot be opened: {error}")]
+    Io {
+        /// The data directory.
+        dir: String,
+        /// What it said.
+        error: io::Error,
+    },
+    /// Another process has the directory.
+    #[error("{0} is in use by another process: stop it, or choose another log.dir")]
+    InUse(String),
+    /// The file that names the log is not readable.
+    #[error(
+        "{0} does not hold an epoch: restore it from a backup, or run `towncrier log new-epoch`"
+    )]
+    Epoch(String),
+    /// Not even an empty state store can be made.
+    #[error("the state store in {0} cannot be made; the log says why")]
+    State(String),
+    /// Segments cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Opens the state store, or sets aside what does not open and begins an empty one. The flag tells whether what it holds
+/// can be believed.
+pub(super) fn open_state(dir: &Path, cache_bytes: u64) -> Result<(State, bool), StateError> {
+    let is_synchronous = make_synchronous(dir)?;
+    match State::open(dir, cache_bytes) {
+        Ok(state) if is_synchronous => Ok((state, true)),
+        Ok(state) => {
+            // Without the attribute a power cut can leave sled with claims whose rows are lost.
+            tracing::warn!(
+                "the file system has no synchronous attribute: the state is rebuilt at every start"
+            );
+            drop(state);
+            std::fs::remove_dir_all(dir)?;
+            Ok((State::open(dir, cache_bytes)?, false))
+        }
+        Err(error) => {
+            set_aside(dir, &error)?;
+            make_synchronous(dir)?;
+            Ok((State::open(dir, cache_bytes)?, false))
+        }
+    }
+}
+
+/// Moves a store that is of no use out of the way; the one set aside before it goes.
+pub(super) fn set_aside(dir: &Path, why: &dyn std::fmt::Display) -> io::Result<()> {
+    let aside = dir.with_extension("set-aside");
+    tracing::warn!(%why, to = %aside.display(), "the state store is set aside and rebuilt from the segments");
+    if aside.exists() {
+        std::fs::remove_dir_all(&aside)?;
+    }
+    std::fs::rename(dir, aside)
+}
+
+/// Gives the directory `FS_SYNC_FL`, which its files inherit: sled's own flush does not reach the disk. False where the
+/// file system has no such thing.
+fn make_synchronous(dir: &Path) -> io::Result<bool> {
+    std::fs::create_dir_all(dir)?;
+    let handle = std::fs::File::open(dir)?;
+    let Ok(flags) = rustix::fs::ioctl_getflags(&handle) else {
+        return Ok(false);
+    };
+    let set = rustix::fs::ioctl_setflags(&handle, flags | IFlags::SYNC);
+    let is_set = || rustix::fs::ioctl_getflags(&handle).is_ok_and(|now| now.contains(IFlags::SYNC));
+    Ok(set.is_ok() && is_set())
+}
+
+/// What the files of a log look like before anything is replayed.
+pub(super) struct Files {
+    pub(super) segments: Vec<Arc<Segment>>,
+    pub(super) damages: Vec<Damage>,
+    /// A last file whose header never got to the disk: it was being made when the machine stopped.
+    pub(super) unfinished: Option<Position>,
+}
+
+/// Opens all segments and checks that each begins where the one before it ends.
+pub(super) fn open_segments(disk: &dyn Disk, synced: Position) -> Result<Files, ReadError> {
+    let names = disk.list().map_err(|error| ReadError::Io(error.kind()))?;
+    let mut bases: Vec<_> = names
+        .iter()
+        .filter_map(|name| Segment::base_of(name))
+        .collect();
+    bases.sort_unstable();
+    let mut files = Files {
+        segments: Vec::new(),
+        damages: Vec::new(),
+        unfinished: None,
+    };
+    for base in &bases {
+        match Segment::open(disk, *base) {
+            Ok(segment) => files.segments.push(Arc::new(segment)),
+            Err(ReadError::Damaged(_)) if Some(base) == bases.last() && *base >= synced => {
+                files.unfinished = Some(*base);
+            }
+            Err(ReadError::Damaged(damage)) => files.damages.push(damage),
+            Err(error) => return Err(error),
+        }
+    }
+    for pair in files.segments.windows(2) {
+        if pair[0].end() != pair[1].base {
+            let what = if pair[0].end() < pair[1].base {
+                "a part of the log is missing here"
+            } else {
+                "it runs into the next segment"
+            };
+            files.damages.push(Damage {
+                segment: pair[0].name(),
+                offset: pair[0].length(),
+                what,
+            });
+        }
+    }
+    Ok(files)
+}
+
+/// Brings `core` to the state that the files say, and makes sure that there is a segment to append to. The store begins at
+/// `from`; `None`: empty.
+pub(super) fn replay(
+    core: &Core,
+    from: Option<Reached>,
+    watermark: &mut Watermark,
+) -> Result<(), ReadError> {
+    let io = |error: io::Error| ReadError::Io(error.kind());
+    let synced = watermark.get();
+    let files = open_segments(&*core.disk, synced)?;
+    if let Some(base) = files.unfinished {
+        core.disk.remove(&Segment::name_of(base)).map_err(io)?;
+    }
+    let mut damages = files.damages;
+    let mut reached = from.unwrap_or(Reached {
+        position: Position::NONE,
+        crc: 0,
+    });
+    let mut records: u64 = 0;
+    for (index, segment) in files.segments.iter().enumerate() {
+        let is_last = index + 1 == files.segments.len();
+        core.segments.push(segment.clone());
+        if segment.end() < reached.position || (segment.end() == reached.position && !is_last) {
+            continue;
+        }
+        let scan = if segment.first_record() < reached.position {
+            Scan::from(segment, reached.position, Some(reached.crc))
+        } else {
+            reached = Reached {
+                position: segment.first_record(),
+                crc: segment.seed,
+            };
+            Scan::whole(segment)
+        };
+        let replay = Replay {
+            core,
+            segment,
+            scan,
+            reached,
+            is_last,
+            synced,
+        };
+        records += replay.run(&mut reached, &mut damages)?;
+    }
+    let lost =
+        from.is_some_and(|from| from.position > reached.position) || synced > reached.position;
+    if lost && damages.is_empty() {
+        let (segment, offset) = files
+            .segments
+            .last()
+            .map_or((Segment::name_of(ORIGIN), 0), |last| {
+                (last.name(), last.length())
+            });
+        damages.push(Damage {
+            segment,
+            offset,
+            what: "the log ends before what was synced",
+        });
+    }
+    damages.iter().for_each(|damage| core.report(damage));
+    if files.segments.is_empty() && damages.is_empty() {
+        let segment = Segment::create(&*core.disk, ORIGIN, 0, core.clock.now_ms()).map_err(io)?;
+        reached = Reached {
+            position: segment.first_record(),
+            crc: 0,
+        };
+        core.segments.push(Arc::new(segment));
+    }
+    core.publish(reached);
+    if let Some(damage) = damages.into_iter().next() {
+        core.refuse(Refusing::Damaged(damage));
+    } else {
+        // What was read may have been in the page cache only; what is delivered must be on disk.
+        if let Some(last) = core.segments.all().last() {
+            last.file.sync().map_err(io)?;
+        }
+        watermark.set(reached.position).map_err(io)?;
+    }
+    tracing::info!(
+        records,
+        segments = files.segments.len(),
+        position = reached.position.0,
+        "the log is open"
+    );
+    Ok(())
+}
+
+/// The replay of one segment.
+struct Replay<'a> {
+    core: &'a Core,
+    segment: &'a Segment,
+    scan: Scan<'a>,
+    reached: Reached,
+    is_last: bool,
+    synced: Position,
+}
+
+impl Replay<'_> {
+    /// Applies every closed group; returns the number of records.
+    fn run(mut self, reached: &mut Reached, damages: &mut Vec<Damage>) -> Result<u64, ReadError> {
+        let mut group = Vec::new();
+        let mut count = 0;
+        let cut = loop {
+            match self.scan.next() {
+                Ok(Some(scanned)) => {
+                    let is_closed = matches!(scanned.record, Record::Commit { .. });
+                    group.push((scanned.record, scanned.position));
+                    if is_closed {
+                        count += group.len() as u64;
+                        for (record, at) in group.drain(..) {
+                            self.core.state.apply(&record, at)?;
+                        }
+                        self.reached = Reached {
+                            position: self.scan.position(),
+                            crc: scanned.crc,
+                        };
+                    }
+                }
+                Ok(None) if group.is_empty() => break None,
+                // The file ends within a group.
+                Ok(None) => match self.unfinished_or_damaged(
+                    self.segment
+                        .damage_at(self.scan.position(), "a group is not closed"),
+                )? {
+                    Tail::Unfinished => break Some(self.reached.position),
+                    Tail::Damaged(damage) => {
+                        damages.push(damage);
+                        break None;
+                    }
+                },
+                Err(ReadError::Damaged(damage)) => match self.unfinished_or_damaged(damage)? {
+                    Tail::Unfinished => break Some(self.reached.position),
+                    Tail::Damaged(damage) => {
+                        damages.push(damage.clone());
+                        group.clear();
+                        self.scan = Scan::from(
+                            self.segment,
+                            Position(self.segment.base.0 + damage.offset),
+                            None,
+                        );
+                        if self.scan.resume_after_damage()?.is_none() {
+                            break None;
+                        }
+                    }
+                },
+                Err(error) => return Err(error),
+            }
+        };
+        if let Some(end) = cut {
+            let length = end.0 - self.segment.base.0;
+            let cut_bytes = self.segment.length() - length;
+            tracing::info!(
+                segment = self.segment.name(),
+                offset = length,
+                cut_bytes,
+                "an unfinished group is cut off"
+            );
+            self.segment
+                .file
+                .truncate(length.max(HEADER_BYTES))
+                .map_err(|error| ReadError::Io(error.kind()))?;
+            self.segment.set_length(length.max(HEADER_BYTES));
+        }
+        *reached = self.reached;
+        Ok(count)
+    }
+
+    fn unfinished_or_damaged(&mut self, damage: Damage) -> Result<Tail, ReadError> {
+        if !self.is_last {
+            return Ok(Tail::Damaged(damage));
+        }
+        judge_tail(&mut self.scan, damage, self.reached.position, self.synced)
+    }
+}

@@ -1,0 +1,199 @@
+//! Whole segments leave, oldest first, by age and by total size. What must outlive one is written into the log again
+//! before it goes: how far inboxes had come, cursors, registrations, revocations, idempotency keys that still live.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    ReadError,
+    core::Core,
+    record::{Key, Record},
+    scan::Scan,
+    segment::Segment,
+};
+use crate::ids::{Platform, Seq, SessionKey, UserId};
+
+/// How long and how much is kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) age: Duration,
+    /// 0: no bound.
+    pub(super) bytes: u64,
+    pub(super) keys: Duration,
+}
+
+/// The oldest segment if it is to go: all in it is older than the limit, or the log is larger than its bound. Never the last.
+pub(super) fn next_to_remove(core: &Core, limits: &Limits) -> Option<Arc<Segment>> {
+    let segments = core.segments.all();
+    let [oldest, second, ..] = &segments[..] else {
+        return None;
+    };
+    let total: u64 = segments.iter().map(|segment| segment.length()).sum();
+    let kept_since_ms = core
+        .clock
+        .now_ms()
+        .saturating_sub(limits.age.as_millis() as u64);
+    let is_old = second.created_ms < kept_since_ms;
+    let is_too_much = limits.bytes > 0 && total > limits.bytes;
+    (is_old || is_too_much).then(|| oldest.clone())
+}
+
+/// What a segment that leaves holds that must not be forgotten.
+pub(super) struct Leaving {
+    /// Of each user with a place in it: the highest seq.
+    places: BTreeMap<UserId, Seq>,
+    heads: HashSet<UserId>,
+    sessions: HashSet<SessionKey>,
+    registered: HashSet<UserId>,
+    revoked: HashMap<UserId, HashSet<Platform>>,
+    deleted: Vec<(UserId, Seq)>,
+    keys: Vec<Key>,
+}
+
+impl Leaving {
+    /// Reads the whole segment. Damage in it is passed over: it is reported, and leaves with it.
+    pub(super) fn read(core: &Core, segment: &Segment) -> Result<Self, ReadError> {
+        let mut leaving = Self {
+            places: BTreeMap::new(),
+            heads: HashSet::new(),
+            sessions: HashSet::new(),
+            registered: HashSet::new(),
+            revoked: HashMap::new(),
+            deleted: Vec::new(),
+            keys: Vec::new(),
+        };
+        let mut scan = Scan::whole(segment);
+        loop {
+            match scan.next() {
+                Ok(Some(scanned)) => leaving.note(scanned.record),
+                Ok(None) => return Ok(leaving),
+                Err(ReadError::Damaged(damage)) => {
+                    core.report(&damage);
+                    if scan.resume_after_damage()?.is_none() {
+                        return Ok(leaving);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn note(&mut self, record: Record) {
+        match record {
+            Record::Commit { .. } => {}
+            Record::Message(message) if message.is_keyed => self.keys.push(message.key),
+            Record::Message(_) => {}
+            Record::Place { user, seq, .. } => {
+                let highest = self.places.entry(user).or_default();
+                *highest = seq.max(*highest);
+            }
+            Record::Cursor { session, .. } => {
+                self.sessions.insert(session);
+            }
+            Record::Register { user, .. } => {
+                self.registered.insert(user);
+            }
+            Record::Revoke { user, platform, .. } => {
+                self.revoked.entry(user).or_default().insert(platform);
+            }
+            Record::Delete { user, seq } => self.deleted.push((user, seq)),
+            Record::Head { user, .. } => {
+                self.heads.insert(user);
+            }
+            Record::Key(key) => self.keys.push(key),
+        }
+    }
+
+    /// The records that carry on what outlives the segment, as things stand now.
+    pub(super) fn carried(
+        &self,
+        core: &Core,
+        segment: &Segment,
+        keys: Duration,
+    ) -> Result<Vec<Record>, ReadError> {
+        let state = &core.state;
+        let mut carried = Vec::new();
+        for user in self.places.keys().chain(&self.heads) {
+            let row = state.users.get(user)?;
+            if row.newest < segment.end() {
+                carried.push(Record::Head {
+                    user: user.clone(),
+                    head: row.head,
+                    first: row.head.next(),
+                });
+            }
+        }
+        for session in &self.sessions {
+            if let Some(row) = state.cursors.get(session)? {
+                let session = session.clone();
+                carried.push(Record::Cursor {
+                    session,
+                    cursor: row.cursor,
+                    acked_at_ms: row.acked_at_ms,
+                });
+            }
+        }
+        for user in &self.registered {
+            if let Some(profile) = state.profile(user)? {
+                carried.push(Record::Register {
+                    user: user.clone(),
+                    profile,
+                });
+            }
+        }
+        for (user, platforms) in &self.revoked {
+            for platform in platforms {
+                let before_ms = state.revoked_before_ms(user, *platform)?;
+                carried.push(Record::Revoke {
+                    user: user.clone(),
+                    platform: *platform,
+                    before_ms,
+                });
+            }
+        }
+        let live_since_ms = core.clock.now_ms().saturating_sub(keys.as_millis() as u64);
+        carried.extend(
+            self.keys
+                .iter()
+                .filter(|key| key.send_time_ms >= live_since_ms)
+                .cloned()
+                .map(Record::Key),
+        );
+        Ok(carried)
+    }
+
+    /// Forgets what leaves with the segment. Returns how many messages expired that nobody had acked.
+    pub(super) fn forget(
+        &self,
+        core: &Core,
+        segment: &Segment,
+        keys: Duration,
+    ) -> Result<u64, ReadError> {
+        let mut expired = 0;
+        for (user, highest) in &self.places {
+            expired += core.state.expire(user, highest.next(), segment.end())?;
+        }
+        self.deleted
+            .iter()
+            .for_each(|(user, seq)| core.state.forget_deleted(user, *seq));
+        let live_since_ms = core.clock.now_ms().saturating_sub(keys.as_millis() as u64);
+        for key in &self.keys {
+            let Some(row) = core.state.keys.get(&key.sender, &key.client_message_id)? else {
+                continue;
+            };
+            // A key may have been carried on already, or be in use again.
+            if row.message_id != key.message_id {
+                continue;
+            }
+            if key.send_time_ms < live_since_ms {
+                core.state.keys.remove(key);
+            } else if row.position < segment.end() {
+                core.state.keys.put(key, super::record::Position::NONE);
+            }
+        }
+        Ok(expired)
+    }
+}

@@ -1,0 +1,76 @@
+//! Sessions' cursors: the end of an ack's path. Written behind; a crash loses the last seconds, which costs duplicates on
+//! the wire and nothing else.
+
+use super::{
+    StateError,
+    keys::{self, u64_at},
+    table::{Row, Table},
+};
+use crate::{
+    ids::{Seq, SessionKey, UserId},
+    log::{SessionRow, record::Record},
+};
+
+impl Row for SessionRow {
+    fn to_bytes(&self) -> Vec<u8> {
+        [self.cursor.0, self.acked_at_ms]
+            .into_iter()
+            .flat_map(u64::to_le_bytes)
+            .collect()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self {
+            cursor: Seq(u64_at(bytes, 0)?),
+            acked_at_ms: u64_at(bytes, 8)?,
+        })
+    }
+}
+
+/// Every session ever seen.
+pub(in crate::log) struct Cursors {
+    pub(super) rows: Table<SessionRow>,
+}
+
+impl Cursors {
+    /// What is remembered of a session.
+    pub(in crate::log) fn get(&self, key: &SessionKey) -> Result<Option<SessionRow>, StateError> {
+        self.rows.get(&keys::session(key))
+    }
+
+    /// Moves a session's cursor.
+    pub(in crate::log) fn put(&self, key: &SessionKey, row: SessionRow) {
+        self.rows.put(keys::session(key), row);
+    }
+
+    /// Every session of a user.
+    pub(in crate::log) fn of(
+        &self,
+        user: &UserId,
+    ) -> Result<Vec<(SessionKey, SessionRow)>, StateError> {
+        let mut sessions = Vec::new();
+        let mut is_readable = true;
+        self.rows.visit(&keys::prefix(user), |key, row| {
+            match keys::read_session(key) {
+                Some(key) => sessions.push((key, *row)),
+                None => is_readable = false,
+            }
+        })?;
+        is_readable
+            .then_some(sessions)
+            .ok_or(StateError::Undecodable)
+    }
+
+    /// The records that say in the segments what taken rows say to sled.
+    pub(super) fn records(dirty: &[(Box<[u8]>, Option<SessionRow>)]) -> Vec<Record> {
+        let record = |(key, row): &(Box<[u8]>, Option<SessionRow>)| {
+            let (session, row) = keys::read_session(key).zip(*row)?;
+            Some(Record::Cursor {
+                session,
+                cursor: row.cursor,
+                acked_at_ms: row.acked_at_ms,
+            })
+        };
+        dirty.iter().filter_map(record).collect()
+    }
+}

@@ -1,0 +1,77 @@
+//! Idempotency keys: what a sender's own id already stands for (P3).
+
+use super::{
+    StateError,
+    keys::{self, position_at, u64_at},
+    table::{Row, Table},
+};
+use crate::{
+    ids::MessageId,
+    log::record::{Key, Position},
+};
+
+/// What a key stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::log) struct KeyRow {
+    /// The first message sent with it.
+    pub(in crate::log) message_id: MessageId,
+    /// When that was accepted, Unix ms.
+    pub(in crate::log) send_time_ms: u64,
+    /// The digest of its request.
+    pub(in crate::log) fingerprint: [u8; 16],
+    /// Its record; [`Position::NONE`] when the message is no longer retained.
+    pub(in crate::log) position: Position,
+}
+
+impl Row for KeyRow {
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.message_id.0.to_vec();
+        bytes.extend(self.send_time_ms.to_le_bytes());
+        bytes.extend(self.fingerprint);
+        bytes.extend(self.position.0.to_le_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self {
+            message_id: MessageId(bytes.get(..16)?.try_into().ok()?),
+            send_time_ms: u64_at(bytes, 16)?,
+            fingerprint: bytes.get(24..40)?.try_into().ok()?,
+            position: position_at(bytes, 40)?,
+        })
+    }
+}
+
+/// The keys that live.
+pub(in crate::log) struct Keys {
+    pub(super) rows: Table<KeyRow>,
+}
+
+impl Keys {
+    /// What the key stands for.
+    pub(in crate::log) fn get(
+        &self,
+        sender: &str,
+        client_message_id: &str,
+    ) -> Result<Option<KeyRow>, StateError> {
+        self.rows.get(&keys::idempotency(sender, client_message_id))
+    }
+
+    /// Takes note of a key whose message stands at `position`.
+    pub(in crate::log) fn put(&self, key: &Key, position: Position) {
+        let row = KeyRow {
+            message_id: key.message_id,
+            send_time_ms: key.send_time_ms,
+            fingerprint: key.fingerprint,
+            position,
+        };
+        self.rows
+            .put(keys::idempotency(&key.sender, &key.client_message_id), row);
+    }
+
+    /// Forgets a key.
+    pub(in crate::log) fn remove(&self, key: &Key) {
+        self.rows
+            .remove(keys::idempotency(&key.sender, &key.client_message_id));
+    }
+}

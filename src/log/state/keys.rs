@@ -1,0 +1,75 @@
+//! The catalogue of what sled holds. Ids contain no control characters, so `\0` separates; integers in keys are big endian
+//! (they sort), in values little endian.
+//!
+//! | tree | key | value | lifetime |
+//! |---|---|---|---|
+//! | `users` | user | head, newest, first, acked: u64 each; has_deleted u8 | for ever |
+//! | `waypoints` | user `\0` seq (multiples of 64) | position u64 of that `Place` | until its segment goes |
+//! | `sessions` | user `\0` platform u8, device | cursor u64, acked_at_ms u64 | for ever |
+//! | `keys` | sender `\0` clientMsgID | message id 16, send_time u64, fingerprint 16, position u64 | as its message, at least `log.idempotency_retention` |
+//! | `revoked` | user `\0` platform u8 | before_ms u64 | for ever |
+//! | `deleted` | user `\0` seq | – | until its segment goes |
+//! | `profiles` | user | opaque | for ever |
+//! | `meta` | `reached` | epoch u64, position u64, CRC u32: what the other trees contain at least | – |
+
+use super::super::record::Position;
+use crate::ids::{Platform, Seq, SessionKey, UserId};
+
+/// Every how many seqs of a user the place is written down, so that a read walks back at most this far to begin.
+pub(super) const WAYPOINT_EVERY: u64 = 64;
+
+/// What separates the parts of a key.
+const SEPARATOR: u8 = 0;
+
+pub(super) fn place(user: &UserId, seq: Seq) -> Vec<u8> {
+    joined(user.as_str(), &seq.0.to_be_bytes())
+}
+
+pub(super) fn session(key: &SessionKey) -> Vec<u8> {
+    let platform = [key.platform.number() as u8];
+    joined(
+        key.user.as_str(),
+        &[&platform, key.device.as_bytes()].concat(),
+    )
+}
+
+pub(super) fn user_and_platform(user: &UserId, platform: Platform) -> Vec<u8> {
+    joined(user.as_str(), &[platform.number() as u8])
+}
+
+pub(super) fn idempotency(sender: &str, client_message_id: &str) -> Vec<u8> {
+    joined(sender, client_message_id.as_bytes())
+}
+
+/// What all keys of a user begin with in the trees that have several.
+pub(super) fn prefix(user: &UserId) -> Vec<u8> {
+    joined(user.as_str(), &[])
+}
+
+/// The session that a key of `sessions` names.
+pub(super) fn read_session(bytes: &[u8]) -> Option<SessionKey> {
+    let at = bytes.iter().position(|byte| *byte == SEPARATOR)?;
+    Some(SessionKey {
+        user: UserId::new(std::str::from_utf8(&bytes[..at]).ok()?).ok()?,
+        platform: Platform::from_number((*bytes.get(at + 1)?).into()).ok()?,
+        device: std::str::from_utf8(&bytes[at + 2..]).ok()?.into(),
+    })
+}
+
+fn joined(first: &str, rest: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(first.len() + 1 + rest.len());
+    key.extend_from_slice(first.as_bytes());
+    key.push(SEPARATOR);
+    key.extend_from_slice(rest);
+    key
+}
+
+/// Eight bytes of a value.
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+/// A position in a value.
+pub(super) fn position_at(bytes: &[u8], at: usize) -> Option<Position> {
+    u64_at(bytes, at).map(Position)
+}

@@ -1,0 +1,367 @@
+//! What follows from the segments, kept so that it need not be read from them: sled, with the newest rows before it in memory.
+//!
+//! Everything here is disposable. [`State::apply`] is the one place that turns a record into rows, for a commit that just
+//! became durable and for one replayed after a crash alike, and applying a record again changes nothing; so sled may be
+//! ahead of the position it names, and may be thrown away and rebuilt.
+//!
+//! - `keys.rs`: the catalogue of what sled holds
+//! - `table.rs`: one kind of row, written behind
+//! - `users.rs`, `cursors.rs`, `idempotency.rs`: the rows
+
+mod cursors;
+mod idempotency;
+mod keys;
+mod table;
+mod users;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use bytes::Bytes;
+
+pub(super) use self::{
+    cursors::Cursors,
+    idempotency::KeyRow,
+    idempotency::Keys,
+    users::{UserRow, Users},
+};
+use self::{
+    keys::{position_at, u64_at},
+    table::{Row, Table},
+};
+use super::{
+    ReadError, SessionRow,
+    record::{Position, Record},
+};
+use crate::ids::{Epoch, Platform, Seq, SessionKey, UserId};
+
+/// The state store failed: nothing can be looked up that is not in memory.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StateError {
+    /// sled's own error.
+    #[error("sled: {0}")]
+    Sled(#[from] sled::Error),
+    /// A value that is not what was written.
+    #[error("a row does not read")]
+    Undecodable,
+    /// sled panicked while opening.
+    #[error("sled panicked while opening")]
+    Panicked,
+    /// The directory could not be prepared.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl From<StateError> for ReadError {
+    fn from(error: StateError) -> Self {
+        tracing::error!(%error, "the state store failed");
+        Self::State
+    }
+}
+
+impl Row for u64 {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.to_le_bytes().to_vec()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        u64_at(bytes, 0)
+    }
+}
+
+impl Row for () {
+    fn to_bytes(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.is_empty().then_some(())
+    }
+}
+
+impl Row for Bytes {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.to_vec()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self::copy_from_slice(bytes))
+    }
+}
+
+/// How far sled is known to have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reached {
+    /// Every record before this is in sled.
+    pub(super) position: Position,
+    /// The CRC of the last of them.
+    pub(super) crc: u32,
+}
+
+/// All rows.
+pub(super) struct State {
+    db: sled::Db,
+    meta: sled::Tree,
+    pub(super) users: Users,
+    pub(super) cursors: Cursors,
+    pub(super) keys: Keys,
+    revoked: Table<u64>,
+    deleted: Table<()>,
+    profiles: Table<Bytes>,
+    /// Messages retained and not acked by any session, over all users.
+    pending: AtomicU64,
+}
+
+impl State {
+    /// Opens the store. `Err` also where sled panics: the caller sets the directory aside and starts an empty one.
+    pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StateError> {
+        std::fs::create_dir_all(dir)?;
+        let config = sled::Config::new()
+            .path(dir)
+            .cache_capacity(cache_bytes)
+            .mode(sled::Mode::LowSpace)
+            // We flush, at checkpoints; a timer of its own would write between them.
+            .flush_every_ms(None);
+        let state = catch_unwind(AssertUnwindSafe(|| Self::open_trees(config.open()?)));
+        state.unwrap_or(Err(StateError::Panicked))
+    }
+
+    fn open_trees(db: sled::Db) -> Result<Self, StateError> {
+        let state = Self {
+            meta: db.open_tree("meta")?,
+            users: Users {
+                rows: Table::open(&db, "users")?,
+                waypoints: Table::open(&db, "waypoints")?,
+            },
+            cursors: Cursors {
+                rows: Table::open(&db, "sessions")?,
+            },
+            keys: Keys {
+                rows: Table::open(&db, "keys")?,
+            },
+            revoked: Table::open(&db, "revoked")?,
+            deleted: Table::open(&db, "deleted")?,
+            profiles: Table::open(&db, "profiles")?,
+            pending: AtomicU64::new(0),
+            db,
+        };
+        let mut pending = 0;
+        state
+            .users
+            .rows
+            .visit(&[], |_, row| pending += row.pending())?;
+        state.pending.store(pending, Relaxed);
+        Ok(state)
+    }
+
+    /// How far the store came at its last checkpoint; `None` when it is new or belongs to another log.
+    pub(super) fn reached(&self, epoch: Epoch) -> Result<Option<Reached>, StateError> {
+        let Some(value) = self.meta.get("reached")? else {
+            return Ok(None);
+        };
+        let crc = value
+            .get(16..20)
+            .and_then(|bytes| Some(u32::from_le_bytes(bytes.try_into().ok()?)));
+        let reached = position_at(&value, 8)
+            .zip(crc)
+            .map(|(position, crc)| Reached { position, crc });
+        Ok(reached.filter(|_| u64_at(&value, 0) == Some(epoch.0)))
+    }
+
+    /// Messages retained and not acked by any session.
+    pub(super) fn pending(&self) -> u64 {
+        self.pending.load(Relaxed)
+    }
+
+    /// Turns a durable record into rows.
+    pub(super) fn apply(&self, record: &Record, at: Position) -> Result<(), StateError> {
+        match record {
+            Record::Commit { .. } => {}
+            Record::Message(message) if message.is_keyed => self.keys.put(&message.key, at),
+            Record::Message(_) => {}
+            Record::Place { user, seq, .. } => {
+                if self.users.place(user, *seq, at)? {
+                    self.pending.fetch_add(1, Relaxed);
+                }
+            }
+            Record::Cursor {
+                session,
+                cursor,
+                acked_at_ms,
+            } => {
+                self.store_cursor(
+                    session,
+                    SessionRow {
+                        cursor: *cursor,
+                        acked_at_ms: *acked_at_ms,
+                    },
+                )?;
+            }
+            Record::Register { user, profile } => {
+                self.profiles.put(user.as_str().into(), profile.clone());
+                self.users.update(user, |_| {})?;
+            }
+            Record::Revoke {
+                user,
+                platform,
+                before_ms,
+            } => {
+                self.revoked
+                    .update(keys::user_and_platform(user, *platform), |row| {
+                        *row = Some(row.unwrap_or(0).max(*before_ms));
+                    })?;
+            }
+            Record::Delete { user, seq } => {
+                self.deleted.put(keys::place(user, *seq), ());
+                self.users.update(user, |row| row.has_deleted = true)?;
+            }
+            Record::Head { user, head, first } => self.users.update(user, |row| {
+                if *head > row.head {
+                    *row = UserRow {
+                        head: *head,
+                        first: *first,
+                        newest: Position::NONE,
+                        ..*row
+                    };
+                }
+            })?,
+            Record::Key(key) => {
+                if self
+                    .keys
+                    .get(&key.sender, &key.client_message_id)?
+                    .is_none()
+                {
+                    self.keys.put(key, Position::NONE);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a session's cursor. Returns how many messages this was the first ack of.
+    pub(super) fn store_cursor(
+        &self,
+        session: &SessionKey,
+        row: SessionRow,
+    ) -> Result<u64, StateError> {
+        self.cursors.put(session, row);
+        let acked = self.users.update(&session.user, |user| {
+            let before = user.pending();
+            user.acked = user.acked.max(row.cursor.min(user.head));
+            before - user.pending()
+        })?;
+        self.pending.fetch_sub(acked, Relaxed);
+        Ok(acked)
+    }
+
+    /// Retention removed everything below `first`. Returns how many messages nobody had acked.
+    pub(super) fn expire(
+        &self,
+        user: &UserId,
+        first: Seq,
+        removed_before: Position,
+    ) -> Result<u64, StateError> {
+        let (from, expired) = self.users.update(user, |row| {
+            let (from, before) = (row.first, row.pending());
+            row.first = row.first.max(first);
+            if row.newest < removed_before {
+                row.newest = Position::NONE;
+            }
+            (from, before - row.pending())
+        })?;
+        self.users.forget_waypoints(user, from, first);
+        self.pending.fetch_sub(expired, Relaxed);
+        Ok(expired)
+    }
+
+    /// Whether a message was deleted.
+    pub(super) fn is_deleted(&self, user: &UserId, seq: Seq) -> Result<bool, StateError> {
+        Ok(self.deleted.get(&keys::place(user, seq))?.is_some())
+    }
+
+    /// Forgets that a message was deleted: its segment goes.
+    pub(super) fn forget_deleted(&self, user: &UserId, seq: Seq) {
+        self.deleted.remove(keys::place(user, seq));
+    }
+
+    /// Tokens issued before this Unix ms are revoked; 0 when none are.
+    pub(super) fn revoked_before_ms(
+        &self,
+        user: &UserId,
+        platform: Platform,
+    ) -> Result<u64, StateError> {
+        Ok(self
+            .revoked
+            .get(&keys::user_and_platform(user, platform))?
+            .unwrap_or(0))
+    }
+
+    /// The profile a user was registered with.
+    pub(super) fn profile(&self, user: &UserId) -> Result<Option<Bytes>, StateError> {
+        self.profiles.get(user.as_str().as_bytes())
+    }
+
+    /// Every known user.
+    pub(super) fn all_users(&self) -> Result<Vec<UserId>, StateError> {
+        let mut users = Vec::new();
+        self.users.rows.visit(&[], |key, _| {
+            users.extend(
+                std::str::from_utf8(key)
+                    .ok()
+                    .and_then(|user| UserId::new(user).ok()),
+            );
+        })?;
+        Ok(users)
+    }
+
+    /// Rows in memory, at most this many of them changed since the last checkpoint.
+    pub(super) fn recent_rows(&self) -> usize {
+        self.users.rows.recent_rows()
+            + self.cursors.rows.recent_rows()
+            + self.keys.rows.recent_rows()
+    }
+
+    /// Brings all that changed to sled. `log_cursors` puts the cursors into the segments and returns what is durable
+    /// there afterwards: that is what sled then has reached. Returns the number of rows written.
+    pub(super) fn checkpoint(
+        &self,
+        epoch: Epoch,
+        log_cursors: impl FnOnce(Vec<Record>) -> Option<Reached>,
+    ) -> Result<usize, StateError> {
+        let cursors = self.cursors.rows.take_dirty();
+        let Some(reached) = log_cursors(Cursors::records(&cursors)) else {
+            // The log takes nothing now: keep the rows for the next time.
+            for (key, row) in cursors {
+                self.cursors
+                    .rows
+                    .update(key.into_vec(), |current| *current = current.or(row))?;
+            }
+            return Ok(0);
+        };
+        let users = self.users.rows.take_dirty();
+        let (waypoints, keys) = (
+            self.users.waypoints.take_dirty(),
+            self.keys.rows.take_dirty(),
+        );
+        let (revoked, deleted) = (self.revoked.take_dirty(), self.deleted.take_dirty());
+        let profiles = self.profiles.take_dirty();
+        let rows = cursors.len() + users.len() + waypoints.len() + keys.len();
+        self.cursors.rows.write(cursors)?;
+        self.users.rows.write(users)?;
+        self.users.waypoints.write(waypoints)?;
+        self.keys.rows.write(keys)?;
+        self.revoked.write(revoked)?;
+        self.deleted.write(deleted)?;
+        self.profiles.write(profiles)?;
+        // The rows first, then the claim that they are there.
+        self.db.flush()?;
+        let mut value = [epoch.0.to_le_bytes(), reached.position.0.to_le_bytes()].concat();
+        value.extend(reached.crc.to_le_bytes());
+        self.meta.insert("reached", value)?;
+        self.db.flush()?;
+        Ok(rows)
+    }
+}

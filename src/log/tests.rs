@@ -1,0 +1,855 @@
+//! The log's promises against a disk that forgets, fails, tears and flips.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::{
+    disk::{Disk, DiskFile},
+    inspect::inspect_segments,
+    record::Position,
+    watermark::Watermark,
+    *,
+};
+use crate::{clock::Clock, config, metrics::Metrics};
+
+/// A disk in memory that knows what was synced.
+#[derive(Default)]
+struct TestDisk {
+    files: Mutex<BTreeMap<String, Arc<TestFile>>>,
+    faults: Arc<Faults>,
+}
+
+#[derive(Default)]
+struct Faults {
+    sync_fails: AtomicBool,
+    is_full: AtomicBool,
+}
+
+struct TestFile {
+    live: Mutex<Vec<u8>>,
+    synced: Mutex<Vec<u8>>,
+    faults: Arc<Faults>,
+}
+
+impl TestDisk {
+    /// What a machine finds after its power was cut: nothing that was not synced.
+    fn after_power_cut(&self) -> Arc<Self> {
+        self.copy(|file| file.synced.lock().unwrap().clone())
+    }
+
+    /// What a process finds after it was killed: the page cache is the kernel's.
+    fn after_kill(&self) -> Arc<Self> {
+        self.copy(|file| file.live.lock().unwrap().clone())
+    }
+
+    fn copy(&self, content: impl Fn(&TestFile) -> Vec<u8>) -> Arc<Self> {
+        let copy = Self::default();
+        for (name, file) in &*self.files.lock().unwrap() {
+            copy.put(name, content(file));
+        }
+        Arc::new(copy)
+    }
+
+    fn put(&self, name: &str, bytes: Vec<u8>) {
+        let file = TestFile {
+            live: Mutex::new(bytes.clone()),
+            synced: Mutex::new(bytes),
+            faults: self.faults.clone(),
+        };
+        self.files
+            .lock()
+            .unwrap()
+            .insert(name.into(), Arc::new(file));
+    }
+
+    fn get(&self, name: &str) -> Vec<u8> {
+        self.files.lock().unwrap()[name]
+            .live
+            .lock()
+            .unwrap()
+            .clone()
+    }
+
+    fn segments(&self) -> Vec<String> {
+        let files = self.files.lock().unwrap();
+        files
+            .keys()
+            .filter(|name| name.ends_with(".log"))
+            .cloned()
+            .collect()
+    }
+
+    fn last_segment(&self) -> String {
+        self.segments().pop().unwrap()
+    }
+
+    fn synced(&self) -> Position {
+        Watermark::open(self).unwrap().get()
+    }
+}
+
+impl Disk for TestDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.files.lock().unwrap().keys().cloned().collect())
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.files.lock().unwrap().get(name).cloned();
+        Ok(file.ok_or(io::ErrorKind::NotFound)?)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.put(name, Vec::new());
+        self.open(name)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.files
+            .lock()
+            .unwrap()
+            .remove(name)
+            .map(drop)
+            .ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+}
+
+impl DiskFile for TestFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.live.lock().unwrap().len() as u64)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut live = self.live.lock().unwrap();
+        let end = offset as usize + bytes.len();
+        if live.len() < end {
+            live.resize(end, 0);
+        }
+        // A full disk takes a part.
+        let is_full = self.faults.is_full.load(Relaxed);
+        let taken = if is_full {
+            bytes.len() / 2
+        } else {
+            bytes.len()
+        };
+        live[offset as usize..offset as usize + taken].copy_from_slice(&bytes[..taken]);
+        if is_full {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64, _: Patience) -> io::Result<usize> {
+        let live = self.live.lock().unwrap();
+        let rest = live.get(offset as usize..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.live.lock().unwrap().resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if self.faults.sync_fails.load(Relaxed) {
+            return Err(io::ErrorKind::Other.into());
+        }
+        *self.synced.lock().unwrap() = self.live.lock().unwrap().clone();
+        Ok(())
+    }
+}
+
+/// A clock that stands until it is moved.
+struct TestClock(AtomicU64);
+
+impl Clock for TestClock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Remembers what was announced as durable.
+#[derive(Default)]
+struct Announced(Mutex<Vec<Commit>>);
+
+impl CommitObserver for Announced {
+    fn committed(&self, commits: &[Commit]) {
+        self.0.lock().unwrap().extend_from_slice(commits);
+    }
+}
+
+/// A log with all that belongs to it.
+struct Bench {
+    log: EmbeddedLog,
+    disk: Arc<TestDisk>,
+    clock: Arc<TestClock>,
+    announced: Arc<Announced>,
+    dir: tempfile::TempDir,
+    limits: config::Log,
+}
+
+const START_MS: u64 = 1_700_000_000_000;
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut config::Log)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut limits = config::Log {
+            dir: dir.path().into(),
+            cache_bytes: 1 << 20,
+            ..config::Log::default()
+        };
+        change(&mut limits);
+        let clock = Arc::new(TestClock(AtomicU64::new(START_MS)));
+        Self::open(Arc::default(), dir, limits, clock)
+    }
+
+    fn open(
+        disk: Arc<TestDisk>,
+        dir: tempfile::TempDir,
+        limits: config::Log,
+        clock: Arc<TestClock>,
+    ) -> Self {
+        let announced = Arc::new(Announced::default());
+        let metrics = Arc::new(Metrics::new());
+        let log = EmbeddedLog::open_on(
+            disk.clone(),
+            &limits,
+            clock.clone(),
+            announced.clone(),
+            metrics,
+        )
+        .expect("opens");
+        Self {
+            log,
+            disk,
+            clock,
+            announced,
+            dir,
+            limits,
+        }
+    }
+
+    /// Ends this log in good order, then opens what `disk` holds; `keeps_state`: with the state store.
+    fn reopen(self, disk: impl FnOnce(&TestDisk) -> Arc<TestDisk>, keeps_state: bool) -> Self {
+        let disk_then = disk(&self.disk);
+        self.log.close();
+        drop(self.log);
+        if !keeps_state {
+            let _ = std::fs::remove_dir_all(self.dir.path().join("state"));
+        }
+        Self::open(disk_then, self.dir, self.limits, self.clock)
+    }
+
+    fn try_send(
+        &self,
+        users: &[&str],
+        key: Option<&str>,
+        body: &str,
+    ) -> Result<Receipt, AppendError> {
+        let now = self.clock.now_ms();
+        let message_id = MessageId::new(now);
+        let append = Append {
+            message_id,
+            send_time_ms: now,
+            sender: "oa".into(),
+            client_message_id: key.map_or_else(|| message_id.to_string().into(), Into::into),
+            is_keyed: key.is_some(),
+            fingerprint: *body
+                .as_bytes()
+                .first_chunk()
+                .unwrap_or(&[body.len() as u8; 16]),
+            body: body.to_owned().into(),
+            receivers: users.iter().map(|name| user(name)).collect(),
+        };
+        self.log
+            .append(append)?
+            .blocking_recv()
+            .expect("the writer answers")
+    }
+
+    fn send(&self, users: &[&str], body: &str) -> Receipt {
+        self.try_send(users, None, body).expect("accepted")
+    }
+
+    fn read(&self, name: &str, after: u64) -> Vec<(u64, Option<String>)> {
+        let limit = ReadLimit {
+            messages: usize::MAX,
+            bytes: usize::MAX,
+        };
+        let stored = self
+            .log
+            .read(&user(name), Seq(after), limit, Patience::Disk)
+            .expect("reads");
+        stored
+            .into_iter()
+            .map(|stored| (stored.seq.0, stored.body.map(text)))
+            .collect()
+    }
+
+    fn bodies(&self, name: &str) -> Vec<String> {
+        self.read(name, 0)
+            .into_iter()
+            .filter_map(|(_, body)| body)
+            .collect()
+    }
+}
+
+fn text(body: Bytes) -> String {
+    String::from_utf8(body.into()).unwrap()
+}
+
+fn user(name: &str) -> UserId {
+    UserId::new(name).unwrap()
+}
+
+fn numbered(messages: &[&str]) -> Vec<(u64, Option<String>)> {
+    (1..)
+        .zip(messages.iter().map(|body| Some((*body).to_owned())))
+        .collect()
+}
+
+#[test]
+fn each_inbox_is_dense_and_reads_back_in_order_from_any_cursor() {
+    let bench = Bench::new();
+    let seed =
+        std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut model: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for number in 0..1000 {
+        let all = ["u1", "u2", "系统"];
+        let users: Vec<&str> = all.into_iter().filter(|_| random.f32() < 0.6).collect();
+        if !users.is_empty() {
+            let body = format!("{number}{}", "x".repeat(random.usize(..3000)));
+            let receipt = bench.send(&users, &body);
+            for (name, (placed, seq)) in users.iter().zip(&*receipt.placed) {
+                let inbox = model.entry(name).or_default();
+                inbox.push(body.clone());
+                assert_eq!((placed.as_str(), seq.0), (*name, inbox.len() as u64));
+            }
+        }
+    }
+    for (name, inbox) in &model {
+        let head = inbox.len() as u64;
+        let bounds = bench.log.inbox(&user(name)).unwrap();
+        assert_eq!(
+            bounds,
+            Inbox {
+                head: Seq(head),
+                first: Seq(1)
+            }
+        );
+        for _ in 0..50 {
+            let after = random.u64(..=head);
+            let limit = ReadLimit {
+                messages: random.usize(1..400),
+                bytes: random.usize(1..100_000),
+            };
+            let read = bench
+                .log
+                .read(&user(name), Seq(after), limit, Patience::MemoryOnly)
+                .unwrap();
+            assert!(
+                after == head || !read.is_empty(),
+                "a read below the head returns something"
+            );
+            assert!(read.len() <= limit.messages);
+            for (expected, stored) in (after + 1..).zip(read) {
+                assert_eq!(stored.seq.0, expected);
+                assert_eq!(
+                    stored.body.map(text).as_ref(),
+                    inbox.get(expected as usize - 1)
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_accepted_survives_kills_and_power_cuts_with_and_without_the_state_store() {
+    for (is_power_cut, keeps_state) in [(false, true), (false, false), (true, true), (true, false)]
+    {
+        let mut bench = Bench::with(|limits| limits.segment_bytes = 4096);
+        let mut sent = Vec::new();
+        for round in 0..3 {
+            for number in 0..40 {
+                let body = format!("{round}-{number}{}", "y".repeat(200));
+                bench.send(&["u1", "u2"], &body);
+                sent.push(body);
+            }
+            let crash = |disk: &TestDisk| {
+                if is_power_cut {
+                    disk.after_power_cut()
+                } else {
+                    disk.after_kill()
+                }
+            };
+            bench = bench.reopen(crash, keeps_state);
+            assert_eq!(
+                bench.bodies("u1"),
+                sent,
+                "power cut: {is_power_cut}, state kept: {keeps_state}"
+            );
+            assert_eq!(bench.bodies("u2"), sent);
+        }
+        assert!(
+            bench.disk.segments().len() > 3,
+            "several segments were crossed"
+        );
+    }
+}
+
+#[test]
+fn every_commit_is_announced_once_and_in_order() {
+    let bench = Bench::new();
+    for number in 0..20 {
+        bench.send(&["u1"], &number.to_string());
+    }
+    bench.try_send(&["u1"], Some("k"), "keyed").unwrap();
+    bench.try_send(&["u1"], Some("k"), "keyed").unwrap();
+    let announced = bench.announced.0.lock().unwrap();
+    let seqs: Vec<u64> = announced
+        .iter()
+        .map(|commit| commit.placed[0].1.0)
+        .collect();
+    assert_eq!(seqs, (1..=21).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_repeated_key_returns_the_first_result_also_after_a_crash_and_without_the_state_store() {
+    for keeps_state in [true, false] {
+        let bench = Bench::new();
+        let first = bench
+            .try_send(&["u1", "u2"], Some("leave-policy"), "body")
+            .unwrap();
+        assert_eq!(
+            bench
+                .try_send(&["u1", "u2"], Some("leave-policy"), "body")
+                .unwrap(),
+            first
+        );
+        let bench = bench.reopen(TestDisk::after_power_cut, keeps_state);
+        assert_eq!(
+            bench
+                .try_send(&["u1", "u2"], Some("leave-policy"), "body")
+                .unwrap(),
+            first
+        );
+        let reused = bench.try_send(&["u1", "u2"], Some("leave-policy"), "a body that differs");
+        assert_eq!(reused, Err(AppendError::KeyReused));
+        assert_eq!(bench.bodies("u1"), ["body"]);
+    }
+}
+
+#[test]
+fn repeats_within_one_group_wait_for_its_sync_and_make_one_message() {
+    let bench = Bench::new();
+    let now = bench.clock.now_ms();
+    let append = |number: u8| Append {
+        message_id: MessageId::new(now),
+        send_time_ms: now,
+        sender: "oa".into(),
+        client_message_id: "k".into(),
+        is_keyed: true,
+        fingerprint: [number / 90; 16],
+        body: Bytes::from_static(b"b"),
+        receivers: vec![user("u1")],
+    };
+    let pending: Vec<_> = (0..100)
+        .map(|number| bench.log.append(append(number)).unwrap())
+        .collect();
+    let mut answers = pending
+        .into_iter()
+        .map(|pending| pending.blocking_recv().unwrap());
+    let first = answers.next().unwrap().unwrap();
+    assert!(
+        answers
+            .by_ref()
+            .take(89)
+            .all(|answer| answer.as_ref() == Ok(&first))
+    );
+    assert!(answers.all(|answer| answer == Err(AppendError::KeyReused)));
+    assert_eq!(bench.bodies("u1"), ["b"]);
+}
+
+#[test]
+fn a_send_whose_sync_failed_is_never_seen_and_none_is_accepted_after_it() {
+    let bench = Bench::new();
+    bench.send(&["u1"], "good");
+    bench.disk.faults.sync_fails.store(true, Relaxed);
+    let failed = bench.try_send(&["u1"], None, "lost");
+    // The cut could not be synced either, so nobody can say what the disk will show.
+    assert_eq!(failed, Err(AppendError::OutcomeUnknown));
+    bench.disk.faults.sync_fails.store(false, Relaxed);
+    let refused = bench.try_send(&["u1"], None, "later");
+    assert_eq!(refused, Err(Refusing::SyncFailed.into()));
+    assert_eq!(bench.log.check_writable(), Err(Refusing::SyncFailed));
+    assert_eq!(bench.bodies("u1"), ["good"], "reads go on");
+    let bench = bench.reopen(TestDisk::after_power_cut, true);
+    assert_eq!(bench.bodies("u1"), ["good"]);
+    bench.send(&["u1"], "after the restart");
+    assert_eq!(
+        bench.read("u1", 0),
+        numbered(&["good", "after the restart"])
+    );
+}
+
+#[test]
+fn a_full_disk_refuses_sends_and_resumes_by_itself() {
+    let bench = Bench::new();
+    bench.send(&["u1"], "before");
+    bench.disk.faults.is_full.store(true, Relaxed);
+    for _ in 0..3 {
+        assert_eq!(
+            bench.try_send(&["u1"], None, "refused"),
+            Err(Refusing::DiskFull.into())
+        );
+    }
+    assert_eq!(bench.log.check_writable(), Err(Refusing::DiskFull));
+    let killed = bench.disk.after_kill();
+    bench.disk.faults.is_full.store(false, Relaxed);
+    bench.send(&["u1"], "after");
+    assert_eq!(bench.log.check_writable(), Ok(()));
+    assert_eq!(bench.read("u1", 0), numbered(&["before", "after"]));
+    // Had the process died while the disk was full, nothing of the refused ones would be there.
+    let bench = bench.reopen(|_| killed, false);
+    assert_eq!(bench.bodies("u1"), ["before"]);
+}
+
+#[test]
+fn a_log_cut_anywhere_in_its_last_group_loses_that_group_whole_and_nothing_else() {
+    let bench = Bench::new();
+    bench.send(&["u1", "u2"], "one");
+    let whole = bench.disk.get(&bench.disk.last_segment()).len();
+    bench.send(&["u1", "u2"], "two");
+    // The keeper's mark may or may not have come by: this is about a machine that stopped before.
+    let name = bench.disk.last_segment();
+    let bytes = bench.disk.get(&name);
+    for length in whole..bytes.len() {
+        for garbage in [0, 40] {
+            let disk = TestDisk::default();
+            disk.put(&name, [&bytes[..length], &vec![0; garbage]].concat());
+            let report = inspect_segments(&disk, Position::NONE, &mut None).unwrap();
+            assert_eq!(
+                (report.messages, &report.damages[..]),
+                (report.messages, &[][..]),
+                "cut at {length}"
+            );
+            if (length - whole).is_multiple_of(37) {
+                let limits = config::Log {
+                    dir: tempfile::tempdir().unwrap().keep(),
+                    ..bench.limits.clone()
+                };
+                let dir = tempfile::tempdir().unwrap();
+                let limits = config::Log {
+                    dir: dir.path().into(),
+                    ..limits
+                };
+                let cut = Bench::open(Arc::new(disk), dir, limits, bench.clock.clone());
+                assert_eq!(cut.read("u1", 0), numbered(&["one"]), "cut at {length}");
+                cut.send(&["u1"], "three");
+                assert_eq!(cut.read("u1", 0), numbered(&["one", "three"]));
+            }
+        }
+    }
+}
+
+#[test]
+fn no_flipped_bit_in_a_synced_log_goes_unnoticed() {
+    let bench = Bench::with(|limits| limits.segment_bytes = 512);
+    for number in 0..6 {
+        bench.send(&["u1", "u2"], &format!("message {number}"));
+    }
+    bench.log.close();
+    let disk = bench.disk.after_kill();
+    let synced = disk.synced();
+    let whole = inspect_segments(&*disk, synced, &mut None).unwrap();
+    assert!(
+        whole.damages.is_empty() && whole.unfinished.is_none() && whole.segments > 1,
+        "{whole:?}"
+    );
+    for name in disk.segments() {
+        let bytes = disk.get(&name);
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            disk.put(&name, flipped);
+            let report = inspect_segments(&*disk, synced, &mut None).unwrap();
+            assert!(
+                report.damages.iter().any(|damage| damage.segment == name),
+                "bit {bit} of {name}: {report:?}"
+            );
+        }
+        disk.put(&name, bytes);
+    }
+}
+
+#[test]
+fn a_damaged_log_starts_serves_what_is_whole_and_accepts_nothing() {
+    let bench = Bench::with(|limits| limits.segment_bytes = 2048);
+    let bodies: Vec<String> = (0..40)
+        .map(|number| format!("message {number}{}", "z".repeat(100)))
+        .collect();
+    bodies
+        .iter()
+        .for_each(|body| drop(bench.send(&["u1"], body)));
+    bench.log.close();
+    let disk = bench.disk.after_kill();
+    let seed =
+        std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut bench = Bench {
+        disk: disk.clone(),
+        ..bench
+    };
+    for _ in 0..20 {
+        let names = disk.segments();
+        let name = &names[random.usize(..names.len())];
+        let mut bytes = disk.get(name);
+        bytes[random.usize(..) % disk.get(name).len()] ^= 1 << random.u8(..8);
+        let damaged = disk.after_kill();
+        damaged.put(name, bytes);
+        bench = bench.reopen(|_| damaged, false);
+        assert!(
+            matches!(bench.log.check_writable(), Err(Refusing::Damaged(_))),
+            "seed {seed}"
+        );
+        assert!(
+            bench
+                .log
+                .damages()
+                .iter()
+                .any(|damage| damage.segment == *name),
+            "seed {seed}"
+        );
+        assert!(matches!(
+            bench.try_send(&["u1"], None, "x"),
+            Err(AppendError::Refusing(Refusing::Damaged(_)))
+        ));
+        let limit = ReadLimit {
+            messages: 1,
+            bytes: usize::MAX,
+        };
+        for (number, body) in bodies.iter().enumerate() {
+            // Whatever can be read is right; the rest is an error or not there.
+            if let Ok(stored) =
+                bench
+                    .log
+                    .read(&user("u1"), Seq(number as u64), limit, Patience::Disk)
+                && let Some(stored) = stored
+                    .into_iter()
+                    .find(|stored| stored.seq.0 == number as u64 + 1)
+            {
+                assert_eq!(stored.body.map(text).as_ref(), Some(body), "seed {seed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn retention_removes_whole_segments_and_forgets_no_head_key_cursor_or_revocation() {
+    for keeps_state in [true, false] {
+        let bench = Bench::with(|limits| {
+            limits.segment_bytes = 1024;
+            limits.retention = Duration::from_secs(3600);
+            limits.idempotency_retention = Duration::from_secs(86_400);
+        });
+        let session = SessionKey {
+            user: user("u1"),
+            platform: Platform::Web,
+            device: "".into(),
+        };
+        let first = bench.try_send(&["u1"], Some("key"), "keyed").unwrap();
+        for number in 0..20 {
+            bench.send(&["u1", "quiet"], &format!("{number}{}", "o".repeat(200)));
+        }
+        bench
+            .log
+            .store_cursor(
+                &session,
+                SessionRow {
+                    cursor: Seq(5),
+                    acked_at_ms: START_MS,
+                },
+            )
+            .unwrap();
+        bench
+            .log
+            .revoke(user("u1"), Platform::Web, 77)
+            .unwrap()
+            .blocking_recv()
+            .unwrap()
+            .unwrap();
+        bench
+            .log
+            .register(user("new"), Bytes::from_static(b"{}"))
+            .unwrap()
+            .blocking_recv()
+            .unwrap()
+            .unwrap();
+        bench.clock.0.fetch_add(2 * 3600 * 1000, Relaxed);
+        // The age of the open segment makes the next send begin another one; once that is as old as the limit, all before
+        // it may go.
+        bench.send(&["u1"], "young");
+        bench.clock.0.fetch_add(3601 * 1000, Relaxed);
+        let is_removed = || bench.log.inbox(&user("u1")).unwrap().first == Seq(22);
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while !is_removed() && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        assert_eq!(bench.read("u1", 0), [(22, Some("young".into()))]);
+        let bench = bench.reopen(TestDisk::after_power_cut, keeps_state);
+        assert_eq!(
+            bench.read("u1", 0),
+            [(22, Some("young".into()))],
+            "state kept: {keeps_state}"
+        );
+        assert_eq!(
+            bench.log.inbox(&user("quiet")).unwrap(),
+            Inbox {
+                head: Seq(20),
+                first: Seq(21)
+            }
+        );
+        let repeat = bench.try_send(&["u1"], Some("key"), "keyed").unwrap();
+        assert_eq!(
+            repeat.message_id, first.message_id,
+            "the key outlives its message"
+        );
+        assert_eq!(
+            bench.log.session(&session).unwrap().map(|row| row.cursor),
+            Some(Seq(5))
+        );
+        assert_eq!(
+            bench
+                .log
+                .revoked_before_ms(&user("u1"), Platform::Web)
+                .unwrap(),
+            77
+        );
+        assert!(bench.log.users().unwrap().contains(&user("new")));
+        assert_eq!(
+            bench.send(&["quiet"], "next").placed[0].1,
+            Seq(21),
+            "no seq is given twice"
+        );
+    }
+}
+
+#[test]
+fn cursors_survive_an_orderly_stop_and_a_lost_state_store() {
+    let bench = Bench::new();
+    bench.send(&["u1"], "one");
+    let session = SessionKey {
+        user: user("u1"),
+        platform: Platform::Web,
+        device: "d".into(),
+    };
+    let row = SessionRow {
+        cursor: Seq(1),
+        acked_at_ms: 9,
+    };
+    bench.log.store_cursor(&session, row).unwrap();
+    bench.log.close();
+    let bench = bench.reopen(|disk| disk.after_power_cut(), false);
+    assert_eq!(bench.log.session(&session).unwrap(), Some(row));
+    assert_eq!(bench.log.sessions(&user("u1")).unwrap(), [(session, row)]);
+}
+
+#[test]
+fn deleted_messages_keep_their_places_empty() {
+    let bench = Bench::new();
+    for body in ["a", "b", "c"] {
+        bench.send(&["u1"], body);
+    }
+    bench
+        .log
+        .delete(user("u1"), vec![Seq(2), Seq(99)])
+        .unwrap()
+        .blocking_recv()
+        .unwrap()
+        .unwrap();
+    let expected = [
+        (1, Some("a".to_owned())),
+        (2, None),
+        (3, Some("c".to_owned())),
+    ];
+    assert_eq!(bench.read("u1", 0), expected);
+    let bench = bench.reopen(TestDisk::after_power_cut, false);
+    assert_eq!(bench.read("u1", 0), expected);
+}
+
+#[test]
+fn messages_are_found_by_either_id() {
+    let bench = Bench::with(|limits| limits.segment_bytes = 700);
+    let mut receipts = Vec::new();
+    for number in 0..30 {
+        bench.clock.0.fetch_add(500, Relaxed);
+        receipts.push(bench.send(&["u1", "u2"], &format!("{number}")));
+    }
+    receipts.push(bench.try_send(&["u1"], Some("mine"), "x").unwrap());
+    for receipt in receipts {
+        assert_eq!(
+            bench
+                .log
+                .find(Lookup::Id(receipt.message_id))
+                .unwrap()
+                .as_ref(),
+            Some(&receipt)
+        );
+        let key = Lookup::Key {
+            sender: "oa",
+            client_message_id: &receipt.client_message_id,
+        };
+        assert_eq!(bench.log.find(key).unwrap().as_ref(), Some(&receipt));
+        let other = Lookup::Key {
+            sender: "somebody",
+            client_message_id: &receipt.client_message_id,
+        };
+        assert_eq!(bench.log.find(other).unwrap(), None);
+    }
+    assert_eq!(
+        bench
+            .log
+            .find(Lookup::Id(MessageId::new(START_MS + 3)))
+            .unwrap(),
+        None
+    );
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let bench = Bench::new();
+    let again = EmbeddedLog::open_on(
+        Arc::<TestDisk>::default(),
+        &bench.limits,
+        bench.clock.clone(),
+        Arc::new(Announced::default()),
+        Arc::new(Metrics::new()),
+    );
+    assert!(matches!(again, Err(OpenError::InUse(_))));
+}

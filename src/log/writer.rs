@@ -1,0 +1,400 @@
+//! The one thread that appends: it takes all that waits, gives seqs, makes one write and one sync, and answers all.
+//!
+//! Nothing is answered, and no row changes, before the sync returned. A group that could not be written is cut off again;
+//! what was refused is nowhere.
+
+use std::{collections::HashMap, io, sync::Arc, time::Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Append, AppendError, Commit, CommitObserver, ReadError, Receipt, Refusing,
+    core::Core,
+    record::{self, Key, Message, Position, Record},
+    segment::Segment,
+    state::{Reached, StateError},
+};
+use crate::ids::{Seq, UserId};
+
+/// A group is closed at this many bytes: a sync of more takes longer than it saves.
+const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A group is closed at this many requests, so that the first of them does not wait for the last.
+const GROUP_REQUESTS_MAX: usize = 8192;
+/// Space left free on the disk: what the state store needs to come to rest when the log may no longer grow.
+pub(super) const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// After this many bytes the free space is looked at again.
+const FREE_CHECK_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Something for the writer.
+pub(super) enum Work {
+    /// A message.
+    Append(Append, oneshot::Sender<Result<Receipt, AppendError>>),
+    /// Records that stand for themselves.
+    Records(Vec<Record>, oneshot::Sender<Result<(), AppendError>>),
+}
+
+/// The writer's own state.
+pub(super) struct Writer {
+    core: Arc<Core>,
+    observer: Arc<dyn CommitObserver>,
+    queue: mpsc::Receiver<Work>,
+    active: Arc<Segment>,
+    /// The CRC of the last durable record.
+    crc: u32,
+    buffer: Vec<u8>,
+    bytes_since_check: u64,
+    segment_bytes: u64,
+    segment_age_ms: u64,
+}
+
+/// Sender and its id for the message.
+type IdempotencyKey = (Box<str>, Box<str>);
+
+/// What is being collected for one sync.
+#[derive(Default)]
+struct Group {
+    /// Heads and newest places of the users touched, as they will be.
+    heads: HashMap<UserId, (Seq, Position)>,
+    /// Keys of this group, with the answer they will get.
+    keys: HashMap<IdempotencyKey, ([u8; 16], Receipt)>,
+    records: Vec<(Record, Position)>,
+    commits: Vec<Commit>,
+    answers: Vec<Answer>,
+}
+
+/// Who is waiting for what.
+enum Answer {
+    /// Something of this group.
+    Append(oneshot::Sender<Result<Receipt, AppendError>>, Receipt),
+    Records(oneshot::Sender<Result<(), AppendError>>),
+    /// Decided whatever becomes of the group.
+    Decided(
+        oneshot::Sender<Result<Receipt, AppendError>>,
+        Result<Receipt, AppendError>,
+    ),
+}
+
+impl Writer {
+    pub(super) fn new(
+        core: Arc<Core>,
+        observer: Arc<dyn CommitObserver>,
+        queue: mpsc::Receiver<Work>,
+        active: Arc<Segment>,
+        limits: &crate::config::Log,
+    ) -> Self {
+        let crc = core.reached().crc;
+        Self {
+            core,
+            observer,
+            queue,
+            active,
+            crc,
+            buffer: Vec::new(),
+            bytes_since_check: FREE_CHECK_BYTES,
+            segment_bytes: limits.segment_bytes,
+            // So that a segment's age says within an eighth how old its messages are.
+            segment_age_ms: (limits.retention.as_millis() as u64 / 8).max(1000),
+        }
+    }
+
+    /// Runs until the queue is closed and empty.
+    pub(super) fn run(mut self) {
+        while let Some(first) = self.queue.blocking_recv() {
+            self.core.metrics.queue_depth.set(self.queue.len() as f64);
+            self.commit(first);
+        }
+    }
+
+    fn commit(&mut self, first: Work) {
+        let mut group = Group::default();
+        self.buffer.clear();
+        if let Err(refusing) = self.prepare() {
+            refuse(first, &AppendError::Refusing(refusing));
+            return;
+        }
+        let mut next = Some(first);
+        let mut requests = 0;
+        while let Some(work) = next {
+            self.add(&mut group, work);
+            requests += 1;
+            let has_room = self.buffer.len() < GROUP_BYTES_MAX && requests < GROUP_REQUESTS_MAX;
+            next = if has_room {
+                self.queue.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        let outcome = if group.records.is_empty() {
+            Ok(())
+        } else {
+            self.write(&mut group)
+        };
+        if outcome.is_ok() && !group.commits.is_empty() {
+            self.observer.committed(&group.commits);
+        }
+        answer(group.answers, &outcome);
+    }
+
+    /// Makes sure that there is a place to write to: space on the disk, and a segment that is not full.
+    fn prepare(&mut self) -> Result<(), Refusing> {
+        self.core.check_writable_for_good()?;
+        if self.bytes_since_check >= FREE_CHECK_BYTES || self.core.is_disk_full() {
+            if self
+                .core
+                .disk
+                .free_bytes()
+                .is_ok_and(|free| free < FREE_BYTES_MIN)
+            {
+                return Err(self.core.refuse(Refusing::DiskFull));
+            }
+            self.bytes_since_check = 0;
+        }
+        let age_ms = self
+            .core
+            .clock
+            .now_ms()
+            .saturating_sub(self.active.created_ms);
+        let is_used = self.active.end() > self.active.first_record();
+        if is_used && (self.active.length() >= self.segment_bytes || age_ms >= self.segment_age_ms)
+        {
+            let (disk, base) = (&*self.core.disk, self.active.end());
+            match Segment::create(disk, base, self.crc, self.core.clock.now_ms()) {
+                Ok(segment) => {
+                    self.active = Arc::new(segment);
+                    self.core.segments.push(self.active.clone());
+                }
+                Err(error) => {
+                    // The old one is whole; the new one, if its name is there, is empty and made again the next time.
+                    return Err(self.core.refuse(refusing_for(&error)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, group: &mut Group, work: Work) {
+        match work {
+            Work::Records(records, sender) => {
+                for record in records {
+                    let at = self.put(&record);
+                    group.records.push((record, at));
+                }
+                group.answers.push(Answer::Records(sender));
+            }
+            Work::Append(append, sender) => match self.earlier(group, &append) {
+                Ok(None) => match self.add_message(group, append) {
+                    Ok(receipt) => group.answers.push(Answer::Append(sender, receipt)),
+                    Err(error) => group
+                        .answers
+                        .push(Answer::Decided(sender, Err(ReadError::from(error).into()))),
+                },
+                Ok(Some((receipt, true))) => group.answers.push(Answer::Append(sender, receipt)),
+                Ok(Some((receipt, false))) => {
+                    group.answers.push(Answer::Decided(sender, Ok(receipt)))
+                }
+                Err(error) => group.answers.push(Answer::Decided(sender, Err(error))),
+            },
+        }
+    }
+
+    /// What the key already stands for, and whether that is still being written.
+    fn earlier(
+        &self,
+        group: &Group,
+        append: &Append,
+    ) -> Result<Option<(Receipt, bool)>, AppendError> {
+        if !append.is_keyed {
+            return Ok(None);
+        }
+        let same = |fingerprint: &[u8; 16]| {
+            if *fingerprint == append.fingerprint {
+                Ok(())
+            } else {
+                Err(AppendError::KeyReused)
+            }
+        };
+        if let Some((fingerprint, receipt)) = group
+            .keys
+            .get(&(append.sender.clone(), append.client_message_id.clone()))
+        {
+            same(fingerprint)?;
+            return Ok(Some((receipt.clone(), true)));
+        }
+        let row = self
+            .core
+            .state
+            .keys
+            .get(&append.sender, &append.client_message_id)
+            .map_err(ReadError::from)?;
+        let Some(row) = row else { return Ok(None) };
+        same(&row.fingerprint)?;
+        Ok(Some((
+            self.core
+                .receipt_of_key(&append.sender, &append.client_message_id, &row)?,
+            false,
+        )))
+    }
+
+    fn add_message(&mut self, group: &mut Group, append: Append) -> Result<Receipt, StateError> {
+        // All rows are looked up before the first byte is put: a failure must not leave half a message in the buffer.
+        for user in &append.receivers {
+            if !group.heads.contains_key(user) {
+                let row = self.core.state.users.get(user)?;
+                group.heads.insert(user.clone(), (row.head, row.newest));
+            }
+        }
+        let key = Key {
+            message_id: append.message_id,
+            send_time_ms: append.send_time_ms,
+            fingerprint: append.fingerprint,
+            sender: append.sender.clone(),
+            client_message_id: append.client_message_id.clone(),
+        };
+        let record = Record::Message(Message {
+            key,
+            is_keyed: append.is_keyed,
+            body: append.body.clone(),
+        });
+        let message = self.put(&record);
+        group.records.push((record, message));
+        let mut placed = Vec::with_capacity(append.receivers.len());
+        for user in append.receivers {
+            let (head, newest) = group.heads.get_mut(&user).expect("looked up above");
+            let seq = head.next();
+            let record = Record::Place {
+                user: user.clone(),
+                seq,
+                previous: *newest,
+                message,
+            };
+            let at = self.put(&record);
+            (*head, *newest) = (seq, at);
+            group.records.push((record, at));
+            placed.push((user, seq));
+        }
+        let placed: Arc<[_]> = placed.into();
+        group.commits.push(Commit {
+            body: append.body,
+            placed: placed.clone(),
+        });
+        let receipt = Receipt {
+            message_id: append.message_id,
+            sender: append.sender,
+            client_message_id: append.client_message_id,
+            send_time_ms: append.send_time_ms,
+            placed,
+        };
+        if append.is_keyed {
+            let key = (receipt.sender.clone(), receipt.client_message_id.clone());
+            group
+                .keys
+                .insert(key, (append.fingerprint, receipt.clone()));
+        }
+        Ok(receipt)
+    }
+
+    /// Puts a record into the buffer; returns where it will stand.
+    fn put(&mut self, record: &Record) -> Position {
+        let at = Position(self.active.end().0 + self.buffer.len() as u64);
+        // The buffer's chain begins anew with each group: a group that failed leaves no trace in it.
+        let previous = if self.buffer.is_empty() {
+            self.core.reached().crc
+        } else {
+            self.crc
+        };
+        self.crc = record::encode(record, previous, &mut self.buffer);
+        at
+    }
+
+    /// Closes the group: one write, one sync, then the rows.
+    fn write(&mut self, group: &mut Group) -> Result<(), AppendError> {
+        let begun = Instant::now();
+        let position = Position(self.active.end().0 + self.buffer.len() as u64);
+        let time_ms = self.core.clock.now_ms();
+        self.put(&Record::Commit {
+            position,
+            start: self.active.end(),
+            time_ms,
+        });
+        let offset = self.active.length();
+        if let Err(error) = self.active.file.write_at(&self.buffer, offset) {
+            tracing::error!(%error, segment = self.active.name(), "a write failed");
+            return Err(self.take_back(offset, refusing_for(&error)));
+        }
+        if let Err(error) = self.active.file.sync() {
+            tracing::error!(%error, segment = self.active.name(), "a sync failed");
+            return Err(self.take_back(offset, Refusing::SyncFailed));
+        }
+        self.active.set_length(offset + self.buffer.len() as u64);
+        self.bytes_since_check += self.buffer.len() as u64;
+        let metrics = &self.core.metrics;
+        let places: usize = group.commits.iter().map(|commit| commit.placed.len()).sum();
+        metrics.commit_seconds.record(begun.elapsed().as_secs_f64());
+        metrics.commit_messages.record(group.commits.len() as f64);
+        metrics.appended.increment(group.commits.len() as u64);
+        metrics.accepted.increment(places as u64);
+        // Durable: from here on it is accepted, whatever happens to the rows.
+        let applied: Result<(), _> = group
+            .records
+            .iter()
+            .try_for_each(|(record, at)| self.core.state.apply(record, *at));
+        if let Err(error) = applied {
+            tracing::error!(%error, "the state store failed");
+            self.core.refuse(Refusing::StateFailed);
+        }
+        self.core.publish(Reached {
+            position: self.active.end(),
+            crc: self.crc,
+        });
+        Ok(())
+    }
+
+    /// Cuts off what a failed write or sync may have left.
+    fn take_back(&mut self, offset: u64, refusing: Refusing) -> AppendError {
+        let cut = self
+            .active
+            .file
+            .truncate(offset)
+            .and_then(|()| match refusing {
+                // The write did not finish, so no closing record is there: recovery would cut the rest as well.
+                Refusing::DiskFull => Ok(()),
+                _ => self.active.file.sync(),
+            });
+        self.crc = self.core.reached().crc;
+        let refusing = self.core.refuse(refusing);
+        match cut {
+            Ok(()) => refusing.into(),
+            Err(error) => {
+                tracing::error!(%error, "what was written could not be taken back");
+                self.core.refuse(Refusing::SyncFailed);
+                AppendError::OutcomeUnknown
+            }
+        }
+    }
+}
+
+/// What a failed write means for the appends after it.
+fn refusing_for(error: &io::Error) -> Refusing {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Refusing::DiskFull,
+        _ => Refusing::SyncFailed,
+    }
+}
+
+fn refuse(work: Work, error: &AppendError) {
+    // Who no longer waits for the answer does not get it.
+    match work {
+        Work::Append(_, sender) => drop(sender.send(Err(error.clone()))),
+        Work::Records(_, sender) => drop(sender.send(Err(error.clone()))),
+    }
+}
+
+fn answer(answers: Vec<Answer>, outcome: &Result<(), AppendError>) {
+    for answer in answers {
+        match answer {
+            Answer::Append(sender, receipt) => drop(sender.send(outcome.clone().map(|()| receipt))),
+            Answer::Records(sender) => drop(sender.send(outcome.clone())),
+            Answer::Decided(sender, decided) => drop(sender.send(decided)),
+        }
+    }
+}
