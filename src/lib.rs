@@ -10,4 +10,5 @@ pub mod ids;
 pub mod log;
 pub mod metrics;
 pub mod registry;
+pub mod session;
 pub mod wire;
