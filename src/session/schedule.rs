@@ -79,6 +79,16 @@ struct Server {
     session: Session,
     order: Option<ReadOrder>,
     mailbox: VecDeque<Seq>,
+    /// Everything up to here was pushed or announced as a gap.
+    announced: u64,
+}
+
+impl Server {
+    /// A stretch of the inbox goes out: it must join what went before.
+    fn announce(&mut self, from: u64, to: u64) {
+        assert!(from <= self.announced + 1, "nothing is left out in silence");
+        self.announced = self.announced.max(to);
+    }
 }
 
 /// A client that follows design section 4.
@@ -160,6 +170,7 @@ impl World {
             session,
             order: None,
             mailbox: VecDeque::new(),
+            announced: 0,
         });
         self.perform(actions);
         self.happen(Event::Room);
@@ -181,15 +192,26 @@ impl World {
         let server = self.server.as_mut().expect("only a session acts");
         for action in actions {
             match action {
-                Action::Send(body) => self.down.push_back(Down::Frame(body)),
+                Action::Send(body) => {
+                    match &body {
+                        Body::Connected(connected) => server.announced = connected.cursor,
+                        Body::Gap(gap) => server.announce(gap.from_seq, gap.to_seq),
+                        _ => {}
+                    }
+                    self.down.push_back(Down::Frame(body));
+                }
                 Action::Pong(_) | Action::Fetched { .. } => unreachable!("never asked for"),
                 Action::PushLive(seq) => {
+                    server.announce(seq.0, seq.0);
                     let body = self.inbox.bodies[seq.0 as usize - 1].clone();
                     let body = body.unwrap_or_else(|| format!("{}/{seq}", self.inbox.epoch).into());
                     self.down.push_back(Down::Push(vec![(seq, body)]));
                 }
                 Action::Push { messages, .. } => {
-                    assert!(!messages.is_empty() && messages.len() <= LIMITS.window as usize);
+                    assert!(messages.len() <= LIMITS.window as usize);
+                    for (seq, _) in &messages {
+                        server.announce(seq.0, seq.0);
+                    }
                     self.down.push_back(Down::Push(messages));
                 }
                 Action::Read(order) => {
@@ -364,18 +386,27 @@ impl World {
     /// No more mishaps: everything on its way arrives, and time passes until nothing is due.
     fn settle(&mut self) {
         self.is_fair = true;
-        self.connect();
-        for _ in 0..20_000 {
+        for _ in 0..1000 {
+            if !self.client.is_connected && self.down.is_empty() {
+                self.connect();
+            }
+            while let Some(seq) = self.server.as_mut().and_then(|s| s.mailbox.pop_front()) {
+                self.happen(Event::Live(seq));
+            }
+            self.take_order();
             while let Some(down) = self.down.pop_front() {
                 self.receive(down);
             }
             while let Some(body) = self.up.pop_front() {
                 self.happen(Event::Frame(body));
             }
-            self.take_order();
-            if self.client.cursor == Some(self.inbox.head()) && self.down.is_empty() {
+            let is_landed = self.client.cursor == Some(self.inbox.head());
+            if is_landed && self.client.is_connected && self.client.is_caught_up {
                 return;
             }
+            self.now = self.now.plus(Duration::from_secs(1));
+            self.happen(Event::Heard);
+            self.happen(Event::Tick);
         }
         panic!(
             "the client stays at {:?} of {}",
