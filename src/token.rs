@@ -1,0 +1,460 @@
+//! Tokens: JSON Web Tokens (RFC 7519) signed with HMAC-SHA-256, with OpenIM v2's claims.
+//!
+//! Promises: a token that verifies was issued by a holder of one of the two keys, names a user and a platform that
+//! exist in our terms, and has not expired. Signatures are compared in constant time, and no other algorithm is known.
+//! Leaves to others: revocation (the log's), and who is an administrator (`admin`'s).
+//!
+//! The envelope is written out here over `hmac` and `sha2`. `jsonwebtoken` was considered: for this one algorithm its
+//! backends bring RSA and three curves or a C library, it picks one of them through a global, and it reads the clock itself.
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::{
+    config,
+    ids::{IdError, Platform, UserId},
+};
+
+/// Longest token that is looked at, in bytes: ours have about 250, with a user id of 64 escaped characters below 800.
+const TOKEN_BYTES_MAX: usize = 2048;
+
+/// How far `nbf` may lie ahead of our clock, in seconds: tokens may come from a machine whose clock runs ahead.
+const NOT_BEFORE_LEEWAY_S: u64 = 60;
+
+/// `{"alg":"HS256","typ":"JWT"}`, the header of every token we issue.
+const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
+
+/// Issues and verifies tokens. Shared by all rooms that meet one.
+pub struct Tokens {
+    /// Signs, and verifies first. Holds the key already absorbed, so that a signature costs no key setup.
+    current: Hmac<Sha256>,
+    /// Verifies what the key before the rotation signed.
+    previous: Option<Hmac<Sha256>>,
+    lifetime_s: u64,
+}
+
+/// What a good token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    /// Whom it stands for.
+    pub user: UserId,
+    /// On which platform.
+    pub platform: Platform,
+    /// When it was issued, Unix ms: what a revocation is compared with. 0 when it does not say.
+    pub issued_at_ms: u64,
+    /// Until when it is good, Unix seconds.
+    pub expires_at_s: u64,
+}
+
+/// A fresh token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// The token, for the header `token` and for `Connect`.
+    pub token: String,
+    /// Until when it is good, Unix seconds.
+    pub expires_at_s: u64,
+}
+
+/// Why a token is not good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Not three parts of base64url, or not the JSON they should hold.
+    #[error("the token is malformed")]
+    Malformed,
+    /// Another algorithm than HS256, or an extension we do not know.
+    #[error("the token is not signed with HS256")]
+    Algorithm,
+    /// Neither key signed it.
+    #[error("the token's signature does not verify")]
+    Signature,
+    /// Its time is over.
+    #[error("the token has expired")]
+    Expired,
+    /// Its time has not come.
+    #[error("the token is not valid yet")]
+    NotYet,
+    /// `UID` is no user id.
+    #[error("the token's user {0}")]
+    User(IdError),
+    /// `Platform` is no platform.
+    #[error("the token's platform {0}")]
+    Platform(IdError),
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    /// RFC 7515 section 4.1.11: a token with an extension that is not understood must be refused. We know none.
+    crit: Option<serde::de::IgnoredAny>,
+}
+
+/// The claims as they stand in the token. Times are whole seconds, as OpenIM writes them.
+#[derive(Serialize, Deserialize)]
+struct Payload {
+    #[serde(rename = "UID")]
+    user: String,
+    #[serde(rename = "Platform")]
+    platform: String,
+    exp: u64,
+    #[serde(default)]
+    nbf: u64,
+    #[serde(default)]
+    iat: u64,
+    /// Ours: a login right after a logout shares its second.
+    iat_ms: Option<u64>,
+}
+
+impl Tokens {
+    /// Takes the keys. An empty key is replaced by a random one, good for this process only: never by a known one.
+    pub fn new(config: &config::Auth) -> Self {
+        let current = if config.token_key.is_empty() {
+            keyed(
+                &[
+                    *uuid::Uuid::new_v4().as_bytes(),
+                    *uuid::Uuid::new_v4().as_bytes(),
+                ]
+                .concat(),
+            )
+        } else {
+            keyed(config.token_key.as_bytes())
+        };
+        let previous = Some(config.token_key_previous.as_bytes())
+            .filter(|key| !key.is_empty())
+            .map(keyed);
+        Self {
+            current,
+            previous,
+            lifetime_s: config.token_lifetime.as_secs(),
+        }
+    }
+
+    /// A token for `user` on `platform`, good from `now_ms` (Unix ms) for `auth.token_lifetime`.
+    pub fn issue(&self, user: &UserId, platform: Platform, now_ms: u64) -> Issued {
+        let now_s = now_ms / 1000;
+        let expires_at_s = now_s.saturating_add(self.lifetime_s);
+        let payload = Payload {
+            user: user.as_str().to_owned(),
+            platform: platform.name().to_owned(),
+            exp: expires_at_s,
+            nbf: now_s,
+            iat: now_s,
+            iat_ms: Some(now_ms),
+        };
+        let payload = serde_json::to_vec(&payload).expect("strings and integers are always JSON");
+        let mut token = format!("{HEADER}.{}", BASE64URL.encode(payload));
+        let signature = self.current.clone().chain_update(&token).finalize();
+        token.push('.');
+        BASE64URL.encode_string(signature.into_bytes(), &mut token);
+        Issued {
+            token,
+            expires_at_s,
+        }
+    }
+
+    /// What `token` says, if it is good at `now_ms` (Unix ms). Revocation is not looked at here.
+    pub fn verify(&self, token: &str, now_ms: u64) -> Result<Claims, TokenError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::Malformed);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+        if header != HEADER {
+            check_header(header)?;
+        }
+        self.check_signature(signed, &decode(signature)?)?;
+        let payload: Payload =
+            serde_json::from_slice(&decode(payload)?).map_err(|_| TokenError::Malformed)?;
+        payload.check(now_ms / 1000)
+    }
+
+    fn check_signature(&self, signed: &str, signature: &[u8]) -> Result<(), TokenError> {
+        let verifies = |key: &Hmac<Sha256>| {
+            // Compares in constant time.
+            let mac = key.clone().chain_update(signed);
+            mac.verify_slice(signature).is_ok()
+        };
+        if verifies(&self.current) || self.previous.as_ref().is_some_and(verifies) {
+            Ok(())
+        } else {
+            Err(TokenError::Signature)
+        }
+    }
+}
+
+impl Payload {
+    fn check(self, now_s: u64) -> Result<Claims, TokenError> {
+        if now_s >= self.exp {
+            return Err(TokenError::Expired);
+        }
+        if self.nbf > now_s + NOT_BEFORE_LEEWAY_S {
+            return Err(TokenError::NotYet);
+        }
+        Ok(Claims {
+            user: UserId::new(&self.user).map_err(TokenError::User)?,
+            platform: self.platform.parse().map_err(TokenError::Platform)?,
+            issued_at_ms: self.iat_ms.unwrap_or(self.iat.saturating_mul(1000)),
+            expires_at_s: self.exp,
+        })
+    }
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
+    BASE64URL.decode(part).map_err(|_| TokenError::Malformed)
+}
+
+/// Reads a header that is not letter for letter ours: another issuer may write its keys in another order.
+fn check_header(header: &str) -> Result<(), TokenError> {
+    let header: Header =
+        serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
+    if header.alg == "HS256" && header.crit.is_none() {
+        Ok(())
+    } else {
+        Err(TokenError::Algorithm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NOW_MS: u64 = 1_645_697_804_432;
+
+    fn tokens(key: &str, previous: &str) -> Tokens {
+        Tokens::new(&config::Auth {
+            token_key: key.into(),
+            token_key_previous: previous.into(),
+            token_lifetime: Duration::from_secs(3600),
+            ..config::Auth::default()
+        })
+    }
+
+    fn user() -> UserId {
+        UserId::new("18712345678").unwrap()
+    }
+
+    /// A token with any header and payload, signed with `key`.
+    fn sign(key: &str, header: &str, payload: &str) -> String {
+        let signed = format!("{}.{}", BASE64URL.encode(header), BASE64URL.encode(payload));
+        let signature = keyed(key.as_bytes()).chain_update(&signed).finalize();
+        format!("{signed}.{}", BASE64URL.encode(signature.into_bytes()))
+    }
+
+    fn verify_payload(payload: &str) -> Result<Claims, TokenError> {
+        let token = sign("key", r#"{"alg":"HS256","typ":"JWT"}"#, payload);
+        tokens("key", "").verify(&token, NOW_MS)
+    }
+
+    #[test]
+    fn an_issued_token_verifies_until_it_expires() {
+        let tokens = tokens("key", "");
+        for platform in Platform::ALL {
+            let issued = tokens.issue(&user(), platform, NOW_MS);
+            assert_eq!(issued.expires_at_s, NOW_MS / 1000 + 3600);
+            let claims = Claims {
+                user: user(),
+                platform,
+                issued_at_ms: NOW_MS,
+                expires_at_s: issued.expires_at_s,
+            };
+            assert_eq!(tokens.verify(&issued.token, NOW_MS), Ok(claims.clone()));
+            assert_eq!(tokens.verify(&issued.token, NOW_MS + 3_599_000), Ok(claims));
+            assert_eq!(
+                tokens.verify(&issued.token, NOW_MS + 3_600_000),
+                Err(TokenError::Expired)
+            );
+        }
+    }
+
+    #[test]
+    fn the_signature_is_the_one_other_libraries_make() {
+        // RFC 7515 has its HS256 example over a binary key; this one was made with Python's hmac and the key "key".
+        let payload = r#"{"UID":"u1","Platform":"Web","exp":4102444800}"#;
+        assert_eq!(
+            sign("key", r#"{"alg":"HS256","typ":"JWT"}"#, payload),
+            "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJVSUQiOiJ1MSIsIlBsYXRmb3JtIjoiV2ViIiwiZXhwIjo0MTAyNDQ0ODAwfQ.Sar5qWc7xvLyvHKtn7maM-6IUvpHTKt6Qu1FCpv8jFY"
+        );
+    }
+
+    #[test]
+    fn another_secret_does_not_verify() {
+        let token = tokens("other", "")
+            .issue(&user(), Platform::Web, NOW_MS)
+            .token;
+        let refused = Err(TokenError::Signature);
+        assert_eq!(tokens("key", "").verify(&token, NOW_MS), refused);
+        assert_eq!(tokens("", "").verify(&token, NOW_MS), refused);
+    }
+
+    #[test]
+    fn an_empty_key_is_never_a_known_one() {
+        let token = sign(
+            "",
+            r#"{"alg":"HS256"}"#,
+            r#"{"UID":"u1","Platform":"Web","exp":4102444800}"#,
+        );
+        assert_eq!(
+            tokens("", "").verify(&token, NOW_MS),
+            Err(TokenError::Signature)
+        );
+        let ours = tokens("", "");
+        let token = ours.issue(&user(), Platform::Web, NOW_MS).token;
+        assert!(ours.verify(&token, NOW_MS).is_ok());
+    }
+
+    #[test]
+    fn the_previous_key_still_verifies_but_no_longer_signs() {
+        let old = tokens("old", "")
+            .issue(&user(), Platform::Web, NOW_MS)
+            .token;
+        let rotated = tokens("new", "old");
+        assert!(rotated.verify(&old, NOW_MS).is_ok());
+        let new = rotated.issue(&user(), Platform::Web, NOW_MS).token;
+        assert!(tokens("new", "").verify(&new, NOW_MS).is_ok());
+        assert_eq!(
+            tokens("old", "").verify(&new, NOW_MS),
+            Err(TokenError::Signature)
+        );
+        assert_eq!(
+            tokens("new", "").verify(&old, NOW_MS),
+            Err(TokenError::Signature)
+        );
+    }
+
+    #[test]
+    fn no_algorithm_but_hs256_is_known() {
+        let payload = r#"{"UID":"u1","Platform":"Web","exp":4102444800}"#;
+        for header in [
+            r#"{"alg":"none"}"#,
+            r#"{"alg":"None"}"#,
+            r#"{"alg":"HS512"}"#,
+            r#"{"alg":"RS256"}"#,
+            r#"{"alg":"hs256"}"#,
+            r#"{"alg":"HS256","crit":["b64"],"b64":false}"#,
+        ] {
+            let token = sign("key", header, payload);
+            assert_eq!(
+                tokens("key", "").verify(&token, NOW_MS),
+                Err(TokenError::Algorithm),
+                "{header}"
+            );
+        }
+        let unsigned = format!(
+            "{}.{}.",
+            BASE64URL.encode(r#"{"alg":"none"}"#),
+            BASE64URL.encode(payload)
+        );
+        assert_eq!(
+            tokens("key", "").verify(&unsigned, NOW_MS),
+            Err(TokenError::Algorithm)
+        );
+        let reordered = sign("key", r#"{"typ":"JWT","alg":"HS256"}"#, payload);
+        assert!(tokens("key", "").verify(&reordered, NOW_MS).is_ok());
+    }
+
+    #[test]
+    fn every_changed_byte_is_refused() {
+        let tokens = tokens("key", "");
+        let token = tokens.issue(&user(), Platform::Web, NOW_MS).token;
+        for at in 0..token.len() {
+            let mut changed = token.clone().into_bytes();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert!(tokens.verify(&changed, NOW_MS).is_err(), "byte {at}");
+        }
+        for length in 0..token.len() {
+            assert!(
+                tokens.verify(&token[..length], NOW_MS).is_err(),
+                "length {length}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_malformed() {
+        let long = "a".repeat(TOKEN_BYTES_MAX + 1);
+        for text in ["", ".", "..", "...", "a.b", "a.b.c", "é.é.é", HEADER, &long] {
+            assert_eq!(
+                tokens("key", "").verify(text, NOW_MS),
+                Err(TokenError::Malformed),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn claims_of_the_wrong_shape_are_refused() {
+        for payload in [
+            r#"{"Platform":"Web","exp":4102444800}"#,
+            r#"{"UID":"u1","exp":4102444800}"#,
+            r#"{"UID":"u1","Platform":"Web"}"#,
+            r#"{"UID":"u1","Platform":"Web","exp":"4102444800"}"#,
+            r#"{"UID":"u1","Platform":"Web","exp":-1}"#,
+            r#"{"UID":"u1","Platform":"Web","exp":4102444800,"nbf":"never"}"#,
+            r#"{"UID":1,"Platform":"Web","exp":4102444800}"#,
+            r#"[]"#,
+            "",
+        ] {
+            assert_eq!(
+                verify_payload(payload),
+                Err(TokenError::Malformed),
+                "{payload}"
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_platforms_and_bad_users_are_refused() {
+        let of = |user: &str, platform: &str| {
+            verify_payload(&format!(
+                r#"{{"UID":"{user}","Platform":"{platform}","exp":4102444800}}"#
+            ))
+            .map(|_| ())
+        };
+        assert_eq!(of("u1", "Web"), Ok(()));
+        assert_eq!(of("u1", "APad"), Ok(()), "OpenIM's spelling");
+        assert_eq!(
+            of("u1", "Toaster"),
+            Err(TokenError::Platform(IdError::Platform))
+        );
+        assert_eq!(of("u1", ""), Err(TokenError::Platform(IdError::Platform)));
+        assert_eq!(of("", "Web"), Err(TokenError::User(IdError::Empty)));
+        assert_eq!(of("a\\nb", "Web"), Err(TokenError::User(IdError::Control)));
+        assert_eq!(
+            of(&"x".repeat(65), "Web"),
+            Err(TokenError::User(IdError::TooLong(65)))
+        );
+    }
+
+    #[test]
+    fn clocks_a_few_seconds_apart_agree() {
+        let tokens = tokens("key", "");
+        let ahead = |ms| tokens.issue(&user(), Platform::Web, NOW_MS + ms).token;
+        assert!(tokens.verify(&ahead(5_000), NOW_MS).is_ok());
+        assert!(tokens.verify(&ahead(60_000), NOW_MS).is_ok());
+        assert_eq!(
+            tokens.verify(&ahead(61_000), NOW_MS),
+            Err(TokenError::NotYet)
+        );
+    }
+
+    #[test]
+    fn a_token_without_milliseconds_counts_from_its_second() {
+        let issued = |payload| verify_payload(payload).map(|claims| claims.issued_at_ms);
+        assert_eq!(
+            issued(r#"{"UID":"u1","Platform":"Web","exp":4102444800,"iat":7}"#),
+            Ok(7000)
+        );
+        assert_eq!(
+            issued(r#"{"UID":"u1","Platform":"Web","exp":4102444800}"#),
+            Ok(0)
+        );
+    }
+}
