@@ -6,9 +6,11 @@
 
 pub mod clock;
 pub mod config;
+pub mod delivery;
 pub mod ids;
 pub mod log;
 pub mod metrics;
 pub mod registry;
+pub mod session;
 pub mod token;
 pub mod wire;

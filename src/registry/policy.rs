@@ -1,0 +1,153 @@
+//! Who replaces whom at login: the policies 0–5 of design section 4.
+//!
+//! A policy gives each user a number of places and each session one of them; a newer session replaces the older one in
+//! its place. Policy 0 has a place for every platform and device.
+
+use crate::ids::{Platform, SessionKey};
+
+/// A login policy, by OpenIM's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// 0: nobody is replaced; several devices per platform, told apart by their id.
+    Everyone,
+    /// 1: one per platform.
+    OnePerPlatform,
+    /// 2: one per user.
+    OnePerUser,
+    /// 3: web beside one other.
+    WebBesideOther,
+    /// 4: one per class.
+    OnePerClass,
+    /// 5: PC beside one other.
+    PcBesideOther,
+}
+
+/// OpenIM's classes of platforms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Mobile,
+    Pc,
+    Pad,
+    Web,
+    Admin,
+}
+
+fn class(platform: Platform) -> Class {
+    match platform {
+        Platform::Ios | Platform::Android | Platform::HarmonyOs => Class::Mobile,
+        Platform::Windows | Platform::Osx | Platform::Linux => Class::Pc,
+        Platform::AndroidPad | Platform::IPad => Class::Pad,
+        Platform::Web | Platform::MiniWeb => Class::Web,
+        Platform::Admin => Class::Admin,
+    }
+}
+
+impl Policy {
+    /// The policy with OpenIM's number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::Everyone,
+            1 => Self::OnePerPlatform,
+            2 => Self::OnePerUser,
+            3 => Self::WebBesideOther,
+            4 => Self::OnePerClass,
+            5 => Self::PcBesideOther,
+            _ => return None,
+        })
+    }
+
+    /// Whether sessions of one platform are told apart by their device; otherwise a session's device is empty.
+    pub fn tells_devices_apart(self) -> bool {
+        self == Self::Everyone
+    }
+
+    /// Whether a session of `newer` takes the place of `older`, both of one user.
+    pub(super) fn replaces(self, newer: &SessionKey, older: (Platform, &str)) -> bool {
+        let (platform, device) = older;
+        let is_same =
+            |class_of: fn(Platform) -> bool| class_of(newer.platform) == class_of(platform);
+        match self {
+            Self::Everyone => newer.platform == platform && *newer.device == *device,
+            Self::OnePerPlatform => newer.platform == platform,
+            Self::OnePerUser => true,
+            Self::WebBesideOther => is_same(|platform| class(platform) == Class::Web),
+            Self::OnePerClass => class(newer.platform) == class(platform),
+            Self::PcBesideOther => is_same(|platform| class(platform) == Class::Pc),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::UserId;
+
+    /// For a session on the first platform: which of the others, each already connected, it replaces.
+    fn replaced(policy: u8, newer: Platform) -> Vec<u32> {
+        let policy = Policy::from_number(policy).unwrap();
+        let newer = SessionKey {
+            user: UserId::new("u").unwrap(),
+            platform: newer,
+            device: "".into(),
+        };
+        let is_replaced = |older: &Platform| policy.replaces(&newer, (*older, ""));
+        let replaced = Platform::ALL.into_iter().filter(is_replaced);
+        replaced.map(Platform::number).collect()
+    }
+
+    #[test]
+    fn each_policy_replaces_whom_the_table_says() {
+        use Platform::*;
+        let all: Vec<u32> = (1..=11).collect();
+        let not_web = vec![1, 2, 3, 4, 7, 8, 9, 10, 11];
+        let not_pc = vec![1, 2, 5, 6, 8, 9, 10, 11];
+        let table = [
+            (0, Ios, vec![1]),
+            (0, Web, vec![5]),
+            (1, Ios, vec![1]),
+            (1, Android, vec![2]),
+            (1, Web, vec![5]),
+            (1, Admin, vec![10]),
+            (2, Ios, all.clone()),
+            (2, Web, all),
+            (3, Web, vec![5, 6]),
+            (3, MiniWeb, vec![5, 6]),
+            (3, Ios, not_web.clone()),
+            (3, Windows, not_web.clone()),
+            (3, Admin, not_web),
+            (4, Ios, vec![1, 2, 11]),
+            (4, HarmonyOs, vec![1, 2, 11]),
+            (4, Windows, vec![3, 4, 7]),
+            (4, Linux, vec![3, 4, 7]),
+            (4, IPad, vec![8, 9]),
+            (4, MiniWeb, vec![5, 6]),
+            (4, Admin, vec![10]),
+            (5, Osx, vec![3, 4, 7]),
+            (5, Linux, vec![3, 4, 7]),
+            (5, Ios, not_pc.clone()),
+            (5, Web, not_pc.clone()),
+            (5, IPad, not_pc),
+        ];
+        for (policy, newer, expected) in table {
+            assert_eq!(
+                replaced(policy, newer),
+                expected,
+                "policy {policy}, {newer}"
+            );
+        }
+        assert_eq!(Policy::from_number(6), None);
+    }
+
+    #[test]
+    fn policy_0_tells_devices_of_a_platform_apart() {
+        let phone = |device: &str| SessionKey {
+            user: UserId::new("u").unwrap(),
+            platform: Platform::Ios,
+            device: device.into(),
+        };
+        let replaces = |older| Policy::Everyone.replaces(&phone("a"), older);
+        assert!(replaces((Platform::Ios, "a")));
+        assert!(!replaces((Platform::Ios, "b")));
+        assert!(!replaces((Platform::Android, "a")));
+    }
+}

@@ -1,0 +1,358 @@
+//! The session itself: a cursor on an inbox, held against a window.
+//!
+//! Every event ends in the same question: is there something above what was sent, room to send it, and no read under
+//! way? Then read. So there is no "replaying" and no "live" state to get out of step with the log.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{
+    Action, Event, Limits, Moment, Place, ReadOrder, Scene,
+    action::Messages,
+    handshake::gap,
+    window::{AheadOfSent, Overdue, Window},
+};
+use crate::{
+    ids::Seq,
+    wire::{
+        close::Close,
+        frame::{ADDRESS_BYTES_MAX, FRAME_BYTES_MAX},
+        proto::{
+            CaughtUp, Draining, Fetch, Kicked, client_frame, gap::Reason, kicked,
+            server_frame::Body,
+        },
+    },
+};
+
+/// Messages of a `Fetch` that names no limit, and most of one that does: design section 4, rule 9.
+const FETCH_DEFAULT: u32 = 100;
+const FETCH_MAX: u32 = 500;
+
+/// An open session, from `Connected` to its close.
+#[derive(Debug)]
+pub struct Session {
+    window: Window,
+    /// The highest seq known to be in the inbox.
+    head: Seq,
+    /// The head at connect, until `CaughtUp` was sent.
+    backlog: Option<Seq>,
+    /// The read under way.
+    reading: Option<Reading>,
+    /// The `Fetch` that is not answered yet; `after_seq` moves on while only deleted places were met.
+    fetch: Option<Fetch>,
+    /// When the client was last heard.
+    heard: Moment,
+    is_closed: bool,
+}
+
+/// What a read under way is for.
+#[derive(Debug, Clone, Copy)]
+enum Reading {
+    /// To push what comes after this seq.
+    Push(Seq),
+    /// To answer the pending `Fetch`.
+    Fetch,
+}
+
+impl Session {
+    pub(super) fn new(cursor: Seq, head: Seq, has_backlog: bool, now: Moment) -> Self {
+        Self {
+            window: Window::new(cursor),
+            head,
+            backlog: has_backlog.then_some(head),
+            reading: None,
+            fetch: None,
+            heard: now,
+            is_closed: false,
+        }
+    }
+
+    /// Whether the next client frame may be given to it: not while a `Fetch` waits for its answer, so that a flood of
+    /// them waits in the client's socket.
+    pub fn is_listening(&self) -> bool {
+        self.fetch.is_none()
+    }
+
+    /// Handles one event. Perform the actions in their order.
+    pub fn handle(&mut self, event: Event, scene: Scene, limits: &Limits) -> Vec<Action> {
+        if self.is_closed {
+            return Vec::new();
+        }
+        let mut turn = Turn {
+            session: self,
+            scene,
+            limits,
+            actions: Vec::new(),
+        };
+        turn.take(event);
+        turn.read_on();
+        turn.actions
+    }
+}
+
+/// One event being handled.
+struct Turn<'a> {
+    session: &'a mut Session,
+    scene: Scene,
+    limits: &'a Limits,
+    actions: Vec<Action>,
+}
+
+impl Turn<'_> {
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Frame(body) => self.take_frame(body),
+            Event::Heard => self.session.heard = self.scene.now,
+            Event::Live(seq) => self.take_live(seq),
+            Event::Head(seq) => self.session.head = self.session.head.max(seq),
+            Event::Read(places) => self.take_read(places),
+            Event::ReadNothing(first) => self.take_nothing(first),
+            Event::ReadFailed(close) => self.close(close),
+            Event::Room => {}
+            Event::Tick => self.tick(),
+            Event::Replaced => self.kick(kicked::Reason::Replaced, Close::Replaced),
+            Event::LoggedOut => self.kick(kicked::Reason::LoggedOut, Close::LoggedOut),
+            Event::Drain(after) => self.drain(after),
+        }
+    }
+
+    fn take_frame(&mut self, body: client_frame::Body) {
+        self.session.heard = self.scene.now;
+        match body {
+            client_frame::Body::Connect(_) => self.close(Close::Protocol("a second Connect")),
+            client_frame::Body::Ack(ack) => self.take_ack(Seq(ack.seq)),
+            client_frame::Body::Resend(resend) => {
+                self.session.window.rewind_to(Seq(resend.after_seq));
+            }
+            client_frame::Body::Fetch(fetch) => {
+                debug_assert!(self.session.is_listening(), "one Fetch at a time");
+                self.session.fetch = Some(fetch);
+            }
+            client_frame::Body::Ping(ping) => self.actions.push(Action::Pong(ping.nonce)),
+        }
+    }
+
+    fn take_ack(&mut self, seq: Seq) {
+        match self.session.window.ack(seq, self.scene.now, self.limits) {
+            Ok(0) => {}
+            Ok(advanced) => self.actions.push(Action::StoreAck { seq, advanced }),
+            Err(AheadOfSent) => self.close(Close::Protocol("an ack above what was sent")),
+        }
+    }
+
+    fn take_live(&mut self, seq: Seq) {
+        let window = &mut self.session.window;
+        if seq == Seq::ZERO {
+            // Online-only: it has no place in the inbox, so there is no second chance.
+            if self.scene.has_room {
+                self.actions.push(Action::PushLive(seq));
+            }
+            return;
+        }
+        self.session.head = self.session.head.max(seq);
+        let is_next = seq == window.sent().next();
+        if is_next && self.scene.has_room && window.room(self.limits) > 0 {
+            window.push(seq, self.scene.now, self.limits);
+            self.actions.push(Action::PushLive(seq));
+            self.catch_up();
+        }
+    }
+
+    fn take_read(&mut self, places: Vec<Place>) {
+        match self.session.reading.take() {
+            Some(Reading::Push(after)) if after <= self.session.window.sent() => self.push(places),
+            // Rewound while the read was under way: what it brought is not what comes next.
+            Some(Reading::Push(_)) | None => {}
+            Some(Reading::Fetch) => self.answer(places),
+        }
+    }
+
+    /// Nothing is above the place that was read after: at the head, or everything there has expired.
+    fn take_nothing(&mut self, first: Seq) {
+        match self.session.reading.take() {
+            Some(Reading::Push(after)) if after <= self.session.window.sent() => {
+                if first > self.session.window.sent().next() {
+                    self.skip(first.previous());
+                } else {
+                    // The head was announced, yet the log ends before it and retention is not the reason.
+                    self.close(Close::Internal("the log ends before its head"));
+                }
+            }
+            Some(Reading::Push(_)) | None => {}
+            Some(Reading::Fetch) => self.answer(Vec::new()),
+        }
+    }
+
+    /// Pushes what of `places` comes next, in runs between the gaps.
+    fn push(&mut self, places: Vec<Place>) {
+        let mut run = Messages::new();
+        let mut room = self.session.window.room(self.limits);
+        for place in places {
+            let next = self.session.window.sent().0 + run.len() as u64 + 1;
+            if place.seq.0 < next {
+                continue;
+            }
+            if place.seq.0 > next {
+                self.push_run(&mut run);
+                self.skip(place.seq.previous());
+            }
+            match place.body {
+                Some(_) if room == 0 => break,
+                Some(body) => {
+                    room -= 1;
+                    run.push((place.seq, body));
+                }
+                None => {
+                    self.push_run(&mut run);
+                    self.skip(place.seq);
+                }
+            }
+        }
+        self.push_run(&mut run);
+    }
+
+    fn push_run(&mut self, run: &mut Messages) {
+        let Some((last, _)) = run.last() else { return };
+        let window = &mut self.session.window;
+        let highest = window.highest();
+        let resent = run.iter().take_while(|(seq, _)| *seq <= highest).count();
+        window.push(*last, self.scene.now, self.limits);
+        let head = &mut self.session.head;
+        *head = (*head).max(*last);
+        self.actions.push(Action::Push {
+            messages: std::mem::take(run),
+            resent,
+        });
+        self.catch_up();
+    }
+
+    fn skip(&mut self, to: Seq) {
+        let from = self.session.window.skip(to);
+        self.session.head = self.session.head.max(to);
+        // Neighbours that are announced in one go make one gap.
+        if let Some(Action::Send(Body::Gap(last))) = self.actions.last_mut()
+            && last.to_seq + 1 == from.0
+        {
+            last.to_seq = to.0;
+        } else {
+            let gap = gap(from, to, Reason::Expired);
+            self.actions.push(Action::Send(Body::Gap(gap)));
+        }
+        self.catch_up();
+    }
+
+    /// Tells the client once that the backlog present at connect is through.
+    fn catch_up(&mut self) {
+        let sent = self.session.window.sent();
+        if self.session.backlog.is_some_and(|head| sent >= head) {
+            self.session.backlog = None;
+            let caught_up = CaughtUp { seq: sent.0 };
+            self.actions.push(Action::Send(Body::CaughtUp(caught_up)));
+        }
+    }
+
+    /// Answers the pending `Fetch`, unless all that was read is deleted: then it reads on.
+    fn answer(&mut self, places: Vec<Place>) {
+        let Some(fetch) = &mut self.session.fetch else {
+            return;
+        };
+        let reached = places.last().map_or(self.session.head, |last| last.seq);
+        let mut is_end = reached >= self.session.head;
+        let mut bytes = 0;
+        let mut messages = Messages::new();
+        let stored = places
+            .into_iter()
+            .filter_map(|place| Some((place.seq, place.body?)));
+        for (seq, body) in stored {
+            bytes += wire_bytes(&body);
+            if bytes > FRAME_BYTES_MAX && !messages.is_empty() {
+                is_end = false;
+                break;
+            }
+            messages.push((seq, body));
+        }
+        if messages.is_empty() && !is_end {
+            fetch.after_seq = reached.0;
+            return;
+        }
+        self.actions.push(Action::Fetched {
+            request_id: fetch.request_id,
+            messages,
+            is_end,
+        });
+        self.session.fetch = None;
+    }
+
+    fn tick(&mut self) {
+        let now = self.scene.now;
+        let silence = self.limits.heartbeat * 5 / 2;
+        // While it is not listened to, silence is not the client's.
+        if !self.session.is_listening() {
+            self.session.heard = now;
+        }
+        if now.since(self.session.heard) > silence {
+            return self.close(Close::HeartbeatStopped);
+        }
+        let window = &mut self.session.window;
+        if window.tick(now, self.scene.is_flushed, self.limits) == Overdue::GivenUp {
+            self.close(Close::AcksStopped);
+        }
+    }
+
+    fn kick(&mut self, reason: kicked::Reason, close: Close) {
+        let kicked = Kicked {
+            reason: reason.into(),
+            text: close.text().into(),
+        };
+        self.actions.push(Action::Send(Body::Kicked(kicked)));
+        self.close(close);
+    }
+
+    fn drain(&mut self, after: Duration) {
+        let draining = Draining {
+            reconnect_after_ms: after.as_millis() as u32,
+        };
+        self.actions.push(Action::Send(Body::Draining(draining)));
+        self.close(Close::Unavailable(after));
+    }
+
+    fn close(&mut self, close: Close) {
+        self.actions.push(Action::Close(close));
+        self.session.is_closed = true;
+    }
+
+    /// Orders the next read, if one is wanted and possible. A `Fetch` goes first; the next one is not even listened to
+    /// before pushes had their turn.
+    fn read_on(&mut self) {
+        let session = &mut *self.session;
+        if session.is_closed || session.reading.is_some() || !self.scene.has_room {
+            return;
+        }
+        let (reading, order) = if let Some(fetch) = &session.fetch {
+            let limit = match fetch.limit {
+                0 => FETCH_DEFAULT,
+                limit => limit.min(FETCH_MAX),
+            };
+            let order = ReadOrder {
+                after: Seq(fetch.after_seq).min(session.head),
+                messages: limit as usize,
+            };
+            (Reading::Fetch, order)
+        } else {
+            let after = session.window.sent();
+            let messages = session.window.room(self.limits);
+            if after >= session.head || messages == 0 {
+                return;
+            }
+            (Reading::Push(after), ReadOrder { after, messages })
+        };
+        session.reading = Some(reading);
+        self.actions.push(Action::Read(order));
+    }
+}
+
+/// What a message takes of a frame, at most.
+fn wire_bytes(body: &Bytes) -> usize {
+    body.len() + ADDRESS_BYTES_MAX
+}

@@ -1,0 +1,41 @@
+//! The protocol machine of one session: events in, actions out. It owns no socket, no clock and no log.
+//!
+//! A session is a cursor on its user's inbox. Fresh, reconnecting, lagging and resending are one case: read the log
+//! after what was sent, push up to the window, go live at the head. A live message is pushed only when it is exactly
+//! the next one; otherwise its bytes are forgotten and the log is read. So nothing queues here.
+//!
+//! Before `Connect` there is no [`Session`] to push to: [`Hello`] is what a first frame becomes, [`open`] makes the
+//! session out of it. After a close every event is ignored.
+//!
+//! - `handshake.rs`: from the first frame to a session: where delivery resumes, what gap is announced
+//! - `window.rs`: sent and not yet acked; rewinds and their deadlines
+//! - `machine.rs`: the session itself
+//! - `event.rs`, `action.rs`: what goes in, what comes out
+
+mod action;
+mod event;
+mod handshake;
+mod machine;
+#[cfg(test)]
+mod schedule;
+mod window;
+
+pub use action::{Action, Messages, ReadOrder};
+pub use event::{Event, Moment, Place, Scene};
+pub use handshake::{Hello, Resume, Standing, Welcome, open};
+pub use machine::Session;
+
+use std::time::Duration;
+
+/// What every session of a gateway is held to.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Stored messages that may be unacked at once; at least 1.
+    pub window: u32,
+    /// No ack for this long: rewind. Doubles up to 60 s.
+    pub resend_after: Duration,
+    /// A client says something at least this often; 2.5 of them without a word end the connection.
+    pub heartbeat: Duration,
+    /// Whether a session that was never seen begins after the newest message instead of before the first.
+    pub starts_at_head: bool,
+}

@@ -1,0 +1,467 @@
+//! Whatever the order of appends, acks, losses, reconnects, replacements, expiry and rewinds: a client that follows
+//! the rules lands every message exactly once, in order, and what it does not land was announced and is really gone.
+//!
+//! `TOWNCRIER_SEED=n` runs the one schedule `n` again; a failure prints its own.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use fastrand::Rng;
+
+use super::*;
+use crate::{
+    ids::{ConnectionId, Epoch, Platform, Seq, UserId},
+    wire::{
+        close::Close,
+        proto::{Ack, Connect, Resend, client_frame, gap::Reason, server_frame::Body},
+    },
+};
+
+const SCHEDULES: u64 = 3000;
+const LIMITS: Limits = Limits {
+    window: 8,
+    resend_after: Duration::from_secs(5),
+    heartbeat: Duration::from_secs(30),
+    starts_at_head: false,
+};
+
+/// What travels to the client.
+#[derive(Debug)]
+enum Down {
+    Frame(Body),
+    Push(Vec<(Seq, Bytes)>),
+    Close,
+}
+
+/// The one log, as the sessions' environment gives it.
+struct Inbox {
+    epoch: u64,
+    bodies: Vec<Option<Bytes>>,
+    first: u64,
+}
+
+impl Inbox {
+    fn head(&self) -> u64 {
+        self.bodies.len() as u64
+    }
+
+    fn append(&mut self) -> Seq {
+        let body = format!("{}/{}", self.epoch, self.head() + 1);
+        self.bodies.push(Some(body.into()));
+        Seq(self.head())
+    }
+
+    fn is_gone(&self, seq: u64) -> bool {
+        seq < self.first || self.bodies[seq as usize - 1].is_none()
+    }
+
+    fn read(&self, order: ReadOrder) -> Event {
+        let after = order.after.0.max(self.first - 1);
+        let places: Vec<Place> = (after + 1..=self.head())
+            .take(order.messages)
+            .map(|seq| Place {
+                seq: Seq(seq),
+                body: self.bodies[seq as usize - 1].clone(),
+            })
+            .collect();
+        if places.is_empty() {
+            return Event::ReadNothing(Seq(self.first));
+        }
+        Event::Read(places)
+    }
+}
+
+/// The server's end of one connection.
+struct Server {
+    session: Session,
+    order: Option<ReadOrder>,
+    mailbox: VecDeque<Seq>,
+    /// Everything up to here was pushed or announced as a gap.
+    announced: u64,
+}
+
+impl Server {
+    /// A stretch of the inbox goes out: it must join what went before.
+    fn announce(&mut self, from: u64, to: u64) {
+        assert!(from <= self.announced + 1, "nothing is left out in silence");
+        self.announced = self.announced.max(to);
+    }
+}
+
+/// A client that follows design section 4.
+#[derive(Default)]
+struct Client {
+    epoch: u64,
+    cursor: Option<u64>,
+    landed: Vec<u64>,
+    gapped: BTreeMap<u64, u64>,
+    is_connected: bool,
+    is_caught_up: bool,
+}
+
+struct World {
+    rng: Rng,
+    now: Moment,
+    inbox: Inbox,
+    stored: Option<Seq>,
+    server: Option<Server>,
+    client: Client,
+    down: VecDeque<Down>,
+    up: VecDeque<client_frame::Body>,
+    is_fair: bool,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        Self {
+            rng: Rng::with_seed(seed),
+            now: Moment(0),
+            inbox: Inbox {
+                epoch: 1,
+                bodies: Vec::new(),
+                first: 1,
+            },
+            stored: None,
+            server: None,
+            client: Client::default(),
+            down: VecDeque::new(),
+            up: VecDeque::new(),
+            is_fair: false,
+        }
+    }
+
+    fn chance(&mut self, one_in: u32) -> bool {
+        !self.is_fair && self.rng.u32(..one_in) == 0
+    }
+
+    fn connect(&mut self) {
+        // An older connection is replaced; what was under way on it is lost to the client.
+        self.server = None;
+        self.down.clear();
+        self.up.clear();
+        self.client.is_connected = false;
+        self.client.is_caught_up = false;
+        let has_store = self.client.cursor.is_some();
+        // A client may leave out what it knows nothing of.
+        let connect = Connect {
+            epoch: self.client.epoch,
+            cursor: self.client.cursor,
+            ..Connect::default()
+        };
+        assert!(has_store || self.client.epoch == 0);
+        let hello = Hello::read(client_frame::Body::Connect(connect)).expect("a good Connect");
+        let standing = Standing {
+            epoch: Epoch(self.inbox.epoch),
+            head: Seq(self.inbox.head()),
+            first: Seq(self.inbox.first),
+            stored: self.stored,
+        };
+        let welcome = Welcome {
+            connection: ConnectionId(1),
+            user: &UserId::new("u").unwrap(),
+            platform: Platform::Web,
+            server_time_ms: 0,
+        };
+        let (session, actions) = open(hello.resume, standing, welcome, &LIMITS, self.now);
+        self.server = Some(Server {
+            session,
+            order: None,
+            mailbox: VecDeque::new(),
+            announced: 0,
+        });
+        self.perform(actions);
+        self.happen(Event::Room);
+    }
+
+    fn happen(&mut self, event: Event) {
+        let scene = Scene {
+            now: self.now,
+            has_room: !self.chance(4),
+            is_flushed: !self.chance(4),
+        };
+        if let Some(server) = &mut self.server {
+            let actions = server.session.handle(event, scene, &LIMITS);
+            self.perform(actions);
+        }
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        let server = self.server.as_mut().expect("only a session acts");
+        for action in actions {
+            match action {
+                Action::Send(body) => {
+                    match &body {
+                        Body::Connected(connected) => server.announced = connected.cursor,
+                        Body::Gap(gap) => server.announce(gap.from_seq, gap.to_seq),
+                        _ => {}
+                    }
+                    self.down.push_back(Down::Frame(body));
+                }
+                Action::Pong(_) | Action::Fetched { .. } => unreachable!("never asked for"),
+                Action::PushLive(seq) => {
+                    server.announce(seq.0, seq.0);
+                    let body = self.inbox.bodies[seq.0 as usize - 1].clone();
+                    let body = body.unwrap_or_else(|| format!("{}/{seq}", self.inbox.epoch).into());
+                    self.down.push_back(Down::Push(vec![(seq, body)]));
+                }
+                Action::Push { messages, .. } => {
+                    assert!(messages.len() <= LIMITS.window as usize);
+                    for (seq, _) in &messages {
+                        server.announce(seq.0, seq.0);
+                    }
+                    self.down.push_back(Down::Push(messages));
+                }
+                Action::Read(order) => {
+                    assert!(server.order.replace(order).is_none(), "one read at a time");
+                    assert!((1..=LIMITS.window as usize).contains(&order.messages));
+                }
+                Action::StoreAck { seq, .. } => self.stored = Some(seq),
+                Action::Close(close) => {
+                    assert!(
+                        !matches!(close, Close::Protocol(_) | Close::Internal(_)),
+                        "{close:?}"
+                    );
+                    self.down.push_back(Down::Close);
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, down: Down) {
+        match down {
+            Down::Close => {
+                self.server = None;
+                self.client.is_connected = false;
+            }
+            Down::Frame(Body::Connected(connected)) => {
+                assert!(!self.client.is_connected);
+                self.client.is_connected = true;
+                if self.client.epoch == 0 {
+                    self.client.epoch = connected.epoch;
+                    self.client.cursor = Some(connected.cursor);
+                    // A client without a store begins where it is told; what lies before is not its business.
+                    self.client.gapped.insert(1, connected.cursor);
+                }
+            }
+            Down::Frame(Body::Gap(gap)) if gap.reason() == Reason::EpochChanged => {
+                self.client = Client {
+                    epoch: self.inbox.epoch,
+                    cursor: Some(gap.to_seq),
+                    gapped: BTreeMap::from([(gap.from_seq, gap.to_seq)]),
+                    is_connected: true,
+                    ..Client::default()
+                };
+            }
+            Down::Frame(Body::Gap(gap)) => {
+                let cursor = self.client.cursor.expect("set at Connected");
+                if gap.from_seq > cursor + 1 {
+                    return self.up.push_back(resend(cursor));
+                }
+                for seq in gap.from_seq..=gap.to_seq {
+                    assert!(
+                        self.inbox.is_gone(seq),
+                        "{seq} is announced as gone, but is there"
+                    );
+                }
+                if gap.to_seq > cursor {
+                    self.client.gapped.insert(cursor + 1, gap.to_seq);
+                    self.client.cursor = Some(gap.to_seq);
+                }
+            }
+            Down::Frame(Body::CaughtUp(_)) => {
+                assert!(!self.client.is_caught_up, "CaughtUp comes once");
+                self.client.is_caught_up = true;
+            }
+            Down::Frame(frame) => assert!(matches!(frame, Body::Kicked(_)), "{frame:?}"),
+            Down::Push(messages) => messages
+                .into_iter()
+                .for_each(|(seq, body)| self.land(seq, &body)),
+        }
+    }
+
+    fn land(&mut self, seq: Seq, body: &Bytes) {
+        let cursor = self.client.cursor.expect("set at Connected");
+        assert_eq!(&body[..], format!("{}/{seq}", self.client.epoch).as_bytes());
+        if seq.0 > cursor + 1 {
+            return self.up.push_back(resend(cursor));
+        }
+        if seq.0 == cursor + 1 {
+            self.client.landed.push(seq.0);
+            self.client.cursor = Some(seq.0);
+        }
+        if !self.chance(4) {
+            let seq = self.client.cursor.expect("set at Connected");
+            self.up.push_back(client_frame::Body::Ack(Ack { seq }));
+        }
+    }
+
+    fn step(&mut self) {
+        match self.rng.u32(..100) {
+            0..15 => {
+                let seq = self.inbox.append();
+                if let Some(server) = &mut self.server {
+                    server.mailbox.push_back(seq);
+                }
+            }
+            15..30 => {
+                if let Some(seq) = self.server.as_mut().and_then(|s| s.mailbox.pop_front()) {
+                    self.happen(Event::Live(seq));
+                }
+            }
+            30..45 => self.take_order(),
+            45..65 => {
+                if let Some(down) = self.down.pop_front() {
+                    // A frame that the client loses, for instance by a crash of its store.
+                    let is_lost = matches!(down, Down::Push(_)) && self.chance(10);
+                    if !is_lost {
+                        self.receive(down);
+                    }
+                }
+            }
+            65..80 => {
+                if let Some(body) = self.up.pop_front()
+                    && !self.chance(10)
+                {
+                    self.happen(Event::Frame(body));
+                }
+            }
+            80..85 => self.happen(Event::Room),
+            85..90 => {
+                self.now = self.now.plus(Duration::from_millis(self.rng.u64(..8000)));
+                self.happen(Event::Tick);
+            }
+            90 => {
+                // The mailbox overflowed: all sessions look at their inbox's head.
+                if let Some(server) = &mut self.server {
+                    server.mailbox.clear();
+                }
+                self.happen(Event::Head(Seq(self.inbox.head())));
+            }
+            91 => self.happen(Event::Replaced),
+            92 => {
+                let seq = self.rng.u64(..=self.inbox.head()) as usize;
+                if seq > 0 {
+                    self.inbox.bodies[seq - 1] = None;
+                }
+            }
+            93 => {
+                let first = self.rng.u64(self.inbox.first..=self.inbox.head() + 1);
+                if self.chance(3) {
+                    self.inbox.first = first;
+                }
+            }
+            94 => {
+                if self.chance(20) {
+                    // The log was restored from an older backup.
+                    self.inbox.epoch += 1;
+                    let head = self
+                        .rng
+                        .usize(self.inbox.first as usize - 1..=self.inbox.bodies.len());
+                    let epoch = self.inbox.epoch;
+                    self.inbox.bodies = (1..=head)
+                        .map(|seq| Some(format!("{epoch}/{seq}").into()))
+                        .collect();
+                    self.stored = None;
+                    self.connect();
+                }
+            }
+            _ => {
+                if self.server.is_none() || self.chance(4) {
+                    self.connect();
+                }
+            }
+        }
+    }
+
+    fn take_order(&mut self) {
+        if let Some(order) = self.server.as_mut().and_then(|s| s.order.take()) {
+            let event = self.inbox.read(order);
+            self.happen(event);
+        }
+    }
+
+    /// No more mishaps: everything on its way arrives, and time passes until nothing is due.
+    fn settle(&mut self) {
+        self.is_fair = true;
+        for _ in 0..1000 {
+            if !self.client.is_connected && self.down.is_empty() {
+                self.connect();
+            }
+            while let Some(seq) = self.server.as_mut().and_then(|s| s.mailbox.pop_front()) {
+                self.happen(Event::Live(seq));
+            }
+            self.take_order();
+            while let Some(down) = self.down.pop_front() {
+                self.receive(down);
+            }
+            while let Some(body) = self.up.pop_front() {
+                self.happen(Event::Frame(body));
+            }
+            let is_landed = self.client.cursor == Some(self.inbox.head());
+            if is_landed && self.client.is_connected && self.client.is_caught_up {
+                return;
+            }
+            self.now = self.now.plus(Duration::from_secs(1));
+            self.happen(Event::Heard);
+            self.happen(Event::Tick);
+        }
+        panic!(
+            "the client stays at {:?} of {}",
+            self.client.cursor,
+            self.inbox.head()
+        );
+    }
+
+    fn check(&self) {
+        assert!(
+            self.client.landed.is_sorted_by(|a, b| a < b),
+            "once, in order"
+        );
+        let mut next = 1;
+        let mut landed = self.client.landed.iter().copied().peekable();
+        while next <= self.inbox.head() {
+            if landed.next_if_eq(&next).is_some() {
+                next += 1;
+            } else {
+                let gap = self.client.gapped.get(&next);
+                next = gap.expect("landed, or announced as a gap") + 1;
+            }
+        }
+        assert!(self.client.is_caught_up);
+    }
+}
+
+fn resend(after_seq: u64) -> client_frame::Body {
+    client_frame::Body::Resend(Resend { after_seq })
+}
+
+#[test]
+fn every_message_lands_exactly_once_in_order_whatever_happens() {
+    let seed = std::env::var("TOWNCRIER_SEED")
+        .ok()
+        .map(|seed| seed.parse().unwrap());
+    let seeds = match seed {
+        Some(seed) => seed..seed + 1,
+        None => {
+            let start = fastrand::u64(..u64::MAX / 2);
+            start..start + SCHEDULES
+        }
+    };
+    for seed in seeds {
+        let outcome = std::panic::catch_unwind(|| {
+            let mut world = World::new(seed);
+            for _ in 0..400 {
+                world.step();
+            }
+            world.settle();
+            world.check();
+        });
+        if let Err(panic) = outcome {
+            eprintln!("TOWNCRIER_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}

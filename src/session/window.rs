@@ -1,0 +1,271 @@
+//! What was sent and not yet acked: how much more may be sent, when to send again, when to give up.
+//!
+//! Invariant: `acked <= sent <= highest`. A rewind moves `sent` back; `highest` stays, because a client may still ack
+//! what it got before the rewind. Places announced by a `Gap` hold no message: they take no room in the window and
+//! wait for no ack.
+
+use std::time::Duration;
+
+use super::{Limits, Moment};
+use crate::ids::Seq;
+
+/// Rewinds without an ack in between after which the connection is closed: design section 4, rule 4.
+const REWINDS_MAX: u8 = 5;
+/// Longest wait for an ack before the next rewind: design section 4, rule 4.
+const RESEND_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// What is to be done when time passed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// Nothing.
+    No,
+    /// The window was rewound: send again from the acked seq.
+    Rewound,
+    /// Too many rewinds: close.
+    GivenUp,
+}
+
+/// An ack above everything that was ever sent on this connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct AheadOfSent;
+
+#[derive(Debug)]
+pub(super) struct Window {
+    acked: Seq,
+    sent: Seq,
+    highest: Seq,
+    /// The highest message ever sent; an ack is awaited while `acked` is below.
+    due: Seq,
+    /// Announced gaps within `acked..=sent`, ascending, apart from each other; one more than the window at most, since
+    /// between two of them lies a message.
+    gaps: Vec<(Seq, Seq)>,
+    /// When the acks awaited are overdue.
+    deadline: Moment,
+    rewinds: u8,
+}
+
+impl Window {
+    /// Nothing sent after `cursor`.
+    pub(super) fn new(cursor: Seq) -> Self {
+        Self {
+            acked: cursor,
+            sent: cursor,
+            highest: cursor,
+            due: Seq::ZERO,
+            gaps: Vec::new(),
+            deadline: Moment::default(),
+            rewinds: 0,
+        }
+    }
+
+    /// Everything up to here was sent, or announced as a gap.
+    pub(super) fn sent(&self) -> Seq {
+        self.sent
+    }
+
+    /// Everything up to here was ever sent on this connection.
+    pub(super) fn highest(&self) -> Seq {
+        self.highest
+    }
+
+    /// How many more messages may be sent.
+    pub(super) fn room(&self, limits: &Limits) -> usize {
+        let gaps: u64 = self
+            .gaps
+            .iter()
+            .map(|(from, to)| to.0 - from.0.max(self.acked.0 + 1) + 1)
+            .sum();
+        let unacked = self.sent.0 - self.acked.0 - gaps;
+        u64::from(limits.window).saturating_sub(unacked) as usize
+    }
+
+    /// Messages up to `seq` were sent, the first being the next after [`Self::sent`].
+    pub(super) fn push(&mut self, seq: Seq, now: Moment, limits: &Limits) {
+        debug_assert!(seq > self.sent, "pushes ascend");
+        if self.due <= self.acked {
+            self.deadline = now.plus(limits.resend_after);
+        }
+        self.sent = seq;
+        self.due = self.due.max(seq);
+        self.highest = self.highest.max(seq);
+    }
+
+    /// The places up to `seq` were announced as a gap. Returns its first place.
+    pub(super) fn skip(&mut self, seq: Seq) -> Seq {
+        debug_assert!(seq > self.sent, "gaps ascend");
+        let from = self.sent.next();
+        match self.gaps.last_mut() {
+            Some((_, to)) if to.next() == from => *to = seq,
+            _ => self.gaps.push((from, seq)),
+        }
+        self.sent = seq;
+        self.highest = self.highest.max(seq);
+        from
+    }
+
+    /// The client stored everything up to `seq`: by how many places the cursor moved, 0 for an old ack.
+    pub(super) fn ack(
+        &mut self,
+        seq: Seq,
+        now: Moment,
+        limits: &Limits,
+    ) -> Result<u64, AheadOfSent> {
+        if seq > self.highest {
+            return Err(AheadOfSent);
+        }
+        if seq <= self.acked {
+            return Ok(0);
+        }
+        let advanced = seq.0 - self.acked.0;
+        self.acked = seq;
+        self.sent = self.sent.max(seq);
+        self.gaps.retain(|(_, to)| *to > seq);
+        if self.gaps.is_empty() {
+            self.gaps = Vec::new();
+        }
+        self.rewinds = 0;
+        self.deadline = now.plus(limits.resend_after);
+        Ok(advanced)
+    }
+
+    /// The client asks for everything after `seq` again. What it acked is not sent again. The deadline stays: only acks
+    /// are progress.
+    pub(super) fn rewind_to(&mut self, seq: Seq) {
+        let seq = seq.max(self.acked);
+        if seq < self.sent {
+            self.sent = seq;
+            self.gaps.retain(|(_, to)| *to <= seq);
+        }
+    }
+
+    /// Time passed. While what was sent has not even left for the socket, acks are not overdue: sending it again
+    /// would only lengthen the queue of a slow client.
+    pub(super) fn tick(&mut self, now: Moment, is_flushed: bool, limits: &Limits) -> Overdue {
+        if self.due <= self.acked || now < self.deadline {
+            return Overdue::No;
+        }
+        if !is_flushed {
+            self.deadline = now.plus(self.resend_after(limits));
+            return Overdue::No;
+        }
+        if self.rewinds == REWINDS_MAX {
+            return Overdue::GivenUp;
+        }
+        self.rewinds += 1;
+        self.deadline = now.plus(self.resend_after(limits));
+        self.rewind_to(self.acked);
+        Overdue::Rewound
+    }
+
+    fn resend_after(&self, limits: &Limits) -> Duration {
+        (limits.resend_after * (1 << self.rewinds)).min(RESEND_AFTER_MAX.max(limits.resend_after))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        window: 4,
+        resend_after: Duration::from_secs(5),
+        heartbeat: Duration::from_secs(30),
+        starts_at_head: false,
+    };
+
+    fn at(seconds: u64) -> Moment {
+        Moment(seconds * 1000)
+    }
+
+    #[test]
+    fn at_most_a_window_of_messages_is_unacked() {
+        let mut window = Window::new(Seq(10));
+        assert_eq!(window.room(&LIMITS), 4);
+        window.push(Seq(14), at(0), &LIMITS);
+        assert_eq!(window.room(&LIMITS), 0);
+        assert_eq!(window.ack(Seq(12), at(0), &LIMITS), Ok(2));
+        assert_eq!(window.room(&LIMITS), 2);
+    }
+
+    #[test]
+    fn gaps_take_no_room_and_await_no_ack() {
+        let mut window = Window::new(Seq::ZERO);
+        assert_eq!(window.skip(Seq(1000)), Seq(1));
+        assert_eq!(window.room(&LIMITS), 4);
+        assert_eq!(window.tick(at(1000), true, &LIMITS), Overdue::No);
+        window.push(Seq(1002), at(0), &LIMITS);
+        window.skip(Seq(1003));
+        window.skip(Seq(1004));
+        assert_eq!(window.gaps, [(Seq(1), Seq(1000)), (Seq(1003), Seq(1004))]);
+        assert_eq!(window.room(&LIMITS), 2);
+        assert_eq!(window.ack(Seq(500), at(0), &LIMITS), Ok(500));
+        assert_eq!(window.room(&LIMITS), 2);
+        assert_eq!(window.ack(Seq(1002), at(0), &LIMITS), Ok(502));
+        assert_eq!(window.room(&LIMITS), 4);
+        assert_eq!(window.tick(at(1000), true, &LIMITS), Overdue::No);
+    }
+
+    #[test]
+    fn an_ack_above_what_was_sent_is_an_error_and_one_below_the_acked_is_nothing() {
+        let mut window = Window::new(Seq(10));
+        window.push(Seq(12), at(0), &LIMITS);
+        assert_eq!(window.ack(Seq(13), at(0), &LIMITS), Err(AheadOfSent));
+        assert_eq!(window.ack(Seq(10), at(0), &LIMITS), Ok(0));
+        assert_eq!(window.ack(Seq(3), at(0), &LIMITS), Ok(0));
+    }
+
+    #[test]
+    fn rewinds_come_after_5_10_20_40_and_60_seconds_and_then_the_end() {
+        let mut window = Window::new(Seq::ZERO);
+        window.push(Seq(2), at(0), &LIMITS);
+        for due in [5, 15, 35, 75, 135] {
+            assert_eq!(
+                window.tick(Moment(due * 1000 - 1), true, &LIMITS),
+                Overdue::No
+            );
+            assert_eq!(window.tick(at(due), true, &LIMITS), Overdue::Rewound);
+            assert_eq!(window.sent(), Seq::ZERO);
+            window.push(Seq(2), at(due), &LIMITS);
+        }
+        assert_eq!(window.tick(at(194), true, &LIMITS), Overdue::No);
+        assert_eq!(window.tick(at(195), true, &LIMITS), Overdue::GivenUp);
+    }
+
+    #[test]
+    fn an_ack_begins_the_count_of_rewinds_anew() {
+        let mut window = Window::new(Seq::ZERO);
+        window.push(Seq(2), at(0), &LIMITS);
+        assert_eq!(window.tick(at(5), true, &LIMITS), Overdue::Rewound);
+        // Sent before the rewind, acked after it: good, and not sent again.
+        assert_eq!(window.ack(Seq(1), at(6), &LIMITS), Ok(1));
+        assert_eq!(window.sent(), Seq(1));
+        assert_eq!(window.tick(at(10), true, &LIMITS), Overdue::No);
+        assert_eq!(window.tick(at(11), true, &LIMITS), Overdue::Rewound);
+    }
+
+    #[test]
+    fn asking_to_resend_for_ever_is_not_progress() {
+        let mut window = Window::new(Seq::ZERO);
+        let mut rewinds = 0;
+        for second in 0..1000 {
+            if window.sent() < Seq(2) {
+                window.push(Seq(2), at(second), &LIMITS);
+            }
+            match window.tick(at(second), true, &LIMITS) {
+                Overdue::GivenUp => return assert_eq!(rewinds, 5),
+                Overdue::Rewound => rewinds += 1,
+                Overdue::No => window.rewind_to(Seq::ZERO),
+            }
+        }
+        panic!("never given up");
+    }
+
+    #[test]
+    fn nothing_is_sent_again_while_it_has_not_left_yet() {
+        let mut window = Window::new(Seq::ZERO);
+        window.push(Seq(2), at(0), &LIMITS);
+        assert_eq!(window.tick(at(6), false, &LIMITS), Overdue::No);
+        assert_eq!(window.tick(at(7), true, &LIMITS), Overdue::No);
+        assert_eq!(window.tick(at(11), true, &LIMITS), Overdue::Rewound);
+    }
+}
