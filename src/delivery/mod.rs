@@ -1,96 +1,110 @@
-//! Stub, to be dropped.
-#![expect(missing_docs, reason = "stub")]
+//! The verbs between the log and who is online: send, replay, ack, and what became of it.
+//!
+//! A send is appended first and fanned out when it is durable; a session that misses the fan-out reads the log. Leaves to
+//! others: HTTP, sockets, the protocol's rules.
+//!
+//! - `send.rs`: append, then fan out
+//! - `replay.rs`: a session reads the log
+//! - `ack.rs`: cursors move
+//! - `authenticate.rs`: is this token good, now
+//! - `trail.rs`, `trace.rs`: where is my message
 
-use std::sync::Arc;
+mod ack;
+mod authenticate;
+mod replay;
+mod send;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod trail;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+pub use self::{
+    ack::Standing,
+    authenticate::AuthError,
+    send::{FanOut, Receivers, Send, SendError},
+    trace::{Trace, TraceLookup, TracePage, TraceReceiver, TraceSession, TraceState},
+};
 use crate::{
     clock::Clock,
     config,
-    ids::{Epoch, Seq, SessionKey, UserId},
-    log::{Inbox, Log, Patience, ReadError, ReadLimit, SessionRow, Stored},
-    metrics::Metrics,
+    ids::{Epoch, UserId},
+    log::{Inbox, Log, ReadError, Refusing},
     registry::Registry,
-    token::{Claims, TokenError, Tokens},
+    token::Tokens,
 };
 
+/// The room's one object, shared by the admin API and every connection.
 pub struct Delivery {
     log: Arc<dyn Log>,
+    registry: Arc<Registry>,
     tokens: Arc<Tokens>,
     clock: Arc<dyn Clock>,
+    trail: trail::Trail,
+    new_session: config::NewSession,
+    is_draining: AtomicBool,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum AuthError {
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    #[error("revoked")]
-    Revoked,
-    #[error(transparent)]
-    Read(#[from] ReadError),
-}
-
-pub struct Standing {
-    pub inbox: Inbox,
-    pub stored: Option<Seq>,
+/// Why the gateway should get no traffic now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// It is going down.
+    #[error("draining")]
+    Draining,
+    /// The log takes nothing; reads and delivery go on.
+    #[error("sends are refused: {0}")]
+    Refusing(#[from] Refusing),
 }
 
 impl Delivery {
+    /// Puts the collaborators together. `log` must have been opened with a [`FanOut`] to the same registry.
     pub fn new(
-        _: &config::Delivery,
+        config: &config::Delivery,
         log: Arc<dyn Log>,
-        _: Arc<Registry>,
+        registry: Arc<Registry>,
         tokens: Arc<Tokens>,
         clock: Arc<dyn Clock>,
-        _: Arc<Metrics>,
     ) -> Self {
-        Self { log, tokens, clock }
+        Self {
+            log,
+            registry,
+            tokens,
+            clock,
+            trail: trail::Trail::default(),
+            new_session: config.new_session,
+            is_draining: AtomicBool::new(false),
+        }
     }
-    pub fn now_ms(&self) -> u64 {
-        self.clock.now_ms()
-    }
+
+    /// Which log this is.
     pub fn epoch(&self) -> Epoch {
         self.log.epoch()
     }
-    pub fn authenticate(&self, token: &str) -> Result<Claims, AuthError> {
-        let claims = self.tokens.verify(token, self.now_ms())?;
-        if claims.issued_at_ms < self.log.revoked_before_ms(&claims.user, claims.platform)? {
-            return Err(AuthError::Revoked);
-        }
-        Ok(claims)
-    }
+
+    /// Bounds of a user's inbox.
     pub fn inbox(&self, user: &UserId) -> Result<Inbox, ReadError> {
         self.log.inbox(user)
     }
-    pub fn resume(&self, key: &SessionKey) -> Result<Standing, ReadError> {
-        Ok(Standing {
-            inbox: self.log.inbox(&key.user)?,
-            stored: self.log.session(key)?.map(|row| row.cursor),
-        })
+
+    /// The gateway's clock, Unix ms.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
     }
-    pub fn replay_now(
-        &self,
-        user: &UserId,
-        after: Seq,
-        limit: ReadLimit,
-    ) -> Result<Vec<Stored>, ReadError> {
-        self.log.read(user, after, limit, Patience::MemoryOnly)
+
+    /// Refuses sends from now on.
+    pub fn start_draining(&self) {
+        self.is_draining.store(true, Relaxed);
     }
-    pub async fn replay(
-        self: Arc<Self>,
-        user: UserId,
-        after: Seq,
-        limit: ReadLimit,
-    ) -> Result<Vec<Stored>, ReadError> {
-        tokio::task::spawn_blocking(move || self.log.read(&user, after, limit, Patience::Disk))
-            .await
-            .expect("reads do not panic")
+
+    /// `Err` with the reason while the gateway should get no traffic.
+    pub fn check_ready(&self) -> Result<(), NotReady> {
+        if self.is_draining.load(Relaxed) {
+            return Err(NotReady::Draining);
+        }
+        Ok(self.log.check_writable()?)
     }
-    pub fn ack(&self, key: &SessionKey, seq: Seq) -> Result<(), ReadError> {
-        let row = SessionRow {
-            cursor: seq,
-            acked_at_ms: self.now_ms(),
-        };
-        self.log.store_cursor(key, row)
-    }
-    pub fn sent(&self, _: &SessionKey, _: Seq) {}
 }

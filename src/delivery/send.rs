@@ -1,0 +1,167 @@
+//! Sending: append, and fan out once it is durable. What is online-only skips the log.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use bytes::Bytes;
+
+use super::Delivery;
+use crate::{
+    ids::{MessageId, Platform, Seq, UserId},
+    log::{Append, AppendError, Commit, CommitObserver, Pending, ReadError, Receipt, Refusing},
+    registry::Registry,
+    wire::{frame::encode_body, proto::Message},
+};
+
+/// A message with who gets it.
+#[derive(Debug)]
+pub struct Send {
+    /// Who sends.
+    pub send_id: Box<str>,
+    /// The sender's own id for the message, which makes a repeat safe; `None`: the server makes one.
+    pub client_message_id: Option<Box<str>>,
+    /// A digest of the request, by which a repeat is told from a reuse of the key.
+    pub fingerprint: [u8; 16],
+    /// What is sent. The ids, `send_time` and, where 0, `create_time` are filled in here; seq, recv_id and
+    /// conversation_id stay empty.
+    pub message: Message,
+    /// Who gets it.
+    pub receivers: Receivers,
+    /// Push to the sessions online now, store nothing.
+    pub is_online_only: bool,
+}
+
+/// Who gets a message.
+#[derive(Debug)]
+pub enum Receivers {
+    /// These users, each once.
+    List(Vec<UserId>),
+    /// Everyone who ever connected, was registered or has an inbox.
+    Everyone,
+}
+
+/// Why a send was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The gateway is going down.
+    #[error("the gateway is draining: send again in a moment")]
+    Draining,
+    /// The log did not take it.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The log could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Carries each durable message to the sessions online, in log order, on the log's thread.
+pub struct FanOut {
+    registry: Arc<Registry>,
+}
+
+impl FanOut {
+    /// To the connections that this registry knows.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self { registry }
+    }
+}
+
+impl CommitObserver for FanOut {
+    fn committed(&self, commits: &[Commit]) {
+        for commit in commits {
+            for (user, seq) in &*commit.placed {
+                self.registry.deliver(user.as_str(), *seq, &commit.body);
+            }
+        }
+    }
+}
+
+impl Delivery {
+    /// Accepts a message. `Ok` means it is on disk (P1), or, online-only, that it was handed to whom is online.
+    ///
+    /// Not cancel safe in one respect: dropping the future after its first poll leaves the outcome unknown to the caller.
+    pub async fn send(&self, send: Send) -> Result<Receipt, SendError> {
+        if self.is_draining.load(Relaxed) {
+            return Err(SendError::Draining);
+        }
+        let receivers = match send.receivers {
+            Receivers::List(receivers) => receivers,
+            Receivers::Everyone => self.everyone().await?,
+        };
+        let send_time_ms = self.clock.now_ms();
+        let message_id = MessageId::new(send_time_ms);
+        let is_keyed = send.client_message_id.is_some();
+        let client_message_id = send
+            .client_message_id
+            .unwrap_or_else(|| message_id.to_string().into());
+        let mut message = send.message;
+        message.server_msg_id = message_id.to_string();
+        message.client_msg_id = client_message_id.to_string();
+        message.send_id = send.send_id.to_string();
+        message.send_time = send_time_ms as i64;
+        if message.create_time == 0 {
+            message.create_time = send_time_ms as i64;
+        }
+        let body = encode_body(&message);
+        if send.is_online_only || receivers.is_empty() {
+            for user in &receivers {
+                self.registry.deliver(user.as_str(), Seq::ZERO, &body);
+            }
+            let placed = receivers
+                .into_iter()
+                .map(|user| (user, Seq::ZERO))
+                .collect();
+            return Ok(Receipt {
+                message_id,
+                sender: send.send_id,
+                client_message_id,
+                send_time_ms,
+                placed,
+            });
+        }
+        let append = Append {
+            message_id,
+            send_time_ms,
+            sender: send.send_id,
+            client_message_id,
+            is_keyed,
+            fingerprint: send.fingerprint,
+            body,
+            receivers,
+        };
+        Ok(durable(self.log.append(append)?).await?)
+    }
+
+    /// Every known user, read on a thread that may block.
+    async fn everyone(&self) -> Result<Vec<UserId>, ReadError> {
+        let log = self.log.clone();
+        tokio::task::spawn_blocking(move || log.users())
+            .await
+            .unwrap_or(Err(ReadError::State))
+    }
+
+    /// Makes a user known, durably.
+    pub async fn register(&self, user: UserId, profile: Bytes) -> Result<(), SendError> {
+        Ok(durable(self.log.register(user, profile)?).await?)
+    }
+
+    /// Removes messages from an inbox, durably; their places stay, empty.
+    pub async fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<(), SendError> {
+        Ok(durable(self.log.delete(user, seqs)?).await?)
+    }
+
+    /// Revokes all tokens of (user, platform) issued until now, durably, then closes the sessions that came with one.
+    /// Returns how many connections that were.
+    pub async fn log_out(&self, user: UserId, platform: Platform) -> Result<usize, SendError> {
+        durable(
+            self.log
+                .revoke(user.clone(), platform, self.clock.now_ms())?,
+        )
+        .await?;
+        Ok(self.registry.log_out(&user, platform))
+    }
+}
+
+/// Waits until something is on disk. The writer answers everything it takes; when it is gone, the gateway is.
+async fn durable<T>(pending: Pending<T>) -> Result<T, AppendError> {
+    pending.await.unwrap_or(Err(Refusing::Closed.into()))
+}

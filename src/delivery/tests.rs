@@ -1,0 +1,279 @@
+//! Send, ack and trace over the embedded log, with nobody's socket in between.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::{
+    clock::SystemClock,
+    ids::{ConnectionId, Platform, Seq, SessionKey},
+    log::{EmbeddedLog, ReadLimit},
+    metrics::Metrics,
+    registry::{Item, Mailbox},
+    wire::{frame, proto::Message},
+};
+
+/// Keeps what was posted.
+#[derive(Default)]
+struct Posted(Mutex<Vec<Seq>>);
+
+impl Mailbox for Posted {
+    fn post(&self, _: ConnectionId, item: Item) {
+        if let Item::Live { seq, .. } = item {
+            self.0.lock().unwrap().push(seq);
+        }
+    }
+}
+
+fn delivery(dir: &std::path::Path, new_session: config::NewSession) -> Arc<Delivery> {
+    let metrics = Arc::new(Metrics::new());
+    let clock = Arc::new(SystemClock::default());
+    let registry = Arc::new(Registry::new(&config::Sessions::default(), metrics.clone()));
+    let log = config::Log {
+        dir: dir.into(),
+        ..config::Log::default()
+    };
+    let fan_out = Arc::new(FanOut::new(registry.clone()));
+    let log = EmbeddedLog::open(&log, clock.clone(), fan_out, metrics.clone()).unwrap();
+    let auth = config::Auth {
+        token_key: "a key of more than 16 bytes".into(),
+        ..config::Auth::default()
+    };
+    let tokens = Arc::new(Tokens::new(&auth));
+    let config = config::Delivery {
+        new_session,
+        ..config::Delivery::default()
+    };
+    Arc::new(Delivery::new(
+        &config,
+        Arc::new(log),
+        registry,
+        tokens,
+        clock,
+        metrics,
+    ))
+}
+
+fn session(name: &str) -> SessionKey {
+    SessionKey {
+        user: UserId::new(name).unwrap(),
+        platform: Platform::Web,
+        device: "".into(),
+    }
+}
+
+fn notice(receivers: Receivers) -> Send {
+    Send {
+        send_id: "openIM123456".into(),
+        client_message_id: None,
+        fingerprint: [0; 16],
+        message: Message {
+            session_type: 4,
+            content_type: 1400,
+            ..Message::default()
+        },
+        receivers,
+        is_online_only: false,
+    }
+}
+
+fn to(names: &[&str]) -> Receivers {
+    Receivers::List(
+        names
+            .iter()
+            .map(|name| UserId::new(name).unwrap())
+            .collect(),
+    )
+}
+
+#[tokio::test]
+async fn an_accepted_send_reaches_who_is_online_in_order_and_the_log_for_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let delivery = delivery(dir.path(), config::NewSession::Backlog);
+    let posted = Arc::new(Posted::default());
+    let mailbox: Arc<dyn Mailbox> = posted.clone();
+    delivery
+        .registry
+        .register(&session("u1"), ConnectionId(1), &mailbox, 0)
+        .unwrap();
+    for expected in 1..=5 {
+        let receipt = delivery.send(notice(to(&["u1", "u2"]))).await.unwrap();
+        assert_eq!(
+            receipt
+                .placed
+                .iter()
+                .map(|(_, seq)| seq.0)
+                .collect::<Vec<_>>(),
+            [expected, expected]
+        );
+    }
+    assert_eq!(*posted.0.lock().unwrap(), [1, 2, 3, 4, 5].map(Seq));
+    let limit = ReadLimit {
+        messages: 100,
+        bytes: usize::MAX,
+    };
+    let read = delivery
+        .clone()
+        .replay(UserId::new("u2").unwrap(), Seq(2), limit)
+        .await
+        .unwrap();
+    assert_eq!(
+        read.iter().map(|stored| stored.seq.0).collect::<Vec<_>>(),
+        [3, 4, 5]
+    );
+    let message = frame::message(Seq(3), "u2", read[0].body.as_ref().unwrap());
+    assert_eq!(
+        (message.send_id.as_str(), message.recv_id.as_str()),
+        ("openIM123456", "u2")
+    );
+    assert_eq!(message.conversation_id, "sn_openIM123456_u2");
+    assert_eq!(message.client_msg_id, message.server_msg_id);
+}
+
+#[tokio::test]
+async fn online_only_messages_leave_no_trace_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let delivery = delivery(dir.path(), config::NewSession::Backlog);
+    let posted = Arc::new(Posted::default());
+    let mailbox: Arc<dyn Mailbox> = posted.clone();
+    delivery
+        .registry
+        .register(&session("u1"), ConnectionId(1), &mailbox, 0)
+        .unwrap();
+    let receipt = delivery
+        .send(Send {
+            is_online_only: true,
+            ..notice(to(&["u1", "u2"]))
+        })
+        .await
+        .unwrap();
+    assert_eq!(*posted.0.lock().unwrap(), [Seq::ZERO]);
+    assert!(receipt.placed.iter().all(|(_, seq)| *seq == Seq::ZERO));
+    assert_eq!(
+        delivery.inbox(&UserId::new("u1").unwrap()).unwrap().head,
+        Seq::ZERO
+    );
+}
+
+#[tokio::test]
+async fn everyone_is_who_connected_was_registered_or_has_an_inbox() {
+    let dir = tempfile::tempdir().unwrap();
+    let delivery = delivery(dir.path(), config::NewSession::Backlog);
+    assert!(
+        delivery
+            .send(notice(Receivers::Everyone))
+            .await
+            .unwrap()
+            .placed
+            .is_empty()
+    );
+    delivery.resume(&session("connected")).unwrap();
+    delivery
+        .register(UserId::new("registered").unwrap(), "{}".into())
+        .await
+        .unwrap();
+    delivery.send(notice(to(&["addressed"]))).await.unwrap();
+    let receipt = delivery.send(notice(Receivers::Everyone)).await.unwrap();
+    let mut users: Vec<_> = receipt
+        .placed
+        .iter()
+        .map(|(user, _)| user.as_str())
+        .collect();
+    users.sort_unstable();
+    assert_eq!(users, ["addressed", "connected", "registered"]);
+}
+
+#[tokio::test]
+async fn a_trace_follows_a_message_from_pending_to_acked() {
+    let dir = tempfile::tempdir().unwrap();
+    let delivery = delivery(dir.path(), config::NewSession::Backlog);
+    let (key, page) = (
+        session("u1"),
+        TracePage {
+            user: None,
+            offset: 0,
+            limit: 10,
+        },
+    );
+    delivery.resume(&key).unwrap();
+    let receipt = delivery.send(notice(to(&["u1", "u2"]))).await.unwrap();
+    let trace = async |lookup| delivery.clone().trace(lookup, page.clone()).await.unwrap();
+    let by_id = TraceLookup::Id(receipt.message_id);
+    let states = |trace: Option<Trace>| {
+        trace
+            .unwrap()
+            .receivers
+            .iter()
+            .map(|r| r.state)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        states(trace(by_id.clone()).await),
+        [TraceState::Pending, TraceState::Pending]
+    );
+    delivery.sent(&key, Seq(1));
+    assert_eq!(
+        states(trace(by_id.clone()).await),
+        [TraceState::Sent, TraceState::Pending]
+    );
+    delivery.ack(&key, Seq(1)).unwrap();
+    let acked = trace(by_id).await.unwrap();
+    assert_eq!(acked.receivers_total, 2);
+    let first = &acked.receivers[0].sessions[0];
+    assert!(
+        first.state == TraceState::Acked
+            && first.sent_at_ms.is_some()
+            && first.acked_at_ms.is_some()
+    );
+    let by_key = TraceLookup::Key {
+        sender: receipt.sender.clone(),
+        client_message_id: receipt.client_message_id.clone(),
+    };
+    assert_eq!(trace(by_key).await, Some(acked));
+    assert_eq!(
+        trace(TraceLookup::Id(crate::ids::MessageId::new(5))).await,
+        None
+    );
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_refused_and_one_issued_later_is_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let delivery = delivery(dir.path(), config::NewSession::Backlog);
+    let user = UserId::new("u1").unwrap();
+    let issue = |at_ms| delivery.tokens.issue(&user, Platform::Web, at_ms).token;
+    let old = issue(delivery.now_ms() - 1);
+    assert!(delivery.authenticate(&old).is_ok());
+    delivery.log_out(user.clone(), Platform::Web).await.unwrap();
+    assert!(matches!(
+        delivery.authenticate(&old),
+        Err(AuthError::Revoked)
+    ));
+    assert!(delivery.authenticate(&issue(delivery.now_ms())).is_ok());
+}
+
+#[tokio::test]
+async fn a_session_never_seen_begins_where_the_config_says_and_is_remembered() {
+    for (new_session, expected) in [
+        (config::NewSession::Backlog, Seq(0)),
+        (config::NewSession::Head, Seq(1)),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let delivery = delivery(dir.path(), new_session);
+        delivery.send(notice(to(&["u1"]))).await.unwrap();
+        assert_eq!(delivery.resume(&session("u1")).unwrap().stored, expected);
+        delivery.send(notice(to(&["u1"]))).await.unwrap();
+        assert_eq!(delivery.resume(&session("u1")).unwrap().stored, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_draining_gateway_refuses_sends() {
+    let dir = tempfile::tempdir().unwrap();
+    let delivery = delivery(dir.path(), config::NewSession::Backlog);
+    delivery.start_draining();
+    assert_eq!(
+        delivery.send(notice(to(&["u1"]))).await,
+        Err(SendError::Draining)
+    );
+    assert_eq!(delivery.check_ready(), Err(NotReady::Draining));
+}
