@@ -49,7 +49,6 @@ fn delivery(dir: &std::path::Path, new_session: config::NewSession) -> Arc<Deliv
         registry,
         tokens,
         clock,
-        metrics,
     ))
 }
 

@@ -1,0 +1,248 @@
+//! Durable appends: the log of this gateway against sled alone, in alternation, beside the disk's own sync.
+//!
+//! 256 appenders in a closed loop, each waiting for its answer before it sends again; 424-byte records to 100,000 users,
+//! seeded. `sled alone` is sled used as well as it can be: one committer takes all that waits, inserts, flushes once, in a
+//! directory with the synchronous attribute, so that its flush reaches the disk. Prints medians of the rounds.
+//!
+//! `cargo bench --bench log`, or `… -- --rounds 5 --appends 300000`.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use rustix::fs::IFlags;
+use tokio::sync::{mpsc, oneshot};
+use towncrier::{
+    clock::{Clock, SystemClock},
+    config,
+    ids::{MessageId, UserId},
+    log::{Append, Commit, CommitObserver, EmbeddedLog, Log},
+    metrics::Metrics,
+};
+
+const APPENDERS: u64 = 256;
+const USERS: u64 = 100_000;
+const BODY_BYTES: usize = 400;
+
+fn main() {
+    let rounds = argument("--rounds", 3);
+    let appends = argument("--appends", 300_000);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
+    let mut results: [Vec<Round>; 3] = Default::default();
+    for round in 1..=rounds {
+        let dir = tempfile::tempdir_in(".").expect("a directory beside the benchmark");
+        results[0].push(sync_alone(dir.path()));
+        results[1].push(runtime.block_on(log(dir.path(), appends)));
+        results[2].push(runtime.block_on(sled_alone(dir.path(), appends)));
+        for (name, rounds) in NAMES.iter().zip(&results) {
+            println!(
+                "round {round} {name}: {}",
+                rounds.last().expect("just pushed")
+            );
+        }
+    }
+    println!("\nmedian of {rounds} rounds, {appends} appends each, {APPENDERS} appenders");
+    let [sync, log, sled] = results.map(median);
+    for (name, round) in NAMES.iter().zip([&sync, &log, &sled]) {
+        println!("{name:<24} {round}");
+    }
+    println!(
+        "log : sled alone = {:.1} : 1",
+        log.per_second / sled.per_second
+    );
+}
+
+const NAMES: [&str; 3] = ["4 KiB append + sync", "log", "sled alone"];
+
+/// What one round showed.
+#[derive(Clone)]
+struct Round {
+    per_second: f64,
+    p50: Duration,
+    p99: Duration,
+}
+
+impl std::fmt::Display for Round {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
+        write!(
+            f,
+            "{:>9.0}/s  p50 {:>6.2} ms  p99 {:>6.2} ms",
+            self.per_second,
+            ms(self.p50),
+            ms(self.p99)
+        )
+    }
+}
+
+impl Round {
+    fn of(mut latencies: Vec<Duration>, elapsed: Duration) -> Self {
+        latencies.sort_unstable();
+        let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
+        Self {
+            per_second: latencies.len() as f64 / elapsed.as_secs_f64(),
+            p50: at(0.5),
+            p99: at(0.99),
+        }
+    }
+}
+
+fn median(mut rounds: Vec<Round>) -> Round {
+    rounds.sort_by(|left, right| left.per_second.total_cmp(&right.per_second));
+    rounds.swap_remove(rounds.len() / 2)
+}
+
+fn argument(name: &str, default: u64) -> u64 {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name);
+    arguments
+        .nth(1)
+        .map_or(default, |value| value.parse().expect("a whole number"))
+}
+
+/// The disk by itself.
+fn sync_alone(dir: &Path) -> Round {
+    use std::io::Write;
+    let mut file = std::fs::File::create(dir.join("sync")).expect("a file");
+    let begun = Instant::now();
+    let latencies = (0..1000).map(|_| {
+        let begun = Instant::now();
+        file.write_all(&[7; 4096]).expect("a write");
+        file.sync_data().expect("a sync");
+        begun.elapsed()
+    });
+    let latencies: Vec<_> = latencies.collect();
+    Round::of(latencies, begun.elapsed())
+}
+
+/// Runs the closed loop: `append` number `n`, until all are answered.
+async fn closed_loop<F, A>(appends: u64, append: F) -> Round
+where
+    F: Fn(u64) -> A + Send + Sync + 'static,
+    A: Future<Output = ()> + Send,
+{
+    let (append, next) = (Arc::new(append), Arc::new(AtomicU64::new(0)));
+    let begun = Instant::now();
+    let appenders: Vec<_> = (0..APPENDERS)
+        .map(|_| {
+            let (append, next) = (append.clone(), next.clone());
+            tokio::spawn(async move {
+                let mut latencies = Vec::new();
+                loop {
+                    let number = next.fetch_add(1, Relaxed);
+                    if number >= appends {
+                        return latencies;
+                    }
+                    let begun = Instant::now();
+                    append(number).await;
+                    latencies.push(begun.elapsed());
+                }
+            })
+        })
+        .collect();
+    let mut latencies = Vec::new();
+    for appender in appenders {
+        latencies.extend(appender.await.expect("no appender panics"));
+    }
+    Round::of(latencies, begun.elapsed())
+}
+
+/// The same user for the same number in every engine.
+fn user(number: u64) -> String {
+    format!("user-{:06}", fastrand::Rng::with_seed(number).u64(..USERS))
+}
+
+struct Nobody;
+
+impl CommitObserver for Nobody {
+    fn committed(&self, _: &[Commit]) {}
+}
+
+async fn log(dir: &Path, appends: u64) -> Round {
+    let config = config::Log {
+        dir: dir.join("towncrier"),
+        ..config::Log::default()
+    };
+    let clock = Arc::new(SystemClock::default());
+    let metrics = Arc::new(Metrics::new());
+    let log = Arc::new(
+        EmbeddedLog::open(&config, clock.clone(), Arc::new(Nobody), metrics)
+            .expect("the log opens"),
+    );
+    let body = Bytes::from(vec![b'x'; BODY_BYTES]);
+    let appended = log.clone();
+    let round = closed_loop(appends, move |number| {
+        let now = clock.now_ms();
+        let message_id = MessageId::new(now);
+        let append = Append {
+            message_id,
+            send_time_ms: now,
+            sender: "oa".into(),
+            client_message_id: message_id.to_string().into(),
+            is_keyed: false,
+            fingerprint: [0; 16],
+            body: body.clone(),
+            receivers: vec![UserId::new(&user(number)).expect("an id")],
+        };
+        let pending = appended.append(append).expect("room in the queue");
+        async move { drop(pending.await.expect("an answer").expect("accepted")) }
+    })
+    .await;
+    log.close();
+    round
+}
+
+async fn sled_alone(dir: &Path, appends: u64) -> Round {
+    let dir = dir.join("sled");
+    std::fs::create_dir(&dir).expect("a directory");
+    let handle = std::fs::File::open(&dir).expect("the directory opens");
+    let flags = rustix::fs::ioctl_getflags(&handle).expect("a file system with attributes");
+    rustix::fs::ioctl_setflags(&handle, flags | IFlags::SYNC).expect("the synchronous attribute");
+    let config = sled::Config::new()
+        .path(&dir)
+        .cache_capacity(1 << 30)
+        .flush_every_ms(None);
+    let db = config.open().expect("sled opens");
+    let (sender, mut queue) = mpsc::channel::<(String, oneshot::Sender<()>)>(65_536);
+    let committer = std::thread::spawn(move || {
+        let mut heads = std::collections::HashMap::new();
+        while let Some(first) = queue.blocking_recv() {
+            let mut next = Some(first);
+            let mut waiting = Vec::new();
+            while let Some((user, answer)) = next {
+                let head = heads.entry(user.clone()).or_insert(0_u64);
+                *head += 1;
+                let key = [user.as_bytes(), &head.to_be_bytes()].concat();
+                db.insert(key, &[b'x'; BODY_BYTES]).expect("an insert");
+                waiting.push(answer);
+                next = queue.try_recv().ok();
+            }
+            db.flush().expect("a flush");
+            waiting
+                .into_iter()
+                .for_each(|answer| answer.send(()).expect("somebody waits"));
+        }
+    });
+    let round = closed_loop(appends, move |number| {
+        let sender = sender.clone();
+        async move {
+            let (answer, answered) = oneshot::channel();
+            sender
+                .send((user(number), answer))
+                .await
+                .expect("the committer runs");
+            answered.await.expect("an answer");
+        }
+    })
+    .await;
+    committer.join().expect("the committer ends");
+    round
+}

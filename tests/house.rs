@@ -1,0 +1,163 @@
+//! The house holds: rooms import only what the map in this file allows, no file grows out of hand, no default stands twice.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot read its sources has failed"
+)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
+const MAP: [(&str, &[&str]); 12] = [
+    (
+        "admin",
+        &["delivery", "registry", "token", "log", "wire", "ids"],
+    ),
+    (
+        "reactor",
+        &["connection", "registry", "delivery", "wire", "ids"],
+    ),
+    (
+        "connection",
+        &["session", "delivery", "registry", "wire", "log", "ids"],
+    ),
+    ("delivery", &["log", "registry", "wire", "ids"]),
+    ("registry", &["wire", "ids"]),
+    ("session", &["wire", "ids"]),
+    ("log", &["ids"]),
+    ("wire", &["ids"]),
+    ("config", &["ids", "wire"]),
+    ("metrics", &["ids", "wire"]),
+    ("clock", &[]),
+    ("token", &["ids"]),
+];
+const OPEN: [&str; 4] = ["config", "metrics", "clock", "token"];
+const PURE: [&str; 2] = ["session", "wire"];
+/// Above this a file is two nouns.
+const LINES_MAX: usize = 500;
+
+fn sources() -> Vec<(String, PathBuf, String)> {
+    fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found)
+            } else {
+                found.push(path)
+            }
+        }
+    }
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    walk(&src, &mut found);
+    let rust = found
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|ending| ending == "rs"));
+    let read = rust.map(|path| {
+        let text = fs::read_to_string(&path).unwrap();
+        let inside = path.strip_prefix(&src).unwrap().to_path_buf();
+        let first = inside.iter().next().unwrap().to_string_lossy();
+        (first.trim_end_matches(".rs").to_owned(), inside, text)
+    });
+    read.collect()
+}
+
+/// The first names behind every `crate::` of a file, outside its tests.
+fn imports(text: &str) -> BTreeSet<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let code: String = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let word = |text: &str| {
+        text.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect::<String>()
+    };
+    let mut found = BTreeSet::new();
+    for part in code.split("crate::").skip(1) {
+        match part.strip_prefix('{') {
+            None => {
+                found.insert(word(part));
+            }
+            Some(list) => {
+                let (mut depth, mut item) = (0, String::new());
+                for c in list.chars() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => {
+                            found.insert(word(std::mem::take(&mut item).trim()));
+                        }
+                        _ => {}
+                    }
+                    if c != ',' || depth > 0 {
+                        item.push(c);
+                    }
+                }
+                found.insert(word(item.trim()));
+            }
+        }
+    }
+    found.remove("");
+    found
+}
+
+fn is_test(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| {
+        ["tests.rs", "schedule.rs", "fake.rs"].contains(&&*name.to_string_lossy())
+    }) || path.iter().any(|part| part == "tests")
+}
+
+#[test]
+fn rooms_import_only_what_the_map_allows() {
+    let map: BTreeMap<_, _> = MAP.into_iter().collect();
+    let mut violations = Vec::new();
+    for (room, path, text) in sources().iter().filter(|(_, path, _)| !is_test(path)) {
+        let Some(allowed) = map.get(&**room) else {
+            continue;
+        };
+        for import in imports(text) {
+            let is_open = OPEN.contains(&&*import) && !PURE.contains(&&**room);
+            if import != *room && !is_open && !allowed.contains(&&*import) {
+                violations.push(format!("{} uses {import}", path.display()));
+            }
+        }
+    }
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn the_import_test_reads_nested_lists() {
+    let text = "use crate::{\n    ids::{Seq, UserId},\n    log::Log,\n};\nfn f() { crate::wire::close(); }";
+    let expected: BTreeSet<_> = ["ids", "log", "wire"].map(str::to_owned).into();
+    assert_eq!(imports(text), expected);
+}
+
+#[test]
+fn every_file_opens_with_what_it_holds_and_stays_one_noun() {
+    for (_, path, text) in sources() {
+        assert!(
+            text.starts_with("//! "),
+            "{} opens without a module doc",
+            path.display()
+        );
+        let code = text
+            .split("#[cfg(test)]\nmod ")
+            .next()
+            .unwrap_or_default()
+            .lines()
+            .count();
+        assert!(
+            is_test(&path) || code <= LINES_MAX,
+            "{} has {code} lines",
+            path.display()
+        );
+    }
+}
