@@ -4,7 +4,7 @@
 //! seeded. `sled alone` is sled used as well as it can be: one committer takes all that waits, inserts, flushes once, in a
 //! directory with the synchronous attribute, so that its flush reaches the disk. Prints medians of the rounds.
 //!
-//! `cargo bench --bench log`, or `… -- --rounds 5 --appends 300000`.
+//! `cargo bench --bench log`, or `… -- --rounds 5 --appends 100000`.
 
 use std::{
     path::Path,
@@ -32,7 +32,7 @@ const BODY_BYTES: usize = 400;
 
 fn main() {
     let rounds = argument("--rounds", 3);
-    let appends = argument("--appends", 300_000);
+    let appends = argument("--appends", 1_000_000);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -221,7 +221,7 @@ async fn sled_alone(dir: &Path, appends: u64) -> Round {
                 let head = heads.entry(user.clone()).or_insert(0_u64);
                 *head += 1;
                 let key = [user.as_bytes(), &head.to_be_bytes()].concat();
-                db.insert(key, &[b'x'; BODY_BYTES]).expect("an insert");
+                db.insert(key, vec![b'x'; BODY_BYTES]).expect("an insert");
                 waiting.push(answer);
                 next = queue.try_recv().ok();
             }

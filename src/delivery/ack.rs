@@ -2,7 +2,6 @@
 
 use super::{Delivery, trail::Fact};
 use crate::{
-    config::NewSession,
     ids::{Seq, SessionKey},
     log::{Inbox, ReadError, SessionRow},
 };
@@ -12,32 +11,29 @@ use crate::{
 pub struct Standing {
     /// Bounds of the inbox now.
     pub inbox: Inbox,
-    /// Where the session resumes unless its client knows better.
-    pub stored: Seq,
+    /// The cursor remembered; `None` for a session never seen.
+    pub stored: Option<Seq>,
 }
 
 impl Delivery {
-    /// Where a session resumes. One never seen before begins where `delivery.new_session` says, and is known from now on.
+    /// What is known of a session.
     pub fn resume(&self, key: &SessionKey) -> Result<Standing, ReadError> {
-        let inbox = self.log.inbox(&key.user)?;
-        if let Some(row) = self.log.session(key)? {
-            return Ok(Standing {
-                inbox,
-                stored: row.cursor,
-            });
-        }
-        let stored = match self.new_session {
-            NewSession::Backlog => inbox.first.previous(),
-            NewSession::Head => inbox.head,
-        };
+        let stored = self.log.session(key)?.map(|row| row.cursor);
+        Ok(Standing {
+            inbox: self.log.inbox(&key.user)?,
+            stored,
+        })
+    }
+
+    /// The session begins at `cursor`, which may be behind what was remembered; from now on it is known. Written behind.
+    pub fn begin(&self, key: &SessionKey, cursor: Seq) -> Result<(), ReadError> {
         self.log.store_cursor(
             key,
             SessionRow {
-                cursor: stored,
+                cursor,
                 acked_at_ms: self.clock.now_ms(),
             },
-        )?;
-        Ok(Standing { inbox, stored })
+        )
     }
 
     /// The client stored everything up to `seq`. Written behind.

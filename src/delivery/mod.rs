@@ -31,7 +31,6 @@ pub use self::{
 };
 use crate::{
     clock::Clock,
-    config,
     ids::{Epoch, UserId},
     log::{Inbox, Log, ReadError, Refusing},
     registry::Registry,
@@ -45,7 +44,6 @@ pub struct Delivery {
     tokens: Arc<Tokens>,
     clock: Arc<dyn Clock>,
     trail: trail::Trail,
-    new_session: config::NewSession,
     is_draining: AtomicBool,
 }
 
@@ -63,7 +61,6 @@ pub enum NotReady {
 impl Delivery {
     /// Puts the collaborators together. `log` must have been opened with a [`FanOut`] to the same registry.
     pub fn new(
-        config: &config::Delivery,
         log: Arc<dyn Log>,
         registry: Arc<Registry>,
         tokens: Arc<Tokens>,
@@ -75,7 +72,6 @@ impl Delivery {
             tokens,
             clock,
             trail: trail::Trail::default(),
-            new_session: config.new_session,
             is_draining: AtomicBool::new(false),
         }
     }

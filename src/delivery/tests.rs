@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::{
     clock::SystemClock,
+    config,
     ids::{ConnectionId, Platform, Seq, SessionKey},
     log::{EmbeddedLog, ReadLimit},
     metrics::Metrics,
@@ -24,7 +25,7 @@ impl Mailbox for Posted {
     }
 }
 
-fn delivery(dir: &std::path::Path, new_session: config::NewSession) -> Arc<Delivery> {
+fn delivery(dir: &std::path::Path) -> Arc<Delivery> {
     let metrics = Arc::new(Metrics::new());
     let clock = Arc::new(SystemClock::default());
     let registry = Arc::new(Registry::new(&config::Sessions::default(), metrics.clone()));
@@ -39,17 +40,7 @@ fn delivery(dir: &std::path::Path, new_session: config::NewSession) -> Arc<Deliv
         ..config::Auth::default()
     };
     let tokens = Arc::new(Tokens::new(&auth));
-    let config = config::Delivery {
-        new_session,
-        ..config::Delivery::default()
-    };
-    Arc::new(Delivery::new(
-        &config,
-        Arc::new(log),
-        registry,
-        tokens,
-        clock,
-    ))
+    Arc::new(Delivery::new(Arc::new(log), registry, tokens, clock))
 }
 
 fn session(name: &str) -> SessionKey {
@@ -87,7 +78,7 @@ fn to(names: &[&str]) -> Receivers {
 #[tokio::test]
 async fn an_accepted_send_reaches_who_is_online_in_order_and_the_log_for_the_rest() {
     let dir = tempfile::tempdir().unwrap();
-    let delivery = delivery(dir.path(), config::NewSession::Backlog);
+    let delivery = delivery(dir.path());
     let posted = Arc::new(Posted::default());
     let mailbox: Arc<dyn Mailbox> = posted.clone();
     delivery
@@ -131,7 +122,7 @@ async fn an_accepted_send_reaches_who_is_online_in_order_and_the_log_for_the_res
 #[tokio::test]
 async fn online_only_messages_leave_no_trace_in_the_log() {
     let dir = tempfile::tempdir().unwrap();
-    let delivery = delivery(dir.path(), config::NewSession::Backlog);
+    let delivery = delivery(dir.path());
     let posted = Arc::new(Posted::default());
     let mailbox: Arc<dyn Mailbox> = posted.clone();
     delivery
@@ -156,7 +147,7 @@ async fn online_only_messages_leave_no_trace_in_the_log() {
 #[tokio::test]
 async fn everyone_is_who_connected_was_registered_or_has_an_inbox() {
     let dir = tempfile::tempdir().unwrap();
-    let delivery = delivery(dir.path(), config::NewSession::Backlog);
+    let delivery = delivery(dir.path());
     assert!(
         delivery
             .send(notice(Receivers::Everyone))
@@ -165,7 +156,7 @@ async fn everyone_is_who_connected_was_registered_or_has_an_inbox() {
             .placed
             .is_empty()
     );
-    delivery.resume(&session("connected")).unwrap();
+    delivery.begin(&session("connected"), Seq(0)).unwrap();
     delivery
         .register(UserId::new("registered").unwrap(), "{}".into())
         .await
@@ -184,7 +175,7 @@ async fn everyone_is_who_connected_was_registered_or_has_an_inbox() {
 #[tokio::test]
 async fn a_trace_follows_a_message_from_pending_to_acked() {
     let dir = tempfile::tempdir().unwrap();
-    let delivery = delivery(dir.path(), config::NewSession::Backlog);
+    let delivery = delivery(dir.path());
     let (key, page) = (
         session("u1"),
         TracePage {
@@ -193,7 +184,7 @@ async fn a_trace_follows_a_message_from_pending_to_acked() {
             limit: 10,
         },
     );
-    delivery.resume(&key).unwrap();
+    delivery.begin(&key, Seq(0)).unwrap();
     let receipt = delivery.send(notice(to(&["u1", "u2"]))).await.unwrap();
     let trace = async |lookup| delivery.clone().trace(lookup, page.clone()).await.unwrap();
     let by_id = TraceLookup::Id(receipt.message_id);
@@ -237,7 +228,7 @@ async fn a_trace_follows_a_message_from_pending_to_acked() {
 #[tokio::test]
 async fn a_revoked_token_is_refused_and_one_issued_later_is_good() {
     let dir = tempfile::tempdir().unwrap();
-    let delivery = delivery(dir.path(), config::NewSession::Backlog);
+    let delivery = delivery(dir.path());
     let user = UserId::new("u1").unwrap();
     let issue = |at_ms| delivery.tokens.issue(&user, Platform::Web, at_ms).token;
     let old = issue(delivery.now_ms() - 1);
@@ -251,24 +242,21 @@ async fn a_revoked_token_is_refused_and_one_issued_later_is_good() {
 }
 
 #[tokio::test]
-async fn a_session_never_seen_begins_where_the_config_says_and_is_remembered() {
-    for (new_session, expected) in [
-        (config::NewSession::Backlog, Seq(0)),
-        (config::NewSession::Head, Seq(1)),
-    ] {
-        let dir = tempfile::tempdir().unwrap();
-        let delivery = delivery(dir.path(), new_session);
-        delivery.send(notice(to(&["u1"]))).await.unwrap();
-        assert_eq!(delivery.resume(&session("u1")).unwrap().stored, expected);
-        delivery.send(notice(to(&["u1"]))).await.unwrap();
-        assert_eq!(delivery.resume(&session("u1")).unwrap().stored, expected);
+async fn a_session_is_known_from_its_beginning_and_may_go_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let delivery = delivery(dir.path());
+    let key = session("u1");
+    assert_eq!(delivery.resume(&key).unwrap().stored, None);
+    for cursor in [Seq(3), Seq(1)] {
+        delivery.begin(&key, cursor).unwrap();
+        assert_eq!(delivery.resume(&key).unwrap().stored, Some(cursor));
     }
 }
 
 #[tokio::test]
 async fn a_draining_gateway_refuses_sends() {
     let dir = tempfile::tempdir().unwrap();
-    let delivery = delivery(dir.path(), config::NewSession::Backlog);
+    let delivery = delivery(dir.path());
     delivery.start_draining();
     assert_eq!(
         delivery.send(notice(to(&["u1"]))).await,
