@@ -4,6 +4,7 @@
 //! `reactor/mailbox.rs` → `connection/task.rs` → socket. The path of an ack: socket → `connection/task.rs` →
 //! `wire/frame.rs` → `session/window.rs` → `delivery/ack.rs` → `log/state/cursors.rs`.
 
+pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod delivery;

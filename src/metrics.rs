@@ -4,6 +4,8 @@
 //! No label holds a user or a connection. The books balance, counted once per receiver:
 //! `accepted = acked + pending + expired` over the life of a data directory.
 
+use std::sync::Arc;
+
 use metrics::{Counter, Gauge, Histogram, Unit, with_local_recorder};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
@@ -204,19 +206,41 @@ impl Metrics {
         });
     }
 
-    /// One admin request was answered.
-    pub fn admin_request(&self, path: &'static str, status: u16, seconds: f64) {
-        with_local_recorder(&self.recorder, || {
-            let status = status.to_string();
-            metrics::counter!("towncrier_admin_requests_total", "path" => path, "status" => status)
-                .increment(1);
-            metrics::histogram!("towncrier_admin_request_seconds", "path" => path).record(seconds);
-        });
+    /// Handles for one route of the admin API, looked up once.
+    pub fn admin_route(self: &Arc<Self>, path: &'static str) -> AdminRoute {
+        with_local_recorder(&self.recorder, || AdminRoute {
+            metrics: Arc::clone(self),
+            path,
+            answered_ok: metrics::counter!("towncrier_admin_requests_total", "path" => path, "status" => "200"),
+            seconds: metrics::histogram!("towncrier_admin_request_seconds", "path" => path),
+        })
     }
 
     /// Renders everything in Prometheus' text format.
     pub fn handle(&self) -> PrometheusHandle {
         self.recorder.handle()
+    }
+}
+
+/// Counts the answers of one admin route without a lookup for the usual ones.
+pub struct AdminRoute {
+    metrics: Arc<Metrics>,
+    path: &'static str,
+    answered_ok: Counter,
+    seconds: Histogram,
+}
+
+impl AdminRoute {
+    /// One request was answered with this HTTP status, after this many seconds.
+    pub fn answered(&self, status: u16, seconds: f64) {
+        self.seconds.record(seconds);
+        if status == 200 {
+            return self.answered_ok.increment(1);
+        }
+        with_local_recorder(&self.metrics.recorder, || {
+            let status = status.to_string();
+            metrics::counter!("towncrier_admin_requests_total", "path" => self.path, "status" => status).increment(1);
+        });
     }
 }
 

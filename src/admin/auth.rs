@@ -1,0 +1,119 @@
+//! `/auth/…`: tokens are issued for the secret, looked at, and revoked by an administrator.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+
+use super::{
+    bodies::{
+        self, LoggedOut, LogoutRequest, Operation, Profile, TokenIssued, TokenParsed, TokenRequest,
+    },
+    call::{self, App},
+    error::Refusal,
+};
+use crate::ids::{IdError, Platform, UserId};
+
+/// Largest profile of a user: it lives in the log as long as the user does.
+const PROFILE_BYTES_MAX: usize = 8 * 1024;
+
+/// Issues a token for the secret. The user need not be registered, as in OpenIM.
+pub(super) async fn user_token(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let body = app.anonymous(request).await?;
+    let (user, platform) = app.applicant(&call::parse(&body)?)?;
+    Ok(app.issue(&user, platform))
+}
+
+/// Makes a user known, durably, and issues a token.
+pub(super) async fn user_register(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let body = app.anonymous(request).await?;
+    let (user, platform) = app.applicant(&call::parse(&body)?)?;
+    let profile: Profile<'_> = call::parse(&body)?;
+    let profile = serde_json::to_vec(&profile).expect("strings and integers are always JSON");
+    if profile.len() > PROFILE_BYTES_MAX {
+        return Err(Refusal::TooLarge {
+            what: "the profile",
+            max: PROFILE_BYTES_MAX,
+        });
+    }
+    app.confirmed(app.delivery.register(user.clone(), profile.into()))
+        .await?;
+    Ok(app.issue(&user, platform))
+}
+
+/// Says whom a token stands for and until when. A bad one is HTTP 200 with errCode 1001, as in OpenIM.
+pub(super) async fn parse_token(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let call = app.user(request).await.map_err(|refusal| match refusal {
+        Refusal::Token => Refusal::TokenUnparsed,
+        other => other,
+    })?;
+    let body: Operation<'_> = call.json()?;
+    body.operation_id.required("operationID")?;
+    Ok(bodies::answer(TokenParsed {
+        user_id: call.caller.user.as_str(),
+        platform: call.caller.platform.name(),
+        expires_at_s: call.caller.expires_at_s,
+    }))
+}
+
+/// Revokes every token of (user, platform) issued until now, durably, and closes the connections.
+pub(super) async fn force_logout(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let is_admin = |caller: &_| {
+        if app.is_admin(caller) {
+            Ok(())
+        } else {
+            Err(Refusal::NotPermitted)
+        }
+    };
+    let call = app.authorized(request, is_admin).await?;
+    let body: LogoutRequest<'_> = call.json()?;
+    body.operation_id.required("operationID")?;
+    let platform = required_platform(body.platform)?;
+    let user = body.from_user_id.required_user("fromUserID")?;
+    let connections = app.confirmed(app.delivery.log_out(user, platform)).await?;
+    Ok(bodies::answer(LoggedOut { connections }))
+}
+
+impl App {
+    /// Whom a token is asked for, once the secret was right.
+    fn applicant(&self, body: &TokenRequest<'_>) -> Result<(UserId, Platform), Refusal> {
+        let secret = body.secret.required("secret")?;
+        body.operation_id.required("operationID")?;
+        let platform = required_platform(body.platform)?;
+        let user = body.user_id.required_user("userID")?;
+        self.check_secret(secret)?;
+        Ok((user, platform))
+    }
+
+    fn issue(&self, user: &UserId, platform: Platform) -> Response {
+        let issued = self.tokens.issue(user, platform, self.delivery.now_ms());
+        bodies::answer(TokenIssued {
+            user_id: user.as_str(),
+            token: &issued.token,
+            expired_time: issued.expires_at_s,
+        })
+    }
+}
+
+fn required_platform(number: Option<u32>) -> Result<Platform, Refusal> {
+    match number {
+        None | Some(0) => Err(Refusal::Required("platform")),
+        Some(number) => {
+            Platform::from_number(number).map_err(|error: IdError| Refusal::Id("platform", error))
+        }
+    }
+}

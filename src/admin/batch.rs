@@ -1,0 +1,130 @@
+//! `/manager/batch_send_msg` and `/msg/batch_send_msg`: one message for many users or for all, in one group commit.
+
+use std::{collections::HashSet, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+use bytes::Bytes;
+use futures_util::stream;
+
+use super::{
+    bodies::{self, BatchSent, SendRequest, SentTo},
+    call::App,
+    error::Refusal,
+    outcomes::Outcome,
+    send::GROUPS,
+};
+use crate::{delivery::Receivers, ids::UserId, log::Receipt};
+
+/// Receivers written into one piece of the answer: about 64 KB. An answer about every user is never whole in memory.
+const RESULTS_PER_PIECE: usize = 512;
+
+/// Sends one message to the users of `recvIDList`, or to everyone.
+pub(super) async fn batch_send_msg(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let call = app.admin(request).await?;
+    let body: SendRequest<'_> = call.json()?;
+    let message = app.message(&call.body, &body)?;
+    if !(1..=4).contains(&message.session_type) {
+        return Err(Refusal::SessionType);
+    }
+    if GROUPS.contains(&message.session_type) && message.group_id.is_empty() {
+        return Err(Refusal::NullString("groupID"));
+    }
+    let (receivers, failed) = app.receivers(&body)?;
+    let outcome = if failed.is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    };
+    let is_nobody = matches!(&receivers, Receivers::List(list) if list.is_empty());
+    let answer = if is_nobody {
+        bodies::answer(BatchSent {
+            results: Vec::new(),
+            failed,
+        })
+    } else {
+        let receipt = app.deliver(&call, &body, message, receivers).await?;
+        answer(receipt, &failed)
+    };
+    app.outcomes.note(&body.operation_id, outcome);
+    Ok(answer)
+}
+
+impl App {
+    /// Who receives, each once, and which of the names given are no ids, each once.
+    fn receivers<'a>(
+        &self,
+        body: &'a SendRequest<'_>,
+    ) -> Result<(Receivers, Vec<&'a str>), Refusal> {
+        if body.is_send_all.unwrap_or_default() {
+            return Ok((Receivers::Everyone, Vec::new()));
+        }
+        let given = body.recv_id_list.as_deref().unwrap_or_default();
+        if given.is_empty() {
+            return Err(Refusal::NoReceivers);
+        }
+        let mut seen = HashSet::with_capacity(given.len());
+        let (mut list, mut failed) = (Vec::with_capacity(given.len()), Vec::new());
+        for name in given.iter().filter(|name| seen.insert(&***name)) {
+            match UserId::new(name) {
+                Ok(user) => list.push(user),
+                Err(_) => failed.push(&**name),
+            }
+        }
+        if list.len() > self.batch_max {
+            return Err(Refusal::TooMany {
+                what: "recvIDList",
+                count: list.len(),
+                max: self.batch_max,
+            });
+        }
+        Ok((Receivers::List(list), failed))
+    }
+}
+
+/// The answer, written piece by piece as the connection takes it.
+fn answer(receipt: Receipt, failed: &[&str]) -> Response {
+    let failed = serde_json::to_string(failed).expect("strings are always JSON");
+    let tail = format!("],\"FailedIDList\":{failed}}}}}");
+    let head = Bytes::from_static(b"{\"errCode\":0,\"errMsg\":\"\",\"data\":{\"resultList\":[");
+    let server_msg_id = receipt.message_id.to_string();
+    let pieces = receipt.placed.len().div_ceil(RESULTS_PER_PIECE);
+    let results = (0..pieces).map(move |piece| results(&receipt, &server_msg_id, piece).into());
+    let whole = std::iter::once(head)
+        .chain(results)
+        .chain(std::iter::once(tail.into()));
+    bodies::json_bytes(Body::from_stream(stream::iter(
+        whole.map(Ok::<Bytes, std::convert::Infallible>),
+    )))
+}
+
+/// The results of one piece, with the comma that parts it from the one before.
+fn results(receipt: &Receipt, server_msg_id: &str, piece: usize) -> Vec<u8> {
+    let mut json = Vec::new();
+    let start = piece * RESULTS_PER_PIECE;
+    for (place, (user, _)) in receipt
+        .placed
+        .iter()
+        .enumerate()
+        .skip(start)
+        .take(RESULTS_PER_PIECE)
+    {
+        if place > 0 {
+            json.push(b',');
+        }
+        let result = SentTo {
+            server_msg_id,
+            client_msg_id: &receipt.client_message_id,
+            send_time: receipt.send_time_ms,
+            recv_id: user.as_str(),
+        };
+        serde_json::to_writer(&mut json, &result).expect("strings and integers are always JSON");
+    }
+    json
+}

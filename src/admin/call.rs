@@ -1,0 +1,263 @@
+//! What every handler starts with: whose token it is, then the body, each refused before the next is looked at.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, HttpBody as _},
+    extract::Request,
+    http::{HeaderMap, header},
+};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::{error::Refusal, openapi, outcomes::Outcomes};
+use crate::{
+    config,
+    delivery::{Delivery, SendError},
+    ids::{IdError, UserId},
+    metrics::Metrics,
+    registry::Registry,
+    token::{Claims, Tokens},
+};
+
+/// How much of a body that is too large is read and dropped, in bytes. Closing a connection with unread bytes resets it,
+/// and the caller would see that instead of the 413.
+const DISCARDED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The rooms that the admin API stands on.
+pub struct Rooms {
+    /// Sends, logs out, reads.
+    pub delivery: Arc<Delivery>,
+    /// Who is online.
+    pub registry: Arc<Registry>,
+    /// Issues tokens.
+    pub tokens: Arc<Tokens>,
+    /// Counts requests, and is rendered at `/metrics`.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Not an id where an administrator's must stand.
+    #[error("admin.user_ids: {user:?} {error}")]
+    UserId {
+        /// What stands there.
+        user: String,
+        /// What is wrong with it.
+        error: IdError,
+    },
+}
+
+/// What all handlers share.
+pub(super) struct App {
+    pub(super) delivery: Arc<Delivery>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) metrics: Arc<Metrics>,
+    /// What became of recent sends, by operationID.
+    pub(super) outcomes: Outcomes,
+    /// The document of `/openapi.json`.
+    pub(super) openapi: Bytes,
+    pub(super) batch_max: usize,
+    pub(super) content_bytes_max: usize,
+    /// How long a body may take to arrive, and then how long delivery may take.
+    pub(super) request_timeout: Duration,
+    admins: HashSet<UserId>,
+    /// A digest, so that comparing takes the same time whatever the length; `None` when no secret is set: nobody knows it.
+    secret: Option<[u8; 32]>,
+    body_bytes_max: usize,
+}
+
+/// One request whose token was good and whose body has arrived.
+pub(super) struct Call {
+    pub(super) caller: Claims,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl App {
+    pub(super) fn new(
+        config: &config::Admin,
+        auth: &config::Auth,
+        delivery: &config::Delivery,
+        rooms: Rooms,
+    ) -> Result<Self, SetupError> {
+        let admin = |user: &String| {
+            UserId::new(user).map_err(|error| SetupError::UserId {
+                user: user.clone(),
+                error,
+            })
+        };
+        Ok(Self {
+            delivery: rooms.delivery,
+            registry: rooms.registry,
+            tokens: rooms.tokens,
+            metrics: rooms.metrics,
+            outcomes: Outcomes::default(),
+            openapi: openapi::document(),
+            batch_max: config.batch_max,
+            content_bytes_max: delivery.message_bytes_max,
+            request_timeout: config.request_timeout,
+            admins: config
+                .user_ids
+                .iter()
+                .map(admin)
+                .collect::<Result<_, _>>()?,
+            secret: (!auth.secret.is_empty()).then(|| Sha256::digest(&auth.secret).into()),
+            body_bytes_max: config.body_bytes_max,
+        })
+    }
+
+    /// A call that only an administrator may make.
+    pub(super) async fn admin(&self, request: Request) -> Result<Call, Refusal> {
+        self.authorized(request, |caller| {
+            if self.is_admin(caller) {
+                Ok(())
+            } else {
+                Err(Refusal::NotAuthorized)
+            }
+        })
+        .await
+    }
+
+    /// A call that any good token may make.
+    pub(super) async fn user(&self, request: Request) -> Result<Call, Refusal> {
+        self.authorized(request, |_| Ok(())).await
+    }
+
+    /// A call for which `check` looks at the token's claims before the body is read.
+    pub(super) async fn authorized(
+        &self,
+        request: Request,
+        check: impl FnOnce(&Claims) -> Result<(), Refusal>,
+    ) -> Result<Call, Refusal> {
+        let caller = self.caller(request.headers())?;
+        check(&caller)?;
+        let (parts, body) = request.into_parts();
+        let body = self.read(&parts.headers, body).await?;
+        Ok(Call {
+            caller,
+            headers: parts.headers,
+            body,
+        })
+    }
+
+    /// The body of a call that needs no token.
+    pub(super) async fn anonymous(&self, request: Request) -> Result<Bytes, Refusal> {
+        let (parts, body) = request.into_parts();
+        self.read(&parts.headers, body).await
+    }
+
+    /// Whom the header `token` stands for.
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Claims, Refusal> {
+        let token = headers
+            .get("token")
+            .and_then(|token| token.to_str().ok())
+            .ok_or(Refusal::Token)?;
+        Ok(self.delivery.authenticate(token)?)
+    }
+
+    /// Whether the token's user may administer. The platform it was issued for does not matter, as in OpenIM.
+    pub(super) fn is_admin(&self, caller: &Claims) -> bool {
+        self.admins.contains(&caller.user)
+    }
+
+    /// Waits for something appended. What was queued cannot be taken back: when the wait ends first, the outcome is
+    /// honestly unknown.
+    pub(super) async fn confirmed<T>(
+        &self,
+        appended: impl Future<Output = Result<T, SendError>>,
+    ) -> Result<T, Refusal> {
+        let appended = tokio::time::timeout(self.request_timeout, appended).await;
+        Ok(appended.map_err(|_| Refusal::Unconfirmed)??)
+    }
+
+    /// Whether the caller may look into this user's inbox: its own, or anyone's for an administrator.
+    pub(super) fn check_inbox_of(&self, caller: &Claims, user: &UserId) -> Result<(), Refusal> {
+        if caller.user == *user || self.is_admin(caller) {
+            Ok(())
+        } else {
+            Err(Refusal::NotAuthorized)
+        }
+    }
+
+    /// Compares with `auth.secret` in constant time.
+    pub(super) fn check_secret(&self, secret: &str) -> Result<(), Refusal> {
+        let given: [u8; 32] = Sha256::digest(secret).into();
+        let is_right = self.secret.is_some_and(|right| right.ct_eq(&given).into());
+        if is_right {
+            Ok(())
+        } else {
+            Err(Refusal::Secret)
+        }
+    }
+
+    /// The whole body, within `admin.body_bytes_max` and `admin.request_timeout`.
+    async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+        let max = self.body_bytes_max;
+        let is_announced_too_large = body.size_hint().lower() > max as u64;
+        if is_announced_too_large && headers.contains_key(header::EXPECT) {
+            // The caller waits for our word before it sends the body: say no, and nothing is left unread.
+            return Err(Refusal::TooLarge {
+                what: "the body",
+                max,
+            });
+        }
+        tokio::time::timeout(self.request_timeout, collect(body, max))
+            .await
+            .map_err(|_| Refusal::BodySlow)?
+    }
+}
+
+async fn collect(mut body: Body, max: usize) -> Result<Bytes, Refusal> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        // Trailers carry nothing for us.
+        let Ok(data) = frame.map_err(|_| Refusal::BodyLost)?.into_data() else {
+            continue;
+        };
+        read += data.len();
+        if read > max {
+            rest.clear();
+            if read > max.saturating_add(DISCARDED_BYTES_MAX) {
+                break;
+            }
+        } else if first.is_empty() {
+            // Most bodies come in one piece, which is then not copied.
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&first);
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    match read {
+        _ if read > max => Err(Refusal::TooLarge {
+            what: "the body",
+            max,
+        }),
+        _ if rest.is_empty() => Ok(first),
+        _ => Ok(rest.freeze()),
+    }
+}
+
+impl Call {
+    /// The body as JSON. What it borrows lives in this call.
+    pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Refusal> {
+        parse(&self.body)
+    }
+}
+
+/// Reads JSON, whatever `Content-Type` says of it.
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+    // Checked once for all: what follows then takes every string as it stands.
+    let text = std::str::from_utf8(body).map_err(|_| Refusal::NotUtf8)?;
+    serde_json::from_str(text).map_err(Refusal::Json)
+}

@@ -1,0 +1,368 @@
+//! Every refusal of the admin API, and the one place that turns it into HTTP status, errCode and sentence.
+//!
+//! The caller gets a code and a sentence; causes that only the operator can use go to the log.
+
+use std::borrow::Cow;
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{bodies, shape::Problem};
+use crate::{
+    delivery::{AuthError, SendError},
+    ids::IdError,
+    log::{AppendError, ReadError, Refusing},
+};
+
+/// The errCodes. Those below 10,000 are OpenIM v2's or the HTTP status again; the `503xx` are ours and come with
+/// HTTP 503 and `Retry-After`.
+pub mod code {
+    /// The request is not JSON, lacks a field, or its token does not parse or suffice.
+    pub const REQUEST: u16 = 400;
+    /// `sessionType` is none of 1–4, or a group where one receiver is expected.
+    pub const SESSION_TYPE: u16 = 203;
+    /// A known field of `content` has the wrong JSON type; on `/auth`, the secret is wrong.
+    pub const CONTENT_SHAPE: u16 = 401;
+    /// `/auth/user_token` and `/auth/user_register`: the secret is wrong.
+    pub const SECRET: u16 = 401;
+    /// A required field of `content` is missing or out of range.
+    pub const CONTENT_REQUIRED: u16 = 403;
+    /// `contentType` is not known; with HTTP 404, the path or the message is not.
+    pub const NOT_FOUND: u16 = 404;
+    /// The receiver is missing; with HTTP 405, the method is wrong.
+    pub const RECEIVER: u16 = 405;
+    /// The body did not arrive in time.
+    pub const TOO_SLOW: u16 = 408;
+    /// The idempotency key was used before with another body.
+    pub const KEY_REUSED: u16 = 409;
+    /// The body, the content or the answer asked for is too large.
+    pub const TOO_LARGE: u16 = 413;
+    /// The writer's queue is full; nothing was stored.
+    pub const BUSY: u16 = 429;
+    /// A fault of the gateway. What it left behind is not known: send again with the same clientMsgID.
+    pub const INTERNAL: u16 = 500;
+    /// `force_logout` was called by a user who is no administrator.
+    pub const NOT_PERMITTED: u16 = 801;
+    /// `parse_token`: the token is not good. Comes with HTTP 200.
+    pub const TOKEN_UNPARSED: u16 = 1001;
+    /// The disk is full. Nothing was stored; sending resumes by itself once there is space.
+    pub const DISK_FULL: u16 = 50301;
+    /// A disk sync failed. Nothing more is accepted until an operator restarts the gateway.
+    pub const SYNC_FAILED: u16 = 50302;
+    /// The log is damaged.
+    pub const LOG_DAMAGED: u16 = 50303;
+    /// It is not known whether the send happened. Equals no answer at all: send again with the same clientMsgID.
+    pub const OUTCOME_UNKNOWN: u16 = 50304;
+    /// The gateway is going down. Nothing was stored.
+    pub const DRAINING: u16 = 50305;
+    /// The state store failed. Nothing was stored.
+    pub const STATE_FAILED: u16 = 50306;
+    /// The log could not be read.
+    pub const READ_FAILED: u16 = 50307;
+}
+
+/// Why a request was not done.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The token is missing, does not verify, has expired or was revoked.
+    Token,
+    /// The token is good, but not for this.
+    NotAuthorized,
+    /// The same, as `force_logout` says it.
+    NotPermitted,
+    /// `parse_token` was asked about a token that is not good.
+    TokenUnparsed,
+    /// The secret of the `/auth` calls is wrong.
+    Secret,
+    /// The body broke off.
+    BodyLost,
+    /// The body did not come in time.
+    BodySlow,
+    /// The body is not UTF-8.
+    NotUtf8,
+    /// The body is not the JSON that the call expects.
+    Json(serde_json::Error),
+    /// This field must be given, and not empty or zero.
+    Required(&'static str),
+    /// This field is no id.
+    Id(&'static str, IdError),
+    /// The request contradicts itself or a rule; the sentence says how.
+    Rule(&'static str),
+    /// More of something than allowed.
+    TooMany {
+        what: &'static str,
+        count: usize,
+        max: usize,
+    },
+    /// Larger than allowed, in bytes.
+    TooLarge { what: &'static str, max: usize },
+    /// No such `contentType`.
+    ContentType,
+    /// `content` does not fit its type.
+    Content(Problem),
+    /// The receiver or the group is missing.
+    NullString(&'static str),
+    /// A batch names nobody.
+    NoReceivers,
+    /// No such `sessionType`.
+    SessionType,
+    /// A group in `send_msg`.
+    GroupSend,
+    /// Delivery refused.
+    Send(SendError),
+    /// The log did not confirm in time.
+    Unconfirmed,
+    /// The log could not be read.
+    Read(ReadError),
+    /// No retained message has this id or key.
+    NoMessage,
+    /// No such path.
+    NoPath,
+    /// No such method on this path.
+    NoMethod,
+    /// A handler panicked.
+    Panic,
+}
+
+/// What is said to the caller.
+struct Verdict {
+    status: StatusCode,
+    code: u16,
+    sentence: Cow<'static, str>,
+    /// Seconds, as `Retry-After` says them.
+    retry_after_s: Option<u16>,
+}
+
+/// The body of every refusal.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Failure<'a> {
+    err_code: u16,
+    err_msg: &'a str,
+    /// OpenIM's send answers token and receiver failures with these two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send_time: Option<u8>,
+    #[serde(rename = "MsgID", skip_serializing_if = "Option::is_none")]
+    message_id: Option<&'a str>,
+}
+
+impl Refusal {
+    fn verdict(&self) -> Verdict {
+        use StatusCode as Http;
+
+        let bad = |code, sentence| Verdict::new(Http::BAD_REQUEST, code, sentence);
+        match self {
+            Self::Token => bad(code::REQUEST, "parse token failed".into()),
+            Self::NotAuthorized => bad(code::REQUEST, "not authorized".into()),
+            Self::NotPermitted => bad(code::NOT_PERMITTED, "not authorized".into()),
+            Self::TokenUnparsed => Verdict::new(Http::OK, code::TOKEN_UNPARSED, "parse token failed".into()),
+            Self::Secret => bad(code::SECRET, "not authorized".into()),
+            Self::BodyLost => bad(code::REQUEST, "the body broke off".into()),
+            Self::BodySlow => Verdict::new(Http::REQUEST_TIMEOUT, code::TOO_SLOW, "the body did not arrive in time".into()),
+            Self::NotUtf8 => bad(code::REQUEST, "the body is not UTF-8".into()),
+            Self::Json(error) => bad(code::REQUEST, shortened(error.to_string()).into()),
+            Self::Required(name) => bad(code::REQUEST, format!("{name} is required").into()),
+            Self::Id(name, error) => bad(code::REQUEST, format!("{name} {error}").into()),
+            Self::Rule(rule) => bad(code::REQUEST, (*rule).into()),
+            Self::TooMany { what, count, max } => {
+                bad(code::REQUEST, format!("{what} holds {count}, at most {max} are allowed").into())
+            }
+            Self::TooLarge { what, max } => Verdict::new(
+                Http::PAYLOAD_TOO_LARGE,
+                code::TOO_LARGE,
+                format!("{what} is larger than {max} bytes").into(),
+            ),
+            Self::ContentType => bad(code::NOT_FOUND, "contentType err".into()),
+            Self::Content(problem) if problem.is_shape() => bad(code::CONTENT_SHAPE, problem.to_string().into()),
+            Self::Content(problem) => bad(code::CONTENT_REQUIRED, problem.to_string().into()),
+            Self::NullString(name) => bad(code::RECEIVER, format!("{name} is a null string").into()),
+            Self::NoReceivers => bad(code::RECEIVER, "recvIDList is empty and isSendAll is not set".into()),
+            Self::SessionType => bad(code::SESSION_TYPE, "unknown sessionType: 1 single, 2 and 3 group, 4 notification".into()),
+            Self::GroupSend => bad(
+                code::SESSION_TYPE,
+                "send_msg reaches one receiver: for a group use batch_send_msg with groupID and its members as recvIDList".into(),
+            ),
+            Self::Send(SendError::Draining) => Verdict::draining(),
+            Self::Send(SendError::Append(error)) => append(error),
+            Self::Send(SendError::Read(error)) | Self::Read(error) => read(error),
+            Self::Unconfirmed => Verdict::outcome_unknown(),
+            Self::NoMessage => Verdict::new(Http::NOT_FOUND, code::NOT_FOUND, "no such message is retained".into()),
+            Self::NoPath => Verdict::new(Http::NOT_FOUND, code::NOT_FOUND, "no such path".into()),
+            Self::NoMethod => Verdict::new(Http::METHOD_NOT_ALLOWED, code::RECEIVER, "no such method on this path".into()),
+            Self::Panic => Verdict::new(
+                Http::INTERNAL_SERVER_ERROR,
+                code::INTERNAL,
+                "the gateway failed on this request: if it was a send, repeat it with the same clientMsgID".into(),
+            ),
+        }
+    }
+
+    /// Whether OpenIM adds `sendTime` and `MsgID` to this refusal.
+    fn has_send_fields(&self) -> bool {
+        matches!(
+            self,
+            Self::Token | Self::NotAuthorized | Self::NullString(_)
+        )
+    }
+}
+
+fn append(error: &AppendError) -> Verdict {
+    match error {
+        AppendError::QueueFull => Verdict::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            code::BUSY,
+            "the writer's queue is full, nothing was stored".into(),
+        )
+        .retry_after(1),
+        AppendError::KeyReused => Verdict::new(
+            StatusCode::CONFLICT,
+            code::KEY_REUSED,
+            "this clientMsgID was used before with another body".into(),
+        ),
+        AppendError::Refusing(Refusing::DiskFull) => {
+            Verdict::unavailable(code::DISK_FULL, "the disk is full", 10)
+        }
+        AppendError::Refusing(Refusing::SyncFailed) => Verdict::unavailable(
+            code::SYNC_FAILED,
+            "a disk sync failed, the gateway must be restarted",
+            60,
+        ),
+        AppendError::Refusing(Refusing::Damaged(_)) => Verdict::damaged(),
+        AppendError::Refusing(Refusing::StateFailed) => Verdict::state_failed(),
+        AppendError::Refusing(Refusing::Closed) => Verdict::draining(),
+        AppendError::OutcomeUnknown => Verdict::outcome_unknown(),
+        AppendError::Read(error) => read(error),
+    }
+}
+
+fn read(error: &ReadError) -> Verdict {
+    match error {
+        ReadError::Damaged(_) => Verdict::damaged(),
+        ReadError::State => Verdict::state_failed(),
+        ReadError::NotInMemory | ReadError::Io(_) => {
+            Verdict::unavailable(code::READ_FAILED, "the log could not be read", 10)
+        }
+    }
+}
+
+impl Verdict {
+    fn new(status: StatusCode, code: u16, sentence: Cow<'static, str>) -> Self {
+        Self {
+            status,
+            code,
+            sentence,
+            retry_after_s: None,
+        }
+    }
+
+    fn retry_after(self, seconds: u16) -> Self {
+        Self {
+            retry_after_s: Some(seconds),
+            ..self
+        }
+    }
+
+    fn unavailable(code: u16, sentence: &'static str, retry_after_s: u16) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, sentence.into()).retry_after(retry_after_s)
+    }
+
+    fn draining() -> Self {
+        Self::unavailable(
+            code::DRAINING,
+            "the gateway is shutting down, nothing was stored",
+            5,
+        )
+    }
+
+    fn damaged() -> Self {
+        Self::unavailable(
+            code::LOG_DAMAGED,
+            "the log is damaged, the gateway's own log says where",
+            60,
+        )
+    }
+
+    fn state_failed() -> Self {
+        Self::unavailable(
+            code::STATE_FAILED,
+            "the state store failed, the gateway must be restarted",
+            60,
+        )
+    }
+
+    fn outcome_unknown() -> Self {
+        Self::unavailable(
+            code::OUTCOME_UNKNOWN,
+            "the outcome is not known: send again with the same clientMsgID",
+            5,
+        )
+    }
+}
+
+/// Longest text of a JSON error that is sent back, in bytes: some quote the caller's own string, which may be a whole body.
+const JSON_ERROR_BYTES_MAX: usize = 200;
+
+fn shortened(mut text: String) -> String {
+    if text.len() > JSON_ERROR_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(JSON_ERROR_BYTES_MAX));
+        text.push('…');
+    }
+    text
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        if let Self::Read(error)
+        | Self::Send(SendError::Read(error) | SendError::Append(AppendError::Read(error))) =
+            &self
+        {
+            tracing::warn!(%error, "an admin request could not read the log");
+        }
+        let Verdict {
+            status,
+            code,
+            sentence,
+            retry_after_s,
+        } = self.verdict();
+        let has_send_fields = self.has_send_fields();
+        let failure = Failure {
+            err_code: code,
+            err_msg: &sentence,
+            send_time: has_send_fields.then_some(0),
+            message_id: has_send_fields.then_some(""),
+        };
+        let mut response = bodies::json(&failure);
+        *response.status_mut() = status;
+        if let Some(seconds) = retry_after_s {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<AuthError> for Refusal {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Token(_) | AuthError::Revoked => Self::Token,
+            AuthError::Read(error) => Self::Read(error),
+        }
+    }
+}
+
+impl From<SendError> for Refusal {
+    fn from(error: SendError) -> Self {
+        Self::Send(error)
+    }
+}
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}

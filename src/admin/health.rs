@@ -1,0 +1,45 @@
+//! `GET /healthz`, `/readyz`, `/metrics`, `/openapi.json`: for operators and their machines; no token asked.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
+
+use super::{bodies, call::App};
+
+/// The process answers.
+pub(super) async fn healthz() -> Response {
+    text(StatusCode::OK, "ok\n".into())
+}
+
+/// Sends are accepted; else 503 and why not.
+pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
+    match app.delivery.check_ready() {
+        Ok(()) => text(StatusCode::OK, "ready\n".into()),
+        Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+/// Every metric in Prometheus' text format.
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let mut response = text(StatusCode::OK, app.metrics.handle().render());
+    let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, format);
+    response
+}
+
+/// This API, described.
+pub(super) async fn openapi(State(app): State<Arc<App>>) -> Response {
+    bodies::json_bytes(app.openapi.clone().into())
+}
+
+fn text(status: StatusCode, text: String) -> Response {
+    let mut response = Response::new(text.into());
+    *response.status_mut() = status;
+    let format = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, format);
+    response
+}

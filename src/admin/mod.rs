@@ -1,0 +1,44 @@
+//! The admin port: OpenIM v2's calls over HTTP, with the differences of design section 6.
+//!
+//! Promises: the token is looked at before the body; every answer is JSON with an `errCode`, also after a panic; a body,
+//! a wait and the number of connections are bounded; nothing is answered `errCode 0` before `delivery` said so.
+//! Leaves to others: durability and fan-out (`delivery`), who is online (`registry`), what a token says (`token`).
+//!
+//! - `server.rs`: the port itself: accept, HTTP/1, a graceful end
+//! - `routes.rs`: the one table of paths; the router and `/openapi.json` (`openapi.rs`) both come from it
+//! - `guard.rs`: what stands around every handler: panics, CORS, metrics
+//! - `call.rs`: what a handler starts with: the caller's token, then the body
+//! - `bodies.rs`, `text.rs`: requests and answers; strings borrowed from the request
+//! - `content.rs`, `shape.rs`: the content types and their fields; the check against them
+//! - `send.rs`, `batch.rs`, `fingerprint.rs`, `outcomes.rs`: sending, and what became of it
+//! - `auth.rs`, `presence.rs`, `inbox.rs`, `trace.rs`, `health.rs`: the other calls
+//! - `error.rs`: every refusal, with its HTTP status, errCode and sentence
+
+mod auth;
+mod batch;
+mod bodies;
+mod call;
+mod content;
+mod error;
+mod fingerprint;
+mod guard;
+mod health;
+mod inbox;
+mod openapi;
+mod outcomes;
+mod presence;
+mod routes;
+mod send;
+mod server;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod text;
+mod trace;
+
+pub use self::{
+    call::{Rooms, SetupError},
+    error::code,
+    send::EXTRA_BYTES_MAX,
+    server::{BindError, Server},
+};

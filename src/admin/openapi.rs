@@ -1,0 +1,92 @@
+//! `/openapi.json`: OpenAPI 3.1 from the table of routes and the types of requests and answers, so that it cannot drift.
+
+use bytes::Bytes;
+use schemars::{SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use super::{
+    content::CONTENT_TYPES,
+    error::Failure,
+    routes::{Access, Route, routes},
+    shape,
+};
+
+/// The document, as JSON.
+pub(super) fn document() -> Bytes {
+    // Draft 2020-12 is what OpenAPI 3.1 means by a schema.
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.definitions_path = "/components/schemas".into();
+    let mut generator = settings.into_generator();
+
+    let failure = generator.subschema_for::<Failure<'_>>();
+    let mut paths = Map::new();
+    for route in routes() {
+        let method = if route.request.is_some() {
+            "post"
+        } else {
+            "get"
+        };
+        let operation = operation(&route, &mut generator, &json!(failure));
+        for path in route.paths {
+            paths.insert((*path).to_owned(), json!({ method: operation }));
+        }
+    }
+    let mut schemas = generator.take_definitions(true);
+    for known in CONTENT_TYPES {
+        let mut schema = shape::schema(known.fields);
+        schema["description"] = format!("`content` of contentType {}", known.number).into();
+        schemas.insert(format!("Content{}{}", known.number, known.name), schema);
+    }
+    let document = json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Towncrier admin API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "OpenIM v2's calls. errCode 0 means done; for a send: durable.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": { "token": { "type": "apiKey", "in": "header", "name": "token" } },
+        },
+    });
+    document.to_string().into()
+}
+
+fn operation(route: &Route, generator: &mut SchemaGenerator, failure: &Value) -> Value {
+    let answer = match route.answer {
+        Some(describe) => content("application/json", json!(describe(generator))),
+        None => content("text/plain", json!({ "type": "string" })),
+    };
+    let mut operation = json!({
+        "summary": route.summary,
+        "responses": {
+            "200": described("Done", answer),
+            "default": described("Refused", content("application/json", failure.clone())),
+        },
+    });
+    if let Some(describe) = route.request {
+        operation["requestBody"] = json!({
+            "required": true,
+            "content": content("application/json", json!(describe(generator))),
+        });
+    }
+    match route.access {
+        Access::Open | Access::Secret => {}
+        Access::Token => operation["security"] = json!([{ "token": [] }]),
+        Access::Admin => {
+            operation["security"] = json!([{ "token": [] }]);
+            operation["description"] =
+                "The token must be an administrator's (`admin.user_ids`).".into();
+        }
+    }
+    operation
+}
+
+fn content(kind: &str, schema: Value) -> Value {
+    json!({ kind: { "schema": schema } })
+}
+
+fn described(description: &str, content: Value) -> Value {
+    json!({ "description": description, "content": content })
+}

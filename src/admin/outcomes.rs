@@ -1,0 +1,86 @@
+//! What became of recent sends, by operationID: a courtesy to `check_msg_is_send_success`, in memory only.
+//!
+//! The newest word on an operationID stands, since callers repeat them. `/msg/trace` is the exact answer.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    hash::{BuildHasher as _, RandomState},
+    sync::{Mutex, PoisonError},
+};
+
+/// How many operationIDs are remembered: some seconds of a busy sender, about 3 MB. Older ones are unknown again.
+const OPERATIONS_MAX: usize = 65_536;
+
+/// OpenIM's status numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Outcome {
+    Unknown = 0,
+    Sending = 1,
+    Done = 2,
+    Failed = 3,
+}
+
+/// Remembers one outcome for each of the last [`OPERATIONS_MAX`] operationIDs.
+#[derive(Default)]
+pub(super) struct Outcomes {
+    /// An operationID may be of any length: it is kept as a keyed hash, which no caller can make collide on purpose.
+    hasher: RandomState,
+    ring: Mutex<Ring>,
+}
+
+#[derive(Default)]
+struct Ring {
+    outcomes: HashMap<u64, Outcome>,
+    /// The keys of `outcomes`, by when they were first seen.
+    order: VecDeque<u64>,
+}
+
+impl Outcomes {
+    /// Notes the newest word on an operation.
+    pub(super) fn note(&self, operation_id: &str, outcome: Outcome) {
+        let key = self.hasher.hash_one(operation_id);
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = &mut *ring;
+        match ring.outcomes.entry(key) {
+            Entry::Occupied(mut entry) => {
+                entry.insert(outcome);
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(outcome);
+                ring.order.push_back(key);
+            }
+        }
+        if ring.order.len() > OPERATIONS_MAX {
+            let oldest = ring.order.pop_front().expect("it is longer than its bound");
+            ring.outcomes.remove(&oldest);
+        }
+    }
+
+    /// The last word on an operation.
+    pub(super) fn of(&self, operation_id: &str) -> Outcome {
+        let key = self.hasher.hash_one(operation_id);
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.outcomes.get(&key).copied().unwrap_or(Outcome::Unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_word_stands_and_the_oldest_operation_leaves_first() {
+        let outcomes = Outcomes::default();
+        assert_eq!(outcomes.of("0"), Outcome::Unknown);
+        for operation in 0..OPERATIONS_MAX {
+            outcomes.note(&operation.to_string(), Outcome::Sending);
+        }
+        outcomes.note("0", Outcome::Done);
+        assert_eq!(outcomes.of("0"), Outcome::Done);
+        outcomes.note("one more", Outcome::Failed);
+        assert_eq!(outcomes.of("0"), Outcome::Unknown);
+        assert_eq!(outcomes.of("1"), Outcome::Sending);
+        assert_eq!(outcomes.of("one more"), Outcome::Failed);
+    }
+}

@@ -1,0 +1,217 @@
+//! The one table of paths: what is mounted is what `/openapi.json` describes.
+
+use std::sync::Arc;
+
+use axum::{
+    Router, middleware,
+    routing::{MethodRouter, get, post},
+};
+use schemars::{Schema, SchemaGenerator};
+
+use super::{
+    auth, batch,
+    bodies::{
+        Answer, BatchSent, DeleteRequest, LoggedOut, LogoutRequest, NewestSeq, NewestSeqRequest,
+        Nothing, Operation, OperationStatus, PresenceRequest, Profile, PullRequest, Pulled,
+        SendRequest, Sent, TokenIssued, TokenParsed, TokenRequest, TraceRequest, Traced,
+        UserPresence,
+    },
+    call::App,
+    error::Refusal,
+    guard::{self, Watch},
+    health, inbox, presence, send, trace,
+};
+
+/// Whose word a call needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Nobody's.
+    Open,
+    /// The secret of the configuration, in the body.
+    Secret,
+    /// Any good token, in the header `token`.
+    Token,
+    /// An administrator's token, in the header `token`.
+    Admin,
+}
+
+/// Describes one type, adding what it refers to to the generator.
+type Describe = fn(&mut SchemaGenerator) -> Schema;
+
+/// One call of the API.
+pub(super) struct Route {
+    /// All its spellings; the first names it in metrics.
+    pub(super) paths: &'static [&'static str],
+    pub(super) summary: &'static str,
+    pub(super) access: Access,
+    /// The schema of the body; without one the call is a `GET`.
+    pub(super) request: Option<Describe>,
+    /// The schema of the answer; without one it is plain text.
+    pub(super) answer: Option<Describe>,
+    handler: fn() -> MethodRouter<Arc<App>>,
+}
+
+/// Every call.
+pub(super) fn routes() -> [Route; 16] {
+    [
+        Route {
+            paths: &["/manager/send_msg", "/msg/manage_send_msg"],
+            summary: "Sends one message to one user",
+            access: Access::Admin,
+            request: Some(SchemaGenerator::subschema_for::<SendRequest<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Answer<Sent<'_>>>),
+            handler: || post(send::send_msg),
+        },
+        Route {
+            paths: &["/manager/batch_send_msg", "/msg/batch_send_msg"],
+            summary: "Sends one message to many users, or to all",
+            access: Access::Admin,
+            request: Some(SchemaGenerator::subschema_for::<SendRequest<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Answer<BatchSent<'_>>>),
+            handler: || post(batch::batch_send_msg),
+        },
+        Route {
+            paths: &["/msg/check_msg_is_send_success"],
+            summary: "What became of the newest send with an operationID",
+            access: Access::Admin,
+            request: Some(SchemaGenerator::subschema_for::<Operation<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<OperationStatus>),
+            handler: || post(send::check_msg_is_send_success),
+        },
+        Route {
+            paths: &["/msg/trace"],
+            summary: "Where a message stands, for each receiver and session",
+            access: Access::Admin,
+            request: Some(SchemaGenerator::subschema_for::<TraceRequest<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Answer<Traced<'_>>>),
+            handler: || post(trace::trace),
+        },
+        Route {
+            paths: &["/auth/user_token"],
+            summary: "Issues a token",
+            access: Access::Secret,
+            request: Some(SchemaGenerator::subschema_for::<TokenRequest<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Answer<TokenIssued<'_>>>),
+            handler: || post(auth::user_token),
+        },
+        Route {
+            paths: &["/auth/user_register"],
+            summary: "Makes a user known and issues a token",
+            access: Access::Secret,
+            request: Some(|generator| {
+                let both = [
+                    generator.subschema_for::<TokenRequest<'_>>(),
+                    generator.subschema_for::<Profile<'_>>(),
+                ];
+                schemars::json_schema!({ "allOf": both })
+            }),
+            answer: Some(SchemaGenerator::subschema_for::<Answer<TokenIssued<'_>>>),
+            handler: || post(auth::user_register),
+        },
+        Route {
+            paths: &["/auth/parse_token"],
+            summary: "Says whom the token in the header stands for",
+            access: Access::Token,
+            request: Some(SchemaGenerator::subschema_for::<Operation<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Answer<TokenParsed<'_>>>),
+            handler: || post(auth::parse_token),
+        },
+        Route {
+            paths: &["/auth/force_logout"],
+            summary: "Revokes a user's tokens on one platform and closes its connections",
+            access: Access::Admin,
+            request: Some(SchemaGenerator::subschema_for::<LogoutRequest<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Answer<LoggedOut>>),
+            handler: || post(auth::force_logout),
+        },
+        Route {
+            paths: &[
+                "/user/get_users_online_status",
+                "/manager/get_users_online_status",
+            ],
+            summary: "Who is online, and on which platforms",
+            access: Access::Token,
+            request: Some(SchemaGenerator::subschema_for::<PresenceRequest<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Answer<Vec<UserPresence<'_>>>>),
+            handler: || post(presence::get_users_online_status),
+        },
+        Route {
+            paths: &["/msg/newest_seq"],
+            summary: "The bounds of an inbox",
+            access: Access::Token,
+            request: Some(SchemaGenerator::subschema_for::<NewestSeqRequest<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<NewestSeq>),
+            handler: || post(inbox::newest_seq),
+        },
+        Route {
+            paths: &["/msg/pull_msg_by_seq"],
+            summary: "Messages of an inbox by their seqs",
+            access: Access::Token,
+            request: Some(SchemaGenerator::subschema_for::<PullRequest<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Pulled>),
+            handler: || post(inbox::pull_msg_by_seq),
+        },
+        Route {
+            paths: &["/msg/del_msg"],
+            summary: "Removes messages from an inbox",
+            access: Access::Token,
+            request: Some(SchemaGenerator::subschema_for::<DeleteRequest<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Answer<Nothing>>),
+            handler: || post(inbox::del_msg),
+        },
+        Route {
+            paths: &["/healthz"],
+            summary: "The process answers",
+            access: Access::Open,
+            request: None,
+            answer: None,
+            handler: || get(health::healthz),
+        },
+        Route {
+            paths: &["/readyz"],
+            summary: "Sends are accepted; 503 and the reason where not",
+            access: Access::Open,
+            request: None,
+            answer: None,
+            handler: || get(health::readyz),
+        },
+        Route {
+            paths: &["/metrics"],
+            summary: "Metrics in Prometheus' text format",
+            access: Access::Open,
+            request: None,
+            answer: None,
+            handler: || get(health::metrics),
+        },
+        Route {
+            paths: &["/openapi.json"],
+            summary: "This document",
+            access: Access::Open,
+            request: None,
+            answer: Some(|_| schemars::json_schema!({ "type": "object" })),
+            handler: || get(health::openapi),
+        },
+    ]
+}
+
+/// Mounts every call under every spelling, each guarded.
+pub(super) fn router(app: Arc<App>) -> Router {
+    let guarded = |router: MethodRouter<Arc<App>>, name| {
+        let watch = Arc::new(Watch::new(&app.metrics, name));
+        router.layer(middleware::from_fn_with_state(watch, guard::guard))
+    };
+    let mut router = Router::new();
+    for route in routes() {
+        let handler = (route.handler)()
+            .options(guard::preflight)
+            .fallback(async || Refusal::NoMethod);
+        let handler = guarded(handler, route.paths[0]);
+        for path in route.paths {
+            router = router.route(path, handler.clone());
+        }
+    }
+    let unknown = MethodRouter::new().fallback(async || Refusal::NoPath);
+    router
+        .fallback_service(guarded(unknown, "other").with_state(Arc::clone(&app)))
+        .with_state(app)
+}

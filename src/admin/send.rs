@@ -1,0 +1,214 @@
+//! `/manager/send_msg` and `/msg/manage_send_msg`: one message for one user. The checks that batches share are here, too.
+//!
+//! The order of the checks is OpenIM's, the token moved to the front: shape of the request, content type, content,
+//! session type and receiver. Nothing reaches `delivery` before all of them passed.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    http::HeaderMap,
+    response::Response,
+};
+use bytes::Bytes;
+
+use super::{
+    bodies::{self, OfflinePushInfo, Operation, OperationStatus, SendRequest, Sent},
+    call::{App, Call},
+    content,
+    error::Refusal,
+    fingerprint::fingerprint,
+    outcomes::Outcome,
+    shape,
+};
+use crate::{
+    delivery::{Receivers, Send},
+    ids,
+    log::Receipt,
+    wire::{frame, proto},
+};
+
+/// Most bytes of `senderNickname`, `senderFaceURL`, `ex` and `offlinePushInfo` together: what a frame has room for beside
+/// the largest content.
+pub const EXTRA_BYTES_MAX: usize = 8 * 1024;
+
+/// The default of `delivery.message_bytes_max`, for the sum below.
+const CONTENT_BYTES_DEFAULT: usize = 48 * 1024;
+/// Ids, numbers, tags and lengths of a message, generously.
+const FIXED_BYTES_MAX: usize = 5 * ids::ID_BYTES_MAX + 256;
+
+// A stored message always fits a frame: design section 4, rule 9.
+const _: () = assert!(
+    CONTENT_BYTES_DEFAULT + EXTRA_BYTES_MAX + FIXED_BYTES_MAX + frame::ADDRESS_BYTES_MAX
+        <= frame::FRAME_BYTES_MAX
+);
+
+/// `sessionType` of groups; the rest are 1 single and 4 notification.
+pub(super) const GROUPS: [i32; 2] = [2, 3];
+
+/// Sends one message to one user.
+pub(super) async fn send_msg(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let call = app.admin(request).await?;
+    let body: SendRequest<'_> = call.json()?;
+    let message = app.message(&call.body, &body)?;
+    match message.session_type {
+        1 | 4 => {}
+        2 | 3 => return Err(Refusal::GroupSend),
+        _ => return Err(Refusal::SessionType),
+    }
+    if body.recv_id.is_empty() {
+        return Err(Refusal::NullString("recvID"));
+    }
+    let receivers = Receivers::List(vec![body.recv_id.required_user("recvID")?]);
+    let receipt = app.deliver(&call, &body, message, receivers).await?;
+    app.outcomes.note(&body.operation_id, Outcome::Done);
+    Ok(bodies::answer(Sent {
+        server_msg_id: &receipt.message_id.to_string(),
+        client_msg_id: &receipt.client_message_id,
+        send_time: receipt.send_time_ms,
+    }))
+}
+
+/// What became of the newest send with this operationID.
+pub(super) async fn check_msg_is_send_success(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let call = app.admin(request).await?;
+    let body: Operation<'_> = call.json()?;
+    let outcome = app.outcomes.of(body.operation_id.required("operationID")?);
+    Ok(bodies::json(&OperationStatus {
+        err_code: 0,
+        err_msg: "",
+        status: outcome as u8,
+    }))
+}
+
+impl App {
+    /// Checks all of a send but its receivers, and makes the message of it. `request` is the body that `body` borrows from.
+    pub(super) fn message(
+        &self,
+        request: &Bytes,
+        body: &SendRequest<'_>,
+    ) -> Result<proto::Message, Refusal> {
+        body.operation_id.required("operationID")?;
+        let send_id = body.send_id.required_id("sendID")?;
+        let group_id = body.group_id.optional_id("groupID")?;
+        let content = body.content.ok_or(Refusal::Required("content"))?.get();
+        let content_type = required_number(body.content_type, "contentType")?;
+        let session_type = required_number(body.session_type, "sessionType")?;
+        if !content.starts_with('{') {
+            return Err(Refusal::Rule("content must be a JSON object"));
+        }
+        let known = content::content_type(content_type).ok_or(Refusal::ContentType)?;
+        if content.len() > self.content_bytes_max {
+            return Err(Refusal::TooLarge {
+                what: "content",
+                max: self.content_bytes_max,
+            });
+        }
+        shape::check(known.fields, content).map_err(Refusal::Content)?;
+        check_extras(body)?;
+        Ok(proto::Message {
+            send_id: send_id.to_owned(),
+            group_id: group_id.unwrap_or_default().to_owned(),
+            sender_platform_id: body.sender_platform_id.unwrap_or_default(),
+            sender_nickname: body.sender_nickname.to_string(),
+            sender_face_url: body.sender_face_url.to_string(),
+            session_type: match content_type {
+                content::NOTIFICATION => 4,
+                _ => session_type,
+            },
+            content_type,
+            content: request.slice_ref(content.as_bytes()),
+            offline_push: body.offline_push.as_ref().map(offline_push),
+            ex: body.ex.to_string(),
+            ..proto::Message::default()
+        })
+    }
+
+    /// Hands a checked message to `delivery` and waits until it is durable.
+    pub(super) async fn deliver(
+        &self,
+        call: &Call,
+        body: &SendRequest<'_>,
+        message: proto::Message,
+        receivers: Receivers,
+    ) -> Result<Receipt, Refusal> {
+        let client_message_id = idempotency_key(&call.headers, body)?;
+        let is_online_only =
+            body.is_online_only.unwrap_or_default() || message.content_type == content::TYPING;
+        // Only a key makes a repeat possible, and only then the digest is looked at.
+        let fingerprint = match client_message_id {
+            Some(_) => fingerprint(&message, &receivers, is_online_only),
+            None => [0; 16],
+        };
+        let send = Send {
+            send_id: message.send_id.as_str().into(),
+            client_message_id: client_message_id.map(Into::into),
+            fingerprint,
+            message,
+            receivers,
+            is_online_only,
+        };
+        self.outcomes.note(&body.operation_id, Outcome::Sending);
+        let sent = self.confirmed(self.delivery.send(send)).await;
+        if let Err(Refusal::Send(_)) = sent {
+            self.outcomes.note(&body.operation_id, Outcome::Failed);
+        }
+        sent
+    }
+}
+
+/// The caller's id for the message: `clientMsgID` of the body or the header `Idempotency-Key`.
+fn idempotency_key<'a>(
+    headers: &'a HeaderMap,
+    body: &'a SendRequest<'_>,
+) -> Result<Option<&'a str>, Refusal> {
+    let in_body = body.client_msg_id.optional_id("clientMsgID")?;
+    let Some(header) = headers.get("idempotency-key") else {
+        return Ok(in_body);
+    };
+    let in_header = std::str::from_utf8(header.as_bytes())
+        .map_err(|_| Refusal::Rule("Idempotency-Key is not UTF-8"))?;
+    ids::check_id(in_header).map_err(|error| Refusal::Id("Idempotency-Key", error))?;
+    match in_body {
+        Some(in_body) if in_body != in_header => {
+            Err(Refusal::Rule("clientMsgID and Idempotency-Key differ"))
+        }
+        _ => Ok(Some(in_header)),
+    }
+}
+
+fn check_extras(body: &SendRequest<'_>) -> Result<(), Refusal> {
+    let push = body.offline_push.as_ref().map_or(0, |push| {
+        push.title.len() + push.desc.len() + push.ex.len() + push.ios_push_sound.len()
+    });
+    let extras = body.sender_nickname.len() + body.sender_face_url.len() + body.ex.len() + push;
+    if extras > EXTRA_BYTES_MAX {
+        return Err(Refusal::TooLarge {
+            what: "senderNickname, senderFaceURL, ex and offlinePushInfo together",
+            max: EXTRA_BYTES_MAX,
+        });
+    }
+    Ok(())
+}
+
+fn required_number(number: Option<i32>, name: &'static str) -> Result<i32, Refusal> {
+    number
+        .filter(|number| *number != 0)
+        .ok_or(Refusal::Required(name))
+}
+
+fn offline_push(info: &OfflinePushInfo<'_>) -> proto::OfflinePush {
+    proto::OfflinePush {
+        title: info.title.to_string(),
+        desc: info.desc.to_string(),
+        ex: info.ex.to_string(),
+        ios_push_sound: info.ios_push_sound.to_string(),
+        ios_badge_count: info.ios_badge_count.unwrap_or_default(),
+    }
+}

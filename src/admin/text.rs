@@ -1,0 +1,79 @@
+//! A string of a request: borrowed from the body where it has no escapes, and forgiving about `null`.
+
+use std::{borrow::Cow, fmt, ops::Deref};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use super::error::Refusal;
+use crate::ids::{self, UserId};
+
+/// A JSON string. `null` and absence are the empty text, as in OpenIM: many callers write every field they know.
+#[derive(Default, Clone, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub(super) struct Text<'a>(#[schemars(with = "String")] Cow<'a, str>);
+
+impl Text<'_> {
+    /// An id that must be there and in bounds.
+    pub(super) fn required_id(&self, name: &'static str) -> Result<&str, Refusal> {
+        ids::check_id(self.required(name)?).map_err(|error| Refusal::Id(name, error))?;
+        Ok(self)
+    }
+
+    /// An id that may be empty.
+    pub(super) fn optional_id(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        self.required_id(name).map(Some)
+    }
+
+    /// A user id that must be there.
+    pub(super) fn required_user(&self, name: &'static str) -> Result<UserId, Refusal> {
+        UserId::new(self.required(name)?).map_err(|error| Refusal::Id(name, error))
+    }
+
+    /// A text that must not be empty.
+    pub(super) fn required(&self, name: &'static str) -> Result<&str, Refusal> {
+        if self.is_empty() {
+            return Err(Refusal::Required(name));
+        }
+        Ok(self)
+    }
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Text<'de>, E> {
+                Ok(Text::default())
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
