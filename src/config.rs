@@ -1,6 +1,21 @@
 //! The configuration: one section a room, each with its defaults.
 //!
 //! `config/towncrier.toml` lists every key with unit and meaning; a test holds it equal to the defaults here.
+//! A [`Config`] that came out of [`Sources::load`] has passed every check: nothing past that point looks again.
+//!
+//! - `sources.rs`: file, then environment, then flags
+//! - `check.rs`: the limits that types cannot say
+//! - `secrets.rs`: `secrets.toml`, written at the first start
+//! - `duration.rs`: durations as text
+
+mod check;
+mod duration;
+mod secrets;
+mod sources;
+
+pub use check::Invalid;
+pub use secrets::{SECRETS_FILE, SecretsError};
+pub use sources::{ENVIRONMENT_PREFIX, LoadError, Sources};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -96,16 +111,21 @@ pub struct Log {
     pub cache_bytes: u64,
 }
 
-/// Secrets and tokens. The empty strings are filled from `secrets.toml` in the data directory.
+/// Secrets and tokens. The empty secrets are filled from the secrets file: [`Auth::load_secrets`]. No print shows one.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
     /// What `/auth/user_token` asks for.
+    #[serde(serialize_with = "secrets::mask")]
     pub secret: String,
     /// Signs tokens.
+    #[serde(serialize_with = "secrets::mask")]
     pub token_key: String,
     /// Still verifies tokens, during a rotation.
+    #[serde(serialize_with = "secrets::mask")]
     pub token_key_previous: String,
+    /// Where secrets that are not given above are read; empty: `secrets.toml` in the data directory, written when missing.
+    pub secrets_file: PathBuf,
     /// How long a token is good.
     #[serde(with = "duration")]
     pub token_lifetime: Duration,
@@ -208,6 +228,7 @@ impl Default for Auth {
             secret: String::new(),
             token_key: String::new(),
             token_key_previous: String::new(),
+            secrets_file: PathBuf::new(),
             token_lifetime: Duration::from_secs(90 * 24 * 3600),
         }
     }
@@ -246,60 +267,8 @@ impl std::fmt::Debug for Auth {
     /// Never prints a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Auth")
+            .field("secrets_file", &self.secrets_file)
             .field("token_lifetime", &self.token_lifetime)
             .finish_non_exhaustive()
-    }
-}
-
-/// Durations as text: a whole number and one of `ms`, `s`, `m`, `h`, `d`.
-mod duration {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    const UNITS: [(&str, u64); 5] = [
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("ms", 1),
-        ("m", 60_000),
-        ("s", 1000),
-    ];
-
-    pub(super) fn serialize<S: Serializer>(
-        duration: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let ms = duration.as_millis() as u64;
-        let largest = |(_, unit_ms): &&(&str, u64)| ms != 0 && ms.is_multiple_of(*unit_ms);
-        let (unit, unit_ms) = UNITS
-            .iter()
-            .filter(largest)
-            .max_by_key(|(_, unit_ms)| *unit_ms)
-            .unwrap_or(&("s", 1000));
-        serializer.collect_str(&format_args!("{}{unit}", ms / unit_ms))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let digits = text
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let unit_ms = UNITS
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .map(|(_, unit_ms)| *unit_ms);
-        let ms = number
-            .parse::<u64>()
-            .ok()
-            .zip(unit_ms)
-            .and_then(|(number, unit_ms)| number.checked_mul(unit_ms));
-        ms.map(Duration::from_millis).ok_or_else(|| {
-            D::Error::custom(format!(
-                "{text:?} is not a duration such as 500ms, 10s, 5m, 2h or 30d"
-            ))
-        })
     }
 }

@@ -1,0 +1,318 @@
+//! The limits that types cannot say, each with the reason for its bounds. Pure.
+
+use std::{fmt::Display, ops::RangeInclusive, time::Duration};
+
+use super::{Admin, Auth, Config, Delivery, Drain, Listener, Log, Sessions, duration::Text};
+use crate::{
+    ids,
+    wire::frame::{ADDRESS_BYTES_MAX, FRAME_BYTES_MAX},
+};
+
+/// A value the program cannot work with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key} {rule}")]
+pub struct Invalid {
+    /// Section and key.
+    pub key: &'static str,
+    /// What is the case, and what must be.
+    pub rule: String,
+}
+
+/// What a stored message holds beside its content: names, avatar, offline push, ids. Content leaves it this much of a frame.
+const ENVELOPE_BYTES: usize = 4096;
+/// Largest content that still fits a frame together with its address and envelope.
+const CONTENT_BYTES_LIMIT: usize = FRAME_BYTES_MAX - ADDRESS_BYTES_MAX - ENVELOPE_BYTES;
+/// What a send request holds beside its content.
+const REQUEST_BYTES: usize = 16 * 1024;
+/// RFC 7518 asks 32 bytes of an HS256 key; OpenIM's deployments have shorter ones. Below this, guessing pays.
+const TOKEN_KEY_BYTES_MIN: usize = 16;
+/// The secret is guessed over the network only, where each guess costs a request.
+const SECRET_BYTES_MIN: usize = 8;
+/// OpenIM's callers may send no longer one.
+const SECRET_BYTES_MAX: usize = 32;
+
+const MIB: u64 = 1024 * 1024;
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// The first rule that `config` breaks.
+pub(super) fn check(config: &Config) -> Result<(), Invalid> {
+    listener(&config.listener)?;
+    admin(&config.admin, &config.delivery)?;
+    log(&config.log)?;
+    auth(&config.auth)?;
+    sessions(&config.sessions)?;
+    delivery(&config.delivery)?;
+    drain(&config.drain)
+}
+
+fn listener(listener: &Listener) -> Result<(), Invalid> {
+    // A connection id has 16 bits for its reactor; no machine has as many cores as this leaves.
+    within("listener.reactors", listener.reactors, 0..=1024)?;
+    lasts(
+        "listener.connect_timeout",
+        listener.connect_timeout,
+        SECOND / 10..=HOUR,
+    )?;
+    within(
+        "listener.handshakes_max",
+        listener.handshakes_max,
+        1..=1_000_000,
+    )?;
+    within(
+        "listener.connections_max",
+        listener.connections_max,
+        1..=100_000_000,
+    )?;
+    within(
+        "listener.send_buffer_bytes",
+        listener.send_buffer_bytes,
+        4096..=16 << 20,
+    )?;
+    within(
+        "listener.outbox_frames_max",
+        listener.outbox_frames_max,
+        8..=1_000_000,
+    )?;
+    // One coalesced frame, or one message of the largest size, must find room.
+    within(
+        "listener.outbox_bytes_max",
+        listener.outbox_bytes_max,
+        2 * FRAME_BYTES_MAX..=1 << 30,
+    )?;
+    lasts(
+        "listener.stall_timeout",
+        listener.stall_timeout,
+        SECOND / 10..=HOUR,
+    )?;
+    let is_origin = |origin: &&String| {
+        origin.split_once("://").is_some_and(|(scheme, host)| {
+            !scheme.is_empty() && !host.is_empty() && !host.contains('/')
+        })
+    };
+    match listener.origins.iter().find(|origin| !is_origin(origin)) {
+        None => Ok(()),
+        Some(origin) => Err(Invalid {
+            key: "listener.origins",
+            rule: format!(
+                "holds {origin:?}: an origin is scheme://host[:port], e.g. https://oa.example"
+            ),
+        }),
+    }
+}
+
+fn admin(admin: &Admin, delivery: &Delivery) -> Result<(), Invalid> {
+    if admin.user_ids.is_empty() {
+        return Err(Invalid {
+            key: "admin.user_ids",
+            rule: "is empty: nobody could send".into(),
+        });
+    }
+    for id in &admin.user_ids {
+        ids::check_id(id).map_err(|error| Invalid {
+            key: "admin.user_ids",
+            rule: format!("holds {id:?}, which {error}"),
+        })?;
+    }
+    within(
+        "admin.body_bytes_max",
+        admin.body_bytes_max,
+        delivery.message_bytes_max.saturating_add(REQUEST_BYTES)..=64 << 20,
+    )?;
+    // One commit holds the whole batch: some 100 bytes a receiver.
+    within("admin.batch_max", admin.batch_max, 1..=100_000)?;
+    lasts(
+        "admin.request_timeout",
+        admin.request_timeout,
+        SECOND..=HOUR,
+    )
+}
+
+fn log(log: &Log) -> Result<(), Invalid> {
+    if log.dir.as_os_str().is_empty() {
+        return Err(Invalid {
+            key: "log.dir",
+            rule: "is empty: it names the data directory".into(),
+        });
+    }
+    lasts("log.retention", log.retention, SECOND..=100 * YEAR)?;
+    // Below, a segment is mostly its own overhead. Above, its last commit could pass the 4 GiB that offsets reach.
+    within(
+        "log.segment_bytes",
+        log.segment_bytes,
+        MIB / 16..=2048 * MIB,
+    )?;
+    // Retention unlinks whole segments and never the open one.
+    if log.retention_bytes != 0 {
+        within(
+            "log.retention_bytes",
+            log.retention_bytes,
+            2 * log.segment_bytes..=i64::MAX as u64,
+        )?;
+    }
+    lasts(
+        "log.idempotency_retention",
+        log.idempotency_retention,
+        SECOND..=10 * YEAR,
+    )?;
+    lasts(
+        "log.checkpoint_interval",
+        log.checkpoint_interval,
+        SECOND / 100..=HOUR,
+    )?;
+    within("log.queue_max", log.queue_max, 1..=1_000_000)?;
+    within("log.cache_bytes", log.cache_bytes, MIB..=1 << 40)
+}
+
+pub(super) fn auth(auth: &Auth) -> Result<(), Invalid> {
+    let length = |key, secret: &str, range: RangeInclusive<usize>| match secret.len() {
+        0 => Ok(()),
+        length if range.contains(&length) => Ok(()),
+        length => Err(Invalid {
+            key,
+            rule: format!(
+                "is {length} bytes long: it must have {} to {} bytes",
+                range.start(),
+                range.end()
+            ),
+        }),
+    };
+    length(
+        "auth.secret",
+        &auth.secret,
+        SECRET_BYTES_MIN..=SECRET_BYTES_MAX,
+    )?;
+    length(
+        "auth.token_key",
+        &auth.token_key,
+        TOKEN_KEY_BYTES_MIN..=1024,
+    )?;
+    length(
+        "auth.token_key_previous",
+        &auth.token_key_previous,
+        TOKEN_KEY_BYTES_MIN..=1024,
+    )?;
+    lasts(
+        "auth.token_lifetime",
+        auth.token_lifetime,
+        SECOND..=100 * YEAR,
+    )
+}
+
+fn sessions(sessions: &Sessions) -> Result<(), Invalid> {
+    within("sessions.policy", sessions.policy, 0..=5)?;
+    within("sessions.per_user_max", sessions.per_user_max, 1..=10_000)?;
+    lasts("sessions.heartbeat", sessions.heartbeat, SECOND / 10..=HOUR)
+}
+
+fn delivery(delivery: &Delivery) -> Result<(), Invalid> {
+    within("delivery.window", delivery.window, 1..=4096)?;
+    // Design section 4, rule 4: it doubles to 60 s.
+    lasts(
+        "delivery.resend_after",
+        delivery.resend_after,
+        SECOND / 10..=60 * SECOND,
+    )?;
+    within(
+        "delivery.message_bytes_max",
+        delivery.message_bytes_max,
+        1024..=CONTENT_BYTES_LIMIT,
+    )
+}
+
+fn drain(drain: &Drain) -> Result<(), Invalid> {
+    lasts("drain.period", drain.period, Duration::ZERO..=HOUR)
+}
+
+fn within<T: PartialOrd + Display>(
+    key: &'static str,
+    value: T,
+    range: RangeInclusive<T>,
+) -> Result<(), Invalid> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let (least, most) = range.into_inner();
+    Err(Invalid {
+        key,
+        rule: format!("is {value}: it must be between {least} and {most}"),
+    })
+}
+
+fn lasts(
+    key: &'static str,
+    value: Duration,
+    range: RangeInclusive<Duration>,
+) -> Result<(), Invalid> {
+    let (least, most) = range.into_inner();
+    within(key, Text(value), Text(least)..=Text(most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_pass() {
+        assert_eq!(check(&Config::default()), Ok(()));
+    }
+
+    #[test]
+    fn each_limit_is_refused_by_the_name_of_its_key() {
+        type Spoil = fn(&mut Config);
+        let spoiled: [(&str, Spoil); 16] = [
+            ("listener.reactors", |c| c.listener.reactors = 70_000),
+            ("listener.connect_timeout", |c| {
+                c.listener.connect_timeout = Duration::ZERO
+            }),
+            ("listener.outbox_bytes_max", |c| {
+                c.listener.outbox_bytes_max = 1000
+            }),
+            ("listener.origins", |c| {
+                c.listener.origins = vec!["oa.example".into()]
+            }),
+            ("admin.user_ids", |c| c.admin.user_ids = vec!["a\nb".into()]),
+            ("admin.user_ids", |c| c.admin.user_ids.clear()),
+            ("admin.body_bytes_max", |c| {
+                c.admin.body_bytes_max = 48 * 1024
+            }),
+            ("log.segment_bytes", |c| c.log.segment_bytes = 4 << 30),
+            ("log.retention_bytes", |c| c.log.retention_bytes = 1),
+            ("log.dir", |c| c.log.dir = "".into()),
+            ("auth.token_key", |c| c.auth.token_key = "short".into()),
+            ("auth.secret", |c| c.auth.secret = "tuoyun".into()),
+            ("sessions.policy", |c| c.sessions.policy = 6),
+            ("sessions.heartbeat", |c| {
+                c.sessions.heartbeat = Duration::ZERO
+            }),
+            ("delivery.window", |c| c.delivery.window = 0),
+            ("delivery.message_bytes_max", |c| {
+                c.delivery.message_bytes_max = 64 * 1024
+            }),
+        ];
+        for (key, spoil) in spoiled {
+            let mut config = Config::default();
+            spoil(&mut config);
+            assert_eq!(check(&config).expect_err(key).key, key);
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_and_what_must_be() {
+        let mut config = Config::default();
+        config.sessions.heartbeat = Duration::from_secs(86_400);
+        assert_eq!(
+            check(&config).expect_err("too long").to_string(),
+            "sessions.heartbeat is 1d: it must be between 100ms and 1h"
+        );
+    }
+
+    #[test]
+    fn no_refusal_shows_a_secret() {
+        let mut config = Config::default();
+        config.auth.secret = "tuoyun".into();
+        let text = check(&config).expect_err("too short").to_string();
+        assert!(!text.contains("tuoyun"), "{text}");
+    }
+}

@@ -1,0 +1,307 @@
+//! The secrets: given in the configuration, else read from a file, else random ones written by the first start.
+//!
+//! There is no default secret. The file is created whole, with mode 0600, and synced before it is used; a file that
+//! others may read is refused. Rotation: put the old `token_key` into `token_key_previous`, a new one in its place,
+//! restart; tokens of both verify until the old line is removed.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serializer};
+
+use super::{Auth, Config, check};
+
+/// Name of the secrets file in the data directory.
+pub const SECRETS_FILE: &str = "secrets.toml";
+
+/// Why there are no secrets to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretsError {
+    /// The file is not there, and this command does not write it.
+    #[error(
+        "{} is missing: start the gateway once, or give auth.secret and auth.token_key", .0.display()
+    )]
+    Missing(PathBuf),
+    /// Somebody else may read or write the file.
+    #[error("{} has mode {mode:o}, so others may read it: chmod 600 it, and change the secrets if anyone did", path.display())]
+    TooOpen {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Reading or writing failed.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system says.
+        error: io::Error,
+    },
+    /// It is not what this module writes; the parser's text would show secrets, so only the line is told.
+    #[error("{} line {line}: expected secret, token_key and optionally token_key_previous, each a text in quotes", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A secret in it is too short or too long.
+    #[error("{}: {invalid}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The rule it breaks.
+        invalid: check::Invalid,
+    },
+}
+
+/// What the file holds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Secrets {
+    secret: String,
+    token_key: String,
+    #[serde(default)]
+    token_key_previous: String,
+}
+
+impl Config {
+    /// Where the secrets file is.
+    pub fn secrets_path(&self) -> PathBuf {
+        if self.auth.secrets_file.as_os_str().is_empty() {
+            self.log.dir.join(SECRETS_FILE)
+        } else {
+            self.auth.secrets_file.clone()
+        }
+    }
+
+    /// Fills the secrets that are not configured from the secrets file.
+    pub fn read_secrets(&mut self) -> Result<(), SecretsError> {
+        if self.auth.has_secrets() {
+            return Ok(());
+        }
+        let path = self.secrets_path();
+        self.auth.fill(read(&path)?);
+        check::auth(&self.auth).map_err(|invalid| SecretsError::Invalid { path, invalid })
+    }
+
+    /// As [`Self::read_secrets`]; on the first start writes random ones to the data directory, which is made where missing.
+    /// A `auth.secrets_file` that is named but missing is an error: the operator meant it to be there.
+    pub fn read_or_create_secrets(&mut self) -> Result<(), SecretsError> {
+        let is_ours = self.auth.secrets_file.as_os_str().is_empty();
+        if is_ours && !self.auth.has_secrets() {
+            create(&self.log.dir, &self.secrets_path())?;
+        }
+        self.read_secrets()
+    }
+}
+
+impl Auth {
+    fn has_secrets(&self) -> bool {
+        !self.secret.is_empty() && !self.token_key.is_empty()
+    }
+
+    fn fill(&mut self, file: Secrets) {
+        let fill = |given: &mut String, from_file| {
+            if given.is_empty() {
+                *given = from_file;
+            }
+        };
+        fill(&mut self.secret, file.secret);
+        fill(&mut self.token_key, file.token_key);
+        fill(&mut self.token_key_previous, file.token_key_previous);
+    }
+}
+
+fn read(path: &Path) -> Result<Secrets, SecretsError> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => SecretsError::Missing(path.to_owned()),
+        _ => SecretsError::Io {
+            path: path.to_owned(),
+            error,
+        },
+    };
+    let mode = fs::metadata(path).map_err(failed)?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(SecretsError::TooOpen {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    let text = fs::read_to_string(path).map_err(failed)?;
+    toml::from_str(&text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start.min(text.len()));
+        SecretsError::Malformed {
+            path: path.to_owned(),
+            line: text.as_bytes()[..start]
+                .iter()
+                .filter(|b| **b == b'\n')
+                .count()
+                + 1,
+        }
+    })
+}
+
+/// Writes random secrets unless the file is there. Whole or not at all: it gets its name only after a sync, by a link,
+/// which, unlike a rename, fails where another start was faster.
+fn create(dir: &Path, path: &Path) -> Result<(), SecretsError> {
+    let failed = |error| SecretsError::Io {
+        path: path.to_owned(),
+        error,
+    };
+    if path.try_exists().map_err(failed)? {
+        return Ok(());
+    }
+    // The directory will hold everybody's messages: nobody else looks into it.
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(dir).map_err(failed)?;
+
+    let draft = path.with_extension(format!("{}.new", std::process::id()));
+    let written = write_synced(&draft).and_then(|()| match fs::hard_link(&draft, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    });
+    // A draft left behind by a crash has another process id in its name and harms nobody.
+    let removed = fs::remove_file(&draft);
+    written.and(removed).map_err(failed)?;
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(failed)
+}
+
+fn write_synced(draft: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(draft)?;
+    // Version 4 UUIDs: 122 bits each from the operating system's generator.
+    let random = || uuid::Uuid::new_v4().simple().to_string();
+    writeln!(
+        file,
+        "# Random, written by the gateway's first start. Keep this file from others.\n\
+         # What /auth/user_token asks for:\n\
+         secret = \"{}\"\n\
+         # Signs tokens. To rotate: move this value to token_key_previous, put a new one here, restart.\n\
+         token_key = \"{}{}\"",
+        random(),
+        random(),
+        random(),
+    )?;
+    file.sync_all()
+}
+
+/// Prints a secret as stars, and one that is not set as nothing.
+pub(super) fn mask<S: Serializer>(secret: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if secret.is_empty() { "" } else { "********" })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn config_in(dir: &Path) -> Config {
+        let mut config = Config::default();
+        config.log.dir = dir.to_owned();
+        config
+    }
+
+    #[test]
+    fn the_first_start_writes_secrets_and_the_second_finds_them() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut first = config_in(&temp.path().join("data"));
+        first.read_or_create_secrets().unwrap();
+        let mode = fs::metadata(first.secrets_path()).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(first.auth.secret.len() >= 32 && first.auth.token_key.len() >= 64);
+
+        let mut second = config_in(&first.log.dir);
+        second.read_or_create_secrets().unwrap();
+        assert!(second.auth == first.auth);
+        assert_eq!(
+            fs::read_dir(&first.log.dir).unwrap().count(),
+            1,
+            "no draft stays"
+        );
+    }
+
+    #[test]
+    fn two_first_starts_never_share_a_secret() {
+        let temp = tempfile::tempdir().unwrap();
+        let [mut one, mut two] = ["one", "two"].map(|name| config_in(&temp.path().join(name)));
+        one.read_or_create_secrets().unwrap();
+        two.read_or_create_secrets().unwrap();
+        assert!(one.auth.secret != two.auth.secret && one.auth.token_key != two.auth.token_key);
+    }
+
+    #[test]
+    fn configured_secrets_win_and_need_no_file() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut config = config_in(temp.path());
+        config.auth.secret = "given-secret".into();
+        config.auth.token_key = "given-key-of-some-length".into();
+        config.read_or_create_secrets().unwrap();
+        assert_eq!(config.auth.secret, "given-secret");
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut config = config_in(temp.path());
+        config.read_or_create_secrets().unwrap();
+        fs::set_permissions(config.secrets_path(), fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = config_in(temp.path()).read_or_create_secrets();
+        assert!(matches!(
+            refused,
+            Err(SecretsError::TooOpen { mode: 0o644, .. })
+        ));
+    }
+
+    #[test]
+    fn a_broken_file_is_refused_by_line_without_showing_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut config = config_in(temp.path());
+        config.read_or_create_secrets().unwrap();
+        fs::write(
+            config.secrets_path(),
+            "secret = \"abcdefgh\"\ntoken_key = hidden\n",
+        )
+        .unwrap();
+        let error = config_in(temp.path()).read_secrets().unwrap_err();
+        assert!(
+            matches!(error, SecretsError::Malformed { line: 2, .. }),
+            "{error}"
+        );
+        assert!(!error.to_string().contains("hidden"));
+    }
+
+    #[test]
+    fn a_named_file_that_is_missing_is_not_invented() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut config = config_in(temp.path());
+        config.auth.secrets_file = temp.path().join("elsewhere.toml");
+        let refused = config.read_or_create_secrets();
+        assert!(matches!(refused, Err(SecretsError::Missing(_))));
+    }
+
+    #[test]
+    fn no_print_shows_a_secret() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut config = config_in(temp.path());
+        config.read_or_create_secrets().unwrap();
+        for print in [toml::to_string(&config).unwrap(), format!("{config:?}")] {
+            assert!(!print.contains(&config.auth.secret), "{print}");
+            assert!(!print.contains(&config.auth.token_key), "{print}");
+        }
+    }
+}

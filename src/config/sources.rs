@@ -1,0 +1,401 @@
+//! Where the configuration comes from: defaults < file < environment < flags.
+//!
+//! Every source is laid over one table whose shape the defaults give, so an unknown key is refused by the same rule
+//! wherever it comes from, and the values of environment and flags are read by the type the key has.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use toml::{Table, Value};
+
+use super::{Config, check, check::Invalid};
+
+/// What the names of our environment variables begin with: `TOWNCRIER_LISTENER__LISTEN` is `listener.listen`.
+pub const ENVIRONMENT_PREFIX: &str = "TOWNCRIER_";
+/// The one variable with our prefix that is no key of the configuration: the log filter.
+const LOG_FILTER_VARIABLE: &str = "TOWNCRIER_LOG";
+/// Names less alike than this (Jaro-Winkler, 0–1) are no help.
+const LIKENESS_MIN: f64 = 0.7;
+
+/// Why there is no configuration to start with.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        error: io::Error,
+    },
+    /// The file is not TOML, or a value in it has the wrong type; the text shows the line.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong where.
+        error: Box<toml::de::Error>,
+    },
+    /// Nothing has this name.
+    #[error("{origin}: unknown key {key}{}", Hint(nearest))]
+    Unknown {
+        /// File, variable or flag.
+        origin: String,
+        /// As it was given.
+        key: String,
+        /// The known name most like it, if any is.
+        nearest: Option<String>,
+    },
+    /// A flag is not `section.key=value`.
+    #[error("--set {0}: expected section.key=value")]
+    Flag(String),
+    /// A value from environment or flags does not fit its key.
+    #[error("{origin}: {key} {error}")]
+    Value {
+        /// Variable or flag.
+        origin: String,
+        /// Section and key.
+        key: String,
+        /// What is wrong with it.
+        error: ValueError,
+    },
+    /// The values cannot be worked with.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+}
+
+/// Why a text is not the value of a key.
+#[derive(Debug, thiserror::Error)]
+pub enum ValueError {
+    /// The key holds a whole number.
+    #[error("must be a whole number")]
+    Number,
+    /// The key's own type refuses it.
+    #[error("does not take this: {0}")]
+    Type(String),
+}
+
+struct Hint<'a>(&'a Option<String>);
+
+impl std::fmt::Display for Hint<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(nearest) => write!(f, "; did you mean {nearest}?"),
+            None => f.write_str("; `towncrier config` lists all"),
+        }
+    }
+}
+
+/// Everything that may set a key, weakest first.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// `--config FILE`.
+    pub file: Option<PathBuf>,
+    /// The process's environment; only names with [`ENVIRONMENT_PREFIX`] are looked at.
+    pub environment: Vec<(String, String)>,
+    /// `section.key=value`, later ones win.
+    pub flags: Vec<String>,
+}
+
+impl Sources {
+    /// The configuration, checked. Its secrets are as configured: maybe empty.
+    pub fn load(self) -> Result<Config, LoadError> {
+        let shape = shape();
+        let mut table = shape.clone();
+        if let Some(path) = &self.file {
+            lay_over(&mut table, read_file(path, &shape)?);
+        }
+        for (name, value) in &self.environment {
+            let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
+                continue;
+            };
+            if name == LOG_FILTER_VARIABLE {
+                continue;
+            }
+            set(
+                &mut table,
+                &shape,
+                name,
+                &key.to_lowercase().replacen("__", ".", 1),
+                value,
+                &|key| {
+                    let name = key.to_uppercase().replacen('.', "__", 1);
+                    format!("{ENVIRONMENT_PREFIX}{name}")
+                },
+            )?;
+        }
+        for flag in &self.flags {
+            let (key, value) = flag
+                .split_once('=')
+                .ok_or_else(|| LoadError::Flag(flag.clone()))?;
+            set(
+                &mut table,
+                &shape,
+                "--set",
+                key.trim(),
+                value,
+                &str::to_owned,
+            )?;
+        }
+        let config = table
+            .try_into()
+            .expect("each value was tried under its key");
+        check::check(&config)?;
+        Ok(config)
+    }
+}
+
+/// All keys with their default values. No secret has a default, so none is masked here.
+fn shape() -> Table {
+    Table::try_from(Config::default()).expect("the defaults are plain TOML values")
+}
+
+fn read_file(path: &Path, shape: &Table) -> Result<Table, LoadError> {
+    let text = fs::read_to_string(path).map_err(|error| LoadError::Io {
+        path: path.to_owned(),
+        error,
+    })?;
+    let failed = |error| LoadError::File {
+        path: path.to_owned(),
+        error: Box::new(error),
+    };
+    let table: Table = toml::from_str(&text).map_err(failed)?;
+    let origin = path.display().to_string();
+    for (section, value) in &table {
+        let known = shape.get(section).and_then(Value::as_table);
+        let unknown = match (known, value.as_table()) {
+            (None, _) => Some(section.clone()),
+            // A section that is no table is a type error, which the parse below shows with its line.
+            (Some(_), None) => None,
+            (Some(known), Some(keys)) => keys
+                .keys()
+                .find(|key| !known.contains_key(*key))
+                .map(|key| format!("{section}.{key}")),
+        };
+        if let Some(key) = unknown {
+            return Err(unknown_key(&origin, key, shape, &str::to_owned));
+        }
+    }
+    // Types are checked against the text, for the error to show the line.
+    toml::from_str::<Config>(&text).map_err(failed)?;
+    Ok(table)
+}
+
+fn lay_over(below: &mut Table, above: Table) {
+    for (key, value) in above {
+        match (below.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => lay_over(below, above),
+            (_, value) => {
+                below.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Sets one `section.key` from text, or says why not. `spell` writes a key as this source does.
+fn set(
+    table: &mut Table,
+    shape: &Table,
+    origin: &str,
+    key: &str,
+    text: &str,
+    spell: &dyn Fn(&str) -> String,
+) -> Result<(), LoadError> {
+    let unknown = || unknown_key(origin, spell(key), shape, spell);
+    let (section, name) = key.split_once('.').ok_or_else(unknown)?;
+    let slot = table
+        .get_mut(section)
+        .and_then(Value::as_table_mut)
+        .and_then(|keys| keys.get_mut(name))
+        .ok_or_else(unknown)?;
+    let bad = |error| LoadError::Value {
+        origin: origin.to_owned(),
+        key: key.to_owned(),
+        error,
+    };
+    let value = parse_like(slot, text).map_err(bad)?;
+    *slot = value.clone();
+    // Tried alone, so that a refusal can name its key and origin.
+    let alone = Table::from_iter([(
+        section.to_owned(),
+        Value::Table(Table::from_iter([(name.to_owned(), value)])),
+    )]);
+    match alone.try_into::<Config>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(bad(ValueError::Type(error.message().to_owned()))),
+    }
+}
+
+fn parse_like(slot: &Value, text: &str) -> Result<Value, ValueError> {
+    match slot {
+        Value::Integer(_) => text
+            .trim()
+            .parse()
+            .map(Value::Integer)
+            .map_err(|_| ValueError::Number),
+        Value::Array(_) => Ok(text
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .collect::<Vec<_>>()
+            .into()),
+        _ => Ok(Value::String(text.to_owned())),
+    }
+}
+
+fn unknown_key(
+    origin: &str,
+    key: String,
+    shape: &Table,
+    spell: &dyn Fn(&str) -> String,
+) -> LoadError {
+    let known = shape.iter().flat_map(|(section, keys)| {
+        let keys = keys.as_table().into_iter().flat_map(Table::keys);
+        std::iter::once(section.clone()).chain(keys.map(move |key| format!("{section}.{key}")))
+    });
+    let nearest = known
+        .map(|known| spell(&known))
+        .map(|known| (strsim::jaro_winkler(&known, &key), known))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, known)| known);
+    LoadError::Unknown {
+        origin: origin.to_owned(),
+        key,
+        nearest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const ANNOTATED: &str = include_str!("../../config/towncrier.toml");
+
+    fn load(
+        file: Option<&str>,
+        environment: &[(&str, &str)],
+        flags: &[&str],
+    ) -> Result<Config, LoadError> {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("towncrier.toml");
+        if let Some(text) = file {
+            fs::write(&path, text).unwrap();
+        }
+        Sources {
+            file: file.map(|_| path),
+            environment: environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+        }
+        .load()
+    }
+
+    #[test]
+    fn the_annotated_file_lists_every_key_with_its_default() {
+        let listed: Table = toml::from_str(ANNOTATED).unwrap();
+        assert_eq!(listed, shape());
+        assert_eq!(load(Some(ANNOTATED), &[], &[]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn flags_beat_environment_beats_file_beats_defaults() {
+        let file = "[delivery]\nwindow = 1\nresend_after = \"2s\"\nmessage_bytes_max = 2048\n";
+        let environment = [
+            ("TOWNCRIER_DELIVERY__WINDOW", "2"),
+            ("TOWNCRIER_DELIVERY__RESEND_AFTER", "3s"),
+            ("PATH", "/bin"),
+            ("TOWNCRIER_LOG", "debug"),
+        ];
+        let config = load(Some(file), &environment, &["delivery.window=4"]).unwrap();
+        assert_eq!(config.delivery.window, 4);
+        assert_eq!(config.delivery.resend_after, Duration::from_secs(3));
+        assert_eq!(config.delivery.message_bytes_max, 2048);
+        assert_eq!(config.sessions, Config::default().sessions);
+    }
+
+    #[test]
+    fn environment_reads_lists_addresses_and_names() {
+        let config = load(
+            None,
+            &[
+                ("TOWNCRIER_ADMIN__USER_IDS", "a, b"),
+                ("TOWNCRIER_LISTENER__LISTEN", "127.0.0.1:0"),
+                ("TOWNCRIER_DELIVERY__NEW_SESSION", "head"),
+            ],
+            &[],
+        )
+        .unwrap();
+        assert_eq!(config.admin.user_ids, ["a", "b"]);
+        assert_eq!(config.listener.listen.to_string(), "127.0.0.1:0");
+        assert_eq!(config.delivery.new_session, crate::config::NewSession::Head);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+        let nearest = |result: Result<Config, LoadError>| match result {
+            Err(LoadError::Unknown { nearest, .. }) => nearest.unwrap_or_default(),
+            other => panic!("expected an unknown key, got {other:?}"),
+        };
+        assert_eq!(
+            nearest(load(Some("[delivery]\nwindwo = 1\n"), &[], &[])),
+            "delivery.window"
+        );
+        assert_eq!(nearest(load(Some("[listner]\n"), &[], &[])), "listener");
+        assert_eq!(
+            nearest(load(None, &[], &["session.policy=1"])),
+            "sessions.policy"
+        );
+        assert_eq!(
+            nearest(load(None, &[("TOWNCRIER_LISTENER__LISTENS", "x")], &[])),
+            "TOWNCRIER_LISTENER__LISTEN"
+        );
+        assert_eq!(
+            nearest(load(None, &[("TOWNCRIER_LISTENER_LISTEN", "x")], &[])),
+            "TOWNCRIER_LISTENER__LISTEN"
+        );
+    }
+
+    #[test]
+    fn a_wrong_type_is_refused_with_its_place() {
+        let text = |result: Result<Config, LoadError>| result.expect_err("refused").to_string();
+        let from_file = text(load(Some("[delivery]\n\nwindow = \"many\"\n"), &[], &[]));
+        assert!(from_file.contains("line 3"), "{from_file}");
+        let from_flag = text(load(None, &[], &["delivery.window=many"]));
+        assert!(
+            from_flag.contains("delivery.window must be a whole number"),
+            "{from_flag}"
+        );
+        let from_environment = text(load(None, &[("TOWNCRIER_DRAIN__PERIOD", "10")], &[]));
+        assert!(
+            from_environment.contains("TOWNCRIER_DRAIN__PERIOD")
+                && from_environment.contains("not a duration"),
+            "{from_environment}"
+        );
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_refused() {
+        for flag in [
+            "delivery.window=0",
+            "sessions.policy=9",
+            "auth.token_key=short",
+        ] {
+            let refused = load(None, &[], &[flag]);
+            assert!(
+                matches!(refused, Err(LoadError::Invalid(_))),
+                "{flag}: {refused:?}"
+            );
+        }
+        assert!(matches!(
+            load(None, &[], &["delivery.window"]),
+            Err(LoadError::Flag(_))
+        ));
+    }
+}
