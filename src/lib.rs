@@ -7,10 +7,12 @@
 pub mod admin;
 pub mod clock;
 pub mod config;
+pub mod connection;
 pub mod delivery;
 pub mod ids;
 pub mod log;
 pub mod metrics;
+pub mod reactor;
 pub mod registry;
 pub mod session;
 pub mod token;

@@ -1,0 +1,88 @@
+//! From a good `Connect` to a session that is registered and knows where it stands.
+
+use tracing::warn;
+
+use super::{Context, tally::Owner};
+use crate::{
+    delivery::{AuthError, ReadError},
+    ids::{ConnectionId, SessionKey},
+    session::{self, Action, Hello, Session, Standing, Welcome},
+    wire::close::Close,
+};
+
+/// A client that is in.
+pub(super) struct Login {
+    pub(super) owner: Owner,
+    pub(super) session: Session,
+    /// What the opened session wants done first.
+    pub(super) actions: Vec<Action>,
+}
+
+/// Checks the token, takes the session's place, and opens the session where it stands.
+pub(super) fn log_in(context: &Context, id: ConnectionId, hello: Hello) -> Result<Login, Close> {
+    let Context {
+        delivery, registry, ..
+    } = context;
+    let claims = delivery.authenticate(&hello.token).map_err(refusal)?;
+    let device = if registry.policy().tells_devices_apart() {
+        hello.device.into()
+    } else {
+        context.no_device.clone()
+    };
+    let key = SessionKey {
+        user: claims.user,
+        platform: claims.platform,
+        device,
+    };
+    registry
+        .register(&key, id, &context.mailbox, delivery.now_ms())
+        .map_err(|_| Close::TooManySessions)?;
+    // Registered before the standing is read, so that a message between the two is either in the inbox or comes live.
+    let standing = delivery
+        .authenticate(&hello.token)
+        // A logout between the first look and the registration found nobody to log out: hence the second look.
+        .map_err(refusal)
+        .and_then(|_| delivery.resume(&key).map_err(|error| unreadable(&error)))
+        .inspect_err(|_| registry.deregister(&key, id))?;
+    let standing = Standing {
+        epoch: delivery.epoch(),
+        head: standing.inbox.head,
+        first: standing.inbox.first,
+        stored: standing.stored,
+    };
+    let welcome = Welcome {
+        connection: id,
+        user: &key.user,
+        platform: key.platform,
+        server_time_ms: delivery.now_ms(),
+    };
+    let (session, actions) = session::open(
+        hello.resume,
+        standing,
+        welcome,
+        &context.session,
+        context.now(),
+    );
+    Ok(Login {
+        owner: Owner {
+            key,
+            client: hello.client.into(),
+        },
+        session,
+        actions,
+    })
+}
+
+fn refusal(error: AuthError) -> Close {
+    match error {
+        AuthError::Token(_) => Close::Unauthorized("the token is missing, invalid or expired"),
+        AuthError::Revoked => Close::Unauthorized("the token was revoked"),
+        AuthError::Read(error) => unreadable(&error),
+    }
+}
+
+/// The log or its state would not be read: the operator's log says why, the client only that.
+pub(super) fn unreadable(error: &ReadError) -> Close {
+    warn!(%error, "the log cannot be read for a session");
+    Close::Internal("the log cannot be read")
+}

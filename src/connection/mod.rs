@@ -1,0 +1,113 @@
+//! One client's WebSocket after the HTTP upgrade: bytes to events, actions to bytes, until it ends.
+//!
+//! Promises: a failure of one connection never leaves its task; what it holds is bounded (one outbox, one read of the
+//! log, one `Fetch`); idle it costs about 1.5 KB. Leaves to others: what to do (`session`), when to look at the clock
+//! (`reactor/sweep.rs`), where items come from (`reactor/mailbox.rs`).
+//!
+//! - `task.rs`: the future: read, act, write
+//! - `state.rs`: what a connection is between two polls
+//! - `login.rs`: from `Connect` to a registered session
+//! - `replay.rs`: reads of the log, from memory at once, from disk beside the task
+//! - `encode.rs`: from what a session says to frames
+//! - `outbox.rs`: frames that wait for the socket
+//! - `socket.rs`: tungstenite driven by hand
+//! - `tally.rs`: what a connection did, for the one line it leaves in the log
+
+mod encode;
+mod login;
+mod outbox;
+mod replay;
+mod socket;
+mod state;
+mod tally;
+mod task;
+
+use std::{
+    cell::RefCell,
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use self::{outbox::OutboxLimits, task::Task};
+use self::{socket::Socket, state::Connection};
+use crate::{
+    delivery::Delivery,
+    ids::ConnectionId,
+    metrics::Metrics,
+    registry::{Item, Mailbox, Registry},
+    session::{Limits, Moment},
+};
+
+/// What all connections of a reactor share.
+pub struct Context {
+    /// Says who a token stands for, reads the log, takes acks.
+    pub delivery: Arc<Delivery>,
+    /// Knows who is online.
+    pub registry: Arc<Registry>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Where the registry posts what is for these connections.
+    pub mailbox: Arc<dyn Mailbox>,
+    /// What every session is held to.
+    pub session: Limits,
+    /// How much may wait for one socket.
+    pub outbox: OutboxLimits,
+    /// How long a socket may take nothing, or an outbox stay full, before its connection is closed with 4502.
+    pub stall_timeout: Duration,
+    /// The origin of [`Moment`]s.
+    pub started: tokio::time::Instant,
+    /// The device of all sessions that have none.
+    pub no_device: Arc<str>,
+}
+
+impl Context {
+    /// Now, by tokio's clock.
+    pub fn now(&self) -> Moment {
+        Moment::default().plus(self.started.elapsed())
+    }
+}
+
+/// A connection as its thread's other tasks reach it. Gone connections ignore everything.
+#[derive(Clone)]
+pub struct Handle(Rc<RefCell<Connection>>);
+
+/// Makes a connection of an upgraded stream. `rest` is what was read beyond the upgrade; `Connect` is due by `deadline`.
+/// Spawn the task on the thread's `LocalSet`.
+pub fn open<S: AsyncRead + AsyncWrite + Unpin>(
+    context: Rc<Context>,
+    id: ConnectionId,
+    stream: S,
+    rest: Vec<u8>,
+    deadline: Moment,
+) -> (Handle, Task<S>) {
+    let connection = Rc::new_cyclic(|me: &Weak<RefCell<Connection>>| {
+        RefCell::new(Connection::new(context, id, me.clone(), deadline))
+    });
+    let task = Task::new(Socket::new(stream, rest), Rc::clone(&connection));
+    (Handle(connection), task)
+}
+
+impl Handle {
+    /// Takes one item out of the mailbox.
+    pub fn take(&self, item: Item) {
+        self.0.borrow_mut().take_item(item);
+    }
+
+    /// Live items were dropped: looks up how far the inbox reaches.
+    pub fn look_up_head(&self) {
+        self.0.borrow_mut().look_up_head();
+    }
+
+    /// Time passed: heartbeat, resends, stalls and deadlines.
+    pub fn tick(&self, now: Moment) {
+        self.0.borrow_mut().tick(now);
+    }
+
+    /// Tells the client to come back after `after`, and closes.
+    pub fn drain(&self, after: Duration) {
+        self.0.borrow_mut().drain(after);
+    }
+}

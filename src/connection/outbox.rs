@@ -1,0 +1,179 @@
+//! Frames that wait for the socket, bounded by whoever asks [`Outbox::has_room`] before he pushes.
+//!
+//! The bound is on when to begin, not on the last frame: what one event makes (a live push of at most 64 KiB, or one
+//! read of the log) is taken whole, so the true most is the bound and 128 KiB. Empty, it holds no memory.
+
+use std::{collections::VecDeque, io::IoSlice};
+
+use crate::wire::frame::Frame;
+
+/// Slices and bytes of one vectored write: design section 4, rule 7. More would keep other connections waiting.
+pub(super) const SLICES_MAX: usize = 64;
+const WRITE_BYTES_MAX: usize = 64 * 1024;
+
+/// How much may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct OutboxLimits {
+    /// Frames.
+    pub frames_max: usize,
+    /// Bytes.
+    pub bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    frames: VecDeque<Frame>,
+    /// Of all frames, what is written of the first included.
+    bytes: usize,
+    /// How much of the first frame the socket has taken.
+    written: usize,
+}
+
+impl Outbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Whether another push may begin.
+    pub(super) fn has_room(&self, limits: OutboxLimits) -> bool {
+        self.frames.len() < limits.frames_max && self.bytes < limits.bytes_max
+    }
+
+    /// Whether so much waits that the client must not even be listened to: only answers to its own frames (pongs) can
+    /// bring the outbox there, as pushes stop at half of it.
+    pub(super) fn is_flooded(&self, limits: OutboxLimits) -> bool {
+        self.frames.len() >= 2 * limits.frames_max || self.bytes >= 2 * limits.bytes_max
+    }
+
+    pub(super) fn push(&mut self, frame: Frame) {
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    pub(super) fn extend(&mut self, frames: impl IntoIterator<Item = Frame>) {
+        frames.into_iter().for_each(|frame| self.push(frame));
+    }
+
+    /// Forgets the frames of which no byte was written. A half-written one must go on: what follows a part of a frame
+    /// would be read as its rest.
+    pub(super) fn discard_unbegun(&mut self) {
+        self.frames.truncate(usize::from(self.written > 0));
+        self.bytes = self.frames.front().map_or(0, Frame::len);
+    }
+
+    /// The next bytes to write, for one vectored write; how many slices.
+    pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
+        let mut count = 0;
+        let mut bytes = 0;
+        let mut skip = self.written;
+        for part in self.frames.iter().flat_map(|f| [&f.head, &f.body]) {
+            let left = &part[skip.min(part.len())..];
+            skip -= part.len() - left.len();
+            if left.is_empty() {
+                continue;
+            }
+            if count == SLICES_MAX || bytes >= WRITE_BYTES_MAX {
+                break;
+            }
+            bytes += left.len();
+            slices[count] = IoSlice::new(left);
+            count += 1;
+        }
+        count
+    }
+
+    /// The socket took `count` more bytes.
+    pub(super) fn advance(&mut self, count: usize) {
+        self.written += count;
+        while let Some(frame) = self.frames.front()
+            && self.written >= frame.len()
+        {
+            self.written -= frame.len();
+            self.bytes -= frame.len();
+            self.frames.pop_front();
+        }
+        if self.frames.is_empty() {
+            debug_assert_eq!((self.written, self.bytes), (0, 0));
+            self.frames = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    const LIMITS: OutboxLimits = OutboxLimits {
+        frames_max: 4,
+        bytes_max: 100,
+    };
+
+    fn frame(head: &'static str, body: &'static str) -> Frame {
+        Frame {
+            head: Bytes::from_static(head.as_bytes()),
+            body: Bytes::from_static(body.as_bytes()),
+        }
+    }
+
+    fn waiting(outbox: &Outbox) -> String {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let count = outbox.slices(&mut slices);
+        let parts = slices[..count].iter();
+        parts.map(|part| str::from_utf8(part).unwrap()).collect()
+    }
+
+    #[test]
+    fn short_writes_of_any_size_lose_and_repeat_nothing() {
+        for step in 1..=12 {
+            let mut outbox = Outbox::default();
+            let all = "ab123c45d";
+            outbox.push(frame("ab", "123"));
+            outbox.push(frame("c", "45"));
+            outbox.push(frame("d", ""));
+            let mut start = 0;
+            while !outbox.is_empty() {
+                assert_eq!(waiting(&outbox), all[start..]);
+                let count = step.min(all.len() - start);
+                outbox.advance(count);
+                start += count;
+            }
+            assert_eq!(outbox.frames.capacity(), 0, "empty, it holds no memory");
+        }
+    }
+
+    #[test]
+    fn room_ends_at_either_bound() {
+        let mut outbox = Outbox::default();
+        for _ in 0..4 {
+            assert!(outbox.has_room(LIMITS));
+            outbox.push(frame("h", ""));
+        }
+        assert!(!outbox.has_room(LIMITS));
+        outbox.advance(1);
+        assert!(outbox.has_room(LIMITS));
+        outbox.push(Frame {
+            head: vec![0; 100].into(),
+            body: Bytes::new(),
+        });
+        outbox.advance(1);
+        assert!(!outbox.has_room(LIMITS));
+    }
+
+    #[test]
+    fn a_half_written_frame_survives_the_discarding() {
+        let mut outbox = Outbox::default();
+        outbox.push(frame("ab", "cd"));
+        outbox.push(frame("ef", ""));
+        outbox.advance(1);
+        outbox.discard_unbegun();
+        assert_eq!(waiting(&outbox), "bcd");
+        outbox.push(frame("x", ""));
+        assert_eq!(waiting(&outbox), "bcdx");
+        outbox.advance(4);
+        outbox.push(frame("ef", ""));
+        outbox.discard_unbegun();
+        assert!(outbox.is_empty());
+    }
+}

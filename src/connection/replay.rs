@@ -1,0 +1,94 @@
+//! Reads of the log for one session: from memory at once, otherwise beside the task, so that the thread never waits.
+
+use std::{
+    cell::RefCell,
+    rc::{Rc, Weak},
+};
+
+use tracing::error;
+
+use super::{Context, login::unreadable, state::Connection};
+use crate::{
+    delivery::{ReadError, ReadLimit, Stored},
+    ids::UserId,
+    session::{Event, Place, ReadOrder},
+    wire::{close::Close, frame::FRAME_BYTES_MAX},
+};
+
+/// Reads from memory that one event may cause in a row. Each brings up to 64 KiB or a window; after that others are
+/// served first, as a user with a million deleted places would otherwise hold the thread.
+pub(super) const READS_IN_A_ROW: usize = 8;
+
+fn limit(order: ReadOrder) -> ReadLimit {
+    ReadLimit {
+        messages: order.messages,
+        bytes: FRAME_BYTES_MAX,
+    }
+}
+
+/// What is read of a damaged stretch next: half of it, until the damage itself is the next place. So the messages
+/// before it still arrive.
+fn before_damage(order: ReadOrder, result: &Result<Vec<Stored>, ReadError>) -> Option<ReadOrder> {
+    let is_damaged = matches!(result, Err(ReadError::Damaged(_)));
+    (is_damaged && order.messages > 1).then(|| ReadOrder {
+        messages: order.messages / 2,
+        ..order
+    })
+}
+
+/// Reads what is in memory; `None` when the disk is needed.
+pub(super) fn read_now(context: &Context, user: &UserId, mut order: ReadOrder) -> Option<Event> {
+    loop {
+        let result = context.delivery.replay_now(user, order.after, limit(order));
+        if matches!(result, Err(ReadError::NotInMemory)) {
+            return None;
+        }
+        match before_damage(order, &result) {
+            Some(less) => order = less,
+            None => return Some(event(context, user, result)),
+        }
+    }
+}
+
+/// Reads from the disk, beside the connection's task; the answer comes to it as an event, unless it is gone by then.
+pub(super) fn read_later(
+    context: Rc<Context>,
+    user: UserId,
+    mut order: ReadOrder,
+    connection: Weak<RefCell<Connection>>,
+) {
+    tokio::task::spawn_local(async move {
+        let event = loop {
+            let delivery = context.delivery.clone();
+            let result = delivery
+                .replay(user.clone(), order.after, limit(order))
+                .await;
+            match before_damage(order, &result) {
+                Some(less) => order = less,
+                None => break event(&context, &user, result),
+            }
+        };
+        if let Some(connection) = connection.upgrade() {
+            connection.borrow_mut().take_event(event);
+        }
+    });
+}
+
+fn event(context: &Context, user: &UserId, result: Result<Vec<Stored>, ReadError>) -> Event {
+    match result {
+        Ok(stored) if stored.is_empty() => match context.delivery.inbox(user) {
+            Ok(inbox) => Event::ReadNothing(inbox.first),
+            Err(error) => Event::ReadFailed(unreadable(&error)),
+        },
+        Ok(stored) => {
+            let place = |Stored { seq, body }| Place { seq, body };
+            Event::Read(stored.into_iter().map(place).collect())
+        }
+        Err(ReadError::Damaged(damage)) => {
+            context.metrics.damage_met.increment(1);
+            error!(%user, %damage, "an inbox is damaged: its sessions cannot go on");
+            Event::ReadFailed(Close::Internal("log damaged, the operator knows where"))
+        }
+        Err(error) => Event::ReadFailed(unreadable(&error)),
+    }
+}

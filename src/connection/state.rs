@@ -1,0 +1,397 @@
+//! What a connection is between two polls of its task: a stage, an outbox, and who owns it.
+//!
+//! The task brings what the client says; the thread's other tasks bring items, ticks and the end of disk reads. Each
+//! changes the state here and wakes the task when there is something to write, so nothing queues in between.
+
+use std::{
+    cell::RefCell,
+    ops::ControlFlow,
+    rc::{Rc, Weak},
+    task::Waker,
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::{
+    Context, encode,
+    login::{Login, log_in},
+    outbox::Outbox,
+    replay::{READS_IN_A_ROW, read_later, read_now},
+    socket::{Inbound, close_frame},
+    tally::{Owner, Tally},
+};
+use crate::{
+    ids::{ConnectionId, Seq},
+    registry::Item,
+    session::{Action, Event, Hello, Moment, Scene, Session},
+    wire::{
+        close::Close,
+        frame::{self, Frame},
+        proto::{Pong, server_frame::Body},
+    },
+};
+
+/// From the close frame on: to write what waits, and for the client to end the stream. Longer than a round trip to
+/// anywhere; short, because a closed connection is of no use to anyone.
+const LINGER: Duration = Duration::from_secs(5);
+
+const OWNED: &str = "an open session has an owner";
+
+pub(super) struct Connection {
+    context: Rc<Context>,
+    id: ConnectionId,
+    /// For the reads beside the task.
+    me: Weak<RefCell<Self>>,
+    stage: Stage,
+    pub(super) outbox: Outbox,
+    /// The task's; set at its first poll.
+    waker: Option<Waker>,
+    /// Since when the socket has taken nothing although something waited.
+    stalled_since: Option<Moment>,
+    /// Since when the outbox has had no room.
+    full_since: Option<Moment>,
+    opened: Moment,
+    owner: Option<Owner>,
+    close: Option<Close>,
+    tally: Tally,
+}
+
+enum Stage {
+    /// Waits for `Connect`.
+    Greeting { deadline: Moment },
+    /// Registered, and the registry's items are for it.
+    Open(Session),
+    /// A close frame stands at the end of the outbox: nothing is pushed or listened to any more.
+    Closing { deadline: Moment },
+    /// Nothing can be written or read, or the time to do so is over.
+    Over,
+}
+
+impl Connection {
+    pub(super) fn new(
+        context: Rc<Context>,
+        id: ConnectionId,
+        me: Weak<RefCell<Self>>,
+        deadline: Moment,
+    ) -> Self {
+        Self {
+            opened: context.now(),
+            context,
+            id,
+            me,
+            stage: Stage::Greeting { deadline },
+            outbox: Outbox::default(),
+            waker: None,
+            stalled_since: None,
+            full_since: None,
+            owner: None,
+            close: None,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Whether the task may read the next frame: not while a `Fetch` waits for its answer or a client that takes no
+    /// answers asks for more.
+    pub(super) fn is_listening(&self) -> bool {
+        let is_flooded = self.outbox.is_flooded(self.context.outbox);
+        match &self.stage {
+            Stage::Greeting { .. } => !is_flooded,
+            Stage::Open(session) => session.is_listening() && !is_flooded,
+            Stage::Closing { .. } | Stage::Over => false,
+        }
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.stage, Stage::Closing { .. })
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    pub(super) fn set_waker(&mut self, waker: &Waker) {
+        match &mut self.waker {
+            Some(old) => old.clone_from(waker),
+            None => self.waker = Some(waker.clone()),
+        }
+    }
+
+    /// What the socket brings. Breaks when the task should not read on.
+    pub(super) fn hear(&mut self, inbound: Inbound) -> ControlFlow<()> {
+        match inbound {
+            Inbound::Frame(bytes) => self.take_frame(bytes),
+            Inbound::Control => self.happen(Event::Heard, None),
+            Inbound::Reply(frame) => self.outbox.push(frame),
+            Inbound::Violation(close) => self.begin_close(close),
+            Inbound::Closed(reply) => {
+                // After its close frame the client looks at nothing but the answer.
+                self.outbox.discard_unbegun();
+                self.outbox.extend(reply);
+                self.leave(Stage::Closing {
+                    deadline: self.context.now().plus(LINGER),
+                });
+            }
+            Inbound::Gone => self.leave(Stage::Over),
+        }
+        if self.is_listening() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    }
+
+    fn take_frame(&mut self, bytes: Bytes) {
+        self.tally.received += 1;
+        self.context.metrics.frames_received.increment(1);
+        let body = match frame::decode(bytes) {
+            Ok(body) => body,
+            Err(_) => return self.begin_close(Close::Protocol("an undecodable or unknown frame")),
+        };
+        if matches!(self.stage, Stage::Open(_)) {
+            return self.happen(Event::Frame(body), None);
+        }
+        let login = Hello::read(body).and_then(|hello| log_in(&self.context, self.id, hello));
+        match login {
+            Ok(Login {
+                owner,
+                session,
+                actions,
+            }) => {
+                self.owner = Some(owner);
+                self.stage = Stage::Open(session);
+                self.perform(actions, None);
+                self.happen(Event::Room, None);
+            }
+            Err(close) => self.begin_close(close),
+        }
+    }
+
+    /// An item from the mailbox.
+    pub(super) fn take_item(&mut self, item: Item) {
+        match item {
+            Item::Live { seq, frame } => self.happen(Event::Live(seq), Some(frame)),
+            Item::Replaced => self.happen(Event::Replaced, None),
+            Item::LoggedOut => self.happen(Event::LoggedOut, None),
+        }
+        self.wake();
+    }
+
+    /// The answer of a disk read.
+    pub(super) fn take_event(&mut self, event: Event) {
+        self.happen(event, None);
+        // Also when nothing is to be written: the socket may be read again after a Fetch.
+        self.wake_task();
+    }
+
+    pub(super) fn look_up_head(&mut self) {
+        let (Stage::Open(_), Some(owner)) = (&self.stage, &self.owner) else {
+            return;
+        };
+        // Where this fails, the read that would follow fails as well, and says why.
+        if let Ok(inbox) = self.context.delivery.inbox(&owner.key.user) {
+            self.happen(Event::Head(inbox.head), None);
+            self.wake();
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Moment) {
+        let is_overdue = |since: Option<Moment>| {
+            since.is_some_and(|since| now.since(since) >= self.context.stall_timeout)
+        };
+        let is_stalled = is_overdue(self.stalled_since) || is_overdue(self.full_since);
+        match self.stage {
+            Stage::Greeting { deadline } if now >= deadline => {
+                self.begin_close(Close::ConnectTimeout);
+            }
+            Stage::Open(_) if is_stalled => {
+                // What waits would come again after the client's return anyway.
+                self.outbox.discard_unbegun();
+                self.begin_close(Close::SlowConsumer);
+            }
+            Stage::Open(_) => {
+                if !self.is_listening() {
+                    // The silence is ours.
+                    self.happen(Event::Heard, None);
+                }
+                self.happen(Event::Tick, None);
+            }
+            Stage::Closing { deadline } if now >= deadline => {
+                self.stage = Stage::Over;
+                self.wake_task();
+            }
+            Stage::Greeting { .. } | Stage::Closing { .. } | Stage::Over => {}
+        }
+        self.wake();
+    }
+
+    pub(super) fn drain(&mut self, after: Duration) {
+        match self.stage {
+            Stage::Greeting { .. } => self.begin_close(Close::Unavailable(after)),
+            Stage::Open(_) => self.happen(Event::Drain(after), None),
+            Stage::Closing { .. } | Stage::Over => {}
+        }
+        self.wake();
+    }
+
+    /// The socket took `bytes`, and has not taken all.
+    pub(super) fn note_written(&mut self, bytes: usize) {
+        if bytes > 0 {
+            self.tally.bytes_sent += bytes as u64;
+            self.context.metrics.bytes_sent.increment(bytes as u64);
+        }
+        if bytes > 0 || self.outbox.is_empty() {
+            self.stalled_since = None;
+        }
+        if !self.outbox.is_empty() && self.stalled_since.is_none() {
+            self.stalled_since = Some(self.context.now());
+        }
+        if self.outbox.has_room(self.context.outbox) {
+            self.full_since = None;
+            self.happen(Event::Room, None);
+        }
+        if !self.outbox.has_room(self.context.outbox) && self.full_since.is_none() {
+            self.full_since = Some(self.context.now());
+        }
+    }
+
+    /// Lets the session handle an event, and does what it wants; also what it wants of the reads that follow.
+    fn happen(&mut self, event: Event, live: Option<Frame>) {
+        let mut next = Some((event, live));
+        for reads in 0.. {
+            let Some((event, live)) = next.take() else {
+                return;
+            };
+            let scene = Scene {
+                now: self.context.now(),
+                has_room: self.outbox.has_room(self.context.outbox),
+                is_flushed: self.outbox.is_empty(),
+            };
+            let Stage::Open(session) = &mut self.stage else {
+                return;
+            };
+            let actions = session.handle(event, scene, &self.context.session);
+            let may_read_now = reads < READS_IN_A_ROW;
+            next = self.act(actions, live, may_read_now).map(|e| (e, None));
+        }
+    }
+
+    /// Does what a freshly opened session wants: frames only.
+    fn perform(&mut self, actions: Vec<Action>, live: Option<Frame>) {
+        let event = self.act(actions, live, false);
+        debug_assert!(event.is_none(), "nothing was read");
+    }
+
+    /// Does what the session wants. Returns the answer of a read, if one was wanted and answered at once.
+    fn act(
+        &mut self,
+        actions: Vec<Action>,
+        mut live: Option<Frame>,
+        may_read_now: bool,
+    ) -> Option<Event> {
+        let mut answer = None;
+        for action in actions {
+            match action {
+                Action::Send(body) => self.send(body),
+                Action::Pong(nonce) => self.send(Body::Pong(Pong {
+                    nonce,
+                    server_time_ms: self.context.delivery.now_ms() as i64,
+                })),
+                Action::PushLive(seq) => {
+                    let frame = live.take().expect("it answers a live event, once");
+                    self.outbox.push(frame);
+                    self.count_pushed(seq, 1, 0);
+                }
+                Action::Push { messages, resent } => {
+                    let user = &self.owner.as_ref().expect(OWNED).key.user;
+                    self.outbox.extend(encode::pushes(user, &messages));
+                    let last = messages.last().map_or(Seq::ZERO, |(seq, _)| *seq);
+                    self.count_pushed(last, messages.len(), resent);
+                }
+                Action::Fetched {
+                    request_id,
+                    messages,
+                    is_end,
+                } => {
+                    let user = &self.owner().key.user;
+                    let frame = encode::fetched(user, request_id, &messages, is_end);
+                    self.outbox.push(frame);
+                }
+                Action::StoreAck { seq, advanced } => {
+                    self.tally.acked += advanced;
+                    // A cursor that is not stored costs duplicates on the wire after a reconnect, nothing else.
+                    let _ = self.context.delivery.ack(&self.owner().key, seq);
+                }
+                Action::Read(order) => {
+                    let user = &self.owner().key.user;
+                    answer = may_read_now
+                        .then(|| read_now(&self.context, user, order))
+                        .flatten();
+                    if answer.is_none() {
+                        let (context, user) = (Rc::clone(&self.context), user.clone());
+                        read_later(context, user, order, self.me.clone());
+                    }
+                }
+                Action::Close(close) => self.begin_close(close),
+            }
+        }
+        answer
+    }
+
+    fn send(&mut self, body: Body) {
+        self.outbox.push(encode::frame(body));
+    }
+
+    fn count_pushed(&mut self, last: Seq, pushed: usize, resent: usize) {
+        self.tally.pushed += pushed as u64;
+        self.tally.resent += resent as u64;
+        self.context.metrics.pushed.increment(pushed as u64);
+        self.context.metrics.resent.increment(resent as u64);
+        if last > Seq::ZERO {
+            self.context.delivery.sent(&self.owner().key, last);
+        }
+    }
+
+    fn owner(&self) -> &Owner {
+        self.owner.as_ref().expect(OWNED)
+    }
+
+    /// Puts the close frame behind what waits; from now on nothing follows it.
+    fn begin_close(&mut self, close: Close) {
+        self.outbox.push(close_frame(close));
+        self.close = Some(close);
+        self.context.metrics.closed(close);
+        self.leave(Stage::Closing {
+            deadline: self.context.now().plus(LINGER),
+        });
+    }
+
+    /// Gives the session's place back and goes on to a stage without a session.
+    fn leave(&mut self, stage: Stage) {
+        if let (Stage::Open(_), Some(owner)) = (&self.stage, &self.owner) {
+            self.context.registry.deregister(&owner.key, self.id);
+        }
+        self.stage = stage;
+    }
+
+    /// The task is gone, whatever the reason.
+    pub(super) fn end(&mut self) {
+        self.leave(Stage::Over);
+        let lasted = self.context.now().since(self.opened);
+        self.tally
+            .log(self.id, self.owner.as_ref(), self.close, lasted);
+    }
+
+    /// Wakes the task if there is something to write.
+    fn wake(&self) {
+        if !self.outbox.is_empty() {
+            self.wake_task();
+        }
+    }
+
+    fn wake_task(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! One connection's future. Its inputs: the socket being readable or writable, and the wake-up of whoever changed the
+//! connection's state from outside (mailbox, sweep, a disk read). There is no timer in it.
+
+use std::{
+    cell::RefCell,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{socket::Socket, state::Connection};
+
+/// Runs one connection to its end. Dropping it ends the connection at once.
+pub struct Task<S> {
+    socket: Socket<S>,
+    connection: Rc<RefCell<Connection>>,
+}
+
+impl<S> Task<S> {
+    pub(super) fn new(socket: Socket<S>, connection: Rc<RefCell<Connection>>) -> Self {
+        Self { socket, connection }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { socket, connection } = self.get_mut();
+        let mut connection = connection.borrow_mut();
+        connection.set_waker(cx.waker());
+        loop {
+            let was_read = connection.is_listening()
+                && socket
+                    .poll_read(cx, |inbound| connection.hear(inbound))
+                    .is_ready();
+            if connection.is_over() {
+                return Poll::Ready(());
+            }
+            let mut taken = 0;
+            let written = socket.poll_write(cx, &mut connection.outbox, &mut taken);
+            connection.note_written(taken);
+            match written {
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => {}
+            }
+            let has_more = !connection.outbox.is_empty() || was_read && connection.is_listening();
+            if connection.is_closing() && !has_more {
+                return socket.poll_close(cx);
+            }
+            if !has_more {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<S> Drop for Task<S> {
+    fn drop(&mut self) {
+        self.connection.borrow_mut().end();
+    }
+}
