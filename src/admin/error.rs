@@ -13,9 +13,8 @@ use serde::Serialize;
 
 use super::{bodies, shape::Problem};
 use crate::{
-    delivery::{AuthError, SendError},
+    delivery::{AppendError, AuthError, ReadError, Refusing, SendError},
     ids::IdError,
-    log::{AppendError, ReadError, Refusing},
 };
 
 /// The errCodes. Those below 10,000 are OpenIM v2's or the HTTP status again; the `503xx` are ours and come with

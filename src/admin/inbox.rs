@@ -17,8 +17,8 @@ use super::{
     error::Refusal,
 };
 use crate::{
+    delivery::{ReadLimit, Stored},
     ids::{Seq, UserId},
-    log::{ReadLimit, Stored},
     wire::{frame, proto},
 };
 

@@ -317,6 +317,10 @@ impl Connection {
                     let frame = encode::fetched(user, request_id, &messages, is_end);
                     self.outbox.push(frame);
                 }
+                Action::Begin(cursor) => {
+                    // As below: what is not remembered is sent again.
+                    let _ = self.context.delivery.begin(&self.owner().key, cursor);
+                }
                 Action::StoreAck { seq, advanced } => {
                     self.tally.acked += advanced;
                     // A cursor that is not stored costs duplicates on the wire after a reconnect, nothing else.

@@ -29,10 +29,12 @@ pub use self::{
     send::{FanOut, Receivers, Send, SendError},
     trace::{Trace, TraceLookup, TracePage, TraceReceiver, TraceSession, TraceState},
 };
+/// What the log answers, for the rooms that read through this one.
+pub use crate::log::{AppendError, Inbox, ReadError, ReadLimit, Receipt, Refusing, Stored};
 use crate::{
     clock::Clock,
     ids::{Epoch, UserId},
-    log::{Inbox, Log, ReadError, Refusing},
+    log::Log,
     registry::Registry,
     token::Tokens,
 };

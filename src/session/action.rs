@@ -46,6 +46,8 @@ pub enum Action {
     },
     /// Read the log; the answer is one of the `Read` events. At most one is under way.
     Read(ReadOrder),
+    /// Remember that the session begins here, which is not where it was known to stand.
+    Begin(Seq),
     /// The client stored everything up to here.
     StoreAck {
         /// The new cursor.

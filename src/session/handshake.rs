@@ -122,6 +122,9 @@ pub fn open(
         platform: welcome.platform.number(),
     };
     let mut actions = vec![Action::Send(Body::Connected(connected))];
+    if standing.stored != Some(cursor) {
+        actions.push(Action::Begin(cursor));
+    }
     actions.extend(gap.map(|gap| Action::Send(Body::Gap(gap))));
     let has_backlog = cursor < standing.head;
     if !has_backlog {

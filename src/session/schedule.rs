@@ -218,7 +218,7 @@ impl World {
                     assert!(server.order.replace(order).is_none(), "one read at a time");
                     assert!((1..=LIMITS.window as usize).contains(&order.messages));
                 }
-                Action::StoreAck { seq, .. } => self.stored = Some(seq),
+                Action::Begin(seq) | Action::StoreAck { seq, .. } => self.stored = Some(seq),
                 Action::Close(close) => {
                     assert!(
                         !matches!(close, Close::Protocol(_) | Close::Internal(_)),

@@ -1,0 +1,99 @@
+//! `towncrier log …`: what an operator asks of a stopped data directory.
+
+use std::{
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+
+use crate::log::{
+    inspect::{Report, inspect},
+    renew_epoch,
+};
+
+/// Looks into the log of a stopped gateway.
+#[derive(Debug, Args)]
+pub(super) struct LogCommand {
+    /// The data directory.
+    #[arg(long, global = true, default_value = "./data", value_name = "DIR")]
+    data: PathBuf,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Prints how much the log holds.
+    Stat,
+    /// Reads everything and names each damaged place by segment and offset. Exit code 1 when there is one.
+    Verify,
+    /// Prints one line for each record, without bodies. Exit code 1 when something is damaged.
+    Dump,
+    /// Gives the log a new epoch, so that every client starts over. For a directory restored from a backup.
+    NewEpoch,
+}
+
+impl LogCommand {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let mut out = BufWriter::new(io::stdout().lock());
+        let report = match self.action {
+            Action::NewEpoch => {
+                renew(&self.data, &mut out)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            Action::Dump => {
+                let mut failed = Ok(());
+                let mut print = |line: &str| {
+                    if failed.is_ok() {
+                        failed = writeln!(out, "{line}");
+                    }
+                };
+                let report = inspect(&self.data, Some(&mut print))?;
+                // Whoever reads the dump may have seen enough.
+                match failed {
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+                    failed => failed?,
+                }
+                report
+            }
+            Action::Stat | Action::Verify => inspect(&self.data, None)?,
+        };
+        if matches!(self.action, Action::Stat) {
+            print_stat(&report, &mut out)?;
+        }
+        for damage in &report.damages {
+            writeln!(out, "DAMAGED {damage}")?;
+        }
+        if let Some((segment, offset)) = &report.unfinished {
+            writeln!(out, "unfinished group at the end of {segment}, offset {offset}: the next start cuts it off")?;
+        }
+        if matches!(self.action, Action::Verify) && report.damages.is_empty() {
+            let Report { segments, records, messages, .. } = report;
+            writeln!(out, "whole: {segments} segments, {records} records, {messages} messages")?;
+        }
+        out.flush()?;
+        Ok(if report.damages.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn renew(data: &Path, out: &mut impl Write) -> anyhow::Result<()> {
+    // Also sees to it that no gateway holds the directory.
+    inspect(data, None).context("the log is left as it is")?;
+    let epoch = renew_epoch(data).with_context(|| format!("{} cannot be written", data.display()))?;
+    writeln!(out, "epoch {:016x}", epoch.0)?;
+    Ok(out.flush()?)
+}
+
+fn print_stat(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "epoch       {:016x}", report.epoch)?;
+    writeln!(out, "segments    {}", report.segments)?;
+    writeln!(out, "bytes       {}", report.bytes)?;
+    writeln!(out, "records     {}", report.records)?;
+    writeln!(out, "messages    {}", report.messages)?;
+    writeln!(out, "places      {}", report.places)?;
+    writeln!(out, "oldest_ms   {}", report.oldest_ms)?;
+    writeln!(out, "newest_ms   {}", report.newest_ms)
+}

@@ -1,0 +1,126 @@
+//! The gateway: builds the rooms, binds the ports, and takes everything down again in order.
+//!
+//! Up: log, registry, delivery, client port, admin port. Down: sends refused, clients told to come back over
+//! `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the end.
+
+use std::{net::SocketAddr, sync::Arc, thread::JoinHandle};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    admin::{self, Rooms},
+    clock::SystemClock,
+    config::Config,
+    delivery::{Delivery, FanOut},
+    log::{EmbeddedLog, OpenError},
+    metrics::Metrics,
+    reactor::{self, Reactors},
+    registry::Registry,
+    token::Tokens,
+};
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// The client port cannot be served.
+    #[error(transparent)]
+    Reactor(#[from] reactor::Error),
+    /// The admin port cannot be served.
+    #[error(transparent)]
+    Admin(#[from] admin::BindError),
+    /// A thread could not be started.
+    #[error("the operating system gives no thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A running gateway.
+pub struct Gateway {
+    config: Config,
+    log: Arc<EmbeddedLog>,
+    delivery: Arc<Delivery>,
+    reactors: Reactors,
+    admin: AdminThread,
+}
+
+/// The admin API has a thread and a runtime of its own, so that no load on it delays a session.
+struct AdminThread {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    handle: JoinHandle<()>,
+}
+
+impl Gateway {
+    /// Starts everything; when this returns, both ports are served.
+    pub fn start(config: Config) -> Result<Self, Error> {
+        let metrics = Arc::new(Metrics::new());
+        let clock = Arc::new(SystemClock::default());
+        let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
+        let fan_out = Arc::new(FanOut::new(registry.clone()));
+        let log = Arc::new(EmbeddedLog::open(&config.log, clock.clone(), fan_out, metrics.clone())?);
+        let tokens = Arc::new(Tokens::new(&config.auth));
+        let delivery = Arc::new(Delivery::new(log.clone(), registry.clone(), tokens.clone(), clock));
+        let rooms =
+            Rooms { delivery: delivery.clone(), registry: registry.clone(), tokens, metrics: metrics.clone() };
+        let server = admin::Server::bind(&config.admin, &config.auth, &config.delivery, rooms)?;
+        let reactors = Reactors::start(
+            &config.listener,
+            &config.sessions,
+            &config.delivery,
+            delivery.clone(),
+            registry,
+            metrics,
+        )?;
+        let admin = AdminThread::start(server)?;
+        Ok(Self { config, log, delivery, reactors, admin })
+    }
+
+    /// Where clients connect; the real port where the configuration says 0.
+    pub fn client_addr(&self) -> SocketAddr {
+        self.reactors.local_addr()
+    }
+
+    /// Where the admin API is; the real port where the configuration says 0.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin.address
+    }
+
+    /// Goes down in order; returns when everything accepted is on disk and both ports are closed.
+    pub async fn drain(self) {
+        tracing::info!(period = ?self.config.drain.period, "draining");
+        self.delivery.start_draining();
+        self.reactors.drain(self.config.drain.period).await;
+        let log = self.log;
+        if tokio::task::spawn_blocking(move || log.close()).await.is_err() {
+            tracing::error!("closing the log panicked");
+        }
+        // The thread may have ended by itself, with its reason in the log.
+        let _ = self.admin.stop.send(());
+        let handle = self.admin.handle;
+        if !matches!(tokio::task::spawn_blocking(move || handle.join()).await, Ok(Ok(()))) {
+            tracing::error!("the admin thread panicked");
+        }
+        tracing::info!("drained");
+    }
+}
+
+impl AdminThread {
+    fn start(server: admin::Server) -> Result<Self, std::io::Error> {
+        let address = server.local_addr();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serve = move || {
+            let stopped = async {
+                // A dropped sender is the end of the gateway as well.
+                let _ = stopped.await;
+            };
+            if let Err(error) = runtime.block_on(server.serve(stopped)) {
+                tracing::error!(%error, "the admin port is not served");
+            }
+        };
+        let handle = std::thread::Builder::new().name("admin".into()).spawn(serve)?;
+        Ok(Self { address, stop, handle })
+    }
+}
