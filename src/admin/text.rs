@@ -2,16 +2,16 @@
 
 use std::{borrow::Cow, fmt, ops::Deref};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::error::Refusal;
 use crate::ids::{self, UserId};
 
 /// A JSON string. `null` and absence are the empty text, as in OpenIM: many callers write every field they know.
-#[derive(Default, Clone, Serialize, JsonSchema)]
+#[derive(Default, Clone, Serialize)]
 #[serde(transparent)]
-pub(super) struct Text<'a>(#[schemars(with = "String")] Cow<'a, str>);
+pub(super) struct Text<'a>(Cow<'a, str>);
 
 impl Text<'_> {
     /// An id that must be there and in bounds.
@@ -75,5 +75,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
         }
 
         deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Text<'_> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        String::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        String::json_schema(generator)
     }
 }

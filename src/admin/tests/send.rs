@@ -1,0 +1,699 @@
+//! Sending to one user.
+
+use std::time::Duration;
+
+use axum::{body::Body, http::Request};
+use serde_json::{Value, json};
+
+use super::{
+    super::send::EXTRA_BYTES_MAX, ADMIN, Gateway, NOW_MS, Reply, SEED, admin_config, log::Fault,
+    text_send, with, without,
+};
+use crate::{
+    log::{AppendError, Damage, ReadError, Refusing},
+    wire::{frame, proto::Message},
+};
+
+/// The message of the only append, as its receiver gets it.
+fn only_message(gateway: &Gateway) -> Message {
+    let rows = gateway.log.rows();
+    let [append] = &rows.appends[..] else {
+        panic!("one append, not {}", rows.appends.len())
+    };
+    let [receiver] = &append.receivers[..] else {
+        panic!("one receiver")
+    };
+    frame::message(crate::ids::Seq(1), receiver.as_str(), &append.body)
+}
+
+#[tokio::test]
+async fn the_seeds_sample_is_sent_under_both_spellings() {
+    for path in ["/manager/send_msg", "/msg/manage_send_msg"] {
+        let gateway = Gateway::new();
+        let data = gateway.post_text(path, ADMIN, SEED).await.data();
+        assert_eq!(data["sendTime"], NOW_MS);
+        assert_eq!(data["serverMsgID"].as_str().unwrap().len(), 32);
+        assert_eq!(data["clientMsgID"], data["serverMsgID"]);
+        let message = only_message(&gateway);
+        assert_eq!(message.send_id, "openIM123456");
+        assert_eq!(message.recv_id, "18712345678");
+        assert_eq!(message.sender_platform_id, 2);
+        assert_eq!(message.sender_nickname, "系统通知2");
+        assert_eq!(message.sender_face_url, "http://www.head.com");
+        assert_eq!((message.session_type, message.content_type), (4, 1400));
+        assert_eq!(message.conversation_id, "sn_18712345678_openIM123456");
+        assert_eq!(message.server_msg_id, data["serverMsgID"].as_str().unwrap());
+        let push = message.offline_push.unwrap();
+        assert_eq!(push.title, "admin revoke your message");
+        assert_eq!(push.ios_push_sound, "default");
+        assert!(!push.ios_badge_count);
+    }
+}
+
+#[tokio::test]
+async fn the_answer_is_openims_to_the_letter() {
+    let gateway = Gateway::new();
+    let reply = gateway
+        .send(&with(text_send(), "clientMsgID", json!("c1")))
+        .await;
+    let id = reply.json()["data"]["serverMsgID"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let expected = format!(
+        r#"{{"errCode":0,"errMsg":"","data":{{"serverMsgID":"{id}","clientMsgID":"c1","sendTime":{NOW_MS}}}}}"#
+    );
+    assert_eq!(reply.body, expected);
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+}
+
+#[tokio::test]
+async fn content_is_stored_byte_for_byte() {
+    let gateway = Gateway::new();
+    let content = "{ \"text\" :\t\"\\u00e9\\ud83d\\ude00 <&>\", \"zz\":1e2,\"aa\":[ 1.50, null ],\"deep\":{\"x\":{}} }";
+    let body = format!(
+        r#"{{"operationID":"op","sendID":"s","recvID":"u1","content":  {content}  ,"contentType":101,"sessionType":1}}"#
+    );
+    gateway
+        .post_text("/manager/send_msg", ADMIN, body)
+        .await
+        .data();
+    assert_eq!(only_message(&gateway).content, content.as_bytes());
+}
+
+#[tokio::test]
+async fn the_token_is_checked_before_anything_else() {
+    let gateway = Gateway::new();
+    let refusal = r#"{"errCode":400,"errMsg":"parse token failed","sendTime":0,"MsgID":""}"#;
+    let ask = async |token: Option<&str>| {
+        let mut request = Request::post("/manager/send_msg");
+        if let Some(token) = token {
+            request = request.header("token", token);
+        }
+        gateway
+            .ask(request.body("not even JSON".into()).unwrap())
+            .await
+    };
+    let good = gateway.token(ADMIN);
+    for token in [
+        None,
+        Some(""),
+        Some("a.b.c"),
+        Some(&good[1..]),
+        Some(&format!("Bearer {good}")),
+    ] {
+        let reply = ask(token).await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.body.as_str()),
+            (400, refusal),
+            "{token:?}"
+        );
+    }
+    let reply = ask(Some(&gateway.token("u1"))).await;
+    assert_eq!(reply.status, 400);
+    assert_eq!(
+        reply.body,
+        r#"{"errCode":400,"errMsg":"not authorized","sendTime":0,"MsgID":""}"#
+    );
+    let hour_in_91_days = NOW_MS + 91 * 24 * 3_600_000;
+    gateway
+        .clock
+        .0
+        .store(hour_in_91_days, std::sync::atomic::Ordering::Relaxed);
+    let reply = ask(Some(&good)).await;
+    assert_eq!(reply.body, refusal, "expired");
+}
+
+#[tokio::test]
+async fn the_sender_need_not_be_the_tokens_user() {
+    let gateway = Gateway::new();
+    gateway
+        .send(&with(text_send(), "sendID", json!("hr-system")))
+        .await
+        .data();
+    assert_eq!(only_message(&gateway).send_id, "hr-system");
+}
+
+#[tokio::test]
+async fn required_fields_missing_null_empty_or_zero_are_named() {
+    let gateway = Gateway::new();
+    for (field, empty) in [
+        ("operationID", json!("")),
+        ("sendID", json!("")),
+        ("content", json!(null)),
+        ("contentType", json!(0)),
+        ("sessionType", json!(0)),
+    ] {
+        let sentence = format!("{field} is required");
+        for body in [
+            without(text_send(), field),
+            with(text_send(), field, json!(null)),
+            with(text_send(), field, empty),
+        ] {
+            gateway
+                .send(&body)
+                .await
+                .assert_refused(400, 400, &sentence);
+        }
+    }
+    assert_eq!(gateway.appended(), 0);
+}
+
+#[tokio::test]
+async fn fields_of_the_wrong_type_or_range_are_refused() {
+    let gateway = Gateway::new();
+    for (field, wrong) in [
+        ("operationID", json!(1)),
+        ("sendID", json!(["a"])),
+        ("recvID", json!(18_712_345_678_u64)),
+        ("groupID", json!({})),
+        ("clientMsgID", json!(7)),
+        ("senderNickname", json!(true)),
+        ("senderPlatformID", json!("2")),
+        ("senderPlatformID", json!(2_147_483_648_u64)),
+        ("senderPlatformID", json!(1.5)),
+        ("contentType", json!("101")),
+        ("contentType", json!(99_999_999_999_u64)),
+        ("sessionType", json!(1.0)),
+        ("sessionType", json!(-2_147_483_649_i64)),
+        ("isOnlineOnly", json!("true")),
+        ("isOnlineOnly", json!(1)),
+        ("offlinePushInfo", json!("title")),
+        ("offlinePushInfo", json!({ "title": 1 })),
+        ("offlinePushInfo", json!({ "iOSBadgeCount": "yes" })),
+        ("content", json!("{\"text\":\"hello\"}")),
+        ("content", json!([])),
+        ("content", json!(5)),
+    ] {
+        let reply = gateway.send(&with(text_send(), field, wrong.clone())).await;
+        assert_eq!(
+            reply.verdict(),
+            (400, 400),
+            "{field} {wrong}: {}",
+            reply.body
+        );
+    }
+    assert_eq!(gateway.appended(), 0);
+}
+
+#[tokio::test]
+async fn ids_out_of_bounds_are_refused() {
+    let gateway = Gateway::new();
+    let huge = "x".repeat(100_000);
+    for field in ["sendID", "recvID", "groupID", "clientMsgID"] {
+        for (wrong, sentence) in [
+            (
+                "x".repeat(65),
+                format!("{field} is 65 bytes long, at most 64 are allowed"),
+            ),
+            (
+                huge.clone(),
+                format!("{field} is 100000 bytes long, at most 64 are allowed"),
+            ),
+            (
+                "a\u{0}b".into(),
+                format!("{field} contains a control character"),
+            ),
+            (
+                "a\nb".into(),
+                format!("{field} contains a control character"),
+            ),
+            (
+                "a\u{85}".into(),
+                format!("{field} contains a control character"),
+            ),
+        ] {
+            let reply = gateway.send(&with(text_send(), field, json!(wrong))).await;
+            reply.assert_refused(400, 400, &sentence);
+        }
+        let longest = "é".repeat(32);
+        gateway
+            .send(&with(text_send(), field, json!(longest)))
+            .await
+            .data();
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_refused_and_never_panics() {
+    let gateway = Gateway::new();
+    let good = text_send().to_string();
+    for end in 0..good.len() {
+        let reply = gateway
+            .post_text("/manager/send_msg", ADMIN, good[..end].to_owned())
+            .await;
+        assert_eq!(reply.verdict(), (400, 400), "cut at {end}");
+    }
+    let deep = format!("{}1{}", "[".repeat(30_000), "]".repeat(30_000));
+    let bodies: [Vec<u8>; 12] = [
+        b"null".into(),
+        b"[]".into(),
+        b"{}".into(),
+        b"\"text\"".into(),
+        b"{\"operationID\":\"a\",\"operationID\":\"b\"}".into(),
+        b"{\"operationID\":\"\xff\"}".into(),
+        b"\xef\xbb\xbf{}".into(),
+        b"{\"operationID\":\"\\ud800\"}".into(),
+        b"{\"contentType\":1e999}".into(),
+        deep.clone().into(),
+        format!("{{\"operationID\":{deep}}}").into(),
+        format!("{good} {good}").into(),
+    ];
+    for body in bodies {
+        let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+        let reply = gateway.post_text("/manager/send_msg", ADMIN, body).await;
+        assert_eq!(reply.verdict(), (400, 400), "{shown}: {}", reply.body);
+        assert!(
+            reply.body.len() < 400,
+            "the caller's body is not echoed: {}",
+            reply.body
+        );
+    }
+    assert_eq!(gateway.appended(), 0);
+}
+
+#[tokio::test]
+async fn a_long_wrong_value_is_not_sent_back() {
+    let gateway = Gateway::new();
+    let body = with(text_send(), "contentType", json!("é".repeat(20_000)));
+    let reply = gateway.send(&body).await;
+    assert_eq!(reply.verdict(), (400, 400));
+    assert!(reply.body.len() < 400, "{}", reply.body.len());
+}
+
+#[tokio::test]
+async fn nulls_and_unknown_fields_are_as_if_absent() {
+    let gateway = Gateway::new();
+    let mut body = text_send();
+    for field in [
+        "groupID",
+        "clientMsgID",
+        "senderNickname",
+        "senderFaceURL",
+        "senderPlatformID",
+        "ex",
+        "isOnlineOnly",
+        "isSendAll",
+        "recvIDList",
+        "offlinePushInfo",
+    ] {
+        body[field] = Value::Null;
+    }
+    body["forceList"] = json!(["u9"]);
+    body["businessOperationID"] = json!("b");
+    body["notOfflinePush"] = json!(true);
+    body["somethingElse"] = json!({ "x": [1, 2] });
+    gateway.send(&body).await.data();
+    assert_eq!(only_message(&gateway).offline_push, None);
+}
+
+#[tokio::test]
+async fn session_types_follow_the_table() {
+    let gateway = Gateway::new();
+    for (session_type, code) in [(2, 203), (3, 203), (5, 203), (-1, 203), (i32::MAX, 203)] {
+        let reply = gateway
+            .send(&with(text_send(), "sessionType", json!(session_type)))
+            .await;
+        assert_eq!(reply.verdict(), (400, code), "{session_type}");
+    }
+    let group = gateway
+        .send(&with(text_send(), "sessionType", json!(2)))
+        .await;
+    assert!(
+        group.json()["errMsg"]
+            .as_str()
+            .unwrap()
+            .contains("batch_send_msg")
+    );
+    for session_type in [1, 4] {
+        gateway
+            .send(&with(text_send(), "sessionType", json!(session_type)))
+            .await
+            .data();
+        let nobody = with(
+            without(text_send(), "recvID"),
+            "sessionType",
+            json!(session_type),
+        );
+        let reply = gateway.send(&nobody).await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.body.as_str()),
+            (
+                400,
+                r#"{"errCode":405,"errMsg":"recvID is a null string","sendTime":0,"MsgID":""}"#
+            )
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_notification_always_becomes_session_type_4() {
+    for session_type in [1, 2, 3, 4, 77] {
+        let gateway = Gateway::new();
+        let content = json!({ "notificationName": "n", "notificationType": 1, "text": "t" });
+        let body = with(
+            with(text_send(), "content", content),
+            "contentType",
+            json!(1400),
+        );
+        gateway
+            .send(&with(body, "sessionType", json!(session_type)))
+            .await
+            .data();
+        let message = only_message(&gateway);
+        assert_eq!(
+            (message.session_type, message.conversation_id.as_str()),
+            (4, "sn_openIM123456_u1")
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_413() {
+    let gateway = Gateway::new();
+    let of_size = |bytes: usize| {
+        let text = "x".repeat(bytes - r#"{"text":""}"#.len());
+        with(text_send(), "content", json!({ "text": text }))
+    };
+    gateway.send(&of_size(48 * 1024)).await.data();
+    gateway.send(&of_size(48 * 1024 + 1)).await.assert_refused(
+        413,
+        413,
+        "content is larger than 49152 bytes",
+    );
+    gateway.send(&of_size(127 * 1024)).await.assert_refused(
+        413,
+        413,
+        "content is larger than 49152 bytes",
+    );
+    gateway.send(&of_size(128 * 1024)).await.assert_refused(
+        413,
+        413,
+        "the body is larger than 131072 bytes",
+    );
+
+    let extras = |bytes| with(text_send(), "senderNickname", json!("n".repeat(bytes)));
+    gateway.send(&extras(EXTRA_BYTES_MAX)).await.data();
+    assert_eq!(
+        gateway.send(&extras(EXTRA_BYTES_MAX + 1)).await.verdict(),
+        (413, 413)
+    );
+    let push = json!({ "title": "t".repeat(EXTRA_BYTES_MAX), "desc": "d" });
+    assert_eq!(
+        gateway
+            .send(&with(text_send(), "offlinePushInfo", push))
+            .await
+            .verdict(),
+        (413, 413)
+    );
+}
+
+#[tokio::test]
+async fn the_largest_send_fits_a_frame() {
+    let gateway = Gateway::new();
+    let id = "z".repeat(64);
+    let mut body = json!({
+        "operationID": "op", "sendID": id, "recvID": id, "groupID": id, "clientMsgID": id,
+        "senderPlatformID": i32::MIN, "contentType": 101, "sessionType": 4,
+        "content": { "text": "x".repeat(48 * 1024 - r#"{"text":""}"#.len()) },
+    });
+    let part = EXTRA_BYTES_MAX / 7;
+    for field in ["senderNickname", "senderFaceURL", "ex"] {
+        body[field] = json!("y".repeat(part));
+    }
+    body["offlinePushInfo"] = json!({
+        "title": "y".repeat(part), "desc": "y".repeat(part), "ex": "y".repeat(part),
+        "iOSPushSound": "y".repeat(EXTRA_BYTES_MAX - 6 * part), "iOSBadgeCount": true,
+    });
+    gateway.send(&body).await.data();
+    let stored = gateway.log.rows().appends[0].body.clone();
+    let frame = frame::push_live(crate::ids::Seq(u64::MAX), &id, &stored);
+    assert!(frame.len() <= frame::FRAME_BYTES_MAX, "{}", frame.len());
+}
+
+#[tokio::test]
+async fn a_body_in_pieces_is_put_together() {
+    let gateway = Gateway::new();
+    let pieces: Vec<_> = SEED
+        .as_bytes()
+        .chunks(7)
+        .map(|piece| Ok::<_, std::io::Error>(piece.to_vec()))
+        .collect();
+    let body = Body::from_stream(futures_util::stream::iter(pieces));
+    gateway
+        .post_text("/manager/send_msg", ADMIN, body)
+        .await
+        .data();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_408() {
+    let gateway = Gateway::new();
+    let body = Body::from_stream(futures_util::stream::pending::<
+        Result<Vec<u8>, std::io::Error>,
+    >());
+    let reply = gateway.post_text("/manager/send_msg", ADMIN, body).await;
+    reply.assert_refused(408, 408, "the body did not arrive in time");
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_400() {
+    let gateway = Gateway::new();
+    let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    let body = Body::from_stream(futures_util::stream::iter([
+        Ok(b"{\"a\":".to_vec()),
+        Err(broken),
+    ]));
+    let reply = gateway.post_text("/manager/send_msg", ADMIN, body).await;
+    reply.assert_refused(400, 400, "the body broke off");
+}
+
+#[tokio::test]
+async fn a_repeat_with_its_key_returns_the_first_result() {
+    let gateway = Gateway::new();
+    let keyed = with(text_send(), "clientMsgID", json!("c1"));
+    let first = gateway.send(&keyed).await.data();
+    gateway
+        .clock
+        .0
+        .fetch_add(5_000, std::sync::atomic::Ordering::Relaxed);
+    let repeats = [
+        keyed.to_string(),
+        with(keyed.clone(), "operationID", json!("another")).to_string(),
+        // Keys in another order, spaces, an escape that means the same letter.
+        r#"{ "sessionType":1, "contentType" : 101, "recvID":"\u00751","clientMsgID":"c1","content":{"text":"hello"},"sendID":"openIM123456","operationID":"op" }"#.into(),
+    ];
+    for repeat in repeats {
+        for path in ["/manager/send_msg", "/msg/manage_send_msg"] {
+            assert_eq!(
+                gateway.post_text(path, ADMIN, repeat.clone()).await.data(),
+                first,
+                "{repeat}"
+            );
+        }
+    }
+    let as_batch = with(without(keyed, "recvID"), "recvIDList", json!(["u1"]));
+    let batch = gateway.post("/msg/batch_send_msg", &as_batch).await.data();
+    assert_eq!(batch["resultList"][0]["serverMsgID"], first["serverMsgID"]);
+    assert_eq!(gateway.appended(), 1);
+}
+
+#[tokio::test]
+async fn a_key_used_again_for_another_body_is_409() {
+    let gateway = Gateway::new();
+    let keyed = with(text_send(), "clientMsgID", json!("c1"));
+    gateway.send(&keyed).await.data();
+    for (field, other) in [
+        ("recvID", json!("u2")),
+        ("groupID", json!("g")),
+        ("senderNickname", json!("n")),
+        ("senderFaceURL", json!("f")),
+        ("senderPlatformID", json!(1)),
+        ("content", json!({ "text": "hellO" })),
+        ("content", json!({ "text": "hello", "more": 1 })),
+        ("sessionType", json!(4)),
+        ("offlinePushInfo", json!({})),
+        ("offlinePushInfo", json!({ "title": "t" })),
+        ("offlinePushInfo", json!({ "desc": "t" })),
+        ("ex", json!("e")),
+    ] {
+        let reply = gateway.send(&with(keyed.clone(), field, other)).await;
+        reply.assert_refused(
+            409,
+            409,
+            "this clientMsgID was used before with another body",
+        );
+    }
+    let typed = with(
+        with(keyed.clone(), "contentType", json!(110)),
+        "content",
+        json!({ "data": "d", "text": "hello" }),
+    );
+    assert_eq!(gateway.send(&typed).await.verdict(), (409, 409));
+    gateway
+        .send(&with(keyed, "sendID", json!("somebody else")))
+        .await
+        .data();
+    assert_eq!(gateway.appended(), 2);
+}
+
+#[tokio::test]
+async fn the_idempotency_key_header_is_the_client_msg_id() {
+    let gateway = Gateway::new();
+    let ask = async |key: &[u8], body: &Value| -> Reply {
+        let request = Request::post("/manager/send_msg")
+            .header("token", gateway.token(ADMIN))
+            .header("Idempotency-Key", key);
+        gateway
+            .ask(request.body(body.to_string().into()).unwrap())
+            .await
+    };
+    let keyed = with(text_send(), "clientMsgID", json!("c1"));
+    let first = ask(b"c1", &text_send()).await.data();
+    assert_eq!(first["clientMsgID"], "c1");
+    assert_eq!(ask(b"c1", &keyed).await.data(), first);
+    assert_eq!(gateway.send(&keyed).await.data(), first);
+    ask(b"c2", &keyed)
+        .await
+        .assert_refused(400, 400, "clientMsgID and Idempotency-Key differ");
+    ask(b"", &text_send())
+        .await
+        .assert_refused(400, 400, "Idempotency-Key is empty");
+    ask(b"\xff", &text_send())
+        .await
+        .assert_refused(400, 400, "Idempotency-Key is not UTF-8");
+    assert_eq!(
+        ask("x".repeat(65).as_bytes(), &text_send()).await.verdict(),
+        (400, 400)
+    );
+    assert_eq!(gateway.appended(), 1);
+}
+
+#[tokio::test]
+async fn without_a_key_every_send_is_another_message() {
+    let gateway = Gateway::new();
+    let first = gateway.send(&text_send()).await.data();
+    let second = gateway.send(&text_send()).await.data();
+    assert_ne!(first["serverMsgID"], second["serverMsgID"]);
+    assert!(!gateway.log.rows().appends[0].is_keyed);
+    assert_eq!(gateway.appended(), 2);
+}
+
+#[tokio::test]
+async fn online_only_and_typing_are_not_stored() {
+    let gateway = Gateway::new();
+    let online_only = with(text_send(), "isOnlineOnly", json!(true));
+    let data = gateway.send(&online_only).await.data();
+    assert_eq!(data["serverMsgID"].as_str().unwrap().len(), 32);
+    let typing = with(
+        with(text_send(), "contentType", json!(113)),
+        "content",
+        json!({ "msgTips": "yes" }),
+    );
+    gateway.send(&typing).await.data();
+    assert_eq!(gateway.appended(), 0);
+}
+
+#[tokio::test]
+async fn what_the_log_refuses_is_told_apart() {
+    let damage = Damage {
+        segment: "0001.seg".into(),
+        offset: 77,
+        what: "secret detail",
+    };
+    let refusing = |refusing| AppendError::Refusing(refusing);
+    for (error, status, code, retry_after) in [
+        (AppendError::QueueFull, 429, 429, Some("1")),
+        (AppendError::KeyReused, 409, 409, None),
+        (refusing(Refusing::DiskFull), 503, 50301, Some("10")),
+        (refusing(Refusing::SyncFailed), 503, 50302, Some("60")),
+        (
+            refusing(Refusing::Damaged(damage.clone())),
+            503,
+            50303,
+            Some("60"),
+        ),
+        (AppendError::OutcomeUnknown, 503, 50304, Some("5")),
+        (refusing(Refusing::Closed), 503, 50305, Some("5")),
+        (refusing(Refusing::StateFailed), 503, 50306, Some("60")),
+        (
+            AppendError::Read(ReadError::Damaged(damage)),
+            503,
+            50303,
+            Some("60"),
+        ),
+        (AppendError::Read(ReadError::State), 503, 50306, Some("60")),
+        (
+            AppendError::Read(ReadError::Io(std::io::ErrorKind::Other)),
+            503,
+            50307,
+            Some("10"),
+        ),
+    ] {
+        for fault in [
+            Fault::Refuse(error.clone()),
+            Fault::FailLater(error.clone()),
+        ] {
+            let gateway = Gateway::new();
+            gateway.log.fail(fault);
+            let reply = gateway.send(&text_send()).await;
+            assert_eq!(reply.verdict(), (status, code), "{error}");
+            assert_eq!(reply.header("retry-after"), retry_after, "{error}");
+            assert!(
+                !reply.body.contains("secret detail"),
+                "causes are the operator's: {}",
+                reply.body
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn draining_refuses_sends() {
+    let gateway = Gateway::new();
+    gateway.delivery.start_draining();
+    let reply = gateway.send(&text_send()).await;
+    assert_eq!(reply.verdict(), (503, 50305));
+    assert_eq!(reply.header("retry-after"), Some("5"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_does_not_answer_leaves_the_outcome_unknown() {
+    let gateway = Gateway::with(&crate::config::Admin {
+        request_timeout: Duration::from_secs(3),
+        ..admin_config()
+    });
+    gateway.log.fail(Fault::Hang);
+    let reply = gateway.send(&text_send()).await;
+    assert_eq!(reply.verdict(), (503, 50304));
+    assert_eq!(reply.header("retry-after"), Some("5"));
+}
+
+#[tokio::test]
+async fn a_log_that_goes_away_is_closed() {
+    let gateway = Gateway::new();
+    gateway.log.fail(Fault::Vanish);
+    assert_eq!(gateway.send(&text_send()).await.verdict(), (503, 50305));
+}
+
+#[tokio::test]
+async fn the_status_of_an_operation_is_its_newest_sends() {
+    let gateway = Gateway::new();
+    let status = async |operation: &str| {
+        let body = json!({ "operationID": operation });
+        let reply = gateway.post("/msg/check_msg_is_send_success", &body).await;
+        assert_eq!(reply.verdict(), (200, 0));
+        reply.json()["status"].as_u64().unwrap()
+    };
+    assert_eq!(status("op").await, 0);
+    gateway.send(&text_send()).await.data();
+    assert_eq!(status("op").await, 2);
+    gateway.log.fail(Fault::Refuse(AppendError::QueueFull));
+    gateway.send(&text_send()).await;
+    assert_eq!(status("op").await, 3);
+    assert_eq!(status("other").await, 0);
+    let reply = gateway
+        .post("/msg/check_msg_is_send_success", &json!({}))
+        .await;
+    reply.assert_refused(400, 400, "operationID is required");
+}

@@ -1,0 +1,191 @@
+//! The port itself, over a real socket.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+use super::{ADMIN, Gateway, SEED, admin_config, auth_config, log::Fault};
+use crate::{
+    admin::{BindError, Server},
+    config,
+};
+
+fn bind(gateway: &Gateway, config: &config::Admin) -> Result<Server, BindError> {
+    Server::bind(
+        config,
+        &auth_config(),
+        &config::Delivery::default(),
+        gateway.rooms(),
+    )
+}
+
+/// Serves until the sender is used or dropped.
+fn serve(
+    gateway: &Gateway,
+) -> (
+    SocketAddr,
+    oneshot::Sender<()>,
+    JoinHandle<std::io::Result<()>>,
+) {
+    let server = bind(gateway, &admin_config()).unwrap();
+    let address = server.local_addr();
+    let (stop, stopped) = oneshot::channel();
+    let served = tokio::spawn(server.serve(async {
+        let _ = stopped.await;
+    }));
+    (address, stop, served)
+}
+
+fn request(gateway: &Gateway, body: &str) -> String {
+    let token = gateway.token(ADMIN);
+    let length = body.len();
+    format!(
+        "POST /manager/send_msg HTTP/1.1\r\nhost: a\r\ntoken: {token}\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// Reads one answer with a content-length from a connection that may go on.
+async fn read_answer(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&answer);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
+            let length: usize = length.expect("a content-length").parse().unwrap();
+            if body.len() >= length {
+                return text.into_owned();
+            }
+        }
+        let read = stream.read_buf(&mut answer).await.unwrap();
+        assert_ne!(read, 0, "closed within the answer: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_connection_carries_many_requests_without_a_content_type() {
+    let gateway = Gateway::new();
+    let (address, stop, served) = serve(&gateway);
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for _ in 0..3 {
+        stream
+            .write_all(request(&gateway, SEED).as_bytes())
+            .await
+            .unwrap();
+        let answer = read_answer(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains("\"errCode\":0"), "{answer}");
+    }
+    drop(stop);
+    served.await.unwrap().unwrap();
+    assert_eq!(gateway.appended(), 3);
+}
+
+#[tokio::test]
+async fn a_body_announced_too_large_is_refused_before_it_is_sent() {
+    let gateway = Gateway::new();
+    let (address, _stop, _served) = serve(&gateway);
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let token = gateway.token(ADMIN);
+    let head = format!(
+        "POST /manager/send_msg HTTP/1.1\r\nhost: a\r\ntoken: {token}\r\nexpect: 100-continue\r\ncontent-length: 999999999\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let answer = read_answer(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_too_large_is_read_and_then_refused() {
+    let gateway = Gateway::new();
+    let (address, _stop, _served) = serve(&gateway);
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(request(&gateway, &"x".repeat(1_000_000)).as_bytes())
+        .await
+        .unwrap();
+    let answer = read_answer(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(answer.contains("\"errCode\":413"), "{answer}");
+}
+
+#[tokio::test]
+async fn the_request_under_way_is_answered_at_shutdown_and_idle_connections_close() {
+    let gateway = Gateway::new();
+    let (address, stop, served) = serve(&gateway);
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    idle.write_all(request(&gateway, SEED).as_bytes())
+        .await
+        .unwrap();
+    read_answer(&mut idle).await;
+
+    let mut busy = TcpStream::connect(address).await.unwrap();
+    let text = request(&gateway, SEED);
+    let text = text.replacen("token", "expect: 100-continue\r\ntoken", 1);
+    let (sent_before, sent_after) = text.split_at(text.len() - 10);
+    busy.write_all(sent_before.as_bytes()).await.unwrap();
+    // Once it asks for the body, the request is under way.
+    let mut go_on = [0; 25];
+    busy.read_exact(&mut go_on).await.unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stop.send(()).unwrap();
+    assert_eq!(
+        idle.read(&mut [0]).await.unwrap(),
+        0,
+        "the idle connection is closed"
+    );
+    busy.write_all(sent_after.as_bytes()).await.unwrap();
+    let answer = read_answer(&mut busy).await;
+    assert!(answer.contains("\"errCode\":0"), "{answer}");
+    served.await.unwrap().unwrap();
+    assert!(
+        TcpStream::connect(address).await.is_err(),
+        "nothing listens any more"
+    );
+}
+
+#[tokio::test]
+async fn the_end_is_bounded_when_a_request_hangs() {
+    let gateway = Gateway::new();
+    gateway.log.fail(Fault::Hang);
+    let (address, stop, served) = serve(&gateway);
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(request(&gateway, SEED).as_bytes())
+        .await
+        .unwrap();
+    while gateway.log.rows().hanging.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    // From here on nothing but the clock can end the wait.
+    tokio::time::pause();
+    drop(stop);
+    served.await.unwrap().unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(answer.is_empty(), "cut off, not answered");
+}
+
+#[tokio::test]
+async fn what_cannot_be_bound_is_named() {
+    let gateway = Gateway::new();
+    let first = bind(&gateway, &admin_config()).unwrap();
+    let taken = config::Admin {
+        listen: first.local_addr(),
+        ..admin_config()
+    };
+    let error = bind(&gateway, &taken).err().unwrap().to_string();
+    assert!(error.contains(&first.local_addr().to_string()), "{error}");
+    let nobody = config::Admin {
+        user_ids: vec!["".into()],
+        ..admin_config()
+    };
+    let error = bind(&gateway, &nobody).err().unwrap().to_string();
+    assert_eq!(error, "admin.user_ids: \"\" is empty");
+}
