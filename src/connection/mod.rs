@@ -14,6 +14,8 @@
 //! - `tally.rs`: what a connection did, for the one line it leaves in the log
 
 mod encode;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod login;
 mod outbox;
 mod replay;
@@ -111,3 +113,6 @@ impl Handle {
         self.0.borrow_mut().drain(after);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,12 @@ impl Outbox {
         self.frames.len() >= 2 * limits.frames_max || self.bytes >= 2 * limits.bytes_max
     }
 
+    /// How many frames wait.
+    #[cfg(test)]
+    pub(super) fn frames(&self) -> usize {
+        self.frames.len()
+    }
+
     pub(super) fn push(&mut self, frame: Frame) {
         self.bytes += frame.len();
         self.frames.push_back(frame);

@@ -30,7 +30,7 @@ fn limit(order: ReadOrder) -> ReadLimit {
 /// before it still arrive.
 fn before_damage(order: ReadOrder, result: &Result<Vec<Stored>, ReadError>) -> Option<ReadOrder> {
     let is_damaged = matches!(result, Err(ReadError::Damaged(_)));
-    (is_damaged && order.messages > 1).then(|| ReadOrder {
+    (is_damaged && order.messages > 1).then_some(ReadOrder {
         messages: order.messages / 2,
         ..order
     })

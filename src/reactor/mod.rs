@@ -1,1 +1,194 @@
-//! x
+//! The threads that hold the sessions: each has a single-threaded runtime, a listener of its own on the one port, and its
+//! own connections, which never change thread.
+//!
+//! Promises: what comes from other threads waits in a bounded mailbox; nothing a client does keeps a thread busy for
+//! long; going down, every session is told when to come back. Leaves to others: what a connection does with its bytes.
+//!
+//! - `listener.rs`: sockets that share a port
+//! - `accept.rs`: from a TCP connection to a WebSocket, within limits
+//! - `upgrade.rs`: the HTTP in between
+//! - `table.rs`: the connections of one thread
+//! - `mailbox.rs`: what other threads say to them
+//! - `sweep.rs`: deadlines of all of them, on one timer
+//! - `drain.rs`: going down gently
+//! - `thread.rs`: one reactor's life
+
+mod accept;
+mod drain;
+mod listener;
+mod mailbox;
+mod sweep;
+mod table;
+mod thread;
+mod upgrade;
+
+use std::{
+    io,
+    net::SocketAddr,
+    num::NonZero,
+    sync::Arc,
+    thread::{JoinHandle, available_parallelism},
+    time::Duration,
+};
+
+use tokio::sync::{oneshot, watch};
+
+use self::{accept::Admission, thread::Reactor};
+use crate::{
+    config::{self, NewSession},
+    connection::OutboxLimits,
+    delivery::Delivery,
+    metrics::Metrics,
+    registry::Registry,
+    session::Limits,
+};
+
+/// Why the reactors did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The client port cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No runtime or thread to be had.
+    #[error("cannot start a reactor thread: {0}")]
+    Thread(io::Error),
+}
+
+/// What the reactors are to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Serve.
+    Serving,
+    /// Accept no more, send everyone away over this time, then end.
+    Draining(Duration),
+    /// End now.
+    Stopping,
+}
+
+/// What each reactor is built from.
+#[derive(Clone)]
+struct Parts {
+    config: config::Listener,
+    session: Limits,
+    delivery: Arc<Delivery>,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    admission: Arc<Admission>,
+}
+
+impl Parts {
+    fn outbox(&self) -> OutboxLimits {
+        OutboxLimits {
+            frames_max: self.config.outbox_frames_max,
+            bytes_max: self.config.outbox_bytes_max,
+        }
+    }
+}
+
+/// All reactor threads. Dropping it stops them at once.
+pub struct Reactors {
+    address: SocketAddr,
+    /// Tells the threads what to do; each watches it.
+    stage: watch::Sender<Stage>,
+    threads: Vec<Thread>,
+}
+
+/// A reactor's thread, and the word that it is about to end: the sender lives in the thread.
+struct Thread {
+    handle: JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Reactors {
+    /// Binds the client port for each reactor, then starts their threads.
+    pub fn start(
+        config: &config::Listener,
+        sessions: &config::Sessions,
+        delivery_config: &config::Delivery,
+        delivery: Arc<Delivery>,
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
+        let count = match config.reactors {
+            0 => available_parallelism().map_or(1, NonZero::get),
+            count => count,
+        };
+        let parts = Parts {
+            config: config.clone(),
+            session: Limits {
+                window: delivery_config.window,
+                resend_after: delivery_config.resend_after,
+                heartbeat: sessions.heartbeat,
+                starts_at_head: delivery_config.new_session == NewSession::Head,
+            },
+            admission: Arc::new(Admission::new(config.connections_max)),
+            delivery,
+            registry,
+            metrics,
+        };
+        let (address, listeners) =
+            listener::bind(config, count).map_err(|source| Error::Listen {
+                address: config.listen,
+                source,
+            })?;
+        let (stage, _) = watch::channel(Stage::Serving);
+        let mut reactors = Self {
+            address,
+            stage,
+            threads: Vec::with_capacity(count),
+        };
+        for (number, listener) in (0..).zip(listeners) {
+            let reactor = Reactor::new(number, listener, parts.clone(), reactors.stage.subscribe())
+                .map_err(Error::Thread)?;
+            let (ending, ended) = oneshot::channel();
+            let handle = std::thread::Builder::new()
+                .name(format!("reactor-{number}"))
+                .spawn(move || {
+                    reactor.run();
+                    drop(ending);
+                })
+                .map_err(Error::Thread)?;
+            reactors.threads.push(Thread { handle, ended });
+        }
+        Ok(reactors)
+    }
+
+    /// Where the client port really is.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts no more, tells all sessions over `period` to come back later, and returns when every connection is gone
+    /// or has had its time.
+    pub async fn drain(mut self, period: Duration) {
+        self.stage.send_replace(Stage::Draining(period));
+        for Thread { ended, .. } in &mut self.threads {
+            // It never sends: the thread drops the other end.
+            let _ = ended.await;
+        }
+    }
+
+    /// Cuts all connections and waits for the threads to end.
+    pub fn stop_now(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Reactors {
+    fn drop(&mut self) {
+        self.stage.send_replace(Stage::Stopping);
+        for Thread { handle, .. } in self.threads.drain(..) {
+            if handle.join().is_err() {
+                tracing::error!("a reactor thread panicked");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

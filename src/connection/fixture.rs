@@ -1,0 +1,321 @@
+//! What tests of connections and reactors need around them: a log in memory, and a client that speaks frames.
+
+use std::{
+    collections::HashMap,
+    rc::Rc,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use prost::Message as _;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::oneshot,
+};
+use tokio_tungstenite::{WebSocketStream, tungstenite::Message as WsMessage};
+
+use super::{Context, OutboxLimits};
+use crate::{
+    clock::{Clock, SystemClock},
+    config,
+    delivery::Delivery,
+    ids::{Epoch, Platform, Seq, SessionKey, UserId},
+    log::{
+        Append, AppendError, Damage, Inbox, Log, Lookup, Patience, Pending, ReadError, ReadLimit,
+        Receipt, Refusing, SessionRow, Stored,
+    },
+    metrics::Metrics,
+    registry::{Mailbox, Registry},
+    session::Limits,
+    token::Tokens,
+    wire::{
+        frame::encode_body,
+        proto::{ClientFrame, Connect, Message, ServerFrame, client_frame, server_frame::Body},
+    },
+};
+
+/// The epoch of every [`MemoryLog`].
+pub(crate) const EPOCH: u64 = 7;
+
+/// A log of nothing but what reading needs.
+#[derive(Default)]
+pub(crate) struct MemoryLog {
+    users: Mutex<HashMap<UserId, Vec<Option<Bytes>>>>,
+    cursors: Mutex<HashMap<SessionKey, SessionRow>>,
+    /// Reads need the disk.
+    pub(crate) is_on_disk: AtomicBool,
+    /// The seq whose body does not read back.
+    pub(crate) damaged: Mutex<Option<Seq>>,
+    pub(crate) revoked_before_ms: Mutex<u64>,
+}
+
+impl MemoryLog {
+    fn users(&self) -> MutexGuard<'_, HashMap<UserId, Vec<Option<Bytes>>>> {
+        self.users.lock().unwrap()
+    }
+
+    /// Appends a message with this content.
+    pub(crate) fn append(&self, user: &str, content: &[u8]) -> (Seq, Bytes) {
+        let body = encode_body(&Message {
+            content: Bytes::copy_from_slice(content),
+            ..Message::default()
+        });
+        let mut users = self.users();
+        let inbox = users.entry(UserId::new(user).unwrap()).or_default();
+        inbox.push(Some(body.clone()));
+        (Seq(inbox.len() as u64), body)
+    }
+
+    pub(crate) fn delete(&self, user: &str, seq: u64) {
+        self.users().get_mut(user).unwrap()[seq as usize - 1] = None;
+    }
+
+    pub(crate) fn cursor(&self, key: &SessionKey) -> Option<Seq> {
+        Some(self.cursors.lock().unwrap().get(key)?.cursor)
+    }
+}
+
+impl Log for MemoryLog {
+    fn epoch(&self) -> Epoch {
+        Epoch(EPOCH)
+    }
+
+    fn append(&self, _: Append) -> Result<Pending<Receipt>, AppendError> {
+        Err(Refusing::Closed.into())
+    }
+
+    fn inbox(&self, user: &UserId) -> Result<Inbox, ReadError> {
+        let head = self.users().get(user).map_or(0, Vec::len) as u64;
+        Ok(Inbox {
+            head: Seq(head),
+            first: Seq(1),
+        })
+    }
+
+    fn read(
+        &self,
+        user: &UserId,
+        after: Seq,
+        limit: ReadLimit,
+        patience: Patience,
+    ) -> Result<Vec<Stored>, ReadError> {
+        if patience == Patience::MemoryOnly && self.is_on_disk.load(Relaxed) {
+            return Err(ReadError::NotInMemory);
+        }
+        let damaged = *self.damaged.lock().unwrap();
+        let users = self.users();
+        let inbox = users.get(user).map_or(&[][..], Vec::as_slice);
+        let mut bytes = 0;
+        let mut places = Vec::new();
+        for (seq, body) in (1..).map(Seq).zip(inbox).skip(after.0 as usize) {
+            bytes += body.as_ref().map_or(0, Bytes::len);
+            if places.len() == limit.messages || (bytes > limit.bytes && !places.is_empty()) {
+                break;
+            }
+            if damaged == Some(seq) {
+                return Err(ReadError::Damaged(Damage {
+                    segment: "1".into(),
+                    offset: 0,
+                    what: "it was damaged for a test",
+                }));
+            }
+            let body = body.clone();
+            places.push(Stored { seq, body });
+        }
+        Ok(places)
+    }
+
+    fn find(&self, _: Lookup<'_>) -> Result<Option<Receipt>, ReadError> {
+        Ok(None)
+    }
+
+    fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, ReadError> {
+        Ok(self.cursors.lock().unwrap().get(key).copied())
+    }
+
+    fn sessions(&self, _: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), ReadError> {
+        self.cursors.lock().unwrap().insert(key.clone(), row);
+        Ok(())
+    }
+
+    fn users(&self) -> Result<Vec<UserId>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    fn register(&self, _: UserId, _: Bytes) -> Result<Pending<()>, AppendError> {
+        Ok(oneshot::channel().1)
+    }
+
+    fn revoke(&self, _: UserId, _: Platform, _: u64) -> Result<Pending<()>, AppendError> {
+        Ok(oneshot::channel().1)
+    }
+
+    fn revoked_before_ms(&self, _: &UserId, _: Platform) -> Result<u64, ReadError> {
+        Ok(*self.revoked_before_ms.lock().unwrap())
+    }
+
+    fn delete(&self, _: UserId, _: Vec<Seq>) -> Result<Pending<()>, AppendError> {
+        Ok(oneshot::channel().1)
+    }
+
+    fn check_writable(&self) -> Result<(), Refusing> {
+        Ok(())
+    }
+}
+
+/// The rooms below connections and reactors.
+pub(crate) struct World {
+    pub(crate) log: Arc<MemoryLog>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) delivery: Arc<Delivery>,
+    tokens: Arc<Tokens>,
+}
+
+impl World {
+    pub(crate) fn new(sessions: &config::Sessions) -> Self {
+        let log = Arc::new(MemoryLog::default());
+        let metrics = Arc::new(Metrics::new());
+        let registry = Arc::new(Registry::new(sessions, Arc::clone(&metrics)));
+        let tokens = Arc::new(Tokens::new(&config::Auth::default()));
+        let delivery = Delivery::new(
+            &config::Delivery::default(),
+            Arc::clone(&log) as Arc<dyn Log>,
+            Arc::clone(&registry),
+            Arc::clone(&tokens),
+            Arc::new(SystemClock::default()),
+            Arc::clone(&metrics),
+        );
+        Self {
+            log,
+            registry,
+            metrics,
+            delivery: Arc::new(delivery),
+            tokens,
+        }
+    }
+
+    /// A context of connections with this outbox and otherwise the defaults.
+    pub(crate) fn context(&self, mailbox: Arc<dyn Mailbox>, outbox: OutboxLimits) -> Rc<Context> {
+        let (sessions, delivery, listener) = (
+            config::Sessions::default(),
+            config::Delivery::default(),
+            config::Listener::default(),
+        );
+        Rc::new(Context {
+            delivery: Arc::clone(&self.delivery),
+            registry: Arc::clone(&self.registry),
+            metrics: Arc::clone(&self.metrics),
+            mailbox,
+            session: Limits {
+                window: delivery.window,
+                resend_after: delivery.resend_after,
+                heartbeat: sessions.heartbeat,
+                starts_at_head: false,
+            },
+            outbox,
+            stall_timeout: listener.stall_timeout,
+            started: tokio::time::Instant::now(),
+            no_device: "".into(),
+        })
+    }
+
+    /// Appends a message and hands it to the sessions that are connected.
+    pub(crate) fn send(&self, user: &str, content: &[u8]) -> usize {
+        let (seq, body) = self.log.append(user, content);
+        self.registry.deliver(user, seq, &body)
+    }
+
+    /// A good `Connect` of a client that has no store yet.
+    pub(crate) fn connect(&self, user: &str, platform: Platform) -> Connect {
+        let user = UserId::new(user).unwrap();
+        let now_ms = SystemClock::default().now_ms();
+        Connect {
+            token: self.tokens.issue(&user, platform, now_ms).token,
+            ..Connect::default()
+        }
+    }
+}
+
+/// What a client hears.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Said {
+    Frame(Body),
+    Pong,
+    Close(u16, String),
+    /// The stream ended.
+    End,
+}
+
+/// A client that sends and receives frames, and does nothing by itself but answer a close.
+pub(crate) struct Client<S>(pub(crate) WebSocketStream<S>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub(crate) async fn say(&mut self, body: client_frame::Body) {
+        let frame = ClientFrame { body: Some(body) };
+        self.say_raw(WsMessage::Binary(frame.encode_to_vec().into()))
+            .await;
+    }
+
+    pub(crate) async fn say_raw(&mut self, message: WsMessage) {
+        self.0.send(message).await.unwrap();
+    }
+
+    pub(crate) async fn hear(&mut self) -> Said {
+        match self.0.next().await {
+            Some(Ok(WsMessage::Binary(bytes))) => {
+                let frame = ServerFrame::decode(bytes).expect("decodes");
+                Said::Frame(frame.body.expect("not empty"))
+            }
+            Some(Ok(WsMessage::Pong(_))) => Said::Pong,
+            Some(Ok(WsMessage::Close(Some(close)))) => {
+                Said::Close(close.code.into(), close.reason.to_string())
+            }
+            // RFC 6455 section 7.1.5: what a close frame without a code stands for.
+            Some(Ok(WsMessage::Close(None))) => Said::Close(1005, String::new()),
+            None | Some(Err(_)) => Said::End,
+            Some(Ok(message)) => panic!("unexpected {message:?}"),
+        }
+    }
+
+    pub(crate) async fn hear_frame(&mut self) -> Body {
+        match self.hear().await {
+            Said::Frame(body) => body,
+            said => panic!("{said:?} instead of a frame"),
+        }
+    }
+
+    /// Hears pushes until `count` messages have come: their seqs and contents.
+    pub(crate) async fn hear_messages(&mut self, count: usize) -> Vec<(u64, Bytes)> {
+        let mut messages = Vec::new();
+        while messages.len() < count {
+            match self.hear_frame().await {
+                Body::Push(push) => {
+                    messages.extend(push.messages.into_iter().map(|m| (m.seq, m.content)));
+                }
+                Body::CaughtUp(_) => {}
+                body => panic!("{body:?} instead of a push"),
+            }
+        }
+        messages
+    }
+
+    /// Hears on until the close: its code.
+    pub(crate) async fn hear_close(&mut self) -> u16 {
+        loop {
+            match self.hear().await {
+                Said::Close(code, _) => return code,
+                Said::End => panic!("ended without a close frame"),
+                Said::Frame(_) | Said::Pong => {}
+            }
+        }
+    }
+}

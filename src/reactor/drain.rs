@@ -1,0 +1,47 @@
+//! Going down gently: every connection is told when to come back, one after the other over the whole period, so that
+//! neither this process nor the one that follows meets all clients at once.
+
+use std::{rc::Rc, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::table::Table;
+
+/// How often a share of the connections is told.
+const STEP: Duration = Duration::from_millis(50);
+/// How long connections may take to close after they were told: a little more than one lingers.
+const GRACE: Duration = Duration::from_secs(6);
+
+/// Tells all connections over `period`, and returns when they are gone or have had their time. No new one may come.
+pub(super) async fn drain(table: Rc<Table>, period: Duration) {
+    let started = Instant::now();
+    let all = table.len();
+    let mut told = 0;
+    let mut position = None;
+    while started.elapsed() < period && table.len() > 0 {
+        let passed = started.elapsed();
+        let due = (all as f64 * passed.div_duration_f64(period)) as usize;
+        if due > told {
+            let (handles, next) = table.after(position, due - told);
+            for handle in &handles {
+                handle.drain(period - passed + jitter(period));
+            }
+            told = due;
+            position = next;
+        }
+        sleep(STEP.min(period)).await;
+    }
+    // Whoever is left; those that were told before ignore it.
+    let (handles, _) = table.after(None, usize::MAX);
+    for handle in &handles {
+        handle.drain(jitter(period));
+    }
+    drop(handles);
+    let _ = timeout(GRACE, table.wait_empty()).await;
+}
+
+/// Clients come back over as long a time as they were sent away, and not before a moment has passed.
+fn jitter(period: Duration) -> Duration {
+    const PAUSE: Duration = Duration::from_millis(500);
+    PAUSE + period.mul_f64(fastrand::f64())
+}

@@ -1,0 +1,45 @@
+//! The deadlines of all connections of a reactor, on one timer: a timer of its own would cost each 112 bytes.
+//!
+//! A sweep goes through all connections in slices, so that 100,000 of them are not looked at in one go. Deadlines are
+//! therefore late by up to a sweep, which follows the shortest of them.
+
+use std::{rc::Rc, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{Parts, table::Table};
+use crate::connection::Context;
+
+/// How many slices a sweep has.
+const SLICES: u32 = 4;
+/// No sweep is faster, for the sake of the processor, or slower, for the sake of precision.
+const SWEEP_MIN: Duration = Duration::from_millis(20);
+const SWEEP_MAX: Duration = Duration::from_secs(1);
+
+/// How long a sweep through all connections takes: a quarter of the shortest deadline.
+pub(super) fn period(parts: &Parts) -> Duration {
+    let shortest = parts
+        .config
+        .connect_timeout
+        .min(parts.config.stall_timeout)
+        .min(parts.session.resend_after)
+        .min(parts.session.heartbeat);
+    (shortest / 4).clamp(SWEEP_MIN, SWEEP_MAX)
+}
+
+/// Sweeps for ever.
+pub(super) async fn sweep(context: Rc<Context>, table: Rc<Table>, period: Duration) {
+    let slice = period / SLICES;
+    let mut position = None;
+    let mut due = Instant::now();
+    loop {
+        // After a delay the schedule starts over; catching up would look at everyone several times in a row.
+        due = (due + slice).max(Instant::now());
+        sleep_until(due).await;
+        let count = table.len().div_ceil(SLICES as usize).max(1);
+        let (handles, next) = table.after(position, count);
+        let now = context.now();
+        handles.iter().for_each(|handle| handle.tick(now));
+        position = next;
+    }
+}

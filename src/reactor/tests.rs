@@ -1,0 +1,275 @@
+use std::time::Instant;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_tungstenite::client_async;
+
+use super::*;
+use crate::{
+    connection::fixture::{Client, Said, World},
+    ids::{Platform, UserId},
+    wire::proto::{Ping, client_frame, server_frame::Body},
+};
+
+struct Gateway {
+    world: World,
+    reactors: Reactors,
+}
+
+fn config() -> config::Listener {
+    config::Listener {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        reactors: 2,
+        ..config::Listener::default()
+    }
+}
+
+fn start(config: &config::Listener) -> Gateway {
+    let sessions = config::Sessions::default();
+    let world = World::new(&sessions);
+    let reactors = Reactors::start(
+        config,
+        &sessions,
+        &config::Delivery::default(),
+        Arc::clone(&world.delivery),
+        Arc::clone(&world.registry),
+        Arc::clone(&world.metrics),
+    );
+    Gateway {
+        world,
+        reactors: reactors.expect("starts"),
+    }
+}
+
+impl Gateway {
+    async fn open(&self) -> Client<TcpStream> {
+        let address = self.reactors.local_addr();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("ws://{address}/ws");
+        Client(client_async(request, stream).await.expect("upgraded").0)
+    }
+
+    /// A session on the web, caught up.
+    async fn log_in(&self, user: &str) -> Client<TcpStream> {
+        let mut client = self.open().await;
+        let connect = self.world.connect(user, Platform::Web);
+        client.say(client_frame::Body::Connect(connect)).await;
+        assert!(matches!(client.hear_frame().await, Body::Connected(_)));
+        assert!(matches!(client.hear_frame().await, Body::CaughtUp(_)));
+        client
+    }
+
+    /// What the port answers to a request.
+    async fn answer(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.reactors.local_addr())
+            .await
+            .unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+#[tokio::test]
+async fn messages_from_any_thread_reach_the_sessions_of_every_reactor() {
+    let gateway = start(&config());
+    let users: Vec<String> = (0..40).map(|n| format!("u{n}")).collect();
+    let mut clients = Vec::new();
+    for user in &users {
+        clients.push(gateway.log_in(user).await);
+    }
+    assert_eq!(gateway.world.registry.sessions(), 40);
+    let mut reactors: Vec<u64> = users
+        .iter()
+        .map(|user| gateway.world.registry.presence(user)[0].connection.0 >> 48)
+        .collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for user in &users {
+                assert_eq!(gateway.world.send(user, user.as_bytes()), 1);
+            }
+        });
+    });
+    for (user, client) in users.iter().zip(&mut clients) {
+        let messages = client.hear_messages(1).await;
+        assert_eq!(messages, [(1, user.clone().into_bytes().into())]);
+    }
+    reactors.sort_unstable();
+    reactors.dedup();
+    // The kernel spreads by a hash of the ports: that all of 40 hash alike is one in 2^39.
+    assert_eq!(reactors, [0, 1]);
+    gateway.reactors.stop_now();
+    assert_eq!(gateway.world.registry.sessions(), 0);
+}
+
+#[tokio::test]
+async fn what_is_no_upgrade_gets_a_plain_answer() {
+    let gateway = start(&config());
+    let elsewhere = gateway.answer("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(elsewhere.starts_with("HTTP/1.1 404 "), "{elsewhere}");
+    let plain = gateway.answer("GET /ws HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(plain.starts_with("HTTP/1.1 426 "), "{plain}");
+    let garbage = gateway.answer("\x16\x03\x01\r\n\r\n").await;
+    assert!(garbage.starts_with("HTTP/1.1 400 "), "{garbage}");
+}
+
+#[tokio::test]
+async fn a_foreign_origin_is_refused_before_the_upgrade() {
+    let gateway = start(&config::Listener {
+        origins: vec!["https://oa.example".into()],
+        ..config()
+    });
+    let answer = gateway
+        .answer(&format!("{UPGRADE}Origin: https://evil.example\r\n\r\n"))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+}
+
+#[tokio::test]
+async fn above_connections_max_clients_are_told_when_to_come_back() {
+    let gateway = start(&config::Listener {
+        connections_max: 1,
+        ..config()
+    });
+    let mut client = gateway.log_in("u").await;
+    let answer = gateway.answer(&format!("{UPGRADE}\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("Retry-After: "), "{answer}");
+    // The one that leaves makes room.
+    client.0.close(None).await.unwrap();
+    while client.hear().await != Said::End {}
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let is_let_in = async || {
+        let mut stream = TcpStream::connect(gateway.reactors.local_addr())
+            .await
+            .unwrap();
+        stream
+            .write_all(format!("{UPGRADE}\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        status == *b"HTTP/1.1 101"
+    };
+    while !is_let_in().await {
+        assert!(Instant::now() < deadline, "there is never room again");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_no_request_or_no_connect_is_cut_off() {
+    let gateway = start(&config::Listener {
+        connect_timeout: Duration::from_millis(200),
+        ..config()
+    });
+    assert_eq!(gateway.answer("GET /ws HT").await, "");
+    assert_eq!(gateway.open().await.hear_close().await, 4508);
+}
+
+#[tokio::test]
+async fn bytes_sent_together_with_the_request_are_heard() {
+    let gateway = start(&config());
+    // A masked text frame right behind the request: it must be refused, so it must have been read.
+    let request = format!("{UPGRADE}\r\n\u{1}");
+    let mut bytes = request.into_bytes();
+    bytes.pop();
+    bytes.extend([0x81, 0x81, 0, 0, 0, 0, b'x']);
+    let mut stream = TcpStream::connect(gateway.reactors.local_addr())
+        .await
+        .unwrap();
+    stream.write_all(&bytes).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let close = [&[0x88, 19, 0x03, 0xeb][..], b"frames are binary"].concat();
+    assert!(
+        answer.ends_with(&close),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+}
+
+#[tokio::test]
+async fn draining_sends_everyone_away_closes_the_port_and_ends() {
+    let gateway = start(&config());
+    let mut clients = Vec::new();
+    for n in 0..20 {
+        clients.push(gateway.log_in(&format!("u{n}")).await);
+    }
+    let greeting = gateway.open().await;
+    let address = gateway.reactors.local_addr();
+    let draining = tokio::spawn(gateway.reactors.drain(Duration::from_millis(300)));
+    for client in &mut clients {
+        let Body::Draining(draining) = client.hear_frame().await else {
+            panic!("not Draining")
+        };
+        assert!((500..2000).contains(&draining.reconnect_after_ms));
+        let Said::Close(4503, text) = client.hear().await else {
+            panic!("not closed with 4503")
+        };
+        assert_eq!(text, draining.reconnect_after_ms.to_string());
+    }
+    drop((clients, greeting));
+    timeout(Duration::from_secs(10), draining)
+        .await
+        .expect("ends when all are gone")
+        .unwrap();
+    assert!(
+        TcpStream::connect(address).await.is_err(),
+        "the port is closed"
+    );
+    assert_eq!(gateway.world.registry.sessions(), 0);
+}
+
+#[tokio::test]
+async fn draining_ends_although_a_client_does_not() {
+    let gateway = start(&config());
+    let _stuck = gateway.log_in("u").await;
+    let begun = Instant::now();
+    gateway.reactors.drain(Duration::ZERO).await;
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test]
+async fn a_session_that_moves_to_another_reactor_leaves_one_place() {
+    let gateway = start(&config());
+    let mut older = gateway.log_in("u").await;
+    for _ in 0..20 {
+        let newer = gateway.log_in("u").await;
+        assert!(matches!(older.hear_frame().await, Body::Kicked(_)));
+        assert_eq!(older.hear_close().await, 4409);
+        older = newer;
+    }
+    assert_eq!(gateway.world.registry.sessions(), 1);
+    older.say(client_frame::Body::Ping(Ping { nonce: 3 })).await;
+    assert!(matches!(older.hear_frame().await, Body::Pong(_)));
+    let user = UserId::new("u").unwrap();
+    assert_eq!(gateway.world.registry.log_out(&user, Platform::Web), 1);
+    assert_eq!(older.hear_close().await, 4410);
+}
+
+#[test]
+fn a_port_that_cannot_be_had_is_an_error_that_names_it() {
+    let world = World::new(&config::Sessions::default());
+    let config = config::Listener {
+        // Of documentation (RFC 5737): no machine has this address.
+        listen: SocketAddr::from(([192, 0, 2, 1], 0)),
+        ..config()
+    };
+    let started = Reactors::start(
+        &config,
+        &config::Sessions::default(),
+        &config::Delivery::default(),
+        world.delivery,
+        world.registry,
+        world.metrics,
+    );
+    let error = started.err().expect("refused").to_string();
+    assert!(error.contains("192.0.2.1:0"), "{error}");
+}

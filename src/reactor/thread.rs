@@ -1,0 +1,128 @@
+//! One reactor's life: a runtime, a listener, a mailbox, a sweep, until it is told to drain or to stop.
+
+use std::{cell::Cell, io, net, rc::Rc, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+    sync::watch,
+    task::{LocalSet, spawn_local},
+    time::Instant,
+};
+use tracing::error;
+
+use super::{
+    Parts, Stage,
+    accept::{Door, accept},
+    drain::drain,
+    mailbox::{ReactorMailbox, hand_out},
+    sweep::{self, sweep},
+    table::Table,
+};
+use crate::connection::Context;
+
+/// Threads that read the log's disk for one reactor; more reads wait. Enough to keep a disk busy.
+const DISK_THREADS: usize = 4;
+/// How long a disk read may hold the end of the thread up.
+const DISK_GRACE: Duration = Duration::from_secs(1);
+
+pub(super) struct Reactor {
+    number: u16,
+    listener: net::TcpListener,
+    runtime: Runtime,
+    parts: Parts,
+    stage: watch::Receiver<Stage>,
+}
+
+impl Reactor {
+    pub(super) fn new(
+        number: u16,
+        listener: net::TcpListener,
+        parts: Parts,
+        stage: watch::Receiver<Stage>,
+    ) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(DISK_THREADS)
+            .build()?;
+        Ok(Self {
+            number,
+            listener,
+            runtime,
+            parts,
+            stage,
+        })
+    }
+
+    /// Serves until the stage says otherwise. Returning cuts what connections are left.
+    pub(super) fn run(self) {
+        let Self {
+            number,
+            listener,
+            runtime,
+            parts,
+            stage,
+        } = self;
+        let local = LocalSet::new();
+        let served = runtime.block_on(local.run_until(serve(number, listener, parts, stage)));
+        if let Err(error) = served {
+            error!(reactor = number, %error, "a reactor ends");
+        }
+        let entered = runtime.enter();
+        drop(local);
+        drop(entered);
+        runtime.shutdown_timeout(DISK_GRACE);
+    }
+}
+
+async fn serve(
+    number: u16,
+    listener: net::TcpListener,
+    parts: Parts,
+    mut stage: watch::Receiver<Stage>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let table = Rc::new(Table::new(number));
+    let mailbox = Arc::new(ReactorMailbox::new(Arc::clone(&parts.metrics)));
+    let period = sweep::period(&parts);
+    let context = Rc::new(Context {
+        delivery: Arc::clone(&parts.delivery),
+        registry: Arc::clone(&parts.registry),
+        metrics: Arc::clone(&parts.metrics),
+        mailbox: mailbox.clone(),
+        session: parts.session,
+        outbox: parts.outbox(),
+        stall_timeout: parts.config.stall_timeout,
+        started: Instant::now(),
+        no_device: "".into(),
+    });
+    let door = Rc::new(Door {
+        parts: Rc::new(parts),
+        context: Rc::clone(&context),
+        table: Rc::clone(&table),
+        handshakes: Rc::new(Cell::new(0)),
+        stage: stage.clone(),
+    });
+    let accepting = spawn_local(accept(door, listener));
+    // These two never return: a panic in one of them ends the thread, and its clients go to the others.
+    let mut handing = spawn_local(hand_out(mailbox, Rc::clone(&table)));
+    let mut sweeping = spawn_local(sweep(context, Rc::clone(&table), period));
+    let end = async {
+        let drained = stage.wait_for(|stage| *stage != Stage::Serving).await;
+        let Ok(Stage::Draining(period)) = drained.map(|stage| *stage) else {
+            return;
+        };
+        // Waiting for it closes the listener.
+        accepting.abort();
+        let _ = accepting.await;
+        tokio::select! {
+            () = drain(table, period) => {}
+            _ = stage.wait_for(|stage| *stage == Stage::Stopping) => {}
+        }
+    };
+    tokio::select! {
+        () = end => Ok(()),
+        Err(error) = &mut handing => Err(io::Error::other(error)),
+        Err(error) = &mut sweeping => Err(io::Error::other(error)),
+    }
+}

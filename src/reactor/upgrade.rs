@@ -1,0 +1,239 @@
+//! The HTTP before a WebSocket: one request, one answer. tungstenite parses and checks the request; path, origin and
+//! subprotocol are checked here.
+
+use std::{io, time::Duration};
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio_tungstenite::tungstenite::{
+    Error,
+    error::ProtocolError,
+    handshake::{
+        machine::TryParse,
+        server::{Request, create_response, write_response},
+    },
+    http::{
+        HeaderValue,
+        header::{ORIGIN, SEC_WEBSOCKET_PROTOCOL},
+    },
+};
+
+/// Largest request that is read: a browser's, cookies included, has 2 KiB.
+const REQUEST_BYTES_MAX: usize = 8 * 1024;
+/// Where clients connect.
+const PATH: &str = "/ws";
+/// The one subprotocol: design section 4.
+const SUBPROTOCOL: &str = "towncrier.v1";
+
+/// Why a request is not upgraded. Each is one HTTP answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// 404: anything but `GET /ws`.
+    NotFound,
+    /// 400: not HTTP, or not what RFC 6455 asks for.
+    Malformed,
+    /// 426: `GET /ws` without a wish to upgrade.
+    NoUpgrade,
+    /// 431: more than we read.
+    TooLarge,
+    /// 403: a browser on a page that is not ours.
+    Origin,
+    /// 503: come back after this long.
+    Overloaded(Duration),
+}
+
+impl Refusal {
+    /// The label of the metric.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Origin => "origin",
+            Self::Overloaded(_) => "overload",
+            Self::NotFound | Self::Malformed | Self::NoUpgrade | Self::TooLarge => "handshake",
+        }
+    }
+
+    /// The whole answer.
+    pub(super) fn response(self) -> Vec<u8> {
+        let (status, text, header) = match self {
+            Self::NotFound => (
+                "404 Not Found",
+                "not found: clients connect to GET /ws",
+                String::new(),
+            ),
+            Self::Malformed => (
+                "400 Bad Request",
+                "not a WebSocket handshake (RFC 6455)",
+                String::new(),
+            ),
+            Self::NoUpgrade => (
+                "426 Upgrade Required",
+                "this is a WebSocket endpoint",
+                "Upgrade: websocket\r\n".into(),
+            ),
+            Self::TooLarge => (
+                "431 Request Header Fields Too Large",
+                "the request is above 8 KiB",
+                String::new(),
+            ),
+            Self::Origin => (
+                "403 Forbidden",
+                "this origin may not connect",
+                String::new(),
+            ),
+            Self::Overloaded(after) => (
+                "503 Service Unavailable",
+                "overloaded or going down: come back later",
+                format!("Retry-After: {}\r\n", after.as_secs().max(1)),
+            ),
+        };
+        let length = text.len();
+        format!(
+            "HTTP/1.1 {status}\r\n{header}Content-Type: text/plain\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}"
+        )
+        .into_bytes()
+    }
+}
+
+/// A request, and what was read beyond it.
+pub(super) struct Read {
+    pub(super) request: Result<Request, Refusal>,
+    pub(super) rest: Vec<u8>,
+}
+
+/// Reads one request. An error means that there is nobody to answer.
+pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Read> {
+    let mut bytes = Vec::with_capacity(1024);
+    loop {
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let request = match Request::try_parse(&bytes) {
+            Ok(Some((length, request))) => {
+                bytes.drain(..length);
+                Ok(request)
+            }
+            Ok(None) if bytes.len() < REQUEST_BYTES_MAX => continue,
+            Ok(None) => Err(Refusal::TooLarge),
+            Err(Error::Protocol(ProtocolError::WrongHttpMethod)) => Err(Refusal::NotFound),
+            Err(_) => Err(Refusal::Malformed),
+        };
+        return Ok(Read {
+            request,
+            rest: bytes,
+        });
+    }
+}
+
+/// The answer that makes the stream a WebSocket. `origins`: where a browser may come from; empty: from anywhere.
+pub(super) fn accept(request: &Request, origins: &[String]) -> Result<Vec<u8>, Refusal> {
+    if request.uri().path() != PATH {
+        return Err(Refusal::NotFound);
+    }
+    let origin = request.headers().get(ORIGIN);
+    let is_ours = |origin: &HeaderValue| {
+        let origin = origin.as_bytes();
+        origins
+            .iter()
+            .any(|ours| ours.as_bytes().eq_ignore_ascii_case(origin))
+    };
+    if !origins.is_empty() && origin.is_some_and(|origin| !is_ours(origin)) {
+        return Err(Refusal::Origin);
+    }
+    let mut response = create_response(request).map_err(|error| match error {
+        Error::Protocol(
+            ProtocolError::MissingConnectionUpgradeHeader
+            | ProtocolError::MissingUpgradeWebSocketHeader,
+        ) => Refusal::NoUpgrade,
+        _ => Refusal::Malformed,
+    })?;
+    let mut offers = request
+        .headers()
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .into_iter();
+    let is_offered = offers.any(|offer| {
+        let mut names = offer.to_str().unwrap_or_default().split(',');
+        names.any(|name| name.trim() == SUBPROTOCOL)
+    });
+    if is_offered {
+        let ours = HeaderValue::from_static(SUBPROTOCOL);
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, ours);
+    }
+    let mut bytes = Vec::with_capacity(256);
+    write_response(&mut bytes, &response).map_err(|_| Refusal::Malformed)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+    fn answer(request: &str, origins: &[&str]) -> Result<String, Refusal> {
+        let origins: Vec<String> = origins.iter().map(|&o| o.to_owned()).collect();
+        let mut bytes = request.as_bytes();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let read = runtime.block_on(read(&mut bytes)).unwrap();
+        let answer = accept(&read.request?, &origins)?;
+        Ok(String::from_utf8(answer).unwrap().to_lowercase())
+    }
+
+    fn good(more: &str) -> String {
+        format!("{GOOD}{more}\r\n")
+    }
+
+    #[test]
+    fn get_ws_is_upgraded_and_the_subprotocol_echoed_when_offered() {
+        let plain = answer(&good(""), &[]).unwrap();
+        assert!(plain.starts_with("http/1.1 101"));
+        // RFC 6455 section 1.3 has this very key and answer.
+        assert!(plain.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="));
+        assert!(!plain.contains("sec-websocket-protocol"));
+        let offers = "Sec-WebSocket-Protocol: mqtt, towncrier.v1\r\n";
+        let echoed = answer(&good(offers), &[]).unwrap();
+        assert!(echoed.contains("sec-websocket-protocol: towncrier.v1\r\n"));
+        let other = answer(&good("Sec-WebSocket-Protocol: mqtt\r\n"), &[]).unwrap();
+        assert!(!other.contains("sec-websocket-protocol"));
+    }
+
+    #[test]
+    fn everything_else_is_refused_with_its_own_status() {
+        let refused = |request: &str| answer(request, &[]).unwrap_err();
+        let elsewhere = good("").replace("/ws", "/");
+        assert_eq!(refused(&elsewhere), Refusal::NotFound);
+        assert_eq!(refused(&good("").replace("GET", "POST")), Refusal::NotFound);
+        assert_eq!(
+            refused("GET /ws HTTP/1.1\r\nHost: a\r\n\r\n"),
+            Refusal::NoUpgrade
+        );
+        assert_eq!(
+            refused(&good("").replace(": 13", ": 8")),
+            Refusal::Malformed
+        );
+        assert_eq!(refused("\x16\x03\x01 not http\r\n\r\n"), Refusal::Malformed);
+        let long = good(&format!("Cookie: {}\r\n", "x".repeat(20_000)));
+        assert_eq!(refused(&long[..9000]), Refusal::TooLarge);
+    }
+
+    #[test]
+    fn browsers_come_from_the_listed_origins_only_and_others_have_none() {
+        let ours = ["https://oa.example"];
+        let from = |origin: &str| answer(&good(&format!("Origin: {origin}\r\n")), &ours);
+        assert!(from("https://OA.example").is_ok());
+        assert_eq!(from("https://evil.example"), Err(Refusal::Origin));
+        assert_eq!(from("https://oa.example.evil"), Err(Refusal::Origin));
+        assert!(answer(&good(""), &ours).is_ok());
+    }
+
+    #[test]
+    fn a_refusal_is_a_whole_http_answer() {
+        let text =
+            String::from_utf8(Refusal::Overloaded(Duration::from_secs(7)).response()).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 503 "));
+        assert!(head.contains("Retry-After: 7\r\n"));
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
+    }
+}
