@@ -59,11 +59,25 @@ impl Gateway {
         let clock = Arc::new(SystemClock::default());
         let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
         let fan_out = Arc::new(FanOut::new(registry.clone()));
-        let log = Arc::new(EmbeddedLog::open(&config.log, clock.clone(), fan_out, metrics.clone())?);
+        let log = Arc::new(EmbeddedLog::open(
+            &config.log,
+            clock.clone(),
+            fan_out,
+            metrics.clone(),
+        )?);
         let tokens = Arc::new(Tokens::new(&config.auth));
-        let delivery = Arc::new(Delivery::new(log.clone(), registry.clone(), tokens.clone(), clock));
-        let rooms =
-            Rooms { delivery: delivery.clone(), registry: registry.clone(), tokens, metrics: metrics.clone() };
+        let delivery = Arc::new(Delivery::new(
+            log.clone(),
+            registry.clone(),
+            tokens.clone(),
+            clock,
+        ));
+        let rooms = Rooms {
+            delivery: delivery.clone(),
+            registry: registry.clone(),
+            tokens,
+            metrics: metrics.clone(),
+        };
         let server = admin::Server::bind(&config.admin, &config.auth, &config.delivery, rooms)?;
         let reactors = Reactors::start(
             &config.listener,
@@ -74,7 +88,13 @@ impl Gateway {
             metrics,
         )?;
         let admin = AdminThread::start(server)?;
-        Ok(Self { config, log, delivery, reactors, admin })
+        Ok(Self {
+            config,
+            log,
+            delivery,
+            reactors,
+            admin,
+        })
     }
 
     /// Where clients connect; the real port where the configuration says 0.
@@ -93,13 +113,19 @@ impl Gateway {
         self.delivery.start_draining();
         self.reactors.drain(self.config.drain.period).await;
         let log = self.log;
-        if tokio::task::spawn_blocking(move || log.close()).await.is_err() {
+        if tokio::task::spawn_blocking(move || log.close())
+            .await
+            .is_err()
+        {
             tracing::error!("closing the log panicked");
         }
         // The thread may have ended by itself, with its reason in the log.
         let _ = self.admin.stop.send(());
         let handle = self.admin.handle;
-        if !matches!(tokio::task::spawn_blocking(move || handle.join()).await, Ok(Ok(()))) {
+        if !matches!(
+            tokio::task::spawn_blocking(move || handle.join()).await,
+            Ok(Ok(()))
+        ) {
             tracing::error!("the admin thread panicked");
         }
         tracing::info!("drained");
@@ -109,7 +135,9 @@ impl Gateway {
 impl AdminThread {
     fn start(server: admin::Server) -> Result<Self, std::io::Error> {
         let address = server.local_addr();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = move || {
             let stopped = async {
@@ -120,7 +148,13 @@ impl AdminThread {
                 tracing::error!(%error, "the admin port is not served");
             }
         };
-        let handle = std::thread::Builder::new().name("admin".into()).spawn(serve)?;
-        Ok(Self { address, stop, handle })
+        let handle = std::thread::Builder::new()
+            .name("admin".into())
+            .spawn(serve)?;
+        Ok(Self {
+            address,
+            stop,
+            handle,
+        })
     }
 }

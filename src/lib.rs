@@ -5,10 +5,12 @@
 //! `wire/frame.rs` → `session/window.rs` → `delivery/ack.rs` → `log/state/cursors.rs`.
 
 pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod delivery;
+pub mod gateway;
 pub mod ids;
 pub mod log;
 pub mod metrics;

@@ -13,17 +13,22 @@ use std::{
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
 const MAP: [(&str, &[&str]); 12] = [
-    (
-        "admin",
-        &["delivery", "registry", "token", "log", "wire", "ids"],
-    ),
+    ("admin", &["delivery", "registry", "token", "wire", "ids"]),
+    // Beside connections and who holds which place, a reactor names what it hands to its connections.
     (
         "reactor",
-        &["connection", "registry", "delivery", "wire", "ids"],
+        &[
+            "connection",
+            "registry",
+            "delivery",
+            "session",
+            "wire",
+            "ids",
+        ],
     ),
     (
         "connection",
-        &["session", "delivery", "registry", "wire", "log", "ids"],
+        &["session", "delivery", "registry", "wire", "ids"],
     ),
     ("delivery", &["log", "registry", "wire", "ids"]),
     ("registry", &["wire", "ids"]),
@@ -111,7 +116,7 @@ fn imports(text: &str) -> BTreeSet<String> {
 
 fn is_test(path: &Path) -> bool {
     path.file_name().is_some_and(|name| {
-        ["tests.rs", "schedule.rs", "fake.rs"].contains(&&*name.to_string_lossy())
+        ["tests.rs", "schedule.rs", "fixture.rs"].contains(&&*name.to_string_lossy())
     }) || path.iter().any(|part| part == "tests")
 }
 

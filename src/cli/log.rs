@@ -54,7 +54,9 @@ impl LogCommand {
                 let report = inspect(&self.data, Some(&mut print))?;
                 // Whoever reads the dump may have seen enough.
                 match failed {
-                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                        return Ok(ExitCode::SUCCESS);
+                    }
                     failed => failed?,
                 }
                 report
@@ -68,21 +70,37 @@ impl LogCommand {
             writeln!(out, "DAMAGED {damage}")?;
         }
         if let Some((segment, offset)) = &report.unfinished {
-            writeln!(out, "unfinished group at the end of {segment}, offset {offset}: the next start cuts it off")?;
+            writeln!(
+                out,
+                "unfinished group at the end of {segment}, offset {offset}: the next start cuts it off"
+            )?;
         }
         if matches!(self.action, Action::Verify) && report.damages.is_empty() {
-            let Report { segments, records, messages, .. } = report;
-            writeln!(out, "whole: {segments} segments, {records} records, {messages} messages")?;
+            let Report {
+                segments,
+                records,
+                messages,
+                ..
+            } = report;
+            writeln!(
+                out,
+                "whole: {segments} segments, {records} records, {messages} messages"
+            )?;
         }
         out.flush()?;
-        Ok(if report.damages.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if report.damages.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 }
 
 fn renew(data: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     // Also sees to it that no gateway holds the directory.
     inspect(data, None).context("the log is left as it is")?;
-    let epoch = renew_epoch(data).with_context(|| format!("{} cannot be written", data.display()))?;
+    let epoch =
+        renew_epoch(data).with_context(|| format!("{} cannot be written", data.display()))?;
     writeln!(out, "epoch {:016x}", epoch.0)?;
     Ok(out.flush()?)
 }

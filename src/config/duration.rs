@@ -22,7 +22,7 @@ impl fmt::Display for Text {
         let ms = self.0.as_millis() as u64;
         let (unit, unit_ms) = UNITS
             .into_iter()
-            .find(|(_, unit_ms)| ms != 0 && ms % unit_ms == 0)
+            .find(|(_, unit_ms)| ms != 0 && ms.is_multiple_of(*unit_ms))
             .unwrap_or(("s", 1000));
         write!(f, "{}{unit}", ms / unit_ms)
     }

@@ -187,12 +187,10 @@ impl World {
         let registry = Arc::new(Registry::new(sessions, Arc::clone(&metrics)));
         let tokens = Arc::new(Tokens::new(&config::Auth::default()));
         let delivery = Delivery::new(
-            &config::Delivery::default(),
             Arc::clone(&log) as Arc<dyn Log>,
             Arc::clone(&registry),
             Arc::clone(&tokens),
             Arc::new(SystemClock::default()),
-            Arc::clone(&metrics),
         );
         Self {
             log,

@@ -1,3 +1,5 @@
+//! A reactor over real sockets on free ports: admission, the upgrade, drain.
+
 use std::time::Instant;
 
 use tokio::{

@@ -114,12 +114,10 @@ impl Gateway {
         ));
         let tokens = Arc::new(Tokens::new(&auth_config()));
         let delivery = Arc::new(Delivery::new(
-            &config::Delivery::default(),
             Arc::clone(&log) as _,
             Arc::clone(&registry),
             Arc::clone(&tokens),
             Arc::clone(&clock) as _,
-            Arc::clone(&metrics),
         ));
         let mut gateway = Self {
             router: Router::new(),

@@ -1,0 +1,72 @@
+//! `towncrier` and `towncrier serve`: the gateway, until a signal ends it.
+
+use std::{
+    io::{IsTerminal, Write, stdout},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{config::Config, gateway::Gateway};
+
+/// Exit code after a second signal: what was accepted is on disk, but clients were not told to come back.
+const EXIT_CUT_SHORT: u8 = 130;
+
+/// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
+pub(super) fn run(mut config: Config) -> anyhow::Result<ExitCode> {
+    let is_first_start = !config.secrets_path().exists();
+    config.read_or_create_secrets()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let gateway = Gateway::start(config)?;
+        let (client, admin) = (gateway.client_addr(), gateway.admin_addr());
+        writeln!(stdout(), "listening ws={client} admin={admin}")
+            .context("stdout cannot be written")?;
+        if is_first_start && stdout().is_terminal() {
+            print_hints();
+        }
+        signals.next().await;
+        tokio::select! {
+            () = gateway.drain() => Ok(ExitCode::SUCCESS),
+            () = signals.next() => {
+                tracing::warn!("a second signal: ending at once");
+                std::process::exit(EXIT_CUT_SHORT.into())
+            }
+        }
+    })
+}
+
+/// What to try next, for whoever sees the gateway for the first time.
+fn print_hints() {
+    eprintln!("Try, in other terminals:");
+    eprintln!("  towncrier listen --user alice --platform web");
+    eprintln!("  towncrier send --to alice --text 'Hello, Alice'");
+    eprintln!("  towncrier token --user alice --platform web");
+}
+
+/// The signals that ask the gateway to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let install = |kind| signal(kind).context("no signal handler can be installed");
+        Ok(Self {
+            terminate: install(SignalKind::terminate())?,
+            interrupt: install(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
