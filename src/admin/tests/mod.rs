@@ -1,7 +1,7 @@
 //! The admin API against a log in memory: requests in, answers out, and what reached the log.
 //!
 //! - `log.rs`: the log in memory
-//! - `send.rs`: sending, its refusals, idempotency
+//! - `send.rs`, `idempotency.rs`, `limits.rs`, `faults.rs`: sending and its refusals
 //! - `content.rs`: every content type and its fields
 //! - `batch.rs`, `auth.rs`, `inbox.rs`, `trace.rs`, `operation.rs`: the other calls
 //! - `server.rs`: over a real socket
@@ -9,7 +9,10 @@
 mod auth;
 mod batch;
 mod content;
+mod faults;
+mod idempotency;
 mod inbox;
+mod limits;
 mod log;
 mod operation;
 mod send;

@@ -1,0 +1,79 @@
+//! Requests and answers as JSON, by OpenIM's names, one file for each kind of call.
+//!
+//! Strings of a request borrow from its body, and `content` stays the text it is. Every field may be absent here: what a
+//! call requires it asks for itself, so that the refusal names the field.
+
+mod auth;
+mod inbox;
+mod presence;
+mod send;
+mod trace;
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, header},
+    response::Response,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(super) use self::{
+    auth::{LoggedOut, LogoutRequest, Profile, TokenIssued, TokenParsed, TokenRequest},
+    inbox::{
+        DeleteRequest, MsgData, NewestSeq, NewestSeqRequest, PullRequest, Pulled,
+        PulledOfflinePush, SeqBounds,
+    },
+    presence::{PlatformPresence, PresenceRequest, UserPresence},
+    send::{BatchSent, OfflinePushInfo, OperationStatus, SendRequest, Sent, SentTo},
+    trace::{TraceRequest, Traced, TracedReceiver, TracedSession},
+};
+use super::text::Text;
+
+/// A request that carries nothing but its operationID.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["operationID"]))]
+pub(super) struct Operation<'a> {
+    #[serde(rename = "operationID", default, borrow)]
+    pub(super) operation_id: Text<'a>,
+}
+
+/// Nothing more to say.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Nothing {}
+
+/// What every success looks like.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "{T}Answer")]
+pub(super) struct Answer<T> {
+    #[serde(rename = "errCode")]
+    err_code: u16,
+    #[serde(rename = "errMsg")]
+    err_msg: &'static str,
+    data: T,
+}
+
+/// `{"errCode":0,"errMsg":"","data":…}` with HTTP 200.
+pub(super) fn answer<T: Serialize>(data: T) -> Response {
+    json(&Answer {
+        err_code: 0,
+        err_msg: "",
+        data,
+    })
+}
+
+/// Any JSON with HTTP 200.
+pub(super) fn json<T: Serialize>(value: &T) -> Response {
+    let bytes =
+        serde_json::to_vec(value).expect("our own types have string keys and finite numbers");
+    json_bytes(bytes.into())
+}
+
+/// JSON that is written already, with HTTP 200.
+pub(super) fn json_bytes(body: Body) -> Response {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}

@@ -1,0 +1,120 @@
+//! Requests and answers of sending.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::admin::text::Text;
+
+/// One send, to one receiver (`send_msg`) or to many (`batch_send_msg`).
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["operationID", "sendID", "content", "contentType", "sessionType"]))]
+pub(in crate::admin) struct SendRequest<'a> {
+    /// For the caller's own tracing; `check_msg_is_send_success` asks by it. Repeating it is allowed.
+    #[serde(rename = "operationID", default, borrow)]
+    pub(in crate::admin) operation_id: Text<'a>,
+    /// Who sends: 1–64 bytes. Need not be the token's user.
+    #[serde(rename = "sendID", default, borrow)]
+    pub(in crate::admin) send_id: Text<'a>,
+    /// `send_msg`: who receives.
+    #[serde(rename = "recvID", default, borrow)]
+    pub(in crate::admin) recv_id: Text<'a>,
+    /// `batch_send_msg`: who receives, at most `admin.batch_max`; each counts once.
+    #[serde(rename = "recvIDList", default, borrow)]
+    pub(in crate::admin) recv_id_list: Option<Vec<Text<'a>>>,
+    /// `batch_send_msg`: everyone who ever connected, was registered or has an inbox; `recvIDList` is then not looked at.
+    #[serde(rename = "isSendAll", default)]
+    pub(in crate::admin) is_send_all: Option<bool>,
+    /// `batch_send_msg` with sessionType 2 or 3: the group whose members `recvIDList` names.
+    #[serde(rename = "groupID", default, borrow)]
+    pub(in crate::admin) group_id: Text<'a>,
+    /// Makes a retry safe: with the same `sendID` and body it returns the first result. 1–64 bytes.
+    #[serde(rename = "clientMsgID", default, borrow)]
+    pub(in crate::admin) client_msg_id: Text<'a>,
+    #[serde(rename = "senderNickname", default, borrow)]
+    pub(in crate::admin) sender_nickname: Text<'a>,
+    #[serde(rename = "senderFaceURL", default, borrow)]
+    pub(in crate::admin) sender_face_url: Text<'a>,
+    #[serde(rename = "senderPlatformID", default)]
+    pub(in crate::admin) sender_platform_id: Option<i32>,
+    /// An object with the fields of its `contentType`; delivered byte for byte.
+    #[serde(default, borrow)]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    pub(in crate::admin) content: Option<&'a RawValue>,
+    /// 101–112, 114, 1400, and 113 (always online-only).
+    #[serde(rename = "contentType", default)]
+    pub(in crate::admin) content_type: Option<i32>,
+    /// 1 single, 2 and 3 group, 4 notification; contentType 1400 makes it 4.
+    #[serde(rename = "sessionType", default)]
+    pub(in crate::admin) session_type: Option<i32>,
+    /// Push to whoever is online now and store nothing.
+    #[serde(rename = "isOnlineOnly", default)]
+    pub(in crate::admin) is_online_only: Option<bool>,
+    #[serde(rename = "offlinePushInfo", default, borrow)]
+    pub(in crate::admin) offline_push: Option<OfflinePushInfo<'a>>,
+    #[serde(default, borrow)]
+    pub(in crate::admin) ex: Text<'a>,
+}
+
+/// What a vendor's offline push would show.
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::admin) struct OfflinePushInfo<'a> {
+    #[serde(default, borrow)]
+    pub(in crate::admin) title: Text<'a>,
+    #[serde(default, borrow)]
+    pub(in crate::admin) desc: Text<'a>,
+    #[serde(default, borrow)]
+    pub(in crate::admin) ex: Text<'a>,
+    #[serde(rename = "iOSPushSound", default, borrow)]
+    pub(in crate::admin) ios_push_sound: Text<'a>,
+    #[serde(rename = "iOSBadgeCount", default)]
+    pub(in crate::admin) ios_badge_count: Option<bool>,
+}
+
+/// What a send became.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::admin) struct Sent<'a> {
+    /// 32 hex digits, ordered by time.
+    #[serde(rename = "serverMsgID")]
+    pub(in crate::admin) server_msg_id: &'a str,
+    /// The caller's id, or the serverMsgID.
+    #[serde(rename = "clientMsgID")]
+    pub(in crate::admin) client_msg_id: &'a str,
+    /// When the send was accepted, Unix ms.
+    #[serde(rename = "sendTime")]
+    pub(in crate::admin) send_time: u64,
+}
+
+/// What a batch became.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::admin) struct BatchSent<'a> {
+    #[serde(rename = "resultList")]
+    pub(in crate::admin) results: Vec<SentTo<'a>>,
+    /// Receivers that are no ids, as given.
+    #[serde(rename = "FailedIDList")]
+    pub(in crate::admin) failed: Vec<&'a str>,
+}
+
+/// What a batch became for one receiver.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::admin) struct SentTo<'a> {
+    #[serde(rename = "serverMsgID")]
+    pub(in crate::admin) server_msg_id: &'a str,
+    #[serde(rename = "clientMsgID")]
+    pub(in crate::admin) client_msg_id: &'a str,
+    #[serde(rename = "sendTime")]
+    pub(in crate::admin) send_time: u64,
+    #[serde(rename = "recvID")]
+    pub(in crate::admin) recv_id: &'a str,
+}
+
+/// Answer to `check_msg_is_send_success`.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::admin) struct OperationStatus {
+    #[serde(rename = "errCode")]
+    pub(in crate::admin) err_code: u16,
+    #[serde(rename = "errMsg")]
+    pub(in crate::admin) err_msg: &'static str,
+    /// 0 unknown, 1 sending, 2 done, 3 had failures.
+    pub(in crate::admin) status: u8,
+}

@@ -1,0 +1,72 @@
+//! Request and answer of `/msg/trace`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::admin::text::Text;
+
+/// Where is my message: by `serverMsgID`, or by `sendID` and `clientMsgID`.
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::admin) struct TraceRequest<'a> {
+    #[serde(rename = "serverMsgID", default, borrow)]
+    pub(in crate::admin) server_msg_id: Text<'a>,
+    #[serde(rename = "sendID", default, borrow)]
+    pub(in crate::admin) send_id: Text<'a>,
+    #[serde(rename = "clientMsgID", default, borrow)]
+    pub(in crate::admin) client_msg_id: Text<'a>,
+    /// Only this receiver.
+    #[serde(rename = "userID", default, borrow)]
+    pub(in crate::admin) user_id: Text<'a>,
+    /// Receivers to pass over.
+    #[serde(default)]
+    pub(in crate::admin) offset: Option<usize>,
+    /// Receivers wanted: 100 when absent or 0, at most 1000.
+    #[serde(default)]
+    pub(in crate::admin) limit: Option<usize>,
+}
+
+/// A message and what became of it.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::admin) struct Traced<'a> {
+    #[serde(rename = "serverMsgID")]
+    pub(in crate::admin) server_msg_id: String,
+    #[serde(rename = "clientMsgID")]
+    pub(in crate::admin) client_msg_id: &'a str,
+    #[serde(rename = "sendID")]
+    pub(in crate::admin) send_id: &'a str,
+    /// When it was accepted, Unix ms.
+    #[serde(rename = "sendTime")]
+    pub(in crate::admin) send_time: u64,
+    /// How many it was sent to, all pages together.
+    #[serde(rename = "receiversTotal")]
+    pub(in crate::admin) receivers_total: usize,
+    pub(in crate::admin) receivers: Vec<TracedReceiver<'a>>,
+}
+
+/// A message in one inbox.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::admin) struct TracedReceiver<'a> {
+    #[serde(rename = "userID")]
+    pub(in crate::admin) user_id: &'a str,
+    pub(in crate::admin) seq: u64,
+    /// The furthest of its sessions: `pending`, `sent`, `acked` or `expired`.
+    pub(in crate::admin) state: &'static str,
+    pub(in crate::admin) sessions: Vec<TracedSession<'a>>,
+}
+
+/// A message and one session.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::admin) struct TracedSession<'a> {
+    /// By name, e.g. `Web`.
+    pub(in crate::admin) platform: &'static str,
+    #[serde(rename = "deviceID")]
+    pub(in crate::admin) device_id: &'a str,
+    /// `pending`, `sent`, `acked` or `expired`.
+    pub(in crate::admin) state: &'static str,
+    /// Unix ms; null when not sent, or when that is no longer remembered.
+    #[serde(rename = "sentTime")]
+    pub(in crate::admin) sent_time: Option<u64>,
+    /// Unix ms; null when not acked.
+    #[serde(rename = "ackedTime")]
+    pub(in crate::admin) acked_time: Option<u64>,
+}

@@ -1,0 +1,112 @@
+//! Sending while the log fails or the gateway goes down.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Gateway, admin_config, log::Fault, text_send};
+use crate::log::{AppendError, Damage, ReadError, Refusing};
+
+#[tokio::test]
+async fn what_the_log_refuses_is_told_apart() {
+    let damage = Damage {
+        segment: "0001.seg".into(),
+        offset: 77,
+        what: "secret detail",
+    };
+    let refusing = |refusing| AppendError::Refusing(refusing);
+    for (error, status, code, retry_after) in [
+        (AppendError::QueueFull, 429, 429, Some("1")),
+        (AppendError::KeyReused, 409, 409, None),
+        (refusing(Refusing::DiskFull), 503, 50301, Some("10")),
+        (refusing(Refusing::SyncFailed), 503, 50302, Some("60")),
+        (
+            refusing(Refusing::Damaged(damage.clone())),
+            503,
+            50303,
+            Some("60"),
+        ),
+        (AppendError::OutcomeUnknown, 503, 50304, Some("5")),
+        (refusing(Refusing::Closed), 503, 50305, Some("5")),
+        (refusing(Refusing::StateFailed), 503, 50306, Some("60")),
+        (
+            AppendError::Read(ReadError::Damaged(damage)),
+            503,
+            50303,
+            Some("60"),
+        ),
+        (AppendError::Read(ReadError::State), 503, 50306, Some("60")),
+        (
+            AppendError::Read(ReadError::Io(std::io::ErrorKind::Other)),
+            503,
+            50307,
+            Some("10"),
+        ),
+    ] {
+        for fault in [
+            Fault::Refuse(error.clone()),
+            Fault::FailLater(error.clone()),
+        ] {
+            let gateway = Gateway::new();
+            gateway.log.fail(fault);
+            let reply = gateway.send(&text_send()).await;
+            assert_eq!(reply.verdict(), (status, code), "{error}");
+            assert_eq!(reply.header("retry-after"), retry_after, "{error}");
+            assert!(
+                !reply.body.contains("secret detail"),
+                "causes are the operator's: {}",
+                reply.body
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn draining_refuses_sends() {
+    let gateway = Gateway::new();
+    gateway.delivery.start_draining();
+    let reply = gateway.send(&text_send()).await;
+    assert_eq!(reply.verdict(), (503, 50305));
+    assert_eq!(reply.header("retry-after"), Some("5"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_does_not_answer_leaves_the_outcome_unknown() {
+    let gateway = Gateway::with(&crate::config::Admin {
+        request_timeout: Duration::from_secs(3),
+        ..admin_config()
+    });
+    gateway.log.fail(Fault::Hang);
+    let reply = gateway.send(&text_send()).await;
+    assert_eq!(reply.verdict(), (503, 50304));
+    assert_eq!(reply.header("retry-after"), Some("5"));
+}
+
+#[tokio::test]
+async fn a_log_that_goes_away_is_closed() {
+    let gateway = Gateway::new();
+    gateway.log.fail(Fault::Vanish);
+    assert_eq!(gateway.send(&text_send()).await.verdict(), (503, 50305));
+}
+
+#[tokio::test]
+async fn the_status_of_an_operation_is_its_newest_sends() {
+    let gateway = Gateway::new();
+    let status = async |operation: &str| {
+        let body = json!({ "operationID": operation });
+        let reply = gateway.post("/msg/check_msg_is_send_success", &body).await;
+        assert_eq!(reply.verdict(), (200, 0));
+        reply.json()["status"].as_u64().unwrap()
+    };
+    assert_eq!(status("op").await, 0);
+    gateway.send(&text_send()).await.data();
+    assert_eq!(status("op").await, 2);
+    gateway.log.fail(Fault::Refuse(AppendError::QueueFull));
+    gateway.send(&text_send()).await;
+    assert_eq!(status("op").await, 3);
+    assert_eq!(status("other").await, 0);
+    let reply = gateway
+        .post("/msg/check_msg_is_send_success", &json!({}))
+        .await;
+    reply.assert_refused(400, 400, "operationID is required");
+}
