@@ -17,7 +17,10 @@ use super::{
     outcomes::Outcome,
     send::GROUPS,
 };
-use crate::{delivery::Receivers, ids::UserId, log::Receipt};
+use crate::{
+    delivery::{Receipt, Receivers},
+    ids::UserId,
+};
 
 /// Receivers written into one piece of the answer: about 64 KB. An answer about every user is never whole in memory.
 const RESULTS_PER_PIECE: usize = 512;

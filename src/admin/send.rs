@@ -22,9 +22,8 @@ use super::{
     shape,
 };
 use crate::{
-    delivery::{Receivers, Send},
+    delivery::{Receipt, Receivers, Send},
     ids,
-    log::Receipt,
     wire::{frame, proto},
 };
 
