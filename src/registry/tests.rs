@@ -1,3 +1,5 @@
+//! Who replaces whom, over every policy, and that the newest login holds its place.
+
 use std::sync::Mutex;
 
 use super::*;
