@@ -1,6 +1,7 @@
 //! The admin port: accepts, speaks HTTP/1, and ends gracefully.
 //!
-//! Promises: at most [`CONNECTIONS_MAX`] connections; a head within [`HEAD_TIMEOUT`]; on shutdown nothing new is accepted,
+//! Promises: at most [`CONNECTIONS_MAX`] connections; a head within [`HEAD_TIMEOUT`]; an answer
+//! taken within [`UNREAD_TIMEOUT`]; on shutdown nothing new is accepted,
 //! requests under way are answered, and all is over within [`GRACE`]. Drives hyper itself, since `axum::serve` has no
 //! timeout for heads.
 
@@ -12,6 +13,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -31,6 +33,9 @@ const CONNECTIONS_MAX: usize = 1024;
 
 /// From the end of one request to the whole head of the next: so it also ends idle connections.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a caller may leave an answer unread before the kernel gives the connection up.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Read buffer of a connection, and so the largest head.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -157,8 +162,9 @@ async fn converse(
     service: TowerToHyperService<Router>,
     mut stopped: watch::Receiver<()>,
 ) {
-    // An answer is one small write that must not wait for the next. A socket that refuses this is about to fail anyway.
+    // An answer is one small write that must not wait for the next. A socket that refuses these is about to fail anyway.
     let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = &mut connection => ended,
