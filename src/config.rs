@@ -215,7 +215,7 @@ impl Default for Log {
             retention_bytes: 0,
             segment_bytes: 64 * 1024 * 1024,
             idempotency_retention: Duration::from_secs(7 * 24 * 3600),
-            checkpoint_interval: Duration::from_secs(2),
+            checkpoint_interval: Duration::from_secs(10),
             queue_max: 65_536,
             cache_bytes: 64 * 1024 * 1024,
         }

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
-fn main() -> anyhow::Result<ExitCode> {
-    towncrier::cli::run()
+fn main() -> ExitCode {
+    towncrier::cli::run().unwrap_or_else(|error| {
+        eprintln!("towncrier: {error:#}");
+        ExitCode::FAILURE
+    })
 }

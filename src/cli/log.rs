@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufWriter, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
 };
 
@@ -17,9 +17,6 @@ use crate::log::{
 /// Looks into the log of a stopped gateway.
 #[derive(Debug, Args)]
 pub(super) struct LogCommand {
-    /// The data directory.
-    #[arg(long, global = true, default_value = "./data", value_name = "DIR")]
-    data: PathBuf,
     #[command(subcommand)]
     action: Action,
 }
@@ -37,11 +34,11 @@ enum Action {
 }
 
 impl LogCommand {
-    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(&self, data: &Path) -> anyhow::Result<ExitCode> {
         let mut out = BufWriter::new(io::stdout().lock());
         let report = match self.action {
             Action::NewEpoch => {
-                renew(&self.data, &mut out)?;
+                renew(data, &mut out)?;
                 return Ok(ExitCode::SUCCESS);
             }
             Action::Dump => {
@@ -51,7 +48,7 @@ impl LogCommand {
                         failed = writeln!(out, "{line}");
                     }
                 };
-                let report = inspect(&self.data, Some(&mut print))?;
+                let report = inspect(data, Some(&mut print))?;
                 // Whoever reads the dump may have seen enough.
                 match failed {
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -61,7 +58,7 @@ impl LogCommand {
                 }
                 report
             }
-            Action::Stat | Action::Verify => inspect(&self.data, None)?,
+            Action::Stat | Action::Verify => inspect(data, None)?,
         };
         if matches!(self.action, Action::Stat) {
             print_stat(&report, &mut out)?;

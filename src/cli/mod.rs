@@ -1,51 +1,140 @@
-//! The command line.
+//! The command line: one file a command.
+//!
+//! Every command reads the same configuration (file < environment < flags), so that on the gateway's own machine `listen`,
+//! `send` and `token` find its ports and its secret by themselves. Results go to stdout, everything else to stderr.
+//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 cut short by a second signal.
+//!
+//! - `serve.rs`: the gateway; also without a command
+//! - `listen.rs`, `print.rs`: a client that lands what is pushed, and how it shows it
+//! - `send.rs`, `token.rs`: the admin side
+//! - `check.rs`: the configuration; `log.rs`: a stopped data directory
+//! - `admin.rs`, `signals.rs`: what several of them need
 
+mod admin;
+mod check;
+mod listen;
 mod log;
+mod print;
+mod send;
 mod serve;
+mod signals;
+mod token;
 
-use std::process::ExitCode;
+use std::{
+    io::{IsTerminal, stderr},
+    path::PathBuf,
+    process::ExitCode,
+};
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
-use crate::config::Sources;
+use crate::config::{Config, Sources};
 
 /// A WebSocket push gateway: every notice lands exactly once on every device.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+struct Common {
     /// The configuration file.
     #[arg(long, value_name = "FILE", global = true)]
-    config: Option<std::path::PathBuf>,
+    config: Option<PathBuf>,
     /// One setting, e.g. `listener.listen=127.0.0.1:0`; may be repeated.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE", global = true)]
     set: Vec<String>,
-    #[command(subcommand)]
-    command: Option<Command>,
+    /// The data directory: short for `--set log.dir=DIR`.
+    #[arg(long, value_name = "DIR", global = true)]
+    data: Option<PathBuf>,
+    /// What is logged to stderr, e.g. `debug` or `towncrier::log=debug`.
+    #[arg(
+        long,
+        value_name = "FILTER",
+        global = true,
+        env = "TOWNCRIER_LOG",
+        default_value = "info"
+    )]
+    log: EnvFilter,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs the gateway; also without a command.
     Serve,
+    /// Receives a user's messages: lands them in a local store, prints each once.
+    Listen(listen::ListenCommand),
+    /// Sends a message through the admin API.
+    Send(send::SendCommand),
+    /// Prints a token for a user on a platform.
+    Token(token::TokenCommand),
+    /// Checks the configuration and the data directory.
+    Check,
+    /// Prints every setting with its default and meaning.
+    Config(check::ConfigCommand),
     /// Looks into the log of a stopped gateway.
     Log(log::LogCommand),
 }
 
 /// Runs what the process was called for.
 pub fn run() -> anyhow::Result<ExitCode> {
-    let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .init();
-    match arguments.command {
-        Some(Command::Log(command)) => command.run(),
-        None | Some(Command::Serve) => {
-            let sources = Sources {
-                file: arguments.config,
-                environment: std::env::vars().collect(),
-                flags: arguments.set,
-            };
-            serve::run(sources.load()?)
-        }
+    let Arguments { common, command } = Arguments::parse();
+    let config = common.load()?;
+    start_logging(common.log);
+    match command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(config),
+        Command::Listen(listen) => block_on(listen.run(config)),
+        Command::Send(send) => block_on(send.run(config)),
+        Command::Token(token) => block_on(token.run(config)),
+        Command::Check => check::run(config),
+        Command::Config(print) => print.run(&config),
+        Command::Log(log) => log.run(&config.log.dir),
     }
+}
+
+impl Common {
+    fn load(&self) -> anyhow::Result<Config> {
+        let mut flags = self.set.clone();
+        flags.extend(
+            self.data
+                .iter()
+                .map(|dir| format!("log.dir={}", dir.display())),
+        );
+        let environment = std::env::vars().collect();
+        Ok(Sources {
+            file: self.config.clone(),
+            environment,
+            flags,
+        }
+        .load()?)
+    }
+}
+
+/// Text for people, JSON for whoever collects logs.
+fn start_logging(filter: EnvFilter) {
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr);
+    if stderr().is_terminal() {
+        logs.init()
+    } else {
+        logs.json().flatten_event(true).init()
+    }
+}
+
+/// Runs a command that waits for the network, on this thread.
+fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime
+        .context("no runtime can be started")?
+        .block_on(command)
 }

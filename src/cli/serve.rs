@@ -6,8 +6,8 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::signals::Signals;
 use crate::{config::Config, gateway::Gateway};
 
 /// Exit code after a second signal: what was accepted is on disk, but clients were not told to come back.
@@ -46,27 +46,4 @@ fn print_hints() {
     eprintln!("  towncrier listen --user alice --platform web");
     eprintln!("  towncrier send --to alice --text 'Hello, Alice'");
     eprintln!("  towncrier token --user alice --platform web");
-}
-
-/// The signals that ask the gateway to end.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let install = |kind| signal(kind).context("no signal handler can be installed");
-        Ok(Self {
-            terminate: install(SignalKind::terminate())?,
-            interrupt: install(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

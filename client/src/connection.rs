@@ -1,0 +1,225 @@
+//! One WebSocket to the gateway: frames in, frames out, and why it ended.
+//!
+//! Small buffers: a program may hold very many of these. Only `ws://`; put a TLS proxy in front for more.
+
+use std::{io, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use prost::Message as _;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{
+        self,
+        client::IntoClientRequest,
+        http::{HeaderValue, header},
+        protocol::{Message as Envelope, WebSocketConfig},
+    },
+};
+
+use crate::{
+    backoff,
+    landing::Misled,
+    proto::{ClientFrame, ServerFrame, client_frame, server_frame},
+};
+
+/// The WebSocket subprotocol we offer.
+pub const SUBPROTOCOL: &str = "towncrier.v1";
+/// From the first SYN to the end of the upgrade.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that takes none of a client's few bytes for this long is gone.
+const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+/// The server coalesces up to 64 KiB, and one message always fits such a frame; the rest is room for framing.
+const FRAME_BYTES_MAX: usize = 128 * 1024;
+/// tungstenite allocates it at once and the default is 128 KiB, which 100,000 connections would feel.
+const READ_BUFFER_BYTES: usize = 4096;
+
+/// Why a connection is no more, or never was.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// The URL cannot be connected to. Coming back will not help.
+    #[error("{0}: expected ws://HOST[:PORT]/ws")]
+    Url(String),
+    /// No TCP connection, or it was cut.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The server answered the upgrade with an HTTP status.
+    #[error("the handshake was answered with HTTP {status}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Its `Retry-After`, if it had one.
+        retry_after: Option<Duration>,
+    },
+    /// The server closed.
+    #[error("closed with {code}{}{text}", if text.is_empty() { "" } else { ": " })]
+    Closed {
+        /// Close code; 1005 where the frame had none.
+        code: u16,
+        /// Close text.
+        text: String,
+    },
+    /// The connection ended without a close frame.
+    #[error("the connection was cut")]
+    Cut,
+    /// Nothing came in time.
+    #[error("the server is silent")]
+    Silent,
+    /// What came is not this protocol.
+    #[error("the server sent what is not towncrier.v1: {0}")]
+    Garbled(&'static str),
+    /// What came is ruled out by the protocol.
+    #[error(transparent)]
+    Misled(#[from] Misled),
+}
+
+impl Lost {
+    /// Whether a client may come back by itself.
+    pub fn may_come_back(&self) -> bool {
+        match self {
+            Self::Closed { code, .. } => backoff::may_come_back(*code),
+            Self::Refused { status, .. } => !matches!(status, 401 | 403),
+            Self::Url(_) => false,
+            _ => true,
+        }
+    }
+
+    /// The wait the server asked for.
+    pub fn asked_delay(&self) -> Option<Duration> {
+        match self {
+            Self::Closed { code, text } => backoff::asked_delay(*code, text),
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// An open WebSocket to the gateway.
+#[derive(Debug)]
+pub struct Connection {
+    socket: WebSocketStream<TcpStream>,
+}
+
+impl Connection {
+    /// Connects to `url`, e.g. `ws://127.0.0.1:10001/ws`, within 10 s.
+    pub async fn open(url: &str) -> Result<Self, Lost> {
+        let bad_url = || Lost::Url(url.to_owned());
+        let mut request = url.into_client_request().map_err(|_| bad_url())?;
+        if request.uri().scheme_str() != Some("ws") {
+            return Err(bad_url());
+        }
+        let host = request.uri().host().ok_or_else(bad_url)?;
+        // Brackets belong to the URL's spelling of an IPv6 address, not to the address.
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        let port = request.uri().port_u16().unwrap_or(80);
+        request.headers_mut().insert(
+            header::SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static(SUBPROTOCOL),
+        );
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(0)
+            .max_message_size(Some(FRAME_BYTES_MAX))
+            .max_frame_size(Some(FRAME_BYTES_MAX));
+        let open = async {
+            let stream = TcpStream::connect((host.as_str(), port)).await?;
+            stream.set_nodelay(true)?;
+            let (socket, _) = client_async_with_config(request, stream, Some(config))
+                .await
+                .map_err(lost)?;
+            Ok(Self { socket })
+        };
+        timeout(OPEN_TIMEOUT, open)
+            .await
+            .unwrap_or(Err(Lost::Silent))
+    }
+
+    /// Sends one frame. Not cancel safe: a frame may be left half written.
+    pub async fn send(&mut self, body: client_frame::Body) -> Result<(), Lost> {
+        let bytes = ClientFrame { body: Some(body) }.encode_to_vec();
+        self.send_envelope(Envelope::Binary(bytes.into())).await
+    }
+
+    /// Sends any WebSocket message, also such as the protocol forbids. Not cancel safe.
+    pub async fn send_envelope(&mut self, envelope: Envelope) -> Result<(), Lost> {
+        let sending = self.socket.send(envelope);
+        let sent = timeout(SEND_TIMEOUT, sending).await;
+        sent.map_err(|_| Lost::Silent)?.map_err(lost)
+    }
+
+    /// The next frame; those of unknown kind are skipped. Cancel safe.
+    pub async fn receive(&mut self) -> Result<server_frame::Body, Lost> {
+        loop {
+            let envelope = self.socket.next().await.ok_or(Lost::Cut)?.map_err(lost)?;
+            if let Some(body) = open_envelope(envelope)? {
+                return Ok(body);
+            }
+        }
+    }
+
+    /// The next frame, if it has arrived already.
+    pub fn receive_now(&mut self) -> Option<Result<server_frame::Body, Lost>> {
+        self.receive().now_or_never()
+    }
+
+    /// Says goodbye and waits a moment for the answer; what still arrives is thrown away.
+    pub async fn close(mut self) {
+        let goodbye = async {
+            self.socket.close(None).await?;
+            while self.socket.next().await.transpose()?.is_some() {}
+            Ok::<(), tungstenite::Error>(())
+        };
+        // Either outcome leaves nothing to do: the socket is dropped.
+        let _ = timeout(Duration::from_secs(1), goodbye).await;
+    }
+}
+
+/// `None`: nothing for us.
+fn open_envelope(envelope: Envelope) -> Result<Option<server_frame::Body>, Lost> {
+    match envelope {
+        Envelope::Binary(bytes) => decode(bytes),
+        Envelope::Close(frame) => Err(frame.map_or(
+            Lost::Closed {
+                code: 1005,
+                text: String::new(),
+            },
+            |frame| Lost::Closed {
+                code: frame.code.into(),
+                text: frame.reason.to_string(),
+            },
+        )),
+        Envelope::Text(_) => Err(Lost::Garbled("a text frame")),
+        // tungstenite answers pings by itself.
+        Envelope::Ping(_) | Envelope::Pong(_) | Envelope::Frame(_) => Ok(None),
+    }
+}
+
+fn decode(bytes: Bytes) -> Result<Option<server_frame::Body>, Lost> {
+    let frame = ServerFrame::decode(bytes).map_err(|_| Lost::Garbled("an undecodable frame"))?;
+    Ok(frame.body)
+}
+
+fn lost(error: tungstenite::Error) -> Lost {
+    match error {
+        tungstenite::Error::Io(error) => Lost::Io(error),
+        tungstenite::Error::Http(response) => Lost::Refused {
+            status: response.status().as_u16(),
+            retry_after: response
+                .headers()
+                .get(header::RETRY_AFTER)
+                .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+                .map(Duration::from_secs),
+        },
+        tungstenite::Error::Capacity(_) => Lost::Garbled("a frame above 128 KiB"),
+        tungstenite::Error::Protocol(
+            tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        )
+        | tungstenite::Error::ConnectionClosed
+        | tungstenite::Error::AlreadyClosed => Lost::Cut,
+        _ => Lost::Garbled("broken WebSocket framing"),
+    }
+}

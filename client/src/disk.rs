@@ -1,0 +1,286 @@
+//! The store on disk: one redb file, messages and cursor in one durable transaction, opened by one process at a time.
+//!
+//! It opens after any crash with whole transactions only. Beside what landed it remembers what was not yet shown: the
+//! mark is set in the transaction that lands a message and taken away by [`DiskStore::mark_shown`], so an application
+//! that is killed in between shows it at its next start. Killed between showing and marking, it shows it twice; the
+//! store still holds it once.
+//!
+//! | table | key | value | lifetime |
+//! |---|---|---|---|
+//! | `messages` | (epoch, seq) | the protobuf `Message` | until the application removes the file |
+//! | `cursors` | epoch | highest seq landed | as long as the file |
+//! | `unshown` | (epoch, seq) | nothing | until shown |
+//! | `current` | `"epoch"` | the log landed from at present | as long as the file |
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    sync::Arc,
+};
+
+use prost::Message as _;
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition,
+};
+
+use crate::{
+    landing::Position,
+    proto::Message,
+    store::{Store, StoreError},
+};
+
+const MESSAGES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("messages");
+const CURSORS: TableDefinition<u64, u64> = TableDefinition::new("cursors");
+const UNSHOWN: TableDefinition<(u64, u64), ()> = TableDefinition::new("unshown");
+const CURRENT: TableDefinition<&str, u64> = TableDefinition::new("current");
+const EPOCH: &str = "epoch";
+
+/// An inbox is read rarely and by one reader; redb's own default is 1 GiB.
+const CACHE_BYTES: usize = 4 * 1024 * 1024;
+
+/// A store on disk. Cheap to clone; clones are the same store.
+#[derive(Debug, Clone)]
+pub struct DiskStore {
+    database: Arc<Database>,
+}
+
+impl DiskStore {
+    /// Opens the file at `path`, made with its directory where missing.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let failed = |error: redb::Error| StoreError::Open {
+            path: path.to_owned(),
+            error: Box::new(error),
+        };
+        let directory = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new("."));
+        fs::create_dir_all(directory).map_err(|error| failed(error.into()))?;
+        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(path);
+        let database = opened.map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
+            error => failed(error.into()),
+        })?;
+        create_tables(&database).map_err(failed)?;
+        // A file that a power cut takes the name from would land everything a second time.
+        File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|error| failed(error.into()))?;
+        Ok(Self {
+            database: Arc::new(database),
+        })
+    }
+
+    /// Up to `limit` messages that landed and were not shown, oldest first within a log, each with its epoch.
+    pub fn unshown(&self, limit: usize) -> Result<Vec<(u64, Message)>, StoreError> {
+        let keys = || -> Result<Vec<(u64, u64)>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(UNSHOWN)?;
+            let rows = table.iter()?.take(limit);
+            rows.map(|row| Ok(row?.0.value())).collect()
+        };
+        let keys = keys().map_err(Box::new)?;
+        keys.into_iter()
+            .map(|(epoch, seq)| Ok((epoch, self.message(epoch, seq)?)))
+            .collect()
+    }
+
+    /// These messages of a log have been shown.
+    pub fn mark_shown(
+        &self,
+        epoch: u64,
+        seqs: impl IntoIterator<Item = u64>,
+    ) -> Result<(), StoreError> {
+        let mark = || -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            {
+                let mut unshown = transaction.open_table(UNSHOWN)?;
+                for seq in seqs {
+                    unshown.remove((epoch, seq))?;
+                }
+            }
+            Ok(transaction.commit()?)
+        };
+        Ok(mark().map_err(Box::new)?)
+    }
+
+    /// All (epoch, seq) that landed, ascending: what a check of the store looks at.
+    pub fn landed(&self) -> Result<Vec<(u64, u64)>, StoreError> {
+        let keys = || -> Result<Vec<(u64, u64)>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(MESSAGES)?;
+            table.iter()?.map(|row| Ok(row?.0.value())).collect()
+        };
+        Ok(keys().map_err(Box::new)?)
+    }
+
+    /// Number of messages that landed.
+    pub fn len(&self) -> Result<u64, StoreError> {
+        let count = || -> Result<u64, redb::Error> {
+            Ok(self.database.begin_read()?.open_table(MESSAGES)?.len()?)
+        };
+        Ok(count().map_err(Box::new)?)
+    }
+
+    /// Whether nothing has landed yet.
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        Ok(self.len()? == 0)
+    }
+
+    /// One message that landed.
+    pub fn message(&self, epoch: u64, seq: u64) -> Result<Message, StoreError> {
+        let read = || -> Result<Option<Vec<u8>>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(MESSAGES)?;
+            Ok(table.get((epoch, seq))?.map(|bytes| bytes.value().to_vec()))
+        };
+        let bytes = read().map_err(Box::new)?;
+        bytes
+            .and_then(|bytes| Message::decode(&bytes[..]).ok())
+            .ok_or(StoreError::Unreadable { epoch, seq })
+    }
+}
+
+impl Store for DiskStore {
+    fn position(&self) -> Result<Position, StoreError> {
+        let read = || -> Result<Position, redb::Error> {
+            let transaction = self.database.begin_read()?;
+            let epoch = transaction.open_table(CURRENT)?.get(EPOCH)?;
+            let epoch = epoch.map_or(0, |epoch| epoch.value());
+            let cursor = transaction.open_table(CURSORS)?.get(epoch)?;
+            Ok(Position {
+                epoch,
+                cursor: cursor.map_or(0, |cursor| cursor.value()),
+            })
+        };
+        Ok(read().map_err(Box::new)?)
+    }
+
+    fn land(&mut self, epoch: u64, messages: Vec<Message>) -> Result<Vec<Message>, StoreError> {
+        let Some(last) = messages.last().map(|message| message.seq) else {
+            return Ok(messages);
+        };
+        let land = || -> Result<Vec<Message>, redb::Error> {
+            let transaction = self.database.begin_write()?;
+            let fresh = {
+                let mut stored = transaction.open_table(MESSAGES)?;
+                let mut unshown = transaction.open_table(UNSHOWN)?;
+                let mut fresh = Vec::with_capacity(messages.len());
+                for message in messages {
+                    let key = (epoch, message.seq);
+                    let before = stored.insert(key, &message.encode_to_vec()[..])?;
+                    // The same place may hold another message: a log restored from a backup assigns its seqs anew.
+                    let before = before.and_then(|bytes| Message::decode(bytes.value()).ok());
+                    if before.is_none_or(|before| before.server_msg_id != message.server_msg_id) {
+                        unshown.insert(key, ())?;
+                        fresh.push(message);
+                    }
+                }
+                transaction.open_table(CURSORS)?.insert(epoch, last)?;
+                fresh
+            };
+            transaction.commit()?;
+            Ok(fresh)
+        };
+        Ok(land().map_err(Box::new)?)
+    }
+
+    fn move_to(&mut self, position: Position) -> Result<(), StoreError> {
+        let move_to = || -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            transaction
+                .open_table(CURRENT)?
+                .insert(EPOCH, position.epoch)?;
+            transaction
+                .open_table(CURSORS)?
+                .insert(position.epoch, position.cursor)?;
+            Ok(transaction.commit()?)
+        };
+        Ok(move_to().map_err(Box::new)?)
+    }
+}
+
+/// Makes the tables exist, so that every later read finds them.
+fn create_tables(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(MESSAGES)?;
+    transaction.open_table(CURSORS)?;
+    transaction.open_table(UNSHOWN)?;
+    transaction.open_table(CURRENT)?;
+    Ok(transaction.commit()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(seq: u64, id: &str) -> Message {
+        Message {
+            seq,
+            server_msg_id: id.into(),
+            ..Message::default()
+        }
+    }
+
+    fn at(epoch: u64, cursor: u64) -> Position {
+        Position { epoch, cursor }
+    }
+
+    #[test]
+    fn messages_and_cursor_are_there_after_reopening() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("u1/web.redb");
+        let mut store = DiskStore::open(&path).unwrap();
+        assert_eq!(store.position().unwrap(), at(0, 0));
+        store.move_to(at(7, 0)).unwrap();
+        let fresh = store
+            .land(7, vec![message(1, "a"), message(2, "b")])
+            .unwrap();
+        assert_eq!(fresh.len(), 2);
+        drop(store);
+
+        let store = DiskStore::open(&path).unwrap();
+        assert_eq!(store.position().unwrap(), at(7, 2));
+        assert_eq!(store.landed().unwrap(), [(7, 1), (7, 2)]);
+        assert_eq!(store.message(7, 2).unwrap(), message(2, "b"));
+    }
+
+    #[test]
+    fn what_landed_stays_unshown_until_marked() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("web.redb");
+        let mut store = DiskStore::open(&path).unwrap();
+        store.move_to(at(7, 0)).unwrap();
+        store
+            .land(7, vec![message(1, "a"), message(2, "b")])
+            .unwrap();
+        store.mark_shown(7, [1]).unwrap();
+        drop(store);
+        let store = DiskStore::open(&path).unwrap();
+        assert_eq!(store.unshown(10).unwrap(), [(7, message(2, "b"))]);
+    }
+
+    #[test]
+    fn a_log_that_returns_brings_nothing_twice() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut store = DiskStore::open(&temp.path().join("web.redb")).unwrap();
+        store.move_to(at(7, 0)).unwrap();
+        store
+            .land(7, vec![message(1, "a"), message(2, "b")])
+            .unwrap();
+        store.move_to(at(9, 0)).unwrap();
+        store.land(9, vec![message(1, "x")]).unwrap();
+        store.move_to(at(7, 0)).unwrap();
+        let fresh = store
+            .land(7, vec![message(1, "a"), message(2, "other")])
+            .unwrap();
+        assert_eq!(fresh, [message(2, "other")]);
+        assert_eq!(store.landed().unwrap(), [(7, 1), (7, 2), (9, 1)]);
+    }
+
+    #[test]
+    fn a_second_opener_is_told_that_the_store_is_in_use() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("web.redb");
+        let _first = DiskStore::open(&path).unwrap();
+        assert!(matches!(DiskStore::open(&path), Err(StoreError::InUse(_))));
+    }
+}

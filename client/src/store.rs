@@ -1,0 +1,75 @@
+//! Where messages land. A store moves its cursor in the same step in which it keeps a message, so the two never disagree.
+//!
+//! [`DiskStore`](crate::DiskStore) is what an application uses; [`MemoryStore`] keeps only the position, for programs that
+//! hold very many sessions and need nothing after their own end.
+
+use std::path::PathBuf;
+
+use crate::{landing::Position, proto::Message};
+
+/// Why a store cannot go on. The client ends: without its store nothing can land.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it open.
+    #[error("{} is in use by another process: one listener per store", .0.display())]
+    InUse(PathBuf),
+    /// The file cannot be opened or made.
+    #[error("{}: {error}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the database says.
+        error: Box<redb::Error>,
+    },
+    /// Reading or writing failed.
+    #[error("the local store failed: {0}")]
+    Failed(#[from] Box<redb::Error>),
+    /// A stored message does not decode.
+    #[error("the local store holds no message at epoch {epoch} seq {seq} that can be read")]
+    Unreadable {
+        /// Its log.
+        epoch: u64,
+        /// Its seq.
+        seq: u64,
+    },
+}
+
+/// Where messages land. Methods block until what they did is durable: as far as the store promises durability at all.
+pub trait Store {
+    /// How far landing has come.
+    fn position(&self) -> Result<Position, StoreError>;
+
+    /// Keeps `messages` (ascending, contiguous, of one log) and moves the cursor to the last of them: all or nothing.
+    /// Returns those that were not there before: a log that returns after another one brings messages back.
+    fn land(&mut self, epoch: u64, messages: Vec<Message>) -> Result<Vec<Message>, StoreError>;
+
+    /// Moves the position without a message: after a gap, at the first connect, to another log.
+    fn move_to(&mut self, position: Position) -> Result<(), StoreError>;
+}
+
+/// A store that keeps the position only: what became of a message is up to who gets the event.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    position: Position,
+}
+
+impl Store for MemoryStore {
+    fn position(&self) -> Result<Position, StoreError> {
+        Ok(self.position)
+    }
+
+    fn land(&mut self, epoch: u64, messages: Vec<Message>) -> Result<Vec<Message>, StoreError> {
+        if let Some(last) = messages.last() {
+            self.position = Position {
+                epoch,
+                cursor: last.seq,
+            };
+        }
+        Ok(messages)
+    }
+
+    fn move_to(&mut self, position: Position) -> Result<(), StoreError> {
+        self.position = position;
+        Ok(())
+    }
+}

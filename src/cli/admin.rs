@@ -1,0 +1,56 @@
+//! The admin API of the configured gateway, as `send`, `token` and `listen` call it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use anyhow::{Context, anyhow};
+use towncrier_client::AdminClient;
+
+use crate::{config::Config, ids::Platform};
+
+/// A gateway's admin API with the secret for its tokens.
+pub(super) struct Admin {
+    pub(super) client: AdminClient,
+    secret: String,
+    /// In whose name sends are made unless the caller says otherwise.
+    pub(super) user: String,
+}
+
+impl Admin {
+    /// The gateway at `url`, or the one that the configuration describes.
+    pub(super) fn new(mut config: Config, url: Option<&str>) -> anyhow::Result<Self> {
+        config.read_secrets().context(
+            "there is no secret to ask for tokens with: start the gateway once, or use --config",
+        )?;
+        let user = config
+            .admin
+            .user_ids
+            .first()
+            .ok_or_else(|| anyhow!("admin.user_ids names nobody"))?;
+        let url = url.map_or_else(
+            || format!("http://{}", reachable(config.admin.listen)),
+            Into::into,
+        );
+        Ok(Self {
+            client: AdminClient::new(&url)?,
+            secret: config.auth.secret,
+            user: user.clone(),
+        })
+    }
+
+    /// A fresh token.
+    pub(super) async fn token(&self, user: &str, platform: Platform) -> anyhow::Result<String> {
+        Ok(self
+            .client
+            .user_token(&self.secret, user, platform.number())
+            .await?
+            .token)
+    }
+}
+
+/// Where a listener on `address` is reached from this machine.
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        return SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port());
+    }
+    address
+}

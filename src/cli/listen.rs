@@ -1,0 +1,191 @@
+//! `towncrier listen`: a real client. What is pushed lands in a store on disk, then is printed, once.
+//!
+//! A message is marked as shown after it was printed. Killed between the two, the next run prints that message again;
+//! the store holds it once all the same.
+
+use std::{io, path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use clap::Args;
+use tokio::sync::Notify;
+use towncrier_client::{Client, DiskStore, Ended, Event, Options};
+
+use super::{
+    admin::{Admin, reachable},
+    print::Printer,
+    signals::Signals,
+};
+use crate::{config::Config, ids::Platform};
+
+/// Messages printed between two marks when a run begins with some that were not shown.
+const UNSHOWN_AT_ONCE: usize = 1000;
+
+/// Receives a user's messages: lands them in a local store, prints each once.
+#[derive(Debug, Args)]
+pub(super) struct ListenCommand {
+    /// Whose messages.
+    #[arg(long)]
+    user: String,
+    /// On which platform, by name or number: web, ios, android …
+    #[arg(long, default_value = "web")]
+    platform: Platform,
+    /// Tells devices apart where the login policy allows several.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    device: String,
+    /// The client port; default: the configured gateway's.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// A token for the user; default: one is asked for at the admin API.
+    #[arg(long)]
+    token: Option<String>,
+    /// The admin API; default: the configured gateway's.
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+    /// The store's file; default: one for user, platform and device in ./inboxes.
+    #[arg(long, value_name = "FILE")]
+    store: Option<PathBuf>,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+impl ListenCommand {
+    pub(super) async fn run(&self, config: Config) -> anyhow::Result<ExitCode> {
+        let url = self.url.clone();
+        let url = url.unwrap_or_else(|| format!("ws://{}/ws", reachable(config.listener.listen)));
+        let store = DiskStore::open(&self.store_path())?;
+        let token = match &self.token {
+            Some(token) => token.clone(),
+            None => {
+                Admin::new(config, self.admin.as_deref())?
+                    .token(&self.user, self.platform)
+                    .await?
+            }
+        };
+        let mut signals = Signals::new()?;
+        let name = concat!("towncrier-listen/", env!("CARGO_PKG_VERSION")).into();
+        let options = Options {
+            url,
+            token,
+            device_id: self.device.clone(),
+            name,
+        };
+        let mut shown = Shown {
+            printer: Printer::new(self.json),
+            store: store.clone(),
+        };
+        shown.print_unshown()?;
+        let (failed, mut failure) = (Notify::new(), None);
+        let ended = Client::new(options, store)
+            .run(
+                |event| {
+                    if failure.is_none()
+                        && let Err(error) = shown.event(event)
+                    {
+                        failure = Some(error);
+                        failed.notify_one();
+                    }
+                },
+                async {
+                    tokio::select! {
+                        () = signals.next() => {}
+                        () = failed.notified() => {}
+                    }
+                },
+            )
+            .await;
+        match (failure, ended) {
+            // Whoever read our output has seen enough.
+            (Some(error), _) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+            (Some(error), _) => Err(error),
+            (None, Ended::Stopped) => Ok(ExitCode::SUCCESS),
+            (None, ended) => Err(ended).context("the gateway will not have this client back"),
+        }
+    }
+
+    fn store_path(&self) -> PathBuf {
+        let parts = [&self.user, self.platform.name(), &self.device].map(safe);
+        self.store
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("inboxes").join(format!("{}.redb", parts.join("-"))))
+    }
+}
+
+/// What has been printed, and what is known of it.
+struct Shown {
+    printer: Printer,
+    store: DiskStore,
+}
+
+impl Shown {
+    fn print_unshown(&mut self) -> anyhow::Result<()> {
+        loop {
+            let unshown = self.store.unshown(UNSHOWN_AT_ONCE)?;
+            for (epoch, message) in &unshown {
+                self.printer.message(Some(*epoch), message)?;
+            }
+            self.printer.flush()?;
+            for same_log in unshown.chunk_by(|(left, _), (right, _)| left == right) {
+                self.store.mark_shown(
+                    same_log[0].0,
+                    same_log.iter().map(|(_, message)| message.seq),
+                )?;
+            }
+            if unshown.len() < UNSHOWN_AT_ONCE {
+                return Ok(());
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) -> anyhow::Result<()> {
+        match event {
+            Event::Landed { epoch, messages } => {
+                for message in &messages {
+                    self.printer.message(Some(epoch), message)?;
+                }
+                self.printer.flush()?;
+                self.store
+                    .mark_shown(epoch, messages.iter().map(|message| message.seq))?;
+            }
+            Event::OnlineOnly(message) => self.printer.message(None, &message)?,
+            Event::Gap {
+                from_seq,
+                to_seq,
+                reason,
+            } => self.printer.gap(from_seq, to_seq, reason)?,
+            Event::Status(status) => self.printer.status(&status),
+        }
+        Ok(self.printer.flush()?)
+    }
+}
+
+/// A name for a file that no two different texts share.
+fn safe(text: &str) -> String {
+    let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"_.@".contains(&byte);
+    let encode = |byte| {
+        if keep(byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02x}")
+        }
+    };
+    text.bytes().map(encode).collect()
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_user_id_leaves_the_folder_or_shares_a_file() {
+        assert_eq!(safe("18712345678"), "18712345678");
+        assert_eq!(safe("../a/b"), "..%2fa%2fb");
+        assert_ne!(safe("a-b"), safe("a%2db"));
+    }
+}

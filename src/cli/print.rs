@@ -1,0 +1,156 @@
+//! How `listen` shows what happened: lines for people, or one JSON object a line. Only messages and gaps go to stdout.
+
+use std::io::{self, Stdout, Write, stdout};
+
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
+use towncrier_client::{
+    Status,
+    proto::{Message, gap},
+};
+
+/// Writes to stdout.
+pub(super) struct Printer {
+    out: io::BufWriter<Stdout>,
+    is_json: bool,
+}
+
+/// A message as JSON, in OpenIM's spelling.
+#[derive(Serialize)]
+struct MessageLine<'a> {
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<String>,
+    seq: u64,
+    #[serde(rename = "serverMsgID")]
+    server_msg_id: &'a str,
+    #[serde(rename = "clientMsgID")]
+    client_msg_id: &'a str,
+    #[serde(rename = "sendID")]
+    send_id: &'a str,
+    #[serde(rename = "recvID")]
+    recv_id: &'a str,
+    #[serde(rename = "groupID")]
+    group_id: &'a str,
+    #[serde(rename = "senderPlatformID")]
+    sender_platform_id: i32,
+    #[serde(rename = "senderNickname")]
+    sender_nickname: &'a str,
+    #[serde(rename = "senderFaceURL")]
+    sender_face_url: &'a str,
+    #[serde(rename = "sessionType")]
+    session_type: i32,
+    #[serde(rename = "contentType")]
+    content_type: i32,
+    content: &'a RawValue,
+    #[serde(rename = "sendTime")]
+    send_time: i64,
+    #[serde(rename = "createTime")]
+    create_time: i64,
+    #[serde(rename = "conversationID")]
+    conversation_id: &'a str,
+    ex: &'a str,
+}
+
+impl Printer {
+    pub(super) fn new(is_json: bool) -> Self {
+        Self {
+            out: io::BufWriter::new(stdout()),
+            is_json,
+        }
+    }
+
+    /// A message that landed in the log's `epoch`; `None`: one that came to whoever is online.
+    pub(super) fn message(&mut self, epoch: Option<u64>, message: &Message) -> io::Result<()> {
+        if self.is_json {
+            return self.json_message(epoch, message);
+        }
+        let content = String::from_utf8_lossy(&message.content);
+        let fields: Value = serde_json::from_str(&content).unwrap_or_default();
+        let field = |name: &str| fields[name].as_str().unwrap_or_default();
+        let text = match (
+            message.content_type,
+            field("notificationName"),
+            field("text"),
+        ) {
+            (1400, title, text) => format!("{title}: {text}"),
+            (101, _, text) => text.into(),
+            (content_type, ..) => format!("[{content_type}] {content}"),
+        };
+        let sender = if message.sender_nickname.is_empty() {
+            &message.send_id
+        } else {
+            &message.sender_nickname
+        };
+        let seq = epoch.map_or_else(|| "online".into(), |_| format!("#{}", message.seq));
+        // What somebody else wrote must not steer the terminal.
+        let line = format!("{seq} {sender} | {text}").replace(char::is_control, " ");
+        writeln!(self.out, "{line}")
+    }
+
+    fn json_message(&mut self, epoch: Option<u64>, message: &Message) -> io::Result<()> {
+        let content = serde_json::from_slice(&message.content).map_err(io::Error::from)?;
+        let line = MessageLine {
+            event: if epoch.is_some() {
+                "message"
+            } else {
+                "online_only"
+            },
+            epoch: epoch.map(|epoch| format!("{epoch:016x}")),
+            seq: message.seq,
+            server_msg_id: &message.server_msg_id,
+            client_msg_id: &message.client_msg_id,
+            send_id: &message.send_id,
+            recv_id: &message.recv_id,
+            group_id: &message.group_id,
+            sender_platform_id: message.sender_platform_id,
+            sender_nickname: &message.sender_nickname,
+            sender_face_url: &message.sender_face_url,
+            session_type: message.session_type,
+            content_type: message.content_type,
+            content,
+            send_time: message.send_time,
+            create_time: message.create_time,
+            conversation_id: &message.conversation_id,
+            ex: &message.ex,
+        };
+        // The content is as it was sent, so it may hold line breaks between its tokens; within a JSON text they mean
+        // nothing.
+        let line = serde_json::to_string(&line).map_err(io::Error::from)?;
+        writeln!(self.out, "{}", line.replace(['\n', '\r'], " "))
+    }
+
+    /// Messages that will not come.
+    pub(super) fn gap(&mut self, from: u64, to: u64, reason: gap::Reason) -> io::Result<()> {
+        let reason = reason.as_str_name();
+        if self.is_json {
+            let line =
+                serde_json::json!({"event": "gap", "fromSeq": from, "toSeq": to, "reason": reason});
+            return writeln!(self.out, "{line}");
+        }
+        match to.checked_sub(from) {
+            Some(_) => writeln!(self.out, "messages {from} to {to} will not come: {reason}"),
+            None => writeln!(self.out, "another log begins: {reason}"),
+        }
+    }
+
+    /// How the connection stands, for whoever watches.
+    pub(super) fn status(&self, status: &Status) {
+        match status {
+            Status::Connected(connected) => {
+                eprintln!(
+                    "connected as {}, head {}",
+                    connected.user_id, connected.head
+                );
+            }
+            Status::CaughtUp { seq } => eprintln!("caught up to {seq}"),
+            Status::Reconnecting { after, lost } => {
+                eprintln!("{lost}; reconnecting in {after:.1?}")
+            }
+        }
+    }
+
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}

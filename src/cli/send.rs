@@ -1,0 +1,144 @@
+//! `towncrier send`: a message through the admin API.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::{json, value::RawValue};
+use towncrier_client::admin::{Receivers, Send};
+
+use super::admin::Admin;
+use crate::{config::Config, ids::Platform};
+
+/// A notice in the aggregated notification conversation.
+const NOTICE: i32 = 1400;
+/// Session types: a conversation of two, and notifications.
+const SINGLE: i32 = 1;
+const NOTIFICATION: i32 = 4;
+
+/// Sends a message through the admin API.
+#[derive(Debug, Args)]
+pub(super) struct SendCommand {
+    /// Who gets it; repeat it for several.
+    #[arg(
+        long,
+        required_unless_present = "to_all",
+        conflicts_with = "to_all",
+        value_name = "USER"
+    )]
+    to: Vec<String>,
+    /// Everyone the gateway knows gets it.
+    #[arg(long)]
+    to_all: bool,
+    /// The text of a notice.
+    #[arg(long, required_unless_present = "content", conflicts_with = "content")]
+    text: Option<String>,
+    /// The title of a notice.
+    #[arg(long, default_value = "Notice", conflicts_with = "content")]
+    title: String,
+    /// The whole content, a JSON object, sent as it stands.
+    #[arg(long, value_name = "JSON")]
+    content: Option<String>,
+    /// The content's type: 101–114 or 1400.
+    #[arg(long, default_value_t = NOTICE, value_name = "NUMBER")]
+    content_type: i32,
+    /// In whose name; default: the first of admin.user_ids.
+    #[arg(long, value_name = "USER")]
+    from: Option<String>,
+    /// The sender's name as shown.
+    #[arg(long, default_value = "Towncrier", value_name = "NAME")]
+    nickname: String,
+    /// Your own id for the message: sent again with the same one, it is sent once.
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "CLIENT_MSG_ID"
+    )]
+    id: String,
+    /// Only to who is online now; nothing is stored.
+    #[arg(long)]
+    online_only: bool,
+    /// The admin API; default: the configured gateway's.
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+    /// One JSON object for each receiver.
+    #[arg(long)]
+    json: bool,
+}
+
+impl SendCommand {
+    pub(super) async fn run(&self, config: Config) -> anyhow::Result<ExitCode> {
+        let admin = Admin::new(config, self.admin.as_deref())?;
+        let token = admin.token(&admin.user, Platform::Admin).await?;
+        let message = self.message(&admin.user)?;
+        if let ([receiver], false) = (&self.to[..], self.to_all) {
+            let sent = admin.client.send(&token, &message, receiver).await?;
+            self.print(receiver, &sent.server_msg_id, sent.send_time);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let receivers = if self.to_all {
+            Receivers::Everyone
+        } else {
+            Receivers::List(&self.to)
+        };
+        let batch = admin.client.send_batch(&token, &message, receivers).await?;
+        for result in batch.results.unwrap_or_default() {
+            self.print(
+                &result.recv_id,
+                &result.sent.server_msg_id,
+                result.sent.send_time,
+            );
+        }
+        let failed = batch.failed.unwrap_or_default();
+        failed
+            .iter()
+            .for_each(|receiver| eprintln!("not sent to {receiver:?}: no such user can be"));
+        Ok(if failed.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+
+    fn message(&self, admin: &str) -> anyhow::Result<Send> {
+        let notice = || {
+            json!({
+                "notificationName": self.title,
+                "notificationFaceURL": "",
+                "notificationType": 1,
+                "text": self.text,
+                "externalUrl": "",
+                "mixType": 0,
+            })
+            .to_string()
+        };
+        let content = RawValue::from_string(self.content.clone().unwrap_or_else(notice));
+        Ok(Send {
+            operation_id: "towncrier send".into(),
+            send_id: self.from.clone().unwrap_or_else(|| admin.into()),
+            client_msg_id: self.id.clone(),
+            sender_nickname: self.nickname.clone(),
+            sender_face_url: String::new(),
+            session_type: if self.content_type == NOTICE {
+                NOTIFICATION
+            } else {
+                SINGLE
+            },
+            content_type: self.content_type,
+            content: content.context("--content is not JSON")?,
+            is_online_only: self.online_only,
+        })
+    }
+
+    fn print(&self, receiver: &str, server_msg_id: &str, send_time: i64) {
+        if self.json {
+            println!(
+                "{}",
+                json!({"recvID": receiver, "serverMsgID": server_msg_id, "sendTime": send_time})
+            );
+        } else {
+            println!("accepted {server_msg_id} for {receiver}");
+        }
+    }
+}
