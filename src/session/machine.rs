@@ -39,8 +39,9 @@ pub struct Session {
     backlog: Option<Seq>,
     /// The read under way.
     reading: Option<Reading>,
-    /// The `Fetch` that is not answered yet; `after_seq` moves on while only deleted places were met.
-    fetch: Option<Fetch>,
+    /// The `Fetch` that is not answered yet; `after_seq` moves on while only deleted places were met. Boxed, because idle
+    /// sessions have none.
+    fetch: Option<Box<Fetch>>,
     /// When the client was last heard.
     heard: Moment,
     is_closed: bool,
@@ -127,7 +128,7 @@ impl Turn<'_> {
             }
             client_frame::Body::Fetch(fetch) => {
                 debug_assert!(self.session.is_listening(), "one Fetch at a time");
-                self.session.fetch = Some(fetch);
+                self.session.fetch = Some(Box::new(fetch));
             }
             client_frame::Body::Ping(ping) => self.actions.push(Action::Pong(ping.nonce)),
         }
@@ -172,10 +173,12 @@ impl Turn<'_> {
     fn take_nothing(&mut self, first: Seq) {
         match self.session.reading.take() {
             Some(Reading::Push(after)) if after <= self.session.window.sent() => {
-                if first > self.session.window.sent().next() {
+                let sent = self.session.window.sent();
+                if first > sent.next() {
                     self.skip(first.previous());
-                } else {
-                    // The head was announced, yet the log ends before it and retention is not the reason.
+                } else if after == sent {
+                    // It was read because something is above, and retention is not the reason why nothing is. Where live
+                    // messages were pushed meanwhile, it says nothing of what comes after them.
                     self.close(Close::Internal("the log ends before its head"));
                 }
             }

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-const SCHEDULES: u64 = 3000;
+const SCHEDULES: u64 = 10_000;
 const LIMITS: Limits = Limits {
     window: 8,
     resend_after: Duration::from_secs(5),
@@ -78,6 +78,8 @@ impl Inbox {
 struct Server {
     session: Session,
     order: Option<ReadOrder>,
+    /// What a read has found and the session has not heard yet: the world goes on in between.
+    found: Option<Event>,
     mailbox: VecDeque<Seq>,
     /// Everything up to here was pushed or announced as a gap.
     announced: u64,
@@ -169,6 +171,7 @@ impl World {
         self.server = Some(Server {
             session,
             order: None,
+            found: None,
             mailbox: VecDeque::new(),
             announced: 0,
         });
@@ -215,6 +218,7 @@ impl World {
                     self.down.push_back(Down::Push(messages));
                 }
                 Action::Read(order) => {
+                    assert!(server.found.is_none(), "one read at a time");
                     assert!(server.order.replace(order).is_none(), "one read at a time");
                     assert!((1..=LIMITS.window as usize).contains(&order.messages));
                 }
@@ -377,9 +381,14 @@ impl World {
     }
 
     fn take_order(&mut self) {
-        if let Some(order) = self.server.as_mut().and_then(|s| s.order.take()) {
-            let event = self.inbox.read(order);
-            self.happen(event);
+        let Some(server) = &mut self.server else {
+            return;
+        };
+        if let Some(found) = server.found.take() {
+            return self.happen(found);
+        }
+        if let Some(order) = server.order.take() {
+            server.found = Some(self.inbox.read(order));
         }
     }
 
