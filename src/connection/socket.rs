@@ -26,6 +26,8 @@ use crate::wire::{
     frame::{FRAME_BYTES_MAX, Frame},
 };
 
+/// tungstenite's buffer of a connection: enough for an ack or a ping.
+const IDLE_BYTES: usize = 128;
 /// Bytes that one read of a stream may bring. Larger frames are put together by tungstenite.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -64,7 +66,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// `rest` is what was read of the stream beyond the handshake.
     pub(super) fn new(stream: S, rest: Vec<u8>) -> Self {
         let config = WebSocketConfig::default()
-            .read_buffer_size(128)
+            .read_buffer_size(IDLE_BYTES)
             // Whatever tungstenite has to send comes out at once.
             .write_buffer_size(0)
             .max_write_buffer_size(1024)
@@ -123,8 +125,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             output: BytesMut::new(),
         };
         self.is_interrupted = true;
+        // tungstenite would use the buffer of a large frame again, and so keep it for good: 64 KiB for one frame of that
+        // size, 400 bytes for every `Connect`. As long as somebody holds the frame it takes a new, small one.
+        let mut large = Bytes::new();
         loop {
             let message = self.context.read(&mut pipe);
+            if let Ok(Message::Binary(bytes)) = &message
+                && bytes.len() > IDLE_BYTES
+            {
+                large = bytes.clone();
+            }
             let mut reply = pipe.take_output();
             let inbound = match message {
                 Ok(Message::Binary(bytes)) => Inbound::Frame(bytes),
@@ -139,6 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     debug_assert!(pipe.input.is_empty(), "all bytes are used up");
                     self.is_interrupted = false;
+                    drop(large);
                     return reply.map_or(ControlFlow::Continue(()), |r| take(Inbound::Reply(r)));
                 }
                 Err(_) => Inbound::Violation(Close::Protocol("not WebSocket as RFC 6455 has it")),

@@ -53,7 +53,8 @@ pub(super) struct Connection {
     full_since: Option<Moment>,
     opened: Moment,
     owner: Option<Owner>,
-    close: Option<Close>,
+    /// Of the close frame we sent; 0 before, and where the client closed.
+    code: u16,
     tally: Tally,
 }
 
@@ -86,7 +87,7 @@ impl Connection {
             stalled_since: None,
             full_since: None,
             owner: None,
-            close: None,
+            code: 0,
             tally: Tally::default(),
         }
     }
@@ -363,7 +364,7 @@ impl Connection {
     /// Puts the close frame behind what waits; from now on nothing follows it.
     fn begin_close(&mut self, close: Close) {
         self.outbox.push(close_frame(close));
-        self.close = Some(close);
+        self.code = close.code();
         self.context.metrics.closed(close);
         self.leave(Stage::Closing {
             deadline: self.context.now().plus(LINGER),
@@ -383,7 +384,7 @@ impl Connection {
         self.leave(Stage::Over);
         let lasted = self.context.now().since(self.opened);
         self.tally
-            .log(self.id, self.owner.as_ref(), self.close, lasted);
+            .log(self.id, self.owner.as_ref(), self.code, lasted);
     }
 
     /// Wakes the task if there is something to write.

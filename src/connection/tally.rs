@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use tracing::{debug, info};
 
-use crate::{
-    ids::{ConnectionId, SessionKey},
-    wire::close::Close,
-};
+use crate::ids::{ConnectionId, SessionKey};
 
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -37,10 +34,9 @@ impl Tally {
         &self,
         connection: ConnectionId,
         owner: Option<&Owner>,
-        close: Option<Close>,
+        code: u16,
         lasted: Duration,
     ) {
-        let code = close.map_or(0, Close::code);
         let Some(Owner { key, client }) = owner else {
             return debug!(%connection, code, lasted_ms = lasted.as_millis() as u64, "connection ended before Connect");
         };

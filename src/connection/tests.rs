@@ -754,7 +754,7 @@ fn a_flood_of_pings_from_a_client_that_reads_nothing_is_not_answered_without_bou
 fn an_idle_connection_is_small() {
     // With tokio's 256 bytes for the socket and about 150 in the registry, 1.5 KB in all.
     assert!(
-        size_of::<Connection>() <= 480,
+        size_of::<Connection>() <= 368,
         "{}",
         size_of::<Connection>()
     );

@@ -275,3 +275,65 @@ fn a_port_that_cannot_be_had_is_an_error_that_names_it() {
     let error = started.err().expect("refused").to_string();
     assert!(error.contains("192.0.2.1:0"), "{error}");
 }
+
+/// Resident memory of this process, in bytes.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+    kib.parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+#[ignore = "measures the whole process: run it alone, optimized"]
+fn an_idle_session_costs_at_most_2500_bytes_also_after_a_push() {
+    use std::io::{Read as _, Write as _};
+    const SESSIONS: u64 = 8000;
+
+    let gateway = start(&config());
+    let connect = |n: u64| {
+        let connect = gateway.world.connect(&format!("user{n}"), Platform::Web);
+        let frame = crate::wire::proto::ClientFrame {
+            body: Some(client_frame::Body::Connect(connect)),
+        };
+        let payload = prost::Message::encode_to_vec(&frame);
+        let mut bytes = format!("{UPGRADE}\r\n").into_bytes();
+        bytes.extend([0x82, 0x80 | 126]);
+        bytes.extend((payload.len() as u16).to_be_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(payload);
+        let mut stream = std::net::TcpStream::connect(gateway.reactors.local_addr()).unwrap();
+        stream.write_all(&bytes).unwrap();
+        stream
+    };
+    let wait_for = |count: u64| {
+        while (gateway.world.registry.sessions() as u64) < count {
+            std::thread::yield_now();
+        }
+    };
+    let mut streams: Vec<_> = (0..500).map(connect).collect();
+    wait_for(500);
+    let before = resident_bytes();
+    for n in 500..500 + SESSIONS {
+        streams.push(connect(n));
+        // So that handshakes under way do not count.
+        wait_for((n + 1).saturating_sub(100));
+    }
+    wait_for(500 + SESSIONS);
+    let idle = (resident_bytes() - before) / SESSIONS;
+    let body = crate::wire::frame::encode_body(&crate::wire::proto::Message {
+        content: vec![b'x'; 16 * 1024].into(),
+        ..Default::default()
+    });
+    for (n, stream) in (0..).zip(&mut streams) {
+        let user = format!("user{n}");
+        gateway
+            .world
+            .registry
+            .deliver(&user, crate::ids::Seq::ZERO, &body);
+        stream.read_exact(&mut vec![0; 16 * 1024]).unwrap();
+    }
+    let pushed = (resident_bytes() - before) / SESSIONS;
+    println!("{idle} bytes idle, {pushed} after a push of 16 KiB");
+    assert!(idle <= 2500 && pushed <= 2500);
+}
