@@ -1,0 +1,53 @@
+//! Configuration: checked before any port is bound; what is wrong is named, and so is what was probably meant.
+
+use std::process::Output;
+
+use crate::support::gateway::towncrier;
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Output, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let output = towncrier()
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let left = dir.path().read_dir().unwrap().count();
+    assert_eq!(left, 0, "nothing is written by a start that fails: {said}");
+    (output, said)
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_known_one_wherever_it_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("towncrier.toml");
+    std::fs::write(&file, "[delivery]\nwindwo = 3\n").unwrap();
+    let (output, said) = run(&["--config", file.to_str().unwrap()], &[]);
+    assert!(
+        !output.status.success() && said.contains("delivery.window"),
+        "{said}"
+    );
+    assert!(output.stdout.is_empty());
+
+    let (output, said) = run(&["--set", "session.policy=1"], &[]);
+    assert!(
+        !output.status.success() && said.contains("sessions.policy"),
+        "{said}"
+    );
+
+    let (output, said) = run(&[], &[("TOWNCRIER_LISTENER__LISTENS", "127.0.0.1:0")]);
+    assert!(
+        !output.status.success() && said.contains("TOWNCRIER_LISTENER__LISTEN?"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_value_that_cannot_work_is_refused() {
+    let (output, said) = run(&["--set", "delivery.window=0"], &[]);
+    assert!(
+        !output.status.success() && said.contains("delivery.window"),
+        "{said}"
+    );
+}

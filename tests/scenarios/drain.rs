@@ -1,0 +1,65 @@
+//! SIGTERM: no more sends, every session is told when to come back, exit 0; a second signal ends at once.
+
+use crate::support::{Gateway, WEB, eventually, notice, text_of};
+
+#[tokio::test]
+async fn sigterm_tells_everyone_and_ends_with_everything_kept() {
+    let mut gateway = Gateway::start(&["drain.period=2s"]).await;
+    let mut admin = gateway.admin().await;
+    let mut web = gateway.connect("alice", WEB).await;
+    admin.send(&notice("alice", "before")).await;
+    web.expect_push().await;
+    assert_eq!(admin.get("/readyz").await.status, 200);
+
+    gateway.terminate();
+    eventually("readyz to say no", async || {
+        admin.get("/readyz").await.status == 503
+    })
+    .await;
+    assert!(admin.get("/readyz").await.text.contains("draining"));
+    assert_eq!(admin.get("/healthz").await.status, 200);
+    let refused = admin
+        .post("/manager/send_msg", &notice("alice", "too late"))
+        .await;
+    assert_eq!((refused.status, refused.code()), (503, 50305));
+    assert!(refused.retry_after.is_some());
+
+    let delay_ms = web.expect_draining().await;
+    let reason = web.expect_close(4503).await;
+    assert_eq!(reason, delay_ms.to_string());
+    assert!(gateway.exited().await.success());
+
+    gateway.restart().await;
+    let mut web = gateway.connect("alice", WEB).await;
+    let inbox = web.expect_backlog().await;
+    assert_eq!(inbox.iter().map(text_of).collect::<Vec<_>>(), ["before"]);
+}
+
+#[tokio::test]
+async fn nobody_new_comes_in_while_draining() {
+    let mut gateway = Gateway::start(&["drain.period=2s"]).await;
+    let mut admin = gateway.admin().await;
+    let _web = gateway.connect("alice", WEB).await;
+    let clients = gateway.place().clients;
+    gateway.terminate();
+    eventually("a refused dial", async || {
+        crate::support::Client::dial(clients).await.is_err()
+    })
+    .await;
+    assert_eq!(admin.get("/readyz").await.status, 503);
+    assert!(gateway.exited().await.success());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let mut gateway = Gateway::start(&["drain.period=1h"]).await;
+    let mut admin = gateway.admin().await;
+    let _web = gateway.connect("alice", WEB).await;
+    gateway.terminate();
+    eventually("readyz to say no", async || {
+        admin.get("/readyz").await.status == 503
+    })
+    .await;
+    gateway.terminate();
+    assert!(!gateway.exited().await.success());
+}

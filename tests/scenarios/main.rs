@@ -1,0 +1,32 @@
+//! Scenarios: a real gateway process, real sockets, and one module for each promise.
+//!
+//! - `seed`: the seed's own request, and every content type of its table, land
+//! - `order`: seqs without gaps, in the order of acceptance (P4)
+//! - `reconnect`: a session goes on where it stood (P5)
+//! - `restart`: kill -9 of the gateway loses and repeats nothing (P1, P3, P5)
+//! - `retention`: what expired is announced (P6)
+//! - `slow_consumer`, `limits`: whoever is slow or hostile harms nobody else (P7)
+//! - `replacement`: login policies
+//! - `drain`: going down gently
+//! - `tokens`, `trace`, `metrics`, `config`: operation
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a scenario cannot unwrap is a failure of the scenario"
+)]
+
+mod config;
+mod drain;
+mod limits;
+mod metrics;
+mod order;
+mod reconnect;
+mod replacement;
+mod restart;
+mod retention;
+mod seed;
+mod slow_consumer;
+#[path = "../support/mod.rs"]
+mod support;
+mod tokens;
+mod trace;

@@ -1,0 +1,67 @@
+//! What is counted adds up: accepted = acked + pending + expired, at any time.
+
+use crate::support::{Gateway, WEB, admin::Admin, eventually, notice};
+
+async fn count(admin: &mut Admin, name: &str) -> f64 {
+    admin.metric(&format!("towncrier_messages_{name}")).await
+}
+
+#[tokio::test]
+async fn accepted_equals_acked_and_pending_and_expired() {
+    let gateway = Gateway::start(&[]).await;
+    let mut admin = gateway.admin().await;
+    let mut web = gateway.connect("alice", WEB).await;
+    for _ in 0..10 {
+        admin.send(&notice("alice", "seen")).await;
+        admin.send(&notice("bob", "unseen")).await;
+    }
+    web.expect_messages(10).await;
+    web.ack(6).await;
+    web.ping(1).await;
+    web.expect_pong(1).await;
+    eventually("the books to close", async || {
+        let [accepted, acked, pending, expired] = [
+            count(&mut admin, "accepted_total").await,
+            count(&mut admin, "acked_total").await,
+            count(&mut admin, "pending").await,
+            count(&mut admin, "expired_total").await,
+        ];
+        (accepted, acked, expired) == (20.0, 6.0, 0.0) && accepted == acked + pending + expired
+    })
+    .await;
+    assert_eq!(admin.metric("towncrier_log_appends_total").await, 20.0);
+    assert_eq!(
+        admin.metric("towncrier_sessions{platform=\"Web\"}").await,
+        1.0
+    );
+}
+
+#[tokio::test]
+async fn expired_messages_keep_the_books_closed() {
+    let gateway = Gateway::start(&["log.segment_bytes=65536", "log.retention_bytes=131072"]).await;
+    let mut admin = gateway.admin().await;
+    for _ in 0..20 {
+        admin.send(&notice("alice", &"x".repeat(20_000))).await;
+    }
+    eventually("the books to close", async || {
+        let (first, head) = admin.bounds("alice").await;
+        let expired = count(&mut admin, "expired_total").await;
+        let pending = count(&mut admin, "pending").await;
+        first > 1 && (expired, pending) == ((first - 1) as f64, (head + 1 - first) as f64)
+    })
+    .await;
+    assert_eq!(count(&mut admin, "accepted_total").await, 20.0);
+}
+
+#[tokio::test]
+async fn no_label_holds_a_user() {
+    let gateway = Gateway::start(&[]).await;
+    let mut admin = gateway.admin().await;
+    let _web = gateway.connect("alice-in-metrics", WEB).await;
+    admin.send(&notice("alice-in-metrics", "hush")).await;
+    let text = admin.get("/metrics").await.text;
+    assert!(!text.contains("alice-in-metrics"));
+    // Every metric is described.
+    let named = |line: &&str| line.starts_with("# TYPE towncrier_");
+    assert!(text.lines().filter(named).count() > 15, "{text}");
+}

@@ -1,0 +1,254 @@
+//! One WebSocket that says and hears exactly what a test wants.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use prost::Message as _;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{self, Message as Socket},
+};
+use towncrier::wire::proto::{
+    Ack, ClientFrame, Connect, Connected, Fetch, Fetched, Gap, Kicked, Message, Ping, Resend,
+    ServerFrame, client_frame, kicked, server_frame::Body,
+};
+
+use super::within;
+
+/// What comes from the gateway.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Frame(Body),
+    Closed {
+        code: u16,
+        reason: String,
+    },
+    /// The connection broke without a close.
+    Lost,
+}
+
+/// A connection, with or without a session.
+pub(crate) struct Client {
+    socket: WebSocketStream<TcpStream>,
+    /// What `Connected` said last.
+    pub(crate) welcome: Connected,
+}
+
+impl Client {
+    /// An open WebSocket.
+    pub(crate) async fn dial(clients: SocketAddr) -> Result<Self, tungstenite::Error> {
+        let stream = TcpStream::connect(clients).await?;
+        stream.set_nodelay(true)?;
+        Self::upgrade(stream, clients).await
+    }
+
+    /// One that takes little into its own buffers.
+    pub(crate) async fn dial_narrow(clients: SocketAddr) -> Result<Self, tungstenite::Error> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(4096)?;
+        Self::upgrade(socket.connect(clients).await?, clients).await
+    }
+
+    async fn upgrade(stream: TcpStream, clients: SocketAddr) -> Result<Self, tungstenite::Error> {
+        let upgrade = client_async(format!("ws://{clients}/ws"), stream);
+        let (socket, _) = within("the upgrade", upgrade).await?;
+        Ok(Self {
+            socket,
+            welcome: Connected::default(),
+        })
+    }
+
+    pub(crate) async fn say(&mut self, body: client_frame::Body) {
+        self.say_bytes(ClientFrame { body: Some(body) }.encode_to_vec())
+            .await;
+    }
+
+    /// Any bytes in a binary frame. Whoever is closed meanwhile learns it by hearing.
+    pub(crate) async fn say_bytes(&mut self, bytes: impl Into<Bytes>) {
+        let _ = within(
+            "room to send",
+            self.socket.send(Socket::Binary(bytes.into())),
+        )
+        .await;
+    }
+
+    pub(crate) async fn say_text(&mut self, text: &'static str) {
+        let _ = within("room to send", self.socket.send(Socket::Text(text.into()))).await;
+    }
+
+    pub(crate) async fn ack(&mut self, seq: u64) {
+        self.say(client_frame::Body::Ack(Ack { seq })).await;
+    }
+
+    pub(crate) async fn ping(&mut self, nonce: u64) {
+        self.say(client_frame::Body::Ping(Ping { nonce })).await;
+    }
+
+    pub(crate) async fn resend(&mut self, after_seq: u64) {
+        self.say(client_frame::Body::Resend(Resend { after_seq }))
+            .await;
+    }
+
+    pub(crate) async fn fetch(&mut self, after_seq: u64, limit: u32) -> Fetched {
+        let fetch = Fetch {
+            request_id: 7,
+            after_seq,
+            limit,
+        };
+        self.say(client_frame::Body::Fetch(fetch)).await;
+        match self.hear().await {
+            Heard::Frame(Body::Fetched(fetched)) => {
+                assert_eq!(fetched.request_id, 7);
+                fetched
+            }
+            other => panic!("expected Fetched, got {other:?}"),
+        }
+    }
+
+    pub(crate) async fn say_connect(&mut self, connect: Connect) {
+        self.say(client_frame::Body::Connect(connect)).await;
+    }
+
+    /// `Connect` and `Connected`.
+    pub(crate) async fn log_in(&mut self, connect: Connect) {
+        self.say_connect(connect).await;
+        self.welcome = match self.hear().await {
+            Heard::Frame(Body::Connected(connected)) => connected,
+            other => panic!("expected Connected, got {other:?}"),
+        };
+    }
+
+    /// Whatever comes next.
+    pub(crate) async fn hear(&mut self) -> Heard {
+        within("a frame", self.hear_patiently()).await
+    }
+
+    /// Whatever comes next, however long that takes.
+    pub(crate) async fn hear_patiently(&mut self) -> Heard {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Socket::Binary(bytes))) => {
+                    let frame = ServerFrame::decode(bytes).expect("a ServerFrame");
+                    return Heard::Frame(frame.body.expect("a body"));
+                }
+                Some(Ok(Socket::Close(frame))) => {
+                    let (code, reason) = frame.map_or((1005, String::new()), |frame| {
+                        (frame.code.into(), frame.reason.to_string())
+                    });
+                    return Heard::Closed { code, reason };
+                }
+                Some(Ok(Socket::Ping(_) | Socket::Pong(_))) => {}
+                Some(Ok(other)) => panic!("expected binary frames only, got {other:?}"),
+                Some(Err(_)) | None => return Heard::Lost,
+            }
+        }
+    }
+
+    /// The next messages, in one push or several.
+    pub(crate) async fn expect_messages(&mut self, count: usize) -> Vec<Message> {
+        let mut messages = Vec::new();
+        while messages.len() < count {
+            match self.hear().await {
+                Heard::Frame(Body::Push(push)) => messages.extend(push.messages),
+                Heard::Frame(Body::CaughtUp(_)) => {}
+                other => panic!("expected a message, got {other:?}"),
+            }
+        }
+        assert_eq!(messages.len(), count, "more came than expected");
+        messages
+    }
+
+    /// The next message.
+    pub(crate) async fn expect_push(&mut self) -> Message {
+        self.expect_messages(1).await.remove(0)
+    }
+
+    /// Everything up to `CaughtUp`, whose seq must be the last one's.
+    pub(crate) async fn expect_backlog(&mut self) -> Vec<Message> {
+        let mut messages: Vec<Message> = Vec::new();
+        loop {
+            match self.hear().await {
+                Heard::Frame(Body::Push(push)) => messages.extend(push.messages),
+                Heard::Frame(Body::CaughtUp(caught_up)) => {
+                    if let Some(last) = messages.last() {
+                        assert!(caught_up.seq <= last.seq);
+                    }
+                    return messages;
+                }
+                other => panic!("expected the backlog, got {other:?}"),
+            }
+        }
+    }
+
+    /// All that was there at `Connected`, each message acked.
+    pub(crate) async fn expect_whole_inbox(&mut self) -> Vec<Message> {
+        let mut messages: Vec<Message> = Vec::new();
+        while messages.last().map_or(0, |last| last.seq) < self.welcome.head {
+            match self.hear().await {
+                Heard::Frame(Body::Push(push)) => messages.extend(push.messages),
+                Heard::Frame(Body::CaughtUp(_)) => {}
+                other => panic!("expected the inbox, got {other:?}"),
+            }
+            if let Some(last) = messages.last() {
+                self.ack(last.seq).await;
+            }
+        }
+        messages
+    }
+
+    pub(crate) async fn expect_gap(&mut self) -> Gap {
+        match self.hear().await {
+            Heard::Frame(Body::Gap(gap)) => gap,
+            other => panic!("expected a Gap, got {other:?}"),
+        }
+    }
+
+    pub(crate) async fn expect_pong(&mut self, nonce: u64) {
+        match self.hear().await {
+            Heard::Frame(Body::Pong(pong)) => assert_eq!(pong.nonce, nonce),
+            other => panic!("expected a Pong, got {other:?}"),
+        }
+    }
+
+    pub(crate) async fn expect_kicked(&mut self, reason: kicked::Reason) {
+        match self.hear_after_backlog().await {
+            Heard::Frame(Body::Kicked(Kicked { reason: said, .. })) => {
+                assert_eq!(said, i32::from(reason));
+            }
+            other => panic!("expected Kicked, got {other:?}"),
+        }
+    }
+
+    /// The delay that `Draining` tells, in ms.
+    pub(crate) async fn expect_draining(&mut self) -> u32 {
+        match self.hear_after_backlog().await {
+            Heard::Frame(Body::Draining(draining)) => draining.reconnect_after_ms,
+            other => panic!("expected Draining, got {other:?}"),
+        }
+    }
+
+    async fn hear_after_backlog(&mut self) -> Heard {
+        loop {
+            match self.hear().await {
+                Heard::Frame(Body::CaughtUp(_)) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// A close with this code, whatever frames were still under way before it. Returns the reason text.
+    pub(crate) async fn expect_close(&mut self, code: u16) -> String {
+        loop {
+            match self.hear().await {
+                Heard::Frame(_) => {}
+                Heard::Closed { code: said, reason } => {
+                    assert_eq!(said, code, "{reason}");
+                    return reason;
+                }
+                Heard::Lost => panic!("expected a close with {code}, the connection broke"),
+            }
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The gateway as a process of its own on a directory of its own, so that it can be killed like one.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::sync::{oneshot, watch};
+use towncrier::wire::proto::Connect;
+
+use super::{ADMIN, IOS, admin::Admin, client::Client, within};
+
+/// What `/auth/user_token` asks for in every scenario.
+pub(crate) const SECRET: &str = "scenario-secret";
+
+/// Where a running gateway is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) clients: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+/// Follows a gateway from start to start: each has ports of its own.
+pub(crate) type Whereabouts = watch::Receiver<Option<Place>>;
+
+/// A gateway on a temporary directory. Dropping it kills the process.
+pub(crate) struct Gateway {
+    dir: TempDir,
+    settings: Vec<String>,
+    place: watch::Sender<Option<Place>>,
+    child: Option<Child>,
+}
+
+impl Gateway {
+    /// Starts one with these `section.key=value`, and waits until it listens.
+    pub(crate) async fn start(settings: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        // A key of its own, so that no two gateways of a test run take each other's tokens.
+        let key = format!("{:032x}", fastrand::u128(..));
+        let file = format!(
+            "listener.listen = \"127.0.0.1:0\"\nlistener.reactors = 2\nadmin.listen = \"127.0.0.1:0\"\n\
+             log.dir = {data:?}\nauth.secret = \"{SECRET}\"\nauth.token_key = \"{key}\"\ndrain.period = \"0s\"\n"
+        );
+        fs::write(dir.path().join("towncrier.toml"), file).unwrap();
+        let mut gateway = Self {
+            dir,
+            settings: Vec::new(),
+            place: watch::Sender::new(None),
+            child: None,
+        };
+        gateway.restart_with(settings).await;
+        gateway
+    }
+
+    /// Starts it again on the same directory with the same settings.
+    pub(crate) async fn restart(&mut self) {
+        let settings = self.settings.clone();
+        let settings: Vec<_> = settings.iter().map(String::as_str).collect();
+        self.restart_with(&settings).await;
+    }
+
+    /// Starts it again on the same directory with other settings.
+    pub(crate) async fn restart_with(&mut self, settings: &[&str]) {
+        assert!(self.child.is_none(), "it still runs");
+        self.settings = settings.iter().map(|&setting| setting.into()).collect();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_file())
+            .unwrap();
+        let mut child = self
+            .command()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
+        let stdout = child.stdout.take().expect("it is piped");
+        self.child = Some(child);
+        let (first, line) = oneshot::channel();
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            let _ = first.send(lines.next());
+            // Read on, so that it never waits for us.
+            lines.for_each(drop);
+        });
+        let line = within("the gateway's `listening` line", line)
+            .await
+            .ok()
+            .flatten();
+        let place = line.as_deref().and_then(read_place);
+        let place = place.unwrap_or_else(|| panic!("expected `listening ws=… admin=…`: {line:?}"));
+        self.place.send_replace(Some(place));
+    }
+
+    fn command(&self) -> Command {
+        let mut command = towncrier();
+        command.current_dir(self.dir.path());
+        command.args(["--config", "towncrier.toml"]);
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        command
+    }
+
+    /// Kill -9: the process is gone when this returns.
+    pub(crate) fn kill(&mut self) {
+        self.place.send_replace(None);
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let child = self.child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), Signal::TERM).unwrap();
+    }
+
+    /// Waits for it to end by itself.
+    pub(crate) async fn exited(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        let pid = Pid::from_child(&child);
+        let ended = tokio::task::spawn_blocking(move || child.wait().unwrap());
+        let status = tokio::time::timeout(super::DEADLINE, ended).await;
+        self.place.send_replace(None);
+        let Ok(status) = status else {
+            let _ = kill_process(pid, Signal::KILL);
+            panic!("the gateway did not end");
+        };
+        status.unwrap()
+    }
+
+    /// The data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.dir.path().join("gateway.log")
+    }
+
+    /// Where it is, now and after restarts.
+    pub(crate) fn whereabouts(&self) -> Whereabouts {
+        self.place.subscribe()
+    }
+
+    /// Where it is now.
+    pub(crate) fn place(&self) -> Place {
+        self.place.borrow().expect("it runs")
+    }
+
+    /// The admin API with an administrator's token.
+    pub(crate) async fn admin(&self) -> Admin {
+        let token = self.token(ADMIN, IOS).await;
+        Admin::new(self.whereabouts(), token)
+    }
+
+    /// A fresh token.
+    pub(crate) async fn token(&self, user: &str, platform: u32) -> String {
+        Admin::new(self.whereabouts(), String::new())
+            .token(user, platform)
+            .await
+    }
+
+    /// An open WebSocket that has not said anything.
+    pub(crate) async fn dial(&self) -> Client {
+        Client::dial(self.place().clients).await.expect("upgraded")
+    }
+
+    /// A session that says no cursor.
+    pub(crate) async fn connect(&self, user: &str, platform: u32) -> Client {
+        let token = self.token(user, platform).await;
+        self.connect_as(Connect {
+            token,
+            ..Connect::default()
+        })
+        .await
+    }
+
+    /// A session that says where its store stands.
+    pub(crate) async fn resume(
+        &self,
+        user: &str,
+        platform: u32,
+        epoch: u64,
+        cursor: u64,
+    ) -> Client {
+        let token = self.token(user, platform).await;
+        self.connect_as(Connect {
+            token,
+            epoch,
+            cursor: Some(cursor),
+            ..Connect::default()
+        })
+        .await
+    }
+
+    /// A session that says exactly this.
+    pub(crate) async fn connect_as(&self, connect: Connect) -> Client {
+        let mut client = self.dial().await;
+        client.log_in(connect).await;
+        client
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.log_file()).unwrap_or_default();
+            eprintln!("--- the gateway's log ---\n{log}---");
+        }
+    }
+}
+
+/// The program under test, blind to settings of the machine it runs on.
+pub(crate) fn towncrier() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_towncrier"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TOWNCRIER_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn read_place(line: &str) -> Option<Place> {
+    let (clients, admin) = line.strip_prefix("listening ws=")?.split_once(" admin=")?;
+    Some(Place {
+        clients: clients.parse().ok()?,
+        admin: admin.parse().ok()?,
+    })
+}

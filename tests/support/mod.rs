@@ -1,0 +1,77 @@
+//! What the scenarios speak in: a real gateway process, its admin API, raw connections, clients that land, a ledger.
+//!
+//! - `gateway.rs`: the process: start, kill, signal, restart on the same directory
+//! - `admin.rs`: calls over HTTP
+//! - `client.rs`: one WebSocket that says and hears exactly what a test wants
+//! - `listener.rs`: a client by the landing rule, which comes back until it is told to stop
+//! - `ledger.rs`: what was accepted against what landed
+//!
+//! Every wait has a deadline; none is a sleep that hopes something has happened meanwhile.
+
+pub(crate) mod admin;
+pub(crate) mod client;
+pub(crate) mod gateway;
+pub(crate) mod ledger;
+pub(crate) mod listener;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+pub(crate) use self::{
+    client::{Client, Heard},
+    gateway::Gateway,
+};
+
+/// Platforms by number.
+pub(crate) const IOS: u32 = 1;
+pub(crate) const WINDOWS: u32 = 3;
+pub(crate) const WEB: u32 = 5;
+
+/// The administrator of the defaults.
+pub(crate) const ADMIN: &str = "openIM123456";
+
+/// Far above what anything takes on a busy machine: passing it is a failure, not a measurement.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits for `awaited`, and fails by its name when it does not come.
+pub(crate) async fn within<T>(what: &str, awaited: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, awaited)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not come within {DEADLINE:?}"))
+}
+
+/// Asks again and again until the answer is yes: for what the gateway shows only when asked.
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    within(what, async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+/// A send request for one notice of type 1400.
+pub(crate) fn notice(to: &str, text: &str) -> Value {
+    json!({
+        "operationID": "scenario",
+        "sendID": ADMIN,
+        "recvID": to,
+        "senderNickname": "Office",
+        "senderFaceURL": "http://oa.example/face.png",
+        "content": {"notificationName": "Notice", "notificationType": 1, "text": text, "mixType": 0},
+        "contentType": 1400,
+        "sessionType": 4,
+    })
+}
+
+/// The `text` in a message's content.
+pub(crate) fn text_of(message: &towncrier::wire::proto::Message) -> String {
+    let content: Value = serde_json::from_slice(&message.content).expect("content is JSON");
+    content["text"].as_str().expect("a text").to_owned()
+}
+
+/// The seqs of messages, in the order they came.
+pub(crate) fn seqs_of(messages: &[towncrier::wire::proto::Message]) -> Vec<u64> {
+    messages.iter().map(|message| message.seq).collect()
+}
