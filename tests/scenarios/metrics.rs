@@ -17,8 +17,7 @@ async fn accepted_equals_acked_and_pending_and_expired() {
     }
     web.expect_messages(10).await;
     web.ack(6).await;
-    web.ping(1).await;
-    web.expect_pong(1).await;
+    web.settle().await;
     eventually("the books to close", async || {
         let [accepted, acked, pending, expired] = [
             count(&mut admin, "accepted_total").await,

@@ -40,8 +40,7 @@ async fn without_a_cursor_the_servers_own_is_taken_for_each_session_apart() {
     assert_eq!(web.expect_backlog().await.len(), 5);
     web.ack(3).await;
     // The ack has been dealt with once a later frame is answered.
-    web.ping(1).await;
-    web.expect_pong(1).await;
+    web.settle().await;
     drop(web);
     let mut web = gateway.connect("alice", WEB).await;
     assert_eq!(web.welcome.cursor, 3);
@@ -76,8 +75,7 @@ async fn the_window_bounds_what_is_unacked() {
     assert_eq!(web.welcome.window, 4);
     assert_eq!(seqs_of(&web.expect_messages(4).await), [1, 2, 3, 4]);
     // The pong comes next, not a fifth message.
-    web.ping(1).await;
-    web.expect_pong(1).await;
+    web.settle().await;
     web.ack(2).await;
     assert_eq!(seqs_of(&web.expect_messages(2).await), [5, 6]);
     web.ack(6).await;
@@ -187,11 +185,8 @@ async fn a_silent_client_is_closed_and_a_pinging_one_is_not() {
     assert_eq!(silent.welcome.heartbeat_ms, 200);
     assert_eq!(pinging.expect_backlog().await.len(), 0);
     let closed = tokio::spawn(async move { silent.expect_close(4501).await });
-    let mut nonce = 0;
     while !closed.is_finished() {
-        nonce += 1;
-        pinging.ping(nonce).await;
-        pinging.expect_pong(nonce).await;
+        pinging.settle().await;
     }
     closed.await.unwrap();
 }
@@ -209,8 +204,7 @@ async fn devices_of_one_platform_keep_cursors_apart_where_the_policy_tells_them_
     let mut desk = gateway.connect_as(device("desk").await).await;
     assert_eq!(desk.expect_backlog().await.len(), 2);
     desk.ack(2).await;
-    desk.ping(1).await;
-    desk.expect_pong(1).await;
+    desk.settle().await;
     let mut home = gateway.connect_as(device("home").await).await;
     assert_eq!(home.expect_backlog().await.len(), 2);
     drop(desk);

@@ -76,8 +76,7 @@ async fn a_drained_gateway_remembers_cursors_and_presence_starts_empty() {
     let mut web = gateway.connect("alice", WEB).await;
     web.expect_push().await;
     web.ack(1).await;
-    web.ping(1).await;
-    web.expect_pong(1).await;
+    web.settle().await;
     assert_eq!(admin.presence("alice").await, ["Web"]);
     gateway.terminate();
     assert!(gateway.exited().await.success());

@@ -20,8 +20,7 @@ async fn force_logout_closes_and_revokes_also_across_a_kill() {
     web.expect_kicked(kicked::Reason::LoggedOut).await;
     web.expect_close(4410).await;
     phone.expect_backlog().await;
-    phone.ping(1).await;
-    phone.expect_pong(1).await;
+    phone.settle().await;
 
     let mut again = gateway.dial().await;
     again.say_connect(connect(&old)).await;

@@ -36,8 +36,7 @@ async fn a_message_is_pending_then_sent_then_acked() {
     assert_eq!(receiver["sessions"][0]["ackedTime"], Value::Null);
 
     web.ack(1).await;
-    web.ping(1).await;
-    web.expect_pong(1).await;
+    web.settle().await;
     let receiver = &trace(&mut admin, lookup).await["receivers"][0];
     assert_eq!(receiver["state"], "acked");
     assert!(receiver["sessions"][0]["ackedTime"].as_u64() >= Some(sent.send_time));
@@ -57,8 +56,7 @@ async fn a_batch_is_traced_by_its_key_and_receiver_by_receiver() {
     );
     phone.expect_push().await;
     phone.ack(1).await;
-    phone.ping(1).await;
-    phone.expect_pong(1).await;
+    phone.settle().await;
 
     let key = json!({"sendID": ADMIN, "clientMsgID": "batch-1"});
     let traced = trace(&mut admin, key.clone()).await;

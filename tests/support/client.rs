@@ -34,6 +34,8 @@ pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
     /// What `Connected` said last.
     pub(crate) welcome: Connected,
+    /// Of the last ping.
+    nonce: u64,
 }
 
 impl Client {
@@ -57,6 +59,7 @@ impl Client {
         Ok(Self {
             socket,
             welcome: Connected::default(),
+            nonce: 0,
         })
     }
 
@@ -205,9 +208,12 @@ impl Client {
         }
     }
 
-    pub(crate) async fn expect_pong(&mut self, nonce: u64) {
-        match self.hear().await {
-            Heard::Frame(Body::Pong(pong)) => assert_eq!(pong.nonce, nonce),
+    /// Everything said before has been dealt with, and nothing but the end of the backlog came of it.
+    pub(crate) async fn settle(&mut self) {
+        self.nonce += 1;
+        self.ping(self.nonce).await;
+        match self.hear_after_backlog().await {
+            Heard::Frame(Body::Pong(pong)) => assert_eq!(pong.nonce, self.nonce),
             other => panic!("expected a Pong, got {other:?}"),
         }
     }

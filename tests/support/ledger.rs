@@ -345,3 +345,63 @@ pub(crate) async fn read_inboxes(
     }
     inboxes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two sends of sender 0 and one of sender 1, all to alice.
+    fn books() -> (Ledger, Vec<Message>) {
+        let mut ledger = Ledger::default();
+        let mut store = Vec::new();
+        for (seq, (sender, place)) in (1..).zip([(0, 0), (1, 0), (0, 1)]) {
+            let key = format!("{sender}-{place}");
+            let sent = Sent {
+                server_msg_id: format!("id of {key}"),
+                client_msg_id: key.clone(),
+                send_time: 1,
+            };
+            store.push(Message {
+                seq,
+                recv_id: "alice".into(),
+                server_msg_id: sent.server_msg_id.clone(),
+                client_msg_id: key.clone(),
+                send_time: 1,
+                content: key.clone().into(),
+                ..Message::default()
+            });
+            let accepted = Accepted {
+                user: "alice".into(),
+                sender,
+                place,
+                content: key.clone(),
+                sent,
+            };
+            ledger.accepted.insert(key, accepted);
+        }
+        (ledger, store)
+    }
+
+    fn compare(spoil: impl FnOnce(&mut Vec<Message>)) -> Tally {
+        let (ledger, mut store) = books();
+        spoil(&mut store);
+        ledger.compare(&BTreeMap::from([("alice".into(), store)]))
+    }
+
+    #[test]
+    fn the_ledger_sees_each_kind_of_failure() {
+        let whole = Tally {
+            accepted: 3,
+            landed: 3,
+            ..Tally::default()
+        };
+        assert_eq!(compare(|_| {}), whole);
+        assert!(whole.is_exactly_once());
+        assert_eq!(compare(|store| drop(store.pop())).lost, 1);
+        assert_eq!(compare(|store| store.push(store[2].clone())).duplicated, 1);
+        assert_eq!(compare(|store| store.swap(0, 2)).reordered, 3 - 1);
+        let altered = compare(|store| store[1].content = "other".into());
+        assert_eq!((altered.ghost, altered.lost), (1, 1));
+        assert_eq!(compare(|store| store.push(Message::default())).ghost, 1);
+    }
+}
