@@ -50,7 +50,7 @@ pub enum Event {
         messages: Vec<Message>,
     },
     /// Came to whoever is online; not stored.
-    OnlineOnly(Message),
+    OnlineOnly(Box<Message>),
     /// These will not come.
     Gap {
         /// First one missing.
@@ -313,7 +313,7 @@ impl<S: Store> Client<S> {
             on_event(Event::Landed { epoch, messages });
         }
         for message in batch.online_only {
-            on_event(Event::OnlineOnly(message));
+            on_event(Event::OnlineOnly(Box::new(message)));
         }
         if let Some(seq) = batch.ack {
             connection
