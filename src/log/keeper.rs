@@ -60,6 +60,7 @@ impl Keeper {
             self.checkpoint(checkpointed);
         }
         self.mark();
+        self.measure();
         if self.core.is_disk_full() {
             // An empty group shows whether there is space again.
             self.append(Vec::new());
@@ -72,13 +73,16 @@ impl Keeper {
             }
             // So that a rebuilt inbox and the stored one say the same.
             self.checkpoint(checkpointed);
+            self.measure();
         }
+    }
+
+    /// Shows how large the log is.
+    fn measure(&self) {
         let segments = self.core.segments.all();
+        let bytes: u64 = segments.iter().map(|segment| segment.length()).sum();
         self.core.metrics.log_segments.set(segments.len() as f64);
-        self.core
-            .metrics
-            .log_bytes
-            .set(segments.iter().map(|segment| segment.length()).sum::<u64>() as f64);
+        self.core.metrics.log_bytes.set(bytes as f64);
     }
 
     /// Writes down how far the log is synced.
