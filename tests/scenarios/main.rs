@@ -4,10 +4,12 @@
 //! - `order`: seqs without gaps, in the order of acceptance (P4)
 //! - `reconnect`: a session goes on where it stood (P5)
 //! - `restart`: kill -9 of the gateway loses and repeats nothing (P1, P3, P5)
+//! - `damage`: a flipped byte is named and never delivered (P8)
 //! - `retention`: what expired is announced (P6)
 //! - `slow_consumer`, `limits`: whoever is slow or hostile harms nobody else (P7)
 //! - `replacement`: login policies
 //! - `drain`: going down gently
+//! - `memory`: what a session costs
 //! - `tokens`, `trace`, `metrics`, `config`: operation
 
 #![expect(
@@ -16,8 +18,10 @@
 )]
 
 mod config;
+mod damage;
 mod drain;
 mod limits;
+mod memory;
 mod metrics;
 mod order;
 mod reconnect;

@@ -138,6 +138,11 @@ impl Gateway {
         status.unwrap()
     }
 
+    /// The running process.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     /// The data directory.
     pub(crate) fn data(&self) -> PathBuf {
         self.dir.path().join("data")

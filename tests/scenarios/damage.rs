@@ -1,0 +1,135 @@
+//! P8: a flipped byte anywhere in the log is named, and nothing wrong is ever delivered.
+
+use std::{fs, process::Output};
+
+use towncrier::wire::proto::{Push, server_frame::Body};
+
+use crate::support::{Gateway, IOS, client::Heard, gateway::towncrier, notice, seqs_of, text_of};
+
+/// Positions tried with `log verify`.
+const FLIPS: usize = 100;
+/// Of these, how many a gateway is started on.
+const STARTS: usize = 8;
+const SENT: u64 = 120;
+
+fn verify(gateway: &Gateway) -> Output {
+    let data = gateway.data();
+    towncrier()
+        .args(["log", "verify", "--data"])
+        .arg(data)
+        .output()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_flipped_byte_is_named_and_never_delivered() {
+    let seed =
+        std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut gateway = Gateway::start(&["log.segment_bytes=65536"]).await;
+    let mut admin = gateway.admin().await;
+    for number in 1..=SENT {
+        admin
+            .send(&notice("alice", &format!("{number} {}", "x".repeat(2000))))
+            .await;
+    }
+    gateway.terminate();
+    assert!(gateway.exited().await.success());
+    let whole = verify(&gateway);
+    assert!(
+        whole.status.success(),
+        "{}",
+        String::from_utf8_lossy(&whole.stdout)
+    );
+
+    let folder = gateway.data().join("log");
+    let mut segments: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    segments.retain(|path| path.extension().is_some_and(|ending| ending == "log"));
+    assert!(segments.len() > 2, "sealed segments and an open one");
+    for flip in 0..FLIPS {
+        let segment = &segments[random.usize(..segments.len())];
+        let good = fs::read(segment).unwrap();
+        let mut bad = good.clone();
+        let offset = random.usize(..bad.len());
+        bad[offset] ^= 1 << random.u8(..8);
+        fs::write(segment, bad).unwrap();
+
+        let verified = verify(&gateway);
+        let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+        let name = segment.file_name().unwrap().to_string_lossy();
+        assert_eq!(
+            verified.status.code(),
+            Some(1),
+            "flip at {offset} of {name}: {said}"
+        );
+        assert!(
+            said.contains(&format!("DAMAGED segment {name} ")),
+            "flip at {offset} of {name}: {said}"
+        );
+        if flip < STARTS {
+            serve_damaged(&mut gateway, flip % 2 == 0).await;
+        }
+        fs::write(segment, good).unwrap();
+    }
+    println!(
+        "{FLIPS} flips, each named by segment and offset; {STARTS} served, nothing wrong delivered"
+    );
+}
+
+/// Starts the gateway on the damaged log, with its state store or rebuilding it, and reads as far as it goes.
+async fn serve_damaged(gateway: &mut Gateway, keeps_state: bool) {
+    let (state, kept) = (gateway.data().join("state"), gateway.data().join("kept"));
+    if !keeps_state {
+        fs::rename(&state, &kept).unwrap();
+    }
+    gateway.restart().await;
+    let mut admin = gateway.admin().await;
+    let ready = admin.get("/readyz").await;
+    if !keeps_state {
+        // A rebuild reads everything, so it has met the damage and cannot know how far inboxes had come.
+        assert_eq!(ready.status, 503, "{}", ready.text);
+        assert!(ready.text.contains("damaged"), "{}", ready.text);
+        let refused = admin
+            .post("/manager/send_msg", &notice("alice", "never"))
+            .await;
+        assert_eq!(
+            (refused.status, refused.code()),
+            (503, 50303),
+            "{}",
+            refused.text
+        );
+    }
+    let mut client = gateway.connect("alice", IOS).await;
+    let mut landed = 0;
+    loop {
+        match client.hear().await {
+            Heard::Frame(Body::Push(Push { messages })) => {
+                for (seq, message) in seqs_of(&messages).into_iter().zip(&messages) {
+                    assert_eq!(seq, landed + 1, "in order, none missing");
+                    assert!(
+                        text_of(message).starts_with(&format!("{seq} xxx")),
+                        "as it was sent"
+                    );
+                    landed = seq;
+                }
+                client.ack(landed).await;
+            }
+            Heard::Closed { code, .. } => {
+                assert_eq!(code, 1011, "the connection ends at the damage, not past it");
+                break;
+            }
+            // Damage in what is no message, or in a rebuild's tail, leaves the messages whole.
+            Heard::Frame(Body::CaughtUp(_)) => break,
+            heard => assert!(!matches!(heard, Heard::Lost), "a close says why"),
+        }
+    }
+    gateway.kill();
+    if !keeps_state {
+        fs::remove_dir_all(&state).unwrap();
+        fs::rename(&kept, &state).unwrap();
+    }
+}

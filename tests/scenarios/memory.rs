@@ -1,0 +1,73 @@
+//! What a session costs. Not a promise but a number: run by hand, in release, as the README's table says.
+
+use std::fs;
+
+use towncrier::wire::proto::Connect;
+
+use crate::support::{Gateway, IOS, WEB, notice};
+
+/// Half of the 20,000 descriptors that a process may have by default.
+const SESSIONS: usize = 10_000;
+const MESSAGE_BYTES: usize = 16 * 1024;
+
+#[tokio::test]
+#[ignore = "10,000 sessions and a minute's wait: `cargo test --release --test scenarios -- --ignored --nocapture memory`"]
+async fn an_idle_session_costs_little_also_after_a_large_message() {
+    let mut gateway = Gateway::start(&[
+        "listener.connections_max=20000",
+        "listener.handshakes_max=2000",
+    ])
+    .await;
+    let mut admin = gateway.admin().await;
+    // What the first requests and a first session bring along is no session's cost.
+    drop(gateway.connect("warm", IOS).await);
+    let before = gateway.resident_bytes();
+    let mut clients = Vec::with_capacity(SESSIONS);
+    for number in 0..SESSIONS {
+        let token = admin.token(&format!("user-{number:05}"), WEB).await;
+        clients.push(
+            gateway
+                .connect_as(Connect {
+                    token,
+                    ..Connect::default()
+                })
+                .await,
+        );
+    }
+    let per_session = |bytes: u64| (bytes - before) as f64 / SESSIONS as f64;
+    let idle = per_session(gateway.resident_bytes());
+    println!("{SESSIONS} idle sessions: {idle:.0} bytes each");
+
+    let users: Vec<String> = (0..SESSIONS)
+        .map(|number| format!("user-{number:05}"))
+        .collect();
+    let mut batch = notice("unused", &"x".repeat(MESSAGE_BYTES));
+    batch.as_object_mut().unwrap().remove("recvID");
+    batch["recvIDList"] = users.into();
+    let answer = admin.post("/manager/batch_send_msg", &batch).await;
+    assert_eq!(answer.code(), 0, "{}", answer.text);
+    for client in &mut clients {
+        assert_eq!(client.expect_messages(1).await.len(), 1);
+        client.ack(1).await;
+    }
+    // The minute is what is measured: what is given back only later does not count as given back.
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    let after = per_session(gateway.resident_bytes());
+    println!(
+        "a minute after {MESSAGE_BYTES} bytes to each: {after:.0} bytes each, {:+.1} %",
+        (after / idle - 1.0) * 100.0
+    );
+    assert!(idle <= 2500.0 && after <= idle * 1.1);
+    gateway.kill();
+}
+
+impl Gateway {
+    fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process_id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("the kernel says it");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+}
