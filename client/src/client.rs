@@ -377,3 +377,6 @@ fn collect(
     }
     Ok(batch)
 }
+
+#[cfg(test)]
+mod tests;
