@@ -64,9 +64,14 @@ enum Connecting {
     Waiting,
     /// The log is another one, or shorter than our cursor: the `Gap` that says so comes next.
     Moving { epoch: u64 },
-    /// Messages may come. `asked_after`: the cursor at which a hole was last asked for, so that one hole asks once,
-    /// however many messages already on their way lie beyond it.
-    Landing { asked_after: Option<u64> },
+    /// Messages may come.
+    Landing {
+        /// The cursor at which a hole was last asked for, so that one hole asks once, however many messages already
+        /// on their way lie beyond it.
+        asked_after: Option<u64>,
+        /// An empty store begins where the server says, which is behind the gap that the server may announce next.
+        is_beginning: bool,
+    },
 }
 
 impl Landing {
@@ -107,7 +112,10 @@ impl Landing {
         let is_known =
             connected.epoch == self.position.epoch && self.position.cursor <= connected.head;
         self.connection = if is_first || is_known {
-            Connecting::Landing { asked_after: None }
+            Connecting::Landing {
+                asked_after: None,
+                is_beginning: is_first,
+            }
         } else {
             Connecting::Moving {
                 epoch: connected.epoch,
@@ -124,7 +132,7 @@ impl Landing {
 
     /// Sorts the messages of a push into `batch`.
     pub fn push(&mut self, push: Push, batch: &mut Batch) -> Result<(), Misled> {
-        let Connecting::Landing { asked_after } = &mut self.connection else {
+        let Connecting::Landing { asked_after, .. } = &mut self.connection else {
             return Err(match self.connection {
                 Connecting::Waiting => Misled::NotConnected,
                 _ => Misled::Epoch,
@@ -161,7 +169,10 @@ impl Landing {
         match (self.connection, gap.reason()) {
             (Connecting::Waiting, _) => Err(Misled::NotConnected),
             (Connecting::Moving { epoch }, Reason::EpochChanged) => {
-                self.connection = Connecting::Landing { asked_after: None };
+                self.connection = Connecting::Landing {
+                    asked_after: None,
+                    is_beginning: false,
+                };
                 self.position = Position {
                     epoch,
                     cursor: gap.to_seq,
@@ -171,12 +182,26 @@ impl Landing {
             (Connecting::Moving { .. }, _) => Err(Misled::Epoch),
             // Neither our epoch nor our cursor gives reason for it, and it alone could move the cursor backwards.
             (Connecting::Landing { .. }, Reason::EpochChanged) => Err(Misled::Epoch),
-            (Connecting::Landing { .. }, _) if gap.to_seq <= self.position.cursor => Ok(None),
-            (Connecting::Landing { .. }, _) if gap.from_seq > self.position.cursor + 1 => {
-                Err(misled)
-            }
-            (Connecting::Landing { .. }, _) => {
+            (
+                Connecting::Landing {
+                    asked_after,
+                    is_beginning,
+                },
+                _,
+            ) => {
+                let cursor = self.position.cursor;
+                let is_behind_beginning = is_beginning && gap.to_seq == cursor;
+                if gap.to_seq <= cursor && !is_behind_beginning {
+                    return Ok(None);
+                }
+                if gap.from_seq > cursor + 1 {
+                    return Err(misled);
+                }
                 self.position.cursor = gap.to_seq;
+                self.connection = Connecting::Landing {
+                    asked_after,
+                    is_beginning: false,
+                };
                 Ok(Some(self.position))
             }
         }

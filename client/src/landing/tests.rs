@@ -131,6 +131,21 @@ fn an_expired_gap_moves_the_cursor_forwards_only() {
 }
 
 #[test]
+fn an_empty_store_is_told_what_expired_before_its_beginning_once() {
+    let mut landing = Landing::new(Position::default());
+    landing.connect("", "", "");
+    let beginning = Position {
+        epoch: 7,
+        cursor: 5,
+    };
+    assert_eq!(landing.connected(&connected(7, 5, 9)), Ok(Some(beginning)));
+    let expired = gap(2, 5, Reason::Expired);
+    assert_eq!(landing.gap(&expired), Ok(Some(beginning)));
+    assert_eq!(landing.gap(&expired), Ok(None));
+    assert_eq!(seqs(&pushed(&mut landing, [6])), [6]);
+}
+
+#[test]
 fn another_epoch_takes_its_gap_and_only_then_messages() {
     let mut landing = Landing::new(Position {
         epoch: 7,
