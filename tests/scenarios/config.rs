@@ -51,3 +51,32 @@ fn a_value_that_cannot_work_is_refused() {
         "{said}"
     );
 }
+
+#[test]
+fn check_says_whether_a_configuration_is_good_and_starts_nothing() {
+    let (output, said) = run(&["check", "--set", "delivery.window=4"], &[]);
+    assert!(output.status.success(), "{said}");
+    let (output, said) = run(&["check", "--set", "delivery.window=many"], &[]);
+    assert!(
+        !output.status.success() && said.contains("delivery.window"),
+        "{said}"
+    );
+}
+
+#[test]
+fn config_prints_every_default_and_what_is_in_force_without_secrets() {
+    let (output, said) = run(&["config"], &[]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(printed, include_str!("../../config/towncrier.toml"));
+
+    let secret = "auth.secret=not-to-be-seen";
+    let (output, said) = run(
+        &["config", "--effective", "--set", secret],
+        &[("TOWNCRIER_DELIVERY__WINDOW", "4")],
+    );
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(printed.contains("window = 4"), "{printed}");
+    assert!(!printed.contains("not-to-be-seen"), "{printed}");
+}

@@ -5,6 +5,7 @@
 //! - `reconnect`: a session goes on where it stood (P5)
 //! - `restart`: kill -9 of the gateway loses and repeats nothing (P1, P3, P5)
 //! - `damage`: a flipped byte is named and never delivered (P8)
+//! - `listen`: kill -9 of the client, and the commands of the README's tour (P5)
 //! - `retention`: what expired is announced (P6)
 //! - `slow_consumer`, `limits`: whoever is slow or hostile harms nobody else (P7)
 //! - `replacement`: login policies
@@ -21,6 +22,7 @@ mod config;
 mod damage;
 mod drain;
 mod limits;
+mod listen;
 mod memory;
 mod metrics;
 mod order;

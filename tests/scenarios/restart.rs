@@ -3,7 +3,7 @@
 use crate::support::{
     Gateway, IOS, WEB,
     ledger::{Plan, run_with_kill},
-    notice, seqs_of, text_of,
+    notice, seed, seqs_of, text_of,
 };
 
 #[tokio::test]
@@ -145,9 +145,4 @@ async fn ledger_full_kill_in_the_middle_of_sends() {
         assert!(outcome.inboxes.is_exactly_once());
         assert_eq!(outcome.inboxes.accepted, plan.sends);
     }
-}
-
-/// Random, or `SCENARIO_SEED`.
-fn seed() -> u64 {
-    std::env::var("SCENARIO_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap())
 }

@@ -75,7 +75,7 @@ impl Gateway {
             .open(self.log_file())
             .unwrap();
         let mut child = self
-            .command()
+            .command("serve")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -99,12 +99,17 @@ impl Gateway {
         self.place.send_replace(Some(place));
     }
 
-    fn command(&self) -> Command {
+    /// `towncrier COMMAND` with the gateway's configuration, which tells it where the gateway is now.
+    pub(crate) fn command(&self, name: &str) -> Command {
         let mut command = towncrier();
         command.current_dir(self.dir.path());
-        command.args(["--config", "towncrier.toml"]);
+        command.args([name, "--config", "towncrier.toml"]);
         for setting in &self.settings {
             command.args(["--set", setting]);
+        }
+        if let Some(place) = *self.place.borrow() {
+            command.args(["--set", &format!("listener.listen={}", place.clients)]);
+            command.args(["--set", &format!("admin.listen={}", place.admin)]);
         }
         command
     }

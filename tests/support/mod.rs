@@ -75,3 +75,8 @@ pub(crate) fn text_of(message: &towncrier::wire::proto::Message) -> String {
 pub(crate) fn seqs_of(messages: &[towncrier::wire::proto::Message]) -> Vec<u64> {
     messages.iter().map(|message| message.seq).collect()
 }
+
+/// What decides a random run: fresh, or `SCENARIO_SEED`. Whoever takes it prints it.
+pub(crate) fn seed() -> u64 {
+    std::env::var("SCENARIO_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap())
+}
