@@ -21,6 +21,7 @@ mod signals;
 mod token;
 
 use std::{
+    ffi::OsString,
     io::{IsTerminal, stderr},
     path::PathBuf,
     process::ExitCode,
@@ -107,7 +108,11 @@ impl Common {
                 .iter()
                 .map(|dir| format!("log.dir={}", dir.display())),
         );
-        let environment = std::env::vars().collect();
+        let text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        // A variable that is no text is none of ours.
+        let environment = std::env::vars_os().filter_map(text).collect();
         Ok(Sources {
             file: self.config.clone(),
             environment,

@@ -105,6 +105,12 @@ impl EmbeddedLog {
         }
         let core = Arc::new(Core::new(epoch, disk, state, clock, metrics));
         recovery::replay(&core, reached, &mut watermark)?;
+        if core.check_writable().is_ok() {
+            // What was replayed need not be again, and a new store says from its beginning to which log it belongs. The
+            // cursors among it came from the segments.
+            let checkpoint = core.state.checkpoint(epoch, |_| Some(core.reached()));
+            checkpoint.map_err(state_failed)?;
+        }
         let (sender, queue) = mpsc::channel(config.queue_max);
         let (stop, stopped) = std_mpsc::channel();
         let keeper = Keeper {

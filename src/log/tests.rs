@@ -559,14 +559,10 @@ fn a_log_cut_anywhere_in_its_last_group_loses_that_group_whole_and_nothing_else(
                 "cut at {length}"
             );
             if (length - whole).is_multiple_of(37) {
-                let limits = config::Log {
-                    dir: tempfile::tempdir().unwrap().keep(),
-                    ..bench.limits.clone()
-                };
                 let dir = tempfile::tempdir().unwrap();
                 let limits = config::Log {
                     dir: dir.path().into(),
-                    ..limits
+                    ..bench.limits.clone()
                 };
                 let cut = Bench::open(Arc::new(disk), dir, limits, bench.clock.clone());
                 assert_eq!(cut.read("u1", 0), numbered(&["one"]), "cut at {length}");

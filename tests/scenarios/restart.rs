@@ -18,6 +18,10 @@ async fn accepted_messages_survive_a_kill_and_seqs_go_on() {
     gateway.kill();
     gateway.restart().await;
     admin.send(&notice("alice", "three")).await;
+    assert!(
+        !gateway.data().join("state.set-aside").exists(),
+        "a kill alone is no reason to rebuild the state store"
+    );
     let mut web = gateway.resume("alice", WEB, epoch, 1).await;
     assert_eq!(web.welcome.epoch, epoch);
     let messages = web.expect_messages(2).await;
