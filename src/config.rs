@@ -111,7 +111,7 @@ pub struct Log {
     pub cache_bytes: u64,
 }
 
-/// Secrets and tokens. The empty secrets are filled from the secrets file: [`Auth::load_secrets`]. No print shows one.
+/// Secrets and tokens. The empty secrets are filled from the secrets file: [`Config::read_or_create_secrets`]. No print shows one.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
