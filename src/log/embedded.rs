@@ -108,7 +108,9 @@ impl EmbeddedLog {
         if core.check_writable().is_ok() {
             // What was replayed need not be again, and a new store says from its beginning to which log it belongs. The
             // cursors among it came from the segments.
-            let checkpoint = core.state.checkpoint(epoch, |_| Some(core.reached()));
+            let checkpoint = core
+                .state
+                .checkpoint(epoch, |_| true, || Some(core.reached()));
             checkpoint.map_err(state_failed)?;
         }
         let (sender, queue) = mpsc::channel(config.queue_max);

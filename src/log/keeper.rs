@@ -28,7 +28,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// A checkpoint comes early at this many rows in memory: some 40 MB.
 const RECENT_ROWS_MAX: usize = 200_000;
 /// Records carried into the log in one request to the writer.
-const CARRIED_AT_ONCE: usize = 10_000;
+const CARRIED_AT_ONCE: usize = 1024;
 
 /// The thread's state.
 pub(super) struct Keeper {
@@ -100,22 +100,19 @@ impl Keeper {
             // On a full disk sled would fail for good; the rows wait in memory.
             return;
         }
-        let log_cursors = |cursors: Vec<Record>| {
-            if cursors.is_empty() || self.append(cursors) {
-                let reached = self.core.reached();
-                (reached != checkpointed.1).then_some(reached)
-            } else {
-                None
-            }
-        };
+        let before = checkpointed.1;
         let mut reached = None;
-        let result = self.core.state.checkpoint(self.core.epoch, |cursors| {
-            reached = log_cursors(cursors);
-            reached
-        });
+        let result = self.core.state.checkpoint(
+            self.core.epoch,
+            |cursors| self.append(cursors),
+            || {
+                reached = Some(self.core.reached()).filter(|reached| *reached != before);
+                reached
+            },
+        );
         match result {
             Ok(rows) => {
-                checkpointed.1 = reached.unwrap_or(checkpointed.1);
+                checkpointed.1 = reached.unwrap_or(before);
                 if rows > 0 {
                     self.core
                         .metrics

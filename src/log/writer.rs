@@ -18,6 +18,8 @@ use crate::ids::{Seq, UserId};
 
 /// A group is closed at this many bytes: a sync of more takes longer than it saves.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What the buffer keeps between groups; a larger one is given back.
+const BUFFER_BYTES_KEPT: usize = 256 * 1024;
 /// A group is closed at this many requests, so that the first of them does not wait for the last.
 const GROUP_REQUESTS_MAX: usize = 8192;
 /// Space left free on the disk: what the state store needs to come to rest when the log may no longer grow.
@@ -108,6 +110,7 @@ impl Writer {
     fn commit(&mut self, first: Work) {
         let mut group = Group::default();
         self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
         if let Err(refusing) = self.prepare() {
             refuse(first, &AppendError::Refusing(refusing));
             return;

@@ -106,9 +106,11 @@ pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Rea
         if stream.read_buf(&mut bytes).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        let mut rest = Vec::new();
         let request = match Request::try_parse(&bytes) {
             Ok(Some((length, request))) => {
-                bytes.drain(..length);
+                // A buffer of its own: the connection keeps it, and it is nearly always empty.
+                rest = bytes.split_off(length);
                 Ok(request)
             }
             Ok(None) if bytes.len() < REQUEST_BYTES_MAX => continue,
@@ -116,10 +118,7 @@ pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Rea
             Err(Error::Protocol(ProtocolError::WrongHttpMethod)) => Err(Refusal::NotFound),
             Err(_) => Err(Refusal::Malformed),
         };
-        return Ok(Read {
-            request,
-            rest: bytes,
-        });
+        return Ok(Read { request, rest });
     }
 }
 

@@ -4,7 +4,7 @@
 use super::{
     StateError,
     keys::{self, u64_at},
-    table::{Row, Table},
+    table::{Dirty, Row, Table},
 };
 use crate::{
     ids::{Seq, SessionKey, UserId},
@@ -62,7 +62,7 @@ impl Cursors {
     }
 
     /// The records that say in the segments what taken rows say to sled.
-    pub(super) fn records(dirty: &[(Box<[u8]>, Option<SessionRow>)]) -> Vec<Record> {
+    pub(super) fn records(dirty: &Dirty<SessionRow>) -> Vec<Record> {
         let record = |(key, row): &(Box<[u8]>, Option<SessionRow>)| {
             let (session, row) = keys::read_session(key).zip(*row)?;
             Some(Record::Cursor {

@@ -15,6 +15,7 @@ mod table;
 mod users;
 
 use std::{
+    collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -248,6 +249,10 @@ impl State {
         row: SessionRow,
     ) -> Result<u64, StateError> {
         self.cursors.put(session, row);
+        if row.cursor == Seq::ZERO {
+            // Nothing was acked; that the user is known, the session says.
+            return Ok(0);
+        }
         let acked = self.users.update(&session.user, |user| {
             let before = user.pending();
             user.acked = user.acked.max(row.cursor.min(user.head));
@@ -306,15 +311,15 @@ impl State {
 
     /// Every known user.
     pub(super) fn all_users(&self) -> Result<Vec<UserId>, StateError> {
-        let mut users = Vec::new();
+        let mut users = BTreeSet::new();
         self.users.rows.visit(&[], |key, _| {
-            users.extend(
-                std::str::from_utf8(key)
-                    .ok()
-                    .and_then(|user| UserId::new(user).ok()),
-            );
+            let text = std::str::from_utf8(key).ok();
+            users.extend(text.and_then(|user| UserId::new(user).ok()));
         })?;
-        Ok(users)
+        self.cursors.rows.visit(&[], |key, _| {
+            users.extend(keys::read_session(key).map(|session| session.user));
+        })?;
+        Ok(users.into_iter().collect())
     }
 
     /// Rows in memory, at most this many of them changed since the last checkpoint.
@@ -324,38 +329,41 @@ impl State {
             + self.keys.rows.recent_rows()
     }
 
-    /// Brings all that changed to sled. `log_cursors` puts the cursors into the segments and returns what is durable
-    /// there afterwards: that is what sled then has reached. Returns the number of rows written.
+    /// Brings all that changed to sled. `log_cursors` puts some cursors into the segments, durably; `reached` then tells how
+    /// far those are durable, which is what sled has reached afterwards. Returns the number of rows written.
     pub(super) fn checkpoint(
         &self,
         epoch: Epoch,
-        log_cursors: impl FnOnce(Vec<Record>) -> Option<Reached>,
+        mut log_cursors: impl FnMut(Vec<Record>) -> bool,
+        reached: impl FnOnce() -> Option<Reached>,
     ) -> Result<usize, StateError> {
-        let cursors = self.cursors.rows.take_dirty();
-        let Some(reached) = log_cursors(Cursors::records(&cursors)) else {
-            // The log takes nothing now: keep the rows for the next time.
-            for (key, row) in cursors {
-                self.cursors
-                    .rows
-                    .update(key.into_vec(), |current| *current = current.or(row))?;
+        let mut rows = 0;
+        let cursors = self.cursors.rows.dirty_rows();
+        while rows < cursors {
+            let part = self.cursors.rows.take_dirty();
+            if part.is_empty() {
+                break;
             }
-            return Ok(0);
+            if !log_cursors(Cursors::records(&part)) {
+                // The log takes nothing now: keep the rows for the next time.
+                for (key, row) in part {
+                    self.cursors.rows.update(key.into_vec(), |current| {
+                        *current = current.or(row);
+                    })?;
+                }
+                return Ok(rows);
+            }
+            rows += part.len();
+            self.cursors.rows.write(part)?;
+        }
+        self.cursors.rows.shrink();
+        // Asked before the other rows are taken: whatever is durable has been applied, so it is among them.
+        let Some(reached) = reached() else {
+            return Ok(rows);
         };
-        let users = self.users.rows.take_dirty();
-        let (waypoints, keys) = (
-            self.users.waypoints.take_dirty(),
-            self.keys.rows.take_dirty(),
-        );
-        let (revoked, deleted) = (self.revoked.take_dirty(), self.deleted.take_dirty());
-        let profiles = self.profiles.take_dirty();
-        let rows = cursors.len() + users.len() + waypoints.len() + keys.len();
-        self.cursors.rows.write(cursors)?;
-        self.users.rows.write(users)?;
-        self.users.waypoints.write(waypoints)?;
-        self.keys.rows.write(keys)?;
-        self.revoked.write(revoked)?;
-        self.deleted.write(deleted)?;
-        self.profiles.write(profiles)?;
+        rows += self.users.rows.checkpoint()? + self.users.waypoints.checkpoint()?;
+        rows += self.keys.rows.checkpoint()? + self.revoked.checkpoint()?;
+        rows += self.deleted.checkpoint()? + self.profiles.checkpoint()?;
         // The rows first, then the claim that they are there.
         self.db.flush()?;
         let mut value = [epoch.0.to_le_bytes(), reached.position.0.to_le_bytes()].concat();

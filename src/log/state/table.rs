@@ -4,12 +4,20 @@
 //! Memory holds every row changed since the last checkpoint, which the writer's rate times the checkpoint's interval
 //! bounds, and at most [`CLEAN_ROWS_MAX`] others.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use dashmap::{DashMap, Entry};
 
 use super::StateError;
 
-/// Rows kept although sled has them, so that the busiest users' are not decoded again and again: about 10 MB.
-const CLEAN_ROWS_MAX: usize = 65_536;
+/// Rows kept although sled has them, so that the busiest users' are not decoded again and again.
+const CLEAN_ROWS_MAX: usize = 4096;
+
+/// Rows that a checkpoint holds at a time: what it takes and gives back stays small, and so does what the allocator keeps.
+pub(super) const ROWS_AT_ONCE: usize = 1024;
+
+/// Rows on their way to sled; `None`: to be removed from it.
+pub(super) type Dirty<R> = Vec<(Box<[u8]>, Option<R>)>;
 
 /// A value with its layout.
 pub(super) trait Row: Clone + Send + Sync + 'static {
@@ -32,6 +40,8 @@ struct Recent<R> {
 pub(super) struct Table<R> {
     tree: sled::Tree,
     recent: DashMap<Box<[u8]>, Recent<R>>,
+    /// Keys of the rows that sled is yet to learn, each once.
+    dirty: Mutex<Vec<Box<[u8]>>>,
 }
 
 impl<R: Row> Table<R> {
@@ -39,6 +49,7 @@ impl<R: Row> Table<R> {
         Ok(Self {
             tree: db.open_tree(name)?,
             recent: DashMap::new(),
+            dirty: Mutex::default(),
         })
     }
 
@@ -64,12 +75,17 @@ impl<R: Row> Table<R> {
     ) -> Result<T, StateError> {
         match self.recent.entry(key.into_boxed_slice()) {
             Entry::Occupied(mut entry) => {
-                entry.get_mut().is_dirty = true;
-                Ok(change(&mut entry.get_mut().row))
+                if !entry.get().is_dirty {
+                    self.dirty().push(entry.key().clone());
+                }
+                let recent = entry.get_mut();
+                recent.is_dirty = true;
+                Ok(change(&mut recent.row))
             }
             Entry::Vacant(entry) => {
                 let mut row = self.stored(entry.key())?;
                 let answer = change(&mut row);
+                self.dirty().push(entry.key().clone());
                 entry.insert(Recent {
                     row,
                     is_dirty: true,
@@ -80,62 +96,98 @@ impl<R: Row> Table<R> {
     }
 
     pub(super) fn put(&self, key: Vec<u8>, row: R) {
-        self.recent.insert(
-            key.into_boxed_slice(),
-            Recent {
-                row: Some(row),
-                is_dirty: true,
-            },
-        );
+        self.replace(key.into_boxed_slice(), Some(row));
     }
 
     pub(super) fn remove(&self, key: Vec<u8>) {
-        self.recent.insert(
-            key.into_boxed_slice(),
-            Recent {
-                row: None,
-                is_dirty: true,
-            },
-        );
+        self.replace(key.into_boxed_slice(), None);
     }
 
-    /// Rows that the next checkpoint has to write, at most.
+    fn replace(&self, key: Box<[u8]>, row: Option<R>) {
+        let recent = Recent {
+            row,
+            is_dirty: true,
+        };
+        let before = self.recent.insert(key.clone(), recent);
+        if before.is_none_or(|before| !before.is_dirty) {
+            self.dirty().push(key);
+        }
+    }
+
+    fn dirty(&self) -> MutexGuard<'_, Vec<Box<[u8]>>> {
+        // A list of keys is whole whatever happened to who held it.
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rows in memory.
     pub(super) fn recent_rows(&self) -> usize {
         self.recent.len()
     }
 
-    /// The rows that changed since the last call, marked as written: the caller brings them to sled with
-    /// [`Table::write`], or gives up on the whole store.
-    pub(super) fn take_dirty(&self) -> Vec<(Box<[u8]>, Option<R>)> {
-        let mut dirty = Vec::new();
-        for mut entry in self.recent.iter_mut() {
-            if entry.is_dirty {
-                entry.is_dirty = false;
-                dirty.push((entry.key().clone(), entry.row.clone()));
-            }
-        }
-        // Unsorted keys cost sled a page look-up each.
-        dirty.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
-        dirty
+    /// Rows that sled is yet to learn.
+    pub(super) fn dirty_rows(&self) -> usize {
+        self.dirty().len()
     }
 
-    /// Brings taken rows to sled, unflushed, and lets memory go of what it need not hold.
-    pub(super) fn write(&self, dirty: Vec<(Box<[u8]>, Option<R>)>) -> Result<(), StateError> {
-        /// After this many rows the writer's thread gets a chance to run: it competes for the same cores.
-        const ROWS_AT_ONCE: usize = 256;
-        for rows in dirty.chunks(ROWS_AT_ONCE) {
-            for (key, row) in rows {
-                match row {
-                    Some(row) => self.tree.insert(key, row.to_bytes())?,
-                    None => self.tree.remove(key)?,
-                };
+    /// Some of the rows that sled is yet to learn, at most [`ROWS_AT_ONCE`], marked as written: the caller brings them to
+    /// sled with [`Table::write`], or gives up on the whole store.
+    pub(super) fn take_dirty(&self) -> Dirty<R> {
+        let keys = {
+            let mut dirty = self.dirty();
+            let kept = dirty.len().saturating_sub(ROWS_AT_ONCE);
+            let keys = dirty.split_off(kept);
+            if kept == 0 {
+                *dirty = Vec::new();
             }
-            std::thread::yield_now();
-        }
-        if self.recent.len() > CLEAN_ROWS_MAX {
-            self.recent.retain(|_, recent| recent.is_dirty);
+            keys
+        };
+        let take = |key: Box<[u8]>| {
+            let mut recent = self.recent.get_mut(&key)?;
+            recent.is_dirty = false;
+            Some((key, recent.row.clone()))
+        };
+        let mut rows: Dirty<R> = keys.into_iter().filter_map(take).collect();
+        // Unsorted keys cost sled a page look-up each.
+        rows.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+        rows
+    }
+
+    /// Brings taken rows to sled, unflushed.
+    pub(super) fn write(&self, rows: Dirty<R>) -> Result<(), StateError> {
+        for (key, row) in rows {
+            match row {
+                Some(row) => self.tree.insert(key, row.to_bytes())?,
+                None => self.tree.remove(key)?,
+            };
         }
         Ok(())
+    }
+
+    /// Brings everything that was dirty when this was called to sled, a part at a time, unflushed; then lets memory go of
+    /// what it need not hold. Returns the number of rows.
+    pub(super) fn checkpoint(&self) -> Result<usize, StateError> {
+        let rows = self.dirty_rows();
+        let mut written = 0;
+        while written < rows {
+            let part = self.take_dirty();
+            if part.is_empty() {
+                break;
+            }
+            written += part.len();
+            self.write(part)?;
+            // The writer's thread competes for the same cores.
+            std::thread::yield_now();
+        }
+        self.shrink();
+        Ok(written)
+    }
+
+    /// Lets memory go of rows that sled has, when there are many.
+    pub(super) fn shrink(&self) {
+        if self.recent.len() > CLEAN_ROWS_MAX {
+            self.recent.retain(|_, recent| recent.is_dirty);
+            self.recent.shrink_to_fit();
+        }
     }
 
     /// Visits all rows whose key begins with `prefix`, memory's before sled's where both have one. Not a snapshot.
