@@ -39,6 +39,5 @@ mod trace;
 pub use self::{
     call::{Rooms, SetupError},
     error::code,
-    send::EXTRA_BYTES_MAX,
     server::{BindError, Server},
 };

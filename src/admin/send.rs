@@ -27,21 +27,6 @@ use crate::{
     wire::{frame, proto},
 };
 
-/// Most bytes of `senderNickname`, `senderFaceURL`, `ex` and `offlinePushInfo` together: what a frame has room for beside
-/// the largest content.
-pub const EXTRA_BYTES_MAX: usize = 8 * 1024;
-
-/// The default of `delivery.message_bytes_max`, for the sum below.
-const CONTENT_BYTES_DEFAULT: usize = 48 * 1024;
-/// Ids, numbers, tags and lengths of a message, generously.
-const FIXED_BYTES_MAX: usize = 5 * ids::ID_BYTES_MAX + 256;
-
-// A stored message always fits a frame: design section 4, rule 9.
-const _: () = assert!(
-    CONTENT_BYTES_DEFAULT + EXTRA_BYTES_MAX + FIXED_BYTES_MAX + frame::ADDRESS_BYTES_MAX
-        <= frame::FRAME_BYTES_MAX
-);
-
 /// `sessionType` of groups; the rest are 1 single and 4 notification.
 pub(super) const GROUPS: [i32; 2] = [2, 3];
 
@@ -187,10 +172,10 @@ fn check_extras(body: &SendRequest<'_>) -> Result<(), Refusal> {
         push.title.len() + push.desc.len() + push.ex.len() + push.ios_push_sound.len()
     });
     let extras = body.sender_nickname.len() + body.sender_face_url.len() + body.ex.len() + push;
-    if extras > EXTRA_BYTES_MAX {
+    if extras > frame::EXTRA_BYTES_MAX {
         return Err(Refusal::TooLarge {
             what: "senderNickname, senderFaceURL, ex and offlinePushInfo together",
-            max: EXTRA_BYTES_MAX,
+            max: frame::EXTRA_BYTES_MAX,
         });
     }
     Ok(())

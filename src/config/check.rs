@@ -5,7 +5,7 @@ use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 use super::{Admin, Auth, Config, Delivery, Drain, Listener, Log, Sessions, duration::Text};
 use crate::{
     ids,
-    wire::frame::{ADDRESS_BYTES_MAX, FRAME_BYTES_MAX},
+    wire::frame::{CONTENT_BYTES_MAX, FRAME_BYTES_MAX},
 };
 
 /// A value the program cannot work with.
@@ -18,10 +18,6 @@ pub struct Invalid {
     pub rule: String,
 }
 
-/// What a stored message holds beside its content: names, avatar, offline push, ids. Content leaves it this much of a frame.
-const ENVELOPE_BYTES: usize = 4096;
-/// Largest content that still fits a frame together with its address and envelope.
-const CONTENT_BYTES_LIMIT: usize = FRAME_BYTES_MAX - ADDRESS_BYTES_MAX - ENVELOPE_BYTES;
 /// What a send request holds beside its content.
 const REQUEST_BYTES: usize = 16 * 1024;
 /// RFC 7518 asks 32 bytes of an HS256 key; OpenIM's deployments have shorter ones. Below this, guessing pays.
@@ -217,7 +213,7 @@ fn delivery(delivery: &Delivery) -> Result<(), Invalid> {
     within(
         "delivery.message_bytes_max",
         delivery.message_bytes_max,
-        1024..=CONTENT_BYTES_LIMIT,
+        1024..=CONTENT_BYTES_MAX,
     )
 }
 

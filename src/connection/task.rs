@@ -32,7 +32,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
         let mut connection = connection.borrow_mut();
         connection.set_waker(cx.waker());
         loop {
-            let was_read = connection.is_listening()
+            // A flooded outbox stops the reading; once it is written there may be something to read, and a waker to leave.
+            let was_listening = connection.is_listening();
+            let was_read = was_listening
                 && socket
                     .poll_read(cx, |inbound| connection.hear(inbound))
                     .is_ready();
@@ -47,7 +49,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
             }
-            let has_more = !connection.outbox.is_empty() || was_read && connection.is_listening();
+            let may_read = connection.is_listening() && (was_read || !was_listening);
+            let has_more = !connection.outbox.is_empty() || may_read;
             if connection.is_closing() && !has_more {
                 return socket.poll_close(cx);
             }

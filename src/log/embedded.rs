@@ -5,6 +5,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc},
     thread::JoinHandle,
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -108,9 +109,7 @@ impl EmbeddedLog {
         if core.check_writable().is_ok() {
             // What was replayed need not be again, and a new store says from its beginning to which log it belongs. The
             // cursors among it came from the segments.
-            let checkpoint = core
-                .state
-                .checkpoint(epoch, |_| true, || Some(core.reached()));
+            let checkpoint = core.state.checkpoint(epoch, |_| true, || core.reached());
             checkpoint.map_err(state_failed)?;
         }
         let (sender, queue) = mpsc::channel(config.queue_max);
@@ -125,6 +124,8 @@ impl EmbeddedLog {
                 keys: config.idempotency_retention,
             },
             checkpoint_interval: config.checkpoint_interval,
+            checkpointed: Instant::now(),
+            is_retention_stuck: false,
         };
         // A log whose only segment is damaged has nothing to append to; it refuses anyway.
         let active = core.segments.all().last().cloned();

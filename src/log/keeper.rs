@@ -18,15 +18,14 @@ use super::{
     record::Record,
     retention::{self, Leaving, Limits},
     segment::Segment,
-    state::Reached,
     watermark::Watermark,
     writer::Work,
 };
 
 /// How often it looks.
 const TICK: Duration = Duration::from_secs(1);
-/// A checkpoint comes early at this many rows in memory: some 40 MB.
-const RECENT_ROWS_MAX: usize = 200_000;
+/// A checkpoint comes early at this many changed rows: some 40 MB.
+pub(super) const DIRTY_ROWS_MAX: usize = 200_000;
 /// Records carried into the log in one request to the writer.
 const CARRIED_AT_ONCE: usize = 1024;
 
@@ -37,6 +36,10 @@ pub(super) struct Keeper {
     pub(super) watermark: Watermark,
     pub(super) limits: Limits,
     pub(super) checkpoint_interval: Duration,
+    /// When the last checkpoint was.
+    pub(super) checkpointed: Instant,
+    /// Whether the oldest segment is damaged: then it stays, since nobody knows what must outlive it.
+    pub(super) is_retention_stuck: bool,
 }
 
 impl Keeper {
@@ -44,20 +47,17 @@ impl Keeper {
     pub(super) fn run(mut self, stop: &Receiver<()>) {
         // Lower priority is a kindness, not a need.
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 5);
-        let mut checkpointed = (Instant::now(), self.core.reached());
         while stop.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-            self.tick(&mut checkpointed);
+            self.tick();
         }
-        self.checkpoint(&mut checkpointed);
+        self.checkpoint();
         self.mark();
     }
 
-    fn tick(&mut self, checkpointed: &mut (Instant, Reached)) {
-        let (at, _) = *checkpointed;
-        if at.elapsed() >= self.checkpoint_interval
-            || self.core.state.recent_rows() > 2 * RECENT_ROWS_MAX
-        {
-            self.checkpoint(checkpointed);
+    fn tick(&mut self) {
+        let is_due = self.checkpointed.elapsed() >= self.checkpoint_interval;
+        if is_due || self.core.state.dirty_rows() > DIRTY_ROWS_MAX {
+            self.checkpoint();
         }
         self.mark();
         self.measure();
@@ -65,14 +65,15 @@ impl Keeper {
             // An empty group shows whether there is space again.
             self.append(Vec::new());
         }
-        while let Some(segment) = retention::next_to_remove(&self.core, &self.limits) {
-            self.checkpoint(checkpointed);
+        while !self.is_retention_stuck
+            && let Some(segment) = retention::next_to_remove(&self.core, &self.limits)
+        {
             if let Err(error) = self.remove(&segment) {
                 tracing::error!(%error, segment = segment.name(), "retention could not remove a segment");
+                // A full disk may pass; what does not read will not read in a second either.
+                self.is_retention_stuck = matches!(error, ReadError::Damaged(_));
                 break;
             }
-            // So that a rebuilt inbox and the stored one say the same.
-            self.checkpoint(checkpointed);
             self.measure();
         }
     }
@@ -93,43 +94,41 @@ impl Keeper {
         }
     }
 
-    fn checkpoint(&self, checkpointed: &mut (Instant, Reached)) {
+    /// Brings what changed to sled; nothing when nothing changed. False when it could not.
+    fn checkpoint(&mut self) -> bool {
         let begun = Instant::now();
-        checkpointed.0 = begun;
-        if self.core.check_writable().is_err() {
-            // On a full disk sled would fail for good; the rows wait in memory.
-            return;
+        self.checkpointed = begun;
+        let core = &self.core;
+        if core.state.dirty_rows() == 0 {
+            return true;
         }
-        let before = checkpointed.1;
-        let mut reached = None;
-        let result = self.core.state.checkpoint(
-            self.core.epoch,
-            |cursors| self.append(cursors),
-            || {
-                reached = Some(self.core.reached()).filter(|reached| *reached != before);
-                reached
-            },
-        );
-        match result {
+        if core.check_writable().is_err() {
+            // On a full disk sled would fail for good; the rows wait in memory.
+            return false;
+        }
+        let log_cursors = |cursors| self.append(cursors);
+        match core
+            .state
+            .checkpoint(core.epoch, log_cursors, || core.reached())
+        {
             Ok(rows) => {
-                checkpointed.1 = reached.unwrap_or(before);
-                if rows > 0 {
-                    self.core
-                        .metrics
-                        .checkpoint_seconds
-                        .record(begun.elapsed().as_secs_f64());
-                    tracing::debug!(rows, elapsed = ?begun.elapsed(), "checkpoint");
-                }
+                let elapsed = begun.elapsed();
+                core.metrics
+                    .checkpoint_seconds
+                    .record(elapsed.as_secs_f64());
+                tracing::debug!(rows, ?elapsed, "checkpoint");
+                true
             }
             Err(error) => {
                 tracing::error!(%error, "a checkpoint failed");
-                self.core.refuse(Refusing::StateFailed);
+                core.refuse(Refusing::StateFailed);
+                false
             }
         }
     }
 
     /// Carries on what must outlive a segment, forgets the rest, and removes the file.
-    fn remove(&self, segment: &Segment) -> Result<(), ReadError> {
+    fn remove(&mut self, segment: &Segment) -> Result<(), ReadError> {
         let leaving = Leaving::read(&self.core, segment)?;
         let carried = leaving.carried(&self.core, segment, self.limits.keys)?;
         for records in carried.chunks(CARRIED_AT_ONCE) {
@@ -144,6 +143,10 @@ impl Keeper {
             .pending
             .set(self.core.state.pending() as f64);
         self.core.segments.remove_oldest();
+        // What was forgotten must be durable before the file goes: nothing in the log says it.
+        if !self.checkpoint() {
+            return Err(ReadError::State);
+        }
         let removed = self
             .core
             .disk

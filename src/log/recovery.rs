@@ -12,6 +12,7 @@ use super::{
     Damage, ReadError, Refusing,
     core::Core,
     disk::Disk,
+    keeper::DIRTY_ROWS_MAX,
     record::{Position, Record},
     scan::{Scan, Tail, judge_tail},
     segment::{HEADER_BYTES, ORIGIN, Segment},
@@ -116,7 +117,9 @@ pub(super) fn open_segments(disk: &dyn Disk, synced: Position) -> Result<Files, 
     for base in &bases {
         match Segment::open(disk, *base) {
             Ok(segment) => files.segments.push(Arc::new(segment)),
-            Err(ReadError::Damaged(_)) if Some(base) == bases.last() && *base >= synced => {
+            Err(ReadError::Damaged(_))
+                if Some(base) == bases.last() && *base >= synced && is_bare(disk, *base)? =>
+            {
                 files.unfinished = Some(*base);
             }
             Err(ReadError::Damaged(damage)) => files.damages.push(damage),
@@ -138,6 +141,15 @@ pub(super) fn open_segments(disk: &dyn Disk, synced: Position) -> Result<Files, 
         }
     }
     Ok(files)
+}
+
+/// Whether a segment's file holds no record yet.
+fn is_bare(disk: &dyn Disk, base: Position) -> Result<bool, ReadError> {
+    let file = disk.open(&Segment::name_of(base));
+    let length = file
+        .and_then(|file| file.len())
+        .map_err(|error| ReadError::Io(error.kind()))?;
+    Ok(length <= HEADER_BYTES)
 }
 
 /// Brings `core` to the state that the files say, and makes sure that there is a segment to append to. The store begins at
@@ -251,6 +263,9 @@ impl Replay<'_> {
                         count += group.len() as u64;
                         for (record, at) in group.drain(..) {
                             self.core.state.apply(&record, at)?;
+                        }
+                        if self.core.state.dirty_rows() > DIRTY_ROWS_MAX {
+                            self.core.state.spill()?;
                         }
                         self.reached = Reached {
                             position: self.scan.position(),

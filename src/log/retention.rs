@@ -42,6 +42,7 @@ pub(super) fn next_to_remove(core: &Core, limits: &Limits) -> Option<Arc<Segment
 }
 
 /// What a segment that leaves holds that must not be forgotten.
+#[derive(Default)]
 pub(super) struct Leaving {
     /// Of each user with a place in it: the highest seq.
     places: BTreeMap<UserId, Seq>,
@@ -54,31 +55,18 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
-    /// Reads the whole segment. Damage in it is passed over: it is reported, and leaves with it.
+    /// Reads the whole segment. A damaged one is an error: what it held that must not be forgotten is not known.
     pub(super) fn read(core: &Core, segment: &Segment) -> Result<Self, ReadError> {
-        let mut leaving = Self {
-            places: BTreeMap::new(),
-            heads: HashSet::new(),
-            sessions: HashSet::new(),
-            registered: HashSet::new(),
-            revoked: HashMap::new(),
-            deleted: Vec::new(),
-            keys: Vec::new(),
-        };
+        let mut leaving = Self::default();
         let mut scan = Scan::whole(segment);
-        loop {
-            match scan.next() {
-                Ok(Some(scanned)) => leaving.note(scanned.record),
-                Ok(None) => return Ok(leaving),
-                Err(ReadError::Damaged(damage)) => {
-                    core.report(&damage);
-                    if scan.resume_after_damage()?.is_none() {
-                        return Ok(leaving);
-                    }
-                }
-                Err(error) => return Err(error),
+        while let Some(scanned) = scan.next().inspect_err(|error| {
+            if let ReadError::Damaged(damage) = error {
+                core.report(damage);
             }
+        })? {
+            leaving.note(scanned.record);
         }
+        Ok(leaving)
     }
 
     fn note(&mut self, record: Record) {

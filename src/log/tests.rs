@@ -16,6 +16,7 @@ use super::{
     disk::{Disk, DiskFile},
     inspect::inspect_segments,
     record::Position,
+    segment::Segment,
     watermark::Watermark,
     *,
 };
@@ -86,6 +87,14 @@ impl TestDisk {
             .filter(|name| name.ends_with(".log"))
             .cloned()
             .collect()
+    }
+
+    fn segment_bytes(&self) -> usize {
+        let files = self.files.lock().unwrap();
+        let segments = files.iter().filter(|(name, _)| name.ends_with(".log"));
+        segments
+            .map(|(_, file)| file.live.lock().unwrap().len())
+            .sum()
     }
 
     fn last_segment(&self) -> String {
@@ -307,6 +316,11 @@ impl Bench {
             .into_iter()
             .map(|stored| (stored.seq.0, stored.body.map(text)))
             .collect()
+    }
+
+    fn log_end(&self) -> Position {
+        let name = self.disk.last_segment();
+        Position(Segment::base_of(&name).unwrap().0 + self.disk.get(&name).len() as u64)
     }
 
     fn bodies(&self, name: &str) -> Vec<String> {
@@ -712,11 +726,9 @@ fn retention_removes_whole_segments_and_forgets_no_head_key_cursor_or_revocation
         // it may go.
         bench.send(&["u1"], "young");
         bench.clock.0.fetch_add(3601 * 1000, Relaxed);
-        let is_removed = || bench.log.inbox(&user("u1")).unwrap().first == Seq(22);
-        let deadline = std::time::Instant::now() + Duration::from_secs(30);
-        while !is_removed() && std::time::Instant::now() < deadline {
-            std::thread::yield_now();
-        }
+        eventually("the old segments are removed", || {
+            bench.disk.segments().len() <= 2
+        });
         assert_eq!(bench.read("u1", 0), [(22, Some("young".into()))]);
         let bench = bench.reopen(TestDisk::after_power_cut, keeps_state);
         assert_eq!(
@@ -754,6 +766,85 @@ fn retention_removes_whole_segments_and_forgets_no_head_key_cursor_or_revocation
             "no seq is given twice"
         );
     }
+}
+
+/// Waits for what another thread of the log brings about.
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_retention_forgot_stays_forgotten_also_when_nothing_had_to_be_carried_on() {
+    for keeps_state in [true, false] {
+        let bench = Bench::with(|limits| {
+            limits.segment_bytes = 4096;
+            limits.retention_bytes = 8192;
+            // Only retention's own checkpoints.
+            limits.checkpoint_interval = Duration::from_secs(3600);
+        });
+        // The one user is in every segment, so no head has to be carried.
+        for number in 0..60 {
+            bench.send(&["u1"], &format!("{number}{}", "r".repeat(300)));
+        }
+        let first = || bench.log.inbox(&user("u1")).unwrap().first;
+        eventually("the log is within its bound", || {
+            bench.disk.segment_bytes() <= 8192
+        });
+        let (killed, first) = (bench.disk.after_kill(), first());
+        let expected = bench.read("u1", 0);
+        assert!(first > Seq(1) && expected[0].0 == first.0);
+        let bench = bench.reopen(|_| killed, keeps_state);
+        assert_eq!(bench.log.inbox(&user("u1")).unwrap().first, first);
+        assert_eq!(bench.read("u1", 0), expected, "state kept: {keeps_state}");
+        assert!(bench.log.damages().is_empty());
+    }
+}
+
+#[test]
+fn an_idle_log_does_not_grow_and_a_checkpoint_undoes_no_ack() {
+    let bench = Bench::with(|limits| limits.checkpoint_interval = Duration::from_millis(1));
+    let session = SessionKey {
+        user: user("u1"),
+        platform: Platform::Web,
+        device: "".into(),
+    };
+    let length = || bench.disk.get(&bench.disk.last_segment()).len();
+    for cursor in 1..=3 {
+        bench.send(&["u1"], "x");
+        let sent = length();
+        let row = SessionRow {
+            cursor: Seq(cursor),
+            acked_at_ms: 0,
+        };
+        bench.log.store_cursor(&session, row).unwrap();
+        eventually("a checkpoint puts the cursor into the log", || {
+            length() > sent
+        });
+        assert_eq!(bench.log.session(&session).unwrap(), Some(row));
+    }
+    // The watermark follows once a turn: when it stands at the end, a turn went by in which nothing was written.
+    let idle = length();
+    eventually("the keeper's turns", || {
+        bench.disk.synced() == bench.log_end()
+    });
+    let turns = bench.disk.get("synced");
+    bench.log.register(user("u2"), Bytes::new()).unwrap();
+    eventually("another turn", || bench.disk.get("synced") != turns);
+    let registration = 128;
+    assert!(length() <= idle + registration, "{idle}, then {}", length());
+}
+
+#[test]
+fn a_disk_with_space_again_is_noticed_without_a_send() {
+    let bench = Bench::new();
+    bench.disk.faults.is_full.store(true, Relaxed);
+    assert!(bench.try_send(&["u1"], None, "refused").is_err());
+    bench.disk.faults.is_full.store(false, Relaxed);
+    eventually("sends are possible", || bench.log.check_writable().is_ok());
 }
 
 #[test]

@@ -127,7 +127,9 @@ impl Writer {
                 None
             };
         }
-        let outcome = if group.records.is_empty() {
+        // An empty group is worth a write only to see whether the disk takes one again.
+        let is_idle = group.records.is_empty() && !self.core.is_disk_full();
+        let outcome = if is_idle {
             Ok(())
         } else {
             self.write(&mut group)
@@ -337,9 +339,12 @@ impl Writer {
         metrics.appended.increment(group.commits.len() as u64);
         metrics.accepted.increment(places as u64);
         // Durable: from here on it is accepted, whatever happens to the rows.
+        // Cursors come from memory, where they may have moved on since: only a replay takes them from the log.
+        let is_news = |(record, _): &&(Record, Position)| !matches!(record, Record::Cursor { .. });
         let applied: Result<(), _> = group
             .records
             .iter()
+            .filter(is_news)
             .try_for_each(|(record, at)| self.core.state.apply(record, *at));
         if let Err(error) = applied {
             tracing::error!(%error, "the state store failed");

@@ -17,9 +17,11 @@ use crate::{
     registry::{Item, Mailbox},
 };
 
-/// Live items that may wait: 90 bytes each, the frames behind them shared or in the log's cache. At 250,000 pushes a
-/// second, more than two cores do, it is a quarter of a second's worth.
+/// Live items that may wait: 90 bytes each without their frames. At 250,000 pushes a second, more than two cores do, it is
+/// a quarter of a second's worth.
 const LIVE_MAX: usize = 65_536;
+/// Bytes of the frames that may wait. Frames that several items share count for each: an upper bound.
+const LIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Items handed out before the connections' tasks run: their outboxes would otherwise fill up from a burst that the
 /// sockets would take.
@@ -37,6 +39,8 @@ struct Waiting {
     items: Vec<(ConnectionId, Item)>,
     /// Of `items`, the live ones.
     live: usize,
+    /// Their frames' bytes.
+    live_bytes: usize,
     has_overflowed: bool,
 }
 
@@ -67,15 +71,20 @@ impl ReactorMailbox {
 
 impl Mailbox for ReactorMailbox {
     fn post(&self, to: ConnectionId, item: Item) {
-        let is_live = matches!(item, Item::Live { .. });
+        let live_bytes = match &item {
+            Item::Live { frame, .. } => Some(frame.len()),
+            Item::Replaced | Item::LoggedOut => None,
+        };
+        let is_live = live_bytes.is_some();
         let mut waiting = self.waiting();
-        if is_live && waiting.live >= LIVE_MAX {
+        if is_live && (waiting.live >= LIVE_MAX || waiting.live_bytes >= LIVE_BYTES_MAX) {
             waiting.has_overflowed = true;
             self.metrics.mailbox_overflows.increment(1);
             return;
         }
         let was_empty = waiting.items.is_empty();
         waiting.live += usize::from(is_live);
+        waiting.live_bytes += live_bytes.unwrap_or(0);
         waiting.items.push((to, item));
         drop(waiting);
         if was_empty {

@@ -20,6 +20,16 @@ pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// lengths of every level. `delivery.message_bytes_max` leaves room for it, so a stored message always fits a frame.
 pub const ADDRESS_BYTES_MAX: usize = 256;
 
+/// Most bytes of a message's names, avatar, `ex` and offline push together.
+pub const EXTRA_BYTES_MAX: usize = 8 * 1024;
+
+/// Ids, numbers, tags and lengths of a message's body, generously.
+const FIXED_BYTES_MAX: usize = 1024;
+
+/// Largest content whose message still fits a frame, whatever else it holds: a stored message always does.
+pub const CONTENT_BYTES_MAX: usize =
+    FRAME_BYTES_MAX - ADDRESS_BYTES_MAX - EXTRA_BYTES_MAX - FIXED_BYTES_MAX;
+
 /// A frame from a client that is not one.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {

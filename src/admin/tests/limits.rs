@@ -3,7 +3,9 @@
 use axum::body::Body;
 use serde_json::json;
 
-use super::{super::send::EXTRA_BYTES_MAX, ADMIN, Gateway, SEED, text_send, with};
+use crate::wire::frame::EXTRA_BYTES_MAX;
+
+use super::{ADMIN, Gateway, SEED, text_send, with};
 use crate::wire::frame;
 
 #[tokio::test]

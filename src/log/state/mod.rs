@@ -322,11 +322,20 @@ impl State {
         Ok(users.into_iter().collect())
     }
 
-    /// Rows in memory, at most this many of them changed since the last checkpoint.
-    pub(super) fn recent_rows(&self) -> usize {
-        self.users.rows.recent_rows()
-            + self.cursors.rows.recent_rows()
-            + self.keys.rows.recent_rows()
+    /// Brings rows to sled, unflushed, claiming nothing: so that memory stays bounded while a log is replayed. sled may be
+    /// ahead of what it claims.
+    pub(super) fn spill(&self) -> Result<usize, StateError> {
+        let users = self.users.rows.checkpoint()? + self.users.waypoints.checkpoint()?;
+        let keys = self.keys.rows.checkpoint()? + self.revoked.checkpoint()?;
+        Ok(users + keys + self.deleted.checkpoint()? + self.profiles.checkpoint()?)
+    }
+
+    /// Rows that sled is yet to learn.
+    pub(super) fn dirty_rows(&self) -> usize {
+        let users = self.users.rows.dirty_rows() + self.users.waypoints.dirty_rows();
+        let keys = self.keys.rows.dirty_rows() + self.revoked.dirty_rows();
+        let others = self.deleted.dirty_rows() + self.profiles.dirty_rows();
+        users + keys + others + self.cursors.rows.dirty_rows()
     }
 
     /// Brings all that changed to sled. `log_cursors` puts some cursors into the segments, durably; `reached` then tells how
@@ -335,7 +344,7 @@ impl State {
         &self,
         epoch: Epoch,
         mut log_cursors: impl FnMut(Vec<Record>) -> bool,
-        reached: impl FnOnce() -> Option<Reached>,
+        reached: impl FnOnce() -> Reached,
     ) -> Result<usize, StateError> {
         let mut rows = 0;
         let cursors = self.cursors.rows.dirty_rows();
@@ -358,12 +367,8 @@ impl State {
         }
         self.cursors.rows.shrink();
         // Asked before the other rows are taken: whatever is durable has been applied, so it is among them.
-        let Some(reached) = reached() else {
-            return Ok(rows);
-        };
-        rows += self.users.rows.checkpoint()? + self.users.waypoints.checkpoint()?;
-        rows += self.keys.rows.checkpoint()? + self.revoked.checkpoint()?;
-        rows += self.deleted.checkpoint()? + self.profiles.checkpoint()?;
+        let reached = reached();
+        rows += self.spill()?;
         // The rows first, then the claim that they are there.
         self.db.flush()?;
         let mut value = [epoch.0.to_le_bytes(), reached.position.0.to_le_bytes()].concat();

@@ -119,11 +119,6 @@ impl<R: Row> Table<R> {
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Rows in memory.
-    pub(super) fn recent_rows(&self) -> usize {
-        self.recent.len()
-    }
-
     /// Rows that sled is yet to learn.
     pub(super) fn dirty_rows(&self) -> usize {
         self.dirty().len()
