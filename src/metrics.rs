@@ -2,7 +2,8 @@
 //!
 //! A [`Metrics`] belongs to one gateway and is handed to its rooms; nothing global, so a test may run several gateways.
 //! No label holds a user or a connection. The books balance, counted once per receiver:
-//! `accepted = acked + pending + expired` over the life of a data directory.
+//! `accepted = acked + pending + expired` from the first start of a data directory on; counters begin at 0 with each
+//! process, `pending` does not.
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{clock::Clock, ids::Epoch, metrics::Metrics};
 
-/// Most damaged places remembered by name; the count goes on.
+/// Most damaged places remembered and counted: more are one disaster.
 const DAMAGES_MAX: usize = 100;
 
 /// The log, but for its threads.

@@ -1,4 +1,4 @@
-//! What an operator asks of a stopped log: how much it holds, whether it is whole, what is in it. Changes nothing.
+//! What an operator asks of a stopped log: how much it holds, whether it is whole, what is in it. Changes no record.
 
 use std::{io, path::Path};
 
