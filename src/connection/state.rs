@@ -324,8 +324,12 @@ impl Connection {
                 }
                 Action::StoreAck { seq, advanced } => {
                     self.tally.acked += advanced;
-                    // A cursor that is not stored costs duplicates on the wire after a reconnect, nothing else.
-                    let _ = self.context.delivery.ack(&self.owner().key, seq);
+                    // A replaced connection no longer speaks for the session: its cursor may be another store's. A cursor that
+                    // is not stored costs duplicates on the wire after a reconnect, nothing else.
+                    let key = &self.owner().key;
+                    if self.context.registry.holds(key, self.id) {
+                        let _ = self.context.delivery.ack(key, seq);
+                    }
                 }
                 Action::Read(order) => {
                     let user = &self.owner().key.user;

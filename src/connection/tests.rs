@@ -753,6 +753,36 @@ fn a_flood_of_pings_from_a_client_that_reads_nothing_is_not_answered_without_bou
 }
 
 #[test]
+fn a_flood_of_pings_that_is_read_late_is_answered_whole() {
+    run(async {
+        const PINGS: usize = 5000;
+        let small = OutboxLimits {
+            frames_max: 8,
+            bytes_max: 4096,
+        };
+        let mut bench = Bench::with(&config::Sessions::default(), small);
+        let connect = bench.world.connect("u", Platform::Web);
+        let client = bench.log_in_with(connect, 4096).await;
+        let (mut from, mut to) = tokio::io::split(client.0.into_inner());
+        let sending = spawn_local(async move {
+            for _ in 0..PINGS {
+                let ping = [0x89, 0x80, 0, 0, 0, 0];
+                to.write_all(&ping).await.unwrap();
+            }
+        });
+        // Both pipes fill up before the first answer is read.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let mut pongs = vec![0; 2 * PINGS];
+        let answered = from.read_exact(&mut pongs);
+        let answered = tokio::time::timeout(Duration::from_secs(30), answered).await;
+        assert!(answered.is_ok(), "the connection went to sleep");
+        sending.await.unwrap();
+    });
+}
+
+#[test]
 fn an_idle_connection_is_small() {
     // With tokio's 256 bytes for the socket and about 150 in the registry, 1.5 KB in all.
     assert!(

@@ -148,6 +148,12 @@ impl Registry {
         Ok(())
     }
 
+    /// Whether the session's place is this connection's: a newer one may have taken it without this one knowing yet.
+    pub fn holds(&self, key: &SessionKey, connection: ConnectionId) -> bool {
+        let places = self.users.get(key.user.as_str());
+        places.is_some_and(|places| places.iter().any(|place| place.connection == connection))
+    }
+
     /// Gives the place back, if it is still this connection's.
     pub fn deregister(&self, key: &SessionKey, connection: ConnectionId) {
         self.remove(&key.user, |place| place.connection == connection);
