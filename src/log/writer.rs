@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, io, sync::Arc, time::Instant};
 
+use foldhash::quality::RandomState;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -56,7 +57,7 @@ type IdempotencyKey = (Box<str>, Box<str>);
 #[derive(Default)]
 struct Group {
     /// Heads and newest places of the users touched, as they will be.
-    heads: HashMap<UserId, (Seq, Position)>,
+    heads: HashMap<UserId, (Seq, Position), RandomState>,
     /// Keys of this group, with the answer they will get.
     keys: HashMap<IdempotencyKey, ([u8; 16], Receipt)>,
     records: Vec<(Record, Position)>,

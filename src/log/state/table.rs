@@ -7,6 +7,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dashmap::{DashMap, Entry};
+use foldhash::quality::RandomState;
 
 use super::StateError;
 
@@ -39,7 +40,7 @@ struct Recent<R> {
 /// A tree with the rows not yet in it.
 pub(super) struct Table<R> {
     tree: sled::Tree,
-    recent: DashMap<Box<[u8]>, Recent<R>>,
+    recent: DashMap<Box<[u8]>, Recent<R>, RandomState>,
     /// Keys of the rows that sled is yet to learn, each once.
     dirty: Mutex<Vec<Box<[u8]>>>,
 }
@@ -48,7 +49,7 @@ impl<R: Row> Table<R> {
     pub(super) fn open(db: &sled::Db, name: &str) -> Result<Self, StateError> {
         Ok(Self {
             tree: db.open_tree(name)?,
-            recent: DashMap::new(),
+            recent: DashMap::default(),
             dirty: Mutex::default(),
         })
     }
