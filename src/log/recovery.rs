@@ -196,8 +196,11 @@ pub(super) fn replay(
         };
         records += replay.run(&mut reached, &mut damages)?;
     }
-    let lost =
-        from.is_some_and(|from| from.position > reached.position) || synced > reached.position;
+    let end = files
+        .segments
+        .last()
+        .map_or(Position::NONE, |last| last.end());
+    let lost = from.is_some_and(|from| from.position > end) || synced > end;
     if lost && damages.is_empty() {
         let (segment, offset) = files
             .segments

@@ -839,6 +839,28 @@ fn an_idle_log_does_not_grow_and_a_checkpoint_undoes_no_ack() {
 }
 
 #[test]
+fn a_log_that_lost_its_synced_end_is_damaged_whatever_the_state_store_says() {
+    for keeps_state in [true, false] {
+        let bench = Bench::with(|limits| limits.segment_bytes = 2048);
+        for number in 0..40 {
+            bench.send(&["u1"], &format!("{number}{}", "l".repeat(200)));
+        }
+        bench.log.close();
+        let disk = bench.disk.after_kill();
+        let last = disk.last_segment();
+        let mut bytes = disk.get(&last);
+        bytes.truncate(bytes.len() / 2);
+        disk.put(&last, bytes);
+        let bench = bench.reopen(|_| disk, keeps_state);
+        let refusing = bench.log.check_writable();
+        assert!(
+            matches!(refusing, Err(Refusing::Damaged(_))),
+            "{refusing:?}"
+        );
+    }
+}
+
+#[test]
 fn a_disk_with_space_again_is_noticed_without_a_send() {
     let bench = Bench::new();
     bench.disk.faults.is_full.store(true, Relaxed);
