@@ -42,8 +42,12 @@ pub(super) fn run(mut config: Config) -> anyhow::Result<ExitCode> {
 
 /// What to try next, for whoever sees the gateway for the first time.
 fn print_hints() {
+    // As this process was called, so that the commands work where it was called.
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "towncrier".into());
     eprintln!("Try, in other terminals:");
-    eprintln!("  towncrier listen --user alice --platform web");
-    eprintln!("  towncrier send --to alice --text 'Hello, Alice'");
-    eprintln!("  towncrier token --user alice --platform web");
+    eprintln!("  {program} listen --user alice --platform web");
+    eprintln!("  {program} send --to alice --text 'Hello, Alice'");
+    eprintln!("  {program} token --user alice --platform web");
 }
