@@ -80,10 +80,11 @@ impl Keeper {
 
     /// Shows how large the log is.
     fn measure(&self) {
-        let segments = self.core.segments.all();
-        let bytes: u64 = segments.iter().map(|segment| segment.length()).sum();
-        self.core.metrics.log_segments.set(segments.len() as f64);
-        self.core.metrics.log_bytes.set(bytes as f64);
+        let Core {
+            segments, metrics, ..
+        } = &*self.core;
+        metrics.log_segments.set(segments.all().len() as f64);
+        metrics.log_bytes.set(segments.bytes() as f64);
     }
 
     /// Writes down how far the log is synced.

@@ -31,13 +31,12 @@ pub(super) fn next_to_remove(core: &Core, limits: &Limits) -> Option<Arc<Segment
     let [oldest, second, ..] = &segments[..] else {
         return None;
     };
-    let total: u64 = segments.iter().map(|segment| segment.length()).sum();
     let kept_since_ms = core
         .clock
         .now_ms()
         .saturating_sub(limits.age.as_millis() as u64);
     let is_old = second.created_ms < kept_since_ms;
-    let is_too_much = limits.bytes > 0 && total > limits.bytes;
+    let is_too_much = limits.bytes > 0 && core.segments.bytes() > limits.bytes;
     (is_old || is_too_much).then(|| oldest.clone())
 }
 

@@ -204,6 +204,11 @@ impl Segments {
             .clone()
     }
 
+    /// Bytes of all of them.
+    pub(super) fn bytes(&self) -> u64 {
+        self.all().iter().map(|segment| segment.length()).sum()
+    }
+
     /// Adds one behind all others.
     pub(super) fn push(&self, segment: Arc<Segment>) {
         let mut list = self.list.write().expect("no panic while the list is held");

@@ -172,11 +172,6 @@ impl Reactors {
             let _ = ended.await;
         }
     }
-
-    /// Cuts all connections and waits for the threads to end.
-    pub fn stop_now(self) {
-        drop(self);
-    }
 }
 
 impl Drop for Reactors {

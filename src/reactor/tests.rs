@@ -107,7 +107,7 @@ async fn messages_from_any_thread_reach_the_sessions_of_every_reactor() {
     reactors.dedup();
     // The kernel spreads by a hash of the ports: that all of 40 hash alike is one in 2^39.
     assert_eq!(reactors, [0, 1]);
-    gateway.reactors.stop_now();
+    drop(gateway.reactors);
     assert_eq!(gateway.world.registry.sessions(), 0);
 }
 
