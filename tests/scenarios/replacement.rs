@@ -114,16 +114,21 @@ async fn of_racing_logins_exactly_one_stays() {
 #[tokio::test]
 async fn sessions_of_one_user_are_bounded() {
     let gateway = Gateway::start(&["sessions.policy=0", "sessions.per_user_max=2"]).await;
-    let mut devices = Vec::new();
-    for name in ["a", "b", "c"] {
-        let mut client = gateway.dial().await;
-        let connect = Connect {
-            token: gateway.token("alice", WEB).await,
-            device_id: name.into(),
-            ..Connect::default()
-        };
-        client.say_connect(connect).await;
-        devices.push(client);
+    let connect = async |device: &str| Connect {
+        token: gateway.token("alice", WEB).await,
+        device_id: device.into(),
+        ..Connect::default()
+    };
+    // Each is in before the next one knocks: reactors do not keep an order among themselves.
+    let mut staying = [
+        gateway.connect_as(connect("a").await).await,
+        gateway.connect_as(connect("b").await).await,
+    ];
+    let mut third = gateway.dial().await;
+    third.say_connect(connect("c").await).await;
+    third.expect_close(4429).await;
+    for client in &mut staying {
+        client.expect_backlog().await;
+        client.settle().await;
     }
-    devices[2].expect_close(4429).await;
 }
