@@ -1,15 +1,18 @@
-//! The embedded log: one data directory, one writer thread, one keeper thread.
+//! The embedded log: one data directory, one writer, one keeper, each on a thread of its own.
 
 use std::{
     fs::{File, TryLockError},
+    io,
     path::Path,
-    sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
-    time::Instant,
 };
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{
     Append, AppendError, CommitObserver, Damage, Inbox, Log, Lookup, OpenError, Patience, Pending,
@@ -18,7 +21,7 @@ use super::{
     disk::{Disk, RealDisk},
     epoch,
     keeper::Keeper,
-    record::Record,
+    record::{Position, Record},
     recovery,
     retention::Limits,
     scrub,
@@ -42,16 +45,21 @@ pub struct EmbeddedLog {
     core: Arc<Core>,
     /// Where appends go; gone once the log is closing.
     writer: Mutex<Option<mpsc::Sender<Work>>>,
-    threads: Mutex<Option<Threads>>,
+    /// Dropped, it ends the keeper, which holds the last sender but one.
+    stop: Mutex<Option<oneshot::Sender<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held as long as the log is: no second process may open the directory.
     _lock: File,
 }
 
-/// The threads in the order in which they end: dropping `stop` ends the keeper, which holds the last sender but one.
-struct Threads {
-    stop: std_mpsc::Sender<()>,
-    keeper: JoinHandle<()>,
-    writer: JoinHandle<()>,
+/// What has to run for a log to work: futures that block now and then, so each has a thread of its own.
+pub(super) struct Workers {
+    /// `None`: a log whose only segment is damaged has nothing to append to; it refuses anyway.
+    writer: Option<Writer>,
+    keeper: Keeper,
+    stopped: oneshot::Receiver<()>,
+    /// Up to where the scrub reads.
+    scrubbed: Option<Position>,
 }
 
 impl EmbeddedLog {
@@ -68,17 +76,19 @@ impl EmbeddedLog {
         };
         std::fs::create_dir_all(&config.dir).map_err(io)?;
         let disk = Arc::new(RealDisk::open(&config.dir.join(SEGMENTS)).map_err(io)?);
-        Self::open_on(disk, config, clock, observer, metrics)
+        let (log, workers) = Self::open_on(disk, config, clock, observer, metrics)?;
+        log.start(workers).map_err(io)?;
+        Ok(log)
     }
 
-    /// The same with the segments on a disk of the caller's.
+    /// The same with the segments on a disk of the caller's, and nothing running yet.
     pub(super) fn open_on(
         disk: Arc<dyn Disk>,
         config: &config::Log,
         clock: Arc<dyn Clock>,
         observer: Arc<dyn CommitObserver>,
         metrics: Arc<Metrics>,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<(Self, Workers), OpenError> {
         let dir = || config.dir.display().to_string();
         let io = |error| OpenError::Io { dir: dir(), error };
         let lock = lock_directory(&config.dir)?;
@@ -96,7 +106,7 @@ impl EmbeddedLog {
             None
         };
         let mut watermark = Watermark::open(&*disk).map_err(io)?;
-        if is_believed && reached.is_none() && watermark.get() > super::record::Position::NONE {
+        if is_believed && reached.is_none() && watermark.get() > Position::NONE {
             // A store that does not say how far it came, beside a log that has content: of another log, or never finished.
             drop(state);
             recovery::set_aside(&state_dir, &"it does not belong to these segments").map_err(io)?;
@@ -109,11 +119,13 @@ impl EmbeddedLog {
         if core.check_writable().is_ok() {
             // What was replayed need not be again, and a new store says from its beginning to which log it belongs. The
             // cursors among it came from the segments.
-            let checkpoint = core.state.checkpoint(epoch, |_| true, || core.reached());
-            checkpoint.map_err(state_failed)?;
+            let cursors = core.state.cursors.checkpoint();
+            cursors.map_err(state_failed)?;
+            let others = core.state.checkpoint(epoch, || core.reached());
+            others.map_err(state_failed)?;
         }
         let (sender, queue) = mpsc::channel(config.queue_max);
-        let (stop, stopped) = std_mpsc::channel();
+        let (stop, stopped) = oneshot::channel();
         let keeper = Keeper {
             core: core.clone(),
             writer: sender.clone(),
@@ -127,47 +139,53 @@ impl EmbeddedLog {
             checkpointed: Instant::now(),
             is_retention_stuck: false,
         };
-        // A log whose only segment is damaged has nothing to append to; it refuses anyway.
         let active = core.segments.all().last().cloned();
         let writer =
             active.map(|active| Writer::new(core.clone(), observer, queue, active, config));
-        let threads = Threads {
-            stop,
-            keeper: spawn("log-keeper", move || keeper.run(&stopped)).map_err(io)?,
-            writer: spawn("log-writer", move || {
-                if let Some(writer) = writer {
-                    writer.run();
-                }
-            })
-            .map_err(io)?,
+        let workers = Workers {
+            writer,
+            keeper,
+            stopped,
+            scrubbed: reached.map(|reached| reached.position),
         };
-        scrub::start(&core, reached.map(|reached| reached.position)).map_err(io)?;
-        Ok(Self {
+        let log = Self {
             core,
             writer: Mutex::new(Some(sender)),
-            threads: Mutex::new(Some(threads)),
+            stop: Mutex::new(Some(stop)),
+            threads: Mutex::default(),
             _lock: lock,
-        })
+        };
+        Ok((log, workers))
+    }
+
+    /// Gives each worker its thread.
+    pub(super) fn start(&self, workers: Workers) -> io::Result<()> {
+        let Workers {
+            writer,
+            keeper,
+            stopped,
+            scrubbed,
+        } = workers;
+        let keeper = spawn("log-keeper", move || {
+            // Lower priority is a kindness, not a need.
+            let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 5);
+            keeper.run(stopped)
+        })?;
+        let writer = writer
+            .map(|writer| spawn("log-writer", || writer.run()))
+            .transpose()?;
+        // In the order in which they end.
+        lock(&self.threads).extend([Some(keeper), writer].into_iter().flatten());
+        let core = Arc::downgrade(&self.core);
+        // It ends by itself.
+        spawn("log-scrub", move || scrub::run(core, scrubbed)).map(drop)
     }
 
     /// Refuses appends from now on, finishes what was accepted, makes a checkpoint, and ends the threads. Blocks.
     pub fn close(&self) {
-        let sender = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        drop(sender);
-        let Some(threads) = self
-            .threads
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        else {
-            return;
-        };
-        drop(threads.stop);
-        for thread in [threads.keeper, threads.writer] {
+        drop(lock(&self.writer).take());
+        drop(lock(&self.stop).take());
+        for thread in lock(&self.threads).drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the log ended in a panic");
             }
@@ -185,7 +203,7 @@ impl EmbeddedLog {
     ) -> Result<Pending<T>, AppendError> {
         self.core.check_writable_for_good()?;
         let (sender, pending) = oneshot::channel();
-        let queue = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = lock(&self.writer);
         let queue = queue.as_ref().ok_or(Refusing::Closed)?;
         match queue.try_send(work(sender)) {
             Ok(()) => Ok(pending),
@@ -294,8 +312,22 @@ impl Log for EmbeddedLog {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.into()).spawn(run)
+/// A thread with a runtime that knows time, for one future.
+fn spawn<F: Future<Output = ()>>(
+    name: &str,
+    run: impl FnOnce() -> F + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || runtime.block_on(run()))
+}
+
+/// These locks guard plain values that are never left half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes the directory for this process, until the file is dropped or the process ends in whatever way.

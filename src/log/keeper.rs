@@ -1,16 +1,13 @@
-//! The thread beside the writer: checkpoints, the watermark, retention, and another try when the disk was full.
+//! Runs beside the writer: checkpoints, the watermark, retention, and another try when the disk was full.
 //!
-//! It runs at a lower priority, since it competes with the writer for the same cores.
+//! A future, as the writer is; it has a thread of lower priority, since it competes with the writer for the same cores.
 
-use std::{
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError},
-    },
-    time::{Duration, Instant},
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout},
 };
-
-use tokio::sync::{mpsc, oneshot};
 
 use super::{
     ReadError, Refusing,
@@ -18,6 +15,7 @@ use super::{
     record::Record,
     retention::{self, Leaving, Limits},
     segment::Segment,
+    state::{Cursors, StateError},
     watermark::Watermark,
     writer::Work,
 };
@@ -29,8 +27,8 @@ pub(super) const DIRTY_ROWS_MAX: usize = 200_000;
 /// Records carried into the log in one request to the writer.
 const CARRIED_AT_ONCE: usize = 1024;
 
-/// The thread's state.
-pub(super) struct Keeper {
+/// The keeper's own state.
+pub(crate) struct Keeper {
     pub(super) core: Arc<Core>,
     pub(super) writer: mpsc::Sender<Work>,
     pub(super) watermark: Watermark,
@@ -44,31 +42,29 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Runs until the other end of `stop` is dropped, then makes a last checkpoint.
-    pub(super) fn run(mut self, stop: &Receiver<()>) {
-        // Lower priority is a kindness, not a need.
-        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 5);
-        while stop.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-            self.tick();
+    pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+        while timeout(TICK, &mut stop).await.is_err() {
+            self.tick().await;
         }
-        self.checkpoint();
+        self.checkpoint().await;
         self.mark();
     }
 
-    fn tick(&mut self) {
+    async fn tick(&mut self) {
         let is_due = self.checkpointed.elapsed() >= self.checkpoint_interval;
         if is_due || self.core.state.dirty_rows() > DIRTY_ROWS_MAX {
-            self.checkpoint();
+            self.checkpoint().await;
         }
         self.mark();
         self.measure();
         if self.core.is_disk_full() {
             // An empty group shows whether there is space again.
-            self.append(Vec::new());
+            self.append(Vec::new()).await;
         }
         while !self.is_retention_stuck
             && let Some(segment) = retention::next_to_remove(&self.core, &self.limits)
         {
-            if let Err(error) = self.remove(&segment) {
+            if let Err(error) = self.remove(&segment).await {
                 tracing::error!(%error, segment = segment.name(), "retention could not remove a segment");
                 // A full disk may pass; what does not read will not read in a second either.
                 self.is_retention_stuck = matches!(error, ReadError::Damaged(_));
@@ -95,11 +91,11 @@ impl Keeper {
         }
     }
 
-    /// Brings what changed to sled; nothing when nothing changed. False when it could not.
-    fn checkpoint(&mut self) -> bool {
+    /// Brings what changed to the state store; nothing when nothing changed. False when it could not.
+    async fn checkpoint(&mut self) -> bool {
         let begun = Instant::now();
         self.checkpointed = begun;
-        let core = &self.core;
+        let core = self.core.clone();
         if core.state.dirty_rows() == 0 {
             return true;
         }
@@ -107,12 +103,8 @@ impl Keeper {
             // On a full disk sled would fail for good; the rows wait in memory.
             return false;
         }
-        let log_cursors = |cursors| self.append(cursors);
-        match core
-            .state
-            .checkpoint(core.epoch, log_cursors, || core.reached())
-        {
-            Ok(rows) => {
+        match self.write_rows().await {
+            Ok(Some(rows)) => {
                 let elapsed = begun.elapsed();
                 core.metrics
                     .checkpoint_seconds
@@ -120,6 +112,7 @@ impl Keeper {
                 tracing::debug!(rows, ?elapsed, "checkpoint");
                 true
             }
+            Ok(None) => false,
             Err(error) => {
                 tracing::error!(%error, "a checkpoint failed");
                 core.refuse(Refusing::StateFailed);
@@ -128,12 +121,34 @@ impl Keeper {
         }
     }
 
+    /// The cursors, each in the log before it is in the state store, then all other rows. How many; `None` when the log
+    /// takes nothing now.
+    async fn write_rows(&self) -> Result<Option<usize>, StateError> {
+        let state = &self.core.state;
+        let (mut rows, cursors) = (0, state.cursors.dirty_rows());
+        while rows < cursors {
+            let part = state.cursors.take_dirty();
+            if part.is_empty() {
+                break;
+            }
+            if !self.append(Cursors::records(&part)).await {
+                state.cursors.put_back(part)?;
+                return Ok(None);
+            }
+            rows += part.len();
+            state.cursors.write(part)?;
+        }
+        Ok(Some(
+            rows + state.checkpoint(self.core.epoch, || self.core.reached())?,
+        ))
+    }
+
     /// Carries on what must outlive a segment, forgets the rest, and removes the file.
-    fn remove(&mut self, segment: &Segment) -> Result<(), ReadError> {
+    async fn remove(&mut self, segment: &Segment) -> Result<(), ReadError> {
         let leaving = Leaving::read(&self.core, segment)?;
         let carried = leaving.carried(&self.core, segment, self.limits.keys)?;
         for records in carried.chunks(CARRIED_AT_ONCE) {
-            if !self.append(records.to_vec()) {
+            if !self.append(records.to_vec()).await {
                 return Err(ReadError::Io(std::io::ErrorKind::StorageFull));
             }
         }
@@ -145,7 +160,7 @@ impl Keeper {
             .set(self.core.state.pending() as f64);
         self.core.segments.remove_oldest();
         // What was forgotten must be durable before the file goes: nothing in the log says it.
-        if !self.checkpoint() {
+        if !self.checkpoint().await {
             return Err(ReadError::State);
         }
         let removed = self
@@ -164,11 +179,9 @@ impl Keeper {
     }
 
     /// Has the writer append records; true once they are durable.
-    fn append(&self, records: Vec<Record>) -> bool {
+    async fn append(&self, records: Vec<Record>) -> bool {
         let (sender, answer) = oneshot::channel();
-        self.writer
-            .blocking_send(Work::Records(records, sender))
-            .is_ok()
-            && matches!(answer.blocking_recv(), Ok(Ok(())))
+        let work = Work::Records(records, sender);
+        self.writer.send(work).await.is_ok() && matches!(answer.await, Ok(Ok(())))
     }
 }

@@ -243,7 +243,7 @@ impl Bench {
     ) -> Self {
         let announced = Arc::new(Announced::default());
         let metrics = Arc::new(Metrics::new());
-        let log = EmbeddedLog::open_on(
+        let (log, workers) = EmbeddedLog::open_on(
             disk.clone(),
             &limits,
             clock.clone(),
@@ -251,6 +251,7 @@ impl Bench {
             metrics,
         )
         .expect("opens");
+        log.start(workers).expect("threads start");
         Self {
             log,
             disk,

@@ -1,7 +1,7 @@
-//! The one thread that appends: it takes all that waits, gives seqs, makes one write and one sync, and answers all.
+//! The one who appends: it takes all that waits, gives seqs, makes one write and one sync, and answers all.
 //!
 //! Nothing is answered, and no row changes, before the sync returned. A group that could not be written is cut off again;
-//! what was refused is nowhere.
+//! what was refused is nowhere. A future that waits for work and blocks while it writes: it has a thread of its own.
 
 use std::{collections::HashMap, io, sync::Arc, time::Instant};
 
@@ -37,7 +37,7 @@ pub(super) enum Work {
 }
 
 /// The writer's own state.
-pub(super) struct Writer {
+pub(crate) struct Writer {
     core: Arc<Core>,
     observer: Arc<dyn CommitObserver>,
     queue: mpsc::Receiver<Work>,
@@ -101,8 +101,8 @@ impl Writer {
     }
 
     /// Runs until the queue is closed and empty.
-    pub(super) fn run(mut self) {
-        while let Some(first) = self.queue.blocking_recv() {
+    pub(crate) async fn run(mut self) {
+        while let Some(first) = self.queue.recv().await {
             self.core.metrics.queue_depth.set(self.queue.len() as f64);
             self.commit(first);
         }

@@ -61,8 +61,39 @@ impl Cursors {
             .ok_or(StateError::Undecodable)
     }
 
-    /// The records that say in the segments what taken rows say to sled.
-    pub(super) fn records(dirty: &Dirty<SessionRow>) -> Vec<Record> {
+    /// How many cursors the store is yet to learn.
+    pub(in crate::log) fn dirty_rows(&self) -> usize {
+        self.rows.dirty_rows()
+    }
+
+    /// Some of them, for [`Self::write`] once the log has them, or for [`Self::put_back`].
+    pub(in crate::log) fn take_dirty(&self) -> Dirty<SessionRow> {
+        self.rows.take_dirty()
+    }
+
+    /// Brings taken rows to the store, unflushed.
+    pub(in crate::log) fn write(&self, part: Dirty<SessionRow>) -> Result<(), StateError> {
+        self.rows.write(part)?;
+        self.rows.shrink();
+        Ok(())
+    }
+
+    /// Brings all of them to the store, unflushed.
+    pub(in crate::log) fn checkpoint(&self) -> Result<usize, StateError> {
+        self.rows.checkpoint()
+    }
+
+    /// Keeps taken rows for the next time.
+    pub(in crate::log) fn put_back(&self, part: Dirty<SessionRow>) -> Result<(), StateError> {
+        part.into_iter().try_for_each(|(key, row)| {
+            self.rows.update(key.into_vec(), |current| {
+                *current = current.or(row);
+            })
+        })
+    }
+
+    /// The records that say in the segments what taken rows say to the store.
+    pub(in crate::log) fn records(dirty: &Dirty<SessionRow>) -> Vec<Record> {
         let record = |(key, row): &(Box<[u8]>, Option<SessionRow>)| {
             let (session, row) = keys::read_session(key).zip(*row)?;
             Some(Record::Cursor {

@@ -338,37 +338,16 @@ impl State {
         users + keys + others + self.cursors.rows.dirty_rows()
     }
 
-    /// Brings all that changed to sled. `log_cursors` puts some cursors into the segments, durably; `reached` then tells how
-    /// far those are durable, which is what sled has reached afterwards. Returns the number of rows written.
+    /// Brings all that changed but the cursors to sled. `reached` tells how far what was applied is durable, which is what
+    /// sled has reached afterwards. Returns the number of rows written.
     pub(super) fn checkpoint(
         &self,
         epoch: Epoch,
-        mut log_cursors: impl FnMut(Vec<Record>) -> bool,
         reached: impl FnOnce() -> Reached,
     ) -> Result<usize, StateError> {
-        let mut rows = 0;
-        let cursors = self.cursors.rows.dirty_rows();
-        while rows < cursors {
-            let part = self.cursors.rows.take_dirty();
-            if part.is_empty() {
-                break;
-            }
-            if !log_cursors(Cursors::records(&part)) {
-                // The log takes nothing now: keep the rows for the next time.
-                for (key, row) in part {
-                    self.cursors.rows.update(key.into_vec(), |current| {
-                        *current = current.or(row);
-                    })?;
-                }
-                return Ok(rows);
-            }
-            rows += part.len();
-            self.cursors.rows.write(part)?;
-        }
-        self.cursors.rows.shrink();
-        // Asked before the other rows are taken: whatever is durable has been applied, so it is among them.
+        // Asked before the rows are taken: whatever is durable has been applied, so it is among them.
         let reached = reached();
-        rows += self.spill()?;
+        let rows = self.spill()?;
         // The rows first, then the claim that they are there.
         self.db.flush()?;
         let mut value = [epoch.0.to_le_bytes(), reached.position.0.to_le_bytes()].concat();
