@@ -16,23 +16,25 @@ use rustix::{fs::fsync, io::ReadWriteFlags};
 use super::Patience;
 
 /// A directory of files.
-pub(super) trait Disk: Send + Sync + 'static {
+pub(crate) trait Disk: Send + Sync + 'static {
     /// Names of all files.
     fn list(&self) -> io::Result<Vec<String>>;
     /// Opens a file for reading and writing; `NotFound` when it is not there.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// Makes an empty file, in place of what was there.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Gives a file another name, in place of what had it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file. Bytes still held open stay readable.
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// Makes creations and removals durable.
+    /// Makes creations, new names and removals durable.
     fn sync_names(&self) -> io::Result<()>;
     /// Bytes that can still be written.
     fn free_bytes(&self) -> io::Result<u64>;
 }
 
 /// One file. Shared by the writer and any number of readers.
-pub(super) trait DiskFile: Send + Sync + 'static {
+pub(crate) trait DiskFile: Send + Sync + 'static {
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
     /// Writes all of `bytes` at `offset`; on error any part of them may have been written.
@@ -87,6 +89,10 @@ impl Disk for RealDisk {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
         Ok(Arc::new(options.open(self.dir.join(name))?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.dir.join(from), self.dir.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -25,6 +25,7 @@ use super::{
     recovery,
     retention::Limits,
     scrub,
+    state::{SledHome, StoreHome},
     watermark::Watermark,
     writer::{Work, Writer},
 };
@@ -49,11 +50,21 @@ pub struct EmbeddedLog {
     stop: Mutex<Option<oneshot::Sender<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held as long as the log is: no second process may open the directory.
-    _lock: File,
+    lock: Option<File>,
+}
+
+/// Where a log lives.
+pub(crate) struct Place {
+    /// The data directory.
+    pub(crate) root: Arc<dyn Disk>,
+    /// The segments and how far they are synced.
+    pub(crate) segments: Arc<dyn Disk>,
+    /// The state store.
+    pub(crate) state: Box<dyn StoreHome>,
 }
 
 /// What has to run for a log to work: futures that block now and then, so each has a thread of its own.
-pub(super) struct Workers {
+pub(crate) struct Workers {
     /// `None`: a log whose only segment is damaged has nothing to append to; it refuses anyway.
     writer: Option<Writer>,
     keeper: Keeper,
@@ -75,15 +86,26 @@ impl EmbeddedLog {
             error,
         };
         std::fs::create_dir_all(&config.dir).map_err(io)?;
-        let disk = Arc::new(RealDisk::open(&config.dir.join(SEGMENTS)).map_err(io)?);
-        let (log, workers) = Self::open_on(disk, config, clock, observer, metrics)?;
+        let lock = lock_directory(&config.dir)?;
+        let place = Place {
+            root: RealDisk::open(&config.dir).map(Arc::new).map_err(io)?,
+            segments: RealDisk::open(&config.dir.join(SEGMENTS))
+                .map(Arc::new)
+                .map_err(io)?,
+            state: Box::new(SledHome {
+                dir: config.dir.join(STATE),
+                cache_bytes: config.cache_bytes,
+            }),
+        };
+        let (mut log, workers) = Self::open_in(&place, config, clock, observer, metrics)?;
+        log.lock = Some(lock);
         log.start(workers).map_err(io)?;
         Ok(log)
     }
 
-    /// The same with the segments on a disk of the caller's, and nothing running yet.
-    pub(super) fn open_on(
-        disk: Arc<dyn Disk>,
+    /// The same in a place of the caller's, which nobody else uses, and nothing running yet.
+    pub(crate) fn open_in(
+        place: &Place,
         config: &config::Log,
         clock: Arc<dyn Clock>,
         observer: Arc<dyn CommitObserver>,
@@ -91,15 +113,13 @@ impl EmbeddedLog {
     ) -> Result<(Self, Workers), OpenError> {
         let dir = || config.dir.display().to_string();
         let io = |error| OpenError::Io { dir: dir(), error };
-        let lock = lock_directory(&config.dir)?;
-        let epoch = epoch::read_or_create(&config.dir)?;
-        let state_dir = config.dir.join(STATE);
+        let (disk, home) = (place.segments.clone(), &*place.state);
+        let epoch = epoch::read_or_create(&*place.root, &config.dir)?;
         let state_failed = |error| {
             tracing::error!(%error, "the state store cannot be opened");
-            OpenError::State(state_dir.display().to_string())
+            OpenError::State(dir())
         };
-        let (mut state, is_believed) =
-            recovery::open_state(&state_dir, config.cache_bytes).map_err(state_failed)?;
+        let (mut state, is_believed) = recovery::open_state(home).map_err(state_failed)?;
         let mut reached = if is_believed {
             state.reached(epoch).map_err(state_failed)?
         } else {
@@ -109,9 +129,8 @@ impl EmbeddedLog {
         if is_believed && reached.is_none() && watermark.get() > Position::NONE {
             // A store that does not say how far it came, beside a log that has content: of another log, or never finished.
             drop(state);
-            recovery::set_aside(&state_dir, &"it does not belong to these segments").map_err(io)?;
-            (state, _) =
-                recovery::open_state(&state_dir, config.cache_bytes).map_err(state_failed)?;
+            recovery::set_aside(home, &"it does not belong to these segments").map_err(io)?;
+            (state, _) = recovery::open_state(home).map_err(state_failed)?;
             reached = None;
         }
         let core = Arc::new(Core::new(epoch, disk, state, clock, metrics));
@@ -153,13 +172,13 @@ impl EmbeddedLog {
             writer: Mutex::new(Some(sender)),
             stop: Mutex::new(Some(stop)),
             threads: Mutex::default(),
-            _lock: lock,
+            lock: None,
         };
         Ok((log, workers))
     }
 
     /// Gives each worker its thread.
-    pub(super) fn start(&self, workers: Workers) -> io::Result<()> {
+    pub(crate) fn start(&self, workers: Workers) -> io::Result<()> {
         let Workers {
             writer,
             keeper,

@@ -1,46 +1,55 @@
 //! Which log this is: a random number, made with the directory, that clients key their stores by.
 
-use std::{fs, io, path::Path};
+use std::{io, path::Path};
 
-use super::OpenError;
+use super::{
+    OpenError, Patience,
+    disk::{Disk, RealDisk},
+};
 use crate::ids::Epoch;
 
 const NAME: &str = "epoch";
+/// The number is written beside it and takes its name when it is whole.
+const NEW_NAME: &str = "epoch.new";
+/// 16 digits and a line's end; more is no epoch.
+const TEXT_BYTES_MAX: usize = 64;
 
-/// Reads the directory's epoch; makes one in a new directory.
-pub(super) fn read_or_create(dir: &Path) -> Result<Epoch, OpenError> {
-    match fs::read_to_string(dir.join(NAME)) {
-        Ok(text) => {
-            parse(&text).ok_or_else(|| OpenError::Epoch(dir.join(NAME).display().to_string()))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            renew(dir).map_err(|error| OpenError::Io {
-                dir: dir.display().to_string(),
-                error,
-            })
-        }
-        Err(error) => Err(OpenError::Io {
-            dir: dir.display().to_string(),
-            error,
-        }),
-    }
+/// Reads the epoch in the data directory; makes one in a new directory. `dir`: its name, for the error.
+pub(super) fn read_or_create(root: &dyn Disk, dir: &Path) -> Result<Epoch, OpenError> {
+    let epoch = match read(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => write(root).map(Some),
+        read => read,
+    };
+    let io = |error| OpenError::Io {
+        dir: dir.display().to_string(),
+        error,
+    };
+    epoch
+        .map_err(io)?
+        .ok_or_else(|| OpenError::Epoch(dir.join(NAME).display().to_string()))
 }
 
 /// Gives the log a new epoch: every client is told that its cursor belongs to another log. For one restored from a backup.
 pub fn renew(dir: &Path) -> io::Result<Epoch> {
+    write(&RealDisk::open(dir)?)
+}
+
+fn write(root: &dyn Disk) -> io::Result<Epoch> {
     let epoch = Epoch(uuid::Uuid::new_v4().as_u64_pair().1 | 1);
-    let new = dir.join("epoch.new");
-    let file = fs::File::create(&new)?;
-    io::Write::write_all(&mut &file, format!("{:016x}\n", epoch.0).as_bytes())?;
-    file.sync_all()?;
-    fs::rename(new, dir.join(NAME))?;
-    fs::File::open(dir)?.sync_all()?;
+    let file = root.create(NEW_NAME)?;
+    file.write_at(format!("{:016x}\n", epoch.0).as_bytes(), 0)?;
+    file.sync()?;
+    root.rename(NEW_NAME, NAME)?;
+    root.sync_names()?;
     Ok(epoch)
 }
 
-fn parse(text: &str) -> Option<Epoch> {
-    u64::from_str_radix(text.trim(), 16)
+/// `None`: what stands there is no epoch.
+fn read(root: &dyn Disk) -> io::Result<Option<Epoch>> {
+    let mut text = [0; TEXT_BYTES_MAX];
+    let length = root.open(NAME)?.read_at(&mut text, 0, Patience::Disk)?;
+    let epoch = std::str::from_utf8(&text[..length])
         .ok()
-        .filter(|epoch| *epoch != 0)
-        .map(Epoch)
+        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
+    Ok(epoch.filter(|epoch| *epoch != 0).map(Epoch))
 }

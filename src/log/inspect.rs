@@ -58,7 +58,7 @@ pub fn inspect(dir: &Path, mut visit: Option<&mut dyn FnMut(&str)>) -> Result<Re
     let synced = Watermark::open(&disk).map_err(io)?.get();
     let report = inspect_segments(&disk, synced, &mut visit)?;
     Ok(Report {
-        epoch: epoch::read_or_create(dir)?.0,
+        epoch: epoch::read_or_create(&RealDisk::open(dir).map_err(io)?, dir)?.0,
         ..report
     })
 }

@@ -4,9 +4,7 @@
 //! Only the unfinished group at the very end is cut. Damage elsewhere is reported and passed over; since it may hide how
 //! far inboxes had come, no append is accepted after it.
 
-use std::{io, path::Path, sync::Arc};
-
-use rustix::fs::IFlags;
+use std::{io, sync::Arc};
 
 use super::{
     Damage, ReadError, Refusing,
@@ -16,7 +14,7 @@ use super::{
     record::{Position, Record},
     scan::{Scan, Tail, judge_tail},
     segment::{HEADER_BYTES, ORIGIN, Segment},
-    state::{Reached, State, StateError},
+    state::{Reached, State, StateError, StoreHome},
     watermark::Watermark,
 };
 
@@ -47,50 +45,20 @@ pub enum OpenError {
     Read(#[from] ReadError),
 }
 
-/// Opens the state store, or sets aside what does not open and begins an empty one. The flag tells whether what it holds
-/// can be believed.
-pub(super) fn open_state(dir: &Path, cache_bytes: u64) -> Result<(State, bool), StateError> {
-    let is_synchronous = make_synchronous(dir)?;
-    match State::open(dir, cache_bytes) {
-        Ok(state) if is_synchronous => Ok((state, true)),
-        Ok(state) => {
-            // Without the attribute a power cut can leave sled with claims whose rows are lost.
-            tracing::warn!(
-                "the file system has no synchronous attribute: the state is rebuilt at every start"
-            );
-            drop(state);
-            std::fs::remove_dir_all(dir)?;
-            Ok((State::open(dir, cache_bytes)?, false))
-        }
-        Err(error) => {
-            set_aside(dir, &error)?;
-            make_synchronous(dir)?;
-            Ok((State::open(dir, cache_bytes)?, false))
-        }
-    }
+/// Opens the state, or sets aside what does not open and begins an empty one. The flag tells whether what it holds can be
+/// believed.
+pub(super) fn open_state(home: &dyn StoreHome) -> Result<(State, bool), StateError> {
+    State::open(home).or_else(|error| {
+        set_aside(home, &error)?;
+        let (state, _) = State::open(home)?;
+        Ok((state, false))
+    })
 }
 
-/// Moves a store that is of no use out of the way; the one set aside before it goes.
-pub(super) fn set_aside(dir: &Path, why: &dyn std::fmt::Display) -> io::Result<()> {
-    let aside = dir.with_extension("set-aside");
-    tracing::warn!(%why, to = %aside.display(), "the state store is set aside and rebuilt from the segments");
-    if aside.exists() {
-        std::fs::remove_dir_all(&aside)?;
-    }
-    std::fs::rename(dir, aside)
-}
-
-/// Gives the directory `FS_SYNC_FL`, which its files inherit: sled's own flush does not reach the disk. False where the
-/// file system has no such thing.
-fn make_synchronous(dir: &Path) -> io::Result<bool> {
-    std::fs::create_dir_all(dir)?;
-    let handle = std::fs::File::open(dir)?;
-    let Ok(flags) = rustix::fs::ioctl_getflags(&handle) else {
-        return Ok(false);
-    };
-    let set = rustix::fs::ioctl_setflags(&handle, flags | IFlags::SYNC);
-    let is_set = || rustix::fs::ioctl_getflags(&handle).is_ok_and(|now| now.contains(IFlags::SYNC));
-    Ok(set.is_ok() && is_set())
+/// Moves a state store that is of no use out of the way.
+pub(super) fn set_aside(home: &dyn StoreHome, why: &dyn std::fmt::Display) -> io::Result<()> {
+    tracing::warn!(%why, "the state store is set aside and rebuilt from the segments");
+    home.set_aside()
 }
 
 /// What the files of a log look like before anything is replayed.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -13,10 +14,12 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    disk::{Disk, DiskFile},
+    disk::{Disk, DiskFile, RealDisk},
+    embedded::Place,
     inspect::inspect_segments,
     record::Position,
     segment::Segment,
+    state::SledHome,
     watermark::Watermark,
     *,
 };
@@ -121,6 +124,13 @@ impl Disk for TestDisk {
         self.open(name)
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut files = self.files.lock().unwrap();
+        let file = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        files.insert(to.into(), file);
+        Ok(())
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         self.files
             .lock()
@@ -216,6 +226,18 @@ struct Bench {
     limits: config::Log,
 }
 
+/// Segments in memory, all else in a directory.
+fn place(disk: &Arc<TestDisk>, dir: &Path) -> Place {
+    Place {
+        root: Arc::new(RealDisk::open(dir).unwrap()),
+        segments: disk.clone(),
+        state: Box::new(SledHome {
+            dir: dir.join("state"),
+            cache_bytes: 1 << 20,
+        }),
+    }
+}
+
 const START_MS: u64 = 1_700_000_000_000;
 
 impl Bench {
@@ -243,8 +265,8 @@ impl Bench {
     ) -> Self {
         let announced = Arc::new(Announced::default());
         let metrics = Arc::new(Metrics::new());
-        let (log, workers) = EmbeddedLog::open_on(
-            disk.clone(),
+        let (log, workers) = EmbeddedLog::open_in(
+            &place(&disk, dir.path()),
             &limits,
             clock.clone(),
             announced.clone(),
@@ -953,13 +975,21 @@ fn messages_are_found_by_either_id() {
 
 #[test]
 fn a_directory_in_use_is_refused() {
-    let bench = Bench::new();
-    let again = EmbeddedLog::open_on(
-        Arc::<TestDisk>::default(),
-        &bench.limits,
-        bench.clock.clone(),
-        Arc::new(Announced::default()),
-        Arc::new(Metrics::new()),
-    );
-    assert!(matches!(again, Err(OpenError::InUse(_))));
+    let dir = tempfile::tempdir().unwrap();
+    let limits = config::Log {
+        dir: dir.path().into(),
+        ..config::Log::default()
+    };
+    let open = || {
+        EmbeddedLog::open(
+            &limits,
+            Arc::new(TestClock(AtomicU64::new(START_MS))),
+            Arc::new(Announced::default()),
+            Arc::new(Metrics::new()),
+        )
+    };
+    let first = open().unwrap();
+    assert!(matches!(open(), Err(OpenError::InUse(_))));
+    drop(first);
+    open().unwrap();
 }

@@ -5,20 +5,24 @@
 //! ahead of the position it names, and may be thrown away and rebuilt.
 //!
 //! - `keys.rs`: the catalogue of what sled holds
+//! - `store.rs`: sled behind a trait, opened or set aside
 //! - `table.rs`: one kind of row, written behind
 //! - `users.rs`, `cursors.rs`, `idempotency.rs`: the rows
 
 mod cursors;
 mod idempotency;
 mod keys;
+mod store;
 mod table;
 mod users;
 
 use std::{
     collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
@@ -27,10 +31,12 @@ pub(super) use self::{
     cursors::Cursors,
     idempotency::KeyRow,
     idempotency::Keys,
+    store::{SledHome, StoreHome},
     users::{UserRow, Users},
 };
 use self::{
     keys::{position_at, u64_at},
+    store::{Opened, Store, Tree},
     table::{Row, Table},
 };
 use super::{
@@ -41,7 +47,7 @@ use crate::ids::{Epoch, Platform, Seq, SessionKey, UserId};
 
 /// The state store failed: nothing can be looked up that is not in memory.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StateError {
+pub(crate) enum StateError {
     /// sled's own error.
     #[error("sled: {0}")]
     Sled(#[from] sled::Error),
@@ -104,8 +110,8 @@ pub(super) struct Reached {
 
 /// All rows.
 pub(super) struct State {
-    db: sled::Db,
-    meta: sled::Tree,
+    store: Arc<dyn Store>,
+    meta: Arc<dyn Tree>,
     pub(super) users: Users,
     pub(super) cursors: Cursors,
     pub(super) keys: Keys,
@@ -117,37 +123,33 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Opens the store. `Err` also where sled panics: the caller sets the directory aside and starts an empty one.
-    pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StateError> {
-        std::fs::create_dir_all(dir)?;
-        let config = sled::Config::new()
-            .path(dir)
-            .cache_capacity(cache_bytes)
-            .mode(sled::Mode::LowSpace)
-            // We flush, at checkpoints; a timer of its own would write between them.
-            .flush_every_ms(None);
-        let state = catch_unwind(AssertUnwindSafe(|| Self::open_trees(config.open()?)));
-        state.unwrap_or(Err(StateError::Panicked))
+    /// Opens the store. `Err` also where sled panics. The flag tells whether what it holds can be believed.
+    pub(super) fn open(home: &dyn StoreHome) -> Result<(Self, bool), StateError> {
+        let open = || {
+            let Opened { store, is_believed } = home.open()?;
+            Ok((Self::open_trees(store)?, is_believed))
+        };
+        catch_unwind(AssertUnwindSafe(open)).unwrap_or(Err(StateError::Panicked))
     }
 
-    fn open_trees(db: sled::Db) -> Result<Self, StateError> {
+    fn open_trees(store: Arc<dyn Store>) -> Result<Self, StateError> {
         let state = Self {
-            meta: db.open_tree("meta")?,
+            meta: store.tree("meta")?,
             users: Users {
-                rows: Table::open(&db, "users")?,
-                waypoints: Table::open(&db, "waypoints")?,
+                rows: Table::open(&*store, "users")?,
+                waypoints: Table::open(&*store, "waypoints")?,
             },
             cursors: Cursors {
-                rows: Table::open(&db, "sessions")?,
+                rows: Table::open(&*store, "sessions")?,
             },
             keys: Keys {
-                rows: Table::open(&db, "keys")?,
+                rows: Table::open(&*store, "keys")?,
             },
-            revoked: Table::open(&db, "revoked")?,
-            deleted: Table::open(&db, "deleted")?,
-            profiles: Table::open(&db, "profiles")?,
+            revoked: Table::open(&*store, "revoked")?,
+            deleted: Table::open(&*store, "deleted")?,
+            profiles: Table::open(&*store, "profiles")?,
             pending: AtomicU64::new(0),
-            db,
+            store,
         };
         let mut pending = 0;
         state
@@ -160,7 +162,7 @@ impl State {
 
     /// How far the store came at its last checkpoint; `None` when it is new or belongs to another log.
     pub(super) fn reached(&self, epoch: Epoch) -> Result<Option<Reached>, StateError> {
-        let Some(value) = self.meta.get("reached")? else {
+        let Some(value) = self.meta.get(b"reached")? else {
             return Ok(None);
         };
         let crc = value
@@ -349,11 +351,11 @@ impl State {
         let reached = reached();
         let rows = self.spill()?;
         // The rows first, then the claim that they are there.
-        self.db.flush()?;
+        self.store.flush()?;
         let mut value = [epoch.0.to_le_bytes(), reached.position.0.to_le_bytes()].concat();
         value.extend(reached.crc.to_le_bytes());
-        self.meta.insert("reached", value)?;
-        self.db.flush()?;
+        self.meta.insert(b"reached", &value)?;
+        self.store.flush()?;
         Ok(rows)
     }
 }

@@ -4,12 +4,15 @@
 //! Memory holds every row changed since the last checkpoint, which the writer's rate times the checkpoint's interval
 //! bounds, and at most [`CLEAN_ROWS_MAX`] others.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::{DashMap, Entry};
 use foldhash::quality::RandomState;
 
-use super::StateError;
+use super::{
+    StateError,
+    store::{Store, Tree},
+};
 
 /// Rows kept although sled has them, so that the busiest users' are not decoded again and again.
 const CLEAN_ROWS_MAX: usize = 4096;
@@ -39,16 +42,16 @@ struct Recent<R> {
 
 /// A tree with the rows not yet in it.
 pub(super) struct Table<R> {
-    tree: sled::Tree,
+    tree: Arc<dyn Tree>,
     recent: DashMap<Box<[u8]>, Recent<R>, RandomState>,
     /// Keys of the rows that sled is yet to learn, each once.
     dirty: Mutex<Vec<Box<[u8]>>>,
 }
 
 impl<R: Row> Table<R> {
-    pub(super) fn open(db: &sled::Db, name: &str) -> Result<Self, StateError> {
+    pub(super) fn open(store: &dyn Store, name: &'static str) -> Result<Self, StateError> {
         Ok(Self {
-            tree: db.open_tree(name)?,
+            tree: store.tree(name)?,
             recent: DashMap::default(),
             dirty: Mutex::default(),
         })
@@ -152,8 +155,8 @@ impl<R: Row> Table<R> {
     pub(super) fn write(&self, rows: Dirty<R>) -> Result<(), StateError> {
         for (key, row) in rows {
             match row {
-                Some(row) => self.tree.insert(key, row.to_bytes())?,
-                None => self.tree.remove(key)?,
+                Some(row) => self.tree.insert(&key, &row.to_bytes())?,
+                None => self.tree.remove(&key)?,
             };
         }
         Ok(())
@@ -192,26 +195,25 @@ impl<R: Row> Table<R> {
         prefix: &[u8],
         mut visit: impl FnMut(&[u8], &R),
     ) -> Result<(), StateError> {
-        // Copied, so that no guard is held while they are visited.
-        let changed: Vec<_> = self
+        // Copied, so that no guard is held while they are visited; sorted, so that the order says nothing of hashes.
+        let mut changed: Vec<_> = self
             .recent
             .iter()
             .filter(|entry| entry.key().starts_with(prefix))
             .map(|entry| (entry.key().clone(), entry.row.clone()))
             .collect();
+        changed.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
         for (key, row) in &changed {
             if let Some(row) = row {
                 visit(key, row);
             }
         }
-        let seen: std::collections::HashSet<&[u8]> =
-            changed.iter().map(|(key, _)| &**key).collect();
-        for entry in self.tree.scan_prefix(prefix) {
-            let (key, value) = entry?;
-            if !seen.contains(&*key) {
-                visit(&key, &R::from_bytes(&value).ok_or(StateError::Undecodable)?);
+        let is_seen = |key: &[u8]| changed.binary_search_by(|(seen, _)| (**seen).cmp(key)).is_ok();
+        self.tree.scan(prefix, &mut |key, value| {
+            if !is_seen(key) {
+                visit(key, &R::from_bytes(value).ok_or(StateError::Undecodable)?);
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }

@@ -1,0 +1,143 @@
+//! The state store behind a trait, so that tests can lose what was not flushed, or all of it.
+//!
+//! Trees of bytes in the order of their keys. [`SledHome`] is the real one. Leaves to others: what the rows mean, when to
+//! flush, and what to do with a store that does not open.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use rustix::fs::IFlags;
+
+use super::StateError;
+
+/// Where a store lives.
+pub(crate) trait StoreHome: Send + Sync + 'static {
+    /// Opens the store, or begins an empty one where there is none. sled may also panic.
+    fn open(&self) -> Result<Opened, StateError>;
+    /// Moves a store that is of no use out of the way; the one set aside before it goes.
+    fn set_aside(&self) -> io::Result<()>;
+}
+
+/// A store as it was found.
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn Store>,
+    /// Whether what it says of itself is true: a flush reached the disk, and nothing after it got there before it.
+    pub(crate) is_believed: bool,
+}
+
+/// All trees.
+pub(crate) trait Store: Send + Sync + 'static {
+    /// Opens a tree, or makes it.
+    fn tree(&self, name: &'static str) -> Result<Arc<dyn Tree>, StateError>;
+    /// Returns once all that was written is on the device.
+    fn flush(&self) -> Result<(), StateError>;
+}
+
+/// Rows sorted by their keys.
+pub(crate) trait Tree: Send + Sync + 'static {
+    /// The value of a key.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
+    /// Writes a row, unflushed.
+    fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), StateError>;
+    /// Removes a row, unflushed.
+    fn remove(&self, key: &[u8]) -> Result<(), StateError>;
+    /// Visits the rows whose keys begin with `prefix`, ascending, until `visit` fails.
+    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError>;
+}
+
+/// What a scan is for.
+pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StateError> + 'a;
+
+/// sled in a directory of the machine.
+pub(crate) struct SledHome {
+    pub(crate) dir: PathBuf,
+    /// Memory for its cache.
+    pub(crate) cache_bytes: u64,
+}
+
+impl SledHome {
+    fn open_sled(&self) -> Result<Arc<dyn Store>, StateError> {
+        let config = sled::Config::new()
+            .path(&self.dir)
+            .cache_capacity(self.cache_bytes)
+            .mode(sled::Mode::LowSpace)
+            // We flush, at checkpoints; a timer of its own would write between them.
+            .flush_every_ms(None);
+        Ok(Arc::new(config.open()?))
+    }
+
+    /// Gives the directory `FS_SYNC_FL`, which its files inherit: sled's own flush does not reach the disk. False where the
+    /// file system has no such thing.
+    fn make_synchronous(&self) -> io::Result<bool> {
+        std::fs::create_dir_all(&self.dir)?;
+        let handle = std::fs::File::open(&self.dir)?;
+        let Ok(flags) = rustix::fs::ioctl_getflags(&handle) else {
+            return Ok(false);
+        };
+        let set = rustix::fs::ioctl_setflags(&handle, flags | IFlags::SYNC);
+        let is_set =
+            || rustix::fs::ioctl_getflags(&handle).is_ok_and(|now| now.contains(IFlags::SYNC));
+        Ok(set.is_ok() && is_set())
+    }
+}
+
+impl StoreHome for SledHome {
+    fn open(&self) -> Result<Opened, StateError> {
+        let is_synchronous = self.make_synchronous()?;
+        let mut store = self.open_sled()?;
+        if !is_synchronous {
+            // Without the attribute a power cut can leave sled with claims whose rows are lost.
+            tracing::warn!(
+                "the file system has no synchronous attribute: the state is rebuilt at every start"
+            );
+            drop(store);
+            std::fs::remove_dir_all(&self.dir)?;
+            store = self.open_sled()?;
+        }
+        Ok(Opened {
+            store,
+            is_believed: is_synchronous,
+        })
+    }
+
+    fn set_aside(&self) -> io::Result<()> {
+        let aside = self.dir.with_extension("set-aside");
+        if aside.exists() {
+            std::fs::remove_dir_all(&aside)?;
+        }
+        std::fs::rename(&self.dir, aside)
+    }
+}
+
+impl Store for sled::Db {
+    fn tree(&self, name: &'static str) -> Result<Arc<dyn Tree>, StateError> {
+        Ok(Arc::new(self.open_tree(name)?))
+    }
+
+    fn flush(&self) -> Result<(), StateError> {
+        sled::Tree::flush(self)?;
+        Ok(())
+    }
+}
+
+impl Tree for sled::Tree {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(sled::Tree::get(self, key)?.map(|value| value.to_vec()))
+    }
+
+    fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        sled::Tree::insert(self, key, value)?;
+        Ok(())
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<(), StateError> {
+        sled::Tree::remove(self, key)?;
+        Ok(())
+    }
+
+    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError> {
+        self.scan_prefix(prefix).try_for_each(|row| {
+            let (key, value) = row?;
+            visit(&key, &value)
+        })
+    }
+}
