@@ -220,13 +220,13 @@ pub struct MessageId(pub [u8; 16]);
 impl MessageId {
     /// A new id for a message accepted at `time_ms` (Unix ms).
     pub fn new(time_ms: u64) -> Self {
-        let time = uuid::Timestamp::from_unix_time(
-            time_ms / 1000,
-            (time_ms % 1000) as u32 * 1_000_000,
-            0,
-            0,
-        );
-        Self(uuid::Uuid::new_v7(time).into_bytes())
+        let random = fastrand::u128(..).to_le_bytes();
+        let random = random.first_chunk().expect("16 bytes hold 10");
+        Self(
+            uuid::Builder::from_unix_timestamp_millis(time_ms, random)
+                .into_uuid()
+                .into_bytes(),
+        )
     }
 
     /// When the message was accepted, Unix ms.

@@ -59,8 +59,8 @@ pub(super) fn read_later(
 ) {
     tokio::task::spawn_local(async move {
         let event = loop {
-            let delivery = context.delivery.clone();
-            let result = delivery
+            let result = context
+                .delivery
                 .replay(user.clone(), order.after, limit(order))
                 .await;
             match before_damage(order, &result) {

@@ -23,6 +23,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
+use tokio::sync::oneshot;
+
 pub use self::{
     ack::Standing,
     authenticate::AuthError,
@@ -47,7 +49,11 @@ pub struct Delivery {
     clock: Arc<dyn Clock>,
     trail: trail::Trail,
     is_draining: AtomicBool,
+    aside: Aside,
 }
+
+/// Runs what may wait for the disk where nobody else has to wait.
+type Aside = fn(Box<dyn FnOnce() + std::marker::Send>);
 
 /// Why the gateway should get no traffic now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +81,20 @@ impl Delivery {
             clock,
             trail: trail::Trail::default(),
             is_draining: AtomicBool::new(false),
+            aside: |work| drop(tokio::task::spawn_blocking(work)),
         }
+    }
+
+    /// Has `read` run on a thread that may block.
+    async fn aside<T: std::marker::Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, ReadError> + std::marker::Send + 'static,
+    ) -> Result<T, ReadError> {
+        let (sender, answer) = oneshot::channel();
+        // Who no longer waits for the answer does not get it.
+        (self.aside)(Box::new(move || drop(sender.send(read()))));
+        // No answer: the read panicked, or the runtime ends.
+        answer.await.unwrap_or(Err(ReadError::State))
     }
 
     /// Which log this is.

@@ -1,7 +1,5 @@
 //! A session reads the log: from memory at once, from the disk on a thread that may block.
 
-use std::sync::Arc;
-
 use super::Delivery;
 use crate::{
     ids::{Seq, UserId},
@@ -21,14 +19,13 @@ impl Delivery {
 
     /// The same, waiting for the disk on a blocking thread of the runtime this is called on. Cancel safe.
     pub async fn replay(
-        self: Arc<Self>,
+        &self,
         user: UserId,
         after: Seq,
         limit: ReadLimit,
     ) -> Result<Vec<Stored>, ReadError> {
-        let read = move || self.log.read(&user, after, limit, Patience::Disk);
-        tokio::task::spawn_blocking(read)
+        let log = self.log.clone();
+        self.aside(move || log.read(&user, after, limit, Patience::Disk))
             .await
-            .unwrap_or(Err(ReadError::State))
     }
 }

@@ -134,9 +134,7 @@ impl Delivery {
     /// Every known user, read on a thread that may block.
     async fn everyone(&self) -> Result<Vec<UserId>, ReadError> {
         let log = self.log.clone();
-        tokio::task::spawn_blocking(move || log.users())
-            .await
-            .unwrap_or(Err(ReadError::State))
+        self.aside(move || log.users()).await
     }
 
     /// Makes a user known, durably.

@@ -98,10 +98,8 @@ impl Delivery {
         lookup: TraceLookup,
         page: TracePage,
     ) -> Result<Option<Trace>, ReadError> {
-        let trace = move || self.trace_blocking(&lookup, &page);
-        tokio::task::spawn_blocking(trace)
-            .await
-            .unwrap_or(Err(ReadError::State))
+        let me = self.clone();
+        self.aside(move || me.trace_blocking(&lookup, &page)).await
     }
 
     fn trace_blocking(

@@ -2,7 +2,7 @@
 //! before it goes: how far inboxes had come, cursors, registrations, revocations, idempotency keys that still live.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
@@ -40,15 +40,15 @@ pub(super) fn next_to_remove(core: &Core, limits: &Limits) -> Option<Arc<Segment
     (is_old || is_too_much).then(|| oldest.clone())
 }
 
-/// What a segment that leaves holds that must not be forgotten.
+/// What a segment that leaves holds that must not be forgotten. Sorted: the same segment is always carried on the same way.
 #[derive(Default)]
 pub(super) struct Leaving {
     /// Of each user with a place in it: the highest seq.
     places: BTreeMap<UserId, Seq>,
-    heads: HashSet<UserId>,
-    sessions: HashSet<SessionKey>,
-    registered: HashSet<UserId>,
-    revoked: HashMap<UserId, HashSet<Platform>>,
+    heads: BTreeSet<UserId>,
+    sessions: BTreeSet<SessionKey>,
+    registered: BTreeSet<UserId>,
+    revoked: BTreeMap<UserId, BTreeSet<Platform>>,
     deleted: Vec<(UserId, Seq)>,
     keys: Vec<Key>,
 }

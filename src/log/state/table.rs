@@ -208,7 +208,11 @@ impl<R: Row> Table<R> {
                 visit(key, row);
             }
         }
-        let is_seen = |key: &[u8]| changed.binary_search_by(|(seen, _)| (**seen).cmp(key)).is_ok();
+        let is_seen = |key: &[u8]| {
+            changed
+                .binary_search_by(|(seen, _)| (**seen).cmp(key))
+                .is_ok()
+        };
         self.tree.scan(prefix, &mut |key, value| {
             if !is_seen(key) {
                 visit(key, &R::from_bytes(value).ok_or(StateError::Undecodable)?);
