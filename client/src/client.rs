@@ -7,12 +7,16 @@
 
 use std::{future::Future, pin::pin, time::Duration};
 
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep, sleep_until, timeout},
+};
 
 use crate::{
     backoff::Backoff,
     connection::{Connection, Lost},
     landing::{Batch, Landing, Misled, Position},
+    network::{Network, Tcp},
     proto::{
         Ack, Connected, Gap, Message, Ping, Push, Resend, client_frame, gap, kicked, server_frame,
     },
@@ -114,9 +118,10 @@ fn kicked_text(reason: kicked::Reason, text: &str) -> String {
 }
 
 /// One session, kept connected.
-pub struct Client<S> {
+pub struct Client<S, N = Tcp> {
     options: Options,
     store: S,
+    network: N,
     backoff: Backoff,
     random: fastrand::Rng,
 }
@@ -153,9 +158,17 @@ impl From<StoreError> for SessionEnd {
 impl<S: Store> Client<S> {
     /// A client that lands in `store`. Nothing happens before [`Self::run`].
     pub fn new(options: Options, store: S) -> Self {
+        Self::over(Tcp, options, store)
+    }
+}
+
+impl<S: Store, N: Network> Client<S, N> {
+    /// The same over any network.
+    pub fn over(network: N, options: Options, store: S) -> Self {
         Self {
             options,
             store,
+            network,
             backoff: Backoff::default(),
             random: fastrand::Rng::new(),
         }
@@ -172,6 +185,7 @@ impl<S: Store> Client<S> {
         loop {
             let mut session = Session::default();
             let end = tokio::select! {
+                biased;
                 end = self.session(&mut session, &mut on_event) => end,
                 () = &mut stop => SessionEnd::Ended(Ended::Stopped),
             };
@@ -198,8 +212,9 @@ impl<S: Store> Client<S> {
                 .next(asked.max(session.asked), &mut self.random);
             on_event(Event::Status(Status::Reconnecting { after, lost }));
             tokio::select! {
-                () = sleep(after) => {}
+                biased;
                 () = &mut stop => return Ended::Stopped,
+                () = sleep(after) => {}
             }
         }
     }
@@ -207,7 +222,7 @@ impl<S: Store> Client<S> {
     /// One connection, from its opening to its end.
     async fn session(
         &mut self,
-        session: &mut Session,
+        session: &mut Session<N::Stream>,
         on_event: &mut impl FnMut(Event),
     ) -> SessionEnd {
         match self.drive(session, on_event).await {
@@ -218,7 +233,7 @@ impl<S: Store> Client<S> {
 
     async fn drive(
         &mut self,
-        session: &mut Session,
+        session: &mut Session<N::Stream>,
         on_event: &mut impl FnMut(Event),
     ) -> Result<std::convert::Infallible, SessionEnd> {
         let Options {
@@ -228,7 +243,9 @@ impl<S: Store> Client<S> {
             name,
         } = &self.options;
         let mut landing = Landing::new(self.store.position()?);
-        let connection = session.connection.insert(Connection::open(url).await?);
+        let connection = session
+            .connection
+            .insert(Connection::open_over(&self.network, url).await?);
         let connect = landing.connect(token, device_id, name);
         connection
             .send(client_frame::Body::Connect(connect))
@@ -258,9 +275,9 @@ impl<S: Store> Client<S> {
                     None => connection.receive().await,
                 }
             };
-            // Inputs: the server, the ping timer. `stop` is the caller's business.
+            // Inputs: the ping timer, which no flood of frames may starve, and the server. `stop` is the caller's business.
             let frame = tokio::select! {
-                frame = next => frame?,
+                biased;
                 () = sleep_until(ping_at) => {
                     if heard_at.elapsed() > heartbeat * 5 / 2 {
                         return Err(Lost::Silent.into());
@@ -270,6 +287,7 @@ impl<S: Store> Client<S> {
                     connection.send(client_frame::Body::Ping(Ping { nonce })).await?;
                     continue;
                 }
+                frame = next => frame?,
             };
             heard_at = Instant::now();
             match frame {
@@ -304,7 +322,7 @@ impl<S: Store> Client<S> {
         &mut self,
         position: Position,
         batch: Batch,
-        connection: &mut Connection,
+        connection: &mut Connection<N::Stream>,
         on_event: &mut impl FnMut(Event),
     ) -> Result<(), SessionEnd> {
         let epoch = position.epoch;
@@ -332,7 +350,7 @@ impl<S: Store> Client<S> {
         &mut self,
         position: Position,
         gap: &Gap,
-        connection: &mut Connection,
+        connection: &mut Connection<N::Stream>,
         on_event: &mut impl FnMut(Event),
     ) -> Result<(), SessionEnd> {
         self.store.move_to(position)?;
@@ -349,19 +367,29 @@ impl<S: Store> Client<S> {
 }
 
 /// What one connection leaves for the decision whether and when to come back.
-#[derive(Default)]
-struct Session {
-    connection: Option<Connection>,
+struct Session<T> {
+    connection: Option<Connection<T>>,
     connected_at: Option<Instant>,
     kicked: Option<(kicked::Reason, String)>,
     asked: Option<Duration>,
 }
 
+impl<T> Default for Session<T> {
+    fn default() -> Self {
+        Self {
+            connection: None,
+            connected_at: None,
+            kicked: None,
+            asked: None,
+        }
+    }
+}
+
 /// Takes in `push` and the pushes that have arrived behind it; the first other frame is left in `ahead`.
-fn collect(
+fn collect<T: AsyncRead + AsyncWrite + Unpin>(
     push: Push,
     landing: &mut Landing,
-    connection: &mut Connection,
+    connection: &mut Connection<T>,
     ahead: &mut Option<Result<server_frame::Body, Lost>>,
 ) -> Result<Batch, Misled> {
     let mut batch = Batch::default();

@@ -7,7 +7,11 @@ use std::{io, time::Duration};
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use prost::Message as _;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{
@@ -21,6 +25,7 @@ use tokio_tungstenite::{
 use crate::{
     backoff,
     landing::Misled,
+    network::{Network, Tcp},
     proto::{ClientFrame, ServerFrame, client_frame, server_frame},
 };
 
@@ -97,13 +102,20 @@ impl Lost {
 
 /// An open WebSocket to the gateway.
 #[derive(Debug)]
-pub struct Connection {
-    socket: WebSocketStream<TcpStream>,
+pub struct Connection<T = TcpStream> {
+    socket: WebSocketStream<T>,
 }
 
 impl Connection {
     /// Connects to `url`, e.g. `ws://127.0.0.1:10001/ws`, within 10 s.
     pub async fn open(url: &str) -> Result<Self, Lost> {
+        Self::open_over(&Tcp, url).await
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
+    /// The same over any network.
+    pub async fn open_over(network: &impl Network<Stream = T>, url: &str) -> Result<Self, Lost> {
         let bad_url = || Lost::Url(url.to_owned());
         let mut request = url.into_client_request().map_err(|_| bad_url())?;
         if request.uri().scheme_str() != Some("ws") {
@@ -126,8 +138,7 @@ impl Connection {
             .max_message_size(Some(FRAME_BYTES_MAX))
             .max_frame_size(Some(FRAME_BYTES_MAX));
         let open = async {
-            let stream = TcpStream::connect((host.as_str(), port)).await?;
-            stream.set_nodelay(true)?;
+            let stream = network.connect(&host, port).await?;
             let (socket, _) = client_async_with_config(request, stream, Some(config))
                 .await
                 .map_err(lost)?;

@@ -9,6 +9,7 @@
 //! - `store.rs`, `disk.rs`: where they land: the trait, in memory, on disk
 //! - `backoff.rs`: when to come back; pure
 //! - `connection.rs`: one WebSocket
+//! - `network.rs`: what carries it: TCP, or what a test puts in its place
 //! - `admin.rs`: the admin API over HTTP
 
 pub mod admin;
@@ -17,6 +18,7 @@ mod client;
 mod connection;
 mod disk;
 mod landing;
+mod network;
 mod store;
 
 pub use admin::{AdminClient, AdminError};
@@ -25,6 +27,7 @@ pub use client::{Client, Ended, Event, Options, Status};
 pub use connection::{Connection, Lost, SUBPROTOCOL};
 pub use disk::DiskStore;
 pub use landing::{Batch, Landing, Misled, Position};
+pub use network::{Network, Tcp};
 pub use store::{MemoryStore, Store, StoreError};
 
 /// The prost types of `proto/towncrier/v1/gateway.proto`.

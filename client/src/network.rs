@@ -1,0 +1,36 @@
+//! Where a connection's bytes go: TCP, or what a test puts in its place.
+
+use std::{future::Future, io};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+
+/// Opens byte streams to the gateway.
+pub trait Network {
+    /// One stream.
+    type Stream: AsyncRead + AsyncWrite + Unpin;
+
+    /// Connects to a port of a host. Takes as long as it takes; the caller gives up.
+    fn connect(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+/// The machine's network.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tcp;
+
+impl Network for Tcp {
+    type Stream = TcpStream;
+
+    async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect((host, port)).await?;
+        // An ack of a few bytes must not wait for the one before.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
