@@ -14,7 +14,7 @@ use std::{
 };
 
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::spawn_local,
@@ -97,11 +97,37 @@ impl Drop for Handshake {
     }
 }
 
+/// A client's bytes, in both directions.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Stream for S {}
+
+/// Where clients come from.
+pub(crate) trait Listener {
+    /// One client's.
+    type Stream: Stream;
+
+    /// The next client's stream. An error says why there is none now; it may pass.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>>;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = Self::accept(self).await?;
+        // A push of one small frame must not wait for the ack of the one before. Where that fails, the client is gone, and
+        // the first read says so.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}
+
 /// Accepts for ever.
-pub(super) async fn accept(door: Rc<Door>, listener: TcpListener) {
+pub(super) async fn accept<L: Listener>(door: Rc<Door>, listener: L) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => receive(&door, stream),
+            Ok(stream) => receive(&door, stream),
             // That client is gone again; the next one has nothing to do with it.
             Err(error) if is_of_one_client(&error) => {}
             Err(error) => {
@@ -119,7 +145,7 @@ fn is_of_one_client(error: &io::Error) -> bool {
     )
 }
 
-fn receive(door: &Rc<Door>, stream: TcpStream) {
+fn receive<S: Stream>(door: &Rc<Door>, stream: S) {
     let under_way = door.handshakes.get();
     let max = door.parts.config.handshakes_max;
     // As many again may be told why they are refused.
@@ -139,7 +165,7 @@ fn receive(door: &Rc<Door>, stream: TcpStream) {
 }
 
 /// Reads the request, answers it, and lets the connection in if all is well.
-async fn greet(door: &Door, mut stream: TcpStream, permit: Option<Permit>) {
+async fn greet<S: Stream>(door: &Door, mut stream: S, permit: Option<Permit>) {
     let timeout = door.parts.config.connect_timeout;
     let deadline = door.context.now().plus(timeout);
     let read_by = Instant::now()
@@ -168,17 +194,15 @@ async fn greet(door: &Door, mut stream: TcpStream, permit: Option<Permit>) {
             return refuse(stream, read_by, refusal, reason, door).await;
         }
     };
-    // A push of one small frame must not wait for the ack of the one before.
-    let is_ready = stream.set_nodelay(true).is_ok();
     let written = timeout_at(read_by, stream.write_all(&answer)).await;
-    if !is_ready || !matches!(written, Ok(Ok(()))) {
+    if !matches!(written, Ok(Ok(()))) {
         return metrics.refused("handshake");
     }
     let_in(door, stream, read.rest, deadline, permit);
 }
 
-async fn refuse(
-    mut stream: TcpStream,
+async fn refuse<S: Stream>(
+    mut stream: S,
     deadline: Instant,
     refusal: Refusal,
     reason: &'static str,
@@ -194,7 +218,7 @@ async fn refuse(
     let _ = timeout_at(deadline, farewell).await;
 }
 
-fn let_in(door: &Door, stream: TcpStream, rest: Vec<u8>, deadline: Moment, permit: Permit) {
+fn let_in<S: Stream>(door: &Door, stream: S, rest: Vec<u8>, deadline: Moment, permit: Permit) {
     let id = door.table.next_id();
     let (handle, task) = connection::open(Rc::clone(&door.context), id, stream, rest, deadline);
     let seat = door.table.insert(id, handle);
@@ -206,13 +230,13 @@ fn let_in(door: &Door, stream: TcpStream, rest: Vec<u8>, deadline: Moment, permi
 }
 
 /// A connection's task with what it holds as long as it lives. Not an `async` block: that would hold the task twice.
-struct Seated {
-    task: Task<TcpStream>,
+struct Seated<S> {
+    task: Task<S>,
     _seat: Seat,
     _permit: Permit,
 }
 
-impl Future for Seated {
+impl<S: Stream> Future for Seated<S> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<()> {
@@ -227,6 +251,10 @@ mod tests {
     #[test]
     fn a_connections_future_stays_below_400_bytes() {
         // tokio adds about 100 bytes and rounds up to a multiple of 128: together 512.
-        assert!(size_of::<Seated>() < 400, "{}", size_of::<Seated>());
+        assert!(
+            size_of::<Seated<TcpStream>>() < 400,
+            "{}",
+            size_of::<Seated<TcpStream>>()
+        );
     }
 }

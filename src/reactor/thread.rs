@@ -13,7 +13,7 @@ use tracing::error;
 
 use super::{
     Parts, Stage,
-    accept::{Door, accept},
+    accept::{Door, Listener, accept},
     drain::drain,
     mailbox::{ReactorMailbox, hand_out},
     sweep::{self, sweep},
@@ -64,7 +64,11 @@ impl Reactor {
             stage,
         } = self;
         let local = LocalSet::new();
-        let served = runtime.block_on(local.run_until(serve(number, listener, parts, stage)));
+        let serving = async {
+            let listener = TcpListener::from_std(listener)?;
+            serve(number, listener, parts, stage).await
+        };
+        let served = runtime.block_on(local.run_until(serving));
         if let Err(error) = served {
             error!(reactor = number, %error, "a reactor ends");
         }
@@ -75,13 +79,13 @@ impl Reactor {
     }
 }
 
-async fn serve(
+/// Serves until the stage says otherwise, on the `LocalSet` it is called on. An error is a panic of one of its tasks.
+pub(super) async fn serve(
     number: u16,
-    listener: net::TcpListener,
+    listener: impl Listener + 'static,
     parts: Parts,
     mut stage: watch::Receiver<Stage>,
 ) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
     let table = Rc::new(Table::new(number));
     let mailbox = Arc::new(ReactorMailbox::new(Arc::clone(&parts.metrics)));
     let period = sweep::period(&parts);
@@ -116,11 +120,13 @@ async fn serve(
         accepting.abort();
         let _ = accepting.await;
         tokio::select! {
+            biased;
             () = drain(table, period) => {}
             _ = stage.wait_for(|stage| *stage == Stage::Stopping) => {}
         }
     };
     tokio::select! {
+        biased;
         () = end => Ok(()),
         Err(error) = &mut handing => Err(io::Error::other(error)),
         Err(error) = &mut sweeping => Err(io::Error::other(error)),
