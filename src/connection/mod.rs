@@ -10,12 +10,13 @@
 //! - `replay.rs`: reads of the log, from memory at once, from disk beside the task
 //! - `encode.rs`: from what a session says to frames
 //! - `outbox.rs`: frames that wait for the socket
-//! - `socket.rs`: tungstenite driven by hand
+//! - `socket.rs`: the stream, read and written; `framing.rs`: RFC 6455 on it
 //! - `tally.rs`: what a connection did, for the one line it leaves in the log
 
 mod encode;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod framing;
 mod login;
 mod outbox;
 mod replay;

@@ -1,34 +1,26 @@
-//! The WebSocket under a connection: tungstenite's protocol checks, driven by hand over a buffer of the thread.
+//! The stream under a connection: reads it into a buffer of the thread, and writes the outbox.
 //!
-//! tungstenite reads, and answers pings and closes; it never writes to the stream. What it wants sent comes out as whole
-//! frames and joins the outbox like any other, so a control frame cannot get into the middle of a data frame. An idle
-//! connection keeps no buffer but tungstenite's of 128 bytes.
-//! Measured: 1.4 KB a session instead of tungstenite's 5.5 KB with small buffers, and 8 µs a push instead of 10.4.
+//! Every frame, a pong or a close as well, goes through the outbox, so a control frame cannot get into the middle of a
+//! data frame. An idle connection keeps no buffer.
 
 use std::{
     cell::Cell,
-    io::{self, IoSlice, Read, Write},
+    io::{self, IoSlice},
     ops::ControlFlow,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_tungstenite::tungstenite::{
-    Error, Message,
-    protocol::{Role, WebSocketConfig, WebSocketContext},
-};
 
-use super::outbox::{Outbox, SLICES_MAX};
-use crate::wire::{
-    close::Close,
-    frame::{FRAME_BYTES_MAX, Frame},
+use super::{
+    framing::{self, Framing, Message},
+    outbox::{Outbox, SLICES_MAX},
 };
+use crate::wire::{close::Close, frame::Frame};
 
-/// tungstenite's buffer of a connection: enough for an ack or a ping.
-const IDLE_BYTES: usize = 128;
-/// Bytes that one read of a stream may bring. Larger frames are put together by tungstenite.
+/// Bytes that one read of a stream may bring. Larger frames are put together by the framing.
 const READ_BYTES: usize = 16 * 1024;
 
 thread_local! {
@@ -41,41 +33,31 @@ thread_local! {
 pub(super) enum Inbound {
     /// A binary frame.
     Frame(Bytes),
-    /// A ping or pong: a sign of life.
-    Control,
-    /// What tungstenite answers to the last ping: one whole frame to be sent.
-    Reply(Frame),
+    /// A ping, with its answer.
+    Ping(Frame),
+    /// A pong: a sign of life.
+    Pong,
     /// The client broke RFC 6455 or a limit. Nothing more can be read.
     Violation(Close),
     /// The client sent a close frame; this is the answer. Nothing more comes.
-    Closed(Option<Frame>),
+    Closed(Frame),
     /// The stream ended or failed. Nothing more comes, and nothing can be sent.
     Gone,
 }
 
 pub(super) struct Socket<S> {
     stream: S,
-    context: WebSocketContext,
+    framing: Framing,
     /// Bytes that were read from the stream and not looked at, because the taker had enough.
     rest: Vec<u8>,
-    /// Whether the taker had enough, so that frames may be left in `context` and `rest`.
-    is_interrupted: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// `rest` is what was read of the stream beyond the handshake.
     pub(super) fn new(stream: S, rest: Vec<u8>) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(IDLE_BYTES)
-            // Whatever tungstenite has to send comes out at once.
-            .write_buffer_size(0)
-            .max_write_buffer_size(1024)
-            .max_message_size(Some(FRAME_BYTES_MAX))
-            .max_frame_size(Some(FRAME_BYTES_MAX));
         Self {
             stream,
-            context: WebSocketContext::new(Role::Server, Some(config)),
-            is_interrupted: !rest.is_empty(),
+            framing: Framing::default(),
             rest,
         }
     }
@@ -87,7 +69,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         cx: &mut Context<'_>,
         mut take: impl FnMut(Inbound) -> ControlFlow<()>,
     ) -> Poll<()> {
-        if self.is_interrupted {
+        if !self.rest.is_empty() {
             let rest = std::mem::take(&mut self.rest);
             if self.parse(&rest, &mut take).is_break() {
                 return Poll::Ready(());
@@ -117,50 +99,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Gives the frames in `input` to `take`; keeps what is left when it breaks.
     fn parse(
         &mut self,
-        input: &[u8],
+        mut input: &[u8],
         take: &mut impl FnMut(Inbound) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let mut pipe = Pipe {
-            input,
-            output: BytesMut::new(),
-        };
-        self.is_interrupted = true;
-        // tungstenite would use the buffer of a large frame again, and so keep it for good: 64 KiB for one frame of that
-        // size, 400 bytes for every `Connect`. As long as somebody holds the frame it takes a new, small one.
-        let mut large = Bytes::new();
         loop {
-            let message = self.context.read(&mut pipe);
-            if let Ok(Message::Binary(bytes)) = &message
-                && bytes.len() > IDLE_BYTES
-            {
-                large = bytes.clone();
-            }
-            let mut reply = pipe.take_output();
-            let inbound = match message {
-                Ok(Message::Binary(bytes)) => Inbound::Frame(bytes),
-                Ok(Message::Ping(_) | Message::Pong(_)) => Inbound::Control,
-                // Reading on writes the answer, and then says that the connection is closed.
-                Ok(Message::Close(_)) => continue,
-                Err(Error::ConnectionClosed) => Inbound::Closed(reply.take()),
-                Ok(Message::Text(_) | Message::Frame(_)) | Err(Error::Utf8(_)) => {
-                    Inbound::Violation(Close::TextFrame)
-                }
-                Err(Error::Capacity(_)) => Inbound::Violation(Close::TooLarge),
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    debug_assert!(pipe.input.is_empty(), "all bytes are used up");
-                    self.is_interrupted = false;
-                    drop(large);
-                    return reply.map_or(ControlFlow::Continue(()), |r| take(Inbound::Reply(r)));
-                }
-                Err(_) => Inbound::Violation(Close::Protocol("not WebSocket as RFC 6455 has it")),
+            let inbound = match self.framing.next(&mut input) {
+                Ok(None) => return ControlFlow::Continue(()),
+                Ok(Some(Message::Binary(bytes))) => Inbound::Frame(bytes),
+                Ok(Some(Message::Ping(payload))) => Inbound::Ping(framing::pong(&payload)),
+                Ok(Some(Message::Pong)) => Inbound::Pong,
+                Ok(Some(Message::Close(code))) => Inbound::Closed(framing::closed(code)),
+                Err(close) => Inbound::Violation(close),
             };
             let is_last = matches!(inbound, Inbound::Violation(_) | Inbound::Closed(_));
-            if let Some(reply) = reply {
-                // Whether that is enough is asked again just below.
-                let _ = take(Inbound::Reply(reply));
-            }
             if take(inbound).is_break() || is_last {
-                self.rest = pipe.input.to_vec();
+                self.rest = input.to_vec();
                 return ControlFlow::Break(());
             }
         }
@@ -206,56 +159,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         };
         READ_BUFFER.set(buffer);
         outcome
-    }
-}
-
-/// A close frame: RFC 6455 section 5.5.1, the code in two bytes and then the reason.
-pub(super) fn close_frame(close: Close) -> Frame {
-    const FIN_CLOSE: u8 = 0x88;
-    let text = close.text();
-    let mut frame = BytesMut::with_capacity(4 + text.len());
-    frame.put_u8(FIN_CLOSE);
-    frame.put_u8(2 + u8::try_from(text.len()).expect("reasons are at most 123 bytes"));
-    frame.put_u16(close.code());
-    frame.put_slice(text.as_bytes());
-    whole(frame.freeze())
-}
-
-fn whole(head: Bytes) -> Frame {
-    Frame {
-        head,
-        body: Bytes::new(),
-    }
-}
-
-/// What tungstenite takes for the stream: it reads what is at hand, and what it writes is kept.
-struct Pipe<'a> {
-    input: &'a [u8],
-    output: BytesMut,
-}
-
-impl Pipe<'_> {
-    fn take_output(&mut self) -> Option<Frame> {
-        (!self.output.is_empty()).then(|| whole(self.output.split().freeze()))
-    }
-}
-
-impl Read for Pipe<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.input.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.input.read(buffer)
-    }
-}
-
-impl Write for Pipe<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.output.put_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -14,11 +14,11 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Context, encode,
+    Context, encode, framing,
     login::{Login, log_in},
     outbox::Outbox,
     replay::{READS_IN_A_ROW, read_later, read_now},
-    socket::{Inbound, close_frame},
+    socket::Inbound,
     tally::{Owner, Tally},
 };
 use crate::{
@@ -122,13 +122,16 @@ impl Connection {
     pub(super) fn hear(&mut self, inbound: Inbound) -> ControlFlow<()> {
         match inbound {
             Inbound::Frame(bytes) => self.take_frame(bytes),
-            Inbound::Control => self.happen(Event::Heard, None),
-            Inbound::Reply(frame) => self.outbox.push(frame),
+            Inbound::Ping(answer) => {
+                self.outbox.push(answer);
+                self.happen(Event::Heard, None);
+            }
+            Inbound::Pong => self.happen(Event::Heard, None),
             Inbound::Violation(close) => self.begin_close(close),
-            Inbound::Closed(reply) => {
+            Inbound::Closed(answer) => {
                 // After its close frame the client looks at nothing but the answer.
                 self.outbox.discard_unbegun();
-                self.outbox.extend(reply);
+                self.outbox.push(answer);
                 self.leave(Stage::Closing {
                     deadline: self.context.now().plus(LINGER),
                 });
@@ -367,7 +370,7 @@ impl Connection {
 
     /// Puts the close frame behind what waits; from now on nothing follows it.
     fn begin_close(&mut self, close: Close) {
-        self.outbox.push(close_frame(close));
+        self.outbox.push(framing::close(close));
         self.code = close.code();
         self.context.metrics.closed(close);
         self.leave(Stage::Closing {

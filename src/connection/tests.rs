@@ -790,5 +790,5 @@ fn an_idle_connection_is_small() {
         "{}",
         size_of::<Connection>()
     );
-    assert!(size_of::<Task<tokio::net::TcpStream>>() <= 384);
+    assert!(size_of::<Task<tokio::net::TcpStream>>() <= 136);
 }

@@ -29,8 +29,12 @@ pub enum Close {
     Unavailable(Duration),
     /// 4508: no `Connect` in time.
     ConnectTimeout,
+    /// 1002: the client broke RFC 6455; the text says how. Mend the client, or the proxy before it.
+    NotWebSocket(&'static str),
     /// 1003: a text frame.
     TextFrame,
+    /// 1007: a close frame whose reason is not UTF-8.
+    NotUtf8,
     /// 1009: a frame above 64 KiB.
     TooLarge,
     /// 1011: the gateway failed; the text says what. The operator's log says more.
@@ -52,7 +56,9 @@ impl Close {
             Self::SlowConsumer => 4502,
             Self::Unavailable(_) => 4503,
             Self::ConnectTimeout => 4508,
+            Self::NotWebSocket(_) => 1002,
             Self::TextFrame => 1003,
+            Self::NotUtf8 => 1007,
             Self::TooLarge => 1009,
             Self::Internal(_) => 1011,
         }
@@ -64,6 +70,7 @@ impl Close {
             Self::Protocol(text)
             | Self::Unauthorized(text)
             | Self::Forbidden(text)
+            | Self::NotWebSocket(text)
             | Self::Internal(text) => text.into(),
             Self::Replaced => "replaced by a newer login".into(),
             Self::LoggedOut => "logged out by an administrator".into(),
@@ -74,6 +81,7 @@ impl Close {
             Self::Unavailable(delay) => delay.as_millis().to_string().into(),
             Self::ConnectTimeout => "no Connect in time".into(),
             Self::TextFrame => "frames are binary".into(),
+            Self::NotUtf8 => "a reason that is not UTF-8".into(),
             Self::TooLarge => "frame above 64 KiB".into(),
         }
     }
