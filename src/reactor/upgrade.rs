@@ -1,19 +1,17 @@
-//! The HTTP before a WebSocket: one request, one answer. tungstenite parses and checks the request; path, origin and
-//! subprotocol are checked here.
+//! The HTTP before a WebSocket: one request, one answer. tungstenite parses the request; what RFC 6455 asks of it, path,
+//! origin and subprotocol are checked here.
 
 use std::{io, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_tungstenite::tungstenite::{
     Error,
-    error::ProtocolError,
-    handshake::{
-        machine::TryParse,
-        server::{Request, create_response, write_response},
-    },
-    http::{
-        HeaderValue,
-        header::{ORIGIN, SEC_WEBSOCKET_PROTOCOL},
+    error::{CapacityError, ProtocolError},
+    handshake::{derive_accept_key, machine::TryParse, server::Request},
+    http::header::{
+        CONNECTION, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+        SEC_WEBSOCKET_VERSION, UPGRADE,
     },
 };
 
@@ -31,7 +29,7 @@ pub(super) enum Refusal {
     NotFound,
     /// 400: not HTTP, or not what RFC 6455 asks for.
     Malformed,
-    /// 426: `GET /ws` without a wish to upgrade.
+    /// 426: `GET /ws` without a wish to upgrade, or to another version than 13.
     NoUpgrade,
     /// 431: more than we read.
     TooLarge,
@@ -66,8 +64,8 @@ impl Refusal {
             ),
             Self::NoUpgrade => (
                 "426 Upgrade Required",
-                "this is a WebSocket endpoint",
-                "Upgrade: websocket\r\n".into(),
+                "this is a WebSocket endpoint, version 13",
+                "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".into(),
             ),
             Self::TooLarge => (
                 "431 Request Header Fields Too Large",
@@ -116,49 +114,62 @@ pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Rea
             Ok(None) if bytes.len() < REQUEST_BYTES_MAX => continue,
             Ok(None) => Err(Refusal::TooLarge),
             Err(Error::Protocol(ProtocolError::WrongHttpMethod)) => Err(Refusal::NotFound),
+            Err(Error::Capacity(CapacityError::TooManyHeaders)) => Err(Refusal::TooLarge),
             Err(_) => Err(Refusal::Malformed),
         };
         return Ok(Read { request, rest });
     }
 }
 
-/// The answer that makes the stream a WebSocket. `origins`: where a browser may come from; empty: from anywhere.
+/// The answer that makes the stream a WebSocket: RFC 6455 section 4.2. `origins`: where a browser may come from; empty:
+/// from anywhere.
 pub(super) fn accept(request: &Request, origins: &[String]) -> Result<Vec<u8>, Refusal> {
+    let headers = request.headers();
     if request.uri().path() != PATH {
         return Err(Refusal::NotFound);
     }
-    let origin = request.headers().get(ORIGIN);
-    let is_ours = |origin: &HeaderValue| {
-        let origin = origin.as_bytes();
-        origins
-            .iter()
-            .any(|ours| ours.as_bytes().eq_ignore_ascii_case(origin))
+    if let Some(origin) = headers.get(ORIGIN) {
+        let mut ours = origins.iter().map(String::as_bytes);
+        if !origins.is_empty() && !ours.any(|ours| ours.eq_ignore_ascii_case(origin.as_bytes())) {
+            return Err(Refusal::Origin);
+        }
+    }
+    let wants = |name, what| items(request, name).any(|item| item.eq_ignore_ascii_case(what));
+    if !wants(CONNECTION, "upgrade") || !wants(UPGRADE, "websocket") {
+        return Err(Refusal::NoUpgrade);
+    }
+    if headers
+        .get(SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version != "13")
+    {
+        return Err(Refusal::NoUpgrade);
+    }
+    let key = headers
+        .get(SEC_WEBSOCKET_KEY)
+        .filter(|key| STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16))
+        .ok_or(Refusal::Malformed)?;
+    if !headers.contains_key(HOST) {
+        return Err(Refusal::Malformed);
+    }
+    let protocol = if items(request, SEC_WEBSOCKET_PROTOCOL).any(|offer| offer == SUBPROTOCOL) {
+        format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n")
+    } else {
+        String::new()
     };
-    if !origins.is_empty() && origin.is_some_and(|origin| !is_ours(origin)) {
-        return Err(Refusal::Origin);
-    }
-    let mut response = create_response(request).map_err(|error| match error {
-        Error::Protocol(
-            ProtocolError::MissingConnectionUpgradeHeader
-            | ProtocolError::MissingUpgradeWebSocketHeader,
-        ) => Refusal::NoUpgrade,
-        _ => Refusal::Malformed,
-    })?;
-    let mut offers = request
-        .headers()
-        .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .into_iter();
-    let is_offered = offers.any(|offer| {
-        let mut names = offer.to_str().unwrap_or_default().split(',');
-        names.any(|name| name.trim() == SUBPROTOCOL)
-    });
-    if is_offered {
-        let ours = HeaderValue::from_static(SUBPROTOCOL);
-        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, ours);
-    }
-    let mut bytes = Vec::with_capacity(256);
-    write_response(&mut bytes, &response).map_err(|_| Refusal::Malformed)?;
-    Ok(bytes)
+    let accept = derive_accept_key(key.as_bytes());
+    Ok(format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n{protocol}\r\n"
+    )
+    .into_bytes())
+}
+
+/// The items of a list that may stand in several headers of one name.
+fn items(request: &Request, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lists = request.headers().get_all(name).into_iter();
+    lists
+        .flat_map(|list| list.to_str().unwrap_or_default().split(','))
+        .map(str::trim)
 }
 
 #[cfg(test)]
@@ -207,13 +218,52 @@ mod tests {
             refused("GET /ws HTTP/1.1\r\nHost: a\r\n\r\n"),
             Refusal::NoUpgrade
         );
+        let without = |line: &str| good("").replace(&format!("{line}\r\n"), "");
+        for version in [": 8", ": 14", ": 13, 8", ": "] {
+            let other = good("").replace(": 13", version);
+            assert_eq!(refused(&other), Refusal::NoUpgrade, "{version}");
+        }
+        for line in [
+            "Connection: keep-alive, Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+        ] {
+            assert_eq!(refused(&without(line)), Refusal::NoUpgrade, "{line}");
+        }
+        for line in ["Host: a", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="] {
+            assert_eq!(refused(&without(line)), Refusal::Malformed, "{line}");
+        }
+        for key in [
+            "",
+            "dGhlIHNhbXBsZQ==",
+            "dGhlIHNhbXBsZSBub25jZQ",
+            "no base64",
+        ] {
+            let other = good("").replace("dGhlIHNhbXBsZSBub25jZQ==", key);
+            assert_eq!(refused(&other), Refusal::Malformed, "{key}");
+        }
         assert_eq!(
-            refused(&good("").replace(": 13", ": 8")),
+            refused(&good("").replace("HTTP/1.1", "HTTP/1.0")),
             Refusal::Malformed
         );
         assert_eq!(refused("\x16\x03\x01 not http\r\n\r\n"), Refusal::Malformed);
+        let many = good(&"A: b\r\n".repeat(200));
+        assert_eq!(refused(&many), Refusal::TooLarge);
         let long = good(&format!("Cookie: {}\r\n", "x".repeat(20_000)));
         assert_eq!(refused(&long[..9000]), Refusal::TooLarge);
+    }
+
+    #[test]
+    fn lists_may_stand_in_several_headers_and_names_in_any_case() {
+        let apart = good("").replace(
+            "Connection: keep-alive, Upgrade",
+            "CONNECTION: keep-alive\r\nConnection: UPGRADE",
+        );
+        assert!(answer(&apart, &[]).is_ok());
+        let others = good("").replace("Upgrade: websocket", "upgrade: h2c, WebSocket");
+        assert!(answer(&others, &[]).is_ok());
+        let absolute = good("").replace("/ws", "http://a/ws?x=1");
+        assert!(answer(&absolute, &[]).is_ok());
     }
 
     #[test]
