@@ -1,5 +1,7 @@
 //! One connection over a pipe in memory: the protocol seen from outside, limits, deadlines and ends. Time is the test's.
 
+mod wire;
+
 use std::{sync::Mutex, sync::atomic::Ordering::Relaxed};
 
 use bytes::Bytes;
