@@ -8,6 +8,7 @@
 //! - `listen`: kill -9 of the client, and the commands of the README's tour (P5)
 //! - `retention`: what expired is announced (P6)
 //! - `slow_consumer`, `limits`: whoever is slow or hostile harms nobody else (P7)
+//! - `conformance`: RFC 6455, case by case
 //! - `replacement`: login policies
 //! - `drain`: going down gently
 //! - `memory`: what a session costs
@@ -19,6 +20,7 @@
 )]
 
 mod config;
+mod conformance;
 mod damage;
 mod drain;
 mod limits;
