@@ -14,8 +14,9 @@ use super::{Config, check, check::Invalid};
 
 /// What the names of our environment variables begin with: `TOWNCRIER_LISTENER__LISTEN` is `listener.listen`.
 pub const ENVIRONMENT_PREFIX: &str = "TOWNCRIER_";
-/// The one variable with our prefix that is no key of the configuration: the log filter.
-const LOG_FILTER_VARIABLE: &str = "TOWNCRIER_LOG";
+/// What joins section and key in them. A name without it is not ours: beside the log filter, `TOWNCRIER_LOG`, there are
+/// those that Kubernetes gives every container where a Service is called towncrier, `TOWNCRIER_SERVICE_HOST` and so on.
+const ENVIRONMENT_JOINT: &str = "__";
 /// Names less alike than this (Jaro-Winkler, 0–1) are no help.
 const LIKENESS_MIN: f64 = 0.7;
 
@@ -93,7 +94,7 @@ impl std::fmt::Display for Hint<'_> {
 pub struct Sources {
     /// `--config FILE`.
     pub file: Option<PathBuf>,
-    /// The process's environment; only names with [`ENVIRONMENT_PREFIX`] are looked at.
+    /// The process's environment; only names with [`ENVIRONMENT_PREFIX`] and a double underscore are looked at.
     pub environment: Vec<(String, String)>,
     /// `section.key=value`, later ones win.
     pub flags: Vec<String>,
@@ -111,17 +112,20 @@ impl Sources {
             let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
                 continue;
             };
-            if name == LOG_FILTER_VARIABLE {
+            let key = key.to_lowercase();
+            // A key whose joint has lost an underscore was meant for us: it is unknown, and the error says how it is spelt.
+            if !key.contains(ENVIRONMENT_JOINT) && !keys(&shape).any(|k| k.replace('.', "_") == key)
+            {
                 continue;
             }
             set(
                 &mut table,
                 &shape,
                 name,
-                &key.to_lowercase().replacen("__", ".", 1),
+                &key.replacen(ENVIRONMENT_JOINT, ".", 1),
                 value,
                 &|key| {
-                    let name = key.to_uppercase().replacen('.', "__", 1);
+                    let name = key.to_uppercase().replacen('.', ENVIRONMENT_JOINT, 1);
                     format!("{ENVIRONMENT_PREFIX}{name}")
                 },
             )?;
@@ -245,17 +249,22 @@ fn parse_like(slot: &Value, text: &str) -> Result<Value, ValueError> {
     }
 }
 
+/// Every `section.key` there is.
+fn keys(shape: &Table) -> impl Iterator<Item = String> {
+    shape.iter().flat_map(|(section, keys)| {
+        let keys = keys.as_table().into_iter().flat_map(Table::keys);
+        keys.map(move |key| format!("{section}.{key}"))
+    })
+}
+
 fn unknown_key(
     origin: &str,
     key: String,
     shape: &Table,
     spell: &dyn Fn(&str) -> String,
 ) -> LoadError {
-    let known = shape.iter().flat_map(|(section, keys)| {
-        let keys = keys.as_table().into_iter().flat_map(Table::keys);
-        std::iter::once(section.clone()).chain(keys.map(move |key| format!("{section}.{key}")))
-    });
-    let nearest = known
+    let nearest = keys(shape)
+        .chain(shape.keys().cloned())
         .map(|known| spell(&known))
         .map(|known| (strsim::jaro_winkler(&known, &key), known))
         .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)

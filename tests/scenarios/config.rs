@@ -44,6 +44,19 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one_wherever_it_stands() {
 }
 
 #[test]
+fn what_kubernetes_tells_of_a_service_called_towncrier_is_no_setting() {
+    let told = [
+        ("TOWNCRIER_SERVICE_HOST", "10.0.0.7"),
+        ("TOWNCRIER_SERVICE_PORT", "10001"),
+        ("TOWNCRIER_PORT", "tcp://10.0.0.7:10001"),
+        ("TOWNCRIER_PORT_10001_TCP_ADDR", "10.0.0.7"),
+        ("TOWNCRIER_LOG", "warn"),
+    ];
+    let (output, said) = run(&["check"], &told);
+    assert!(output.status.success(), "{said}");
+}
+
+#[test]
 fn a_value_that_cannot_work_is_refused() {
     let (output, said) = run(&["--set", "delivery.window=0"], &[]);
     assert!(
