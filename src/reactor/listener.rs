@@ -1,4 +1,7 @@
 //! Listening sockets that share one port, so that the kernel spreads connections over the reactors.
+//!
+//! Sharing is for this process only: the first socket is bound before it may share, which fails where anyone listens
+//! already, a second gateway included. Bound the other way round, two gateways would each get half of the clients.
 
 use std::{
     io,
@@ -12,29 +15,39 @@ use crate::config;
 /// Connections that wait to be accepted. The kernel takes the smaller of this and `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
 
-/// Binds `count` listeners. With port 0 the first one finds a free port, and the others share it.
+/// Binds `count` listeners. With port 0 the first one finds a free port, and the others share it. Fails with `AddrInUse`
+/// where somebody else listens on the port, shared or not.
 pub(super) fn bind(
     config: &config::Listener,
     count: usize,
 ) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
-    let first = listen(config, config.listen)?;
+    let first = socket(config)?;
+    first.bind(&config.listen.into())?;
+    first.set_reuse_port(true)?;
+    let first = listen(first)?;
     let address = first.local_addr()?;
     let mut listeners = vec![first];
     for _ in 1..count {
-        listeners.push(listen(config, address)?);
+        let next = socket(config)?;
+        next.set_reuse_port(true)?;
+        next.bind(&address.into())?;
+        listeners.push(listen(next)?);
     }
     Ok((address, listeners))
 }
 
-fn listen(config: &config::Listener, address: SocketAddr) -> io::Result<TcpListener> {
-    let domain = Domain::for_address(address);
+fn socket(config: &config::Listener) -> io::Result<Socket> {
+    let domain = Domain::for_address(config.listen);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of the process before this one, still in TIME_WAIT, are no reason not to start.
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
     // Accepted sockets inherit it. Left alone, the kernel gives each stalled client up to 4 MB.
     socket.set_send_buffer_size(config.send_buffer_bytes)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listen(socket: Socket) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

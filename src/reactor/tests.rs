@@ -276,6 +276,29 @@ fn a_port_that_cannot_be_had_is_an_error_that_names_it() {
     assert!(error.contains("192.0.2.1:0"), "{error}");
 }
 
+#[tokio::test]
+async fn a_port_that_another_gateway_serves_cannot_be_shared() {
+    let first = start(&config());
+    let world = World::new(&config::Sessions::default());
+    let second = Reactors::start(
+        &config::Listener {
+            listen: first.reactors.local_addr(),
+            ..config()
+        },
+        &config::Sessions::default(),
+        &config::Delivery::default(),
+        world.delivery,
+        world.registry,
+        world.metrics,
+    );
+    let error = second.err().expect("refused").to_string();
+    let address = first.reactors.local_addr().to_string();
+    assert!(
+        error.contains(&address) && error.contains("in use"),
+        "{error}"
+    );
+}
+
 /// Resident memory of this process, in bytes.
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
