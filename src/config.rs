@@ -81,6 +81,11 @@ pub struct Admin {
     pub body_bytes_max: usize,
     /// Most receivers of one batch.
     pub batch_max: usize,
+    /// Connections at once; for one more the longest idle is closed.
+    pub connections_max: usize,
+    /// From the end of one request to the whole head of the next.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
     /// How long a request may take, its body included.
     #[serde(with = "duration")]
     pub request_timeout: Duration,
@@ -202,6 +207,8 @@ impl Default for Admin {
             user_ids: vec!["openIM123456".into()],
             body_bytes_max: 1024 * 1024,
             batch_max: 10_000,
+            connections_max: 1024,
+            idle_timeout: Duration::from_secs(60),
             request_timeout: Duration::from_secs(30),
         }
     }

@@ -4,7 +4,7 @@
 //! a wait and the number of connections are bounded; nothing is answered `errCode 0` before `delivery` said so.
 //! Leaves to others: durability and fan-out (`delivery`), who is online (`registry`), what a token says (`token`).
 //!
-//! - `server.rs`: the port itself: accept, HTTP/1, a graceful end
+//! - `server.rs`: the port itself: accept, HTTP/1, a graceful end; `crowd.rs`: who gives way when it is full
 //! - `routes.rs`: the one table of paths; the router and `/openapi.json` (`openapi.rs`) both come from it
 //! - `guard.rs`: what stands around every handler: panics, CORS, metrics
 //! - `call.rs`: what a handler starts with: the caller's token, then the body
@@ -19,6 +19,7 @@ mod batch;
 mod bodies;
 mod call;
 mod content;
+mod crowd;
 mod error;
 mod fingerprint;
 mod guard;

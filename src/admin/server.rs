@@ -1,14 +1,26 @@
 //! The admin port: accepts, speaks HTTP/1, and ends gracefully.
 //!
-//! Promises: at most [`CONNECTIONS_MAX`] connections; a head within [`HEAD_TIMEOUT`]; an answer
-//! taken within [`UNREAD_TIMEOUT`]; on shutdown nothing new is accepted,
+//! Promises: at most `admin.connections_max` connections, of which those that wait for their callers keep nobody out; a
+//! head within `admin.idle_timeout`; an answer taken within [`UNREAD_TIMEOUT`]; on shutdown nothing new is accepted,
 //! requests under way are answered, and all is over within [`GRACE`]. Drives hyper itself, since `axum::serve` has no
 //! timeout for heads.
 
-use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -17,22 +29,15 @@ use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
-    task::JoinSet,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
     call::{App, Rooms, SetupError},
+    crowd::{Activity, Crowd, watched},
     routes,
 };
 use crate::{config, metrics::Metrics};
-
-/// Connections at once; more wait in the kernel. With one body of `admin.body_bytes_max` each they hold 1 GiB at worst,
-/// and 25,000 sends/s of 5 ms keep 125 of them busy.
-const CONNECTIONS_MAX: usize = 1024;
-
-/// From the end of one request to the whole head of the next: so it also ends idle connections.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a caller may leave an answer unread before the kernel gives the connection up.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -43,7 +48,7 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// How long requests under way may go on after shutdown. Sends are refused by then, so only slow bodies are cut.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Pause after a failed accept: the usual cause, no file descriptor left, does not pass by trying harder.
+/// Pause after a failed accept, whose cause does not pass by trying harder, and while all connections are worked for.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often samples of histograms are folded into buckets: unfolded they pile up in memory until the next scrape.
@@ -71,6 +76,8 @@ pub struct Server {
     address: SocketAddr,
     router: Router,
     metrics: Arc<Metrics>,
+    connections_max: usize,
+    idle_timeout: Duration,
 }
 
 impl Server {
@@ -92,6 +99,8 @@ impl Server {
             address,
             router: routes::router(Arc::new(app)),
             metrics,
+            connections_max: config.connections_max,
+            idle_timeout: config.idle_timeout,
         })
     }
 
@@ -107,35 +116,47 @@ impl Server {
         let service = TowerToHyperService::new(self.router);
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(self.idle_timeout)
             .max_buf_size(BUFFER_BYTES_MAX);
         let metrics = self.metrics.handle();
         let mut upkeep = interval(UPKEEP_INTERVAL);
         upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (stop, stopped) = watch::channel(());
-        let mut connections = JoinSet::new();
+        let mut connections = Crowd::new(self.connections_max);
+        let mut has_warned = false;
+        let started = Instant::now();
         let mut shutdown = pin!(shutdown);
         loop {
-            // The end, a new connection (while there is room), the end of one, and the clock.
+            let has_room = connections.has_room();
+            // The end, a new connection (while there is room), the end of one, a moment without room, and the clock.
             tokio::select! {
                 () = &mut shutdown => break,
-                accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                accepted = listener.accept(), if has_room => match accepted {
                     Ok((stream, _)) => {
-                        connections.spawn(converse(stream, http.clone(), service.clone(), stopped.clone()));
+                        has_warned = false;
+                        connections.add(started, |activity| {
+                            let (http, service) = (http.clone(), service.clone());
+                            converse(stream, http, service, activity, stopped.clone())
+                        });
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "the admin port could not accept a connection");
+                        // Once for as long as it lasts.
+                        if !has_warned {
+                            tracing::warn!(%error, "the admin port could not accept a connection");
+                        }
+                        has_warned = true;
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                Some(_) = connections.join_next() => {}
+                Some(()) = connections.ended() => {}
+                () = sleep(ACCEPT_PAUSE), if !has_room => {}
                 _ = upkeep.tick() => metrics.run_upkeep(),
             }
         }
         drop(listener);
         drop(stop);
         let all_over = timeout(GRACE, async {
-            while connections.join_next().await.is_some() {}
+            while connections.ended().await.is_some() {}
         })
         .await;
         if all_over.is_err() {
@@ -160,12 +181,24 @@ async fn converse(
     stream: TcpStream,
     http: http1::Builder,
     service: TowerToHyperService<Router>,
+    activity: Arc<Activity>,
     mut stopped: watch::Receiver<()>,
 ) {
     // An answer is one small write that must not wait for the next. A socket that refuses these is about to fail anyway.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let watching = service_fn(|request: Request<Incoming>| {
+        activity.begin();
+        let request = request.map(|body| watched(body, &activity));
+        let answer = service.call(request);
+        let activity = Arc::clone(&activity);
+        async move {
+            let answer = answer.await;
+            activity.rest();
+            answer
+        }
+    });
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), watching));
     let ended = tokio::select! {
         ended = &mut connection => ended,
         _ = stopped.changed() => {

@@ -118,6 +118,12 @@ fn admin(admin: &Admin, delivery: &Delivery) -> Result<(), Invalid> {
     )?;
     // One commit holds the whole batch: some 100 bytes a receiver.
     within("admin.batch_max", admin.batch_max, 1..=100_000)?;
+    within(
+        "admin.connections_max",
+        admin.connections_max,
+        1..=1_000_000,
+    )?;
+    lasts("admin.idle_timeout", admin.idle_timeout, SECOND / 10..=HOUR)?;
     lasts(
         "admin.request_timeout",
         admin.request_timeout,

@@ -8,6 +8,7 @@
 //! - `listen`: kill -9 of the client, and the commands of the README's tour (P5)
 //! - `retention`: what expired is announced (P6)
 //! - `slow_consumer`, `limits`: whoever is slow or hostile harms nobody else (P7)
+//! - `admission`: who gives way to whom at the door of either port (P7)
 //! - `conformance`: RFC 6455, case by case
 //! - `replacement`: login policies
 //! - `drain`: going down gently
@@ -19,6 +20,7 @@
     reason = "what a scenario cannot unwrap is a failure of the scenario"
 )]
 
+mod admission;
 mod config;
 mod conformance;
 mod damage;

@@ -1,0 +1,162 @@
+//! The connections of the admin port, and which of them gives way when there are too many.
+//!
+//! A connection either waits for its caller (for a request, the rest of one, or an answer to be read) or is worked for.
+//! When one too many comes, the one that has waited longest is cut off; one that is worked for never is. So whoever keeps
+//! a thousand of them open and silent keeps nobody out, and a caller whose kept connection is gone opens another.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::task::{AbortHandle, Id, JoinSet};
+
+/// All connections. At most `max` of them, and one more for the moment in which another one goes.
+pub(super) struct Crowd {
+    max: usize,
+    tasks: JoinSet<()>,
+    members: HashMap<Id, (AbortHandle, Arc<Activity>)>,
+}
+
+/// What a connection does now.
+pub(super) struct Activity {
+    is_waiting: AtomicBool,
+    /// Since when it has waited for the caller, or for how long the request under way has been there, in ns of `origin`.
+    /// Not reset by a body that trickles in.
+    since: AtomicU64,
+    origin: Instant,
+}
+
+impl Activity {
+    fn new(origin: Instant) -> Self {
+        let activity = Self {
+            is_waiting: AtomicBool::new(true),
+            since: AtomicU64::new(0),
+            origin,
+        };
+        activity.rest();
+        activity
+    }
+
+    /// A request has come.
+    pub(super) fn begin(&self) {
+        self.mark();
+        self.is_waiting.store(false, Relaxed);
+    }
+
+    /// It is answered.
+    pub(super) fn rest(&self) {
+        self.mark();
+        self.is_waiting.store(true, Relaxed);
+    }
+
+    fn mark(&self) {
+        let now = self.origin.elapsed().as_nanos() as u64;
+        self.since.store(now, Relaxed);
+    }
+}
+
+impl Crowd {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            max,
+            tasks: JoinSet::new(),
+            members: HashMap::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether one more may come: there is room, or somebody who gives way.
+    pub(super) fn has_room(&self) -> bool {
+        self.members.len() < self.max || self.longest_waiting().is_some()
+    }
+
+    /// Adds one; when there are too many, the one that has waited longest is cut off.
+    pub(super) fn add<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        origin: Instant,
+        converse: impl FnOnce(Arc<Activity>) -> F,
+    ) {
+        if self.members.len() >= self.max
+            && let Some(id) = self.longest_waiting()
+            && let Some((task, _)) = self.members.remove(&id)
+        {
+            task.abort();
+        }
+        let activity = Arc::new(Activity::new(origin));
+        let task = self.tasks.spawn(converse(Arc::clone(&activity)));
+        self.members.insert(task.id(), (task, activity));
+    }
+
+    fn longest_waiting(&self) -> Option<Id> {
+        let waiting = self
+            .members
+            .iter()
+            .filter(|(_, (_, activity))| activity.is_waiting.load(Relaxed));
+        let longest = waiting.min_by_key(|(_, (_, activity))| activity.since.load(Relaxed));
+        longest.map(|(id, _)| *id)
+    }
+
+    /// Waits for the end of one; `None` when there is none. Cancel safe.
+    pub(super) async fn ended(&mut self) -> Option<()> {
+        let id = match self.tasks.join_next_with_id().await? {
+            Ok((id, ())) => id,
+            Err(error) => error.id(),
+        };
+        self.members.remove(&id);
+        Some(())
+    }
+}
+
+/// A request's body, which says when it waits for the caller.
+pub(super) fn watched<B>(body: B, activity: &Arc<Activity>) -> Body
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    Body::new(Watched {
+        body: body.boxed_unsync(),
+        activity: Arc::clone(activity),
+    })
+}
+
+struct Watched<B> {
+    body: B,
+    activity: Arc<Activity>,
+}
+
+impl<B: HttpBody + Unpin> HttpBody for Watched<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.activity.is_waiting.store(polled.is_pending(), Relaxed);
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
