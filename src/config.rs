@@ -52,8 +52,20 @@ pub struct Listener {
     /// From accepting a connection to its `Connect` frame.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
-    /// Handshakes under way at once, in one reactor; more are answered 503.
+    /// From accepting a connection to its whole HTTP request; never later than `connect_timeout`.
+    #[serde(with = "duration")]
+    pub upgrade_timeout: Duration,
+    /// Connections without a session at once, in one reactor; for one more the oldest is cut off.
     pub handshakes_max: usize,
+    /// Of them from one address (IPv6: one /64), in one reactor; 0: no limit.
+    pub handshakes_per_address_max: usize,
+    /// Handshakes a second in the whole process; more are answered 503. 0: no limit.
+    pub handshakes_per_second_max: u32,
+    /// Bad tokens a minute from one address; then its handshakes are answered 429. 0: no limit.
+    pub bad_tokens_per_minute_max: u32,
+    /// Memory, the kernel's for sockets included, above which handshakes are answered 503; 0: three quarters of what the
+    /// container or the machine has.
+    pub memory_bytes_max: u64,
     /// Connections at once in the whole process; more are answered 503.
     pub connections_max: usize,
     /// Send buffer of a client's socket in the kernel.
@@ -189,7 +201,12 @@ impl Default for Listener {
             listen: SocketAddr::from(([0, 0, 0, 0], 10001)),
             reactors: 0,
             connect_timeout: Duration::from_secs(10),
+            upgrade_timeout: Duration::from_secs(5),
             handshakes_max: 1024,
+            handshakes_per_address_max: 512,
+            handshakes_per_second_max: 5000,
+            bad_tokens_per_minute_max: 100,
+            memory_bytes_max: 0,
             connections_max: 1_200_000,
             send_buffer_bytes: 65_536,
             outbox_frames_max: 512,

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     admin::{self, Rooms},
+    admission::{Shares, TooFew},
     clock::SystemClock,
     config::Config,
     delivery::{Delivery, FanOut},
@@ -31,6 +32,9 @@ pub enum Error {
     /// The admin port cannot be served.
     #[error(transparent)]
     Admin(#[from] admin::BindError),
+    /// There are too few file descriptors to serve with.
+    #[error(transparent)]
+    Descriptors(#[from] TooFew),
     /// A thread could not be started.
     #[error("the operating system gives no thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -54,7 +58,7 @@ struct AdminThread {
 
 impl Gateway {
     /// Starts everything; when this returns, both ports are served.
-    pub fn start(config: Config) -> Result<Self, Error> {
+    pub fn start(mut config: Config) -> Result<Self, Error> {
         let metrics = Arc::new(Metrics::new());
         let clock = Arc::new(SystemClock::default());
         let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
@@ -65,6 +69,10 @@ impl Gateway {
             fan_out,
             metrics.clone(),
         )?);
+        let shares = Shares::of_process(&config, reactor::count(&config.listener))?;
+        config.listener.connections_max = shares.connections_max;
+        config.listener.handshakes_max = shares.handshakes_max;
+        config.admin.connections_max = shares.admin_connections_max;
         let tokens = Arc::new(Tokens::new(&config.auth));
         let delivery = Arc::new(Delivery::new(
             log.clone(),

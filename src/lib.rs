@@ -5,6 +5,7 @@
 //! `wire/frame.rs` → `session/window.rs` → `delivery/ack.rs` → `log/state/cursors.rs`.
 
 pub mod admin;
+pub mod admission;
 pub mod cli;
 pub mod clock;
 pub mod config;

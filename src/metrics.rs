@@ -60,7 +60,7 @@ pub struct Metrics {
     pub disk_reads: Counter,
     /// Damaged places met while reading.
     pub damage_met: Counter,
-    /// Open client sockets, whether they sent `Connect` or not.
+    /// Open WebSockets of clients, whether they sent `Connect` or not.
     pub connections: Gauge,
     /// Frames received from clients.
     pub frames_received: Counter,
@@ -171,7 +171,7 @@ impl Metrics {
                 "towncrier_log_damage_total",
                 "Damaged places met while reading the log",
             ),
-            connections: gauge("towncrier_connections", Unit::Count, "Open client sockets"),
+            connections: gauge("towncrier_connections", Unit::Count, "Open WebSockets"),
             frames_received: counter(
                 "towncrier_frames_received_total",
                 "Frames received from clients",
@@ -199,7 +199,8 @@ impl Metrics {
         });
     }
 
-    /// One connection was refused before it was a session: `overload`, `draining`, `origin`, `handshake`.
+    /// One connection was refused before it was a session: `handshake` (late or no WebSocket), `origin`; `overload`,
+    /// `rate`, `memory`, `draining`; `bad_tokens`; cut off for a later one: `crowded`, `address`.
     pub fn refused(&self, reason: &'static str) {
         with_local_recorder(&self.recorder, || {
             metrics::counter!("towncrier_connections_refused_total", "reason" => reason)

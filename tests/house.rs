@@ -12,12 +12,13 @@ use std::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 12] = [
+const MAP: [(&str, &[&str]); 13] = [
     ("admin", &["delivery", "registry", "token", "wire", "ids"]),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
     (
         "reactor",
         &[
+            "admission",
             "connection",
             "registry",
             "delivery",
@@ -28,8 +29,16 @@ const MAP: [(&str, &[&str]); 12] = [
     ),
     (
         "connection",
-        &["session", "delivery", "registry", "wire", "ids"],
+        &[
+            "admission",
+            "session",
+            "delivery",
+            "registry",
+            "wire",
+            "ids",
+        ],
     ),
+    ("admission", &[]),
     ("delivery", &["log", "registry", "wire", "ids"]),
     ("registry", &["wire", "ids"]),
     ("session", &["wire", "ids"]),

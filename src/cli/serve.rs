@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 
 use super::signals::Signals;
-use crate::{config::Config, gateway::Gateway};
+use crate::{admission::raise_limit, config::Config, gateway::Gateway};
 
 /// Exit code after a second signal: what was accepted is on disk, but clients were not told to come back.
 const EXIT_CUT_SHORT: u8 = 130;
@@ -17,6 +17,7 @@ const EXIT_CUT_SHORT: u8 = 130;
 pub(super) fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     let is_first_start = !config.secrets_path().exists();
     config.read_or_create_secrets()?;
+    raise_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

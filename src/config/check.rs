@@ -51,11 +51,34 @@ fn listener(listener: &Listener) -> Result<(), Invalid> {
         listener.connect_timeout,
         SECOND / 10..=HOUR,
     )?;
+    lasts(
+        "listener.upgrade_timeout",
+        listener.upgrade_timeout,
+        SECOND / 10..=HOUR,
+    )?;
     within(
         "listener.handshakes_max",
         listener.handshakes_max,
         1..=1_000_000,
     )?;
+    within(
+        "listener.handshakes_per_second_max",
+        listener.handshakes_per_second_max,
+        0..=1_000_000,
+    )?;
+    within(
+        "listener.bad_tokens_per_minute_max",
+        listener.bad_tokens_per_minute_max,
+        0..=1_000_000,
+    )?;
+    // Below, it is a typing error: the gateway alone holds more.
+    if listener.memory_bytes_max != 0 {
+        within(
+            "listener.memory_bytes_max",
+            listener.memory_bytes_max,
+            MIB..=1 << 50,
+        )?;
+    }
     within(
         "listener.connections_max",
         listener.connections_max,

@@ -20,6 +20,7 @@ use tokio_tungstenite::{WebSocketStream, tungstenite::Message as WsMessage};
 
 use super::{Context, OutboxLimits};
 use crate::{
+    admission::{Admission, Arrival, Lobby},
     clock::{Clock, SystemClock},
     config,
     delivery::Delivery,
@@ -224,6 +225,13 @@ impl World {
             started: tokio::time::Instant::now(),
             no_device: "".into(),
         })
+    }
+
+    /// A client on its way in, from an address that nothing is held against.
+    pub(crate) fn arrival(&self) -> Arrival {
+        let listener = config::Listener::default();
+        let admission = Admission::new(&listener, Arc::clone(&self.metrics));
+        Lobby::new(&listener, Arc::new(admission)).enter([127, 0, 0, 1].into())
     }
 
     /// Appends a message and hands it to the sessions that are connected.

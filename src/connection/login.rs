@@ -4,6 +4,7 @@ use tracing::warn;
 
 use super::{Context, tally::Owner};
 use crate::{
+    admission::Arrival,
     delivery::{AuthError, ReadError},
     ids::{ConnectionId, SessionKey},
     session::{self, Action, Hello, Session, Standing, Welcome},
@@ -19,11 +20,23 @@ pub(super) struct Login {
 }
 
 /// Checks the token, takes the session's place, and opens the session where it stands.
-pub(super) fn log_in(context: &Context, id: ConnectionId, hello: Hello) -> Result<Login, Close> {
+pub(super) fn log_in(
+    context: &Context,
+    id: ConnectionId,
+    arrival: &Arrival,
+    hello: Hello,
+) -> Result<Login, Close> {
     let Context {
         delivery, registry, ..
     } = context;
-    let claims = delivery.authenticate(&hello.token).map_err(refusal)?;
+    let claims = delivery
+        .authenticate(&hello.token)
+        .map_err(refusal)
+        .inspect_err(|close| {
+            if matches!(close, Close::Unauthorized(_)) {
+                arrival.note_bad_token();
+            }
+        })?;
     let device = if registry.policy().tells_devices_apart() {
         hello.device.into()
     } else {
@@ -34,6 +47,14 @@ pub(super) fn log_in(context: &Context, id: ConnectionId, hello: Hello) -> Resul
         platform: claims.platform,
         device,
     };
+    if let Some(wait) = arrival.wait_if_new()
+        && hello.resume.cursor.is_none()
+        && delivery
+            .resume(&key)
+            .is_ok_and(|known| known.stored.is_none())
+    {
+        return Err(Close::Unavailable(wait));
+    }
     registry
         .register(&key, id, &context.mailbox, delivery.now_ms())
         .map_err(|_| Close::TooManySessions)?;

@@ -37,6 +37,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use self::{outbox::OutboxLimits, task::Task};
 use self::{socket::Socket, state::Connection};
 use crate::{
+    admission::Arrival,
     delivery::Delivery,
     ids::ConnectionId,
     metrics::Metrics,
@@ -77,17 +78,18 @@ impl Context {
 #[derive(Clone)]
 pub struct Handle(Rc<RefCell<Connection>>);
 
-/// Makes a connection of an upgraded stream. `rest` is what was read beyond the upgrade; `Connect` is due by `deadline`.
-/// Spawn the task on the thread's `LocalSet`.
+/// Makes a connection of an upgraded stream. `rest` is what was read beyond the upgrade; `Connect` is due by `deadline`,
+/// and until then it is an `arrival`. Spawn the task on the thread's `LocalSet`.
 pub fn open<S: AsyncRead + AsyncWrite + Unpin>(
     context: Rc<Context>,
     id: ConnectionId,
     stream: S,
     rest: Vec<u8>,
     deadline: Moment,
+    arrival: Arrival,
 ) -> (Handle, Task<S>) {
     let connection = Rc::new_cyclic(|me: &Weak<RefCell<Connection>>| {
-        RefCell::new(Connection::new(context, id, me.clone(), deadline))
+        RefCell::new(Connection::new(context, id, me.clone(), deadline, arrival))
     });
     let task = Task::new(Socket::new(stream, rest), Rc::clone(&connection));
     (Handle(connection), task)

@@ -22,6 +22,7 @@ use super::{
     tally::{Owner, Tally},
 };
 use crate::{
+    admission::Arrival,
     ids::{ConnectionId, Seq},
     registry::Item,
     session::{Action, Event, Hello, Moment, Scene, Session},
@@ -59,12 +60,16 @@ pub(super) struct Connection {
 }
 
 enum Stage {
-    /// Waits for `Connect`.
-    Greeting { deadline: Moment },
+    /// Waits for `Connect`, in the reactor's lobby.
+    Greeting { deadline: Moment, arrival: Arrival },
     /// Registered, and the registry's items are for it.
     Open(Session),
-    /// A close frame stands at the end of the outbox: nothing is pushed or listened to any more.
-    Closing { deadline: Moment },
+    /// A close frame stands at the end of the outbox: nothing is pushed or listened to any more. Whoever never was a
+    /// session is in the lobby to the end.
+    Closing {
+        deadline: Moment,
+        _arrival: Option<Arrival>,
+    },
     /// Nothing can be written or read, or the time to do so is over.
     Over,
 }
@@ -75,13 +80,14 @@ impl Connection {
         id: ConnectionId,
         me: Weak<RefCell<Self>>,
         deadline: Moment,
+        arrival: Arrival,
     ) -> Self {
         Self {
             opened: context.now(),
             context,
             id,
             me,
-            stage: Stage::Greeting { deadline },
+            stage: Stage::Greeting { deadline, arrival },
             outbox: Outbox::default(),
             waker: None,
             stalled_since: None,
@@ -132,9 +138,7 @@ impl Connection {
                 // After its close frame the client looks at nothing but the answer.
                 self.outbox.discard_unbegun();
                 self.outbox.push(answer);
-                self.leave(Stage::Closing {
-                    deadline: self.context.now().plus(LINGER),
-                });
+                self.linger();
             }
             Inbound::Gone => self.leave(Stage::Over),
         }
@@ -152,10 +156,11 @@ impl Connection {
             Ok(body) => body,
             Err(_) => return self.begin_close(Close::Protocol("an undecodable or unknown frame")),
         };
-        if matches!(self.stage, Stage::Open(_)) {
+        let Stage::Greeting { arrival, .. } = &self.stage else {
             return self.happen(Event::Frame(body), None);
-        }
-        let login = Hello::read(body).and_then(|hello| log_in(&self.context, self.id, hello));
+        };
+        let login =
+            Hello::read(body).and_then(|hello| log_in(&self.context, self.id, arrival, hello));
         match login {
             Ok(Login {
                 owner,
@@ -205,7 +210,7 @@ impl Connection {
         };
         let is_stalled = is_overdue(self.stalled_since) || is_overdue(self.full_since);
         match self.stage {
-            Stage::Greeting { deadline } if now >= deadline => {
+            Stage::Greeting { deadline, .. } if now >= deadline => {
                 self.begin_close(Close::ConnectTimeout);
             }
             Stage::Open(_) if is_stalled => {
@@ -220,7 +225,7 @@ impl Connection {
                 }
                 self.happen(Event::Tick, None);
             }
-            Stage::Closing { deadline } if now >= deadline => {
+            Stage::Closing { deadline, .. } if now >= deadline => {
                 self.stage = Stage::Over;
                 self.wake_task();
             }
@@ -373,9 +378,21 @@ impl Connection {
         self.outbox.push(framing::close(close));
         self.code = close.code();
         self.context.metrics.closed(close);
-        self.leave(Stage::Closing {
-            deadline: self.context.now().plus(LINGER),
-        });
+        self.linger();
+    }
+
+    /// Leaves time to write what waits, and for the client to end the stream.
+    fn linger(&mut self) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let deadline = self.context.now().plus(LINGER);
+        let _arrival = match stage {
+            Stage::Greeting { arrival, .. } => Some(arrival),
+            stage => {
+                self.stage = stage;
+                None
+            }
+        };
+        self.leave(Stage::Closing { deadline, _arrival });
     }
 
     /// Gives the session's place back and goes on to a stage without a session.

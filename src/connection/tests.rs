@@ -73,7 +73,8 @@ impl Bench {
         let id = ConnectionId(self.connections.len() as u64);
         let deadline = self.context.now().plus(Duration::from_secs(10));
         let context = Rc::clone(&self.context);
-        let (handle, task) = open(context, id, ours, Vec::new(), deadline);
+        let arrival = self.world.arrival();
+        let (handle, task) = open(context, id, ours, Vec::new(), deadline, arrival);
         self.connections.push(handle);
         let socket = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
         (Client(socket), spawn_local(task))
@@ -396,6 +397,7 @@ fn a_clients_close_is_answered_and_nothing_follows_the_answer() {
             ours,
             Vec::new(),
             deadline,
+            bench.world.arrival(),
         );
         bench.connections.push(handle);
         let task = spawn_local(task);

@@ -1,14 +1,14 @@
-//! From a TCP connection to a WebSocket, within limits on how many there are and how many are being made.
+//! From a TCP connection to a WebSocket, by the leave of `admission`.
 //!
 //! A handshake runs in a task of its own, because a task keeps the size of its largest state for life, and ends with a
-//! new small task. Over a limit, the client is told when to come back; far over it, it is cut off without a word.
+//! new small task. It stands in the lobby from its first moment: when it has to give way to a later one, its task is
+//! aborted, whatever it waits for. Whoever asked properly and cannot be let in is told when to come back.
 
 use std::{
-    cell::Cell,
     io,
+    net::IpAddr,
     pin::Pin,
     rc::Rc,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     task::{Context as Cx, Poll},
     time::Duration,
 };
@@ -28,73 +28,23 @@ use super::{
     upgrade::{self, Refusal},
 };
 use crate::{
+    admission::{Arrival, Lobby, Permit},
     connection::{self, Context, Task},
     session::Moment,
 };
 
-/// After an error that the next accept would meet again, such as too many open files.
+/// After an error that the next accept would meet again, such as no memory for a socket.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a client that will be refused may take to send its request.
-const REFUSED_TIMEOUT: Duration = Duration::from_secs(2);
-/// Refused clients come back after 1 s to this many seconds.
+/// Clients that come while the gateway goes down come back after 1 s to this many seconds.
 const RETRY_AFTER_MAX_S: u64 = 10;
-
-/// How many connections there are in the whole process, and may be.
-pub(super) struct Admission {
-    open: AtomicUsize,
-    max: usize,
-}
-
-/// One connection's share of the admission; given back when dropped.
-struct Permit {
-    parts: Rc<Parts>,
-}
-
-impl Admission {
-    pub(super) fn new(max: usize) -> Self {
-        Self {
-            open: AtomicUsize::new(0),
-            max,
-        }
-    }
-}
-
-impl Permit {
-    fn take(parts: &Rc<Parts>) -> Option<Self> {
-        let Admission { open, max } = &*parts.admission;
-        let more = |open: usize| (open < *max).then_some(open + 1);
-        open.fetch_update(Relaxed, Relaxed, more).ok()?;
-        parts.metrics.connections.increment(1);
-        Some(Self {
-            parts: Rc::clone(parts),
-        })
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.parts.admission.open.fetch_sub(1, Relaxed);
-        self.parts.metrics.connections.decrement(1);
-    }
-}
 
 /// Where clients come in.
 pub(super) struct Door {
     pub(super) parts: Rc<Parts>,
     pub(super) context: Rc<Context>,
     pub(super) table: Rc<Table>,
-    /// Handshakes under way in this reactor, those that will be refused included.
-    pub(super) handshakes: Rc<Cell<usize>>,
+    pub(super) lobby: Rc<Lobby>,
     pub(super) stage: watch::Receiver<Stage>,
-}
-
-/// One handshake's share of [`Door::handshakes`]; given back when dropped.
-struct Handshake(Rc<Cell<usize>>);
-
-impl Drop for Handshake {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
 }
 
 /// A client's bytes, in both directions.
@@ -107,31 +57,39 @@ pub(crate) trait Listener {
     /// One client's.
     type Stream: Stream;
 
-    /// The next client's stream. An error says why there is none now; it may pass.
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>>;
+    /// The next client's stream, and where it comes from. An error says why there is none now; it may pass.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, IpAddr)>>;
 }
 
 impl Listener for TcpListener {
     type Stream = TcpStream;
 
-    async fn accept(&self) -> io::Result<TcpStream> {
-        let (stream, _) = Self::accept(self).await?;
+    async fn accept(&self) -> io::Result<(TcpStream, IpAddr)> {
+        let (stream, peer) = Self::accept(self).await?;
         // A push of one small frame must not wait for the ack of the one before. Where that fails, the client is gone, and
         // the first read says so.
         let _ = stream.set_nodelay(true);
-        Ok(stream)
+        Ok((stream, peer.ip()))
     }
 }
 
 /// Accepts for ever.
 pub(super) async fn accept<L: Listener>(door: Rc<Door>, listener: L) {
+    let mut has_warned = false;
     loop {
         match listener.accept().await {
-            Ok(stream) => receive(&door, stream),
+            Ok((stream, ip)) => {
+                has_warned = false;
+                receive(&door, stream, ip);
+            }
             // That client is gone again; the next one has nothing to do with it.
             Err(error) if is_of_one_client(&error) => {}
             Err(error) => {
-                warn!(%error, "cannot accept");
+                // Once for as long as it lasts.
+                if !has_warned {
+                    warn!(%error, "cannot accept");
+                }
+                has_warned = true;
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -145,88 +103,87 @@ fn is_of_one_client(error: &io::Error) -> bool {
     )
 }
 
-fn receive<S: Stream>(door: &Rc<Door>, stream: S) {
-    let under_way = door.handshakes.get();
-    let max = door.parts.config.handshakes_max;
-    // As many again may be told why they are refused.
-    if under_way >= max.saturating_mul(2) {
-        return door.parts.metrics.refused("overload");
-    }
-    door.handshakes.set(under_way + 1);
-    let handshake = Handshake(Rc::clone(&door.handshakes));
-    let permit = (under_way < max)
-        .then(|| Permit::take(&door.parts))
-        .flatten();
-    let door = Rc::clone(door);
-    spawn_local(async move {
-        greet(&door, stream, permit).await;
-        drop(handshake);
-    });
+fn receive<S: Stream>(door: &Rc<Door>, stream: S, ip: IpAddr) {
+    let arrival = door.lobby.enter(ip);
+    let number = arrival.number();
+    let greeting = {
+        let door = Rc::clone(door);
+        spawn_local(async move { greet(&door, stream, arrival).await })
+    };
+    door.lobby.attend(number, greeting.abort_handle());
+}
+
+/// What a handshake goes by.
+struct Terms {
+    arrival: Arrival,
+    /// For the answered request.
+    upgraded_by: Instant,
+    /// For `Connect`.
+    connected_by: Moment,
 }
 
 /// Reads the request, answers it, and lets the connection in if all is well.
-async fn greet<S: Stream>(door: &Door, mut stream: S, permit: Option<Permit>) {
-    let timeout = door.parts.config.connect_timeout;
-    let deadline = door.context.now().plus(timeout);
-    let read_by = Instant::now()
-        + permit
-            .as_ref()
-            .map_or(REFUSED_TIMEOUT.min(timeout), |_| timeout);
+async fn greet<S: Stream>(door: &Door, mut stream: S, arrival: Arrival) {
+    let config = &door.parts.config;
+    let terms = Terms {
+        arrival,
+        upgraded_by: Instant::now() + config.upgrade_timeout.min(config.connect_timeout),
+        connected_by: door.context.now().plus(config.connect_timeout),
+    };
     let metrics = &door.parts.metrics;
-    let Ok(Ok(read)) = timeout_at(read_by, upgrade::read(&mut stream)).await else {
+    let read = timeout_at(terms.upgraded_by, upgrade::read(&mut stream)).await;
+    let Ok(Ok(read)) = read else {
         return metrics.refused("handshake");
     };
-    let is_draining = *door.stage.borrow() != Stage::Serving;
     let answer = read
         .request
-        .and_then(|request| upgrade::accept(&request, &door.parts.config.origins));
-    let (answer, permit) = match (answer, permit) {
-        (Ok(answer), Some(permit)) if !is_draining => (answer, permit),
-        (Err(refusal), _) => return refuse(stream, read_by, refusal, refusal.reason(), door).await,
-        (Ok(_), _) => {
-            let refusal =
-                Refusal::Overloaded(Duration::from_secs(fastrand::u64(1..=RETRY_AFTER_MAX_S)));
-            let reason = if is_draining {
-                "draining"
-            } else {
-                refusal.reason()
-            };
-            return refuse(stream, read_by, refusal, reason, door).await;
+        .and_then(|request| upgrade::accept(&request, &door.parts.config.origins))
+        .and_then(|answer| {
+            if *door.stage.borrow() != Stage::Serving {
+                let wait = Duration::from_secs(fastrand::u64(1..=RETRY_AFTER_MAX_S));
+                return Err(Refusal::Draining(wait));
+            }
+            Ok((answer, terms.arrival.admit().map_err(Refusal::Admission)?))
+        });
+    let (answer, permit) = match answer {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            metrics.refused(refusal.reason());
+            // Nobody is left to tell when that fails.
+            let _ = timeout_at(terms.upgraded_by, say_no(&mut stream, refusal)).await;
+            return;
         }
     };
-    let written = timeout_at(read_by, stream.write_all(&answer)).await;
+    let written = timeout_at(terms.upgraded_by, say(&mut stream, &answer)).await;
     if !matches!(written, Ok(Ok(()))) {
         return metrics.refused("handshake");
     }
-    let_in(door, stream, read.rest, deadline, permit);
+    let_in(door, stream, read.rest, terms, permit);
 }
 
-async fn refuse<S: Stream>(
-    mut stream: S,
-    deadline: Instant,
-    refusal: Refusal,
-    reason: &'static str,
-    door: &Door,
-) {
-    door.parts.metrics.refused(reason);
-    let response = refusal.response();
-    let farewell = async {
-        stream.write_all(&response).await?;
-        stream.shutdown().await
-    };
-    // Nobody is left to tell when that fails.
-    let _ = timeout_at(deadline, farewell).await;
+async fn say<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) -> io::Result<()> {
+    stream.write_all(answer).await?;
+    stream.flush().await
 }
 
-fn let_in<S: Stream>(door: &Door, stream: S, rest: Vec<u8>, deadline: Moment, permit: Permit) {
+async fn say_no<S: AsyncWrite + Unpin>(stream: &mut S, refusal: Refusal) -> io::Result<()> {
+    say(stream, &refusal.response()).await?;
+    stream.shutdown().await
+}
+
+fn let_in<S: Stream>(door: &Door, stream: S, rest: Vec<u8>, terms: Terms, permit: Permit) {
+    let number = terms.arrival.number();
     let id = door.table.next_id();
-    let (handle, task) = connection::open(Rc::clone(&door.context), id, stream, rest, deadline);
+    let context = Rc::clone(&door.context);
+    let (handle, task) =
+        connection::open(context, id, stream, rest, terms.connected_by, terms.arrival);
     let seat = door.table.insert(id, handle);
-    spawn_local(Seated {
+    let seated = spawn_local(Seated {
         task,
         _seat: seat,
         _permit: permit,
     });
+    door.lobby.attend(number, seated.abort_handle());
 }
 
 /// A connection's task with what it holds as long as it lives. Not an `async` block: that would hold the task twice.
@@ -251,10 +208,7 @@ mod tests {
     #[test]
     fn a_connections_future_stays_below_400_bytes() {
         // tokio adds about 100 bytes and rounds up to a multiple of 128: together 512.
-        assert!(
-            size_of::<Seated<TcpStream>>() < 400,
-            "{}",
-            size_of::<Seated<TcpStream>>()
-        );
+        let size = size_of::<Seated<TcpStream>>();
+        assert!(size < 400, "{size}");
     }
 }

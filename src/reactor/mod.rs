@@ -5,7 +5,7 @@
 //! long; going down, every session is told when to come back. Leaves to others: what a connection does with its bytes.
 //!
 //! - `listener.rs`: sockets that share a port
-//! - `accept.rs`: from a TCP connection to a WebSocket, within limits
+//! - `accept.rs`: from a TCP connection to a WebSocket
 //! - `upgrade.rs`: the HTTP in between
 //! - `table.rs`: the connections of one thread
 //! - `mailbox.rs`: what other threads say to them
@@ -33,8 +33,9 @@ use std::{
 
 use tokio::sync::{oneshot, watch};
 
-use self::{accept::Admission, thread::Reactor};
+use self::thread::Reactor;
 use crate::{
+    admission::Admission,
     config::{self, NewSession},
     connection::OutboxLimits,
     delivery::Delivery,
@@ -90,6 +91,14 @@ impl Parts {
     }
 }
 
+/// How many reactors there will be.
+pub fn count(config: &config::Listener) -> usize {
+    match config.reactors {
+        0 => available_parallelism().map_or(1, NonZero::get),
+        count => count,
+    }
+}
+
 /// All reactor threads. Dropping it stops them at once.
 pub struct Reactors {
     address: SocketAddr,
@@ -114,10 +123,7 @@ impl Reactors {
         registry: Arc<Registry>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
-        let count = match config.reactors {
-            0 => available_parallelism().map_or(1, NonZero::get),
-            count => count,
-        };
+        let count = count(config);
         let parts = Parts {
             config: config.clone(),
             session: Limits {
@@ -126,7 +132,7 @@ impl Reactors {
                 heartbeat: sessions.heartbeat,
                 starts_at_head: delivery_config.new_session == NewSession::Head,
             },
-            admission: Arc::new(Admission::new(config.connections_max)),
+            admission: Arc::new(Admission::new(config, Arc::clone(&metrics))),
             delivery,
             registry,
             metrics,

@@ -1,6 +1,6 @@
 //! One reactor's life: a runtime, a listener, a mailbox, a sweep, until it is told to drain or to stop.
 
-use std::{cell::Cell, io, net, rc::Rc, sync::Arc, time::Duration};
+use std::{io, net, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -19,7 +19,7 @@ use super::{
     sweep::{self, sweep},
     table::Table,
 };
-use crate::connection::Context;
+use crate::{admission::Lobby, connection::Context};
 
 /// Threads that read the log's disk for one reactor; more reads wait. Enough to keep a disk busy.
 const DISK_THREADS: usize = 4;
@@ -100,11 +100,12 @@ pub(super) async fn serve(
         started: Instant::now(),
         no_device: "".into(),
     });
+    let lobby = Lobby::new(&parts.config, Arc::clone(&parts.admission));
     let door = Rc::new(Door {
         parts: Rc::new(parts),
         context: Rc::clone(&context),
         table: Rc::clone(&table),
-        handshakes: Rc::new(Cell::new(0)),
+        lobby,
         stage: stage.clone(),
     });
     let accepting = spawn_local(accept(door, listener));

@@ -15,6 +15,8 @@ use tokio_tungstenite::tungstenite::{
     },
 };
 
+use crate::admission::Refused;
+
 /// Largest request that is read: a browser's, cookies included, has 2 KiB.
 const REQUEST_BYTES_MAX: usize = 8 * 1024;
 /// Where clients connect.
@@ -35,8 +37,10 @@ pub(super) enum Refusal {
     TooLarge,
     /// 403: a browser on a page that is not ours.
     Origin,
-    /// 503: come back after this long.
-    Overloaded(Duration),
+    /// 503: the gateway goes down; come back after this long.
+    Draining(Duration),
+    /// 503, or 429 where it is the client's own doing: come back later.
+    Admission(Refused),
 }
 
 impl Refusal {
@@ -44,7 +48,8 @@ impl Refusal {
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Origin => "origin",
-            Self::Overloaded(_) => "overload",
+            Self::Draining(_) => "draining",
+            Self::Admission(refused) => refused.reason(),
             Self::NotFound | Self::Malformed | Self::NoUpgrade | Self::TooLarge => "handshake",
         }
     }
@@ -77,10 +82,18 @@ impl Refusal {
                 "this origin may not connect",
                 String::new(),
             ),
-            Self::Overloaded(after) => (
+            Self::Admission(Refused::BadTokens(after)) => (
+                "429 Too Many Requests",
+                "too many bad tokens came from your address: come back later",
+                retry_after(after),
+            ),
+            Self::Draining(after)
+            | Self::Admission(
+                Refused::Connections(after) | Refused::Rate(after) | Refused::Memory(after),
+            ) => (
                 "503 Service Unavailable",
                 "overloaded or going down: come back later",
-                format!("Retry-After: {}\r\n", after.as_secs().max(1)),
+                retry_after(after),
             ),
         };
         let length = text.len();
@@ -89,6 +102,10 @@ impl Refusal {
         )
         .into_bytes()
     }
+}
+
+fn retry_after(wait: Duration) -> String {
+    format!("Retry-After: {}\r\n", wait.as_secs().max(1))
 }
 
 /// A request, and what was read beyond it.
@@ -278,8 +295,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_a_whole_http_answer() {
-        let text =
-            String::from_utf8(Refusal::Overloaded(Duration::from_secs(7)).response()).unwrap();
+        let text = String::from_utf8(Refusal::Draining(Duration::from_secs(7)).response()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 503 "));
         assert!(head.contains("Retry-After: 7\r\n"));

@@ -1,8 +1,187 @@
-//! P7 at the door: silence keeps nobody out.
+//! P7 at the door: silence, guessing and storms keep nobody out, on either port; those that resume go before new ones.
 
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinSet,
+};
+use tokio_tungstenite::tungstenite::{Error, http::Response};
+use towncrier::wire::proto::{Connect, server_frame::Body};
 
-use crate::support::{Gateway, WEB, notice, text_of};
+use crate::support::{
+    Client, Gateway, Heard, WEB, client::knock_from, eventually, notice, text_of, within,
+};
+
+/// Where the others are: every other client here comes from 127.0.0.1.
+const ELSEWHERE: [u8; 4] = [127, 0, 0, 2];
+
+/// Deadlines so far away that only giving way can make room.
+const PATIENT: [&str; 2] = ["listener.upgrade_timeout=1h", "listener.connect_timeout=1h"];
+
+async fn refused(dialled: Result<Client, Error>) -> Response<Option<Vec<u8>>> {
+    match dialled {
+        Err(Error::Http(response)) => *response,
+        Err(other) => panic!("expected an HTTP answer, got {other}"),
+        Ok(_) => panic!("expected an HTTP answer, was let in"),
+    }
+}
+
+fn hello(token: &str) -> Connect {
+    Connect {
+        token: token.into(),
+        ..Connect::default()
+    }
+}
+
+#[tokio::test]
+async fn silence_on_the_client_port_keeps_nobody_out() {
+    let [upgrade, connect] = PATIENT;
+    let gateway = Gateway::start(&[upgrade, connect, "listener.handshakes_max=16"]).await;
+    let clients = gateway.place().clients;
+    let mut admin = gateway.admin().await;
+    let mut silent = Vec::new();
+    let mut wordless = Vec::new();
+    for number in 0..100 {
+        // Neither those that send no request, nor those that send no Connect; each is one too many from the 33rd on.
+        silent.push(TcpStream::connect(clients).await.unwrap());
+        wordless.push(Client::dial(clients).await.expect("upgraded"));
+        if number % 10 == 0 {
+            gateway.connect(&format!("user-{number}"), WEB).await;
+            assert_eq!(admin.get("/readyz").await.status, 200);
+        }
+    }
+    let mut session = gateway.connect("alice", WEB).await;
+    admin.send(&notice("alice", "through")).await;
+    assert_eq!(text_of(&session.expect_push().await), "through");
+    // Those that were cut off are gone: two lobbies of 16 and the one session are left.
+    eventually("the others to be cut off", async || {
+        admin.metric("towncrier_connections").await <= 33.0
+    })
+    .await;
+    let crowded = "towncrier_connections_refused_total{reason=\"crowded\"}";
+    assert!(admin.metric(crowded).await >= 168.0);
+}
+
+#[tokio::test]
+async fn a_crowd_from_one_address_takes_no_place_of_another() {
+    let [upgrade, connect] = PATIENT;
+    let gateway =
+        Gateway::start(&[upgrade, connect, "listener.handshakes_per_address_max=4"]).await;
+    let clients = gateway.place().clients;
+    let mut admin = gateway.admin().await;
+    let mut slow = gateway.dial().await;
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        crowd.push(knock_from(ELSEWHERE, clients).await.unwrap());
+    }
+    // Four stay in each of the two reactors.
+    let cut_off = "towncrier_connections_refused_total{reason=\"address\"}";
+    eventually("the crowd's oldest to be cut off", async || {
+        admin.metric(cut_off).await == 92.0
+    })
+    .await;
+    // Whoever came before them was not, and they do not keep their own neighbours out.
+    slow.log_in(hello(&gateway.token("slow", WEB).await)).await;
+    let mut neighbour = Client::dial_from(ELSEWHERE, clients).await.unwrap();
+    let token = gateway.token("neighbour", WEB).await;
+    neighbour.log_in(hello(&token)).await;
+}
+
+#[tokio::test]
+async fn a_request_is_due_earlier_than_connect() {
+    let gateway = Gateway::start(&[
+        "listener.upgrade_timeout=300ms",
+        "listener.connect_timeout=1h",
+    ])
+    .await;
+    let clients = gateway.place().clients;
+    let mut upgraded = gateway.dial().await;
+    for said in ["", "GET /ws HTTP/1.1\r\nHost"] {
+        let mut stream = TcpStream::connect(clients).await.unwrap();
+        stream.write_all(said.as_bytes()).await.unwrap();
+        let end = within("the end", stream.read_to_end(&mut Vec::new())).await;
+        assert!(matches!(end, Ok(0)), "{end:?}");
+    }
+    upgraded
+        .log_in(hello(&gateway.token("alice", WEB).await))
+        .await;
+}
+
+#[tokio::test]
+async fn whoever_guesses_tokens_is_told_to_wait_and_others_are_not() {
+    let gateway = Gateway::start(&["listener.bad_tokens_per_minute_max=3"]).await;
+    let clients = gateway.place().clients;
+    let mut session = gateway.connect("alice", WEB).await;
+    for _ in 0..3 {
+        let mut guesser = gateway.dial().await;
+        guesser.say_connect(hello("a guess")).await;
+        guesser.expect_close(4401).await;
+    }
+    let answer = refused(Client::dial(clients).await).await;
+    assert_eq!(answer.status(), 429);
+    assert!(answer.headers().contains_key("retry-after"));
+    let mut other = Client::dial_from(ELSEWHERE, clients).await.unwrap();
+    other.log_in(hello(&gateway.token("bob", WEB).await)).await;
+    // Who is in already stays in.
+    session.settle().await;
+}
+
+#[tokio::test]
+async fn above_its_memory_nobody_is_let_in() {
+    let gateway = Gateway::start(&["listener.memory_bytes_max=1048576"]).await;
+    let answer = refused(Client::dial(gateway.place().clients).await).await;
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+    let mut admin = gateway.admin().await;
+    assert_eq!(admin.get("/healthz").await.status, 200);
+    let refused = "towncrier_connections_refused_total{reason=\"memory\"}";
+    assert_eq!(admin.metric(refused).await, 1.0);
+}
+
+#[tokio::test]
+async fn in_a_storm_sessions_that_resume_go_before_new_ones() {
+    let gateway = Gateway::start(&["listener.handshakes_per_second_max=50"]).await;
+    let known = gateway.token("known", WEB).await;
+    drop(gateway.connect("known", WEB).await);
+    let clients = gateway.place().clients;
+    let mut storm = JoinSet::new();
+    for _ in 0..8 {
+        storm.spawn(async move {
+            loop {
+                let _ = Client::dial(clients).await;
+            }
+        });
+    }
+    let through = async || loop {
+        match Client::dial(clients).await {
+            Ok(client) => return client,
+            Err(Error::Http(answer)) => assert_eq!(answer.status(), 503),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let mut admin = gateway.admin().await;
+    let mut number = 0;
+    eventually("a new session to be told to come later", async || {
+        number += 1;
+        let token = admin.token(&format!("new-{number}"), WEB).await;
+        let mut new = through().await;
+        new.say_connect(hello(&token)).await;
+        match new.hear().await {
+            Heard::Frame(Body::Connected(_)) => false,
+            Heard::Closed { code: 4503, reason } => {
+                let delay_ms: u32 = reason.parse().expect("the delay");
+                assert!(delay_ms >= 10_000);
+                true
+            }
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+    for _ in 0..10 {
+        let mut client = within("room for one that is known", through()).await;
+        client.log_in(hello(&known)).await;
+    }
+}
 
 #[tokio::test]
 async fn silence_on_the_admin_port_keeps_nobody_out() {

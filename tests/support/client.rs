@@ -1,6 +1,6 @@
 //! One WebSocket that says and hears exactly what a test wants.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -29,6 +29,15 @@ pub(crate) enum Heard {
     Lost,
 }
 
+/// A TCP connection from this address of this machine that says nothing.
+pub(crate) async fn knock_from(source: [u8; 4], to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((source, 0).into())?;
+    let stream = socket.connect(to).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 /// A connection, with or without a session.
 pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
@@ -44,6 +53,14 @@ impl Client {
         let stream = TcpStream::connect(clients).await?;
         stream.set_nodelay(true)?;
         Self::upgrade(stream, clients).await
+    }
+
+    /// One from another address of this machine.
+    pub(crate) async fn dial_from(
+        source: [u8; 4],
+        clients: SocketAddr,
+    ) -> Result<Self, tungstenite::Error> {
+        Self::upgrade(knock_from(source, clients).await?, clients).await
     }
 
     /// One that takes little into its own buffers.

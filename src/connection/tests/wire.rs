@@ -192,6 +192,7 @@ impl Bench {
             wire.clone(),
             connect,
             deadline,
+            self.world.arrival(),
         );
         self.connections.push(handle);
         let task = spawn_local(task);

@@ -1,0 +1,133 @@
+//! File descriptors: what each port may have of them, so that neither takes the last one from the other or the log.
+//!
+//! A process that runs out of them accepts nothing, opens no segment, and spins on its listeners. So the limit is raised
+//! to what it may be at most, and the ports' own limits are lowered to what it leaves.
+
+use std::fs;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::config::Config;
+
+/// For what the log opens later on, and whatever else: at least this many, and this part of all.
+const RESERVE_MIN: u64 = 64;
+const RESERVE_PART: u64 = 16;
+/// Most that the admin port, and all lobbies together, may have of what the reserve leaves.
+const SMALL_PART: u64 = 8;
+/// Fewer than this for clients is no gateway.
+const CONNECTIONS_MIN: u64 = 16;
+
+/// The process may have too few descriptors.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this process may have only {limit} file descriptors, and {open} are open already: raise the limit (ulimit -n, LimitNOFILE=)"
+)]
+pub struct TooFew {
+    limit: u64,
+    open: u64,
+}
+
+/// What the ports may have: their configured limits, or less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shares {
+    /// For `listener.connections_max`.
+    pub connections_max: usize,
+    /// For `listener.handshakes_max`, of one reactor.
+    pub handshakes_max: usize,
+    /// For `admin.connections_max`.
+    pub admin_connections_max: usize,
+}
+
+/// Raises the soft limit to the hard one.
+pub fn raise_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if limit != raised
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, "the limit of file descriptors cannot be raised");
+    }
+}
+
+impl Shares {
+    /// Of what this process may have, with what it has open now: call it when the log is open. Says in the log what is
+    /// less than configured.
+    pub fn of_process(config: &Config, reactors: usize) -> Result<Self, TooFew> {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let open = fs::read_dir("/proc/self/fd").map_or(0, |open| open.count() as u64);
+        let shares = Self::of(limit, open, config, reactors)?;
+        if shares.connections_max < config.listener.connections_max {
+            tracing::info!(
+                descriptors = limit,
+                connections_max = shares.connections_max,
+                "file descriptors limit the connections"
+            );
+        }
+        Ok(shares)
+    }
+
+    fn of(limit: u64, open: u64, config: &Config, reactors: usize) -> Result<Self, TooFew> {
+        let reserve = RESERVE_MIN.max(limit / RESERVE_PART);
+        // A listener, a poller and a waker for each reactor, the admin port and the signals.
+        let own = 3 * (reactors as u64 + 2);
+        let left = limit.saturating_sub(open + own + reserve);
+        let small = left / SMALL_PART;
+        let least = |configured: usize, share: u64| {
+            usize::try_from(share).map_or(configured, |share| configured.min(share.max(1)))
+        };
+        let admin_connections_max = least(config.admin.connections_max, small);
+        let handshakes_max = least(config.listener.handshakes_max, small / reactors as u64);
+        let others = admin_connections_max + handshakes_max * reactors;
+        let connections = left.saturating_sub(others as u64);
+        if connections < CONNECTIONS_MIN {
+            return Err(TooFew { limit, open });
+        }
+        Ok(Self {
+            connections_max: least(config.listener.connections_max, connections),
+            handshakes_max,
+            admin_connections_max,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(limit: u64) -> Result<Shares, TooFew> {
+        Shares::of(limit, 40, &Config::default(), 2)
+    }
+
+    #[test]
+    fn the_ports_together_never_take_the_last_descriptor() {
+        for limit in [256, 1024, 4096, 20_000, 1_000_000, u64::MAX / 2] {
+            let shares = of(limit).unwrap();
+            let most =
+                shares.connections_max + 2 * shares.handshakes_max + shares.admin_connections_max;
+            assert!(
+                most as u64 + 40 + RESERVE_MIN < limit,
+                "{limit}: {shares:?}"
+            );
+            assert!(shares.handshakes_max >= 8 && shares.admin_connections_max >= 16);
+        }
+    }
+
+    #[test]
+    fn with_enough_of_them_the_configuration_stands_and_with_too_few_there_is_no_gateway() {
+        let config = Config::default();
+        let shares = of(2_000_000).unwrap();
+        assert_eq!(shares.connections_max, config.listener.connections_max);
+        assert_eq!(shares.handshakes_max, config.listener.handshakes_max);
+        assert_eq!(shares.admin_connections_max, config.admin.connections_max);
+        assert_eq!(
+            of(100),
+            Err(TooFew {
+                limit: 100,
+                open: 40
+            })
+        );
+    }
+}

@@ -1,0 +1,147 @@
+//! How much memory the gateway may use, and uses: nobody is let in above it, because what follows is the kernel ending
+//! the process, and with it every session.
+//!
+//! Used is what belongs to the process alone (what maps a file can be dropped by the kernel), and what the kernel holds
+//! for each socket, which a container is charged for as well. Read anew when it is asked for, at most ten times a second.
+
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use rustix::param::page_size;
+
+/// What the kernel holds for an idle socket (measured: 4.1 KiB).
+const SOCKET_BYTES: u64 = 4200;
+/// How old a reading may be. At 5,000 handshakes a second of 6 KiB each it is wrong by 3 MiB.
+const READING_AGE_MAX: Duration = Duration::from_millis(100);
+/// Of the machine's memory, or the container's, when nothing else is configured: the rest is for what the kernel holds
+/// of files, and for everybody else.
+const SHARE: (u64, u64) = (3, 4);
+/// From here on, as a share of the most, only sessions that resume are let in.
+const TIGHT: (u64, u64) = (15, 16);
+
+pub(super) struct Memory {
+    bytes_max: u64,
+    /// Of the process alone, as last read.
+    own_bytes: AtomicU64,
+    /// When that was, in ns since the process began to count.
+    read_at: AtomicU64,
+}
+
+impl Memory {
+    /// At most `bytes_max`; 0: a share of what there is.
+    pub(super) fn new(bytes_max: u64) -> Self {
+        let bytes_max = match bytes_max {
+            0 => available_bytes().map_or(u64::MAX, |bytes| bytes / SHARE.1 * SHARE.0),
+            bytes_max => bytes_max,
+        };
+        tracing::info!(bytes_max, "nobody is let in above this much memory");
+        Self {
+            bytes_max,
+            own_bytes: AtomicU64::new(own_bytes()),
+            read_at: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether nobody may come in, with this many sockets open.
+    pub(super) fn is_full(&self, now: Duration, sockets: usize) -> bool {
+        self.used_bytes(now, sockets) > self.bytes_max
+    }
+
+    /// Whether there is little left.
+    pub(super) fn is_tight(&self, now: Duration, sockets: usize) -> bool {
+        self.used_bytes(now, sockets) > self.bytes_max / TIGHT.1 * TIGHT.0
+    }
+
+    fn used_bytes(&self, now: Duration, sockets: usize) -> u64 {
+        let read_at = self.read_at.load(Relaxed);
+        let is_old = Duration::from_nanos(read_at) + READING_AGE_MAX <= now;
+        let now = now.as_nanos() as u64;
+        // One of those who find it old reads it anew.
+        if is_old
+            && self
+                .read_at
+                .compare_exchange(read_at, now, Relaxed, Relaxed)
+                .is_ok()
+        {
+            self.own_bytes.store(own_bytes(), Relaxed);
+        }
+        self.own_bytes.load(Relaxed) + sockets as u64 * SOCKET_BYTES
+    }
+}
+
+/// Resident memory of this process that belongs to no file; 0 where the kernel does not say.
+fn own_bytes() -> u64 {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let mut pages = statm.split_whitespace().map(str::parse::<u64>);
+    // Size of the program, resident, and of that shared with files: proc(5).
+    match (pages.nth(1), pages.next()) {
+        (Some(Ok(resident)), Some(Ok(shared))) => {
+            resident.saturating_sub(shared) * page_size() as u64
+        }
+        _ => 0,
+    }
+}
+
+/// The machine's memory, or what this container may have of it. `None` where the kernel does not say.
+fn available_bytes() -> Option<u64> {
+    let read = |path: &Path| fs::read_to_string(path).ok();
+    let machine = read(Path::new("/proc/meminfo")).and_then(|text| total_bytes(&text));
+    let group = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
+    // Version 2, then version 1. A container sees its own group as the root, whatever it is called outside.
+    let root = Path::new("/sys/fs/cgroup");
+    let named = group.lines().find_map(|line| line.strip_prefix("0::/"));
+    let limits = [
+        root.join(named.unwrap_or_default()).join("memory.max"),
+        root.join("memory.max"),
+        root.join("memory/memory.limit_in_bytes"),
+    ];
+    let limits = limits
+        .iter()
+        .filter_map(|path| read(path)?.trim().parse().ok());
+    limits.chain(machine).min()
+}
+
+/// `MemTotal` of `/proc/meminfo`.
+fn total_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_says_what_there_is_and_what_is_used() {
+        let available = available_bytes().expect("a Linux says so");
+        assert!((1..available).contains(&own_bytes()));
+        let meminfo = "MemTotal:       16331156 kB\nMemFree:         1 kB\n";
+        assert_eq!(total_bytes(meminfo), Some(16_331_156 * 1024));
+    }
+
+    #[test]
+    fn sockets_count_and_it_is_tight_before_it_is_full() {
+        let memory = Memory::new(1 << 40);
+        let now = Duration::ZERO;
+        let sockets = |bytes: u64| (bytes / SOCKET_BYTES) as usize;
+        assert!(!memory.is_tight(now, sockets((1 << 40) / 2)));
+        let nearly = sockets((1 << 40) / 32 * 31);
+        assert!(memory.is_tight(now, nearly) && !memory.is_full(now, nearly));
+        assert!(memory.is_full(now, sockets(1 << 40) + 1));
+    }
+
+    #[test]
+    fn a_reading_is_used_until_it_is_old() {
+        let memory = Memory::new(1 << 40);
+        memory.own_bytes.store(7, Relaxed);
+        assert_eq!(memory.used_bytes(READING_AGE_MAX / 2, 0), 7);
+        assert_ne!(memory.used_bytes(READING_AGE_MAX, 0), 7);
+    }
+}
