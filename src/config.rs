@@ -47,6 +47,10 @@ pub struct Config {
 pub struct Listener {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// PEM file of the port's certificate, with those that lead to a known one; empty: plain text.
+    pub tls_certificate: PathBuf,
+    /// PEM file of its private key.
+    pub tls_key: PathBuf,
     /// Threads that hold the sessions; 0: one per core.
     pub reactors: usize,
     /// From accepting a connection to its `Connect` frame.
@@ -87,6 +91,10 @@ pub struct Listener {
 pub struct Admin {
     /// Where the admin API listens.
     pub listen: SocketAddr,
+    /// PEM file of the port's certificate, with those that lead to a known one; empty: plain text.
+    pub tls_certificate: PathBuf,
+    /// PEM file of its private key.
+    pub tls_key: PathBuf,
     /// Users whose tokens may call it.
     pub user_ids: Vec<String>,
     /// Largest request body.
@@ -199,6 +207,8 @@ impl Default for Listener {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 10001)),
+            tls_certificate: PathBuf::new(),
+            tls_key: PathBuf::new(),
             reactors: 0,
             connect_timeout: Duration::from_secs(10),
             upgrade_timeout: Duration::from_secs(5),
@@ -221,6 +231,8 @@ impl Default for Admin {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 10000)),
+            tls_certificate: PathBuf::new(),
+            tls_key: PathBuf::new(),
             user_ids: vec!["openIM123456".into()],
             body_bytes_max: 1024 * 1024,
             batch_max: 10_000,

@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle};
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::AbortHandle};
 
 use crate::{
     admin::{self, Rooms},
@@ -17,6 +17,7 @@ use crate::{
     metrics::Metrics,
     reactor::{self, Reactors},
     registry::Registry,
+    tls::{self, Tls, TlsError},
     token::Tokens,
 };
 
@@ -32,6 +33,9 @@ pub enum Error {
     /// The admin port cannot be served.
     #[error(transparent)]
     Admin(#[from] admin::BindError),
+    /// A port's certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// There are too few file descriptors to serve with.
     #[error(transparent)]
     Descriptors(#[from] TooFew),
@@ -47,6 +51,8 @@ pub struct Gateway {
     delivery: Arc<Delivery>,
     reactors: Reactors,
     admin: AdminThread,
+    /// The task that follows the certificates' files; it has no end of its own.
+    certificates: AbortHandle,
 }
 
 /// The admin API has a thread and a runtime of its own, so that no load on it delays a session.
@@ -57,8 +63,11 @@ struct AdminThread {
 }
 
 impl Gateway {
-    /// Starts everything; when this returns, both ports are served.
+    /// Starts everything; when this returns, both ports are served. Call it in a runtime.
     pub fn start(mut config: Config) -> Result<Self, Error> {
+        // What a wrong configuration spoils, it spoils before anything is opened.
+        let client_tls = Tls::load(&config.listener.tls_certificate, &config.listener.tls_key)?;
+        let admin_tls = Tls::load(&config.admin.tls_certificate, &config.admin.tls_key)?;
         let metrics = Arc::new(Metrics::new());
         let clock = Arc::new(SystemClock::default());
         let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
@@ -86,9 +95,16 @@ impl Gateway {
             tokens,
             metrics: metrics.clone(),
         };
-        let server = admin::Server::bind(&config.admin, &config.auth, &config.delivery, rooms)?;
+        let server = admin::Server::bind(
+            &config.admin,
+            admin_tls.clone(),
+            &config.auth,
+            &config.delivery,
+            rooms,
+        )?;
         let reactors = Reactors::start(
             &config.listener,
+            client_tls.clone(),
             &config.sessions,
             &config.delivery,
             delivery.clone(),
@@ -96,12 +112,15 @@ impl Gateway {
             metrics,
         )?;
         let admin = AdminThread::start(server)?;
+        let ports = [client_tls, admin_tls].into_iter().flatten().collect();
+        let certificates = tokio::spawn(tls::follow(ports)).abort_handle();
         Ok(Self {
             config,
             log,
             delivery,
             reactors,
             admin,
+            certificates,
         })
     }
 
@@ -136,6 +155,7 @@ impl Gateway {
         ) {
             tracing::error!("the admin thread panicked");
         }
+        self.certificates.abort();
         tracing::info!("drained");
     }
 }

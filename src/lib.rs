@@ -18,5 +18,6 @@ pub mod metrics;
 pub mod reactor;
 pub mod registry;
 pub mod session;
+pub mod tls;
 pub mod token;
 pub mod wire;

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 13] = [
+const MAP: [(&str, &[&str]); 14] = [
     ("admin", &["delivery", "registry", "token", "wire", "ids"]),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
     (
@@ -47,9 +47,10 @@ const MAP: [(&str, &[&str]); 13] = [
     ("config", &["ids", "wire"]),
     ("metrics", &["ids", "wire"]),
     ("clock", &[]),
+    ("tls", &[]),
     ("token", &["ids"]),
 ];
-const OPEN: [&str; 4] = ["config", "metrics", "clock", "token"];
+const OPEN: [&str; 5] = ["config", "metrics", "clock", "tls", "token"];
 const PURE: [&str; 2] = ["session", "wire"];
 /// Above this a file is two nouns.
 const LINES_MAX: usize = 500;

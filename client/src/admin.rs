@@ -9,12 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, Uri, header};
+use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::trust::Trust;
 
 /// Longer than the gateway's own `admin.request_timeout`, so that it is the one to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
@@ -27,7 +30,7 @@ const OUTCOME_UNKNOWN: i64 = 50304;
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The base URL is none.
-    #[error("{0}: expected http://HOST[:PORT]")]
+    #[error("{0}: expected http://HOST[:PORT], or https://")]
     Url(String),
     /// The gateway could not be reached at all: nothing was sent.
     #[error("{url}: {error}")]
@@ -163,7 +166,7 @@ pub enum Receivers<'a> {
 #[derive(Clone)]
 pub struct AdminClient {
     base: String,
-    http: Client<HttpConnector, Full<Bytes>>,
+    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 #[derive(Serialize)]
@@ -206,19 +209,35 @@ struct Answer<'a> {
 }
 
 impl AdminClient {
-    /// Calls the gateway at `base`, e.g. `http://127.0.0.1:10000`. Connects when needed.
+    /// Calls the gateway at `base`, e.g. `http://127.0.0.1:10000`. Connects when needed. Over `https://` it believes whom
+    /// this machine trusts.
     pub fn new(base: &str) -> Result<Self, AdminError> {
+        Self::trusting(base, &Trust::default())
+    }
+
+    /// The same, believing `trust` over `https://`.
+    pub fn trusting(base: &str, trust: &Trust) -> Result<Self, AdminError> {
         let base = base.trim_end_matches('/').to_owned();
         let uri: Option<Uri> = base.parse().ok();
-        if uri.is_none_or(|uri| uri.scheme_str() != Some("http") || uri.host().is_none()) {
-            return Err(AdminError::Url(base));
-        }
+        let scheme = uri.as_ref().filter(|uri| uri.host().is_some());
+        let is_secure = match scheme.and_then(Uri::scheme_str) {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(AdminError::Url(base)),
+        };
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(Duration::from_secs(5)));
+        connector.enforce_http(false);
+        let tls = if is_secure {
+            trust.config()
+        } else {
+            Trust::nobody()
+        };
         Ok(Self {
             base,
-            http: Client::builder(TokioExecutor::new()).build(connector),
+            http: Client::builder(TokioExecutor::new())
+                .build(HttpsConnector::from((connector, tls))),
         })
     }
 
@@ -376,7 +395,8 @@ mod tests {
     #[test]
     fn only_http_urls_are_taken() {
         assert!(AdminClient::new("http://127.0.0.1:10000/").is_ok());
-        for url in ["", "127.0.0.1:10000", "https://x", "ws://x"] {
+        assert!(AdminClient::new("https://gateway.example").is_ok());
+        for url in ["", "127.0.0.1:10000", "ws://x", "wss://x"] {
             assert!(
                 matches!(AdminClient::new(url), Err(AdminError::Url(_))),
                 "{url}"

@@ -21,6 +21,7 @@ use crate::{
         Ack, Connected, Gap, Message, Ping, Push, Resend, client_frame, gap, kicked, server_frame,
     },
     store::{Store, StoreError},
+    trust::Trust,
 };
 
 /// A server that accepted the socket answers `Connect` within this.
@@ -33,7 +34,7 @@ const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
 /// Whom to connect as, and where.
 #[derive(Clone)]
 pub struct Options {
-    /// The gateway's client port, e.g. `ws://127.0.0.1:10001/ws`.
+    /// The gateway's client port, e.g. `ws://127.0.0.1:10001/ws`, or `wss://`.
     pub url: String,
     /// From `/auth/user_token`; it says which user and platform.
     pub token: String,
@@ -120,6 +121,7 @@ fn kicked_text(reason: kicked::Reason, text: &str) -> String {
 /// One session, kept connected.
 pub struct Client<S, N = Tcp> {
     options: Options,
+    trust: Trust,
     store: S,
     network: N,
     backoff: Backoff,
@@ -167,11 +169,19 @@ impl<S: Store, N: Network> Client<S, N> {
     pub fn over(network: N, options: Options, store: S) -> Self {
         Self {
             options,
+            trust: Trust::default(),
             store,
             network,
             backoff: Backoff::default(),
             random: fastrand::Rng::new(),
         }
+    }
+
+    /// Believes `trust` over `wss://`, instead of whom this machine trusts.
+    #[must_use]
+    pub fn trusting(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
     }
 
     /// Keeps the session connected until `stop` resolves or the server says not to come back. Dropping the future cuts the
@@ -245,7 +255,7 @@ impl<S: Store, N: Network> Client<S, N> {
         let mut landing = Landing::new(self.store.position()?);
         let connection = session
             .connection
-            .insert(Connection::open_over(&self.network, url).await?);
+            .insert(Connection::open_trusting(&self.network, url, &self.trust).await?);
         let connect = landing.connect(token, device_id, name);
         connection
             .send(client_frame::Body::Connect(connect))

@@ -1,12 +1,13 @@
 //! One WebSocket to the gateway: frames in, frames out, and why it ended.
 //!
-//! Small buffers: a program may hold very many of these. Only `ws://`; put a TLS proxy in front for more.
+//! Small buffers: a program may hold very many of these.
 
 use std::{io, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use prost::Message as _;
+use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -24,9 +25,11 @@ use tokio_tungstenite::{
 
 use crate::{
     backoff,
+    carrier::Carrier,
     landing::Misled,
     network::{Network, Tcp},
     proto::{ClientFrame, ServerFrame, client_frame, server_frame},
+    trust::Trust,
 };
 
 /// The WebSocket subprotocol we offer.
@@ -44,7 +47,7 @@ const READ_BUFFER_BYTES: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum Lost {
     /// The URL cannot be connected to. Coming back will not help.
-    #[error("{0}: expected ws://HOST[:PORT]/ws")]
+    #[error("{0}: expected ws://HOST[:PORT]/ws, or wss://")]
     Url(String),
     /// No TCP connection, or it was cut.
     #[error("{0}")]
@@ -103,11 +106,11 @@ impl Lost {
 /// An open WebSocket to the gateway.
 #[derive(Debug)]
 pub struct Connection<T = TcpStream> {
-    socket: WebSocketStream<T>,
+    socket: WebSocketStream<Carrier<T>>,
 }
 
 impl Connection {
-    /// Connects to `url`, e.g. `ws://127.0.0.1:10001/ws`, within 10 s.
+    /// Connects to `url`, e.g. `ws://127.0.0.1:10001/ws`, within 10 s. Over `wss://` it believes whom this machine trusts.
     pub async fn open(url: &str) -> Result<Self, Lost> {
         Self::open_over(&Tcp, url).await
     }
@@ -116,18 +119,31 @@ impl Connection {
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// The same over any network.
     pub async fn open_over(network: &impl Network<Stream = T>, url: &str) -> Result<Self, Lost> {
+        Self::open_trusting(network, url, &Trust::default()).await
+    }
+
+    /// The same, believing `trust` over `wss://`.
+    pub async fn open_trusting(
+        network: &impl Network<Stream = T>,
+        url: &str,
+        trust: &Trust,
+    ) -> Result<Self, Lost> {
         let bad_url = || Lost::Url(url.to_owned());
         let mut request = url.into_client_request().map_err(|_| bad_url())?;
-        if request.uri().scheme_str() != Some("ws") {
-            return Err(bad_url());
-        }
+        let (is_secure, default_port) = match request.uri().scheme_str() {
+            Some("ws") => (false, 80),
+            Some("wss") => (true, 443),
+            _ => return Err(bad_url()),
+        };
         let host = request.uri().host().ok_or_else(bad_url)?;
         // Brackets belong to the URL's spelling of an IPv6 address, not to the address.
         let host = host
             .trim_start_matches('[')
             .trim_end_matches(']')
             .to_owned();
-        let port = request.uri().port_u16().unwrap_or(80);
+        let port = request.uri().port_u16().unwrap_or(default_port);
+        let name = is_secure.then(|| ServerName::try_from(host.clone()));
+        let name = name.transpose().map_err(|_| bad_url())?;
         request.headers_mut().insert(
             header::SEC_WEBSOCKET_PROTOCOL,
             HeaderValue::from_static(SUBPROTOCOL),
@@ -139,6 +155,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             .max_frame_size(Some(FRAME_BYTES_MAX));
         let open = async {
             let stream = network.connect(&host, port).await?;
+            let stream = match name {
+                Some(name) => Carrier::secure(stream, name, trust).await?,
+                None => Carrier::Plain(stream),
+            };
             let (socket, _) = client_async_with_config(request, stream, Some(config))
                 .await
                 .map_err(lost)?;

@@ -10,16 +10,19 @@
 //! - `backoff.rs`: when to come back; pure
 //! - `connection.rs`: one WebSocket
 //! - `network.rs`: what carries it: TCP, or what a test puts in its place
+//! - `trust.rs`, `carrier.rs`: whom to believe over TLS, and that
 //! - `admin.rs`: the admin API over HTTP
 
 pub mod admin;
 mod backoff;
+mod carrier;
 mod client;
 mod connection;
 mod disk;
 mod landing;
 mod network;
 mod store;
+mod trust;
 
 pub use admin::{AdminClient, AdminError};
 pub use backoff::Backoff;
@@ -29,6 +32,7 @@ pub use disk::DiskStore;
 pub use landing::{Batch, Landing, Misled, Position};
 pub use network::{Network, Tcp};
 pub use store::{MemoryStore, Store, StoreError};
+pub use trust::{Trust, TrustError};
 
 /// The prost types of `proto/towncrier/v1/gateway.proto`.
 #[expect(missing_docs, reason = "generated; the .proto is the manual")]

@@ -27,6 +27,7 @@ use hyper_util::{
 };
 use socket2::SockRef;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
     time::{MissedTickBehavior, interval, sleep, timeout},
@@ -37,7 +38,7 @@ use super::{
     crowd::{Activity, Crowd, watched},
     routes,
 };
-use crate::{config, metrics::Metrics};
+use crate::{config, metrics::Metrics, tls::Tls};
 
 /// How long a caller may leave an answer unread before the kernel gives the connection up.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -78,12 +79,14 @@ pub struct Server {
     metrics: Arc<Metrics>,
     connections_max: usize,
     idle_timeout: Duration,
+    tls: Option<Tls>,
 }
 
 impl Server {
     /// Binds `admin.listen`; callers wait in the kernel until [`serve`](Self::serve). Needs no runtime.
     pub fn bind(
         config: &config::Admin,
+        tls: Option<Tls>,
         auth: &config::Auth,
         delivery: &config::Delivery,
         rooms: Rooms,
@@ -101,6 +104,7 @@ impl Server {
             metrics,
             connections_max: config.connections_max,
             idle_timeout: config.idle_timeout,
+            tls,
         })
     }
 
@@ -113,7 +117,6 @@ impl Server {
     /// registered with this runtime. Not cancel safe: dropping it cuts connections.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
-        let service = TowerToHyperService::new(self.router);
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(self.idle_timeout)
@@ -122,6 +125,13 @@ impl Server {
         let mut upkeep = interval(UPKEEP_INTERVAL);
         upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (stop, stopped) = watch::channel(());
+        let host = Host {
+            tls: self.tls,
+            tls_timeout: self.idle_timeout,
+            http,
+            router: TowerToHyperService::new(self.router),
+            stopped,
+        };
         let mut connections = Crowd::new(self.connections_max);
         let mut has_warned = false;
         let started = Instant::now();
@@ -134,10 +144,7 @@ impl Server {
                 accepted = listener.accept(), if has_room => match accepted {
                     Ok((stream, _)) => {
                         has_warned = false;
-                        connections.add(started, |activity| {
-                            let (http, service) = (http.clone(), service.clone());
-                            converse(stream, http, service, activity, stopped.clone())
-                        });
+                        connections.add(started, |activity| host.clone().greet(stream, activity));
                     }
                     Err(error) => {
                         // Once for as long as it lasts.
@@ -176,37 +183,60 @@ fn listen(address: SocketAddr) -> io::Result<(std::net::TcpListener, SocketAddr)
     Ok((listener, address))
 }
 
-/// One connection until it ends by itself, or after its current request once `stopped` is closed.
-async fn converse(
-    stream: TcpStream,
+/// What every connection is served with.
+#[derive(Clone)]
+struct Host {
+    tls: Option<Tls>,
+    tls_timeout: Duration,
     http: http1::Builder,
-    service: TowerToHyperService<Router>,
-    activity: Arc<Activity>,
-    mut stopped: watch::Receiver<()>,
-) {
-    // An answer is one small write that must not wait for the next. A socket that refuses these is about to fail anyway.
-    let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
-    let watching = service_fn(|request: Request<Incoming>| {
-        activity.begin();
-        let request = request.map(|body| watched(body, &activity));
-        let answer = service.call(request);
-        let activity = Arc::clone(&activity);
-        async move {
-            let answer = answer.await;
-            activity.rest();
-            answer
+    router: TowerToHyperService<Router>,
+    /// Closed when connections are to end.
+    stopped: watch::Receiver<()>,
+}
+
+impl Host {
+    /// Takes up TLS where the port has it, then goes on over whatever came of it.
+    async fn greet(self, stream: TcpStream, activity: Arc<Activity>) {
+        // An answer is one small write that must not wait for the next. A socket that refuses these is about to fail
+        // anyway.
+        let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
+        let Some(tls) = &self.tls else {
+            return self.converse(stream, activity).await;
+        };
+        match timeout(self.tls_timeout, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.converse(stream, activity).await,
+            Ok(Err(error)) => tracing::debug!(%error, "an admin connection is no TLS"),
+            Err(_) => {}
         }
-    });
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), watching));
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    }
+
+    /// One connection until it ends by itself, or after its current request once `stopped` is closed.
+    async fn converse<S>(mut self, stream: S, activity: Arc<Activity>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let service = service_fn(|request: Request<Incoming>| {
+            activity.begin();
+            let request = request.map(|body| watched(body, &activity));
+            let answer = self.router.call(request);
+            let activity = Arc::clone(&activity);
+            async move {
+                let answer = answer.await;
+                activity.rest();
+                answer
+            }
+        });
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            _ = self.stopped.changed() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "an admin connection broke");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an admin connection broke");
     }
 }

@@ -1,9 +1,13 @@
 //! The admin API of the configured gateway, as `send`, `token` and `listen` call it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, anyhow};
-use towncrier_client::AdminClient;
+use clap::Args;
+use towncrier_client::{AdminClient, Trust};
 
 use crate::{config::Config, ids::Platform};
 
@@ -17,7 +21,11 @@ pub(super) struct Admin {
 
 impl Admin {
     /// The gateway at `url`, or the one that the configuration describes.
-    pub(super) fn new(mut config: Config, url: Option<&str>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        mut config: Config,
+        url: Option<&str>,
+        trust: &Trust,
+    ) -> anyhow::Result<Self> {
         config.read_secrets().context(
             "there is no secret to ask for tokens with: start the gateway once, or use --config",
         )?;
@@ -27,11 +35,14 @@ impl Admin {
             .first()
             .ok_or_else(|| anyhow!("admin.user_ids names nobody"))?;
         let url = url.map_or_else(
-            || format!("http://{}", reachable(config.admin.listen)),
+            || {
+                let scheme = secure("http", &config.admin.tls_certificate);
+                format!("{scheme}://{}", reachable(config.admin.listen))
+            },
             Into::into,
         );
         Ok(Self {
-            client: AdminClient::new(&url)?,
+            client: AdminClient::trusting(&url, trust)?,
             secret: config.auth.secret,
             user: user.clone(),
         })
@@ -45,6 +56,27 @@ impl Admin {
             .await?
             .token)
     }
+}
+
+/// Whom a command believes over TLS.
+#[derive(Debug, Args)]
+pub(super) struct TrustArguments {
+    /// A PEM file: over TLS, believe only what these certificates signed; default: what this machine trusts.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+impl TrustArguments {
+    pub(super) fn read(&self) -> anyhow::Result<Trust> {
+        let ca = self.ca.as_deref();
+        Ok(ca.map_or_else(|| Ok(Trust::default()), Trust::only)?)
+    }
+}
+
+/// `http` or `ws`, with an `s` where the port has a certificate.
+pub(super) fn secure(scheme: &str, certificate: &Path) -> String {
+    let is_plain = certificate.as_os_str().is_empty();
+    format!("{scheme}{}", if is_plain { "" } else { "s" })
 }
 
 /// Where a listener on `address` is reached from this machine.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use crate::config::Config;
+use crate::{config::Config, tls::Tls};
 
 /// Every key with default, unit and meaning; a test holds it equal to the code.
 const ANNOTATED: &str = include_str!("../../config/towncrier.toml");
@@ -32,8 +32,11 @@ impl ConfigCommand {
     }
 }
 
-/// The configuration was read and checked on the way here; what is left is the data directory. Changes nothing in it.
+/// The configuration was read and checked on the way here; what is left are the files it names, and the data directory.
+/// Changes nothing in it.
 pub(super) fn run(mut config: Config) -> anyhow::Result<ExitCode> {
+    Tls::load(&config.listener.tls_certificate, &config.listener.tls_key)?;
+    Tls::load(&config.admin.tls_certificate, &config.admin.tls_key)?;
     let dir = &config.log.dir;
     if dir.exists() {
         tempfile_in(dir)

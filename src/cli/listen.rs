@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use towncrier_client::{Client, DiskStore, Ended, Event, Options};
 
 use super::{
-    admin::{Admin, reachable},
+    admin::{Admin, TrustArguments, reachable, secure},
     print::Printer,
     signals::Signals,
 };
@@ -41,6 +41,8 @@ pub(super) struct ListenCommand {
     /// The admin API; default: the configured gateway's.
     #[arg(long, value_name = "URL")]
     admin: Option<String>,
+    #[command(flatten)]
+    trust: TrustArguments,
     /// The store's file; default: one for user, platform and device in ./inboxes.
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
@@ -52,12 +54,16 @@ pub(super) struct ListenCommand {
 impl ListenCommand {
     pub(super) async fn run(&self, config: Config) -> anyhow::Result<ExitCode> {
         let url = self.url.clone();
-        let url = url.unwrap_or_else(|| format!("ws://{}/ws", reachable(config.listener.listen)));
+        let url = url.unwrap_or_else(|| {
+            let scheme = secure("ws", &config.listener.tls_certificate);
+            format!("{scheme}://{}/ws", reachable(config.listener.listen))
+        });
+        let trust = self.trust.read()?;
         let store = DiskStore::open(&self.store_path())?;
         let token = match &self.token {
             Some(token) => token.clone(),
             None => {
-                Admin::new(config, self.admin.as_deref())?
+                Admin::new(config, self.admin.as_deref(), &trust)?
                     .token(&self.user, self.platform)
                     .await?
             }
@@ -77,6 +83,7 @@ impl ListenCommand {
         shown.print_unshown()?;
         let (failed, mut failure) = (Notify::new(), None);
         let ended = Client::new(options, store)
+            .trusting(trust)
             .run(
                 |event| {
                     if failure.is_none()

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{json, value::RawValue};
 use towncrier_client::admin::{Receivers, Send};
 
-use super::admin::Admin;
+use super::admin::{Admin, TrustArguments};
 use crate::{config::Config, ids::Platform};
 
 /// A notice in the aggregated notification conversation.
@@ -62,6 +62,8 @@ pub(super) struct SendCommand {
     /// The admin API; default: the configured gateway's.
     #[arg(long, value_name = "URL")]
     admin: Option<String>,
+    #[command(flatten)]
+    trust: TrustArguments,
     /// One JSON object for each receiver.
     #[arg(long)]
     json: bool,
@@ -69,7 +71,7 @@ pub(super) struct SendCommand {
 
 impl SendCommand {
     pub(super) async fn run(&self, config: Config) -> anyhow::Result<ExitCode> {
-        let admin = Admin::new(config, self.admin.as_deref())?;
+        let admin = Admin::new(config, self.admin.as_deref(), &self.trust.read()?)?;
         let token = admin.token(&admin.user, Platform::Admin).await?;
         let message = self.message(&admin.user)?;
         if let ([receiver], false) = (&self.to[..], self.to_all) {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::admin::Admin;
+use super::admin::{Admin, TrustArguments};
 use crate::{config::Config, ids::Platform};
 
 /// Prints a token for a user on a platform.
@@ -19,11 +19,13 @@ pub(super) struct TokenCommand {
     /// The admin API; default: the configured gateway's.
     #[arg(long, value_name = "URL")]
     admin: Option<String>,
+    #[command(flatten)]
+    trust: TrustArguments,
 }
 
 impl TokenCommand {
     pub(super) async fn run(&self, config: Config) -> anyhow::Result<ExitCode> {
-        let token = Admin::new(config, self.admin.as_deref())?
+        let token = Admin::new(config, self.admin.as_deref(), &self.trust.read()?)?
             .token(&self.user, self.platform)
             .await?;
         println!("{token}");

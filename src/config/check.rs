@@ -1,6 +1,6 @@
 //! The limits that types cannot say, each with the reason for its bounds. Pure.
 
-use std::{fmt::Display, ops::RangeInclusive, time::Duration};
+use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{Admin, Auth, Config, Delivery, Drain, Listener, Log, Sessions, duration::Text};
 use crate::{
@@ -44,6 +44,12 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
 }
 
 fn listener(listener: &Listener) -> Result<(), Invalid> {
+    pair(
+        "listener.tls_certificate",
+        &listener.tls_certificate,
+        "listener.tls_key",
+        &listener.tls_key,
+    )?;
     // A connection id has 16 bits for its reactor; no machine has as many cores as this leaves.
     within("listener.reactors", listener.reactors, 0..=1024)?;
     lasts(
@@ -122,6 +128,12 @@ fn listener(listener: &Listener) -> Result<(), Invalid> {
 }
 
 fn admin(admin: &Admin, delivery: &Delivery) -> Result<(), Invalid> {
+    pair(
+        "admin.tls_certificate",
+        &admin.tls_certificate,
+        "admin.tls_key",
+        &admin.tls_key,
+    )?;
     if admin.user_ids.is_empty() {
         return Err(Invalid {
             key: "admin.user_ids",
@@ -250,6 +262,24 @@ fn drain(drain: &Drain) -> Result<(), Invalid> {
     lasts("drain.period", drain.period, Duration::ZERO..=HOUR)
 }
 
+/// Both or neither: with one of two a port would speak plain text that was meant to speak TLS.
+fn pair(
+    first_key: &'static str,
+    first: &Path,
+    second_key: &'static str,
+    second: &Path,
+) -> Result<(), Invalid> {
+    let (key, other) = match (first.as_os_str().is_empty(), second.as_os_str().is_empty()) {
+        (true, false) => (first_key, second_key),
+        (false, true) => (second_key, first_key),
+        _ => return Ok(()),
+    };
+    Err(Invalid {
+        key,
+        rule: format!("is empty, and {other} is not"),
+    })
+}
+
 fn within<T: PartialOrd + Display>(
     key: &'static str,
     value: T,
@@ -286,7 +316,13 @@ mod tests {
     #[test]
     fn each_limit_is_refused_by_the_name_of_its_key() {
         type Spoil = fn(&mut Config);
-        let spoiled: [(&str, Spoil); 16] = [
+        let spoiled: [(&str, Spoil); 18] = [
+            ("listener.tls_key", |c| {
+                c.listener.tls_certificate = "port.pem".into()
+            }),
+            ("admin.tls_certificate", |c| {
+                c.admin.tls_key = "key.pem".into()
+            }),
             ("listener.reactors", |c| c.listener.reactors = 70_000),
             ("listener.connect_timeout", |c| {
                 c.listener.connect_timeout = Duration::ZERO

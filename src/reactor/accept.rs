@@ -122,14 +122,25 @@ struct Terms {
     connected_by: Moment,
 }
 
-/// Reads the request, answers it, and lets the connection in if all is well.
-async fn greet<S: Stream>(door: &Door, mut stream: S, arrival: Arrival) {
+/// Takes up TLS where the port has it, then goes on over whatever came of it.
+async fn greet<S: Stream>(door: &Door, stream: S, arrival: Arrival) {
     let config = &door.parts.config;
     let terms = Terms {
         arrival,
         upgraded_by: Instant::now() + config.upgrade_timeout.min(config.connect_timeout),
         connected_by: door.context.now().plus(config.connect_timeout),
     };
+    let Some(tls) = &door.parts.tls else {
+        return upgrade(door, stream, terms).await;
+    };
+    match timeout_at(terms.upgraded_by, tls.accept(stream)).await {
+        Ok(Ok(stream)) => upgrade(door, stream, terms).await,
+        _ => door.parts.metrics.refused("tls"),
+    }
+}
+
+/// Reads the request, answers it, and lets the connection in if all is well.
+async fn upgrade<S: Stream>(door: &Door, mut stream: S, terms: Terms) {
     let metrics = &door.parts.metrics;
     let read = timeout_at(terms.upgraded_by, upgrade::read(&mut stream)).await;
     let Ok(Ok(read)) = read else {

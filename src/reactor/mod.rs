@@ -42,6 +42,7 @@ use crate::{
     metrics::Metrics,
     registry::Registry,
     session::Limits,
+    tls::Tls,
 };
 
 /// Why the reactors did not start.
@@ -80,6 +81,7 @@ struct Parts {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     admission: Arc<Admission>,
+    tls: Option<Tls>,
 }
 
 impl Parts {
@@ -117,6 +119,7 @@ impl Reactors {
     /// Binds the client port for each reactor, then starts their threads.
     pub fn start(
         config: &config::Listener,
+        tls: Option<Tls>,
         sessions: &config::Sessions,
         delivery_config: &config::Delivery,
         delivery: Arc<Delivery>,
@@ -136,6 +139,7 @@ impl Reactors {
             delivery,
             registry,
             metrics,
+            tls,
         };
         let (address, listeners) =
             listener::bind(config, count).map_err(|source| Error::Listen {

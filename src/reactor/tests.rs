@@ -34,6 +34,7 @@ fn start(config: &config::Listener) -> Gateway {
     let world = World::new(&sessions);
     let reactors = Reactors::start(
         config,
+        None,
         &sessions,
         &config::Delivery::default(),
         Arc::clone(&world.delivery),
@@ -266,6 +267,7 @@ fn a_port_that_cannot_be_had_is_an_error_that_names_it() {
     };
     let started = Reactors::start(
         &config,
+        None,
         &config::Sessions::default(),
         &config::Delivery::default(),
         world.delivery,
@@ -285,6 +287,7 @@ async fn a_port_that_another_gateway_serves_cannot_be_shared() {
             listen: first.reactors.local_addr(),
             ..config()
         },
+        None,
         &config::Sessions::default(),
         &config::Delivery::default(),
         world.delivery,

@@ -13,6 +13,7 @@
 //! - `replacement`: login policies
 //! - `drain`: going down gently
 //! - `memory`: what a session costs
+//! - `tls`: either port over TLS
 //! - `tokens`, `trace`, `metrics`, `config`: operation
 
 #![expect(
@@ -38,5 +39,6 @@ mod seed;
 mod slow_consumer;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod tokens;
 mod trace;

@@ -3,8 +3,9 @@
 use std::fs;
 
 use towncrier::wire::proto::Connect;
+use towncrier_client::{Connection, Tcp, proto};
 
-use crate::support::{Gateway, IOS, WEB, notice};
+use crate::support::{Gateway, IOS, WEB, authority::Authority, notice};
 
 /// Half of the 20,000 descriptors that a process may have by default.
 const SESSIONS: usize = 10_000;
@@ -59,6 +60,41 @@ async fn an_idle_session_costs_little_also_after_a_large_message() {
     );
     assert!(idle <= 2500.0 && after <= idle * 1.1);
     gateway.kill();
+}
+
+#[tokio::test]
+#[ignore = "10,000 sessions over TLS: `cargo test --release --test scenarios -- --ignored --nocapture memory`"]
+async fn an_idle_session_over_tls_costs_its_keys_and_a_buffer() {
+    let authority = Authority::new();
+    let settings = authority.settings("listener");
+    let gateway = Gateway::start(&[&settings[0], &settings[1]]).await;
+    let mut admin = gateway.admin().await;
+    let trust = authority.trust();
+    let url = format!("wss://{}/ws", gateway.place().clients);
+    let mut connect = async |number: usize| {
+        let token = admin.token(&format!("user-{number:05}"), WEB).await;
+        let opened = Connection::open_trusting(&Tcp, &url, &trust).await;
+        let mut connection = opened.unwrap();
+        let hello = proto::Connect {
+            token,
+            ..Default::default()
+        };
+        let hello = proto::client_frame::Body::Connect(hello);
+        connection.send(hello).await.unwrap();
+        for _ in ["Connected", "CaughtUp"] {
+            connection.receive().await.unwrap();
+        }
+        connection
+    };
+    drop(connect(SESSIONS).await);
+    let before = gateway.resident_bytes();
+    let mut clients = Vec::with_capacity(SESSIONS);
+    for number in 0..SESSIONS {
+        clients.push(connect(number).await);
+    }
+    let idle = (gateway.resident_bytes() - before) / SESSIONS as u64;
+    println!("{SESSIONS} idle sessions over TLS: {idle} bytes each");
+    assert!(idle <= 12_000);
 }
 
 impl Gateway {

@@ -153,6 +153,11 @@ impl Gateway {
         self.dir.path().join("data")
     }
 
+    /// Its log so far.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
     fn log_file(&self) -> PathBuf {
         self.dir.path().join("gateway.log")
     }
@@ -225,8 +230,7 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            let log = fs::read_to_string(self.log_file()).unwrap_or_default();
-            eprintln!("--- the gateway's log ---\n{log}---");
+            eprintln!("--- the gateway's log ---\n{}---", self.said());
         }
     }
 }

@@ -4,11 +4,13 @@
 //! - `admin.rs`: calls over HTTP
 //! - `client.rs`: one WebSocket that says and hears exactly what a test wants
 //! - `listener.rs`: a client by the landing rule, which comes back until it is told to stop
+//! - `authority.rs`: certificates
 //! - `ledger.rs`: what was accepted against what landed
 //!
 //! Every wait has a deadline; none is a sleep that hopes something has happened meanwhile.
 
 pub(crate) mod admin;
+pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod ledger;

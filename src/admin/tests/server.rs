@@ -18,6 +18,7 @@ use crate::{
 fn bind(gateway: &Gateway, config: &config::Admin) -> Result<Server, BindError> {
     Server::bind(
         config,
+        None,
         &auth_config(),
         &config::Delivery::default(),
         gateway.rooms(),

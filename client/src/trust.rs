@@ -1,0 +1,124 @@
+//! Whom a client believes to be the gateway, where the URL says `wss://` or `https://`.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{
+        CertificateDer,
+        pem::{self, PemObject},
+    },
+};
+
+/// Certificates whose signature a gateway's must carry. The default is what this machine trusts, read when it is first
+/// needed. Cheap to clone; clones share what was read.
+#[derive(Debug, Clone, Default)]
+pub struct Trust(Arc<OnceLock<Arc<ClientConfig>>>);
+
+/// Why a file says nobody to believe.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// It cannot be read.
+    #[error("{}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        error: io::Error,
+    },
+    /// It holds no certificate in PEM.
+    #[error("{}: {error}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What is missing or broken.
+        error: pem::Error,
+    },
+    /// A certificate in it cannot be used.
+    #[error("{}: {error}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: rustls::Error,
+    },
+}
+
+impl Trust {
+    /// Only what the certificates in this PEM file have signed.
+    pub fn only(path: &Path) -> Result<Self, TrustError> {
+        let path = || path.to_owned();
+        let text = fs::read(path()).map_err(|error| TrustError::Read {
+            path: path(),
+            error,
+        })?;
+        let broken = |error| TrustError::Pem {
+            path: path(),
+            error,
+        };
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&text) {
+            let added = roots.add(certificate.map_err(broken)?);
+            added.map_err(|error| TrustError::Certificate {
+                path: path(),
+                error,
+            })?;
+        }
+        if roots.is_empty() {
+            return Err(broken(pem::Error::NoItemsFound));
+        }
+        Ok(Self(Arc::new(OnceLock::from(configure(roots)))))
+    }
+
+    /// For a connector that will not need it.
+    pub(crate) fn nobody() -> Arc<ClientConfig> {
+        configure(RootCertStore::empty())
+    }
+
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        let of_machine = || {
+            let mut roots = RootCertStore::empty();
+            // What of them cannot be read or used is not believed: the handshake fails for want of it, and says so.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            configure(roots)
+        };
+        Arc::clone(self.0.get_or_init(of_machine))
+    }
+}
+
+fn configure(roots: RootCertStore) -> Arc<ClientConfig> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring speaks TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_certificate_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        let error = Trust::only(&path).unwrap_err();
+        assert!(matches!(error, TrustError::Read { .. }), "{error}");
+        fs::write(&path, "no PEM").unwrap();
+        let error = Trust::only(&path).unwrap_err();
+        assert!(error.to_string().contains("ca.pem"), "{error}");
+        fs::write(
+            &path,
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        )
+        .unwrap();
+        let error = Trust::only(&path).unwrap_err();
+        assert!(matches!(error, TrustError::Certificate { .. }), "{error}");
+    }
+}

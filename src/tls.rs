@@ -1,0 +1,326 @@
+//! TLS on a port: its certificate and key, in PEM files that may be replaced at any time.
+//!
+//! Promises: TLS 1.2 and 1.3 only; files that changed are served within [`LOOK_INTERVAL`], to connections that come after
+//! that; files that cannot be used are named in the log, and what was served before goes on. Whoever replaces two files
+//! one after the other is therefore safe: a key that does not fit its certificate is such a file. The files' bytes are
+//! compared, not their times, which links and mounted secrets do not keep.
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use rustls::{
+    ServerConfig,
+    crypto::{CryptoProvider, ring},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{MissedTickBehavior, interval},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+/// How often the files are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// What rustls may keep for a client that reads slowly, instead of 64 KiB: a record. What waits has its place in the outbox.
+const UNSENT_BYTES_MAX: usize = 16 * 1024;
+
+/// Why a port has no certificate to serve.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("{}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        error: io::Error,
+    },
+    /// A file holds no certificate, or no private key, in PEM.
+    #[error("{}: {error}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What is missing or broken.
+        error: pem::Error,
+    },
+    /// Certificate and key do not fit each other, or are of a kind that cannot be used.
+    #[error("{} and {}: {error}", certificate.display(), key.display())]
+    Pair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's.
+        key: PathBuf,
+        /// Why.
+        error: rustls::Error,
+    },
+    /// The library refuses to be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+/// A port's TLS. Cheap to clone; clones share the certificate.
+#[derive(Clone)]
+pub struct Tls {
+    certificate: Arc<Certificate>,
+    acceptor: TlsAcceptor,
+}
+
+/// What is served now, and the files it came from.
+struct Certificate {
+    files: Files,
+    served: RwLock<Arc<CertifiedKey>>,
+    /// What the files held when they were last looked at, usable or not: so that each content is complained of once.
+    seen: Mutex<Option<Pair>>,
+    provider: Arc<CryptoProvider>,
+}
+
+#[derive(Debug)]
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+/// Contents of the two files.
+#[derive(PartialEq)]
+struct Pair {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Tls {
+    /// Reads the files of a port; `None` where the configuration names none: the port speaks plain text.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Option<Self>, TlsError> {
+        if certificate.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        let files = Files {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+        };
+        let provider = Arc::new(ring::default_provider());
+        let pair = files.read()?;
+        let served = files.parse(&pair, &provider)?;
+        let certificate = Arc::new(Certificate {
+            files,
+            served: RwLock::new(Arc::new(served)),
+            seen: Mutex::new(Some(pair)),
+            provider: Arc::clone(&provider),
+        });
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&certificate) as Arc<dyn ResolvesServerCert>);
+        // Whoever comes back resumes without the costly half of a handshake, and nothing is kept here for it.
+        config.ticketer = ring::Ticketer::new()?;
+        Ok(Some(Self {
+            certificate,
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+        }))
+    }
+
+    /// The handshake. Has no deadline of its own.
+    pub async fn accept<S>(&self, stream: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let narrow = |session: &mut rustls::ServerConnection| {
+            session.set_buffer_limit(Some(UNSENT_BYTES_MAX));
+        };
+        self.acceptor.accept_with(stream, narrow).await
+    }
+}
+
+/// Serves what the files of these ports hold, for ever.
+pub async fn follow(ports: Vec<Tls>) {
+    let mut look = interval(LOOK_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        // Two small files, read on a thread that has nothing else to do.
+        ports.iter().for_each(|port| port.certificate.look());
+    }
+}
+
+impl Certificate {
+    /// Serves what the files hold, if that changed and can be served.
+    fn look(&self) {
+        let read = self.files.read();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.as_ref().ok() == seen.as_ref() {
+            return;
+        }
+        let read = read.inspect(|_| *seen = None);
+        let parsed = read.and_then(|pair| {
+            let parsed = self.files.parse(&pair, &self.provider);
+            *seen = Some(pair);
+            parsed
+        });
+        let path = self.files.certificate.display();
+        match parsed {
+            Ok(served) => {
+                *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
+                tracing::info!(%path, "a new certificate is served");
+            }
+            Err(error) => {
+                tracing::error!(%path, %error, "the certificate changed and cannot be used: the one before is served");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Certificate {
+    /// Shows where it comes from, and nothing of the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.files.fmt(f)
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(&served))
+    }
+}
+
+impl Files {
+    fn read(&self) -> Result<Pair, TlsError> {
+        let read = |path: &Path| {
+            fs::read(path).map_err(|error| TlsError::Read {
+                path: path.to_owned(),
+                error,
+            })
+        };
+        Ok(Pair {
+            certificate: read(&self.certificate)?,
+            key: read(&self.key)?,
+        })
+    }
+
+    fn parse(&self, pair: &Pair, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+        let broken = |path: &Path| {
+            let path = path.to_owned();
+            |error| TlsError::Pem { path, error }
+        };
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(&pair.certificate)
+            .collect::<Result<_, _>>()
+            .map_err(broken(&self.certificate))?;
+        if chain.is_empty() {
+            return Err(broken(&self.certificate)(pem::Error::NoItemsFound));
+        }
+        let key = PrivateKeyDer::from_pem_slice(&pair.key).map_err(broken(&self.key))?;
+        CertifiedKey::from_der(chain, key, provider).map_err(|error| TlsError::Pair {
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+            error,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    struct Port {
+        dir: TempDir,
+        tls: Tls,
+    }
+
+    impl Port {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let (certificate, key) = made();
+            fs::write(dir.path().join("certificate"), certificate).unwrap();
+            fs::write(dir.path().join("key"), key).unwrap();
+            let tls = Tls::load(&dir.path().join("certificate"), &dir.path().join("key"));
+            let tls = tls.unwrap().expect("named");
+            Self { dir, tls }
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.dir.path().join(name), text).unwrap();
+            self.tls.certificate.look();
+        }
+
+        /// The first certificate of what is served.
+        fn served(&self) -> Vec<u8> {
+            let served = self.tls.certificate.served.read().unwrap();
+            served.cert[0].to_vec()
+        }
+    }
+
+    fn made() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    fn der(pem: &str) -> Vec<u8> {
+        CertificateDer::from_pem_slice(pem.as_bytes())
+            .unwrap()
+            .to_vec()
+    }
+
+    #[test]
+    fn a_new_pair_is_served_once_both_files_are_there() {
+        let port = Port::new();
+        let before = port.served();
+        let (certificate, key) = made();
+        port.write("certificate", &certificate);
+        assert_eq!(port.served(), before, "the key is still the old one");
+        port.write("key", &key);
+        assert_eq!(port.served(), der(&certificate));
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_leave_the_old_certificate_served() {
+        let port = Port::new();
+        let before = port.served();
+        let (certificate, key) = made();
+        for broken in ["", "no PEM", &certificate[..100], &key] {
+            port.write("certificate", broken);
+            assert_eq!(port.served(), before, "{broken:?}");
+        }
+        fs::remove_file(port.dir.path().join("certificate")).unwrap();
+        port.tls.certificate.look();
+        assert_eq!(port.served(), before);
+        port.write("key", &key);
+        port.write("certificate", &certificate);
+        assert_eq!(port.served(), der(&certificate));
+    }
+
+    #[test]
+    fn a_port_with_unusable_files_does_not_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let (at, key_at) = (dir.path().join("certificate"), dir.path().join("key"));
+        let load = || match Tls::load(&at, &key_at) {
+            Ok(_) => panic!("loaded"),
+            Err(error) => error,
+        };
+        assert!(matches!(load(), TlsError::Read { .. }));
+        let (certificate, key) = made();
+        let (_, other_key) = made();
+        fs::write(&at, &key).unwrap();
+        fs::write(&key_at, &key).unwrap();
+        assert!(matches!(load(), TlsError::Pem { .. }));
+        fs::write(&at, &certificate).unwrap();
+        fs::write(&key_at, &certificate).unwrap();
+        assert!(matches!(load(), TlsError::Pem { .. }));
+        fs::write(&key_at, &other_key).unwrap();
+        let text = load().to_string();
+        assert!(
+            text.contains("certificate") && text.contains("key"),
+            "{text}"
+        );
+        assert!(Tls::load(Path::new(""), Path::new("")).unwrap().is_none());
+    }
+}
