@@ -20,7 +20,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinSet, yield_now};
 
 /// All connections. At most `max` of them, and one more for the moment in which another one goes.
 pub(super) struct Crowd {
@@ -85,8 +85,8 @@ impl Crowd {
         self.members.len() < self.max || self.longest_waiting().is_some()
     }
 
-    /// Adds one; when there are too many, the one that has waited longest is cut off.
-    pub(super) fn add<F: Future<Output = ()> + Send + 'static>(
+    /// Adds one; when there are too many, the one that has waited longest is cut off and its socket closed.
+    pub(super) async fn add<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         origin: Instant,
         converse: impl FnOnce(Arc<Activity>) -> F,
@@ -96,6 +96,8 @@ impl Crowd {
             && let Some((task, _)) = self.members.remove(&id)
         {
             task.abort();
+            // A flood is taken no faster than what it cuts off is closed: else descriptors run out.
+            yield_now().await;
         }
         let activity = Arc::new(Activity::new(origin));
         let task = self.tasks.spawn(converse(Arc::clone(&activity)));

@@ -138,13 +138,17 @@ impl Server {
         let mut shutdown = pin!(shutdown);
         loop {
             let has_room = connections.has_room();
-            // The end, a new connection (while there is room), the end of one, a moment without room, and the clock.
+            // The end, the clock, the end of a connection, a new one (while there is room), and a moment without room. In
+            // this order, so that a flood of new ones is taken no faster than what becomes of them.
             tokio::select! {
+                biased;
                 () = &mut shutdown => break,
+                _ = upkeep.tick() => metrics.run_upkeep(),
+                Some(()) = connections.ended() => {}
                 accepted = listener.accept(), if has_room => match accepted {
                     Ok((stream, _)) => {
                         has_warned = false;
-                        connections.add(started, |activity| host.clone().greet(stream, activity));
+                        connections.add(started, |activity| host.clone().greet(stream, activity)).await;
                     }
                     Err(error) => {
                         // Once for as long as it lasts.
@@ -155,9 +159,7 @@ impl Server {
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                Some(()) = connections.ended() => {}
                 () = sleep(ACCEPT_PAUSE), if !has_room => {}
-                _ = upkeep.tick() => metrics.run_upkeep(),
             }
         }
         drop(listener);

@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::config::Config;
 
 /// For what the log opens later on, and whatever else: at least this many, and this part of all.
-const RESERVE_MIN: u64 = 64;
+const RESERVE_MIN: u64 = 256;
 const RESERVE_PART: u64 = 16;
 /// Most that the admin port, and all lobbies together, may have of what the reserve leaves.
 const SMALL_PART: u64 = 8;
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_ports_together_never_take_the_last_descriptor() {
-        for limit in [256, 1024, 4096, 20_000, 1_000_000, u64::MAX / 2] {
+        for limit in [512, 1024, 4096, 20_000, 1_000_000, u64::MAX / 2] {
             let shares = of(limit).unwrap();
             let most =
                 shares.connections_max + 2 * shares.handshakes_max + shares.admin_connections_max;

@@ -40,6 +40,7 @@ pub struct Arrival {
     lobby: Rc<Lobby>,
     number: u64,
     address: Address,
+    displaces: bool,
 }
 
 impl Arrivals {
@@ -70,18 +71,22 @@ impl Lobby {
         })
     }
 
-    /// Somebody comes; where there is no room, somebody else goes.
+    /// Somebody comes; where there is no room, somebody else goes, which takes a turn of the thread: see
+    /// [`Arrival::displaces`].
     pub fn enter(self: &Rc<Self>, ip: IpAddr) -> Arrival {
         let address = Address::of(ip);
         let arrivals = &mut *self.arrivals.borrow_mut();
         let alike = arrivals.of_address.get(&address);
         let alike = alike.filter(|alike| alike.len() >= self.of_address_max);
-        if let Some(oldest) = alike.and_then(|alike| alike.first().copied()) {
-            self.cut_off(arrivals, oldest, "address");
-        } else if arrivals.all.len() >= self.max
-            && let Some((&oldest, _)) = arrivals.all.first_key_value()
-        {
-            self.cut_off(arrivals, oldest, "crowded");
+        let all = Some(&arrivals.all).filter(|all| all.len() >= self.max);
+        let oldest = alike
+            .and_then(|alike| Some((*alike.first()?, "address")))
+            .or_else(|| Some((*all?.first_key_value()?.0, "crowded")));
+        if let Some((oldest, reason)) = oldest {
+            self.admission.metrics.refused(reason);
+            if let Some(task) = arrivals.remove(oldest) {
+                task.abort();
+            }
         }
         let number = self.entered.get();
         self.entered.set(number + 1);
@@ -95,21 +100,27 @@ impl Lobby {
             lobby: Rc::clone(self),
             number,
             address,
+            displaces: oldest.is_some(),
         }
     }
 
-    fn cut_off(&self, arrivals: &mut Arrivals, number: u64, reason: &'static str) {
-        self.admission.metrics.refused(reason);
-        if let Some(task) = arrivals.remove(number) {
-            task.abort();
+    /// The task that holds the arrival from now on, to be aborted when it has to give way.
+    pub fn attend(&self, number: u64, task: AbortHandle) {
+        if let Some((_, attended)) = self.arrivals.borrow_mut().all.get_mut(&number) {
+            *attended = Some(task);
         }
     }
 }
 
 impl Arrival {
-    /// For [`Self::attend`].
+    /// For [`Lobby::attend`].
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Whether another one was cut off for it, whose socket is open until its task has had its turn.
+    pub fn displaces(&self) -> bool {
+        self.displaces
     }
 
     /// The request is good: takes a connection's place, or says why there is none.
@@ -130,17 +141,84 @@ impl Arrival {
     }
 }
 
-impl Lobby {
-    /// The task that holds the arrival from now on, to be aborted when it has to give way.
-    pub fn attend(&self, number: u64, task: AbortHandle) {
-        if let Some((_, attended)) = self.arrivals.borrow_mut().all.get_mut(&number) {
-            *attended = Some(task);
-        }
-    }
-}
-
 impl Drop for Arrival {
     fn drop(&mut self) {
         self.lobby.arrivals.borrow_mut().remove(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::{JoinHandle, LocalSet, spawn_local};
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    fn lobby(max: usize, per_address_max: usize) -> Rc<Lobby> {
+        let config = config::Listener {
+            handshakes_max: max,
+            handshakes_per_address_max: per_address_max,
+            ..config::Listener::default()
+        };
+        let admission = Admission::new(&config, Arc::new(Metrics::new()));
+        Lobby::new(&config, Arc::new(admission))
+    }
+
+    /// Somebody who waits for ever.
+    fn enter(lobby: &Rc<Lobby>, ip: [u8; 4]) -> JoinHandle<()> {
+        let arrival = lobby.enter(ip.into());
+        let number = arrival.number();
+        let task = spawn_local(async move {
+            let _arrival = arrival;
+            std::future::pending().await
+        });
+        lobby.attend(number, task.abort_handle());
+        task
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        LocalSet::new().block_on(&runtime.unwrap(), test);
+    }
+
+    /// Which of them were cut off.
+    async fn cut_off(tasks: Vec<JoinHandle<()>>) -> Vec<bool> {
+        tokio::task::yield_now().await;
+        tasks.iter().map(JoinHandle::is_finished).collect()
+    }
+
+    #[test]
+    fn the_oldest_gives_way_and_whoever_leaves_makes_room() {
+        run(async {
+            let lobby = lobby(2, 0);
+            let first = enter(&lobby, [1; 4]);
+            let second = enter(&lobby, [2; 4]);
+            let third = enter(&lobby, [3; 4]);
+            second.abort();
+            tokio::task::yield_now().await;
+            assert!(!lobby.enter([4; 4].into()).displaces());
+            let tasks = vec![first, second, third];
+            assert_eq!(cut_off(tasks).await, [true, true, false]);
+        });
+    }
+
+    #[test]
+    fn an_address_that_has_too_many_loses_its_own() {
+        run(async {
+            let lobby = lobby(100, 2);
+            let tasks = [[1; 4], [2; 4], [2; 4], [2; 4], [2; 4]].map(|ip| enter(&lobby, ip));
+            let cut_off = cut_off(tasks.into()).await;
+            assert_eq!(cut_off, [false, true, true, false, false]);
+            assert_eq!(lobby.arrivals.borrow().all.len(), 3);
+        });
+    }
+
+    #[test]
+    fn an_empty_lobby_remembers_nobody() {
+        let lobby = lobby(100, 2);
+        let arrivals: Vec<_> = (0..50).map(|n| lobby.enter([n; 4].into())).collect();
+        drop(arrivals);
+        let arrivals = lobby.arrivals.borrow();
+        assert!(arrivals.all.is_empty() && arrivals.of_address.is_empty());
     }
 }

@@ -17,7 +17,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
-    task::spawn_local,
+    task::{spawn_local, yield_now},
     time::{Instant, sleep, timeout_at},
 };
 use tracing::warn;
@@ -80,7 +80,13 @@ pub(super) async fn accept<L: Listener>(door: Rc<Door>, listener: L) {
         match listener.accept().await {
             Ok((stream, ip)) => {
                 has_warned = false;
-                receive(&door, stream, ip);
+                let arrival = door.lobby.enter(ip);
+                let displaces = arrival.displaces();
+                receive(&door, stream, arrival);
+                if displaces {
+                    // A flood is taken no faster than what it cuts off is closed: else descriptors run out.
+                    yield_now().await;
+                }
             }
             // That client is gone again; the next one has nothing to do with it.
             Err(error) if is_of_one_client(&error) => {}
@@ -103,8 +109,7 @@ fn is_of_one_client(error: &io::Error) -> bool {
     )
 }
 
-fn receive<S: Stream>(door: &Rc<Door>, stream: S, ip: IpAddr) {
-    let arrival = door.lobby.enter(ip);
+fn receive<S: Stream>(door: &Rc<Door>, stream: S, arrival: Arrival) {
     let number = arrival.number();
     let greeting = {
         let door = Rc::clone(door);
