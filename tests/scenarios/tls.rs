@@ -1,12 +1,20 @@
 //! TLS on either port: clients and commands that are given whom to believe, certificates that change, and those that must
 //! not get in.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, sync::Arc};
 
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+    version::{TLS12, TLS13},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::client_async;
 use towncrier_client::{
     Connection, Lost, Tcp, Trust,
     proto::{Connect, Connected, Ping, client_frame, server_frame::Body},
@@ -161,6 +169,30 @@ async fn what_is_no_modern_tls_is_refused_on_either_port() {
     }
     let opened = Connection::open_trusting(&Tcp, &url(&gateway), &authority.trust()).await;
     assert!(opened.is_ok(), "{:?}", opened.err());
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_only_tls_1_2_or_only_1_3_is_served() {
+    let authority = Authority::new();
+    let gateway = start(&authority, &["listener"], &[]).await;
+    let mut roots = RootCertStore::empty();
+    let ca = CertificateDer::from_pem_file(authority.ca()).unwrap();
+    roots.add(ca).unwrap();
+    for version in [&TLS12, &TLS13] {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
+        let clients = gateway.place().clients;
+        let stream = TcpStream::connect(clients).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        let tls = connector.connect(ServerName::from(clients.ip()), stream);
+        let tls = within("the TLS handshake", tls).await.unwrap();
+        let upgrade = client_async(format!("wss://{clients}/ws"), tls);
+        let upgraded = within("the upgrade", upgrade).await;
+        assert!(upgraded.is_ok(), "{:?}", upgraded.err());
+    }
 }
 
 #[tokio::test]
