@@ -208,3 +208,27 @@ async fn silence_on_the_admin_port_keeps_nobody_out() {
     admin.send(&notice("alice", "through")).await;
     assert_eq!(text_of(&session.expect_push().await), "through");
 }
+
+#[tokio::test]
+async fn a_second_gateway_on_either_port_says_so_and_ends() {
+    let gateway = Gateway::start(&[]).await;
+    let place = gateway.place();
+    let other = tempfile::tempdir().unwrap();
+    // The command's own settings name the running gateway's ports; the last setting of a key counts.
+    for (elsewhere, taken) in [
+        ("admin.listen=127.0.0.1:0", place.clients),
+        ("listener.listen=127.0.0.1:0", place.admin),
+    ] {
+        let mut second = gateway.command("serve");
+        second
+            .args(["--set", elsewhere, "--data"])
+            .arg(other.path());
+        let ended = tokio::task::spawn_blocking(move || second.output().unwrap());
+        let output = within("its end", ended).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(output.stdout.is_empty());
+        let error = format!("cannot listen on {taken}");
+        assert!(said.contains(&error) && said.contains("in use"), "{said}");
+    }
+}
