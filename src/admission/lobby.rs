@@ -123,6 +123,11 @@ impl Arrival {
         self.displaces
     }
 
+    /// Whether handshakes come faster than they may, so that one of TLS would only be for a 503 at its end.
+    pub fn is_rushed(&self) -> bool {
+        self.lobby.admission.is_rushed()
+    }
+
     /// The request is good: takes a connection's place, or says why there is none.
     pub fn admit(&self) -> Result<Permit, Refused> {
         self.lobby.admission.admit(self.address)

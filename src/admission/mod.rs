@@ -117,6 +117,12 @@ impl Admission {
         Ok(permit)
     }
 
+    /// The next handshake would be refused for the rate.
+    fn is_rushed(&self) -> bool {
+        let owed = self.handshakes.owed(self.started.elapsed());
+        owed + self.handshake_cost > BURST
+    }
+
     fn take(self: &Arc<Self>) -> Option<Permit> {
         let more = |open: usize| (open < self.open_max).then_some(open + 1);
         self.open.fetch_update(Relaxed, Relaxed, more).ok()?;
@@ -187,7 +193,7 @@ mod tests {
             .unwrap();
         assert!(matches!(admission.admit(somebody()), Err(Refused::Rate(_))));
         assert_eq!(admission.open.load(Relaxed), 0);
-        assert!(admission.is_pressed());
+        assert!(admission.is_rushed() && admission.is_pressed());
     }
 
     #[test]
@@ -200,7 +206,7 @@ mod tests {
             admission.bad_tokens.note(somebody(), Duration::ZERO);
             assert!(admission.admit(somebody()).is_ok());
         }
-        assert!(!admission.is_pressed());
+        assert!(!admission.is_rushed() && !admission.is_pressed());
     }
 
     #[test]

@@ -138,6 +138,10 @@ async fn greet<S: Stream>(door: &Door, stream: S, arrival: Arrival) {
     let Some(tls) = &door.parts.tls else {
         return upgrade(door, stream, terms).await;
     };
+    if terms.arrival.is_rushed() {
+        // A handshake of TLS costs more than all that follows. Clients have a delay of their own for a cut.
+        return door.parts.metrics.refused("rate");
+    }
     match timeout_at(terms.upgraded_by, tls.accept(stream)).await {
         Ok(Ok(stream)) => upgrade(door, stream, terms).await,
         _ => door.parts.metrics.refused("tls"),

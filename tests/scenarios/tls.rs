@@ -263,6 +263,33 @@ async fn silence_in_tls_keeps_nobody_out() {
     log_in(&gateway, &authority.trust(), token).await;
 }
 
+#[tokio::test]
+async fn in_a_storm_nobody_is_secured_only_to_be_refused() {
+    let authority = Authority::new();
+    let gateway = start(
+        &authority,
+        &["listener"],
+        &["listener.handshakes_per_second_max=1"],
+    )
+    .await;
+    let mut admin = gateway.admin().await;
+    let (url, trust) = (url(&gateway), authority.trust());
+    // Asked until one comes within a second after another that was let in.
+    eventually("a cut", async || {
+        matches!(
+            Connection::open_trusting(&Tcp, &url, &trust).await,
+            Err(Lost::Io(_))
+        )
+    })
+    .await;
+    let refused = "towncrier_connections_refused_total{reason=\"rate\"}";
+    assert!(admin.metric(refused).await >= 1.0);
+    eventually("the end of the storm", async || {
+        Connection::open_trusting(&Tcp, &url, &trust).await.is_ok()
+    })
+    .await;
+}
+
 #[test]
 fn check_names_a_certificate_that_cannot_be_used() {
     let authority = Authority::new();
