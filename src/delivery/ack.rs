@@ -1,6 +1,6 @@
 //! Cursors: where a session resumes, and how it moves on.
 
-use super::{Delivery, trail::Fact};
+use super::Delivery;
 use crate::{
     ids::{Seq, SessionKey},
     log::{Inbox, ReadError, SessionRow},
@@ -39,7 +39,7 @@ impl Delivery {
     /// The client stored everything up to `seq`. Written behind.
     pub fn ack(&self, key: &SessionKey, seq: Seq) -> Result<(), ReadError> {
         let now_ms = self.clock.now_ms();
-        self.trail.add(key, Fact::Acked, seq, now_ms);
+        self.acked.add(key, seq, now_ms);
         self.log.store_cursor(
             key,
             SessionRow {
@@ -51,6 +51,6 @@ impl Delivery {
 
     /// Everything up to `seq` was handed to the session's socket, for whoever asks where a message is.
     pub fn sent(&self, key: &SessionKey, seq: Seq) {
-        self.trail.add(key, Fact::Sent, seq, self.clock.now_ms());
+        self.sent.add(key, seq, self.clock.now_ms());
     }
 }

@@ -47,7 +47,8 @@ pub struct Delivery {
     registry: Arc<Registry>,
     tokens: Arc<Tokens>,
     clock: Arc<dyn Clock>,
-    trail: trail::Trail,
+    sent: trail::Trail,
+    acked: trail::Trail,
     is_draining: AtomicBool,
     aside: Aside,
 }
@@ -79,7 +80,8 @@ impl Delivery {
             registry,
             tokens,
             clock,
-            trail: trail::Trail::default(),
+            sent: trail::Trail::default(),
+            acked: trail::Trail::default(),
             is_draining: AtomicBool::new(false),
             aside: |work| drop(tokio::task::spawn_blocking(work)),
         }

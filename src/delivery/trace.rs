@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Delivery, trail::Fact};
+use super::Delivery;
 use crate::{
     ids::{MessageId, Platform, Seq, SessionKey, UserId},
     log::{Lookup, ReadError, SessionRow},
@@ -168,13 +168,9 @@ impl Delivery {
         seq: Seq,
         least: TraceState,
     ) -> TraceSession {
-        let sent_at_ms = self.trail.when(&key, Fact::Sent, seq);
+        let sent_at_ms = self.sent.when(&key, seq);
         let is_acked = row.cursor >= seq;
-        let acked_at_ms = is_acked.then(|| {
-            self.trail
-                .when(&key, Fact::Acked, seq)
-                .unwrap_or(row.acked_at_ms)
-        });
+        let acked_at_ms = is_acked.then(|| self.acked.when(&key, seq).unwrap_or(row.acked_at_ms));
         let state = match sent_at_ms {
             _ if is_acked => TraceState::Acked,
             Some(_) => TraceState::Sent,

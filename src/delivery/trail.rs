@@ -1,7 +1,7 @@
 //! When the latest pushes and acks happened: enough to tell an operator where a message is, bounded, in memory only.
 //!
-//! A ring in several parts, each behind a lock of its own; the oldest facts fall out. What fell out is still known from
-//! the session's cursor, only its time is not.
+//! A ring for pushes and one for acks, each in several parts behind locks of their own; the oldest entries fall out. What
+//! fell out is still known from the session's cursor, only its time is not.
 
 use std::{
     collections::VecDeque,
@@ -13,24 +13,16 @@ use crate::ids::{Seq, SessionKey};
 
 /// Parts of the ring, so that reactors seldom wait for each other.
 const PARTS: usize = 16;
-/// Facts in each part: 2 MB in all, the last half minute at 1,000 messages a second.
-const FACTS_MAX: usize = 4096;
-
-/// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fact {
-    Sent,
-    Acked,
-}
+/// Entries in each part: 0.8 MB in all, the last half minute at 1,000 messages a second.
+const ENTRIES_MAX: usize = 2048;
 
 struct Entry {
     session: u64,
     up_to: Seq,
     time_ms: u64,
-    fact: Fact,
 }
 
-/// The ring.
+/// The ring of one fact: sent, or acked.
 pub(super) struct Trail {
     hasher: RandomState,
     parts: [Mutex<VecDeque<Entry>>; PARTS],
@@ -46,29 +38,26 @@ impl Default for Trail {
 }
 
 impl Trail {
-    /// Takes note that `fact` is true of everything up to `up_to`.
-    pub(super) fn add(&self, session: &SessionKey, fact: Fact, up_to: Seq, time_ms: u64) {
+    /// Takes note that it is true of everything up to `up_to`.
+    pub(super) fn add(&self, session: &SessionKey, up_to: Seq, time_ms: u64) {
         let session = self.hasher.hash_one(session);
         let mut part = self.part(session);
-        if part.len() == FACTS_MAX {
+        if part.len() == ENTRIES_MAX {
             part.pop_front();
         }
         part.push_back(Entry {
             session,
             up_to,
             time_ms,
-            fact,
         });
     }
 
-    /// When `fact` first became true of `seq`, as far as is remembered, Unix ms.
-    pub(super) fn when(&self, session: &SessionKey, fact: Fact, seq: Seq) -> Option<u64> {
+    /// When it first became true of `seq`, as far as is remembered, Unix ms.
+    pub(super) fn when(&self, session: &SessionKey, seq: Seq) -> Option<u64> {
         let session = self.hasher.hash_one(session);
         let part = self.part(session);
-        let mut facts = part
-            .iter()
-            .filter(|entry| entry.session == session && entry.fact == fact);
-        facts
+        let mut entries = part.iter().filter(|entry| entry.session == session);
+        entries
             .find(|entry| entry.up_to >= seq)
             .map(|entry| entry.time_ms)
     }
