@@ -53,6 +53,9 @@ impl Core {
         limit: ReadLimit,
         patience: Patience,
     ) -> Result<Vec<Stored>, ReadError> {
+        if after >= row.head {
+            return Ok(Vec::new());
+        }
         let first = after.next().max(row.first);
         let last = Seq(first.0.saturating_add(limit.messages.max(1) as u64 - 1)).min(row.head);
         if first > last {

@@ -23,6 +23,8 @@ impl Position {
 pub(super) const HEADER_BYTES: usize = 13;
 /// Largest body: a message's content (at most 1 MiB, the request's limit) with room for its ids. Anything above is damage.
 pub(super) const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// No inbox comes this far; a record that says so is damage, and counting on from what is read never overflows.
+const SEQ_MAX: u64 = 1 << 62;
 /// Begins the body of a `Commit`, so that one can be found after damage.
 pub(super) const COMMIT_MAGIC: [u8; 8] = *b"\xf1TC-end\n";
 
@@ -343,7 +345,7 @@ impl Fields {
     }
 
     fn seq(&mut self) -> Option<Seq> {
-        self.u64().map(Seq)
+        self.u64().filter(|seq| *seq <= SEQ_MAX).map(Seq)
     }
 
     fn position(&mut self) -> Option<Position> {
@@ -452,6 +454,21 @@ mod tests {
                 decode(&header, &Bytes::from(bytes).slice(HEADER_BYTES..)),
                 Ok(record)
             );
+        }
+    }
+
+    #[test]
+    fn a_seq_that_no_inbox_reaches_does_not_read() {
+        for (seq, reads) in [(SEQ_MAX, true), (SEQ_MAX + 1, false), (u64::MAX, false)] {
+            let record = Record::Delete {
+                user: user("u1"),
+                seq: Seq(seq),
+            };
+            let mut bytes = Vec::new();
+            encode(&record, 42, &mut bytes);
+            let header = Header::read(&bytes).unwrap();
+            let read = decode(&header, &Bytes::from(bytes).slice(HEADER_BYTES..));
+            assert_eq!(read.is_ok(), reads, "{seq}");
         }
     }
 
