@@ -11,6 +11,9 @@ pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod delivery;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gateway;
 pub mod ids;
 pub mod log;

@@ -22,6 +22,12 @@ mod content;
 mod crowd;
 mod error;
 mod fingerprint;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
+#[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
+mod fixture;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod guard;
 mod health;
 mod inbox;

@@ -1,4 +1,5 @@
-//! What tests of connections and reactors need around them: a log in memory, and a client that speaks frames.
+//! What tests and fuzzing of connections and reactors need around them: a log in memory, a client that speaks frames, and
+//! a strict reader of what a server writes.
 
 use std::{
     collections::HashMap,
@@ -73,6 +74,12 @@ impl MemoryLog {
 
     pub(crate) fn delete(&self, user: &str, seq: u64) {
         self.users().get_mut(user).unwrap()[seq as usize - 1] = None;
+    }
+
+    /// Begins anew.
+    pub(crate) fn clear(&self) {
+        self.users().clear();
+        self.cursors.lock().unwrap().clear();
     }
 
     pub(crate) fn cursor(&self, key: &SessionKey) -> Option<Seq> {
@@ -324,4 +331,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
         }
     }
+}
+
+/// A frame from the server.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Heard {
+    Body(Body),
+    Pong(Vec<u8>),
+    Close(Option<u16>),
+}
+
+/// `bytes` as whole frames: unfragmented, unmasked, no reserved bit, the length in its shortest form.
+pub(crate) fn frames(mut bytes: &[u8]) -> Vec<Heard> {
+    let mut frames = Vec::new();
+    while let [first, second, rest @ ..] = bytes {
+        let (length, least, rest) = match second {
+            126 => {
+                let (length, rest) = rest.split_first_chunk().expect("a length");
+                (u64::from(u16::from_be_bytes(*length)), 126, rest)
+            }
+            127 => {
+                let (length, rest) = rest.split_first_chunk().expect("a length");
+                (u64::from_be_bytes(*length), 65_536, rest)
+            }
+            length => (u64::from(*length), 0, rest),
+        };
+        assert!((least..1 << 32).contains(&length), "{length}");
+        let (payload, rest) = rest.split_at(length as usize);
+        bytes = rest;
+        frames.push(match first {
+            0x82 => {
+                let frame = ServerFrame::decode(payload).expect("decodes");
+                Heard::Body(frame.body.expect("not empty"))
+            }
+            0x88 => Heard::Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code))),
+            0x8a => Heard::Pong(payload.to_vec()),
+            _ => panic!("{first:#x} begins no frame of ours"),
+        });
+    }
+    assert!(bytes.is_empty(), "a frame was begun and not ended");
+    frames
 }

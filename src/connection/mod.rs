@@ -14,9 +14,13 @@
 //! - `tally.rs`: what a connection did, for the one line it leaves in the log
 
 mod encode;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
+#[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
 pub(crate) mod fixture;
 mod framing;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod login;
 mod outbox;
 mod replay;

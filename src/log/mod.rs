@@ -22,6 +22,12 @@ mod core;
 mod disk;
 mod embedded;
 mod epoch;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
+#[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
+mod fixture;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod inspect;
 mod keeper;
 mod reader;

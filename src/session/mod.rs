@@ -14,6 +14,8 @@
 
 mod action;
 mod event;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod handshake;
 mod machine;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, atomic::Ordering::Relaxed};
 use axum::http::Request;
 use serde_json::{Value, json};
 
-use super::{ADMIN, Gateway, NOW_MS, SECRET, log::Fault, text_send, with, without};
+use super::{ADMIN, Fault, Gateway, NOW_MS, SECRET, text_send, with, without};
 use crate::{
     ids::{ConnectionId, Platform, SessionKey, UserId},
     log::{AppendError, ReadError, Refusing},
@@ -311,7 +311,7 @@ async fn an_empty_secret_in_the_configuration_lets_nobody_in() {
         secret: String::new(),
         ..super::auth_config()
     };
-    let app = super::App::new(
+    let app = super::super::call::App::new(
         &super::admin_config(),
         &auth,
         &crate::config::Delivery::default(),

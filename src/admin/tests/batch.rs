@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Gateway, NOW_MS, log::Fault, text_send, with, without};
+use super::{Fault, Gateway, NOW_MS, text_send, with, without};
 use crate::log::AppendError;
 
 /// A text for these users.

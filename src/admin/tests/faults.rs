@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Gateway, admin_config, log::Fault, text_send};
+use super::{Fault, Gateway, admin_config, text_send};
 use crate::log::{AppendError, Damage, ReadError, Refusing};
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
-use super::{ADMIN, Gateway, NOW_MS, log::Fault, text_send, with, without};
+use super::{ADMIN, Fault, Gateway, NOW_MS, text_send, with, without};
 use crate::log::{Damage, ReadError};
 
 fn newest_seq() -> Value {

@@ -1,6 +1,5 @@
 //! The admin API against a log in memory: requests in, answers out, and what reached the log.
 //!
-//! - `log.rs`: the log in memory
 //! - `send.rs`, `idempotency.rs`, `limits.rs`, `faults.rs`: sending and its refusals
 //! - `content.rs`: every content type and its fields
 //! - `batch.rs`, `auth.rs`, `inbox.rs`, `trace.rs`, `operation.rs`: the other calls
@@ -13,68 +12,21 @@ mod faults;
 mod idempotency;
 mod inbox;
 mod limits;
-mod log;
 mod operation;
 mod send;
 mod server;
 mod trace;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
-
 use axum::{
-    Router,
     body::{Body, to_bytes},
     http::{HeaderMap, Request, StatusCode},
 };
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use self::log::MemoryLog;
-use super::{
-    call::{App, Rooms},
-    routes,
-};
-use crate::{
-    clock::Clock,
-    config,
-    delivery::Delivery,
-    ids::{Platform, UserId},
-    metrics::Metrics,
-    registry::Registry,
-    token::Tokens,
-};
-
-const ADMIN: &str = "openIM123456";
-const SECRET: &str = "tuoyun";
-const NOW_MS: u64 = 1_645_697_804_432;
+use super::fixture::{ADMIN, Fault, Gateway, NOW_MS, SECRET, UNKNOWN, admin_config, auth_config};
 /// The seed document's sample request, word for word.
 const SEED: &str = include_str!("seed_send.json");
-
-/// A clock that stands until it is moved.
-struct StillClock(AtomicU64);
-
-impl Clock for StillClock {
-    fn now_ms(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
-/// The rooms below the API, and the API.
-struct Gateway {
-    router: Router,
-    log: Arc<MemoryLog>,
-    clock: Arc<StillClock>,
-    delivery: Arc<Delivery>,
-    registry: Arc<Registry>,
-    tokens: Arc<Tokens>,
-    metrics: Arc<Metrics>,
-}
 
 /// One answer.
 #[derive(Debug)]
@@ -84,78 +36,7 @@ struct Reply {
     body: String,
 }
 
-fn admin_config() -> config::Admin {
-    config::Admin {
-        listen: ([127, 0, 0, 1], 0).into(),
-        body_bytes_max: 128 * 1024,
-        batch_max: 10,
-        request_timeout: Duration::from_secs(30),
-        ..config::Admin::default()
-    }
-}
-
-fn auth_config() -> config::Auth {
-    config::Auth {
-        secret: SECRET.into(),
-        token_key: "open_im_server".into(),
-        ..config::Auth::default()
-    }
-}
-
 impl Gateway {
-    fn new() -> Self {
-        Self::with(&admin_config())
-    }
-
-    fn with(config: &config::Admin) -> Self {
-        let log = Arc::new(MemoryLog::default());
-        let clock = Arc::new(StillClock(NOW_MS.into()));
-        let metrics = Arc::new(Metrics::new());
-        let registry = Arc::new(Registry::new(
-            &config::Sessions::default(),
-            Arc::clone(&metrics),
-        ));
-        let tokens = Arc::new(Tokens::new(&auth_config()));
-        let delivery = Arc::new(Delivery::new(
-            Arc::clone(&log) as _,
-            Arc::clone(&registry),
-            Arc::clone(&tokens),
-            Arc::clone(&clock) as _,
-        ));
-        let mut gateway = Self {
-            router: Router::new(),
-            log,
-            clock,
-            delivery,
-            registry,
-            tokens,
-            metrics,
-        };
-        let app = App::new(
-            config,
-            &auth_config(),
-            &config::Delivery::default(),
-            gateway.rooms(),
-        );
-        gateway.router = routes::router(Arc::new(app.unwrap()));
-        gateway
-    }
-
-    fn rooms(&self) -> Rooms {
-        Rooms {
-            delivery: Arc::clone(&self.delivery),
-            registry: Arc::clone(&self.registry),
-            tokens: Arc::clone(&self.tokens),
-            metrics: Arc::clone(&self.metrics),
-        }
-    }
-
-    fn token(&self, user: &str) -> String {
-        let user = UserId::new(user).unwrap();
-        let now_ms = self.clock.now_ms();
-        self.tokens.issue(&user, Platform::Web, now_ms).token
-    }
-
     async fn ask(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();

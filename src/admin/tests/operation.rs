@@ -3,7 +3,7 @@
 use axum::{body::Body, http::Request};
 use serde_json::{Value, json};
 
-use super::{super::routes::routes, Gateway, log::Fault, text_send};
+use super::{super::routes::routes, Fault, Gateway, text_send};
 use crate::log::{AppendError, Refusing};
 
 /// Design section 6, word for word.

@@ -9,7 +9,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{ADMIN, Gateway, SEED, admin_config, auth_config, log::Fault};
+use super::{ADMIN, Fault, Gateway, SEED, admin_config, auth_config};
 use crate::{
     admin::{BindError, Server},
     config,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Gateway, NOW_MS, log, text_send, with, without};
+use super::{Gateway, NOW_MS, UNKNOWN, text_send, with, without};
 use crate::{
     ids::{Platform, Seq, SessionKey, UserId},
     log::SessionRow,
@@ -88,7 +88,7 @@ async fn receivers_are_paged() {
 #[tokio::test]
 async fn what_cannot_be_traced_is_said() {
     let gateway = Gateway::new();
-    let unknown = json!({ "serverMsgID": log::UNKNOWN.to_string() });
+    let unknown = json!({ "serverMsgID": UNKNOWN.to_string() });
     gateway.post("/msg/trace", &unknown).await.assert_refused(
         404,
         404,
@@ -100,8 +100,8 @@ async fn what_cannot_be_traced_is_said() {
         json!({ "serverMsgID": "Z".repeat(32) }),
         json!({ "sendID": "s" }),
         json!({ "clientMsgID": "c" }),
-        json!({ "serverMsgID": log::UNKNOWN.to_string(), "offset": -1 }),
-        json!({ "serverMsgID": log::UNKNOWN.to_string(), "userID": "x".repeat(65) }),
+        json!({ "serverMsgID": UNKNOWN.to_string(), "offset": -1 }),
+        json!({ "serverMsgID": UNKNOWN.to_string(), "userID": "x".repeat(65) }),
     ] {
         assert_eq!(
             gateway.post("/msg/trace", &body).await.verdict(),

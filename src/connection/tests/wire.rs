@@ -11,8 +11,11 @@ use std::{
 use prost::Message as _;
 use tokio::io::ReadBuf;
 
-use super::*;
-use crate::wire::proto::{ClientFrame, ServerFrame};
+use super::{
+    super::fixture::{Heard, frames},
+    *,
+};
+use crate::wire::proto::ClientFrame;
 
 /// A socket whose other end takes as many bytes as the test allows, and gives one at a time.
 #[derive(Clone, Default)]
@@ -105,46 +108,6 @@ impl AsyncWrite for Wire {
         self.0.borrow_mut().is_output_over = true;
         Poll::Ready(Ok(()))
     }
-}
-
-/// A frame from the server.
-#[derive(Debug, PartialEq)]
-enum Heard {
-    Body(Body),
-    Pong(Vec<u8>),
-    Close(Option<u16>),
-}
-
-/// `bytes` as whole frames: unfragmented, unmasked, no reserved bit, the length in its shortest form.
-fn frames(mut bytes: &[u8]) -> Vec<Heard> {
-    let mut frames = Vec::new();
-    while let [first, second, rest @ ..] = bytes {
-        let (length, least, rest) = match second {
-            126 => {
-                let (length, rest) = rest.split_first_chunk().expect("a length");
-                (u64::from(u16::from_be_bytes(*length)), 126, rest)
-            }
-            127 => {
-                let (length, rest) = rest.split_first_chunk().expect("a length");
-                (u64::from_be_bytes(*length), 65_536, rest)
-            }
-            length => (u64::from(*length), 0, rest),
-        };
-        assert!((least..1 << 32).contains(&length), "{length}");
-        let (payload, rest) = rest.split_at(length as usize);
-        bytes = rest;
-        frames.push(match first {
-            0x82 => {
-                let frame = ServerFrame::decode(payload).expect("decodes");
-                Heard::Body(frame.body.expect("not empty"))
-            }
-            0x88 => Heard::Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code))),
-            0x8a => Heard::Pong(payload.to_vec()),
-            _ => panic!("{first:#x} begins no frame of ours"),
-        });
-    }
-    assert!(bytes.is_empty(), "a frame was begun and not ended");
-    frames
 }
 
 /// A client's frame of up to 125 bytes.

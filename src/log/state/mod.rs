@@ -10,6 +10,11 @@
 //! - `users.rs`, `cursors.rs`, `idempotency.rs`: the rows
 
 mod cursors;
+#[cfg(any(test, fuzzing))]
+#[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
+pub(super) mod fixture;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod idempotency;
 mod keys;
 mod store;

@@ -1,19 +1,34 @@
-//! A log in memory, which fails on demand.
+//! The admin API on a log in memory, for tests and fuzzing; the log fails on demand.
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
+use axum::Router;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::{
+    call::{App, Rooms},
+    routes,
+};
 use crate::{
+    clock::Clock,
+    config,
+    delivery::Delivery,
     ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Append, AppendError, Inbox, Log, Lookup, Patience, Pending, ReadError, ReadLimit, Receipt,
         Refusing, SessionRow, Stored,
     },
+    metrics::Metrics,
+    registry::Registry,
+    token::Tokens,
 };
 
 /// How the log fails from now on.
@@ -262,3 +277,100 @@ impl Log for MemoryLog {
 
 /// A message id that no test makes.
 pub(super) const UNKNOWN: MessageId = MessageId([0x5a; 16]);
+
+pub(super) const ADMIN: &str = "openIM123456";
+pub(super) const SECRET: &str = "tuoyun";
+pub(super) const NOW_MS: u64 = 1_645_697_804_432;
+
+/// A clock that stands until it is moved.
+pub(super) struct StillClock(pub(super) AtomicU64);
+
+impl Clock for StillClock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// The rooms below the API, and the API.
+pub(super) struct Gateway {
+    pub(super) router: Router,
+    pub(super) log: Arc<MemoryLog>,
+    pub(super) clock: Arc<StillClock>,
+    pub(super) delivery: Arc<Delivery>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+pub(super) fn admin_config() -> config::Admin {
+    config::Admin {
+        listen: ([127, 0, 0, 1], 0).into(),
+        body_bytes_max: 128 * 1024,
+        batch_max: 10,
+        request_timeout: Duration::from_secs(30),
+        ..config::Admin::default()
+    }
+}
+
+pub(super) fn auth_config() -> config::Auth {
+    config::Auth {
+        secret: SECRET.into(),
+        token_key: "open_im_server".into(),
+        ..config::Auth::default()
+    }
+}
+
+impl Gateway {
+    pub(super) fn new() -> Self {
+        Self::with(&admin_config())
+    }
+
+    pub(super) fn with(config: &config::Admin) -> Self {
+        let log = Arc::new(MemoryLog::default());
+        let clock = Arc::new(StillClock(NOW_MS.into()));
+        let metrics = Arc::new(Metrics::new());
+        let registry = Arc::new(Registry::new(
+            &config::Sessions::default(),
+            Arc::clone(&metrics),
+        ));
+        let tokens = Arc::new(Tokens::new(&auth_config()));
+        let delivery = Arc::new(Delivery::new(
+            Arc::clone(&log) as _,
+            Arc::clone(&registry),
+            Arc::clone(&tokens),
+            Arc::clone(&clock) as _,
+        ));
+        let mut gateway = Self {
+            router: Router::new(),
+            log,
+            clock,
+            delivery,
+            registry,
+            tokens,
+            metrics,
+        };
+        let app = App::new(
+            config,
+            &auth_config(),
+            &config::Delivery::default(),
+            gateway.rooms(),
+        );
+        gateway.router = routes::router(Arc::new(app.unwrap()));
+        gateway
+    }
+
+    pub(super) fn rooms(&self) -> Rooms {
+        Rooms {
+            delivery: Arc::clone(&self.delivery),
+            registry: Arc::clone(&self.registry),
+            tokens: Arc::clone(&self.tokens),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+
+    pub(super) fn token(&self, user: &str) -> String {
+        let user = UserId::new(user).unwrap();
+        let now_ms = self.clock.now_ms();
+        self.tokens.issue(&user, Platform::Web, now_ms).token
+    }
+}

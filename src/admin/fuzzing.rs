@@ -1,0 +1,77 @@
+//! A body against a call of the admin API.
+
+use std::cell::OnceCell;
+
+use axum::body::{Body, to_bytes};
+use hyper::{Method, Request, service::Service as _};
+use hyper_util::service::TowerToHyperService;
+use serde_json::Value;
+
+use super::{
+    fixture::{ADMIN, Gateway},
+    routes::routes,
+};
+use crate::{
+    fuzzing::Input,
+    ids::Seq,
+    wire::frame::{FRAME_BYTES_MAX, push_live},
+};
+
+thread_local! {
+    /// Made once: only the log is new each time.
+    static GATEWAY: OnceCell<(Gateway, tokio::runtime::Runtime)> = const { OnceCell::new() };
+}
+
+/// One byte picks the call, the rest is its body, with an administrator's token. Whatever it is: the answer is JSON with an
+/// `errCode`, never one of ours being wrong (HTTP 500), and what is stored fits a frame.
+pub fn admin(data: &[u8]) {
+    GATEWAY.with(|gateway| {
+        let (gateway, runtime) = gateway.get_or_init(|| {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            (
+                Gateway::new(),
+                runtime.enable_time().build().expect("builds"),
+            )
+        });
+        *gateway.log.rows() = super::fixture::Rows::default();
+        runtime.block_on(ask(gateway, data));
+    });
+}
+
+async fn ask(gateway: &Gateway, data: &[u8]) {
+    let mut input = Input(data);
+    let which = usize::from(input.byte());
+    let calls: Vec<_> = routes()
+        .iter()
+        .filter(|route| route.request.is_some())
+        .map(|route| route.paths[0])
+        .collect();
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(calls[which % calls.len()])
+        .header("token", gateway.token(ADMIN))
+        .body(Body::from(input.0.to_vec()))
+        .expect("a request");
+    let response = TowerToHyperService::new(gateway.router.clone())
+        .call(request)
+        .await;
+    let (parts, body) = response.expect("infallible").into_parts();
+    let body = to_bytes(body, usize::MAX).await.expect("in memory");
+    let answer: Value = serde_json::from_slice(&body).expect("an answer is JSON");
+    let code = answer["errCode"]
+        .as_u64()
+        .expect("every answer has an errCode");
+    assert!(!parts.status.is_server_error(), "{} {code}", parts.status);
+    assert_eq!(
+        parts.status == 200 && code == 0,
+        parts.status == 200,
+        "{code}"
+    );
+    for append in &gateway.log.rows().appends {
+        assert!(!append.receivers.is_empty());
+        for receiver in &append.receivers {
+            let frame = push_live(Seq(u64::MAX), receiver.as_str(), &append.body);
+            assert!(frame.len() <= FRAME_BYTES_MAX);
+        }
+    }
+}

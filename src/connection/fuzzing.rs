@@ -1,0 +1,205 @@
+//! A client's bytes against a connection.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context as Cx, Poll, Waker},
+};
+
+use prost::Message as _;
+use tokio::io::ReadBuf;
+use tokio_tungstenite::tungstenite::{
+    self,
+    protocol::{Role, WebSocket, WebSocketConfig},
+};
+
+use super::{
+    fixture::{Heard, World, frames},
+    framing::{Framing, Message},
+    *,
+};
+use crate::{
+    config,
+    fuzzing::Input,
+    ids::Platform,
+    registry::Item,
+    wire::{
+        frame::FRAME_BYTES_MAX,
+        proto::{ClientFrame, client_frame},
+    },
+};
+
+thread_local! {
+    /// Made once, for its metrics take longer than a conversation: only the log is new each time.
+    static WORLD: World = World::new(&config::Sessions::default());
+}
+
+struct Nobody;
+
+impl Mailbox for Nobody {
+    fn post(&self, _: ConnectionId, _: Item) {}
+}
+
+/// A socket that gives its bytes `step` at a time, takes as many, and ends.
+struct Wire<'a> {
+    input: &'a [u8],
+    output: &'a mut Vec<u8>,
+    step: usize,
+}
+
+impl AsyncRead for Wire<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Cx<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let count = self.step.min(self.input.len());
+        let (now, later) = self.input.split_at(count);
+        buffer.put_slice(now);
+        self.input = later;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire<'_> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Cx<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let count = self.step.min(bytes.len());
+        self.output.extend_from_slice(&bytes[..count]);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Cx<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Cx<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// One byte of how, then what a client says. Whatever it is: what comes back are whole frames with at most one close, at
+/// their end; the connection is over with its stream; and nothing is understood that tungstenite would not.
+pub fn websocket(data: &[u8]) {
+    let mut input = Input(data);
+    let how = input.byte();
+    // Read in pieces of one byte to 16 KiB, logged in or not, a part of it behind the handshake.
+    let step = 1 << (how & 0xf).min(14);
+    let (is_in, is_early) = (how & 0x10 != 0, how & 0x20 != 0);
+    compare(input.0, step);
+    WORLD.with(|world| converse(world, input.0, step, is_in, is_early));
+}
+
+fn converse(world: &World, bytes: &[u8], step: usize, is_in: bool, is_early: bool) {
+    world.log.clear();
+    for content in [&b"one"[..], b"two", &[b'3'; 300]] {
+        world.log.append("u", content);
+    }
+    world.log.delete("u", 2);
+    let mut says = Vec::new();
+    if is_in {
+        let connect = client_frame::Body::Connect(world.connect("u", Platform::Web));
+        let connect = ClientFrame {
+            body: Some(connect),
+        }
+        .encode_to_vec();
+        says.extend([0x82, 0x80 | 126]);
+        says.extend((connect.len() as u16).to_be_bytes());
+        says.extend([0; 4]);
+        says.extend(connect);
+    }
+    says.extend_from_slice(bytes);
+    let early = if is_early { says.len() / 2 } else { 0 };
+    let later = says.split_off(early);
+    let mut output = Vec::new();
+    let wire = Wire {
+        input: &later,
+        output: &mut output,
+        step,
+    };
+    let context = world.context(
+        Arc::new(Nobody),
+        OutboxLimits {
+            frames_max: 8,
+            bytes_max: 4096,
+        },
+    );
+    let deadline = context.now().plus(Duration::from_secs(3600));
+    let (handle, mut task) = open(
+        context,
+        ConnectionId(1),
+        wire,
+        says,
+        deadline,
+        world.arrival(),
+    );
+    let mut cx = Cx::from_waker(Waker::noop());
+    let is_over = Pin::new(&mut task).poll(&mut cx).is_ready();
+    assert!(is_over, "nothing is left to wait for");
+    drop(task);
+    drop(handle);
+    assert_eq!(world.registry.sessions(), 0);
+
+    let heard = frames(&output);
+    let closes = heard
+        .iter()
+        .filter(|h| matches!(h, Heard::Close(_)))
+        .count();
+    let is_last = matches!(heard.last(), Some(Heard::Close(_)));
+    assert_eq!(closes, usize::from(is_last));
+}
+
+/// What our framing understands is the beginning of what tungstenite does, which is laxer.
+fn compare(bytes: &[u8], step: usize) {
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(FRAME_BYTES_MAX))
+        .max_frame_size(Some(FRAME_BYTES_MAX));
+    let both = Both { input: bytes };
+    let mut theirs = WebSocket::from_raw_socket(both, Role::Server, Some(config));
+    let mut ours = Framing::default();
+    for mut piece in bytes.chunks(step) {
+        loop {
+            let message = match ours.next(&mut piece) {
+                Ok(None) => break,
+                Ok(Some(message)) => message,
+                Err(_) => return,
+            };
+            match (message, theirs.read()) {
+                (Message::Binary(ours), Ok(tungstenite::Message::Binary(theirs)))
+                | (Message::Ping(ours), Ok(tungstenite::Message::Ping(theirs))) => {
+                    assert_eq!(ours, theirs);
+                }
+                (Message::Pong, Ok(tungstenite::Message::Pong(_))) => {}
+                (Message::Close(ours), Ok(tungstenite::Message::Close(theirs))) => {
+                    return assert_eq!(ours, theirs.map(|close| close.code.into()));
+                }
+                (ours, theirs) => panic!("{ours:?} where tungstenite reads {theirs:?}"),
+            }
+        }
+        assert!(piece.is_empty());
+    }
+}
+
+/// What tungstenite reads from, and nowhere to write to.
+struct Both<'a> {
+    input: &'a [u8],
+}
+
+impl io::Read for Both<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.input.read(buffer)
+    }
+}
+
+impl io::Write for Both<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,215 @@
+//! What stands in a log's files: bytes of any kind, a real segment in which something changed, and records that nobody
+//! would have written.
+
+use std::sync::{Arc, OnceLock};
+
+pub use super::state::fuzzing::rows;
+use super::{
+    core::Core,
+    fixture::TestDisk,
+    inspect::inspect_segments,
+    record::{self, HEADER_BYTES, Key, Position, Record},
+    recovery,
+    segment::{self, ORIGIN, Segment},
+    state::{State, fixture::MemoryHome},
+    watermark::Watermark,
+    *,
+};
+use crate::{clock::SystemClock, fuzzing::Input, metrics::Metrics};
+
+fn user(name: &str) -> UserId {
+    UserId::new(name).expect("an id")
+}
+
+/// The bytes of a segment with these records, each group closed.
+fn image(groups: &[&[Record]]) -> Vec<u8> {
+    let disk = TestDisk::default();
+    Segment::create(&disk, ORIGIN, 0, 1).expect("in memory");
+    let mut bytes = disk.get(&Segment::name_of(ORIGIN));
+    let mut previous = 0;
+    for group in groups {
+        let start = Position(ORIGIN.0 + bytes.len() as u64);
+        for record in *group {
+            previous = record::encode(record, previous, &mut bytes);
+        }
+        previous = close(start, previous, &mut bytes);
+    }
+    bytes
+}
+
+fn close(start: Position, previous: u32, bytes: &mut Vec<u8>) -> u32 {
+    let commit = Record::Commit {
+        position: Position(ORIGIN.0 + bytes.len() as u64),
+        start,
+        time_ms: 1,
+    };
+    record::encode(&commit, previous, bytes)
+}
+
+/// A segment as the writer makes it, with a record of each kind.
+fn real() -> &'static [u8] {
+    static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let key = |client_message_id: &str| Key {
+            message_id: MessageId([7; 16]),
+            send_time_ms: 1,
+            fingerprint: [1; 16],
+            sender: "oa".into(),
+            client_message_id: client_message_id.into(),
+        };
+        let message = Record::Message(record::Message {
+            key: key("one"),
+            is_keyed: true,
+            body: Bytes::from_static(b"the new leave policy"),
+        });
+        let at = Position(ORIGIN.0 + segment::HEADER_BYTES);
+        let place = |name: &str| Record::Place {
+            user: user(name),
+            seq: Seq(1),
+            previous: Position::NONE,
+            message: at,
+        };
+        let others = [
+            Record::Register {
+                user: user("carol"),
+                profile: Bytes::from_static(b"{}"),
+            },
+            Record::Revoke {
+                user: user("alice"),
+                platform: Platform::Web,
+                before_ms: 1,
+            },
+            Record::Delete {
+                user: user("bob"),
+                seq: Seq(1),
+            },
+            Record::Head {
+                user: user("dave"),
+                head: Seq(9),
+                first: Seq(10),
+            },
+            Record::Key(key("two")),
+            Record::Cursor {
+                session: SessionKey {
+                    user: user("alice"),
+                    platform: Platform::Web,
+                    device: "d".into(),
+                },
+                cursor: Seq(1),
+                acked_at_ms: 1,
+            },
+        ];
+        image(&[
+            &[message, place("alice"), place("bob")],
+            &others,
+            &[Record::Register {
+                user: user("erin"),
+                profile: Bytes::new(),
+            }],
+        ])
+    })
+}
+
+fn inspect(bytes: Vec<u8>, synced: Position) -> (inspect::Report, Vec<String>) {
+    let disk = TestDisk::default();
+    disk.put(&Segment::name_of(ORIGIN), bytes);
+    let mut lines = Vec::new();
+    let mut visit = |line: &str| lines.push(line.to_owned());
+    let report = inspect_segments(&disk, synced, &mut Some(&mut visit)).expect("in memory");
+    (report, lines)
+}
+
+/// One byte of how. Then either the bytes of a segment behind a good header, which are walked to their end; or a burst of
+/// up to 32 changed bits in a real segment, and where to cut it: that is damage, and no other record is read than was
+/// written.
+pub fn segments(data: &[u8]) {
+    let mut input = Input(data);
+    let how = input.byte();
+    let end = Position(ORIGIN.0 + real().len() as u64);
+    if how & 1 == 0 {
+        let header = &real()[..segment::HEADER_BYTES as usize];
+        let synced = if how & 2 == 0 { Position::NONE } else { end };
+        inspect([header, input.0].concat(), synced);
+        return;
+    }
+    let mut bytes = real().to_vec();
+    let at = (usize::from(input.byte()) << 8 | usize::from(input.byte())) % bytes.len();
+    for (byte, change) in bytes[at..].iter_mut().zip(input.bytes(4)) {
+        *byte ^= change;
+    }
+    let cut = usize::from(input.byte()) << 8 | usize::from(input.byte());
+    bytes.truncate(bytes.len().saturating_sub(cut));
+    let is_changed = bytes != real();
+    let (report, lines) = inspect(bytes, end);
+    assert_eq!(is_changed, !report.damages.is_empty(), "{report:?}");
+    let (_, written) = inspect(real().to_vec(), end);
+    for line in lines {
+        assert!(written.contains(&line), "{line} was never written");
+    }
+}
+
+/// Groups of records of any kind and content, each with a good checksum. The log opens, or says what is damaged; what can
+/// be read back is read.
+pub fn recovery(data: &[u8]) {
+    let mut bytes = image(&[]);
+    let mut input = Input(data);
+    let (mut previous, mut start) = (0, Position(ORIGIN.0 + bytes.len() as u64));
+    while !input.is_empty() {
+        match input.byte() {
+            1 => {
+                previous = close(start, previous, &mut bytes);
+                start = Position(ORIGIN.0 + bytes.len() as u64);
+            }
+            kind => previous = put(kind, input.counted(), previous, &mut bytes),
+        }
+    }
+    close(start, previous, &mut bytes);
+
+    let disk = Arc::new(TestDisk::default());
+    disk.put(&Segment::name_of(ORIGIN), bytes);
+    let mut watermark = Watermark::open(&*disk).expect("in memory");
+    let (state, _) = State::open(&MemoryHome).expect("an empty store opens");
+    // Made once, for they take longer than a recovery.
+    static METRICS: OnceLock<Arc<Metrics>> = OnceLock::new();
+    let metrics = Arc::clone(METRICS.get_or_init(Arc::default));
+    let core = Core::new(
+        Epoch(7),
+        disk,
+        state,
+        Arc::new(SystemClock::default()),
+        metrics,
+    );
+    recovery::replay(&core, None, &mut watermark).expect("damage is no error");
+    let limit = ReadLimit {
+        messages: 10,
+        bytes: 1000,
+    };
+    for user in core.state.all_users().expect("reads") {
+        let Ok(inbox) = core.inbox(&user) else {
+            continue;
+        };
+        for after in [Seq::ZERO, inbox.first, inbox.head.previous(), Seq(u64::MAX)] {
+            for stored in core
+                .read(&user, after, limit, Patience::Disk)
+                .into_iter()
+                .flatten()
+            {
+                assert!(stored.seq > after && stored.seq <= inbox.head);
+            }
+        }
+    }
+    let _ = core.find(Lookup::Id(MessageId([7; 16])));
+}
+
+/// A record as `record.rs` lays it out, whatever is in it.
+fn put(kind: u8, body: &[u8], previous: u32, bytes: &mut Vec<u8>) -> u32 {
+    let length = (body.len() as u32).to_le_bytes();
+    let previous = previous.to_le_bytes();
+    let crc = crc32c::crc32c(&[&length[..], &previous, &[kind], body].concat());
+    let at = bytes.len();
+    for part in [&length[..], &previous, &crc.to_le_bytes(), &[kind], body] {
+        bytes.extend_from_slice(part);
+    }
+    debug_assert_eq!(bytes.len() - at, HEADER_BYTES + body.len());
+    crc
+}
