@@ -1,8 +1,9 @@
 //! The embedded log: one data directory, one writer, one keeper, each on a thread of its own.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::{DirBuilder, File, TryLockError},
     io,
+    os::unix::fs::DirBuilderExt,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
@@ -85,7 +86,10 @@ impl EmbeddedLog {
             dir: config.dir.display().to_string(),
             error,
         };
-        std::fs::create_dir_all(&config.dir).map_err(io)?;
+        // It will hold everybody's messages: nobody else looks into it.
+        let mut directory = DirBuilder::new();
+        directory.recursive(true).mode(0o700);
+        directory.create(&config.dir).map_err(io)?;
         let lock = lock_directory(&config.dir)?;
         let place = Place {
             root: RealDisk::open(&config.dir).map(Arc::new).map_err(io)?,
