@@ -1,6 +1,6 @@
 //! TLS on a port: its certificate and key, in PEM files that may be replaced at any time.
 //!
-//! Promises: TLS 1.2 and 1.3 only; files that changed are served within [`LOOK_INTERVAL`], to connections that come after
+//! Promises: TLS 1.2 and 1.3 only; files that changed are served within two seconds, to connections that come after
 //! that; files that cannot be used are named in the log, and what was served before goes on. Whoever replaces two files
 //! one after the other is therefore safe: a key that does not fit its certificate is such a file. The files' bytes are
 //! compared, not their times, which links and mounted secrets do not keep.
