@@ -18,8 +18,12 @@ pub(super) async fn drain(table: Rc<Table>, period: Duration) {
     let all = table.len();
     let mut told = 0;
     let mut position = None;
-    while started.elapsed() < period && table.len() > 0 {
+    while table.len() > 0 {
+        // Looked at once: a second look may be beyond the period.
         let passed = started.elapsed();
+        if passed >= period {
+            break;
+        }
         let due = (all as f64 * passed.div_duration_f64(period)) as usize;
         if due > told {
             let (handles, next) = table.after(position, due - told);
