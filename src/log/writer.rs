@@ -65,10 +65,29 @@ struct Group {
     answers: Vec<Answer>,
 }
 
+impl Group {
+    /// What the key stands for that is still being written.
+    fn earlier(&self, append: &Append) -> Option<Result<Receipt, AppendError>> {
+        if !append.is_keyed {
+            return None;
+        }
+        let key = (append.sender.clone(), append.client_message_id.clone());
+        let (fingerprint, receipt) = self.keys.get(&key)?;
+        Some(if *fingerprint == append.fingerprint {
+            Ok(receipt.clone())
+        } else {
+            Err(AppendError::KeyReused)
+        })
+    }
+}
+
 /// Who is waiting for what.
 enum Answer {
-    /// Something of this group.
-    Append(oneshot::Sender<Result<Receipt, AppendError>>, Receipt),
+    /// Follows from this group: nothing, should it fail.
+    Append(
+        oneshot::Sender<Result<Receipt, AppendError>>,
+        Result<Receipt, AppendError>,
+    ),
     Records(oneshot::Sender<Result<(), AppendError>>),
     /// Decided whatever becomes of the group.
     Decided(
@@ -187,44 +206,30 @@ impl Writer {
                 }
                 group.answers.push(Answer::Records(sender));
             }
-            Work::Append(append, sender) => match self.earlier(group, &append) {
-                Ok(None) => match self.add_message(group, append) {
-                    Ok(receipt) => group.answers.push(Answer::Append(sender, receipt)),
-                    Err(error) => group
-                        .answers
-                        .push(Answer::Decided(sender, Err(ReadError::from(error).into()))),
-                },
-                Ok(Some((receipt, true))) => group.answers.push(Answer::Append(sender, receipt)),
-                Ok(Some((receipt, false))) => {
-                    group.answers.push(Answer::Decided(sender, Ok(receipt)))
-                }
-                Err(error) => group.answers.push(Answer::Decided(sender, Err(error))),
-            },
+            Work::Append(append, sender) => {
+                let answer = if let Some(earlier) = group.earlier(&append) {
+                    Answer::Append(sender, earlier)
+                } else {
+                    match self.earlier(&append) {
+                        Ok(None) => match self.add_message(group, append) {
+                            Ok(receipt) => Answer::Append(sender, Ok(receipt)),
+                            Err(error) => {
+                                Answer::Decided(sender, Err(ReadError::from(error).into()))
+                            }
+                        },
+                        Ok(Some(receipt)) => Answer::Decided(sender, Ok(receipt)),
+                        Err(error) => Answer::Decided(sender, Err(error)),
+                    }
+                };
+                group.answers.push(answer);
+            }
         }
     }
 
-    /// What the key already stands for, and whether that is still being written.
-    fn earlier(
-        &self,
-        group: &Group,
-        append: &Append,
-    ) -> Result<Option<(Receipt, bool)>, AppendError> {
+    /// What the key already stands for.
+    fn earlier(&self, append: &Append) -> Result<Option<Receipt>, AppendError> {
         if !append.is_keyed {
             return Ok(None);
-        }
-        let same = |fingerprint: &[u8; 16]| {
-            if *fingerprint == append.fingerprint {
-                Ok(())
-            } else {
-                Err(AppendError::KeyReused)
-            }
-        };
-        if let Some((fingerprint, receipt)) = group
-            .keys
-            .get(&(append.sender.clone(), append.client_message_id.clone()))
-        {
-            same(fingerprint)?;
-            return Ok(Some((receipt.clone(), true)));
         }
         let row = self
             .core
@@ -233,12 +238,14 @@ impl Writer {
             .get(&append.sender, &append.client_message_id)
             .map_err(ReadError::from)?;
         let Some(row) = row else { return Ok(None) };
-        same(&row.fingerprint)?;
-        Ok(Some((
-            self.core
-                .receipt_of_key(&append.sender, &append.client_message_id, &row)?,
-            false,
-        )))
+        if row.fingerprint != append.fingerprint {
+            return Err(AppendError::KeyReused);
+        }
+        Ok(Some(self.core.receipt_of_key(
+            &append.sender,
+            &append.client_message_id,
+            &row,
+        )?))
     }
 
     fn add_message(&mut self, group: &mut Group, append: Append) -> Result<Receipt, StateError> {
@@ -401,7 +408,7 @@ fn refuse(work: Work, error: &AppendError) {
 fn answer(answers: Vec<Answer>, outcome: &Result<(), AppendError>) {
     for answer in answers {
         match answer {
-            Answer::Append(sender, receipt) => drop(sender.send(outcome.clone().map(|()| receipt))),
+            Answer::Append(sender, answer) => drop(sender.send(outcome.clone().and(answer))),
             Answer::Records(sender) => drop(sender.send(outcome.clone())),
             Answer::Decided(sender, decided) => drop(sender.send(decided)),
         }
