@@ -367,15 +367,9 @@ impl Writer {
 
     /// Cuts off what a failed write or sync may have left.
     fn take_back(&mut self, offset: u64, refusing: Refusing) -> AppendError {
-        let cut = self
-            .active
-            .file
-            .truncate(offset)
-            .and_then(|()| match refusing {
-                // The write did not finish, so no closing record is there: recovery would cut the rest as well.
-                Refusing::DiskFull => Ok(()),
-                _ => self.active.file.sync(),
-            });
+        // Synced also where no closing record can be there: the next segment begins where this one then ends.
+        let file = &self.active.file;
+        let cut = file.truncate(offset).and_then(|()| file.sync());
         self.crc = self.core.reached().crc;
         let refusing = self.core.refuse(refusing);
         match cut {
