@@ -158,17 +158,15 @@ impl Keeper {
             .metrics
             .pending
             .set(self.core.state.pending() as f64);
-        self.core.segments.remove_oldest();
         // What was forgotten must be durable before the file goes: nothing in the log says it.
         if !self.checkpoint().await {
             return Err(ReadError::State);
         }
-        let removed = self
-            .core
-            .disk
-            .remove(&segment.name())
-            .and_then(|()| self.core.disk.sync_names());
-        removed.map_err(|error| ReadError::Io(error.kind()))?;
+        // The file first: one that stayed behind while a later one goes would be a hole in the log.
+        let io = |error: std::io::Error| ReadError::Io(error.kind());
+        self.core.disk.remove(&segment.name()).map_err(io)?;
+        self.core.segments.remove_oldest();
+        self.core.disk.sync_names().map_err(io)?;
         tracing::info!(
             segment = segment.name(),
             carried = carried.len(),
