@@ -26,7 +26,7 @@ use super::{
     recovery,
     retention::Limits,
     scrub,
-    state::{SledHome, StoreHome},
+    state::{Claim, SledHome, StoreHome},
     watermark::Watermark,
     writer::{Work, Writer},
 };
@@ -124,19 +124,24 @@ impl EmbeddedLog {
             OpenError::State(dir())
         };
         let (mut state, is_believed) = recovery::open_state(home).map_err(state_failed)?;
-        let mut reached = if is_believed {
+        let claim = if is_believed {
             state.reached(epoch).map_err(state_failed)?
         } else {
-            None
+            Claim::None
         };
         let mut watermark = Watermark::open(&*disk).map_err(io)?;
-        if is_believed && reached.is_none() && watermark.get() > Position::NONE {
-            // A store that does not say how far it came, beside a log that has content: of another log, or never finished.
-            drop(state);
-            recovery::set_aside(home, &"it does not belong to these segments").map_err(io)?;
-            (state, _) = recovery::open_state(home).map_err(state_failed)?;
-            reached = None;
-        }
+        let reached = match claim {
+            Claim::Reached(reached) => Some(reached),
+            // An empty one.
+            Claim::None if !is_believed || watermark.get() == Position::NONE => None,
+            // Its rows are of another log, or nobody knows how many of them there are.
+            Claim::None | Claim::OfAnotherLog => {
+                drop(state);
+                recovery::set_aside(home, &"it does not belong to these segments").map_err(io)?;
+                (state, _) = recovery::open_state(home).map_err(state_failed)?;
+                None
+            }
+        };
         let core = Arc::new(Core::new(epoch, disk, state, clock, metrics));
         recovery::replay(&core, reached, &mut watermark)?;
         if core.check_writable().is_ok() {

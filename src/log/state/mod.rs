@@ -113,6 +113,17 @@ pub(super) struct Reached {
     pub(super) crc: u32,
 }
 
+/// What a store says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// Nothing: it is new, or its first checkpoint was never finished.
+    None,
+    /// It belongs to this log.
+    Reached(Reached),
+    /// It does not.
+    OfAnotherLog,
+}
+
 /// All rows.
 pub(super) struct State {
     store: Arc<dyn Store>,
@@ -165,18 +176,19 @@ impl State {
         Ok(state)
     }
 
-    /// How far the store came at its last checkpoint; `None` when it is new or belongs to another log.
-    pub(super) fn reached(&self, epoch: Epoch) -> Result<Option<Reached>, StateError> {
+    /// How far the store came at its last checkpoint.
+    pub(super) fn reached(&self, epoch: Epoch) -> Result<Claim, StateError> {
         let Some(value) = self.meta.get(b"reached")? else {
-            return Ok(None);
+            return Ok(Claim::None);
         };
         let crc = value
             .get(16..20)
             .and_then(|bytes| Some(u32::from_le_bytes(bytes.try_into().ok()?)));
         let reached = position_at(&value, 8)
             .zip(crc)
-            .map(|(position, crc)| Reached { position, crc });
-        Ok(reached.filter(|_| u64_at(&value, 0) == Some(epoch.0)))
+            .map(|(position, crc)| Reached { position, crc })
+            .filter(|_| u64_at(&value, 0) == Some(epoch.0));
+        Ok(reached.map_or(Claim::OfAnotherLog, Claim::Reached))
     }
 
     /// Messages retained and not acked by any session.
