@@ -7,7 +7,7 @@
 use std::{io, sync::Arc};
 
 use super::{
-    Damage, ReadError, Refusing,
+    Damage, Patience, ReadError, Refusing,
     core::Core,
     disk::Disk,
     keeper::DIRTY_ROWS_MAX,
@@ -17,6 +17,9 @@ use super::{
     state::{Reached, State, StateError, StoreHome},
     watermark::Watermark,
 };
+
+/// Bytes written again at a time.
+const WRITTEN_AT_ONCE: u64 = 1 << 20;
 
 /// Why the log does not open at all. Damage is not among the reasons: a damaged log opens and refuses appends.
 #[derive(Debug, thiserror::Error)]
@@ -195,10 +198,11 @@ pub(super) fn replay(
     if let Some(damage) = damages.into_iter().next() {
         core.refuse(Refusing::Damaged(damage));
     } else {
-        // What was read may have been in the page cache only; what is delivered must be on disk.
         if let Some(last) = core.segments.all().last() {
-            last.file.sync().map_err(io)?;
+            write_again(last, synced).map_err(io)?;
         }
+        // The last segment may have been made just before a kill, and its name not be on disk yet.
+        core.disk.sync_names().map_err(io)?;
         watermark.set(reached.position).map_err(io)?;
     }
     tracing::info!(
@@ -208,6 +212,23 @@ pub(super) fn replay(
         "the log is open"
     );
     Ok(())
+}
+
+/// Makes sure that all of the last segment is on disk: what was read may have been in the page cache only, and what is
+/// delivered must be durable. A sync alone would not do: after one that failed, the kernel takes what it could not write for
+/// written. So what is not known to be synced, about a second's worth, is written once more.
+fn write_again(last: &Segment, synced: Position) -> io::Result<()> {
+    let mut at = synced.0.saturating_sub(last.base.0);
+    while at < last.length() {
+        let mut bytes = vec![0; WRITTEN_AT_ONCE.min(last.length() - at) as usize];
+        let count = last.file.read_at(&mut bytes, at, Patience::Disk)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        last.file.write_at(&bytes[..count], at)?;
+        at += count as u64;
+    }
+    last.file.sync()
 }
 
 /// The replay of one segment.
