@@ -64,6 +64,14 @@ pub(super) fn log_in(
         // A logout between the first look and the registration found nobody to log out: hence the second look.
         .map_err(refusal)
         .and_then(|_| delivery.resume(&key).map_err(|error| unreadable(&error)))
+        .and_then(|standing| {
+            // What a damaged log says of its ends may be too little: no reason to take a client for one of another log.
+            let is_ahead = hello.resume.cursor > Some(standing.inbox.head);
+            if is_ahead && delivery.is_damaged() {
+                return Err(Close::Internal("log damaged, the operator knows where"));
+            }
+            Ok(standing)
+        })
         .inspect_err(|_| registry.deregister(&key, id))?;
     let standing = Standing {
         epoch: delivery.epoch(),

@@ -114,6 +114,11 @@ impl Delivery {
         self.clock.now_ms()
     }
 
+    /// Whether damage in the log hides how far inboxes had come.
+    pub fn is_damaged(&self) -> bool {
+        matches!(self.log.check_writable(), Err(Refusing::Damaged(_)))
+    }
+
     /// Refuses sends from now on.
     pub fn start_draining(&self) {
         self.is_draining.store(true, Relaxed);

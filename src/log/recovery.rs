@@ -162,6 +162,7 @@ pub(super) fn replay(
             segment,
             scan,
             reached,
+            oldest: files.segments[0].base,
             is_last,
             synced,
         };
@@ -197,6 +198,8 @@ pub(super) fn replay(
     core.publish(reached);
     if let Some(damage) = damages.into_iter().next() {
         core.refuse(Refusing::Damaged(damage));
+        // Rows that follow from a damaged log must not be believed when it has been repaired.
+        core.state.disown()?;
     } else {
         if let Some(last) = core.segments.all().last() {
             write_again(last, synced).map_err(io)?;
@@ -237,6 +240,8 @@ struct Replay<'a> {
     segment: &'a Segment,
     scan: Scan<'a>,
     reached: Reached,
+    /// Where the log begins.
+    oldest: Position,
     is_last: bool,
     synced: Position,
 }
@@ -254,7 +259,7 @@ impl Replay<'_> {
                     if is_closed {
                         count += group.len() as u64;
                         for (record, at) in group.drain(..) {
-                            self.core.state.apply(&record, at)?;
+                            self.apply(&record, at, !damages.is_empty())?;
                         }
                         if self.core.state.dirty_rows() > DIRTY_ROWS_MAX {
                             self.core.state.spill()?;
@@ -312,6 +317,27 @@ impl Replay<'_> {
         }
         *reached = self.reached;
         Ok(count)
+    }
+
+    /// Applies one record. Behind damage, an inbox whose earlier places were not seen has not expired up to here: that they
+    /// are to be there, who reads it is to find out.
+    fn apply(
+        &self,
+        record: &Record,
+        at: Position,
+        is_behind_damage: bool,
+    ) -> Result<(), ReadError> {
+        let state = &self.core.state;
+        if let Record::Place { user, previous, .. } = record
+            && is_behind_damage
+            && *previous >= self.oldest
+        {
+            let first = state.users.get(user)?.first;
+            state.apply(record, at)?;
+            state.users.update(user, |row| row.first = first)?;
+            return Ok(());
+        }
+        Ok(state.apply(record, at)?)
     }
 
     fn unfinished_or_damaged(&mut self, damage: Damage) -> Result<Tail, ReadError> {

@@ -357,6 +357,12 @@ impl State {
         users + keys + others + self.cursors.rows.dirty_rows()
     }
 
+    /// The store says no longer how far it came: the next start rebuilds it.
+    pub(super) fn disown(&self) -> Result<(), StateError> {
+        self.meta.remove(b"reached")?;
+        self.store.flush()
+    }
+
     /// Brings all that changed but the cursors to sled. `reached` tells how far what was applied is durable, which is what
     /// sled has reached afterwards. Returns the number of rows written.
     pub(super) fn checkpoint(
