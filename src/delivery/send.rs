@@ -102,7 +102,8 @@ impl Delivery {
             message.create_time = send_time_ms as i64;
         }
         let body = encode_body(&message);
-        if send.is_online_only || receivers.is_empty() {
+        // A keyed send to everyone is remembered although nobody is known yet: a repeat must find it.
+        if send.is_online_only || (receivers.is_empty() && !is_keyed) {
             for user in &receivers {
                 self.registry.deliver(user.as_str(), Seq::ZERO, &body);
             }

@@ -69,7 +69,7 @@ pub struct Append {
     pub fingerprint: [u8; 16],
     /// The message as all receivers share it; opaque here.
     pub body: Bytes,
-    /// Who gets it, each once, at least one.
+    /// Who gets it, each once; at least one, unless it is keyed.
     pub receivers: Vec<UserId>,
 }
 
