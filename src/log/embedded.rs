@@ -133,7 +133,7 @@ impl EmbeddedLog {
         let reached = match claim {
             Claim::Reached(reached) => Some(reached),
             // An empty one.
-            Claim::None if !is_believed || watermark.get() == Position::NONE => None,
+            Claim::None if !is_believed || watermark.marks().synced == Position::NONE => None,
             // Its rows are of another log, or nobody knows how many of them there are.
             Claim::None | Claim::OfAnotherLog => {
                 drop(state);

@@ -13,8 +13,7 @@ use std::{
 use super::{
     Patience,
     disk::{Disk, DiskFile},
-    record::Position,
-    watermark::Watermark,
+    watermark::{Marks, Watermark},
 };
 
 /// A disk in memory that knows what was synced.
@@ -96,8 +95,8 @@ impl TestDisk {
         self.segments().pop().unwrap()
     }
 
-    pub(super) fn synced(&self) -> Position {
-        Watermark::open(self).unwrap().get()
+    pub(super) fn marks(&self) -> Marks {
+        Watermark::open(self).unwrap().marks()
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     recovery,
     segment::{self, ORIGIN, Segment},
     state::{State, fixture::MemoryHome},
-    watermark::Watermark,
+    watermark::{Marks, Watermark},
     *,
 };
 use crate::{clock::SystemClock, fuzzing::Input, metrics::Metrics};
@@ -113,9 +113,13 @@ fn real() -> &'static [u8] {
 fn inspect(bytes: Vec<u8>, synced: Position) -> (inspect::Report, Vec<String>) {
     let disk = TestDisk::default();
     disk.put(&Segment::name_of(ORIGIN), bytes);
+    let marks = Marks {
+        synced,
+        ..Marks::NONE
+    };
     let mut lines = Vec::new();
     let mut visit = |line: &str| lines.push(line.to_owned());
-    let report = inspect_segments(&disk, synced, &mut Some(&mut visit)).expect("in memory");
+    let report = inspect_segments(&disk, marks, &mut Some(&mut visit)).expect("in memory");
     (report, lines)
 }
 

@@ -11,7 +11,7 @@ use super::{
     recovery::open_segments,
     scan::{Scan, Tail, judge_tail},
     segment::Segment,
-    watermark::Watermark,
+    watermark::{Marks, Watermark},
 };
 
 /// What a walk over a whole log found.
@@ -55,21 +55,22 @@ pub fn inspect(dir: &Path, mut visit: Option<&mut dyn FnMut(&str)>) -> Result<Re
     }
     let _lock = lock_directory(dir)?;
     let disk = RealDisk::open(&dir.join(SEGMENTS)).map_err(io)?;
-    let synced = Watermark::open(&disk).map_err(io)?.get();
-    let report = inspect_segments(&disk, synced, &mut visit)?;
+    let marks = Watermark::open(&disk).map_err(io)?.marks();
+    let report = inspect_segments(&disk, marks, &mut visit)?;
     Ok(Report {
         epoch: epoch::read_or_create(&RealDisk::open(dir).map_err(io)?, dir)?.0,
         ..report
     })
 }
 
-/// The same for the segments alone. `synced`: how far the log is known to have been on disk.
+/// The same for the segments alone. `marks`: what is known to have been on disk.
 pub(super) fn inspect_segments(
     disk: &dyn Disk,
-    synced: Position,
+    marks: Marks,
     visit: &mut Option<&mut dyn FnMut(&str)>,
 ) -> Result<Report, ReadError> {
-    let files = open_segments(disk, synced)?;
+    let synced = marks.synced;
+    let files = open_segments(disk, marks)?;
     let mut report = Report {
         damages: files.damages,
         ..Report::default()

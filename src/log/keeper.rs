@@ -86,7 +86,7 @@ impl Keeper {
     /// Writes down how far the log is synced.
     fn mark(&mut self) {
         let is_intact = !matches!(self.core.check_writable(), Err(Refusing::Damaged(_)));
-        if is_intact && let Err(error) = self.watermark.set(self.core.reached().position) {
+        if is_intact && let Err(error) = self.watermark.set_synced(self.core.reached().position) {
             tracing::warn!(%error, "the watermark could not be written");
         }
     }
@@ -164,6 +164,7 @@ impl Keeper {
         }
         // The file first: one that stayed behind while a later one goes would be a hole in the log.
         let io = |error: std::io::Error| ReadError::Io(error.kind());
+        self.watermark.set_begin(segment.end()).map_err(io)?;
         self.core.disk.remove(&segment.name()).map_err(io)?;
         self.core.segments.remove_oldest();
         self.core.disk.sync_names().map_err(io)?;

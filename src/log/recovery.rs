@@ -15,7 +15,7 @@ use super::{
     scan::{Scan, Tail, judge_tail},
     segment::{HEADER_BYTES, ORIGIN, Segment},
     state::{Reached, State, StateError, StoreHome},
-    watermark::Watermark,
+    watermark::{Marks, Watermark},
 };
 
 /// Bytes written again at a time.
@@ -72,8 +72,8 @@ pub(super) struct Files {
     pub(super) unfinished: Option<Position>,
 }
 
-/// Opens all segments and checks that each begins where the one before it ends.
-pub(super) fn open_segments(disk: &dyn Disk, synced: Position) -> Result<Files, ReadError> {
+/// Opens all segments and checks that the first is there and each other begins where the one before it ends.
+pub(super) fn open_segments(disk: &dyn Disk, marks: Marks) -> Result<Files, ReadError> {
     let names = disk.list().map_err(|error| ReadError::Io(error.kind()))?;
     let mut bases: Vec<_> = names
         .iter()
@@ -89,13 +89,23 @@ pub(super) fn open_segments(disk: &dyn Disk, synced: Position) -> Result<Files, 
         match Segment::open(disk, *base) {
             Ok(segment) => files.segments.push(Arc::new(segment)),
             Err(ReadError::Damaged(_))
-                if Some(base) == bases.last() && *base >= synced && is_bare(disk, *base)? =>
+                if Some(base) == bases.last() && *base >= marks.synced && is_bare(disk, *base)? =>
             {
                 files.unfinished = Some(*base);
             }
             Err(ReadError::Damaged(damage)) => files.damages.push(damage),
             Err(error) => return Err(error),
         }
+    }
+    if let Some(first) = bases.first()
+        && *first > marks.begin
+        && marks.synced > Position::NONE
+    {
+        files.damages.push(Damage {
+            segment: Segment::name_of(marks.begin),
+            offset: 0,
+            what: "the log begins here, and this segment is missing",
+        });
     }
     for pair in files.segments.windows(2) {
         if pair[0].end() != pair[1].base {
@@ -131,8 +141,9 @@ pub(super) fn replay(
     watermark: &mut Watermark,
 ) -> Result<(), ReadError> {
     let io = |error: io::Error| ReadError::Io(error.kind());
-    let synced = watermark.get();
-    let files = open_segments(&*core.disk, synced)?;
+    let marks = watermark.marks();
+    let synced = marks.synced;
+    let files = open_segments(&*core.disk, marks)?;
     if let Some(base) = files.unfinished {
         core.disk.remove(&Segment::name_of(base)).map_err(io)?;
     }
@@ -206,7 +217,7 @@ pub(super) fn replay(
         }
         // The last segment may have been made just before a kill, and its name not be on disk yet.
         core.disk.sync_names().map_err(io)?;
-        watermark.set(reached.position).map_err(io)?;
+        watermark.set_synced(reached.position).map_err(io)?;
     }
     tracing::info!(
         records,

@@ -13,8 +13,15 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    disk::RealDisk, embedded::Place, fixture::TestDisk, inspect::inspect_segments,
-    record::Position, segment::Segment, state::SledHome, *,
+    disk::{Disk as _, RealDisk},
+    embedded::Place,
+    fixture::TestDisk,
+    inspect::inspect_segments,
+    record::Position,
+    segment::Segment,
+    state::SledHome,
+    watermark::Marks,
+    *,
 };
 use crate::{clock::Clock, config, metrics::Metrics};
 
@@ -413,7 +420,7 @@ fn a_log_cut_anywhere_in_its_last_group_loses_that_group_whole_and_nothing_else(
         for garbage in [0, 40] {
             let disk = TestDisk::default();
             disk.put(&name, [&bytes[..length], &vec![0; garbage]].concat());
-            let report = inspect_segments(&disk, Position::NONE, &mut None).unwrap();
+            let report = inspect_segments(&disk, Marks::NONE, &mut None).unwrap();
             assert_eq!(
                 (report.messages, &report.damages[..]),
                 (report.messages, &[][..]),
@@ -442,8 +449,8 @@ fn no_flipped_bit_in_a_synced_log_goes_unnoticed() {
     }
     bench.log.close();
     let disk = bench.disk.after_kill();
-    let synced = disk.synced();
-    let whole = inspect_segments(&*disk, synced, &mut None).unwrap();
+    let marks = disk.marks();
+    let whole = inspect_segments(&*disk, marks, &mut None).unwrap();
     assert!(
         whole.damages.is_empty() && whole.unfinished.is_none() && whole.segments > 1,
         "{whole:?}"
@@ -454,7 +461,7 @@ fn no_flipped_bit_in_a_synced_log_goes_unnoticed() {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             disk.put(&name, flipped);
-            let report = inspect_segments(&*disk, synced, &mut None).unwrap();
+            let report = inspect_segments(&*disk, marks, &mut None).unwrap();
             assert!(
                 report.damages.iter().any(|damage| damage.segment == name),
                 "bit {bit} of {name}: {report:?}"
@@ -676,7 +683,7 @@ fn an_idle_log_does_not_grow_and_a_checkpoint_undoes_no_ack() {
     // The watermark follows once a turn: when it stands at the end, a turn went by in which nothing was written.
     let idle = length();
     eventually("the keeper's turns", || {
-        bench.disk.synced() == bench.log_end()
+        bench.disk.marks().synced == bench.log_end()
     });
     let turns = bench.disk.get("synced");
     bench.log.register(user("u2"), Bytes::new()).unwrap();
@@ -702,6 +709,41 @@ fn a_log_that_lost_its_synced_end_is_damaged_whatever_the_state_store_says() {
         let refusing = bench.log.check_writable();
         assert!(
             matches!(refusing, Err(Refusing::Damaged(_))),
+            "{refusing:?}"
+        );
+    }
+}
+
+#[test]
+fn a_first_segment_that_retention_did_not_remove_is_missed() {
+    for keeps_state in [true, false] {
+        let bench = Bench::with(|limits| {
+            limits.segment_bytes = 1024;
+            limits.retention = Duration::from_secs(3600);
+        });
+        for number in 0..20 {
+            bench.send(&["u1"], &format!("{number}{}", "l".repeat(200)));
+        }
+        bench.clock.0.fetch_add(7_200_000, Relaxed);
+        bench.send(&["u1"], "new");
+        let begin = bench.disk.segments().remove(0);
+        eventually("retention", || bench.disk.segments()[0] != begin);
+        for number in 0..20 {
+            bench.send(&["u1"], &format!("{number}{}", "n".repeat(200)));
+        }
+        let bench = bench.reopen(TestDisk::after_kill, keeps_state);
+        assert_eq!(bench.log.check_writable(), Ok(()));
+        bench.log.close();
+
+        let disk = bench.disk.after_kill();
+        let first = disk.segments().remove(0);
+        disk.remove(&first).unwrap();
+        let report = inspect_segments(&*disk, disk.marks(), &mut None).unwrap();
+        assert_eq!(report.damages[0].segment, first, "{report:?}");
+        let bench = bench.reopen(|_| disk, keeps_state);
+        let refusing = bench.log.check_writable();
+        assert!(
+            matches!(&refusing, Err(Refusing::Damaged(damage)) if damage.segment == first),
             "{refusing:?}"
         );
     }
