@@ -20,7 +20,10 @@ pub mod log;
 pub mod metrics;
 pub mod reactor;
 pub mod registry;
+mod sabotage;
 pub mod session;
+#[cfg(test)]
+mod simulation;
 pub mod tls;
 pub mod token;
 pub mod wire;

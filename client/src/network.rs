@@ -13,11 +13,7 @@ pub trait Network {
     type Stream: AsyncRead + AsyncWrite + Unpin;
 
     /// Connects to a port of a host. Takes as long as it takes; the caller gives up.
-    fn connect(
-        &self,
-        host: &str,
-        port: u16,
-    ) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    fn connect(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Self::Stream>>;
 }
 
 /// The machine's network.

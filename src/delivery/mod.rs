@@ -54,7 +54,7 @@ pub struct Delivery {
 }
 
 /// Runs what may wait for the disk where nobody else has to wait.
-type Aside = fn(Box<dyn FnOnce() + std::marker::Send>);
+pub(crate) type Aside = fn(Box<dyn FnOnce() + std::marker::Send>);
 
 /// Why the gateway should get no traffic now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,6 +85,12 @@ impl Delivery {
             is_draining: AtomicBool::new(false),
             aside: |work| drop(tokio::task::spawn_blocking(work)),
         }
+    }
+
+    /// The same without threads of its own.
+    #[cfg(test)]
+    pub(crate) fn with_aside(self, aside: Aside) -> Self {
+        Self { aside, ..self }
     }
 
     /// Has `read` run on a thread that may block.

@@ -67,9 +67,10 @@ pub(crate) struct Place {
 /// What has to run for a log to work: futures that block now and then, so each has a thread of its own.
 pub(crate) struct Workers {
     /// `None`: a log whose only segment is damaged has nothing to append to; it refuses anyway.
-    writer: Option<Writer>,
-    keeper: Keeper,
-    stopped: oneshot::Receiver<()>,
+    pub(crate) writer: Option<Writer>,
+    pub(crate) keeper: Keeper,
+    /// Ends the keeper.
+    pub(crate) stopped: oneshot::Receiver<()>,
     /// Up to where the scrub reads.
     scrubbed: Option<Position>,
 }
@@ -223,6 +224,12 @@ impl EmbeddedLog {
     /// Damaged places met so far, the oldest 100 of them.
     pub fn damages(&self) -> Vec<Damage> {
         self.core.damages()
+    }
+
+    /// Messages retained and not acked by any session.
+    #[cfg(test)]
+    pub(crate) fn pending(&self) -> u64 {
+        self.core.state.pending()
     }
 
     fn enqueue<T>(

@@ -45,6 +45,13 @@ mod writer;
 
 use std::sync::Arc;
 
+#[cfg(test)]
+pub(crate) use self::{
+    disk::{Disk, DiskFile},
+    embedded::{Place, Workers},
+    state::{Opened, StateError, Store, StoreHome, Tree, Visit},
+    watermark::Watermark,
+};
 pub use self::{embedded::EmbeddedLog, epoch::renew as renew_epoch, recovery::OpenError};
 
 use bytes::Bytes;

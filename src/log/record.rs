@@ -12,7 +12,7 @@ use crate::ids::{MessageId, Platform, Seq, SessionKey, UserId};
 
 /// A place in the log: bytes since its beginning, over all segments. Names one record for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Position(pub(super) u64);
+pub(crate) struct Position(pub(crate) u64);
 
 impl Position {
     /// Before everything: "no such record".

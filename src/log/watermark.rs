@@ -23,11 +23,11 @@ const SLOT_USED_BYTES: usize = 28;
 
 /// Between these the log must be whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Marks {
+pub(crate) struct Marks {
     /// Up to here the log was synced; [`Position::NONE`] when nothing is known.
-    pub(super) synced: Position,
+    pub(crate) synced: Position,
     /// The first segment begins here, or before it if retention was interrupted.
-    pub(super) begin: Position,
+    pub(crate) begin: Position,
 }
 
 impl Marks {
@@ -39,7 +39,7 @@ impl Marks {
 }
 
 /// The open file.
-pub(super) struct Watermark {
+pub(crate) struct Watermark {
     file: Arc<dyn DiskFile>,
     latest: Marks,
     writes: u64,
@@ -47,7 +47,7 @@ pub(super) struct Watermark {
 
 impl Watermark {
     /// Opens the file, or makes it. The second value is what it says: nothing is known of an empty one.
-    pub(super) fn open(disk: &dyn Disk) -> io::Result<Self> {
+    pub(crate) fn open(disk: &dyn Disk) -> io::Result<Self> {
         let file = match disk.open(NAME) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(NAME)?,
             opened => opened?,
@@ -66,7 +66,7 @@ impl Watermark {
     }
 
     /// What is known.
-    pub(super) fn marks(&self) -> Marks {
+    pub(crate) fn marks(&self) -> Marks {
         self.latest
     }
 

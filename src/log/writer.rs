@@ -15,7 +15,10 @@ use super::{
     segment::Segment,
     state::{Reached, StateError},
 };
-use crate::ids::{Seq, UserId};
+use crate::{
+    ids::{Seq, UserId},
+    sabotage::{self, Bug},
+};
 
 /// A group is closed at this many bytes: a sync of more takes longer than it saves.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -334,7 +337,12 @@ impl Writer {
             tracing::error!(%error, segment = self.active.name(), "a write failed");
             return Err(self.take_back(offset, refusing_for(&error)));
         }
-        if let Err(error) = self.active.file.sync() {
+        let synced = if sabotage::is(Bug::AckBeforeSync) {
+            Ok(())
+        } else {
+            self.active.file.sync()
+        };
+        if let Err(error) = synced {
             tracing::error!(%error, segment = self.active.name(), "a sync failed");
             return Err(self.take_back(offset, Refusing::SyncFailed));
         }

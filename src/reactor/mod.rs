@@ -33,7 +33,10 @@ use std::{
 
 use tokio::sync::{oneshot, watch};
 
+pub(crate) use self::mailbox::MailboxLimits;
 use self::thread::Reactor;
+#[cfg(test)]
+pub(crate) use self::{accept::Listener, thread::serve};
 use crate::{
     admission::Admission,
     config::{self, NewSession},
@@ -63,7 +66,7 @@ pub enum Error {
 
 /// What the reactors are to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(crate) enum Stage {
     /// Serve.
     Serving,
     /// Accept no more, send everyone away over this time, then end.
@@ -74,9 +77,11 @@ enum Stage {
 
 /// What each reactor is built from.
 #[derive(Clone)]
-struct Parts {
+pub(crate) struct Parts {
     config: config::Listener,
     session: Limits,
+    /// How much may wait for the connections of one thread.
+    pub(crate) mailbox: MailboxLimits,
     delivery: Arc<Delivery>,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
@@ -85,6 +90,32 @@ struct Parts {
 }
 
 impl Parts {
+    pub(crate) fn new(
+        config: &config::Listener,
+        tls: Option<Tls>,
+        sessions: &config::Sessions,
+        delivery_config: &config::Delivery,
+        delivery: Arc<Delivery>,
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            config: config.clone(),
+            session: Limits {
+                window: delivery_config.window,
+                resend_after: delivery_config.resend_after,
+                heartbeat: sessions.heartbeat,
+                starts_at_head: delivery_config.new_session == NewSession::Head,
+            },
+            mailbox: MailboxLimits::default(),
+            admission: Arc::new(Admission::new(config, Arc::clone(&metrics))),
+            delivery,
+            registry,
+            metrics,
+            tls,
+        }
+    }
+
     fn outbox(&self) -> OutboxLimits {
         OutboxLimits {
             frames_max: self.config.outbox_frames_max,
@@ -127,20 +158,15 @@ impl Reactors {
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
         let count = count(config);
-        let parts = Parts {
-            config: config.clone(),
-            session: Limits {
-                window: delivery_config.window,
-                resend_after: delivery_config.resend_after,
-                heartbeat: sessions.heartbeat,
-                starts_at_head: delivery_config.new_session == NewSession::Head,
-            },
-            admission: Arc::new(Admission::new(config, Arc::clone(&metrics))),
+        let parts = Parts::new(
+            config,
+            tls,
+            sessions,
+            delivery_config,
             delivery,
             registry,
             metrics,
-            tls,
-        };
+        );
         let (address, listeners) =
             listener::bind(config, count).map_err(|source| Error::Listen {
                 address: config.listen,

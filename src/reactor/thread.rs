@@ -80,14 +80,17 @@ impl Reactor {
 }
 
 /// Serves until the stage says otherwise, on the `LocalSet` it is called on. An error is a panic of one of its tasks.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     number: u16,
     listener: impl Listener + 'static,
     parts: Parts,
     mut stage: watch::Receiver<Stage>,
 ) -> io::Result<()> {
     let table = Rc::new(Table::new(number));
-    let mailbox = Arc::new(ReactorMailbox::new(Arc::clone(&parts.metrics)));
+    let mailbox = Arc::new(ReactorMailbox::new(
+        parts.mailbox,
+        Arc::clone(&parts.metrics),
+    ));
     let period = sweep::period(&parts);
     let context = Rc::new(Context {
         delivery: Arc::clone(&parts.delivery),

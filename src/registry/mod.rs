@@ -25,6 +25,7 @@ use crate::{
     config,
     ids::{ConnectionId, Platform, Seq, SessionKey, UserId},
     metrics::Metrics,
+    sabotage::{self, Bug},
     wire::frame::{self, Frame},
 };
 
@@ -137,6 +138,10 @@ impl Registry {
         if staying >= self.per_user_max {
             return Err(TooManySessions(staying));
         }
+        if sabotage::is(Bug::NewcomerReplaced) && staying < places.len() {
+            mailbox.post(connection, Item::Replaced);
+            return Ok(());
+        }
         for older in places.extract_if(.., |older| is_replaced(older)) {
             self.count_out(&older);
             older.mailbox.post(older.connection, Item::Replaced);
@@ -156,7 +161,11 @@ impl Registry {
 
     /// Gives the place back, if it is still this connection's.
     pub fn deregister(&self, key: &SessionKey, connection: ConnectionId) {
-        self.remove(&key.user, |place| place.connection == connection);
+        self.remove(&key.user, |place| {
+            let is_same_session = (place.platform, &*place.device) == (key.platform, &*key.device);
+            place.connection == connection
+                || (sabotage::is(Bug::ReplacedInWrongOrder) && is_same_session)
+        });
     }
 
     /// Hands a message to all sessions of its receiver; how many there are. Its frame is encoded once, if at all.

@@ -6,6 +6,7 @@
 use super::{Action, Limits, Moment, Session};
 use crate::{
     ids::{ConnectionId, Epoch, Platform, Seq, UserId, check_id},
+    sabotage::{self, Bug},
     wire::{
         close::Close,
         proto::{CaughtUp, Connected, Gap, client_frame, gap::Reason, server_frame::Body},
@@ -154,7 +155,12 @@ fn start(resume: Resume, standing: Standing, limits: &Limits) -> Start {
     match known {
         Some(cursor) if cursor < before_first => Start {
             cursor: before_first,
-            gap: Some(gap(cursor.next(), before_first, Reason::Expired)),
+            gap: (!sabotage::is(Bug::GapInSilence))
+                .then(|| gap(cursor.next(), before_first, Reason::Expired)),
+        },
+        Some(cursor) if sabotage::is(Bug::ResendSkipsOne) => Start {
+            cursor: cursor.next().min(head),
+            gap: None,
         },
         Some(cursor) => Start { cursor, gap: None },
         None if limits.starts_at_head => Start {

@@ -32,16 +32,18 @@ use std::{
 
 use bytes::Bytes;
 
+#[cfg(test)]
+pub(crate) use self::store::Visit;
+pub(crate) use self::store::{Opened, Store, StoreHome, Tree};
 pub(super) use self::{
     cursors::Cursors,
     idempotency::KeyRow,
     idempotency::Keys,
-    store::{SledHome, StoreHome},
+    store::SledHome,
     users::{UserRow, Users},
 };
 use self::{
     keys::{position_at, u64_at},
-    store::{Opened, Store, Tree},
     table::{Row, Table},
 };
 use super::{

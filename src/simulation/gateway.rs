@@ -1,0 +1,182 @@
+//! One life of the gateway's process: all its rooms, on the simulated disk and network, in one set of tasks.
+//!
+//! Dropping it is the end of the process: no task of it runs again.
+
+use std::{
+    cell::Cell,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    task::{LocalSet, spawn_local},
+    time::sleep,
+};
+
+use super::{
+    clock::{ProcessClock, SimClock},
+    disk::{Life, SimDisk},
+    network::Network,
+    store::SimHome,
+    trace::{note, violated},
+};
+use crate::{
+    config::Config,
+    delivery::{Delivery, FanOut},
+    log::{EmbeddedLog, OpenError, Place, Workers},
+    metrics::Metrics,
+    reactor::{self, MailboxLimits, Parts, Stage},
+    registry::Registry,
+    token::Tokens,
+};
+
+/// How the gateway of a run is set up.
+#[derive(Debug, Clone)]
+pub(super) struct Setup {
+    pub(super) config: Config,
+    pub(super) mailbox: MailboxLimits,
+}
+
+/// What outlives the process.
+pub(super) struct Machine {
+    pub(super) root: SimDisk,
+    pub(super) segments: SimDisk,
+    pub(super) state: SimHome,
+    pub(super) clock: Arc<SimClock>,
+    pub(super) network: Network,
+}
+
+pub(super) struct Gateway {
+    tasks: LocalSet,
+    pub(super) life: Arc<Life>,
+    pub(super) log: Arc<EmbeddedLog>,
+    pub(super) delivery: Arc<Delivery>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) clock: Arc<ProcessClock>,
+    stage: watch::Sender<Stage>,
+    is_drained: Rc<Cell<bool>>,
+}
+
+impl Gateway {
+    /// The process starts: real recovery of what the disk holds, then everything that runs.
+    pub(super) fn start(
+        setup: &Setup,
+        machine: &Machine,
+        life: Arc<Life>,
+    ) -> Result<Self, OpenError> {
+        let Setup { config, mailbox } = setup;
+        let clock = machine.clock.for_process();
+        let metrics = Arc::new(Metrics::new());
+        let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
+        let place = Place {
+            root: Arc::new(machine.root.for_process(life.clone())),
+            segments: Arc::new(machine.segments.for_process(life.clone())),
+            state: Box::new(machine.state.for_process(life.clone())),
+        };
+        let (log, workers) = EmbeddedLog::open_in(
+            &place,
+            &config.log,
+            clock.clone(),
+            Arc::new(FanOut::new(registry.clone())),
+            metrics.clone(),
+        )?;
+        let log = Arc::new(log);
+        let tokens = Arc::new(Tokens::new(&config.auth));
+        let delivery = Delivery::new(log.clone(), registry.clone(), tokens, clock.clone());
+        let delivery = Arc::new(delivery.with_aside(aside));
+        let mut parts = Parts::new(
+            &config.listener,
+            None,
+            &config.sessions,
+            &config.delivery,
+            delivery.clone(),
+            registry.clone(),
+            metrics,
+        );
+        parts.mailbox = *mailbox;
+        let (stage, _) = watch::channel(Stage::Serving);
+        let gateway = Self {
+            tasks: LocalSet::new(),
+            life: life.clone(),
+            log,
+            delivery,
+            registry,
+            clock,
+            stage,
+            is_drained: Rc::default(),
+        };
+        gateway.run(config.listener.reactors, machine, &parts, workers);
+        Ok(gateway)
+    }
+
+    /// Lets everything run, and go down in order once it is told to.
+    fn run(&self, reactors: usize, machine: &Machine, parts: &Parts, workers: Workers) {
+        let listeners = machine.network.listen(reactors, self.life.clone());
+        let serving: Vec<_> = (0..)
+            .zip(listeners)
+            .map(|(number, listener)| {
+                let serve = reactor::serve(number, listener, parts.clone(), self.stage.subscribe());
+                self.tasks.spawn_local(serve)
+            })
+            .collect();
+        let Workers {
+            writer,
+            keeper,
+            stopped,
+            ..
+        } = workers;
+        let writing = writer.map(|writer| self.tasks.spawn_local(writer.run()));
+        let keeping = self.tasks.spawn_local(keeper.run(stopped));
+        let (log, is_drained) = (self.log.clone(), self.is_drained.clone());
+        self.tasks.spawn_local(async move {
+            for reactor in serving {
+                if !matches!(reactor.await, Ok(Ok(()))) {
+                    violated("P7", format_args!("a reactor ended by itself"));
+                }
+            }
+            log.close();
+            // A panic in one of them is a violation by itself.
+            let _ = keeping.await;
+            if let Some(writing) = writing {
+                let _ = writing.await;
+            }
+            is_drained.set(true);
+        });
+    }
+
+    /// Something that runs within the process, and dies with it.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.tasks.spawn_local(task);
+    }
+
+    /// Goes down in order; see [`Self::is_drained`].
+    pub(super) fn drain(&self, period: Duration) {
+        note(format_args!("drains over {period:?}"));
+        self.delivery.start_draining();
+        self.stage.send_replace(Stage::Draining(period));
+    }
+
+    /// Whether nothing is left to do: the process would exit now.
+    pub(super) fn is_drained(&self) -> bool {
+        self.is_drained.get()
+    }
+
+    /// Lets its tasks go on.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
+        // It ends when all tasks have ended, which is no event.
+        let _: Poll<()> = Pin::new(&mut self.tasks).poll(cx);
+    }
+}
+
+/// What may wait for the disk runs on the same thread, a moment later.
+fn aside(work: Box<dyn FnOnce() + Send>) {
+    let wait = Duration::from_millis(fastrand::u64(0..20));
+    spawn_local(async move {
+        sleep(wait).await;
+        work();
+    });
+}

@@ -1,0 +1,176 @@
+//! Births and deaths of the gateway's process, and of the power under it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+use super::{
+    disk::Life,
+    gateway::{Gateway, Machine},
+    schedule::Death,
+    store::Fate,
+    trace::{note, violated},
+    world::World,
+};
+use crate::log::{Log, Watermark};
+
+impl World {
+    /// The gateway's process starts.
+    pub(super) fn start(&self) {
+        let life = Arc::<Life>::default();
+        if let Some((operations, death)) = self.arms_next.take() {
+            self.armed.set(Some(death));
+            life.end_after(operations);
+        }
+        let faults = self.machine.segments.faults();
+        match Gateway::start(&self.schedule.setup, &self.machine, life.clone()) {
+            Ok(gateway) => {
+                let is_well = gateway.log.check_writable().is_ok();
+                note(format_args!(
+                    "starts, writable: {is_well}, damages: {:?}",
+                    gateway.log.damages()
+                ));
+                let model = &mut *self.model.borrow_mut();
+                model.registry = Some(gateway.registry.clone());
+                let is_whole = self.flipped.borrow().is_none() && !life.is_dead();
+                if is_whole && !is_well {
+                    violated(
+                        "P8",
+                        format_args!(
+                            "a log that is whole is refused: {:?}",
+                            gateway.log.check_writable()
+                        ),
+                    );
+                } else if is_whole {
+                    life.beside(|| model.settle(self.schedule.users, &gateway.log));
+                }
+                *self.gateway.borrow_mut() = Some(gateway);
+            }
+            Err(_) if life.is_dead() => {
+                let death = self.armed.take().expect("it was told to die");
+                self.bury(death);
+            }
+            Err(error) if faults.is_full || faults.sync_fails => {
+                note(format_args!("does not start: {error}"));
+                self.starts_at
+                    .set(Some(Instant::now() + Duration::from_secs(1)));
+            }
+            Err(error) => violated("P8", format_args!("the log does not open: {error}")),
+        }
+    }
+
+    /// The process ends without a word, and the machine with it where its power goes.
+    pub(super) fn crash(&self, death: Death) {
+        let Some(gateway) = self.gateway.take() else {
+            return;
+        };
+        note(format_args!("dies: {death:?}"));
+        self.armed.take();
+        self.machine.network.hang_up(death.power.is_some());
+        self.model.borrow_mut().registry = None;
+        drop(gateway);
+        self.bury(death);
+    }
+
+    /// What a dead process, or a machine without power, leaves.
+    pub(super) fn bury(&self, death: Death) {
+        let Machine {
+            root,
+            segments,
+            state,
+            ..
+        } = &self.machine;
+        if let Some(loss) = death.power {
+            root.cut_power(loss);
+            segments.cut_power(loss);
+        }
+        segments.set_faults(|faults| faults.sync_fails = false);
+        state.crash(death.state, &mut self.random.borrow_mut());
+        if let Some((file, bit)) = self.flipped.take() {
+            note(format_args!("{file} is repaired"));
+            segments.flip(&file, bit);
+        }
+        if death.has_flip {
+            self.flip();
+        }
+        self.starts_at.set(Some(Instant::now() + death.down));
+    }
+
+    /// A bit flips in what is known to have been synced.
+    fn flip(&self) {
+        let segments = &self.machine.segments;
+        let Ok(synced) = Watermark::open(segments).map(|watermark| watermark.marks().synced) else {
+            return;
+        };
+        let mut stretches = Vec::new();
+        for name in segments.names() {
+            let Some(base) = name
+                .strip_suffix(".log")
+                .and_then(|base| base.parse::<u64>().ok())
+            else {
+                continue;
+            };
+            let bytes = synced
+                .0
+                .saturating_sub(base)
+                .min(segments.file_bytes(&name) as u64);
+            if bytes > 0 {
+                stretches.push((name, bytes as usize));
+            }
+        }
+        let random = &mut *self.random.borrow_mut();
+        if stretches.is_empty() {
+            return;
+        }
+        let (name, bytes) = stretches.swap_remove(random.usize(..stretches.len()));
+        let bit = random.usize(..bytes * 8);
+        note(format_args!("{name} flips bit {bit}"));
+        segments.flip(&name, bit);
+        self.flipped.replace(Some((name, bit)));
+    }
+
+    pub(super) fn restart_if_refusing(&self) {
+        let is_refusing = self
+            .gateway
+            .borrow()
+            .as_ref()
+            .is_some_and(|gateway| gateway.log.check_writable().is_err());
+        let is_refusing = is_refusing || self.flipped.borrow().is_some();
+        if is_refusing {
+            self.crash(Death {
+                power: None,
+                state: Fate::Kept,
+                has_flip: false,
+                down: Duration::from_millis(100),
+            });
+        }
+    }
+
+    /// Goes down in order and starts again.
+    pub(super) async fn drain(&self, down: Duration) {
+        let period = Duration::from_secs(3);
+        match &*self.gateway.borrow() {
+            Some(gateway) => gateway.drain(period),
+            None => return,
+        }
+        // What lingers is cut after its grace.
+        let deadline = Instant::now() + period + Duration::from_secs(20);
+        loop {
+            sleep(Duration::from_millis(100)).await;
+            match &*self.gateway.borrow() {
+                None => return,
+                Some(gateway) if gateway.is_drained() => break,
+                Some(_) if Instant::now() > deadline => {
+                    return violated("drain", format_args!("it never ends"));
+                }
+                Some(_) => {}
+            }
+        }
+        self.crash(Death {
+            power: None,
+            state: Fate::Kept,
+            has_flip: false,
+            down,
+        });
+    }
+}

@@ -1,0 +1,32 @@
+//! The whole gateway in a simulation: real rooms and the real client on a simulated clock, network, disk and state store.
+//!
+//! One seed is one run, bit for bit: a schedule of operations and faults is made from it, everything runs on one thread and
+//! one paused clock, and chance comes from the seed. After every step the promises P1–P8 are looked at; at the end all
+//! faults stop, and everything accepted must be where it belongs. A failing run prints its seed, the shortest schedule that
+//! still fails, and the command to see it again.
+//!
+//! - `schedule.rs`: what a seed stands for
+//! - `world.rs`: one run; `operations.rs`, `life.rs`, `rest.rs`: its steps, the deaths in it, its end
+//! - `model.rs`, `policy.rs`: what must be true
+//! - `gateway.rs`, `device.rs`: a life of the gateway's process; a device with its app and its store
+//! - `clock.rs`, `network.rs`, `disk.rs`, `store.rs`: what they live on
+//! - `trace.rs`: what happened
+//! - `shrink.rs`: the shortest schedule that still fails
+//! - `seeds.txt`: every seed that ever failed
+
+mod clock;
+mod device;
+mod disk;
+mod gateway;
+mod life;
+mod model;
+mod network;
+mod operations;
+mod policy;
+mod rest;
+mod schedule;
+mod shrink;
+mod store;
+mod tests;
+mod trace;
+mod world;

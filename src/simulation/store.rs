@@ -1,0 +1,179 @@
+//! A state store that is as good as sled in a synchronous directory: what was not flushed may be lost from any point on,
+//! what was flushed is there. It may also be lost as a whole, or not open.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use fastrand::Rng;
+
+use super::disk::Life;
+use crate::log::{Opened, StateError, Store, StoreHome, Tree, Visit};
+
+type Rows = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
+
+/// A tree, a key, and its value from now on.
+type Change = (&'static str, Vec<u8>, Option<Vec<u8>>);
+
+/// Where the store lives. Cheap to clone; clones are the same store.
+#[derive(Clone)]
+pub(super) struct SimHome {
+    shared: Arc<Mutex<Shared>>,
+    life: Arc<Life>,
+}
+
+#[derive(Default)]
+struct Shared {
+    live: Rows,
+    durable: Rows,
+    /// In the order in which they were made; a value of `None` removes.
+    unflushed: Vec<Change>,
+    opens_not: bool,
+    is_unbelievable: bool,
+}
+
+/// What becomes of the store while the process is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// What was flushed is there, and any beginning of the rest.
+    Kept,
+    /// Somebody deleted it.
+    Lost,
+    /// It does not open.
+    Broken,
+    /// Its file system makes no promise.
+    Unbelievable,
+}
+
+impl SimHome {
+    pub(super) fn new() -> Self {
+        Self {
+            shared: Arc::default(),
+            life: Arc::default(),
+        }
+    }
+
+    /// The same store as another process sees it.
+    pub(super) fn for_process(&self, life: Arc<Life>) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            life,
+        }
+    }
+
+    /// The process ends, in whatever way.
+    pub(super) fn crash(&self, fate: Fate, random: &mut Rng) {
+        let shared = &mut *self.lock();
+        let survivors = random.usize(..=shared.unflushed.len());
+        for (tree, key, value) in shared.unflushed.drain(..).take(survivors) {
+            write(&mut shared.durable, tree, key, value);
+        }
+        shared.live.clone_from(&shared.durable);
+        match fate {
+            Fate::Kept => {}
+            Fate::Lost => *shared = Shared::default(),
+            Fate::Broken => shared.opens_not = true,
+            Fate::Unbelievable => shared.is_unbelievable = true,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn write(rows: &mut Rows, tree: &'static str, key: Vec<u8>, value: Option<Vec<u8>>) {
+    match value {
+        Some(value) => rows.insert((tree, key), value),
+        None => rows.remove(&(tree, key)),
+    };
+}
+
+impl StoreHome for SimHome {
+    fn open(&self) -> Result<Opened, StateError> {
+        self.life.step()?;
+        let shared = &mut *self.lock();
+        if shared.opens_not {
+            return Err(StateError::Panicked);
+        }
+        let is_believed = !std::mem::take(&mut shared.is_unbelievable);
+        if !is_believed {
+            *shared = Shared::default();
+        }
+        Ok(Opened {
+            store: Arc::new(self.clone()),
+            is_believed,
+        })
+    }
+
+    fn set_aside(&self) -> io::Result<()> {
+        self.life.step()?;
+        *self.lock() = Shared::default();
+        Ok(())
+    }
+}
+
+impl Store for SimHome {
+    fn tree(&self, name: &'static str) -> Result<Arc<dyn Tree>, StateError> {
+        Ok(Arc::new(SimTree {
+            home: self.clone(),
+            name,
+        }))
+    }
+
+    fn flush(&self) -> Result<(), StateError> {
+        self.life.step()?;
+        let shared = &mut *self.lock();
+        for (tree, key, value) in shared.unflushed.drain(..) {
+            write(&mut shared.durable, tree, key, value);
+        }
+        Ok(())
+    }
+}
+
+struct SimTree {
+    home: SimHome,
+    name: &'static str,
+}
+
+impl SimTree {
+    fn change(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
+        self.home.life.step()?;
+        let shared = &mut *self.home.lock();
+        let (key, value) = (key.to_vec(), value.map(<[u8]>::to_vec));
+        write(&mut shared.live, self.name, key.clone(), value.clone());
+        shared.unflushed.push((self.name, key, value));
+        Ok(())
+    }
+}
+
+impl Tree for SimTree {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.home.life.step()?;
+        Ok(self
+            .home
+            .lock()
+            .live
+            .get(&(self.name, key.to_vec()))
+            .cloned())
+    }
+
+    fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        self.change(key, Some(value))
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<(), StateError> {
+        self.change(key, None)
+    }
+
+    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError> {
+        self.home.life.step()?;
+        let shared = self.home.lock();
+        let rows = shared.live.range((self.name, prefix.to_vec())..);
+        let mut rows =
+            rows.take_while(|((tree, key), _)| *tree == self.name && key.starts_with(prefix));
+        rows.try_for_each(|((_, key), value)| visit(key, value))
+    }
+}

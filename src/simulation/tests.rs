@@ -1,0 +1,176 @@
+//! The simulation's tests: fresh seeds, every seed that ever failed, that one seed is one run, and that planted bugs are
+//! found.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    schedule::Schedule,
+    shrink::shrink,
+    world::{self, Verdict},
+};
+use crate::sabotage::{self, Bug};
+
+/// How long `cargo test` looks for a seed that breaks a promise.
+const SECONDS: u64 = 60;
+/// How long `cargo simulate` does.
+const MINUTES: u64 = 30;
+/// Within these seeds each planted bug is found.
+const SEEDS_PER_BUG: u64 = 500;
+
+/// What many runs came to.
+#[derive(Default)]
+struct Total {
+    runs: u64,
+    simulated: Duration,
+    accepted: u64,
+    landings: u64,
+}
+
+impl Total {
+    fn add(&mut self, verdict: &Verdict) {
+        self.runs += 1;
+        self.simulated += verdict.lasted;
+        self.accepted += verdict.accepted;
+        self.landings += verdict.landings;
+    }
+
+    fn print(&self, took: Duration) {
+        let (simulated, real) = (self.simulated.as_secs_f64(), took.as_secs_f64());
+        println!(
+            "{} runs, {:.0} simulated minutes in {real:.1} s ({:.0} times as fast), {} sends accepted, {} messages landed",
+            self.runs,
+            simulated / 60.0,
+            simulated / real,
+            self.accepted,
+            self.landings
+        );
+    }
+}
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
+    )
+}
+
+/// Runs a seed; a broken promise fails the test with all that is needed to look into it.
+fn expect_kept(seed: u64) -> Verdict {
+    let schedule = Schedule::new(seed);
+    let verdict = world::run(&schedule, false);
+    if let Some(violation) = &verdict.violation {
+        let shortest = shrink(schedule, &verdict);
+        panic!(
+            "seed {seed} breaks {violation}\nthe shortest schedule that does:\n{:#?}\nto see it:\nTOWNCRIER_SEED={seed} cargo test --lib simulation -- --ignored --exact simulation::tests::replay --nocapture",
+            shortest.operations
+        );
+    }
+    verdict
+}
+
+/// Runs fresh seeds for some time.
+fn explore(time: Duration, mut seed: u64) -> Total {
+    println!("from seed {seed}");
+    let begun = Instant::now();
+    let mut total = Total::default();
+    while begun.elapsed() < time {
+        total.add(&expect_kept(seed));
+        seed += 1;
+    }
+    total.print(begun.elapsed());
+    total
+}
+
+#[test]
+fn fresh_seeds_break_no_promise() {
+    explore(
+        Duration::from_secs(variable("TOWNCRIER_SECONDS").unwrap_or(SECONDS)),
+        variable("TOWNCRIER_START").unwrap_or_else(|| fastrand::u64(..1 << 40)),
+    );
+}
+
+#[test]
+fn seeds_that_once_broke_a_promise_break_none() {
+    let seeds = include_str!("seeds.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#'));
+    for line in seeds {
+        let seed = line.split_whitespace().next().expect("no line is empty");
+        expect_kept(seed.parse().expect("a seed is a number"));
+    }
+}
+
+#[test]
+fn one_seed_is_one_run_bit_for_bit() {
+    for seed in 0..20 {
+        let schedule = Schedule::new(seed);
+        assert_eq!(schedule.operations, Schedule::new(seed).operations);
+        assert_eq!(
+            world::run(&schedule, false),
+            world::run(&schedule, false),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    for bug in Bug::ALL {
+        let begun = Instant::now();
+        sabotage::plant(Some(bug));
+        let found = (0..SEEDS_PER_BUG)
+            .find_map(|seed| Some((seed, world::run(&Schedule::new(seed), false).violation?)));
+        sabotage::plant(None);
+        let Some((seed, violation)) = found else {
+            panic!("{bug:?} is not found within {SEEDS_PER_BUG} seeds");
+        };
+        println!(
+            "{bug:?}: {} seeds, {:.1?}: {violation}",
+            seed + 1,
+            begun.elapsed()
+        );
+    }
+}
+
+#[test]
+fn a_failing_schedule_shrinks_to_what_matters() {
+    sabotage::plant(Some(Bug::AckBeforeSync));
+    let failing = (0..SEEDS_PER_BUG).map(Schedule::new).find_map(|schedule| {
+        let verdict = world::run(&schedule, false);
+        verdict.violation.is_some().then_some((schedule, verdict))
+    });
+    let (schedule, verdict) = failing.expect("it is found");
+    let before = schedule.operations.len();
+    let after = shrink(schedule, &verdict).operations;
+    sabotage::plant(None);
+    assert!(after.len() <= 3, "{before} operations became {after:#?}");
+}
+
+#[test]
+#[ignore = "prints one seed: TOWNCRIER_SEED=n"]
+fn replay() {
+    let seed = variable("TOWNCRIER_SEED").expect("TOWNCRIER_SEED names a seed");
+    let schedule = Schedule::new(seed);
+    println!("{schedule:#?}");
+    let verdict = world::run(&schedule, true);
+    println!("{verdict:#?}");
+    if verdict.violation.is_some() {
+        println!("\nthe shortest schedule that does the same:");
+        world::run(&shrink(schedule, &verdict), true);
+    }
+    assert_eq!(verdict.violation, None);
+}
+
+#[test]
+#[ignore = "runs for TOWNCRIER_MINUTES=30 on every core: cargo simulate"]
+fn night() {
+    let time = Duration::from_secs(60 * variable("TOWNCRIER_MINUTES").unwrap_or(MINUTES));
+    let start = variable("TOWNCRIER_START").unwrap_or_else(|| fastrand::u64(..1 << 40));
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || explore(time, start + (thread << 40)));
+        }
+    });
+}
