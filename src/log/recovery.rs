@@ -207,17 +207,17 @@ pub(super) fn replay(
         };
         core.segments.push(Arc::new(segment));
     }
+    if let Some(last) = core.segments.all().last() {
+        write_again(last, synced).map_err(io)?;
+    }
+    // The last segment may have been made just before a kill, and its name not be on disk yet.
+    core.disk.sync_names().map_err(io)?;
     core.publish(reached);
     if let Some(damage) = damages.into_iter().next() {
         core.refuse(Refusing::Damaged(damage));
         // Rows that follow from a damaged log must not be believed when it has been repaired.
         core.state.disown()?;
     } else {
-        if let Some(last) = core.segments.all().last() {
-            write_again(last, synced).map_err(io)?;
-        }
-        // The last segment may have been made just before a kill, and its name not be on disk yet.
-        core.disk.sync_names().map_err(io)?;
         watermark.set_synced(reached.position).map_err(io)?;
     }
     tracing::info!(
