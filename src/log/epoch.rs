@@ -1,4 +1,7 @@
 //! Which log this is: a random number, made with the directory, that clients key their stores by.
+//!
+//! It stands in a file as 16 hexadecimal digits and the CRC-32C of the number's little-endian bytes: a flipped bit must not
+//! send every client back to the beginning.
 
 use std::{io, path::Path};
 
@@ -11,7 +14,7 @@ use crate::ids::Epoch;
 const NAME: &str = "epoch";
 /// The number is written beside it and takes its name when it is whole.
 const NEW_NAME: &str = "epoch.new";
-/// 16 digits and a line's end; more is no epoch.
+/// More is no epoch.
 const TEXT_BYTES_MAX: usize = 64;
 
 /// Reads the epoch in the data directory; makes one in a new directory. `dir`: its name, for the error.
@@ -37,19 +40,27 @@ pub fn renew(dir: &Path) -> io::Result<Epoch> {
 fn write(root: &dyn Disk) -> io::Result<Epoch> {
     let epoch = Epoch(uuid::Uuid::new_v4().as_u64_pair().1 | 1);
     let file = root.create(NEW_NAME)?;
-    file.write_at(format!("{:016x}\n", epoch.0).as_bytes(), 0)?;
+    file.write_at(text(epoch).as_bytes(), 0)?;
     file.sync()?;
     root.rename(NEW_NAME, NAME)?;
     root.sync_names()?;
     Ok(epoch)
 }
 
+/// The file of an epoch.
+pub(crate) fn text(epoch: Epoch) -> String {
+    let crc = crc32c::crc32c(&epoch.0.to_le_bytes());
+    format!("{:016x} {crc:08x}\n", epoch.0)
+}
+
 /// `None`: what stands there is no epoch.
 fn read(root: &dyn Disk) -> io::Result<Option<Epoch>> {
-    let mut text = [0; TEXT_BYTES_MAX];
-    let length = root.open(NAME)?.read_at(&mut text, 0, Patience::Disk)?;
-    let epoch = std::str::from_utf8(&text[..length])
-        .ok()
-        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
-    Ok(epoch.filter(|epoch| *epoch != 0).map(Epoch))
+    let mut bytes = [0; TEXT_BYTES_MAX];
+    let length = root.open(NAME)?.read_at(&mut bytes, 0, Patience::Disk)?;
+    let found = std::str::from_utf8(&bytes[..length]).ok();
+    let epoch = found.and_then(|found| {
+        let number = u64::from_str_radix(found.get(..16)?, 16).ok()?;
+        Some(Epoch(number)).filter(|epoch| text(*epoch) == found)
+    });
+    Ok(epoch.filter(|epoch| epoch.0 != 0))
 }

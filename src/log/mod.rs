@@ -49,6 +49,7 @@ use std::sync::Arc;
 pub(crate) use self::{
     disk::{Disk, DiskFile},
     embedded::{Place, Workers},
+    epoch::text as epoch_text,
     state::{Opened, StateError, Store, StoreHome, Tree, Visit},
     watermark::Watermark,
 };

@@ -28,7 +28,7 @@ use super::{
     store::SimHome,
     trace::{self, is_violated, note},
 };
-use crate::token::Tokens;
+use crate::{ids::Epoch, log::epoch_text, token::Tokens};
 
 /// The epoch of the first log; every later one has the next number.
 const EPOCH: u64 = 0x5eed;
@@ -142,7 +142,7 @@ impl World {
         let epoch = self.epoch.get();
         self.machine
             .root
-            .put("epoch", format!("{epoch:016x}\n").as_bytes());
+            .put("epoch", epoch_text(Epoch(epoch)).as_bytes());
         self.model.borrow_mut().epoch = epoch;
     }
 
