@@ -64,7 +64,7 @@ pub fn inspect(dir: &Path, mut visit: Option<&mut dyn FnMut(&str)>) -> Result<Re
 }
 
 /// The same for the segments alone. `marks`: what is known to have been on disk.
-pub(super) fn inspect_segments(
+pub(crate) fn inspect_segments(
     disk: &dyn Disk,
     marks: Marks,
     visit: &mut Option<&mut dyn FnMut(&str)>,

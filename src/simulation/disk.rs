@@ -6,62 +6,16 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use fastrand::Rng;
 
-use super::trace::note;
+use super::{process::Life, trace::note};
 use crate::log::{Disk, DiskFile, Patience};
 
 /// A write survives in pieces of this size: what a device writes at once.
 const SECTOR_BYTES: usize = 512;
-
-/// Whether the process lives. It can be made to die at an operation to come: that one and all after it do nothing.
-#[derive(Default)]
-pub(super) struct Life {
-    /// Operations until death; 0: no death in sight.
-    left: AtomicU64,
-    is_dead: std::sync::atomic::AtomicBool,
-}
-
-impl Life {
-    /// Dies at the operation with this number from now on, at least 1.
-    pub(super) fn end_after(&self, operations: u64) {
-        self.left.store(operations, Relaxed);
-    }
-
-    /// Does something that is not the process's own, and so does not count.
-    pub(super) fn beside(&self, look: impl FnOnce()) {
-        let left = self.left.swap(0, Relaxed);
-        look();
-        self.left.store(left, Relaxed);
-    }
-
-    pub(super) fn is_dead(&self) -> bool {
-        self.is_dead.load(Relaxed)
-    }
-
-    /// One operation begins. An error when the process is dead.
-    pub(super) fn step(&self) -> io::Result<()> {
-        let left = self.left.load(Relaxed);
-        if left > 0 {
-            self.left.store(left - 1, Relaxed);
-            if left == 1 {
-                note(format_args!("the process dies in an operation"));
-                self.is_dead.store(true, Relaxed);
-            }
-        }
-        if self.is_dead() {
-            Err(io::Error::other("the process is dead"))
-        } else {
-            Ok(())
-        }
-    }
-}
 
 /// What is wrong with a disk at present.
 #[derive(Clone, Copy, Default)]
@@ -97,7 +51,7 @@ enum NameChange {
 }
 
 /// One file's bytes.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Content {
     live: Vec<u8>,
     durable: Vec<u8>,
@@ -110,14 +64,8 @@ enum Change {
     Truncate(usize),
 }
 
-/// What a power cut does to what was not synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Loss {
-    /// All of it is gone.
-    Everything,
-    /// Any part of it is gone.
-    Anything,
-}
+/// Decides each thing that a power cut leaves open: one of so many ways, by number; 0 is always that it is lost.
+pub(super) type Choice<'a> = &'a mut dyn FnMut(usize) -> usize;
 
 impl SimDisk {
     pub(super) fn new(random: Rng) -> Self {
@@ -149,30 +97,62 @@ impl SimDisk {
         lock(&self.shared).faults
     }
 
-    /// The power goes. Afterwards the disk holds what a machine finds that starts again.
-    pub(super) fn cut_power(&self, loss: Loss) {
+    /// The power goes. Afterwards the disk holds what a machine finds that starts again: of what was not synced, what is
+    /// chosen. `has_torn_bytes`: a write may also end at any byte, not only at a sector.
+    pub(super) fn cut_power(&self, choose: Choice<'_>, has_torn_bytes: bool) {
         let mut directory = lock(&self.shared);
         let Directory {
             files,
             durable,
             unsynced,
-            random,
             ..
         } = &mut *directory;
         for change in unsynced.drain(..) {
-            if loss == Loss::Anything && random.bool() {
+            if choose(2) == 1 {
                 change.apply(durable);
             }
         }
         for content in durable.values() {
-            let mut content = lock(content);
-            let survives = |change: &Change, content: &mut Vec<u8>| match loss {
-                Loss::Everything => {}
-                Loss::Anything => change.tear(content, random),
-            };
-            content.forget(survives);
+            let content = &mut *lock(content);
+            for change in content.unsynced.drain(..) {
+                change.tear(&mut content.durable, choose, has_torn_bytes);
+            }
+            content.live.clone_from(&content.durable);
         }
         *files = durable.clone();
+    }
+
+    /// Another disk in the same state.
+    pub(super) fn copy(&self) -> Self {
+        let directory = lock(&self.shared);
+        let mut copies: BTreeMap<*const Mutex<Content>, Arc<Mutex<Content>>> = BTreeMap::new();
+        let mut copy = |content: &Arc<Mutex<Content>>| {
+            let made = copies.entry(Arc::as_ptr(content));
+            made.or_insert_with(|| Arc::new(Mutex::new(lock(content).clone())))
+                .clone()
+        };
+        let mut names = |names: &BTreeMap<String, Arc<Mutex<Content>>>| {
+            let copied = names
+                .iter()
+                .map(|(name, content)| (name.clone(), copy(content)));
+            copied.collect::<BTreeMap<_, _>>()
+        };
+        let (files, durable) = (names(&directory.files), names(&directory.durable));
+        let unsynced = directory.unsynced.iter().map(|change| match change {
+            NameChange::Create(name, content) => NameChange::Create(name.clone(), copy(content)),
+            other => other.clone(),
+        });
+        let shared = Directory {
+            files,
+            durable,
+            unsynced: unsynced.collect(),
+            faults: directory.faults,
+            random: directory.random.clone(),
+        };
+        Self {
+            shared: Arc::new(Mutex::new(shared)),
+            life: Arc::default(),
+        }
     }
 
     /// The names of all files.
@@ -252,14 +232,6 @@ impl Content {
         change.apply(&mut self.live);
         self.unsynced.push(change);
     }
-
-    /// Settles what was not synced: `survives` brings of each change to the disk what gets there.
-    fn forget(&mut self, mut survives: impl FnMut(&Change, &mut Vec<u8>)) {
-        for change in self.unsynced.drain(..) {
-            survives(&change, &mut self.durable);
-        }
-        self.live.clone_from(&self.durable);
-    }
 }
 
 impl Change {
@@ -270,28 +242,28 @@ impl Change {
         }
     }
 
-    /// Brings any part of it to the disk: sectors of a write, and one of them may be torn.
-    fn tear(&self, bytes: &mut Vec<u8>, random: &mut Rng) {
+    /// Brings the part of it to the disk that is chosen: any sectors, or the bytes up to any.
+    fn tear(&self, bytes: &mut Vec<u8>, choose: Choice<'_>, has_torn_bytes: bool) {
         match self {
-            Self::Truncate(_) if random.bool() => self.apply(bytes),
-            Self::Truncate(_) => {}
-            Self::Write(offset, data) => match random.u8(..4) {
-                0 => {}
-                1 => self.apply(bytes),
-                // The beginning got there.
-                2 => put(bytes, *offset, &data[..random.usize(..=data.len())]),
-                _ => {
-                    let mut at = 0;
-                    while at < data.len() {
-                        let next = (*offset + at + 1).next_multiple_of(SECTOR_BYTES) - offset;
-                        let sector = &data[at..next.min(data.len())];
-                        if random.bool() {
-                            put(bytes, offset + at, sector);
-                        }
-                        at = next;
-                    }
+            Self::Truncate(_) => {
+                if choose(2) == 1 {
+                    self.apply(bytes);
                 }
-            },
+            }
+            Self::Write(offset, data) if has_torn_bytes && choose(2) == 1 => {
+                put(bytes, *offset, &data[..choose(data.len() + 1)]);
+            }
+            Self::Write(offset, data) => {
+                let mut at = 0;
+                while at < data.len() {
+                    let next = (*offset + at + 1).next_multiple_of(SECTOR_BYTES) - offset;
+                    let sector = &data[at..next.min(data.len())];
+                    if choose(2) == 1 {
+                        put(bytes, offset + at, sector);
+                    }
+                    at = next;
+                }
+            }
         }
     }
 }
@@ -313,12 +285,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Disk for SimDisk {
     fn list(&self) -> io::Result<Vec<String>> {
-        self.life.step()?;
+        self.life.look()?;
         Ok(self.names())
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.life.step()?;
+        self.life.look()?;
         let content = lock(&self.shared).files.get(name).cloned();
         Ok(Arc::new(SimFile {
             name: name.into(),
@@ -328,7 +300,7 @@ impl Disk for SimDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.life.step()?;
+        self.life.change()?;
         if lock(&self.shared).faults.is_full {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -343,20 +315,20 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.life.step()?;
+        self.life.change()?;
         self.change_name(NameChange::Rename(from.into(), to.into()));
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.life.step()?;
+        self.life.change()?;
         note(format_args!("remove {name}"));
         self.change_name(NameChange::Remove(name.into()));
         Ok(())
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        self.life.step()?;
+        self.life.change()?;
         let directory = &mut *lock(&self.shared);
         for change in directory.unsynced.drain(..) {
             change.apply(&mut directory.durable);
@@ -378,17 +350,19 @@ struct SimFile {
 
 impl DiskFile for SimFile {
     fn len(&self) -> io::Result<u64> {
-        self.disk.life.step()?;
+        self.disk.life.look()?;
         Ok(lock(&self.content).live.len() as u64)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let life = self.disk.life.step();
+        let life = self.disk.life.change();
         let directory = &mut *lock(&self.disk.shared);
         // Who dies or finds the disk full has written a part.
         let is_whole = life.is_ok() && !directory.faults.is_full;
         let taken = if is_whole {
             bytes.len()
+        } else if self.disk.life.is_exact() {
+            0
         } else {
             directory.random.usize(..=bytes.len())
         };
@@ -407,7 +381,7 @@ impl DiskFile for SimFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64, patience: Patience) -> io::Result<usize> {
-        self.disk.life.step()?;
+        self.disk.life.look()?;
         if patience == Patience::MemoryOnly {
             let Directory { faults, random, .. } = &mut *lock(&self.disk.shared);
             if faults.cold_one_in > 0 && random.u32(..faults.cold_one_in) == 0 {
@@ -422,14 +396,14 @@ impl DiskFile for SimFile {
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        self.disk.life.step()?;
+        self.disk.life.change()?;
         note(format_args!("truncate {} {len}", self.name));
         lock(&self.content).change(Change::Truncate(len as usize));
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.life.step()?;
+        self.disk.life.change()?;
         let directory = &mut *lock(&self.disk.shared);
         let content = &mut *lock(&self.content);
         if std::mem::take(&mut directory.faults.sync_fails) {
@@ -439,7 +413,9 @@ impl DiskFile for SimFile {
             for change in std::mem::take(&mut content.unsynced) {
                 match change {
                     Change::Write(..) => {
-                        change.tear(&mut content.durable, &mut directory.random);
+                        let random = &mut directory.random;
+                        let choose = &mut |ways| random.usize(..ways);
+                        change.tear(&mut content.durable, choose, true);
                     }
                     Change::Truncate(_) => content.unsynced.push(change),
                 }

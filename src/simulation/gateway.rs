@@ -19,8 +19,9 @@ use tokio::{
 
 use super::{
     clock::{ProcessClock, SimClock},
-    disk::{Life, SimDisk},
+    disk::SimDisk,
     network::Network,
+    process::Life,
     store::SimHome,
     trace::{note, violated},
 };

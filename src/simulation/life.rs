@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    disk::Life,
     gateway::{Gateway, Machine},
-    schedule::Death,
+    process::Life,
+    schedule::{Death, Loss},
     store::Fate,
     trace::{note, violated},
     world::World,
@@ -80,12 +80,19 @@ impl World {
             state,
             ..
         } = &self.machine;
-        if let Some(loss) = death.power {
-            root.cut_power(loss);
-            segments.cut_power(loss);
+        {
+            let random = &mut *self.random.borrow_mut();
+            if let Some(loss) = death.power {
+                let choose = &mut |ways| match loss {
+                    Loss::Everything => 0,
+                    Loss::Anything => random.usize(..ways),
+                };
+                root.cut_power(choose, true);
+                segments.cut_power(choose, true);
+            }
+            state.crash(death.state, &mut |ways| random.usize(..ways));
         }
         segments.set_faults(|faults| faults.sync_fails = false);
-        state.crash(death.state, &mut self.random.borrow_mut());
         if let Some((file, bit)) = self.flipped.take() {
             note(format_args!("{file} is repaired"));
             segments.flip(&file, bit);
@@ -94,6 +101,7 @@ impl World {
             self.flip();
         }
         self.starts_at.set(Some(Instant::now() + death.down));
+        self.died.notify_one();
     }
 
     /// A bit flips in what is known to have been synced.

@@ -9,12 +9,14 @@
 //! - `world.rs`: one run; `operations.rs`, `life.rs`, `rest.rs`: its steps, the deaths in it, its end
 //! - `model.rs`, `policy.rs`: what must be true
 //! - `gateway.rs`, `device.rs`: a life of the gateway's process; a device with its app and its store
-//! - `clock.rs`, `network.rs`, `disk.rs`, `store.rs`: what they live on
+//! - `clock.rs`, `network.rs`, `disk.rs`, `store.rs`: what they live on; `process.rs`: how they die in the middle of it
 //! - `trace.rs`: what happened
 //! - `shrink.rs`: the shortest schedule that still fails
 //! - `seeds.txt`: every seed that ever failed
+//! - `short_life.rs`, `crash_points.rs`: the log alone, and every place at which a short life of it can end
 
 mod clock;
+mod crash_points;
 mod device;
 mod disk;
 mod gateway;
@@ -23,8 +25,10 @@ mod model;
 mod network;
 mod operations;
 mod policy;
+mod process;
 mod rest;
 mod schedule;
+mod short_life;
 mod shrink;
 mod store;
 mod tests;

@@ -22,7 +22,7 @@ use tokio::{
     time::{Instant, Sleep, sleep, sleep_until},
 };
 
-use super::{disk::Life, trace::note};
+use super::{process::Life, trace::note};
 use crate::reactor::Listener;
 
 /// Bytes that one direction holds on their way: sockets' buffers and the link.

@@ -11,9 +11,9 @@ use tokio::{task::spawn_local, time::sleep};
 
 use super::{
     device::{self, Left},
-    disk::Life,
     gateway::Machine,
     model::{self, Model, Outcome, user_id},
+    process::Life,
     schedule::{Death, Letter, Operation},
     store::Fate,
     trace::note,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    disk::{Faults, Loss},
+    disk::Faults,
     model::user_id,
-    schedule::Death,
+    schedule::{Death, Loss},
     store::Fate,
     trace::{is_violated, note, violated},
     world::World,

@@ -9,7 +9,6 @@ use fastrand::Rng;
 
 use super::{
     device::{Crash, Owner},
-    disk::Loss,
     gateway::Setup,
     network::Side,
     store::Fate,
@@ -74,6 +73,15 @@ pub(super) struct Death {
     /// A bit of the segments flips, and is repaired at the next start.
     pub(super) has_flip: bool,
     pub(super) down: Duration,
+}
+
+/// What a power cut does to what was not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// All of it is gone.
+    Everything,
+    /// Any part of it is gone.
+    Anything,
 }
 
 /// A letter as a caller sends it.

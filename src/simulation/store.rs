@@ -7,9 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use fastrand::Rng;
-
-use super::disk::Life;
+use super::{disk::Choice, process::Life};
 use crate::log::{Opened, StateError, Store, StoreHome, Tree, Visit};
 
 type Rows = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
@@ -24,7 +22,7 @@ pub(super) struct SimHome {
     life: Arc<Life>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Shared {
     live: Rows,
     durable: Rows,
@@ -63,10 +61,18 @@ impl SimHome {
         }
     }
 
-    /// The process ends, in whatever way.
-    pub(super) fn crash(&self, fate: Fate, random: &mut Rng) {
+    /// Another store in the same state.
+    pub(super) fn copy(&self) -> Self {
+        Self {
+            shared: Arc::new(Mutex::new(self.lock().clone())),
+            life: Arc::default(),
+        }
+    }
+
+    /// The process ends, in whatever way. How many of the changes that were not flushed survive is chosen.
+    pub(super) fn crash(&self, fate: Fate, choose: Choice<'_>) {
         let shared = &mut *self.lock();
-        let survivors = random.usize(..=shared.unflushed.len());
+        let survivors = choose(shared.unflushed.len() + 1);
         for (tree, key, value) in shared.unflushed.drain(..).take(survivors) {
             write(&mut shared.durable, tree, key, value);
         }
@@ -93,7 +99,7 @@ fn write(rows: &mut Rows, tree: &'static str, key: Vec<u8>, value: Option<Vec<u8
 
 impl StoreHome for SimHome {
     fn open(&self) -> Result<Opened, StateError> {
-        self.life.step()?;
+        self.life.look()?;
         let shared = &mut *self.lock();
         if shared.opens_not {
             return Err(StateError::Panicked);
@@ -109,7 +115,7 @@ impl StoreHome for SimHome {
     }
 
     fn set_aside(&self) -> io::Result<()> {
-        self.life.step()?;
+        self.life.look()?;
         *self.lock() = Shared::default();
         Ok(())
     }
@@ -124,7 +130,7 @@ impl Store for SimHome {
     }
 
     fn flush(&self) -> Result<(), StateError> {
-        self.life.step()?;
+        self.life.change()?;
         let shared = &mut *self.lock();
         for (tree, key, value) in shared.unflushed.drain(..) {
             write(&mut shared.durable, tree, key, value);
@@ -140,7 +146,7 @@ struct SimTree {
 
 impl SimTree {
     fn change(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
-        self.home.life.step()?;
+        self.home.life.look()?;
         let shared = &mut *self.home.lock();
         let (key, value) = (key.to_vec(), value.map(<[u8]>::to_vec));
         write(&mut shared.live, self.name, key.clone(), value.clone());
@@ -151,7 +157,7 @@ impl SimTree {
 
 impl Tree for SimTree {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        self.home.life.step()?;
+        self.home.life.look()?;
         Ok(self
             .home
             .lock()
@@ -169,7 +175,7 @@ impl Tree for SimTree {
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError> {
-        self.home.life.step()?;
+        self.home.life.look()?;
         let shared = self.home.lock();
         let rows = shared.live.range((self.name, prefix.to_vec())..);
         let mut rows =

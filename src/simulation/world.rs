@@ -13,6 +13,7 @@ use std::{
 use fastrand::Rng;
 use tokio::{
     runtime::Builder,
+    sync::Notify,
     task::{AbortHandle, LocalSet},
     time::{Instant, sleep_until},
 };
@@ -96,6 +97,7 @@ pub(super) struct World {
     pub(super) arms_next: Cell<Option<(u64, Death)>>,
     /// When the gateway starts again, where it is down.
     pub(super) starts_at: Cell<Option<Instant>>,
+    pub(super) died: Notify,
     /// The bit that is flipped at present.
     pub(super) flipped: RefCell<Option<(String, usize)>>,
     pub(super) epoch: Cell<u64>,
@@ -130,6 +132,7 @@ impl World {
             armed: Cell::default(),
             arms_next: Cell::default(),
             starts_at: Cell::default(),
+            died: Notify::new(),
             flipped: RefCell::default(),
             epoch: Cell::new(EPOCH),
         };
@@ -182,7 +185,12 @@ impl World {
                 .get()
                 .filter(|at| *at <= until)
                 .unwrap_or(until);
-            sleep_until(next).await;
+            tokio::select! {
+                biased;
+                () = sleep_until(next) => {}
+                // It died meanwhile.
+                () = self.died.notified() => {}
+            }
             if self.starts_at.get().is_some_and(|at| at <= Instant::now()) {
                 self.starts_at.set(None);
                 self.start();

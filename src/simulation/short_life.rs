@@ -1,0 +1,366 @@
+//! The log alone on a simulated disk: a few operations of its life, what was tried and answered in it, and what must be
+//! found when it has ended.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use fastrand::Rng;
+use tokio::{task::LocalSet, time::sleep};
+
+use super::{
+    clock::SimClock,
+    disk::SimDisk,
+    model::user_id,
+    process::Life,
+    store::{Fate, SimHome},
+};
+use crate::{
+    clock::Clock,
+    config,
+    ids::{Epoch, MessageId, Platform, Seq, SessionKey},
+    log::{
+        Append, Commit, CommitObserver, EmbeddedLog, Log, Lookup, OpenError, Patience, Place,
+        ReadLimit, Receipt, SessionRow, Workers, epoch_text,
+    },
+    metrics::Metrics,
+};
+
+/// Users that messages are for.
+const USERS: usize = 2;
+/// One operation of a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A message with a key to one user.
+    Message,
+    /// A message without one to all.
+    Batch,
+    /// The first key again.
+    Repeat,
+    /// A session's cursor moves, and the state store catches up.
+    Checkpoint,
+    /// The first message is deleted.
+    Delete,
+    /// A message that begins a new segment.
+    Roll,
+    /// Time passes that nothing old survives.
+    Retention,
+}
+
+/// What a log lives on.
+pub(super) struct Ground {
+    pub(super) root: SimDisk,
+    pub(super) segments: SimDisk,
+    pub(super) state: SimHome,
+    clock: Arc<SimClock>,
+    metrics: Arc<Metrics>,
+    config: config::Log,
+}
+
+/// What was tried, and what of it was answered.
+#[derive(Default)]
+pub(super) struct Known {
+    tried: BTreeSet<String>,
+    answered: Vec<(Receipt, String)>,
+    is_delete_tried: bool,
+    is_delete_answered: bool,
+    may_expire: bool,
+}
+
+/// What users read: place, and body where there is one.
+pub(super) type Inboxes = Vec<BTreeMap<u64, Option<Bytes>>>;
+
+struct Nobody;
+
+impl CommitObserver for Nobody {
+    fn committed(&self, _: &[Commit]) {}
+}
+
+impl Ground {
+    fn new(metrics: Arc<Metrics>) -> Self {
+        let root = SimDisk::new(Rng::with_seed(0));
+        root.put("epoch", epoch_text(Epoch(0xc0de)).as_bytes());
+        Self {
+            root,
+            segments: SimDisk::new(Rng::with_seed(0)),
+            state: SimHome::new(),
+            clock: SimClock::new(),
+            metrics,
+            config: config::Log {
+                dir: "simulated".into(),
+                // A segment's age is an eighth of it: 10 s.
+                retention: Duration::from_secs(80),
+                checkpoint_interval: Duration::from_secs(1),
+                ..config::Log::default()
+            },
+        }
+    }
+
+    pub(super) fn copy(&self) -> Self {
+        Self {
+            root: self.root.copy(),
+            segments: self.segments.copy(),
+            state: self.state.copy(),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+            config: self.config.clone(),
+        }
+    }
+
+    pub(super) fn open(&self, life: &Arc<Life>) -> Result<(EmbeddedLog, Workers), OpenError> {
+        let place = Place {
+            root: Arc::new(self.root.for_process(life.clone())),
+            segments: Arc::new(self.segments.for_process(life.clone())),
+            state: Box::new(self.state.for_process(life.clone())),
+        };
+        let (observer, metrics) = (Arc::new(Nobody), self.metrics.clone());
+        EmbeddedLog::open_in(&place, &self.config, self.clock.clone(), observer, metrics)
+    }
+}
+
+/// Runs a workload on new ground until it ends or the process does. `end_after`: before which change; 0: it ends well.
+/// The last values: how many changes were made, and how many of them before the last operation.
+pub(super) async fn live(
+    steps: &[Step],
+    end_after: u64,
+    metrics: Arc<Metrics>,
+) -> (Ground, Known, u64, u64) {
+    fastrand::seed(7);
+    let ground = Ground::new(metrics);
+    let mut known = Known::default();
+    let life = Arc::new(Life::exact());
+    life.end_after(end_after);
+    let mut before_last = 0;
+    let tasks = LocalSet::new();
+    tasks
+        .run_until(async {
+            let Ok((log, workers)) = ground.open(&life) else {
+                return;
+            };
+            let writing = workers
+                .writer
+                .map(|writer| tokio::task::spawn_local(writer.run()));
+            let keeping = tokio::task::spawn_local(workers.keeper.run(workers.stopped));
+            for step in steps {
+                before_last = life.done();
+                known.take(*step, &log, &ground.clock, &life).await;
+            }
+            if !life.is_dead() {
+                log.close();
+                let _ = keeping.await;
+                if let Some(writing) = writing {
+                    let _ = writing.await;
+                }
+            }
+        })
+        .await;
+    (ground, known, life.done(), before_last)
+}
+
+impl Known {
+    async fn take(&mut self, step: Step, log: &EmbeddedLog, clock: &SimClock, life: &Life) {
+        let body = format!("message {}", self.tried.len());
+        match step {
+            Step::Message => {
+                self.send(log, clock, life, Some(&body.clone()), body, 1)
+                    .await
+            }
+            Step::Batch => self.send(log, clock, life, None, body, USERS).await,
+            Step::Repeat => {
+                self.send(log, clock, life, Some("message 0"), "message 0".into(), 1)
+                    .await
+            }
+            Step::Checkpoint => {
+                let key = SessionKey {
+                    user: user_id(0),
+                    platform: Platform::Web,
+                    device: "".into(),
+                };
+                let row = SessionRow {
+                    cursor: log.inbox(&user_id(0)).map_or(Seq::ZERO, |inbox| inbox.head),
+                    acked_at_ms: clock.now_ms(),
+                };
+                // A dead process does not get this far.
+                let _ = log.store_cursor(&key, row);
+                sleep(Duration::from_millis(1_100)).await;
+            }
+            Step::Delete => {
+                self.is_delete_tried = true;
+                if let Ok(pending) = log.delete(user_id(0), vec![Seq(1)])
+                    && let Ok(Ok(())) = pending.await
+                    && !life.is_dead()
+                {
+                    // Of an empty inbox nothing is deleted, and nothing later is.
+                    self.is_delete_answered |= !self.answered.is_empty();
+                }
+            }
+            Step::Roll => {
+                clock.set_ahead(11_000);
+                self.send(log, clock, life, Some(&body.clone()), body, 1)
+                    .await;
+            }
+            Step::Retention => {
+                self.may_expire = true;
+                clock.set_ahead(300_000);
+                sleep(Duration::from_millis(1_100)).await;
+            }
+        }
+    }
+
+    async fn send(
+        &mut self,
+        log: &EmbeddedLog,
+        clock: &SimClock,
+        life: &Life,
+        key: Option<&str>,
+        body: String,
+        users: usize,
+    ) {
+        self.tried.insert(body.clone());
+        if let Ok(pending) = log.append(append(clock, key, &body, users))
+            && let Ok(Ok(receipt)) = pending.await
+            && !life.is_dead()
+        {
+            self.answered.push((receipt, body));
+        }
+    }
+
+    /// What a recovered log must hold. Returns what it does hold.
+    pub(super) fn check(&self, log: &EmbeddedLog) -> Result<Inboxes, String> {
+        log.check_writable()
+            .map_err(|refusing| format!("it refuses: {refusing}"))?;
+        let mut inboxes = Inboxes::new();
+        for user in 0..USERS {
+            let read = read(log, user)?;
+            for (seq, body) in &read {
+                let Some(body) = body else {
+                    if self.is_delete_tried && *seq == 1 {
+                        continue;
+                    }
+                    return Err(format!("place {seq} is empty"));
+                };
+                let text = String::from_utf8_lossy(body);
+                if !self.tried.contains(&*text) {
+                    return Err(format!("{text:?} was never sent"));
+                }
+            }
+            inboxes.push(read);
+        }
+        for (receipt, body) in &self.answered {
+            for (user, seq) in &*receipt.placed {
+                let inbox = log.inbox(user).map_err(|error| error.to_string())?;
+                if inbox.head < *seq {
+                    return Err(format!(
+                        "{body} at {seq} is lost: the head is {}",
+                        inbox.head
+                    ));
+                }
+                if *seq < inbox.first && self.may_expire {
+                    continue;
+                }
+                let number = (0..USERS)
+                    .find(|number| user_id(*number) == *user)
+                    .ok_or("an unknown user")?;
+                match inboxes[number].get(&seq.0) {
+                    Some(Some(there)) if there == body.as_bytes() => {}
+                    Some(None) if self.is_delete_tried && seq.0 == 1 => {}
+                    other => return Err(format!("{body} at {seq} is {other:?}")),
+                }
+            }
+            let key = Lookup::Key {
+                sender: "oa",
+                client_message_id: &receipt.client_message_id,
+            };
+            let found = log.find(key).map_err(|error| error.to_string())?;
+            let is_keyed = receipt.client_message_id.starts_with("message");
+            if is_keyed && found.is_none_or(|found| found.message_id != receipt.message_id) {
+                return Err(format!("the key of {body} is forgotten"));
+            }
+        }
+        if self.is_delete_answered && inboxes[0].get(&1).is_some_and(Option::is_some) {
+            return Err("what was deleted is there again".into());
+        }
+        Ok(inboxes)
+    }
+}
+
+fn append(clock: &SimClock, key: Option<&str>, body: &str, users: usize) -> Append {
+    let message_id = MessageId::new(clock.now_ms());
+    Append {
+        message_id,
+        send_time_ms: clock.now_ms(),
+        sender: "oa".into(),
+        client_message_id: key.map_or_else(|| message_id.to_string().into(), Into::into),
+        is_keyed: key.is_some(),
+        fingerprint: [0; 16],
+        body: Bytes::copy_from_slice(body.as_bytes()),
+        receivers: (0..users).map(user_id).collect(),
+    }
+}
+
+/// A whole inbox.
+fn read(log: &EmbeddedLog, user: usize) -> Result<BTreeMap<u64, Option<Bytes>>, String> {
+    let limit = ReadLimit {
+        messages: 1_000,
+        bytes: 1 << 20,
+    };
+    let stored = log.read(&user_id(user), Seq::ZERO, limit, Patience::Disk);
+    let stored = stored.map_err(|error| format!("the inbox of user {user}: {error}"))?;
+    Ok(stored
+        .into_iter()
+        .map(|place| (place.seq.0, place.body))
+        .collect())
+}
+
+/// A log that was left this way opens, holds what it must, takes a message for everyone, and holds that after the power
+/// went once more, with nothing left that was not synced.
+pub(super) async fn recovers(ground: &Ground, known: &Known) -> Result<(), String> {
+    let life = Arc::new(Life::exact());
+    let tasks = LocalSet::new();
+    let before = tasks
+        .run_until(async {
+            let (log, workers) = ground.open(&life).map_err(|error| error.to_string())?;
+            let before = known.check(&log)?;
+            let heads: Vec<_> = (0..USERS)
+                .map(|user| {
+                    log.inbox(&user_id(user))
+                        .map_or(Seq::ZERO, |inbox| inbox.head)
+                })
+                .collect();
+            let writer = workers.writer.ok_or("nothing to append to")?;
+            tokio::task::spawn_local(writer.run());
+            let pending = log.append(append(&ground.clock, None, "one more", USERS));
+            let answer = pending.map_err(|error| error.to_string())?.await;
+            let receipt = answer
+                .map_err(|error| error.to_string())?
+                .map_err(|error| error.to_string())?;
+            for ((_, seq), head) in receipt.placed.iter().zip(heads) {
+                if *seq != head.next() {
+                    return Err(format!("after {head} comes {seq}"));
+                }
+            }
+            Ok(before)
+        })
+        .await?;
+    drop(tasks);
+    ground.root.cut_power(&mut |_| 0, false);
+    ground.segments.cut_power(&mut |_| 0, false);
+    ground.state.crash(Fate::Kept, &mut |_| 0);
+    let (log, _) = ground
+        .open(&life)
+        .map_err(|error| format!("again: {error}"))?;
+    for (user, mut expected) in before.into_iter().enumerate() {
+        let inbox = log
+            .inbox(&user_id(user))
+            .map_err(|error| error.to_string())?;
+        expected.insert(inbox.head.0, Some("one more".into()));
+        let found = read(&log, user)?;
+        if found != expected {
+            return Err(format!("user {user} read {expected:?} and then {found:?}"));
+        }
+    }
+    Ok(())
+}
