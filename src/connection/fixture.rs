@@ -53,6 +53,8 @@ pub(crate) struct MemoryLog {
     /// The seq whose body does not read back.
     pub(crate) damaged: Mutex<Option<Seq>>,
     pub(crate) revoked_before_ms: Mutex<u64>,
+    /// Why it takes no appends.
+    pub(crate) refusing: Mutex<Option<Refusing>>,
 }
 
 impl MemoryLog {
@@ -175,7 +177,7 @@ impl Log for MemoryLog {
     }
 
     fn check_writable(&self) -> Result<(), Refusing> {
-        Ok(())
+        self.refusing.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 }
 

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     config,
     ids::{Platform, Seq, SessionKey, UserId},
+    log::{Damage, Refusing},
     wire::proto::{
         Ack, Connect, Fetch, Ping, Resend, client_frame, gap, kicked, server_frame::Body,
     },
@@ -321,6 +322,27 @@ fn a_second_connect_and_an_ack_from_the_future_close_with_4400() {
         let mut client = bench.log_in_live().await;
         client.say(ack(1)).await;
         assert_eq!(client.hear_close().await, 4400);
+        assert_eq!(bench.world.registry.sessions(), 0);
+    });
+}
+
+#[test]
+fn a_client_ahead_of_a_damaged_log_is_not_told_of_another_log() {
+    run(async {
+        let mut bench = Bench::new();
+        let ahead = Connect {
+            epoch: EPOCH,
+            cursor: Some(5),
+            ..bench.world.connect("u", Platform::Web)
+        };
+        *bench.world.log.refusing.lock().unwrap() = Some(Refusing::Damaged(Damage {
+            segment: "1".into(),
+            offset: 0,
+            what: "it was damaged for a test",
+        }));
+        let (mut client, _) = bench.open(1 << 20).await;
+        client.say(client_frame::Body::Connect(ahead)).await;
+        assert_eq!(client.hear_close().await, 1011);
         assert_eq!(bench.world.registry.sessions(), 0);
     });
 }

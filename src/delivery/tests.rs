@@ -76,6 +76,24 @@ fn to(names: &[&str]) -> Receivers {
 }
 
 #[tokio::test]
+async fn a_keyed_send_to_nobody_known_is_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let delivery = delivery(dir.path());
+    let keyed = |fingerprint| Send {
+        client_message_id: Some("key".into()),
+        fingerprint,
+        ..notice(Receivers::Everyone)
+    };
+    let first = delivery.send(keyed([1; 16])).await.unwrap();
+    assert!(first.placed.is_empty());
+    // By now there is somebody.
+    delivery.send(notice(to(&["u1"]))).await.unwrap();
+    assert_eq!(delivery.send(keyed([1; 16])).await, Ok(first));
+    let reused = Err(SendError::Append(AppendError::KeyReused));
+    assert_eq!(delivery.send(keyed([2; 16])).await, reused);
+}
+
+#[tokio::test]
 async fn an_accepted_send_reaches_who_is_online_in_order_and_the_log_for_the_rest() {
     let dir = tempfile::tempdir().unwrap();
     let delivery = delivery(dir.path());

@@ -21,6 +21,8 @@ const SECTOR_BYTES: usize = 512;
 #[derive(Clone, Copy, Default)]
 pub(super) struct Faults {
     pub(super) is_full: bool,
+    /// It has space for a part of what is written next, and seems to have more.
+    pub(super) is_half_full: bool,
     /// The next sync fails.
     pub(super) sync_fails: bool,
     /// One read in this many is not in memory; 0: all are.
@@ -358,9 +360,16 @@ impl DiskFile for SimFile {
         let life = self.disk.life.change();
         let directory = &mut *lock(&self.disk.shared);
         // Who dies or finds the disk full has written a part.
-        let is_whole = life.is_ok() && !directory.faults.is_full;
+        let Faults {
+            is_full,
+            is_half_full,
+            ..
+        } = directory.faults;
+        let is_whole = life.is_ok() && !is_full && !is_half_full;
         let taken = if is_whole {
             bytes.len()
+        } else if is_half_full {
+            bytes.len() / 2
         } else if self.disk.life.is_exact() {
             0
         } else {

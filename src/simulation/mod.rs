@@ -12,7 +12,7 @@
 //! - `clock.rs`, `network.rs`, `disk.rs`, `store.rs`: what they live on; `process.rs`: how they die in the middle of it
 //! - `trace.rs`: what happened
 //! - `shrink.rs`: the shortest schedule that still fails
-//! - `seeds.txt`: every seed that ever failed
+//! - `seeds.txt`, `regressions.rs`: every seed that ever failed, and what it found as a plain test
 //! - `short_life.rs`, `crash_points.rs`: the log alone, and every place at which a short life of it can end
 
 mod clock;
@@ -26,6 +26,7 @@ mod network;
 mod operations;
 mod policy;
 mod process;
+mod regressions;
 mod rest;
 mod schedule;
 mod short_life;

@@ -55,7 +55,7 @@ pub(super) struct Ground {
     pub(super) root: SimDisk,
     pub(super) segments: SimDisk,
     pub(super) state: SimHome,
-    clock: Arc<SimClock>,
+    pub(super) clock: Arc<SimClock>,
     metrics: Arc<Metrics>,
     config: config::Log,
 }
@@ -80,7 +80,7 @@ impl CommitObserver for Nobody {
 }
 
 impl Ground {
-    fn new(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         let root = SimDisk::new(Rng::with_seed(0));
         root.put("epoch", epoch_text(Epoch(0xc0de)).as_bytes());
         Self {
@@ -161,6 +161,14 @@ pub(super) async fn live(
 }
 
 impl Known {
+    /// These were tried; whether they are there is not looked at.
+    pub(super) fn of<const N: usize>(tried: [&str; N]) -> Self {
+        Self {
+            tried: tried.map(str::to_owned).into(),
+            ..Self::default()
+        }
+    }
+
     async fn take(&mut self, step: Step, log: &EmbeddedLog, clock: &SimClock, life: &Life) {
         let body = format!("message {}", self.tried.len());
         match step {
@@ -287,7 +295,7 @@ impl Known {
     }
 }
 
-fn append(clock: &SimClock, key: Option<&str>, body: &str, users: usize) -> Append {
+pub(super) fn append(clock: &SimClock, key: Option<&str>, body: &str, users: usize) -> Append {
     let message_id = MessageId::new(clock.now_ms());
     Append {
         message_id,
@@ -302,7 +310,7 @@ fn append(clock: &SimClock, key: Option<&str>, body: &str, users: usize) -> Appe
 }
 
 /// A whole inbox.
-fn read(log: &EmbeddedLog, user: usize) -> Result<BTreeMap<u64, Option<Bytes>>, String> {
+pub(super) fn read(log: &EmbeddedLog, user: usize) -> Result<BTreeMap<u64, Option<Bytes>>, String> {
     let limit = ReadLimit {
         messages: 1_000,
         bytes: 1 << 20,
