@@ -69,6 +69,8 @@ pub(super) fn set_aside(home: &dyn StoreHome, why: &dyn std::fmt::Display) -> io
 pub(super) struct Files {
     pub(super) segments: Vec<Arc<Segment>>,
     pub(super) damages: Vec<Damage>,
+    /// Where the log begins, also where its first file cannot be opened.
+    oldest: Position,
     /// A last file whose header never got to the disk: it was being made when the machine stopped.
     pub(super) unfinished: Option<Position>,
 }
@@ -84,6 +86,7 @@ pub(super) fn open_segments(disk: &dyn Disk, marks: Marks) -> Result<Files, Read
     let mut files = Files {
         segments: Vec::new(),
         damages: Vec::new(),
+        oldest: bases.first().copied().unwrap_or(ORIGIN),
         unfinished: None,
     };
     for base in &bases {
@@ -174,7 +177,7 @@ pub(super) fn replay(
             segment,
             scan,
             reached,
-            oldest: files.segments[0].base,
+            oldest: files.oldest,
             is_last,
             synced,
         };

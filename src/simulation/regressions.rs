@@ -175,26 +175,28 @@ fn what_a_failed_sync_did_not_write_is_written_at_the_next_start() {
 
 #[test]
 fn behind_damage_an_inbox_begins_where_it_did() {
-    let ground = ground();
-    live(&ground, async |log, _| {
-        send(log, &ground, "one").await.unwrap();
-        send(log, &ground, "two").await.unwrap();
-        sleep(Duration::from_secs(2)).await;
-    });
-    let name = ground.segments.names().remove(0);
-    ground.segments.flip(&name, 8 * 40);
-    ground.state.crash(Fate::Lost, &mut |_| 0);
-    live(&ground, async |log, _| {
-        assert!(matches!(log.check_writable(), Err(Refusing::Damaged(_))));
-        assert_eq!(
-            log.inbox(&user_id(0)).unwrap().first,
-            Seq(1),
-            "nothing has expired"
-        );
-        read(log, 0).unwrap_err();
-    });
-    ground.segments.flip(&name, 8 * 40);
-    expect_whole(&ground, &["one", "two"]);
+    // A record of the first segment, and its header.
+    for bit in [8 * 40, 8 * 20] {
+        let ground = ground();
+        live(&ground, async |log, _| {
+            for body in ["one", "two"] {
+                send(log, &ground, body).await.unwrap();
+                ground.clock.set_ahead(11_000);
+            }
+            sleep(Duration::from_secs(2)).await;
+        });
+        let name = ground.segments.names().remove(0);
+        ground.segments.flip(&name, bit);
+        ground.state.crash(Fate::Lost, &mut |_| 0);
+        live(&ground, async |log, _| {
+            assert!(matches!(log.check_writable(), Err(Refusing::Damaged(_))));
+            let first = log.inbox(&user_id(0)).unwrap().first;
+            assert_eq!(first, Seq(1), "nothing has expired");
+            read(log, 0).unwrap_err();
+        });
+        ground.segments.flip(&name, bit);
+        expect_whole(&ground, &["one", "two"]);
+    }
 }
 
 #[test]
