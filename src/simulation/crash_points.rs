@@ -182,9 +182,7 @@ async fn flip_everywhere(steps: &[Step], metrics: &Arc<Metrics>, opens_each: boo
                 &ground.segments
             };
             disk.flip(&name, bit);
-            let marks = Watermark::open(&ground.segments)
-                .expect("it opens")
-                .marks();
+            let marks = Watermark::open(&ground.segments).expect("it opens").marks();
             let report = inspect_segments(&ground.segments, marks, &mut None);
             let is_found = report.is_ok_and(|report| !report.damages.is_empty());
             if is_found && !opens_each {
