@@ -840,6 +840,23 @@ fn messages_are_found_by_either_id() {
 }
 
 #[test]
+fn a_mark_that_cannot_be_written_leaves_the_one_before_it() {
+    let disk = TestDisk::default();
+    let mut watermark = Watermark::open(&disk).unwrap();
+    watermark.set_synced(Position(10)).unwrap();
+    watermark.set_begin(Position(5)).unwrap();
+    let marks = watermark.marks();
+    disk.faults.is_full.store(true, Relaxed);
+    for position in 11..20 {
+        watermark.set_synced(Position(position)).unwrap_err();
+        assert_eq!(Watermark::open(&disk).unwrap().marks(), marks);
+    }
+    disk.faults.is_full.store(false, Relaxed);
+    watermark.set_synced(Position(20)).unwrap();
+    assert_eq!(Watermark::open(&disk).unwrap().marks().synced, Position(20));
+}
+
+#[test]
 fn a_directory_in_use_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let first = open_directory(dir.path()).unwrap();

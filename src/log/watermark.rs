@@ -90,13 +90,14 @@ impl Watermark {
     }
 
     fn write(&mut self, marks: Marks) -> io::Result<()> {
-        self.writes += 1;
-        let words = [marks.synced.0, marks.begin.0, self.writes];
+        // Counted when it is done: a second attempt must meet the same slot, and leave the other whole.
+        let writes = self.writes + 1;
+        let words = [marks.synced.0, marks.begin.0, writes];
         let mut slot = words.map(u64::to_le_bytes).concat();
         slot.extend(crc32c::crc32c(&slot).to_le_bytes());
-        self.file.write_at(&slot, self.writes % 2 * SLOT_BYTES)?;
+        self.file.write_at(&slot, writes % 2 * SLOT_BYTES)?;
         self.file.sync()?;
-        self.latest = marks;
+        (self.writes, self.latest) = (writes, marks);
         Ok(())
     }
 }
