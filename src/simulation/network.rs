@@ -25,8 +25,6 @@ use tokio::{
 use super::{process::Life, trace::note};
 use crate::reactor::Listener;
 
-/// Bytes that one direction holds on their way: sockets' buffers and the link.
-const WAY_BYTES_MAX: usize = 16 * 1024;
 /// Longest delay of a byte on a network that is well, in ms.
 const DELAY_MS_MAX: u64 = 80;
 
@@ -43,6 +41,8 @@ pub(super) struct Network(Rc<RefCell<Net>>);
 
 struct Net {
     random: Rng,
+    /// Bytes that one direction of a connection holds on their way: sockets' buffers and the link.
+    way_bytes_max: usize,
     /// The running gateway's listeners; none: nobody listens.
     doors: Vec<Rc<Door>>,
     /// The running gateway's.
@@ -118,9 +118,10 @@ pub(super) struct End {
 }
 
 impl Network {
-    pub(super) fn new(random: Rng, devices: usize) -> Self {
+    pub(super) fn new(random: Rng, devices: usize, way_bytes_max: usize) -> Self {
         Self(Rc::new(RefCell::new(Net {
             random,
+            way_bytes_max,
             doors: Vec::new(),
             life: None,
             links: Vec::new(),
@@ -304,7 +305,8 @@ impl End {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
-        let room = WAY_BYTES_MAX.saturating_sub(way.bytes).min(wanted);
+        let room = self.network.0.borrow().way_bytes_max;
+        let room = room.saturating_sub(way.bytes).min(wanted);
         if wanted == 0 {
             return Poll::Ready(Ok(0));
         }

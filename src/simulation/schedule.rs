@@ -108,11 +108,16 @@ impl fmt::Debug for Timed {
     }
 }
 
+/// From a link that is nearly always full to one that seldom is.
+const WAYS_BYTES_MAX: [usize; 3] = [512, 4 * 1024, 16 * 1024];
+
 /// Everything a seed stands for.
 #[derive(Debug, Clone)]
 pub(super) struct Schedule {
     pub(super) seed: u64,
     pub(super) setup: Setup,
+    /// Bytes on their way in one direction of a connection.
+    pub(super) way_bytes_max: usize,
     pub(super) users: usize,
     pub(super) owners: Vec<Owner>,
     pub(super) operations: Vec<Timed>,
@@ -138,6 +143,7 @@ impl Schedule {
         Self {
             seed,
             setup,
+            way_bytes_max: WAYS_BYTES_MAX[(seed % 3) as usize],
             users,
             owners,
             operations,

@@ -113,7 +113,7 @@ impl World {
             segments: SimDisk::new(random.fork()),
             state: SimHome::new(),
             clock: clock.clone(),
-            network: Network::new(random.fork(), schedule.owners.len()),
+            network: Network::new(random.fork(), schedule.owners.len(), schedule.way_bytes_max),
         };
         let model = Model::new(config.sessions.policy, &config.log, clock);
         let devices = schedule.owners.iter().enumerate();
