@@ -135,7 +135,7 @@ impl EmbeddedLog {
             Claim::Reached(reached) => Some(reached),
             // An empty one.
             Claim::None if !is_believed || watermark.marks().synced == Position::NONE => None,
-            // Its rows are of another log, or nobody knows how many of them there are.
+            // Its rows are of another log, or it is none of ours.
             Claim::None | Claim::OfAnotherLog => {
                 drop(state);
                 recovery::set_aside(home, &"it does not belong to these segments").map_err(io)?;
@@ -143,6 +143,9 @@ impl EmbeddedLog {
                 None
             }
         };
+        if reached.is_none() {
+            state.begin(epoch).map_err(state_failed)?;
+        }
         let core = Arc::new(Core::new(epoch, disk, state, clock, metrics));
         recovery::replay(&core, reached, &mut watermark)?;
         if core.check_writable().is_ok() {

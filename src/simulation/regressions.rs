@@ -154,6 +154,35 @@ fn a_state_store_of_another_log_is_set_aside() {
 }
 
 #[test]
+fn a_state_store_whose_first_checkpoint_was_not_finished_is_known_by_its_log() {
+    let ground = ground();
+    live(&ground, async |log, _| {
+        send(log, &ground, "one").await.unwrap();
+        sleep(Duration::from_secs(2)).await;
+    });
+    ground.state.crash(Fate::Lost, &mut |_| 0);
+    // It is rebuilt and the process ends somewhere in it: all rows get to the disk, and what it says of them may not.
+    for end_after in 1.. {
+        let ground = ground.copy();
+        let process = Arc::new(Life::exact());
+        process.end_after(end_after);
+        let runtime = Builder::new_current_thread().enable_time().build();
+        let is_open = runtime
+            .expect("a runtime without I/O always starts")
+            .block_on(async { ground.open(&process).is_ok() });
+        ground.state.crash(Fate::Kept, &mut |ways| ways - 1);
+        ground.segments.wipe();
+        ground
+            .root
+            .put("epoch", epoch_text(Epoch(0xbeef)).as_bytes());
+        expect_whole(&ground, &[]);
+        if is_open {
+            return;
+        }
+    }
+}
+
+#[test]
 fn what_a_failed_sync_did_not_write_is_written_at_the_next_start() {
     let ground = ground();
     live(&ground, async |log, _| {

@@ -118,7 +118,7 @@ pub(super) struct Reached {
 /// What a store says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Claim {
-    /// Nothing: it is new, or its first checkpoint was never finished.
+    /// Nothing: it is new.
     None,
     /// It belongs to this log.
     Reached(Reached),
@@ -359,9 +359,24 @@ impl State {
         users + keys + others + self.cursors.rows.dirty_rows()
     }
 
-    /// The store says no longer how far it came: the next start rebuilds it.
+    /// A store that is empty says to which log it belongs, before any row does.
+    pub(super) fn begin(&self, epoch: Epoch) -> Result<(), StateError> {
+        let nothing = Reached {
+            position: Position::NONE,
+            crc: 0,
+        };
+        self.claim(epoch, nothing)
+    }
+
+    /// The store says that it belongs to no log: the next start sets it aside.
     pub(super) fn disown(&self) -> Result<(), StateError> {
-        self.meta.remove(b"reached")?;
+        self.begin(Epoch(0))
+    }
+
+    fn claim(&self, epoch: Epoch, reached: Reached) -> Result<(), StateError> {
+        let mut value = [epoch.0.to_le_bytes(), reached.position.0.to_le_bytes()].concat();
+        value.extend(reached.crc.to_le_bytes());
+        self.meta.insert(b"reached", &value)?;
         self.store.flush()
     }
 
@@ -377,10 +392,7 @@ impl State {
         let rows = self.spill()?;
         // The rows first, then the claim that they are there.
         self.store.flush()?;
-        let mut value = [epoch.0.to_le_bytes(), reached.position.0.to_le_bytes()].concat();
-        value.extend(reached.crc.to_le_bytes());
-        self.meta.insert(b"reached", &value)?;
-        self.store.flush()?;
+        self.claim(epoch, reached)?;
         Ok(rows)
     }
 }
