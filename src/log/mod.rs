@@ -6,8 +6,8 @@
 //!
 //! [`Log`] is the seam: the embedded log is one implementation, a distributed store could be another.
 //!
-//! - `embedded.rs`: the implementation: opens the directory, holds the parts together
-//! - `writer.rs`: the one thread that appends (group commit)
+//! - `embedded.rs`: the implementation: opens the place, holds the parts together, gives each worker its thread
+//! - `writer.rs`: the one who appends (group commit)
 //! - `segment.rs`, `record.rs`: the files and what is in them
 //! - `recovery.rs`: from the files to the state in memory, after any crash
 //! - `reader.rs`: one user's messages, in order, every byte checked
@@ -16,7 +16,7 @@
 //! - `keeper.rs`: checkpoints and all else that happens beside the writer; `scrub.rs`: looks for damage nobody met yet
 //! - `scan.rs`: a segment from end to end; `watermark.rs`: how far the log is known to be synced; `epoch.rs`
 //! - `inspect.rs`: what an operator asks of a stopped log
-//! - `disk.rs`: the files behind a trait, so that tests can fail and cut them
+//! - `disk.rs`, `state/store.rs`: the files and sled behind traits, so that tests can fail and cut them
 
 mod core;
 mod disk;

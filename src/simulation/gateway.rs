@@ -58,7 +58,8 @@ pub(super) struct Gateway {
     pub(super) delivery: Arc<Delivery>,
     pub(super) registry: Arc<Registry>,
     pub(super) clock: Arc<ProcessClock>,
-    stage: watch::Sender<Stage>,
+    /// One for each reactor: among several who watch one of them, tokio wakes in an order of its own.
+    stages: Vec<watch::Sender<Stage>>,
     is_drained: Rc<Cell<bool>>,
 }
 
@@ -99,7 +100,7 @@ impl Gateway {
             metrics,
         );
         parts.mailbox = *mailbox;
-        let (stage, _) = watch::channel(Stage::Serving);
+        let stages = (0..config.listener.reactors).map(|_| watch::channel(Stage::Serving).0);
         let gateway = Self {
             tasks: LocalSet::new(),
             life: life.clone(),
@@ -107,20 +108,21 @@ impl Gateway {
             delivery,
             registry,
             clock,
-            stage,
+            stages: stages.collect(),
             is_drained: Rc::default(),
         };
-        gateway.run(config.listener.reactors, machine, &parts, workers);
+        gateway.run(machine, &parts, workers);
         Ok(gateway)
     }
 
     /// Lets everything run, and go down in order once it is told to.
-    fn run(&self, reactors: usize, machine: &Machine, parts: &Parts, workers: Workers) {
-        let listeners = machine.network.listen(reactors, self.life.clone());
+    fn run(&self, machine: &Machine, parts: &Parts, workers: Workers) {
+        let listeners = machine.network.listen(self.stages.len(), self.life.clone());
         let serving: Vec<_> = (0..)
             .zip(listeners)
-            .map(|(number, listener)| {
-                let serve = reactor::serve(number, listener, parts.clone(), self.stage.subscribe());
+            .zip(&self.stages)
+            .map(|((number, listener), stage)| {
+                let serve = reactor::serve(number, listener, parts.clone(), stage.subscribe());
                 self.tasks.spawn_local(serve)
             })
             .collect();
@@ -158,7 +160,9 @@ impl Gateway {
     pub(super) fn drain(&self, period: Duration) {
         note(format_args!("drains over {period:?}"));
         self.delivery.start_draining();
-        self.stage.send_replace(Stage::Draining(period));
+        for stage in &self.stages {
+            stage.send_replace(Stage::Draining(period));
+        }
     }
 
     /// Whether nothing is left to do: the process would exit now.

@@ -103,7 +103,8 @@ fn seeds_that_once_broke_a_promise_break_none() {
 
 #[test]
 fn one_seed_is_one_run_bit_for_bit() {
-    for seed in 0..20 {
+    let start = fastrand::u64(..1 << 40);
+    for seed in start..start + 20 {
         let schedule = Schedule::new(seed);
         assert_eq!(schedule.operations, Schedule::new(seed).operations);
         assert_eq!(
