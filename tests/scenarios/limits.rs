@@ -419,3 +419,35 @@ async fn bad_callers_are_refused_before_their_body_is_read() {
         Some(true)
     );
 }
+
+#[tokio::test]
+async fn a_full_queue_is_answered_429_and_nothing_of_it_is_stored() {
+    const SENDERS: usize = 64;
+    let gateway = Gateway::start(&["log.queue_max=1"]).await;
+    let mut admin = gateway.admin().await;
+    let (mut accepted, mut refused) = (0, 0);
+    // Whether senders meet in the queue is chance: until some did.
+    within("a full queue", async {
+        while refused == 0 {
+            let mut senders = JoinSet::new();
+            for _ in 0..SENDERS {
+                let mut admin = admin.another();
+                let send =
+                    async move { admin.post("/manager/send_msg", &notice("alice", "x")).await };
+                senders.spawn(send);
+            }
+            for answer in senders.join_all().await {
+                match (answer.status, answer.code()) {
+                    (200, 0) => accepted += 1,
+                    (429, 429) => {
+                        assert!(answer.retry_after.is_some());
+                        refused += 1;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    })
+    .await;
+    assert_eq!(admin.bounds("alice").await, (1, accepted));
+}
