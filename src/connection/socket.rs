@@ -20,8 +20,9 @@ use super::{
 };
 use crate::wire::{close::Close, frame::Frame};
 
-/// Bytes that one read of a stream may bring. Larger frames are put together by the framing.
-const READ_BYTES: usize = 16 * 1024;
+/// Bytes that are read of one client before others have their turn: 1,300 of the smallest frames, a tenth of a millisecond.
+/// Larger frames are put together by the framing.
+pub(super) const TURN_BYTES: usize = 8 * 1024;
 
 thread_local! {
     /// What all connections of a thread read into, one after the other; taken out while in use.
@@ -62,11 +63,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Gives what comes in to `take`, until the stream has nothing (pending), or `take` breaks or has got one of the
-    /// three last things (ready).
+    /// Gives what comes in to `take`, until the stream has nothing (pending), or `left` bytes were read, or `take` breaks
+    /// or has got one of the three last things (ready). What was read is taken off `left`.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
+        left: &mut usize,
         mut take: impl FnMut(Inbound) -> ControlFlow<()>,
     ) -> Poll<()> {
         if !self.rest.is_empty() {
@@ -76,12 +78,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
         }
         let mut buffer = READ_BUFFER.take();
-        buffer.resize(READ_BYTES, 0);
+        buffer.resize(TURN_BYTES, 0);
         let outcome = loop {
-            let mut read = ReadBuf::new(&mut buffer);
+            if *left == 0 {
+                break Poll::Ready(());
+            }
+            let mut read = ReadBuf::new(&mut buffer[..*left]);
             match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
                 Poll::Pending => break Poll::Pending,
                 Poll::Ready(Ok(())) if !read.filled().is_empty() => {
+                    *left -= read.filled().len();
                     if self.parse(read.filled(), &mut take).is_break() {
                         break Poll::Ready(());
                     }
@@ -148,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             return Poll::Ready(());
         }
         let mut buffer = READ_BUFFER.take();
-        buffer.resize(READ_BYTES, 0);
+        buffer.resize(TURN_BYTES, 0);
         let outcome = loop {
             let mut read = ReadBuf::new(&mut buffer);
             match Pin::new(&mut self.stream).poll_read(cx, &mut read) {

@@ -29,7 +29,7 @@ use crate::{
     wire::{
         close::Close,
         frame::{self, Frame},
-        proto::{Pong, server_frame::Body},
+        proto::{Pong, client_frame, server_frame::Body},
     },
 };
 
@@ -127,7 +127,7 @@ impl Connection {
     /// What the socket brings. Breaks when the task should not read on.
     pub(super) fn hear(&mut self, inbound: Inbound) -> ControlFlow<()> {
         match inbound {
-            Inbound::Frame(bytes) => self.take_frame(bytes),
+            Inbound::Frame(bytes) => return self.take_frame(bytes),
             Inbound::Ping(answer) => {
                 self.outbox.push(answer);
                 self.happen(Event::Heard, None);
@@ -142,6 +142,10 @@ impl Connection {
             }
             Inbound::Gone => self.leave(Stage::Over),
         }
+        self.listen_on()
+    }
+
+    fn listen_on(&self) -> ControlFlow<()> {
         if self.is_listening() {
             ControlFlow::Continue(())
         } else {
@@ -149,15 +153,25 @@ impl Connection {
         }
     }
 
-    fn take_frame(&mut self, bytes: Bytes) {
+    fn take_frame(&mut self, bytes: Bytes) -> ControlFlow<()> {
         self.tally.received += 1;
         self.context.metrics.frames_received.increment(1);
         let body = match frame::decode(bytes) {
             Ok(body) => body,
-            Err(_) => return self.begin_close(Close::Protocol("an undecodable or unknown frame")),
+            Err(_) => {
+                self.begin_close(Close::Protocol("an undecodable or unknown frame"));
+                return ControlFlow::Break(());
+            }
         };
         let Stage::Greeting { arrival, .. } = &self.stage else {
-            return self.happen(Event::Frame(body), None);
+            // A few bytes that want many: the task counts those which it reads in a row.
+            let is_fetch = matches!(body, client_frame::Body::Fetch(_));
+            self.happen(Event::Frame(body), None);
+            return if is_fetch {
+                ControlFlow::Break(())
+            } else {
+                self.listen_on()
+            };
         };
         let login =
             Hello::read(body).and_then(|hello| log_in(&self.context, self.id, arrival, hello));
@@ -174,6 +188,7 @@ impl Connection {
             }
             Err(close) => self.begin_close(close),
         }
+        self.listen_on()
     }
 
     /// An item from the mailbox.

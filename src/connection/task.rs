@@ -10,7 +10,14 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{socket::Socket, state::Connection};
+use super::{
+    socket::{Socket, TURN_BYTES},
+    state::Connection,
+};
+
+/// How often one turn goes on after the reading was interrupted, by a `Fetch` or a full outbox: up to eight answers of
+/// 64 KiB.
+pub(super) const TURN_STEPS: usize = 8;
 
 /// Runs one connection to its end. Dropping it ends the connection at once.
 pub struct Task<S> {
@@ -31,12 +38,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
         let Self { socket, connection } = self.get_mut();
         let mut connection = connection.borrow_mut();
         connection.set_waker(cx.waker());
-        loop {
+        let mut left = TURN_BYTES;
+        for _ in 0..TURN_STEPS {
             // A flooded outbox stops the reading; once it is written there may be something to read, and a waker to leave.
             let was_listening = connection.is_listening();
             let was_read = was_listening
                 && socket
-                    .poll_read(cx, |inbound| connection.hear(inbound))
+                    .poll_read(cx, &mut left, |inbound| connection.hear(inbound))
                     .is_ready();
             if connection.is_over() {
                 return Poll::Ready(());
@@ -57,7 +65,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
             if !has_more {
                 return Poll::Pending;
             }
+            if left == 0 {
+                break;
+            }
         }
+        // The next turn comes after those of all others: whoever says much delays nobody else.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -12,7 +12,11 @@ use prost::Message as _;
 use tokio::io::ReadBuf;
 
 use super::{
-    super::fixture::{Heard, frames},
+    super::{
+        fixture::{Heard, frames},
+        socket::TURN_BYTES,
+        task::TURN_STEPS,
+    },
     *,
 };
 use crate::wire::proto::ClientFrame;
@@ -139,6 +143,23 @@ fn say(body: client_frame::Body) -> Vec<u8> {
 impl Bench {
     /// A live session of a new user over a wire.
     async fn wire(&mut self) -> (String, Wire, JoinHandle<()>) {
+        let (user, wire, task) = self.begin_wire().await;
+        let heard = wire.heard();
+        assert!(
+            matches!(
+                heard[..],
+                [
+                    Heard::Body(Body::Connected(_)),
+                    Heard::Body(Body::CaughtUp(_))
+                ]
+            ),
+            "{heard:?}"
+        );
+        (user, wire, task)
+    }
+
+    /// A session over a wire; what it is told at first waits there.
+    async fn begin_wire(&mut self) -> (String, Wire, JoinHandle<()>) {
         let user = format!("u{}", self.connections.len());
         let wire = Wire::default();
         wire.allow(usize::MAX, usize::MAX);
@@ -161,19 +182,61 @@ impl Bench {
         let task = spawn_local(task);
         wire.say(&later);
         rest().await;
-        let heard = wire.heard();
-        assert!(
-            matches!(
-                heard[..],
-                [
-                    Heard::Body(Body::Connected(_)),
-                    Heard::Body(Body::CaughtUp(_))
-                ]
-            ),
-            "{heard:?}"
-        );
         (user, wire, task)
     }
+}
+
+/// One turn of all tasks that have something to do. For a task of the thread; the test's own future has fewer turns.
+async fn turn() {
+    let mut had_its = false;
+    std::future::poll_fn(|cx| {
+        cx.waker().wake_by_ref();
+        if std::mem::replace(&mut had_its, true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+#[test]
+fn whoever_says_much_is_heard_a_turn_at_a_time() {
+    run(async {
+        let mut bench = Bench::new();
+        bench.world.send("u0", b"history");
+        let (_, wire, _) = bench.begin_wire().await;
+        wire.heard();
+        let fetch = Fetch {
+            request_id: 1,
+            after_seq: 0,
+            limit: 500,
+        };
+        let floods = [
+            masked(0x89, &[]),
+            say(ack(0)),
+            say(client_frame::Body::Fetch(fetch)),
+        ];
+        let observer = spawn_local(async move {
+            for frame in floods {
+                wire.say(&frame.repeat(10_000));
+                loop {
+                    let before = wire.0.borrow().input.len();
+                    turn().await;
+                    let left = wire.0.borrow().input.len();
+                    assert!(before - left <= TURN_BYTES);
+                    let heard = wire.heard();
+                    let is_answer = |heard: &&Heard| matches!(heard, Heard::Body(Body::Fetched(_)));
+                    assert!(heard.iter().filter(is_answer).count() <= TURN_STEPS);
+                    // The last ones may have been read and wait for their turn.
+                    if left == 0 && heard.is_empty() {
+                        break;
+                    }
+                }
+            }
+        });
+        observer.await.unwrap();
+    });
 }
 
 /// What happens while a push is half written.
