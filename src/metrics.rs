@@ -40,6 +40,8 @@ pub struct Metrics {
     pub pending: Gauge,
     /// Appends waiting for the writer.
     pub queue_depth: Gauge,
+    /// Processor time that a reactor's thread used between two turns of the task that asks.
+    pub reactor_turn_seconds: Histogram,
     /// Items waiting in all reactors' mailboxes, as of each reactor's last drain.
     pub mailbox_depth: Gauge,
     /// Live items dropped because a mailbox was full; the sessions read the log instead.
@@ -131,6 +133,11 @@ impl Metrics {
                 "towncrier_writer_queue_depth",
                 Unit::Count,
                 "Appends waiting for the log writer",
+            ),
+            reactor_turn_seconds: histogram(
+                "towncrier_reactor_turn_seconds",
+                Unit::Seconds,
+                "Processor time of a reactor between two of its turns, at most 10 ms when nothing holds it",
             ),
             mailbox_depth: gauge(
                 "towncrier_mailbox_depth",

@@ -11,6 +11,7 @@
 //! - `mailbox.rs`: what other threads say to them
 //! - `sweep.rs`: deadlines of all of them, on one timer
 //! - `drain.rs`: going down gently
+//! - `turns.rs`: whether anything keeps the thread busy for long
 //! - `thread.rs`: one reactor's life
 
 mod accept;
@@ -20,6 +21,7 @@ mod mailbox;
 mod sweep;
 mod table;
 mod thread;
+mod turns;
 mod upgrade;
 
 use std::{

@@ -18,6 +18,7 @@ use super::{
     mailbox::{ReactorMailbox, hand_out},
     sweep::{self, sweep},
     table::Table,
+    turns,
 };
 use crate::{admission::Lobby, connection::Context};
 
@@ -66,6 +67,7 @@ impl Reactor {
         let local = LocalSet::new();
         let serving = async {
             let listener = TcpListener::from_std(listener)?;
+            spawn_local(turns::watch(Arc::clone(&parts.metrics)));
             serve(number, listener, parts, stage).await
         };
         let served = runtime.block_on(local.run_until(serving));
