@@ -126,7 +126,7 @@ async fn ledger_kill_in_the_middle_of_sends() {
         "seed {seed}\n{outcome}"
     );
     assert!(outcome.inboxes.is_exactly_once(), "seed {seed}\n{outcome}");
-    assert_eq!(outcome.inboxes.accepted, plan.sends, "seed {seed}");
+    assert_eq!(outcome.inboxes.accepted, plan.sends as u64, "seed {seed}");
 }
 
 /// The ledger at full size: `cargo test --release --test scenarios -- --ignored --nocapture ledger_full`.
@@ -147,6 +147,6 @@ async fn ledger_full_kill_in_the_middle_of_sends() {
         println!("round {}\n{outcome}", round + 1);
         assert!(outcome.listening.is_exactly_once());
         assert!(outcome.inboxes.is_exactly_once());
-        assert_eq!(outcome.inboxes.accepted, plan.sends);
+        assert_eq!(outcome.inboxes.accepted, plan.sends as u64);
     }
 }

@@ -1,15 +1,16 @@
-//! The ledger: every send that was accepted or refused, held against what landed.
+//! A run under the ledger: sends go on while the gateway is killed, and everything is accounted for.
 //!
-//! A message is known by its `clientMsgID`, which the run makes unique; each sender numbers its sends, one after the
-//! other, so that order can be told: what a sender sent first must stand first in every inbox.
+//! The ledger itself is the load rig's. Its session 0 of a user is the client that listened through the kill, its session
+//! 1 a fresh connection that reads the whole inbox afterwards.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
-use serde_json::json;
+use loadtest::ledger::{Arrival, Key, Ledger, Standing, Tally};
 use tokio::{sync::watch, task::JoinSet};
 use towncrier::wire::proto::{Connect, Message};
 
@@ -26,9 +27,9 @@ use super::{
 pub(crate) struct Plan {
     pub(crate) sends: usize,
     pub(crate) senders: usize,
-    pub(crate) users: usize,
+    pub(crate) users: u32,
     /// The first so many users listen while the sends go on.
-    pub(crate) listeners: usize,
+    pub(crate) listeners: u32,
     /// Decides receivers and the moment of the kill.
     pub(crate) seed: u64,
 }
@@ -37,119 +38,41 @@ pub(crate) struct Plan {
 const REFUSED_EVERY: usize = 25;
 /// Fresh connections at once when all inboxes are read in the end.
 const READERS: usize = 32;
+/// Sessions of a user in the ledger.
+const LISTENING: u32 = 0;
+const INBOX: u32 = 1;
+const SESSIONS: u32 = 2;
 
-/// What was accepted.
-#[derive(Debug)]
-struct Accepted {
-    user: String,
-    sender: usize,
-    /// The sender's own count.
-    place: usize,
-    content: String,
-    sent: Sent,
-}
-
-/// All answers of a run, by clientMsgID.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger {
-    accepted: HashMap<String, Accepted>,
-    /// Answered with an error that says nothing was stored; each must never land.
-    refused: HashSet<String>,
+/// The ledger, as all senders write it.
+struct Books {
+    ledger: Mutex<Ledger>,
+    began: Instant,
+    /// Sends that were answered.
+    answered: watch::Sender<usize>,
     /// Sends that got no answer, each then sent again.
-    unanswered: usize,
+    unanswered: watch::Sender<usize>,
 }
 
-/// The count of one comparison.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) accepted: usize,
-    pub(crate) landed: usize,
-    pub(crate) lost: usize,
-    pub(crate) duplicated: usize,
-    pub(crate) reordered: usize,
-    pub(crate) ghost: usize,
-}
-
-impl Tally {
-    /// Whether everything accepted landed once and in order, and nothing else did.
-    pub(crate) fn is_exactly_once(&self) -> bool {
-        let Self {
-            accepted,
-            landed,
-            lost,
-            duplicated,
-            reordered,
-            ghost,
-        } = *self;
-        accepted == landed && [lost, duplicated, reordered, ghost] == [0; 4]
+impl Books {
+    fn write<T>(&self, entry: impl FnOnce(&mut Ledger, u64) -> T) -> T {
+        let now_us = self.began.elapsed().as_micros() as u64;
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        entry(&mut ledger, now_us)
     }
-}
 
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            accepted,
-            landed,
-            lost,
-            duplicated,
-            reordered,
-            ghost,
-        } = self;
-        write!(
-            f,
-            "accepted {accepted} landed {landed} lost {lost} duplicated {duplicated} reordered {reordered} ghost {ghost}"
-        )
-    }
-}
-
-impl Ledger {
-    /// Holds the stores of some users against what was accepted for them. A message that landed altered, at another
-    /// user or under another serverMsgID is a ghost.
-    pub(crate) fn compare(&self, stores: &BTreeMap<String, Vec<Message>>) -> Tally {
-        let mut tally = Tally::default();
-        let mut expected: BTreeMap<&str, usize> = BTreeMap::new();
-        for accepted in self.accepted.values() {
-            *expected.entry(&accepted.user).or_default() += 1;
-        }
-        for (user, store) in stores {
-            let expected = expected.get(&**user).copied().unwrap_or_default();
-            let mut seen = HashSet::new();
-            let mut latest: HashMap<usize, usize> = HashMap::new();
-            let mut seq = 0;
+    fn land(&self, user: u32, session: u32, store: &[Message]) {
+        self.write(|ledger, _| {
             for message in store {
-                let known = self
-                    .accepted
-                    .get(&message.client_msg_id)
-                    .filter(|known| known.is(user, message));
-                let Some(known) = known else {
-                    tally.ghost += 1;
-                    continue;
+                let arrival = Arrival {
+                    seq: message.seq,
+                    client_msg_id: &message.client_msg_id,
+                    server_msg_id: &message.server_msg_id,
+                    recv_id: &message.recv_id,
+                    content: &message.content,
                 };
-                if !seen.insert(&message.client_msg_id) {
-                    tally.duplicated += 1;
-                    continue;
-                }
-                let before = latest.insert(known.sender, known.place);
-                if message.seq <= seq || before.is_some_and(|before| before >= known.place) {
-                    tally.reordered += 1;
-                }
-                seq = message.seq;
+                ledger.landed(user, session, &arrival);
             }
-            tally.accepted += expected;
-            tally.landed += seen.len();
-            tally.lost += expected - seen.len();
-        }
-        tally
-    }
-}
-
-impl Accepted {
-    fn is(&self, user: &str, message: &Message) -> bool {
-        self.user == user
-            && message.recv_id == user
-            && message.server_msg_id == self.sent.server_msg_id
-            && message.send_time == self.sent.send_time as i64
-            && message.content == self.content
+        });
     }
 }
 
@@ -160,8 +83,6 @@ pub(crate) struct Outcome {
     pub(crate) listening: Tally,
     /// In every user's inbox, read by fresh connections afterwards.
     pub(crate) inboxes: Tally,
-    /// Sends that were refused, none of which may land.
-    pub(crate) refused: usize,
     /// Sends that got no answer and were sent again.
     pub(crate) unanswered: usize,
 }
@@ -170,45 +91,35 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  listening clients: {}", self.listening)?;
         writeln!(f, "  every inbox:       {}", self.inboxes)?;
-        write!(
-            f,
-            "  refused {} (none landed, or it were a ghost), unanswered and sent again {}",
-            self.refused, self.unanswered
-        )
+        write!(f, "  unanswered and sent again {}", self.unanswered)
     }
-}
-
-fn user(number: usize) -> String {
-    format!("user-{number:04}")
 }
 
 /// Sends go on, the gateway is killed (-9) in the middle and started again, and everything is accounted for.
 pub(crate) async fn run_with_kill(plan: Plan) -> Outcome {
     let mut gateway = Gateway::start(&[]).await;
     let mut admin = gateway.admin().await;
+    let books = Arc::new(Books {
+        ledger: Mutex::new(Ledger::new(plan.users, SESSIONS, (60, 60))),
+        began: Instant::now(),
+        answered: watch::Sender::new(0),
+        unanswered: watch::Sender::new(0),
+    });
+    let user_id = |user| books.write(|ledger, _| ledger.user_id(user));
     let mut listeners = BTreeMap::new();
-    for number in 0..plan.listeners {
-        let token = admin.another().token(&user(number), WEB).await;
+    for user in 0..plan.listeners {
+        let token = admin.another().token(&user_id(user), WEB).await;
         let listener = Listener::start(gateway.whereabouts(), token).await;
-        listeners.insert(user(number), listener);
+        listeners.insert(user, listener);
     }
 
-    let ledger = Arc::new(Mutex::new(Ledger::default()));
-    let answered = Arc::new(watch::Sender::new(0));
     let mut random = fastrand::Rng::with_seed(plan.seed);
     let mut senders = JoinSet::new();
-    for number in 0..plan.senders {
-        senders.spawn(send(
-            plan,
-            number,
-            random.fork(),
-            admin.another(),
-            ledger.clone(),
-            answered.clone(),
-        ));
+    for _ in 0..plan.senders {
+        senders.spawn(send(plan, random.fork(), admin.another(), books.clone()));
     }
     let kill_at = random.usize(plan.sends / 4..plan.sends * 3 / 4);
-    let mut progress = answered.subscribe();
+    let mut progress = books.answered.subscribe();
     within(
         "the moment of the kill",
         progress.wait_for(|sends| *sends >= kill_at),
@@ -221,73 +132,61 @@ pub(crate) async fn run_with_kill(plan: Plan) -> Outcome {
         sender.unwrap();
     }
 
-    let mut landed = BTreeMap::new();
     for (user, listener) in listeners {
-        let (_, head) = admin.bounds(&user).await;
-        landed.insert(user, listener.landed(head).await);
+        let (_, head) = admin.bounds(&user_id(user)).await;
+        books.land(user, LISTENING, &listener.landed(head).await);
     }
-    let inboxes = read_inboxes(&gateway, &admin, plan.users).await;
-    let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+    let user_ids: Vec<_> = (0..plan.users).map(user_id).collect();
+    for (user, inbox) in read_inboxes(&gateway, &admin, &user_ids).await {
+        books.land(user, INBOX, &inbox);
+    }
+    let close = |counted: u32| {
+        let is_there =
+            |user, session| session == counted && (session == INBOX || user < plan.listeners);
+        let standing = |user, session| match is_there(user, session) {
+            true => Standing::CaughtUp,
+            false => Standing::Absent,
+        };
+        books.write(|ledger, _| ledger.tally(standing))
+    };
     Outcome {
-        listening: ledger.compare(&landed),
-        inboxes: ledger.compare(&inboxes),
-        refused: ledger.refused.len(),
-        unanswered: ledger.unanswered,
+        listening: close(LISTENING),
+        inboxes: close(INBOX),
+        unanswered: *books.unanswered.borrow(),
     }
 }
 
 /// One sender: one send after the other, each repeated with its clientMsgID until it is answered.
-async fn send(
-    plan: Plan,
-    sender: usize,
-    mut random: fastrand::Rng,
-    mut admin: Admin,
-    ledger: Arc<Mutex<Ledger>>,
-    answered: Arc<watch::Sender<usize>>,
-) {
-    let record = |note: &mut dyn FnMut(&mut Ledger)| {
-        note(&mut ledger.lock().unwrap_or_else(PoisonError::into_inner));
-    };
+async fn send(plan: Plan, mut random: fastrand::Rng, mut admin: Admin, books: Arc<Books>) {
     for place in 0..plan.sends / plan.senders {
-        let user = user(random.usize(..plan.users));
+        let user = random.u32(..plan.users);
+        let issue = || {
+            books.write(|ledger, now_us| {
+                let key = ledger.issue(now_us, user, 1);
+                (key, ledger.user_id(user), ledger.content(key))
+            })
+        };
         if place % REFUSED_EVERY == 0 {
-            let key = format!("refused-{sender}-{place}");
+            let (key, user_id, content) = issue();
             // A notice without its name: known, and not accepted.
-            let request = request(
-                &user,
-                &key,
-                &json!({"text": key, "notificationType": 1}).to_string(),
-            );
-            let answer = repeat_until_answered(&mut admin, &request, &record).await;
+            let request = request(1400, 4, &user_id, key, &content);
+            let answer = repeat_until_answered(&mut admin, &request, &books).await;
             assert_eq!(answer, Err(403));
-            record(&mut |ledger| {
-                ledger.refused.insert(key.clone());
-            });
+            books.write(|ledger, _| ledger.refused(key));
         }
-        let key = format!("{sender}-{place}");
-        let content =
-            json!({"notificationName": "Ledger", "notificationType": 1, "text": key}).to_string();
-        let request = request(&user, &key, &content);
-        let sent = repeat_until_answered(&mut admin, &request, &record)
+        let (key, user_id, content) = issue();
+        let request = request(101, 1, &user_id, key, &content);
+        let sent = repeat_until_answered(&mut admin, &request, &books)
             .await
             .unwrap_or_else(|code| panic!("a good send was refused: {code}"));
-        record(&mut |ledger| {
-            let accepted = Accepted {
-                user: user.clone(),
-                sender,
-                place,
-                content: content.clone(),
-                sent: sent.clone(),
-            };
-            ledger.accepted.insert(key.clone(), accepted);
-        });
-        answered.send_modify(|sends| *sends += 1);
+        books.write(|ledger, now_us| ledger.accepted(key, now_us, &sent.server_msg_id));
+        books.answered.send_modify(|sends| *sends += 1);
     }
 }
 
-fn request(user: &str, key: &str, content: &str) -> String {
+fn request(content_type: u32, session_type: u32, user: &str, key: Key, content: &str) -> String {
     format!(
-        r#"{{"operationID":"ledger","sendID":"{ADMIN}","recvID":"{user}","clientMsgID":"{key}","contentType":1400,"sessionType":4,"content":{content}}}"#
+        r#"{{"operationID":"ledger","sendID":"{ADMIN}","recvID":"{user}","clientMsgID":"{key}","contentType":{content_type},"sessionType":{session_type},"content":{content}}}"#
     )
 }
 
@@ -295,7 +194,7 @@ fn request(user: &str, key: &str, content: &str) -> String {
 async fn repeat_until_answered(
     admin: &mut Admin,
     request: &str,
-    record: &impl Fn(&mut dyn FnMut(&mut Ledger)),
+    books: &Books,
 ) -> Result<Sent, u64> {
     loop {
         let answer = admin
@@ -305,26 +204,27 @@ async fn repeat_until_answered(
             Ok(answer) if answer.code() == 0 => return Ok(answer.sent()),
             // 50304: the outcome is not known, which equals no answer.
             Ok(answer) if answer.code() != 50304 => return Err(answer.code()),
-            _ => record(&mut |ledger| ledger.unanswered += 1),
+            _ => books.unanswered.send_modify(|sends| *sends += 1),
         }
     }
 }
 
 /// Reads every user's whole inbox over connections that were never seen before.
-pub(crate) async fn read_inboxes(
+async fn read_inboxes(
     gateway: &Gateway,
     admin: &Admin,
-    users: usize,
-) -> BTreeMap<String, Vec<Message>> {
+    user_ids: &[String],
+) -> BTreeMap<u32, Vec<Message>> {
     let clients = gateway.place().clients;
     let mut readers = JoinSet::new();
     for first in 0..READERS {
         let mut admin = admin.another();
+        let mine = (0..).zip(user_ids).skip(first).step_by(READERS);
+        let mine: Vec<(u32, String)> = mine.map(|(user, id)| (user, id.clone())).collect();
         readers.spawn(async move {
             let mut inboxes = Vec::new();
-            for number in (first..users).step_by(READERS) {
-                let user = user(number);
-                let token = admin.token(&user, IOS).await;
+            for (user, id) in mine {
+                let token = admin.token(&id, IOS).await;
                 let mut client = Client::dial(clients).await.expect("upgraded");
                 let connect = Connect {
                     token,
@@ -344,64 +244,4 @@ pub(crate) async fn read_inboxes(
         inboxes.extend(read.unwrap());
     }
     inboxes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Two sends of sender 0 and one of sender 1, all to alice.
-    fn books() -> (Ledger, Vec<Message>) {
-        let mut ledger = Ledger::default();
-        let mut store = Vec::new();
-        for (seq, (sender, place)) in (1..).zip([(0, 0), (1, 0), (0, 1)]) {
-            let key = format!("{sender}-{place}");
-            let sent = Sent {
-                server_msg_id: format!("id of {key}"),
-                client_msg_id: key.clone(),
-                send_time: 1,
-            };
-            store.push(Message {
-                seq,
-                recv_id: "alice".into(),
-                server_msg_id: sent.server_msg_id.clone(),
-                client_msg_id: key.clone(),
-                send_time: 1,
-                content: key.clone().into(),
-                ..Message::default()
-            });
-            let accepted = Accepted {
-                user: "alice".into(),
-                sender,
-                place,
-                content: key.clone(),
-                sent,
-            };
-            ledger.accepted.insert(key, accepted);
-        }
-        (ledger, store)
-    }
-
-    fn compare(spoil: impl FnOnce(&mut Vec<Message>)) -> Tally {
-        let (ledger, mut store) = books();
-        spoil(&mut store);
-        ledger.compare(&BTreeMap::from([("alice".into(), store)]))
-    }
-
-    #[test]
-    fn the_ledger_sees_each_kind_of_failure() {
-        let whole = Tally {
-            accepted: 3,
-            landed: 3,
-            ..Tally::default()
-        };
-        assert_eq!(compare(|_| {}), whole);
-        assert!(whole.is_exactly_once());
-        assert_eq!(compare(|store| drop(store.pop())).lost, 1);
-        assert_eq!(compare(|store| store.push(store[2].clone())).duplicated, 1);
-        assert_eq!(compare(|store| store.swap(0, 2)).reordered, 3 - 1);
-        let altered = compare(|store| store[1].content = "other".into());
-        assert_eq!((altered.ghost, altered.lost), (1, 1));
-        assert_eq!(compare(|store| store.push(Message::default())).ghost, 1);
-    }
 }

@@ -5,7 +5,7 @@
 //! - `client.rs`: one WebSocket that says and hears exactly what a test wants
 //! - `listener.rs`: a client by the landing rule, which comes back until it is told to stop
 //! - `authority.rs`: certificates
-//! - `ledger.rs`: what was accepted against what landed
+//! - `ledger.rs`: a run under the load rig's ledger: what was accepted against what landed
 //!
 //! Every wait has a deadline; none is a sleep that hopes something has happened meanwhile.
 

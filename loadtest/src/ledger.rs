@@ -1,0 +1,631 @@
+//! The ledger: every message that was accepted or refused, held against what landed at each session.
+//!
+//! A message is known by its [`Key`], which travels as its `clientMsgID` and says whom it is for and when it was due. So
+//! the ledger keeps no text: 12 bytes a message, one bit a delivery (a message at one session), a few counters a
+//! session. 20 million messages to one session each are 243 MB.
+//!
+//! Order is judged without sender or lane: what was answered before another message was due stands before it at every
+//! session. That is all the order that is promised, and it is checked exactly at each landing: a message that lands before
+//! its answer has come was answered after everything that had landed until then was due.
+//!
+//! Times are µs since the run began, below 19 hours.
+
+use std::{fmt, num::ParseIntError, str::FromStr};
+
+/// Times are compared in these, so that four bytes hold one.
+const TICK_US: u64 = 16;
+/// `Entry::answered` of a message whose outcome is not known, and of one that was refused.
+const OPEN: u32 = 0;
+const REFUSED: u32 = u32::MAX;
+
+/// What a message is known by. Its text, at most 45 bytes, is the `clientMsgID`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Tells this run's messages from those of any other.
+    pub run: u32,
+    /// From 0, in the order of [`Ledger::issue`].
+    pub number: u32,
+    /// The first user it is for; the others follow by number, and user 0 follows the last.
+    pub first: u32,
+    /// When it was to be sent.
+    pub due_us: u64,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            run,
+            number,
+            first,
+            due_us,
+        } = self;
+        write!(f, "{run:08x}-{number:x}-{first:x}-{due_us:x}")
+    }
+}
+
+/// Not the text of a [`Key`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoKey;
+
+impl From<ParseIntError> for NoKey {
+    fn from(_: ParseIntError) -> Self {
+        Self
+    }
+}
+
+impl FromStr for Key {
+    type Err = NoKey;
+
+    fn from_str(text: &str) -> Result<Self, NoKey> {
+        let mut parts = text.split('-');
+        let mut part = || parts.next().ok_or(NoKey);
+        let key = Self {
+            run: u32::from_str_radix(part()?, 16)?,
+            number: u32::from_str_radix(part()?, 16)?,
+            first: u32::from_str_radix(part()?, 16)?,
+            due_us: u64::from_str_radix(part()?, 16)?,
+        };
+        if parts.next().is_some() {
+            return Err(NoKey);
+        }
+        Ok(key)
+    }
+}
+
+/// What the ledger looks at in a message that landed.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// Its place in the inbox.
+    pub seq: u64,
+    /// The [`Key`]'s text.
+    pub client_msg_id: &'a str,
+    /// As the answer to the send gave it.
+    pub server_msg_id: &'a str,
+    /// The user.
+    pub recv_id: &'a str,
+    /// As [`Ledger::content`] gave it.
+    pub content: &'a [u8],
+}
+
+/// How far a session has come when the books are closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It has all that its inbox held: what is missing is lost.
+    CaughtUp,
+    /// It may still get what is missing.
+    Behind,
+    /// There is no such session: nothing is expected at it.
+    Absent,
+}
+
+/// The books, closed. Deliveries, unless said otherwise: a message for three sessions counts three times.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// To land once each: landed + lost + pending.
+    pub accepted: u64,
+    /// Accepted, and landed.
+    pub landed: u64,
+    /// Accepted, and missing at a session that has all its inbox held.
+    pub lost: u64,
+    /// Landed again.
+    pub duplicated: u64,
+    /// Landed after what had to follow it.
+    pub reordered: u64,
+    /// Landed and refused, altered, at the wrong session, or never sent.
+    pub ghost: u64,
+    /// Accepted, and still to come to a session that is behind.
+    pub pending: u64,
+    /// Messages that were refused.
+    pub refused: u64,
+    /// Messages whose outcome stayed unknown: they may land, once.
+    pub unknown: u64,
+}
+
+impl Tally {
+    /// Whether nothing went wrong so far.
+    pub fn is_faultless(&self) -> bool {
+        [self.lost, self.duplicated, self.reordered, self.ghost] == [0; 4]
+    }
+
+    /// Whether everything accepted landed once and in order, and nothing else did.
+    pub fn is_exactly_once(&self) -> bool {
+        self.is_faultless() && self.pending == 0 && self.accepted == self.landed
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            accepted,
+            landed,
+            lost,
+            duplicated,
+            reordered,
+            ghost,
+            pending,
+            refused,
+            unknown,
+        } = self;
+        write!(
+            f,
+            "accepted {accepted} landed {landed} lost {lost} duplicated {duplicated} reordered {reordered} ghost {ghost} \
+             pending {pending} (messages refused {refused}, unknown {unknown})"
+        )
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// The tick after its answer, or `OPEN`, or `REFUSED`.
+    answered: u32,
+    /// Stands for its serverMsgID, from the answer or from who landed it first; 0: neither was there.
+    stamp: u32,
+    /// Its first delivery's bit. Deliveries go user by user, and within a user session by session.
+    bits_at: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Session {
+    /// Of the last landing.
+    seq: u64,
+    /// Accepted deliveries, and those of them that landed.
+    accepted: u32,
+    landed: u32,
+    /// The latest due tick of all that landed.
+    due: u32,
+}
+
+/// All answers and landings of one run.
+#[derive(Debug)]
+pub struct Ledger {
+    run: u32,
+    users: u32,
+    /// Of each user.
+    sessions_each: u32,
+    content_bytes: (usize, usize),
+    messages: Vec<Entry>,
+    /// One bit a delivery: it landed.
+    bits: Vec<u64>,
+    bits_used: u32,
+    sessions: Vec<Session>,
+    open: u64,
+    tally: Tally,
+    scratch: String,
+}
+
+impl Ledger {
+    /// For `users` with so many sessions each, and messages whose content is from the first to the second number of
+    /// bytes, by chance.
+    pub fn new(users: u32, sessions_each: u32, content_bytes: (usize, usize)) -> Self {
+        assert!(users > 0 && sessions_each > 0 && content_bytes.0 <= content_bytes.1);
+        Self {
+            run: fastrand::u32(..),
+            users,
+            sessions_each,
+            content_bytes,
+            messages: Vec::new(),
+            bits: Vec::new(),
+            bits_used: 0,
+            sessions: vec![Session::default(); users as usize * sessions_each as usize],
+            open: 0,
+            tally: Tally::default(),
+            scratch: String::new(),
+        }
+    }
+
+    /// The userID of a user.
+    pub fn user_id(&self, user: u32) -> String {
+        format!("u{:08x}-{user}", self.run)
+    }
+
+    /// Enters a message for `count` users from `first` on, before it is sent.
+    ///
+    /// # Panics
+    /// After 2^32 deliveries.
+    pub fn issue(&mut self, due_us: u64, first: u32, count: u32) -> Key {
+        assert!(first < self.users && (1..=self.users).contains(&count));
+        let number = u32::try_from(self.messages.len()).expect("fewer messages than deliveries");
+        self.messages.push(Entry {
+            answered: OPEN,
+            stamp: 0,
+            bits_at: self.bits_used,
+        });
+        let deliveries = count.checked_mul(self.sessions_each);
+        let used = deliveries.and_then(|deliveries| self.bits_used.checked_add(deliveries));
+        self.bits_used = used.expect("a run has fewer than 2^32 deliveries");
+        self.bits.resize(self.bits_used.div_ceil(64) as usize, 0);
+        self.open += 1;
+        Key {
+            run: self.run,
+            number,
+            first,
+            due_us,
+        }
+    }
+
+    /// The content that goes with a key: the JSON object of a text message.
+    pub fn content(&self, key: Key) -> String {
+        let mut content = String::new();
+        self.write_content(key, &mut content);
+        content
+    }
+
+    fn write_content(&self, key: Key, content: &mut String) {
+        use fmt::Write as _;
+        let (least, most) = self.content_bytes;
+        let bytes = fastrand::Rng::with_seed(key.number.into()).usize(least..=most);
+        content.clear();
+        write!(content, r#"{{"text":"{key}"#).expect("a String takes all");
+        while content.len() + 2 < bytes {
+            content.push('.');
+        }
+        content.push_str(r#""}"#);
+    }
+
+    /// The send was answered with errCode 0.
+    pub fn accepted(&mut self, key: Key, at_us: u64, server_msg_id: &str) {
+        let entry = &mut self.messages[key.number as usize];
+        assert_eq!(entry.answered, OPEN, "{key} was answered before");
+        entry.answered = tick(at_us) + 2;
+        let stamp = stamp(server_msg_id);
+        if entry.stamp != 0 && entry.stamp != stamp {
+            self.tally.ghost += 1;
+        }
+        entry.stamp = stamp;
+        self.open -= 1;
+        let deliveries = self.deliveries(key);
+        for bit in deliveries {
+            let session = self.session_of(key, bit);
+            self.sessions[session].accepted += 1;
+            self.sessions[session].landed += u32::from(self.is_landed(bit));
+        }
+    }
+
+    /// The send was answered with an error that says nothing was stored.
+    pub fn refused(&mut self, key: Key) {
+        let entry = &mut self.messages[key.number as usize];
+        assert_eq!(entry.answered, OPEN, "{key} was answered before");
+        entry.answered = REFUSED;
+        self.open -= 1;
+        self.tally.refused += 1;
+        self.tally.ghost += self
+            .deliveries(key)
+            .filter(|bit| self.is_landed(*bit))
+            .count() as u64;
+    }
+
+    /// A message landed at a session: `session` counts those of its user. Returns its key when it may and for the first
+    /// time; everything else is a fault and entered as such.
+    pub fn landed(&mut self, user: u32, session: u32, arrival: &Arrival<'_>) -> Option<Key> {
+        let Some(key) = self.recognise(user, arrival) else {
+            self.tally.ghost += 1;
+            return None;
+        };
+        let entry = &mut self.messages[key.number as usize];
+        if entry.stamp == 0 {
+            entry.stamp = stamp(arrival.server_msg_id);
+        }
+        let entry = *entry;
+        let offset = (user + self.users - key.first) % self.users;
+        let bit = entry.bits_at + offset * self.sessions_each + session;
+        if self.is_landed(bit) {
+            self.tally.duplicated += 1;
+            return None;
+        }
+        self.bits[bit as usize / 64] |= 1 << (bit % 64);
+        let session = &mut self.sessions[(user * self.sessions_each + session) as usize];
+        let is_answered = entry.answered != OPEN;
+        if arrival.seq <= session.seq || is_answered && entry.answered < session.due {
+            self.tally.reordered += 1;
+        }
+        session.seq = session.seq.max(arrival.seq);
+        session.due = session.due.max(tick(key.due_us));
+        session.landed += u32::from(is_answered);
+        Some(key)
+    }
+
+    /// `None`: nobody may have sent this message to this user.
+    fn recognise(&mut self, user: u32, arrival: &Arrival<'_>) -> Option<Key> {
+        let key: Key = arrival.client_msg_id.parse().ok()?;
+        let entry = *self.messages.get(key.number as usize)?;
+        let offset = (user + self.users).checked_sub(key.first)? % self.users;
+        let is_for_user = offset < self.deliveries(key).len() as u32 / self.sessions_each;
+        let is_same = entry.stamp == 0 || entry.stamp == stamp(arrival.server_msg_id);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.write_content(key, &mut scratch);
+        let is_whole = scratch.as_bytes() == arrival.content;
+        self.scratch = scratch;
+        let is_sent = key.run == self.run && entry.answered != REFUSED;
+        let is_here = is_for_user && is_user(arrival.recv_id, self.run, user);
+        (is_sent && is_here && is_same && is_whole).then_some(key)
+    }
+
+    /// Sends without an answer.
+    pub fn open(&self) -> u64 {
+        self.open
+    }
+
+    /// Accepted deliveries that have not landed at this session.
+    pub fn missing(&self, user: u32, session: u32) -> u64 {
+        let session = &self.sessions[(user * self.sessions_each + session) as usize];
+        u64::from(session.accepted - session.landed)
+    }
+
+    /// The same at all sessions.
+    pub fn missing_everywhere(&self) -> u64 {
+        let missing = |session: &Session| u64::from(session.accepted - session.landed);
+        self.sessions.iter().map(missing).sum()
+    }
+
+    /// Closes the books: `standing` says of each user's each session how far it has come.
+    pub fn tally(&self, standing: impl Fn(u32, u32) -> Standing) -> Tally {
+        let mut tally = Tally {
+            unknown: self.open,
+            ..self.tally
+        };
+        for (at, session) in (0..).zip(&self.sessions) {
+            let missing = u64::from(session.accepted - session.landed);
+            match standing(at / self.sessions_each, at % self.sessions_each) {
+                Standing::CaughtUp => tally.lost += missing,
+                Standing::Behind => tally.pending += missing,
+                Standing::Absent => continue,
+            }
+            tally.accepted += u64::from(session.accepted);
+            tally.landed += u64::from(session.landed);
+        }
+        tally
+    }
+
+    /// The bits of a message.
+    fn deliveries(&self, key: Key) -> std::ops::Range<u32> {
+        let number = key.number as usize;
+        let next = self.messages.get(number + 1);
+        self.messages[number].bits_at..next.map_or(self.bits_used, |next| next.bits_at)
+    }
+
+    fn session_of(&self, key: Key, bit: u32) -> usize {
+        let offset = bit - self.messages[key.number as usize].bits_at;
+        let user = (key.first + offset / self.sessions_each) % self.users;
+        (user * self.sessions_each + offset % self.sessions_each) as usize
+    }
+
+    fn is_landed(&self, bit: u32) -> bool {
+        self.bits[bit as usize / 64] >> (bit % 64) & 1 == 1
+    }
+}
+
+fn tick(us: u64) -> u32 {
+    u32::try_from(us / TICK_US).unwrap_or(u32::MAX - 3)
+}
+
+/// FNV-1a, never 0.
+fn stamp(text: &str) -> u32 {
+    let hash = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    text.as_bytes().iter().fold(0x811c_9dc5, hash).max(1)
+}
+
+/// [`Ledger::user_id`] without making it.
+fn is_user(text: &str, run: u32, user: u32) -> bool {
+    let number = text.strip_prefix('u').and_then(|text| text.split_once('-'));
+    number.is_some_and(|(of, number)| {
+        u32::from_str_radix(of, 16) == Ok(run) && number.parse() == Ok(user)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USERS: u32 = 3;
+    const EACH: u32 = 2;
+
+    struct Books {
+        ledger: Ledger,
+        seq: u64,
+    }
+
+    /// A message as the gateway would hand it out.
+    #[derive(Clone)]
+    struct Landing {
+        user: u32,
+        seq: u64,
+        client_msg_id: String,
+        server_msg_id: String,
+        recv_id: String,
+        content: String,
+    }
+
+    impl Books {
+        fn open() -> Self {
+            Self {
+                ledger: Ledger::new(USERS, EACH, (60, 90)),
+                seq: 0,
+            }
+        }
+
+        /// One that was due, and answered a millisecond later.
+        fn accept(&mut self, due_us: u64, first: u32, count: u32) -> Key {
+            let key = self.ledger.issue(due_us, first, count);
+            self.ledger.accepted(key, due_us + 1000, &server_id(key));
+            key
+        }
+
+        fn landing(&mut self, key: Key, user: u32) -> Landing {
+            self.seq += 1;
+            Landing {
+                user,
+                seq: self.seq,
+                client_msg_id: key.to_string(),
+                server_msg_id: server_id(key),
+                recv_id: self.ledger.user_id(user),
+                content: self.ledger.content(key),
+            }
+        }
+
+        fn land(&mut self, session: u32, landing: &Landing) -> Option<Key> {
+            let arrival = Arrival {
+                seq: landing.seq,
+                client_msg_id: &landing.client_msg_id,
+                server_msg_id: &landing.server_msg_id,
+                recv_id: &landing.recv_id,
+                content: landing.content.as_bytes(),
+            };
+            self.ledger.landed(landing.user, session, &arrival)
+        }
+
+        fn tally(&self) -> Tally {
+            self.ledger.tally(|_, _| Standing::CaughtUp)
+        }
+    }
+
+    fn server_id(key: Key) -> String {
+        format!("id of {key}")
+    }
+
+    #[test]
+    fn what_lands_once_at_every_session_is_exactly_once() {
+        let mut books = Books::open();
+        let one = books.accept(0, 1, 1);
+        // Around the end: users 2 and 0.
+        let two = books.accept(10_000, 2, 2);
+        for (key, user) in [(one, 1), (two, 2), (two, 0)] {
+            let landing = books.landing(key, user);
+            for session in 0..EACH {
+                assert_eq!(books.ledger.missing(user, session), 1);
+                assert_eq!(books.land(session, &landing), Some(key));
+                assert_eq!(books.ledger.missing(user, session), 0);
+            }
+        }
+        let whole = Tally {
+            accepted: 6,
+            landed: 6,
+            ..Tally::default()
+        };
+        assert_eq!(books.tally(), whole);
+        assert!(whole.is_exactly_once());
+    }
+
+    #[test]
+    fn a_landing_may_come_before_the_answer() {
+        let mut books = Books::open();
+        let key = books.ledger.issue(0, 0, 1);
+        let landing = books.landing(key, 0);
+        for session in 0..EACH {
+            assert_eq!(books.land(session, &landing), Some(key));
+        }
+        assert_eq!((books.tally().unknown, books.tally().accepted), (1, 0));
+        books.ledger.accepted(key, 5, &server_id(key));
+        assert!(books.tally().is_exactly_once());
+        assert_eq!((books.tally().landed, books.ledger.open()), (2, 0));
+    }
+
+    #[test]
+    fn what_is_missing_is_lost_or_pending_by_how_far_the_session_has_come() {
+        let mut books = Books::open();
+        books.accept(0, 0, 1);
+        assert_eq!(books.tally().lost, 2);
+        let standing = |_, session| match session {
+            0 => Standing::Behind,
+            _ => Standing::Absent,
+        };
+        let tally = books.ledger.tally(standing);
+        assert_eq!((tally.accepted, tally.lost, tally.pending), (1, 0, 1));
+        assert!(tally.is_faultless() && !tally.is_exactly_once());
+    }
+
+    #[test]
+    fn the_same_message_twice_is_a_duplicate_under_any_seq() {
+        let mut books = Books::open();
+        let key = books.accept(0, 0, 1);
+        let mut landing = books.landing(key, 0);
+        books.land(0, &landing);
+        landing.seq += 1;
+        assert_eq!(books.land(0, &landing), None);
+        assert_eq!(books.tally().duplicated, 1);
+    }
+
+    #[test]
+    fn what_was_answered_before_another_was_due_stands_before_it() {
+        let mut books = Books::open();
+        let early = books.accept(0, 0, 1);
+        let late = books.accept(2000, 0, 1);
+        for key in [late, early] {
+            let landing = books.landing(key, 0);
+            books.land(0, &landing);
+        }
+        assert_eq!(books.tally().reordered, 1);
+
+        // Under way at once: either may be first.
+        let mut books = Books::open();
+        let one = books.accept(0, 0, 1);
+        let other = books.accept(900, 0, 1);
+        for (session, keys) in [(0, [one, other]), (1, [other, one])] {
+            for key in keys {
+                let landing = books.landing(key, 0);
+                books.land(session, &landing);
+            }
+        }
+        assert!(books.tally().is_exactly_once());
+
+        // A seq that does not rise.
+        let mut books = Books::open();
+        let (one, other) = (books.accept(0, 0, 1), books.accept(900, 0, 1));
+        let (first, second) = (books.landing(one, 0), books.landing(other, 0));
+        books.land(0, &second);
+        books.land(0, &first);
+        assert_eq!(books.tally().reordered, 1);
+    }
+
+    #[test]
+    fn what_was_refused_altered_or_misled_is_a_ghost() {
+        let ghosts = |spoil: &dyn Fn(&mut Landing)| {
+            let mut books = Books::open();
+            let key = books.accept(0, 0, 2);
+            let mut landing = books.landing(key, 0);
+            spoil(&mut landing);
+            assert_eq!(books.land(0, &landing), None);
+            books.tally().ghost
+        };
+        assert_eq!(ghosts(&|landing| landing.content.push(' ')), 1);
+        assert_eq!(ghosts(&|landing| landing.server_msg_id.push('x')), 1);
+        assert_eq!(ghosts(&|landing| landing.recv_id = "other".into()), 1);
+        assert_eq!(ghosts(&|landing| landing.client_msg_id.clear()), 1);
+        // Not one of its receivers, though the text says so.
+        let misled = |landing: &mut Landing| {
+            landing.recv_id = landing.recv_id.replace("-0", "-2");
+            landing.user = 2;
+        };
+        assert_eq!(ghosts(&misled), 1);
+
+        let mut books = Books::open();
+        let key = books.ledger.issue(0, 0, 1);
+        let landing = books.landing(key, 0);
+        books.land(0, &landing);
+        books.ledger.refused(key);
+        books.land(1, &landing);
+        assert_eq!((books.tally().ghost, books.tally().refused), (2, 1));
+
+        // Landed under another serverMsgID than the answer's.
+        let mut books = Books::open();
+        let key = books.ledger.issue(0, 0, 1);
+        let landing = books.landing(key, 0);
+        books.land(0, &landing);
+        books.ledger.accepted(key, 1, "other");
+        assert_eq!(books.tally().ghost, 1);
+    }
+
+    #[test]
+    fn a_key_survives_its_text_and_other_texts_are_none() {
+        let key = Key {
+            run: 7,
+            number: u32::MAX,
+            first: u32::MAX,
+            due_us: u64::from(u32::MAX) * TICK_US,
+        };
+        assert_eq!(key.to_string().parse(), Ok(key));
+        assert!(key.to_string().len() <= 45);
+        for text in ["", "1-2-3", "1-2-3-4-5", "x-2-3-4", "1--3-4"] {
+            assert_eq!(text.parse::<Key>(), Err(NoKey), "{text}");
+        }
+    }
+}
