@@ -1,0 +1,271 @@
+//! All sessions of a run, and what they share: the ledger, the meter, the clock, and what they are told to do.
+//!
+//! All of it lives on one thread, so it is shared without locks; no borrow is held over an await.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, spawn_local},
+    time::sleep,
+};
+
+use crate::{
+    lane::Lane,
+    ledger::{Ledger, Standing, Tally},
+    meter::Meter,
+    session::{self, Who},
+    sources::Sources,
+    target::Remote,
+};
+
+/// The administrator of the defaults, in whose name everything is sent.
+pub(crate) const ADMIN: &str = "openIM123456";
+const ADMIN_PLATFORM: u32 = 10;
+/// Platforms 1 to 9, of which a user holds one place each by the default login policy.
+pub(crate) const SESSIONS_EACH_MAX: u32 = 9;
+/// Tokens are asked for in so many lanes at once: enough to keep the gateway busy with them.
+const TOKEN_LANES: usize = 32;
+/// How often a condition is looked at while waiting for it.
+const LOOK: Duration = Duration::from_millis(10);
+/// After everything has landed: what still comes is too much, and would come at once.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// What all sessions are told. A change reaches each at once.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Orders {
+    /// A new one: leave the connection and come back.
+    pub(crate) generation: u32,
+    /// So many users, from 0, stop reading.
+    pub(crate) deaf_users: u32,
+    /// The mean of how long a connection is kept, by chance; `None`: for good.
+    pub(crate) lifetime: Option<Duration>,
+}
+
+/// How one session stands.
+#[derive(Debug, Clone, Copy, Default)]
+struct Presence {
+    is_connected: bool,
+    /// The generation in which it had all that its inbox held.
+    caught_up_in: Option<u32>,
+}
+
+/// How large a crowd is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) users: u32,
+    pub(crate) sessions_each: u32,
+    pub(crate) content_bytes: (usize, usize),
+}
+
+/// A running crowd. Dropping it ends its sessions.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    pub(crate) size: Size,
+    pub(crate) place: Remote,
+    pub(crate) admin_token: String,
+    pub(crate) ledger: RefCell<Ledger>,
+    pub(crate) meter: RefCell<Meter>,
+    pub(crate) orders: watch::Sender<Orders>,
+    pub(crate) sources: Sources,
+    /// What went wrong with connections and sends, by its text.
+    pub(crate) incidents: RefCell<BTreeMap<String, u64>>,
+    pub(crate) connected: Cell<u32>,
+    pub(crate) caught_up: Cell<u32>,
+    presence: RefCell<Vec<Presence>>,
+    tasks: RefCell<Vec<JoinHandle<()>>>,
+    began: Instant,
+}
+
+impl Crowd {
+    /// One without sessions yet.
+    pub(crate) async fn new(place: &Remote, size: Size) -> anyhow::Result<Rc<Self>> {
+        if !(1..=SESSIONS_EACH_MAX).contains(&size.sessions_each) || size.users == 0 {
+            bail!("a user has 1 to {SESSIONS_EACH_MAX} platforms, and there is at least one user");
+        }
+        let mut lane = Lane::new(&place.admin, "");
+        let admin_token = token(&mut lane, &place.secret, ADMIN, ADMIN_PLATFORM).await?;
+        let Size {
+            users,
+            sessions_each,
+            content_bytes,
+        } = size;
+        let crowd = Self {
+            size,
+            place: place.clone(),
+            admin_token,
+            ledger: Ledger::new(users, sessions_each, content_bytes).into(),
+            meter: Meter::new().into(),
+            orders: watch::Sender::new(Orders::default()),
+            sources: Sources::default(),
+            incidents: RefCell::default(),
+            connected: Cell::new(0),
+            caught_up: Cell::new(0),
+            presence: vec![Presence::default(); (users * sessions_each) as usize].into(),
+            tasks: RefCell::default(),
+            began: Instant::now(),
+        };
+        Ok(Rc::new(crowd))
+    }
+
+    /// A token for each session, in the order of [`Who`].
+    pub(crate) async fn tokens(self: &Rc<Self>) -> anyhow::Result<Vec<String>> {
+        let lanes = (0..TOKEN_LANES as u32).map(|first| {
+            let crowd = self.clone();
+            spawn_local(async move {
+                let mut lane = Lane::new(&crowd.place.admin, "");
+                let mut tokens = Vec::new();
+                for at in (first..crowd.sessions()).step_by(TOKEN_LANES) {
+                    let who = crowd.who(at);
+                    let user_id = crowd.ledger.borrow().user_id(who.user);
+                    let platform = who.session + 1;
+                    tokens.push((
+                        at,
+                        token(&mut lane, &crowd.place.secret, &user_id, platform).await?,
+                    ));
+                }
+                anyhow::Ok(tokens)
+            })
+        });
+        let mut tokens = vec![String::new(); self.sessions() as usize];
+        for lane in lanes.collect::<Vec<_>>() {
+            for (at, token) in lane.await?? {
+                tokens[at as usize] = token;
+            }
+        }
+        Ok(tokens)
+    }
+
+    /// Starts the sessions, so many a second. Returns when all were started.
+    pub(crate) async fn gather(self: &Rc<Self>, tokens: Vec<String>, rate: f64) {
+        let began = tokio::time::Instant::now();
+        for (at, token) in (0..).zip(tokens) {
+            tokio::time::sleep_until(began + Duration::from_secs_f64(f64::from(at) / rate)).await;
+            let task = spawn_local(session::run(self.clone(), self.who(at), token));
+            self.tasks.borrow_mut().push(task);
+        }
+    }
+
+    pub(crate) fn sessions(&self) -> u32 {
+        self.size.users * self.size.sessions_each
+    }
+
+    fn who(&self, at: u32) -> Who {
+        Who {
+            user: at / self.size.sessions_each,
+            session: at % self.size.sessions_each,
+        }
+    }
+
+    /// µs since the run began: the ledger's clock.
+    pub(crate) fn now_us(&self) -> u64 {
+        self.began.elapsed().as_micros() as u64
+    }
+
+    pub(crate) fn incident(&self, what: String) {
+        *self.incidents.borrow_mut().entry(what).or_default() += 1;
+    }
+
+    /// Takes note of a session that connected or went.
+    pub(crate) fn set_connected(&self, who: Who, is_connected: bool) {
+        let presence = &mut self.presence.borrow_mut()[self.at(who)];
+        let before = std::mem::replace(&mut presence.is_connected, is_connected);
+        let connected = self.connected.get() + u32::from(is_connected) - u32::from(before);
+        self.connected.set(connected);
+    }
+
+    /// Takes note of a session that, on a connection of this generation, has all that its inbox held.
+    pub(crate) fn set_caught_up(&self, who: Who, generation: u32) {
+        let presence = &mut self.presence.borrow_mut()[self.at(who)];
+        let before = presence.caught_up_in.replace(generation);
+        if before != Some(generation) && generation == self.orders.borrow().generation {
+            self.caught_up.set(self.caught_up.get() + 1);
+        }
+    }
+
+    /// Every session leaves its connection and comes back, as after a loss.
+    pub(crate) fn come_back(&self) {
+        self.caught_up.set(0);
+        self.orders.send_modify(|orders| orders.generation += 1);
+    }
+
+    fn at(&self, who: Who) -> usize {
+        (who.user * self.size.sessions_each + who.session) as usize
+    }
+
+    /// Waits until it is so. `false`: not within this time.
+    pub(crate) async fn until(&self, longest: Duration, is_so: impl Fn(&Self) -> bool) -> bool {
+        let began = Instant::now();
+        while !is_so(self) {
+            if began.elapsed() > longest {
+                return false;
+            }
+            sleep(LOOK).await;
+        }
+        true
+    }
+
+    /// Whether every send was answered and everything accepted has landed.
+    pub(crate) fn is_settled(&self) -> bool {
+        let ledger = self.ledger.borrow();
+        ledger.open() == 0 && ledger.missing_everywhere() == 0
+    }
+
+    /// Waits for what is under way, takes a last look at every inbox where something is missing, and closes the books.
+    pub(crate) async fn close(&self, longest: Duration) -> Tally {
+        if self.until(longest, Self::is_settled).await {
+            sleep(SETTLE).await;
+        } else {
+            self.come_back();
+            self.until(longest, |crowd| crowd.caught_up.get() == crowd.sessions())
+                .await;
+        }
+        let generation = self.orders.borrow().generation;
+        let presence = self.presence.borrow();
+        self.ledger.borrow().tally(|user, session| {
+            match presence[self.at(Who { user, session })].caught_up_in == Some(generation) {
+                true => Standing::CaughtUp,
+                false => Standing::Behind,
+            }
+        })
+    }
+
+    /// Ends all sessions.
+    pub(crate) fn dismiss(&self) {
+        for task in self.tasks.take() {
+            task.abort();
+        }
+    }
+}
+
+async fn token(
+    lane: &mut Lane,
+    secret: &str,
+    user_id: &str,
+    platform: u32,
+) -> anyhow::Result<String> {
+    #[derive(serde::Deserialize)]
+    struct Token {
+        token: String,
+    }
+    let body = serde_json::json!({
+        "operationID": "loadtest", "secret": secret, "userID": user_id, "platform": platform,
+    });
+    let answer = lane.post("/auth/user_token", &body.to_string()).await;
+    let answer = answer.context("asking the gateway for a token")?;
+    if answer.code != 0 {
+        bail!(
+            "the gateway gives no token: {} {}",
+            answer.code,
+            answer.text
+        );
+    }
+    let data = answer.data.context("an answer without a token")?;
+    Ok(serde_json::from_str::<Token>(data.get())?.token)
+}

@@ -1,0 +1,175 @@
+//! One kept HTTP connection to the admin port: one request, one answer, and so on.
+//!
+//! Written by hand, because the rig shares the machine with what it measures: a pooled client costs as much processor
+//! time for a request as the gateway does.
+
+use std::io::{self, Write};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// Longer than the gateway's own `admin.request_timeout`, so that it is the one to answer.
+const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(35);
+/// A batch of 100,000 receivers answers some 150 bytes each.
+const ANSWER_BYTES_MAX: usize = 32 << 20;
+
+/// A lane. It connects when it has to.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    admin: String,
+    token: String,
+    stream: Option<TcpStream>,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+    body: Vec<u8>,
+}
+
+/// The JSON of an answer.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Answer<'a> {
+    #[serde(rename = "errCode")]
+    pub(crate) code: i64,
+    #[serde(rename = "errMsg", default)]
+    pub(crate) text: String,
+    #[serde(borrow, default)]
+    pub(crate) data: Option<&'a RawValue>,
+}
+
+impl Lane {
+    /// To `admin` (HOST:PORT), with a token where there is one yet.
+    pub(crate) fn new(admin: &str, token: &str) -> Self {
+        Self {
+            admin: admin.to_owned(),
+            token: token.to_owned(),
+            stream: None,
+            request: Vec::new(),
+            answer: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// Whole answer, or an error where it is not known what became of the request.
+    pub(crate) async fn post(&mut self, path: &str, body: &str) -> io::Result<Answer<'_>> {
+        self.request.clear();
+        write!(
+            self.request,
+            "POST {path} HTTP/1.1\r\nhost: {}\r\ntoken: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            self.admin,
+            self.token,
+            body.len()
+        )?;
+        let exchanged = timeout(ANSWER_TIMEOUT, self.exchange()).await;
+        if let Err(error) = exchanged.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            self.stream = None;
+            return Err(error);
+        }
+        serde_json::from_slice(&self.body).map_err(|_| unreadable())
+    }
+
+    /// Returns once the whole answer's body is in `body`.
+    async fn exchange(&mut self) -> io::Result<()> {
+        if self.stream.is_none() {
+            let stream = TcpStream::connect(&self.admin).await?;
+            stream.set_nodelay(true)?;
+            self.stream = Some(stream);
+        }
+        let stream = self.stream.as_mut().expect("it was just made");
+        stream.write_all(&self.request).await?;
+        self.answer.clear();
+        while stream.read_buf(&mut self.answer).await? > 0 {
+            if let Some(is_last) = open_answer(&self.answer, &mut self.body)? {
+                if is_last {
+                    self.stream = None;
+                }
+                return Ok(());
+            }
+        }
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// Takes the body out of an answer. `None`: there is more to come; else whether the connection ends with it.
+fn open_answer(answer: &[u8], body: &mut Vec<u8>) -> io::Result<Option<bool>> {
+    body.clear();
+    let Some((head, rest)) = split(answer, b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let head = std::str::from_utf8(head).map_err(|_| unreadable())?;
+    let header = |name: &str| {
+        head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    };
+    let is_whole = match header("content-length") {
+        Some(length) => {
+            let length: usize = length.parse().map_err(|_| unreadable())?;
+            body.extend_from_slice(&rest[..length.min(rest.len())]);
+            rest.len() >= length
+        }
+        // Large answers come in chunks.
+        None if header("transfer-encoding") == Some("chunked") => open_chunks(rest, body)?,
+        None => return Err(unreadable()),
+    };
+    if answer.len() > ANSWER_BYTES_MAX {
+        return Err(unreadable());
+    }
+    let is_last = header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+    Ok(is_whole.then_some(is_last))
+}
+
+/// RFC 9112, section 7.1. Returns whether the last chunk was there.
+fn open_chunks(mut rest: &[u8], body: &mut Vec<u8>) -> io::Result<bool> {
+    while let Some((size, chunk)) = split(rest, b"\r\n") {
+        let size = std::str::from_utf8(size).ok();
+        let size = size.and_then(|size| usize::from_str_radix(size, 16).ok());
+        let size = size.ok_or_else(unreadable)?;
+        if chunk.len() < size.saturating_add(2) {
+            return Ok(false);
+        }
+        if size == 0 {
+            return Ok(true);
+        }
+        body.extend_from_slice(&chunk[..size]);
+        rest = &chunk[size + 2..];
+    }
+    Ok(false)
+}
+
+fn split<'a>(bytes: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let begin = bytes.windows(at.len()).position(|window| window == at)?;
+    Some((&bytes[..begin], &bytes[begin + at.len()..]))
+}
+
+fn unreadable() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the answer is not the admin API's",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_whole_only_with_its_last_byte() {
+        let plain = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\n{  }";
+        let chunked =
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\n{  \r\n1\r\n}\r\n0\r\n\r\n";
+        let mut body = Vec::new();
+        for (answer, ends) in [(&plain[..], true), (&chunked[..], false)] {
+            for bytes in 0..answer.len() {
+                assert_eq!(open_answer(&answer[..bytes], &mut body).unwrap(), None);
+            }
+            assert_eq!(open_answer(answer, &mut body).unwrap(), Some(ends));
+            assert_eq!(body, b"{  }");
+        }
+        assert!(open_answer(b"HTTP/1.1 200 OK\r\n\r\n", &mut body).is_err());
+    }
+}

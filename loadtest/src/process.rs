@@ -1,0 +1,48 @@
+//! What a process has used so far, from `/proc`.
+
+use std::{fs, io, time::Duration};
+
+/// One look at a process.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    /// User and system time, in steps of 10 ms.
+    pub(crate) cpu: Duration,
+    /// Resident now, bytes.
+    pub(crate) rss: u64,
+    /// The most that was ever resident, bytes.
+    pub(crate) rss_peak: u64,
+}
+
+/// Looks at a process by its id.
+pub(crate) fn usage(id: u32) -> io::Result<Usage> {
+    let broken = || io::Error::other("an unknown form of /proc");
+    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    // The name in brackets may hold anything; utime and stime are fields 14 and 15 of the line.
+    let (_, rest) = stat.rsplit_once(") ").ok_or_else(broken)?;
+    let ticks = rest
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse::<u64>().unwrap_or_default());
+    let per_second = rustix::param::clock_ticks_per_second();
+    let cpu = Duration::from_millis(ticks.sum::<u64>() * 1000 / per_second);
+    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+    let field = |name| kib(&status, name).ok_or_else(broken);
+    Ok(Usage {
+        cpu,
+        rss: field("VmRSS:")?,
+        rss_peak: field("VmHWM:")?,
+    })
+}
+
+/// The whole machine's kernel memory in slabs, bytes.
+pub(crate) fn slab() -> io::Result<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo")?;
+    kib(&meminfo, "Slab:").ok_or_else(|| io::Error::other("an unknown form of /proc/meminfo"))
+}
+
+fn kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kib * 1024)
+}

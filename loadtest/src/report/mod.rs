@@ -1,0 +1,109 @@
+//! What a run came to, and how it is shown: a table, JSON, or a page.
+//!
+//! - `table.rs`: for a terminal
+//! - `page.rs`: one HTML file that needs nothing else
+
+mod page;
+mod table;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    ledger::Tally,
+    machine::Machine,
+    meter::{Quantiles, Second},
+};
+
+/// One measured number.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) value: f64,
+    pub(crate) unit: &'static str,
+}
+
+/// Everything a run has to say.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) machine: Machine,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) latencies: Vec<(String, Quantiles)>,
+    pub(crate) course: Vec<Second>,
+    /// What went wrong with connections and sends, and how often.
+    pub(crate) incidents: BTreeMap<String, u64>,
+    pub(crate) tally: Tally,
+}
+
+impl Report {
+    pub(crate) fn new(machine: Machine) -> Self {
+        Self {
+            machine,
+            rows: Vec::new(),
+            latencies: Vec::new(),
+            course: Vec::new(),
+            incidents: BTreeMap::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    pub(crate) fn row(&mut self, name: impl Into<String>, value: f64, unit: &'static str) {
+        self.rows.push(Row {
+            name: name.into(),
+            value,
+            unit,
+        });
+    }
+
+    pub(crate) fn latency(&mut self, name: impl Into<String>, quantiles: Quantiles) {
+        self.latencies.push((name.into(), quantiles));
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let Tally {
+            accepted,
+            landed,
+            lost,
+            duplicated,
+            reordered,
+            ghost,
+            pending,
+            refused,
+            unknown,
+        } = self.tally;
+        let rows = self
+            .rows
+            .iter()
+            .map(|row| json!({"name": row.name, "value": row.value, "unit": row.unit}));
+        let latencies: BTreeMap<_, _> = self
+            .latencies
+            .iter()
+            .map(|(name, quantiles)| (name, quantiles))
+            .collect();
+        json!({
+            "machine": self.machine,
+            "rows": rows.collect::<Vec<_>>(),
+            "latencies": latencies,
+            "course": self.course,
+            "incidents": self.incidents,
+            "ledger": {
+                "accepted": accepted, "landed": landed, "lost": lost, "duplicated": duplicated, "reordered": reordered,
+                "ghost": ghost, "pending": pending, "refused": refused, "unknown": unknown,
+            },
+        })
+    }
+
+    /// Writes `index.html` and `run.json`.
+    pub(crate) fn write_page(&self, dir: &Path) -> io::Result<PathBuf> {
+        fs::create_dir_all(dir)?;
+        fs::write(dir.join("run.json"), format!("{:#}\n", self.json()))?;
+        let page = dir.join("index.html");
+        fs::write(&page, page::html(self))?;
+        Ok(page)
+    }
+}

@@ -1,0 +1,225 @@
+//! One session by the rules of the protocol: it lands, acks, pings, and comes back with full jitter.
+//!
+//! The rules are `towncrier-client`'s; landing here means to be entered in the ledger, before the ack leaves.
+
+use std::{rc::Rc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+use towncrier_client::{
+    Backoff, Batch, Connection, Landing, Lost, Position,
+    proto::{Ack, Connected, Message, Ping, Resend, client_frame, server_frame::Body},
+};
+
+use crate::{
+    crowd::{Crowd, Orders},
+    ledger::Arrival,
+};
+
+/// Frames taken at once before the ack for them leaves.
+const FRAMES_AT_ONCE: usize = 16;
+
+/// Which session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Who {
+    pub(crate) user: u32,
+    /// Of that user's.
+    pub(crate) session: u32,
+}
+
+/// Why a session left its connection.
+enum Left {
+    /// It was told to, or its time was up.
+    Told,
+    Lost(Lost),
+}
+
+impl From<Lost> for Left {
+    fn from(lost: Lost) -> Self {
+        Self::Lost(lost)
+    }
+}
+
+/// Lives until it may not come back any more.
+pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, token: String) {
+    let mut session = Session {
+        orders: crowd.orders.subscribe(),
+        landing: Landing::new(Position::default()),
+        head: None,
+        generation: 0,
+        crowd,
+        who,
+        token,
+    };
+    let mut backoff = Backoff::default();
+    loop {
+        let began = Instant::now();
+        let left = session.attend().await;
+        session.crowd.set_connected(who, false);
+        backoff.ended_after(began.elapsed());
+        let asked = match &left {
+            Left::Told => None,
+            Left::Lost(lost) => {
+                session.crowd.incident(lost.to_string());
+                if !lost.may_come_back() {
+                    return;
+                }
+                lost.asked_delay()
+            }
+        };
+        let wait = backoff.next(asked, &mut fastrand::Rng::new());
+        sleep(wait).await;
+    }
+}
+
+struct Session {
+    crowd: Rc<Crowd>,
+    who: Who,
+    token: String,
+    orders: watch::Receiver<Orders>,
+    landing: Landing,
+    /// Of the inbox at `Connected`, until everything up to it has landed.
+    head: Option<u64>,
+    /// In which the present connection was opened.
+    generation: u32,
+}
+
+impl Session {
+    /// One connection, from opening to its end.
+    async fn attend(&mut self) -> Left {
+        let mut orders = *self.orders.borrow_and_update();
+        self.generation = orders.generation;
+        self.head = None;
+        match self.attend_under(&mut orders).await {
+            Ok(never) => match never {},
+            Err(left) => left,
+        }
+    }
+
+    async fn attend_under(
+        &mut self,
+        orders: &mut Orders,
+    ) -> Result<std::convert::Infallible, Left> {
+        let mut connection =
+            Connection::open_over(&&self.crowd.sources, &self.crowd.place.ws).await?;
+        let connect = self.landing.connect(&self.token, "", "loadtest/1");
+        connection
+            .send(client_frame::Body::Connect(connect))
+            .await?;
+        let mut heartbeat = Duration::from_secs(30);
+        let ping = sleep(heartbeat);
+        tokio::pin!(ping);
+        let mut end = end_of_life(orders);
+        loop {
+            let is_deaf = self.who.user < orders.deaf_users;
+            tokio::select! {
+                body = connection.receive(), if !is_deaf => {
+                    let connected = self.take(&mut connection, body?).await?;
+                    if let Some(connected) = connected {
+                        heartbeat = Duration::from_millis(connected.heartbeat_ms.max(1000).into());
+                        ping.as_mut().reset(Instant::now() + heartbeat.mul_f64(fastrand::f64()));
+                    }
+                }
+                () = &mut ping, if !is_deaf => {
+                    connection.send(client_frame::Body::Ping(Ping { nonce: 1 })).await?;
+                    ping.as_mut().reset(Instant::now() + heartbeat.mul_f64(0.9));
+                }
+                () = until(end) => return Err(Left::Told),
+                _ = self.orders.changed() => {
+                    let before = std::mem::replace(orders, *self.orders.borrow_and_update());
+                    if orders.generation != before.generation {
+                        return Err(Left::Told);
+                    }
+                    if orders.lifetime != before.lifetime {
+                        end = end_of_life(orders);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a frame and what has come behind it, and then says what there is to say. Returns a `Connected`.
+    async fn take(
+        &mut self,
+        connection: &mut Connection,
+        body: Body,
+    ) -> Result<Option<Connected>, Lost> {
+        let mut batch = Batch::default();
+        let mut welcome = None;
+        let mut next = Some(Ok(body));
+        for _ in 0..FRAMES_AT_ONCE {
+            match next.transpose()? {
+                None => break,
+                Some(Body::Connected(connected)) => {
+                    self.landing.connected(&connected)?;
+                    self.head = Some(connected.head);
+                    self.crowd.set_connected(self.who, true);
+                    welcome = Some(connected);
+                }
+                Some(Body::Push(push)) => {
+                    self.landing.push(push, &mut batch)?;
+                    self.land(batch.land.drain(..));
+                }
+                Some(Body::Gap(gap)) => {
+                    let moved = self.landing.gap(&gap)?;
+                    self.crowd
+                        .incident(format!("a gap: {}", gap.reason().as_str_name()));
+                    batch.ack = moved.map(|position| position.cursor).or(batch.ack);
+                }
+                Some(_) => {}
+            }
+            if self
+                .head
+                .is_some_and(|head| self.landing.position().cursor >= head)
+            {
+                self.head = None;
+                self.crowd.set_caught_up(self.who, self.generation);
+            }
+            next = connection.receive_now();
+        }
+        if let Some(seq) = batch.ack {
+            connection
+                .send(client_frame::Body::Ack(Ack { seq }))
+                .await?;
+        }
+        if let Some(after_seq) = batch.resend {
+            connection
+                .send(client_frame::Body::Resend(Resend { after_seq }))
+                .await?;
+        }
+        Ok(welcome)
+    }
+
+    fn land(&self, messages: impl Iterator<Item = Message>) {
+        let now_us = self.crowd.now_us();
+        let mut ledger = self.crowd.ledger.borrow_mut();
+        let mut meter = self.crowd.meter.borrow_mut();
+        for message in messages {
+            let arrival = Arrival {
+                seq: message.seq,
+                client_msg_id: &message.client_msg_id,
+                server_msg_id: &message.server_msg_id,
+                recv_id: &message.recv_id,
+                content: &message.content,
+            };
+            if let Some(key) = ledger.landed(self.who.user, self.who.session, &arrival) {
+                meter.landed(now_us.saturating_sub(key.due_us));
+            }
+        }
+    }
+}
+
+/// When a connection's time is up: exponentially distributed, so that they end at an even rate.
+fn end_of_life(orders: &Orders) -> Option<Instant> {
+    let lifetime = orders.lifetime?;
+    Some(Instant::now() + lifetime.mul_f64(-(1.0 - fastrand::f64()).ln()))
+}
+
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}

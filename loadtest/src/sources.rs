@@ -1,0 +1,71 @@
+//! Where the rig's connections come from: 127.0.0.2 and on, when the gateway is on this machine's loopback.
+//!
+//! One address has some 28,000 ports for one destination. Each connection asks for its own port by number, which costs
+//! the kernel no search (what `IP_BIND_ADDRESS_NO_PORT` is for, which nothing safe in the build sets), and takes the next
+//! one where that is in use.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use tokio::net::{TcpSocket, TcpStream};
+use towncrier_client::{Network, Tcp};
+
+/// Above most of what others listen on.
+const PORTS: std::ops::Range<u32> = 20_000..65_000;
+/// A million connections take 5,000 ports of each.
+const ADDRESSES: u32 = 200;
+/// More in use in a row than there ever are: something else is wrong.
+const TRIES: u32 = 1000;
+
+/// The addresses, each used in turn.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    next: AtomicU32,
+}
+
+impl Sources {
+    fn next(&self) -> SocketAddr {
+        let at = self.next.fetch_add(1, Ordering::Relaxed);
+        // A port comes again as late as can be: the connection before may still be closing.
+        let address = Ipv4Addr::from(0x7f00_0002 + at % ADDRESSES);
+        let port = PORTS.start + at / ADDRESSES % (PORTS.end - PORTS.start);
+        (address, u16::try_from(port).expect("ports are below 65536")).into()
+    }
+}
+
+impl Network for &Sources {
+    type Stream = TcpStream;
+
+    async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let address = host.parse::<Ipv4Addr>().ok().filter(Ipv4Addr::is_loopback);
+        let Some(address) = address else {
+            return Tcp.connect(host, port).await;
+        };
+        for _ in 0..TRIES {
+            let socket = TcpSocket::new_v4()?;
+            socket.set_reuseaddr(true)?;
+            let connected = match socket.bind(self.next()) {
+                Ok(()) => socket.connect((address, port).into()).await,
+                Err(error) => Err(error),
+            };
+            match connected {
+                Err(error) if is_taken(&error) => {}
+                Err(error) => return Err(error),
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+            }
+        }
+        Err(io::ErrorKind::AddrInUse.into())
+    }
+}
+
+/// The port is in use, by itself or together with this destination.
+fn is_taken(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable};
+    matches!(error.kind(), AddrInUse | AddrNotAvailable)
+}
