@@ -8,6 +8,7 @@
 //! - `listen`: kill -9 of the client, and the commands of the README's tour (P5)
 //! - `retention`: what expired is announced (P6)
 //! - `slow_consumer`, `limits`: whoever is slow or hostile harms nobody else (P7)
+//! - `hostile`: how little honest clients notice of it, in numbers (P7)
 //! - `admission`: who gives way to whom at the door of either port (P7)
 //! - `conformance`: RFC 6455, case by case
 //! - `replacement`: login policies
@@ -26,6 +27,7 @@ mod config;
 mod conformance;
 mod damage;
 mod drain;
+mod hostile;
 mod limits;
 mod listen;
 mod memory;

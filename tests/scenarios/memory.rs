@@ -1,7 +1,5 @@
 //! What a session costs. Not a promise but a number: run by hand, in release, as the README's table says.
 
-use std::fs;
-
 use towncrier::wire::proto::Connect;
 use towncrier_client::{Connection, Tcp, proto};
 
@@ -114,15 +112,4 @@ fn batch(prefix: &str) -> serde_json::Value {
     batch.as_object_mut().unwrap().remove("recvID");
     batch["recvIDList"] = users.into();
     batch
-}
-
-impl Gateway {
-    fn resident_bytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process_id())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .expect("the kernel says it");
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-    }
 }

@@ -148,6 +148,16 @@ impl Gateway {
         self.child.as_ref().expect("it runs").id()
     }
 
+    /// Memory of the running process.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process_id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("the kernel says it");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// The data directory.
     pub(crate) fn data(&self) -> PathBuf {
         self.dir.path().join("data")
