@@ -187,4 +187,47 @@ mod tests {
             "it is empty now"
         );
     }
+
+    /// tokio's wake-up is checked with loom where it is made; what is ours is when it is given.
+    #[test]
+    fn whatever_threads_post_comes_in_their_order_and_no_wake_up_is_lost() {
+        const THREADS: u64 = 4;
+        const POSTS: u64 = 10_000;
+        let mailbox = Arc::new(ReactorMailbox::new(
+            MailboxLimits::default(),
+            Arc::default(),
+        ));
+        for thread in 0..THREADS {
+            let mailbox = Arc::clone(&mailbox);
+            std::thread::spawn(move || {
+                let frame = push_live(Seq(1), "u", &Bytes::new());
+                for seq in (0..POSTS).map(Seq) {
+                    let frame = frame.clone();
+                    mailbox.post(ConnectionId(thread), Item::Live { seq, frame });
+                    if fastrand::u8(..8) == 0 {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let mut next = [0; THREADS as usize];
+        runtime.block_on(async {
+            while next != [POSTS; THREADS as usize] {
+                let taking =
+                    tokio::time::timeout(std::time::Duration::from_secs(30), mailbox.take());
+                for (from, item) in taking.await.expect("a wake-up was lost").items {
+                    let Item::Live { seq, .. } = item else {
+                        panic!("nobody posted {item:?}")
+                    };
+                    let expected = &mut next[from.0 as usize];
+                    assert_eq!(seq.0, *expected);
+                    *expected += 1;
+                }
+            }
+        });
+    }
 }
