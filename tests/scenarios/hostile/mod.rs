@@ -27,7 +27,7 @@ struct Scale {
     backlog: usize,
 }
 
-/// What the machine of the measurement is left with, beside the gateway and the honest clients.
+/// What an operator measures.
 const MEASURED: Scale = Scale {
     sessions: 200,
     sends_per_second: 200,
@@ -172,8 +172,8 @@ async fn honest_messages_land_whatever_others_do() {
 #[tokio::test]
 #[ignore = "four minutes: `cargo test --release --test scenarios -- --ignored --nocapture hostile`"]
 async fn hostile_clients_take_little_from_honest_ones() {
-    /// The table of 16 outboxes and sockets for each of those that are let in, and the log's cache: `outbox_bytes_max`,
-    /// twice, and 128 KiB, for 50 sessions, is 32 MB; 8,000 arrivals cost 2 KB each.
+    /// Outboxes of twice `outbox_bytes_max` and 128 KiB for 50 sessions are 32 MB, 2,048 arrivals with 8 KiB of request
+    /// each are 16 MB; as much again for what the allocator keeps.
     const GROWTH_MAX: u64 = 96 << 20;
     let mut failures = Vec::new();
     println!(
