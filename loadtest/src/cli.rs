@@ -1,6 +1,6 @@
 //! The command line: which scenario at which size, against which gateway, told in which form.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -25,6 +25,9 @@ pub struct Cli {
     /// Also write an HTML page into this directory.
     #[arg(long, global = true, value_name = "DIR")]
     report: Option<PathBuf>,
+    /// How long the rig waits for what should come at once, seconds.
+    #[arg(long, global = true, default_value_t = 60, value_name = "SECONDS")]
+    patience: u64,
     #[command(subcommand)]
     scenario: Scenario,
 }
@@ -72,11 +75,12 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
         _ => Target::start(data, settings).await?,
     };
     let machine = Machine::look(&target).context("looking at this machine")?;
+    let patience = Duration::from_secs(cli.patience);
     let mut report = Report::new(machine);
     match cli.scenario {
-        Scenario::Connect(plan) => connect::run(plan, &target, &mut report).await?,
-        Scenario::Send(plan) => send::run(plan, &target, &mut report).await?,
-        Scenario::Storm(plan) => storm::run(plan, &mut target, &mut report).await?,
+        Scenario::Connect(plan) => connect::run(plan, &target, patience, &mut report).await?,
+        Scenario::Send(plan) => send::run(plan, &target, patience, &mut report).await?,
+        Scenario::Storm(plan) => storm::run(plan, &mut target, patience, &mut report).await?,
     }
     if cli.json {
         println!("{}", report.json());

@@ -62,6 +62,8 @@ pub(crate) struct Size {
     pub(crate) users: u32,
     pub(crate) sessions_each: u32,
     pub(crate) content_bytes: (usize, usize),
+    /// How long is waited for what should come at once.
+    pub(crate) patience: Duration,
 }
 
 /// A running crowd. Dropping it ends its sessions.
@@ -95,6 +97,7 @@ impl Crowd {
             users,
             sessions_each,
             content_bytes,
+            ..
         } = size;
         let crowd = Self {
             size,
@@ -218,7 +221,8 @@ impl Crowd {
     }
 
     /// Waits for what is under way, takes a last look at every inbox where something is missing, and closes the books.
-    pub(crate) async fn close(&self, longest: Duration) -> Tally {
+    pub(crate) async fn close(&self) -> Tally {
+        let longest = self.size.patience;
         if self.until(longest, Self::is_settled).await {
             sleep(SETTLE).await;
         } else {

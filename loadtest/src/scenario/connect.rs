@@ -24,12 +24,18 @@ pub(crate) struct Plan {
     hold: u64,
 }
 
-pub(crate) async fn run(plan: Plan, target: &Target, report: &mut Report) -> anyhow::Result<()> {
-    warm_up(target).await?;
+pub(crate) async fn run(
+    plan: Plan,
+    target: &Target,
+    patience: Duration,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    warm_up(target, patience).await?;
     let size = |users| Size {
         users,
         sessions_each: 1,
         content_bytes: (200, 200),
+        patience,
     };
     let crowd = Crowd::new(target.place(), size(plan.sessions)).await?;
     let tokens = crowd.tokens().await?;
@@ -41,7 +47,13 @@ pub(crate) async fn run(plan: Plan, target: &Target, report: &mut Report) -> any
     report.row("sessions connected", sessions, "");
     report.row("ramp", began.elapsed().as_secs_f64(), "s");
     let after = Look::at(target)?;
-    cpu_rows(report, before, after, sessions, "µs/connect");
+    cpu_rows(
+        report,
+        "connecting",
+        (before, after),
+        sessions,
+        "µs/session",
+    );
 
     // What connecting left behind (buffers of handshakes, the state store's work) is no idle session's.
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -51,10 +63,10 @@ pub(crate) async fn run(plan: Plan, target: &Target, report: &mut Report) -> any
     let after = Look::at(target)?;
     cpu_rows(
         report,
-        idle,
-        after,
+        "idle",
+        (idle, after),
         sessions * held.as_secs_f64(),
-        "µs/s per idle session",
+        "µs/s/session",
     );
     if let (Some(before), Some(after)) = (before.gateway, after.gateway) {
         let grown = |before: u64, after: u64| after.saturating_sub(before) as f64 / sessions;
@@ -77,15 +89,16 @@ pub(crate) async fn run(plan: Plan, target: &Target, report: &mut Report) -> any
 }
 
 /// A first session and a first batch bring along what is no session's cost: code, buffers, threads.
-async fn warm_up(target: &Target) -> anyhow::Result<()> {
+async fn warm_up(target: &Target, patience: Duration) -> anyhow::Result<()> {
     let size = Size {
         users: 100,
         sessions_each: 1,
         content_bytes: (200, 200),
+        patience,
     };
     let crowd = gather(target, size, 1000.0).await?;
     reach_all(&crowd, 1).await;
-    crowd.close(super::PATIENCE).await;
+    crowd.close().await;
     crowd.dismiss();
     Ok(())
 }

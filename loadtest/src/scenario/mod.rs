@@ -20,9 +20,6 @@ use crate::{
     target::Target,
 };
 
-/// Within this everything that a gateway is able to do is done; what is not is told by the ledger.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Both processes at one moment.
 #[derive(Debug, Clone, Copy)]
 struct Look {
@@ -40,12 +37,22 @@ impl Look {
 }
 
 /// A row for each process: µs of processor time since `before`, shared out among `many`.
-fn cpu_rows(report: &mut Report, before: Look, after: Look, many: f64, unit: &'static str) {
+fn cpu_rows(
+    report: &mut Report,
+    what: &str,
+    (before, after): (Look, Look),
+    many: f64,
+    unit: &'static str,
+) {
     let share = |before: Usage, after: Usage| (after.cpu - before.cpu).as_secs_f64() * 1e6 / many;
     if let (Some(before), Some(after)) = (before.gateway, after.gateway) {
-        report.row("gateway CPU", share(before, after), unit);
+        report.row(format!("gateway CPU, {what}"), share(before, after), unit);
     }
-    report.row("rig CPU", share(before.rig, after.rig), unit);
+    report.row(
+        format!("rig CPU, {what}"),
+        share(before.rig, after.rig),
+        unit,
+    );
 }
 
 /// Brings in a crowd, all of it connected.
@@ -59,7 +66,9 @@ async fn gather(target: &Target, size: Size, rate: f64) -> anyhow::Result<Rc<Cro
 
 async fn everyone_connected(crowd: &Crowd) -> anyhow::Result<()> {
     if !crowd
-        .until(PATIENCE, |crowd| crowd.connected.get() == crowd.sessions())
+        .until(crowd.size.patience, |crowd| {
+            crowd.connected.get() == crowd.sessions()
+        })
         .await
     {
         let (connected, sessions) = (crowd.connected.get(), crowd.sessions());
@@ -87,7 +96,7 @@ fn keep_time(crowd: &Rc<Crowd>) -> tokio::task::JoinHandle<()> {
 
 /// Closes the books into the report.
 async fn close(crowd: &Crowd, report: &mut Report) {
-    report.tally = crowd.close(PATIENCE).await;
+    report.tally = crowd.close().await;
     report.course = std::mem::take(&mut crowd.meter.borrow_mut().course);
     report.incidents = crowd.incidents.borrow().clone();
     crowd.dismiss();

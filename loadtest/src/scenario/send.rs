@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use super::{Look, PATIENCE, close, content_bytes, cpu_rows, gather, keep_time};
+use super::{Look, close, content_bytes, cpu_rows, gather, keep_time};
 use crate::{
     crowd::{Crowd, SESSIONS_EACH_MAX, Size},
     meter::Quantiles,
@@ -64,18 +64,24 @@ struct Step {
     after: Look,
 }
 
-pub(crate) async fn run(plan: Plan, target: &Target, report: &mut Report) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    plan: Plan,
+    target: &Target,
+    patience: Duration,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let size = Size {
         users: plan.users,
         sessions_each: plan.platforms,
         content_bytes: plan.bytes,
+        patience,
     };
     let crowd = gather(target, size, 2000.0).await?;
     let sessions = f64::from(crowd.sessions());
     report.row("sessions connected", sessions, "");
     // The first batch brings along what a gateway has only once.
     super::connect::reach_all(&crowd, 1).await;
-    crowd.until(PATIENCE, Crowd::is_settled).await;
+    crowd.until(crowd.size.patience, Crowd::is_settled).await;
     let deaf_users = (f64::from(plan.users) * plan.slow.clamp(0.0, 1.0)) as u32;
     crowd.orders.send_modify(|orders| {
         orders.deaf_users = deaf_users;
@@ -113,15 +119,10 @@ pub(crate) async fn run(plan: Plan, target: &Target, report: &mut Report) -> any
         "messages/s",
     );
     report.row("sends refused", sent.refused.into(), "");
-    report.row(
-        "given up because it fell behind",
-        f64::from(u8::from(sent.is_late)),
-        "",
-    );
     cpu_rows(
         report,
-        step.before,
-        step.after,
+        "sending and landing",
+        (step.before, step.after),
         accepted * receivers,
         "µs/message",
     );
@@ -166,14 +167,14 @@ async fn try_rate(
         messages: (rate * f64::from(plan.seconds)).ceil() as u32,
         rate: Some(rate),
         lanes: plan.lanes,
-        late_max: LATE_MAX,
+        late_max: if plan.search { LATE_MAX } else { Duration::MAX },
     };
     crowd.meter.borrow_mut().begin();
     let before = Look::at(target)?;
     let sent = senders::send(crowd, load).await;
     // Those who read nothing, or are away, are not waited for.
     if plan.slow == 0.0 && plan.churn == 0.0 {
-        crowd.until(PATIENCE, Crowd::is_settled).await;
+        crowd.until(crowd.size.patience, Crowd::is_settled).await;
     }
     let after = Look::at(target)?;
     let landed = crowd.meter.borrow().send_to_landed();

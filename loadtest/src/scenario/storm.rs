@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use super::{Look, PATIENCE, close, connect::reach_all, gather};
+use super::{Look, close, connect::reach_all, gather};
 use crate::{crowd::Size, report::Report, target::Target};
 
 #[derive(Debug, clap::Args)]
@@ -20,17 +20,21 @@ pub(crate) struct Plan {
 pub(crate) async fn run(
     plan: Plan,
     target: &mut Target,
+    patience: Duration,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let size = Size {
         users: plan.sessions,
         sessions_each: 1,
         content_bytes: (400, 400),
+        patience,
     };
     let crowd = gather(target, size, 2000.0).await?;
     report.row("sessions connected", plan.sessions.into(), "");
     reach_all(&crowd, 1).await;
-    crowd.until(PATIENCE, |crowd| crowd.is_settled()).await;
+    crowd
+        .until(crowd.size.patience, |crowd| crowd.is_settled())
+        .await;
     let steady = Look::at(target)?;
     // From here on nobody reads: what is sent is accepted and not landed.
     crowd
@@ -55,7 +59,7 @@ pub(crate) async fn run(
     let is_back = |crowd: &crate::crowd::Crowd| {
         crowd.connected.get() == sessions && crowd.caught_up.get() == sessions
     };
-    if !crowd.until(PATIENCE * 2, is_back).await {
+    if !crowd.until(crowd.size.patience * 2, is_back).await {
         report.row(
             "sessions that came not back",
             (sessions - crowd.caught_up.get()).into(),
