@@ -141,6 +141,7 @@ impl Stage {
 }
 
 #[tokio::test]
+#[ignore = "a minute of attacks at their own pace: `cargo test --test scenarios -- --ignored honest_messages`"]
 async fn honest_messages_land_whatever_others_do() {
     for has_tls in [false, true] {
         let hasty = [
