@@ -107,6 +107,8 @@ impl Lost {
 #[derive(Debug)]
 pub struct Connection<T = TcpStream> {
     socket: WebSocketStream<Carrier<T>>,
+    /// Code and text of the server's close frame, once it was read: what cannot be sent after it fails because of it.
+    closed: Option<(u16, String)>,
 }
 
 impl Connection {
@@ -162,7 +164,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             let (socket, _) = client_async_with_config(request, stream, Some(config))
                 .await
                 .map_err(lost)?;
-            Ok(Self { socket })
+            Ok(Self {
+                socket,
+                closed: None,
+            })
         };
         timeout(OPEN_TIMEOUT, open)
             .await
@@ -179,14 +184,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     pub async fn send_envelope(&mut self, envelope: Envelope) -> Result<(), Lost> {
         let sending = self.socket.send(envelope);
         let sent = timeout(SEND_TIMEOUT, sending).await;
-        sent.map_err(|_| Lost::Silent)?.map_err(lost)
+        let sent = sent.map_err(|_| Lost::Silent)?;
+        sent.map_err(|error| match self.closed.clone() {
+            Some((code, text)) => Lost::Closed { code, text },
+            None => lost(error),
+        })
     }
 
     /// The next frame; those of unknown kind are skipped. Cancel safe.
     pub async fn receive(&mut self) -> Result<server_frame::Body, Lost> {
         loop {
             let envelope = self.socket.next().await.ok_or(Lost::Cut)?.map_err(lost)?;
-            if let Some(body) = open_envelope(envelope)? {
+            let opened = open_envelope(envelope).inspect_err(|lost| {
+                if let Lost::Closed { code, text } = lost {
+                    self.closed = Some((*code, text.clone()));
+                }
+            });
+            if let Some(body) = opened? {
                 return Ok(body);
             }
         }

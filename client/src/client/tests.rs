@@ -223,6 +223,37 @@ async fn codes_below_4500_end_it_and_a_kick_says_why() {
 }
 
 #[tokio::test]
+async fn a_close_right_behind_a_push_is_heard_although_the_ack_fails() {
+    let (listener, options) = listen().await;
+    let script = async {
+        let mut server = Script::accept(&listener).await;
+        server.greet(0, 1).await;
+        let message = Message {
+            seq: 1,
+            ..Message::default()
+        };
+        let push = Push {
+            messages: vec![message],
+        };
+        let frame = ServerFrame {
+            body: Some(server_frame::Body::Push(push)),
+        };
+        // Fed, not sent: it goes out in one write with the close.
+        let push = Envelope::Binary(frame.encode_to_vec().into());
+        server.0.feed(push).await.unwrap();
+        server.close(4400, "no").await;
+        std::future::pending().await
+    };
+    let bounded = tokio::time::timeout(Duration::from_secs(30), run(options, script));
+    let (ended, landed) = bounded.await.expect("it does not come back");
+    assert_eq!(landed, [1]);
+    assert!(
+        matches!(&ended, Ended::Refused(Lost::Closed { code: 4400, text }) if text == "no"),
+        "{ended}"
+    );
+}
+
+#[tokio::test]
 async fn a_drain_is_waited_out() {
     let (listener, options) = listen().await;
     let script = async {
