@@ -6,7 +6,7 @@ use super::{Context, tally::Owner};
 use crate::{
     admission::Arrival,
     delivery::{AuthError, ReadError},
-    ids::{ConnectionId, SessionKey},
+    ids::{ConnectionId, Seq, SessionKey},
     session::{self, Action, Hello, Session, Standing, Welcome},
     wire::close::Close,
 };
@@ -65,9 +65,11 @@ pub(super) fn log_in(
         .map_err(refusal)
         .and_then(|_| delivery.resume(&key).map_err(|error| unreadable(&error)))
         .and_then(|standing| {
-            // What a damaged log says of its ends may be too little: no reason to take a client for one of another log.
-            let is_ahead = hello.resume.cursor > Some(standing.inbox.head);
-            if is_ahead && delivery.is_damaged() {
+            // What a damaged log says of its ends may be too little: no reason to take a client for one of another log, nor to
+            // tell one that nothing waits for it.
+            let head = standing.inbox.head;
+            let is_doubtful = head == Seq::ZERO || hello.resume.cursor > Some(head);
+            if is_doubtful && delivery.is_damaged() {
                 return Err(Close::Internal("log damaged, the operator knows where"));
             }
             Ok(standing)

@@ -327,7 +327,7 @@ fn a_second_connect_and_an_ack_from_the_future_close_with_4400() {
 }
 
 #[test]
-fn a_client_ahead_of_a_damaged_log_is_not_told_of_another_log() {
+fn what_a_damaged_log_may_have_forgotten_is_no_other_log_and_no_empty_inbox() {
     run(async {
         let mut bench = Bench::new();
         let ahead = Connect {
@@ -335,15 +335,18 @@ fn a_client_ahead_of_a_damaged_log_is_not_told_of_another_log() {
             cursor: Some(5),
             ..bench.world.connect("u", Platform::Web)
         };
+        let fresh = bench.world.connect("u", Platform::Web);
         *bench.world.log.refusing.lock().unwrap() = Some(Refusing::Damaged(Damage {
             segment: "1".into(),
             offset: 0,
             what: "it was damaged for a test",
         }));
-        let (mut client, _) = bench.open(1 << 20).await;
-        client.say(client_frame::Body::Connect(ahead)).await;
-        assert_eq!(client.hear_close().await, 1011);
-        assert_eq!(bench.world.registry.sessions(), 0);
+        for connect in [ahead, fresh] {
+            let (mut client, _) = bench.open(1 << 20).await;
+            client.say(client_frame::Body::Connect(connect)).await;
+            assert_eq!(client.hear_close().await, 1011);
+            assert_eq!(bench.world.registry.sessions(), 0);
+        }
     });
 }
 
