@@ -80,7 +80,6 @@ impl Gateway {
         )?);
         let shares = Shares::of_process(&config, reactor::count(&config.listener))?;
         config.listener.connections_max = shares.connections_max;
-        config.listener.handshakes_max = shares.handshakes_max;
         config.admin.connections_max = shares.admin_connections_max;
         let tokens = Arc::new(Tokens::new(&config.auth));
         let delivery = Arc::new(Delivery::new(

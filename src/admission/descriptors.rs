@@ -7,13 +7,14 @@ use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::lobby::ARRIVALS_MIN;
 use crate::config::Config;
 
-/// For what the log opens later on, and whatever else: at least this many, and this part of all.
+/// For what the log opens later on, one for each segment, and whatever else: at least this many, and this part of all.
 const RESERVE_MIN: u64 = 256;
-const RESERVE_PART: u64 = 16;
-/// Most that the admin port, and all lobbies together, may have of what the reserve leaves.
-const SMALL_PART: u64 = 8;
+const RESERVE_PART: u64 = 40;
+/// Most that the admin port may have of what the reserve leaves.
+const ADMIN_PART: u64 = 16;
 /// Fewer than this for clients is no gateway.
 const CONNECTIONS_MIN: u64 = 16;
 
@@ -30,10 +31,8 @@ pub struct TooFew {
 /// What the ports may have: their configured limits, or less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shares {
-    /// For `listener.connections_max`.
+    /// For `listener.connections_max`. Lobbies use what connections leave of it.
     pub connections_max: usize,
-    /// For `listener.handshakes_max`, of one reactor.
-    pub handshakes_max: usize,
     /// For `admin.connections_max`.
     pub admin_connections_max: usize,
 }
@@ -74,21 +73,18 @@ impl Shares {
         // A listener, a poller and a waker for each reactor, the admin port and the signals.
         let own = 3 * (reactors as u64 + 2);
         let left = limit.saturating_sub(open + own + reserve);
-        let small = left / SMALL_PART;
-        let least = |configured: usize, share: u64| {
-            usize::try_from(share).map_or(configured, |share| configured.min(share.max(1)))
-        };
-        let admin_connections_max = least(config.admin.connections_max, small);
-        let handshakes_max = least(config.listener.handshakes_max, small / reactors as u64);
-        let others = admin_connections_max + handshakes_max * reactors;
-        let connections = left.saturating_sub(others as u64);
+        let lobbies = (reactors * ARRIVALS_MIN) as u64;
+        let admin = (left / ADMIN_PART)
+            .min(config.admin.connections_max as u64)
+            .max(1);
+        let connections = left.saturating_sub(lobbies + admin);
         if connections < CONNECTIONS_MIN {
             return Err(TooFew { limit, open });
         }
+        let connections_max = connections.min(config.listener.connections_max as u64);
         Ok(Self {
-            connections_max: least(config.listener.connections_max, connections),
-            handshakes_max,
-            admin_connections_max,
+            connections_max: connections_max as usize,
+            admin_connections_max: admin as usize,
         })
     }
 }
@@ -97,8 +93,10 @@ impl Shares {
 mod tests {
     use super::*;
 
+    const REACTORS: usize = 2;
+
     fn of(limit: u64) -> Result<Shares, TooFew> {
-        Shares::of(limit, 40, &Config::default(), 2)
+        Shares::of(limit, 40, &Config::default(), REACTORS)
     }
 
     #[test]
@@ -106,13 +104,18 @@ mod tests {
         for limit in [512, 1024, 4096, 20_000, 1_000_000, u64::MAX / 2] {
             let shares = of(limit).unwrap();
             let most =
-                shares.connections_max + 2 * shares.handshakes_max + shares.admin_connections_max;
+                shares.connections_max + REACTORS * ARRIVALS_MIN + shares.admin_connections_max;
             assert!(
                 most as u64 + 40 + RESERVE_MIN < limit,
                 "{limit}: {shares:?}"
             );
-            assert!(shares.handshakes_max >= 8 && shares.admin_connections_max >= 16);
+            assert!(shares.admin_connections_max >= 8);
         }
+    }
+
+    #[test]
+    fn nine_of_ten_descriptors_are_for_sessions() {
+        assert!(of(20_000).unwrap().connections_max >= 18_000);
     }
 
     #[test]
@@ -120,7 +123,6 @@ mod tests {
         let config = Config::default();
         let shares = of(2_000_000).unwrap();
         assert_eq!(shares.connections_max, config.listener.connections_max);
-        assert_eq!(shares.handshakes_max, config.listener.handshakes_max);
         assert_eq!(shares.admin_connections_max, config.admin.connections_max);
         assert_eq!(
             of(100),

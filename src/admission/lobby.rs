@@ -2,14 +2,15 @@
 //!
 //! Each is waited for by a task and does not have to be: when the lobby is full the oldest is cut off for the one that
 //! comes, and so is the oldest of an address that has too many. A client that means it is through in a few round trips;
-//! one that holds its place in silence loses it as soon as somebody wants it.
+//! one that holds its place in silence loses it as soon as somebody wants it. A lobby takes what sessions leave of the
+//! sockets there may be, and [`ARRIVALS_MIN`] in any case, so that whoever comes in vain is told so.
 
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -17,6 +18,10 @@ use tokio::task::AbortHandle;
 
 use super::{Address, Admission, Permit, Refused, later};
 use crate::config;
+
+/// Arrivals that a lobby has room for when all connections are taken: enough to answer 503 to some 1,000 a second that
+/// are 30 ms away.
+pub(super) const ARRIVALS_MIN: usize = 32;
 
 /// Of one reactor.
 pub struct Lobby {
@@ -41,6 +46,8 @@ pub struct Arrival {
     number: u64,
     address: Address,
     displaces: bool,
+    /// Its socket counts as its permit's.
+    is_admitted: Cell<bool>,
 }
 
 impl Arrivals {
@@ -78,7 +85,8 @@ impl Lobby {
         let arrivals = &mut *self.arrivals.borrow_mut();
         let alike = arrivals.of_address.get(&address);
         let alike = alike.filter(|alike| alike.len() >= self.of_address_max);
-        let all = Some(&arrivals.all).filter(|all| all.len() >= self.max);
+        let has_room = self.admission.add_socket() || arrivals.all.len() < ARRIVALS_MIN;
+        let all = Some(&arrivals.all).filter(|all| !has_room || all.len() >= self.max);
         let oldest = alike
             .and_then(|alike| Some((*alike.first()?, "address")))
             .or_else(|| Some((*all?.first_key_value()?.0, "crowded")));
@@ -101,6 +109,7 @@ impl Lobby {
             number,
             address,
             displaces: oldest.is_some(),
+            is_admitted: Cell::new(false),
         }
     }
 
@@ -130,7 +139,12 @@ impl Arrival {
 
     /// The request is good: takes a connection's place, or says why there is none.
     pub fn admit(&self) -> Result<Permit, Refused> {
-        self.lobby.admission.admit(self.address)
+        let admission = &self.lobby.admission;
+        let permit = admission.admit(self.address)?;
+        if !self.is_admitted.replace(true) {
+            admission.sockets.fetch_sub(1, Relaxed);
+        }
+        Ok(permit)
     }
 
     /// Its token was not good.
@@ -148,6 +162,9 @@ impl Arrival {
 
 impl Drop for Arrival {
     fn drop(&mut self) {
+        if !self.is_admitted.get() {
+            self.lobby.admission.sockets.fetch_sub(1, Relaxed);
+        }
         self.lobby.arrivals.borrow_mut().remove(self.number);
     }
 }
@@ -160,11 +177,14 @@ mod tests {
     use crate::metrics::Metrics;
 
     fn lobby(max: usize, per_address_max: usize) -> Rc<Lobby> {
-        let config = config::Listener {
+        lobby_for(config::Listener {
             handshakes_max: max,
             handshakes_per_address_max: per_address_max,
             ..config::Listener::default()
-        };
+        })
+    }
+
+    fn lobby_for(config: config::Listener) -> Rc<Lobby> {
         let admission = Admission::new(&config, Arc::new(Metrics::new()));
         Lobby::new(&config, Arc::new(admission))
     }
@@ -215,6 +235,44 @@ mod tests {
             let cut_off = cut_off(tasks.into()).await;
             assert_eq!(cut_off, [false, true, true, false, false]);
             assert_eq!(lobby.arrivals.borrow().all.len(), 3);
+        });
+    }
+
+    #[test]
+    fn sockets_stay_within_what_there_may_be_and_nobody_is_kept_from_being_told() {
+        const CONNECTIONS: usize = 100;
+        run(async {
+            let lobby = lobby_for(config::Listener {
+                connections_max: CONNECTIONS,
+                handshakes_max: 1000,
+                handshakes_per_address_max: 0,
+                ..config::Listener::default()
+            });
+            let sockets = || lobby.admission.sockets.load(Relaxed);
+            // Silence takes all that there is, and more of it takes the place of the oldest.
+            for n in 0..=255 {
+                enter(&lobby, [n; 4]);
+                tokio::task::yield_now().await;
+                assert!(sockets() <= CONNECTIONS);
+            }
+            assert_eq!(sockets(), CONNECTIONS);
+            // Whoever is admitted keeps its socket; the last ones are refused, which they are told.
+            let mut permits = Vec::new();
+            for n in 0..=255 {
+                let arrival = lobby.enter([n; 4].into());
+                tokio::task::yield_now().await;
+                permits.extend(arrival.admit().ok());
+            }
+            assert_eq!(permits.len(), CONNECTIONS);
+            let mut waiting = Vec::new();
+            for n in 0..=255 {
+                waiting.push(enter(&lobby, [n; 4]));
+                tokio::task::yield_now().await;
+            }
+            let cut_off = cut_off(waiting).await;
+            let told = cut_off.iter().filter(|&&is_cut_off| !is_cut_off).count();
+            assert_eq!(told, ARRIVALS_MIN);
+            assert_eq!(sockets(), CONNECTIONS + ARRIVALS_MIN);
         });
     }
 

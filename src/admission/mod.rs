@@ -72,6 +72,8 @@ impl Refused {
 pub struct Admission {
     started: Instant,
     metrics: Arc<Metrics>,
+    /// TCP connections: those that are admitted, and arrivals that are not yet.
+    sockets: AtomicUsize,
     open: AtomicUsize,
     open_max: usize,
     handshakes: Debt,
@@ -81,7 +83,7 @@ pub struct Admission {
     memory: Memory,
 }
 
-/// One connection's share of the admission; given back when dropped.
+/// One connection's share of the admission, its socket's included; given back when dropped.
 pub struct Permit(Arc<Admission>);
 
 impl Admission {
@@ -90,6 +92,7 @@ impl Admission {
         Self {
             started: Instant::now(),
             metrics,
+            sockets: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             open_max: config.connections_max,
             handshakes: Debt::default(),
@@ -123,9 +126,15 @@ impl Admission {
         owed + self.handshake_cost > BURST
     }
 
+    /// Counts one more. Whether that is no more than there may be, arrivals included.
+    fn add_socket(&self) -> bool {
+        self.sockets.fetch_add(1, Relaxed) < self.open_max
+    }
+
     fn take(self: &Arc<Self>) -> Option<Permit> {
         let more = |open: usize| (open < self.open_max).then_some(open + 1);
         self.open.fetch_update(Relaxed, Relaxed, more).ok()?;
+        self.sockets.fetch_add(1, Relaxed);
         self.metrics.connections.increment(1);
         Some(Permit(Arc::clone(self)))
     }
@@ -139,6 +148,7 @@ impl Admission {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.0.sockets.fetch_sub(1, Relaxed);
         self.0.open.fetch_sub(1, Relaxed);
         self.0.metrics.connections.decrement(1);
     }
