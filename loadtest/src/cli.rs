@@ -6,10 +6,12 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    gateway,
     machine::Machine,
+    protocol,
     report::Report,
     scenario::{connect, send, storm},
-    target::{Remote, Target},
+    target::{Program, Target},
 };
 
 /// Loads a Towncrier gateway and checks that every message lands exactly once. Exit code 0: it did; 1: a fault; 2: the
@@ -18,7 +20,7 @@ use crate::{
 #[command(name = "loadtest")]
 pub struct Cli {
     #[command(flatten)]
-    place: Place,
+    server: Server,
     /// Print JSON instead of a table.
     #[arg(long, global = true)]
     json: bool,
@@ -33,7 +35,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Args)]
-struct Place {
+struct Server {
     /// The gateway's client port, e.g. ws://10.0.0.1:10001/ws; without it the rig starts a gateway of its own.
     #[arg(long, global = true, requires_all = ["admin", "secret"])]
     ws: Option<String>,
@@ -63,16 +65,22 @@ enum Scenario {
 
 /// Runs what the command line says. `false`: the ledger found a fault.
 pub async fn run(cli: Cli) -> anyhow::Result<bool> {
-    let Place {
+    let Server {
         ws,
         admin,
         secret,
         data,
         settings,
-    } = cli.place;
+    } = cli.server;
     let mut target = match (ws, admin, secret) {
-        (Some(ws), Some(admin), Some(secret)) => Target::Remote(Remote { ws, admin, secret }),
-        _ => Target::start(data, settings).await?,
+        (Some(ws), Some(admin), Some(secret)) => {
+            Target::Remote(protocol::Place::Gateway(gateway::Place {
+                ws,
+                admin,
+                secret,
+            }))
+        }
+        _ => Target::start(Program::Gateway(gateway::Program::find(settings)?), data)?,
     };
     let machine = Machine::look(&target).context("looking at this machine")?;
     let patience = Duration::from_secs(cli.patience);

@@ -9,33 +9,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
-use tokio::{
-    sync::watch,
-    task::{JoinHandle, spawn_local},
-    time::sleep,
-};
+use anyhow::bail;
+use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
 use crate::{
-    lane::Lane,
     ledger::{Ledger, Standing, Tally},
     meter::Meter,
-    session::{self, Who},
+    protocol::{Place, Protocol},
     sources::Sources,
-    target::Remote,
 };
 
-/// The administrator of the defaults, in whose name everything is sent.
-pub(crate) const ADMIN: &str = "openIM123456";
-const ADMIN_PLATFORM: u32 = 10;
 /// Platforms 1 to 9, of which a user holds one place each by the default login policy.
 pub(crate) const SESSIONS_EACH_MAX: u32 = 9;
-/// Tokens are asked for in so many lanes at once: enough to keep the gateway busy with them.
-const TOKEN_LANES: usize = 32;
 /// How often a condition is looked at while waiting for it.
 const LOOK: Duration = Duration::from_millis(10);
 /// After everything has landed: what still comes is too much, and would come at once.
 const SETTLE: Duration = Duration::from_millis(300);
+
+/// Which session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Who {
+    pub(crate) user: u32,
+    /// Of that user's.
+    pub(crate) session: u32,
+}
 
 /// What all sessions are told. A change reaches each at once.
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,8 +67,7 @@ pub(crate) struct Size {
 #[derive(Debug)]
 pub(crate) struct Crowd {
     pub(crate) size: Size,
-    pub(crate) place: Remote,
-    pub(crate) admin_token: String,
+    pub(crate) protocol: Protocol,
     pub(crate) ledger: RefCell<Ledger>,
     pub(crate) meter: RefCell<Meter>,
     pub(crate) orders: watch::Sender<Orders>,
@@ -87,12 +83,10 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     /// One without sessions yet.
-    pub(crate) async fn new(place: &Remote, size: Size) -> anyhow::Result<Rc<Self>> {
+    pub(crate) async fn new(place: &Place, size: Size) -> anyhow::Result<Rc<Self>> {
         if !(1..=SESSIONS_EACH_MAX).contains(&size.sessions_each) || size.users == 0 {
             bail!("a user has 1 to {SESSIONS_EACH_MAX} platforms, and there is at least one user");
         }
-        let mut lane = Lane::new(&place.admin, "");
-        let admin_token = token(&mut lane, &place.secret, ADMIN, ADMIN_PLATFORM).await?;
         let Size {
             users,
             sessions_each,
@@ -101,8 +95,7 @@ impl Crowd {
         } = size;
         let crowd = Self {
             size,
-            place: place.clone(),
-            admin_token,
+            protocol: Protocol::enter(place).await?,
             ledger: Ledger::new(users, sessions_each, content_bytes).into(),
             meter: Meter::new().into(),
             orders: watch::Sender::new(Orders::default()),
@@ -117,32 +110,9 @@ impl Crowd {
         Ok(Rc::new(crowd))
     }
 
-    /// A token for each session, in the order of [`Who`].
+    /// What each session shows at the door, in the order of [`Self::who`].
     pub(crate) async fn tokens(self: &Rc<Self>) -> anyhow::Result<Vec<String>> {
-        let lanes = (0..TOKEN_LANES as u32).map(|first| {
-            let crowd = self.clone();
-            spawn_local(async move {
-                let mut lane = Lane::new(&crowd.place.admin, "");
-                let mut tokens = Vec::new();
-                for at in (first..crowd.sessions()).step_by(TOKEN_LANES) {
-                    let who = crowd.who(at);
-                    let user_id = crowd.ledger.borrow().user_id(who.user);
-                    let platform = who.session + 1;
-                    tokens.push((
-                        at,
-                        token(&mut lane, &crowd.place.secret, &user_id, platform).await?,
-                    ));
-                }
-                anyhow::Ok(tokens)
-            })
-        });
-        let mut tokens = vec![String::new(); self.sessions() as usize];
-        for lane in lanes.collect::<Vec<_>>() {
-            for (at, token) in lane.await?? {
-                tokens[at as usize] = token;
-            }
-        }
-        Ok(tokens)
+        self.protocol.tokens(self).await
     }
 
     /// Starts the sessions, so many a second. Returns when all were started.
@@ -150,7 +120,7 @@ impl Crowd {
         let began = tokio::time::Instant::now();
         for (at, token) in (0..).zip(tokens) {
             tokio::time::sleep_until(began + Duration::from_secs_f64(f64::from(at) / rate)).await;
-            let task = spawn_local(session::run(self.clone(), self.who(at), token));
+            let task = self.protocol.start(self, self.who(at), token);
             self.tasks.borrow_mut().push(task);
         }
     }
@@ -159,7 +129,8 @@ impl Crowd {
         self.size.users * self.size.sessions_each
     }
 
-    fn who(&self, at: u32) -> Who {
+    /// The session of this number, below [`Self::sessions`].
+    pub(crate) fn who(&self, at: u32) -> Who {
         Who {
             user: at / self.size.sessions_each,
             session: at % self.size.sessions_each,
@@ -246,30 +217,4 @@ impl Crowd {
             task.abort();
         }
     }
-}
-
-async fn token(
-    lane: &mut Lane,
-    secret: &str,
-    user_id: &str,
-    platform: u32,
-) -> anyhow::Result<String> {
-    #[derive(serde::Deserialize)]
-    struct Token {
-        token: String,
-    }
-    let body = serde_json::json!({
-        "operationID": "loadtest", "secret": secret, "userID": user_id, "platform": platform,
-    });
-    let answer = lane.post("/auth/user_token", &body.to_string()).await;
-    let answer = answer.context("asking the gateway for a token")?;
-    if answer.code != 0 {
-        bail!(
-            "the gateway gives no token: {} {}",
-            answer.code,
-            answer.text
-        );
-    }
-    let data = answer.data.context("an answer without a token")?;
-    Ok(serde_json::from_str::<Token>(data.get())?.token)
 }

@@ -6,23 +6,24 @@
 //! - `ledger.rs`: every message accepted or refused, held against what landed
 //! - `cli.rs`: the command line
 //! - `scenario/`: what is done to the gateway: `connect`, `send`, `storm`
-//! - `crowd.rs`, `session.rs`, `sources.rs`: the sessions, one of them, and the addresses they come from
-//! - `senders.rs`, `lane.rs`: the open loop, and one kept HTTP connection
-//! - `target.rs`, `process.rs`: the gateway under load, and what a process has used
+//! - `crowd.rs`, `sources.rs`: the sessions, and the addresses they come from
+//! - `senders.rs`: the open loop
+//! - `protocol.rs`: the seam behind which a server is spoken to; `gateway/`: how a gateway is
+//! - `target.rs`, `process.rs`: the server under load, and what a process has used
 //! - `meter.rs`: latencies and their course
 //! - `machine.rs`, `report/`: what a number needs beside it, and how it is shown
 
 mod cli;
 mod crowd;
-mod lane;
+mod gateway;
 pub mod ledger;
 mod machine;
 mod meter;
 mod process;
+mod protocol;
 mod report;
 mod scenario;
 mod senders;
-mod session;
 mod sources;
 mod target;
 

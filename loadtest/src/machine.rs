@@ -36,10 +36,7 @@ impl Machine {
             _ => word,
         });
         // A secret is nobody's business who reads a report.
-        let words = words
-            .collect::<Vec<_>>()
-            .join(" ")
-            .replace(&target.place().secret, "***");
+        let words = target.place().mask(words.collect::<Vec<_>>().join(" "));
         let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
         let meminfo = fs::read_to_string("/proc/meminfo")?;
         let after = |text: &str, name: &str| {

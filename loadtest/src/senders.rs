@@ -1,6 +1,6 @@
 //! The open loop: messages are due at a constant rate, whatever becomes of those before them.
 //!
-//! Lanes take the next due message in turn, so a rig or a gateway that falls behind sends late, and the wait counts:
+//! Lanes take the next due message in turn, so a rig or a server that falls behind sends late, and the wait counts:
 //! every latency begins when the message was due.
 
 use std::{
@@ -9,17 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Deserialize;
 use tokio::{task::spawn_local, time::sleep};
 
 use crate::{
-    crowd::{ADMIN, Crowd},
-    lane::Lane,
-    ledger::Key,
+    crowd::Crowd,
+    protocol::{Lane, Outcome, Parcel},
 };
 
-/// The gateway's code for "it may or may not be on disk": the same as no answer.
-const OUTCOME_UNKNOWN: i64 = 50304;
 /// Between two tries of a send without an answer.
 const RETRY: Duration = Duration::from_millis(50);
 /// Tried for longer than any restart takes; then the outcome stays unknown.
@@ -34,7 +30,7 @@ pub(crate) enum To {
     Batch(u32),
     /// So many in a row, in turn.
     InTurn(u32),
-    /// Everyone the gateway knows.
+    /// Everyone the server knows.
     Everyone,
 }
 
@@ -45,7 +41,7 @@ pub(crate) struct Load {
     pub(crate) messages: u32,
     /// Sends a second; `None`: each lane sends as soon as its last one was answered.
     pub(crate) rate: Option<f64>,
-    /// HTTP connections.
+    /// Connections that send.
     pub(crate) lanes: usize,
     /// Nothing more is sent once a message is so late.
     pub(crate) late_max: Duration,
@@ -102,7 +98,7 @@ pub(crate) async fn send(crowd: &Rc<Crowd>, load: Load) -> Sent {
 impl Loop {
     async fn lane(self: Rc<Self>) {
         let crowd = &self.crowd;
-        let mut lane = Lane::new(&crowd.place.admin, &crowd.admin_token);
+        let mut lane = crowd.protocol.lane();
         while self.next.get() < self.load.messages && !self.is_late.get() {
             let number = self.next.replace(self.next.get() + 1);
             let due_us = match self.load.rate {
@@ -134,36 +130,32 @@ impl Loop {
             To::Everyone => (0, users),
         };
         let key = crowd.ledger.borrow_mut().issue(due_us, first, count);
-        let (path, body) = self.request(key, count);
+        let parcel = Parcel {
+            key,
+            to: self.load.to,
+            count,
+        };
         let began = Instant::now();
         loop {
-            match lane.post(path, &body).await {
-                Ok(answer) if answer.code == 0 => {
-                    let server_msg_id = answer.data.and_then(|data| server_msg_id(data.get()));
+            match lane.send(crowd, parcel).await {
+                Outcome::Accepted(server_msg_id) => {
                     let now_us = crowd.now_us();
-                    crowd.ledger.borrow_mut().accepted(
-                        key,
-                        now_us,
-                        server_msg_id.unwrap_or_default(),
-                    );
-                    crowd
-                        .meter
-                        .borrow_mut()
-                        .answered(now_us.saturating_sub(due_us));
+                    let mut ledger = crowd.ledger.borrow_mut();
+                    ledger.accepted(key, now_us, &server_msg_id);
+                    let latency_us = now_us.saturating_sub(due_us);
+                    crowd.meter.borrow_mut().answered(latency_us);
                     self.accepted.set(self.accepted.get() + 1);
                     return;
                 }
-                Ok(answer) if answer.code != OUTCOME_UNKNOWN => {
-                    crowd.incident(format!(
-                        "a send was refused: {} {}",
-                        answer.code, answer.text
-                    ));
+                Outcome::Refused(why) => {
+                    crowd.incident(format!("a send was refused: {why}"));
                     crowd.ledger.borrow_mut().refused(key);
                     self.refused.set(self.refused.get() + 1);
                     return;
                 }
-                Ok(_) => crowd.incident("a send whose outcome is unknown".to_owned()),
-                Err(error) => crowd.incident(format!("a send without an answer: {error}")),
+                Outcome::Unknown(why) => {
+                    crowd.incident(format!("a send whose outcome is unknown: {why}"));
+                }
             }
             if began.elapsed() > TRY_FOR {
                 return;
@@ -171,49 +163,4 @@ impl Loop {
             sleep(RETRY).await;
         }
     }
-
-    fn request(&self, key: Key, count: u32) -> (&'static str, String) {
-        let ledger = self.crowd.ledger.borrow();
-        let content = ledger.content(key);
-        let (path, to) = match self.load.to {
-            To::One => (
-                "/manager/send_msg",
-                format!(r#""recvID":"{}""#, ledger.user_id(key.first)),
-            ),
-            To::Everyone => ("/manager/batch_send_msg", r#""isSendAll":true"#.to_owned()),
-            To::Batch(_) | To::InTurn(_) => {
-                let users = (key.first..key.first + count).map(|user| user % self.crowd.size.users);
-                let list: Vec<_> = users
-                    .map(|user| format!(r#""{}""#, ledger.user_id(user)))
-                    .collect();
-                (
-                    "/manager/batch_send_msg",
-                    format!(r#""recvIDList":[{}]"#, list.join(",")),
-                )
-            }
-        };
-        let body = format!(
-            r#"{{"operationID":"loadtest","sendID":"{ADMIN}",{to},"clientMsgID":"{key}","senderPlatformID":10,"contentType":101,"sessionType":1,"content":{content}}}"#
-        );
-        (path, body)
-    }
-}
-
-/// From the `data` of either kind of answer; a batch has one for all its receivers.
-fn server_msg_id(data: &str) -> Option<&str> {
-    #[derive(Deserialize)]
-    struct One<'a> {
-        #[serde(rename = "serverMsgID", borrow)]
-        server_msg_id: &'a str,
-    }
-    #[derive(Deserialize)]
-    struct Many<'a> {
-        #[serde(rename = "resultList", borrow)]
-        results: Vec<One<'a>>,
-    }
-    if let Ok(one) = serde_json::from_str::<One<'_>>(data) {
-        return Some(one.server_msg_id);
-    }
-    let many: Many<'_> = serde_json::from_str(data).ok()?;
-    Some(many.results.first()?.server_msg_id)
 }

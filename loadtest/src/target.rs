@@ -1,89 +1,66 @@
-//! The gateway under load: a process of the rig's own on free ports and a directory of its own, or one elsewhere.
+//! The server under load: a process of the rig's own on free ports and a directory of its own, or one elsewhere.
 
 use std::{
-    fs::File,
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Child,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tempfile::TempDir;
 
-/// What `/auth/user_token` asks for at the rig's own gateway.
-const SECRET: &str = "loadtest-secret";
-/// One address opens all connections here, which is what the limits at the door are against.
-const OPEN_DOOR: [&str; 5] = [
-    "listener.handshakes_per_address_max=0",
-    "listener.handshakes_per_second_max=0",
-    "listener.bad_tokens_per_minute_max=0",
-    "listener.handshakes_max=8192",
-    "admin.connections_max=4096",
-];
+use crate::{gateway, protocol::Place};
 
-/// A gateway that somebody else runs.
-#[derive(Debug, Clone)]
-pub(crate) struct Remote {
-    pub(crate) ws: String,
-    /// HOST:PORT.
-    pub(crate) admin: String,
-    pub(crate) secret: String,
-}
-
-/// The gateway under load.
+/// The server under load.
 #[derive(Debug)]
 pub(crate) enum Target {
     Own(Own),
-    Remote(Remote),
+    Remote(Place),
+}
+
+/// What the rig can start.
+#[derive(Debug)]
+pub(crate) enum Program {
+    Gateway(gateway::Program),
 }
 
 /// The rig's own. Dropping it kills the process and removes its data.
 #[derive(Debug)]
 pub(crate) struct Own {
     dir: TempDir,
-    program: PathBuf,
-    settings: Vec<String>,
-    place: Remote,
+    program: Program,
+    place: Place,
     child: Child,
 }
 
 impl Target {
-    /// Starts a gateway and waits until it listens.
-    pub(crate) async fn start(
-        data: Option<PathBuf>,
-        settings: Vec<String>,
-    ) -> anyhow::Result<Self> {
-        let program = std::env::current_exe()?.with_file_name("towncrier");
-        if !program.is_file() {
-            bail!(
-                "no gateway at {}: build it beside the rig with `cargo build --release`, or name one by --ws, --admin and --secret",
-                program.display()
-            );
-        }
-        // Beside the program, since a temporary folder is often in memory, where a sync costs nothing.
+    /// Starts a server with its data in a new directory inside `data`, and returns when it listens.
+    pub(crate) fn start(program: Program, data: Option<PathBuf>) -> anyhow::Result<Self> {
+        // Beside the rig, since a temporary folder is often in memory, where a sync costs nothing.
         let parent = match data {
             Some(data) => data,
-            None => program.parent().expect("a file has one").to_owned(),
+            None => {
+                let rig = std::env::current_exe()?;
+                rig.parent().expect("a file has one").to_owned()
+            }
         };
         let dir = tempfile::Builder::new()
             .prefix("loadtest-data-")
             .tempdir_in(&parent);
         let dir = dir.with_context(|| parent.display().to_string())?;
-        let (child, place) = spawn(&program, &dir, &settings, ["127.0.0.1:0", "127.0.0.1:0"])?;
+        let (child, place) = program.spawn(dir.path(), None)?;
         Ok(Self::Own(Own {
             dir,
             program,
-            settings,
             place,
             child,
         }))
     }
 
     /// Where it is.
-    pub(crate) fn place(&self) -> &Remote {
+    pub(crate) fn place(&self) -> &Place {
         match self {
             Self::Own(own) => &own.place,
-            Self::Remote(remote) => remote,
+            Self::Remote(place) => place,
         }
     }
 
@@ -114,13 +91,7 @@ impl Own {
 
     /// Starts the killed one again on the same ports and data, and returns when it listens.
     pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
-        let ws = self
-            .place
-            .ws
-            .trim_start_matches("ws://")
-            .trim_end_matches("/ws");
-        let ports = [ws, &self.place.admin];
-        (self.child, self.place) = spawn(&self.program, &self.dir, &self.settings, ports)?;
+        (self.child, self.place) = self.program.spawn(self.dir.path(), Some(&self.place))?;
         Ok(())
     }
 }
@@ -132,57 +103,15 @@ impl Drop for Own {
     }
 }
 
-fn spawn(
-    program: &Path,
-    dir: &TempDir,
-    settings: &[String],
-    [ws, admin]: [&str; 2],
-) -> anyhow::Result<(Child, Remote)> {
-    let log = dir.path().join("gateway.log");
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("TOWNCRIER_") {
-            command.env_remove(name);
+impl Program {
+    /// On free ports, or where it was before.
+    fn spawn(&self, dir: &Path, before: Option<&Place>) -> anyhow::Result<(Child, Place)> {
+        match self {
+            Self::Gateway(program) => {
+                let before = before.map(|Place::Gateway(place)| place);
+                let (child, place) = program.spawn(dir, before)?;
+                Ok((child, Place::Gateway(place)))
+            }
         }
     }
-    command
-        .arg("serve")
-        .args(["--data".as_ref(), dir.path().join("data").as_os_str()]);
-    let secret = format!("auth.secret={SECRET}");
-    let ports = [
-        format!("listener.listen={ws}"),
-        format!("admin.listen={admin}"),
-    ];
-    let own = OPEN_DOOR.iter().copied().chain([secret.as_str()]);
-    let own = own.chain(ports.iter().map(String::as_str));
-    for setting in own.chain(settings.iter().map(String::as_str)) {
-        command.args(["--set", setting]);
-    }
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(File::options().create(true).append(true).open(&log)?)
-        .spawn()
-        .with_context(|| program.display().to_string())?;
-    // It ends, and the pipe with it, when it cannot listen: this wait needs no deadline of its own.
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line)?;
-    let place = line
-        .trim()
-        .strip_prefix("listening ws=")
-        .and_then(|rest| rest.split_once(" admin="));
-    let Some((ws, admin)) = place else {
-        let _ = child.kill();
-        child.wait()?;
-        bail!(
-            "the gateway did not start:\n{}",
-            std::fs::read_to_string(&log)?
-        );
-    };
-    let place = Remote {
-        ws: format!("ws://{ws}/ws"),
-        admin: admin.to_owned(),
-        secret: SECRET.to_owned(),
-    };
-    Ok((child, place))
 }

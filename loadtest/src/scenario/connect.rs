@@ -68,10 +68,10 @@ pub(crate) async fn run(
         sessions * held.as_secs_f64(),
         "µs/s/session",
     );
-    if let (Some(before), Some(after)) = (before.gateway, after.gateway) {
+    if let (Some(before), Some(after)) = (before.server, after.server) {
         let grown = |before: u64, after: u64| after.saturating_sub(before) as f64 / sessions;
-        report.row("gateway RSS", grown(before.rss, after.rss), "bytes/session");
-        report.row("gateway RSS, all of it", after.rss as f64 / 1e6, "MB");
+        report.row("server RSS", grown(before.rss, after.rss), "bytes/session");
+        report.row("server RSS, all of it", after.rss as f64 / 1e6, "MB");
         report.row(
             "kernel slab, this machine's, both ends",
             grown(slab_before, process::slab()?),

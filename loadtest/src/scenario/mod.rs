@@ -1,8 +1,8 @@
-//! What is done to the gateway.
+//! What is done to the server.
 //!
 //! - `connect.rs`: many sessions come, stay, and are reached
 //! - `send.rs`: messages flow at a rate, among sessions that may be slow or come and go
-//! - `storm.rs`: the gateway is killed under all of them
+//! - `storm.rs`: the server is killed under all of them
 
 pub(crate) mod connect;
 pub(crate) mod send;
@@ -23,14 +23,14 @@ use crate::{
 /// Both processes at one moment.
 #[derive(Debug, Clone, Copy)]
 struct Look {
-    gateway: Option<Usage>,
+    server: Option<Usage>,
     rig: Usage,
 }
 
 impl Look {
     fn at(target: &Target) -> anyhow::Result<Self> {
         Ok(Self {
-            gateway: target.process_id().map(process::usage).transpose()?,
+            server: target.process_id().map(process::usage).transpose()?,
             rig: process::usage(std::process::id())?,
         })
     }
@@ -45,8 +45,8 @@ fn cpu_rows(
     unit: &'static str,
 ) {
     let share = |before: Usage, after: Usage| (after.cpu - before.cpu).as_secs_f64() * 1e6 / many;
-    if let (Some(before), Some(after)) = (before.gateway, after.gateway) {
-        report.row(format!("gateway CPU, {what}"), share(before, after), unit);
+    if let (Some(before), Some(after)) = (before.server, after.server) {
+        report.row(format!("server CPU, {what}"), share(before, after), unit);
     }
     report.row(
         format!("rig CPU, {what}"),

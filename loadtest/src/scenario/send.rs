@@ -126,8 +126,8 @@ pub(crate) async fn run(
         accepted * receivers,
         "µs/message",
     );
-    if let Some(gateway) = step.after.gateway {
-        report.row("gateway RSS", gateway.rss as f64 / 1e6, "MB");
+    if let Some(server) = step.after.server {
+        report.row("server RSS", server.rss as f64 / 1e6, "MB");
     }
     report.latency(
         "send to durable answer",

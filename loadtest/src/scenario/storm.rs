@@ -1,4 +1,4 @@
-//! The gateway is killed under all sessions, each with a backlog: how long until everyone is back and has it all.
+//! The server is killed under all sessions, each with a backlog: how long until everyone is back and has it all.
 
 use std::time::{Duration, Instant};
 
@@ -42,14 +42,14 @@ pub(crate) async fn run(
         .send_modify(|orders| orders.deaf_users = plan.sessions);
     reach_all(&crowd, plan.backlog).await;
 
-    let Target::Own(gateway) = target else {
-        bail!("only a gateway that the rig has started can be killed: leave out --ws");
+    let Target::Own(server) = target else {
+        bail!("only a server that the rig has started can be killed: leave out --ws");
     };
     let began = Instant::now();
-    gateway.kill()?;
-    gateway.restart()?;
+    server.kill()?;
+    server.restart()?;
     report.row(
-        "until the gateway listened again",
+        "until the server listened again",
         began.elapsed().as_secs_f64(),
         "s",
     );
@@ -73,15 +73,15 @@ pub(crate) async fn run(
     );
     tokio::time::sleep(Duration::from_secs(1)).await;
     let after = Look::at(target)?;
-    if let (Some(steady), Some(after)) = (steady.gateway, after.gateway) {
-        report.row("gateway RSS before", steady.rss as f64 / 1e6, "MB");
-        report.row("gateway RSS peak after", after.rss_peak as f64 / 1e6, "MB");
+    if let (Some(steady), Some(after)) = (steady.server, after.server) {
+        report.row("server RSS before", steady.rss as f64 / 1e6, "MB");
+        report.row("server RSS peak after", after.rss_peak as f64 / 1e6, "MB");
         report.row(
             "peak over steady",
             after.rss_peak as f64 / steady.rss as f64,
             "×",
         );
-        report.row("gateway CPU", after.cpu.as_secs_f64(), "s");
+        report.row("server CPU", after.cpu.as_secs_f64(), "s");
     }
     close(&crowd, report).await;
     Ok(())

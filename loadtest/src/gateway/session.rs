@@ -14,20 +14,12 @@ use towncrier_client::{
 };
 
 use crate::{
-    crowd::{Crowd, Orders},
+    crowd::{Crowd, Orders, Who},
     ledger::Arrival,
 };
 
 /// Frames taken at once before the ack for them leaves.
 const FRAMES_AT_ONCE: usize = 16;
-
-/// Which session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Who {
-    pub(crate) user: u32,
-    /// Of that user's.
-    pub(crate) session: u32,
-}
 
 /// Why a session left its connection.
 enum Left {
@@ -43,7 +35,7 @@ impl From<Lost> for Left {
 }
 
 /// Lives until it may not come back any more.
-pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, token: String) {
+pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, ws: String, token: String) {
     let mut session = Session {
         orders: crowd.orders.subscribe(),
         landing: Landing::new(Position::default()),
@@ -51,6 +43,7 @@ pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, token: String) {
         generation: 0,
         crowd,
         who,
+        ws,
         token,
     };
     let mut backoff = Backoff::default();
@@ -77,6 +70,7 @@ pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, token: String) {
 struct Session {
     crowd: Rc<Crowd>,
     who: Who,
+    ws: String,
     token: String,
     orders: watch::Receiver<Orders>,
     landing: Landing,
@@ -102,8 +96,7 @@ impl Session {
         &mut self,
         orders: &mut Orders,
     ) -> Result<std::convert::Infallible, Left> {
-        let mut connection =
-            Connection::open_over(&&self.crowd.sources, &self.crowd.place.ws).await?;
+        let mut connection = Connection::open_over(&&self.crowd.sources, &self.ws).await?;
         let connect = self.landing.connect(&self.token, "", "loadtest/1");
         connection
             .send(client_frame::Body::Connect(connect))

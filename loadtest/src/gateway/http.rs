@@ -18,9 +18,9 @@ const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(35);
 /// A batch of 100,000 receivers answers some 150 bytes each.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
 
-/// A lane. It connects when it has to.
+/// The connection. It is opened when it has to be.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(super) struct Http {
     admin: String,
     token: String,
     stream: Option<TcpStream>,
@@ -31,18 +31,18 @@ pub(crate) struct Lane {
 
 /// The JSON of an answer.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Answer<'a> {
+pub(super) struct Answer<'a> {
     #[serde(rename = "errCode")]
-    pub(crate) code: i64,
+    pub(super) code: i64,
     #[serde(rename = "errMsg", default)]
-    pub(crate) text: String,
+    pub(super) text: String,
     #[serde(borrow, default)]
-    pub(crate) data: Option<&'a RawValue>,
+    pub(super) data: Option<&'a RawValue>,
 }
 
-impl Lane {
+impl Http {
     /// To `admin` (HOST:PORT), with a token where there is one yet.
-    pub(crate) fn new(admin: &str, token: &str) -> Self {
+    pub(super) fn new(admin: &str, token: &str) -> Self {
         Self {
             admin: admin.to_owned(),
             token: token.to_owned(),
@@ -54,7 +54,7 @@ impl Lane {
     }
 
     /// Whole answer, or an error where it is not known what became of the request.
-    pub(crate) async fn post(&mut self, path: &str, body: &str) -> io::Result<Answer<'_>> {
+    pub(super) async fn post(&mut self, path: &str, body: &str) -> io::Result<Answer<'_>> {
         self.request.clear();
         write!(
             self.request,

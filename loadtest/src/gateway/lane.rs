@@ -1,0 +1,90 @@
+//! Sends to a gateway, one after the other over one HTTP connection: a message to one user is `send_msg`, one to several
+//! is `batch_send_msg`.
+
+use serde::Deserialize;
+
+use super::{ADMIN, Place, http::Http};
+use crate::{
+    crowd::Crowd,
+    protocol::{Outcome, Parcel},
+    senders::To,
+};
+
+/// The gateway's code for "it may or may not be on disk": the same as no answer.
+const OUTCOME_UNKNOWN: i64 = 50304;
+
+/// A lane. It connects when it has to.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    http: Http,
+}
+
+impl Lane {
+    pub(crate) fn new(place: &Place, admin_token: &str) -> Self {
+        Self {
+            http: Http::new(&place.admin, admin_token),
+        }
+    }
+
+    /// Sends it. The same parcel again is the same message.
+    pub(crate) async fn send(&mut self, crowd: &Crowd, parcel: Parcel) -> Outcome {
+        let (path, body) = request(crowd, parcel);
+        match self.http.post(path, &body).await {
+            Ok(answer) if answer.code == 0 => {
+                let id = answer.data.and_then(|data| server_msg_id(data.get()));
+                Outcome::Accepted(id.unwrap_or_default().to_owned())
+            }
+            Ok(answer) if answer.code != OUTCOME_UNKNOWN => {
+                Outcome::Refused(format!("{} {}", answer.code, answer.text))
+            }
+            Ok(answer) => Outcome::Unknown(answer.text),
+            Err(error) => Outcome::Unknown(error.to_string()),
+        }
+    }
+}
+
+fn request(crowd: &Crowd, parcel: Parcel) -> (&'static str, String) {
+    let ledger = crowd.ledger.borrow();
+    let key = parcel.key;
+    let content = ledger.content(key);
+    let (path, to) = match parcel.to {
+        To::One => (
+            "/manager/send_msg",
+            format!(r#""recvID":"{}""#, ledger.user_id(key.first)),
+        ),
+        To::Everyone => ("/manager/batch_send_msg", r#""isSendAll":true"#.to_owned()),
+        To::Batch(_) | To::InTurn(_) => {
+            let users = parcel.users(crowd.size.users);
+            let list: Vec<_> = users
+                .map(|user| format!(r#""{}""#, ledger.user_id(user)))
+                .collect();
+            (
+                "/manager/batch_send_msg",
+                format!(r#""recvIDList":[{}]"#, list.join(",")),
+            )
+        }
+    };
+    let body = format!(
+        r#"{{"operationID":"loadtest","sendID":"{ADMIN}",{to},"clientMsgID":"{key}","senderPlatformID":10,"contentType":101,"sessionType":1,"content":{content}}}"#
+    );
+    (path, body)
+}
+
+/// From the `data` of either kind of answer; a batch has one for all its receivers.
+fn server_msg_id(data: &str) -> Option<&str> {
+    #[derive(Deserialize)]
+    struct One<'a> {
+        #[serde(rename = "serverMsgID", borrow)]
+        server_msg_id: &'a str,
+    }
+    #[derive(Deserialize)]
+    struct Many<'a> {
+        #[serde(rename = "resultList", borrow)]
+        results: Vec<One<'a>>,
+    }
+    if let Ok(one) = serde_json::from_str::<One<'_>>(data) {
+        return Some(one.server_msg_id);
+    }
+    let many: Many<'_> = serde_json::from_str(data).ok()?;
+    Some(many.results.first()?.server_msg_id)
+}

@@ -1,0 +1,95 @@
+//! Towncrier as a server under load: where it is, how its sessions behave, and how it is sent to.
+//!
+//! - `session.rs`: one session by the rules of `towncrier.v1`
+//! - `lane.rs`, `http.rs`: sends, one request after the other, and the kept HTTP connection they go over
+//! - `program.rs`: a process of the rig's own
+
+mod http;
+mod lane;
+mod program;
+mod session;
+
+use std::rc::Rc;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_local;
+
+use self::http::Http;
+pub(crate) use self::{lane::Lane, program::Program, session::run};
+use crate::crowd::Crowd;
+
+/// The administrator of the defaults, in whose name everything is sent.
+const ADMIN: &str = "openIM123456";
+const ADMIN_PLATFORM: u32 = 10;
+/// Tokens are asked for over so many connections at once: enough to keep the gateway busy with them.
+const TOKEN_CONNECTIONS: usize = 32;
+
+/// Where a gateway is, and what opens it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) ws: String,
+    /// HOST:PORT.
+    pub(crate) admin: String,
+    pub(crate) secret: String,
+}
+
+impl Place {
+    /// The administrator's token.
+    pub(crate) async fn admin_token(&self) -> anyhow::Result<String> {
+        let mut http = Http::new(&self.admin, "");
+        token(&mut http, &self.secret, ADMIN, ADMIN_PLATFORM).await
+    }
+
+    /// A token for each session of a crowd, in its order.
+    pub(crate) async fn tokens(&self, crowd: &Rc<Crowd>) -> anyhow::Result<Vec<String>> {
+        let connections = (0..TOKEN_CONNECTIONS as u32).map(|first| {
+            let (place, crowd) = (self.clone(), crowd.clone());
+            spawn_local(async move {
+                let mut http = Http::new(&place.admin, "");
+                let mut tokens = Vec::new();
+                for at in (first..crowd.sessions()).step_by(TOKEN_CONNECTIONS) {
+                    let who = crowd.who(at);
+                    let user_id = crowd.ledger.borrow().user_id(who.user);
+                    let platform = who.session + 1;
+                    let token = token(&mut http, &place.secret, &user_id, platform).await?;
+                    tokens.push((at, token));
+                }
+                anyhow::Ok(tokens)
+            })
+        });
+        let mut tokens = vec![String::new(); crowd.sessions() as usize];
+        for connection in connections.collect::<Vec<_>>() {
+            for (at, token) in connection.await?? {
+                tokens[at as usize] = token;
+            }
+        }
+        Ok(tokens)
+    }
+}
+
+async fn token(
+    http: &mut Http,
+    secret: &str,
+    user_id: &str,
+    platform: u32,
+) -> anyhow::Result<String> {
+    #[derive(Deserialize)]
+    struct Token {
+        token: String,
+    }
+    let body = serde_json::json!({
+        "operationID": "loadtest", "secret": secret, "userID": user_id, "platform": platform,
+    });
+    let answer = http.post("/auth/user_token", &body.to_string()).await;
+    let answer = answer.context("asking the gateway for a token")?;
+    if answer.code != 0 {
+        bail!(
+            "the gateway gives no token: {} {}",
+            answer.code,
+            answer.text
+        );
+    }
+    let data = answer.data.context("an answer without a token")?;
+    Ok(serde_json::from_str::<Token>(data.get())?.token)
+}

@@ -1,0 +1,101 @@
+//! A gateway process of the rig's own.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, bail};
+
+use super::Place;
+
+/// What `/auth/user_token` asks for.
+const SECRET: &str = "loadtest-secret";
+/// One address opens all connections here, which is what the limits at the door are against.
+const OPEN_DOOR: [&str; 5] = [
+    "listener.handshakes_per_address_max=0",
+    "listener.handshakes_per_second_max=0",
+    "listener.bad_tokens_per_minute_max=0",
+    "listener.handshakes_max=8192",
+    "admin.connections_max=4096",
+];
+
+/// The program that stands beside the rig's, and what it is told.
+#[derive(Debug)]
+pub(crate) struct Program {
+    path: PathBuf,
+    settings: Vec<String>,
+}
+
+impl Program {
+    pub(crate) fn find(settings: Vec<String>) -> anyhow::Result<Self> {
+        let path = std::env::current_exe()?.with_file_name("towncrier");
+        if !path.is_file() {
+            bail!(
+                "no gateway at {}: build it beside the rig with `cargo build --release`, or name one by --ws, --admin and --secret",
+                path.display()
+            );
+        }
+        Ok(Self { path, settings })
+    }
+
+    /// Starts it on the data in `dir`, on free ports or on those it had before, and returns when it listens.
+    pub(crate) fn spawn(
+        &self,
+        dir: &Path,
+        before: Option<&Place>,
+    ) -> anyhow::Result<(Child, Place)> {
+        let log = dir.join("gateway.log");
+        let mut command = Command::new(&self.path);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("TOWNCRIER_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .arg("serve")
+            .args(["--data".as_ref(), dir.join("data").as_os_str()]);
+        let (ws, admin) = before.map_or(("127.0.0.1:0", "127.0.0.1:0"), |place| {
+            let ws = place.ws.trim_start_matches("ws://").trim_end_matches("/ws");
+            (ws, &place.admin)
+        });
+        let own = [
+            format!("auth.secret={SECRET}"),
+            format!("listener.listen={ws}"),
+            format!("admin.listen={admin}"),
+        ];
+        let own = OPEN_DOOR.into_iter().chain(own.iter().map(String::as_str));
+        for setting in own.chain(self.settings.iter().map(String::as_str)) {
+            command.args(["--set", setting]);
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::options().create(true).append(true).open(&log)?)
+            .spawn()
+            .with_context(|| self.path.display().to_string())?;
+        // It ends, and the pipe with it, when it cannot listen: this wait needs no deadline of its own.
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line)?;
+        let ports = line
+            .trim()
+            .strip_prefix("listening ws=")
+            .and_then(|rest| rest.split_once(" admin="));
+        let Some((ws, admin)) = ports else {
+            let _ = child.kill();
+            child.wait()?;
+            bail!(
+                "the gateway did not start:\n{}",
+                std::fs::read_to_string(&log)?
+            );
+        };
+        let place = Place {
+            ws: format!("ws://{ws}/ws"),
+            admin: admin.to_owned(),
+            secret: SECRET.to_owned(),
+        };
+        Ok((child, place))
+    }
+}

@@ -1,0 +1,117 @@
+//! The seam between what is done to a server and how it is spoken to.
+//!
+//! A crowd knows sessions, a sender knows lanes; which protocol either speaks is decided here and nowhere else.
+
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use tokio::task::{JoinHandle, spawn_local};
+
+use crate::{
+    crowd::{Crowd, Who},
+    gateway,
+    ledger::Key,
+    senders::To,
+};
+
+/// Where a server is, and what it speaks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Place {
+    Gateway(gateway::Place),
+}
+
+impl Place {
+    /// Takes its secrets out of a text.
+    pub(crate) fn mask(&self, text: String) -> String {
+        match self {
+            Self::Gateway(place) => text.replace(&place.secret, "***"),
+        }
+    }
+}
+
+/// A way in, with what opens it.
+#[derive(Debug)]
+pub(crate) enum Protocol {
+    Gateway {
+        place: gateway::Place,
+        admin_token: String,
+    },
+}
+
+/// One send.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parcel {
+    /// From the ledger, which knows the content.
+    pub(crate) key: Key,
+    pub(crate) to: To,
+    /// Receivers, from the key's first on.
+    pub(crate) count: u32,
+}
+
+impl Parcel {
+    /// The receivers, of so many users.
+    pub(crate) fn users(self, of: u32) -> impl Iterator<Item = u32> {
+        (0..self.count).map(move |at| (self.key.first + at) % of)
+    }
+}
+
+/// What became of a send.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Accepted under this serverMsgID.
+    Accepted(String),
+    /// It never arrives, because of this.
+    Refused(String),
+    /// It may or may not arrive, because of this: send it again.
+    Unknown(String),
+}
+
+/// What sends one parcel after the other.
+#[derive(Debug)]
+pub(crate) enum Lane {
+    Gateway(gateway::Lane),
+}
+
+impl Protocol {
+    pub(crate) async fn enter(place: &Place) -> anyhow::Result<Self> {
+        match place {
+            Place::Gateway(place) => Ok(Self::Gateway {
+                admin_token: place.admin_token().await?,
+                place: place.clone(),
+            }),
+        }
+    }
+
+    /// What each session of the crowd shows at the door.
+    pub(crate) async fn tokens(&self, crowd: &Rc<Crowd>) -> anyhow::Result<Vec<String>> {
+        match self {
+            Self::Gateway { place, .. } => place.tokens(crowd).await,
+        }
+    }
+
+    /// Starts a session, which lives until it is aborted or may not come back.
+    pub(crate) fn start(&self, crowd: &Rc<Crowd>, who: Who, token: String) -> JoinHandle<()> {
+        match self {
+            Self::Gateway { place, .. } => {
+                spawn_local(gateway::run(crowd.clone(), who, place.ws.clone(), token))
+            }
+        }
+    }
+
+    pub(crate) fn lane(&self) -> Lane {
+        match self {
+            Self::Gateway { place, admin_token } => {
+                Lane::Gateway(gateway::Lane::new(place, admin_token))
+            }
+        }
+    }
+}
+
+impl Lane {
+    /// Sends it. The same parcel again, after an unknown outcome, is the same message.
+    pub(crate) async fn send(&mut self, crowd: &Crowd, parcel: Parcel) -> Outcome {
+        match self {
+            Self::Gateway(lane) => lane.send(crowd, parcel).await,
+        }
+    }
+}
