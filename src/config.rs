@@ -83,6 +83,10 @@ pub struct Listener {
     pub stall_timeout: Duration,
     /// Origins a browser may come from, e.g. `https://oa.example`; empty: any.
     pub origins: Vec<String>,
+    /// The inbox page at `/`.
+    pub inbox: bool,
+    /// It signs anyone on this machine in without a token, while the admin port is on a loopback address.
+    pub demo: bool,
 }
 
 /// The admin port.
@@ -223,6 +227,8 @@ impl Default for Listener {
             outbox_bytes_max: 256 * 1024,
             stall_timeout: Duration::from_secs(20),
             origins: Vec::new(),
+            inbox: true,
+            demo: true,
         }
     }
 }

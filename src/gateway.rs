@@ -82,30 +82,16 @@ impl Gateway {
         config.listener.connections_max = shares.connections_max;
         config.admin.connections_max = shares.admin_connections_max;
         let tokens = Arc::new(Tokens::new(&config.auth));
-        let delivery = Arc::new(Delivery::new(
-            log.clone(),
-            registry.clone(),
-            tokens.clone(),
-            clock,
-        ));
+        let delivery = Arc::new(Delivery::new(log.clone(), registry.clone(), tokens, clock));
         let rooms = Rooms {
             delivery: delivery.clone(),
             registry: registry.clone(),
-            tokens,
             metrics: metrics.clone(),
         };
-        let server = admin::Server::bind(
-            &config.admin,
-            admin_tls.clone(),
-            &config.auth,
-            &config.delivery,
-            rooms,
-        )?;
+        let server = admin::Server::bind(&config, admin_tls.clone(), rooms)?;
         let reactors = Reactors::start(
-            &config.listener,
+            &config,
             client_tls.clone(),
-            &config.sessions,
-            &config.delivery,
             delivery.clone(),
             registry,
             metrics,

@@ -18,6 +18,8 @@ pub mod gateway;
 pub mod ids;
 pub mod log;
 pub mod metrics;
+pub mod pages;
+pub mod process;
 pub mod reactor;
 pub mod registry;
 mod sabotage;

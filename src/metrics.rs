@@ -12,7 +12,7 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
-use crate::{ids::Platform, wire::close::Close};
+use crate::{ids::Platform, process, wire::close::Close};
 
 /// Bounds of the histograms of time, in seconds: from one fast sync to a request's deadline.
 const SECONDS: [f64; 12] = [
@@ -62,6 +62,8 @@ pub struct Metrics {
     pub disk_reads: Counter,
     /// Damaged places met while reading.
     pub damage_met: Counter,
+    /// Memory of the process that belongs to no file, as of the last [`render`](Self::render).
+    memory_bytes: Gauge,
     /// Open WebSockets of clients, whether they sent `Connect` or not.
     pub connections: Gauge,
     /// Frames received from clients.
@@ -178,6 +180,11 @@ impl Metrics {
                 "towncrier_log_damage_total",
                 "Damaged places met while reading the log",
             ),
+            memory_bytes: gauge(
+                "towncrier_memory_bytes",
+                Unit::Bytes,
+                "Resident memory of the process that belongs to no file",
+            ),
             connections: gauge("towncrier_connections", Unit::Count, "Open WebSockets"),
             frames_received: counter(
                 "towncrier_frames_received_total",
@@ -225,7 +232,13 @@ impl Metrics {
         })
     }
 
-    /// Renders everything in Prometheus' text format.
+    /// Everything in Prometheus' text format.
+    pub fn render(&self) -> String {
+        self.memory_bytes.set(process::memory_bytes() as f64);
+        self.handle().render()
+    }
+
+    /// For the upkeep of the histograms.
     pub fn handle(&self) -> PrometheusHandle {
         self.recorder.handle()
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 15] = [
+const MAP: [(&str, &[&str]); 17] = [
     ("admin", &["delivery", "registry", "token", "wire", "ids"]),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
     (
@@ -48,10 +48,14 @@ const MAP: [(&str, &[&str]); 15] = [
     ("metrics", &["ids", "wire"]),
     ("clock", &[]),
     ("tls", &[]),
+    ("pages", &[]),
+    ("process", &[]),
     ("sabotage", &[]),
     ("token", &["ids"]),
 ];
-const OPEN: [&str; 5] = ["config", "metrics", "clock", "tls", "token"];
+const OPEN: [&str; 7] = [
+    "config", "metrics", "clock", "tls", "token", "pages", "process",
+];
 const PURE: [&str; 2] = ["session", "wire"];
 /// Above this a file is two nouns.
 const LINES_MAX: usize = 500;

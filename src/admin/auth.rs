@@ -100,7 +100,7 @@ impl App {
     }
 
     fn issue(&self, user: &UserId, platform: Platform) -> Response {
-        let issued = self.tokens.issue(user, platform, self.delivery.now_ms());
+        let issued = self.delivery.issue_token(user, platform);
         bodies::answer(TokenIssued {
             user_id: user.as_str(),
             token: &issued.token,

@@ -10,17 +10,19 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::{error::Refusal, openapi, outcomes::Outcomes};
 use crate::{
-    config,
+    config::Config,
     delivery::{Delivery, SendError},
     ids::{IdError, UserId},
     metrics::Metrics,
+    pages::Page,
     registry::Registry,
-    token::{Claims, Tokens},
+    token::Claims,
 };
 
 /// How much of a body that is too large is read and dropped, in bytes. Closing a connection with unread bytes resets it,
@@ -29,12 +31,10 @@ const DISCARDED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The rooms that the admin API stands on.
 pub struct Rooms {
-    /// Sends, logs out, reads.
+    /// Sends, logs out, reads, issues tokens.
     pub delivery: Arc<Delivery>,
     /// Who is online.
     pub registry: Arc<Registry>,
-    /// Issues tokens.
-    pub tokens: Arc<Tokens>,
     /// Counts requests, and is rendered at `/metrics`.
     pub metrics: Arc<Metrics>,
 }
@@ -56,12 +56,15 @@ pub enum SetupError {
 pub(super) struct App {
     pub(super) delivery: Arc<Delivery>,
     pub(super) registry: Arc<Registry>,
-    pub(super) tokens: Arc<Tokens>,
     pub(super) metrics: Arc<Metrics>,
     /// What became of recent sends, by operationID.
     pub(super) outcomes: Outcomes,
     /// The document of `/openapi.json`.
     pub(super) openapi: Bytes,
+    /// The page at `/console/`.
+    pub(super) console: Page,
+    /// The configuration in force, secrets masked.
+    pub(super) settings: Value,
     pub(super) batch_max: usize,
     pub(super) content_bytes_max: usize,
     /// How long a body may take to arrive, and then how long delivery may take.
@@ -80,12 +83,7 @@ pub(super) struct Call {
 }
 
 impl App {
-    pub(super) fn new(
-        config: &config::Admin,
-        auth: &config::Auth,
-        delivery: &config::Delivery,
-        rooms: Rooms,
-    ) -> Result<Self, SetupError> {
+    pub(super) fn new(config: &Config, rooms: Rooms) -> Result<Self, SetupError> {
         let admin = |user: &String| {
             UserId::new(user).map_err(|error| SetupError::UserId {
                 user: user.clone(),
@@ -95,20 +93,24 @@ impl App {
         Ok(Self {
             delivery: rooms.delivery,
             registry: rooms.registry,
-            tokens: rooms.tokens,
             metrics: rooms.metrics,
             outcomes: Outcomes::default(),
             openapi: openapi::document(),
-            batch_max: config.batch_max,
-            content_bytes_max: delivery.message_bytes_max,
-            request_timeout: config.request_timeout,
+            console: Page::console(),
+            settings: serde_json::to_value(config).expect("a configuration is JSON"),
+            batch_max: config.admin.batch_max,
+            content_bytes_max: config.delivery.message_bytes_max,
+            request_timeout: config.admin.request_timeout,
             admins: config
+                .admin
                 .user_ids
                 .iter()
                 .map(admin)
                 .collect::<Result<_, _>>()?,
-            secret: (!auth.secret.is_empty()).then(|| Sha256::digest(&auth.secret).into()),
-            body_bytes_max: config.body_bytes_max,
+            secret: Some(&config.auth.secret)
+                .filter(|secret| !secret.is_empty())
+                .map(|secret| Sha256::digest(secret).into()),
+            body_bytes_max: config.admin.body_bytes_max,
         })
     }
 

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config,
+    config::{self, Config},
     delivery::Delivery,
     ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
@@ -320,6 +320,15 @@ pub(super) fn auth_config() -> config::Auth {
     }
 }
 
+/// These with the defaults of all else.
+pub(super) fn whole_config(admin: &config::Admin) -> Config {
+    Config {
+        admin: admin.clone(),
+        auth: auth_config(),
+        ..Config::default()
+    }
+}
+
 impl Gateway {
     pub(super) fn new() -> Self {
         Self::with(&admin_config())
@@ -349,12 +358,7 @@ impl Gateway {
             tokens,
             metrics,
         };
-        let app = App::new(
-            config,
-            &auth_config(),
-            &config::Delivery::default(),
-            gateway.rooms(),
-        );
+        let app = App::new(&whole_config(config), gateway.rooms());
         gateway.router = routes::router(Arc::new(app.unwrap()));
         gateway
     }
@@ -363,7 +367,6 @@ impl Gateway {
         Rooms {
             delivery: Arc::clone(&self.delivery),
             registry: Arc::clone(&self.registry),
-            tokens: Arc::clone(&self.tokens),
             metrics: Arc::clone(&self.metrics),
         }
     }

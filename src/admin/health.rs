@@ -25,7 +25,7 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
 
 /// Every metric in Prometheus' text format.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let mut response = text(StatusCode::OK, app.metrics.handle().render());
+    let mut response = text(StatusCode::OK, app.metrics.render());
     let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, format);
     response

@@ -12,12 +12,14 @@
 //! - `content.rs`, `shape.rs`: the content types and their fields; the check against them
 //! - `send.rs`, `batch.rs`, `fingerprint.rs`, `outcomes.rs`: sending, and what became of it
 //! - `auth.rs`, `presence.rs`, `inbox.rs`, `trace.rs`, `health.rs`: the other calls
+//! - `console.rs`: the page at `/console/`, and the configuration it shows
 //! - `error.rs`: every refusal, with its HTTP status, errCode and sentence
 
 mod auth;
 mod batch;
 mod bodies;
 mod call;
+mod console;
 mod content;
 mod crowd;
 mod error;

@@ -1,4 +1,5 @@
-//! `/user/get_users_online_status` and `/manager/get_users_online_status`: who is connected now, and on which platforms.
+//! `/user/get_users_online_status` and `/manager/get_users_online_status`: who is connected now, and on which platforms;
+//! `/user/get_online_users`: who of all users is.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -8,13 +9,24 @@ use axum::{
 };
 
 use super::{
-    bodies::{self, PlatformPresence, PresenceRequest, UserPresence},
+    bodies::{
+        self, OnlineRequest, OnlineSession, OnlineUser, OnlineUsers, PlatformPresence,
+        PresenceRequest, UserPresence,
+    },
     call::App,
     error::Refusal,
+};
+use crate::{
+    ids::{Platform, UserId},
+    registry::Presence,
 };
 
 /// Users of one question, OpenIM's number.
 const USERS_MAX: usize = 200;
+/// Users of one list when the caller does not say.
+const ONLINE_DEFAULT: usize = 100;
+/// Users of one list at most: 300 KB of JSON.
+const ONLINE_MAX: usize = 1000;
 
 /// Presence of up to 200 users, in the order asked. Any good token may ask, as under OpenIM's `/user` spelling.
 pub(super) async fn get_users_online_status(
@@ -38,6 +50,42 @@ pub(super) async fn get_users_online_status(
     }
     let presences: Vec<_> = users.iter().map(|user| app.presence(user)).collect();
     Ok(bodies::answer(presences))
+}
+
+/// Users that are online now, for an administrator.
+pub(super) async fn get_online_users(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let call = app.admin(request).await?;
+    let body: OnlineRequest<'_> = call.json()?;
+    body.operation_id.required("operationID")?;
+    let platform = body
+        .platform
+        .filter(|number| *number != 0)
+        .map(Platform::from_number)
+        .transpose()
+        .map_err(|error| Refusal::Id("platform", error))?;
+    let limit = body.limit.filter(|limit| *limit != 0);
+    let limit = limit.unwrap_or(ONLINE_DEFAULT).min(ONLINE_MAX);
+    let users = app.registry.online(platform, limit);
+    Ok(bodies::answer(OnlineUsers {
+        sessions_total: app.registry.sessions(),
+        users: users.into_iter().map(online).collect(),
+    }))
+}
+
+fn online((user, sessions): (UserId, Vec<Presence>)) -> OnlineUser {
+    let session = |presence: Presence| OnlineSession {
+        platform: presence.platform.name(),
+        platform_id: presence.platform as u32,
+        device_id: presence.device.as_ref().into(),
+        connected_time: presence.since_ms,
+    };
+    OnlineUser {
+        user_id: user.as_str().into(),
+        sessions: sessions.into_iter().map(session).collect(),
+    }
 }
 
 impl App {

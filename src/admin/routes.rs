@@ -12,11 +12,12 @@ use super::{
     auth, batch,
     bodies::{
         Answer, BatchSent, DeleteRequest, LoggedOut, LogoutRequest, NewestSeq, NewestSeqRequest,
-        Nothing, Operation, OperationStatus, PresenceRequest, Profile, PullRequest, Pulled,
-        SendRequest, Sent, TokenIssued, TokenParsed, TokenRequest, TraceRequest, Traced,
-        UserPresence,
+        Nothing, OnlineRequest, OnlineUsers, Operation, OperationStatus, PresenceRequest, Profile,
+        PullRequest, Pulled, SendRequest, Sent, TokenIssued, TokenParsed, TokenRequest,
+        TraceRequest, Traced, UserPresence,
     },
     call::App,
+    console,
     error::Refusal,
     guard::{self, Watch},
     health, inbox, presence, send, trace,
@@ -52,7 +53,7 @@ pub(super) struct Route {
 }
 
 /// Every call.
-pub(super) fn routes() -> [Route; 16] {
+pub(super) fn routes() -> [Route; 18] {
     [
         Route {
             paths: &["/manager/send_msg", "/msg/manage_send_msg"],
@@ -136,6 +137,22 @@ pub(super) fn routes() -> [Route; 16] {
             handler: || post(presence::get_users_online_status),
         },
         Route {
+            paths: &["/user/get_online_users"],
+            summary: "Who is online now, of all users",
+            access: Access::Admin,
+            request: Some(SchemaGenerator::subschema_for::<OnlineRequest<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Answer<OnlineUsers>>),
+            handler: || post(presence::get_online_users),
+        },
+        Route {
+            paths: &["/gateway/config"],
+            summary: "The configuration in force, secrets masked",
+            access: Access::Admin,
+            request: None,
+            answer: Some(|_| schemars::json_schema!({ "type": "object" })),
+            handler: || get(console::config),
+        },
+        Route {
             paths: &["/msg/newest_seq"],
             summary: "The bounds of an inbox",
             access: Access::Token,
@@ -209,6 +226,15 @@ pub(super) fn router(app: Arc<App>) -> Router {
         for path in route.paths {
             router = router.route(path, handler.clone());
         }
+    }
+    // The page is no part of the API.
+    for (path, handler) in [
+        ("/console", get(console::redirect)),
+        (console::HOME, get(console::index)),
+        ("/console/{file}", get(console::file)),
+    ] {
+        let handler = handler.fallback(async || Refusal::NoMethod);
+        router = router.route(path, guarded(handler, "console"));
     }
     let unknown = MethodRouter::new().fallback(async || Refusal::NoPath);
     router

@@ -38,7 +38,7 @@ use super::{
     crowd::{Activity, Crowd, watched},
     routes,
 };
-use crate::{config, metrics::Metrics, tls::Tls};
+use crate::{config::Config, metrics::Metrics, tls::Tls};
 
 /// How long a caller may leave an answer unread before the kernel gives the connection up.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -84,15 +84,10 @@ pub struct Server {
 
 impl Server {
     /// Binds `admin.listen`; callers wait in the kernel until [`serve`](Self::serve). Needs no runtime.
-    pub fn bind(
-        config: &config::Admin,
-        tls: Option<Tls>,
-        auth: &config::Auth,
-        delivery: &config::Delivery,
-        rooms: Rooms,
-    ) -> Result<Self, BindError> {
+    pub fn bind(config: &Config, tls: Option<Tls>, rooms: Rooms) -> Result<Self, BindError> {
         let metrics = Arc::clone(&rooms.metrics);
-        let app = App::new(config, auth, delivery, rooms)?;
+        let app = App::new(config, rooms)?;
+        let config = &config.admin;
         let (listener, address) = listen(config.listen).map_err(|source| BindError::Listen {
             address: config.listen,
             source,

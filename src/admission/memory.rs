@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::param::page_size;
+use crate::process;
 
 /// What the kernel holds for an idle socket (measured: 4.1 KiB).
 const SOCKET_BYTES: u64 = 4200;
@@ -41,7 +41,7 @@ impl Memory {
         tracing::info!(bytes_max, "nobody is let in above this much memory");
         Self {
             bytes_max,
-            own_bytes: AtomicU64::new(own_bytes()),
+            own_bytes: AtomicU64::new(process::memory_bytes()),
             read_at: AtomicU64::new(0),
         }
     }
@@ -67,22 +67,9 @@ impl Memory {
                 .compare_exchange(read_at, now, Relaxed, Relaxed)
                 .is_ok()
         {
-            self.own_bytes.store(own_bytes(), Relaxed);
+            self.own_bytes.store(process::memory_bytes(), Relaxed);
         }
         self.own_bytes.load(Relaxed) + sockets as u64 * SOCKET_BYTES
-    }
-}
-
-/// Resident memory of this process that belongs to no file; 0 where the kernel does not say.
-fn own_bytes() -> u64 {
-    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let mut pages = statm.split_whitespace().map(str::parse::<u64>);
-    // Size of the program, resident, and of that shared with files: proc(5).
-    match (pages.nth(1), pages.next()) {
-        (Some(Ok(resident)), Some(Ok(shared))) => {
-            resident.saturating_sub(shared) * page_size() as u64
-        }
-        _ => 0,
     }
 }
 
@@ -121,7 +108,7 @@ mod tests {
     #[test]
     fn the_kernel_says_what_there_is_and_what_is_used() {
         let available = available_bytes().expect("a Linux says so");
-        assert!((1..available).contains(&own_bytes()));
+        assert!((1..available).contains(&process::memory_bytes()));
         let meminfo = "MemTotal:       16331156 kB\nMemFree:         1 kB\n";
         assert_eq!(total_bytes(meminfo), Some(16_331_156 * 1024));
     }

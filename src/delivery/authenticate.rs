@@ -1,9 +1,10 @@
-//! Whether a token is good: its signature, its time, and that nobody revoked it.
+//! Tokens are issued; one is good if its signature and its time are, and nobody revoked it.
 
 use super::Delivery;
 use crate::{
+    ids::{Platform, UserId},
     log::ReadError,
-    token::{Claims, TokenError},
+    token::{Claims, Issued, TokenError},
 };
 
 /// Why a token is not good.
@@ -21,6 +22,11 @@ pub enum AuthError {
 }
 
 impl Delivery {
+    /// A token for the user on the platform, good from now on.
+    pub fn issue_token(&self, user: &UserId, platform: Platform) -> Issued {
+        self.tokens.issue(user, platform, self.clock.now_ms())
+    }
+
     /// Whom the token stands for, if it is good now.
     pub fn authenticate(&self, token: &str) -> Result<Claims, AuthError> {
         let claims = self.tokens.verify(token, self.clock.now_ms())?;

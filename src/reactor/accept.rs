@@ -13,17 +13,18 @@ use std::{
     time::Duration,
 };
 
+use axum::http::Request;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::{spawn_local, yield_now},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tracing::warn;
 
 use super::{
-    Parts, Stage,
+    Parts, Stage, site,
     table::{Seat, Table},
     upgrade::{self, Refusal},
 };
@@ -37,6 +38,8 @@ use crate::{
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Clients that come while the gateway goes down come back after 1 s to this many seconds.
 const RETRY_AFTER_MAX_S: u64 = 10;
+/// How long a browser may take for a file of a page: 100 KB at 5 KB/s.
+const SITE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where clients come in.
 pub(super) struct Door {
@@ -45,6 +48,38 @@ pub(super) struct Door {
     pub(super) table: Rc<Table>,
     pub(super) lobby: Rc<Lobby>,
     pub(super) stage: watch::Receiver<Stage>,
+}
+
+/// What a good request is answered with.
+enum Answer {
+    /// It is a WebSocket from here on, with a place among the connections.
+    Upgrade(Vec<u8>, Permit),
+    /// It has what it came for.
+    Site(Vec<u8>),
+}
+
+impl Door {
+    fn answer(&self, request: &Request<()>, arrival: &Arrival) -> Result<Answer, Refusal> {
+        let Parts { site, config, .. } = &*self.parts;
+        let site = site.as_ref();
+        let Some(site) = site.filter(|_| request.uri().path() != upgrade::PATH) else {
+            let head = upgrade::accept(request, &config.origins)?;
+            return Ok(Answer::Upgrade(head, self.admit(arrival)?));
+        };
+        // Its place in the lobby bounds it: it takes none among the connections.
+        drop(self.admit(arrival)?);
+        let answer = site.answer(request, arrival, &self.parts.delivery);
+        let answer = answer.ok_or(Refusal::NotFound)?;
+        Ok(Answer::Site(site::encode(&answer)))
+    }
+
+    fn admit(&self, arrival: &Arrival) -> Result<Permit, Refusal> {
+        if *self.stage.borrow() != Stage::Serving {
+            let wait = Duration::from_secs(fastrand::u64(1..=RETRY_AFTER_MAX_S));
+            return Err(Refusal::Draining(wait));
+        }
+        arrival.admit().map_err(Refusal::Admission)
+    }
 }
 
 /// A client's bytes, in both directions.
@@ -157,20 +192,18 @@ async fn upgrade<S: Stream>(door: &Door, mut stream: S, terms: Terms) {
     };
     let answer = read
         .request
-        .and_then(|request| upgrade::accept(&request, &door.parts.config.origins))
-        .and_then(|answer| {
-            if *door.stage.borrow() != Stage::Serving {
-                let wait = Duration::from_secs(fastrand::u64(1..=RETRY_AFTER_MAX_S));
-                return Err(Refusal::Draining(wait));
-            }
-            Ok((answer, terms.arrival.admit().map_err(Refusal::Admission)?))
-        });
+        .and_then(|request| door.answer(&request, &terms.arrival));
     let (answer, permit) = match answer {
-        Ok(admitted) => admitted,
+        Ok(Answer::Upgrade(answer, permit)) => (answer, permit),
+        // Nobody is left to tell when one of these two fails.
+        Ok(Answer::Site(answer)) => {
+            let _ = timeout(SITE_TIMEOUT, say_and_end(&mut stream, &answer)).await;
+            return;
+        }
         Err(refusal) => {
             metrics.refused(refusal.reason());
-            // Nobody is left to tell when that fails.
-            let _ = timeout_at(terms.upgraded_by, say_no(&mut stream, refusal)).await;
+            let response = refusal.response();
+            let _ = timeout_at(terms.upgraded_by, say_and_end(&mut stream, &response)).await;
             return;
         }
     };
@@ -186,8 +219,8 @@ async fn say<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) -> io::Result
     stream.flush().await
 }
 
-async fn say_no<S: AsyncWrite + Unpin>(stream: &mut S, refusal: Refusal) -> io::Result<()> {
-    say(stream, &refusal.response()).await?;
+async fn say_and_end<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) -> io::Result<()> {
+    say(stream, answer).await?;
     stream.shutdown().await
 }
 

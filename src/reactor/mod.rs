@@ -7,6 +7,7 @@
 //! - `listener.rs`: sockets that share a port
 //! - `accept.rs`: from a TCP connection to a WebSocket
 //! - `upgrade.rs`: the HTTP in between
+//! - `site.rs`: what else a browser may ask for: the inbox page, and a sign-in for a first look
 //! - `table.rs`: the connections of one thread
 //! - `mailbox.rs`: what other threads say to them
 //! - `sweep.rs`: deadlines of all of them, on one timer
@@ -18,6 +19,7 @@ mod accept;
 mod drain;
 mod listener;
 mod mailbox;
+mod site;
 mod sweep;
 mod table;
 mod thread;
@@ -36,12 +38,12 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 pub(crate) use self::mailbox::MailboxLimits;
-use self::thread::Reactor;
 #[cfg(test)]
 pub(crate) use self::{accept::Listener, thread::serve};
+use self::{site::Site, thread::Reactor};
 use crate::{
     admission::Admission,
-    config::{self, NewSession},
+    config::{self, Config, NewSession},
     connection::OutboxLimits,
     delivery::Delivery,
     metrics::Metrics,
@@ -84,6 +86,8 @@ pub(crate) struct Parts {
     session: Limits,
     /// How much may wait for the connections of one thread.
     pub(crate) mailbox: MailboxLimits,
+    /// The inbox page, where it is served.
+    site: Option<Arc<Site>>,
     delivery: Arc<Delivery>,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
@@ -93,24 +97,23 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn new(
-        config: &config::Listener,
+        config: &Config,
         tls: Option<Tls>,
-        sessions: &config::Sessions,
-        delivery_config: &config::Delivery,
         delivery: Arc<Delivery>,
         registry: Arc<Registry>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            config: config.clone(),
+            config: config.listener.clone(),
             session: Limits {
-                window: delivery_config.window,
-                resend_after: delivery_config.resend_after,
-                heartbeat: sessions.heartbeat,
-                starts_at_head: delivery_config.new_session == NewSession::Head,
+                window: config.delivery.window,
+                resend_after: config.delivery.resend_after,
+                heartbeat: config.sessions.heartbeat,
+                starts_at_head: config.delivery.new_session == NewSession::Head,
             },
             mailbox: MailboxLimits::default(),
-            admission: Arc::new(Admission::new(config, Arc::clone(&metrics))),
+            site: config.listener.inbox.then(|| Arc::new(Site::new(config))),
+            admission: Arc::new(Admission::new(&config.listener, Arc::clone(&metrics))),
             delivery,
             registry,
             metrics,
@@ -151,26 +154,16 @@ struct Thread {
 impl Reactors {
     /// Binds the client port for each reactor, then starts their threads.
     pub fn start(
-        config: &config::Listener,
+        config: &Config,
         tls: Option<Tls>,
-        sessions: &config::Sessions,
-        delivery_config: &config::Delivery,
         delivery: Arc<Delivery>,
         registry: Arc<Registry>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
-        let count = count(config);
-        let parts = Parts::new(
-            config,
-            tls,
-            sessions,
-            delivery_config,
-            delivery,
-            registry,
-            metrics,
-        );
+        let parts = Parts::new(config, tls, delivery, registry, metrics);
+        let config = &config.listener;
         let (address, listeners) =
-            listener::bind(config, count).map_err(|source| Error::Listen {
+            listener::bind(config, count(config)).map_err(|source| Error::Listen {
                 address: config.listen,
                 source,
             })?;
@@ -178,7 +171,7 @@ impl Reactors {
         let mut reactors = Self {
             address,
             stage,
-            threads: Vec::with_capacity(count),
+            threads: Vec::with_capacity(listeners.len()),
         };
         for (number, listener) in (0..).zip(listeners) {
             let reactor = Reactor::new(number, listener, parts.clone(), reactors.stage.subscribe())

@@ -25,18 +25,23 @@ fn config() -> config::Listener {
     config::Listener {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         reactors: 2,
+        inbox: false,
         ..config::Listener::default()
     }
 }
 
 fn start(config: &config::Listener) -> Gateway {
-    let sessions = config::Sessions::default();
-    let world = World::new(&sessions);
+    start_with(&Config {
+        listener: config.clone(),
+        ..Config::default()
+    })
+}
+
+fn start_with(config: &Config) -> Gateway {
+    let world = World::new(&config.sessions);
     let reactors = Reactors::start(
         config,
         None,
-        &sessions,
-        &config::Delivery::default(),
         Arc::clone(&world.delivery),
         Arc::clone(&world.registry),
         Arc::clone(&world.metrics),
@@ -121,6 +126,121 @@ async fn what_is_no_upgrade_gets_a_plain_answer() {
     assert!(plain.starts_with("HTTP/1.1 426 "), "{plain}");
     let garbage = gateway.answer("\x16\x03\x01\r\n\r\n").await;
     assert!(garbage.starts_with("HTTP/1.1 400 "), "{garbage}");
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+}
+
+fn with_inbox() -> config::Listener {
+    config::Listener {
+        inbox: true,
+        ..config()
+    }
+}
+
+#[tokio::test]
+async fn the_inbox_page_is_beside_the_websocket_where_it_is_wanted() {
+    let gateway = start(&with_inbox());
+    let html = gateway.answer(&get("/")).await;
+    assert!(html.starts_with("HTTP/1.1 200 OK\r\n"), "{html}");
+    let (head, body) = html.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.contains("content-security-policy: default-src 'none';"),
+        "{head}"
+    );
+    assert!(
+        head.contains(&format!("content-length: {}\r\n", body.len())),
+        "{head}"
+    );
+    let script = body
+        .split('"')
+        .find(|value| value.starts_with("app.js?"))
+        .unwrap();
+    let script = gateway.answer(&get(&format!("/{script}"))).await;
+    assert!(
+        script.contains("\r\ncontent-type: text/javascript"),
+        "{script}"
+    );
+    let unknown = gateway.answer(&get("/../Cargo.toml")).await;
+    assert!(unknown.starts_with("HTTP/1.1 404 "), "{unknown}");
+    gateway.log_in("u").await;
+}
+
+#[tokio::test]
+async fn a_browser_on_this_machine_is_signed_in_for_a_first_look() {
+    let gateway = start(&with_inbox());
+    assert!(
+        gateway
+            .answer(&get("/demo"))
+            .await
+            .ends_with(r#"{"demo":true}"#)
+    );
+    let answer = gateway.answer(&get("/demo/token?userID=%E5%BC%A0")).await;
+    assert!(answer.contains("cache-control: no-store"), "{answer}");
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let token = body
+        .split('"')
+        .find(|value| value.starts_with("eyJ"))
+        .unwrap();
+    let claims = gateway.world.delivery.authenticate(token).unwrap();
+    assert_eq!(
+        (claims.user.as_str(), claims.platform),
+        ("张", Platform::Web)
+    );
+    let nobody = gateway.answer(&get("/demo/token")).await;
+    assert!(nobody.starts_with("HTTP/1.1 400 "), "{nobody}");
+    let administrator = gateway
+        .answer(&get("/demo/token?userID=openIM123456"))
+        .await;
+    assert!(
+        administrator.starts_with("HTTP/1.1 403 "),
+        "{administrator}"
+    );
+    let by_another_name = get("/demo/token?userID=u").replace("localhost", "oa.example");
+    let by_another_name = gateway.answer(&by_another_name).await;
+    assert!(
+        by_another_name.starts_with("HTTP/1.1 403 "),
+        "{by_another_name}"
+    );
+}
+
+#[tokio::test]
+async fn nobody_is_signed_in_where_the_demo_is_off_or_the_admin_port_open_to_others() {
+    let mut no_demo = Config::default();
+    no_demo.listener.demo = false;
+    let mut open = Config::default();
+    open.admin.listen.set_ip([0, 0, 0, 0].into());
+    let mut unlimited = Config::default();
+    unlimited.listener.bad_tokens_per_minute_max = 0;
+    for mut config in [no_demo, open, unlimited] {
+        config.listener.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let gateway = start_with(&config);
+        let answer = gateway.answer(&get("/demo/token?userID=u")).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+        assert!(
+            gateway
+                .answer(&get("/demo"))
+                .await
+                .ends_with(r#"{"demo":false}"#)
+        );
+    }
+}
+
+#[tokio::test]
+async fn sign_ins_are_limited_like_bad_tokens() {
+    let gateway = start(&config::Listener {
+        bad_tokens_per_minute_max: 2,
+        ..with_inbox()
+    });
+    let ask = get("/demo/token?userID=u");
+    for _ in 0..2 {
+        let answer = gateway.answer(&ask).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    let refused = gateway.answer(&ask).await;
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+    assert!(refused.contains("Retry-After: "), "{refused}");
 }
 
 #[tokio::test]
@@ -260,16 +380,17 @@ async fn a_session_that_moves_to_another_reactor_leaves_one_place() {
 #[test]
 fn a_port_that_cannot_be_had_is_an_error_that_names_it() {
     let world = World::new(&config::Sessions::default());
-    let config = config::Listener {
+    let listener = config::Listener {
         // Of documentation (RFC 5737): no machine has this address.
         listen: SocketAddr::from(([192, 0, 2, 1], 0)),
         ..config()
     };
     let started = Reactors::start(
-        &config,
+        &Config {
+            listener,
+            ..Config::default()
+        },
         None,
-        &config::Sessions::default(),
-        &config::Delivery::default(),
         world.delivery,
         world.registry,
         world.metrics,
@@ -282,14 +403,16 @@ fn a_port_that_cannot_be_had_is_an_error_that_names_it() {
 async fn a_port_that_another_gateway_serves_cannot_be_shared() {
     let first = start(&config());
     let world = World::new(&config::Sessions::default());
+    let listener = config::Listener {
+        listen: first.reactors.local_addr(),
+        ..config()
+    };
     let second = Reactors::start(
-        &config::Listener {
-            listen: first.reactors.local_addr(),
-            ..config()
+        &Config {
+            listener,
+            ..Config::default()
         },
         None,
-        &config::Sessions::default(),
-        &config::Delivery::default(),
         world.delivery,
         world.registry,
         world.metrics,

@@ -20,7 +20,7 @@ use crate::admission::Refused;
 /// Largest request that is read: a browser's, cookies included, has 2 KiB.
 const REQUEST_BYTES_MAX: usize = 8 * 1024;
 /// Where clients connect.
-const PATH: &str = "/ws";
+pub(super) const PATH: &str = "/ws";
 /// The one subprotocol: design section 4.
 const SUBPROTOCOL: &str = "towncrier.v1";
 

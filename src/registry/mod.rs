@@ -79,6 +79,17 @@ struct Place {
     mailbox: Arc<dyn Mailbox>,
 }
 
+impl Place {
+    fn presence(&self) -> Presence {
+        Presence {
+            platform: self.platform,
+            device: Arc::clone(&self.device),
+            connection: self.connection,
+            since_ms: self.since_ms,
+        }
+    }
+}
+
 /// Finds the sessions of a user. Every method locks one user's entry for a moment and none waits.
 pub struct Registry {
     policy: Policy,
@@ -197,13 +208,24 @@ impl Registry {
         let Some(places) = self.users.get(user) else {
             return Vec::new();
         };
-        let presence = |place: &Place| Presence {
-            platform: place.platform,
-            device: Arc::clone(&place.device),
-            connection: place.connection,
-            since_ms: place.since_ms,
-        };
-        places.iter().map(presence).collect()
+        places.iter().map(Place::presence).collect()
+    }
+
+    /// Up to `limit` users that are connected now, on `platform` where one is given, each with all its sessions, in no
+    /// order. Looks at every user where few are on that platform, at one after the other.
+    pub fn online(&self, platform: Option<Platform>, limit: usize) -> Vec<(UserId, Vec<Presence>)> {
+        let is_on = |place: &Place| platform.is_none_or(|platform| place.platform == platform);
+        let users = self.users.iter();
+        users
+            .filter(|user| user.iter().any(is_on))
+            .map(|user| {
+                (
+                    user.key().clone(),
+                    user.iter().map(Place::presence).collect(),
+                )
+            })
+            .take(limit)
+            .collect()
     }
 
     /// All sessions that are connected now.

@@ -90,15 +90,7 @@ impl Gateway {
         let tokens = Arc::new(Tokens::new(&config.auth));
         let delivery = Delivery::new(log.clone(), registry.clone(), tokens, clock.clone());
         let delivery = Arc::new(delivery.with_aside(aside));
-        let mut parts = Parts::new(
-            &config.listener,
-            None,
-            &config.sessions,
-            &config.delivery,
-            delivery.clone(),
-            registry.clone(),
-            metrics,
-        );
+        let mut parts = Parts::new(config, None, delivery.clone(), registry.clone(), metrics);
         parts.mailbox = *mailbox;
         let stages = (0..config.listener.reactors).map(|_| watch::channel(Stage::Serving).0);
         let gateway = Self {

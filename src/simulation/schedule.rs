@@ -157,6 +157,7 @@ fn setup(random: &mut Rng) -> Setup {
     let mut config = Config::default();
     config.auth.token_key = "a key that is the same in every run".into();
     config.listener.reactors = random.usize(1..=2);
+    config.listener.inbox = false;
     // What is measured on the machine that runs the simulation, or goes by a secret hash.
     config.listener.memory_bytes_max = u64::MAX;
     config.listener.bad_tokens_per_minute_max = 0;

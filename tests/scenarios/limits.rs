@@ -221,7 +221,7 @@ async fn what_is_no_websocket_gets_an_http_answer_or_the_door() {
         String::from_utf8_lossy(&answer).into_owned()
     };
     assert!(
-        ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        ask("GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n")
             .await
             .starts_with("HTTP/1.1 404")
     );

@@ -23,7 +23,10 @@ pub(super) use self::{
         DeleteRequest, MsgData, NewestSeq, NewestSeqRequest, PullRequest, Pulled,
         PulledOfflinePush, SeqBounds,
     },
-    presence::{PlatformPresence, PresenceRequest, UserPresence},
+    presence::{
+        OnlineRequest, OnlineSession, OnlineUser, OnlineUsers, PlatformPresence, PresenceRequest,
+        UserPresence,
+    },
     send::{BatchSent, OfflinePushInfo, OperationStatus, SendRequest, Sent, SentTo},
     trace::{TraceRequest, Traced, TracedReceiver, TracedSession},
 };

@@ -1,4 +1,4 @@
-//! Request and answer of `get_users_online_status`.
+//! Requests and answers of `get_users_online_status` and `get_online_users`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,4 +34,50 @@ pub(in crate::admin) struct PlatformPresence {
     pub(in crate::admin) platform: &'static str,
     /// `online`.
     pub(in crate::admin) status: &'static str,
+}
+
+/// Asks for users that are online.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["operationID"]))]
+pub(in crate::admin) struct OnlineRequest<'a> {
+    /// Only those with a session on this platform, 1–11; all when absent or 0.
+    #[serde(default)]
+    pub(in crate::admin) platform: Option<u32>,
+    /// Users wanted: 100 when absent or 0, at most 1000.
+    #[serde(default)]
+    pub(in crate::admin) limit: Option<usize>,
+    #[serde(rename = "operationID", default, borrow)]
+    pub(in crate::admin) operation_id: Text<'a>,
+}
+
+/// Some of those who are online, in no order.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::admin) struct OnlineUsers {
+    /// All sessions that are connected now, on every platform.
+    #[serde(rename = "sessionsTotal")]
+    pub(in crate::admin) sessions_total: usize,
+    pub(in crate::admin) users: Vec<OnlineUser>,
+}
+
+/// A user that is online.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::admin) struct OnlineUser {
+    #[serde(rename = "userID")]
+    pub(in crate::admin) user_id: String,
+    pub(in crate::admin) sessions: Vec<OnlineSession>,
+}
+
+/// One of its sessions.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::admin) struct OnlineSession {
+    /// By name, e.g. `Web`.
+    pub(in crate::admin) platform: &'static str,
+    /// By number, as `/auth/force_logout` takes it.
+    #[serde(rename = "platformID")]
+    pub(in crate::admin) platform_id: u32,
+    #[serde(rename = "deviceID")]
+    pub(in crate::admin) device_id: String,
+    /// Connected since, Unix ms.
+    #[serde(rename = "connectedTime")]
+    pub(in crate::admin) connected_time: u64,
 }

@@ -312,9 +312,10 @@ async fn an_empty_secret_in_the_configuration_lets_nobody_in() {
         ..super::auth_config()
     };
     let app = super::super::call::App::new(
-        &super::admin_config(),
-        &auth,
-        &crate::config::Delivery::default(),
+        &crate::config::Config {
+            auth,
+            ..super::whole_config(&super::admin_config())
+        },
         gateway.rooms(),
     )
     .unwrap();

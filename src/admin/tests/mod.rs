@@ -3,10 +3,12 @@
 //! - `send.rs`, `idempotency.rs`, `limits.rs`, `faults.rs`: sending and its refusals
 //! - `content.rs`: every content type and its fields
 //! - `batch.rs`, `auth.rs`, `inbox.rs`, `trace.rs`, `operation.rs`: the other calls
+//! - `console.rs`: the console and what is there for it
 //! - `server.rs`: over a real socket
 
 mod auth;
 mod batch;
+mod console;
 mod content;
 mod faults;
 mod idempotency;
@@ -24,7 +26,9 @@ use axum::{
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::fixture::{ADMIN, Fault, Gateway, NOW_MS, SECRET, UNKNOWN, admin_config, auth_config};
+use super::fixture::{
+    ADMIN, Fault, Gateway, NOW_MS, SECRET, UNKNOWN, admin_config, auth_config, whole_config,
+};
 /// The seed document's sample request, word for word.
 const SEED: &str = include_str!("seed_send.json");
 

@@ -9,20 +9,14 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{ADMIN, Fault, Gateway, SEED, admin_config, auth_config};
+use super::{ADMIN, Fault, Gateway, SEED, admin_config, whole_config};
 use crate::{
     admin::{BindError, Server},
     config,
 };
 
 fn bind(gateway: &Gateway, config: &config::Admin) -> Result<Server, BindError> {
-    Server::bind(
-        config,
-        None,
-        &auth_config(),
-        &config::Delivery::default(),
-        gateway.rooms(),
-    )
+    Server::bind(&whole_config(config), None, gateway.rooms())
 }
 
 /// Serves until the sender is used or dropped.

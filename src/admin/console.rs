@@ -1,0 +1,62 @@
+//! `/console/`: the administrators' page, and `/gateway/config`, which it shows. The page itself holds no secret: it asks
+//! for an administrator's token and calls the API with it like anybody else.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Path, RawQuery, Request, State},
+    http::HeaderMap,
+    response::{IntoResponse as _, Redirect, Response},
+};
+
+use super::{bodies, call::App, error::Refusal};
+
+/// What the page is at: its files stand beside it.
+pub(super) const HOME: &str = "/console/";
+
+/// From the address that people type to the one that the page's files are relative to.
+pub(super) async fn redirect() -> Response {
+    Redirect::permanent(HOME).into_response()
+}
+
+/// The page.
+pub(super) async fn index(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    app.console_file("", None, &headers)
+}
+
+/// A file of it.
+pub(super) async fn file(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    app.console_file(&name, query.as_deref(), &headers)
+}
+
+/// The configuration in force, secrets masked.
+pub(super) async fn config(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    app.admin(request).await?;
+    Ok(bodies::answer(&app.settings))
+}
+
+impl App {
+    fn console_file(
+        &self,
+        name: &str,
+        query: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Response, Refusal> {
+        let answer = self.console.answer(name, query, headers);
+        answer
+            .map(|answer| answer.map(Body::from))
+            .ok_or(Refusal::NoPath)
+    }
+}
