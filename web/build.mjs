@@ -28,6 +28,8 @@ async function buildPage(page) {
     minify: true,
     write: false,
     format: "esm",
+    // The client's sources, not what is published of it.
+    conditions: ["source"],
     target: ["es2022"],
     jsx: "automatic",
     jsxImportSource: "preact",

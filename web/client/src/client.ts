@@ -1,0 +1,266 @@
+// The client as an application sees it: messages, gaps and status, in every tab that shares the session.
+//
+// Each tab hands out what its store holds beyond the place it has come to, whoever landed it: the store is the truth, what
+// the leader tells is a hint. So each tab hands out each entry once and in order, however often the lead changes hands.
+import type { WebSocketConstructor } from "./connection.ts";
+import type { Gap, Message } from "./gen/towncrier/v1/gateway.ts";
+import { onNetworkChange } from "./network.ts";
+import { Session, type Status } from "./session.ts";
+import type { Entry, HistoryQuery, Store } from "./store.ts";
+import { type News, Tabs } from "./tabs.ts";
+
+/** Entries handed out per read of the store. */
+const PULL_ENTRIES = 256;
+
+/** What a client is made of. */
+export interface Options {
+  /** The gateway's client port, e.g. `wss://gateway.example/ws`. */
+  url: string;
+  /** From `/auth/user_token`; it says which user and platform. */
+  token: string;
+  /** Where messages land: one store for each user and platform. */
+  store: Store;
+  /** Tells devices of one platform apart where the gateway's policy allows several. At most 64 bytes. */
+  deviceId?: string;
+  /** Name and version for the operator's log, at most 64 bytes. Default `towncrier-js/1.0`. */
+  name?: string;
+  /** Tabs that give the same name, and the same store, share one session. Default: this client is alone. */
+  share?: string;
+  /**
+   * An empty store begins with the oldest message that is retained, instead of where this session last acked: a browser
+   * that was used before, but not by this user, shows the whole inbox. Default false.
+   */
+  fromOldest?: boolean;
+  /** {@link Client.onMessage} begins after this place. Default: after what the store holds when the client starts. */
+  since?: number;
+  /** Default: the global one. Node 20 has none: give it the `ws` package's. */
+  WebSocket?: WebSocketConstructor;
+}
+
+/** Takes a message; `place` is where it stands in the store, undefined for an online-only one, which is not stored. */
+export type OnMessage = (message: Message, place: number | undefined) => void;
+/** Takes what will not come: `fromSeq` to `toSeq`, none when `toSeq` is lower. */
+export type OnGap = (gap: Gap, place: number) => void;
+/** Takes the state of the connection. */
+export type OnStatus = (status: Status) => void;
+
+/** One user's session on one platform. */
+export class Client {
+  readonly #options: Options;
+  readonly #store: Store;
+  readonly #onMessage = new Set<OnMessage>();
+  readonly #onGap = new Set<OnGap>();
+  readonly #onStatus = new Set<OnStatus>();
+  #status: Status = { state: "connecting" };
+  /** This client takes part until it aborts. */
+  #stop: AbortController | undefined;
+  #taking: Promise<void> | undefined;
+  #tabs: Tabs | undefined;
+  /** While this tab leads. */
+  #session: Session | undefined;
+  #isLeading = false;
+  #restart: (() => void) | undefined;
+  /** Entries up to this place have been handed out. */
+  #seen = 0;
+  #pull: "idle" | "running" | "again" = "idle";
+
+  /** Nothing happens before {@link start}. */
+  constructor(options: Options) {
+    this.#options = options;
+    this.#store = options.store;
+  }
+
+  /** Calls `listener` once for each message that lands, in order, after it is durable. Returns how to end that. */
+  onMessage(listener: OnMessage): () => void {
+    return listen(this.#onMessage, listener);
+  }
+
+  /** Calls `listener` once for each gap. Returns how to end that. */
+  onGap(listener: OnGap): () => void {
+    return listen(this.#onGap, listener);
+  }
+
+  /** Calls `listener` now and at each change of the connection. Returns how to end that. */
+  onStatus(listener: OnStatus): () => void {
+    listener(this.#status);
+    return listen(this.#onStatus, listener);
+  }
+
+  /** How the connection stands. */
+  get status(): Status {
+    return this.#status;
+  }
+
+  /** What has landed, messages and gaps, ascending by place. Works offline. */
+  history(query: HistoryQuery = {}): Promise<Entry[]> {
+    return this.#store.history(query);
+  }
+
+  /** Connects, or comes back after the session has ended: also after another login took it. */
+  start(): void {
+    if (!this.#stop) {
+      this.#stop = new AbortController();
+      this.#taking = this.#takePart(this.#stop.signal);
+    } else if (this.#status.state === "ended") {
+      this.#tabs?.tell({ kind: "restart" });
+      this.#restart?.();
+    }
+  }
+
+  /** Lets go of the session; another tab takes it over. What was committed stays in the store. */
+  async stop(): Promise<void> {
+    this.#stop?.abort();
+    await this.#taking;
+    this.#stop = undefined;
+  }
+
+  async #takePart(stop: AbortSignal): Promise<void> {
+    const { share, since } = this.#options;
+    const ignoreNetwork = onNetworkChange(() => this.#session?.nudge());
+    try {
+      this.#seen = since ?? (await this.#store.history({ limit: 1 })).at(-1)?.place ?? 0;
+      this.#announce();
+      if (share === undefined) {
+        await this.#lead(stop);
+      } else {
+        const tabs = new Tabs(share, (news) => this.#hear(news));
+        this.#tabs = tabs;
+        tabs.tell({ kind: "hello" });
+        await tabs.lead(stop, () => this.#lead(stop));
+      }
+    } catch (error) {
+      this.#storeFailed(error);
+    } finally {
+      ignoreNetwork();
+      this.#tabs?.close();
+      this.#tabs = undefined;
+    }
+  }
+
+  /** Runs the session, again and again as the user wishes, until `stop`. */
+  async #lead(stop: AbortSignal): Promise<void> {
+    this.#isLeading = true;
+    try {
+      // A session that ended under another tab's lead stays ended: coming back could take it from where it is used now.
+      while (this.#status.state !== "ended" || (await this.#restarted(stop))) {
+        const status = (status: Status) => this.#tell({ kind: "status", status });
+        this.#session = new Session(this.#sessionOptions(), this.#store, {
+          stored: () => this.#tell({ kind: "stored" }),
+          onlineOnly: (message) => this.#tell({ kind: "onlineOnly", message }),
+          status,
+        });
+        const ended = await this.#session.run(stop);
+        this.#session = undefined;
+        if (stop.aborted) return this.#take({ kind: "status", status: ended });
+        status(ended);
+      }
+    } finally {
+      this.#isLeading = false;
+    }
+  }
+
+  /** True when the user wants the session back; false when this client stops. */
+  async #restarted(stop: AbortSignal): Promise<boolean> {
+    await new Promise<void>((resolve) => {
+      this.#restart = resolve;
+      stop.addEventListener("abort", () => resolve());
+      if (stop.aborted) resolve();
+    });
+    this.#restart = undefined;
+    return !stop.aborted;
+  }
+
+  #sessionOptions() {
+    const { url, token, deviceId = "", name = "towncrier-js/1.0", fromOldest = false } = this.#options;
+    const Socket = this.#options.WebSocket ?? globalThis.WebSocket;
+    if (!Socket) throw new Error("there is no WebSocket here: give the one of the package `ws` as an option");
+    return { url, token, deviceId, name, fromOldest, Socket };
+  }
+
+  #tell(news: News): void {
+    this.#tabs?.tell(news);
+    this.#take(news);
+  }
+
+  /** What another tab says. */
+  #hear(news: News): void {
+    if (news.kind === "hello") {
+      if (this.#isLeading) this.#tabs?.tell({ kind: "status", status: this.#status });
+    } else if (news.kind === "restart") {
+      this.#restart?.();
+    } else {
+      this.#take(news);
+    }
+  }
+
+  #take(news: News): void {
+    switch (news.kind) {
+      case "stored":
+        this.#announce();
+        break;
+      case "onlineOnly":
+        call(this.#onMessage, news.message, undefined);
+        break;
+      case "status":
+        this.#status = news.status;
+        call(this.#onStatus, news.status);
+        break;
+    }
+  }
+
+  /** Hands out what the store holds beyond what was handed out. */
+  #announce(): void {
+    if (this.#pull !== "idle") {
+      this.#pull = "again";
+      return;
+    }
+    this.#pull = "running";
+    void this.#handOut().catch((error) => this.#storeFailed(error));
+  }
+
+  async #handOut(): Promise<void> {
+    try {
+      let isMore = true;
+      while (isMore) {
+        this.#pull = "running";
+        const entries = await this.#store.history({ after: this.#seen, limit: PULL_ENTRIES });
+        for (const entry of entries) {
+          this.#seen = entry.place;
+          if (entry.kind === "message") call(this.#onMessage, entry.message, entry.place);
+          else call(this.#onGap, entry.gap, entry.place);
+        }
+        // Something may have landed while the store was read, which only this read's end makes visible.
+        isMore = entries.length === PULL_ENTRIES || this.#wasAskedAgain();
+      }
+    } finally {
+      this.#pull = "idle";
+    }
+  }
+
+  #wasAskedAgain(): boolean {
+    return this.#pull === "again";
+  }
+
+  #storeFailed(error: unknown): void {
+    const text = error instanceof Error ? error.message : String(error);
+    this.#take({ kind: "status", status: { state: "ended", reason: "store", text } });
+  }
+}
+
+function listen<T>(listeners: Set<T>, listener: T): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+/** A listener that throws keeps nothing from the others; its error surfaces as an uncaught one. */
+function call<A extends unknown[]>(listeners: Set<(...args: A) => void>, ...args: A): void {
+  for (const listener of listeners) {
+    try {
+      listener(...args);
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  }
+}

@@ -1,0 +1,127 @@
+// One WebSocket to the gateway: frames in, frames out, and why it ended.
+import { askedDelay, mayComeBack } from "./backoff.ts";
+import { ClientFrame, ServerFrame } from "./gen/towncrier/v1/gateway.ts";
+
+/** The WebSocket subprotocol we offer. */
+export const SUBPROTOCOL = "towncrier.v1";
+/** From the first SYN to the end of the upgrade, ms. */
+const OPEN_TIMEOUT = 10_000;
+/** More frames than this have no place waiting here: the window bounds stored messages, but not online-only ones. */
+const WAITING_MAX = 10_000;
+
+export type ClientBody = NonNullable<ClientFrame["body"]>;
+export type ServerBody = NonNullable<ServerFrame["body"]>;
+/** What makes a WebSocket: the global one of browsers and Node ≥ 22, or the `ws` package's. */
+export type WebSocketConstructor = new (url: string, protocols: string) => WebSocket;
+
+/** Why a connection is no more, or never was. */
+export class Lost extends Error {
+  override name = "Lost";
+  /** The close code, where the server closed. */
+  readonly code: number | undefined;
+  /** The wait the server asked for, ms. */
+  readonly askedMs: number | undefined;
+
+  constructor(text: string, code?: number, askedMs?: number) {
+    super(text);
+    this.code = code;
+    this.askedMs = askedMs;
+  }
+
+  /** Whether a client may come back by itself. */
+  get mayComeBack(): boolean {
+    return this.code === undefined || mayComeBack(this.code);
+  }
+}
+
+/** An open WebSocket to the gateway. */
+export class Connection {
+  readonly #socket: WebSocket;
+  readonly #frames: ServerBody[] = [];
+  #lost: Lost | undefined;
+  #wake: (() => void) | undefined;
+  /** When the server last said something, `performance.now()`. */
+  heardAt = performance.now();
+
+  /** Connects. Frames are sent after {@link opened} resolved. */
+  constructor(url: string, Socket: WebSocketConstructor) {
+    this.#socket = new Socket(url, SUBPROTOCOL);
+    this.#socket.binaryType = "arraybuffer";
+    this.#socket.onmessage = (event: MessageEvent) => this.#take(event.data);
+    this.#socket.onclose = (event: CloseEvent) => {
+      const { code, reason } = event;
+      // 1006 is the browser's word for an end without a close frame.
+      if (code === 1006) this.fail(new Lost("the gateway cannot be reached, or the connection was cut"));
+      else
+        this.fail(new Lost(`closed with ${code}${reason && `: ${reason}`}`, code, askedDelay(code, reason)));
+    };
+    // A close event follows each error. `ws` throws what nobody listens for.
+    this.#socket.onerror = () => {};
+  }
+
+  /** Resolves when frames may be sent; rejects with {@link Lost}. */
+  async opened(): Promise<void> {
+    const timer = setTimeout(() => this.fail(new Lost("the gateway did not answer in time")), OPEN_TIMEOUT);
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      this.#socket.onopen = () => resolve();
+    });
+    clearTimeout(timer);
+    if (this.#lost) throw this.#lost;
+  }
+
+  /** Sends one frame. What a dying socket no longer takes is lost with it. */
+  send(body: ClientBody): void {
+    if (this.#socket.readyState === 1)
+      this.#socket.send(ClientFrame.encode({ body }).finish() as Uint8Array<ArrayBuffer>);
+  }
+
+  /** The next frame; rejects with {@link Lost} once all that came before the end were taken. */
+  async receive(): Promise<ServerBody> {
+    for (;;) {
+      const frame = this.#frames.shift();
+      if (frame) return frame;
+      if (this.#lost) throw this.#lost;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  /** The next frame if it has arrived already; it stays. */
+  peek(): ServerBody | undefined {
+    return this.#frames[0];
+  }
+
+  /** Ends the connection for this reason. */
+  fail(lost: Lost): void {
+    this.#lost ??= lost;
+    this.close();
+    this.#wake?.();
+  }
+
+  /** Says goodbye. What still arrives is thrown away. */
+  close(): void {
+    this.#socket.onmessage = null;
+    this.#socket.close(1000);
+  }
+
+  #take(data: unknown): void {
+    this.heardAt = performance.now();
+    const body =
+      this.#frames.length < WAITING_MAX ? decode(data) : new Lost("frames come faster than they are stored");
+    if (body instanceof Lost) this.fail(body);
+    // One of unknown kind is ignored.
+    else if (body) this.#frames.push(body);
+    this.#wake?.();
+  }
+}
+
+function decode(data: unknown): ServerBody | undefined | Lost {
+  if (!(data instanceof ArrayBuffer)) return new Lost("the server sent a text frame");
+  try {
+    return ServerFrame.decode(new Uint8Array(data)).body;
+  } catch {
+    return new Lost("the server sent what is not towncrier.v1");
+  }
+}

@@ -1,0 +1,208 @@
+// The store of a browser: one IndexedDB database, message and cursor in one transaction.
+//
+// | object store | key | value | lifetime |
+// |---|---|---|---|
+// | `entries` | place, counted up | the entry; its `group`; a message's `id` (serverMsgId), unique | the newest `entriesMax` |
+// | `state` | `"position"` | epoch and cursor | as long as the database |
+//
+// Transactions are strict where the browser knows the word: an ack never runs ahead of the disk. Several tabs may have the
+// same database open; each landing checks in its own transaction that it follows on the position.
+import type { Gap, Message } from "./gen/towncrier/v1/gateway.ts";
+import type { Position } from "./landing.ts";
+import { type Entry, type HistoryQuery, LIMIT_DEFAULT, type Store, successors } from "./store.ts";
+
+/** How an {@link IndexedDbStore} keeps what lands. */
+export interface IndexedDbOptions {
+  /** Older entries make room. Default 50,000: some 50 MB of ordinary notices. */
+  entriesMax?: number;
+  /** Names the group that an entry belongs to, for {@link IndexedDbStore.groups}. Default: a message's conversationId. */
+  group?: (entry: Message | Gap) => string;
+}
+
+type Row = Entry & { group: string; id?: string };
+
+/** Lands in IndexedDB. */
+export class IndexedDbStore implements Store {
+  readonly #database: IDBDatabase;
+  readonly #entriesMax: number;
+  readonly #group: (entry: Message | Gap) => string;
+
+  private constructor(database: IDBDatabase, options: IndexedDbOptions) {
+    this.#database = database;
+    this.#entriesMax = options.entriesMax ?? 50_000;
+    this.#group = options.group ?? ((entry) => ("conversationId" in entry ? entry.conversationId : ""));
+    // Whoever wants the database gone, on signing out, gets it.
+    database.onversionchange = () => database.close();
+  }
+
+  /** Opens or makes the database. */
+  static async open(name: string, options: IndexedDbOptions = {}): Promise<IndexedDbStore> {
+    const request = indexedDB.open(name, 1);
+    request.onupgradeneeded = () => {
+      const entries = request.result.createObjectStore("entries", { keyPath: "place", autoIncrement: true });
+      entries.createIndex("id", "id", { unique: true });
+      entries.createIndex("group", ["group", "place"]);
+      request.result.createObjectStore("state");
+    };
+    return new IndexedDbStore(await result(request), options);
+  }
+
+  /** Removes the database and all that landed in it. */
+  static async remove(name: string): Promise<void> {
+    await result(indexedDB.deleteDatabase(name));
+  }
+
+  async position(): Promise<Position> {
+    return readPosition(this.#read("state"));
+  }
+
+  async land(epoch: bigint, messages: Message[]): Promise<void> {
+    await this.#write(async (transaction) => {
+      const fresh = successors(await readPosition(transaction), epoch, messages);
+      const last = fresh.at(-1);
+      if (!last) return;
+      for (const message of fresh) this.#keep(transaction, { kind: "message", epoch, message });
+      writePosition(transaction, { epoch, cursor: last.seq });
+    });
+  }
+
+  async moveTo(position: Position, gap?: Gap): Promise<void> {
+    await this.#write(async (transaction) => {
+      if (gap) this.#keep(transaction, { kind: "gap", epoch: position.epoch, gap });
+      writePosition(transaction, position);
+    });
+  }
+
+  async history({ after, before, limit = LIMIT_DEFAULT }: HistoryQuery): Promise<Entry[]> {
+    const entries = this.#read("entries").objectStore("entries");
+    if (after !== undefined) return result<Row[]>(entries.getAll(IDBKeyRange.lowerBound(after, true), limit));
+    const range = before === undefined ? null : IDBKeyRange.upperBound(before, true);
+    return newest(entries.openCursor(range, "prev"), limit);
+  }
+
+  /** The same of one group: the last `limit` entries before a place, or of all. */
+  async groupHistory(
+    group: string,
+    { before = Number.POSITIVE_INFINITY, limit = LIMIT_DEFAULT } = {},
+  ): Promise<Entry[]> {
+    const index = this.#read("entries").objectStore("entries").index("group");
+    return newest(
+      index.openCursor(IDBKeyRange.bound([group, 0], [group, before], false, true), "prev"),
+      limit,
+    );
+  }
+
+  /** How many entries of a group came after a place. */
+  async groupCount(group: string, after = 0): Promise<number> {
+    const index = this.#read("entries").objectStore("entries").index("group");
+    return result(index.count(IDBKeyRange.bound([group, after], [group, Number.POSITIVE_INFINITY], true)));
+  }
+
+  /** The names of all groups: one step in the index for each, however many entries it has. */
+  async groups(): Promise<string[]> {
+    const index = this.#read("entries").objectStore("entries").index("group");
+    const names: string[] = [];
+    await walk(index.openKeyCursor(), (cursor) => {
+      const [name] = cursor.key as [string, number];
+      names.push(name);
+      cursor.continue([name, Number.POSITIVE_INFINITY]);
+    });
+    return names;
+  }
+
+  /** Lets go of the database. */
+  close(): void {
+    this.#database.close();
+  }
+
+  #keep(
+    transaction: IDBTransaction,
+    entry:
+      | Omit<Extract<Entry, { kind: "message" }>, "place">
+      | Omit<Extract<Entry, { kind: "gap" }>, "place">,
+  ): void {
+    const entries = transaction.objectStore("entries");
+    const body = entry.kind === "message" ? entry.message : entry.gap;
+    const id = entry.kind === "message" ? { id: entry.message.serverMsgId } : {};
+    const request = entries.add({ ...entry, ...id, group: this.#group(body) });
+    request.onsuccess = () => {
+      const oldest = Number(request.result) - this.#entriesMax;
+      if (oldest > 0) entries.delete(IDBKeyRange.upperBound(oldest));
+    };
+    request.onerror = (event) => {
+      // It is there already: leave it, and go on with the transaction.
+      if (request.error?.name === "ConstraintError") {
+        event.preventDefault();
+        event.stopPropagation();
+      }
+    };
+  }
+
+  #read(store: "entries" | "state"): IDBTransaction {
+    return this.#database.transaction(store, "readonly");
+  }
+
+  /** Resolves when all that `work` asked for is durable. */
+  async #write(work: (transaction: IDBTransaction) => Promise<void>): Promise<void> {
+    const transaction = this.#database.transaction(["entries", "state"], "readwrite", {
+      durability: "strict",
+    });
+    const durable = new Promise<void>((resolve, reject) => {
+      transaction.oncomplete = () => resolve();
+      transaction.onabort = () =>
+        reject(transaction.error ?? new Error("the database let go of a transaction"));
+    });
+    try {
+      await work(transaction);
+    } catch (error) {
+      transaction.abort();
+      // The reason is `error`; the abort adds nothing.
+      await durable.catch(() => {});
+      throw error;
+    }
+    await durable;
+  }
+}
+
+async function readPosition(transaction: IDBTransaction): Promise<Position> {
+  const position: Position | undefined = await result(transaction.objectStore("state").get("position"));
+  return position ?? { epoch: 0n, cursor: 0n };
+}
+
+function writePosition(transaction: IDBTransaction, position: Position): void {
+  transaction.objectStore("state").put(position, "position");
+}
+
+/** The first `limit` rows of a descending cursor, in ascending order. */
+async function newest(request: IDBRequest<IDBCursorWithValue | null>, limit: number): Promise<Entry[]> {
+  const rows: Entry[] = [];
+  await walk(request, (cursor) => {
+    rows.push(cursor.value);
+    if (rows.length < limit) cursor.continue();
+  });
+  return rows.reverse();
+}
+
+/** Calls `step` at each stop of a cursor, until it does not ask for another one, or there is none. */
+async function walk<C extends IDBCursor>(
+  request: IDBRequest<C | null>,
+  step: (cursor: C) => void,
+): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    request.onerror = () => reject(request.error);
+    request.onsuccess = () => {
+      const cursor = request.result;
+      if (!cursor) return resolve();
+      step(cursor);
+      if (request.readyState === "done") resolve();
+    };
+  });
+}
+
+function result<T>(request: IDBRequest<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+    // `blocked` only delays: other tabs close at `versionchange`.
+  });
+}

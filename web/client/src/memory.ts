@@ -1,0 +1,101 @@
+// A store that lasts as long as its process, and the shelf of entries that it shares with the file store.
+import type { Gap, Message } from "./gen/towncrier/v1/gateway.ts";
+import type { Position } from "./landing.ts";
+import { type Entry, type HistoryQuery, LIMIT_DEFAULT, type Store, successors } from "./store.ts";
+
+/** The newest entries, in memory, and the position that belongs to them. */
+export class Shelf {
+  readonly #entriesMax: number;
+  #entries: Entry[] = [];
+  #ids = new Set<string>();
+  #place = 0;
+  position: Position = { epoch: 0n, cursor: 0n };
+
+  /** Keeps `entriesMax` entries; older ones make room. */
+  constructor(entriesMax: number) {
+    this.#entriesMax = entriesMax;
+  }
+
+  get entries(): readonly Entry[] {
+    return this.#entries;
+  }
+
+  /** The newest place given. */
+  get place(): number {
+    return this.#place;
+  }
+
+  has(message: Message): boolean {
+    return this.#ids.has(message.serverMsgId);
+  }
+
+  /** Puts an entry at the end, at the next place or at its own. */
+  keep(epoch: bigint, body: { message: Message } | { gap: Gap }, place = this.#place + 1): void {
+    this.#place = place;
+    if ("gap" in body) {
+      this.#entries.push({ place, epoch, kind: "gap", gap: body.gap });
+    } else {
+      this.#ids.add(body.message.serverMsgId);
+      this.#entries.push({ place, epoch, kind: "message", message: body.message });
+    }
+    // Twice as many before half of them go: each entry is moved once.
+    if (this.#entries.length >= 2 * this.#entriesMax) this.trim();
+  }
+
+  /** Lets go of all but the newest. */
+  trim(): void {
+    const gone = this.#entries.splice(0, Math.max(0, this.#entries.length - this.#entriesMax));
+    for (const entry of gone) if (entry.kind === "message") this.#ids.delete(entry.message.serverMsgId);
+  }
+
+  /** See {@link Store.history}. */
+  history({ after, before, limit = LIMIT_DEFAULT }: HistoryQuery): Entry[] {
+    if (after !== undefined) {
+      const start = this.#firstFrom(after + 1);
+      return this.#entries.slice(start, start + limit);
+    }
+    const end = before === undefined ? this.#entries.length : this.#firstFrom(before);
+    return this.#entries.slice(Math.max(0, end - limit), end);
+  }
+
+  /** Index of the first entry at `place` or after it. */
+  #firstFrom(place: number): number {
+    let [low, high] = [0, this.#entries.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.#entries[middle]?.place ?? 0) < place) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+/** Lands in memory. What comes after a restart begins where the server says. */
+export class MemoryStore implements Store {
+  readonly #shelf: Shelf;
+
+  /** Keeps between `entriesMax` and twice as many entries. */
+  constructor({ entriesMax = 10_000 } = {}) {
+    this.#shelf = new Shelf(entriesMax);
+  }
+
+  async position(): Promise<Position> {
+    return { ...this.#shelf.position };
+  }
+
+  async land(epoch: bigint, messages: Message[]): Promise<void> {
+    const fresh = successors(this.#shelf.position, epoch, messages);
+    for (const message of fresh) if (!this.#shelf.has(message)) this.#shelf.keep(epoch, { message });
+    const last = fresh.at(-1);
+    if (last) this.#shelf.position = { epoch, cursor: last.seq };
+  }
+
+  async moveTo(position: Position, gap?: Gap): Promise<void> {
+    this.#shelf.position = { ...position };
+    if (gap) this.#shelf.keep(position.epoch, { gap });
+  }
+
+  async history(query: HistoryQuery): Promise<Entry[]> {
+    return this.#shelf.history(query);
+  }
+}

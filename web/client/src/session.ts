@@ -1,0 +1,262 @@
+// The client's loop: connect, land what is pushed, ack after the commit, ping, and come back after a loss.
+//
+// Promises: a message is announced after it is durable in the store, and acked after that (P5); so is what will not come
+// (P6). It waits for the network, never longer than two and a half heartbeats without a word from the server.
+import { Backoff } from "./backoff.ts";
+import { Connection, Lost, type WebSocketConstructor } from "./connection.ts";
+import { type Connected, type Gap, Kicked_Reason, type Message } from "./gen/towncrier/v1/gateway.ts";
+import { type Batch, emptyBatch, type Identity, Landing, Misled } from "./landing.ts";
+import type { Store } from "./store.ts";
+
+/** A server that accepted the socket answers `Connect` within this, ms. */
+const CONNECTED_TIMEOUT = 10_000;
+/** Pushes that have arrived are landed together, up to this many messages: it bounds a transaction. */
+const BATCH_MESSAGES_MAX = 512;
+/** A heartbeat below this would be a busy loop, ms. */
+const HEARTBEAT_MIN = 10;
+/** When the network changed, a server that answers no ping within this is gone, ms. */
+const PROBE_TIMEOUT = 5_000;
+
+/** How the connection stands. Plain data: it goes from tab to tab. */
+export type Status =
+  /** The first attempt is under way. */
+  | { state: "connecting" }
+  /** The server knows us; what was missed comes. `head` is the newest seq of the inbox. */
+  | { state: "connected"; userId: string; platform: number; head: bigint }
+  /** What had been missed has landed up to `seq`; live from now on. */
+  | { state: "live"; userId: string; platform: number; seq: bigint }
+  /** The connection is gone; another attempt follows after `afterMs`. */
+  | { state: "reconnecting"; afterMs: number; text: string }
+  /** It does not come back by itself. */
+  | { state: "ended"; reason: Ended; text: string };
+
+/** Why a session does not come back: the caller's wish, another login, an administrator, a close code, or its store. */
+export type Ended = "stopped" | "replaced" | "logged_out" | "refused" | "store";
+
+/** What a session tells. */
+export interface Listener {
+  /** The store holds new entries. */
+  stored(): void;
+  /** Came to whoever is online; not stored. */
+  onlineOnly(message: Message): void;
+  status(status: Status): void;
+}
+
+/** Whom to connect as, and where. */
+export interface SessionOptions extends Identity {
+  /** The gateway's client port, e.g. `wss://gateway.example/ws`. */
+  url: string;
+  fromOldest: boolean;
+  Socket: WebSocketConstructor;
+}
+
+/** The store failed: nothing can land. */
+class StoreFailed extends Error {}
+
+/** One session, kept connected. */
+export class Session {
+  readonly #options: SessionOptions;
+  readonly #store: Store;
+  readonly #listener: Listener;
+  readonly #backoff = new Backoff();
+  #connection: Connection | undefined;
+  #connectedAt: number | undefined;
+  #kicked: Status | undefined;
+  #askedMs: number | undefined;
+  #nonce = 0n;
+  #wake: (() => void) | undefined;
+
+  constructor(options: SessionOptions, store: Store, listener: Listener) {
+    this.#options = options;
+    this.#store = store;
+    this.#listener = listener;
+  }
+
+  /** Keeps the session connected until `stop` aborts or it has ended; resolves to how. Call it once. */
+  async run(stop: AbortSignal): Promise<Status> {
+    const stopped: Status = { state: "ended", reason: "stopped", text: "stopped" };
+    const onStop = () => {
+      this.#connection?.fail(new Lost("stopped"));
+      this.#wake?.();
+    };
+    stop.addEventListener("abort", onStop);
+    try {
+      this.#listener.status({ state: "connecting" });
+      while (!stop.aborted) {
+        const lost = await this.#drive();
+        this.#connection?.close();
+        if (stop.aborted) return stopped;
+        if (lost instanceof StoreFailed) return { state: "ended", reason: "store", text: lost.message };
+        if (this.#kicked) return this.#kicked;
+        if (!lost.mayComeBack) return { state: "ended", reason: "refused", text: lost.message };
+        if (this.#connectedAt !== undefined) this.#backoff.endedAfter(performance.now() - this.#connectedAt);
+        const afterMs = this.#backoff.next(Math.max(lost.askedMs ?? 0, this.#askedMs ?? 0));
+        this.#listener.status({ state: "reconnecting", afterMs, text: lost.message });
+        await this.#sleep(afterMs);
+      }
+      return stopped;
+    } finally {
+      stop.removeEventListener("abort", onStop);
+    }
+  }
+
+  /** The network or the page came back, or went: an attempt that waits is made soon, a connection shows that it lives. */
+  nudge(): void {
+    if (this.#wake) {
+      this.#backoff.restart();
+      // Whole offices come back together.
+      setTimeout(this.#wake, this.#backoff.next());
+    } else if (this.#connection && this.#connectedAt !== undefined) {
+      const connection = this.#connection;
+      const heardAt = connection.heardAt;
+      this.#ping(connection);
+      setTimeout(() => {
+        if (connection.heardAt === heardAt) connection.fail(new Lost("the gateway is silent"));
+      }, PROBE_TIMEOUT);
+    }
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#wake = undefined;
+  }
+
+  /** One connection, from its opening to its end; resolves to why it ended. */
+  async #drive(): Promise<Lost | StoreFailed> {
+    this.#connectedAt = undefined;
+    this.#askedMs = undefined;
+    const timers = new AbortController();
+    try {
+      return await this.#converse(timers.signal);
+    } catch (error) {
+      if (error instanceof Lost || error instanceof StoreFailed) return error;
+      if (error instanceof Misled) return new Lost(error.message);
+      throw error;
+    } finally {
+      timers.abort();
+    }
+  }
+
+  async #converse(over: AbortSignal): Promise<never> {
+    const { url, Socket, fromOldest } = this.#options;
+    const landing = new Landing(await stored(this.#store.position()));
+    const connection = new Connection(url, Socket);
+    this.#connection = connection;
+    await connection.opened();
+    connection.send({ $case: "connect", value: landing.connect(this.#options, fromOldest) });
+    const connected = await firstFrame(connection);
+    const beginning = landing.connected(connected);
+    if (beginning) await stored(this.#store.moveTo(beginning));
+    this.#connectedAt = performance.now();
+    const { userId, platform, head } = connected;
+    this.#listener.status({ state: "connected", userId, platform, head });
+    this.#heartbeat(connection, Math.max(connected.heartbeatMs, HEARTBEAT_MIN), over);
+    for (;;) {
+      const frame = await connection.receive();
+      switch (frame.$case) {
+        case "push": {
+          const batch = emptyBatch();
+          landing.push(frame.value, batch);
+          await collect(landing, connection, batch);
+          await this.#land(landing, batch, connection);
+          break;
+        }
+        case "gap":
+          await this.#skip(landing, frame.value, connection);
+          break;
+        case "caughtUp":
+          this.#listener.status({ state: "live", userId, platform, seq: frame.value.seq });
+          break;
+        case "kicked": {
+          const isLogout = frame.value.reason === Kicked_Reason.LOGGED_OUT;
+          const text = isLogout ? "logged out by an administrator" : "replaced by a newer login";
+          const reason = isLogout ? "logged_out" : "replaced";
+          this.#kicked = { state: "ended", reason, text: frame.value.text || text };
+          break;
+        }
+        case "draining":
+          this.#askedMs = frame.value.reconnectAfterMs;
+          break;
+        case "connected":
+          throw new Misled("the server sent a second Connected");
+      }
+    }
+  }
+
+  /** Commits, announces, then replies: in this order, so that an ack never runs ahead of the store. */
+  async #land(landing: Landing, batch: Batch, connection: Connection): Promise<void> {
+    if (batch.land.length > 0) {
+      await stored(this.#store.land(landing.position.epoch, batch.land));
+      this.#listener.stored();
+    }
+    for (const message of batch.onlineOnly) this.#listener.onlineOnly(message);
+    if (batch.ack !== undefined) connection.send({ $case: "ack", value: { seq: batch.ack } });
+    if (batch.resend !== undefined) connection.send({ $case: "resend", value: { afterSeq: batch.resend } });
+  }
+
+  async #skip(landing: Landing, gap: Gap, connection: Connection): Promise<void> {
+    const position = landing.gap(gap);
+    if (!position) return;
+    await stored(this.#store.moveTo(position, gap));
+    this.#listener.stored();
+    connection.send({ $case: "ack", value: { seq: position.cursor } });
+  }
+
+  /** Pings from a random point on, so that clients that came back together do not ping together. */
+  #heartbeat(connection: Connection, interval: number, over: AbortSignal): void {
+    const beat = () => {
+      if (performance.now() - connection.heardAt > interval * 2.5)
+        return connection.fail(new Lost("the gateway is silent"));
+      this.#ping(connection);
+      timer = setTimeout(beat, interval);
+    };
+    let timer = setTimeout(beat, interval * Math.random());
+    over.addEventListener("abort", () => clearTimeout(timer));
+  }
+
+  #ping(connection: Connection): void {
+    this.#nonce += 1n;
+    connection.send({ $case: "ping", value: { nonce: this.#nonce } });
+  }
+}
+
+/** The answer to `Connect`. */
+async function firstFrame(connection: Connection): Promise<Connected> {
+  const timer = setTimeout(
+    () => connection.fail(new Lost("the gateway did not answer in time")),
+    CONNECTED_TIMEOUT,
+  );
+  try {
+    const first = await connection.receive();
+    if (first.$case !== "connected") throw new Misled("the server sent something before Connected");
+    return first.value;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Takes in the pushes that have arrived behind the first one, up to another frame. */
+async function collect(landing: Landing, connection: Connection, batch: Batch): Promise<void> {
+  while (
+    batch.land.length + batch.onlineOnly.length < BATCH_MESSAGES_MAX &&
+    connection.peek()?.$case === "push"
+  ) {
+    const frame = await connection.receive();
+    if (frame.$case === "push") landing.push(frame.value, batch);
+  }
+}
+
+/** Marks what went wrong as the store's doing. */
+async function stored<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw new StoreFailed(`the local store failed: ${error instanceof Error ? error.message : error}`);
+  }
+}

@@ -1,0 +1,63 @@
+// Where messages land. A store moves its cursor in the same step in which it keeps a message, so the two never disagree.
+//
+// What landed are entries in the order of their arrival here: messages, and the gaps between them. An entry's place is
+// this store's own count, so that whoever works through the entries can remember how far it came, whatever becomes of the
+// server's log. A message is kept once, told apart by its serverMsgId: a log that returns after another one, or that was
+// restored from a backup, brings nothing twice.
+import type { Gap, Message } from "./gen/towncrier/v1/gateway.ts";
+import type { Position } from "./landing.ts";
+
+/** What landed. */
+export type Entry = {
+  /** Ascending in the order of arrival, from 1; not dense, and of this store only. */
+  place: number;
+  /** The log it belongs to. */
+  epoch: bigint;
+} & ({ kind: "message"; message: Message } | { kind: "gap"; gap: Gap });
+
+/** Which entries: the first `limit` after a place, else the last `limit` before one, else the last `limit` of all. */
+export interface HistoryQuery {
+  after?: number;
+  before?: number;
+  /** Default 100. */
+  limit?: number;
+}
+
+/** Where messages land. Promises resolve when what they did is durable: as far as the store promises durability at all. */
+export interface Store {
+  /** How far landing has come; epoch 0 when it has not begun. */
+  position(): Promise<Position>;
+
+  /**
+   * Keeps `messages` (ascending, contiguous, of one log) and moves the cursor to the last of them: all or nothing.
+   * Those at or below the cursor and those whose serverMsgId is there are left out. Rejects where they do not follow on
+   * the position: somebody else moved it.
+   */
+  land(epoch: bigint, messages: Message[]): Promise<void>;
+
+  /** Moves the position without a message, and keeps `gap` where that is why: at the first connect, after a gap. */
+  moveTo(position: Position, gap?: Gap): Promise<void>;
+
+  /** What landed, ascending by place. */
+  history(query: HistoryQuery): Promise<Entry[]>;
+}
+
+/** How many entries a query asks for. */
+export const LIMIT_DEFAULT = 100;
+
+/** Somebody else moved the position of a store under a session that lands in it. */
+export function movedError(position: Position, epoch: bigint, seq: bigint): Error {
+  const { epoch: storeEpoch, cursor } = position;
+  return new Error(
+    `the store stands at epoch ${storeEpoch} seq ${cursor}, where epoch ${epoch} seq ${seq} cannot follow`,
+  );
+}
+
+/** The messages that are still to land; rejects what {@link Store.land} must. */
+export function successors(position: Position, epoch: bigint, messages: Message[]): Message[] {
+  const first = messages[0];
+  if (first && (epoch !== position.epoch || first.seq > position.cursor + 1n)) {
+    throw movedError(position, epoch, first.seq);
+  }
+  return messages.filter((message) => message.seq > position.cursor);
+}

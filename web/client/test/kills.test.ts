@@ -1,0 +1,138 @@
+// P5 under kill -9 of both sides: each accepted message is in the client's store once, in order, whatever was killed when.
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface, type Interface } from "node:readline";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+import { FileStore } from "../src/node.ts";
+import { Gateway } from "./support/gateway.ts";
+import { within } from "./support/waiting.ts";
+
+/** Kills of each kind. */
+const ROUNDS = Number(process.env.KILLS ?? 20);
+/** A kill comes after up to so many further messages were handed out. */
+const MESSAGES_BETWEEN_MAX = 20;
+const USER = "alice";
+
+const folder = await mkdtemp(join(tmpdir(), "towncrier-kills-"));
+after(() => rm(folder, { recursive: true }));
+// Built once, so that a life begins in a tenth of a second. Beside the sources, where its packages are found.
+const program = fileURLToPath(new URL(`../dist/listener-${process.pid}.mjs`, import.meta.url));
+after(() => rm(program));
+await build({
+  entryPoints: [fileURLToPath(new URL("support/listener.ts", import.meta.url))],
+  outfile: program,
+  bundle: true,
+  platform: "node",
+  format: "esm",
+  packages: "external",
+});
+
+/** The client's process, life after life on one store. */
+class Listener {
+  readonly file = join(folder, "web.log");
+  readonly #args: string[];
+  #process!: ChildProcess;
+  #lines!: Interface;
+
+  constructor(url: string, token: string) {
+    this.#args = [program, url, token, this.file];
+    this.restart();
+  }
+
+  restart(): void {
+    this.#process = spawn(process.execPath, this.#args, { stdio: ["ignore", "pipe", "inherit"] });
+    this.#lines = createInterface({ input: this.#process.stdout as NodeJS.ReadableStream as never });
+    let before = 0;
+    this.#lines.on("line", (line) => {
+      const place = Number(line.split(" ")[0]);
+      if (place <= before) throw new Error(`one life handed out place ${place} after ${before}`);
+      before = place;
+    });
+  }
+
+  /** Resolves when it has handed out `count` more. */
+  async handedOut(count: number): Promise<void> {
+    for (let left = count; left > 0; left -= 1) await within("a message", once(this.#lines, "line"));
+  }
+
+  /** Resolves when it has handed out this seq. */
+  async handedOutSeq(seq: number): Promise<void> {
+    const reached = new Promise<void>((resolve) => {
+      this.#lines.on("line", (line) => {
+        if (Number(line.split(" ")[1]) >= seq) resolve();
+      });
+    });
+    await within(`seq ${seq}`, reached);
+  }
+
+  async kill(): Promise<void> {
+    if (this.#process.signalCode !== null) return;
+    this.#process.kill("SIGKILL");
+    await once(this.#process, "exit");
+  }
+}
+
+/** Sends one message after the other until told to stop; each until it is accepted. */
+async function sendUntil(gateway: Gateway, stop: AbortSignal): Promise<string[]> {
+  const accepted: string[] = [];
+  while (!stop.aborted) {
+    const clientMsgID = `m-${accepted.length}`;
+    while (!(await isAccepted(gateway, clientMsgID))) await new Promise((resolve) => setTimeout(resolve, 10));
+    accepted.push(clientMsgID);
+  }
+  return accepted;
+}
+
+async function isAccepted(gateway: Gateway, clientMsgID: string): Promise<boolean> {
+  try {
+    const { errCode } = await gateway.send({ recvID: USER, clientMsgID });
+    return errCode === 0;
+  } catch {
+    // The gateway is being killed: whether it was accepted is not known, and asking again is safe.
+    return false;
+  }
+}
+
+test(`${ROUNDS} kills of the gateway and as many of the client lose and repeat nothing`, async (context) => {
+  const gateway = await Gateway.start();
+  context.after(() => gateway.close());
+  const listener = new Listener(gateway.url, await gateway.token(USER));
+  context.after(() => listener.kill());
+  const enough = new AbortController();
+  const sending = sendUntil(gateway, enough.signal);
+  const someMessages = () => 1 + Math.floor(Math.random() * MESSAGES_BETWEEN_MAX);
+  for (let round = 0; round < ROUNDS; round += 1) {
+    await listener.handedOut(someMessages());
+    await gateway.kill();
+    await gateway.restart();
+    await listener.handedOut(someMessages());
+    await listener.kill();
+    listener.restart();
+  }
+  enough.abort();
+  const accepted = await sending;
+  // One more, so that there is something to wait for.
+  const last = `m-${accepted.length}`;
+  const reached = listener.handedOutSeq(accepted.length + 1);
+  assert.ok(await isAccepted(gateway, last));
+  await reached;
+  await listener.kill();
+
+  const store = await FileStore.open(listener.file);
+  const landed = await store.history({ limit: 1_000_000 });
+  await store.close();
+  const ids = landed.map((entry) => (entry.kind === "message" ? entry.message.clientMsgId : "gap"));
+  const seqs = landed.map((entry) => (entry.kind === "message" ? entry.message.seq : 0n));
+  assert.deepEqual(ids, [...accepted, last]);
+  assert.deepEqual(
+    seqs,
+    ids.map((_, index) => BigInt(index + 1)),
+  );
+  context.diagnostic(`${ids.length} accepted, lost 0, duplicated 0`);
+});
