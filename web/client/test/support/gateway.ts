@@ -14,7 +14,8 @@ import { fileURLToPath } from "node:url";
 const BINARY =
   process.env.TOWNCRIER_BIN ?? fileURLToPath(new URL("../../../../target/debug/towncrier", import.meta.url));
 const SECRET = "scenario-secret";
-const ADMIN = "openIM123456";
+/** An administrator by default. */
+export const ADMIN = "openIM123456";
 /** Platform number of browsers. */
 const WEB = 5;
 /** A call that a dying gateway leaves unanswered ends by itself, ms. */
@@ -70,6 +71,16 @@ export class Gateway {
   /** Where clients connect, from the first start to the last. */
   get url(): string {
     return `ws://127.0.0.1:${this.#relay.port}/ws`;
+  }
+
+  /** Where the inbox page is, from the first start to the last. */
+  get origin(): string {
+    return `http://127.0.0.1:${this.#relay.port}`;
+  }
+
+  /** Where the console and the admin API are, until the next start. */
+  get adminOrigin(): string {
+    return this.#admin;
   }
 
   /** Starts it again on the same directory. */

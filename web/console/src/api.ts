@@ -1,0 +1,61 @@
+// The admin API, as an administrator calls it. The token is kept as long as the tab, and goes nowhere but this gateway.
+
+const KEY = "towncrier-console-token";
+
+/** The gateway said no: its errCode and sentence. */
+export class Refused extends Error {
+  readonly status: number;
+  readonly code: number;
+
+  constructor(status: number, code: number, sentence: string) {
+    super(sentence);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/** The token of this tab, if someone signed in. */
+export const savedToken = (): string | null => sessionStorage.getItem(KEY);
+export const saveToken = (token: string): void => sessionStorage.setItem(KEY, token);
+export const forgetToken = (): void => sessionStorage.removeItem(KEY);
+
+/** Random, 32 hex digits. `crypto.randomUUID` is missing where the page came over plain HTTP from another machine. */
+export function randomId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+export class Api {
+  readonly #token: string;
+
+  constructor(token: string) {
+    this.#token = token;
+  }
+
+  /** Calls with `POST`; resolves to the answer's `data`. Throws `Refused`, or what `fetch` throws when nobody answers. */
+  call<T>(path: string, body: object): Promise<T> {
+    return this.#ask<T>(path, {
+      method: "POST",
+      headers: { token: this.#token, "content-type": "application/json" },
+      body: JSON.stringify({ operationID: `console-${randomId()}`, ...body }),
+    });
+  }
+
+  /** The same with `GET`. */
+  get<T>(path: string): Promise<T> {
+    return this.#ask<T>(path, { headers: { token: this.#token } });
+  }
+
+  async #ask<T>(path: string, init: RequestInit): Promise<T> {
+    const response = await fetch(path, { ...init, cache: "no-store" });
+    const answer = (await response.json()) as { errCode: number; errMsg: string; data: T };
+    if (answer.errCode !== 0) throw new Refused(response.status, answer.errCode, answer.errMsg);
+    return answer.data;
+  }
+}
+
+/** What went wrong, in a sentence for whoever reads the page. */
+export function explain(error: unknown): string {
+  if (error instanceof Refused) return `${error.message} (errCode ${error.code})`;
+  return "The gateway does not answer. Try again in a moment.";
+}
