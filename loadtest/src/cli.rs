@@ -8,13 +8,14 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     gateway,
     machine::Machine,
-    protocol,
+    mqtt::{self, Broker, Mosquitto, Qos},
+    protocol::Place,
     report::Report,
     scenario::{connect, send, storm},
     target::{Program, Target},
 };
 
-/// Loads a Towncrier gateway and checks that every message lands exactly once. Exit code 0: it did; 1: a fault; 2: the
+/// Loads a Towncrier gateway, or an MQTT broker for comparison, and checks that every message lands exactly once. Exit code 0: it did; 1: a fault; 2: the
 /// run could not be done.
 #[derive(Debug, Parser)]
 #[command(name = "loadtest")]
@@ -51,6 +52,17 @@ struct Server {
     /// A setting of the rig's own gateway, e.g. log.cache_bytes=1000000.
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// An MQTT broker instead of a gateway: mqtt://HOST[:PORT] or mqtt+ws://HOST[:PORT][/PATH], open to anonymous
+    /// clients; or one of the rig's own: mosquitto, which writes every change to disk, or mosquitto-memory, which writes
+    /// nothing.
+    #[arg(long, global = true, value_name = "BROKER", conflicts_with_all = ["ws", "settings"])]
+    target: Option<Broker>,
+    /// Where the broker's senders connect; default: where its sessions do.
+    #[arg(long, global = true, value_name = "URL", requires = "target")]
+    senders: Option<mqtt::Url>,
+    /// How brokers hand a message over: 1, at least once, or 2, exactly once.
+    #[arg(long, global = true, default_value = "1", value_parser = qos)]
+    qos: Qos,
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,25 +75,52 @@ enum Scenario {
     Storm(storm::Plan),
 }
 
+impl Server {
+    /// The one that is named, or a new one.
+    fn target(self) -> anyhow::Result<Target> {
+        let Self {
+            ws,
+            admin,
+            secret,
+            data,
+            settings,
+            target,
+            senders,
+            qos,
+        } = self;
+        match (target, ws, admin, secret) {
+            (Some(Broker::At(sessions)), ..) => Ok(Target::Remote(Place::Mqtt(mqtt::Place {
+                senders: senders.unwrap_or_else(|| sessions.clone()),
+                sessions,
+                qos,
+            }))),
+            (Some(Broker::Own(keeps)), ..) => {
+                let mosquitto = Mosquitto::find(keeps, qos)?;
+                Target::start(Program::Mosquitto(mosquitto), data)
+            }
+            (None, Some(ws), Some(admin), Some(secret)) => {
+                let place = gateway::Place { ws, admin, secret };
+                Ok(Target::Remote(Place::Gateway(place)))
+            }
+            _ => {
+                let gateway = gateway::Program::find(settings)?;
+                Target::start(Program::Gateway(gateway), data)
+            }
+        }
+    }
+}
+
+fn qos(text: &str) -> Result<Qos, String> {
+    match text {
+        "1" => Ok(Qos::AtLeastOnce),
+        "2" => Ok(Qos::ExactlyOnce),
+        _ => Err("expected 1 or 2".to_owned()),
+    }
+}
+
 /// Runs what the command line says. `false`: the ledger found a fault.
 pub async fn run(cli: Cli) -> anyhow::Result<bool> {
-    let Server {
-        ws,
-        admin,
-        secret,
-        data,
-        settings,
-    } = cli.server;
-    let mut target = match (ws, admin, secret) {
-        (Some(ws), Some(admin), Some(secret)) => {
-            Target::Remote(protocol::Place::Gateway(gateway::Place {
-                ws,
-                admin,
-                secret,
-            }))
-        }
-        _ => Target::start(Program::Gateway(gateway::Program::find(settings)?), data)?,
-    };
+    let mut target = cli.server.target()?;
     let machine = Machine::look(&target).context("looking at this machine")?;
     let patience = Duration::from_secs(cli.patience);
     let mut report = Report::new(machine);

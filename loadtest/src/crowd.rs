@@ -218,3 +218,16 @@ impl Crowd {
         }
     }
 }
+
+/// When a connection's time is up: exponentially distributed, so that they end at an even rate.
+pub(crate) fn end_of_life(orders: &Orders) -> Option<tokio::time::Instant> {
+    let lifetime = orders.lifetime?;
+    Some(tokio::time::Instant::now() + lifetime.mul_f64(-(1.0 - fastrand::f64()).ln()))
+}
+
+pub(crate) async fn until(end: Option<tokio::time::Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}

@@ -262,6 +262,15 @@ impl Ledger {
         content.push_str(r#""}"#);
     }
 
+    /// The [`Key`]'s text in a content, for servers that carry nothing beside it; empty where there is none.
+    pub fn key_text(content: &[u8]) -> &str {
+        let text = content.strip_prefix(br#"{"text":""#).unwrap_or_default();
+        let bytes = text
+            .iter()
+            .take_while(|byte| byte.is_ascii_hexdigit() || **byte == b'-');
+        std::str::from_utf8(&text[..bytes.count()]).unwrap_or_default()
+    }
+
     /// The send was answered with errCode 0.
     pub fn accepted(&mut self, key: Key, at_us: u64, server_msg_id: &str) {
         let entry = &mut self.messages[key.number as usize];
@@ -624,6 +633,12 @@ mod tests {
         };
         assert_eq!(key.to_string().parse(), Ok(key));
         assert!(key.to_string().len() <= 45);
+        for bytes in [0, 400] {
+            let key = Ledger::new(1, 1, (bytes, bytes)).issue(7, 0, 1);
+            let content = Ledger::new(1, 1, (bytes, bytes)).content(key);
+            assert_eq!(Ledger::key_text(content.as_bytes()), key.to_string());
+        }
+        assert_eq!(Ledger::key_text(b"mark 1 2"), "");
         for text in ["", "1-2-3", "1-2-3-4-5", "x-2-3-4", "1--3-4"] {
             assert_eq!(text.parse::<Key>(), Err(NoKey), "{text}");
         }

@@ -8,7 +8,7 @@
 //! - `scenario/`: what is done to the gateway: `connect`, `send`, `storm`
 //! - `crowd.rs`, `sources.rs`: the sessions, and the addresses they come from
 //! - `senders.rs`: the open loop
-//! - `protocol.rs`: the seam behind which a server is spoken to; `gateway/`: how a gateway is
+//! - `protocol.rs`: the seam behind which a server is spoken to; `gateway/`, `mqtt/`: how a gateway is, and a broker
 //! - `target.rs`, `process.rs`: the server under load, and what a process has used
 //! - `meter.rs`: latencies and their course
 //! - `machine.rs`, `report/`: what a number needs beside it, and how it is shown
@@ -19,6 +19,7 @@ mod gateway;
 pub mod ledger;
 mod machine;
 mod meter;
+mod mqtt;
 mod process;
 mod protocol;
 mod report;

@@ -11,6 +11,7 @@ use crate::{
     crowd::{Crowd, Who},
     gateway,
     ledger::Key,
+    mqtt,
     senders::To,
 };
 
@@ -18,6 +19,7 @@ use crate::{
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Place {
     Gateway(gateway::Place),
+    Mqtt(mqtt::Place),
 }
 
 impl Place {
@@ -25,6 +27,7 @@ impl Place {
     pub(crate) fn mask(&self, text: String) -> String {
         match self {
             Self::Gateway(place) => text.replace(&place.secret, "***"),
+            Self::Mqtt(_) => text,
         }
     }
 }
@@ -36,6 +39,7 @@ pub(crate) enum Protocol {
         place: gateway::Place,
         admin_token: String,
     },
+    Mqtt(Rc<mqtt::Place>),
 }
 
 /// One send.
@@ -49,9 +53,9 @@ pub(crate) struct Parcel {
 }
 
 impl Parcel {
-    /// The receivers, of so many users.
-    pub(crate) fn users(self, of: u32) -> impl Iterator<Item = u32> {
-        (0..self.count).map(move |at| (self.key.first + at) % of)
+    /// The receiver of this number, below `count`, among so many users.
+    pub(crate) fn user(self, at: u32, of: u32) -> u32 {
+        (self.key.first + at) % of
     }
 }
 
@@ -70,6 +74,7 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) enum Lane {
     Gateway(gateway::Lane),
+    Mqtt(mqtt::Lane),
 }
 
 impl Protocol {
@@ -79,6 +84,7 @@ impl Protocol {
                 admin_token: place.admin_token().await?,
                 place: place.clone(),
             }),
+            Place::Mqtt(place) => Ok(Self::Mqtt(Rc::new(place.clone()))),
         }
     }
 
@@ -86,6 +92,7 @@ impl Protocol {
     pub(crate) async fn tokens(&self, crowd: &Rc<Crowd>) -> anyhow::Result<Vec<String>> {
         match self {
             Self::Gateway { place, .. } => place.tokens(crowd).await,
+            Self::Mqtt(_) => Ok(vec![String::new(); crowd.sessions() as usize]),
         }
     }
 
@@ -93,16 +100,20 @@ impl Protocol {
     pub(crate) fn start(&self, crowd: &Rc<Crowd>, who: Who, token: String) -> JoinHandle<()> {
         match self {
             Self::Gateway { place, .. } => {
-                spawn_local(gateway::run(crowd.clone(), who, place.ws.clone(), token))
+                let ws = place.ws.clone();
+                spawn_local(gateway::run(crowd.clone(), who, ws, token))
             }
+            Self::Mqtt(place) => spawn_local(mqtt::run(crowd.clone(), who, place.clone())),
         }
     }
 
-    pub(crate) fn lane(&self) -> Lane {
+    /// The lane of this number among those that send at once.
+    pub(crate) fn lane(&self, number: usize) -> Lane {
         match self {
             Self::Gateway { place, admin_token } => {
                 Lane::Gateway(gateway::Lane::new(place, admin_token))
             }
+            Self::Mqtt(place) => Lane::Mqtt(mqtt::Lane::new(place.clone(), number)),
         }
     }
 }
@@ -112,6 +123,7 @@ impl Lane {
     pub(crate) async fn send(&mut self, crowd: &Crowd, parcel: Parcel) -> Outcome {
         match self {
             Self::Gateway(lane) => lane.send(crowd, parcel).await,
+            Self::Mqtt(lane) => lane.send(crowd, parcel).await,
         }
     }
 }

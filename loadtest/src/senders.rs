@@ -39,6 +39,8 @@ pub(crate) enum To {
 pub(crate) struct Load {
     pub(crate) to: To,
     pub(crate) messages: u32,
+    /// Nothing more is sent after this.
+    pub(crate) lasts: Duration,
     /// Sends a second; `None`: each lane sends as soon as its last one was answered.
     pub(crate) rate: Option<f64>,
     /// Connections that send.
@@ -82,7 +84,7 @@ pub(crate) async fn send(crowd: &Rc<Crowd>, load: Load) -> Sent {
         is_late: Cell::new(false),
     });
     let lanes: Vec<_> = (0..load.lanes)
-        .map(|_| spawn_local(open.clone().lane()))
+        .map(|number| spawn_local(open.clone().lane(number)))
         .collect();
     for lane in lanes {
         lane.await.expect("a lane does not panic");
@@ -96,10 +98,13 @@ pub(crate) async fn send(crowd: &Rc<Crowd>, load: Load) -> Sent {
 }
 
 impl Loop {
-    async fn lane(self: Rc<Self>) {
+    async fn lane(self: Rc<Self>, number: usize) {
         let crowd = &self.crowd;
-        let mut lane = crowd.protocol.lane();
-        while self.next.get() < self.load.messages && !self.is_late.get() {
+        let mut lane = crowd.protocol.lane(number);
+        while self.next.get() < self.load.messages
+            && !self.is_late.get()
+            && self.began.elapsed() < self.load.lasts
+        {
             let number = self.next.replace(self.next.get() + 1);
             let due_us = match self.load.rate {
                 Some(rate) => {

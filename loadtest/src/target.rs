@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 use tempfile::TempDir;
 
-use crate::{gateway, protocol::Place};
+use crate::{gateway, mqtt, protocol::Place};
 
 /// The server under load.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub(crate) enum Target {
 #[derive(Debug)]
 pub(crate) enum Program {
     Gateway(gateway::Program),
+    Mosquitto(mqtt::Mosquitto),
 }
 
 /// The rig's own. Dropping it kills the process and removes its data.
@@ -34,7 +35,7 @@ pub(crate) struct Own {
 
 impl Target {
     /// Starts a server with its data in a new directory inside `data`, and returns when it listens.
-    pub(crate) fn start(program: Program, data: Option<PathBuf>) -> anyhow::Result<Self> {
+    pub(crate) fn start(mut program: Program, data: Option<PathBuf>) -> anyhow::Result<Self> {
         // Beside the rig, since a temporary folder is often in memory, where a sync costs nothing.
         let parent = match data {
             Some(data) => data,
@@ -47,7 +48,7 @@ impl Target {
             .prefix("loadtest-data-")
             .tempdir_in(&parent);
         let dir = dir.with_context(|| parent.display().to_string())?;
-        let (child, place) = program.spawn(dir.path(), None)?;
+        let (child, place) = program.spawn(dir.path())?;
         Ok(Self::Own(Own {
             dir,
             program,
@@ -91,7 +92,7 @@ impl Own {
 
     /// Starts the killed one again on the same ports and data, and returns when it listens.
     pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
-        (self.child, self.place) = self.program.spawn(self.dir.path(), Some(&self.place))?;
+        (self.child, self.place) = self.program.spawn(self.dir.path())?;
         Ok(())
     }
 }
@@ -104,13 +105,16 @@ impl Drop for Own {
 }
 
 impl Program {
-    /// On free ports, or where it was before.
-    fn spawn(&self, dir: &Path, before: Option<&Place>) -> anyhow::Result<(Child, Place)> {
+    /// On free ports the first time, on the same from then on.
+    fn spawn(&mut self, dir: &Path) -> anyhow::Result<(Child, Place)> {
         match self {
             Self::Gateway(program) => {
-                let before = before.map(|Place::Gateway(place)| place);
-                let (child, place) = program.spawn(dir, before)?;
+                let (child, place) = program.spawn(dir)?;
                 Ok((child, Place::Gateway(place)))
+            }
+            Self::Mosquitto(program) => {
+                let (child, place) = program.spawn(dir)?;
+                Ok((child, Place::Mqtt(place)))
             }
         }
     }

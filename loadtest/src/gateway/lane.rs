@@ -54,7 +54,7 @@ fn request(crowd: &Crowd, parcel: Parcel) -> (&'static str, String) {
         ),
         To::Everyone => ("/manager/batch_send_msg", r#""isSendAll":true"#.to_owned()),
         To::Batch(_) | To::InTurn(_) => {
-            let users = parcel.users(crowd.size.users);
+            let users = (0..parcel.count).map(|at| parcel.user(at, crowd.size.users));
             let list: Vec<_> = users
                 .map(|user| format!(r#""{}""#, ledger.user_id(user)))
                 .collect();

@@ -27,6 +27,8 @@ const OPEN_DOOR: [&str; 5] = [
 pub(crate) struct Program {
     path: PathBuf,
     settings: Vec<String>,
+    /// Where it listened last.
+    place: Option<Place>,
 }
 
 impl Program {
@@ -38,15 +40,16 @@ impl Program {
                 path.display()
             );
         }
-        Ok(Self { path, settings })
+        Ok(Self {
+            path,
+            settings,
+            place: None,
+        })
     }
 
-    /// Starts it on the data in `dir`, on free ports or on those it had before, and returns when it listens.
-    pub(crate) fn spawn(
-        &self,
-        dir: &Path,
-        before: Option<&Place>,
-    ) -> anyhow::Result<(Child, Place)> {
+    /// Starts it on the data in `dir`, on free ports the first time and on the same from then on, and returns when it
+    /// listens.
+    pub(crate) fn spawn(&mut self, dir: &Path) -> anyhow::Result<(Child, Place)> {
         let log = dir.join("gateway.log");
         let mut command = Command::new(&self.path);
         for (name, _) in std::env::vars_os() {
@@ -57,10 +60,13 @@ impl Program {
         command
             .arg("serve")
             .args(["--data".as_ref(), dir.join("data").as_os_str()]);
-        let (ws, admin) = before.map_or(("127.0.0.1:0", "127.0.0.1:0"), |place| {
-            let ws = place.ws.trim_start_matches("ws://").trim_end_matches("/ws");
-            (ws, &place.admin)
-        });
+        let (ws, admin) = self
+            .place
+            .as_ref()
+            .map_or(("127.0.0.1:0", "127.0.0.1:0"), |place| {
+                let ws = place.ws.trim_start_matches("ws://").trim_end_matches("/ws");
+                (ws, &*place.admin)
+            });
         let own = [
             format!("auth.secret={SECRET}"),
             format!("listener.listen={ws}"),
@@ -96,6 +102,7 @@ impl Program {
             admin: admin.to_owned(),
             secret: SECRET.to_owned(),
         };
+        self.place = Some(place.clone());
         Ok((child, place))
     }
 }

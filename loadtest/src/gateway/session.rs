@@ -6,7 +6,7 @@ use std::{rc::Rc, time::Duration};
 
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep},
 };
 use towncrier_client::{
     Backoff, Batch, Connection, Landing, Lost, Position,
@@ -14,7 +14,7 @@ use towncrier_client::{
 };
 
 use crate::{
-    crowd::{Crowd, Orders, Who},
+    crowd::{Crowd, Orders, Who, end_of_life, until},
     ledger::Arrival,
 };
 
@@ -201,18 +201,5 @@ impl Session {
                 meter.landed(now_us.saturating_sub(key.due_us));
             }
         }
-    }
-}
-
-/// When a connection's time is up: exponentially distributed, so that they end at an even rate.
-fn end_of_life(orders: &Orders) -> Option<Instant> {
-    let lifetime = orders.lifetime?;
-    Some(Instant::now() + lifetime.mul_f64(-(1.0 - fastrand::f64()).ln()))
-}
-
-async fn until(end: Option<Instant>) {
-    match end {
-        Some(end) => sleep_until(end).await,
-        None => std::future::pending().await,
     }
 }

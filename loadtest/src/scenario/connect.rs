@@ -109,6 +109,7 @@ pub(super) async fn reach_all(crowd: &std::rc::Rc<Crowd>, messages_each: u32) {
     let load = Load {
         to: To::InTurn(batch),
         messages: crowd.size.users.div_ceil(batch) * messages_each,
+        lasts: Duration::MAX,
         rate: None,
         lanes: 16,
         late_max: Duration::MAX,

@@ -1,4 +1,5 @@
-//! Messages flow at a constant rate, or at the highest at which their p99 stays below a limit.
+//! Messages flow at a constant rate, or at the highest at which their p99 stays below a limit, or as fast as they are
+//! answered.
 
 use std::{rc::Rc, time::Duration};
 
@@ -42,6 +43,9 @@ pub(crate) struct Plan {
     /// HTTP connections that send.
     #[arg(long, default_value_t = 256)]
     lanes: usize,
+    /// At no rate: each connection sends as soon as its last send was answered.
+    #[arg(long, conflicts_with_all = ["rate", "search"])]
+    closed: bool,
     /// Search for the highest rate at which the p99 of send to landed stays below --p99.
     #[arg(long)]
     search: bool,
@@ -90,22 +94,21 @@ pub(crate) async fn run(
     });
 
     let timekeeper = keep_time(&crowd);
-    let rate = match plan.search {
-        true => search(&crowd, target, &plan).await?,
-        false => plan.rate,
+    let rate = match (plan.closed, plan.search) {
+        (true, _) => None,
+        (_, true) => Some(search(&crowd, target, &plan).await?),
+        _ => Some(plan.rate),
     };
     let step = try_rate(&crowd, target, &plan, rate).await?;
     timekeeper.abort();
     let (sent, receivers) = (step.sent, receivers(&plan));
-    report.row(
-        if plan.search {
-            "highest rate"
-        } else {
-            "rate asked for"
-        },
-        rate,
-        "sends/s",
-    );
+    if let Some(rate) = rate {
+        let name = match plan.search {
+            true => "highest rate",
+            false => "rate asked for",
+        };
+        report.row(name, rate, "sends/s");
+    }
     let accepted = f64::from(sent.accepted);
     report.row(
         "sends answered",
@@ -155,17 +158,22 @@ async fn try_rate(
     crowd: &Rc<Crowd>,
     target: &Target,
     plan: &Plan,
-    rate: f64,
+    rate: Option<f64>,
 ) -> anyhow::Result<Step> {
     let to = match plan.batch {
         _ if plan.broadcast => To::Everyone,
         1 => To::One,
         batch => To::Batch(batch),
     };
+    let messages = rate.map(|rate| (rate * f64::from(plan.seconds)).ceil() as u32);
     let load = Load {
         to,
-        messages: (rate * f64::from(plan.seconds)).ceil() as u32,
-        rate: Some(rate),
+        messages: messages.unwrap_or(u32::MAX),
+        lasts: match rate {
+            Some(_) => Duration::MAX,
+            None => Duration::from_secs(plan.seconds.into()),
+        },
+        rate,
         lanes: plan.lanes,
         late_max: if plan.search { LATE_MAX } else { Duration::MAX },
     };
@@ -191,7 +199,7 @@ async fn search(crowd: &Rc<Crowd>, target: &Target, plan: &Plan) -> anyhow::Resu
     let (mut good, mut bad) = (0.0, f64::INFINITY);
     let mut rate = plan.rate;
     while bad - good > good * PRECISION {
-        let step = try_rate(crowd, target, plan, rate).await?;
+        let step = try_rate(crowd, target, plan, Some(rate)).await?;
         let is_good =
             !step.sent.is_late && step.sent.refused == 0 && step.landed.p99_us <= plan.p99 * 1000;
         let verdict = if is_good { "holds" } else { "does not hold" };

@@ -1,0 +1,269 @@
+//! One persistent session at a broker: it lands, acks, pings, and comes back with full jitter, as a gateway's does.
+//!
+//! MQTT numbers nothing and does not say how much waits, so a session has caught up when the ledger misses nothing at it.
+//! Where something stays missing, it sends itself a mark through the same queue: what has not come when the mark comes
+//! back is lost.
+//!
+//! A QoS 2 message lands with its PUBLISH, and its id is remembered until the PUBREL (4.3.3, method B).
+
+use std::{convert::Infallible, io, rc::Rc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+use towncrier_client::Backoff;
+
+use super::{
+    Place,
+    connection::Connection,
+    packet::{Heard, Publish, Qos, Said, Step},
+};
+use crate::{
+    crowd::{Crowd, Orders, Who, end_of_life, until},
+    ledger::{Arrival, Ledger},
+};
+
+/// A broker ends a connection after one and a half of these without a word (3.1.2.10). As long as a gateway's heartbeat.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// A session that misses something and heard nothing for so long sends the mark.
+const QUIET: Duration = Duration::from_secs(1);
+/// The session's own packet identifiers: one subscription and one mark at a time.
+const SUBSCRIPTION: u16 = 1;
+const MARK: u16 = 2;
+
+/// Why a session left its connection.
+enum Left {
+    /// It was told to, or its time was up.
+    Told,
+    Lost(io::Error),
+}
+
+impl From<io::Error> for Left {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
+/// Lives until it is aborted.
+pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, place: Rc<Place>) {
+    let topic = crowd.ledger.borrow().user_id(who.user);
+    let mut session = Session {
+        orders: crowd.orders.subscribe(),
+        topic,
+        place,
+        landed: 0,
+        unreleased: Vec::new(),
+        is_known: false,
+        generation: 0,
+        mark_at: None,
+        crowd,
+        who,
+    };
+    let mut backoff = Backoff::default();
+    loop {
+        let began = Instant::now();
+        let left = session.attend().await;
+        session.crowd.set_connected(who, false);
+        backoff.ended_after(began.elapsed());
+        if let Left::Lost(error) = left {
+            session.crowd.incident(error.to_string());
+        }
+        sleep(backoff.next(None, &mut fastrand::Rng::new())).await;
+    }
+}
+
+struct Session {
+    crowd: Rc<Crowd>,
+    who: Who,
+    place: Rc<Place>,
+    orders: watch::Receiver<Orders>,
+    /// The user's.
+    topic: String,
+    /// Stands for the seq, which MQTT does not have.
+    landed: u64,
+    /// QoS 2: ids of what has landed, until the broker has forgotten it.
+    unreleased: Vec<u16>,
+    /// The broker has confirmed its subscription before.
+    is_known: bool,
+    /// In which the present connection was opened.
+    generation: u32,
+    /// When it looks whether it has caught up; `None`: it has, or is not connected.
+    mark_at: Option<Instant>,
+}
+
+impl Session {
+    /// One connection, from opening to its end.
+    async fn attend(&mut self) -> Left {
+        let mut orders = *self.orders.borrow_and_update();
+        self.generation = orders.generation;
+        self.mark_at = None;
+        match self.attend_under(&mut orders).await {
+            Ok(never) => match never {},
+            Err(left) => left,
+        }
+    }
+
+    async fn attend_under(&mut self, orders: &mut Orders) -> Result<Infallible, Left> {
+        let mut connection = Connection::open(&&self.crowd.sources, &self.place.sessions).await?;
+        connection.say(Said::Connect {
+            client_id: &format!("{}-{}", self.topic, self.who.session),
+            is_clean: false,
+            keep_alive_s: KEEP_ALIVE.as_secs() as u16,
+        });
+        connection.flush().await?;
+        let ping = sleep(KEEP_ALIVE.mul_f64(fastrand::f64()));
+        tokio::pin!(ping);
+        let mut end = end_of_life(orders);
+        loop {
+            let is_deaf = self.who.user < orders.deaf_users;
+            tokio::select! {
+                heard = connection.hear(), if !is_deaf => {
+                    heard?;
+                    self.take(&mut connection)?;
+                    connection.flush().await?;
+                }
+                () = &mut ping, if !is_deaf => {
+                    connection.say(Said::PingReq);
+                    connection.flush().await?;
+                    ping.as_mut().reset(Instant::now() + KEEP_ALIVE.mul_f64(0.9));
+                }
+                () = until(self.mark_at), if !is_deaf => {
+                    self.mark_at = None;
+                    if !self.look() {
+                        self.send_mark(&mut connection);
+                        connection.flush().await?;
+                    }
+                }
+                () = until(end) => return Err(Left::Told),
+                _ = self.orders.changed() => {
+                    let before = std::mem::replace(orders, *self.orders.borrow_and_update());
+                    if orders.generation != before.generation {
+                        return Err(Left::Told);
+                    }
+                    if orders.lifetime != before.lifetime {
+                        end = end_of_life(orders);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes all that was heard, and says what there is to say.
+    fn take(&mut self, connection: &mut Connection) -> io::Result<()> {
+        while let Some(heard) = connection.next()? {
+            match heard {
+                Heard::ConnAck { code: 1.., .. } => {
+                    return Err(io::Error::other(format!(
+                        "refused by the broker: {heard:?}"
+                    )));
+                }
+                Heard::ConnAck {
+                    is_session_present: true,
+                    ..
+                } => self.arrived(),
+                Heard::ConnAck { .. } => {
+                    if self.is_known {
+                        self.crowd
+                            .incident("the broker had forgotten a session".to_owned());
+                    }
+                    self.unreleased.clear();
+                    connection.say(Said::Subscribe {
+                        id: SUBSCRIPTION,
+                        topic: &self.topic,
+                        qos: self.place.qos,
+                    });
+                }
+                Heard::SubAck { code } if code == self.place.qos as u8 => self.arrived(),
+                Heard::SubAck { code } => {
+                    let text = format!("the broker grants the subscription QoS {code}");
+                    return Err(io::Error::other(text));
+                }
+                Heard::Publish(publish) => {
+                    let Publish { id, qos, .. } = publish;
+                    if !self.unreleased.contains(&id) {
+                        self.land(&publish);
+                    }
+                    match qos {
+                        Qos::AtLeastOnce => connection.say(Said::Step(Step::Ack, id)),
+                        Qos::ExactlyOnce => {
+                            if !self.unreleased.contains(&id) {
+                                self.unreleased.push(id);
+                            }
+                            connection.say(Said::Step(Step::Rec, id));
+                        }
+                    }
+                }
+                Heard::Step(Step::Rel, id) => {
+                    self.unreleased.retain(|unreleased| *unreleased != id);
+                    connection.say(Said::Step(Step::Comp, id));
+                }
+                // The broker has the mark; the rest of its way does not concern the sender.
+                Heard::Step(Step::Rec, id) => connection.say(Said::Step(Step::Rel, id)),
+                Heard::Step(Step::Ack | Step::Comp, _) | Heard::PingResp => {}
+            }
+        }
+        if self.mark_at.is_some() && !self.look() {
+            self.mark_at = Some(Instant::now() + QUIET);
+        }
+        Ok(())
+    }
+
+    /// The broker keeps this session from now on.
+    fn arrived(&mut self) {
+        self.is_known = true;
+        self.crowd.set_connected(self.who, true);
+        self.mark_at = Some(Instant::now() + QUIET);
+    }
+
+    /// Whether nothing is missing, which is entered.
+    fn look(&mut self) -> bool {
+        let Who { user, session } = self.who;
+        let is_whole = self.crowd.ledger.borrow().missing(user, session) == 0;
+        if is_whole {
+            self.mark_at = None;
+            self.crowd.set_caught_up(self.who, self.generation);
+        }
+        is_whole
+    }
+
+    fn send_mark(&self, connection: &mut Connection) {
+        connection.say(Said::Publish(Publish {
+            topic: &self.topic,
+            id: MARK,
+            qos: self.place.qos,
+            is_again: false,
+            payload: self.mark().as_bytes(),
+        }));
+    }
+
+    /// Each session's and each generation's own, since all sessions of the user get it.
+    fn mark(&self) -> String {
+        format!("mark {} {}", self.who.session, self.generation)
+    }
+
+    fn land(&mut self, publish: &Publish<'_>) {
+        if publish.payload.starts_with(b"mark ") {
+            if publish.payload == self.mark().as_bytes() {
+                self.mark_at = None;
+                self.crowd.set_caught_up(self.who, self.generation);
+            }
+            return;
+        }
+        let now_us = self.crowd.now_us();
+        let key = Ledger::key_text(publish.payload);
+        self.landed += 1;
+        let arrival = Arrival {
+            seq: self.landed,
+            client_msg_id: key,
+            server_msg_id: key,
+            recv_id: publish.topic,
+            content: publish.payload,
+        };
+        let mut ledger = self.crowd.ledger.borrow_mut();
+        if let Some(key) = ledger.landed(self.who.user, self.who.session, &arrival) {
+            let latency_us = now_us.saturating_sub(key.due_us);
+            self.crowd.meter.borrow_mut().landed(latency_us);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The rig against a real MQTT broker: what a broker hands over is entered in the same ledger, and so is what it forgets.
+//!
+//! Left out where Mosquitto is not installed (`apt-get install mosquitto`), which the test then says.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test cannot unwrap is a failure of the test"
+)]
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// The rig's report and exit code. `None`: there is no Mosquitto.
+fn load(words: &str) -> Option<(i32, Value)> {
+    let rig = env!("CARGO_BIN_EXE_loadtest");
+    let run = Command::new(rig)
+        .args(words.split(' '))
+        .arg("--json")
+        .output();
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = run.unwrap();
+    let said = String::from_utf8_lossy(&stderr);
+    if said.contains("no mosquitto on the PATH") {
+        eprintln!("left out: {said}");
+        return None;
+    }
+    let report = serde_json::from_slice(&stdout).unwrap_or_else(|_| panic!("{said}"));
+    Some((status.code().unwrap(), report))
+}
+
+/// Both qualities of service, to one user and to several, over several sessions each: all of it lands.
+#[test]
+fn what_a_broker_accepts_lands_once() {
+    for (qos, receivers) in [
+        (1, "--batch 1"),
+        (2, "--batch 1"),
+        (1, "--batch 30"),
+        (2, "--batch 30"),
+    ] {
+        let words = format!(
+            "send --target mosquitto --qos {qos} --users 40 --platforms 2 {receivers} --lanes 8 --rate 50 --seconds 1"
+        );
+        let Some((code, report)) = load(&words) else {
+            return;
+        };
+        let ledger = &report["ledger"];
+        assert_eq!(
+            (code, &ledger["accepted"]),
+            (0, &ledger["landed"]),
+            "{report}"
+        );
+        // One to each of 80 sessions beforehand, and 50 sends to both sessions of each receiver.
+        let accepted = 80 + 50 * 2 * if receivers == "--batch 1" { 1 } else { 30 };
+        assert_eq!(ledger["accepted"], accepted, "{report}");
+    }
+}
+
+/// A broker that keeps nothing acks all the same; after kill -9 each acked message is lost, and found to be.
+#[test]
+fn what_a_broker_forgets_is_lost() {
+    let words = "storm --target mosquitto-memory --sessions 5 --backlog 4 --patience 8";
+    let Some((code, report)) = load(words) else {
+        return;
+    };
+    let ledger = &report["ledger"];
+    assert_eq!((code, &ledger["lost"]), (1, &Value::from(20)), "{report}");
+    assert_eq!(
+        (&ledger["accepted"], &ledger["pending"]),
+        (&Value::from(25), &Value::from(0)),
+        "{report}"
+    );
+}
