@@ -25,6 +25,8 @@ export class Somebody {
   static async with(browser: Browser, options: Parameters<Browser["newContext"]>[0] = {}): Promise<Somebody> {
     const context = await browser.newContext({ locale: "en-GB", reducedMotion: "reduce", ...options });
     context.setDefaultTimeout(PATIENCE_MS);
+    // tsx names functions by a helper that a page does not have.
+    await context.addInitScript("globalThis.__name = (named) => named");
     const somebody = new Somebody(context);
     context.on("weberror", (error) => somebody.complaints.push(String(error.error())));
     context.on("console", (message) => {

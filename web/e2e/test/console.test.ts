@@ -3,7 +3,13 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Browser, Page } from "playwright-core";
 import { ADMIN, Gateway } from "../../client/test/support/gateway.ts";
+import { status } from "../../client/test/support/waiting.ts";
 import { launch, Somebody } from "../support/browser.ts";
+import { tooFaint } from "../support/contrast.ts";
+import { device } from "../support/device.ts";
+
+/** Platforms by number. */
+const [IOS, WEB] = [1, 5];
 
 let browser: Browser;
 let gateway: Gateway;
@@ -21,7 +27,7 @@ after(async () => {
 async function signIn(page: Page): Promise<void> {
   await page.getByLabel("Administrator's token").fill(await gateway.token(ADMIN));
   await page.getByRole("button", { name: "Sign in" }).click();
-  await page.getByRole("heading", { name: "Compose" }).waitFor();
+  await page.getByRole("navigation").waitFor();
 }
 
 test("only an administrator's token opens it, and it is kept as long as the tab", async () => {
@@ -41,14 +47,99 @@ test("only an administrator's token opens it, and it is kept as long as the tab"
   await somebody.leave(/400 \(Bad Request\)/);
 });
 
+/** Fills the form in for `receiver`. */
+async function compose(page: Page, title: string, receiver: string): Promise<void> {
+  await page.getByLabel("Receiver").fill(receiver);
+  await page.getByLabel("Title").fill(title);
+  await page.getByRole("textbox", { name: "Text" }).fill(`${title}: all of it`);
+}
+
+const send = (page: Page) => page.getByRole("button", { name: "Send", exact: true });
+
+test("what is sent is followed until each device has acked it", async () => {
+  const somebody = await Somebody.with(browser);
+  const page = await somebody.open(`${gateway.adminOrigin}/console/`);
+  await signIn(page);
+  const phone = await device(gateway, "reader", IOS);
+  await compose(page, "Policy", "reader");
+  await send(page).click();
+  const trace = page.locator(".traces > li", { hasText: "Policy" });
+  await trace.locator('tr[data-state="acked"]', { hasText: "IOS" }).waitFor();
+  // Another device, which was not there when it was sent.
+  const browserOfTheirs = await device(gateway, "reader", WEB);
+  await page.getByLabel("serverMsgID").fill((await trace.getAttribute("data-id")) ?? "");
+  await page.getByRole("button", { name: "Trace" }).click();
+  await page.locator('tr[data-state="acked"]', { hasText: "Web" }).waitFor();
+  await Promise.all([phone.stop(), browserOfTheirs.stop()]);
+  await somebody.leave();
+});
+
+test("a batch and a broadcast reach everybody they should, and say whom they could not", async () => {
+  const somebody = await Somebody.with(browser);
+  const page = await somebody.open(`${gateway.adminOrigin}/console/`);
+  page.on("dialog", (dialog) => dialog.accept());
+  await signIn(page);
+  const tooLong = "x".repeat(65);
+  await page.getByText("Several").click();
+  await page.getByLabel("Receivers").fill(`one, two\n${tooLong} one`);
+  await page.getByLabel("Title").fill("Some");
+  await page.getByRole("textbox", { name: "Text" }).fill("for some");
+  await send(page).click();
+  const batch = page.locator(".traces > li", { hasText: "Some" });
+  await batch.getByText("for 2 receivers: 0 acked, 0 pushed, 2 waiting").waitFor();
+  await batch.getByText(`No such receivers: ${tooLong}`).waitFor();
+  await page.getByText("Everyone", { exact: true }).click();
+  await page.getByLabel("Title").fill("Each");
+  await send(page).click();
+  const broadcast = page.locator(".traces > li", { hasText: "Each" });
+  for (const user of ["one", "two"]) await broadcast.getByRole("cell", { name: user }).waitFor();
+  await somebody.leave();
+});
+
+test("who is online is listed by platform and can be logged out", async () => {
+  const somebody = await Somebody.with(browser);
+  const page = await somebody.open(`${gateway.adminOrigin}/console/#online`);
+  page.on("dialog", (dialog) => dialog.accept());
+  const phone = await device(gateway, "leaver", IOS);
+  await signIn(page);
+  await page.getByLabel("Platform").selectOption("Android");
+  await page.getByText("Nobody is online here.").waitFor();
+  await page.getByLabel("Platform").selectOption("IOS");
+  const row = page.getByRole("row", { name: "leaver" });
+  const ended = status(phone, "ended");
+  await row.getByRole("button", { name: "Log out" }).click();
+  await page.getByText("leaver is logged out on IOS.").waitFor();
+  assert.equal((await ended).reason, "logged_out");
+  await row.waitFor({ state: "detached" });
+  await somebody.leave();
+});
+
+test("every text can be read, by day and by night", async () => {
+  for (const colorScheme of ["light", "dark"] as const) {
+    const somebody = await Somebody.with(browser, { colorScheme });
+    const page = await somebody.open(`${gateway.adminOrigin}/console/`);
+    assert.deepEqual(await tooFaint(page), [], `${colorScheme}: sign-in`);
+    await signIn(page);
+    await compose(page, "Contrast", "nobody");
+    await send(page).click();
+    await page.getByText("waits for a first device").first().waitFor();
+    assert.deepEqual(await tooFaint(page), [], `${colorScheme}: send`);
+    const views = { Online: "sessions in all", Health: "Kept for", Settings: "token_key_previous" };
+    for (const [view, sign] of Object.entries(views)) {
+      await page.getByRole("link", { name: view }).click();
+      await page.getByText(sign).waitFor();
+      assert.deepEqual(await tooFaint(page), [], `${colorScheme}: ${view}`);
+    }
+    await somebody.leave();
+  }
+});
+
 test("a double click sends one message", async () => {
   const somebody = await Somebody.with(browser);
   const page = await somebody.open(`${gateway.adminOrigin}/console/`);
   await signIn(page);
-  await page.getByLabel("Receiver").fill("twice");
-  await page.getByLabel("Title").fill("Once");
-  await page.getByRole("textbox", { name: "Text" }).fill("only once");
-  await page.getByRole("button", { name: "Send", exact: true }).dblclick();
+  await compose(page, "Once", "twice");
+  await send(page).dblclick();
   await page.getByText("Accepted and durable").waitFor();
   assert.equal(await page.locator(".traces > li").count(), 1);
   const { data } = await gateway.call("/msg/newest_seq", {
