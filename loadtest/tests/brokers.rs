@@ -59,6 +59,21 @@ fn what_a_broker_accepts_lands_once() {
     }
 }
 
+/// What comes all at once, more than a session takes in one turn, is in order like everything else.
+#[test]
+fn what_has_waited_lands_in_order() {
+    let words = "send --target mosquitto --users 2 --slow 1 --lanes 1 --rate 100 --seconds 1";
+    let Some((code, report)) = load(words) else {
+        return;
+    };
+    let ledger = &report["ledger"];
+    assert_eq!(
+        (code, &ledger["landed"]),
+        (0, &Value::from(102)),
+        "{report}"
+    );
+}
+
 /// A broker that keeps nothing acks all the same; after kill -9 each acked message is lost, and found to be.
 #[test]
 fn what_a_broker_forgets_is_lost() {

@@ -142,26 +142,26 @@ impl Session {
         let mut batch = Batch::default();
         let mut welcome = None;
         let mut next = Some(Ok(body));
-        for _ in 0..FRAMES_AT_ONCE {
-            match next.transpose()? {
-                None => break,
-                Some(Body::Connected(connected)) => {
+        let mut frames = 0;
+        while let Some(body) = next.transpose()? {
+            match body {
+                Body::Connected(connected) => {
                     self.landing.connected(&connected)?;
                     self.head = Some(connected.head);
                     self.crowd.set_connected(self.who, true);
                     welcome = Some(connected);
                 }
-                Some(Body::Push(push)) => {
+                Body::Push(push) => {
                     self.landing.push(push, &mut batch)?;
                     self.land(batch.land.drain(..));
                 }
-                Some(Body::Gap(gap)) => {
+                Body::Gap(gap) => {
                     let moved = self.landing.gap(&gap)?;
                     self.crowd
                         .incident(format!("a gap: {}", gap.reason().as_str_name()));
                     batch.ack = moved.map(|position| position.cursor).or(batch.ack);
                 }
-                Some(_) => {}
+                _ => {}
             }
             if self
                 .head
@@ -170,7 +170,12 @@ impl Session {
                 self.head = None;
                 self.crowd.set_caught_up(self.who, self.generation);
             }
-            next = connection.receive_now();
+            frames += 1;
+            // Whatever is taken here must be looked at: none is taken once it is enough.
+            next = match frames {
+                ..FRAMES_AT_ONCE => connection.receive_now(),
+                _ => None,
+            };
         }
         if let Some(seq) = batch.ack {
             connection

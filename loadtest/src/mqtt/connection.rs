@@ -110,18 +110,19 @@ impl Connection {
             }
             Carrier::WebSocket(socket) => {
                 let mut next = Some(socket.next().await);
-                for _ in 0..MESSAGES_AT_ONCE {
-                    match next {
-                        None => break,
-                        Some(None | Some(Ok(Message::Close(_)))) => return Err(gone()),
-                        Some(Some(Ok(Message::Binary(bytes)))) => {
-                            self.heard.extend_from_slice(&bytes);
-                        }
+                let mut messages = 0;
+                while let Some(message) = next {
+                    match message.ok_or_else(gone)?.map_err(io::Error::other)? {
+                        Message::Binary(bytes) => self.heard.extend_from_slice(&bytes),
+                        Message::Close(_) => return Err(gone()),
                         // tungstenite answers pings.
-                        Some(Some(Ok(_))) => {}
-                        Some(Some(Err(error))) => return Err(io::Error::other(error)),
+                        _ => {}
                     }
-                    next = socket.next().now_or_never();
+                    messages += 1;
+                    next = match messages {
+                        ..MESSAGES_AT_ONCE => socket.next().now_or_never(),
+                        _ => None,
+                    };
                 }
                 Ok(())
             }
