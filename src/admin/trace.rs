@@ -47,6 +47,7 @@ pub(super) async fn trace(
         .trace(lookup, page)
         .await?
         .ok_or(Refusal::NoMessage)?;
+    check_key(&body, &trace)?;
     Ok(bodies::answer(traced(&trace)))
 }
 
@@ -65,6 +66,19 @@ fn lookup(body: &TraceRequest<'_>) -> Result<TraceLookup, Refusal> {
         sender: body.send_id.required_id("sendID")?.into(),
         client_message_id: body.client_msg_id.required_id("clientMsgID")?.into(),
     })
+}
+
+/// Whoever gives both means one message by them.
+fn check_key(body: &TraceRequest<'_>, trace: &Trace) -> Result<(), Refusal> {
+    let is_other = |given: &str, stored: &str| !given.is_empty() && given != stored;
+    if is_other(&body.send_id, &trace.sender)
+        || is_other(&body.client_msg_id, &trace.client_message_id)
+    {
+        return Err(Refusal::Rule(
+            "serverMsgID is of a message with another sendID or clientMsgID",
+        ));
+    }
+    Ok(())
 }
 
 fn traced(trace: &Trace) -> Traced<'_> {

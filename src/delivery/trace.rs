@@ -44,7 +44,7 @@ pub struct Trace {
     pub sender: Box<str>,
     /// When it was accepted, Unix ms.
     pub send_time_ms: u64,
-    /// Receivers in all.
+    /// How many receivers [`TracePage`] is a page of: all, or one or none where one is named.
     pub receivers_total: usize,
     /// The receivers of the page asked for.
     pub receivers: Vec<TraceReceiver>,
@@ -122,6 +122,7 @@ impl Delivery {
         };
         let is_asked_for = |user: &UserId| page.user.as_ref().is_none_or(|only| only == user);
         let receivers = receipt.placed.iter().filter(|(user, _)| is_asked_for(user));
+        let receivers_total = receivers.clone().count();
         let receivers = receivers.skip(page.offset).take(page.limit);
         let receivers: Result<_, _> = receivers
             .map(|(user, seq)| self.trace_receiver(user, *seq))
@@ -131,7 +132,7 @@ impl Delivery {
             client_message_id: receipt.client_message_id,
             sender: receipt.sender,
             send_time_ms: receipt.send_time_ms,
-            receivers_total: receipt.placed.len(),
+            receivers_total,
             receivers: receivers?,
         }))
     }

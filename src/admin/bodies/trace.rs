@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::text::Text;
 
-/// Where is my message: by `serverMsgID`, or by `sendID` and `clientMsgID`.
+/// Where is my message: by `serverMsgID`, or by `sendID` and `clientMsgID`. Given together they must mean the same one.
 #[derive(Deserialize, JsonSchema)]
 pub(in crate::admin) struct TraceRequest<'a> {
     #[serde(rename = "serverMsgID", default, borrow)]
@@ -37,7 +37,7 @@ pub(in crate::admin) struct Traced<'a> {
     /// When it was accepted, Unix ms.
     #[serde(rename = "sendTime")]
     pub(in crate::admin) send_time: u64,
-    /// How many it was sent to, all pages together.
+    /// How many it was sent to, all pages together; with `userID` 1, or 0 where that one is none of them.
     #[serde(rename = "receiversTotal")]
     pub(in crate::admin) receivers_total: usize,
     pub(in crate::admin) receivers: Vec<TracedReceiver<'a>>,

@@ -28,6 +28,7 @@ async fn a_message_is_traced_by_its_id_and_by_its_key() {
     for lookup in [
         json!({ "serverMsgID": sent["serverMsgID"] }),
         json!({ "sendID": "openIM123456", "clientMsgID": "c1" }),
+        json!({ "serverMsgID": sent["serverMsgID"], "sendID": "openIM123456", "clientMsgID": "c1" }),
         json!({ "sendID": "openIM123456", "clientMsgID": "c1", "userID": "u1", "operationID": "op" }),
     ] {
         let data = gateway.post("/msg/trace", &lookup).await.data();
@@ -83,6 +84,13 @@ async fn receivers_are_paged() {
         .await
         .data();
     assert_eq!(one["receivers"][0]["userID"], "u3");
+    assert_eq!(one["receiversTotal"], 1);
+    let none = gateway
+        .post("/msg/trace", &json!({ "serverMsgID": id, "userID": "u9" }))
+        .await
+        .data();
+    assert_eq!(none["receivers"], json!([]));
+    assert_eq!(none["receiversTotal"], 0);
 }
 
 #[tokio::test]
@@ -113,4 +121,26 @@ async fn what_cannot_be_traced_is_said() {
         .post_as("u1", "/msg/trace", &unknown)
         .await
         .assert_refused(400, 400, "not authorized");
+}
+
+#[tokio::test]
+async fn ids_of_two_messages_are_refused() {
+    let gateway = Gateway::new();
+    let send = async |key: &str| {
+        let keyed = with(text_send(), "clientMsgID", json!(key));
+        gateway.send(&keyed).await.data()["serverMsgID"].clone()
+    };
+    let (first, _second) = (send("c1").await, send("c2").await);
+    for (field, of_another) in [
+        ("clientMsgID", "c2"),
+        ("clientMsgID", "c3"),
+        ("sendID", "somebody else"),
+    ] {
+        let lookup = with(json!({ "serverMsgID": first }), field, json!(of_another));
+        gateway.post("/msg/trace", &lookup).await.assert_refused(
+            400,
+            400,
+            "serverMsgID is of a message with another sendID or clientMsgID",
+        );
+    }
 }
