@@ -28,7 +28,8 @@ pub(in crate::admin) struct SendRequest<'a> {
     /// `batch_send_msg` with sessionType 2 or 3: the group whose members `recvIDList` names.
     #[serde(rename = "groupID", default, borrow)]
     pub(in crate::admin) group_id: Text<'a>,
-    /// Makes a retry safe: with the same `sendID` and body it returns the first result. 1–64 bytes.
+    /// Makes a retry safe: with the same `sendID` and body it returns the first result. 1–64 bytes. Where nothing is stored
+    /// (`isOnlineOnly`), nothing is remembered either: it is delivered with the message and means no more than that.
     #[serde(rename = "clientMsgID", default, borrow)]
     pub(in crate::admin) client_msg_id: Text<'a>,
     #[serde(rename = "senderNickname", default, borrow)]

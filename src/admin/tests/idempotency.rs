@@ -115,3 +115,22 @@ async fn without_a_key_every_send_is_another_message() {
     assert!(!gateway.log.rows().appends[0].is_keyed);
     assert_eq!(gateway.appended(), 2);
 }
+
+#[tokio::test]
+async fn a_key_means_nothing_to_what_is_not_stored() {
+    let gateway = Gateway::new();
+    let keyed = with(text_send(), "clientMsgID", json!("c1"));
+    let online_only = with(keyed.clone(), "isOnlineOnly", json!(true));
+    let other = with(online_only.clone(), "content", json!({ "text": "other" }));
+    let first = gateway.send(&online_only).await.data();
+    assert_eq!(first["clientMsgID"], "c1");
+    let stored = gateway.send(&keyed).await.data();
+    assert_ne!(stored["serverMsgID"], first["serverMsgID"]);
+    for repeat in [online_only, other] {
+        let sent = gateway.send(&repeat).await.data();
+        assert_ne!(sent["serverMsgID"], first["serverMsgID"]);
+        assert_ne!(sent["serverMsgID"], stored["serverMsgID"]);
+    }
+    assert_eq!(gateway.send(&keyed).await.data(), stored);
+    assert_eq!(gateway.appended(), 1);
+}
