@@ -65,10 +65,20 @@ impl App {
         &self,
         body: &'a SendRequest<'_>,
     ) -> Result<(Receivers, Vec<&'a str>), Refusal> {
+        let given = body.recv_id_list.as_deref().unwrap_or_default();
+        if !body.recv_id.is_empty() {
+            return Err(Refusal::Rule(
+                "recvID is for send_msg: give recvIDList, or isSendAll",
+            ));
+        }
         if body.is_send_all.unwrap_or_default() {
+            if !given.is_empty() {
+                return Err(Refusal::Rule(
+                    "isSendAll and recvIDList exclude each other: give one",
+                ));
+            }
             return Ok((Receivers::Everyone, Vec::new()));
         }
-        let given = body.recv_id_list.as_deref().unwrap_or_default();
         if given.is_empty() {
             return Err(Refusal::NoReceivers);
         }

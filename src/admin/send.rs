@@ -43,6 +43,16 @@ pub(super) async fn send_msg(
         2 | 3 => return Err(Refusal::GroupSend),
         _ => return Err(Refusal::SessionType),
     }
+    if body
+        .recv_id_list
+        .as_ref()
+        .is_some_and(|list| !list.is_empty())
+        || body.is_send_all == Some(true)
+    {
+        return Err(Refusal::Rule(
+            "send_msg reaches recvID alone: recvIDList and isSendAll are for batch_send_msg",
+        ));
+    }
     if body.recv_id.is_empty() {
         return Err(Refusal::NullString("recvID"));
     }

@@ -22,7 +22,7 @@ pub(in crate::admin) struct SendRequest<'a> {
     /// `batch_send_msg`: who receives, at most `admin.batch_max`; each counts once.
     #[serde(rename = "recvIDList", default, borrow)]
     pub(in crate::admin) recv_id_list: Option<Vec<Text<'a>>>,
-    /// `batch_send_msg`: everyone who ever connected, was registered or has an inbox; `recvIDList` is then not looked at.
+    /// `batch_send_msg`: everyone who ever connected, was registered or has an inbox; without `recvIDList`.
     #[serde(rename = "isSendAll", default)]
     pub(in crate::admin) is_send_all: Option<bool>,
     /// `batch_send_msg` with sessionType 2 or 3: the group whose members `recvIDList` names.

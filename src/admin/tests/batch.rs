@@ -174,7 +174,7 @@ async fn send_all_reaches_every_known_user_in_pieces() {
             .profiles
             .insert(crate::ids::UserId::new(user).unwrap(), profile);
     }
-    let body = with(batch_send(json!(["ignored"])), "isSendAll", json!(true));
+    let body = with(batch_send(json!([])), "isSendAll", json!(true));
     let data = gateway.post("/msg/batch_send_msg", &body).await.data();
     let results = data["resultList"].as_array().unwrap();
     let receivers: Vec<_> = results
@@ -224,4 +224,34 @@ async fn a_refused_batch_is_refused_whole() {
         .await;
     assert_eq!(reply.verdict(), (429, 429));
     assert_eq!(status(&gateway).await, 3);
+}
+
+#[tokio::test]
+async fn receivers_named_in_two_ways_are_refused() {
+    let gateway = Gateway::new();
+    let listed = batch_send(json!(["u1"]));
+    let everyone = with(without(text_send(), "recvID"), "isSendAll", json!(true));
+    let named = |body: &Value| with(body.clone(), "recvID", json!("u2"));
+    let recv_id = "recvID is for send_msg: give recvIDList, or isSendAll";
+    for (body, sentence) in [
+        (
+            with(listed.clone(), "isSendAll", json!(true)),
+            "isSendAll and recvIDList exclude each other: give one",
+        ),
+        (named(&listed), recv_id),
+        (named(&everyone), recv_id),
+    ] {
+        let reply = gateway.post("/manager/batch_send_msg", &body).await;
+        reply.assert_refused(400, 400, sentence);
+    }
+    for body in [named(&listed), named(&everyone)] {
+        gateway.send(&body).await.assert_refused(
+            400,
+            400,
+            "send_msg reaches recvID alone: recvIDList and isSendAll are for batch_send_msg",
+        );
+    }
+    assert_eq!(gateway.appended(), 0);
+    let empty = with(text_send(), "recvIDList", json!([]));
+    gateway.send(&empty).await.data();
 }
