@@ -11,10 +11,11 @@ use super::{
     bodies::{
         self, LoggedOut, LogoutRequest, Operation, Profile, TokenIssued, TokenParsed, TokenRequest,
     },
-    call::{self, App},
+    call::App,
     error::Refusal,
+    json,
 };
-use crate::ids::{IdError, Platform, UserId};
+use crate::ids::{Platform, UserId};
 
 /// Largest profile of a user: it lives in the log as long as the user does.
 const PROFILE_BYTES_MAX: usize = 8 * 1024;
@@ -25,7 +26,7 @@ pub(super) async fn user_token(
     request: Request,
 ) -> Result<Response, Refusal> {
     let body = app.anonymous(request).await?;
-    let (user, platform) = app.applicant(&call::parse(&body)?)?;
+    let (user, platform) = app.applicant(&json::parse(&body)?)?;
     Ok(app.issue(&user, platform))
 }
 
@@ -35,8 +36,8 @@ pub(super) async fn user_register(
     request: Request,
 ) -> Result<Response, Refusal> {
     let body = app.anonymous(request).await?;
-    let (user, platform) = app.applicant(&call::parse(&body)?)?;
-    let profile: Profile<'_> = call::parse(&body)?;
+    let (user, platform) = app.applicant(&json::parse(&body)?)?;
+    let profile: Profile<'_> = json::parse(&body)?;
     let profile = serde_json::to_vec(&profile).expect("strings and integers are always JSON");
     if profile.len() > PROFILE_BYTES_MAX {
         return Err(Refusal::TooLarge {
@@ -110,10 +111,6 @@ impl App {
 }
 
 fn required_platform(number: Option<u32>) -> Result<Platform, Refusal> {
-    match number {
-        None | Some(0) => Err(Refusal::Required("platform")),
-        Some(number) => {
-            Platform::from_number(number).map_err(|error: IdError| Refusal::Id("platform", error))
-        }
-    }
+    let number = json::required(number, "platform")?;
+    Platform::from_number(number).map_err(|error| Refusal::Id("platform", error))
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::{error::Refusal, openapi, outcomes::Outcomes};
+use super::{error::Refusal, json, openapi, outcomes::Outcomes};
 use crate::{
     config::Config,
     delivery::{Delivery, SendError},
@@ -253,13 +253,6 @@ async fn collect(mut body: Body, max: usize) -> Result<Bytes, Refusal> {
 impl Call {
     /// The body as JSON. What it borrows lives in this call.
     pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Refusal> {
-        parse(&self.body)
+        json::parse(&self.body)
     }
-}
-
-/// Reads JSON, whatever `Content-Type` says of it.
-pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
-    // Checked once for all: what follows then takes every string as it stands.
-    let text = std::str::from_utf8(body).map_err(|_| Refusal::NotUtf8)?;
-    serde_json::from_str(text).map_err(Refusal::Json)
 }

@@ -85,8 +85,10 @@ pub(super) enum Refusal {
     NotUtf8,
     /// The body is not the JSON that the call expects.
     Json(serde_json::Error),
-    /// This field must be given, and not empty or zero.
+    /// This field must be given, and not empty.
     Required(&'static str),
+    /// This field must not be 0.
+    Zero(&'static str),
     /// This field is no id.
     Id(&'static str, IdError),
     /// The request contradicts itself or a rule; the sentence says how.
@@ -165,6 +167,7 @@ impl Refusal {
             Self::NotUtf8 => bad(code::REQUEST, "the body is not UTF-8".into()),
             Self::Json(error) => bad(code::REQUEST, shortened(error.to_string()).into()),
             Self::Required(name) => bad(code::REQUEST, format!("{name} is required").into()),
+            Self::Zero(name) => bad(code::REQUEST, format!("{name} must not be 0").into()),
             Self::Id(name, error) => bad(code::REQUEST, format!("{name} {error}").into()),
             Self::Rule(rule) => bad(code::REQUEST, (*rule).into()),
             Self::TooMany { what, count, max } => {
@@ -173,7 +176,7 @@ impl Refusal {
             Self::TooLarge { what, max } => Verdict::new(
                 Http::PAYLOAD_TOO_LARGE,
                 code::TOO_LARGE,
-                format!("{what} is larger than {max} bytes").into(),
+                format!("{what} may have at most {max} bytes").into(),
             ),
             Self::ContentType => bad(code::NOT_FOUND, "contentType err".into()),
             Self::Content(problem) if problem.is_shape() => bad(code::CONTENT_SHAPE, problem.to_string().into()),

@@ -15,6 +15,7 @@ use super::{
     },
     call::App,
     error::Refusal,
+    json,
 };
 use crate::{
     delivery::{ReadLimit, Stored},
@@ -39,12 +40,9 @@ pub(super) async fn newest_seq(
 ) -> Result<Response, Refusal> {
     let call = app.user(request).await?;
     let body: NewestSeqRequest<'_> = call.json()?;
-    let req_identifier = required_identifier(body.req_identifier)?;
+    let req_identifier = json::required(body.req_identifier, "reqIdentifier")?;
     body.operation_id.required("operationID")?;
-    let msg_incr = body
-        .msg_incr
-        .filter(|msg_incr| *msg_incr != 0)
-        .ok_or(Refusal::Required("msgIncr"))?;
+    let msg_incr = json::required(body.msg_incr, "msgIncr")?;
     let user = body.send_id.required_user("sendID")?;
     app.check_inbox_of(&call.caller, &user)?;
     let inbox = app.delivery.inbox(&user)?;
@@ -67,7 +65,7 @@ pub(super) async fn pull_msg_by_seq(
 ) -> Result<Response, Refusal> {
     let call = app.user(request).await?;
     let body: PullRequest<'_> = call.json()?;
-    let req_identifier = required_identifier(body.req_identifier)?;
+    let req_identifier = json::required(body.req_identifier, "reqIdentifier")?;
     body.operation_id.required("operationID")?;
     let user = body.send_id.required_user("sendID")?;
     app.check_inbox_of(&call.caller, &user)?;
@@ -154,12 +152,6 @@ fn seqs(list: &[u64]) -> Result<BTreeSet<Seq>, Refusal> {
         return Err(Refusal::Rule("seqList: seqs count from 1"));
     }
     Ok(list.iter().copied().map(Seq).collect())
-}
-
-fn required_identifier(number: Option<i32>) -> Result<i32, Refusal> {
-    number
-        .filter(|number| *number != 0)
-        .ok_or(Refusal::Required("reqIdentifier"))
 }
 
 fn msg_data(message: proto::Message) -> MsgData {

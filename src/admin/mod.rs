@@ -8,7 +8,7 @@
 //! - `routes.rs`: the one table of paths; the router and `/openapi.json` (`openapi.rs`) both come from it
 //! - `guard.rs`: what stands around every handler: panics, CORS, metrics
 //! - `call.rs`: what a handler starts with: the caller's token, then the body
-//! - `bodies/`, `text.rs`: requests and answers; strings borrowed from the request
+//! - `bodies/`, `json.rs`, `text.rs`: requests and answers; strings borrowed from the request
 //! - `content.rs`, `shape.rs`: the content types and their fields; the check against them
 //! - `send.rs`, `batch.rs`, `fingerprint.rs`, `outcomes.rs`: sending, and what became of it
 //! - `auth.rs`, `presence.rs`, `inbox.rs`, `trace.rs`, `health.rs`: the other calls
@@ -33,6 +33,7 @@ pub(crate) mod fuzzing;
 mod guard;
 mod health;
 mod inbox;
+mod json;
 mod openapi;
 mod outcomes;
 mod presence;

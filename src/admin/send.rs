@@ -18,12 +18,13 @@ use super::{
     content,
     error::Refusal,
     fingerprint::fingerprint,
+    json,
     outcomes::Outcome,
     shape,
 };
 use crate::{
     delivery::{Receipt, Receivers, Send},
-    ids,
+    ids::{self, Platform},
     wire::{frame, proto},
 };
 
@@ -92,8 +93,8 @@ impl App {
         let send_id = body.send_id.required_id("sendID")?;
         let group_id = body.group_id.optional_id("groupID")?;
         let content = body.content.ok_or(Refusal::Required("content"))?.get();
-        let content_type = required_number(body.content_type, "contentType")?;
-        let session_type = required_number(body.session_type, "sessionType")?;
+        let content_type = json::required(body.content_type, "contentType")?;
+        let session_type = json::required(body.session_type, "sessionType")?;
         if !content.starts_with('{') {
             return Err(Refusal::Rule("content must be a JSON object"));
         }
@@ -109,7 +110,7 @@ impl App {
         Ok(proto::Message {
             send_id: send_id.to_owned(),
             group_id: group_id.unwrap_or_default().to_owned(),
-            sender_platform_id: body.sender_platform_id.unwrap_or_default(),
+            sender_platform_id: sender_platform(body.sender_platform_id)?,
             sender_nickname: body.sender_nickname.to_string(),
             sender_face_url: body.sender_face_url.to_string(),
             session_type: match content_type {
@@ -191,10 +192,12 @@ fn check_extras(body: &SendRequest<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn required_number(number: Option<i32>, name: &'static str) -> Result<i32, Refusal> {
-    number
-        .filter(|number| *number != 0)
-        .ok_or(Refusal::Required(name))
+/// The sender's platform; 0 where the caller says nothing of it.
+fn sender_platform(number: Option<u32>) -> Result<i32, Refusal> {
+    let given = number.filter(|number| *number != 0);
+    let platform = given.map(Platform::from_number).transpose();
+    let platform = platform.map_err(|error| Refusal::Id("senderPlatformID", error))?;
+    Ok(platform.map_or(0, |platform| platform.number() as i32))
 }
 
 fn offline_push(info: &OfflinePushInfo<'_>) -> proto::OfflinePush {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::admin::text::Text;
+use crate::admin::{json, text::Text};
 
 /// Asks for a token.
 #[derive(Deserialize, JsonSchema)]
@@ -14,7 +14,7 @@ pub(in crate::admin) struct TokenRequest<'a> {
     #[serde(default, borrow)]
     pub(in crate::admin) secret: Text<'a>,
     /// 1–11.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::integer")]
     pub(in crate::admin) platform: Option<u32>,
     /// 1–64 bytes. Need not be registered.
     #[serde(rename = "userID", default, borrow)]
@@ -36,7 +36,11 @@ pub(in crate::admin) struct Profile<'a> {
     )]
     pub(in crate::admin) face_url: Option<Text<'a>>,
     /// 0 unknown, 1 male, 2 female.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "json::integer",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(in crate::admin) gender: Option<i32>,
     #[serde(
         rename = "phoneNumber",
@@ -84,7 +88,7 @@ pub(in crate::admin) struct TokenParsed<'a> {
 #[schemars(extend("required" = ["platform", "fromUserID", "operationID"]))]
 pub(in crate::admin) struct LogoutRequest<'a> {
     /// 1–11.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::integer")]
     pub(in crate::admin) platform: Option<u32>,
     #[serde(rename = "fromUserID", default, borrow)]
     pub(in crate::admin) from_user_id: Text<'a>,

@@ -3,14 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::text::Text;
+use crate::admin::{json, text::Text};
 
 /// Asks for the bounds of an inbox.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["reqIdentifier", "sendID", "operationID", "msgIncr"]))]
 pub(in crate::admin) struct NewestSeqRequest<'a> {
     /// Echoed.
-    #[serde(rename = "reqIdentifier", default)]
+    #[serde(rename = "reqIdentifier", default, deserialize_with = "json::integer")]
     pub(in crate::admin) req_identifier: Option<i32>,
     /// Whose inbox: the token's user, or anyone for an administrator.
     #[serde(rename = "sendID", default, borrow)]
@@ -18,7 +18,7 @@ pub(in crate::admin) struct NewestSeqRequest<'a> {
     #[serde(rename = "operationID", default, borrow)]
     pub(in crate::admin) operation_id: Text<'a>,
     /// Echoed.
-    #[serde(rename = "msgIncr", default)]
+    #[serde(rename = "msgIncr", default, deserialize_with = "json::integer")]
     pub(in crate::admin) msg_incr: Option<i64>,
 }
 
@@ -52,7 +52,7 @@ pub(in crate::admin) struct NewestSeq {
 #[schemars(extend("required" = ["reqIdentifier", "sendID", "operationID"]))]
 pub(in crate::admin) struct PullRequest<'a> {
     /// Echoed.
-    #[serde(rename = "reqIdentifier", default)]
+    #[serde(rename = "reqIdentifier", default, deserialize_with = "json::integer")]
     pub(in crate::admin) req_identifier: Option<i32>,
     /// Whose inbox: the token's user, or anyone for an administrator.
     #[serde(rename = "sendID", default, borrow)]
@@ -60,7 +60,7 @@ pub(in crate::admin) struct PullRequest<'a> {
     #[serde(rename = "operationID", default, borrow)]
     pub(in crate::admin) operation_id: Text<'a>,
     /// At most 500. Places that are not retained or were deleted are left out of the answer.
-    #[serde(rename = "seqList", default)]
+    #[serde(rename = "seqList", default, deserialize_with = "json::integers")]
     pub(in crate::admin) seq_list: Option<Vec<u64>>,
 }
 
@@ -134,7 +134,7 @@ pub(in crate::admin) struct DeleteRequest<'a> {
     #[serde(rename = "userID", default, borrow)]
     pub(in crate::admin) user_id: Text<'a>,
     /// At most 500.
-    #[serde(rename = "seqList", default)]
+    #[serde(rename = "seqList", default, deserialize_with = "json::integers")]
     pub(in crate::admin) seq_list: Option<Vec<u64>>,
     #[serde(rename = "operationID", default, borrow)]
     pub(in crate::admin) operation_id: Text<'a>,

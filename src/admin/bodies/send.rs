@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::admin::text::Text;
+use crate::admin::{json, text::Text};
 
 /// One send, to one receiver (`send_msg`) or to many (`batch_send_msg`).
 #[derive(Deserialize, JsonSchema)]
@@ -36,22 +36,32 @@ pub(in crate::admin) struct SendRequest<'a> {
     pub(in crate::admin) sender_nickname: Text<'a>,
     #[serde(rename = "senderFaceURL", default, borrow)]
     pub(in crate::admin) sender_face_url: Text<'a>,
-    #[serde(rename = "senderPlatformID", default)]
-    pub(in crate::admin) sender_platform_id: Option<i32>,
+    /// 1–11; 0 or absent: none.
+    #[serde(
+        rename = "senderPlatformID",
+        default,
+        deserialize_with = "json::integer"
+    )]
+    pub(in crate::admin) sender_platform_id: Option<u32>,
     /// An object with the fields of its `contentType`; delivered byte for byte.
     #[serde(default, borrow)]
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub(in crate::admin) content: Option<&'a RawValue>,
     /// 101–112, 114, 1400, and 113 (always online-only).
-    #[serde(rename = "contentType", default)]
+    #[serde(rename = "contentType", default, deserialize_with = "json::integer")]
     pub(in crate::admin) content_type: Option<i32>,
     /// 1 single, 2 and 3 group, 4 notification; contentType 1400 makes it 4.
-    #[serde(rename = "sessionType", default)]
+    #[serde(rename = "sessionType", default, deserialize_with = "json::integer")]
     pub(in crate::admin) session_type: Option<i32>,
     /// Push to whoever is online now and store nothing.
     #[serde(rename = "isOnlineOnly", default)]
     pub(in crate::admin) is_online_only: Option<bool>,
-    #[serde(rename = "offlinePushInfo", default, borrow)]
+    #[serde(
+        rename = "offlinePushInfo",
+        default,
+        deserialize_with = "json::object",
+        borrow
+    )]
     pub(in crate::admin) offline_push: Option<OfflinePushInfo<'a>>,
     #[serde(default, borrow)]
     pub(in crate::admin) ex: Text<'a>,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::text::Text;
+use crate::admin::{json, text::Text};
 
 /// Where is my message: by `serverMsgID`, or by `sendID` and `clientMsgID`. Given together they must mean the same one.
 #[derive(Deserialize, JsonSchema)]
@@ -18,10 +18,10 @@ pub(in crate::admin) struct TraceRequest<'a> {
     #[serde(rename = "userID", default, borrow)]
     pub(in crate::admin) user_id: Text<'a>,
     /// Receivers to pass over.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::integer")]
     pub(in crate::admin) offset: Option<usize>,
     /// Receivers wanted: 100 when absent or 0, at most 1000.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::integer")]
     pub(in crate::admin) limit: Option<usize>,
 }
 

@@ -98,7 +98,7 @@ async fn a_wrong_secret_is_401_and_says_no_more() {
         gateway
             .post_open(path, &zero)
             .await
-            .assert_refused(400, 400, "platform is required");
+            .assert_refused(400, 400, "platform must not be 0");
     }
     assert!(gateway.log.rows().profiles.is_empty());
 }

@@ -3,7 +3,7 @@
 use axum::http::Request;
 use serde_json::{Value, json};
 
-use super::{ADMIN, Gateway, NOW_MS, SEED, text_send, with, without};
+use super::{ADMIN, Gateway, NOW_MS, SECRET, SEED, text_send, with, without};
 use crate::wire::{frame, proto::Message};
 
 /// The message of the only append, as its receiver gets it.
@@ -136,12 +136,16 @@ async fn required_fields_missing_null_empty_or_zero_are_named() {
         ("contentType", json!(0)),
         ("sessionType", json!(0)),
     ] {
-        let sentence = format!("{field} is required");
-        for body in [
-            without(text_send(), field),
-            with(text_send(), field, json!(null)),
-            with(text_send(), field, empty),
+        let verb = match empty {
+            Value::Number(_) => "must not be 0",
+            _ => "is required",
+        };
+        for (body, verb) in [
+            (without(text_send(), field), "is required"),
+            (with(text_send(), field, json!(null)), "is required"),
+            (with(text_send(), field, empty), verb),
         ] {
+            let sentence = format!("{field} {verb}");
             gateway
                 .send(&body)
                 .await
@@ -164,6 +168,8 @@ async fn fields_of_the_wrong_type_or_range_are_refused() {
         ("senderPlatformID", json!("2")),
         ("senderPlatformID", json!(2_147_483_648_u64)),
         ("senderPlatformID", json!(1.5)),
+        ("senderPlatformID", json!(-1)),
+        ("senderPlatformID", json!(12)),
         ("contentType", json!("101")),
         ("contentType", json!(99_999_999_999_u64)),
         ("sessionType", json!(1.0)),
@@ -184,6 +190,68 @@ async fn fields_of_the_wrong_type_or_range_are_refused() {
             "{field} {wrong}: {}",
             reply.body
         );
+    }
+    assert_eq!(gateway.appended(), 0);
+}
+
+#[tokio::test]
+async fn a_refusal_names_no_type_of_rust() {
+    let gateway = Gateway::new();
+    for (field, wrong, sentence) in [
+        (
+            "contentType",
+            json!("101"),
+            "invalid type: string \"101\", expected an integer",
+        ),
+        (
+            "contentType",
+            json!(1.5),
+            "invalid type: floating point `1.5`, expected an integer",
+        ),
+        (
+            "sessionType",
+            json!(99_999_999_999_u64),
+            "99999999999 is out of range",
+        ),
+        (
+            "offlinePushInfo",
+            json!("title"),
+            "invalid type: string \"title\", expected an object",
+        ),
+        (
+            "ex",
+            json!(5),
+            "invalid type: integer `5`, expected a string",
+        ),
+    ] {
+        let reply = gateway.send(&with(text_send(), field, wrong)).await;
+        let said = reply.json()["errMsg"].as_str().unwrap().to_owned();
+        assert!(said.starts_with(&format!("{sentence} at line 1")), "{said}");
+    }
+    let unknown = with(text_send(), "senderPlatformID", json!(99));
+    gateway.send(&unknown).await.assert_refused(
+        400,
+        400,
+        "senderPlatformID is not a known platform",
+    );
+    let none = with(text_send(), "senderPlatformID", json!(0));
+    gateway.send(&none).await.data();
+}
+
+/// The derive would take the fields by their order.
+#[tokio::test]
+async fn an_array_is_no_object() {
+    let gateway = Gateway::new();
+    let push = with(text_send(), "offlinePushInfo", json!(["title", "desc"]));
+    for body in [json!(["op", "openIM123456", "u1"]), json!([]), push] {
+        let reply = gateway.send(&body).await;
+        assert_eq!(reply.verdict(), (400, 400), "{}", reply.body);
+        assert!(reply.body.contains("expected an object"), "{}", reply.body);
+    }
+    let registered = json!([SECRET, 1, "u1", "op"]);
+    for path in ["/auth/user_token", "/auth/user_register"] {
+        let reply = gateway.post_open(path, &registered).await;
+        assert_eq!(reply.verdict(), (400, 400), "{}", reply.body);
     }
     assert_eq!(gateway.appended(), 0);
 }
