@@ -39,6 +39,8 @@ use crate::{
 
 /// Folder of the segments within the data directory.
 pub(super) const SEGMENTS: &str = "log";
+/// File that the process which has the data directory keeps locked.
+const LOCK: &str = "lock";
 /// Folder of the state store within the data directory.
 pub(super) const STATE: &str = "state";
 
@@ -368,6 +370,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether a process has the data directory now. Changes nothing.
+pub fn is_in_use(dir: &Path) -> Result<bool, OpenError> {
+    if !dir.join(LOCK).exists() {
+        return Ok(false);
+    }
+    match lock_directory(dir) {
+        Ok(_) => Ok(false),
+        Err(OpenError::InUse(_)) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// Takes the directory for this process, until the file is dropped or the process ends in whatever way.
 pub(super) fn lock_directory(dir: &Path) -> Result<File, OpenError> {
     let io = |error| OpenError::Io {
@@ -378,7 +392,7 @@ pub(super) fn lock_directory(dir: &Path) -> Result<File, OpenError> {
         .create(true)
         .truncate(false)
         .write(true)
-        .open(dir.join("lock"))
+        .open(dir.join(LOCK))
         .map_err(io)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),

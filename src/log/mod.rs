@@ -53,7 +53,11 @@ pub(crate) use self::{
     state::{Opened, StateError, Store, StoreHome, Tree, Visit},
     watermark::Watermark,
 };
-pub use self::{embedded::EmbeddedLog, epoch::renew as renew_epoch, recovery::OpenError};
+pub use self::{
+    embedded::{EmbeddedLog, is_in_use},
+    epoch::renew as renew_epoch,
+    recovery::OpenError,
+};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::support::gateway::towncrier;
+use crate::support::{Gateway, gateway::towncrier};
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Output, String) {
     let dir = tempfile::tempdir().unwrap();
@@ -74,6 +74,36 @@ fn check_says_whether_a_configuration_is_good_and_starts_nothing() {
         !output.status.success() && said.contains("delivery.window"),
         "{said}"
     );
+}
+
+#[test]
+fn check_names_a_data_directory_that_cannot_be_made_and_leaves_none() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for under in ["", "/data", "/deep/data"] {
+        let data = format!("{}{under}", file.path().display());
+        let (output, said) = run(&["check", "--data", &data], &[]);
+        assert!(!output.status.success() && said.contains(&data), "{said}");
+    }
+    let (output, said) = run(&["check", "--data", "deep/new/data"], &[]);
+    assert!(output.status.success(), "{said}");
+    let (output, said) = run(&["check", "--set", "auth.secrets_file=none.toml"], &[]);
+    assert!(
+        !output.status.success() && said.contains("none.toml"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn check_says_that_a_gateway_runs_with_the_data_directory() {
+    let mut gateway = Gateway::start(&[]).await;
+    let check = |gateway: &Gateway| {
+        let output = gateway.command("check").output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(check(&gateway).contains("is in use"));
+    gateway.kill();
+    assert_eq!(check(&gateway), "the configuration is good\n");
 }
 
 #[test]
