@@ -26,9 +26,9 @@ impl Admin {
         url: Option<&str>,
         trust: &Trust,
     ) -> anyhow::Result<Self> {
-        config.read_secrets().context(
-            "there is no secret to ask for tokens with: start the gateway once, or use --config",
-        )?;
+        config
+            .read_secrets()
+            .context("there is no secret to ask for tokens with")?;
         let user = config
             .admin
             .user_ids

@@ -45,6 +45,7 @@ struct Arguments {
 
 /// What every command takes.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 struct Common {
     /// The configuration file.
     #[arg(long, value_name = "FILE", global = true)]
@@ -142,4 +143,42 @@ fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::
     runtime
         .context("no runtime can be started")?
         .block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(arguments: &[&str]) -> String {
+        let arguments = std::iter::once(&"towncrier").chain(arguments);
+        Arguments::try_parse_from(arguments)
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn what_is_missing_is_asked_for_with_every_way_to_say_it() {
+        let (whom, what) = ("--to <USER>|--to-all", "--text <TEXT>|--content <JSON>");
+        for (arguments, asked) in [
+            (&["send"][..], &[whom, what][..]),
+            (&["send", "--to", "alice"], &[what]),
+            (&["send", "--content", "{}"], &[whom]),
+        ] {
+            let said = said(arguments);
+            let missing = said.split("Usage").next().unwrap();
+            assert!(asked.iter().all(|asked| missing.contains(asked)), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_a_command_has_its_own_options_apart() {
+        for command in ["listen", "send", "token"] {
+            let help = said(&[command, "--help"]);
+            let (own, common) = help.split_once("Options of every command:").unwrap();
+            for (option, is_common) in [("--config", true), ("--set", true), ("--admin", false)] {
+                assert_eq!(own.contains(option), !is_common, "{help}");
+                assert_eq!(common.contains(option), is_common, "{help}");
+            }
+        }
+    }
 }

@@ -19,26 +19,13 @@ const NOTIFICATION: i32 = 4;
 /// Sends a message through the admin API.
 #[derive(Debug, Args)]
 pub(super) struct SendCommand {
-    /// Who gets it; repeat it for several.
-    #[arg(
-        long,
-        required_unless_present = "to_all",
-        conflicts_with = "to_all",
-        value_name = "USER"
-    )]
-    to: Vec<String>,
-    /// Everyone the gateway knows gets it.
-    #[arg(long)]
-    to_all: bool,
-    /// The text of a notice.
-    #[arg(long, required_unless_present = "content", conflicts_with = "content")]
-    text: Option<String>,
+    #[command(flatten)]
+    whom: Whom,
+    #[command(flatten)]
+    what: What,
     /// The title of a notice.
     #[arg(long, default_value = "Notice", conflicts_with = "content")]
     title: String,
-    /// The whole content, a JSON object, sent as it stands.
-    #[arg(long, value_name = "JSON")]
-    content: Option<String>,
     /// The content's type: 101–114 or 1400.
     #[arg(long, default_value_t = NOTICE, value_name = "NUMBER")]
     content_type: i32,
@@ -69,20 +56,44 @@ pub(super) struct SendCommand {
     json: bool,
 }
 
+/// Who gets it.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Whom {
+    /// Who gets it; repeat it for several.
+    #[arg(long, value_name = "USER")]
+    to: Vec<String>,
+    /// Everyone the gateway knows gets it.
+    #[arg(long)]
+    to_all: bool,
+}
+
+/// What is sent.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// The text of a notice.
+    #[arg(long)]
+    text: Option<String>,
+    /// The whole content, a JSON object, sent as it stands.
+    #[arg(long, value_name = "JSON")]
+    content: Option<String>,
+}
+
 impl SendCommand {
     pub(super) async fn run(&self, config: Config) -> anyhow::Result<ExitCode> {
         let admin = Admin::new(config, self.admin.as_deref(), &self.trust.read()?)?;
         let token = admin.token(&admin.user, Platform::Admin).await?;
         let message = self.message(&admin.user)?;
-        if let ([receiver], false) = (&self.to[..], self.to_all) {
+        if let ([receiver], false) = (&self.whom.to[..], self.whom.to_all) {
             let sent = admin.client.send(&token, &message, receiver).await?;
             self.print(receiver, &sent.server_msg_id, sent.send_time);
             return Ok(ExitCode::SUCCESS);
         }
-        let receivers = if self.to_all {
+        let receivers = if self.whom.to_all {
             Receivers::Everyone
         } else {
-            Receivers::List(&self.to)
+            Receivers::List(&self.whom.to)
         };
         let batch = admin.client.send_batch(&token, &message, receivers).await?;
         for result in batch.results.unwrap_or_default() {
@@ -109,13 +120,13 @@ impl SendCommand {
                 "notificationName": self.title,
                 "notificationFaceURL": "",
                 "notificationType": 1,
-                "text": self.text,
+                "text": self.what.text,
                 "externalUrl": "",
                 "mixType": 0,
             })
             .to_string()
         };
-        let content = RawValue::from_string(self.content.clone().unwrap_or_else(notice));
+        let content = RawValue::from_string(self.what.content.clone().unwrap_or_else(notice));
         Ok(Send {
             operation_id: "towncrier send".into(),
             send_id: self.from.clone().unwrap_or_else(|| admin.into()),
