@@ -18,6 +18,7 @@ use tokio_tungstenite::{
     tungstenite::{
         self,
         client::IntoClientRequest,
+        error::ProtocolError,
         http::{HeaderValue, header},
         protocol::{Message as Envelope, WebSocketConfig},
     },
@@ -261,10 +262,39 @@ fn lost(error: tungstenite::Error) -> Lost {
         },
         tungstenite::Error::Capacity(_) => Lost::Garbled("a frame above 128 KiB"),
         tungstenite::Error::Protocol(
-            tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+            ProtocolError::ResetWithoutClosingHandshake | ProtocolError::HandshakeIncomplete,
         )
         | tungstenite::Error::ConnectionClosed
         | tungstenite::Error::AlreadyClosed => Lost::Cut,
         _ => Lost::Garbled("broken WebSocket framing"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_handshake_that_is_cut_off_is_a_cut() {
+        for answer in ["", "HTTP/1.1 101 Switching Pro"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("ws://{}/ws", listener.local_addr().unwrap());
+            let server = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                // All of the request: what is left unread would reset the connection.
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(stream.read_u8().await.unwrap());
+                }
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            };
+            let (opened, ()) = tokio::join!(Connection::open(&url), server);
+            assert!(matches!(opened, Err(Lost::Cut)), "{answer:?}: {opened:?}");
+        }
     }
 }
