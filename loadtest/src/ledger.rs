@@ -2,7 +2,8 @@
 //!
 //! A message is known by its [`Key`], which travels as its `clientMsgID` and says whom it is for and when it was due. So
 //! the ledger keeps no text: 12 bytes a message, one bit a delivery (a message at one session), a few counters a
-//! session. 20 million messages to one session each are 243 MB.
+//! session. What has landed everywhere is forgotten in the order of issue, all but the last 65,536: a run may go on for as
+//! long as its clock does.
 //!
 //! Order is judged without sender or lane: what was answered before another message was due stands before it at every
 //! session. That is all the order that is promised, and it is checked exactly at each landing: a message that lands before
@@ -10,13 +11,26 @@
 //!
 //! Times are µs since the run began, below 19 hours.
 
-use std::{fmt, num::ParseIntError, str::FromStr};
+use std::{
+    collections::VecDeque,
+    fmt,
+    hash::{BuildHasher, RandomState},
+    num::ParseIntError,
+    ops::{AddAssign, Range},
+    str::FromStr,
+};
+
+use serde::{Deserialize, Serialize};
 
 /// Times are compared in these, so that four bytes hold one.
 const TICK_US: u64 = 16;
 /// `Entry::answered` of a message whose outcome is not known, and of one that was refused.
 const OPEN: u32 = 0;
 const REFUSED: u32 = u32::MAX;
+
+/// Messages that are kept though nothing more is to come of them: one that lands once more, or in spite of its refusal, is
+/// then looked at in full. Of older ones only that they may not come is known.
+const KEPT: usize = 1 << 16;
 
 /// What a message is known by. Its text, at most 45 bytes, is the `clientMsgID`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -99,7 +113,7 @@ pub enum Standing {
 }
 
 /// The books, closed. Deliveries, unless said otherwise: a message for three sessions counts three times.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// To land once each: landed + lost + pending.
     pub accepted: u64,
@@ -107,7 +121,7 @@ pub struct Tally {
     pub landed: u64,
     /// Accepted, and missing at a session that has all its inbox held.
     pub lost: u64,
-    /// Landed again.
+    /// Landed again; or for the first time, long after it was refused.
     pub duplicated: u64,
     /// Landed after what had to follow it.
     pub reordered: u64,
@@ -130,6 +144,32 @@ impl Tally {
     /// Whether everything accepted landed once and in order, and nothing else did.
     pub fn is_exactly_once(&self) -> bool {
         self.is_faultless() && self.pending == 0 && self.accepted == self.landed
+    }
+}
+
+impl AddAssign for Tally {
+    /// Two ledgers' books together, of messages and sessions that are one's or the other's.
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            accepted,
+            landed,
+            lost,
+            duplicated,
+            reordered,
+            ghost,
+            pending,
+            refused,
+            unknown,
+        } = other;
+        self.accepted += accepted;
+        self.landed += landed;
+        self.lost += lost;
+        self.duplicated += duplicated;
+        self.reordered += reordered;
+        self.ghost += ghost;
+        self.pending += pending;
+        self.refused += refused;
+        self.unknown += unknown;
     }
 }
 
@@ -160,7 +200,8 @@ struct Entry {
     answered: u32,
     /// Stands for its serverMsgID, from the answer or from who landed it first; 0: neither was there.
     stamp: u32,
-    /// Its first delivery's bit. Deliveries go user by user, and within a user session by session.
+    /// Its first delivery's bit, counted from the run's first. Deliveries go user by user, and within a user session by
+    /// session.
     bits_at: u32,
 }
 
@@ -183,9 +224,12 @@ pub struct Ledger {
     /// Of each user.
     sessions_each: u32,
     content_bytes: (usize, usize),
-    messages: Vec<Entry>,
-    /// One bit a delivery: it landed.
-    bits: Vec<u64>,
+    /// All but the first `forgotten` messages.
+    messages: VecDeque<Entry>,
+    forgotten: u32,
+    /// One bit a delivery: it landed. All but the first `words_forgotten`.
+    bits: VecDeque<u64>,
+    words_forgotten: usize,
     bits_used: u32,
     sessions: Vec<Session>,
     open: u64,
@@ -199,12 +243,15 @@ impl Ledger {
     pub fn new(users: u32, sessions_each: u32, content_bytes: (usize, usize)) -> Self {
         assert!(users > 0 && sessions_each > 0 && content_bytes.0 <= content_bytes.1);
         Self {
-            run: fastrand::u32(..),
+            // Not from a seed: a run's users exist nowhere yet.
+            run: RandomState::new().hash_one(0) as u32,
             users,
             sessions_each,
             content_bytes,
-            messages: Vec::new(),
-            bits: Vec::new(),
+            messages: VecDeque::new(),
+            forgotten: 0,
+            bits: VecDeque::new(),
+            words_forgotten: 0,
             bits_used: 0,
             sessions: vec![Session::default(); users as usize * sessions_each as usize],
             open: 0,
@@ -224,8 +271,9 @@ impl Ledger {
     /// After 2^32 deliveries.
     pub fn issue(&mut self, due_us: u64, first: u32, count: u32) -> Key {
         assert!(first < self.users && (1..=self.users).contains(&count));
-        let number = u32::try_from(self.messages.len()).expect("fewer messages than deliveries");
-        self.messages.push(Entry {
+        self.forget();
+        let number = self.forgotten + self.messages.len() as u32;
+        self.messages.push_back(Entry {
             answered: OPEN,
             stamp: 0,
             bits_at: self.bits_used,
@@ -233,7 +281,8 @@ impl Ledger {
         let deliveries = count.checked_mul(self.sessions_each);
         let used = deliveries.and_then(|deliveries| self.bits_used.checked_add(deliveries));
         self.bits_used = used.expect("a run has fewer than 2^32 deliveries");
-        self.bits.resize(self.bits_used.div_ceil(64) as usize, 0);
+        let words = self.bits_used.div_ceil(64) as usize - self.words_forgotten;
+        self.bits.resize(words, 0);
         self.open += 1;
         Key {
             run: self.run,
@@ -273,7 +322,8 @@ impl Ledger {
 
     /// The send was answered with errCode 0.
     pub fn accepted(&mut self, key: Key, at_us: u64, server_msg_id: &str) {
-        let entry = &mut self.messages[key.number as usize];
+        let at = self.place(key.number).expect("what is open is kept");
+        let entry = &mut self.messages[at];
         assert_eq!(entry.answered, OPEN, "{key} was answered before");
         entry.answered = tick(at_us) + 2;
         let stamp = stamp(server_msg_id);
@@ -282,9 +332,8 @@ impl Ledger {
         }
         entry.stamp = stamp;
         self.open -= 1;
-        let deliveries = self.deliveries(key);
-        for bit in deliveries {
-            let session = self.session_of(key, bit);
+        for bit in self.deliveries(at) {
+            let session = self.session_of(key, at, bit);
             self.sessions[session].accepted += 1;
             self.sessions[session].landed += u32::from(self.is_landed(bit));
         }
@@ -292,13 +341,14 @@ impl Ledger {
 
     /// The send was answered with an error that says nothing was stored.
     pub fn refused(&mut self, key: Key) {
-        let entry = &mut self.messages[key.number as usize];
+        let at = self.place(key.number).expect("what is open is kept");
+        let entry = &mut self.messages[at];
         assert_eq!(entry.answered, OPEN, "{key} was answered before");
         entry.answered = REFUSED;
         self.open -= 1;
         self.tally.refused += 1;
         self.tally.ghost += self
-            .deliveries(key)
+            .deliveries(at)
             .filter(|bit| self.is_landed(*bit))
             .count() as u64;
     }
@@ -306,11 +356,20 @@ impl Ledger {
     /// A message landed at a session: `session` counts those of its user. Returns its key when it may and for the first
     /// time; everything else is a fault and entered as such.
     pub fn landed(&mut self, user: u32, session: u32, arrival: &Arrival<'_>) -> Option<Key> {
-        let Some(key) = self.recognise(user, arrival) else {
+        let key: Option<Key> = arrival.client_msg_id.parse().ok();
+        let Some(key) = key.filter(|key| key.run == self.run) else {
             self.tally.ghost += 1;
             return None;
         };
-        let entry = &mut self.messages[key.number as usize];
+        if key.number < self.forgotten {
+            self.tally.duplicated += 1;
+            return None;
+        }
+        let Some(at) = self.recognise(key, user, arrival) else {
+            self.tally.ghost += 1;
+            return None;
+        };
+        let entry = &mut self.messages[at];
         if entry.stamp == 0 {
             entry.stamp = stamp(arrival.server_msg_id);
         }
@@ -321,7 +380,7 @@ impl Ledger {
             self.tally.duplicated += 1;
             return None;
         }
-        self.bits[bit as usize / 64] |= 1 << (bit % 64);
+        self.bits[bit as usize / 64 - self.words_forgotten] |= 1 << (bit % 64);
         let session = &mut self.sessions[(user * self.sessions_each + session) as usize];
         let is_answered = entry.answered != OPEN;
         if arrival.seq <= session.seq || is_answered && entry.answered < session.due {
@@ -333,20 +392,45 @@ impl Ledger {
         Some(key)
     }
 
-    /// `None`: nobody may have sent this message to this user.
-    fn recognise(&mut self, user: u32, arrival: &Arrival<'_>) -> Option<Key> {
-        let key: Key = arrival.client_msg_id.parse().ok()?;
-        let entry = *self.messages.get(key.number as usize)?;
+    /// Where the message is kept. `None`: nobody may have sent it to this user.
+    fn recognise(&mut self, key: Key, user: u32, arrival: &Arrival<'_>) -> Option<usize> {
+        let at = self.place(key.number)?;
+        let entry = *self.messages.get(at)?;
         let offset = (user + self.users).checked_sub(key.first)? % self.users;
-        let is_for_user = offset < self.deliveries(key).len() as u32 / self.sessions_each;
+        let is_for_user = offset < self.deliveries(at).len() as u32 / self.sessions_each;
         let is_same = entry.stamp == 0 || entry.stamp == stamp(arrival.server_msg_id);
         let mut scratch = std::mem::take(&mut self.scratch);
         self.write_content(key, &mut scratch);
         let is_whole = scratch.as_bytes() == arrival.content;
         self.scratch = scratch;
-        let is_sent = key.run == self.run && entry.answered != REFUSED;
+        let is_sent = entry.answered != REFUSED;
         let is_here = is_for_user && is_user(arrival.recv_id, self.run, user);
-        (is_sent && is_here && is_same && is_whole).then_some(key)
+        (is_sent && is_here && is_same && is_whole).then_some(at)
+    }
+
+    /// Forgets the oldest messages of which nothing more is to come.
+    fn forget(&mut self) {
+        while self.messages.len() > KEPT && self.is_done(0) {
+            self.messages.pop_front();
+            self.forgotten += 1;
+        }
+        let first = self
+            .messages
+            .front()
+            .map_or(self.bits_used, |entry| entry.bits_at);
+        while self.words_forgotten < first as usize / 64 {
+            self.bits.pop_front();
+            self.words_forgotten += 1;
+        }
+    }
+
+    /// Whether it was refused, or has landed everywhere.
+    fn is_done(&self, at: usize) -> bool {
+        match self.messages[at].answered {
+            OPEN => false,
+            REFUSED => true,
+            _ => self.deliveries(at).all(|bit| self.is_landed(bit)),
+        }
     }
 
     /// Sends without an answer.
@@ -360,7 +444,13 @@ impl Ledger {
         u64::from(session.accepted - session.landed)
     }
 
-    /// The same at all sessions.
+    /// Accepted deliveries so far, at all sessions.
+    pub fn accepted_everywhere(&self) -> u64 {
+        let accepted = |session: &Session| u64::from(session.accepted);
+        self.sessions.iter().map(accepted).sum()
+    }
+
+    /// [`Self::missing`] at all sessions.
     pub fn missing_everywhere(&self) -> u64 {
         let missing = |session: &Session| u64::from(session.accepted - session.landed);
         self.sessions.iter().map(missing).sum()
@@ -385,21 +475,25 @@ impl Ledger {
         tally
     }
 
-    /// The bits of a message.
-    fn deliveries(&self, key: Key) -> std::ops::Range<u32> {
-        let number = key.number as usize;
-        let next = self.messages.get(number + 1);
-        self.messages[number].bits_at..next.map_or(self.bits_used, |next| next.bits_at)
+    /// Where a message is kept, or will be.
+    fn place(&self, number: u32) -> Option<usize> {
+        number.checked_sub(self.forgotten).map(|at| at as usize)
     }
 
-    fn session_of(&self, key: Key, bit: u32) -> usize {
-        let offset = bit - self.messages[key.number as usize].bits_at;
+    /// The bits of a message.
+    fn deliveries(&self, at: usize) -> Range<u32> {
+        let next = self.messages.get(at + 1);
+        self.messages[at].bits_at..next.map_or(self.bits_used, |next| next.bits_at)
+    }
+
+    fn session_of(&self, key: Key, at: usize, bit: u32) -> usize {
+        let offset = bit - self.messages[at].bits_at;
         let user = (key.first + offset / self.sessions_each) % self.users;
         (user * self.sessions_each + offset % self.sessions_each) as usize
     }
 
     fn is_landed(&self, bit: u32) -> bool {
-        self.bits[bit as usize / 64] >> (bit % 64) & 1 == 1
+        self.bits[bit as usize / 64 - self.words_forgotten] >> (bit % 64) & 1 == 1
     }
 }
 
@@ -551,6 +645,41 @@ mod tests {
         landing.seq += 1;
         assert_eq!(books.land(0, &landing), None);
         assert_eq!(books.tally().duplicated, 1);
+    }
+
+    #[test]
+    fn what_has_landed_everywhere_is_forgotten_and_must_not_come_again() {
+        let mut books = Books::open();
+        let mut first = None;
+        for _ in 0..KEPT + KEPT / 4 {
+            let key = books.accept(0, 1, 1);
+            let landing = books.landing(key, 1);
+            for session in 0..EACH {
+                books.land(session, &landing);
+            }
+            first.get_or_insert(landing);
+        }
+        let (messages, words) = (books.ledger.messages.len(), books.ledger.bits.len());
+        assert!(messages <= KEPT + 1 && words <= (KEPT + 1) * EACH as usize / 64 + 1);
+        assert!(books.tally().is_exactly_once());
+        assert_eq!(books.tally().landed, 5 * KEPT as u64 / 2);
+        books.land(0, &first.unwrap());
+        assert_eq!(books.tally().duplicated, 1);
+
+        // What is still to land is kept for as long as it takes, and all that came after it.
+        let waiting = books.accept(0, 0, 1);
+        for _ in 0..KEPT + KEPT / 4 {
+            let key = books.accept(0, 1, 1);
+            let landing = books.landing(key, 1);
+            for session in 0..EACH {
+                books.land(session, &landing);
+            }
+        }
+        let landing = books.landing(waiting, 0);
+        for session in 0..EACH {
+            assert_eq!(books.land(session, &landing), Some(waiting));
+        }
+        assert_eq!(books.ledger.missing_everywhere(), 0);
     }
 
     #[test]
