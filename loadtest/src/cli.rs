@@ -6,12 +6,13 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    crew::{self, Crew, PROCESSES_MAX},
     gateway,
     machine::Machine,
     mqtt::{self, Broker, Mosquitto, Qos},
     protocol::Place,
     report::Report,
-    scenario::{connect, send, storm},
+    scenario::{Stage, churn, connect, replay, send, slow, storm},
     target::{Program, Target},
 };
 
@@ -31,6 +32,13 @@ pub struct Cli {
     /// How long the rig waits for what should come at once, seconds.
     #[arg(long, global = true, default_value_t = 60, value_name = "SECONDS")]
     patience: u64,
+    /// Processes of the rig, each with its share of the users: one holds 18,000 sessions with 20,000 file descriptors, and
+    /// keeps one core busy.
+    #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(PROCESSES_MAX)))]
+    processes: u8,
+    /// What is left to chance follows from it.
+    #[arg(long, global = true)]
+    seed: Option<u64>,
     #[command(subcommand)]
     scenario: Scenario,
 }
@@ -73,6 +81,15 @@ enum Scenario {
     Send(send::Plan),
     /// Kills the gateway (-9) under all sessions, each with a backlog, and waits until they are back.
     Storm(storm::Plan),
+    /// Ends connections at a rate while messages flow.
+    Churn(churn::Plan),
+    /// Lets some sessions read slowly or not at all, and looks at the others.
+    Slow(slow::Plan),
+    /// Lets a session that was away for long come back.
+    Replay(replay::Plan),
+    /// What the rig starts its other processes with.
+    #[command(hide = true)]
+    Worker { ordinal: u8, seed: u64 },
 }
 
 impl Server {
@@ -120,15 +137,28 @@ fn qos(text: &str) -> Result<Qos, String> {
 
 /// Runs what the command line says. `false`: the ledger found a fault.
 pub async fn run(cli: Cli) -> anyhow::Result<bool> {
-    let mut target = cli.server.target()?;
-    let machine = Machine::look(&target).context("looking at this machine")?;
-    let patience = Duration::from_secs(cli.patience);
-    let mut report = Report::new(machine);
-    match cli.scenario {
-        Scenario::Connect(plan) => connect::run(plan, &target, patience, &mut report).await?,
-        Scenario::Send(plan) => send::run(plan, &target, patience, &mut report).await?,
-        Scenario::Storm(plan) => storm::run(plan, &mut target, patience, &mut report).await?,
+    if let Scenario::Worker { ordinal, seed } = cli.scenario {
+        return crew::work(ordinal, seed).await.map(|()| true);
     }
+    let target = cli.server.target()?;
+    let machine = Machine::look(&target).context("looking at this machine")?;
+    let seed = cli.seed.unwrap_or_else(|| fastrand::u64(..));
+    let mut stage = Stage {
+        crew: Crew::muster(cli.processes, seed, target.place())?,
+        target,
+        patience: Duration::from_secs(cli.patience),
+        report: Report::new(machine),
+    };
+    match cli.scenario {
+        Scenario::Connect(plan) => connect::run(plan, &mut stage).await?,
+        Scenario::Send(plan) => send::run(plan, &mut stage).await?,
+        Scenario::Storm(plan) => storm::run(plan, &mut stage).await?,
+        Scenario::Churn(plan) => churn::run(plan, &mut stage).await?,
+        Scenario::Slow(plan) => slow::run(plan, &mut stage).await?,
+        Scenario::Replay(plan) => replay::run(plan, &mut stage).await?,
+        Scenario::Worker { .. } => unreachable!("it has returned above"),
+    }
+    let report = stage.report;
     if cli.json {
         println!("{}", report.json());
     } else {

@@ -1,4 +1,4 @@
-//! All sessions of a run, and what they share: the ledger, the meter, the clock, and what they are told to do.
+//! The sessions of one process of the rig, and what they share: the ledger, the meter, the clock, and what they are told to do.
 //!
 //! All of it lives on one thread, so it is shared without locks; no borrow is held over an await.
 
@@ -10,11 +10,13 @@ use std::{
 };
 
 use anyhow::bail;
+use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
 use crate::{
-    ledger::{Ledger, Standing, Tally},
-    meter::Meter,
+    crew,
+    ledger::{Arrival, Ledger, Standing, Tally},
+    meter::{Meter, Stood},
     protocol::{Place, Protocol},
     sources::Sources,
 };
@@ -23,6 +25,8 @@ use crate::{
 pub(crate) const SESSIONS_EACH_MAX: u32 = 9;
 /// How often a condition is looked at while waiting for it.
 const LOOK: Duration = Duration::from_millis(10);
+/// Of a slow reader, between two looks at what has come.
+pub(crate) const SLOW_PAUSE: Duration = Duration::from_secs(1);
 /// After everything has landed: what still comes is too much, and would come at once.
 const SETTLE: Duration = Duration::from_millis(300);
 
@@ -35,14 +39,34 @@ pub(crate) struct Who {
 }
 
 /// What all sessions are told. A change reaches each at once.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Orders {
-    /// A new one: leave the connection and come back.
+    /// A new one: leave the connection and come back. Each process counts for itself.
+    #[serde(skip)]
     pub(crate) generation: u32,
-    /// So many users, from 0, stop reading.
-    pub(crate) deaf_users: u32,
+    /// These users read nothing.
+    pub(crate) deaf: Share,
+    /// These read what is there once in [`SLOW_PAUSE`].
+    pub(crate) slow: Share,
     /// The mean of how long a connection is kept, by chance; `None`: for good.
     pub(crate) lifetime: Option<Duration>,
+}
+
+/// Some of all users: from one share of them to another, 0 to 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Share {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+}
+
+impl Share {
+    pub(crate) const ALL: Self = Self { from: 0.0, to: 1.0 };
+
+    /// Whether a user is one of them, of so many.
+    pub(crate) fn holds(self, user: u32, of: u32) -> bool {
+        let at = f64::from(user) / f64::from(of);
+        self.from <= at && at < self.to
+    }
 }
 
 /// How one session stands.
@@ -54,7 +78,7 @@ struct Presence {
 }
 
 /// How large a crowd is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Size {
     pub(crate) users: u32,
     pub(crate) sessions_each: u32,
@@ -75,7 +99,7 @@ pub(crate) struct Crowd {
     /// What went wrong with connections and sends, by its text.
     pub(crate) incidents: RefCell<BTreeMap<String, u64>>,
     pub(crate) connected: Cell<u32>,
-    pub(crate) caught_up: Cell<u32>,
+    caught_up: Cell<u32>,
     presence: RefCell<Vec<Presence>>,
     tasks: RefCell<Vec<JoinHandle<()>>>,
     began: Instant,
@@ -83,7 +107,7 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     /// One without sessions yet.
-    pub(crate) async fn new(place: &Place, size: Size) -> anyhow::Result<Rc<Self>> {
+    pub(crate) async fn new(place: &Place, size: Size, ordinal: u8) -> anyhow::Result<Rc<Self>> {
         if !(1..=SESSIONS_EACH_MAX).contains(&size.sessions_each) || size.users == 0 {
             bail!("a user has 1 to {SESSIONS_EACH_MAX} platforms, and there is at least one user");
         }
@@ -99,7 +123,7 @@ impl Crowd {
             ledger: Ledger::new(users, sessions_each, content_bytes).into(),
             meter: Meter::new().into(),
             orders: watch::Sender::new(Orders::default()),
-            sources: Sources::default(),
+            sources: Sources::of(ordinal),
             incidents: RefCell::default(),
             connected: Cell::new(0),
             caught_up: Cell::new(0),
@@ -163,6 +187,36 @@ impl Crowd {
         }
     }
 
+    /// A message came to a session that has been reading since then. Enters it, and how long it took.
+    pub(crate) fn land(&self, who: Who, arrival: &Arrival<'_>, reading_since_us: u64) {
+        let landed = self
+            .ledger
+            .borrow_mut()
+            .landed(who.user, who.session, arrival);
+        if let Some(key) = landed {
+            let orders = *self.orders.borrow();
+            let is_ready =
+                key.due_us >= reading_since_us && !orders.slow.holds(who.user, self.size.users);
+            let stood = if is_ready {
+                Stood::Ready
+            } else {
+                Stood::Hindered
+            };
+            let latency_us = self.now_us().saturating_sub(key.due_us);
+            self.meter.borrow_mut().landed(latency_us, stood);
+        }
+    }
+
+    /// Sessions do so from now on.
+    pub(crate) fn obey(&self, orders: Orders) {
+        self.orders.send_modify(|before| {
+            *before = Orders {
+                generation: before.generation,
+                ..orders
+            }
+        });
+    }
+
     /// Every session leaves its connection and comes back, as after a loss.
     pub(crate) fn come_back(&self) {
         self.caught_up.set(0);
@@ -174,7 +228,7 @@ impl Crowd {
     }
 
     /// Waits until it is so. `false`: not within this time.
-    pub(crate) async fn until(&self, longest: Duration, is_so: impl Fn(&Self) -> bool) -> bool {
+    async fn until(&self, longest: Duration, is_so: impl Fn(&Self) -> bool) -> bool {
         let began = Instant::now();
         while !is_so(self) {
             if began.elapsed() > longest {
@@ -185,16 +239,26 @@ impl Crowd {
         true
     }
 
-    /// Whether every send was answered and everything accepted has landed.
-    pub(crate) fn is_settled(&self) -> bool {
+    /// How things are.
+    pub(crate) fn standing(&self) -> crew::Standing {
         let ledger = self.ledger.borrow();
-        ledger.open() == 0 && ledger.missing_everywhere() == 0
+        let missing = ledger.missing_everywhere();
+        crew::Standing {
+            connected: self.connected.get(),
+            caught_up: self.caught_up.get(),
+            open: ledger.open(),
+            missing,
+            landed: ledger.accepted_everywhere() - missing,
+        }
     }
 
     /// Waits for what is under way, takes a last look at every inbox where something is missing, and closes the books.
     pub(crate) async fn close(&self) -> Tally {
         let longest = self.size.patience;
-        if self.until(longest, Self::is_settled).await {
+        if self
+            .until(longest, |crowd| crowd.standing().is_settled())
+            .await
+        {
             sleep(SETTLE).await;
         } else {
             self.come_back();

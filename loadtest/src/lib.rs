@@ -1,19 +1,22 @@
 //! The load rig: what a gateway carries on this machine, while a ledger watches over every message of the load.
 //!
 //! `loadtest SCENARIO` starts a gateway of its own, or loads the one at a URL, and speaks nothing but the public
-//! protocols. One thread does everything: a rig that took both cores would measure itself.
+//! protocols. A process does everything on one thread, and by default there is one: a rig that took all cores would
+//! measure itself.
 //!
 //! - `ledger.rs`: every message accepted or refused, held against what landed
 //! - `cli.rs`: the command line
 //! - `scenario/`: what is done to the gateway: `connect`, `send`, `storm`
-//! - `crowd.rs`, `sources.rs`: the sessions, and the addresses they come from
+//! - `crew/`: the rig's processes, together
+//! - `crowd.rs`, `sources.rs`: the sessions of one of them, and the addresses they come from
 //! - `senders.rs`: the open loop
 //! - `protocol.rs`: the seam behind which a server is spoken to; `gateway/`, `mqtt/`: how a gateway is, and a broker
 //! - `target.rs`, `process.rs`: the server under load, and what a process has used
 //! - `meter.rs`: latencies and their course
-//! - `machine.rs`, `report/`: what a number needs beside it, and how it is shown
+//! - `machine.rs`, `report/`, `progress.rs`: what a number needs beside it, and how it is shown
 
 mod cli;
+mod crew;
 mod crowd;
 mod gateway;
 pub mod ledger;
@@ -21,6 +24,7 @@ mod machine;
 mod meter;
 mod mqtt;
 mod process;
+mod progress;
 mod protocol;
 mod report;
 mod scenario;

@@ -1,9 +1,9 @@
-//! Latencies, and how they and the throughput went over time.
+//! Latencies, and how they and the throughput go over time: in one process of the rig, and put together from all of them.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Longer ones count as this long: 10 minutes.
 const LATENCY_MAX_US: u64 = 600_000_000;
@@ -15,6 +15,8 @@ pub(crate) struct Second {
     pub(crate) landed: u64,
     pub(crate) landed_p50_us: u64,
     pub(crate) landed_p99_us: u64,
+    /// Sessions, at its end.
+    pub(crate) connected: u32,
 }
 
 /// A distribution in µs.
@@ -27,83 +29,226 @@ pub(crate) struct Quantiles {
     pub(crate) max_us: u64,
 }
 
+/// How a session stood when a message for it was due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stood {
+    /// Connected, and reading.
+    Ready,
+    /// Away, or told not to read: what it takes until it lands is its own doing.
+    Hindered,
+}
+
 /// What is measured while messages flow. All latencies count from the moment a message was due, not from when the rig came
 /// to send it.
 #[derive(Debug)]
+pub(crate) struct Latencies {
+    /// From due to the answer that it is on disk.
+    pub(crate) answered: Histogram<u64>,
+    /// From due to landed, at each session that was ready for it.
+    pub(crate) landed: Histogram<u64>,
+    /// The same at those that were not.
+    pub(crate) hindered: Histogram<u64>,
+    /// From the end of a session's connection (or its very first try) until it is back and all that its inbox held has
+    /// landed.
+    pub(crate) returned: Histogram<u64>,
+    /// The same from `Connected` on.
+    pub(crate) replayed: Histogram<u64>,
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self {
+            answered: histogram(),
+            landed: histogram(),
+            hindered: histogram(),
+            returned: histogram(),
+            replayed: histogram(),
+        }
+    }
+}
+
+/// [`Latencies`] on their way between processes: each value that was recorded, and how often.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Recorded {
+    answered: Vec<(u64, u64)>,
+    landed: Vec<(u64, u64)>,
+    hindered: Vec<(u64, u64)>,
+    returned: Vec<(u64, u64)>,
+    replayed: Vec<(u64, u64)>,
+}
+
+/// A second of one process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RecordedSecond {
+    accepted: u64,
+    landed: Vec<(u64, u64)>,
+    connected: u32,
+}
+
+impl Latencies {
+    /// What another process has measured counts as well.
+    pub(crate) fn add(&mut self, other: &Recorded) {
+        add(&mut self.answered, &other.answered);
+        add(&mut self.landed, &other.landed);
+        add(&mut self.hindered, &other.hindered);
+        add(&mut self.returned, &other.returned);
+        add(&mut self.replayed, &other.replayed);
+    }
+
+    /// From due to landed, at all sessions.
+    pub(crate) fn all_landed(&self) -> Histogram<u64> {
+        let mut all = self.landed.clone();
+        all += &self.hindered;
+        all
+    }
+
+    fn recorded(&self) -> Recorded {
+        Recorded {
+            answered: recorded(&self.answered),
+            landed: recorded(&self.landed),
+            hindered: recorded(&self.hindered),
+            returned: recorded(&self.returned),
+            replayed: recorded(&self.replayed),
+        }
+    }
+}
+
+/// Of one process.
+#[derive(Debug)]
 pub(crate) struct Meter {
-    answered: Histogram<u64>,
-    landed: Histogram<u64>,
-    this_second: Histogram<u64>,
-    accepted_before: u64,
-    pub(crate) course: Vec<Second>,
+    latencies: Latencies,
+    accepted_this_second: u64,
+    landed_this_second: Histogram<u64>,
 }
 
 impl Meter {
     pub(crate) fn new() -> Self {
-        let histogram = || Histogram::new_with_max(LATENCY_MAX_US, 3).expect("bounds that fit");
         Self {
-            answered: histogram(),
-            landed: histogram(),
-            this_second: histogram(),
-            accepted_before: 0,
-            course: Vec::new(),
+            latencies: Latencies::default(),
+            accepted_this_second: 0,
+            landed_this_second: histogram(),
         }
     }
 
-    /// Forgets all but the course.
-    pub(crate) fn begin(&mut self) {
-        self.answered.reset();
-        self.landed.reset();
-        self.accepted_before = 0;
+    /// Forgets all but the present second.
+    pub(crate) fn reset(&mut self) {
+        self.latencies = Latencies::default();
     }
 
     pub(crate) fn answered(&mut self, latency_us: u64) {
-        self.answered.saturating_record(latency_us.max(1));
+        record(&mut self.latencies.answered, latency_us);
+        self.accepted_this_second += 1;
     }
 
-    pub(crate) fn landed(&mut self, latency_us: u64) {
-        self.landed.saturating_record(latency_us.max(1));
-        self.this_second.saturating_record(latency_us.max(1));
+    pub(crate) fn landed(&mut self, latency_us: u64, stood: Stood) {
+        let of = match stood {
+            Stood::Ready => &mut self.latencies.landed,
+            Stood::Hindered => &mut self.latencies.hindered,
+        };
+        record(of, latency_us);
+        record(&mut self.landed_this_second, latency_us);
     }
 
-    /// Ends a second of the course.
-    pub(crate) fn tick(&mut self) {
-        self.course.push(Second {
-            accepted: self.answered.len().saturating_sub(self.accepted_before),
-            landed: self.this_second.len(),
-            landed_p50_us: self.this_second.value_at_quantile(0.5),
-            landed_p99_us: self.this_second.value_at_quantile(0.99),
-        });
-        self.accepted_before = self.answered.len();
-        self.this_second.reset();
+    /// A session has all that its inbox held when it came back.
+    pub(crate) fn returned(&mut self, away: Duration, replay: Duration) {
+        record(&mut self.latencies.returned, away.as_micros() as u64);
+        record(&mut self.latencies.replayed, replay.as_micros() as u64);
     }
 
-    /// From due to the answer that it is on disk.
-    pub(crate) fn send_to_answer(&self) -> Quantiles {
-        quantiles(&self.answered)
+    pub(crate) fn latencies(&self) -> Recorded {
+        self.latencies.recorded()
     }
 
-    /// From due to landed, at each session.
-    pub(crate) fn send_to_landed(&self) -> Quantiles {
-        quantiles(&self.landed)
+    /// Ends the present second.
+    pub(crate) fn tick(&mut self, connected: u32) -> RecordedSecond {
+        let landed = recorded(&self.landed_this_second);
+        self.landed_this_second.reset();
+        RecordedSecond {
+            accepted: std::mem::take(&mut self.accepted_this_second),
+            landed,
+            connected,
+        }
+    }
+}
+
+impl Second {
+    /// The same second of all processes.
+    pub(crate) fn of(parts: &[RecordedSecond]) -> Self {
+        let mut landed = histogram();
+        for part in parts {
+            add(&mut landed, &part.landed);
+        }
+        Self {
+            accepted: parts.iter().map(|part| part.accepted).sum(),
+            landed: landed.len(),
+            landed_p50_us: landed.value_at_quantile(0.5),
+            landed_p99_us: landed.value_at_quantile(0.99),
+            connected: parts.iter().map(|part| part.connected).sum(),
+        }
     }
 }
 
 /// Of durations that were measured one by one.
 pub(crate) fn quantiles_of(durations: &[Duration]) -> Quantiles {
-    let mut histogram = Histogram::new_with_max(LATENCY_MAX_US, 3).expect("bounds that fit");
+    let mut histogram = histogram();
     for duration in durations {
-        histogram.saturating_record(duration.as_micros() as u64);
+        record(&mut histogram, duration.as_micros() as u64);
     }
     quantiles(&histogram)
 }
 
-fn quantiles(histogram: &Histogram<u64>) -> Quantiles {
+pub(crate) fn quantiles(histogram: &Histogram<u64>) -> Quantiles {
     Quantiles {
         count: histogram.len(),
         p50_us: histogram.value_at_quantile(0.5),
         p99_us: histogram.value_at_quantile(0.99),
         p999_us: histogram.value_at_quantile(0.999),
         max_us: histogram.max(),
+    }
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_max(LATENCY_MAX_US, 3).expect("bounds that fit")
+}
+
+fn record(histogram: &mut Histogram<u64>, us: u64) {
+    histogram.saturating_record(us.max(1));
+}
+
+fn recorded(histogram: &Histogram<u64>) -> Vec<(u64, u64)> {
+    let recorded = histogram.iter_recorded();
+    recorded
+        .map(|step| (step.value_iterated_to(), step.count_at_value()))
+        .collect()
+}
+
+fn add(histogram: &mut Histogram<u64>, recorded: &[(u64, u64)]) {
+    for (us, times) in recorded {
+        histogram.saturating_record_n(*us, *times);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_processes_measured_is_what_one_would_have() {
+        let (mut one, mut together) = (Meter::new(), Latencies::default());
+        for process in 0..3 {
+            let mut meter = Meter::new();
+            for at in 0..1000 {
+                let us = (at * 3 + process) * 77;
+                for meter in [&mut meter, &mut one] {
+                    meter.landed(us, Stood::Ready);
+                    meter.answered(us / 2);
+                }
+            }
+            let text = serde_json::to_string(&meter.latencies()).unwrap();
+            together.add(&serde_json::from_str(&text).unwrap());
+        }
+        assert_eq!(together.landed, one.latencies.landed);
+        assert_eq!(together.answered, one.latencies.answered);
+        assert_eq!(together.landed.len(), 3000);
     }
 }

@@ -1,6 +1,6 @@
 //! What a process has used so far, from `/proc`.
 
-use std::{fs, io, time::Duration};
+use std::{fs, io, ops::AddAssign, time::Duration};
 
 /// One look at a process.
 #[derive(Debug, Clone, Copy, Default)]
@@ -11,6 +11,14 @@ pub(crate) struct Usage {
     pub(crate) rss: u64,
     /// The most that was ever resident, bytes.
     pub(crate) rss_peak: u64,
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.cpu += other.cpu;
+        self.rss += other.rss;
+        self.rss_peak += other.rss_peak;
+    }
 }
 
 /// Looks at a process by its id.

@@ -2,7 +2,7 @@
 //!
 //! A crowd knows sessions, a sender knows lanes; which protocol either speaks is decided here and nowhere else.
 
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 
 use serde::{Deserialize, Serialize};
 use tokio::task::{JoinHandle, spawn_local};
@@ -23,6 +23,14 @@ pub(crate) enum Place {
 }
 
 impl Place {
+    /// Connections that the server has refused since its start, by reason, where it says so.
+    pub(crate) async fn refusals(&self) -> anyhow::Result<BTreeMap<String, f64>> {
+        match self {
+            Self::Gateway(place) => place.refusals().await,
+            Self::Mqtt(_) => Ok(BTreeMap::new()),
+        }
+    }
+
     /// Takes its secrets out of a text.
     pub(crate) fn mask(&self, text: String) -> String {
         match self {

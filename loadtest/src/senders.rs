@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::{task::spawn_local, time::sleep};
 
 use crate::{
@@ -22,7 +23,7 @@ const RETRY: Duration = Duration::from_millis(50);
 const TRY_FOR: Duration = Duration::from_secs(60);
 
 /// Who gets each message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum To {
     /// One user, by chance.
     One,
@@ -35,7 +36,7 @@ pub(crate) enum To {
 }
 
 /// What is to be sent.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Load {
     pub(crate) to: To,
     pub(crate) messages: u32,
@@ -49,8 +50,35 @@ pub(crate) struct Load {
     pub(crate) late_max: Duration,
 }
 
+impl Load {
+    /// At a rate for so long, whatever becomes of it, over 256 lanes.
+    pub(crate) fn steady(to: To, rate: f64, seconds: u32) -> Self {
+        Self {
+            to,
+            messages: (rate * f64::from(seconds)).ceil() as u32,
+            rate: Some(rate),
+            lanes: 256,
+            lasts: Duration::MAX,
+            late_max: Duration::MAX,
+        }
+    }
+
+    /// So many messages to each of so many users, in batches, as fast as they are taken.
+    pub(crate) fn reach_all(users: u32, messages_each: u32) -> Self {
+        let batch = users.min(100);
+        Self {
+            to: To::InTurn(batch),
+            messages: users.div_ceil(batch) * messages_each,
+            rate: None,
+            lanes: 16,
+            lasts: Duration::MAX,
+            late_max: Duration::MAX,
+        }
+    }
+}
+
 /// How it went.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Sent {
     /// From the first due time to the last answer.
     pub(crate) took: Duration,

@@ -1,4 +1,4 @@
-//! Where the rig's connections come from: 127.0.0.2 and on, when the gateway is on this machine's loopback.
+//! Where a process' connections come from: 127.0.0.2 and on (127.0.1.2 for the next process), when the gateway is on this machine's loopback.
 //!
 //! One address has some 28,000 ports for one destination. Each connection asks for its own port by number, which costs
 //! the kernel no search (what `IP_BIND_ADDRESS_NO_PORT` is for, which nothing safe in the build sets), and takes the next
@@ -15,22 +15,31 @@ use towncrier_client::{Network, Tcp};
 
 /// Above most of what others listen on.
 const PORTS: std::ops::Range<u32> = 20_000..65_000;
-/// A million connections take 5,000 ports of each.
+/// Of each process: 20,000 connections take 100 ports of each.
 const ADDRESSES: u32 = 200;
 /// More in use in a row than there ever are: something else is wrong.
 const TRIES: u32 = 1000;
 
-/// The addresses, each used in turn.
-#[derive(Debug, Default)]
+/// The addresses of one process, each used in turn.
+#[derive(Debug)]
 pub(crate) struct Sources {
+    first: u32,
     next: AtomicU32,
 }
 
 impl Sources {
+    /// No two processes share an address.
+    pub(crate) fn of(ordinal: u8) -> Self {
+        Self {
+            first: Ipv4Addr::new(127, 0, ordinal, 2).into(),
+            next: AtomicU32::new(0),
+        }
+    }
+
     fn next(&self) -> SocketAddr {
         let at = self.next.fetch_add(1, Ordering::Relaxed);
         // A port comes again as late as can be: the connection before may still be closing.
-        let address = Ipv4Addr::from(0x7f00_0002 + at % ADDRESSES);
+        let address = Ipv4Addr::from(self.first + at % ADDRESSES);
         let port = PORTS.start + at / ADDRESSES % (PORTS.end - PORTS.start);
         (address, u16::try_from(port).expect("ports are below 65536")).into()
     }

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Context;
 use tempfile::TempDir;
+use tokio::task::spawn_blocking;
 
 use crate::{gateway, mqtt, protocol::Place};
 
@@ -18,7 +19,7 @@ pub(crate) enum Target {
 }
 
 /// What the rig can start.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Program {
     Gateway(gateway::Program),
     Mosquitto(mqtt::Mosquitto),
@@ -91,8 +92,11 @@ impl Own {
     }
 
     /// Starts the killed one again on the same ports and data, and returns when it listens.
-    pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
-        (self.child, self.place) = self.program.spawn(self.dir.path())?;
+    pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
+        let (mut program, dir) = (self.program.clone(), self.dir.path().to_owned());
+        // Sessions come back all the while.
+        let started = spawn_blocking(move || program.spawn(&dir)).await?;
+        (self.child, self.place) = started?;
         Ok(())
     }
 }

@@ -62,14 +62,15 @@ fn what_a_broker_accepts_lands_once() {
 /// What comes all at once, more than a session takes in one turn, is in order like everything else.
 #[test]
 fn what_has_waited_lands_in_order() {
-    let words = "send --target mosquitto --users 2 --slow 1 --lanes 1 --rate 100 --seconds 1";
+    let words =
+        "slow --target mosquitto --sessions 2 --slow 0 --deaf 1 --batch 1 --rate 100 --seconds 1";
     let Some((code, report)) = load(words) else {
         return;
     };
     let ledger = &report["ledger"];
     assert_eq!(
         (code, &ledger["landed"]),
-        (0, &Value::from(102)),
+        (0, &Value::from(202)),
         "{report}"
     );
 }

@@ -9,11 +9,12 @@ mod lane;
 mod program;
 mod session;
 
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_local;
+use towncrier_client::AdminClient;
 
 use self::http::Http;
 pub(crate) use self::{lane::Lane, program::Program, session::run};
@@ -22,6 +23,8 @@ use crate::crowd::Crowd;
 /// The administrator of the defaults, in whose name everything is sent.
 const ADMIN: &str = "openIM123456";
 const ADMIN_PLATFORM: u32 = 10;
+/// Of the gateway's metrics.
+const REFUSED: &str = "towncrier_connections_refused_total{reason=\"";
 /// Tokens are asked for over so many connections at once: enough to keep the gateway busy with them.
 const TOKEN_CONNECTIONS: usize = 32;
 
@@ -39,6 +42,17 @@ impl Place {
     pub(crate) async fn admin_token(&self) -> anyhow::Result<String> {
         let mut http = Http::new(&self.admin, "");
         token(&mut http, &self.secret, ADMIN, ADMIN_PLATFORM).await
+    }
+
+    /// Connections refused since its start, by reason: what its metrics say.
+    pub(crate) async fn refusals(&self) -> anyhow::Result<BTreeMap<String, f64>> {
+        let admin = AdminClient::new(&format!("http://{}", self.admin))?;
+        let (_, metrics) = admin.get("/metrics").await?;
+        let lines = metrics.lines().filter_map(|line| {
+            let (reason, times) = line.strip_prefix(REFUSED)?.split_once("\"} ")?;
+            Some((reason.to_owned(), times.parse().ok()?))
+        });
+        Ok(lines.filter(|(_, times)| *times > 0.0).collect())
     }
 
     /// A token for each session of a crowd, in its order.

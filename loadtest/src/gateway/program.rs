@@ -23,7 +23,7 @@ const OPEN_DOOR: [&str; 5] = [
 ];
 
 /// The program that stands beside the rig's, and what it is told.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Program {
     path: PathBuf,
     settings: Vec<String>,

@@ -14,7 +14,7 @@ use towncrier_client::{
 };
 
 use crate::{
-    crowd::{Crowd, Orders, Who, end_of_life, until},
+    crowd::{Crowd, Orders, SLOW_PAUSE, Who, end_of_life, until},
     ledger::Arrival,
 };
 
@@ -41,6 +41,9 @@ pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, ws: String, token: String) {
         landing: Landing::new(Position::default()),
         head: None,
         generation: 0,
+        away_since: Instant::now(),
+        connected_at: Instant::now(),
+        reading_since_us: 0,
         crowd,
         who,
         ws,
@@ -50,6 +53,7 @@ pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, ws: String, token: String) {
     loop {
         let began = Instant::now();
         let left = session.attend().await;
+        session.away_since = Instant::now();
         session.crowd.set_connected(who, false);
         backoff.ended_after(began.elapsed());
         let asked = match &left {
@@ -78,6 +82,12 @@ struct Session {
     head: Option<u64>,
     /// In which the present connection was opened.
     generation: u32,
+    /// When the last connection ended.
+    away_since: Instant,
+    /// When `Connected` came on the present one.
+    connected_at: Instant,
+    /// On the crowd's clock: messages that were due earlier find it late.
+    reading_since_us: u64,
 }
 
 impl Session {
@@ -105,10 +115,14 @@ impl Session {
         let ping = sleep(heartbeat);
         tokio::pin!(ping);
         let mut end = end_of_life(orders);
+        let mut rests_until = None;
         loop {
-            let is_deaf = self.who.user < orders.deaf_users;
+            let is_deaf = orders.deaf.holds(self.who.user, self.crowd.size.users);
+            let is_slow = orders.slow.holds(self.who.user, self.crowd.size.users);
             tokio::select! {
-                body = connection.receive(), if !is_deaf => {
+                () = until(rests_until), if rests_until.is_some() => rests_until = None,
+                body = connection.receive(), if !is_deaf && rests_until.is_none() => {
+                    rests_until = is_slow.then(|| Instant::now() + SLOW_PAUSE);
                     let connected = self.take(&mut connection, body?).await?;
                     if let Some(connected) = connected {
                         heartbeat = Duration::from_millis(connected.heartbeat_ms.max(1000).into());
@@ -124,6 +138,9 @@ impl Session {
                     let before = std::mem::replace(orders, *self.orders.borrow_and_update());
                     if orders.generation != before.generation {
                         return Err(Left::Told);
+                    }
+                    if orders.deaf != before.deaf {
+                        self.reading_since_us = self.crowd.now_us();
                     }
                     if orders.lifetime != before.lifetime {
                         end = end_of_life(orders);
@@ -149,6 +166,8 @@ impl Session {
                     self.landing.connected(&connected)?;
                     self.head = Some(connected.head);
                     self.crowd.set_connected(self.who, true);
+                    self.connected_at = Instant::now();
+                    self.reading_since_us = self.crowd.now_us();
                     welcome = Some(connected);
                 }
                 Body::Push(push) => {
@@ -169,6 +188,8 @@ impl Session {
             {
                 self.head = None;
                 self.crowd.set_caught_up(self.who, self.generation);
+                let mut meter = self.crowd.meter.borrow_mut();
+                meter.returned(self.away_since.elapsed(), self.connected_at.elapsed());
             }
             frames += 1;
             // Whatever is taken here must be looked at: none is taken once it is enough.
@@ -191,9 +212,6 @@ impl Session {
     }
 
     fn land(&self, messages: impl Iterator<Item = Message>) {
-        let now_us = self.crowd.now_us();
-        let mut ledger = self.crowd.ledger.borrow_mut();
-        let mut meter = self.crowd.meter.borrow_mut();
         for message in messages {
             let arrival = Arrival {
                 seq: message.seq,
@@ -202,9 +220,7 @@ impl Session {
                 recv_id: &message.recv_id,
                 content: &message.content,
             };
-            if let Some(key) = ledger.landed(self.who.user, self.who.session, &arrival) {
-                meter.landed(now_us.saturating_sub(key.due_us));
-            }
+            self.crowd.land(self.who, &arrival, self.reading_since_us);
         }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) enum Keeps {
     Nothing,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Mosquitto {
     path: PathBuf,
     keeps: Keeps,

@@ -20,7 +20,7 @@ use super::{
     packet::{Heard, Publish, Qos, Said, Step},
 };
 use crate::{
-    crowd::{Crowd, Orders, Who, end_of_life, until},
+    crowd::{Crowd, Orders, SLOW_PAUSE, Who, end_of_life, until},
     ledger::{Arrival, Ledger},
 };
 
@@ -57,6 +57,9 @@ pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, place: Rc<Place>) {
         is_known: false,
         generation: 0,
         mark_at: None,
+        away_since: Instant::now(),
+        connected_at: Instant::now(),
+        reading_since_us: 0,
         crowd,
         who,
     };
@@ -64,6 +67,7 @@ pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, place: Rc<Place>) {
     loop {
         let began = Instant::now();
         let left = session.attend().await;
+        session.away_since = Instant::now();
         session.crowd.set_connected(who, false);
         backoff.ended_after(began.elapsed());
         if let Left::Lost(error) = left {
@@ -88,6 +92,11 @@ struct Session {
     is_known: bool,
     /// In which the present connection was opened.
     generation: u32,
+    /// When the last connection ended, and when the present one was opened.
+    away_since: Instant,
+    connected_at: Instant,
+    /// On the crowd's clock: messages that were due earlier find it late.
+    reading_since_us: u64,
     /// When it looks whether it has caught up; `None`: it has, or is not connected.
     mark_at: Option<Instant>,
 }
@@ -115,11 +124,15 @@ impl Session {
         let ping = sleep(KEEP_ALIVE.mul_f64(fastrand::f64()));
         tokio::pin!(ping);
         let mut end = end_of_life(orders);
+        let mut rests_until = None;
         loop {
-            let is_deaf = self.who.user < orders.deaf_users;
+            let is_deaf = orders.deaf.holds(self.who.user, self.crowd.size.users);
+            let is_slow = orders.slow.holds(self.who.user, self.crowd.size.users);
             tokio::select! {
-                heard = connection.hear(), if !is_deaf => {
+                () = until(rests_until), if rests_until.is_some() => rests_until = None,
+                heard = connection.hear(), if !is_deaf && rests_until.is_none() => {
                     heard?;
+                    rests_until = is_slow.then(|| Instant::now() + SLOW_PAUSE);
                     self.take(&mut connection)?;
                     connection.flush().await?;
                 }
@@ -140,6 +153,9 @@ impl Session {
                     let before = std::mem::replace(orders, *self.orders.borrow_and_update());
                     if orders.generation != before.generation {
                         return Err(Left::Told);
+                    }
+                    if orders.deaf != before.deaf {
+                        self.reading_since_us = self.crowd.now_us();
                     }
                     if orders.lifetime != before.lifetime {
                         end = end_of_life(orders);
@@ -213,6 +229,8 @@ impl Session {
     fn arrived(&mut self) {
         self.is_known = true;
         self.crowd.set_connected(self.who, true);
+        self.connected_at = Instant::now();
+        self.reading_since_us = self.crowd.now_us();
         self.mark_at = Some(Instant::now() + QUIET);
     }
 
@@ -221,10 +239,16 @@ impl Session {
         let Who { user, session } = self.who;
         let is_whole = self.crowd.ledger.borrow().missing(user, session) == 0;
         if is_whole {
-            self.mark_at = None;
-            self.crowd.set_caught_up(self.who, self.generation);
+            self.caught_up();
         }
         is_whole
+    }
+
+    fn caught_up(&mut self) {
+        self.mark_at = None;
+        self.crowd.set_caught_up(self.who, self.generation);
+        let mut meter = self.crowd.meter.borrow_mut();
+        meter.returned(self.away_since.elapsed(), self.connected_at.elapsed());
     }
 
     fn send_mark(&self, connection: &mut Connection) {
@@ -245,12 +269,10 @@ impl Session {
     fn land(&mut self, publish: &Publish<'_>) {
         if publish.payload.starts_with(b"mark ") {
             if publish.payload == self.mark().as_bytes() {
-                self.mark_at = None;
-                self.crowd.set_caught_up(self.who, self.generation);
+                self.caught_up();
             }
             return;
         }
-        let now_us = self.crowd.now_us();
         let key = Ledger::key_text(publish.payload);
         self.landed += 1;
         let arrival = Arrival {
@@ -260,10 +282,6 @@ impl Session {
             recv_id: publish.topic,
             content: publish.payload,
         };
-        let mut ledger = self.crowd.ledger.borrow_mut();
-        if let Some(key) = ledger.landed(self.who.user, self.who.session, &arrival) {
-            let latency_us = now_us.saturating_sub(key.due_us);
-            self.crowd.meter.borrow_mut().landed(latency_us);
-        }
+        self.crowd.land(self.who, &arrival, self.reading_since_us);
     }
 }

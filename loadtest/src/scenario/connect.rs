@@ -2,14 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Look, close, cpu_rows, gather};
-use crate::{
-    crowd::{Crowd, Size},
-    process,
-    report::Report,
-    senders::{self, Load, To},
-    target::Target,
-};
+use super::Stage;
+use crate::{meter::quantiles, process};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Plan {
@@ -17,57 +11,37 @@ pub(crate) struct Plan {
     #[arg(long, default_value_t = 10_000)]
     sessions: u32,
     /// Sessions started a second.
-    #[arg(long, default_value_t = 2000.0)]
+    #[arg(long, default_value_t = super::ARRIVALS)]
     rate: f64,
     /// How long they are held idle, seconds.
     #[arg(long, default_value_t = 30)]
     hold: u64,
 }
 
-pub(crate) async fn run(
-    plan: Plan,
-    target: &Target,
-    patience: Duration,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    warm_up(target, patience).await?;
-    let size = |users| Size {
-        users,
-        sessions_each: 1,
-        content_bytes: (200, 200),
-        patience,
-    };
-    let crowd = Crowd::new(target.place(), size(plan.sessions)).await?;
-    let tokens = crowd.tokens().await?;
-    let (before, slab_before) = (Look::at(target)?, process::slab()?);
+pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
+    warm_up(stage).await?;
+    let crew = stage.crew.clone();
+    crew.enlist(stage.size(plan.sessions, 1, (200, 200)))
+        .await?;
+    let (before, slab_before) = (stage.look()?, process::slab()?);
+    let timekeeper = crew.keep_time();
     let began = Instant::now();
-    crowd.gather(tokens, plan.rate).await;
-    super::everyone_connected(&crowd).await?;
+    crew.gather(plan.rate).await?;
     let sessions = f64::from(plan.sessions);
-    report.row("sessions connected", sessions, "");
-    report.row("ramp", began.elapsed().as_secs_f64(), "s");
-    let after = Look::at(target)?;
-    cpu_rows(
-        report,
-        "connecting",
-        (before, after),
-        sessions,
-        "µs/session",
-    );
+    stage.report.row("sessions connected", sessions, "");
+    stage.report.row("ramp", began.elapsed().as_secs_f64(), "s");
+    let after = stage.look()?;
+    stage.cpu_rows("connecting", (before, after), sessions, "µs/session");
 
     // What connecting left behind (buffers of handshakes, the state store's work) is no idle session's.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let idle = Look::at(target)?;
+    let idle = stage.look()?;
     let held = Duration::from_secs(plan.hold);
     tokio::time::sleep(held).await;
-    let after = Look::at(target)?;
-    cpu_rows(
-        report,
-        "idle",
-        (idle, after),
-        sessions * held.as_secs_f64(),
-        "µs/s/session",
-    );
+    let after = stage.look()?;
+    let held = sessions * held.as_secs_f64();
+    stage.cpu_rows("idle", (idle, after), held, "µs/s/session");
+    let report = &mut stage.report;
     if let (Some(before), Some(after)) = (before.server, after.server) {
         let grown = |before: u64, after: u64| after.saturating_sub(before) as f64 / sessions;
         report.row("server RSS", grown(before.rss, after.rss), "bytes/session");
@@ -78,41 +52,27 @@ pub(crate) async fn run(
             "bytes/session",
         );
     }
-    report.row("sessions still connected", crowd.connected.get().into(), "");
-    reach_all(&crowd, 1).await;
+    let connected = crew.look().await?.connected;
+    report.row("sessions still connected", connected.into(), "");
+    crew.reset().await?;
+    crew.reach_all(1).await?;
+    crew.settle().await?;
+    timekeeper.abort();
+    let latencies = crew.latencies().await?;
     report.latency(
         "send to landed, one message to each",
-        crowd.meter.borrow().send_to_landed(),
+        quantiles(&latencies.landed),
     );
-    close(&crowd, report).await;
-    Ok(())
+    stage.close().await
 }
 
-/// A first session and a first batch bring along what is no session's cost: code, buffers, threads.
-async fn warm_up(target: &Target, patience: Duration) -> anyhow::Result<()> {
-    let size = Size {
-        users: 100,
-        sessions_each: 1,
-        content_bytes: (200, 200),
-        patience,
-    };
-    let crowd = gather(target, size, 1000.0).await?;
-    reach_all(&crowd, 1).await;
-    crowd.close().await;
-    crowd.dismiss();
+/// First sessions and a first batch bring along what is no session's cost: code, buffers, threads.
+async fn warm_up(stage: &Stage) -> anyhow::Result<()> {
+    let crew = &stage.crew;
+    crew.enlist(stage.size(crew.processes() * 100, 1, (200, 200)))
+        .await?;
+    crew.gather(super::ARRIVALS).await?;
+    stage.warm_up().await?;
+    crew.close().await?;
     Ok(())
-}
-
-/// So many messages to every user, in batches.
-pub(super) async fn reach_all(crowd: &std::rc::Rc<Crowd>, messages_each: u32) {
-    let batch = 100.min(crowd.size.users);
-    let load = Load {
-        to: To::InTurn(batch),
-        messages: crowd.size.users.div_ceil(batch) * messages_each,
-        lasts: Duration::MAX,
-        rate: None,
-        lanes: 16,
-        late_max: Duration::MAX,
-    };
-    senders::send(crowd, load).await;
 }

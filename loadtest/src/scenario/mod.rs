@@ -1,105 +1,99 @@
 //! What is done to the server.
 //!
 //! - `connect.rs`: many sessions come, stay, and are reached
-//! - `send.rs`: messages flow at a rate, among sessions that may be slow or come and go
+//! - `send.rs`: messages flow at a rate
 //! - `storm.rs`: the server is killed under all of them
+//! - `churn.rs`: connections end and come back while messages flow
+//! - `slow.rs`: some read slowly or not at all, and what the others notice
+//! - `replay.rs`: one who was away for long gets it all
 
+pub(crate) mod churn;
 pub(crate) mod connect;
+pub(crate) mod replay;
 pub(crate) mod send;
+pub(crate) mod slow;
 pub(crate) mod storm;
 
 use std::{rc::Rc, time::Duration};
 
-use anyhow::bail;
-use tokio::task::spawn_local;
-
 use crate::{
-    crowd::{Crowd, Size},
+    crew::{Closed, Crew},
+    crowd::Size,
     process::{self, Usage},
     report::Report,
     target::Target,
 };
 
-/// Both processes at one moment.
+/// Sessions started a second where a scenario is not about that.
+const ARRIVALS: f64 = 2000.0;
+
+/// What a scenario works with.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) target: Target,
+    pub(crate) crew: Rc<Crew>,
+    /// How long is waited for what should come at once.
+    pub(crate) patience: Duration,
+    pub(crate) report: Report,
+}
+
+/// Server and rig at one moment.
 #[derive(Debug, Clone, Copy)]
 struct Look {
     server: Option<Usage>,
     rig: Usage,
 }
 
-impl Look {
-    fn at(target: &Target) -> anyhow::Result<Self> {
-        Ok(Self {
-            server: target.process_id().map(process::usage).transpose()?,
-            rig: process::usage(std::process::id())?,
-        })
-    }
-}
-
-/// A row for each process: µs of processor time since `before`, shared out among `many`.
-fn cpu_rows(
-    report: &mut Report,
-    what: &str,
-    (before, after): (Look, Look),
-    many: f64,
-    unit: &'static str,
-) {
-    let share = |before: Usage, after: Usage| (after.cpu - before.cpu).as_secs_f64() * 1e6 / many;
-    if let (Some(before), Some(after)) = (before.server, after.server) {
-        report.row(format!("server CPU, {what}"), share(before, after), unit);
-    }
-    report.row(
-        format!("rig CPU, {what}"),
-        share(before.rig, after.rig),
-        unit,
-    );
-}
-
-/// Brings in a crowd, all of it connected.
-async fn gather(target: &Target, size: Size, rate: f64) -> anyhow::Result<Rc<Crowd>> {
-    let crowd = Crowd::new(target.place(), size).await?;
-    let tokens = crowd.tokens().await?;
-    crowd.gather(tokens, rate).await;
-    everyone_connected(&crowd).await?;
-    Ok(crowd)
-}
-
-async fn everyone_connected(crowd: &Crowd) -> anyhow::Result<()> {
-    if !crowd
-        .until(crowd.size.patience, |crowd| {
-            crowd.connected.get() == crowd.sessions()
-        })
-        .await
-    {
-        let (connected, sessions) = (crowd.connected.get(), crowd.sessions());
-        bail!(
-            "{connected} of {sessions} sessions connected: {:?}",
-            crowd.incidents.borrow()
-        );
-    }
-    Ok(())
-}
-
-/// Ends the course's seconds, until the crowd is dismissed.
-fn keep_time(crowd: &Rc<Crowd>) -> tokio::task::JoinHandle<()> {
-    let crowd = Rc::downgrade(crowd);
-    spawn_local(async move {
-        let mut seconds = tokio::time::interval(Duration::from_secs(1));
-        seconds.tick().await;
-        loop {
-            seconds.tick().await;
-            let Some(crowd) = crowd.upgrade() else { return };
-            crowd.meter.borrow_mut().tick();
+impl Stage {
+    fn size(&self, users: u32, sessions_each: u32, content_bytes: (usize, usize)) -> Size {
+        Size {
+            users,
+            sessions_each,
+            content_bytes,
+            patience: self.patience,
         }
-    })
-}
+    }
 
-/// Closes the books into the report.
-async fn close(crowd: &Crowd, report: &mut Report) {
-    report.tally = crowd.close().await;
-    report.course = std::mem::take(&mut crowd.meter.borrow_mut().course);
-    report.incidents = crowd.incidents.borrow().clone();
-    crowd.dismiss();
+    fn look(&self) -> anyhow::Result<Look> {
+        Ok(Look {
+            server: self.target.process_id().map(process::usage).transpose()?,
+            rig: self.crew.usage()?,
+        })
+    }
+
+    /// A row for the server and one for the rig: µs of processor time since `before`, shared out among `many`.
+    fn cpu_rows(
+        &mut self,
+        what: &str,
+        (before, after): (Look, Look),
+        many: f64,
+        unit: &'static str,
+    ) {
+        let share =
+            |before: Usage, after: Usage| (after.cpu - before.cpu).as_secs_f64() * 1e6 / many;
+        if let (Some(before), Some(after)) = (before.server, after.server) {
+            let row = format!("server CPU, {what}");
+            self.report.row(row, share(before, after), unit);
+        }
+        let row = format!("rig CPU, {what}");
+        self.report.row(row, share(before.rig, after.rig), unit);
+    }
+
+    /// A first batch to everyone brings along what a server has only once.
+    async fn warm_up(&self) -> anyhow::Result<()> {
+        self.crew.reach_all(1).await?;
+        self.crew.settle().await?;
+        self.crew.reset().await
+    }
+
+    /// Closes the books into the report.
+    async fn close(&mut self) -> anyhow::Result<()> {
+        let Closed { tally, incidents } = self.crew.close().await?;
+        self.report.tally = tally;
+        self.report.incidents = incidents;
+        self.report.course = self.crew.take_course();
+        Ok(())
+    }
 }
 
 /// `500` or `200..2000`.
@@ -114,4 +108,13 @@ fn content_bytes(text: &str) -> Result<(usize, usize), String> {
         return Err(format!("{least} is more than {most}"));
     }
     Ok((least, most))
+}
+
+/// `0.25`.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text
+        .parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("{text}: expected a share from 0 to 1"))
 }

@@ -1,15 +1,13 @@
 //! Messages flow at a constant rate, or at the highest at which their p99 stays below a limit, or as fast as they are
 //! answered.
 
-use std::{rc::Rc, time::Duration};
+use std::time::Duration;
 
-use super::{Look, close, content_bytes, cpu_rows, gather, keep_time};
+use super::{Look, Stage, content_bytes};
 use crate::{
-    crowd::{Crowd, SESSIONS_EACH_MAX, Size},
-    meter::Quantiles,
-    report::Report,
-    senders::{self, Load, Sent, To},
-    target::Target,
+    crowd::SESSIONS_EACH_MAX,
+    meter::{Latencies, quantiles},
+    senders::{Load, Sent, To},
 };
 
 /// A step of the search is given up once a message is sent so late.
@@ -40,7 +38,7 @@ pub(crate) struct Plan {
     /// Bytes of a message's content, e.g. 400 or 100..2000.
     #[arg(long, default_value = "400", value_parser = content_bytes)]
     bytes: (usize, usize),
-    /// HTTP connections that send.
+    /// Connections that send.
     #[arg(long, default_value_t = 256)]
     lanes: usize,
     /// At no rate: each connection sends as soon as its last send was answered.
@@ -52,56 +50,35 @@ pub(crate) struct Plan {
     /// The limit of the search, ms.
     #[arg(long, default_value_t = 100)]
     p99: u64,
-    /// Connections that end and come back, a second.
-    #[arg(long, default_value_t = 0.0)]
-    churn: f64,
-    /// Share of users, 0 to 1, that read nothing until the load is over.
-    #[arg(long, default_value_t = 0.0)]
-    slow: f64,
 }
 
 /// One rate, tried.
 struct Step {
     sent: Sent,
-    landed: Quantiles,
+    latencies: Latencies,
     before: Look,
     after: Look,
 }
 
-pub(crate) async fn run(
-    plan: Plan,
-    target: &Target,
-    patience: Duration,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let size = Size {
-        users: plan.users,
-        sessions_each: plan.platforms,
-        content_bytes: plan.bytes,
-        patience,
-    };
-    let crowd = gather(target, size, 2000.0).await?;
-    let sessions = f64::from(crowd.sessions());
-    report.row("sessions connected", sessions, "");
-    // The first batch brings along what a gateway has only once.
-    super::connect::reach_all(&crowd, 1).await;
-    crowd.until(crowd.size.patience, Crowd::is_settled).await;
-    let deaf_users = (f64::from(plan.users) * plan.slow.clamp(0.0, 1.0)) as u32;
-    crowd.orders.send_modify(|orders| {
-        orders.deaf_users = deaf_users;
-        orders.lifetime =
-            (plan.churn > 0.0).then(|| Duration::from_secs_f64(sessions / plan.churn));
-    });
-
-    let timekeeper = keep_time(&crowd);
+pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
+    let crew = stage.crew.clone();
+    let size = stage.size(plan.users, plan.platforms, plan.bytes);
+    crew.bring(size, super::ARRIVALS).await?;
+    let sessions = crew.sessions();
+    stage.report.row("sessions connected", sessions.into(), "");
+    stage.warm_up().await?;
+    let timekeeper = crew.keep_time();
     let rate = match (plan.closed, plan.search) {
         (true, _) => None,
-        (_, true) => Some(search(&crowd, target, &plan).await?),
+        (_, true) => Some(search(stage, &plan).await?),
         _ => Some(plan.rate),
     };
-    let step = try_rate(&crowd, target, &plan, rate).await?;
+    let step = try_rate(stage, &plan, rate).await?;
     timekeeper.abort();
     let (sent, receivers) = (step.sent, receivers(&plan));
+    let accepted = f64::from(sent.accepted);
+    let (landed, seconds) = (step.latencies.all_landed(), sent.took.as_secs_f64());
+    let report = &mut stage.report;
     if let Some(rate) = rate {
         let name = match plan.search {
             true => "highest rate",
@@ -109,41 +86,30 @@ pub(crate) async fn run(
         };
         report.row(name, rate, "sends/s");
     }
-    let accepted = f64::from(sent.accepted);
-    report.row(
-        "sends answered",
-        accepted / sent.took.as_secs_f64(),
-        "sends/s",
-    );
-    let landed = step.landed.count as f64;
+    report.row("sends answered", accepted / seconds, "sends/s");
     report.row(
         "messages landed",
-        landed / sent.took.as_secs_f64(),
+        landed.len() as f64 / seconds,
         "messages/s",
     );
     report.row("sends refused", sent.refused.into(), "");
-    cpu_rows(
-        report,
+    let looks = (step.before, step.after);
+    stage.cpu_rows(
         "sending and landing",
-        (step.before, step.after),
+        looks,
         accepted * receivers,
         "µs/message",
     );
+    let report = &mut stage.report;
     if let Some(server) = step.after.server {
         report.row("server RSS", server.rss as f64 / 1e6, "MB");
     }
     report.latency(
         "send to durable answer",
-        crowd.meter.borrow().send_to_answer(),
+        quantiles(&step.latencies.answered),
     );
-    report.latency("send to landed", step.landed);
-    // Whoever was slow gets it all in the end.
-    crowd.orders.send_modify(|orders| {
-        orders.deaf_users = 0;
-        orders.lifetime = None;
-    });
-    close(&crowd, report).await;
-    Ok(())
+    report.latency("send to landed", quantiles(&landed));
+    stage.close().await
 }
 
 /// Durable messages of one send.
@@ -154,12 +120,8 @@ fn receivers(plan: &Plan) -> f64 {
     }
 }
 
-async fn try_rate(
-    crowd: &Rc<Crowd>,
-    target: &Target,
-    plan: &Plan,
-    rate: Option<f64>,
-) -> anyhow::Result<Step> {
+async fn try_rate(stage: &Stage, plan: &Plan, rate: Option<f64>) -> anyhow::Result<Step> {
+    let crew = &stage.crew;
     let to = match plan.batch {
         _ if plan.broadcast => To::Everyone,
         1 => To::One,
@@ -177,33 +139,29 @@ async fn try_rate(
         lanes: plan.lanes,
         late_max: if plan.search { LATE_MAX } else { Duration::MAX },
     };
-    crowd.meter.borrow_mut().begin();
-    let before = Look::at(target)?;
-    let sent = senders::send(crowd, load).await;
-    // Those who read nothing, or are away, are not waited for.
-    if plan.slow == 0.0 && plan.churn == 0.0 {
-        crowd.until(crowd.size.patience, Crowd::is_settled).await;
-    }
-    let after = Look::at(target)?;
-    let landed = crowd.meter.borrow().send_to_landed();
+    crew.reset().await?;
+    let before = stage.look()?;
+    let sent = crew.send(load).await?;
+    crew.settle().await?;
+    let after = stage.look()?;
     Ok(Step {
         sent,
-        landed,
+        latencies: crew.latencies().await?,
         before,
         after,
     })
 }
 
 /// Doubles until the limit is passed, then halves the interval.
-async fn search(crowd: &Rc<Crowd>, target: &Target, plan: &Plan) -> anyhow::Result<f64> {
+async fn search(stage: &Stage, plan: &Plan) -> anyhow::Result<f64> {
     let (mut good, mut bad) = (0.0, f64::INFINITY);
     let mut rate = plan.rate;
     while bad - good > good * PRECISION {
-        let step = try_rate(crowd, target, plan, Some(rate)).await?;
-        let is_good =
-            !step.sent.is_late && step.sent.refused == 0 && step.landed.p99_us <= plan.p99 * 1000;
+        let step = try_rate(stage, plan, Some(rate)).await?;
+        let p99_us = quantiles(&step.latencies.all_landed()).p99_us;
+        let is_good = !step.sent.is_late && step.sent.refused == 0 && p99_us <= plan.p99 * 1000;
         let verdict = if is_good { "holds" } else { "does not hold" };
-        let p99_ms = step.landed.p99_us as f64 / 1000.0;
+        let p99_ms = p99_us as f64 / 1000.0;
         eprintln!("{rate:.0} sends/s: p99 {p99_ms:.1} ms, {verdict}");
         if is_good {
             good = rate;

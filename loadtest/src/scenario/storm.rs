@@ -4,8 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use super::{Look, close, connect::reach_all, gather};
-use crate::{crowd::Size, report::Report, target::Target};
+use super::Stage;
+use crate::{
+    crowd::{Orders, Share},
+    meter::quantiles,
+    target::Target,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Plan {
@@ -17,72 +21,64 @@ pub(crate) struct Plan {
     backlog: u32,
 }
 
-pub(crate) async fn run(
-    plan: Plan,
-    target: &mut Target,
-    patience: Duration,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let size = Size {
-        users: plan.sessions,
-        sessions_each: 1,
-        content_bytes: (400, 400),
-        patience,
-    };
-    let crowd = gather(target, size, 2000.0).await?;
-    report.row("sessions connected", plan.sessions.into(), "");
-    reach_all(&crowd, 1).await;
-    crowd
-        .until(crowd.size.patience, |crowd| crowd.is_settled())
-        .await;
-    let steady = Look::at(target)?;
+pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
+    let crew = stage.crew.clone();
+    let size = stage.size(plan.sessions, 1, (400, 400));
+    crew.bring(size, super::ARRIVALS).await?;
+    stage
+        .report
+        .row("sessions connected", plan.sessions.into(), "");
+    stage.warm_up().await?;
+    let steady = stage.look()?;
     // From here on nobody reads: what is sent is accepted and not landed.
-    crowd
-        .orders
-        .send_modify(|orders| orders.deaf_users = plan.sessions);
-    reach_all(&crowd, plan.backlog).await;
+    let deaf = Share::ALL;
+    crew.order(Orders {
+        deaf,
+        ..Orders::default()
+    })
+    .await?;
+    crew.reach_all(plan.backlog).await?;
 
-    let Target::Own(server) = target else {
+    let Target::Own(server) = &mut stage.target else {
         bail!("only a server that the rig has started can be killed: leave out --ws");
     };
+    crew.reset().await?;
+    let timekeeper = crew.keep_time();
     let began = Instant::now();
     server.kill()?;
-    server.restart()?;
-    report.row(
-        "until the server listened again",
-        began.elapsed().as_secs_f64(),
-        "s",
-    );
-    crowd.orders.send_modify(|orders| orders.deaf_users = 0);
-    crowd.come_back();
-    let sessions = crowd.sessions();
-    let is_back = |crowd: &crate::crowd::Crowd| {
-        crowd.connected.get() == sessions && crowd.caught_up.get() == sessions
-    };
-    if !crowd.until(crowd.size.patience * 2, is_back).await {
-        report.row(
-            "sessions that came not back",
-            (sessions - crowd.caught_up.get()).into(),
-            "",
-        );
+    // Each notices at once. What the kernel still holds for it does not count: it leaves before it reads again.
+    crew.come_back().await?;
+    crew.order(Orders::default()).await?;
+    server.restart().await?;
+    let listening = began.elapsed().as_secs_f64();
+    let is_over = crew.return_of_all(stage.patience * 2).await?;
+    let back = began.elapsed().as_secs_f64();
+    let report = &mut stage.report;
+    report.row("until the server listened again", listening, "s");
+    if is_over {
+        report.row("kill to everyone back and caught up", back, "s");
+    } else {
+        let missing = crew.sessions() - crew.look().await?.caught_up;
+        report.row("sessions that came not back", missing.into(), "");
     }
-    report.row(
-        "kill to everyone back and caught up",
-        began.elapsed().as_secs_f64(),
-        "s",
-    );
+    let latencies = crew.latencies().await?;
+    report.latency("away, a session", quantiles(&latencies.returned));
+    report.latency("its replay", quantiles(&latencies.replayed));
+    for (reason, times) in stage.target.place().refusals().await? {
+        stage
+            .report
+            .row(format!("connections refused: {reason}"), times, "");
+    }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let after = Look::at(target)?;
+    timekeeper.abort();
+    let after = stage.look()?;
     if let (Some(steady), Some(after)) = (steady.server, after.server) {
+        let report = &mut stage.report;
         report.row("server RSS before", steady.rss as f64 / 1e6, "MB");
         report.row("server RSS peak after", after.rss_peak as f64 / 1e6, "MB");
-        report.row(
-            "peak over steady",
-            after.rss_peak as f64 / steady.rss as f64,
-            "×",
-        );
+        let ratio = after.rss_peak as f64 / steady.rss as f64;
+        report.row("peak over steady", ratio, "×");
         report.row("server CPU", after.cpu.as_secs_f64(), "s");
     }
-    close(&crowd, report).await;
-    Ok(())
+    stage.close().await
 }

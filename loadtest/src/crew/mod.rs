@@ -1,0 +1,352 @@
+//! All processes of the rig: what a scenario wants of its sessions is asked of every one of them, and their answers are put
+//! together.
+//!
+//! A process has users of its own: it holds all their sessions, sends to them and to nobody else, and judges what lands by
+//! a ledger of its own. So nothing is shared, and there is no limit to how many processes there are but the machine's. The
+//! first one is a worker as well, and speaks to itself as to the others: one process and many go the same way.
+//!
+//! - `call.rs`: questions and answers
+//! - `member.rs`: the first process' end of the line to a worker
+//! - `worker.rs`: the other end
+
+mod call;
+mod member;
+mod worker;
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use anyhow::bail;
+use serde::de::DeserializeOwned;
+use tokio::{
+    task::{JoinHandle, spawn_local},
+    time::{interval, sleep},
+};
+
+pub(crate) use self::call::{Closed, Standing};
+use self::{
+    call::Command,
+    member::{Asked, Member},
+};
+use crate::{
+    crowd::{Orders, Size},
+    meter::{Latencies, Recorded, RecordedSecond, Second},
+    process::{self, Usage},
+    progress::Progress,
+    protocol::Place,
+    senders::{Load, Sent, To},
+};
+
+/// Each has 200 source addresses.
+pub(crate) const PROCESSES_MAX: u8 = 200;
+/// How often a condition is looked at while waiting for it.
+const LOOK: Duration = Duration::from_millis(10);
+/// How often the progress of a load is shown.
+const SHOW: Duration = Duration::from_millis(200);
+
+/// The rig's processes. Dropping it ends them.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    place: Place,
+    members: Vec<Member>,
+    /// Of the present crowd, all of it.
+    size: Cell<Size>,
+    course: RefCell<Vec<Second>>,
+}
+
+/// Works for the process that started this one, until that ends.
+pub(crate) async fn work(ordinal: u8, seed: u64) -> anyhow::Result<()> {
+    fastrand::seed(seed);
+    worker::serve(ordinal, tokio::io::stdin(), tokio::io::stdout()).await
+}
+
+impl Crew {
+    /// So many processes, to load what is at `place`. What is left to chance in them follows from `seed`.
+    pub(crate) fn muster(processes: u8, seed: u64, place: &Place) -> anyhow::Result<Rc<Self>> {
+        fastrand::seed(seed);
+        let others =
+            (1..processes).map(|ordinal| Member::start(ordinal, seed ^ u64::from(ordinal)));
+        let members = std::iter::once(Ok(Member::own(0))).chain(others);
+        Ok(Rc::new(Self {
+            place: place.clone(),
+            members: members.collect::<Result<_, _>>()?,
+            size: Cell::default(),
+            course: RefCell::default(),
+        }))
+    }
+
+    /// The next crowd: the one before is sent away, and everything fetched that this one needs at the door.
+    pub(crate) async fn enlist(&self, size: Size) -> anyhow::Result<()> {
+        if size.users < self.members.len() as u32 {
+            bail!("each of the rig's processes has at least one user: use fewer --processes");
+        }
+        self.size.set(size);
+        self.ask_each(|at| Command::Enlist {
+            place: self.place.clone(),
+            size: Size {
+                users: self.share(size.users, at),
+                ..size
+            },
+        })
+        .done()
+        .await
+    }
+
+    /// Starts the sessions, so many a second, and waits until all are connected.
+    pub(crate) async fn gather(&self, rate: f64) -> anyhow::Result<()> {
+        let rate = rate / self.members.len() as f64;
+        let started = self.ask_all(&Command::Gather { rate });
+        let connected = |standing: &Standing| (standing.connected.into(), self.sessions().into());
+        let longest = self.size().patience.saturating_add(Duration::from_secs_f64(
+            f64::from(self.sessions()) / (rate * self.members.len() as f64),
+        ));
+        let is_so = self.until(longest, "connected", connected).await?;
+        if !is_so {
+            let (connected, sessions) = (self.look().await?.connected, self.sessions());
+            let incidents = self.close().await?.incidents;
+            bail!("{connected} of {sessions} sessions connected: {incidents:?}");
+        }
+        started.done().await?;
+        Ok(())
+    }
+
+    /// [`enlist`](Self::enlist) and [`gather`](Self::gather).
+    pub(crate) async fn bring(&self, size: Size, rate: f64) -> anyhow::Result<()> {
+        self.enlist(size).await?;
+        self.gather(rate).await
+    }
+
+    pub(crate) fn size(&self) -> Size {
+        self.size.get()
+    }
+
+    pub(crate) fn processes(&self) -> u32 {
+        self.members.len() as u32
+    }
+
+    pub(crate) fn sessions(&self) -> u32 {
+        self.size().users * self.size().sessions_each
+    }
+
+    /// How things are everywhere.
+    pub(crate) async fn look(&self) -> anyhow::Result<Standing> {
+        let parts: Vec<Standing> = self.ask_all(&Command::Look).answers().await?;
+        Ok(parts
+            .into_iter()
+            .fold(Standing::default(), |a, b| Standing {
+                connected: a.connected + b.connected,
+                caught_up: a.caught_up + b.caught_up,
+                open: a.open + b.open,
+                missing: a.missing + b.missing,
+                landed: a.landed + b.landed,
+            }))
+    }
+
+    /// Waits until so much `of` all is done as there is, and shows it. `false`: not within this time.
+    pub(crate) async fn until(
+        &self,
+        longest: Duration,
+        what: &str,
+        done: impl Fn(&Standing) -> (u64, u64),
+    ) -> anyhow::Result<bool> {
+        let (began, progress) = (Instant::now(), Progress::new(what));
+        loop {
+            let (done, of) = done(&self.look().await?);
+            if done >= of {
+                return Ok(true);
+            }
+            if began.elapsed() > longest {
+                return Ok(false);
+            }
+            progress.show(done, of);
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until everything accepted has landed. `false`: not in time.
+    pub(crate) async fn settle(&self) -> anyhow::Result<bool> {
+        let landed = |standing: &Standing| {
+            let Standing {
+                landed,
+                missing,
+                open,
+                ..
+            } = *standing;
+            (landed, landed + missing + open)
+        };
+        self.until(self.size().patience, "landed", landed).await
+    }
+
+    /// Waits until everyone is there and has all that was there before. `false`: not within this time.
+    pub(crate) async fn return_of_all(&self, longest: Duration) -> anyhow::Result<bool> {
+        let back = |standing: &Standing| {
+            let back = standing.connected.min(standing.caught_up);
+            (back.into(), self.sessions().into())
+        };
+        self.until(longest, "back and caught up", back).await
+    }
+
+    /// Sessions do so from now on.
+    pub(crate) async fn order(&self, orders: Orders) -> anyhow::Result<()> {
+        self.ask_all(&Command::Obey(orders)).done().await
+    }
+
+    /// Sessions leave their connections and come back.
+    pub(crate) async fn come_back(&self) -> anyhow::Result<()> {
+        self.ask_all(&Command::ComeBack).done().await
+    }
+
+    /// Sends, each process its share of it.
+    pub(crate) async fn send(&self, load: Load) -> anyhow::Result<Sent> {
+        let processes = self.members.len();
+        if processes > 1 && load.to == To::Everyone {
+            bail!(
+                "everyone includes the users of other processes: a broadcast wants one of --processes"
+            );
+        }
+        let sending = self.ask_each(|at| {
+            Command::Send(Load {
+                messages: self.share(load.messages, at),
+                rate: load.rate.map(|rate| rate / processes as f64),
+                lanes: load.lanes.div_ceil(processes),
+                ..load
+            })
+        });
+        self.sent(sending, load.messages).await
+    }
+
+    /// Sends so many messages to every user, in batches, as fast as they are taken.
+    pub(crate) async fn reach_all(&self, messages_each: u32) -> anyhow::Result<Sent> {
+        let users = self.size().users;
+        let sending = self
+            .ask_each(|at| Command::Send(Load::reach_all(self.share(users, at), messages_each)));
+        self.sent(sending, users.saturating_mul(messages_each))
+            .await
+    }
+
+    async fn sent(&self, sending: Call, of: u32) -> anyhow::Result<Sent> {
+        let sending = sending.answers::<Sent>();
+        tokio::pin!(sending);
+        let (progress, before) = (Progress::new("sent and landed"), self.look().await?.landed);
+        let mut shows = interval(SHOW);
+        let parts = loop {
+            tokio::select! {
+                parts = &mut sending => break parts?,
+                _ = shows.tick(), if progress.is_shown() => {
+                    progress.show(self.look().await?.landed - before, of.into());
+                }
+            }
+        };
+        Ok(parts.into_iter().fold(Sent::default(), |a, b| Sent {
+            took: a.took.max(b.took),
+            accepted: a.accepted + b.accepted,
+            refused: a.refused + b.refused,
+            is_late: a.is_late || b.is_late,
+        }))
+    }
+
+    /// Forgets the latencies so far.
+    pub(crate) async fn reset(&self) -> anyhow::Result<()> {
+        self.ask_all(&Command::Reset).done().await
+    }
+
+    /// Since the last [`reset`](Self::reset).
+    pub(crate) async fn latencies(&self) -> anyhow::Result<Latencies> {
+        let mut all = Latencies::default();
+        for part in self
+            .ask_all(&Command::Latencies)
+            .answers::<Recorded>()
+            .await?
+        {
+            all.add(&part);
+        }
+        Ok(all)
+    }
+
+    /// Writes down each second from now on, until [`close`](Self::close) or the task is aborted.
+    pub(crate) fn keep_time(self: &Rc<Self>) -> JoinHandle<()> {
+        let crew = Rc::downgrade(self);
+        spawn_local(async move {
+            let mut seconds = interval(Duration::from_secs(1));
+            seconds.tick().await;
+            loop {
+                seconds.tick().await;
+                let Some(crew) = crew.upgrade() else { return };
+                let parts = crew
+                    .ask_all(&Command::Tick)
+                    .answers::<RecordedSecond>()
+                    .await;
+                let Ok(parts) = parts else { return };
+                crew.course.borrow_mut().push(Second::of(&parts));
+            }
+        })
+    }
+
+    /// The seconds so far.
+    pub(crate) fn take_course(&self) -> Vec<Second> {
+        self.course.take()
+    }
+
+    /// Waits for what is under way, takes a last look at every inbox where something is missing, closes the books and sends
+    /// the crowd away.
+    pub(crate) async fn close(&self) -> anyhow::Result<Closed> {
+        let mut all = Closed::default();
+        for part in self.ask_all(&Command::Close).answers::<Closed>().await? {
+            all.tally += part.tally;
+            for (what, times) in part.incidents {
+                *all.incidents.entry(what).or_default() += times;
+            }
+        }
+        Ok(all)
+    }
+
+    /// What all processes have used so far.
+    pub(crate) fn usage(&self) -> std::io::Result<Usage> {
+        let mut all = Usage::default();
+        for member in &self.members {
+            all += process::usage(member.process_id)?;
+        }
+        Ok(all)
+    }
+
+    /// The part of `all` that falls to one of the processes.
+    fn share(&self, all: u32, at: usize) -> u32 {
+        let processes = self.members.len() as u32;
+        all / processes + u32::from((at as u32) < all % processes)
+    }
+
+    /// Asks all of them the same, at once.
+    fn ask_all(&self, command: &Command) -> Call {
+        self.ask_each(|_| command.clone())
+    }
+
+    /// Asks each of them what is for it, at once.
+    fn ask_each(&self, command: impl Fn(usize) -> Command) -> Call {
+        let members = self.members.iter().enumerate();
+        Call(
+            members
+                .map(|(at, member)| member.ask(command(at)))
+                .collect(),
+        )
+    }
+}
+
+/// A question to every process.
+struct Call(Vec<Asked>);
+
+impl Call {
+    async fn answers<T: DeserializeOwned>(self) -> anyhow::Result<Vec<T>> {
+        let mut answers = Vec::new();
+        for asked in self.0 {
+            answers.push(asked.answer().await?);
+        }
+        Ok(answers)
+    }
+
+    async fn done(self) -> anyhow::Result<()> {
+        self.answers::<()>().await.map(|_| ())
+    }
+}

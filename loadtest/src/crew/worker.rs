@@ -1,0 +1,131 @@
+//! One process' part: a crowd that does what it is asked to.
+
+use std::{cell::RefCell, rc::Rc};
+
+use anyhow::{Context, bail};
+use rustix::process::{Resource, getrlimit};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
+    sync::mpsc,
+    task::spawn_local,
+};
+
+use super::call::{Answer, Closed, Command, Question};
+use crate::{
+    crowd::{Crowd, Size},
+    protocol::Place,
+    senders,
+};
+
+/// What a process has open beside its sessions: lanes, those that fetch tokens, pipes.
+const OTHER_DESCRIPTORS: u64 = 1024;
+
+/// One of the rig's processes.
+struct Worker {
+    /// Tells its source addresses from the others'.
+    ordinal: u8,
+    crowd: RefCell<Option<Rc<Crowd>>>,
+    tokens: RefCell<Vec<String>>,
+}
+
+/// Answers questions until there are no more, then sends its crowd away.
+pub(super) async fn serve(
+    ordinal: u8,
+    questions: impl AsyncRead + Unpin,
+    mut answers: impl AsyncWrite + Unpin + 'static,
+) -> anyhow::Result<()> {
+    let worker = Rc::new(Worker {
+        ordinal,
+        crowd: RefCell::default(),
+        tokens: RefCell::default(),
+    });
+    // As many as there are questions, each of which is waited for by whoever asked.
+    let (said, mut saying) = mpsc::unbounded_channel::<Vec<u8>>();
+    let speaker = spawn_local(async move {
+        while let Some(line) = saying.recv().await {
+            answers.write_all(&line).await?;
+            answers.flush().await?;
+        }
+        std::io::Result::Ok(())
+    });
+    let mut questions = BufReader::new(questions).lines();
+    while let Some(line) = questions.next_line().await? {
+        let Question { number, command } = serde_json::from_str(&line)?;
+        let (worker, said) = (Rc::clone(&worker), said.clone());
+        spawn_local(async move {
+            let result = worker.obey(command).await;
+            let result = result.map_err(|error| format!("{error:#}"));
+            let mut line =
+                serde_json::to_vec(&Answer { number, result }).expect("answers are plain JSON");
+            line.push(b'\n');
+            // Where nobody listens any more, the questions end as well.
+            let _ = said.send(line);
+        });
+    }
+    worker.dismiss();
+    speaker.abort();
+    Ok(())
+}
+
+impl Worker {
+    async fn obey(&self, command: Command) -> anyhow::Result<Box<RawValue>> {
+        match command {
+            Command::Enlist { place, size } => answer(&self.enlist(&place, size).await?),
+            Command::Gather { rate } => {
+                let tokens = self.tokens.take();
+                answer(&self.crowd()?.gather(tokens, rate).await)
+            }
+            Command::Look => answer(&self.crowd()?.standing()),
+            Command::Obey(orders) => answer(&self.crowd()?.obey(orders)),
+            Command::ComeBack => answer(&self.crowd()?.come_back()),
+            Command::Send(load) => answer(&senders::send(&self.crowd()?, load).await),
+            Command::Reset => answer(&self.crowd()?.meter.borrow_mut().reset()),
+            Command::Latencies => answer(&self.crowd()?.meter.borrow().latencies()),
+            Command::Tick => {
+                let crowd = self.crowd()?;
+                let second = crowd.meter.borrow_mut().tick(crowd.connected.get());
+                answer(&second)
+            }
+            Command::Close => answer(&self.close().await?),
+        }
+    }
+
+    async fn enlist(&self, place: &Place, size: Size) -> anyhow::Result<()> {
+        let wanted = u64::from(size.users * size.sessions_each) + OTHER_DESCRIPTORS;
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        if wanted > limit {
+            bail!(
+                "a process of the rig may have {limit} file descriptors and wants {wanted}: raise the limit (ulimit -n), or use more --processes"
+            );
+        }
+        self.dismiss();
+        let crowd = Crowd::new(place, size, self.ordinal).await?;
+        self.tokens.replace(crowd.tokens().await?);
+        self.crowd.replace(Some(crowd));
+        Ok(())
+    }
+
+    async fn close(&self) -> anyhow::Result<Closed> {
+        let crowd = self.crowd()?;
+        let tally = crowd.close().await;
+        let incidents = crowd.incidents.take();
+        self.dismiss();
+        Ok(Closed { tally, incidents })
+    }
+
+    fn crowd(&self) -> anyhow::Result<Rc<Crowd>> {
+        self.crowd.borrow().clone().context("there is no crowd")
+    }
+
+    fn dismiss(&self) {
+        if let Some(crowd) = self.crowd.take() {
+            crowd.dismiss();
+        }
+    }
+}
+
+fn answer(of: &impl Serialize) -> anyhow::Result<Box<RawValue>> {
+    Ok(to_raw_value(of)?)
+}

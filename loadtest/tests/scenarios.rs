@@ -1,0 +1,102 @@
+//! Every scenario in brief, against the gateway that stands beside the rig: it ends well, and says what it has measured.
+//!
+//! What it measures depends on the machine, so that it measured something is all that is asked for.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test cannot unwrap is a failure of the test"
+)]
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// What a run came to.
+struct Run(Value);
+
+/// Runs the rig, which must find nothing wrong.
+fn run(words: &str) -> Run {
+    let mut rig = Command::new(env!("CARGO_BIN_EXE_loadtest"));
+    let output = rig.args(words.split(' ')).arg("--json").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{words}: {said}"));
+    assert!(output.status.success(), "{words}: {report:#}\n{said}");
+    let run = Run(report);
+    assert!(run.ledger("accepted") > 0, "{words}");
+    assert_eq!(run.ledger("accepted"), run.ledger("landed"), "{words}");
+    run
+}
+
+impl Run {
+    fn row(&self, name: &str) -> f64 {
+        let rows = self.0["rows"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["name"] == name);
+        row.unwrap_or_else(|| panic!("no row {name}: {rows:#?}"))["value"]
+            .as_f64()
+            .unwrap()
+    }
+
+    fn ledger(&self, name: &str) -> u64 {
+        self.0["ledger"][name].as_u64().unwrap()
+    }
+
+    /// How many values a distribution is made of.
+    fn count(&self, name: &str) -> u64 {
+        self.0["latencies"][name]["count"].as_u64().unwrap()
+    }
+}
+
+#[test]
+fn connect_holds_its_sessions_and_reaches_each() {
+    let run = run("connect --sessions 60 --hold 1");
+    assert_eq!(run.row("sessions still connected"), 60.0);
+    assert!(run.row("server RSS, all of it") > 1.0);
+    assert!(run.count("send to landed, one message to each") >= 60);
+}
+
+#[test]
+fn several_processes_come_to_one_result() {
+    let run = run("send --processes 3 --users 50 --platforms 2 --rate 101 --seconds 1");
+    assert_eq!(run.row("sessions connected"), 100.0);
+    // However the shares are rounded, the messages are as many as asked for, each at two sessions.
+    assert_eq!(run.count("send to durable answer"), 101);
+    assert_eq!(run.count("send to landed"), 202);
+}
+
+#[test]
+fn batches_and_broadcasts_land_at_everyone_they_are_for() {
+    let batches = run("send --users 30 --batch 10 --rate 20 --seconds 1");
+    assert_eq!(batches.count("send to landed"), 200);
+    let broadcasts = run("send --users 30 --broadcast --rate 5 --seconds 1");
+    assert_eq!(broadcasts.count("send to landed"), 150);
+}
+
+#[test]
+fn after_a_storm_everyone_is_back_with_the_whole_backlog() {
+    let run = run("storm --sessions 60 --backlog 5");
+    assert!(run.row("kill to everyone back and caught up") > 0.0);
+    assert_eq!(run.count("away, a session"), 60);
+    assert!(run.ledger("landed") >= 60 * 6);
+}
+
+#[test]
+fn under_churn_sessions_come_back_and_miss_nothing() {
+    let run = run("churn --sessions 40 --churn 40 --rate 100 --seconds 2");
+    assert!(run.count("away, a session") > 0);
+    assert!(run.count("send to landed, with churn") > 0);
+}
+
+#[test]
+fn the_slow_and_the_deaf_get_all_of_it_in_the_end() {
+    let run = run("slow --sessions 40 --slow 0.25 --deaf 0.25 --batch 20 --rate 20 --seconds 2");
+    assert!(run.count("send to landed, the others") > 0);
+    assert!(run.count("send to landed, the slow") > 0);
+}
+
+#[test]
+fn one_who_was_away_catches_up() {
+    let run = run("replay --messages 1000");
+    assert!(run.row("caught up") > 0.0);
+    assert_eq!(run.row("messages behind, all together"), 1000.0);
+}
