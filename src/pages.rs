@@ -62,7 +62,15 @@ macro_rules! page {
 impl Page {
     /// What users see: `/` on the client port.
     pub fn inbox() -> Self {
-        page!("inbox", "index.html", "app.js", "app.css", "icon.svg")
+        page!(
+            "inbox",
+            "index.html",
+            "app.js",
+            "app.css",
+            "icon.svg",
+            "manifest.webmanifest",
+            "sw.js"
+        )
     }
 
     /// What administrators see: `/console/` on the admin port.

@@ -19,8 +19,6 @@ export interface IndexedDbOptions {
   group?: (entry: Message | Gap) => string;
 }
 
-type Row = Entry & { group: string; id?: string };
-
 /** Lands in IndexedDB. */
 export class IndexedDbStore implements Store {
   readonly #database: IDBDatabase;
@@ -73,23 +71,14 @@ export class IndexedDbStore implements Store {
     });
   }
 
-  async history({ after, before, limit = LIMIT_DEFAULT }: HistoryQuery): Promise<Entry[]> {
-    const entries = this.#read("entries").objectStore("entries");
-    if (after !== undefined) return result<Row[]>(entries.getAll(IDBKeyRange.lowerBound(after, true), limit));
-    const range = before === undefined ? null : IDBKeyRange.upperBound(before, true);
-    return newest(entries.openCursor(range, "prev"), limit);
+  async history(query: HistoryQuery): Promise<Entry[]> {
+    return page(this.#read("entries").objectStore("entries"), query, (place) => place);
   }
 
-  /** The same of one group: the last `limit` entries before a place, or of all. */
-  async groupHistory(
-    group: string,
-    { before = Number.POSITIVE_INFINITY, limit = LIMIT_DEFAULT } = {},
-  ): Promise<Entry[]> {
+  /** The same of one group. */
+  async groupHistory(group: string, query: HistoryQuery = {}): Promise<Entry[]> {
     const index = this.#read("entries").objectStore("entries").index("group");
-    return newest(
-      index.openCursor(IDBKeyRange.bound([group, 0], [group, before], false, true), "prev"),
-      limit,
-    );
+    return page(index, query, (place) => [group, place]);
   }
 
   /** How many entries of a group came after a place. */
@@ -173,10 +162,18 @@ function writePosition(transaction: IDBTransaction, position: Position): void {
   transaction.objectStore("state").put(position, "position");
 }
 
-/** The first `limit` rows of a descending cursor, in ascending order. */
-async function newest(request: IDBRequest<IDBCursorWithValue | null>, limit: number): Promise<Entry[]> {
+/** What a query asks for, of a store or an index whose keys are made of places. */
+async function page(
+  source: IDBObjectStore | IDBIndex,
+  { after, before = Number.POSITIVE_INFINITY, limit = LIMIT_DEFAULT }: HistoryQuery,
+  key: (place: number) => IDBValidKey,
+): Promise<Entry[]> {
+  if (after !== undefined) {
+    return result(source.getAll(IDBKeyRange.bound(key(after), key(Number.POSITIVE_INFINITY), true), limit));
+  }
   const rows: Entry[] = [];
-  await walk(request, (cursor) => {
+  const range = IDBKeyRange.bound(key(0), key(before), false, true);
+  await walk(source.openCursor(range, "prev"), (cursor) => {
     rows.push(cursor.value);
     if (rows.length < limit) cursor.continue();
   });

@@ -1,4 +1,9 @@
+// The inbox page.
 import { render } from "preact";
+import { App } from "./app.tsx";
 import "./style.css";
 
-render(<h1>Towncrier Inbox</h1>, document.body);
+render(<App />, document.body);
+
+// On secure pages only; the page works without it, but then it needs the gateway to be opened.
+navigator.serviceWorker?.register("sw.js").catch(() => {});

@@ -1,0 +1,66 @@
+// Who is signed in: a token, kept in this browser for all its tabs.
+
+/** The token and what it says. */
+export interface Account {
+  token: string;
+  user: string;
+  platform: string;
+}
+
+const KEY = "towncrier.token";
+
+/** Reads the claims of a token: whom it stands for. The gateway checks it; here it only names the store. */
+export function accountOf(token: string): Account | undefined {
+  try {
+    const [, body = ""] = token.trim().split(".");
+    const bytes = Uint8Array.from(atob(body.replace(/-/g, "+").replace(/_/g, "/")), (char) =>
+      char.charCodeAt(0),
+    );
+    const { UID, Platform } = JSON.parse(new TextDecoder().decode(bytes));
+    if (typeof UID !== "string" || typeof Platform !== "string") return undefined;
+    return { token: token.trim(), user: UID, platform: Platform };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Who was signed in when this browser was last here. */
+export function remembered(): Account | undefined {
+  const token = localStorage.getItem(KEY);
+  return token ? accountOf(token) : undefined;
+}
+
+/** Signs in in all tabs, or out. */
+export function remember(account: Account | undefined): void {
+  if (account) localStorage.setItem(KEY, account.token);
+  else localStorage.removeItem(KEY);
+}
+
+/** Calls `listener` when another tab signs in or out. */
+export function onOtherTab(listener: () => void): () => void {
+  const onStorage = (event: StorageEvent) => {
+    // A key of null: all of it was cleared.
+    if (event.key === KEY || event.key === null) listener();
+  };
+  addEventListener("storage", onStorage);
+  return () => removeEventListener("storage", onStorage);
+}
+
+/** Whether this gateway lets anybody look around. False where it cannot be asked. */
+export async function isDemo(): Promise<boolean> {
+  try {
+    const response = await fetch("/demo");
+    return response.ok && (await response.json()).demo === true;
+  } catch {
+    return false;
+  }
+}
+
+/** Signs in as anybody, where the gateway allows it. Rejects with what to tell the user. */
+export async function demoAccount(user: string): Promise<Account> {
+  const response = await fetch(`/demo/token?userID=${encodeURIComponent(user)}`);
+  const answer = await response.json();
+  const account = response.ok && accountOf(answer.token);
+  if (!account) throw new Error(answer.error ?? `HTTP ${response.status}`);
+  return account;
+}

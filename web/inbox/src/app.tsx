@@ -1,0 +1,147 @@
+// The page: signing in, or the inbox of who is signed in.
+import { useCallback, useEffect, useState } from "preact/hooks";
+import { type Account, onOtherTab, remember, remembered } from "./account.ts";
+import { Conversations, nameOf } from "./conversations.tsx";
+import { Detail } from "./detail.tsx";
+import { useChanges, useLanguage, useRoute } from "./hooks.ts";
+import { Icon } from "./icons.tsx";
+import { LanguageButton } from "./language.tsx";
+import { Mailbox, NOTICES } from "./mailbox.ts";
+import { go, type Route } from "./route.ts";
+import { SignIn } from "./signin.tsx";
+import { Banner, StateWord } from "./state.tsx";
+import { Thread } from "./thread.tsx";
+import { currentLanguage, say } from "./words.ts";
+
+export function App() {
+  const [account, setAccount] = useState(remembered);
+  useEffect(() => onOtherTab(() => setAccount(remembered())), []);
+  const { mailbox, failure } = useMailbox(account);
+  const signIn = (next: Account) => {
+    remember(next);
+    setAccount(next);
+  };
+  const signOut = async () => {
+    remember(undefined);
+    go({});
+    await mailbox?.forget();
+    setAccount(undefined);
+  };
+  if (!account) return <SignIn onSignIn={signIn} />;
+  if (failure) {
+    const status = { state: "ended", reason: "store", text: failure } as const;
+    return <Banner status={status} onReconnect={() => location.reload()} onSignOut={signOut} />;
+  }
+  return mailbox ? <Inbox mailbox={mailbox} onSignOut={signOut} /> : null;
+}
+
+/** The mailbox of the account, open as long as it is signed in here. */
+function useMailbox(account: Account | undefined) {
+  const [mailbox, setMailbox] = useState<Mailbox>();
+  const [failure, setFailure] = useState("");
+  useEffect(() => {
+    if (!account) return;
+    let opened: Mailbox | undefined;
+    let isOver = false;
+    Mailbox.open(account).then(
+      (mailbox) => {
+        opened = mailbox;
+        if (isOver) mailbox.close();
+        else setMailbox(mailbox);
+      },
+      (error) => setFailure(error instanceof Error ? error.message : String(error)),
+    );
+    return () => {
+      isOver = true;
+      setMailbox(undefined);
+      opened?.close();
+    };
+  }, [account]);
+  return { mailbox, failure };
+}
+
+function Inbox({ mailbox, onSignOut }: { mailbox: Mailbox; onSignOut: () => void }) {
+  useLanguage();
+  useChanges(useCallback((listener: () => void) => mailbox.onChange(listener), [mailbox]));
+  const route = useWideRoute();
+  useTitle(mailbox.unread);
+  const { conversations, status } = mailbox;
+  const open = conversations.find(({ group }) => group === route.group);
+  const depth = route.place !== undefined ? "detail" : open ? "thread" : "list";
+  return (
+    <div class={`inbox shows-${depth}`}>
+      <Banner status={status} onReconnect={() => mailbox.reconnect()} onSignOut={onSignOut} />
+      <div class="side">
+        <header class="bar">
+          <img class="logo" src="icon.svg" alt="" width="28" height="28" />
+          <h1 class="bar-title">{say("inbox")}</h1>
+          <StateWord status={status} />
+        </header>
+        <Conversations list={conversations} open={open?.group} />
+        <footer class="foot">
+          <span class="who" title={mailbox.account.user}>
+            {mailbox.account.user}
+          </span>
+          <LanguageButton />
+          <button type="button" class="plain" onClick={onSignOut} title={say("signOutNote")}>
+            <Icon name="exit" />
+            {say("signOut")}
+          </button>
+        </footer>
+      </div>
+      <main class="middle">
+        {open ? (
+          <>
+            <header class="bar">
+              <button type="button" class="plain back" onClick={() => go({})} aria-label={say("back")}>
+                <Icon name="back" />
+              </button>
+              <h2 class="bar-title">{nameOf(open)}</h2>
+            </header>
+            <Thread
+              key={open.group}
+              mailbox={mailbox}
+              group={open.group}
+              name={nameOf(open)}
+              open={route.place}
+            />
+          </>
+        ) : (
+          <div class="empty">
+            <Icon name="bell" />
+            <p class="quiet">{say("choose")}</p>
+          </div>
+        )}
+      </main>
+      {open && route.place !== undefined && (
+        <Detail mailbox={mailbox} group={open.group} place={route.place} />
+      )}
+    </div>
+  );
+}
+
+/** Where there is room for the list and a conversation, the notices are open when nothing else is. */
+function useWideRoute(): Route {
+  const route = useRoute();
+  const [isWide, setWide] = useState(wide.matches);
+  useEffect(() => {
+    const onChange = () => setWide(wide.matches);
+    wide.addEventListener("change", onChange);
+    return () => wide.removeEventListener("change", onChange);
+  }, []);
+  return route.group === undefined && isWide ? { group: NOTICES } : route;
+}
+
+/** As in the style sheet. */
+const wide = matchMedia("(min-width: 720px)");
+
+/** The number of what is unread, on the tab and on the icon of an installed page. */
+function useTitle(unread: number): void {
+  const language = currentLanguage();
+  useEffect(() => {
+    document.documentElement.lang = language;
+    document.title = `${unread > 0 ? `(${unread}) ` : ""}${say("inbox")} · Towncrier`;
+    // Where there is no icon to mark there is nothing to do.
+    navigator.setAppBadge?.(unread).catch(() => {});
+  }, [unread, language]);
+}

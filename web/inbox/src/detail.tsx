@@ -1,0 +1,82 @@
+// One message in full.
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import type { Entry } from "towncrier";
+import { Avatar } from "./avatar.tsx";
+import { senderOf, timeOf, viewOf } from "./entry.ts";
+import { Icon } from "./icons.tsx";
+import type { Mailbox } from "./mailbox.ts";
+import { KindLabel, Parts, Prose } from "./parts.tsx";
+import { go } from "./route.ts";
+import { say, sayFully } from "./words.ts";
+
+export function Detail({ mailbox, group, place }: { mailbox: Mailbox; group: string; place: number }) {
+  const entry = useEntry(mailbox, place);
+  const heading = useRef<HTMLHeadingElement>(null);
+  const close = () => go({ group });
+  useLayoutEffect(() => heading.current?.focus({ preventScroll: true }), [entry]);
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      if (event.key === "Escape") close();
+    };
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  });
+  if (entry?.kind !== "message") return null;
+  const { message } = entry;
+  const view = viewOf(message);
+  const sender = senderOf(message);
+  const time = timeOf(message);
+  return (
+    <aside class="detail" aria-label={say("details")}>
+      <div class="bar">
+        <button type="button" class="plain back" onClick={close} aria-label={say("back")}>
+          <Icon name="back" />
+        </button>
+        <h2 ref={heading} tabIndex={-1} class="bar-title">
+          {say("details")}
+        </h2>
+        <button type="button" class="plain close" onClick={close} aria-label={say("close")}>
+          <Icon name="close" />
+        </button>
+      </div>
+      <article class="detail-body">
+        <KindLabel view={view} />
+        {view.title && <h1>{view.title}</h1>}
+        <header>
+          <Avatar name={sender} url={message.senderFaceUrl || (view.face ?? "")} />
+          <span class="sender">{sender}</span>
+          <time dateTime={time.toISOString()}>{sayFully(time)}</time>
+        </header>
+        {view.text && <Prose text={view.text} />}
+        {view.kind === "unknown" && !view.text && <p class="quiet">{say("unknown")}</p>}
+        {view.kind === "withdrawn" && <p class="quiet">{say("withdrawn", sender)}</p>}
+        <Parts view={view} />
+        <details class="about">
+          <summary>{say("moreAbout")}</summary>
+          <dl>
+            <dt>{say("from")}</dt>
+            <dd>{message.sendId}</dd>
+            <dt>{say("number")}</dt>
+            <dd>{String(message.seq)}</dd>
+            <dt>{say("messageId")}</dt>
+            <dd>{message.serverMsgId}</dd>
+          </dl>
+        </details>
+      </article>
+    </aside>
+  );
+}
+
+function useEntry(mailbox: Mailbox, place: number): Entry | undefined {
+  const [entry, setEntry] = useState<Entry>();
+  useEffect(() => {
+    let isCurrent = true;
+    mailbox.store.history({ after: place - 1, limit: 1 }).then(([found]) => {
+      if (isCurrent) setEntry(found?.place === place ? found : undefined);
+    });
+    return () => {
+      isCurrent = false;
+    };
+  }, [mailbox, place]);
+  return entry;
+}

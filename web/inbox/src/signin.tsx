@@ -1,0 +1,102 @@
+// Signing in: with a token, or as anybody where the gateway is open for a look around.
+import { useEffect, useState } from "preact/hooks";
+import { type Account, accountOf, demoAccount, isDemo } from "./account.ts";
+import { useLanguage } from "./hooks.ts";
+import { LanguageButton } from "./language.tsx";
+import { say } from "./words.ts";
+
+export function SignIn({ onSignIn }: { onSignIn: (account: Account) => void }) {
+  useLanguage();
+  const [hasDemo, setHasDemo] = useState(false);
+  useEffect(() => {
+    isDemo().then(setHasDemo);
+  }, []);
+  return (
+    <main class="sign-in">
+      <div class="sign-in-card">
+        <img class="logo" src="icon.svg" alt="" width="48" height="48" />
+        <h1>Towncrier</h1>
+        <p class="lead">{say("signInLead")}</p>
+        {hasDemo && <DemoForm onSignIn={onSignIn} />}
+        {hasDemo && <p class="or">{say("demoOr")}</p>}
+        <TokenForm onSignIn={onSignIn} isSecond={hasDemo} />
+      </div>
+      <LanguageButton />
+    </main>
+  );
+}
+
+function DemoForm({ onSignIn }: { onSignIn: (account: Account) => void }) {
+  const [user, setUser] = useState("alice");
+  const [failure, setFailure] = useState("");
+  const enter = async (event: Event) => {
+    event.preventDefault();
+    try {
+      onSignIn(await demoAccount(user.trim()));
+    } catch (error) {
+      setFailure(say("failed", error instanceof Error ? error.message : String(error)));
+    }
+  };
+  return (
+    <form onSubmit={enter}>
+      <label>
+        {say("demoUser")}
+        <input
+          name="user"
+          value={user}
+          maxLength={64}
+          required
+          autocomplete="off"
+          autocapitalize="off"
+          spellcheck={false}
+          onInput={(event) => setUser(event.currentTarget.value)}
+        />
+      </label>
+      <p class="hint">{say("demoLead")}</p>
+      <Failure text={failure} />
+      <button type="submit" class="main">
+        {say("demoEnter")}
+      </button>
+    </form>
+  );
+}
+
+function TokenForm({ onSignIn, isSecond }: { onSignIn: (account: Account) => void; isSecond: boolean }) {
+  const [token, setToken] = useState("");
+  const [failure, setFailure] = useState("");
+  const enter = (event: Event) => {
+    event.preventDefault();
+    const account = accountOf(token);
+    if (account) onSignIn(account);
+    else setFailure(say("tokenBad"));
+  };
+  return (
+    <form onSubmit={enter}>
+      <label>
+        {say("token")}
+        <input
+          name="token"
+          type="password"
+          value={token}
+          required
+          autocomplete="current-password"
+          spellcheck={false}
+          onInput={(event) => setToken(event.currentTarget.value)}
+        />
+      </label>
+      <p class="hint">{say("tokenHint")}</p>
+      <Failure text={failure} />
+      <button type="submit" class={isSecond ? "second" : "main"}>
+        {say("signIn")}
+      </button>
+    </form>
+  );
+}
+
+function Failure({ text }: { text: string }) {
+  return (
+    <p class="failure" role="alert">
+      {text}
+    </p>
+  );
+}

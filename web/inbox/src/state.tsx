@@ -1,0 +1,53 @@
+// How the connection stands: a word beside the name, and a banner where the user should know, or can do, something.
+import type { Status } from "towncrier";
+import { useOnline } from "./hooks.ts";
+import { Icon } from "./icons.tsx";
+import { say } from "./words.ts";
+
+/** A dot and a word. */
+export function StateWord({ status }: { status: Status }) {
+  const word = { connecting: "connecting", connected: "receiving", live: "live" } as const;
+  const name = word[status.state as keyof typeof word];
+  return <span class={`state is-${status.state}`}>{name && say(name)}</span>;
+}
+
+export interface BannerProps {
+  status: Status;
+  onReconnect: () => void;
+  onSignOut: () => void;
+}
+
+/** What stands above all when not everything is well. */
+export function Banner({ status, onReconnect, onSignOut }: BannerProps) {
+  const isOnline = useOnline();
+  if (status.state === "reconnecting") {
+    return <Bar text={say(isOnline ? "reconnecting" : "offline")} />;
+  }
+  if (status.state !== "ended") return null;
+  switch (status.reason) {
+    case "stopped":
+      return null;
+    case "replaced":
+      return <Bar text={say("replaced")} action={say("useHere")} onAction={onReconnect} />;
+    case "logged_out":
+      return <Bar text={say("loggedOut")} action={say("signInAgain")} onAction={onSignOut} />;
+    case "refused":
+      return <Bar text={say("refused", status.text)} action={say("signInAgain")} onAction={onSignOut} />;
+    case "store":
+      return <Bar text={say("storeFailed", status.text)} action={say("tryAgain")} onAction={onReconnect} />;
+  }
+}
+
+function Bar({ text, action, onAction }: { text: string; action?: string; onAction?: () => void }) {
+  return (
+    <div class="banner" role="status">
+      <Icon name="warn" />
+      <p>{text}</p>
+      {action && (
+        <button type="button" class="second" onClick={onAction}>
+          {action}
+        </button>
+      )}
+    </div>
+  );
+}

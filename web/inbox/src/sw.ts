@@ -1,0 +1,79 @@
+// Keeps the page itself, so that it opens without the gateway and shows what has landed.
+//
+// The page is asked for first and taken from here where it does not come; what it is made of has its hash in its name and
+// is taken from here first. Nothing else passes through: no token, no message.
+
+/** Of the service worker's world, what is used here: its types and the page's cannot be loaded together. */
+interface WorkerEvents {
+  install: { waitUntil(work: Promise<unknown>): void };
+  activate: { waitUntil(work: Promise<unknown>): void };
+  fetch: { request: Request; respondWith(response: Promise<Response>): void };
+}
+interface Worker {
+  addEventListener<Name extends keyof WorkerEvents>(
+    name: Name,
+    listener: (event: WorkerEvents[Name]) => void,
+  ): void;
+  skipWaiting(): Promise<void>;
+  clients: { claim(): Promise<void> };
+}
+const worker = self as unknown as Worker;
+
+const CACHE = "page";
+
+worker.addEventListener("install", (event) => {
+  event.waitUntil(keepPage().then(() => worker.skipWaiting()));
+});
+worker.addEventListener("activate", (event) => {
+  event.waitUntil(worker.clients.claim());
+});
+worker.addEventListener("fetch", (event) => {
+  const { request } = event;
+  if (request.mode === "navigate") event.respondWith(page());
+  else if (isPart(new URL(request.url))) event.respondWith(part(request));
+});
+
+/** Fetches the page and all that it names, and lets go of what it no longer names. */
+async function keepPage(): Promise<Response> {
+  const response = await fetch("./");
+  if (!response.ok) return response;
+  const html = await response.clone().text();
+  const names = [...html.matchAll(/(?:href|src)="([^"]+)"/g)].map(
+    (match) => new URL(match[1] ?? "", self.location.href),
+  );
+  const cache = await caches.open(CACHE);
+  const kept = new Set((await cache.keys()).map(({ url }) => url));
+  await cache.addAll(names.map(({ href }) => href).filter((href) => !kept.has(href)));
+  await cache.put("./", response.clone());
+  const wanted = new Set([...names.map(({ href }) => href), new URL("./", self.location.href).href]);
+  for (const url of kept) if (!wanted.has(url)) await cache.delete(url);
+  return response;
+}
+
+async function page(): Promise<Response> {
+  try {
+    return await keepPage();
+  } catch (error) {
+    const kept = await caches.match("./");
+    if (kept) return kept;
+    throw error;
+  }
+}
+
+/** Whether it is one of the page's own files. */
+function isPart({ origin, pathname }: URL): boolean {
+  return origin === self.location.origin && /\.(js|css|svg|webmanifest)$/.test(pathname);
+}
+
+async function part(request: Request): Promise<Response> {
+  const kept = await caches.match(request);
+  if (kept) return kept;
+  try {
+    return await fetch(request);
+  } catch (error) {
+    // Asked for without its hash, as the icon is: any is better than none.
+    const older = await caches.match(request, { ignoreSearch: true });
+    if (older) return older;
+    throw error;
+  }
+}
