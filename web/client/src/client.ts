@@ -5,7 +5,7 @@
 import type { WebSocketConstructor } from "./connection.ts";
 import type { Gap, Message } from "./gen/towncrier/v1/gateway.ts";
 import { onNetworkChange } from "./network.ts";
-import { Session, type Status } from "./session.ts";
+import { Session, type SessionOptions, type Status } from "./session.ts";
 import type { Entry, HistoryQuery, Store } from "./store.ts";
 import { type News, Tabs } from "./tabs.ts";
 
@@ -56,18 +56,25 @@ export class Client {
   #stop: AbortController | undefined;
   #taking: Promise<void> | undefined;
   #tabs: Tabs | undefined;
-  /** While this tab leads. */
-  #session: Session | undefined;
+  readonly #session: SessionOptions;
+  /** While this tab leads and its session has not ended. */
+  #leading: Session | undefined;
   #isLeading = false;
   #restart: (() => void) | undefined;
   /** Entries up to this place have been handed out. */
   #seen = 0;
   #pull: "idle" | "running" | "again" = "idle";
 
-  /** Nothing happens before {@link start}. */
+  /** Nothing happens before {@link start}. Throws where the address, or the lack of a WebSocket, leaves nothing to try. */
   constructor(options: Options) {
+    const { url, token, deviceId = "", name = "towncrier-js/1.0", fromOldest = false } = options;
+    const Socket = options.WebSocket ?? globalThis.WebSocket;
+    if (!Socket) throw new Error("there is no WebSocket here: give the one of the package `ws` as an option");
+    if (!/^wss?:$/.test(new URL(url).protocol))
+      throw new Error(`${url}: expected ws://HOST[:PORT]/ws, or wss://`);
     this.#options = options;
     this.#store = options.store;
+    this.#session = { url, token, deviceId, name, fromOldest, Socket };
   }
 
   /** Calls `listener` once for each message that lands, in order, after it is durable. Returns how to end that. */
@@ -100,6 +107,7 @@ export class Client {
   start(): void {
     if (!this.#stop) {
       this.#stop = new AbortController();
+      this.#take({ kind: "status", status: { state: "connecting" } });
       this.#taking = this.#takePart(this.#stop.signal);
     } else if (this.#status.state === "ended") {
       this.#tabs?.tell({ kind: "restart" });
@@ -116,7 +124,7 @@ export class Client {
 
   async #takePart(stop: AbortSignal): Promise<void> {
     const { share, since } = this.#options;
-    const ignoreNetwork = onNetworkChange(() => this.#session?.nudge());
+    const ignoreNetwork = onNetworkChange(() => this.#leading?.nudge());
     try {
       this.#seen = since ?? (await this.#store.history({ limit: 1 })).at(-1)?.place ?? 0;
       this.#announce();
@@ -144,13 +152,13 @@ export class Client {
       // A session that ended under another tab's lead stays ended: coming back could take it from where it is used now.
       while (this.#status.state !== "ended" || (await this.#restarted(stop))) {
         const status = (status: Status) => this.#tell({ kind: "status", status });
-        this.#session = new Session(this.#sessionOptions(), this.#store, {
+        this.#leading = new Session(this.#session, this.#store, {
           stored: () => this.#tell({ kind: "stored" }),
           onlineOnly: (message) => this.#tell({ kind: "onlineOnly", message }),
           status,
         });
-        const ended = await this.#session.run(stop);
-        this.#session = undefined;
+        const ended = await this.#leading.run(stop);
+        this.#leading = undefined;
         if (stop.aborted) return this.#take({ kind: "status", status: ended });
         status(ended);
       }
@@ -168,13 +176,6 @@ export class Client {
     });
     this.#restart = undefined;
     return !stop.aborted;
-  }
-
-  #sessionOptions() {
-    const { url, token, deviceId = "", name = "towncrier-js/1.0", fromOldest = false } = this.#options;
-    const Socket = this.#options.WebSocket ?? globalThis.WebSocket;
-    if (!Socket) throw new Error("there is no WebSocket here: give the one of the package `ws` as an option");
-    return { url, token, deviceId, name, fromOldest, Socket };
   }
 
   #tell(news: News): void {

@@ -17,20 +17,15 @@ export type WebSocketConstructor = new (url: string, protocols: string) => WebSo
 /** Why a connection is no more, or never was. */
 export class Lost extends Error {
   override name = "Lost";
-  /** The close code, where the server closed. */
-  readonly code: number | undefined;
   /** The wait the server asked for, ms. */
   readonly askedMs: number | undefined;
-
-  constructor(text: string, code?: number, askedMs?: number) {
-    super(text);
-    this.code = code;
-    this.askedMs = askedMs;
-  }
-
   /** Whether a client may come back by itself. */
-  get mayComeBack(): boolean {
-    return this.code === undefined || mayComeBack(this.code);
+  readonly mayComeBack: boolean;
+
+  constructor(text: string, closed?: { code: number; reason: string }) {
+    super(text);
+    this.askedMs = closed && askedDelay(closed.code, closed.reason);
+    this.mayComeBack = closed === undefined || mayComeBack(closed.code);
   }
 }
 
@@ -48,12 +43,10 @@ export class Connection {
     this.#socket = new Socket(url, SUBPROTOCOL);
     this.#socket.binaryType = "arraybuffer";
     this.#socket.onmessage = (event: MessageEvent) => this.#take(event.data);
-    this.#socket.onclose = (event: CloseEvent) => {
-      const { code, reason } = event;
+    this.#socket.onclose = ({ code, reason }: CloseEvent) => {
       // 1006 is the browser's word for an end without a close frame.
       if (code === 1006) this.fail(new Lost("the gateway cannot be reached, or the connection was cut"));
-      else
-        this.fail(new Lost(`closed with ${code}${reason && `: ${reason}`}`, code, askedDelay(code, reason)));
+      else this.fail(new Lost(`closed with ${code}${reason && `: ${reason}`}`, { code, reason }));
     };
     // A close event follows each error. `ws` throws what nobody listens for.
     this.#socket.onerror = () => {};

@@ -65,6 +65,30 @@ async function acked(serverMsgID: unknown): Promise<void> {
   }
 }
 
+test("a client that stops lets go of its session, and may start again", async () => {
+  const client = await clientOf(freshUser());
+  client.start();
+  await status(client, "live");
+  await client.stop();
+  assert.deepEqual(client.status, { state: "ended", reason: "stopped", text: "stopped" });
+  client.start();
+  await status(client, "live");
+});
+
+test("what cannot be connected to is refused at once", () => {
+  const store = new MemoryStore();
+  assert.throws(
+    () =>
+      new Client({
+        url: "https://gateway.example/ws",
+        token: "",
+        store,
+        WebSocket: WebSocket as unknown as WebSocketConstructor,
+      }),
+    /expected ws:/,
+  );
+});
+
 test("a client that comes back with its store goes on where it was", async () => {
   const user = freshUser();
   const store = new MemoryStore();
