@@ -1,6 +1,7 @@
 // The inbox page.
 import { render } from "preact";
 import { App } from "./app.tsx";
+import "../../theme.css";
 import "./style.css";
 
 render(<App />, document.body);
