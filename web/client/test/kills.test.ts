@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { FileStore } from "../src/node.ts";
 import { Gateway } from "./support/gateway.ts";
+import { Sender } from "./support/sender.ts";
 import { within } from "./support/waiting.ts";
 
 /** Kills of each kind. */
@@ -39,6 +40,8 @@ class Listener {
   readonly #args: string[];
   #process!: ChildProcess;
   #lines!: Interface;
+  /** Handed out last. */
+  #seq = 0;
 
   constructor(url: string, token: string) {
     this.#args = [program, url, token, this.file];
@@ -50,9 +53,10 @@ class Listener {
     this.#lines = createInterface({ input: this.#process.stdout as NodeJS.ReadableStream as never });
     let before = 0;
     this.#lines.on("line", (line) => {
-      const place = Number(line.split(" ")[0]);
+      const [place = 0, seq = 0] = line.split(" ").map(Number);
       if (place <= before) throw new Error(`one life handed out place ${place} after ${before}`);
       before = place;
+      this.#seq = seq;
     });
   }
 
@@ -63,12 +67,7 @@ class Listener {
 
   /** Resolves when it has handed out this seq. */
   async handedOutSeq(seq: number): Promise<void> {
-    const reached = new Promise<void>((resolve) => {
-      this.#lines.on("line", (line) => {
-        if (Number(line.split(" ")[1]) >= seq) resolve();
-      });
-    });
-    await within(`seq ${seq}`, reached);
+    while (this.#seq < seq) await this.handedOut(1);
   }
 
   async kill(): Promise<void> {
@@ -78,34 +77,13 @@ class Listener {
   }
 }
 
-/** Sends one message after the other until told to stop; each until it is accepted. */
-async function sendUntil(gateway: Gateway, stop: AbortSignal): Promise<string[]> {
-  const accepted: string[] = [];
-  while (!stop.aborted) {
-    const clientMsgID = `m-${accepted.length}`;
-    while (!(await isAccepted(gateway, clientMsgID))) await new Promise((resolve) => setTimeout(resolve, 10));
-    accepted.push(clientMsgID);
-  }
-  return accepted;
-}
-
-async function isAccepted(gateway: Gateway, clientMsgID: string): Promise<boolean> {
-  try {
-    const { errCode } = await gateway.send({ recvID: USER, clientMsgID });
-    return errCode === 0;
-  } catch {
-    // The gateway is being killed: whether it was accepted is not known, and asking again is safe.
-    return false;
-  }
-}
-
 test(`${ROUNDS} kills of the gateway and as many of the client lose and repeat nothing`, async (context) => {
   const gateway = await Gateway.start();
   context.after(() => gateway.close());
   const listener = new Listener(gateway.url, await gateway.token(USER));
   context.after(() => listener.kill());
-  const enough = new AbortController();
-  const sending = sendUntil(gateway, enough.signal);
+  const sender = new Sender(gateway, USER);
+  sender.start();
   const someMessages = () => 1 + Math.floor(Math.random() * MESSAGES_BETWEEN_MAX);
   for (let round = 0; round < ROUNDS; round += 1) {
     await listener.handedOut(someMessages());
@@ -115,13 +93,8 @@ test(`${ROUNDS} kills of the gateway and as many of the client lose and repeat n
     await listener.kill();
     listener.restart();
   }
-  enough.abort();
-  const accepted = await sending;
-  // One more, so that there is something to wait for.
-  const last = `m-${accepted.length}`;
-  const reached = listener.handedOutSeq(accepted.length + 1);
-  assert.ok(await isAccepted(gateway, last));
-  await reached;
+  await sender.stop();
+  await listener.handedOutSeq(sender.accepted.length);
   await listener.kill();
 
   const store = await FileStore.open(listener.file);
@@ -129,7 +102,7 @@ test(`${ROUNDS} kills of the gateway and as many of the client lose and repeat n
   await store.close();
   const ids = landed.map((entry) => (entry.kind === "message" ? entry.message.clientMsgId : "gap"));
   const seqs = landed.map((entry) => (entry.kind === "message" ? entry.message.seq : 0n));
-  assert.deepEqual(ids, [...accepted, last]);
+  assert.deepEqual(ids, sender.accepted);
   assert.deepEqual(
     seqs,
     ids.map((_, index) => BigInt(index + 1)),

@@ -5,12 +5,15 @@ import { type Browser, type BrowserContext, chromium, type Page } from "playwrig
 /** How long a page may take for anything, on a busy machine. */
 export const PATIENCE_MS = 60_000;
 
+/** How Chromium is started here. */
+export const LAUNCH = {
+  executablePath: "/usr/bin/chromium",
+  // Tests run as root in containers, where the sandbox cannot be set up.
+  args: ["--no-sandbox", "--disable-dev-shm-usage"],
+};
+
 export async function launch(): Promise<Browser> {
-  return chromium.launch({
-    executablePath: "/usr/bin/chromium",
-    // Tests run as root in containers, where the sandbox cannot be set up.
-    args: ["--no-sandbox", "--disable-dev-shm-usage"],
-  });
+  return chromium.launch(LAUNCH);
 }
 
 /** A browser of somebody's own: nothing stored yet. */

@@ -1,6 +1,6 @@
 // One message in full.
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import type { Entry } from "towncrier";
+import type { Entry, Message } from "towncrier";
 import { Avatar } from "./avatar.tsx";
 import { senderOf, timeOf, viewOf } from "./entry.ts";
 import { Icon } from "./icons.tsx";
@@ -13,7 +13,7 @@ export function Detail({ mailbox, group, place }: { mailbox: Mailbox; group: str
   const entry = useEntry(mailbox, place);
   const heading = useRef<HTMLHeadingElement>(null);
   const close = () => go({ group });
-  useLayoutEffect(() => heading.current?.focus({ preventScroll: true }), [entry]);
+  useLayoutEffect(() => heading.current?.focus({ preventScroll: true }), [place]);
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       if (event.key === "Escape") close();
@@ -21,11 +21,6 @@ export function Detail({ mailbox, group, place }: { mailbox: Mailbox; group: str
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
   });
-  if (entry?.kind !== "message") return null;
-  const { message } = entry;
-  const view = viewOf(message);
-  const sender = senderOf(message);
-  const time = timeOf(message);
   return (
     <aside class="detail" aria-label={say("details")}>
       <div class="bar">
@@ -39,40 +34,51 @@ export function Detail({ mailbox, group, place }: { mailbox: Mailbox; group: str
           <Icon name="close" />
         </button>
       </div>
-      <article class="detail-body">
-        <KindLabel view={view} />
-        {view.title && <h1>{view.title}</h1>}
-        <header>
-          <Avatar name={sender} url={message.senderFaceUrl || (view.face ?? "")} />
-          <span class="sender">{sender}</span>
-          <time dateTime={time.toISOString()}>{sayFully(time)}</time>
-        </header>
-        {view.text && <Prose text={view.text} />}
-        {view.kind === "unknown" && !view.text && <p class="quiet">{say("unknown")}</p>}
-        {view.kind === "withdrawn" && <p class="quiet">{say("withdrawn", sender)}</p>}
-        <Parts view={view} />
-        <details class="about">
-          <summary>{say("moreAbout")}</summary>
-          <dl>
-            <dt>{say("from")}</dt>
-            <dd>{message.sendId}</dd>
-            <dt>{say("number")}</dt>
-            <dd>{String(message.seq)}</dd>
-            <dt>{say("messageId")}</dt>
-            <dd>{message.serverMsgId}</dd>
-          </dl>
-        </details>
-      </article>
+      {entry?.kind === "message" && <Body message={entry.message} />}
+      {entry === null && <p class="empty quiet">{say("notHere")}</p>}
     </aside>
   );
 }
 
-function useEntry(mailbox: Mailbox, place: number): Entry | undefined {
-  const [entry, setEntry] = useState<Entry>();
+function Body({ message }: { message: Message }) {
+  const view = viewOf(message);
+  const sender = senderOf(message);
+  const time = timeOf(message);
+  return (
+    <article class="detail-body">
+      <KindLabel view={view} />
+      {view.title && <h1>{view.title}</h1>}
+      <header>
+        <Avatar name={sender} url={message.senderFaceUrl || (view.face ?? "")} />
+        <span class="sender">{sender}</span>
+        <time dateTime={time.toISOString()}>{sayFully(time)}</time>
+      </header>
+      {view.text && <Prose text={view.text} />}
+      {view.kind === "unknown" && !view.text && <p class="quiet">{say("unknown")}</p>}
+      {view.kind === "withdrawn" && <p class="quiet">{say("withdrawn", sender)}</p>}
+      <Parts view={view} />
+      <details class="about">
+        <summary>{say("moreAbout")}</summary>
+        <dl>
+          <dt>{say("from")}</dt>
+          <dd>{message.sendId}</dd>
+          <dt>{say("number")}</dt>
+          <dd>{String(message.seq)}</dd>
+          <dt>{say("messageId")}</dt>
+          <dd>{message.serverMsgId}</dd>
+        </dl>
+      </details>
+    </article>
+  );
+}
+
+/** The entry at a place; null when there is none, undefined until that is known. */
+function useEntry(mailbox: Mailbox, place: number): Entry | null | undefined {
+  const [entry, setEntry] = useState<Entry | null>();
   useEffect(() => {
     let isCurrent = true;
     mailbox.store.history({ after: place - 1, limit: 1 }).then(([found]) => {
-      if (isCurrent) setEntry(found?.place === place ? found : undefined);
+      if (isCurrent) setEntry(found?.place === place ? found : null);
     });
     return () => {
       isCurrent = false;

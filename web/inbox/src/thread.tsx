@@ -30,7 +30,7 @@ export function Thread({ mailbox, group, name, open }: ThreadProps) {
   const isVisible = useVisible();
   const readBefore = useReadBefore(mailbox, group);
   const scroller = useRef<HTMLDivElement>(null);
-  const [active, setActive] = useState(0);
+  const [activePlace, setActivePlace] = useState(0);
   const [isAtTop, setAtTop] = useState(true);
   const [seenTop, setSeenTop] = useState(0);
   const newest = entries[0]?.place ?? 0;
@@ -44,7 +44,16 @@ export function Thread({ mailbox, group, name, open }: ThreadProps) {
 
   const newer = isAtTop ? 0 : entries.findIndex(({ place }) => place <= seenTop);
   const withdrawals = useMemo(() => withdrawalsIn(entries), [entries]);
-  const focusCard = useFocusOnCard(scroller, entries, active, setActive);
+  // What arrives above moves no focus: the active card is known by its place.
+  const active = useMemo(
+    () =>
+      Math.max(
+        0,
+        entries.findIndex(({ place }) => place === activePlace),
+      ),
+    [entries, activePlace],
+  );
+  const focusCard = useFocusOnCard(scroller, entries, setActivePlace);
   useFocusBack(scroller, open);
 
   const onKeyDown = (event: KeyboardEvent) => {
@@ -54,6 +63,10 @@ export function Thread({ mailbox, group, name, open }: ThreadProps) {
     if (step === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     focusCard(Math.min(Math.max(active + step, 0), entries.length - 1));
+  };
+  const onFocusIn = (event: FocusEvent) => {
+    const row = event.target instanceof Element && event.target.closest<HTMLElement>("[data-key]");
+    if (row) setActivePlace(Number(row.dataset.key));
   };
   const toTop = () => {
     scroller.current?.scrollTo({ top: 0 });
@@ -76,7 +89,7 @@ export function Thread({ mailbox, group, name, open }: ThreadProps) {
   );
 
   return (
-    <section class="thread" aria-label={name} onKeyDown={onKeyDown}>
+    <section class="thread" aria-label={name} onKeyDown={onKeyDown} onFocusIn={onFocusIn}>
       {entries.length === 0 && !hasMore ? (
         <div class="empty">
           <Icon name="bell" />
@@ -162,20 +175,21 @@ function useReadBefore(mailbox: Mailbox, group: string): number {
 function useFocusOnCard(
   scroller: preact.RefObject<HTMLDivElement | null>,
   entries: Entry[],
-  active: number,
-  setActive: (index: number) => void,
+  setActivePlace: (place: number) => void,
 ) {
-  const wanted = useRef(false);
+  const wanted = useRef<number>(undefined);
   useLayoutEffect(() => {
-    if (!wanted.current) return;
-    wanted.current = false;
-    const row = scroller.current?.querySelector<HTMLElement>(`[data-key="${entries[active]?.place}"]`);
+    if (wanted.current === undefined) return;
+    const row = scroller.current?.querySelector<HTMLElement>(`[data-key="${wanted.current}"]`);
+    wanted.current = undefined;
     row?.scrollIntoView({ block: "nearest" });
     row?.querySelector<HTMLElement>(".card-link")?.focus({ preventScroll: true });
   });
   return (index: number) => {
-    wanted.current = true;
-    setActive(index);
+    const place = entries[index]?.place;
+    if (place === undefined) return;
+    wanted.current = place;
+    setActivePlace(place);
   };
 }
 

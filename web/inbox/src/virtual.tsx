@@ -46,6 +46,11 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
     let isNew = false;
     for (const { target } of changes) {
       const element = target as HTMLElement;
+      // The list itself: its window is another one, or it is shown again.
+      if (element === scroller.current) {
+        isNew = true;
+        continue;
+      }
       const key = Number(element.dataset.key);
       const measured = element.offsetHeight;
       const before = heights.get(key) ?? estimate;
@@ -58,7 +63,10 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
     }
     if (isNew) render(undefined);
   });
-  useLayoutEffect(() => () => observer.current?.disconnect(), []);
+  useLayoutEffect(() => {
+    if (scroller.current) observer.current?.observe(scroller.current);
+    return () => observer.current?.disconnect();
+  }, [scroller]);
 
   // What was added above moves what is on the screen, unless the screen shows the very top.
   useLayoutEffect(() => {

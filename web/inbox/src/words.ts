@@ -29,13 +29,11 @@ const EN = {
   today: "Today",
   yesterday: "Yesterday",
   openLink: "Open link",
-  linkTo: "Opens {0} in a new tab",
   picture: "Picture",
   pictureGone: "The picture cannot be shown",
   video: "Video",
   voice: "Voice message",
   file: "File",
-  download: "Download {0}",
   location: "Location",
   card: "Contact card",
   merged: "Chat history",
@@ -63,11 +61,10 @@ const EN = {
   newLog: "The gateway began a new log here. Messages it no longer has cannot follow.",
   onlineOnly: "Not kept: it was sent to whoever is here now",
   from: "From",
-  sent: "Sent",
   number: "Number",
   messageId: "Message ID",
   moreAbout: "About this message",
-  menu: "Menu",
+  notHere: "This message is not in this browser.",
 };
 
 type Words = { [Name in keyof typeof EN]: string };
@@ -98,13 +95,11 @@ const ZH: Words = {
   today: "今天",
   yesterday: "昨天",
   openLink: "打开链接",
-  linkTo: "在新标签页中打开 {0}",
   picture: "图片",
   pictureGone: "图片无法显示",
   video: "视频",
   voice: "语音",
   file: "文件",
-  download: "下载 {0}",
   location: "位置",
   card: "名片",
   merged: "聊天记录",
@@ -132,11 +127,10 @@ const ZH: Words = {
   newLog: "网关从此处启用了新的日志，已不在其中的消息无法补齐。",
   onlineOnly: "不保存：仅发送给当前在线的用户",
   from: "发件人",
-  sent: "时间",
   number: "序号",
   messageId: "消息 ID",
   moreAbout: "关于此消息",
-  menu: "菜单",
+  notHere: "此浏览器中没有这条消息。",
 };
 
 const KEY = "towncrier.language";
