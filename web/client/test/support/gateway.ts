@@ -114,6 +114,15 @@ export class Gateway {
     return this.#end("SIGTERM");
   }
 
+  /** Holds it still: it takes what comes, and says nothing. */
+  freeze(): void {
+    this.#process?.kill("SIGSTOP");
+  }
+
+  thaw(): void {
+    this.#process?.kill("SIGCONT");
+  }
+
   /** Cuts every connection of clients; new ones come through. */
   cut(): void {
     this.#relay.cut();
