@@ -2,7 +2,7 @@
 //
 // Rows that are added above what is on the screen, or that turn out to be of another height there, do not move it. The row
 // that holds the focus exists wherever it is, so that the keyboard never loses its place.
-import { useLayoutEffect, useReducer, useRef } from "preact/hooks";
+import { useCallback, useLayoutEffect, useReducer, useRef } from "preact/hooks";
 
 /** Rows kept ready above and below the screen, px. */
 const MARGIN = 600;
@@ -27,68 +27,30 @@ export interface VirtualListProps<T> {
 
 export function VirtualList<T>(props: VirtualListProps<T>) {
   const { items, keyOf, row, estimate, active, label, hasMore, onNearEnd, onScrolled, scroller } = props;
-  const [, render] = useReducer((count: number) => count + 1, 0);
-  const heights = useRef(new Map<number, number>()).current;
-  const firstKey = useRef<number>(undefined);
+  const [, count] = useReducer((count: number) => count + 1, 0);
+  const render = () => count(undefined);
+  const { heights, measure } = useHeights(scroller, estimate, render);
   const offsets = offsetsOf(items, (item) => heights.get(keyOf(item)) ?? estimate);
   const height = offsets[items.length] ?? 0;
+  useAnchor(scroller, items, keyOf, offsets);
 
   const top = scroller.current?.scrollTop ?? 0;
   const bottom = top + (scroller.current?.clientHeight ?? window.innerHeight);
-  const from = indexAt(offsets, top - MARGIN);
-  const to = Math.min(items.length, indexAt(offsets, bottom + MARGIN) + 1);
-  const shown = Array.from({ length: Math.max(0, to - from) }, (_, index) => from + index);
-  if (active < from && active >= 0) shown.unshift(active);
-  if (active >= to && active < items.length) shown.push(active);
-
-  const observer = useRef<ResizeObserver>(undefined);
-  observer.current ??= new ResizeObserver((changes) => {
-    let isNew = false;
-    for (const { target } of changes) {
-      const element = target as HTMLElement;
-      // The list itself: its window is another one, or it is shown again.
-      if (element === scroller.current) {
-        isNew = true;
-        continue;
-      }
-      const key = Number(element.dataset.key);
-      const measured = element.offsetHeight;
-      const before = heights.get(key) ?? estimate;
-      if (measured === 0 || heights.get(key) === measured) continue;
-      heights.set(key, measured);
-      isNew = true;
-      const elementTop = Number(element.dataset.top);
-      if (scroller.current && elementTop + before <= scroller.current.scrollTop)
-        scroller.current.scrollTop += measured - before;
-    }
-    if (isNew) render(undefined);
-  });
-  useLayoutEffect(() => {
-    if (scroller.current) observer.current?.observe(scroller.current);
-    return () => observer.current?.disconnect();
-  }, [scroller]);
-
-  // What was added above moves what is on the screen, unless the screen shows the very top.
-  useLayoutEffect(() => {
-    const before = firstKey.current;
-    const [first] = items;
-    firstKey.current = first === undefined ? undefined : keyOf(first);
-    if (before === undefined || !scroller.current || scroller.current.scrollTop === 0) return;
-    const index = items.findIndex((item) => keyOf(item) === before);
-    if (index > 0) scroller.current.scrollTop += offsets[index] ?? 0;
-  }, [items]);
-
   useLayoutEffect(() => {
     if (hasMore && bottom > height - NEAR_END) onNearEnd();
   });
-
   const onScroll = () => {
     const now = scroller.current?.scrollTop ?? 0;
     onScrolled(now);
     // What was kept ready lasts for half of it.
-    if (Math.abs(now - top) > MARGIN / 2) render(undefined);
+    if (Math.abs(now - top) > MARGIN / 2) render();
   };
 
+  const from = indexAt(offsets, top - MARGIN);
+  const to = Math.min(items.length, indexAt(offsets, bottom + MARGIN) + 1);
+  const shown = Array.from({ length: Math.max(0, to - from) }, (_, index) => from + index);
+  if (active < from) shown.unshift(active);
+  if (active >= to) shown.push(active);
   return (
     <div class="scroller" ref={scroller} onScroll={onScroll}>
       <ol class="rows" aria-label={label} style={{ height: `${height}px` }}>
@@ -105,9 +67,7 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
               aria-posinset={index + 1}
               aria-setsize={hasMore ? -1 : items.length}
               style={{ transform: `translateY(${offsets[index]}px)` }}
-              ref={(element) => {
-                if (element) observer.current?.observe(element);
-              }}
+              ref={measure}
             >
               {row(item, index)}
             </li>
@@ -116,6 +76,56 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
       </ol>
     </div>
   );
+}
+
+type Scroller = VirtualListProps<unknown>["scroller"];
+
+/** The heights of the rows that were on the screen, by key, and what rows are given to be measured by. */
+function useHeights(scroller: Scroller, estimate: number, render: () => void) {
+  const heights = useRef(new Map<number, number>()).current;
+  const observer = useRef<ResizeObserver>(undefined);
+  observer.current ??= new ResizeObserver((changes) => {
+    // The list itself has another window, or is shown again; or rows have another height.
+    const news = changes.map(({ target }) => target === scroller.current || take(target as HTMLElement));
+    if (news.includes(true)) render();
+  });
+  /** Notes a row's height; whether it is another one. */
+  const take = (row: HTMLElement): boolean => {
+    const key = Number(row.dataset.key);
+    const measured = row.offsetHeight;
+    const before = heights.get(key) ?? estimate;
+    // Rows that are gone, or in a list that is not shown, have none.
+    if (measured === 0 || heights.get(key) === measured) return false;
+    heights.set(key, measured);
+    const list = scroller.current;
+    if (list && Number(row.dataset.top) + before <= list.scrollTop) list.scrollTop += measured - before;
+    return true;
+  };
+  const measure = useCallback((row: HTMLElement | null) => {
+    if (row) observer.current?.observe(row);
+  }, []);
+  useLayoutEffect(() => {
+    if (scroller.current) observer.current?.observe(scroller.current);
+    return () => observer.current?.disconnect();
+  }, [scroller]);
+  return { heights, measure };
+}
+
+/** What is added above moves nothing on the screen, unless the screen shows the very top. */
+function useAnchor<T>(
+  scroller: Scroller,
+  items: readonly T[],
+  keyOf: (item: T) => number,
+  offsets: Float64Array,
+) {
+  const first = items[0] === undefined ? undefined : keyOf(items[0]);
+  const before = useRef(first);
+  useLayoutEffect(() => {
+    const index = items.findIndex((item) => keyOf(item) === before.current);
+    before.current = first;
+    const list = scroller.current;
+    if (index > 0 && list && list.scrollTop > 0) list.scrollTop += offsets[index] ?? 0;
+  }, [first]);
 }
 
 /** Where each row begins, and behind them where the last one ends. */
