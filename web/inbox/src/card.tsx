@@ -1,15 +1,15 @@
 // One entry as a row of a conversation: a message as a card, a gap as a line across.
-import type { Entry } from "towncrier";
 import { Avatar } from "./avatar.tsx";
 import { gapText, senderOf, timeOf, viewOf } from "./entry.ts";
 import { Icon } from "./icons.tsx";
+import type { Item } from "./mailbox.ts";
 import { KindLabel, Preview } from "./parts.tsx";
 import { hrefOf } from "./route.ts";
 import { say, sayFully, sayTime } from "./words.ts";
 
 export interface CardProps {
   group: string;
-  entry: Entry;
+  entry: Item;
   isNew: boolean;
   /** Its message was withdrawn by a later one. */
   isWithdrawn: boolean;

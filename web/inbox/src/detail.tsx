@@ -1,10 +1,10 @@
 // One message in full.
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import type { Entry, Message } from "towncrier";
+import type { Message } from "towncrier";
 import { Avatar } from "./avatar.tsx";
 import { senderOf, timeOf, viewOf } from "./entry.ts";
 import { Icon } from "./icons.tsx";
-import type { Mailbox } from "./mailbox.ts";
+import type { Item, Mailbox } from "./mailbox.ts";
 import { KindLabel, Parts, Prose } from "./parts.tsx";
 import { go } from "./route.ts";
 import { say, sayFully } from "./words.ts";
@@ -73,8 +73,8 @@ function Body({ message }: { message: Message }) {
 }
 
 /** The entry at a place; null when there is none, undefined until that is known. */
-function useEntry(mailbox: Mailbox, place: number): Entry | null | undefined {
-  const [entry, setEntry] = useState<Entry | null>();
+function useEntry(mailbox: Mailbox, place: number): Item | null | undefined {
+  const [entry, setEntry] = useState<Item | null>();
   useEffect(() => {
     let isCurrent = true;
     mailbox.store.history({ after: place - 1, limit: 1 }).then(([found]) => {

@@ -1,6 +1,7 @@
 // How an entry reads: who sent it, when, what it is called, and in one line what it says.
-import { type Entry, Gap_Reason, type Message } from "towncrier";
+import { type Gap, Gap_Reason, type Message } from "towncrier";
 import { type View, view } from "./content.ts";
+import type { Item } from "./mailbox.ts";
 import { say } from "./words.ts";
 
 const views = new WeakMap<Message, View>();
@@ -30,7 +31,7 @@ export function kindOf({ kind }: View): string | undefined {
 }
 
 /** An entry in one line, for the list of conversations and for who listens. */
-export function summaryOf(entry: Entry): string {
+export function summaryOf(entry: Item): string {
   if (entry.kind === "gap") return gapText(entry.gap);
   const parts = viewOf(entry.message);
   if (parts.kind === "withdrawn") return say("withdrawn", senderOf(entry.message));
@@ -48,7 +49,7 @@ function mediumOf({ picture, video, sound, file, lines }: View): string | undefi
 }
 
 /** What is missing, and why. */
-export function gapText({ fromSeq, toSeq, reason }: Extract<Entry, { kind: "gap" }>["gap"]): string {
+export function gapText({ fromSeq, toSeq, reason }: Gap): string {
   if (reason === Gap_Reason.EPOCH_CHANGED) return say("newLog");
   return fromSeq === toSeq ? say("goneOne", fromSeq) : say("gone", fromSeq, toSeq);
 }

@@ -2,7 +2,7 @@
 //
 // All notices are one conversation, whoever sent them; it comes first and is there before anything is. What is read is
 // kept by place, in localStorage, so that all tabs agree on it at once.
-import { Client, type Entry, type Gap, IndexedDbStore, type Message, type Status } from "towncrier";
+import { Client, type Gap, IndexedDbStore, type Message, type Status } from "towncrier";
 import type { Account } from "./account.ts";
 
 /** The conversation that all notices, and all gaps, belong to. */
@@ -12,18 +12,21 @@ const NOTIFICATION = 4;
 /** How long arrivals are collected before the list is read anew, ms: a backlog of thousands is some ten readings. */
 const REFRESH_AFTER = 80;
 
+/** What landed, as it is shown: an entry of the store, whichever log it is of. */
+export type Item = { place: number } & ({ kind: "message"; message: Message } | { kind: "gap"; gap: Gap });
+
 /** A conversation, as a line of the list. */
 export interface Conversation {
   group: string;
   /** Its newest entry; there is none only where there are no notices yet. */
-  newest: Entry | undefined;
+  newest: Item | undefined;
   unread: number;
   /** All up to this place was on the screen. */
   readUpTo: number;
 }
 
 /** What just came. */
-export type Arrival = { group: string; entry: Entry } | { group: string; onlineOnly: Message };
+export type Arrival = { group: string; entry: Item } | { group: string; onlineOnly: Message };
 
 /** Which conversation a message or a gap belongs to. */
 export function groupOf(entry: Message | Gap): string {
@@ -135,12 +138,11 @@ export class Mailbox {
     this.#client.onMessage((message, place) => {
       const group = groupOf(message);
       if (place === undefined) return this.#tellArrived({ group, onlineOnly: message });
-      // The epoch is of no interest here.
-      this.#tellArrived({ group, entry: { kind: "message", place, epoch: 0n, message } });
+      this.#tellArrived({ group, entry: { kind: "message", place, message } });
       this.#refreshSoon(group);
     });
     this.#client.onGap((gap, place) => {
-      this.#tellArrived({ group: NOTICES, entry: { kind: "gap", place, epoch: 0n, gap } });
+      this.#tellArrived({ group: NOTICES, entry: { kind: "gap", place, gap } });
       this.#refreshSoon(NOTICES);
     });
     this.#client.start();

@@ -1,12 +1,12 @@
 // One conversation: its entries as cards, the newest first, older ones read from the store as they are scrolled to.
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import type { Entry, Message } from "towncrier";
+import type { Message } from "towncrier";
 import { Card } from "./card.tsx";
 import { withdrawn } from "./content.ts";
 import { senderOf, summaryOf, timeOf, viewOf } from "./entry.ts";
 import { useVisible } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
-import type { Mailbox } from "./mailbox.ts";
+import type { Item, Mailbox } from "./mailbox.ts";
 import { VirtualList } from "./virtual.tsx";
 import { say, sayDay } from "./words.ts";
 
@@ -74,7 +74,7 @@ export function Thread({ mailbox, group, name, open }: ThreadProps) {
   };
 
   const now = new Date();
-  const row = (entry: Entry, index: number) => (
+  const row = (entry: Item, index: number) => (
     <>
       <DayAbove entry={entry} above={entries[index - 1]} now={now} />
       <Card
@@ -122,17 +122,17 @@ export function Thread({ mailbox, group, name, open }: ThreadProps) {
   );
 }
 
-const placeOf = (entry: Entry) => entry.place;
+const placeOf = (entry: Item) => entry.place;
 
 /** The entries of a conversation, the newest first, and more of them when asked. */
 function useEntries(mailbox: Mailbox, group: string) {
-  const [entries, setEntries] = useState<Entry[]>([]);
+  const [entries, setEntries] = useState<Item[]>([]);
   const [hasMore, setHasMore] = useState(true);
   const isReading = useRef(false);
   const oldest = entries.at(-1)?.place;
 
   useEffect(() => {
-    let arrived: Entry[] = [];
+    let arrived: Item[] = [];
     const show = () => {
       const fresh = arrived;
       arrived = [];
@@ -174,7 +174,7 @@ function useReadBefore(mailbox: Mailbox, group: string): number {
 /** Moves the focus to a card, however far away it is. */
 function useFocusOnCard(
   scroller: preact.RefObject<HTMLDivElement | null>,
-  entries: Entry[],
+  entries: Item[],
   setActivePlace: (place: number) => void,
 ) {
   const wanted = useRef<number>(undefined);
@@ -206,7 +206,7 @@ function useFocusBack(scroller: preact.RefObject<HTMLDivElement | null>, open: n
 }
 
 /** clientMsgIDs of what was withdrawn. */
-function withdrawalsIn(entries: Entry[]): Set<string> {
+function withdrawalsIn(entries: Item[]): Set<string> {
   const ids = new Set<string>();
   for (const entry of entries) {
     const id = entry.kind === "message" && withdrawn(entry.message);
@@ -216,12 +216,12 @@ function withdrawalsIn(entries: Entry[]): Set<string> {
 }
 
 /** The day, above the first card of each. */
-function DayAbove({ entry, above, now }: { entry: Entry; above: Entry | undefined; now: Date }) {
+function DayAbove({ entry, above, now }: { entry: Item; above: Item | undefined; now: Date }) {
   const day = dayOf(entry, now);
   return day && day !== (above && dayOf(above, now)) ? <h2 class="day">{day}</h2> : null;
 }
 
-function dayOf(entry: Entry, now: Date): string | undefined {
+function dayOf(entry: Item, now: Date): string | undefined {
   return entry.kind === "message" ? sayDay(timeOf(entry.message), now) : undefined;
 }
 
@@ -243,14 +243,14 @@ function OnlineOnly({ mailbox, group }: { mailbox: Mailbox; group: string }) {
   if (!message || Object.keys(viewOf(message)).every((part) => part === "kind")) return null;
   return (
     <output class="toast">
-      <b>{senderOf(message)}</b> {summaryOf({ kind: "message", place: 0, epoch: 0n, message })}
+      <b>{senderOf(message)}</b> {summaryOf({ kind: "message", place: 0, message })}
       <span class="quiet">{say("onlineOnly")}</span>
     </output>
   );
 }
 
 /** Says what has just arrived to who listens instead of looking. */
-function Spoken({ entry }: { entry: Entry | undefined }) {
+function Spoken({ entry }: { entry: Item | undefined }) {
   const first = useRef(entry?.place);
   const text = entry && entry.place !== first.current ? summaryOf(entry) : "";
   return (
