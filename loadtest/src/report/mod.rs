@@ -1,9 +1,10 @@
 //! What a run came to, and how it is shown: a table, JSON, or a page.
 //!
 //! - `table.rs`: for a terminal
-//! - `page.rs`: one HTML file that needs nothing else
+//! - `page.rs`, `page.css`, `plot.rs`: one HTML file that needs nothing else, and its plots
 
 mod page;
+mod plot;
 mod table;
 
 use std::{

@@ -1,22 +1,15 @@
-//! One HTML file that needs nothing else: numbers, plots, and under what circumstances.
+//! One HTML file that needs nothing else: verdict, plots, numbers, and under what circumstances.
 
 use std::fmt::Write as _;
 
-use super::{Report, Row, table::number};
+use super::{
+    Report, Row,
+    plot::{Line, plot},
+    table::number,
+};
+use crate::{ledger::Tally, meter::Second};
 
-const WIDTH: f64 = 860.0;
-const HEIGHT: f64 = 220.0;
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:900px;margin:2em auto;padding:0 1em;color:#222}\
-table{border-collapse:collapse;margin:1em 0}td,th{padding:.15em 1.2em .15em 0;text-align:right}\
-td:first-child,th:first-child{text-align:left}code{background:#f3f3f3;padding:.1em .3em}svg{width:100%;height:auto}\
-text{font:11px system-ui,sans-serif;fill:#555}.fault{color:#b00020}";
-
-/// One line of a plot: its name, its colour, a value a second.
-struct Line<'a> {
-    name: &'a str,
-    colour: &'a str,
-    values: Vec<f64>,
-}
+const STYLE: &str = include_str!("page.css");
 
 pub(super) fn html(report: &Report) -> String {
     let mut page = String::new();
@@ -25,162 +18,129 @@ pub(super) fn html(report: &Report) -> String {
 }
 
 fn write(report: &Report, page: &mut String) -> std::fmt::Result {
-    let machine = &report.machine;
+    let command = escape(&report.machine.command);
     writeln!(
         page,
-        "<!doctype html><meta charset=utf-8><title>{0}</title><style>{STYLE}</style>",
-        escape(&machine.command)
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
+         <title>{command}</title><style>{STYLE}</style><main><h1><code>{command}</code></h1>"
     )?;
-    writeln!(page, "<h1><code>{}</code></h1>", escape(&machine.command))?;
-    writeln!(
-        page,
-        "<p>Commit {}. {}, {} cores, {:.1} GiB, Linux {}.</p>",
-        escape(&machine.commit),
-        escape(&machine.processor),
-        machine.cores,
-        machine.memory_bytes as f64 / f64::from(1 << 30),
-        escape(&machine.kernel)
-    )?;
-    let (class, verdict) = match report.tally.is_exactly_once() {
-        true => ("", "Exactly once"),
-        false => ("fault", "Not exactly once"),
-    };
-    writeln!(
-        page,
-        "<p class='{class}'><b>{verdict}</b>: {}.</p><table>",
-        report.tally
-    )?;
-    for Row { name, value, unit } in &report.rows {
+    verdict(report.tally, page)?;
+    if report.course.len() > 1 {
+        plots(&report.course, page)?;
+    }
+    numbers(report, page)?;
+    if !report.incidents.is_empty() {
         writeln!(
             page,
-            "<tr><td>{}<td>{}<td>{unit}",
-            escape(name),
-            number(*value)
+            "<h2>What went wrong with connections and sends</h2><table>"
         )?;
+        for (what, times) in &report.incidents {
+            writeln!(page, "<tr><td>{}<td>{times}", escape(what))?;
+        }
+        writeln!(page, "</table>")?;
+    }
+    circumstances(report, page)?;
+    writeln!(page, "</main></html>")
+}
+
+fn verdict(tally: Tally, page: &mut String) -> std::fmt::Result {
+    let (class, verdict) = match tally.is_exactly_once() {
+        true => ("whole", "Every message landed exactly once"),
+        false => ("fault", "Not every message landed exactly once"),
+    };
+    writeln!(page, "<section class='{class}'><b>{verdict}</b><dl>")?;
+    let Tally {
+        accepted,
+        landed,
+        lost,
+        duplicated,
+        reordered,
+        ghost,
+        pending,
+        refused,
+        unknown,
+    } = tally;
+    for (name, count) in [
+        ("accepted", accepted),
+        ("landed", landed),
+        ("lost", lost),
+        ("duplicated", duplicated),
+        ("reordered", reordered),
+        ("ghost", ghost),
+        ("pending", pending),
+        ("refused", refused),
+        ("unknown", unknown),
+    ] {
+        writeln!(page, "<div><dt>{name}<dd>{count}</div>")?;
+    }
+    writeln!(page, "</dl></section>")
+}
+
+fn plots(course: &[Second], page: &mut String) -> std::fmt::Result {
+    let line = |name, class, of: &dyn Fn(&Second) -> f64| Line {
+        name,
+        class,
+        values: course.iter().map(of).collect(),
+    };
+    let throughput = [
+        line("accepted sends", "two", &|second| second.accepted as f64),
+        line("landed messages", "one", &|second| second.landed as f64),
+    ];
+    let latency = [
+        line("p99", "two", &|second| second.landed_p99_us as f64 / 1000.0),
+        line("p50", "one", &|second| second.landed_p50_us as f64 / 1000.0),
+    ];
+    let sessions = [line("connected", "one", &|second| second.connected.into())];
+    plot(page, "A second", &throughput)?;
+    plot(page, "Send to landed, ms", &latency)?;
+    plot(page, "Sessions", &sessions)
+}
+
+fn numbers(report: &Report, page: &mut String) -> std::fmt::Result {
+    writeln!(page, "<h2>Numbers</h2><table>")?;
+    for Row { name, value, unit } in &report.rows {
+        let (name, value) = (escape(name), number(*value));
+        writeln!(page, "<tr><td>{name}<td>{value}<td class=unit>{unit}")?;
+    }
+    writeln!(page, "</table>")?;
+    let sync = report.machine.sync;
+    let sync = sync.map(|sync| ("the disk's own sync of 4 KiB".to_owned(), sync));
+    let latencies: Vec<_> = report.latencies.iter().cloned().chain(sync).collect();
+    if latencies.is_empty() {
+        return Ok(());
     }
     writeln!(
         page,
-        "</table><table><tr><th>ms<th>p50<th>p99<th>p99.9<th>max"
+        "<table><tr><th>ms, from the moment a message was due<th>p50<th>p99<th>p99.9<th>max<th>of"
     )?;
-    let sync = machine
-        .sync
-        .map(|sync| ("the disk's sync of 4 KiB".to_owned(), sync));
-    for (name, q) in report.latencies.iter().cloned().chain(sync) {
+    for (name, q) in latencies {
         write!(page, "<tr><td>{}", escape(&name))?;
         for us in [q.p50_us, q.p99_us, q.p999_us, q.max_us] {
             write!(page, "<td>{:.2}", us as f64 / 1000.0)?;
         }
+        writeln!(page, "<td>{}", q.count)?;
     }
-    writeln!(page, "</table>")?;
-    let values = |of: &dyn Fn(&crate::meter::Second) -> u64| {
-        report
-            .course
-            .iter()
-            .map(|second| of(second) as f64)
-            .collect()
-    };
-    let throughput = [
-        Line {
-            name: "landed",
-            colour: "#1b6ca8",
-            values: values(&|second| second.landed),
-        },
-        Line {
-            name: "accepted",
-            colour: "#d9822b",
-            values: values(&|second| second.accepted),
-        },
-    ];
-    let milliseconds = |of: &dyn Fn(&crate::meter::Second) -> u64| {
-        report
-            .course
-            .iter()
-            .map(|second| of(second) as f64 / 1000.0)
-            .collect()
-    };
-    let latency = [
-        Line {
-            name: "p99",
-            colour: "#b00020",
-            values: milliseconds(&|second| second.landed_p99_us),
-        },
-        Line {
-            name: "p50",
-            colour: "#1b6ca8",
-            values: milliseconds(&|second| second.landed_p50_us),
-        },
-    ];
-    if report.course.len() > 1 {
-        plot(page, "Messages a second", &throughput)?;
-        plot(page, "Send to landed, ms", &latency)?;
-    }
-    if !report.incidents.is_empty() {
-        writeln!(page, "<h2>Incidents</h2><ul>")?;
-        for (what, times) in &report.incidents {
-            writeln!(page, "<li>{times} × {}", escape(what))?;
-        }
-        writeln!(page, "</ul>")?;
-    }
-    Ok(())
+    writeln!(page, "</table>")
 }
 
-fn plot(page: &mut String, title: &str, lines: &[Line<'_>]) -> std::fmt::Result {
-    let highest = lines
-        .iter()
-        .flat_map(|line| &line.values)
-        .fold(1.0, |a: f64, b| a.max(*b));
-    let seconds = lines[0].values.len();
-    writeln!(
-        page,
-        "<h2>{title}</h2><svg viewBox='0 0 {} {}'>",
-        WIDTH + 70.0,
-        HEIGHT + 40.0
-    )?;
-    for quarter in 0..=4 {
-        let share = f64::from(quarter) / 4.0;
-        let y = 10.0 + HEIGHT * (1.0 - share);
-        writeln!(
-            page,
-            "<path d='M60 {y:.0}h{WIDTH}' stroke='#ddd'/><text x='55' y='{:.0}' text-anchor='end'>{}</text>",
-            y + 4.0,
-            number(highest * share)
-        )?;
+fn circumstances(report: &Report, page: &mut String) -> std::fmt::Result {
+    let machine = &report.machine;
+    let gib = machine.memory_bytes as f64 / f64::from(1 << 30);
+    let facts = [
+        ("command", machine.command.clone()),
+        ("commit", machine.commit.clone()),
+        (
+            "processor",
+            format!("{}, {} cores", machine.processor, machine.cores),
+        ),
+        ("memory", format!("{gib:.1} GiB")),
+        ("kernel", format!("Linux {}", machine.kernel)),
+    ];
+    writeln!(page, "<h2>Circumstances</h2><table class=facts>")?;
+    for (name, fact) in facts {
+        writeln!(page, "<tr><td>{name}<td>{}", escape(&fact))?;
     }
-    writeln!(
-        page,
-        "<text x='60' y='{0}'>0 s</text><text x='{1}' y='{0}' text-anchor='end'>{seconds} s</text>",
-        HEIGHT + 28.0,
-        60.0 + WIDTH
-    )?;
-    for (
-        at,
-        Line {
-            name,
-            colour,
-            values,
-        },
-    ) in lines.iter().enumerate()
-    {
-        write!(
-            page,
-            "<polyline fill='none' stroke='{colour}' stroke-width='1.5' points='"
-        )?;
-        for (second, value) in values.iter().enumerate() {
-            let x = 60.0 + WIDTH * second as f64 / (seconds - 1) as f64;
-            write!(
-                page,
-                "{x:.1},{:.1} ",
-                10.0 + HEIGHT * (1.0 - value / highest)
-            )?;
-        }
-        writeln!(
-            page,
-            "'/><text x='{}' y='{}' style='fill:{colour}'>{name}</text>",
-            120 + at * 80,
-            HEIGHT + 28.0
-        )?;
-    }
-    writeln!(page, "</svg>")
+    writeln!(page, "</table>")
 }
 
 fn escape(text: &str) -> String {
