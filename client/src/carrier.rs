@@ -12,20 +12,23 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::trust::Trust;
 
+/// A byte stream to the gateway.
 #[derive(Debug)]
-pub(crate) enum Carrier<T> {
+pub enum Carrier<T> {
+    /// The network's.
     Plain(T),
-    /// Boxed, so that a plain connection does not have the size of this one.
+    /// TLS on it. Boxed, so that a plain connection does not have the size of this one.
     Tls(Box<TlsStream<T>>),
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Carrier<T> {
-    /// Takes up TLS with `name`, believing `trust`.
-    pub(crate) async fn secure(
-        stream: T,
-        name: ServerName<'static>,
-        trust: &Trust,
-    ) -> io::Result<Self> {
+    /// Takes up TLS with the host of this name (or address), believing `trust`.
+    ///
+    /// # Errors
+    /// `InvalidInput`: that is no name of a host. Anything else: the handshake failed.
+    pub async fn secure(stream: T, host: &str, trust: &Trust) -> io::Result<Self> {
+        let name = ServerName::try_from(host.to_owned());
+        let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let connector = TlsConnector::from(trust.config());
         let stream = connector.connect(name, stream).await?;
         Ok(Self::Tls(Box::new(stream)))

@@ -145,8 +145,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             .trim_end_matches(']')
             .to_owned();
         let port = request.uri().port_u16().unwrap_or(default_port);
-        let name = is_secure.then(|| ServerName::try_from(host.clone()));
-        let name = name.transpose().map_err(|_| bad_url())?;
+        if is_secure && ServerName::try_from(host.as_str()).is_err() {
+            return Err(bad_url());
+        }
         request.headers_mut().insert(
             header::SEC_WEBSOCKET_PROTOCOL,
             HeaderValue::from_static(SUBPROTOCOL),
@@ -158,9 +159,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             .max_frame_size(Some(FRAME_BYTES_MAX));
         let open = async {
             let stream = network.connect(&host, port).await?;
-            let stream = match name {
-                Some(name) => Carrier::secure(stream, name, trust).await?,
-                None => Carrier::Plain(stream),
+            let stream = match is_secure {
+                true => Carrier::secure(stream, &host, trust).await?,
+                false => Carrier::Plain(stream),
             };
             let (socket, _) = client_async_with_config(request, stream, Some(config))
                 .await

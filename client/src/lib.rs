@@ -10,7 +10,7 @@
 //! - `backoff.rs`: when to come back; pure
 //! - `connection.rs`: one WebSocket
 //! - `network.rs`: what carries it: TCP, or what a test puts in its place
-//! - `trust.rs`, `carrier.rs`: whom to believe over TLS, and that
+//! - `trust.rs`, `carrier.rs`: whom to believe over TLS, and the stream with or without it
 //! - `admin.rs`: the admin API over HTTP
 
 pub mod admin;
@@ -26,6 +26,7 @@ mod trust;
 
 pub use admin::{AdminClient, AdminError};
 pub use backoff::Backoff;
+pub use carrier::Carrier;
 pub use client::{Client, Ended, Event, Options, Status};
 pub use connection::{Connection, Lost, SUBPROTOCOL};
 pub use disk::DiskStore;

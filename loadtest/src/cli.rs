@@ -48,12 +48,15 @@ struct Server {
     /// The gateway's client port, e.g. ws://10.0.0.1:10001/ws; without it the rig starts a gateway of its own.
     #[arg(long, global = true, requires_all = ["admin", "secret"])]
     ws: Option<String>,
-    /// Its admin port as HOST:PORT, plain HTTP.
+    /// Its admin port as HOST:PORT, or as http://… or https://….
     #[arg(long, global = true)]
     admin: Option<String>,
     /// Its `auth.secret`.
     #[arg(long, global = true, env = "LOADTEST_SECRET", hide_env_values = true)]
     secret: Option<String>,
+    /// Over wss:// and https://, believe only what this PEM file's certificates signed.
+    #[arg(long, global = true, requires = "ws", value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Where the rig's own gateway keeps its data for the run; default: beside the program. It should be a real disk.
     #[arg(long, global = true)]
     data: Option<PathBuf>,
@@ -99,6 +102,7 @@ impl Server {
             ws,
             admin,
             secret,
+            ca,
             data,
             settings,
             target,
@@ -116,7 +120,16 @@ impl Server {
                 Target::start(Program::Mosquitto(mosquitto), data)
             }
             (None, Some(ws), Some(admin), Some(secret)) => {
-                let place = gateway::Place { ws, admin, secret };
+                let admin = match admin.contains("://") {
+                    true => admin,
+                    false => format!("http://{admin}"),
+                };
+                let place = gateway::Place {
+                    ws,
+                    admin,
+                    secret,
+                    ca,
+                };
                 Ok(Target::Remote(Place::Gateway(place)))
             }
             _ => {

@@ -43,10 +43,7 @@ impl Place {
 /// A way in, with what opens it.
 #[derive(Debug)]
 pub(crate) enum Protocol {
-    Gateway {
-        place: gateway::Place,
-        admin_token: String,
-    },
+    Gateway(Rc<gateway::Entry>),
     Mqtt(Rc<mqtt::Place>),
 }
 
@@ -88,10 +85,7 @@ pub(crate) enum Lane {
 impl Protocol {
     pub(crate) async fn enter(place: &Place) -> anyhow::Result<Self> {
         match place {
-            Place::Gateway(place) => Ok(Self::Gateway {
-                admin_token: place.admin_token().await?,
-                place: place.clone(),
-            }),
+            Place::Gateway(place) => Ok(Self::Gateway(place.enter().await?)),
             Place::Mqtt(place) => Ok(Self::Mqtt(Rc::new(place.clone()))),
         }
     }
@@ -99,7 +93,7 @@ impl Protocol {
     /// What each session of the crowd shows at the door.
     pub(crate) async fn tokens(&self, crowd: &Rc<Crowd>) -> anyhow::Result<Vec<String>> {
         match self {
-            Self::Gateway { place, .. } => place.tokens(crowd).await,
+            Self::Gateway(entry) => entry.tokens(crowd).await,
             Self::Mqtt(_) => Ok(vec![String::new(); crowd.sessions() as usize]),
         }
     }
@@ -107,9 +101,8 @@ impl Protocol {
     /// Starts a session, which lives until it is aborted or may not come back.
     pub(crate) fn start(&self, crowd: &Rc<Crowd>, who: Who, token: String) -> JoinHandle<()> {
         match self {
-            Self::Gateway { place, .. } => {
-                let ws = place.ws.clone();
-                spawn_local(gateway::run(crowd.clone(), who, ws, token))
+            Self::Gateway(entry) => {
+                spawn_local(gateway::run(crowd.clone(), who, entry.clone(), token))
             }
             Self::Mqtt(place) => spawn_local(mqtt::run(crowd.clone(), who, place.clone())),
         }
@@ -118,9 +111,7 @@ impl Protocol {
     /// The lane of this number among those that send at once.
     pub(crate) fn lane(&self, number: usize) -> Lane {
         match self {
-            Self::Gateway { place, admin_token } => {
-                Lane::Gateway(gateway::Lane::new(place, admin_token))
-            }
+            Self::Gateway(entry) => Lane::Gateway(gateway::Lane::new(entry)),
             Self::Mqtt(place) => Lane::Mqtt(mqtt::Lane::new(place.clone(), number)),
         }
     }

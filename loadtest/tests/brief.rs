@@ -7,7 +7,12 @@
     reason = "what a test cannot unwrap is a failure of the test"
 )]
 
-use std::process::Command;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
 
 use serde_json::Value;
 
@@ -99,4 +104,84 @@ fn one_who_was_away_catches_up() {
     let run = run("replay --messages 1000");
     assert!(run.row("caught up") > 0.0);
     assert_eq!(run.row("messages behind, all together"), 1000.0);
+}
+
+#[test]
+fn a_report_is_a_page_with_plots_and_the_circumstances() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().to_str().unwrap();
+    run(&format!(
+        "send --users 20 --rate 50 --seconds 3 --report {dir}"
+    ));
+    let page = fs::read_to_string(format!("{dir}/index.html")).unwrap();
+    for part in [
+        "<polyline",
+        "send --users 20",
+        "Linux ",
+        "the disk&#39;s own sync",
+        "exactly once",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+}
+
+/// A gateway that somebody else runs, over TLS on both ports. Dropping it kills it.
+struct Elsewhere {
+    process: Child,
+    /// What the rig is told of it.
+    words: String,
+}
+
+impl Elsewhere {
+    fn start(dir: &Path) -> Self {
+        let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (ca, key) = (dir.join("ca.pem"), dir.join("key.pem"));
+        fs::write(&ca, certificate.cert.pem()).unwrap();
+        fs::write(&key, certificate.signing_key.serialize_pem()).unwrap();
+        let (ca, key) = (ca.display(), key.display());
+        let program = Path::new(env!("CARGO_BIN_EXE_loadtest")).with_file_name("towncrier");
+        let mut command = Command::new(program);
+        command.args(["serve", "--data"]).arg(dir.join("data"));
+        for setting in [
+            "auth.secret=elsewhere".to_owned(),
+            "listener.listen=127.0.0.1:0".to_owned(),
+            "admin.listen=127.0.0.1:0".to_owned(),
+            format!("listener.tls_certificate={ca}"),
+            format!("listener.tls_key={key}"),
+            format!("admin.tls_certificate={ca}"),
+            format!("admin.tls_key={key}"),
+        ] {
+            command.args(["--set", &setting]);
+        }
+        let mut process = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let said = process.stdout.take().unwrap();
+        BufReader::new(said).read_line(&mut line).unwrap();
+        let ports = line.trim().strip_prefix("listening ws=127.0.0.1:").unwrap();
+        let (ws, admin) = ports.split_once(" admin=127.0.0.1:").unwrap();
+        let words = format!(
+            "--ws wss://localhost:{ws}/ws --admin https://localhost:{admin} --secret elsewhere --ca {ca}"
+        );
+        Self { process, words }
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_gateway_elsewhere_is_loaded_over_tls() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Elsewhere::start(dir.path());
+    let words = &gateway.words;
+    let run = run(&format!("send --users 20 --rate 50 --seconds 1 {words}"));
+    assert_eq!(run.count("send to landed"), 50);
 }

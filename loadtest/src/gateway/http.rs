@@ -12,6 +12,9 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
+use towncrier_client::{Carrier, Trust};
+
+use super::Entry;
 
 /// Longer than the gateway's own `admin.request_timeout`, so that it is the one to answer.
 const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(35);
@@ -21,9 +24,13 @@ const ANSWER_BYTES_MAX: usize = 32 << 20;
 /// The connection. It is opened when it has to be.
 #[derive(Debug)]
 pub(super) struct Http {
-    admin: String,
+    /// HOST:PORT.
+    authority: String,
+    /// The host that TLS must show; `None`: there is none.
+    secure_host: Option<String>,
+    trust: Trust,
     token: String,
-    stream: Option<TcpStream>,
+    stream: Option<Carrier<TcpStream>>,
     request: Vec<u8>,
     answer: Vec<u8>,
     body: Vec<u8>,
@@ -41,11 +48,25 @@ pub(super) struct Answer<'a> {
 }
 
 impl Http {
-    /// To `admin` (HOST:PORT), with a token where there is one yet.
-    pub(super) fn new(admin: &str, token: &str) -> Self {
+    /// To the admin port, with the administrator's token where there is one yet.
+    pub(super) fn new(entry: &Entry) -> Self {
+        let (scheme, authority) = entry
+            .admin
+            .split_once("://")
+            .unwrap_or(("http", &entry.admin));
+        let authority = authority.trim_end_matches('/');
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port),
+            _ if scheme == "https" => (authority, "443"),
+            _ => (authority, "80"),
+        };
+        // Brackets belong to the URL's spelling of an IPv6 address, not to the address.
+        let name = host.trim_start_matches('[').trim_end_matches(']');
         Self {
-            admin: admin.to_owned(),
-            token: token.to_owned(),
+            authority: format!("{host}:{port}"),
+            secure_host: (scheme == "https").then(|| name.to_owned()),
+            trust: entry.trust.clone(),
+            token: entry.admin_token.clone(),
             stream: None,
             request: Vec::new(),
             answer: Vec::new(),
@@ -59,7 +80,7 @@ impl Http {
         write!(
             self.request,
             "POST {path} HTTP/1.1\r\nhost: {}\r\ntoken: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            self.admin,
+            self.authority,
             self.token,
             body.len()
         )?;
@@ -74,12 +95,16 @@ impl Http {
     /// Returns once the whole answer's body is in `body`.
     async fn exchange(&mut self) -> io::Result<()> {
         if self.stream.is_none() {
-            let stream = TcpStream::connect(&self.admin).await?;
+            let stream = TcpStream::connect(&self.authority).await?;
             stream.set_nodelay(true)?;
-            self.stream = Some(stream);
+            self.stream = Some(match &self.secure_host {
+                Some(host) => Carrier::secure(stream, host, &self.trust).await?,
+                None => Carrier::Plain(stream),
+            });
         }
         let stream = self.stream.as_mut().expect("it was just made");
         stream.write_all(&self.request).await?;
+        stream.flush().await?;
         self.answer.clear();
         while stream.read_buf(&mut self.answer).await? > 0 {
             if let Some(is_last) = open_answer(&self.answer, &mut self.body)? {

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{ADMIN, Place, http::Http};
+use super::{ADMIN, Entry, http::Http};
 use crate::{
     crowd::Crowd,
     protocol::{Outcome, Parcel},
@@ -20,9 +20,9 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(place: &Place, admin_token: &str) -> Self {
+    pub(crate) fn new(entry: &Entry) -> Self {
         Self {
-            http: Http::new(&place.admin, admin_token),
+            http: Http::new(entry),
         }
     }
 

@@ -9,12 +9,12 @@ mod lane;
 mod program;
 mod session;
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{collections::BTreeMap, path::PathBuf, rc::Rc};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_local;
-use towncrier_client::AdminClient;
+use towncrier_client::{AdminClient, Trust};
 
 use self::http::Http;
 pub(crate) use self::{lane::Lane, program::Program, session::run};
@@ -32,21 +32,41 @@ const TOKEN_CONNECTIONS: usize = 32;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Place {
     pub(crate) ws: String,
-    /// HOST:PORT.
+    /// http://HOST:PORT, or https.
     pub(crate) admin: String,
     pub(crate) secret: String,
+    /// Over TLS, whose signature is believed; `None`: whom this machine trusts.
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// A gateway, and all that it takes to speak to it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    ws: String,
+    admin: String,
+    secret: String,
+    trust: Trust,
+    /// Empty until there is one.
+    admin_token: String,
 }
 
 impl Place {
-    /// The administrator's token.
-    pub(crate) async fn admin_token(&self) -> anyhow::Result<String> {
-        let mut http = Http::new(&self.admin, "");
-        token(&mut http, &self.secret, ADMIN, ADMIN_PLATFORM).await
+    pub(crate) async fn enter(&self) -> anyhow::Result<Rc<Entry>> {
+        let mut entry = Entry {
+            ws: self.ws.clone(),
+            admin: self.admin.clone(),
+            secret: self.secret.clone(),
+            trust: self.trust()?,
+            admin_token: String::new(),
+        };
+        let mut http = Http::new(&entry);
+        entry.admin_token = token(&mut http, &entry.secret, ADMIN, ADMIN_PLATFORM).await?;
+        Ok(Rc::new(entry))
     }
 
     /// Connections refused since its start, by reason: what its metrics say.
     pub(crate) async fn refusals(&self) -> anyhow::Result<BTreeMap<String, f64>> {
-        let admin = AdminClient::new(&format!("http://{}", self.admin))?;
+        let admin = AdminClient::trusting(&self.admin, &self.trust()?)?;
         let (_, metrics) = admin.get("/metrics").await?;
         let lines = metrics.lines().filter_map(|line| {
             let (reason, times) = line.strip_prefix(REFUSED)?.split_once("\"} ")?;
@@ -55,18 +75,25 @@ impl Place {
         Ok(lines.filter(|(_, times)| *times > 0.0).collect())
     }
 
+    fn trust(&self) -> anyhow::Result<Trust> {
+        let only = self.ca.as_deref().map(Trust::only).transpose()?;
+        Ok(only.unwrap_or_default())
+    }
+}
+
+impl Entry {
     /// A token for each session of a crowd, in its order.
-    pub(crate) async fn tokens(&self, crowd: &Rc<Crowd>) -> anyhow::Result<Vec<String>> {
+    pub(crate) async fn tokens(self: &Rc<Self>, crowd: &Rc<Crowd>) -> anyhow::Result<Vec<String>> {
         let connections = (0..TOKEN_CONNECTIONS as u32).map(|first| {
-            let (place, crowd) = (self.clone(), crowd.clone());
+            let (entry, crowd) = (self.clone(), crowd.clone());
             spawn_local(async move {
-                let mut http = Http::new(&place.admin, "");
+                let mut http = Http::new(&entry);
                 let mut tokens = Vec::new();
                 for at in (first..crowd.sessions()).step_by(TOKEN_CONNECTIONS) {
                     let who = crowd.who(at);
                     let user_id = crowd.ledger.borrow().user_id(who.user);
                     let platform = who.session + 1;
-                    let token = token(&mut http, &place.secret, &user_id, platform).await?;
+                    let token = token(&mut http, &entry.secret, &user_id, platform).await?;
                     tokens.push((at, token));
                 }
                 anyhow::Ok(tokens)

@@ -65,7 +65,7 @@ impl Program {
             .as_ref()
             .map_or(("127.0.0.1:0", "127.0.0.1:0"), |place| {
                 let ws = place.ws.trim_start_matches("ws://").trim_end_matches("/ws");
-                (ws, &*place.admin)
+                (ws, place.admin.trim_start_matches("http://"))
             });
         let own = [
             format!("auth.secret={SECRET}"),
@@ -99,8 +99,9 @@ impl Program {
         };
         let place = Place {
             ws: format!("ws://{ws}/ws"),
-            admin: admin.to_owned(),
+            admin: format!("http://{admin}"),
             secret: SECRET.to_owned(),
+            ca: None,
         };
         self.place = Some(place.clone());
         Ok((child, place))

@@ -13,6 +13,7 @@ use towncrier_client::{
     proto::{Ack, Connected, Message, Ping, Resend, client_frame, server_frame::Body},
 };
 
+use super::Entry;
 use crate::{
     crowd::{Crowd, Orders, SLOW_PAUSE, Who, end_of_life, until},
     ledger::Arrival,
@@ -28,25 +29,26 @@ enum Left {
     Lost(Lost),
 }
 
-impl From<Lost> for Left {
-    fn from(lost: Lost) -> Self {
-        Self::Lost(lost)
+impl<E: Into<Lost>> From<E> for Left {
+    fn from(error: E) -> Self {
+        Self::Lost(error.into())
     }
 }
 
 /// Lives until it may not come back any more.
-pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, ws: String, token: String) {
+pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, place: Rc<Entry>, token: String) {
     let mut session = Session {
         orders: crowd.orders.subscribe(),
         landing: Landing::new(Position::default()),
         head: None,
         generation: 0,
+        dies_before_ack: false,
         away_since: Instant::now(),
         connected_at: Instant::now(),
         reading_since_us: 0,
         crowd,
         who,
-        ws,
+        place,
         token,
     };
     let mut backoff = Backoff::default();
@@ -74,7 +76,7 @@ pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, ws: String, token: String) {
 struct Session {
     crowd: Rc<Crowd>,
     who: Who,
-    ws: String,
+    place: Rc<Entry>,
     token: String,
     orders: watch::Receiver<Orders>,
     landing: Landing,
@@ -82,6 +84,8 @@ struct Session {
     head: Option<u64>,
     /// In which the present connection was opened.
     generation: u32,
+    /// Its time is up with the next landing.
+    dies_before_ack: bool,
     /// When the last connection ended.
     away_since: Instant,
     /// When `Connected` came on the present one.
@@ -96,6 +100,7 @@ impl Session {
         let mut orders = *self.orders.borrow_and_update();
         self.generation = orders.generation;
         self.head = None;
+        self.dies_before_ack = false;
         match self.attend_under(&mut orders).await {
             Ok(never) => match never {},
             Err(left) => left,
@@ -106,7 +111,9 @@ impl Session {
         &mut self,
         orders: &mut Orders,
     ) -> Result<std::convert::Infallible, Left> {
-        let mut connection = Connection::open_over(&&self.crowd.sources, &self.ws).await?;
+        let mut connection =
+            Connection::open_trusting(&&self.crowd.sources, &self.place.ws, &self.place.trust)
+                .await?;
         let connect = self.landing.connect(&self.token, "", "loadtest/1");
         connection
             .send(client_frame::Body::Connect(connect))
@@ -133,7 +140,14 @@ impl Session {
                     connection.send(client_frame::Body::Ping(Ping { nonce: 1 })).await?;
                     ping.as_mut().reset(Instant::now() + heartbeat.mul_f64(0.9));
                 }
-                () = until(end) => return Err(Left::Told),
+                () = until(end) => {
+                    // Half of them die between landing and acking, which has to wait for something to land.
+                    if fastrand::bool() {
+                        return Err(Left::Told);
+                    }
+                    self.dies_before_ack = true;
+                    end = None;
+                }
                 _ = self.orders.changed() => {
                     let before = std::mem::replace(orders, *self.orders.borrow_and_update());
                     if orders.generation != before.generation {
@@ -155,7 +169,7 @@ impl Session {
         &mut self,
         connection: &mut Connection,
         body: Body,
-    ) -> Result<Option<Connected>, Lost> {
+    ) -> Result<Option<Connected>, Left> {
         let mut batch = Batch::default();
         let mut welcome = None;
         let mut next = Some(Ok(body));
@@ -197,6 +211,9 @@ impl Session {
                 ..FRAMES_AT_ONCE => connection.receive_now(),
                 _ => None,
             };
+        }
+        if batch.ack.is_some() && self.dies_before_ack {
+            return Err(Left::Told);
         }
         if let Some(seq) = batch.ack {
             connection
