@@ -12,7 +12,7 @@ use crate::{
     mqtt::{self, Broker, Mosquitto, Qos},
     protocol::Place,
     report::Report,
-    scenario::{Stage, churn, connect, replay, send, slow, storm},
+    scenario::{Stage, churn, connect, replay, send, slow, soak, storm},
     target::{Program, Target},
 };
 
@@ -90,6 +90,8 @@ enum Scenario {
     Slow(slow::Plan),
     /// Lets a session that was away for long come back.
     Replay(replay::Plan),
+    /// Mixes all of it for a given time, with clients and the server killed at random.
+    Soak(soak::Plan),
     /// What the rig starts its other processes with.
     #[command(hide = true)]
     Worker { ordinal: u8, seed: u64 },
@@ -169,6 +171,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
         Scenario::Churn(plan) => churn::run(plan, &mut stage).await?,
         Scenario::Slow(plan) => slow::run(plan, &mut stage).await?,
         Scenario::Replay(plan) => replay::run(plan, &mut stage).await?,
+        Scenario::Soak(plan) => soak::run(plan, &mut stage).await?,
         Scenario::Worker { .. } => unreachable!("it has returned above"),
     }
     let report = stage.report;

@@ -107,6 +107,15 @@ fn one_who_was_away_catches_up() {
 }
 
 #[test]
+fn a_soak_with_kills_of_clients_and_server_ends_well() {
+    let words =
+        "soak --users 60 --rate 200 --churn 20 --seconds 5 --kills 2 --processes 2 --seed 7";
+    let run = run(words);
+    assert_eq!(run.row("server killed and back"), 2.0);
+    assert!(run.row("clients killed and back") > 0.0);
+}
+
+#[test]
 fn a_report_is_a_page_with_plots_and_the_circumstances() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().to_str().unwrap();

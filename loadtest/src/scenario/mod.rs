@@ -6,12 +6,14 @@
 //! - `churn.rs`: connections end and come back while messages flow
 //! - `slow.rs`: some read slowly or not at all, and what the others notice
 //! - `replay.rs`: one who was away for long gets it all
+//! - `soak.rs`: all of it at once, for as long as you like
 
 pub(crate) mod churn;
 pub(crate) mod connect;
 pub(crate) mod replay;
 pub(crate) mod send;
 pub(crate) mod slow;
+pub(crate) mod soak;
 pub(crate) mod storm;
 
 use std::{rc::Rc, time::Duration};
