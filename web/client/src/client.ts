@@ -107,7 +107,7 @@ export class Client {
   start(): void {
     if (!this.#stop) {
       this.#stop = new AbortController();
-      this.#take({ kind: "status", status: { state: "connecting" } });
+      if (this.#status.state === "ended") this.#take({ kind: "status", status: { state: "connecting" } });
       this.#taking = this.#takePart(this.#stop.signal);
     } else if (this.#status.state === "ended") {
       this.#tabs?.tell({ kind: "restart" });

@@ -4,6 +4,8 @@ import { ClientFrame, ServerFrame } from "./gen/towncrier/v1/gateway.ts";
 
 /** The WebSocket subprotocol we offer. */
 export const SUBPROTOCOL = "towncrier.v1";
+/** A socket's `readyState` when it takes frames. */
+const OPEN = 1;
 /** From the first SYN to the end of the upgrade, ms. */
 const OPEN_TIMEOUT = 10_000;
 /** More frames than this have no place waiting here: the window bounds stored messages, but not online-only ones. */
@@ -12,7 +14,19 @@ const WAITING_MAX = 10_000;
 export type ClientBody = NonNullable<ClientFrame["body"]>;
 export type ServerBody = NonNullable<ServerFrame["body"]>;
 /** What makes a WebSocket: the global one of browsers and Node ≥ 22, or the `ws` package's. */
-export type WebSocketConstructor = new (url: string, protocols: string) => WebSocket;
+export type WebSocketConstructor = new (url: string, protocols: string) => Socket;
+
+/** What is used of a WebSocket. */
+interface Socket {
+  binaryType: string;
+  readonly readyState: number;
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
+  send(data: Uint8Array<ArrayBuffer>): void;
+  close(code: number): void;
+}
 
 /** Why a connection is no more, or never was. */
 export class Lost extends Error {
@@ -31,7 +45,7 @@ export class Lost extends Error {
 
 /** An open WebSocket to the gateway. */
 export class Connection {
-  readonly #socket: WebSocket;
+  readonly #socket: Socket;
   readonly #frames: ServerBody[] = [];
   #lost: Lost | undefined;
   #wake: (() => void) | undefined;
@@ -65,8 +79,8 @@ export class Connection {
 
   /** Sends one frame. What a dying socket no longer takes is lost with it. */
   send(body: ClientBody): void {
-    if (this.#socket.readyState === 1)
-      this.#socket.send(ClientFrame.encode({ body }).finish() as Uint8Array<ArrayBuffer>);
+    const bytes = ClientFrame.encode({ body }).finish() as Uint8Array<ArrayBuffer>;
+    if (this.#socket.readyState === OPEN) this.#socket.send(bytes);
   }
 
   /** The next frame; rejects with {@link Lost} once all that came before the end were taken. */

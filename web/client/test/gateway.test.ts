@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, test } from "node:test";
 import { WebSocket } from "ws";
-import { Client, Gap_Reason, MemoryStore, type Options, type WebSocketConstructor } from "../src/index.ts";
+import { Client, Gap_Reason, MemoryStore, type Options } from "../src/index.ts";
 import { Gateway } from "./support/gateway.ts";
 import { Inbox, outline, status, within } from "./support/waiting.ts";
 
@@ -27,7 +27,7 @@ async function clientOf(
     url: gateway.url,
     token: await gateway.token(user, platform),
     store: new MemoryStore(),
-    WebSocket: WebSocket as unknown as WebSocketConstructor,
+    WebSocket,
     ...rest,
   });
   clients.push(client);
@@ -83,7 +83,7 @@ test("what cannot be connected to is refused at once", () => {
         url: "https://gateway.example/ws",
         token: "",
         store,
-        WebSocket: WebSocket as unknown as WebSocketConstructor,
+        WebSocket,
       }),
     /expected ws:/,
   );

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { WebSocket } from "ws";
-import { Client, MemoryStore, type WebSocketConstructor } from "../src/index.ts";
+import { Client, MemoryStore } from "../src/index.ts";
 import { Gateway } from "./support/gateway.ts";
 import { status } from "./support/waiting.ts";
 
@@ -13,7 +13,7 @@ async function liveClient(heartbeat: string) {
     url: gateway.url,
     token: await gateway.token("alice"),
     store: new MemoryStore(),
-    WebSocket: WebSocket as unknown as WebSocketConstructor,
+    WebSocket,
   });
   client.start();
   await status(client, "live");
