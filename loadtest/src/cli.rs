@@ -2,10 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    compare,
     crew::{self, Crew, PROCESSES_MAX},
     gateway,
     machine::Machine,
@@ -16,8 +17,8 @@ use crate::{
     target::{Program, Target},
 };
 
-/// Loads a Towncrier gateway, or an MQTT broker for comparison, and checks that every message lands exactly once. Exit code 0: it did; 1: a fault; 2: the
-/// run could not be done.
+/// Loads a Towncrier gateway, or an MQTT broker for comparison, and checks that every message lands exactly once. Exit
+/// code 0: it did; 1: a fault; 2: the run could not be done.
 #[derive(Debug, Parser)]
 #[command(name = "loadtest")]
 pub struct Cli {
@@ -92,6 +93,8 @@ enum Scenario {
     Replay(replay::Plan),
     /// Mixes all of it for a given time, with clients and the server killed at random.
     Soak(soak::Plan),
+    /// The gateway beside Mosquitto, which must be installed: the same loads in alternation, and the ratios.
+    Compare(compare::Plan),
     /// What the rig starts its other processes with.
     #[command(hide = true)]
     Worker { ordinal: u8, seed: u64 },
@@ -155,6 +158,29 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
     if let Scenario::Worker { ordinal, seed } = cli.scenario {
         return crew::work(ordinal, seed).await.map(|()| true);
     }
+    if let Scenario::Compare(plan) = cli.scenario {
+        let Server {
+            ws,
+            data,
+            settings,
+            target,
+            qos,
+            ..
+        } = cli.server;
+        if ws.is_some() || target.is_some() {
+            bail!("both sides of a comparison are started by the rig: leave out --ws and --target");
+        }
+        let setting = compare::Setting {
+            data,
+            settings,
+            report: cli.report,
+            patience: cli.patience,
+            processes: cli.processes,
+            qos,
+            is_json: cli.json,
+        };
+        return compare::run(&plan, &setting);
+    }
     let target = cli.server.target()?;
     let machine = Machine::look(&target).context("looking at this machine")?;
     let seed = cli.seed.unwrap_or_else(|| fastrand::u64(..));
@@ -172,7 +198,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
         Scenario::Slow(plan) => slow::run(plan, &mut stage).await?,
         Scenario::Replay(plan) => replay::run(plan, &mut stage).await?,
         Scenario::Soak(plan) => soak::run(plan, &mut stage).await?,
-        Scenario::Worker { .. } => unreachable!("it has returned above"),
+        Scenario::Compare(_) | Scenario::Worker { .. } => unreachable!("it has returned above"),
     }
     let report = stage.report;
     if cli.json {

@@ -48,6 +48,8 @@ pub(crate) struct Orders {
     pub(crate) deaf: Share,
     /// These read what is there once in [`SLOW_PAUSE`].
     pub(crate) slow: Share,
+    /// Everyone leaves, and stays away.
+    pub(crate) away: bool,
     /// The mean of how long a connection is kept, by chance; `None`: for good.
     pub(crate) lifetime: Option<Duration>,
 }

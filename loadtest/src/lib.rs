@@ -6,6 +6,7 @@
 //!
 //! - `ledger.rs`: every message accepted or refused, held against what landed
 //! - `cli.rs`: the command line
+//! - `compare.rs`: the gateway beside a broker: the scenarios in alternation
 //! - `scenario/`: what is done to the gateway: `connect`, `send`, `storm`
 //! - `crew/`: the rig's processes, together
 //! - `crowd.rs`, `sources.rs`: the sessions of one of them, and the addresses they come from
@@ -16,6 +17,7 @@
 //! - `machine.rs`, `report/`, `progress.rs`: what a number needs beside it, and how it is shown
 
 mod cli;
+mod compare;
 mod crew;
 mod crowd;
 mod gateway;

@@ -90,3 +90,25 @@ fn what_a_broker_forgets_is_lost() {
         "{report}"
     );
 }
+
+/// Every load runs on every side, and the comparison says who lost what had been accepted.
+#[test]
+fn a_comparison_knows_who_lost_what() {
+    let words = "compare --sessions 20 --hold 1 --seconds 1 --lanes 4 --rounds 1 --patience 6";
+    let Some((code, comparison)) = load(words) else {
+        return;
+    };
+    assert_eq!(code, 0, "{comparison}");
+    let loads = comparison["loads"].as_array().unwrap();
+    assert_eq!(loads.len(), 4, "{comparison}");
+    for load in loads {
+        let sides = load["sides"].as_array().unwrap();
+        let rounds = |side: &Value| side["rows"][0]["rounds"].as_array().unwrap().len();
+        assert_eq!(sides.iter().map(rounds).collect::<Vec<_>>(), [1, 1, 1]);
+        if load["load"] == "kill" {
+            let lost = |side: usize| sides[side]["lost"].as_u64().unwrap();
+            // Ten messages waited for each.
+            assert_eq!((lost(0), lost(2)), (0, 200), "{comparison}");
+        }
+    }
+}

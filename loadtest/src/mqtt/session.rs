@@ -64,7 +64,8 @@ pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, place: Rc<Place>) {
         who,
     };
     let mut backoff = Backoff::default();
-    loop {
+    // It fails when the crowd is gone.
+    while session.orders.wait_for(|orders| !orders.away).await.is_ok() {
         let began = Instant::now();
         let left = session.attend().await;
         session.away_since = Instant::now();
@@ -151,7 +152,7 @@ impl Session {
                 () = until(end) => return Err(Left::Told),
                 _ = self.orders.changed() => {
                     let before = std::mem::replace(orders, *self.orders.borrow_and_update());
-                    if orders.generation != before.generation {
+                    if orders.generation != before.generation || orders.away {
                         return Err(Left::Told);
                     }
                     if orders.deaf != before.deaf {

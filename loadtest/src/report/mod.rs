@@ -7,6 +7,8 @@ mod page;
 mod plot;
 mod table;
 
+pub(crate) use self::table::number;
+
 use std::{
     collections::BTreeMap,
     fs, io,

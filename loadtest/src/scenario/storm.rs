@@ -6,6 +6,7 @@ use anyhow::bail;
 
 use super::Stage;
 use crate::{
+    crew::Standing,
     crowd::{Orders, Share},
     meter::quantiles,
     target::Target,
@@ -19,6 +20,9 @@ pub(crate) struct Plan {
     /// Messages that wait for each.
     #[arg(long, default_value_t = 10)]
     backlog: u32,
+    /// The sessions are gone while their backlog is sent; else they are connected and read nothing.
+    #[arg(long)]
+    away: bool,
 }
 
 pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
@@ -31,12 +35,19 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
     stage.warm_up().await?;
     let steady = stage.look()?;
     // From here on nobody reads: what is sent is accepted and not landed.
-    let deaf = Share::ALL;
     crew.order(Orders {
-        deaf,
+        away: plan.away,
+        deaf: Share::ALL,
         ..Orders::default()
     })
     .await?;
+    if plan.away {
+        let sessions = crew.sessions();
+        let gone = |standing: &Standing| ((sessions - standing.connected).into(), sessions.into());
+        if !crew.until(stage.patience, "gone", gone).await? {
+            bail!("not all sessions left");
+        }
+    }
     crew.reach_all(plan.backlog).await?;
 
     let Target::Own(server) = &mut stage.target else {
