@@ -189,7 +189,8 @@ export class Client {
       if (this.#isLeading) this.#tabs?.tell({ kind: "status", status: this.#status });
     } else if (news.kind === "restart") {
       this.#restart?.();
-    } else {
+    } else if (news.kind !== "status" || !this.#isLeading) {
+      // Where there are no locks several lead, and each knows best about its own connection.
       this.#take(news);
     }
   }

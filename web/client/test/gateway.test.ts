@@ -152,6 +152,32 @@ test("a cut connection comes back, and nothing is missing", async () => {
   assert.deepEqual(inbox.seqs, [1, 2]);
 });
 
+test("clients that share a session hand out each message once each, whoever leads", async () => {
+  const user = freshUser();
+  const shared = { store: new MemoryStore(), share: user };
+  const first = await clientOf(user, shared);
+  const ofFirst = new Inbox(first);
+  first.start();
+  await status(first, "live");
+  const second = await clientOf(user, shared);
+  const ofSecond = new Inbox(second);
+  second.start();
+  await status(second, "live");
+  await sendMany(user, 2);
+  await Promise.all([ofFirst.count(2), ofSecond.count(2)]);
+  await first.stop();
+  await sendMany(user, 1);
+  await ofSecond.count(3);
+  assert.deepEqual(
+    [ofFirst.seqs, ofSecond.seqs],
+    [
+      [1, 2],
+      [1, 2, 3],
+    ],
+  );
+  await status(second, "live");
+});
+
 test("a newer login replaces it, it stays away, and comes back when told", async () => {
   const user = freshUser();
   const older = await clientOf(user);
