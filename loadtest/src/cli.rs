@@ -134,6 +134,7 @@ impl Server {
                     admin,
                     secret,
                     ca,
+                    token_key: None,
                 };
                 Ok(Target::Remote(Place::Gateway(place)))
             }

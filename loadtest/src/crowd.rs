@@ -85,6 +85,8 @@ pub(crate) struct Size {
     pub(crate) users: u32,
     pub(crate) sessions_each: u32,
     pub(crate) content_bytes: (usize, usize),
+    /// Sessions only hold their place, in one loop that costs little.
+    pub(crate) is_lean: bool,
     /// How long is waited for what should come at once.
     pub(crate) patience: Duration,
 }
@@ -149,6 +151,13 @@ impl Crowd {
             let task = self.protocol.start(self, self.who(at), token);
             self.tasks.borrow_mut().push(task);
         }
+    }
+
+    /// Starts very many sessions, as fast as the server takes them. Returns at once.
+    pub(crate) fn gather_lean(self: &Rc<Self>) -> anyhow::Result<()> {
+        let task = self.protocol.start_lean(self)?;
+        self.tasks.borrow_mut().push(task);
+        Ok(())
     }
 
     pub(crate) fn sessions(&self) -> u32 {

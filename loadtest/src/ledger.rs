@@ -233,6 +233,7 @@ pub struct Ledger {
     bits_used: u32,
     sessions: Vec<Session>,
     open: u64,
+    /// Of all sessions.
     tally: Tally,
     scratch: String,
 }
@@ -334,8 +335,11 @@ impl Ledger {
         self.open -= 1;
         for bit in self.deliveries(at) {
             let session = self.session_of(key, at, bit);
+            let is_landed = self.is_landed(bit);
             self.sessions[session].accepted += 1;
-            self.sessions[session].landed += u32::from(self.is_landed(bit));
+            self.sessions[session].landed += u32::from(is_landed);
+            self.tally.accepted += 1;
+            self.tally.landed += u64::from(is_landed);
         }
     }
 
@@ -389,6 +393,7 @@ impl Ledger {
         session.seq = session.seq.max(arrival.seq);
         session.due = session.due.max(tick(key.due_us));
         session.landed += u32::from(is_answered);
+        self.tally.landed += u64::from(is_answered);
         Some(key)
     }
 
@@ -446,19 +451,19 @@ impl Ledger {
 
     /// Accepted deliveries so far, at all sessions.
     pub fn accepted_everywhere(&self) -> u64 {
-        let accepted = |session: &Session| u64::from(session.accepted);
-        self.sessions.iter().map(accepted).sum()
+        self.tally.accepted
     }
 
     /// [`Self::missing`] at all sessions.
     pub fn missing_everywhere(&self) -> u64 {
-        let missing = |session: &Session| u64::from(session.accepted - session.landed);
-        self.sessions.iter().map(missing).sum()
+        self.tally.accepted - self.tally.landed
     }
 
     /// Closes the books: `standing` says of each user's each session how far it has come.
     pub fn tally(&self, standing: impl Fn(u32, u32) -> Standing) -> Tally {
         let mut tally = Tally {
+            accepted: 0,
+            landed: 0,
             unknown: self.open,
             ..self.tally
         };

@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
+use anyhow::bail;
 use serde::{Deserialize, Serialize};
 use tokio::task::{JoinHandle, spawn_local};
 
@@ -105,6 +106,14 @@ impl Protocol {
                 spawn_local(gateway::run(crowd.clone(), who, entry.clone(), token))
             }
             Self::Mqtt(place) => spawn_local(mqtt::run(crowd.clone(), who, place.clone())),
+        }
+    }
+
+    /// Starts all sessions of a crowd in one loop that costs little.
+    pub(crate) fn start_lean(&self, crowd: &Rc<Crowd>) -> anyhow::Result<JoinHandle<()>> {
+        match self {
+            Self::Gateway(entry) => entry.start_lean(crowd),
+            Self::Mqtt(_) => bail!("only a gateway's sessions can be lean"),
         }
     }
 

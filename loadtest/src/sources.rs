@@ -6,10 +6,12 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddrV4},
+    os::fd::OwnedFd,
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::{TcpSocket, TcpStream};
 use towncrier_client::{Network, Tcp};
 
@@ -36,12 +38,23 @@ impl Sources {
         }
     }
 
-    fn next(&self) -> SocketAddr {
+    fn next(&self) -> SocketAddrV4 {
         let at = self.next.fetch_add(1, Ordering::Relaxed);
         // A port comes again as late as can be: the connection before may still be closing.
         let address = Ipv4Addr::from(self.first + at % ADDRESSES);
         let port = PORTS.start + at / ADDRESSES % (PORTS.end - PORTS.start);
-        (address, u16::try_from(port).expect("ports are below 65536")).into()
+        SocketAddrV4::new(address, u16::try_from(port).expect("ports are below 65536"))
+    }
+
+    /// A socket that is connected and blocks no more; on the loopback that is done at once.
+    pub(crate) fn connect_now(&self, to: SocketAddrV4) -> io::Result<OwnedFd> {
+        for _ in 0..TRIES {
+            match connect_from(self.next(), to).map_err(io::Error::from) {
+                Err(error) if is_taken(&error) => {}
+                connected => return connected,
+            }
+        }
+        Err(io::ErrorKind::AddrInUse.into())
     }
 }
 
@@ -56,7 +69,7 @@ impl Network for &Sources {
         for _ in 0..TRIES {
             let socket = TcpSocket::new_v4()?;
             socket.set_reuseaddr(true)?;
-            let connected = match socket.bind(self.next()) {
+            let connected = match socket.bind(self.next().into()) {
                 Ok(()) => socket.connect((address, port).into()).await,
                 Err(error) => Err(error),
             };
@@ -77,4 +90,15 @@ impl Network for &Sources {
 fn is_taken(error: &io::Error) -> bool {
     use io::ErrorKind::{AddrInUse, AddrNotAvailable};
     matches!(error.kind(), AddrInUse | AddrNotAvailable)
+}
+
+fn connect_from(source: SocketAddrV4, to: SocketAddrV4) -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &source)?;
+    rustix::net::connect(&socket, &to)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok(socket)
 }

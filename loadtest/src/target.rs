@@ -14,7 +14,7 @@ use crate::{gateway, mqtt, protocol::Place};
 /// The server under load.
 #[derive(Debug)]
 pub(crate) enum Target {
-    Own(Own),
+    Own(Box<Own>),
     Remote(Place),
 }
 
@@ -50,12 +50,12 @@ impl Target {
             .tempdir_in(&parent);
         let dir = dir.with_context(|| parent.display().to_string())?;
         let (child, place) = program.spawn(dir.path())?;
-        Ok(Self::Own(Own {
+        Ok(Self::Own(Box::new(Own {
             dir,
             program,
             place,
             child,
-        }))
+        })))
     }
 
     /// Where it is.

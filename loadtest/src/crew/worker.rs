@@ -74,8 +74,11 @@ impl Worker {
         match command {
             Command::Enlist { place, size } => answer(&self.enlist(&place, size).await?),
             Command::Gather { rate } => {
-                let tokens = self.tokens.take();
-                answer(&self.crowd()?.gather(tokens, rate).await)
+                let (crowd, tokens) = (self.crowd()?, self.tokens.take());
+                match crowd.size.is_lean {
+                    true => answer(&crowd.gather_lean()?),
+                    false => answer(&crowd.gather(tokens, rate).await),
+                }
             }
             Command::Look => answer(&self.crowd()?.standing()),
             Command::Obey(orders) => answer(&self.crowd()?.obey(orders)),
@@ -102,7 +105,9 @@ impl Worker {
         }
         self.dismiss();
         let crowd = Crowd::new(place, size, self.ordinal).await?;
-        self.tokens.replace(crowd.tokens().await?);
+        if !size.is_lean {
+            self.tokens.replace(crowd.tokens().await?);
+        }
         self.crowd.replace(Some(crowd));
         Ok(())
     }

@@ -2,21 +2,24 @@
 //!
 //! - `session.rs`: one session by the rules of `towncrier.v1`
 //! - `lane.rs`, `http.rs`: sends, one request after the other, and the kept HTTP connection they go over
+//! - `lean.rs`: very many sessions in one loop; `token.rs`: what they show at the door
 //! - `program.rs`: a process of the rig's own
 
 mod http;
 mod lane;
+mod lean;
 mod program;
 mod session;
+mod token;
 
 use std::{collections::BTreeMap, path::PathBuf, rc::Rc};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_local;
+use tokio::task::{JoinHandle, spawn_local};
 use towncrier_client::{AdminClient, Trust};
 
-use self::http::Http;
+use self::{http::Http, lean::Lean};
 pub(crate) use self::{lane::Lane, program::Program, session::run};
 use crate::crowd::Crowd;
 
@@ -37,6 +40,8 @@ pub(crate) struct Place {
     pub(crate) secret: String,
     /// Over TLS, whose signature is believed; `None`: whom this machine trusts.
     pub(crate) ca: Option<PathBuf>,
+    /// Its `auth.token_key`, where the rig has set it.
+    pub(crate) token_key: Option<String>,
 }
 
 /// A gateway, and all that it takes to speak to it.
@@ -46,6 +51,7 @@ pub(crate) struct Entry {
     admin: String,
     secret: String,
     trust: Trust,
+    token_key: Option<String>,
     /// Empty until there is one.
     admin_token: String,
 }
@@ -57,6 +63,7 @@ impl Place {
             admin: self.admin.clone(),
             secret: self.secret.clone(),
             trust: self.trust()?,
+            token_key: self.token_key.clone(),
             admin_token: String::new(),
         };
         let mut http = Http::new(&entry);
@@ -82,6 +89,11 @@ impl Place {
 }
 
 impl Entry {
+    /// Starts the sessions of a crowd of users with one session each, all in one loop.
+    pub(crate) fn start_lean(&self, crowd: &Rc<Crowd>) -> anyhow::Result<JoinHandle<()>> {
+        Ok(spawn_local(Lean::new(crowd.clone(), self)?.run()))
+    }
+
     /// A token for each session of a crowd, in its order.
     pub(crate) async fn tokens(self: &Rc<Self>, crowd: &Rc<Crowd>) -> anyhow::Result<Vec<String>> {
         let connections = (0..TOKEN_CONNECTIONS as u32).map(|first| {

@@ -13,6 +13,7 @@ use super::Place;
 
 /// What `/auth/user_token` asks for.
 const SECRET: &str = "loadtest-secret";
+const TOKEN_KEY: &str = "loadtest-token-key";
 /// One address opens all connections here, which is what the limits at the door are against.
 const OPEN_DOOR: [&str; 5] = [
     "listener.handshakes_per_address_max=0",
@@ -69,6 +70,7 @@ impl Program {
             });
         let own = [
             format!("auth.secret={SECRET}"),
+            format!("auth.token_key={TOKEN_KEY}"),
             format!("listener.listen={ws}"),
             format!("admin.listen={admin}"),
         ];
@@ -102,6 +104,7 @@ impl Program {
             admin: format!("http://{admin}"),
             secret: SECRET.to_owned(),
             ca: None,
+            token_key: Some(TOKEN_KEY.to_owned()),
         };
         self.place = Some(place.clone());
         Ok((child, place))

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Stage;
-use crate::{meter::quantiles, process};
+use crate::{crowd::Size, meter::quantiles, process};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Plan {
@@ -16,13 +16,20 @@ pub(crate) struct Plan {
     /// How long they are held idle, seconds.
     #[arg(long, default_value_t = 30)]
     hold: u64,
+    /// For very many: sessions take some hundred bytes of the rig, start as fast as the gateway takes them (one of the
+    /// rig's own), and send no heartbeat (so set sessions.heartbeat=1h).
+    #[arg(long)]
+    lean: bool,
 }
 
 pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
     warm_up(stage).await?;
     let crew = stage.crew.clone();
-    crew.enlist(stage.size(plan.sessions, 1, (200, 200)))
-        .await?;
+    let size = Size {
+        is_lean: plan.lean,
+        ..stage.size(plan.sessions, 1, (200, 200))
+    };
+    crew.enlist(size).await?;
     let (before, slab_before) = (stage.look()?, process::slab()?);
     let timekeeper = crew.keep_time();
     let began = Instant::now();
@@ -58,8 +65,13 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
     crew.reach_all(1).await?;
     crew.settle().await?;
     timekeeper.abort();
+    if let (Some(before), Some(after)) = (before.server, stage.look()?.server) {
+        let each = after.rss.saturating_sub(before.rss) as f64 / sessions;
+        let row = "server RSS after a message to each";
+        stage.report.row(row, each, "bytes/session");
+    }
     let latencies = crew.latencies().await?;
-    report.latency(
+    stage.report.latency(
         "send to landed, one message to each",
         quantiles(&latencies.landed),
     );

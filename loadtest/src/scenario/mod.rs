@@ -52,6 +52,7 @@ impl Stage {
             users,
             sessions_each,
             content_bytes,
+            is_lean: false,
             patience: self.patience,
         }
     }

@@ -67,7 +67,7 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
     let batched = plan.rate * BATCHED / f64::from(batch);
     let batches = Load::steady(To::Batch(batch), batched, plan.seconds);
     let server = match &mut stage.target {
-        Target::Own(own) => Some(own),
+        Target::Own(own) => Some(&mut **own),
         Target::Remote(_) => None,
     };
     let (alone, batches, (), ()) = try_join!(
