@@ -7,7 +7,7 @@
 //! - `ledger.rs`: every message accepted or refused, held against what landed
 //! - `cli.rs`: the command line
 //! - `compare.rs`: the gateway beside a broker: the scenarios in alternation
-//! - `scenario/`: what is done to the gateway: `connect`, `send`, `storm`
+//! - `scenario/`: what is done to the server, a file each; `loadtest/vm/` does two of them in virtual machines
 //! - `crew/`: the rig's processes, together
 //! - `crowd.rs`, `sources.rs`: the sessions of one of them, and the addresses they come from
 //! - `senders.rs`: the open loop
