@@ -13,7 +13,7 @@ use crate::{
     mqtt::{self, Broker, Mosquitto, Qos},
     protocol::Place,
     report::Report,
-    scenario::{Stage, churn, connect, replay, send, slow, soak, storm},
+    scenario::{Stage, churn, connect, outage, replay, send, slow, soak, storm},
     target::{Program, Target},
 };
 
@@ -81,6 +81,8 @@ struct Server {
 enum Scenario {
     /// Ramps to so many sessions, holds them, and reaches each once.
     Connect(connect::Plan),
+    /// Sends while somebody else takes the gateway down and up again: see `loadtest/vm/power-cut`.
+    Outage(outage::Plan),
     /// Sends at a constant rate, or searches for the highest one.
     Send(send::Plan),
     /// Kills the gateway (-9) under all sessions, each with a backlog, and waits until they are back.
@@ -197,6 +199,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
         Scenario::Storm(plan) => storm::run(plan, &mut stage).await?,
         Scenario::Churn(plan) => churn::run(plan, &mut stage).await?,
         Scenario::Slow(plan) => slow::run(plan, &mut stage).await?,
+        Scenario::Outage(plan) => outage::run(plan, &mut stage).await?,
         Scenario::Replay(plan) => replay::run(plan, &mut stage).await?,
         Scenario::Soak(plan) => soak::run(plan, &mut stage).await?,
         Scenario::Compare(_) | Scenario::Worker { .. } => unreachable!("it has returned above"),

@@ -3,6 +3,7 @@
 //! - `connect.rs`: many sessions come, stay, and are reached
 //! - `send.rs`: messages flow at a rate
 //! - `storm.rs`: the server is killed under all of them
+//! - `outage.rs`: somebody else takes the gateway down and up again
 //! - `churn.rs`: connections end and come back while messages flow
 //! - `slow.rs`: some read slowly or not at all, and what the others notice
 //! - `replay.rs`: one who was away for long gets it all
@@ -10,6 +11,7 @@
 
 pub(crate) mod churn;
 pub(crate) mod connect;
+pub(crate) mod outage;
 pub(crate) mod replay;
 pub(crate) mod send;
 pub(crate) mod slow;
