@@ -83,7 +83,7 @@ impl Context {
 pub struct Handle(Rc<RefCell<Connection>>);
 
 /// Makes a connection of an upgraded stream. `rest` is what was read beyond the upgrade; `Connect` is due by `deadline`,
-/// and until then it is an `arrival`. Spawn the task on the thread's `LocalSet`.
+/// and until then it is an `arrival`. Spawn the task on this thread.
 pub fn open<S: AsyncRead + AsyncWrite + Unpin>(
     context: Rc<Context>,
     id: ConnectionId,

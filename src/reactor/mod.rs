@@ -30,7 +30,7 @@ use std::{
     io,
     net::SocketAddr,
     num::NonZero,
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread::{JoinHandle, available_parallelism},
     time::Duration,
 };
@@ -174,17 +174,9 @@ impl Reactors {
             threads: Vec::with_capacity(listeners.len()),
         };
         for (number, listener) in (0..).zip(listeners) {
-            let reactor = Reactor::new(number, listener, parts.clone(), reactors.stage.subscribe())
-                .map_err(Error::Thread)?;
-            let (ending, ended) = oneshot::channel();
-            let handle = std::thread::Builder::new()
-                .name(format!("reactor-{number}"))
-                .spawn(move || {
-                    reactor.run();
-                    drop(ending);
-                })
-                .map_err(Error::Thread)?;
-            reactors.threads.push(Thread { handle, ended });
+            let reactor = Reactor::new(number, listener, parts.clone(), reactors.stage.subscribe());
+            let thread = start(number, reactor).map_err(Error::Thread)?;
+            reactors.threads.push(thread);
         }
         Ok(reactors)
     }
@@ -214,6 +206,24 @@ impl Drop for Reactors {
             }
         }
     }
+}
+
+/// Gives a reactor its thread, and returns when it runs there.
+fn start(number: u16, reactor: Reactor) -> io::Result<Thread> {
+    let (starting, started) = mpsc::channel();
+    let (ending, ended) = oneshot::channel();
+    let handle = std::thread::Builder::new()
+        .name(format!("reactor-{number}"))
+        .spawn(move || {
+            reactor.run(|result| {
+                // Whoever asked for it waits.
+                let _ = starting.send(result);
+            });
+            drop(ending);
+        })?;
+    let result = started.recv();
+    result.unwrap_or_else(|_| Err(io::Error::other("a reactor's thread ended at once")))?;
+    Ok(Thread { handle, ended })
 }
 
 #[cfg(test)]

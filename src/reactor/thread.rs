@@ -4,9 +4,9 @@ use std::{io, net, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
-    runtime::{Builder, Runtime},
+    runtime::{Builder, LocalOptions},
     sync::watch,
-    task::{LocalSet, spawn_local},
+    task::spawn_local,
     time::Instant,
 };
 use tracing::error;
@@ -30,7 +30,6 @@ const DISK_GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Reactor {
     number: u16,
     listener: net::TcpListener,
-    runtime: Runtime,
     parts: Parts,
     stage: watch::Receiver<Stage>,
 }
@@ -41,47 +40,45 @@ impl Reactor {
         listener: net::TcpListener,
         parts: Parts,
         stage: watch::Receiver<Stage>,
-    ) -> io::Result<Self> {
+    ) -> Self {
+        Self {
+            number,
+            listener,
+            parts,
+            stage,
+        }
+    }
+
+    /// Serves until the stage says otherwise, and says before how it started. Returning cuts what connections are left.
+    pub(super) fn run(self, say_started: impl FnOnce(io::Result<()>)) {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(DISK_THREADS)
-            .build()?;
-        Ok(Self {
-            number,
-            listener,
-            runtime,
-            parts,
-            stage,
-        })
-    }
-
-    /// Serves until the stage says otherwise. Returning cuts what connections are left.
-    pub(super) fn run(self) {
+            .build_local(LocalOptions::default());
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => return say_started(Err(error)),
+        };
+        say_started(Ok(()));
         let Self {
             number,
             listener,
-            runtime,
             parts,
             stage,
         } = self;
-        let local = LocalSet::new();
-        let serving = async {
+        let served = runtime.block_on(async {
             let listener = TcpListener::from_std(listener)?;
             spawn_local(turns::watch(Arc::clone(&parts.metrics)));
             serve(number, listener, parts, stage).await
-        };
-        let served = runtime.block_on(local.run_until(serving));
+        });
         if let Err(error) = served {
             error!(reactor = number, %error, "a reactor ends");
         }
-        let entered = runtime.enter();
-        drop(local);
-        drop(entered);
         runtime.shutdown_timeout(DISK_GRACE);
     }
 }
 
-/// Serves until the stage says otherwise, on the `LocalSet` it is called on. An error is a panic of one of its tasks.
+/// Serves until the stage says otherwise, with tasks on the thread that calls it. An error is a panic of one of its tasks.
 pub(crate) async fn serve(
     number: u16,
     listener: impl Listener + 'static,
