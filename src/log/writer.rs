@@ -3,10 +3,18 @@
 //! Nothing is answered, and no row changes, before the sync returned. A group that could not be written is cut off again;
 //! what was refused is nowhere. A future that waits for work and blocks while it writes: it has a thread of its own.
 
-use std::{collections::HashMap, io, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use foldhash::quality::RandomState;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{self, sleep_until},
+};
 
 use super::{
     Append, AppendError, Commit, CommitObserver, ReadError, Receipt, Refusing,
@@ -26,6 +34,9 @@ const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 const BUFFER_BYTES_KEPT: usize = 256 * 1024;
 /// A group is closed at this many requests, so that the first of them does not wait for the last.
 const GROUP_REQUESTS_MAX: usize = 8192;
+/// Groups begin this far apart while several callers append: a sync and the wake-ups after it cost as much for one message
+/// as for twenty, and at 10,000 a second they are half of what a message costs. A caller who is alone never waits for it.
+const SPACING: Duration = Duration::from_millis(1);
 /// Space left free on the disk: what the state store needs to come to rest when the log may no longer grow.
 pub(super) const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// After this many bytes the free space is looked at again.
@@ -124,19 +135,26 @@ impl Writer {
 
     /// Runs until the queue is closed and empty.
     pub(crate) async fn run(mut self) {
+        let mut next_at = time::Instant::now();
+        let mut is_crowded = false;
         while let Some(first) = self.queue.recv().await {
+            if is_crowded {
+                sleep_until(next_at).await;
+            }
+            next_at = time::Instant::now() + SPACING;
             self.core.metrics.queue_depth.set(self.queue.len() as f64);
-            self.commit(first);
+            is_crowded = self.commit(first) > 1;
         }
     }
 
-    fn commit(&mut self, first: Work) {
+    /// Commits what waits; of how many requests.
+    fn commit(&mut self, first: Work) -> usize {
         let mut group = Group::default();
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES_KEPT);
         if let Err(refusing) = self.prepare() {
             refuse(first, &AppendError::Refusing(refusing));
-            return;
+            return 1;
         }
         let mut next = Some(first);
         let mut requests = 0;
@@ -161,6 +179,7 @@ impl Writer {
             self.observer.committed(&group.commits);
         }
         answer(group.answers, &outcome);
+        requests
     }
 
     /// Makes sure that there is a place to write to: space on the disk, and a segment that is not full.
