@@ -6,30 +6,16 @@
 //!
 //! `cargo bench --bench log`, or `… -- --rounds 5 --appends 100000`.
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
-};
+mod support;
 
-use bytes::Bytes;
+use std::{path::Path, sync::Arc, time::Instant};
+
 use rustix::fs::IFlags;
+use support::{APPENDERS, BODY_BYTES, Nobody, Round, append_all, argument, closed_loop};
 use tokio::sync::{mpsc, oneshot};
-use towncrier::{
-    clock::{Clock, SystemClock},
-    config,
-    ids::{MessageId, UserId},
-    log::{Append, Commit, CommitObserver, EmbeddedLog, Log},
-    metrics::Metrics,
-};
+use towncrier::{clock::SystemClock, config, log::EmbeddedLog, metrics::Metrics};
 
-/// As many senders as a busy gateway has at once; with few of them the loop measures the disk's latency.
-const APPENDERS: u64 = 1024;
 const USERS: u64 = 100_000;
-const BODY_BYTES: usize = 400;
 
 fn main() {
     let rounds = argument("--rounds", 3);
@@ -64,49 +50,9 @@ fn main() {
 
 const NAMES: [&str; 3] = ["4 KiB append + sync", "log", "sled alone"];
 
-/// What one round showed.
-#[derive(Clone)]
-struct Round {
-    per_second: f64,
-    p50: Duration,
-    p99: Duration,
-}
-
-impl std::fmt::Display for Round {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
-        write!(
-            f,
-            "{:>9.0}/s  p50 {:>6.2} ms  p99 {:>6.2} ms",
-            self.per_second,
-            ms(self.p50),
-            ms(self.p99)
-        )
-    }
-}
-
-impl Round {
-    fn of(mut latencies: Vec<Duration>, elapsed: Duration) -> Self {
-        latencies.sort_unstable();
-        let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
-        Self {
-            per_second: latencies.len() as f64 / elapsed.as_secs_f64(),
-            p50: at(0.5),
-            p99: at(0.99),
-        }
-    }
-}
-
 fn median(mut rounds: Vec<Round>) -> Round {
     rounds.sort_by(|left, right| left.per_second.total_cmp(&right.per_second));
     rounds.swap_remove(rounds.len() / 2)
-}
-
-fn argument(name: &str, default: u64) -> u64 {
-    let mut arguments = std::env::args().skip_while(|argument| argument != name);
-    arguments
-        .nth(1)
-        .map_or(default, |value| value.parse().expect("a whole number"))
 }
 
 /// The disk by itself.
@@ -124,47 +70,9 @@ fn sync_alone(dir: &Path) -> Round {
     Round::of(latencies, begun.elapsed())
 }
 
-/// Runs the closed loop: `append` number `n`, until all are answered.
-async fn closed_loop<F, A>(appends: u64, append: F) -> Round
-where
-    F: Fn(u64) -> A + Send + Sync + 'static,
-    A: Future<Output = ()> + Send,
-{
-    let (append, next) = (Arc::new(append), Arc::new(AtomicU64::new(0)));
-    let begun = Instant::now();
-    let appenders: Vec<_> = (0..APPENDERS)
-        .map(|_| {
-            let (append, next) = (append.clone(), next.clone());
-            tokio::spawn(async move {
-                let mut latencies = Vec::new();
-                loop {
-                    let number = next.fetch_add(1, Relaxed);
-                    if number >= appends {
-                        return latencies;
-                    }
-                    let begun = Instant::now();
-                    append(number).await;
-                    latencies.push(begun.elapsed());
-                }
-            })
-        })
-        .collect();
-    let mut latencies = Vec::new();
-    for appender in appenders {
-        latencies.extend(appender.await.expect("no appender panics"));
-    }
-    Round::of(latencies, begun.elapsed())
-}
-
 /// The same user for the same number in every engine.
 fn user(number: u64) -> String {
     format!("user-{:06}", fastrand::Rng::with_seed(number).u64(..USERS))
-}
-
-struct Nobody;
-
-impl CommitObserver for Nobody {
-    fn committed(&self, _: &[Commit]) {}
 }
 
 async fn log(dir: &Path, appends: u64) -> Round {
@@ -173,30 +81,9 @@ async fn log(dir: &Path, appends: u64) -> Round {
         ..config::Log::default()
     };
     let clock = Arc::new(SystemClock::default());
-    let metrics = Arc::new(Metrics::new());
-    let log = Arc::new(
-        EmbeddedLog::open(&config, clock.clone(), Arc::new(Nobody), metrics)
-            .expect("the log opens"),
-    );
-    let body = Bytes::from(vec![b'x'; BODY_BYTES]);
-    let appended = log.clone();
-    let round = closed_loop(appends, move |number| {
-        let now = clock.now_ms();
-        let message_id = MessageId::new(now);
-        let append = Append {
-            message_id,
-            send_time_ms: now,
-            sender: "oa".into(),
-            client_message_id: message_id.to_string().into(),
-            is_keyed: false,
-            fingerprint: [0; 16],
-            body: body.clone(),
-            receivers: vec![UserId::new(&user(number)).expect("an id")],
-        };
-        let pending = appended.append(append).expect("room in the queue");
-        async move { drop(pending.await.expect("an answer").expect("accepted")) }
-    })
-    .await;
+    let log = EmbeddedLog::open(&config, clock, Arc::new(Nobody), Arc::new(Metrics::new()));
+    let log = Arc::new(log.expect("the log opens"));
+    let round = append_all(&log, appends, user).await;
     log.close();
     round
 }

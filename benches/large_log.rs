@@ -1,0 +1,165 @@
+//! Does a log that has grown cost more than a small one? Appends 400-byte messages to random users, and at each size
+//! measures the rate of the last appends, how long the inbox of a random user takes to read from its first message, how much
+//! memory the process holds, and how much disk.
+//!
+//! `cargo bench --bench large_log` goes to 20 million messages for a million users: 13 GB of disk, some minutes.
+//! `… -- --messages 2000000 --users 100000` is a smaller one. Seeded.
+
+mod support;
+
+use std::{
+    path::Path,
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use support::{BODY_BYTES, Nobody, Round, append_all, argument};
+use towncrier::{
+    clock::SystemClock,
+    config,
+    ids::{Seq, UserId},
+    log::{EmbeddedLog, Log, Patience, ReadLimit},
+    metrics::Metrics,
+};
+
+/// The first size; the others are compared to it.
+const FIRST_MESSAGES: u64 = 1_000_000;
+/// Appends whose rate is a size's.
+const MEASURED_APPENDS: u64 = 500_000;
+/// Inboxes that are read at each size.
+const READS: u64 = 5_000;
+
+/// One size of the log.
+struct Size {
+    messages: u64,
+    appends: Round,
+    /// Of a whole inbox, and what share of it one message is.
+    reads: Round,
+    read_of_one: Duration,
+    resident_bytes: u64,
+    disk_bytes: u64,
+}
+
+fn main() {
+    let messages = argument("--messages", 20_000_000);
+    let users = argument("--users", 1_000_000);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
+    let dir = tempfile::tempdir_in(".").expect("a directory beside the benchmark");
+    let config = config::Log {
+        dir: dir.path().join("log"),
+        ..config::Log::default()
+    };
+    let clock = Arc::new(SystemClock::default());
+    let log = EmbeddedLog::open(&config, clock, Arc::new(Nobody), Arc::new(Metrics::new()));
+    let log = Arc::new(log.expect("the log opens"));
+    let mut first: Option<Size> = None;
+    let mut appended = 0;
+    for size in [FIRST_MESSAGES, messages / 4, messages] {
+        if size < appended + MEASURED_APPENDS {
+            continue;
+        }
+        let user = move |first: u64| move |number: u64| user(first + number, users);
+        let silent = size - MEASURED_APPENDS - appended;
+        runtime.block_on(append_all(&log, silent, user(appended)));
+        let appends = runtime.block_on(append_all(&log, MEASURED_APPENDS, user(appended + silent)));
+        appended = size;
+        let (reads, read_of_one) = read(&log, users);
+        let size = Size {
+            messages: size,
+            appends,
+            reads,
+            read_of_one,
+            resident_bytes: resident_bytes(),
+            disk_bytes: disk_bytes(dir.path()),
+        };
+        print(&size, first.as_ref());
+        first.get_or_insert(size);
+    }
+    log.close();
+}
+
+fn print(size: &Size, first: Option<&Size>) {
+    let payload = size.messages * BODY_BYTES as u64;
+    println!(
+        "{} messages, {:.1} GB of payload",
+        size.messages,
+        payload as f64 / 1e9
+    );
+    println!("  appends              {}", size.appends);
+    println!("  reads of an inbox    {}", size.reads);
+    println!(
+        "  a message read       {:>9.1} µs",
+        size.read_of_one.as_secs_f64() * 1e6
+    );
+    println!(
+        "  resident             {:>9.0} MB",
+        size.resident_bytes as f64 / 1e6
+    );
+    println!(
+        "  disk over payload    {:>9.2}",
+        size.disk_bytes as f64 / payload as f64
+    );
+    if let Some(first) = first {
+        let rate = first.appends.per_second / size.appends.per_second;
+        let read = size.read_of_one.as_secs_f64() / first.read_of_one.as_secs_f64();
+        println!(
+            "  against the first    appends {rate:.2} times as long, a message read {read:.2} times"
+        );
+    }
+}
+
+fn user(number: u64, users: u64) -> String {
+    format!("user-{:07}", fastrand::Rng::with_seed(number).u64(..users))
+}
+
+/// Whole inboxes of random users, one after the other; and the mean time of one message.
+fn read(log: &EmbeddedLog, users: u64) -> (Round, Duration) {
+    let limit = ReadLimit {
+        messages: 1024,
+        bytes: usize::MAX,
+    };
+    let mut messages = 0;
+    let mut latencies = Vec::new();
+    let begun = Instant::now();
+    for number in 0..READS {
+        let user = UserId::new(&user(u64::MAX - number, users)).expect("an id");
+        let begun = Instant::now();
+        let stored = log.read(&user, Seq::ZERO, limit, Patience::Disk);
+        let stored = stored.expect("the log is whole").len() as u32;
+        if stored > 0 {
+            latencies.push(begun.elapsed());
+            messages += stored;
+        }
+    }
+    let took: Duration = latencies.iter().sum();
+    (
+        Round::of(latencies, begun.elapsed()),
+        took / messages.max(1),
+    )
+}
+
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.expect("a number of KiB") * 1024
+}
+
+/// As `du` counts it: the state store's file has holes.
+fn disk_bytes(dir: &Path) -> u64 {
+    let output = Command::new("du")
+        .arg("-sk")
+        .arg(dir)
+        .output()
+        .expect("du runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let kib = text
+        .split_whitespace()
+        .next()
+        .and_then(|kib| kib.parse::<u64>().ok());
+    kib.expect("a number of KiB") * 1024
+}

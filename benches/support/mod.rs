@@ -1,0 +1,127 @@
+//! What the benches of the log share: appenders in a closed loop, and what a round of them showed.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use towncrier::{
+    clock::{Clock, SystemClock},
+    ids::{MessageId, UserId},
+    log::{Append, Commit, CommitObserver, EmbeddedLog, Log},
+};
+
+/// As many senders as a busy gateway has at once; with few of them the loop measures the disk's latency.
+pub(crate) const APPENDERS: u64 = 1024;
+pub(crate) const BODY_BYTES: usize = 400;
+
+/// What one round showed.
+#[derive(Clone)]
+pub(crate) struct Round {
+    pub(crate) per_second: f64,
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
+}
+
+impl std::fmt::Display for Round {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
+        write!(
+            f,
+            "{:>9.0}/s  p50 {:>6.2} ms  p99 {:>6.2} ms",
+            self.per_second,
+            ms(self.p50),
+            ms(self.p99)
+        )
+    }
+}
+
+impl Round {
+    pub(crate) fn of(mut latencies: Vec<Duration>, elapsed: Duration) -> Self {
+        latencies.sort_unstable();
+        let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
+        Self {
+            per_second: latencies.len() as f64 / elapsed.as_secs_f64(),
+            p50: at(0.5),
+            p99: at(0.99),
+        }
+    }
+}
+
+/// A number from the command line.
+pub(crate) fn argument(name: &str, default: u64) -> u64 {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name);
+    arguments
+        .nth(1)
+        .map_or(default, |value| value.parse().expect("a whole number"))
+}
+
+/// Runs the closed loop: `append` number `n`, until all are answered.
+pub(crate) async fn closed_loop<F, A>(appends: u64, append: F) -> Round
+where
+    F: Fn(u64) -> A + Send + Sync + 'static,
+    A: Future<Output = ()> + Send,
+{
+    let (append, next) = (Arc::new(append), Arc::new(AtomicU64::new(0)));
+    let begun = Instant::now();
+    let appenders: Vec<_> = (0..APPENDERS)
+        .map(|_| {
+            let (append, next) = (append.clone(), next.clone());
+            tokio::spawn(async move {
+                let mut latencies = Vec::new();
+                loop {
+                    let number = next.fetch_add(1, Relaxed);
+                    if number >= appends {
+                        return latencies;
+                    }
+                    let begun = Instant::now();
+                    append(number).await;
+                    latencies.push(begun.elapsed());
+                }
+            })
+        })
+        .collect();
+    let mut latencies = Vec::new();
+    for appender in appenders {
+        latencies.extend(appender.await.expect("no appender panics"));
+    }
+    Round::of(latencies, begun.elapsed())
+}
+
+/// Nobody is told what becomes durable.
+pub(crate) struct Nobody;
+
+impl CommitObserver for Nobody {
+    fn committed(&self, _: &[Commit]) {}
+}
+
+/// Appends so many messages without a key, number `n` to `user(n)`.
+pub(crate) async fn append_all(
+    log: &Arc<EmbeddedLog>,
+    appends: u64,
+    user: impl Fn(u64) -> String + Send + Sync + 'static,
+) -> Round {
+    let body = Bytes::from(vec![b'x'; BODY_BYTES]);
+    let (log, clock) = (Arc::clone(log), SystemClock::default());
+    closed_loop(appends, move |number| {
+        let now = clock.now_ms();
+        let message_id = MessageId::new(now);
+        let append = Append {
+            message_id,
+            send_time_ms: now,
+            sender: "oa".into(),
+            client_message_id: message_id.to_string().into(),
+            is_keyed: false,
+            fingerprint: [0; 16],
+            body: body.clone(),
+            receivers: vec![UserId::new(&user(number)).expect("an id")],
+        };
+        let pending = log.append(append).expect("room in the queue");
+        async move { drop(pending.await.expect("an answer").expect("accepted")) }
+    })
+    .await
+}
