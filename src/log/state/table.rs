@@ -4,7 +4,10 @@
 //! Memory holds every row changed since the last checkpoint, which the writer's rate times the checkpoint's interval
 //! bounds, and at most [`CLEAN_ROWS_MAX`] others.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use dashmap::{DashMap, Entry};
 use foldhash::quality::RandomState;
@@ -44,8 +47,9 @@ struct Recent<R> {
 pub(super) struct Table<R> {
     tree: Arc<dyn Tree>,
     recent: DashMap<Box<[u8]>, Recent<R>, RandomState>,
-    /// Keys of the rows that sled is yet to learn, each once.
-    dirty: Mutex<Vec<Box<[u8]>>>,
+    /// Keys of the rows that sled is yet to learn, each once, by when that began: a checkpoint takes those that were there
+    /// when it began, however many come while it works.
+    dirty: Mutex<VecDeque<Box<[u8]>>>,
 }
 
 impl<R: Row> Table<R> {
@@ -80,7 +84,7 @@ impl<R: Row> Table<R> {
         match self.recent.entry(key.into_boxed_slice()) {
             Entry::Occupied(mut entry) => {
                 if !entry.get().is_dirty {
-                    self.dirty().push(entry.key().clone());
+                    self.dirty().push_back(entry.key().clone());
                 }
                 let recent = entry.get_mut();
                 recent.is_dirty = true;
@@ -89,7 +93,7 @@ impl<R: Row> Table<R> {
             Entry::Vacant(entry) => {
                 let mut row = self.stored(entry.key())?;
                 let answer = change(&mut row);
-                self.dirty().push(entry.key().clone());
+                self.dirty().push_back(entry.key().clone());
                 entry.insert(Recent {
                     row,
                     is_dirty: true,
@@ -114,11 +118,11 @@ impl<R: Row> Table<R> {
         };
         let before = self.recent.insert(key.clone(), recent);
         if before.is_none_or(|before| !before.is_dirty) {
-            self.dirty().push(key);
+            self.dirty().push_back(key);
         }
     }
 
-    fn dirty(&self) -> MutexGuard<'_, Vec<Box<[u8]>>> {
+    fn dirty(&self) -> MutexGuard<'_, VecDeque<Box<[u8]>>> {
         // A list of keys is whole whatever happened to who held it.
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,15 +132,15 @@ impl<R: Row> Table<R> {
         self.dirty().len()
     }
 
-    /// Some of the rows that sled is yet to learn, at most [`ROWS_AT_ONCE`], marked as written: the caller brings them to
+    /// The first of the rows that sled is yet to learn, at most [`ROWS_AT_ONCE`], marked as written: the caller brings them to
     /// sled with [`Table::write`], or gives up on the whole store.
     pub(super) fn take_dirty(&self) -> Dirty<R> {
         let keys = {
             let mut dirty = self.dirty();
-            let kept = dirty.len().saturating_sub(ROWS_AT_ONCE);
-            let keys = dirty.split_off(kept);
-            if kept == 0 {
-                *dirty = Vec::new();
+            let taken = dirty.len().min(ROWS_AT_ONCE);
+            let keys: Vec<_> = dirty.drain(..taken).collect();
+            if dirty.is_empty() {
+                *dirty = VecDeque::new();
             }
             keys
         };
@@ -219,5 +223,69 @@ impl<R: Row> Table<R> {
             }
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        sync::{OnceLock, Weak},
+    };
+
+    use super::{super::store::Visit, *};
+
+    /// A tree under load: with each row that it learns, another one changes.
+    #[derive(Default)]
+    struct Busy {
+        rows: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+        table: OnceLock<Weak<Table<u64>>>,
+    }
+
+    impl Tree for Busy {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+            Ok(self.rows.lock().unwrap().get(key).cloned())
+        }
+
+        fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+            let mut rows = self.rows.lock().unwrap();
+            rows.insert(key.into(), value.into());
+            let other = format!("other {}", rows.len());
+            drop(rows);
+            let table = self.table.get().and_then(Weak::upgrade).unwrap();
+            table.put(other.into(), 2);
+            Ok(())
+        }
+
+        fn remove(&self, _: &[u8]) -> Result<(), StateError> {
+            Ok(())
+        }
+
+        fn scan(&self, _: &[u8], _: &mut Visit<'_>) -> Result<(), StateError> {
+            Ok(())
+        }
+    }
+
+    /// Those that came while it worked were taken in their place: what sled claimed to have, it had not, and a crash before
+    /// the next checkpoint made a user's inbox begin behind its messages.
+    #[test]
+    fn a_checkpoint_writes_what_was_there_when_it_began_whatever_comes_meanwhile() {
+        let tree = Arc::new(Busy::default());
+        let table = Arc::new(Table {
+            tree: tree.clone(),
+            recent: DashMap::default(),
+            dirty: Mutex::default(),
+        });
+        tree.table.set(Arc::downgrade(&table)).unwrap();
+        let keys = (0..3 * ROWS_AT_ONCE).map(|row| format!("row {row}").into_bytes());
+        let keys: Vec<_> = keys.collect();
+        for key in &keys {
+            table.put(key.clone(), 1);
+        }
+        assert_eq!(table.checkpoint().unwrap(), keys.len());
+        for key in &keys {
+            assert!(tree.get(key).unwrap().is_some());
+        }
+        assert_eq!(table.dirty_rows(), keys.len());
     }
 }
