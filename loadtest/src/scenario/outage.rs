@@ -57,10 +57,10 @@ pub(crate) struct Plan {
     /// The first so many also have a store elsewhere: the file USERID.redb in the folder that is told in the end.
     #[arg(long, default_value_t = 4)]
     stored: u32,
-    /// Senders, each with one send after the other. Every second repeats a send without an answer when the gateway is
+    /// Senders at once, each with one send after the other. Every second repeats a send without an answer when the gateway is
     /// back; the others leave its outcome unknown.
     #[arg(long, default_value_t = 16)]
-    senders: u32,
+    at_once: u32,
 }
 
 /// What a round goes through.
@@ -182,7 +182,7 @@ async fn round(
 ) -> anyhow::Result<String> {
     books.answers.borrow_mut().clear();
     books.phase.send_replace(Phase::Loaded);
-    let senders: Vec<_> = (0..books.plan.senders)
+    let senders: Vec<_> = (0..books.plan.at_once)
         .map(|number| spawn_local(send(books.clone(), number % 2 == 0)))
         .collect();
     say("sending");
