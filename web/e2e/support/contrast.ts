@@ -38,6 +38,8 @@ export async function tooFaint(page: Page): Promise<string[]> {
       const text = texts.currentNode.textContent?.trim() ?? "";
       const element = texts.currentNode.parentElement;
       if (text === "" || element === null || !element.checkVisibility({ opacityProperty: true })) continue;
+      // What is only for screen readers is hidden in a point.
+      if (element.getBoundingClientRect().width <= 1) continue;
       const style = getComputedStyle(element);
       const ground = behind(element);
       const [bright = 0, dark = 0] = [luminance(over(parse(style.color), ground)), luminance(ground)].sort(

@@ -1,0 +1,332 @@
+// The scene: the office sends, the employee sees it arrive, opens it, reads it, follows its link; and all that may come
+// between.
+import assert from "node:assert/strict";
+import { after, before, type TestContext, test } from "node:test";
+import type { Browser } from "playwright-core";
+import { Gateway } from "../../client/test/support/gateway.ts";
+import { launch, Somebody, until } from "../support/browser.ts";
+import { tooFaint } from "../support/contrast.ts";
+import { device } from "../support/device.ts";
+import { cards, GONE, isLive, landed, notify, sessions, signIn } from "../support/inbox.ts";
+
+const IOS = 1;
+
+let browser: Browser;
+let gateway: Gateway;
+
+before(async () => {
+  [browser, gateway] = await Promise.all([launch(), Gateway.start()]);
+});
+
+after(async () => {
+  await browser?.close();
+  await gateway?.close();
+});
+
+/** A gateway for one test, which kills it. */
+async function gatewayOf(t: TestContext, ...settings: string[]): Promise<Gateway> {
+  const own = await Gateway.start(...settings);
+  t.after(() => own.close());
+  return own;
+}
+
+test("a notice arrives live, opens in full, and its link is followed", async () => {
+  const somebody = await Somebody.with(browser);
+  const page = await signIn(somebody, gateway, "employee");
+  await page.getByText("What is sent to you appears here").waitFor();
+  const link = `${gateway.adminOrigin}/healthz`;
+  const id = await notify(gateway, "employee", "New leave policy", { content: { externalUrl: link } });
+  const card = cards(page, "New leave policy");
+  await card.getByText("人力资源部").waitFor();
+  await until(
+    "the gateway hears of it",
+    async () => (await sessions(gateway, id, "employee"))[0] === "Web acked",
+  );
+  await card.getByRole("link", { name: "人力资源部" }).click();
+  const details = page.getByRole("complementary", { name: "Details" });
+  await details.getByText("New leave policy: all of it").waitFor();
+  const [opened] = await Promise.all([
+    somebody.context.waitForEvent("page"),
+    details.getByRole("link", { name: "Open link" }).click(),
+  ]);
+  await opened.waitForURL(link);
+  assert.equal(await opened.evaluate(() => window.opener), null);
+  // healthz has no icon, which the browser asks for.
+  await somebody.leave(/404/);
+});
+
+test("a reload shows each message exactly once", async () => {
+  const somebody = await Somebody.with(browser);
+  const page = await signIn(somebody, gateway, "reloader");
+  await notify(gateway, "reloader", "First");
+  await cards(page, "First").waitFor();
+  await page.reload();
+  await isLive(page);
+  await notify(gateway, "reloader", "Second");
+  await cards(page, "Second").waitFor();
+  await page.reload();
+  await isLive(page);
+  await cards(page, "First").waitFor();
+  assert.deepEqual(await landed(page, "reloader"), ["First", "Second"]);
+  assert.equal(await page.getByRole("main").getByRole("article").count(), 2);
+  await somebody.leave();
+});
+
+test("notices of many senders are one conversation, chats are their own, unread are counted", async () => {
+  const somebody = await Somebody.with(browser, { viewport: { width: 390, height: 844 } });
+  const page = await signIn(somebody, gateway, "counter");
+  await notify(gateway, "counter", "One", { senderNickname: "Payroll" });
+  await notify(gateway, "counter", "Two", { senderNickname: "Canteen" });
+  const chat = { sessionType: 1, contentType: 101, sendID: "bob", senderNickname: "Bob" };
+  await notify(gateway, "counter", "", { ...chat, content: { text: "Lunch?" } });
+  const list = page.getByRole("navigation", { name: "Conversations" });
+  const notices = list.getByRole("link", { name: /^Notifications/ });
+  await notices.getByLabel("2 unread").waitFor();
+  await list
+    .getByRole("link", { name: /Bob.*Lunch\?/ })
+    .getByLabel("1 unread")
+    .waitFor();
+  assert.equal(await list.getByRole("link").count(), 2);
+  await notices.click();
+  await cards(page, "Payroll").waitFor();
+  await cards(page, "Canteen").waitFor();
+  await page.getByRole("button", { name: "Back" }).click();
+  await notices.getByLabel("2 unread").waitFor({ state: "detached" });
+  await somebody.leave();
+});
+
+test("the gateway dies and comes back: the page says so, keeps what landed, and the rest follows", async (t) => {
+  const own = await gatewayOf(t);
+  const somebody = await Somebody.with(browser);
+  const page = await signIn(somebody, own, "patient");
+  await notify(own, "patient", "Before");
+  await cards(page, "Before").waitFor();
+  await own.kill();
+  await page.getByRole("status").filter({ hasText: "No connection to the gateway" }).waitFor();
+  await cards(page, "Before").waitFor();
+  await own.restart();
+  await notify(own, "patient", "After");
+  await cards(page, "After").waitFor();
+  await isLive(page);
+  assert.deepEqual(await landed(page, "patient"), ["Before", "After"]);
+  await somebody.leave(GONE);
+});
+
+test("the page opens without a network and shows what has landed", async () => {
+  const somebody = await Somebody.with(browser);
+  const page = await signIn(somebody, gateway, "traveller");
+  await notify(gateway, "traveller", "Packed");
+  await cards(page, "Packed").waitFor();
+  await page.evaluate(() => navigator.serviceWorker.ready);
+  await page.reload();
+  await isLive(page);
+  await somebody.context.setOffline(true);
+  await page.reload();
+  await cards(page, "Packed").waitFor();
+  await page.getByText("You are offline.").waitFor();
+  await somebody.context.setOffline(false);
+  await isLive(page);
+  await somebody.leave(GONE);
+});
+
+test("two tabs share one session, and the other goes on when one is closed", async () => {
+  const somebody = await Somebody.with(browser);
+  const first = await signIn(somebody, gateway, "tabbed");
+  const second = await somebody.open(gateway.origin);
+  await isLive(second);
+  await notify(gateway, "tabbed", "Both");
+  for (const page of [first, second]) await cards(page, "Both").waitFor();
+  const { data } = await gateway.call("/user/get_online_users", { limit: 1000 });
+  const users = data.users as { userID: string; sessions: unknown[] }[];
+  assert.equal(users.find(({ userID }) => userID === "tabbed")?.sessions.length, 1);
+  await first.close();
+  await notify(gateway, "tabbed", "The other");
+  await cards(second, "The other").waitFor();
+  assert.deepEqual(await landed(second, "tabbed"), ["Both", "The other"]);
+  await somebody.leave();
+});
+
+test("two devices of one user get everything, each for itself", async () => {
+  const somebody = await Somebody.with(browser);
+  const page = await signIn(somebody, gateway, "twofold");
+  const phone = await device(gateway, "twofold", IOS);
+  const id = await notify(gateway, "twofold", "For both");
+  await cards(page, "For both").waitFor();
+  await until("both have acked", async () => {
+    const states = await sessions(gateway, id, "twofold");
+    return states.join() === "IOS acked,Web acked";
+  });
+  await phone.stop();
+  await somebody.leave();
+});
+
+test("a newer login takes the place, and the older page can take it back", async () => {
+  const [here, there] = [await Somebody.with(browser), await Somebody.with(browser)];
+  const older = await signIn(here, gateway, "mover");
+  const newer = await signIn(there, gateway, "mover");
+  await older.getByText("Your inbox was opened elsewhere").waitFor();
+  await notify(gateway, "mover", "There");
+  await cards(newer, "There").waitFor();
+  await older.getByRole("button", { name: "Use it here" }).click();
+  await cards(older, "There").waitFor();
+  await newer.getByText("Your inbox was opened elsewhere").waitFor();
+  for (const [page, somebody] of [
+    [older, here],
+    [newer, there],
+  ] as const) {
+    assert.deepEqual(await landed(page, "mover"), ["There"]);
+    await somebody.leave();
+  }
+});
+
+test("an administrator's logout ends the page's session", async () => {
+  const somebody = await Somebody.with(browser);
+  const page = await signIn(somebody, gateway, "fired");
+  await gateway.call("/auth/force_logout", { platform: 5, fromUserID: "fired" });
+  await page.getByText("An administrator signed you out.").waitFor();
+  await page.getByRole("button", { name: "Sign in again" }).click();
+  await page.getByLabel("Access token").waitFor();
+  assert.equal(await page.evaluate(() => localStorage.getItem("towncrier.token")), null);
+  await somebody.leave();
+});
+
+test("what retention removed before it came is said to be missing", async (t) => {
+  const own = await gatewayOf(t, "log.segment_bytes=65536", "log.retention_bytes=131072");
+  const somebody = await Somebody.with(browser);
+  const page = await signIn(somebody, own, "late");
+  await notify(own, "late", "Seen");
+  await cards(page, "Seen").waitFor();
+  await page.close();
+  for (let count = 0; count < 24; count++)
+    await notify(own, "late", `Large ${count}`, { content: { ex: "x".repeat(20_000) } });
+  const bounds = async () => {
+    const { data } = await own.call("/msg/newest_seq", { sendID: "late", reqIdentifier: 1001, msgIncr: 1 });
+    return data as { minSeq: number; maxSeq: number };
+  };
+  const logBytes = async () => {
+    const text = await (await fetch(`${own.adminOrigin}/metrics`)).text();
+    return Number(/^towncrier_log_bytes (\S+)$/m.exec(text)?.[1]);
+  };
+  await until("retention", async () => (await bounds()).minSeq > 2 && (await logBytes()) <= 131_072);
+  const { minSeq, maxSeq } = await bounds();
+  const again = await somebody.open(own.origin);
+  await isLive(again);
+  const sentence = minSeq === 3 ? "Message 2 is missing" : `Messages 2 to ${minSeq - 1} are missing`;
+  await again.getByText(sentence).first().waitFor();
+  const titles = Array.from({ length: maxSeq - minSeq + 1 }, (_, index) => `Large ${minSeq - 2 + index}`);
+  assert.deepEqual(await landed(again, "late"), ["Seen", `2-${minSeq - 1}`, ...titles]);
+  await somebody.leave();
+});
+
+test("what a message says is never run, whatever it says", async () => {
+  const somebody = await Somebody.with(browser);
+  const page = await signIn(somebody, gateway, "target");
+  const hostile = `<img src=x onerror="document.title='run'"><script>document.title='run'</script>`;
+  await notify(gateway, "target", hostile, {
+    senderNickname: hostile,
+    senderFaceURL: "javascript:document.title='run'",
+    content: {
+      text: `${hostile} javascript:alert(1) data:text/html,<script>1</script>`,
+      externalUrl: "javascript:document.title='run'",
+      mixType: 3,
+      fileElem: { sourceUrl: "javascript:document.title='run'", fileName: hostile },
+    },
+  });
+  const card = cards(page, "onerror").first();
+  await card.getByText(hostile).first().waitFor();
+  await card.getByRole("link").first().click();
+  await page.getByRole("complementary", { name: "Details" }).getByText(hostile).first().waitFor();
+  const addresses = await page
+    .locator("a, img, iframe, video, audio, source")
+    .evaluateAll((elements) =>
+      elements.map((element) => element.getAttribute("href") ?? element.getAttribute("src") ?? ""),
+    );
+  assert.deepEqual(
+    addresses.filter((address) => !/^(#\/|icon\.svg$|https?:)/.test(address)),
+    [],
+  );
+  assert.equal(await page.locator("script").count(), 1);
+  assert.doesNotMatch(await page.title(), /run/);
+  await somebody.leave();
+});
+
+test("all of it can be done with the keyboard alone", async () => {
+  const somebody = await Somebody.with(browser);
+  await notify(gateway, "typist", "Lower");
+  await notify(gateway, "typist", "Upper");
+  const page = await somebody.open(gateway.origin);
+  const focused = (name: string) =>
+    page.locator(":focus").and(page.getByText(name).or(page.getByLabel(name)));
+  const tabTo = async (name: string) => {
+    for (let presses = 0; presses < 30 && (await focused(name).count()) === 0; presses++)
+      await page.keyboard.press("Tab");
+    assert.equal(await focused(name).count(), 1, name);
+  };
+  await page.getByLabel("Access token").waitFor();
+  await tabTo("Access token");
+  await page.keyboard.insertText(await gateway.token("typist"));
+  await page.keyboard.press("Enter");
+  await cards(page, "Upper").waitFor();
+  const onCard = page.locator(".card-link:focus");
+  for (let presses = 0; presses < 30 && (await onCard.count()) === 0; presses++)
+    await page.keyboard.press("Tab");
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("Enter");
+  const details = page.getByRole("complementary", { name: "Details" });
+  await details.getByText("Lower: all of it").waitFor();
+  await page.keyboard.press("Escape");
+  await details.waitFor({ state: "detached" });
+  await page.getByRole("article").filter({ has: onCard, hasText: "Lower" }).waitFor();
+  await somebody.leave();
+});
+
+test("in a demo anybody on this machine looks around, but not as an administrator", async () => {
+  const somebody = await Somebody.with(browser);
+  const page = await somebody.open(gateway.origin);
+  await page.getByLabel("User ID").fill("openIM123456");
+  await page.getByRole("button", { name: "Look around" }).click();
+  await page.getByText("not as an administrator").waitFor();
+  await page.getByLabel("User ID").fill("张三");
+  await page.getByRole("button", { name: "Look around" }).click();
+  await isLive(page);
+  await notify(gateway, "张三", "你好");
+  await cards(page, "你好").waitFor();
+  // The refusal.
+  await somebody.leave(/403/);
+});
+
+test("every text can be read, in both languages, by day and by night, on a phone and on a desk", async () => {
+  const looks = [
+    { locale: "en-GB", colorScheme: "light", viewport: { width: 1280, height: 800 } },
+    { locale: "zh-CN", colorScheme: "dark", viewport: { width: 390, height: 844 } },
+  ] as const;
+  for (const [index, look] of looks.entries()) {
+    const somebody = await Somebody.with(browser, look);
+    const user = `reader${index}`;
+    await notify(gateway, user, "关于调整年假政策的通知".repeat(6), {
+      content: { externalUrl: "https://oa.example/a" },
+    });
+    await notify(gateway, user, "A rather long title, as offices write them ".repeat(4), {
+      content: {
+        mixType: 3,
+        fileElem: { fileName: "Policy.pdf", sourceUrl: "https://oa.example/p", fileSize: 12345 },
+      },
+    });
+    const page = await somebody.open(gateway.origin);
+    await page.locator("input[name=token]").fill(await gateway.token(user));
+    assert.deepEqual(await tooFaint(page), [], `${look.locale}: sign-in`);
+    await page.keyboard.press("Enter");
+    const list = page.getByRole("navigation");
+    await list.getByRole("link").first().waitFor();
+    assert.deepEqual(await tooFaint(page), [], `${look.locale}: conversations`);
+    await list.getByRole("link").first().click();
+    await cards(page, "Policy.pdf").waitFor();
+    assert.deepEqual(await tooFaint(page), [], `${look.locale}: cards`);
+    await cards(page, "Policy.pdf").getByRole("link").first().click();
+    await page.getByRole("complementary").getByText("Policy.pdf").waitFor();
+    assert.deepEqual(await tooFaint(page), [], `${look.locale}: details`);
+    const isWider = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+    assert.equal(isWider, false, `${look.locale}: wider than the screen`);
+    await somebody.leave();
+  }
+});
