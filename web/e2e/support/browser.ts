@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 
 /** How long a page may take for anything, on a busy machine. */
-export const PATIENCE_MS = 60_000;
+export const PATIENCE_MS = 180_000;
 
 /** How Chromium is started here. */
 export const LAUNCH = {
