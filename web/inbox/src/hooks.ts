@@ -6,7 +6,12 @@ import { onLanguage } from "./words.ts";
 /** Renders again whenever `listen` says so. */
 export function useChanges(listen: (listener: () => void) => () => void): void {
   const [, change] = useReducer((count: number) => count + 1, 0);
-  useEffect(() => listen(() => change(undefined)), [listen]);
+  useEffect(() => {
+    const end = listen(() => change(undefined));
+    // What changed between the first rendering and this is not told again.
+    change(undefined);
+    return end;
+  }, [listen]);
 }
 
 /** Renders again in another language. */
