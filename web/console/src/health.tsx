@@ -99,7 +99,7 @@ export function Health({ api }: { api: Api }) {
         <Chart title="Messages acked" unit="/s" values={line((point) => point.acked)} digits={1} />
         <Chart title="Resends" unit="/s" values={line((point) => point.resent)} digits={1} />
         <Chart title="Commit, p99" unit=" ms" values={line((point) => point.commit)} digits={2} />
-        <Chart title="Send answered, p99" unit=" ms" values={line((point) => point.send)} digits={2} />
+        <Chart title="Send, p99" unit=" ms" values={line((point) => point.send)} digits={2} />
         <Chart title="Memory" unit=" MiB" values={line((point) => point.memory)} digits={1} />
       </div>
       {now !== null && (

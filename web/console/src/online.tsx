@@ -15,6 +15,8 @@ const PLATFORMS = [
   "Admin",
   "HarmonyOS",
 ];
+const since = (ms: number) =>
+  new Date(ms).toLocaleString("en-GB", { dateStyle: "short", timeStyle: "short" });
 const REFRESH_MS = 5000;
 const USERS_MAX = 200;
 
@@ -109,7 +111,7 @@ export function Online({ api }: { api: Api }) {
                   <td>
                     {session.platform} {session.deviceID}
                   </td>
-                  <td>{new Date(session.connectedTime).toLocaleString("en-GB")}</td>
+                  <td>{since(session.connectedTime)}</td>
                   <td>
                     <button type="button" class="plain" onClick={() => logOut(userID, session)}>
                       Log out
