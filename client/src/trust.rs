@@ -1,7 +1,6 @@
 //! Whom a client believes to be the gateway, where the URL says `wss://` or `https://`.
 
 use std::{
-    fs, io,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -23,20 +22,12 @@ pub struct Trust(Arc<OnceLock<Arc<ClientConfig>>>);
 /// Why a file says nobody to believe.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// It cannot be read.
-    #[error("{}: {error}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system says.
-        error: io::Error,
-    },
-    /// It holds no certificate in PEM.
+    /// It cannot be read, or holds no certificate in PEM.
     #[error("{}: {error}", path.display())]
     Pem {
         /// The file.
         path: PathBuf,
-        /// What is missing or broken.
+        /// What the operating system says, or what is missing or broken.
         error: pem::Error,
     },
     /// A certificate in it cannot be used.
@@ -52,20 +43,15 @@ pub enum TrustError {
 impl Trust {
     /// Only what the certificates in this PEM file have signed.
     pub fn only(path: &Path) -> Result<Self, TrustError> {
-        let path = || path.to_owned();
-        let text = fs::read(path()).map_err(|error| TrustError::Read {
-            path: path(),
-            error,
-        })?;
         let broken = |error| TrustError::Pem {
-            path: path(),
+            path: path.to_owned(),
             error,
         };
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&text) {
+        for certificate in CertificateDer::pem_file_iter(path).map_err(broken)? {
             let added = roots.add(certificate.map_err(broken)?);
             added.map_err(|error| TrustError::Certificate {
-                path: path(),
+                path: path.to_owned(),
                 error,
             })?;
         }
@@ -102,14 +88,16 @@ fn configure(roots: RootCertStore) -> Arc<ClientConfig> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn a_file_without_a_certificate_is_an_error_that_names_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.pem");
-        let error = Trust::only(&path).unwrap_err();
-        assert!(matches!(error, TrustError::Read { .. }), "{error}");
+        let missing = Trust::only(&path).unwrap_err();
+        assert!(missing.to_string().contains("ca.pem"), "{missing}");
         fs::write(&path, "no PEM").unwrap();
         let error = Trust::only(&path).unwrap_err();
         assert!(error.to_string().contains("ca.pem"), "{error}");
