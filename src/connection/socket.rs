@@ -77,29 +77,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 return Poll::Ready(());
             }
         }
-        let mut buffer = READ_BUFFER.take();
-        buffer.resize(TURN_BYTES, 0);
-        let outcome = loop {
-            if *left == 0 {
-                break Poll::Ready(());
-            }
-            let mut read = ReadBuf::new(&mut buffer[..*left]);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
-                Poll::Pending => break Poll::Pending,
-                Poll::Ready(Ok(())) if !read.filled().is_empty() => {
-                    *left -= read.filled().len();
-                    if self.parse(read.filled(), &mut take).is_break() {
-                        break Poll::Ready(());
-                    }
-                }
-                Poll::Ready(_) => {
+        with_buffer(|buffer| {
+            while *left > 0 {
+                let bytes = ready!(poll_fill(&mut self.stream, cx, &mut buffer[..*left]));
+                if bytes == 0 {
                     let _ = take(Inbound::Gone);
-                    break Poll::Ready(());
+                    break;
+                }
+                *left -= bytes;
+                if self.parse(&buffer[..bytes], &mut take).is_break() {
+                    break;
                 }
             }
-        };
-        READ_BUFFER.set(buffer);
-        outcome
+            Poll::Ready(())
+        })
     }
 
     /// Gives the frames in `input` to `take`; keeps what is left when it breaks.
@@ -153,17 +144,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).is_err() {
             return Poll::Ready(());
         }
-        let mut buffer = READ_BUFFER.take();
-        buffer.resize(TURN_BYTES, 0);
-        let outcome = loop {
-            let mut read = ReadBuf::new(&mut buffer);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
-                Poll::Pending => break Poll::Pending,
-                Poll::Ready(Ok(())) if !read.filled().is_empty() => {}
-                Poll::Ready(_) => break Poll::Ready(()),
-            }
-        };
-        READ_BUFFER.set(buffer);
-        outcome
+        with_buffer(|buffer| {
+            while ready!(poll_fill(&mut self.stream, cx, buffer)) > 0 {}
+            Poll::Ready(())
+        })
     }
+}
+
+/// Runs `read` with the thread's buffer.
+fn with_buffer<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
+    let mut buffer = READ_BUFFER.take();
+    buffer.resize(TURN_BYTES, 0);
+    let outcome = read(&mut buffer);
+    READ_BUFFER.set(buffer);
+    outcome
+}
+
+/// Reads what the stream has into `buffer`: how many bytes; none when it ended or failed.
+fn poll_fill(
+    stream: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<usize> {
+    let mut read = ReadBuf::new(buffer);
+    let outcome = ready!(Pin::new(stream).poll_read(cx, &mut read));
+    Poll::Ready(outcome.map_or(0, |()| read.filled().len()))
 }
