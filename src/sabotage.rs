@@ -1,4 +1,4 @@
-//! Bugs that a test plants, to prove that the simulation finds them. In the program each question is a constant `false`.
+//! Bugs that a test plants, to prove that the simulation, or shuttle, finds them. In the program each question is a constant `false`.
 
 /// A bug that can be planted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +24,13 @@ pub(crate) enum Bug {
     HeadReused,
     /// At a login, the newer session is replaced.
     NewcomerReplaced,
+    /// Whether a mailbox was empty, and its reactor is woken, is looked at before it is locked.
+    WakeUpLost,
 }
 
 #[cfg(test)]
 impl Bug {
+    /// What the simulation has to find. A wake-up is lost between two threads, and it has one: shuttle finds that.
     pub(crate) const ALL: [Self; 10] = [
         Self::AckBeforeSync,
         Self::CursorBeforeMessage,

@@ -131,7 +131,14 @@ fn imports(text: &str) -> BTreeSet<String> {
 
 fn is_test(path: &Path) -> bool {
     path.file_name().is_some_and(|name| {
-        ["tests.rs", "schedule.rs", "fixture.rs", "fuzzing.rs"].contains(&&*name.to_string_lossy())
+        [
+            "tests.rs",
+            "schedule.rs",
+            "interleavings.rs",
+            "fixture.rs",
+            "fuzzing.rs",
+        ]
+        .contains(&&*name.to_string_lossy())
     }) || path.iter().any(|part| part == "tests")
 }
 

@@ -9,7 +9,7 @@
 //! - `upgrade.rs`: the HTTP in between
 //! - `site.rs`: what else a browser may ask for: the inbox page, and a sign-in for a first look
 //! - `table.rs`: the connections of one thread
-//! - `mailbox.rs`: what other threads say to them
+//! - `mailbox.rs`: what other threads say to them; `hand_out.rs`: how it gets there
 //! - `sweep.rs`: deadlines of all of them, on one timer
 //! - `drain.rs`: going down gently
 //! - `turns.rs`: whether anything keeps the thread busy for long
@@ -17,6 +17,7 @@
 
 mod accept;
 mod drain;
+mod hand_out;
 mod listener;
 mod mailbox;
 mod site;
@@ -34,6 +35,9 @@ use std::{
     thread::{JoinHandle, available_parallelism},
     time::Duration,
 };
+
+// The locks of `mailbox.rs`. In `interleavings.rs` shuttle's have their place.
+use std::sync;
 
 use tokio::sync::{oneshot, watch};
 
@@ -226,5 +230,7 @@ fn start(number: u16, reactor: Reactor) -> io::Result<Thread> {
     Ok(Thread { handle, ended })
 }
 
+#[cfg(test)]
+mod interleavings;
 #[cfg(test)]
 mod tests;

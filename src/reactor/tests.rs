@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -9,11 +11,15 @@ use tokio::{
 };
 use tokio_tungstenite::client_async;
 
-use super::*;
+use super::{mailbox::ReactorMailbox, *};
 use crate::{
     connection::fixture::{Client, Said, World},
-    ids::{Platform, UserId},
-    wire::proto::{Ping, client_frame, server_frame::Body},
+    ids::{ConnectionId, Platform, Seq, UserId},
+    registry::{Item, Mailbox as _},
+    wire::{
+        frame::push_live,
+        proto::{Ping, client_frame, server_frame::Body},
+    },
 };
 
 struct Gateway {
@@ -485,4 +491,24 @@ fn an_idle_session_costs_at_most_2500_bytes_also_after_a_push() {
     let pushed = (resident_bytes() - before) / SESSIONS;
     println!("{idle} bytes idle, {pushed} after a push of 16 KiB");
     assert!(idle <= 2500 && pushed <= 2500);
+}
+
+#[test]
+fn a_full_mailbox_drops_live_items_only_and_says_so() {
+    let limits = MailboxLimits {
+        live_max: 7,
+        ..MailboxLimits::default()
+    };
+    let mailbox = ReactorMailbox::new(limits, Arc::default());
+    let frame = push_live(Seq(1), "u", &Bytes::new());
+    for _ in 0..10 {
+        let frame = frame.clone();
+        mailbox.post(ConnectionId(1), Item::Live { seq: Seq(1), frame });
+    }
+    mailbox.post(ConnectionId(1), Item::Replaced);
+    let waiting = mailbox.take().now_or_never().expect("something waits");
+    assert_eq!(waiting.items.len(), 8);
+    assert!(matches!(waiting.items.last(), Some((_, Item::Replaced))));
+    assert!(waiting.has_overflowed);
+    assert!(mailbox.take().now_or_never().is_none(), "it is empty now");
 }

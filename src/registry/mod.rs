@@ -4,29 +4,21 @@
 //! was told `Replaced`; whatever the interleaving of threads, because both happen under the user's entry.
 //! [`Mailbox`] is the seam to where connections live: a reactor of this process today, another node later.
 //!
+//! - `places.rs`: who holds which place
 //! - `policy.rs`: who replaces whom at login
 
+mod places;
 mod policy;
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use dashmap::{DashMap, Entry};
-use metrics::Gauge;
+// The map of `places.rs`. In `interleavings.rs` shuttle's has its place.
+use ::dashmap;
 
-pub use self::policy::Policy;
+pub use self::{places::Registry, policy::Policy};
 use crate::{
-    config,
-    ids::{ConnectionId, Platform, Seq, SessionKey, UserId},
-    metrics::Metrics,
-    sabotage::{self, Bug},
-    wire::frame::{self, Frame},
+    ids::{ConnectionId, Platform, Seq},
+    wire::frame::Frame,
 };
 
 /// What is said to a connection from outside its own thread.
@@ -70,188 +62,7 @@ pub struct Presence {
     pub since_ms: u64,
 }
 
-/// A session's place. A user has at most `per_user_max` of them.
-struct Place {
-    platform: Platform,
-    device: Arc<str>,
-    connection: ConnectionId,
-    since_ms: u64,
-    mailbox: Arc<dyn Mailbox>,
-}
-
-impl Place {
-    fn presence(&self) -> Presence {
-        Presence {
-            platform: self.platform,
-            device: Arc::clone(&self.device),
-            connection: self.connection,
-            since_ms: self.since_ms,
-        }
-    }
-}
-
-/// Finds the sessions of a user. Every method locks one user's entry for a moment and none waits.
-pub struct Registry {
-    policy: Policy,
-    per_user_max: usize,
-    users: DashMap<UserId, Vec<Place>>,
-    sessions: AtomicUsize,
-    gauges: HashMap<Platform, Gauge>,
-}
-
-impl Registry {
-    /// An empty registry.
-    ///
-    /// # Panics
-    /// When the policy is none of 0–5, which the config refuses.
-    pub fn new(config: &config::Sessions, metrics: Arc<Metrics>) -> Self {
-        let gauges = Platform::ALL.map(|platform| (platform, metrics.sessions(platform)));
-        Self {
-            policy: Policy::from_number(config.policy).expect("the config checks the policy"),
-            per_user_max: config.per_user_max,
-            users: DashMap::new(),
-            sessions: AtomicUsize::new(0),
-            gauges: gauges.into(),
-        }
-    }
-
-    /// The login policy.
-    pub fn policy(&self) -> Policy {
-        self.policy
-    }
-
-    /// Gives the session its place and tells whom it replaces. The same session's older connection is replaced, too.
-    ///
-    /// # Errors
-    /// When the user would have more than `per_user_max` sessions; then nobody was replaced.
-    pub fn register(
-        &self,
-        key: &SessionKey,
-        connection: ConnectionId,
-        mailbox: &Arc<dyn Mailbox>,
-        now_ms: u64,
-    ) -> Result<(), TooManySessions> {
-        let newer = Place {
-            platform: key.platform,
-            device: Arc::clone(&key.device),
-            connection,
-            since_ms: now_ms,
-            mailbox: Arc::clone(mailbox),
-        };
-        let is_replaced =
-            |older: &Place| self.policy.replaces(key, (older.platform, &older.device));
-        let mut places = match self.users.entry(key.user.clone()) {
-            Entry::Occupied(entry) => entry.into_ref(),
-            // Nearly every user has one session: room for four, which is what a push makes, would be 168 bytes too many.
-            Entry::Vacant(entry) => entry.insert(Vec::with_capacity(1)),
-        };
-        let staying = places.iter().filter(|older| !is_replaced(older)).count();
-        if staying >= self.per_user_max {
-            return Err(TooManySessions(staying));
-        }
-        if sabotage::is(Bug::NewcomerReplaced) && staying < places.len() {
-            mailbox.post(connection, Item::Replaced);
-            return Ok(());
-        }
-        for older in places.extract_if(.., |older| is_replaced(older)) {
-            self.count_out(&older);
-            older.mailbox.post(older.connection, Item::Replaced);
-        }
-        places.reserve_exact(1);
-        places.push(newer);
-        self.sessions.fetch_add(1, Relaxed);
-        self.gauges[&key.platform].increment(1);
-        Ok(())
-    }
-
-    /// Whether the session's place is this connection's: a newer one may have taken it without this one knowing yet.
-    pub fn holds(&self, key: &SessionKey, connection: ConnectionId) -> bool {
-        let places = self.users.get(key.user.as_str());
-        places.is_some_and(|places| places.iter().any(|place| place.connection == connection))
-    }
-
-    /// Gives the place back, if it is still this connection's.
-    pub fn deregister(&self, key: &SessionKey, connection: ConnectionId) {
-        self.remove(&key.user, |place| {
-            let is_same_session = (place.platform, &*place.device) == (key.platform, &*key.device);
-            place.connection == connection
-                || (sabotage::is(Bug::ReplacedInWrongOrder) && is_same_session)
-        });
-    }
-
-    /// Hands a message to all sessions of its receiver; how many there are. Its frame is encoded once, if at all.
-    pub fn deliver(&self, user: &str, seq: Seq, body: &Bytes) -> usize {
-        let Some(places) = self.users.get(user) else {
-            return 0;
-        };
-        let frame = frame::push_live(seq, user, body);
-        for place in places.iter() {
-            let frame = frame.clone();
-            place
-                .mailbox
-                .post(place.connection, Item::Live { seq, frame });
-        }
-        places.len()
-    }
-
-    /// Takes the places of a user's sessions on a platform away and tells them; how many there were.
-    pub fn log_out(&self, user: &UserId, platform: Platform) -> usize {
-        let removed = self.remove(user, |place| place.platform == platform);
-        for place in &removed {
-            place.mailbox.post(place.connection, Item::LoggedOut);
-        }
-        removed.len()
-    }
-
-    /// The user's sessions that are connected now.
-    pub fn presence(&self, user: &str) -> Vec<Presence> {
-        let Some(places) = self.users.get(user) else {
-            return Vec::new();
-        };
-        places.iter().map(Place::presence).collect()
-    }
-
-    /// Up to `limit` users that are connected now, on `platform` where one is given, each with all its sessions, in no
-    /// order. Looks at every user where few are on that platform, at one after the other.
-    pub fn online(&self, platform: Option<Platform>, limit: usize) -> Vec<(UserId, Vec<Presence>)> {
-        let is_on = |place: &Place| platform.is_none_or(|platform| place.platform == platform);
-        let users = self.users.iter();
-        users
-            .filter(|user| user.iter().any(is_on))
-            .map(|user| {
-                (
-                    user.key().clone(),
-                    user.iter().map(Place::presence).collect(),
-                )
-            })
-            .take(limit)
-            .collect()
-    }
-
-    /// All sessions that are connected now.
-    pub fn sessions(&self) -> usize {
-        self.sessions.load(Relaxed)
-    }
-
-    fn remove(&self, user: &UserId, is_removed: impl Fn(&Place) -> bool) -> Vec<Place> {
-        let Entry::Occupied(mut entry) = self.users.entry(user.clone()) else {
-            return Vec::new();
-        };
-        let removed: Vec<Place> = entry.get_mut().extract_if(.., |p| is_removed(p)).collect();
-        if entry.get().is_empty() {
-            entry.remove();
-        }
-        for place in &removed {
-            self.count_out(place);
-        }
-        removed
-    }
-
-    fn count_out(&self, place: &Place) {
-        self.sessions.fetch_sub(1, Relaxed);
-        self.gauges[&place.platform].decrement(1);
-    }
-}
-
+#[cfg(test)]
+mod interleavings;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,13 @@
 
 use std::sync::Mutex;
 
+use bytes::Bytes;
+
 use super::*;
+use crate::{
+    config,
+    ids::{SessionKey, UserId},
+};
 
 /// Keeps what was posted.
 #[derive(Default)]
@@ -187,82 +193,4 @@ fn of_racing_connections_exactly_the_last_registered_stays_and_is_never_replaced
     for last in last_of_threads.filter(|last| *last != online[0]) {
         assert!(replaced.contains(&last), "{last} was replaced and told");
     }
-}
-
-/// What one connection was told, by the seqs of its messages and by its end.
-#[derive(Default)]
-struct Told {
-    seqs: Vec<u64>,
-    ends: usize,
-}
-
-/// The map locks inside, where no model checker looks: so real threads, and a check that fits only what some order of the
-/// calls, one at a time, explains.
-#[test]
-fn racing_logins_logouts_and_messages_leave_what_one_order_of_them_explains() {
-    const THREADS: u64 = 4;
-    const LOGINS: u64 = 2000;
-    const MESSAGES: u64 = 4000;
-    let seed =
-        std::env::var("REGISTRY_SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().unwrap());
-    println!("REGISTRY_SEED={seed}");
-    let setup = setup(1, 32);
-    let web = key(Platform::Web, "");
-    let delivered = std::thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let (setup, web) = (&setup, &web);
-            let mut random = fastrand::Rng::with_seed(seed.wrapping_add(thread));
-            scope.spawn(move || {
-                for login in 0..LOGINS {
-                    let connection = thread * LOGINS + login;
-                    setup.register(web, connection).unwrap();
-                    match random.u8(..4) {
-                        0 => setup.registry.deregister(web, ConnectionId(connection)),
-                        1 => drop(setup.registry.log_out(&web.user, Platform::Web)),
-                        _ => {}
-                    }
-                }
-            });
-        }
-        // One thread delivers a user's messages in their order, as the log's writer does.
-        let delivering = scope.spawn(|| {
-            let deliver = |seq| setup.registry.deliver("u", Seq(seq), &Bytes::new());
-            (1..=MESSAGES).map(deliver).sum::<usize>()
-        });
-        delivering.join().unwrap()
-    });
-    let mut all: HashMap<u64, Told> = HashMap::new();
-    for (to, item) in setup.posted.0.lock().unwrap().iter() {
-        let told = all.entry(to.0).or_default();
-        match item {
-            Item::Live { seq, .. } => {
-                assert_eq!(told.ends, 0, "{to} had lost its place");
-                told.seqs.push(seq.0);
-            }
-            Item::Replaced | Item::LoggedOut => told.ends += 1,
-        }
-    }
-    let seqs: usize = all.values().map(|told| told.seqs.len()).sum();
-    assert_eq!(seqs, delivered, "what was counted was posted");
-    let mut each: Vec<u64> = all.values().flat_map(|told| told.seqs.clone()).collect();
-    each.sort_unstable();
-    each.dedup();
-    assert_eq!(
-        each.len(),
-        seqs,
-        "the one place had one connection at a time"
-    );
-    for (connection, told) in &all {
-        let is_dense = told.seqs.windows(2).all(|pair| pair[1] == pair[0] + 1);
-        assert!(
-            is_dense,
-            "{connection} missed a message while it had its place"
-        );
-        assert!(told.ends <= 1, "{connection} was told its end twice");
-    }
-    let online = setup.online();
-    assert!(online.len() <= 1);
-    assert_eq!(setup.registry.sessions(), online.len());
-    let is_told_its_end = |connection| all.get(connection).is_some_and(|told: &Told| told.ends > 0);
-    assert!(!online.iter().any(is_told_its_end));
 }

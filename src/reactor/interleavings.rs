@@ -1,0 +1,68 @@
+//! The mailbox under shuttle, which runs threads as coroutines and tries one order after the other of what they do between
+//! taking locks and leaving them. A failure prints its schedule, for `shuttle::replay`.
+
+use std::{panic::catch_unwind, sync::Arc};
+
+use bytes::Bytes;
+// In place of std's.
+use shuttle::sync;
+
+use self::mailbox::{MailboxLimits, ReactorMailbox};
+use crate::{
+    ids::{ConnectionId, Seq},
+    metrics::Metrics,
+    registry::{Item, Mailbox as _},
+    sabotage::{self, Bug},
+    wire::frame::push_live,
+};
+
+/// The same file again, on shuttle's locks.
+#[expect(clippy::duplicate_mod, reason = "on other locks")]
+#[path = "mailbox.rs"]
+mod mailbox;
+
+/// Two threads post while the reactor takes until it has everything. Nobody else wakes it: one wake-up lost is a deadlock.
+fn post_and_take(metrics: &Arc<Metrics>) {
+    const THREADS: u64 = 2;
+    const POSTS: u64 = 3;
+    let mailbox = ReactorMailbox::new(MailboxLimits::default(), Arc::clone(metrics));
+    let mailbox = Arc::new(mailbox);
+    for thread in 0..THREADS {
+        let mailbox = Arc::clone(&mailbox);
+        shuttle::thread::spawn(move || {
+            for seq in (0..POSTS).map(Seq) {
+                let frame = push_live(seq, "u", &Bytes::new());
+                mailbox.post(ConnectionId(thread), Item::Live { seq, frame });
+            }
+        });
+    }
+    let mut next = [0; THREADS as usize];
+    shuttle::future::block_on(async {
+        while next != [POSTS; THREADS as usize] {
+            for (from, item) in mailbox.take().await.items {
+                let Item::Live { seq, .. } = item else {
+                    panic!("nobody posted {item:?}")
+                };
+                let expected = &mut next[from.0 as usize];
+                assert_eq!(seq.0, *expected, "in each thread's order");
+                *expected += 1;
+            }
+        }
+    });
+}
+
+#[test]
+fn whatever_threads_post_comes_in_their_order_and_no_wake_up_is_lost() {
+    let metrics = Arc::default();
+    let run = move || post_and_take(&metrics);
+    shuttle::check_random(run.clone(), 5000);
+    shuttle::check_pct(run, 5000, 3);
+}
+
+#[test]
+fn a_wake_up_that_is_decided_before_the_lock_is_found_lost() {
+    sabotage::plant(Some(Bug::WakeUpLost));
+    let found = catch_unwind(|| shuttle::check_random(|| post_and_take(&Arc::default()), 5000));
+    sabotage::plant(None);
+    assert!(found.is_err());
+}
