@@ -393,6 +393,12 @@ impl Model {
         places.deleted.contains(&seq) || at_ms + self.retention_ms <= self.clock.now_ms() + SLACK_MS
     }
 
+    /// Whether somebody knows what a place holds, or held.
+    fn is_known(&self, user: usize, seq: u64) -> bool {
+        let places = self.inboxes.get(&(self.epoch, user));
+        places.is_some_and(|places| places.letters.contains_key(&seq))
+    }
+
     /// Somebody removes these places.
     pub(super) fn deletes(&mut self, user: usize, seqs: &[u64]) {
         let places = self.inboxes.entry((self.epoch, user)).or_default();
@@ -428,8 +434,9 @@ impl Model {
     }
 
     /// Reads all inboxes of a log that is well: everything accepted is there or was allowed to go, and nothing else is.
-    /// Afterwards what is not there will never be.
+    /// Afterwards what is not there will never be, unless it was deleted before anybody read it.
     pub(super) fn settle(&mut self, users: usize, log: &EmbeddedLog) {
+        let mut deleted_unread = BTreeSet::new();
         for user in 0..users {
             let id = user_id(user);
             let mut after = Seq::ZERO;
@@ -453,6 +460,9 @@ impl Model {
                 for place in stored {
                     seen.insert(place.seq.0);
                     match place.body.map(Message::decode) {
+                        None if !self.is_known(user, place.seq.0) => {
+                            deleted_unread.insert(user);
+                        }
                         None if self.may_be_gone(user, self.epoch, place.seq.0) => {}
                         None => violated(
                             "P1",
@@ -477,8 +487,12 @@ impl Model {
         }
         let now_ms = self.clock.now_ms();
         for letter in self.letters.values_mut() {
-            // Of a message that has expired the key may still be there.
-            if letter.tried_ms + self.retention_ms > now_ms + SLACK_MS {
+            let may_be_deleted = letter.receivers.as_ref().map_or_else(
+                || !deleted_unread.is_empty(),
+                |receivers| !receivers.is_disjoint(&deleted_unread),
+            );
+            // Of a message that has expired or was deleted the key may still be there.
+            if !may_be_deleted && letter.tried_ms + self.retention_ms > now_ms + SLACK_MS {
                 letter.unknown = 0;
             }
             // What is there was accepted, whoever was told.
