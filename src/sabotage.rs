@@ -24,6 +24,8 @@ pub(crate) enum Bug {
     HeadReused,
     /// At a login, the newer session is replaced.
     NewcomerReplaced,
+    /// A checkpoint takes as many rows as changed before it began, but of those that changed last.
+    CheckpointTakesNewest,
     /// Whether a mailbox was empty, and its reactor is woken, is looked at before it is locked.
     WakeUpLost,
 }
@@ -31,7 +33,7 @@ pub(crate) enum Bug {
 #[cfg(test)]
 impl Bug {
     /// What the simulation has to find. A wake-up is lost between two threads, and it has one: shuttle finds that.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::AckBeforeSync,
         Self::CursorBeforeMessage,
         Self::ResendSkipsOne,
@@ -42,6 +44,7 @@ impl Bug {
         Self::DamageTakenForEnd,
         Self::HeadReused,
         Self::NewcomerReplaced,
+        Self::CheckpointTakesNewest,
     ];
 }
 

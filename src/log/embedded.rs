@@ -153,10 +153,8 @@ impl EmbeddedLog {
         if core.check_writable().is_ok() {
             // What was replayed need not be again, and a new store says from its beginning to which log it belongs. The
             // cursors among it came from the segments.
-            let cursors = core.state.cursors.checkpoint();
-            cursors.map_err(state_failed)?;
-            let others = core.state.checkpoint(epoch, || core.reached());
-            others.map_err(state_failed)?;
+            let concluded = core.state.conclude(epoch, core.reached());
+            concluded.map_err(state_failed)?;
         }
         let (sender, queue) = mpsc::channel(config.queue_max);
         let (stop, stopped) = oneshot::channel();

@@ -138,9 +138,10 @@ impl Keeper {
             rows += part.len();
             state.cursors.write(part)?;
         }
-        Ok(Some(
-            rows + state.checkpoint(self.core.epoch, || self.core.reached())?,
-        ))
+        rows += state
+            .checkpoint(self.core.epoch, self.core.reached())
+            .await?;
+        Ok(Some(rows))
     }
 
     /// Carries on what must outlive a segment, forgets the rest, and removes the file.

@@ -78,11 +78,6 @@ impl Cursors {
         Ok(())
     }
 
-    /// Brings all of them to the store, unflushed.
-    pub(in crate::log) fn checkpoint(&self) -> Result<usize, StateError> {
-        self.rows.checkpoint()
-    }
-
     /// Keeps taken rows for the next time.
     pub(in crate::log) fn put_back(&self, part: Dirty<SessionRow>) -> Result<(), StateError> {
         part.into_iter().try_for_each(|(key, row)| {

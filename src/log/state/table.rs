@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    iter,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,12 +17,14 @@ use super::{
     StateError,
     store::{Store, Tree},
 };
+use crate::sabotage::{self, Bug};
 
 /// Rows kept although sled has them, so that the busiest users' are not decoded again and again.
 const CLEAN_ROWS_MAX: usize = 4096;
 
 /// Rows that a checkpoint holds at a time: what it takes and gives back stays small, and so does what the allocator keeps.
-pub(super) const ROWS_AT_ONCE: usize = 1024;
+/// Tests have few rows, and their checkpoints are to have parts as well.
+const ROWS_AT_ONCE: usize = if cfg!(test) { 1 } else { 1024 };
 
 /// Rows on their way to sled; `None`: to be removed from it.
 pub(super) type Dirty<R> = Vec<(Box<[u8]>, Option<R>)>;
@@ -138,7 +141,13 @@ impl<R: Row> Table<R> {
         let keys = {
             let mut dirty = self.dirty();
             let taken = dirty.len().min(ROWS_AT_ONCE);
-            let keys: Vec<_> = dirty.drain(..taken).collect();
+            let is_newest_first = sabotage::is(Bug::CheckpointTakesNewest);
+            let begin = if is_newest_first {
+                dirty.len() - taken
+            } else {
+                0
+            };
+            let keys: Vec<_> = dirty.drain(begin..begin + taken).collect();
             if dirty.is_empty() {
                 *dirty = VecDeque::new();
             }
@@ -166,23 +175,25 @@ impl<R: Row> Table<R> {
         Ok(())
     }
 
-    /// Brings everything that was dirty when this was called to sled, a part at a time, unflushed; then lets memory go of
-    /// what it need not hold. Returns the number of rows.
-    pub(super) fn checkpoint(&self) -> Result<usize, StateError> {
-        let rows = self.dirty_rows();
-        let mut written = 0;
-        while written < rows {
-            let part = self.take_dirty();
+    /// Brings everything that is dirty now to sled, a part with each step, unflushed; then lets memory go of what it need not
+    /// hold. Each step tells the number of rows.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Result<usize, StateError>> {
+        let mut left = self.dirty_rows();
+        iter::from_fn(move || {
+            let part = if left == 0 {
+                Vec::new()
+            } else {
+                self.take_dirty()
+            };
             if part.is_empty() {
-                break;
+                self.shrink();
+                return None;
             }
-            written += part.len();
-            self.write(part)?;
-            // The writer's thread competes for the same cores.
-            std::thread::yield_now();
-        }
-        self.shrink();
-        Ok(written)
+            left = left.saturating_sub(part.len());
+            let rows = part.len();
+            Some(self.write(part).map(|()| rows))
+        })
+        .fuse()
     }
 
     /// Lets memory go of rows that sled has, when there are many.
@@ -282,7 +293,7 @@ mod tests {
         for key in &keys {
             table.put(key.clone(), 1);
         }
-        assert_eq!(table.checkpoint().unwrap(), keys.len());
+        assert_eq!(table.parts().sum::<Result<usize, _>>().unwrap(), keys.len());
         for key in &keys {
             assert!(tree.get(key).unwrap().is_some());
         }
