@@ -149,6 +149,12 @@ impl Arrival {
         Ok(permit)
     }
 
+    /// The request is good and will be answered here: says why it would get no connection's place, and takes none. It stays
+    /// an arrival, which bounds it.
+    pub fn check(&self) -> Result<(), Refused> {
+        self.lobby.admission.admit(self.address).map(drop)
+    }
+
     /// Whether it comes from this very machine.
     pub fn is_local(&self) -> bool {
         self.is_local
@@ -281,6 +287,17 @@ mod tests {
             assert_eq!(told, ARRIVALS_MIN);
             assert_eq!(sockets(), CONNECTIONS + ARRIVALS_MIN);
         });
+    }
+
+    #[test]
+    fn whoever_is_answered_without_a_connection_stays_an_arrival() {
+        let lobby = lobby(100, 0);
+        let sockets = || lobby.admission.sockets.load(Relaxed);
+        let arrival = lobby.enter([1; 4].into());
+        assert!(arrival.check().is_ok());
+        assert_eq!(sockets(), 1);
+        drop(arrival);
+        assert_eq!(sockets(), 0);
     }
 
     #[test]

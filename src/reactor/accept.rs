@@ -64,21 +64,23 @@ impl Door {
         let site = site.as_ref();
         let Some(site) = site.filter(|_| request.uri().path() != upgrade::PATH) else {
             let head = upgrade::accept(request, &config.origins)?;
-            return Ok(Answer::Upgrade(head, self.admit(arrival)?));
+            self.check_serving()?;
+            let permit = arrival.admit().map_err(Refusal::Admission)?;
+            return Ok(Answer::Upgrade(head, permit));
         };
-        // Its place in the lobby bounds it: it takes none among the connections.
-        drop(self.admit(arrival)?);
+        self.check_serving()?;
+        arrival.check().map_err(Refusal::Admission)?;
         let answer = site.answer(request, arrival, &self.parts.delivery);
         let answer = answer.ok_or(Refusal::NotFound)?;
         Ok(Answer::Site(site::encode(&answer)))
     }
 
-    fn admit(&self, arrival: &Arrival) -> Result<Permit, Refusal> {
-        if *self.stage.borrow() != Stage::Serving {
-            let wait = Duration::from_secs(fastrand::u64(1..=RETRY_AFTER_MAX_S));
-            return Err(Refusal::Draining(wait));
+    fn check_serving(&self) -> Result<(), Refusal> {
+        if *self.stage.borrow() == Stage::Serving {
+            return Ok(());
         }
-        arrival.admit().map_err(Refusal::Admission)
+        let wait = Duration::from_secs(fastrand::u64(1..=RETRY_AFTER_MAX_S));
+        Err(Refusal::Draining(wait))
     }
 }
 
