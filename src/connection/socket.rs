@@ -20,9 +20,13 @@ use super::{
 };
 use crate::wire::{close::Close, frame::Frame};
 
-/// Bytes that are read of one client before others have their turn: 1,300 of the smallest frames, a tenth of a millisecond.
-/// Larger frames are put together by the framing.
-pub(super) const TURN_BYTES: usize = 8 * 1024;
+/// Bytes that are read of one client before others have their turn: 300 of the smallest frames, a tenth of a millisecond.
+/// What an honest client says in one breath is a tenth of it; larger frames are put together by the framing.
+pub(super) const TURN_READ_BYTES: usize = 2 * 1024;
+
+/// Bytes after which no further write of a turn begins: whoever takes all it can get, a backlog say, takes a fifth of a
+/// millisecond at a time. One write has at most twice as many.
+pub(super) const TURN_WRITE_BYTES: usize = 64 * 1024;
 
 thread_local! {
     /// What all connections of a thread read into, one after the other; taken out while in use.
@@ -116,14 +120,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Writes what waits; how many bytes the stream took is added to `taken`. Ready when nothing waits any more.
+    /// Writes what waits; how many bytes the stream took is added to `taken`. Ready when nothing waits any more, or `taken`
+    /// has reached a turn's [`TURN_WRITE_BYTES`].
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         outbox: &mut Outbox,
         taken: &mut usize,
     ) -> Poll<io::Result<()>> {
-        while !outbox.is_empty() {
+        while !outbox.is_empty() && *taken < TURN_WRITE_BYTES {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = outbox.slices(&mut slices);
             let stream = Pin::new(&mut self.stream);
@@ -154,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 /// Runs `read` with the thread's buffer.
 fn with_buffer<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
     let mut buffer = READ_BUFFER.take();
-    buffer.resize(TURN_BYTES, 0);
+    buffer.resize(TURN_READ_BYTES, 0);
     let outcome = read(&mut buffer);
     READ_BUFFER.set(buffer);
     outcome

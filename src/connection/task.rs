@@ -11,12 +11,11 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    socket::{Socket, TURN_BYTES},
+    socket::{Socket, TURN_READ_BYTES, TURN_WRITE_BYTES},
     state::Connection,
 };
 
-/// How often one turn goes on after the reading was interrupted, by a `Fetch` or a full outbox: up to eight answers of
-/// 64 KiB.
+/// How often one turn goes on after the reading was interrupted, by a `Fetch` or a full outbox: up to eight small answers.
 pub(super) const TURN_STEPS: usize = 8;
 
 /// Runs one connection to its end. Dropping it ends the connection at once.
@@ -38,7 +37,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
         let Self { socket, connection } = self.get_mut();
         let mut connection = connection.borrow_mut();
         connection.set_waker(cx.waker());
-        let mut left = TURN_BYTES;
+        let mut left = TURN_READ_BYTES;
+        let mut taken = 0;
         for _ in 0..TURN_STEPS {
             // A flooded outbox stops the reading; once it is written there may be something to read, and a waker to leave.
             let was_listening = connection.is_listening();
@@ -49,9 +49,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
             if connection.is_over() {
                 return Poll::Ready(());
             }
-            let mut taken = 0;
+            let before = taken;
             let written = socket.poll_write(cx, &mut connection.outbox, &mut taken);
-            connection.note_written(taken);
+            connection.note_written(taken - before);
             match written {
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
@@ -65,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
             if !has_more {
                 return Poll::Pending;
             }
-            if left == 0 {
+            if left == 0 || taken >= TURN_WRITE_BYTES {
                 break;
             }
         }

@@ -14,7 +14,7 @@ use tokio::io::ReadBuf;
 use super::{
     super::{
         fixture::{Heard, frames},
-        socket::TURN_BYTES,
+        socket::{TURN_READ_BYTES, TURN_WRITE_BYTES},
         task::TURN_STEPS,
     },
     *,
@@ -201,30 +201,35 @@ async fn turn() {
 }
 
 #[test]
-fn whoever_says_much_is_heard_a_turn_at_a_time() {
+fn whoever_says_and_takes_much_does_so_a_turn_at_a_time() {
     run(async {
         let mut bench = Bench::new();
-        bench.world.send("u0", b"history");
+        bench.world.send("u0", &[b'x'; 60_000]);
+        bench.world.send("u0", b"short");
         let (_, wire, _) = bench.begin_wire().await;
         wire.heard();
-        let fetch = Fetch {
-            request_id: 1,
-            after_seq: 0,
-            limit: 500,
+        let fetch = |after_seq| {
+            say(client_frame::Body::Fetch(Fetch {
+                request_id: 1,
+                after_seq,
+                limit: 500,
+            }))
         };
         let floods = [
-            masked(0x89, &[]),
-            say(ack(0)),
-            say(client_frame::Body::Fetch(fetch)),
+            (masked(0x89, &[]), 10_000),
+            (say(ack(0)), 10_000),
+            (fetch(1), 10_000),
+            (fetch(0), 100),
         ];
         let observer = spawn_local(async move {
-            for frame in floods {
-                wire.say(&frame.repeat(10_000));
+            for (frame, count) in floods {
+                wire.say(&frame.repeat(count));
                 loop {
                     let before = wire.0.borrow().input.len();
                     turn().await;
                     let left = wire.0.borrow().input.len();
-                    assert!(before - left <= TURN_BYTES);
+                    assert!(before - left <= TURN_READ_BYTES);
+                    assert!(wire.0.borrow().output.len() <= 3 * TURN_WRITE_BYTES);
                     let heard = wire.heard();
                     let is_answer = |heard: &&Heard| matches!(heard, Heard::Body(Body::Fetched(_)));
                     assert!(heard.iter().filter(is_answer).count() <= TURN_STEPS);
