@@ -1,4 +1,4 @@
-//! Hostile clients, one kind after the other: on a thread of their own, paced, and below everybody else in priority, because
+//! Hostile clients, one kind after the other, and first of all none: on a thread of their own, paced, and below everybody else in priority, because
 //! they share the gateway's cores. What they can do with cores of their own is a matter of their number.
 
 use std::{cell::Cell, io, net::SocketAddr, pin::Pin, rc::Rc, thread::JoinHandle, time::Duration};
@@ -67,7 +67,15 @@ pub(super) struct Tally {
 }
 
 /// All of them.
-pub(super) const ATTACKS: [Attack; 15] = [
+pub(super) const ATTACKS: [Attack; 16] = [
+    Attack {
+        name: "none: another program, 3 ms in 10",
+        needs_tls: false,
+        clients: 1,
+        per_second: 100,
+        ends: &[],
+        run: |ground, _| Box::pin(use_processor(ground)),
+    },
     Attack {
         name: "TCP: silence, 2,000 at a time",
         needs_tls: false,
@@ -306,6 +314,16 @@ impl Ground {
         stream.write_all(&hello).await?;
         Ok(stream)
     }
+}
+
+/// Does nothing to the gateway but to share its cores: what every attack does as well.
+async fn use_processor(ground: Rc<Ground>) -> io::Result<()> {
+    ground.pace().await;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(3) {
+        std::hint::spin_loop();
+    }
+    Ok(())
 }
 
 /// Says so much and holds the connection until it is cut off.
