@@ -5,7 +5,7 @@
 import type { WebSocketConstructor } from "./connection.ts";
 import type { Gap, Message } from "./gen/towncrier/v1/gateway.ts";
 import { onNetworkChange } from "./network.ts";
-import { Session, type SessionOptions, type Status } from "./session.ts";
+import { Session, type SessionOptions, STOPPED, type Status } from "./session.ts";
 import type { Entry, HistoryQuery, Store } from "./store.ts";
 import { type News, Tabs } from "./tabs.ts";
 
@@ -31,7 +31,7 @@ export interface Options {
    * that was used before, but not by this user, shows the whole inbox. Default false.
    */
   fromOldest?: boolean;
-  /** {@link Client.onMessage} begins after this place. Default: after what the store holds when the client starts. */
+  /** {@link Client.onMessage} begins after this place. Default: after what the store holds at the first start. */
   since?: number;
   /** Default: the global one. Node 20 has none: give it the `ws` package's. */
   WebSocket?: WebSocketConstructor;
@@ -52,17 +52,21 @@ export class Client {
   readonly #onGap = new Set<OnGap>();
   readonly #onStatus = new Set<OnStatus>();
   #status: Status = { state: "connecting" };
-  /** This client takes part until it aborts. */
+  /** This client takes part until it aborts; each start has its own. */
   #stop: AbortController | undefined;
-  #taking: Promise<void> | undefined;
+  /** Why the present part ends, where that is not the caller's wish. */
+  #failure: Status | undefined;
+  /** The parts it took and takes, one after the other, and what is handed out. */
+  #taking: Promise<void> = Promise.resolve();
+  #handingOut: Promise<void> = Promise.resolve();
   #tabs: Tabs | undefined;
   readonly #session: SessionOptions;
   /** While this tab leads and its session has not ended. */
   #leading: Session | undefined;
   #isLeading = false;
   #restart: (() => void) | undefined;
-  /** Entries up to this place have been handed out. */
-  #seen = 0;
+  /** Entries up to this place have been handed out; it outlasts a stop. */
+  #seen: number | undefined;
   #pull: "idle" | "running" | "again" = "idle";
 
   /** Nothing happens before {@link start}. Throws where the address, or the lack of a WebSocket, leaves nothing to try. */
@@ -105,36 +109,46 @@ export class Client {
 
   /** Connects, or comes back after the session has ended: also after another login took it. */
   start(): void {
-    if (!this.#stop) {
-      this.#stop = new AbortController();
-      if (this.#status.state === "ended") this.#take({ kind: "status", status: { state: "connecting" } });
-      this.#taking = this.#takePart(this.#stop.signal);
+    if (this.#isStopped) {
+      const stop = new AbortController();
+      this.#stop = stop;
+      // A part that is being stopped ends first.
+      this.#taking = this.#taking.then(() => this.#takePart(stop));
     } else if (this.#status.state === "ended") {
       this.#tabs?.tell({ kind: "restart" });
       this.#restart?.();
     }
   }
 
-  /** Lets go of the session; another tab takes it over. What was committed stays in the store. */
+  /**
+   * Lets go of the session; another tab takes it over. What was committed stays in the store. Once this resolves nothing
+   * more is handed out; the next start goes on from there.
+   */
   async stop(): Promise<void> {
     this.#stop?.abort();
     await this.#taking;
-    this.#stop = undefined;
+    await this.#handingOut;
   }
 
-  async #takePart(stop: AbortSignal): Promise<void> {
+  get #isStopped(): boolean {
+    return this.#stop?.signal.aborted ?? true;
+  }
+
+  async #takePart(stop: AbortController): Promise<void> {
     const { share, since } = this.#options;
     const ignoreNetwork = onNetworkChange(() => this.#leading?.nudge());
     try {
-      this.#seen = since ?? (await this.#store.history({ limit: 1 })).at(-1)?.place ?? 0;
+      if (stop.signal.aborted) return;
+      if (this.#status.state === "ended") this.#take({ kind: "status", status: { state: "connecting" } });
+      this.#seen ??= since ?? (await this.#store.history({ limit: 1 })).at(-1)?.place ?? 0;
       this.#announce();
       if (share === undefined) {
-        await this.#lead(stop);
+        await this.#lead(stop.signal);
       } else {
         const tabs = new Tabs(share, (news) => this.#hear(news));
         this.#tabs = tabs;
         tabs.tell({ kind: "hello" });
-        await tabs.lead(stop, () => this.#lead(stop));
+        await tabs.lead(stop.signal, () => this.#lead(stop.signal));
       }
     } catch (error) {
       this.#storeFailed(error);
@@ -142,6 +156,9 @@ export class Client {
       ignoreNetwork();
       this.#tabs?.close();
       this.#tabs = undefined;
+      if (this.#failure) this.#take({ kind: "status", status: this.#failure });
+      else if (this.#status.state !== "ended") this.#take({ kind: "status", status: STOPPED });
+      this.#failure = undefined;
     }
   }
 
@@ -158,11 +175,12 @@ export class Client {
           status,
         });
         const ended = await this.#leading.run(stop);
-        this.#leading = undefined;
-        if (stop.aborted) return this.#take({ kind: "status", status: ended });
+        // The others hear from whoever leads next.
+        if (stop.aborted) return;
         status(ended);
       }
     } finally {
+      this.#leading = undefined;
       this.#isLeading = false;
     }
   }
@@ -217,7 +235,7 @@ export class Client {
       return;
     }
     this.#pull = "running";
-    void this.#handOut().catch((error) => this.#storeFailed(error));
+    this.#handingOut = this.#handOut().catch((error) => this.#storeFailed(error));
   }
 
   async #handOut(): Promise<void> {
@@ -225,8 +243,10 @@ export class Client {
       let isMore = true;
       while (isMore) {
         this.#pull = "running";
-        const entries = await this.#store.history({ after: this.#seen, limit: PULL_ENTRIES });
+        const entries = await this.#store.history({ after: this.#seen ?? 0, limit: PULL_ENTRIES });
         for (const entry of entries) {
+          // The next start goes on from here.
+          if (this.#isStopped) return;
           this.#seen = entry.place;
           if (entry.kind === "message") call(this.#onMessage, entry.message, entry.place);
           else call(this.#onGap, entry.gap, entry.place);
@@ -243,9 +263,12 @@ export class Client {
     return this.#pull === "again";
   }
 
+  /** Without its store a client takes no part: another tab may lead, and a start tries again. */
   #storeFailed(error: unknown): void {
+    if (this.#isStopped) return;
     const text = error instanceof Error ? error.message : String(error);
-    this.#take({ kind: "status", status: { state: "ended", reason: "store", text } });
+    this.#failure = { state: "ended", reason: "store", text: `the local store failed: ${text}` };
+    this.#stop?.abort();
   }
 }
 

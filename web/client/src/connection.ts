@@ -43,6 +43,11 @@ export class Lost extends Error {
   }
 }
 
+/** No such connection can be made from here: an insecure one from a secure page, or by this page's policy. */
+class Unopened extends Lost {
+  override readonly mayComeBack = false;
+}
+
 /** An open WebSocket to the gateway. */
 export class Connection {
   readonly #socket: Socket;
@@ -52,9 +57,13 @@ export class Connection {
   /** When the server last said something, `performance.now()`. */
   heardAt = performance.now();
 
-  /** Connects. Frames are sent after {@link opened} resolved. */
+  /** Connects. Frames are sent after {@link opened} resolved. Throws {@link Lost} where that is ruled out. */
   constructor(url: string, Socket: WebSocketConstructor) {
-    this.#socket = new Socket(url, SUBPROTOCOL);
+    try {
+      this.#socket = new Socket(url, SUBPROTOCOL);
+    } catch (error) {
+      throw new Unopened(error instanceof Error ? error.message : String(error));
+    }
     this.#socket.binaryType = "arraybuffer";
     this.#socket.onmessage = (event: MessageEvent) => this.#take(event.data);
     this.#socket.onclose = ({ code, reason }: CloseEvent) => {

@@ -30,6 +30,9 @@ export type Status =
   /** It does not come back by itself. */
   | { state: "ended"; reason: Ended; text: string };
 
+/** As its caller wished. */
+export const STOPPED: Status = { state: "ended", reason: "stopped", text: "stopped" };
+
 /** Why a session does not come back: the caller's wish, another login, an administrator, a close code, or its store. */
 export type Ended = "stopped" | "replaced" | "logged_out" | "refused" | "store";
 
@@ -74,7 +77,6 @@ export class Session {
 
   /** Keeps the session connected until `stop` aborts or it has ended; resolves to how. Call it once. */
   async run(stop: AbortSignal): Promise<Status> {
-    const stopped: Status = { state: "ended", reason: "stopped", text: "stopped" };
     const onStop = () => {
       this.#connection?.fail(new Lost("stopped"));
       this.#wake?.();
@@ -83,9 +85,9 @@ export class Session {
     try {
       this.#listener.status({ state: "connecting" });
       while (!stop.aborted) {
-        const lost = await this.#drive();
+        const lost = await this.#drive(stop);
         this.#connection?.close();
-        if (stop.aborted) return stopped;
+        if (stop.aborted) return STOPPED;
         if (lost instanceof StoreFailed) return { state: "ended", reason: "store", text: lost.message };
         if (this.#kicked) return this.#kicked;
         if (!lost.mayComeBack) return { state: "ended", reason: "refused", text: lost.message };
@@ -94,7 +96,7 @@ export class Session {
         this.#listener.status({ state: "reconnecting", afterMs, text: lost.message });
         await this.#sleep(afterMs);
       }
-      return stopped;
+      return STOPPED;
     } finally {
       stop.removeEventListener("abort", onStop);
     }
@@ -128,12 +130,12 @@ export class Session {
   }
 
   /** One connection, from its opening to its end; resolves to why it ended. */
-  async #drive(): Promise<Lost | StoreFailed> {
+  async #drive(stop: AbortSignal): Promise<Lost | StoreFailed> {
     this.#connectedAt = undefined;
     this.#askedMs = undefined;
     const timers = new AbortController();
     try {
-      return await this.#converse(timers.signal);
+      return await this.#converse(stop, timers.signal);
     } catch (error) {
       if (error instanceof Lost || error instanceof StoreFailed) return error;
       if (error instanceof Misled) return new Lost(error.message);
@@ -143,16 +145,18 @@ export class Session {
     }
   }
 
-  async #converse(over: AbortSignal): Promise<never> {
+  async #converse(stop: AbortSignal, over: AbortSignal): Promise<never> {
     const { url, Socket, fromOldest } = this.#options;
-    const landing = new Landing(await stored(this.#store.position()));
+    const landing = new Landing(await stored(() => this.#store.position()));
+    // While the store was read there was no connection to end.
+    if (stop.aborted) throw new Lost("stopped");
     const connection = new Connection(url, Socket);
     this.#connection = connection;
     await connection.opened();
     connection.send({ $case: "connect", value: landing.connect(this.#options, fromOldest) });
     const connected = await firstFrame(connection);
     const beginning = landing.connected(connected);
-    if (beginning) await stored(this.#store.moveTo(beginning));
+    if (beginning) await stored(() => this.#store.moveTo(beginning));
     this.#connectedAt = performance.now();
     const { userId, platform, head } = connected;
     this.#listener.status({ state: "connected", userId, platform, head });
@@ -192,7 +196,7 @@ export class Session {
   /** Commits, announces, then replies: in this order, so that an ack never runs ahead of the store. */
   async #land(landing: Landing, batch: Batch, connection: Connection): Promise<void> {
     if (batch.land.length > 0) {
-      await stored(this.#store.land(landing.position.epoch, batch.land));
+      await stored(() => this.#store.land(landing.position.epoch, batch.land));
       this.#listener.stored();
     }
     for (const message of batch.onlineOnly) this.#listener.onlineOnly(message);
@@ -203,7 +207,7 @@ export class Session {
   async #skip(landing: Landing, gap: Gap, connection: Connection): Promise<void> {
     const position = landing.gap(gap);
     if (!position) return;
-    await stored(this.#store.moveTo(position, gap));
+    await stored(() => this.#store.moveTo(position, gap));
     this.#listener.stored();
     connection.send({ $case: "ack", value: { seq: position.cursor } });
   }
@@ -253,9 +257,9 @@ async function collect(landing: Landing, connection: Connection, batch: Batch): 
 }
 
 /** Marks what went wrong as the store's doing. */
-async function stored<T>(work: Promise<T>): Promise<T> {
+async function stored<T>(work: () => Promise<T>): Promise<T> {
   try {
-    return await work;
+    return await work();
   } catch (error) {
     throw new StoreFailed(`the local store failed: ${error instanceof Error ? error.message : error}`);
   }

@@ -2,7 +2,14 @@
 import assert from "node:assert/strict";
 import { after, afterEach, test } from "node:test";
 import { WebSocket } from "ws";
-import { Client, Gap_Reason, MemoryStore, type Options } from "../src/index.ts";
+import {
+  Client,
+  Gap_Reason,
+  MemoryStore,
+  type Options,
+  type Store,
+  type WebSocketConstructor,
+} from "../src/index.ts";
 import { Gateway } from "./support/gateway.ts";
 import { Inbox, outline, status, within } from "./support/waiting.ts";
 
@@ -73,6 +80,50 @@ test("a client that stops lets go of its session, and may start again", async ()
   assert.deepEqual(client.status, { state: "ended", reason: "stopped", text: "stopped" });
   client.start();
   await status(client, "live");
+});
+
+test("a stop and a start in one breath end live", async () => {
+  const client = await clientOf(freshUser());
+  client.start();
+  const stopped = client.stop();
+  client.start();
+  await stopped;
+  await status(client, "live");
+});
+
+test("a stop is heard while the store is read, when there is no connection yet", async () => {
+  const store: Store = new MemoryStore();
+  const client = await clientOf(freshUser(), { store });
+  const stopped = new Promise<void>((resolve) => {
+    store.position = () => {
+      resolve(client.stop());
+      return new MemoryStore().position();
+    };
+  });
+  client.start();
+  await within("the stop", stopped);
+  assert.equal(client.status.state, "ended");
+});
+
+test("a stop takes nothing away and brings nothing twice", async () => {
+  const user = freshUser();
+  const store = new MemoryStore();
+  await sendMany(user, 2);
+  const client = await clientOf(user, { store, since: 0 });
+  const inbox = new Inbox(client);
+  client.start();
+  await inbox.count(2);
+  await client.stop();
+  // Lands what comes meanwhile, as another tab would.
+  const other = await clientOf(user, { store });
+  await sendMany(user, 1);
+  other.start();
+  await status(other, "live");
+  await other.stop();
+  client.start();
+  await sendMany(user, 1);
+  await inbox.count(4);
+  assert.deepEqual(inbox.seqs, [1, 2, 3, 4]);
 });
 
 test("what cannot be connected to is refused at once", () => {
@@ -236,6 +287,37 @@ test("a store that fails ends it, and says so", async () => {
   client.start();
   const ended = await status(client, "ended");
   assert.deepEqual([ended.reason, ended.text], ["store", "the local store failed: the disk is full"]);
+});
+
+test("a store that cannot be read ends it, and a start tries again", async () => {
+  const user = freshUser();
+  const store = new MemoryStore();
+  const client = await clientOf(user, { store });
+  const inbox = new Inbox(client);
+  client.start();
+  await status(client, "live");
+  const history = store.history.bind(store);
+  store.history = () => {
+    throw new Error("the database is closed");
+  };
+  await sendMany(user, 1);
+  assert.equal((await status(client, "ended")).reason, "store");
+  store.history = history;
+  client.start();
+  await inbox.count(1);
+  await status(client, "live");
+});
+
+test("where no connection can be made it ends, and says why", async () => {
+  class Insecure {
+    constructor() {
+      throw new Error("an insecure connection from a secure page");
+    }
+  }
+  const client = await clientOf(freshUser(), { WebSocket: Insecure as unknown as WebSocketConstructor });
+  client.start();
+  const ended = await status(client, "ended");
+  assert.deepEqual([ended.reason, ended.text], ["refused", "an insecure connection from a secure page"]);
 });
 
 test("a gateway that drains is come back to", async () => {
