@@ -9,7 +9,7 @@ import { dirname } from "node:path";
 import { Gap, Message } from "./gen/towncrier/v1/gateway.ts";
 import type { Position } from "./landing.ts";
 import { Shelf } from "./memory.ts";
-import { type Entry, type HistoryQuery, type Store, successors } from "./store.ts";
+import { type Entry, type HistoryQuery, isBeyond, type Store, successors } from "./store.ts";
 
 /** One transaction. Messages and gaps are protobuf in base64; an entry's place is `at` and its index. */
 interface Line {
@@ -92,6 +92,7 @@ export class FileStore implements Store {
   }
 
   async moveTo(position: Position, gap?: Gap): Promise<void> {
+    if (isBeyond(this.#shelf.position, position, gap)) return;
     await this.#commit(position, gap ? [{ epoch: position.epoch, gap }] : []);
   }
 

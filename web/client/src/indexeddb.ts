@@ -9,7 +9,7 @@
 // same database open; each landing checks in its own transaction that it follows on the position.
 import type { Gap, Message } from "./gen/towncrier/v1/gateway.ts";
 import type { Position } from "./landing.ts";
-import { type Entry, type HistoryQuery, LIMIT_DEFAULT, type Store, successors } from "./store.ts";
+import { type Entry, type HistoryQuery, isBeyond, LIMIT_DEFAULT, type Store, successors } from "./store.ts";
 
 /** How an {@link IndexedDbStore} keeps what lands. */
 export interface IndexedDbOptions {
@@ -66,6 +66,7 @@ export class IndexedDbStore implements Store {
 
   async moveTo(position: Position, gap?: Gap): Promise<void> {
     await this.#write(async (transaction) => {
+      if (isBeyond(await readPosition(transaction), position, gap)) return;
       if (gap) this.#keep(transaction, { kind: "gap", epoch: position.epoch, gap });
       writePosition(transaction, position);
     });
@@ -144,9 +145,12 @@ export class IndexedDbStore implements Store {
     try {
       await work(transaction);
     } catch (error) {
-      transaction.abort();
-      // The reason is `error`; the abort adds nothing.
-      await durable.catch(() => {});
+      // The reason is `error`; the abort adds nothing. Where it was the database that aborted, there is none to be made.
+      const ended = durable.catch(() => {});
+      try {
+        transaction.abort();
+      } catch {}
+      await ended;
       throw error;
     }
     await durable;

@@ -1,7 +1,7 @@
 // A store that lasts as long as its process, and the shelf of entries that it shares with the file store.
 import type { Gap, Message } from "./gen/towncrier/v1/gateway.ts";
 import type { Position } from "./landing.ts";
-import { type Entry, type HistoryQuery, LIMIT_DEFAULT, type Store, successors } from "./store.ts";
+import { type Entry, type HistoryQuery, isBeyond, LIMIT_DEFAULT, type Store, successors } from "./store.ts";
 
 /** The newest entries, in memory, and the position that belongs to them. */
 export class Shelf {
@@ -91,6 +91,7 @@ export class MemoryStore implements Store {
   }
 
   async moveTo(position: Position, gap?: Gap): Promise<void> {
+    if (isBeyond(this.#shelf.position, position, gap)) return;
     this.#shelf.position = { ...position };
     if (gap) this.#shelf.keep(position.epoch, { gap });
   }

@@ -4,7 +4,7 @@
 // this store's own count, so that whoever works through the entries can remember how far it came, whatever becomes of the
 // server's log. A message is kept once, told apart by its serverMsgId: a log that returns after another one, or that was
 // restored from a backup, brings nothing twice.
-import type { Gap, Message } from "./gen/towncrier/v1/gateway.ts";
+import { type Gap, Gap_Reason, type Message } from "./gen/towncrier/v1/gateway.ts";
 import type { Position } from "./landing.ts";
 
 /** What landed. */
@@ -35,7 +35,10 @@ export interface Store {
    */
   land(epoch: bigint, messages: Message[]): Promise<void>;
 
-  /** Moves the position without a message, and keeps `gap` where that is why: at the first connect, after a gap. */
+  /**
+   * Moves the position without a message, and keeps `gap` where that is why: at the first connect, after a gap. Nothing
+   * moves where the position is beyond that already, unless a new log leads back: somebody else moved it.
+   */
   moveTo(position: Position, gap?: Gap): Promise<void>;
 
   /** What landed, ascending by place. */
@@ -51,6 +54,12 @@ export function movedError(position: Position, epoch: bigint, seq: bigint): Erro
   return new Error(
     `the store stands at epoch ${storeEpoch} seq ${cursor}, where epoch ${epoch} seq ${seq} cannot follow`,
   );
+}
+
+/** Whether {@link Store.moveTo} has nothing to do. */
+export function isBeyond(position: Position, to: Position, gap: Gap | undefined): boolean {
+  const isNewLog = gap?.reason === Gap_Reason.EPOCH_CHANGED;
+  return !isNewLog && position.epoch === to.epoch && position.cursor > to.cursor;
 }
 
 /** The messages that are still to land; rejects what {@link Store.land} must. */

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { FileStore } from "../src/file.ts";
+import { Gap_Reason } from "../src/index.ts";
 import { IndexedDbStore } from "../src/indexeddb.ts";
 import { MemoryStore } from "../src/memory.ts";
 import type { Entry, Store } from "../src/store.ts";
@@ -54,6 +55,20 @@ for (const [name, open] of STORES) {
     await assert.rejects(store.land(8n, [message(4)]), /cannot follow/);
     assert.deepEqual(ids(await store.history({})), ["id-1", "id-2", "id-3"]);
     assert.deepEqual(await store.position(), { epoch: 7n, cursor: 3n });
+  });
+
+  test(`${name}: the position goes back for a new log only`, async () => {
+    const store = await open(100);
+    await store.moveTo({ epoch: 7n, cursor: 0n });
+    await store.land(7n, [message(1), message(2)]);
+    // Another session, which began when the store was empty, and one that had not come as far.
+    await store.moveTo({ epoch: 7n, cursor: 0n });
+    await store.moveTo({ epoch: 7n, cursor: 1n }, gap(1n, 1n));
+    assert.deepEqual(await store.position(), { epoch: 7n, cursor: 2n });
+    await store.land(7n, [message(3)]);
+    assert.deepEqual(ids(await store.history({})), ["id-1", "id-2", "id-3"]);
+    await store.moveTo({ epoch: 7n, cursor: 1n }, gap(1n, 1n, Gap_Reason.EPOCH_CHANGED));
+    assert.deepEqual(await store.position(), { epoch: 7n, cursor: 1n });
   });
 
   test(`${name}: a log that returns brings nothing twice`, async () => {
@@ -108,6 +123,22 @@ test("indexeddb: groups, and how many came after a place", async () => {
   assert.deepEqual(ids(await store.groupHistory("odd", { before: odd[0]?.place ?? 0 })), ["id-1"]);
   assert.equal(await store.groupCount("odd"), 3);
   assert.equal(await store.groupCount("odd", odd[0]?.place), 1);
+});
+
+test("indexeddb: what the database says is why it failed", async () => {
+  const { transaction } = IDBDatabase.prototype;
+  const store = await IndexedDbStore.open(`db-${++count}`);
+  // As a browser does whose disk is full or gone: it aborts by itself, and what was asked for fails with that.
+  IDBDatabase.prototype.transaction = function (...args) {
+    const begun = transaction.apply(this, args);
+    queueMicrotask(() => begun.abort());
+    return begun;
+  };
+  try {
+    await assert.rejects(store.land(7n, [message(1)]), { name: "AbortError" });
+  } finally {
+    IDBDatabase.prototype.transaction = transaction;
+  }
 });
 
 test("file: what landed is there after opening again, an unfinished line is cut", async () => {
