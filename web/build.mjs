@@ -29,7 +29,7 @@ async function buildPage(page) {
     write: false,
     format: "esm",
     // The client's sources, not what is published of it.
-    conditions: ["source"],
+    conditions: ["towncrier-source"],
     target: ["es2022"],
     jsx: "automatic",
     jsxImportSource: "preact",

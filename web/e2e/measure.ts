@@ -1,6 +1,6 @@
 // What the inbox page costs its user, printed: sizes, the first paint, landing and scrolling 10,000 messages.
 //
-//   node --conditions=source --import tsx e2e/measure.ts
+//   node --conditions=towncrier-source --import tsx e2e/measure.ts
 //
 // Numbers are of the machine it runs on, and of whatever else that does meanwhile.
 import { readFile } from "node:fs/promises";

@@ -1,5 +1,6 @@
-// Takes the screenshots of both pages, with the messages that an office sends: `node --conditions=source --import tsx
-// e2e/screenshots.ts`. Look at them before committing them.
+// Takes the screenshots of both pages, with the messages that an office sends. Look at them before committing them.
+//
+//   node --conditions=towncrier-source --import tsx e2e/screenshots.ts
 import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import type { Browser, Page } from "playwright-core";
