@@ -267,6 +267,67 @@ test("what a message says is never run, whatever it says", async () => {
   await somebody.leave();
 });
 
+test("a message of any size and sign keeps to its place, and holds nothing up", async () => {
+  const somebody = await Somebody.with(browser, { viewport: { width: 390, height: 844 } });
+  const long = "长 word ".repeat(1500);
+  const stacked = `Zalgo${"\u0335\u030d".repeat(400)}`;
+  const nickname = { senderNickname: `\u202e${long.slice(0, 2000)}` };
+  await notify(gateway, "flooded", long, {
+    ...nickname,
+    content: { text: `https://a.example/${".".repeat(20_000)}x` },
+  });
+  await notify(gateway, "flooded", stacked, { content: { text: stacked } });
+  const host = `oa.example.${"a.".repeat(60)}evil.example`;
+  await notify(gateway, "flooded", "Link", { content: { externalUrl: `https://${host}/` } });
+  const quote = {
+    text: long,
+    quoteMessage: { senderNickname: "Q", content: JSON.stringify({ text: long }) },
+  };
+  await notify(gateway, "flooded", "Quote", { contentType: 114, content: quote });
+  await notify(gateway, "flooded", "Chat", {
+    contentType: 107,
+    content: { abstractList: [long, long, long] },
+  });
+  const deep = { data: `${"[".repeat(5_000)}${"]".repeat(5_000)}`, description: "Deep" };
+  await notify(gateway, "flooded", "Data", { contentType: 110, content: deep });
+  await notify(gateway, "flooded", "Sizes", {
+    senderNickname: "\u200b\u3164",
+    content: {
+      mixType: 3,
+      fileElem: { fileName: "policy\u202efdp.exe", sourceUrl: "https://a.example/p", fileSize: 1e300 },
+    },
+  });
+  const page = await signIn(somebody, gateway, "flooded");
+  await page.getByRole("navigation").getByRole("link").click();
+  // Who has no name that can be seen goes by the id.
+  await cards(page, "Sizes").getByText("openIM123456").waitFor();
+  await cards(page, "Sizes").getByText("policyfdp.exe").waitFor();
+  const link = cards(page, "Link").getByRole("link", { name: "Open link" });
+  // One line, and of the host its end, which says whose it is.
+  const [line, outer, inner] = [link, link.locator(".host"), link.getByText(host)];
+  const [whole, box, end] = [await line.boundingBox(), await outer.boundingBox(), await inner.boundingBox()];
+  assert.ok((whole?.height ?? 99) < 40, `${whole?.height}`);
+  const right = (rectangle: typeof box) => (rectangle ? rectangle.x + rectangle.width : Number.NaN);
+  assert.ok(right(end) <= right(box) + 1, `${right(end)} ${right(box)}`);
+  await cards(page, "Deep").waitFor();
+  const heights = await page
+    .getByRole("main")
+    .getByRole("article")
+    .evaluateAll((cards) => {
+      const overflowing = cards.filter((card) => getComputedStyle(card).overflow !== "clip");
+      return overflowing.length > 0 ? [Number.NaN] : cards.map((card) => card.clientHeight);
+    });
+  assert.ok(
+    heights.every((height) => height < 500),
+    `${heights}`,
+  );
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
+  await cards(page, "Deep").getByRole("link").first().click();
+  const data = await page.getByRole("complementary").locator(".data").textContent();
+  assert.ok((data?.length ?? 0) <= 10_000, `${data?.length}`);
+  await somebody.leave();
+});
+
 test("all of it can be done with the keyboard alone", async () => {
   const somebody = await Somebody.with(browser);
   await notify(gateway, "typist", "Lower");

@@ -50,6 +50,13 @@ export const CONTENT = {
 /** What `mixType` says a notice carries beside its text. */
 const MIX = { picture: 1, video: 2, file: 3 } as const;
 
+/** JSON nested deeper than this is shown as it came: with a step to the right for each level it would be megabytes. */
+const NESTING_MAX = 16;
+/** Signs that turn the direction of what stands after them: `gpj.exe` reads as a picture's name. */
+const TURNING = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+/** A sign that can be seen. */
+const SEEN = /[^\s\p{Default_Ignorable_Code_Point}\p{Cc}\u2800]/u;
+
 type Content = Record<string, unknown>;
 
 /** The parts of a message. Never throws, whatever the content is. */
@@ -113,12 +120,19 @@ export function safeUrl(text: unknown): string | undefined {
   }
 }
 
+/** A name as it can be trusted to read; nothing where there is nothing to see. */
+export function plainName(text: string): string | undefined {
+  return SEEN.test(text) ? text.replace(TURNING, "").trim() : undefined;
+}
+
 /** Text and the addresses within it, in order. */
 export function split(text: string): { text: string; url?: string }[] {
   const parts: { text: string; url?: string }[] = [];
   let end = 0;
-  for (const match of text.matchAll(/https?:\/\/[^\s<>"'，。；！？、）】」]+/gi)) {
-    const found = match[0].replace(/[.,;:!?)\]]+$/, "");
+  for (const match of text.matchAll(
+    /https?:\/\/[^\s<>"'，。；！？、）】」\p{Default_Ignorable_Code_Point}]+/giu,
+  )) {
+    const found = withoutStops(match[0]);
     const url = safeUrl(found);
     if (!url) continue;
     if (match.index > end) parts.push({ text: text.slice(end, match.index) });
@@ -127,6 +141,13 @@ export function split(text: string): { text: string; url?: string }[] {
   }
   if (end < text.length) parts.push({ text: text.slice(end) });
   return parts;
+}
+
+/** Without the signs at its end that belong to the sentence. Step by step: a pattern would try from each of them. */
+function withoutStops(address: string): string {
+  let end = address.length;
+  while (".,;:!?)]".includes(address.charAt(end - 1))) end -= 1;
+  return address.slice(0, end);
 }
 
 /** A notice shows its picture, film or file only where its `mixType` says that it has one. */
@@ -168,7 +189,7 @@ function sound(content: Content): View["sound"] {
 
 function file(content: Content): View["file"] {
   const url = safeUrl(content.sourceUrl);
-  const name = string(content, "fileName") ?? url?.split("/").at(-1);
+  const name = plainName(string(content, "fileName") ?? "") ?? url?.split("/").at(-1);
   return name ? { url, name, bytes: number(content, "fileSize") } : undefined;
 }
 
@@ -189,12 +210,23 @@ function coordinates(content: Content): string | undefined {
 }
 
 function pretty(data: string | undefined): string | undefined {
-  if (!data) return undefined;
+  if (!data || nesting(data) > NESTING_MAX) return data;
   try {
     return JSON.stringify(JSON.parse(data), null, 2);
   } catch {
     return data;
   }
+}
+
+/** How deep brackets stand within brackets; too deep where they stand within strings. */
+function nesting(text: string): number {
+  let [depth, deepest] = [0, 0];
+  for (const sign of text) {
+    if (sign === "[" || sign === "{") depth += 1;
+    else if (sign === "]" || sign === "}") depth -= 1;
+    deepest = Math.max(deepest, depth);
+  }
+  return deepest;
 }
 
 function parse(bytes: Uint8Array): Content | undefined {
@@ -230,10 +262,10 @@ function strings(content: Content, name: string): string[] | undefined {
   return Array.isArray(value) ? value.filter((item) => typeof item === "string") : undefined;
 }
 
-/** A number above 0. */
+/** A number above 0 that can be of something. */
 function number(content: Content, name: string): number | undefined {
   const value = content[name];
-  return typeof value === "number" && value > 0 && Number.isFinite(value) ? value : undefined;
+  return typeof value === "number" && value > 0 && value <= Number.MAX_SAFE_INTEGER ? value : undefined;
 }
 
 /** Without the parts that are not there. */

@@ -1,8 +1,11 @@
 // How an entry reads: who sent it, when, what it is called, and in one line what it says.
 import { type Gap, Gap_Reason, type Message } from "towncrier";
-import { type View, view } from "./content.ts";
+import { plainName, type View, view } from "./content.ts";
 import type { Item } from "./mailbox.ts";
 import { say } from "./words.ts";
+
+/** More than one line shows, however long it is. */
+const SUMMARY_MAX = 300;
 
 const views = new WeakMap<Message, View>();
 
@@ -18,7 +21,7 @@ export function viewOf(message: Message): View {
 
 /** The sender as a person knows them. */
 export function senderOf(message: Message): string {
-  return message.senderNickname.trim() || message.sendId;
+  return plainName(message.senderNickname) ?? message.sendId;
 }
 
 export function timeOf(message: Message): Date {
@@ -38,7 +41,7 @@ export function summaryOf(entry: Item): string {
   const words = [parts.title ?? kindOf(parts), parts.text ?? mediumOf(parts)].filter(
     (word) => word !== undefined,
   );
-  return words.join(" · ") || say("unknown");
+  return words.join(" · ").slice(0, SUMMARY_MAX) || say("unknown");
 }
 
 function mediumOf({ picture, video, sound, file, lines }: View): string | undefined {

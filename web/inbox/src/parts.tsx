@@ -29,7 +29,9 @@ export function LinkButton({ url }: { url: string }) {
     <OutLink class="out" url={url}>
       <Icon name="link" />
       <span>{say("openLink")}</span>
-      <span class="host">{host}</span>
+      <span class="host">
+        <bdi>{host}</bdi>
+      </span>
     </OutLink>
   );
 }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { initials } from "../src/avatar.tsx";
-import { safeUrl, split, type View, view, withdrawn } from "../src/content.ts";
+import { plainName, safeUrl, split, type View, view, withdrawn } from "../src/content.ts";
 
 function viewOf(contentType: number, content: unknown): View {
   return view(message(contentType, JSON.stringify(content)));
@@ -121,6 +121,43 @@ test("addresses within text become links, and the rest stays as it is", () => {
     parts.flatMap((part) => part.url ?? []),
     ["https://a.example/x?y=1", "http://b.example/"],
   );
+});
+
+test("an address ends where the sentence goes on, however many stops it ends with", () => {
+  const stops = ".".repeat(40_000);
+  const begun = performance.now();
+  assert.deepEqual(
+    split(`https://a.example/${stops}x https://b.example/)${stops}`).flatMap((part) => part.url ?? []),
+    [`https://a.example/${stops}x`, "https://b.example/"],
+  );
+  // A pattern that tries from each of them takes seconds.
+  assert.ok(performance.now() - begun < 500);
+});
+
+test("an address holds no sign that cannot be seen", () => {
+  const urls = split("https://a.example/\u202egpj.exe https://b.example\u200b.evil").flatMap(
+    (part) => part.url ?? [],
+  );
+  assert.deepEqual(urls, ["https://a.example/", "https://b.example/"]);
+});
+
+test("a name reads as it is, and is none without anything to see", () => {
+  assert.equal(plainName("  王小明 "), "王小明");
+  assert.equal(plainName("fdp\u202e.exe"), "fdp.exe");
+  assert.equal(plainName("👩‍💻 Team"), "👩‍💻 Team");
+  for (const empty of ["", " ", "\u200b\u3164", "\u202e", "\u2800\u00ad"])
+    assert.equal(plainName(empty), undefined);
+});
+
+test("data is indented as far as that helps", () => {
+  const deep = `${"[".repeat(3000)}${"]".repeat(3000)}`;
+  assert.equal(viewOf(110, { data: deep }).data, deep);
+  assert.equal(viewOf(110, { data: '[{"a":[]}]' }).data, '[\n  {\n    "a": []\n  }\n]');
+});
+
+test("numbers that nothing can be of are left out", () => {
+  const file = { sourceUrl: "https://p.example/f", fileName: "f", fileSize: 1e300 };
+  assert.equal(viewOf(105, file).file?.bytes, undefined);
 });
 
 test("initials are letters of the name, in any script", () => {
