@@ -328,6 +328,24 @@ test("a message of any size and sign keeps to its place, and holds nothing up", 
   await somebody.leave();
 });
 
+test("what was withdrawn cannot be read any more, on its card or in full", async () => {
+  const somebody = await Somebody.with(browser);
+  const page = await signIn(somebody, gateway, "informed");
+  await notify(gateway, "informed", "Mistake", { clientMsgID: "mistake" });
+  await cards(page, "Mistake").getByRole("link").first().click();
+  const details = page.getByRole("complementary", { name: "Details" });
+  await details.getByText("Mistake: all of it").waitFor();
+  await notify(gateway, "informed", "", { contentType: 111, content: { revokeMsgClientID: "mistake" } });
+  const sentence = "This message was withdrawn";
+  for (const isAgain of [false, true]) {
+    if (isAgain) await page.reload();
+    for (const shown of [details, page.getByRole("main")]) await shown.getByText(sentence).waitFor();
+    // The list of conversations follows in a moment.
+    await page.getByText("Mistake: all of it").first().waitFor({ state: "detached" });
+  }
+  await somebody.leave();
+});
+
 test("all of it can be done with the keyboard alone", async () => {
   const somebody = await Somebody.with(browser);
   await notify(gateway, "typist", "Lower");

@@ -2,6 +2,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Message } from "towncrier";
 import { Avatar } from "./avatar.tsx";
+import { type View, withdrawn } from "./content.ts";
 import { senderOf, timeOf, viewOf } from "./entry.ts";
 import { Icon } from "./icons.tsx";
 import type { Item, Mailbox } from "./mailbox.ts";
@@ -10,7 +11,7 @@ import { go } from "./route.ts";
 import { say, sayFully } from "./words.ts";
 
 export function Detail({ mailbox, group, place }: { mailbox: Mailbox; group: string; place: number }) {
-  const entry = useEntry(mailbox, place);
+  const { entry, isWithdrawn } = useEntry(mailbox, group, place);
   const heading = useRef<HTMLHeadingElement>(null);
   const close = () => go({ group });
   useLayoutEffect(() => heading.current?.focus({ preventScroll: true }), [place]);
@@ -34,14 +35,14 @@ export function Detail({ mailbox, group, place }: { mailbox: Mailbox; group: str
           <Icon name="close" />
         </button>
       </div>
-      {entry?.kind === "message" && <Body message={entry.message} />}
+      {entry?.kind === "message" && <Body message={entry.message} isWithdrawn={isWithdrawn} />}
       {entry === null && <p class="empty quiet">{say("notHere")}</p>}
     </aside>
   );
 }
 
-function Body({ message }: { message: Message }) {
-  const view = viewOf(message);
+function Body({ message, isWithdrawn }: { message: Message; isWithdrawn: boolean }) {
+  const view: View = isWithdrawn ? {} : viewOf(message);
   const sender = senderOf(message);
   const time = timeOf(message);
   return (
@@ -53,6 +54,7 @@ function Body({ message }: { message: Message }) {
         <span class="sender">{sender}</span>
         <time dateTime={time.toISOString()}>{sayFully(time)}</time>
       </header>
+      {isWithdrawn && <p class="quiet">{say("withdrawnHere")}</p>}
       {view.text && <Prose text={view.text} />}
       {view.kind === "unknown" && !view.text && <p class="quiet">{say("unknown")}</p>}
       {view.kind === "withdrawn" && <p class="quiet">{say("withdrawn", sender)}</p>}
@@ -72,17 +74,31 @@ function Body({ message }: { message: Message }) {
   );
 }
 
-/** The entry at a place; null when there is none, undefined until that is known. */
-function useEntry(mailbox: Mailbox, place: number): Item | null | undefined {
+/** The entry at a place, null when there is none, undefined until that is known; and whether it was withdrawn. */
+function useEntry(mailbox: Mailbox, group: string, place: number) {
   const [entry, setEntry] = useState<Item | null>();
+  const [isWithdrawn, setWithdrawn] = useState(false);
   useEffect(() => {
     let isCurrent = true;
-    mailbox.store.history({ after: place - 1, limit: 1 }).then(([found]) => {
-      if (isCurrent) setEntry(found?.place === place ? found : null);
+    const read = async () => {
+      const [at] = await mailbox.store.history({ after: place - 1, limit: 1 });
+      const found = at?.place === place ? at : null;
+      const isGone = found?.kind === "message" && (await mailbox.isWithdrawn(group, place, found.message));
+      if (!isCurrent) return;
+      setEntry(found);
+      setWithdrawn(isGone);
+    };
+    // Where the store fails the session ends too, which says so.
+    const readSoon = () => void read().catch(() => {});
+    readSoon();
+    const end = mailbox.onArrival((arrival) => {
+      if ("entry" in arrival && arrival.entry.kind === "message" && withdrawn(arrival.entry.message))
+        readSoon();
     });
     return () => {
       isCurrent = false;
+      end();
     };
-  }, [mailbox, place]);
-  return entry;
+  }, [mailbox, group, place]);
+  return { entry, isWithdrawn };
 }

@@ -4,6 +4,7 @@
 // kept by place, in localStorage, so that all tabs agree on it at once.
 import { Client, type Gap, IndexedDbStore, type Message, type Status } from "towncrier";
 import type { Account } from "./account.ts";
+import { withdrawn } from "./content.ts";
 
 /** The conversation that all notices, and all gaps, belong to. */
 export const NOTICES = "notices";
@@ -11,6 +12,9 @@ export const NOTICES = "notices";
 const NOTIFICATION = 4;
 /** How long arrivals are collected before the list is read anew, ms: a backlog of thousands is some ten readings. */
 const REFRESH_AFTER = 80;
+
+/** Later entries that are looked through at a time. */
+const LATER_ENTRIES = 500;
 
 /** What landed, as it is shown: an entry of the store, whichever log it is of. */
 export type Item = { place: number } & ({ kind: "message"; message: Message } | { kind: "gap"; gap: Gap });
@@ -104,6 +108,18 @@ export class Mailbox {
     this.#marks = { ...this.#readMarks(), [group]: place };
     localStorage.setItem(this.#marksKey, JSON.stringify(this.#marks));
     this.#refreshSoon(group);
+  }
+
+  /** Whether a later message of the conversation withdrew this one. */
+  async isWithdrawn(group: string, place: number, { clientMsgId }: Message): Promise<boolean> {
+    let after: number | undefined = place;
+    while (after !== undefined) {
+      const page: Item[] = await this.store.groupHistory(group, { after, limit: LATER_ENTRIES });
+      if (page.some((entry) => entry.kind === "message" && withdrawn(entry.message) === clientMsgId))
+        return true;
+      after = page.length === LATER_ENTRIES ? page.at(-1)?.place : undefined;
+    }
+    return false;
   }
 
   /** Connects again after the session has ended. */
