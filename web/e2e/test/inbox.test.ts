@@ -346,6 +346,27 @@ test("what was withdrawn cannot be read any more, on its card or in full", async
   await somebody.leave();
 });
 
+test("the page opens while the gateway is silent, or refuses", async (t) => {
+  const own = await gatewayOf(t, "listener.bad_tokens_per_minute_max=1");
+  const somebody = await Somebody.with(browser);
+  const page = await signIn(somebody, own, "waiter");
+  await notify(own, "waiter", "Kept");
+  await cards(page, "Kept").waitFor();
+  await page.evaluate(() => navigator.serviceWorker.ready);
+  await page.reload();
+  await isLive(page);
+  own.freeze();
+  await page.reload();
+  await cards(page, "Kept").waitFor();
+  own.thaw();
+  await isLive(page);
+  const tooMany = async () => (await fetch(`${own.origin}/demo/token?userID=x`)).status === 429;
+  await until("the gateway refuses this address", tooMany);
+  await page.reload();
+  await cards(page, "Kept").waitFor();
+  await somebody.leave(/429|WebSocket connection/);
+});
+
 test("all of it can be done with the keyboard alone", async () => {
   const somebody = await Somebody.with(browser);
   await notify(gateway, "typist", "Lower");

@@ -7,7 +7,11 @@
 interface WorkerEvents {
   install: { waitUntil(work: Promise<unknown>): void };
   activate: { waitUntil(work: Promise<unknown>): void };
-  fetch: { request: Request; respondWith(response: Promise<Response>): void };
+  fetch: {
+    request: Request;
+    respondWith(response: Promise<Response>): void;
+    waitUntil(work: Promise<unknown>): void;
+  };
 }
 interface Worker {
   addEventListener<Name extends keyof WorkerEvents>(
@@ -20,6 +24,8 @@ interface Worker {
 const worker = self as unknown as Worker;
 
 const CACHE = "page";
+/** A gateway that does not answer within this is not waited for where the page is kept, ms. */
+const PATIENCE = 3_000;
 
 worker.addEventListener("install", (event) => {
   event.waitUntil(keepPage().then(() => worker.skipWaiting()));
@@ -29,8 +35,14 @@ worker.addEventListener("activate", (event) => {
 });
 worker.addEventListener("fetch", (event) => {
   const { request } = event;
-  if (request.mode === "navigate") event.respondWith(page());
-  else if (isPart(new URL(request.url))) event.respondWith(part(request));
+  if (request.mode === "navigate") {
+    const fetched = keepPage();
+    // It may come too late for this time; the next time it is there.
+    event.waitUntil(fetched.catch(() => {}));
+    event.respondWith(page(fetched));
+  } else if (isPart(new URL(request.url))) {
+    event.respondWith(part(request));
+  }
 });
 
 /** Fetches the page and all that it names, and lets go of what it no longer names. */
@@ -50,14 +62,16 @@ async function keepPage(): Promise<Response> {
   return response;
 }
 
-async function page(): Promise<Response> {
-  try {
-    return await keepPage();
-  } catch (error) {
-    const kept = await caches.match("./");
-    if (kept) return kept;
-    throw error;
-  }
+/** The page as it is fetched; as it is kept where that fails, is refused, or takes too long. */
+async function page(fetched: Promise<Response>): Promise<Response> {
+  const kept = await caches.match("./");
+  if (!kept) return fetched;
+  const late = new Promise<Response>((resolve) => setTimeout(resolve, PATIENCE, kept));
+  const fresh = fetched.then(
+    (response) => (response.ok ? response : kept),
+    () => kept,
+  );
+  return Promise.race([fresh, late]);
 }
 
 /** Whether it is one of the page's own files. */
