@@ -346,6 +346,19 @@ test("what was withdrawn cannot be read any more, on its card or in full", async
   await somebody.leave();
 });
 
+test("an address that leads nowhere shows the list", async () => {
+  const somebody = await Somebody.with(browser, { viewport: { width: 390, height: 844 } });
+  const page = await signIn(somebody, gateway, "lost");
+  const list = page.getByRole("navigation", { name: "Conversations" });
+  // A message of somebody who was signed in before, and what nobody encoded.
+  for (const hash of ["#/si_a_b/3", "#/%E0%A4%A/1", "#/notices/1e999"]) {
+    await page.goto(`${gateway.origin}/${hash}`);
+    await page.reload();
+    await list.or(page.getByRole("main").getByText("Nothing here yet")).first().waitFor();
+  }
+  await somebody.leave();
+});
+
 test("the page opens while the gateway is silent, or refuses", async (t) => {
   const own = await gatewayOf(t, "listener.bad_tokens_per_minute_max=1");
   const somebody = await Somebody.with(browser);

@@ -67,7 +67,8 @@ function Inbox({ mailbox, onSignOut }: { mailbox: Mailbox; onSignOut: () => void
   useTitle(mailbox.unread);
   const { conversations, status } = mailbox;
   const open = conversations.find(({ group }) => group === route.group);
-  const depth = route.place !== undefined ? "detail" : open ? "thread" : "list";
+  // A conversation that is not here, as after somebody else was signed in, has no messages to open either.
+  const depth = !open ? "list" : route.place === undefined ? "thread" : "detail";
   return (
     <div class={`inbox shows-${depth}`}>
       <Banner status={status} onReconnect={() => mailbox.reconnect()} onSignOut={onSignOut} />

@@ -9,9 +9,19 @@ export interface Route {
 export function currentRoute(): Route {
   const [, group, place] = location.hash.split("/");
   const route: Route = {};
-  if (group) route.group = decodeURIComponent(group);
-  if (Number(place) > 0) route.place = Number(place);
+  const name = group && decode(group);
+  if (name) route.group = name;
+  if (Number(place) > 0 && Number.isSafeInteger(Number(place))) route.place = Number(place);
   return route;
+}
+
+/** Nothing where it was not encoded: anybody may write an address. */
+function decode(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /** The address of a route, for links. */
