@@ -359,6 +359,124 @@ test("an address that leads nowhere shows the list", async () => {
   await somebody.leave();
 });
 
+test("after a token was refused another one goes on where the first one was", async (t) => {
+  const own = await gatewayOf(t);
+  const somebody = await Somebody.with(browser);
+  const [page, other] = [await signIn(somebody, own, "renewer"), await somebody.open(own.origin)];
+  await isLive(other);
+  await notify(own, "renewer", "Before");
+  await cards(page, "Before").waitFor();
+  await own.kill();
+  // As an expired token is, none of before is good any more.
+  await own.restart("auth.token_key=another-key-of-at-least-32-bytes-length");
+  own.forgetTokens();
+  await notify(own, "renewer", "After");
+  await page.getByText("The gateway does not accept this sign-in").waitFor();
+  await page.getByRole("button", { name: "Sign in again" }).click();
+  await page.getByText("Sign in as renewer to go on.").waitFor();
+  await page.getByLabel("Access token").fill(await own.token("renewer"));
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  for (const tab of [page, other]) {
+    await isLive(tab);
+    await cards(tab, "After").waitFor();
+  }
+  assert.deepEqual(await landed(page, "renewer"), ["Before", "After"]);
+  // What was read before stays read.
+  await cards(page, "After").getByText("New", { exact: true }).waitFor({ state: "attached" });
+  assert.equal(await cards(page, "Before").getByText("New", { exact: true }).count(), 0);
+  await somebody.leave(GONE);
+});
+
+test("signing in as somebody else leaves nothing of the one before", async (t) => {
+  const own = await gatewayOf(t);
+  const somebody = await Somebody.with(browser);
+  const page = await signIn(somebody, own, "leaver");
+  await notify(own, "leaver", "Private");
+  await cards(page, "Private").waitFor();
+  await page.getByText("1 unread").waitFor({ state: "detached" });
+  await own.kill();
+  await own.restart("auth.token_key=another-key-of-at-least-32-bytes-length");
+  await page.getByRole("button", { name: "Sign in again" }).click();
+  await page.getByLabel("Access token").fill(await own.token("comer"));
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await isLive(page);
+  const databases = await page.evaluate(async () => (await indexedDB.databases()).map(({ name }) => name));
+  assert.deepEqual(databases, ["towncrier/comer/Web"]);
+  const names = await page.evaluate(() => Object.keys(localStorage));
+  assert.deepEqual(
+    names.filter((name) => name.includes("leaver")),
+    [],
+  );
+  await somebody.leave(GONE);
+});
+
+test("what is unread is forgotten with the sign-in, on the tab as well", async () => {
+  const somebody = await Somebody.with(browser, { viewport: { width: 390, height: 844 } });
+  await notify(gateway, "goer", "Unread");
+  const page = await signIn(somebody, gateway, "goer");
+  await page.getByLabel("1 unread").waitFor();
+  assert.equal(await page.title(), "(1) Inbox · Towncrier");
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByLabel("Access token").waitFor();
+  assert.equal(await page.title(), "Inbox · Towncrier");
+  await somebody.leave();
+});
+
+test("a browser that keeps nothing is told so, and one that is full goes on when there is room", async () => {
+  const denied = await Somebody.with(browser);
+  // As Chromium does where a user blocks all of a site's data.
+  await denied.context.addInitScript(() => {
+    const refuse = () => {
+      throw new DOMException("Access is denied for this document.", "SecurityError");
+    };
+    Object.defineProperty(window, "localStorage", { get: refuse });
+    IDBFactory.prototype.open = refuse;
+  });
+  const page = await denied.open(gateway.origin);
+  await page.getByLabel("Access token").fill(await gateway.token("denied"));
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await page.getByText("This browser cannot keep messages: Access is denied").waitFor();
+  await page.getByRole("button", { name: "Try again" }).waitFor();
+  await denied.leave();
+
+  const full = await Somebody.with(browser);
+  const inbox = await signIn(full, gateway, "full");
+  await inbox.evaluate(() => {
+    const { add } = IDBObjectStore.prototype;
+    IDBObjectStore.prototype.add = () => {
+      IDBObjectStore.prototype.add = add;
+      throw new DOMException("The quota has been exceeded.", "QuotaExceededError");
+    };
+    Storage.prototype.setItem = () => {
+      throw new DOMException("The quota has been exceeded.", "QuotaExceededError");
+    };
+  });
+  await notify(gateway, "full", "Too much");
+  await inbox.getByText("This browser cannot keep messages").waitFor();
+  await inbox.getByRole("button", { name: "Try again" }).click();
+  await cards(inbox, "Too much").waitFor();
+  await isLive(inbox);
+  assert.deepEqual(await landed(inbox, "full"), ["Too much"]);
+  await full.leave();
+});
+
+test("a database that is taken away is opened again when asked", async () => {
+  const somebody = await Somebody.with(browser);
+  const page = await signIn(somebody, gateway, "cleaner");
+  // As when the user clears the site's data.
+  await page.evaluate(() => {
+    const request = indexedDB.deleteDatabase("towncrier/cleaner/Web");
+    return new Promise((resolve) => {
+      request.onsuccess = resolve;
+    });
+  });
+  await notify(gateway, "cleaner", "Clean");
+  await page.getByText("This browser cannot keep messages").waitFor();
+  await page.getByRole("button", { name: "Try again" }).click();
+  await cards(page, "Clean").waitFor();
+  await somebody.leave();
+});
+
 test("the page opens while the gateway is silent, or refuses", async (t) => {
   const own = await gatewayOf(t, "listener.bad_tokens_per_minute_max=1");
   const somebody = await Somebody.with(browser);

@@ -1,4 +1,5 @@
 // Who is signed in: a token, kept in this browser for all its tabs.
+import { keep, kept } from "./keep.ts";
 
 /** The token and what it says. */
 export interface Account {
@@ -12,13 +13,15 @@ const KEY = "towncrier.token";
 /** Reads the claims of a token: whom it stands for. The gateway checks it; here it only names the store. */
 export function accountOf(token: string): Account | undefined {
   try {
-    const [, body = ""] = token.trim().split(".");
+    // A terminal breaks long lines, and who copies from one copies that.
+    const whole = token.replace(/\s+/g, "");
+    const [, body = ""] = whole.split(".");
     const bytes = Uint8Array.from(atob(body.replace(/-/g, "+").replace(/_/g, "/")), (char) =>
       char.charCodeAt(0),
     );
     const { UID, Platform } = JSON.parse(new TextDecoder().decode(bytes));
     if (typeof UID !== "string" || typeof Platform !== "string") return undefined;
-    return { token: token.trim(), user: UID, platform: Platform };
+    return { token: whole, user: UID, platform: Platform };
   } catch {
     return undefined;
   }
@@ -26,14 +29,18 @@ export function accountOf(token: string): Account | undefined {
 
 /** Who was signed in when this browser was last here. */
 export function remembered(): Account | undefined {
-  const token = localStorage.getItem(KEY);
+  const token = kept(KEY);
   return token ? accountOf(token) : undefined;
 }
 
 /** Signs in in all tabs, or out. */
 export function remember(account: Account | undefined): void {
-  if (account) localStorage.setItem(KEY, account.token);
-  else localStorage.removeItem(KEY);
+  keep(KEY, account?.token);
+}
+
+/** Whether two tokens stand for the same inbox. */
+export function isSameInbox(one: Account, other: Account): boolean {
+  return one.user === other.user && one.platform === other.platform;
 }
 
 /** Calls `listener` when another tab signs in or out. */

@@ -1,6 +1,6 @@
 // The page: signing in, or the inbox of who is signed in.
 import { useCallback, useEffect, useState } from "preact/hooks";
-import { type Account, onOtherTab, remember, remembered } from "./account.ts";
+import { type Account, isSameInbox, onOtherTab, remember, remembered } from "./account.ts";
 import { Conversations, nameOf } from "./conversations.tsx";
 import { Detail } from "./detail.tsx";
 import { useChanges, useLanguage, useRoute } from "./hooks.ts";
@@ -9,30 +9,49 @@ import { LanguageButton } from "./language.tsx";
 import { Mailbox, NOTICES } from "./mailbox.ts";
 import { go, type Route } from "./route.ts";
 import { SignIn } from "./signin.tsx";
-import { Banner, StateWord } from "./state.tsx";
+import { Banner, type BannerProps, StateWord } from "./state.tsx";
 import { Thread } from "./thread.tsx";
 import { currentLanguage, say } from "./words.ts";
 
 export function App() {
   const [account, setAccount] = useState(remembered);
-  useEffect(() => onOtherTab(() => setAccount(remembered())), []);
+  const [isRenewing, setRenewing] = useState(false);
   const { mailbox, failure } = useMailbox(account);
-  const signIn = (next: Account) => {
-    remember(next);
+  const enter = (next: Account | undefined) => {
+    setRenewing(false);
     setAccount(next);
   };
-  const signOut = async () => {
+  useEffect(() => onOtherTab(() => enter(remembered())), []);
+  const signIn = async (next: Account) => {
+    // What landed is one user's.
+    if (account && !isSameInbox(account, next)) await leave();
+    remember(next);
+    enter(next);
+  };
+  const leave = async () => {
     remember(undefined);
     go({});
     await mailbox?.forget();
-    setAccount(undefined);
   };
-  if (!account) return <SignIn onSignIn={signIn} />;
+  const signOut = async () => {
+    await leave();
+    enter(remembered());
+  };
+  if (!account || isRenewing) {
+    return <SignIn user={account?.user} onSignIn={signIn} onSignOut={signOut} />;
+  }
+  const actions = {
+    onReconnect: () => mailbox?.reconnect(),
+    // Another object for the same account: its mailbox is opened anew.
+    onReopen: () => setAccount({ ...account }),
+    onRenew: () => setRenewing(true),
+    onSignOut: signOut,
+  };
   if (failure) {
     const status = { state: "ended", reason: "store", text: failure } as const;
-    return <Banner status={status} onReconnect={() => location.reload()} onSignOut={signOut} />;
+    return <Banner status={status} {...actions} />;
   }
-  return mailbox ? <Inbox mailbox={mailbox} onSignOut={signOut} /> : null;
+  return mailbox ? <Inbox mailbox={mailbox} {...actions} /> : null;
 }
 
 /** The mailbox of the account, open as long as it is signed in here. */
@@ -54,13 +73,15 @@ function useMailbox(account: Account | undefined) {
     return () => {
       isOver = true;
       setMailbox(undefined);
+      setFailure("");
       opened?.close();
     };
   }, [account]);
-  return { mailbox, failure };
+  // The one before is closed, or will be in a moment.
+  return { mailbox: mailbox?.account === account ? mailbox : undefined, failure };
 }
 
-function Inbox({ mailbox, onSignOut }: { mailbox: Mailbox; onSignOut: () => void }) {
+function Inbox({ mailbox, ...actions }: { mailbox: Mailbox } & Omit<BannerProps, "status">) {
   useLanguage();
   useChanges(useCallback((listener: () => void) => mailbox.onChange(listener), [mailbox]));
   const route = useWideRoute();
@@ -71,7 +92,7 @@ function Inbox({ mailbox, onSignOut }: { mailbox: Mailbox; onSignOut: () => void
   const depth = !open ? "list" : route.place === undefined ? "thread" : "detail";
   return (
     <div class={`inbox shows-${depth}`}>
-      <Banner status={status} onReconnect={() => mailbox.reconnect()} onSignOut={onSignOut} />
+      <Banner status={status} {...actions} />
       <div class="side">
         <header class="bar">
           <img class="logo" src="icon.svg" alt="" width="28" height="28" />
@@ -84,7 +105,7 @@ function Inbox({ mailbox, onSignOut }: { mailbox: Mailbox; onSignOut: () => void
             {mailbox.account.user}
           </span>
           <LanguageButton />
-          <button type="button" class="plain" onClick={onSignOut} title={say("signOutNote")}>
+          <button type="button" class="plain" onClick={actions.onSignOut} title={say("signOutNote")}>
             <Icon name="exit" />
             {say("signOut")}
           </button>
@@ -139,10 +160,13 @@ const wide = matchMedia("(min-width: 720px)");
 /** The number of what is unread, on the tab and on the icon of an installed page. */
 function useTitle(unread: number): void {
   const language = currentLanguage();
-  useEffect(() => {
-    document.documentElement.lang = language;
-    document.title = `${unread > 0 ? `(${unread}) ` : ""}${say("inbox")} · Towncrier`;
-    // Where there is no icon to mark there is nothing to do.
-    navigator.setAppBadge?.(unread).catch(() => {});
-  }, [unread, language]);
+  useEffect(() => showUnread(unread), [unread, language]);
+  // After signing out there is nothing of it left to see.
+  useEffect(() => () => showUnread(0), []);
+}
+
+function showUnread(unread: number): void {
+  document.title = `${unread > 0 ? `(${unread}) ` : ""}${say("inbox")} · Towncrier`;
+  // Where there is no icon to mark there is nothing to do.
+  navigator.setAppBadge?.(unread).catch(() => {});
 }

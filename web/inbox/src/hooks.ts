@@ -1,7 +1,7 @@
 // What components listen to.
 import { useEffect, useReducer, useState } from "preact/hooks";
 import { currentRoute, type Route } from "./route.ts";
-import { onLanguage } from "./words.ts";
+import { currentLanguage, onLanguage } from "./words.ts";
 
 /** Renders again whenever `listen` says so. */
 export function useChanges(listen: (listener: () => void) => () => void): void {
@@ -17,6 +17,10 @@ export function useChanges(listen: (listener: () => void) => () => void): void {
 /** Renders again in another language. */
 export function useLanguage(): void {
   useChanges(onLanguage);
+  const language = currentLanguage();
+  useEffect(() => {
+    document.documentElement.lang = language;
+  }, [language]);
 }
 
 /** What is open now. */

@@ -5,6 +5,7 @@
 import { Client, type Gap, IndexedDbStore, type Message, type Status } from "towncrier";
 import type { Account } from "./account.ts";
 import { withdrawn } from "./content.ts";
+import { keep, kept } from "./keep.ts";
 
 /** The conversation that all notices, and all gaps, belong to. */
 export const NOTICES = "notices";
@@ -12,6 +13,9 @@ export const NOTICES = "notices";
 const NOTIFICATION = 4;
 /** How long arrivals are collected before the list is read anew, ms: a backlog of thousands is some ten readings. */
 const REFRESH_AFTER = 80;
+
+/** So much of a token's end tells it apart. */
+const TOKEN_MARK = 16;
 
 /** Later entries that are looked through at a time. */
 const LATER_ENTRIES = 500;
@@ -61,7 +65,8 @@ export class Mailbox {
       url: url.href,
       token: account.token,
       store,
-      share: name,
+      // A tab with a new token does not wait for the others, which still have one that is refused.
+      share: `${name}/${account.token.slice(-TOKEN_MARK)}`,
       name: "inbox/1.0",
       fromOldest: true,
     };
@@ -106,7 +111,7 @@ export class Mailbox {
     if (place <= (this.#marks[group] ?? 0)) return;
     // What other tabs marked meanwhile stays.
     this.#marks = { ...this.#readMarks(), [group]: place };
-    localStorage.setItem(this.#marksKey, JSON.stringify(this.#marks));
+    keep(this.#marksKey, JSON.stringify(this.#marks));
     this.#refreshSoon(group);
   }
 
@@ -138,7 +143,7 @@ export class Mailbox {
   /** Removes all of it from this browser. */
   async forget(): Promise<void> {
     await this.close();
-    localStorage.removeItem(this.#marksKey);
+    keep(this.#marksKey);
     await IndexedDbStore.remove(nameOf(this.account));
   }
 
@@ -198,7 +203,7 @@ export class Mailbox {
   }
 
   #readMarks(): Record<string, number> {
-    return JSON.parse(localStorage.getItem(this.#marksKey) ?? "{}");
+    return JSON.parse(kept(this.#marksKey) ?? "{}");
   }
 
   /** Another tab marked something read. */

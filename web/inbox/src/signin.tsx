@@ -2,10 +2,18 @@
 import { useEffect, useState } from "preact/hooks";
 import { type Account, accountOf, demoAccount, isDemo } from "./account.ts";
 import { useLanguage } from "./hooks.ts";
+import { Icon } from "./icons.tsx";
 import { LanguageButton } from "./language.tsx";
 import { say } from "./words.ts";
 
-export function SignIn({ onSignIn }: { onSignIn: (account: Account) => void }) {
+export interface SignInProps {
+  /** Who is to sign in again; else anybody may. */
+  user: string | undefined;
+  onSignIn: (account: Account) => void;
+  onSignOut: () => void;
+}
+
+export function SignIn({ user, onSignIn, onSignOut }: SignInProps) {
   useLanguage();
   const [hasDemo, setHasDemo] = useState(false);
   useEffect(() => {
@@ -16,18 +24,24 @@ export function SignIn({ onSignIn }: { onSignIn: (account: Account) => void }) {
       <div class="sign-in-card">
         <img class="logo" src="icon.svg" alt="" width="48" height="48" />
         <h1>Towncrier</h1>
-        <p class="lead">{say("signInLead")}</p>
-        {hasDemo && <DemoForm onSignIn={onSignIn} />}
+        <p class="lead">{user === undefined ? say("signInLead") : say("renewLead", user)}</p>
+        {hasDemo && <DemoForm first={user ?? "alice"} onSignIn={onSignIn} />}
         {hasDemo && <p class="or">{say("demoOr")}</p>}
         <TokenForm onSignIn={onSignIn} isSecond={hasDemo} />
       </div>
+      {user !== undefined && (
+        <button type="button" class="plain" onClick={onSignOut} title={say("signOutNote")}>
+          <Icon name="exit" />
+          {say("signOut")}
+        </button>
+      )}
       <LanguageButton />
     </main>
   );
 }
 
-function DemoForm({ onSignIn }: { onSignIn: (account: Account) => void }) {
-  const [user, setUser] = useState("alice");
+function DemoForm({ first, onSignIn }: { first: string; onSignIn: (account: Account) => void }) {
+  const [user, setUser] = useState(first);
   const [failure, setFailure] = useState("");
   const enter = async (event: Event) => {
     event.preventDefault();

@@ -14,11 +14,15 @@ export function StateWord({ status }: { status: Status }) {
 export interface BannerProps {
   status: Status;
   onReconnect: () => void;
+  /** Opens the store again, after it failed. */
+  onReopen: () => void;
+  /** Asks for another token; what landed stays. */
+  onRenew: () => void;
   onSignOut: () => void;
 }
 
 /** What stands above all when not everything is well. */
-export function Banner({ status, onReconnect, onSignOut }: BannerProps) {
+export function Banner({ status, onReconnect, onReopen, onRenew, onSignOut }: BannerProps) {
   const isOnline = useOnline();
   if (status.state === "reconnecting") {
     return <Bar text={say(isOnline ? "reconnecting" : "offline")} />;
@@ -32,9 +36,9 @@ export function Banner({ status, onReconnect, onSignOut }: BannerProps) {
     case "logged_out":
       return <Bar text={say("loggedOut")} action={say("signInAgain")} onAction={onSignOut} />;
     case "refused":
-      return <Bar text={say("refused", status.text)} action={say("signInAgain")} onAction={onSignOut} />;
+      return <Bar text={say("refused", status.text)} action={say("signInAgain")} onAction={onRenew} />;
     case "store":
-      return <Bar text={say("storeFailed", status.text)} action={say("tryAgain")} onAction={onReconnect} />;
+      return <Bar text={say("storeFailed", status.text)} action={say("tryAgain")} onAction={onReopen} />;
   }
 }
 

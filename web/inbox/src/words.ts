@@ -1,4 +1,5 @@
 // Every word on the page, in both languages, and how times and sizes are written.
+import { keep, kept } from "./keep.ts";
 
 /** The languages there are. */
 export type Language = "en" | "zh";
@@ -54,6 +55,7 @@ const EN = {
   loggedOut: "An administrator signed you out.",
   refused: "The gateway does not accept this sign-in ({0}).",
   signInAgain: "Sign in again",
+  renewLead: "Sign in as {0} to go on. Signing in as somebody else removes the messages from this browser.",
   storeFailed: "This browser cannot keep messages: {0}",
   tryAgain: "Try again",
   gone: "Messages {0} to {1} are missing: the gateway no longer had them when this browser asked.",
@@ -120,6 +122,7 @@ const ZH: Words = {
   loggedOut: "管理员已将您登出。",
   refused: "网关不接受此次登录（{0}）。",
   signInAgain: "重新登录",
+  renewLead: "请以 {0} 的身份重新登录以继续。若以其他用户登录，此浏览器中的消息将被清除。",
   storeFailed: "此浏览器无法保存消息：{0}",
   tryAgain: "重试",
   gone: "第 {0} 至 {1} 条消息缺失：此浏览器请求时网关已不再保留。",
@@ -138,7 +141,7 @@ const listeners = new Set<() => void>();
 let language: Language = initialLanguage();
 
 function initialLanguage(): Language {
-  const chosen = localStorage.getItem(KEY);
+  const chosen = kept(KEY);
   if (chosen === "en" || chosen === "zh") return chosen;
   return navigator.language.startsWith("zh") ? "zh" : "en";
 }
@@ -151,7 +154,7 @@ export function currentLanguage(): Language {
 /** Speaks another language from now on, also the next time. */
 export function speak(next: Language): void {
   language = next;
-  localStorage.setItem(KEY, next);
+  keep(KEY, next);
   for (const listener of listeners) listener();
 }
 

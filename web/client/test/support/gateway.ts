@@ -151,6 +151,11 @@ export class Gateway {
     return data.token;
   }
 
+  /** The administrator's token is asked for anew: another key signs. */
+  forgetTokens(): void {
+    this.#adminToken = undefined;
+  }
+
   /** Any call of the admin API, as an administrator. Rejects where the gateway is gone. */
   async call(path: string, body: Record<string, unknown>): Promise<Answer> {
     this.#adminToken ??= await this.token(ADMIN, 10);

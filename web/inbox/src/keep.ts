@@ -1,0 +1,24 @@
+// The little that is kept by name, beside the messages: in localStorage, for all tabs; where the browser denies that, or
+// it is full, as long as the page.
+
+const instead = new Map<string, string>();
+
+/** What is kept under this name. */
+export function kept(name: string): string | null {
+  try {
+    return instead.get(name) ?? localStorage.getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+/** Keeps it, or, without a value, no longer. */
+export function keep(name: string, value?: string): void {
+  instead.delete(name);
+  try {
+    if (value === undefined) localStorage.removeItem(name);
+    else localStorage.setItem(name, value);
+  } catch {
+    if (value !== undefined) instead.set(name, value);
+  }
+}
