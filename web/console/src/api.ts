@@ -2,6 +2,9 @@
 
 const KEY = "towncrier-console-token";
 
+/** How the sentence about a token that is expired, revoked or none begins. */
+const BAD_TOKEN = "parse token failed";
+
 /** The gateway said no: its errCode and sentence. */
 export class Refused extends Error {
   readonly status: number;
@@ -56,6 +59,8 @@ export class Api {
 
 /** What went wrong, in a sentence for whoever reads the page. */
 export function explain(error: unknown): string {
+  if (error instanceof Refused && error.message.startsWith(BAD_TOKEN))
+    return "The gateway does not accept this token: sign in with another one.";
   if (error instanceof Refused) return `${error.message} (errCode ${error.code})`;
   return "The gateway does not answer. Try again in a moment.";
 }

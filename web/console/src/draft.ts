@@ -42,7 +42,7 @@ export const emptyDraft = (sender: string): Draft => ({
 
 /** Receivers as people paste them: apart by spaces, lines, commas or semicolons, each once. */
 export function splitReceivers(text: string): string[] {
-  return [...new Set(text.split(/[\s,;,;、]+/).filter((id) => id !== ""))];
+  return [...new Set(text.split(/[\s,;，；、]+/).filter((id) => id !== ""))];
 }
 
 const CONTENT_TYPE: Record<Kind, number> = { text: 101, custom: 110, notice: 1400 };

@@ -15,7 +15,7 @@ type View = keyof typeof VIEWS;
 
 const viewOfHash = (): View => {
   const name = location.hash.slice(1);
-  return name in VIEWS ? (name as View) : "send";
+  return Object.hasOwn(VIEWS, name) ? (name as View) : "send";
 };
 
 function Console() {

@@ -36,6 +36,7 @@ export function Online({ api }: { api: Api }) {
   const [platform, setPlatform] = useState(0);
   const [online, setOnline] = useState<OnlineUsers | null>(null);
   const [note, setNote] = useState("");
+  const [problem, setProblem] = useState("");
   const [round, setRound] = useState(0);
 
   useEffect(() => {
@@ -44,9 +45,11 @@ export function Online({ api }: { api: Api }) {
     const ask = async () => {
       try {
         const found = await api.call<OnlineUsers>("/user/get_online_users", { platform, limit: USERS_MAX });
-        if (!isOver) setOnline(found);
+        if (isOver) return;
+        setOnline(found);
+        setProblem("");
       } catch (error) {
-        if (!isOver) setNote(explain(error));
+        if (!isOver) setProblem(explain(error));
       }
       if (!isOver) timer = setTimeout(ask, REFRESH_MS);
     };
@@ -90,6 +93,9 @@ export function Online({ api }: { api: Api }) {
         </p>
       </div>
       <p role="status">{note}</p>
+      <p class="problem" role="status">
+        {problem}
+      </p>
       {online !== null && users.length === 0 && <p class="empty">Nobody is online here.</p>}
       {users.length > 0 && (
         <table>

@@ -1,5 +1,5 @@
 // Writes a message, shows how it will look and what will be sent, sends it once, and follows what became of it.
-import { useMemo, useState } from "preact/hooks";
+import { useMemo, useRef, useState } from "preact/hooks";
 import { type Api, explain, Refused, randomId } from "./api.ts";
 import { Card } from "./card.tsx";
 import { type Draft, emptyDraft, missing, path, request } from "./draft.ts";
@@ -39,7 +39,9 @@ export function Send({ api, user }: { api: Api; user: string }) {
   const [draft, setDraft] = useState(() => emptyDraft(user));
   const [followed, setFollowed] = useState<Followed[]>([]);
   const [problem, setProblem] = useState("");
-  const [sends, setSends] = useState(0);
+  const [round, setRound] = useState(0);
+  const [sentID, setSentID] = useState("");
+  const isSending = useRef(false);
   const change = (change: Partial<Draft>) => setDraft((draft) => ({ ...draft, ...change }));
   const text = <K extends keyof Draft>(name: K) => ({
     name,
@@ -48,23 +50,29 @@ export function Send({ api, user }: { api: Api; user: string }) {
   });
 
   const body = useMemo(() => request(draft), [draft]);
-  // Made before it is sent, one for each body: whoever clicks twice, or again after a cut, sends the same message, which
-  // lands once. `sends` makes it another one after a success.
-  const clientMsgID = useMemo(randomId, [body, sends]);
+  // Made before it is sent, one for each body: whoever sends again after a cut sends the same message, which lands once.
+  // `round` makes it another one.
+  const clientMsgID = useMemo(randomId, [body, round]);
+  // A second click may come long after the first one's answer.
+  const isSent = sentID === clientMsgID;
 
   const send = async (event: Event) => {
     event.preventDefault();
+    if (isSent || isSending.current) return;
     const lacking = missing(draft);
     setProblem(lacking ?? "");
     if (lacking !== null) return;
     if (draft.audience === "all" && !confirm("Send this to everyone?")) return;
+    isSending.current = true;
     try {
       const sent = await submit(api, draft, { ...body, clientMsgID });
-      // A second click's answer is the first one's.
+      // After a cut, the answer may be the first one's.
       setFollowed((all) => [sent, ...all.filter(({ id }) => id !== sent.id)].slice(0, FOLLOWED_MAX));
-      setSends((sends) => sends + 1);
+      setSentID(clientMsgID);
     } catch (error) {
       setProblem(explain(error));
+    } finally {
+      isSending.current = false;
     }
   };
 
@@ -135,7 +143,19 @@ export function Send({ api, user }: { api: Api; user: string }) {
         <p class="problem" role="alert">
           {problem}
         </p>
-        <button type="submit">Send</button>
+        <div class="line">
+          <button type="submit" aria-disabled={isSent}>
+            Send
+          </button>
+          <p class="hint" role="status">
+            {isSent && "Sent. Change anything for another message."}
+          </p>
+          {isSent && (
+            <button type="button" class="plain" onClick={() => setRound((round) => round + 1)}>
+              The same again
+            </button>
+          )}
+        </div>
       </form>
       <div>
         <section class="panel" aria-labelledby="preview">

@@ -19,11 +19,14 @@ export function SignIn({ onToken }: { onToken: (token: string) => void }) {
   const [isBusy, setBusy] = useState(false);
   const enter = async (event: Event) => {
     event.preventDefault();
+    // A terminal breaks long lines, and who copies from one copies that.
+    const whole = token.replace(/\s+/g, "");
+    if (userOf(whole) === "") return setProblem("This is not a token. Copy all of it.");
     setBusy(true);
     try {
       // What only an administrator may ask.
-      await new Api(token.trim()).get("/gateway/config");
-      onToken(token.trim());
+      await new Api(whole).get("/gateway/config");
+      onToken(whole);
     } catch (error) {
       setProblem(explain(error));
     }

@@ -44,14 +44,17 @@ const clock = (ms: number) => {
 export function Traces({ api, followed }: { api: Api; followed: Followed[] }) {
   const [wanted, setWanted] = useState("");
   const [looked, setLooked] = useState<Followed[]>([]);
+  // What is looked for again is asked for again.
+  const others = followed.filter(({ id }) => !looked.some((one) => one.id === id));
+  const all = [...others, ...looked].sort((a, b) => b.at - a.at);
   const look = (event: Event) => {
     event.preventDefault();
     const id = wanted.trim();
-    const found = { id, title: id, at: Date.now(), isStored: true, failed: [] };
+    const known = all.find((one) => one.id === id);
+    const found = { title: id, isStored: true, failed: [], ...known, id, at: Date.now() };
     if (id !== "") setLooked((all) => [found, ...all.filter((other) => other.id !== id)].slice(0, 5));
     setWanted("");
   };
-  const all = [...followed, ...looked].sort((a, b) => b.at - a.at);
   return (
     <section class="panel" aria-labelledby="traces">
       <h2 id="traces">Delivery</h2>
@@ -69,7 +72,7 @@ export function Traces({ api, followed }: { api: Api; followed: Followed[] }) {
       {all.length === 0 && <p class="empty">What you send is followed here, to each device.</p>}
       <ol class="traces">
         {all.map((one) => (
-          <Traced key={one.id} api={api} one={one} />
+          <Traced key={`${one.id} ${one.at}`} api={api} one={one} />
         ))}
       </ol>
     </section>

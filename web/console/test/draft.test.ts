@@ -11,7 +11,7 @@ const draft = (change: Partial<Draft>): Draft => ({
 });
 
 test("receivers are split as people paste them, each once", () => {
-  assert.deepEqual(splitReceivers(" a, b;c\n\nd,a、张三\t"), ["a", "b", "c", "d", "张三"]);
+  assert.deepEqual(splitReceivers(" a, b;c\n\nd,a、张三\t，e；f"), ["a", "b", "c", "d", "张三", "e", "f"]);
   assert.deepEqual(splitReceivers(" ,\n"), []);
 });
 
