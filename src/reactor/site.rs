@@ -2,7 +2,8 @@
 //!
 //! Promises: nothing of a request but its first line and headers is read, and every answer ends its connection. A token is
 //! given out only while `listener.demo` is on and the admin port on a loopback address, to a browser on this very machine
-//! that knows the gateway by a name of this machine, never for an administrator, and no faster than bad tokens are taken.
+//! that knows the gateway by a name of this machine and asks from the page itself, never for an administrator, and no faster
+//! than bad tokens are taken.
 
 use axum::http::{
     HeaderValue, Request, Response, StatusCode, Uri,
@@ -104,7 +105,8 @@ impl Site {
         arrival: &Arrival,
     ) -> Result<(), (StatusCode, &'static str)> {
         // The name in `Host` is this machine's unless a foreign name was made to point here, or a proxy forwards.
-        if self.has_demo && arrival.is_local() && has_local_host(request) {
+        let is_ours = has_local_host(request) && is_asked_by_own_page(request);
+        if self.has_demo && arrival.is_local() && is_ours {
             Ok(())
         } else {
             Err((
@@ -124,6 +126,16 @@ fn has_local_host(request: &Request<()>) -> bool {
     let address = name.trim_start_matches('[').trim_end_matches(']');
     let is_loopback = |address: std::net::IpAddr| address.to_canonical().is_loopback();
     name.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(is_loopback)
+}
+
+/// False where a browser asks for another site's page, or for a picture or a link: neither can read the answer, but each
+/// question counts against this machine. What is no browser does not say.
+fn is_asked_by_own_page(request: &Request<()>) -> bool {
+    let says = |name, value| {
+        let said = request.headers().get(name);
+        said.is_none_or(|said: &HeaderValue| said == value)
+    };
+    says("sec-fetch-site", "same-origin") && says("sec-fetch-dest", "empty")
 }
 
 fn user_id(uri: &Uri) -> Option<UserId> {
@@ -194,6 +206,19 @@ mod tests {
             assert!(!is_local(host), "{host}");
         }
         assert!(!has_local_host(&Request::new(())));
+    }
+
+    #[test]
+    fn only_a_script_of_our_own_page_asks_where_a_browser_says_who_does() {
+        let asks = |site: &str, destination: &str| {
+            let request = Request::builder()
+                .header("sec-fetch-site", site)
+                .header("sec-fetch-dest", destination);
+            is_asked_by_own_page(&request.body(()).unwrap())
+        };
+        assert!(asks("same-origin", "empty") && is_asked_by_own_page(&Request::new(())));
+        assert!(!asks("cross-site", "empty") && !asks("same-site", "empty"));
+        assert!(!asks("same-origin", "image") && !asks("none", "document"));
     }
 
     #[test]
