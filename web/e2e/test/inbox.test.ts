@@ -477,6 +477,19 @@ test("a database that is taken away is opened again when asked", async () => {
   await somebody.leave();
 });
 
+test("what is not the page's own address is left alone", async () => {
+  const somebody = await Somebody.with(browser);
+  const page = await signIn(somebody, gateway, "neighbour");
+  await page.evaluate(() => navigator.serviceWorker.ready);
+  await page.reload();
+  await isLive(page);
+  assert.notEqual(await page.evaluate(() => navigator.serviceWorker.controller), null);
+  await page.goto(`${gateway.origin}/demo`);
+  assert.deepEqual(Object.keys(JSON.parse((await page.locator("pre").textContent()) ?? "")), ["demo"]);
+  // That has no icon, which the browser asks for.
+  await somebody.leave(/404/);
+});
+
 test("the page opens while the gateway is silent, or refuses", async (t) => {
   const own = await gatewayOf(t, "listener.bad_tokens_per_minute_max=1");
   const somebody = await Somebody.with(browser);

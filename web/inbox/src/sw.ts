@@ -24,6 +24,8 @@ interface Worker {
 const worker = self as unknown as Worker;
 
 const CACHE = "page";
+/** The page's own address. What else there is, a proxy may have put there: the console, say. */
+const HOME = new URL("./", self.location.href);
 /** A gateway that does not answer within this is not waited for where the page is kept, ms. */
 const PATIENCE = 3_000;
 
@@ -35,7 +37,8 @@ worker.addEventListener("activate", (event) => {
 });
 worker.addEventListener("fetch", (event) => {
   const { request } = event;
-  if (request.mode === "navigate") {
+  const isPage = new URL(request.url).pathname === HOME.pathname;
+  if (request.mode === "navigate" && isPage) {
     const fetched = keepPage();
     // It may come too late for this time; the next time it is there.
     event.waitUntil(fetched.catch(() => {}));
@@ -57,7 +60,7 @@ async function keepPage(): Promise<Response> {
   const kept = new Set((await cache.keys()).map(({ url }) => url));
   await cache.addAll(names.map(({ href }) => href).filter((href) => !kept.has(href)));
   await cache.put("./", response.clone());
-  const wanted = new Set([...names.map(({ href }) => href), new URL("./", self.location.href).href]);
+  const wanted = new Set([...names.map(({ href }) => href), HOME.href]);
   for (const url of kept) if (!wanted.has(url)) await cache.delete(url);
   return response;
 }
