@@ -141,6 +141,19 @@ impl Tally {
         [self.lost, self.duplicated, self.reordered, self.ghost] == [0; 4]
     }
 
+    /// What is counted of landings, by name. Beside it stand the messages refused and unknown.
+    pub fn counts(&self) -> [(&'static str, u64); 7] {
+        [
+            ("accepted", self.accepted),
+            ("landed", self.landed),
+            ("lost", self.lost),
+            ("duplicated", self.duplicated),
+            ("reordered", self.reordered),
+            ("ghost", self.ghost),
+            ("pending", self.pending),
+        ]
+    }
+
     /// Whether everything accepted landed once and in order, and nothing else did.
     pub fn is_exactly_once(&self) -> bool {
         self.is_faultless() && self.pending == 0 && self.accepted == self.landed
@@ -150,46 +163,27 @@ impl Tally {
 impl AddAssign for Tally {
     /// Two ledgers' books together, of messages and sessions that are one's or the other's.
     fn add_assign(&mut self, other: Self) {
-        let Self {
-            accepted,
-            landed,
-            lost,
-            duplicated,
-            reordered,
-            ghost,
-            pending,
-            refused,
-            unknown,
-        } = other;
-        self.accepted += accepted;
-        self.landed += landed;
-        self.lost += lost;
-        self.duplicated += duplicated;
-        self.reordered += reordered;
-        self.ghost += ghost;
-        self.pending += pending;
-        self.refused += refused;
-        self.unknown += unknown;
+        self.accepted += other.accepted;
+        self.landed += other.landed;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.ghost += other.ghost;
+        self.pending += other.pending;
+        self.refused += other.refused;
+        self.unknown += other.unknown;
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            accepted,
-            landed,
-            lost,
-            duplicated,
-            reordered,
-            ghost,
-            pending,
-            refused,
-            unknown,
-        } = self;
+        for (name, count) in self.counts() {
+            write!(f, "{name} {count} ")?;
+        }
         write!(
             f,
-            "accepted {accepted} landed {landed} lost {lost} duplicated {duplicated} reordered {reordered} ghost {ghost} \
-             pending {pending} (messages refused {refused}, unknown {unknown})"
+            "(messages refused {}, unknown {})",
+            self.refused, self.unknown
         )
     }
 }

@@ -68,17 +68,6 @@ impl Report {
     }
 
     pub(crate) fn json(&self) -> Value {
-        let Tally {
-            accepted,
-            landed,
-            lost,
-            duplicated,
-            reordered,
-            ghost,
-            pending,
-            refused,
-            unknown,
-        } = self.tally;
         let rows = self
             .rows
             .iter()
@@ -94,10 +83,7 @@ impl Report {
             "latencies": latencies,
             "course": self.course,
             "incidents": self.incidents,
-            "ledger": {
-                "accepted": accepted, "landed": landed, "lost": lost, "duplicated": duplicated, "reordered": reordered,
-                "ghost": ghost, "pending": pending, "refused": refused, "unknown": unknown,
-            },
+            "ledger": self.tally,
         })
     }
 

@@ -49,28 +49,8 @@ fn verdict(tally: Tally, page: &mut String) -> std::fmt::Result {
         false => ("fault", "Not every message landed exactly once"),
     };
     writeln!(page, "<section class='{class}'><b>{verdict}</b><dl>")?;
-    let Tally {
-        accepted,
-        landed,
-        lost,
-        duplicated,
-        reordered,
-        ghost,
-        pending,
-        refused,
-        unknown,
-    } = tally;
-    for (name, count) in [
-        ("accepted", accepted),
-        ("landed", landed),
-        ("lost", lost),
-        ("duplicated", duplicated),
-        ("reordered", reordered),
-        ("ghost", ghost),
-        ("pending", pending),
-        ("refused", refused),
-        ("unknown", unknown),
-    ] {
+    let sends = [("refused", tally.refused), ("unknown", tally.unknown)];
+    for (name, count) in tally.counts().into_iter().chain(sends) {
         writeln!(page, "<div><dt>{name}<dd>{count}</div>")?;
     }
     writeln!(page, "</dl></section>")
