@@ -1,8 +1,8 @@
 //! What the kernel says of this process.
 
-use std::fs;
+use std::{fs, io, time::Duration};
 
-use rustix::param::page_size;
+use rustix::param::{clock_ticks_per_second, page_size};
 
 /// Resident memory that belongs to no file, in bytes; 0 where the kernel does not say.
 pub fn memory_bytes() -> u64 {
@@ -14,5 +14,76 @@ pub fn memory_bytes() -> u64 {
             resident.saturating_sub(shared) * page_size() as u64
         }
         _ => 0,
+    }
+}
+
+/// What a thread of this process has used so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thread {
+    /// The kernel's number for it.
+    pub id: u32,
+    /// The first 15 bytes of its name.
+    pub name: String,
+    /// User and system time, in steps of 10 ms.
+    pub cpu: Duration,
+}
+
+/// Every thread of this process.
+pub fn threads() -> io::Result<Vec<Thread>> {
+    let mut threads = Vec::new();
+    for entry in fs::read_dir("/proc/self/task")? {
+        // One that has ended in the meantime is none of them.
+        if let Ok(stat) = fs::read_to_string(entry?.path().join("stat")) {
+            let thread = thread(&stat, clock_ticks_per_second());
+            threads.push(thread.ok_or_else(|| io::Error::other("an unknown form of /proc"))?);
+        }
+    }
+    Ok(threads)
+}
+
+/// From a line of proc_pid_stat(5).
+fn thread(stat: &str, ticks_per_second: u64) -> Option<Thread> {
+    let (id, rest) = stat.split_once(" (")?;
+    // A name may hold anything, brackets as well.
+    let (name, rest) = rest.rsplit_once(") ")?;
+    // utime and stime are fields 14 and 15; the rest begins with the third.
+    let mut fields = rest
+        .split(' ')
+        .skip(11)
+        .map(|field| field.parse::<u64>().ok());
+    let ticks = fields.next()?? + fields.next()??;
+    Some(Thread {
+        id: id.parse().ok()?,
+        name: name.to_owned(),
+        cpu: Duration::from_millis(ticks * 1000 / ticks_per_second),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_read_whatever_its_name() {
+        let stat =
+            "4711 (a) S (b) S 1 4711 4711 0 -1 4194560 21 0 0 0 150 25 0 0 20 0 8 0 99 1 2\n";
+        let read = thread(stat, 100).unwrap();
+        assert_eq!((read.id, &*read.name), (4711, "a) S (b"));
+        assert_eq!(read.cpu, Duration::from_millis(1750));
+        assert_eq!(thread("4711 (a) S 1 2", 100), None);
+    }
+
+    #[test]
+    fn the_kernel_says_what_this_thread_used() {
+        let own = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        let used = || {
+            threads()
+                .unwrap()
+                .into_iter()
+                .find(|thread| thread.id == own)
+        };
+        let before = used().expect("this thread is one of them").cpu;
+        // The kernel counts in ticks.
+        while used().expect("it still is").cpu == before {}
     }
 }
