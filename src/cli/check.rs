@@ -5,6 +5,7 @@ use std::{fs, io, path::Path, process::ExitCode};
 use anyhow::Context;
 use clap::Args;
 
+use super::scratch::Scratch;
 use crate::{config::Config, log::is_in_use, tls::Tls};
 
 /// Every key with default, unit and meaning; a test holds it equal to the code.
@@ -32,21 +33,10 @@ impl ConfigCommand {
     }
 }
 
-/// The configuration was read and checked on the way here; what is left are the files it names, and the data directory.
-/// Leaves everything as it was.
+/// Says whether the gateway could start. Leaves everything as it was.
 pub(super) fn run(mut config: Config) -> anyhow::Result<ExitCode> {
-    Tls::load(&config.listener.tls_certificate, &config.listener.tls_key)?;
-    Tls::load(&config.admin.tls_certificate, &config.admin.tls_key)?;
-    let dir = config.log.dir.clone();
-    let shown = dir.display();
-    try_out(&dir).with_context(|| format!("the data directory {shown} cannot be used"))?;
-    // With a gateway running the question is about its next start, so that is no failure.
-    let is_in_use = is_in_use(&dir)?;
-    // The first start makes a file of ours; one that is named has to be there.
-    let is_named = !config.auth.secrets_file.as_os_str().is_empty();
-    if is_named || config.secrets_path().exists() {
-        config.read_secrets()?;
-    }
+    let is_in_use = could_start(&mut config)?;
+    let shown = config.log.dir.display();
     println!("the configuration is good");
     if is_in_use {
         println!("{shown} is in use: a gateway that runs with it has to be stopped first");
@@ -54,18 +44,24 @@ pub(super) fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes the directory as a start would, and a file in it; what was missing before is taken away again.
-fn try_out(dir: &Path) -> io::Result<()> {
-    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
-    let missing: Vec<_> = dir.ancestors().take_while(is_missing).collect();
-    let tried = fs::create_dir_all(dir).and_then(|()| {
-        let probe = dir.join(format!("check-{}", std::process::id()));
-        fs::write(&probe, b"")?;
-        fs::remove_file(probe)
-    });
-    for made in missing {
-        // Not made after all, or taken into use in the meantime: then it stays.
-        let _ = fs::remove_dir(made);
+/// The configuration was read and checked on the way here; what is left are the files it names, and the data directory.
+/// Whether a gateway runs with that: the question is about its next start, so it is no failure.
+pub(super) fn could_start(config: &mut Config) -> anyhow::Result<bool> {
+    Tls::load(&config.listener.tls_certificate, &config.listener.tls_key)?;
+    Tls::load(&config.admin.tls_certificate, &config.admin.tls_key)?;
+    let dir = &config.log.dir;
+    try_out(dir).with_context(|| format!("the data directory {} cannot be used", dir.display()))?;
+    let is_in_use = is_in_use(dir)?;
+    // The first start makes a file of ours; one that is named has to be there.
+    let is_named = !config.auth.secrets_file.as_os_str().is_empty();
+    if is_named || config.secrets_path().exists() {
+        config.read_secrets()?;
     }
-    tried
+    Ok(is_in_use)
+}
+
+/// Makes the directory as a start would, and a file in it.
+fn try_out(dir: &Path) -> io::Result<()> {
+    let scratch = Scratch::make(dir, "check")?;
+    fs::write(scratch.path().join("probe"), b"")
 }

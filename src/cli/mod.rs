@@ -8,13 +8,14 @@
 //! - `listen.rs`, `print.rs`: a client that lands what is pushed, and how it shows it
 //! - `send.rs`, `token.rs`: the admin side
 //! - `check.rs`: the configuration; `log.rs`: a stopped data directory
-//! - `admin.rs`, `signals.rs`: what several of them need
+//! - `admin.rs`, `scratch.rs`, `signals.rs`: what several of them need
 
 mod admin;
 mod check;
 mod listen;
 mod log;
 mod print;
+mod scratch;
 mod send;
 mod serve;
 mod signals;
