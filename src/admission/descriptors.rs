@@ -68,11 +68,10 @@ impl Shares {
         Ok(shares)
     }
 
-    fn of(limit: u64, open: u64, config: &Config, reactors: usize) -> Result<Self, TooFew> {
+    /// The same of this limit, with so many open.
+    pub fn of(limit: u64, open: u64, config: &Config, reactors: usize) -> Result<Self, TooFew> {
         let reserve = RESERVE_MIN.max(limit / RESERVE_PART);
-        // A listener, a poller and a waker for each reactor, the admin port and the signals.
-        let own = 3 * (reactors as u64 + 2);
-        let left = limit.saturating_sub(open + own + reserve);
+        let left = limit.saturating_sub(open + own(reactors) + reserve);
         let lobbies = (reactors * ARRIVALS_MIN) as u64;
         let admin = (left / ADMIN_PART)
             .min(config.admin.connections_max as u64)
@@ -87,6 +86,20 @@ impl Shares {
             admin_connections_max: admin as usize,
         })
     }
+
+    /// The other way round: a limit that leaves so many connections.
+    pub fn limit_for(connections: u64, open: u64, config: &Config, reactors: usize) -> u64 {
+        let lobbies = (reactors * ARRIVALS_MIN) as u64;
+        let ports = connections + lobbies + config.admin.connections_max as u64;
+        let all = open + own(reactors) + ports;
+        // The reserve is a part of the limit, not of what is left of it.
+        (all + RESERVE_MIN).max(all * RESERVE_PART / (RESERVE_PART - 1) + 1)
+    }
+}
+
+/// A listener, a poller and a waker for each reactor, the admin port and the signals.
+fn own(reactors: usize) -> u64 {
+    3 * (reactors as u64 + 2)
 }
 
 #[cfg(test)]
@@ -116,6 +129,23 @@ mod tests {
     #[test]
     fn nine_of_ten_descriptors_are_for_sessions() {
         assert!(of(20_000).unwrap().connections_max >= 18_000);
+    }
+
+    #[test]
+    fn the_limit_for_so_many_connections_leaves_as_many_and_hardly_more() {
+        let mut config = Config::default();
+        config.listener.connections_max = usize::MAX;
+        for connections in [16, 5_000, 18_000, 1_200_000] {
+            let limit = Shares::limit_for(connections, 40, &config, REACTORS);
+            let shares = Shares::of(limit, 40, &config, REACTORS).unwrap();
+            let left = shares.connections_max as u64;
+            // The admin port may have less than it is configured to, and leaves that to connections.
+            let admin = config.admin.connections_max as u64;
+            assert!(
+                (connections..=connections + admin + 2).contains(&left),
+                "{limit}: {left}"
+            );
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::{
 use crate::process;
 
 /// What the kernel holds for an idle socket (measured: 4.1 KiB).
-const SOCKET_BYTES: u64 = 4200;
+pub const SOCKET_BYTES: u64 = 4200;
 /// How old a reading may be. At 5,000 handshakes a second of 6 KiB each it is wrong by 3 MiB.
 const READING_AGE_MAX: Duration = Duration::from_millis(100);
 /// Of the machine's memory, or the container's, when nothing else is configured: the rest is for what the kernel holds
@@ -34,10 +34,7 @@ pub(super) struct Memory {
 impl Memory {
     /// At most `bytes_max`; 0: a share of what there is.
     pub(super) fn new(bytes_max: u64) -> Self {
-        let bytes_max = match bytes_max {
-            0 => available_bytes().map_or(u64::MAX, |bytes| bytes / SHARE.1 * SHARE.0),
-            bytes_max => bytes_max,
-        };
+        let bytes_max = most(bytes_max);
         tracing::info!(bytes_max, "nobody is let in above this much memory");
         Self {
             bytes_max,
@@ -53,7 +50,7 @@ impl Memory {
 
     /// Whether there is little left.
     pub(super) fn is_tight(&self, now: Duration, sockets: usize) -> bool {
-        self.used_bytes(now, sockets) > self.bytes_max / TIGHT.1 * TIGHT.0
+        self.used_bytes(now, sockets) > tight(self.bytes_max)
     }
 
     fn used_bytes(&self, now: Duration, sockets: usize) -> u64 {
@@ -71,6 +68,28 @@ impl Memory {
         }
         self.own_bytes.load(Relaxed) + sockets as u64 * SOCKET_BYTES
     }
+}
+
+/// Sessions that were never seen are let in up to so many bytes, the process' and [`SOCKET_BYTES`] a socket together.
+/// `bytes_max` as configured; 0: a share of what there is.
+pub fn new_sessions_bytes_max(bytes_max: u64) -> u64 {
+    tight(most(bytes_max))
+}
+
+/// The other way round: the least `listener.memory_bytes_max` that lets new sessions use so much.
+pub fn memory_bytes_max_for(used_bytes: u64) -> u64 {
+    (used_bytes / TIGHT.0 + 1) * TIGHT.1
+}
+
+fn most(bytes_max: u64) -> u64 {
+    match bytes_max {
+        0 => available_bytes().map_or(u64::MAX, |bytes| bytes / SHARE.1 * SHARE.0),
+        bytes_max => bytes_max,
+    }
+}
+
+fn tight(bytes_max: u64) -> u64 {
+    bytes_max / TIGHT.1 * TIGHT.0
 }
 
 /// The machine's memory, or what this container may have of it. `None` where the kernel does not say.
@@ -122,6 +141,17 @@ mod tests {
         let nearly = sockets((1 << 40) / 32 * 31);
         assert!(memory.is_tight(now, nearly) && !memory.is_full(now, nearly));
         assert!(memory.is_full(now, sockets(1 << 40) + 1));
+    }
+
+    #[test]
+    fn what_is_set_for_so_many_bytes_lets_new_sessions_use_them() {
+        for bytes in [1 << 20, 999_999_999, 1 << 40] {
+            let let_in = new_sessions_bytes_max(memory_bytes_max_for(bytes));
+            assert!(
+                (bytes..=bytes + TIGHT.0).contains(&let_in),
+                "{bytes}: {let_in}"
+            );
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ use self::{address::Address, bad_tokens::BadTokens, debt::Debt, memory::Memory};
 pub use self::{
     descriptors::{Shares, TooFew, raise_limit},
     lobby::{Arrival, Lobby},
+    memory::{SOCKET_BYTES, memory_bytes_max_for, new_sessions_bytes_max},
 };
 use crate::{config, metrics::Metrics};
 
