@@ -39,6 +39,16 @@ pub struct Report {
     pub unfinished: Option<(String, u64)>,
 }
 
+/// How many segments there are, each of which a gateway keeps open. Whether one runs or not: it only looks at their names.
+pub fn count_segments(dir: &Path) -> usize {
+    std::fs::read_dir(dir.join(SEGMENTS)).map_or(0, |entries| {
+        entries
+            .flatten()
+            .filter(|entry| Segment::base_of(&entry.file_name().to_string_lossy()).is_some())
+            .count()
+    })
+}
+
 /// Walks over the whole log in the data directory `dir`. `visit` gets each record as one line of text.
 ///
 /// Fails when the directory is in use or cannot be read; damage is no failure, it is in the report.
