@@ -7,11 +7,12 @@
 //! - `serve.rs`: the gateway; also without a command
 //! - `listen.rs`, `print.rs`: a client that lands what is pushed, and how it shows it
 //! - `send.rs`, `token.rs`: the admin side
-//! - `check.rs`: the configuration; `log.rs`: a stopped data directory
+//! - `check.rs`: the configuration; `log.rs`: a stopped data directory; `doctor.rs`: what to expect of this host
 //! - `admin.rs`, `scratch.rs`, `signals.rs`: what several of them need
 
 mod admin;
 mod check;
+mod doctor;
 mod listen;
 mod log;
 mod print;
@@ -57,15 +58,9 @@ struct Common {
     /// The data directory: short for `--set log.dir=DIR`.
     #[arg(long, value_name = "DIR", global = true)]
     data: Option<PathBuf>,
-    /// What is logged to stderr, e.g. `debug` or `towncrier::log=debug`.
-    #[arg(
-        long,
-        value_name = "FILTER",
-        global = true,
-        env = "TOWNCRIER_LOG",
-        default_value = "info"
-    )]
-    log: EnvFilter,
+    /// What is logged to stderr, e.g. `debug` or `towncrier::log=debug`; default: info, for doctor warn.
+    #[arg(long, value_name = "FILTER", global = true, env = "TOWNCRIER_LOG")]
+    log: Option<EnvFilter>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -80,6 +75,8 @@ enum Command {
     Token(token::TokenCommand),
     /// Checks the configuration and the data directory.
     Check,
+    /// Says how many sessions and messages to expect of this host, and what limits them.
+    Doctor(doctor::DoctorCommand),
     /// Prints every setting with its default and meaning.
     Config(check::ConfigCommand),
     /// Looks into the log of a stopped gateway.
@@ -90,15 +87,32 @@ enum Command {
 pub fn run() -> anyhow::Result<ExitCode> {
     let Arguments { common, command } = Arguments::parse();
     let config = common.load()?;
-    start_logging(common.log);
-    match command.unwrap_or(Command::Serve) {
+    let command = command.unwrap_or(Command::Serve);
+    start_logging(
+        common
+            .log
+            .unwrap_or_else(|| EnvFilter::new(command.log_level())),
+    );
+    match command {
         Command::Serve => serve::run(config),
         Command::Listen(listen) => block_on(listen.run(config)),
         Command::Send(send) => block_on(send.run(config)),
         Command::Token(token) => block_on(token.run(config)),
         Command::Check => check::run(config),
+        Command::Doctor(doctor) => block_on(doctor.run(config)),
         Command::Config(print) => print.run(&config),
         Command::Log(log) => log.run(&config.log.dir),
+    }
+}
+
+impl Command {
+    /// What is logged unless the caller says otherwise.
+    fn log_level(&self) -> &'static str {
+        match self {
+            // The life of the gateway that it tries out is none of its reader's business.
+            Self::Doctor(_) => "warn",
+            _ => "info",
+        }
     }
 }
 

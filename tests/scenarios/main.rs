@@ -15,7 +15,7 @@
 //! - `drain`: going down gently
 //! - `memory`: what a session costs
 //! - `tls`: either port over TLS
-//! - `tokens`, `trace`, `metrics`, `config`: operation
+//! - `tokens`, `trace`, `metrics`, `config`, `doctor`: operation
 
 #![expect(
     clippy::unwrap_used,
@@ -26,6 +26,7 @@ mod admission;
 mod config;
 mod conformance;
 mod damage;
+mod doctor;
 mod drain;
 mod hostile;
 mod limits;

@@ -1,0 +1,174 @@
+//! Who sends to the gateway of the trial, and to whom: sessions and callers on the thread of whoever asks.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use futures_util::future::try_join_all;
+use serde_json::value::RawValue;
+use tokio::{
+    sync::mpsc,
+    task::spawn_local,
+    time::{Instant, timeout_at},
+};
+use towncrier_client::{
+    AdminClient, AdminError, Client, Event, MemoryStore, Options, Status,
+    admin::{Receivers, Send},
+};
+
+use super::Error;
+use crate::{
+    clock::{Clock, SystemClock},
+    config::Config,
+    gateway::Gateway,
+    ids::{Platform, UserId},
+    token::Tokens,
+};
+
+/// All sessions of the trial are up after this even on a machine that does much else.
+const UP_AFTER_MAX: Duration = Duration::from_secs(30);
+/// As large a content as the load rig sends.
+const TEXT_BYTES: usize = 400;
+/// Text, between two people.
+const TEXT: i32 = 101;
+const SINGLE: i32 = 1;
+
+/// How many take part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    /// Users, each with one session.
+    pub(super) sessions: usize,
+    /// Callers that each have one send under way.
+    pub(super) callers: usize,
+}
+
+/// Sessions that are up, and an administrator.
+pub(super) struct Load {
+    admin: AdminClient,
+    token: String,
+    sender: String,
+    users: Vec<String>,
+    content: Box<RawValue>,
+    sent: Cell<u64>,
+    landed: Rc<Cell<u64>>,
+}
+
+impl Load {
+    /// Connects all sessions. Call it in a `LocalSet`: they live as long as that does.
+    pub(super) async fn start(
+        config: &Config,
+        gateway: &Gateway,
+        sessions: usize,
+    ) -> Result<Self, Error> {
+        let (tokens, now_ms) = (Tokens::new(&config.auth), SystemClock::default().now_ms());
+        let token = |user: &str, platform| {
+            let user = UserId::new(user).expect("a short text is an id");
+            tokens.issue(&user, platform, now_ms).token
+        };
+        let sender = config.admin.user_ids[0].clone();
+        let load = Self {
+            admin: AdminClient::new(&format!("http://{}", gateway.admin_addr()))?,
+            token: token(&sender, Platform::Admin),
+            sender,
+            users: (0..sessions)
+                .map(|number| format!("doctor-{number}"))
+                .collect(),
+            content: content(),
+            sent: Cell::new(0),
+            landed: Rc::default(),
+        };
+        let url = format!("ws://{}/ws", gateway.client_addr());
+        let (up, ups) = mpsc::channel(sessions);
+        for user in &load.users {
+            let options = Options {
+                url: url.clone(),
+                token: token(user, Platform::Web),
+                device_id: String::new(),
+                name: "doctor".into(),
+            };
+            spawn_local(session(options, up.clone(), load.landed.clone()));
+        }
+        wait_for(ups, sessions).await?;
+        Ok(load)
+    }
+
+    /// Messages that landed so far.
+    pub(super) fn landed(&self) -> u64 {
+        self.landed.get()
+    }
+
+    /// Sends to `receivers` at a time for so long, with so many callers, each as soon as its last send was answered.
+    pub(super) async fn send(
+        &self,
+        receivers: usize,
+        callers: usize,
+        lasts: Duration,
+    ) -> Result<(), AdminError> {
+        let end = Instant::now() + lasts;
+        let callers = (0..callers).map(|_| self.call_until(end, receivers));
+        try_join_all(callers).await.map(drop)
+    }
+
+    async fn call_until(&self, end: Instant, receivers: usize) -> Result<(), AdminError> {
+        while Instant::now() < end {
+            let send = self.next_send();
+            let first = fastrand::usize(..self.users.len());
+            if receivers == 1 {
+                let receiver = &self.users[first];
+                self.admin.send(&self.token, &send, receiver).await?;
+            } else {
+                let others = self.users.iter().cycle().skip(first);
+                let list: Vec<_> = others.take(receivers).cloned().collect();
+                let receivers = Receivers::List(&list);
+                self.admin.send_batch(&self.token, &send, receivers).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// With a key, as careful callers send.
+    fn next_send(&self) -> Send {
+        self.sent.set(self.sent.get() + 1);
+        Send {
+            operation_id: "doctor".into(),
+            send_id: self.sender.clone(),
+            client_msg_id: format!("doctor-{}", self.sent.get()),
+            sender_nickname: String::new(),
+            sender_face_url: String::new(),
+            session_type: SINGLE,
+            content_type: TEXT,
+            content: self.content.clone(),
+            is_online_only: false,
+        }
+    }
+}
+
+fn content() -> Box<RawValue> {
+    let content = format!(r#"{{"text":"{}"}}"#, "x".repeat(TEXT_BYTES));
+    RawValue::from_string(content).expect("this is JSON")
+}
+
+/// Lands what comes, for good.
+async fn session(options: Options, up: mpsc::Sender<()>, landed: Rc<Cell<u64>>) {
+    let on_event = |event| match event {
+        Event::Status(Status::CaughtUp { .. }) => {
+            // Nobody counts any more when one comes back.
+            let _ = up.try_send(());
+        }
+        Event::Landed { messages, .. } => landed.set(landed.get() + messages.len() as u64),
+        _ => {}
+    };
+    let mut client = Client::new(options, MemoryStore::default());
+    client.run(on_event, std::future::pending()).await;
+}
+
+async fn wait_for(mut ups: mpsc::Receiver<()>, sessions: usize) -> Result<(), Error> {
+    let end = Instant::now() + UP_AFTER_MAX;
+    for connected in 0..sessions {
+        if !matches!(timeout_at(end, ups.recv()).await, Ok(Some(()))) {
+            return Err(Error::Sessions {
+                connected,
+                sessions,
+            });
+        }
+    }
+    Ok(())
+}
