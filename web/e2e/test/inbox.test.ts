@@ -346,6 +346,28 @@ test("what was withdrawn cannot be read any more, on its card or in full", async
   await somebody.leave();
 });
 
+test("the page's own way back is the browser's", async () => {
+  const somebody = await Somebody.with(browser, { viewport: { width: 390, height: 844 } });
+  await notify(gateway, "walker", "There");
+  const page = await signIn(somebody, gateway, "walker");
+  const steps = () => page.evaluate(() => navigation.currentEntry?.index);
+  const [first, notices] = [await steps(), page.getByRole("navigation").getByRole("link")];
+  await notices.click();
+  await cards(page, "There").getByRole("link").first().click();
+  await page.getByRole("complementary").getByText("There: all of it").waitFor();
+  await page.getByRole("button", { name: "Back" }).click();
+  await cards(page, "There").waitFor();
+  await page.getByRole("button", { name: "Back" }).dblclick();
+  await notices.waitFor();
+  assert.equal(await steps(), first);
+  // Who came by the address of a message goes up from it all the same.
+  await page.goto(`${gateway.origin}/#/notices/1`);
+  await page.getByRole("complementary").getByText("There: all of it").waitFor();
+  await page.getByRole("button", { name: "Back" }).click();
+  await cards(page, "There").waitFor();
+  await somebody.leave();
+});
+
 test("an address that leads nowhere shows the list", async () => {
   const somebody = await Somebody.with(browser, { viewport: { width: 390, height: 844 } });
   const page = await signIn(somebody, gateway, "lost");

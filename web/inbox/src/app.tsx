@@ -7,7 +7,7 @@ import { useChanges, useLanguage, useRoute } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
 import { LanguageButton } from "./language.tsx";
 import { Mailbox, NOTICES } from "./mailbox.ts";
-import { go, type Route } from "./route.ts";
+import { go, goUp, type Route } from "./route.ts";
 import { SignIn } from "./signin.tsx";
 import { Banner, type BannerProps, StateWord } from "./state.tsx";
 import { Thread } from "./thread.tsx";
@@ -115,7 +115,7 @@ function Inbox({ mailbox, ...actions }: { mailbox: Mailbox } & Omit<BannerProps,
         {open ? (
           <>
             <header class="bar">
-              <button type="button" class="plain back" onClick={() => go({})} aria-label={say("back")}>
+              <button type="button" class="plain back" onClick={() => goUp({})} aria-label={say("back")}>
                 <Icon name="back" />
               </button>
               <h2 class="bar-title">{nameOf(open)}</h2>

@@ -7,13 +7,13 @@ import { senderOf, timeOf, viewOf } from "./entry.ts";
 import { Icon } from "./icons.tsx";
 import type { Item, Mailbox } from "./mailbox.ts";
 import { KindLabel, Parts, Prose } from "./parts.tsx";
-import { go } from "./route.ts";
+import { goUp } from "./route.ts";
 import { say, sayFully } from "./words.ts";
 
 export function Detail({ mailbox, group, place }: { mailbox: Mailbox; group: string; place: number }) {
   const { entry, isWithdrawn } = useEntry(mailbox, group, place);
   const heading = useRef<HTMLHeadingElement>(null);
-  const close = () => go({ group });
+  const close = () => goUp({ group });
   useLayoutEffect(() => heading.current?.focus({ preventScroll: true }), [place]);
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {

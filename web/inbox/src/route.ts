@@ -7,7 +7,11 @@ export interface Route {
 }
 
 export function currentRoute(): Route {
-  const [, group, place] = location.hash.split("/");
+  return routeOf(location.hash);
+}
+
+function routeOf(hash: string): Route {
+  const [, group, place] = hash.split("/");
   const route: Route = {};
   const name = group && decode(group);
   if (name) route.group = name;
@@ -32,4 +36,20 @@ export function hrefOf({ group, place }: Route): string {
 /** Goes there. */
 export function go(route: Route): void {
   location.hash = hrefOf(route);
+}
+
+/** Goes up there: back, where that is where we came from. The browser's own back would lead down again otherwise. */
+export function goUp(route: Route): void {
+  const leadsThere = (hash: string) => hrefOf(routeOf(hash)) === hrefOf(route);
+  // Pressed twice, before the first one shows.
+  if (leadsThere(location.hash)) return;
+  const { navigation } = globalThis;
+  const before = navigation?.entries()[(navigation.currentEntry?.index ?? 0) - 1];
+  if (!before?.url || !leadsThere(new URL(before.url).hash)) {
+    go(route);
+    return;
+  }
+  // By its key: pressed twice, it leads no further either. What comes between ends it.
+  const { committed, finished } = navigation.traverseTo(before.key);
+  for (const end of [committed, finished]) end?.catch(() => {});
 }
