@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::text::Text;
+use crate::admin::{json, text::Text};
 
 /// Asks who is online.
 #[derive(Deserialize, JsonSchema)]
@@ -41,10 +41,10 @@ pub(in crate::admin) struct PlatformPresence {
 #[schemars(extend("required" = ["operationID"]))]
 pub(in crate::admin) struct OnlineRequest<'a> {
     /// Only those with a session on this platform, 1–11; all when absent or 0.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::integer")]
     pub(in crate::admin) platform: Option<u32>,
     /// Users wanted: 100 when absent or 0, at most 1000.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::integer")]
     pub(in crate::admin) limit: Option<usize>,
     #[serde(rename = "operationID", default, borrow)]
     pub(in crate::admin) operation_id: Text<'a>,

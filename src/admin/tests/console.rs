@@ -141,3 +141,23 @@ async fn who_is_online_is_no_users_business_and_needs_a_platform_that_exists() {
         .await;
     assert_eq!(unknown.verdict(), (400, 400));
 }
+
+#[tokio::test]
+async fn who_is_online_is_refused_without_a_type_of_rust() {
+    let gateway = Gateway::new();
+    for (field, wrong, sentence) in [
+        (
+            "platform",
+            json!("5"),
+            "invalid type: string \"5\", expected an integer",
+        ),
+        ("limit", json!(-1), "-1 is out of range"),
+    ] {
+        let body = json!({ "operationID": "op", field: wrong });
+        let reply = gateway.post("/user/get_online_users", &body).await;
+        let said = reply.json()["errMsg"].as_str().unwrap().to_owned();
+        assert!(said.starts_with(&format!("{sentence} at line 1")), "{said}");
+    }
+    let null = json!({ "platform": null, "limit": null });
+    assert_eq!(gateway.online(null).await["users"], json!([]));
+}
