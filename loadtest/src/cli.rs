@@ -14,6 +14,7 @@ use crate::{
     protocol::Place,
     report::Report,
     scenario::{Stage, churn, connect, outage, replay, send, slow, soak, storm},
+    signals,
     target::{Program, Target},
 };
 
@@ -184,6 +185,16 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
         };
         return compare::run(&plan, &setting);
     }
+    // Before there is anything to take down.
+    let signal = signals::caught()?;
+    tokio::select! {
+        result = load(cli) => result,
+        () = signal => bail!("ended by a signal"),
+    }
+}
+
+/// One scenario. Dropping it takes down the server and removes its data.
+async fn load(cli: Cli) -> anyhow::Result<bool> {
     let target = cli.server.target()?;
     let machine = Machine::look(&target).context("looking at this machine")?;
     let seed = cli.seed.unwrap_or_else(|| fastrand::u64(..));
@@ -202,7 +213,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
         Scenario::Outage(plan) => outage::run(plan, &mut stage).await?,
         Scenario::Replay(plan) => replay::run(plan, &mut stage).await?,
         Scenario::Soak(plan) => soak::run(plan, &mut stage).await?,
-        Scenario::Compare(_) | Scenario::Worker { .. } => unreachable!("it has returned above"),
+        Scenario::Compare(_) | Scenario::Worker { .. } => unreachable!("it has no server"),
     }
     let report = stage.report;
     if cli.json {

@@ -13,6 +13,7 @@
 //! - `senders.rs`: the open loop
 //! - `protocol.rs`: the seam behind which a server is spoken to; `gateway/`, `mqtt/`: how a gateway is, and a broker
 //! - `target.rs`, `process.rs`: the server under load, and what a process has used
+//! - `signals.rs`: how a run is ended early
 //! - `meter.rs`: latencies and their course
 //! - `machine.rs`, `report/`, `progress.rs`: what a number needs beside it, and how it is shown
 
@@ -31,6 +32,7 @@ mod protocol;
 mod report;
 mod scenario;
 mod senders;
+mod signals;
 mod sources;
 mod target;
 

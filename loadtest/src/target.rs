@@ -1,8 +1,10 @@
 //! The server under load: a process of the rig's own on free ports and a directory of its own, or one elsewhere.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     process::Child,
+    sync::Arc,
 };
 
 use anyhow::Context;
@@ -25,14 +27,19 @@ pub(crate) enum Program {
     Mosquitto(mqtt::Mosquitto),
 }
 
-/// The rig's own. Dropping it kills the process and removes its data.
+/// The rig's own. Dropping it kills the process and then removes its data.
 #[derive(Debug)]
 pub(crate) struct Own {
-    dir: TempDir,
+    /// Before its data, since fields are dropped in this order.
+    process: Process,
+    dir: Arc<TempDir>,
     program: Program,
     place: Place,
-    child: Child,
 }
+
+/// Dropping it kills it.
+#[derive(Debug)]
+struct Process(Child);
 
 impl Target {
     /// Starts a server with its data in a new directory inside `data`, and returns when it listens.
@@ -49,12 +56,12 @@ impl Target {
             .prefix("loadtest-data-")
             .tempdir_in(&parent);
         let dir = dir.with_context(|| parent.display().to_string())?;
-        let (child, place) = program.spawn(dir.path())?;
+        let (process, place) = program.spawn(dir.path())?;
         Ok(Self::Own(Box::new(Own {
-            dir,
+            process,
+            dir: Arc::new(dir),
             program,
             place,
-            child,
         })))
     }
 
@@ -69,7 +76,7 @@ impl Target {
     /// The process, if it is ours to look into.
     pub(crate) fn process_id(&self) -> Option<u32> {
         match self {
-            Self::Own(own) => Some(own.child.id()),
+            Self::Own(own) => Some(own.process.0.id()),
             Self::Remote(_) => None,
         }
     }
@@ -85,23 +92,28 @@ impl Target {
 
 impl Own {
     /// Kill -9.
-    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
+    pub(crate) fn kill(&mut self) -> io::Result<()> {
+        self.process.kill()
     }
 
     /// Starts the killed one again on the same ports and data, and returns when it listens.
     pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
-        let (mut program, dir) = (self.program.clone(), self.dir.path().to_owned());
-        // Sessions come back all the while.
-        let started = spawn_blocking(move || program.spawn(&dir)).await?;
-        (self.child, self.place) = started?;
+        let (mut program, dir) = (self.program.clone(), Arc::clone(&self.dir));
+        // Sessions come back all the while. Should the run end meanwhile, the data is gone after the process is.
+        let started = spawn_blocking(move || (program.spawn(dir.path()), dir)).await?;
+        (self.process, self.place) = started.0?;
         Ok(())
     }
 }
 
-impl Drop for Own {
+impl Process {
+    fn kill(&mut self) -> io::Result<()> {
+        self.0.kill()?;
+        self.0.wait().map(drop)
+    }
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
         // It is gone already where this fails.
         let _ = self.kill();
@@ -110,15 +122,15 @@ impl Drop for Own {
 
 impl Program {
     /// On free ports the first time, on the same from then on.
-    fn spawn(&mut self, dir: &Path) -> anyhow::Result<(Child, Place)> {
+    fn spawn(&mut self, dir: &Path) -> anyhow::Result<(Process, Place)> {
         match self {
             Self::Gateway(program) => {
                 let (child, place) = program.spawn(dir)?;
-                Ok((child, Place::Gateway(place)))
+                Ok((Process(child), Place::Gateway(place)))
             }
             Self::Mosquitto(program) => {
                 let (child, place) = program.spawn(dir)?;
-                Ok((child, Place::Mqtt(place)))
+                Ok((Process(child), Place::Mqtt(place)))
             }
         }
     }

@@ -10,10 +10,13 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread::sleep,
+    time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// What a run came to.
@@ -131,6 +134,42 @@ fn a_report_is_a_page_with_plots_and_the_circumstances() {
         "exactly once",
     ] {
         assert!(page.contains(part), "{part}: {page}");
+    }
+}
+
+/// The only thing in a directory, if there is one.
+fn within(dir: &Path) -> Option<PathBuf> {
+    let mut entries = fs::read_dir(dir).unwrap();
+    entries.next().map(|entry| entry.unwrap().path())
+}
+
+/// Whether any process was started with a word that begins with this path.
+fn is_used(path: &Path) -> bool {
+    let commands = fs::read_dir("/proc").unwrap();
+    // A process may end while it is looked at.
+    let mut commands = commands
+        .filter_map(|process| fs::read_to_string(process.ok()?.path().join("cmdline")).ok());
+    commands.any(|words| words.contains(path.to_str().unwrap()))
+}
+
+#[test]
+fn a_run_that_is_ended_leaves_neither_data_nor_a_gateway_behind() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rig = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+            .args(["connect", "--sessions", "10", "--hold", "600", "--data"])
+            .arg(dir.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while !within(dir.path()).is_some_and(|data| data.join("data/lock").exists()) {
+            assert!(rig.try_wait().unwrap().is_none(), "it ended by itself");
+            sleep(Duration::from_millis(10));
+        }
+        kill_process(Pid::from_child(&rig), signal).unwrap();
+        assert_eq!(rig.wait().unwrap().code(), Some(2), "{signal:?}");
+        assert_eq!(within(dir.path()), None, "{signal:?}");
+        assert!(!is_used(dir.path()), "{signal:?}");
     }
 }
 
