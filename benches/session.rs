@@ -1,0 +1,155 @@
+//! The protocol machine: what a session's own decisions cost, with socket, clock and log left out. Messages of 400 bytes;
+//! seeded.
+//!
+//! `cargo bench --bench session`
+
+#[path = "support/message.rs"]
+mod message;
+
+use std::{hint::black_box, time::Duration, vec::IntoIter};
+
+use criterion::{BatchSize, Criterion, Throughput};
+use fastrand::Rng;
+use message::{CONTENT_BYTES, message};
+use towncrier::{
+    ids::{ConnectionId, Epoch, Platform, Seq, UserId},
+    session::{
+        Action, Event, Limits, Moment, Place, Resume, Scene, Session, Standing, Welcome, open,
+    },
+    wire::{
+        frame::encode_body,
+        proto::{Ack, client_frame},
+    },
+};
+
+/// The defaults of a gateway.
+const LIMITS: Limits = Limits {
+    window: 256,
+    resend_after: Duration::from_secs(5),
+    heartbeat: Duration::from_secs(30),
+    starts_at_head: false,
+};
+const SCENE: Scene = Scene {
+    now: Moment(0),
+    has_room: true,
+    is_flushed: true,
+};
+/// Messages that wait for a session that was away.
+const BACKLOG: u64 = 10_000;
+/// Of them in one read: as many as come to 64 KiB.
+const READ: usize = 128;
+/// Sessions of a gateway that are looked at once a second.
+const IDLE: u64 = 100_000;
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let mut group = criterion.benchmark_group("session");
+
+    group.throughput(Throughput::Elements(1));
+    let user = UserId::new("user-0001234").expect("an id");
+    group.bench_function("opens", |bencher| {
+        bencher.iter(|| opened(black_box(&user), Seq::ZERO));
+    });
+    group.bench_function("live message and its ack", |bencher| {
+        let (mut session, mut seq) = (opened(&user, Seq::ZERO), Seq::ZERO);
+        bencher.iter(|| {
+            seq = seq.next();
+            let pushed = session.handle(Event::Live(seq), SCENE, &LIMITS);
+            (pushed, acked(&mut session, seq))
+        });
+    });
+
+    group.throughput(Throughput::Elements(LIMITS.window.into()));
+    group.bench_function("window of live messages and one ack", |bencher| {
+        let (mut session, mut seq) = (opened(&user, Seq::ZERO), Seq::ZERO);
+        bencher.iter(|| {
+            for _ in 0..LIMITS.window {
+                seq = seq.next();
+                black_box(session.handle(Event::Live(seq), SCENE, &LIMITS));
+            }
+            acked(&mut session, seq)
+        });
+    });
+
+    group.throughput(Throughput::Elements(BACKLOG));
+    let inbox = inbox();
+    group.bench_function("backlog of 10,000, read, pushed and acked", |bencher| {
+        bencher.iter_batched(
+            || (opened(&user, Seq(BACKLOG)), inbox.clone().into_iter()),
+            |(session, inbox)| replay(session, inbox),
+            BatchSize::LargeInput,
+        );
+    });
+
+    group.throughput(Throughput::Elements(IDLE));
+    group.bench_function("tick of 100,000 idle ones", |bencher| {
+        let mut sessions: Vec<_> = (0..IDLE).map(|_| opened(&user, Seq::ZERO)).collect();
+        bencher.iter(|| {
+            for session in &mut sessions {
+                black_box(session.handle(Event::Tick, SCENE, &LIMITS));
+            }
+        });
+    });
+    group.finish();
+    criterion.final_summary();
+}
+
+/// A session at the front of an inbox that reaches up to `head`.
+fn opened(user: &UserId, head: Seq) -> Session {
+    let epoch = Epoch(7);
+    let resume = Resume {
+        epoch: epoch.0,
+        cursor: Some(Seq::ZERO),
+    };
+    let standing = Standing {
+        epoch,
+        head,
+        first: Seq(1),
+        stored: Some(Seq::ZERO),
+    };
+    let welcome = Welcome {
+        connection: ConnectionId(1),
+        user,
+        platform: Platform::Web,
+        server_time_ms: 1_700_000_000_000,
+    };
+    let (session, actions) = open(resume, standing, welcome, &LIMITS, SCENE.now);
+    black_box(actions);
+    session
+}
+
+fn acked(session: &mut Session, seq: Seq) -> Vec<Action> {
+    let ack = client_frame::Body::Ack(Ack { seq: seq.0 });
+    session.handle(Event::Frame(ack), SCENE, &LIMITS)
+}
+
+fn inbox() -> Vec<Place> {
+    let mut random = Rng::with_seed(1);
+    let place = |seq| Place {
+        seq: Seq(seq),
+        body: Some(encode_body(&message(&mut random, CONTENT_BYTES))),
+    };
+    (1..=BACKLOG).map(place).collect()
+}
+
+/// Lets the session have what it reads, and acks when it waits for that.
+fn replay(mut session: Session, mut inbox: IntoIter<Place>) {
+    let mut sent = Seq::ZERO;
+    let mut actions = session.handle(Event::Room, SCENE, &LIMITS);
+    loop {
+        let order = actions.iter().find_map(|action| match action {
+            Action::Read(order) => Some(*order),
+            _ => None,
+        });
+        actions = match order {
+            Some(order) => {
+                let places = inbox.by_ref().take(order.messages.min(READ));
+                let places: Vec<_> = places.collect();
+                sent = places.last().expect("it asks for what is there").seq;
+                session.handle(Event::Read(places), SCENE, &LIMITS)
+            }
+            None if sent < Seq(BACKLOG) => acked(&mut session, sent),
+            None => break,
+        };
+    }
+}

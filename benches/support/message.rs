@@ -1,0 +1,31 @@
+//! The message that the benches send: a notice, as an OA system writes it.
+
+use std::iter::repeat_with;
+
+use towncrier::wire::proto::Message;
+
+/// Of a content, JSON included.
+pub(crate) const CONTENT_BYTES: usize = 400;
+
+/// What all its receivers share, with a content of so many bytes.
+pub(crate) fn message(random: &mut fastrand::Rng, content_bytes: usize) -> Message {
+    const FRONT: &str = r#"{"notificationName":"notices","notificationType":1,"text":""#;
+    const BACK: &str = r#"","mixType":0}"#;
+    let letters = content_bytes - FRONT.len() - BACK.len();
+    let text: String = repeat_with(|| random.alphanumeric())
+        .take(letters)
+        .collect();
+    let id = format!("{:032x}", random.u128(..));
+    Message {
+        server_msg_id: id.clone(),
+        client_msg_id: id,
+        send_id: "openIM123456".into(),
+        sender_nickname: "OA".into(),
+        session_type: 4,
+        content_type: 1400,
+        content: [FRONT, &text, BACK].concat().into(),
+        send_time: 1_700_000_000_000,
+        create_time: 1_700_000_000_000,
+        ..Message::default()
+    }
+}
