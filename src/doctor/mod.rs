@@ -88,6 +88,6 @@ pub async fn examine(
         dir: dir.display().to_string(),
         error,
     })?;
-    let costs = trial::run(config, dir, host.descriptors, stop).await?;
+    let costs = trial::run(config, dir, stop).await?;
     Ok(Facts { host, sync, costs })
 }

@@ -14,9 +14,11 @@ use super::{
     load::{Load, Size},
 };
 use crate::{
+    admission::Shares,
     config::{self, Config},
-    gateway::Gateway,
+    gateway::{self, Gateway},
     process::{self, Thread},
+    reactor,
 };
 
 /// Of the sends before anything is counted: they bring along what there is only once.
@@ -53,18 +55,19 @@ pub struct Costs {
     pub batch: Cost,
 }
 
-/// Tries it out in `dir`, with what `descriptors` leave room for. All of it is down again when this returns.
+/// Tries it out in `dir`. All of it is down again when this returns.
 pub(super) async fn run(
     config: &Config,
     dir: &Path,
-    descriptors: u64,
     stop: impl Future<Output = ()>,
 ) -> Result<Costs, Error> {
     let config = own(config, dir);
+    let shares = Shares::of_process(&config, reactor::count(&config.listener));
+    let size = size(shares.map_err(gateway::Error::from)?);
     let gateway = Gateway::start(config.clone())?;
     let clients = LocalSet::new();
     let measured = tokio::select! {
-        measured = clients.run_until(measure(&config, &gateway, size(descriptors))) => measured,
+        measured = clients.run_until(measure(&config, &gateway, size)) => measured,
         () = stop => Err(Error::Interrupted),
     };
     // Clients that are gone need not be told to come back.
@@ -97,12 +100,11 @@ fn own(config: &Config, dir: &Path) -> Config {
     own
 }
 
-/// Both ends of all connections are in this process, and the gateway's limits leave three quarters of a few.
-fn size(descriptors: u64) -> Size {
-    let part = |part: u64, max: usize| (descriptors / part).min(max as u64) as usize;
+/// A third of what the ports may have: both ends of each connection are here, and the log is not open yet.
+fn size(shares: Shares) -> Size {
     Size {
-        sessions: part(8, SIZE_MAX.sessions),
-        callers: part(64, SIZE_MAX.callers),
+        sessions: SIZE_MAX.sessions.min(shares.connections_max / 3),
+        callers: (shares.admin_connections_max / 3).clamp(1, SIZE_MAX.callers),
     }
 }
 
@@ -178,11 +180,15 @@ mod tests {
     }
 
     #[test]
-    fn the_trial_fits_the_descriptors_there_are() {
-        assert_eq!(size(20_000), SIZE_MAX);
-        for descriptors in [512, 1024, 4096] {
-            let Size { sessions, callers } = size(descriptors);
-            assert!(callers > 0 && 2 * (sessions + callers) as u64 <= descriptors / 2);
+    fn the_trial_fits_wherever_a_gateway_starts() {
+        let config = own(&Config::default(), Path::new(""));
+        let size_of = |limit| Shares::of(limit, 40, &config, 2).map(size);
+        let fewest = (0..20_000).find(|limit| size_of(*limit).is_ok()).unwrap();
+        for limit in fewest..20_000 {
+            let Size { sessions, callers } = size_of(limit).unwrap();
+            assert!(sessions > 0 && callers > 0);
+            assert!(40 + 2 * (sessions + callers) as u64 <= limit);
         }
+        assert_eq!(size_of(20_000), Ok(SIZE_MAX));
     }
 }
