@@ -16,17 +16,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     framing::{self, Framing, Message},
-    outbox::{Outbox, SLICES_MAX},
+    outbox::{Outbox, SLICES_MAX, WRITE_BYTES_MAX},
 };
 use crate::wire::{close::Close, frame::Frame};
 
 /// Bytes that are read of one client before others have their turn: 300 of the smallest frames, a tenth of a millisecond.
 /// What an honest client says in one breath is a tenth of it; larger frames are put together by the framing.
 pub(super) const TURN_READ_BYTES: usize = 2 * 1024;
-
-/// Bytes after which no further write of a turn begins: whoever takes all it can get, a backlog say, takes a fifth of a
-/// millisecond at a time. One write has at most twice as many.
-pub(super) const TURN_WRITE_BYTES: usize = 64 * 1024;
 
 thread_local! {
     /// What all connections of a thread read into, one after the other; taken out while in use.
@@ -121,14 +117,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     /// Writes what waits; how many bytes the stream took is added to `taken`. Ready when nothing waits any more, or `taken`
-    /// has reached a turn's [`TURN_WRITE_BYTES`].
+    /// has reached [`WRITE_BYTES_MAX`], which is a turn's share.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         outbox: &mut Outbox,
         taken: &mut usize,
     ) -> Poll<io::Result<()>> {
-        while !outbox.is_empty() && *taken < TURN_WRITE_BYTES {
+        while !outbox.is_empty() && *taken < WRITE_BYTES_MAX {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = outbox.slices(&mut slices);
             let stream = Pin::new(&mut self.stream);

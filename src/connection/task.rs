@@ -11,7 +11,8 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    socket::{Socket, TURN_READ_BYTES, TURN_WRITE_BYTES},
+    outbox::WRITE_BYTES_MAX,
+    socket::{Socket, TURN_READ_BYTES},
     state::Connection,
 };
 
@@ -65,7 +66,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
             if !has_more {
                 return Poll::Pending;
             }
-            if left == 0 || taken >= TURN_WRITE_BYTES {
+            if left == 0 || taken >= WRITE_BYTES_MAX {
                 break;
             }
         }

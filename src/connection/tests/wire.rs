@@ -14,7 +14,8 @@ use tokio::io::ReadBuf;
 use super::{
     super::{
         fixture::{Heard, frames},
-        socket::{TURN_READ_BYTES, TURN_WRITE_BYTES},
+        outbox::WRITE_BYTES_MAX,
+        socket::TURN_READ_BYTES,
         task::TURN_STEPS,
     },
     *,
@@ -229,7 +230,7 @@ fn whoever_says_and_takes_much_does_so_a_turn_at_a_time() {
                     turn().await;
                     let left = wire.0.borrow().input.len();
                     assert!(before - left <= TURN_READ_BYTES);
-                    assert!(wire.0.borrow().output.len() <= 3 * TURN_WRITE_BYTES);
+                    assert!(wire.0.borrow().output.len() <= 2 * WRITE_BYTES_MAX);
                     let heard = wire.heard();
                     let is_answer = |heard: &&Heard| matches!(heard, Heard::Body(Body::Fetched(_)));
                     assert!(heard.iter().filter(is_answer).count() <= TURN_STEPS);
