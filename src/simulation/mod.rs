@@ -7,7 +7,7 @@
 //!
 //! - `schedule.rs`: what a seed stands for
 //! - `world.rs`: one run; `operations.rs`, `life.rs`, `rest.rs`: its steps, the deaths in it, its end
-//! - `model.rs`, `policy.rs`: what must be true
+//! - `model.rs`, `letter.rs`, `policy.rs`: what must be true
 //! - `gateway.rs`, `device.rs`: a life of the gateway's process; a device with its app and its store
 //! - `clock.rs`, `network.rs`, `disk.rs`, `store.rs`: what they live on; `process.rs`: how they die in the middle of it
 //! - `trace.rs`: what happened
@@ -20,6 +20,7 @@ mod crash_points;
 mod device;
 mod disk;
 mod gateway;
+mod letter;
 mod life;
 mod model;
 mod network;

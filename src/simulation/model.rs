@@ -1,7 +1,6 @@
 //! What must be true: the promises P1–P6 and P8 of the design as an executable model of who was sent what.
 //!
-//! A *letter* is what a caller wants said; repeats of a keyed send are the same letter, and its number stands in its
-//! content. The model knows of each letter whether it may exist, and of each place of an inbox which letter is in it, from
+//! The model knows of each letter whether it may exist, and of each place of an inbox which letter is in it, from
 //! whoever sees it first: the caller's answer, a device, or the log when it is read.
 
 use std::{
@@ -15,6 +14,7 @@ use towncrier_client::{Position, proto::Message};
 use super::{
     clock::SimClock,
     device::Owner,
+    letter::{Known, Letter, number_in},
     trace::{note, violated},
 };
 use crate::{
@@ -37,52 +37,6 @@ pub(super) enum Outcome {
     KeyReused,
     /// Nobody knows.
     Unknown,
-}
-
-/// What a caller wants said.
-#[derive(Debug, Default)]
-pub(super) struct Letter {
-    /// Users by number; `None`: everyone.
-    receivers: Option<BTreeSet<usize>>,
-    key: Option<u32>,
-    is_online_only: bool,
-    /// Attempts under way.
-    open: usize,
-    /// Attempts whose end nobody knows.
-    unknown: usize,
-    /// When the latest attempt began.
-    tried_ms: u64,
-    /// Its messages by id: more than one only where its key was forgotten in between.
-    messages: BTreeMap<String, Known>,
-}
-
-/// A message that somebody saw.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    epoch: u64,
-    /// When it was accepted.
-    at_ms: u64,
-    /// Whether a caller was told so.
-    is_answered: bool,
-}
-
-impl Letter {
-    pub(super) fn new(
-        receivers: Option<BTreeSet<usize>>,
-        key: Option<u32>,
-        is_online_only: bool,
-    ) -> Self {
-        Self {
-            receivers,
-            key,
-            is_online_only,
-            ..Self::default()
-        }
-    }
-
-    fn may_exist(&self) -> bool {
-        self.open > 0 || self.unknown > 0 || !self.messages.is_empty()
-    }
 }
 
 /// One user's inbox in one log.
@@ -121,19 +75,6 @@ pub(super) fn user_id(number: usize) -> UserId {
 
 fn user_number(id: &str) -> Option<usize> {
     id.strip_prefix('u')?.parse().ok()
-}
-
-/// A letter's content: a JSON object, as a caller's would be.
-pub(super) fn content(letter: u64, bytes: usize) -> String {
-    format!("{{\"letter\":{letter},\"text\":\"{}\"}}", "x".repeat(bytes))
-}
-
-fn letter_in(content: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(content).ok()?;
-    let rest = text.strip_prefix("{\"letter\":")?;
-    let (number, rest) = rest.split_once(",\"text\":\"")?;
-    let is_whole = rest.strip_suffix("\"}")?.bytes().all(|byte| byte == b'x');
-    number.parse().ok().filter(|_| is_whole)
 }
 
 impl Model {
@@ -303,7 +244,7 @@ impl Model {
 
     /// A message as somebody reads it.
     fn is_read(&mut self, user: usize, epoch: u64, message: &Message) {
-        let Some(number) = letter_in(&message.content) else {
+        let Some(number) = number_in(&message.content) else {
             return violated(
                 "P8",
                 format_args!(
@@ -342,7 +283,7 @@ impl Model {
 
     /// A device shows an online-only message.
     pub(super) fn shown(&self, user: usize, message: &Message) {
-        let letter = letter_in(&message.content).and_then(|number| self.letters.get(&number));
+        let letter = number_in(&message.content).and_then(|number| self.letters.get(&number));
         let is_good = letter.is_some_and(|letter| {
             letter.is_online_only
                 && letter

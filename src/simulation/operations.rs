@@ -12,7 +12,8 @@ use tokio::{task::spawn_local, time::sleep};
 use super::{
     device::{self, Left},
     gateway::Machine,
-    model::{self, Model, Outcome, user_id},
+    letter,
+    model::{Model, Outcome, user_id},
     process::Life,
     schedule::{Death, Letter, Operation},
     store::Fate,
@@ -127,7 +128,7 @@ impl World {
             is_online_only,
             bytes,
         } = letter.clone();
-        let content = model::content(number, bytes);
+        let content = letter::content(number, bytes);
         let send = Send {
             send_id: "oa".into(),
             client_message_id: key.map(|key| format!("k{key}").into()),
@@ -146,7 +147,7 @@ impl World {
         let wanted = receivers.map(|users| users.into_iter().collect());
         self.model
             .borrow_mut()
-            .begins(number, || model::Letter::new(wanted, key, is_online_only));
+            .begins(number, || letter::Letter::new(wanted, key, is_online_only));
         let attempt = Attempt {
             number,
             model: self.model.clone(),
