@@ -10,17 +10,14 @@ mod support;
 use std::{
     path::Path,
     process::Command,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use support::{BODY_BYTES, Nobody, Round, append_all, argument};
+use support::{BODY_BYTES, Round, append_all, argument, open};
 use towncrier::{
-    clock::SystemClock,
     config,
     ids::{Seq, UserId},
     log::{EmbeddedLog, Log, Patience, ReadLimit},
-    metrics::Metrics,
 };
 
 /// The first size; the others are compared to it.
@@ -53,9 +50,7 @@ fn main() {
         dir: dir.path().join("log"),
         ..config::Log::default()
     };
-    let clock = Arc::new(SystemClock::default());
-    let log = EmbeddedLog::open(&config, clock, Arc::new(Nobody), Arc::new(Metrics::new()));
-    let log = Arc::new(log.expect("the log opens"));
+    let log = open(&config);
     let mut first: Option<Size> = None;
     let mut appended = 0;
     for size in [FIRST_MESSAGES, messages / 4, messages] {

@@ -8,12 +8,12 @@
 
 mod support;
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{path::Path, time::Instant};
 
 use rustix::fs::IFlags;
-use support::{APPENDERS, BODY_BYTES, Nobody, Round, append_all, argument, closed_loop};
+use support::{APPENDERS, BODY_BYTES, Round, append_all, argument, closed_loop, open};
 use tokio::sync::{mpsc, oneshot};
-use towncrier::{clock::SystemClock, config, log::EmbeddedLog, metrics::Metrics};
+use towncrier::config;
 
 const USERS: u64 = 100_000;
 
@@ -80,9 +80,7 @@ async fn log(dir: &Path, appends: u64) -> Round {
         dir: dir.join("towncrier"),
         ..config::Log::default()
     };
-    let clock = Arc::new(SystemClock::default());
-    let log = EmbeddedLog::open(&config, clock, Arc::new(Nobody), Arc::new(Metrics::new()));
-    let log = Arc::new(log.expect("the log opens"));
+    let log = open(&config);
     let round = append_all(&log, appends, user).await;
     log.close();
     round

@@ -13,13 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::{BODY_BYTES, Nobody, append_all, argument};
+use support::{BODY_BYTES, append_all, argument};
 use towncrier::{
-    clock::SystemClock,
     config,
     ids::{Seq, UserId},
     log::{EmbeddedLog, Log, Patience, ReadLimit},
-    metrics::Metrics,
     wire::frame::FRAME_BYTES_MAX,
 };
 
@@ -87,9 +85,7 @@ fn open(dir: &Path) -> Arc<EmbeddedLog> {
         checkpoint_interval: Duration::from_secs(3600),
         ..config::Log::default()
     };
-    let clock = Arc::new(SystemClock::default());
-    let log = EmbeddedLog::open(&config, clock, Arc::new(Nobody), Arc::new(Metrics::new()));
-    Arc::new(log.expect("the log opens"))
+    support::open(&config)
 }
 
 fn reader() -> UserId {

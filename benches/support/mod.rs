@@ -1,4 +1,4 @@
-//! What the benches of the log share: appenders in a closed loop, and what a round of them showed.
+//! What the benches of the log share: a log, appenders in a closed loop, and what a round of them showed.
 
 use std::{
     sync::{
@@ -11,8 +11,10 @@ use std::{
 use bytes::Bytes;
 use towncrier::{
     clock::{Clock, SystemClock},
+    config,
     ids::{MessageId, UserId},
     log::{Append, Commit, CommitObserver, EmbeddedLog, Log},
+    metrics::Metrics,
 };
 
 /// As many senders as a busy gateway has at once; with few of them the loop measures the disk's latency.
@@ -93,10 +95,17 @@ where
 }
 
 /// Nobody is told what becomes durable.
-pub(crate) struct Nobody;
+struct Nobody;
 
 impl CommitObserver for Nobody {
     fn committed(&self, _: &[Commit]) {}
+}
+
+/// Opens a log.
+pub(crate) fn open(config: &config::Log) -> Arc<EmbeddedLog> {
+    let clock = Arc::new(SystemClock::default());
+    let log = EmbeddedLog::open(config, clock, Arc::new(Nobody), Arc::new(Metrics::new()));
+    Arc::new(log.expect("the log opens"))
 }
 
 /// Appends so many messages without a key, number `n` to `user(n)`.
