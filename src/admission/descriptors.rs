@@ -3,12 +3,10 @@
 //! A process that runs out of them accepts nothing, opens no segment, and spins on its listeners. So the limit is raised
 //! to what it may be at most, and the ports' own limits are lowered to what it leaves.
 
-use std::fs;
-
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::lobby::ARRIVALS_MIN;
-use crate::config::Config;
+use crate::{config::Config, process::open_descriptors};
 
 /// For what the log opens later on, one for each segment, and whatever else: at least this many, and this part of all.
 const RESERVE_MIN: u64 = 256;
@@ -56,8 +54,7 @@ impl Shares {
     /// less than configured.
     pub fn of_process(config: &Config, reactors: usize) -> Result<Self, TooFew> {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let open = fs::read_dir("/proc/self/fd").map_or(0, |open| open.count() as u64);
-        let shares = Self::of(limit, open, config, reactors)?;
+        let shares = Self::of(limit, open_descriptors(), config, reactors)?;
         if shares.connections_max < config.listener.connections_max {
             tracing::info!(
                 descriptors = limit,

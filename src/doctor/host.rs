@@ -9,7 +9,10 @@ use rustix::{
 };
 use serde::Serialize;
 
-use crate::{admission::new_sessions_bytes_max, config::Config, log::inspect::count_segments};
+use crate::{
+    admission::new_sessions_bytes_max, config::Config, log::inspect::count_segments,
+    process::open_descriptors,
+};
 
 /// Limits of the host and of this process.
 #[derive(Debug, Clone, Serialize)]
@@ -42,14 +45,13 @@ impl Host {
     pub(super) fn look(config: &Config) -> Self {
         let read = |path: &str| fs::read_to_string(path).ok();
         let number = |path: &str| read(path)?.trim().parse().ok();
-        let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
         let segments = count_segments(&config.log.dir);
         let page_bytes = page_size() as u64;
         Self {
             cores: available_parallelism().map_or(1, NonZero::get),
             descriptors: getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
             descriptors_ceiling: number("/proc/sys/fs/nr_open"),
-            descriptors_open: (open + segments) as u64,
+            descriptors_open: open_descriptors() + segments as u64,
             memory_bytes_available: read("/proc/meminfo").and_then(|text| available(&text)),
             memory_bytes_for_sessions: new_sessions_bytes_max(config.listener.memory_bytes_max),
             page_bytes,
