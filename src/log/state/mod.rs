@@ -394,9 +394,8 @@ impl State {
 
     /// After a replay: everything is in sled, the cursors as well, since the log has them.
     pub(super) fn conclude(&self, epoch: Epoch, reached: Reached) -> Result<(), StateError> {
-        let mut cursors = self.cursors.rows.parts();
-        cursors.try_for_each(|part| part.map(drop))?;
-        self.spill()?;
+        let mut parts = self.cursors.rows.parts().chain(self.parts());
+        parts.try_for_each(|part| part.map(drop))?;
         self.store.flush()?;
         self.claim(epoch, reached)
     }
