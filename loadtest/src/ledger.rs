@@ -163,15 +163,26 @@ impl Tally {
 impl AddAssign for Tally {
     /// Two ledgers' books together, of messages and sessions that are one's or the other's.
     fn add_assign(&mut self, other: Self) {
-        self.accepted += other.accepted;
-        self.landed += other.landed;
-        self.lost += other.lost;
-        self.duplicated += other.duplicated;
-        self.reordered += other.reordered;
-        self.ghost += other.ghost;
-        self.pending += other.pending;
-        self.refused += other.refused;
-        self.unknown += other.unknown;
+        let Self {
+            accepted,
+            landed,
+            lost,
+            duplicated,
+            reordered,
+            ghost,
+            pending,
+            refused,
+            unknown,
+        } = other;
+        self.accepted += accepted;
+        self.landed += landed;
+        self.lost += lost;
+        self.duplicated += duplicated;
+        self.reordered += reordered;
+        self.ghost += ghost;
+        self.pending += pending;
+        self.refused += refused;
+        self.unknown += unknown;
     }
 }
 
