@@ -11,6 +11,9 @@ use crate::ids::Seq;
 
 /// Rewinds without an ack in between after which the connection is closed: design section 4, rule 4.
 const REWINDS_MAX: u8 = 5;
+/// Bytes of replayed messages unacked, beyond which no more are sent: what 256 messages of 1 KiB are. Whoever never acks has
+/// all of it sent again at every rewind, and whole windows of large messages, 2 MiB each, would keep live pushes waiting.
+const REPLAYED_BYTES_MAX: u32 = 256 * 1024;
 /// Longest wait for an ack before the next rewind: design section 4, rule 4.
 const RESEND_AFTER_MAX: Duration = Duration::from_secs(60);
 
@@ -42,6 +45,8 @@ pub(super) struct Window {
     /// When the acks awaited are overdue.
     deadline: Moment,
     rewinds: u8,
+    /// Of the messages replayed and unacked, about: an ack of a part of them takes its share by number.
+    replayed_bytes: u32,
 }
 
 impl Window {
@@ -55,6 +60,7 @@ impl Window {
             gaps: Vec::new(),
             deadline: Moment::default(),
             rewinds: 0,
+            replayed_bytes: 0,
         }
     }
 
@@ -70,12 +76,15 @@ impl Window {
 
     /// How many more messages may be sent.
     pub(super) fn room(&self, limits: &Limits) -> usize {
+        if self.replayed_bytes >= REPLAYED_BYTES_MAX {
+            return 0;
+        }
         let gaps: u64 = self
             .gaps
             .iter()
             .map(|(from, to)| to.0 - from.0.max(self.acked.0 + 1) + 1)
             .sum();
-        let unacked = self.sent.0 - self.acked.0 - gaps;
+        let unacked = self.unacked() - gaps;
         u64::from(limits.window).saturating_sub(unacked) as usize
     }
 
@@ -88,6 +97,12 @@ impl Window {
         self.sent = seq;
         self.due = self.due.max(seq);
         self.highest = self.highest.max(seq);
+    }
+
+    /// Of what was pushed, so much came from the log.
+    pub(super) fn replay(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.replayed_bytes = self.replayed_bytes.saturating_add(bytes);
     }
 
     /// The places up to `seq` were announced as a gap. Returns its first place.
@@ -117,8 +132,10 @@ impl Window {
             return Ok(0);
         }
         let advanced = seq.0 - self.acked.0;
+        let unacked = self.unacked();
         self.acked = seq;
         self.sent = self.sent.max(seq);
+        self.shrink_from(unacked);
         self.gaps.retain(|(_, to)| *to > seq);
         if self.gaps.is_empty() {
             self.gaps = Vec::new();
@@ -133,7 +150,9 @@ impl Window {
     pub(super) fn rewind_to(&mut self, seq: Seq) {
         let seq = seq.max(self.acked);
         if seq < self.sent {
+            let unacked = self.unacked();
             self.sent = seq;
+            self.shrink_from(unacked);
             self.gaps.retain(|(_, to)| *to <= seq);
         }
     }
@@ -155,6 +174,18 @@ impl Window {
         self.deadline = now.plus(self.resend_after(limits));
         self.rewind_to(self.acked);
         Overdue::Rewound
+    }
+
+    /// Places sent and not acked.
+    fn unacked(&self) -> u64 {
+        self.sent.0 - self.acked.0
+    }
+
+    /// There were `before` unacked places, and are fewer now.
+    fn shrink_from(&mut self, before: u64) {
+        let left = u128::from(self.replayed_bytes) * u128::from(self.unacked());
+        let left = left.checked_div(before.into()).unwrap_or(0);
+        self.replayed_bytes = u32::try_from(left).expect("it was no less before");
     }
 
     fn resend_after(&self, limits: &Limits) -> Duration {
@@ -185,6 +216,24 @@ mod tests {
         assert_eq!(window.room(&LIMITS), 0);
         assert_eq!(window.ack(Seq(12), at(0), &LIMITS), Ok(2));
         assert_eq!(window.room(&LIMITS), 2);
+    }
+
+    #[test]
+    fn so_many_bytes_unacked_leave_no_room_and_acks_and_rewinds_take_their_share() {
+        let mut window = Window::new(Seq(10));
+        window.push(Seq(12), at(0), &LIMITS);
+        window.replay(REPLAYED_BYTES_MAX as usize);
+        assert_eq!(window.room(&LIMITS), 0);
+        assert_eq!(window.ack(Seq(11), at(0), &LIMITS), Ok(1));
+        assert_eq!(window.room(&LIMITS), 3);
+        window.push(Seq(14), at(0), &LIMITS);
+        window.replay(REPLAYED_BYTES_MAX as usize / 2);
+        assert_eq!(window.room(&LIMITS), 0);
+        window.rewind_to(Seq(13));
+        assert_eq!(window.room(&LIMITS), 2);
+        assert_eq!(window.ack(Seq(14), at(0), &LIMITS), Ok(3));
+        assert_eq!(window.replayed_bytes, 0);
+        assert_eq!(window.room(&LIMITS), 4);
     }
 
     #[test]
