@@ -54,7 +54,7 @@ impl AsyncRead for Wire<'_> {
         _: &mut Cx<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let count = self.step.min(self.input.len());
+        let count = self.step.min(self.input.len()).min(buffer.remaining());
         let (now, later) = self.input.split_at(count);
         buffer.put_slice(now);
         self.input = later;
