@@ -139,7 +139,7 @@ impl Session {
                 }
                 () = &mut ping, if !is_deaf => {
                     connection.send(client_frame::Body::Ping(Ping { nonce: 1 })).await?;
-                    ping.as_mut().reset(Instant::now() + heartbeat.mul_f64(0.9));
+                    ping.as_mut().reset(Instant::now() + heartbeat);
                 }
                 () = until(end) => {
                     // Half of them die between landing and acking, which has to wait for something to land.

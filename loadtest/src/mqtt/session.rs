@@ -140,7 +140,7 @@ impl Session {
                 () = &mut ping, if !is_deaf => {
                     connection.say(Said::PingReq);
                     connection.flush().await?;
-                    ping.as_mut().reset(Instant::now() + KEEP_ALIVE.mul_f64(0.9));
+                    ping.as_mut().reset(Instant::now() + KEEP_ALIVE);
                 }
                 () = until(self.mark_at), if !is_deaf => {
                     self.mark_at = None;
