@@ -17,8 +17,8 @@ use towncrier::{
     ids::Seq,
     wire::{
         frame::{
-            ADDRESS_BYTES_MAX, FRAME_BYTES_MAX, decode, encode, encode_body, message as unpack,
-            push_live, push_replay,
+            ADDRESS_BYTES_MAX, FRAME_BYTES_MAX, Live, decode, encode, encode_body,
+            message as unpack, push_replay,
         },
         proto::{Ack, ClientFrame, Connect, Pong, ServerFrame, client_frame, server_frame},
     },
@@ -47,7 +47,7 @@ fn encodes(criterion: &mut Criterion) {
 
     group.throughput(Throughput::Elements(1));
     group.bench_function("a live push", |bencher| {
-        bencher.iter(|| push_live(Seq(7), black_box(RECEIVER), black_box(&body)));
+        bencher.iter(|| Live::new(black_box(&body)).push(Seq(7), black_box(RECEIVER)));
     });
     let pong = ServerFrame {
         body: Some(server_frame::Body::Pong(Pong {
@@ -63,8 +63,9 @@ fn encodes(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(BATCH));
     group.bench_function("live pushes of a batch of 100", |bencher| {
         bencher.iter(|| {
+            let live = Live::new(black_box(&body));
             for receiver in &receivers {
-                black_box(push_live(Seq(7), receiver, black_box(&body)));
+                black_box(live.push(Seq(7), receiver));
             }
         });
     });

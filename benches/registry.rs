@@ -23,7 +23,7 @@ use towncrier::{
     ids::{ConnectionId, Platform, Seq, SessionKey, UserId},
     metrics::Metrics,
     registry::{Item, Mailbox, Registry},
-    wire::frame::encode_body,
+    wire::frame::{Live, encode_body},
 };
 
 const USERS: usize = 100_000;
@@ -52,8 +52,9 @@ fn main() {
         registered.expect("it is the user's first");
     }
     let body = encode_body(&message(&mut Rng::with_seed(1), CONTENT_BYTES));
+    let live = Live::new(&body);
     let deliver = |key: &SessionKey| {
-        let reached = registry.deliver(key.user.as_str(), Seq(7), black_box(&body));
+        let reached = registry.deliver(key.user.as_str(), Seq(7), black_box(&live));
         assert_eq!(reached, 1);
     };
 

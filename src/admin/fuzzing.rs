@@ -14,7 +14,7 @@ use super::{
 use crate::{
     fuzzing::Input,
     ids::Seq,
-    wire::frame::{FRAME_BYTES_MAX, push_live},
+    wire::frame::{FRAME_BYTES_MAX, Live},
 };
 
 thread_local! {
@@ -70,7 +70,7 @@ async fn ask(gateway: &Gateway, data: &[u8]) {
     for append in &gateway.log.rows().appends {
         assert!(append.is_keyed || !append.receivers.is_empty());
         for receiver in &append.receivers {
-            let frame = push_live(Seq(u64::MAX), receiver.as_str(), &append.body);
+            let frame = Live::new(&append.body).push(Seq(u64::MAX), receiver.as_str());
             assert!(frame.len() <= FRAME_BYTES_MAX);
         }
     }

@@ -35,7 +35,7 @@ use crate::{
     session::Limits,
     token::Tokens,
     wire::{
-        frame::encode_body,
+        frame::{Live, encode_body},
         proto::{ClientFrame, Connect, Message, ServerFrame, client_frame, server_frame::Body},
     },
 };
@@ -246,7 +246,7 @@ impl World {
     /// Appends a message and hands it to the sessions that are connected.
     pub(crate) fn send(&self, user: &str, content: &[u8]) -> usize {
         let (seq, body) = self.log.append(user, content);
-        self.registry.deliver(user, seq, &body)
+        self.registry.deliver(user, seq, &Live::new(&body))
     }
 
     /// A good `Connect` of a client that has no store yet.

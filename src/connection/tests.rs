@@ -24,8 +24,9 @@ use crate::{
     config,
     ids::{Platform, Seq, SessionKey, UserId},
     log::{Damage, Refusing},
-    wire::proto::{
-        Ack, Connect, Fetch, Ping, Resend, client_frame, gap, kicked, server_frame::Body,
+    wire::{
+        frame::Live,
+        proto::{Ack, Connect, Fetch, Ping, Resend, client_frame, gap, kicked, server_frame::Body},
     },
 };
 
@@ -748,7 +749,10 @@ fn online_only_messages_pass_the_sequence_by() {
     run(async {
         let mut bench = Bench::new();
         let mut client = bench.log_in_live().await;
-        bench.world.registry.deliver("u", Seq::ZERO, &Bytes::new());
+        bench
+            .world
+            .registry
+            .deliver("u", Seq::ZERO, &Live::new(&Bytes::new()));
         bench.hand_out();
         assert_eq!(client.hear_messages(1).await[0].0, 0);
         bench.send(b"1");

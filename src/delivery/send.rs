@@ -9,7 +9,10 @@ use crate::{
     ids::{MessageId, Platform, Seq, UserId},
     log::{Append, AppendError, Commit, CommitObserver, Pending, ReadError, Receipt, Refusing},
     registry::Registry,
-    wire::{frame::encode_body, proto::Message},
+    wire::{
+        frame::{Live, encode_body},
+        proto::Message,
+    },
 };
 
 /// A message with who gets it.
@@ -68,8 +71,9 @@ impl FanOut {
 impl CommitObserver for FanOut {
     fn committed(&self, commits: &[Commit]) {
         for commit in commits {
+            let live = Live::new(&commit.body);
             for (user, seq) in &*commit.placed {
-                self.registry.deliver(user.as_str(), *seq, &commit.body);
+                self.registry.deliver(user.as_str(), *seq, &live);
             }
         }
     }
@@ -104,8 +108,9 @@ impl Delivery {
         let body = encode_body(&message);
         // A keyed send to everyone is remembered although nobody is known yet: a repeat must find it.
         if send.is_online_only || (receivers.is_empty() && !is_keyed) {
+            let live = Live::new(&body);
             for user in &receivers {
-                self.registry.deliver(user.as_str(), Seq::ZERO, &body);
+                self.registry.deliver(user.as_str(), Seq::ZERO, &live);
             }
             let placed = receivers
                 .into_iter()

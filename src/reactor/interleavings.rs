@@ -13,7 +13,7 @@ use crate::{
     metrics::Metrics,
     registry::{Item, Mailbox as _},
     sabotage::{self, Bug},
-    wire::frame::push_live,
+    wire::frame::Live,
 };
 
 /// The same file again, on shuttle's locks.
@@ -31,7 +31,7 @@ fn post_and_take(metrics: &Arc<Metrics>) {
         let mailbox = Arc::clone(&mailbox);
         shuttle::thread::spawn(move || {
             for seq in (0..POSTS).map(Seq) {
-                let frame = push_live(seq, "u", &Bytes::new());
+                let frame = Live::new(&Bytes::new()).push(seq, "u");
                 mailbox.post(ConnectionId(thread), Item::Live { seq, frame });
             }
         });

@@ -17,7 +17,7 @@ use crate::{
     ids::{ConnectionId, Platform, Seq, UserId},
     registry::{Item, Mailbox as _},
     wire::{
-        frame::push_live,
+        frame::Live,
         proto::{Ping, client_frame, server_frame::Body},
     },
 };
@@ -480,12 +480,13 @@ fn an_idle_session_costs_at_most_2500_bytes_also_after_a_push() {
         content: vec![b'x'; 16 * 1024].into(),
         ..Default::default()
     });
+    let live = Live::new(&body);
     for (n, stream) in (0..).zip(&mut streams) {
         let user = format!("user{n}");
         gateway
             .world
             .registry
-            .deliver(&user, crate::ids::Seq::ZERO, &body);
+            .deliver(&user, crate::ids::Seq::ZERO, &live);
         stream.read_exact(&mut vec![0; 16 * 1024]).unwrap();
     }
     let pushed = (resident_bytes() - before) / SESSIONS;
@@ -500,7 +501,7 @@ fn a_full_mailbox_drops_live_items_only_and_says_so() {
         ..MailboxLimits::default()
     };
     let mailbox = ReactorMailbox::new(limits, Arc::default());
-    let frame = push_live(Seq(1), "u", &Bytes::new());
+    let frame = Live::new(&Bytes::new()).push(Seq(1), "u");
     for _ in 0..10 {
         let frame = frame.clone();
         mailbox.post(ConnectionId(1), Item::Live { seq: Seq(1), frame });

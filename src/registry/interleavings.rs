@@ -19,6 +19,7 @@ use crate::{
     ids::{ConnectionId, Platform, Seq, SessionKey, UserId},
     metrics::Metrics,
     sabotage::{self, Bug},
+    wire::frame::Live,
 };
 
 /// The same file again, on shuttle's map.
@@ -79,7 +80,8 @@ fn race(metrics: &Arc<Metrics>) {
     });
     let threads: Vec<_> = threads.collect();
     // One thread delivers a user's messages in their order, as the log's writer does.
-    let deliver = |seq| registry.deliver("u", Seq(seq), &Bytes::new());
+    let live = Live::new(&Bytes::new());
+    let deliver = |seq| registry.deliver("u", Seq(seq), &live);
     let delivered: usize = (1..=MESSAGES).map(deliver).sum();
     let left = threads.into_iter().map(|thread| thread.join().unwrap());
     let left: HashSet<u64> = left.flatten().collect();

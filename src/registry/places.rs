@@ -8,7 +8,6 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use metrics::Gauge;
 
 use super::dashmap::{DashMap, Entry};
@@ -18,7 +17,7 @@ use crate::{
     metrics::Metrics,
     registry::{Item, Mailbox, Policy, Presence, TooManySessions},
     sabotage::{self, Bug},
-    wire::frame,
+    wire::frame::Live,
 };
 
 /// A session's place. A user has at most `per_user_max` of them.
@@ -131,11 +130,11 @@ impl Registry {
     }
 
     /// Hands a message to all sessions of its receiver; how many there are. Its frame is encoded once, if at all.
-    pub fn deliver(&self, user: &str, seq: Seq, body: &Bytes) -> usize {
+    pub fn deliver(&self, user: &str, seq: Seq, live: &Live) -> usize {
         let Some(places) = self.users.get(user) else {
             return 0;
         };
-        let frame = frame::push_live(seq, user, body);
+        let frame = live.push(seq, user);
         for place in places.iter() {
             let frame = frame.clone();
             place

@@ -95,9 +95,9 @@ pub fn conversation_id(session_type: i32, send_id: &str, recv_id: &str, group_id
         (recv_id, send_id)
     };
     match session_type {
-        2 | 3 => format!("sg_{group_id}"),
-        4 => format!("sn_{low}_{high}"),
-        _ => format!("si_{low}_{high}"),
+        2 | 3 => ["sg_", group_id].concat(),
+        4 => ["sn_", low, "_", high].concat(),
+        _ => ["si_", low, "_", high].concat(),
     }
 }
 
@@ -123,24 +123,29 @@ struct Address {
     conversation_id: String,
 }
 
-fn address(seq: Seq, recv_id: &str, body: &Bytes) -> Address {
-    let origin = Origin::decode(body.clone())
-        .expect("bodies are encoded by this module and read back checksummed");
-    Address {
-        seq: seq.0,
-        recv_id: recv_id.to_owned(),
-        conversation_id: conversation_id(
-            origin.session_type,
-            &origin.send_id,
-            recv_id,
-            &origin.group_id,
-        ),
+impl Origin {
+    fn of(body: &Bytes) -> Self {
+        Self::decode(body.clone())
+            .expect("bodies are encoded by this module and read back checksummed")
+    }
+
+    fn address(&self, seq: Seq, recv_id: &str) -> Address {
+        Address {
+            seq: seq.0,
+            recv_id: recv_id.to_owned(),
+            conversation_id: conversation_id(
+                self.session_type,
+                &self.send_id,
+                recv_id,
+                &self.group_id,
+            ),
+        }
     }
 }
 
 /// The whole message that `body` is, as one receiver gets it.
 pub fn message(seq: Seq, recv_id: &str, body: &Bytes) -> Message {
-    let address = address(seq, recv_id, body);
+    let address = Origin::of(body).address(seq, recv_id);
     let shared = Message::decode(body.clone())
         .expect("bodies are encoded by this module and read back checksummed");
     Message {
@@ -156,24 +161,42 @@ const PUSH_TAG: u8 = 2 << 3 | 2;
 /// Field 1, length-delimited: `Push.messages`.
 const MESSAGES_TAG: u8 = 1 << 3 | 2;
 
-/// A `Push` of one message whose body is shared, not copied: the live path.
-pub fn push_live(seq: Seq, recv_id: &str, body: &Bytes) -> Frame {
-    let address = address(seq, recv_id, body);
-    let message = address.encoded_len() + body.len();
-    let push = 1 + encoded_len_varint(message as u64) + message;
-    let payload = 1 + encoded_len_varint(push as u64) + push;
-    let mut head = BytesMut::with_capacity(24 + address.encoded_len());
-    put_websocket_header(&mut head, payload);
-    head.put_u8(PUSH_TAG);
-    encode_varint(push as u64, &mut head);
-    head.put_u8(MESSAGES_TAG);
-    encode_varint(message as u64, &mut head);
-    address
-        .encode(&mut head)
-        .expect("a BytesMut grows as needed");
-    Frame {
-        head: head.freeze(),
-        body: body.clone(),
+/// A message on its way to whoever is online: the live path. What its receivers' addresses have in common is decoded once,
+/// however many they are.
+#[derive(Debug)]
+pub struct Live {
+    origin: Origin,
+    body: Bytes,
+}
+
+impl Live {
+    /// The message that `body` is.
+    pub fn new(body: &Bytes) -> Self {
+        Self {
+            origin: Origin::of(body),
+            body: body.clone(),
+        }
+    }
+
+    /// A `Push` of it alone to one receiver. The body is shared, not copied.
+    pub fn push(&self, seq: Seq, recv_id: &str) -> Frame {
+        let address = self.origin.address(seq, recv_id);
+        let message = address.encoded_len() + self.body.len();
+        let push = 1 + encoded_len_varint(message as u64) + message;
+        let payload = 1 + encoded_len_varint(push as u64) + push;
+        let mut head = BytesMut::with_capacity(24 + address.encoded_len());
+        put_websocket_header(&mut head, payload);
+        head.put_u8(PUSH_TAG);
+        encode_varint(push as u64, &mut head);
+        head.put_u8(MESSAGES_TAG);
+        encode_varint(message as u64, &mut head);
+        address
+            .encode(&mut head)
+            .expect("a BytesMut grows as needed");
+        Frame {
+            head: head.freeze(),
+            body: self.body.clone(),
+        }
     }
 }
 
@@ -182,7 +205,7 @@ pub fn push_live(seq: Seq, recv_id: &str, body: &Bytes) -> Frame {
 pub fn push_replay<'a>(recv_id: &str, messages: impl Iterator<Item = (Seq, &'a Bytes)>) -> Frame {
     let mut push = BytesMut::new();
     for (seq, body) in messages {
-        let address = address(seq, recv_id, body);
+        let address = Origin::of(body).address(seq, recv_id);
         push.put_u8(MESSAGES_TAG);
         encode_varint((address.encoded_len() + body.len()) as u64, &mut push);
         address
@@ -270,7 +293,7 @@ mod tests {
             let push = Some(server_frame::Body::Push(Push {
                 messages: vec![expected],
             }));
-            assert_eq!(unframe(&push_live(Seq(7), "u1", &body)).body, push);
+            assert_eq!(unframe(&Live::new(&body).push(Seq(7), "u1")).body, push);
             assert_eq!(
                 unframe(&push_replay("u1", [(Seq(7), &body)].into_iter())).body,
                 push
@@ -286,7 +309,7 @@ mod tests {
             session_type: 4,
             ..Message::default()
         });
-        let frame = push_live(Seq(u64::MAX), &long, &body);
+        let frame = Live::new(&body).push(Seq(u64::MAX), &long);
         assert!(
             frame.head.len() <= ADDRESS_BYTES_MAX,
             "{}",

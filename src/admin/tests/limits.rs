@@ -67,7 +67,7 @@ async fn the_largest_send_fits_a_frame() {
     });
     gateway.send(&body).await.data();
     let stored = gateway.log.rows().appends[0].body.clone();
-    let frame = frame::push_live(crate::ids::Seq(u64::MAX), &id, &stored);
+    let frame = frame::Live::new(&stored).push(crate::ids::Seq(u64::MAX), &id);
     assert!(frame.len() <= frame::FRAME_BYTES_MAX, "{}", frame.len());
 }
 
