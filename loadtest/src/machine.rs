@@ -3,8 +3,15 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
+    os::unix::fs::FileExt as _,
+    path::Path,
     process::Command,
-    time::Instant,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use serde::Serialize;
@@ -16,6 +23,8 @@ use crate::{
 
 /// Enough for a p99 of a kind, in well under a second on most disks.
 const SYNCS: usize = 200;
+/// How often a [`SyncWatch`] syncs: it must not become a load of its own.
+const WATCH_PERIOD: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
@@ -64,7 +73,7 @@ impl Machine {
     }
 }
 
-fn sync_time(dir: &std::path::Path) -> io::Result<Quantiles> {
+fn sync_time(dir: &Path) -> io::Result<Quantiles> {
     let path = dir.join("sync-time");
     let mut file = File::create(&path)?;
     let mut times = Vec::with_capacity(SYNCS);
@@ -76,4 +85,46 @@ fn sync_time(dir: &std::path::Path) -> io::Result<Quantiles> {
     }
     fs::remove_file(path)?;
     Ok(quantiles_of(&times))
+}
+
+/// Syncs 4 KiB of its own again and again, each when it is due, as messages are sent: who waits for one sync after the other
+/// sees a disk that stalls for a second as one slow sync of many.
+#[derive(Debug)]
+pub(crate) struct SyncWatch {
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<io::Result<Vec<Duration>>>,
+}
+
+impl SyncWatch {
+    pub(crate) fn begin(dir: &Path) -> io::Result<Self> {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (dir, until) = (dir.to_owned(), Arc::clone(&is_over));
+        let thread = thread::Builder::new()
+            .name("sync-watch".into())
+            .spawn(move || watch(&dir, &until))?;
+        Ok(Self { is_over, thread })
+    }
+
+    /// From when each was due.
+    pub(crate) fn end(self) -> io::Result<Quantiles> {
+        self.is_over.store(true, Relaxed);
+        let times = self.thread.join();
+        Ok(quantiles_of(&times.expect("it does not panic")?))
+    }
+}
+
+fn watch(dir: &Path, is_over: &AtomicBool) -> io::Result<Vec<Duration>> {
+    let path = dir.join("sync-watch");
+    let file = File::create(&path)?;
+    let mut times = Vec::new();
+    let mut due = Instant::now();
+    while !is_over.load(Relaxed) {
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        file.write_all_at(&[7; 4096], 0)?;
+        file.sync_data()?;
+        times.push(due.elapsed());
+        due += WATCH_PERIOD;
+    }
+    fs::remove_file(path)?;
+    Ok(times)
 }

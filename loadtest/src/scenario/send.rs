@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::{Look, Stage, content_bytes};
 use crate::{
     crowd::SESSIONS_EACH_MAX,
-    meter::{Latencies, quantiles},
+    machine::SyncWatch,
+    meter::{Latencies, Quantiles, quantiles},
     senders::{Load, Sent, To},
 };
 
@@ -14,6 +15,8 @@ use crate::{
 const LATE_MAX: Duration = Duration::from_secs(1);
 /// The search ends when it knows the rate within this share.
 const PRECISION: f64 = 0.06;
+/// A rate that does not hold is tried again: a disk that stalls for a tenth of a second decides the p99 of one step.
+const TRIES: u32 = 2;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Plan {
@@ -56,6 +59,8 @@ pub(crate) struct Plan {
 struct Step {
     sent: Sent,
     latencies: Latencies,
+    /// The disk's meanwhile.
+    syncs: Option<Quantiles>,
     before: Look,
     after: Look,
 }
@@ -109,6 +114,9 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
         quantiles(&step.latencies.answered),
     );
     report.latency("send to landed", quantiles(&landed));
+    if let Some(syncs) = step.syncs {
+        report.latency("the disk's sync meanwhile, once due", syncs);
+    }
     stage.close().await
 }
 
@@ -140,6 +148,7 @@ async fn try_rate(stage: &Stage, plan: &Plan, rate: Option<f64>) -> anyhow::Resu
         late_max: if plan.search { LATE_MAX } else { Duration::MAX },
     };
     crew.reset().await?;
+    let syncs = stage.target.dir().map(SyncWatch::begin).transpose()?;
     let before = stage.look()?;
     let sent = crew.send(load).await?;
     crew.settle().await?;
@@ -147,6 +156,7 @@ async fn try_rate(stage: &Stage, plan: &Plan, rate: Option<f64>) -> anyhow::Resu
     Ok(Step {
         sent,
         latencies: crew.latencies().await?,
+        syncs: syncs.map(SyncWatch::end).transpose()?,
         before,
         after,
     })
@@ -157,12 +167,10 @@ async fn search(stage: &Stage, plan: &Plan) -> anyhow::Result<f64> {
     let (mut good, mut bad) = (0.0, f64::INFINITY);
     let mut rate = plan.rate;
     while bad - good > good * PRECISION {
-        let step = try_rate(stage, plan, Some(rate)).await?;
-        let p99_us = quantiles(&step.latencies.all_landed()).p99_us;
-        let is_good = !step.sent.is_late && step.sent.refused == 0 && p99_us <= plan.p99 * 1000;
-        let verdict = if is_good { "holds" } else { "does not hold" };
-        let p99_ms = p99_us as f64 / 1000.0;
-        eprintln!("{rate:.0} sends/s: p99 {p99_ms:.1} ms, {verdict}");
+        let mut is_good = false;
+        for _ in 0..TRIES {
+            is_good = is_good || holds(stage, plan, rate).await?;
+        }
         if is_good {
             good = rate;
         } else {
@@ -178,4 +186,18 @@ async fn search(stage: &Stage, plan: &Plan) -> anyhow::Result<f64> {
         }
     }
     Ok(good)
+}
+
+/// Whether nearly all messages land in time at this rate.
+async fn holds(stage: &Stage, plan: &Plan, rate: f64) -> anyhow::Result<bool> {
+    let step = try_rate(stage, plan, Some(rate)).await?;
+    let p99_us = quantiles(&step.latencies.all_landed()).p99_us;
+    let holds = !step.sent.is_late && step.sent.refused == 0 && p99_us <= plan.p99 * 1000;
+    let verdict = if holds { "holds" } else { "does not hold" };
+    let disk = step.syncs.map_or_else(String::new, |syncs| {
+        format!(" (the disk's sync {:.1} ms)", syncs.p99_us as f64 / 1000.0)
+    });
+    let p99_ms = p99_us as f64 / 1000.0;
+    eprintln!("{rate:.0} sends/s: p99 {p99_ms:.1} ms{disk}, {verdict}");
+    Ok(holds)
 }
