@@ -1,6 +1,6 @@
 //! The gateway: builds the rooms, binds the ports, and takes everything down again in order.
 //!
-//! Up: log, registry, delivery, client port, admin port. Down: sends refused, clients told to come back over
+//! Up: client port, log, registry, delivery, reactors, admin port. Down: sends refused, clients told to come back over
 //! `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the end.
 
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle};
@@ -15,7 +15,7 @@ use crate::{
     delivery::{Delivery, FanOut},
     log::{EmbeddedLog, OpenError},
     metrics::Metrics,
-    reactor::{self, Reactors},
+    reactor::{self, Port, Reactors},
     registry::Registry,
     tls::{self, Tls, TlsError},
     token::Tokens,
@@ -68,6 +68,8 @@ impl Gateway {
         // What a wrong configuration spoils, it spoils before anything is opened.
         let client_tls = Tls::load(&config.listener.tls_certificate, &config.listener.tls_key)?;
         let admin_tls = Tls::load(&config.admin.tls_certificate, &config.admin.tls_key)?;
+        // Clients that come back while the log is read wait at the port, and are not refused.
+        let port = Port::bind(&config.listener)?;
         let metrics = Arc::new(Metrics::new());
         let clock = Arc::new(SystemClock::default());
         let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
@@ -91,6 +93,7 @@ impl Gateway {
         let server = admin::Server::bind(&config, admin_tls.clone(), rooms)?;
         let reactors = Reactors::start(
             &config,
+            port,
             client_tls.clone(),
             delivery.clone(),
             registry,

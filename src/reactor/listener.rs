@@ -2,6 +2,9 @@
 //!
 //! Sharing is for this process only: the first socket is bound before it may share, which fails where anyone listens
 //! already, a second gateway included. Bound the other way round, two gateways would each get half of the clients.
+//!
+//! From then on clients wait in the kernel's queues for the reactors to start. While a gateway reads its log after a crash
+//! nobody is refused, who would come back only after a delay.
 
 use std::{
     io,
@@ -10,17 +13,36 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::{Error, count};
 use crate::config;
 
 /// Connections that wait to be accepted. The kernel takes the smaller of this and `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
 
+/// The client port, where clients can knock; [`super::Reactors`] serve it.
+pub struct Port {
+    pub(super) address: SocketAddr,
+    /// One for each reactor.
+    pub(super) listeners: Vec<TcpListener>,
+}
+
+impl Port {
+    /// Takes it, once for each reactor that there will be.
+    ///
+    /// # Errors
+    /// [`Error::Listen`], also where somebody else listens there.
+    pub fn bind(config: &config::Listener) -> Result<Self, Error> {
+        let (address, listeners) = bind(config, count(config)).map_err(|source| Error::Listen {
+            address: config.listen,
+            source,
+        })?;
+        Ok(Self { address, listeners })
+    }
+}
+
 /// Binds `count` listeners. With port 0 the first one finds a free port, and the others share it. Fails with `AddrInUse`
 /// where somebody else listens on the port, shared or not.
-pub(super) fn bind(
-    config: &config::Listener,
-    count: usize,
-) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+fn bind(config: &config::Listener, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     let first = socket(config)?;
     first.bind(&config.listen.into())?;
     first.set_reuse_port(true)?;

@@ -41,6 +41,7 @@ use std::sync;
 
 use tokio::sync::{oneshot, watch};
 
+pub use self::listener::Port;
 pub(crate) use self::mailbox::MailboxLimits;
 #[cfg(test)]
 pub(crate) use self::{accept::Listener, thread::serve};
@@ -156,28 +157,23 @@ struct Thread {
 }
 
 impl Reactors {
-    /// Binds the client port for each reactor, then starts their threads.
+    /// Serves the port, with a thread for each of its reactors.
     pub fn start(
         config: &Config,
+        port: Port,
         tls: Option<Tls>,
         delivery: Arc<Delivery>,
         registry: Arc<Registry>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
         let parts = Parts::new(config, tls, delivery, registry, metrics);
-        let config = &config.listener;
-        let (address, listeners) =
-            listener::bind(config, count(config)).map_err(|source| Error::Listen {
-                address: config.listen,
-                source,
-            })?;
         let (stage, _) = watch::channel(Stage::Serving);
         let mut reactors = Self {
-            address,
+            address: port.address,
             stage,
-            threads: Vec::with_capacity(listeners.len()),
+            threads: Vec::with_capacity(port.listeners.len()),
         };
-        for (number, listener) in (0..).zip(listeners) {
+        for (number, listener) in (0..).zip(port.listeners) {
             let reactor = Reactor::new(number, listener, parts.clone(), reactors.stage.subscribe());
             let thread = start(number, reactor).map_err(Error::Thread)?;
             reactors.threads.push(thread);

@@ -47,6 +47,7 @@ fn start_with(config: &Config) -> Gateway {
     let world = World::new(&config.sessions);
     let reactors = Reactors::start(
         config,
+        Port::bind(&config.listener).expect("a free port"),
         None,
         Arc::clone(&world.delivery),
         Arc::clone(&world.registry),
@@ -385,22 +386,11 @@ async fn a_session_that_moves_to_another_reactor_leaves_one_place() {
 
 #[test]
 fn a_port_that_cannot_be_had_is_an_error_that_names_it() {
-    let world = World::new(&config::Sessions::default());
-    let listener = config::Listener {
+    let started = Port::bind(&config::Listener {
         // Of documentation (RFC 5737): no machine has this address.
         listen: SocketAddr::from(([192, 0, 2, 1], 0)),
         ..config()
-    };
-    let started = Reactors::start(
-        &Config {
-            listener,
-            ..Config::default()
-        },
-        None,
-        world.delivery,
-        world.registry,
-        world.metrics,
-    );
+    });
     let error = started.err().expect("refused").to_string();
     assert!(error.contains("192.0.2.1:0"), "{error}");
 }
@@ -408,21 +398,10 @@ fn a_port_that_cannot_be_had_is_an_error_that_names_it() {
 #[tokio::test]
 async fn a_port_that_another_gateway_serves_cannot_be_shared() {
     let first = start(&config());
-    let world = World::new(&config::Sessions::default());
-    let listener = config::Listener {
+    let second = Port::bind(&config::Listener {
         listen: first.reactors.local_addr(),
         ..config()
-    };
-    let second = Reactors::start(
-        &Config {
-            listener,
-            ..Config::default()
-        },
-        None,
-        world.delivery,
-        world.registry,
-        world.metrics,
-    );
+    });
     let error = second.err().expect("refused").to_string();
     let address = first.reactors.local_addr().to_string();
     assert!(
