@@ -1,10 +1,17 @@
 //! The HTTP before a WebSocket: one request, one answer. tungstenite parses the request; what RFC 6455 asks of it, path,
 //! origin and subprotocol are checked here.
 
-use std::{io, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    mem::MaybeUninit,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio_tungstenite::tungstenite::{
     Error,
     error::{CapacityError, ProtocolError},
@@ -19,6 +26,8 @@ use crate::admission::Refused;
 
 /// Largest request that is read: a browser's, cookies included, has 2 KiB.
 const REQUEST_BYTES_MAX: usize = 8 * 1024;
+/// Read at once: more than nearly every request has.
+const PIECE_BYTES: usize = 1024;
 /// Where clients connect.
 pub(super) const PATH: &str = "/ws";
 /// The one subprotocol: design section 4.
@@ -116,9 +125,9 @@ pub(super) struct Read {
 
 /// Reads one request. An error means that there is nobody to answer.
 pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Read> {
-    let mut bytes = Vec::with_capacity(1024);
+    let mut bytes = Vec::new();
     loop {
-        if stream.read_buf(&mut bytes).await? == 0 {
+        if poll_fn(|cx| poll_piece(stream, cx, &mut bytes)).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let mut rest = Vec::new();
@@ -136,6 +145,19 @@ pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Rea
         };
         return Ok(Read { request, rest });
     }
+}
+
+/// Reads what there is, by way of the stack: thousands who have said nothing yet, as after a restart, have no buffers.
+fn poll_piece<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    cx: &mut Context<'_>,
+    bytes: &mut Vec<u8>,
+) -> Poll<io::Result<usize>> {
+    let mut piece = [MaybeUninit::uninit(); PIECE_BYTES];
+    let mut piece = ReadBuf::uninit(&mut piece);
+    ready!(Pin::new(stream).poll_read(cx, &mut piece))?;
+    bytes.extend_from_slice(piece.filled());
+    Poll::Ready(Ok(piece.filled().len()))
 }
 
 /// The answer that makes the stream a WebSocket: RFC 6455 section 4.2. `origins`: where a browser may come from; empty:
