@@ -177,7 +177,7 @@ pub struct Sessions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Delivery {
-    /// Unacked messages per session; read from the log, no more than 256 KiB of them.
+    /// Unacked messages per session; read from the log, about 256 KiB of them.
     pub window: u32,
     /// No ack for this long: send again. Doubles to 60 s.
     #[serde(with = "duration")]

@@ -225,6 +225,7 @@ impl World {
             mailbox,
             session: Limits {
                 window: delivery.window,
+                replayed_bytes_max: 256 * 1024,
                 resend_after: delivery.resend_after,
                 heartbeat: sessions.heartbeat,
                 starts_at_head: false,

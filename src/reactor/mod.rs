@@ -57,6 +57,10 @@ use crate::{
     tls::Tls,
 };
 
+/// What 256 messages of 1 KiB are. Whoever never acks has all of it sent again at every rewind, and whole windows of large
+/// messages, 2 MiB each, would keep live pushes waiting.
+const REPLAYED_BYTES_MAX: u32 = 256 * 1024;
+
 /// Why the reactors did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -112,6 +116,7 @@ impl Parts {
             config: config.listener.clone(),
             session: Limits {
                 window: config.delivery.window,
+                replayed_bytes_max: REPLAYED_BYTES_MAX,
                 resend_after: config.delivery.resend_after,
                 heartbeat: config.sessions.heartbeat,
                 starts_at_head: config.delivery.new_session == NewSession::Head,

@@ -16,6 +16,7 @@ use crate::{
 
 const LIMITS: Limits = Limits {
     window: 8,
+    replayed_bytes_max: 1000,
     resend_after: Duration::from_secs(5),
     heartbeat: Duration::from_secs(30),
     starts_at_head: false,

@@ -221,7 +221,7 @@ impl Turn<'_> {
         let highest = window.highest();
         let resent = run.iter().take_while(|(seq, _)| *seq <= highest).count();
         window.push(*last, self.scene.now, self.limits);
-        window.replay(run.iter().map(|(_, body)| wire_bytes(body)).sum());
+        window.note_replayed(run.iter().map(|(_, body)| body.len()).sum());
         let head = &mut self.session.head;
         *head = (*head).max(*last);
         self.actions.push(Action::Push {

@@ -34,6 +34,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Stored messages that may be unacked at once; at least 1.
     pub window: u32,
+    /// While so many bytes of them, read from the log, are unacked, no more are read: 0 or more.
+    pub replayed_bytes_max: u32,
     /// No ack for this long: rewind. Doubles up to 60 s.
     pub resend_after: Duration,
     /// A client says something at least this often; 2.5 of them without a word end the connection.

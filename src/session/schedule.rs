@@ -23,10 +23,17 @@ use crate::{
 const SCHEDULES: u64 = 10_000;
 const LIMITS: Limits = Limits {
     window: 8,
+    replayed_bytes_max: 12,
     resend_after: Duration::from_secs(5),
     heartbeat: Duration::from_secs(30),
     starts_at_head: false,
 };
+
+/// What a place holds. Some are beyond the window's bytes by themselves.
+fn body(epoch: u64, seq: u64) -> String {
+    let width = if seq.is_multiple_of(3) { 40 } else { 0 };
+    format!("{epoch}/{seq:width$}")
+}
 
 /// What travels to the client.
 #[derive(Debug)]
@@ -49,7 +56,7 @@ impl Inbox {
     }
 
     fn append(&mut self) -> Seq {
-        let body = format!("{}/{}", self.epoch, self.head() + 1);
+        let body = body(self.epoch, self.head() + 1);
         self.bodies.push(Some(body.into()));
         Seq(self.head())
     }
@@ -206,9 +213,9 @@ impl World {
                 Action::Pong(_) | Action::Fetched { .. } => unreachable!("never asked for"),
                 Action::PushLive(seq) => {
                     server.announce(seq.0, seq.0);
-                    let body = self.inbox.bodies[seq.0 as usize - 1].clone();
-                    let body = body.unwrap_or_else(|| format!("{}/{seq}", self.inbox.epoch).into());
-                    self.down.push_back(Down::Push(vec![(seq, body)]));
+                    let stored = self.inbox.bodies[seq.0 as usize - 1].clone();
+                    let live = stored.unwrap_or_else(|| body(self.inbox.epoch, seq.0).into());
+                    self.down.push_back(Down::Push(vec![(seq, live)]));
                 }
                 Action::Push { messages, .. } => {
                     assert!(messages.len() <= LIMITS.window as usize);
@@ -286,9 +293,9 @@ impl World {
         }
     }
 
-    fn land(&mut self, seq: Seq, body: &Bytes) {
+    fn land(&mut self, seq: Seq, content: &Bytes) {
         let cursor = self.client.cursor.expect("set at Connected");
-        assert_eq!(&body[..], format!("{}/{seq}", self.client.epoch).as_bytes());
+        assert_eq!(&content[..], body(self.client.epoch, seq.0).as_bytes());
         if seq.0 > cursor + 1 {
             return self.up.push_back(resend(cursor));
         }
@@ -366,7 +373,7 @@ impl World {
                         .usize(self.inbox.first as usize - 1..=self.inbox.bodies.len());
                     let epoch = self.inbox.epoch;
                     self.inbox.bodies = (1..=head)
-                        .map(|seq| Some(format!("{epoch}/{seq}").into()))
+                        .map(|seq| Some(body(epoch, seq as u64).into()))
                         .collect();
                     self.stored = None;
                     self.connect();

@@ -11,9 +11,6 @@ use crate::ids::Seq;
 
 /// Rewinds without an ack in between after which the connection is closed: design section 4, rule 4.
 const REWINDS_MAX: u8 = 5;
-/// Bytes of replayed messages unacked, beyond which no more are sent: what 256 messages of 1 KiB are. Whoever never acks has
-/// all of it sent again at every rewind, and whole windows of large messages, 2 MiB each, would keep live pushes waiting.
-const REPLAYED_BYTES_MAX: u32 = 256 * 1024;
 /// Longest wait for an ack before the next rewind: design section 4, rule 4.
 const RESEND_AFTER_MAX: Duration = Duration::from_secs(60);
 
@@ -76,16 +73,10 @@ impl Window {
 
     /// How many more messages may be sent.
     pub(super) fn room(&self, limits: &Limits) -> usize {
-        if self.replayed_bytes >= REPLAYED_BYTES_MAX {
+        if self.replayed_bytes >= limits.replayed_bytes_max {
             return 0;
         }
-        let gaps: u64 = self
-            .gaps
-            .iter()
-            .map(|(from, to)| to.0 - from.0.max(self.acked.0 + 1) + 1)
-            .sum();
-        let unacked = self.unacked() - gaps;
-        u64::from(limits.window).saturating_sub(unacked) as usize
+        u64::from(limits.window).saturating_sub(self.unacked()) as usize
     }
 
     /// Messages up to `seq` were sent, the first being the next after [`Self::sent`].
@@ -100,7 +91,7 @@ impl Window {
     }
 
     /// Of what was pushed, so much came from the log.
-    pub(super) fn replay(&mut self, bytes: usize) {
+    pub(super) fn note_replayed(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.replayed_bytes = self.replayed_bytes.saturating_add(bytes);
     }
@@ -135,11 +126,11 @@ impl Window {
         let unacked = self.unacked();
         self.acked = seq;
         self.sent = self.sent.max(seq);
-        self.shrink_from(unacked);
         self.gaps.retain(|(_, to)| *to > seq);
         if self.gaps.is_empty() {
             self.gaps = Vec::new();
         }
+        self.shrink_from(unacked);
         self.rewinds = 0;
         self.deadline = now.plus(limits.resend_after);
         Ok(advanced)
@@ -152,8 +143,8 @@ impl Window {
         if seq < self.sent {
             let unacked = self.unacked();
             self.sent = seq;
-            self.shrink_from(unacked);
             self.gaps.retain(|(_, to)| *to <= seq);
+            self.shrink_from(unacked);
         }
     }
 
@@ -176,16 +167,22 @@ impl Window {
         Overdue::Rewound
     }
 
-    /// Places sent and not acked.
+    /// Messages sent and not acked.
     fn unacked(&self) -> u64 {
-        self.sent.0 - self.acked.0
+        let gaps: u64 = self
+            .gaps
+            .iter()
+            .map(|(from, to)| to.0 - from.0.max(self.acked.0 + 1) + 1)
+            .sum();
+        self.sent.0 - self.acked.0 - gaps
     }
 
-    /// There were `before` unacked places, and are fewer now.
+    /// There were `before` unacked messages, and are fewer now. Gaps do not count: nobody need ack one, and a share that it
+    /// kept would never be given back.
     fn shrink_from(&mut self, before: u64) {
-        let left = u128::from(self.replayed_bytes) * u128::from(self.unacked());
-        let left = left.checked_div(before.into()).unwrap_or(0);
-        self.replayed_bytes = u32::try_from(left).expect("it was no less before");
+        let left = u64::from(self.replayed_bytes) * self.unacked();
+        let left = left.checked_div(before).unwrap_or(0);
+        self.replayed_bytes = u32::try_from(left).unwrap_or(u32::MAX);
     }
 
     fn resend_after(&self, limits: &Limits) -> Duration {
@@ -199,6 +196,7 @@ mod tests {
 
     const LIMITS: Limits = Limits {
         window: 4,
+        replayed_bytes_max: 1000,
         resend_after: Duration::from_secs(5),
         heartbeat: Duration::from_secs(30),
         starts_at_head: false,
@@ -222,17 +220,29 @@ mod tests {
     fn so_many_bytes_unacked_leave_no_room_and_acks_and_rewinds_take_their_share() {
         let mut window = Window::new(Seq(10));
         window.push(Seq(12), at(0), &LIMITS);
-        window.replay(REPLAYED_BYTES_MAX as usize);
+        window.note_replayed(1000);
         assert_eq!(window.room(&LIMITS), 0);
         assert_eq!(window.ack(Seq(11), at(0), &LIMITS), Ok(1));
         assert_eq!(window.room(&LIMITS), 3);
         window.push(Seq(14), at(0), &LIMITS);
-        window.replay(REPLAYED_BYTES_MAX as usize / 2);
+        window.note_replayed(500);
         assert_eq!(window.room(&LIMITS), 0);
         window.rewind_to(Seq(13));
         assert_eq!(window.room(&LIMITS), 2);
         assert_eq!(window.ack(Seq(14), at(0), &LIMITS), Ok(3));
         assert_eq!(window.replayed_bytes, 0);
+        assert_eq!(window.room(&LIMITS), 4);
+    }
+
+    /// A gap behind them that nobody acks kept a share of the bytes, and the session stood still for ever.
+    #[test]
+    fn when_all_messages_are_acked_no_bytes_are_left_whatever_gaps_follow() {
+        let mut window = Window::new(Seq::ZERO);
+        window.push(Seq(3), at(0), &LIMITS);
+        window.note_replayed(100_000);
+        window.skip(Seq(1000));
+        assert_eq!(window.room(&LIMITS), 0);
+        assert_eq!(window.ack(Seq(3), at(0), &LIMITS), Ok(3));
         assert_eq!(window.room(&LIMITS), 4);
     }
 
