@@ -4,6 +4,8 @@
 //! *address* (seq, recv_id, conversation_id), which is each receiver's own. Protobuf fields may come in any order, so
 //! a message on the wire is address + body, and a fan-out copies no body.
 
+use std::sync::OnceLock;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::{
     Message as _,
@@ -162,25 +164,26 @@ const PUSH_TAG: u8 = 2 << 3 | 2;
 const MESSAGES_TAG: u8 = 1 << 3 | 2;
 
 /// A message on its way to whoever is online: the live path. What its receivers' addresses have in common is decoded once,
-/// however many they are.
+/// however many they are, if there are any.
 #[derive(Debug)]
 pub struct Live {
-    origin: Origin,
     body: Bytes,
+    origin: OnceLock<Origin>,
 }
 
 impl Live {
     /// The message that `body` is.
     pub fn new(body: &Bytes) -> Self {
         Self {
-            origin: Origin::of(body),
             body: body.clone(),
+            origin: OnceLock::new(),
         }
     }
 
     /// A `Push` of it alone to one receiver. The body is shared, not copied.
     pub fn push(&self, seq: Seq, recv_id: &str) -> Frame {
-        let address = self.origin.address(seq, recv_id);
+        let origin = self.origin.get_or_init(|| Origin::of(&self.body));
+        let address = origin.address(seq, recv_id);
         let message = address.encoded_len() + self.body.len();
         let push = 1 + encoded_len_varint(message as u64) + message;
         let payload = 1 + encoded_len_varint(push as u64) + push;
