@@ -50,7 +50,8 @@ pub fn raise_limit() {
 }
 
 impl Shares {
-    /// Of what this process may have, with what it has open now: call it when the log is open. Says in the log what is
+    /// Of what this process may have, with what it has open now: call it when the client port is
+    /// bound and the log is open. Says in the log what is
     /// less than configured.
     pub fn of_process(config: &Config, reactors: usize) -> Result<Self, TooFew> {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -94,9 +95,10 @@ impl Shares {
     }
 }
 
-/// A listener, a poller and a waker for each reactor, the admin port and the signals.
+/// A poller and a waker for each reactor, whose listeners are open by then; the same and a listener for the admin port and
+/// the signals.
 fn own(reactors: usize) -> u64 {
-    3 * (reactors as u64 + 2)
+    2 * reactors as u64 + 6
 }
 
 #[cfg(test)]

@@ -149,10 +149,7 @@ fn is_of_one_client(error: &io::Error) -> bool {
 
 fn receive<S: Stream>(door: &Rc<Door>, stream: S, arrival: Arrival) {
     let number = arrival.number();
-    let greeting = {
-        let door = Rc::clone(door);
-        spawn_local(async move { greet(&door, stream, arrival).await })
-    };
+    let greeting = spawn_local(greet(Rc::clone(door), stream, arrival));
     door.lobby.attend(number, greeting.abort_handle());
 }
 
@@ -166,7 +163,7 @@ struct Terms {
 }
 
 /// Takes up TLS where the port has it, then goes on over whatever came of it.
-async fn greet<S: Stream>(door: &Door, stream: S, arrival: Arrival) {
+async fn greet<S: Stream>(door: Rc<Door>, stream: S, arrival: Arrival) {
     let config = &door.parts.config;
     let terms = Terms {
         arrival,
@@ -174,9 +171,9 @@ async fn greet<S: Stream>(door: &Door, stream: S, arrival: Arrival) {
         connected_by: door.context.now().plus(config.connect_timeout),
     };
     match &door.parts.tls {
-        None => upgrade(door, stream, terms).await,
+        None => upgrade(&door, stream, terms).await,
         // Four times as large as the other, and its size would be both's.
-        Some(tls) => Box::pin(greet_by_tls(door, tls, stream, terms)).await,
+        Some(tls) => Box::pin(greet_by_tls(&door, tls, stream, terms)).await,
     }
 }
 
@@ -195,9 +192,12 @@ async fn greet_by_tls<S: Stream>(door: &Door, tls: &Tls, stream: S, terms: Terms
 async fn upgrade<S: Stream>(door: &Door, mut stream: S, terms: Terms) {
     let metrics = &door.parts.metrics;
     let read = timeout_at(terms.upgraded_by, upgrade::read(&mut stream)).await;
-    let Ok(Ok(read)) = read else {
+    let Ok(Ok(mut read)) = read else {
         return metrics.refused("handshake");
     };
+    if upgrade::has_gone(&mut stream, &mut read.rest).await {
+        return metrics.refused("handshake");
+    }
     let answer = read
         .request
         .and_then(|request| door.answer(&request, &terms.arrival));
@@ -269,7 +269,7 @@ mod tests {
     /// After a restart there are thousands at once.
     #[test]
     fn a_handshakes_future_stays_below_1200_bytes() {
-        fn size<F>(_: impl Fn(&'static Door, TcpStream, Arrival) -> F) -> usize {
+        fn size<F>(_: impl Fn(Rc<Door>, TcpStream, Arrival) -> F) -> usize {
             size_of::<F>()
         }
         let size = size(greet::<TcpStream>);

@@ -3,8 +3,8 @@
 //! Sharing is for this process only: the first socket is bound before it may share, which fails where anyone listens
 //! already, a second gateway included. Bound the other way round, two gateways would each get half of the clients.
 //!
-//! From then on clients wait in the kernel's queues for the reactors to start. While a gateway reads its log after a crash
-//! nobody is refused, who would come back only after a delay.
+//! From then on clients wait in the kernel's queues for the reactors to start, as long as those have room and clients have
+//! patience, 10 s: whoever comes while a gateway reads its log after a crash need not come back after a delay.
 
 use std::{
     io,

@@ -44,10 +44,14 @@ fn start(config: &config::Listener) -> Gateway {
 }
 
 fn start_with(config: &Config) -> Gateway {
+    start_on(Port::bind(&config.listener).expect("a free port"), config)
+}
+
+fn start_on(port: Port, config: &Config) -> Gateway {
     let world = World::new(&config.sessions);
     let reactors = Reactors::start(
         config,
-        Port::bind(&config.listener).expect("a free port"),
+        port,
         None,
         Arc::clone(&world.delivery),
         Arc::clone(&world.registry),
@@ -382,6 +386,35 @@ async fn a_session_that_moves_to_another_reactor_leaves_one_place() {
     let user = UserId::new("u").unwrap();
     assert_eq!(gateway.world.registry.log_out(&user, Platform::Web), 1);
     assert_eq!(older.hear_close().await, 4410);
+}
+
+#[tokio::test]
+async fn whoever_knocks_before_the_reactors_start_is_let_in_unless_gone_by_then() {
+    let config = Config {
+        listener: config(),
+        ..Config::default()
+    };
+    let port = Port::bind(&config.listener).expect("a free port");
+    let address = port.address;
+    let request = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let mut gone = TcpStream::connect(address).await.unwrap();
+    gone.write_all(request.as_bytes()).await.unwrap();
+    drop(gone);
+    let waiting = TcpStream::connect(address).await.unwrap();
+
+    let gateway = start_on(port, &config);
+    let upgraded = client_async(format!("ws://{address}/ws"), waiting).await;
+    upgraded.expect("it was waited for");
+    let refused = "towncrier_connections_refused_total{reason=\"handshake\"} 1";
+    let is_counted = || gateway.world.metrics.handle().render().contains(refused);
+    timeout(Duration::from_secs(10), async {
+        while !is_counted() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("who has gone is no connection");
 }
 
 #[test]

@@ -11,7 +11,10 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    task::yield_now,
+};
 use tokio_tungstenite::tungstenite::{
     Error,
     error::{CapacityError, ProtocolError},
@@ -145,6 +148,15 @@ pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Rea
         };
         return Ok(Read { request, rest });
     }
+}
+
+/// Whether whoever asked has hung up by now, as those have who waited too long for the gateway to start: they are not to take
+/// the places of those who wait. What is said behind the request goes into `rest`.
+pub(super) async fn has_gone<S: AsyncRead + Unpin>(stream: &mut S, rest: &mut Vec<u8>) -> bool {
+    // By then the runtime has asked the kernel, which it does not for the first read of a stream.
+    yield_now().await;
+    let more = poll_fn(|cx| Poll::Ready(poll_piece(stream, cx, rest)));
+    matches!(more.await, Poll::Ready(Ok(0) | Err(_)))
 }
 
 /// Reads what there is, by way of the stack: thousands who have said nothing yet, as after a restart, have no buffers.
