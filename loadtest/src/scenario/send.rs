@@ -151,12 +151,13 @@ async fn try_rate(stage: &Stage, plan: &Plan, rate: Option<f64>) -> anyhow::Resu
     let syncs = stage.target.dir().map(SyncWatch::begin).transpose()?;
     let before = stage.look()?;
     let sent = crew.send(load).await?;
+    let syncs = syncs.map(SyncWatch::end).transpose()?;
     crew.settle().await?;
     let after = stage.look()?;
     Ok(Step {
         sent,
         latencies: crew.latencies().await?,
-        syncs: syncs.map(SyncWatch::end).transpose()?,
+        syncs,
         before,
         after,
     })
