@@ -1,6 +1,7 @@
 //! Does a log that has grown cost more than a small one? Appends 400-byte messages to random users, and at each size
 //! measures the rate of the last appends, how long the inbox of a random user takes to read from its first message, how much
-//! memory the process holds, and how much disk.
+//! memory the process holds, and how much disk. The same inboxes are read twice: the first time what the kernel has no longer
+//! in memory comes from the disk, and how much that is stands beside it.
 //!
 //! `cargo bench --bench large_log` goes to 20 million messages for a million users: 13 GB of disk, some minutes.
 //! `… -- --messages 2000000 --users 100000` is a smaller one. Seeded.
@@ -31,10 +32,18 @@ const READS: u64 = 5_000;
 struct Size {
     messages: u64,
     appends: Round,
-    /// Of a whole inbox, and what share of it one message is.
-    reads: Round,
-    read_of_one: Duration,
+    first_reads: Reads,
+    second_reads: Reads,
     resident_bytes: u64,
+    disk_bytes: u64,
+}
+
+/// Inboxes of [`READS`] users, read.
+struct Reads {
+    inboxes: Round,
+    /// The mean time of a message.
+    of_one: Duration,
+    /// What the process had from the disk meanwhile.
     disk_bytes: u64,
 }
 
@@ -62,12 +71,12 @@ fn main() {
         runtime.block_on(append_all(&log, silent, user(appended)));
         let appends = runtime.block_on(append_all(&log, MEASURED_APPENDS, user(appended + silent)));
         appended = size;
-        let (reads, read_of_one) = read(&log, users);
+        let (first_reads, second_reads) = (read(&log, users), read(&log, users));
         let size = Size {
             messages: size,
             appends,
-            reads,
-            read_of_one,
+            first_reads,
+            second_reads,
             resident_bytes: resident_bytes(),
             disk_bytes: disk_bytes(dir.path()),
         };
@@ -85,11 +94,17 @@ fn print(size: &Size, first: Option<&Size>) {
         payload as f64 / 1e9
     );
     println!("  appends              {}", size.appends);
-    println!("  reads of an inbox    {}", size.reads);
-    println!(
-        "  a message read       {:>9.1} µs",
-        size.read_of_one.as_secs_f64() * 1e6
-    );
+    for (name, reads) in [
+        ("reads of an inbox  ", &size.first_reads),
+        ("  the same again   ", &size.second_reads),
+    ] {
+        let of_one = reads.of_one.as_secs_f64() * 1e6;
+        let from_disk = reads.disk_bytes as f64 / 1e6;
+        println!(
+            "  {name}  {}  {of_one:.1} µs a message, {from_disk:.1} MB from the disk",
+            reads.inboxes
+        );
+    }
     println!(
         "  resident             {:>9.0} MB",
         size.resident_bytes as f64 / 1e6
@@ -100,9 +115,11 @@ fn print(size: &Size, first: Option<&Size>) {
     );
     if let Some(first) = first {
         let rate = first.appends.per_second / size.appends.per_second;
-        let read = size.read_of_one.as_secs_f64() / first.read_of_one.as_secs_f64();
+        let ratio = |size: &Reads, first: &Reads| size.of_one.div_duration_f64(first.of_one);
+        let read = ratio(&size.first_reads, &first.first_reads);
+        let again = ratio(&size.second_reads, &first.second_reads);
         println!(
-            "  against the first    appends {rate:.2} times as long, a message read {read:.2} times"
+            "  against the first    appends {rate:.2} times as long, a message read {read:.2} times, again {again:.2} times"
         );
     }
 }
@@ -111,8 +128,9 @@ fn user(number: u64, users: u64) -> String {
     format!("user-{:07}", fastrand::Rng::with_seed(number).u64(..users))
 }
 
-/// Whole inboxes of random users, one after the other; and the mean time of one message.
-fn read(log: &EmbeddedLog, users: u64) -> (Round, Duration) {
+/// Whole inboxes of random users, one after the other.
+fn read(log: &EmbeddedLog, users: u64) -> Reads {
+    let before = disk_bytes_read();
     let limit = ReadLimit {
         messages: 1024,
         bytes: usize::MAX,
@@ -131,10 +149,21 @@ fn read(log: &EmbeddedLog, users: u64) -> (Round, Duration) {
         }
     }
     let took: Duration = latencies.iter().sum();
-    (
-        Round::of(latencies, begun.elapsed()),
-        took / messages.max(1),
-    )
+    Reads {
+        inboxes: Round::of(latencies, begun.elapsed()),
+        of_one: took / messages.max(1),
+        disk_bytes: disk_bytes_read() - before,
+    }
+}
+
+/// Bytes that this process has had from the disk.
+fn disk_bytes_read() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").expect("Linux");
+    let line = io
+        .lines()
+        .find_map(|line| line.strip_prefix("read_bytes: "));
+    line.and_then(|bytes| bytes.parse().ok())
+        .expect("a number of bytes")
 }
 
 fn resident_bytes() -> u64 {
