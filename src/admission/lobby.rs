@@ -2,7 +2,8 @@
 //!
 //! Each is waited for by a task and does not have to be: when the lobby is full the oldest is cut off for the one that
 //! comes, and so is the oldest of an address that has too many. A client that means it is through in a few round trips;
-//! one that holds its place in silence loses it as soon as somebody wants it. A lobby takes what sessions leave of the
+//! one that holds its place in silence loses it as soon as somebody wants it, but not before [`STAY_MIN`] in a lobby full of
+//! newcomers, as after a restart: then the next ones wait in the kernel's queue. A lobby takes what sessions leave of the
 //! sockets there may be, and [`ARRIVALS_MIN`] in any case, so that whoever comes in vain is told so.
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::Instant};
 
 use super::{Address, Admission, Permit, Refused, later};
 use crate::config;
@@ -22,6 +23,9 @@ use crate::config;
 /// Arrivals that a lobby has room for when all connections are taken: enough to answer 503 to some 1,000 a second that
 /// are 30 ms away.
 pub(super) const ARRIVALS_MIN: usize = 32;
+
+/// How long those in a full lobby keep their places: what four round trips to the other side of the world and back take.
+const STAY_MIN: Duration = Duration::from_millis(500);
 
 /// Of one reactor.
 pub struct Lobby {
@@ -35,9 +39,16 @@ pub struct Lobby {
 
 #[derive(Default)]
 struct Arrivals {
-    /// Each with its address and the task that waits for it, by the order in which they came.
-    all: BTreeMap<u64, (Address, Option<AbortHandle>)>,
+    /// By the order in which they came.
+    all: BTreeMap<u64, Place>,
     of_address: HashMap<Address, BTreeSet<u64>>,
+}
+
+struct Place {
+    address: Address,
+    entered: Instant,
+    /// What waits for the arrival.
+    task: Option<AbortHandle>,
 }
 
 /// A place in the lobby; given back when dropped. Whoever holds it may be aborted at any time.
@@ -53,7 +64,7 @@ pub struct Arrival {
 
 impl Arrivals {
     fn remove(&mut self, number: u64) -> Option<AbortHandle> {
-        let (address, task) = self.all.remove(&number)?;
+        let Place { address, task, .. } = self.all.remove(&number)?;
         let of_address = self.of_address.get_mut(&address);
         let of_address = of_address.expect("every arrival is listed by its address");
         of_address.remove(&number);
@@ -99,7 +110,12 @@ impl Lobby {
         }
         let number = self.entered.get();
         self.entered.set(number + 1);
-        arrivals.all.insert(number, (address, None));
+        let place = Place {
+            address,
+            entered: Instant::now(),
+            task: None,
+        };
+        arrivals.all.insert(number, place);
         arrivals
             .of_address
             .entry(address)
@@ -117,9 +133,16 @@ impl Lobby {
 
     /// The task that holds the arrival from now on, to be aborted when it has to give way.
     pub fn attend(&self, number: u64, task: AbortHandle) {
-        if let Some((_, attended)) = self.arrivals.borrow_mut().all.get_mut(&number) {
-            *attended = Some(task);
+        if let Some(place) = self.arrivals.borrow_mut().all.get_mut(&number) {
+            place.task = Some(task);
         }
+    }
+
+    /// Whether it is full of those who have only just come: one of them would have to go for the next, who can wait.
+    pub fn is_crowded(&self) -> bool {
+        let all = &self.arrivals.borrow().all;
+        let is_young = |(_, oldest): (&u64, &Place)| oldest.entered.elapsed() < STAY_MIN;
+        all.len() >= self.max && all.first_key_value().is_some_and(is_young)
     }
 }
 
@@ -223,6 +246,21 @@ mod tests {
     async fn cut_off(tasks: Vec<JoinHandle<()>>) -> Vec<bool> {
         tokio::task::yield_now().await;
         tasks.iter().map(JoinHandle::is_finished).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn newcomers_keep_their_places_for_a_moment() {
+        let lobby = lobby(2, 0);
+        let first = lobby.enter([1; 4].into());
+        assert!(!lobby.is_crowded(), "there is room");
+        tokio::time::advance(STAY_MIN / 2).await;
+        let _second = lobby.enter([2; 4].into());
+        assert!(lobby.is_crowded());
+        tokio::time::advance(STAY_MIN / 2).await;
+        assert!(!lobby.is_crowded(), "the first has had its time");
+        drop(first);
+        let _third = lobby.enter([3; 4].into());
+        assert!(lobby.is_crowded(), "the second has not");
     }
 
     #[test]

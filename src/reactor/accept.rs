@@ -37,6 +37,8 @@ use crate::{
 
 /// After an error that the next accept would meet again, such as no memory for a socket.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks whether a crowded lobby has room again.
+const CROWDED_PAUSE: Duration = Duration::from_millis(5);
 /// Clients that come while the gateway goes down come back after 1 s to this many seconds.
 const RETRY_AFTER_MAX_S: u64 = 10;
 /// How long a browser may take for a file of a page: 100 KB at 5 KB/s.
@@ -115,6 +117,9 @@ impl Listener for TcpListener {
 pub(super) async fn accept<L: Listener>(door: Rc<Door>, listener: L) {
     let mut has_warned = false;
     loop {
+        while door.lobby.is_crowded() {
+            sleep(CROWDED_PAUSE).await;
+        }
         match listener.accept().await {
             Ok((stream, ip)) => {
                 has_warned = false;
