@@ -158,19 +158,19 @@ fn read(log: &EmbeddedLog, users: u64) -> Reads {
 
 /// Bytes that this process has had from the disk.
 fn disk_bytes_read() -> u64 {
-    let io = std::fs::read_to_string("/proc/self/io").expect("Linux");
-    let line = io
-        .lines()
-        .find_map(|line| line.strip_prefix("read_bytes: "));
-    line.and_then(|bytes| bytes.parse().ok())
-        .expect("a number of bytes")
+    number_in("/proc/self/io", "read_bytes:")
 }
 
 fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.expect("a number of KiB") * 1024
+    number_in("/proc/self/status", "VmRSS:") * 1024
+}
+
+/// The number behind a name in one of the kernel's files.
+fn number_in(file: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(file).expect("Linux");
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.expect("a number")
 }
 
 /// As `du` counts it: the state store's file has holes.
