@@ -25,7 +25,7 @@ use towncrier::{
 /// The defaults of a gateway.
 const LIMITS: Limits = Limits {
     window: 256,
-    replayed_bytes_max: 256 * 1024,
+    replayed_bytes_max: towncrier::session::REPLAYED_BYTES_MAX,
     resend_after: Duration::from_secs(5),
     heartbeat: Duration::from_secs(30),
     starts_at_head: false,

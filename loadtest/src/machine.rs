@@ -6,10 +6,7 @@ use std::{
     os::unix::fs::FileExt as _,
     path::Path,
     process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -91,46 +88,41 @@ fn sync_time(dir: &Path) -> io::Result<Quantiles> {
 /// one sync after the other sees a disk that stalls for a second as one slow sync of many. Dropped, it ends.
 #[derive(Debug)]
 pub(crate) struct SyncWatch {
-    is_over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<io::Result<Vec<Duration>>>>,
+    /// Nothing is ever sent: that it is dropped is the end.
+    over: Sender<()>,
+    thread: JoinHandle<io::Result<Vec<Duration>>>,
 }
 
 impl SyncWatch {
     pub(crate) fn begin(dir: &Path) -> io::Result<Self> {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let (dir, until) = (dir.to_owned(), Arc::clone(&is_over));
+        let (over, until) = channel();
+        let dir = dir.to_owned();
         let thread = thread::Builder::new()
             .name("sync-watch".into())
             .spawn(move || watch(&dir, &until))?;
-        Ok(Self {
-            is_over,
-            thread: Some(thread),
-        })
+        Ok(Self { over, thread })
     }
 
     /// From when each was due.
-    pub(crate) fn end(mut self) -> io::Result<Quantiles> {
-        self.is_over.store(true, Relaxed);
-        let thread = self.thread.take().expect("it ends once");
+    pub(crate) fn end(self) -> io::Result<Quantiles> {
+        let Self { over, thread } = self;
+        drop(over);
         Ok(quantiles_of(&thread.join().expect("it does not panic")?))
     }
 }
 
-impl Drop for SyncWatch {
-    fn drop(&mut self) {
-        self.is_over.store(true, Relaxed);
-    }
-}
-
-fn watch(dir: &Path, is_over: &AtomicBool) -> io::Result<Vec<Duration>> {
+fn watch(dir: &Path, until: &Receiver<()>) -> io::Result<Vec<Duration>> {
     let path = dir.join("sync-watch");
     let file = File::create(&path)?;
     // It goes when it is closed.
     fs::remove_file(path)?;
     let mut times = Vec::new();
     let mut due = Instant::now();
-    while !is_over.load(Relaxed) {
-        thread::sleep(due.saturating_duration_since(Instant::now()));
+    loop {
+        let rest = due.saturating_duration_since(Instant::now());
+        if until.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
+            return Ok(times);
+        }
         let began = Instant::now();
         file.write_all_at(&[7; 4096], 0)?;
         file.sync_data()?;
@@ -140,5 +132,4 @@ fn watch(dir: &Path, is_over: &AtomicBool) -> io::Result<Vec<Duration>> {
             due += WATCH_PERIOD;
         }
     }
-    Ok(times)
 }

@@ -50,9 +50,8 @@ pub fn raise_limit() {
 }
 
 impl Shares {
-    /// Of what this process may have, with what it has open now: call it when the client port is
-    /// bound and the log is open. Says in the log what is
-    /// less than configured.
+    /// Of what this process may have, with what it has open now: call it when the client port is bound and the log is open.
+    /// Says in the log what is less than configured.
     pub fn of_process(config: &Config, reactors: usize) -> Result<Self, TooFew> {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let shares = Self::of(limit, open_descriptors(), config, reactors)?;

@@ -24,7 +24,7 @@ use crate::config;
 /// are 30 ms away.
 pub(super) const ARRIVALS_MIN: usize = 32;
 
-/// How long those in a full lobby keep their places: what four round trips to the other side of the world and back take.
+/// How long those in a full lobby keep their places: four round trips of an eighth of a second.
 const STAY_MIN: Duration = Duration::from_millis(500);
 
 /// Of one reactor.

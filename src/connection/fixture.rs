@@ -32,7 +32,7 @@ use crate::{
     },
     metrics::Metrics,
     registry::{Mailbox, Registry},
-    session::Limits,
+    session::{Limits, REPLAYED_BYTES_MAX},
     token::Tokens,
     wire::{
         frame::{Live, encode_body},
@@ -225,7 +225,7 @@ impl World {
             mailbox,
             session: Limits {
                 window: delivery.window,
-                replayed_bytes_max: 256 * 1024,
+                replayed_bytes_max: REPLAYED_BYTES_MAX,
                 resend_after: delivery.resend_after,
                 heartbeat: sessions.heartbeat,
                 starts_at_head: false,

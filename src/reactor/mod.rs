@@ -53,13 +53,9 @@ use crate::{
     delivery::Delivery,
     metrics::Metrics,
     registry::Registry,
-    session::Limits,
+    session::{Limits, REPLAYED_BYTES_MAX},
     tls::Tls,
 };
-
-/// What 256 messages of 1 KiB are. Whoever never acks has all of it sent again at every rewind, and whole windows of large
-/// messages, 2 MiB each, would keep live pushes waiting.
-const REPLAYED_BYTES_MAX: u32 = 256 * 1024;
 
 /// Why the reactors did not start.
 #[derive(Debug, thiserror::Error)]

@@ -11,6 +11,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::FutureExt as _;
 use tokio::{
     io::{AsyncRead, ReadBuf},
     task::yield_now,
@@ -155,8 +156,8 @@ pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Rea
 pub(super) async fn has_gone<S: AsyncRead + Unpin>(stream: &mut S, rest: &mut Vec<u8>) -> bool {
     // By then the runtime has asked the kernel, which it does not for the first read of a stream.
     yield_now().await;
-    let more = poll_fn(|cx| Poll::Ready(poll_piece(stream, cx, rest)));
-    matches!(more.await, Poll::Ready(Ok(0) | Err(_)))
+    let more = poll_fn(|cx| poll_piece(stream, cx, rest)).now_or_never();
+    matches!(more, Some(Ok(0) | Err(_)))
 }
 
 /// Reads what there is, by way of the stack: thousands who have said nothing yet, as after a restart, have no buffers.

@@ -29,6 +29,10 @@ pub use machine::Session;
 
 use std::time::Duration;
 
+/// [`Limits::replayed_bytes_max`] of every gateway: what 256 messages of 1 KiB are. Whoever never acks has all of it sent again
+/// at every rewind, and whole windows of large messages, 2 MiB each, would keep live pushes waiting.
+pub const REPLAYED_BYTES_MAX: u32 = 256 * 1024;
+
 /// What every session of a gateway is held to.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
