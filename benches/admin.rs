@@ -25,7 +25,7 @@ use tokio::{
 };
 use towncrier::{
     admin::{Rooms, Server},
-    clock::SystemClock,
+    clock::Clock,
     config::Config,
     delivery::{Delivery, FanOut},
     ids::{Platform, UserId},
@@ -112,7 +112,7 @@ impl Caller {
     fn new(config: &Config) -> Self {
         let metrics = Arc::new(Metrics::new());
         let registry = Arc::new(Registry::new(&config.sessions, Arc::clone(&metrics)));
-        let clock = Arc::new(SystemClock::default());
+        let clock = Arc::new(Clock::system());
         let fan_out = Arc::new(FanOut::new(Arc::clone(&registry)));
         let log = EmbeddedLog::open(&config.log, clock.clone(), fan_out, Arc::clone(&metrics));
         let log = Arc::new(log.expect("the log opens"));

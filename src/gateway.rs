@@ -10,7 +10,7 @@ use tokio::{sync::oneshot, task::AbortHandle};
 use crate::{
     admin::{self, Rooms},
     admission::{Shares, TooFew},
-    clock::SystemClock,
+    clock::Clock,
     config::Config,
     delivery::{Delivery, FanOut},
     log::{EmbeddedLog, OpenError},
@@ -71,7 +71,7 @@ impl Gateway {
         // Clients that come back while the log is read wait at the port, and are not refused.
         let port = Port::bind(&config.listener)?;
         let metrics = Arc::new(Metrics::new());
-        let clock = Arc::new(SystemClock::default());
+        let clock = Arc::new(Clock::system());
         let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
         let fan_out = Arc::new(FanOut::new(registry.clone()));
         let log = Arc::new(EmbeddedLog::open(

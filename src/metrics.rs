@@ -58,6 +58,8 @@ pub struct Metrics {
     pub log_segments: Gauge,
     /// 1 while appends are possible, else 0.
     pub log_writable: Gauge,
+    /// The wall clock less the trusted clock, seconds; 0 while they agree.
+    pub clock_ahead: Gauge,
     /// Reads of the log that waited for the disk.
     pub disk_reads: Counter,
     /// Damaged places met while reading.
@@ -171,6 +173,11 @@ impl Metrics {
                 "towncrier_log_writable",
                 Unit::Count,
                 "1 while appends are possible, else 0",
+            ),
+            clock_ahead: gauge(
+                "towncrier_clock_ahead_seconds",
+                Unit::Seconds,
+                "Wall clock less the gateway's clock where they are over a minute apart, else 0",
             ),
             disk_reads: counter(
                 "towncrier_log_disk_reads_total",

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use towncrier::{
-    clock::{Clock, SystemClock},
+    clock::Clock,
     config,
     ids::{MessageId, UserId},
     log::{Append, Commit, CommitObserver, EmbeddedLog, Log},
@@ -103,7 +103,7 @@ impl CommitObserver for Nobody {
 
 /// Opens a log.
 pub(crate) fn open(config: &config::Log) -> Arc<EmbeddedLog> {
-    let clock = Arc::new(SystemClock::default());
+    let clock = Arc::new(Clock::system());
     let log = EmbeddedLog::open(config, clock, Arc::new(Nobody), Arc::new(Metrics::new()));
     Arc::new(log.expect("the log opens"))
 }
@@ -115,7 +115,7 @@ pub(crate) async fn append_all(
     user: impl Fn(u64) -> String + Send + Sync + 'static,
 ) -> Round {
     let body = Bytes::from(vec![b'x'; BODY_BYTES]);
-    let (log, clock) = (Arc::clone(log), SystemClock::default());
+    let (log, clock) = (Arc::clone(log), Clock::system());
     closed_loop(appends, move |number| {
         let now = clock.now_ms();
         let message_id = MessageId::new(now);

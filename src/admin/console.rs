@@ -10,7 +10,11 @@ use axum::{
     response::{IntoResponse as _, Redirect, Response},
 };
 
-use super::{bodies, call::App, error::Refusal};
+use super::{
+    bodies::{self, ClockAccepted, Operation},
+    call::App,
+    error::Refusal,
+};
 
 /// What the page is at: its files stand beside it.
 pub(super) const HOME: &str = "/console/";
@@ -45,6 +49,23 @@ pub(super) async fn config(
 ) -> Result<Response, Refusal> {
     app.admin(request).await?;
     Ok(bodies::answer(&app.settings))
+}
+
+/// Takes the wall clock's time as the gateway's, at once.
+pub(super) async fn accept_clock(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let call = app.admin(request).await?;
+    let body: Operation<'_> = call.json()?;
+    body.operation_id.required("operationID")?;
+    let before_ms = app.delivery.now_ms();
+    app.delivery.accept_clock();
+    let time_ms = app.delivery.now_ms();
+    Ok(bodies::answer(ClockAccepted {
+        time_ms,
+        moved_ms: time_ms as i64 - before_ms as i64,
+    }))
 }
 
 impl App {

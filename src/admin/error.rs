@@ -62,6 +62,8 @@ pub mod code {
     pub const STATE_FAILED: u16 = 50306;
     /// The log could not be read.
     pub const READ_FAILED: u16 = 50307;
+    /// The gateway's clock and the wall clock disagree, so a token out of its time is not judged.
+    pub const CLOCK_DOUBTED: u16 = 50308;
 }
 
 /// Why a request was not done.
@@ -69,6 +71,8 @@ pub mod code {
 pub(super) enum Refusal {
     /// The token is missing, does not verify, has expired or was revoked.
     Token,
+    /// The token is out of its time by a clock that is doubted.
+    ClockDoubted,
     /// The token is good, but not for this.
     NotAuthorized,
     /// The same, as `force_logout` says it.
@@ -158,6 +162,11 @@ impl Refusal {
         let bad = |code, sentence| Verdict::new(Http::BAD_REQUEST, code, sentence);
         match self {
             Self::Token => bad(code::REQUEST, "parse token failed".into()),
+            Self::ClockDoubted => Verdict::unavailable(
+                code::CLOCK_DOUBTED,
+                "the gateway's clock is doubted and the token is out of its time: ask again, or have an administrator confirm the clock",
+                30,
+            ),
             Self::NotAuthorized => bad(code::REQUEST, "not authorized".into()),
             Self::NotPermitted => bad(code::NOT_PERMITTED, "not authorized".into()),
             Self::TokenUnparsed => Verdict::new(Http::OK, code::TOKEN_UNPARSED, "parse token failed".into()),
@@ -352,6 +361,7 @@ impl From<AuthError> for Refusal {
     fn from(error: AuthError) -> Self {
         match error {
             AuthError::Token(_) | AuthError::Revoked => Self::Token,
+            AuthError::ClockDoubted(_) => Self::ClockDoubted,
             AuthError::Read(error) => Self::Read(error),
         }
     }

@@ -2,10 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -18,7 +15,7 @@ use super::{
     routes,
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, fixture::Manual},
     config::{self, Config},
     delivery::Delivery,
     ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId},
@@ -280,22 +277,13 @@ pub(super) const UNKNOWN: MessageId = MessageId([0x5a; 16]);
 
 pub(super) const ADMIN: &str = "openIM123456";
 pub(super) const SECRET: &str = "tuoyun";
-pub(super) const NOW_MS: u64 = 1_645_697_804_432;
-
-/// A clock that stands until it is moved.
-pub(super) struct StillClock(pub(super) AtomicU64);
-
-impl Clock for StillClock {
-    fn now_ms(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
+pub(super) use crate::clock::fixture::NOW_MS;
 /// The rooms below the API, and the API.
 pub(super) struct Gateway {
     pub(super) router: Router,
     pub(super) log: Arc<MemoryLog>,
-    pub(super) clock: Arc<StillClock>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) machine: Arc<Manual>,
     pub(super) delivery: Arc<Delivery>,
     pub(super) registry: Arc<Registry>,
     pub(super) tokens: Arc<Tokens>,
@@ -336,7 +324,8 @@ impl Gateway {
 
     pub(super) fn with(config: &config::Admin) -> Self {
         let log = Arc::new(MemoryLog::default());
-        let clock = Arc::new(StillClock(NOW_MS.into()));
+        let machine = Manual::new();
+        let clock = machine.clock();
         let metrics = Arc::new(Metrics::new());
         let registry = Arc::new(Registry::new(
             &config::Sessions::default(),
@@ -347,12 +336,13 @@ impl Gateway {
             Arc::clone(&log) as _,
             Arc::clone(&registry),
             Arc::clone(&tokens),
-            Arc::clone(&clock) as _,
+            Arc::clone(&clock),
         ));
         let mut gateway = Self {
             router: Router::new(),
             log,
             clock,
+            machine,
             delivery,
             registry,
             tokens,

@@ -15,10 +15,14 @@ pub(super) async fn healthz() -> Response {
     text(StatusCode::OK, "ok\n".into())
 }
 
-/// Sends are accepted; else 503 and why not.
+/// Sends are accepted; else 503 and why not. A doubted clock is named, and stops no send.
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
     match app.delivery.check_ready() {
-        Ok(()) => text(StatusCode::OK, "ready\n".into()),
+        Ok(()) => {
+            let doubt = app.delivery.clock_doubt();
+            let doubt = doubt.map_or_else(String::new, |doubt| format!("{doubt}\n"));
+            text(StatusCode::OK, format!("ready\n{doubt}"))
+        }
         Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }

@@ -11,10 +11,10 @@ use schemars::{Schema, SchemaGenerator};
 use super::{
     auth, batch,
     bodies::{
-        Answer, BatchSent, DeleteRequest, LoggedOut, LogoutRequest, NewestSeq, NewestSeqRequest,
-        Nothing, OnlineRequest, OnlineUsers, Operation, OperationStatus, PresenceRequest, Profile,
-        PullRequest, Pulled, SendRequest, Sent, TokenIssued, TokenParsed, TokenRequest,
-        TraceRequest, Traced, UserPresence,
+        Answer, BatchSent, ClockAccepted, DeleteRequest, LoggedOut, LogoutRequest, NewestSeq,
+        NewestSeqRequest, Nothing, OnlineRequest, OnlineUsers, Operation, OperationStatus,
+        PresenceRequest, Profile, PullRequest, Pulled, SendRequest, Sent, TokenIssued, TokenParsed,
+        TokenRequest, TraceRequest, Traced, UserPresence,
     },
     call::App,
     console,
@@ -53,7 +53,7 @@ pub(super) struct Route {
 }
 
 /// Every call.
-pub(super) fn routes() -> [Route; 18] {
+pub(super) fn routes() -> [Route; 19] {
     [
         Route {
             paths: &["/manager/send_msg", "/msg/manage_send_msg"],
@@ -151,6 +151,14 @@ pub(super) fn routes() -> [Route; 18] {
             request: None,
             answer: Some(|_| schemars::json_schema!({ "type": "object" })),
             handler: || get(console::config),
+        },
+        Route {
+            paths: &["/clock/accept"],
+            summary: "Confirms that the wall clock is right after it jumped",
+            access: Access::Admin,
+            request: Some(SchemaGenerator::subschema_for::<Operation<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Answer<ClockAccepted>>),
+            handler: || post(console::accept_clock),
         },
         Route {
             paths: &["/msg/newest_seq"],

@@ -22,7 +22,7 @@ use tokio_tungstenite::{WebSocketStream, tungstenite::Message as WsMessage};
 use super::{Context, OutboxLimits};
 use crate::{
     admission::{Admission, Arrival, Lobby},
-    clock::{Clock, SystemClock},
+    clock::Clock,
     config,
     delivery::Delivery,
     ids::{Epoch, Platform, Seq, SessionKey, UserId},
@@ -200,7 +200,7 @@ impl World {
             Arc::clone(&log) as Arc<dyn Log>,
             Arc::clone(&registry),
             Arc::clone(&tokens),
-            Arc::new(SystemClock::default()),
+            Arc::new(Clock::system()),
         );
         Self {
             log,
@@ -253,7 +253,7 @@ impl World {
     /// A good `Connect` of a client that has no store yet.
     pub(crate) fn connect(&self, user: &str, platform: Platform) -> Connect {
         let user = UserId::new(user).unwrap();
-        let now_ms = SystemClock::default().now_ms();
+        let now_ms = Clock::system().now_ms();
         Connect {
             token: self.tokens.issue(&user, platform, now_ms).token,
             ..Connect::default()

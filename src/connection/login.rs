@@ -1,5 +1,7 @@
 //! From a good `Connect` to a session that is registered and knows where it stands.
 
+use std::time::Duration;
+
 use tracing::warn;
 
 use super::{Context, tally::Owner};
@@ -10,6 +12,10 @@ use crate::{
     session::{self, Action, Hello, Session, Standing, Welcome},
     wire::close::Close,
 };
+
+/// A client whose token is out of time by a doubted clock comes back after this long or twice as long: a clock is set right
+/// within minutes.
+const CLOCK_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// A client that is in.
 pub(super) struct Login {
@@ -108,6 +114,9 @@ fn refusal(error: AuthError) -> Close {
     match error {
         AuthError::Token(_) => Close::Unauthorized("the token is missing, invalid or expired"),
         AuthError::Revoked => Close::Unauthorized("the token was revoked"),
+        AuthError::ClockDoubted(_) => {
+            Close::Unavailable(CLOCK_RETRY_AFTER.mul_f64(1.0 + fastrand::f64()))
+        }
         AuthError::Read(error) => unreadable(&error),
     }
 }

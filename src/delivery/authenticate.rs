@@ -2,6 +2,7 @@
 
 use super::Delivery;
 use crate::{
+    clock::Doubt,
     ids::{Platform, UserId},
     log::ReadError,
     token::{Claims, Issued, TokenError},
@@ -16,6 +17,9 @@ pub enum AuthError {
     /// An administrator logged the user out after it was issued.
     #[error("the token was revoked")]
     Revoked,
+    /// It is out of its time by a clock that the wall clock contradicts: whether it is good shows once the two agree.
+    #[error("whether the token is in its time is not known: {0}")]
+    ClockDoubted(Doubt),
     /// Whether it was revoked could not be looked up.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -29,7 +33,13 @@ impl Delivery {
 
     /// Whom the token stands for, if it is good now.
     pub fn authenticate(&self, token: &str) -> Result<Claims, AuthError> {
-        let claims = self.tokens.verify(token, self.clock.now_ms())?;
+        let verified = self.tokens.verify(token, self.clock.now_ms());
+        let claims = verified.map_err(|error| match (error, self.clock.doubt()) {
+            (TokenError::Expired | TokenError::NotYet, Some(doubt)) => {
+                AuthError::ClockDoubted(doubt)
+            }
+            (error, _) => error.into(),
+        })?;
         if claims.issued_at_ms < self.log.revoked_before_ms(&claims.user, claims.platform)? {
             return Err(AuthError::Revoked);
         }

@@ -34,7 +34,7 @@ pub use self::{
 /// What the log answers, for the rooms that read through this one.
 pub use crate::log::{AppendError, Inbox, ReadError, ReadLimit, Receipt, Refusing, Stored};
 use crate::{
-    clock::Clock,
+    clock::{Clock, Doubt},
     ids::{Epoch, UserId},
     log::Log,
     registry::Registry,
@@ -46,7 +46,7 @@ pub struct Delivery {
     log: Arc<dyn Log>,
     registry: Arc<Registry>,
     tokens: Arc<Tokens>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<Clock>,
     sent: trail::Trail,
     acked: trail::Trail,
     is_draining: AtomicBool,
@@ -73,7 +73,7 @@ impl Delivery {
         log: Arc<dyn Log>,
         registry: Arc<Registry>,
         tokens: Arc<Tokens>,
-        clock: Arc<dyn Clock>,
+        clock: Arc<Clock>,
     ) -> Self {
         Self {
             log,
@@ -118,6 +118,16 @@ impl Delivery {
     /// The gateway's clock, Unix ms.
     pub fn now_ms(&self) -> u64 {
         self.clock.now_ms()
+    }
+
+    /// How far the wall clock is from the gateway's; `None` within a minute.
+    pub fn clock_doubt(&self) -> Option<Doubt> {
+        self.clock.doubt()
+    }
+
+    /// Takes the wall clock's time at once: an administrator says that it is right.
+    pub fn accept_clock(&self) {
+        self.clock.accept();
     }
 
     /// Whether damage in the log hides how far inboxes had come.

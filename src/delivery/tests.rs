@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::{
-    clock::SystemClock,
+    clock::Clock,
     config,
     ids::{ConnectionId, Platform, Seq, SessionKey},
     log::{EmbeddedLog, ReadLimit},
@@ -27,7 +27,7 @@ impl Mailbox for Posted {
 
 fn delivery(dir: &std::path::Path) -> Arc<Delivery> {
     let metrics = Arc::new(Metrics::new());
-    let clock = Arc::new(SystemClock::default());
+    let clock = Arc::new(Clock::system());
     let registry = Arc::new(Registry::new(&config::Sessions::default(), metrics.clone()));
     let log = config::Log {
         dir: dir.into(),

@@ -16,7 +16,7 @@ use towncrier_client::{
 
 use super::Error;
 use crate::{
-    clock::{Clock, SystemClock},
+    clock::Clock,
     config::Config,
     gateway::Gateway,
     ids::{Platform, UserId},
@@ -58,7 +58,7 @@ impl Load {
         gateway: &Gateway,
         sessions: usize,
     ) -> Result<Self, Error> {
-        let (tokens, now_ms) = (Tokens::new(&config.auth), SystemClock::default().now_ms());
+        let (tokens, now_ms) = (Tokens::new(&config.auth), Clock::system().now_ms());
         let token = |user: &str, platform| {
             let user = UserId::new(user).expect("a short text is an id");
             tokens.issue(&user, platform, now_ms).token

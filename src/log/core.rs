@@ -1,6 +1,9 @@
 //! What the log's threads share: the segments, the rows, how far the log is durable, and why it refuses appends if it does.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::{
     Damage, Refusing,
@@ -19,7 +22,7 @@ pub(super) struct Core {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) segments: Segments,
     pub(super) state: State,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<Clock>,
     pub(super) metrics: Arc<Metrics>,
     reached: Mutex<Reached>,
     refusing: Mutex<Option<Refusing>>,
@@ -31,7 +34,7 @@ impl Core {
         epoch: Epoch,
         disk: Arc<dyn Disk>,
         state: State,
-        clock: Arc<dyn Clock>,
+        clock: Arc<Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let nothing = Reached {
@@ -49,6 +52,15 @@ impl Core {
             reached: Mutex::new(nothing),
             refusing: Mutex::new(None),
             damages: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Before this Unix ms, what is kept for `age` has expired. 0 while the clock does not allow that anything expires by age.
+    pub(super) fn kept_since_ms(&self, age: Duration) -> u64 {
+        if self.clock.may_expire() {
+            self.clock.now_ms().saturating_sub(age.as_millis() as u64)
+        } else {
+            0
         }
     }
 

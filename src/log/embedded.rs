@@ -27,6 +27,7 @@ use super::{
     retention::Limits,
     scrub,
     state::{Claim, SledHome, StoreHome},
+    time_mark::TimeMark,
     watermark::Watermark,
     writer::{Work, Writer},
 };
@@ -81,7 +82,7 @@ impl EmbeddedLog {
     /// Opens the log in `config.dir`, or makes it. Returns when everything that was accepted before can be read.
     pub fn open(
         config: &config::Log,
-        clock: Arc<dyn Clock>,
+        clock: Arc<Clock>,
         observer: Arc<dyn CommitObserver>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, OpenError> {
@@ -114,7 +115,7 @@ impl EmbeddedLog {
     pub(crate) fn open_in(
         place: &Place,
         config: &config::Log,
-        clock: Arc<dyn Clock>,
+        clock: Arc<Clock>,
         observer: Arc<dyn CommitObserver>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Workers), OpenError> {
@@ -148,8 +149,11 @@ impl EmbeddedLog {
         if reached.is_none() {
             state.begin(epoch).map_err(state_failed)?;
         }
+        let (time_mark, last_time) = TimeMark::open(&*place.root).map_err(io)?;
         let core = Arc::new(Core::new(epoch, disk, state, clock, metrics));
         recovery::replay(&core, reached, &mut watermark)?;
+        let newest_ms = core.segments.all().last().map(|last| last.created_ms);
+        core.clock.resume(last_time, newest_ms.unwrap_or_default());
         if core.check_writable().is_ok() {
             // What was replayed need not be again, and a new store says from its beginning to which log it belongs. The
             // cursors among it came from the segments.
@@ -158,10 +162,11 @@ impl EmbeddedLog {
         }
         let (sender, queue) = mpsc::channel(config.queue_max);
         let (stop, stopped) = oneshot::channel();
-        let keeper = Keeper {
+        let mut keeper = Keeper {
             core: core.clone(),
             writer: sender.clone(),
             watermark,
+            time_mark,
             limits: Limits {
                 age: config.retention,
                 bytes: config.retention_bytes,
@@ -171,6 +176,7 @@ impl EmbeddedLog {
             checkpointed: Instant::now(),
             is_retention_stuck: false,
         };
+        keeper.mark_time();
         let active = core.segments.all().last().cloned();
         let writer =
             active.map(|active| Writer::new(core.clone(), observer, queue, active, config));

@@ -15,7 +15,7 @@ use super::{
     watermark::{Marks, Watermark},
     *,
 };
-use crate::{clock::SystemClock, fuzzing::Input, metrics::Metrics};
+use crate::{clock::Clock, fuzzing::Input, metrics::Metrics};
 
 fn user(name: &str) -> UserId {
     UserId::new(name).expect("an id")
@@ -176,13 +176,7 @@ pub fn recovery(data: &[u8]) {
     // Made once, for they take longer than a recovery.
     static METRICS: OnceLock<Arc<Metrics>> = OnceLock::new();
     let metrics = Arc::clone(METRICS.get_or_init(Arc::default));
-    let core = Core::new(
-        Epoch(7),
-        disk,
-        state,
-        Arc::new(SystemClock::default()),
-        metrics,
-    );
+    let core = Core::new(Epoch(7), disk, state, Arc::new(Clock::system()), metrics);
     recovery::replay(&core, None, &mut watermark).expect("damage is no error");
     let limit = ReadLimit {
         messages: 10,

@@ -1,4 +1,4 @@
-//! Runs beside the writer: checkpoints, the watermark, retention, and another try when the disk was full.
+//! Runs beside the writer: checkpoints, the watermark, a look at the wall clock, retention, and another try when the disk was full.
 //!
 //! A future, as the writer is; it has a thread of lower priority, since it competes with the writer for the same cores.
 
@@ -16,6 +16,7 @@ use super::{
     retention::{self, Leaving, Limits},
     segment::Segment,
     state::{Cursors, StateError},
+    time_mark::TimeMark,
     watermark::Watermark,
     writer::Work,
 };
@@ -32,6 +33,7 @@ pub(crate) struct Keeper {
     pub(super) core: Arc<Core>,
     pub(super) writer: mpsc::Sender<Work>,
     pub(super) watermark: Watermark,
+    pub(super) time_mark: TimeMark,
     pub(super) limits: Limits,
     pub(super) checkpoint_interval: Duration,
     /// When the last checkpoint was.
@@ -51,6 +53,9 @@ impl Keeper {
     }
 
     async fn tick(&mut self) {
+        self.core.clock.observe();
+        let ahead_ms = self.core.clock.doubt().map_or(0, |doubt| doubt.ahead_ms);
+        self.core.metrics.clock_ahead.set(ahead_ms as f64 / 1000.0);
         let is_due = self.checkpointed.elapsed() >= self.checkpoint_interval;
         if is_due || self.core.state.dirty_rows() > DIRTY_ROWS_MAX {
             self.checkpoint().await;
@@ -91,10 +96,18 @@ impl Keeper {
         }
     }
 
+    /// Writes down the time, also when nothing else changed.
+    pub(super) fn mark_time(&mut self) {
+        if let Err(error) = self.time_mark.write(self.core.clock.mark()) {
+            tracing::warn!(%error, "the time could not be written down");
+        }
+    }
+
     /// Brings what changed to the state store; nothing when nothing changed. False when it could not.
     async fn checkpoint(&mut self) -> bool {
         let begun = Instant::now();
         self.checkpointed = begun;
+        self.mark_time();
         let core = self.core.clone();
         if core.state.dirty_rows() == 0 {
             return true;

@@ -14,7 +14,8 @@
 //! - `retention.rs`: whole segments leave; what must outlive them is carried on
 //! - `state/`: sled and the rows not yet in it
 //! - `keeper.rs`: checkpoints and all else that happens beside the writer; `scrub.rs`: looks for damage nobody met yet
-//! - `scan.rs`: a segment from end to end; `watermark.rs`: how far the log is known to be synced; `epoch.rs`
+//! - `scan.rs`: a segment from end to end; `epoch.rs`: which log this is
+//! - `slots.rs`: a file of two slots; in it `watermark.rs`: how far the log is known to be synced, and `time_mark.rs`: the time
 //! - `inspect.rs`: what an operator asks of a stopped log
 //! - `disk.rs`, `state/store.rs`: the files and sled behind traits, so that tests can fail and cut them
 
@@ -37,9 +38,11 @@ mod retention;
 mod scan;
 mod scrub;
 mod segment;
+mod slots;
 mod state;
 #[cfg(test)]
 mod tests;
+mod time_mark;
 mod watermark;
 mod writer;
 

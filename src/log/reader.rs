@@ -191,11 +191,15 @@ impl Core {
     /// Message ids carry their time and groups carry theirs, so only the segments of that time are searched.
     fn find_by_time(&self, id: MessageId) -> Result<Option<Receipt>, ReadError> {
         let segments = self.segments.all();
-        // The message may have waited in the queue while its segment's successor was begun.
-        let begun = segments.partition_point(|segment| segment.created_ms <= id.time_ms());
-        for segment in &segments[begun.saturating_sub(1)..] {
-            if segment.created_ms > id.time_ms() + COMMIT_DELAY_MAX_MS {
-                break;
+        for (number, segment) in segments.iter().enumerate() {
+            // The message may have waited in the queue while its segment's successor was begun. A successor that began
+            // earlier was begun because the clock was set back.
+            let is_begun = segment.created_ms <= id.time_ms() + COMMIT_DELAY_MAX_MS;
+            let is_over = segments
+                .get(number + 1)
+                .is_some_and(|next| (segment.created_ms..=id.time_ms()).contains(&next.created_ms));
+            if !is_begun || is_over {
+                continue;
             }
             let mut scan = Scan::whole(segment);
             while let Some(scanned) = scan.next()? {
@@ -206,7 +210,7 @@ impl Core {
                     Record::Commit { time_ms, .. }
                         if time_ms > id.time_ms() + COMMIT_DELAY_MAX_MS =>
                     {
-                        return Ok(None);
+                        break;
                     }
                     _ => {}
                 }

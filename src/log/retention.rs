@@ -28,14 +28,13 @@ pub(super) struct Limits {
 /// The oldest segment if it is to go: all in it is older than the limit, or the log is larger than its bound. Never the last.
 pub(super) fn next_to_remove(core: &Core, limits: &Limits) -> Option<Arc<Segment>> {
     let segments = core.segments.all();
-    let [oldest, second, ..] = &segments[..] else {
+    let [oldest, later @ ..] = &segments[..] else {
         return None;
     };
-    let kept_since_ms = core
-        .clock
-        .now_ms()
-        .saturating_sub(limits.age.as_millis() as u64);
-    let is_old = second.created_ms < kept_since_ms;
+    // All in the oldest was written before each later segment began. The earliest of their times counts: a clock that was
+    // ahead for a while gave some a time to come.
+    let began_ms = later.iter().map(|segment| segment.created_ms).min()?;
+    let is_old = began_ms < core.kept_since_ms(limits.age);
     let is_too_much = limits.bytes > 0 && core.segments.bytes() > limits.bytes;
     (is_old || is_too_much).then(|| oldest.clone())
 }
@@ -141,7 +140,7 @@ impl Leaving {
                 });
             }
         }
-        let live_since_ms = core.clock.now_ms().saturating_sub(keys.as_millis() as u64);
+        let live_since_ms = core.kept_since_ms(keys);
         carried.extend(
             self.keys
                 .iter()
@@ -166,7 +165,7 @@ impl Leaving {
         self.deleted
             .iter()
             .for_each(|(user, seq)| core.state.forget_deleted(user, *seq));
-        let live_since_ms = core.clock.now_ms().saturating_sub(keys.as_millis() as u64);
+        let live_since_ms = core.kept_since_ms(keys);
         for key in &self.keys {
             let Some(row) = core.state.keys.get(&key.sender, &key.client_message_id)? else {
                 continue;

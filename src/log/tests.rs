@@ -3,10 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -23,16 +20,14 @@ use super::{
     watermark::Marks,
     *,
 };
-use crate::{clock::Clock, config, metrics::Metrics};
-
-/// A clock that stands until it is moved.
-struct TestClock(AtomicU64);
-
-impl Clock for TestClock {
-    fn now_ms(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
+use crate::{
+    clock::{
+        Clock,
+        fixture::{Manual, NOW_MS as START_MS},
+    },
+    config,
+    metrics::Metrics,
+};
 
 /// Remembers what was announced as durable.
 #[derive(Default)]
@@ -48,7 +43,8 @@ impl CommitObserver for Announced {
 struct Bench {
     log: EmbeddedLog,
     disk: Arc<TestDisk>,
-    clock: Arc<TestClock>,
+    clock: Arc<Clock>,
+    machine: Arc<Manual>,
     announced: Arc<Announced>,
     dir: tempfile::TempDir,
     limits: config::Log,
@@ -66,8 +62,6 @@ fn place(disk: &Arc<TestDisk>, dir: &Path) -> Place {
     }
 }
 
-const START_MS: u64 = 1_700_000_000_000;
-
 impl Bench {
     fn new() -> Self {
         Self::with(|_| {})
@@ -81,16 +75,16 @@ impl Bench {
             ..config::Log::default()
         };
         change(&mut limits);
-        let clock = Arc::new(TestClock(AtomicU64::new(START_MS)));
-        Self::open(Arc::default(), dir, limits, clock)
+        Self::open(Arc::default(), dir, limits, Manual::new())
     }
 
     fn open(
         disk: Arc<TestDisk>,
         dir: tempfile::TempDir,
         limits: config::Log,
-        clock: Arc<TestClock>,
+        machine: Arc<Manual>,
     ) -> Self {
+        let clock = machine.clock();
         let announced = Arc::new(Announced::default());
         let metrics = Arc::new(Metrics::new());
         let (log, workers) = EmbeddedLog::open_in(
@@ -106,6 +100,7 @@ impl Bench {
             log,
             disk,
             clock,
+            machine,
             announced,
             dir,
             limits,
@@ -120,7 +115,7 @@ impl Bench {
         if !keeps_state {
             let _ = std::fs::remove_dir_all(self.dir.path().join("state"));
         }
-        Self::open(disk_then, self.dir, self.limits, self.clock)
+        Self::open(disk_then, self.dir, self.limits, self.machine)
     }
 
     fn try_send(
@@ -432,7 +427,7 @@ fn a_log_cut_anywhere_in_its_last_group_loses_that_group_whole_and_nothing_else(
                     dir: dir.path().into(),
                     ..bench.limits.clone()
                 };
-                let cut = Bench::open(Arc::new(disk), dir, limits, bench.clock.clone());
+                let cut = Bench::open(Arc::new(disk), dir, limits, bench.machine.clone());
                 assert_eq!(cut.read("u1", 0), numbered(&["one"]), "cut at {length}");
                 cut.send(&["u1"], "three");
                 assert_eq!(cut.read("u1", 0), numbered(&["one", "three"]));
@@ -575,11 +570,11 @@ fn retention_removes_whole_segments_and_forgets_no_head_key_cursor_or_revocation
             .blocking_recv()
             .unwrap()
             .unwrap();
-        bench.clock.0.fetch_add(2 * 3600 * 1000, Relaxed);
+        bench.machine.advance(2 * 3600 * 1000);
         // The age of the open segment makes the next send begin another one; once that is as old as the limit, all before
         // it may go.
         bench.send(&["u1"], "young");
-        bench.clock.0.fetch_add(3601 * 1000, Relaxed);
+        bench.machine.advance(3601 * 1000);
         eventually("the old segments are removed", || {
             bench.disk.segments().len() <= 2
         });
@@ -619,6 +614,70 @@ fn retention_removes_whole_segments_and_forgets_no_head_key_cursor_or_revocation
             Seq(21),
             "no seq is given twice"
         );
+    }
+}
+
+/// A wall clock that jumped before the start removes nothing by age; the bound by size still holds.
+#[test]
+fn a_jump_of_the_wall_clock_expires_nothing_by_age() {
+    enum Restart {
+        Process,
+        Machine,
+    }
+    for restart in [Restart::Process, Restart::Machine] {
+        let bench = Bench::with(|limits| {
+            limits.segment_bytes = 1024;
+            limits.retention_bytes = 8192;
+            limits.retention = Duration::from_secs(3600);
+        });
+        let fill = |bench: &Bench| {
+            for number in 0..40 {
+                bench.send(&["u1"], &format!("{number}{}", "l".repeat(200)));
+            }
+        };
+        fill(&bench);
+        bench.log.close();
+        bench.machine.jump(100 * 86_400_000);
+        if matches!(restart, Restart::Machine) {
+            bench.machine.restart(0);
+        }
+        let bench = bench.reopen(TestDisk::after_kill, true);
+        let first = bench.disk.segments().remove(0);
+        fill(&bench);
+        eventually("the bound by size", || {
+            bench.disk.segments()[0] != first && bench.disk.segment_bytes() <= 8192
+        });
+        assert!(bench.disk.segments().len() > 3);
+
+        // The clock comes right, which no process can tell where the machine was off.
+        bench.machine.jump(-100 * 86_400_000);
+        if matches!(restart, Restart::Machine) {
+            bench.clock.accept();
+        }
+        bench.machine.advance(2 * 3_600_000);
+        bench.send(&["u1"], "later");
+        bench.machine.advance(2 * 3_600_000);
+        bench.send(&["u1"], "last");
+        eventually("age", || bench.disk.segments().len() <= 2);
+    }
+}
+
+/// A message is found by its id also where the clock was set back, by a process that ran or by a restart, in the middle of
+/// the log.
+#[test]
+fn a_message_is_found_by_its_id_after_the_clock_was_set_back() {
+    let bench = Bench::new();
+    let mut sent = Vec::new();
+    for jump in [0, 50 * 86_400_000, -80 * 86_400_000, 10 * 86_400_000] {
+        bench.machine.jump(jump);
+        bench.clock.accept();
+        for number in 0..3 {
+            sent.push(bench.send(&["u1"], &format!("{jump} {number}")));
+        }
+    }
+    for receipt in sent {
+        let found = bench.log.find(Lookup::Id(receipt.message_id)).unwrap();
+        assert_eq!(found, Some(receipt));
     }
 }
 
@@ -724,7 +783,7 @@ fn a_first_segment_that_retention_did_not_remove_is_missed() {
         for number in 0..20 {
             bench.send(&["u1"], &format!("{number}{}", "l".repeat(200)));
         }
-        bench.clock.0.fetch_add(7_200_000, Relaxed);
+        bench.machine.advance(7_200_000);
         bench.send(&["u1"], "new");
         let begin = bench.disk.segments().remove(0);
         eventually("retention", || bench.disk.segments()[0] != begin);
@@ -806,7 +865,7 @@ fn messages_are_found_by_either_id() {
     let bench = Bench::with(|limits| limits.segment_bytes = 700);
     let mut receipts = Vec::new();
     for number in 0..30 {
-        bench.clock.0.fetch_add(500, Relaxed);
+        bench.machine.advance(500);
         receipts.push(bench.send(&["u1", "u2"], &format!("{number}")));
     }
     receipts.push(bench.try_send(&["u1"], Some("mine"), "x").unwrap());
@@ -887,7 +946,7 @@ fn open_directory(dir: &Path) -> Result<EmbeddedLog, OpenError> {
     };
     EmbeddedLog::open(
         &limits,
-        Arc::new(TestClock(AtomicU64::new(START_MS))),
+        Manual::new().clock(),
         Arc::new(Announced::default()),
         Arc::new(Metrics::new()),
     )

@@ -2,24 +2,13 @@
 //!
 //! Without it, damage in the very last group could not be told from a group that was being written when the machine
 //! stopped, nor a first segment that was lost from one that retention removed. The end follows the log by about a second,
-//! and is exact after a clean stop; the beginning moves before a segment goes. Two slots, written in turn: a torn write
-//! leaves the other.
+//! and is exact after a clean stop; the beginning moves before a segment goes.
 
-use std::{io, sync::Arc};
+use std::io;
 
-use super::{
-    Patience,
-    disk::{Disk, DiskFile},
-    record::Position,
-    segment::ORIGIN,
-};
+use super::{disk::Disk, record::Position, segment::ORIGIN, slots::Slots};
 
 const NAME: &str = "synced";
-/// The slots lie in different pages, so that no torn write meets both.
-const SLOT_BYTES: u64 = 4096;
-
-/// Two words and the number of the write, then their CRC-32C.
-const SLOT_USED_BYTES: usize = 28;
 
 /// Between these the log must be whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,29 +29,19 @@ impl Marks {
 
 /// The open file.
 pub(crate) struct Watermark {
-    file: Arc<dyn DiskFile>,
+    file: Slots<2>,
     latest: Marks,
-    writes: u64,
 }
 
 impl Watermark {
-    /// Opens the file, or makes it. The second value is what it says: nothing is known of an empty one.
+    /// Opens the file, or makes it.
     pub(crate) fn open(disk: &dyn Disk) -> io::Result<Self> {
-        let file = match disk.open(NAME) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(NAME)?,
-            opened => opened?,
-        };
-        let slots = [read_slot(&*file, 0)?, read_slot(&*file, SLOT_BYTES)?];
-        let latest = slots
-            .into_iter()
-            .flatten()
-            .max_by_key(|(writes, _)| *writes);
-        let (writes, latest) = latest.unwrap_or((0, Marks::NONE));
-        Ok(Self {
-            file,
-            latest,
-            writes,
-        })
+        let (file, words) = Slots::open(disk, NAME)?;
+        let latest = words.map_or(Marks::NONE, |[synced, begin]| Marks {
+            synced: Position(synced),
+            begin: Position(begin),
+        });
+        Ok(Self { file, latest })
     }
 
     /// What is known.
@@ -90,26 +69,8 @@ impl Watermark {
     }
 
     fn write(&mut self, marks: Marks) -> io::Result<()> {
-        // Counted when it is done: a second attempt must meet the same slot, and leave the other whole.
-        let writes = self.writes + 1;
-        let words = [marks.synced.0, marks.begin.0, writes];
-        let mut slot = words.map(u64::to_le_bytes).concat();
-        slot.extend(crc32c::crc32c(&slot).to_le_bytes());
-        self.file.write_at(&slot, writes % 2 * SLOT_BYTES)?;
-        self.file.sync()?;
-        (self.writes, self.latest) = (writes, marks);
+        self.file.write([marks.synced.0, marks.begin.0])?;
+        self.latest = marks;
         Ok(())
     }
-}
-
-fn read_slot(file: &dyn DiskFile, offset: u64) -> io::Result<Option<(u64, Marks)>> {
-    let mut slot = [0; SLOT_USED_BYTES];
-    let read = file.read_at(&mut slot, offset, Patience::Disk)?;
-    let word = |at: usize| u64::from_le_bytes(slot[at..at + 8].try_into().expect("8 bytes"));
-    let is_whole = read == slot.len() && slot[24..] == crc32c::crc32c(&slot[..24]).to_le_bytes();
-    let marks = Marks {
-        synced: Position(word(0)),
-        begin: Position(word(8)),
-    };
-    Ok(is_whole.then(|| (word(16), marks)))
 }

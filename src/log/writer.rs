@@ -62,6 +62,8 @@ pub(crate) struct Writer {
     bytes_since_check: u64,
     segment_bytes: u64,
     segment_age_ms: u64,
+    /// The newest group's time.
+    newest_ms: u64,
 }
 
 /// Sender and its id for the message.
@@ -130,6 +132,7 @@ impl Writer {
             segment_bytes: limits.segment_bytes,
             // So that a segment's age says within an eighth how old its messages are.
             segment_age_ms: (limits.retention.as_millis() as u64 / 8).max(1000),
+            newest_ms: 0,
         }
     }
 
@@ -196,16 +199,15 @@ impl Writer {
             }
             self.bytes_since_check = 0;
         }
-        let age_ms = self
-            .core
-            .clock
-            .now_ms()
-            .saturating_sub(self.active.created_ms);
+        let now_ms = self.core.clock.now_ms();
+        let is_full = self.active.length() >= self.segment_bytes;
+        let is_old = now_ms.saturating_sub(self.active.created_ms) >= self.segment_age_ms;
+        // Within a segment times ascend, so that a message is found by its time.
+        let was_set_back = now_ms < self.newest_ms;
         let is_used = self.active.end() > self.active.first_record();
-        if is_used && (self.active.length() >= self.segment_bytes || age_ms >= self.segment_age_ms)
-        {
+        if is_used && (is_full || is_old || was_set_back) {
             let (disk, base) = (&*self.core.disk, self.active.end());
-            match Segment::create(disk, base, self.crc, self.core.clock.now_ms()) {
+            match Segment::create(disk, base, self.crc, now_ms) {
                 Ok(segment) => {
                     self.active = Arc::new(segment);
                     self.core.segments.push(self.active.clone());
@@ -346,6 +348,7 @@ impl Writer {
         let begun = Instant::now();
         let position = Position(self.active.end().0 + self.buffer.len() as u64);
         let time_ms = self.core.clock.now_ms();
+        self.newest_ms = time_ms;
         self.put(&Record::Commit {
             position,
             start: self.active.end(),

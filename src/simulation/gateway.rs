@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    clock::{ProcessClock, SimClock},
+    clock::SimClock,
     disk::SimDisk,
     network::Network,
     process::Life,
@@ -26,6 +26,7 @@ use super::{
     trace::{note, violated},
 };
 use crate::{
+    clock::Clock,
     config::Config,
     delivery::{Delivery, FanOut},
     log::{EmbeddedLog, OpenError, Place, Workers},
@@ -57,7 +58,7 @@ pub(super) struct Gateway {
     pub(super) log: Arc<EmbeddedLog>,
     pub(super) delivery: Arc<Delivery>,
     pub(super) registry: Arc<Registry>,
-    pub(super) clock: Arc<ProcessClock>,
+    pub(super) clock: Arc<Clock>,
     /// One for each reactor: among several who watch one of them, tokio wakes in an order of its own.
     stages: Vec<watch::Sender<Stage>>,
     is_drained: Rc<Cell<bool>>,

@@ -78,6 +78,7 @@ impl World {
             root,
             segments,
             state,
+            clock,
             ..
         } = &self.machine;
         {
@@ -89,6 +90,7 @@ impl World {
                 };
                 root.cut_power(choose, true);
                 segments.cut_power(choose, true);
+                clock.reboot();
             }
             state.crash(death.state, &mut |ways| random.usize(..ways));
         }

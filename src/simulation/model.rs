@@ -18,7 +18,6 @@ use super::{
     trace::{note, violated},
 };
 use crate::{
-    clock::Clock,
     ids::{Platform, Seq, UserId},
     log::{EmbeddedLog, Log, Patience, ReadLimit, Receipt},
     registry::Registry,

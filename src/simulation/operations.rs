@@ -21,12 +21,14 @@ use super::{
     world::World,
 };
 use crate::{
-    clock::Clock,
     delivery::{AppendError, Delivery, Receivers, Send, SendError},
     ids::Seq,
     log::Receipt,
     wire::proto::Message,
 };
+
+/// How far a wall clock is set wrong, ms: further than anything is kept.
+const FAR_MS: i64 = 100 * 86_400_000;
 
 impl World {
     pub(super) async fn carry_out(&self, operation: &Operation) {
@@ -76,8 +78,16 @@ impl World {
                     let _ = delivery.register(user, "profile".into()).await;
                 });
             }
-            Operation::ClockAhead(time) => clock.set_ahead(time.as_millis() as u64),
-            Operation::ClockBack(time) => clock.set_back(time.as_millis() as u64),
+            Operation::Suspend(time) => clock.sleep(time.as_millis() as u64),
+            Operation::ClockWrong(time) => {
+                let is_behind = time.as_millis() % 2 == 1;
+                clock.set_wrong(if is_behind { -FAR_MS } else { FAR_MS });
+                let (clock, time) = (clock.clone(), *time);
+                spawn_local(async move {
+                    sleep(time).await;
+                    clock.set_wrong(0);
+                });
+            }
             Operation::DiskFull(time) => {
                 segments.set_faults(|faults| faults.is_full = true);
                 let (segments, time) = (segments.clone(), *time);

@@ -100,7 +100,7 @@ fn what_a_full_disk_left_of_a_group_does_not_come_back() {
             ground
                 .segments
                 .set_faults(|faults| faults.is_half_full = false);
-            ground.clock.set_ahead(11_000);
+            ground.clock.sleep(11_000);
             send(log, &ground, "three").await.unwrap();
         });
         // The write survives, the cut after it does not.
@@ -120,11 +120,11 @@ fn retention_that_fails_half_way_leaves_no_hole() {
     live(&ground, async |log, _| {
         for body in ["one", "two", "three", "four"] {
             send(log, &ground, body).await.unwrap();
-            ground.clock.set_ahead(11_000);
+            ground.clock.sleep(11_000);
         }
         // Between two looks of the keeper.
         sleep(Duration::from_millis(2_500)).await;
-        ground.clock.set_ahead(300_000);
+        ground.clock.sleep(300_000);
         send(log, &ground, "five").await.unwrap();
         // The next one finds out, and while retention looks once nothing can be made durable.
         ground.segments.set_faults(|faults| faults.is_full = true);
@@ -188,7 +188,7 @@ fn what_a_failed_sync_did_not_write_is_written_at_the_next_start() {
     live(&ground, async |log, _| {
         send(log, &ground, "one").await.unwrap();
         sleep(Duration::from_secs(2)).await;
-        ground.clock.set_ahead(11_000);
+        ground.clock.sleep(11_000);
         ground
             .segments
             .set_faults(|faults| faults.sync_fails = true);
@@ -210,7 +210,7 @@ fn behind_damage_an_inbox_begins_where_it_did() {
         live(&ground, async |log, _| {
             for body in ["one", "two"] {
                 send(log, &ground, body).await.unwrap();
-                ground.clock.set_ahead(11_000);
+                ground.clock.sleep(11_000);
             }
             sleep(Duration::from_secs(2)).await;
         });
@@ -260,7 +260,7 @@ fn a_segment_made_just_before_a_kill_keeps_its_name() {
     let before = ground.segments.names().len();
     live(&ground, async |log, process| {
         send(log, &ground, "one").await.unwrap();
-        ground.clock.set_ahead(11_000);
+        ground.clock.sleep(11_000);
         // The file is made, written and synced; its name is not.
         process.end_after(4);
         send(log, &ground, "two").await.unwrap_err();

@@ -27,7 +27,7 @@ impl World {
         self.machine
             .segments
             .set_faults(|faults| *faults = Faults::default());
-        self.machine.clock.set_ahead(10_000);
+        self.machine.clock.sleep(10_000);
         self.arms_next.take();
         if let Some(gateway) = &*self.gateway.borrow() {
             gateway.life.end_after(0);

@@ -50,10 +50,10 @@ pub(super) enum Operation {
     Delete(usize, Vec<u64>),
     /// A user is registered.
     Register(usize),
-    /// Somebody sets the machine's clock ahead.
-    ClockAhead(Duration),
-    /// Somebody sets it back.
-    ClockBack(Duration),
+    /// The machine sleeps.
+    Suspend(Duration),
+    /// The wall clock is far ahead for some time, or where the time has an odd number of ms, far behind.
+    ClockWrong(Duration),
     /// The disk is full for some time.
     DiskFull(Duration),
     /// The next sync fails; then somebody restarts the gateway.
@@ -271,8 +271,8 @@ impl Maker {
                     .map(|_| self.random.u64(..6))
                     .collect(),
             ),
-            14 => Operation::ClockAhead(self.time(400_000)),
-            15 => Operation::ClockBack(self.time(3_000)),
+            14 => Operation::Suspend(self.time(400_000)),
+            15 => Operation::ClockWrong(self.time(3_000)),
             16 => Operation::DiskFull(self.time(10_000)),
             17 => Operation::SyncFails,
             18 => Operation::Cold(self.random.u32(..4)),

@@ -19,7 +19,6 @@ use super::{
     store::{Fate, SimHome},
 };
 use crate::{
-    clock::Clock,
     config,
     ids::{Epoch, MessageId, Platform, Seq, SessionKey},
     log::{
@@ -117,7 +116,13 @@ impl Ground {
             state: Box::new(self.state.for_process(life.clone())),
         };
         let (observer, metrics) = (Arc::new(Nobody), self.metrics.clone());
-        EmbeddedLog::open_in(&place, &self.config, self.clock.clone(), observer, metrics)
+        EmbeddedLog::open_in(
+            &place,
+            &self.config,
+            self.clock.for_process(),
+            observer,
+            metrics,
+        )
     }
 }
 
@@ -206,13 +211,13 @@ impl Known {
                 }
             }
             Step::Roll => {
-                clock.set_ahead(11_000);
+                clock.sleep(11_000);
                 self.send(log, clock, life, Some(&body.clone()), body, 1)
                     .await;
             }
             Step::Retention => {
                 self.may_expire = true;
-                clock.set_ahead(300_000);
+                clock.sleep(300_000);
                 sleep(Duration::from_millis(1_100)).await;
             }
         }

@@ -40,6 +40,17 @@ pub(super) struct Operation<'a> {
     pub(super) operation_id: Text<'a>,
 }
 
+/// The gateway's clock after it was confirmed.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ClockAccepted {
+    /// The time now, Unix ms.
+    #[serde(rename = "time")]
+    pub(super) time_ms: u64,
+    /// How far that is ahead of the time before, ms.
+    #[serde(rename = "moved")]
+    pub(super) moved_ms: i64,
+}
+
 /// Nothing more to say.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Nothing {}

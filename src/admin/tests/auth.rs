@@ -1,6 +1,6 @@
 //! Tokens.
 
-use std::sync::{Arc, Mutex, atomic::Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use axum::http::Request;
 use serde_json::{Value, json};
@@ -186,7 +186,7 @@ async fn force_logout_revokes_older_tokens_and_closes_connections() {
         assert!(registered.is_ok());
     }
     let old = gateway.token("u1");
-    gateway.clock.0.fetch_add(1, Relaxed);
+    gateway.machine.advance(1);
     let body = json!({ "operationID": "op", "fromUserID": "u1", "platform": 5 });
     assert_eq!(
         gateway.post("/auth/force_logout", &body).await.data(),

@@ -10,10 +10,7 @@ async fn a_repeat_with_its_key_returns_the_first_result() {
     let gateway = Gateway::new();
     let keyed = with(text_send(), "clientMsgID", json!("c1"));
     let first = gateway.send(&keyed).await.data();
-    gateway
-        .clock
-        .0
-        .fetch_add(5_000, std::sync::atomic::Ordering::Relaxed);
+    gateway.machine.advance(5_000);
     let repeats = [
         keyed.to_string(),
         with(keyed.clone(), "operationID", json!("another")).to_string(),

@@ -108,12 +108,47 @@ async fn the_token_is_checked_before_anything_else() {
         r#"{"errCode":400,"errMsg":"not authorized","sendTime":0,"MsgID":""}"#
     );
     let hour_in_91_days = NOW_MS + 91 * 24 * 3_600_000;
-    gateway
-        .clock
-        .0
-        .store(hour_in_91_days, std::sync::atomic::Ordering::Relaxed);
+    gateway.machine.advance(hour_in_91_days - NOW_MS);
     let reply = ask(Some(&good)).await;
     assert_eq!(reply.body, refusal, "expired");
+}
+
+#[tokio::test]
+async fn a_token_out_of_its_time_is_not_judged_while_the_clock_is_doubted() {
+    let gateway = Gateway::new();
+    let good = gateway.token(ADMIN);
+    let ask = async |token: &str| {
+        let request = Request::post("/manager/send_msg").header("token", token);
+        let reply = gateway.ask(request.body(text_send().to_string().into()).unwrap());
+        reply.await
+    };
+    gateway.machine.jump(100 * 86_400_000);
+    ask(&good).await.data();
+    gateway.machine.advance(91 * 86_400_000);
+    let reply = ask(&good).await;
+    assert_eq!(reply.verdict(), (503, 50308));
+    assert!(reply.headers.contains_key("retry-after"));
+    // A fault that no clock decides is told as ever.
+    assert_eq!(ask("no token").await.verdict(), (400, 400));
+    let ready = gateway.get("/readyz").await;
+    assert_eq!(ready.status, 200);
+    assert!(ready.body.contains("8640000 s ahead of"), "{}", ready.body);
+
+    let body = json!({ "operationID": "op" });
+    let accepted = gateway.post("/clock/accept", &body).await.data();
+    assert_eq!(accepted["moved"], 100 * 86_400_000_i64);
+    assert_eq!(ask(&good).await.verdict(), (400, 400), "it has expired");
+    assert_eq!(gateway.get("/readyz").await.body, "ready\n");
+}
+
+#[tokio::test]
+async fn only_an_administrator_confirms_the_clock() {
+    let gateway = Gateway::new();
+    let body = json!({ "operationID": "op" });
+    let reply = gateway.post_as("u1", "/clock/accept", &body).await;
+    reply.assert_refused(400, 400, "not authorized");
+    let reply = gateway.post("/clock/accept", &json!({})).await;
+    reply.assert_refused(400, 400, "operationID is required");
 }
 
 #[tokio::test]

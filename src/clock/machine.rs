@@ -1,0 +1,64 @@
+//! The machine's clocks: the wall clock, which others set, and the boot time, which nobody sets and which counts the hours
+//! that the machine sleeps.
+
+use std::{
+    fs,
+    sync::OnceLock,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Both clocks at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// Unix time as the machine has it, ms.
+    pub(crate) wall_ms: u64,
+    /// Since the machine was started, ms.
+    pub(crate) boot_ms: u64,
+}
+
+/// A machine with two clocks.
+pub(crate) trait Machine: Send + Sync + 'static {
+    /// Unix time as the machine has it, ms; it may jump either way.
+    fn wall_ms(&self) -> u64;
+    /// Since the machine was started, ms; it never jumps, and counts suspended time.
+    fn boot_ms(&self) -> u64;
+    /// Names this run of the machine: another one after each start of it. Never 0.
+    fn boot_id(&self) -> u128;
+
+    /// Both clocks, one right after the other.
+    fn read(&self) -> Reading {
+        Reading {
+            boot_ms: self.boot_ms(),
+            wall_ms: self.wall_ms(),
+        }
+    }
+}
+
+/// The machine that this process runs on.
+#[derive(Debug, Default)]
+pub(super) struct SystemMachine {
+    boot_id: OnceLock<u128>,
+}
+
+impl Machine for SystemMachine {
+    fn wall_ms(&self) -> u64 {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        since_epoch.unwrap_or_default().as_millis() as u64
+    }
+
+    fn boot_ms(&self) -> u64 {
+        let time = clock_gettime(ClockId::Boottime);
+        time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+    }
+
+    fn boot_id(&self) -> u128 {
+        *self.boot_id.get_or_init(|| {
+            let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+            let known = uuid::Uuid::parse_str(text.trim()).ok();
+            // Where the kernel does not tell, every process is taken for one after a new start of the machine.
+            known.unwrap_or_else(uuid::Uuid::new_v4).as_u128()
+        })
+    }
+}

@@ -1,0 +1,233 @@
+//! Time: the trusted clock that every room asks, and the machine's two clocks behind a trait.
+//!
+//! The trusted clock is the boot time plus an offset. The offset follows the wall clock while the wall clock moves as the
+//! boot time does, and changes by more than a minute only on proof (`trust.rs`). So a wall clock that is wrong for a
+//! moment moves nothing: no message expires early, no good token is refused, no message is dated wrongly.
+//! Leaves to others: waiting (`tokio::time`), and what to do while the two clocks disagree.
+//!
+//! - `trust.rs`: which offset is trusted, decided from readings alone
+//! - `machine.rs`: the machine's clocks
+
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fixture;
+mod machine;
+mod trust;
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use self::{machine::SystemMachine, trust::Trust};
+pub(crate) use self::{
+    machine::{Machine, Reading},
+    trust::{MARK_WORDS, Mark},
+};
+
+/// How far the wall clock may stand from the trusted clock, in ms, without being doubted. Tokens have the same leeway.
+pub(crate) const TOLERANCE_MS: i64 = 60_000;
+
+/// How long the wall clock and the boot time must advance alike before a new offset is trusted. A time server that is
+/// wrong for a moment is corrected within minutes; an operator who cannot wait confirms the wall clock by hand.
+const PROOF: Duration = Duration::from_secs(3600);
+
+/// The trusted clock. Shared by all rooms.
+pub struct Clock {
+    machine: Box<dyn Machine>,
+    /// Added to the boot time it gives the trusted time, ms. A copy of `trust`'s, for readers.
+    offset_ms: AtomicI64,
+    /// The latest answer: small corrections backwards let the clock stand still instead.
+    latest_ms: AtomicU64,
+    trust: Mutex<Trust>,
+}
+
+/// How the wall clock stands to the trusted one, where they are more than a minute apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// Wall time less trusted time, in ms.
+    pub ahead_ms: i64,
+}
+
+impl Clock {
+    /// The clock of this machine.
+    pub fn system() -> Self {
+        Self::new(Box::new(SystemMachine::default()), PROOF)
+    }
+
+    /// The clock of any machine; `proof` is how long a new offset must hold before it is trusted.
+    pub(crate) fn new(machine: Box<dyn Machine>, proof: Duration) -> Self {
+        let trust = Trust::new(machine.read(), proof);
+        Self {
+            offset_ms: trust.offset_ms().into(),
+            latest_ms: AtomicU64::new(0),
+            trust: Mutex::new(trust),
+            machine,
+        }
+    }
+
+    /// Unix time in ms. Never less than an earlier answer, unless a correction of more than a minute was trusted.
+    pub fn now_ms(&self) -> u64 {
+        let boot_ms = self.machine.boot_ms();
+        let now_ms = boot_ms.saturating_add_signed(self.offset_ms.load(Relaxed));
+        let latest_ms = self.latest_ms.fetch_max(now_ms, Relaxed);
+        if latest_ms.saturating_sub(now_ms) > TOLERANCE_MS as u64 {
+            // A new offset is trusted that lies further back.
+            self.latest_ms.store(now_ms, Relaxed);
+            return now_ms;
+        }
+        latest_ms.max(now_ms)
+    }
+
+    /// Goes on from what an earlier process wrote down. `newest_ms` is the time of the newest record in the log, for a log
+    /// that has no mark. Call it before any room acts on the time.
+    pub(crate) fn resume(&self, mark: Option<Mark>, newest_ms: u64) {
+        let reading = self.machine.read();
+        self.change(|trust| trust.resume(mark, newest_ms, reading, self.machine.boot_id()));
+    }
+
+    /// Looks at the wall clock; to be called about once a second.
+    pub(crate) fn observe(&self) {
+        let reading = self.machine.read();
+        self.change(|trust| trust.observe(reading));
+    }
+
+    /// Takes the wall clock's time at once: an administrator says that it is right.
+    pub fn accept(&self) {
+        let reading = self.machine.read();
+        self.change(|trust| trust.accept(reading));
+    }
+
+    /// The state to write down, so that a later process can go on from it.
+    pub(crate) fn mark(&self) -> Mark {
+        let boot_ms = self.machine.boot_ms();
+        self.trust().mark(boot_ms, self.machine.boot_id())
+    }
+
+    /// How far the wall clock is from the trusted clock now; `None` within a minute.
+    pub fn doubt(&self) -> Option<Doubt> {
+        let Reading { wall_ms, boot_ms } = self.machine.read();
+        let now_ms = boot_ms.saturating_add_signed(self.offset_ms.load(Relaxed));
+        let ahead_ms = wall_ms as i64 - now_ms as i64;
+        (ahead_ms.abs() > TOLERANCE_MS).then_some(Doubt { ahead_ms })
+    }
+
+    /// Whether what is older than a limit may be removed now. Not while the clocks disagree, nor before a time that was only
+    /// assumed at the start has proved itself.
+    pub fn may_expire(&self) -> bool {
+        let boot_ms = self.machine.boot_ms();
+        self.trust().may_expire(boot_ms) && self.doubt().is_none()
+    }
+
+    /// Changes what is trusted, and says so where it matters to an operator.
+    fn change(&self, change: impl FnOnce(&mut Trust)) {
+        let mut trust = self.trust();
+        let was_doubted = trust.is_doubted();
+        let before_ms = trust.offset_ms();
+        change(&mut trust);
+        let (is_doubted, offset_ms) = (trust.is_doubted(), trust.offset_ms());
+        self.offset_ms.store(offset_ms, Relaxed);
+        drop(trust);
+        if (offset_ms - before_ms).abs() > TOLERANCE_MS {
+            let moved_s = (offset_ms - before_ms) / 1000;
+            tracing::warn!(
+                moved_s,
+                "the gateway's clock has taken the wall clock's time"
+            );
+        } else if is_doubted && !was_doubted {
+            let ahead_s = self.doubt().map_or(0, |doubt| doubt.ahead_ms / 1000);
+            tracing::error!(
+                ahead_s,
+                "the wall clock jumped and is not believed: correct it, or confirm it with POST /clock/accept; nothing expires by age meanwhile"
+            );
+        } else if was_doubted && !is_doubted {
+            tracing::info!("the wall clock agrees with the gateway's clock again");
+        }
+    }
+
+    fn trust(&self) -> MutexGuard<'_, Trust> {
+        // Plain values; a panic leaves none of them half changed.
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Display for Doubt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let side = if self.ahead_ms > 0 {
+            "ahead of"
+        } else {
+            "behind"
+        };
+        write!(
+            f,
+            "the wall clock is {} s {side} the gateway's clock: correct it, or confirm it with POST /clock/accept",
+            self.ahead_ms.unsigned_abs() / 1000
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{
+        fixture::{Manual, NOW_MS},
+        *,
+    };
+
+    #[test]
+    fn a_jump_of_the_wall_clock_moves_nothing_and_is_told() {
+        let machine = Manual::new();
+        let clock = machine.clock();
+        prove(&machine, &clock);
+        machine.jump(100 * 86_400_000);
+        clock.observe();
+        assert_eq!(clock.now_ms(), NOW_MS + machine.passed_ms());
+        let doubt = clock.doubt().expect("a jump is doubted");
+        assert!(doubt.to_string().contains("8640000 s ahead of"), "{doubt}");
+        assert!(!clock.may_expire());
+        machine.jump(-100 * 86_400_000);
+        clock.observe();
+        assert!(clock.doubt().is_none() && clock.may_expire());
+    }
+
+    #[test]
+    fn time_stands_still_rather_than_going_back_a_little() {
+        let machine = Manual::new();
+        let clock = machine.clock();
+        let before = clock.now_ms();
+        machine.jump(-5000);
+        clock.observe();
+        assert_eq!(clock.now_ms(), before);
+        machine.advance(4000);
+        assert_eq!(clock.now_ms(), before);
+        machine.advance(2000);
+        assert_eq!(clock.now_ms(), before + 1000);
+    }
+
+    #[test]
+    fn an_administrators_word_moves_the_clock_either_way_at_once() {
+        let machine = Manual::new();
+        let clock = machine.clock();
+        prove(&machine, &clock);
+        for jump in [86_400_000, -3 * 86_400_000] {
+            let before = clock.now_ms();
+            machine.jump(jump);
+            clock.observe();
+            assert_eq!(clock.now_ms(), before);
+            clock.accept();
+            assert_eq!(clock.now_ms(), before.saturating_add_signed(jump));
+            assert!(clock.doubt().is_none() && clock.may_expire());
+        }
+    }
+
+    /// An hour in which both clocks advance alike.
+    fn prove(machine: &Arc<Manual>, clock: &Clock) {
+        for _ in 0..=3600 {
+            machine.advance(1000);
+            clock.observe();
+        }
+    }
+}

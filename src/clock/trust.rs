@@ -1,0 +1,458 @@
+//! Which offset between boot time and wall time is trusted: a decision over readings, with no clock of its own.
+//!
+//! Promises: one wrong reading of the wall clock changes nothing. The offset follows the wall clock by at most a minute in
+//! an hour. It takes a larger step in three cases only: the wall clock kept its new offset for the whole time of proof; an
+//! administrator confirms it; or the wall clock stood behind the log's newest record at the start (a board without a
+//! battery) and has come right. Leaves to others: the clocks, and what rests while they disagree.
+
+use std::time::Duration;
+
+use super::{Reading, TOLERANCE_MS};
+
+/// How far the wall clock may drift from the boot time within a time of proof and still count as advancing alike, in ms.
+/// A time server that slews does so by 500 parts in a million, 1.8 s in an hour.
+const ALIKE_MS: i64 = 5000;
+
+/// No gateway ran before 2020: a wall clock that says so has lost its time. Unix ms.
+const EARLIEST_MS: u64 = 1_577_836_800_000;
+
+/// A longer pause between two readings begins a proof anew, in ms: a machine that slept has set its wall clock meanwhile.
+const PAUSE_MS_MAX: u64 = 60_000;
+
+/// The state of trust.
+#[derive(Debug)]
+pub(super) struct Trust {
+    proof_ms: u64,
+    /// Trusted time less boot time, ms.
+    offset_ms: i64,
+    /// Where the drift that is followed is counted from.
+    followed_from: Offset,
+    /// The offset that the wall clock claims while it is not believed.
+    claimed: Option<Offset>,
+    /// Whether the wall clock stood behind the newest record at the start, and has not come right yet.
+    is_behind: bool,
+    /// Nothing expires by age before this boot time, ms.
+    expiry_from_ms: u64,
+    /// The latest reading's boot time, ms.
+    read_at_ms: u64,
+}
+
+/// An offset, and since which boot time it has held.
+#[derive(Debug, Clone, Copy)]
+struct Offset {
+    offset_ms: i64,
+    since_ms: u64,
+}
+
+/// What is written down of it, for a later process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    boot_id: u128,
+    boot_ms: u64,
+    offset_ms: i64,
+    is_behind: bool,
+    expiry_from_ms: u64,
+}
+
+/// How many words a [`Mark`] has.
+pub(crate) const MARK_WORDS: usize = 6;
+
+impl Mark {
+    /// As it is stored: boot id (high, low), boot time, offset, whether the wall clock is behind, boot time of the first expiry.
+    pub(crate) fn words(self) -> [u64; MARK_WORDS] {
+        [
+            (self.boot_id >> 64) as u64,
+            self.boot_id as u64,
+            self.boot_ms,
+            self.offset_ms as u64,
+            self.is_behind.into(),
+            self.expiry_from_ms,
+        ]
+    }
+
+    /// The other way.
+    pub(crate) fn from_words(words: [u64; MARK_WORDS]) -> Self {
+        let [high, low, boot_ms, offset_ms, is_behind, expiry_from_ms] = words;
+        Self {
+            boot_id: u128::from(high) << 64 | u128::from(low),
+            boot_ms,
+            offset_ms: offset_ms as i64,
+            is_behind: is_behind != 0,
+            expiry_from_ms,
+        }
+    }
+
+    /// The trusted time when it was written, Unix ms.
+    fn time_ms(&self) -> u64 {
+        self.boot_ms.saturating_add_signed(self.offset_ms)
+    }
+}
+
+fn offset_of(reading: Reading) -> i64 {
+    reading.wall_ms as i64 - reading.boot_ms as i64
+}
+
+impl Trust {
+    /// Of a machine of which nothing is known: its wall clock is taken.
+    pub(super) fn new(reading: Reading, proof: Duration) -> Self {
+        let offset_ms = offset_of(reading);
+        Self {
+            proof_ms: proof.as_millis() as u64,
+            offset_ms,
+            followed_from: Offset {
+                offset_ms,
+                since_ms: reading.boot_ms,
+            },
+            claimed: None,
+            is_behind: false,
+            expiry_from_ms: 0,
+            read_at_ms: reading.boot_ms,
+        }
+    }
+
+    pub(super) fn offset_ms(&self) -> i64 {
+        self.offset_ms
+    }
+
+    /// Whether the wall clock was not believed at the latest reading.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.claimed.is_some()
+    }
+
+    pub(super) fn may_expire(&self, boot_ms: u64) -> bool {
+        !self.is_doubted() && boot_ms >= self.expiry_from_ms
+    }
+
+    /// See [`super::Clock::resume`].
+    pub(super) fn resume(
+        &mut self,
+        mark: Option<Mark>,
+        newest_ms: u64,
+        reading: Reading,
+        boot_id: u128,
+    ) {
+        let boot_ms = reading.boot_ms;
+        let known_ms = match mark {
+            // The machine has run since: the boot time says how long ago the mark was written.
+            Some(mark) if mark.boot_id == boot_id && mark.boot_ms <= boot_ms => {
+                self.offset_ms = mark.offset_ms;
+                self.is_behind = mark.is_behind;
+                self.expiry_from_ms = mark.expiry_from_ms;
+                self.followed_from = Offset {
+                    offset_ms: mark.offset_ms,
+                    since_ms: boot_ms,
+                };
+                return self.observe(reading);
+            }
+            Some(mark) => mark.time_ms(),
+            None => newest_ms,
+        };
+        // Nobody knows how long the machine was off. Its wall clock is taken, unless it stands behind what is known.
+        let floor_ms = known_ms.max(EARLIEST_MS) as i64 - boot_ms as i64;
+        let wall_ms = offset_of(reading);
+        let is_behind = wall_ms < floor_ms - TOLERANCE_MS;
+        self.take(if is_behind { floor_ms } else { wall_ms }, boot_ms);
+        self.is_behind = is_behind;
+        let was_off = known_ms > 0 && wall_ms > floor_ms + TOLERANCE_MS;
+        self.expiry_from_ms = if was_off { boot_ms + self.proof_ms } else { 0 };
+        self.observe(reading);
+    }
+
+    /// Looks at both clocks.
+    pub(super) fn observe(&mut self, reading: Reading) {
+        let (wall_ms, boot_ms) = (offset_of(reading), reading.boot_ms);
+        let has_paused = boot_ms.saturating_sub(self.read_at_ms) > PAUSE_MS_MAX;
+        self.read_at_ms = boot_ms;
+        let is_near = |offset_ms: i64| (wall_ms - offset_ms).abs() <= TOLERANCE_MS;
+        if is_near(self.offset_ms) && is_near(self.followed_from.offset_ms) {
+            self.follow(wall_ms, boot_ms);
+        } else if self.is_behind && wall_ms > self.offset_ms {
+            self.take(wall_ms, boot_ms);
+            // It came right by a single reading.
+            self.expiry_from_ms = boot_ms + self.proof_ms;
+        } else {
+            match self.claimed {
+                Some(claimed) if !has_paused && (wall_ms - claimed.offset_ms).abs() <= ALIKE_MS => {
+                    if boot_ms.saturating_sub(claimed.since_ms) >= self.proof_ms {
+                        self.take(wall_ms, boot_ms);
+                    }
+                }
+                _ => {
+                    self.claimed = Some(Offset {
+                        offset_ms: wall_ms,
+                        since_ms: boot_ms,
+                    });
+                }
+            }
+        }
+    }
+
+    /// An administrator says that the wall clock is right.
+    pub(super) fn accept(&mut self, reading: Reading) {
+        self.take(offset_of(reading), reading.boot_ms);
+        self.expiry_from_ms = 0;
+        self.read_at_ms = reading.boot_ms;
+    }
+
+    pub(super) fn mark(&self, boot_ms: u64, boot_id: u128) -> Mark {
+        Mark {
+            boot_id,
+            boot_ms,
+            offset_ms: self.offset_ms,
+            is_behind: self.is_behind,
+            expiry_from_ms: self.expiry_from_ms,
+        }
+    }
+
+    /// The wall clock drifts, or was slewed: the offset goes with it.
+    fn follow(&mut self, offset_ms: i64, boot_ms: u64) {
+        self.offset_ms = offset_ms;
+        self.claimed = None;
+        self.is_behind = false;
+        if boot_ms.saturating_sub(self.followed_from.since_ms) >= self.proof_ms {
+            self.followed_from = Offset {
+                offset_ms,
+                since_ms: boot_ms,
+            };
+        }
+    }
+
+    fn take(&mut self, offset_ms: i64, boot_ms: u64) {
+        self.offset_ms = offset_ms;
+        self.claimed = None;
+        self.followed_from = Offset {
+            offset_ms,
+            since_ms: boot_ms,
+        };
+        self.is_behind = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR_MS: u64 = 3_600_000;
+    const DAY_MS: i64 = 86_400_000;
+    /// When the tests begin, Unix ms.
+    const NOW_MS: u64 = 1_790_000_000_000;
+    const BOOT_MS: u64 = 40_000;
+
+    /// True time, and a wall clock that is off by some ms.
+    struct Bench {
+        trust: Trust,
+        boot_id: u128,
+        /// True time less boot time.
+        true_ms: i64,
+        boot_ms: u64,
+        wrong_ms: i64,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let first = Reading {
+                wall_ms: NOW_MS,
+                boot_ms: BOOT_MS,
+            };
+            let mut trust = Trust::new(first, HOUR);
+            trust.resume(None, 0, first, 1);
+            Self {
+                trust,
+                boot_id: 1,
+                true_ms: offset_of(first),
+                boot_ms: BOOT_MS,
+                wrong_ms: 0,
+            }
+        }
+
+        fn reading(&self) -> Reading {
+            Reading {
+                wall_ms: (self.boot_ms as i64 + self.true_ms + self.wrong_ms) as u64,
+                boot_ms: self.boot_ms,
+            }
+        }
+
+        /// A reading each second for this long.
+        fn pass(&mut self, ms: u64) {
+            for _ in 0..ms.div_ceil(1000) {
+                self.boot_ms += 1000;
+                self.trust.observe(self.reading());
+            }
+        }
+
+        /// How far the trusted clock is from true time, ms.
+        fn error_ms(&self) -> i64 {
+            self.trust.offset_ms - self.true_ms
+        }
+
+        /// A new process, `off_ms` later; with the machine it started anew as well.
+        fn restart(&mut self, off_ms: u64, with_machine: bool) {
+            let words = self.trust.mark(self.boot_ms, self.boot_id).words();
+            if with_machine {
+                self.true_ms += (self.boot_ms + off_ms - BOOT_MS) as i64;
+                self.boot_ms = BOOT_MS;
+                self.boot_id += 1;
+            } else {
+                self.boot_ms += off_ms;
+            }
+            self.trust = Trust::new(self.reading(), HOUR);
+            let mark = Some(Mark::from_words(words));
+            self.trust.resume(mark, 0, self.reading(), self.boot_id);
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumped_is_believed_after_an_hour_and_not_before() {
+        for wrong_ms in [100 * DAY_MS, -100 * DAY_MS, 61_000, -61_000] {
+            let mut bench = Bench::new();
+            bench.wrong_ms = wrong_ms;
+            bench.pass(HOUR_MS);
+            assert_eq!(bench.error_ms(), 0);
+            assert!(bench.trust.is_doubted() && !bench.trust.may_expire(bench.boot_ms));
+            bench.pass(1000);
+            assert_eq!(bench.error_ms(), wrong_ms);
+            assert!(bench.trust.may_expire(bench.boot_ms));
+        }
+    }
+
+    #[test]
+    fn the_hour_begins_anew_when_the_wall_clock_jumps_again_or_nobody_looked() {
+        let mut bench = Bench::new();
+        bench.wrong_ms = DAY_MS;
+        bench.pass(HOUR_MS - 1000);
+        bench.wrong_ms += 2 * ALIKE_MS;
+        bench.pass(HOUR_MS - 1000);
+        assert_eq!(bench.error_ms(), 0);
+        // The machine sleeps.
+        bench.boot_ms += PAUSE_MS_MAX + 1000;
+        bench.pass(HOUR_MS - 1000);
+        assert_eq!(bench.error_ms(), 0);
+        bench.pass(3000);
+        assert_eq!(bench.error_ms(), bench.wrong_ms);
+    }
+
+    #[test]
+    fn a_slewed_clock_is_followed_and_a_creeping_one_is_not() {
+        let mut bench = Bench::new();
+        for _ in 0..5 * 3600 {
+            bench.wrong_ms += 10;
+            bench.pass(1000);
+        }
+        assert_eq!(bench.error_ms(), bench.wrong_ms);
+        let before = bench.error_ms();
+        for _ in 0..1800 {
+            bench.wrong_ms += 30_000;
+            bench.pass(1000);
+        }
+        assert!(bench.error_ms() - before <= 2 * TOLERANCE_MS);
+        assert!(bench.trust.is_doubted());
+    }
+
+    #[test]
+    fn a_new_process_on_the_same_machine_knows_that_the_wall_clock_jumped() {
+        let mut bench = Bench::new();
+        bench.pass(10_000);
+        bench.wrong_ms = 100 * DAY_MS;
+        bench.restart(5 * HOUR_MS, false);
+        assert_eq!(bench.error_ms(), 0);
+        assert!(bench.trust.is_doubted());
+        bench.wrong_ms = 0;
+        bench.pass(1000);
+        assert!(bench.trust.may_expire(bench.boot_ms));
+    }
+
+    #[test]
+    fn a_machine_that_was_off_has_its_wall_clock_believed_but_nothing_expires_for_an_hour() {
+        let mut bench = Bench::new();
+        bench.pass(10_000);
+        bench.restart(30 * DAY_MS as u64, true);
+        assert_eq!(bench.error_ms(), 0);
+        bench.pass(HOUR_MS - 1000);
+        assert!(!bench.trust.may_expire(bench.boot_ms));
+        // Another process does not shorten the wait.
+        bench.restart(0, false);
+        assert!(!bench.trust.may_expire(bench.boot_ms));
+        bench.pass(1000);
+        assert!(bench.trust.may_expire(bench.boot_ms));
+    }
+
+    #[test]
+    fn a_wall_clock_behind_the_newest_record_is_held_up_and_believed_when_it_comes_right() {
+        let mut bench = Bench::new();
+        bench.pass(10_000);
+        let before_ms = bench.boot_ms as i64 + bench.trust.offset_ms;
+        // A board without a battery begins at 1970.
+        bench.wrong_ms = -(NOW_MS as i64);
+        bench.restart(2 * DAY_MS as u64, true);
+        assert_eq!(bench.boot_ms as i64 + bench.trust.offset_ms, before_ms);
+        bench.pass(10_000);
+        assert!(bench.trust.is_doubted());
+        bench.wrong_ms = 0;
+        bench.pass(1000);
+        assert_eq!(bench.error_ms(), 0);
+        assert!(!bench.trust.is_doubted() && !bench.trust.may_expire(bench.boot_ms));
+    }
+
+    #[test]
+    fn a_first_start_in_1970_comes_right_at_once() {
+        let first = Reading {
+            wall_ms: 5000,
+            boot_ms: 3000,
+        };
+        let mut trust = Trust::new(first, HOUR);
+        trust.resume(None, 0, first, 1);
+        assert!(trust.is_doubted());
+        trust.observe(Reading {
+            wall_ms: NOW_MS,
+            boot_ms: 4000,
+        });
+        assert_eq!(trust.offset_ms, NOW_MS as i64 - 4000);
+    }
+
+    #[test]
+    fn a_log_without_a_mark_is_held_up_by_its_newest_record() {
+        let reading = Reading {
+            wall_ms: NOW_MS,
+            boot_ms: BOOT_MS,
+        };
+        let mut trust = Trust::new(reading, HOUR);
+        trust.resume(None, NOW_MS + DAY_MS as u64, reading, 1);
+        assert_eq!(trust.offset_ms, offset_of(reading) + DAY_MS);
+        assert!(trust.is_doubted());
+    }
+
+    /// Whatever the wall clock does for less than an hour at a time, over restarts of process and machine, the trusted clock
+    /// stays within the drift it may follow.
+    #[test]
+    fn no_schedule_of_short_jumps_moves_the_trusted_clock() {
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut bench = Bench::new();
+            for _ in 0..40 {
+                match random.u8(0..6) {
+                    0 => bench.wrong_ms = random.i64(-400 * DAY_MS..400 * DAY_MS),
+                    1 => bench.wrong_ms = random.i64(-30_000..30_000),
+                    2 => bench.restart(random.u64(0..DAY_MS as u64), false),
+                    3 => {
+                        // The machine starts with a clock that is right.
+                        bench.wrong_ms = 0;
+                        bench.pass(1000);
+                        bench.restart(random.u64(0..DAY_MS as u64), true);
+                    }
+                    _ => {}
+                }
+                bench.pass(random.u64(1000..HOUR_MS / 2));
+                if bench.wrong_ms.abs() > TOLERANCE_MS {
+                    bench.wrong_ms = 0;
+                    bench.pass(1000);
+                }
+                let error_ms = bench.error_ms().abs();
+                assert!(
+                    error_ms <= TOLERANCE_MS,
+                    "seed {seed}: off by {error_ms} ms"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What the trusted clock wrote down of itself, in a file of the data directory: so that the next start can tell whether the
+//! wall clock jumped while no process ran.
+
+use std::io;
+
+use super::{disk::Disk, slots::Slots};
+use crate::clock::{MARK_WORDS, Mark};
+
+const NAME: &str = "clock";
+
+/// The open file.
+pub(super) struct TimeMark {
+    file: Slots<MARK_WORDS>,
+}
+
+impl TimeMark {
+    /// Opens the file, or makes it. The second value is the newest mark; `None` where there is none.
+    pub(super) fn open(root: &dyn Disk) -> io::Result<(Self, Option<Mark>)> {
+        let (file, words) = Slots::open(root, NAME)?;
+        Ok((Self { file }, words.map(Mark::from_words)))
+    }
+
+    /// Writes the mark, and syncs that.
+    pub(super) fn write(&mut self, mark: Mark) -> io::Result<()> {
+        self.file.write(mark.words())
+    }
+}
