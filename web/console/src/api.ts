@@ -17,6 +17,12 @@ export class Refused extends Error {
   }
 }
 
+/** The gateway was not reached: something in front of it wants a sign-on. */
+export class SignOnWanted extends Error {}
+
+/** Statuses with which a sign-on shows its form; a proxy without its gateway answers otherwise. */
+const FORM_STATUSES = [200, 401, 403, 511];
+
 /** The token of this tab, if someone signed in. */
 export const savedToken = (): string | null => sessionStorage.getItem(KEY);
 export const saveToken = (token: string): void => sessionStorage.setItem(KEY, token);
@@ -28,6 +34,15 @@ export function randomId(): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** Asks the gateway. Throws {@link SignOnWanted}, or what `fetch` throws when nobody answers. */
+export async function ask(path: string, init: RequestInit = {}): Promise<Response> {
+  const response = await fetch(path, { ...init, cache: "no-store", redirect: "manual" });
+  const isHtml = response.headers.get("content-type")?.startsWith("text/html");
+  const isForm = isHtml && FORM_STATUSES.includes(response.status);
+  if (response.type === "opaqueredirect" || isForm) throw new SignOnWanted();
+  return response;
+}
+
 export class Api {
   readonly #token: string;
 
@@ -35,7 +50,7 @@ export class Api {
     this.#token = token;
   }
 
-  /** Calls with `POST`; resolves to the answer's `data`. Throws `Refused`, or what `fetch` throws when nobody answers. */
+  /** Calls with `POST`; resolves to the answer's `data`. Throws `Refused`, or what {@link ask} throws. */
   call<T>(path: string, body: object): Promise<T> {
     return this.#ask<T>(path, {
       method: "POST",
@@ -50,7 +65,7 @@ export class Api {
   }
 
   async #ask<T>(path: string, init: RequestInit): Promise<T> {
-    const response = await fetch(path, { ...init, cache: "no-store" });
+    const response = await ask(path, init);
     const answer = (await response.json()) as { errCode: number; errMsg: string; data: T };
     if (answer.errCode !== 0) throw new Refused(response.status, answer.errCode, answer.errMsg);
     return answer.data;
@@ -62,5 +77,7 @@ export function explain(error: unknown): string {
   if (error instanceof Refused && error.message.startsWith(BAD_TOKEN))
     return "The gateway does not accept this token: sign in with another one.";
   if (error instanceof Refused) return `${error.message} (errCode ${error.code})`;
+  if (error instanceof SignOnWanted)
+    return "Your organisation or your network asks you to sign on again: open this page in another tab, then try again here.";
   return "The gateway does not answer. Try again in a moment.";
 }

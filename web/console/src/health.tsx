@@ -1,6 +1,6 @@
 // How the gateway is: numbers of the last five minutes, from `/metrics`, read every two seconds while this is looked at.
 import { useEffect, useState } from "preact/hooks";
-import { type Api, explain } from "./api.ts";
+import { type Api, ask, explain } from "./api.ts";
 import { Chart } from "./chart.tsx";
 import { byLabel, type Metrics, parse, quantile, total } from "./metrics.ts";
 import type { Config } from "./settings.tsx";
@@ -58,7 +58,7 @@ function useReadings(): { points: Point[]; now: Metrics | null; problem: string 
     let timer: ReturnType<typeof setTimeout>;
     const read = async () => {
       try {
-        const response = await fetch("/metrics", { cache: "no-store" });
+        const response = await ask("/metrics");
         const reading = { at: performance.now(), metrics: parse(await response.text()) };
         if (isOver) return;
         const before = last;

@@ -11,7 +11,11 @@ export const GONE =
   /ERR_(CONNECTION_(REFUSED|RESET|CLOSED)|EMPTY_RESPONSE|INTERNET_DISCONNECTED)|WebSocket connection/;
 
 /** Signs in and waits until everything is there. */
-export async function signIn(somebody: Somebody, gateway: Gateway, user: string): Promise<Page> {
+export async function signIn(
+  somebody: Somebody,
+  gateway: Pick<Gateway, "origin" | "token">,
+  user: string,
+): Promise<Page> {
   const page = await somebody.open(gateway.origin);
   await page.getByLabel("Access token").fill(await gateway.token(user, WEB));
   await page.getByRole("button", { name: "Sign in" }).click();

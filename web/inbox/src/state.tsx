@@ -1,7 +1,9 @@
 // How the connection stands: a word beside the name, and a banner where the user should know, or can do, something.
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Status } from "towncrier";
-import { useOnline } from "./hooks.ts";
+import { useOnline, useVisible } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
+import { isSignOnWanted } from "./signon.ts";
 import { say } from "./words.ts";
 
 /** A dot and a word. */
@@ -24,7 +26,11 @@ export interface BannerProps {
 /** What stands above all when not everything is well. */
 export function Banner({ status, onReconnect, onReopen, onRenew, onSignOut }: BannerProps) {
   const isOnline = useOnline();
+  const isSignOnWanted = useSignOn(status);
   if (status.state === "reconnecting") {
+    // The user decides when: the page may be in use without the gateway.
+    if (isSignOnWanted)
+      return <Bar text={say("signOn")} action={say("goSignOn")} onAction={() => location.reload()} />;
     return <Bar text={say(isOnline ? "reconnecting" : "offline")} />;
   }
   if (status.state !== "ended") return null;
@@ -40,6 +46,21 @@ export function Banner({ status, onReconnect, onReopen, onRenew, onSignOut }: Ba
     case "store":
       return <Bar text={say("storeFailed", status.text)} action={say("tryAgain")} onAction={onReopen} />;
   }
+}
+
+/** Whether a sign-on keeps the connection away: looked at after each attempt that failed while the page can be seen. */
+function useSignOn(status: Status): boolean {
+  const isVisible = useVisible();
+  const before = useRef(status.state);
+  const [isWanted, setWanted] = useState(false);
+  useEffect(() => {
+    // A connection that was lost is tried again first: a gateway that restarts is not asked for two things by everybody.
+    const hasFailed = before.current === "connecting" || before.current === "reconnecting";
+    before.current = status.state;
+    if (status.state !== "reconnecting") setWanted(false);
+    else if (isVisible && hasFailed) isSignOnWanted().then(setWanted);
+  }, [status, isVisible]);
+  return isWanted;
 }
 
 function Bar({ text, action, onAction }: { text: string; action?: string; onAction?: () => void }) {

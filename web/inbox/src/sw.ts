@@ -1,7 +1,9 @@
 // Keeps the page itself, so that it opens without the gateway and shows what has landed.
 //
 // The page is asked for first and taken from here where it does not come; what it is made of has its hash in its name and
-// is taken from here first. Nothing else passes through: no token, no message.
+// is taken from here first. A sign-on in front of the gateway reaches the browser. Nothing else passes through: no token,
+// no message.
+import { isOwnPage, isRefusal } from "./signon.ts";
 
 /** Of the service worker's world, what is used here: its types and the page's cannot be loaded together. */
 interface WorkerEvents {
@@ -30,7 +32,11 @@ const HOME = new URL("./", self.location.href);
 const PATIENCE = 3_000;
 
 worker.addEventListener("install", (event) => {
-  event.waitUntil(keepPage().then(() => worker.skipWaiting()));
+  event.waitUntil(
+    fetch("./")
+      .then(keepPage)
+      .then(() => worker.skipWaiting()),
+  );
 });
 worker.addEventListener("activate", (event) => {
   event.waitUntil(worker.clients.claim());
@@ -38,40 +44,53 @@ worker.addEventListener("activate", (event) => {
 worker.addEventListener("fetch", (event) => {
   const { request } = event;
   const isPage = new URL(request.url).pathname === HOME.pathname;
-  if (request.mode === "navigate" && isPage) {
-    const fetched = keepPage();
+  // A sign-on may come back with a form of its own, which is not asked for twice.
+  if (request.mode === "navigate" && request.method === "GET" && isPage) {
+    // As the browser asked: a sign-on comes back with a query. A redirect is the browser's to follow.
+    const fetched = fetch(request);
+    const kept = fetched.then((response) => keepPage(response.clone()));
     // It may come too late for this time; the next time it is there.
-    event.waitUntil(fetched.catch(() => {}));
-    event.respondWith(page(fetched));
+    event.waitUntil(kept.catch(() => {}));
+    event.respondWith(page(fetched, kept));
   } else if (isPart(new URL(request.url))) {
     event.respondWith(part(request));
   }
 });
 
-/** Fetches the page and all that it names, and lets go of what it no longer names. */
-async function keepPage(): Promise<Response> {
-  const response = await fetch("./");
-  if (!response.ok) return response;
+/** Keeps the page and all that it names, and lets go of what it no longer names. Another page is left alone. */
+async function keepPage(response: Response): Promise<void> {
+  // A redirected answer is not taken by a navigation.
+  if (!response.ok || response.redirected) return;
   const html = await response.clone().text();
+  if (!isOwnPage(html)) return;
   const names = [...html.matchAll(/(?:href|src)="([^"]+)"/g)].map(
-    (match) => new URL(match[1] ?? "", self.location.href),
+    (match) => new URL(match[1] ?? "", self.location.href).href,
   );
   const cache = await caches.open(CACHE);
   const kept = new Set((await cache.keys()).map(({ url }) => url));
-  await cache.addAll(names.map(({ href }) => href).filter((href) => !kept.has(href)));
-  await cache.put("./", response.clone());
-  const wanted = new Set([...names.map(({ href }) => href), HOME.href]);
+  await Promise.all(names.filter((name) => !kept.has(name)).map((name) => keepPart(cache, name)));
+  await cache.put("./", response);
+  const wanted = new Set([...names, HOME.href]);
   for (const url of kept) if (!wanted.has(url)) await cache.delete(url);
-  return response;
 }
 
-/** The page as it is fetched; as it is kept where that fails, is refused, or takes too long. */
-async function page(fetched: Promise<Response>): Promise<Response> {
+/** Rejects where something else comes: a sign-on that expired since the page came. It would be kept for ever. */
+async function keepPart(cache: Cache, url: string): Promise<void> {
+  const response = await fetch(url);
+  const isHtml = response.headers.get("content-type")?.startsWith("text/html");
+  if (!response.ok || response.redirected || isHtml) throw new Error(`${url} is not a part of the page`);
+  await cache.put(url, response);
+}
+
+/**
+ * The page, or a sign-on, as it is fetched, once `isKept`; the page as it was kept where that fails or takes too long.
+ */
+async function page(fetched: Promise<Response>, isKept: Promise<void>): Promise<Response> {
   const kept = await caches.match("./");
   if (!kept) return fetched;
   const late = new Promise<Response>((resolve) => setTimeout(resolve, PATIENCE, kept));
-  const fresh = fetched.then(
-    (response) => (response.ok ? response : kept),
+  const fresh = Promise.all([fetched, isKept]).then(
+    ([response]) => (response.ok || isRefusal(response) ? response : kept),
     () => kept,
   );
   return Promise.race([fresh, late]);

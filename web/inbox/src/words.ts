@@ -50,6 +50,9 @@ const EN = {
   live: "Up to date",
   reconnecting: "No connection to the gateway. You see what has arrived; the rest follows by itself.",
   offline: "You are offline. You see what has arrived; the rest follows by itself.",
+  signOn:
+    "Your organisation or your network asks you to sign on again. You see what has arrived; the rest follows after that.",
+  goSignOn: "Sign on",
   replaced: "Your inbox was opened elsewhere, so this page no longer receives.",
   useHere: "Use it here",
   loggedOut: "An administrator signed you out.",
@@ -117,6 +120,8 @@ const ZH: Words = {
   live: "已是最新",
   reconnecting: "与网关的连接已断开。当前显示已收到的消息，其余将自动补齐。",
   offline: "当前处于离线状态。显示已收到的消息，其余将自动补齐。",
+  signOn: "您的单位或网络要求重新验证身份。当前显示已收到的消息，验证后其余将自动补齐。",
+  goSignOn: "前往验证",
   replaced: "您的收件箱已在别处打开，此页面不再接收消息。",
   useHere: "在此使用",
   loggedOut: "管理员已将您登出。",
