@@ -12,7 +12,7 @@
 export { Client, type OnGap, type OnMessage, type OnStatus, type Options } from "./client.ts";
 export type { WebSocketConstructor } from "./connection.ts";
 export { type Gap, Gap_Reason, type Message, type OfflinePush } from "./gen/towncrier/v1/gateway.ts";
-export { type IndexedDbOptions, IndexedDbStore } from "./indexeddb.ts";
+export { type IndexedDbOptions, IndexedDbStore, UnknownSchema } from "./indexeddb.ts";
 export type { Position } from "./landing.ts";
 export { MemoryStore } from "./memory.ts";
 export type { Ended, Status } from "./session.ts";

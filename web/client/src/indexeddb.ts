@@ -5,11 +5,28 @@
 // | `entries` | place, counted up | the entry; its `group`; a message's `id` (serverMsgId), unique | the newest `entriesMax` |
 // | `state` | `"position"` | epoch and cursor | as long as the database |
 //
+// A browser may close the database under its page (Safari does so to pages in the background, every browser when site data
+// is cleared), another tab may want it gone or newer, and another release may have made it: each of these is told apart.
+//
 // Transactions are strict where the browser knows the word: an ack never runs ahead of the disk. Several tabs may have the
 // same database open; each landing checks in its own transaction that it follows on the position.
 import type { Gap, Message } from "./gen/towncrier/v1/gateway.ts";
 import type { Position } from "./landing.ts";
 import { type Entry, type HistoryQuery, isBeyond, LIMIT_DEFAULT, type Store, successors } from "./store.ts";
+
+/** As made here. Another number, or other object stores, are another release's. */
+const VERSION = 1;
+const STORES = ["entries", "state"];
+/** A tab that is frozen holds on to a database that others want to open or to remove, ms. */
+const OPEN_TIMEOUT = 10_000;
+
+/**
+ * Another release made the database, and this one cannot read it. Either this program is out of date, or its release was
+ * taken back; then {@link IndexedDbStore.remove} begins anew, and the gateway sends all that it retains.
+ */
+export class UnknownSchema extends Error {
+  override name = "UnknownSchema";
+}
 
 /** How an {@link IndexedDbStore} keeps what lands. */
 export interface IndexedDbOptions {
@@ -17,6 +34,8 @@ export interface IndexedDbOptions {
   entriesMax?: number;
   /** Names the group that an entry belongs to, for {@link IndexedDbStore.groups}. Default: a message's conversationId. */
   group?: (entry: Message | Gap) => string;
+  /** Called once when the browser, or another tab, closed the database. Open another store, and make another client. */
+  onClosed?: () => void;
 }
 
 /** Lands in IndexedDB. */
@@ -29,25 +48,36 @@ export class IndexedDbStore implements Store {
     this.#database = database;
     this.#entriesMax = options.entriesMax ?? 50_000;
     this.#group = options.group ?? ((entry) => ("conversationId" in entry ? entry.conversationId : ""));
-    // Whoever wants the database gone, on signing out, gets it.
-    database.onversionchange = () => database.close();
+    database.onclose = () => options.onClosed?.();
+    // Whoever wants the database gone, on signing out, or newer, gets it.
+    database.onversionchange = () => {
+      database.close();
+      options.onClosed?.();
+    };
   }
 
-  /** Opens or makes the database. */
+  /** Opens or makes the database. Throws {@link UnknownSchema}, or where the browser has none for us or another tab holds it. */
   static async open(name: string, options: IndexedDbOptions = {}): Promise<IndexedDbStore> {
-    const request = indexedDB.open(name, 1);
+    const request = indexedDB.open(name, VERSION);
     request.onupgradeneeded = () => {
       const entries = request.result.createObjectStore("entries", { keyPath: "place", autoIncrement: true });
       entries.createIndex("id", "id", { unique: true });
       entries.createIndex("group", ["group", "place"]);
       request.result.createObjectStore("state");
     };
-    return new IndexedDbStore(await result(request), options);
+    const database = await inTime(request, (late) => late.close());
+    if (STORES.every((store) => database.objectStoreNames.contains(store)))
+      return new IndexedDbStore(database, options);
+    database.close();
+    throw new UnknownSchema("the database was made by something else");
   }
 
-  /** Removes the database and all that landed in it. */
+  /**
+   * Removes the database and all that landed in it. Rejects where another tab holds it; it is removed all the same as soon
+   * as that tab lets go.
+   */
   static async remove(name: string): Promise<void> {
-    await result(indexedDB.deleteDatabase(name));
+    await inTime(indexedDB.deleteDatabase(name), () => {});
   }
 
   async position(): Promise<Position> {
@@ -204,6 +234,27 @@ function result<T>(request: IDBRequest<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
-    // `blocked` only delays: other tabs close at `versionchange`.
   });
+}
+
+/** What is opened or removed, within the time; `onLate` gets what comes after it. */
+async function inTime(
+  request: IDBOpenDBRequest,
+  onLate: (database: IDBDatabase) => void,
+): Promise<IDBDatabase> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      request.onsuccess = () => onLate(request.result);
+      reject(new Error("another tab holds the database: close it"));
+    }, OPEN_TIMEOUT);
+  });
+  try {
+    return await Promise.race([result(request), late]);
+  } catch (error) {
+    const isNewer = error instanceof Error && error.name === "VersionError";
+    throw isNewer ? new UnknownSchema("a newer release made the database") : error;
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -4,10 +4,10 @@ import assert from "node:assert/strict";
 import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { after, mock, test } from "node:test";
 import { FileStore } from "../src/file.ts";
 import { Gap_Reason } from "../src/index.ts";
-import { IndexedDbStore } from "../src/indexeddb.ts";
+import { IndexedDbStore, UnknownSchema } from "../src/indexeddb.ts";
 import { MemoryStore } from "../src/memory.ts";
 import type { Entry, Store } from "../src/store.ts";
 import { gap, message } from "./support/messages.ts";
@@ -179,4 +179,57 @@ test("file: a second opener is told that it is in use", async () => {
   // Of a process that was killed.
   await writeFile(`${path}.lock`, "4194999");
   await (await FileStore.open(path)).close();
+});
+
+/** A database of this version and with this object store, as somebody else makes it; open. */
+function foreign(name: string, version: number, store?: string): Promise<IDBDatabase> {
+  const request = indexedDB.open(name, version);
+  request.onupgradeneeded = () => {
+    if (store) request.result.createObjectStore(store);
+  };
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}
+
+test("indexeddb: a database of another release is told apart, left as it is, and removed when asked", async () => {
+  for (const [version, store] of [
+    [2, "entries"],
+    [1, "entries"],
+    [1, undefined],
+  ] as const) {
+    const name = `db-${++count}`;
+    (await foreign(name, version, store)).close();
+    await assert.rejects(IndexedDbStore.open(name), UnknownSchema);
+    const before = (await indexedDB.databases()).find((database) => database.name === name);
+    assert.equal(before?.version, version);
+    await IndexedDbStore.remove(name);
+    await (await IndexedDbStore.open(name)).land(0n, []);
+  }
+});
+
+test("indexeddb: whoever wants the database gets it, and its user hears of it", async () => {
+  const name = `db-${++count}`;
+  let closed = 0;
+  const store = await IndexedDbStore.open(name, { onClosed: () => (closed += 1) });
+  (await foreign(name, 2)).close();
+  assert.equal(closed, 1);
+  await assert.rejects(store.position());
+});
+
+test("indexeddb: a database that another tab holds is not waited for, and goes when that tab lets go", async (t) => {
+  t.after(() => mock.timers.reset());
+  const name = `db-${++count}`;
+  // A tab that is frozen does not hear that somebody wants it.
+  const held = await foreign(name, 1);
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const removed = assert.rejects(IndexedDbStore.remove(name), /another tab holds the database/);
+  const opened = assert.rejects(IndexedDbStore.open(name), /another tab holds the database/);
+  mock.timers.tick(10_000);
+  await Promise.all([removed, opened]);
+  mock.timers.reset();
+  held.close();
+  const store = await IndexedDbStore.open(name);
+  assert.deepEqual(await store.position(), { epoch: 0n, cursor: 0n });
 });

@@ -1,5 +1,5 @@
 // The page: signing in, or the inbox of who is signed in.
-import { useCallback, useEffect, useState } from "preact/hooks";
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { type Account, isSameInbox, onOtherTab, remember, remembered } from "./account.ts";
 import { Conversations, nameOf } from "./conversations.tsx";
 import { Detail } from "./detail.tsx";
@@ -13,37 +13,48 @@ import { Banner, type BannerProps, StateWord } from "./state.tsx";
 import { Thread } from "./thread.tsx";
 import { currentLanguage, say } from "./words.ts";
 
+/** Waits before a database that is lost again and again is opened, ms: they double from the first to the longest. */
+const [REOPEN_FIRST, REOPEN_LONGEST] = [1_000, 60_000];
+
 export function App() {
   const [account, setAccount] = useState(remembered);
   const [isRenewing, setRenewing] = useState(false);
-  const { mailbox, failure } = useMailbox(account);
+  // Another object for the same account: its mailbox is opened anew. Another tab may have signed out meanwhile.
+  const reopen = useCallback(() => setAccount(remembered()), []);
+  const { mailbox, failure } = useMailbox(account, reopen);
   const enter = (next: Account | undefined) => {
     setRenewing(false);
     setAccount(next);
   };
-  useEffect(() => onOtherTab(() => enter(remembered())), []);
-  const signIn = async (next: Account) => {
-    // What landed is one user's.
-    if (account && !isSameInbox(account, next)) await leave();
+  /** What landed is one user's: it leaves with the sign-in. A tab that is frozen may delay that, but holds nobody up. */
+  const forget = () => void mailbox?.forget().catch(() => {});
+  useEffect(
+    () =>
+      onOtherTab(() => {
+        const next = remembered();
+        // The other tab removes it too, but this one may have opened it again in between.
+        if (account && !(next && isSameInbox(account, next))) forget();
+        enter(next);
+      }),
+    [account, mailbox],
+  );
+  const signIn = (next: Account) => {
+    if (account && !isSameInbox(account, next)) signOut();
     remember(next);
     enter(next);
   };
-  const leave = async () => {
+  const signOut = () => {
     remember(undefined);
     go({});
-    await mailbox?.forget();
-  };
-  const signOut = async () => {
-    await leave();
-    enter(remembered());
+    forget();
+    enter(undefined);
   };
   if (!account || isRenewing) {
     return <SignIn user={account?.user} onSignIn={signIn} onSignOut={signOut} />;
   }
   const actions = {
     onReconnect: () => mailbox?.reconnect(),
-    // Another object for the same account: its mailbox is opened anew.
-    onReopen: () => setAccount({ ...account }),
+    onReopen: reopen,
     onRenew: () => setRenewing(true),
     onSignOut: signOut,
   };
@@ -54,29 +65,41 @@ export function App() {
   return mailbox ? <Inbox mailbox={mailbox} {...actions} /> : null;
 }
 
-/** The mailbox of the account, open as long as it is signed in here. */
-function useMailbox(account: Account | undefined) {
+/** The mailbox of the account, open as long as it is signed in here; opened again after its database was lost. */
+function useMailbox(account: Account | undefined, reopen: () => void) {
   const [mailbox, setMailbox] = useState<Mailbox>();
   const [failure, setFailure] = useState("");
+  const wait = useRef(0);
   useEffect(() => {
-    if (!account) return;
+    if (!account) return setFailure("");
     let opened: Mailbox | undefined;
     let isOver = false;
-    Mailbox.open(account).then(
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const openedAt = performance.now();
+    const lost = (text: string) => {
+      if (isOver || timer !== undefined) return;
+      // The first time at once, and so again after one that lasted.
+      if (performance.now() - openedAt > REOPEN_LONGEST) wait.current = 0;
+      if (wait.current > 0) setFailure(text);
+      timer = setTimeout(reopen, wait.current);
+      wait.current = Math.min(Math.max(wait.current * 2, REOPEN_FIRST), REOPEN_LONGEST);
+    };
+    Mailbox.open(account, () => lost(say("storeClosed"))).then(
       (mailbox) => {
         opened = mailbox;
-        if (isOver) mailbox.close();
-        else setMailbox(mailbox);
+        if (isOver) return void mailbox.close();
+        setMailbox(mailbox);
+        setFailure("");
       },
-      (error) => setFailure(error instanceof Error ? error.message : String(error)),
+      (error) => lost(error instanceof Error ? error.message : String(error)),
     );
     return () => {
       isOver = true;
+      clearTimeout(timer);
       setMailbox(undefined);
-      setFailure("");
       opened?.close();
     };
-  }, [account]);
+  }, [account, reopen]);
   // The one before is closed, or will be in a moment.
   return { mailbox: mailbox?.account === account ? mailbox : undefined, failure };
 }

@@ -1,11 +1,11 @@
 // One account's inbox as the page shows it: its store, its client, and the conversations with what is unread in them.
 //
-// All notices are one conversation, whoever sent them; it comes first and is there before anything is. What is read is
-// kept by place, in localStorage, so that all tabs agree on it at once.
+// All notices are one conversation, whoever sent them; it comes first and is there before anything is. What is read:
+// `marks.ts`.
 import { Client, type Gap, IndexedDbStore, type Message, type Status } from "towncrier";
 import type { Account } from "./account.ts";
 import { withdrawn } from "./content.ts";
-import { keep, kept } from "./keep.ts";
+import { Marks } from "./marks.ts";
 
 /** The conversation that all notices, and all gaps, belong to. */
 export const NOTICES = "notices";
@@ -13,6 +13,9 @@ export const NOTICES = "notices";
 const NOTIFICATION = 4;
 /** How long arrivals are collected before the list is read anew, ms: a backlog of thousands is some ten readings. */
 const REFRESH_AFTER = 80;
+
+/** Waits before a store that failed is tried again, ms: it doubles from the first to the longest. */
+const [HEAL_FIRST, HEAL_LONGEST] = [1_000, 60_000];
 
 /** So much of a token's end tells it apart. */
 const TOKEN_MARK = 16;
@@ -51,13 +54,19 @@ export class Mailbox {
   readonly #arrived = new Set<(arrival: Arrival) => void>();
   #list: Conversation[] = [];
   #status: Status = { state: "connecting" };
-  #marks: Record<string, number> = {};
+  readonly #marks: Marks;
+  readonly #onLost: () => void;
   #stale = new Set<string>();
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #healTimer: ReturnType<typeof setTimeout> | undefined;
+  #healAfter = HEAL_FIRST;
+  #isClosed = false;
 
-  private constructor(account: Account, store: IndexedDbStore) {
+  private constructor(account: Account, store: IndexedDbStore, onLost: () => void) {
     this.account = account;
     this.store = store;
+    this.#onLost = onLost;
+    this.#marks = new Marks(nameOf(account), (group, query) => store.groupHistory(group, query));
     const url = new URL("/ws", location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const name = nameOf(account);
@@ -73,10 +82,13 @@ export class Mailbox {
     this.#client = new Client(options);
   }
 
-  /** Opens what is in this browser, and connects. Rejects where the browser keeps nothing. */
-  static async open(account: Account): Promise<Mailbox> {
-    const store = await IndexedDbStore.open(nameOf(account), { group: groupOf });
-    const mailbox = new Mailbox(account, store);
+  /**
+   * Opens what is in this browser, and connects. Rejects where the browser keeps nothing. Calls `onLost` when the database
+   * is gone, once or more often: then another mailbox must be opened.
+   */
+  static async open(account: Account, onLost: () => void): Promise<Mailbox> {
+    const store = await IndexedDbStore.open(nameOf(account), { group: groupOf, onClosed: onLost });
+    const mailbox = new Mailbox(account, store, onLost);
     await mailbox.#begin();
     return mailbox;
   }
@@ -108,11 +120,11 @@ export class Mailbox {
 
   /** All of a conversation up to `place` was on the screen. */
   markRead(group: string, place: number): void {
-    if (place <= (this.#marks[group] ?? 0)) return;
-    // What other tabs marked meanwhile stays.
-    this.#marks = { ...this.#readMarks(), [group]: place };
-    keep(this.#marksKey, JSON.stringify(this.#marks));
-    this.#refreshSoon(group);
+    // A store that fails ends the session too, which says so.
+    this.#marks.mark(group, place).then(
+      (isNew) => isNew && this.#refreshSoon(group),
+      () => {},
+    );
   }
 
   /** Whether a later message of the conversation withdrew this one. */
@@ -134,26 +146,30 @@ export class Mailbox {
 
   /** Lets go of the session. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     removeEventListener("storage", this.#onStorage);
     clearTimeout(this.#timer);
+    clearTimeout(this.#healTimer);
     await this.#client.stop();
     this.store.close();
   }
 
   /** Removes all of it from this browser. */
   async forget(): Promise<void> {
+    this.#marks.forget();
     await this.close();
-    keep(this.#marksKey);
     await IndexedDbStore.remove(nameOf(this.account));
   }
 
   async #begin(): Promise<void> {
-    this.#marks = this.#readMarks();
+    await this.#marks.load();
     addEventListener("storage", this.#onStorage);
     const groups = await this.store.groups();
     await this.#refresh(new Set([NOTICES, ...groups]));
     this.#client.onStatus((status) => {
       this.#status = status;
+      if (status.state === "live") this.#healAfter = HEAL_FIRST;
+      if (status.state === "ended" && status.reason === "store") this.#heal();
       this.#tellChanged();
     });
     this.#client.onMessage((message, place) => {
@@ -169,10 +185,24 @@ export class Mailbox {
     this.#client.start();
   }
 
+  /** Tries again with a store that failed, as one that was full, unless it cannot even be read: then it is lost. */
+  async #heal(): Promise<void> {
+    try {
+      await this.store.position();
+    } catch {
+      this.#onLost();
+      return;
+    }
+    if (this.#isClosed) return;
+    clearTimeout(this.#healTimer);
+    this.#healTimer = setTimeout(() => this.#client.start(), this.#healAfter);
+    this.#healAfter = Math.min(this.#healAfter * 2, HEAL_LONGEST);
+  }
+
   /** Reads these conversations anew. */
   async #refresh(groups: Set<string>): Promise<void> {
     for (const group of groups) {
-      const readUpTo = this.#marks[group] ?? 0;
+      const readUpTo = await this.#marks.readUpTo(group);
       const [[newest], unread] = await Promise.all([
         this.store.groupHistory(group, { limit: 1 }),
         this.store.groupCount(group, readUpTo),
@@ -198,21 +228,9 @@ export class Mailbox {
     }, REFRESH_AFTER);
   }
 
-  get #marksKey(): string {
-    return `${nameOf(this.account)}/read`;
-  }
-
-  #readMarks(): Record<string, number> {
-    return JSON.parse(kept(this.#marksKey) ?? "{}");
-  }
-
   /** Another tab marked something read. */
-  readonly #onStorage = (event: StorageEvent) => {
-    if (event.key !== this.#marksKey) return;
-    const before = this.#marks;
-    this.#marks = this.#readMarks();
-    for (const [group, place] of Object.entries(this.#marks))
-      if (before[group] !== place) this.#refreshSoon(group);
+  readonly #onStorage = ({ key }: StorageEvent) => {
+    for (const group of this.#marks.changed(key)) this.#refreshSoon(group);
   };
 
   #tellChanged(): void {
