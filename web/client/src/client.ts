@@ -65,6 +65,8 @@ export class Client {
   #leading: Session | undefined;
   #isLeading = false;
   #restart: (() => void) | undefined;
+  /** The user wants the session back, and no leader has answered to that. */
+  #isRestartWanted = false;
   /** Entries up to this place have been handed out; it outlasts a stop. */
   #seen: number | undefined;
   #pull: "idle" | "running" | "again" = "idle";
@@ -115,6 +117,7 @@ export class Client {
       // A part that is being stopped ends first.
       this.#taking = this.#taking.then(() => this.#takePart(stop));
     } else if (this.#status.state === "ended") {
+      this.#isRestartWanted = true;
       this.#tabs?.tell({ kind: "restart" });
       this.#restart?.();
     }
@@ -147,8 +150,7 @@ export class Client {
       } else {
         const tabs = new Tabs(share, (news) => this.#hear(news));
         this.#tabs = tabs;
-        tabs.tell({ kind: "hello" });
-        await tabs.lead(stop.signal, () => this.#lead(stop.signal));
+        await tabs.lead(stop.signal, (lead) => this.#lead(lead));
       }
     } catch (error) {
       this.#storeFailed(error);
@@ -162,7 +164,7 @@ export class Client {
     }
   }
 
-  /** Runs the session, again and again as the user wishes, until `stop`. */
+  /** Runs the session, again and again as the user wishes, until `stop`: the client stops, or another tab took the lead. */
   async #lead(stop: AbortSignal): Promise<void> {
     this.#isLeading = true;
     try {
@@ -185,8 +187,9 @@ export class Client {
     }
   }
 
-  /** True when the user wants the session back; false when this client stops. */
+  /** True when the user wants the session back; false when `stop` aborts. */
   async #restarted(stop: AbortSignal): Promise<boolean> {
+    if (this.#isRestartWanted && !stop.aborted) return true;
     await new Promise<void>((resolve) => {
       this.#restart = resolve;
       stop.addEventListener("abort", () => resolve());
@@ -223,6 +226,7 @@ export class Client {
         break;
       case "status":
         this.#status = news.status;
+        if (news.status.state !== "ended") this.#isRestartWanted = false;
         call(this.#onStatus, news.status);
         break;
     }
