@@ -17,9 +17,10 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest as _, Sha256};
 
-/// What a page may do. Pictures and films of a message come from wherever its sender keeps them; nothing else does.
+/// What a page may do. Pictures and films of a message come from wherever its sender keeps them; nothing else does. The
+/// client makes a worker of its own text, for a timer that a hidden page keeps.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-    img-src 'self' data: blob: https: http:; media-src 'self' blob: https: http:; worker-src 'self'; \
+    img-src 'self' data: blob: https: http:; media-src 'self' blob: https: http:; worker-src 'self' blob:; \
     manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// Said of every file.
 const HEADERS: [(HeaderName, &str); 5] = [

@@ -6,7 +6,7 @@
  * - `session.ts`: the loop: connect, land, ack, ping, reconnect
  * - `landing.ts`, `backoff.ts`: which messages to accept, when to come back; pure
  * - `store.ts`: where messages land; `memory.ts`, `indexeddb.ts`, and for Node `file.ts`
- * - `connection.ts`: one WebSocket
+ * - `connection.ts`: one WebSocket; `alarm.ts`: a timer that a hidden page keeps
  * - `gen/`: the protocol's types, from `proto/towncrier/v1/gateway.proto`
  */
 export { Client, type OnGap, type OnMessage, type OnStatus, type Options } from "./client.ts";

@@ -2,6 +2,7 @@
 //
 // Promises: a message is announced after it is durable in the store, and acked after that (P5); so is what will not come
 // (P6). It waits for the network, never longer than two and a half heartbeats without a word from the server.
+import { Alarm } from "./alarm.ts";
 import { Backoff } from "./backoff.ts";
 import { Connection, Lost, type WebSocketConstructor } from "./connection.ts";
 import { type Connected, type Gap, Kicked_Reason, type Message } from "./gen/towncrier/v1/gateway.ts";
@@ -218,10 +219,11 @@ export class Session {
       if (performance.now() - connection.heardAt > interval * 2.5)
         return connection.fail(new Lost("the gateway is silent"));
       this.#ping(connection);
-      timer = setTimeout(beat, interval);
+      alarm.set(interval, beat);
     };
-    let timer = setTimeout(beat, interval * Math.random());
-    over.addEventListener("abort", () => clearTimeout(timer));
+    const alarm = new Alarm();
+    alarm.set(interval * Math.random(), beat);
+    over.addEventListener("abort", () => alarm.end());
   }
 
   #ping(connection: Connection): void {

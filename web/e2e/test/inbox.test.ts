@@ -210,6 +210,31 @@ test("a sign-out does not wait for a tab that is frozen, and takes its messages 
   await somebody.leave();
 });
 
+/** More than this follow one another only where the heartbeat goes on. */
+const PINGS = 8;
+
+test("a hidden page, whose timers hardly run, keeps its connection", async (t) => {
+  const own = await gatewayOf(t, "sessions.heartbeat=500ms");
+  const somebody = await Somebody.with(browser);
+  // As Chrome does to a page that has been hidden for five minutes.
+  await somebody.context.addInitScript(() => {
+    const { setTimeout } = globalThis;
+    const later = (work: () => void, ms = 0) => setTimeout(work, ms < 100 ? ms : 60_000);
+    globalThis.setTimeout = later as typeof globalThis.setTimeout;
+  });
+  let [sent, ended] = [0, 0];
+  somebody.context.on("page", (page) =>
+    page.on("websocket", (socket) => {
+      socket.on("framesent", () => (sent += 1));
+      socket.on("close", () => (ended += 1));
+    }),
+  );
+  await signIn(somebody, own, "hidden");
+  await until("pings", async () => sent > PINGS);
+  assert.equal(ended, 0);
+  await somebody.leave();
+});
+
 test("two devices of one user get everything, each for itself", async () => {
   const somebody = await Somebody.with(browser);
   const page = await signIn(somebody, gateway, "twofold");
