@@ -5,6 +5,7 @@ import { after, before, test } from "node:test";
 import type { Browser, Page } from "playwright-core";
 import { Gateway } from "../../client/test/support/gateway.ts";
 import { launch, Somebody, until } from "../support/browser.ts";
+import { Front } from "../support/front.ts";
 import { cards, isLive, landed, notify, signIn } from "../support/inbox.ts";
 
 const PHONE = { viewport: { width: 390, height: 844 } };
@@ -149,4 +150,90 @@ test("marks that cannot be read keep nobody out", async () => {
     await page.getByLabel("1 unread").waitFor();
   }
   await somebody.leave();
+});
+
+/** The database becomes one of the next version, with nothing else changed, as by a tab of the next release. */
+async function upgrade(page: Page, name: string): Promise<void> {
+  await page.evaluate(async (name) => {
+    const request = indexedDB.open(name, 2);
+    await new Promise((resolve, reject) => {
+      request.onsuccess = resolve;
+      request.onerror = reject;
+    });
+    request.result.close();
+  }, name);
+}
+
+const versionOf = (page: Page, name: string): Promise<number | undefined> =>
+  page.evaluate(
+    async (name) => (await indexedDB.databases()).find((database) => database.name === name)?.version,
+    name,
+  );
+
+const ANEW = "so they were fetched anew";
+
+test("after a release was taken back the page begins anew, says so, and knows what was read", async () => {
+  const somebody = await Somebody.with(browser, PHONE);
+  await notify(gateway, "rolled", "Before");
+  const page = await signIn(somebody, gateway, "rolled");
+  await page.getByRole("navigation").getByRole("link").click();
+  await cards(page, "Before").waitFor();
+  await page.getByRole("button", { name: "Back" }).click();
+  await page.getByLabel("1 unread").waitFor({ state: "detached" });
+  await page.goto(`${gateway.origin}/icon.svg`);
+  await upgrade(page, "towncrier/rolled/Web");
+  await notify(gateway, "rolled", "After");
+  await page.goto(gateway.origin);
+  await isLive(page);
+  await page.getByLabel("1 unread").waitFor();
+  await page.getByText(ANEW).waitFor();
+  await page.getByRole("button", { name: "Close" }).click();
+  await page.getByText(ANEW).waitFor({ state: "detached" });
+  assert.deepEqual(await landed(page, "rolled"), ["Before", "After"]);
+  await page.reload();
+  await isLive(page);
+  assert.equal(await page.getByText(ANEW).count(), 0);
+  // The picture has no icon, which the browser asks for.
+  await somebody.leave(/404/);
+});
+
+test("a page that is out of date is loaded again, once, when a newer one takes the database", async (t) => {
+  const front = await Front.start(gateway.origin);
+  t.after(() => front.close());
+  const somebody = await Somebody.with(browser);
+  const token = () => gateway.token("outdated");
+  const page = await signIn(somebody, { origin: front.home, token }, "outdated");
+  await page.evaluate(() => navigator.serviceWorker.ready);
+  const html = await (await fetch(front.home)).text();
+  let loaded = 0;
+  page.on("load", () => (loaded += 1));
+  const next = html.replace(/app\.js\?[0-9a-f]+/, "app.js?0123456789abcdef");
+  front.refuse = (path) => (path === "/" ? { status: 200, body: next } : undefined);
+  await upgrade(page, "towncrier/outdated/Web");
+  // The next release would know that database; here it is the same page, which then takes it for a later one's.
+  await page.getByText(ANEW).waitFor();
+  await isLive(page);
+  assert.equal(loaded, 1);
+  assert.equal(await page.locator("script").getAttribute("src"), "app.js?0123456789abcdef");
+  await somebody.leave();
+});
+
+test("a database of another release is left alone until the gateway can be asked", async (t) => {
+  const front = await Front.start(gateway.origin);
+  t.after(() => front.close());
+  const somebody = await Somebody.with(browser);
+  const token = () => gateway.token("careful");
+  const page = await signIn(somebody, { origin: front.home, token }, "careful");
+  await page.evaluate(() => navigator.serviceWorker.ready);
+  await page.reload();
+  await isLive(page);
+  front.refuse = () => ({ status: 503 });
+  await upgrade(page, "towncrier/careful/Web");
+  await page.getByText("another version of this page kept them").waitFor();
+  assert.equal(await versionOf(page, "towncrier/careful/Web"), 2);
+  front.refuse = () => undefined;
+  await page.getByText(ANEW).waitFor();
+  await isLive(page);
+  assert.equal(await versionOf(page, "towncrier/careful/Web"), 1);
+  await somebody.leave(/status of 503|WebSocket connection/);
 });

@@ -7,9 +7,10 @@ import { useChanges, useLanguage, useRoute } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
 import { LanguageButton } from "./language.tsx";
 import { Mailbox, NOTICES } from "./mailbox.ts";
+import { isServed } from "./release.ts";
 import { go, goUp, type Route } from "./route.ts";
 import { SignIn } from "./signin.tsx";
-import { Banner, type BannerProps, StateWord } from "./state.tsx";
+import { Anew, Banner, type BannerProps, StateWord } from "./state.tsx";
 import { Thread } from "./thread.tsx";
 import { currentLanguage, say } from "./words.ts";
 
@@ -80,7 +81,11 @@ function useMailbox(account: Account | undefined, reopen: () => void) {
       if (isOver || timer !== undefined) return;
       // The first time at once, and so again after one that lasted.
       if (performance.now() - openedAt > REOPEN_LONGEST) wait.current = 0;
-      if (wait.current > 0) setFailure(text);
+      if (wait.current > 0) {
+        setFailure(text);
+        // A tab of another release may want the database otherwise, again and again: one of the two is out of date.
+        isServed();
+      }
       timer = setTimeout(reopen, wait.current);
       wait.current = Math.min(Math.max(wait.current * 2, REOPEN_FIRST), REOPEN_LONGEST);
     };
@@ -116,6 +121,7 @@ function Inbox({ mailbox, ...actions }: { mailbox: Mailbox } & Omit<BannerProps,
   return (
     <div class={`inbox shows-${depth}`}>
       <Banner status={status} {...actions} />
+      {mailbox.isAnew && <Anew />}
       <div class="side">
         <header class="bar">
           <img class="logo" src="icon.svg" alt="" width="28" height="28" />

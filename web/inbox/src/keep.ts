@@ -22,3 +22,19 @@ export function keep(name: string, value?: string): void {
     if (value !== undefined) instead.set(name, value);
   }
 }
+
+/** What this tab keeps under this name. */
+export function keptForTab(name: string): string | null {
+  try {
+    return sessionStorage.getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+/** Keeps it as long as this tab, where the browser allows that. */
+export function keepForTab(name: string, value: string): void {
+  try {
+    sessionStorage.setItem(name, value);
+  } catch {}
+}

@@ -2,10 +2,12 @@
 //
 // All notices are one conversation, whoever sent them; it comes first and is there before anything is. What is read:
 // `marks.ts`.
-import { Client, type Gap, IndexedDbStore, type Message, type Status } from "towncrier";
+import { Client, type Gap, IndexedDbStore, type Message, type Status, UnknownSchema } from "towncrier";
 import type { Account } from "./account.ts";
 import { withdrawn } from "./content.ts";
 import { Marks } from "./marks.ts";
+import { isServed } from "./release.ts";
+import { say } from "./words.ts";
 
 /** The conversation that all notices, and all gaps, belong to. */
 export const NOTICES = "notices";
@@ -48,6 +50,8 @@ export function groupOf(entry: Message | Gap): string {
 export class Mailbox {
   readonly account: Account;
   readonly store: IndexedDbStore;
+  /** Another release had kept the messages, in a way that this one cannot read: they came anew. */
+  readonly isAnew: boolean;
   readonly #client: Client;
   readonly #conversations = new Map<string, Conversation>();
   readonly #changed = new Set<() => void>();
@@ -62,9 +66,10 @@ export class Mailbox {
   #healAfter = HEAL_FIRST;
   #isClosed = false;
 
-  private constructor(account: Account, store: IndexedDbStore, onLost: () => void) {
+  private constructor(account: Account, { store, isAnew }: Opened, onLost: () => void) {
     this.account = account;
     this.store = store;
+    this.isAnew = isAnew;
     this.#onLost = onLost;
     this.#marks = new Marks(nameOf(account), (group, query) => store.groupHistory(group, query));
     const url = new URL("/ws", location.href);
@@ -87,8 +92,7 @@ export class Mailbox {
    * is gone, once or more often: then another mailbox must be opened.
    */
   static async open(account: Account, onLost: () => void): Promise<Mailbox> {
-    const store = await IndexedDbStore.open(nameOf(account), { group: groupOf, onClosed: onLost });
-    const mailbox = new Mailbox(account, store, onLost);
+    const mailbox = new Mailbox(account, await openStore(nameOf(account), onLost), onLost);
     await mailbox.#begin();
     return mailbox;
   }
@@ -239,6 +243,27 @@ export class Mailbox {
 
   #tellArrived(arrival: Arrival): void {
     for (const listener of this.#arrived) listener(arrival);
+  }
+}
+
+interface Opened {
+  store: IndexedDbStore;
+  isAnew: boolean;
+}
+
+/**
+ * Opens the database. One of another release is removed, since the gateway has the messages: but only where the gateway
+ * serves this very release, which was then put back in place of that one. Else it is this page that is out of date.
+ */
+async function openStore(name: string, onClosed: () => void): Promise<Opened> {
+  const options = { group: groupOf, onClosed };
+  try {
+    return { store: await IndexedDbStore.open(name, options), isAnew: false };
+  } catch (error) {
+    if (!(error instanceof UnknownSchema)) throw error;
+    if (!(await isServed())) throw new Error(say("otherRelease"));
+    await IndexedDbStore.remove(name);
+    return { store: await IndexedDbStore.open(name, options), isAnew: true };
   }
 }
 

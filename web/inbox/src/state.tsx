@@ -48,6 +48,12 @@ export function Banner({ status, onReconnect, onReopen, onRenew, onSignOut }: Ba
   }
 }
 
+/** Says once that what was kept here was fetched anew. */
+export function Anew() {
+  const [isRead, setRead] = useState(false);
+  return isRead ? null : <Bar text={say("anew")} action={say("close")} onAction={() => setRead(true)} />;
+}
+
 /** Whether a sign-on keeps the connection away: looked at after each attempt that failed while the page can be seen. */
 function useSignOn(status: Status): boolean {
   const isVisible = useVisible();

@@ -3,7 +3,7 @@
 // The page is asked for first and taken from here where it does not come; what it is made of has its hash in its name and
 // is taken from here first. A sign-on in front of the gateway reaches the browser. Nothing else passes through: no token,
 // no message.
-import { isOwnPage, isRefusal } from "./signon.ts";
+import { isRefusal, ownScript } from "./signon.ts";
 
 /** Of the service worker's world, what is used here: its types and the page's cannot be loaded together. */
 interface WorkerEvents {
@@ -62,7 +62,7 @@ async function keepPage(response: Response): Promise<void> {
   // A redirected answer is not taken by a navigation.
   if (!response.ok || response.redirected) return;
   const html = await response.clone().text();
-  if (!isOwnPage(html)) return;
+  if (!ownScript(html)) return;
   const names = [...html.matchAll(/(?:href|src)="([^"]+)"/g)].map(
     (match) => new URL(match[1] ?? "", self.location.href).href,
   );
