@@ -73,6 +73,9 @@ pub enum ValueError {
     /// The key holds a whole number.
     #[error("must be a whole number")]
     Number,
+    /// The key holds a claim.
+    #[error("must be true or false")]
+    Boolean,
     /// The key's own type refuses it.
     #[error("does not take this: {0}")]
     Type(String),
@@ -239,6 +242,11 @@ fn parse_like(slot: &Value, text: &str) -> Result<Value, ValueError> {
             .parse()
             .map(Value::Integer)
             .map_err(|_| ValueError::Number),
+        Value::Boolean(_) => text
+            .trim()
+            .parse()
+            .map(Value::Boolean)
+            .map_err(|_| ValueError::Boolean),
         Value::Array(_) => Ok(text
             .split(',')
             .map(str::trim)
@@ -344,6 +352,31 @@ mod tests {
         assert_eq!(config.admin.user_ids, ["a", "b"]);
         assert_eq!(config.listener.listen.to_string(), "127.0.0.1:0");
         assert_eq!(config.delivery.new_session, crate::config::NewSession::Head);
+    }
+
+    #[test]
+    fn a_flag_sets_every_key() {
+        let text = |value: &Value| match value {
+            Value::String(text) => text.clone(),
+            Value::Array(items) => {
+                let items = items.iter().filter_map(Value::as_str);
+                items.collect::<Vec<_>>().join(",")
+            }
+            other => other.to_string(),
+        };
+        for (section, keys) in &shape() {
+            for (key, value) in keys.as_table().unwrap() {
+                let flag = format!("{section}.{key}={}", text(value));
+                assert_eq!(load(None, &[], &[&flag]).unwrap(), Config::default());
+            }
+        }
+        let off = load(None, &[], &["listener.inbox=false"]).unwrap();
+        assert!(!off.listener.inbox);
+        let refused = load(None, &[("TOWNCRIER_LISTENER__INBOX", "no")], &[]).unwrap_err();
+        assert!(
+            refused.to_string().contains("must be true or false"),
+            "{refused}"
+        );
     }
 
     #[test]
