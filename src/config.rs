@@ -85,7 +85,7 @@ pub struct Listener {
     pub origins: Vec<String>,
     /// The inbox page at `/`.
     pub inbox: bool,
-    /// It signs anyone on this machine in without a token, while the admin port is on a loopback address.
+    /// Retired: it has no effect. Configuration files that set it are still read.
     pub demo: bool,
 }
 
@@ -228,7 +228,7 @@ impl Default for Listener {
             stall_timeout: Duration::from_secs(20),
             origins: Vec::new(),
             inbox: true,
-            demo: true,
+            demo: false,
         }
     }
 }

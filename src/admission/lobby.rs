@@ -56,7 +56,6 @@ pub struct Arrival {
     lobby: Rc<Lobby>,
     number: u64,
     address: Address,
-    is_local: bool,
     displaces: bool,
     /// Its socket counts as its permit's.
     is_admitted: Cell<bool>,
@@ -125,7 +124,6 @@ impl Lobby {
             lobby: Rc::clone(self),
             number,
             address,
-            is_local: ip.to_canonical().is_loopback(),
             displaces: oldest.is_some(),
             is_admitted: Cell::new(false),
         }
@@ -178,12 +176,7 @@ impl Arrival {
         self.lobby.admission.admit(self.address).map(drop)
     }
 
-    /// Whether it comes from this very machine.
-    pub fn is_local(&self) -> bool {
-        self.is_local
-    }
-
-    /// Its token was not good, or it got one without showing any.
+    /// Its token was not good.
     pub fn note_bad_token(&self) {
         let admission = &self.lobby.admission;
         let now = admission.started.elapsed();

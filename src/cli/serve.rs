@@ -17,6 +17,12 @@ const EXIT_CUT_SHORT: u8 = 130;
 pub(super) fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     let is_first_start = !config.secrets_path().exists();
     config.read_or_create_secrets()?;
+    if config.listener.demo {
+        tracing::warn!(
+            "listener.demo has no effect: the inbox signs nobody in without a token; \
+             `towncrier token --user NAME --link` prints an address with one"
+        );
+    }
     raise_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -50,5 +56,5 @@ fn print_hints() {
     eprintln!("Try, in other terminals:");
     eprintln!("  {program} listen --user alice --platform web");
     eprintln!("  {program} send --to alice --text 'Hello, Alice'");
-    eprintln!("  {program} token --user alice --platform web");
+    eprintln!("  {program} token --user alice --link");
 }

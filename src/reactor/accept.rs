@@ -73,8 +73,7 @@ impl Door {
         };
         self.check_serving()?;
         arrival.check().map_err(Refusal::Admission)?;
-        let answer = site.answer(request, arrival, &self.parts.delivery);
-        let answer = answer.ok_or(Refusal::NotFound)?;
+        let answer = site.answer(request).ok_or(Refusal::NotFound)?;
         Ok(Answer::Site(site::encode(&answer)))
     }
 

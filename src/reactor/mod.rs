@@ -118,7 +118,7 @@ impl Parts {
                 starts_at_head: config.delivery.new_session == NewSession::Head,
             },
             mailbox: MailboxLimits::default(),
-            site: config.listener.inbox.then(|| Arc::new(Site::new(config))),
+            site: config.listener.inbox.then(|| Arc::new(Site::new())),
             admission: Arc::new(Admission::new(&config.listener, Arc::clone(&metrics))),
             delivery,
             registry,

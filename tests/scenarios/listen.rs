@@ -209,6 +209,26 @@ async fn the_tours_commands_find_the_gateway_and_its_secret_by_themselves() {
         ..Default::default()
     };
     assert_eq!(gateway.connect_as(connect).await.welcome.user_id, "bob");
+
+    let link = run(&gateway, "token", &["--user", "carol", "--link"]);
+    let page = format!("http://{}/", gateway.place().clients);
+    let (address, token) = link.trim_end().split_once("#token=").expect("it holds one");
+    assert_eq!(address, page);
+    let connect = towncrier::wire::proto::Connect {
+        token: token.into(),
+        ..Default::default()
+    };
+    assert_eq!(gateway.connect_as(connect).await.welcome.user_id, "carol");
+}
+
+#[tokio::test]
+async fn a_link_is_refused_where_there_is_no_page_to_open() {
+    let gateway = Gateway::start(&["listener.inbox=false"]).await;
+    let mut command = gateway.command("token");
+    let output = command.args(["--user", "bob", "--link"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && output.stdout.is_empty());
+    assert!(said.contains("listener.inbox"), "{said}");
 }
 
 #[tokio::test]

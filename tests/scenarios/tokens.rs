@@ -85,6 +85,12 @@ async fn a_token_says_whom_it_stands_for() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_is_told_to_sign_strangers_in_says_that_it_does_not() {
+    let gateway = Gateway::start(&["listener.demo=true"]).await;
+    assert!(gateway.said().contains("listener.demo has no effect"));
+}
+
+#[tokio::test]
 async fn secrets_of_the_first_start_are_random_private_and_kept() {
     use std::os::unix::fs::PermissionsExt as _;
 

@@ -6,7 +6,7 @@ import type { Browser, Page } from "playwright-core";
 import { Gateway } from "../../client/test/support/gateway.ts";
 import { launch, Somebody, until } from "../support/browser.ts";
 import { tooFaint } from "../support/contrast.ts";
-import { device } from "../support/device.ts";
+import { device, guess } from "../support/device.ts";
 import { cards, GONE, isLive, landed, notify, sessions, signIn } from "../support/inbox.ts";
 
 const IOS = 1;
@@ -583,10 +583,10 @@ test("what is not the page's own address is left alone", async () => {
   await page.reload();
   await isLive(page);
   assert.notEqual(await page.evaluate(() => navigator.serviceWorker.controller), null);
-  await page.goto(`${gateway.origin}/demo`);
-  assert.deepEqual(Object.keys(JSON.parse((await page.locator("pre").textContent()) ?? "")), ["demo"]);
-  // That has no icon, which the browser asks for.
-  await somebody.leave(/404/);
+  await page.goto(`${gateway.origin}/ws`);
+  await page.getByText("this is a WebSocket endpoint").waitFor();
+  // That is no page, and has no icon, which the browser asks for.
+  await somebody.leave(/404|426/);
 });
 
 test("the page opens while the gateway is silent, or refuses", async (t) => {
@@ -603,7 +603,10 @@ test("the page opens while the gateway is silent, or refuses", async (t) => {
   await cards(page, "Kept").waitFor();
   own.thaw();
   await isLive(page);
-  const tooMany = async () => (await fetch(`${own.origin}/demo/token?userID=x`)).status === 429;
+  const tooMany = async () => {
+    await guess(own);
+    return (await fetch(own.origin)).status === 429;
+  };
   await until("the gateway refuses this address", tooMany);
   await page.reload();
   await cards(page, "Kept").waitFor();
@@ -640,19 +643,36 @@ test("all of it can be done with the keyboard alone", async () => {
   await somebody.leave();
 });
 
-test("in a demo anybody on this machine looks around, but not as an administrator", async () => {
+test("a link signs in whom it names once the user says so, and its token leaves the address", async () => {
   const somebody = await Somebody.with(browser);
-  const page = await somebody.open(gateway.origin);
-  await page.getByLabel("User ID").fill("openIM123456");
-  await page.getByRole("button", { name: "Look around" }).click();
-  await page.getByText("not as an administrator").waitFor();
-  await page.getByLabel("User ID").fill("张三");
-  await page.getByRole("button", { name: "Look around" }).click();
+  const link = async (user: string) => `${gateway.origin}/#token=${await gateway.token(user)}`;
+  const page = await somebody.open(await link("张三"));
+  await page.getByText("signs you in as 张三").waitFor();
+  assert.equal(page.url(), `${gateway.origin}/`);
+  await page.getByRole("button", { name: "Sign in" }).click();
   await isLive(page);
   await notify(gateway, "张三", "你好");
   await cards(page, "你好").waitFor();
-  // The refusal.
-  await somebody.leave(/403/);
+  // Anybody may write a link: one for somebody else takes nothing away by itself.
+  await page.goto(await link("lisi"));
+  await page.getByText("removes the messages of 张三").waitFor();
+  await page.getByRole("button", { name: "Stay signed in as 张三" }).click();
+  await cards(page, "你好").waitFor();
+  await page.goto(await link("lisi"));
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByTitle("lisi").waitFor();
+  await isLive(page);
+  assert.ok(!page.url().includes("token"), page.url());
+  await somebody.leave();
+});
+
+test("a link with a token that is none asks for one", async () => {
+  const somebody = await Somebody.with(browser);
+  const page = await somebody.open(`${gateway.origin}/#token=none`);
+  await page.getByLabel("Access token").waitFor();
+  assert.equal(await page.getByLabel("Access token").inputValue(), "");
+  assert.equal(page.url(), `${gateway.origin}/`);
+  await somebody.leave();
 });
 
 test("every text can be read, in both languages, by day and by night, on a phone and on a desk", async () => {

@@ -53,21 +53,13 @@ export function onOtherTab(listener: () => void): () => void {
   return () => removeEventListener("storage", onStorage);
 }
 
-/** Whether this gateway lets anybody look around. False where it cannot be asked. */
-export async function isDemo(): Promise<boolean> {
-  try {
-    const response = await fetch("/demo");
-    return response.ok && (await response.json()).demo === true;
-  } catch {
-    return false;
-  }
-}
-
-/** Signs in as anybody, where the gateway allows it. Rejects with what to tell the user. */
-export async function demoAccount(user: string): Promise<Account> {
-  const response = await fetch(`/demo/token?userID=${encodeURIComponent(user)}`);
-  const answer = await response.json();
-  const account = response.ok && accountOf(answer.token);
-  if (!account) throw new Error(answer.error ?? `HTTP ${response.status}`);
-  return account;
+/**
+ * The account whose token the page's address carries, `#token=…`, as `towncrier token --link` prints it. It is taken out of the
+ * address, so that a copy of the address does not hold it.
+ */
+export function takeLink(): Account | undefined {
+  const [, token] = location.hash.split("#token=");
+  if (token === undefined) return undefined;
+  history.replaceState(null, "", location.pathname + location.search);
+  return accountOf(token);
 }

@@ -1,6 +1,6 @@
 // The page: signing in, or the inbox of who is signed in.
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
-import { type Account, isSameInbox, onOtherTab, remember, remembered } from "./account.ts";
+import { type Account, isSameInbox, onOtherTab, remember, remembered, takeLink } from "./account.ts";
 import { Conversations, nameOf } from "./conversations.tsx";
 import { Detail } from "./detail.tsx";
 import { useChanges, useLanguage, useRoute } from "./hooks.ts";
@@ -20,11 +20,13 @@ const [REOPEN_FIRST, REOPEN_LONGEST] = [1_000, 60_000];
 export function App() {
   const [account, setAccount] = useState(remembered);
   const [isRenewing, setRenewing] = useState(false);
+  const [link, setLink] = useLink();
   // Another object for the same account: its mailbox is opened anew. Another tab may have signed out meanwhile.
   const reopen = useCallback(() => setAccount(remembered()), []);
   const { mailbox, failure } = useMailbox(account, reopen);
   const enter = (next: Account | undefined) => {
     setRenewing(false);
+    setLink(undefined);
     setAccount(next);
   };
   /** What landed is one user's: it leaves with the sign-in. A tab that is frozen may delay that, but holds nobody up. */
@@ -50,8 +52,9 @@ export function App() {
     forget();
     enter(undefined);
   };
-  if (!account || isRenewing) {
-    return <SignIn user={account?.user} onSignIn={signIn} onSignOut={signOut} />;
+  if (!account || isRenewing || link) {
+    const onStay = () => setLink(undefined);
+    return <SignIn account={account} link={link} onSignIn={signIn} onSignOut={signOut} onStay={onStay} />;
   }
   const actions = {
     onReconnect: () => mailbox?.reconnect(),
@@ -64,6 +67,17 @@ export function App() {
     return <Banner status={status} {...actions} />;
   }
   return mailbox ? <Inbox mailbox={mailbox} {...actions} /> : null;
+}
+
+/** The account of a link that opened the page or was opened in it; `undefined` once it is dealt with. */
+function useLink() {
+  const [link, setLink] = useState(takeLink);
+  useEffect(() => {
+    const onHash = () => setLink((before) => takeLink() ?? before);
+    addEventListener("hashchange", onHash);
+    return () => removeEventListener("hashchange", onHash);
+  }, []);
+  return [link, setLink] as const;
 }
 
 /** The mailbox of the account, open as long as it is signed in here; opened again after its database was lost. */

@@ -1,6 +1,6 @@
-// Signing in: with a token, or as anybody where the gateway is open for a look around.
-import { useEffect, useState } from "preact/hooks";
-import { type Account, accountOf, demoAccount, isDemo } from "./account.ts";
+// Signing in with a token: typed, or brought by the link that opened the page.
+import { useState } from "preact/hooks";
+import { type Account, accountOf, isSameInbox } from "./account.ts";
 import { useLanguage } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
 import { LanguageButton } from "./language.tsx";
@@ -8,28 +8,40 @@ import { say } from "./words.ts";
 
 export interface SignInProps {
   /** Who is to sign in again; else anybody may. */
-  user: string | undefined;
+  account: Account | undefined;
+  /** Who a link signs in, once the user says so: anybody may write a link. */
+  link: Account | undefined;
   onSignIn: (account: Account) => void;
   onSignOut: () => void;
+  /** The link is not followed. */
+  onStay: () => void;
 }
 
-export function SignIn({ user, onSignIn, onSignOut }: SignInProps) {
+export function SignIn({ account, link, onSignIn, onSignOut, onStay }: SignInProps) {
   useLanguage();
-  const [hasDemo, setHasDemo] = useState(false);
-  useEffect(() => {
-    isDemo().then(setHasDemo);
-  }, []);
+  const user = account?.user;
+  const isOther = account && link && !isSameInbox(account, link);
   return (
     <main class="sign-in">
       <div class="sign-in-card">
         <img class="logo" src="icon.svg" alt="" width="48" height="48" />
         <h1>Towncrier</h1>
-        <p class="lead">{user === undefined ? say("signInLead") : say("renewLead", user)}</p>
-        {hasDemo && <DemoForm first={user ?? "alice"} onSignIn={onSignIn} />}
-        {hasDemo && <p class="or">{say("demoOr")}</p>}
-        <TokenForm onSignIn={onSignIn} isSecond={hasDemo} />
+        <p class="lead">
+          {link
+            ? say("linkLead", link.user)
+            : user === undefined
+              ? say("signInLead")
+              : say("renewLead", user)}
+        </p>
+        {isOther && <p class="lead">{say("linkOther", account.user)}</p>}
+        <TokenForm key={link?.token} first={link?.token ?? ""} onSignIn={onSignIn} />
       </div>
-      {user !== undefined && (
+      {user !== undefined && link && (
+        <button type="button" class="plain" onClick={onStay}>
+          {say("linkStay", user)}
+        </button>
+      )}
+      {user !== undefined && !link && (
         <button type="button" class="plain" onClick={onSignOut} title={say("signOutNote")}>
           <Icon name="exit" />
           {say("signOut")}
@@ -40,43 +52,8 @@ export function SignIn({ user, onSignIn, onSignOut }: SignInProps) {
   );
 }
 
-function DemoForm({ first, onSignIn }: { first: string; onSignIn: (account: Account) => void }) {
-  const [user, setUser] = useState(first);
-  const [failure, setFailure] = useState("");
-  const enter = async (event: Event) => {
-    event.preventDefault();
-    try {
-      onSignIn(await demoAccount(user.trim()));
-    } catch (error) {
-      setFailure(say("failed", error instanceof Error ? error.message : String(error)));
-    }
-  };
-  return (
-    <form onSubmit={enter}>
-      <label>
-        {say("demoUser")}
-        <input
-          name="user"
-          value={user}
-          maxLength={64}
-          required
-          autocomplete="off"
-          autocapitalize="off"
-          spellcheck={false}
-          onInput={(event) => setUser(event.currentTarget.value)}
-        />
-      </label>
-      <p class="hint">{say("demoLead")}</p>
-      <Failure text={failure} />
-      <button type="submit" class="main">
-        {say("demoEnter")}
-      </button>
-    </form>
-  );
-}
-
-function TokenForm({ onSignIn, isSecond }: { onSignIn: (account: Account) => void; isSecond: boolean }) {
-  const [token, setToken] = useState("");
+function TokenForm({ first, onSignIn }: { first: string; onSignIn: (account: Account) => void }) {
+  const [token, setToken] = useState(first);
   const [failure, setFailure] = useState("");
   const enter = (event: Event) => {
     event.preventDefault();
@@ -100,7 +77,7 @@ function TokenForm({ onSignIn, isSecond }: { onSignIn: (account: Account) => voi
       </label>
       <p class="hint">{say("tokenHint")}</p>
       <Failure text={failure} />
-      <button type="submit" class={isSecond ? "second" : "main"}>
+      <button type="submit" class="main">
         {say("signIn")}
       </button>
     </form>
