@@ -5,7 +5,7 @@ use std::{fs, io, path::Path, process::ExitCode};
 use anyhow::Context;
 use clap::Args;
 
-use super::scratch::Scratch;
+use super::{scratch::Scratch, serve::SHARED_SECRETS};
 use crate::{config::Config, log::is_in_use, tls::Tls};
 
 /// Every key with default, unit and meaning; a test holds it equal to the code.
@@ -35,18 +35,31 @@ impl ConfigCommand {
 
 /// Says whether the gateway could start. Leaves everything as it was.
 pub(super) fn run(mut config: Config) -> anyhow::Result<ExitCode> {
-    let is_in_use = could_start(&mut config)?;
+    let Startable {
+        is_in_use,
+        is_shared,
+    } = could_start(&mut config)?;
     let shown = config.log.dir.display();
     println!("the configuration is good");
+    if is_shared {
+        println!("{}: {SHARED_SECRETS}", config.secrets_path().display());
+    }
     if is_in_use {
         println!("{shown} is in use: a gateway that runs with it has to be stopped first");
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is worth knowing of a gateway that could start.
+pub(super) struct Startable {
+    /// A gateway runs on the data directory. The question is about its next start, so that is no failure.
+    pub(super) is_in_use: bool,
+    /// The group of the secrets file may use it.
+    is_shared: bool,
+}
+
 /// The configuration was read and checked on the way here; what is left are the files it names, and the data directory.
-/// Whether a gateway runs with that: the question is about its next start, so it is no failure.
-pub(super) fn could_start(config: &mut Config) -> anyhow::Result<bool> {
+pub(super) fn could_start(config: &mut Config) -> anyhow::Result<Startable> {
     Tls::load(&config.listener.tls_certificate, &config.listener.tls_key)?;
     Tls::load(&config.admin.tls_certificate, &config.admin.tls_key)?;
     let dir = &config.log.dir;
@@ -54,10 +67,12 @@ pub(super) fn could_start(config: &mut Config) -> anyhow::Result<bool> {
     let is_in_use = is_in_use(dir)?;
     // The first start makes a file of ours; one that is named has to be there.
     let is_named = !config.auth.secrets_file.as_os_str().is_empty();
-    if is_named || config.secrets_path().exists() {
-        config.read_secrets()?;
-    }
-    Ok(is_in_use)
+    let is_there = is_named || config.secrets_path().exists();
+    let is_shared = is_there && config.read_secrets()?;
+    Ok(Startable {
+        is_in_use,
+        is_shared,
+    })
 }
 
 /// Makes the directory as a start would, and a file in it.

@@ -40,7 +40,7 @@ struct Report<'a> {
 impl DoctorCommand {
     /// Fails where the gateway would not start. Leaves everything as it was, also when a signal ends it.
     pub(super) async fn run(&self, mut config: Config) -> anyhow::Result<ExitCode> {
-        let is_in_use = could_start(&mut config)?;
+        let is_in_use = could_start(&mut config)?.is_in_use;
         raise_limit();
         let mut signals = Signals::new()?;
         let dir = &config.log.dir;

@@ -13,10 +13,18 @@ use crate::{admission::raise_limit, config::Config, gateway::Gateway};
 /// Exit code after a second signal: what was accepted is on disk, but clients were not told to come back.
 const EXIT_CUT_SHORT: u8 = 130;
 
+/// Said of a secrets file that its group may use.
+pub(super) const SHARED_SECRETS: &str = "the secrets file may be used by its group: each of its members can make a token \
+    for anybody. Kubernetes mounts files like that; elsewhere, chmod 600 it";
+
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
 pub(super) fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     let is_first_start = !config.secrets_path().exists();
-    config.read_or_create_secrets()?;
+    let is_shared = config.read_or_create_secrets()?;
+    if is_shared {
+        let path = config.secrets_path();
+        tracing::warn!(path = %path.display(), "{SHARED_SECRETS}");
+    }
     if config.listener.demo {
         tracing::warn!(
             "listener.demo has no effect: the inbox signs nobody in without a token; \

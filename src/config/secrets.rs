@@ -1,12 +1,13 @@
 //! The secrets: given in the configuration, else read from a file, else random ones written by the first start.
 //!
-//! There is no default secret. The file is created whole, with mode 0600, and synced before it is used; a file that
-//! others may read is refused. Rotation: put the old `token_key` into `token_key_previous`, a new one in its place,
+//! There is no default secret. The file is created whole, with mode 0600, and synced before it is used. A file that
+//! everybody on the machine may read, write or run is refused. A file that its group may read or write is used, and the start
+//! says so: Kubernetes mounts Secrets and the volumes of a pod with `fsGroup` like that, and no tighter. Rotation: put the old `token_key` into `token_key_previous`, a new one in its place,
 //! restart; tokens of both verify until the old line is removed.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -18,6 +19,11 @@ use super::{Auth, Config, check};
 /// Name of the secrets file in the data directory.
 pub const SECRETS_FILE: &str = "secrets.toml";
 
+/// Permission bits of a file's group.
+const GROUP: u32 = 0o070;
+/// Permission bits of everybody else.
+const OTHERS: u32 = 0o007;
+
 /// Why there are no secrets to work with.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
@@ -26,14 +32,24 @@ pub enum SecretsError {
         "{} is missing: start the gateway once, or give auth.secret and auth.token_key", .0.display()
     )]
     Missing(PathBuf),
-    /// Somebody else may read or write the file.
-    #[error("{} has mode {mode:o}, so others may read it: chmod 600 it, and change the secrets if anyone did", path.display())]
+    /// Everybody on the machine may read or write the file.
+    #[error(
+        "{} has mode {mode:o}, so everybody on this machine may use it: chmod 600 it (in Kubernetes: defaultMode: 0440 for \
+         the Secret), or give auth.secret and auth.token_key by the environment where the volume has no modes; change the \
+         secrets if anyone read them", path.display()
+    )]
     TooOpen {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
+    /// The file is somebody else's.
+    #[error(
+        "{} may not be read by the user of this process: make it that user's (chown), or readable by a group of that user's \
+         (chmod 440; in Kubernetes: fsGroup)", .0.display()
+    )]
+    Denied(PathBuf),
     /// Reading or writing failed.
     #[error("{}: {error}", path.display())]
     Io {
@@ -80,19 +96,21 @@ impl Config {
         }
     }
 
-    /// Fills the secrets that are not configured from the secrets file.
-    pub fn read_secrets(&mut self) -> Result<(), SecretsError> {
+    /// Fills the secrets that are not configured from the secrets file. Whether its group may use that file as well.
+    pub fn read_secrets(&mut self) -> Result<bool, SecretsError> {
         if self.auth.has_secrets() {
-            return Ok(());
+            return Ok(false);
         }
         let path = self.secrets_path();
-        self.auth.fill(read(&path)?);
-        check::auth(&self.auth).map_err(|invalid| SecretsError::Invalid { path, invalid })
+        let (secrets, mode) = read(&path)?;
+        self.auth.fill(secrets);
+        check::auth(&self.auth).map_err(|invalid| SecretsError::Invalid { path, invalid })?;
+        Ok(mode & GROUP != 0)
     }
 
     /// As [`Self::read_secrets`]; on the first start writes random ones to the data directory, which is made where missing.
     /// A `auth.secrets_file` that is named but missing is an error: the operator meant it to be there.
-    pub fn read_or_create_secrets(&mut self) -> Result<(), SecretsError> {
+    pub fn read_or_create_secrets(&mut self) -> Result<bool, SecretsError> {
         let is_ours = self.auth.secrets_file.as_os_str().is_empty();
         if is_ours && !self.auth.has_secrets() {
             create(&self.log.dir, &self.secrets_path())?;
@@ -118,23 +136,27 @@ impl Auth {
     }
 }
 
-fn read(path: &Path) -> Result<Secrets, SecretsError> {
+/// The secrets, and the permission bits of the file.
+fn read(path: &Path) -> Result<(Secrets, u32), SecretsError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => SecretsError::Missing(path.to_owned()),
+        io::ErrorKind::PermissionDenied => SecretsError::Denied(path.to_owned()),
         _ => SecretsError::Io {
             path: path.to_owned(),
             error,
         },
     };
-    let mode = fs::metadata(path).map_err(failed)?.mode() & 0o777;
-    if mode & 0o077 != 0 {
+    let mut file = File::open(path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.mode() & 0o777;
+    if mode & OTHERS != 0 {
         return Err(SecretsError::TooOpen {
             path: path.to_owned(),
             mode,
         });
     }
-    let text = fs::read_to_string(path).map_err(failed)?;
-    toml::from_str(&text).map_err(|error| {
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(failed)?;
+    let secrets = toml::from_str(&text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start.min(text.len()));
         SecretsError::Malformed {
             path: path.to_owned(),
@@ -144,7 +166,8 @@ fn read(path: &Path) -> Result<Secrets, SecretsError> {
                 .count()
                 + 1,
         }
-    })
+    })?;
+    Ok((secrets, mode))
 }
 
 /// Writes random secrets unless the file is there. Whole or not at all: it gets its name only after a sync, by a link,
@@ -163,16 +186,27 @@ fn create(dir: &Path, path: &Path) -> Result<(), SecretsError> {
     builder.create(dir).map_err(failed)?;
 
     let draft = path.with_extension(format!("{}.new", std::process::id()));
-    let written = write_synced(&draft).and_then(|()| match fs::hard_link(&draft, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        linked => linked,
-    });
+    let written =
+        write_synced(&draft).and_then(|()| name(&draft, path, fs::hard_link(&draft, path)));
     // A draft left behind by a crash has another process id in its name and harms nobody.
-    let removed = fs::remove_file(&draft);
+    let removed = match fs::remove_file(&draft) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
     written.and(removed).map_err(failed)?;
     File::open(dir)
         .and_then(|dir| dir.sync_all())
         .map_err(failed)
+}
+
+/// The rest of giving a draft its name, after a try to link it. Volumes without links (FAT, SMB, object stores) take a rename.
+fn name(draft: &Path, path: &Path, linked: io::Result<()>) -> io::Result<()> {
+    let Err(error) = linked else { return Ok(()) };
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => Ok(()),
+        io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied => fs::rename(draft, path),
+        _ => Err(error),
+    }
 }
 
 fn write_synced(draft: &Path) -> io::Result<()> {
@@ -255,16 +289,44 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_may_read_is_refused() {
+    fn a_file_that_everybody_may_use_is_refused() {
         let temp = tempfile::tempdir().unwrap();
         let mut config = config_in(temp.path());
         config.read_or_create_secrets().unwrap();
-        fs::set_permissions(config.secrets_path(), fs::Permissions::from_mode(0o644)).unwrap();
-        let refused = config_in(temp.path()).read_or_create_secrets();
-        assert!(matches!(
-            refused,
-            Err(SecretsError::TooOpen { mode: 0o644, .. })
-        ));
+        for open in [0o604, 0o602, 0o644, 0o666, 0o777] {
+            fs::set_permissions(config.secrets_path(), fs::Permissions::from_mode(open)).unwrap();
+            let refused = config_in(temp.path()).read_or_create_secrets();
+            assert!(matches!(refused, Err(SecretsError::TooOpen { mode, .. }) if mode == open));
+        }
+    }
+
+    /// Kubernetes gives each file of a volume to the pod's group, for reading and writing; those of a Secret for reading.
+    #[test]
+    fn a_file_that_its_group_may_use_is_used_and_told_of() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut first = config_in(temp.path());
+        assert!(!first.read_or_create_secrets().unwrap());
+        for mounted in [0o660, 0o640, 0o440, 0o460] {
+            fs::set_permissions(first.secrets_path(), fs::Permissions::from_mode(mounted)).unwrap();
+            let mut second = config_in(temp.path());
+            assert!(second.read_or_create_secrets().unwrap(), "{mounted:o}");
+            assert!(second.auth == first.auth);
+        }
+        fs::set_permissions(first.secrets_path(), fs::Permissions::from_mode(0o400)).unwrap();
+        assert!(!config_in(temp.path()).read_secrets().unwrap());
+    }
+
+    #[test]
+    fn a_volume_without_links_holds_secrets_too() {
+        let temp = tempfile::tempdir().unwrap();
+        let [draft, path] = ["draft", "secrets"].map(|name| temp.path().join(name));
+        fs::write(&draft, "whole").unwrap();
+        name(&draft, &path, Err(io::ErrorKind::Unsupported.into())).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+        fs::write(&draft, "later").unwrap();
+        name(&draft, &path, Err(io::ErrorKind::AlreadyExists.into())).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+        name(&draft, &path, Err(io::ErrorKind::StorageFull.into())).unwrap_err();
     }
 
     #[test]

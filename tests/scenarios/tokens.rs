@@ -84,6 +84,34 @@ async fn a_token_says_whom_it_stands_for() {
     );
 }
 
+/// At each mount of a volume the kubelet gives every file to the pod's group: mode | 0660, and directories mode | 02770.
+#[tokio::test]
+async fn a_volume_whose_files_were_given_to_a_group_opens_again() {
+    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+    fn mount(path: &Path) {
+        let mode = path.metadata().unwrap().permissions().mode();
+        let more = if path.is_dir() { 0o2770 } else { 0o660 };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode | more)).unwrap();
+        if path.is_dir() {
+            for entry in path.read_dir().unwrap() {
+                mount(&entry.unwrap().path());
+            }
+        }
+    }
+
+    let mut gateway = Gateway::start(&["auth.secret=", "auth.token_key="]).await;
+    const TOLD: &str = "may be used by its group";
+    assert!(!gateway.said().contains(TOLD));
+    gateway.kill();
+    mount(&gateway.data());
+    gateway.restart().await;
+    assert_eq!(gateway.said().matches(TOLD).count(), 1);
+    let checked = gateway.command("check").output().unwrap();
+    assert!(checked.status.success());
+    assert!(String::from_utf8_lossy(&checked.stdout).contains(TOLD));
+}
+
 #[tokio::test]
 async fn a_gateway_that_is_told_to_sign_strangers_in_says_that_it_does_not() {
     let gateway = Gateway::start(&["listener.demo=true"]).await;
