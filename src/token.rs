@@ -17,8 +17,9 @@ use crate::{
     ids::{IdError, Platform, UserId},
 };
 
-/// Longest token that is looked at, in bytes: ours have about 250, with a user id of 64 escaped characters below 800.
-const TOKEN_BYTES_MAX: usize = 2048;
+/// Longest token that is looked at, in bytes. Ours have about 250; those of a company's login server carry its groups and roles
+/// and grow to several KiB. Proxies and servers take headers of 8 to 16 KiB, so callers have no longer ones.
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 /// How far `nbf` may lie ahead of our clock, in seconds: tokens may come from a machine whose clock runs ahead.
 const NOT_BEFORE_LEEWAY_S: u64 = 60;
@@ -375,6 +376,18 @@ mod tests {
                 "length {length}"
             );
         }
+    }
+
+    #[test]
+    fn a_token_with_hundreds_of_groups_verifies() {
+        let groups: Vec<_> = (0..300)
+            .map(|n| format!(r#""department-{n:03}-notices""#))
+            .collect();
+        let groups = groups.join(",");
+        let payload = format!(
+            r#"{{"UID":"u1","Platform":"Web","exp":4102444800,"aud":["oa","notices"],"groups":[{groups}]}}"#
+        );
+        assert_eq!(verify_payload(&payload).unwrap().user.as_str(), "u1");
     }
 
     #[test]
