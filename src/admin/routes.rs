@@ -3,9 +3,14 @@
 use std::sync::Arc;
 
 use axum::{
-    Router, middleware,
+    Router,
+    extract::Request,
+    http::Uri,
+    middleware,
     routing::{MethodRouter, get, post},
 };
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use schemars::{Schema, SchemaGenerator};
 
 use super::{
@@ -245,7 +250,31 @@ pub(super) fn router(app: Arc<App>) -> Router {
         router = router.route(path, guarded(handler, "console"));
     }
     let unknown = MethodRouter::new().fallback(async || Refusal::NoPath);
-    router
-        .fallback_service(guarded(unknown, "other").with_state(Arc::clone(&app)))
-        .with_state(app)
+    let unknown = guarded(unknown, "other").with_state(Arc::clone(&app));
+    let router: Router = router.with_state(app);
+    // Only what has no route pays for a second look.
+    let tidied = TowerToHyperService::new(router.clone().fallback_service(unknown));
+    router.fallback(move |mut request: Request| {
+        if let Some(uri) = tidy(request.uri()) {
+            *request.uri_mut() = uri;
+        }
+        tidied.call(request)
+    })
+}
+
+/// The same address without empty pieces in its path: a base address that ends in a slash makes `//manager/send_msg`.
+fn tidy(uri: &Uri) -> Option<Uri> {
+    let mut path: String = uri
+        .path()
+        .split('/')
+        .filter(|piece| !piece.is_empty())
+        .flat_map(|piece| ["/", piece])
+        .collect();
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }

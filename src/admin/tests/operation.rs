@@ -58,6 +58,31 @@ async fn every_path_of_the_design_is_mounted_and_described() {
 }
 
 #[tokio::test]
+async fn empty_pieces_of_a_path_are_passed_over() {
+    let gateway = Gateway::new();
+    for path in [
+        "//manager/send_msg",
+        "/manager//send_msg",
+        "/manager/send_msg/",
+        "///manager//send_msg//?a=b//c",
+    ] {
+        gateway.post(path, &text_send()).await.data();
+    }
+    assert_eq!(gateway.get("/healthz/").await.status, 200);
+    assert_eq!(gateway.get("//console//app.js").await.status, 200);
+    for path in [
+        "//",
+        "/manager/send",
+        "//manager/send_msg/x",
+        "/manager%2Fsend_msg",
+    ] {
+        let reply = gateway.post(path, &text_send()).await;
+        assert_eq!(reply.status, 404, "{path}");
+    }
+    assert_eq!(gateway.get("//manager/send_msg").await.status, 405);
+}
+
+#[tokio::test]
 async fn every_reference_of_the_description_resolves() {
     fn check(document: &Value, value: &Value, references: &mut usize) {
         match value {
@@ -100,14 +125,7 @@ async fn every_reference_of_the_description_resolves() {
 #[tokio::test]
 async fn unknown_paths_and_methods_are_json_too() {
     let gateway = Gateway::new();
-    for path in [
-        "/",
-        "/manager",
-        "/manager/send_msg/",
-        "/msg/send_msg",
-        "/%00",
-        "//",
-    ] {
+    for path in ["/", "/manager", "/msg/send_msg", "/%00", "//"] {
         let reply = gateway.post(path, &text_send()).await;
         reply.assert_refused(404, 404, "no such path");
     }
