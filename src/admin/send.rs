@@ -3,7 +3,7 @@
 //! The order of the checks is OpenIM's, the token moved to the front: shape of the request, content type, content,
 //! session type and receiver. Nothing reaches `delivery` before all of them passed.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -143,7 +143,7 @@ impl App {
         };
         let send = Send {
             send_id: message.send_id.as_str().into(),
-            client_message_id: client_message_id.map(Into::into),
+            client_message_id: client_message_id.map(|id| (*id).into()),
             fingerprint,
             message,
             receivers,
@@ -162,20 +162,40 @@ impl App {
 fn idempotency_key<'a>(
     headers: &'a HeaderMap,
     body: &'a SendRequest<'_>,
-) -> Result<Option<&'a str>, Refusal> {
+) -> Result<Option<Cow<'a, str>>, Refusal> {
     let in_body = body.client_msg_id.optional_id("clientMsgID")?;
     let Some(header) = headers.get("idempotency-key") else {
-        return Ok(in_body);
+        return Ok(in_body.map(Into::into));
     };
     let in_header = std::str::from_utf8(header.as_bytes())
         .map_err(|_| Refusal::Rule("Idempotency-Key is not UTF-8"))?;
-    ids::check_id(in_header).map_err(|error| Refusal::Id("Idempotency-Key", error))?;
+    let in_header = unquoted(in_header);
+    ids::check_id(&in_header).map_err(|error| Refusal::Id("Idempotency-Key", error))?;
     match in_body {
         Some(in_body) if in_body != in_header => {
             Err(Refusal::Rule("clientMsgID and Idempotency-Key differ"))
         }
         _ => Ok(Some(in_header)),
     }
+}
+
+/// A header's value that is a string of RFC 8941 section 3.3.3, without its quotes and parameters; any other as it stands.
+fn unquoted(value: &str) -> Cow<'_, str> {
+    let mut inside = String::new();
+    let mut chars = value.chars();
+    if chars.next() == Some('"') {
+        while let Some(char) = chars.next() {
+            match char {
+                '"' if matches!(chars.as_str().trim_start().chars().next(), None | Some(';')) => {
+                    return inside.into();
+                }
+                '"' => break,
+                '\\' => inside.extend(chars.next()),
+                char => inside.push(char),
+            }
+        }
+    }
+    value.into()
 }
 
 fn check_extras(body: &SendRequest<'_>) -> Result<(), Refusal> {

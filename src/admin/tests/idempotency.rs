@@ -87,6 +87,24 @@ async fn the_idempotency_key_header_is_the_client_msg_id() {
     assert_eq!(first["clientMsgID"], "c1");
     assert_eq!(ask(b"c1", &keyed).await.data(), first);
     assert_eq!(gateway.send(&keyed).await.data(), first);
+    // The header is a structured string: its quotes are no part of the key.
+    for quoted in [r#""c1""#, r#""c1";a=1"#, r#""c\1""#] {
+        assert_eq!(
+            ask(quoted.as_bytes(), &keyed).await.data(),
+            first,
+            "{quoted}"
+        );
+    }
+    ask(br#""""#, &text_send())
+        .await
+        .assert_refused(400, 400, "Idempotency-Key is empty");
+    for other in [r#""c1"#, r#"c1""#, r#""c1"2"#] {
+        ask(other.as_bytes(), &keyed).await.assert_refused(
+            400,
+            400,
+            "clientMsgID and Idempotency-Key differ",
+        );
+    }
     ask(b"c2", &keyed)
         .await
         .assert_refused(400, 400, "clientMsgID and Idempotency-Key differ");
