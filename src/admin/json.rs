@@ -1,11 +1,16 @@
 //! Requests out of JSON, stricter and in plainer words than serde's derive alone, which takes an array for an object, by the
 //! order of the fields, and names the types of Rust.
+//!
+//! A key counts whatever its case, because OpenIM is written in Go, whose JSON decoder takes it so, and its own manual has
+//! `senderNickName` for `senderNickname`. Where an object has one key in several spellings the first counts; twice in the same
+//! spelling it is refused. What stands inside `content` counts as it is written, because clients get it byte for byte.
 
 use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, value::MapAccessDeserializer},
+    de::{self, IntoDeserializer as _},
+    forward_to_deserialize_any,
 };
 
 use super::error::Refusal;
@@ -74,11 +79,131 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, entries: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(entries)).map(Object)
+                T::deserialize(Folding(entries)).map(Object)
             }
         }
 
         deserializer.deserialize_map(Visitor(PhantomData))
+    }
+}
+
+/// The entries of an object as a derived struct wants them: each key that differs from one of its own in case alone becomes that.
+struct Folding<A>(A);
+
+impl<'de, A: de::MapAccess<'de>> Deserializer<'de> for Folding<A> {
+    type Error = A::Error;
+
+    fn deserialize_struct<V: de::Visitor<'de>>(
+        self,
+        _name: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        debug_assert!(known.len() <= u32::BITS as usize);
+        visitor.visit_map(Folded {
+            entries: self.0,
+            keys: Keys {
+                known,
+                exact: 0,
+                folded: 0,
+            },
+        })
+    }
+
+    fn deserialize_any<V: de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, A::Error> {
+        visitor.visit_map(self.0)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+struct Folded<A> {
+    entries: A,
+    keys: Keys,
+}
+
+/// The keys of a struct, and which of them an object has had so far: one bit each.
+struct Keys {
+    known: &'static [&'static str],
+    /// As they are spelt here.
+    exact: u32,
+    /// In another case.
+    folded: u32,
+}
+
+impl Keys {
+    /// No struct has a key of this name: what stands there is passed over.
+    const NONE: &'static str = "";
+
+    /// What the struct is told instead of `key`.
+    fn fold<'k>(&mut self, key: &'k str) -> &'k str {
+        if let Some(place) = self.known.iter().position(|known| *known == key) {
+            self.exact |= 1 << place;
+            // Twice in this spelling is for the struct to refuse.
+            return if self.folded >> place & 1 == 0 {
+                key
+            } else {
+                Self::NONE
+            };
+        }
+        let is_alike = |known: &&str| known.eq_ignore_ascii_case(key);
+        let Some(place) = self.known.iter().position(is_alike) else {
+            return key;
+        };
+        if (self.exact | self.folded) >> place & 1 == 1 {
+            return Self::NONE;
+        }
+        self.folded |= 1 << place;
+        self.known[place]
+    }
+}
+
+impl<'de, A: de::MapAccess<'de>> de::MapAccess<'de> for Folded<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: de::DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
+        let keys = &mut self.keys;
+        self.entries.next_key_seed(Key { seed, keys })
+    }
+
+    fn next_value_seed<V: de::DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> Result<V::Value, A::Error> {
+        self.entries.next_value_seed(seed)
+    }
+}
+
+/// One key on its way to the struct.
+struct Key<'k, K> {
+    seed: K,
+    keys: &'k mut Keys,
+}
+
+impl<'de, K: de::DeserializeSeed<'de>> de::DeserializeSeed<'de> for Key<'_, K> {
+    type Value = K::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<K::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de, K: de::DeserializeSeed<'de>> de::Visitor<'de> for Key<'_, K> {
+    type Value = K::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<K::Value, E> {
+        self.seed
+            .deserialize(self.keys.fold(key).into_deserializer())
     }
 }
 
@@ -112,5 +237,60 @@ impl<'de, T: TryFrom<i128>> Deserialize<'de> for Integer<T> {
         }
 
         deserializer.deserialize_any(Visitor(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize, Debug, PartialEq)]
+    struct Request {
+        #[serde(rename = "sendID", default)]
+        send_id: String,
+        #[serde(default, deserialize_with = "object")]
+        inner: Option<Inner>,
+        #[serde(default)]
+        ex: String,
+    }
+
+    #[derive(Deserialize, Debug, PartialEq)]
+    struct Inner {
+        #[serde(rename = "iOSPushSound")]
+        sound: String,
+    }
+
+    fn send_id(body: &str) -> Result<String, Refusal> {
+        parse::<Request>(body.as_bytes()).map(|request| request.send_id)
+    }
+
+    #[test]
+    fn a_key_counts_whatever_its_case_also_inside() {
+        for (key, inner, sound) in [
+            ("sendID", "inner", "iOSPushSound"),
+            ("sendId", "INNER", "iosPushSound"),
+            ("SENDID", "Inner", "IOSPUSHSOUND"),
+        ] {
+            let body = format!(r#"{{"{key}":"a","{inner}":{{"{sound}":"ding"}},"exx":1,"":2}}"#);
+            let request: Request = parse(body.as_bytes()).unwrap();
+            assert_eq!(request.send_id, "a");
+            assert_eq!(request.inner.unwrap().sound, "ding");
+            assert_eq!(request.ex, "");
+        }
+    }
+
+    #[test]
+    fn the_first_of_several_spellings_counts_and_one_spelling_stands_once() {
+        for body in [
+            r#"{"sendID":"a","sendId":"b"}"#,
+            r#"{"sendId":"a","sendID":"b"}"#,
+            r#"{"sendId":"a","SendID":"b","sendID":"c","SENDID":"d"}"#,
+        ] {
+            assert_eq!(send_id(body).unwrap(), "a", "{body}");
+        }
+        assert!(matches!(
+            send_id(r#"{"sendID":"a","sendID":"b"}"#),
+            Err(Refusal::Json(_))
+        ));
     }
 }

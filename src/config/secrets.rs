@@ -14,7 +14,7 @@ use std::{
 
 use serde::{Deserialize, Serializer};
 
-use super::{Auth, Config, check};
+use super::{Auth, Config, check, sources::without_byte_order_mark};
 
 /// Name of the secrets file in the data directory.
 pub const SECRETS_FILE: &str = "secrets.toml";
@@ -156,7 +156,8 @@ fn read(path: &Path) -> Result<(Secrets, u32), SecretsError> {
     }
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(failed)?;
-    let secrets = toml::from_str(&text).map_err(|error| {
+    let text = without_byte_order_mark(&text);
+    let secrets = toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start.min(text.len()));
         SecretsError::Malformed {
             path: path.to_owned(),
@@ -345,6 +346,18 @@ mod tests {
             "{error}"
         );
         assert!(!error.to_string().contains("hidden"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_in_front_is_passed_over() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut config = config_in(temp.path());
+        config.read_or_create_secrets().unwrap();
+        let text = fs::read_to_string(config.secrets_path()).unwrap();
+        fs::write(config.secrets_path(), format!("\u{feff}{text}")).unwrap();
+        let mut again = config_in(temp.path());
+        again.read_secrets().unwrap();
+        assert!(again.auth == config.auth);
     }
 
     #[test]

@@ -164,11 +164,12 @@ fn read_file(path: &Path, shape: &Table) -> Result<Table, LoadError> {
         path: path.to_owned(),
         error,
     })?;
+    let text = without_byte_order_mark(&text);
     let failed = |error| LoadError::File {
         path: path.to_owned(),
         error: Box::new(error),
     };
-    let table: Table = toml::from_str(&text).map_err(failed)?;
+    let table: Table = toml::from_str(text).map_err(failed)?;
     let origin = path.display().to_string();
     for (section, value) in &table {
         let known = shape.get(section).and_then(Value::as_table);
@@ -186,8 +187,13 @@ fn read_file(path: &Path, shape: &Table) -> Result<Table, LoadError> {
         }
     }
     // Types are checked against the text, for the error to show the line.
-    toml::from_str::<Config>(&text).map_err(failed)?;
+    toml::from_str::<Config>(text).map_err(failed)?;
     Ok(table)
+}
+
+/// Editors on Windows put a byte order mark in front of a file; TOML knows none.
+pub(super) fn without_byte_order_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 fn lay_over(below: &mut Table, above: Table) {
@@ -352,6 +358,12 @@ mod tests {
         assert_eq!(config.admin.user_ids, ["a", "b"]);
         assert_eq!(config.listener.listen.to_string(), "127.0.0.1:0");
         assert_eq!(config.delivery.new_session, crate::config::NewSession::Head);
+    }
+
+    #[test]
+    fn a_file_of_an_editor_on_windows_is_read() {
+        let file = "\u{feff}[delivery]\r\nwindow = 7\r\n";
+        assert_eq!(load(Some(file), &[], &[]).unwrap().delivery.window, 7);
     }
 
     #[test]

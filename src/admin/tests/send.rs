@@ -42,6 +42,23 @@ async fn the_seeds_sample_is_sent_under_both_spellings() {
     }
 }
 
+/// From docs/server_doc of openimsdk/openim-docs, with the manual's own senderNickName.
+#[tokio::test]
+async fn the_request_of_openims_manual_arrives_with_its_senders_name() {
+    const MANUAL: &str = r#"{
+        "operationID": "1111111222", "sendID": "1111111222", "recvID": "1111111222", "senderNickName": "Zhang San",
+        "senderFaceURL": "http://www.head.com", "forceList": ["122", "223"], "content": {"text": "nihao"},
+        "contentType": 101, "sessionType": 1 }"#;
+    let gateway = Gateway::new();
+    gateway
+        .post_text("/manager/send_msg", ADMIN, MANUAL)
+        .await
+        .data();
+    let message = only_message(&gateway);
+    assert_eq!(message.sender_nickname, "Zhang San");
+    assert_eq!(&message.content[..], br#"{"text": "nihao"}"#);
+}
+
 #[tokio::test]
 async fn the_answer_is_openims_to_the_letter() {
     let gateway = Gateway::new();
