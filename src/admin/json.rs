@@ -19,6 +19,8 @@ use super::error::Refusal;
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
     // Checked once for all: what follows then takes every string as it stands.
     let text = std::str::from_utf8(body).map_err(|_| Refusal::NotUtf8)?;
+    // PowerShell and .NET put a byte order mark in front; RFC 8259 section 8.1 lets a reader pass it over.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let Object(request) = serde_json::from_str(text).map_err(Refusal::Json)?;
     Ok(request)
 }
@@ -292,5 +294,12 @@ mod tests {
             send_id(r#"{"sendID":"a","sendID":"b"}"#),
             Err(Refusal::Json(_))
         ));
+    }
+
+    #[test]
+    fn one_byte_order_mark_in_front_is_passed_over() {
+        assert_eq!(send_id("\u{feff}{\"sendID\":\"a\"}").unwrap(), "a");
+        assert!(send_id("\u{feff}\u{feff}{}").is_err());
+        assert!(send_id("{\u{feff}}").is_err());
     }
 }

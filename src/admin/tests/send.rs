@@ -50,13 +50,19 @@ async fn the_request_of_openims_manual_arrives_with_its_senders_name() {
         "senderFaceURL": "http://www.head.com", "forceList": ["122", "223"], "content": {"text": "nihao"},
         "contentType": 101, "sessionType": 1 }"#;
     let gateway = Gateway::new();
-    gateway
-        .post_text("/manager/send_msg", ADMIN, MANUAL)
-        .await
-        .data();
-    let message = only_message(&gateway);
-    assert_eq!(message.sender_nickname, "Zhang San");
-    assert_eq!(&message.content[..], br#"{"text": "nihao"}"#);
+    for body in [MANUAL.to_owned(), format!("\u{feff}{MANUAL}")] {
+        gateway
+            .post_text("/manager/send_msg", ADMIN, body)
+            .await
+            .data();
+    }
+    let rows = gateway.log.rows();
+    assert_eq!(rows.appends.len(), 2);
+    for append in &rows.appends {
+        let message = frame::message(crate::ids::Seq(1), "1111111222", &append.body);
+        assert_eq!(message.sender_nickname, "Zhang San");
+        assert_eq!(&message.content[..], br#"{"text": "nihao"}"#);
+    }
 }
 
 #[tokio::test]
