@@ -119,7 +119,10 @@ impl Caller {
         let tokens = Arc::new(Tokens::new(&config.auth));
         let delivery = Arc::new(Delivery::new(log, Arc::clone(&registry), tokens, clock));
         let admin = UserId::new(ADMIN).expect("an id");
-        let token = delivery.issue_token(&admin, Platform::Admin).token;
+        let token = delivery
+            .issue_token(&admin, Platform::Admin)
+            .expect("the log reads")
+            .token;
         let rooms = Rooms {
             delivery,
             registry,

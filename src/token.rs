@@ -133,6 +133,18 @@ impl Tokens {
 
     /// A token for `user` on `platform`, good from `now_ms` (Unix ms) for `auth.token_lifetime`.
     pub fn issue(&self, user: &UserId, platform: Platform, now_ms: u64) -> Issued {
+        self.issue_at(user, platform, now_ms, now_ms)
+    }
+
+    /// The same with another `issued_at_ms`, which revocations are compared with: a later one than now outlives a revocation
+    /// whose moment is yet to come.
+    pub fn issue_at(
+        &self,
+        user: &UserId,
+        platform: Platform,
+        now_ms: u64,
+        issued_at_ms: u64,
+    ) -> Issued {
         let now_s = now_ms / 1000;
         let expires_at_s = now_s.saturating_add(self.lifetime_s);
         let payload = Payload {
@@ -141,7 +153,7 @@ impl Tokens {
             exp: expires_at_s,
             nbf: now_s,
             iat: now_s,
-            iat_ms: Some(now_ms),
+            iat_ms: Some(issued_at_ms),
         };
         let payload = serde_json::to_vec(&payload).expect("strings and integers are always JSON");
         let mut token = format!("{HEADER}.{}", BASE64URL.encode(payload));

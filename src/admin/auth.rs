@@ -27,7 +27,7 @@ pub(super) async fn user_token(
 ) -> Result<Response, Refusal> {
     let body = app.anonymous(request).await?;
     let (user, platform) = app.applicant(&json::parse(&body)?)?;
-    Ok(app.issue(&user, platform))
+    app.issue(&user, platform)
 }
 
 /// Makes a user known, durably, and issues a token.
@@ -47,7 +47,7 @@ pub(super) async fn user_register(
     }
     app.confirmed(app.delivery.register(user.clone(), profile.into()))
         .await?;
-    Ok(app.issue(&user, platform))
+    app.issue(&user, platform)
 }
 
 /// Says whom a token stands for and until when. A bad one is HTTP 200 with errCode 1001, as in OpenIM.
@@ -100,13 +100,13 @@ impl App {
         Ok((user, platform))
     }
 
-    fn issue(&self, user: &UserId, platform: Platform) -> Response {
-        let issued = self.delivery.issue_token(user, platform);
-        bodies::answer(TokenIssued {
+    fn issue(&self, user: &UserId, platform: Platform) -> Result<Response, Refusal> {
+        let issued = self.delivery.issue_token(user, platform)?;
+        Ok(bodies::answer(TokenIssued {
             user_id: user.as_str(),
             token: &issued.token,
             expired_time: issued.expires_at_s,
-        })
+        }))
     }
 }
 

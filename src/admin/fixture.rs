@@ -21,7 +21,7 @@ use crate::{
     ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Append, AppendError, Inbox, Log, Lookup, Patience, Pending, ReadError, ReadLimit, Receipt,
-        Refusing, SessionRow, Stored,
+        Refusing, SessionRow, Stored, TokenTimes,
     },
     metrics::Metrics,
     registry::Registry,
@@ -58,7 +58,7 @@ pub(super) struct Rows {
     pub(super) sessions: BTreeMap<SessionKey, SessionRow>,
     receipts: Vec<([u8; 16], Receipt)>,
     inboxes: BTreeMap<UserId, Vec<Option<Bytes>>>,
-    revoked: BTreeMap<(UserId, Platform), u64>,
+    tokens: BTreeMap<(UserId, Platform), TokenTimes>,
     pub(super) hanging: Vec<Box<dyn std::any::Any + Send>>,
 }
 
@@ -238,18 +238,30 @@ impl Log for MemoryLog {
         before_ms: u64,
     ) -> Result<Pending<()>, AppendError> {
         self.answer(|rows| {
-            rows.revoked.insert((user, platform), before_ms);
+            rows.tokens
+                .entry((user, platform))
+                .or_default()
+                .revoked_before_ms = before_ms;
             Ok(())
         })
     }
 
-    fn revoked_before_ms(&self, user: &UserId, platform: Platform) -> Result<u64, ReadError> {
+    fn token_times(&self, user: &UserId, platform: Platform) -> Result<TokenTimes, ReadError> {
         let rows = self.rows();
-        Ok(rows
-            .revoked
-            .get(&(user.clone(), platform))
-            .copied()
-            .unwrap_or_default())
+        let times = rows.tokens.get(&(user.clone(), platform));
+        Ok(times.copied().unwrap_or_default())
+    }
+
+    fn note_token(
+        &self,
+        user: &UserId,
+        platform: Platform,
+        issued_at_ms: u64,
+    ) -> Result<(), ReadError> {
+        let mut rows = self.rows();
+        let times = rows.tokens.entry((user.clone(), platform)).or_default();
+        times.newest_ms = times.newest_ms.max(issued_at_ms);
+        Ok(())
     }
 
     fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError> {

@@ -28,7 +28,7 @@ use crate::{
     ids::{Epoch, Platform, Seq, SessionKey, UserId},
     log::{
         Append, AppendError, Damage, Inbox, Log, Lookup, Patience, Pending, ReadError, ReadLimit,
-        Receipt, Refusing, SessionRow, Stored,
+        Receipt, Refusing, SessionRow, Stored, TokenTimes,
     },
     metrics::Metrics,
     registry::{Mailbox, Registry},
@@ -168,8 +168,15 @@ impl Log for MemoryLog {
         Ok(oneshot::channel().1)
     }
 
-    fn revoked_before_ms(&self, _: &UserId, _: Platform) -> Result<u64, ReadError> {
-        Ok(*self.revoked_before_ms.lock().unwrap())
+    fn token_times(&self, _: &UserId, _: Platform) -> Result<TokenTimes, ReadError> {
+        Ok(TokenTimes {
+            revoked_before_ms: *self.revoked_before_ms.lock().unwrap(),
+            newest_ms: 0,
+        })
+    }
+
+    fn note_token(&self, _: &UserId, _: Platform, _: u64) -> Result<(), ReadError> {
+        Ok(())
     }
 
     fn delete(&self, _: UserId, _: Vec<Seq>) -> Result<Pending<()>, AppendError> {

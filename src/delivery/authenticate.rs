@@ -26,9 +26,15 @@ pub enum AuthError {
 }
 
 impl Delivery {
-    /// A token for the user on the platform, good from now on.
-    pub fn issue_token(&self, user: &UserId, platform: Platform) -> Issued {
-        self.tokens.issue(user, platform, self.clock.now_ms())
+    /// A token for the user on the platform, good from now on, whatever was revoked before.
+    pub fn issue_token(&self, user: &UserId, platform: Platform) -> Result<Issued, ReadError> {
+        let now_ms = self.clock.now_ms();
+        let times = self.log.token_times(user, platform)?;
+        let issued_at_ms = now_ms.max(times.revoked_before_ms);
+        if issued_at_ms > times.newest_ms {
+            self.log.note_token(user, platform, issued_at_ms)?;
+        }
+        Ok(self.tokens.issue_at(user, platform, now_ms, issued_at_ms))
     }
 
     /// Whom the token stands for, if it is good now.
@@ -40,8 +46,14 @@ impl Delivery {
             }
             (error, _) => error.into(),
         })?;
-        if claims.issued_at_ms < self.log.revoked_before_ms(&claims.user, claims.platform)? {
+        let times = self.log.token_times(&claims.user, claims.platform)?;
+        if claims.issued_at_ms < times.revoked_before_ms {
             return Err(AuthError::Revoked);
+        }
+        if claims.issued_at_ms > times.newest_ms {
+            // Remembered, so that a revocation meets it also where the clock is set back meanwhile.
+            self.log
+                .note_token(&claims.user, claims.platform, claims.issued_at_ms)?;
         }
         Ok(claims)
     }

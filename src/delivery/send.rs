@@ -153,14 +153,12 @@ impl Delivery {
         Ok(durable(self.log.delete(user, seqs)?).await?)
     }
 
-    /// Revokes all tokens of (user, platform) issued until now, durably, then closes the sessions that came with one.
-    /// Returns how many connections that were.
+    /// Revokes all tokens of (user, platform) issued until now, by this clock or a later one, durably, then closes the
+    /// sessions that came with one. Returns how many connections that were.
     pub async fn log_out(&self, user: UserId, platform: Platform) -> Result<usize, SendError> {
-        durable(
-            self.log
-                .revoke(user.clone(), platform, self.clock.now_ms())?,
-        )
-        .await?;
+        let times = self.log.token_times(&user, platform)?;
+        let before_ms = self.clock.now_ms().max(times.newest_ms.saturating_add(1));
+        durable(self.log.revoke(user.clone(), platform, before_ms)?).await?;
         Ok(self.registry.log_out(&user, platform))
     }
 }

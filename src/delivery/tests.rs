@@ -259,6 +259,36 @@ async fn a_revoked_token_is_refused_and_one_issued_later_is_good() {
     assert!(delivery.authenticate(&issue(delivery.now_ms())).is_ok());
 }
 
+/// A clock that was ahead issued a token; set right, it still revokes that one, and the next one lives.
+#[tokio::test]
+async fn a_token_from_a_time_to_come_is_revoked_and_the_next_one_outlives_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut delivery = delivery(dir.path());
+    let user = UserId::new("u1").unwrap();
+    let later = delivery.now_ms() + 3_600_000;
+    let seen = delivery
+        .tokens
+        .issue_at(&user, Platform::Web, delivery.now_ms(), later)
+        .token;
+    assert!(delivery.authenticate(&seen).is_ok());
+    drop(delivery);
+    // What was seen outlives the process.
+    delivery = self::delivery(dir.path());
+    delivery.log_out(user.clone(), Platform::Web).await.unwrap();
+    assert!(matches!(
+        delivery.authenticate(&seen),
+        Err(AuthError::Revoked)
+    ));
+    let next = delivery.issue_token(&user, Platform::Web).unwrap().token;
+    let claims = delivery.authenticate(&next).unwrap();
+    assert_eq!(claims.issued_at_ms, later + 1);
+    delivery.log_out(user, Platform::Web).await.unwrap();
+    assert!(matches!(
+        delivery.authenticate(&next),
+        Err(AuthError::Revoked)
+    ));
+}
+
 #[tokio::test]
 async fn a_session_is_known_from_its_beginning_and_may_go_back() {
     let dir = tempfile::tempdir().unwrap();

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     Append, AppendError, CommitObserver, Damage, Inbox, Log, Lookup, OpenError, Patience, Pending,
-    ReadError, ReadLimit, Receipt, Refusing, SessionRow, Stored,
+    ReadError, ReadLimit, Receipt, Refusing, SessionRow, Stored, TokenTimes,
     core::Core,
     disk::{Disk, RealDisk},
     epoch,
@@ -333,8 +333,17 @@ impl Log for EmbeddedLog {
         })
     }
 
-    fn revoked_before_ms(&self, user: &UserId, platform: Platform) -> Result<u64, ReadError> {
-        Ok(self.core.state.revoked_before_ms(user, platform)?)
+    fn token_times(&self, user: &UserId, platform: Platform) -> Result<TokenTimes, ReadError> {
+        Ok(self.core.state.tokens.get(user, platform)?)
+    }
+
+    fn note_token(
+        &self,
+        user: &UserId,
+        platform: Platform,
+        issued_at_ms: u64,
+    ) -> Result<(), ReadError> {
+        Ok(self.core.state.tokens.note(user, platform, issued_at_ms)?)
     }
 
     fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError> {

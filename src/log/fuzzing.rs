@@ -79,6 +79,11 @@ fn real() -> &'static [u8] {
                 platform: Platform::Web,
                 before_ms: 1,
             },
+            Record::Token {
+                user: user("alice"),
+                platform: Platform::Web,
+                issued_at_ms: 2,
+            },
             Record::Delete {
                 user: user("bob"),
                 seq: Seq(1),

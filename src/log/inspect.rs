@@ -203,6 +203,13 @@ fn line(segment: &Segment, at: Position, record: &Record) -> String {
         } => {
             format!("{place} revoke user={user:?} platform={platform} before_ms={before_ms}")
         }
+        Record::Token {
+            user,
+            platform,
+            issued_at_ms,
+        } => {
+            format!("{place} token user={user:?} platform={platform} issued_at_ms={issued_at_ms}")
+        }
         Record::Delete { user, seq } => format!("{place} delete user={user:?} seq={seq}"),
         Record::Head { user, head, first } => {
             format!("{place} head user={user:?} head={head} first={first}")

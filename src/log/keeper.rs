@@ -15,7 +15,7 @@ use super::{
     record::Record,
     retention::{self, Leaving, Limits},
     segment::Segment,
-    state::{Cursors, StateError},
+    state::{Cursors, Dirty, Row, StateError, Table, Tokens},
     time_mark::TimeMark,
     watermark::Watermark,
     writer::Work,
@@ -134,26 +134,42 @@ impl Keeper {
         }
     }
 
-    /// The cursors, each in the log before it is in the state store, then all other rows. How many; `None` when the log
-    /// takes nothing now.
+    /// Cursors and tokens, each in the log before it is in the state store, then all other rows. How many; `None` when the
+    /// log takes nothing now.
     async fn write_rows(&self) -> Result<Option<usize>, StateError> {
         let state = &self.core.state;
-        let (mut rows, cursors) = (0, state.cursors.dirty_rows());
-        while rows < cursors {
-            let part = state.cursors.take_dirty();
+        let cursors = self.write_logged(&state.cursors.rows, Cursors::records);
+        let Some(cursors) = cursors.await? else {
+            return Ok(None);
+        };
+        let tokens = self.write_logged(&state.tokens.rows, Tokens::records);
+        let Some(tokens) = tokens.await? else {
+            return Ok(None);
+        };
+        let others = state.checkpoint(self.core.epoch, self.core.reached());
+        Ok(Some(cursors + tokens + others.await?))
+    }
+
+    /// Brings rows to the log and then to the state store. How many; `None` when the log takes nothing now.
+    async fn write_logged<R: Row>(
+        &self,
+        table: &Table<R>,
+        records: fn(&Dirty<R>) -> Vec<Record>,
+    ) -> Result<Option<usize>, StateError> {
+        let (mut rows, dirty) = (0, table.dirty_rows());
+        while rows < dirty {
+            let part = table.take_dirty();
             if part.is_empty() {
                 break;
             }
-            if !self.append(Cursors::records(&part)).await {
-                state.cursors.put_back(part)?;
+            if !self.append(records(&part)).await {
+                table.put_back(part)?;
                 return Ok(None);
             }
             rows += part.len();
-            state.cursors.write(part)?;
+            table.write(part)?;
+            table.shrink();
         }
-        rows += state
-            .checkpoint(self.core.epoch, self.core.reached())
-            .await?;
         Ok(Some(rows))
     }
 

@@ -145,6 +145,15 @@ pub struct SessionRow {
     pub acked_at_ms: u64,
 }
 
+/// What the log remembers of the tokens of one user on one platform, in Unix ms; 0 where there is nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TokenTimes {
+    /// Tokens issued before this are revoked.
+    pub revoked_before_ms: u64,
+    /// When the newest token that was issued or accepted says it was issued.
+    pub newest_ms: u64,
+}
+
 /// How much one read may return.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadLimit {
@@ -298,8 +307,16 @@ pub trait Log: Send + Sync + 'static {
         before_ms: u64,
     ) -> Result<Pending<()>, AppendError>;
 
-    /// Tokens of (user, platform) issued before this Unix ms are revoked; 0 when none are.
-    fn revoked_before_ms(&self, user: &UserId, platform: Platform) -> Result<u64, ReadError>;
+    /// What is remembered of the tokens of (user, platform).
+    fn token_times(&self, user: &UserId, platform: Platform) -> Result<TokenTimes, ReadError>;
+
+    /// A token of (user, platform) was issued or accepted. Written behind, as cursors are.
+    fn note_token(
+        &self,
+        user: &UserId,
+        platform: Platform,
+        issued_at_ms: u64,
+    ) -> Result<(), ReadError>;
 
     /// Removes messages from an inbox; their places stay, empty.
     fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError>;

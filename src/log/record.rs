@@ -60,6 +60,12 @@ pub(super) enum Record {
         platform: Platform,
         before_ms: u64,
     },
+    /// The newest token of (user, platform) that was issued or accepted, as of a checkpoint.
+    Token {
+        user: UserId,
+        platform: Platform,
+        issued_at_ms: u64,
+    },
     /// The message in this place was deleted.
     Delete { user: UserId, seq: Seq },
     /// Carried over a removed segment: how far an inbox had come, and that nothing below `first` is retained.
@@ -214,6 +220,16 @@ fn encode_body(record: &Record, out: &mut Vec<u8>) -> u8 {
             put_key(out, key);
             9
         }
+        Record::Token {
+            user,
+            platform,
+            issued_at_ms,
+        } => {
+            put_u64s(out, [*issued_at_ms]);
+            out.push(platform.number() as u8);
+            put_id(out, user.as_str());
+            10
+        }
     }
 }
 
@@ -324,6 +340,14 @@ impl Fields {
                 }
             }
             9 => Record::Key(self.key()?),
+            10 => {
+                let (issued_at_ms, platform) = (self.u64()?, self.platform()?);
+                Record::Token {
+                    user: self.user()?,
+                    platform,
+                    issued_at_ms,
+                }
+            }
             _ => return None,
         })
     }
@@ -437,6 +461,11 @@ mod tests {
                 first: Seq(9),
             },
             Record::Key(key),
+            Record::Token {
+                user: user("u1"),
+                platform: Platform::Ios,
+                issued_at_ms: 78,
+            },
         ]
     }
 

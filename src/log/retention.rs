@@ -47,7 +47,8 @@ pub(super) struct Leaving {
     heads: BTreeSet<UserId>,
     sessions: BTreeSet<SessionKey>,
     registered: BTreeSet<UserId>,
-    revoked: BTreeMap<UserId, BTreeSet<Platform>>,
+    /// Whose tokens something is remembered of.
+    tokens: BTreeSet<(UserId, Platform)>,
     deleted: Vec<(UserId, Seq)>,
     keys: Vec<Key>,
 }
@@ -82,8 +83,8 @@ impl Leaving {
             Record::Register { user, .. } => {
                 self.registered.insert(user);
             }
-            Record::Revoke { user, platform, .. } => {
-                self.revoked.entry(user).or_default().insert(platform);
+            Record::Revoke { user, platform, .. } | Record::Token { user, platform, .. } => {
+                self.tokens.insert((user, platform));
             }
             Record::Delete { user, seq } => self.deleted.push((user, seq)),
             Record::Head { user, .. } => {
@@ -130,15 +131,8 @@ impl Leaving {
                 });
             }
         }
-        for (user, platforms) in &self.revoked {
-            for platform in platforms {
-                let before_ms = state.revoked_before_ms(user, *platform)?;
-                carried.push(Record::Revoke {
-                    user: user.clone(),
-                    platform: *platform,
-                    before_ms,
-                });
-            }
+        for (user, platform) in &self.tokens {
+            carried.extend(state.tokens.get(user, *platform)?.records(user, *platform));
         }
         let live_since_ms = core.kept_since_ms(keys);
         carried.extend(

@@ -570,6 +570,10 @@ fn retention_removes_whole_segments_and_forgets_no_head_key_cursor_or_revocation
             .blocking_recv()
             .unwrap()
             .unwrap();
+        bench
+            .log
+            .note_token(&user("u1"), Platform::Web, 76)
+            .unwrap();
         bench.machine.advance(2 * 3600 * 1000);
         // The age of the open segment makes the next send begin another one; once that is as old as the limit, all before
         // it may go.
@@ -602,11 +606,11 @@ fn retention_removes_whole_segments_and_forgets_no_head_key_cursor_or_revocation
             Some(Seq(5))
         );
         assert_eq!(
-            bench
-                .log
-                .revoked_before_ms(&user("u1"), Platform::Web)
-                .unwrap(),
-            77
+            bench.log.token_times(&user("u1"), Platform::Web).unwrap(),
+            TokenTimes {
+                revoked_before_ms: 77,
+                newest_ms: 76
+            }
         );
         assert!(bench.log.users().unwrap().contains(&user("new")));
         assert_eq!(

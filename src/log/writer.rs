@@ -377,8 +377,10 @@ impl Writer {
         metrics.appended.increment(group.commits.len() as u64);
         metrics.accepted.increment(places as u64);
         // Durable: from here on it is accepted, whatever happens to the rows.
-        // Cursors come from memory, where they may have moved on since: only a replay takes them from the log.
-        let is_news = |(record, _): &&(Record, Position)| !matches!(record, Record::Cursor { .. });
+        // Cursors and tokens come from memory, where they may have moved on since: only a replay takes them from the log.
+        let is_news = |(record, _): &&(Record, Position)| {
+            !matches!(record, Record::Cursor { .. } | Record::Token { .. })
+        };
         let applied: Result<(), _> = group
             .records
             .iter()

@@ -29,7 +29,7 @@ impl Row for SessionRow {
 
 /// Every session ever seen.
 pub(in crate::log) struct Cursors {
-    pub(super) rows: Table<SessionRow>,
+    pub(in crate::log) rows: Table<SessionRow>,
 }
 
 impl Cursors {
@@ -59,32 +59,6 @@ impl Cursors {
         is_readable
             .then_some(sessions)
             .ok_or(StateError::Undecodable)
-    }
-
-    /// How many cursors the store is yet to learn.
-    pub(in crate::log) fn dirty_rows(&self) -> usize {
-        self.rows.dirty_rows()
-    }
-
-    /// Some of them, for [`Self::write`] once the log has them, or for [`Self::put_back`].
-    pub(in crate::log) fn take_dirty(&self) -> Dirty<SessionRow> {
-        self.rows.take_dirty()
-    }
-
-    /// Brings taken rows to the store, unflushed.
-    pub(in crate::log) fn write(&self, part: Dirty<SessionRow>) -> Result<(), StateError> {
-        self.rows.write(part)?;
-        self.rows.shrink();
-        Ok(())
-    }
-
-    /// Keeps taken rows for the next time.
-    pub(in crate::log) fn put_back(&self, part: Dirty<SessionRow>) -> Result<(), StateError> {
-        part.into_iter().try_for_each(|(key, row)| {
-            self.rows.update(key.into_vec(), |current| {
-                *current = current.or(row);
-            })
-        })
     }
 
     /// The records that say in the segments what taken rows say to the store.

@@ -7,7 +7,7 @@
 //! | `waypoints` | user `\0` seq (multiples of 64) | position u64 of that `Place` | until its segment goes |
 //! | `sessions` | user `\0` platform u8, device | cursor u64, acked_at_ms u64 | for ever |
 //! | `keys` | sender `\0` clientMsgID | message id 16, send_time u64, fingerprint 16, position u64 | as its message, at least `log.idempotency_retention` |
-//! | `revoked` | user `\0` platform u8 | before_ms u64 | for ever |
+//! | `revoked` | user `\0` platform u8 | revoked_before_ms u64, newest_ms u64 (absent in older rows) | for ever |
 //! | `deleted` | user `\0` seq | – | until its segment goes |
 //! | `profiles` | user | opaque | for ever |
 //! | `meta` | `reached` | epoch u64, position u64, CRC u32: what the other trees contain at least | – |
@@ -44,6 +44,12 @@ pub(super) fn idempotency(sender: &str, client_message_id: &str) -> Vec<u8> {
 /// What all keys of a user begin with in the trees that have several.
 pub(super) fn prefix(user: &UserId) -> Vec<u8> {
     joined(user.as_str(), &[])
+}
+
+/// The user and platform that a key of `revoked` names.
+pub(super) fn read_user_and_platform(bytes: &[u8]) -> Option<(UserId, Platform)> {
+    let session = read_session(bytes)?;
+    Some((session.user, session.platform))
 }
 
 /// The session that a key of `sessions` names.

@@ -7,7 +7,7 @@
 //! - `keys.rs`: the catalogue of what sled holds
 //! - `store.rs`: sled behind a trait, opened or set aside
 //! - `table.rs`: one kind of row, written behind
-//! - `users.rs`, `cursors.rs`, `idempotency.rs`: the rows
+//! - `users.rs`, `cursors.rs`, `idempotency.rs`, `tokens.rs`: the rows
 
 mod cursors;
 #[cfg(any(test, fuzzing))]
@@ -19,6 +19,7 @@ mod idempotency;
 mod keys;
 mod store;
 mod table;
+mod tokens;
 mod users;
 
 use std::{
@@ -34,6 +35,7 @@ use std::{
 use bytes::Bytes;
 use tokio::time::sleep;
 
+use self::keys::{position_at, u64_at};
 #[cfg(test)]
 pub(crate) use self::store::Visit;
 pub(crate) use self::store::{Opened, Store, StoreHome, Tree};
@@ -42,17 +44,15 @@ pub(super) use self::{
     idempotency::KeyRow,
     idempotency::Keys,
     store::SledHome,
+    table::{Dirty, Row, Table},
+    tokens::Tokens,
     users::{UserRow, Users},
-};
-use self::{
-    keys::{position_at, u64_at},
-    table::{Row, Table},
 };
 use super::{
     ReadError, SessionRow,
     record::{Position, Record},
 };
-use crate::ids::{Epoch, Platform, Seq, SessionKey, UserId};
+use crate::ids::{Epoch, Seq, SessionKey, UserId};
 
 /// A checkpoint pauses this long after each part: the writer's thread competes for the same cores, and comes first. In tests
 /// it is to take as long for a few rows as it does for many.
@@ -139,7 +139,7 @@ pub(super) struct State {
     pub(super) users: Users,
     pub(super) cursors: Cursors,
     pub(super) keys: Keys,
-    revoked: Table<u64>,
+    pub(super) tokens: Tokens,
     deleted: Table<()>,
     profiles: Table<Bytes>,
     /// Messages retained and not acked by any session, over all users.
@@ -169,7 +169,9 @@ impl State {
             keys: Keys {
                 rows: Table::open(&*store, "keys")?,
             },
-            revoked: Table::open(&*store, "revoked")?,
+            tokens: Tokens {
+                rows: Table::open(&*store, "revoked")?,
+            },
             deleted: Table::open(&*store, "deleted")?,
             profiles: Table::open(&*store, "profiles")?,
             pending: AtomicU64::new(0),
@@ -236,12 +238,12 @@ impl State {
                 user,
                 platform,
                 before_ms,
-            } => {
-                self.revoked
-                    .update(keys::user_and_platform(user, *platform), |row| {
-                        *row = Some(row.unwrap_or(0).max(*before_ms));
-                    })?;
-            }
+            } => self.tokens.revoke(user, *platform, *before_ms)?,
+            Record::Token {
+                user,
+                platform,
+                issued_at_ms,
+            } => self.tokens.note(user, *platform, *issued_at_ms)?,
             Record::Delete { user, seq } => {
                 self.deleted.put(keys::place(user, *seq), ());
                 self.users.update(user, |row| row.has_deleted = true)?;
@@ -319,18 +321,6 @@ impl State {
         self.deleted.remove(keys::place(user, seq));
     }
 
-    /// Tokens issued before this Unix ms are revoked; 0 when none are.
-    pub(super) fn revoked_before_ms(
-        &self,
-        user: &UserId,
-        platform: Platform,
-    ) -> Result<u64, StateError> {
-        Ok(self
-            .revoked
-            .get(&keys::user_and_platform(user, platform))?
-            .unwrap_or(0))
-    }
-
     /// The profile a user was registered with.
     pub(super) fn profile(&self, user: &UserId) -> Result<Option<Bytes>, StateError> {
         self.profiles.get(user.as_str().as_bytes())
@@ -349,12 +339,11 @@ impl State {
         Ok(users.into_iter().collect())
     }
 
-    /// Brings all that changed but the cursors to sled, a part with each step, unflushed. Each step tells the number of rows.
+    /// Brings all that changed to sled, but the rows that the log has to learn first, a part with each step, unflushed. Each step tells the number of rows.
     fn parts(&self) -> impl Iterator<Item = Result<usize, StateError>> {
         let users = self.users.rows.parts().chain(self.users.waypoints.parts());
-        let keys = self.keys.rows.parts().chain(self.revoked.parts());
         let others = self.deleted.parts().chain(self.profiles.parts());
-        users.chain(keys).chain(others)
+        users.chain(self.keys.rows.parts()).chain(others)
     }
 
     /// Brings rows to sled, unflushed, claiming nothing: so that memory stays bounded while a log is replayed. sled may be
@@ -366,9 +355,9 @@ impl State {
     /// Rows that sled is yet to learn.
     pub(super) fn dirty_rows(&self) -> usize {
         let users = self.users.rows.dirty_rows() + self.users.waypoints.dirty_rows();
-        let keys = self.keys.rows.dirty_rows() + self.revoked.dirty_rows();
         let others = self.deleted.dirty_rows() + self.profiles.dirty_rows();
-        users + keys + others + self.cursors.rows.dirty_rows()
+        let logged = self.cursors.rows.dirty_rows() + self.tokens.rows.dirty_rows();
+        users + self.keys.rows.dirty_rows() + others + logged
     }
 
     /// A store that is empty says to which log it belongs, before any row does.
@@ -392,15 +381,16 @@ impl State {
         self.store.flush()
     }
 
-    /// After a replay: everything is in sled, the cursors as well, since the log has them.
+    /// After a replay: everything is in sled, cursors and tokens as well, since the log has them.
     pub(super) fn conclude(&self, epoch: Epoch, reached: Reached) -> Result<(), StateError> {
-        let mut parts = self.cursors.rows.parts().chain(self.parts());
+        let logged = self.cursors.rows.parts().chain(self.tokens.rows.parts());
+        let mut parts = logged.chain(self.parts());
         parts.try_for_each(|part| part.map(drop))?;
         self.store.flush()?;
         self.claim(epoch, reached)
     }
 
-    /// Brings all that changed but the cursors to sled. `reached`: how far the log was durable before this was called, and so
+    /// Brings all that changed to sled, but cursors and tokens. `reached`: how far the log was durable before this was called, and so
     /// how far sled has come afterwards, since what is durable has been applied. Returns the number of rows written.
     pub(super) async fn checkpoint(
         &self,

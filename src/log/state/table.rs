@@ -27,10 +27,10 @@ const CLEAN_ROWS_MAX: usize = 4096;
 const ROWS_AT_ONCE: usize = if cfg!(test) { 1 } else { 1024 };
 
 /// Rows on their way to sled; `None`: to be removed from it.
-pub(super) type Dirty<R> = Vec<(Box<[u8]>, Option<R>)>;
+pub(in crate::log) type Dirty<R> = Vec<(Box<[u8]>, Option<R>)>;
 
 /// A value with its layout.
-pub(super) trait Row: Clone + Send + Sync + 'static {
+pub(in crate::log) trait Row: Clone + Send + Sync + 'static {
     /// The value's bytes.
     fn to_bytes(&self) -> Vec<u8>;
     /// Reads them; `None` when they are not a value.
@@ -47,7 +47,7 @@ struct Recent<R> {
 }
 
 /// A tree with the rows not yet in it.
-pub(super) struct Table<R> {
+pub(in crate::log) struct Table<R> {
     tree: Arc<dyn Tree>,
     recent: DashMap<Box<[u8]>, Recent<R>, RandomState>,
     /// Keys of the rows that sled is yet to learn, each once, by when that began: a checkpoint takes those that were there
@@ -131,13 +131,13 @@ impl<R: Row> Table<R> {
     }
 
     /// Rows that sled is yet to learn.
-    pub(super) fn dirty_rows(&self) -> usize {
+    pub(in crate::log) fn dirty_rows(&self) -> usize {
         self.dirty().len()
     }
 
     /// The first of the rows that sled is yet to learn, at most [`ROWS_AT_ONCE`], marked as written: the caller brings them to
     /// sled with [`Table::write`], or gives up on the whole store.
-    pub(super) fn take_dirty(&self) -> Dirty<R> {
+    pub(in crate::log) fn take_dirty(&self) -> Dirty<R> {
         let keys = {
             let mut dirty = self.dirty();
             let taken = dirty.len().min(ROWS_AT_ONCE);
@@ -164,8 +164,17 @@ impl<R: Row> Table<R> {
         rows
     }
 
+    /// Keeps taken rows for the next time.
+    pub(in crate::log) fn put_back(&self, rows: Dirty<R>) -> Result<(), StateError> {
+        rows.into_iter().try_for_each(|(key, row)| {
+            self.update(key.into_vec(), |current| {
+                *current = current.take().or(row);
+            })
+        })
+    }
+
     /// Brings taken rows to sled, unflushed.
-    pub(super) fn write(&self, rows: Dirty<R>) -> Result<(), StateError> {
+    pub(in crate::log) fn write(&self, rows: Dirty<R>) -> Result<(), StateError> {
         for (key, row) in rows {
             match row {
                 Some(row) => self.tree.insert(&key, &row.to_bytes())?,
@@ -197,7 +206,7 @@ impl<R: Row> Table<R> {
     }
 
     /// Lets memory go of rows that sled has, when there are many.
-    pub(super) fn shrink(&self) {
+    pub(in crate::log) fn shrink(&self) {
         if self.recent.len() > CLEAN_ROWS_MAX {
             self.recent.retain(|_, recent| recent.is_dirty);
             self.recent.shrink_to_fit();

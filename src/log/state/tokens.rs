@@ -1,0 +1,129 @@
+//! What is remembered of tokens: up to when they are revoked, and the newest one seen. No token is stored.
+//!
+//! A revocation is in the log before it is here. The newest token is written behind, as cursors are: a checkpoint brings it
+//! to the log first, then to the store.
+
+use super::{
+    StateError,
+    keys::{self, u64_at},
+    table::{Dirty, Row, Table},
+};
+use crate::{
+    ids::{Platform, UserId},
+    log::{TokenTimes, record::Record},
+};
+
+impl Row for TokenTimes {
+    fn to_bytes(&self) -> Vec<u8> {
+        [self.revoked_before_ms, self.newest_ms]
+            .into_iter()
+            .flat_map(u64::to_le_bytes)
+            .collect()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self {
+            revoked_before_ms: u64_at(bytes, 0)?,
+            newest_ms: u64_at(bytes, 8).unwrap_or_default(),
+        })
+    }
+}
+
+impl TokenTimes {
+    /// The record that says in the segments which token is the newest; `None` where none was seen.
+    fn newest(self, user: UserId, platform: Platform) -> Option<Record> {
+        (self.newest_ms > 0).then_some(Record::Token {
+            user,
+            platform,
+            issued_at_ms: self.newest_ms,
+        })
+    }
+
+    /// The records that say all of it.
+    pub(in crate::log) fn records(self, user: &UserId, platform: Platform) -> Vec<Record> {
+        let revoke = (self.revoked_before_ms > 0).then(|| Record::Revoke {
+            user: user.clone(),
+            platform,
+            before_ms: self.revoked_before_ms,
+        });
+        let newest = self.newest(user.clone(), platform);
+        revoke.into_iter().chain(newest).collect()
+    }
+}
+
+/// Every (user, platform) of which a token was seen or revoked.
+pub(in crate::log) struct Tokens {
+    pub(in crate::log) rows: Table<TokenTimes>,
+}
+
+impl Tokens {
+    /// What is remembered; zeros where nothing is.
+    pub(in crate::log) fn get(
+        &self,
+        user: &UserId,
+        platform: Platform,
+    ) -> Result<TokenTimes, StateError> {
+        let row = self.rows.get(&keys::user_and_platform(user, platform))?;
+        Ok(row.unwrap_or_default())
+    }
+
+    /// A token was issued or accepted.
+    pub(in crate::log) fn note(
+        &self,
+        user: &UserId,
+        platform: Platform,
+        issued_at_ms: u64,
+    ) -> Result<(), StateError> {
+        self.raise(
+            user,
+            platform,
+            TokenTimes {
+                revoked_before_ms: 0,
+                newest_ms: issued_at_ms,
+            },
+        )
+    }
+
+    /// Tokens issued before this Unix ms are revoked.
+    pub(super) fn revoke(
+        &self,
+        user: &UserId,
+        platform: Platform,
+        before_ms: u64,
+    ) -> Result<(), StateError> {
+        self.raise(
+            user,
+            platform,
+            TokenTimes {
+                revoked_before_ms: before_ms,
+                newest_ms: 0,
+            },
+        )
+    }
+
+    /// Neither time ever goes back.
+    fn raise(
+        &self,
+        user: &UserId,
+        platform: Platform,
+        times: TokenTimes,
+    ) -> Result<(), StateError> {
+        self.rows
+            .update(keys::user_and_platform(user, platform), |row| {
+                let before = row.unwrap_or_default();
+                *row = Some(TokenTimes {
+                    revoked_before_ms: before.revoked_before_ms.max(times.revoked_before_ms),
+                    newest_ms: before.newest_ms.max(times.newest_ms),
+                });
+            })
+    }
+
+    /// The records that say in the segments what taken rows say to the store, but for revocations: the segments have them.
+    pub(in crate::log) fn records(dirty: &Dirty<TokenTimes>) -> Vec<Record> {
+        let record = |(key, row): &(Box<[u8]>, Option<TokenTimes>)| {
+            let ((user, platform), times) = keys::read_user_and_platform(key).zip(*row)?;
+            times.newest(user, platform)
+        };
+        dirty.iter().filter_map(record).collect()
+    }
+}
