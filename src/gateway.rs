@@ -13,6 +13,7 @@ use crate::{
     clock::Clock,
     config::Config,
     delivery::{Delivery, FanOut},
+    lines::Lines,
     log::{EmbeddedLog, OpenError},
     metrics::Metrics,
     reactor::{self, Port, Reactors},
@@ -49,6 +50,7 @@ pub struct Gateway {
     config: Config,
     log: Arc<EmbeddedLog>,
     delivery: Arc<Delivery>,
+    metrics: Arc<Metrics>,
     reactors: Reactors,
     admin: AdminThread,
     /// The task that follows the certificates' files; it has no end of its own.
@@ -97,7 +99,7 @@ impl Gateway {
             client_tls.clone(),
             delivery.clone(),
             registry,
-            metrics,
+            metrics.clone(),
         )?;
         let admin = AdminThread::start(server)?;
         let ports = [client_tls, admin_tls].into_iter().flatten().collect();
@@ -106,6 +108,7 @@ impl Gateway {
             config,
             log,
             delivery,
+            metrics,
             reactors,
             admin,
             certificates,
@@ -120,6 +123,11 @@ impl Gateway {
     /// Where the admin API is; the real port where the configuration says 0.
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin.address
+    }
+
+    /// Counts the lines that this process's log drops among the gateway's metrics.
+    pub fn count_dropped_lines(&self, log: &Lines) {
+        log.count_with(self.metrics.log_lines_dropped.clone());
     }
 
     /// Goes down in order; returns when everything accepted is on disk and both ports are closed.

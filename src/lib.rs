@@ -17,6 +17,7 @@ pub mod doctor;
 pub mod fuzzing;
 pub mod gateway;
 pub mod ids;
+pub mod lines;
 pub mod log;
 pub mod metrics;
 pub mod pages;

@@ -8,8 +8,5 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    towncrier::cli::run().unwrap_or_else(|error| {
-        eprintln!("towncrier: {error:#}");
-        ExitCode::FAILURE
-    })
+    towncrier::cli::run()
 }

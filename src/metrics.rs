@@ -64,6 +64,8 @@ pub struct Metrics {
     pub disk_reads: Counter,
     /// Damaged places met while reading.
     pub damage_met: Counter,
+    /// Lines of the process's own log (stderr) that were dropped: its reader was behind, or they could not be written.
+    pub log_lines_dropped: Counter,
     /// Memory of the process that belongs to no file, as of the last [`render`](Self::render).
     memory_bytes: Gauge,
     /// Open WebSockets of clients, whether they sent `Connect` or not.
@@ -186,6 +188,10 @@ impl Metrics {
             damage_met: counter(
                 "towncrier_log_damage_total",
                 "Damaged places met while reading the log",
+            ),
+            log_lines_dropped: counter(
+                "towncrier_stderr_lines_dropped_total",
+                "Lines of the process's own log that could not be written to stderr",
             ),
             memory_bytes: gauge(
                 "towncrier_memory_bytes",

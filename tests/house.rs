@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 17] = [
+const MAP: [(&str, &[&str]); 18] = [
     ("admin", &["delivery", "registry", "token", "wire", "ids"]),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
     (
@@ -52,6 +52,7 @@ const MAP: [(&str, &[&str]); 17] = [
     ("process", &[]),
     ("sabotage", &[]),
     ("token", &["ids"]),
+    ("lines", &[]),
 ];
 const OPEN: [&str; 7] = [
     "config", "metrics", "clock", "tls", "token", "pages", "process",

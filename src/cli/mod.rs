@@ -3,6 +3,7 @@
 //! Every command reads the same configuration (file < environment < flags), so that on the gateway's own machine `listen`,
 //! `send` and `token` find its ports and its secret by themselves. Results go to stdout, everything else to stderr.
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 cut short by a second signal.
+//! Logs, errors and panics go to stderr through a queue ([`Lines`]), so a stderr that nobody reads delays nothing.
 //!
 //! - `serve.rs`: the gateway; also without a command
 //! - `listen.rs`, `print.rs`: a client that lands what is pushed, and how it shows it
@@ -23,17 +24,26 @@ mod signals;
 mod token;
 
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     ffi::OsString,
     io::{IsTerminal, stderr},
+    panic::{self, PanicHookInfo},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, Sources};
+use crate::{
+    config::{Config, Sources},
+    lines::Lines,
+};
+
+/// How long the last lines may take at the end of the process. A reader that is alive takes milliseconds.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// A WebSocket push gateway: every notice lands exactly once on every device.
 #[derive(Debug, Parser)]
@@ -84,17 +94,41 @@ enum Command {
 }
 
 /// Runs what the process was called for.
-pub fn run() -> anyhow::Result<ExitCode> {
-    let Arguments { common, command } = Arguments::parse();
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let say_dropped = |lines| {
+        tracing::warn!(
+            lines,
+            "lines of this log were dropped: its reader was behind, or they could not be written"
+        );
+    };
+    let log = match Lines::start("stderr", stderr(), say_dropped) {
+        Ok(log) => log,
+        // The reason has no other way out.
+        Err(error) => {
+            eprintln!("towncrier: no thread can be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = run_command(arguments, &log).unwrap_or_else(|error| {
+        log.push(format!("towncrier: {error:#}\n").as_bytes());
+        ExitCode::FAILURE
+    });
+    log.flush(LAST_LINES);
+    ended
+}
+
+fn run_command(arguments: Arguments, log: &Lines) -> anyhow::Result<ExitCode> {
+    let Arguments { common, command } = arguments;
     let config = common.load()?;
     let command = command.unwrap_or(Command::Serve);
+    let filter = common.log;
     start_logging(
-        common
-            .log
-            .unwrap_or_else(|| EnvFilter::new(command.log_level())),
+        filter.unwrap_or_else(|| EnvFilter::new(command.log_level())),
+        log.clone(),
     );
     match command {
-        Command::Serve => serve::run(config),
+        Command::Serve => serve::run(config, log),
         Command::Listen(listen) => block_on(listen.run(config)),
         Command::Send(send) => block_on(send.run(config)),
         Command::Token(token) => block_on(token.run(config)),
@@ -138,16 +172,32 @@ impl Common {
     }
 }
 
-/// Text for people, JSON for whoever collects logs.
-fn start_logging(filter: EnvFilter) {
+/// Text for people, JSON for whoever collects logs. A panic becomes a line as well: the default hook writes to stderr on the
+/// thread that panics, and would wait there for a reader.
+fn start_logging(filter: EnvFilter, log: Lines) {
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(stderr);
+        // Its own complaints would go to stderr directly.
+        .log_internal_errors(false)
+        .with_writer(log);
     if stderr().is_terminal() {
-        logs.init()
+        logs.with_ansi(true).init()
     } else {
         logs.json().flatten_event(true).init()
     }
+    panic::set_hook(Box::new(log_panic));
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let place = panic.location().map(ToString::to_string);
+    let text = panic.payload_as_str().unwrap_or("no text");
+    // Empty unless RUST_BACKTRACE asks for it.
+    let backtrace = Backtrace::capture();
+    let backtrace =
+        (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(thread, place, backtrace, "a panic: {text}");
 }
 
 /// Runs a command that waits for the network, on this thread.

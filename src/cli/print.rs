@@ -1,6 +1,6 @@
 //! How `listen` shows what happened: lines for people, or one JSON object a line. Only messages and gaps go to stdout.
 
-use std::io::{self, Stdout, Write, stdout};
+use std::io::{self, Stdout, Write, stderr, stdout};
 
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
@@ -136,18 +136,18 @@ impl Printer {
 
     /// How the connection stands, for whoever watches.
     pub(super) fn status(&self, status: &Status) {
-        match status {
+        let line = match status {
             Status::Connected(connected) => {
-                eprintln!(
+                format!(
                     "connected as {}, head {}",
                     connected.user_id, connected.head
-                );
+                )
             }
-            Status::CaughtUp { seq } => eprintln!("caught up to {seq}"),
-            Status::Reconnecting { after, lost } => {
-                eprintln!("{lost}; reconnecting in {after:.1?}")
-            }
-        }
+            Status::CaughtUp { seq } => format!("caught up to {seq}"),
+            Status::Reconnecting { after, lost } => format!("{lost}; reconnecting in {after:.1?}"),
+        };
+        // Messages go on landing when nobody reads this.
+        let _ = writeln!(stderr(), "{line}");
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {

@@ -1,14 +1,12 @@
 //! `towncrier` and `towncrier serve`: the gateway, until a signal ends it.
 
 use std::{
-    io::{IsTerminal, Write, stdout},
+    io::{IsTerminal, stdout},
     process::ExitCode,
 };
 
-use anyhow::Context;
-
-use super::signals::Signals;
-use crate::{admission::raise_limit, config::Config, gateway::Gateway};
+use super::{LAST_LINES, signals::Signals};
+use crate::{admission::raise_limit, config::Config, gateway::Gateway, lines::Lines};
 
 /// Exit code after a second signal: what was accepted is on disk, but clients were not told to come back.
 const EXIT_CUT_SHORT: u8 = 130;
@@ -18,7 +16,7 @@ pub(super) const SHARED_SECRETS: &str = "the secrets file may be used by its gro
     for anybody. Kubernetes mounts files like that; elsewhere, chmod 600 it";
 
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
-pub(super) fn run(mut config: Config) -> anyhow::Result<ExitCode> {
+pub(super) fn run(mut config: Config, log: &Lines) -> anyhow::Result<ExitCode> {
     let is_first_start = !config.secrets_path().exists();
     let is_shared = config.read_or_create_secrets()?;
     if is_shared {
@@ -39,30 +37,36 @@ pub(super) fn run(mut config: Config) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new()?;
         let gateway = Gateway::start(config)?;
         let (client, admin) = (gateway.client_addr(), gateway.admin_addr());
-        writeln!(stdout(), "listening ws={client} admin={admin}")
-            .context("stdout cannot be written")?;
+        gateway.count_dropped_lines(log);
+        tracing::info!(ws = %client, admin = %admin, "listening");
+        // Nobody waits for who reads it, as with the log; the line above says the same.
+        Lines::start("stdout", stdout(), |_| ())?
+            .push(format!("listening ws={client} admin={admin}\n").as_bytes());
         if is_first_start && stdout().is_terminal() {
-            print_hints();
+            log.push(hints().as_bytes());
         }
         signals.next().await;
         tokio::select! {
             () = gateway.drain() => Ok(ExitCode::SUCCESS),
             () = signals.next() => {
                 tracing::warn!("a second signal: ending at once");
+                log.flush(LAST_LINES);
                 std::process::exit(EXIT_CUT_SHORT.into())
             }
         }
     })
 }
 
-/// What to try next, for whoever sees the gateway for the first time.
-fn print_hints() {
+/// Commands to try next, for someone who sees the gateway for the first time.
+fn hints() -> String {
     // As this process was called, so that the commands work where it was called.
     let program = std::env::args()
         .next()
         .unwrap_or_else(|| "towncrier".into());
-    eprintln!("Try, in other terminals:");
-    eprintln!("  {program} listen --user alice --platform web");
-    eprintln!("  {program} send --to alice --text 'Hello, Alice'");
-    eprintln!("  {program} token --user alice --link");
+    format!(
+        "Try, in other terminals:\n  \
+         {program} listen --user alice --platform web\n  \
+         {program} send --to alice --text 'Hello, Alice'\n  \
+         {program} token --user alice --link\n"
+    )
 }

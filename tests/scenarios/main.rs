@@ -13,6 +13,7 @@
 //! - `conformance`: RFC 6455, case by case
 //! - `replacement`: login policies
 //! - `drain`: going down gently
+//! - `stderr`: whatever becomes of the reader of its log, the gateway serves on
 //! - `memory`: what a session costs
 //! - `tls`: either port over TLS
 //! - `tokens`, `trace`, `metrics`, `config`, `doctor`: operation
@@ -40,6 +41,7 @@ mod restart;
 mod retention;
 mod seed;
 mod slow_consumer;
+mod stderr;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;

@@ -39,6 +39,19 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts one with these `section.key=value`, and waits until it listens.
     pub(crate) async fn start(settings: &[&str]) -> Self {
+        let mut gateway = Self::prepare();
+        gateway.restart_with(settings).await;
+        gateway
+    }
+
+    /// The same with a log that goes elsewhere; [`said`](Self::said) says nothing.
+    pub(crate) async fn start_logging_to(stderr: impl Into<Stdio>) -> Self {
+        let mut gateway = Self::prepare();
+        gateway.spawn(stderr).await;
+        gateway
+    }
+
+    fn prepare() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         // A key of its own, so that no two gateways of a test run take each other's tokens.
@@ -48,14 +61,12 @@ impl Gateway {
              log.dir = {data:?}\nauth.secret = \"{SECRET}\"\nauth.token_key = \"{key}\"\ndrain.period = \"0s\"\n"
         );
         fs::write(dir.path().join("towncrier.toml"), file).unwrap();
-        let mut gateway = Self {
+        Self {
             dir,
             settings: Vec::new(),
             place: watch::Sender::new(None),
             child: None,
-        };
-        gateway.restart_with(settings).await;
-        gateway
+        }
     }
 
     /// Starts it again on the same directory with the same settings.
@@ -74,11 +85,15 @@ impl Gateway {
             .append(true)
             .open(self.log_file())
             .unwrap();
+        self.spawn(log).await;
+    }
+
+    async fn spawn(&mut self, stderr: impl Into<Stdio>) {
         let mut child = self
             .command("serve")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(stderr)
             .spawn()
             .expect("the binary starts");
         let stdout = child.stdout.take().expect("it is piped");
