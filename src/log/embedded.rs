@@ -235,6 +235,12 @@ impl EmbeddedLog {
         self.core.damages()
     }
 
+    /// Rows that the state store is yet to learn.
+    #[cfg(test)]
+    pub(crate) fn dirty_rows(&self) -> usize {
+        self.core.state.dirty_rows()
+    }
+
     /// Messages retained and not acked by any session.
     #[cfg(test)]
     pub(crate) fn pending(&self) -> u64 {

@@ -27,6 +27,8 @@ pub(super) struct TestDisk {
 pub(super) struct Faults {
     pub(super) sync_fails: AtomicBool,
     pub(super) is_full: AtomicBool,
+    /// There is less space than is to be left, and writes succeed.
+    pub(super) is_nearly_full: AtomicBool,
 }
 
 pub(super) struct TestFile {
@@ -136,7 +138,8 @@ impl Disk for TestDisk {
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        Ok(u64::MAX)
+        let is_nearly_full = self.faults.is_nearly_full.load(Relaxed);
+        Ok(if is_nearly_full { 1 } else { u64::MAX })
     }
 }
 

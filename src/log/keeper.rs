@@ -112,8 +112,9 @@ impl Keeper {
         if core.state.dirty_rows() == 0 {
             return true;
         }
-        if core.check_writable().is_err() {
-            // On a full disk sled would fail for good; the rows wait in memory.
+        if core.check_writable().is_err() || core.check_space().is_err() {
+            // On a full disk sled would fail for good; the rows wait in memory. The writer looks at the space only now and
+            // then, and something else may have filled the disk since.
             return false;
         }
         match self.write_rows().await {

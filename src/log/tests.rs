@@ -822,6 +822,31 @@ fn a_disk_with_space_again_is_noticed_without_a_send() {
 }
 
 #[test]
+fn a_disk_that_something_else_fills_rests_the_checkpoints_until_there_is_space_again() {
+    let bench = Bench::with(|limits| limits.checkpoint_interval = Duration::from_millis(10));
+    let checkpointed = || bench.log.dirty_rows() == 0;
+    bench.disk.faults.is_nearly_full.store(true, Relaxed);
+    // The first append looks at the space; a cursor does not.
+    let key = SessionKey {
+        user: user("u1"),
+        platform: Platform::Web,
+        device: "d".into(),
+    };
+    let row = SessionRow {
+        cursor: Seq(1),
+        acked_at_ms: 9,
+    };
+    bench.log.store_cursor(&key, row).unwrap();
+    eventually("the disk to be found full", || {
+        bench.log.check_writable() == Err(Refusing::DiskFull)
+    });
+    assert!(!checkpointed(), "sled would fail for good");
+    bench.disk.faults.is_nearly_full.store(false, Relaxed);
+    eventually("a checkpoint", checkpointed);
+    assert_eq!(bench.log.check_writable(), Ok(()));
+}
+
+#[test]
 fn cursors_survive_an_orderly_stop_and_a_lost_state_store() {
     let bench = Bench::new();
     bench.send(&["u1"], "one");

@@ -189,14 +189,7 @@ impl Writer {
     fn prepare(&mut self) -> Result<(), Refusing> {
         self.core.check_writable_for_good()?;
         if self.bytes_since_check >= FREE_CHECK_BYTES || self.core.is_disk_full() {
-            if self
-                .core
-                .disk
-                .free_bytes()
-                .is_ok_and(|free| free < FREE_BYTES_MIN)
-            {
-                return Err(self.core.refuse(Refusing::DiskFull));
-            }
+            self.core.check_space()?;
             self.bytes_since_check = 0;
         }
         let now_ms = self.core.clock.now_ms();
