@@ -33,6 +33,7 @@ use towncrier::{
     metrics::Metrics,
     registry::Registry,
     token::Tokens,
+    watch::watched,
 };
 
 /// One of the configuration's administrators.
@@ -127,6 +128,7 @@ impl Caller {
             delivery,
             registry,
             metrics,
+            watch: Arc::default(),
         };
         let server = Server::bind(config, None, rooms).expect("a port is free");
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -136,7 +138,7 @@ impl Caller {
         let local = LocalSet::new();
         let connection = local.block_on(&runtime, async {
             let address = server.local_addr();
-            spawn_local(server.serve(pending()));
+            spawn_local(server.serve(watched("admin").0, pending()));
             let stream = TcpStream::connect(address).await.expect("it listens");
             stream.set_nodelay(true).expect("a socket");
             let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");

@@ -3,7 +3,7 @@
 //! Up: client port, log, registry, delivery, reactors, admin port. Down: sends refused, clients told to come back over
 //! `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the end.
 
-use std::{net::SocketAddr, sync::Arc, thread::JoinHandle};
+use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::{sync::oneshot, task::AbortHandle};
 
@@ -20,7 +20,12 @@ use crate::{
     registry::Registry,
     tls::{self, Tls, TlsError},
     token::Tokens,
+    watch::{self, Pulse, Unwell, Watch},
 };
+
+/// A drain may take this much longer than its period: clients that do not answer the close (6 s), the log's last checkpoint
+/// on a slow disk, and requests under way on the admin port (5 s).
+const DRAIN_SLACK: Duration = Duration::from_secs(30);
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +50,15 @@ pub enum Error {
     Thread(#[from] std::io::Error),
 }
 
+/// The gateway went down, and one of its threads panicked before or meanwhile. Everything accepted is on disk all the same.
+#[derive(Debug, thiserror::Error)]
+#[error("a thread of {0} ended in a panic: the log says why")]
+pub struct Unclean(&'static str);
+
 /// A running gateway.
 pub struct Gateway {
     config: Config,
+    watch: Arc<Watch>,
     log: Arc<EmbeddedLog>,
     delivery: Arc<Delivery>,
     metrics: Arc<Metrics>,
@@ -73,6 +84,7 @@ impl Gateway {
         // Clients that come back while the log is read wait at the port, and are not refused.
         let port = Port::bind(&config.listener)?;
         let metrics = Arc::new(Metrics::new());
+        let watch = Arc::new(Watch::default());
         let clock = Arc::new(Clock::system());
         let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
         let fan_out = Arc::new(FanOut::new(registry.clone()));
@@ -91,9 +103,10 @@ impl Gateway {
             delivery: delivery.clone(),
             registry: registry.clone(),
             metrics: metrics.clone(),
+            watch: watch.clone(),
         };
         let server = admin::Server::bind(&config, admin_tls.clone(), rooms)?;
-        let reactors = Reactors::start(
+        let mut reactors = Reactors::start(
             &config,
             port,
             client_tls.clone(),
@@ -101,11 +114,16 @@ impl Gateway {
             registry,
             metrics.clone(),
         )?;
-        let admin = AdminThread::start(server)?;
+        let (pulse, admin_watched) = watch::watched("admin");
+        let admin = AdminThread::start(server, pulse)?;
+        watch.add(log.take_watched());
+        watch.add(reactors.take_watched());
+        watch.add([admin_watched]);
         let ports = [client_tls, admin_tls].into_iter().flatten().collect();
         let certificates = tokio::spawn(tls::follow(ports)).abort_handle();
         Ok(Self {
             config,
+            watch,
             log,
             delivery,
             metrics,
@@ -130,34 +148,45 @@ impl Gateway {
         log.count_with(self.metrics.log_lines_dropped.clone());
     }
 
+    /// Returns when a thread has ended without which the gateway cannot go on: drain it then, and end the process with an
+    /// error. Cancel safe.
+    pub async fn failed(&self) -> Unwell {
+        self.watch.ended().await
+    }
+
+    /// How long [`drain`](Self::drain) may take. Beyond it something hangs: end the process.
+    pub fn drain_deadline(&self) -> Duration {
+        self.config.drain.period + DRAIN_SLACK
+    }
+
     /// Goes down in order; returns when everything accepted is on disk and both ports are closed.
-    pub async fn drain(self) {
+    pub async fn drain(self) -> Result<(), Unclean> {
         tracing::info!(period = ?self.config.drain.period, "draining");
         self.delivery.start_draining();
-        self.reactors.drain(self.config.drain.period).await;
+        let reactors_ended = self.reactors.drain(self.config.drain.period).await;
         let log = self.log;
-        if tokio::task::spawn_blocking(move || log.close())
-            .await
-            .is_err()
-        {
-            tracing::error!("closing the log panicked");
-        }
+        let log_closed = tokio::task::spawn_blocking(move || log.close()).await;
         // The thread may have ended by itself, with its reason in the log.
         let _ = self.admin.stop.send(());
         let handle = self.admin.handle;
-        if !matches!(
-            tokio::task::spawn_blocking(move || handle.join()).await,
-            Ok(Ok(()))
-        ) {
-            tracing::error!("the admin thread panicked");
-        }
+        let admin_ended = tokio::task::spawn_blocking(move || handle.join().is_ok()).await;
         self.certificates.abort();
+        for (part, has_ended) in [
+            ("the reactors", reactors_ended),
+            ("the log", log_closed.unwrap_or(false)),
+            ("the admin port", admin_ended.unwrap_or(false)),
+        ] {
+            if !has_ended {
+                return Err(Unclean(part));
+            }
+        }
         tracing::info!("drained");
+        Ok(())
     }
 }
 
 impl AdminThread {
-    fn start(server: admin::Server) -> Result<Self, std::io::Error> {
+    fn start(server: admin::Server, pulse: Pulse) -> Result<Self, std::io::Error> {
         let address = server.local_addr();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -168,7 +197,7 @@ impl AdminThread {
                 // A dropped sender is the end of the gateway as well.
                 let _ = stopped.await;
             };
-            if let Err(error) = runtime.block_on(server.serve(stopped)) {
+            if let Err(error) = runtime.block_on(server.serve(pulse, stopped)) {
                 tracing::error!(%error, "the admin port is not served");
             }
         };

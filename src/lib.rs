@@ -30,4 +30,5 @@ pub mod session;
 mod simulation;
 pub mod tls;
 pub mod token;
+pub mod watch;
 pub mod wire;

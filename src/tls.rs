@@ -7,6 +7,7 @@
 
 use std::{
     fmt, fs, io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
@@ -145,8 +146,11 @@ pub async fn follow(ports: Vec<Tls>) {
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        // Two small files, read on a thread that has nothing else to do.
-        ports.iter().for_each(|port| port.certificate.look());
+        // Two small files, read on a thread that has nothing else to do. A panic in the parser must not end the looks that
+        // come after it.
+        for port in &ports {
+            let _ = catch_unwind(AssertUnwindSafe(|| port.certificate.look()));
+        }
     }
 }
 

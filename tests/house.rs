@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 18] = [
+const MAP: [(&str, &[&str]); 19] = [
     ("admin", &["delivery", "registry", "token", "wire", "ids"]),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
     (
@@ -53,9 +53,10 @@ const MAP: [(&str, &[&str]); 18] = [
     ("sabotage", &[]),
     ("token", &["ids"]),
     ("lines", &[]),
+    ("watch", &[]),
 ];
-const OPEN: [&str; 7] = [
-    "config", "metrics", "clock", "tls", "token", "pages", "process",
+const OPEN: [&str; 8] = [
+    "config", "metrics", "clock", "tls", "token", "pages", "process", "watch",
 ];
 const PURE: [&str; 2] = ["session", "wire"];
 /// Above this a file is two nouns.

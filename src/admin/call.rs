@@ -23,6 +23,7 @@ use crate::{
     pages::Page,
     registry::Registry,
     token::Claims,
+    watch::Watch,
 };
 
 /// How much of a body that is too large is read and dropped, in bytes. Closing a connection with unread bytes resets it,
@@ -37,6 +38,8 @@ pub struct Rooms {
     pub registry: Arc<Registry>,
     /// Counts requests, and is rendered at `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// Knows whether every thread runs.
+    pub watch: Arc<Watch>,
 }
 
 /// A configuration that cannot be used.
@@ -57,6 +60,7 @@ pub(super) struct App {
     pub(super) delivery: Arc<Delivery>,
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) watch: Arc<Watch>,
     /// What became of recent sends, by operationID.
     pub(super) outcomes: Outcomes,
     /// The document of `/openapi.json`.
@@ -94,6 +98,7 @@ impl App {
             delivery: rooms.delivery,
             registry: rooms.registry,
             metrics: rooms.metrics,
+            watch: rooms.watch,
             outcomes: Outcomes::default(),
             openapi: openapi::document(),
             console: Page::console(),

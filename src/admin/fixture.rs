@@ -26,6 +26,7 @@ use crate::{
     metrics::Metrics,
     registry::Registry,
     token::Tokens,
+    watch::Watch,
 };
 
 /// How the log fails from now on.
@@ -300,6 +301,7 @@ pub(super) struct Gateway {
     pub(super) registry: Arc<Registry>,
     pub(super) tokens: Arc<Tokens>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) watch: Arc<Watch>,
 }
 
 pub(super) fn admin_config() -> config::Admin {
@@ -359,6 +361,7 @@ impl Gateway {
             registry,
             tokens,
             metrics,
+            watch: Arc::default(),
         };
         let app = App::new(&whole_config(config), gateway.rooms());
         gateway.router = routes::router(Arc::new(app.unwrap()));
@@ -370,6 +373,7 @@ impl Gateway {
             delivery: Arc::clone(&self.delivery),
             registry: Arc::clone(&self.registry),
             metrics: Arc::clone(&self.metrics),
+            watch: Arc::clone(&self.watch),
         }
     }
 

@@ -1,6 +1,6 @@
 //! `GET /healthz`, `/readyz`, `/metrics`, `/openapi.json`: for operators and their machines; no token asked.
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use axum::{
     extract::State,
@@ -10,21 +10,29 @@ use axum::{
 
 use super::{bodies, call::App};
 
-/// The process answers.
-pub(super) async fn healthz() -> Response {
-    text(StatusCode::OK, "ok\n".into())
+/// The process answers and every thread of it runs; else 503 and what is wrong with which.
+pub(super) async fn healthz(State(app): State<Arc<App>>) -> Response {
+    match app.watch.check() {
+        Ok(()) => text(StatusCode::OK, "ok\n".into()),
+        Err(unwell) => unavailable(&unwell),
+    }
 }
 
-/// Sends are accepted; else 503 and why not. A doubted clock is named, and stops no send.
+/// Sends are accepted and every thread runs; else 503 and why not. A doubted clock is named, and stops no send.
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
-    match app.delivery.check_ready() {
-        Ok(()) => {
+    match (app.watch.check(), app.delivery.check_ready()) {
+        (Err(unwell), _) => unavailable(&unwell),
+        (_, Err(reason)) => unavailable(&reason),
+        _ => {
             let doubt = app.delivery.clock_doubt();
             let doubt = doubt.map_or_else(String::new, |doubt| format!("{doubt}\n"));
             text(StatusCode::OK, format!("ready\n{doubt}"))
         }
-        Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
+}
+
+fn unavailable(reason: &dyn Display) -> Response {
+    text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n"))
 }
 
 /// Every metric in Prometheus' text format.

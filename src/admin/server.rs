@@ -38,7 +38,7 @@ use super::{
     crowd::{Activity, Crowd, watched},
     routes,
 };
-use crate::{config::Config, metrics::Metrics, tls::Tls};
+use crate::{config::Config, metrics::Metrics, tls::Tls, watch::Pulse};
 
 /// How long a caller may leave an answer unread before the kernel gives the connection up.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -108,9 +108,9 @@ impl Server {
         self.address
     }
 
-    /// Serves until `shutdown`, then ends gracefully within a few seconds. Fails only where the listener cannot be
+    /// Serves until `shutdown`, then ends gracefully within a few seconds; beats `pulse` meanwhile. Fails only where the listener cannot be
     /// registered with this runtime. Not cancel safe: dropping it cuts connections.
-    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    pub async fn serve(self, pulse: Pulse, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
@@ -138,7 +138,10 @@ impl Server {
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                _ = upkeep.tick() => metrics.run_upkeep(),
+                _ = upkeep.tick() => {
+                    metrics.run_upkeep();
+                    pulse.beat();
+                }
                 Some(()) = connections.ended() => {}
                 accepted = listener.accept(), if has_room => match accepted {
                     Ok((stream, _)) => {

@@ -2,7 +2,8 @@
 //!
 //! Every command reads the same configuration (file < environment < flags), so that on the gateway's own machine `listen`,
 //! `send` and `token` find its ports and its secret by themselves. Results go to stdout, everything else to stderr.
-//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 cut short by a second signal.
+//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 70 a thread of the gateway ended by itself or its drain hung, 130 cut
+//! short by a second signal.
 //! Logs, errors and panics go to stderr through a queue ([`Lines`]), so a stderr that nobody reads delays nothing.
 //!
 //! - `serve.rs`: the gateway; also without a command

@@ -5,17 +5,23 @@ use std::{
     process::ExitCode,
 };
 
+use tokio::time::sleep;
+
 use super::{LAST_LINES, signals::Signals};
 use crate::{admission::raise_limit, config::Config, gateway::Gateway, lines::Lines};
 
 /// Exit code after a second signal: what was accepted is on disk, but clients were not told to come back.
 const EXIT_CUT_SHORT: u8 = 130;
+/// Exit code after a thread ended by itself, or the drain hung: sysexits.h calls it an internal error. A supervisor starts the
+/// gateway again.
+const EXIT_BROKEN: u8 = 70;
 
 /// Said of a secrets file that its group may use.
 pub(super) const SHARED_SECRETS: &str = "the secrets file may be used by its group: each of its members can make a token \
     for anybody. Kubernetes mounts files like that; elsewhere, chmod 600 it";
 
-/// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
+/// Serves until SIGTERM or SIGINT, or until a thread ends by itself, then drains. A second signal, or a drain that hangs, ends
+/// the process at once.
 pub(super) fn run(mut config: Config, log: &Lines) -> anyhow::Result<ExitCode> {
     let is_first_start = !config.secrets_path().exists();
     let is_shared = config.read_or_create_secrets()?;
@@ -45,15 +51,32 @@ pub(super) fn run(mut config: Config, log: &Lines) -> anyhow::Result<ExitCode> {
         if is_first_start && stdout().is_terminal() {
             log.push(hints().as_bytes());
         }
-        signals.next().await;
-        tokio::select! {
-            () = gateway.drain() => Ok(ExitCode::SUCCESS),
+        let failed = tokio::select! {
+            () = signals.next() => false,
+            // The watch has said what it found.
+            _ = gateway.failed() => true,
+        };
+        let deadline = gateway.drain_deadline();
+        let code = tokio::select! {
+            drained = gateway.drain() => {
+                if let Err(error) = &drained {
+                    tracing::error!(%error, "the drain is over");
+                }
+                let is_well = drained.is_ok() && !failed;
+                return Ok(if is_well { ExitCode::SUCCESS } else { EXIT_BROKEN.into() });
+            }
             () = signals.next() => {
                 tracing::warn!("a second signal: ending at once");
-                log.flush(LAST_LINES);
-                std::process::exit(EXIT_CUT_SHORT.into())
+                EXIT_CUT_SHORT
             }
-        }
+            () = sleep(deadline) => {
+                tracing::error!(?deadline, "the drain does not come to its end: ending at once");
+                EXIT_BROKEN
+            }
+        };
+        // Returning would wait for the threads.
+        log.flush(LAST_LINES);
+        std::process::exit(code.into())
     })
 }
 

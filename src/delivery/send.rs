@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Delivery;
 use crate::{
     ids::{MessageId, Platform, Seq, UserId},
-    log::{Append, AppendError, Commit, CommitObserver, Pending, ReadError, Receipt, Refusing},
+    log::{Append, AppendError, Commit, CommitObserver, Pending, ReadError, Receipt},
     registry::Registry,
     wire::{
         frame::{Live, encode_body},
@@ -163,7 +163,7 @@ impl Delivery {
     }
 }
 
-/// Waits until something is on disk. The writer answers everything it takes; when it is gone, the gateway is.
+/// Waits until something is on disk. The writer answers everything it takes; one that panicked may have written it.
 async fn durable<T>(pending: Pending<T>) -> Result<T, AppendError> {
-    pending.await.unwrap_or(Err(Refusing::Closed.into()))
+    pending.await.unwrap_or(Err(AppendError::OutcomeUnknown))
 }

@@ -36,6 +36,7 @@ use crate::{
     config,
     ids::{Epoch, Platform, Seq, SessionKey, UserId},
     metrics::Metrics,
+    watch::{self, Watched},
 };
 
 /// Folder of the segments within the data directory.
@@ -53,6 +54,8 @@ pub struct EmbeddedLog {
     /// Dropped, it ends the keeper, which holds the last sender but one.
     stop: Mutex<Option<oneshot::Sender<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Without these threads a gateway cannot go on; for its watch.
+    watched: Mutex<Vec<Watched>>,
     /// Held as long as the log is: no second process may open the directory.
     lock: Option<File>,
 }
@@ -191,6 +194,7 @@ impl EmbeddedLog {
             writer: Mutex::new(Some(sender)),
             stop: Mutex::new(Some(stop)),
             threads: Mutex::default(),
+            watched: Mutex::default(),
             lock: None,
         };
         Ok((log, workers))
@@ -204,13 +208,13 @@ impl EmbeddedLog {
             stopped,
             scrubbed,
         } = workers;
-        let keeper = spawn("log-keeper", move || {
+        let keeper = self.spawn_watched("log-keeper", move || {
             // Lower priority is a kindness, not a need.
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 5);
             keeper.run(stopped)
         })?;
         let writer = writer
-            .map(|writer| spawn("log-writer", || writer.run()))
+            .map(|writer| self.spawn_watched("log-writer", || writer.run()))
             .transpose()?;
         // In the order in which they end.
         lock(&self.threads).extend([Some(keeper), writer].into_iter().flatten());
@@ -219,15 +223,33 @@ impl EmbeddedLog {
         spawn("log-scrub", move || scrub::run(core, scrubbed)).map(drop)
     }
 
-    /// Refuses appends from now on, finishes what was accepted, makes a checkpoint, and ends the threads. Blocks.
-    pub fn close(&self) {
+    /// Gives a worker a thread that the gateway's watch will see.
+    fn spawn_watched<F: Future<Output = ()>>(
+        &self,
+        name: &str,
+        run: impl FnOnce() -> F + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        let (pulse, watched) = watch::watched(name);
+        lock(&self.watched).push(watched);
+        spawn(name, || async {
+            let _pulse = pulse;
+            run().await;
+        })
+    }
+
+    /// The threads without which the log cannot go on, once.
+    pub fn take_watched(&self) -> Vec<Watched> {
+        std::mem::take(&mut lock(&self.watched))
+    }
+
+    /// Refuses appends from now on, finishes what was accepted, makes a checkpoint, and ends the threads. Blocks. False: one
+    /// of them had panicked.
+    pub fn close(&self) -> bool {
         drop(lock(&self.writer).take());
         drop(lock(&self.stop).take());
-        for thread in lock(&self.threads).drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the log ended in a panic");
-            }
-        }
+        let threads: Vec<_> = lock(&self.threads).drain(..).collect();
+        let ended = threads.into_iter().map(JoinHandle::join);
+        ended.filter(Result::is_err).count() == 0
     }
 
     /// Damaged places met so far, the oldest 100 of them.

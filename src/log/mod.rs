@@ -255,7 +255,8 @@ pub enum ReadError {
     State,
 }
 
-/// The answer to something appended: resolves once it is durable. A dropped sender means [`Refusing::Closed`].
+/// The answer to something appended: resolves once it is durable. A dropped sender means [`AppendError::OutcomeUnknown`]: the
+/// writer ended in the middle of its work.
 pub type Pending<T> = oneshot::Receiver<Result<T, AppendError>>;
 
 /// A durable sequence for each user, with what belongs to it: cursors, idempotency keys, revocations, registrations.

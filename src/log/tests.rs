@@ -22,11 +22,12 @@ use super::{
 };
 use crate::{
     clock::{
-        Clock,
+        Clock, Machine,
         fixture::{Manual, NOW_MS as START_MS},
     },
     config,
     metrics::Metrics,
+    watch::{Unwell, Watch},
 };
 
 /// Remembers what was announced as durable.
@@ -59,6 +60,23 @@ fn place(disk: &Arc<TestDisk>, dir: &Path) -> Place {
             dir: dir.join("state"),
             cache_bytes: 1 << 20,
         }),
+    }
+}
+
+fn message(now_ms: u64, users: &[&str], key: Option<&str>, body: &str) -> Append {
+    let message_id = MessageId::new(now_ms);
+    Append {
+        message_id,
+        send_time_ms: now_ms,
+        sender: "oa".into(),
+        client_message_id: key.map_or_else(|| message_id.to_string().into(), Into::into),
+        is_keyed: key.is_some(),
+        fingerprint: *body
+            .as_bytes()
+            .first_chunk()
+            .unwrap_or(&[body.len() as u8; 16]),
+        body: body.to_owned().into(),
+        receivers: users.iter().map(|name| user(name)).collect(),
     }
 }
 
@@ -124,23 +142,8 @@ impl Bench {
         key: Option<&str>,
         body: &str,
     ) -> Result<Receipt, AppendError> {
-        let now = self.clock.now_ms();
-        let message_id = MessageId::new(now);
-        let append = Append {
-            message_id,
-            send_time_ms: now,
-            sender: "oa".into(),
-            client_message_id: key.map_or_else(|| message_id.to_string().into(), Into::into),
-            is_keyed: key.is_some(),
-            fingerprint: *body
-                .as_bytes()
-                .first_chunk()
-                .unwrap_or(&[body.len() as u8; 16]),
-            body: body.to_owned().into(),
-            receivers: users.iter().map(|name| user(name)).collect(),
-        };
         self.log
-            .append(append)?
+            .append(message(self.clock.now_ms(), users, key, body))?
             .blocking_recv()
             .expect("the writer answers")
     }
@@ -844,6 +847,89 @@ fn a_disk_that_something_else_fills_rests_the_checkpoints_until_there_is_space_a
     bench.disk.faults.is_nearly_full.store(false, Relaxed);
     eventually("a checkpoint", checkpointed);
     assert_eq!(bench.log.check_writable(), Ok(()));
+}
+
+/// Panics in the middle of a commit.
+struct Panics;
+
+impl CommitObserver for Panics {
+    fn committed(&self, _: &[Commit]) {
+        panic!("planted");
+    }
+}
+
+/// Stands, and panics on the keeper's thread.
+struct KeeperPanics;
+
+impl Machine for KeeperPanics {
+    fn wall_ms(&self) -> u64 {
+        assert_ne!(std::thread::current().name(), Some("log-keeper"), "planted");
+        START_MS
+    }
+
+    fn boot_ms(&self) -> u64 {
+        0
+    }
+
+    fn boot_id(&self) -> u128 {
+        1
+    }
+}
+
+/// The thread that a watch over this log finds ended.
+fn ended_thread(log: &EmbeddedLog) -> Unwell {
+    let watch = Watch::default();
+    watch.add(log.take_watched());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(watch.ended())
+}
+
+#[test]
+fn a_writer_that_panics_is_found_by_the_watch_and_answers_nobody_that_it_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = config::Log {
+        dir: dir.path().into(),
+        ..config::Log::default()
+    };
+    let clock = Manual::new().clock();
+    let metrics = Arc::new(Metrics::new());
+    let log = EmbeddedLog::open(&limits, clock, Arc::new(Panics), metrics).unwrap();
+    let pending = log
+        .append(message(START_MS, &["u1"], None, "on disk"))
+        .unwrap();
+    pending.blocking_recv().expect_err("no answer");
+    assert_eq!(ended_thread(&log), Unwell::Ended("log-writer".into()));
+    let refused = log
+        .append(message(START_MS, &["u1"], None, "too late"))
+        .unwrap_err();
+    assert_eq!(refused, Refusing::Closed.into());
+    assert!(!log.close());
+    drop(log);
+    let log = open_directory(dir.path()).unwrap();
+    assert_eq!(log.inbox(&user("u1")).unwrap().head, Seq(1));
+}
+
+#[test]
+fn a_keeper_that_panics_is_found_by_the_watch() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = config::Log {
+        dir: dir.path().into(),
+        segment_bytes: 1,
+        ..config::Log::default()
+    };
+    let observer = Arc::new(Announced::default());
+    let metrics = Arc::new(Metrics::new());
+    let clock = Arc::new(Clock::new(Box::new(KeeperPanics), Duration::ZERO));
+    let log = EmbeddedLog::open(&limits, clock, observer, metrics).unwrap();
+    for text in ["one", "two"] {
+        let pending = log.append(message(START_MS, &["u1"], None, text)).unwrap();
+        pending.blocking_recv().unwrap().unwrap();
+    }
+    assert_eq!(ended_thread(&log), Unwell::Ended("log-keeper".into()));
+    assert!(!log.close());
 }
 
 #[test]

@@ -55,6 +55,7 @@ use crate::{
     registry::Registry,
     session::{Limits, REPLAYED_BYTES_MAX},
     tls::Tls,
+    watch::{Watched, watched},
 };
 
 /// Why the reactors did not start.
@@ -155,6 +156,7 @@ pub struct Reactors {
 struct Thread {
     handle: JoinHandle<()>,
     ended: oneshot::Receiver<()>,
+    watched: Option<Watched>,
 }
 
 impl Reactors {
@@ -175,8 +177,10 @@ impl Reactors {
             threads: Vec::with_capacity(port.listeners.len()),
         };
         for (number, listener) in (0..).zip(port.listeners) {
-            let reactor = Reactor::new(number, listener, parts.clone(), reactors.stage.subscribe());
-            let thread = start(number, reactor).map_err(Error::Thread)?;
+            let (pulse, watched) = watched(format!("reactor-{number}"));
+            let stage = reactors.stage.subscribe();
+            let reactor = Reactor::new(number, listener, parts.clone(), stage, pulse);
+            let thread = start(number, reactor, watched).map_err(Error::Thread)?;
             reactors.threads.push(thread);
         }
         Ok(reactors)
@@ -187,30 +191,38 @@ impl Reactors {
         self.address
     }
 
+    /// The threads, once, for the gateway's watch.
+    pub fn take_watched(&mut self) -> Vec<Watched> {
+        let threads = self.threads.iter_mut();
+        threads.filter_map(|thread| thread.watched.take()).collect()
+    }
+
     /// Accepts no more, tells all sessions over `period` to come back later, and returns when every connection is gone
-    /// or has had its time.
-    pub async fn drain(mut self, period: Duration) {
+    /// or has had its time. False: a thread had panicked.
+    pub async fn drain(mut self, period: Duration) -> bool {
         self.stage.send_replace(Stage::Draining(period));
         for Thread { ended, .. } in &mut self.threads {
             // It never sends: the thread drops the other end.
             let _ = ended.await;
         }
+        self.join()
+    }
+
+    fn join(&mut self) -> bool {
+        let ended = self.threads.drain(..).map(|thread| thread.handle.join());
+        ended.filter(Result::is_err).count() == 0
     }
 }
 
 impl Drop for Reactors {
     fn drop(&mut self) {
         self.stage.send_replace(Stage::Stopping);
-        for Thread { handle, .. } in self.threads.drain(..) {
-            if handle.join().is_err() {
-                tracing::error!("a reactor thread panicked");
-            }
-        }
+        self.join();
     }
 }
 
 /// Gives a reactor its thread, and returns when it runs there.
-fn start(number: u16, reactor: Reactor) -> io::Result<Thread> {
+fn start(number: u16, reactor: Reactor, watched: Watched) -> io::Result<Thread> {
     let (starting, started) = mpsc::channel();
     let (ending, ended) = oneshot::channel();
     let handle = std::thread::Builder::new()
@@ -224,7 +236,11 @@ fn start(number: u16, reactor: Reactor) -> io::Result<Thread> {
         })?;
     let result = started.recv();
     result.unwrap_or_else(|_| Err(io::Error::other("a reactor's thread ended at once")))?;
-    Ok(Thread { handle, ended })
+    Ok(Thread {
+        handle,
+        ended,
+        watched: Some(watched),
+    })
 }
 
 #[cfg(test)]

@@ -96,6 +96,36 @@ impl Gateway {
 const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
+/// Panics at the first client.
+struct Panics;
+
+impl accept::Listener for Panics {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, std::net::IpAddr)> {
+        panic!("planted");
+    }
+}
+
+#[tokio::test]
+async fn a_reactor_whose_door_panics_ends_and_does_not_look_alive() {
+    let world = World::new(&config::Sessions::default());
+    let parts = Parts::new(
+        &Config::default(),
+        None,
+        Arc::clone(&world.delivery),
+        Arc::clone(&world.registry),
+        Arc::clone(&world.metrics),
+    );
+    let (_stage, stage) = watch::channel(Stage::Serving);
+    let tasks = tokio::task::LocalSet::new();
+    let served = tasks.run_until(thread::serve(0, Panics, parts, stage));
+    timeout(Duration::from_secs(30), served)
+        .await
+        .expect("it ends")
+        .expect_err("with an error");
+}
+
 #[tokio::test]
 async fn messages_from_any_thread_reach_the_sessions_of_every_reactor() {
     let gateway = start(&config());

@@ -21,7 +21,7 @@ use super::{
     table::Table,
     turns,
 };
-use crate::{admission::Lobby, connection::Context};
+use crate::{admission::Lobby, connection::Context, watch::Pulse};
 
 /// Threads that read the log's disk for one reactor; more reads wait. Enough to keep a disk busy.
 const DISK_THREADS: usize = 4;
@@ -36,6 +36,7 @@ pub(super) struct Reactor {
     listener: net::TcpListener,
     parts: Parts,
     stage: watch::Receiver<Stage>,
+    pulse: Pulse,
 }
 
 impl Reactor {
@@ -44,12 +45,14 @@ impl Reactor {
         listener: net::TcpListener,
         parts: Parts,
         stage: watch::Receiver<Stage>,
+        pulse: Pulse,
     ) -> Self {
         Self {
             number,
             listener,
             parts,
             stage,
+            pulse,
         }
     }
 
@@ -71,10 +74,11 @@ impl Reactor {
             listener,
             parts,
             stage,
+            pulse,
         } = self;
         let served = runtime.block_on(async {
             let listener = TcpListener::from_std(listener)?;
-            spawn_local(turns::watch(Arc::clone(&parts.metrics)));
+            spawn_local(turns::watch(Arc::clone(&parts.metrics), pulse));
             serve(number, listener, parts, stage).await
         });
         if let Err(error) = served {
@@ -116,27 +120,27 @@ pub(crate) async fn serve(
         lobby,
         stage: stage.clone(),
     });
-    let accepting = spawn_local(accept(door, listener));
-    // These two never return: a panic in one of them ends the thread, and its clients go to the others.
+    let mut accepting = spawn_local(accept(door, listener));
     let mut handing = spawn_local(hand_out(mailbox, Rc::clone(&table)));
     let mut sweeping = spawn_local(sweep(context, Rc::clone(&table), period));
-    let end = async {
-        let drained = stage.wait_for(|stage| *stage != Stage::Serving).await;
-        let Ok(Stage::Draining(period)) = drained.map(|stage| *stage) else {
-            return;
-        };
-        // Waiting for it closes the listener.
-        accepting.abort();
-        let _ = accepting.await;
-        tokio::select! {
-            biased;
-            () = drain(table, period) => {}
-            _ = stage.wait_for(|stage| *stage == Stage::Stopping) => {}
-        }
+    // None of the three returns by itself: an error is a panic. It ends the thread, and so the gateway.
+    let period = tokio::select! {
+        biased;
+        next = stage.wait_for(|stage| *stage != Stage::Serving) => match next.map(|stage| *stage) {
+            Ok(Stage::Draining(period)) => period,
+            _ => return Ok(()),
+        },
+        Err(error) = &mut accepting => return Err(io::Error::other(error)),
+        Err(error) = &mut handing => return Err(io::Error::other(error)),
+        Err(error) = &mut sweeping => return Err(io::Error::other(error)),
     };
+    // Waiting for it closes the listener.
+    accepting.abort();
+    let _ = accepting.await;
     tokio::select! {
         biased;
-        () = end => Ok(()),
+        () = drain(table, period) => Ok(()),
+        _ = stage.wait_for(|stage| *stage == Stage::Stopping) => Ok(()),
         Err(error) = &mut handing => Err(io::Error::other(error)),
         Err(error) = &mut sweeping => Err(io::Error::other(error)),
     }

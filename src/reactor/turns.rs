@@ -9,17 +9,18 @@ use std::{sync::Arc, time::Duration};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::sleep;
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, watch::Pulse};
 
 /// A turn of less is of no interest. Half of what is an alarm, 50 ms, so that a thread which is merely busy gives none; more
 /// often would be a third of what 10,000 idle sessions cost.
 const PERIOD: Duration = Duration::from_millis(25);
 
-/// Watches its own thread for ever.
-pub(super) async fn watch(metrics: Arc<Metrics>) {
+/// Watches its own thread for ever, and says with each turn that it goes round.
+pub(super) async fn watch(metrics: Arc<Metrics>, pulse: Pulse) {
     let mut before = thread_time();
     loop {
         sleep(PERIOD).await;
+        pulse.beat();
         let now = thread_time();
         let used = now.saturating_sub(before);
         metrics.reactor_turn_seconds.record(used.as_secs_f64());
@@ -36,6 +37,7 @@ fn thread_time() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::watched;
 
     /// How many of the turns that `watch` saw were above 50 ms, while the thread was held for `hold` of its own time at once.
     fn long_turns(hold: Duration) -> u64 {
@@ -45,7 +47,8 @@ mod tests {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let watching = watch(Arc::clone(&metrics));
+            let (pulse, _watched) = watched("reactor-0");
+            let watching = watch(Arc::clone(&metrics), pulse);
             let holding = async {
                 // It is watched by now.
                 tokio::task::yield_now().await;

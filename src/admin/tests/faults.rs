@@ -83,10 +83,10 @@ async fn a_log_that_does_not_answer_leaves_the_outcome_unknown() {
 }
 
 #[tokio::test]
-async fn a_log_that_goes_away_is_closed() {
+async fn a_writer_that_goes_away_without_an_answer_leaves_the_outcome_unknown() {
     let gateway = Gateway::new();
     gateway.log.fail(Fault::Vanish);
-    assert_eq!(gateway.send(&text_send()).await.verdict(), (503, 50305));
+    assert_eq!(gateway.send(&text_send()).await.verdict(), (503, 50304));
 }
 
 #[tokio::test]

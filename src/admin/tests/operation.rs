@@ -4,7 +4,10 @@ use axum::{body::Body, http::Request};
 use serde_json::{Value, json};
 
 use super::{super::routes::routes, Fault, Gateway, text_send};
-use crate::log::{AppendError, Refusing};
+use crate::{
+    log::{AppendError, Refusing},
+    watch::watched,
+};
 
 /// Design section 6, word for word, and what the console asks for.
 const POSTS: [&str; 17] = [
@@ -178,6 +181,25 @@ async fn readiness_gives_its_reason() {
     let reply = gateway.get("/readyz").await;
     assert_eq!(reply.status, 503);
     assert!(reply.body.contains("draining"), "{}", reply.body);
+}
+
+#[tokio::test]
+async fn a_thread_that_has_ended_is_neither_ready_nor_healthy() {
+    let gateway = Gateway::new();
+    let (pulse, thread) = watched("log-writer");
+    gateway.watch.add([thread]);
+    assert_eq!(gateway.get("/healthz").await.status, 200);
+    drop(pulse);
+    gateway.watch.ended().await;
+    for path in ["/healthz", "/readyz"] {
+        let reply = gateway.get(path).await;
+        assert_eq!(reply.status, 503, "{path}");
+        assert!(
+            reply.body.contains("log-writer has ended"),
+            "{}",
+            reply.body
+        );
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use super::{ADMIN, Fault, Gateway, SEED, admin_config, whole_config};
 use crate::{
     admin::{BindError, Server},
     config,
+    watch::watched,
 };
 
 fn bind(gateway: &Gateway, config: &config::Admin) -> Result<Server, BindError> {
@@ -30,7 +31,7 @@ fn serve(
     let server = bind(gateway, &admin_config()).unwrap();
     let address = server.local_addr();
     let (stop, stopped) = oneshot::channel();
-    let served = tokio::spawn(server.serve(async {
+    let served = tokio::spawn(server.serve(watched("admin").0, async {
         let _ = stopped.await;
     }));
     (address, stop, served)
