@@ -10,11 +10,13 @@
 //! - `listen.rs`, `print.rs`: a client that lands what is pushed, and how it shows it
 //! - `send.rs`, `token.rs`: the admin side
 //! - `check.rs`: the configuration; `log.rs`: a stopped data directory; `doctor.rs`: what to expect of this host
+//! - `filter.rs`: what is logged
 //! - `admin.rs`, `scratch.rs`, `signals.rs`: what several of them need
 
 mod admin;
 mod check;
 mod doctor;
+mod filter;
 mod listen;
 mod log;
 mod print;
@@ -38,6 +40,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use self::filter::Filter;
 use crate::{
     config::{Config, Sources},
     lines::Lines,
@@ -69,9 +72,9 @@ struct Common {
     /// The data directory: short for `--set log.dir=DIR`.
     #[arg(long, value_name = "DIR", global = true)]
     data: Option<PathBuf>,
-    /// What is logged to stderr, e.g. `debug` or `towncrier::log=debug`; default: info, for doctor warn.
+    /// What is logged to stderr, e.g. `debug` or `towncrier::log=debug`; what it does not mention: info, for doctor warn.
     #[arg(long, value_name = "FILTER", global = true, env = "TOWNCRIER_LOG")]
-    log: Option<EnvFilter>,
+    log: Option<Filter>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -123,11 +126,8 @@ fn run_command(arguments: Arguments, log: &Lines) -> anyhow::Result<ExitCode> {
     let Arguments { common, command } = arguments;
     let config = common.load()?;
     let command = command.unwrap_or(Command::Serve);
-    let filter = common.log;
-    start_logging(
-        filter.unwrap_or_else(|| EnvFilter::new(command.log_level())),
-        log.clone(),
-    );
+    let filter = common.log.unwrap_or_default();
+    start_logging(filter.over(command.log_level()), log.clone());
     match command {
         Command::Serve => serve::run(config, log),
         Command::Listen(listen) => block_on(listen.run(config)),
