@@ -42,7 +42,7 @@ impl DoctorCommand {
     pub(super) async fn run(&self, mut config: Config) -> anyhow::Result<ExitCode> {
         let is_in_use = could_start(&mut config)?.is_in_use;
         raise_limit();
-        let mut signals = Signals::new()?;
+        let mut signals = Signals::that_end_a_command()?;
         let dir = &config.log.dir;
         let scratch = Scratch::make(dir, "doctor")
             .with_context(|| format!("nothing can be tried out in {}", dir.display()))?;

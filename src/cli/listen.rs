@@ -68,7 +68,7 @@ impl ListenCommand {
                     .await?
             }
         };
-        let mut signals = Signals::new()?;
+        let mut signals = Signals::that_end_a_command()?;
         let name = concat!("towncrier-listen/", env!("CARGO_PKG_VERSION")).into();
         let options = Options {
             url,

@@ -7,7 +7,10 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{LAST_LINES, signals::Signals};
+use super::{
+    LAST_LINES,
+    signals::{Signals, outlive_others},
+};
 use crate::{admission::raise_limit, config::Config, gateway::Gateway, lines::Lines};
 
 /// Exit code after a second signal: what was accepted is on disk, but clients were not told to come back.
@@ -40,7 +43,8 @@ pub(super) fn run(mut config: Config, log: &Lines) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let mut signals = Signals::new()?;
+        let mut signals = Signals::that_end_a_server()?;
+        outlive_others()?;
         let gateway = Gateway::start(config)?;
         let (client, admin) = (gateway.client_addr(), gateway.admin_addr());
         gateway.count_dropped_lines(log);

@@ -1,28 +1,67 @@
-//! The signals that ask a process to end.
+//! The signals that ask a process to end, and those that must not end the gateway.
+
+use std::task::Poll;
 
 use anyhow::Context;
+use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT, caught from the moment this is made.
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
+/// Signals caught from the moment this is made.
+pub(super) struct Signals(Vec<Signal>);
 
 impl Signals {
-    pub(super) fn new() -> anyhow::Result<Self> {
-        let catch = |kind| signal(kind).context("no signal handler can be installed");
-        Ok(Self {
-            terminate: catch(SignalKind::terminate())?,
-            interrupt: catch(SignalKind::interrupt())?,
-        })
+    /// For the gateway: SIGTERM and SIGINT.
+    pub(super) fn that_end_a_server() -> anyhow::Result<Self> {
+        Self::catch([SignalKind::terminate(), SignalKind::interrupt()])
+    }
+
+    /// For a command that runs in a terminal: the end of that one as well.
+    pub(super) fn that_end_a_command() -> anyhow::Result<Self> {
+        let terminal = SignalKind::hangup();
+        Self::catch([SignalKind::terminate(), SignalKind::interrupt(), terminal])
     }
 
     /// Resolves at the next one. Cancel safe.
     pub(super) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
+        let Self(signals) = self;
+        std::future::poll_fn(|cx| {
+            let has_come = signals
+                .iter_mut()
+                .any(|signal| signal.poll_recv(cx).is_ready());
+            if has_come {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
     }
+
+    fn catch(kinds: impl IntoIterator<Item = SignalKind>) -> anyhow::Result<Self> {
+        let signals = kinds.into_iter().map(signal).collect::<Result<_, _>>();
+        Ok(Self(signals.context("no signal handler can be installed")?))
+    }
+}
+
+/// From now on these end nothing, as they would by default: SIGHUP, SIGUSR1 and SIGUSR2, which log rotation, `systemctl reload`
+/// and closed terminals send (certificates are read anew without them), and SIGXFSZ, which comes with a write beyond a limit
+/// of file sizes (the write fails, and sends are refused). Call it in a runtime.
+pub(super) fn outlive_others() -> anyhow::Result<()> {
+    let sent = [
+        SignalKind::hangup(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+    ];
+    let mut sent = Signals::catch(sent)?;
+    // A handler stays when what it tells is gone.
+    Signals::catch([SignalKind::from_raw(Number::XFSZ.as_raw())])?;
+    tokio::spawn(async move {
+        loop {
+            sent.next().await;
+            tracing::info!(
+                "a signal that asks for nothing here: certificates are followed by themselves, the rest stays"
+            );
+        }
+    });
+    Ok(())
 }

@@ -1,4 +1,7 @@
-//! SIGTERM: no more sends, every session is told when to come back, exit 0; a second signal ends at once.
+//! Signals. SIGTERM: no more sends, every session is told when to come back, exit 0; a second one ends at once. Others end
+//! nothing.
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Gateway, WEB, eventually, notice, text_of};
 
@@ -62,4 +65,19 @@ async fn a_second_signal_ends_at_once() {
     .await;
     gateway.terminate();
     assert!(!gateway.exited().await.success());
+}
+
+#[tokio::test]
+async fn signals_of_log_rotation_and_closed_terminals_end_nothing() {
+    let mut gateway = Gateway::start(&[]).await;
+    let mut admin = gateway.admin().await;
+    let mut web = gateway.connect("alice", WEB).await;
+    let process = Pid::from_raw(gateway.process_id() as i32).unwrap();
+    for signal in [Signal::HUP, Signal::USR1, Signal::USR2] {
+        kill_process(process, signal).unwrap();
+        admin.send(&notice("alice", "still here")).await;
+        web.expect_messages(1).await;
+    }
+    gateway.terminate();
+    assert!(gateway.exited().await.success());
 }
