@@ -300,7 +300,7 @@ impl Default for Delivery {
 impl Default for Drain {
     fn default() -> Self {
         Self {
-            period: Duration::from_secs(10),
+            period: Duration::from_secs(3),
         }
     }
 }

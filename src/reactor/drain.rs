@@ -49,3 +49,18 @@ fn jitter(period: Duration) -> Duration {
     const PAUSE: Duration = Duration::from_millis(500);
     PAUSE + period.mul_f64(fastrand::f64())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    /// `docker stop` kills after this long.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_drain_by_default_leaves_dockers_patience_a_second() {
+        let longest = config::Drain::default().period + GRACE;
+        assert!(longest + Duration::from_secs(1) <= PATIENCE, "{longest:?}");
+    }
+}
