@@ -240,6 +240,7 @@ impl World {
             outbox,
             stall_timeout: listener.stall_timeout,
             started: tokio::time::Instant::now(),
+            stood_still: std::cell::Cell::default(),
             no_device: "".into(),
         })
     }

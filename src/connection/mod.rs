@@ -30,7 +30,7 @@ mod tally;
 mod task;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
@@ -67,14 +67,23 @@ pub struct Context {
     pub stall_timeout: Duration,
     /// The origin of [`Moment`]s.
     pub started: tokio::time::Instant,
+    /// Time in which this thread did not run although it should have. It is not held against the clients.
+    pub stood_still: Cell<Duration>,
     /// The device of all sessions that have none.
     pub no_device: Arc<str>,
 }
 
 impl Context {
-    /// Now, by tokio's clock.
+    /// Now, by tokio's clock, less the time in which the thread stood still.
     pub fn now(&self) -> Moment {
-        Moment::default().plus(self.started.elapsed())
+        let passed = self.started.elapsed();
+        Moment::default().plus(passed.saturating_sub(self.stood_still.get()))
+    }
+
+    /// The thread did not run for so long: a paused process, a virtual machine that moved, a debugger. All deadlines of clients
+    /// come that much later, since what they said meanwhile is yet to be read.
+    pub fn stand_still(&self, time: Duration) {
+        self.stood_still.set(self.stood_still.get() + time);
     }
 }
 

@@ -36,10 +36,63 @@ pub(super) async fn sweep(context: Rc<Context>, table: Rc<Table>, period: Durati
         // After a delay the schedule starts over; catching up would look at everyone several times in a row.
         due = (due + slice).max(Instant::now());
         sleep_until(due).await;
+        let late = due.elapsed();
+        if late > period {
+            // Not the clients are late, but this thread.
+            context.stand_still(late);
+        }
         let count = table.len().div_ceil(SLICES as usize).max(1);
         let (handles, next) = table.after(position, count);
         let now = context.now();
         handles.iter().for_each(|handle| handle.tick(now));
         position = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::{
+        task::{LocalSet, yield_now},
+        time::{advance, sleep},
+    };
+
+    use super::*;
+    use crate::{
+        config,
+        connection::{OutboxLimits, fixture::World},
+        metrics::Metrics,
+        reactor::mailbox::{MailboxLimits, ReactorMailbox},
+        session::Moment,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_the_thread_stood_still_passes_for_no_client() {
+        let world = World::new(&config::Sessions::default());
+        let mailbox = ReactorMailbox::new(MailboxLimits::default(), Arc::new(Metrics::new()));
+        let outbox = OutboxLimits {
+            frames_max: 8,
+            bytes_max: 1 << 20,
+        };
+        let context = world.context(Arc::new(mailbox), outbox);
+        let period = Duration::from_millis(100);
+        let seconds = |seconds| Moment::default().plus(Duration::from_secs(seconds));
+        let tasks = LocalSet::new();
+        tasks.spawn_local(sweep(Rc::clone(&context), Rc::new(Table::new(0)), period));
+        tasks
+            .run_until(async {
+                sleep(Duration::from_secs(3)).await;
+                assert!(
+                    context.now() >= seconds(3),
+                    "a sweep in time takes none away"
+                );
+                advance(Duration::from_secs(60)).await;
+                yield_now().await;
+                assert!(context.now() < seconds(4), "a minute stood still");
+                sleep(Duration::from_secs(3)).await;
+                assert!(context.now() >= seconds(6), "time goes on");
+            })
+            .await;
     }
 }

@@ -1,6 +1,6 @@
 //! One reactor's life: a runtime, a listener, a mailbox, a sweep, until it is told to drain or to stop.
 
-use std::{io, net, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, io, net, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -110,6 +110,7 @@ pub(crate) async fn serve(
         outbox: parts.outbox(),
         stall_timeout: parts.config.stall_timeout,
         started: Instant::now(),
+        stood_still: Cell::default(),
         no_device: "".into(),
     });
     let lobby = Lobby::new(&parts.config, Arc::clone(&parts.admission));
