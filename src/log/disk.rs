@@ -11,7 +11,10 @@ use std::{
     sync::Arc,
 };
 
-use rustix::{fs::fsync, io::ReadWriteFlags};
+use rustix::{
+    fs::fsync,
+    io::{Errno, ReadWriteFlags},
+};
 
 use super::Patience;
 
@@ -154,8 +157,31 @@ fn read_cached(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize>
         ReadWriteFlags::NOWAIT,
     ) {
         Ok(count) => Ok(count),
-        // A file system that cannot say whether a read would wait.
-        Err(rustix::io::Errno::OPNOTSUPP) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(error) if cannot_say(error) => Err(io::ErrorKind::WouldBlock.into()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Nobody knows whether a read would wait, so a thread that may wait has to do it: the file system does not say (`OPNOTSUPP`),
+/// the kernel is older than preadv2(2) or its flags (`NOSYS`, `INVAL`), or a container does not allow it (`PERM`, `ACCESS`).
+fn cannot_say(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM | Errno::ACCESS
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_or_container_without_preadv2_reads_on_threads_that_may_wait() {
+        for error in [Errno::OPNOTSUPP, Errno::NOSYS, Errno::PERM, Errno::INVAL] {
+            assert!(cannot_say(error), "{error}");
+        }
+        for error in [Errno::IO, Errno::BADF, Errno::AGAIN] {
+            assert!(!cannot_say(error), "{error}");
+        }
     }
 }
