@@ -201,8 +201,11 @@ pub struct Damage {
 /// Why the log takes no appends although it serves reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusing {
-    /// A write was refused for want of space; it is tried again with the next append.
-    #[error("the disk is full: free space on the log's disk, sending resumes by itself")]
+    /// A write was refused for want of space, or beyond the process's limit of file sizes; it is tried again with the next append.
+    #[error(
+        "the disk is full, or a file of the log is as large as this process may make one (ulimit -f): make room, sending resumes \
+         by itself"
+    )]
     DiskFull,
     /// A sync failed; what the disk holds is not known until the log is read again.
     #[error("a disk write or sync failed: check the disk, then restart the gateway")]

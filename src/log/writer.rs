@@ -349,7 +349,9 @@ impl Writer {
         });
         let offset = self.active.length();
         if let Err(error) = self.active.file.write_at(&self.buffer, offset) {
-            tracing::error!(%error, segment = self.active.name(), "a write failed");
+            if !self.core.is_disk_full() {
+                tracing::error!(%error, segment = self.active.name(), "a write failed");
+            }
             return Err(self.take_back(offset, refusing_for(&error)));
         }
         let synced = if sabotage::is(Bug::AckBeforeSync) {
@@ -411,7 +413,10 @@ impl Writer {
 /// What a failed write means for the appends after it.
 fn refusing_for(error: &io::Error) -> Refusing {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Refusing::DiskFull,
+        // A limit on the size of files (ulimit -f) stands for a disk that is full: raised, or retention's room, ends it.
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Refusing::DiskFull
+        }
         _ => Refusing::SyncFailed,
     }
 }

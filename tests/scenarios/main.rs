@@ -13,6 +13,7 @@
 //! - `conformance`: RFC 6455, case by case
 //! - `replacement`: login policies
 //! - `drain`: going down gently
+//! - `disk`: no room on the disk, for a while
 //! - `stderr`: whatever becomes of the reader of its log, the gateway serves on
 //! - `memory`: what a session costs
 //! - `tls`: either port over TLS
@@ -27,6 +28,7 @@ mod admission;
 mod config;
 mod conformance;
 mod damage;
+mod disk;
 mod doctor;
 mod drain;
 mod hostile;
