@@ -1,11 +1,12 @@
 //! From what a session says to frames. A message's bytes are copied here only on the replay path.
 
 use bytes::Bytes;
+use towncrier_websocket::Frame;
 
 use crate::{
     ids::{Seq, UserId},
     wire::{
-        frame::{self, ADDRESS_BYTES_MAX, FRAME_BYTES_MAX, Frame},
+        frame::{self, ADDRESS_BYTES_MAX, FRAME_BYTES_MAX},
         proto::{Fetched, ServerFrame, server_frame::Body},
     },
 };

@@ -18,6 +18,10 @@ use tokio::{
     sync::oneshot,
 };
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message as WsMessage};
+use towncrier_websocket::{
+    Message as Frame, Reader, Rules, Side,
+    frame::{BINARY, CLOSE, FIN, PONG, put_header},
+};
 
 use super::{Context, OutboxLimits};
 use crate::{
@@ -35,7 +39,7 @@ use crate::{
     session::{Limits, REPLAYED_BYTES_MAX},
     token::Tokens,
     wire::{
-        frame::{Live, encode_body},
+        frame::{Live, RULES, encode_body},
         proto::{ClientFrame, Connect, Message, ServerFrame, client_frame, server_frame::Body},
     },
 };
@@ -352,34 +356,39 @@ pub(crate) enum Heard {
     Close(Option<u16>),
 }
 
-/// `bytes` as whole frames: unfragmented, unmasked, no reserved bit, the length in its shortest form.
-pub(crate) fn frames(mut bytes: &[u8]) -> Vec<Heard> {
-    let mut frames = Vec::new();
-    while let [first, second, rest @ ..] = bytes {
-        let (length, least, rest) = match second {
-            126 => {
-                let (length, rest) = rest.split_first_chunk().expect("a length");
-                (u64::from(u16::from_be_bytes(*length)), 126, rest)
-            }
-            127 => {
-                let (length, rest) = rest.split_first_chunk().expect("a length");
-                (u64::from_be_bytes(*length), 65_536, rest)
-            }
-            length => (u64::from(*length), 0, rest),
-        };
-        assert!((least..1 << 32).contains(&length), "{length}");
-        let (payload, rest) = rest.split_at(length as usize);
-        bytes = rest;
-        frames.push(match first {
-            0x82 => {
+/// `bytes` as whole frames. Written again they are the same bytes, so each is unfragmented and its header as short as it can be.
+pub(crate) fn frames(bytes: &[u8]) -> Vec<Heard> {
+    let rules = Rules {
+        from: Side::Server,
+        message_bytes_max: 1 << 20,
+        ..RULES
+    };
+    let (mut reader, mut left) = (Reader::default(), bytes);
+    let (mut frames, mut again) = (Vec::new(), Vec::new());
+    let mut write = |first, payload: &[u8]| {
+        put_header(&mut again, first, payload.len(), None);
+        again.extend_from_slice(payload);
+    };
+    while let Some(message) = reader.next(&mut left, &rules).expect("a server's") {
+        frames.push(match message {
+            Frame::Binary(payload) => {
+                write(FIN | BINARY, &payload);
                 let frame = ServerFrame::decode(payload).expect("decodes");
                 Heard::Body(frame.body.expect("not empty"))
             }
-            0x88 => Heard::Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code))),
-            0x8a => Heard::Pong(payload.to_vec()),
-            _ => panic!("{first:#x} begins no frame of ours"),
+            Frame::Pong(payload) => {
+                write(FIN | PONG, &payload);
+                Heard::Pong(payload.to_vec())
+            }
+            Frame::Close(close) => {
+                let text = close.iter().flat_map(|close| close.text.bytes());
+                let code = close.iter().flat_map(|close| close.code.to_be_bytes());
+                write(FIN | CLOSE, &code.chain(text).collect::<Vec<_>>());
+                Heard::Close(close.map(|close| close.code))
+            }
+            other => panic!("{other:?} is nothing that we say"),
         });
     }
-    assert!(bytes.is_empty(), "a frame was begun and not ended");
+    assert_eq!(again, bytes, "whole frames, as short as they can be");
     frames
 }

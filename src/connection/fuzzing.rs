@@ -13,10 +13,13 @@ use tokio_tungstenite::tungstenite::{
     self,
     protocol::{Role, WebSocket, WebSocketConfig},
 };
+use towncrier_websocket::{
+    Message, Reader,
+    frame::{BINARY, FIN, masked},
+};
 
 use super::{
     fixture::{Heard, World, frames},
-    framing::{Framing, Message},
     *,
 };
 use crate::{
@@ -25,7 +28,7 @@ use crate::{
     ids::Platform,
     registry::Item,
     wire::{
-        frame::FRAME_BYTES_MAX,
+        frame::RULES,
         proto::{ClientFrame, client_frame},
     },
 };
@@ -107,10 +110,7 @@ fn converse(world: &World, bytes: &[u8], step: usize, is_in: bool, is_early: boo
             body: Some(connect),
         }
         .encode_to_vec();
-        says.extend([0x82, 0x80 | 126]);
-        says.extend((connect.len() as u16).to_be_bytes());
-        says.extend([0; 4]);
-        says.extend(connect);
+        says = masked(FIN | BINARY, &connect, [0; 4]);
     }
     says.extend_from_slice(bytes);
     let early = if is_early { says.len() / 2 } else { 0 };
@@ -167,28 +167,29 @@ impl Wake for Woken {
     }
 }
 
-/// What our framing understands is the beginning of what tungstenite does, which is laxer.
+/// What our reader understands is the beginning of what tungstenite does, which is laxer.
 fn compare(bytes: &[u8], step: usize) {
     let config = WebSocketConfig::default()
-        .max_message_size(Some(FRAME_BYTES_MAX))
-        .max_frame_size(Some(FRAME_BYTES_MAX));
+        .max_message_size(Some(RULES.message_bytes_max))
+        .max_frame_size(Some(RULES.message_bytes_max));
     let both = Both { input: bytes };
     let mut theirs = WebSocket::from_raw_socket(both, Role::Server, Some(config));
-    let mut ours = Framing::default();
+    let mut ours = Reader::default();
     for mut piece in bytes.chunks(step) {
         loop {
-            let message = match ours.next(&mut piece) {
+            let message = match ours.next(&mut piece, &RULES) {
                 Ok(None) => break,
                 Ok(Some(message)) => message,
                 Err(_) => return,
             };
             match (message, theirs.read()) {
                 (Message::Binary(ours), Ok(tungstenite::Message::Binary(theirs)))
-                | (Message::Ping(ours), Ok(tungstenite::Message::Ping(theirs))) => {
+                | (Message::Ping(ours), Ok(tungstenite::Message::Ping(theirs)))
+                | (Message::Pong(ours), Ok(tungstenite::Message::Pong(theirs))) => {
                     assert_eq!(ours, theirs);
                 }
-                (Message::Pong, Ok(tungstenite::Message::Pong(_))) => {}
                 (Message::Close(ours), Ok(tungstenite::Message::Close(theirs))) => {
+                    let ours = ours.map(|close| close.code);
                     let theirs = theirs.map(|close| close.code.into());
                     // Registered (bad gateway), which tungstenite does not know.
                     let is_newer = (ours, theirs) == (Some(1014), Some(1002));

@@ -10,7 +10,7 @@
 //! - `replay.rs`: reads of the log, from memory at once, from disk beside the task
 //! - `encode.rs`: from what a session says to frames
 //! - `outbox.rs`: frames that wait for the socket
-//! - `socket.rs`: the stream, read and written; `framing.rs`: RFC 6455 on it
+//! - `socket.rs`: the stream, read and written
 //! - `tally.rs`: what a connection did, for the one line it leaves in the log
 
 mod encode;
@@ -18,7 +18,6 @@ mod encode;
 #[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
 #[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
 pub(crate) mod fixture;
-mod framing;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod login;

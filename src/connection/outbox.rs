@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, io::IoSlice};
 
-use crate::wire::frame::Frame;
+use towncrier_websocket::Frame;
 
 /// Slices of one vectored write: design section 4, rule 7.
 pub(super) const SLICES_MAX: usize = 64;

@@ -13,15 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use towncrier_websocket::{Frame, Message, Reader, Violation, frame};
 
-use super::{
-    framing::{self, Framing, Message},
-    outbox::{Outbox, SLICES_MAX, WRITE_BYTES_MAX},
-};
-use crate::wire::{close::Close, frame::Frame};
+use super::outbox::{Outbox, SLICES_MAX, WRITE_BYTES_MAX};
+use crate::wire::frame::RULES;
 
 /// Bytes that are read of one client before others have their turn: 300 of the smallest frames, a tenth of a millisecond.
-/// What an honest client says in one breath is a tenth of it; larger frames are put together by the framing.
+/// What an honest client says in one breath is a tenth of it; the reader puts larger frames together.
 pub(super) const TURN_READ_BYTES: usize = 2 * 1024;
 
 thread_local! {
@@ -39,7 +37,7 @@ pub(super) enum Inbound {
     /// A pong: a sign of life.
     Pong,
     /// The client broke RFC 6455 or a limit. Nothing more can be read.
-    Violation(Close),
+    Violation(Violation),
     /// The client sent a close frame; this is the answer. Nothing more comes.
     Closed(Frame),
     /// The stream ended or failed. Nothing more comes, and nothing can be sent.
@@ -48,7 +46,7 @@ pub(super) enum Inbound {
 
 pub(super) struct Socket<S> {
     stream: S,
-    framing: Framing,
+    reader: Reader,
     /// Bytes that were read from the stream and not looked at, because the taker had enough.
     rest: Vec<u8>,
 }
@@ -58,7 +56,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub(super) fn new(stream: S, rest: Vec<u8>) -> Self {
         Self {
             stream,
-            framing: Framing::default(),
+            reader: Reader::default(),
             rest,
         }
     }
@@ -100,13 +98,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         take: &mut impl FnMut(Inbound) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         loop {
-            let inbound = match self.framing.next(&mut input) {
+            let inbound = match self.reader.next(&mut input, &RULES) {
                 Ok(None) => return ControlFlow::Continue(()),
                 Ok(Some(Message::Binary(bytes))) => Inbound::Frame(bytes),
-                Ok(Some(Message::Ping(payload))) => Inbound::Ping(framing::pong(&payload)),
-                Ok(Some(Message::Pong)) => Inbound::Pong,
-                Ok(Some(Message::Close(code))) => Inbound::Closed(framing::closed(code)),
-                Err(close) => Inbound::Violation(close),
+                // The rules refuse it at its first byte.
+                Ok(Some(Message::Text(_))) => Inbound::Violation(Violation::Text),
+                Ok(Some(Message::Ping(payload))) => Inbound::Ping(frame::pong(&payload)),
+                Ok(Some(Message::Pong(_))) => Inbound::Pong,
+                Ok(Some(Message::Close(close))) => {
+                    Inbound::Closed(frame::closed(close.map(|close| close.code)))
+                }
+                Err(violation) => Inbound::Violation(violation),
             };
             let is_last = matches!(inbound, Inbound::Violation(_) | Inbound::Closed(_));
             if take(inbound).is_break() || is_last {

@@ -12,9 +12,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use towncrier_websocket::{Frame, frame::close};
 
 use super::{
-    Context, encode, framing,
+    Context, encode,
     login::{Login, log_in},
     outbox::Outbox,
     replay::{READS_IN_A_ROW, read_later, read_now},
@@ -28,7 +29,7 @@ use crate::{
     session::{Action, Event, Hello, Moment, Scene, Session},
     wire::{
         close::Close,
-        frame::{self, Frame},
+        frame,
         proto::{Pong, client_frame, server_frame::Body},
     },
 };
@@ -133,7 +134,7 @@ impl Connection {
                 self.happen(Event::Heard, None);
             }
             Inbound::Pong => self.happen(Event::Heard, None),
-            Inbound::Violation(close) => self.begin_close(close),
+            Inbound::Violation(violation) => self.begin_close(violation.into()),
             Inbound::Closed(answer) => {
                 // After its close frame the client looks at nothing but the answer.
                 self.outbox.discard_unbegun();
@@ -389,10 +390,10 @@ impl Connection {
     }
 
     /// Puts the close frame behind what waits; from now on nothing follows it.
-    fn begin_close(&mut self, close: Close) {
-        self.outbox.push(framing::close(close));
-        self.code = close.code();
-        self.context.metrics.closed(close);
+    fn begin_close(&mut self, reason: Close) {
+        self.outbox.push(close(reason.code(), &reason.text()));
+        self.code = reason.code();
+        self.context.metrics.closed(reason);
         self.linger();
     }
 

@@ -10,6 +10,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_tungstenite::client_async;
+use towncrier_websocket::frame::{BINARY, FIN, TEXT, masked};
 
 use super::{mailbox::ReactorMailbox, *};
 use crate::{
@@ -286,11 +287,11 @@ async fn a_client_that_sends_no_request_or_no_connect_is_cut_off() {
 #[tokio::test]
 async fn bytes_sent_together_with_the_request_are_heard() {
     let gateway = start(&config());
-    // A masked text frame right behind the request: it must be refused, so it must have been read.
+    // A text frame right behind the request: it must be refused, so it must have been read.
     let request = format!("{UPGRADE}\r\n\u{1}");
     let mut bytes = request.into_bytes();
     bytes.pop();
-    bytes.extend([0x81, 0x81, 0, 0, 0, 0, b'x']);
+    bytes.extend(masked(FIN | TEXT, b"x", [0; 4]));
     let mut stream = TcpStream::connect(gateway.reactors.local_addr())
         .await
         .unwrap();
@@ -372,8 +373,7 @@ async fn whoever_knocks_before_the_reactors_start_is_let_in_unless_gone_by_then(
     };
     let port = Port::bind(&config.listener).expect("a free port");
     let address = port.address;
-    let request = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let request = format!("{UPGRADE}\r\n");
     let mut gone = TcpStream::connect(address).await.unwrap();
     gone.write_all(request.as_bytes()).await.unwrap();
     drop(gone);
@@ -441,10 +441,7 @@ fn an_idle_session_costs_at_most_2500_bytes_also_after_a_push() {
         };
         let payload = prost::Message::encode_to_vec(&frame);
         let mut bytes = format!("{UPGRADE}\r\n").into_bytes();
-        bytes.extend([0x82, 0x80 | 126]);
-        bytes.extend((payload.len() as u16).to_be_bytes());
-        bytes.extend([0; 4]);
-        bytes.extend(payload);
+        bytes.extend(masked(FIN | BINARY, &payload, [0; 4]));
         let mut stream = std::net::TcpStream::connect(gateway.reactors.local_addr()).unwrap();
         stream.write_all(&bytes).unwrap();
         stream

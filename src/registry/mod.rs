@@ -14,12 +14,10 @@ use std::sync::Arc;
 
 // The map of `places.rs`. In `interleavings.rs` shuttle's has its place.
 use ::dashmap;
+use towncrier_websocket::Frame;
 
 pub use self::{places::Registry, policy::Policy};
-use crate::{
-    ids::{ConnectionId, Platform, Seq},
-    wire::frame::Frame,
-};
+use crate::ids::{ConnectionId, Platform, Seq};
 
 /// What is said to a connection from outside its own thread.
 #[derive(Debug, Clone)]

@@ -4,6 +4,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use towncrier_websocket::Violation;
+
 /// Every reason for which the gateway closes a connection: design section 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Close {
@@ -39,6 +41,17 @@ pub enum Close {
     TooLarge,
     /// 1011: the gateway failed; the text says what. The operator's log says more.
     Internal(&'static str),
+}
+
+impl From<Violation> for Close {
+    fn from(violation: Violation) -> Self {
+        match violation {
+            Violation::Framing(text) => Self::NotWebSocket(text),
+            Violation::Text => Self::TextFrame,
+            Violation::NotUtf8 => Self::NotUtf8,
+            Violation::TooLarge => Self::TooLarge,
+        }
+    }
 }
 
 impl Close {

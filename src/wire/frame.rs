@@ -11,12 +11,23 @@ use prost::{
     Message as _,
     encoding::{encode_varint, encoded_len_varint},
 };
+use towncrier_websocket::{
+    Frame, Rules, Side,
+    frame::{BINARY, FIN, put_header},
+};
 
 use super::proto::{ClientFrame, Message, ServerFrame, client_frame};
 use crate::ids::Seq;
 
 /// Largest frame a client may send, and the size up to which the server coalesces messages into one: design section 4, rule 7.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
+
+/// What a client may send.
+pub const RULES: Rules = Rules {
+    from: Side::Client,
+    takes_text: false,
+    message_bytes_max: FRAME_BYTES_MAX,
+};
 
 /// What a message can add to its body on the wire, at most: ids of 64 bytes, a conversation id of 132, a seq, tags and
 /// lengths of every level. `delivery.message_bytes_max` leaves room for it, so a stored message always fits a frame.
@@ -48,32 +59,11 @@ pub fn decode(bytes: Bytes) -> Result<client_frame::Body, DecodeError> {
     ClientFrame::decode(bytes)?.body.ok_or(DecodeError::Empty)
 }
 
-/// One whole WebSocket frame from us, header included, ready to write: `head` then `body`. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Frame {
-    /// WebSocket header and protobuf framing; all of the frame when `body` is empty.
-    pub head: Bytes,
-    /// The tail shared with other frames.
-    pub body: Bytes,
-}
-
-impl Frame {
-    /// Bytes on the wire.
-    pub fn len(&self) -> usize {
-        self.head.len() + self.body.len()
-    }
-
-    /// True for no bytes at all, which no frame is.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
 /// Encodes a server frame that is not a push of stored bodies.
 pub fn encode(frame: &ServerFrame) -> Frame {
     let payload = frame.encoded_len();
     let mut head = BytesMut::with_capacity(payload + 10);
-    put_websocket_header(&mut head, payload);
+    put_header(&mut head, FIN | BINARY, payload, None);
     frame.encode(&mut head).expect("a BytesMut grows as needed");
     Frame {
         head: head.freeze(),
@@ -188,7 +178,7 @@ impl Live {
         let push = 1 + encoded_len_varint(message as u64) + message;
         let payload = 1 + encoded_len_varint(push as u64) + push;
         let mut head = BytesMut::with_capacity(24 + address.encoded_len());
-        put_websocket_header(&mut head, payload);
+        put_header(&mut head, FIN | BINARY, payload, None);
         head.put_u8(PUSH_TAG);
         encode_varint(push as u64, &mut head);
         head.put_u8(MESSAGES_TAG);
@@ -217,10 +207,8 @@ pub fn push_replay<'a>(recv_id: &str, messages: impl Iterator<Item = (Seq, &'a B
         push.put_slice(body);
     }
     let mut head = BytesMut::with_capacity(16);
-    put_websocket_header(
-        &mut head,
-        1 + encoded_len_varint(push.len() as u64) + push.len(),
-    );
+    let payload = 1 + encoded_len_varint(push.len() as u64) + push.len();
+    put_header(&mut head, FIN | BINARY, payload, None);
     head.put_u8(PUSH_TAG);
     encode_varint(push.len() as u64, &mut head);
     Frame {
@@ -229,25 +217,10 @@ pub fn push_replay<'a>(recv_id: &str, messages: impl Iterator<Item = (Seq, &'a B
     }
 }
 
-/// RFC 6455 section 5.2: FIN and the binary opcode, no mask, the length in 7 bits, 16 or 64.
-fn put_websocket_header(out: &mut BytesMut, payload: usize) {
-    const FIN_BINARY: u8 = 0x82;
-    out.put_u8(FIN_BINARY);
-    match payload {
-        0..126 => out.put_u8(payload as u8),
-        126..65536 => {
-            out.put_u8(126);
-            out.put_u16(payload as u16);
-        }
-        _ => {
-            out.put_u8(127);
-            out.put_u64(payload as u64);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use towncrier_websocket::{Message as WsMessage, Reader};
+
     use super::*;
     use crate::wire::proto::{Push, server_frame};
 
@@ -265,21 +238,17 @@ mod tests {
 
     fn unframe(frame: &Frame) -> ServerFrame {
         let bytes: Vec<u8> = [&frame.head[..], &frame.body[..]].concat();
-        assert_eq!(bytes[0], 0x82, "one final binary frame");
-        let (start, length) = match bytes[1] {
-            126 => (4, u16::from_be_bytes([bytes[2], bytes[3]]) as usize),
-            127 => (
-                10,
-                u64::from_be_bytes(bytes[2..10].try_into().expect("8 bytes")) as usize,
-            ),
-            short => (2, short as usize),
+        let rules = Rules {
+            from: Side::Server,
+            message_bytes_max: 2 * FRAME_BYTES_MAX,
+            ..RULES
         };
-        assert_eq!(
-            bytes.len(),
-            start + length,
-            "the header's length is the payload's"
-        );
-        ServerFrame::decode(&bytes[start..]).expect("decodes")
+        let read = Reader::default().next(&mut &bytes[..], &rules);
+        let Ok(Some(WsMessage::Binary(payload))) = read else {
+            panic!("{read:?}")
+        };
+        assert_eq!(bytes[bytes.len() - payload.len()..], payload[..]);
+        ServerFrame::decode(payload).expect("decodes")
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! in one write, and byte by byte. One gateway for all of them.
 //!
 //! A case is a name, the bytes a logged-in client says, and what it must hear up to the end of the stream. What passes
-//! where a case expects more (a message cut elsewhere, every close code, every first byte) is `connection/framing/tests.rs`.
+//! where a case expects more (a message cut elsewhere, every close code, every first byte) is `websocket/src/reader/tests.rs`.
 
 use prost::Message as _;
 use tokio::{
@@ -15,19 +15,17 @@ use tokio::{
 use towncrier::wire::proto::{
     ClientFrame, Connect, Ping, ServerFrame, client_frame, server_frame::Body,
 };
+use towncrier_websocket::{
+    Message, Reader, Rules, Side,
+    frame::{BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, masked},
+};
 
 use crate::support::{Gateway, WEB, within};
 
 const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-const FIN: u8 = 0x80;
-const CONTINUATION: u8 = 0x0;
-const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
-const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
-const PONG: u8 = 0xa;
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// What a server says.
 #[derive(Debug, PartialEq)]
@@ -65,35 +63,21 @@ fn good(name: impl Into<String>, says: &[Vec<u8>], hears: impl Into<Vec<Heard>>)
     }
 }
 
-/// A client's frame: the length in as few bytes as it needs, the payload masked.
+/// A client's frame.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let shortest = match payload.len() {
-        0..126 => 1,
-        126..65536 => 3,
-        _ => 9,
-    };
-    frame_as(first, shortest, payload)
+    masked(first, payload, MASK)
 }
 
+/// The same with its length in 3 or 9 bytes, whether it needs them or not.
 fn frame_as(first: u8, length_bytes: usize, payload: &[u8]) -> Vec<u8> {
-    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-    let length = payload.len() as u64;
-    let mut bytes = vec![first];
-    match length_bytes {
-        1 => bytes.push(0x80 | length as u8),
-        3 => {
-            bytes.push(0x80 | 126);
-            bytes.extend((length as u16).to_be_bytes());
-        }
-        _ => {
-            bytes.push(0x80 | 127);
-            bytes.extend(length.to_be_bytes());
-        }
-    }
-    bytes.extend(MASK);
-    let masked = payload.iter().zip(MASK.iter().cycle());
-    bytes.extend(masked.map(|(byte, mask)| byte ^ mask));
-    bytes
+    let length = (payload.len() as u64).to_be_bytes();
+    let whole = frame(first, payload);
+    let masked = &whole[whole.len() - payload.len() - MASK.len()..];
+    let head = match length_bytes {
+        3 => [&[first, 0x80 | 126][..], &length[6..]].concat(),
+        _ => [&[first, 0x80 | 127][..], &length].concat(),
+    };
+    [&head, masked].concat()
 }
 
 fn close(payload: &[u8]) -> Vec<u8> {
@@ -495,26 +479,29 @@ impl Client {
     }
 }
 
-/// A server's frames, each unmasked and unfragmented, its length in as few bytes as it needs; and the beginning of another.
+/// A server's messages; and the beginning of another.
 fn read(mut bytes: &[u8]) -> (Vec<Heard>, &[u8]) {
+    let rules = Rules {
+        from: Side::Server,
+        takes_text: false,
+        message_bytes_max: 1 << 20,
+    };
     let mut heard = Vec::new();
-    while let [first, length, rest @ ..] = bytes {
-        assert!(*length < 126, "no frame here is longer");
-        let Some((payload, rest)) = rest.split_at_checked((*length).into()) else {
-            break;
-        };
-        heard.push(match first {
-            0x82 => match ServerFrame::decode(payload).unwrap().body {
+    let mut rest = bytes;
+    let mut reader = Reader::default();
+    while let Some(message) = reader.next(&mut bytes, &rules).unwrap() {
+        rest = bytes;
+        heard.push(match message {
+            Message::Binary(payload) => match ServerFrame::decode(payload).unwrap().body {
                 Some(Body::Pong(pong)) => Answer(pong.nonce),
                 body => panic!("{body:?}"),
             },
-            0x88 => Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code))),
-            0x8a => Pong(payload.to_vec()),
-            _ => panic!("{first:#x} begins no frame of a server"),
+            Message::Close(close) => Close(close.map(|close| close.code)),
+            Message::Pong(payload) => Pong(payload.to_vec()),
+            message => panic!("{message:?} is nothing that a server says"),
         });
-        bytes = rest;
     }
-    (heard, bytes)
+    (heard, rest)
 }
 
 #[tokio::test]

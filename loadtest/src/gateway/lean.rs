@@ -1,12 +1,13 @@
 //! Very many sessions in one small loop: some hundred bytes each, where `session.rs` takes several thousand.
 //!
-//! One epoll instance holds all sockets, and WebSocket's frames are taken apart here. What lands is still decided by
+//! One epoll instance holds all sockets, and `towncrier-websocket` takes their bytes apart. What lands is still decided by
 //! `towncrier-client` and entered in the ledger. Such a session only holds its place: it sends no heartbeat, so the gateway
 //! must be told to wait for none, and it does not come back; whatever ends it is an incident.
 
 use std::{io, net::SocketAddrV4, os::fd::OwnedFd, rc::Rc, time::Duration};
 
 use anyhow::Context;
+use bytes::Bytes;
 use prost::Message as _;
 use rustix::{
     buffer::spare_capacity,
@@ -16,6 +17,11 @@ use tokio::{task::yield_now, time::sleep};
 use towncrier_client::{
     Batch, Landing, Position, SUBPROTOCOL,
     proto::{Ack, ClientFrame, Resend, ServerFrame, client_frame, server_frame::Body},
+};
+use towncrier_websocket::{
+    Close, Message, Reader, Rules, Side, Violation,
+    frame::{BINARY, FIN, masked},
+    handshake,
 };
 
 use super::{Entry, token::Signer};
@@ -30,8 +36,16 @@ const UNDER_WAY_MAX: u32 = 128;
 const EVENTS: usize = 256;
 /// Between two looks when nothing has come.
 const PAUSE: Duration = Duration::from_millis(2);
-/// A frame has at most 64 KiB and a little.
+/// A message of the gateway's has at most 64 KiB and a little.
 const READ_BYTES: usize = 128 << 10;
+/// What the gateway may send.
+const RULES: Rules = Rules {
+    from: Side::Server,
+    takes_text: false,
+    message_bytes_max: READ_BYTES,
+};
+/// The nonce of every handshake: no proxy is between that could mistake one answer for another.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const PLATFORM: &str = "IOS";
 
 /// The loop and its sessions, by number.
@@ -50,9 +64,9 @@ pub(super) struct Lean {
 struct Session {
     socket: OwnedFd,
     landing: Landing,
-    is_upgraded: bool,
-    /// The beginning of what has not come whole.
-    rest: Vec<u8>,
+    /// What has come of the answer to the handshake; `None` once all of it has.
+    answer: Option<Vec<u8>>,
+    reader: Reader,
 }
 
 impl Lean {
@@ -110,12 +124,8 @@ impl Lean {
     fn start(&mut self) -> io::Result<()> {
         let at = self.sessions.len() as u64;
         let socket = self.crowd.sources.connect_now(self.server)?;
-        let request = format!(
-            "GET /ws HTTP/1.1\r\nhost: {}\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n\
-             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: {SUBPROTOCOL}\r\n\r\n",
-            self.server
-        );
-        write(&socket, request.as_bytes())?;
+        let request = handshake::request(&self.server.to_string(), "/ws", KEY, SUBPROTOCOL);
+        write(&socket, &request)?;
         epoll::add(
             &self.epoll,
             &socket,
@@ -125,8 +135,8 @@ impl Lean {
         self.sessions.push(Some(Session {
             socket,
             landing: Landing::new(Position::default()),
-            is_upgraded: false,
-            rest: Vec::new(),
+            answer: Some(Vec::new()),
+            reader: Reader::default(),
         }));
         self.under_way += 1;
         Ok(())
@@ -150,35 +160,35 @@ impl Lean {
             Err(rustix::io::Errno::AGAIN) => return Ok(()),
             Err(error) => return Err(error.to_string()),
         };
-        let mut heard = std::mem::take(&mut session.rest);
-        heard.extend_from_slice(read);
-        let mut left = &heard[..];
         let who = self.crowd.who(at);
-        if !session.is_upgraded {
-            let Some(end) = left.windows(4).position(|window| window == b"\r\n\r\n") else {
-                session.rest = heard;
+        let mut left = read;
+        let answer = session.answer.take().map(|begun| [&begun, read].concat());
+        if let Some(answer) = &answer {
+            let length = handshake::read_answer(answer, KEY).map_err(|bad| bad.to_string())?;
+            let Some(length) = length else {
+                session.answer = Some(answer.clone());
                 return Ok(());
             };
-            if !left.starts_with(b"HTTP/1.1 101 ") {
-                return Err("the handshake was refused".to_owned());
-            }
-            left = &left[end + 4..];
-            session.is_upgraded = true;
+            left = &answer[length..];
             let user_id = self.crowd.ledger.borrow().user_id(who.user);
             let token = self.signer.token(&user_id, PLATFORM);
             let connect = session.landing.connect(&token, "", "loadtest/1");
             session.send(client_frame::Body::Connect(connect))?;
         }
         let mut batch = Batch::default();
-        while let Some((opcode, payload, rest)) = frame(left) {
-            left = rest;
-            match opcode {
-                0x82 => session.take(&self.crowd, who, payload, &mut batch, &mut self.under_way)?,
-                0x88 => return Err(closed(payload)),
-                _ => return Err(format!("a WebSocket frame that begins with {opcode:#x}")),
+        let broken = |violation: Violation| format!("broken WebSocket framing: {violation}");
+        while let Some(message) = session.reader.next(&mut left, &RULES).map_err(broken)? {
+            match message {
+                Message::Binary(payload) => {
+                    session.take(&self.crowd, who, payload, &mut batch, &mut self.under_way)?;
+                }
+                Message::Close(Some(Close { code, text })) => {
+                    return Err(format!("closed with {code}: {text}"));
+                }
+                Message::Close(None) => return Err("closed".to_owned()),
+                other => return Err(format!("a message that nobody asked for: {other:?}")),
             }
         }
-        session.rest = left.to_vec();
         for message in batch.land {
             let arrival = Arrival {
                 seq: message.seq,
@@ -204,7 +214,7 @@ impl Session {
         &mut self,
         crowd: &Crowd,
         who: Who,
-        payload: &[u8],
+        payload: Bytes,
         batch: &mut Batch,
         under_way: &mut u32,
     ) -> Result<(), String> {
@@ -232,47 +242,9 @@ impl Session {
 
     fn send(&self, body: client_frame::Body) -> Result<(), String> {
         let payload = ClientFrame { body: Some(body) }.encode_to_vec();
-        let length = u16::try_from(payload.len()).expect("a client's frames are small");
-        let mut bytes = vec![0x82];
-        match u8::try_from(length) {
-            Ok(length @ ..126) => bytes.push(0x80 | length),
-            _ => {
-                bytes.push(0x80 | 126);
-                bytes.extend(length.to_be_bytes());
-            }
-        }
         // A mask of zeros leaves the payload as it is.
-        bytes.extend([0; 4]);
-        bytes.extend(payload);
+        let bytes = masked(FIN | BINARY, &payload, [0; 4]);
         write(&self.socket, &bytes).map_err(|error| error.to_string())
-    }
-}
-
-/// The first frame's first byte and payload, and what follows. `None`: it has not come whole.
-fn frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&[opcode, length], rest) = bytes.split_first_chunk()?;
-    let (length, rest) = match length {
-        126 => {
-            let (length, rest) = rest.split_first_chunk()?;
-            (u16::from_be_bytes(*length).into(), rest)
-        }
-        127 => {
-            let (length, rest) = rest.split_first_chunk()?;
-            (usize::try_from(u64::from_be_bytes(*length)).ok()?, rest)
-        }
-        length => (length.into(), rest),
-    };
-    let (payload, rest) = rest.split_at_checked(length)?;
-    Some((opcode, payload, rest))
-}
-
-fn closed(payload: &[u8]) -> String {
-    match payload.split_first_chunk() {
-        Some((code, text)) => {
-            let (code, text) = (u16::from_be_bytes(*code), String::from_utf8_lossy(text));
-            format!("closed with {code}: {text}")
-        }
-        None => "closed".to_owned(),
     }
 }
 
@@ -281,35 +253,5 @@ fn write(socket: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
     match rustix::io::write(socket, bytes)? == bytes.len() {
         true => Ok(()),
         false => Err(io::ErrorKind::WriteZero.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_frame_is_taken_only_when_it_has_come_whole() {
-        for bytes in [0, 5, 125, 126, 65_535, 65_536] {
-            let mut sent = vec![0x82];
-            match bytes {
-                0..126 => sent.push(bytes as u8),
-                126..65_536 => {
-                    sent.push(126);
-                    sent.extend((bytes as u16).to_be_bytes());
-                }
-                _ => {
-                    sent.push(127);
-                    sent.extend((bytes as u64).to_be_bytes());
-                }
-            }
-            sent.extend(vec![7; bytes]);
-            for heard in [0, 1, sent.len() / 2, sent.len() - 1] {
-                assert_eq!(frame(&sent[..heard.min(sent.len() - 1)]), None);
-            }
-            sent.push(0x88);
-            let (opcode, payload, rest) = frame(&sent).unwrap();
-            assert_eq!((opcode, payload.len(), rest), (0x82, bytes, &[0x88][..]));
-        }
     }
 }

@@ -115,14 +115,9 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// A client's frame of up to 125 bytes.
+/// A client's frame.
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    const MASK: [u8; 4] = [1, 2, 3, 4];
-    let mut bytes = vec![first, 0x80 | u8::try_from(payload.len()).unwrap()];
-    bytes.extend(MASK);
-    let masked = payload.iter().zip(MASK.iter().cycle());
-    bytes.extend(masked.map(|(byte, mask)| byte ^ mask));
-    bytes
+    towncrier_websocket::frame::masked(first, payload, [1, 2, 3, 4])
 }
 
 fn say(body: client_frame::Body) -> Vec<u8> {

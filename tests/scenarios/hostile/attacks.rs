@@ -12,6 +12,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use towncrier::wire::proto::{Ack, ClientFrame, Connect, Fetch, client_frame::Body};
+use towncrier_websocket::frame::masked;
 
 /// Loopback addresses that they come from, from 127.0.0.16 on; honest clients come from 127.0.0.1.
 const ADDRESSES: u64 = 16;
@@ -439,15 +440,5 @@ fn said(body: Body) -> Vec<u8> {
 
 /// With a mask of zeros, which masks nothing.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match u8::try_from(payload.len()) {
-        Ok(length) if length < 126 => bytes.push(0x80 | length),
-        _ => {
-            bytes.push(0x80 | 126);
-            bytes.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
-        }
-    }
-    bytes.extend([0; 4]);
-    bytes.extend(payload);
-    bytes
+    masked(first, payload, [0; 4])
 }

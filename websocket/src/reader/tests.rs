@@ -1,20 +1,32 @@
 //! RFC 6455's rules, each in full: every first byte, every length in every encoding, every close code, every cut.
 
-use super::*;
+use bytes::BufMut as _;
 
-/// A client's frame with this first byte: the length in as few bytes as it needs, the payload masked.
+use super::*;
+use crate::frame::{closed, masked, pong, put_header};
+
+const CLIENT: Rules = Rules {
+    from: Side::Client,
+    takes_text: false,
+    message_bytes_max: 64 * 1024,
+};
+const SERVER: Rules = Rules {
+    from: Side::Server,
+    ..CLIENT
+};
+const WITH_TEXT: Rules = Rules {
+    takes_text: true,
+    ..CLIENT
+};
+const MASK: [u8; 4] = [0xa5, 0x01, 0x00, 0xff];
+
+/// A client's frame with this first byte.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let encoding = match payload.len() {
-        0..126 => 1,
-        126..65536 => 3,
-        _ => 9,
-    };
-    frame_as(first, encoding, payload)
+    masked(first, payload, MASK)
 }
 
-/// The same with the length in 1, 3 or 9 bytes.
+/// The same with the length in 1, 3 or 9 bytes, whether it needs them or not.
 fn frame_as(first: u8, encoding: usize, payload: &[u8]) -> Vec<u8> {
-    const MASK: [u8; 4] = [0xa5, 0x01, 0x00, 0xff];
     let length = payload.len() as u64;
     let mut bytes = vec![first];
     match encoding {
@@ -34,13 +46,24 @@ fn frame_as(first: u8, encoding: usize, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A server's frame.
+fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_header(&mut bytes, first, payload.len(), None);
+    bytes.put_slice(payload);
+    bytes
+}
+
 /// All messages up to the end or the first that ends the reading; and the code of a violation.
-fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Message>, Option<u16>) {
-    let mut framing = Framing::default();
+fn read_by<'a>(
+    rules: &Rules,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<Message>, Option<u16>) {
+    let mut reader = Reader::default();
     let mut messages = Vec::new();
     for mut piece in pieces {
         loop {
-            match framing.next(&mut piece) {
+            match reader.next(&mut piece, rules) {
                 Ok(None) => break assert!(piece.is_empty(), "what is there is used up"),
                 Ok(Some(message)) => {
                     let is_last = matches!(message, Message::Close(_));
@@ -49,11 +72,15 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Message>, Option
                         return (messages, None);
                     }
                 }
-                Err(close) => return (messages, Some(close.code())),
+                Err(violation) => return (messages, Some(violation.code())),
             }
         }
     }
     (messages, None)
+}
+
+fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Message>, Option<u16>) {
+    read_by(&CLIENT, pieces)
 }
 
 fn read_whole(bytes: &[u8]) -> (Vec<Message>, Option<u16>) {
@@ -64,8 +91,23 @@ fn binary(payload: &[u8]) -> Message {
     Message::Binary(Bytes::copy_from_slice(payload))
 }
 
+fn text(payload: &str) -> Message {
+    Message::Text(Bytes::copy_from_slice(payload.as_bytes()))
+}
+
 fn ping(payload: &[u8]) -> Message {
     Message::Ping(Bytes::copy_from_slice(payload))
+}
+
+fn pong_of(payload: &[u8]) -> Message {
+    Message::Pong(Bytes::copy_from_slice(payload))
+}
+
+fn close_of(code: u16, text: &str) -> Message {
+    Message::Close(Some(Close {
+        code,
+        text: text.to_owned(),
+    }))
 }
 
 #[test]
@@ -135,16 +177,14 @@ fn more_than_64_kib_is_refused_when_it_is_announced() {
 
 #[test]
 fn memory_follows_what_came_and_not_what_was_announced() {
-    let mut framing = Framing::default();
+    let mut reader = Reader::default();
     let announced = [&[0x82, 0xff][..], &65_536_u64.to_be_bytes(), &[0; 4], b"x"].concat();
-    assert_eq!(framing.next(&mut &announced[..]), Ok(None));
-    assert!(framing.payload.capacity() < 64);
-    assert_eq!(
-        framing.next(&mut &vec![0; 65_535][..]).map(|m| m.is_some()),
-        Ok(true)
-    );
-    assert_eq!(framing.payload.capacity(), 0, "idle, it holds nothing");
-    assert!(size_of::<Framing>() <= 64);
+    assert_eq!(reader.next(&mut &announced[..], &CLIENT), Ok(None));
+    assert!(reader.payload.capacity() < 64);
+    let whole = reader.next(&mut &vec![0; 65_535][..], &CLIENT);
+    assert_eq!(whole.map(|message| message.is_some()), Ok(true));
+    assert_eq!(reader.payload.capacity(), 0, "idle, it holds nothing");
+    assert!(size_of::<Reader>() <= 64);
 }
 
 #[test]
@@ -158,7 +198,7 @@ fn control_frames_hold_at_most_125_bytes_in_one_piece() {
     for length in [0, 1, 124, 125] {
         let payload = vec![7; length];
         assert_eq!(read_whole(&frame(0x89, &payload)).0, [ping(&payload)]);
-        assert_eq!(read_whole(&frame(0x8a, &payload)).0, [Message::Pong]);
+        assert_eq!(read_whole(&frame(0x8a, &payload)).0, [pong_of(&payload)]);
         let answer = pong(&payload);
         assert_eq!(answer.head[..2], [0x8a, length as u8]);
         assert_eq!(answer.head[2..], payload);
@@ -174,7 +214,7 @@ fn each_close_code_that_may_be_sent_is_answered_and_each_other_refused() {
         );
         let (messages, refused) = read_whole(&frame(0x88, &code.to_be_bytes()));
         if may_be_sent {
-            assert_eq!(messages, [Message::Close(Some(code))]);
+            assert_eq!(messages, [close_of(code, "")]);
             let [high, low] = code.to_be_bytes();
             assert_eq!(closed(Some(code)).head[..], [0x88, 2, high, low]);
         } else {
@@ -197,7 +237,8 @@ fn a_close_holds_nothing_or_a_code_and_a_reason_in_utf8() {
         &[b'x'; 123],
     ];
     for reason in good {
-        assert_eq!(with(reason), (vec![Message::Close(Some(1000))], None));
+        let text = str::from_utf8(reason).unwrap();
+        assert_eq!(with(reason), (vec![close_of(1000, text)], None));
     }
     // A byte that cannot be, a sequence cut short, one too long, a surrogate, above U+10FFFF.
     let bad: [&[u8]; 5] = [
@@ -257,7 +298,7 @@ fn fragmentation() -> Vec<Case> {
             ],
             vec![
                 ping(b"p"),
-                Message::Pong,
+                pong_of(b"q"),
                 ping(b""),
                 binary(b"abc"),
                 binary(b"d"),
@@ -327,39 +368,124 @@ fn messages_are_the_same_wherever_the_stream_is_cut() {
 }
 
 #[test]
-fn what_tungstenite_sends_is_read_as_it_was_said() {
-    use tokio_tungstenite::tungstenite::{
-        Message as Said,
-        protocol::{Role, WebSocket},
+fn text_is_taken_where_the_rules_say_so_and_has_to_be_utf8() {
+    let read = |frames: &[Vec<u8>]| read_by(&WITH_TEXT, [&frames.concat()[..]]);
+    let whole = frame(0x81, "κόσμε".as_bytes());
+    let in_fragments = [frame(0x01, b"\xce"), frame(0x89, b""), frame(0x80, b"\xba")];
+    assert_eq!(
+        read(std::slice::from_ref(&whole)),
+        (vec![text("κόσμε")], None)
+    );
+    assert_eq!(read(&in_fragments), (vec![ping(b""), text("κ")], None));
+    let other = [frame(0x82, b"\xff"), frame(0x81, b"")];
+    assert_eq!(read(&other), (vec![binary(b"\xff"), text("")], None));
+    for bad in [&b"\xff"[..], b"\xce", b"\xed\xa0\x80"] {
+        assert_eq!(read(&[whole.clone(), frame(0x81, bad)]).1, Some(1007));
+        assert_eq!(read(&[frame(0x01, bad), frame(0x80, b"")]).1, Some(1007));
+    }
+    // What follows a text is what it says it is.
+    let after = [whole, frame(0x02, b"\xff"), frame(0x80, b"\xff")];
+    assert_eq!(read(&after).0[1], binary(b"\xff\xff"));
+}
+
+#[test]
+fn a_server_masks_nothing_and_is_held_to_the_same_rules() {
+    let read = |bytes: &[u8]| {
+        let at_once = read_by(&SERVER, [bytes]);
+        assert_eq!(read_by(&SERVER, bytes.chunks(1)), at_once);
+        at_once
     };
-    let seed = std::env::var("TOWNCRIER_SEED")
-        .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
-    println!("TOWNCRIER_SEED={seed}");
-    let mut rng = fastrand::Rng::with_seed(seed);
-    let mut client =
-        WebSocket::from_raw_socket(std::io::Cursor::new(Vec::new()), Role::Client, None);
-    let mut expected = Vec::new();
+    for length in [0, 1, 125, 126, 300, 65_535, 65_536] {
+        let payload = vec![7; length];
+        assert_eq!(read(&unmasked(0x82, &payload)).0, [binary(&payload)]);
+    }
+    assert_eq!(read(&frame(0x82, b"masked")).1, Some(1002));
+    assert_eq!(read(&[0x82, 126, 0, 125]).1, Some(1002));
+    assert_eq!(read(&unmasked(0xc2, b"")).1, Some(1002));
+    assert_eq!(
+        read(&[&[0x82, 127][..], &65_537_u64.to_be_bytes()].concat()).1,
+        Some(1009)
+    );
+    let goodbye = crate::frame::close(4503, "1500");
+    assert_eq!(read(&goodbye.head).0, [close_of(4503, "1500")]);
+    assert_eq!(read(&pong(b"p").head).0, [pong_of(b"p")]);
+}
+
+/// What two sides said, by tungstenite's types and by ours.
+type Talk = (Vec<tungstenite::Message>, Vec<Message>);
+
+fn talk(rng: &mut fastrand::Rng) -> Talk {
+    let mut talk = Talk::default();
     for _ in 0..200 {
         let is_ping = rng.bool();
         let length = rng.usize(..if is_ping { 126 } else { 2000 });
         let payload: Bytes = (0..length).map(|_| rng.u8(..)).collect();
-        expected.push(match is_ping {
-            true => Message::Ping(payload.clone()),
-            false => Message::Binary(payload.clone()),
-        });
-        let said = match is_ping {
-            true => Said::Ping(payload),
-            false => Said::Binary(payload),
+        let (theirs, ours) = match is_ping {
+            true => (
+                tungstenite::Message::Ping(payload.clone()),
+                Message::Ping(payload),
+            ),
+            false => (
+                tungstenite::Message::Binary(payload.clone()),
+                Message::Binary(payload),
+            ),
         };
-        client.send(said).unwrap();
+        talk.0.push(theirs);
+        talk.1.push(ours);
     }
-    let bytes = client.into_inner().into_inner();
-    let mut pieces = Vec::new();
-    let mut left = &bytes[..];
-    while !left.is_empty() {
-        let (piece, rest) = left.split_at(rng.usize(1..=left.len().min(700)));
-        pieces.push(piece);
-        left = rest;
+    talk
+}
+
+fn seeded() -> fastrand::Rng {
+    let seed = std::env::var("TOWNCRIER_SEED")
+        .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("TOWNCRIER_SEED={seed}");
+    fastrand::Rng::with_seed(seed)
+}
+
+#[test]
+fn what_tungstenite_sends_is_read_as_it_was_said() {
+    use tungstenite::protocol::{Role, WebSocket};
+    let mut rng = seeded();
+    for (role, rules) in [(Role::Client, CLIENT), (Role::Server, SERVER)] {
+        let (theirs, expected) = talk(&mut rng);
+        let mut socket = WebSocket::from_raw_socket(std::io::Cursor::new(Vec::new()), role, None);
+        theirs
+            .into_iter()
+            .for_each(|message| socket.send(message).unwrap());
+        let bytes = socket.into_inner().into_inner();
+        let mut pieces = Vec::new();
+        let mut left = &bytes[..];
+        while !left.is_empty() {
+            let (piece, rest) = left.split_at(rng.usize(1..=left.len().min(700)));
+            pieces.push(piece);
+            left = rest;
+        }
+        assert_eq!(read_by(&rules, pieces), (expected, None));
     }
-    assert_eq!(read(pieces), (expected, None));
+}
+
+#[test]
+fn what_we_write_is_read_by_tungstenite_as_it_was_said() {
+    use tungstenite::protocol::{Role, WebSocket};
+    let mut rng = seeded();
+    for role in [Role::Server, Role::Client] {
+        let (expected, ours) = talk(&mut rng);
+        let mut bytes = Vec::new();
+        for message in &ours {
+            let (first, payload) = match message {
+                Message::Binary(payload) => (FIN | BINARY, payload),
+                Message::Ping(payload) => (FIN | PING, payload),
+                other => panic!("{other:?}"),
+            };
+            bytes.extend(match role {
+                Role::Server => masked(first, payload, rng.u32(..).to_be_bytes()),
+                Role::Client => unmasked(first, payload),
+            });
+        }
+        let mut socket = WebSocket::from_raw_socket(std::io::Cursor::new(bytes), role, None);
+        for message in expected {
+            assert_eq!(socket.read().unwrap(), message);
+        }
+    }
 }

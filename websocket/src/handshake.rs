@@ -1,0 +1,227 @@
+//! The HTTP before a WebSocket, section 4: one request and one answer, read and written by either side.
+//!
+//! tungstenite parses the HTTP. Path, origin and the choice of a subprotocol are the caller's to decide.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tungstenite::{
+    error::{CapacityError, Error, ProtocolError},
+    handshake::{client::Response, derive_accept_key, machine::TryParse as _},
+    http::{
+        StatusCode,
+        header::{
+            CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+            SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+        },
+    },
+};
+
+/// A client's request: method, path and headers.
+pub type Request = tungstenite::http::Request<()>;
+
+/// Why a request is no handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadRequest {
+    /// It is HTTP, and no GET.
+    #[error("not a GET")]
+    Method,
+    /// It has more headers than anyone needs: 124.
+    #[error("too many headers")]
+    TooManyHeaders,
+    /// It does not ask for a WebSocket, or for another version than 13.
+    #[error("no wish for a WebSocket of version 13")]
+    NoUpgrade,
+    /// It is no HTTP/1.1, or lacks the host or a proper key.
+    #[error("malformed")]
+    Malformed,
+}
+
+/// Why an answer makes no WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadAnswer {
+    /// The server refuses, with this HTTP status.
+    #[error("the handshake was answered with HTTP {0}")]
+    Refused(u16),
+    /// It is not HTTP/1.1, or answers another request.
+    #[error("the handshake was not answered by a WebSocket server")]
+    Malformed,
+}
+
+/// The request at the front of `bytes` and its length; `None` while it is not whole. The caller bounds `bytes`.
+pub fn read_request(bytes: &[u8]) -> Result<Option<(Request, usize)>, BadRequest> {
+    match Request::try_parse(bytes) {
+        Ok(parsed) => Ok(parsed.map(|(length, request)| (request, length))),
+        Err(Error::Protocol(ProtocolError::WrongHttpMethod)) => Err(BadRequest::Method),
+        Err(Error::Capacity(CapacityError::TooManyHeaders)) => Err(BadRequest::TooManyHeaders),
+        Err(_) => Err(BadRequest::Malformed),
+    }
+}
+
+/// The head of the answer that accepts a request: section 4.2. `subprotocol` is named in it where the request offers it.
+pub fn accept(request: &Request, subprotocol: &str) -> Result<Vec<u8>, BadRequest> {
+    let headers = request.headers();
+    let wants = |name, what| items(request, name).any(|item| item.eq_ignore_ascii_case(what));
+    let is_known = |version| version == "13";
+    if !wants(CONNECTION, "upgrade")
+        || !wants(UPGRADE, "websocket")
+        || !headers.get(SEC_WEBSOCKET_VERSION).is_some_and(is_known)
+    {
+        return Err(BadRequest::NoUpgrade);
+    }
+    let key = headers
+        .get(SEC_WEBSOCKET_KEY)
+        .filter(|key| STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16))
+        .ok_or(BadRequest::Malformed)?;
+    if !headers.contains_key(HOST) {
+        return Err(BadRequest::Malformed);
+    }
+    let protocol = if items(request, SEC_WEBSOCKET_PROTOCOL).any(|offer| offer == subprotocol) {
+        format!("Sec-WebSocket-Protocol: {subprotocol}\r\n")
+    } else {
+        String::new()
+    };
+    let accept = derive_accept_key(key.as_bytes());
+    Ok(format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n{protocol}\r\n"
+    )
+    .into_bytes())
+}
+
+/// The items of a list that may stand in several headers of one name.
+fn items(request: &Request, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lists = request.headers().get_all(name).into_iter();
+    lists
+        .flat_map(|list| list.to_str().unwrap_or_default().split(','))
+        .map(str::trim)
+}
+
+/// A client's request, section 4.1. `key`: 16 random bytes in base64.
+pub fn request(host: &str, path: &str, key: &str, subprotocol: &str) -> Vec<u8> {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// The length of the answer at the front of `bytes` that accepts the request with this `key`; `None` while it is not whole.
+pub fn read_answer(bytes: &[u8], key: &str) -> Result<Option<usize>, BadAnswer> {
+    let parsed = Response::try_parse(bytes).map_err(|_| BadAnswer::Malformed)?;
+    let Some((length, answer)) = parsed else {
+        return Ok(None);
+    };
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(BadAnswer::Refused(answer.status().as_u16()));
+    }
+    let accept = answer.headers().get(SEC_WEBSOCKET_ACCEPT);
+    if accept.is_none_or(|accept| accept != derive_accept_key(key.as_bytes()).as_str()) {
+        return Err(BadAnswer::Malformed);
+    }
+    Ok(Some(length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // RFC 6455 section 1.3 has this very key and answer.
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+    const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+    fn good() -> String {
+        String::from_utf8(request("here", "/ws", KEY, "towncrier.v1")).unwrap()
+    }
+
+    fn answer(request: &str) -> Result<String, BadRequest> {
+        let parsed = read_request(request.as_bytes())?;
+        let (request, _) = parsed.expect("it is whole");
+        accept(&request, "towncrier.v1").map(|answer| String::from_utf8(answer).unwrap())
+    }
+
+    #[test]
+    fn each_side_takes_the_others_word() {
+        let answer = answer(&good()).unwrap();
+        assert!(answer.contains(&format!("\r\nSec-WebSocket-Accept: {ACCEPT}\r\n")));
+        assert_eq!(read_answer(answer.as_bytes(), KEY), Ok(Some(answer.len())));
+        let with_more = [answer.as_bytes(), b"\x88\0"].concat();
+        assert_eq!(read_answer(&with_more, KEY), Ok(Some(answer.len())));
+        for end in 0..answer.len() {
+            assert_eq!(read_answer(&answer.as_bytes()[..end], KEY), Ok(None));
+        }
+        for end in 0..good().len() {
+            assert!(matches!(read_request(&good().as_bytes()[..end]), Ok(None)));
+        }
+    }
+
+    #[test]
+    fn an_answer_is_believed_only_where_it_answers_this_request() {
+        let answer = answer(&good()).unwrap();
+        let other = answer.replace(ACCEPT, "AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+        assert_eq!(
+            read_answer(other.as_bytes(), KEY),
+            Err(BadAnswer::Malformed)
+        );
+        let refused = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\r\n";
+        assert_eq!(read_answer(refused, KEY), Err(BadAnswer::Refused(503)));
+        assert_eq!(
+            read_answer(b"\x88\x02no http\r\n\r\n", KEY),
+            Err(BadAnswer::Malformed)
+        );
+    }
+
+    #[test]
+    fn a_subprotocol_is_named_where_it_is_offered() {
+        let named = |offers: &str| {
+            let request = good().replace("Protocol: towncrier.v1", offers);
+            let answer = answer(&request).unwrap();
+            answer.contains("\r\nSec-WebSocket-Protocol: towncrier.v1\r\n")
+        };
+        assert!(named("Protocol: towncrier.v1"));
+        assert!(named("Protocol: mqtt, towncrier.v1"));
+        assert!(!named("Protocol: mqtt"));
+        assert!(!named("Unknown: towncrier.v1"));
+    }
+
+    #[test]
+    fn a_request_that_is_no_handshake_is_refused() {
+        let without = |line: &str| answer(&good().replace(&format!("{line}\r\n"), ""));
+        let other = |this: &str, that: &str| answer(&good().replace(this, that));
+        let (upgrade, malformed) = (Err(BadRequest::NoUpgrade), Err(BadRequest::Malformed));
+        for line in [
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+        ] {
+            assert_eq!(without(line), upgrade, "{line}");
+        }
+        for version in [": 8", ": 14", ": 13, 8", ": "] {
+            assert_eq!(other(": 13", version), upgrade, "{version}");
+        }
+        assert_eq!(without("Host: here"), malformed);
+        assert_eq!(without(&format!("Sec-WebSocket-Key: {KEY}")), malformed);
+        for key in [
+            "",
+            "dGhlIHNhbXBsZQ==",
+            "dGhlIHNhbXBsZSBub25jZQ",
+            "no base64",
+        ] {
+            assert_eq!(other(KEY, key), malformed, "{key}");
+        }
+        assert_eq!(other("HTTP/1.1", "HTTP/1.0"), malformed);
+        assert_eq!(other("GET", "POST"), Err(BadRequest::Method));
+        let many = "A: b\r\n".repeat(200);
+        let many = other("Host", &format!("{many}Host"));
+        assert_eq!(many, Err(BadRequest::TooManyHeaders));
+    }
+
+    #[test]
+    fn lists_may_stand_in_several_headers_and_names_in_any_case() {
+        let apart = good().replace(
+            "Connection: Upgrade",
+            "CONNECTION: keep-alive\r\nConnection: UPGRADE",
+        );
+        assert!(answer(&apart).is_ok());
+        let others = good().replace("Upgrade: websocket", "upgrade: h2c, WebSocket");
+        assert!(answer(&others).is_ok());
+    }
+}
