@@ -15,11 +15,9 @@ use message::{CONTENT_BYTES, message};
 use prost::Message as _;
 use towncrier::{
     ids::Seq,
+    message::ADDRESS_BYTES_MAX,
     wire::{
-        frame::{
-            ADDRESS_BYTES_MAX, FRAME_BYTES_MAX, Live, decode, encode, encode_body,
-            message as unpack, push_replay,
-        },
+        frame::{FRAME_BYTES_MAX, Live, decode, encode, message as unpack, push_replay},
         proto::{Ack, ClientFrame, Connect, Pong, ServerFrame, client_frame, server_frame},
     },
 };
@@ -38,11 +36,11 @@ fn main() {
 fn encodes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encode");
     let message = message(&mut Rng::with_seed(1), CONTENT_BYTES);
-    let body = encode_body(&message);
+    let body = message.to_bytes();
 
     group.throughput(Throughput::Bytes(body.len() as u64));
     group.bench_function("a body", |bencher| {
-        bencher.iter(|| encode_body(black_box(&message)));
+        bencher.iter(|| black_box(&message).to_bytes());
     });
 
     group.throughput(Throughput::Elements(1));
@@ -107,7 +105,7 @@ fn decodes(criterion: &mut Criterion) {
     }
 
     // As the admin API reads an inbox.
-    let body = encode_body(&message(&mut random, CONTENT_BYTES));
+    let body = message(&mut random, CONTENT_BYTES).to_bytes();
     group.throughput(Throughput::Bytes(body.len() as u64));
     group.bench_function("a stored message", |bencher| {
         bencher.iter(|| unpack(Seq(7), black_box(RECEIVER), black_box(&body)));

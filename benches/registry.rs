@@ -23,7 +23,7 @@ use towncrier::{
     ids::{ConnectionId, Platform, Seq, SessionKey, UserId},
     metrics::Metrics,
     registry::{Item, Mailbox, Registry},
-    wire::frame::{Live, encode_body},
+    wire::frame::Live,
 };
 
 const USERS: usize = 100_000;
@@ -51,7 +51,7 @@ fn main() {
         let registered = registry.register(key, connection, &mailbox, 0);
         registered.expect("it is the user's first");
     }
-    let body = encode_body(&message(&mut Rng::with_seed(1), CONTENT_BYTES));
+    let body = message(&mut Rng::with_seed(1), CONTENT_BYTES).to_bytes();
     let live = Live::new(&body);
     let deliver = |key: &SessionKey| {
         let reached = registry.deliver(key.user.as_str(), Seq(7), black_box(&live));

@@ -18,7 +18,7 @@ use towncrier::{
     config,
     ids::{Seq, UserId},
     log::{EmbeddedLog, Log, Patience, ReadLimit},
-    wire::frame::FRAME_BYTES_MAX,
+    message::TOGETHER_BYTES_MAX,
 };
 
 const USERS: u64 = 100_000;
@@ -29,7 +29,7 @@ const SHARE: u64 = 40;
 /// One read of a session: a window, as far as it comes to a frame.
 const READ: ReadLimit = ReadLimit {
     messages: 256,
-    bytes: FRAME_BYTES_MAX,
+    bytes: TOGETHER_BYTES_MAX,
 };
 
 fn main() {

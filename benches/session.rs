@@ -16,10 +16,7 @@ use towncrier::{
     session::{
         Action, Event, Limits, Moment, Place, Resume, Scene, Session, Standing, Welcome, open,
     },
-    wire::{
-        frame::encode_body,
-        proto::{Ack, client_frame},
-    },
+    wire::proto::{Ack, client_frame},
 };
 
 /// The defaults of a gateway.
@@ -128,7 +125,7 @@ fn inbox() -> Vec<Place> {
     let mut random = Rng::with_seed(1);
     let place = |seq| Place {
         seq: Seq(seq),
-        body: Some(encode_body(&message(&mut random, CONTENT_BYTES))),
+        body: Some(message(&mut random, CONTENT_BYTES).to_bytes()),
     };
     (1..=BACKLOG).map(place).collect()
 }

@@ -1,16 +1,26 @@
-//! Generates the prost types from `towncrier/v1/gateway.proto` with a pure-Rust compiler, so that no `protoc` is needed.
+//! Generates the prost types of `proto/` with a pure-Rust compiler, so that no `protoc` is needed.
+
+use std::path::Path;
+
+/// The client protocol, which the gateway and the client package speak.
+const PROTOCOL: &str = "towncrier/v1/gateway.proto";
+/// The stored form of messages, which is the gateway's alone.
+const STORE: &str = "towncrier/store/v1/message.proto";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manifest = std::env::var("CARGO_MANIFEST_DIR")?;
     // The client package lives one folder below the workspace root and shares this script.
-    let root = ["proto", "../proto"]
-        .map(|folder| std::path::Path::new(&manifest).join(folder))
-        .into_iter()
-        .find(|folder| folder.join("towncrier").is_dir())
-        .ok_or("proto/ is not beside the manifest")?;
-    let file = root.join("towncrier/v1/gateway.proto");
-    println!("cargo:rerun-if-changed={}", file.display());
-    let descriptors = protox::compile([&file], [&root])?;
+    let (folder, names) = if Path::new(&manifest).join("proto").is_dir() {
+        ("proto", &[PROTOCOL, STORE][..])
+    } else {
+        ("../proto", &[PROTOCOL][..])
+    };
+    let root = Path::new(&manifest).join(folder);
+    let files: Vec<_> = names.iter().map(|name| root.join(name)).collect();
+    for file in &files {
+        println!("cargo:rerun-if-changed={}", file.display());
+    }
+    let descriptors = protox::compile(&files, [&root])?;
     prost_build::Config::new()
         .bytes(["."])
         .compile_fds(descriptors)?;

@@ -19,6 +19,7 @@ pub mod gateway;
 pub mod ids;
 pub mod lines;
 pub mod log;
+pub mod message;
 pub mod metrics;
 pub mod pages;
 pub mod process;

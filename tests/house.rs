@@ -12,8 +12,11 @@ use std::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 19] = [
-    ("admin", &["delivery", "registry", "token", "wire", "ids"]),
+const MAP: [(&str, &[&str]); 20] = [
+    (
+        "admin",
+        &["delivery", "registry", "token", "message", "ids"],
+    ),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
     (
         "reactor",
@@ -35,16 +38,18 @@ const MAP: [(&str, &[&str]); 19] = [
             "delivery",
             "registry",
             "wire",
+            "message",
             "ids",
         ],
     ),
     ("admission", &[]),
-    ("delivery", &["log", "registry", "wire", "ids"]),
+    ("delivery", &["log", "registry", "wire", "message", "ids"]),
     ("registry", &["wire", "ids"]),
-    ("session", &["wire", "ids"]),
+    ("session", &["wire", "message", "ids"]),
     ("log", &["ids"]),
-    ("wire", &["ids"]),
-    ("config", &["ids", "wire"]),
+    ("wire", &["message", "ids"]),
+    ("message", &["ids"]),
+    ("config", &["ids", "message"]),
     ("metrics", &["ids", "wire"]),
     ("clock", &[]),
     ("tls", &[]),
@@ -58,7 +63,7 @@ const MAP: [(&str, &[&str]); 19] = [
 const OPEN: [&str; 8] = [
     "config", "metrics", "clock", "tls", "token", "pages", "process", "watch",
 ];
-const PURE: [&str; 2] = ["session", "wire"];
+const PURE: [&str; 3] = ["session", "wire", "message"];
 /// Above this a file is two nouns.
 const LINES_MAX: usize = 500;
 

@@ -2,13 +2,13 @@
 
 use std::iter::repeat_with;
 
-use towncrier::wire::proto::Message;
+use towncrier::message::StoredMessage;
 
 /// Of a content, JSON included.
 pub(crate) const CONTENT_BYTES: usize = 400;
 
 /// What all its receivers share, with a content of so many bytes.
-pub(crate) fn message(random: &mut fastrand::Rng, content_bytes: usize) -> Message {
+pub(crate) fn message(random: &mut fastrand::Rng, content_bytes: usize) -> StoredMessage {
     const FRONT: &str = r#"{"notificationName":"notices","notificationType":1,"text":""#;
     const BACK: &str = r#"","mixType":0}"#;
     let letters = content_bytes - FRONT.len() - BACK.len();
@@ -16,7 +16,7 @@ pub(crate) fn message(random: &mut fastrand::Rng, content_bytes: usize) -> Messa
         .take(letters)
         .collect();
     let id = format!("{:032x}", random.u128(..));
-    Message {
+    StoredMessage {
         server_msg_id: id.clone(),
         client_msg_id: id,
         send_id: "openIM123456".into(),
@@ -26,6 +26,6 @@ pub(crate) fn message(random: &mut fastrand::Rng, content_bytes: usize) -> Messa
         content: [FRONT, &text, BACK].concat().into(),
         send_time: 1_700_000_000_000,
         create_time: 1_700_000_000_000,
-        ..Message::default()
+        ..StoredMessage::default()
     }
 }

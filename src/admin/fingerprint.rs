@@ -5,11 +5,11 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{delivery::Receivers, wire::proto};
+use crate::{delivery::Receivers, message::StoredMessage};
 
 /// The first 16 bytes of SHA-256 over every field, each preceded by its length.
 pub(super) fn fingerprint(
-    message: &proto::Message,
+    message: &StoredMessage,
     receivers: &Receivers,
     is_online_only: bool,
 ) -> [u8; 16] {

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     delivery::{ReadLimit, Stored},
     ids::{Seq, UserId},
-    wire::{frame, proto},
+    message::StoredMessage,
 };
 
 /// Seqs of one request: as many as a client may `Fetch` at once.
@@ -131,7 +131,7 @@ impl App {
                             what: "the answer",
                             max: PULLED_BYTES_MAX,
                         })?;
-                    pulled.push(msg_data(frame::message(seq, user.as_str(), &body)));
+                    pulled.push(msg_data(seq, user, StoredMessage::from_bytes(&body)));
                 }
             }
         }
@@ -154,10 +154,10 @@ fn seqs(list: &[u64]) -> Result<BTreeSet<Seq>, Refusal> {
     Ok(list.iter().copied().map(Seq).collect())
 }
 
-fn msg_data(message: proto::Message) -> MsgData {
+fn msg_data(seq: Seq, user: &UserId, message: StoredMessage) -> MsgData {
     MsgData {
         send_id: message.send_id,
-        recv_id: message.recv_id,
+        recv_id: user.to_string(),
         group_id: message.group_id,
         client_msg_id: message.client_msg_id,
         server_msg_id: message.server_msg_id,
@@ -168,7 +168,7 @@ fn msg_data(message: proto::Message) -> MsgData {
         msg_from: FROM_SYSTEM,
         content_type: message.content_type,
         content: BASE64_STANDARD.encode(&message.content),
-        seq: message.seq,
+        seq: seq.0,
         send_time: message.send_time,
         create_time: message.create_time,
         offline_push: message.offline_push.map(|push| PulledOfflinePush {

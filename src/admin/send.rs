@@ -25,7 +25,7 @@ use super::{
 use crate::{
     delivery::{Receipt, Receivers, Send},
     ids::{self, Platform},
-    wire::{frame, proto},
+    message::{EXTRA_BYTES_MAX, OfflinePush, StoredMessage},
 };
 
 /// `sessionType` of groups; the rest are 1 single and 4 notification.
@@ -88,7 +88,7 @@ impl App {
         &self,
         request: &Bytes,
         body: &SendRequest<'_>,
-    ) -> Result<proto::Message, Refusal> {
+    ) -> Result<StoredMessage, Refusal> {
         body.operation_id.required("operationID")?;
         let send_id = body.send_id.required_id("sendID")?;
         let group_id = body.group_id.optional_id("groupID")?;
@@ -107,7 +107,7 @@ impl App {
         }
         shape::check(known.fields, content).map_err(Refusal::Content)?;
         check_extras(body)?;
-        Ok(proto::Message {
+        Ok(StoredMessage {
             send_id: send_id.to_owned(),
             group_id: group_id.unwrap_or_default().to_owned(),
             sender_platform_id: sender_platform(body.sender_platform_id)?,
@@ -121,7 +121,7 @@ impl App {
             content: request.slice_ref(content.as_bytes()),
             offline_push: body.offline_push.as_ref().map(offline_push),
             ex: body.ex.to_string(),
-            ..proto::Message::default()
+            ..StoredMessage::default()
         })
     }
 
@@ -130,7 +130,7 @@ impl App {
         &self,
         call: &Call,
         body: &SendRequest<'_>,
-        message: proto::Message,
+        message: StoredMessage,
         receivers: Receivers,
     ) -> Result<Receipt, Refusal> {
         let client_message_id = idempotency_key(&call.headers, body)?;
@@ -203,10 +203,10 @@ fn check_extras(body: &SendRequest<'_>) -> Result<(), Refusal> {
         push.title.len() + push.desc.len() + push.ex.len() + push.ios_push_sound.len()
     });
     let extras = body.sender_nickname.len() + body.sender_face_url.len() + body.ex.len() + push;
-    if extras > frame::EXTRA_BYTES_MAX {
+    if extras > EXTRA_BYTES_MAX {
         return Err(Refusal::TooLarge {
             what: "senderNickname, senderFaceURL, ex and offlinePushInfo together",
-            max: frame::EXTRA_BYTES_MAX,
+            max: EXTRA_BYTES_MAX,
         });
     }
     Ok(())
@@ -220,8 +220,8 @@ fn sender_platform(number: Option<u32>) -> Result<i32, Refusal> {
     Ok(platform.map_or(0, |platform| platform.number() as i32))
 }
 
-fn offline_push(info: &OfflinePushInfo<'_>) -> proto::OfflinePush {
-    proto::OfflinePush {
+fn offline_push(info: &OfflinePushInfo<'_>) -> OfflinePush {
+    OfflinePush {
         title: info.title.to_string(),
         desc: info.desc.to_string(),
         ex: info.ex.to_string(),

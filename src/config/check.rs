@@ -5,7 +5,7 @@ use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 use super::{Admin, Auth, Config, Delivery, Drain, Listener, Log, Sessions, duration::Text};
 use crate::{
     ids,
-    wire::frame::{CONTENT_BYTES_MAX, FRAME_BYTES_MAX},
+    message::{CONTENT_BYTES_MAX, TOGETHER_BYTES_MAX},
 };
 
 /// A value the program cannot work with.
@@ -104,7 +104,7 @@ fn listener(listener: &Listener) -> Result<(), Invalid> {
     within(
         "listener.outbox_bytes_max",
         listener.outbox_bytes_max,
-        2 * FRAME_BYTES_MAX..=1 << 30,
+        2 * TOGETHER_BYTES_MAX..=1 << 30,
     )?;
     lasts(
         "listener.stall_timeout",

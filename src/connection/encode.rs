@@ -5,8 +5,9 @@ use towncrier_websocket::Frame;
 
 use crate::{
     ids::{Seq, UserId},
+    message::{ADDRESS_BYTES_MAX, TOGETHER_BYTES_MAX},
     wire::{
-        frame::{self, ADDRESS_BYTES_MAX, FRAME_BYTES_MAX},
+        frame,
         proto::{Fetched, ServerFrame, server_frame::Body},
     },
 };
@@ -49,7 +50,7 @@ fn parts(mut messages: &[(Seq, Bytes)]) -> impl Iterator<Item = &[(Seq, Bytes)]>
         let mut bytes = 0;
         let fits = |(_, body): &&(Seq, Bytes)| {
             bytes += body.len() + ADDRESS_BYTES_MAX;
-            bytes <= FRAME_BYTES_MAX
+            bytes <= TOGETHER_BYTES_MAX
         };
         let count = messages.iter().take_while(fits).count().max(1);
         let (part, rest) = messages.split_at_checked(count)?;
@@ -75,7 +76,7 @@ mod tests {
         assert_eq!(parts.concat(), messages);
         for part in parts {
             let bytes: usize = part.iter().map(|(_, b)| b.len() + ADDRESS_BYTES_MAX).sum();
-            assert!(bytes <= FRAME_BYTES_MAX || part.len() == 1);
+            assert!(bytes <= TOGETHER_BYTES_MAX || part.len() == 1);
         }
         assert_eq!(super::parts(&[]).count(), 0);
     }

@@ -34,13 +34,14 @@ use crate::{
         Append, AppendError, Damage, Inbox, Log, Lookup, Patience, Pending, ReadError, ReadLimit,
         Receipt, Refusing, SessionRow, Stored, TokenTimes,
     },
+    message::StoredMessage,
     metrics::Metrics,
     registry::{Mailbox, Registry},
     session::{Limits, REPLAYED_BYTES_MAX},
     token::Tokens,
     wire::{
-        frame::{Live, RULES, encode_body},
-        proto::{ClientFrame, Connect, Message, ServerFrame, client_frame, server_frame::Body},
+        frame::{Live, RULES},
+        proto::{ClientFrame, Connect, ServerFrame, client_frame, server_frame::Body},
     },
 };
 
@@ -68,10 +69,11 @@ impl MemoryLog {
 
     /// Appends a message with this content.
     pub(crate) fn append(&self, user: &str, content: &[u8]) -> (Seq, Bytes) {
-        let body = encode_body(&Message {
+        let body = StoredMessage {
             content: Bytes::copy_from_slice(content),
-            ..Message::default()
-        });
+            ..StoredMessage::default()
+        };
+        let body = body.to_bytes();
         let mut users = self.users();
         let inbox = users.entry(UserId::new(user).unwrap()).or_default();
         inbox.push(Some(body.clone()));

@@ -11,8 +11,9 @@ use super::{Context, login::unreadable, state::Connection};
 use crate::{
     delivery::{ReadError, ReadLimit, Stored},
     ids::UserId,
+    message::TOGETHER_BYTES_MAX,
     session::{Event, Place, ReadOrder},
-    wire::{close::Close, frame::FRAME_BYTES_MAX},
+    wire::close::Close,
 };
 
 /// Reads from memory that one event may cause in a row. Each brings up to 64 KiB or a window; after that others are
@@ -22,7 +23,7 @@ pub(super) const READS_IN_A_ROW: usize = 8;
 fn limit(order: ReadOrder) -> ReadLimit {
     ReadLimit {
         messages: order.messages,
-        bytes: FRAME_BYTES_MAX,
+        bytes: TOGETHER_BYTES_MAX,
     }
 }
 

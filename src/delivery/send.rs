@@ -8,11 +8,9 @@ use super::Delivery;
 use crate::{
     ids::{MessageId, Platform, Seq, UserId},
     log::{Append, AppendError, Commit, CommitObserver, Pending, ReadError, Receipt},
+    message::StoredMessage,
     registry::Registry,
-    wire::{
-        frame::{Live, encode_body},
-        proto::Message,
-    },
+    wire::frame::Live,
 };
 
 /// A message with who gets it.
@@ -24,9 +22,8 @@ pub struct Send {
     pub client_message_id: Option<Box<str>>,
     /// A digest of the request, by which a repeat is told from a reuse of the key.
     pub fingerprint: [u8; 16],
-    /// What is sent. The ids, `send_time` and, where 0, `create_time` are filled in here; seq, recv_id and
-    /// conversation_id stay empty.
-    pub message: Message,
+    /// What is sent. The ids, `send_time` and, where 0, `create_time` are filled in here.
+    pub message: StoredMessage,
     /// Who gets it.
     pub receivers: Receivers,
     /// Push to the sessions online now, store nothing.
@@ -105,7 +102,7 @@ impl Delivery {
         if message.create_time == 0 {
             message.create_time = send_time_ms as i64;
         }
-        let body = encode_body(&message);
+        let body = message.to_bytes();
         // A keyed send to everyone is remembered although nobody is known yet: a repeat must find it.
         if send.is_online_only || (receivers.is_empty() && !is_keyed) {
             let live = Live::new(&body);

@@ -8,9 +8,9 @@ use crate::{
     config,
     ids::{ConnectionId, Platform, Seq, SessionKey},
     log::{EmbeddedLog, ReadLimit},
+    message::{Origin, StoredMessage},
     metrics::Metrics,
     registry::{Item, Mailbox},
-    wire::{frame, proto::Message},
 };
 
 /// Keeps what was posted.
@@ -56,10 +56,10 @@ fn notice(receivers: Receivers) -> Send {
         send_id: "openIM123456".into(),
         client_message_id: None,
         fingerprint: [0; 16],
-        message: Message {
+        message: StoredMessage {
             session_type: 4,
             content_type: 1400,
-            ..Message::default()
+            ..StoredMessage::default()
         },
         receivers,
         is_online_only: false,
@@ -128,12 +128,10 @@ async fn an_accepted_send_reaches_who_is_online_in_order_and_the_log_for_the_res
         read.iter().map(|stored| stored.seq.0).collect::<Vec<_>>(),
         [3, 4, 5]
     );
-    let message = frame::message(Seq(3), "u2", read[0].body.as_ref().unwrap());
-    assert_eq!(
-        (message.send_id.as_str(), message.recv_id.as_str()),
-        ("openIM123456", "u2")
-    );
-    assert_eq!(message.conversation_id, "sn_openIM123456_u2");
+    let body = read[0].body.as_ref().unwrap();
+    let message = StoredMessage::from_bytes(body);
+    assert_eq!(message.send_id, "openIM123456");
+    assert_eq!(Origin::of(body).conversation_id("u2"), "sn_openIM123456_u2");
     assert_eq!(message.client_msg_id, message.server_msg_id);
 }
 

@@ -461,11 +461,11 @@ fn an_idle_session_costs_at_most_2500_bytes_also_after_a_push() {
     }
     wait_for(500 + SESSIONS);
     let idle = (resident_bytes() - before) / SESSIONS;
-    let body = crate::wire::frame::encode_body(&crate::wire::proto::Message {
+    let body = crate::message::StoredMessage {
         content: vec![b'x'; 16 * 1024].into(),
         ..Default::default()
-    });
-    let live = Live::new(&body);
+    };
+    let live = Live::new(&body.to_bytes());
     for (n, stream) in (0..).zip(&mut streams) {
         let user = format!("user{n}");
         gateway

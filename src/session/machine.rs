@@ -15,9 +15,9 @@ use super::{
 };
 use crate::{
     ids::Seq,
+    message::{ADDRESS_BYTES_MAX, TOGETHER_BYTES_MAX},
     wire::{
         close::Close,
-        frame::{ADDRESS_BYTES_MAX, FRAME_BYTES_MAX},
         proto::{
             CaughtUp, Draining, Fetch, Kicked, client_frame, gap::Reason, kicked,
             server_frame::Body,
@@ -270,7 +270,7 @@ impl Turn<'_> {
             .filter_map(|place| Some((place.seq, place.body?)));
         for (seq, body) in stored {
             bytes += wire_bytes(&body);
-            if bytes > FRAME_BYTES_MAX && !messages.is_empty() {
+            if bytes > TOGETHER_BYTES_MAX && !messages.is_empty() {
                 is_end = false;
                 break;
             }

@@ -24,7 +24,7 @@ use crate::{
     delivery::{AppendError, Delivery, Receivers, Send, SendError},
     ids::Seq,
     log::Receipt,
-    wire::proto::Message,
+    message::StoredMessage,
 };
 
 /// How far a wall clock is set wrong, ms: further than anything is kept.
@@ -143,10 +143,10 @@ impl World {
             send_id: "oa".into(),
             client_message_id: key.map(|key| format!("k{key}").into()),
             fingerprint: (u128::from(number) << 64 | bytes as u128).to_le_bytes(),
-            message: Message {
+            message: StoredMessage {
                 send_id: "oa".into(),
                 content: content.into(),
-                ..Message::default()
+                ..StoredMessage::default()
             },
             receivers: match &receivers {
                 Some(users) => Receivers::List(users.iter().map(|user| user_id(*user)).collect()),

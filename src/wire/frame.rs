@@ -1,8 +1,7 @@
 //! Frames: one protobuf envelope in one binary WebSocket message, encoded once and shared by whoever needs it.
 //!
-//! A message's bytes fall in two: its *body*, which all receivers share and which is what the log stores, and its
-//! *address* (seq, recv_id, conversation_id), which is each receiver's own. Protobuf fields may come in any order, so
-//! a message on the wire is address + body, and a fan-out copies no body.
+//! Protobuf fields may come in any order, so a message on the wire is its address and then its body, and a fan-out copies no
+//! body.
 
 use std::sync::OnceLock;
 
@@ -17,9 +16,9 @@ use towncrier_websocket::{
 };
 
 use super::proto::{ClientFrame, Message, ServerFrame, client_frame};
-use crate::ids::Seq;
+use crate::{ids::Seq, message::Origin};
 
-/// Largest frame a client may send, and the size up to which the server coalesces messages into one: design section 4, rule 7.
+/// Largest frame a client may send: design section 4, rule 7.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 
 /// What a client may send.
@@ -28,20 +27,6 @@ pub const RULES: Rules = Rules {
     takes_text: false,
     message_bytes_max: FRAME_BYTES_MAX,
 };
-
-/// What a message can add to its body on the wire, at most: ids of 64 bytes, a conversation id of 132, a seq, tags and
-/// lengths of every level. `delivery.message_bytes_max` leaves room for it, so a stored message always fits a frame.
-pub const ADDRESS_BYTES_MAX: usize = 256;
-
-/// Most bytes of a message's names, avatar, `ex` and offline push together.
-pub const EXTRA_BYTES_MAX: usize = 8 * 1024;
-
-/// Ids, numbers, tags and lengths of a message's body, generously.
-const FIXED_BYTES_MAX: usize = 1024;
-
-/// Largest content whose message still fits a frame, whatever else it holds: a stored message always does.
-pub const CONTENT_BYTES_MAX: usize =
-    FRAME_BYTES_MAX - ADDRESS_BYTES_MAX - EXTRA_BYTES_MAX - FIXED_BYTES_MAX;
 
 /// A frame from a client that is not one.
 #[derive(Debug, thiserror::Error)]
@@ -71,39 +56,6 @@ pub fn encode(frame: &ServerFrame) -> Frame {
     }
 }
 
-/// Encodes what all receivers of `message` share. `seq`, `recv_id` and `conversation_id` must be empty: they are the address.
-pub fn encode_body(message: &Message) -> Bytes {
-    debug_assert!(
-        message.seq == 0 && message.recv_id.is_empty() && message.conversation_id.is_empty()
-    );
-    message.encode_to_vec().into()
-}
-
-/// The conversation by OpenIM's rule: `si_`/`sn_` + the two ids sorted and joined by `_`, or `sg_` + the group id.
-pub fn conversation_id(session_type: i32, send_id: &str, recv_id: &str, group_id: &str) -> String {
-    let (low, high) = if send_id <= recv_id {
-        (send_id, recv_id)
-    } else {
-        (recv_id, send_id)
-    };
-    match session_type {
-        2 | 3 => ["sg_", group_id].concat(),
-        4 => ["sn_", low, "_", high].concat(),
-        _ => ["si_", low, "_", high].concat(),
-    }
-}
-
-/// The fields of a body that its conversation id follows from; decoding skips the rest.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Origin {
-    #[prost(string, tag = "4")]
-    send_id: String,
-    #[prost(string, tag = "6")]
-    group_id: String,
-    #[prost(int32, tag = "10")]
-    session_type: i32,
-}
-
 /// The part of a message that is one receiver's own.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Address {
@@ -115,31 +67,21 @@ struct Address {
     conversation_id: String,
 }
 
-impl Origin {
-    fn of(body: &Bytes) -> Self {
-        Self::decode(body.clone())
-            .expect("bodies are encoded by this module and read back checksummed")
-    }
-
-    fn address(&self, seq: Seq, recv_id: &str) -> Address {
-        Address {
+impl Address {
+    fn new(seq: Seq, recv_id: &str, origin: &Origin) -> Self {
+        Self {
             seq: seq.0,
             recv_id: recv_id.to_owned(),
-            conversation_id: conversation_id(
-                self.session_type,
-                &self.send_id,
-                recv_id,
-                &self.group_id,
-            ),
+            conversation_id: origin.conversation_id(recv_id),
         }
     }
 }
 
-/// The whole message that `body` is, as one receiver gets it.
+/// The whole message that `body` is, as one receiver gets it. The stored form has the numbers of `Message`, so it reads as
+/// one without an address.
 pub fn message(seq: Seq, recv_id: &str, body: &Bytes) -> Message {
-    let address = Origin::of(body).address(seq, recv_id);
-    let shared = Message::decode(body.clone())
-        .expect("bodies are encoded by this module and read back checksummed");
+    let address = Address::new(seq, recv_id, &Origin::of(body));
+    let shared = Message::decode(body.clone()).expect("the stored form is whole");
     Message {
         seq: address.seq,
         recv_id: address.recv_id,
@@ -173,7 +115,7 @@ impl Live {
     /// A `Push` of it alone to one receiver. The body is shared, not copied.
     pub fn push(&self, seq: Seq, recv_id: &str) -> Frame {
         let origin = self.origin.get_or_init(|| Origin::of(&self.body));
-        let address = origin.address(seq, recv_id);
+        let address = Address::new(seq, recv_id, origin);
         let message = address.encoded_len() + self.body.len();
         let push = 1 + encoded_len_varint(message as u64) + message;
         let payload = 1 + encoded_len_varint(push as u64) + push;
@@ -198,7 +140,7 @@ impl Live {
 pub fn push_replay<'a>(recv_id: &str, messages: impl Iterator<Item = (Seq, &'a Bytes)>) -> Frame {
     let mut push = BytesMut::new();
     for (seq, body) in messages {
-        let address = Origin::of(body).address(seq, recv_id);
+        let address = Address::new(seq, recv_id, &Origin::of(body));
         push.put_u8(MESSAGES_TAG);
         encode_varint((address.encoded_len() + body.len()) as u64, &mut push);
         address
@@ -222,17 +164,64 @@ mod tests {
     use towncrier_websocket::{Message as WsMessage, Reader};
 
     use super::*;
-    use crate::wire::proto::{Push, server_frame};
+    use crate::{
+        message::{ADDRESS_BYTES_MAX, OfflinePush, StoredMessage},
+        wire::proto::{self, Push, server_frame},
+    };
 
-    fn sample(content_bytes: usize) -> Message {
-        Message {
+    fn sample(content_bytes: usize) -> StoredMessage {
+        StoredMessage {
             server_msg_id: "0".repeat(32),
             client_msg_id: "c1".into(),
             send_id: "openIM123456".into(),
+            group_id: "g1".into(),
+            sender_platform_id: 10,
+            sender_nickname: "OA".into(),
+            sender_face_url: "https://oa.example/face".into(),
             session_type: 4,
             content_type: 1400,
             content: vec![b'x'; content_bytes].into(),
-            ..Message::default()
+            send_time: 1_700_000_000_000,
+            create_time: 1_600_000_000_000,
+            offline_push: Some(OfflinePush {
+                title: "t".into(),
+                desc: "d".into(),
+                ex: "e".into(),
+                ios_push_sound: "default".into(),
+                ios_badge_count: true,
+            }),
+            ex: "more".into(),
+        }
+    }
+
+    /// What a client of ours gets of that.
+    fn expected(content_bytes: usize) -> Message {
+        let body = sample(content_bytes);
+        let push = body.offline_push.unwrap();
+        Message {
+            seq: 7,
+            server_msg_id: body.server_msg_id,
+            client_msg_id: body.client_msg_id,
+            send_id: body.send_id,
+            recv_id: "u1".into(),
+            group_id: body.group_id,
+            sender_platform_id: body.sender_platform_id,
+            sender_nickname: body.sender_nickname,
+            sender_face_url: body.sender_face_url,
+            session_type: body.session_type,
+            content_type: body.content_type,
+            content: body.content,
+            send_time: body.send_time,
+            create_time: body.create_time,
+            conversation_id: "sn_openIM123456_u1".into(),
+            offline_push: Some(proto::OfflinePush {
+                title: push.title,
+                desc: push.desc,
+                ex: push.ex,
+                ios_push_sound: push.ios_push_sound,
+                ios_badge_count: push.ios_badge_count,
+            }),
+            ex: body.ex,
         }
     }
 
@@ -252,16 +241,18 @@ mod tests {
     }
 
     #[test]
-    fn live_and_replayed_pushes_decode_to_the_same_message() {
+    fn live_and_replayed_pushes_carry_every_field_of_what_is_stored() {
         for content_bytes in [0, 1, 90, 100, 200, 40_000, 70_000] {
-            let body = encode_body(&sample(content_bytes));
-            let expected = Message {
-                seq: 7,
-                recv_id: "u1".into(),
-                conversation_id: "sn_openIM123456_u1".into(),
-                ..sample(content_bytes)
-            };
+            let body = sample(content_bytes).to_bytes();
+            let expected = expected(content_bytes);
             assert_eq!(message(Seq(7), "u1", &body), expected);
+            let shared = Message {
+                seq: 0,
+                recv_id: String::new(),
+                conversation_id: String::new(),
+                ..expected.clone()
+            };
+            assert_eq!(shared.encode_to_vec(), body, "nothing else is stored");
             let push = Some(server_frame::Body::Push(Push {
                 messages: vec![expected],
             }));
@@ -276,11 +267,12 @@ mod tests {
     #[test]
     fn the_address_never_passes_its_bound() {
         let long = "z".repeat(crate::ids::ID_BYTES_MAX);
-        let body = encode_body(&Message {
+        let body = StoredMessage {
             send_id: long.clone(),
             session_type: 4,
-            ..Message::default()
-        });
+            ..StoredMessage::default()
+        };
+        let body = body.to_bytes();
         let frame = Live::new(&body).push(Seq(u64::MAX), &long);
         assert!(
             frame.head.len() <= ADDRESS_BYTES_MAX,

@@ -143,8 +143,8 @@ async fn groups_need_their_id_and_are_one_conversation() {
             .await
             .data();
         let body = gateway.log.rows().appends.last().unwrap().body.clone();
-        let message = crate::wire::frame::message(crate::ids::Seq(1), "u1", &body);
-        assert_eq!(message.conversation_id, "sg_g1");
+        let conversation_id = crate::message::Origin::of(&body).conversation_id("u1");
+        assert_eq!(conversation_id, "sg_g1");
     }
     for session_type in [5, -1, 99] {
         let body = with(

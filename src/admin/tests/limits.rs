@@ -3,10 +3,8 @@
 use axum::body::Body;
 use serde_json::json;
 
-use crate::wire::frame::EXTRA_BYTES_MAX;
-
 use super::{ADMIN, Gateway, SEED, text_send, with};
-use crate::wire::frame;
+use crate::{message::EXTRA_BYTES_MAX, wire::frame};
 
 #[tokio::test]
 async fn what_is_too_large_is_413() {

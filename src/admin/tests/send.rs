@@ -4,10 +4,10 @@ use axum::http::Request;
 use serde_json::{Value, json};
 
 use super::{ADMIN, Gateway, NOW_MS, SECRET, SEED, text_send, with, without};
-use crate::wire::{frame, proto::Message};
+use crate::message::{Origin, StoredMessage};
 
-/// The message of the only append, as its receiver gets it.
-fn only_message(gateway: &Gateway) -> Message {
+/// The message of the only append, its receiver, and the conversation that it belongs to.
+fn only_message(gateway: &Gateway) -> (StoredMessage, String, String) {
     let rows = gateway.log.rows();
     let [append] = &rows.appends[..] else {
         panic!("one append, not {}", rows.appends.len())
@@ -15,7 +15,10 @@ fn only_message(gateway: &Gateway) -> Message {
     let [receiver] = &append.receivers[..] else {
         panic!("one receiver")
     };
-    frame::message(crate::ids::Seq(1), receiver.as_str(), &append.body)
+    let receiver = receiver.to_string();
+    let conversation_id = Origin::of(&append.body).conversation_id(&receiver);
+    let message = StoredMessage::from_bytes(&append.body);
+    (message, receiver, conversation_id)
 }
 
 #[tokio::test]
@@ -26,14 +29,14 @@ async fn the_seeds_sample_is_sent_under_both_spellings() {
         assert_eq!(data["sendTime"], NOW_MS);
         assert_eq!(data["serverMsgID"].as_str().unwrap().len(), 32);
         assert_eq!(data["clientMsgID"], data["serverMsgID"]);
-        let message = only_message(&gateway);
+        let (message, receiver, conversation_id) = only_message(&gateway);
         assert_eq!(message.send_id, "openIM123456");
-        assert_eq!(message.recv_id, "18712345678");
+        assert_eq!(receiver, "18712345678");
         assert_eq!(message.sender_platform_id, 2);
         assert_eq!(message.sender_nickname, "系统通知2");
         assert_eq!(message.sender_face_url, "http://www.head.com");
         assert_eq!((message.session_type, message.content_type), (4, 1400));
-        assert_eq!(message.conversation_id, "sn_18712345678_openIM123456");
+        assert_eq!(conversation_id, "sn_18712345678_openIM123456");
         assert_eq!(message.server_msg_id, data["serverMsgID"].as_str().unwrap());
         let push = message.offline_push.unwrap();
         assert_eq!(push.title, "admin revoke your message");
@@ -59,7 +62,7 @@ async fn the_request_of_openims_manual_arrives_with_its_senders_name() {
     let rows = gateway.log.rows();
     assert_eq!(rows.appends.len(), 2);
     for append in &rows.appends {
-        let message = frame::message(crate::ids::Seq(1), "1111111222", &append.body);
+        let message = StoredMessage::from_bytes(&append.body);
         assert_eq!(message.sender_nickname, "Zhang San");
         assert_eq!(&message.content[..], br#"{"text": "nihao"}"#);
     }
@@ -93,7 +96,7 @@ async fn content_is_stored_byte_for_byte() {
         .post_text("/manager/send_msg", ADMIN, body)
         .await
         .data();
-    assert_eq!(only_message(&gateway).content, content.as_bytes());
+    assert_eq!(only_message(&gateway).0.content, content.as_bytes());
 }
 
 #[tokio::test]
@@ -181,7 +184,7 @@ async fn the_sender_need_not_be_the_tokens_user() {
         .send(&with(text_send(), "sendID", json!("hr-system")))
         .await
         .data();
-    assert_eq!(only_message(&gateway).send_id, "hr-system");
+    assert_eq!(only_message(&gateway).0.send_id, "hr-system");
 }
 
 #[tokio::test]
@@ -422,7 +425,7 @@ async fn nulls_and_unknown_fields_are_as_if_absent() {
     body["notOfflinePush"] = json!(true);
     body["somethingElse"] = json!({ "x": [1, 2] });
     gateway.send(&body).await.data();
-    assert_eq!(only_message(&gateway).offline_push, None);
+    assert_eq!(only_message(&gateway).0.offline_push, None);
 }
 
 #[tokio::test]
@@ -478,9 +481,9 @@ async fn a_notification_always_becomes_session_type_4() {
             .send(&with(body, "sessionType", json!(session_type)))
             .await
             .data();
-        let message = only_message(&gateway);
+        let (message, _, conversation_id) = only_message(&gateway);
         assert_eq!(
-            (message.session_type, message.conversation_id.as_str()),
+            (message.session_type, conversation_id.as_str()),
             (4, "sn_openIM123456_u1")
         );
     }

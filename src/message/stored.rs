@@ -1,0 +1,65 @@
+//! The stored form of a message, and what follows from it for one receiver.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+pub use self::store::{OfflinePush, StoredMessage};
+
+/// The prost types of `proto/towncrier/store/v1/message.proto`.
+#[expect(missing_docs, reason = "generated; the .proto is the manual")]
+mod store {
+    include!(concat!(env!("OUT_DIR"), "/towncrier.store.v1.rs"));
+}
+
+const WHOLE: &str = "messages are encoded here and read back checksummed";
+
+impl StoredMessage {
+    /// The bytes that the log stores.
+    pub fn to_bytes(&self) -> Bytes {
+        self.encode_to_vec().into()
+    }
+
+    /// The message that the log has stored as these bytes; its content shares them.
+    ///
+    /// # Panics
+    /// When they are no message's: the log checks what it reads.
+    pub fn from_bytes(bytes: &Bytes) -> Self {
+        Self::decode(bytes.clone()).expect(WHOLE)
+    }
+}
+
+/// The fields of a stored message that a receiver's conversation follows from; decoding skips the rest.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Origin {
+    #[prost(string, tag = "4")]
+    send_id: String,
+    #[prost(string, tag = "6")]
+    group_id: String,
+    #[prost(int32, tag = "10")]
+    session_type: i32,
+}
+
+impl Origin {
+    /// The origin of the message that the log has stored as these bytes.
+    ///
+    /// # Panics
+    /// When they are no message's: the log checks what it reads.
+    pub fn of(body: &Bytes) -> Self {
+        Self::decode(body.clone()).expect(WHOLE)
+    }
+
+    /// The conversation that a receiver finds it in, by OpenIM's rule: `si_`/`sn_` + the two ids sorted and joined by `_`, or
+    /// `sg_` + the group id.
+    pub fn conversation_id(&self, recv_id: &str) -> String {
+        let (low, high) = if self.send_id.as_str() <= recv_id {
+            (self.send_id.as_str(), recv_id)
+        } else {
+            (recv_id, self.send_id.as_str())
+        };
+        match self.session_type {
+            2 | 3 => ["sg_", &self.group_id].concat(),
+            4 => ["sn_", low, "_", high].concat(),
+            _ => ["si_", low, "_", high].concat(),
+        }
+    }
+}
