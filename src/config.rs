@@ -65,7 +65,7 @@ pub struct Listener {
     pub handshakes_per_address_max: usize,
     /// Handshakes a second in the whole process; more are answered 503. 0: no limit.
     pub handshakes_per_second_max: u32,
-    /// Bad tokens a minute from one address; then its handshakes are answered 429. 0: no limit.
+    /// Different guessed tokens a minute from one address; then its handshakes are answered 429. 0: no limit.
     pub bad_tokens_per_minute_max: u32,
     /// Memory, the kernel's for sockets included, above which handshakes are answered 503; 0: three quarters of what the
     /// container or the machine has.
@@ -219,7 +219,7 @@ impl Default for Listener {
             handshakes_max: 1024,
             handshakes_per_address_max: 512,
             handshakes_per_second_max: 5000,
-            bad_tokens_per_minute_max: 100,
+            bad_tokens_per_minute_max: 600,
             memory_bytes_max: 0,
             connections_max: 1_200_000,
             send_buffer_bytes: 65_536,

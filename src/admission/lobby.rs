@@ -176,11 +176,11 @@ impl Arrival {
         self.lobby.admission.admit(self.address).map(drop)
     }
 
-    /// Its token was not good.
-    pub fn note_bad_token(&self) {
+    /// Nobody ever signed its token.
+    pub fn note_bad_token(&self, token: &str) {
         let admission = &self.lobby.admission;
         let now = admission.started.elapsed();
-        admission.bad_tokens.note(self.address, now);
+        admission.bad_tokens.note(self.address, token, now);
     }
 
     /// When to come back, if only sessions that resume are let in now.

@@ -214,7 +214,9 @@ mod tests {
             config.bad_tokens_per_minute_max = 0;
         });
         for _ in 0..100_000 {
-            admission.bad_tokens.note(somebody(), Duration::ZERO);
+            admission
+                .bad_tokens
+                .note(somebody(), "none", Duration::ZERO);
             assert!(admission.admit(somebody()).is_ok());
         }
         assert!(!admission.is_rushed() && !admission.is_pressed());

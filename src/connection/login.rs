@@ -10,6 +10,7 @@ use crate::{
     delivery::{AuthError, ReadError},
     ids::{ConnectionId, Seq, SessionKey},
     session::{self, Action, Hello, Session, Standing, Welcome},
+    token::TokenError,
     wire::close::Close,
 };
 
@@ -37,12 +38,12 @@ pub(super) fn log_in(
     } = context;
     let claims = delivery
         .authenticate(&hello.token)
-        .map_err(refusal)
-        .inspect_err(|close| {
-            if matches!(close, Close::Unauthorized(_)) {
-                arrival.note_bad_token();
+        .inspect_err(|error| {
+            if is_guess(error) {
+                arrival.note_bad_token(&hello.token);
             }
-        })?;
+        })
+        .map_err(refusal)?;
     let device = if registry.policy().tells_devices_apart() {
         hello.device.into()
     } else {
@@ -108,6 +109,12 @@ pub(super) fn log_in(
         session,
         actions,
     })
+}
+
+/// Whether nobody ever signed the token. One that was good once is no guess.
+fn is_guess(error: &AuthError) -> bool {
+    use TokenError::{Algorithm, Malformed, Signature};
+    matches!(error, AuthError::Token(Malformed | Algorithm | Signature))
 }
 
 fn refusal(error: AuthError) -> Close {

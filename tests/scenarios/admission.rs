@@ -1,5 +1,6 @@
 //! P7 at the door: silence, guessing and storms keep nobody out, on either port; those that resume go before new ones.
 
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -112,9 +113,9 @@ async fn whoever_guesses_tokens_is_told_to_wait_and_others_are_not() {
     let gateway = Gateway::start(&["listener.bad_tokens_per_minute_max=3"]).await;
     let clients = gateway.place().clients;
     let mut session = gateway.connect("alice", WEB).await;
-    for _ in 0..3 {
+    for guess in ["one", "two", "three"] {
         let mut guesser = gateway.dial().await;
-        guesser.say_connect(hello("a guess")).await;
+        guesser.say_connect(hello(guess)).await;
         guesser.expect_close(4401).await;
     }
     let answer = refused(Client::dial(clients).await).await;
@@ -124,6 +125,23 @@ async fn whoever_guesses_tokens_is_told_to_wait_and_others_are_not() {
     other.log_in(hello(&gateway.token("bob", WEB).await)).await;
     // Who is in already stays in.
     session.settle().await;
+}
+
+#[tokio::test]
+async fn one_stray_program_keeps_out_none_of_its_neighbours() {
+    let gateway = Gateway::start(&["listener.bad_tokens_per_minute_max=2"]).await;
+    let mut admin = gateway.admin().await;
+    let revoked = gateway.token("bob", WEB).await;
+    let log_out = json!({"operationID": "o", "platform": WEB, "fromUserID": "bob"});
+    admin.post("/auth/force_logout", &log_out).await;
+    for token in ["no token", &revoked] {
+        for _ in 0..10 {
+            let mut stray = gateway.dial().await;
+            stray.say_connect(hello(token)).await;
+            stray.expect_close(4401).await;
+        }
+    }
+    gateway.connect("alice", WEB).await;
 }
 
 #[tokio::test]

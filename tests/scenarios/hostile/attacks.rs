@@ -203,7 +203,10 @@ pub(super) const ATTACKS: [Attack; 16] = [
         clients: 20,
         per_second: 500,
         ends: &["4401", "bad_tokens"],
-        run: |ground, _| Box::pin(say_once(ground, "", hello("a.guessed.token"))),
+        run: |ground, _| {
+            let guess = format!("a.guessed.{}", fastrand::u64(..));
+            Box::pin(say_once(ground, "", hello(&guess)))
+        },
     },
     Attack {
         name: "permessage-deflate, offered and used",
