@@ -3,7 +3,12 @@
 //! Promises: TLS 1.2 and 1.3 only; files that changed are served within two seconds, to connections that come after
 //! that; files that cannot be used are named in the log, and what was served before goes on. Whoever replaces two files
 //! one after the other is therefore safe: a key that does not fit its certificate is such a file. The files' bytes are
-//! compared, not their times, which links and mounted secrets do not keep.
+//! compared, not their times, which links and mounted secrets do not keep. Trouble with the files is told once for as long as it
+//! stays the same.
+//!
+//! - `flaw.rs`: what is wrong with a file, in words
+
+mod flaw;
 
 use std::{
     fmt, fs, io,
@@ -14,7 +19,7 @@ use std::{
 };
 
 use rustls::{
-    ServerConfig,
+    InconsistentKeys, ServerConfig,
     crypto::{CryptoProvider, ring},
     pki_types::{
         CertificateDer, PrivateKeyDer,
@@ -28,6 +33,9 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+pub use self::flaw::Flaw;
+use self::flaw::Wanted;
 
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -46,14 +54,24 @@ pub enum TlsError {
         error: io::Error,
     },
     /// A file holds no certificate, or no private key, in PEM.
-    #[error("{}: {error}", path.display())]
+    #[error("{} {flaw}", path.display())]
     Pem {
         /// The file.
         path: PathBuf,
         /// What is missing or broken.
-        error: pem::Error,
+        flaw: Flaw,
     },
-    /// Certificate and key do not fit each other, or are of a kind that cannot be used.
+    /// The key is another certificate's.
+    #[error(
+        "{} is not the private key of the first certificate in {}", key.display(), certificate.display()
+    )]
+    Mismatch {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's.
+        key: PathBuf,
+    },
+    /// Certificate or key are of a kind that cannot be used.
     #[error("{} and {}: {error}", certificate.display(), key.display())]
     Pair {
         /// The certificate's file.
@@ -79,8 +97,9 @@ pub struct Tls {
 struct Certificate {
     files: Files,
     served: RwLock<Arc<CertifiedKey>>,
-    /// What the files held when they were last looked at, usable or not: so that each content is complained of once.
-    seen: Mutex<Option<Pair>>,
+    /// What the files held when they were last looked at, usable or not, or why they could not be read: so that each trouble
+    /// is complained of once.
+    seen: Mutex<Result<Pair, String>>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -113,7 +132,7 @@ impl Tls {
         let certificate = Arc::new(Certificate {
             files,
             served: RwLock::new(Arc::new(served)),
-            seen: Mutex::new(Some(pair)),
+            seen: Mutex::new(Ok(pair)),
             provider: Arc::clone(&provider),
         });
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -155,19 +174,18 @@ pub async fn follow(ports: Vec<Tls>) {
 }
 
 impl Certificate {
-    /// Serves what the files hold, if that changed and can be served.
-    fn look(&self) {
-        let read = self.files.read();
+    /// Serves what the files hold, if that changed and can be served. Whether there was something to tell.
+    fn look(&self) -> bool {
+        let in_words = |error: TlsError| error.to_string();
+        let read = self.files.read().map_err(in_words);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if read.as_ref().ok() == seen.as_ref() {
-            return;
+        if read == *seen {
+            return false;
         }
-        let read = read.inspect(|_| *seen = None);
-        let parsed = read.and_then(|pair| {
-            let parsed = self.files.parse(&pair, &self.provider);
-            *seen = Some(pair);
-            parsed
-        });
+        let parsed = read.as_ref().map_err(Clone::clone);
+        let parsed =
+            parsed.and_then(|pair| self.files.parse(pair, &self.provider).map_err(in_words));
+        *seen = read;
         let path = self.files.certificate.display();
         match parsed {
             Ok(served) => {
@@ -178,6 +196,7 @@ impl Certificate {
                 tracing::error!(%path, %error, "the certificate changed and cannot be used: the one before is served");
             }
         }
+        true
     }
 }
 
@@ -210,21 +229,37 @@ impl Files {
     }
 
     fn parse(&self, pair: &Pair, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-        let broken = |path: &Path| {
-            let path = path.to_owned();
-            |error| TlsError::Pem { path, error }
+        let [certificate, key] = [&pair.certificate, &pair.key].map(|bytes| {
+            // Editors on Windows put a byte order mark in front, which the reader takes for a part of the first line.
+            bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
+        });
+        let broken = |path: &Path, flaw| TlsError::Pem {
+            path: path.to_owned(),
+            flaw,
         };
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(&pair.certificate)
+        let no_certificate = |error| {
+            let flaw = Flaw::of(certificate, Wanted::Certificate, &error);
+            broken(&self.certificate, flaw)
+        };
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate)
             .collect::<Result<_, _>>()
-            .map_err(broken(&self.certificate))?;
+            .map_err(no_certificate)?;
         if chain.is_empty() {
-            return Err(broken(&self.certificate)(pem::Error::NoItemsFound));
+            return Err(no_certificate(pem::Error::NoItemsFound));
         }
-        let key = PrivateKeyDer::from_pem_slice(&pair.key).map_err(broken(&self.key))?;
-        CertifiedKey::from_der(chain, key, provider).map_err(|error| TlsError::Pair {
-            certificate: self.certificate.clone(),
-            key: self.key.clone(),
-            error,
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|error| broken(&self.key, Flaw::of(key, Wanted::Key, &error)))?;
+        let certificate = self.certificate.clone();
+        CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::Mismatch {
+                certificate,
+                key: self.key.clone(),
+            },
+            error => TlsError::Pair {
+                certificate,
+                key: self.key.clone(),
+                error,
+            },
         })
     }
 }
@@ -297,6 +332,10 @@ mod tests {
         fs::remove_file(port.dir.path().join("certificate")).unwrap();
         port.tls.certificate.look();
         assert_eq!(port.served(), before);
+        assert!(
+            !port.tls.certificate.look(),
+            "the same trouble is told once"
+        );
         port.write("key", &key);
         port.write("certificate", &certificate);
         assert_eq!(port.served(), der(&certificate));
@@ -320,11 +359,11 @@ mod tests {
         fs::write(&key_at, &certificate).unwrap();
         assert!(matches!(load(), TlsError::Pem { .. }));
         fs::write(&key_at, &other_key).unwrap();
-        let text = load().to_string();
-        assert!(
-            text.contains("certificate") && text.contains("key"),
-            "{text}"
-        );
+        assert!(matches!(load(), TlsError::Mismatch { .. }));
+        let with_mark = |text: &str| format!("\u{feff}{text}");
+        fs::write(&at, with_mark(&certificate)).unwrap();
+        fs::write(&key_at, with_mark(&key)).unwrap();
+        assert!(Tls::load(&at, &key_at).is_ok());
         assert!(Tls::load(Path::new(""), Path::new("")).unwrap().is_none());
     }
 }
