@@ -6,11 +6,13 @@
 
 use std::{
     fs,
-    path::Path,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
+use rustix::process::{Resource, getrlimit};
+
+use super::groups;
 use crate::process;
 
 /// What the kernel holds for an idle socket (measured: 4.1 KiB).
@@ -92,23 +94,14 @@ fn tight(bytes_max: u64) -> u64 {
     bytes_max / TIGHT.1 * TIGHT.0
 }
 
-/// The machine's memory, or what this container may have of it. `None` where the kernel does not say.
+/// The machine's memory, or what this process may have of it. `None` where the kernel does not say.
 fn available_bytes() -> Option<u64> {
-    let read = |path: &Path| fs::read_to_string(path).ok();
-    let machine = read(Path::new("/proc/meminfo")).and_then(|text| total_bytes(&text));
-    let group = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
-    // Version 2, then version 1. A container sees its own group as the root, whatever it is called outside.
-    let root = Path::new("/sys/fs/cgroup");
-    let named = group.lines().find_map(|line| line.strip_prefix("0::/"));
-    let limits = [
-        root.join(named.unwrap_or_default()).join("memory.max"),
-        root.join("memory.max"),
-        root.join("memory/memory.limit_in_bytes"),
-    ];
-    let limits = limits
-        .iter()
-        .filter_map(|path| read(path)?.trim().parse().ok());
-    limits.chain(machine).min()
+    let meminfo = fs::read_to_string("/proc/meminfo").ok();
+    let machine = meminfo.and_then(|text| total_bytes(&text));
+    // `ulimit -v` and `-d` count more than what is resident, so this is no less than what they leave.
+    let own = [Resource::As, Resource::Data].map(|limit| getrlimit(limit).current);
+    let limits = [machine, groups::memory_bytes_max()].into_iter().chain(own);
+    limits.flatten().min()
 }
 
 /// `MemTotal` of `/proc/meminfo`.

@@ -9,13 +9,14 @@
 //! - `address.rs`: where one comes from
 //! - `bad_tokens.rs`: who guesses
 //! - `debt.rs`: a rate with a burst, in eight bytes
-//! - `memory.rs`: how much there is and how much is used
+//! - `memory.rs`: how much there is and how much is used; `groups.rs`: what control groups leave of it
 //! - `descriptors.rs`: what each port may have of them
 
 mod address;
 mod bad_tokens;
 mod debt;
 mod descriptors;
+mod groups;
 mod lobby;
 mod memory;
 
