@@ -2,7 +2,10 @@
 //!
 //! tungstenite parses the HTTP. Path, origin and the choice of a subprotocol are the caller's to decide.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _, alphabet,
+    engine::{GeneralPurpose, GeneralPurposeConfig},
+};
 use tungstenite::{
     error::{CapacityError, Error, ProtocolError},
     handshake::{client::Response, derive_accept_key, machine::TryParse as _},
@@ -14,6 +17,12 @@ use tungstenite::{
         },
     },
 };
+
+/// Reads a `Sec-WebSocket-Key`. The last character of 16 bytes has four bits of no meaning, and RFC 6455's own example sets one.
+const NONCE: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// A client's request: method, path and headers.
 pub type Request = tungstenite::http::Request<()>;
@@ -69,7 +78,7 @@ pub fn accept(request: &Request, subprotocol: &str) -> Result<Vec<u8>, BadReques
     }
     let key = headers
         .get(SEC_WEBSOCKET_KEY)
-        .filter(|key| STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16))
+        .filter(|key| NONCE.decode(key).is_ok_and(|nonce| nonce.len() == 16))
         .ok_or(BadRequest::Malformed)?;
     if !headers.contains_key(HOST) {
         return Err(BadRequest::Malformed);
@@ -150,6 +159,16 @@ mod tests {
         }
         for end in 0..good().len() {
             assert!(matches!(read_request(&good().as_bytes()[..end]), Ok(None)));
+        }
+    }
+
+    #[test]
+    fn unused_bits_of_a_key_may_be_set() {
+        // RFC 6455 section 4.1 has the first.
+        for key in ["AQIDBAUGBwgJCgsMDQ4PEC==", "AAAAAAAAAAAAAAAAAAAAAB=="] {
+            let accept = derive_accept_key(key.as_bytes());
+            let answer = answer(&good().replace(KEY, key)).unwrap();
+            assert!(answer.contains(&accept), "{key}");
         }
     }
 
