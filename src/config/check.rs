@@ -112,16 +112,20 @@ fn listener(listener: &Listener) -> Result<(), Invalid> {
         SECOND / 10..=HOUR,
     )?;
     let is_origin = |origin: &&String| {
-        origin.split_once("://").is_some_and(|(scheme, host)| {
-            !scheme.is_empty() && !host.is_empty() && !host.contains('/')
-        })
+        let is_pair = origin.split_once("://").is_some_and(|(scheme, host)| {
+            // Only a page from the web has a host for certain: those of an app's files say `file://`.
+            let has_host = !host.is_empty() || !["http", "https"].contains(&scheme);
+            !scheme.is_empty() && has_host && !host.contains('/')
+        });
+        // A page in a sandbox, or an app's on iOS.
+        is_pair || *origin == "null"
     };
     match listener.origins.iter().find(|origin| !is_origin(origin)) {
         None => Ok(()),
         Some(origin) => Err(Invalid {
             key: "listener.origins",
             rule: format!(
-                "holds {origin:?}: an origin is scheme://host[:port], e.g. https://oa.example"
+                "holds {origin:?}: an origin is scheme://host[:port], e.g. https://oa.example, or file:// or null for pages of an app"
             ),
         }),
     }
@@ -356,6 +360,37 @@ mod tests {
             let mut config = Config::default();
             spoil(&mut config);
             assert_eq!(check(&config).expect_err(key).key, key);
+        }
+    }
+
+    #[test]
+    fn what_browsers_and_apps_send_as_their_origin_can_be_listed() {
+        let check_origin = |origin: &str| {
+            let mut config = Config::default();
+            config.listener.origins = vec![origin.into()];
+            check(&config)
+        };
+        for origin in [
+            "https://oa.example",
+            "http://localhost:5173",
+            "https://[::1]:8443",
+            "capacitor://localhost",
+            "chrome-extension://abc",
+            "app://.",
+            "file://",
+            "null",
+        ] {
+            assert_eq!(check_origin(origin), Ok(()), "{origin}");
+        }
+        for other in [
+            "oa.example",
+            "https://",
+            "https://oa.example/",
+            "://a",
+            "file:///",
+            "nil",
+        ] {
+            assert!(check_origin(other).is_err(), "{other}");
         }
     }
 
