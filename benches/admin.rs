@@ -124,13 +124,21 @@ impl Caller {
             .issue_token(&admin, Platform::Admin)
             .expect("the log reads")
             .token;
+        let watch = Arc::default();
+        let bound = Server::bind(
+            &config.admin,
+            None,
+            Arc::clone(&metrics),
+            Arc::clone(&watch),
+        );
+        let (server, opening) = bound.expect("a port is free");
         let rooms = Rooms {
             delivery,
             registry,
             metrics,
-            watch: Arc::default(),
+            watch,
         };
-        let server = Server::bind(config, None, rooms).expect("a port is free");
+        opening.open(config, rooms).expect("a good configuration");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

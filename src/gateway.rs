@@ -1,6 +1,6 @@
 //! The gateway: builds the rooms, binds the ports, and takes everything down again in order.
 //!
-//! Up: client port, log, registry, delivery, reactors, admin port. Down: sends refused, clients told to come back over
+//! Up: client port, admin port (health only), log, registry, delivery, reactors, admin API. Down: sends refused, clients told to come back over
 //! `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the end.
 
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
@@ -39,6 +39,9 @@ pub enum Error {
     /// The admin port cannot be served.
     #[error(transparent)]
     Admin(#[from] admin::BindError),
+    /// The admin API cannot be configured.
+    #[error(transparent)]
+    Setup(#[from] admin::SetupError),
     /// A port's certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -76,15 +79,26 @@ struct AdminThread {
 }
 
 impl Gateway {
-    /// Starts everything; when this returns, both ports are served. Call it in a runtime.
+    /// Starts everything; when this returns, both ports are served. Blocks as long as the log takes to be read. Call it in a
+    /// runtime.
     pub fn start(mut config: Config) -> Result<Self, Error> {
         // What a wrong configuration spoils, it spoils before anything is opened.
         let client_tls = Tls::load(&config.listener.tls_certificate, &config.listener.tls_key)?;
         let admin_tls = Tls::load(&config.admin.tls_certificate, &config.admin.tls_key)?;
-        // Clients that come back while the log is read wait at the port, and are not refused.
-        let port = Port::bind(&config.listener)?;
         let metrics = Arc::new(Metrics::new());
         let watch = Arc::new(Watch::default());
+        // Clients that come back while the log is read wait at the port, and are not refused.
+        let port = Port::bind(&config.listener)?;
+        // A probe is answered while the log is read, and callers are told to come back.
+        let (server, opening) = admin::Server::bind(
+            &config.admin,
+            admin_tls.clone(),
+            metrics.clone(),
+            watch.clone(),
+        )?;
+        let (pulse, admin_watched) = watch::watched("admin");
+        let admin = AdminThread::start(server, pulse)?;
+        watch.add([admin_watched]);
         let clock = Arc::new(Clock::system());
         let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
         let fan_out = Arc::new(FanOut::new(registry.clone()));
@@ -105,7 +119,6 @@ impl Gateway {
             metrics: metrics.clone(),
             watch: watch.clone(),
         };
-        let server = admin::Server::bind(&config, admin_tls.clone(), rooms)?;
         let mut reactors = Reactors::start(
             &config,
             port,
@@ -114,11 +127,9 @@ impl Gateway {
             registry,
             metrics.clone(),
         )?;
-        let (pulse, admin_watched) = watch::watched("admin");
-        let admin = AdminThread::start(server, pulse)?;
+        opening.open(&config, rooms)?;
         watch.add(log.take_watched());
         watch.add(reactors.take_watched());
-        watch.add([admin_watched]);
         let ports = [client_tls, admin_tls].into_iter().flatten().collect();
         let certificates = tokio::spawn(tls::follow(ports)).abort_handle();
         Ok(Self {

@@ -76,6 +76,11 @@ impl Crowd {
         }
     }
 
+    /// How many there may be from now on; those that are there stay.
+    pub(super) fn set_max(&mut self, max: usize) {
+        self.max = max;
+    }
+
     pub(super) fn len(&self) -> usize {
         self.tasks.len()
     }

@@ -64,6 +64,8 @@ pub mod code {
     pub const READ_FAILED: u16 = 50307;
     /// The gateway's clock and the wall clock disagree, so a token out of its time is not judged.
     pub const CLOCK_DOUBTED: u16 = 50308;
+    /// The gateway starts: it still reads its log. Nothing was stored.
+    pub const STARTING: u16 = 50309;
 }
 
 /// Why a request was not done.
@@ -125,6 +127,8 @@ pub(super) enum Refusal {
     Read(ReadError),
     /// No retained message has this id or key.
     NoMessage,
+    /// The log is not open yet.
+    Starting,
     /// No such path.
     NoPath,
     /// No such method on this path.
@@ -202,6 +206,7 @@ impl Refusal {
             Self::Send(SendError::Read(error)) | Self::Read(error) => read(error),
             Self::Unconfirmed => Verdict::outcome_unknown(),
             Self::NoMessage => Verdict::new(Http::NOT_FOUND, code::NOT_FOUND, "no such message is retained".into()),
+            Self::Starting => Verdict::unavailable(code::STARTING, "the gateway is starting, nothing was stored", 5),
             Self::NoPath => Verdict::new(Http::NOT_FOUND, code::NOT_FOUND, "no such path".into()),
             Self::NoMethod => Verdict::new(Http::METHOD_NOT_ALLOWED, code::RECEIVER, "no such method on this path".into()),
             Self::Panic => Verdict::new(

@@ -9,10 +9,16 @@ use axum::{
 };
 
 use super::{bodies, call::App};
+use crate::{metrics::Metrics, watch::Watch};
 
 /// The process answers and every thread of it runs; else 503 and what is wrong with which.
 pub(super) async fn healthz(State(app): State<Arc<App>>) -> Response {
-    match app.watch.check() {
+    of(&app.watch)
+}
+
+/// The answer of `/healthz`.
+pub(super) fn of(watch: &Watch) -> Response {
+    match watch.check() {
         Ok(()) => text(StatusCode::OK, "ok\n".into()),
         Err(unwell) => unavailable(&unwell),
     }
@@ -37,7 +43,12 @@ fn unavailable(reason: &dyn Display) -> Response {
 
 /// Every metric in Prometheus' text format.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let mut response = text(StatusCode::OK, app.metrics.render());
+    rendered(&app.metrics)
+}
+
+/// The answer of `/metrics`.
+pub(super) fn rendered(metrics: &Metrics) -> Response {
+    let mut response = text(StatusCode::OK, metrics.render());
     let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, format);
     response
@@ -48,7 +59,8 @@ pub(super) async fn openapi(State(app): State<Arc<App>>) -> Response {
     bodies::json_bytes(app.openapi.clone().into())
 }
 
-fn text(status: StatusCode, text: String) -> Response {
+/// A plain answer.
+pub(super) fn text(status: StatusCode, text: String) -> Response {
     let mut response = Response::new(text.into());
     *response.status_mut() = status;
     let format = HeaderValue::from_static("text/plain; charset=utf-8");

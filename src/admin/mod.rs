@@ -5,6 +5,7 @@
 //! Leaves to others: durability and fan-out (`delivery`), who is online (`registry`), what a token says (`token`).
 //!
 //! - `server.rs`: the port itself: accept, HTTP/1, a graceful end; `crowd.rs`: who gives way when it is full
+//! - `opening.rs`: what it answers before the log is open
 //! - `routes.rs`: the one table of paths; the router and `/openapi.json` (`openapi.rs`) both come from it
 //! - `guard.rs`: what stands around every handler: panics, CORS, metrics
 //! - `call.rs`: what a handler starts with: the caller's token, then the body
@@ -35,6 +36,7 @@ mod health;
 mod inbox;
 mod json;
 mod openapi;
+mod opening;
 mod outcomes;
 mod presence;
 mod routes;
@@ -49,5 +51,6 @@ mod trace;
 pub use self::{
     call::{Rooms, SetupError},
     error::code,
+    opening::Opening,
     server::{BindError, Server},
 };

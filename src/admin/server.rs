@@ -14,17 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::Router;
 use hyper::{
     Request,
     body::Incoming,
     server::conn::http1,
     service::{Service as _, service_fn},
 };
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -34,11 +30,15 @@ use tokio::{
 };
 
 use super::{
-    call::{App, Rooms, SetupError},
     crowd::{Activity, Crowd, watched},
-    routes,
+    opening::{self, Api, Opening},
 };
-use crate::{config::Config, metrics::Metrics, tls::Tls, watch::Pulse};
+use crate::{
+    config,
+    metrics::Metrics,
+    tls::Tls,
+    watch::{Pulse, Watch},
+};
 
 /// How long a caller may leave an answer unread before the kernel gives the connection up.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -66,41 +66,41 @@ pub enum BindError {
         /// What the operating system says.
         source: io::Error,
     },
-    /// The configuration cannot be used.
-    #[error(transparent)]
-    Setup(#[from] SetupError),
 }
 
 /// The admin port, bound and not yet serving.
 pub struct Server {
     listener: std::net::TcpListener,
     address: SocketAddr,
-    router: Router,
+    api: Api,
     metrics: Arc<Metrics>,
-    connections_max: usize,
     idle_timeout: Duration,
     tls: Option<Tls>,
 }
 
 impl Server {
-    /// Binds `admin.listen`; callers wait in the kernel until [`serve`](Self::serve). Needs no runtime.
-    pub fn bind(config: &Config, tls: Option<Tls>, rooms: Rooms) -> Result<Self, BindError> {
-        let metrics = Arc::clone(&rooms.metrics);
-        let app = App::new(config, rooms)?;
-        let config = &config.admin;
+    /// Binds `admin.listen`; callers wait in the kernel until [`serve`](Self::serve), and are told to come back until the
+    /// opening opens. Needs no runtime.
+    pub fn bind(
+        config: &config::Admin,
+        tls: Option<Tls>,
+        metrics: Arc<Metrics>,
+        watch: Arc<Watch>,
+    ) -> Result<(Self, Opening), BindError> {
+        let (api, opening) = opening::new(Arc::clone(&metrics), watch);
         let (listener, address) = listen(config.listen).map_err(|source| BindError::Listen {
             address: config.listen,
             source,
         })?;
-        Ok(Self {
+        let server = Self {
             listener,
             address,
-            router: routes::router(Arc::new(app)),
+            api,
             metrics,
-            connections_max: config.connections_max,
             idle_timeout: config.idle_timeout,
             tls,
-        })
+        };
+        Ok((server, opening))
     }
 
     /// Where it listens; the real port where the configuration says 0.
@@ -124,14 +124,15 @@ impl Server {
             tls: self.tls,
             tls_timeout: self.idle_timeout,
             http,
-            router: TowerToHyperService::new(self.router),
+            api: self.api,
             stopped,
         };
-        let mut connections = Crowd::new(self.connections_max);
+        let mut connections = Crowd::new(host.api.connections_max());
         let mut has_warned = false;
         let started = Instant::now();
         let mut shutdown = pin!(shutdown);
         loop {
+            connections.set_max(host.api.connections_max());
             let has_room = connections.has_room();
             // The end, the clock, the end of a connection, a new one (while there is room), and a moment without room. In
             // this order, so that a flood of new ones is taken no faster than what becomes of them.
@@ -189,7 +190,7 @@ struct Host {
     tls: Option<Tls>,
     tls_timeout: Duration,
     http: http1::Builder,
-    router: TowerToHyperService<Router>,
+    api: Api,
     /// Closed when connections are to end.
     stopped: watch::Receiver<()>,
 }
@@ -219,7 +220,7 @@ impl Host {
         let service = service_fn(|request: Request<Incoming>| {
             activity.begin();
             let request = request.map(|body| watched(body, &activity));
-            let answer = self.router.call(request);
+            let answer = self.api.router().call(request);
             let activity = Arc::clone(&activity);
             async move {
                 let answer = answer.await;

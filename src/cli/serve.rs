@@ -5,7 +5,8 @@ use std::{
     process::ExitCode,
 };
 
-use tokio::time::sleep;
+use anyhow::Context;
+use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{
     LAST_LINES,
@@ -45,7 +46,16 @@ pub(super) fn run(mut config: Config, log: &Lines) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let mut signals = Signals::that_end_a_server()?;
         outlive_others()?;
-        let gateway = Gateway::start(config)?;
+        // The log may take minutes to be read: a signal ends that as well.
+        let starting = spawn_blocking(|| Gateway::start(config));
+        let gateway = tokio::select! {
+            started = starting => started.context("the start panicked")??,
+            () = signals.next() => {
+                tracing::info!("ended before it was up: all that was accepted before is on disk");
+                log.flush(LAST_LINES);
+                std::process::exit(0)
+            }
+        };
         let (client, admin) = (gateway.client_addr(), gateway.admin_addr());
         gateway.count_dropped_lines(log);
         tracing::info!(ws = %client, admin = %admin, "listening");

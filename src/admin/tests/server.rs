@@ -1,6 +1,6 @@
 //! The port itself, over a real socket.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -11,13 +11,14 @@ use tokio::{
 
 use super::{ADMIN, Fault, Gateway, SEED, admin_config, whole_config};
 use crate::{
-    admin::{BindError, Server},
+    admin::{BindError, Opening, Server},
     config,
     watch::watched,
 };
 
-fn bind(gateway: &Gateway, config: &config::Admin) -> Result<Server, BindError> {
-    Server::bind(&whole_config(config), None, gateway.rooms())
+fn bind(gateway: &Gateway, config: &config::Admin) -> Result<(Server, Opening), BindError> {
+    let (metrics, watch) = (Arc::clone(&gateway.metrics), Arc::clone(&gateway.watch));
+    Server::bind(config, None, metrics, watch)
 }
 
 /// Serves until the sender is used or dropped.
@@ -28,7 +29,11 @@ fn serve(
     oneshot::Sender<()>,
     JoinHandle<std::io::Result<()>>,
 ) {
-    let server = bind(gateway, &admin_config()).unwrap();
+    let config = admin_config();
+    let (server, opening) = bind(gateway, &config).unwrap();
+    opening
+        .open(&whole_config(&config), gateway.rooms())
+        .unwrap();
     let address = server.local_addr();
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(server.serve(watched("admin").0, async {
@@ -169,9 +174,45 @@ async fn the_end_is_bounded_when_a_request_hangs() {
 }
 
 #[tokio::test]
+async fn before_the_log_is_open_probes_are_answered_and_callers_told_to_come_back() {
+    let gateway = Gateway::new();
+    let config = admin_config();
+    let (server, opening) = bind(&gateway, &config).unwrap();
+    let address = server.local_addr();
+    let (_stop, stopped) = oneshot::channel::<()>();
+    tokio::spawn(server.serve(watched("admin").0, async {
+        let _ = stopped.await;
+    }));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut get = async |path: &str| {
+        let text = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+        stream.write_all(text.as_bytes()).await.unwrap();
+        read_answer(&mut stream).await
+    };
+    let is = |answer: &str, status: &str| answer.starts_with(&format!("HTTP/1.1 {status} "));
+    let answer = get("/healthz").await;
+    assert!(is(&answer, "200"), "{answer}");
+    let answer = get("/metrics").await;
+    assert!(is(&answer, "200"), "{answer}");
+    let answer = get("/readyz").await;
+    assert!(
+        is(&answer, "503") && answer.contains("starting"),
+        "{answer}"
+    );
+    let answer = get("/console/").await;
+    assert!(is(&answer, "503") && answer.contains("50309"), "{answer}");
+    assert!(answer.contains("retry-after"), "{answer}");
+    opening
+        .open(&whole_config(&config), gateway.rooms())
+        .unwrap();
+    let answer = get("/readyz").await;
+    assert!(is(&answer, "200"), "the same connection: {answer}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_bound_is_named() {
     let gateway = Gateway::new();
-    let first = bind(&gateway, &admin_config()).unwrap();
+    let (first, opening) = bind(&gateway, &admin_config()).unwrap();
     let taken = config::Admin {
         listen: first.local_addr(),
         ..admin_config()
@@ -182,6 +223,7 @@ async fn what_cannot_be_bound_is_named() {
         user_ids: vec!["".into()],
         ..admin_config()
     };
-    let error = bind(&gateway, &nobody).err().unwrap().to_string();
+    let opened = opening.open(&whole_config(&nobody), gateway.rooms());
+    let error = opened.unwrap_err().to_string();
     assert_eq!(error, "admin.user_ids: \"\" is empty");
 }
