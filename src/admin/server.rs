@@ -115,7 +115,9 @@ impl Server {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(self.idle_timeout)
-            .max_buf_size(BUFFER_BYTES_MAX);
+            .max_buf_size(BUFFER_BYTES_MAX)
+            // A caller may end its own direction behind the request: HTTP/1.1 allows that, and the answer is still wanted.
+            .half_close(true);
         let metrics = self.metrics.handle();
         let mut upkeep = interval(UPKEEP_INTERVAL);
         upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);

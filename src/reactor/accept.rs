@@ -24,7 +24,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    Parts, Stage, site,
+    Parts, Stage,
     table::{Seat, Table},
     upgrade::{self, Refusal},
 };
@@ -74,7 +74,7 @@ impl Door {
         self.check_serving()?;
         arrival.check().map_err(Refusal::Admission)?;
         let answer = site.answer(request).ok_or(Refusal::NotFound)?;
-        Ok(Answer::Site(site::encode(&answer)))
+        Ok(Answer::Site(answer))
     }
 
     fn check_serving(&self) -> Result<(), Refusal> {
@@ -199,7 +199,11 @@ async fn upgrade<S: Stream>(door: &Door, mut stream: S, terms: Terms) {
     let Ok(Ok(mut read)) = read else {
         return metrics.refused("handshake");
     };
-    if upgrade::has_gone(&mut stream, &mut read.rest).await {
+    // A caller of the page may have ended its own direction behind the request, and wants its answer. A WebSocket needs both.
+    let is_upgrade = |request: &Request<()>| request.uri().path() == upgrade::PATH;
+    if read.request.as_ref().is_ok_and(is_upgrade)
+        && upgrade::has_gone(&mut stream, &mut read.rest).await
+    {
         return metrics.refused("handshake");
     }
     let answer = read

@@ -7,7 +7,7 @@
 //! - `listener.rs`: sockets that share a port
 //! - `accept.rs`: from a TCP connection to a WebSocket
 //! - `upgrade.rs`: the HTTP in between
-//! - `site.rs`: what else a browser may ask for: the inbox page, and a sign-in for a first look
+//! - `site.rs`: the inbox page
 //! - `table.rs`: the connections of one thread
 //! - `mailbox.rs`: what other threads say to them; `hand_out.rs`: how it gets there
 //! - `sweep.rs`: deadlines of all of them, on one timer

@@ -1,10 +1,10 @@
-//! The inbox page on the client port, beside the WebSocket.
+//! The inbox page on the client port, beside the WebSocket: over HTTP/1.1 and 1.0, since proxies and probes speak both.
 //!
 //! Promises: nothing of a request but its first line and headers is read, and every answer ends its connection. The page holds
 //! nothing of anybody's: it asks for a token. No answer depends on where a request comes from, because behind a proxy every
 //! request comes from the proxy's machine.
 
-use axum::http::{Request, Response};
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header::ALLOW};
 use bytes::Bytes;
 
 use crate::pages::Page;
@@ -21,16 +21,31 @@ impl Site {
         }
     }
 
-    /// The answer, if the request is for a file of the page.
-    pub(super) fn answer(&self, request: &Request<()>) -> Option<Response<Bytes>> {
+    /// The answer as it goes over the wire, if the request is for a file of the page.
+    pub(super) fn answer(&self, request: &Request<()>) -> Option<Vec<u8>> {
         let uri = request.uri();
         let path = uri.path().strip_prefix('/')?;
-        self.page.answer(path, uri.query(), request.headers())
+        let file = self.page.answer(path, uri.query(), request.headers())?;
+        Some(match *request.method() {
+            Method::GET => encode(&file, true),
+            Method::HEAD => encode(&file, false),
+            Method::OPTIONS => encode(&allowing(StatusCode::NO_CONTENT), true),
+            _ => encode(&allowing(StatusCode::METHOD_NOT_ALLOWED), true),
+        })
     }
 }
 
-/// An answer as it goes over the wire, the last of its connection: the head, then the body.
-pub(super) fn encode(response: &Response<Bytes>) -> Vec<u8> {
+/// Names the methods that a file knows.
+fn allowing(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    let methods = HeaderValue::from_static("GET, HEAD, OPTIONS");
+    response.headers_mut().insert(ALLOW, methods);
+    response
+}
+
+/// The last answer of its connection: the head, then the body, which an answer to HEAD leaves out.
+fn encode(response: &Response<Bytes>, has_body: bool) -> Vec<u8> {
     let status = response.status();
     let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();
     for (name, value) in response.headers() {
@@ -45,6 +60,50 @@ pub(super) fn encode(response: &Response<Bytes>) -> Vec<u8> {
         body.len()
     );
     bytes.extend_from_slice(end.as_bytes());
-    bytes.extend_from_slice(body);
+    if has_body {
+        bytes.extend_from_slice(body);
+    }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(request: &str) -> String {
+        let parsed = towncrier_websocket::handshake::read_request(request.as_bytes());
+        let (request, _) = parsed.unwrap().expect("it is whole");
+        String::from_utf8_lossy(&Site::new().answer(&request).unwrap()).into_owned()
+    }
+
+    #[test]
+    fn the_page_is_served_over_either_version_of_http() {
+        for request in [
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.0\r\nHost: a\r\nConnection: close\r\n\r\n",
+            "GET / HTTP/1.0\r\n\r\n",
+        ] {
+            let answer = answer(request);
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+            assert!(answer.ends_with("</html>\n"), "{answer}");
+        }
+    }
+
+    #[test]
+    fn head_has_the_pages_head_and_other_methods_are_told_which_there_are() {
+        let page = answer("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let (head, _) = page.split_once("\r\n\r\n").unwrap();
+        assert_eq!(answer("HEAD / HTTP/1.0\r\n\r\n"), format!("{head}\r\n\r\n"));
+        let allow = "allow: GET, HEAD, OPTIONS\r\n";
+        let options = answer("OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(
+            options.starts_with("HTTP/1.1 204 ") && options.contains(allow),
+            "{options}"
+        );
+        let post = answer("POST / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(
+            post.starts_with("HTTP/1.1 405 ") && post.contains(allow),
+            "{post}"
+        );
+    }
 }

@@ -20,8 +20,8 @@ use towncrier_websocket::handshake::{self, BadRequest, Request};
 
 use crate::admission::Refused;
 
-/// Largest request that is read: a browser's, cookies included, has 2 KiB.
-const REQUEST_BYTES_MAX: usize = 8 * 1024;
+/// Largest request that is read, as nginx has it. A browser's has 2 KiB, and with a company's sign-on cookies 12 KiB.
+const REQUEST_BYTES_MAX: usize = 32 * 1024;
 /// Read at once: more than nearly every request has.
 const PIECE_BYTES: usize = 1024;
 /// Where clients connect.
@@ -32,7 +32,7 @@ const SUBPROTOCOL: &str = "towncrier.v1";
 /// Why a request is not upgraded. Each is one HTTP answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// 404: anything but `GET /ws`.
+    /// 404: neither `/ws` nor a file of the page.
     NotFound,
     /// 400: not HTTP, or not what RFC 6455 asks for.
     Malformed,
@@ -90,7 +90,7 @@ impl Refusal {
             ),
             Self::TooLarge => (
                 "431 Request Header Fields Too Large",
-                "the request is above 8 KiB",
+                "the request is above 32 KiB",
                 String::new(),
             ),
             Self::Origin => (
@@ -239,8 +239,15 @@ mod tests {
         assert_eq!(refused("\x16\x03\x01 not http\r\n\r\n"), Refusal::Malformed);
         let many = good(&"A: b\r\n".repeat(200));
         assert_eq!(refused(&many), Refusal::TooLarge);
-        let long = good(&format!("Cookie: {}\r\n", "x".repeat(20_000)));
-        assert_eq!(refused(&long[..9000]), Refusal::TooLarge);
+        let long = good(&format!("Cookie: {}\r\n", "x".repeat(40_000)));
+        assert_eq!(refused(&long[..33_000]), Refusal::TooLarge);
+        assert_eq!(refused(&good("").replace("1.1", "1.0")), Refusal::Malformed);
+    }
+
+    #[test]
+    fn twelve_kilobytes_of_cookies_keep_nobody_out() {
+        let cookies = format!("Cookie: {}\r\n", "sso=x; ".repeat(1_800));
+        assert!(answer(&good(&cookies), &[]).is_ok());
     }
 
     #[test]

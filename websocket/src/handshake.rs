@@ -1,16 +1,15 @@
 //! The HTTP before a WebSocket, section 4: one request and one answer, read and written by either side.
 //!
-//! tungstenite parses the HTTP. Path, origin and the choice of a subprotocol are the caller's to decide.
+//! httparse parses the HTTP. Path, origin and the choice of a subprotocol are the caller's to decide.
 
 use base64::{
     Engine as _, alphabet,
     engine::{GeneralPurpose, GeneralPurposeConfig},
 };
 use tungstenite::{
-    error::{CapacityError, Error, ProtocolError},
     handshake::{client::Response, derive_accept_key, machine::TryParse as _},
     http::{
-        StatusCode,
+        Method, StatusCode, Version,
         header::{
             CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
             SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -24,7 +23,10 @@ const NONCE: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
-/// A client's request: method, path and headers.
+/// Most headers of a request: a browser behind two proxies sends some 40.
+const HEADERS_MAX: usize = 124;
+
+/// A client's request: method, path, version and headers.
 pub type Request = tungstenite::http::Request<()>;
 
 /// Why a request is no handshake.
@@ -33,7 +35,7 @@ pub enum BadRequest {
     /// It is HTTP, and no GET.
     #[error("not a GET")]
     Method,
-    /// It has more headers than anyone needs: 124.
+    /// It has more than [`HEADERS_MAX`] headers.
     #[error("too many headers")]
     TooManyHeaders,
     /// It does not ask for a WebSocket, or for another version than 13.
@@ -55,18 +57,38 @@ pub enum BadAnswer {
     Malformed,
 }
 
-/// The request at the front of `bytes` and its length; `None` while it is not whole. The caller bounds `bytes`.
+/// The request at the front of `bytes` and its length; `None` while it is not whole. Any method and HTTP/1.0 are read too,
+/// for a server that answers more than handshakes. The caller bounds `bytes`.
 pub fn read_request(bytes: &[u8]) -> Result<Option<(Request, usize)>, BadRequest> {
-    match Request::try_parse(bytes) {
-        Ok(parsed) => Ok(parsed.map(|(length, request)| (request, length))),
-        Err(Error::Protocol(ProtocolError::WrongHttpMethod)) => Err(BadRequest::Method),
-        Err(Error::Capacity(CapacityError::TooManyHeaders)) => Err(BadRequest::TooManyHeaders),
-        Err(_) => Err(BadRequest::Malformed),
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut parsed = httparse::Request::new(&mut headers);
+    let length = match parsed.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(BadRequest::TooManyHeaders),
+        Err(_) => return Err(BadRequest::Malformed),
+    };
+    let version = if parsed.version == Some(0) {
+        Version::HTTP_10
+    } else {
+        Version::HTTP_11
+    };
+    let mut request = Request::builder()
+        .method(parsed.method.unwrap_or_default())
+        .uri(parsed.path.unwrap_or_default())
+        .version(version);
+    for header in parsed.headers {
+        request = request.header(header.name, header.value);
     }
+    let request = request.body(()).map_err(|_| BadRequest::Malformed)?;
+    Ok(Some((request, length)))
 }
 
 /// The head of the answer that accepts a request: section 4.2. `subprotocol` is named in it where the request offers it.
 pub fn accept(request: &Request, subprotocol: &str) -> Result<Vec<u8>, BadRequest> {
+    if request.method() != Method::GET {
+        return Err(BadRequest::Method);
+    }
     let headers = request.headers();
     let wants = |name, what| items(request, name).any(|item| item.eq_ignore_ascii_case(what));
     let is_known = |version| version == "13";
@@ -80,7 +102,7 @@ pub fn accept(request: &Request, subprotocol: &str) -> Result<Vec<u8>, BadReques
         .get(SEC_WEBSOCKET_KEY)
         .filter(|key| NONCE.decode(key).is_ok_and(|nonce| nonce.len() == 16))
         .ok_or(BadRequest::Malformed)?;
-    if !headers.contains_key(HOST) {
+    if !headers.contains_key(HOST) || request.version() != Version::HTTP_11 {
         return Err(BadRequest::Malformed);
     }
     let protocol = if items(request, SEC_WEBSOCKET_PROTOCOL).any(|offer| offer == subprotocol) {

@@ -70,6 +70,21 @@ async fn read_answer(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
+async fn a_caller_that_ended_its_own_direction_gets_its_answer() {
+    let gateway = Gateway::new();
+    let (address, _stop, _served) = serve(&gateway);
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    let request = request(&gateway, SEED);
+    caller.write_all(request.as_bytes()).await.unwrap();
+    caller.shutdown().await.unwrap();
+    let answer = read_answer(&mut caller).await;
+    assert!(answer.contains(r#""errCode":0"#), "{answer}");
+    let mut rest = Vec::new();
+    caller.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.is_empty(), "the gateway ends the connection then");
+}
+
+#[tokio::test]
 async fn one_connection_carries_many_requests_without_a_content_type() {
     let gateway = Gateway::new();
     let (address, stop, served) = serve(&gateway);
