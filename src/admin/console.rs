@@ -21,7 +21,8 @@ pub(super) const HOME: &str = "/console/";
 
 /// From the address that people type to the one that the page's files are relative to.
 pub(super) async fn redirect() -> Response {
-    Redirect::permanent(HOME).into_response()
+    // Relative: a proxy may have put both under a path of its own.
+    Redirect::permanent(HOME.trim_start_matches('/')).into_response()
 }
 
 /// The page.

@@ -52,7 +52,7 @@ async fn the_page_stands_at_console_with_its_files_beside_it() {
     let moved = gateway.get("/console").await;
     assert_eq!(
         (moved.status.as_u16(), moved.header("location")),
-        (308, Some("/console/"))
+        (308, Some("console/"))
     );
     let html = gateway.get("/console/").await;
     assert_eq!(html.status, 200);

@@ -34,9 +34,12 @@ export function randomId(): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** The address of a path of the API: beside the folder that this page is in, wherever a proxy has put both. */
+export const addressOf = (path: string): string => new URL(`..${path}`, location.href).href;
+
 /** Asks the gateway. Throws {@link SignOnWanted}, or what `fetch` throws when nobody answers. */
 export async function ask(path: string, init: RequestInit = {}): Promise<Response> {
-  const response = await fetch(path, { ...init, cache: "no-store", redirect: "manual" });
+  const response = await fetch(addressOf(path), { ...init, cache: "no-store", redirect: "manual" });
   const isHtml = response.headers.get("content-type")?.startsWith("text/html");
   const isForm = isHtml && FORM_STATUSES.includes(response.status);
   if (response.type === "opaqueredirect" || isForm) throw new SignOnWanted();

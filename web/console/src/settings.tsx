@@ -1,6 +1,6 @@
 // The configuration in force.
 import { useEffect, useState } from "preact/hooks";
-import { type Api, explain } from "./api.ts";
+import { type Api, addressOf, explain } from "./api.ts";
 
 /** Section, then key. Secrets come masked. */
 export type Config = Record<string, Record<string, unknown>>;
@@ -16,9 +16,8 @@ export function Settings({ api }: { api: Api }) {
       <section class="panel" aria-labelledby="api">
         <h2 id="api">API</h2>
         <p>
-          Every call, with its request and its answer: <a href="/openapi.json">/openapi.json</a> (OpenAPI
-          3.1). For machines: <a href="/metrics">/metrics</a>, <a href="/readyz">/readyz</a>,{" "}
-          <a href="/healthz">/healthz</a>.
+          Every call, with its request and its answer: <Path to="/openapi.json" /> (OpenAPI 3.1). For
+          machines: <Path to="/metrics" />, <Path to="/readyz" />, <Path to="/healthz" />.
         </p>
       </section>
       <p class="problem" role="alert">
@@ -41,6 +40,10 @@ export function Settings({ api }: { api: Api }) {
       </div>
     </>
   );
+}
+
+function Path({ to }: { to: string }) {
+  return <a href={addressOf(to)}>{to}</a>;
 }
 
 function write(value: unknown): string {

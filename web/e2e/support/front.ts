@@ -21,23 +21,22 @@ export interface Refusal {
 /** A proxy on a port of its own. */
 export class Front {
   readonly #server: Server;
-  readonly #path: string;
+  readonly #behind: Record<string, string>;
   readonly #live = new Set<Duplex>();
   /** Says what the gateway is not asked for; undefined lets a request through. */
   refuse: (path: string) => Refusal | undefined = () => undefined;
   /** Paths that were asked for outside of the gateway's. */
   readonly strays: string[] = [];
 
-  private constructor(server: Server, path: string) {
+  private constructor(server: Server, behind: Record<string, string>) {
     this.#server = server;
-    this.#path = path;
+    this.#behind = behind;
   }
 
-  /** Serves the gateway at `behind`, under `path`, which begins and ends with a slash and is taken off. */
-  static async start(behind: string, path = "/"): Promise<Front> {
+  /** Serves a gateway's origin, or several, each under a path that begins and ends with a slash and is taken off. */
+  static async start(behind: string | Record<string, string>): Promise<Front> {
     const server = createServer();
-    const front = new Front(server, path);
-    const { hostname, port } = new URL(behind);
+    const front = new Front(server, typeof behind === "string" ? { "/": behind } : behind);
     server.on("request", (asked, answer) => {
       const refusal = front.#answer(asked);
       if (refusal) {
@@ -46,7 +45,8 @@ export class Front {
         return;
       }
       const { method, headers } = asked;
-      const passed = request({ hostname, port, method, headers, path: front.#inner(asked) }, (reply) => {
+      const { hostname, port, path } = front.#inner(asked);
+      const passed = request({ hostname, port, path, method, headers }, (reply) => {
         answer.writeHead(reply.statusCode ?? 502, reply.headers);
         reply.pipe(answer);
       });
@@ -62,10 +62,11 @@ export class Front {
         );
         return;
       }
-      const gateway = connect(Number(port), hostname);
+      const { hostname, port, path } = front.#inner(asked);
+      const gateway = connect(port, hostname);
       const { rawHeaders } = asked;
       const lines = rawHeaders.map((word, at) => (at % 2 === 0 ? `${word}: ` : `${word}\r\n`));
-      gateway.write(`GET ${front.#inner(asked)} HTTP/1.1\r\n${lines.join("")}\r\n`);
+      gateway.write(`GET ${path} HTTP/1.1\r\n${lines.join("")}\r\n`);
       gateway.write(head);
       for (const [one, other] of [
         [client, gateway],
@@ -85,9 +86,9 @@ export class Front {
     return front;
   }
 
-  /** Where the page is. */
-  get home(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}${this.#path}`;
+  /** Where the page is, or that of one of several gateways. */
+  home(path = Object.keys(this.#behind)[0] ?? ""): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}${path}`;
   }
 
   /** Cuts every WebSocket. */
@@ -102,13 +103,21 @@ export class Front {
     await once(this.#server, "close");
   }
 
-  #answer({ url = "" }: IncomingMessage): Refusal | undefined {
-    if (url.startsWith(this.#path)) return this.refuse(url);
+  #answer(asked: IncomingMessage): Refusal | undefined {
+    const { url = "" } = asked;
+    if (this.#pathOf(asked)) return this.refuse(url);
     this.strays.push(url);
     return { status: 404 };
   }
 
-  #inner({ url = "" }: IncomingMessage): string {
-    return url.slice(this.#path.length - 1);
+  #pathOf({ url = "" }: IncomingMessage): string | undefined {
+    return Object.keys(this.#behind).find((path) => url.startsWith(path));
+  }
+
+  /** Where it goes. */
+  #inner(asked: IncomingMessage): { hostname: string; port: number; path: string } {
+    const path = this.#pathOf(asked) ?? "";
+    const { hostname, port } = new URL(this.#behind[path] ?? "");
+    return { hostname, port: Number(port), path: (asked.url ?? "").slice(path.length - 1) };
   }
 }

@@ -202,9 +202,9 @@ test("a page that is out of date is loaded again, once, when a newer one takes t
   t.after(() => front.close());
   const somebody = await Somebody.with(browser);
   const token = () => gateway.token("outdated");
-  const page = await signIn(somebody, { origin: front.home, token }, "outdated");
+  const page = await signIn(somebody, { origin: front.home(), token }, "outdated");
   await page.evaluate(() => navigator.serviceWorker.ready);
-  const html = await (await fetch(front.home)).text();
+  const html = await (await fetch(front.home())).text();
   let loaded = 0;
   page.on("load", () => (loaded += 1));
   const next = html.replace(/app\.js\?[0-9a-f]+/, "app.js?0123456789abcdef");
@@ -223,7 +223,7 @@ test("a database of another release is left alone until the gateway can be asked
   t.after(() => front.close());
   const somebody = await Somebody.with(browser);
   const token = () => gateway.token("careful");
-  const page = await signIn(somebody, { origin: front.home, token }, "careful");
+  const page = await signIn(somebody, { origin: front.home(), token }, "careful");
   await page.evaluate(() => navigator.serviceWorker.ready);
   await page.reload();
   await isLive(page);

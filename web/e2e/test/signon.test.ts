@@ -30,7 +30,7 @@ async function behindFront(t: TestContext, user: string) {
   const front = await Front.start(gateway.origin);
   t.after(() => front.close());
   const somebody = await Somebody.with(browser);
-  const page = await signIn(somebody, { origin: front.home, token: () => gateway.token(user) }, user);
+  const page = await signIn(somebody, { origin: front.home(), token: () => gateway.token(user) }, user);
   await notify(gateway, user, "Before");
   await cards(page, "Before").waitFor();
   await page.evaluate(() => navigator.serviceWorker.ready);
@@ -67,11 +67,11 @@ for (const [index, [way, refusal]] of WAYS.entries()) {
     await form(page).waitFor();
     // So does the page's address, opened anew.
     await page.goto("about:blank");
-    await page.goto(front.home);
+    await page.goto(front.home());
     await form(page).waitFor();
     front.refuse = () => undefined;
     await notify(gateway, user, "After");
-    await page.goto(`${front.home}?code=1#/notices`);
+    await page.goto(`${front.home()}?code=1#/notices`);
     await isLive(page);
     await cards(page, "After").waitFor();
     assert.deepEqual(await landed(page, user), ["Before", "After"]);
@@ -86,10 +86,10 @@ test("the browser gets to a sign-on of another origin", async (t) => {
   const provider = await Front.start(gateway.origin);
   t.after(() => provider.close());
   provider.refuse = () => ({ status: 200, body: FORM });
-  expire(front, { status: 302, headers: { location: `${provider.home}sign-on` } });
+  expire(front, { status: 302, headers: { location: `${provider.home()}sign-on` } });
   await page.getByRole("button", { name: "Sign on" }).click();
   await form(page).waitFor();
-  assert.equal(new URL(page.url()).origin, new URL(provider.home).origin);
+  assert.equal(new URL(page.url()).origin, new URL(provider.home()).origin);
   await somebody.leave(REFUSED);
 });
 
@@ -115,7 +115,7 @@ for (const status of [404, 429, 502, 503]) {
     await until("the page has looked for a sign-on twice", async () => asked >= 2);
     await page.getByText("No connection to the gateway.").waitFor();
     await page.goto("about:blank");
-    await page.goto(front.home);
+    await page.goto(front.home());
     await cards(page, "Before").waitFor();
     front.refuse = () => undefined;
     await isLive(page);
@@ -125,7 +125,7 @@ for (const status of [404, 429, 502, 503]) {
 
 test("a form that comes in place of a part of the page is not kept", async (t) => {
   const { front, somebody, page } = await behindFront(t, "unlucky");
-  const html = await (await fetch(front.home)).text();
+  const html = await (await fetch(front.home())).text();
   // The sign-on expires between the page of the next release and its script.
   const next = html.replace(/app\.js\?[0-9a-f]+/, "app.js?0123456789abcdef");
   front.refuse = (path) => {
@@ -145,7 +145,7 @@ test("the console says that a sign-on is wanted, and keeps what was written", as
   const front = await Front.start(gateway.adminOrigin);
   t.after(() => front.close());
   const somebody = await Somebody.with(browser);
-  const page = await somebody.open(`${front.home}console/`);
+  const page = await somebody.open(`${front.home()}console/`);
   await page.getByLabel("Administrator's token").fill(await gateway.token(ADMIN));
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByLabel("Receiver").fill("nobody");

@@ -1,5 +1,5 @@
 // Who is signed in: a token, kept in this browser for all its tabs.
-import { keep, kept } from "./keep.ts";
+import { keep, kept, ownName } from "./keep.ts";
 
 /** The token and what it says. */
 export interface Account {
@@ -8,7 +8,9 @@ export interface Account {
   platform: string;
 }
 
-const KEY = "towncrier.token";
+/** Another page of the host, such as a portal, may leave a token here, for an inbox at any path that has none of its own. */
+const HOST_KEY = "towncrier.token";
+const KEY = ownName(HOST_KEY);
 
 /** Reads the claims of a token: whom it stands for. The gateway checks it; here it only names the store. */
 export function accountOf(token: string): Account | undefined {
@@ -29,13 +31,15 @@ export function accountOf(token: string): Account | undefined {
 
 /** Who was signed in when this browser was last here. */
 export function remembered(): Account | undefined {
-  const token = kept(KEY);
+  const token = kept(KEY) ?? kept(HOST_KEY);
   return token ? accountOf(token) : undefined;
 }
 
 /** Signs in in all tabs, or out. */
 export function remember(account: Account | undefined): void {
-  keep(KEY, account?.token);
+  // Signed out is not the same as never signed in, where the host's token would be taken again.
+  const none = KEY === HOST_KEY ? undefined : "";
+  keep(KEY, account?.token ?? none);
 }
 
 /** Whether two tokens stand for the same inbox. */

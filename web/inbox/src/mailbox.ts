@@ -5,6 +5,7 @@
 import { Client, type Gap, IndexedDbStore, type Message, type Status, UnknownSchema } from "towncrier";
 import type { Account } from "./account.ts";
 import { withdrawn } from "./content.ts";
+import { ownName } from "./keep.ts";
 import { Marks } from "./marks.ts";
 import { isServed } from "./release.ts";
 import { say } from "./words.ts";
@@ -72,7 +73,8 @@ export class Mailbox {
     this.isAnew = isAnew;
     this.#onLost = onLost;
     this.#marks = new Marks(nameOf(account), (group, query) => store.groupHistory(group, query));
-    const url = new URL("/ws", location.href);
+    // Beside the page, wherever that is.
+    const url = new URL("ws", location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const name = nameOf(account);
     const options = {
@@ -269,5 +271,5 @@ async function openStore(name: string, onClosed: () => void): Promise<Opened> {
 
 /** Names an account's store and lock. */
 function nameOf({ user, platform }: Account): string {
-  return `towncrier/${user}/${platform}`;
+  return ownName(`towncrier/${user}/${platform}`);
 }

@@ -1,8 +1,8 @@
 // Which release of the page this is, and whether it is the one that the gateway serves.
-import { keepForTab, keptForTab } from "./keep.ts";
+import { keepForTab, keptForTab, ownName } from "./keep.ts";
 import { ownScript } from "./signon.ts";
 
-const KEY = "towncrier.loadedFor";
+const KEY = ownName("towncrier.loadedFor");
 /** A gateway that does not answer within this is asked again later, ms. */
 const ANSWER_TIMEOUT = 10_000;
 

@@ -3,6 +3,7 @@
 // The page is asked for first and taken from here where it does not come; what it is made of has its hash in its name and
 // is taken from here first. A sign-on in front of the gateway reaches the browser. Nothing else passes through: no token,
 // no message.
+import { ownName } from "./keep.ts";
 import { isRefusal, ownScript } from "./signon.ts";
 
 /** Of the service worker's world, what is used here: its types and the page's cannot be loaded together. */
@@ -25,7 +26,7 @@ interface Worker {
 }
 const worker = self as unknown as Worker;
 
-const CACHE = "page";
+const CACHE = ownName("page");
 /** The page's own address. What else there is, a proxy may have put there: the console, say. */
 const HOME = new URL("./", self.location.href);
 /** A gateway that does not answer within this is not waited for where the page is kept, ms. */
@@ -86,7 +87,8 @@ async function keepPart(cache: Cache, url: string): Promise<void> {
  * The page, or a sign-on, as it is fetched, once `isKept`; the page as it was kept where that fails or takes too long.
  */
 async function page(fetched: Promise<Response>, isKept: Promise<void>): Promise<Response> {
-  const kept = await caches.match("./");
+  const cache = await caches.open(CACHE);
+  const kept = await cache.match("./");
   if (!kept) return fetched;
   const late = new Promise<Response>((resolve) => setTimeout(resolve, PATIENCE, kept));
   const fresh = Promise.all([fetched, isKept]).then(
@@ -98,17 +100,19 @@ async function page(fetched: Promise<Response>, isKept: Promise<void>): Promise<
 
 /** Whether it is one of the page's own files. */
 function isPart({ origin, pathname }: URL): boolean {
-  return origin === self.location.origin && /\.(js|css|svg|webmanifest)$/.test(pathname);
+  const isBeside = origin === HOME.origin && pathname.startsWith(HOME.pathname);
+  return isBeside && /\.(js|css|svg|webmanifest)$/.test(pathname);
 }
 
 async function part(request: Request): Promise<Response> {
-  const kept = await caches.match(request);
+  const cache = await caches.open(CACHE);
+  const kept = await cache.match(request);
   if (kept) return kept;
   try {
     return await fetch(request);
   } catch (error) {
     // Asked for without its hash, as the icon is: any is better than none.
-    const older = await caches.match(request, { ignoreSearch: true });
+    const older = await cache.match(request, { ignoreSearch: true });
     if (older) return older;
     throw error;
   }

@@ -1,5 +1,5 @@
 // Every word on the page, in both languages, and how times and sizes are written.
-import { keep, kept } from "./keep.ts";
+import { keep, kept, ownName } from "./keep.ts";
 
 /** The languages there are. */
 export type Language = "en" | "zh";
@@ -145,7 +145,7 @@ const ZH: Words = {
   notHere: "此浏览器中没有这条消息。",
 };
 
-const KEY = "towncrier.language";
+const KEY = ownName("towncrier.language");
 const listeners = new Set<() => void>();
 let language: Language = initialLanguage();
 
