@@ -10,7 +10,7 @@ use super::{
     disk::Disk,
     segment::Segments,
     state::{Reached, State},
-    writer::FREE_BYTES_MIN,
+    writer::is_short_of_space,
 };
 use crate::{clock::Clock, ids::Epoch, metrics::Metrics};
 
@@ -114,10 +114,10 @@ impl Core {
 
     /// Refuses appends while the disk has less space than the state store needs to come to rest. Asks the operating system.
     pub(super) fn check_space(&self) -> Result<(), Refusing> {
-        match self.disk.free_bytes() {
-            Ok(free) if free < FREE_BYTES_MIN => Err(self.refuse(Refusing::DiskFull)),
-            _ => Ok(()),
+        if is_short_of_space(&*self.disk) {
+            return Err(self.refuse(Refusing::DiskFull));
         }
+        Ok(())
     }
 
     pub(super) fn is_disk_full(&self) -> bool {

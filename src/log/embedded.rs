@@ -26,10 +26,10 @@ use super::{
     recovery,
     retention::Limits,
     scrub,
-    state::{Claim, SledHome, StoreHome},
+    state::{Claim, MemoryHome, SledHome, StoreHome},
     time_mark::TimeMark,
     watermark::Watermark,
-    writer::{Work, Writer},
+    writer::{Work, Writer, is_short_of_space},
 };
 use crate::{
     clock::Clock,
@@ -122,9 +122,38 @@ impl EmbeddedLog {
         observer: Arc<dyn CommitObserver>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Workers), OpenError> {
+        let open = |home: &dyn StoreHome| {
+            let (clock, observer, metrics) = (clock.clone(), observer.clone(), metrics.clone());
+            Self::open_with(place, home, config, clock, observer, metrics)
+        };
+        match open(&*place.state) {
+            Err(error) if error.is_of_state() && is_short_of_space(&*place.segments) => {
+                tracing::warn!(
+                    %error,
+                    "the disk is full: the state is rebuilt in memory, and stays there until the next start"
+                );
+                // What retention forgets from now on, it would not know.
+                place.state.set_aside().map_err(|error| OpenError::Io {
+                    dir: config.dir.display().to_string(),
+                    error,
+                })?;
+                open(&MemoryHome::default())
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_with(
+        place: &Place,
+        home: &dyn StoreHome,
+        config: &config::Log,
+        clock: Arc<Clock>,
+        observer: Arc<dyn CommitObserver>,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, Workers), OpenError> {
         let dir = || config.dir.display().to_string();
         let io = |error| OpenError::Io { dir: dir(), error };
-        let (disk, home) = (place.segments.clone(), &*place.state);
+        let disk = place.segments.clone();
         let epoch = epoch::read_or_create(&*place.root, &config.dir)?;
         let state_failed = |error| {
             tracing::error!(%error, "the state store cannot be opened");
@@ -157,7 +186,8 @@ impl EmbeddedLog {
         recovery::replay(&core, reached, &mut watermark)?;
         let newest_ms = core.segments.all().last().map(|last| last.created_ms);
         core.clock.resume(last_time, newest_ms.unwrap_or_default());
-        if core.check_writable().is_ok() {
+        // On a full disk the store is not written before there is space again.
+        if core.check_writable().is_ok() && core.check_space().is_ok() {
             // What was replayed need not be again, and a new store says from its beginning to which log it belongs. The
             // cursors among it came from the segments.
             let concluded = core.state.conclude(epoch, core.reached());

@@ -11,7 +11,7 @@ use super::{
     record::{self, HEADER_BYTES, Key, Position, Record},
     recovery,
     segment::{self, ORIGIN, Segment},
-    state::{State, fixture::MemoryHome},
+    state::{MemoryHome, State},
     watermark::{Marks, Watermark},
     *,
 };
@@ -177,7 +177,7 @@ pub fn recovery(data: &[u8]) {
     let disk = Arc::new(TestDisk::default());
     disk.put(&Segment::name_of(ORIGIN), bytes);
     let mut watermark = Watermark::open(&*disk).expect("in memory");
-    let (state, _) = State::open(&MemoryHome).expect("an empty store opens");
+    let (state, _) = State::open(&MemoryHome::default()).expect("an empty store opens");
     // Made once, for they take longer than a recovery.
     static METRICS: OnceLock<Arc<Metrics>> = OnceLock::new();
     let metrics = Arc::clone(METRICS.get_or_init(Arc::default));

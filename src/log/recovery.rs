@@ -49,6 +49,13 @@ pub enum OpenError {
     Read(#[from] ReadError),
 }
 
+impl OpenError {
+    /// Whether it is the state store's, and so of nothing that could not be rebuilt.
+    pub(super) fn is_of_state(&self) -> bool {
+        matches!(self, Self::State(_) | Self::Read(ReadError::State))
+    }
+}
+
 /// Opens the state, or sets aside what does not open and begins an empty one. The flag tells whether what it holds can be
 /// believed.
 pub(super) fn open_state(home: &dyn StoreHome) -> Result<(State, bool), StateError> {
@@ -221,7 +228,10 @@ pub(super) fn replay(
         // Rows that follow from a damaged log must not be believed when it has been repaired.
         core.state.disown()?;
     } else {
-        watermark.set_synced(reached.position).map_err(io)?;
+        // The keeper writes it again every second; on a full disk the one before has to do.
+        if let Err(error) = watermark.set_synced(reached.position) {
+            tracing::warn!(%error, "the watermark could not be written");
+        }
     }
     tracing::info!(
         records,

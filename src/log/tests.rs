@@ -849,6 +849,57 @@ fn a_disk_that_something_else_fills_rests_the_checkpoints_until_there_is_space_a
     assert_eq!(bench.log.check_writable(), Ok(()));
 }
 
+/// No store can be had, as on a disk without space.
+#[derive(Default)]
+struct NoStore(AtomicU64);
+
+impl StoreHome for Arc<NoStore> {
+    fn open(&self) -> Result<Opened, StateError> {
+        Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into())
+    }
+
+    fn set_aside(&self) -> std::io::Result<()> {
+        self.0.fetch_add(1, Relaxed);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_start_on_a_full_disk_serves_what_it_has_and_takes_sends_once_there_is_space() {
+    let bench = Bench::new();
+    bench.send(&["u1"], "before");
+    let disk = bench.disk.after_kill();
+    let home = Arc::new(NoStore::default());
+    let place = Place {
+        state: Box::new(home.clone()),
+        ..place(&disk, bench.dir.path())
+    };
+    let open = || {
+        let (clock, observer) = (bench.clock.clone(), bench.announced.clone());
+        let metrics = Arc::new(Metrics::new());
+        EmbeddedLog::open_in(&place, &bench.limits, clock, observer, metrics)
+    };
+    assert!(
+        matches!(open(), Err(OpenError::State(_))),
+        "there is space: it is the store that is broken"
+    );
+    home.0.store(0, Relaxed);
+    disk.faults.is_nearly_full.store(true, Relaxed);
+    let (log, workers) = open().map_err(|error| error.to_string()).unwrap();
+    assert!(home.0.load(Relaxed) > 0, "it would be behind from now on");
+    log.start(workers).unwrap();
+    assert_eq!(log.inbox(&user("u1")).unwrap().head, Seq(1));
+    assert_eq!(log.check_writable(), Err(Refusing::DiskFull));
+    disk.faults.is_nearly_full.store(false, Relaxed);
+    eventually("sends are possible", || log.check_writable().is_ok());
+    let pending = log
+        .append(message(START_MS, &["u1"], None, "after"))
+        .unwrap();
+    let receipt = pending.blocking_recv().unwrap().unwrap();
+    assert_eq!(*receipt.placed, [(user("u1"), Seq(2))]);
+    assert!(log.close());
+}
+
 /// Panics in the middle of a commit.
 struct Panics;
 

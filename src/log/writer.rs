@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     Append, AppendError, Commit, CommitObserver, ReadError, Receipt, Refusing,
     core::Core,
+    disk::Disk,
     record::{self, Key, Message, Position, Record},
     segment::Segment,
     state::{Reached, StateError},
@@ -38,7 +39,7 @@ const GROUP_REQUESTS_MAX: usize = 8192;
 /// as for twenty, and at 10,000 a second they are half of what a message costs. A caller who is alone never waits for it.
 const SPACING: Duration = Duration::from_millis(1);
 /// Space left free on the disk: what the state store needs to come to rest when the log may no longer grow.
-pub(super) const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
+const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// After this many bytes the free space is looked at again.
 const FREE_CHECK_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -408,6 +409,11 @@ impl Writer {
             }
         }
     }
+}
+
+/// Whether the disk has less space than is to be left free.
+pub(super) fn is_short_of_space(disk: &dyn Disk) -> bool {
+    disk.free_bytes().is_ok_and(|free| free < FREE_BYTES_MIN)
 }
 
 /// What a failed write means for the appends after it.

@@ -12,7 +12,7 @@ use super::{
     trace::{note, violated},
     world::World,
 };
-use crate::log::{Log, Watermark};
+use crate::log::{Log, Refusing, Watermark};
 
 impl World {
     /// The gateway's process starts.
@@ -33,7 +33,9 @@ impl World {
                 let model = &mut *self.model.borrow_mut();
                 model.registry = Some(gateway.registry.clone());
                 let is_whole = self.flipped.borrow().is_none() && !life.is_dead();
-                if is_whole && !is_well {
+                // A full disk passes; it says nothing of what is there.
+                let is_full = gateway.log.check_writable() == Err(Refusing::DiskFull);
+                if is_whole && !is_well && !is_full {
                     violated(
                         "P8",
                         format_args!(

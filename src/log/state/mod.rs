@@ -5,18 +5,16 @@
 //! ahead of the position it names, and may be thrown away and rebuilt.
 //!
 //! - `keys.rs`: the catalogue of what sled holds
-//! - `store.rs`: sled behind a trait, opened or set aside
+//! - `store.rs`: sled behind a trait, opened or set aside; `memory.rs`: in its place while the disk is full
 //! - `table.rs`: one kind of row, written behind
 //! - `users.rs`, `cursors.rs`, `idempotency.rs`, `tokens.rs`: the rows
 
 mod cursors;
 #[cfg(any(test, fuzzing))]
-#[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
-pub(super) mod fixture;
-#[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod idempotency;
 mod keys;
+mod memory;
 mod store;
 mod table;
 mod tokens;
@@ -43,6 +41,7 @@ pub(super) use self::{
     cursors::Cursors,
     idempotency::KeyRow,
     idempotency::Keys,
+    memory::MemoryHome,
     store::SledHome,
     table::{Dirty, Row, Table},
     tokens::Tokens,
@@ -67,6 +66,9 @@ pub(crate) enum StateError {
     /// A value that is not what was written.
     #[error("a row does not read")]
     Undecodable,
+    /// The rows take more memory than they may.
+    #[error("the state does not fit the memory it may have while the disk is full")]
+    NoRoom,
     /// sled panicked while opening.
     #[error("sled panicked while opening")]
     Panicked,

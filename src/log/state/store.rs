@@ -100,6 +100,9 @@ impl StoreHome for SledHome {
     }
 
     fn set_aside(&self) -> io::Result<()> {
+        if !self.dir.exists() {
+            return Ok(());
+        }
         let aside = self.dir.with_extension("set-aside");
         if aside.exists() {
             std::fs::remove_dir_all(&aside)?;
