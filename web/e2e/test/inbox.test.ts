@@ -2,7 +2,7 @@
 // between.
 import assert from "node:assert/strict";
 import { after, before, type TestContext, test } from "node:test";
-import type { Browser, Page } from "playwright-core";
+import type { Browser } from "playwright-core";
 import { Gateway } from "../../client/test/support/gateway.ts";
 import { launch, Somebody, until } from "../support/browser.ts";
 import { tooFaint } from "../support/contrast.ts";
@@ -143,70 +143,6 @@ test("two tabs share one session, and the other goes on when one is closed", asy
   await notify(gateway, "tabbed", "The other");
   await cards(second, "The other").waitFor();
   assert.deepEqual(await landed(second, "tabbed"), ["Both", "The other"]);
-  await somebody.leave();
-});
-
-/** As a browser does to a tab that was not looked at for long. Returns how to wake it. */
-async function freeze(page: Page): Promise<() => Promise<void>> {
-  const devtools = await page.context().newCDPSession(page);
-  await devtools.send("Page.setWebLifecycleState", { state: "frozen" });
-  return async () => {
-    await devtools.send("Page.setWebLifecycleState", { state: "active" });
-    await devtools.detach();
-  };
-}
-
-test("a tab that is frozen loses the lead, and follows when it wakes", async () => {
-  const somebody = await Somebody.with(browser);
-  const first = await signIn(somebody, gateway, "sleeper");
-  const [second, third] = [await somebody.open(gateway.origin), await somebody.open(gateway.origin)];
-  for (const page of [second, third]) await isLive(page);
-  const wake = await freeze(first);
-  await notify(gateway, "sleeper", "While frozen");
-  for (const page of [second, third]) await cards(page, "While frozen").waitFor();
-  await wake();
-  await cards(first, "While frozen").waitFor();
-  await notify(gateway, "sleeper", "Awake");
-  for (const page of [first, second, third]) {
-    await cards(page, "Awake").waitFor();
-    await isLive(page);
-  }
-  const { data } = await gateway.call("/user/get_online_users", { limit: 1000 });
-  const users = data.users as { userID: string; sessions: unknown[] }[];
-  assert.equal(users.find(({ userID }) => userID === "sleeper")?.sessions.length, 1);
-  assert.deepEqual(await landed(first, "sleeper"), ["While frozen", "Awake"]);
-  await somebody.leave();
-});
-
-test("a session that ended under a frozen tab comes back when its user says so in another", async () => {
-  const [here, there] = [await Somebody.with(browser), await Somebody.with(browser)];
-  const first = await signIn(here, gateway, "returner");
-  const second = await here.open(gateway.origin);
-  await isLive(second);
-  await signIn(there, gateway, "returner");
-  for (const page of [first, second]) await page.getByText("Your inbox was opened elsewhere").waitFor();
-  const wake = await freeze(first);
-  await second.getByRole("button", { name: "Use it here" }).click();
-  await isLive(second);
-  await wake();
-  await isLive(first);
-  for (const somebody of [here, there]) await somebody.leave();
-});
-
-test("a sign-out does not wait for a tab that is frozen, and takes its messages along", async () => {
-  const somebody = await Somebody.with(browser);
-  const first = await signIn(somebody, gateway, "quitter");
-  await notify(gateway, "quitter", "Private");
-  const second = await somebody.open(gateway.origin);
-  await cards(second, "Private").waitFor();
-  const wake = await freeze(first);
-  await second.getByRole("button", { name: "Sign out" }).click();
-  await second.getByLabel("Access token").waitFor();
-  await wake();
-  await first.getByLabel("Access token").waitFor();
-  await until("the database is gone", () =>
-    second.evaluate(async () => (await indexedDB.databases()).length === 0),
-  );
   await somebody.leave();
 });
 
