@@ -6,20 +6,24 @@
 #[path = "support/message.rs"]
 mod message;
 
-use std::hint::black_box;
+use std::{hint::black_box, sync::Arc};
 
 use bytes::Bytes;
-use criterion::{Criterion, Throughput};
+use criterion::{BatchSize, Criterion, Throughput};
 use fastrand::Rng;
 use message::{CONTENT_BYTES, message};
 use prost::Message as _;
 use towncrier::{
-    ids::Seq,
-    message::ADDRESS_BYTES_MAX,
-    wire::{
-        frame::{FRAME_BYTES_MAX, Live, decode, encode, message as unpack, push_replay},
-        proto::{Ack, ClientFrame, Connect, Pong, ServerFrame, client_frame, server_frame},
+    ids::{Seq, UserId},
+    message::{ADDRESS_BYTES_MAX, Message, StoredMessage, TOGETHER_BYTES_MAX},
+    protocol::{
+        Codec as _,
+        towncrier_v1::{
+            TowncrierV1,
+            proto::{Ack, ClientFrame, Connect, client_frame},
+        },
     },
+    session::ToClient,
 };
 
 const RECEIVER: &str = "user-0001234";
@@ -43,44 +47,69 @@ fn encodes(criterion: &mut Criterion) {
         bencher.iter(|| black_box(&message).to_bytes());
     });
 
+    let user = |id: &str| UserId::new(id).expect("an id");
+    let receiver = user(RECEIVER);
     group.throughput(Throughput::Elements(1));
     group.bench_function("a live push", |bencher| {
-        bencher.iter(|| Live::new(black_box(&body)).push(Seq(7), black_box(RECEIVER)));
+        bencher.iter(|| {
+            let message = Arc::new(Message::new(black_box(&body).clone()));
+            live(black_box(&receiver), &message);
+        });
     });
-    let pong = ServerFrame {
-        body: Some(server_frame::Body::Pong(Pong {
-            nonce: 7,
-            server_time_ms: 1_700_000_000_000,
-        })),
-    };
     group.bench_function("a pong", |bencher| {
-        bencher.iter(|| encode(black_box(&pong)))
+        bencher.iter(|| {
+            let pong = ToClient::Pong {
+                nonce: 7,
+                server_time_ms: 1_700_000_000_000,
+            };
+            say(black_box(&receiver), pong);
+        });
     });
 
-    let receivers: Vec<_> = (0..BATCH).map(|user| format!("user-{user:07}")).collect();
+    let receivers: Vec<_> = (0..BATCH).map(|n| user(&format!("user-{n:07}"))).collect();
     group.throughput(Throughput::Elements(BATCH));
     group.bench_function("live pushes of a batch of 100", |bencher| {
         bencher.iter(|| {
-            let live = Live::new(black_box(&body));
+            let message = Arc::new(Message::new(black_box(&body).clone()));
             for receiver in &receivers {
-                black_box(live.push(Seq(7), receiver));
+                live(receiver, &message);
             }
         });
     });
 
-    let count = (FRAME_BYTES_MAX / (body.len() + ADDRESS_BYTES_MAX)) as u64;
+    let count = (TOGETHER_BYTES_MAX / (body.len() + ADDRESS_BYTES_MAX)) as u64;
     let backlog: Vec<_> = (1..=count).map(|seq| (Seq(seq), body.clone())).collect();
     group.throughput(Throughput::ElementsAndBytes {
         elements: count,
         bytes: count * CONTENT_BYTES as u64,
     });
     group.bench_function("a replayed push, as full as it gets", |bencher| {
-        bencher.iter(|| {
-            let places = backlog.iter().map(|(seq, body)| (*seq, body));
-            push_replay(black_box(RECEIVER), places)
-        });
+        bencher.iter_batched(
+            || backlog.clone(),
+            |messages| {
+                let resent = 0;
+                say(black_box(&receiver), ToClient::Push { messages, resent });
+            },
+            BatchSize::SmallInput,
+        );
     });
     group.finish();
+}
+
+/// A message to one of its receivers.
+fn live(user: &UserId, message: &Arc<Message>) {
+    let message = Arc::clone(message);
+    say(
+        user,
+        ToClient::Live {
+            seq: Seq(7),
+            message,
+        },
+    );
+}
+
+fn say(user: &UserId, what: ToClient) {
+    TowncrierV1.encode(user, what, &mut |frame| drop(black_box(frame)));
 }
 
 fn decodes(criterion: &mut Criterion) {
@@ -100,7 +129,10 @@ fn decodes(criterion: &mut Criterion) {
     for (name, frame) in [("an ack", ack), ("a connect", connect)] {
         group.throughput(Throughput::Elements(1));
         group.bench_function(name, |bencher| {
-            bencher.iter(|| decode(black_box(&frame).clone()).expect("it is one"));
+            bencher.iter(|| {
+                let payload = black_box(&frame).clone();
+                TowncrierV1.decode(payload).expect("it is one")
+            });
         });
     }
 
@@ -108,7 +140,7 @@ fn decodes(criterion: &mut Criterion) {
     let body = message(&mut random, CONTENT_BYTES).to_bytes();
     group.throughput(Throughput::Bytes(body.len() as u64));
     group.bench_function("a stored message", |bencher| {
-        bencher.iter(|| unpack(Seq(7), black_box(RECEIVER), black_box(&body)));
+        bencher.iter(|| StoredMessage::from_bytes(black_box(&body)));
     });
     group.finish();
 }

@@ -21,9 +21,9 @@ use message::{CONTENT_BYTES, message};
 use towncrier::{
     config,
     ids::{ConnectionId, Platform, Seq, SessionKey, UserId},
+    message::Message,
     metrics::Metrics,
     registry::{Item, Mailbox, Registry},
-    wire::frame::Live,
 };
 
 const USERS: usize = 100_000;
@@ -52,9 +52,9 @@ fn main() {
         registered.expect("it is the user's first");
     }
     let body = message(&mut Rng::with_seed(1), CONTENT_BYTES).to_bytes();
-    let live = Live::new(&body);
+    let message = Arc::new(Message::new(body));
     let deliver = |key: &SessionKey| {
-        let reached = registry.deliver(key.user.as_str(), Seq(7), black_box(&live));
+        let reached = registry.deliver(key.user.as_str(), Seq(7), black_box(&message));
         assert_eq!(reached, 1);
     };
 

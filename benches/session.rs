@@ -6,17 +6,18 @@
 #[path = "support/message.rs"]
 mod message;
 
-use std::{hint::black_box, time::Duration, vec::IntoIter};
+use std::{hint::black_box, sync::Arc, time::Duration, vec::IntoIter};
 
 use criterion::{BatchSize, Criterion, Throughput};
 use fastrand::Rng;
 use message::{CONTENT_BYTES, message};
 use towncrier::{
-    ids::{ConnectionId, Epoch, Platform, Seq, UserId},
+    ids::{ConnectionId, Epoch, Platform, Seq},
+    message::Message,
     session::{
-        Action, Event, Limits, Moment, Place, Resume, Scene, Session, Standing, Welcome, open,
+        Action, Event, FromClient, Limits, Moment, Place, Resume, Scene, Session, Standing,
+        Welcome, open,
     },
-    wire::proto::{Ack, client_frame},
 };
 
 /// The defaults of a gateway.
@@ -44,26 +45,28 @@ fn main() {
     let mut group = criterion.benchmark_group("session");
 
     group.throughput(Throughput::Elements(1));
-    let user = UserId::new("user-0001234").expect("an id");
+    let message = message(&mut Rng::with_seed(1), CONTENT_BYTES).to_bytes();
+    let message = Arc::new(Message::new(message));
+    let live = |seq| Event::Live(seq, Arc::clone(&message));
     group.bench_function("opens", |bencher| {
-        bencher.iter(|| opened(black_box(&user), Seq::ZERO));
+        bencher.iter(|| opened(black_box(Seq::ZERO)));
     });
     group.bench_function("live message and its ack", |bencher| {
-        let (mut session, mut seq) = (opened(&user, Seq::ZERO), Seq::ZERO);
+        let (mut session, mut seq) = (opened(Seq::ZERO), Seq::ZERO);
         bencher.iter(|| {
             seq = seq.next();
-            let pushed = session.handle(Event::Live(seq), SCENE, &LIMITS);
+            let pushed = session.handle(live(seq), SCENE, &LIMITS);
             (pushed, acked(&mut session, seq))
         });
     });
 
     group.throughput(Throughput::Elements(LIMITS.window.into()));
     group.bench_function("window of live messages and one ack", |bencher| {
-        let (mut session, mut seq) = (opened(&user, Seq::ZERO), Seq::ZERO);
+        let (mut session, mut seq) = (opened(Seq::ZERO), Seq::ZERO);
         bencher.iter(|| {
             for _ in 0..LIMITS.window {
                 seq = seq.next();
-                black_box(session.handle(Event::Live(seq), SCENE, &LIMITS));
+                black_box(session.handle(live(seq), SCENE, &LIMITS));
             }
             acked(&mut session, seq)
         });
@@ -73,7 +76,7 @@ fn main() {
     let inbox = inbox();
     group.bench_function("backlog of 10,000, read, pushed and acked", |bencher| {
         bencher.iter_batched(
-            || (opened(&user, Seq(BACKLOG)), inbox.clone().into_iter()),
+            || (opened(Seq(BACKLOG)), inbox.clone().into_iter()),
             |(session, inbox)| replay(session, inbox),
             BatchSize::LargeInput,
         );
@@ -81,7 +84,7 @@ fn main() {
 
     group.throughput(Throughput::Elements(IDLE));
     group.bench_function("tick of 100,000 idle ones", |bencher| {
-        let mut sessions: Vec<_> = (0..IDLE).map(|_| opened(&user, Seq::ZERO)).collect();
+        let mut sessions: Vec<_> = (0..IDLE).map(|_| opened(Seq::ZERO)).collect();
         bencher.iter(|| {
             for session in &mut sessions {
                 black_box(session.handle(Event::Tick, SCENE, &LIMITS));
@@ -93,7 +96,7 @@ fn main() {
 }
 
 /// A session at the front of an inbox that reaches up to `head`.
-fn opened(user: &UserId, head: Seq) -> Session {
+fn opened(head: Seq) -> Session {
     let epoch = Epoch(7);
     let resume = Resume {
         epoch: epoch.0,
@@ -107,7 +110,6 @@ fn opened(user: &UserId, head: Seq) -> Session {
     };
     let welcome = Welcome {
         connection: ConnectionId(1),
-        user,
         platform: Platform::Web,
         server_time_ms: 1_700_000_000_000,
     };
@@ -117,8 +119,8 @@ fn opened(user: &UserId, head: Seq) -> Session {
 }
 
 fn acked(session: &mut Session, seq: Seq) -> Vec<Action> {
-    let ack = client_frame::Body::Ack(Ack { seq: seq.0 });
-    session.handle(Event::Frame(ack), SCENE, &LIMITS)
+    let ack = FromClient::Ack(seq);
+    session.handle(Event::Said(ack), SCENE, &LIMITS)
 }
 
 fn inbox() -> Vec<Place> {

@@ -1,8 +1,9 @@
 //! Towncrier, a WebSocket push gateway: admin send to exactly-once landing, on a durable per-user sequence log.
 //!
-//! The path of a send: `admin/send.rs` → `delivery/send.rs` → `log/writer.rs` (durable, gets its seq) →
-//! `reactor/mailbox.rs` → `connection/task.rs` → socket. The path of an ack: socket → `connection/task.rs` →
-//! `wire/frame.rs` → `session/window.rs` → `delivery/ack.rs` → `log/state/cursors.rs`.
+//! The path of a send: `admin/send.rs` → `delivery/send.rs` → `log/writer.rs` (durable, gets its seq) → `registry/places.rs` →
+//! `reactor/mailbox.rs` → `connection/state.rs` → `session/machine.rs` (whether to push it) → `protocol/towncrier_v1/push.rs` →
+//! socket. The path of an ack: socket → `connection/state.rs` → `protocol/towncrier_v1/mod.rs` → `session/machine.rs` →
+//! `delivery/ack.rs` → `log/state/cursors.rs`.
 
 pub mod admin;
 pub mod admission;
@@ -23,6 +24,7 @@ pub mod message;
 pub mod metrics;
 pub mod pages;
 pub mod process;
+pub mod protocol;
 pub mod reactor;
 pub mod registry;
 mod sabotage;
@@ -32,4 +34,3 @@ mod simulation;
 pub mod tls;
 pub mod token;
 pub mod watch;
-pub mod wire;

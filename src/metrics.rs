@@ -12,7 +12,7 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
-use crate::{ids::Platform, process, wire::close::Close};
+use crate::{ids::Platform, process};
 
 /// Bounds of the histograms of time, in seconds: from one fast sync to a request's deadline.
 const SECONDS: [f64; 12] = [
@@ -219,10 +219,11 @@ impl Metrics {
         )
     }
 
-    /// One connection was closed by the gateway, for this reason.
-    pub fn closed(&self, close: Close) {
+    /// One connection was closed by the gateway, with this code.
+    pub fn closed(&self, code: u16) {
         with_local_recorder(&self.recorder, || {
-            metrics::counter!("towncrier_connections_closed_total", "code" => close.code().to_string()).increment(1);
+            metrics::counter!("towncrier_connections_closed_total", "code" => code.to_string())
+                .increment(1);
         });
     }
 

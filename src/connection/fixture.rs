@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message as WsMessage};
 use towncrier_websocket::{
-    Message as Frame, Reader, Rules, Side,
+    Message as Envelope, Reader, Rules, Side,
     frame::{BINARY, CLOSE, FIN, PONG, put_header},
 };
 
@@ -34,15 +34,14 @@ use crate::{
         Append, AppendError, Damage, Inbox, Log, Lookup, Patience, Pending, ReadError, ReadLimit,
         Receipt, Refusing, SessionRow, Stored, TokenTimes,
     },
-    message::StoredMessage,
+    message::{Message, StoredMessage},
     metrics::Metrics,
+    protocol::towncrier_v1::proto::{
+        ClientFrame, Connect, ServerFrame, client_frame, server_frame::Body,
+    },
     registry::{Mailbox, Registry},
     session::{Limits, REPLAYED_BYTES_MAX},
     token::Tokens,
-    wire::{
-        frame::{Live, RULES},
-        proto::{ClientFrame, Connect, ServerFrame, client_frame, server_frame::Body},
-    },
 };
 
 /// The epoch of every [`MemoryLog`].
@@ -261,7 +260,8 @@ impl World {
     /// Appends a message and hands it to the sessions that are connected.
     pub(crate) fn send(&self, user: &str, content: &[u8]) -> usize {
         let (seq, body) = self.log.append(user, content);
-        self.registry.deliver(user, seq, &Live::new(&body))
+        self.registry
+            .deliver(user, seq, &Arc::new(Message::new(body)))
     }
 
     /// A good `Connect` of a client that has no store yet.
@@ -362,8 +362,8 @@ pub(crate) enum Heard {
 pub(crate) fn frames(bytes: &[u8]) -> Vec<Heard> {
     let rules = Rules {
         from: Side::Server,
+        takes_text: false,
         message_bytes_max: 1 << 20,
-        ..RULES
     };
     let (mut reader, mut left) = (Reader::default(), bytes);
     let (mut frames, mut again) = (Vec::new(), Vec::new());
@@ -373,16 +373,16 @@ pub(crate) fn frames(bytes: &[u8]) -> Vec<Heard> {
     };
     while let Some(message) = reader.next(&mut left, &rules).expect("a server's") {
         frames.push(match message {
-            Frame::Binary(payload) => {
+            Envelope::Binary(payload) => {
                 write(FIN | BINARY, &payload);
                 let frame = ServerFrame::decode(payload).expect("decodes");
                 Heard::Body(frame.body.expect("not empty"))
             }
-            Frame::Pong(payload) => {
+            Envelope::Pong(payload) => {
                 write(FIN | PONG, &payload);
                 Heard::Pong(payload.to_vec())
             }
-            Frame::Close(close) => {
+            Envelope::Close(close) => {
                 let text = close.iter().flat_map(|close| close.text.bytes());
                 let code = close.iter().flat_map(|close| close.code.to_be_bytes());
                 write(FIN | CLOSE, &code.chain(text).collect::<Vec<_>>());

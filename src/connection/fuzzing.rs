@@ -26,11 +26,14 @@ use crate::{
     config,
     fuzzing::Input,
     ids::Platform,
-    registry::Item,
-    wire::{
-        frame::RULES,
-        proto::{ClientFrame, client_frame},
+    protocol::{
+        Codec as _,
+        towncrier_v1::{
+            TowncrierV1,
+            proto::{ClientFrame, client_frame},
+        },
     },
+    registry::Item,
 };
 
 thread_local! {
@@ -132,6 +135,7 @@ fn converse(world: &World, bytes: &[u8], step: usize, is_in: bool, is_early: boo
     let (handle, mut task) = open(
         context,
         ConnectionId(1),
+        Box::new(TowncrierV1),
         wire,
         says,
         deadline,
@@ -167,17 +171,18 @@ impl Wake for Woken {
     }
 }
 
-/// What our reader understands is the beginning of what tungstenite does, which is laxer.
+/// Our reader understands the beginning of all that tungstenite does, which is laxer.
 fn compare(bytes: &[u8], step: usize) {
+    let rules = TowncrierV1.rules();
     let config = WebSocketConfig::default()
-        .max_message_size(Some(RULES.message_bytes_max))
-        .max_frame_size(Some(RULES.message_bytes_max));
+        .max_message_size(Some(rules.message_bytes_max))
+        .max_frame_size(Some(rules.message_bytes_max));
     let both = Both { input: bytes };
     let mut theirs = WebSocket::from_raw_socket(both, Role::Server, Some(config));
     let mut ours = Reader::default();
     for mut piece in bytes.chunks(step) {
         loop {
-            let message = match ours.next(&mut piece, &RULES) {
+            let message = match ours.next(&mut piece, &rules) {
                 Ok(None) => break,
                 Ok(Some(message)) => message,
                 Err(_) => return,

@@ -9,9 +9,8 @@ use crate::{
     admission::Arrival,
     delivery::{AuthError, ReadError},
     ids::{ConnectionId, Seq, SessionKey},
-    session::{self, Action, Hello, Session, Standing, Welcome},
+    session::{self, Action, Connect, Reason, Session, Standing, Welcome},
     token::TokenError,
-    wire::close::Close,
 };
 
 /// A client whose token is out of time by a doubted clock comes back after this long or twice as long: a clock is set right
@@ -31,21 +30,21 @@ pub(super) fn log_in(
     context: &Context,
     id: ConnectionId,
     arrival: &Arrival,
-    hello: Hello,
-) -> Result<Login, Close> {
+    connect: Connect,
+) -> Result<Login, Reason> {
     let Context {
         delivery, registry, ..
     } = context;
     let claims = delivery
-        .authenticate(&hello.token)
+        .authenticate(&connect.token)
         .inspect_err(|error| {
             if is_guess(error) {
-                arrival.note_bad_token(&hello.token);
+                arrival.note_bad_token(&connect.token);
             }
         })
         .map_err(refusal)?;
     let device = if registry.policy().tells_devices_apart() {
-        hello.device.into()
+        connect.device.into()
     } else {
         context.no_device.clone()
     };
@@ -55,19 +54,19 @@ pub(super) fn log_in(
         device,
     };
     if let Some(wait) = arrival.wait_if_new()
-        && hello.resume.cursor.is_none()
+        && connect.resume.cursor.is_none()
         && delivery
             .resume(&key)
             .is_ok_and(|known| known.stored.is_none())
     {
-        return Err(Close::Unavailable(wait));
+        return Err(Reason::Unavailable(wait));
     }
     registry
         .register(&key, id, &context.mailbox, delivery.now_ms())
-        .map_err(|_| Close::TooManySessions)?;
+        .map_err(|_| Reason::TooManySessions)?;
     // Registered before the standing is read, so that a message between the two is either in the inbox or comes live.
     let standing = delivery
-        .authenticate(&hello.token)
+        .authenticate(&connect.token)
         // A logout between the first look and the registration found nobody to log out: hence the second look.
         .map_err(refusal)
         .and_then(|_| delivery.resume(&key).map_err(|error| unreadable(&error)))
@@ -75,9 +74,9 @@ pub(super) fn log_in(
             // What a damaged log says of its ends may be too little: no reason to take a client for one of another log, nor to
             // tell one that nothing waits for it.
             let head = standing.inbox.head;
-            let is_doubtful = head == Seq::ZERO || hello.resume.cursor > Some(head);
+            let is_doubtful = head == Seq::ZERO || connect.resume.cursor > Some(head);
             if is_doubtful && delivery.is_damaged() {
-                return Err(Close::Internal("log damaged, the operator knows where"));
+                return Err(Reason::Internal("log damaged, the operator knows where"));
             }
             Ok(standing)
         })
@@ -90,12 +89,11 @@ pub(super) fn log_in(
     };
     let welcome = Welcome {
         connection: id,
-        user: &key.user,
         platform: key.platform,
         server_time_ms: delivery.now_ms(),
     };
     let (session, actions) = session::open(
-        hello.resume,
+        connect.resume,
         standing,
         welcome,
         &context.session,
@@ -104,7 +102,7 @@ pub(super) fn log_in(
     Ok(Login {
         owner: Owner {
             key,
-            client: hello.client.into(),
+            client: connect.client.into(),
         },
         session,
         actions,
@@ -117,19 +115,19 @@ fn is_guess(error: &AuthError) -> bool {
     matches!(error, AuthError::Token(Malformed | Algorithm | Signature))
 }
 
-fn refusal(error: AuthError) -> Close {
+fn refusal(error: AuthError) -> Reason {
     match error {
-        AuthError::Token(_) => Close::Unauthorized("the token is missing, invalid or expired"),
-        AuthError::Revoked => Close::Unauthorized("the token was revoked"),
+        AuthError::Token(_) => Reason::Unauthorized("the token is missing, invalid or expired"),
+        AuthError::Revoked => Reason::Unauthorized("the token was revoked"),
         AuthError::ClockDoubted(_) => {
-            Close::Unavailable(CLOCK_RETRY_AFTER.mul_f64(1.0 + fastrand::f64()))
+            Reason::Unavailable(CLOCK_RETRY_AFTER.mul_f64(1.0 + fastrand::f64()))
         }
         AuthError::Read(error) => unreadable(&error),
     }
 }
 
 /// The log or its state would not be read: the operator's log says why, the client only that.
-pub(super) fn unreadable(error: &ReadError) -> Close {
+pub(super) fn unreadable(error: &ReadError) -> Reason {
     warn!(%error, "the log cannot be read for a session");
-    Close::Internal("the log cannot be read")
+    Reason::Internal("the log cannot be read")
 }

@@ -8,12 +8,10 @@
 //! - `state.rs`: what a connection is between two polls
 //! - `login.rs`: from `Connect` to a registered session
 //! - `replay.rs`: reads of the log, from memory at once, from disk beside the task
-//! - `encode.rs`: from what a session says to frames
 //! - `outbox.rs`: frames that wait for the socket
 //! - `socket.rs`: the stream, read and written
 //! - `tally.rs`: what a connection did, for the one line it leaves in the log
 
-mod encode;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
 #[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
@@ -44,6 +42,7 @@ use crate::{
     delivery::Delivery,
     ids::ConnectionId,
     metrics::Metrics,
+    protocol::Codec,
     registry::{Item, Mailbox, Registry},
     session::{Limits, Moment},
 };
@@ -90,18 +89,26 @@ impl Context {
 #[derive(Clone)]
 pub struct Handle(Rc<RefCell<Connection>>);
 
-/// Makes a connection of an upgraded stream. `rest` is what was read beyond the upgrade; `Connect` is due by `deadline`,
-/// and until then it is an `arrival`. Spawn the task on this thread.
+/// Makes a connection of an upgraded stream, whose client speaks `codec`'s protocol. `rest` is what was read beyond the upgrade;
+/// `Connect` is due by `deadline`, and until then it is an `arrival`. Spawn the task on this thread.
 pub fn open<S: AsyncRead + AsyncWrite + Unpin>(
     context: Rc<Context>,
     id: ConnectionId,
+    codec: Box<dyn Codec>,
     stream: S,
     rest: Vec<u8>,
     deadline: Moment,
     arrival: Arrival,
 ) -> (Handle, Task<S>) {
     let connection = Rc::new_cyclic(|me: &Weak<RefCell<Connection>>| {
-        RefCell::new(Connection::new(context, id, me.clone(), deadline, arrival))
+        RefCell::new(Connection::new(
+            context,
+            id,
+            me.clone(),
+            codec,
+            deadline,
+            arrival,
+        ))
     });
     let task = Task::new(Socket::new(stream, rest), Rc::clone(&connection));
     (Handle(connection), task)

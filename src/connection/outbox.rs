@@ -58,10 +58,6 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
-    pub(super) fn extend(&mut self, frames: impl IntoIterator<Item = Frame>) {
-        frames.into_iter().for_each(|frame| self.push(frame));
-    }
-
     /// Forgets the frames of which no byte was written. A half-written one must go on: what follows a part of a frame
     /// would be read as its rest.
     pub(super) fn discard_unbegun(&mut self) {

@@ -12,8 +12,7 @@ use crate::{
     delivery::{ReadError, ReadLimit, Stored},
     ids::UserId,
     message::TOGETHER_BYTES_MAX,
-    session::{Event, Place, ReadOrder},
-    wire::close::Close,
+    session::{Event, Place, ReadOrder, Reason},
 };
 
 /// Reads from memory that one event may cause in a row. Each brings up to 64 KiB or a window; after that others are
@@ -88,7 +87,7 @@ fn event(context: &Context, user: &UserId, result: Result<Vec<Stored>, ReadError
         Err(ReadError::Damaged(damage)) => {
             context.metrics.damage_met.increment(1);
             error!(%user, %damage, "an inbox is damaged: its sessions cannot go on");
-            Event::ReadFailed(Close::Internal("log damaged, the operator knows where"))
+            Event::ReadFailed(Reason::Internal("log damaged, the operator knows where"))
         }
         Err(error) => Event::ReadFailed(unreadable(&error)),
     }

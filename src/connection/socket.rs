@@ -13,13 +13,12 @@ use std::{
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use towncrier_websocket::{Frame, Message, Reader, Violation, frame};
+use towncrier_websocket::{Frame, Message, Reader, Rules, Violation, frame};
 
 use super::outbox::{Outbox, SLICES_MAX, WRITE_BYTES_MAX};
-use crate::wire::frame::RULES;
 
 /// Bytes that are read of one client before others have their turn: 300 of the smallest frames, a tenth of a millisecond.
-/// What an honest client says in one breath is a tenth of it; the reader puts larger frames together.
+/// An honest client says a tenth of it in one breath; the reader puts larger frames together.
 pub(super) const TURN_READ_BYTES: usize = 2 * 1024;
 
 thread_local! {
@@ -30,7 +29,7 @@ thread_local! {
 /// What comes in.
 #[derive(Debug)]
 pub(super) enum Inbound {
-    /// A binary frame.
+    /// A frame: the payload of a binary message, or of a text where the rules take one.
     Frame(Bytes),
     /// A ping, with its answer.
     Ping(Frame),
@@ -66,12 +65,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
+        rules: &Rules,
         left: &mut usize,
         mut take: impl FnMut(Inbound) -> ControlFlow<()>,
     ) -> Poll<()> {
         if !self.rest.is_empty() {
             let rest = std::mem::take(&mut self.rest);
-            if self.parse(&rest, &mut take).is_break() {
+            if self.parse(&rest, rules, &mut take).is_break() {
                 return Poll::Ready(());
             }
         }
@@ -83,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                     break;
                 }
                 *left -= bytes;
-                if self.parse(&buffer[..bytes], &mut take).is_break() {
+                if self.parse(&buffer[..bytes], rules, &mut take).is_break() {
                     break;
                 }
             }
@@ -95,14 +95,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     fn parse(
         &mut self,
         mut input: &[u8],
+        rules: &Rules,
         take: &mut impl FnMut(Inbound) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         loop {
-            let inbound = match self.reader.next(&mut input, &RULES) {
+            let inbound = match self.reader.next(&mut input, rules) {
                 Ok(None) => return ControlFlow::Continue(()),
-                Ok(Some(Message::Binary(bytes))) => Inbound::Frame(bytes),
-                // The rules refuse it at its first byte.
-                Ok(Some(Message::Text(_))) => Inbound::Violation(Violation::Text),
+                Ok(Some(Message::Binary(payload) | Message::Text(payload))) => {
+                    Inbound::Frame(payload)
+                }
                 Ok(Some(Message::Ping(payload))) => Inbound::Ping(frame::pong(&payload)),
                 Ok(Some(Message::Pong(_))) => Inbound::Pong,
                 Ok(Some(Message::Close(close))) => {

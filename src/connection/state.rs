@@ -12,10 +12,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use towncrier_websocket::{Frame, frame::close};
+use towncrier_websocket::{Close, Rules, frame};
 
 use super::{
-    Context, encode,
+    Context,
     login::{Login, log_in},
     outbox::Outbox,
     replay::{READS_IN_A_ROW, read_later, read_now},
@@ -25,13 +25,9 @@ use super::{
 use crate::{
     admission::Arrival,
     ids::{ConnectionId, Seq},
+    protocol::Codec,
     registry::Item,
-    session::{Action, Event, Hello, Moment, Scene, Session},
-    wire::{
-        close::Close,
-        frame,
-        proto::{Pong, client_frame, server_frame::Body},
-    },
+    session::{Action, Event, FromClient, Moment, Reason, Scene, Session, ToClient},
 };
 
 /// From the close frame on: to write what waits, and for the client to end the stream. Longer than a round trip to
@@ -45,6 +41,8 @@ pub(super) struct Connection {
     id: ConnectionId,
     /// For the reads beside the task.
     me: Weak<RefCell<Self>>,
+    /// From frames to what the session understands, and back.
+    codec: Box<dyn Codec>,
     stage: Stage,
     pub(super) outbox: Outbox,
     /// The task's; set at its first poll.
@@ -80,6 +78,7 @@ impl Connection {
         context: Rc<Context>,
         id: ConnectionId,
         me: Weak<RefCell<Self>>,
+        codec: Box<dyn Codec>,
         deadline: Moment,
         arrival: Arrival,
     ) -> Self {
@@ -88,6 +87,7 @@ impl Connection {
             context,
             id,
             me,
+            codec,
             stage: Stage::Greeting { deadline, arrival },
             outbox: Outbox::default(),
             waker: None,
@@ -97,6 +97,11 @@ impl Connection {
             code: 0,
             tally: Tally::default(),
         }
+    }
+
+    /// The bounds of the client's messages.
+    pub(super) fn rules(&self) -> Rules {
+        self.codec.rules()
     }
 
     /// Whether the task may read the next frame: not while a `Fetch` waits for its answer or a client that takes no
@@ -131,10 +136,10 @@ impl Connection {
             Inbound::Frame(bytes) => return self.take_frame(bytes),
             Inbound::Ping(answer) => {
                 self.outbox.push(answer);
-                self.happen(Event::Heard, None);
+                self.happen(Event::Heard);
             }
-            Inbound::Pong => self.happen(Event::Heard, None),
-            Inbound::Violation(violation) => self.begin_close(violation.into()),
+            Inbound::Pong => self.happen(Event::Heard),
+            Inbound::Violation(violation) => self.begin_close(self.codec.refuse(violation)),
             Inbound::Closed(answer) => {
                 // After its close frame the client looks at nothing but the answer.
                 self.outbox.discard_unbegun();
@@ -157,25 +162,27 @@ impl Connection {
     fn take_frame(&mut self, bytes: Bytes) -> ControlFlow<()> {
         self.tally.received += 1;
         self.context.metrics.frames_received.increment(1);
-        let body = match frame::decode(bytes) {
-            Ok(body) => body,
-            Err(_) => {
-                self.begin_close(Close::Protocol("an undecodable or unknown frame"));
+        let said = match self.codec.decode(bytes) {
+            Ok(said) => said,
+            Err(reason) => {
+                self.close(reason);
                 return ControlFlow::Break(());
             }
         };
         let Stage::Greeting { arrival, .. } = &self.stage else {
             // A few bytes that want many: the task counts those which it reads in a row.
-            let is_fetch = matches!(body, client_frame::Body::Fetch(_));
-            self.happen(Event::Frame(body), None);
+            let is_fetch = matches!(said, FromClient::Fetch(_));
+            self.happen(Event::Said(said));
             return if is_fetch {
                 ControlFlow::Break(())
             } else {
                 self.listen_on()
             };
         };
-        let login =
-            Hello::read(body).and_then(|hello| log_in(&self.context, self.id, arrival, hello));
+        let login = match said {
+            FromClient::Connect(connect) => log_in(&self.context, self.id, arrival, connect),
+            _ => Err(Reason::Protocol("the first frame must be Connect")),
+        };
         match login {
             Ok(Login {
                 owner,
@@ -184,10 +191,11 @@ impl Connection {
             }) => {
                 self.owner = Some(owner);
                 self.stage = Stage::Open(session);
-                self.perform(actions, None);
-                self.happen(Event::Room, None);
+                let read = self.act(actions, false);
+                debug_assert!(read.is_none(), "a session that opens reads nothing");
+                self.happen(Event::Room);
             }
-            Err(close) => self.begin_close(close),
+            Err(reason) => self.close(reason),
         }
         self.listen_on()
     }
@@ -195,16 +203,16 @@ impl Connection {
     /// An item from the mailbox.
     pub(super) fn take_item(&mut self, item: Item) {
         match item {
-            Item::Live { seq, frame } => self.happen(Event::Live(seq), Some(frame)),
-            Item::Replaced => self.happen(Event::Replaced, None),
-            Item::LoggedOut => self.happen(Event::LoggedOut, None),
+            Item::Live { seq, message } => self.happen(Event::Live(seq, message)),
+            Item::Replaced => self.happen(Event::Replaced),
+            Item::LoggedOut => self.happen(Event::LoggedOut),
         }
         self.wake();
     }
 
     /// The answer of a disk read.
     pub(super) fn take_event(&mut self, event: Event) {
-        self.happen(event, None);
+        self.happen(event);
         // Also when nothing is to be written: the socket may be read again after a Fetch.
         self.wake_task();
     }
@@ -215,7 +223,7 @@ impl Connection {
         };
         // Where this fails, the read that would follow fails as well, and says why.
         if let Ok(inbox) = self.context.delivery.inbox(&owner.key.user) {
-            self.happen(Event::Head(inbox.head), None);
+            self.happen(Event::Head(inbox.head));
             self.wake();
         }
     }
@@ -227,19 +235,19 @@ impl Connection {
         let is_stalled = is_overdue(self.stalled_since) || is_overdue(self.full_since);
         match self.stage {
             Stage::Greeting { deadline, .. } if now >= deadline => {
-                self.begin_close(Close::ConnectTimeout);
+                self.close(Reason::ConnectTimeout);
             }
             Stage::Open(_) if is_stalled => {
                 // What waits would come again after the client's return anyway.
                 self.outbox.discard_unbegun();
-                self.begin_close(Close::SlowConsumer);
+                self.close(Reason::SlowConsumer);
             }
             Stage::Open(_) => {
                 if !self.is_listening() {
                     // The silence is ours.
-                    self.happen(Event::Heard, None);
+                    self.happen(Event::Heard);
                 }
-                self.happen(Event::Tick, None);
+                self.happen(Event::Tick);
             }
             Stage::Closing { deadline, .. } if now >= deadline => {
                 self.stage = Stage::Over;
@@ -252,8 +260,8 @@ impl Connection {
 
     pub(super) fn drain(&mut self, after: Duration) {
         match self.stage {
-            Stage::Greeting { .. } => self.begin_close(Close::Unavailable(after)),
-            Stage::Open(_) => self.happen(Event::Drain(after), None),
+            Stage::Greeting { .. } => self.close(Reason::Unavailable(after)),
+            Stage::Open(_) => self.happen(Event::Drain(after)),
             Stage::Closing { .. } | Stage::Over => {}
         }
         self.wake();
@@ -273,7 +281,7 @@ impl Connection {
         }
         if self.outbox.has_room(self.context.outbox) {
             self.full_since = None;
-            self.happen(Event::Room, None);
+            self.happen(Event::Room);
         }
         if !self.outbox.has_room(self.context.outbox) && self.full_since.is_none() {
             self.full_since = Some(self.context.now());
@@ -281,10 +289,10 @@ impl Connection {
     }
 
     /// Lets the session handle an event, and does what it wants; also what it wants of the reads that follow.
-    fn happen(&mut self, event: Event, live: Option<Frame>) {
-        let mut next = Some((event, live));
+    fn happen(&mut self, event: Event) {
+        let mut next = Some(event);
         for reads in 0.. {
-            let Some((event, live)) = next.take() else {
+            let Some(event) = next.take() else {
                 return;
             };
             let scene = Scene {
@@ -296,51 +304,22 @@ impl Connection {
                 return;
             };
             let actions = session.handle(event, scene, &self.context.session);
-            let may_read_now = reads < READS_IN_A_ROW;
-            next = self.act(actions, live, may_read_now).map(|e| (e, None));
+            next = self.act(actions, reads < READS_IN_A_ROW);
         }
     }
 
-    /// Does what a freshly opened session wants: frames only.
-    fn perform(&mut self, actions: Vec<Action>, live: Option<Frame>) {
-        let event = self.act(actions, live, false);
-        debug_assert!(event.is_none(), "nothing was read");
-    }
-
     /// Does what the session wants. Returns the answer of a read, if one was wanted and answered at once.
-    fn act(
-        &mut self,
-        actions: Vec<Action>,
-        mut live: Option<Frame>,
-        may_read_now: bool,
-    ) -> Option<Event> {
+    fn act(&mut self, actions: Vec<Action>, may_read_now: bool) -> Option<Event> {
         let mut answer = None;
         for action in actions {
             match action {
-                Action::Send(body) => self.send(body),
-                Action::Pong(nonce) => self.send(Body::Pong(Pong {
-                    nonce,
-                    server_time_ms: self.context.delivery.now_ms() as i64,
-                })),
-                Action::PushLive(seq) => {
-                    let frame = live.take().expect("it answers a live event, once");
-                    self.outbox.push(frame);
-                    self.count_pushed(seq, 1, 0);
-                }
-                Action::Push { messages, resent } => {
-                    let user = &self.owner.as_ref().expect(OWNED).key.user;
-                    self.outbox.extend(encode::pushes(user, &messages));
-                    let last = messages.last().map_or(Seq::ZERO, |(seq, _)| *seq);
-                    self.count_pushed(last, messages.len(), resent);
-                }
-                Action::Fetched {
-                    request_id,
-                    messages,
-                    is_end,
-                } => {
-                    let user = &self.owner().key.user;
-                    let frame = encode::fetched(user, request_id, &messages, is_end);
-                    self.outbox.push(frame);
+                Action::Send(what) => self.send(what),
+                Action::Pong(nonce) => {
+                    let server_time_ms = self.context.delivery.now_ms();
+                    self.send(ToClient::Pong {
+                        nonce,
+                        server_time_ms,
+                    });
                 }
                 Action::Begin(cursor) => {
                     // As below: what is not remembered is sent again.
@@ -365,14 +344,26 @@ impl Connection {
                         read_later(context, user, order, self.me.clone());
                     }
                 }
-                Action::Close(close) => self.begin_close(close),
+                Action::Close(reason) => self.close(reason),
             }
         }
         answer
     }
 
-    fn send(&mut self, body: Body) {
-        self.outbox.push(encode::frame(body));
+    /// Puts into the outbox what the session says.
+    fn send(&mut self, what: ToClient) {
+        match &what {
+            ToClient::Live { seq, .. } => self.count_pushed(*seq, 1, 0),
+            ToClient::Push { messages, resent } => {
+                let last = messages.last().map_or(Seq::ZERO, |(seq, _)| *seq);
+                self.count_pushed(last, messages.len(), *resent);
+            }
+            _ => {}
+        }
+        let user = &self.owner.as_ref().expect(OWNED).key.user;
+        let outbox = &mut self.outbox;
+        self.codec
+            .encode(user, what, &mut |frame| outbox.push(frame));
     }
 
     fn count_pushed(&mut self, last: Seq, pushed: usize, resent: usize) {
@@ -389,11 +380,15 @@ impl Connection {
         self.owner.as_ref().expect(OWNED)
     }
 
+    fn close(&mut self, reason: Reason) {
+        self.begin_close(self.codec.close(reason));
+    }
+
     /// Puts the close frame behind what waits; from now on nothing follows it.
-    fn begin_close(&mut self, reason: Close) {
-        self.outbox.push(close(reason.code(), &reason.text()));
-        self.code = reason.code();
-        self.context.metrics.closed(reason);
+    fn begin_close(&mut self, close: Close) {
+        self.outbox.push(frame::close(close.code, &close.text));
+        self.code = close.code;
+        self.context.metrics.closed(close.code);
         self.linger();
     }
 

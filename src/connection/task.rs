@@ -38,6 +38,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
         let Self { socket, connection } = self.get_mut();
         let mut connection = connection.borrow_mut();
         connection.set_waker(cx.waker());
+        let rules = connection.rules();
         let mut left = TURN_READ_BYTES;
         let mut taken = 0;
         for _ in 0..TURN_STEPS {
@@ -45,7 +46,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
             let was_listening = connection.is_listening();
             let was_read = was_listening
                 && socket
-                    .poll_read(cx, &mut left, |inbound| connection.hear(inbound))
+                    .poll_read(cx, &rules, &mut left, |inbound| connection.hear(inbound))
                     .is_ready();
             if connection.is_over() {
                 return Poll::Ready(());

@@ -1,5 +1,6 @@
 //! One connection over a pipe in memory: the protocol seen from outside, limits, deadlines and ends. Time is the test's.
 
+mod json_lines;
 mod wire;
 
 use std::{sync::Mutex, sync::atomic::Ordering::Relaxed};
@@ -24,8 +25,9 @@ use crate::{
     config,
     ids::{Platform, Seq, SessionKey, UserId},
     log::{Damage, Refusing},
-    wire::{
-        frame::Live,
+    message::Message,
+    protocol::towncrier_v1::{
+        TowncrierV1,
         proto::{Ack, Connect, Fetch, Ping, Resend, client_frame, gap, kicked, server_frame::Body},
     },
 };
@@ -71,15 +73,25 @@ impl Bench {
 
     /// A connection over a pipe that holds `pipe_bytes`, before `Connect`.
     async fn open(&mut self, pipe_bytes: usize) -> (Client<DuplexStream>, JoinHandle<()>) {
+        let (socket, task) = self.open_with(Box::new(TowncrierV1), pipe_bytes).await;
+        (Client(socket), task)
+    }
+
+    /// The same for any protocol.
+    async fn open_with(
+        &mut self,
+        codec: Box<dyn Codec>,
+        pipe_bytes: usize,
+    ) -> (WebSocketStream<DuplexStream>, JoinHandle<()>) {
         let (ours, theirs) = duplex(pipe_bytes);
         let id = ConnectionId(self.connections.len() as u64);
         let deadline = self.context.now().plus(Duration::from_secs(10));
         let context = Rc::clone(&self.context);
         let arrival = self.world.arrival();
-        let (handle, task) = open(context, id, ours, Vec::new(), deadline, arrival);
+        let (handle, task) = open(context, id, codec, ours, Vec::new(), deadline, arrival);
         self.connections.push(handle);
         let socket = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
-        (Client(socket), spawn_local(task))
+        (socket, spawn_local(task))
     }
 
     /// A session of "u" on the web, up to its `Connected`.
@@ -232,7 +244,7 @@ fn short_writes_and_pings_in_the_middle_of_frames_mix_nothing_up() {
                     pongs += 1;
                 }
                 WsMessage::Binary(bytes) => {
-                    let frame: crate::wire::proto::ServerFrame =
+                    let frame: crate::protocol::towncrier_v1::proto::ServerFrame =
                         prost::Message::decode(bytes).unwrap();
                     if let Some(Body::Push(push)) = frame.body {
                         heard.extend(push.messages.into_iter().map(|m| m.content.to_vec()));
@@ -251,7 +263,7 @@ fn what_is_not_the_protocol_closes_with_its_code() {
     run(async {
         let mut bench = Bench::new();
         let say = |body| {
-            let frame = crate::wire::proto::ClientFrame { body: Some(body) };
+            let frame = crate::protocol::towncrier_v1::proto::ClientFrame { body: Some(body) };
             WsMessage::Binary(prost::Message::encode_to_vec(&frame).into())
         };
         let ping = say(client_frame::Body::Ping(Ping { nonce: 1 }));
@@ -276,7 +288,7 @@ fn random_and_truncated_frames_close_with_4400_and_hurt_nobody() {
     run(async move {
         let mut bench = Bench::new();
         let mut other = bench.log_in_live().await;
-        let connect = crate::wire::proto::ClientFrame {
+        let connect = crate::protocol::towncrier_v1::proto::ClientFrame {
             body: Some(client_frame::Body::Connect(
                 bench.world.connect("v", Platform::Ios),
             )),
@@ -420,6 +432,7 @@ fn a_clients_close_is_answered_and_nothing_follows_the_answer() {
         let (handle, task) = open(
             Rc::clone(&bench.context),
             ConnectionId(0),
+            Box::new(TowncrierV1),
             ours,
             Vec::new(),
             deadline,
@@ -749,10 +762,8 @@ fn online_only_messages_pass_the_sequence_by() {
     run(async {
         let mut bench = Bench::new();
         let mut client = bench.log_in_live().await;
-        bench
-            .world
-            .registry
-            .deliver("u", Seq::ZERO, &Live::new(&Bytes::new()));
+        let message = Arc::new(Message::new(Bytes::new()));
+        bench.world.registry.deliver("u", Seq::ZERO, &message);
         bench.hand_out();
         assert_eq!(client.hear_messages(1).await[0].0, 0);
         bench.send(b"1");
@@ -817,9 +828,10 @@ fn a_flood_of_pings_that_is_read_late_is_answered_whole() {
 
 #[test]
 fn an_idle_connection_is_small() {
-    // With tokio's 256 bytes for the socket and about 150 in the registry, 1.5 KB in all.
+    // With tokio's 256 bytes for the socket and about 150 in the registry, 1.5 KB in all. The allocator rounds the connection
+    // with its counters up to 448: 424 would cost no more.
     assert!(
-        size_of::<Connection>() <= 368,
+        size_of::<Connection>() <= 384,
         "{}",
         size_of::<Connection>()
     );

@@ -8,9 +8,8 @@ use super::Delivery;
 use crate::{
     ids::{MessageId, Platform, Seq, UserId},
     log::{Append, AppendError, Commit, CommitObserver, Pending, ReadError, Receipt},
-    message::StoredMessage,
+    message::{Message, StoredMessage},
     registry::Registry,
-    wire::frame::Live,
 };
 
 /// A message with who gets it.
@@ -22,7 +21,7 @@ pub struct Send {
     pub client_message_id: Option<Box<str>>,
     /// A digest of the request, by which a repeat is told from a reuse of the key.
     pub fingerprint: [u8; 16],
-    /// What is sent. The ids, `send_time` and, where 0, `create_time` are filled in here.
+    /// The message. The ids, `send_time` and, where 0, `create_time` are filled in here.
     pub message: StoredMessage,
     /// Who gets it.
     pub receivers: Receivers,
@@ -68,9 +67,9 @@ impl FanOut {
 impl CommitObserver for FanOut {
     fn committed(&self, commits: &[Commit]) {
         for commit in commits {
-            let live = Live::new(&commit.body);
+            let message = Arc::new(Message::new(commit.body.clone()));
             for (user, seq) in &*commit.placed {
-                self.registry.deliver(user.as_str(), *seq, &live);
+                self.registry.deliver(user.as_str(), *seq, &message);
             }
         }
     }
@@ -105,9 +104,9 @@ impl Delivery {
         let body = message.to_bytes();
         // A keyed send to everyone is remembered although nobody is known yet: a repeat must find it.
         if send.is_online_only || (receivers.is_empty() && !is_keyed) {
-            let live = Live::new(&body);
+            let message = Arc::new(Message::new(body));
             for user in &receivers {
-                self.registry.deliver(user.as_str(), Seq::ZERO, &live);
+                self.registry.deliver(user.as_str(), Seq::ZERO, &message);
             }
             let placed = receivers
                 .into_iter()

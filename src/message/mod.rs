@@ -1,13 +1,18 @@
-//! A message in its stored form, and what follows from it for one receiver. Pure.
+//! A message as the rooms hand it on: its stored form, and what the sessions online share of it. Pure.
 //!
 //! A message falls in two. All receivers share its *body*, which is what the log stores. Its *address* (seq, receiver,
-//! conversation) is each receiver's own.
+//! conversation) is each receiver's own. A protocol writes a small head for each receiver, and shares one encoding of the body.
 //!
 //! - `stored.rs`: the stored form, and the conversation that follows from it
+//! - `shared.rs`: a message on its way to the sessions online
 
+mod shared;
 mod stored;
 
-pub use self::stored::{OfflinePush, Origin, StoredMessage};
+pub use self::{
+    shared::Message,
+    stored::{OfflinePush, Origin, StoredMessage},
+};
 
 /// Up to so many bytes of messages are read, pushed and answered together: design section 4, rule 7.
 pub const TOGETHER_BYTES_MAX: usize = 64 * 1024;

@@ -26,11 +26,12 @@ use tracing::warn;
 use super::{
     Parts, Stage,
     table::{Seat, Table},
-    upgrade::{self, Refusal},
+    upgrade::{self, Refusal, Upgrade},
 };
 use crate::{
     admission::{Arrival, Lobby, Permit},
     connection::{self, Context, Task},
+    protocol::{self, Codec},
     session::Moment,
     tls::Tls,
 };
@@ -56,7 +57,7 @@ pub(super) struct Door {
 /// What a good request is answered with.
 enum Answer {
     /// It is a WebSocket from here on, with a place among the connections.
-    Upgrade(Vec<u8>, Permit),
+    Upgrade(Upgrade, Permit),
     /// It has what it came for.
     Site(Vec<u8>),
 }
@@ -65,11 +66,11 @@ impl Door {
     fn answer(&self, request: &Request<()>, arrival: &Arrival) -> Result<Answer, Refusal> {
         let Parts { site, config, .. } = &*self.parts;
         let site = site.as_ref();
-        let Some(site) = site.filter(|_| request.uri().path() != upgrade::PATH) else {
-            let head = upgrade::accept(request, &config.origins)?;
+        let Some(site) = site.filter(|_| protocol::at(request.uri().path()).is_none()) else {
+            let upgrade = upgrade::accept(request, &config.origins)?;
             self.check_serving()?;
             let permit = arrival.admit().map_err(Refusal::Admission)?;
-            return Ok(Answer::Upgrade(head, permit));
+            return Ok(Answer::Upgrade(upgrade, permit));
         };
         self.check_serving()?;
         arrival.check().map_err(Refusal::Admission)?;
@@ -200,7 +201,7 @@ async fn upgrade<S: Stream>(door: &Door, mut stream: S, terms: Terms) {
         return metrics.refused("handshake");
     };
     // A caller of the page may have ended its own direction behind the request, and wants its answer. A WebSocket needs both.
-    let is_upgrade = |request: &Request<()>| request.uri().path() == upgrade::PATH;
+    let is_upgrade = |request: &Request<()>| protocol::at(request.uri().path()).is_some();
     if read.request.as_ref().is_ok_and(is_upgrade)
         && upgrade::has_gone(&mut stream, &mut read.rest).await
     {
@@ -209,8 +210,8 @@ async fn upgrade<S: Stream>(door: &Door, mut stream: S, terms: Terms) {
     let answer = read
         .request
         .and_then(|request| door.answer(&request, &terms.arrival));
-    let (answer, permit) = match answer {
-        Ok(Answer::Upgrade(answer, permit)) => (answer, permit),
+    let (Upgrade { answer, codec }, permit) = match answer {
+        Ok(Answer::Upgrade(upgrade, permit)) => (upgrade, permit),
         // Nobody is left to tell when one of these two fails.
         Ok(Answer::Site(answer)) => {
             let _ = timeout(SITE_TIMEOUT, say_and_end(&mut stream, &answer)).await;
@@ -227,7 +228,7 @@ async fn upgrade<S: Stream>(door: &Door, mut stream: S, terms: Terms) {
     if !matches!(written, Ok(Ok(()))) {
         return metrics.refused("handshake");
     }
-    let_in(door, stream, read.rest, terms, permit);
+    let_in(door, codec, stream, read.rest, terms, permit);
 }
 
 async fn say<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) -> io::Result<()> {
@@ -240,12 +241,26 @@ async fn say_and_end<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) -> io
     stream.shutdown().await
 }
 
-fn let_in<S: Stream>(door: &Door, stream: S, rest: Vec<u8>, terms: Terms, permit: Permit) {
+fn let_in<S: Stream>(
+    door: &Door,
+    codec: Box<dyn Codec>,
+    stream: S,
+    rest: Vec<u8>,
+    terms: Terms,
+    permit: Permit,
+) {
     let number = terms.arrival.number();
     let id = door.table.next_id();
     let context = Rc::clone(&door.context);
-    let (handle, task) =
-        connection::open(context, id, stream, rest, terms.connected_by, terms.arrival);
+    let (handle, task) = connection::open(
+        context,
+        id,
+        codec,
+        stream,
+        rest,
+        terms.connected_by,
+        terms.arrival,
+    );
     let seat = door.table.insert(id, handle);
     let seated = spawn_local(Seated {
         task,

@@ -10,10 +10,10 @@ use shuttle::sync;
 use self::mailbox::{MailboxLimits, ReactorMailbox};
 use crate::{
     ids::{ConnectionId, Seq},
+    message::Message,
     metrics::Metrics,
     registry::{Item, Mailbox as _},
     sabotage::{self, Bug},
-    wire::frame::Live,
 };
 
 /// The same file again, on shuttle's locks.
@@ -31,8 +31,8 @@ fn post_and_take(metrics: &Arc<Metrics>) {
         let mailbox = Arc::clone(&mailbox);
         shuttle::thread::spawn(move || {
             for seq in (0..POSTS).map(Seq) {
-                let frame = Live::new(&Bytes::new()).push(seq, "u");
-                mailbox.post(ConnectionId(thread), Item::Live { seq, frame });
+                let message = Arc::new(Message::new(Bytes::new()));
+                mailbox.post(ConnectionId(thread), Item::Live { seq, message });
             }
         });
     }

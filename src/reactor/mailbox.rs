@@ -18,10 +18,10 @@ use crate::{
 /// How much may wait.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MailboxLimits {
-    /// Live items: 90 bytes each without their frames. At 250,000 pushes a second, more than two cores do, the default is
+    /// Live items: 32 bytes each without their messages. At 250,000 pushes a second, more than two cores do, the default is
     /// a quarter of a second's worth.
     pub(crate) live_max: usize,
-    /// Bytes of their frames. Frames that several items share count for each: an upper bound.
+    /// Bytes of their messages. A message that several items share counts for each: an upper bound.
     pub(crate) live_bytes_max: usize,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Waiting {
     pub(super) items: Vec<(ConnectionId, Item)>,
     /// Of `items`, the live ones.
     live: usize,
-    /// Their frames' bytes.
+    /// Their messages' bytes.
     live_bytes: usize,
     pub(super) has_overflowed: bool,
 }
@@ -83,7 +83,7 @@ impl ReactorMailbox {
 impl Mailbox for ReactorMailbox {
     fn post(&self, to: ConnectionId, item: Item) {
         let live_bytes = match &item {
-            Item::Live { frame, .. } => Some(frame.len()),
+            Item::Live { message, .. } => Some(message.bytes()),
             Item::Replaced | Item::LoggedOut => None,
         };
         let is_live = live_bytes.is_some();

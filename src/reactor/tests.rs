@@ -16,11 +16,9 @@ use super::{mailbox::ReactorMailbox, *};
 use crate::{
     connection::fixture::{Client, Said, World},
     ids::{ConnectionId, Platform, Seq, UserId},
+    message::{Message, StoredMessage},
+    protocol::towncrier_v1::proto::{Ping, client_frame, server_frame::Body},
     registry::{Item, Mailbox as _},
-    wire::{
-        frame::Live,
-        proto::{Ping, client_frame, server_frame::Body},
-    },
 };
 
 struct Gateway {
@@ -436,7 +434,7 @@ fn an_idle_session_costs_at_most_2500_bytes_also_after_a_push() {
     let gateway = start(&config());
     let connect = |n: u64| {
         let connect = gateway.world.connect(&format!("user{n}"), Platform::Web);
-        let frame = crate::wire::proto::ClientFrame {
+        let frame = crate::protocol::towncrier_v1::proto::ClientFrame {
             body: Some(client_frame::Body::Connect(connect)),
         };
         let payload = prost::Message::encode_to_vec(&frame);
@@ -461,17 +459,17 @@ fn an_idle_session_costs_at_most_2500_bytes_also_after_a_push() {
     }
     wait_for(500 + SESSIONS);
     let idle = (resident_bytes() - before) / SESSIONS;
-    let body = crate::message::StoredMessage {
+    let body = StoredMessage {
         content: vec![b'x'; 16 * 1024].into(),
         ..Default::default()
     };
-    let live = Live::new(&body.to_bytes());
+    let message = Arc::new(Message::new(body.to_bytes()));
     for (n, stream) in (0..).zip(&mut streams) {
         let user = format!("user{n}");
         gateway
             .world
             .registry
-            .deliver(&user, crate::ids::Seq::ZERO, &live);
+            .deliver(&user, crate::ids::Seq::ZERO, &message);
         stream.read_exact(&mut vec![0; 16 * 1024]).unwrap();
     }
     let pushed = (resident_bytes() - before) / SESSIONS;
@@ -486,10 +484,10 @@ fn a_full_mailbox_drops_live_items_only_and_says_so() {
         ..MailboxLimits::default()
     };
     let mailbox = ReactorMailbox::new(limits, Arc::default());
-    let frame = Live::new(&Bytes::new()).push(Seq(1), "u");
+    let message = Arc::new(Message::new(Bytes::new()));
     for _ in 0..10 {
-        let frame = frame.clone();
-        mailbox.post(ConnectionId(1), Item::Live { seq: Seq(1), frame });
+        let (seq, message) = (Seq(1), Arc::clone(&message));
+        mailbox.post(ConnectionId(1), Item::Live { seq, message });
     }
     mailbox.post(ConnectionId(1), Item::Replaced);
     let waiting = mailbox.take().now_or_never().expect("something waits");

@@ -18,16 +18,15 @@ use tokio::{
 };
 use towncrier_websocket::handshake::{self, BadRequest, Request};
 
-use crate::admission::Refused;
+use crate::{
+    admission::Refused,
+    protocol::{self, Codec},
+};
 
 /// Largest request that is read, as nginx has it. A browser's has 2 KiB, and with a company's sign-on cookies 12 KiB.
 const REQUEST_BYTES_MAX: usize = 32 * 1024;
 /// Read at once: more than nearly every request has.
 const PIECE_BYTES: usize = 1024;
-/// Where clients connect.
-pub(super) const PATH: &str = "/ws";
-/// The one subprotocol: design section 4.
-const SUBPROTOCOL: &str = "towncrier.v1";
 
 /// Why a request is not upgraded. Each is one HTTP answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,20 +173,25 @@ fn poll_piece<S: AsyncRead + Unpin>(
     Poll::Ready(Ok(piece.filled().len()))
 }
 
-/// The answer that makes the stream a WebSocket: RFC 6455 section 4.2. `origins`: where a browser may come from; empty:
-/// from anywhere.
-pub(super) fn accept(request: &Request, origins: &[String]) -> Result<Vec<u8>, Refusal> {
-    let headers = request.headers();
-    if request.uri().path() != PATH {
-        return Err(Refusal::NotFound);
-    }
-    if let Some(origin) = headers.get(ORIGIN) {
+/// A request that is granted.
+pub(super) struct Upgrade {
+    /// The answer that makes the stream a WebSocket: RFC 6455 section 4.2.
+    pub(super) answer: Vec<u8>,
+    /// The protocol that the client speaks on it.
+    pub(super) codec: Box<dyn Codec>,
+}
+
+/// Grants a request on a protocol's path. `origins`: where a browser may come from; empty: from anywhere.
+pub(super) fn accept(request: &Request, origins: &[String]) -> Result<Upgrade, Refusal> {
+    let codec = protocol::at(request.uri().path()).ok_or(Refusal::NotFound)?;
+    if let Some(origin) = request.headers().get(ORIGIN) {
         let mut ours = origins.iter().map(String::as_bytes);
         if !origins.is_empty() && !ours.any(|ours| ours.eq_ignore_ascii_case(origin.as_bytes())) {
             return Err(Refusal::Origin);
         }
     }
-    Ok(handshake::accept(request, SUBPROTOCOL)?)
+    let answer = handshake::accept(request, codec.subprotocol())?;
+    Ok(Upgrade { answer, codec })
 }
 
 #[cfg(test)]
@@ -204,8 +208,8 @@ mod tests {
             .build()
             .unwrap();
         let read = runtime.block_on(read(&mut bytes)).unwrap();
-        let answer = accept(&read.request?, &origins)?;
-        Ok(String::from_utf8(answer).unwrap().to_lowercase())
+        let upgrade = accept(&read.request?, &origins)?;
+        Ok(String::from_utf8(upgrade.answer).unwrap().to_lowercase())
     }
 
     fn good(more: &str) -> String {

@@ -17,9 +17,9 @@ use super::{Item, Mailbox};
 use crate::{
     config,
     ids::{ConnectionId, Platform, Seq, SessionKey, UserId},
+    message::Message,
     metrics::Metrics,
     sabotage::{self, Bug},
-    wire::frame::Live,
 };
 
 /// The same file again, on shuttle's map.
@@ -80,8 +80,8 @@ fn race(metrics: &Arc<Metrics>) {
     });
     let threads: Vec<_> = threads.collect();
     // One thread delivers a user's messages in their order, as the log's writer does.
-    let live = Live::new(&Bytes::new());
-    let deliver = |seq| registry.deliver("u", Seq(seq), &live);
+    let message = Arc::new(Message::new(Bytes::new()));
+    let deliver = |seq| registry.deliver("u", Seq(seq), &message);
     let delivered: usize = (1..=MESSAGES).map(deliver).sum();
     let left = threads.into_iter().map(|thread| thread.join().unwrap());
     let left: HashSet<u64> = left.flatten().collect();

@@ -14,10 +14,12 @@ use std::sync::Arc;
 
 // The map of `places.rs`. In `interleavings.rs` shuttle's has its place.
 use ::dashmap;
-use towncrier_websocket::Frame;
 
 pub use self::{places::Registry, policy::Policy};
-use crate::ids::{ConnectionId, Platform, Seq};
+use crate::{
+    ids::{ConnectionId, Platform, Seq},
+    message::Message,
+};
 
 /// What is said to a connection from outside its own thread.
 #[derive(Debug, Clone)]
@@ -26,8 +28,8 @@ pub enum Item {
     Live {
         /// Its place in the user's inbox.
         seq: Seq,
-        /// The `Push` frame, shared by all sessions of the user.
-        frame: Frame,
+        /// The message, which all its sessions share.
+        message: Arc<Message>,
     },
     /// A newer connection took the place: `Kicked` REPLACED, close 4409.
     Replaced,

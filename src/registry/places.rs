@@ -14,10 +14,10 @@ use super::dashmap::{DashMap, Entry};
 use crate::{
     config,
     ids::{ConnectionId, Platform, Seq, SessionKey, UserId},
+    message::Message,
     metrics::Metrics,
     registry::{Item, Mailbox, Policy, Presence, TooManySessions},
     sabotage::{self, Bug},
-    wire::frame::Live,
 };
 
 /// A session's place. A user has at most `per_user_max` of them.
@@ -129,17 +129,17 @@ impl Registry {
         });
     }
 
-    /// Hands a message to all sessions of its receiver; how many there are. Its frame is encoded once, if at all.
-    pub fn deliver(&self, user: &str, seq: Seq, live: &Live) -> usize {
+    /// Hands a message to all sessions of its receiver; how many there are. Nothing is encoded here: that is for the sessions
+    /// which push it.
+    pub fn deliver(&self, user: &str, seq: Seq, message: &Arc<Message>) -> usize {
         let Some(places) = self.users.get(user) else {
             return 0;
         };
-        let frame = live.push(seq, user);
         for place in places.iter() {
-            let frame = frame.clone();
+            let message = Arc::clone(message);
             place
                 .mailbox
-                .post(place.connection, Item::Live { seq, frame });
+                .post(place.connection, Item::Live { seq, message });
         }
         places.len()
     }

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     config,
     ids::{SessionKey, UserId},
-    wire::frame::Live,
+    message::Message,
 };
 
 /// Keeps what was posted.
@@ -140,9 +140,9 @@ fn messages_reach_all_sessions_of_their_receiver_and_of_nobody_else() {
     let setup = setup(1, 32);
     setup.register(&key(Platform::Ios, ""), 1).unwrap();
     setup.register(&key(Platform::Web, ""), 2).unwrap();
-    let live = Live::new(&Bytes::new());
-    assert_eq!(setup.registry.deliver("u", Seq(1), &live), 2);
-    assert_eq!(setup.registry.deliver("v", Seq(1), &live), 0);
+    let message = Arc::new(Message::new(Bytes::new()));
+    assert_eq!(setup.registry.deliver("u", Seq(1), &message), 2);
+    assert_eq!(setup.registry.deliver("v", Seq(1), &message), 0);
     let posted = setup.posted.0.lock().unwrap();
     let to: Vec<u64> = posted.iter().map(|(to, _)| to.0).collect();
     assert_eq!(to, [1, 2]);

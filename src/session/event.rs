@@ -1,13 +1,11 @@
-//! What happens to a session.
+//! The input of a session: its client's words, and all else that happens to it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::{
-    ids::Seq,
-    wire::{close::Close, proto::client_frame},
-};
+use super::{Reason, Resume};
+use crate::{ids::Seq, message::Message};
 
 /// A point in time: ms since any origin that all calls share. Never goes backwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -26,14 +24,14 @@ impl Moment {
     }
 }
 
-/// How things stand around the session while it handles an event.
+/// The surroundings of the session while it handles an event.
 #[derive(Debug, Clone, Copy)]
 pub struct Scene {
     /// When it happens.
     pub now: Moment,
-    /// Whether the outbox takes another push.
+    /// The outbox takes another push.
     pub has_room: bool,
-    /// Whether all that was sent so far has left for the socket.
+    /// All that was sent so far has left for the socket.
     pub is_flushed: bool,
 }
 
@@ -42,27 +40,66 @@ pub struct Scene {
 pub struct Place {
     /// Where it stands.
     pub seq: Seq,
-    /// The stored body; `None` when the message was deleted.
+    /// The stored form of the message; `None` when it was deleted.
     pub body: Option<Bytes>,
+}
+
+/// One thing that a client says. The connection's codec reads it from frames.
+#[derive(Debug)]
+pub enum FromClient {
+    /// The client names itself and says where it stands. Nothing comes before it.
+    Connect(Connect),
+    /// Everything up to here is durably stored at the client.
+    Ack(Seq),
+    /// Send everything after this one again.
+    Resend(Seq),
+    /// Send history; no cursor moves.
+    Fetch(Fetch),
+    /// Answer this nonce.
+    Ping(u64),
+}
+
+/// A client's first word.
+#[derive(Debug)]
+pub struct Connect {
+    /// Says who it is; not looked into here.
+    pub token: String,
+    /// Tells devices of one platform apart; an id, or empty.
+    pub device: String,
+    /// Name and version of the client, for the operator; an id, or empty.
+    pub client: String,
+    /// Where the client stands.
+    pub resume: Resume,
+}
+
+/// A request for history.
+#[derive(Debug, Clone, Copy)]
+pub struct Fetch {
+    /// Chosen by the client, and repeated in the answer.
+    pub request_id: u32,
+    /// The answer starts with the first retained message above this one.
+    pub after: Seq,
+    /// Messages wanted, at least 1; there is a bound on them.
+    pub limit: u32,
 }
 
 /// One thing that happens to a session.
 #[derive(Debug)]
 pub enum Event {
-    /// The client sent a frame.
-    Frame(client_frame::Body),
+    /// The client said something.
+    Said(FromClient),
     /// The client sent a control frame of WebSocket's own: a sign of life.
     Heard,
-    /// A message of this user became durable (or is online-only: seq 0), and its encoded frame is at hand.
-    Live(Seq),
-    /// The inbox is known to reach this far; no frame is at hand.
+    /// A message of this user became durable (or is online-only: seq 0).
+    Live(Seq, Arc<Message>),
+    /// The inbox is known to reach this far; the message is not at hand.
     Head(Seq),
     /// The answer to an [`super::Action::Read`]: ascending and contiguous, starting at the first retained place.
     Read(Vec<Place>),
     /// The answer to an [`super::Action::Read`] when there was nothing above: the oldest retained seq.
     ReadNothing(Seq),
-    /// The log would not be read; the close says why.
-    ReadFailed(Close),
+    /// The log would not be read, for this reason.
+    ReadFailed(Reason),
     /// The outbox has room again.
     Room,
     /// Time passed. Comes about once a second.

@@ -1,17 +1,15 @@
 //! A client's frames, and all else that can happen to a session, in any order, against its machine.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use super::*;
 use crate::{
     fuzzing::Input,
-    ids::{ConnectionId, Epoch, Platform, Seq, UserId},
-    wire::{
-        frame,
-        proto::{Ack, client_frame, server_frame::Body},
-    },
+    ids::{ConnectionId, Epoch, Platform, Seq},
+    message::Message,
+    protocol::{Codec as _, towncrier_v1::TowncrierV1},
 };
 
 const LIMITS: Limits = Limits {
@@ -39,6 +37,10 @@ fn body(seq: u64) -> Option<Bytes> {
     (!seq.is_multiple_of(7)).then(|| seq.to_be_bytes().to_vec().into())
 }
 
+fn live(seq: u64) -> Event {
+    Event::Live(Seq(seq), Arc::new(Message::new(Bytes::new())))
+}
+
 /// How the inbox stands, a first frame, and then one thing after the other. Whatever it is: what is pushed is what the log
 /// holds, in order, without a hole that was not announced, within the window; and after a close there is silence.
 pub fn frames(data: &[u8]) {
@@ -46,10 +48,8 @@ pub fn frames(data: &[u8]) {
     let head = u64::from(input.byte());
     let first = 1 + u64::from(input.byte()) % (head + 1);
     let stored = Some(Seq(input.byte().into())).filter(|seq| seq.0 <= head);
-    let Ok(hello) = frame::decode(Bytes::copy_from_slice(input.counted())) else {
-        return;
-    };
-    let Ok(hello) = Hello::read(hello) else {
+    let frame = Bytes::copy_from_slice(input.counted());
+    let Ok(FromClient::Connect(connect)) = TowncrierV1.decode(frame) else {
         return;
     };
     let standing = Standing {
@@ -60,21 +60,20 @@ pub fn frames(data: &[u8]) {
     };
     let welcome = Welcome {
         connection: ConnectionId(1),
-        user: &UserId::new("u").expect("an id"),
         platform: Platform::Web,
         server_time_ms: 0,
     };
     let mut now = Moment::default();
-    let (mut session, actions) = open(hello.resume, standing, welcome, &LIMITS, now);
-    let Some(Action::Send(Body::Connected(connected))) = actions.first() else {
+    let (mut session, actions) = open(connect.resume, standing, welcome, &LIMITS, now);
+    let Some(Action::Send(ToClient::Connected(connected))) = actions.first() else {
         panic!("{actions:?}")
     };
     let mut world = World {
         head,
         first,
-        sent: connected.cursor,
-        highest: connected.cursor,
-        acked: connected.cursor,
+        sent: connected.cursor.0,
+        highest: connected.cursor.0,
+        acked: connected.cursor.0,
         order: None,
         is_closed: false,
     };
@@ -83,19 +82,21 @@ pub fn frames(data: &[u8]) {
         let what = input.byte();
         let event = match what & 0xf {
             0 if session.is_listening() => {
-                match frame::decode(Bytes::copy_from_slice(input.counted())) {
-                    Ok(body) => Event::Frame(body),
+                match TowncrierV1.decode(Bytes::copy_from_slice(input.counted())) {
+                    Ok(said) => Event::Said(said),
                     Err(_) => return,
                 }
             }
-            1 if session.is_listening() => Event::Frame(client_frame::Body::Ack(Ack {
-                seq: world.sent.saturating_sub(u64::from(input.byte() & 0xf)),
-            })),
+            1 if session.is_listening() => {
+                let behind = u64::from(input.byte() & 0xf);
+                let ack = Seq(world.sent.saturating_sub(behind));
+                Event::Said(FromClient::Ack(ack))
+            }
             2 => {
                 world.head += 1;
-                Event::Live(Seq(world.head))
+                live(world.head)
             }
-            3 => Event::Live(Seq::ZERO),
+            3 => live(0),
             4 => {
                 world.head += u64::from(input.byte());
                 Event::Head(Seq(world.head))
@@ -124,7 +125,7 @@ pub fn frames(data: &[u8]) {
             is_flushed: what & 0x20 == 0,
         };
         let live = match event {
-            Event::Live(seq) => Some(seq),
+            Event::Live(seq, _) => Some(seq),
             _ => None,
         };
         let actions = session.handle(event, scene, &LIMITS);
@@ -153,28 +154,8 @@ impl World {
         for action in actions {
             assert!(!self.is_closed, "{action:?} after the close");
             match action {
-                Action::Send(Body::Gap(gap)) => self.announce(gap.from_seq, gap.to_seq),
-                Action::Send(_) | Action::Pong(_) | Action::Begin(_) => {}
-                Action::PushLive(seq) => {
-                    assert_eq!(live.take(), Some(seq), "the frame that is at hand, once");
-                    if seq > Seq::ZERO {
-                        self.announce(seq.0, seq.0);
-                    }
-                }
-                Action::Push { messages, .. } => {
-                    for (seq, pushed) in &messages {
-                        assert_eq!(body(seq.0).as_ref(), Some(pushed));
-                        self.announce(seq.0, seq.0);
-                    }
-                    assert!(!messages.is_empty());
-                }
-                Action::Fetched { messages, .. } => {
-                    let is_ascending = messages.is_sorted_by(|(a, _), (b, _)| a < b);
-                    assert!(is_ascending && messages.len() <= 500);
-                    let is_stored =
-                        |(seq, fetched): &(Seq, Bytes)| body(seq.0).as_ref() == Some(fetched);
-                    assert!(messages.iter().all(is_stored));
-                }
+                Action::Send(said) => self.hear(said, &mut live),
+                Action::Pong(_) | Action::Begin(_) => {}
                 Action::Read(order) => {
                     assert!(order.messages >= 1 && order.after.0 <= self.head);
                     assert_eq!(self.order.replace(order), None, "one read at a time");
@@ -186,6 +167,33 @@ impl World {
                 }
                 Action::Close(_) => self.is_closed = true,
             }
+        }
+    }
+
+    fn hear(&mut self, said: ToClient, live: &mut Option<Seq>) {
+        match said {
+            ToClient::Gap(gap) => self.announce(gap.from.0, gap.to.0),
+            ToClient::Live { seq, .. } => {
+                assert_eq!(live.take(), Some(seq), "the message that is at hand, once");
+                if seq > Seq::ZERO {
+                    self.announce(seq.0, seq.0);
+                }
+            }
+            ToClient::Push { messages, .. } => {
+                for (seq, pushed) in &messages {
+                    assert_eq!(body(seq.0).as_ref(), Some(pushed));
+                    self.announce(seq.0, seq.0);
+                }
+                assert!(!messages.is_empty());
+            }
+            ToClient::Fetched { messages, .. } => {
+                let is_ascending = messages.is_sorted_by(|(a, _), (b, _)| a < b);
+                assert!(is_ascending && messages.len() <= 500);
+                let is_stored =
+                    |(seq, fetched): &(Seq, Bytes)| body(seq.0).as_ref() == Some(fetched);
+                assert!(messages.iter().all(is_stored));
+            }
+            _ => {}
         }
     }
 

@@ -1,30 +1,12 @@
-//! From a client's first frame to a session: where delivery resumes, and what gap is announced (rules 1, 3, 5 and 8).
+//! From a client's `Connect` to a session: where delivery resumes, and what gap is announced (rules 3 and 8).
 //!
-//! [`Hello`] is a first frame that is one; what its token stands for and where that session stands is found out by
-//! others; [`open`] decides the rest.
+//! Others find out whom its token stands for and where that session stands; [`open`] decides the rest.
 
-use super::{Action, Limits, Moment, Session};
+use super::{Action, Connected, Gap, GapReason, Limits, Moment, Session, ToClient};
 use crate::{
-    ids::{ConnectionId, Epoch, Platform, Seq, UserId, check_id},
+    ids::{ConnectionId, Epoch, Platform, Seq},
     sabotage::{self, Bug},
-    wire::{
-        close::Close,
-        proto::{CaughtUp, Connected, Gap, client_frame, gap::Reason, server_frame::Body},
-    },
 };
-
-/// A good `Connect`.
-#[derive(Debug)]
-pub struct Hello {
-    /// Says who it is; not looked into here.
-    pub token: String,
-    /// Tells devices of one platform apart; may be empty.
-    pub device: String,
-    /// Name and version of the client, for the operator.
-    pub client: String,
-    /// Where the client stands.
-    pub resume: Resume,
-}
 
 /// Where a client says it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,39 +15,6 @@ pub struct Resume {
     pub epoch: u64,
     /// The highest seq in its store.
     pub cursor: Option<Seq>,
-}
-
-impl Hello {
-    /// Reads the first frame of a connection.
-    pub fn read(first: client_frame::Body) -> Result<Self, Close> {
-        let client_frame::Body::Connect(connect) = first else {
-            return Err(Close::Protocol("the first frame must be Connect"));
-        };
-        let is_id = |text: &str| text.is_empty() || check_id(text).is_ok();
-        if !is_id(&connect.device_id) {
-            return Err(Close::Protocol(
-                "device_id is longer than 64 bytes or not printable",
-            ));
-        }
-        if !is_id(&connect.client) {
-            return Err(Close::Protocol(
-                "client is longer than 64 bytes or not printable",
-            ));
-        }
-        let cursor = connect.cursor.map(Seq);
-        if connect.epoch == 0 && cursor > Some(Seq::ZERO) {
-            return Err(Close::Protocol("a cursor without an epoch"));
-        }
-        Ok(Self {
-            token: connect.token,
-            device: connect.device_id,
-            client: connect.client,
-            resume: Resume {
-                epoch: connect.epoch,
-                cursor,
-            },
-        })
-    }
 }
 
 /// Where the server says a session stands.
@@ -81,14 +30,12 @@ pub struct Standing {
     pub stored: Option<Seq>,
 }
 
-/// What else `Connected` tells the client.
+/// The part of [`Connected`] that the session's surroundings know.
 #[derive(Debug, Clone, Copy)]
-pub struct Welcome<'a> {
+pub struct Welcome {
     /// Names the connection.
     pub connection: ConnectionId,
-    /// Whom the token stands for.
-    pub user: &'a UserId,
-    /// On which platform.
+    /// On which platform the session is.
     pub platform: Platform,
     /// The server's clock, Unix ms.
     pub server_time_ms: u64,
@@ -105,31 +52,30 @@ struct Start {
 pub fn open(
     resume: Resume,
     standing: Standing,
-    welcome: Welcome<'_>,
+    welcome: Welcome,
     limits: &Limits,
     now: Moment,
 ) -> (Session, Vec<Action>) {
     let Start { cursor, gap } = start(resume, standing, limits);
     let connected = Connected {
-        connection_id: welcome.connection.to_string(),
-        epoch: standing.epoch.0,
-        cursor: cursor.0,
-        head: standing.head.0,
-        first: standing.first.0,
-        heartbeat_ms: limits.heartbeat.as_millis() as u32,
+        connection: welcome.connection,
+        platform: welcome.platform,
+        epoch: standing.epoch,
+        cursor,
+        head: standing.head,
+        first: standing.first,
+        heartbeat: limits.heartbeat,
         window: limits.window,
-        server_time_ms: welcome.server_time_ms as i64,
-        user_id: welcome.user.to_string(),
-        platform: welcome.platform.number(),
+        server_time_ms: welcome.server_time_ms,
     };
-    let mut actions = vec![Action::Send(Body::Connected(connected))];
+    let mut actions = vec![Action::Send(ToClient::Connected(connected))];
     if standing.stored != Some(cursor) {
         actions.push(Action::Begin(cursor));
     }
-    actions.extend(gap.map(|gap| Action::Send(Body::Gap(gap))));
+    actions.extend(gap.map(|gap| Action::Send(ToClient::Gap(gap))));
     let has_backlog = cursor < standing.head;
     if !has_backlog {
-        actions.push(Action::Send(Body::CaughtUp(CaughtUp { seq: cursor.0 })));
+        actions.push(Action::Send(ToClient::CaughtUp(cursor)));
     }
     (
         Session::new(cursor, standing.head, has_backlog, now),
@@ -143,7 +89,7 @@ fn start(resume: Resume, standing: Standing, limits: &Limits) -> Start {
     let is_other_epoch = resume.epoch != 0 && resume.epoch != standing.epoch.0;
     if is_other_epoch || resume.cursor > Some(head) {
         // From 1 to 0 when nothing has expired: the client's cursor goes back to 0 all the same.
-        let gap = gap(Seq(1), before_first, Reason::EpochChanged);
+        let gap = gap(Seq(1), before_first, GapReason::EpochChanged);
         return Start {
             cursor: before_first,
             gap: Some(gap),
@@ -156,7 +102,7 @@ fn start(resume: Resume, standing: Standing, limits: &Limits) -> Start {
         Some(cursor) if cursor < before_first => Start {
             cursor: before_first,
             gap: (!sabotage::is(Bug::GapInSilence))
-                .then(|| gap(cursor.next(), before_first, Reason::Expired)),
+                .then(|| gap(cursor.next(), before_first, GapReason::Expired)),
         },
         Some(cursor) if sabotage::is(Bug::ResendSkipsOne) => Start {
             cursor: cursor.next().min(head),
@@ -174,13 +120,8 @@ fn start(resume: Resume, standing: Standing, limits: &Limits) -> Start {
     }
 }
 
-/// Announces that `from`..=`to` will not come.
-pub(super) fn gap(from: Seq, to: Seq, reason: Reason) -> Gap {
-    Gap {
-        from_seq: from.0,
-        to_seq: to.0,
-        reason: reason.into(),
-    }
+fn gap(from: Seq, to: Seq, reason: GapReason) -> Gap {
+    Gap { from, to, reason }
 }
 
 #[cfg(test)]
@@ -188,7 +129,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::wire::proto::{Connect, Ping};
 
     const LIMITS: Limits = Limits {
         window: 256,
@@ -211,15 +151,13 @@ mod tests {
         epoch: u64,
         cursor: Option<u64>,
         standing: Standing,
-    ) -> (u64, Option<(u64, u64, Reason)>) {
+    ) -> (u64, Option<(u64, u64, GapReason)>) {
         let resume = Resume {
             epoch,
             cursor: cursor.map(Seq),
         };
         let start = start(resume, standing, &LIMITS);
-        let gap = start
-            .gap
-            .map(|gap| (gap.from_seq, gap.to_seq, gap.reason()));
+        let gap = start.gap.map(|gap| (gap.from.0, gap.to.0, gap.reason));
         (start.cursor.0, gap)
     }
 
@@ -252,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_expired_before_the_client_had_it_is_announced() {
-        let expired = |from, to| Some((from, to, Reason::Expired));
+        let expired = |from, to| Some((from, to, GapReason::Expired));
         assert_eq!(begins(7, Some(2), standing(9, 6, None)), (5, expired(3, 5)));
         assert_eq!(begins(7, None, standing(9, 6, Some(1))), (5, expired(2, 5)));
         assert_eq!(begins(7, Some(5), standing(9, 6, None)), (5, None));
@@ -264,37 +202,11 @@ mod tests {
 
     #[test]
     fn another_epoch_or_a_cursor_above_the_head_resets_the_client() {
-        let changed = |to| Some((1, to, Reason::EpochChanged));
+        let changed = |to| Some((1, to, GapReason::EpochChanged));
         assert_eq!(begins(8, Some(2), standing(9, 6, None)), (5, changed(5)));
         assert_eq!(begins(8, None, standing(9, 6, Some(8))), (5, changed(5)));
         assert_eq!(begins(8, Some(2), standing(9, 1, None)), (0, changed(0)));
         assert_eq!(begins(7, Some(10), standing(9, 1, None)), (0, changed(0)));
         assert_eq!(begins(7, Some(9), standing(9, 1, None)), (9, None));
-    }
-
-    #[test]
-    fn only_a_good_connect_opens() {
-        let good = Connect {
-            token: "t".into(),
-            epoch: 7,
-            cursor: Some(3),
-            ..Connect::default()
-        };
-        let read = |connect| Hello::read(client_frame::Body::Connect(connect));
-        assert_eq!(read(good.clone()).unwrap().resume.cursor, Some(Seq(3)));
-        let is_refused = |connect| matches!(read(connect), Err(Close::Protocol(_)));
-        assert!(is_refused(Connect {
-            epoch: 0,
-            ..good.clone()
-        }));
-        assert!(is_refused(Connect {
-            device_id: "x".repeat(65),
-            ..good.clone()
-        }));
-        assert!(is_refused(Connect {
-            client: "a\nb".into(),
-            ..good
-        }));
-        assert!(Hello::read(client_frame::Body::Ping(Ping { nonce: 1 })).is_err());
     }
 }

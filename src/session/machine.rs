@@ -3,30 +3,22 @@
 //! Every event ends in the same question: is there something above what was sent, room to send it, and no read under
 //! way? Then read. So there is no "replaying" and no "live" state to get out of step with the log.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use super::{
-    Action, Event, Limits, Moment, Place, ReadOrder, Scene,
+    Action, Event, Fetch, FromClient, Gap, GapReason, Kicked, Limits, Moment, Place, ReadOrder,
+    Reason, Scene, ToClient,
     action::Messages,
-    handshake::gap,
     window::{AheadOfSent, Overdue, Window},
 };
 use crate::{
     ids::Seq,
-    message::{ADDRESS_BYTES_MAX, TOGETHER_BYTES_MAX},
-    wire::{
-        close::Close,
-        proto::{
-            CaughtUp, Draining, Fetch, Kicked, client_frame, gap::Reason, kicked,
-            server_frame::Body,
-        },
-    },
+    message::{ADDRESS_BYTES_MAX, Message, TOGETHER_BYTES_MAX},
 };
 
-/// Messages of a `Fetch` that names no limit, and most of one that does: design section 4, rule 9.
-const FETCH_DEFAULT: u32 = 100;
+/// Most messages of a `Fetch`: design section 4, rule 9.
 const FETCH_MAX: u32 = 500;
 
 /// An open session, from `Connected` to its close.
@@ -39,7 +31,7 @@ pub struct Session {
     backlog: Option<Seq>,
     /// The read under way.
     reading: Option<Reading>,
-    /// The `Fetch` that is not answered yet; `after_seq` moves on while only deleted places were met. Boxed, because idle
+    /// The `Fetch` that is not answered yet; `after` moves on while only deleted places were met. Boxed, because idle
     /// sessions have none.
     fetch: Option<Box<Fetch>>,
     /// When the client was last heard.
@@ -103,34 +95,32 @@ struct Turn<'a> {
 impl Turn<'_> {
     fn take(&mut self, event: Event) {
         match event {
-            Event::Frame(body) => self.take_frame(body),
+            Event::Said(said) => self.take_said(said),
             Event::Heard => self.session.heard = self.scene.now,
-            Event::Live(seq) => self.take_live(seq),
+            Event::Live(seq, message) => self.take_live(seq, message),
             Event::Head(seq) => self.session.head = self.session.head.max(seq),
             Event::Read(places) => self.take_read(places),
             Event::ReadNothing(first) => self.take_nothing(first),
-            Event::ReadFailed(close) => self.close(close),
+            Event::ReadFailed(reason) => self.close(reason),
             Event::Room => {}
             Event::Tick => self.tick(),
-            Event::Replaced => self.kick(kicked::Reason::Replaced, Close::Replaced),
-            Event::LoggedOut => self.kick(kicked::Reason::LoggedOut, Close::LoggedOut),
+            Event::Replaced => self.kick(Kicked::Replaced, Reason::Replaced),
+            Event::LoggedOut => self.kick(Kicked::LoggedOut, Reason::LoggedOut),
             Event::Drain(after) => self.drain(after),
         }
     }
 
-    fn take_frame(&mut self, body: client_frame::Body) {
+    fn take_said(&mut self, said: FromClient) {
         self.session.heard = self.scene.now;
-        match body {
-            client_frame::Body::Connect(_) => self.close(Close::Protocol("a second Connect")),
-            client_frame::Body::Ack(ack) => self.take_ack(Seq(ack.seq)),
-            client_frame::Body::Resend(resend) => {
-                self.session.window.rewind_to(Seq(resend.after_seq));
-            }
-            client_frame::Body::Fetch(fetch) => {
+        match said {
+            FromClient::Connect(_) => self.close(Reason::Protocol("a second Connect")),
+            FromClient::Ack(seq) => self.take_ack(seq),
+            FromClient::Resend(after) => self.session.window.rewind_to(after),
+            FromClient::Fetch(fetch) => {
                 debug_assert!(self.session.is_listening(), "one Fetch at a time");
                 self.session.fetch = Some(Box::new(fetch));
             }
-            client_frame::Body::Ping(ping) => self.actions.push(Action::Pong(ping.nonce)),
+            FromClient::Ping(nonce) => self.actions.push(Action::Pong(nonce)),
         }
     }
 
@@ -138,16 +128,16 @@ impl Turn<'_> {
         match self.session.window.ack(seq, self.scene.now, self.limits) {
             Ok(0) => {}
             Ok(advanced) => self.actions.push(Action::StoreAck { seq, advanced }),
-            Err(AheadOfSent) => self.close(Close::Protocol("an ack above what was sent")),
+            Err(AheadOfSent) => self.close(Reason::Protocol("an ack above what was sent")),
         }
     }
 
-    fn take_live(&mut self, seq: Seq) {
+    fn take_live(&mut self, seq: Seq, message: Arc<Message>) {
         let window = &mut self.session.window;
         if seq == Seq::ZERO {
             // Online-only: it has no place in the inbox, so there is no second chance.
             if self.scene.has_room {
-                self.actions.push(Action::PushLive(seq));
+                self.send(ToClient::Live { seq, message });
             }
             return;
         }
@@ -155,7 +145,7 @@ impl Turn<'_> {
         let is_next = seq == window.sent().next();
         if is_next && self.scene.has_room && window.room(self.limits) > 0 {
             window.push(seq, self.scene.now, self.limits);
-            self.actions.push(Action::PushLive(seq));
+            self.send(ToClient::Live { seq, message });
             self.catch_up();
         }
     }
@@ -179,7 +169,7 @@ impl Turn<'_> {
                 } else if after == sent {
                     // It was read because something is above, and retention is not the reason why nothing is. Where live
                     // messages were pushed meanwhile, it says nothing of what comes after them.
-                    self.close(Close::Internal("the log ends before its head"));
+                    self.close(Reason::Internal("the log ends before its head"));
                 }
             }
             Some(Reading::Push(_)) | None => {}
@@ -224,7 +214,7 @@ impl Turn<'_> {
         window.note_replayed(run.iter().map(|(_, body)| body.len()).sum());
         let head = &mut self.session.head;
         *head = (*head).max(*last);
-        self.actions.push(Action::Push {
+        self.send(ToClient::Push {
             messages: std::mem::take(run),
             resent,
         });
@@ -235,13 +225,13 @@ impl Turn<'_> {
         let from = self.session.window.skip(to);
         self.session.head = self.session.head.max(to);
         // Neighbours that are announced in one go make one gap.
-        if let Some(Action::Send(Body::Gap(last))) = self.actions.last_mut()
-            && last.to_seq + 1 == from.0
+        if let Some(Action::Send(ToClient::Gap(last))) = self.actions.last_mut()
+            && last.to.next() == from
         {
-            last.to_seq = to.0;
+            last.to = to;
         } else {
-            let gap = gap(from, to, Reason::Expired);
-            self.actions.push(Action::Send(Body::Gap(gap)));
+            let reason = GapReason::Expired;
+            self.send(ToClient::Gap(Gap { from, to, reason }));
         }
         self.catch_up();
     }
@@ -251,8 +241,7 @@ impl Turn<'_> {
         let sent = self.session.window.sent();
         if self.session.backlog.is_some_and(|head| sent >= head) {
             self.session.backlog = None;
-            let caught_up = CaughtUp { seq: sent.0 };
-            self.actions.push(Action::Send(Body::CaughtUp(caught_up)));
+            self.send(ToClient::CaughtUp(sent));
         }
     }
 
@@ -277,15 +266,16 @@ impl Turn<'_> {
             messages.push((seq, body));
         }
         if messages.is_empty() && !is_end {
-            fetch.after_seq = reached.0;
+            fetch.after = reached;
             return;
         }
-        self.actions.push(Action::Fetched {
-            request_id: fetch.request_id,
+        let request_id = fetch.request_id;
+        self.session.fetch = None;
+        self.send(ToClient::Fetched {
+            request_id,
             messages,
             is_end,
         });
-        self.session.fetch = None;
     }
 
     fn tick(&mut self) {
@@ -296,33 +286,30 @@ impl Turn<'_> {
             self.session.heard = now;
         }
         if now.since(self.session.heard) > silence {
-            return self.close(Close::HeartbeatStopped);
+            return self.close(Reason::HeartbeatStopped);
         }
         let window = &mut self.session.window;
         if window.tick(now, self.scene.is_flushed, self.limits) == Overdue::GivenUp {
-            self.close(Close::AcksStopped);
+            self.close(Reason::AcksStopped);
         }
     }
 
-    fn kick(&mut self, reason: kicked::Reason, close: Close) {
-        let kicked = Kicked {
-            reason: reason.into(),
-            text: close.text().into(),
-        };
-        self.actions.push(Action::Send(Body::Kicked(kicked)));
-        self.close(close);
+    fn kick(&mut self, kicked: Kicked, reason: Reason) {
+        self.send(ToClient::Kicked(kicked));
+        self.close(reason);
     }
 
     fn drain(&mut self, after: Duration) {
-        let draining = Draining {
-            reconnect_after_ms: after.as_millis() as u32,
-        };
-        self.actions.push(Action::Send(Body::Draining(draining)));
-        self.close(Close::Unavailable(after));
+        self.send(ToClient::Draining(after));
+        self.close(Reason::Unavailable(after));
     }
 
-    fn close(&mut self, close: Close) {
-        self.actions.push(Action::Close(close));
+    fn send(&mut self, what: ToClient) {
+        self.actions.push(Action::Send(what));
+    }
+
+    fn close(&mut self, reason: Reason) {
+        self.actions.push(Action::Close(reason));
         self.session.is_closed = true;
     }
 
@@ -334,13 +321,9 @@ impl Turn<'_> {
             return;
         }
         let (reading, order) = if let Some(fetch) = &session.fetch {
-            let limit = match fetch.limit {
-                0 => FETCH_DEFAULT,
-                limit => limit.min(FETCH_MAX),
-            };
             let order = ReadOrder {
-                after: Seq(fetch.after_seq).min(session.head),
-                messages: limit as usize,
+                after: fetch.after.min(session.head),
+                messages: fetch.limit.clamp(1, FETCH_MAX) as usize,
             };
             (Reading::Fetch, order)
         } else {
@@ -356,7 +339,7 @@ impl Turn<'_> {
     }
 }
 
-/// What a message takes of a frame, at most.
+/// The bytes that a message takes of an answer, at most.
 fn wire_bytes(body: &Bytes) -> usize {
     body.len() + ADDRESS_BYTES_MAX
 }

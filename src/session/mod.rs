@@ -4,13 +4,14 @@
 //! after what was sent, push up to the window, go live at the head. A live message is pushed only when it is exactly
 //! the next one; otherwise its bytes are forgotten and the log is read. So nothing queues here.
 //!
-//! Before `Connect` there is no [`Session`] to push to: [`Hello`] is what a first frame becomes, [`open`] makes the
-//! session out of it. After a close every event is ignored.
+//! It knows no protocol of the wire: [`FromClient`] and [`ToClient`] are what both sides mean, and a codec of the connection's
+//! (`protocol/`) puts them into frames. Before a client's [`Connect`] there is no [`Session`] to push to; [`open`] makes it.
+//! After a close every event is ignored.
 //!
-//! - `handshake.rs`: from the first frame to a session: where delivery resumes, what gap is announced
+//! - `handshake.rs`: from `Connect` to a session: where delivery resumes, what gap is announced
 //! - `window.rs`: sent and not yet acked; rewinds and their deadlines
 //! - `machine.rs`: the session itself
-//! - `event.rs`, `action.rs`: what goes in, what comes out
+//! - `event.rs`, `action.rs`: what goes in, what comes out; `reason.rs`: why a connection is closed
 
 mod action;
 mod event;
@@ -18,14 +19,16 @@ mod event;
 pub(crate) mod fuzzing;
 mod handshake;
 mod machine;
+mod reason;
 #[cfg(test)]
 mod schedule;
 mod window;
 
-pub use action::{Action, Messages, ReadOrder};
-pub use event::{Event, Moment, Place, Scene};
-pub use handshake::{Hello, Resume, Standing, Welcome, open};
+pub use action::{Action, Connected, Gap, GapReason, Kicked, Messages, ReadOrder, ToClient};
+pub use event::{Connect, Event, Fetch, FromClient, Moment, Place, Scene};
+pub use handshake::{Resume, Standing, Welcome, open};
 pub use machine::Session;
+pub use reason::Reason;
 
 use std::time::Duration;
 

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,11 +14,8 @@ use fastrand::Rng;
 
 use super::*;
 use crate::{
-    ids::{ConnectionId, Epoch, Platform, Seq, UserId},
-    wire::{
-        close::Close,
-        proto::{Ack, Connect, Resend, client_frame, gap::Reason, server_frame::Body},
-    },
+    ids::{ConnectionId, Epoch, Platform, Seq},
+    message::Message,
 };
 
 const SCHEDULES: u64 = 10_000;
@@ -38,7 +36,7 @@ fn body(epoch: u64, seq: u64) -> String {
 /// What travels to the client.
 #[derive(Debug)]
 enum Down {
-    Frame(Body),
+    Said(ToClient),
     Push(Vec<(Seq, Bytes)>),
     Close,
 }
@@ -119,7 +117,7 @@ struct World {
     server: Option<Server>,
     client: Client,
     down: VecDeque<Down>,
-    up: VecDeque<client_frame::Body>,
+    up: VecDeque<FromClient>,
     is_fair: bool,
 }
 
@@ -154,14 +152,12 @@ impl World {
         self.client.is_connected = false;
         self.client.is_caught_up = false;
         let has_store = self.client.cursor.is_some();
-        // A client may leave out what it knows nothing of.
-        let connect = Connect {
-            epoch: self.client.epoch,
-            cursor: self.client.cursor,
-            ..Connect::default()
-        };
         assert!(has_store || self.client.epoch == 0);
-        let hello = Hello::read(client_frame::Body::Connect(connect)).expect("a good Connect");
+        // A client may leave out what it knows nothing of.
+        let resume = Resume {
+            epoch: self.client.epoch,
+            cursor: self.client.cursor.map(Seq),
+        };
         let standing = Standing {
             epoch: Epoch(self.inbox.epoch),
             head: Seq(self.inbox.head()),
@@ -170,11 +166,10 @@ impl World {
         };
         let welcome = Welcome {
             connection: ConnectionId(1),
-            user: &UserId::new("u").unwrap(),
             platform: Platform::Web,
             server_time_ms: 0,
         };
-        let (session, actions) = open(hello.resume, standing, welcome, &LIMITS, self.now);
+        let (session, actions) = open(resume, standing, welcome, &LIMITS, self.now);
         self.server = Some(Server {
             session,
             order: None,
@@ -202,27 +197,29 @@ impl World {
         let server = self.server.as_mut().expect("only a session acts");
         for action in actions {
             match action {
-                Action::Send(body) => {
-                    match &body {
-                        Body::Connected(connected) => server.announced = connected.cursor,
-                        Body::Gap(gap) => server.announce(gap.from_seq, gap.to_seq),
-                        _ => {}
-                    }
-                    self.down.push_back(Down::Frame(body));
+                Action::Pong(_) | Action::Send(ToClient::Fetched { .. }) => {
+                    unreachable!("never asked for")
                 }
-                Action::Pong(_) | Action::Fetched { .. } => unreachable!("never asked for"),
-                Action::PushLive(seq) => {
+                Action::Send(ToClient::Live { seq, .. }) => {
                     server.announce(seq.0, seq.0);
                     let stored = self.inbox.bodies[seq.0 as usize - 1].clone();
                     let live = stored.unwrap_or_else(|| body(self.inbox.epoch, seq.0).into());
                     self.down.push_back(Down::Push(vec![(seq, live)]));
                 }
-                Action::Push { messages, .. } => {
+                Action::Send(ToClient::Push { messages, .. }) => {
                     assert!(messages.len() <= LIMITS.window as usize);
                     for (seq, _) in &messages {
                         server.announce(seq.0, seq.0);
                     }
                     self.down.push_back(Down::Push(messages));
+                }
+                Action::Send(said) => {
+                    match &said {
+                        ToClient::Connected(connected) => server.announced = connected.cursor.0,
+                        ToClient::Gap(gap) => server.announce(gap.from.0, gap.to.0),
+                        _ => {}
+                    }
+                    self.down.push_back(Down::Said(said));
                 }
                 Action::Read(order) => {
                     assert!(server.found.is_none(), "one read at a time");
@@ -230,10 +227,10 @@ impl World {
                     assert!((1..=LIMITS.window as usize).contains(&order.messages));
                 }
                 Action::Begin(seq) | Action::StoreAck { seq, .. } => self.stored = Some(seq),
-                Action::Close(close) => {
+                Action::Close(reason) => {
                     assert!(
-                        !matches!(close, Close::Protocol(_) | Close::Internal(_)),
-                        "{close:?}"
+                        !matches!(reason, Reason::Protocol(_) | Reason::Internal(_)),
+                        "{reason:?}"
                     );
                     self.down.push_back(Down::Close);
                 }
@@ -247,46 +244,46 @@ impl World {
                 self.server = None;
                 self.client.is_connected = false;
             }
-            Down::Frame(Body::Connected(connected)) => {
+            Down::Said(ToClient::Connected(connected)) => {
                 assert!(!self.client.is_connected);
                 self.client.is_connected = true;
                 if self.client.epoch == 0 {
-                    self.client.epoch = connected.epoch;
-                    self.client.cursor = Some(connected.cursor);
+                    self.client.epoch = connected.epoch.0;
+                    self.client.cursor = Some(connected.cursor.0);
                     // A client without a store begins where it is told; what lies before is not its business.
-                    self.client.gapped.insert(1, connected.cursor);
+                    self.client.gapped.insert(1, connected.cursor.0);
                 }
             }
-            Down::Frame(Body::Gap(gap)) if gap.reason() == Reason::EpochChanged => {
+            Down::Said(ToClient::Gap(gap)) if gap.reason == GapReason::EpochChanged => {
                 self.client = Client {
                     epoch: self.inbox.epoch,
-                    cursor: Some(gap.to_seq),
-                    gapped: BTreeMap::from([(gap.from_seq, gap.to_seq)]),
+                    cursor: Some(gap.to.0),
+                    gapped: BTreeMap::from([(gap.from.0, gap.to.0)]),
                     is_connected: true,
                     ..Client::default()
                 };
             }
-            Down::Frame(Body::Gap(gap)) => {
+            Down::Said(ToClient::Gap(gap)) => {
                 let cursor = self.client.cursor.expect("set at Connected");
-                if gap.from_seq > cursor + 1 {
+                if gap.from.0 > cursor + 1 {
                     return self.up.push_back(resend(cursor));
                 }
-                for seq in gap.from_seq..=gap.to_seq {
+                for seq in gap.from.0..=gap.to.0 {
                     assert!(
                         self.inbox.is_gone(seq),
                         "{seq} is announced as gone, but is there"
                     );
                 }
-                if gap.to_seq > cursor {
-                    self.client.gapped.insert(cursor + 1, gap.to_seq);
-                    self.client.cursor = Some(gap.to_seq);
+                if gap.to.0 > cursor {
+                    self.client.gapped.insert(cursor + 1, gap.to.0);
+                    self.client.cursor = Some(gap.to.0);
                 }
             }
-            Down::Frame(Body::CaughtUp(_)) => {
+            Down::Said(ToClient::CaughtUp(_)) => {
                 assert!(!self.client.is_caught_up, "CaughtUp comes once");
                 self.client.is_caught_up = true;
             }
-            Down::Frame(frame) => assert!(matches!(frame, Body::Kicked(_)), "{frame:?}"),
+            Down::Said(said) => assert!(matches!(said, ToClient::Kicked(_)), "{said:?}"),
             Down::Push(messages) => messages
                 .into_iter()
                 .for_each(|(seq, body)| self.land(seq, &body)),
@@ -305,7 +302,7 @@ impl World {
         }
         if !self.chance(4) {
             let seq = self.client.cursor.expect("set at Connected");
-            self.up.push_back(client_frame::Body::Ack(Ack { seq }));
+            self.up.push_back(FromClient::Ack(Seq(seq)));
         }
     }
 
@@ -319,7 +316,7 @@ impl World {
             }
             15..30 => {
                 if let Some(seq) = self.server.as_mut().and_then(|s| s.mailbox.pop_front()) {
-                    self.happen(Event::Live(seq));
+                    self.happen(live(seq));
                 }
             }
             30..45 => self.take_order(),
@@ -333,10 +330,10 @@ impl World {
                 }
             }
             65..80 => {
-                if let Some(body) = self.up.pop_front()
+                if let Some(said) = self.up.pop_front()
                     && !self.chance(10)
                 {
-                    self.happen(Event::Frame(body));
+                    self.happen(Event::Said(said));
                 }
             }
             80..85 => self.happen(Event::Room),
@@ -407,14 +404,14 @@ impl World {
                 self.connect();
             }
             while let Some(seq) = self.server.as_mut().and_then(|s| s.mailbox.pop_front()) {
-                self.happen(Event::Live(seq));
+                self.happen(live(seq));
             }
             self.take_order();
             while let Some(down) = self.down.pop_front() {
                 self.receive(down);
             }
-            while let Some(body) = self.up.pop_front() {
-                self.happen(Event::Frame(body));
+            while let Some(said) = self.up.pop_front() {
+                self.happen(Event::Said(said));
             }
             let is_landed = self.client.cursor == Some(self.inbox.head());
             if is_landed && self.client.is_connected && self.client.is_caught_up {
@@ -450,8 +447,13 @@ impl World {
     }
 }
 
-fn resend(after_seq: u64) -> client_frame::Body {
-    client_frame::Body::Resend(Resend { after_seq })
+fn resend(after: u64) -> FromClient {
+    FromClient::Resend(Seq(after))
+}
+
+/// A message became durable. Its content is the inbox's.
+fn live(seq: Seq) -> Event {
+    Event::Live(seq, Arc::new(Message::new(Bytes::new())))
 }
 
 #[test]

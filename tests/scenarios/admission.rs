@@ -7,7 +7,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_tungstenite::tungstenite::{Error, http::Response};
-use towncrier::wire::proto::{Connect, server_frame::Body};
+use towncrier::protocol::towncrier_v1::proto::{Connect, server_frame::Body};
 
 use crate::support::{
     Client, Gateway, Heard, WEB, client::knock_from, eventually, notice, text_of, within,

@@ -12,7 +12,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
 };
-use towncrier::wire::proto::{
+use towncrier::protocol::towncrier_v1::proto::{
     ClientFrame, Connect, Ping, ServerFrame, client_frame, server_frame::Body,
 };
 use towncrier_websocket::{

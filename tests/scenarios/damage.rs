@@ -2,7 +2,7 @@
 
 use std::{fs, process::Output};
 
-use towncrier::wire::proto::{Push, server_frame::Body};
+use towncrier::protocol::towncrier_v1::proto::{Push, server_frame::Body};
 
 use crate::support::{Gateway, IOS, client::Heard, gateway::towncrier, notice, seqs_of, text_of};
 

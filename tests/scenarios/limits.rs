@@ -7,7 +7,7 @@ use tokio::{
     net::TcpStream,
     task::JoinSet,
 };
-use towncrier::wire::proto::{Ack, ClientFrame, Connect, client_frame};
+use towncrier::protocol::towncrier_v1::proto::{Ack, ClientFrame, Connect, client_frame};
 
 use crate::support::{Client, Gateway, WEB, admin::Admin, eventually, notice, text_of, within};
 
@@ -39,9 +39,9 @@ async fn broken_frames_close_their_connection_only() {
     let mut witness = Witness::of(&gateway).await;
 
     let ping = |nonce| ClientFrame {
-        body: Some(client_frame::Body::Ping(towncrier::wire::proto::Ping {
-            nonce,
-        })),
+        body: Some(client_frame::Body::Ping(
+            towncrier::protocol::towncrier_v1::proto::Ping { nonce },
+        )),
     };
     let truncated = {
         let mut bytes = ping(u64::MAX).encode_to_vec();

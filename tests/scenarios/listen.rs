@@ -204,7 +204,7 @@ async fn the_tours_commands_find_the_gateway_and_its_secret_by_themselves() {
     client.stop().await;
 
     let token = run(&gateway, "token", &["--user", "bob", "--platform", "web"]);
-    let connect = towncrier::wire::proto::Connect {
+    let connect = towncrier::protocol::towncrier_v1::proto::Connect {
         token: token.trim_end().into(),
         ..Default::default()
     };
@@ -214,7 +214,7 @@ async fn the_tours_commands_find_the_gateway_and_its_secret_by_themselves() {
     let page = format!("http://{}/", gateway.place().clients);
     let (address, token) = link.trim_end().split_once("#token=").expect("it holds one");
     assert_eq!(address, page);
-    let connect = towncrier::wire::proto::Connect {
+    let connect = towncrier::protocol::towncrier_v1::proto::Connect {
         token: token.into(),
         ..Default::default()
     };

@@ -1,6 +1,6 @@
 //! What a session costs. Not a promise but a number: run by hand, in release, as the README's table says.
 
-use towncrier::wire::proto::Connect;
+use towncrier::protocol::towncrier_v1::proto::Connect;
 use towncrier_client::{Connection, Tcp, proto};
 
 use crate::support::{Gateway, IOS, WEB, admin::Admin, authority::Authority, eventually, notice};

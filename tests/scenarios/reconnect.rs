@@ -1,6 +1,6 @@
 //! P5: a session goes on where it stood, whether the client or the server says where that was.
 
-use towncrier::wire::proto::{Connect, gap, server_frame::Body};
+use towncrier::protocol::towncrier_v1::proto::{Connect, gap, server_frame::Body};
 
 use crate::support::{Gateway, Heard, IOS, WEB, admin::Admin, notice, seqs_of, text_of};
 

@@ -1,7 +1,7 @@
 //! Who replaces whom: the newest login of a place stays, whatever the interleaving, and the older is told so.
 
 use tokio::task::JoinSet;
-use towncrier::wire::proto::{Connect, kicked, server_frame::Body};
+use towncrier::protocol::towncrier_v1::proto::{Connect, kicked, server_frame::Body};
 
 use crate::support::{Gateway, Heard, IOS, WEB, WINDOWS, eventually, notice};
 

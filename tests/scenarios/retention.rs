@@ -1,6 +1,6 @@
 //! P6: what retention removed before a client had it is announced with its range.
 
-use towncrier::wire::proto::gap;
+use towncrier::protocol::towncrier_v1::proto::gap;
 
 use crate::support::{Gateway, IOS, WEB, eventually, notice, seqs_of};
 

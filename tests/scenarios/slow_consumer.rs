@@ -13,7 +13,7 @@ async fn a_client_that_never_reads_is_closed_and_resumes_while_others_get_theirs
     .await;
     let mut admin = gateway.admin().await;
     let mut stuck = Client::dial_narrow(gateway.place().clients).await.unwrap();
-    let connect = towncrier::wire::proto::Connect {
+    let connect = towncrier::protocol::towncrier_v1::proto::Connect {
         token: gateway.token("stuck", WEB).await,
         ..Default::default()
     };

@@ -1,7 +1,7 @@
 //! Tokens: revoked ones close what they opened, durably; keys rotate; parse_token tells.
 
 use serde_json::json;
-use towncrier::wire::proto::{Connect, kicked};
+use towncrier::protocol::towncrier_v1::proto::{Connect, kicked};
 
 use crate::support::{Gateway, IOS, WEB, notice};
 

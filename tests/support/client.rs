@@ -10,7 +10,7 @@ use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{self, Message as Socket},
 };
-use towncrier::wire::proto::{
+use towncrier::protocol::towncrier_v1::proto::{
     Ack, ClientFrame, Connect, Connected, Fetch, Fetched, Gap, Kicked, Message, Ping, Resend,
     ServerFrame, client_frame, kicked, server_frame::Body,
 };

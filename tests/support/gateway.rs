@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
-use towncrier::wire::proto::Connect;
+use towncrier::protocol::towncrier_v1::proto::Connect;
 
 use super::{ADMIN, IOS, admin::Admin, client::Client, within};
 

@@ -12,7 +12,7 @@ use std::{
 
 use loadtest::ledger::{Arrival, Key, Ledger, Standing, Tally};
 use tokio::{sync::watch, task::JoinSet};
-use towncrier::wire::proto::{Connect, Message};
+use towncrier::protocol::towncrier_v1::proto::{Connect, Message};
 
 use super::{
     ADMIN, DEADLINE, Gateway, IOS, WEB,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{sync::watch, task::JoinHandle};
-use towncrier::wire::proto::{Connect, Message, server_frame::Body};
+use towncrier::protocol::towncrier_v1::proto::{Connect, Message, server_frame::Body};
 
 use super::{
     client::{Client, Heard},

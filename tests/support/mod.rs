@@ -68,13 +68,13 @@ pub(crate) fn notice(to: &str, text: &str) -> Value {
 }
 
 /// The `text` in a message's content.
-pub(crate) fn text_of(message: &towncrier::wire::proto::Message) -> String {
+pub(crate) fn text_of(message: &towncrier::protocol::towncrier_v1::proto::Message) -> String {
     let content: Value = serde_json::from_slice(&message.content).expect("content is JSON");
     content["text"].as_str().expect("a text").to_owned()
 }
 
 /// The seqs of messages, in the order they came.
-pub(crate) fn seqs_of(messages: &[towncrier::wire::proto::Message]) -> Vec<u64> {
+pub(crate) fn seqs_of(messages: &[towncrier::protocol::towncrier_v1::proto::Message]) -> Vec<u64> {
     messages.iter().map(|message| message.seq).collect()
 }
 

@@ -23,13 +23,13 @@ pub enum Side {
 pub struct Rules {
     /// Which side is read.
     pub from: Side,
-    /// Whether text messages are taken; otherwise their first byte is a violation.
+    /// Text messages are taken; otherwise their first byte is a violation.
     pub takes_text: bool,
     /// Largest message, of however many fragments.
     pub message_bytes_max: usize,
 }
 
-/// What the other side says.
+/// One thing that the other side says.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message {
     /// The payload of a binary message, in however many fragments it came.
@@ -49,7 +49,7 @@ pub enum Message {
 pub struct Reader {
     header: [u8; HEADER_BYTES_MAX],
     header_bytes: u8,
-    /// Whether `message` is a text.
+    /// `message` is a text.
     is_text: bool,
     /// The payload of the frame whose header is complete, as far as it has come and still masked.
     payload: Vec<u8>,

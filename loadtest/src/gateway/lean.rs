@@ -1,7 +1,7 @@
 //! Very many sessions in one small loop: some hundred bytes each, where `session.rs` takes several thousand.
 //!
-//! One epoll instance holds all sockets, and `towncrier-websocket` takes their bytes apart. What lands is still decided by
-//! `towncrier-client` and entered in the ledger. Such a session only holds its place: it sends no heartbeat, so the gateway
+//! One epoll instance holds all sockets, and `towncrier-websocket` takes their bytes apart. `towncrier-client`
+//! still decides which messages land, and they are entered in the ledger. Such a session only holds its place: it sends no heartbeat, so the gateway
 //! must be told to wait for none, and it does not come back; whatever ends it is an incident.
 
 use std::{io, net::SocketAddrV4, os::fd::OwnedFd, rc::Rc, time::Duration};
@@ -38,7 +38,7 @@ const EVENTS: usize = 256;
 const PAUSE: Duration = Duration::from_millis(2);
 /// A message of the gateway's has at most 64 KiB and a little.
 const READ_BYTES: usize = 128 << 10;
-/// What the gateway may send.
+/// The bounds of a gateway's messages.
 const RULES: Rules = Rules {
     from: Side::Server,
     takes_text: false,
@@ -64,7 +64,7 @@ pub(super) struct Lean {
 struct Session {
     socket: OwnedFd,
     landing: Landing,
-    /// What has come of the answer to the handshake; `None` once all of it has.
+    /// The answer to the handshake as far as it has come; `None` once it is whole.
     answer: Option<Vec<u8>>,
     reader: Reader,
 }

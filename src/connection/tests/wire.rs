@@ -20,7 +20,7 @@ use super::{
     },
     *,
 };
-use crate::wire::proto::ClientFrame;
+use crate::protocol::towncrier_v1::proto::ClientFrame;
 
 /// A socket whose other end takes as many bytes as the test allows, and gives one at a time.
 #[derive(Clone, Default)]
@@ -169,6 +169,7 @@ impl Bench {
         let (handle, task) = open(
             Rc::clone(&self.context),
             id,
+            Box::new(TowncrierV1),
             wire.clone(),
             connect,
             deadline,

@@ -11,7 +11,9 @@ use tokio::{
     task::{LocalSet, spawn_local},
     time::{Instant, sleep_until, timeout},
 };
-use towncrier::wire::proto::{Ack, ClientFrame, Connect, Fetch, client_frame::Body};
+use towncrier::protocol::towncrier_v1::proto::{
+    Ack, ClientFrame, Connect, Fetch, client_frame::Body,
+};
 use towncrier_websocket::frame::masked;
 
 /// Loopback addresses that they come from, from 127.0.0.16 on; honest clients come from 127.0.0.1.

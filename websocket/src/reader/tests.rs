@@ -251,7 +251,7 @@ fn a_close_holds_nothing_or_a_code_and_a_reason_in_utf8() {
     for reason in bad {
         assert_eq!(with(reason), (vec![], Some(1007)), "{reason:x?}");
     }
-    // What is behind a close is not looked at.
+    // Nothing behind a close is looked at.
     let more = [frame(0x88, b""), frame(0x89, b"late"), vec![0xff]].concat();
     assert_eq!(read_whole(&more), (vec![Message::Close(None)], None));
 }
@@ -383,7 +383,7 @@ fn text_is_taken_where_the_rules_say_so_and_has_to_be_utf8() {
         assert_eq!(read(&[whole.clone(), frame(0x81, bad)]).1, Some(1007));
         assert_eq!(read(&[frame(0x01, bad), frame(0x80, b"")]).1, Some(1007));
     }
-    // What follows a text is what it says it is.
+    // A message after a text is no text.
     let after = [whole, frame(0x02, b"\xff"), frame(0x80, b"\xff")];
     assert_eq!(read(&after).0[1], binary(b"\xff\xff"));
 }
@@ -411,7 +411,7 @@ fn a_server_masks_nothing_and_is_held_to_the_same_rules() {
     assert_eq!(read(&pong(b"p").head).0, [pong_of(b"p")]);
 }
 
-/// What two sides said, by tungstenite's types and by ours.
+/// The same messages in tungstenite's types and in ours.
 type Talk = (Vec<tungstenite::Message>, Vec<Message>);
 
 fn talk(rng: &mut fastrand::Rng) -> Talk {

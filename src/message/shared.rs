@@ -1,0 +1,98 @@
+//! A message on its way to the sessions online. The first session that needs an encoding makes it; the others
+//! share it.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+
+use super::Origin;
+
+/// Protocols whose encodings are kept at once. One more would encode the message for each of its sessions.
+const ENCODINGS_MAX: usize = 2;
+
+/// One message, shared by all sessions that it is handed to, on any thread.
+#[derive(Debug)]
+pub struct Message {
+    /// The stored form.
+    body: Bytes,
+    /// Decoded by the first session that needs it.
+    origin: OnceLock<Origin>,
+    /// By the name of the protocol. A slot is taken by the first session of a protocol, the first slot first.
+    encodings: [OnceLock<(&'static str, Bytes)>; ENCODINGS_MAX],
+}
+
+impl Message {
+    /// The message whose stored form is `body`.
+    pub fn new(body: Bytes) -> Self {
+        Self {
+            body,
+            origin: OnceLock::new(),
+            encodings: Default::default(),
+        }
+    }
+
+    /// Bytes of its stored form.
+    pub fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// The fields that its receivers' conversations follow from.
+    pub fn origin(&self) -> &Origin {
+        self.origin.get_or_init(|| Origin::of(&self.body))
+    }
+
+    /// The encoding that all sessions of a protocol share. `encode` makes it of the stored form, at most once for all of them.
+    pub fn encoding(&self, protocol: &'static str, encode: impl Fn(&Bytes) -> Bytes) -> Bytes {
+        for slot in &self.encodings {
+            let (name, encoding) = slot.get_or_init(|| (protocol, encode(&self.body)));
+            if *name == protocol {
+                return encoding.clone();
+            }
+        }
+        encode(&self.body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Barrier,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    };
+
+    use super::*;
+
+    #[test]
+    fn each_protocol_encodes_a_message_once_however_many_sessions_it_reaches() {
+        const THREADS: usize = 4;
+        let message = Message::new(Bytes::from_static(b"body"));
+        let (made, begin) = (AtomicUsize::new(0), Barrier::new(THREADS));
+        let encoding = |protocol: &'static str| {
+            message.encoding(protocol, |body| {
+                made.fetch_add(1, Relaxed);
+                [protocol.as_bytes(), body].concat().into()
+            })
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    begin.wait();
+                    for _ in 0..100 {
+                        assert_eq!(encoding("one "), "one body");
+                        assert_eq!(encoding("two "), "two body");
+                    }
+                });
+            }
+        });
+        assert_eq!(made.load(Relaxed), 2);
+    }
+
+    #[test]
+    fn a_protocol_too_many_is_served_all_the_same() {
+        let message = Message::new(Bytes::from_static(b"body"));
+        for protocol in ["one", "two", "three", "four", "three"] {
+            let encoding = message.encoding(protocol, |_| Bytes::from_static(protocol.as_bytes()));
+            assert_eq!(encoding, protocol);
+        }
+    }
+}

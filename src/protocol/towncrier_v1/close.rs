@@ -1,0 +1,60 @@
+//! The close codes of `towncrier.v1`: 4000–4499 mean that a client does not come back by itself, 4500–4999 that it does.
+
+use std::borrow::Cow;
+
+use towncrier_websocket::{Close, Violation};
+
+use crate::session::Reason;
+
+/// Code and text of a reason of ours: design section 4.
+pub(super) fn close(reason: Reason) -> Close {
+    Close {
+        code: code(reason),
+        text: text(reason).into_owned(),
+    }
+}
+
+fn code(reason: Reason) -> u16 {
+    match reason {
+        Reason::Protocol(_) => 4400,
+        Reason::Unauthorized(_) => 4401,
+        Reason::Replaced => 4409,
+        Reason::LoggedOut => 4410,
+        Reason::TooManySessions => 4429,
+        Reason::AcksStopped => 4500,
+        Reason::HeartbeatStopped => 4501,
+        Reason::SlowConsumer => 4502,
+        Reason::Unavailable(_) => 4503,
+        Reason::ConnectTimeout => 4508,
+        Reason::Internal(_) => 1011,
+    }
+}
+
+/// Why, for a human; for [`Reason::Unavailable`] the delay in ms.
+pub(super) fn text(reason: Reason) -> Cow<'static, str> {
+    match reason {
+        Reason::Protocol(text) | Reason::Unauthorized(text) | Reason::Internal(text) => text.into(),
+        Reason::Replaced => "replaced by a newer login".into(),
+        Reason::LoggedOut => "logged out by an administrator".into(),
+        Reason::TooManySessions => "too many sessions of this user".into(),
+        Reason::AcksStopped => "acks stopped".into(),
+        Reason::HeartbeatStopped => "heartbeat stopped".into(),
+        Reason::SlowConsumer => "outbound stalled".into(),
+        Reason::Unavailable(delay) => delay.as_millis().to_string().into(),
+        Reason::ConnectTimeout => "no Connect in time".into(),
+    }
+}
+
+/// The RFC's code, and a text in the words of this protocol.
+pub(super) fn refuse(violation: Violation) -> Close {
+    let text = match violation {
+        Violation::Framing(text) => text,
+        Violation::Text => "frames are binary",
+        Violation::NotUtf8 => "a reason that is not UTF-8",
+        Violation::TooLarge => "frame above 64 KiB",
+    };
+    Close {
+        code: violation.code(),
+        text: text.to_owned(),
+    }
+}
