@@ -138,7 +138,17 @@ pub struct Log {
     pub queue_max: usize,
     /// Memory for sled's cache.
     pub cache_bytes: u64,
+    /// The format that new segments are written in, 1 to [`LOG_FORMAT`].
+    pub format: u8,
 }
+
+/// The newest format of segments that this version reads and writes:
+///
+/// | format | new in it |
+/// |---|---|
+/// | 1 | |
+/// | 2 | records of the newest token of each user and platform |
+pub const LOG_FORMAT: u8 = 2;
 
 /// Secrets and tokens. The empty secrets are filled from the secrets file: [`Config::read_or_create_secrets`]. No print shows one.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -260,6 +270,7 @@ impl Default for Log {
             checkpoint_interval: Duration::from_secs(10),
             queue_max: 65_536,
             cache_bytes: 64 * 1024 * 1024,
+            format: LOG_FORMAT,
         }
     }
 }

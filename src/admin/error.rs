@@ -259,7 +259,7 @@ fn read(error: &ReadError) -> Verdict {
     match error {
         ReadError::Damaged(_) => Verdict::damaged(),
         ReadError::State => Verdict::state_failed(),
-        ReadError::NotInMemory | ReadError::Io(_) => {
+        ReadError::NotInMemory | ReadError::Newer { .. } | ReadError::Io(_) => {
             Verdict::unavailable(code::READ_FAILED, "the log could not be read", 10)
         }
     }

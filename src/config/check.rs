@@ -2,7 +2,9 @@
 
 use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
-use super::{Admin, Auth, Config, Delivery, Drain, Listener, Log, Sessions, duration::Text};
+use super::{
+    Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, Sessions, duration::Text,
+};
 use crate::{
     ids,
     message::{CONTENT_BYTES_MAX, TOGETHER_BYTES_MAX},
@@ -203,6 +205,7 @@ fn log(log: &Log) -> Result<(), Invalid> {
         SECOND / 100..=HOUR,
     )?;
     within("log.queue_max", log.queue_max, 1..=1_000_000)?;
+    within("log.format", log.format, 1..=LOG_FORMAT)?;
     within("log.cache_bytes", log.cache_bytes, MIB..=1 << 40)
 }
 

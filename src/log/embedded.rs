@@ -183,7 +183,7 @@ impl EmbeddedLog {
         }
         let (time_mark, last_time) = TimeMark::open(&*place.root).map_err(io)?;
         let core = Arc::new(Core::new(epoch, disk, state, clock, metrics));
-        recovery::replay(&core, reached, &mut watermark)?;
+        recovery::replay(&core, reached, &mut watermark, config.format)?;
         let newest_ms = core.segments.all().last().map(|last| last.created_ms);
         core.clock.resume(last_time, newest_ms.unwrap_or_default());
         // On a full disk the store is not written before there is space again.
@@ -205,6 +205,7 @@ impl EmbeddedLog {
                 bytes: config.retention_bytes,
                 keys: config.idempotency_retention,
             },
+            format: config.format,
             checkpoint_interval: config.checkpoint_interval,
             checkpointed: Instant::now(),
             is_retention_stuck: false,

@@ -15,7 +15,7 @@ use super::{
     watermark::{Marks, Watermark},
     *,
 };
-use crate::{clock::Clock, fuzzing::Input, metrics::Metrics};
+use crate::{clock::Clock, config::LOG_FORMAT, fuzzing::Input, metrics::Metrics};
 
 fn user(name: &str) -> UserId {
     UserId::new(name).expect("an id")
@@ -24,7 +24,7 @@ fn user(name: &str) -> UserId {
 /// The bytes of a segment with these records, each group closed.
 fn image(groups: &[&[Record]]) -> Vec<u8> {
     let disk = TestDisk::default();
-    Segment::create(&disk, ORIGIN, 0, 1).expect("in memory");
+    Segment::create(&disk, ORIGIN, 0, 1, LOG_FORMAT).expect("in memory");
     let mut bytes = disk.get(&Segment::name_of(ORIGIN));
     let mut previous = 0;
     for group in groups {
@@ -182,7 +182,7 @@ pub fn recovery(data: &[u8]) {
     static METRICS: OnceLock<Arc<Metrics>> = OnceLock::new();
     let metrics = Arc::clone(METRICS.get_or_init(Arc::default));
     let core = Core::new(Epoch(7), disk, state, Arc::new(Clock::system()), metrics);
-    recovery::replay(&core, None, &mut watermark).expect("damage is no error");
+    recovery::replay(&core, None, &mut watermark, LOG_FORMAT).expect("damage is no error");
     let limit = ReadLimit {
         messages: 10,
         bytes: 1000,

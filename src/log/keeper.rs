@@ -35,6 +35,8 @@ pub(crate) struct Keeper {
     pub(super) watermark: Watermark,
     pub(super) time_mark: TimeMark,
     pub(super) limits: Limits,
+    /// Of the segments that are written.
+    pub(super) format: u8,
     pub(super) checkpoint_interval: Duration,
     /// When the last checkpoint was.
     pub(super) checkpointed: Instant,
@@ -163,7 +165,9 @@ impl Keeper {
             if part.is_empty() {
                 break;
             }
-            if !self.append(records(&part)).await {
+            let mut records = records(&part);
+            records.retain(|record| record.format() <= self.format);
+            if !self.append(records).await {
                 table.put_back(part)?;
                 return Ok(None);
             }
@@ -177,7 +181,8 @@ impl Keeper {
     /// Carries on what must outlive a segment, forgets the rest, and removes the file.
     async fn remove(&mut self, segment: &Segment) -> Result<(), ReadError> {
         let leaving = Leaving::read(&self.core, segment)?;
-        let carried = leaving.carried(&self.core, segment, self.limits.keys)?;
+        let mut carried = leaving.carried(&self.core, segment, self.limits.keys)?;
+        carried.retain(|record| record.format() <= self.format);
         for records in carried.chunks(CARRIED_AT_ONCE) {
             if !self.append(records.to_vec()).await {
                 return Err(ReadError::Io(std::io::ErrorKind::StorageFull));

@@ -250,6 +250,16 @@ pub enum ReadError {
     /// What is there is not what was written.
     #[error(transparent)]
     Damaged(#[from] Damage),
+    /// A later version of the gateway wrote this segment; nothing is wrong with it.
+    #[error(
+        "segment {segment} has format {format}, which a later version wrote: start that version"
+    )]
+    Newer {
+        /// File name of the segment.
+        segment: String,
+        /// Its format.
+        format: u8,
+    },
     /// The operating system would not read.
     #[error("the log cannot be read: {0}")]
     Io(std::io::ErrorKind),

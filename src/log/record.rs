@@ -74,6 +74,16 @@ pub(super) enum Record {
     Key(Key),
 }
 
+impl Record {
+    /// The first format of segments that has this kind of record, see [`LOG_FORMAT`](crate::config::LOG_FORMAT).
+    pub(super) fn format(&self) -> u8 {
+        match self {
+            Self::Token { .. } => 2,
+            _ => 1,
+        }
+    }
+}
+
 /// An idempotency key with the result it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {

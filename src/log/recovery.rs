@@ -145,11 +145,12 @@ fn is_bare(disk: &dyn Disk, base: Position) -> Result<bool, ReadError> {
 }
 
 /// Brings `core` to the state that the files say, and makes sure that there is a segment to append to. The store begins at
-/// `from`; `None`: empty.
+/// `from`; `None`: empty. A log without a segment gets one of this format.
 pub(super) fn replay(
     core: &Core,
     from: Option<Reached>,
     watermark: &mut Watermark,
+    format: u8,
 ) -> Result<(), ReadError> {
     let io = |error: io::Error| ReadError::Io(error.kind());
     let marks = watermark.marks();
@@ -210,7 +211,8 @@ pub(super) fn replay(
     }
     damages.iter().for_each(|damage| core.report(damage));
     if files.segments.is_empty() && damages.is_empty() {
-        let segment = Segment::create(&*core.disk, ORIGIN, 0, core.clock.now_ms()).map_err(io)?;
+        let now_ms = core.clock.now_ms();
+        let segment = Segment::create(&*core.disk, ORIGIN, 0, now_ms, format).map_err(io)?;
         reached = Reached {
             position: segment.first_record(),
             crc: 0,

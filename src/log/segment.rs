@@ -1,6 +1,6 @@
 //! Segments: the files of the log, each named by the position at which it begins, and the list of them.
 //!
-//! A segment's file begins with a header of [`HEADER_BYTES`]: magic, its own position, the CRC of the last record before it,
+//! A segment's file begins with a header of [`HEADER_BYTES`]: magic, its format, its own position, the CRC of the last record before it,
 //! when it was made, and a CRC-32C over those. Its records follow. Position of a record = base + offset in the file.
 //! Leaves to others: what the records say, and who writes.
 
@@ -19,8 +19,10 @@ use super::{
     disk::{Disk, DiskFile},
     record::{self, Header, Position, Record},
 };
+use crate::config::LOG_FORMAT;
 
-const MAGIC: [u8; 8] = *b"TOWNLOG1";
+/// What a segment begins with; the digit of its format follows.
+const MAGIC: [u8; 7] = *b"TOWNLOG";
 /// Bytes before the first record.
 pub(super) const HEADER_BYTES: u64 = 32;
 /// What one read takes from a file when the record's length is not known: most records fit.
@@ -34,6 +36,8 @@ pub(super) struct Segment {
     pub(super) base: Position,
     /// The CRC of the last record of the segment before, where this one's chain begins.
     pub(super) seed: u32,
+    /// The format of its records, see [`LOG_FORMAT`].
+    pub(super) format: u8,
     /// When it was made, Unix ms: nothing in it is older.
     pub(super) created_ms: u64,
     pub(super) file: Arc<dyn DiskFile>,
@@ -61,9 +65,11 @@ impl Segment {
         base: Position,
         seed: u32,
         created_ms: u64,
+        format: u8,
     ) -> io::Result<Self> {
         let mut header = Vec::with_capacity(HEADER_BYTES as usize);
         header.extend(MAGIC);
+        header.push(b'0' + format);
         header.extend(base.0.to_le_bytes());
         header.extend(created_ms.to_le_bytes());
         header.extend(seed.to_le_bytes());
@@ -75,6 +81,7 @@ impl Segment {
         Ok(Self {
             base,
             seed,
+            format,
             created_ms,
             file,
             length: AtomicU64::new(HEADER_BYTES),
@@ -101,13 +108,21 @@ impl Segment {
         if read < header.len() {
             return Err(damage("the header is cut short").into());
         }
-        if header[..8] != MAGIC || half(28) != crc32c::crc32c(&header[..28]) || word(8) != base.0 {
+        if header[..7] != MAGIC || half(28) != crc32c::crc32c(&header[..28]) || word(8) != base.0 {
             return Err(damage("the header does not match its checksum or its name").into());
+        }
+        let format = header[7].saturating_sub(b'0');
+        if format > LOG_FORMAT {
+            return Err(ReadError::Newer {
+                segment: name,
+                format,
+            });
         }
         let length = file.len().map_err(|error| ReadError::Io(error.kind()))?;
         Ok(Self {
             base,
             seed: half(24),
+            format,
             created_ms: word(16),
             file,
             length: AtomicU64::new(length),

@@ -672,6 +672,69 @@ fn a_jump_of_the_wall_clock_expires_nothing_by_age() {
     }
 }
 
+/// The digit of its format in each segment's header.
+fn formats(disk: &TestDisk) -> Vec<u8> {
+    let segments = disk.segments().into_iter();
+    segments.map(|name| disk.get(&name)[7] - b'0').collect()
+}
+
+#[test]
+fn an_older_log_is_written_on_in_the_format_that_is_configured() {
+    let bench = Bench::with(|limits| limits.format = 1);
+    bench.send(&["u1"], "old");
+    bench
+        .log
+        .note_token(&user("u1"), Platform::Web, 76)
+        .unwrap();
+    let mut bench = bench.reopen(TestDisk::after_kill, true);
+    bench.send(&["u1"], "old still");
+    let mut lines = Vec::new();
+    let mut note = |line: &str| lines.push(line.to_owned());
+    inspect_segments(&*bench.disk, bench.disk.marks(), &mut Some(&mut note)).unwrap();
+    assert!(
+        !lines.iter().any(|line| line.contains(" token ")),
+        "{lines:?}"
+    );
+    assert_eq!(formats(&bench.disk), [1]);
+
+    bench.limits.format = config::LOG_FORMAT;
+    let bench = bench.reopen(TestDisk::after_kill, true);
+    bench.send(&["u1"], "new");
+    assert_eq!(formats(&bench.disk), [1, config::LOG_FORMAT]);
+    let bench = bench.reopen(TestDisk::after_power_cut, false);
+    let texts = ["old", "old still", "new"].map(|text| Some(text.to_owned()));
+    let read: Vec<_> = bench
+        .read("u1", 0)
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+    assert_eq!(read, texts);
+}
+
+#[test]
+fn a_log_of_a_later_version_is_no_damaged_one() {
+    let bench = Bench::new();
+    bench.send(&["u1"], "one");
+    bench.log.close();
+    let disk = bench.disk.after_kill();
+    let name = disk.segments().remove(0);
+    let mut bytes = disk.get(&name);
+    bytes[7] += 1;
+    let crc = crc32c::crc32c(&bytes[..28]).to_le_bytes();
+    bytes[28..32].copy_from_slice(&crc);
+    disk.put(&name, bytes.clone());
+    let opened = EmbeddedLog::open_in(
+        &place(&disk, bench.dir.path()),
+        &bench.limits,
+        bench.clock.clone(),
+        bench.announced.clone(),
+        Arc::new(Metrics::new()),
+    );
+    let error = opened.err().expect("it does not open").to_string();
+    assert!(error.contains("which a later version wrote"), "{error}");
+    assert_eq!(disk.get(&name), bytes, "nothing was changed");
+}
+
 /// A message is found by its id also where the clock was set back, by a process that ran or by a restart, in the middle of
 /// the log.
 #[test]

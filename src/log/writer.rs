@@ -62,6 +62,8 @@ pub(crate) struct Writer {
     buffer: Vec<u8>,
     bytes_since_check: u64,
     segment_bytes: u64,
+    /// Of new segments.
+    format: u8,
     segment_age_ms: u64,
     /// The newest group's time.
     newest_ms: u64,
@@ -131,6 +133,7 @@ impl Writer {
             buffer: Vec::new(),
             bytes_since_check: FREE_CHECK_BYTES,
             segment_bytes: limits.segment_bytes,
+            format: limits.format,
             // So that a segment's age says within an eighth how old its messages are.
             segment_age_ms: (limits.retention.as_millis() as u64 / 8).max(1000),
             newest_ms: 0,
@@ -199,9 +202,11 @@ impl Writer {
         // Within a segment times ascend, so that a message is found by its time.
         let was_set_back = now_ms < self.newest_ms;
         let is_used = self.active.end() > self.active.first_record();
-        if is_used && (is_full || is_old || was_set_back) {
+        // No record of a format may stand in a segment of another.
+        let is_foreign = self.active.format != self.format;
+        if is_foreign || is_used && (is_full || is_old || was_set_back) {
             let (disk, base) = (&*self.core.disk, self.active.end());
-            match Segment::create(disk, base, self.crc, now_ms) {
+            match Segment::create(disk, base, self.crc, now_ms, self.format) {
                 Ok(segment) => {
                     self.active = Arc::new(segment);
                     self.core.segments.push(self.active.clone());
