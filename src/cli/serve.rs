@@ -1,18 +1,24 @@
 //! `towncrier` and `towncrier serve`: the gateway, until a signal ends it.
 
 use std::{
-    io::{IsTerminal, stdout},
+    io::{self, IsTerminal, stdout},
     process::ExitCode,
+    thread,
 };
 
 use anyhow::Context;
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{runtime::Handle, sync::oneshot, time::sleep};
 
 use super::{
     LAST_LINES,
     signals::{Signals, outlive_others},
 };
-use crate::{admission::raise_limit, config::Config, gateway::Gateway, lines::Lines};
+use crate::{
+    admission::raise_limit,
+    config::Config,
+    gateway::{self, Gateway},
+    lines::Lines,
+};
 
 /// Exit code after a second signal: what was accepted is on disk, but clients were not told to come back.
 const EXIT_CUT_SHORT: u8 = 130;
@@ -47,9 +53,8 @@ pub(super) fn run(mut config: Config, log: &Lines) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::that_end_a_server()?;
         outlive_others()?;
         // The log may take minutes to be read: a signal ends that as well.
-        let starting = spawn_blocking(|| Gateway::start(config));
         let gateway = tokio::select! {
-            started = starting => started.context("the start panicked")??,
+            started = start(config)? => started.context("the start panicked")??,
             () = signals.next() => {
                 tracing::info!("ended before it was up: all that was accepted before is on disk");
                 log.flush(LAST_LINES);
@@ -92,6 +97,18 @@ pub(super) fn run(mut config: Config, log: &Lines) -> anyhow::Result<ExitCode> {
         log.flush(LAST_LINES);
         std::process::exit(code.into())
     })
+}
+
+/// Starts the gateway on a thread that ends with it, so that this one hears signals meanwhile. Call it in a runtime.
+fn start(config: Config) -> io::Result<oneshot::Receiver<Result<Gateway, gateway::Error>>> {
+    let (sender, started) = oneshot::channel();
+    let runtime = Handle::current();
+    thread::Builder::new().name("start".into()).spawn(move || {
+        let _entered = runtime.enter();
+        // Nobody waits for it any more when the process ends.
+        let _ = sender.send(Gateway::start(config));
+    })?;
+    Ok(started)
 }
 
 /// Commands to try next, for someone who sees the gateway for the first time.
