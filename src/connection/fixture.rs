@@ -2,6 +2,7 @@
 //! a strict reader of what a server writes.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     rc::Rc,
     sync::{
@@ -26,7 +27,7 @@ use towncrier_websocket::{
 use super::{Context, OutboxLimits};
 use crate::{
     admission::{Admission, Arrival, Lobby},
-    clock::Clock,
+    clock::{Clock, fixture::Manual},
     config,
     delivery::Delivery,
     ids::{Epoch, Platform, Seq, SessionKey, UserId},
@@ -199,6 +200,9 @@ pub(crate) struct World {
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) delivery: Arc<Delivery>,
+    /// Moves the clock that tokens are held against.
+    pub(crate) machine: Arc<Manual>,
+    pub(crate) clock: Arc<Clock>,
     tokens: Arc<Tokens>,
 }
 
@@ -208,13 +212,17 @@ impl World {
         let metrics = Arc::new(Metrics::new());
         let registry = Arc::new(Registry::new(sessions, Arc::clone(&metrics)));
         let tokens = Arc::new(Tokens::new(&config::Auth::default()));
+        let machine = Manual::new();
+        let clock = machine.clock();
         let delivery = Delivery::new(
             Arc::clone(&log) as Arc<dyn Log>,
             Arc::clone(&registry),
             Arc::clone(&tokens),
-            Arc::new(Clock::system()),
+            Arc::clone(&clock),
         );
         Self {
+            machine,
+            clock,
             log,
             registry,
             metrics,
@@ -247,6 +255,7 @@ impl World {
             started: tokio::time::Instant::now(),
             stood_still: std::cell::Cell::default(),
             no_device: "".into(),
+            unix: Cell::default(),
         })
     }
 
@@ -267,7 +276,7 @@ impl World {
     /// A good `Connect` of a client that has no store yet.
     pub(crate) fn connect(&self, user: &str, platform: Platform) -> Connect {
         let user = UserId::new(user).unwrap();
-        let now_ms = Clock::system().now_ms();
+        let now_ms = self.clock.now_ms();
         Connect {
             token: self.tokens.issue(&user, platform, now_ms).token,
             ..Connect::default()

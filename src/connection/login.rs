@@ -21,6 +21,8 @@ const CLOCK_RETRY_AFTER: Duration = Duration::from_secs(30);
 pub(super) struct Login {
     pub(super) owner: Owner,
     pub(super) session: Session,
+    /// When its token's time is over, Unix seconds.
+    pub(super) token_ends_s: u64,
     /// What the opened session wants done first.
     pub(super) actions: Vec<Action>,
 }
@@ -105,6 +107,7 @@ pub(super) fn log_in(
             client: connect.client.into(),
         },
         session,
+        token_ends_s: claims.expires_at_s,
         actions,
     })
 }

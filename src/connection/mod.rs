@@ -69,6 +69,8 @@ pub struct Context {
     pub stood_still: Cell<Duration>,
     /// The device of all sessions that have none.
     pub no_device: Arc<str>,
+    /// Unix seconds at a moment: a sweep asks for each of its connections.
+    pub unix: Cell<(Moment, u64)>,
 }
 
 impl Context {
@@ -82,6 +84,16 @@ impl Context {
     /// come that much later, since what they said meanwhile is yet to be read.
     pub fn stand_still(&self, time: Duration) {
         self.stood_still.set(self.stood_still.get() + time);
+    }
+
+    /// Whether this time, Unix seconds, is over at `now`. Not while the clock that says so is doubted.
+    fn has_passed(&self, time_s: u64, now: Moment) -> bool {
+        let (mut moment, mut now_s) = self.unix.get();
+        if moment != now {
+            (moment, now_s) = (now, self.delivery.now_ms() / 1000);
+            self.unix.set((moment, now_s));
+        }
+        now_s >= time_s && self.delivery.clock_doubt().is_none()
     }
 }
 

@@ -53,6 +53,8 @@ pub(super) struct Connection {
     full_since: Option<Moment>,
     opened: Moment,
     owner: Option<Owner>,
+    /// When its token's time is over, Unix seconds. As narrow as it may be, as there is one for each idle session: until 2106.
+    token_ends_s: u32,
     /// Of the close frame we sent; 0 before, and where the client closed.
     code: u16,
     tally: Tally,
@@ -94,6 +96,7 @@ impl Connection {
             stalled_since: None,
             full_since: None,
             owner: None,
+            token_ends_s: 0,
             code: 0,
             tally: Tally::default(),
         }
@@ -187,9 +190,11 @@ impl Connection {
             Ok(Login {
                 owner,
                 session,
+                token_ends_s,
                 actions,
             }) => {
                 self.owner = Some(owner);
+                self.token_ends_s = u32::try_from(token_ends_s).unwrap_or(u32::MAX);
                 self.stage = Stage::Open(session);
                 let read = self.act(actions, false);
                 debug_assert!(read.is_none(), "a session that opens reads nothing");
@@ -241,6 +246,9 @@ impl Connection {
                 // What waits would come again after the client's return anyway.
                 self.outbox.discard_unbegun();
                 self.close(Reason::SlowConsumer);
+            }
+            Stage::Open(_) if self.context.has_passed(self.token_ends_s.into(), now) => {
+                self.close(Reason::Unauthorized("the token has expired"));
             }
             Stage::Open(_) => {
                 if !self.is_listening() {

@@ -534,6 +534,31 @@ fn without_a_connect_or_a_sign_of_life_the_connection_ends() {
 }
 
 #[test]
+fn a_session_ends_with_its_token_but_not_by_a_doubted_clock() {
+    run(async {
+        let mut bench = Bench::new();
+        let mut client = bench.log_in_live().await;
+        let lifetime = config::Auth::default().token_lifetime;
+        let (machine, clock) = (
+            Arc::clone(&bench.world.machine),
+            Arc::clone(&bench.world.clock),
+        );
+        machine.advance(lifetime.as_millis() as u64);
+        machine.jump(-3_600_000);
+        clock.observe();
+        bench.let_pass(1).await;
+        client
+            .say(client_frame::Body::Ping(Ping { nonce: 5 }))
+            .await;
+        assert!(matches!(client.hear_frame().await, Body::Pong(pong) if pong.nonce == 5));
+        machine.jump(3_600_000);
+        clock.observe();
+        bench.let_pass(1).await;
+        assert_eq!(client.hear_close().await, 4401);
+    });
+}
+
+#[test]
 fn unacked_messages_come_again_and_after_five_rewinds_the_close() {
     run(async {
         let mut bench = Bench::new();

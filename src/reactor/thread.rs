@@ -112,6 +112,7 @@ pub(crate) async fn serve(
         started: Instant::now(),
         stood_still: Cell::default(),
         no_device: "".into(),
+        unix: Cell::default(),
     });
     let lobby = Lobby::new(&parts.config, Arc::clone(&parts.admission));
     let door = Rc::new(Door {

@@ -67,6 +67,13 @@ async fn a_rotated_key_still_verifies_until_it_is_taken_away() {
 }
 
 #[tokio::test]
+async fn a_session_ends_with_its_token() {
+    let gateway = Gateway::start(&["auth.token_lifetime=5s"]).await;
+    let mut client = gateway.connect("alice", WEB).await;
+    client.expect_close(4401).await;
+}
+
+#[tokio::test]
 async fn a_token_says_whom_it_stands_for() {
     let gateway = Gateway::start(&[]).await;
     let mut alice = gateway.admin().await;
