@@ -38,9 +38,10 @@ pub trait Codec {
     fn refuse(&self, violation: Violation) -> Close;
 }
 
-/// The codec of the clients that connect to `path`; `None`: no client connects there.
+/// The codec of the clients that connect to `path`; `None`: no client connects there. Slashes around the path do not count: a
+/// base URL that ends in one makes two.
 pub fn at(path: &str) -> Option<Box<dyn Codec>> {
-    match path {
+    match path.trim_matches('/') {
         towncrier_v1::PATH => Some(Box::new(TowncrierV1)),
         _ => None,
     }

@@ -24,7 +24,7 @@ impl Site {
     /// The answer as it goes over the wire, if the request is for a file of the page.
     pub(super) fn answer(&self, request: &Request<()>) -> Option<Vec<u8>> {
         let uri = request.uri();
-        let path = uri.path().strip_prefix('/')?;
+        let path = uri.path().trim_start_matches('/');
         let file = self.page.answer(path, uri.query(), request.headers())?;
         Some(match *request.method() {
             Method::GET => encode(&file, true),
@@ -80,6 +80,7 @@ mod tests {
     fn the_page_is_served_over_either_version_of_http() {
         for request in [
             "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET // HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.0\r\nHost: a\r\nConnection: close\r\n\r\n",
             "GET / HTTP/1.0\r\n\r\n",
         ] {

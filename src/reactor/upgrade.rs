@@ -226,8 +226,10 @@ mod tests {
         let offers = "Sec-WebSocket-Protocol: mqtt, towncrier.v1\r\n";
         let echoed = answer(&good(offers), &[]).unwrap();
         assert!(echoed.contains("sec-websocket-protocol: towncrier.v1\r\n"));
-        let absolute = good("").replace("/ws", "http://a/ws?x=1");
-        assert!(answer(&absolute, &[]).is_ok());
+        for path in ["http://a/ws?x=1", "//ws", "/ws/"] {
+            let other = good("").replace("/ws", path);
+            assert!(answer(&other, &[]).is_ok(), "{path}");
+        }
     }
 
     #[test]

@@ -231,7 +231,7 @@ async fn what_is_no_websocket_gets_an_http_answer_or_the_door() {
             .starts_with("HTTP/1.1 426")
     );
     assert!(ask("nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400"));
-    let endless = format!("GET /ws HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(20_000));
+    let endless = format!("GET /ws HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(40_000));
     assert!(ask(&endless).await.starts_with("HTTP/1.1 431"));
     // Half a request is waited for, but not for ever.
     ask("GET /ws HTTP/1.1\r\nHost").await;

@@ -28,8 +28,8 @@ pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/towncrier.v1.rs"));
 }
 
-/// Where its clients connect.
-pub(super) const PATH: &str = "/ws";
+/// Where its clients connect, without the slash in front.
+pub(super) const PATH: &str = "ws";
 /// The name of the protocol, which clients may offer.
 const SUBPROTOCOL: &str = "towncrier.v1";
 /// Largest frame of a client: design section 4, rule 7.
