@@ -290,7 +290,9 @@ pub(super) const UNKNOWN: MessageId = MessageId([0x5a; 16]);
 
 pub(super) const ADMIN: &str = "openIM123456";
 pub(super) const SECRET: &str = "tuoyun";
+#[cfg(test)]
 pub(super) use crate::clock::fixture::NOW_MS;
+
 /// The rooms below the API, and the API.
 pub(super) struct Gateway {
     pub(super) router: Router,

@@ -9,6 +9,7 @@
 //! - `machine.rs`: the machine's clocks
 
 #[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
 pub(crate) mod fixture;
 mod machine;
 mod trust;
