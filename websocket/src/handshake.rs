@@ -35,7 +35,7 @@ pub enum BadRequest {
     /// It is HTTP, and no GET.
     #[error("not a GET")]
     Method,
-    /// It has more than [`HEADERS_MAX`] headers.
+    /// It has more headers than are read: 124.
     #[error("too many headers")]
     TooManyHeaders,
     /// It does not ask for a WebSocket, or for another version than 13.
