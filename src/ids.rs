@@ -4,7 +4,7 @@
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
-/// Longest user id, device id and client message id, in bytes: design section 3.
+/// Longest user id, device id and client message id, in bytes: `docs/architecture.md#identifiers`.
 pub const ID_BYTES_MAX: usize = 64;
 
 /// An id that is not one: what the rule is, for the caller.

@@ -1,9 +1,7 @@
 //! Towncrier, a WebSocket push gateway: admin send to exactly-once landing, on a durable per-user sequence log.
 //!
-//! The path of a send: `admin/send.rs` → `delivery/send.rs` → `log/writer.rs` (durable, gets its seq) → `registry/places.rs` →
-//! `reactor/mailbox.rs` → `connection/state.rs` → `session/machine.rs` (whether to push it) → `protocol/towncrier_v1/push.rs` →
-//! socket. The path of an ack: socket → `connection/state.rs` → `protocol/towncrier_v1/mod.rs` → `session/machine.rs` →
-//! `delivery/ack.rs` → `log/state/cursors.rs`.
+//! `docs/architecture.md#the-path-of-a-message` and `docs/architecture.md#the-path-of-an-ack` name each file that a message and
+//! an ack pass, in order.
 
 pub mod admin;
 pub mod admission;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 /// Gives back what a burst left, by a thread of its own. glibc keeps it: an arena for each thread, with holes. Measured by
-/// `memory` in `tests/scenarios`, which compares with the README's table.
+/// `memory` in `tests/scenarios`: `docs/measured.md#sessions`.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

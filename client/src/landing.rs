@@ -1,4 +1,4 @@
-//! Which messages to accept, and what to say about them: rules 2 and 8 of the protocol. Pure.
+//! Which messages to accept, and what to say about them: `docs/protocol.md#landing` and `docs/protocol.md#epochs`. Pure.
 //!
 //! A message is accepted only as the successor of the cursor. A lower one is a duplicate and acked again, a higher one
 //! is a hole and asked for again, an online-only one is shown and forgotten. What is accepted counts as landed at once,

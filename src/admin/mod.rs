@@ -1,4 +1,4 @@
-//! The admin port: OpenIM v2's calls over HTTP, with the differences of design section 6.
+//! The admin port: OpenIM v2's calls over HTTP, with the differences of `docs/operation.md#the-admin-api`.
 //!
 //! Promises: the token is looked at before the body; every answer is JSON with an `errCode`, also after a panic; a body,
 //! a wait and the number of connections are bounded; nothing is answered `errCode 0` before `delivery` said so.

@@ -252,7 +252,7 @@ fn sessions(sessions: &Sessions) -> Result<(), Invalid> {
 
 fn delivery(delivery: &Delivery) -> Result<(), Invalid> {
     within("delivery.window", delivery.window, 1..=4096)?;
-    // Design section 4, rule 4: it doubles to 60 s.
+    // It doubles to 60 s: `docs/protocol.md#acks`.
     lasts(
         "delivery.resend_after",
         delivery.resend_after,

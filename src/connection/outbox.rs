@@ -7,7 +7,7 @@ use std::{collections::VecDeque, io::IoSlice};
 
 use towncrier_websocket::Frame;
 
-/// Slices of one vectored write: design section 4, rule 7.
+/// Slices of one vectored write: many frames leave by one call of the system.
 pub(super) const SLICES_MAX: usize = 64;
 /// Bytes of it. What is pushed live waits for one write to each of those that read a backlog meanwhile, twice: 25 of them
 /// who take 64 KiB at a time keep it waiting for 10 ms.

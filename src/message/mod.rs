@@ -14,7 +14,7 @@ pub use self::{
     stored::{OfflinePush, Origin, StoredMessage},
 };
 
-/// Up to so many bytes of messages are read, pushed and answered together: design section 4, rule 7.
+/// Up to so many bytes of messages are read, pushed and answered together: `docs/protocol.md#transport`.
 pub const TOGETHER_BYTES_MAX: usize = 64 * 1024;
 
 /// The address of a message and its framing, at most, in any protocol: ids of 64 bytes, a conversation id of 132, a seq, tags

@@ -1,4 +1,4 @@
-//! Who replaces whom at login: the policies 0–5 of design section 4.
+//! The login policies 0–5 (`docs/protocol.md#login-policy`): which session a newer one replaces.
 //!
 //! A policy gives each user a number of places and each session one of them; a newer session replaces the older one in
 //! its place. Policy 0 has a place for every platform and device.

@@ -1,4 +1,5 @@
-//! From a client's `Connect` to a session: where delivery resumes, and what gap is announced (rules 3 and 8).
+//! From a client's `Connect` to a session: where delivery resumes (`docs/protocol.md#a-connection-from-begin-to-end`), and
+//! what gap is announced (`docs/protocol.md#epochs`).
 //!
 //! Others find out whom its token stands for and where that session stands; [`open`] decides the rest.
 

@@ -18,7 +18,7 @@ use crate::{
     message::{ADDRESS_BYTES_MAX, Message, TOGETHER_BYTES_MAX},
 };
 
-/// Most messages of a `Fetch`: design section 4, rule 9.
+/// Most messages of a `Fetch`: `docs/protocol.md#history`.
 const FETCH_MAX: u32 = 500;
 
 /// An open session, from `Connected` to its close.

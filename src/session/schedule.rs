@@ -98,7 +98,7 @@ impl Server {
     }
 }
 
-/// A client that follows design section 4.
+/// A client that follows `docs/protocol.md#landing`.
 #[derive(Default)]
 struct Client {
     epoch: u64,

@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::{Limits, Moment};
 use crate::ids::Seq;
 
-/// Rewinds without an ack in between after which the connection is closed: design section 4, rule 4.
+/// Rewinds without an ack in between after which the connection is closed: `docs/protocol.md#acks`.
 const REWINDS_MAX: u8 = 5;
-/// Longest wait for an ack before the next rewind: design section 4, rule 4.
+/// Longest wait for an ack before the next rewind: `docs/protocol.md#acks`.
 const RESEND_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// What is to be done when time passed.

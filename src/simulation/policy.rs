@@ -51,7 +51,7 @@ impl Model {
         }
     }
 
-    /// The table of design section 4: whether two sessions of a user share a place.
+    /// The table of `docs/protocol.md#login-policy`: whether two sessions of a user share a place.
     fn conflicts(&self, one: (Platform, &str), other: (Platform, &str)) -> bool {
         let class = |platform: Platform| match platform.number() {
             1 | 2 | 11 => "mobile",

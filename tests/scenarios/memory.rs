@@ -1,4 +1,4 @@
-//! What a session costs. Not a promise but a number: run by hand, in release, as the README's table says.
+//! What a session costs. Not a promise but a number: run by hand, in release, as `docs/measured.md#sessions` says.
 
 use towncrier::protocol::towncrier_v1::proto::Connect;
 use towncrier_client::{Connection, Tcp, proto};

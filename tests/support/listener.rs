@@ -1,4 +1,4 @@
-//! A client by the landing rule (design section 4, rule 2) that comes back whenever its connection is gone.
+//! A client by the landing rule (`docs/protocol.md#landing`) that comes back whenever its connection is gone.
 //!
 //! Its store outlives its connections as a real one outlives its process; what it holds is what a user would see.
 

@@ -9,7 +9,7 @@ use crate::{
     watch::watched,
 };
 
-/// Design section 6, word for word, and what the console asks for.
+/// OpenIM v2's calls in both spellings, and our own.
 const POSTS: [&str; 17] = [
     "/manager/send_msg",
     "/msg/manage_send_msg",

@@ -6,7 +6,7 @@ use towncrier_websocket::{Close, Violation};
 
 use crate::session::Reason;
 
-/// Code and text of a reason of ours: design section 4.
+/// Code and text of a reason of ours: `docs/protocol.md#close-codes`.
 pub(super) fn close(reason: Reason) -> Close {
     Close {
         code: code(reason),

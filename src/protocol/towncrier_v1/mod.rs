@@ -32,9 +32,9 @@ pub mod proto {
 pub(super) const PATH: &str = "ws";
 /// The name of the protocol, which clients may offer.
 const SUBPROTOCOL: &str = "towncrier.v1";
-/// Largest frame of a client: design section 4, rule 7.
+/// Largest frame of a client: `docs/protocol.md#transport`.
 const FRAME_BYTES_MAX: usize = 64 * 1024;
-/// Messages of a `Fetch` that names no limit: rule 9.
+/// Messages of a `Fetch` that names no limit: `docs/protocol.md#history`.
 const FETCH_DEFAULT: u32 = 100;
 
 /// The codec; nothing has to be remembered from one frame to the next.
@@ -111,7 +111,7 @@ impl Codec for TowncrierV1 {
     }
 }
 
-/// Rules 3 and 5 of a `Connect`, which can be checked without knowing whose it is.
+/// Checks the parts of a `Connect` that do not depend on its user: `docs/protocol.md#a-connection-from-begin-to-end`.
 fn connect(said: proto::Connect) -> Result<Connect, Reason> {
     let is_id = |text: &str| text.is_empty() || check_id(text).is_ok();
     if !is_id(&said.device_id) {

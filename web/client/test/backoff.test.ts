@@ -1,4 +1,4 @@
-// Rule 10, and which close codes forbid to come back.
+// docs/protocol.md#reconnecting, and which close codes forbid to come back.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { askedDelay, Backoff, mayComeBack } from "../src/backoff.ts";

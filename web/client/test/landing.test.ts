@@ -1,4 +1,4 @@
-// Rules 2 and 8: what is accepted, acked and asked for again.
+// docs/protocol.md#landing and #epochs: what is accepted, acked and asked for again.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Gap_Reason } from "../src/gen/towncrier/v1/gateway.ts";
