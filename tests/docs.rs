@@ -1,0 +1,371 @@
+//! The documents hold: their tables of codes, metrics and rooms are the code's, and all that they name exists.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot read its sources has failed"
+)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use towncrier::config::Config;
+
+/// The most lines of the README: an overview is read at one go.
+const README_LINES_MAX: usize = 150;
+/// Words that begin a relative clause in the place of a subject. A reader has to keep it in mind until the verb comes.
+const OPENINGS: [&str; 6] = ["What", "Who", "How", "Whether", "Of", "Those"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// All files below a folder of the repository, as paths within the repository, and their folders.
+fn files_below(folder: &str) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name();
+            let is_built = ["target", "node_modules", ".git"].contains(&&*name.to_string_lossy());
+            if is_built {
+                continue;
+            }
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            }
+            found.insert(entry.path().strip_prefix(root()).unwrap().to_path_buf());
+        }
+    }
+    found
+}
+
+/// The README and the pages of `docs/`.
+fn pages() -> Vec<PathBuf> {
+    let docs = files_below("docs");
+    let docs = docs
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    std::iter::once("README.md".into()).chain(docs).collect()
+}
+
+/// A page without its blocks of code.
+fn prose(page: &Path) -> String {
+    let text = read(page);
+    let mut is_code = false;
+    let lines = text.lines().filter(|line| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The part of a page below a heading, up to the next heading of its level or above.
+fn section(page: &str, heading: &str) -> String {
+    let text = prose(Path::new(page));
+    let level = heading.split(' ').next().unwrap().len();
+    let mut lines = text.lines().skip_while(|line| *line != heading);
+    assert!(lines.next().is_some(), "{page} has no heading {heading:?}");
+    let is_next = |line: &&str| {
+        let hashes = line.chars().take_while(|c| *c == '#').count();
+        (1..=level).contains(&hashes)
+    };
+    let lines = lines.take_while(|line| !is_next(line));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The cells of each row of the tables in a section.
+fn rows(section: &str) -> Vec<Vec<&str>> {
+    let rows = section.lines().filter_map(|line| {
+        let row = line.strip_prefix('|')?.strip_suffix('|')?;
+        Some(row.split('|').map(str::trim).collect())
+    });
+    rows.collect()
+}
+
+/// The numbers in the first cells of a section's tables.
+fn codes(page: &str, heading: &str) -> BTreeSet<u16> {
+    let section = section(page, heading);
+    let codes = rows(&section)
+        .into_iter()
+        .filter_map(|row| row[0].parse().ok());
+    let codes: Vec<u16> = codes.collect();
+    let distinct: BTreeSet<_> = codes.iter().copied().collect();
+    assert_eq!(codes.len(), distinct.len(), "{page} has a code twice");
+    distinct
+}
+
+/// The numbers that stand right behind each `mark` in a source.
+fn numbers_behind(source: &str, mark: &str) -> BTreeSet<u16> {
+    let numbers = source.split(mark).skip(1).filter_map(|rest| {
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().ok()
+    });
+    numbers.collect()
+}
+
+/// The parts of a page between backticks.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// The names that begin with `prefix` and hold lower-case letters and underscores, wherever they stand in a text.
+fn names_with<'a>(text: &'a str, prefix: &str) -> BTreeSet<&'a str> {
+    let names = text.match_indices(prefix).map(|(at, _)| {
+        let rest = &text[at..];
+        let end = rest.find(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+        &rest[..end.unwrap_or(rest.len())]
+    });
+    names.collect()
+}
+
+/// The name by which a link reaches a heading, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text
+        .chars()
+        .filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn the_table_of_error_codes_has_every_code_of_the_admin_api() {
+    let source = read("src/admin/error.rs");
+    let coded = numbers_behind(&source, ": u16 = ");
+    assert!(coded.len() > 20, "{coded:?}");
+    assert_eq!(codes("docs/operation.md", "## Error codes"), coded);
+}
+
+#[test]
+fn the_tables_of_close_codes_have_every_code_that_is_sent() {
+    let folders = ["src/protocol/towncrier_v1", "websocket/src"];
+    let files = folders.into_iter().flat_map(files_below);
+    let closes = files.filter(|path| path.ends_with("close.rs"));
+    let mut coded = BTreeSet::new();
+    for path in closes {
+        let text = read(path);
+        // Each arm of a match names a variant and ends in its code.
+        for line in text.lines().map(str::trim) {
+            let arm = ["Reason::", "Self::"]
+                .iter()
+                .any(|start| line.starts_with(start));
+            if arm {
+                coded.extend(numbers_behind(line, "=> "));
+            }
+        }
+    }
+    assert!(coded.len() > 10, "{coded:?}");
+    assert_eq!(codes("docs/operation.md", "## Close codes"), coded);
+    assert_eq!(codes("docs/protocol.md", "## Close codes"), coded);
+}
+
+#[test]
+fn the_table_of_metrics_has_every_metric() {
+    let coded = read("src/metrics.rs");
+    let coded = coded.split("#[cfg(test)]").next().unwrap();
+    let section = section("docs/operation.md", "## Metrics");
+    assert_eq!(
+        names_with(&section, "towncrier_"),
+        names_with(coded, "towncrier_")
+    );
+}
+
+#[test]
+fn the_settings_that_the_pages_name_exist() {
+    let defaults = toml::Table::try_from(Config::default()).unwrap();
+    let mut wrong = Vec::new();
+    for page in pages() {
+        let text = prose(&page);
+        for name in quoted(&text) {
+            let name = name.split(" = ").next().unwrap();
+            let Some((section, key)) = name.split_once('.') else {
+                continue;
+            };
+            let Some(section) = defaults.get(section).and_then(toml::Value::as_table) else {
+                continue;
+            };
+            let is_file = ["rs", "toml", "md"].contains(&key) || key.contains(['/', ' ', '(']);
+            if !is_file && !section.contains_key(key) {
+                wrong.push(format!("{}: {name}", page.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Whether a page has a heading of this anchor; any page has the empty one.
+fn has_heading(page: &Path, heading: &str) -> bool {
+    root().join(page).exists()
+        && (heading.is_empty()
+            || prose(page)
+                .lines()
+                .any(|line| line.starts_with('#') && anchor(line) == heading))
+}
+
+#[test]
+fn the_sources_cite_headings_that_exist() {
+    let folders = [
+        "benches",
+        "client",
+        "config",
+        "fuzz",
+        "loadtest",
+        "proto",
+        "src",
+        "tests",
+        "web",
+        "websocket",
+    ];
+    let files = folders.into_iter().flat_map(files_below);
+    let sources = files.filter(|path| {
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        let is_source = ["rs", "ts", "tsx", "proto", "toml"].contains(&ending.unwrap_or_default());
+        is_source && !path.starts_with("web/dist") && !path.ends_with("tests/docs.rs")
+    });
+    let mut wrong = Vec::new();
+    for source in sources {
+        let text = read(&source).to_lowercase();
+        // A page that is not in the repository.
+        if text.contains("design section") {
+            wrong.push(format!("{}: design section", source.display()));
+        }
+        for citation in text.split("docs/").skip(1) {
+            let end = citation.find(|c: char| !(c.is_alphanumeric() || ".#-_".contains(c)));
+            let citation = citation[..end.unwrap_or(citation.len())].trim_end_matches('.');
+            let (page, heading) = citation.split_once('#').unwrap_or((citation, ""));
+            let is_page = page.ends_with(".md");
+            if is_page && !has_heading(&Path::new("docs").join(page), heading) {
+                wrong.push(format!("{}: docs/{citation}", source.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_links_of_the_pages_lead_somewhere() {
+    let mut wrong = Vec::new();
+    let others = ["SECURITY.md", "web/README.md", "benches/README.md"].map(PathBuf::from);
+    for page in pages().into_iter().chain(others) {
+        let text = prose(&page);
+        for link in text.split("](").skip(1) {
+            let link = link.split(')').next().unwrap();
+            if link.contains("://") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => page.clone(),
+                file => page.parent().unwrap().join(file),
+            };
+            if !has_heading(&target, heading) {
+                wrong.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_files_that_the_pages_name_exist() {
+    let all = files_below("");
+    // A room's files are named from `src/` on, or from the room on.
+    let exists = |name: &str| all.iter().any(|path| path.ends_with(name));
+    let mut wrong = Vec::new();
+    for page in pages() {
+        let text = prose(&page);
+        for name in quoted(&text) {
+            let is_path = name
+                .chars()
+                .all(|c| c.is_alphanumeric() || "/._-".contains(c));
+            let is_source = [".rs", ".proto"].iter().any(|end| name.ends_with(end));
+            let first = name.split('/').next().unwrap();
+            let is_ours = name.contains('/')
+                && ["", "src"]
+                    .iter()
+                    .any(|folder| root().join(folder).join(first).exists());
+            // A folder that the gateway or a command makes is none of the repository.
+            let is_data = ["data", "."].contains(&first);
+            if is_path && !name.starts_with('/') && !is_data && (is_source || is_ours) {
+                let name = name.trim_end_matches('/');
+                if !exists(name) {
+                    wrong.push(format!("{}: {name}", page.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= README_LINES_MAX, "{lines} lines");
+}
+
+#[test]
+fn no_sentence_of_the_pages_opens_with_a_relative_clause() {
+    let mut wrong = Vec::new();
+    for page in pages() {
+        let text = prose(&page);
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            // Marks that may stand before the first word of a sentence.
+            let line = line.replace("**", "");
+            let parts = line.split(['.', '!', '?', ':', '|', '—', '–']);
+            let openings = parts.map(|part| part.trim_start_matches([' ', '-', '*', '(', '"']));
+            for opening in openings {
+                let word = opening.split([' ', ',']).next().unwrap();
+                if OPENINGS.contains(&word) {
+                    wrong.push(format!("{}: {opening}", page.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_table_of_rooms_is_the_map_that_imports_are_held_to() {
+    let house = read("tests/house.rs");
+    let map = house.split_once("const MAP").unwrap().1;
+    let map = map.split_once("];\n").unwrap().0;
+    let map = map.split_once('=').unwrap().1;
+    let names = |text: &str| -> BTreeSet<String> {
+        let quoted = text.split('"').skip(1).step_by(2);
+        quoted.map(str::to_owned).collect()
+    };
+    let coded: BTreeMap<String, BTreeSet<String>> = map
+        .split(']')
+        .filter_map(|entry| {
+            let (room, may_use) = entry.split_once('[')?;
+            // The first entry follows the bracket of the whole list.
+            let (room, may_use) = may_use
+                .split_once("&[")
+                .map_or((room, may_use), |(room, may_use)| (room, may_use));
+            Some((names(room).into_iter().next()?, names(may_use)))
+        })
+        .collect();
+    assert!(coded.len() > 15, "{coded:?}");
+    let section = section("docs/architecture.md", "## Rooms");
+    let rooms = rows(&section).into_iter().filter_map(|row| {
+        let [room, _, may_use] = row[..] else {
+            return None;
+        };
+        let may_use = may_use
+            .split(", ")
+            .filter(|name| *name != "—")
+            .map(str::to_owned);
+        let room = room.strip_prefix('`')?.strip_suffix('`')?;
+        Some((room.to_owned(), may_use.collect::<BTreeSet<_>>()))
+    });
+    assert_eq!(rooms.collect::<BTreeMap<_, _>>(), coded);
+}
