@@ -603,8 +603,13 @@ async fn a_handshake_is_taken_or_refused_as_rfc_6455_says() {
         ),
         ("a space in a name", with("No Name: x"), 400),
         (
-            "a header of 9 KiB",
-            with(&format!("Cookie: {}", "x".repeat(9000))),
+            "a header of 12 KiB, as a company's sign-on has",
+            with(&format!("Cookie: {}", "x".repeat(12_000))),
+            101,
+        ),
+        (
+            "a header of 40 KiB",
+            with(&format!("Cookie: {}", "x".repeat(40_000))),
             431,
         ),
         (
