@@ -41,7 +41,7 @@ impl Address {
     fn new(seq: Seq, user: &UserId, origin: &Origin) -> Self {
         Self {
             seq: seq.0,
-            recv_id: user.to_string(),
+            recv_id: user.as_str().to_owned(),
             conversation_id: origin.conversation_id(user.as_str()),
         }
     }
