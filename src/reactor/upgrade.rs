@@ -132,10 +132,19 @@ pub(super) struct Read {
 /// Reads one request. An error means that there is nobody to answer.
 pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Read> {
     let mut bytes = Vec::new();
+    // A request that comes byte by byte is not parsed at each of them: at its end, and each time it has doubled, so that what
+    // can be no request is refused early.
+    let mut parsed_at = 0;
     loop {
+        let before = bytes.len();
         if poll_fn(|cx| poll_piece(stream, cx, &mut bytes)).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        let has_doubled = bytes.len() >= 2 * parsed_at || bytes.len() >= REQUEST_BYTES_MAX;
+        if !has_doubled && !ends_a_head(&bytes[before.saturating_sub(2)..]) {
+            continue;
+        }
+        parsed_at = bytes.len();
         let mut rest = Vec::new();
         let request = match handshake::read_request(&bytes) {
             Ok(Some((request, length))) => {
@@ -149,6 +158,11 @@ pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Rea
         };
         return Ok(Read { request, rest });
     }
+}
+
+/// Whether an empty line is among these bytes, with or without carriage returns.
+fn ends_a_head(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|end| end == b"\n\n") || bytes.windows(3).any(|end| end == b"\n\r\n")
 }
 
 /// Whether whoever asked has hung up by now, as those have who waited too long for the gateway to start: they are not to take
