@@ -29,7 +29,7 @@ use towncrier::{
     config::Config,
     delivery::{Delivery, FanOut},
     ids::{Platform, UserId},
-    log::EmbeddedLog,
+    log::embedded::EmbeddedLog,
     metrics::Metrics,
     registry::Registry,
     token::Tokens,

@@ -18,7 +18,7 @@ use support::{BODY_BYTES, Round, append_all, argument, open};
 use towncrier::{
     config,
     ids::{Seq, UserId},
-    log::{EmbeddedLog, Log, Patience, ReadLimit},
+    log::{Log, Patience, ReadLimit, embedded::EmbeddedLog},
 };
 
 /// The first size; the others are compared to it.

@@ -17,7 +17,7 @@ use support::{BODY_BYTES, append_all, argument};
 use towncrier::{
     config,
     ids::{Seq, UserId},
-    log::{EmbeddedLog, Log, Patience, ReadLimit},
+    log::{Log, Patience, ReadLimit, embedded::EmbeddedLog},
     message::TOGETHER_BYTES_MAX,
 };
 

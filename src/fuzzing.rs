@@ -6,14 +6,14 @@
 //! - `websocket`: a client's bytes against a connection (`connection/fuzzing.rs`)
 //! - `frames`: a client's frames, and all else that happens to a session, against its machine (`session/fuzzing.rs`)
 //! - `admin`: a body against a call of the admin API (`admin/fuzzing.rs`)
-//! - `segments`, `recovery`: what stands in a log's files (`log/fuzzing.rs`)
-//! - `rows`: what stands in the state store (`log/state/fuzzing.rs`)
+//! - `segments`, `recovery`: what stands in a log's files (`log/embedded/fuzzing.rs`)
+//! - `rows`: what stands in the state store (`log/embedded/state/fuzzing.rs`)
 //! - `config`: file, environment and flags, below
 
 pub use crate::{
     admin::fuzzing::admin,
     connection::fuzzing::websocket,
-    log::fuzzing::{recovery, rows, segments},
+    log::embedded::fuzzing::{recovery, rows, segments},
     session::fuzzing::frames,
 };
 

@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     delivery::{Delivery, FanOut},
     lines::Lines,
-    log::{EmbeddedLog, OpenError},
+    log::embedded::{EmbeddedLog, OpenError},
     metrics::Metrics,
     reactor::{self, Port, Reactors},
     registry::Registry,

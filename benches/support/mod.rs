@@ -13,7 +13,7 @@ use towncrier::{
     clock::Clock,
     config,
     ids::{MessageId, UserId},
-    log::{Append, Commit, CommitObserver, EmbeddedLog, Log},
+    log::{Append, Commit, CommitObserver, Log, embedded::EmbeddedLog},
     metrics::Metrics,
 };
 

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use crate::log::{
+use crate::log::embedded::{
     inspect::{Report, inspect},
     renew_epoch,
 };

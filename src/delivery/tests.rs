@@ -7,7 +7,7 @@ use crate::{
     clock::Clock,
     config,
     ids::{ConnectionId, Platform, Seq, SessionKey},
-    log::{EmbeddedLog, ReadLimit},
+    log::{ReadLimit, embedded::EmbeddedLog},
     message::{Origin, StoredMessage},
     metrics::Metrics,
     registry::{Item, Mailbox},

@@ -4,63 +4,12 @@
 //! returns the first result (P3); each user's sequence is dense (P4); damage is named, never skipped (P8).
 //! Leaves to others: what a message means. Bodies are opaque bytes here, and nobody online is known here.
 //!
-//! [`Log`] is the seam: the embedded log is one implementation, a distributed store could be another.
-//!
-//! - `embedded.rs`: the implementation: opens the place, holds the parts together, gives each worker its thread
-//! - `writer.rs`: the one who appends (group commit)
-//! - `segment.rs`, `record.rs`: the files and what is in them
-//! - `recovery.rs`: from the files to the state in memory, after any crash
-//! - `reader.rs`: one user's messages, in order, every byte checked
-//! - `retention.rs`: whole segments leave; what must outlive them is carried on
-//! - `state/`: sled and the rows not yet in it
-//! - `keeper.rs`: checkpoints and all else that happens beside the writer; `scrub.rs`: looks for damage nobody met yet
-//! - `scan.rs`: a segment from end to end; `epoch.rs`: which log this is
-//! - `slots.rs`: a file of two slots; in it `watermark.rs`: how far the log is known to be synced, and `time_mark.rs`: the time
-//! - `inspect.rs`: what an operator asks of a stopped log
-//! - `disk.rs`, `state/store.rs`: the files and sled behind traits, so that tests can fail and cut them
+//! - this file: [`Log`], the seam, and its words; a distributed store could stand behind it as well
+//! - `embedded/`: the implementation there is: segments and a state store in one data directory
 
-mod core;
-mod disk;
-mod embedded;
-mod epoch;
-#[cfg(any(test, fuzzing))]
-#[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
-#[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
-mod fixture;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzzing;
-pub mod inspect;
-mod keeper;
-mod reader;
-mod record;
-mod recovery;
-mod retention;
-mod scan;
-mod scrub;
-mod segment;
-mod slots;
-mod state;
-#[cfg(test)]
-mod tests;
-mod time_mark;
-mod watermark;
-mod writer;
+pub mod embedded;
 
 use std::sync::Arc;
-
-#[cfg(test)]
-pub(crate) use self::{
-    disk::{Disk, DiskFile},
-    embedded::{Place, Workers},
-    epoch::text as epoch_text,
-    state::{Opened, StateError, Store, StoreHome, Tree, Visit},
-    watermark::Watermark,
-};
-pub use self::{
-    embedded::{EmbeddedLog, is_in_use},
-    epoch::renew as renew_epoch,
-    recovery::OpenError,
-};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;

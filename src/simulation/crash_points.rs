@@ -17,7 +17,7 @@ use super::{
     store::Fate,
 };
 use crate::{
-    log::{Watermark, inspect::inspect_segments},
+    log::embedded::{Watermark, inspect::inspect_segments},
     metrics::Metrics,
 };
 

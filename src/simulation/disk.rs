@@ -12,7 +12,10 @@ use std::{
 use fastrand::Rng;
 
 use super::{process::Life, trace::note};
-use crate::log::{Disk, DiskFile, Patience};
+use crate::log::{
+    Patience,
+    embedded::{Disk, DiskFile},
+};
 
 /// A write survives in pieces of this size: what a device writes at once.
 const SECTOR_BYTES: usize = 512;

@@ -29,7 +29,7 @@ use crate::{
     clock::Clock,
     config::Config,
     delivery::{Delivery, FanOut},
-    log::{EmbeddedLog, OpenError, Place, Workers},
+    log::embedded::{EmbeddedLog, OpenError, Place, Workers},
     metrics::Metrics,
     reactor::{self, MailboxLimits, Parts, Stage},
     registry::Registry,

@@ -12,7 +12,7 @@ use super::{
     trace::{note, violated},
     world::World,
 };
-use crate::log::{Log, Refusing, Watermark};
+use crate::log::{Log, Refusing, embedded::Watermark};
 
 impl World {
     /// The gateway's process starts.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     ids::{Platform, Seq, UserId},
-    log::{EmbeddedLog, Log, Patience, ReadLimit, Receipt},
+    log::{Log, Patience, ReadLimit, Receipt, embedded::EmbeddedLog},
     registry::Registry,
 };
 

@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     ids::{Epoch, Seq},
-    log::{AppendError, EmbeddedLog, Log, Refusing, epoch_text},
+    log::{
+        AppendError, Log, Refusing,
+        embedded::{EmbeddedLog, epoch_text},
+    },
     metrics::Metrics,
 };
 

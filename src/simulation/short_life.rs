@@ -22,8 +22,8 @@ use crate::{
     config,
     ids::{Epoch, MessageId, Platform, Seq, SessionKey},
     log::{
-        Append, Commit, CommitObserver, EmbeddedLog, Log, Lookup, OpenError, Patience, Place,
-        ReadLimit, Receipt, SessionRow, Workers, epoch_text,
+        Append, Commit, CommitObserver, Log, Lookup, Patience, ReadLimit, Receipt, SessionRow,
+        embedded::{EmbeddedLog, OpenError, Place, Workers, epoch_text},
     },
     metrics::Metrics,
 };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{disk::Choice, process::Life};
-use crate::log::{Opened, StateError, Store, StoreHome, Tree, Visit};
+use crate::log::embedded::{Opened, StateError, Store, StoreHome, Tree, Visit};
 
 type Rows = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
 

@@ -29,7 +29,7 @@ use super::{
     store::SimHome,
     trace::{self, is_violated, note},
 };
-use crate::{ids::Epoch, log::epoch_text, token::Tokens};
+use crate::{ids::Epoch, log::embedded::epoch_text, token::Tokens};
 
 /// The epoch of the first log; every later one has the next number.
 const EPOCH: u64 = 0x5eed;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ids::{Seq, SessionKey, UserId},
-    log::{SessionRow, record::Record},
+    log::{SessionRow, embedded::record::Record},
 };
 
 impl Row for SessionRow {
@@ -28,23 +28,26 @@ impl Row for SessionRow {
 }
 
 /// Every session ever seen.
-pub(in crate::log) struct Cursors {
-    pub(in crate::log) rows: Table<SessionRow>,
+pub(in crate::log::embedded) struct Cursors {
+    pub(in crate::log::embedded) rows: Table<SessionRow>,
 }
 
 impl Cursors {
     /// What is remembered of a session.
-    pub(in crate::log) fn get(&self, key: &SessionKey) -> Result<Option<SessionRow>, StateError> {
+    pub(in crate::log::embedded) fn get(
+        &self,
+        key: &SessionKey,
+    ) -> Result<Option<SessionRow>, StateError> {
         self.rows.get(&keys::session(key))
     }
 
     /// Moves a session's cursor.
-    pub(in crate::log) fn put(&self, key: &SessionKey, row: SessionRow) {
+    pub(in crate::log::embedded) fn put(&self, key: &SessionKey, row: SessionRow) {
         self.rows.put(keys::session(key), row);
     }
 
     /// Every session of a user.
-    pub(in crate::log) fn of(
+    pub(in crate::log::embedded) fn of(
         &self,
         user: &UserId,
     ) -> Result<Vec<(SessionKey, SessionRow)>, StateError> {
@@ -62,7 +65,7 @@ impl Cursors {
     }
 
     /// The records that say in the segments what taken rows say to the store.
-    pub(in crate::log) fn records(dirty: &Dirty<SessionRow>) -> Vec<Record> {
+    pub(in crate::log::embedded) fn records(dirty: &Dirty<SessionRow>) -> Vec<Record> {
         let record = |(key, row): &(Box<[u8]>, Option<SessionRow>)| {
             let (session, row) = keys::read_session(key).zip(*row)?;
             Some(Record::Cursor {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ids::{Platform, UserId},
-    log::{TokenTimes, record::Record},
+    log::{TokenTimes, embedded::record::Record},
 };
 
 impl Row for TokenTimes {
@@ -40,7 +40,11 @@ impl TokenTimes {
     }
 
     /// The records that say all of it.
-    pub(in crate::log) fn records(self, user: &UserId, platform: Platform) -> Vec<Record> {
+    pub(in crate::log::embedded) fn records(
+        self,
+        user: &UserId,
+        platform: Platform,
+    ) -> Vec<Record> {
         let revoke = (self.revoked_before_ms > 0).then(|| Record::Revoke {
             user: user.clone(),
             platform,
@@ -52,13 +56,13 @@ impl TokenTimes {
 }
 
 /// Every (user, platform) of which a token was seen or revoked.
-pub(in crate::log) struct Tokens {
-    pub(in crate::log) rows: Table<TokenTimes>,
+pub(in crate::log::embedded) struct Tokens {
+    pub(in crate::log::embedded) rows: Table<TokenTimes>,
 }
 
 impl Tokens {
     /// What is remembered; zeros where nothing is.
-    pub(in crate::log) fn get(
+    pub(in crate::log::embedded) fn get(
         &self,
         user: &UserId,
         platform: Platform,
@@ -68,7 +72,7 @@ impl Tokens {
     }
 
     /// A token was issued or accepted.
-    pub(in crate::log) fn note(
+    pub(in crate::log::embedded) fn note(
         &self,
         user: &UserId,
         platform: Platform,
@@ -119,7 +123,7 @@ impl Tokens {
     }
 
     /// The records that say in the segments what taken rows say to the store, but for revocations: the segments have them.
-    pub(in crate::log) fn records(dirty: &Dirty<TokenTimes>) -> Vec<Record> {
+    pub(in crate::log::embedded) fn records(dirty: &Dirty<TokenTimes>) -> Vec<Record> {
         let record = |(key, row): &(Box<[u8]>, Option<TokenTimes>)| {
             let ((user, platform), times) = keys::read_user_and_platform(key).zip(*row)?;
             times.newest(user, platform)

@@ -15,17 +15,17 @@ use crate::{
 
 /// One user. A user that was never sent anything has the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::log) struct UserRow {
+pub(in crate::log::embedded) struct UserRow {
     /// Highest assigned seq.
-    pub(in crate::log) head: Seq,
+    pub(in crate::log::embedded) head: Seq,
     /// The newest `Place`; [`Position::NONE`] when none is retained.
-    pub(in crate::log) newest: Position,
+    pub(in crate::log::embedded) newest: Position,
     /// Oldest retained seq.
-    pub(in crate::log) first: Seq,
+    pub(in crate::log::embedded) first: Seq,
     /// Highest seq that any session acked.
-    pub(in crate::log) acked: Seq,
+    pub(in crate::log::embedded) acked: Seq,
     /// Whether `deleted` has rows of this user.
-    pub(in crate::log) has_deleted: bool,
+    pub(in crate::log::embedded) has_deleted: bool,
 }
 
 impl Default for UserRow {
@@ -42,14 +42,14 @@ impl Default for UserRow {
 
 impl UserRow {
     /// Messages that are retained and that no session acked.
-    pub(in crate::log) fn pending(&self) -> u64 {
+    pub(in crate::log::embedded) fn pending(&self) -> u64 {
         self.head
             .0
             .saturating_sub(self.acked.max(self.first.previous()).0)
     }
 
     /// The bounds that sessions see.
-    pub(in crate::log) fn inbox(&self) -> Inbox {
+    pub(in crate::log::embedded) fn inbox(&self) -> Inbox {
         Inbox {
             head: self.head,
             first: self.first,
@@ -93,19 +93,19 @@ impl Row for Position {
 }
 
 /// Inboxes: the users' rows and the waypoints into their chains.
-pub(in crate::log) struct Users {
+pub(in crate::log::embedded) struct Users {
     pub(super) rows: Table<UserRow>,
     pub(super) waypoints: Table<Position>,
 }
 
 impl Users {
     /// The user's row; the default for an unknown one.
-    pub(in crate::log) fn get(&self, user: &UserId) -> Result<UserRow, StateError> {
+    pub(in crate::log::embedded) fn get(&self, user: &UserId) -> Result<UserRow, StateError> {
         Ok(self.rows.get(user.as_str().as_bytes())?.unwrap_or_default())
     }
 
     /// Changes a user's row under its lock, and makes the user known.
-    pub(in crate::log) fn update<T>(
+    pub(in crate::log::embedded) fn update<T>(
         &self,
         user: &UserId,
         change: impl FnOnce(&mut UserRow) -> T,
@@ -116,7 +116,7 @@ impl Users {
     }
 
     /// Takes note of a place: the head moves, waypoints are kept. True when it is new; replaying an old one changes nothing.
-    pub(in crate::log) fn place(
+    pub(in crate::log::embedded) fn place(
         &self,
         user: &UserId,
         seq: Seq,
@@ -138,7 +138,7 @@ impl Users {
     }
 
     /// Where to begin walking back in order to reach `seq`: the nearest place at or above it that is written down.
-    pub(in crate::log) fn landmark(
+    pub(in crate::log::embedded) fn landmark(
         &self,
         user: &UserId,
         row: &UserRow,
@@ -154,7 +154,7 @@ impl Users {
     }
 
     /// Forgets the waypoints of places that are no longer retained.
-    pub(in crate::log) fn forget_waypoints(&self, user: &UserId, from: Seq, below: Seq) {
+    pub(in crate::log::embedded) fn forget_waypoints(&self, user: &UserId, from: Seq, below: Seq) {
         let first = from.0.next_multiple_of(WAYPOINT_EVERY);
         for seq in (first..below.0).step_by(WAYPOINT_EVERY as usize) {
             self.waypoints.remove(keys::place(user, Seq(seq)));

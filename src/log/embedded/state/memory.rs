@@ -23,7 +23,7 @@ const BYTES_MAX: usize = 1 << 30;
 const ROW_BYTES: usize = 128;
 
 /// An empty store each time.
-pub(in crate::log) struct MemoryHome {
+pub(in crate::log::embedded) struct MemoryHome {
     /// Most that the rows of all trees may take.
     bytes_max: usize,
 }

@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
+
 pub use super::state::fuzzing::rows;
 use super::{
     core::Core,
@@ -15,7 +17,13 @@ use super::{
     watermark::{Marks, Watermark},
     *,
 };
-use crate::{clock::Clock, config::LOG_FORMAT, fuzzing::Input, metrics::Metrics};
+use crate::{
+    clock::Clock,
+    config::LOG_FORMAT,
+    fuzzing::Input,
+    ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId},
+    metrics::Metrics,
+};
 
 fn user(name: &str) -> UserId {
     UserId::new(name).expect("an id")

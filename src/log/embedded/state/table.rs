@@ -27,10 +27,12 @@ const CLEAN_ROWS_MAX: usize = 4096;
 const ROWS_AT_ONCE: usize = if cfg!(test) { 1 } else { 1024 };
 
 /// Rows on their way to sled; `None`: to be removed from it.
-pub(in crate::log) type Dirty<R> = Vec<(Box<[u8]>, Option<R>)>;
+pub(in crate::log::embedded) type Dirty<R> = Vec<(Box<[u8]>, Option<R>)>;
 
 /// A value with its layout.
-pub(in crate::log) trait Row: Clone + Send + Sync + 'static {
+pub(in crate::log::embedded) trait Row:
+    Clone + Send + Sync + 'static
+{
     /// The value's bytes.
     fn to_bytes(&self) -> Vec<u8>;
     /// Reads them; `None` when they are not a value.
@@ -47,7 +49,7 @@ struct Recent<R> {
 }
 
 /// A tree with the rows not yet in it.
-pub(in crate::log) struct Table<R> {
+pub(in crate::log::embedded) struct Table<R> {
     tree: Arc<dyn Tree>,
     recent: DashMap<Box<[u8]>, Recent<R>, RandomState>,
     /// Keys of the rows that sled is yet to learn, each once, by when that began: a checkpoint takes those that were there
@@ -131,13 +133,13 @@ impl<R: Row> Table<R> {
     }
 
     /// Rows that sled is yet to learn.
-    pub(in crate::log) fn dirty_rows(&self) -> usize {
+    pub(in crate::log::embedded) fn dirty_rows(&self) -> usize {
         self.dirty().len()
     }
 
     /// The first of the rows that sled is yet to learn, at most [`ROWS_AT_ONCE`], marked as written: the caller brings them to
     /// sled with [`Table::write`], or gives up on the whole store.
-    pub(in crate::log) fn take_dirty(&self) -> Dirty<R> {
+    pub(in crate::log::embedded) fn take_dirty(&self) -> Dirty<R> {
         let keys = {
             let mut dirty = self.dirty();
             let taken = dirty.len().min(ROWS_AT_ONCE);
@@ -165,7 +167,7 @@ impl<R: Row> Table<R> {
     }
 
     /// Keeps taken rows for the next time.
-    pub(in crate::log) fn put_back(&self, rows: Dirty<R>) -> Result<(), StateError> {
+    pub(in crate::log::embedded) fn put_back(&self, rows: Dirty<R>) -> Result<(), StateError> {
         rows.into_iter().try_for_each(|(key, row)| {
             self.update(key.into_vec(), |current| {
                 *current = current.take().or(row);
@@ -174,7 +176,7 @@ impl<R: Row> Table<R> {
     }
 
     /// Brings taken rows to sled, unflushed.
-    pub(in crate::log) fn write(&self, rows: Dirty<R>) -> Result<(), StateError> {
+    pub(in crate::log::embedded) fn write(&self, rows: Dirty<R>) -> Result<(), StateError> {
         for (key, row) in rows {
             match row {
                 Some(row) => self.tree.insert(&key, &row.to_bytes())?,
@@ -206,7 +208,7 @@ impl<R: Row> Table<R> {
     }
 
     /// Lets memory go of rows that sled has, when there are many.
-    pub(in crate::log) fn shrink(&self) {
+    pub(in crate::log::embedded) fn shrink(&self) {
         if self.recent.len() > CLEAN_ROWS_MAX {
             self.recent.retain(|_, recent| recent.is_dirty);
             self.recent.shrink_to_fit();

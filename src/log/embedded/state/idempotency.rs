@@ -7,20 +7,20 @@ use super::{
 };
 use crate::{
     ids::MessageId,
-    log::record::{Key, Position},
+    log::embedded::record::{Key, Position},
 };
 
 /// What a key stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::log) struct KeyRow {
+pub(in crate::log::embedded) struct KeyRow {
     /// The first message sent with it.
-    pub(in crate::log) message_id: MessageId,
+    pub(in crate::log::embedded) message_id: MessageId,
     /// When that was accepted, Unix ms.
-    pub(in crate::log) send_time_ms: u64,
+    pub(in crate::log::embedded) send_time_ms: u64,
     /// The digest of its request.
-    pub(in crate::log) fingerprint: [u8; 16],
+    pub(in crate::log::embedded) fingerprint: [u8; 16],
     /// Its record; [`Position::NONE`] when the message is no longer retained.
-    pub(in crate::log) position: Position,
+    pub(in crate::log::embedded) position: Position,
 }
 
 impl Row for KeyRow {
@@ -43,13 +43,13 @@ impl Row for KeyRow {
 }
 
 /// The keys that live.
-pub(in crate::log) struct Keys {
+pub(in crate::log::embedded) struct Keys {
     pub(super) rows: Table<KeyRow>,
 }
 
 impl Keys {
     /// What the key stands for.
-    pub(in crate::log) fn get(
+    pub(in crate::log::embedded) fn get(
         &self,
         sender: &str,
         client_message_id: &str,
@@ -58,7 +58,7 @@ impl Keys {
     }
 
     /// Takes note of a key whose message stands at `position`.
-    pub(in crate::log) fn put(&self, key: &Key, position: Position) {
+    pub(in crate::log::embedded) fn put(&self, key: &Key, position: Position) {
         let row = KeyRow {
             message_id: key.message_id,
             send_time_ms: key.send_time_ms,
@@ -70,7 +70,7 @@ impl Keys {
     }
 
     /// Forgets a key.
-    pub(in crate::log) fn remove(&self, key: &Key) {
+    pub(in crate::log::embedded) fn remove(&self, key: &Key) {
         self.rows
             .remove(keys::idempotency(&key.sender, &key.client_message_id));
     }

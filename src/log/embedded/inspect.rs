@@ -5,8 +5,8 @@ use std::{io, path::Path};
 use super::{
     Damage, OpenError, ReadError,
     disk::{Disk, RealDisk},
-    embedded::{SEGMENTS, lock_directory},
     epoch,
+    log::{SEGMENTS, lock_directory},
     record::{Position, Record},
     recovery::open_segments,
     scan::{Scan, Tail, judge_tail},

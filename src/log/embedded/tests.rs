@@ -14,9 +14,9 @@ use bytes::Bytes;
 
 use super::{
     disk::{Disk as _, RealDisk},
-    embedded::Place,
     fixture::TestDisk,
     inspect::inspect_segments,
+    log::Place,
     record::Position,
     segment::Segment,
     state::SledHome,
@@ -29,6 +29,7 @@ use crate::{
         fixture::{Manual, NOW_MS as START_MS},
     },
     config,
+    ids::{MessageId, Platform, Seq, SessionKey, UserId},
     metrics::Metrics,
     watch::{Unwell, Watch},
 };

@@ -1,0 +1,65 @@
+//! The embedded log: one data directory, held by this process alone.
+//!
+//! A commit is a group of records in a segment; the state store holds what follows from the segments and may be rebuilt.
+//! Damage is named by segment and offset, never skipped (P8).
+//!
+//! - `log.rs`: the implementation of [`Log`]: opens the directory, holds the parts together, gives each worker its thread
+//! - `writer.rs`: the one who appends (group commit)
+//! - `segment.rs`, `record.rs`: the files and what is in them
+//! - `recovery.rs`: from the files to the state in memory, after any crash
+//! - `reader.rs`: one user's messages, in order, every byte checked
+//! - `retention.rs`: whole segments leave; what must outlive them is carried on
+//! - `state/`: sled and the rows not yet in it
+//! - `core.rs`: what the threads share; `keeper.rs`: checkpoints and all else that happens beside the writer; `scrub.rs`: looks for damage nobody met yet
+//! - `scan.rs`: a segment from end to end; `epoch.rs`: which log this is
+//! - `slots.rs`: a file of two slots; in it `watermark.rs`: how far the log is known to be synced, and `time_mark.rs`: the time
+//! - `inspect.rs`: what an operator asks of a stopped log
+//! - `disk.rs`, `state/store.rs`: the files and sled behind traits, so that tests can fail and cut them
+
+mod core;
+mod disk;
+mod epoch;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
+#[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
+mod fixture;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+pub mod inspect;
+mod keeper;
+mod log;
+mod reader;
+mod record;
+mod recovery;
+mod retention;
+mod scan;
+mod scrub;
+mod segment;
+mod slots;
+mod state;
+#[cfg(test)]
+mod tests;
+mod time_mark;
+mod watermark;
+mod writer;
+
+/// The parts that the simulation puts in place of files and threads.
+#[cfg(test)]
+pub(crate) use self::{
+    disk::{Disk, DiskFile},
+    epoch::text as epoch_text,
+    log::{Place, Workers},
+    state::{Opened, StateError, Store, StoreHome, Tree, Visit},
+    watermark::Watermark,
+};
+pub use self::{
+    epoch::renew as renew_epoch,
+    log::{EmbeddedLog, is_in_use},
+    recovery::OpenError,
+};
+
+/// The trait's words, which every file here uses.
+use super::{
+    Append, AppendError, Commit, CommitObserver, Damage, Inbox, Log, Lookup, Patience, Pending,
+    ReadError, ReadLimit, Receipt, Refusing, SessionRow, Stored, TokenTimes,
+};
