@@ -21,6 +21,62 @@ const SECONDS: [f64; 12] = [
 /// Bounds of the histogram of commit sizes, in messages.
 const MESSAGES: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
 
+/// Why a connection was refused before it was a session. The label `reason` has exactly these values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalReason {
+    /// `handshake`: no good WebSocket request, or none in time.
+    Handshake,
+    /// `tls`: no good TLS handshake, or none in time.
+    Tls,
+    /// `origin`: a browser on a page that may not connect.
+    Origin,
+    /// `overload`: there are as many connections as there may be.
+    Overload,
+    /// `rate`: handshakes come faster than they may.
+    Rate,
+    /// `memory`: the process holds as much memory as it may.
+    Memory,
+    /// `draining`: the gateway goes down.
+    Draining,
+    /// `bad_tokens`: too many bad tokens came from the client's address.
+    BadTokens,
+    /// `crowded`: a later arrival needed the oldest arrival's place.
+    Crowded,
+    /// `address`: a later arrival of the same address needed the place.
+    Address,
+}
+
+impl RefusalReason {
+    /// Every reason, in the order of the metric's help text.
+    const ALL: [Self; 10] = [
+        Self::Handshake,
+        Self::Tls,
+        Self::Origin,
+        Self::Overload,
+        Self::Rate,
+        Self::Memory,
+        Self::Draining,
+        Self::BadTokens,
+        Self::Crowded,
+        Self::Address,
+    ];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Tls => "tls",
+            Self::Origin => "origin",
+            Self::Overload => "overload",
+            Self::Rate => "rate",
+            Self::Memory => "memory",
+            Self::Draining => "draining",
+            Self::BadTokens => "bad_tokens",
+            Self::Crowded => "crowded",
+            Self::Address => "address",
+        }
+    }
+}
+
 /// Handles to every metric. Cheap to use from any thread.
 pub struct Metrics {
     recorder: PrometheusRecorder,
@@ -227,11 +283,10 @@ impl Metrics {
         });
     }
 
-    /// One connection was refused before it was a session: `handshake` (late or no WebSocket), `origin`; `overload`,
-    /// `rate`, `memory`, `draining`; `bad_tokens`; cut off for a later one: `crowded`, `address`.
-    pub fn refused(&self, reason: &'static str) {
+    /// One connection was refused before it was a session.
+    pub fn refused(&self, reason: RefusalReason) {
         with_local_recorder(&self.recorder, || {
-            metrics::counter!("towncrier_connections_refused_total", "reason" => reason)
+            metrics::counter!("towncrier_connections_refused_total", "reason" => reason.label())
                 .increment(1);
         });
     }
@@ -300,7 +355,10 @@ fn describe_labelled() {
     metrics::describe_counter!(
         "towncrier_connections_refused_total",
         Unit::Count,
-        "Connections refused before Connect, by reason"
+        format!(
+            "Connections refused before Connect, by reason: {}",
+            RefusalReason::ALL.map(RefusalReason::label).join(", ")
+        )
     );
     metrics::describe_counter!(
         "towncrier_admin_requests_total",
@@ -312,4 +370,32 @@ fn describe_labelled() {
         Unit::Seconds,
         "Time to answer an admin request"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_refusals_names_each_reason_that_is_counted() {
+        let metrics = Metrics::new();
+        for (place, reason) in RefusalReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place, "{reason:?} is listed once");
+            metrics.refused(reason);
+        }
+        let text = metrics.handle().render();
+        let mut lines = text.lines();
+        let help = lines.find_map(|line| line.split_once("before Connect, by reason: "));
+        let (_, named) = help.expect("there is a help text");
+        let mut counted: Vec<_> = text
+            .lines()
+            .filter_map(|line| {
+                line.split_once("refused_total{reason=\"")?
+                    .1
+                    .strip_suffix("\"} 1")
+            })
+            .collect();
+        counted.sort_by_key(|reason| named.find(reason));
+        assert_eq!(counted.join(", "), named);
+    }
 }

@@ -18,7 +18,7 @@ use std::{
 use tokio::{task::AbortHandle, time::Instant};
 
 use super::{Address, Admission, Permit, Refused, later};
-use crate::config;
+use crate::{config, metrics::RefusalReason};
 
 /// Arrivals that a lobby has room for when all connections are taken: enough to answer 503 to some 1,000 a second that
 /// are 30 ms away.
@@ -99,8 +99,8 @@ impl Lobby {
         let has_room = self.admission.add_socket() || arrivals.all.len() < ARRIVALS_MIN;
         let all = Some(&arrivals.all).filter(|all| !has_room || all.len() >= self.max);
         let oldest = alike
-            .and_then(|alike| Some((*alike.first()?, "address")))
-            .or_else(|| Some((*all?.first_key_value()?.0, "crowded")));
+            .and_then(|alike| Some((*alike.first()?, RefusalReason::Address)))
+            .or_else(|| Some((*all?.first_key_value()?.0, RefusalReason::Crowded)));
         if let Some((oldest, reason)) = oldest {
             self.admission.metrics.refused(reason);
             if let Some(task) = arrivals.remove(oldest) {

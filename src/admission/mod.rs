@@ -36,7 +36,10 @@ pub use self::{
     lobby::{Arrival, Lobby},
     memory::{SOCKET_BYTES, memory_bytes_max_for, new_sessions_bytes_max},
 };
-use crate::{config, metrics::Metrics};
+use crate::{
+    config,
+    metrics::{Metrics, RefusalReason},
+};
 
 /// Handshakes may run ahead of their rate by as many as a second allows.
 const BURST: Duration = Duration::from_secs(1);
@@ -59,13 +62,13 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// The label of the metric.
-    pub fn reason(self) -> &'static str {
+    /// The same for the metric.
+    pub fn reason(self) -> RefusalReason {
         match self {
-            Self::Connections(_) => "overload",
-            Self::Rate(_) => "rate",
-            Self::Memory(_) => "memory",
-            Self::BadTokens(_) => "bad_tokens",
+            Self::Connections(_) => RefusalReason::Overload,
+            Self::Rate(_) => RefusalReason::Rate,
+            Self::Memory(_) => RefusalReason::Memory,
+            Self::BadTokens(_) => RefusalReason::BadTokens,
         }
     }
 }

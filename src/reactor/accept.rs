@@ -31,6 +31,7 @@ use super::{
 use crate::{
     admission::{Arrival, Lobby, Permit},
     connection::{self, Context, Task},
+    metrics::RefusalReason,
     protocol::{self, Codec},
     session::Moment,
     tls::Tls,
@@ -185,11 +186,11 @@ async fn greet<S: Stream>(door: Rc<Door>, stream: S, arrival: Arrival) {
 async fn greet_by_tls<S: Stream>(door: &Door, tls: &Tls, stream: S, terms: Terms) {
     if terms.arrival.is_rushed() {
         // A handshake of TLS costs more than all that follows. Clients have a delay of their own for a cut.
-        return door.parts.metrics.refused("rate");
+        return door.parts.metrics.refused(RefusalReason::Rate);
     }
     match timeout_at(terms.upgraded_by, tls.accept(stream)).await {
         Ok(Ok(stream)) => upgrade(door, stream, terms).await,
-        _ => door.parts.metrics.refused("tls"),
+        _ => door.parts.metrics.refused(RefusalReason::Tls),
     }
 }
 
@@ -198,14 +199,14 @@ async fn upgrade<S: Stream>(door: &Door, mut stream: S, terms: Terms) {
     let metrics = &door.parts.metrics;
     let read = timeout_at(terms.upgraded_by, upgrade::read(&mut stream)).await;
     let Ok(Ok(mut read)) = read else {
-        return metrics.refused("handshake");
+        return metrics.refused(RefusalReason::Handshake);
     };
     // A caller of the page may have ended its own direction behind the request, and wants its answer. A WebSocket needs both.
     let is_upgrade = |request: &Request<()>| protocol::at(request.uri().path()).is_some();
     if read.request.as_ref().is_ok_and(is_upgrade)
         && upgrade::has_gone(&mut stream, &mut read.rest).await
     {
-        return metrics.refused("handshake");
+        return metrics.refused(RefusalReason::Handshake);
     }
     let answer = read
         .request
@@ -226,7 +227,7 @@ async fn upgrade<S: Stream>(door: &Door, mut stream: S, terms: Terms) {
     };
     let written = timeout_at(terms.upgraded_by, say(&mut stream, &answer)).await;
     if !matches!(written, Ok(Ok(()))) {
-        return metrics.refused("handshake");
+        return metrics.refused(RefusalReason::Handshake);
     }
     let_in(door, codec, stream, read.rest, terms, permit);
 }

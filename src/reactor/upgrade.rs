@@ -20,6 +20,7 @@ use towncrier_websocket::handshake::{self, BadRequest, Request};
 
 use crate::{
     admission::Refused,
+    metrics::RefusalReason,
     protocol::{self, Codec},
 };
 
@@ -59,13 +60,15 @@ impl From<BadRequest> for Refusal {
 }
 
 impl Refusal {
-    /// The label of the metric.
-    pub(super) fn reason(self) -> &'static str {
+    /// The same for the metric.
+    pub(super) fn reason(self) -> RefusalReason {
         match self {
-            Self::Origin => "origin",
-            Self::Draining(_) => "draining",
+            Self::Origin => RefusalReason::Origin,
+            Self::Draining(_) => RefusalReason::Draining,
             Self::Admission(refused) => refused.reason(),
-            Self::NotFound | Self::Malformed | Self::NoUpgrade | Self::TooLarge => "handshake",
+            Self::NotFound | Self::Malformed | Self::NoUpgrade | Self::TooLarge => {
+                RefusalReason::Handshake
+            }
         }
     }
 
