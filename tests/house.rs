@@ -182,6 +182,30 @@ fn the_import_test_reads_nested_lists() {
 }
 
 #[test]
+fn server_and_clients_give_silence_the_same_time() {
+    for (path, text) in [
+        (
+            "src/session/mod.rs",
+            "const SILENCE_HEARTBEATS_MAX: f64 = 2.5;",
+        ),
+        (
+            "client/src/client.rs",
+            "const SILENCE_HEARTBEATS_MAX: f64 = 2.5;",
+        ),
+        ("web/client/src/session.ts", "> interval * 2.5)"),
+        (
+            "proto/towncrier/v1/gateway.proto",
+            "silence of 2.5 heartbeats",
+        ),
+        ("config/towncrier.toml", "silence of 2.5 of these"),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let read = fs::read_to_string(&path).unwrap();
+        assert!(read.contains(text), "{}: {text}", path.display());
+    }
+}
+
+#[test]
 fn every_file_opens_with_what_it_holds_and_stays_one_noun() {
     for (_, path, text) in sources() {
         assert!(

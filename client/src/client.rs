@@ -1,8 +1,8 @@
 //! The client's loop: connect, land what is pushed, ack after the commit, ping, and come back after a loss.
 //!
 //! Promises: each stored message is handed out once by [`Event::Landed`], in order, after it is durable in the store
-//! (P5); what will not come is announced by [`Event::Gap`] (P6). It waits for the network, never longer than two and a
-//! half heartbeats without a word from the server. The store blocks the loop while it commits: where that disturbs others
+//! (P5); what will not come is announced by [`Event::Gap`] (P6). It waits for the network, never longer than
+//! [`SILENCE_HEARTBEATS_MAX`] heartbeats without a word from the server. The store blocks the loop while it commits: where that disturbs others
 //! on the same thread, give the client a thread of its own.
 
 use std::{future::Future, pin::pin, time::Duration};
@@ -30,6 +30,8 @@ const CONNECTED_TIMEOUT: Duration = Duration::from_secs(10);
 const BATCH_MESSAGES_MAX: usize = 512;
 /// A heartbeat below this would be a busy loop.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
+/// Heartbeats without a word after which the server is given up. The protocol fixes the number for both sides.
+const SILENCE_HEARTBEATS_MAX: f64 = 2.5;
 
 /// Whom to connect as, and where.
 #[derive(Clone)]
@@ -289,7 +291,7 @@ impl<S: Store, N: Network> Client<S, N> {
             let frame = tokio::select! {
                 biased;
                 () = sleep_until(ping_at) => {
-                    if heard_at.elapsed() > heartbeat * 5 / 2 {
+                    if heard_at.elapsed() > heartbeat.mul_f64(SILENCE_HEARTBEATS_MAX) {
                         return Err(Lost::Silent.into());
                     }
                     nonce += 1;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{
     Action, Event, Fetch, FromClient, Gap, GapReason, Kicked, Limits, Moment, Place, ReadOrder,
-    Reason, Scene, ToClient,
+    Reason, SILENCE_HEARTBEATS_MAX, Scene, ToClient,
     action::Messages,
     window::{AheadOfSent, Overdue, Window},
 };
@@ -280,7 +280,7 @@ impl Turn<'_> {
 
     fn tick(&mut self) {
         let now = self.scene.now;
-        let silence = self.limits.heartbeat * 5 / 2;
+        let silence = self.limits.heartbeat.mul_f64(SILENCE_HEARTBEATS_MAX);
         // While it is not listened to, silence is not the client's.
         if !self.session.is_listening() {
             self.session.heard = now;

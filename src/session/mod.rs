@@ -36,6 +36,9 @@ use std::time::Duration;
 /// at every rewind, and whole windows of large messages, 2 MiB each, would keep live pushes waiting.
 pub const REPLAYED_BYTES_MAX: u32 = 256 * 1024;
 
+/// Heartbeats without a word after which a client's connection ends. The protocol fixes the number for both sides.
+pub const SILENCE_HEARTBEATS_MAX: f64 = 2.5;
+
 /// What every session of a gateway is held to.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -45,7 +48,7 @@ pub struct Limits {
     pub replayed_bytes_max: u32,
     /// No ack for this long: rewind. Doubles up to 60 s.
     pub resend_after: Duration,
-    /// A client says something at least this often; 2.5 of them without a word end the connection.
+    /// A client says something at least this often; [`SILENCE_HEARTBEATS_MAX`] of them without a word end the connection.
     pub heartbeat: Duration,
     /// Whether a session that was never seen begins after the newest message instead of before the first.
     pub starts_at_head: bool,

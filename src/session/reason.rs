@@ -17,7 +17,7 @@ pub enum Reason {
     TooManySessions,
     /// Five rewinds without an ack. Come back.
     AcksStopped,
-    /// Nothing was heard for 2.5 heartbeats. Come back.
+    /// The client was silent for [`SILENCE_HEARTBEATS_MAX`](super::SILENCE_HEARTBEATS_MAX) heartbeats. Come back.
     HeartbeatStopped,
     /// The client reads too slowly. Come back and resume.
     SlowConsumer,
