@@ -293,9 +293,9 @@ fn the_files_that_the_pages_name_exist() {
                 && ["", "src"]
                     .iter()
                     .any(|folder| root().join(folder).join(first).exists());
-            // A folder that the gateway or a command makes is none of the repository.
-            let is_data = ["data", "."].contains(&first);
-            if is_path && !name.starts_with('/') && !is_data && (is_source || is_ours) {
+            // The repository does not hold a folder that the gateway or a build makes.
+            let is_made = ["data", "target", "."].contains(&first);
+            if is_path && !name.starts_with('/') && !is_made && (is_source || is_ours) {
                 let name = name.trim_end_matches('/');
                 if !exists(name) {
                     wrong.push(format!("{}: {name}", page.display()));
