@@ -180,6 +180,21 @@ fn the_table_of_metrics_has_every_metric() {
 }
 
 #[test]
+fn the_table_of_admission_limits_has_every_reason_of_a_refusal() {
+    let metrics = read("src/metrics.rs");
+    let labels = metrics.split_once("fn label(self)").unwrap().1;
+    let labels = labels.split_once("\n    }\n").unwrap().0;
+    let coded: BTreeSet<_> = labels.split('"').skip(1).step_by(2).collect();
+    assert!(coded.len() > 5, "{coded:?}");
+    let section = section("docs/operation.md", "## Admission limits");
+    let rows = rows(&section);
+    let reasons = rows.iter().filter_map(|row| row.get(2));
+    let reasons: BTreeSet<_> = reasons.flat_map(|cell| quoted(cell)).collect();
+    // The head of the column names the label.
+    assert_eq!(reasons, &coded | &BTreeSet::from(["reason"]));
+}
+
+#[test]
 fn the_settings_that_the_pages_name_exist() {
     let defaults = toml::Table::try_from(Config::default()).unwrap();
     let mut wrong = Vec::new();
