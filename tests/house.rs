@@ -98,14 +98,34 @@ fn sources_in(folder: &str) -> Vec<(String, PathBuf, String)> {
     read.collect()
 }
 
+/// A file without its comments and without each item that only tests have.
+fn program(text: &str) -> String {
+    let mut kept = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let code = line.trim_start();
+        if code.starts_with("//") {
+            continue;
+        }
+        if !["#[cfg(test)]", "#[cfg(any(test, fuzzing))]"].contains(&code) {
+            kept.push(line);
+            continue;
+        }
+        // rustfmt ends an item at the depth at which the item begins.
+        let indent = &line[..line.len() - code.len()];
+        let is_last = |line: &str| {
+            line.strip_prefix(indent)
+                .is_some_and(|code| !code.starts_with([' ', '#', '/']))
+                && line.ends_with([';', '}', ','])
+        };
+        lines.by_ref().find(|line| is_last(line));
+    }
+    kept.join("\n")
+}
+
 /// The first names behind every `crate::` of a file, outside its tests.
 fn imports(text: &str) -> BTreeSet<String> {
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let code: String = code
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n");
+    let code = program(text);
     let word = |text: &str| {
         text.chars()
             .take_while(|c| c.is_alphanumeric() || *c == '_')
@@ -178,6 +198,37 @@ fn rooms_import_only_what_the_map_allows() {
 fn the_import_test_reads_nested_lists() {
     let text = "use crate::{\n    ids::{Seq, UserId},\n    log::Log,\n};\nfn f() { crate::tls::accept(); }";
     let expected: BTreeSet<_> = ["ids", "log", "tls"].map(str::to_owned).into();
+    assert_eq!(imports(text), expected);
+}
+
+#[test]
+fn the_import_test_reads_on_behind_an_item_of_the_tests() {
+    let text = "\
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+pub(crate) use crate::{
+    admin::fixture,
+    cli::{scratch, send},
+};
+use crate::ids::Seq;
+impl Gateway {
+    #[cfg(test)]
+    fn with(
+        self,
+    ) -> Self {
+        crate::gateway::with(self)
+    }
+
+    fn log(&self) -> crate::log::Log {}
+}
+#[cfg(test)]
+#[expect(clippy::unwrap_used)]
+mod tests {
+    use crate::simulation::World;
+}
+fn last() -> crate::registry::Registry {}";
+    let expected: BTreeSet<_> = ["ids", "log", "registry"].map(str::to_owned).into();
     assert_eq!(imports(text), expected);
 }
 
