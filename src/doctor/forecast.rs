@@ -12,9 +12,9 @@ use crate::{
     reactor,
 };
 
-/// User space of a session that has been sent a message: an earlier run of the same command as in `docs/measured.md#sessions`.
-const SESSION_BYTES: u64 = 2_018;
-/// The same over TLS, idle: `docs/measured.md#sessions`.
+/// User space of a session that has got and acked a message: `docs/measured.md#sessions`.
+const SESSION_BYTES: u64 = 1_781;
+/// User space of an idle session over TLS: `docs/measured.md#sessions`.
 const TLS_SESSION_BYTES: u64 = 9_250;
 /// A gateway without sessions, beside `log.cache_bytes`.
 const GATEWAY_BYTES: u64 = 64 << 20;
@@ -56,9 +56,6 @@ const LANES: u64 = 256;
 const P99_US: u64 = 100_000;
 /// A send waits for the sync that is under way when it comes, and for its own.
 const SYNCS_OF_A_SEND: u64 = 2;
-/// The log asks for a backlog of so many.
-const BACKLOG: u64 = 65_535;
-
 /// Something that limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Limit {
@@ -271,11 +268,15 @@ fn messages(
 
 fn notes(config: &Config, host: &Host, sync: SyncTime) -> Vec<String> {
     let mut notes = Vec::new();
-    if let Some(somaxconn) = host.somaxconn.filter(|somaxconn| *somaxconn < BACKLOG) {
+    if let Some(somaxconn) = host
+        .somaxconn
+        .filter(|somaxconn| *somaxconn < reactor::BACKLOG.into())
+    {
         let reactors = reactor::count(&config.listener);
         notes.push(format!(
             "{reactors} x {somaxconn} connects wait at once, more are tried again after a second: \
-             sysctl -w net.core.somaxconn={BACKLOG} net.ipv4.tcp_max_syn_backlog={BACKLOG}"
+             sysctl -w net.core.somaxconn={backlog} net.ipv4.tcp_max_syn_backlog={backlog}",
+            backlog = reactor::BACKLOG
         ));
     }
     if let Some(ports) = host.ports {
@@ -345,6 +346,29 @@ mod tests {
         let mut config = Config::default();
         config.listener.reactors = 2;
         config
+    }
+
+    #[test]
+    fn a_session_costs_what_was_measured() {
+        let measured = include_str!("../../docs/measured.md");
+        let rows = [
+            ("got and acked a message", SESSION_BYTES),
+            ("over TLS, idle", TLS_SESSION_BYTES),
+        ];
+        for (what, bytes) in rows {
+            let mut rows = measured.lines().filter(|line| line.contains(what));
+            let cell = format!("| {},{:03} bytes |", bytes / 1000, bytes % 1000);
+            assert!(rows.any(|row| row.contains(&cell)), "{what}: {cell}");
+        }
+    }
+
+    #[test]
+    fn the_rig_sends_by_its_defaults() {
+        let rig = include_str!("../../loadtest/src/scenario/send.rs");
+        for (option, default) in [("lanes: usize", LANES), ("p99: u64", P99_US / 1000)] {
+            let option = format!("#[arg(long, default_value_t = {default})]\n    {option}");
+            assert!(rig.contains(&option), "{option}");
+        }
     }
 
     #[test]

@@ -16,8 +16,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{Error, count};
 use crate::config;
 
-/// Connections that wait to be accepted. The kernel takes the smaller of this and `net.core.somaxconn`.
-const BACKLOG: i32 = 65_535;
+/// Connections of one listener that wait to be accepted, at most. The kernel takes the smaller of this and
+/// `net.core.somaxconn`.
+pub(crate) const BACKLOG: u16 = 65_535;
 
 /// The client port, where clients can knock; [`super::Reactors`] serve it.
 pub struct Port {
@@ -70,6 +71,6 @@ fn socket(config: &config::Listener) -> io::Result<Socket> {
 }
 
 fn listen(socket: Socket) -> io::Result<TcpListener> {
-    socket.listen(BACKLOG)?;
+    socket.listen(BACKLOG.into())?;
     Ok(socket.into())
 }

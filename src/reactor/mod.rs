@@ -42,9 +42,9 @@ use std::sync;
 use tokio::sync::{oneshot, watch};
 
 pub use self::listener::Port;
-pub(crate) use self::mailbox::MailboxLimits;
 #[cfg(test)]
 pub(crate) use self::{accept::Listener, thread::serve};
+pub(crate) use self::{listener::BACKLOG, mailbox::MailboxLimits};
 use self::{site::Site, thread::Reactor};
 use crate::{
     admission::Admission,
