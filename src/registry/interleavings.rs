@@ -1,5 +1,5 @@
-//! The registry under shuttle, which runs threads as coroutines and tries one order after the other of what they do between
-//! taking locks and leaving them. A failure prints its schedule, for `shuttle::replay`.
+//! The registry under shuttle. Shuttle runs threads as coroutines and tries many orders of the steps between taking a lock
+//! and releasing it. A failure prints its schedule, for `shuttle::replay`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use shuttle::{rand::Rng as _, sync::Mutex, thread};
-// In place of the real one.
+// Replaces the real `dashmap`.
 use shuttle_dashmap as dashmap;
 
 use self::places::Registry;
@@ -22,13 +22,13 @@ use crate::{
     sabotage::{self, Bug},
 };
 
-/// The same file again, on shuttle's map.
+/// The same source file, compiled again with shuttle's map.
 #[expect(clippy::duplicate_mod, reason = "on other locks")]
 #[expect(dead_code, unreachable_pub, reason = "it is tested here, not used")]
 #[path = "places.rs"]
 mod places;
 
-/// Keeps what was posted, in its order.
+/// Keeps the posted items in order.
 #[derive(Default)]
 struct Posted(Mutex<Vec<(ConnectionId, Item)>>);
 
@@ -38,15 +38,15 @@ impl Mailbox for Posted {
     }
 }
 
-/// What one connection was told, by the seqs of its messages and by its end.
+/// The items that one connection received: the seqs of its messages, and its end.
 #[derive(Default)]
 struct Told {
     seqs: Vec<u64>,
     ends: usize,
 }
 
-/// Connections of one session race, are logged out, leave by themselves, and get messages meanwhile. What each was told has to
-/// fit some order of these calls, one at a time.
+/// Connections of one session race, are logged out, leave by themselves, and get messages meanwhile. The items that each
+/// received must fit some order in which these calls ran one at a time.
 fn race(metrics: &Arc<Metrics>) {
     const THREADS: u64 = 3;
     const LOGINS: u64 = 3;
@@ -79,7 +79,7 @@ fn race(metrics: &Arc<Metrics>) {
         })
     });
     let threads: Vec<_> = threads.collect();
-    // One thread delivers a user's messages in their order, as the log's writer does.
+    // One thread delivers a user's messages in order, as the log's writer does.
     let message = Arc::new(Message::new(Bytes::new()));
     let deliver = |seq| registry.deliver("u", Seq(seq), &message);
     let delivered: usize = (1..=MESSAGES).map(deliver).sum();

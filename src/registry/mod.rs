@@ -1,18 +1,20 @@
-//! Who is online: from user to the connections that hold their sessions now. It owns no socket and no queue.
+//! The sessions that are online: a map from each user to the connections that hold the user's sessions now. It owns no
+//! socket and no queue.
 //!
-//! Promise: of the sessions that share a place by the login policy, the one registered last is here, and every other
-//! was told `Replaced`; whatever the interleaving of threads, because both happen under the user's entry.
-//! [`Mailbox`] is the seam to where connections live: a reactor of this process today, another node later.
+//! Promise: when the login policy gives several sessions one place, the session registered last holds it, and every other
+//! was told `Replaced`. This holds for every interleaving of threads, because both steps happen under the lock of the
+//! user's entry. The registry reaches connections only through [`Mailbox`]: a reactor of this process today, another node
+//! later.
 //!
-//! - `places.rs`: who holds which place
-//! - `policy.rs`: who replaces whom at login
+//! - `places.rs`: the sessions and the places that they hold
+//! - `policy.rs`: the login policies, which decide what a new login replaces
 
 mod places;
 mod policy;
 
 use std::sync::Arc;
 
-// The map of `places.rs`. In `interleavings.rs` shuttle's has its place.
+// The map of `places.rs`. `interleavings.rs` uses shuttle's map instead.
 use ::dashmap;
 
 pub use self::{places::Registry, policy::Policy};
@@ -21,26 +23,26 @@ use crate::{
     message::Message,
 };
 
-/// What is said to a connection from outside its own thread.
+/// A notice to a connection from outside its own thread.
 #[derive(Debug, Clone)]
 pub enum Item {
-    /// A message just became durable, or is online-only (seq 0): push it if it fits, else read the log.
+    /// A message just became durable, or is online-only (seq 0). Push it if it fits; otherwise read the log.
     Live {
-        /// Its place in the user's inbox.
+        /// The message's seq in the user's inbox.
         seq: Seq,
         /// The message, which all its sessions share.
         message: Arc<Message>,
     },
-    /// A newer connection took the place: `Kicked` REPLACED, close 4409.
+    /// A newer connection took the place. Send `Kicked` REPLACED and close with 4409.
     Replaced,
-    /// An administrator revoked the token: `Kicked` LOGGED_OUT, close 4410.
+    /// An administrator revoked the token. Send `Kicked` LOGGED_OUT and close with 4410.
     LoggedOut,
 }
 
-/// Where the connections of one thread, or one node, get their items.
+/// Receives the items for the connections of one thread, or of one node.
 pub trait Mailbox: Send + Sync + 'static {
-    /// Hands `item` to a connection. Never blocks. A connection that is gone ignores it. When there is no room for a
-    /// `Live` item it is dropped, and the connection learns that it has to read the log; the others always arrive.
+    /// Hands `item` to a connection. Never blocks. A connection that is gone ignores it. A `Live` item without room is
+    /// dropped, and the connection learns that it has to read the log. All other items always arrive.
     fn post(&self, to: ConnectionId, item: Item);
 }
 
@@ -49,12 +51,12 @@ pub trait Mailbox: Send + Sync + 'static {
 #[error("the user has {0} sessions already")]
 pub struct TooManySessions(pub usize);
 
-/// A connected session, as an operator sees it.
+/// A connected session, as the admin API shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Presence {
-    /// On which class of device.
+    /// The class of its device.
     pub platform: Platform,
-    /// Which device of it; empty unless the policy tells devices apart.
+    /// The id of its device; empty unless the policy tells devices apart.
     pub device: Arc<str>,
     /// The connection that holds the session.
     pub connection: ConnectionId,

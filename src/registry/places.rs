@@ -1,4 +1,5 @@
-//! Who holds which place: one entry for each user, and whatever is decided about a user is decided under it.
+//! The places of each user's sessions. The map has one entry for each user, and every decision about a user is made under
+//! the lock of that entry.
 
 use std::{
     collections::HashMap,
@@ -40,7 +41,7 @@ impl Place {
     }
 }
 
-/// Finds the sessions of a user. Every method locks one user's entry for a moment and none waits.
+/// Finds the sessions of a user. Every method locks one user's entry for a moment; no method waits.
 pub struct Registry {
     policy: Policy,
     per_user_max: usize,
@@ -53,7 +54,7 @@ impl Registry {
     /// An empty registry.
     ///
     /// # Panics
-    /// When the policy is none of 0–5, which the config refuses.
+    /// If the policy is not one of 0–5. The config refuses all others.
     pub fn new(config: &config::Sessions, metrics: Arc<Metrics>) -> Self {
         let gauges = Platform::ALL.map(|platform| (platform, metrics.sessions(platform)));
         Self {
@@ -70,10 +71,11 @@ impl Registry {
         self.policy
     }
 
-    /// Gives the session its place and tells whom it replaces. The same session's older connection is replaced, too.
+    /// Gives the session its place and tells the sessions that it replaces. An older connection of the same session is
+    /// replaced, too.
     ///
     /// # Errors
-    /// When the user would have more than `per_user_max` sessions; then nobody was replaced.
+    /// If the user would have more than `per_user_max` sessions; then no session was replaced.
     pub fn register(
         &self,
         key: &SessionKey,
@@ -92,7 +94,7 @@ impl Registry {
             |older: &Place| self.policy.replaces(key, (older.platform, &older.device));
         let mut places = match self.users.entry(key.user.clone()) {
             Entry::Occupied(entry) => entry.into_ref(),
-            // Nearly every user has one session: room for four, which is what a push makes, would be 168 bytes too many.
+            // Nearly every user has one session. `Vec::push` would make room for four, which wastes 168 bytes.
             Entry::Vacant(entry) => entry.insert(Vec::with_capacity(1)),
         };
         let staying = places.iter().filter(|older| !is_replaced(older)).count();
@@ -114,13 +116,14 @@ impl Registry {
         Ok(())
     }
 
-    /// Whether the session's place is this connection's: a newer one may have taken it without this one knowing yet.
+    /// Says if this connection still holds the session's place. A newer connection may have taken the place before this one
+    /// was told.
     pub fn holds(&self, key: &SessionKey, connection: ConnectionId) -> bool {
         let places = self.users.get(key.user.as_str());
         places.is_some_and(|places| places.iter().any(|place| place.connection == connection))
     }
 
-    /// Gives the place back, if it is still this connection's.
+    /// Gives the place back, if this connection still holds it.
     pub fn deregister(&self, key: &SessionKey, connection: ConnectionId) {
         self.remove(&key.user, |place| {
             let is_same_session = (place.platform, &*place.device) == (key.platform, &*key.device);
@@ -129,8 +132,8 @@ impl Registry {
         });
     }
 
-    /// Hands a message to all sessions of its receiver; how many there are. Nothing is encoded here: that is for the sessions
-    /// which push it.
+    /// Hands a message to all sessions of its receiver and returns their number. Nothing is encoded here; the sessions that
+    /// push the message encode it.
     pub fn deliver(&self, user: &str, seq: Seq, message: &Arc<Message>) -> usize {
         let Some(places) = self.users.get(user) else {
             return 0;
@@ -144,7 +147,7 @@ impl Registry {
         places.len()
     }
 
-    /// Takes the places of a user's sessions on a platform away and tells them; how many there were.
+    /// Removes a user's sessions on a platform, tells them, and returns their number.
     pub fn log_out(&self, user: &UserId, platform: Platform) -> usize {
         let removed = self.remove(user, |place| place.platform == platform);
         for place in &removed {
@@ -161,8 +164,8 @@ impl Registry {
         places.iter().map(Place::presence).collect()
     }
 
-    /// Up to `limit` users that are connected now, on `platform` where one is given, each with all its sessions, in no
-    /// order. Looks at every user where few are on that platform, at one after the other.
+    /// Up to `limit` users that are connected now, each with all its sessions, in no order. With `platform`, only users
+    /// that have a session there. If few users are on that platform, it looks at every user, one after the other.
     pub fn online(&self, platform: Option<Platform>, limit: usize) -> Vec<(UserId, Vec<Presence>)> {
         let is_on = |place: &Place| platform.is_none_or(|platform| place.platform == platform);
         let users = self.users.iter();

@@ -1,24 +1,24 @@
-//! The login policies 0–5 (`docs/protocol.md#login-policy`): which session a newer one replaces.
+//! The login policies 0–5 (`docs/protocol.md#login-policy`): which session a newer login replaces.
 //!
-//! A policy gives each user a number of places and each session one of them; a newer session replaces the older one in
-//! its place. Policy 0 has a place for every platform and device.
+//! A policy gives each user a number of places, and gives each session one of them. A newer session replaces the older
+//! session in its place. Policy 0 has a place for every platform and device.
 
 use crate::ids::{Platform, SessionKey};
 
 /// A login policy, by OpenIM's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// 0: nobody is replaced; several devices per platform, told apart by their id.
+    /// 0: no session is replaced; one platform may have several devices, told apart by their ids.
     Everyone,
-    /// 1: one per platform.
+    /// 1: one session per platform.
     OnePerPlatform,
-    /// 2: one per user.
+    /// 2: one session per user.
     OnePerUser,
-    /// 3: web beside one other.
+    /// 3: the web session beside one other session.
     WebBesideOther,
-    /// 4: one per class.
+    /// 4: one session per class of platforms.
     OnePerClass,
-    /// 5: PC beside one other.
+    /// 5: the PC session beside one other session.
     PcBesideOther,
 }
 
@@ -56,12 +56,12 @@ impl Policy {
         })
     }
 
-    /// Whether sessions of one platform are told apart by their device; otherwise a session's device is empty.
+    /// True if the policy tells sessions of one platform apart by their device. Otherwise a session's device is empty.
     pub fn tells_devices_apart(self) -> bool {
         self == Self::Everyone
     }
 
-    /// Whether a session of `newer` takes the place of `older`, both of one user.
+    /// True if a session of `newer` takes the place of `older`. Both belong to one user.
     pub(super) fn replaces(self, newer: &SessionKey, older: (Platform, &str)) -> bool {
         let (platform, device) = older;
         let is_same =
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use crate::ids::UserId;
 
-    /// For a session on the first platform: which of the others, each already connected, it replaces.
+    /// The other platforms, each already connected, that a session on `newer` replaces.
     fn replaced(policy: u8, newer: Platform) -> Vec<u32> {
         let policy = Policy::from_number(policy).unwrap();
         let newer = SessionKey {

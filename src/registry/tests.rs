@@ -1,4 +1,4 @@
-//! Who replaces whom, over every policy, and that the newest login holds its place.
+//! Every login policy replaces the right sessions, and the newest login holds its place.
 
 use std::sync::Mutex;
 
@@ -11,7 +11,7 @@ use crate::{
     message::Message,
 };
 
-/// Keeps what was posted.
+/// Keeps the posted items.
 #[derive(Default)]
 struct Posted(Mutex<Vec<(ConnectionId, Item)>>);
 
@@ -70,7 +70,7 @@ fn key(platform: Platform, device: &str) -> SessionKey {
     }
 }
 
-/// For each policy: the platforms that log in one after the other, and which of them stay.
+/// For each policy: the platforms that log in one after the other, and the platforms that stay.
 #[test]
 fn each_policy_keeps_whom_it_should() {
     use Platform::*;

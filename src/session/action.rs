@@ -1,4 +1,4 @@
-//! The output of a session: actions for its connection, and its words to the client.
+//! The output of a session: actions for its connection, and the frames for its client without their encoding.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,79 +10,80 @@ use crate::{
     message::Message,
 };
 
-/// Stored messages of one user, ascending: their stored form.
+/// Stored messages of one user, in ascending order, each in its stored form.
 pub type Messages = Vec<(Seq, Bytes)>;
 
 /// A read of the inbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadOrder {
-    /// Read the places after this one.
+    /// Read the entries after this seq.
     pub after: Seq,
-    /// At most this many, at least 1.
+    /// Read at most this many entries; at least 1.
     pub messages: usize,
 }
 
-/// One thing to do. Done in the order given; nothing follows a [`Action::Close`].
+/// One thing that the connection has to do. The connection performs actions in the given order; no action follows an
+/// [`Action::Close`].
 #[derive(Debug)]
 pub enum Action {
     /// Send this to the client.
     Send(ToClient),
-    /// Answer a ping: a [`ToClient::Pong`] with this nonce and the time.
+    /// Answer a ping with a [`ToClient::Pong`] that holds this nonce and the time.
     Pong(u64),
-    /// Read the log; the answer is one of the `Read` events. At most one is under way.
+    /// Read the log. The answer is one of the `Read` events. At most one read is under way.
     Read(ReadOrder),
-    /// Remember that the session begins here, which is not where it was known to stand.
+    /// Store this seq as the session's cursor. It differs from the stored one.
     Begin(Seq),
-    /// The client stored everything up to here.
+    /// The client stored all messages up to `seq`: store the cursor.
     StoreAck {
         /// The new cursor.
         seq: Seq,
-        /// By how many places it moved.
+        /// The number of entries by which it moved.
         advanced: u64,
     },
-    /// Close the connection once what was sent before has left.
+    /// Close the connection once everything sent before has left.
     Close(Reason),
 }
 
-/// One thing that a session says to its client. The connection's codec makes frames of it.
+/// One thing that a session tells its client. The connection's codec makes frames of it.
 #[derive(Debug)]
 pub enum ToClient {
-    /// The answer to a good `Connect`; nothing comes before it.
+    /// The answer to a good `Connect`. The client gets nothing before it.
     Connected(Connected),
-    /// A message that was handed to the session as it became durable, or is online-only (seq 0).
+    /// A message that the session got as it became durable, or that is online-only (seq 0).
     Live {
-        /// Its place in the inbox.
+        /// The message's seq in the inbox.
         seq: Seq,
-        /// The message, which other sessions share.
+        /// The message, shared with other sessions.
         message: Arc<Message>,
     },
-    /// Messages from the log, contiguous and at least one.
+    /// Messages from the log with contiguous seqs; at least one.
     Push {
         /// The messages.
         messages: Messages,
-        /// The number of them that had been pushed before on this connection.
+        /// The number of them that this connection had pushed before.
         resent: usize,
     },
-    /// The backlog present at connect has been sent up to here.
+    /// The session has sent the whole backlog that was present at connect, up to this seq.
     CaughtUp(Seq),
     /// The answer to a `Fetch`.
     Fetched {
-        /// The client's number for it.
+        /// The number that the client gave the `Fetch`.
         request_id: u32,
         /// The history; at most [`TOGETHER_BYTES_MAX`](crate::message::TOGETHER_BYTES_MAX), or a single message.
         messages: Messages,
-        /// The head was reached.
+        /// True if the messages reach the head.
         is_end: bool,
     },
-    /// A stretch of the inbox that will not come.
+    /// A range of the inbox that will not come.
     Gap(Gap),
-    /// The connection loses its place; a close follows.
+    /// The connection loses its place. A close follows.
     Kicked(Kicked),
-    /// The gateway goes down: come back after this long. A close follows.
+    /// The gateway drains: the client should return after this delay. A close follows.
     Draining(Duration),
     /// The answer to a ping.
     Pong {
-        /// The ping's.
+        /// The nonce of the ping.
         nonce: u64,
         /// The server's clock, Unix ms.
         server_time_ms: u64,
@@ -92,19 +93,19 @@ pub enum ToClient {
 /// The first answer to a client: its session has begun.
 #[derive(Debug, Clone, Copy)]
 pub struct Connected {
-    /// Names the connection.
+    /// The id of the connection.
     pub connection: ConnectionId,
-    /// On which platform the session is.
+    /// The platform of the session.
     pub platform: Platform,
-    /// Which log it is.
+    /// The epoch of the log.
     pub epoch: Epoch,
-    /// Delivery begins after it.
+    /// The stored cursor. Delivery begins after it.
     pub cursor: Seq,
-    /// Highest seq of the inbox.
+    /// The highest seq of the inbox.
     pub head: Seq,
-    /// Oldest retained seq; `head` + 1 when none is.
+    /// The oldest retained seq; `head` + 1 when no message is retained.
     pub first: Seq,
-    /// The client says something at least this often.
+    /// The client has to send something at least this often.
     pub heartbeat: Duration,
     /// Stored messages that may be unacked at once.
     pub window: u32,
@@ -119,11 +120,11 @@ pub struct Gap {
     pub from: Seq,
     /// The last of them. The client's cursor moves there.
     pub to: Seq,
-    /// Why.
+    /// Why they will not come.
     pub reason: GapReason,
 }
 
-/// Why a stretch of the inbox will not come.
+/// Why a range of the inbox will not come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GapReason {
     /// Retention or a deletion removed it.
@@ -135,7 +136,7 @@ pub enum GapReason {
 /// Why a connection loses its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kicked {
-    /// A newer login took it.
+    /// A newer login took the place.
     Replaced,
     /// An administrator revoked the token.
     LoggedOut,

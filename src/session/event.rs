@@ -1,4 +1,4 @@
-//! The input of a session: its client's words, and all else that happens to it.
+//! The input of a session: what its client says, and everything else that happens to it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Reason, Resume};
 use crate::{ids::Seq, message::Message};
 
-/// A point in time: ms since any origin that all calls share. Never goes backwards.
+/// A point in time, in ms since an origin that all calls share. Never goes backwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Moment(pub u64);
 
@@ -18,57 +18,57 @@ impl Moment {
         Self(self.0.saturating_add(after.as_millis() as u64))
     }
 
-    /// From `earlier` to this one; zero when it is not earlier.
+    /// The time from `earlier` to this moment; zero when `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// The surroundings of the session while it handles an event.
+/// The facts that a session needs while it handles an event.
 #[derive(Debug, Clone, Copy)]
 pub struct Scene {
-    /// When it happens.
+    /// The time of the event.
     pub now: Moment,
-    /// The outbox takes another push.
+    /// True if the outbox takes another push.
     pub has_room: bool,
-    /// All that was sent so far has left for the socket.
+    /// True if everything sent so far has left for the socket.
     pub is_flushed: bool,
 }
 
-/// One place of the inbox as the log gave it.
+/// One entry of the inbox, as the log returned it.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// Where it stands.
+    /// Its seq.
     pub seq: Seq,
     /// The stored form of the message; `None` when it was deleted.
     pub body: Option<Bytes>,
 }
 
-/// One thing that a client says. The connection's codec reads it from frames.
+/// One thing that a client says. The connection's codec decodes it from a frame.
 #[derive(Debug)]
 pub enum FromClient {
-    /// The client names itself and says where it stands. Nothing comes before it.
+    /// The client names its user and its resume point. Nothing comes before it.
     Connect(Connect),
-    /// Everything up to here is durably stored at the client.
+    /// The client has stored everything up to this seq durably.
     Ack(Seq),
-    /// Send everything after this one again.
+    /// Send everything after this seq again.
     Resend(Seq),
-    /// Send history; no cursor moves.
+    /// Send history. No cursor moves.
     Fetch(Fetch),
-    /// Answer this nonce.
+    /// Answer with this nonce.
     Ping(u64),
 }
 
-/// A client's first word.
+/// The first frame of a client.
 #[derive(Debug)]
 pub struct Connect {
-    /// Says who it is; not looked into here.
+    /// The client's token. The session does not check it.
     pub token: String,
-    /// Tells devices of one platform apart; an id, or empty.
+    /// The device's id, which tells devices of one platform apart; an id, or empty.
     pub device: String,
     /// Name and version of the client, for the operator; an id, or empty.
     pub client: String,
-    /// Where the client stands.
+    /// The point from which the client wants to resume.
     pub resume: Resume,
 }
 
@@ -77,37 +77,37 @@ pub struct Connect {
 pub struct Fetch {
     /// Chosen by the client, and repeated in the answer.
     pub request_id: u32,
-    /// The answer starts with the first retained message above this one.
+    /// The answer starts with the first retained message after this seq.
     pub after: Seq,
-    /// Messages wanted, at least 1; there is a bound on them.
+    /// The number of messages wanted; at least 1. The machine caps it.
     pub limit: u32,
 }
 
 /// One thing that happens to a session.
 #[derive(Debug)]
 pub enum Event {
-    /// The client said something.
+    /// The client sent a frame.
     Said(FromClient),
     /// The client sent a control frame of WebSocket's own: a sign of life.
     Heard,
-    /// A message of this user became durable (or is online-only: seq 0).
+    /// A message of this user became durable, or is online-only (seq 0).
     Live(Seq, Arc<Message>),
-    /// The inbox is known to reach this far; the message is not at hand.
+    /// The inbox is known to reach this seq. The message itself is not at hand.
     Head(Seq),
-    /// The answer to an [`super::Action::Read`]: ascending and contiguous, starting at the first retained place.
+    /// The answer to an [`super::Action::Read`]: ascending, contiguous entries, beginning with the first retained one.
     Read(Vec<Place>),
-    /// The answer to an [`super::Action::Read`] when there was nothing above: the oldest retained seq.
+    /// The answer to an [`super::Action::Read`] that found no entry: the oldest retained seq.
     ReadNothing(Seq),
-    /// The log would not be read, for this reason.
+    /// The read of the log failed, for this reason.
     ReadFailed(Reason),
     /// The outbox has room again.
     Room,
-    /// Time passed. Comes about once a second.
+    /// Time passed. This event comes about once a second.
     Tick,
-    /// A newer connection took the place.
+    /// A newer connection took the session's place.
     Replaced,
     /// An administrator revoked the token.
     LoggedOut,
-    /// The gateway goes down; the client is to come back after this long.
+    /// The gateway drains. The client should return after this delay.
     Drain(Duration),
 }

@@ -1,4 +1,4 @@
-//! A client's frames, and all else that can happen to a session, in any order, against its machine.
+//! Fuzzing of the session machine: a client's frames, and all other events of a session, in any order.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ const LIMITS: Limits = Limits {
 struct World {
     head: u64,
     first: u64,
-    /// Everything up to here was pushed or announced as a gap; the highest it ever was; the highest ack.
+    /// Everything up to `sent` was pushed or announced as a gap; its highest value so far; the highest ack.
     sent: u64,
     highest: u64,
     acked: u64,
@@ -41,8 +41,8 @@ fn live(seq: u64) -> Event {
     Event::Live(Seq(seq), Arc::new(Message::new(Bytes::new())))
 }
 
-/// How the inbox stands, a first frame, and then one thing after the other. Whatever it is: what is pushed is what the log
-/// holds, in order, without a hole that was not announced, within the window; and after a close there is silence.
+/// Reads the inbox's state, a first frame and further events from `data`, one after the other. For every input: the session
+/// pushes what the log holds, in order, within the window, and announces every hole; after a close it does nothing.
 pub fn frames(data: &[u8]) {
     let mut input = Input(data);
     let head = u64::from(input.byte());
@@ -197,9 +197,9 @@ impl World {
         }
     }
 
-    /// A stretch of the inbox goes out: it joins what went before, or repeats what is not acked.
+    /// A range of the inbox goes out. It joins the range before it, or repeats entries that are not acked.
     fn announce(&mut self, from: u64, to: u64) {
-        // A cursor of another log goes back to the first that is retained: from 1 to 0 when nothing has expired.
+        // A cursor of another log goes back to the first retained message: from 1 to 0 when nothing has expired.
         if to + 1 >= from {
             assert!(from <= self.sent + 1, "{from} after {}", self.sent);
         }

@@ -1,7 +1,7 @@
 //! From a client's `Connect` to a session: where delivery resumes (`docs/protocol.md#a-connection-from-begin-to-end`), and
-//! what gap is announced (`docs/protocol.md#epochs`).
+//! which gap is announced (`docs/protocol.md#epochs`).
 //!
-//! Others find out whom its token stands for and where that session stands; [`open`] decides the rest.
+//! The connection checks the token and reads the session's state from the log. [`open`] decides the rest.
 
 use super::{Action, Connected, Gap, GapReason, Limits, Moment, Session, ToClient};
 use crate::{
@@ -9,40 +9,40 @@ use crate::{
     sabotage::{self, Bug},
 };
 
-/// Where a client says it stands.
+/// The resume point that a client claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resume {
-    /// The epoch of its store; 0 when it has none.
+    /// The epoch of the client's store; 0 when it has none.
     pub epoch: u64,
-    /// The highest seq in its store.
+    /// The highest seq in the client's store.
     pub cursor: Option<Seq>,
 }
 
-/// Where the server says a session stands.
+/// The resume point that the log knows.
 #[derive(Debug, Clone, Copy)]
 pub struct Standing {
-    /// Which log it is.
+    /// The epoch of the log.
     pub epoch: Epoch,
-    /// Highest seq of the inbox.
+    /// The highest seq of the inbox.
     pub head: Seq,
-    /// Oldest retained seq; `head` + 1 when none is.
+    /// The oldest retained seq; `head` + 1 when no message is retained.
     pub first: Seq,
-    /// The cursor the server remembers of this session.
+    /// The stored cursor of this session.
     pub stored: Option<Seq>,
 }
 
-/// The part of [`Connected`] that the session's surroundings know.
+/// The fields of [`Connected`] that the connection knows.
 #[derive(Debug, Clone, Copy)]
 pub struct Welcome {
-    /// Names the connection.
+    /// The id of the connection.
     pub connection: ConnectionId,
-    /// On which platform the session is.
+    /// The platform of the session.
     pub platform: Platform,
     /// The server's clock, Unix ms.
     pub server_time_ms: u64,
 }
 
-/// Where delivery begins.
+/// The point where delivery begins.
 #[derive(Debug, PartialEq, Eq)]
 struct Start {
     cursor: Seq,
@@ -89,7 +89,7 @@ fn start(resume: Resume, standing: Standing, limits: &Limits) -> Start {
     let before_first = first.previous();
     let is_other_epoch = resume.epoch != 0 && resume.epoch != standing.epoch.0;
     if is_other_epoch || resume.cursor > Some(head) {
-        // From 1 to 0 when nothing has expired: the client's cursor goes back to 0 all the same.
+        // When nothing has expired, this gap goes from 1 to 0. It still moves the client's cursor back to 0.
         let gap = gap(Seq(1), before_first, GapReason::EpochChanged);
         return Start {
             cursor: before_first,

@@ -1,7 +1,7 @@
-//! The session itself: a cursor on an inbox, held against a window.
+//! The session itself: a cursor on an inbox, limited by a window.
 //!
-//! Every event ends in the same question: is there something above what was sent, room to send it, and no read under
-//! way? Then read. So there is no "replaying" and no "live" state to get out of step with the log.
+//! Every event ends with the same check: is there an entry above what was sent, is there room to send it, and is no read
+//! under way? Then the session reads. So there is no "replaying" and no "live" state that could disagree with the log.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     message::{ADDRESS_BYTES_MAX, Message, TOGETHER_BYTES_MAX},
 };
 
-/// Most messages of a `Fetch`: `docs/protocol.md#history`.
+/// The most messages that a `Fetch` returns: `docs/protocol.md#history`.
 const FETCH_MAX: u32 = 500;
 
 /// An open session, from `Connected` to its close.
@@ -31,20 +31,20 @@ pub struct Session {
     backlog: Option<Seq>,
     /// The read under way.
     reading: Option<Reading>,
-    /// The `Fetch` that is not answered yet; `after` moves on while only deleted places were met. Boxed, because idle
-    /// sessions have none.
+    /// The `Fetch` that is not answered yet. Its `after` advances while the reads find only deleted entries. Boxed, because
+    /// idle sessions have none.
     fetch: Option<Box<Fetch>>,
-    /// When the client was last heard.
+    /// The time of the client's last frame.
     heard: Moment,
     is_closed: bool,
 }
 
-/// What a read under way is for.
+/// The purpose of the read under way.
 #[derive(Debug, Clone, Copy)]
 enum Reading {
-    /// To push what comes after this seq.
+    /// Push the entries after this seq.
     Push(Seq),
-    /// To answer the pending `Fetch`.
+    /// Answer the pending `Fetch`.
     Fetch,
 }
 
@@ -61,8 +61,8 @@ impl Session {
         }
     }
 
-    /// Whether the next client frame may be given to it: not while a `Fetch` waits for its answer, so that a flood of
-    /// them waits in the client's socket.
+    /// True if the session takes the client's next frame. It takes none while a `Fetch` waits for its answer. So a flood of
+    /// frames waits in the client's socket.
     pub fn is_listening(&self) -> bool {
         self.fetch.is_none()
     }
@@ -84,7 +84,7 @@ impl Session {
     }
 }
 
-/// One event being handled.
+/// The handling of one event.
 struct Turn<'a> {
     session: &'a mut Session,
     scene: Scene,
@@ -135,7 +135,7 @@ impl Turn<'_> {
     fn take_live(&mut self, seq: Seq, message: Arc<Message>) {
         let window = &mut self.session.window;
         if seq == Seq::ZERO {
-            // Online-only: it has no place in the inbox, so there is no second chance.
+            // An online-only message is not in the inbox, so there is no second chance.
             if self.scene.has_room {
                 self.send(ToClient::Live { seq, message });
             }
@@ -153,13 +153,13 @@ impl Turn<'_> {
     fn take_read(&mut self, places: Vec<Place>) {
         match self.session.reading.take() {
             Some(Reading::Push(after)) if after <= self.session.window.sent() => self.push(places),
-            // Rewound while the read was under way: what it brought is not what comes next.
+            // A rewind happened while the read was under way. The read no longer brings the next entries.
             Some(Reading::Push(_)) | None => {}
             Some(Reading::Fetch) => self.answer(places),
         }
     }
 
-    /// Nothing is above the place that was read after: at the head, or everything there has expired.
+    /// The read found no entry: it began at the head, or everything after it has expired.
     fn take_nothing(&mut self, first: Seq) {
         match self.session.reading.take() {
             Some(Reading::Push(after)) if after <= self.session.window.sent() => {
@@ -167,8 +167,8 @@ impl Turn<'_> {
                 if first > sent.next() {
                     self.skip(first.previous());
                 } else if after == sent {
-                    // It was read because something is above, and retention is not the reason why nothing is. Where live
-                    // messages were pushed meanwhile, it says nothing of what comes after them.
+                    // The session read because an entry is above, and retention did not remove it: the log is short. But if
+                    // live messages were pushed meanwhile, this read says nothing about the entries after them.
                     self.close(Reason::Internal("the log ends before its head"));
                 }
             }
@@ -177,7 +177,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Pushes what of `places` comes next, in runs between the gaps.
+    /// Pushes those of the entries that come next, in runs between the gaps.
     fn push(&mut self, places: Vec<Place>) {
         let mut run = Messages::new();
         let mut room = self.session.window.room(self.limits);
@@ -224,7 +224,7 @@ impl Turn<'_> {
     fn skip(&mut self, to: Seq) {
         let from = self.session.window.skip(to);
         self.session.head = self.session.head.max(to);
-        // Neighbours that are announced in one go make one gap.
+        // Adjacent ranges that are announced together make one gap.
         if let Some(Action::Send(ToClient::Gap(last))) = self.actions.last_mut()
             && last.to.next() == from
         {
@@ -236,7 +236,7 @@ impl Turn<'_> {
         self.catch_up();
     }
 
-    /// Tells the client once that the backlog present at connect is through.
+    /// Tells the client, once, that the backlog present at connect was sent.
     fn catch_up(&mut self) {
         let sent = self.session.window.sent();
         if self.session.backlog.is_some_and(|head| sent >= head) {
@@ -245,7 +245,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Answers the pending `Fetch`, unless all that was read is deleted: then it reads on.
+    /// Answers the pending `Fetch`. If all entries read are deleted, it reads on instead.
     fn answer(&mut self, places: Vec<Place>) {
         let Some(fetch) = &mut self.session.fetch else {
             return;
@@ -281,7 +281,7 @@ impl Turn<'_> {
     fn tick(&mut self) {
         let now = self.scene.now;
         let silence = self.limits.heartbeat.mul_f64(SILENCE_HEARTBEATS_MAX);
-        // While it is not listened to, silence is not the client's.
+        // While the session takes no frames, the silence is not the client's fault.
         if !self.session.is_listening() {
             self.session.heard = now;
         }
@@ -313,7 +313,7 @@ impl Turn<'_> {
         self.session.is_closed = true;
     }
 
-    /// Orders the next read, if one is wanted and possible. A `Fetch` goes first; the next one is not even listened to
+    /// Orders the next read, if one is wanted and possible. A `Fetch` goes first. The session takes no further `Fetch`
     /// before pushes had their turn.
     fn read_on(&mut self) {
         let session = &mut *self.session;
@@ -339,7 +339,7 @@ impl Turn<'_> {
     }
 }
 
-/// The bytes that a message takes of an answer, at most.
+/// The most bytes that a message takes in an answer.
 fn wire_bytes(body: &Bytes) -> usize {
     body.len() + ADDRESS_BYTES_MAX
 }

@@ -1,30 +1,30 @@
-//! Why a connection is closed, in one closed list. Which code a client gets for it is its protocol's to say.
+//! Why a connection is closed, as one closed list. The client's protocol maps each reason to a close code.
 
 use std::time::Duration;
 
-/// Every reason of ours to close a connection; the texts are for whoever mends the client.
+/// Every reason of ours to close a connection. The texts are for the developer of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// The client broke its protocol; the text says how. Mend the client.
+    /// The client broke its protocol; the text says how. The client's developer has to repair it.
     Protocol(&'static str),
-    /// The token is missing, invalid, expired or revoked; the text says which. Get another one.
+    /// The token is missing, invalid, expired or revoked; the text says which. The client needs another token.
     Unauthorized(&'static str),
     /// A newer login took the place.
     Replaced,
-    /// An administrator logged the user out. Get another token.
+    /// An administrator logged the user out. The client needs another token.
     LoggedOut,
     /// The user has as many sessions as the policy allows.
     TooManySessions,
-    /// Five rewinds without an ack. Come back.
+    /// Five rewinds passed without an ack. The client may return.
     AcksStopped,
-    /// The client was silent for [`SILENCE_HEARTBEATS_MAX`](super::SILENCE_HEARTBEATS_MAX) heartbeats. Come back.
+    /// The client was silent for [`SILENCE_HEARTBEATS_MAX`](super::SILENCE_HEARTBEATS_MAX) heartbeats. It may return.
     HeartbeatStopped,
-    /// The client reads too slowly. Come back and resume.
+    /// The client reads too slowly. It may return and resume.
     SlowConsumer,
-    /// Draining or overloaded. Come back after this long.
+    /// The gateway drains or is overloaded. The client should return after this delay.
     Unavailable(Duration),
-    /// No `Connect` in time. Come back.
+    /// No `Connect` arrived in time. The client may return.
     ConnectTimeout,
-    /// The gateway failed; the text says what. The operator's log says more.
+    /// The gateway failed; the text says how. The operator's log says more.
     Internal(&'static str),
 }

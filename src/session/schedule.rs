@@ -1,5 +1,6 @@
-//! Whatever the order of appends, acks, losses, reconnects, replacements, expiry and rewinds: a client that follows
-//! the rules lands every message exactly once, in order, and what it does not land was announced and is really gone.
+//! Random schedules of appends, acks, losses, reconnects, replacements, expiry and rewinds. In each of them a client that
+//! follows the rules lands every message exactly once and in order. A message that it does not land was announced as a gap,
+//! and is really gone.
 //!
 //! `TOWNCRIER_SEED=n` runs the one schedule `n` again; a failure prints its own.
 
@@ -27,13 +28,13 @@ const LIMITS: Limits = Limits {
     starts_at_head: false,
 };
 
-/// What a place holds. Some are beyond the window's bytes by themselves.
+/// The body of an entry. Some bodies alone exceed the window's bytes.
 fn body(epoch: u64, seq: u64) -> String {
     let width = if seq.is_multiple_of(3) { 40 } else { 0 };
     format!("{epoch}/{seq:width$}")
 }
 
-/// What travels to the client.
+/// A frame on its way to the client.
 #[derive(Debug)]
 enum Down {
     Said(ToClient),
@@ -41,7 +42,7 @@ enum Down {
     Close,
 }
 
-/// The one log, as the sessions' environment gives it.
+/// The one log that the sessions read.
 struct Inbox {
     epoch: u64,
     bodies: Vec<Option<Bytes>>,
@@ -83,7 +84,7 @@ impl Inbox {
 struct Server {
     session: Session,
     order: Option<ReadOrder>,
-    /// What a read has found and the session has not heard yet: the world goes on in between.
+    /// The result of a read that the session has not got yet. Other events may come before it.
     found: Option<Event>,
     mailbox: VecDeque<Seq>,
     /// Everything up to here was pushed or announced as a gap.
@@ -91,7 +92,7 @@ struct Server {
 }
 
 impl Server {
-    /// A stretch of the inbox goes out: it must join what went before.
+    /// A range of the inbox goes out. It must join the range before it.
     fn announce(&mut self, from: u64, to: u64) {
         assert!(from <= self.announced + 1, "nothing is left out in silence");
         self.announced = self.announced.max(to);
@@ -145,7 +146,7 @@ impl World {
     }
 
     fn connect(&mut self) {
-        // An older connection is replaced; what was under way on it is lost to the client.
+        // An older connection is replaced. The client loses the frames that were on their way.
         self.server = None;
         self.down.clear();
         self.up.clear();
@@ -153,7 +154,7 @@ impl World {
         self.client.is_caught_up = false;
         let has_store = self.client.cursor.is_some();
         assert!(has_store || self.client.epoch == 0);
-        // A client may leave out what it knows nothing of.
+        // A client may omit the fields that it does not know.
         let resume = Resume {
             epoch: self.client.epoch,
             cursor: self.client.cursor.map(Seq),
@@ -250,7 +251,8 @@ impl World {
                 if self.client.epoch == 0 {
                     self.client.epoch = connected.epoch.0;
                     self.client.cursor = Some(connected.cursor.0);
-                    // A client without a store begins where it is told; what lies before is not its business.
+                    // A client without a store begins at the cursor that the gateway names. It does not count the messages
+                    // before it.
                     self.client.gapped.insert(1, connected.cursor.0);
                 }
             }
@@ -322,7 +324,7 @@ impl World {
             30..45 => self.take_order(),
             45..65 => {
                 if let Some(down) = self.down.pop_front() {
-                    // A frame that the client loses, for instance by a crash of its store.
+                    // The client loses this frame, for instance because its store crashed.
                     let is_lost = matches!(down, Down::Push(_)) && self.chance(10);
                     if !is_lost {
                         self.receive(down);
@@ -342,7 +344,7 @@ impl World {
                 self.happen(Event::Tick);
             }
             90 => {
-                // The mailbox overflowed: all sessions look at their inbox's head.
+                // The mailbox overflowed: all sessions look up the head of their inbox.
                 if let Some(server) = &mut self.server {
                     server.mailbox.clear();
                 }
@@ -396,7 +398,7 @@ impl World {
         }
     }
 
-    /// No more mishaps: everything on its way arrives, and time passes until nothing is due.
+    /// Ends the disturbances: everything on its way arrives, and time passes until no event is due.
     fn settle(&mut self) {
         self.is_fair = true;
         for _ in 0..1000 {
@@ -451,7 +453,7 @@ fn resend(after: u64) -> FromClient {
     FromClient::Resend(Seq(after))
 }
 
-/// A message became durable. Its content is the inbox's.
+/// A message became durable. Its content comes from the inbox.
 fn live(seq: Seq) -> Event {
     Event::Live(seq, Arc::new(Message::new(Bytes::new())))
 }

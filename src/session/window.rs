@@ -1,27 +1,27 @@
-//! What was sent and not yet acked: how much more may be sent, when to send again, when to give up.
+//! The pushes that were sent and are not yet acked: how many more may be sent, when to send again, when to give up.
 //!
 //! Invariant: `acked <= sent <= highest`. A rewind moves `sent` back; `highest` stays, because a client may still ack
-//! what it got before the rewind. Places announced by a `Gap` hold no message: they take no room in the window and
-//! wait for no ack.
+//! messages that it got before the rewind. Entries announced by a `Gap` hold no message: they take no room in the window
+//! and wait for no ack.
 
 use std::time::Duration;
 
 use super::{Limits, Moment};
 use crate::ids::Seq;
 
-/// Rewinds without an ack in between after which the connection is closed: `docs/protocol.md#acks`.
+/// After this many rewinds without an ack in between the connection is closed: `docs/protocol.md#acks`.
 const REWINDS_MAX: u8 = 5;
-/// Longest wait for an ack before the next rewind: `docs/protocol.md#acks`.
+/// The longest wait for an ack before the next rewind: `docs/protocol.md#acks`.
 const RESEND_AFTER_MAX: Duration = Duration::from_secs(60);
 
-/// What is to be done when time passed.
+/// The result of [`Window::tick`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Overdue {
-    /// Nothing.
+    /// Nothing is overdue.
     No,
-    /// The window was rewound: send again from the acked seq.
+    /// The window was rewound: send again, beginning after the acked seq.
     Rewound,
-    /// Too many rewinds: close.
+    /// Too many rewinds: close the connection.
     GivenUp,
 }
 
@@ -34,20 +34,21 @@ pub(super) struct Window {
     acked: Seq,
     sent: Seq,
     highest: Seq,
-    /// The highest message ever sent; an ack is awaited while `acked` is below.
+    /// The highest message ever sent. An ack is awaited while `acked` is below it.
     due: Seq,
-    /// Announced gaps within `acked..=sent`, ascending, apart from each other; one more than the window at most, since
-    /// between two of them lies a message.
+    /// The announced gaps within `acked..=sent`, ascending and not adjacent. There is at most one more than the window,
+    /// because a message lies between two gaps.
     gaps: Vec<(Seq, Seq)>,
-    /// When the acks awaited are overdue.
+    /// The moment at which the awaited acks are overdue.
     deadline: Moment,
     rewinds: u8,
-    /// Of the messages replayed and unacked, about: an ack of a part of them takes its share by number.
+    /// The approximate bytes of replayed messages that are unacked. An ack of some of them removes a share in proportion to
+    /// their number.
     replayed_bytes: u32,
 }
 
 impl Window {
-    /// Nothing sent after `cursor`.
+    /// A window in which nothing after `cursor` was sent.
     pub(super) fn new(cursor: Seq) -> Self {
         Self {
             acked: cursor,
@@ -61,17 +62,17 @@ impl Window {
         }
     }
 
-    /// Everything up to here was sent, or announced as a gap.
+    /// Everything up to this seq was sent, or announced as a gap.
     pub(super) fn sent(&self) -> Seq {
         self.sent
     }
 
-    /// Everything up to here was ever sent on this connection.
+    /// Everything up to this seq was sent at least once on this connection.
     pub(super) fn highest(&self) -> Seq {
         self.highest
     }
 
-    /// How many more messages may be sent.
+    /// The number of messages that may still be sent.
     pub(super) fn room(&self, limits: &Limits) -> usize {
         if self.replayed_bytes >= limits.replayed_bytes_max {
             return 0;
@@ -79,7 +80,7 @@ impl Window {
         u64::from(limits.window).saturating_sub(self.unacked()) as usize
     }
 
-    /// Messages up to `seq` were sent, the first being the next after [`Self::sent`].
+    /// Messages up to `seq` were sent. The first of them is the next after [`Self::sent`].
     pub(super) fn push(&mut self, seq: Seq, now: Moment, limits: &Limits) {
         debug_assert!(seq > self.sent, "pushes ascend");
         if self.due <= self.acked {
@@ -90,13 +91,13 @@ impl Window {
         self.highest = self.highest.max(seq);
     }
 
-    /// Of what was pushed, so much came from the log.
+    /// This many bytes of the pushed messages came from the log.
     pub(super) fn note_replayed(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.replayed_bytes = self.replayed_bytes.saturating_add(bytes);
     }
 
-    /// The places up to `seq` were announced as a gap. Returns its first place.
+    /// The entries up to `seq` were announced as a gap. Returns the first seq of the gap.
     pub(super) fn skip(&mut self, seq: Seq) -> Seq {
         debug_assert!(seq > self.sent, "gaps ascend");
         let from = self.sent.next();
@@ -109,7 +110,7 @@ impl Window {
         from
     }
 
-    /// The client stored everything up to `seq`: by how many places the cursor moved, 0 for an old ack.
+    /// The client stored everything up to `seq`. Returns the number of entries by which the cursor moved; 0 for an old ack.
     pub(super) fn ack(
         &mut self,
         seq: Seq,
@@ -136,8 +137,8 @@ impl Window {
         Ok(advanced)
     }
 
-    /// The client asks for everything after `seq` again. What it acked is not sent again. The deadline stays: only acks
-    /// are progress.
+    /// The client asks for everything after `seq` again. Acked messages are not sent again. The deadline stays, because
+    /// only acks are progress.
     pub(super) fn rewind_to(&mut self, seq: Seq) {
         let seq = seq.max(self.acked);
         if seq < self.sent {
@@ -148,8 +149,8 @@ impl Window {
         }
     }
 
-    /// Time passed. While what was sent has not even left for the socket, acks are not overdue: sending it again
-    /// would only lengthen the queue of a slow client.
+    /// Time passed. Acks are not overdue while sent frames still wait in the outbox: a resend would only lengthen the queue
+    /// of a slow client.
     pub(super) fn tick(&mut self, now: Moment, is_flushed: bool, limits: &Limits) -> Overdue {
         if self.due <= self.acked || now < self.deadline {
             return Overdue::No;
@@ -167,7 +168,7 @@ impl Window {
         Overdue::Rewound
     }
 
-    /// Messages sent and not acked.
+    /// The number of messages sent and not acked.
     fn unacked(&self) -> u64 {
         let gaps: u64 = self
             .gaps
@@ -177,8 +178,8 @@ impl Window {
         self.sent.0 - self.acked.0 - gaps
     }
 
-    /// There were `before` unacked messages, and are fewer now. Gaps do not count: nobody need ack one, and a share that it
-    /// kept would never be given back.
+    /// The number of unacked messages fell from `before`; the replayed bytes shrink in proportion. Gaps do not count,
+    /// because no client has to ack them: a share kept for a gap would never be released.
     fn shrink_from(&mut self, before: u64) {
         let left = u64::from(self.replayed_bytes) * self.unacked();
         let left = left.checked_div(before).unwrap_or(0);
@@ -234,7 +235,8 @@ mod tests {
         assert_eq!(window.room(&LIMITS), 4);
     }
 
-    /// A gap behind them that nobody acks kept a share of the bytes, and the session stood still for ever.
+    /// Regression: a gap behind the messages that no client acked kept a share of the bytes, and the session stalled for
+    /// ever.
     #[test]
     fn when_all_messages_are_acked_no_bytes_are_left_whatever_gaps_follow() {
         let mut window = Window::new(Seq::ZERO);
@@ -295,7 +297,7 @@ mod tests {
         let mut window = Window::new(Seq::ZERO);
         window.push(Seq(2), at(0), &LIMITS);
         assert_eq!(window.tick(at(5), true, &LIMITS), Overdue::Rewound);
-        // Sent before the rewind, acked after it: good, and not sent again.
+        // Sent before the rewind, acked after it: the ack counts, and the message is not sent again.
         assert_eq!(window.ack(Seq(1), at(6), &LIMITS), Ok(1));
         assert_eq!(window.sent(), Seq(1));
         assert_eq!(window.tick(at(10), true, &LIMITS), Overdue::No);
