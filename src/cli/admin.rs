@@ -1,4 +1,4 @@
-//! The admin API of the configured gateway, as `send`, `token` and `listen` call it.
+//! Access to the admin API of the configured gateway, for `send`, `token` and `listen`.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -15,12 +15,12 @@ use crate::{config::Config, ids::Platform};
 pub(super) struct Admin {
     pub(super) client: AdminClient,
     secret: String,
-    /// In whose name sends are made unless the caller says otherwise.
+    /// The user in whose name a send is made, unless the caller names another.
     pub(super) user: String,
 }
 
 impl Admin {
-    /// The gateway at `url`, or the one that the configuration describes.
+    /// The gateway at `url`. Without `url`, the gateway that the configuration describes.
     pub(super) fn new(
         mut config: Config,
         url: Option<&str>,
@@ -58,10 +58,10 @@ impl Admin {
     }
 }
 
-/// Whom a command believes over TLS.
+/// The certificates that a command trusts over TLS.
 #[derive(Debug, Args)]
 pub(super) struct TrustArguments {
-    /// A PEM file: over TLS, believe only what these certificates signed; default: what this machine trusts.
+    /// PEM file: over TLS, trust only certificates that these signed; default: those that this machine trusts.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 }
@@ -73,13 +73,13 @@ impl TrustArguments {
     }
 }
 
-/// `http` or `ws`, with an `s` where the port has a certificate.
+/// `http` or `ws`, with an `s` added if the port has a certificate.
 pub(super) fn secure(scheme: &str, certificate: &Path) -> String {
     let is_plain = certificate.as_os_str().is_empty();
     format!("{scheme}{}", if is_plain { "" } else { "s" })
 }
 
-/// Where a listener on `address` is reached from this machine.
+/// The address at which this machine reaches a listener on `address`.
 pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         return SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port());

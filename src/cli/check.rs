@@ -1,4 +1,4 @@
-//! `towncrier check` and `towncrier config`: what the settings are, and whether the gateway could start with them.
+//! `towncrier check` and `towncrier config`: print the settings, and say if the gateway could start with them.
 
 use std::{fs, io, path::Path, process::ExitCode};
 
@@ -8,13 +8,13 @@ use clap::Args;
 use super::{scratch::Scratch, serve::SHARED_SECRETS};
 use crate::{config::Config, log::embedded::is_in_use, tls::Tls};
 
-/// Every key with default, unit and meaning; a test holds it equal to the code.
+/// Every key with its default, unit and meaning. A test holds it equal to the code.
 const ANNOTATED: &str = include_str!("../../config/towncrier.toml");
 
 /// Prints every setting with its default and meaning.
 #[derive(Debug, Args)]
 pub(super) struct ConfigCommand {
-    /// Instead: the settings in force, secrets masked.
+    /// Print the settings in force instead, secrets masked.
     #[arg(long)]
     effective: bool,
 }
@@ -33,7 +33,7 @@ impl ConfigCommand {
     }
 }
 
-/// Says whether the gateway could start. Leaves everything as it was.
+/// Says if the gateway could start. Leaves no trace on the disk.
 pub(super) fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     let Startable {
         is_in_use,
@@ -50,22 +50,23 @@ pub(super) fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is worth knowing of a gateway that could start.
+/// Facts about a gateway that could start.
 pub(super) struct Startable {
-    /// A gateway runs on the data directory. The question is about its next start, so that is no failure.
+    /// A gateway runs on the data directory. This is no failure, because the check is about the next start.
     pub(super) is_in_use: bool,
-    /// The group of the secrets file may use it.
+    /// The group of the secrets file may use the file.
     is_shared: bool,
 }
 
-/// The configuration was read and checked on the way here; what is left are the files it names, and the data directory.
+/// Checks the files that the configuration names, and the data directory. The configuration itself was checked when it was
+/// loaded.
 pub(super) fn could_start(config: &mut Config) -> anyhow::Result<Startable> {
     Tls::load(&config.listener.tls_certificate, &config.listener.tls_key)?;
     Tls::load(&config.admin.tls_certificate, &config.admin.tls_key)?;
     let dir = &config.log.dir;
     try_out(dir).with_context(|| format!("the data directory {} cannot be used", dir.display()))?;
     let is_in_use = is_in_use(dir)?;
-    // The first start makes a file of ours; one that is named has to be there.
+    // The first start creates our own secrets file. A file that the configuration names has to exist.
     let is_named = !config.auth.secrets_file.as_os_str().is_empty();
     let is_there = is_named || config.secrets_path().exists();
     let is_shared = is_there && config.read_secrets()?;
@@ -75,7 +76,7 @@ pub(super) fn could_start(config: &mut Config) -> anyhow::Result<Startable> {
     })
 }
 
-/// Makes the directory as a start would, and a file in it.
+/// Creates the directory as a start would, and a file in it.
 fn try_out(dir: &Path) -> io::Result<()> {
     let scratch = Scratch::make(dir, "check")?;
     fs::write(scratch.path().join("probe"), b"")

@@ -1,4 +1,4 @@
-//! `towncrier doctor`: what to expect of this host, as a table or as one JSON object.
+//! `towncrier doctor`: the load that this host can carry, as a table or as one JSON object.
 
 use std::{
     io::{self, BufWriter, Write, stdout},
@@ -16,29 +16,29 @@ use crate::{
     doctor::{Ceiling, Facts, Forecast, Limit, Messages, examine, forecast},
 };
 
-/// Limits in the table, of each kind; `--json` has all.
+/// Limits of each kind that the table shows; `--json` shows all.
 const SHOWN: usize = 3;
 
 /// Says how many sessions and messages to expect of this host, and what limits them.
 #[derive(Debug, Args)]
 pub(super) struct DoctorCommand {
-    /// One JSON object, all that was found included.
+    /// Print one JSON object with everything that was found.
     #[arg(long)]
     json: bool,
 }
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
     forecast: &'a Forecast,
     found: &'a Facts,
-    /// A gateway runs with the data directory: it had its share of what was measured.
+    /// A gateway runs on the data directory. It used a part of the measured capacity.
     is_in_use: bool,
 }
 
 impl DoctorCommand {
-    /// Fails where the gateway would not start. Leaves everything as it was, also when a signal ends it.
+    /// Fails if the gateway would not start. Leaves no trace on the disk, even when a signal ends it.
     pub(super) async fn run(&self, mut config: Config) -> anyhow::Result<ExitCode> {
         let is_in_use = could_start(&mut config)?.is_in_use;
         raise_limit();
@@ -101,7 +101,7 @@ fn print_messages(out: &mut impl Write, what: &str, messages: &Messages) -> io::
     print_ceiling(out, &alone, &messages.alone)
 }
 
-/// What to expect, and under it the first limits, each with what lifts it.
+/// Prints a ceiling, and below it the first limits, each with the way to raise it.
 fn print_ceiling(out: &mut impl Write, what: &str, ceiling: &Ceiling) -> io::Result<()> {
     writeln!(out, "{} {what}", grouped(ceiling.expected))?;
     let limits: Vec<_> = ceiling.limits.iter().take(SHOWN).collect();

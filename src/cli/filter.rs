@@ -1,14 +1,14 @@
-//! What is logged, as the caller says it: `debug`, `towncrier::log=debug`, or several of these joined by commas.
+//! The log filter as the caller writes it: `debug`, `towncrier::log=debug`, or several of these joined by commas.
 //!
-//! `tracing_subscriber` takes a word that is no level for the name of a module, and then logs nothing of any other: a
-//! misspelt level would switch off the whole log, errors included. So a level that is none is refused here, and what the
-//! caller does not mention keeps the command's own level.
+//! `tracing_subscriber` takes a word that is no level for the name of a module, and then logs nothing from other modules. A
+//! misspelt level would therefore switch off the whole log, errors included. So an unknown level is refused here, and
+//! modules that the caller does not mention keep the command's own level.
 
 use std::str::FromStr;
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-/// A filter that was checked. Empty text is one that changes nothing.
+/// A checked filter. An empty text changes nothing.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Filter(String);
 
@@ -16,7 +16,7 @@ impl FromStr for Filter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // Spans and their fields may hold commas; the library has a grammar for them.
+        // Spans and their fields may hold commas. The library parses them.
         if text.contains('[') {
             EnvFilter::try_new(text).map_err(|error| error.to_string())?;
             return Ok(Self(text.into()));
@@ -42,9 +42,9 @@ impl FromStr for Filter {
 }
 
 impl Filter {
-    /// With a level for all that it does not mention.
+    /// The filter, with `level` for all modules that it does not mention.
     pub(super) fn over(&self, level: &str) -> EnvFilter {
-        // Of two levels for the same part the later one holds.
+        // If two levels name the same module, the later one counts.
         EnvFilter::new(format!("{level},{}", self.0))
     }
 }

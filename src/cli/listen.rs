@@ -1,7 +1,7 @@
-//! `towncrier listen`: a real client. What is pushed lands in a store on disk, then is printed, once.
+//! `towncrier listen`: a real client. A pushed message first lands in a store on disk, and is then printed once.
 //!
-//! A message is marked as shown after it was printed. Killed between the two, the next run prints that message again;
-//! the store holds it once all the same.
+//! A message is marked as shown after it was printed. If the process is killed between these two steps, the next run prints
+//! the message again; the store still holds it once.
 
 use std::{io, path::PathBuf, process::ExitCode};
 
@@ -17,25 +17,25 @@ use super::{
 };
 use crate::{config::Config, ids::Platform};
 
-/// Messages printed between two marks when a run begins with some that were not shown.
+/// The number of messages printed between two marks, when a run begins with messages that were not shown.
 const UNSHOWN_AT_ONCE: usize = 1000;
 
 /// Receives a user's messages: lands them in a local store, prints each once.
 #[derive(Debug, Args)]
 pub(super) struct ListenCommand {
-    /// Whose messages.
+    /// The user whose messages are received.
     #[arg(long)]
     user: String,
-    /// On which platform, by name or number: web, ios, android …
+    /// The platform, by name or number: web, ios, android …
     #[arg(long, default_value = "web")]
     platform: Platform,
-    /// Tells devices apart where the login policy allows several.
+    /// The device's id, where the login policy allows several devices.
     #[arg(long, default_value = "", hide_default_value = true)]
     device: String,
     /// The client port; default: the configured gateway's.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// A token for the user; default: one is asked for at the admin API.
+    /// A token for the user; default: a new one from the admin API.
     #[arg(long)]
     token: Option<String>,
     /// The admin API; default: the configured gateway's.
@@ -43,10 +43,10 @@ pub(super) struct ListenCommand {
     admin: Option<String>,
     #[command(flatten)]
     trust: TrustArguments,
-    /// The store's file; default: one for user, platform and device in ./inboxes.
+    /// The store's file; default: a file for this user, platform and device in ./inboxes.
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
-    /// One JSON object a line.
+    /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
 }
@@ -102,7 +102,7 @@ impl ListenCommand {
             )
             .await;
         match (failure, ended) {
-            // Whoever read our output has seen enough.
+            // The reader of our output has closed it, so the work is done.
             (Some(error), _) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
             (Some(error), _) => Err(error),
             (None, Ended::Stopped) => Ok(ExitCode::SUCCESS),
@@ -118,7 +118,7 @@ impl ListenCommand {
     }
 }
 
-/// What has been printed, and what is known of it.
+/// The messages that were printed, and the mark that the store has for them.
 struct Shown {
     printer: Printer,
     store: DiskStore,
@@ -166,7 +166,7 @@ impl Shown {
     }
 }
 
-/// A name for a file that no two different texts share.
+/// A file name that no two different texts share.
 fn safe(text: &str) -> String {
     let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"_.@".contains(&byte);
     let encode = |byte| {

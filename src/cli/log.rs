@@ -1,4 +1,4 @@
-//! `towncrier log …`: what an operator asks of a stopped data directory.
+//! `towncrier log …`: an operator's view into a stopped data directory.
 
 use std::{
     io::{self, BufWriter, Write},
@@ -25,11 +25,11 @@ pub(super) struct LogCommand {
 enum Action {
     /// Prints how much the log holds.
     Stat,
-    /// Reads everything and names each damaged place by segment and offset. Exit code 1 when there is one.
+    /// Reads everything and names each damaged place by segment and offset. Exit code 1 if it finds one.
     Verify,
-    /// Prints one line for each record, without bodies. Exit code 1 when something is damaged.
+    /// Prints one line for each record, without bodies. Exit code 1 if something is damaged.
     Dump,
-    /// Gives the log a new epoch, so that every client starts over. For a directory restored from a backup.
+    /// Gives the log a new epoch, so that every client starts over. Use it for a directory restored from a backup.
     NewEpoch,
 }
 
@@ -49,7 +49,7 @@ impl LogCommand {
                     }
                 };
                 let report = inspect(data, Some(&mut print))?;
-                // Whoever reads the dump may have seen enough.
+                // The reader of the dump may close it early.
                 match failed {
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                         return Ok(ExitCode::SUCCESS);
@@ -94,7 +94,7 @@ impl LogCommand {
 }
 
 fn renew(data: &Path, out: &mut impl Write) -> anyhow::Result<()> {
-    // Also sees to it that no gateway holds the directory.
+    // This also ensures that no gateway holds the directory.
     inspect(data, None).context("the log is left as it is")?;
     let epoch =
         renew_epoch(data).with_context(|| format!("{} cannot be written", data.display()))?;

@@ -1,17 +1,17 @@
 //! The command line: one file a command.
 //!
-//! Every command reads the same configuration (file < environment < flags), so that on the gateway's own machine `listen`,
-//! `send` and `token` find its ports and its secret by themselves. Results go to stdout, everything else to stderr.
-//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 70 a thread of the gateway ended by itself or its drain hung, 130 cut
-//! short by a second signal.
-//! Logs, errors and panics go to stderr through a queue ([`Lines`]), so a stderr that nobody reads delays nothing.
+//! Every command reads the same configuration (file < environment < flags). So `listen`, `send` and `token` find the ports
+//! and the secret of the gateway on their own machine. Results go to stdout, everything else to stderr. Exit codes: 0 done,
+//! 1 refused or failed, 2 wrong usage, 70 a thread of the gateway ended by itself or its drain hung, 130 ended early by a
+//! second signal. Logs, errors and panics go to stderr through a queue ([`Lines`]), so a stderr that nobody reads delays
+//! nothing.
 //!
 //! - `serve.rs`: the gateway; also without a command
-//! - `listen.rs`, `print.rs`: a client that lands what is pushed, and how it shows it
+//! - `listen.rs`, `print.rs`: a client that lands pushed messages, and their form on the terminal
 //! - `send.rs`, `token.rs`: the admin side
-//! - `check.rs`: the configuration; `log.rs`: a stopped data directory; `doctor.rs`: what to expect of this host
-//! - `filter.rs`: what is logged
-//! - `admin.rs`, `scratch.rs`, `signals.rs`: what several of them need
+//! - `check.rs`: the configuration; `log.rs`: a stopped data directory; `doctor.rs`: the load that this host can carry
+//! - `filter.rs`: the log filter
+//! - `admin.rs`, `scratch.rs`, `signals.rs`: shared by several commands
 
 mod admin;
 mod check;
@@ -46,7 +46,7 @@ use crate::{
     lines::Lines,
 };
 
-/// How long the last lines may take at the end of the process. A reader that is alive takes milliseconds.
+/// The longest wait for the last lines at the end of the process. A reader that works takes milliseconds.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// A WebSocket push gateway: every notice lands exactly once on every device.
@@ -59,7 +59,7 @@ struct Arguments {
     command: Option<Command>,
 }
 
-/// What every command takes.
+/// The flags of every command.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 struct Common {
@@ -72,7 +72,7 @@ struct Common {
     /// The data directory: short for `--set log.dir=DIR`.
     #[arg(long, value_name = "DIR", global = true)]
     data: Option<PathBuf>,
-    /// What is logged to stderr, e.g. `debug` or `towncrier::log=debug`; what it does not mention: info, for doctor warn.
+    /// The log level on stderr, e.g. `debug` or `towncrier::log=debug`; default: info, for doctor warn.
     #[arg(long, value_name = "FILTER", global = true, env = "TOWNCRIER_LOG")]
     log: Option<Filter>,
 }
@@ -97,7 +97,7 @@ enum Command {
     Log(log::LogCommand),
 }
 
-/// Runs what the process was called for.
+/// Runs the command that the command line names.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let say_dropped = |lines| {
@@ -108,7 +108,7 @@ pub fn run() -> ExitCode {
     };
     let log = match Lines::start("stderr", stderr(), say_dropped) {
         Ok(log) => log,
-        // The reason has no other way out.
+        // Without the log, stderr is the only way to tell the reason.
         Err(error) => {
             eprintln!("towncrier: no thread can be started: {error}");
             return ExitCode::FAILURE;
@@ -141,10 +141,10 @@ fn run_command(arguments: Arguments, log: &Lines) -> anyhow::Result<ExitCode> {
 }
 
 impl Command {
-    /// What is logged unless the caller says otherwise.
+    /// The log level that counts unless the caller sets one.
     fn log_level(&self) -> &'static str {
         match self {
-            // The life of the gateway that it tries out is none of its reader's business.
+            // The reader of the doctor's report does not need the log lines of the gateway that it tries out.
             Self::Doctor(_) => "warn",
             _ => "info",
         }
@@ -162,7 +162,7 @@ impl Common {
         let text = |(name, value): (OsString, OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        // A variable that is no text is none of ours.
+        // A variable that is not UTF-8 cannot be one of ours.
         let environment = std::env::vars_os().filter_map(text).collect();
         Ok(Sources {
             file: self.config.clone(),
@@ -173,12 +173,12 @@ impl Common {
     }
 }
 
-/// Text for people, JSON for whoever collects logs. A panic becomes a line as well: the default hook writes to stderr on the
-/// thread that panics, and would wait there for a reader.
+/// Logs text for people, or JSON for a log collector. A panic becomes a log line as well: the default hook writes to stderr
+/// on the thread that panics, and would wait there for a reader.
 fn start_logging(filter: EnvFilter, log: Lines) {
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // Its own complaints would go to stderr directly.
+        // The subscriber's own errors would go to stderr directly.
         .log_internal_errors(false)
         .with_writer(log);
     if stderr().is_terminal() {

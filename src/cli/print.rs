@@ -1,4 +1,4 @@
-//! How `listen` shows what happened: lines for people, or one JSON object a line. Only messages and gaps go to stdout.
+//! The output of `listen`: lines for people, or one JSON object a line. Only messages and gaps go to stdout.
 
 use std::io::{self, Stdout, Write, stderr, stdout};
 
@@ -60,7 +60,7 @@ impl Printer {
         }
     }
 
-    /// A message that landed in the log's `epoch`; `None`: one that came to whoever is online.
+    /// Prints a message. `epoch` is the log's epoch; `None` means an online-only message, which no log holds.
     pub(super) fn message(&mut self, epoch: Option<u64>, message: &Message) -> io::Result<()> {
         if self.is_json {
             return self.json_message(epoch, message);
@@ -83,7 +83,7 @@ impl Printer {
             &message.sender_nickname
         };
         let seq = epoch.map_or_else(|| "online".into(), |_| format!("#{}", message.seq));
-        // What somebody else wrote must not steer the terminal.
+        // Control characters in another user's text must not reach the terminal.
         let line = format!("{seq} {sender} | {text}").replace(char::is_control, " ");
         writeln!(self.out, "{line}")
     }
@@ -114,13 +114,13 @@ impl Printer {
             conversation_id: &message.conversation_id,
             ex: &message.ex,
         };
-        // The content is as it was sent, so it may hold line breaks between its tokens; within a JSON text they mean
+        // The content is kept as it was sent, so it may hold line breaks between its tokens. Within a JSON text they mean
         // nothing.
         let line = serde_json::to_string(&line).map_err(io::Error::from)?;
         writeln!(self.out, "{}", line.replace(['\n', '\r'], " "))
     }
 
-    /// Messages that will not come.
+    /// Prints a gap: messages that will not come.
     pub(super) fn gap(&mut self, from: u64, to: u64, reason: gap::Reason) -> io::Result<()> {
         let reason = reason.as_str_name();
         if self.is_json {
@@ -134,7 +134,7 @@ impl Printer {
         }
     }
 
-    /// How the connection stands, for whoever watches.
+    /// Prints the state of the connection to stderr.
     pub(super) fn status(&self, status: &Status) {
         let line = match status {
             Status::Connected(connected) => {
@@ -146,7 +146,7 @@ impl Printer {
             Status::CaughtUp { seq } => format!("caught up to {seq}"),
             Status::Reconnecting { after, lost } => format!("{lost}; reconnecting in {after:.1?}"),
         };
-        // Messages go on landing when nobody reads this.
+        // Messages still land when nobody reads stderr.
         let _ = writeln!(stderr(), "{line}");
     }
 

@@ -1,4 +1,5 @@
-//! A place in the data directory for what a command tries out: on the disk that the log is on, and not in the log.
+//! A temporary directory in the data directory, for the trials of a command. It is on the disk of the log, but not in the
+//! log.
 
 use std::{
     fs::{self, DirBuilder},
@@ -7,20 +8,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A new directory within another one. Dropped, it goes with all that is in it, and so does what was missing before it was
-/// made: only kill -9 leaves it, by its name.
+/// A new directory within another one. Dropping it removes the directory, its content, and the parent directories that were
+/// created for it. Only kill -9 leaves it behind, recognisable by its name.
 pub(super) struct Scratch {
     path: PathBuf,
-    /// Directories that were made on the way to it, the deepest first.
+    /// Parent directories that were created for it, the deepest first.
     made: Vec<PathBuf>,
 }
 
 impl Scratch {
-    /// Makes one in `dir`, which is made as well where it is missing.
+    /// Creates one in `dir`. Creates `dir`, too, if it is missing.
     pub(super) fn make(dir: &Path, name: &str) -> io::Result<Self> {
         let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
         let missing = dir.ancestors().take_while(is_missing);
-        // From here on whatever ends this takes away what is there by then.
+        // From here on, every return removes the directories created so far.
         let scratch = Self {
             path: dir.join(format!("{name}-{}", std::process::id())),
             made: missing.map(Path::to_owned).collect(),
@@ -32,7 +33,7 @@ impl Scratch {
         Ok(scratch)
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -46,7 +47,7 @@ impl Drop for Scratch {
             tracing::warn!(path = %self.path.display(), %error, "what was tried out cannot be removed");
         }
         for made in &self.made {
-            // Not made after all, or taken into use in the meantime: then it stays.
+            // This fails if the directory was not created, or if it is in use by now; then it stays.
             let _ = fs::remove_dir(made);
         }
     }

@@ -10,7 +10,7 @@ use towncrier_client::admin::{Receivers, Send};
 use super::admin::{Admin, TrustArguments};
 use crate::{config::Config, ids::Platform};
 
-/// A notice in the aggregated notification conversation.
+/// The content type of an OA notification.
 const NOTICE: i32 = 1400;
 /// Session types: a conversation of two, and notifications.
 const SINGLE: i32 = 1;
@@ -29,13 +29,13 @@ pub(super) struct SendCommand {
     /// The content's type: 101–114 or 1400.
     #[arg(long, default_value_t = NOTICE, value_name = "NUMBER")]
     content_type: i32,
-    /// In whose name; default: the first of admin.user_ids.
+    /// The user in whose name it is sent; default: the first of admin.user_ids.
     #[arg(long, value_name = "USER")]
     from: Option<String>,
     /// The sender's name as shown.
     #[arg(long, default_value = "Towncrier", value_name = "NAME")]
     nickname: String,
-    /// Your own id for the message: sent again with the same one, it is sent once.
+    /// Your own id for the message: a repeated send with the same id is one message.
     #[arg(
         long,
         default_value = "",
@@ -43,7 +43,7 @@ pub(super) struct SendCommand {
         value_name = "CLIENT_MSG_ID"
     )]
     id: String,
-    /// Only to who is online now; nothing is stored.
+    /// Push only to sessions that are online now; nothing is stored.
     #[arg(long)]
     online_only: bool,
     /// The admin API; default: the configured gateway's.
@@ -51,31 +51,31 @@ pub(super) struct SendCommand {
     admin: Option<String>,
     #[command(flatten)]
     trust: TrustArguments,
-    /// One JSON object for each receiver.
+    /// Print one JSON object for each receiver.
     #[arg(long)]
     json: bool,
 }
 
-/// Who gets it.
+/// The receivers.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Whom {
-    /// Who gets it; repeat it for several.
+    /// A receiver; repeat it for several.
     #[arg(long, value_name = "USER")]
     to: Vec<String>,
-    /// Everyone the gateway knows gets it.
+    /// Send to every user that the gateway knows.
     #[arg(long)]
     to_all: bool,
 }
 
-/// What is sent.
+/// The content.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct What {
     /// The text of a notice.
     #[arg(long)]
     text: Option<String>,
-    /// The whole content, a JSON object, sent as it stands.
+    /// The whole content as a JSON object, sent unchanged.
     #[arg(long, value_name = "JSON")]
     content: Option<String>,
 }

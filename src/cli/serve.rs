@@ -20,13 +20,13 @@ use crate::{
     lines::Lines,
 };
 
-/// Exit code after a second signal: what was accepted is on disk, but clients were not told to come back.
+/// Exit code after a second signal. Accepted messages are on disk, but clients were not told to return.
 const EXIT_CUT_SHORT: u8 = 130;
-/// Exit code after a thread ended by itself, or the drain hung: sysexits.h calls it an internal error. A supervisor starts the
-/// gateway again.
+/// Exit code after a thread ended by itself, or after the drain hung. sysexits.h calls it an internal error. A supervisor
+/// starts the gateway again.
 const EXIT_BROKEN: u8 = 70;
 
-/// Said of a secrets file that its group may use.
+/// The log line for a secrets file that its group may use.
 pub(super) const SHARED_SECRETS: &str = "the secrets file may be used by its group: each of its members can make a token \
     for anybody. Kubernetes mounts files like that; elsewhere, chmod 600 it";
 
@@ -52,7 +52,7 @@ pub(super) fn run(mut config: Config, log: &Lines) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let mut signals = Signals::that_end_a_server()?;
         outlive_others()?;
-        // The log may take minutes to be read: a signal ends that as well.
+        // The start may read the log for minutes, so a signal ends it as well.
         let gateway = tokio::select! {
             started = start(config)? => started.context("the start panicked")??,
             () = signals.next() => {
@@ -64,7 +64,7 @@ pub(super) fn run(mut config: Config, log: &Lines) -> anyhow::Result<ExitCode> {
         let (client, admin) = (gateway.client_addr(), gateway.admin_addr());
         gateway.count_dropped_lines(log);
         tracing::info!(ws = %client, admin = %admin, "listening");
-        // Nobody waits for who reads it, as with the log; the line above says the same.
+        // As with the log, the gateway does not wait for a reader. The log line above says the same.
         Lines::start("stdout", stdout(), |_| ())?
             .push(format!("listening ws={client} admin={admin}\n").as_bytes());
         if is_first_start && stdout().is_terminal() {
@@ -72,7 +72,7 @@ pub(super) fn run(mut config: Config, log: &Lines) -> anyhow::Result<ExitCode> {
         }
         let failed = tokio::select! {
             () = signals.next() => false,
-            // The watch has said what it found.
+            // The watch has logged the reason.
             _ = gateway.failed() => true,
         };
         let deadline = gateway.drain_deadline();
@@ -93,19 +93,19 @@ pub(super) fn run(mut config: Config, log: &Lines) -> anyhow::Result<ExitCode> {
                 EXIT_BROKEN
             }
         };
-        // Returning would wait for the threads.
+        // A return would wait for the threads.
         log.flush(LAST_LINES);
         std::process::exit(code.into())
     })
 }
 
-/// Starts the gateway on a thread that ends with it, so that this one hears signals meanwhile. Call it in a runtime.
+/// Starts the gateway on a thread of its own, so that this thread hears signals meanwhile. Call it in a runtime.
 fn start(config: Config) -> io::Result<oneshot::Receiver<Result<Gateway, gateway::Error>>> {
     let (sender, started) = oneshot::channel();
     let runtime = Handle::current();
     thread::Builder::new().name("start".into()).spawn(move || {
         let _entered = runtime.enter();
-        // Nobody waits for it any more when the process ends.
+        // The receiver is gone when the process ends.
         let _ = sender.send(Gateway::start(config));
     })?;
     Ok(started)
@@ -113,7 +113,7 @@ fn start(config: Config) -> io::Result<oneshot::Receiver<Result<Gateway, gateway
 
 /// Commands to try next, for someone who sees the gateway for the first time.
 fn hints() -> String {
-    // As this process was called, so that the commands work where it was called.
+    // The name with which this process was called, so that the commands work in the same shell.
     let program = std::env::args()
         .next()
         .unwrap_or_else(|| "towncrier".into());

@@ -1,4 +1,4 @@
-//! The signals that ask a process to end, and those that must not end the gateway.
+//! The signals that ask a process to end, and the signals that must not end the gateway.
 
 use std::task::Poll;
 
@@ -6,7 +6,7 @@ use anyhow::Context;
 use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Signals caught from the moment this is made.
+/// Catches signals from the moment it is made.
 pub(super) struct Signals(Vec<Signal>);
 
 impl Signals {
@@ -15,13 +15,13 @@ impl Signals {
         Self::catch([SignalKind::terminate(), SignalKind::interrupt()])
     }
 
-    /// For a command that runs in a terminal: the end of that one as well.
+    /// For a command that runs in a terminal: also SIGHUP, the end of the terminal.
     pub(super) fn that_end_a_command() -> anyhow::Result<Self> {
         let terminal = SignalKind::hangup();
         Self::catch([SignalKind::terminate(), SignalKind::interrupt(), terminal])
     }
 
-    /// Resolves at the next one. Cancel safe.
+    /// Resolves at the next signal. Cancel safe.
     pub(super) async fn next(&mut self) {
         let Self(signals) = self;
         std::future::poll_fn(|cx| {
@@ -43,9 +43,9 @@ impl Signals {
     }
 }
 
-/// From now on these end nothing, as they would by default: SIGHUP, SIGUSR1 and SIGUSR2, which log rotation, `systemctl reload`
-/// and closed terminals send (certificates are read anew without them), and SIGXFSZ, which comes with a write beyond a limit
-/// of file sizes (the write fails, and sends are refused). Call it in a runtime.
+/// From now on these signals no longer end the process, as they would by default: SIGHUP, SIGUSR1 and SIGUSR2, which log
+/// rotation, `systemctl reload` and closed terminals send (certificates are read anew without them), and SIGXFSZ, which
+/// comes with a write beyond a limit of file sizes (the write fails, and sends are refused). Call it in a runtime.
 pub(super) fn outlive_others() -> anyhow::Result<()> {
     let sent = [
         SignalKind::hangup(),
@@ -53,7 +53,7 @@ pub(super) fn outlive_others() -> anyhow::Result<()> {
         SignalKind::user_defined2(),
     ];
     let mut sent = Signals::catch(sent)?;
-    // A handler stays when what it tells is gone.
+    // The handler stays installed when the `Signals` are dropped.
     Signals::catch([SignalKind::from_raw(Number::XFSZ.as_raw())])?;
     tokio::spawn(async move {
         loop {

@@ -1,7 +1,7 @@
-//! `towncrier token`: a token for a user on a platform, or a link that opens the inbox with it.
+//! `towncrier token`: prints a token for a user on a platform, or a link that opens the inbox page with it.
 //!
-//! The link is how somebody on the gateway's own machine looks into an inbox: it takes the secrets file, which its owner can
-//! read. The token stands behind the `#`, which a browser sends to nobody.
+//! The link lets somebody on the gateway's own machine look into an inbox. It needs the secrets file, which only its owner
+//! can read. The token stands behind the `#`; a browser sends this part to no server.
 
 use std::process::ExitCode;
 
@@ -14,13 +14,13 @@ use crate::{config::Config, ids::Platform};
 /// Prints a token for a user on a platform.
 #[derive(Debug, Args)]
 pub(super) struct TokenCommand {
-    /// Whom it stands for.
+    /// The user that the token names.
     #[arg(long)]
     user: String,
-    /// On which platform, by name or number: web, ios, android …
+    /// The platform, by name or number: web, ios, android …
     #[arg(long, default_value = "web")]
     platform: Platform,
-    /// Prints the address of the inbox page with the token in it. Whoever has it reads the inbox, as with the token.
+    /// Print the address of the inbox page with the token in it. Everybody who has this link can read the inbox.
     #[arg(long, conflicts_with = "admin")]
     link: bool,
     /// The admin API; default: the configured gateway's.

@@ -1,5 +1,5 @@
-//! What tests and fuzzing of connections and reactors need around them: a log in memory, a client that speaks frames, and
-//! a strict reader of what a server writes.
+//! The surroundings for tests and fuzzing of connections and reactors: a log in memory, a client that speaks frames, and a
+//! strict reader of the server's bytes.
 
 use std::{
     cell::Cell,
@@ -48,17 +48,17 @@ use crate::{
 /// The epoch of every [`MemoryLog`].
 pub(crate) const EPOCH: u64 = 7;
 
-/// A log of nothing but what reading needs.
+/// A log that supports only reads.
 #[derive(Default)]
 pub(crate) struct MemoryLog {
     users: Mutex<HashMap<UserId, Vec<Option<Bytes>>>>,
     cursors: Mutex<HashMap<SessionKey, SessionRow>>,
-    /// Reads need the disk.
+    /// True if reads need the disk.
     pub(crate) is_on_disk: AtomicBool,
-    /// The seq whose body does not read back.
+    /// The seq whose body is damaged.
     pub(crate) damaged: Mutex<Option<Seq>>,
     pub(crate) revoked_before_ms: Mutex<u64>,
-    /// Why it takes no appends.
+    /// The reason why the log refuses appends.
     pub(crate) refusing: Mutex<Option<Refusing>>,
 }
 
@@ -84,7 +84,7 @@ impl MemoryLog {
         self.users().get_mut(user).unwrap()[seq as usize - 1] = None;
     }
 
-    /// Begins anew.
+    /// Empties the log.
     pub(crate) fn clear(&self) {
         self.users().clear();
         self.cursors.lock().unwrap().clear();
@@ -194,13 +194,13 @@ impl Log for MemoryLog {
     }
 }
 
-/// The rooms below connections and reactors.
+/// The rooms that connections and reactors use.
 pub(crate) struct World {
     pub(crate) log: Arc<MemoryLog>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) delivery: Arc<Delivery>,
-    /// Moves the clock that tokens are held against.
+    /// The clock that tokens are checked against. Tests move it.
     pub(crate) machine: Arc<Manual>,
     pub(crate) clock: Arc<Clock>,
     tokens: Arc<Tokens>,
@@ -231,7 +231,7 @@ impl World {
         }
     }
 
-    /// A context of connections with this outbox and otherwise the defaults.
+    /// A context of connections with this outbox and defaults for everything else.
     pub(crate) fn context(&self, mailbox: Arc<dyn Mailbox>, outbox: OutboxLimits) -> Rc<Context> {
         let (sessions, delivery, listener) = (
             config::Sessions::default(),
@@ -259,7 +259,7 @@ impl World {
         })
     }
 
-    /// A client on its way in, from an address that nothing is held against.
+    /// A client that is about to connect, from an address without any penalty.
     pub(crate) fn arrival(&self) -> Arrival {
         let listener = config::Listener::default();
         let admission = Admission::new(&listener, Arc::clone(&self.metrics));
@@ -273,7 +273,7 @@ impl World {
             .deliver(user, seq, &Arc::new(Message::new(body)))
     }
 
-    /// A good `Connect` of a client that has no store yet.
+    /// A valid `Connect` of a client that has no store yet.
     pub(crate) fn connect(&self, user: &str, platform: Platform) -> Connect {
         let user = UserId::new(user).unwrap();
         let now_ms = self.clock.now_ms();
@@ -284,7 +284,7 @@ impl World {
     }
 }
 
-/// What a client hears.
+/// A frame or an event that a client receives.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Said {
     Frame(Body),
@@ -294,7 +294,7 @@ pub(crate) enum Said {
     End,
 }
 
-/// A client that sends and receives frames, and does nothing by itself but answer a close.
+/// A client that sends and receives frames. By itself it only answers a close.
 pub(crate) struct Client<S>(pub(crate) WebSocketStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
@@ -318,7 +318,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Some(Ok(WsMessage::Close(Some(close)))) => {
                 Said::Close(close.code.into(), close.reason.to_string())
             }
-            // RFC 6455 section 7.1.5: what a close frame without a code stands for.
+            // RFC 6455 section 7.1.5: a close frame without a code counts as 1005.
             Some(Ok(WsMessage::Close(None))) => Said::Close(1005, String::new()),
             None | Some(Err(_)) => Said::End,
             Some(Ok(message)) => panic!("unexpected {message:?}"),
@@ -332,7 +332,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Hears pushes until `count` messages have come: their seqs and contents.
+    /// Receives pushes until `count` messages have come, and returns their seqs and contents.
     pub(crate) async fn hear_messages(&mut self, count: usize) -> Vec<(u64, Bytes)> {
         let mut messages = Vec::new();
         while messages.len() < count {
@@ -347,7 +347,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         messages
     }
 
-    /// Hears on until the close: its code.
+    /// Receives until the close, and returns its code.
     pub(crate) async fn hear_close(&mut self) -> u16 {
         loop {
             match self.hear().await {
@@ -367,7 +367,8 @@ pub(crate) enum Heard {
     Close(Option<u16>),
 }
 
-/// `bytes` as whole frames. Written again they are the same bytes, so each is unfragmented and its header as short as it can be.
+/// Splits `bytes` into whole frames. Writing them again gives the same bytes, so each is unfragmented and has the shortest
+/// header.
 pub(crate) fn frames(bytes: &[u8]) -> Vec<Heard> {
     let rules = Rules {
         from: Side::Server,

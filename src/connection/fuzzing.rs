@@ -1,4 +1,4 @@
-//! A client's bytes against a connection.
+//! Fuzzing of a connection with a client's bytes.
 
 use std::{
     io,
@@ -37,7 +37,7 @@ use crate::{
 };
 
 thread_local! {
-    /// Made once, for its metrics take longer than a conversation: only the log is new each time.
+    /// Made once, because its metrics take longer to make than one run. Each run gets a new log.
     static WORLD: World = World::new(&config::Sessions::default());
 }
 
@@ -47,7 +47,7 @@ impl Mailbox for Nobody {
     fn post(&self, _: ConnectionId, _: Item) {}
 }
 
-/// A socket that gives its bytes `step` at a time, takes as many, and ends.
+/// A socket that gives and takes `step` bytes at a time, and then ends.
 struct Wire<'a> {
     input: &'a [u8],
     output: &'a mut Vec<u8>,
@@ -88,12 +88,13 @@ impl AsyncWrite for Wire<'_> {
     }
 }
 
-/// One byte of how, then what a client says. Whatever it is: what comes back are whole frames with at most one close, at
-/// their end; the connection is over with its stream; and nothing is understood that tungstenite would not.
+/// The first byte of `data` sets the way of reading; the rest is what the client says. For every input: the answer consists
+/// of whole frames with at most one close, at the end; the connection ends with its stream; and our reader accepts nothing
+/// that tungstenite would refuse.
 pub fn websocket(data: &[u8]) {
     let mut input = Input(data);
     let how = input.byte();
-    // Read in pieces of one byte to 16 KiB, logged in or not, a part of it behind the handshake.
+    // Reads are 1 byte to 16 KiB; the client is logged in or not; some bytes come together with the handshake.
     let step = 1 << (how & 0xf).min(14);
     let (is_in, is_early) = (how & 0x10 != 0, how & 0x20 != 0);
     compare(input.0, step);
@@ -144,7 +145,7 @@ fn converse(world: &World, bytes: &[u8], step: usize, is_in: bool, is_early: boo
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
     let mut cx = Cx::from_waker(&waker);
-    // A turn ends where much was said, and asks for the next one.
+    // A turn ends early when the client said much, and asks for the next turn.
     while Pin::new(&mut task).poll(&mut cx).is_pending() {
         assert!(woken.0.swap(false, Relaxed), "nothing is left to wait for");
     }
@@ -161,7 +162,7 @@ fn converse(world: &World, bytes: &[u8], step: usize, is_in: bool, is_early: boo
     assert_eq!(closes, usize::from(is_last));
 }
 
-/// Whether a task asked for another turn.
+/// Remembers that a task asked for another turn.
 #[derive(Default)]
 struct Woken(AtomicBool);
 
@@ -171,7 +172,7 @@ impl Wake for Woken {
     }
 }
 
-/// Our reader understands the beginning of all that tungstenite does, which is laxer.
+/// Our reader accepts a prefix of everything that tungstenite accepts, because tungstenite is laxer.
 fn compare(bytes: &[u8], step: usize) {
     let rules = TowncrierV1.rules();
     let config = WebSocketConfig::default()
@@ -196,7 +197,7 @@ fn compare(bytes: &[u8], step: usize) {
                 (Message::Close(ours), Ok(tungstenite::Message::Close(theirs))) => {
                     let ours = ours.map(|close| close.code);
                     let theirs = theirs.map(|close| close.code.into());
-                    // Registered (bad gateway), which tungstenite does not know.
+                    // Code 1014 is registered (bad gateway), but tungstenite does not know it.
                     let is_newer = (ours, theirs) == (Some(1014), Some(1002));
                     return assert!(ours == theirs || is_newer, "{ours:?}, {theirs:?}");
                 }
@@ -207,7 +208,7 @@ fn compare(bytes: &[u8], step: usize) {
     }
 }
 
-/// What tungstenite reads from, and nowhere to write to.
+/// A stream for tungstenite that has input and refuses output.
 struct Both<'a> {
     input: &'a [u8],
 }

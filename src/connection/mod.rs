@@ -1,16 +1,16 @@
 //! One client's WebSocket after the HTTP upgrade: bytes to events, actions to bytes, until it ends.
 //!
-//! Promises: a failure of one connection never leaves its task; what it holds is bounded (one outbox, one read of the
-//! log, one `Fetch`); idle it costs about 1.5 KB. Leaves to others: what to do (`session`), when to look at the clock
-//! (`reactor/sweep.rs`), where items come from (`reactor/mailbox.rs`).
+//! Promises: a failure of one connection never leaves its task. Its memory is bounded: one outbox, one read of the log, one
+//! `Fetch`. An idle connection costs about 1.5 KB. Leaves to others: the protocol's decisions (`session`), the ticks of
+//! time (`reactor/sweep.rs`), the source of items (`reactor/mailbox.rs`).
 //!
 //! - `task.rs`: the future: read, act, write
-//! - `state.rs`: what a connection is between two polls
+//! - `state.rs`: the state of a connection between two polls
 //! - `login.rs`: from `Connect` to a registered session
 //! - `replay.rs`: reads of the log, from memory at once, from disk beside the task
 //! - `outbox.rs`: frames that wait for the socket
 //! - `socket.rs`: the stream, read and written
-//! - `tally.rs`: what a connection did, for the one line it leaves in the log
+//! - `tally.rs`: the counts of a connection, for its one line in the log
 
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
@@ -47,46 +47,46 @@ use crate::{
     session::{Limits, Moment},
 };
 
-/// What all connections of a reactor share.
+/// The state that all connections of a reactor share.
 pub struct Context {
-    /// Says who a token stands for, reads the log, takes acks.
+    /// Checks tokens, reads the log, takes acks.
     pub delivery: Arc<Delivery>,
-    /// Knows who is online.
+    /// Knows the sessions that are online.
     pub registry: Arc<Registry>,
-    /// Counts.
+    /// The counters.
     pub metrics: Arc<Metrics>,
-    /// Where the registry posts what is for these connections.
+    /// The mailbox to which the registry posts items for these connections.
     pub mailbox: Arc<dyn Mailbox>,
-    /// What every session is held to.
+    /// The limits of every session.
     pub session: Limits,
-    /// How much may wait for one socket.
+    /// The most that may wait for one socket.
     pub outbox: OutboxLimits,
-    /// How long a socket may take nothing, or an outbox stay full, before its connection is closed with 4502.
+    /// A connection is closed with 4502 when its socket takes nothing, or its outbox stays full, for this long.
     pub stall_timeout: Duration,
     /// The origin of [`Moment`]s.
     pub started: tokio::time::Instant,
-    /// Time in which this thread did not run although it should have. It is not held against the clients.
+    /// The total time in which this thread should have run but did not. It is not counted against the clients.
     pub stood_still: Cell<Duration>,
-    /// The device of all sessions that have none.
+    /// The empty device, shared by all sessions that have none.
     pub no_device: Arc<str>,
-    /// Unix seconds at a moment: a sweep asks for each of its connections.
+    /// Unix seconds at a moment, cached because a sweep asks for each of its connections.
     pub unix: Cell<(Moment, u64)>,
 }
 
 impl Context {
-    /// Now, by tokio's clock, less the time in which the thread stood still.
+    /// The time now by tokio's clock, less the time in which the thread did not run.
     pub fn now(&self) -> Moment {
         let passed = self.started.elapsed();
         Moment::default().plus(passed.saturating_sub(self.stood_still.get()))
     }
 
-    /// The thread did not run for so long: a paused process, a virtual machine that moved, a debugger. All deadlines of clients
-    /// come that much later, since what they said meanwhile is yet to be read.
+    /// The thread did not run for this long: a paused process, a virtual machine that moved, a debugger. All deadlines of
+    /// clients move by this time, because the frames that arrived meanwhile are still to be read.
     pub fn stand_still(&self, time: Duration) {
         self.stood_still.set(self.stood_still.get() + time);
     }
 
-    /// Whether this time, Unix seconds, is over at `now`. Not while the clock that says so is doubted.
+    /// True if this time, in Unix seconds, is past at `now`. Always false while the clock is doubted.
     fn has_passed(&self, time_s: u64, now: Moment) -> bool {
         let (mut moment, mut now_s) = self.unix.get();
         if moment != now {
@@ -97,12 +97,13 @@ impl Context {
     }
 }
 
-/// A connection as its thread's other tasks reach it. Gone connections ignore everything.
+/// A connection, as other tasks of its thread reach it. A connection that is gone ignores everything.
 #[derive(Clone)]
 pub struct Handle(Rc<RefCell<Connection>>);
 
-/// Makes a connection of an upgraded stream, whose client speaks `codec`'s protocol. `rest` is what was read beyond the upgrade;
-/// `Connect` is due by `deadline`, and until then it is an `arrival`. Spawn the task on this thread.
+/// Makes a connection from an upgraded stream whose client speaks `codec`'s protocol. `rest` holds the bytes read beyond
+/// the upgrade. The client has to send `Connect` by `deadline`, and until then it counts as an `arrival`. Spawn the task on
+/// this thread.
 pub fn open<S: AsyncRead + AsyncWrite + Unpin>(
     context: Rc<Context>,
     id: ConnectionId,
@@ -127,22 +128,22 @@ pub fn open<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 impl Handle {
-    /// Takes one item out of the mailbox.
+    /// Handles one item from the mailbox.
     pub fn take(&self, item: Item) {
         self.0.borrow_mut().take_item(item);
     }
 
-    /// Live items were dropped: looks up how far the inbox reaches.
+    /// The mailbox dropped live items. Looks up the head of the inbox.
     pub fn look_up_head(&self) {
         self.0.borrow_mut().look_up_head();
     }
 
-    /// Time passed: heartbeat, resends, stalls and deadlines.
+    /// Time passed. Checks heartbeat, resends, stalls and deadlines.
     pub fn tick(&self, now: Moment) {
         self.0.borrow_mut().tick(now);
     }
 
-    /// Tells the client to come back after `after`, and closes.
+    /// Tells the client to return after `after`, and closes.
     pub fn drain(&self, after: Duration) {
         self.0.borrow_mut().drain(after);
     }

@@ -1,33 +1,33 @@
-//! Frames that wait for the socket, bounded by whoever asks [`Outbox::has_room`] before he pushes.
+//! Frames that wait for the socket. Each producer asks [`Outbox::has_room`] before it pushes; this bounds the outbox.
 //!
-//! The bound is on when to begin, not on the last frame: what one event makes (a live push of at most 64 KiB, or one
-//! read of the log) is taken whole, so the true most is the bound and 128 KiB. Empty, it holds no memory.
+//! The bound decides when an event may begin. The frames of one event (a live push of at most 64 KiB, or one read of the
+//! log) are then taken whole, so the true maximum is the bound plus 128 KiB. An empty outbox holds no memory.
 
 use std::{collections::VecDeque, io::IoSlice};
 
 use towncrier_websocket::Frame;
 
-/// Slices of one vectored write: many frames leave by one call of the system.
+/// The slices of one vectored write: many frames leave with one system call.
 pub(super) const SLICES_MAX: usize = 64;
-/// Bytes of it. What is pushed live waits for one write to each of those that read a backlog meanwhile, twice: 25 of them
-/// who take 64 KiB at a time keep it waiting for 10 ms.
+/// The bytes of one write. A live push may wait twice for one write to each connection that reads a backlog meanwhile. With
+/// 64 KiB a write, 25 such connections delay it by 10 ms.
 pub(super) const WRITE_BYTES_MAX: usize = 16 * 1024;
 
-/// How much may wait.
+/// The bounds of an outbox.
 #[derive(Debug, Clone, Copy)]
 pub struct OutboxLimits {
-    /// Frames.
+    /// The most frames that wait.
     pub frames_max: usize,
-    /// Bytes.
+    /// The most bytes that wait.
     pub bytes_max: usize,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     frames: VecDeque<Frame>,
-    /// Of all frames, what is written of the first included.
+    /// The bytes of all frames, including the written part of the first.
     bytes: usize,
-    /// How much of the first frame the socket has taken.
+    /// The bytes of the first frame that the socket has taken.
     written: usize,
 }
 
@@ -36,18 +36,18 @@ impl Outbox {
         self.frames.is_empty()
     }
 
-    /// Whether another push may begin.
+    /// True if another push may begin.
     pub(super) fn has_room(&self, limits: OutboxLimits) -> bool {
         self.frames.len() < limits.frames_max && self.bytes < limits.bytes_max
     }
 
-    /// Whether so much waits that the client must not even be listened to: only answers to its own frames (pongs) can
-    /// bring the outbox there, as pushes stop at half of it.
+    /// True if so much waits that the connection must stop reading from the client. Only answers to the client's own frames
+    /// (pongs) can fill the outbox this far, because pushes stop at half of it.
     pub(super) fn is_flooded(&self, limits: OutboxLimits) -> bool {
         self.frames.len() >= 2 * limits.frames_max || self.bytes >= 2 * limits.bytes_max
     }
 
-    /// How many frames wait.
+    /// The number of frames that wait.
     #[cfg(test)]
     pub(super) fn frames(&self) -> usize {
         self.frames.len()
@@ -58,14 +58,14 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
-    /// Forgets the frames of which no byte was written. A half-written one must go on: what follows a part of a frame
-    /// would be read as its rest.
+    /// Drops the frames of which no byte was written. A half-written frame has to be finished, because the client would
+    /// read the next bytes as its rest.
     pub(super) fn discard_unbegun(&mut self) {
         self.frames.truncate(usize::from(self.written > 0));
         self.bytes = self.frames.front().map_or(0, Frame::len);
     }
 
-    /// The next bytes to write, for one vectored write; how many slices.
+    /// Fills `slices` with the next bytes to write, for one vectored write. Returns the number of slices.
     pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
         let mut count = 0;
         let mut bytes = 0;

@@ -1,4 +1,5 @@
-//! Reads of the log for one session: from memory at once, otherwise beside the task, so that the thread never waits.
+//! Reads of the log for one session. A read from memory is answered at once. A read from disk runs beside the task, so the
+//! thread never waits.
 
 use std::{
     cell::RefCell,
@@ -15,8 +16,8 @@ use crate::{
     session::{Event, Place, ReadOrder, Reason},
 };
 
-/// Reads from memory that one event may cause in a row. Each brings up to 64 KiB or a window; after that others are
-/// served first, as a user with a million deleted places would otherwise hold the thread.
+/// The most reads from memory in a row that one event may cause. Each brings up to 64 KiB or a window. Other connections
+/// are served after that; otherwise a user with a million deleted entries would hold the thread.
 pub(super) const READS_IN_A_ROW: usize = 8;
 
 fn limit(order: ReadOrder) -> ReadLimit {
@@ -26,8 +27,8 @@ fn limit(order: ReadOrder) -> ReadLimit {
     }
 }
 
-/// What is read of a damaged stretch next: half of it, until the damage itself is the next place. So the messages
-/// before it still arrive.
+/// After a read of a damaged range: the next read, of half the range, until the damaged entry itself comes next. So the
+/// messages before the damage still arrive.
 fn before_damage(order: ReadOrder, result: &Result<Vec<Stored>, ReadError>) -> Option<ReadOrder> {
     let is_damaged = matches!(result, Err(ReadError::Damaged(_)));
     (is_damaged && order.messages > 1).then_some(ReadOrder {
@@ -36,7 +37,7 @@ fn before_damage(order: ReadOrder, result: &Result<Vec<Stored>, ReadError>) -> O
     })
 }
 
-/// Reads what is in memory; `None` when the disk is needed.
+/// Reads from memory; `None` if the disk is needed.
 pub(super) fn read_now(context: &Context, user: &UserId, mut order: ReadOrder) -> Option<Event> {
     loop {
         let result = context.delivery.replay_now(user, order.after, limit(order));
@@ -50,7 +51,7 @@ pub(super) fn read_now(context: &Context, user: &UserId, mut order: ReadOrder) -
     }
 }
 
-/// Reads from the disk, beside the connection's task; the answer comes to it as an event, unless it is gone by then.
+/// Reads from the disk, beside the connection's task. The task gets the answer as an event, unless it is gone by then.
 pub(super) fn read_later(
     context: Rc<Context>,
     user: UserId,

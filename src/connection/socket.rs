@@ -1,7 +1,7 @@
-//! The stream under a connection: reads it into a buffer of the thread, and writes the outbox.
+//! The stream under a connection: reads it into a buffer of the thread, and writes the outbox to it.
 //!
-//! Every frame, a pong or a close as well, goes through the outbox, so a control frame cannot get into the middle of a
-//! data frame. An idle connection keeps no buffer.
+//! Every frame goes through the outbox, also a pong or a close. So a control frame cannot get into the middle of a data
+//! frame. An idle connection keeps no buffer.
 
 use std::{
     cell::Cell,
@@ -17,27 +17,27 @@ use towncrier_websocket::{Frame, Message, Reader, Rules, Violation, frame};
 
 use super::outbox::{Outbox, SLICES_MAX, WRITE_BYTES_MAX};
 
-/// Bytes that are read of one client before others have their turn: 300 of the smallest frames, a tenth of a millisecond.
-/// An honest client says a tenth of it in one breath; the reader puts larger frames together.
+/// The most bytes read from one client before other connections have their turn: 300 of the smallest frames, a tenth of a
+/// millisecond. An honest client sends a tenth of this at once. The reader assembles larger frames over several turns.
 pub(super) const TURN_READ_BYTES: usize = 2 * 1024;
 
 thread_local! {
-    /// What all connections of a thread read into, one after the other; taken out while in use.
+    /// The read buffer that all connections of a thread share, one after the other. It is taken out while in use.
     static READ_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// What comes in.
+/// An input from the stream.
 #[derive(Debug)]
 pub(super) enum Inbound {
-    /// A frame: the payload of a binary message, or of a text where the rules take one.
+    /// The payload of a message: binary, or text if the protocol's rules allow it.
     Frame(Bytes),
-    /// A ping, with its answer.
+    /// A ping, with the pong to send back.
     Ping(Frame),
-    /// A pong: a sign of life.
+    /// A pong. It counts as a sign of life.
     Pong,
     /// The client broke RFC 6455 or a limit. Nothing more can be read.
     Violation(Violation),
-    /// The client sent a close frame; this is the answer. Nothing more comes.
+    /// The client sent a close frame; this is the answer to it. Nothing more comes.
     Closed(Frame),
     /// The stream ended or failed. Nothing more comes, and nothing can be sent.
     Gone,
@@ -46,12 +46,12 @@ pub(super) enum Inbound {
 pub(super) struct Socket<S> {
     stream: S,
     reader: Reader,
-    /// Bytes that were read from the stream and not looked at, because the taker had enough.
+    /// Bytes that were read from the stream but not parsed, because `take` broke off.
     rest: Vec<u8>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    /// `rest` is what was read of the stream beyond the handshake.
+    /// `rest` holds the bytes read from the stream beyond the handshake.
     pub(super) fn new(stream: S, rest: Vec<u8>) -> Self {
         Self {
             stream,
@@ -60,8 +60,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Gives what comes in to `take`, until the stream has nothing (pending), or `left` bytes were read, or `take` breaks
-    /// or has got one of the three last things (ready). What was read is taken off `left`.
+    /// Gives each input to `take`. Pending when the stream has no more bytes. Ready when `left` bytes were read, when
+    /// `take` breaks, or after one of the last three variants of [`Inbound`]. Subtracts the bytes read from `left`.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -91,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         })
     }
 
-    /// Gives the frames in `input` to `take`; keeps what is left when it breaks.
+    /// Gives the frames in `input` to `take`. If `take` breaks, keeps the bytes that are left.
     fn parse(
         &mut self,
         mut input: &[u8],
@@ -119,8 +119,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Writes what waits; how many bytes the stream took is added to `taken`. Ready when nothing waits any more, or `taken`
-    /// has reached [`WRITE_BYTES_MAX`], which is a turn's share.
+    /// Writes the waiting frames, and adds the number of bytes that the stream took to `taken`. Ready when nothing waits
+    /// any more, or when `taken` has reached [`WRITE_BYTES_MAX`], a turn's share.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -141,10 +141,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// After the close frame: ends our direction, then reads until the client ends its own. Closing with bytes unread
-    /// would reset the connection, and the client might never see the close frame.
+    /// After the close frame: ends our direction, then reads until the client ends its own. A close of the socket with
+    /// unread bytes would reset the connection, and the client might never see the close frame.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Repeating it on a stream that is shut down does nothing.
+        // A second shutdown of the same stream does nothing.
         if ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).is_err() {
             return Poll::Ready(());
         }
@@ -164,7 +164,7 @@ fn with_buffer<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
     outcome
 }
 
-/// Reads what the stream has into `buffer`: how many bytes; none when it ended or failed.
+/// Reads from the stream into `buffer`. Returns the number of bytes; 0 when the stream ended or failed.
 fn poll_fill(
     stream: &mut (impl AsyncRead + Unpin),
     cx: &mut Context<'_>,

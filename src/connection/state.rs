@@ -1,7 +1,7 @@
-//! What a connection is between two polls of its task: a stage, an outbox, and who owns it.
+//! The state of a connection between two polls of its task: a stage, an outbox, and its owner.
 //!
-//! The task brings what the client says; the thread's other tasks bring items, ticks and the end of disk reads. Each
-//! changes the state here and wakes the task when there is something to write, so nothing queues in between.
+//! The task brings the client's frames. Other tasks of the thread bring items, ticks and the results of disk reads. Each
+//! changes the state here, and wakes the task when there is something to write. So nothing queues in between.
 
 use std::{
     cell::RefCell,
@@ -30,8 +30,8 @@ use crate::{
     session::{Action, Event, FromClient, Moment, Reason, Scene, Session, ToClient},
 };
 
-/// From the close frame on: to write what waits, and for the client to end the stream. Longer than a round trip to
-/// anywhere; short, because a closed connection is of no use to anyone.
+/// The time after the close frame to write the waiting frames, and for the client to end the stream. It is longer than a
+/// round trip to any place. It is short, because a closed connection is of no use.
 const LINGER: Duration = Duration::from_secs(5);
 
 const OWNED: &str = "an open session has an owner";
@@ -39,23 +39,23 @@ const OWNED: &str = "an open session has an owner";
 pub(super) struct Connection {
     context: Rc<Context>,
     id: ConnectionId,
-    /// For the reads beside the task.
+    /// A handle to itself, for the reads beside the task.
     me: Weak<RefCell<Self>>,
-    /// From frames to what the session understands, and back.
+    /// Decodes the client's frames, and encodes what the session says.
     codec: Box<dyn Codec>,
     stage: Stage,
     pub(super) outbox: Outbox,
-    /// The task's; set at its first poll.
+    /// The task's waker; set at its first poll.
     waker: Option<Waker>,
-    /// Since when the socket has taken nothing although something waited.
+    /// The moment since which the socket has taken nothing although frames waited.
     stalled_since: Option<Moment>,
-    /// Since when the outbox has had no room.
+    /// The moment since which the outbox has had no room.
     full_since: Option<Moment>,
     opened: Moment,
     owner: Option<Owner>,
-    /// When its token's time is over, Unix seconds. As narrow as it may be, as there is one for each idle session: until 2106.
+    /// The time at which the token expires, Unix seconds. 32 bits last until 2106 and save memory in every idle session.
     token_ends_s: u32,
-    /// Of the close frame we sent; 0 before, and where the client closed.
+    /// The code of the close frame that we sent; 0 before it, and when the client closed.
     code: u16,
     tally: Tally,
 }
@@ -63,15 +63,15 @@ pub(super) struct Connection {
 enum Stage {
     /// Waits for `Connect`, in the reactor's lobby.
     Greeting { deadline: Moment, arrival: Arrival },
-    /// Registered, and the registry's items are for it.
+    /// Registered: the registry posts items for this session.
     Open(Session),
-    /// A close frame stands at the end of the outbox: nothing is pushed or listened to any more. Whoever never was a
-    /// session is in the lobby to the end.
+    /// The outbox ends with a close frame. Nothing more is pushed, and no frame of the client counts. A connection that
+    /// never had a session stays in the lobby to the end.
     Closing {
         deadline: Moment,
         _arrival: Option<Arrival>,
     },
-    /// Nothing can be written or read, or the time to do so is over.
+    /// Nothing more can be written or read, or the time to do so is over.
     Over,
 }
 
@@ -107,8 +107,8 @@ impl Connection {
         self.codec.rules()
     }
 
-    /// Whether the task may read the next frame: not while a `Fetch` waits for its answer or a client that takes no
-    /// answers asks for more.
+    /// True if the task may read the next frame. It may not while a `Fetch` waits for its answer, or while a client that
+    /// takes no answers asks for more.
     pub(super) fn is_listening(&self) -> bool {
         let is_flooded = self.outbox.is_flooded(self.context.outbox);
         match &self.stage {
@@ -133,7 +133,7 @@ impl Connection {
         }
     }
 
-    /// What the socket brings. Breaks when the task should not read on.
+    /// Handles an input from the socket. Breaks when the task should stop reading.
     pub(super) fn hear(&mut self, inbound: Inbound) -> ControlFlow<()> {
         match inbound {
             Inbound::Frame(bytes) => return self.take_frame(bytes),
@@ -144,7 +144,7 @@ impl Connection {
             Inbound::Pong => self.happen(Event::Heard),
             Inbound::Violation(violation) => self.begin_close(self.codec.refuse(violation)),
             Inbound::Closed(answer) => {
-                // After its close frame the client looks at nothing but the answer.
+                // After its close frame the client reads only the answer to it.
                 self.outbox.discard_unbegun();
                 self.outbox.push(answer);
                 self.linger();
@@ -173,7 +173,7 @@ impl Connection {
             }
         };
         let Stage::Greeting { arrival, .. } = &self.stage else {
-            // A few bytes that want many: the task counts those which it reads in a row.
+            // A `Fetch` of a few bytes asks for many, so the task counts the `Fetch`es that it reads in a row.
             let is_fetch = matches!(said, FromClient::Fetch(_));
             self.happen(Event::Said(said));
             return if is_fetch {
@@ -205,7 +205,7 @@ impl Connection {
         self.listen_on()
     }
 
-    /// An item from the mailbox.
+    /// Handles an item from the mailbox.
     pub(super) fn take_item(&mut self, item: Item) {
         match item {
             Item::Live { seq, message } => self.happen(Event::Live(seq, message)),
@@ -215,10 +215,10 @@ impl Connection {
         self.wake();
     }
 
-    /// The answer of a disk read.
+    /// Handles the answer of a disk read.
     pub(super) fn take_event(&mut self, event: Event) {
         self.happen(event);
-        // Also when nothing is to be written: the socket may be read again after a Fetch.
+        // Wake the task even if nothing is to be written: after a `Fetch` the socket may be read again.
         self.wake_task();
     }
 
@@ -226,7 +226,7 @@ impl Connection {
         let (Stage::Open(_), Some(owner)) = (&self.stage, &self.owner) else {
             return;
         };
-        // Where this fails, the read that would follow fails as well, and says why.
+        // If this fails, the read that would follow fails as well, and reports the reason.
         if let Ok(inbox) = self.context.delivery.inbox(&owner.key.user) {
             self.happen(Event::Head(inbox.head));
             self.wake();
@@ -243,7 +243,7 @@ impl Connection {
                 self.close(Reason::ConnectTimeout);
             }
             Stage::Open(_) if is_stalled => {
-                // What waits would come again after the client's return anyway.
+                // The dropped frames would be sent again after the client's return.
                 self.outbox.discard_unbegun();
                 self.close(Reason::SlowConsumer);
             }
@@ -252,7 +252,7 @@ impl Connection {
             }
             Stage::Open(_) => {
                 if !self.is_listening() {
-                    // The silence is ours.
+                    // The connection does not read now, so the silence is not the client's fault.
                     self.happen(Event::Heard);
                 }
                 self.happen(Event::Tick);
@@ -275,7 +275,7 @@ impl Connection {
         self.wake();
     }
 
-    /// The socket took `bytes`, and has not taken all.
+    /// The socket took `bytes`, but not everything.
     pub(super) fn note_written(&mut self, bytes: usize) {
         if bytes > 0 {
             self.tally.bytes_sent += bytes as u64;
@@ -296,7 +296,7 @@ impl Connection {
         }
     }
 
-    /// Lets the session handle an event, and does what it wants; also what it wants of the reads that follow.
+    /// Gives an event to the session, and performs its actions; also the actions that follow from reads answered at once.
     fn happen(&mut self, event: Event) {
         let mut next = Some(event);
         for reads in 0.. {
@@ -316,7 +316,7 @@ impl Connection {
         }
     }
 
-    /// Does what the session wants. Returns the answer of a read, if one was wanted and answered at once.
+    /// Performs the session's actions. If a read was ordered and answered at once, returns its answer.
     fn act(&mut self, actions: Vec<Action>, may_read_now: bool) -> Option<Event> {
         let mut answer = None;
         for action in actions {
@@ -330,13 +330,13 @@ impl Connection {
                     });
                 }
                 Action::Begin(cursor) => {
-                    // As below: what is not remembered is sent again.
+                    // A cursor that is not stored has the same effect as below: messages are sent again.
                     let _ = self.context.delivery.begin(&self.owner().key, cursor);
                 }
                 Action::StoreAck { seq, advanced } => {
                     self.tally.acked += advanced;
-                    // A replaced connection no longer speaks for the session: its cursor may be another store's. A cursor that
-                    // is not stored costs duplicates on the wire after a reconnect, nothing else.
+                    // A replaced connection no longer speaks for the session: its cursor may belong to another store. A
+                    // cursor that is not stored only costs duplicates on the wire after a reconnect.
                     let key = &self.owner().key;
                     if self.context.registry.holds(key, self.id) {
                         let _ = self.context.delivery.ack(key, seq);
@@ -358,7 +358,7 @@ impl Connection {
         answer
     }
 
-    /// Puts into the outbox what the session says.
+    /// Encodes what the session says and puts the frames into the outbox.
     fn send(&mut self, what: ToClient) {
         match &what {
             ToClient::Live { seq, .. } => self.count_pushed(*seq, 1, 0),
@@ -392,7 +392,7 @@ impl Connection {
         self.begin_close(self.codec.close(reason));
     }
 
-    /// Puts the close frame behind what waits; from now on nothing follows it.
+    /// Puts the close frame behind the waiting frames. No frame follows it.
     fn begin_close(&mut self, close: Close) {
         self.outbox.push(frame::close(close.code, &close.text));
         self.code = close.code;
@@ -400,7 +400,7 @@ impl Connection {
         self.linger();
     }
 
-    /// Leaves time to write what waits, and for the client to end the stream.
+    /// Sets the deadline for the waiting frames to leave and for the client to end the stream.
     fn linger(&mut self) {
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
         let deadline = self.context.now().plus(LINGER);
@@ -422,7 +422,7 @@ impl Connection {
         self.stage = stage;
     }
 
-    /// The task is gone, whatever the reason.
+    /// The task is gone, for any reason.
     pub(super) fn end(&mut self) {
         self.leave(Stage::Over);
         let lasted = self.context.now().since(self.opened);

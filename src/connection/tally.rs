@@ -1,4 +1,4 @@
-//! What a connection did, for the one line it leaves in the log.
+//! The counts of a connection, for its one line in the log.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use crate::ids::{ConnectionId, SessionKey};
 pub(super) struct Tally {
     /// Messages put into the outbox, resends included.
     pub(super) pushed: u64,
-    /// Of them, those that had been pushed before.
+    /// The part of them that had been pushed before.
     pub(super) resent: u64,
-    /// Places that the client's acks moved the cursor by.
+    /// Entries by which the client's acks moved the cursor.
     pub(super) acked: u64,
     /// Frames from the client.
     pub(super) received: u64,
@@ -20,7 +20,7 @@ pub(super) struct Tally {
     pub(super) bytes_sent: u64,
 }
 
-/// Whose connection it is.
+/// The owner of a connection.
 #[derive(Debug)]
 pub(super) struct Owner {
     pub(super) key: SessionKey,
@@ -29,7 +29,7 @@ pub(super) struct Owner {
 }
 
 impl Tally {
-    /// The connection ends. Without an owner it never was a session: that is of interest to a developer only.
+    /// Logs the end of a connection. A connection without an owner never had a session; its line is for developers only.
     pub(super) fn log(
         &self,
         connection: ConnectionId,

@@ -1,5 +1,5 @@
-//! One connection's future. Its inputs: the socket being readable or writable, and the wake-up of whoever changed the
-//! connection's state from outside (mailbox, sweep, a disk read). There is no timer in it.
+//! One connection's future. Its inputs are the socket, readable or writable, and wake-ups from the code that changed the
+//! connection's state from outside (mailbox, sweep, a disk read). It has no timer.
 
 use std::{
     cell::RefCell,
@@ -16,7 +16,7 @@ use super::{
     state::Connection,
 };
 
-/// How often one turn goes on after the reading was interrupted, by a `Fetch` or a full outbox: up to eight small answers.
+/// A turn continues this many times after a `Fetch` or a full outbox interrupted its reading: up to eight small answers.
 pub(super) const TURN_STEPS: usize = 8;
 
 /// Runs one connection to its end. Dropping it ends the connection at once.
@@ -42,7 +42,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
         let mut left = TURN_READ_BYTES;
         let mut taken = 0;
         for _ in 0..TURN_STEPS {
-            // A flooded outbox stops the reading; once it is written there may be something to read, and a waker to leave.
+            // A flooded outbox stops the reading. Once it is written, there may be bytes to read, and the socket needs a
+            // waker.
             let was_listening = connection.is_listening();
             let was_read = was_listening
                 && socket
@@ -71,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
                 break;
             }
         }
-        // The next turn comes after those of all others: whoever says much delays nobody else.
+        // The next turn comes after the turns of all other connections, so a client that says much delays no other.
         cx.waker().wake_by_ref();
         Poll::Pending
     }

@@ -1,4 +1,5 @@
-//! One connection over a pipe in memory: the protocol seen from outside, limits, deadlines and ends. Time is the test's.
+//! One connection over a pipe in memory: the protocol seen from outside, limits, deadlines and ends. The test moves the
+//! clock.
 
 mod json_lines;
 mod wire;
@@ -32,7 +33,7 @@ use crate::{
     },
 };
 
-/// Posts are kept until the test hands them out, as a reactor's mailbox does.
+/// Keeps posts until the test delivers them, as a reactor's mailbox does.
 #[derive(Default)]
 struct Posts(Mutex<Vec<(ConnectionId, Item)>>);
 
@@ -42,7 +43,7 @@ impl Mailbox for Posts {
     }
 }
 
-/// A gateway of one thread without a reactor: time, items and pipes are the test's.
+/// A gateway of one thread without a reactor. The test controls time, items and pipes.
 struct Bench {
     world: World,
     context: Rc<Context>,
@@ -77,7 +78,7 @@ impl Bench {
         (Client(socket), task)
     }
 
-    /// The same for any protocol.
+    /// The same with any protocol.
     async fn open_with(
         &mut self,
         codec: Box<dyn Codec>,
@@ -108,7 +109,7 @@ impl Bench {
         client
     }
 
-    /// As [`Self::log_in`], for an empty inbox: `CaughtUp` has come, too.
+    /// The same as [`Self::log_in`] with an empty inbox: `CaughtUp` has come, too.
     async fn log_in_live(&mut self) -> Client<DuplexStream> {
         let mut client = self.log_in().await;
         assert!(matches!(client.hear_frame().await, Body::CaughtUp(_)));
@@ -133,7 +134,7 @@ impl Bench {
         self.connections.iter().for_each(|handle| handle.tick(now));
     }
 
-    /// The code with which a connection ends that begins with `first`.
+    /// The close code of a connection whose first message is `first`.
     async fn close_of(&mut self, first: WsMessage) -> u16 {
         let (mut client, _) = self.open(1 << 20).await;
         client.say_raw(first).await;
@@ -151,7 +152,7 @@ fn run(test: impl Future<Output = ()>) {
     LocalSet::new().block_on(&runtime, test);
 }
 
-/// Lets all tasks come to rest. Bounded: a task that never rests fails its test in another way.
+/// Runs all tasks until they are idle. Bounded: a task that never becomes idle fails its test in another way.
 async fn rest() {
     for _ in 0..200 {
         yield_now().await;
@@ -220,7 +221,7 @@ fn short_writes_and_pings_in_the_middle_of_frames_mix_nothing_up() {
     run(async {
         let mut bench = Bench::new();
         let contents: Vec<Vec<u8>> = (0..20).map(|n| vec![n; 40 * usize::from(n) + 1]).collect();
-        // A pipe of 13 bytes: every frame is written in many pieces, and read while it is written.
+        // With a pipe of 13 bytes every frame is written in many pieces, and read while it is written.
         let connect = bench.world.connect("u", Platform::Web);
         let client = bench.log_in_with(connect, 13).await;
         let (mut sink, mut stream) = client.0.split();
@@ -445,7 +446,7 @@ fn a_clients_close_is_answered_and_nothing_follows_the_answer() {
             .write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8])
             .await
             .unwrap();
-        // And a ping behind it, which must not be answered.
+        // A ping after the close, which must not be answered.
         theirs.write_all(&[0x89, 0x80, 0, 0, 0, 0]).await.unwrap();
         let mut heard = Vec::new();
         theirs.read_to_end(&mut heard).await.unwrap();
@@ -478,7 +479,7 @@ fn a_client_that_never_reads_is_closed_with_4502_and_delays_nobody() {
         assert_eq!(bench.world.registry.sessions(), 2);
         bench.let_pass(11).await;
         assert_eq!(bench.world.registry.sessions(), 1);
-        // It reads at last: the frame that was begun, then the close, and nothing of what had waited.
+        // The client reads at last: it gets the frame that was begun, then the close, and no other waiting frame.
         let mut messages = 0;
         let code = loop {
             match stuck.hear().await {
@@ -689,9 +690,9 @@ fn history_comes_one_fetch_at_a_time_and_leaves_out_what_was_deleted() {
             }
             let expected = [
                 (100, Some(1), false),
-                // Fewer than asked for: a frame has room for 256 addresses at their longest.
+                // Fewer than asked for: a frame has room for 256 of the longest addresses.
                 (252, Some(1), false),
-                // All of the hundred asked for are deleted: it reads on.
+                // All of the hundred asked for are deleted, so the session reads on.
                 (99, Some(402), false),
                 (1, Some(600), true),
                 (0, None, true),
@@ -809,7 +810,7 @@ fn a_flood_of_pings_from_a_client_that_reads_nothing_is_not_answered_without_bou
         let mut pipe = client.0.into_inner();
         let ping = [0x89, 0x80, 0, 0, 0, 0];
         let mut written = 0;
-        // Until the pipe is full in both directions.
+        // Fills the pipe in both directions.
         while let Ok(Ok(())) =
             tokio::time::timeout(Duration::from_secs(1), pipe.write_all(&ping)).await
         {
@@ -839,7 +840,7 @@ fn a_flood_of_pings_that_is_read_late_is_answered_whole() {
                 to.write_all(&ping).await.unwrap();
             }
         });
-        // Both pipes fill up before the first answer is read.
+        // Both pipes fill up before the client reads the first answer.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -853,8 +854,8 @@ fn a_flood_of_pings_that_is_read_late_is_answered_whole() {
 
 #[test]
 fn an_idle_connection_is_small() {
-    // With tokio's 256 bytes for the socket and about 150 in the registry, 1.5 KB in all. The allocator rounds the connection
-    // with its counters up to 448: 424 would cost no more.
+    // With tokio's 256 bytes for the socket and about 150 in the registry, this makes 1.5 KB. The allocator rounds the
+    // connection with its counters up to 448: 424 bytes would cost no more.
     assert!(
         size_of::<Connection>() <= 384,
         "{}",

@@ -7,17 +7,18 @@ use bytes::Bytes;
 
 use super::Origin;
 
-/// Protocols whose encodings are kept at once. One more would encode the message for each of its sessions.
+/// The number of protocols whose encodings are kept at once. A further protocol encodes the message for each of its
+/// sessions.
 const ENCODINGS_MAX: usize = 2;
 
-/// One message, shared by all sessions that it is handed to, on any thread.
+/// One message, shared by all sessions that get it, on any thread.
 #[derive(Debug)]
 pub struct Message {
     /// The stored form.
     body: Bytes,
     /// Decoded by the first session that needs it.
     origin: OnceLock<Origin>,
-    /// By the name of the protocol. A slot is taken by the first session of a protocol, the first slot first.
+    /// Encodings by the name of the protocol. The first session of a protocol takes the first free slot.
     encodings: [OnceLock<(&'static str, Bytes)>; ENCODINGS_MAX],
 }
 
@@ -31,17 +32,18 @@ impl Message {
         }
     }
 
-    /// Bytes of its stored form.
+    /// The bytes of the stored form.
     pub fn bytes(&self) -> usize {
         self.body.len()
     }
 
-    /// The fields that its receivers' conversations follow from.
+    /// The fields that decide the receivers' conversations.
     pub fn origin(&self) -> &Origin {
         self.origin.get_or_init(|| Origin::of(&self.body))
     }
 
-    /// The encoding that all sessions of a protocol share. `encode` makes it of the stored form, at most once for all of them.
+    /// The encoding that all sessions of a protocol share. `encode` makes it from the stored form, at most once for all of
+    /// them.
     pub fn encoding(&self, protocol: &'static str, encode: impl Fn(&Bytes) -> Bytes) -> Bytes {
         for slot in &self.encodings {
             let (name, encoding) = slot.get_or_init(|| (protocol, encode(&self.body)));

@@ -1,4 +1,4 @@
-//! The stored form of a message, and what follows from it for one receiver.
+//! The stored form of a message, and the values that follow from it for one receiver.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -19,16 +19,16 @@ impl StoredMessage {
         self.encode_to_vec().into()
     }
 
-    /// The message that the log has stored as these bytes; its content shares them.
+    /// Decodes a message from the bytes that the log stores. Its content shares them.
     ///
     /// # Panics
-    /// When they are no message's: the log checks what it reads.
+    /// If the bytes are not a message. The log checks the bytes that it reads.
     pub fn from_bytes(bytes: &Bytes) -> Self {
         Self::decode(bytes.clone()).expect(WHOLE)
     }
 }
 
-/// The fields of a stored message that a receiver's conversation follows from; decoding skips the rest.
+/// The fields of a stored message that decide a receiver's conversation. Decoding skips the others.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Origin {
     #[prost(string, tag = "4")]
@@ -40,16 +40,16 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The origin of the message that the log has stored as these bytes.
+    /// Decodes the origin of a message from the bytes that the log stores.
     ///
     /// # Panics
-    /// When they are no message's: the log checks what it reads.
+    /// If the bytes are not a message. The log checks the bytes that it reads.
     pub fn of(body: &Bytes) -> Self {
         Self::decode(body.clone()).expect(WHOLE)
     }
 
-    /// The conversation that a receiver finds it in, by OpenIM's rule: `si_`/`sn_` + the two ids sorted and joined by `_`, or
-    /// `sg_` + the group id.
+    /// The id of the conversation in which a receiver finds the message, by OpenIM's rule: `si_`/`sn_` + the two ids sorted
+    /// and joined by `_`, or `sg_` + the group id.
     pub fn conversation_id(&self, recv_id: &str) -> String {
         let (low, high) = if self.send_id.as_str() <= recv_id {
             (self.send_id.as_str(), recv_id)

@@ -1,7 +1,7 @@
-//! Client protocols: from a connection's bytes to what a session understands, and from what a session says to bytes. Pure.
+//! Client protocols: decode a connection's bytes into what a session understands, and encode what a session says. Pure.
 //!
-//! Each connection has a codec, which the path of its upgrade decides. A protocol is a codec, its close codes, and a line in
-//! [`at`]; sessions, the registry and the log know of none.
+//! Each connection has a codec; the path of its upgrade decides which. A protocol is a codec, its close codes, and a line
+//! in [`at`]. Sessions, the registry and the log know of no protocol.
 //!
 //! - `towncrier_v1/`: the protocol of `proto/towncrier/v1/gateway.proto`
 
@@ -18,28 +18,28 @@ use crate::{
 
 /// One connection's protocol.
 pub trait Codec {
-    /// The WebSocket subprotocol that it answers to.
+    /// The name of its WebSocket subprotocol.
     fn subprotocol(&self) -> &'static str;
 
-    /// The bounds of a client's messages: their size, and whether text is taken.
+    /// The bounds of a client's messages: their size, and if text is allowed.
     fn rules(&self) -> Rules;
 
-    /// Reads one message of a client; its strings may share `payload`. An error closes the connection.
+    /// Decodes one message of a client. Its strings may share `payload`. An error closes the connection.
     fn decode(&mut self, payload: Bytes) -> Result<FromClient, Reason>;
 
-    /// Gives the frames that tell `user`'s client this to `send`, in their order. Sessions share the encoding of a live message
-    /// by way of [`Message::encoding`](crate::message::Message::encoding).
+    /// Encodes `what` for `user`'s client and gives the frames to `send` in order. Sessions share the encoding of a live
+    /// message through [`Message::encoding`](crate::message::Message::encoding).
     fn encode(&mut self, user: &UserId, what: ToClient, send: &mut dyn FnMut(Frame));
 
-    /// Code and text of the close for a reason of ours. The text has at most 123 bytes.
+    /// The close code and text for a reason of ours. The text has at most 123 bytes.
     fn close(&self, reason: Reason) -> Close;
 
-    /// The same where the client broke RFC 6455 or the rules.
+    /// The close code and text for a client that broke RFC 6455 or the rules.
     fn refuse(&self, violation: Violation) -> Close;
 }
 
-/// The codec of the clients that connect to `path`; `None`: no client connects there. Slashes around the path do not count: a
-/// base URL that ends in one makes two.
+/// The codec of the clients that connect to `path`; `None` if no client connects there. Slashes around the path are
+/// ignored, because a base URL that ends in a slash makes two of them.
 pub fn at(path: &str) -> Option<Box<dyn Codec>> {
     match path.trim_matches('/') {
         towncrier_v1::PATH => Some(Box::new(TowncrierV1)),

@@ -1,4 +1,4 @@
-//! A second protocol, to show that one is a codec and nothing else: JSON in text messages, one value each.
+//! A second protocol: JSON in text messages, one value each. It shows that a new protocol needs only a codec.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -17,7 +17,7 @@ use crate::{
 
 const NAME: &str = "lines";
 
-/// The codec. It counts what all sessions share, to see that they do.
+/// The codec. It counts the shared encodings, so that a test can see that sessions share them.
 #[derive(Clone, Default)]
 struct JsonLines {
     encoded: Arc<AtomicUsize>,
@@ -98,13 +98,13 @@ impl Codec for JsonLines {
     }
 }
 
-/// The beginning of a message's line, which is its receiver's own.
+/// The beginning of a message's line, which belongs to one receiver.
 fn entry(seq: Seq, user: &UserId, origin: &Origin) -> String {
     let conversation = origin.conversation_id(user.as_str());
     format!(r#"{{"seq":{},"in":"{conversation}","#, seq.0)
 }
 
-/// The end of it, which all receivers share.
+/// The end of the line, which all receivers share.
 fn content(body: &Bytes) -> Bytes {
     let message = StoredMessage::from_bytes(body);
     let text = String::from_utf8_lossy(&message.content);
@@ -202,7 +202,7 @@ fn a_protocol_closes_with_codes_of_its_own() {
         let codec = JsonLines::default();
         let mut older = bench.log_in_by_lines(&codec, Platform::Web).await;
         assert_eq!(hear(&mut older).await, json!({ "caughtUp": 0 }));
-        // Whatever a newer login speaks, there is one place.
+        // A newer login takes the same place, also over another protocol.
         let _newer = bench.log_in_live().await;
         bench.hand_out();
         assert!(hear(&mut older).await.is_string(), "not told");

@@ -1,5 +1,5 @@
-//! The bytes on the wire: whatever the socket takes at a time, and whatever happens while a frame is half written, they
-//! are whole frames in the right order.
+//! The bytes on the wire: always whole frames in the right order, for every size of write, and for every event while a
+//! frame is half written.
 
 use std::{
     collections::VecDeque,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::protocol::towncrier_v1::proto::ClientFrame;
 
-/// A socket whose other end takes as many bytes as the test allows, and gives one at a time.
+/// A socket whose other end takes as many bytes as the test allows, and gives one byte at a time.
 #[derive(Clone, Default)]
 struct Wire(Rc<RefCell<WireState>>);
 
@@ -32,7 +32,7 @@ struct WireState {
     is_input_over: bool,
     output: Vec<u8>,
     is_output_over: bool,
-    /// How many more bytes are taken, and how many at once.
+    /// The number of bytes that it still takes, and the number per write.
     allowance: usize,
     step: usize,
     reader: Option<Waker>,
@@ -154,14 +154,14 @@ impl Bench {
         (user, wire, task)
     }
 
-    /// A session over a wire; what it is told at first waits there.
+    /// A session over a wire; the first frames for it wait there.
     async fn begin_wire(&mut self) -> (String, Wire, JoinHandle<()>) {
         let user = format!("u{}", self.connections.len());
         let wire = Wire::default();
         wire.allow(usize::MAX, usize::MAX);
         let id = ConnectionId(self.connections.len() as u64);
         let deadline = self.context.now().plus(Duration::from_secs(10));
-        // A part of what the client says first came together with its handshake.
+        // The first bytes of the client's `Connect` came together with its handshake.
         let mut connect = say(client_frame::Body::Connect(
             self.world.connect(&user, Platform::Web),
         ));
@@ -183,7 +183,7 @@ impl Bench {
     }
 }
 
-/// One turn of all tasks that have something to do. For a task of the thread; the test's own future has fewer turns.
+/// One turn of all ready tasks. For a task of the thread; the test's own future has fewer turns.
 async fn turn() {
     let mut had_its = false;
     std::future::poll_fn(|cx| {
@@ -212,7 +212,7 @@ fn whoever_says_and_takes_much_does_so_a_turn_at_a_time() {
                 limit: 500,
             }))
         };
-        // Answers that are whole after every turn, and one that takes several.
+        // Some answers are whole after every turn, and one takes several turns.
         let floods = [
             (masked(0x89, &[]), 10_000, true),
             (say(ack(0)), 10_000, true),
@@ -235,7 +235,7 @@ fn whoever_says_and_takes_much_does_so_a_turn_at_a_time() {
                             |heard: &&Heard| matches!(heard, Heard::Body(Body::Fetched(_)));
                         assert!(heard.iter().filter(is_answer).count() <= TURN_STEPS);
                     }
-                    // The last ones may have been read and wait for their turn.
+                    // The last frames may have been read and still wait for their turn.
                     if left == 0 && output.is_empty() {
                         break;
                     }
@@ -246,7 +246,7 @@ fn whoever_says_and_takes_much_does_so_a_turn_at_a_time() {
     });
 }
 
-/// What happens while a push is half written.
+/// An event while a push is half written.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Incident {
     Pings,
@@ -271,7 +271,7 @@ fn a_write_that_stops_anywhere_leaves_whole_frames_whatever_happens_meanwhile() 
         let push = wire.0.borrow().output.len();
         assert!((150..250).contains(&push), "{push}");
         for incident in [Pings, Close, Violation, LogOut, Drain, Stall, HalfClose] {
-            // Three bytes more: the ids that follow are longer.
+            // Three bytes more, because the ids that follow are longer.
             for at in 0..push + 3 {
                 for step in [1, usize::MAX] {
                     half_written(&mut bench, &CONTENT, incident, at, step).await;
@@ -304,7 +304,7 @@ async fn half_written(
             let nonce = client_frame::Body::Ping(Ping { nonce: 7 });
             wire.say(&[masked(0x89, b"1"), masked(0x89, b""), say(nonce)].concat());
         }
-        // What a client says behind its close is nothing to anybody.
+        // The gateway ignores everything that a client sends after its close.
         Incident::Close => wire.say(&[masked(0x88, &[0x0f, 0xa0]), masked(0x89, b"late")].concat()),
         Incident::Violation => wire.say(&[0x82, 0x00]),
         Incident::LogOut => {
@@ -336,7 +336,7 @@ async fn half_written(
     }
     let is_over = wire.0.borrow().is_output_over;
     let mut heard = wire.heard().into_iter();
-    // A close in answer to the client's or to its stalling takes the place of what nobody has begun to write.
+    // After the client's close, and after a stall, our close frame replaces the frames that were not begun.
     let is_dropped = !is_begun && matches!(incident, Incident::Close | Incident::Stall);
     if !is_dropped {
         let first = heard.next();
@@ -402,7 +402,7 @@ fn whatever_the_socket_takes_frames_are_whole_and_in_order() {
                     _ => rest().await,
                 }
             }
-            // Once all is taken, all has come, and nothing but what was asked for.
+            // Once the socket has taken everything, the client has got exactly the frames that it asked for.
             wire.allow(usize::MAX, rng.usize(1..1000));
             rest().await;
             wire.say(&masked(0x88, &[]));

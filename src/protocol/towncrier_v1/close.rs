@@ -1,4 +1,4 @@
-//! The close codes of `towncrier.v1`: 4000–4499 mean that a client does not come back by itself, 4500–4999 that it does.
+//! The close codes of `towncrier.v1`. After 4000–4499 a client does not return by itself, after 4500–4999 it does.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use towncrier_websocket::{Close, Violation};
 
 use crate::session::Reason;
 
-/// Code and text of a reason of ours: `docs/protocol.md#close-codes`.
+/// The code and text for a reason of ours: `docs/protocol.md#close-codes`.
 pub(super) fn close(reason: Reason) -> Close {
     Close {
         code: code(reason),
@@ -30,7 +30,7 @@ fn code(reason: Reason) -> u16 {
     }
 }
 
-/// Why, for a human; for [`Reason::Unavailable`] the delay in ms.
+/// The reason for a human; for [`Reason::Unavailable`] the delay in ms.
 pub(super) fn text(reason: Reason) -> Cow<'static, str> {
     match reason {
         Reason::Protocol(text) | Reason::Unauthorized(text) | Reason::Internal(text) => text.into(),
@@ -45,7 +45,7 @@ pub(super) fn text(reason: Reason) -> Cow<'static, str> {
     }
 }
 
-/// The RFC's code, and a text in the words of this protocol.
+/// The code of RFC 6455, and a text in the words of this protocol.
 pub(super) fn refuse(violation: Violation) -> Close {
     let text = match violation {
         Violation::Framing(text) => text,

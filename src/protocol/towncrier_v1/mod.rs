@@ -28,16 +28,16 @@ pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/towncrier.v1.rs"));
 }
 
-/// Where its clients connect, without the slash in front.
+/// The path at which its clients connect, without the leading slash.
 pub(super) const PATH: &str = "ws";
-/// The name of the protocol, which clients may offer.
+/// The name of the subprotocol, which clients may offer.
 const SUBPROTOCOL: &str = "towncrier.v1";
-/// Largest frame of a client: `docs/protocol.md#transport`.
+/// The largest frame of a client: `docs/protocol.md#transport`.
 const FRAME_BYTES_MAX: usize = 64 * 1024;
-/// Messages of a `Fetch` that names no limit: `docs/protocol.md#history`.
+/// The number of messages for a `Fetch` that sets no limit: `docs/protocol.md#history`.
 const FETCH_DEFAULT: u32 = 100;
 
-/// The codec; nothing has to be remembered from one frame to the next.
+/// The codec. It keeps no state between frames.
 #[derive(Debug, Clone, Copy)]
 pub struct TowncrierV1;
 
@@ -177,7 +177,7 @@ fn say_kicked(kicked: Kicked) -> proto::Kicked {
     }
 }
 
-/// Any frame that carries no message of its own form.
+/// A frame for any body except the messages, which `push.rs` encodes.
 fn frame(body: Body) -> Frame {
     let frame = ServerFrame { body: Some(body) };
     let payload = frame.encoded_len();

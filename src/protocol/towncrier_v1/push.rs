@@ -1,6 +1,6 @@
-//! Messages as `towncrier.v1` sends them: a small head for each receiver, and the body that all of them share.
+//! Messages as `towncrier.v1` sends them: a small head for each receiver, and the body that all receivers share.
 //!
-//! Protobuf fields may come in any order, so a message on the wire is address + body, and a live push copies no body.
+//! Protobuf fields may come in any order. So a message on the wire is address + body, and a live push copies no body.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::{
@@ -26,7 +26,7 @@ const PUSH_TAG: u8 = 2 << 3 | 2;
 /// Field 1, length-delimited: `Push.messages`.
 const MESSAGES_TAG: u8 = 1 << 3 | 2;
 
-/// The part of a message that is one receiver's own.
+/// The part of a message that belongs to one receiver.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Address {
     #[prost(uint64, tag = "1")]
@@ -47,13 +47,13 @@ impl Address {
     }
 }
 
-/// The part of a message that all receivers share. The stored form has the numbers of `Message`, so it is this part as it
-/// stands.
+/// The part of a message that all receivers share. The stored form has the field numbers of `Message`, so it is this part
+/// without a change.
 fn shared(body: &Bytes) -> Bytes {
     body.clone()
 }
 
-/// A `Push` of one message alone, whose body other receivers share.
+/// A `Push` of one message, whose body other receivers share.
 pub(super) fn live(user: &UserId, seq: Seq, message: &message::Message) -> Frame {
     let body = message.encoding(SUBPROTOCOL, shared);
     let address = Address::new(seq, user, message.origin());
@@ -75,12 +75,12 @@ pub(super) fn live(user: &UserId, seq: Seq, message: &message::Message) -> Frame
     }
 }
 
-/// Contiguous messages in as few pushes as the size of a frame allows: the replay path, which copies them.
+/// Contiguous messages in as few pushes as the frame size allows. This is the replay path; it copies the messages.
 pub(super) fn replay(user: &UserId, messages: &[(Seq, Bytes)]) -> impl Iterator<Item = Frame> {
     parts(messages).map(|part| push(user, part))
 }
 
-/// A `Push` of messages of which the sum is bounded.
+/// A `Push` of messages whose total size is bounded.
 fn push(user: &UserId, messages: &[(Seq, Bytes)]) -> Frame {
     let mut push = BytesMut::new();
     for (seq, body) in messages {
@@ -104,7 +104,7 @@ fn push(user: &UserId, messages: &[(Seq, Bytes)]) -> Frame {
     }
 }
 
-/// Splits `messages` into parts of which each fits a frame, or is a single message.
+/// Splits `messages` into parts. Each part fits a frame, or is a single message.
 fn parts(mut messages: &[(Seq, Bytes)]) -> impl Iterator<Item = &[(Seq, Bytes)]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;
@@ -136,7 +136,7 @@ pub(super) fn fetched(
     }
 }
 
-/// The whole message whose stored form is `body`, as one receiver gets it.
+/// The whole message with the stored form `body`, as one receiver gets it.
 fn message(user: &UserId, seq: Seq, body: &Bytes) -> Message {
     let address = Address::new(seq, user, &Origin::of(body));
     let shared = Message::decode(shared(body)).expect("the stored form is whole");

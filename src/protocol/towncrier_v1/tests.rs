@@ -1,4 +1,4 @@
-//! Frames of `towncrier.v1`, read and written.
+//! Encoding and decoding of `towncrier.v1` frames.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ fn sample(content_bytes: usize) -> StoredMessage {
     }
 }
 
-/// The same as its receiver gets it.
+/// The same message as its receiver gets it.
 fn expected(content_bytes: usize) -> proto::Message {
     let body = sample(content_bytes);
     let push = body.offline_push.unwrap();
