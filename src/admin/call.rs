@@ -14,7 +14,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::{error::Refusal, json, openapi, outcomes::Outcomes};
+use super::{error::Refusal, json, outcomes::Outcomes};
 use crate::{
     config::Config,
     delivery::{Delivery, SendError},
@@ -87,7 +87,9 @@ pub(super) struct Call {
 }
 
 impl App {
-    pub(super) fn new(config: &Config, rooms: Rooms) -> Result<Self, SetupError> {
+    /// `openapi` is the document of `/openapi.json`. It describes the handlers, and each handler needs this type, so the
+    /// caller makes it.
+    pub(super) fn new(config: &Config, rooms: Rooms, openapi: Bytes) -> Result<Self, SetupError> {
         let admin = |user: &String| {
             UserId::new(user).map_err(|error| SetupError::UserId {
                 user: user.clone(),
@@ -100,7 +102,7 @@ impl App {
             metrics: rooms.metrics,
             watch: rooms.watch,
             outcomes: Outcomes::default(),
-            openapi: openapi::document(),
+            openapi,
             console: Page::console(),
             settings: serde_json::to_value(config).expect("a configuration is JSON"),
             batch_max: config.admin.batch_max,

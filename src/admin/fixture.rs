@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{
     call::{App, Rooms},
-    routes,
+    openapi, routes,
 };
 use crate::{
     clock::{Clock, fixture::Manual},
@@ -365,7 +365,7 @@ impl Gateway {
             metrics,
             watch: Arc::default(),
         };
-        let app = App::new(&whole_config(config), gateway.rooms());
+        let app = App::new(&whole_config(config), gateway.rooms(), openapi::document());
         gateway.router = routes::router(Arc::new(app.unwrap()));
         gateway
     }

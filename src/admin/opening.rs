@@ -11,7 +11,7 @@ use hyper_util::service::TowerToHyperService;
 use super::{
     call::{App, Rooms, SetupError},
     error::Refusal,
-    health, routes,
+    health, openapi, routes,
 };
 use crate::{config::Config, metrics::Metrics, watch::Watch};
 
@@ -59,7 +59,7 @@ async fn readyz() -> Response {
 impl Opening {
     /// All calls are answered from now on.
     pub fn open(self, config: &Config, rooms: Rooms) -> Result<(), SetupError> {
-        let app = App::new(config, rooms)?;
+        let app = App::new(config, rooms, openapi::document())?;
         let open = Open {
             router: TowerToHyperService::new(routes::router(Arc::new(app))),
             connections_max: config.admin.connections_max,

@@ -317,6 +317,7 @@ async fn an_empty_secret_in_the_configuration_lets_nobody_in() {
             ..super::whole_config(&super::admin_config())
         },
         gateway.rooms(),
+        bytes::Bytes::new(),
     )
     .unwrap();
     for secret in ["", "x"] {
