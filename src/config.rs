@@ -1,10 +1,10 @@
 //! The configuration: one section a room, each with its defaults.
 //!
-//! `config/towncrier.toml` lists every key with unit and meaning; a test holds it equal to the defaults here.
-//! A [`Config`] that came out of [`Sources::load`] has passed every check: nothing past that point looks again.
+//! `config/towncrier.toml` lists every key with unit and meaning. A test holds it equal to the defaults here. A [`Config`]
+//! from [`Sources::load`] has passed every check, so no later code checks it again.
 //!
 //! - `sources.rs`: file, then environment, then flags
-//! - `check.rs`: the limits that types cannot say
+//! - `check.rs`: the limits that types cannot express
 //! - `secrets.rs`: `secrets.toml`, written at the first start
 //! - `duration.rs`: durations as text
 
@@ -21,7 +21,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// Everything the file can say.
+/// All keys of the configuration file.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -37,7 +37,7 @@ pub struct Config {
     pub sessions: Sessions,
     /// Window and resends.
     pub delivery: Delivery,
-    /// Going down.
+    /// The drain at shutdown.
     pub drain: Drain,
 }
 
@@ -45,47 +45,47 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Listener {
-    /// Where clients connect.
+    /// The address at which clients connect.
     pub listen: SocketAddr,
-    /// PEM file of the port's certificate, with those that lead to a known one; empty: plain text.
+    /// PEM file of the port's certificate, with the intermediate certificates; empty: plain text.
     pub tls_certificate: PathBuf,
     /// PEM file of its private key.
     pub tls_key: PathBuf,
-    /// Threads that hold the sessions; 0: one per core.
+    /// The number of threads that hold the sessions; 0: one per core.
     pub reactors: usize,
-    /// From accepting a connection to its `Connect` frame.
+    /// The longest time from accepting a connection to its `Connect` frame.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
-    /// From accepting a connection to its whole HTTP request; never later than `connect_timeout`.
+    /// The longest time from accepting a connection to its whole HTTP request; never later than `connect_timeout`.
     #[serde(with = "duration")]
     pub upgrade_timeout: Duration,
-    /// Connections without a session at once, in one reactor; for one more the oldest is cut off.
+    /// Connections without a session at once, in one reactor. For one more, the oldest is cut off.
     pub handshakes_max: usize,
-    /// Of them from one address (IPv6: one /64), in one reactor; 0: no limit.
+    /// Connections without a session at once from one address (IPv6: one /64), in one reactor; 0: no limit.
     pub handshakes_per_address_max: usize,
-    /// Handshakes a second in the whole process; more are answered 503. 0: no limit.
+    /// Handshakes a second in the whole process. Further handshakes are answered 503. 0: no limit.
     pub handshakes_per_second_max: u32,
-    /// Different guessed tokens a minute from one address; then its handshakes are answered 429. 0: no limit.
+    /// Different bad tokens a minute from one address. Further handshakes from there are answered 429. 0: no limit.
     pub bad_tokens_per_minute_max: u32,
-    /// Memory, the kernel's for sockets included, above which handshakes are answered 503; 0: three quarters of what the
-    /// container or the machine has.
+    /// Memory, the kernel's for sockets included. Above it, handshakes are answered 503. 0: three quarters of the memory of
+    /// the container or the machine.
     pub memory_bytes_max: u64,
-    /// Connections at once in the whole process; more are answered 503.
+    /// Connections at once in the whole process. Further handshakes are answered 503.
     pub connections_max: usize,
-    /// Send buffer of a client's socket in the kernel.
+    /// The send buffer of a client's socket in the kernel.
     pub send_buffer_bytes: usize,
-    /// Frames waiting for one client's socket.
+    /// The most frames that wait for one client's socket.
     pub outbox_frames_max: usize,
-    /// Bytes waiting for one client's socket.
+    /// The most bytes that wait for one client's socket.
     pub outbox_bytes_max: usize,
-    /// How long a socket may take no byte before its connection is closed with 4502.
+    /// A connection is closed with 4502 when its socket takes no byte for this long.
     #[serde(with = "duration")]
     pub stall_timeout: Duration,
-    /// Origins a browser may come from, e.g. `https://oa.example`; empty: any.
+    /// Origins that a browser may come from, e.g. `https://oa.example`; empty: any.
     pub origins: Vec<String>,
-    /// The inbox page at `/`.
+    /// True if the inbox page is served at `/`.
     pub inbox: bool,
-    /// Retired: it has no effect. Configuration files that set it are still read.
+    /// Retired; it has no effect. Configuration files that set it are still accepted.
     pub demo: bool,
 }
 
@@ -93,24 +93,24 @@ pub struct Listener {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// Where the admin API listens.
+    /// The address at which the admin API listens.
     pub listen: SocketAddr,
-    /// PEM file of the port's certificate, with those that lead to a known one; empty: plain text.
+    /// PEM file of the port's certificate, with the intermediate certificates; empty: plain text.
     pub tls_certificate: PathBuf,
     /// PEM file of its private key.
     pub tls_key: PathBuf,
-    /// Users whose tokens may call it.
+    /// Users whose tokens may call the admin API.
     pub user_ids: Vec<String>,
     /// Largest request body.
     pub body_bytes_max: usize,
-    /// Most receivers of one batch.
+    /// The most receivers of one batch.
     pub batch_max: usize,
-    /// Connections at once; for one more the longest idle is closed.
+    /// Connections at once. For one more, the connection that has been idle longest is closed.
     pub connections_max: usize,
-    /// From the end of one request to the whole head of the next.
+    /// The longest time from the end of one request to the whole head of the next.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
-    /// How long a request may take, its body included.
+    /// The longest time of a request, its body included.
     #[serde(with = "duration")]
     pub request_timeout: Duration,
 }
@@ -121,24 +121,24 @@ pub struct Admin {
 pub struct Log {
     /// The data directory.
     pub dir: PathBuf,
-    /// How long messages are kept.
+    /// The time for which messages are kept.
     #[serde(with = "duration")]
     pub retention: Duration,
-    /// How many bytes of segments are kept; 0: no bound.
+    /// The most bytes of segments that are kept; 0: no bound.
     pub retention_bytes: u64,
-    /// Size at which a new segment begins.
+    /// The size at which a new segment begins.
     pub segment_bytes: u64,
-    /// Shortest life of an idempotency key, also beyond its message's.
+    /// The shortest life of an idempotency key. It may outlive its message.
     #[serde(with = "duration")]
     pub idempotency_retention: Duration,
-    /// How often sled catches up with the segments.
+    /// The interval of checkpoints, which write changed rows to sled.
     #[serde(with = "duration")]
     pub checkpoint_interval: Duration,
-    /// Appends waiting for the writer; more are refused.
+    /// The most appends that wait for the writer. Further appends are refused.
     pub queue_max: usize,
     /// Memory for sled's cache.
     pub cache_bytes: u64,
-    /// The format that new segments are written in, 1 to [`LOG_FORMAT`].
+    /// The format in which new segments are written, 1 to [`LOG_FORMAT`].
     pub format: u8,
 }
 
@@ -150,22 +150,24 @@ pub struct Log {
 /// | 2 | records of the newest token of each user and platform |
 pub const LOG_FORMAT: u8 = 2;
 
-/// Secrets and tokens. The empty secrets are filled from the secrets file: [`Config::read_or_create_secrets`]. No print shows one.
+/// Secrets and tokens. [`Config::read_or_create_secrets`] fills the empty secrets from the secrets file. No print shows a
+/// secret.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
-    /// What `/auth/user_token` asks for.
+    /// The secret that a caller of `/auth/user_token` has to send.
     #[serde(serialize_with = "secrets::mask")]
     pub secret: String,
-    /// Signs tokens.
+    /// The key that signs tokens.
     #[serde(serialize_with = "secrets::mask")]
     pub token_key: String,
-    /// Still verifies tokens, during a rotation.
+    /// The old key, which still verifies tokens during a rotation.
     #[serde(serialize_with = "secrets::mask")]
     pub token_key_previous: String,
-    /// Where secrets that are not given above are read; empty: `secrets.toml` in the data directory, written when missing.
+    /// The file that holds the secrets not given above; empty: `secrets.toml` in the data directory, written if it is
+    /// missing.
     pub secrets_file: PathBuf,
-    /// How long a token is good.
+    /// The time for which a token is valid.
     #[serde(with = "duration")]
     pub token_lifetime: Duration,
 }
@@ -174,11 +176,11 @@ pub struct Auth {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sessions {
-    /// Who replaces whom: 0–5.
+    /// The login policy, 0–5.
     pub policy: u8,
-    /// Connected sessions of one user at once.
+    /// The most sessions of one user that are connected at once.
     pub per_user_max: usize,
-    /// A client says something at least this often.
+    /// A client has to send something at least this often.
     #[serde(with = "duration")]
     pub heartbeat: Duration,
 }
@@ -187,32 +189,32 @@ pub struct Sessions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Delivery {
-    /// Unacked messages per session; read from the log, about 256 KiB of them.
+    /// The most unacked messages of a session. For messages read from the log, the bound is also about 256 KiB.
     pub window: u32,
-    /// No ack for this long: send again. Doubles to 60 s.
+    /// After this long without an ack messages are sent again. Doubles up to 60 s.
     #[serde(with = "duration")]
     pub resend_after: Duration,
-    /// Largest `content`.
+    /// The largest `content`.
     pub message_bytes_max: usize,
-    /// Where a session that was never seen begins.
+    /// The place in the inbox where a session without a stored cursor begins.
     pub new_session: NewSession,
 }
 
-/// Where a session that was never seen begins.
+/// The place in the inbox where a session without a stored cursor begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NewSession {
     /// Before the first retained message.
     Backlog,
-    /// After the newest.
+    /// After the newest message.
     Head,
 }
 
-/// Going down.
+/// The drain at shutdown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Drain {
-    /// Over this time sessions are told to come back.
+    /// The period over which sessions are told to return later.
     #[serde(with = "duration")]
     pub period: Duration,
 }

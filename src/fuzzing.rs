@@ -1,13 +1,14 @@
-//! The door for fuzzing: what `fuzz/` runs with coverage guidance for as long as one likes, and every test run on the
-//! inputs in `fuzz/seeds/`. Not part of the program: it is there in tests, and where cargo-fuzz sets `cfg(fuzzing)`.
+//! The entry points for fuzzing. `fuzz/` runs them with coverage guidance, for any length of time; every test run runs them
+//! on the inputs in `fuzz/seeds/`. The program does not contain them: they exist in tests, and where cargo-fuzz sets
+//! `cfg(fuzzing)`.
 //!
-//! Each target takes any bytes and panics when a promise is broken. It stands beside what it attacks:
+//! Each target takes any bytes and panics if a promise is broken. It stands beside the code that it tests:
 //!
 //! - `websocket`: a client's bytes against a connection (`connection/fuzzing.rs`)
-//! - `frames`: a client's frames, and all else that happens to a session, against its machine (`session/fuzzing.rs`)
+//! - `frames`: a client's frames, and all other events of a session, against its machine (`session/fuzzing.rs`)
 //! - `admin`: a body against a call of the admin API (`admin/fuzzing.rs`)
-//! - `segments`, `recovery`: what stands in a log's files (`log/embedded/fuzzing.rs`)
-//! - `rows`: what stands in the state store (`log/embedded/state/fuzzing.rs`)
+//! - `segments`, `recovery`: the content of a log's files (`log/embedded/fuzzing.rs`)
+//! - `rows`: the content of the state store (`log/embedded/state/fuzzing.rs`)
 //! - `config`: file, environment and flags, below
 
 pub use crate::{
@@ -19,7 +20,7 @@ pub use crate::{
 
 use crate::config::Sources;
 
-/// What fuzzing runs.
+/// A fuzzing target.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
@@ -33,7 +34,7 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("config", config),
 ];
 
-/// Reads an input from its front; of what is missing it makes zeros.
+/// Reads an input from its front. Missing bytes count as zeros.
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Input<'a> {
@@ -52,15 +53,15 @@ impl<'a> Input<'a> {
             .expect("as many")
     }
 
-    /// Bytes behind their number in one byte.
+    /// Bytes that follow their count, which is one byte.
     pub(crate) fn counted(&mut self) -> &'a [u8] {
         let count = self.byte();
         self.bytes(count.into())
     }
 }
 
-/// A file, lines `NAME=value` of an environment, and lines of flags, with a zero byte between them: a configuration that
-/// keeps its rules, or one error that says something.
+/// `data` is a file, lines `NAME=value` of an environment, and lines of flags, separated by zero bytes. The result is a
+/// configuration that keeps its rules, or one error with a text.
 pub fn config(data: &[u8]) {
     let mut parts = data.splitn(3, |byte| *byte == 0);
     let mut lines = || {
@@ -103,7 +104,7 @@ mod tests {
             let mut count = 0;
             for seed in std::fs::read_dir(seeds.join(name)).unwrap() {
                 let seed = seed.unwrap().path();
-                // Shown when the target panics.
+                // The test shows this line when the target panics.
                 println!("{}", seed.display());
                 target(&std::fs::read(seed).unwrap());
                 count += 1;

@@ -1,7 +1,8 @@
-//! The gateway: builds the rooms, binds the ports, and takes everything down again in order.
+//! The gateway: builds the rooms, binds the ports, and shuts everything down in order.
 //!
-//! Up: client port, admin port (health only), log, registry, delivery, reactors, admin API. Down: sends refused, clients told to come back over
-//! `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the end.
+//! Start: client port, admin port (health only), log, registry, delivery, reactors, admin API. Drain: sends refused,
+//! clients told to return over `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the
+//! end.
 
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
@@ -23,8 +24,8 @@ use crate::{
     watch::{self, Pulse, Unwell, Watch},
 };
 
-/// A drain may take this much longer than its period: clients that do not answer the close (6 s), the log's last checkpoint
-/// on a slow disk, and requests under way on the admin port (5 s).
+/// A drain may take this much longer than its period. The time is for clients that do not answer the close (6 s), the log's
+/// last checkpoint on a slow disk, and requests under way on the admin port (5 s).
 const DRAIN_SLACK: Duration = Duration::from_secs(30);
 
 /// Why the gateway does not start.
@@ -53,7 +54,7 @@ pub enum Error {
     Thread(#[from] std::io::Error),
 }
 
-/// The gateway went down, and one of its threads panicked before or meanwhile. Everything accepted is on disk all the same.
+/// The gateway has drained, but one of its threads panicked before or meanwhile. Every accepted message is still on disk.
 #[derive(Debug, thiserror::Error)]
 #[error("a thread of {0} ended in a panic: the log says why")]
 pub struct Unclean(&'static str);
@@ -67,11 +68,11 @@ pub struct Gateway {
     metrics: Arc<Metrics>,
     reactors: Reactors,
     admin: AdminThread,
-    /// The task that follows the certificates' files; it has no end of its own.
+    /// The task that watches the certificates' files. It never ends by itself.
     certificates: AbortHandle,
 }
 
-/// The admin API has a thread and a runtime of its own, so that no load on it delays a session.
+/// The thread and runtime of the admin API. They are its own, so that no load on it delays a session.
 struct AdminThread {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -79,17 +80,16 @@ struct AdminThread {
 }
 
 impl Gateway {
-    /// Starts everything; when this returns, both ports are served. Blocks as long as the log takes to be read. Call it in a
-    /// runtime.
+    /// Starts everything. When it returns, both ports are served. Blocks while the log is read. Call it in a runtime.
     pub fn start(mut config: Config) -> Result<Self, Error> {
-        // What a wrong configuration spoils, it spoils before anything is opened.
+        // The configuration is checked before any port or file is opened.
         let client_tls = Tls::load(&config.listener.tls_certificate, &config.listener.tls_key)?;
         let admin_tls = Tls::load(&config.admin.tls_certificate, &config.admin.tls_key)?;
         let metrics = Arc::new(Metrics::new());
         let watch = Arc::new(Watch::default());
-        // Clients that come back while the log is read wait at the port, and are not refused.
+        // Clients that return while the log is read wait at the port and are not refused.
         let port = Port::bind(&config.listener)?;
-        // A probe is answered while the log is read, and callers are told to come back.
+        // While the log is read, health probes are answered, and callers are told to return later.
         let (server, opening) = admin::Server::bind(
             &config.admin,
             admin_tls.clone(),
@@ -144,40 +144,40 @@ impl Gateway {
         })
     }
 
-    /// Where clients connect; the real port where the configuration says 0.
+    /// The address at which clients connect. It has the real port if the configuration says 0.
     pub fn client_addr(&self) -> SocketAddr {
         self.reactors.local_addr()
     }
 
-    /// Where the admin API is; the real port where the configuration says 0.
+    /// The address of the admin API. It has the real port if the configuration says 0.
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin.address
     }
 
-    /// Counts the lines that this process's log drops among the gateway's metrics.
+    /// Adds the number of lines that this process's log drops to the gateway's metrics.
     pub fn count_dropped_lines(&self, log: &Lines) {
         log.count_with(self.metrics.log_lines_dropped.clone());
     }
 
-    /// Returns when a thread has ended without which the gateway cannot go on: drain it then, and end the process with an
-    /// error. Cancel safe.
+    /// Returns when a thread has ended that the gateway needs. Drain it then, and end the process with an error. Cancel
+    /// safe.
     pub async fn failed(&self) -> Unwell {
         self.watch.ended().await
     }
 
-    /// How long [`drain`](Self::drain) may take. Beyond it something hangs: end the process.
+    /// The longest time that [`drain`](Self::drain) may take. After it something hangs: end the process.
     pub fn drain_deadline(&self) -> Duration {
         self.config.drain.period + DRAIN_SLACK
     }
 
-    /// Goes down in order; returns when everything accepted is on disk and both ports are closed.
+    /// Shuts down in order. Returns when every accepted message is on disk and both ports are closed.
     pub async fn drain(self) -> Result<(), Unclean> {
         tracing::info!(period = ?self.config.drain.period, "draining");
         self.delivery.start_draining();
         let reactors_ended = self.reactors.drain(self.config.drain.period).await;
         let log = self.log;
         let log_closed = tokio::task::spawn_blocking(move || log.close()).await;
-        // The thread may have ended by itself, with its reason in the log.
+        // The thread may have ended by itself. The log has its reason.
         let _ = self.admin.stop.send(());
         let handle = self.admin.handle;
         let admin_ended = tokio::task::spawn_blocking(move || handle.join().is_ok()).await;
@@ -205,7 +205,7 @@ impl AdminThread {
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = move || {
             let stopped = async {
-                // A dropped sender is the end of the gateway as well.
+                // A dropped sender also ends the gateway.
                 let _ = stopped.await;
             };
             if let Err(error) = runtime.block_on(server.serve(pulse, stopped)) {

@@ -1,25 +1,26 @@
-//! The identifiers everything else speaks in: users, platforms, sessions, connections, messages, sequence numbers.
+//! The identifiers that all rooms use: users, platforms, sessions, connections, messages, sequence numbers.
 //!
-//! Each knows its bounds and its printing; none can be built out of range. Leaves to others: what they refer to.
+//! Each type checks its bounds and knows its printed form. No value outside the bounds can be built. Leaves to others: the
+//! things that the ids refer to.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
-/// Longest user id, device id and client message id, in bytes: `docs/architecture.md#identifiers`.
+/// The longest user id, device id and client message id, in bytes: `docs/architecture.md#identifiers`.
 pub const ID_BYTES_MAX: usize = 64;
 
-/// An id that is not one: what the rule is, for the caller.
+/// Why a text or number is no id. The text tells the caller the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Nothing was given where an id must stand.
+    /// The id is empty.
     #[error("is empty")]
     Empty,
     /// More than [`ID_BYTES_MAX`] bytes.
     #[error("is {0} bytes long, at most 64 are allowed")]
     TooLong(usize),
-    /// A control character inside.
+    /// The id contains a control character.
     #[error("contains a control character")]
     Control,
-    /// No platform carries this number or name.
+    /// No platform has this number or name.
     #[error("is not a known platform")]
     Platform,
     /// Not 32 hexadecimal digits.
@@ -42,7 +43,7 @@ pub fn check_id(text: &str) -> Result<(), IdError> {
 pub struct UserId(Arc<str>);
 
 impl UserId {
-    /// Checks and takes the id.
+    /// Checks the text and makes an id of it.
     pub fn new(text: &str) -> Result<Self, IdError> {
         check_id(text)?;
         Ok(Self(text.into()))
@@ -72,7 +73,7 @@ impl fmt::Debug for UserId {
     }
 }
 
-/// A device class, OpenIM's numbers 1–11.
+/// A class of devices, with OpenIM's numbers 1–11.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -119,7 +120,7 @@ impl Platform {
         self as u32
     }
 
-    /// OpenIM's name, as it stands in a token's `Platform` claim.
+    /// OpenIM's name, as the `Platform` claim of a token has it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ios => "IOS",
@@ -140,7 +141,7 @@ impl Platform {
 impl FromStr for Platform {
     type Err = IdError;
 
-    /// Reads a name in any case (`web`, `IOS`) or a number; OpenIM's `APad` is Android's pad.
+    /// Reads a name in any case (`web`, `IOS`) or a number. OpenIM's `APad` is Android's pad.
     fn from_str(text: &str) -> Result<Self, IdError> {
         if let Ok(number) = text.parse() {
             return Self::from_number(number);
@@ -161,18 +162,19 @@ impl fmt::Display for Platform {
     }
 }
 
-/// A session's name: one user on one platform, and on one device where the login policy allows several.
+/// The key of a session: one user on one platform, and on one device if the login policy allows several.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey {
-    /// Whose session.
+    /// The user of the session.
     pub user: UserId,
-    /// On which class of device.
+    /// The class of its device.
     pub platform: Platform,
-    /// Tells devices of one platform apart; empty unless the policy allows several. At most 64 bytes.
+    /// The device's id. Empty unless the policy allows several devices. At most 64 bytes.
     pub device: Arc<str>,
 }
 
-/// A place in a user's inbox: from 1, dense, assigned at append. 0 stands before the first, and marks online-only messages.
+/// A message's place in a user's inbox: from 1, without gaps, assigned at append. 0 means before the first message, and
+/// marks online-only messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Seq(pub u64);
 
@@ -180,13 +182,13 @@ impl Seq {
     /// Before the first message.
     pub const ZERO: Self = Self(0);
 
-    /// The next place.
+    /// The next seq.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 
-    /// The place before; zero stays zero.
+    /// The previous seq; zero stays zero.
     #[must_use]
     pub fn previous(self) -> Self {
         Self(self.0.saturating_sub(1))
@@ -199,11 +201,12 @@ impl fmt::Display for Seq {
     }
 }
 
-/// Names one log from its creation on; a lost or restored log gets another. Never 0.
+/// Identifies one log from its creation on. A new log after a loss or a restore has another epoch. Never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u64);
 
-/// One connection of this process: reactor number in the top 16 bits, a counter below, never reused within the process.
+/// One connection of this process: the reactor's number in the top 16 bits, a counter below. Never reused within the
+/// process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
 
@@ -229,7 +232,7 @@ impl MessageId {
         )
     }
 
-    /// When the message was accepted, Unix ms.
+    /// The time at which the message was accepted, Unix ms.
     pub fn time_ms(&self) -> u64 {
         self.0[..6]
             .iter()

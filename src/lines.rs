@@ -1,9 +1,10 @@
-//! Text for stderr or stdout that nobody waits for: a bounded queue, and one thread that writes.
+//! A queue for lines to stderr and stdout, so that nobody waits for their reader: a bounded buffer, and one thread that
+//! writes.
 //!
-//! Promises: [`Lines::push`] returns at once, whatever became of the reader: a pipe that is full or closed, a disk without
-//! space, a terminal that is gone. Text that finds no room, or that cannot be written, is dropped whole lines at a time and
-//! counted, and the count is said as soon as a write succeeds again. The thread outlives every error and panic of its sink.
-//! Leaves to others: the form of a line.
+//! Promises: [`Lines::push`] always returns at once, even if a pipe is full or closed, a disk has no space, or a terminal
+//! is gone. Text without room, and text that cannot be written, is dropped in whole lines and counted. The thread reports
+//! the count as soon as a write succeeds again. It survives every error and panic of its sink. Leaves to others: the form
+//! of a line.
 
 use std::{
     io::{self, ErrorKind, Write},
@@ -16,33 +17,34 @@ use std::{
 use metrics::Counter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Text that may wait: the lines of some 20,000 connections that end at once. It is memory only while the reader is behind.
+/// The most bytes that may wait: the lines of some 20,000 connections that end at once. Memory is used only while the
+/// reader is behind.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Room that a buffer keeps once its text is written.
+/// The capacity that a buffer keeps after its text was written.
 const KEPT_BYTES: usize = 64 * 1024;
-/// Between two attempts at a sink that takes nothing now: a non-blocking terminal or pipe whose reader is behind.
+/// The pause between two attempts at a sink that takes nothing now: a non-blocking terminal or pipe whose reader is behind.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
-/// The queue's end for whoever has something to say. Clones share the queue.
+/// The producers' end of the queue. Clones share the queue.
 #[derive(Clone)]
 pub struct Lines(Arc<Shared>);
 
 struct Shared {
     queue: Mutex<Queue>,
-    /// There is text, or a count to say.
+    /// Notified when there is text, or a count to report.
     has_news: Condvar,
-    /// All text was written or dropped.
+    /// Notified when all text was written or dropped.
     is_idle: Condvar,
 }
 
 #[derive(Default)]
 struct Queue {
     text: Vec<u8>,
-    /// The thread has text in its hands.
+    /// True while the thread writes text that it took.
     is_writing: bool,
     /// Lines dropped so far.
     dropped: u64,
-    /// Of them those that were said.
+    /// The dropped lines that were reported.
     said: u64,
     counter: Option<Counter>,
 }
@@ -57,7 +59,7 @@ impl Queue {
 }
 
 impl Lines {
-    /// Starts the thread. `say_dropped` is called on it with a number of lost lines, and may push a line about them.
+    /// Starts the thread. The thread calls `say_dropped` with a number of lost lines; it may push a line about them.
     pub fn start(
         thread: &str,
         sink: impl Write + Send + 'static,
@@ -91,7 +93,7 @@ impl Lines {
         self.0.has_news.notify_one();
     }
 
-    /// Returns when all that was pushed before is written or dropped, or after `patience`.
+    /// Returns when all text pushed before is written or dropped, or after `patience`.
     pub fn flush(&self, patience: Duration) {
         let is_busy = |queue: &mut Queue| queue.is_writing || !queue.text.is_empty();
         let waited = self
@@ -101,7 +103,7 @@ impl Lines {
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Counts dropped lines with this counter, those of the past included.
+    /// Counts dropped lines with this counter, including earlier ones.
     pub fn count_with(&self, counter: Counter) {
         let mut queue = self.0.lock();
         counter.increment(queue.dropped);
@@ -110,7 +112,7 @@ impl Lines {
 }
 
 impl Write for &Lines {
-    /// One call of `tracing_subscriber` is one event, whole.
+    /// `tracing_subscriber` writes each event with one call.
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         self.push(text);
         Ok(text.len())
@@ -131,12 +133,12 @@ impl<'a> MakeWriter<'a> for Lines {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Plain values that are never left half changed.
+        // The lock guards plain values, which no panic leaves half changed.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for text, and swaps it for the empty `taken`. With `is_well`, a count that is not said yet ends the wait too,
-    /// and is returned.
+    /// Waits for text, and swaps it for the empty `taken`. If `is_well`, a count that is not reported yet also ends the
+    /// wait, and is returned.
     fn take(&self, taken: &mut Vec<u8>, is_well: bool) -> u64 {
         let mut queue = self.lock();
         queue.is_writing = false;
@@ -161,11 +163,11 @@ impl Shared {
     }
 }
 
-/// The thread's own state.
+/// The state of the thread.
 struct Writer<S> {
     shared: Arc<Shared>,
     sink: S,
-    /// The last line was written in part.
+    /// True if the last line was written only in part.
     is_cut: bool,
 }
 
@@ -176,7 +178,7 @@ impl<S: Write> Writer<S> {
         loop {
             let dropped = self.shared.take(&mut text, is_well);
             if dropped > 0 {
-                // Said while the queue is empty, so that this line finds room.
+                // The queue is empty here, so this line finds room.
                 let _ = catch_unwind(AssertUnwindSafe(|| say_dropped(dropped)));
             }
             is_well = self.write(&text);
@@ -184,7 +186,7 @@ impl<S: Write> Writer<S> {
         }
     }
 
-    /// Writes all of it, and counts the lines that it could not write. Whether there were none.
+    /// Writes the text, and counts the lines that it could not write. Returns true if there were none.
     fn write(&mut self, text: &[u8]) -> bool {
         let mut written = 0;
         let outcome = catch_unwind(AssertUnwindSafe(|| self.try_write(text, &mut written)));
@@ -210,7 +212,7 @@ impl<S: Write> Writer<S> {
         self.sink.flush()
     }
 
-    /// Waits as long as the sink has no room. Returns how many bytes it took, at least one.
+    /// Waits while the sink has no room. Returns the number of bytes that it took, at least one.
     fn write_some(&mut self, text: &[u8]) -> io::Result<usize> {
         loop {
             match self.sink.write(text) {
@@ -234,10 +236,10 @@ mod tests {
 
     use super::*;
 
-    /// Far above what anything takes.
+    /// Far longer than any step takes.
     const DEADLINE: Duration = Duration::from_secs(30);
 
-    /// Does with each write what it is told, and waits until it is told.
+    /// A sink that waits for an instruction at each write, and obeys it.
     struct Told {
         entered: Sender<()>,
         orders: Receiver<Order>,

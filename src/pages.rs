@@ -1,8 +1,7 @@
-//! The two pages, as `web/build.mjs` made them: the inbox for the client port, the console for the admin port.
+//! The two web pages, as `web/build.mjs` built them: the inbox for the client port, the console for the admin port.
 //!
-//! Promises: a page runs, styles and talks to nothing but what its own port serves, and stands in no foreign frame; what
-//! its html names is fetched once and never again while it stays the same. Leaves to others: the way from a request to
-//! here and the way back.
+//! Promises: a page loads scripts and styles only from its own port, and connects only to it; no foreign page can frame it.
+//! A browser fetches each file named by the html once, until the file changes. Leaves to others: HTTP.
 
 use std::io::Write as _;
 
@@ -17,12 +16,13 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest as _, Sha256};
 
-/// What a page may do. Pictures and films of a message come from wherever its sender keeps them; nothing else does. The
-/// client makes a worker of its own text, for a timer that a hidden page keeps.
+/// The content security policy. A message's pictures and films come from wherever the sender stores them; everything else
+/// comes from the page's own port. The client makes a worker from its own text, for a timer that keeps running in a hidden
+/// page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self' data: blob: https: http:; media-src 'self' blob: https: http:; worker-src 'self' blob:; \
     manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// Said of every file.
+/// The headers of every file.
 const HEADERS: [(HeaderName, &str); 5] = [
     (CONTENT_SECURITY_POLICY, POLICY),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -33,11 +33,11 @@ const HEADERS: [(HeaderName, &str); 5] = [
     ),
     (VARY, "accept-encoding"),
 ];
-/// For a file that was asked for by its hash: it is this one for ever.
+/// The caching rule for a request with the file's hash: this content never changes.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
-/// For every other: ask whether it is still the same.
+/// The caching rule for all other requests: ask if the file is still the same.
 const ASK_AGAIN: &str = "no-cache";
-/// The file of a page that is asked for without a name.
+/// The file for a request without a name.
 const INDEX: &str = "index.html";
 
 /// The files of one page.
@@ -47,7 +47,7 @@ pub struct Page {
 
 struct File {
     name: &'static str,
-    /// The beginning of SHA-256, as the html names it.
+    /// The beginning of the file's SHA-256, as the html names it.
     hash: String,
     plain: Bytes,
     gzip: Bytes,
@@ -61,7 +61,7 @@ macro_rules! page {
 }
 
 impl Page {
-    /// What users see: `/` on the client port.
+    /// The page for users: `/` on the client port.
     pub fn inbox() -> Self {
         page!(
             "inbox",
@@ -74,13 +74,13 @@ impl Page {
         )
     }
 
-    /// What administrators see: `/console/` on the admin port.
+    /// The page for administrators: `/console/` on the admin port.
     pub fn console() -> Self {
         page!("console", "index.html", "app.js", "app.css", "icon.svg")
     }
 
-    /// The answer to a `GET` of the file `name` (empty: the html), with its query, and with the request's headers; `None`
-    /// where there is no such file.
+    /// The answer to a `GET` of the file `name` (empty: the html), by its query and the request's headers; `None` if there
+    /// is no such file.
     pub fn answer(
         &self,
         name: &str,
@@ -114,7 +114,7 @@ impl File {
                 .and_then(|list: &HeaderValue| list.to_str().ok());
             list.is_some_and(|list| list.split(',').any(|listed| listed.trim() == item))
         };
-        // Weak: the two encodings share it.
+        // A weak tag, because both encodings share it.
         let etag = format!("W/\"{}\"", self.hash);
         let is_known = lists(IF_NONE_MATCH, &etag);
         let is_packed = lists(ACCEPT_ENCODING, "gzip");

@@ -1,14 +1,14 @@
-//! What the kernel says of this process.
+//! Facts that the kernel tells about this process.
 
 use std::{fs, io, time::Duration};
 
 use rustix::param::{clock_ticks_per_second, page_size};
 
-/// Resident memory that belongs to no file, in bytes; 0 where the kernel does not say.
+/// Resident memory that belongs to no file, in bytes; 0 if the kernel does not tell it.
 pub fn memory_bytes() -> u64 {
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let mut pages = statm.split_whitespace().map(str::parse::<u64>);
-    // Size of the program, resident, and of that shared with files: proc(5).
+    // The program's size, its resident part, and the part shared with files: proc(5).
     match (pages.nth(1), pages.next()) {
         (Some(Ok(resident)), Some(Ok(shared))) => {
             resident.saturating_sub(shared) * page_size() as u64
@@ -17,15 +17,15 @@ pub fn memory_bytes() -> u64 {
     }
 }
 
-/// File descriptors that are open; 0 where the kernel does not say.
+/// The number of open file descriptors; 0 if the kernel does not tell it.
 pub fn open_descriptors() -> u64 {
     fs::read_dir("/proc/self/fd").map_or(0, |open| open.count() as u64)
 }
 
-/// What a thread of this process has used so far.
+/// The processor time that a thread of this process has used so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thread {
-    /// The kernel's number for it.
+    /// The kernel's thread id.
     pub id: u32,
     /// The first 15 bytes of its name.
     pub name: String,
@@ -37,7 +37,7 @@ pub struct Thread {
 pub fn threads() -> io::Result<Vec<Thread>> {
     let mut threads = Vec::new();
     for entry in fs::read_dir("/proc/self/task")? {
-        // One that has ended in the meantime is none of them.
+        // A thread that has ended in the meantime is left out.
         if let Ok(stat) = fs::read_to_string(entry?.path().join("stat")) {
             let thread = thread(&stat, clock_ticks_per_second());
             threads.push(thread.ok_or_else(|| io::Error::other("an unknown form of /proc"))?);
@@ -46,10 +46,10 @@ pub fn threads() -> io::Result<Vec<Thread>> {
     Ok(threads)
 }
 
-/// From a line of proc_pid_stat(5).
+/// Parses a line of proc_pid_stat(5).
 fn thread(stat: &str, ticks_per_second: u64) -> Option<Thread> {
     let (id, rest) = stat.split_once(" (")?;
-    // A name may hold anything, brackets as well.
+    // A name may hold any character, also brackets.
     let (name, rest) = rest.rsplit_once(") ")?;
     // utime and stime are fields 14 and 15; the rest begins with the third.
     let mut fields = rest

@@ -1,4 +1,5 @@
-//! Bugs that a test plants, to prove that the simulation, or shuttle, finds them. In the program each question is a constant `false`.
+//! Bugs that a test plants, to prove that the simulation or shuttle finds them. In the program, each check is a constant
+//! `false`.
 
 /// A bug that can be planted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,31 +9,32 @@ pub(crate) enum Bug {
     AckBeforeSync,
     /// A client moves its cursor before it keeps the message.
     CursorBeforeMessage,
-    /// What a session that comes back had not acked is sent again, but for the first message.
+    /// A resend after a reconnect omits the first unacked message.
     ResendSkipsOne,
     /// A replay forgets idempotency keys.
     KeyLostOnRestart,
-    /// What expired before a client had it is not announced.
+    /// A session does not announce messages that expired before the client had them.
     GapInSilence,
-    /// A mailbox that was full does not say so.
+    /// A mailbox that overflowed does not report it.
     OverflowInSilence,
-    /// The end of a replaced connection takes the place away from the one that replaced it.
+    /// The end of a replaced connection deregisters the connection that replaced it.
     ReplacedInWrongOrder,
-    /// Damage is cut off like an unfinished end, whatever follows it.
+    /// Recovery cuts off damage as if it were an unfinished end, even when records follow it.
     DamageTakenForEnd,
-    /// A replay forgets how far inboxes had come.
+    /// A replay forgets the heads of inboxes.
     HeadReused,
     /// At a login, the newer session is replaced.
     NewcomerReplaced,
-    /// A checkpoint takes as many rows as changed before it began, but of those that changed last.
+    /// A checkpoint takes as many rows as changed before it began, but takes those that changed last.
     CheckpointTakesNewest,
-    /// Whether a mailbox was empty, and its reactor is woken, is looked at before it is locked.
+    /// A mailbox decides to wake its reactor before it takes the lock.
     WakeUpLost,
 }
 
 #[cfg(test)]
 impl Bug {
-    /// What the simulation has to find. A wake-up is lost between two threads, and it has one: shuttle finds that.
+    /// The bugs that the simulation has to find. It cannot find `WakeUpLost`, because that bug needs two threads and the
+    /// simulation has one; shuttle finds it.
     pub(crate) const ALL: [Self; 11] = [
         Self::AckBeforeSync,
         Self::CursorBeforeMessage,
@@ -48,7 +50,7 @@ impl Bug {
     ];
 }
 
-/// Whether this bug is planted.
+/// Always false: the program has no planted bugs.
 #[cfg(not(test))]
 pub(crate) const fn is(_: Bug) -> bool {
     false
@@ -59,13 +61,13 @@ thread_local! {
     static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
 }
 
-/// Whether this bug is planted on this thread.
+/// True if this bug is planted on this thread.
 #[cfg(test)]
 pub(crate) fn is(bug: Bug) -> bool {
     PLANTED.get() == Some(bug)
 }
 
-/// Plants a bug on this thread, in place of the one before.
+/// Plants a bug on this thread, and removes the one before.
 #[cfg(test)]
 pub(crate) fn plant(bug: Option<Bug>) {
     PLANTED.set(bug);

@@ -1,12 +1,12 @@
 //! TLS on a port: its certificate and key, in PEM files that may be replaced at any time.
 //!
-//! Promises: TLS 1.2 and 1.3 only; files that changed are served within two seconds, to connections that come after
-//! that; files that cannot be used are named in the log, and what was served before goes on. Whoever replaces two files
-//! one after the other is therefore safe: a key that does not fit its certificate is such a file. The files' bytes are
-//! compared, not their times, which links and mounted secrets do not keep. Trouble with the files is told once for as long as it
-//! stays the same.
+//! Promises: only TLS 1.2 and 1.3. Changed files are served within two seconds, to connections that come after that. Files
+//! that cannot be used are named in the log, and the old certificate stays in use. So an operator may safely replace the
+//! two files one after the other: a key that does not fit its certificate is a file that cannot be used. The files' bytes
+//! are compared and not their times, because links and mounted secrets do not keep times. A fault of the files is logged
+//! once while it stays the same.
 //!
-//! - `flaw.rs`: what is wrong with a file, in words
+//! - `flaw.rs`: the fault of a file, in words
 
 mod flaw;
 
@@ -37,9 +37,10 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 pub use self::flaw::Flaw;
 use self::flaw::Wanted;
 
-/// How often the files are looked at.
+/// The interval between two reads of the files.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-/// What rustls may keep for a client that reads slowly, instead of 64 KiB: a record. What waits has its place in the outbox.
+/// The bytes that rustls may buffer for a client that reads slowly: one record instead of 64 KiB. Further frames wait in
+/// the outbox.
 const UNSENT_BYTES_MAX: usize = 16 * 1024;
 
 /// Why a port has no certificate to serve.
@@ -50,7 +51,7 @@ pub enum TlsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         error: io::Error,
     },
     /// A file holds no certificate, or no private key, in PEM.
@@ -58,30 +59,30 @@ pub enum TlsError {
     Pem {
         /// The file.
         path: PathBuf,
-        /// What is missing or broken.
+        /// The part that is missing or broken.
         flaw: Flaw,
     },
-    /// The key is another certificate's.
+    /// The key belongs to another certificate.
     #[error(
         "{} is not the private key of the first certificate in {}", key.display(), certificate.display()
     )]
     Mismatch {
         /// The certificate's file.
         certificate: PathBuf,
-        /// The key's.
+        /// The key's file.
         key: PathBuf,
     },
-    /// Certificate or key are of a kind that cannot be used.
+    /// The certificate or the key has a kind that cannot be used.
     #[error("{} and {}: {error}", certificate.display(), key.display())]
     Pair {
         /// The certificate's file.
         certificate: PathBuf,
-        /// The key's.
+        /// The key's file.
         key: PathBuf,
-        /// Why.
+        /// The library's error.
         error: rustls::Error,
     },
-    /// The library refuses to be set up.
+    /// The library cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
 }
@@ -93,12 +94,12 @@ pub struct Tls {
     acceptor: TlsAcceptor,
 }
 
-/// What is served now, and the files it came from.
+/// The certificate served now, and the files that it came from.
 struct Certificate {
     files: Files,
     served: RwLock<Arc<CertifiedKey>>,
-    /// What the files held when they were last looked at, usable or not, or why they could not be read: so that each trouble
-    /// is complained of once.
+    /// The content of the files at the last read, usable or not, or why they could not be read. With it each fault is
+    /// logged only once.
     seen: Mutex<Result<Pair, String>>,
     provider: Arc<CryptoProvider>,
 }
@@ -109,7 +110,7 @@ struct Files {
     key: PathBuf,
 }
 
-/// Contents of the two files.
+/// The content of the two files.
 #[derive(PartialEq)]
 struct Pair {
     certificate: Vec<u8>,
@@ -117,7 +118,7 @@ struct Pair {
 }
 
 impl Tls {
-    /// Reads the files of a port; `None` where the configuration names none: the port speaks plain text.
+    /// Reads the files of a port; `None` if the configuration names none: the port then speaks plain text.
     pub fn load(certificate: &Path, key: &Path) -> Result<Option<Self>, TlsError> {
         if certificate.as_os_str().is_empty() {
             return Ok(None);
@@ -139,7 +140,7 @@ impl Tls {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&certificate) as Arc<dyn ResolvesServerCert>);
-        // Whoever comes back resumes without the costly half of a handshake, and nothing is kept here for it.
+        // A client that returns resumes without the expensive half of a handshake. The gateway stores nothing for it.
         config.ticketer = ring::Ticketer::new()?;
         Ok(Some(Self {
             certificate,
@@ -147,7 +148,7 @@ impl Tls {
         }))
     }
 
-    /// The handshake. Has no deadline of its own.
+    /// Does the handshake. It has no deadline of its own.
     pub async fn accept<S>(&self, stream: S) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -159,14 +160,14 @@ impl Tls {
     }
 }
 
-/// Serves what the files of these ports hold, for ever.
+/// Watches the files of these ports and serves their content. Never returns.
 pub async fn follow(ports: Vec<Tls>) {
     let mut look = interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        // Two small files, read on a thread that has nothing else to do. A panic in the parser must not end the looks that
-        // come after it.
+        // These are two small files, read on a thread with no other work. A panic in the parser must not stop the later
+        // reads.
         for port in &ports {
             let _ = catch_unwind(AssertUnwindSafe(|| port.certificate.look()));
         }
@@ -174,7 +175,7 @@ pub async fn follow(ports: Vec<Tls>) {
 }
 
 impl Certificate {
-    /// Serves what the files hold, if that changed and can be served. Whether there was something to tell.
+    /// Serves the files' content, if it changed and can be used. Returns true if there was something to log.
     fn look(&self) -> bool {
         let in_words = |error: TlsError| error.to_string();
         let read = self.files.read().map_err(in_words);
@@ -201,7 +202,7 @@ impl Certificate {
 }
 
 impl fmt::Debug for Certificate {
-    /// Shows where it comes from, and nothing of the key.
+    /// Shows the files' paths, and nothing of the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.files.fmt(f)
     }
@@ -230,7 +231,7 @@ impl Files {
 
     fn parse(&self, pair: &Pair, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
         let [certificate, key] = [&pair.certificate, &pair.key].map(|bytes| {
-            // Editors on Windows put a byte order mark in front, which the reader takes for a part of the first line.
+            // Editors on Windows put a byte order mark in front. The reader would take it for a part of the first line.
             bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
         });
         let broken = |path: &Path, flaw| TlsError::Pem {
@@ -291,7 +292,7 @@ mod tests {
             self.tls.certificate.look();
         }
 
-        /// The first certificate of what is served.
+        /// The first certificate of the chain that is served.
         fn served(&self) -> Vec<u8> {
             let served = self.tls.certificate.served.read().unwrap();
             served.cert[0].to_vec()

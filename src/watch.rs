@@ -1,9 +1,9 @@
-//! A watch over the threads that the gateway cannot do without: the log's writer and keeper, the reactors, the admin port.
+//! A watch over the threads that the gateway needs: the log's writer and keeper, the reactors, the admin port.
 //!
-//! Each of them holds a [`Pulse`] as long as it runs. The process looks once a second: a pulse that is gone is a thread that
-//! ended, by a panic or by itself, and the gateway then drains and ends with an error. A thread with a rhythm beats its
-//! pulse as it goes round; one that stops to do so is named by `/healthz`. Looks are counted, not time, so a process that
-//! was paused finds nobody late. Threads without which the gateway goes on are not watched: the scrub ends by itself, and
+//! Each of them holds a [`Pulse`] while it runs. The process looks at all pulses once a second. A pulse that is gone means
+//! that the thread ended, by a panic or by itself; the gateway then drains and ends with an error. A thread with a loop
+//! beats its pulse in every round; if the beats stop, `/healthz` names the thread. The watch counts looks and not time, so
+//! a paused process finds no thread late. Threads that the gateway can miss are not watched: the scrub ends by itself, and
 //! the certificates' task and the log lines' writer catch their own panics.
 
 use std::{
@@ -18,18 +18,18 @@ use std::{
 
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Between two looks.
+/// The interval between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// A thread with a rhythm has stalled when so many looks in a row saw no beat. The slowest rhythm is 5 s, and a machine that
-/// swaps stops a thread for seconds.
+/// A thread with a loop has stalled when this many looks in a row saw no beat. The slowest loop takes 5 s, and a machine
+/// that swaps stops a thread for seconds.
 const LOOKS_WITHOUT_BEAT_MAX: u64 = 30;
 
-/// A thread's own end: dropped, it says that the thread has ended.
+/// The thread's end of the watch. Dropping it says that the thread has ended.
 #[derive(Debug)]
 pub struct Pulse(Arc<AtomicU64>);
 
 impl Pulse {
-    /// The thread goes round.
+    /// Says that the thread began another round.
     pub fn beat(&self) {
         self.0.fetch_add(1, Relaxed);
     }
@@ -40,12 +40,12 @@ impl Pulse {
 pub struct Watched {
     name: String,
     beats: Weak<AtomicU64>,
-    /// Beats at the last look; 0: none yet, and perhaps never.
+    /// The number of beats at the last look. 0: no beat so far; some threads never beat.
     seen: u64,
     looks_without_beat: u64,
 }
 
-/// A thread to be: what it holds, and what the watch holds.
+/// Makes the two ends for a new thread: the thread holds the pulse, the watch holds the other.
 pub fn watched(name: impl Into<String>) -> (Pulse, Watched) {
     let beats = Arc::new(AtomicU64::new(0));
     let watched = Watched {
@@ -73,12 +73,12 @@ impl Watched {
     }
 }
 
-/// What is wrong with a thread.
+/// The fault of a thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unwell {
-    /// It ended although nobody told it to. The process has to be started again.
+    /// The thread ended without an order. The process has to be restarted.
     Ended(String),
-    /// It has not gone round for so many looks. It may come back.
+    /// The thread has not beaten for this many looks. It may recover.
     Stalled(String, u64),
 }
 
@@ -98,7 +98,7 @@ impl fmt::Display for Unwell {
     }
 }
 
-/// All watched threads, and what the last look found.
+/// All watched threads, and the result of the last look.
 #[derive(Debug, Default)]
 pub struct Watch(Mutex<Looks>);
 
@@ -109,12 +109,12 @@ struct Looks {
 }
 
 impl Watch {
-    /// These are watched as well from now on.
+    /// Watches these threads as well.
     pub fn add(&self, threads: impl IntoIterator<Item = Watched>) {
         self.lock().threads.extend(threads);
     }
 
-    /// `Err` with what the last look found. A thread that ended stays found.
+    /// `Err` with the fault that the last look found. The fault of an ended thread stays.
     pub fn check(&self) -> Result<(), Unwell> {
         self.lock().found.clone().map_or(Ok(()), Err)
     }
@@ -139,7 +139,7 @@ impl Watch {
         if let Some(unwell) = &gravest
             && looks.found.as_ref().map(discriminant) != Some(discriminant(unwell))
         {
-            // Once for as long as it lasts.
+            // Logged once while the fault lasts.
             tracing::error!("{unwell}");
         }
         looks.found.clone_from(&gravest);

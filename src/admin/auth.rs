@@ -1,4 +1,4 @@
-//! `/auth/…`: tokens are issued for the secret, looked at, and revoked by an administrator.
+//! `/auth/…`: issues tokens for the secret, parses tokens, and lets an administrator revoke them.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::ids::{Platform, UserId};
 
-/// Largest profile of a user: it lives in the log as long as the user does.
+/// The largest profile of a user. The log keeps it as long as the user exists.
 const PROFILE_BYTES_MAX: usize = 8 * 1024;
 
 /// Issues a token for the secret. The user need not be registered, as in OpenIM.
@@ -50,7 +50,7 @@ pub(super) async fn user_register(
     app.issue(&user, platform)
 }
 
-/// Says whom a token stands for and until when. A bad one is HTTP 200 with errCode 1001, as in OpenIM.
+/// Returns a token's user, platform and expiry. A bad token gets HTTP 200 with errCode 1001, as in OpenIM.
 pub(super) async fn parse_token(
     State(app): State<Arc<App>>,
     request: Request,
@@ -68,7 +68,7 @@ pub(super) async fn parse_token(
     }))
 }
 
-/// Revokes every token of (user, platform) issued until now, durably, and closes the connections.
+/// Revokes every token of (user, platform) issued until now, durably, and closes the user's connections on that platform.
 pub(super) async fn force_logout(
     State(app): State<Arc<App>>,
     request: Request,
@@ -90,7 +90,7 @@ pub(super) async fn force_logout(
 }
 
 impl App {
-    /// Whom a token is asked for, once the secret was right.
+    /// The user and platform that a token is asked for, after the secret was checked.
     fn applicant(&self, body: &TokenRequest<'_>) -> Result<(UserId, Platform), Refusal> {
         let secret = body.secret.required("secret")?;
         body.operation_id.required("operationID")?;

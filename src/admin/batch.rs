@@ -22,7 +22,7 @@ use crate::{
     ids::UserId,
 };
 
-/// Receivers written into one piece of the answer: about 64 KB. An answer about every user is never whole in memory.
+/// The receivers in one piece of the answer: about 64 KB. An answer about every user is never whole in memory.
 const RESULTS_PER_PIECE: usize = 512;
 
 /// Sends one message to the users of `recvIDList`, or to everyone.
@@ -60,7 +60,7 @@ pub(super) async fn batch_send_msg(
 }
 
 impl App {
-    /// Who receives, each once, and which of the names given are no ids, each once.
+    /// The receivers, each once, and the given names that are no ids, each once.
     fn receivers<'a>(
         &self,
         body: &'a SendRequest<'_>,
@@ -101,7 +101,7 @@ impl App {
     }
 }
 
-/// The answer, written piece by piece as the connection takes it.
+/// The answer, written piece by piece as fast as the connection takes it.
 fn answer(receipt: Receipt, failed: &[&str]) -> Response {
     let failed = serde_json::to_string(failed).expect("strings are always JSON");
     let tail = format!("],\"FailedIDList\":{failed}}}}}");
@@ -117,7 +117,7 @@ fn answer(receipt: Receipt, failed: &[&str]) -> Response {
     )))
 }
 
-/// The results of one piece, with the comma that parts it from the one before.
+/// The results of one piece, with the comma that separates it from the piece before.
 fn results(receipt: &Receipt, server_msg_id: &str, piece: usize) -> Vec<u8> {
     let mut json = Vec::new();
     let start = piece * RESULTS_PER_PIECE;

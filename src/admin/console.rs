@@ -1,5 +1,5 @@
 //! `/console/`: the administrators' page, and `/gateway/config`, which it shows. The page itself holds no secret: it asks
-//! for an administrator's token and calls the API with it like anybody else.
+//! for an administrator's token and calls the API with it, like every other caller.
 
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ use super::{
     error::Refusal,
 };
 
-/// What the page is at: its files stand beside it.
+/// The path of the page. Its files stand beside it.
 pub(super) const HOME: &str = "/console/";
 
-/// From the address that people type to the one that the page's files are relative to.
+/// Redirects the address that people type to the path that the page's files are relative to.
 pub(super) async fn redirect() -> Response {
-    // Relative: a proxy may have put both under a path of its own.
+    // The redirect is relative, because a proxy may have put both under a path of its own.
     Redirect::permanent(HOME.trim_start_matches('/')).into_response()
 }
 
@@ -33,7 +33,7 @@ pub(super) async fn index(
     app.console_file("", None, &headers)
 }
 
-/// A file of it.
+/// A file of the page.
 pub(super) async fn file(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
@@ -52,7 +52,7 @@ pub(super) async fn config(
     Ok(bodies::answer(&app.settings))
 }
 
-/// Takes the wall clock's time as the gateway's, at once.
+/// Accepts the wall clock's time as the gateway's, at once.
 pub(super) async fn accept_clock(
     State(app): State<Arc<App>>,
     request: Request,

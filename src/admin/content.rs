@@ -14,7 +14,7 @@ pub(super) struct ContentType {
     pub(super) fields: &'static [Field],
 }
 
-/// Typing: shown by whoever is online, stored for nobody.
+/// The typing signal: pushed to online sessions, never stored.
 pub(super) const TYPING: i32 = 113;
 /// An OA notification: its session type is always 4.
 pub(super) const NOTIFICATION: i32 = 1400;

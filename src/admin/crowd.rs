@@ -1,8 +1,9 @@
-//! The connections of the admin port, and which of them gives way when there are too many.
+//! The connections of the admin port. When there are too many, this module decides which one is cut off.
 //!
-//! A connection either waits for its caller (for a request, the rest of one, or an answer to be read) or is worked for.
-//! When one too many comes, the one that has waited longest is cut off; one that is worked for never is. So whoever keeps
-//! a thousand of them open and silent keeps nobody out, and a caller whose kept connection is gone opens another.
+//! A connection either waits for its caller (for a request, the rest of one, or an answer to be read), or a handler works
+//! for it. When one connection too many comes, the connection that has waited longest is cut off. A connection with a
+//! handler at work is never cut off. So a caller with a thousand silent connections blocks no other caller, and a caller
+//! whose kept connection is gone opens a new one.
 
 use std::{
     collections::HashMap,
@@ -22,18 +23,18 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::task::{AbortHandle, Id, JoinSet, yield_now};
 
-/// All connections. At most `max` of them, and one more for the moment in which another one goes.
+/// All connections. At most `max`, and one more while another one ends.
 pub(super) struct Crowd {
     max: usize,
     tasks: JoinSet<()>,
     members: HashMap<Id, (AbortHandle, Arc<Activity>)>,
 }
 
-/// What a connection does now.
+/// The present state of a connection.
 pub(super) struct Activity {
     is_waiting: AtomicBool,
-    /// Since when it has waited for the caller, or for how long the request under way has been there, in ns of `origin`.
-    /// Not reset by a body that trickles in.
+    /// The time at which the present wait for the caller, or the present request, began, in ns after `origin`. A body that
+    /// arrives slowly does not reset it.
     since: AtomicU64,
     origin: Instant,
 }
@@ -55,7 +56,7 @@ impl Activity {
         self.is_waiting.store(false, Relaxed);
     }
 
-    /// It is answered.
+    /// The request is answered.
     pub(super) fn rest(&self) {
         self.mark();
         self.is_waiting.store(true, Relaxed);
@@ -76,7 +77,7 @@ impl Crowd {
         }
     }
 
-    /// How many there may be from now on; those that are there stay.
+    /// Sets the most connections from now on. Present connections stay.
     pub(super) fn set_max(&mut self, max: usize) {
         self.max = max;
     }
@@ -85,12 +86,12 @@ impl Crowd {
         self.tasks.len()
     }
 
-    /// Whether one more may come: there is room, or somebody who gives way.
+    /// True if another connection may come: there is room, or a waiting connection can be cut off.
     pub(super) fn has_room(&self) -> bool {
         self.members.len() < self.max || self.longest_waiting().is_some()
     }
 
-    /// Adds one; when there are too many, the one that has waited longest is cut off and its socket closed.
+    /// Adds a connection. If there are too many, cuts off the one that has waited longest and closes its socket.
     pub(super) async fn add<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         origin: Instant,
@@ -101,7 +102,7 @@ impl Crowd {
             && let Some((task, _)) = self.members.remove(&id)
         {
             task.abort();
-            // A flood is taken no faster than what it cuts off is closed: else descriptors run out.
+            // The yield lets the aborted task close its socket first. Otherwise a flood would use up the descriptors.
             yield_now().await;
         }
         let activity = Arc::new(Activity::new(origin));
@@ -118,7 +119,7 @@ impl Crowd {
         longest.map(|(id, _)| *id)
     }
 
-    /// Waits for the end of one; `None` when there is none. Cancel safe.
+    /// Waits for the end of a connection; `None` when there is none. Cancel safe.
     pub(super) async fn ended(&mut self) -> Option<()> {
         let id = match self.tasks.join_next_with_id().await? {
             Ok((id, ())) => id,
@@ -129,7 +130,7 @@ impl Crowd {
     }
 }
 
-/// A request's body, which says when it waits for the caller.
+/// A request's body that records when it waits for the caller.
 pub(super) fn watched<B>(body: B, activity: &Arc<Activity>) -> Body
 where
     B: HttpBody<Data = Bytes> + Send + 'static,

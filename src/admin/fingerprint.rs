@@ -1,7 +1,7 @@
-//! A digest of what a send means, by which a repeated idempotency key is told from a reused one.
+//! A digest of a send's meaning. It tells a repeated send with an idempotency key from another send that reuses the key.
 //!
-//! Independent of the order and spacing of the request's keys, of `operationID` and of the path; `content` counts byte for
-//! byte, since it is delivered so. Receivers are a set.
+//! The digest does not depend on the order and spacing of the request's keys, on `operationID` or on the path. `content`
+//! counts byte for byte, because it is delivered byte for byte. The receivers count as a set.
 
 use sha2::{Digest as _, Sha256};
 
@@ -39,7 +39,7 @@ pub(super) fn fingerprint(
         put(&[u8::from(push.ios_badge_count)]);
     }
     match receivers {
-        // A separate mark: nobody's id is empty.
+        // A mark of its own, because no id is empty.
         Receivers::Everyone => put(b""),
         Receivers::List(list) => {
             let mut sorted: Vec<_> = list.iter().map(|user| user.as_str()).collect();

@@ -1,4 +1,4 @@
-//! The admin API on a log in memory, for tests and fuzzing; the log fails on demand.
+//! The admin API on a log in memory, for tests and fuzzing. The log fails on demand.
 
 use std::{
     collections::BTreeMap,
@@ -29,16 +29,16 @@ use crate::{
     watch::Watch,
 };
 
-/// How the log fails from now on.
+/// The way in which the log fails from now on.
 #[derive(Debug, Clone)]
 pub(super) enum Fault {
-    /// Everything appended is refused at once.
+    /// The log refuses every append at once.
     Refuse(AppendError),
-    /// Everything appended is refused by the writer.
+    /// The writer refuses every append.
     FailLater(AppendError),
     /// The writer never answers.
     Hang,
-    /// The writer goes away without an answer.
+    /// The writer ends without an answer.
     Vanish,
     /// Reads fail.
     Read(ReadError),
@@ -285,7 +285,7 @@ impl Log for MemoryLog {
     }
 }
 
-/// A message id that no test makes.
+/// A message id that no test creates.
 pub(super) const UNKNOWN: MessageId = MessageId([0x5a; 16]);
 
 pub(super) const ADMIN: &str = "openIM123456";
@@ -293,7 +293,7 @@ pub(super) const SECRET: &str = "tuoyun";
 #[cfg(test)]
 pub(super) use crate::clock::fixture::NOW_MS;
 
-/// The rooms below the API, and the API.
+/// The API, and the rooms that it uses.
 pub(super) struct Gateway {
     pub(super) router: Router,
     pub(super) log: Arc<MemoryLog>,
@@ -324,7 +324,7 @@ pub(super) fn auth_config() -> config::Auth {
     }
 }
 
-/// These with the defaults of all else.
+/// This admin section with the defaults of all others.
 pub(super) fn whole_config(admin: &config::Admin) -> Config {
     Config {
         admin: admin.clone(),

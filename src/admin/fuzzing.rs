@@ -1,4 +1,4 @@
-//! A body against a call of the admin API.
+//! Fuzzing of the calls of the admin API with any body.
 
 use std::cell::OnceCell;
 
@@ -17,12 +17,12 @@ use crate::{
 };
 
 thread_local! {
-    /// Made once: only the log is new each time.
+    /// Made once. Each run gets a new log.
     static GATEWAY: OnceCell<(Gateway, tokio::runtime::Runtime)> = const { OnceCell::new() };
 }
 
-/// One byte picks the call, the rest is its body, with an administrator's token. Whatever it is: the answer is JSON with an
-/// `errCode`, never one of ours being wrong (HTTP 500), and what is stored fits a frame.
+/// The first byte picks the call; the rest is its body. The caller has an administrator's token. For every input: the
+/// answer is JSON with an `errCode`, it is never HTTP 500 (a fault of ours), and every stored message fits a frame.
 pub fn admin(data: &[u8]) {
     GATEWAY.with(|gateway| {
         let (gateway, runtime) = gateway.get_or_init(|| {

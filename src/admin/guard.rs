@@ -1,4 +1,4 @@
-//! What stands around every handler: a panic becomes an answer, every answer gets its CORS header and is counted.
+//! The layer around every handler. It turns a panic into an answer, adds the CORS header to every answer, and counts it.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
@@ -13,11 +13,11 @@ use futures_util::FutureExt as _;
 use super::error::Refusal;
 use crate::metrics::{AdminRoute, Metrics};
 
-/// Counts the answers of one route, its handles looked up once.
+/// Counts the answers of one route. Its handles are looked up once.
 pub(super) struct Watch(AdminRoute);
 
 impl Watch {
-    /// For the route that metrics call `path`.
+    /// For the route that the metrics call `path`.
     pub(super) fn new(metrics: &Arc<Metrics>, path: &'static str) -> Self {
         Self(Metrics::admin_route(metrics, path))
     }
@@ -30,11 +30,11 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    // Safe to go on after: handlers keep nothing of their own, and locks taken by them recover from poison.
+    // It is safe to continue after a panic: handlers keep no state, and their locks recover from poison.
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| Refusal::Panic.into_response());
-    // Any origin may call, as in OpenIM: the token is a header that a page must already know, never a cookie that the
-    // browser would add for it, so a foreign page gains nothing by being allowed to ask.
+    // Any origin may call, as in OpenIM. The token is a header that a page must already know, and never a cookie that the
+    // browser would add. So a foreign page gains nothing from the permission.
     response
         .headers_mut()
         .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
@@ -46,7 +46,7 @@ pub(super) async fn guard(
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
-/// Answers a browser's `OPTIONS`, whatever it intends to send.
+/// Answers a browser's `OPTIONS` for every request that it may send.
 pub(super) async fn preflight() -> HeaderMap {
     HeaderMap::from_iter([
         (header::ACCESS_CONTROL_ALLOW_METHODS, ANY),

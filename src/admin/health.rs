@@ -1,4 +1,4 @@
-//! `GET /healthz`, `/readyz`, `/metrics`, `/openapi.json`: for operators and their machines; no token asked.
+//! `GET /healthz`, `/readyz`, `/metrics`, `/openapi.json`: for operators and their tools, without a token.
 
 use std::{fmt::Display, sync::Arc};
 
@@ -11,7 +11,7 @@ use axum::{
 use super::{bodies, call::App};
 use crate::{metrics::Metrics, watch::Watch};
 
-/// The process answers and every thread of it runs; else 503 and what is wrong with which.
+/// 200 if the process answers and all its threads run; else 503 with the thread and its fault.
 pub(super) async fn healthz(State(app): State<Arc<App>>) -> Response {
     of(&app.watch)
 }
@@ -24,7 +24,7 @@ pub(super) fn of(watch: &Watch) -> Response {
     }
 }
 
-/// Sends are accepted and every thread runs; else 503 and why not. A doubted clock is named, and stops no send.
+/// 200 if sends are accepted and all threads run; else 503 with the reason. A doubted clock is named, but stops no send.
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
     match (app.watch.check(), app.delivery.check_ready()) {
         (Err(unwell), _) => unavailable(&unwell),
@@ -54,12 +54,12 @@ pub(super) fn rendered(metrics: &Metrics) -> Response {
     response
 }
 
-/// This API, described.
+/// The description of this API.
 pub(super) async fn openapi(State(app): State<Arc<App>>) -> Response {
     bodies::json_bytes(app.openapi.clone().into())
 }
 
-/// A plain answer.
+/// A plain text answer.
 pub(super) fn text(status: StatusCode, text: String) -> Response {
     let mut response = Response::new(text.into());
     *response.status_mut() = status;

@@ -23,11 +23,11 @@ use crate::{
     message::StoredMessage,
 };
 
-/// Seqs of one request: as many as a client may `Fetch` at once.
+/// The most seqs of one request: as many as a client may `Fetch` at once.
 const SEQS_MAX: usize = 500;
 
-/// Most bytes of messages in one answer; base64 and JSON add a third. More is refused rather than cut short, since a
-/// missing place means "not retained".
+/// The most bytes of messages in one answer; base64 and JSON add a third. A larger answer is refused and not cut short,
+/// because a missing entry means "not retained".
 const PULLED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// OpenIM's `msgFrom` of messages that the system sends.
@@ -58,7 +58,7 @@ pub(super) async fn newest_seq(
     }))
 }
 
-/// Messages by their places, ascending, each once; places that are not retained or were deleted are left out.
+/// Messages by their seqs, ascending, each once. Entries that are not retained or were deleted are left out.
 pub(super) async fn pull_msg_by_seq(
     State(app): State<Arc<App>>,
     request: Request,
@@ -79,7 +79,7 @@ pub(super) async fn pull_msg_by_seq(
     }))
 }
 
-/// Empties places of an inbox, durably.
+/// Deletes the messages of entries of an inbox, durably.
 pub(super) async fn del_msg(
     State(app): State<Arc<App>>,
     request: Request,
@@ -105,7 +105,7 @@ impl App {
         let mut bytes_left = PULLED_BYTES_MAX;
         let mut wanted = seqs.iter().copied().filter(|seq| *seq <= head).peekable();
         while let Some(first) = wanted.next() {
-            // One read for each contiguous run, as far as its bytes fit a read.
+            // One read for each contiguous run, as long as its bytes fit a read.
             let mut last = first;
             while let Some(next) = wanted.next_if_eq(&last.next()) {
                 last = next;
@@ -120,7 +120,7 @@ impl App {
                 let stored = Arc::clone(&self.delivery)
                     .replay(user.clone(), after, limit)
                     .await?;
-                // What is not retained any more is passed over: the read starts at the first that is.
+                // The read begins at the first retained entry, so expired entries are skipped.
                 let Some(newest) = stored.last() else { break };
                 after = newest.seq;
                 for Stored { seq, body } in stored.into_iter().filter(|stored| stored.seq <= last) {
@@ -139,7 +139,7 @@ impl App {
     }
 }
 
-/// The places asked for, each once, ascending.
+/// The requested seqs, each once, ascending.
 fn seqs(list: &[u64]) -> Result<BTreeSet<Seq>, Refusal> {
     if list.len() > SEQS_MAX {
         return Err(Refusal::TooMany {

@@ -1,9 +1,10 @@
-//! Requests out of JSON, stricter and in plainer words than serde's derive alone, which takes an array for an object, by the
-//! order of the fields, and names the types of Rust.
+//! Parses requests from JSON, more strictly and with plainer errors than serde's derive alone. The derive also accepts an
+//! array for an object, by the order of the fields, and its errors name Rust types.
 //!
-//! A key counts whatever its case, because OpenIM is written in Go, whose JSON decoder takes it so, and its own manual has
-//! `senderNickName` for `senderNickname`. Where an object has one key in several spellings the first counts; twice in the same
-//! spelling it is refused. What stands inside `content` counts as it is written, because clients get it byte for byte.
+//! A key matches in any case, because OpenIM is written in Go, whose JSON decoder ignores case, and its own manual has
+//! `senderNickName` for `senderNickname`. If an object has one key in several spellings, the first counts; the same
+//! spelling twice is refused. Keys inside `content` match only as they are written, because clients get `content` byte for
+//! byte.
 
 use std::{fmt, marker::PhantomData};
 
@@ -15,17 +16,17 @@ use serde::{
 
 use super::error::Refusal;
 
-/// Reads a body, an object, whatever `Content-Type` says of it.
+/// Parses a body, which is an object. `Content-Type` is ignored.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
-    // Checked once for all: what follows then takes every string as it stands.
+    // UTF-8 is checked once here. The code below trusts every string.
     let text = std::str::from_utf8(body).map_err(|_| Refusal::NotUtf8)?;
-    // PowerShell and .NET put a byte order mark in front; RFC 8259 section 8.1 lets a reader pass it over.
+    // PowerShell and .NET put a byte order mark in front. RFC 8259 section 8.1 allows a reader to ignore it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let Object(request) = serde_json::from_str(text).map_err(Refusal::Json)?;
     Ok(request)
 }
 
-/// A field that is an object; `null` is as if absent.
+/// A field that is an object; `null` counts as absent.
 pub(super) fn object<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: Deserialize<'de>,
@@ -35,7 +36,7 @@ where
     Ok(field.map(|Object(value)| value))
 }
 
-/// A field that is an integer; `null` is as if absent.
+/// A field that is an integer; `null` counts as absent.
 pub(super) fn integer<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: TryFrom<i128>,
@@ -45,7 +46,7 @@ where
     Ok(field.map(|Integer(value)| value))
 }
 
-/// A field that is an array of integers; `null` is as if absent.
+/// A field that is an array of integers; `null` counts as absent.
 pub(super) fn integers<'de, T, D>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
 where
     T: TryFrom<i128>,
@@ -55,7 +56,7 @@ where
     Ok(field.map(|list| list.into_iter().map(|Integer(value)| value).collect()))
 }
 
-/// A number that must be given, and not 0: as in OpenIM, whose callers may not tell the two apart.
+/// A number that must be given and must not be 0. OpenIM has the same rule, because it cannot tell the two apart.
 pub(super) fn required<T: Default + PartialEq>(
     field: Option<T>,
     name: &'static str,
@@ -89,7 +90,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// The entries of an object as a derived struct wants them: each key that differs from one of its own in case alone becomes that.
+/// The entries of an object, in the form that a derived struct expects: a key that differs from one of the struct's keys
+/// only in case becomes that key.
 struct Folding<A>(A);
 
 impl<'de, A: de::MapAccess<'de>> Deserializer<'de> for Folding<A> {
@@ -127,24 +129,24 @@ struct Folded<A> {
     keys: Keys,
 }
 
-/// The keys of a struct, and which of them an object has had so far: one bit each.
+/// The keys of a struct, and one bit for each key that the object has had so far.
 struct Keys {
     known: &'static [&'static str],
-    /// As they are spelt here.
+    /// Keys that came in this spelling.
     exact: u32,
-    /// In another case.
+    /// Keys that came in another case.
     folded: u32,
 }
 
 impl Keys {
-    /// No struct has a key of this name: what stands there is passed over.
+    /// No struct has a key of this name, so its value is skipped.
     const NONE: &'static str = "";
 
-    /// What the struct is told instead of `key`.
+    /// The key that the struct gets instead of `key`.
     fn fold<'k>(&mut self, key: &'k str) -> &'k str {
         if let Some(place) = self.known.iter().position(|known| *known == key) {
             self.exact |= 1 << place;
-            // Twice in this spelling is for the struct to refuse.
+            // The struct refuses the same spelling twice.
             return if self.folded >> place & 1 == 0 {
                 key
             } else {

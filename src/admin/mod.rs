@@ -1,19 +1,19 @@
 //! The admin port: OpenIM v2's calls over HTTP, with the differences of `docs/operation.md#the-admin-api`.
 //!
-//! Promises: the token is looked at before the body; every answer is JSON with an `errCode`, also after a panic; a body,
-//! a wait and the number of connections are bounded; nothing is answered `errCode 0` before `delivery` said so.
-//! Leaves to others: durability and fan-out (`delivery`), who is online (`registry`), what a token says (`token`).
+//! Promises: the token is checked before the body is read. Every answer is JSON with an `errCode`, also after a panic.
+//! Bodies, waits and the number of connections are bounded. No call is answered `errCode 0` before `delivery` confirmed it.
+//! Leaves to others: durability and fan-out (`delivery`), online sessions (`registry`), the claims of a token (`token`).
 //!
-//! - `server.rs`: the port itself: accept, HTTP/1, a graceful end; `crowd.rs`: who gives way when it is full
-//! - `opening.rs`: what it answers before the log is open
+//! - `server.rs`: the port itself: accept, HTTP/1, a graceful end; `crowd.rs`: which connection is cut off when it is full
+//! - `opening.rs`: the answers before the log is open
 //! - `routes.rs`: the one table of paths; the router and `/openapi.json` (`openapi.rs`) both come from it
-//! - `guard.rs`: what stands around every handler: panics, CORS, metrics
-//! - `call.rs`: what a handler starts with: the caller's token, then the body
+//! - `guard.rs`: the layer around every handler: panics, CORS, metrics
+//! - `call.rs`: the first steps of every handler: the caller's token, then the body
 //! - `bodies/`, `json.rs`, `text.rs`: requests and answers; strings borrowed from the request
 //! - `content.rs`, `shape.rs`: the content types and their fields; the check against them
-//! - `send.rs`, `batch.rs`, `fingerprint.rs`, `outcomes.rs`: sending, and what became of it
+//! - `send.rs`, `batch.rs`, `fingerprint.rs`, `outcomes.rs`: sends, and their outcomes
 //! - `auth.rs`, `presence.rs`, `inbox.rs`, `trace.rs`, `health.rs`: the other calls
-//! - `console.rs`: the page at `/console/`, and the configuration it shows
+//! - `console.rs`: the page at `/console/`, and the configuration that it shows
 //! - `error.rs`: every refusal, with its HTTP status, errCode and sentence
 
 mod auth;

@@ -1,7 +1,8 @@
-//! The admin port before the log is open: a long replay must neither look dead to a liveness probe nor ready to a load balancer.
+//! The admin port before the log is open. During a long replay a liveness probe must not take it for dead, and a load
+//! balancer must not take it for ready.
 //!
-//! Until [`Opening::open`] it answers `/healthz` and `/metrics` as ever, `/readyz` with 503, and every call with 503 and when
-//! to come back. From then on it answers as it does for good, on connections that are open already as well.
+//! Until [`Opening::open`] it answers `/healthz` and `/metrics` as always, `/readyz` with 503, and every call with 503 and
+//! a time to return. After that it gives the normal answers, also on connections that were open before.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,8 +16,8 @@ use super::{
 };
 use crate::{config::Config, metrics::Metrics, watch::Watch};
 
-/// Connections at once while the log is read: probes, and callers that are told to come back. How many descriptors are left
-/// for more is known when the log has opened its own.
+/// Connections at once while the log is read: probes, and callers that are told to return later. The number of descriptors
+/// left for more is known when the log has opened its own.
 const CONNECTIONS_MAX: usize = 64;
 
 /// Opens the API of a [`Server`](super::Server) that serves already.
@@ -27,14 +28,14 @@ struct Open {
     connections_max: usize,
 }
 
-/// What the port answers with now.
+/// The service that answers now.
 #[derive(Clone)]
 pub(super) struct Api {
     open: Arc<OnceLock<Open>>,
     starting: TowerToHyperService<Router>,
 }
 
-/// An API that is not open yet, and what opens it.
+/// An API that is not open yet, and the handle that opens it.
 pub(super) fn new(metrics: Arc<Metrics>, watch: Arc<Watch>) -> (Api, Opening) {
     let starting = Router::new()
         .route("/healthz", get(async move || health::of(&watch)))
@@ -57,14 +58,14 @@ async fn readyz() -> Response {
 }
 
 impl Opening {
-    /// All calls are answered from now on.
+    /// From now on all calls are answered.
     pub fn open(self, config: &Config, rooms: Rooms) -> Result<(), SetupError> {
         let app = App::new(config, rooms, openapi::document())?;
         let open = Open {
             router: TowerToHyperService::new(routes::router(Arc::new(app))),
             connections_max: config.admin.connections_max,
         };
-        // There is one of this, and it is gone now.
+        // `open` consumes the only `Opening`, so the cell is still empty.
         let _ = self.0.set(open);
         Ok(())
     }

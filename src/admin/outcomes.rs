@@ -1,6 +1,6 @@
-//! What became of recent sends, by operationID: a courtesy to `check_msg_is_send_success`, in memory only.
+//! The outcomes of recent sends by operationID, for `check_msg_is_send_success`. They are kept in memory only.
 //!
-//! The newest word on an operationID stands, since callers repeat them. `/msg/trace` is the exact answer.
+//! An operationID has its newest outcome, because callers repeat operationIDs. `/msg/trace` is the exact answer.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// How many operationIDs are remembered: some seconds of a busy sender, about 3 MB. Older ones are unknown again.
+/// The most operationIDs remembered: some seconds of a busy sender, about 3 MB. Older ones are forgotten.
 const OPERATIONS_MAX: usize = 65_536;
 
 /// OpenIM's status numbers.
@@ -24,7 +24,7 @@ pub(super) enum Outcome {
 /// Remembers one outcome for each of the last [`OPERATIONS_MAX`] operationIDs.
 #[derive(Default)]
 pub(super) struct Outcomes {
-    /// An operationID may be of any length: it is kept as a keyed hash, which no caller can make collide on purpose.
+    /// An operationID may have any length. It is kept as a keyed hash, so that no caller can cause collisions on purpose.
     hasher: RandomState,
     ring: Mutex<Ring>,
 }
@@ -32,12 +32,12 @@ pub(super) struct Outcomes {
 #[derive(Default)]
 struct Ring {
     outcomes: HashMap<u64, Outcome>,
-    /// The keys of `outcomes`, by when they were first seen.
+    /// The keys of `outcomes`, in the order in which they were first seen.
     order: VecDeque<u64>,
 }
 
 impl Outcomes {
-    /// Notes the newest word on an operation.
+    /// Stores the newest outcome of an operation.
     pub(super) fn note(&self, operation_id: &str, outcome: Outcome) {
         let key = self.hasher.hash_one(operation_id);
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,7 +57,7 @@ impl Outcomes {
         }
     }
 
-    /// The last word on an operation.
+    /// The newest outcome of an operation.
     pub(super) fn of(&self, operation_id: &str) -> Outcome {
         let key = self.hasher.hash_one(operation_id);
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);

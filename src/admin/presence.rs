@@ -1,5 +1,5 @@
-//! `/user/get_users_online_status` and `/manager/get_users_online_status`: who is connected now, and on which platforms;
-//! `/user/get_online_users`: who of all users is.
+//! `/user/get_users_online_status` and `/manager/get_users_online_status`: the presence of given users, with their
+//! platforms; `/user/get_online_users`: the users that are online.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -21,14 +21,14 @@ use crate::{
     registry::Presence,
 };
 
-/// Users of one question, OpenIM's number.
+/// The most users of one request, OpenIM's number.
 const USERS_MAX: usize = 200;
-/// Users of one list when the caller does not say.
+/// The length of a list of users if the caller sets none.
 const ONLINE_DEFAULT: usize = 100;
-/// Users of one list at most: 300 KB of JSON.
+/// The longest list of users: 300 KB of JSON.
 const ONLINE_MAX: usize = 1000;
 
-/// Presence of up to 200 users, in the order asked. Any good token may ask, as under OpenIM's `/user` spelling.
+/// The presence of up to 200 users, in the order asked. Any good token may ask, as with OpenIM's `/user` spelling.
 pub(super) async fn get_users_online_status(
     State(app): State<Arc<App>>,
     request: Request,
@@ -90,7 +90,7 @@ fn online((user, sessions): (UserId, Vec<Presence>)) -> OnlineUser {
 
 impl App {
     fn presence<'a>(&self, user: &'a str) -> UserPresence<'a> {
-        // Several devices of one platform are one entry.
+        // Several devices of one platform make one entry.
         let platforms: BTreeSet<_> = self
             .registry
             .presence(user)

@@ -1,4 +1,4 @@
-//! The one table of paths: what is mounted is what `/openapi.json` describes.
+//! The one table of paths. The mounted calls are exactly those that `/openapi.json` describes.
 
 use std::sync::Arc;
 
@@ -28,10 +28,10 @@ use super::{
     health, inbox, presence, send, trace,
 };
 
-/// Whose word a call needs.
+/// The proof that a caller needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
-    /// Nobody's.
+    /// None.
     Open,
     /// The secret of the configuration, in the body.
     Secret,
@@ -41,18 +41,18 @@ pub(super) enum Access {
     Admin,
 }
 
-/// Describes one type, adding what it refers to to the generator.
+/// Describes one type, and adds the types that it refers to to the generator.
 type Describe = fn(&mut SchemaGenerator) -> Schema;
 
 /// One call of the API.
 pub(super) struct Route {
-    /// All its spellings; the first names it in metrics.
+    /// All spellings of its path. The first is its name in metrics.
     pub(super) paths: &'static [&'static str],
     pub(super) summary: &'static str,
     pub(super) access: Access,
-    /// The schema of the body; without one the call is a `GET`.
+    /// The schema of the body. A call without one is a `GET`.
     pub(super) request: Option<Describe>,
-    /// The schema of the answer; without one it is plain text.
+    /// The schema of the answer. An answer without one is plain text.
     pub(super) answer: Option<Describe>,
     handler: fn() -> MethodRouter<Arc<App>>,
 }
@@ -240,7 +240,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
             router = router.route(path, handler.clone());
         }
     }
-    // The page is no part of the API.
+    // The page does not belong to the API.
     for (path, handler) in [
         ("/console", get(console::redirect)),
         (console::HOME, get(console::index)),
@@ -252,7 +252,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
     let unknown = MethodRouter::new().fallback(async || Refusal::NoPath);
     let unknown = guarded(unknown, "other").with_state(Arc::clone(&app));
     let router: Router = router.with_state(app);
-    // Only what has no route pays for a second look.
+    // Only paths without a route are looked up a second time.
     let tidied = TowerToHyperService::new(router.clone().fallback_service(unknown));
     router.fallback(move |mut request: Request| {
         if let Some(uri) = tidy(request.uri()) {
@@ -262,7 +262,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
     })
 }
 
-/// The same address without empty pieces in its path: a base address that ends in a slash makes `//manager/send_msg`.
+/// The same address without empty parts in its path: a base address that ends in a slash makes `//manager/send_msg`.
 fn tidy(uri: &Uri) -> Option<Uri> {
     let mut path: String = uri
         .path()

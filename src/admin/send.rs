@@ -1,7 +1,7 @@
-//! `/manager/send_msg` and `/msg/manage_send_msg`: one message for one user. The checks that batches share are here, too.
+//! `/manager/send_msg` and `/msg/manage_send_msg`: one message for one user. Also the checks that batches share.
 //!
-//! The order of the checks is OpenIM's, the token moved to the front: shape of the request, content type, content,
-//! session type and receiver. Nothing reaches `delivery` before all of them passed.
+//! The checks have OpenIM's order, but the token comes first: shape of the request, content type, content, session type and
+//! receiver. A send reaches `delivery` only after all of them passed.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -28,7 +28,7 @@ use crate::{
     message::{EXTRA_BYTES_MAX, OfflinePush, StoredMessage},
 };
 
-/// `sessionType` of groups; the rest are 1 single and 4 notification.
+/// The `sessionType`s of groups. The others are 1, single, and 4, notification.
 pub(super) const GROUPS: [i32; 2] = [2, 3];
 
 /// Sends one message to one user.
@@ -67,7 +67,7 @@ pub(super) async fn send_msg(
     }))
 }
 
-/// What became of the newest send with this operationID.
+/// The outcome of the newest send with this operationID.
 pub(super) async fn check_msg_is_send_success(
     State(app): State<Arc<App>>,
     request: Request,
@@ -83,7 +83,7 @@ pub(super) async fn check_msg_is_send_success(
 }
 
 impl App {
-    /// Checks all of a send but its receivers, and makes the message of it. `request` is the body that `body` borrows from.
+    /// Checks everything in a send except its receivers, and makes the message. `body` borrows from `request`.
     pub(super) fn message(
         &self,
         request: &Bytes,
@@ -136,7 +136,7 @@ impl App {
         let client_message_id = idempotency_key(&call.headers, body)?;
         let is_online_only =
             body.is_online_only.unwrap_or_default() || message.content_type == content::TYPING;
-        // Only a key makes a repeat possible, and only then the digest is looked at.
+        // The digest is compared only when a key repeats, so a send without a key needs none.
         let fingerprint = match client_message_id {
             Some(_) => fingerprint(&message, &receivers, is_online_only),
             None => [0; 16],
@@ -179,7 +179,7 @@ fn idempotency_key<'a>(
     }
 }
 
-/// A header's value that is a string of RFC 8941 section 3.3.3, without its quotes and parameters; any other as it stands.
+/// The value of a string of RFC 8941 section 3.3.3, without its quotes and parameters; any other header value unchanged.
 fn unquoted(value: &str) -> Cow<'_, str> {
     let mut inside = String::new();
     let mut chars = value.chars();
@@ -212,7 +212,7 @@ fn check_extras(body: &SendRequest<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The sender's platform; 0 where the caller says nothing of it.
+/// The sender's platform; 0 if the caller gives none.
 fn sender_platform(number: Option<u32>) -> Result<i32, Refusal> {
     let given = number.filter(|number| *number != 0);
     let platform = given.map(Platform::from_number).transpose();

@@ -1,9 +1,9 @@
-//! The admin port: accepts, speaks HTTP/1, and ends gracefully.
+//! The admin port: accepts connections, speaks HTTP/1, and ends gracefully.
 //!
-//! Promises: at most `admin.connections_max` connections, of which those that wait for their callers keep nobody out; a
-//! head within `admin.idle_timeout`; an answer taken within [`UNREAD_TIMEOUT`]; on shutdown nothing new is accepted,
-//! requests under way are answered, and all is over within [`GRACE`]. Drives hyper itself, since `axum::serve` has no
-//! timeout for heads.
+//! Promises: there are at most `admin.connections_max` connections, and those that wait for their callers keep no other
+//! caller out. A head has to arrive within `admin.idle_timeout`, and an answer has to be read within [`UNREAD_TIMEOUT`]. On
+//! shutdown nothing new is accepted, requests under way are answered, and all is over within [`GRACE`]. The module drives
+//! hyper itself, because `axum::serve` has no timeout for heads.
 
 use std::{
     future::Future,
@@ -40,19 +40,20 @@ use crate::{
     watch::{Pulse, Watch},
 };
 
-/// How long a caller may leave an answer unread before the kernel gives the connection up.
+/// The kernel closes a connection when its caller leaves an answer unread for this long.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Read buffer of a connection, and so the largest head.
+/// The read buffer of a connection, and so the largest head.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
-/// How long requests under way may go on after shutdown. Sends are refused by then, so only slow bodies are cut.
+/// The time for requests under way after shutdown. Sends are refused by then, so only slow bodies are cut.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Pause after a failed accept, whose cause does not pass by trying harder, and while all connections are worked for.
+/// The pause after a failed accept, because an immediate retry would fail as well. Also the pause while no connection can
+/// be cut off.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How often samples of histograms are folded into buckets: unfolded they pile up in memory until the next scrape.
+/// The interval at which histogram samples are folded into buckets. Without it, samples use memory until the next scrape.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why the admin port could not be opened.
@@ -63,7 +64,7 @@ pub enum BindError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the operating system says.
+        /// The operating system's error.
         source: io::Error,
     },
 }
@@ -79,8 +80,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds `admin.listen`; callers wait in the kernel until [`serve`](Self::serve), and are told to come back until the
-    /// opening opens. Needs no runtime.
+    /// Binds `admin.listen`. Callers wait in the kernel until [`serve`](Self::serve), and are told to return later until
+    /// the [`Opening`] is used. Needs no runtime.
     pub fn bind(
         config: &config::Admin,
         tls: Option<Tls>,
@@ -103,20 +104,21 @@ impl Server {
         Ok((server, opening))
     }
 
-    /// Where it listens; the real port where the configuration says 0.
+    /// The address of the port. It has the real port if the configuration says 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until `shutdown`, then ends gracefully within a few seconds; beats `pulse` meanwhile. Fails only where the listener cannot be
-    /// registered with this runtime. Not cancel safe: dropping it cuts connections.
+    /// Serves until `shutdown`, then ends gracefully within a few seconds. Beats `pulse` meanwhile. Fails only if the
+    /// listener cannot be registered with this runtime. Not cancel safe: dropping it cuts connections.
     pub async fn serve(self, pulse: Pulse, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(self.idle_timeout)
             .max_buf_size(BUFFER_BYTES_MAX)
-            // A caller may end its own direction behind the request: HTTP/1.1 allows that, and the answer is still wanted.
+            // A caller may end its own direction after the request. HTTP/1.1 allows that, and the caller still wants the
+            // answer.
             .half_close(true);
         let metrics = self.metrics.handle();
         let mut upkeep = interval(UPKEEP_INTERVAL);
@@ -136,8 +138,8 @@ impl Server {
         loop {
             connections.set_max(host.api.connections_max());
             let has_room = connections.has_room();
-            // The end, the clock, the end of a connection, a new one (while there is room), and a moment without room. In
-            // this order, so that a flood of new ones is taken no faster than what becomes of them.
+            // Shutdown, the upkeep, the end of a connection, a new connection (if there is room), and a pause without room.
+            // Ends come before new connections, so that a flood does not come faster than connections end.
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
@@ -152,7 +154,7 @@ impl Server {
                         connections.add(started, |activity| host.clone().greet(stream, activity)).await;
                     }
                     Err(error) => {
-                        // Once for as long as it lasts.
+                        // Logged once while the fault lasts.
                         if !has_warned {
                             tracing::warn!(%error, "the admin port could not accept a connection");
                         }
@@ -186,22 +188,22 @@ fn listen(address: SocketAddr) -> io::Result<(std::net::TcpListener, SocketAddr)
     Ok((listener, address))
 }
 
-/// What every connection is served with.
+/// The parts that every connection is served with.
 #[derive(Clone)]
 struct Host {
     tls: Option<Tls>,
     tls_timeout: Duration,
     http: http1::Builder,
     api: Api,
-    /// Closed when connections are to end.
+    /// Closed when connections have to end.
     stopped: watch::Receiver<()>,
 }
 
 impl Host {
-    /// Takes up TLS where the port has it, then goes on over whatever came of it.
+    /// Does the TLS handshake if the port has TLS, then serves HTTP on the stream.
     async fn greet(self, stream: TcpStream, activity: Arc<Activity>) {
-        // An answer is one small write that must not wait for the next. A socket that refuses these is about to fail
-        // anyway.
+        // An answer is one small write that must not wait for the next one. A socket that refuses these options is about to
+        // fail anyway.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
         let Some(tls) = &self.tls else {
@@ -214,7 +216,7 @@ impl Host {
         }
     }
 
-    /// One connection until it ends by itself, or after its current request once `stopped` is closed.
+    /// Serves one connection until it ends by itself, or until its current request ends after `stopped` was closed.
     async fn converse<S>(mut self, stream: S, activity: Arc<Activity>)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,

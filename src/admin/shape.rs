@@ -1,7 +1,7 @@
 //! Checks a JSON object against a table of known fields, in one pass and without building it.
 //!
-//! Known fields must have their JSON type, required ones must be there and not empty or zero; unknown keys are passed
-//! over. `null` counts as absent. Where a key stands twice, each is checked and the last decides.
+//! A known field must have its JSON type. A required field must be present and not empty or zero. Unknown keys are skipped.
+//! `null` counts as absent. If a key occurs twice, each value is checked, and the last one decides.
 
 use std::fmt;
 
@@ -21,13 +21,13 @@ pub(super) enum Kind {
     Text,
     /// Any number: sizes, durations, coordinates.
     Number,
-    /// An integer without a fraction; others are of the wrong type, those out of bounds break a rule.
+    /// An integer without a fraction. Other values have the wrong type; an integer out of bounds breaks a rule.
     Integer { min: i64, max: i64 },
     /// `true` or `false`.
     Boolean,
     /// An object with these known fields.
     Object(&'static [Field]),
-    /// An array of such.
+    /// An array of values of this kind.
     List(&'static Kind),
 }
 
@@ -51,10 +51,10 @@ impl Field {
     }
 }
 
-/// What is wrong with an object, and where.
+/// The fault of an object, and the field that has it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// From the outermost name to the field.
+    /// The names from the outermost object to the field.
     path: Vec<&'static str>,
     fault: Fault,
 }
@@ -68,7 +68,7 @@ enum Fault {
 }
 
 impl Problem {
-    /// Whether the JSON type is wrong, rather than a rule about the value broken.
+    /// True if the JSON type is wrong; false if a rule about the value is broken.
     pub(super) fn is_shape(&self) -> bool {
         matches!(self.fault, Fault::Shape(_) | Fault::Unreadable(_))
     }
@@ -87,7 +87,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Checks `json`, which must be syntactically JSON, to be an object with these fields.
+/// Checks that `json`, which must be valid JSON, is an object with these fields.
 pub(super) fn check(fields: &'static [Field], json: &str) -> Result<(), Problem> {
     let mut problem = None;
     let walk = Walk {
@@ -101,7 +101,7 @@ pub(super) fn check(fields: &'static [Field], json: &str) -> Result<(), Problem>
             problem.path.reverse();
             Err(problem)
         }
-        // Syntax that only shows when a string or number is looked at: a lone surrogate, 1e999.
+        // Syntax errors that only parsing a string or a number finds: a lone surrogate, 1e999.
         (None, Err(error)) => Err(Problem {
             path: Vec::new(),
             fault: Fault::Unreadable(error.to_string()),
@@ -110,10 +110,10 @@ pub(super) fn check(fields: &'static [Field], json: &str) -> Result<(), Problem>
     }
 }
 
-/// Walks one value. Yields whether it was given, that is neither null, empty nor zero.
+/// Walks one value. Yields true if it was given, that is, neither null, empty nor zero.
 struct Walk<'p> {
     kind: &'p Kind,
-    /// Where the first problem is left; the walk then ends with an error that says nothing.
+    /// Receives the first problem. The walk then ends with an error without content.
     problem: &'p mut Option<Problem>,
 }
 
@@ -218,7 +218,7 @@ impl<'de> de::Visitor<'de> for Walk<'_> {
         let Kind::Object(fields) = *self.kind else {
             return self.mismatch();
         };
-        // One bit a field; a table that outgrows it fails the first debug run.
+        // One bit a field. A table with too many fields fails the first debug run.
         let mut given = 0_u32;
         debug_assert!(fields.len() <= 32);
         while let Some(place) = entries.next_key_seed(Name(fields))? {
@@ -252,7 +252,7 @@ impl<'de> de::Visitor<'de> for Walk<'_> {
     }
 }
 
-/// Finds a key's place in the table without copying the key.
+/// Finds a key's index in the table without copying the key.
 struct Name(&'static [Field]);
 
 impl<'de> de::DeserializeSeed<'de> for Name {

@@ -1,4 +1,4 @@
-//! A string of a request: borrowed from the body where it has no escapes, and forgiving about `null`.
+//! A string of a request. It is borrowed from the body if it has no escapes, and `null` counts as empty.
 
 use std::{borrow::Cow, fmt, ops::Deref};
 
@@ -8,13 +8,14 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use super::error::Refusal;
 use crate::ids::{self, UserId};
 
-/// A JSON string. `null` and absence are the empty text, as in OpenIM: many callers write every field they know.
+/// A JSON string. `null` and absence are the empty text, as in OpenIM, because many callers write every field that they
+/// know.
 #[derive(Default, Clone, Serialize)]
 #[serde(transparent)]
 pub(super) struct Text<'a>(Cow<'a, str>);
 
 impl Text<'_> {
-    /// An id that must be there and in bounds.
+    /// An id that must be present and in bounds.
     pub(super) fn required_id(&self, name: &'static str) -> Result<&str, Refusal> {
         ids::check_id(self.required(name)?).map_err(|error| Refusal::Id(name, error))?;
         Ok(self)
@@ -28,7 +29,7 @@ impl Text<'_> {
         self.required_id(name).map(Some)
     }
 
-    /// A user id that must be there.
+    /// A user id that must be present.
     pub(super) fn required_user(&self, name: &'static str) -> Result<UserId, Refusal> {
         UserId::new(self.required(name)?).map_err(|error| Refusal::Id(name, error))
     }

@@ -1,4 +1,4 @@
-//! `/msg/trace`: where is my message: accepted when, at which seq, and for each session pending, sent or acked.
+//! `/msg/trace`: the state of a message: the time it was accepted, its seq, and pending, sent or acked for each session.
 
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ use crate::{
     ids::UserId,
 };
 
-/// Receivers of one page when the caller does not say.
+/// The receivers of one page if the caller sets no number.
 const PAGE_DEFAULT: usize = 100;
-/// Receivers of one page at most: each costs a look at its cursors.
+/// The most receivers of one page, because each costs a look at its cursors.
 const PAGE_MAX: usize = 1000;
 
 /// Traces one message.
@@ -68,7 +68,7 @@ fn lookup(body: &TraceRequest<'_>) -> Result<TraceLookup, Refusal> {
     })
 }
 
-/// Whoever gives both means one message by them.
+/// A caller that gives both ids must mean one message.
 fn check_key(body: &TraceRequest<'_>, trace: &Trace) -> Result<(), Refusal> {
     let is_other = |given: &str, stored: &str| !given.is_empty() && given != stored;
     if is_other(&body.send_id, &trace.sender)

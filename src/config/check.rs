@@ -1,4 +1,4 @@
-//! The limits that types cannot say, each with the reason for its bounds. Pure.
+//! The limits that types cannot express, each with the reason for its bounds. Pure.
 
 use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
@@ -10,23 +10,24 @@ use crate::{
     message::{CONTENT_BYTES_MAX, TOGETHER_BYTES_MAX},
 };
 
-/// A value the program cannot work with.
+/// A value that the program cannot work with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key} {rule}")]
 pub struct Invalid {
     /// Section and key.
     pub key: &'static str,
-    /// What is the case, and what must be.
+    /// The value's fault, and the rule.
     pub rule: String,
 }
 
-/// What a send request holds beside its content.
+/// The bytes of a send request besides its content.
 const REQUEST_BYTES: usize = 16 * 1024;
-/// RFC 7518 asks 32 bytes of an HS256 key; OpenIM's deployments have shorter ones. Below this, guessing pays.
+/// RFC 7518 asks for an HS256 key of 32 bytes, but OpenIM's deployments have shorter ones. A key below this length can be
+/// guessed.
 const TOKEN_KEY_BYTES_MIN: usize = 16;
-/// The secret is guessed over the network only, where each guess costs a request.
+/// The secret can only be guessed over the network, where each guess costs a request.
 const SECRET_BYTES_MIN: usize = 8;
-/// OpenIM's callers may send no longer one.
+/// OpenIM's callers may send no longer secret.
 const SECRET_BYTES_MAX: usize = 32;
 
 const MIB: u64 = 1024 * 1024;
@@ -52,7 +53,7 @@ fn listener(listener: &Listener) -> Result<(), Invalid> {
         "listener.tls_key",
         &listener.tls_key,
     )?;
-    // A connection id has 16 bits for its reactor; no machine has as many cores as this leaves.
+    // A connection id has 16 bits for its reactor. No machine has as many cores as this bound allows.
     within("listener.reactors", listener.reactors, 0..=1024)?;
     lasts(
         "listener.connect_timeout",
@@ -79,7 +80,7 @@ fn listener(listener: &Listener) -> Result<(), Invalid> {
         listener.bad_tokens_per_minute_max,
         0..=1_000_000,
     )?;
-    // Below, it is a typing error: the gateway alone holds more.
+    // A smaller value is a typing error, because the gateway alone uses more.
     if listener.memory_bytes_max != 0 {
         within(
             "listener.memory_bytes_max",
@@ -102,7 +103,7 @@ fn listener(listener: &Listener) -> Result<(), Invalid> {
         listener.outbox_frames_max,
         8..=1_000_000,
     )?;
-    // One coalesced frame, or one message of the largest size, must find room.
+    // One coalesced frame, or one message of the largest size, must fit.
     within(
         "listener.outbox_bytes_max",
         listener.outbox_bytes_max,
@@ -115,11 +116,11 @@ fn listener(listener: &Listener) -> Result<(), Invalid> {
     )?;
     let is_origin = |origin: &&String| {
         let is_pair = origin.split_once("://").is_some_and(|(scheme, host)| {
-            // Only a page from the web has a host for certain: those of an app's files say `file://`.
+            // Only a page from the web always has a host. An app's page from a file has the origin `file://`.
             let has_host = !host.is_empty() || !["http", "https"].contains(&scheme);
             !scheme.is_empty() && has_host && !host.contains('/')
         });
-        // A page in a sandbox, or an app's on iOS.
+        // The origin of a page in a sandbox, or of an app's page on iOS.
         is_pair || *origin == "null"
     };
     match listener.origins.iter().find(|origin| !is_origin(origin)) {
@@ -157,7 +158,7 @@ fn admin(admin: &Admin, delivery: &Delivery) -> Result<(), Invalid> {
         admin.body_bytes_max,
         delivery.message_bytes_max.saturating_add(REQUEST_BYTES)..=64 << 20,
     )?;
-    // One commit holds the whole batch: some 100 bytes a receiver.
+    // One commit holds the whole batch: about 100 bytes a receiver.
     within("admin.batch_max", admin.batch_max, 1..=100_000)?;
     within(
         "admin.connections_max",
@@ -180,13 +181,13 @@ fn log(log: &Log) -> Result<(), Invalid> {
         });
     }
     lasts("log.retention", log.retention, SECOND..=100 * YEAR)?;
-    // Below, a segment is mostly its own overhead. Above, its last commit could pass the 4 GiB that offsets reach.
+    // A smaller segment is mostly overhead. In a larger one the last commit could pass the 4 GiB that offsets reach.
     within(
         "log.segment_bytes",
         log.segment_bytes,
         MIB / 16..=2048 * MIB,
     )?;
-    // Retention unlinks whole segments and never the open one.
+    // Retention unlinks only whole segments, and never the open one.
     if log.retention_bytes != 0 {
         within(
             "log.retention_bytes",
@@ -252,7 +253,7 @@ fn sessions(sessions: &Sessions) -> Result<(), Invalid> {
 
 fn delivery(delivery: &Delivery) -> Result<(), Invalid> {
     within("delivery.window", delivery.window, 1..=4096)?;
-    // It doubles to 60 s: `docs/protocol.md#acks`.
+    // The wait doubles up to 60 s: `docs/protocol.md#acks`.
     lasts(
         "delivery.resend_after",
         delivery.resend_after,
@@ -269,7 +270,7 @@ fn drain(drain: &Drain) -> Result<(), Invalid> {
     lasts("drain.period", drain.period, Duration::ZERO..=HOUR)
 }
 
-/// Both or neither: with one of two a port would speak plain text that was meant to speak TLS.
+/// Both or neither: with only one of them, a port that should speak TLS would speak plain text.
 fn pair(
     first_key: &'static str,
     first: &Path,

@@ -1,9 +1,10 @@
-//! The secrets: given in the configuration, else read from a file, else random ones written by the first start.
+//! The secrets. They come from the configuration, else from a file, else the first start writes random ones.
 //!
 //! There is no default secret. The file is created whole, with mode 0600, and synced before it is used. A file that
-//! everybody on the machine may read, write or run is refused. A file that its group may read or write is used, and the start
-//! says so: Kubernetes mounts Secrets and the volumes of a pod with `fsGroup` like that, and no tighter. Rotation: put the old `token_key` into `token_key_previous`, a new one in its place,
-//! restart; tokens of both verify until the old line is removed.
+//! everybody on the machine may read, write or run is refused. A file that its group may read or write is used, and the
+//! start logs this: Kubernetes mounts Secrets, and the volumes of a pod with `fsGroup`, with such modes and no stricter
+//! ones. Rotation: move the old `token_key` to `token_key_previous`, set a new `token_key`, and restart. Tokens of both
+//! keys verify until the old line is removed.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -24,10 +25,10 @@ const GROUP: u32 = 0o070;
 /// Permission bits of everybody else.
 const OTHERS: u32 = 0o007;
 
-/// Why there are no secrets to work with.
+/// Why the secrets cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
-    /// The file is not there, and this command does not write it.
+    /// The file is missing, and this command does not write it.
     #[error(
         "{} is missing: start the gateway once, or give auth.secret and auth.token_key", .0.display()
     )]
@@ -44,7 +45,7 @@ pub enum SecretsError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The file is somebody else's.
+    /// The file belongs to another user.
     #[error(
         "{} may not be read by the user of this process: make it that user's (chown), or readable by a group of that user's \
          (chmod 440; in Kubernetes: fsGroup)", .0.display()
@@ -55,15 +56,16 @@ pub enum SecretsError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         error: io::Error,
     },
-    /// It is not what this module writes; the parser's text would show secrets, so only the line is told.
+    /// The file has not the form that this module writes. The parser's text would show secrets, so the error names only the
+    /// line.
     #[error("{} line {line}: expected secret, token_key and optionally token_key_previous, each a text in quotes", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Counted from 1.
+        /// The line number, from 1.
         line: usize,
     },
     /// A secret in it is too short or too long.
@@ -76,7 +78,7 @@ pub enum SecretsError {
     },
 }
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Secrets {
@@ -87,7 +89,7 @@ struct Secrets {
 }
 
 impl Config {
-    /// Where the secrets file is.
+    /// The path of the secrets file.
     pub fn secrets_path(&self) -> PathBuf {
         if self.auth.secrets_file.as_os_str().is_empty() {
             self.log.dir.join(SECRETS_FILE)
@@ -96,7 +98,8 @@ impl Config {
         }
     }
 
-    /// Fills the secrets that are not configured from the secrets file. Whether its group may use that file as well.
+    /// Fills the secrets that are not configured from the secrets file. Returns true if the file's group may use it as
+    /// well.
     pub fn read_secrets(&mut self) -> Result<bool, SecretsError> {
         if self.auth.has_secrets() {
             return Ok(false);
@@ -108,8 +111,8 @@ impl Config {
         Ok(mode & GROUP != 0)
     }
 
-    /// As [`Self::read_secrets`]; on the first start writes random ones to the data directory, which is made where missing.
-    /// A `auth.secrets_file` that is named but missing is an error: the operator meant it to be there.
+    /// Like [`Self::read_secrets`]. The first start also writes random secrets to the data directory, and creates it if
+    /// missing. An `auth.secrets_file` that is configured but missing is an error, because the operator meant it to exist.
     pub fn read_or_create_secrets(&mut self) -> Result<bool, SecretsError> {
         let is_ours = self.auth.secrets_file.as_os_str().is_empty();
         if is_ours && !self.auth.has_secrets() {
@@ -171,8 +174,8 @@ fn read(path: &Path) -> Result<(Secrets, u32), SecretsError> {
     Ok((secrets, mode))
 }
 
-/// Writes random secrets unless the file is there. Whole or not at all: it gets its name only after a sync, by a link,
-/// which, unlike a rename, fails where another start was faster.
+/// Writes random secrets unless the file exists. The file appears whole or not at all: it gets its name only after a sync,
+/// by a link. Unlike a rename, a link fails if another start was faster.
 fn create(dir: &Path, path: &Path) -> Result<(), SecretsError> {
     let failed = |error| SecretsError::Io {
         path: path.to_owned(),
@@ -181,7 +184,7 @@ fn create(dir: &Path, path: &Path) -> Result<(), SecretsError> {
     if path.try_exists().map_err(failed)? {
         return Ok(());
     }
-    // The directory will hold everybody's messages: nobody else looks into it.
+    // The directory will hold all users' messages, so only its owner may look into it.
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(0o700);
     builder.create(dir).map_err(failed)?;
@@ -189,7 +192,7 @@ fn create(dir: &Path, path: &Path) -> Result<(), SecretsError> {
     let draft = path.with_extension(format!("{}.new", std::process::id()));
     let written =
         write_synced(&draft).and_then(|()| name(&draft, path, fs::hard_link(&draft, path)));
-    // A draft left behind by a crash has another process id in its name and harms nobody.
+    // A draft left behind by a crash has another process id in its name, and does no harm.
     let removed = match fs::remove_file(&draft) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
@@ -200,7 +203,8 @@ fn create(dir: &Path, path: &Path) -> Result<(), SecretsError> {
         .map_err(failed)
 }
 
-/// The rest of giving a draft its name, after a try to link it. Volumes without links (FAT, SMB, object stores) take a rename.
+/// Completes the naming of a draft after the attempt to link it. Volumes without links (FAT, SMB, object stores) use a
+/// rename.
 fn name(draft: &Path, path: &Path, linked: io::Result<()>) -> io::Result<()> {
     let Err(error) = linked else { return Ok(()) };
     match error.kind() {
@@ -233,7 +237,7 @@ fn write_synced(draft: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Prints a secret as stars, and one that is not set as nothing.
+/// Prints a secret as stars, and an empty one as nothing.
 pub(super) fn mask<S: Serializer>(secret: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(if secret.is_empty() { "" } else { "********" })
 }
@@ -301,7 +305,7 @@ mod tests {
         }
     }
 
-    /// Kubernetes gives each file of a volume to the pod's group, for reading and writing; those of a Secret for reading.
+    /// Kubernetes gives each file of a volume to the pod's group, readable and writable; files of a Secret only readable.
     #[test]
     fn a_file_that_its_group_may_use_is_used_and_told_of() {
         let temp = tempfile::tempdir().unwrap();

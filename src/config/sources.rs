@@ -1,7 +1,7 @@
-//! Where the configuration comes from: defaults < file < environment < flags.
+//! The sources of the configuration: defaults < file < environment < flags.
 //!
-//! Every source is laid over one table whose shape the defaults give, so an unknown key is refused by the same rule
-//! wherever it comes from, and the values of environment and flags are read by the type the key has.
+//! Every source is merged into one table that has the shape of the defaults. So one rule refuses an unknown key from every
+//! source, and values from environment and flags are parsed by the key's type.
 
 use std::{
     fs, io,
@@ -12,12 +12,13 @@ use toml::{Table, Value};
 
 use super::{Config, check, check::Invalid};
 
-/// What the names of our environment variables begin with: `TOWNCRIER_LISTENER__LISTEN` is `listener.listen`.
+/// The prefix of our environment variables: `TOWNCRIER_LISTENER__LISTEN` is `listener.listen`.
 pub const ENVIRONMENT_PREFIX: &str = "TOWNCRIER_";
-/// What joins section and key in them. A name without it is not ours: beside the log filter, `TOWNCRIER_LOG`, there are
-/// those that Kubernetes gives every container where a Service is called towncrier, `TOWNCRIER_SERVICE_HOST` and so on.
+/// The separator of section and key in their names. A name without it is not ours. Such names are the log filter,
+/// `TOWNCRIER_LOG`, and those that Kubernetes gives every container when a Service is called towncrier:
+/// `TOWNCRIER_SERVICE_HOST` and so on.
 const ENVIRONMENT_JOINT: &str = "__";
-/// Names less alike than this (Jaro-Winkler, 0–1) are no help.
+/// Names less alike than this (Jaro-Winkler, 0–1) are not suggested.
 const LIKENESS_MIN: f64 = 0.7;
 
 /// Why there is no configuration to start with.
@@ -28,7 +29,7 @@ pub enum LoadError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         error: io::Error,
     },
     /// The file is not TOML, or a value in it has the wrong type; the text shows the line.
@@ -36,17 +37,17 @@ pub enum LoadError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong where.
+        /// The fault and its position.
         error: Box<toml::de::Error>,
     },
-    /// Nothing has this name.
+    /// No key has this name.
     #[error("{origin}: unknown key {key}{}", Hint(nearest))]
     Unknown {
-        /// File, variable or flag.
+        /// The file, variable or flag.
         origin: String,
-        /// As it was given.
+        /// The key as it was given.
         key: String,
-        /// The known name most like it, if any is.
+        /// The most similar known name, if one is similar enough.
         nearest: Option<String>,
     },
     /// A flag is not `section.key=value`.
@@ -55,25 +56,25 @@ pub enum LoadError {
     /// A value from environment or flags does not fit its key.
     #[error("{origin}: {key} {error}")]
     Value {
-        /// Variable or flag.
+        /// The variable or flag.
         origin: String,
         /// Section and key.
         key: String,
-        /// What is wrong with it.
+        /// Why the value does not fit.
         error: ValueError,
     },
-    /// The values cannot be worked with.
+    /// The values break a rule.
     #[error(transparent)]
     Invalid(#[from] Invalid),
 }
 
-/// Why a text is not the value of a key.
+/// Why a text is not a value for a key.
 #[derive(Debug, thiserror::Error)]
 pub enum ValueError {
     /// The key holds a whole number.
     #[error("must be a whole number")]
     Number,
-    /// The key holds a claim.
+    /// The key holds a boolean.
     #[error("must be true or false")]
     Boolean,
     /// The key's own type refuses it.
@@ -92,19 +93,19 @@ impl std::fmt::Display for Hint<'_> {
     }
 }
 
-/// Everything that may set a key, weakest first.
+/// All sources that may set a key, weakest first.
 #[derive(Debug, Default)]
 pub struct Sources {
     /// `--config FILE`.
     pub file: Option<PathBuf>,
-    /// The process's environment; only names with [`ENVIRONMENT_PREFIX`] and a double underscore are looked at.
+    /// The process's environment. Only names with [`ENVIRONMENT_PREFIX`] and a double underscore are read.
     pub environment: Vec<(String, String)>,
-    /// `section.key=value`, later ones win.
+    /// `section.key=value`; a later flag overrides an earlier one.
     pub flags: Vec<String>,
 }
 
 impl Sources {
-    /// The configuration, checked. Its secrets are as configured: maybe empty.
+    /// The checked configuration. Its secrets are as configured, so they may be empty.
     pub fn load(self) -> Result<Config, LoadError> {
         let shape = shape();
         let mut table = shape.clone();
@@ -116,7 +117,7 @@ impl Sources {
                 continue;
             };
             let key = key.to_lowercase();
-            // A key whose joint has lost an underscore was meant for us: it is unknown, and the error says how it is spelt.
+            // A name of ours with a single underscore instead of two is an unknown key. The error says how it is spelt.
             if !key.contains(ENVIRONMENT_JOINT) && !keys(&shape).any(|k| k.replace('.', "_") == key)
             {
                 continue;
@@ -175,7 +176,7 @@ fn read_file(path: &Path, shape: &Table) -> Result<Table, LoadError> {
         let known = shape.get(section).and_then(Value::as_table);
         let unknown = match (known, value.as_table()) {
             (None, _) => Some(section.clone()),
-            // A section that is no table is a type error, which the parse below shows with its line.
+            // A section that is not a table is a type error. The parse below reports it with its line.
             (Some(_), None) => None,
             (Some(known), Some(keys)) => keys
                 .keys()
@@ -186,12 +187,12 @@ fn read_file(path: &Path, shape: &Table) -> Result<Table, LoadError> {
             return Err(unknown_key(&origin, key, shape, &str::to_owned));
         }
     }
-    // Types are checked against the text, for the error to show the line.
+    // The types are checked against the text, so that an error can show the line.
     toml::from_str::<Config>(text).map_err(failed)?;
     Ok(table)
 }
 
-/// Editors on Windows put a byte order mark in front of a file; TOML knows none.
+/// Editors on Windows put a byte order mark in front of a file, but TOML does not allow it.
 pub(super) fn without_byte_order_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
@@ -207,7 +208,7 @@ fn lay_over(below: &mut Table, above: Table) {
     }
 }
 
-/// Sets one `section.key` from text, or says why not. `spell` writes a key as this source does.
+/// Sets one `section.key` from text, or says why it cannot. `spell` writes a key as this source does.
 fn set(
     table: &mut Table,
     shape: &Table,
@@ -230,7 +231,7 @@ fn set(
     };
     let value = parse_like(slot, text).map_err(bad)?;
     *slot = value.clone();
-    // Tried alone, so that a refusal can name its key and origin.
+    // The value is tried alone, so that an error can name its key and origin.
     let alone = Table::from_iter([(
         section.to_owned(),
         Value::Table(Table::from_iter([(name.to_owned(), value)])),
@@ -263,7 +264,7 @@ fn parse_like(slot: &Value, text: &str) -> Result<Value, ValueError> {
     }
 }
 
-/// Every `section.key` there is.
+/// Every known `section.key`.
 fn keys(shape: &Table) -> impl Iterator<Item = String> {
     shape.iter().flat_map(|(section, keys)| {
         let keys = keys.as_table().into_iter().flat_map(Table::keys);

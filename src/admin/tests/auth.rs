@@ -24,7 +24,7 @@ fn session(user: &str, platform: Platform) -> SessionKey {
     }
 }
 
-/// Keeps what was posted.
+/// Keeps the posted items.
 #[derive(Default)]
 struct Kept(Mutex<Vec<(ConnectionId, Item)>>);
 

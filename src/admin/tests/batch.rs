@@ -1,4 +1,4 @@
-//! Sending to many, and to all.
+//! Sends to many users, and to all.
 
 use serde_json::{Value, json};
 

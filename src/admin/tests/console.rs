@@ -1,4 +1,4 @@
-//! The console's page, and the calls that are there for it.
+//! The console's page, and the calls that serve it.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     registry::{Item, Mailbox},
 };
 
-/// Connections that are told nothing.
+/// A mailbox that ignores all items.
 struct Deaf;
 
 impl Mailbox for Deaf {

@@ -10,7 +10,7 @@ use super::{
     Gateway, text_send, with,
 };
 
-/// A good value of a kind, all known fields filled.
+/// A valid value of a kind, with all known fields.
 fn good(kind: &Kind) -> Value {
     match kind {
         Kind::Text => json!("text"),
@@ -29,7 +29,7 @@ fn good_object(fields: &[Field]) -> Value {
         .collect()
 }
 
-/// Values of every JSON type that the kind is not.
+/// One value of every JSON type that the kind does not accept.
 fn wrong(kind: &Kind) -> Vec<Value> {
     let mut values = vec![
         json!("x"),

@@ -1,4 +1,4 @@
-//! Sending while the log fails or the gateway goes down.
+//! Sends while the log fails or the gateway drains.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Repeats of a key.
+//! Repeated sends with an idempotency key.
 
 use axum::http::Request;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ async fn a_repeat_with_its_key_returns_the_first_result() {
     let repeats = [
         keyed.to_string(),
         with(keyed.clone(), "operationID", json!("another")).to_string(),
-        // Keys in another order, spaces, an escape that means the same letter.
+        // Keys in another order, spaces, and an escape for the same letter.
         r#"{ "sessionType":1, "contentType" : 101, "recvID":"\u00751","clientMsgID":"c1","content":{"text":"hello"},"sendID":"openIM123456","operationID":"op" }"#.into(),
     ];
     for repeat in repeats {
@@ -87,7 +87,7 @@ async fn the_idempotency_key_header_is_the_client_msg_id() {
     assert_eq!(first["clientMsgID"], "c1");
     assert_eq!(ask(b"c1", &keyed).await.data(), first);
     assert_eq!(gateway.send(&keyed).await.data(), first);
-    // The header is a structured string: its quotes are no part of the key.
+    // The header is a structured string, so its quotes do not belong to the key.
     for quoted in [r#""c1""#, r#""c1";a=1"#, r#""c\1""#] {
         assert_eq!(
             ask(quoted.as_bytes(), &keyed).await.data(),

@@ -1,4 +1,4 @@
-//! Sizes and slowness.
+//! Size limits and slow callers.
 
 use axum::body::Body;
 use serde_json::json;

@@ -1,10 +1,10 @@
-//! The admin API against a log in memory: requests in, answers out, and what reached the log.
+//! The admin API against a log in memory: requests in, answers out, and the appends that reached the log.
 //!
-//! - `send.rs`, `idempotency.rs`, `limits.rs`, `faults.rs`: sending and its refusals
+//! - `send.rs`, `idempotency.rs`, `limits.rs`, `faults.rs`: sends and their refusals
 //! - `content.rs`: every content type and its fields
 //! - `batch.rs`, `auth.rs`, `inbox.rs`, `trace.rs`, `operation.rs`: the other calls
-//! - `console.rs`: the console and what is there for it
-//! - `server.rs`: over a real socket
+//! - `console.rs`: the console and its calls
+//! - `server.rs`: the port over a real socket
 
 mod auth;
 mod batch;
@@ -52,7 +52,7 @@ impl Gateway {
         }
     }
 
-    /// As `user`, with whatever text.
+    /// Posts any text as `user`.
     async fn post_text(&self, path: &str, user: &str, body: impl Into<Body>) -> Reply {
         let request = Request::post(path).header("token", self.token(user));
         self.ask(request.body(body.into()).unwrap()).await
@@ -62,12 +62,12 @@ impl Gateway {
         self.post_text(path, user, body.to_string()).await
     }
 
-    /// As an administrator.
+    /// Posts as an administrator.
     async fn post(&self, path: &str, body: &Value) -> Reply {
         self.post_as(ADMIN, path, body).await
     }
 
-    /// Without a token.
+    /// Posts without a token.
     async fn post_open(&self, path: &str, body: &Value) -> Reply {
         let request = Request::post(path).body(body.to_string().into());
         self.ask(request.unwrap()).await
@@ -82,7 +82,7 @@ impl Gateway {
         self.post("/manager/send_msg", body).await
     }
 
-    /// How many messages the log took.
+    /// The number of messages that the log took.
     fn appended(&self) -> usize {
         self.log.rows().appends.len()
     }
@@ -93,7 +93,7 @@ impl Reply {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    /// The answer's data, which must be a success.
+    /// The data of the answer, which must be a success.
     #[track_caller]
     fn data(&self) -> Value {
         assert_eq!(self.verdict(), (200, 0), "{}", self.body);
@@ -133,7 +133,7 @@ fn text_send() -> Value {
     })
 }
 
-/// `value` with one field replaced; `null` where it should be absent.
+/// `value` with one field replaced; `null` removes it.
 fn with(mut value: Value, field: &str, to: Value) -> Value {
     value[field] = to;
     value

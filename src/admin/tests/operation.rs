@@ -30,7 +30,7 @@ const POSTS: [&str; 17] = [
     "/clock/accept",
 ];
 const GETS: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/openapi.json"];
-/// For an administrator.
+/// A call for administrators.
 const CONFIG: &str = "/gateway/config";
 
 #[tokio::test]

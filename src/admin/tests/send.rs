@@ -1,4 +1,4 @@
-//! Sending to one user.
+//! Sends to one user.
 
 use axum::http::Request;
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ async fn the_seeds_sample_is_sent_under_both_spellings() {
     }
 }
 
-/// From docs/server_doc of openimsdk/openim-docs, with the manual's own senderNickName.
+/// The sample of docs/server_doc in openimsdk/openim-docs, with the manual's own senderNickName.
 #[tokio::test]
 async fn the_request_of_openims_manual_arrives_with_its_senders_name() {
     const MANUAL: &str = r#"{
@@ -154,7 +154,7 @@ async fn a_token_out_of_its_time_is_not_judged_while_the_clock_is_doubted() {
     let reply = ask(&good).await;
     assert_eq!(reply.verdict(), (503, 50308));
     assert!(reply.headers.contains_key("retry-after"));
-    // A fault that no clock decides is told as ever.
+    // A fault that does not depend on the clock is still reported.
     assert_eq!(ask("no token").await.verdict(), (400, 400));
     let ready = gateway.get("/readyz").await;
     assert_eq!(ready.status, 200);
@@ -299,7 +299,7 @@ async fn a_refusal_names_no_type_of_rust() {
     gateway.send(&none).await.data();
 }
 
-/// The derive would take the fields by their order.
+/// The derive would fill the fields in order.
 #[tokio::test]
 async fn an_array_is_no_object() {
     let gateway = Gateway::new();

@@ -50,7 +50,7 @@ fn request(gateway: &Gateway, body: &str) -> String {
     )
 }
 
-/// Reads one answer with a content-length from a connection that may go on.
+/// Reads one answer with a content-length; the connection may stay open.
 async fn read_answer(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     loop {
@@ -146,7 +146,7 @@ async fn the_request_under_way_is_answered_at_shutdown_and_idle_connections_clos
     let text = text.replacen("token", "expect: 100-continue\r\ntoken", 1);
     let (sent_before, sent_after) = text.split_at(text.len() - 10);
     busy.write_all(sent_before.as_bytes()).await.unwrap();
-    // Once it asks for the body, the request is under way.
+    // The request is under way once the server asks for the body.
     let mut go_on = [0; 25];
     busy.read_exact(&mut go_on).await.unwrap();
     assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -179,7 +179,7 @@ async fn the_end_is_bounded_when_a_request_hangs() {
     while gateway.log.rows().hanging.is_empty() {
         tokio::task::yield_now().await;
     }
-    // From here on nothing but the clock can end the wait.
+    // From here on only the clock can end the wait.
     tokio::time::pause();
     drop(stop);
     served.await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! Where is my message.
+//! The trace of a message.
 
 use serde_json::json;
 
