@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     fuzzing::Input,
+    log::memory::Rows,
     message::{ADDRESS_BYTES_MAX, TOGETHER_BYTES_MAX},
 };
 
@@ -32,7 +33,7 @@ pub fn admin(data: &[u8]) {
                 runtime.enable_time().build().expect("builds"),
             )
         });
-        *gateway.log.rows() = super::fixture::Rows::default();
+        *gateway.log.rows() = Rows::default();
         runtime.block_on(ask(gateway, data));
     });
 }

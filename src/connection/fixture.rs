@@ -1,23 +1,12 @@
 //! The surroundings for tests and fuzzing of connections and reactors: a log in memory, a client that speaks frames, and a
 //! strict reader of the server's bytes.
 
-use std::{
-    cell::Cell,
-    collections::HashMap,
-    rc::Rc,
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use prost::Message as _;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::oneshot,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message as WsMessage};
 use towncrier_websocket::{
     Message as Envelope, Reader, Rules, Side,
@@ -30,11 +19,8 @@ use crate::{
     clock::{Clock, fixture::Manual},
     config,
     delivery::Delivery,
-    ids::{Epoch, Platform, Seq, SessionKey, UserId},
-    log::{
-        Append, AppendError, Damage, Inbox, Log, Lookup, Patience, Pending, ReadError, ReadLimit,
-        Receipt, Refusing, SessionRow, Stored, TokenTimes,
-    },
+    ids::{MessageId, Platform, Seq, UserId},
+    log::{Append, Log, memory::MemoryLog},
     message::{Message, StoredMessage},
     metrics::Metrics,
     protocol::towncrier_v1::proto::{
@@ -45,156 +31,7 @@ use crate::{
     token::Tokens,
 };
 
-/// The epoch of every [`MemoryLog`].
-pub(crate) const EPOCH: u64 = 7;
-
-/// A log that supports only reads.
-#[derive(Default)]
-pub(crate) struct MemoryLog {
-    users: Mutex<HashMap<UserId, Vec<Option<Bytes>>>>,
-    cursors: Mutex<HashMap<SessionKey, SessionRow>>,
-    /// True if reads need the disk.
-    pub(crate) is_on_disk: AtomicBool,
-    /// The seq whose body is damaged.
-    pub(crate) damaged: Mutex<Option<Seq>>,
-    pub(crate) revoked_before_ms: Mutex<u64>,
-    /// The reason why the log refuses appends.
-    pub(crate) refusing: Mutex<Option<Refusing>>,
-}
-
-impl MemoryLog {
-    fn users(&self) -> MutexGuard<'_, HashMap<UserId, Vec<Option<Bytes>>>> {
-        self.users.lock().unwrap()
-    }
-
-    /// Appends a message with this content.
-    pub(crate) fn append(&self, user: &str, content: &[u8]) -> (Seq, Bytes) {
-        let body = StoredMessage {
-            content: Bytes::copy_from_slice(content),
-            ..StoredMessage::default()
-        };
-        let body = body.to_bytes();
-        let mut users = self.users();
-        let inbox = users.entry(UserId::new(user).unwrap()).or_default();
-        inbox.push(Some(body.clone()));
-        (Seq(inbox.len() as u64), body)
-    }
-
-    pub(crate) fn delete(&self, user: &str, seq: u64) {
-        self.users().get_mut(user).unwrap()[seq as usize - 1] = None;
-    }
-
-    /// Empties the log.
-    pub(crate) fn clear(&self) {
-        self.users().clear();
-        self.cursors.lock().unwrap().clear();
-    }
-
-    pub(crate) fn cursor(&self, key: &SessionKey) -> Option<Seq> {
-        Some(self.cursors.lock().unwrap().get(key)?.cursor)
-    }
-}
-
-impl Log for MemoryLog {
-    fn epoch(&self) -> Epoch {
-        Epoch(EPOCH)
-    }
-
-    fn append(&self, _: Append) -> Result<Pending<Receipt>, AppendError> {
-        Err(Refusing::Closed.into())
-    }
-
-    fn inbox(&self, user: &UserId) -> Result<Inbox, ReadError> {
-        let head = self.users().get(user).map_or(0, Vec::len) as u64;
-        Ok(Inbox {
-            head: Seq(head),
-            first: Seq(1),
-        })
-    }
-
-    fn read(
-        &self,
-        user: &UserId,
-        after: Seq,
-        limit: ReadLimit,
-        patience: Patience,
-    ) -> Result<Vec<Stored>, ReadError> {
-        if patience == Patience::MemoryOnly && self.is_on_disk.load(Relaxed) {
-            return Err(ReadError::NotInMemory);
-        }
-        let damaged = *self.damaged.lock().unwrap();
-        let users = self.users();
-        let inbox = users.get(user).map_or(&[][..], Vec::as_slice);
-        let mut bytes = 0;
-        let mut places = Vec::new();
-        for (seq, body) in (1..).map(Seq).zip(inbox).skip(after.0 as usize) {
-            bytes += body.as_ref().map_or(0, Bytes::len);
-            if places.len() == limit.messages || (bytes > limit.bytes && !places.is_empty()) {
-                break;
-            }
-            if damaged == Some(seq) {
-                return Err(ReadError::Damaged(Damage {
-                    segment: "1".into(),
-                    offset: 0,
-                    what: "it was damaged for a test",
-                }));
-            }
-            let body = body.clone();
-            places.push(Stored { seq, body });
-        }
-        Ok(places)
-    }
-
-    fn find(&self, _: Lookup<'_>) -> Result<Option<Receipt>, ReadError> {
-        Ok(None)
-    }
-
-    fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, ReadError> {
-        Ok(self.cursors.lock().unwrap().get(key).copied())
-    }
-
-    fn sessions(&self, _: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, ReadError> {
-        Ok(Vec::new())
-    }
-
-    fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), ReadError> {
-        self.cursors.lock().unwrap().insert(key.clone(), row);
-        Ok(())
-    }
-
-    fn users(&self) -> Result<Vec<UserId>, ReadError> {
-        Ok(Vec::new())
-    }
-
-    fn register(&self, _: UserId, _: Bytes) -> Result<Pending<()>, AppendError> {
-        Ok(oneshot::channel().1)
-    }
-
-    fn revoke(&self, _: UserId, _: Platform, _: u64) -> Result<Pending<()>, AppendError> {
-        Ok(oneshot::channel().1)
-    }
-
-    fn token_times(&self, _: &UserId, _: Platform) -> Result<TokenTimes, ReadError> {
-        Ok(TokenTimes {
-            revoked_before_ms: *self.revoked_before_ms.lock().unwrap(),
-            newest_ms: 0,
-        })
-    }
-
-    fn note_token(&self, _: &UserId, _: Platform, _: u64) -> Result<(), ReadError> {
-        Ok(())
-    }
-
-    fn delete(&self, _: UserId, _: Vec<Seq>) -> Result<Pending<()>, AppendError> {
-        Ok(oneshot::channel().1)
-    }
-
-    fn check_writable(&self) -> Result<(), Refusing> {
-        self.refusing.lock().unwrap().clone().map_or(Ok(()), Err)
-    }
-}
-
-/// The rooms that connections and reactors use.
+/// The rooms below connections and reactors.
 pub(crate) struct World {
     pub(crate) log: Arc<MemoryLog>,
     pub(crate) registry: Arc<Registry>,
@@ -266,9 +103,37 @@ impl World {
         Lobby::new(&listener, Arc::new(admission)).enter([127, 0, 0, 1].into())
     }
 
+    /// Appends a message with this content, and tells nobody.
+    pub(crate) fn append(&self, user: &str, content: &[u8]) -> (Seq, Bytes) {
+        let message = StoredMessage {
+            content: Bytes::copy_from_slice(content),
+            ..StoredMessage::default()
+        };
+        let message_id = MessageId::new(self.clock.now_ms());
+        let append = Append {
+            message_id,
+            send_time_ms: self.clock.now_ms(),
+            sender: "oa".into(),
+            client_message_id: message_id.to_string().into(),
+            is_keyed: false,
+            fingerprint: [0; 16],
+            body: message.to_bytes(),
+            receivers: vec![UserId::new(user).unwrap()],
+        };
+        let body = append.body.clone();
+        let mut pending = self.log.append(append).unwrap();
+        let receipt = pending.try_recv().unwrap().unwrap();
+        (receipt.placed[0].1, body)
+    }
+
+    pub(crate) fn delete(&self, user: &str, seq: u64) {
+        let user = UserId::new(user).unwrap();
+        self.log.delete(user, vec![Seq(seq)]).unwrap();
+    }
+
     /// Appends a message and hands it to the sessions that are connected.
     pub(crate) fn send(&self, user: &str, content: &[u8]) -> usize {
-        let (seq, body) = self.log.append(user, content);
+        let (seq, body) = self.append(user, content);
         self.registry
             .deliver(user, seq, &Arc::new(Message::new(body)))
     }

@@ -26,6 +26,7 @@ use crate::{
     config,
     fuzzing::Input,
     ids::Platform,
+    log::memory::Rows,
     protocol::{
         Codec as _,
         towncrier_v1::{
@@ -102,11 +103,11 @@ pub fn websocket(data: &[u8]) {
 }
 
 fn converse(world: &World, bytes: &[u8], step: usize, is_in: bool, is_early: bool) {
-    world.log.clear();
+    *world.log.rows() = Rows::default();
     for content in [&b"one"[..], b"two", &[b'3'; 300]] {
-        world.log.append("u", content);
+        world.append("u", content);
     }
-    world.log.delete("u", 2);
+    world.delete("u", 2);
     let mut says = Vec::new();
     if is_in {
         let connect = client_frame::Body::Connect(world.connect("u", Platform::Web));

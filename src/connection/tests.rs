@@ -4,7 +4,7 @@
 mod json_lines;
 mod wire;
 
-use std::{sync::Mutex, sync::atomic::Ordering::Relaxed};
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -19,13 +19,16 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    fixture::{Client, EPOCH, Said, World},
+    fixture::{Client, Said, World},
     *,
 };
 use crate::{
     config,
     ids::{Platform, Seq, SessionKey, UserId},
-    log::{Damage, Refusing},
+    log::{
+        Damage, Log as _, Refusing,
+        memory::{EPOCH, Fault},
+    },
     message::Message,
     protocol::towncrier_v1::{
         TowncrierV1,
@@ -176,7 +179,7 @@ fn a_session_gets_its_backlog_then_caught_up_then_live_messages() {
     run(async {
         let mut bench = Bench::new();
         for content in [b"1", b"2"] {
-            bench.world.log.append("u", content);
+            bench.world.append("u", content);
         }
         let mut client = bench.log_in().await;
         let Body::Push(push) = client.hear_frame().await else {
@@ -201,7 +204,7 @@ fn a_session_gets_its_backlog_then_caught_up_then_live_messages() {
 fn connected_tells_what_the_client_needs() {
     run(async {
         let mut bench = Bench::new();
-        bench.world.log.append("u", b"1");
+        bench.world.append("u", b"1");
         let (mut client, _) = bench.open(1 << 20).await;
         let connect = bench.world.connect("u", Platform::Ios);
         client.say(client_frame::Body::Connect(connect)).await;
@@ -350,11 +353,12 @@ fn what_a_damaged_log_may_have_forgotten_is_no_other_log_and_no_empty_inbox() {
             ..bench.world.connect("u", Platform::Web)
         };
         let fresh = bench.world.connect("u", Platform::Web);
-        *bench.world.log.refusing.lock().unwrap() = Some(Refusing::Damaged(Damage {
+        let damaged = Refusing::Damaged(Damage {
             segment: "1".into(),
             offset: 0,
             what: "it was damaged for a test",
-        }));
+        });
+        bench.world.log.fail(Fault::Refuse(damaged.into()));
         for connect in [ahead, fresh] {
             let (mut client, _) = bench.open(1 << 20).await;
             client.say(client_frame::Body::Connect(connect)).await;
@@ -380,7 +384,12 @@ fn a_revoked_token_and_one_session_too_many_are_refused() {
             .say(client_frame::Body::Connect(connect.clone()))
             .await;
         assert_eq!(client.hear_close().await, 4429);
-        *bench.world.log.revoked_before_ms.lock().unwrap() = u64::MAX;
+        let user = UserId::new("u").unwrap();
+        bench
+            .world
+            .log
+            .revoke(user, Platform::Ios, u64::MAX)
+            .unwrap();
         let (mut client, _) = bench.open(1 << 20).await;
         client.say(client_frame::Body::Connect(connect)).await;
         assert_eq!(client.hear_close().await, 4401);
@@ -622,9 +631,9 @@ fn a_client_that_ignores_the_close_is_cut_off() {
 fn what_is_not_in_memory_is_read_beside_the_task() {
     run(async {
         let mut bench = Bench::new();
-        bench.world.log.is_on_disk.store(true, Relaxed);
+        bench.world.log.rows().is_on_disk = true;
         for n in 0..300_u16 {
-            bench.world.log.append("u", &n.to_be_bytes());
+            bench.world.append("u", &n.to_be_bytes());
         }
         let mut client = bench.log_in().await;
         assert_eq!(client.hear_messages(256).await.len(), 256);
@@ -639,7 +648,7 @@ fn frames_and_answers_stay_within_64_kib() {
     run(async {
         let mut bench = Bench::new();
         for n in 0..10 {
-            bench.world.log.append("u", &[n; 30_000]);
+            bench.world.append("u", &[n; 30_000]);
         }
         let mut client = bench.log_in().await;
         let mut messages = 0;
@@ -661,10 +670,10 @@ fn history_comes_one_fetch_at_a_time_and_leaves_out_what_was_deleted() {
         for is_on_disk in [false, true] {
             let mut bench = Bench::new();
             for n in 0..600_u16 {
-                bench.world.log.append("u", &n.to_be_bytes());
+                bench.world.append("u", &n.to_be_bytes());
             }
-            bench.world.log.is_on_disk.store(is_on_disk, Relaxed);
-            (301..=401).for_each(|seq| bench.world.log.delete("u", seq));
+            bench.world.log.rows().is_on_disk = is_on_disk;
+            (301..=401).for_each(|seq| bench.world.delete("u", seq));
             let connect = Connect {
                 epoch: EPOCH,
                 cursor: Some(600),
@@ -716,9 +725,9 @@ fn deleted_places_are_announced_as_a_gap() {
     run(async {
         let mut bench = Bench::new();
         for content in [b"1", b"2", b"3"] {
-            bench.world.log.append("u", content);
+            bench.world.append("u", content);
         }
-        bench.world.log.delete("u", 2);
+        bench.world.delete("u", 2);
         let mut client = bench.log_in().await;
         assert_eq!(client.hear_messages(1).await[0].0, 1);
         let Body::Gap(gap) = client.hear_frame().await else {
@@ -755,10 +764,10 @@ fn messages_before_a_damage_arrive_and_then_the_close_says_so() {
         for is_on_disk in [false, true] {
             let mut bench = Bench::new();
             for n in 0..20 {
-                bench.world.log.append("u", &[n]);
+                bench.world.append("u", &[n]);
             }
-            *bench.world.log.damaged.lock().unwrap() = Some(Seq(14));
-            bench.world.log.is_on_disk.store(is_on_disk, Relaxed);
+            bench.world.log.fail(Fault::Damaged(Seq(14)));
+            bench.world.log.rows().is_on_disk = is_on_disk;
             let mut client = bench.log_in().await;
             assert_eq!(client.hear_messages(13).await.len(), 13);
             let Said::Close(1011, text) = client.hear().await else {

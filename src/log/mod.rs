@@ -6,8 +6,15 @@
 //!
 //! - this file: [`Log`], the seam, and its words; a distributed store could stand behind it as well
 //! - `embedded/`: the implementation there is: segments and a state store in one data directory
+//! - `memory.rs`: a log for the tests of the rooms above; `conformance.rs`: the suite that every log passes
 
+#[cfg(test)]
+mod conformance;
 pub mod embedded;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
+#[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
+pub(crate) mod memory;
 
 use std::sync::Arc;
 

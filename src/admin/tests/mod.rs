@@ -26,8 +26,10 @@ use axum::{
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use crate::log::memory::Fault;
+
 use super::fixture::{
-    ADMIN, Fault, Gateway, NOW_MS, SECRET, UNKNOWN, admin_config, auth_config, whole_config,
+    ADMIN, Gateway, NOW_MS, SECRET, UNKNOWN, admin_config, auth_config, whole_config,
 };
 /// The seed document's sample request, word for word.
 const SEED: &str = include_str!("seed_send.json");

@@ -156,7 +156,7 @@ impl Bench {
 fn a_session_of_another_protocol_gets_its_backlog_then_live_messages_and_acks() {
     run(async {
         let mut bench = Bench::new();
-        bench.world.log.append("u", b"1");
+        bench.world.append("u", b"1");
         let mut client = bench
             .log_in_by_lines(&JsonLines::default(), Platform::Web)
             .await;

@@ -1,0 +1,377 @@
+//! A log in memory, for tests and fuzzing of the rooms above: it keeps every promise but durability, and fails on demand.
+//!
+//! `conformance.rs` holds it to the same suite as the embedded log.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::{
+    Append, AppendError, Commit, CommitObserver, Damage, Inbox, Log, Lookup, Patience, Pending,
+    ReadError, ReadLimit, Receipt, Refusing, SessionRow, Stored, TokenTimes,
+};
+use crate::ids::{Epoch, Platform, Seq, SessionKey, UserId};
+
+/// The epoch of every [`MemoryLog`].
+pub(crate) const EPOCH: u64 = 7;
+
+/// How the log fails from now on.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    /// Every append is refused at once.
+    Refuse(AppendError),
+    /// Every append is accepted into the queue and refused later.
+    FailLater(AppendError),
+    /// No append is answered.
+    Hang,
+    /// The sender of every answer is dropped.
+    Vanish,
+    /// Reads fail.
+    Read(ReadError),
+    /// This seq does not read back in any inbox.
+    Damaged(Seq),
+    /// `inbox` panics.
+    Panic,
+}
+
+/// The log. Nothing waits: an append is durable, and announced, when the call returns.
+#[derive(Default)]
+pub(crate) struct MemoryLog {
+    rows: Mutex<Rows>,
+    observer: Option<Arc<dyn CommitObserver>>,
+}
+
+/// All that the log holds, for tests to look at and to change.
+#[derive(Default)]
+pub(crate) struct Rows {
+    pub(crate) fault: Option<Fault>,
+    /// Reads need the disk.
+    pub(crate) is_on_disk: bool,
+    /// Every append that made a message, oldest first.
+    pub(crate) appends: Vec<Append>,
+    pub(crate) profiles: BTreeMap<UserId, Bytes>,
+    pub(crate) sessions: BTreeMap<SessionKey, SessionRow>,
+    remembered: Vec<Remembered>,
+    inboxes: BTreeMap<UserId, Entries>,
+    tokens: BTreeMap<(UserId, Platform), TokenTimes>,
+    /// The senders of answers that never come.
+    pub(crate) hanging: Vec<Box<dyn std::any::Any + Send>>,
+}
+
+/// What is known of an append that made a message.
+struct Remembered {
+    /// Of its request, where it had a key.
+    fingerprint: Option<[u8; 16]>,
+    receipt: Receipt,
+    /// Only the key is known still.
+    is_expired: bool,
+}
+
+/// One inbox.
+#[derive(Default)]
+struct Entries {
+    /// From seq 1 on; `None` where the message was deleted or has expired.
+    bodies: Vec<Option<Bytes>>,
+    /// How many of them have expired.
+    expired: usize,
+}
+
+impl Entries {
+    fn bounds(&self) -> Inbox {
+        Inbox {
+            head: Seq(self.bodies.len() as u64),
+            first: Seq(self.expired as u64 + 1),
+        }
+    }
+}
+
+impl MemoryLog {
+    /// An empty log whose commits `observer` sees.
+    #[cfg(test)]
+    pub(crate) fn observed_by(observer: Arc<dyn CommitObserver>) -> Self {
+        Self {
+            rows: Mutex::default(),
+            observer: Some(observer),
+        }
+    }
+
+    /// What the log holds.
+    pub(crate) fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap()
+    }
+
+    /// From now on the log fails in this way.
+    #[cfg(test)]
+    pub(crate) fn fail(&self, fault: Fault) {
+        self.rows().fault = Some(fault);
+    }
+
+    /// Retention removes every message; keys are still remembered.
+    #[cfg(test)]
+    pub(crate) fn expire_all(&self) {
+        let mut rows = self.rows();
+        for entries in rows.inboxes.values_mut() {
+            entries.expired = entries.bodies.len();
+        }
+        rows.remembered
+            .retain(|remembered| remembered.fingerprint.is_some());
+        for remembered in &mut rows.remembered {
+            remembered.receipt.placed = [].into();
+            remembered.is_expired = true;
+        }
+    }
+
+    /// The session's cursor.
+    #[cfg(test)]
+    pub(crate) fn cursor(&self, key: &SessionKey) -> Option<Seq> {
+        Some(self.rows().sessions.get(key)?.cursor)
+    }
+
+    fn answer<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(&mut Rows) -> Result<T, AppendError>,
+    ) -> Result<Pending<T>, AppendError> {
+        let (answer, pending) = oneshot::channel();
+        let mut rows = self.rows();
+        match rows.fault.clone() {
+            Some(Fault::Refuse(error)) => return Err(error),
+            Some(Fault::FailLater(error)) => drop(answer.send(Err(error))),
+            Some(Fault::Hang) => rows.hanging.push(Box::new(answer)),
+            Some(Fault::Vanish) => drop(answer),
+            _ => drop(answer.send(make(&mut rows))),
+        }
+        Ok(pending)
+    }
+
+    fn check_readable(&self) -> Result<(), ReadError> {
+        match &self.rows().fault {
+            Some(Fault::Read(error)) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Rows {
+    fn append(
+        &mut self,
+        append: Append,
+        observer: Option<&Arc<dyn CommitObserver>>,
+    ) -> Result<Receipt, AppendError> {
+        let is_first = |Remembered {
+                            fingerprint,
+                            receipt,
+                            ..
+                        }: &&Remembered| {
+            fingerprint.is_some()
+                && receipt.sender == append.sender
+                && receipt.client_message_id == append.client_message_id
+        };
+        if append.is_keyed
+            && let Some(first) = self.remembered.iter().find(is_first)
+        {
+            return match first.fingerprint == Some(append.fingerprint) {
+                true => Ok(first.receipt.clone()),
+                false => Err(AppendError::KeyReused),
+            };
+        }
+        let mut placed = Vec::new();
+        for user in &append.receivers {
+            let entries = self.inboxes.entry(user.clone()).or_default();
+            entries.bodies.push(Some(append.body.clone()));
+            placed.push((user.clone(), entries.bounds().head));
+        }
+        let receipt = Receipt {
+            message_id: append.message_id,
+            sender: append.sender.clone(),
+            client_message_id: append.client_message_id.clone(),
+            send_time_ms: append.send_time_ms,
+            placed: placed.into(),
+        };
+        self.remembered.push(Remembered {
+            fingerprint: append.is_keyed.then_some(append.fingerprint),
+            receipt: receipt.clone(),
+            is_expired: false,
+        });
+        if let Some(observer) = observer {
+            observer.committed(&[Commit {
+                body: append.body.clone(),
+                placed: receipt.placed.clone(),
+            }]);
+        }
+        self.appends.push(append);
+        Ok(receipt)
+    }
+
+    fn raise_tokens(&mut self, user: UserId, platform: Platform, times: TokenTimes) {
+        let row = self.tokens.entry((user, platform)).or_default();
+        row.revoked_before_ms = row.revoked_before_ms.max(times.revoked_before_ms);
+        row.newest_ms = row.newest_ms.max(times.newest_ms);
+    }
+}
+
+impl Log for MemoryLog {
+    fn epoch(&self) -> Epoch {
+        Epoch(EPOCH)
+    }
+
+    fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
+        self.answer(|rows| rows.append(append, self.observer.as_ref()))
+    }
+
+    fn inbox(&self, user: &UserId) -> Result<Inbox, ReadError> {
+        assert!(
+            !matches!(self.rows().fault, Some(Fault::Panic)),
+            "the test asked for this panic"
+        );
+        self.check_readable()?;
+        let rows = self.rows();
+        let entries = rows.inboxes.get(user);
+        Ok(entries.map_or_else(|| Entries::default().bounds(), Entries::bounds))
+    }
+
+    fn read(
+        &self,
+        user: &UserId,
+        after: Seq,
+        limit: ReadLimit,
+        patience: Patience,
+    ) -> Result<Vec<Stored>, ReadError> {
+        self.check_readable()?;
+        let rows = self.rows();
+        if patience == Patience::MemoryOnly && rows.is_on_disk {
+            return Err(ReadError::NotInMemory);
+        }
+        let Some(entries) = rows.inboxes.get(user) else {
+            return Ok(Vec::new());
+        };
+        let skipped = (after.0 as usize).max(entries.expired);
+        let retained = (1..).map(Seq).zip(&entries.bodies).skip(skipped);
+        let (mut stored, mut bytes) = (Vec::new(), 0);
+        for (seq, body) in retained.take(limit.messages.max(1)) {
+            bytes += body.as_ref().map_or(0, Bytes::len);
+            if bytes > limit.bytes && !stored.is_empty() {
+                break;
+            }
+            if matches!(rows.fault, Some(Fault::Damaged(damaged)) if damaged == seq) {
+                return Err(ReadError::Damaged(Damage {
+                    segment: "1".into(),
+                    offset: 0,
+                    what: "it was damaged for a test",
+                }));
+            }
+            stored.push(Stored {
+                seq,
+                body: body.clone(),
+            });
+        }
+        Ok(stored)
+    }
+
+    fn find(&self, lookup: Lookup<'_>) -> Result<Option<Receipt>, ReadError> {
+        self.check_readable()?;
+        let is_it = |remembered: &&Remembered| match lookup {
+            Lookup::Id(id) => remembered.receipt.message_id == id && !remembered.is_expired,
+            Lookup::Key {
+                sender,
+                client_message_id,
+            } => {
+                let receipt = &remembered.receipt;
+                &*receipt.sender == sender && &*receipt.client_message_id == client_message_id
+            }
+        };
+        let rows = self.rows();
+        let found = rows.remembered.iter().find(is_it);
+        Ok(found.map(|remembered| remembered.receipt.clone()))
+    }
+
+    fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, ReadError> {
+        Ok(self.rows().sessions.get(key).copied())
+    }
+
+    fn sessions(&self, user: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, ReadError> {
+        let rows = self.rows();
+        let of_user = rows.sessions.iter().filter(|(key, _)| key.user == *user);
+        Ok(of_user.map(|(key, row)| (key.clone(), *row)).collect())
+    }
+
+    fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), ReadError> {
+        self.rows().sessions.insert(key.clone(), row);
+        Ok(())
+    }
+
+    fn users(&self) -> Result<Vec<UserId>, ReadError> {
+        let rows = self.rows();
+        let with_inbox = rows.inboxes.keys().chain(rows.profiles.keys());
+        let with_session = rows.sessions.keys().map(|key| &key.user);
+        let users: BTreeSet<_> = with_inbox.chain(with_session).cloned().collect();
+        Ok(users.into_iter().collect())
+    }
+
+    fn register(&self, user: UserId, profile: Bytes) -> Result<Pending<()>, AppendError> {
+        self.answer(|rows| {
+            rows.profiles.insert(user, profile);
+            Ok(())
+        })
+    }
+
+    fn revoke(
+        &self,
+        user: UserId,
+        platform: Platform,
+        before_ms: u64,
+    ) -> Result<Pending<()>, AppendError> {
+        let times = TokenTimes {
+            revoked_before_ms: before_ms,
+            newest_ms: 0,
+        };
+        self.answer(|rows| {
+            rows.raise_tokens(user, platform, times);
+            Ok(())
+        })
+    }
+
+    fn token_times(&self, user: &UserId, platform: Platform) -> Result<TokenTimes, ReadError> {
+        let rows = self.rows();
+        let times = rows.tokens.get(&(user.clone(), platform));
+        Ok(times.copied().unwrap_or_default())
+    }
+
+    fn note_token(
+        &self,
+        user: &UserId,
+        platform: Platform,
+        issued_at_ms: u64,
+    ) -> Result<(), ReadError> {
+        let times = TokenTimes {
+            revoked_before_ms: 0,
+            newest_ms: issued_at_ms,
+        };
+        self.rows().raise_tokens(user.clone(), platform, times);
+        Ok(())
+    }
+
+    fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError> {
+        self.answer(|rows| {
+            if let Some(entries) = rows.inboxes.get_mut(&user) {
+                let indices = seqs.iter().map(|seq| seq.0.wrapping_sub(1) as usize);
+                for index in indices {
+                    if let Some(body) = entries.bodies.get_mut(index) {
+                        *body = None;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn check_writable(&self) -> Result<(), Refusing> {
+        match &self.rows().fault {
+            Some(Fault::Refuse(AppendError::Refusing(refusing))) => Err(refusing.clone()),
+            _ => Ok(()),
+        }
+    }
+}
