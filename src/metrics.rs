@@ -118,7 +118,7 @@ pub struct Metrics {
     pub clock_ahead: Gauge,
     /// Reads of the log that waited for the disk.
     pub disk_reads: Counter,
-    /// Damaged places met while reading.
+    /// Damaged places met while reading, each once. The log counts them.
     pub damage_met: Counter,
     /// Lines of the process's own log (stderr) that were dropped: its reader was behind, or they could not be written.
     pub log_lines_dropped: Counter,

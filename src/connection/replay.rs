@@ -86,7 +86,7 @@ fn event(context: &Context, user: &UserId, result: Result<Vec<Stored>, ReadError
             Event::Read(stored.into_iter().map(place).collect())
         }
         Err(ReadError::Damaged(damage)) => {
-            context.metrics.damage_met.increment(1);
+            // The log has counted the place already, once for all that meet it.
             error!(%user, %damage, "an inbox is damaged: its sessions cannot go on");
             Event::ReadFailed(Reason::Internal("log damaged, the operator knows where"))
         }

@@ -4,7 +4,9 @@ use std::{fs, process::Output};
 
 use towncrier::protocol::towncrier_v1::proto::{Push, server_frame::Body};
 
-use crate::support::{Gateway, IOS, client::Heard, gateway::towncrier, notice, seqs_of, text_of};
+use crate::support::{
+    Gateway, IOS, WEB, client::Heard, gateway::towncrier, notice, seqs_of, text_of,
+};
 
 /// Positions tried with `log verify`.
 const FLIPS: usize = 100;
@@ -78,6 +80,40 @@ async fn a_flipped_byte_is_named_and_never_delivered() {
     println!(
         "{FLIPS} flips, each named by segment and offset; {STARTS} served, nothing wrong delivered"
     );
+}
+
+#[tokio::test]
+async fn a_damaged_place_counts_once_however_often_it_is_met() {
+    let mut gateway = Gateway::start(&["log.segment_bytes=65536"]).await;
+    let mut admin = gateway.admin().await;
+    let text = "x".repeat(2000);
+    for _ in 0..SENT {
+        admin.send(&notice("alice", &text)).await;
+    }
+    gateway.terminate();
+    assert!(gateway.exited().await.success());
+    let segments = fs::read_dir(gateway.data().join("log")).unwrap();
+    let segments = segments.map(|entry| entry.unwrap().path());
+    let sealed = segments
+        .filter(|path| path.extension().is_some_and(|ending| ending == "log"))
+        .min()
+        .unwrap();
+    let mut bytes = fs::read(&sealed).unwrap();
+    let half = bytes.len() / 2;
+    let inside = bytes[half..]
+        .windows(100)
+        .position(|run| run == [b'x'; 100]);
+    bytes[half + inside.expect("the text of a message")] = b'y';
+    fs::write(&sealed, bytes).unwrap();
+
+    gateway.restart().await;
+    for _ in 0..2 {
+        for platform in [IOS, WEB] {
+            let mut client = gateway.connect("alice", platform).await;
+            client.expect_close(1011).await;
+        }
+    }
+    assert_eq!(admin.metric("towncrier_log_damage_total").await, 1.0);
 }
 
 /// Starts the gateway on the damaged log, with its state store or rebuilding it, and reads as far as it goes.
