@@ -3,7 +3,11 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Gateway, WEB, eventually, notice, text_of};
+use crate::support::{
+    Gateway, WEB, eventually,
+    ledger::{End, Plan, run_with},
+    notice, seed, text_of,
+};
 
 #[tokio::test]
 async fn sigterm_tells_everyone_and_ends_with_everything_kept() {
@@ -36,6 +40,56 @@ async fn sigterm_tells_everyone_and_ends_with_everything_kept() {
     let mut web = gateway.connect("alice", WEB).await;
     let inbox = web.expect_backlog().await;
     assert_eq!(inbox.iter().map(text_of).collect::<Vec<_>>(), ["before"]);
+}
+
+#[tokio::test]
+async fn pushes_in_flight_at_a_drain_come_again_after_the_last_ack() {
+    let mut gateway = Gateway::start(&["drain.period=1s"]).await;
+    let mut admin = gateway.admin().await;
+    let mut web = gateway.connect("alice", WEB).await;
+    let mut send = async |count: usize| {
+        for number in 0..count {
+            let text = format!("message {number} of {count}");
+            admin.send(&notice("alice", &text)).await;
+        }
+    };
+    send(10).await;
+    let mut pushed = web.expect_messages(10).await;
+    web.ack(pushed[3].seq).await;
+    web.settle().await;
+    // Nobody reads these before the gateway goes down.
+    send(20).await;
+    gateway.terminate();
+    pushed.extend(web.expect_messages(20).await);
+    web.expect_draining().await;
+    web.expect_close(4503).await;
+    assert!(gateway.exited().await.success());
+
+    gateway.restart().await;
+    let mut web = gateway.connect("alice", WEB).await;
+    assert_eq!(web.welcome.cursor, pushed[3].seq);
+    assert_eq!(web.expect_messages(26).await, pushed[4..]);
+    web.settle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ledger_drain_in_the_middle_of_sends() {
+    let seed = seed();
+    let plan = Plan {
+        sends: 2_000,
+        senders: 20,
+        users: 100,
+        listeners: 30,
+        seed,
+    };
+    let outcome = run_with(End::Drain, plan).await;
+    println!("seed {seed}\n{outcome}");
+    assert!(
+        outcome.listening.is_exactly_once(),
+        "seed {seed}\n{outcome}"
+    );
+    assert!(outcome.inboxes.is_exactly_once(), "seed {seed}\n{outcome}");
+    assert_eq!(outcome.inboxes.accepted, plan.sends as u64, "seed {seed}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use crate::support::{
     Gateway, IOS, WEB,
-    ledger::{Plan, run_with_kill},
+    ledger::{End, Plan, run_with},
     notice, seed, seqs_of, text_of,
 };
 
@@ -119,7 +119,7 @@ async fn ledger_kill_in_the_middle_of_sends() {
         listeners: 30,
         seed,
     };
-    let outcome = run_with_kill(plan).await;
+    let outcome = run_with(End::Kill, plan).await;
     println!("seed {seed}\n{outcome}");
     assert!(
         outcome.listening.is_exactly_once(),
@@ -143,7 +143,7 @@ async fn ledger_full_kill_in_the_middle_of_sends() {
             listeners: 200,
             seed: seed.wrapping_add(round),
         };
-        let outcome = run_with_kill(plan).await;
+        let outcome = run_with(End::Kill, plan).await;
         println!("round {}\n{outcome}", round + 1);
         assert!(outcome.listening.is_exactly_once());
         assert!(outcome.inboxes.is_exactly_once());

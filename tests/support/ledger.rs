@@ -1,13 +1,13 @@
-//! A run under the ledger: sends go on while the gateway is killed, and everything is accounted for.
+//! A run under the ledger: sends go on while the gateway is killed or drains, and everything is accounted for.
 //!
-//! The ledger itself is the load rig's. Its session 0 of a user is the client that listened through the kill, its session
+//! The ledger itself is the load rig's. Its session 0 of a user is the client that listened through the end, its session
 //! 1 a fresh connection that reads the whole inbox afterwards.
 
 use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use loadtest::ledger::{Arrival, Key, Ledger, Standing, Tally};
@@ -22,7 +22,7 @@ use super::{
     within,
 };
 
-/// One run: who sends how much to whom, and the kill in the middle.
+/// One run: who sends how much to whom, and the end of the gateway in the middle.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) sends: usize,
@@ -30,7 +30,7 @@ pub(crate) struct Plan {
     pub(crate) users: u32,
     /// The first so many users listen while the sends go on.
     pub(crate) listeners: u32,
-    /// Decides receivers and the moment of the kill.
+    /// Decides receivers and the moment of the end.
     pub(crate) seed: u64,
 }
 
@@ -49,7 +49,7 @@ struct Books {
     began: Instant,
     /// Sends that were answered.
     answered: watch::Sender<usize>,
-    /// Sends that got no answer, each then sent again.
+    /// Sends that got no answer, or only "not now", each then sent again.
     unanswered: watch::Sender<usize>,
 }
 
@@ -79,11 +79,11 @@ impl Books {
 /// What one run came to.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// At the clients that listened through the kill.
+    /// At the clients that listened through the end.
     pub(crate) listening: Tally,
     /// In every user's inbox, read by fresh connections afterwards.
     pub(crate) inboxes: Tally,
-    /// Sends that got no answer and were sent again.
+    /// Sends that got no answer, or only "not now", and were sent again.
     pub(crate) unanswered: usize,
 }
 
@@ -95,9 +95,18 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Sends go on, the gateway is killed (-9) in the middle and started again, and everything is accounted for.
-pub(crate) async fn run_with_kill(plan: Plan) -> Outcome {
-    let mut gateway = Gateway::start(&[]).await;
+/// How the gateway ends in the middle of a run, before it is started again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum End {
+    /// Kill -9.
+    Kill,
+    /// SIGTERM: sessions are sent away within half a second.
+    Drain,
+}
+
+/// Sends go on, the gateway ends in the middle and is started again, and everything is accounted for.
+pub(crate) async fn run_with(end: End, plan: Plan) -> Outcome {
+    let mut gateway = Gateway::start(&["drain.period=500ms"]).await;
     let mut admin = gateway.admin().await;
     let books = Arc::new(Books {
         ledger: Mutex::new(Ledger::new(plan.users, SESSIONS, (60, 60))),
@@ -118,15 +127,21 @@ pub(crate) async fn run_with_kill(plan: Plan) -> Outcome {
     for _ in 0..plan.senders {
         senders.spawn(send(plan, random.fork(), admin.another(), books.clone()));
     }
-    let kill_at = random.usize(plan.sends / 4..plan.sends * 3 / 4);
+    let end_at = random.usize(plan.sends / 4..plan.sends * 3 / 4);
     let mut progress = books.answered.subscribe();
     within(
-        "the moment of the kill",
-        progress.wait_for(|sends| *sends >= kill_at),
+        "the moment of the end",
+        progress.wait_for(|sends| *sends >= end_at),
     )
     .await
     .expect("it is held here");
-    gateway.kill();
+    match end {
+        End::Kill => gateway.kill(),
+        End::Drain => {
+            gateway.terminate();
+            assert!(gateway.exited().await.success());
+        }
+    }
     gateway.restart().await;
     while let Some(sender) = senders.join_next().await {
         sender.unwrap();
@@ -202,10 +217,12 @@ async fn repeat_until_answered(
             .await;
         match answer {
             Ok(answer) if answer.code() == 0 => return Ok(answer.sent()),
-            // 50304: the outcome is not known, which equals no answer.
-            Ok(answer) if answer.code() != 50304 => return Err(answer.code()),
+            // 50304: the outcome is not known, which equals no answer. 50305: the gateway drains; nothing was stored.
+            Ok(answer) if ![50304, 50305].contains(&answer.code()) => return Err(answer.code()),
             _ => books.unanswered.send_modify(|sends| *sends += 1),
         }
+        // As a real caller would, only sooner.
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -136,7 +136,7 @@ async fn listen(
                     moved.send_replace(store.cursor);
                     landing
                 }
-                Heard::Frame(Body::CaughtUp(_)) => continue,
+                Heard::Frame(Body::CaughtUp(_) | Body::Draining(_)) => continue,
                 Heard::Frame(other) => panic!("nothing was to expire or change: {other:?}"),
                 Heard::Closed { code, reason } if code < 4500 => panic!("closed: {code} {reason}"),
                 Heard::Closed { .. } | Heard::Lost => break,
