@@ -1,4 +1,4 @@
-//! A machine whose clocks stand until a test moves them.
+//! A machine whose clocks stand still until a test moves them.
 
 use std::sync::{
     Arc,
@@ -7,9 +7,9 @@ use std::sync::{
 
 use super::{Clock, Machine, PROOF};
 
-/// Where its wall clock begins, Unix ms.
+/// The first time of its wall clock, Unix ms.
 pub(crate) const NOW_MS: u64 = 1_645_697_804_432;
-/// How long it ran before, ms.
+/// The time that it ran before, ms.
 const BOOT_MS: u64 = 5_000_000;
 
 /// The machine.
@@ -28,7 +28,7 @@ impl Manual {
         })
     }
 
-    /// A trusted clock on it.
+    /// A trusted clock on this machine.
     pub(crate) fn clock(self: &Arc<Self>) -> Arc<Clock> {
         Arc::new(Clock::new(Box::new(self.clone()), PROOF))
     }
@@ -39,20 +39,20 @@ impl Manual {
         self.wall_ms.fetch_add(ms, Relaxed);
     }
 
-    /// Somebody sets the wall clock.
+    /// An operator sets the wall clock.
     pub(crate) fn jump(&self, ms: i64) {
         let wall_ms = self.wall_ms.load(Relaxed).saturating_add_signed(ms);
         self.wall_ms.store(wall_ms, Relaxed);
     }
 
-    /// The machine is off for some time. Its wall clock goes on.
+    /// The machine is off for some time. Its wall clock continues.
     pub(crate) fn restart(&self, off_ms: u64) {
         self.wall_ms.fetch_add(off_ms, Relaxed);
         self.boot_ms.store(1000, Relaxed);
         self.boot.fetch_add(1, Relaxed);
     }
 
-    /// Since it was made or started, ms.
+    /// The time since it was made or started, ms.
     pub(crate) fn passed_ms(&self) -> u64 {
         self.boot_ms.load(Relaxed) - BOOT_MS
     }

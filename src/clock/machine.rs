@@ -1,5 +1,5 @@
-//! The machine's clocks: the wall clock, which others set, and the boot time, which nobody sets and which counts the hours
-//! that the machine sleeps.
+//! The machine's clocks: the wall clock, which others set, and the boot time, which nobody sets. The boot time also counts
+//! the hours in which the machine sleeps.
 
 use std::{
     fs,
@@ -12,22 +12,22 @@ use rustix::time::{ClockId, clock_gettime};
 /// Both clocks at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reading {
-    /// Unix time as the machine has it, ms.
+    /// Unix time by the machine's wall clock, ms.
     pub(crate) wall_ms: u64,
-    /// Since the machine was started, ms.
+    /// Time since the machine was started, ms.
     pub(crate) boot_ms: u64,
 }
 
 /// A machine with two clocks.
 pub(crate) trait Machine: Send + Sync + 'static {
-    /// Unix time as the machine has it, ms; it may jump either way.
+    /// Unix time by the machine's wall clock, ms. It may jump in both directions.
     fn wall_ms(&self) -> u64;
-    /// Since the machine was started, ms; it never jumps, and counts suspended time.
+    /// Time since the machine was started, ms. It never jumps, and counts suspended time.
     fn boot_ms(&self) -> u64;
-    /// Names this run of the machine: another one after each start of it. Never 0.
+    /// Identifies this run of the machine. Each start has another id. Never 0.
     fn boot_id(&self) -> u128;
 
-    /// Both clocks, one right after the other.
+    /// Reads both clocks, one right after the other.
     fn read(&self) -> Reading {
         Reading {
             boot_ms: self.boot_ms(),
@@ -57,7 +57,7 @@ impl Machine for SystemMachine {
         *self.boot_id.get_or_init(|| {
             let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
             let known = uuid::Uuid::parse_str(text.trim()).ok();
-            // Where the kernel does not tell, every process is taken for one after a new start of the machine.
+            // If the kernel does not tell the id, every process counts as one after a new start of the machine.
             known.unwrap_or_else(uuid::Uuid::new_v4).as_u128()
         })
     }

@@ -1,9 +1,9 @@
 //! Time: the trusted clock that every room asks, and the machine's two clocks behind a trait.
 //!
-//! The trusted clock is the boot time plus an offset. The offset follows the wall clock while the wall clock moves as the
-//! boot time does, and changes by more than a minute only on proof (`trust.rs`). So a wall clock that is wrong for a
-//! moment moves nothing: no message expires early, no good token is refused, no message is dated wrongly.
-//! Leaves to others: waiting (`tokio::time`), and what to do while the two clocks disagree.
+//! The trusted clock is the boot time plus an offset. The offset follows the wall clock while the wall clock advances like
+//! the boot time. It changes by more than a minute only on proof (`trust.rs`). So a wall clock that is wrong for a moment
+//! changes nothing: no message expires early, no good token is refused, no message gets a wrong date. Leaves to others:
+//! waiting (`tokio::time`), and the behaviour of the rooms while the two clocks disagree.
 //!
 //! - `trust.rs`: which offset is trusted, decided from readings alone
 //! - `machine.rs`: the machine's clocks
@@ -28,24 +28,24 @@ pub(crate) use self::{
     trust::{MARK_WORDS, Mark},
 };
 
-/// How far the wall clock may stand from the trusted clock, in ms, without being doubted. Tokens have the same leeway.
+/// The largest distance between the wall clock and the trusted clock, in ms, without a doubt. Tokens have the same leeway.
 pub(crate) const TOLERANCE_MS: i64 = 60_000;
 
-/// How long the wall clock and the boot time must advance alike before a new offset is trusted. A time server that is
-/// wrong for a moment is corrected within minutes; an operator who cannot wait confirms the wall clock by hand.
+/// The wall clock and the boot time must advance alike for this long before a new offset is trusted. A time server that is
+/// wrong for a moment is corrected within minutes. An operator who cannot wait confirms the wall clock by hand.
 const PROOF: Duration = Duration::from_secs(3600);
 
 /// The trusted clock. Shared by all rooms.
 pub struct Clock {
     machine: Box<dyn Machine>,
-    /// Added to the boot time it gives the trusted time, ms. A copy of `trust`'s, for readers.
+    /// The offset: trusted time less boot time, ms. A copy of `trust`'s offset, for readers.
     offset_ms: AtomicI64,
-    /// The latest answer: small corrections backwards let the clock stand still instead.
+    /// The latest answer. After a small correction backwards the clock stands still until time has caught up.
     latest_ms: AtomicU64,
     trust: Mutex<Trust>,
 }
 
-/// How the wall clock stands to the trusted one, where they are more than a minute apart.
+/// The distance between the wall clock and the trusted clock, when it is more than a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Doubt {
     /// Wall time less trusted time, in ms.
@@ -58,7 +58,7 @@ impl Clock {
         Self::new(Box::new(SystemMachine::default()), PROOF)
     }
 
-    /// The clock of any machine; `proof` is how long a new offset must hold before it is trusted.
+    /// The clock of any machine. A new offset must hold for `proof` before it is trusted.
     pub(crate) fn new(machine: Box<dyn Machine>, proof: Duration) -> Self {
         let trust = Trust::new(machine.read(), proof);
         Self {
@@ -69,45 +69,45 @@ impl Clock {
         }
     }
 
-    /// Unix time in ms. Never less than an earlier answer, unless a correction of more than a minute was trusted.
+    /// Unix time in ms. Never less than an earlier answer, except after a trusted correction of more than a minute.
     pub fn now_ms(&self) -> u64 {
         let boot_ms = self.machine.boot_ms();
         let now_ms = boot_ms.saturating_add_signed(self.offset_ms.load(Relaxed));
         let latest_ms = self.latest_ms.fetch_max(now_ms, Relaxed);
         if latest_ms.saturating_sub(now_ms) > TOLERANCE_MS as u64 {
-            // A new offset is trusted that lies further back.
+            // A new offset is trusted, and it lies further back.
             self.latest_ms.store(now_ms, Relaxed);
             return now_ms;
         }
         latest_ms.max(now_ms)
     }
 
-    /// Goes on from what an earlier process wrote down. `newest_ms` is the time of the newest record in the log, for a log
-    /// that has no mark. Call it before any room acts on the time.
+    /// Continues from the mark of an earlier process. `newest_ms` is the time of the newest record in the log, for a log
+    /// without a mark. Call it before any room acts on the time.
     pub(crate) fn resume(&self, mark: Option<Mark>, newest_ms: u64) {
         let reading = self.machine.read();
         self.change(|trust| trust.resume(mark, newest_ms, reading, self.machine.boot_id()));
     }
 
-    /// Looks at the wall clock; to be called about once a second.
+    /// Reads the wall clock. Call it about once a second.
     pub(crate) fn observe(&self) {
         let reading = self.machine.read();
         self.change(|trust| trust.observe(reading));
     }
 
-    /// Takes the wall clock's time at once: an administrator says that it is right.
+    /// Trusts the wall clock's time at once, because an administrator says that it is right.
     pub fn accept(&self) {
         let reading = self.machine.read();
         self.change(|trust| trust.accept(reading));
     }
 
-    /// The state to write down, so that a later process can go on from it.
+    /// The state to store, so that a later process can continue from it.
     pub(crate) fn mark(&self) -> Mark {
         let boot_ms = self.machine.boot_ms();
         self.trust().mark(boot_ms, self.machine.boot_id())
     }
 
-    /// How far the wall clock is from the trusted clock now; `None` within a minute.
+    /// The distance between the wall clock and the trusted clock now; `None` within a minute.
     pub fn doubt(&self) -> Option<Doubt> {
         let Reading { wall_ms, boot_ms } = self.machine.read();
         let now_ms = boot_ms.saturating_add_signed(self.offset_ms.load(Relaxed));
@@ -115,14 +115,14 @@ impl Clock {
         (ahead_ms.abs() > TOLERANCE_MS).then_some(Doubt { ahead_ms })
     }
 
-    /// Whether what is older than a limit may be removed now. Not while the clocks disagree, nor before a time that was only
-    /// assumed at the start has proved itself.
+    /// True if messages older than a limit may be removed now. It is false while the clocks disagree, and until a time that
+    /// was only assumed at the start has been proved.
     pub fn may_expire(&self) -> bool {
         let boot_ms = self.machine.boot_ms();
         self.trust().may_expire(boot_ms) && self.doubt().is_none()
     }
 
-    /// Changes what is trusted, and says so where it matters to an operator.
+    /// Changes the trusted offset, and logs changes that matter to an operator.
     fn change(&self, change: impl FnOnce(&mut Trust)) {
         let mut trust = self.trust();
         let was_doubted = trust.is_doubted();
@@ -149,7 +149,7 @@ impl Clock {
     }
 
     fn trust(&self) -> MutexGuard<'_, Trust> {
-        // Plain values; a panic leaves none of them half changed.
+        // The lock guards plain values, which no panic leaves half changed.
         self.trust.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,21 +2,21 @@
 //!
 //! Promises: one wrong reading of the wall clock changes nothing. The offset follows the wall clock by at most a minute in
 //! an hour. It takes a larger step in three cases only: the wall clock kept its new offset for the whole time of proof; an
-//! administrator confirms it; or the wall clock stood behind the log's newest record at the start (a board without a
-//! battery) and has come right. Leaves to others: the clocks, and what rests while they disagree.
+//! administrator confirms it; or the wall clock was behind the log's newest record at the start (a board without a battery)
+//! and has become right. Leaves to others: the clocks, and the work that pauses while they disagree.
 
 use std::time::Duration;
 
 use super::{Reading, TOLERANCE_MS};
 
-/// How far the wall clock may drift from the boot time within a time of proof and still count as advancing alike, in ms.
-/// A time server that slews does so by 500 parts in a million, 1.8 s in an hour.
+/// The largest drift of the wall clock from the boot time, within a time of proof, that still counts as advancing alike; in
+/// ms. A time server that slews drifts by 500 parts in a million, 1.8 s in an hour.
 const ALIKE_MS: i64 = 5000;
 
-/// No gateway ran before 2020: a wall clock that says so has lost its time. Unix ms.
+/// No gateway ran before 2020: a wall clock with an earlier time has lost its time. Unix ms.
 const EARLIEST_MS: u64 = 1_577_836_800_000;
 
-/// A longer pause between two readings begins a proof anew, in ms: a machine that slept has set its wall clock meanwhile.
+/// A longer pause between two readings restarts a proof, in ms: a machine that slept has set its wall clock meanwhile.
 const PAUSE_MS_MAX: u64 = 60_000;
 
 /// The state of trust.
@@ -25,26 +25,26 @@ pub(super) struct Trust {
     proof_ms: u64,
     /// Trusted time less boot time, ms.
     offset_ms: i64,
-    /// Where the drift that is followed is counted from.
+    /// The offset from which the followed drift is counted.
     followed_from: Offset,
-    /// The offset that the wall clock claims while it is not believed.
+    /// The offset that the wall clock claims while it is not trusted.
     claimed: Option<Offset>,
-    /// Whether the wall clock stood behind the newest record at the start, and has not come right yet.
+    /// True if the wall clock was behind the newest record at the start, and has not become right yet.
     is_behind: bool,
     /// Nothing expires by age before this boot time, ms.
     expiry_from_ms: u64,
-    /// The latest reading's boot time, ms.
+    /// The boot time of the latest reading, ms.
     read_at_ms: u64,
 }
 
-/// An offset, and since which boot time it has held.
+/// An offset, and the boot time since which it has held.
 #[derive(Debug, Clone, Copy)]
 struct Offset {
     offset_ms: i64,
     since_ms: u64,
 }
 
-/// What is written down of it, for a later process.
+/// The part of the state that is stored for a later process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {
     boot_id: u128,
@@ -54,11 +54,12 @@ pub(crate) struct Mark {
     expiry_from_ms: u64,
 }
 
-/// How many words a [`Mark`] has.
+/// The number of words in a [`Mark`].
 pub(crate) const MARK_WORDS: usize = 6;
 
 impl Mark {
-    /// As it is stored: boot id (high, low), boot time, offset, whether the wall clock is behind, boot time of the first expiry.
+    /// The stored form: boot id (high, low), boot time, offset, 1 if the wall clock is behind, boot time of the first
+    /// expiry.
     pub(crate) fn words(self) -> [u64; MARK_WORDS] {
         [
             (self.boot_id >> 64) as u64,
@@ -70,7 +71,7 @@ impl Mark {
         ]
     }
 
-    /// The other way.
+    /// Reads the stored form.
     pub(crate) fn from_words(words: [u64; MARK_WORDS]) -> Self {
         let [high, low, boot_ms, offset_ms, is_behind, expiry_from_ms] = words;
         Self {
@@ -82,7 +83,7 @@ impl Mark {
         }
     }
 
-    /// The trusted time when it was written, Unix ms.
+    /// The trusted time at which the mark was written, Unix ms.
     fn time_ms(&self) -> u64 {
         self.boot_ms.saturating_add_signed(self.offset_ms)
     }
@@ -93,7 +94,7 @@ fn offset_of(reading: Reading) -> i64 {
 }
 
 impl Trust {
-    /// Of a machine of which nothing is known: its wall clock is taken.
+    /// The state for a machine without a mark: its wall clock is trusted.
     pub(super) fn new(reading: Reading, proof: Duration) -> Self {
         let offset_ms = offset_of(reading);
         Self {
@@ -114,7 +115,7 @@ impl Trust {
         self.offset_ms
     }
 
-    /// Whether the wall clock was not believed at the latest reading.
+    /// True if the wall clock was not trusted at the latest reading.
     pub(super) fn is_doubted(&self) -> bool {
         self.claimed.is_some()
     }
@@ -133,7 +134,7 @@ impl Trust {
     ) {
         let boot_ms = reading.boot_ms;
         let known_ms = match mark {
-            // The machine has run since: the boot time says how long ago the mark was written.
+            // The machine has run since then, so the boot time tells how long ago the mark was written.
             Some(mark) if mark.boot_id == boot_id && mark.boot_ms <= boot_ms => {
                 self.offset_ms = mark.offset_ms;
                 self.is_behind = mark.is_behind;
@@ -147,7 +148,7 @@ impl Trust {
             Some(mark) => mark.time_ms(),
             None => newest_ms,
         };
-        // Nobody knows how long the machine was off. Its wall clock is taken, unless it stands behind what is known.
+        // The time in which the machine was off is unknown. Its wall clock is trusted, unless it is behind a known time.
         let floor_ms = known_ms.max(EARLIEST_MS) as i64 - boot_ms as i64;
         let wall_ms = offset_of(reading);
         let is_behind = wall_ms < floor_ms - TOLERANCE_MS;
@@ -158,7 +159,7 @@ impl Trust {
         self.observe(reading);
     }
 
-    /// Looks at both clocks.
+    /// Takes a reading of both clocks.
     pub(super) fn observe(&mut self, reading: Reading) {
         let (wall_ms, boot_ms) = (offset_of(reading), reading.boot_ms);
         let has_paused = boot_ms.saturating_sub(self.read_at_ms) > PAUSE_MS_MAX;
@@ -168,7 +169,7 @@ impl Trust {
             self.follow(wall_ms, boot_ms);
         } else if self.is_behind && wall_ms > self.offset_ms {
             self.take(wall_ms, boot_ms);
-            // It came right by a single reading.
+            // The wall clock became right by a single reading, which is no proof.
             self.expiry_from_ms = boot_ms + self.proof_ms;
         } else {
             match self.claimed {
@@ -187,7 +188,7 @@ impl Trust {
         }
     }
 
-    /// An administrator says that the wall clock is right.
+    /// Trusts the wall clock, because an administrator says that it is right.
     pub(super) fn accept(&mut self, reading: Reading) {
         self.take(offset_of(reading), reading.boot_ms);
         self.expiry_from_ms = 0;
@@ -204,7 +205,7 @@ impl Trust {
         }
     }
 
-    /// The wall clock drifts, or was slewed: the offset goes with it.
+    /// The wall clock drifts or was slewed: the offset follows it.
     fn follow(&mut self, offset_ms: i64, boot_ms: u64) {
         self.offset_ms = offset_ms;
         self.claimed = None;
@@ -235,11 +236,11 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
     const HOUR_MS: u64 = 3_600_000;
     const DAY_MS: i64 = 86_400_000;
-    /// When the tests begin, Unix ms.
+    /// The time at which the tests begin, Unix ms.
     const NOW_MS: u64 = 1_790_000_000_000;
     const BOOT_MS: u64 = 40_000;
 
-    /// True time, and a wall clock that is off by some ms.
+    /// True time, and a wall clock that differs by some ms.
     struct Bench {
         trust: Trust,
         boot_id: u128,
@@ -281,12 +282,12 @@ mod tests {
             }
         }
 
-        /// How far the trusted clock is from true time, ms.
+        /// The distance of the trusted clock from true time, ms.
         fn error_ms(&self) -> i64 {
             self.trust.offset_ms - self.true_ms
         }
 
-        /// A new process, `off_ms` later; with the machine it started anew as well.
+        /// A new process, `off_ms` later. With `with_machine`, the machine was restarted as well.
         fn restart(&mut self, off_ms: u64, with_machine: bool) {
             let words = self.trust.mark(self.boot_ms, self.boot_id).words();
             if with_machine {
@@ -422,8 +423,8 @@ mod tests {
         assert!(trust.is_doubted());
     }
 
-    /// Whatever the wall clock does for less than an hour at a time, over restarts of process and machine, the trusted clock
-    /// stays within the drift it may follow.
+    /// Random errors of the wall clock, each for less than an hour, over restarts of process and machine: the trusted clock
+    /// stays within the drift that it may follow.
     #[test]
     fn no_schedule_of_short_jumps_moves_the_trusted_clock() {
         for seed in 0..200 {

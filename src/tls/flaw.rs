@@ -1,24 +1,25 @@
-//! Words for a file that holds no usable certificate or private key.
+//! The fault of a file that holds no usable certificate or private key, in words.
 //!
-//! The PEM reader passes over whatever it was not asked for and then says that nothing is there. The operator has one of a few
-//! troubles, each with its own way out; they are told apart here by the file's bytes. No word shows any of a key.
+//! The PEM reader skips everything that it was not asked for, and then says that nothing is there. In practice there are a
+//! few faults, and each has its own remedy. This module tells them apart by the file's bytes. No text shows any part of a
+//! key.
 
 use rustls::pki_types::pem;
 
-/// The first bytes of a section in PEM.
+/// The beginning of a section in PEM.
 const BEGIN: &str = "-----BEGIN ";
 
-/// What belongs in a file.
+/// The content that a file should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
     Certificate,
     Key,
 }
 
-/// Why there is none.
+/// Why the file does not have it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
-    /// Nothing but blanks.
+    /// Nothing but white space.
     #[error("is empty")]
     Empty,
     /// The binary forms.
@@ -27,16 +28,16 @@ pub enum Flaw {
     /// Saved by an editor on Windows.
     #[error("is UTF-16 text: save it as UTF-8")]
     Utf16,
-    /// Nobody can type its passphrase here.
+    /// A key with a passphrase, which nobody can type here.
     #[error("is a private key with a passphrase: take it off with openssl pkey -in OLD -out NEW")]
     Encrypted,
-    /// The key's file in the certificate's place.
+    /// The key's file was given as the certificate.
     #[error("holds a private key and no certificate: the two files may be swapped")]
     NoCertificate,
-    /// The certificate's file in the key's place.
+    /// The certificate's file was given as the key.
     #[error("holds a certificate and no private key: the two files may be swapped")]
     NoKey,
-    /// Something else in PEM, by the name that its first section has.
+    /// Something else in PEM; the name of its first section.
     #[error("holds a {0}, which is neither a certificate nor a private key")]
     Other(String),
     /// No section at all.
@@ -51,12 +52,12 @@ pub enum Flaw {
 }
 
 impl Flaw {
-    /// Of a file with these contents, where the reader found nothing wanted or failed.
+    /// The fault of a file with these contents, after the reader found nothing wanted, or failed.
     pub(super) fn of(contents: &[u8], wanted: Wanted, error: &pem::Error) -> Self {
         if contents.starts_with(&[0xff, 0xfe]) || contents.starts_with(&[0xfe, 0xff]) {
             return Self::Utf16;
         }
-        // An ASN.1 sequence with a length of two bytes; no text begins so.
+        // An ASN.1 sequence with a length of two bytes. No text begins with these bytes.
         if contents.starts_with(&[0x30, 0x82]) || contents.starts_with(&[0x30, 0x80]) {
             return Self::Binary;
         }
