@@ -1,8 +1,9 @@
 //! The admin API over HTTP: tokens and sends, for tools, tests and load.
 //!
-//! hyper's pooled client: asynchronous, so that one thread keeps many requests going, and already part of the gateway's
-//! build through axum. An answer with an error and no answer at all are different things here, because they are for the
-//! sender: after the first nothing was sent (P2), after the second only a retry with the same `clientMsgID` tells (P3).
+//! It uses hyper's pooled client: asynchronous, so that one thread can have many requests under way, and already part of
+//! the gateway's build through axum. An error answer and a missing answer are different for the sender. After an error
+//! answer nothing was sent (P2). After a missing answer, only a retry with the same `clientMsgID` tells if it was sent
+//! (P3).
 
 use std::time::Duration;
 
@@ -19,9 +20,9 @@ use serde_json::value::RawValue;
 
 use crate::trust::Trust;
 
-/// Longer than the gateway's own `admin.request_timeout`, so that it is the one to answer.
+/// Longer than the gateway's own `admin.request_timeout`, so that the gateway answers first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
-/// A batch of 100,000 receivers answers some 150 bytes each.
+/// A batch of 100,000 receivers has an answer of about 150 bytes each.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The gateway's code for "it may or may not be on disk".
 const OUTCOME_UNKNOWN: i64 = 50304;
@@ -29,29 +30,29 @@ const OUTCOME_UNKNOWN: i64 = 50304;
 /// Why a call did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// The base URL is none.
+    /// The base URL is not valid.
     #[error("{0}: expected http://HOST[:PORT], or https://")]
     Url(String),
     /// The gateway could not be reached at all: nothing was sent.
     #[error("{url}: {error}")]
     Unreachable {
-        /// Whom we called.
+        /// The URL of the call.
         url: Uri,
-        /// Why not.
+        /// The reason.
         error: Box<hyper_util::client::legacy::Error>,
     },
-    /// The connection was lost, or timed out, before the answer: the gateway may have acted.
+    /// The connection was lost, or timed out, before the answer. The gateway may have acted.
     #[error("{0}: no answer")]
     NoAnswer(Uri),
-    /// What answered is not the admin API.
+    /// The answer does not come from an admin API.
     #[error("{url} answered HTTP {status} with something else than JSON")]
     Unreadable {
-        /// Whom we called.
+        /// The URL of the call.
         url: Uri,
         /// HTTP status.
         status: u16,
     },
-    /// The gateway said no.
+    /// The gateway refused the call.
     #[error("refused with {code} (HTTP {status}): {text}")]
     Refused {
         /// HTTP status.
@@ -60,13 +61,13 @@ pub enum AdminError {
         code: i64,
         /// `errMsg`.
         text: String,
-        /// From `Retry-After`.
+        /// The delay of `Retry-After`.
         retry_after: Option<Duration>,
     },
 }
 
 impl AdminError {
-    /// Whether the gateway may have done what was asked: retry with the same `clientMsgID` to find out.
+    /// True if the gateway may have done what was asked. A retry with the same `clientMsgID` tells.
     pub fn is_outcome_unknown(&self) -> bool {
         match self {
             Self::NoAnswer(_) | Self::Unreadable { .. } => true,
@@ -76,30 +77,30 @@ impl AdminError {
     }
 }
 
-/// What `/auth/user_token` gave.
+/// The answer of `/auth/user_token`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Token {
-    /// Whom it stands for.
+    /// The user of the token.
     #[serde(rename = "userID")]
     pub user_id: String,
     /// The JWT.
     pub token: String,
-    /// Unix seconds.
+    /// The expiry, Unix seconds.
     #[serde(rename = "expiredTime")]
     pub expires_at_s: i64,
 }
 
-/// What a send asks for, apart from its receivers: the fields of `/manager/send_msg`.
+/// A send without its receivers: the fields of `/manager/send_msg`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Send {
     /// For the operator's log.
     #[serde(rename = "operationID")]
     pub operation_id: String,
-    /// In whose name.
+    /// The user in whose name it is sent.
     #[serde(rename = "sendID")]
     pub send_id: String,
-    /// Empty: the gateway makes one, and a retry is another send.
+    /// If empty, the gateway makes one, and a retry is another send.
     #[serde(rename = "clientMsgID", skip_serializing_if = "String::is_empty")]
     pub client_msg_id: String,
     /// Shown as the sender's name.
@@ -111,9 +112,9 @@ pub struct Send {
     pub session_type: i32,
     /// 101–112, 114, 1400.
     pub content_type: i32,
-    /// The JSON object of that type, delivered as it stands.
+    /// The JSON object of that type, delivered unchanged.
     pub content: Box<RawValue>,
-    /// Only to who is online now, not stored.
+    /// True: push only to sessions that are online now; nothing is stored.
     pub is_online_only: bool,
 }
 
@@ -124,45 +125,45 @@ pub struct Sent {
     /// The server's id.
     #[serde(rename = "serverMsgID")]
     pub server_msg_id: String,
-    /// The sender's, or one the server made.
+    /// The sender's id for the message, or one that the server made.
     #[serde(rename = "clientMsgID")]
     pub client_msg_id: String,
-    /// When it was accepted, Unix ms.
+    /// The time at which it was accepted, Unix ms.
     pub send_time: i64,
 }
 
 /// The answer to a batch.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SentBatch {
-    /// One for each receiver it was accepted for.
+    /// One result for each receiver for which it was accepted.
     #[serde(rename = "resultList", default)]
     pub results: Option<Vec<SentTo>>,
-    /// Receivers that cannot be.
+    /// The receivers that were refused.
     #[serde(rename = "FailedIDList", default)]
     pub failed: Option<Vec<String>>,
 }
 
-/// One receiver's part of a batch.
+/// The result for one receiver of a batch.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SentTo {
-    /// Who.
+    /// The receiver.
     #[serde(rename = "recvID")]
     pub recv_id: String,
-    /// What, as in the answer to one send.
+    /// The same as the answer to one send.
     #[serde(flatten)]
     pub sent: Sent,
 }
 
-/// Who gets a batch.
+/// The receivers of a batch.
 #[derive(Debug, Clone, Copy)]
 pub enum Receivers<'a> {
-    /// These.
+    /// These users.
     List(&'a [String]),
     /// Every user the gateway knows.
     Everyone,
 }
 
-/// The admin side of one gateway. Cheap to clone; clones share their connections.
+/// The admin API of one gateway. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct AdminClient {
     base: String,
@@ -209,13 +210,13 @@ struct Answer<'a> {
 }
 
 impl AdminClient {
-    /// Calls the gateway at `base`, e.g. `http://127.0.0.1:10000`. Connects when needed. Over `https://` it believes whom
-    /// this machine trusts.
+    /// Calls the gateway at `base`, e.g. `http://127.0.0.1:10000`. Connects when needed. Over `https://` it trusts the
+    /// certificates that this machine trusts.
     pub fn new(base: &str) -> Result<Self, AdminError> {
         Self::trusting(base, &Trust::default())
     }
 
-    /// The same, believing `trust` over `https://`.
+    /// The same, but over `https://` it trusts `trust`.
     pub fn trusting(base: &str, trust: &Trust) -> Result<Self, AdminError> {
         let base = base.trim_end_matches('/').to_owned();
         let uri: Option<Uri> = base.parse().ok();
@@ -263,7 +264,7 @@ impl AdminClient {
         self.call("/manager/send_msg", Some(token), &body).await
     }
 
-    /// Sends to many.
+    /// Sends to many users.
     pub async fn send_batch(
         &self,
         token: &str,
@@ -283,7 +284,7 @@ impl AdminClient {
             .await
     }
 
-    /// Any call: `body` as JSON, the answer's `data`.
+    /// Makes any call: sends `body` as JSON, returns the answer's `data`.
     pub async fn call<T: for<'de> Deserialize<'de>>(
         &self,
         path: &str,
@@ -318,7 +319,7 @@ impl AdminClient {
         serde_json::from_str(data).map_err(|_| unreadable())
     }
 
-    /// A `GET`, e.g. of `/readyz` or `/metrics`: status and text.
+    /// Makes a `GET`, e.g. of `/readyz` or `/metrics`. Returns status and text.
     pub async fn get(&self, path: &str) -> Result<(u16, String), AdminError> {
         let request = Request::builder()
             .method(Method::GET)

@@ -1,17 +1,18 @@
-//! When to come back after a lost connection: full jitter, 0.5 s doubling to 30 s; and which close codes forbid it. Pure.
+//! The wait before a reconnect: full jitter, 0.5 s doubling to 30 s; and the close codes that forbid a reconnect. Pure.
 
 use std::time::Duration;
 
-/// Longest wait before the first attempt, and at which waiting restarts.
+/// The longest wait before the first attempt. The doubling starts from it.
 const FIRST: Duration = Duration::from_millis(500);
 /// No wait is longer, unless the server asks for it.
 const LONGEST: Duration = Duration::from_secs(30);
-/// Only a session that lasted this long restarts the doubling: else a server that falls over at each connect is hammered.
+/// The doubling restarts only after a session that lasted this long. Otherwise clients would flood a server that fails at
+/// each connect.
 const LASTING: Duration = Duration::from_secs(60);
-/// More than a server may ask for: a broken delay must not keep a client away for good.
+/// The longest wait that a server may ask for. A wrong delay must not keep a client away for good.
 const ASKED_MAX: Duration = Duration::from_secs(600);
 
-/// How long the waits have become.
+/// The present ceiling of the waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     ceiling: Duration,
@@ -24,14 +25,14 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Takes note of a session that ended.
+    /// Notes that a session ended.
     pub fn ended_after(&mut self, lasted: Duration) {
         if lasted >= LASTING {
             self.ceiling = FIRST;
         }
     }
 
-    /// The wait before the next attempt: random below the present ceiling, on top of what the server asked for.
+    /// The wait before the next attempt: a random time below the present ceiling, plus the time that the server asked for.
     pub fn next(&mut self, asked: Option<Duration>, random: &mut fastrand::Rng) -> Duration {
         let jitter = self.ceiling.mul_f64(random.f64());
         self.ceiling = (self.ceiling * 2).min(LONGEST);
@@ -39,12 +40,12 @@ impl Backoff {
     }
 }
 
-/// Whether a client may come back by itself after this close code: 4000–4499 say no.
+/// True if a client may return by itself after this close code. 4000–4499 forbid it.
 pub(crate) fn may_come_back(code: u16) -> bool {
     !(4000..4500).contains(&code)
 }
 
-/// The wait that a close asks for: 4503 holds it in its text, in ms.
+/// The wait that a close asks for: the text of 4503 holds it, in ms.
 pub(crate) fn asked_delay(code: u16, text: &str) -> Option<Duration> {
     let ms = (code == 4503).then(|| text.trim().parse().ok()).flatten();
     ms.map(Duration::from_millis)

@@ -1,4 +1,4 @@
-//! What a WebSocket runs over: a network's stream, or TLS on it.
+//! The byte stream below a WebSocket: a network's stream, or TLS on it.
 
 use std::{
     io,
@@ -15,17 +15,17 @@ use crate::trust::Trust;
 /// A byte stream to the gateway.
 #[derive(Debug)]
 pub enum Carrier<T> {
-    /// The network's.
+    /// A stream of the network.
     Plain(T),
-    /// TLS on it. Boxed, so that a plain connection does not have the size of this one.
+    /// TLS on such a stream. Boxed, so that a plain connection does not have the size of this one.
     Tls(Box<TlsStream<T>>),
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Carrier<T> {
-    /// Takes up TLS with the host of this name (or address), believing `trust`.
+    /// Does the TLS handshake with the host of this name (or address), and trusts `trust`.
     ///
     /// # Errors
-    /// `InvalidInput`: that is no name of a host. Anything else: the handshake failed.
+    /// `InvalidInput`: the name is not a host name. Any other error: the handshake failed.
     pub async fn secure(stream: T, host: &str, trust: &Trust) -> io::Result<Self> {
         let name = ServerName::try_from(host.to_owned());
         let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;

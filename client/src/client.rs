@@ -1,9 +1,9 @@
-//! The client's loop: connect, land what is pushed, ack after the commit, ping, and come back after a loss.
+//! The client's loop: connect, land pushes, ack after the commit, ping, and reconnect after a loss.
 //!
-//! Promises: each stored message is handed out once by [`Event::Landed`], in order, after it is durable in the store
-//! (P5); what will not come is announced by [`Event::Gap`] (P6). It waits for the network, never longer than
-//! [`SILENCE_HEARTBEATS_MAX`] heartbeats without a word from the server. The store blocks the loop while it commits: where that disturbs others
-//! on the same thread, give the client a thread of its own.
+//! Promises: [`Event::Landed`] hands out each stored message once, in order, after it is durable in the store (P5).
+//! [`Event::Gap`] announces messages that will not come (P6). The loop waits for the network, but never longer than 2.5
+//! heartbeats of silence. The store blocks the loop while it commits; if that disturbs other tasks on the same
+//! thread, give the client a thread of its own.
 
 use std::{future::Future, pin::pin, time::Duration};
 
@@ -24,45 +24,45 @@ use crate::{
     trust::Trust,
 };
 
-/// A server that accepted the socket answers `Connect` within this.
+/// A server that accepted the socket has to answer `Connect` within this time.
 const CONNECTED_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pushes that have arrived are landed together, up to this many messages: it bounds a transaction.
+/// Pushes that have arrived are landed together, up to this many messages. This bounds a transaction.
 const BATCH_MESSAGES_MAX: usize = 512;
-/// A heartbeat below this would be a busy loop.
+/// A shorter heartbeat would be a busy loop.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
 /// Heartbeats without a word after which the server is given up. The protocol fixes the number for both sides.
 const SILENCE_HEARTBEATS_MAX: f64 = 2.5;
 
-/// Whom to connect as, and where.
+/// The gateway to connect to, and the session.
 #[derive(Clone)]
 pub struct Options {
     /// The gateway's client port, e.g. `ws://127.0.0.1:10001/ws`, or `wss://`.
     pub url: String,
-    /// From `/auth/user_token`; it says which user and platform.
+    /// A token from `/auth/user_token`. It names user and platform.
     pub token: String,
-    /// Tells devices of one platform apart where the gateway's policy allows several; else empty.
+    /// The device's id, if the gateway's policy allows several devices of a platform; else empty.
     pub device_id: String,
-    /// Name and version for the operator's log, at most 64 bytes.
+    /// The client's name and version for the operator's log, at most 64 bytes.
     pub name: String,
 }
 
-/// What happened. `Landed`, `OnlineOnly` and `Gap` are for the user, `Status` is for whoever watches the connection.
+/// An event of the client. `Landed`, `OnlineOnly` and `Gap` are for the user. `Status` is about the connection.
 #[derive(Debug)]
 pub enum Event {
     /// These messages are durable in the store, and none of them was there before.
     Landed {
-        /// The log they belong to.
+        /// The epoch of their log.
         epoch: u64,
-        /// Ascending.
+        /// The messages, ascending by seq.
         messages: Vec<Message>,
     },
-    /// Came to whoever is online; not stored.
+    /// A message that was pushed only to online sessions. It is not stored.
     OnlineOnly(Box<Message>),
-    /// These will not come.
+    /// These messages will not come.
     Gap {
-        /// First one missing.
+        /// The first missing seq.
         from_seq: u64,
-        /// Last one missing; below `from_seq` when another log begins and nothing is missing of it.
+        /// The last missing seq. It is below `from_seq` when another log begins and no message of it is missing.
         to_seq: u64,
         /// Why.
         reason: gap::Reason,
@@ -71,26 +71,26 @@ pub enum Event {
     Status(Status),
 }
 
-/// How the connection stands.
+/// The state of the connection.
 #[derive(Debug)]
 pub enum Status {
-    /// The server knows us.
+    /// The server accepted the session.
     Connected(Connected),
-    /// What had been missed has been sent; live from now on.
+    /// All missed messages have been sent. New ones come live from now on.
     CaughtUp {
-        /// Up to here.
+        /// The last seq of them.
         seq: u64,
     },
     /// The connection is gone; another attempt follows.
     Reconnecting {
-        /// Wait before it.
+        /// The wait before it.
         after: Duration,
-        /// What happened.
+        /// The cause.
         lost: Lost,
     },
 }
 
-/// Why a client does not come back.
+/// Why a client stopped for good.
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
     /// The caller's `stop` resolved.
@@ -99,12 +99,12 @@ pub enum Ended {
     /// A newer login took the place, or an administrator logged the user out.
     #[error("{}", kicked_text(*reason, text))]
     Kicked {
-        /// Which.
+        /// Which of the two.
         reason: kicked::Reason,
-        /// The server's words.
+        /// The server's text.
         text: String,
     },
-    /// The server, or the URL, forbids coming back.
+    /// The server, or the URL, forbids another attempt.
     #[error(transparent)]
     Refused(Lost),
     /// The store failed.
@@ -120,7 +120,7 @@ fn kicked_text(reason: kicked::Reason, text: &str) -> String {
     }
 }
 
-/// One session, kept connected.
+/// One session that is kept connected.
 pub struct Client<S, N = Tcp> {
     options: Options,
     trust: Trust,
@@ -132,7 +132,7 @@ pub struct Client<S, N = Tcp> {
 
 /// Why one connection ended.
 enum SessionEnd {
-    /// Come back if the code allows, no earlier than `asked`.
+    /// Reconnect if the code allows it, not before `asked` has passed.
     Lost {
         lost: Lost,
         asked: Option<Duration>,
@@ -160,7 +160,7 @@ impl From<StoreError> for SessionEnd {
 }
 
 impl<S: Store> Client<S> {
-    /// A client that lands in `store`. Nothing happens before [`Self::run`].
+    /// A client that lands in `store`. It does nothing before [`Self::run`].
     pub fn new(options: Options, store: S) -> Self {
         Self::over(Tcp, options, store)
     }
@@ -179,15 +179,15 @@ impl<S: Store, N: Network> Client<S, N> {
         }
     }
 
-    /// Believes `trust` over `wss://`, instead of whom this machine trusts.
+    /// Trusts `trust` over `wss://`, instead of the certificates that this machine trusts.
     #[must_use]
     pub fn trusting(mut self, trust: Trust) -> Self {
         self.trust = trust;
         self
     }
 
-    /// Keeps the session connected until `stop` resolves or the server says not to come back. Dropping the future cuts the
-    /// connection, which loses nothing: what was committed is in the store, and the rest comes again.
+    /// Keeps the session connected until `stop` resolves, or until the server forbids a return. Dropping the future cuts
+    /// the connection. This loses nothing: committed messages are in the store, and the others come again.
     pub async fn run(
         &mut self,
         mut on_event: impl FnMut(Event),
@@ -231,7 +231,7 @@ impl<S: Store, N: Network> Client<S, N> {
         }
     }
 
-    /// One connection, from its opening to its end.
+    /// Runs one connection, from its opening to its end.
     async fn session(
         &mut self,
         session: &mut Session<N::Stream>,
@@ -275,10 +275,10 @@ impl<S: Store, N: Network> Client<S, N> {
         on_event(Event::Status(Status::Connected(connected)));
 
         let mut heard_at = Instant::now();
-        // At a random point, so that clients that came back together do not ping together.
+        // The first ping comes at a random point, so that clients that reconnected together do not ping together.
         let mut ping_at = heard_at + heartbeat.mul_f64(self.random.f64());
         let mut nonce = 0;
-        // Read while a batch was collected, but not part of it.
+        // A frame that was read while a batch was collected, but does not belong to it.
         let mut ahead = None;
         loop {
             let next = async {
@@ -287,7 +287,7 @@ impl<S: Store, N: Network> Client<S, N> {
                     None => connection.receive().await,
                 }
             };
-            // Inputs: the ping timer, which no flood of frames may starve, and the server. `stop` is the caller's business.
+            // Inputs: the ping timer, which a flood of frames must not delay, and the server. The caller handles `stop`.
             let frame = tokio::select! {
                 biased;
                 () = sleep_until(ping_at) => {
@@ -329,7 +329,7 @@ impl<S: Store, N: Network> Client<S, N> {
         }
     }
 
-    /// Commits, hands out, then replies: in this order, so an ack never runs ahead of the disk.
+    /// Commits, hands out, then replies. In this order an ack never comes before the commit.
     async fn land(
         &mut self,
         position: Position,
@@ -378,7 +378,7 @@ impl<S: Store, N: Network> Client<S, N> {
     }
 }
 
-/// What one connection leaves for the decision whether and when to come back.
+/// The facts of one connection that decide if and when to reconnect.
 struct Session<T> {
     connection: Option<Connection<T>>,
     connected_at: Option<Instant>,
@@ -397,7 +397,7 @@ impl<T> Default for Session<T> {
     }
 }
 
-/// Takes in `push` and the pushes that have arrived behind it; the first other frame is left in `ahead`.
+/// Adds `push` and the pushes that have arrived after it. Leaves the first other frame in `ahead`.
 fn collect<T: AsyncRead + AsyncWrite + Unpin>(
     push: Push,
     landing: &mut Landing,

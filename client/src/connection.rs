@@ -1,6 +1,6 @@
-//! One WebSocket to the gateway: frames in, frames out, and why it ended.
+//! One WebSocket to the gateway: frames in, frames out, and the reason of its end.
 //!
-//! Small buffers: a program may hold very many of these.
+//! Its buffers are small, because a program may hold very many connections.
 
 use std::{io, time::Duration};
 
@@ -33,24 +33,24 @@ use crate::{
     trust::Trust,
 };
 
-/// The WebSocket subprotocol we offer.
+/// The WebSocket subprotocol that the client offers.
 pub const SUBPROTOCOL: &str = "towncrier.v1";
-/// From the first SYN to the end of the upgrade.
+/// The longest time from the first SYN to the end of the upgrade.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-/// A server that takes none of a client's few bytes for this long is gone.
+/// A server counts as gone when it takes none of a client's few bytes for this long.
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
-/// The server coalesces up to 64 KiB, and one message always fits such a frame; the rest is room for framing.
+/// The server coalesces up to 64 KiB, and one message always fits such a frame. The rest is room for framing.
 const FRAME_BYTES_MAX: usize = 128 * 1024;
-/// tungstenite allocates it at once and the default is 128 KiB, which 100,000 connections would feel.
+/// tungstenite allocates this buffer at once. Its default of 128 KiB is too much for 100,000 connections.
 const READ_BUFFER_BYTES: usize = 4096;
 
-/// Why a connection is no more, or never was.
+/// Why a connection ended, or never began.
 #[derive(Debug, thiserror::Error)]
 pub enum Lost {
-    /// The URL cannot be connected to. Coming back will not help.
+    /// The URL is not valid. Another attempt will not help.
     #[error("{0}: expected ws://HOST[:PORT]/ws, or wss://")]
     Url(String),
-    /// No TCP connection, or it was cut.
+    /// There was no TCP connection, or it was cut.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The server answered the upgrade with an HTTP status.
@@ -58,13 +58,13 @@ pub enum Lost {
     Refused {
         /// HTTP status.
         status: u16,
-        /// Its `Retry-After`, if it had one.
+        /// The delay of its `Retry-After`, if it had one.
         retry_after: Option<Duration>,
     },
-    /// The server closed.
+    /// The server closed the connection.
     #[error("closed with {code}{}{text}", if text.is_empty() { "" } else { ": " })]
     Closed {
-        /// Close code; 1005 where the frame had none.
+        /// Close code; 1005 if the frame had none.
         code: u16,
         /// Close text.
         text: String,
@@ -72,19 +72,19 @@ pub enum Lost {
     /// The connection ended without a close frame.
     #[error("the connection was cut")]
     Cut,
-    /// Nothing came in time.
+    /// The server was silent for too long.
     #[error("the server is silent")]
     Silent,
-    /// What came is not this protocol.
+    /// The server's bytes do not follow this protocol.
     #[error("the server sent what is not towncrier.v1: {0}")]
     Garbled(&'static str),
-    /// What came is ruled out by the protocol.
+    /// The server sent a frame that the protocol forbids.
     #[error(transparent)]
     Misled(#[from] Misled),
 }
 
 impl Lost {
-    /// Whether a client may come back by itself.
+    /// True if a client may return by itself.
     pub fn may_come_back(&self) -> bool {
         match self {
             Self::Closed { code, .. } => backoff::may_come_back(*code),
@@ -94,7 +94,7 @@ impl Lost {
         }
     }
 
-    /// The wait the server asked for.
+    /// The wait that the server asked for.
     pub fn asked_delay(&self) -> Option<Duration> {
         match self {
             Self::Closed { code, text } => backoff::asked_delay(*code, text),
@@ -108,12 +108,13 @@ impl Lost {
 #[derive(Debug)]
 pub struct Connection<T = TcpStream> {
     socket: WebSocketStream<Carrier<T>>,
-    /// Code and text of the server's close frame, once it was read: what cannot be sent after it fails because of it.
+    /// Code and text of the server's close frame, once it was read. A later send fails with it.
     closed: Option<(u16, String)>,
 }
 
 impl Connection {
-    /// Connects to `url`, e.g. `ws://127.0.0.1:10001/ws`, within 10 s. Over `wss://` it believes whom this machine trusts.
+    /// Connects to `url`, e.g. `ws://127.0.0.1:10001/ws`, within 10 s. Over `wss://` it trusts the certificates that this
+    /// machine trusts.
     pub async fn open(url: &str) -> Result<Self, Lost> {
         Self::open_over(&Tcp, url).await
     }
@@ -125,7 +126,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         Self::open_trusting(network, url, &Trust::default()).await
     }
 
-    /// The same, believing `trust` over `wss://`.
+    /// The same, but over `wss://` it trusts `trust`.
     pub async fn open_trusting(
         network: &impl Network<Stream = T>,
         url: &str,
@@ -139,7 +140,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             _ => return Err(bad_url()),
         };
         let host = request.uri().host().ok_or_else(bad_url)?;
-        // Brackets belong to the URL's spelling of an IPv6 address, not to the address.
+        // The URL's spelling of an IPv6 address has brackets, but the address has none.
         let host = host
             .trim_start_matches('[')
             .trim_end_matches(']')
@@ -182,7 +183,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.send_envelope(Envelope::Binary(bytes.into())).await
     }
 
-    /// Sends any WebSocket message, also such as the protocol forbids. Not cancel safe.
+    /// Sends any WebSocket message, even one that the protocol forbids. Not cancel safe.
     pub async fn send_envelope(&mut self, envelope: Envelope) -> Result<(), Lost> {
         let sending = self.socket.send(envelope);
         let sent = timeout(SEND_TIMEOUT, sending).await;
@@ -193,7 +194,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         })
     }
 
-    /// The next frame; those of unknown kind are skipped. Cancel safe.
+    /// The next frame. Frames of unknown kind are skipped. Cancel safe.
     pub async fn receive(&mut self) -> Result<server_frame::Body, Lost> {
         loop {
             let envelope = self.socket.next().await.ok_or(Lost::Cut)?.map_err(lost)?;
@@ -208,24 +209,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// The next frame, if it has arrived already.
+    /// The next frame, if it has already arrived.
     pub fn receive_now(&mut self) -> Option<Result<server_frame::Body, Lost>> {
         self.receive().now_or_never()
     }
 
-    /// Says goodbye and waits a moment for the answer; what still arrives is thrown away.
+    /// Sends a close and waits a moment for the answer. Frames that still arrive are dropped.
     pub async fn close(mut self) {
         let goodbye = async {
             self.socket.close(None).await?;
             while self.socket.next().await.transpose()?.is_some() {}
             Ok::<(), tungstenite::Error>(())
         };
-        // Either outcome leaves nothing to do: the socket is dropped.
+        // The socket is dropped after both outcomes.
         let _ = timeout(Duration::from_secs(1), goodbye).await;
     }
 }
 
-/// `None`: nothing for us.
+/// The frame in a WebSocket message; `None` if it holds no frame.
 fn open_envelope(envelope: Envelope) -> Result<Option<server_frame::Body>, Lost> {
     match envelope {
         Envelope::Binary(bytes) => decode(bytes),
@@ -287,7 +288,7 @@ mod tests {
             let url = format!("ws://{}/ws", listener.local_addr().unwrap());
             let server = async {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                // All of the request: what is left unread would reset the connection.
+                // The server reads the whole request, because unread bytes would reset the connection.
                 let mut request = Vec::new();
                 while !request.ends_with(b"\r\n\r\n") {
                     request.push(stream.read_u8().await.unwrap());

@@ -1,9 +1,9 @@
 //! The store on disk: one redb file, messages and cursor in one durable transaction, opened by one process at a time.
 //!
-//! It opens after any crash with whole transactions only. Beside what landed it remembers what was not yet shown: the
-//! mark is set in the transaction that lands a message and taken away by [`DiskStore::mark_shown`], so an application
-//! that is killed in between shows it at its next start. Killed between showing and marking, it shows it twice; the
-//! store still holds it once.
+//! After any crash it opens with whole transactions only. It also remembers the landed messages that were not yet shown.
+//! The transaction that lands a message sets its mark, and [`DiskStore::mark_shown`] removes the mark. So an application
+//! that is killed in between shows the message at its next start. If it is killed between showing and marking, it shows the
+//! message twice; the store still holds it once.
 //!
 //! | table | key | value | lifetime |
 //! |---|---|---|---|
@@ -36,7 +36,7 @@ const UNSHOWN: TableDefinition<(u64, u64), ()> = TableDefinition::new("unshown")
 const CURRENT: TableDefinition<&str, u64> = TableDefinition::new("current");
 const EPOCH: &str = "epoch";
 
-/// An inbox is read rarely and by one reader; redb's own default is 1 GiB.
+/// An inbox is read rarely and by one reader, so a small cache is enough; redb's own default is 1 GiB.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A store on disk. Cheap to clone; clones are the same store.
@@ -46,7 +46,7 @@ pub struct DiskStore {
 }
 
 impl DiskStore {
-    /// Opens the file at `path`, made with its directory where missing.
+    /// Opens the file at `path`. Creates it and its directory if missing.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let failed = |error: redb::Error| StoreError::Open {
             path: path.to_owned(),
@@ -63,7 +63,7 @@ impl DiskStore {
             error => failed(error.into()),
         })?;
         create_tables(&database).map_err(failed)?;
-        // A file that a power cut takes the name from would land everything a second time.
+        // Without this sync a power cut could remove the file's name, and every message would land a second time.
         File::open(directory)
             .and_then(|directory| directory.sync_all())
             .map_err(|error| failed(error.into()))?;
@@ -85,7 +85,7 @@ impl DiskStore {
             .collect()
     }
 
-    /// These messages of a log have been shown.
+    /// Records that these messages of a log have been shown.
     pub fn mark_shown(
         &self,
         epoch: u64,
@@ -104,7 +104,7 @@ impl DiskStore {
         Ok(mark().map_err(Box::new)?)
     }
 
-    /// All (epoch, seq) that landed, ascending: what a check of the store looks at.
+    /// The (epoch, seq) of every landed message, ascending, for a check of the store.
     pub fn landed(&self) -> Result<Vec<(u64, u64)>, StoreError> {
         let keys = || -> Result<Vec<(u64, u64)>, redb::Error> {
             let table = self.database.begin_read()?.open_table(MESSAGES)?;
@@ -121,7 +121,7 @@ impl DiskStore {
         Ok(count().map_err(Box::new)?)
     }
 
-    /// Whether nothing has landed yet.
+    /// True if no message has landed yet.
     pub fn is_empty(&self) -> Result<bool, StoreError> {
         Ok(self.len()? == 0)
     }
@@ -167,7 +167,7 @@ impl Store for DiskStore {
                 for message in messages {
                     let key = (epoch, message.seq);
                     let before = stored.insert(key, &message.encode_to_vec()[..])?;
-                    // The same place may hold another message: a log restored from a backup assigns its seqs anew.
+                    // The same seq may hold another message, because a log restored from a backup assigns its seqs anew.
                     let before = before.and_then(|bytes| Message::decode(bytes.value()).ok());
                     if before.is_none_or(|before| before.server_msg_id != message.server_msg_id) {
                         unshown.insert(key, ())?;
@@ -198,7 +198,7 @@ impl Store for DiskStore {
     }
 }
 
-/// Makes the tables exist, so that every later read finds them.
+/// Creates the tables, so that every later read finds them.
 fn create_tables(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(MESSAGES)?;

@@ -1,52 +1,52 @@
-//! Which messages to accept, and what to say about them: `docs/protocol.md#landing` and `docs/protocol.md#epochs`. Pure.
+//! Which messages to accept, and what to answer: `docs/protocol.md#landing` and `docs/protocol.md#epochs`. Pure.
 //!
-//! A message is accepted only as the successor of the cursor. A lower one is a duplicate and acked again, a higher one
-//! is a hole and asked for again, an online-only one is shown and forgotten. What is accepted counts as landed at once,
-//! so whoever drives this commits each [`Batch`] before the next reply leaves, or throws the machine away.
+//! A message is accepted only as the successor of the cursor. A lower seq is a duplicate, and is acked again. A higher seq
+//! means a hole; the messages are asked for again. An online-only message is shown and not stored. Accepted messages count
+//! as landed at once. So the caller has to commit each [`Batch`] before the next reply leaves, or drop the machine.
 
 use crate::proto::{Connect, Connected, Gap, Message, Push, gap::Reason};
 
-/// How far a store has come in which log.
+/// The position of a store: a log, and the cursor in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Position {
-    /// The log; 0: none yet.
+    /// The epoch of the log; 0: none yet.
     pub epoch: u64,
-    /// Highest seq landed of it, all below landed or announced as gone.
+    /// The highest landed seq of it. All seqs below have landed or were announced as gone.
     pub cursor: u64,
 }
 
-/// The server said something that the protocol rules out. Drop the connection and come back.
+/// The server said something that the protocol forbids. Drop the connection and reconnect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Misled {
-    /// Something else came where `Connected` must.
+    /// Another frame came before `Connected`.
     #[error("the server sent something before Connected")]
     NotConnected,
     /// A second `Connected`.
     #[error("the server sent a second Connected")]
     ConnectedTwice,
-    /// An epoch of 0, or another one without the `Gap` that must announce it.
+    /// An epoch of 0, or another epoch without the `Gap` that must announce it.
     #[error("the server changed the epoch without announcing it")]
     Epoch,
-    /// A `Gap` that goes nowhere.
+    /// A `Gap` that does not move the cursor.
     #[error("the server sent a gap from {from_seq} to {to_seq}")]
     Gap {
-        /// As sent.
+        /// The `from_seq` that was sent.
         from_seq: u64,
-        /// As sent.
+        /// The `to_seq` that was sent.
         to_seq: u64,
     },
 }
 
-/// What to do after one or more pushes: commit `land` with its cursor, show `online_only`, then send the replies.
+/// The work after one or more pushes: commit `land` with its cursor, show `online_only`, then send the replies.
 #[derive(Debug, Default, PartialEq)]
 pub struct Batch {
-    /// To store, ascending and contiguous, in one transaction with the cursor at the last one's seq.
+    /// Messages to store, ascending and contiguous, in one transaction with the cursor at the last one's seq.
     pub land: Vec<Message>,
-    /// To show and forget.
+    /// Messages to show and not to store.
     pub online_only: Vec<Message>,
-    /// To send as `Ack` once the above is durable.
+    /// The seq to send as `Ack` once the messages above are durable.
     pub ack: Option<u64>,
-    /// To send as `Resend`, after the `Ack`.
+    /// The seq to send as `Resend`, after the `Ack`.
     pub resend: Option<u64>,
 }
 
@@ -57,25 +57,25 @@ pub struct Landing {
     connection: Connecting,
 }
 
-/// What is known about the present connection.
+/// The state of the present connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Connecting {
     /// `Connected` has not come.
     Waiting,
-    /// The log is another one, or shorter than our cursor: the `Gap` that says so comes next.
+    /// The log is another one, or shorter than our cursor. The `Gap` that announces it comes next.
     Moving { epoch: u64 },
     /// Messages may come.
     Landing {
-        /// The cursor at which a hole was last asked for, so that one hole asks once, however many messages already
-        /// on their way lie beyond it.
+        /// The cursor at which the last `Resend` was asked for. With it one hole asks once, although many messages on their
+        /// way lie beyond it.
         asked_after: Option<u64>,
-        /// An empty store begins where the server says, which is behind the gap that the server may announce next.
+        /// The store is empty and begins at the server's cursor, which is after the gap that the server may announce next.
         is_beginning: bool,
     },
 }
 
 impl Landing {
-    /// Goes on where the store stands.
+    /// Continues from the position of the store.
     pub fn new(position: Position) -> Self {
         Self {
             position,
@@ -83,12 +83,12 @@ impl Landing {
         }
     }
 
-    /// Where landing stands, all batches included.
+    /// The position of landing, all batches included.
     pub fn position(&self) -> Position {
         self.position
     }
 
-    /// Begins a new connection; the frame to send first.
+    /// Begins a new connection. Returns the frame to send first.
     pub fn connect(&mut self, token: &str, device_id: &str, client: &str) -> Connect {
         self.connection = Connecting::Waiting;
         Connect {
@@ -100,7 +100,8 @@ impl Landing {
         }
     }
 
-    /// Takes the answer to `Connect`. `Some`: the store was empty and begins here; make it so before going on.
+    /// Handles the answer to `Connect`. `Some`: the store was empty and begins at this position; store it before the next
+    /// step.
     pub fn connected(&mut self, connected: &Connected) -> Result<Option<Position>, Misled> {
         if self.connection != Connecting::Waiting {
             return Err(Misled::ConnectedTwice);
@@ -159,8 +160,8 @@ impl Landing {
         Ok(())
     }
 
-    /// Takes a `Gap`. `Some`: where the cursor moved; make it durable, tell the user, then ack.
-    /// `None`: nothing that is not known already. Batches from before it must have been committed.
+    /// Handles a `Gap`. `Some`: the new position; make it durable, tell the user, then ack. `None`: the gap tells nothing
+    /// new. Batches from before it must have been committed.
     pub fn gap(&mut self, gap: &Gap) -> Result<Option<Position>, Misled> {
         let misled = Misled::Gap {
             from_seq: gap.from_seq,
@@ -180,7 +181,7 @@ impl Landing {
                 Ok(Some(self.position))
             }
             (Connecting::Moving { .. }, _) => Err(Misled::Epoch),
-            // Neither our epoch nor our cursor gives reason for it, and it alone could move the cursor backwards.
+            // Neither our epoch nor our cursor is a reason for it, and only this gap could move the cursor backwards.
             (Connecting::Landing { .. }, Reason::EpochChanged) => Err(Misled::Epoch),
             (
                 Connecting::Landing {

@@ -1,16 +1,16 @@
-//! A client of the Towncrier gateway: it lands every message exactly once in a local store, whatever crashes in between.
+//! A client of the Towncrier gateway. It lands every message exactly once in a local store, whatever crashes in between.
 //!
-//! [`Client`] keeps one session connected: it lands what is pushed, acks after the commit, and comes back after a loss
-//! as the close code says. [`AdminClient`] is the other side: tokens and sends. There is no gateway code in here, only
-//! the protocol's `.proto`.
+//! [`Client`] keeps one session connected: it lands pushes, acks after the commit, and reconnects after a loss if the close
+//! code allows it. [`AdminClient`] is the other side: tokens and sends. This crate holds no gateway code, only the
+//! protocol's `.proto`.
 //!
 //! - `client.rs`: the loop: connect, land, ack, ping, reconnect
 //! - `landing.rs`: which messages to accept; pure
-//! - `store.rs`, `disk.rs`: where they land: the trait, in memory, on disk
-//! - `backoff.rs`: when to come back; pure
+//! - `store.rs`, `disk.rs`: the store: the trait, in memory, on disk
+//! - `backoff.rs`: the wait before a reconnect; pure
 //! - `connection.rs`: one WebSocket
-//! - `network.rs`: what carries it: TCP, or what a test puts in its place
-//! - `trust.rs`, `carrier.rs`: whom to believe over TLS, and the stream with or without it
+//! - `network.rs`: the network below it: TCP, or one that a test supplies
+//! - `trust.rs`, `carrier.rs`: the trusted certificates over TLS, and the stream with or without TLS
 //! - `admin.rs`: the admin API over HTTP
 
 pub mod admin;

@@ -1,4 +1,4 @@
-//! Where a connection's bytes go: TCP, or what a test puts in its place.
+//! The network below a connection: TCP, or one that a test supplies.
 
 use std::{future::Future, io};
 
@@ -12,7 +12,7 @@ pub trait Network {
     /// One stream.
     type Stream: AsyncRead + AsyncWrite + Unpin;
 
-    /// Connects to a port of a host. Takes as long as it takes; the caller gives up.
+    /// Connects to a port of a host. It has no time limit of its own; the caller sets one.
     fn connect(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Self::Stream>>;
 }
 
@@ -25,7 +25,7 @@ impl Network for Tcp {
 
     async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
         let stream = TcpStream::connect((host, port)).await?;
-        // An ack of a few bytes must not wait for the one before.
+        // An ack of a few bytes must not wait for the ack before it.
         stream.set_nodelay(true)?;
         Ok(stream)
     }

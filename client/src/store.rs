@@ -1,24 +1,25 @@
-//! Where messages land. A store moves its cursor in the same step in which it keeps a message, so the two never disagree.
+//! The place where messages land. A store moves its cursor in the same step in which it stores a message, so the two never
+//! disagree.
 //!
-//! [`DiskStore`](crate::DiskStore) is what an application uses; [`MemoryStore`] keeps only the position, for programs that
-//! hold very many sessions and need nothing after their own end.
+//! An application uses [`DiskStore`](crate::DiskStore). [`MemoryStore`] keeps only the position, for programs that hold
+//! very many sessions and need nothing after their own end.
 
 use std::path::PathBuf;
 
 use crate::{landing::Position, proto::Message};
 
-/// Why a store cannot go on. The client ends: without its store nothing can land.
+/// Why a store cannot continue. The client ends, because no message can land without its store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process has it open.
+    /// Another process has the store open.
     #[error("{} is in use by another process: one listener per store", .0.display())]
     InUse(PathBuf),
-    /// The file cannot be opened or made.
+    /// The file cannot be opened or created.
     #[error("{}: {error}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
-        /// What the database says.
+        /// The database's error.
         error: Box<redb::Error>,
     },
     /// Reading or writing failed.
@@ -27,27 +28,28 @@ pub enum StoreError {
     /// A stored message does not decode.
     #[error("the local store holds no message at epoch {epoch} seq {seq} that can be read")]
     Unreadable {
-        /// Its log.
+        /// The epoch of its log.
         epoch: u64,
         /// Its seq.
         seq: u64,
     },
 }
 
-/// Where messages land. Methods block until what they did is durable: as far as the store promises durability at all.
+/// A store in which messages land. A method returns when its change is durable, as far as the store promises durability at
+/// all.
 pub trait Store {
-    /// How far landing has come.
+    /// The position of landing.
     fn position(&self) -> Result<Position, StoreError>;
 
-    /// Keeps `messages` (ascending, contiguous, of one log) and moves the cursor to the last of them: all or nothing.
-    /// Returns those that were not there before: a log that returns after another one brings messages back.
+    /// Stores `messages` (ascending, contiguous, of one log) and moves the cursor to the last of them: all or nothing.
+    /// Returns the messages that were not there before: a log that returns after another one brings messages again.
     fn land(&mut self, epoch: u64, messages: Vec<Message>) -> Result<Vec<Message>, StoreError>;
 
     /// Moves the position without a message: after a gap, at the first connect, to another log.
     fn move_to(&mut self, position: Position) -> Result<(), StoreError>;
 }
 
-/// A store that keeps the position only: what became of a message is up to who gets the event.
+/// A store that keeps only the position. The receiver of the event decides what happens to a message.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     position: Position,

@@ -1,4 +1,4 @@
-//! Whom a client believes to be the gateway, where the URL says `wss://` or `https://`.
+//! The certificates that a client trusts, if the URL says `wss://` or `https://`.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,20 +14,20 @@ use rustls::{
     },
 };
 
-/// Certificates whose signature a gateway's must carry. The default is what this machine trusts, read when it is first
-/// needed. Cheap to clone; clones share what was read.
+/// The certificates that must have signed a gateway's certificate. The default is what this machine trusts, read when it is
+/// first needed. Cheap to clone; clones share the certificates that were read.
 #[derive(Debug, Clone, Default)]
 pub struct Trust(Arc<OnceLock<Arc<ClientConfig>>>);
 
-/// Why a file says nobody to believe.
+/// Why a file gives no trusted certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// It cannot be read, or holds no certificate in PEM.
+    /// The file cannot be read, or holds no certificate in PEM.
     #[error("{}: {error}", path.display())]
     Pem {
         /// The file.
         path: PathBuf,
-        /// What the operating system says, or what is missing or broken.
+        /// The operating system's error, or the part that is missing or broken.
         error: pem::Error,
     },
     /// A certificate in it cannot be used.
@@ -35,13 +35,13 @@ pub enum TrustError {
     Certificate {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         error: rustls::Error,
     },
 }
 
 impl Trust {
-    /// Only what the certificates in this PEM file have signed.
+    /// Trusts only certificates that the certificates in this PEM file have signed.
     pub fn only(path: &Path) -> Result<Self, TrustError> {
         let broken = |error| TrustError::Pem {
             path: path.to_owned(),
@@ -61,7 +61,7 @@ impl Trust {
         Ok(Self(Arc::new(OnceLock::from(configure(roots)))))
     }
 
-    /// For a connector that will not need it.
+    /// Trusts nothing, for a connector that needs no TLS.
     pub(crate) fn nobody() -> Arc<ClientConfig> {
         configure(RootCertStore::empty())
     }
@@ -69,7 +69,8 @@ impl Trust {
     pub(crate) fn config(&self) -> Arc<ClientConfig> {
         let of_machine = || {
             let mut roots = RootCertStore::empty();
-            // What of them cannot be read or used is not believed: the handshake fails for want of it, and says so.
+            // Certificates that cannot be read or used are not trusted. A handshake that needs one fails, and the error
+            // says so.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             configure(roots)
         };

@@ -1,16 +1,16 @@
-//! Why a connection closes: the payload of a close frame, and the ways to break RFC 6455 with the code for each.
+//! Why a connection closes: the payload of a close frame, and the violations of RFC 6455 with the code for each.
 
 use crate::frame::CONTROL_BYTES_MAX;
 
-/// Bytes of a close frame's text, at most: a control frame less the code.
+/// The most bytes of a close frame's text: a control frame less the code.
 pub const CLOSE_TEXT_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
 
 /// The content of a close frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Close {
-    /// One of the codes that may be sent.
+    /// A code that may be sent.
     pub code: u16,
-    /// Why, for a human.
+    /// The reason, for a human.
     pub text: String,
 }
 
@@ -20,7 +20,7 @@ pub enum Violation {
     /// 1002: a rule of the framing; the text says which.
     #[error("{0}")]
     Framing(&'static str),
-    /// 1003: a text message, where none is taken.
+    /// 1003: a text message although the rules allow none.
     #[error("a text message where none is taken")]
     Text,
     /// 1007: a text message or the text of a close that is not UTF-8.
@@ -43,7 +43,7 @@ impl Violation {
     }
 }
 
-/// Sections 5.5.1 and 7.4: a code that may be sent, and a text in UTF-8; or nothing at all.
+/// Sections 5.5.1 and 7.4: a code that may be sent, and a text in UTF-8; or no payload.
 pub(crate) fn read(payload: &[u8]) -> Result<Option<Close>, Violation> {
     if payload.is_empty() {
         return Ok(None);
@@ -52,7 +52,7 @@ pub(crate) fn read(payload: &[u8]) -> Result<Option<Close>, Violation> {
         return Err(Violation::Framing("a close frame of one byte"));
     };
     let code = u16::from_be_bytes(*code);
-    // Besides the RFC's own, 1012 to 1014 are registered. 1004 to 1006 and 1015 never stand in a frame.
+    // Besides the RFC's own codes, 1012 to 1014 are registered. 1004 to 1006 and 1015 never stand in a frame.
     if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
         return Err(Violation::Framing("a close code that may not be sent"));
     }

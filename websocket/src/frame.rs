@@ -1,4 +1,4 @@
-//! Frames as they are written: section 5.2's header, and the control frames of a server.
+//! Frames to write: section 5.2's header, and the control frames of a server.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -19,9 +19,9 @@ pub const PING: u8 = 0x9;
 /// The opcode of a pong.
 pub const PONG: u8 = 0xa;
 
-/// Largest header: first two bytes, a length of eight, a mask of four.
+/// The largest header: two bytes, a length of eight, a mask of four.
 pub(crate) const HEADER_BYTES_MAX: usize = 14;
-/// Section 5.5: largest payload of a control frame.
+/// Section 5.5: the largest payload of a control frame.
 pub(crate) const CONTROL_BYTES_MAX: usize = 125;
 
 /// One whole frame of a server, header included, ready to write: `head` then `body`. Cheap to clone.
@@ -34,19 +34,19 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Bytes on the wire.
+    /// The number of bytes on the wire.
     pub fn len(&self) -> usize {
         self.head.len() + self.body.len()
     }
 
-    /// True for no bytes at all, which no frame is.
+    /// True if there are no bytes, which is never true for a frame.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Writes a frame's header: `first` is [`FIN`], or nothing, with the opcode; `payload` is the number of bytes that follow.
-/// The length takes as few bytes as it can. A client gives the mask that the payload is masked with, a server none.
+/// Writes a frame's header. `first` is the opcode, with [`FIN`] for a last frame; `payload` is the number of bytes that
+/// follow. The length takes as few bytes as possible. A client gives the mask of its payload, a server gives none.
 pub fn put_header(out: &mut impl BufMut, first: u8, payload: usize, mask: Option<[u8; 4]>) {
     let masked = if mask.is_some() { 0x80 } else { 0 };
     out.put_u8(first);
@@ -76,10 +76,10 @@ pub fn masked(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     frame
 }
 
-/// A server's close.
+/// A server's close frame.
 ///
 /// # Panics
-/// When `text` is longer than 123 bytes (section 5.5).
+/// If `text` is longer than 123 bytes (section 5.5).
 pub fn close(code: u16, text: &str) -> Frame {
     control(CLOSE, &code.to_be_bytes(), text.as_bytes())
 }

@@ -1,6 +1,6 @@
 //! The HTTP before a WebSocket, section 4: one request and one answer, read and written by either side.
 //!
-//! httparse parses the HTTP. Path, origin and the choice of a subprotocol are the caller's to decide.
+//! httparse parses the HTTP. The caller checks path and origin, and chooses the subprotocol.
 
 use base64::{
     Engine as _, alphabet,
@@ -17,13 +17,14 @@ use tungstenite::{
     },
 };
 
-/// Reads a `Sec-WebSocket-Key`. The last character of 16 bytes has four bits of no meaning, and RFC 6455's own example sets one.
+/// Decodes a `Sec-WebSocket-Key`. The last character of 16 bytes has four bits without meaning, and RFC 6455's own example
+/// sets one of them.
 const NONCE: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
-/// Most headers of a request: a browser behind two proxies sends some 40.
+/// The most headers of a request: a browser behind two proxies sends about 40.
 const HEADERS_MAX: usize = 124;
 
 /// A client's request: method, path, version and headers.
@@ -32,16 +33,16 @@ pub type Request = tungstenite::http::Request<()>;
 /// Why a request is no handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadRequest {
-    /// It is HTTP, and no GET.
+    /// It is HTTP, but not a GET.
     #[error("not a GET")]
     Method,
-    /// It has more headers than are read: 124.
+    /// It has more headers than the 124 that are read.
     #[error("too many headers")]
     TooManyHeaders,
-    /// It does not ask for a WebSocket, or for another version than 13.
+    /// It does not ask for a WebSocket, or asks for another version than 13.
     #[error("no wish for a WebSocket of version 13")]
     NoUpgrade,
-    /// It is no HTTP/1.1, or lacks the host or a proper key.
+    /// It is not HTTP/1.1, or lacks the host or a valid key.
     #[error("malformed")]
     Malformed,
 }
@@ -57,8 +58,8 @@ pub enum BadAnswer {
     Malformed,
 }
 
-/// The request at the front of `bytes` and its length; `None` while it is not whole. Any method and HTTP/1.0 are read too,
-/// for a server that answers more than handshakes. The caller bounds `bytes`.
+/// The request at the front of `bytes` and its length; `None` while it is not complete. It also reads other methods and
+/// HTTP/1.0, for a server that answers more than handshakes. The caller bounds `bytes`.
 pub fn read_request(bytes: &[u8]) -> Result<Option<(Request, usize)>, BadRequest> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut headers);
@@ -84,7 +85,7 @@ pub fn read_request(bytes: &[u8]) -> Result<Option<(Request, usize)>, BadRequest
     Ok(Some((request, length)))
 }
 
-/// The head of the answer that accepts a request: section 4.2. `subprotocol` is named in it where the request offers it.
+/// The head of the answer that accepts a request: section 4.2. It names `subprotocol` if the request offers it.
 pub fn accept(request: &Request, subprotocol: &str) -> Result<Vec<u8>, BadRequest> {
     if request.method() != Method::GET {
         return Err(BadRequest::Method);
@@ -118,7 +119,7 @@ pub fn accept(request: &Request, subprotocol: &str) -> Result<Vec<u8>, BadReques
     .into_bytes())
 }
 
-/// The items of a list that may stand in several headers of one name.
+/// The items of a list, which may be spread over several headers of one name.
 fn items(request: &Request, name: HeaderName) -> impl Iterator<Item = &str> {
     let lists = request.headers().get_all(name).into_iter();
     lists
@@ -135,7 +136,8 @@ pub fn request(host: &str, path: &str, key: &str, subprotocol: &str) -> Vec<u8> 
     .into_bytes()
 }
 
-/// The length of the answer at the front of `bytes` that accepts the request with this `key`; `None` while it is not whole.
+/// The length of the answer at the front of `bytes` that accepts the request with this `key`; `None` while it is not
+/// complete.
 pub fn read_answer(bytes: &[u8], key: &str) -> Result<Option<usize>, BadAnswer> {
     let parsed = Response::try_parse(bytes).map_err(|_| BadAnswer::Malformed)?;
     let Some((length, answer)) = parsed else {
@@ -155,7 +157,7 @@ pub fn read_answer(bytes: &[u8], key: &str) -> Result<Option<usize>, BadAnswer> 
 mod tests {
     use super::*;
 
-    // RFC 6455 section 1.3 has this very key and answer.
+    // The key and answer of RFC 6455 section 1.3.
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
     const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -186,7 +188,7 @@ mod tests {
 
     #[test]
     fn unused_bits_of_a_key_may_be_set() {
-        // RFC 6455 section 4.1 has the first.
+        // The first key is from RFC 6455 section 4.1.
         for key in ["AQIDBAUGBwgJCgsMDQ4PEC==", "AAAAAAAAAAAAAAAAAAAAAB=="] {
             let accept = derive_accept_key(key.as_bytes());
             let answer = answer(&good().replace(KEY, key)).unwrap();

@@ -1,4 +1,4 @@
-//! Bytes to whole messages, however the stream cuts them.
+//! Reads whole messages from bytes, for every way in which the stream splits them.
 
 use bytes::Bytes;
 
@@ -12,48 +12,48 @@ use crate::{
 /// One side of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// It opened the connection, and masks each frame.
+    /// The side that opened the connection. It masks each frame.
     Client,
-    /// It accepted the connection, and masks none.
+    /// The side that accepted the connection. It masks no frame.
     Server,
 }
 
 /// The bounds of what one side may send.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// Which side is read.
+    /// The side that is read.
     pub from: Side,
-    /// Text messages are taken; otherwise their first byte is a violation.
+    /// True if text messages are allowed. Otherwise their first byte is a violation.
     pub takes_text: bool,
-    /// Largest message, of however many fragments.
+    /// The largest message, the sum of its fragments.
     pub message_bytes_max: usize,
 }
 
 /// One thing that the other side says.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message {
-    /// The payload of a binary message, in however many fragments it came.
+    /// The payload of a binary message, joined from its fragments.
     Binary(Bytes),
-    /// The same of a text message; it is UTF-8.
+    /// The payload of a text message, joined from its fragments. It is UTF-8.
     Text(Bytes),
-    /// To be answered by a pong with the same payload.
+    /// Answer it with a pong that has the same payload.
     Ping(Bytes),
-    /// The answer to a ping, with its payload; or a sign of life that nobody asked for.
+    /// The answer to a ping, with its payload; or a sign of life without a ping.
     Pong(Bytes),
-    /// To be answered by a close with the same code. Nothing that follows counts.
+    /// Answer it with a close that has the same code. Nothing after it counts.
     Close(Option<Close>),
 }
 
-/// A reader of one connection. Between two messages it holds no buffer.
+/// The reader of one connection. Between two messages it holds no buffer.
 #[derive(Debug, Default)]
 pub struct Reader {
     header: [u8; HEADER_BYTES_MAX],
     header_bytes: u8,
     /// `message` is a text.
     is_text: bool,
-    /// The payload of the frame whose header is complete, as far as it has come and still masked.
+    /// The payload of the frame whose header is complete: the bytes so far, still masked.
     payload: Vec<u8>,
-    /// The fragments so far of a message whose last one has not come.
+    /// The fragments so far of an unfinished message.
     message: Option<Vec<u8>>,
 }
 
@@ -62,13 +62,13 @@ struct Header {
     opcode: u8,
     is_final: bool,
     length: usize,
-    /// Zeros from a server, which mask nothing.
+    /// A server's mask is zero, which masks nothing.
     mask: [u8; 4],
 }
 
 impl Reader {
-    /// Takes the next message out of `input`; `None` when all of it is used up. After an error or a close nothing more can
-    /// be read. The rules are the same at each call.
+    /// Takes the next message from `input`; `None` when all of it is used. After an error or a close nothing more can be
+    /// read. The rules must be the same at each call.
     pub fn next(&mut self, input: &mut &[u8], rules: &Rules) -> Result<Option<Message>, Violation> {
         while let Some(header) = self.header(input, rules)? {
             let missing = header.length - self.payload.len();
@@ -96,7 +96,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// The header of the current frame, as soon as it is whole.
+    /// The header of the current frame, as soon as it is complete.
     fn header(&mut self, input: &mut &[u8], rules: &Rules) -> Result<Option<Header>, Violation> {
         loop {
             let header = &self.header[..self.header_bytes.into()];
@@ -113,7 +113,7 @@ impl Reader {
         }
     }
 
-    /// Puts a fragment behind those before it; the message, when it was the last.
+    /// Appends a fragment. Returns the message if the fragment was the last.
     fn join(&mut self, payload: Vec<u8>, header: &Header) -> Result<Option<Message>, Violation> {
         let message = match self.message.take() {
             None => {
@@ -208,7 +208,7 @@ impl Header {
     }
 }
 
-/// Section 5.3. Masks as well: what is masked twice is as it was.
+/// Section 5.3. Masks as well, because masking twice gives the original.
 pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     for part in payload.chunks_mut(mask.len()) {
         for (byte, mask) in part.iter_mut().zip(mask) {

@@ -17,7 +17,7 @@ use crate::{
     proto::{CaughtUp, ClientFrame, Connect, Draining, Kicked, ServerFrame},
 };
 
-/// A gateway that says what the test tells it to.
+/// A gateway that sends what the test tells it to.
 struct Script(WebSocketStream<TcpStream>);
 
 impl Script {
@@ -46,7 +46,7 @@ impl Script {
         }
     }
 
-    /// Takes `Connect` and answers it; what the client said.
+    /// Receives `Connect`, answers it, and returns it.
     async fn greet(&mut self, cursor: u64, head: u64) -> Connect {
         let client_frame::Body::Connect(connect) = self.expect().await else {
             panic!("expected Connect");
@@ -101,7 +101,7 @@ async fn listen() -> (TcpListener, Options) {
     (listener, options)
 }
 
-/// Runs a client against `script` and returns how it ended and the seqs it handed out.
+/// Runs a client against `script`. Returns its end and the seqs that it handed out.
 async fn run(options: Options, script: impl Future<Output = ()>) -> (Ended, Vec<u64>) {
     let landed = RefCell::new(Vec::new());
     let mut client = Client::new(options, MemoryStore::default());
@@ -238,7 +238,7 @@ async fn a_close_right_behind_a_push_is_heard_although_the_ack_fails() {
         let frame = ServerFrame {
             body: Some(server_frame::Body::Push(push)),
         };
-        // Fed, not sent: it goes out in one write with the close.
+        // The push is fed and not sent, so that it leaves in one write with the close.
         let push = Envelope::Binary(frame.encode_to_vec().into());
         server.0.feed(push).await.unwrap();
         server.close(4400, "no").await;

@@ -205,17 +205,17 @@ fn what_the_protocol_rules_out_is_refused() {
     );
 }
 
-/// A gateway, a wire that loses and repeats, and a store that crashes, all by one seed.
+/// A gateway, a wire that loses and repeats frames, and a store that crashes, all from one seed.
 struct World {
     random: fastrand::Rng,
     epoch: u64,
     head: u64,
     first: u64,
-    /// Of the present connection: the highest seq sent, and what is on the wire.
+    /// The present connection: the highest seq sent, and the frames on the wire.
     sent: u64,
     wire: VecDeque<Frame>,
     landing: Landing,
-    /// The store: where it stands, what landed (with how often), what was announced as gone.
+    /// The store: its position, the landed messages with their counts, and the seqs announced as gone.
     position: Position,
     landed: BTreeMap<(u64, u64), u32>,
     order: Vec<(u64, u64)>,
@@ -244,7 +244,7 @@ impl World {
         }
     }
 
-    /// A new connection, maybe by a process that lost all it had not committed.
+    /// A new connection, perhaps from a process that lost everything it had not committed.
     fn connect(&mut self) {
         self.wire.clear();
         self.landing = Landing::new(self.position);
@@ -268,7 +268,7 @@ impl World {
         }
     }
 
-    /// The server sends from its cursor on: a gap where retention was faster, then messages.
+    /// The server sends from its cursor on: a gap if retention was faster, then messages.
     fn send(&mut self) {
         if self.sent + 1 < self.first {
             let gap = gap(self.sent + 1, self.first - 1, Reason::Expired);
@@ -281,13 +281,13 @@ impl World {
         self.sent = up_to;
     }
 
-    /// The client takes the next frame off the wire; it may crash before the commit, or after it, before the ack.
+    /// The client takes the next frame from the wire. It may crash before the commit, or between the commit and the ack.
     fn receive(&mut self, may_crash: bool) {
         let crash = if may_crash { self.random.u32(0..20) } else { 2 };
         match self.wire.pop_front() {
             None => {}
             Some(Frame::Gap(gap)) => match self.landing.gap(&gap) {
-                // A gap beyond a hole: the client comes back.
+                // A gap beyond a hole: the client reconnects.
                 Err(_) => self.connect(),
                 Ok(None) => {}
                 Ok(Some(position)) => {
@@ -336,7 +336,7 @@ impl World {
             0..25 => self.head += self.random.u64(1..=3),
             25..55 => self.send(),
             55..85 => self.receive(true),
-            // The wire loses a frame, or the server rewinds to what was acked.
+            // The wire loses a frame, or the server rewinds to the ack.
             85..89 => {
                 self.wire
                     .pop_front_if(|frame| matches!(frame, Frame::Push(_)));
@@ -368,7 +368,7 @@ fn whatever_is_lost_repeated_or_crashed_each_message_lands_once_in_order() {
         for _ in 0..500 {
             world.step();
         }
-        // The rest arrives undisturbed.
+        // The rest arrives without disturbances.
         world.connect();
         while world.position.cursor < world.head || !world.wire.is_empty() {
             if world.sent < world.head {

@@ -1,4 +1,4 @@
-//! RFC 6455's rules, each in full: every first byte, every length in every encoding, every close code, every cut.
+//! RFC 6455's rules, each in full: every first byte, every length in every encoding, every close code, every split.
 
 use bytes::BufMut as _;
 
@@ -25,7 +25,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     masked(first, payload, MASK)
 }
 
-/// The same with the length in 1, 3 or 9 bytes, whether it needs them or not.
+/// The same with the length in 1, 3 or 9 bytes, even if fewer are enough.
 fn frame_as(first: u8, encoding: usize, payload: &[u8]) -> Vec<u8> {
     let length = payload.len() as u64;
     let mut bytes = vec![first];
@@ -54,7 +54,7 @@ fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// All messages up to the end or the first that ends the reading; and the code of a violation.
+/// All messages up to the end, or up to the first error or close, and the code of a violation.
 fn read_by<'a>(
     rules: &Rules,
     pieces: impl IntoIterator<Item = &'a [u8]>,
@@ -162,13 +162,13 @@ fn more_than_64_kib_is_refused_when_it_is_announced() {
         let header = [&[0x82, 0xff][..], &length.to_be_bytes()].concat();
         assert_eq!(read_whole(&header).1, Some(1009), "{length}");
     }
-    // In fragments: exactly 64 KiB is a message, one byte more is refused by the header that announces it.
+    // In fragments: exactly 64 KiB is a message. One more byte is refused at the header that announces it.
     let first = frame(0x02, &vec![0; 65_530]);
     let fits = [first.clone(), frame(0x80, &[0; 6])].concat();
     assert_eq!(read_whole(&fits).0, [binary(&vec![0; 65_536])]);
     let passes = [&first[..], &[0x80, 0x87]].concat();
     assert_eq!(read_whole(&passes).1, Some(1009));
-    // A message that is full has no room, but control frames are not part of it.
+    // A message that is full has no room for more, but control frames do not belong to it.
     let full = [frame(0x02, &vec![0; 65_536]), frame(0x89, &[1; 125])].concat();
     assert_eq!(read_whole(&full), (vec![ping(&[1; 125])], None));
     let goes_on = [full, frame(0x00, b""), frame(0x80, b"")].concat();
@@ -240,7 +240,7 @@ fn a_close_holds_nothing_or_a_code_and_a_reason_in_utf8() {
         let text = str::from_utf8(reason).unwrap();
         assert_eq!(with(reason), (vec![close_of(1000, text)], None));
     }
-    // A byte that cannot be, a sequence cut short, one too long, a surrogate, above U+10FFFF.
+    // An impossible byte, a sequence cut short, one too long, a surrogate, one above U+10FFFF.
     let bad: [&[u8]; 5] = [
         b"\xff",
         b"\xce",
@@ -251,12 +251,12 @@ fn a_close_holds_nothing_or_a_code_and_a_reason_in_utf8() {
     for reason in bad {
         assert_eq!(with(reason), (vec![], Some(1007)), "{reason:x?}");
     }
-    // Nothing behind a close is looked at.
+    // Bytes after a close are not read.
     let more = [frame(0x88, b""), frame(0x89, b"late"), vec![0xff]].concat();
     assert_eq!(read_whole(&more), (vec![Message::Close(None)], None));
 }
 
-/// Frames, and what they are read as.
+/// A name, frames, the messages read from them, and the code of a violation.
 type Case = (&'static str, Vec<Vec<u8>>, Vec<Message>, Option<u16>);
 
 fn fragmentation() -> Vec<Case> {
@@ -383,7 +383,7 @@ fn text_is_taken_where_the_rules_say_so_and_has_to_be_utf8() {
         assert_eq!(read(&[whole.clone(), frame(0x81, bad)]).1, Some(1007));
         assert_eq!(read(&[frame(0x01, bad), frame(0x80, b"")]).1, Some(1007));
     }
-    // A message after a text is no text.
+    // A binary message after a text message may hold any bytes.
     let after = [whole, frame(0x02, b"\xff"), frame(0x80, b"\xff")];
     assert_eq!(read(&after).0[1], binary(b"\xff\xff"));
 }
