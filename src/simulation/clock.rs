@@ -1,4 +1,4 @@
-//! The clocks of a simulated machine: true time is the paused clock's, the wall clock is what somebody sets it to.
+//! The clocks of a simulated machine. The paused clock gives the true time; operations set the wall clock.
 
 use std::{
     sync::{
@@ -12,19 +12,20 @@ use tokio::time::Instant;
 
 use crate::clock::{Clock, Machine};
 
-/// When runs begin, Unix ms.
+/// The time at which runs begin, Unix ms.
 const START_MS: u64 = 1_790_000_000_000;
-/// How long a new wall time must hold before a process trusts it: a run has minutes where an operator has days.
+/// A new wall time must hold for this long before a process trusts it. It is short, because a run has minutes where an
+/// operator has days.
 const PROOF: Duration = Duration::from_secs(120);
 
 /// The machine's clocks.
 pub(super) struct SimClock {
     began: Instant,
-    /// Time in which the machine slept: it counts as time, and nothing ran.
+    /// The time in which the machine slept. It counts as time, but nothing ran.
     slept_ms: AtomicU64,
-    /// How far the wall clock is from true time.
+    /// The distance of the wall clock from true time.
     wrong_ms: AtomicI64,
-    /// Starts of the machine.
+    /// The number of starts of the machine.
     boots: AtomicU64,
 }
 
@@ -48,12 +49,12 @@ impl SimClock {
         self.slept_ms.fetch_add(ms, Relaxed);
     }
 
-    /// Somebody sets the wall clock this far from true time.
+    /// Sets the wall clock to this distance from true time.
     pub(super) fn set_wrong(&self, ms: i64) {
         self.wrong_ms.store(ms, Relaxed);
     }
 
-    /// The power was off: to the next process this is another run of the machine.
+    /// The power was off: the next process sees another run of the machine.
     pub(super) fn reboot(&self) {
         self.boots.fetch_add(1, Relaxed);
     }
@@ -80,7 +81,7 @@ impl Machine for Arc<SimClock> {
 }
 
 impl SimClock {
-    /// A machine that starts again goes on counting, which no process can tell from one that ran for long.
+    /// The boot time of a machine that starts again continues. No process can tell it from a machine that ran for long.
     fn boot_ms(&self) -> u64 {
         self.began.elapsed().as_millis() as u64 + self.slept_ms.load(Relaxed)
     }

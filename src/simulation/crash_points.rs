@@ -1,10 +1,10 @@
-//! Every place at which a short life of the log can end, and everything that a disk may then hold, recovered and checked.
+//! Every point at which a short life of the log can end, and every state that a disk may then hold, recovered and checked.
 //!
-//! A workload is up to three operations on a log. For each operation of the disk in it, the process ends just before;
-//! then it was a kill, or a power cut with every combination of what was not synced, torn at any sector; and of the state
-//! store any beginning of what was not flushed is left, or nothing. Whatever is found must hold what was answered, nothing
-//! that was not tried, and take a message more, which the next power cut leaves there. Every single flipped bit of the
-//! files is found, or changes nothing.
+//! A workload is up to three operations on a log. For each disk operation in it, the process ends just before that
+//! operation. The end is a kill, or a power cut with every combination of unsynced writes, torn at any sector. The state
+//! store keeps any prefix of its unflushed changes, or is lost. In every state the recovered log must hold all answered
+//! messages, no message that was not tried, and take one more message, which survives the next power cut. For every single
+//! flipped bit of the files, the log detects it or is unchanged.
 
 use std::{sync::Arc, thread};
 
@@ -48,7 +48,7 @@ fn workloads(most: usize) -> Vec<Vec<Step>> {
     all
 }
 
-/// Goes through every combination of choices.
+/// Iterates over every combination of choices.
 #[derive(Default)]
 struct Odometer {
     digits: Vec<(usize, usize)>,
@@ -80,7 +80,7 @@ impl Odometer {
     }
 }
 
-/// What was looked at.
+/// The number of checks.
 #[derive(Debug, Default, Clone, Copy)]
 struct Count {
     workloads: u64,
@@ -108,13 +108,13 @@ fn runtime() -> Runtime {
         .expect("a runtime without I/O always starts")
 }
 
-/// Every crash point of a workload, and everything that may be found after it.
+/// Every crash point of a workload, and every state that may be found after it.
 async fn crash_everywhere(steps: &[Step], metrics: &Arc<Metrics>, has_torn_bytes: bool) -> Count {
     let mut count = Count {
         workloads: 1,
         ..Count::default()
     };
-    // What ends in an earlier operation is what a shorter workload ends in.
+    // A shorter workload already covers the crash points in earlier operations.
     let (_, _, changes, before_last) = live(steps, 0, metrics.clone()).await;
     for end_after in before_last + 1..=changes + 1 {
         let (left, known, ..) = live(steps, end_after, metrics.clone()).await;
@@ -152,8 +152,8 @@ async fn crash_everywhere(steps: &[Step], metrics: &Arc<Metrics>, has_torn_bytes
     count
 }
 
-/// Every bit of what a workload leaves: `log verify` finds it, or everything is as it was; and in no case does anybody
-/// read something else than was written.
+/// Flips every bit of the files that a workload leaves. `log verify` finds it, or nothing has changed; and no read returns
+/// anything else than was written.
 async fn flip_everywhere(steps: &[Step], metrics: &Arc<Metrics>, opens_each: bool) -> Count {
     let mut count = Count::default();
     let (whole, known, ..) = live(steps, 0, metrics.clone()).await;
@@ -168,7 +168,7 @@ async fn flip_everywhere(steps: &[Step], metrics: &Arc<Metrics>, opens_each: boo
         .map(|file| (false, file))
         .chain(files(&whole.root).into_iter().map(|file| (true, file)))
     {
-        // Between its two slots nothing is ever written or read.
+        // The bytes between the two slots are never written or read.
         let is_slot = |byte: &usize| name != "synced" || byte % 4096 < 28;
         for bit in (0..bytes)
             .filter(is_slot)
@@ -196,7 +196,7 @@ async fn flip_everywhere(steps: &[Step], metrics: &Arc<Metrics>, opens_each: boo
                 (Ok(_), _) if !is_found => count.harmless_bits += 1,
                 (Ok(_), _) => {}
                 (Err(what), _) => {
-                    // It may refuse and it may not read; what it reads is what was written.
+                    // The log may refuse to open or to read. Everything that it does read must be what was written.
                     let is_said = is_found || what.starts_with("it refuses");
                     let is_wrong =
                         what.contains("was never sent") || what.contains(" is Some(Some");
@@ -211,7 +211,7 @@ async fn flip_everywhere(steps: &[Step], metrics: &Arc<Metrics>, opens_each: boo
     count
 }
 
-/// Has every core take its share of the workloads.
+/// Gives every core its share of the workloads.
 fn share(
     workloads: &[Vec<Step>],
     look: impl AsyncFn(&[Step], &Arc<Metrics>) -> Count + Sync,

@@ -1,6 +1,6 @@
-//! A device: the real client loop over the simulated network, landing in a store that can be told to crash.
+//! A device: the real client loop over the simulated network, landing in a store that can crash on demand.
 //!
-//! The store is as atomic as a database is, and holds everything that ever landed, so that a second landing shows.
+//! The store is as atomic as a database, and keeps everything that ever landed, so that a second landing is detected.
 
 use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc};
 
@@ -19,21 +19,21 @@ use crate::{
     sabotage::{self, Bug},
 };
 
-/// When a device's process dies next.
+/// The point at which a device's process dies next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Crash {
-    /// Before what it lands is durable.
+    /// Before its landing is durable.
     BeforeCommit,
-    /// After that, and before the ack.
+    /// Between the durable landing and the ack.
     AfterCommit,
 }
 
-/// Who uses a device.
+/// The session of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) user: usize,
     pub(super) platform: Platform,
-    /// Its id, where the policy tells devices apart.
+    /// The device's id, if the policy tells devices apart.
     pub(super) id: String,
 }
 
@@ -41,23 +41,23 @@ pub(super) struct Owner {
 #[derive(Default)]
 pub(super) struct Inbox {
     pub(super) position: Position,
-    /// What landed: by log and place, the message's id.
+    /// The landed messages: the message's id by log and seq.
     pub(super) landed: BTreeMap<(u64, u64), String>,
-    /// What was announced as gone.
+    /// The seqs announced as gone.
     pub(super) gone: BTreeMap<(u64, u64), Reason>,
-    /// Where the store began in its first log, and where each later log began.
+    /// The position at which the store began in each log.
     pub(super) began: BTreeMap<u64, u64>,
     pub(super) crash: Option<Crash>,
 }
 
-/// What is known of the connection it believes it has.
+/// The facts about the connection that the device believes it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Connected {
     pub(super) id: String,
     pub(super) since_ms: u64,
 }
 
-/// A device as the rest of the run sees it.
+/// A device as the other parts of the run see it.
 pub(super) struct Device {
     pub(super) number: usize,
     pub(super) owner: Owner,
@@ -77,16 +77,16 @@ impl Device {
         }
     }
 
-    /// Forgets everything, as an app that was installed again.
+    /// Empties the store, as a new installation of the app does.
     pub(super) fn reinstall(&self) {
         self.inbox.take();
     }
 }
 
-/// How a device's app ended.
+/// Why a device's app ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
-    /// Someone else has the place now.
+    /// Another session has the place now.
     Replaced,
     /// It needs a new token.
     LoggedOut,
@@ -202,7 +202,7 @@ struct Landing {
 }
 
 impl Landing {
-    /// The process dies here if it was told to.
+    /// The process dies here if the run ordered it.
     fn crash(&self, at: Crash) -> Result<(), StoreError> {
         let crash = &mut self.device.inbox.borrow_mut().crash;
         if *crash != Some(at) {

@@ -1,7 +1,7 @@
-//! A disk that forgets: what was not synced may survive a power cut in parts, in any order, or not at all.
+//! A disk that forgets: after a power cut, unsynced writes may survive in parts, in any order, or not at all.
 //!
-//! A kill leaves everything, the kernel has it. After a failed sync nobody knows what is on the disk, and a later sync
-//! that succeeds says nothing about it. The process may also die in the middle of any operation: see [`Life`].
+//! A kill leaves everything, because the kernel has it. After a failed sync the content of the disk is unknown, and a later
+//! sync that succeeds proves nothing about it. The process may also die in the middle of any operation: see [`Life`].
 
 use std::{
     collections::BTreeMap,
@@ -17,18 +17,18 @@ use crate::log::{
     embedded::{Disk, DiskFile},
 };
 
-/// A write survives in pieces of this size: what a device writes at once.
+/// A write survives in pieces of this size, which a device writes at once.
 const SECTOR_BYTES: usize = 512;
 
-/// What is wrong with a disk at present.
+/// The present faults of a disk.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Faults {
     pub(super) is_full: bool,
-    /// It has space for a part of what is written next, and seems to have more.
+    /// The disk has space for a part of the next write, but reports more.
     pub(super) is_half_full: bool,
     /// The next sync fails.
     pub(super) sync_fails: bool,
-    /// One read in this many is not in memory; 0: all are.
+    /// One read in this many is not in memory; 0: all reads are.
     pub(super) cold_one_in: u32,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct SimDisk {
 
 struct Directory {
     files: BTreeMap<String, Arc<Mutex<Content>>>,
-    /// The names that a power cut leaves, before those that are on their way to the disk.
+    /// The names that survive a power cut, without those on their way to the disk.
     durable: BTreeMap<String, Arc<Mutex<Content>>>,
     unsynced: Vec<NameChange>,
     faults: Faults,
@@ -69,7 +69,8 @@ enum Change {
     Truncate(usize),
 }
 
-/// Decides each thing that a power cut leaves open: one of so many ways, by number; 0 is always that it is lost.
+/// Decides each open question of a power cut: returns one of this many ways, by number. 0 always means that the write is
+/// lost.
 pub(super) type Choice<'a> = &'a mut dyn FnMut(usize) -> usize;
 
 impl SimDisk {
@@ -102,8 +103,8 @@ impl SimDisk {
         lock(&self.shared).faults
     }
 
-    /// The power goes. Afterwards the disk holds what a machine finds that starts again: of what was not synced, what is
-    /// chosen. `has_torn_bytes`: a write may also end at any byte, not only at a sector.
+    /// Cuts the power. Afterwards the disk holds what a restarted machine finds: `choose` decides which unsynced writes
+    /// survive. With `has_torn_bytes` a write may end at any byte, and not only at a sector.
     pub(super) fn cut_power(&self, choose: Choice<'_>, has_torn_bytes: bool) {
         let mut directory = lock(&self.shared);
         let Directory {
@@ -187,7 +188,7 @@ impl SimDisk {
         }
     }
 
-    /// Puts a whole file there, synced.
+    /// Puts a whole, synced file on the disk.
     pub(super) fn put(&self, name: &str, bytes: &[u8]) {
         let content = Arc::new(Mutex::new(Content {
             live: bytes.to_vec(),
@@ -247,7 +248,7 @@ impl Change {
         }
     }
 
-    /// Brings the part of it to the disk that is chosen: any sectors, or the bytes up to any.
+    /// Writes the chosen part of the change to the disk: any sectors, or the bytes up to any byte.
     fn tear(&self, bytes: &mut Vec<u8>, choose: Choice<'_>, has_torn_bytes: bool) {
         match self {
             Self::Truncate(_) => {
@@ -362,7 +363,7 @@ impl DiskFile for SimFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let life = self.disk.life.change();
         let directory = &mut *lock(&self.disk.shared);
-        // Who dies or finds the disk full has written a part.
+        // A process that dies, or that finds the disk full, has written a part.
         let Faults {
             is_full,
             is_half_full,
@@ -420,8 +421,8 @@ impl DiskFile for SimFile {
         let content = &mut *lock(&self.content);
         if std::mem::take(&mut directory.faults.sync_fails) {
             note(format_args!("sync {} fails", self.name));
-            // The kernel takes the pages for clean now, wherever they are: no later sync writes them again. Lengths are the
-            // journal's, and stay under way.
+            // The kernel now takes the pages for clean, whether they are on the disk or not, so no later sync writes them
+            // again. The journal holds the lengths, so these stay under way.
             for change in std::mem::take(&mut content.unsynced) {
                 match change {
                     Change::Write(..) => {

@@ -1,6 +1,6 @@
 //! One life of the gateway's process: all its rooms, on the simulated disk and network, in one set of tasks.
 //!
-//! Dropping it is the end of the process: no task of it runs again.
+//! Dropping it is the end of the process: none of its tasks runs again.
 
 use std::{
     cell::Cell,
@@ -36,14 +36,14 @@ use crate::{
     token::Tokens,
 };
 
-/// How the gateway of a run is set up.
+/// The setup of a run's gateway.
 #[derive(Debug, Clone)]
 pub(super) struct Setup {
     pub(super) config: Config,
     pub(super) mailbox: MailboxLimits,
 }
 
-/// What outlives the process.
+/// The parts that outlive the process.
 pub(super) struct Machine {
     pub(super) root: SimDisk,
     pub(super) segments: SimDisk,
@@ -59,13 +59,13 @@ pub(super) struct Gateway {
     pub(super) delivery: Arc<Delivery>,
     pub(super) registry: Arc<Registry>,
     pub(super) clock: Arc<Clock>,
-    /// One for each reactor: among several who watch one of them, tokio wakes in an order of its own.
+    /// One for each reactor. With several receivers on one sender, tokio would wake them in an order of its own.
     stages: Vec<watch::Sender<Stage>>,
     is_drained: Rc<Cell<bool>>,
 }
 
 impl Gateway {
-    /// The process starts: real recovery of what the disk holds, then everything that runs.
+    /// Starts the process: real recovery of the disk's content, then all tasks.
     pub(super) fn start(
         setup: &Setup,
         machine: &Machine,
@@ -108,7 +108,7 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// Lets everything run, and go down in order once it is told to.
+    /// Spawns all tasks, and the task that shuts down in order when it is told to.
     fn run(&self, machine: &Machine, parts: &Parts, workers: Workers) {
         let listeners = machine.network.listen(self.stages.len(), self.life.clone());
         let serving: Vec<_> = (0..)
@@ -135,7 +135,7 @@ impl Gateway {
                 }
             }
             log.close();
-            // A panic in one of them is a violation by itself.
+            // A panic in one of them is already a violation.
             let _ = keeping.await;
             if let Some(writing) = writing {
                 let _ = writing.await;
@@ -144,12 +144,12 @@ impl Gateway {
         });
     }
 
-    /// Something that runs within the process, and dies with it.
+    /// Runs a task within the process; it dies with the process.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.tasks.spawn_local(task);
     }
 
-    /// Goes down in order; see [`Self::is_drained`].
+    /// Shuts down in order; see [`Self::is_drained`].
     pub(super) fn drain(&self, period: Duration) {
         note(format_args!("drains over {period:?}"));
         self.delivery.start_draining();
@@ -158,19 +158,19 @@ impl Gateway {
         }
     }
 
-    /// Whether nothing is left to do: the process would exit now.
+    /// True if nothing is left to do: the process would exit now.
     pub(super) fn is_drained(&self) -> bool {
         self.is_drained.get()
     }
 
-    /// Lets its tasks go on.
+    /// Polls its tasks.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
-        // It ends when all tasks have ended, which is no event.
+        // The set ends when all tasks have ended, which is no event.
         let _: Poll<()> = Pin::new(&mut self.tasks).poll(cx);
     }
 }
 
-/// What may wait for the disk runs on the same thread, a moment later.
+/// Work that may wait for the disk runs on the same thread, a moment later.
 fn aside(work: Box<dyn FnOnce() + Send>) {
     let wait = Duration::from_millis(fastrand::u64(0..20));
     spawn_local(async move {

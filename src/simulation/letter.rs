@@ -1,31 +1,32 @@
-//! Letters: what callers want said. Repeats of a keyed send are the same letter, and its number stands in its content.
+//! Letters: the messages that callers want to send. A repeat of a keyed send is the same letter. Its content holds the
+//! letter's number.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a caller wants said.
+/// A message that a caller wants to send.
 #[derive(Debug, Default)]
 pub(super) struct Letter {
-    /// Users by number; `None`: everyone.
+    /// The receivers by number; `None`: all users.
     pub(super) receivers: Option<BTreeSet<usize>>,
     pub(super) key: Option<u32>,
     pub(super) is_online_only: bool,
     /// Attempts under way.
     pub(super) open: usize,
-    /// Attempts whose end nobody knows.
+    /// Attempts with an unknown outcome.
     pub(super) unknown: usize,
-    /// When the latest attempt began.
+    /// The time of the latest attempt.
     pub(super) tried_ms: u64,
-    /// Its messages by id: more than one only where its key was forgotten in between.
+    /// Its messages by id. There are several only if the log forgot its key in between.
     pub(super) messages: BTreeMap<String, Known>,
 }
 
-/// A message that somebody saw.
+/// A message that the model has seen.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     pub(super) epoch: u64,
-    /// When it was accepted.
+    /// The time at which it was accepted.
     pub(super) at_ms: u64,
-    /// Whether a caller was told so.
+    /// True if a caller was told so.
     pub(super) is_answered: bool,
 }
 
@@ -48,12 +49,12 @@ impl Letter {
     }
 }
 
-/// A letter's content: a JSON object, as a caller's would be.
+/// A letter's content: a JSON object, as a caller would send it.
 pub(super) fn content(letter: u64, bytes: usize) -> String {
     format!("{{\"letter\":{letter},\"text\":\"{}\"}}", "x".repeat(bytes))
 }
 
-/// The number of the letter whose content these bytes are.
+/// The number of the letter with this content.
 pub(super) fn number_in(content: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(content).ok()?;
     let rest = text.strip_prefix("{\"letter\":")?;

@@ -1,4 +1,4 @@
-//! Births and deaths of the gateway's process, and of the power under it.
+//! The starts and deaths of the gateway's process, and power cuts of its machine.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ impl World {
                 let model = &mut *self.model.borrow_mut();
                 model.registry = Some(gateway.registry.clone());
                 let is_whole = self.flipped.borrow().is_none() && !life.is_dead();
-                // A full disk passes; it says nothing of what is there.
+                // A full disk is temporary, and says nothing about the content of the log.
                 let is_full = gateway.log.check_writable() == Err(Refusing::DiskFull);
                 if is_whole && !is_well && !is_full {
                     violated(
@@ -61,7 +61,7 @@ impl World {
         }
     }
 
-    /// The process ends without a word, and the machine with it where its power goes.
+    /// The process ends without a warning. In a power cut the machine ends with it.
     pub(super) fn crash(&self, death: Death) {
         let Some(gateway) = self.gateway.take() else {
             return;
@@ -74,7 +74,7 @@ impl World {
         self.bury(death);
     }
 
-    /// What a dead process, or a machine without power, leaves.
+    /// Sets the state that a dead process, or a machine without power, leaves.
     pub(super) fn bury(&self, death: Death) {
         let Machine {
             root,
@@ -108,7 +108,7 @@ impl World {
         self.died.notify_one();
     }
 
-    /// A bit flips in what is known to have been synced.
+    /// Flips a bit in data that is known to be synced.
     fn flip(&self) {
         let segments = &self.machine.segments;
         let Ok(synced) = Watermark::open(segments).map(|watermark| watermark.marks().synced) else {
@@ -158,14 +158,14 @@ impl World {
         }
     }
 
-    /// Goes down in order and starts again.
+    /// Shuts down in order and starts again.
     pub(super) async fn drain(&self, down: Duration) {
         let period = Duration::from_secs(3);
         match &*self.gateway.borrow() {
             Some(gateway) => gateway.drain(period),
             None => return,
         }
-        // What lingers is cut after its grace.
+        // A lingering connection is cut after its grace.
         let deadline = Instant::now() + period + Duration::from_secs(20);
         loop {
             sleep(Duration::from_millis(100)).await;

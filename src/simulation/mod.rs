@@ -1,19 +1,20 @@
 //! The whole gateway in a simulation: real rooms and the real client on a simulated clock, network, disk and state store.
 //!
-//! One seed is one run, bit for bit: a schedule of operations and faults is made from it, everything runs on one thread and
-//! one paused clock, and chance comes from the seed. After every step the promises P1–P8 are looked at; at the end all
-//! faults stop, and everything accepted must be where it belongs. A failing run prints its seed, the shortest schedule that
-//! still fails, and the command to see it again.
+//! One seed is one run, bit for bit. The seed gives a schedule of operations and faults, and every random choice;
+//! everything runs on one thread and one paused clock. The promises P1–P8 are checked after every step. At the end all
+//! faults stop, and every accepted message must be where it belongs. A failing run prints its seed, the shortest schedule
+//! that still fails, and the command to repeat it.
 //!
-//! - `schedule.rs`: what a seed stands for
+//! - `schedule.rs`: the schedule of a seed
 //! - `world.rs`: one run; `operations.rs`, `life.rs`, `rest.rs`: its steps, the deaths in it, its end
-//! - `model.rs`, `letter.rs`, `policy.rs`: what must be true
+//! - `model.rs`, `letter.rs`, `policy.rs`: the promises
 //! - `gateway.rs`, `device.rs`: a life of the gateway's process; a device with its app and its store
-//! - `clock.rs`, `network.rs`, `disk.rs`, `store.rs`: what they live on; `process.rs`: how they die in the middle of it
-//! - `trace.rs`: what happened
+//! - `clock.rs`, `network.rs`, `disk.rs`, `store.rs`: the simulated machine; `process.rs`: death in the middle of an
+//!   operation
+//! - `trace.rs`: the events of a run
 //! - `shrink.rs`: the shortest schedule that still fails
-//! - `seeds.txt`, `regressions.rs`: every seed that ever failed, and what it found as a plain test
-//! - `short_life.rs`, `crash_points.rs`: the log alone, and every place at which a short life of it can end
+//! - `seeds.txt`, `regressions.rs`: every seed that ever failed, and each fault that it found as a plain test
+//! - `short_life.rs`, `crash_points.rs`: the log alone, and every point at which a short life of it can end
 
 mod clock;
 mod crash_points;

@@ -1,7 +1,7 @@
-//! What must be true: the promises P1–P6 and P8 of the design as an executable model of who was sent what.
+//! The promises P1–P6 and P8 of the design, as an executable model of the messages sent to each user.
 //!
-//! The model knows of each letter whether it may exist, and of each place of an inbox which letter is in it, from
-//! whoever sees it first: the caller's answer, a device, or the log when it is read.
+//! The model knows if each letter may exist, and which letter is in each entry of an inbox. It learns this from the first
+//! source that shows it: the caller's answer, a device, or a read of the log.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,18 +23,18 @@ use crate::{
     registry::Registry,
 };
 
-/// Retention and expiry go by clocks that the gateway's parts read one after the other.
+/// The gateway's parts read the clocks one after the other, so retention and expiry may differ by this much.
 const SLACK_MS: u64 = 10_000;
 
-/// What became of one attempt to send.
+/// The outcome of one attempt to send.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Accepted(Receipt),
-    /// It says that nothing was stored.
+    /// The answer says that nothing was stored.
     Failed,
-    /// The key stands for another body.
+    /// The key belongs to another body.
     KeyReused,
-    /// Nobody knows.
+    /// There was no answer.
     Unknown,
 }
 
@@ -45,9 +45,9 @@ struct Places {
     deleted: BTreeSet<u64>,
 }
 
-/// Everything that is known.
+/// All known facts.
 pub(super) struct Model {
-    /// The log there is. Another one: what was in the one before is lost, and was said to be.
+    /// The epoch of the present log. With another epoch, everything in the log before is lost, and this was announced.
     pub(super) epoch: u64,
     pub(super) policy: u8,
     retention_ms: u64,
@@ -57,14 +57,14 @@ pub(super) struct Model {
     letters: BTreeMap<u64, Letter>,
     /// By log and user.
     inboxes: BTreeMap<(u64, usize), Places>,
-    /// Highest place that a session had landed, by log.
+    /// The highest seq that a session had landed, by log.
     landed: BTreeMap<(u64, Session), u64>,
-    /// For the summary: how much was looked at.
+    /// The number of checked messages, for the summary.
     pub(super) accepted: u64,
     pub(super) landings: u64,
 }
 
-/// A session as the login policy sees it: its device counts only where devices are told apart.
+/// A session as the login policy sees it. Its device counts only if the policy tells devices apart.
 type Session = (usize, Platform, String);
 
 /// A user's id.
@@ -147,7 +147,7 @@ impl Model {
                 }
                 let placed: BTreeSet<usize> = users.iter().filter_map(|(user, _)| *user).collect();
                 let wanted = &self.letters[&number].receivers;
-                // A repeat of something expired has no places to name.
+                // The answer to a repeat of an expired message names no seqs.
                 if !placed.is_empty() && wanted.as_ref().is_some_and(|wanted| *wanted != placed) {
                     violated(
                         "P1",
@@ -217,7 +217,7 @@ impl Model {
         letter.messages.insert(id.to_owned(), known);
     }
 
-    /// Place `seq` of a user holds this letter.
+    /// The entry `seq` of a user holds this letter.
     fn is_placed(&mut self, user: usize, epoch: u64, seq: u64, number: u64, id: &str) {
         let places = self.inboxes.entry((epoch, user)).or_default();
         match places.letters.get(&seq) {
@@ -241,7 +241,7 @@ impl Model {
         }
     }
 
-    /// A message as somebody reads it.
+    /// A message was read, from any source.
     fn is_read(&mut self, user: usize, epoch: u64, message: &Message) {
         let Some(number) = number_in(&message.content) else {
             return violated(
@@ -271,7 +271,7 @@ impl Model {
         }
     }
 
-    /// A device keeps a message.
+    /// A device stores a message.
     pub(super) fn landed(&mut self, owner: &Owner, epoch: u64, message: &Message) {
         self.landings += 1;
         self.is_read(owner.user, epoch, message);
@@ -295,7 +295,7 @@ impl Model {
         }
     }
 
-    /// A device is told that a place will not come.
+    /// A device is told that an entry will not come.
     pub(super) fn gone(&self, owner: &Owner, epoch: u64, seq: u64) {
         if !self.may_be_gone(owner.user, epoch, seq) {
             violated(
@@ -305,7 +305,7 @@ impl Model {
         }
     }
 
-    /// A device's store begins behind `position`.
+    /// A device's store begins after `position`.
     pub(super) fn began(&self, owner: &Owner, before: u64, position: Position) {
         let landed = self.landed.get(&(position.epoch, self.session(owner)));
         let landed = landed.copied().filter(|_| before == 0).unwrap_or_default();
@@ -333,19 +333,19 @@ impl Model {
         places.deleted.contains(&seq) || at_ms + self.retention_ms <= self.clock.now_ms() + SLACK_MS
     }
 
-    /// Whether somebody knows what a place holds, or held.
+    /// True if the content of an entry is, or was, known.
     fn is_known(&self, user: usize, seq: u64) -> bool {
         let places = self.inboxes.get(&(self.epoch, user));
         places.is_some_and(|places| places.letters.contains_key(&seq))
     }
 
-    /// Somebody removes these places.
+    /// A caller deletes these entries.
     pub(super) fn deletes(&mut self, user: usize, seqs: &[u64]) {
         let places = self.inboxes.entry((self.epoch, user)).or_default();
         places.deleted.extend(seqs);
     }
 
-    /// The highest place of a user that is known.
+    /// The highest known seq of a user.
     pub(super) fn head(&self, user: usize) -> u64 {
         let places = self.inboxes.get(&(self.epoch, user));
         places
@@ -353,7 +353,7 @@ impl Model {
             .unwrap_or_default()
     }
 
-    /// At any moment: no two sessions hold one place, and no inbox has lost its end.
+    /// Rules that hold at any moment: no two sessions hold one place, and no inbox has lost its end.
     pub(super) fn check(&self, users: usize, log: Option<&EmbeddedLog>) {
         for user in 0..users {
             let id = user_id(user);
@@ -373,8 +373,8 @@ impl Model {
         }
     }
 
-    /// Reads all inboxes of a log that is well: everything accepted is there or was allowed to go, and nothing else is.
-    /// Afterwards what is not there will never be, unless it was deleted before anybody read it.
+    /// Reads all inboxes of a healthy log: every accepted message is there or was allowed to go, and no other message is
+    /// there. A message that is missing now must never appear later, unless it was deleted before any read.
     pub(super) fn settle(&mut self, users: usize, log: &EmbeddedLog) {
         let mut deleted_unread = BTreeSet::new();
         for user in 0..users {
@@ -431,11 +431,11 @@ impl Model {
                 || !deleted_unread.is_empty(),
                 |receivers| !receivers.is_disjoint(&deleted_unread),
             );
-            // Of a message that has expired or was deleted the key may still be there.
+            // The key of a message may outlive the message, if that has expired or was deleted.
             if !may_be_deleted && letter.tried_ms + self.retention_ms > now_ms + SLACK_MS {
                 letter.unknown = 0;
             }
-            // What is there was accepted, whoever was told.
+            // Every stored message was accepted, even if no caller was told.
             for known in letter.messages.values_mut() {
                 known.is_answered = true;
             }

@@ -1,7 +1,7 @@
 //! A network that delays, stalls, cuts and loses: byte streams between devices and the gateway.
 //!
-//! Bytes of one connection keep their order, as TCP's do; between connections there is none. A half-open connection
-//! swallows what is written to it, and nobody is told. What a dead process wrote after its death never left it.
+//! The bytes of one connection keep their order, as with TCP. Between connections there is no order. A half-open connection
+//! swallows all bytes written to it, and tells neither end. Bytes that a process writes after its death are never sent.
 
 use std::{
     cell::RefCell,
@@ -25,30 +25,30 @@ use tokio::{
 use super::{process::Life, trace::note};
 use crate::reactor::Listener;
 
-/// Longest delay of a byte on a network that is well, in ms.
+/// The longest delay of a byte on a healthy network, in ms.
 const DELAY_MS_MAX: u64 = 80;
 
-/// Which end of a connection.
+/// An end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Device,
     Gateway,
 }
 
-/// All connections there are. Cheap to clone; clones are the same network.
+/// All connections. Cheap to clone; clones are the same network.
 #[derive(Clone)]
 pub(super) struct Network(Rc<RefCell<Net>>);
 
 struct Net {
     random: Rng,
-    /// Bytes that one direction of a connection holds on their way: sockets' buffers and the link.
+    /// The bytes that one direction of a connection holds on their way: the sockets' buffers and the link.
     way_bytes_max: usize,
-    /// The running gateway's listeners; none: nobody listens.
+    /// The listeners of the running gateway; empty: nothing listens.
     doors: Vec<Rc<Door>>,
-    /// The running gateway's.
+    /// The process of the running gateway.
     life: Option<Arc<Life>>,
     links: Vec<(usize, Weak<RefCell<Link>>)>,
-    /// Until when a device has no network at all.
+    /// The end of each device's outage. Until then the device has no network.
     outages: Vec<Option<Instant>>,
 }
 
@@ -61,25 +61,25 @@ struct Door {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Whole,
-    /// Swallows everything.
+    /// Swallows all bytes.
     HalfOpen,
-    /// The machine at the other end has forgotten it: whoever writes is told so.
+    /// The machine at the other end has forgotten the connection. A write is answered with a reset.
     Forgotten,
     Reset,
 }
 
 struct Link {
     fate: Fate,
-    /// From the device, and to it.
+    /// The directions from the device, and to it.
     ways: [Way; 2],
 }
 
 struct Way {
     chunks: VecDeque<(Instant, Vec<u8>)>,
     bytes: usize,
-    /// When the end of the stream arrives.
+    /// The time at which the end of the stream arrives.
     end: Option<Instant>,
-    /// Nothing arrives before.
+    /// No byte arrives before this time.
     stalled_until: Instant,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -112,7 +112,7 @@ pub(super) struct End {
     link: Rc<RefCell<Link>>,
     side: Side,
     network: Network,
-    /// Of the gateway's process, at its end.
+    /// The gateway's process, at the gateway's end.
     life: Option<Arc<Life>>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -129,7 +129,7 @@ impl Network {
         })))
     }
 
-    /// The gateway listens, once for each reactor. What an earlier one had open is forgotten.
+    /// The gateway listens, once for each reactor. The connections of an earlier gateway are forgotten.
     pub(super) fn listen(&self, reactors: usize, life: Arc<Life>) -> Vec<impl Listener + use<>> {
         for link in self.links(None) {
             let fate = &mut link.borrow_mut().fate;
@@ -150,7 +150,7 @@ impl Network {
         doors.into_iter().map(Doorway).collect()
     }
 
-    /// Nobody listens any more. `is_silent`: the machine is gone, so that nobody says goodbye either.
+    /// Ends the listening. With `is_silent` the machine is gone, so connections end without a goodbye.
     pub(super) fn hang_up(&self, is_silent: bool) {
         self.0.borrow_mut().doors.clear();
         if is_silent {
@@ -199,14 +199,14 @@ impl Network {
         Ok(end(Side::Device, None))
     }
 
-    /// Cuts a device's connections: both ends are told at once.
+    /// Cuts a device's connections. Both ends are told at once.
     pub(super) fn cut(&self, device: usize) {
         for link in self.links(Some(device)) {
             reset(&mut link.borrow_mut());
         }
     }
 
-    /// A device's connections, or all, swallow everything from now on.
+    /// From now on a device's connections, or all, swallow all bytes.
     pub(super) fn half_open(&self, device: Option<usize>) {
         for link in self.links(device) {
             let link = &mut *link.borrow_mut();
@@ -216,7 +216,7 @@ impl Network {
         }
     }
 
-    /// What `side` writes does not arrive for some time.
+    /// The bytes that `side` writes do not arrive for some time.
     pub(super) fn stall(&self, device: usize, side: Side, time: Duration) {
         for link in self.links(Some(device)) {
             link.borrow_mut().ways[side as usize].stalled_until = Instant::now() + time;
@@ -229,7 +229,7 @@ impl Network {
         self.0.borrow_mut().outages[device] = Some(Instant::now() + time);
     }
 
-    /// From now on nothing is wrong; what is half-open stays so.
+    /// Ends all faults. Half-open connections stay half-open.
     pub(super) fn heal(&self) {
         self.0.borrow_mut().outages.fill(None);
         for link in self.links(None) {
@@ -252,12 +252,12 @@ impl Network {
 
     fn delay(&self) -> Duration {
         let random = &mut self.0.borrow_mut().random;
-        // Mostly near, sometimes far.
+        // Delays are mostly short, sometimes long.
         let most = if random.u8(..8) == 0 { DELAY_MS_MAX } else { 4 };
         Duration::from_millis(random.u64(..=most))
     }
 
-    /// How much of `count` bytes is taken at once.
+    /// The part of `count` bytes that is taken at once.
     fn part(&self, count: usize) -> usize {
         let random = &mut self.0.borrow_mut().random;
         match random.u8(..8) {
@@ -382,7 +382,7 @@ impl AsyncRead for End {
                     }
                     return Poll::Ready(Ok(()));
                 }
-                // A cut must reach who waits for bytes that are on their way.
+                // A cut must wake a reader that waits for bytes on their way.
                 way.reader = Some(cx.waker().clone());
                 due
             };
@@ -439,7 +439,7 @@ impl Drop for End {
         if link.fate != Fate::Whole {
             return;
         }
-        // Whoever closes with bytes unread resets the connection; what the other end had not read yet is lost.
+        // A close with unread bytes resets the connection. The other end then loses the bytes that it had not read.
         let has_unread = !link.ways[1 - self.side as usize].chunks.is_empty();
         if has_unread || self.network.part(8) < 8 {
             return reset(link);
@@ -452,7 +452,7 @@ impl Drop for End {
             .map_or_else(Instant::now, |(last, _)| *last);
         way.end.get_or_insert(last + delay);
         way.wake();
-        // What the other end still writes comes to nobody.
+        // No one reads the bytes that the other end still writes.
         link.ways[1 - self.side as usize]
             .end
             .get_or_insert_with(Instant::now);

@@ -1,4 +1,4 @@
-//! What the operations of a schedule do to the gateway, the devices and what they live on.
+//! The effects of a schedule's operations on the gateway, the devices and the machine.
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,7 +27,7 @@ use crate::{
     message::StoredMessage,
 };
 
-/// How far a wall clock is set wrong, ms: further than anything is kept.
+/// The error of a wrong wall clock, ms: longer than any retention.
 const FAR_MS: i64 = 100 * 86_400_000;
 
 impl World {
@@ -67,7 +67,7 @@ impl World {
             Operation::LogOut(user, platform) => {
                 let (user, platform) = (user_id(*user), *platform);
                 self.with_delivery(|delivery| async move {
-                    // Whether it is accepted matters to nobody here; devices get new tokens when they are opened.
+                    // The outcome does not matter here, because devices get new tokens when they are opened.
                     let _ = delivery.log_out(user, platform).await;
                 });
             }
@@ -127,7 +127,7 @@ impl World {
         }
     }
 
-    /// A caller sends; nobody is there to take it while the gateway is down.
+    /// A caller sends. While the gateway is down, the send reaches nothing.
     fn send(&self, letter: &Letter) {
         let gateway = self.gateway.borrow();
         let Some(gateway) = &*gateway else { return };
@@ -181,7 +181,7 @@ impl World {
             .collect();
         model.deletes(user, &seqs);
         self.with_delivery(|delivery| async move {
-            // Refused or lost: then the messages stay, which the model allows.
+            // After a refusal or a loss the messages stay, which the model allows.
             let _ = delivery
                 .delete(user_id(user), seqs.into_iter().map(Seq).collect())
                 .await;
@@ -208,7 +208,7 @@ impl World {
             .token;
         let (network, model) = (self.machine.network.clone(), self.model.clone());
         let app = spawn_local(async move {
-            // A crashed app is started again by its user, at once.
+            // The user starts a crashed app again at once.
             while device::run(
                 device.clone(),
                 network.clone(),
@@ -236,7 +236,7 @@ impl World {
     }
 }
 
-/// One attempt to send. However it ends, the model is told; without an answer, nobody knows.
+/// One attempt to send. Every end is reported to the model; without an answer the outcome is unknown.
 struct Attempt {
     number: u64,
     model: Rc<RefCell<Model>>,
@@ -246,7 +246,7 @@ struct Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        // What a process says after its death, nobody hears.
+        // An answer that a process gives after its death reaches no caller.
         let outcome = if self.life.is_dead() {
             Outcome::Unknown
         } else {

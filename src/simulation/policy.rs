@@ -1,4 +1,4 @@
-//! Who may be there beside whom: the login policies as a table of their own.
+//! The login policies, as a table independent of the gateway's: which sessions may be online together.
 
 use super::{
     device::{Connected, Owner},
@@ -8,7 +8,7 @@ use super::{
 use crate::ids::Platform;
 
 impl Model {
-    /// A device was told that a newer connection replaced its own: so no older one may have the place.
+    /// A device was told that a newer connection replaced its own. So no older connection may hold the place.
     pub(super) fn replaced(&self, owner: &Owner, connected: &Connected) {
         let Some(registry) = &self.registry else {
             return;
@@ -51,7 +51,7 @@ impl Model {
         }
     }
 
-    /// The table of `docs/protocol.md#login-policy`: whether two sessions of a user share a place.
+    /// The table of `docs/protocol.md#login-policy`: true if two sessions of a user share a place.
     fn conflicts(&self, one: (Platform, &str), other: (Platform, &str)) -> bool {
         let class = |platform: Platform| match platform.number() {
             1 | 2 | 11 => "mobile",

@@ -1,4 +1,4 @@
-//! The gateway's process as its disk knows it: alive, or dead in the middle of something.
+//! The gateway's process as its disk sees it: alive, or dead in the middle of an operation.
 
 use std::{
     io,
@@ -7,20 +7,20 @@ use std::{
 
 use super::trace::note;
 
-/// Whether the process lives. It can be made to die at an operation to come: that one and all after it do nothing.
+/// The life of a process. It can be ordered to die at a later operation: that operation and all after it do nothing.
 #[derive(Default)]
 pub(super) struct Life {
-    /// Operations until death; 0: no death in sight.
+    /// Operations until death; 0: no death was ordered.
     left: AtomicU64,
     /// Operations so far.
     done: AtomicU64,
     is_dead: AtomicBool,
-    /// Only what changes something counts, and none of it is done in part.
+    /// True if only operations that change something count, and none is done in part.
     is_exact: bool,
 }
 
 impl Life {
-    /// One that ends exactly before an operation that changes something.
+    /// A process that ends exactly before an operation that changes something.
     pub(super) fn exact() -> Self {
         Self {
             is_exact: true,
@@ -28,7 +28,7 @@ impl Life {
         }
     }
 
-    /// Dies at the operation with this number from now on; 0: not any more.
+    /// Orders death at the operation with this number, counted from now; 0 withdraws the order.
     pub(super) fn end_after(&self, operations: u64) {
         self.left.store(operations, Relaxed);
     }
@@ -42,7 +42,7 @@ impl Life {
         self.done.load(Relaxed)
     }
 
-    /// Does something that is not the process's own, and so does not count.
+    /// Runs work that is not the process's own, and so does not count.
     pub(super) fn beside(&self, look: impl FnOnce()) {
         let left = self.left.swap(0, Relaxed);
         look();
@@ -53,7 +53,7 @@ impl Life {
         self.is_dead.load(Relaxed)
     }
 
-    /// An operation that changes nothing begins. An error when the process is dead.
+    /// Begins an operation that changes nothing. An error if the process is dead.
     pub(super) fn look(&self) -> io::Result<()> {
         if self.is_exact {
             self.check()
@@ -62,7 +62,7 @@ impl Life {
         }
     }
 
-    /// An operation begins. An error when the process is dead.
+    /// Begins an operation. An error if the process is dead.
     pub(super) fn change(&self) -> io::Result<()> {
         let left = self.left.load(Relaxed);
         if left > 0 {

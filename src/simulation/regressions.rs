@@ -1,5 +1,5 @@
-//! What the simulation found in the log, each as a plain test: `seeds.txt` has the seeds, which are worth less as
-//! schedules change.
+//! The faults that the simulation found in the log, each as a plain test. `seeds.txt` has the seeds, which lose their value
+//! when schedules change.
 
 use std::{sync::Arc, time::Duration};
 
@@ -46,7 +46,7 @@ fn live(ground: &Ground, life: impl AsyncFnOnce(&EmbeddedLog, &Life)) {
 
 fn ground() -> Ground {
     let runtime = Builder::new_current_thread().enable_time().build();
-    // The clock needs one to begin.
+    // The clock needs a runtime when it is made.
     runtime
         .expect("a runtime without I/O always starts")
         .block_on(async { Ground::new(Arc::new(Metrics::new())) })
@@ -57,7 +57,7 @@ async fn send(log: &EmbeddedLog, ground: &Ground, body: &str) -> Result<(), Appe
     pending.await.expect("the writer answers").map(drop)
 }
 
-/// It opens, takes appends, and the first user reads this.
+/// The log opens, takes appends, and the first user reads these bodies.
 fn expect_whole(ground: &Ground, bodies: &[&'static str]) {
     live(ground, async |log, _| {
         assert_eq!(log.check_writable(), Ok(()));
@@ -67,7 +67,7 @@ fn expect_whole(ground: &Ground, bodies: &[&'static str]) {
     });
 }
 
-/// A power cut of which nothing survives that was not synced.
+/// A power cut that loses everything unsynced.
 fn cut_power(ground: &Ground) {
     ground.segments.cut_power(&mut |_| 0, false);
     ground.state.crash(Fate::Kept, &mut |_| 0);
@@ -106,7 +106,7 @@ fn what_a_full_disk_left_of_a_group_does_not_come_back() {
             ground.clock.sleep(11_000);
             send(log, &ground, "three").await.unwrap();
         });
-        // The write survives, the cut after it does not.
+        // The write survives, but the truncation after it does not.
         let mut choices = 0;
         let choose = &mut |_| {
             choices += 1;
@@ -125,11 +125,11 @@ fn retention_that_fails_half_way_leaves_no_hole() {
             send(log, &ground, body).await.unwrap();
             ground.clock.sleep(11_000);
         }
-        // Between two looks of the keeper.
+        // The time between two looks of the keeper.
         sleep(Duration::from_millis(2_500)).await;
         ground.clock.sleep(300_000);
         send(log, &ground, "five").await.unwrap();
-        // The next one finds out, and while retention looks once nothing can be made durable.
+        // The next send finds the disk full. While retention works, nothing can be made durable.
         ground.segments.set_faults(|faults| faults.is_full = true);
         send(log, &ground, "six").await.unwrap_err();
         sleep(Duration::from_secs(1)).await;
@@ -164,7 +164,8 @@ fn a_state_store_whose_first_checkpoint_was_not_finished_is_known_by_its_log() {
         sleep(Duration::from_secs(2)).await;
     });
     ground.state.crash(Fate::Lost, &mut |_| 0);
-    // It is rebuilt and the process ends somewhere in it: all rows get to the disk, and what it says of them may not.
+    // The state store is rebuilt, and the process ends during that: all rows reach the disk, but the marks about them may
+    // not.
     for end_after in 1.. {
         let ground = ground.copy();
         let process = Arc::new(Life::exact());
@@ -195,7 +196,7 @@ fn what_a_failed_sync_did_not_write_is_written_at_the_next_start() {
         ground
             .segments
             .set_faults(|faults| faults.sync_fails = true);
-        // The header of the new segment is not on the disk, and in memory it is.
+        // The header of the new segment is in memory but not on the disk.
         send(log, &ground, "two").await.unwrap_err();
     });
     live(&ground, async |log, _| {
@@ -238,7 +239,7 @@ fn a_damaged_log_delivers_only_what_the_next_power_cut_leaves() {
         send(log, &ground, "one").await.unwrap();
         send(log, &ground, "two").await.unwrap();
         sleep(Duration::from_secs(2)).await;
-        // Killed between the write and its sync.
+        // The process is killed between the write and its sync.
         process.end_after(2);
         send(log, &ground, "three").await.unwrap_err();
     });
@@ -264,7 +265,7 @@ fn a_segment_made_just_before_a_kill_keeps_its_name() {
     live(&ground, async |log, process| {
         send(log, &ground, "one").await.unwrap();
         ground.clock.sleep(11_000);
-        // The file is made, written and synced; its name is not.
+        // The file is created, written and synced, but its name is not.
         process.end_after(4);
         send(log, &ground, "two").await.unwrap_err();
     });

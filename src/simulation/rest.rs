@@ -1,4 +1,4 @@
-//! The end of a run: no more faults, and everything accepted must come to where it belongs.
+//! The end of a run: no more faults, and every accepted message must arrive where it belongs.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use super::{
 };
 use crate::{ids::SessionKey, log::Log, registry::Policy};
 
-/// How long devices may take to come back and catch up once nothing is wrong: a heartbeat of silence and a half, the
-/// longest wait before a reconnect, and a resend or two.
+/// The longest time for devices to return and catch up once all faults have ended: the silence of one and a half
+/// heartbeats, the longest wait before a reconnect, and a resend or two.
 const REST: Duration = Duration::from_secs(240);
 
 impl World {
-    /// No more faults: every device that runs catches up, then every other; what was accepted is everywhere it belongs,
-    /// also after the power went once more.
+    /// Ends all faults. First every running device catches up, then every other. Every accepted message is where it
+    /// belongs, also after one more power cut.
     pub(super) async fn come_to_rest(&self) {
         note(format_args!("no more faults"));
         self.machine.network.heal();
@@ -61,7 +61,7 @@ impl World {
         self.check();
     }
 
-    /// Waits until these devices have everything; those that are sent away meanwhile need not.
+    /// Waits until these devices have everything, except devices that are sent away meanwhile.
     async fn expect_caught_up(&self, devices: &[usize]) {
         let deadline = Instant::now() + REST;
         loop {
@@ -84,7 +84,7 @@ impl World {
         }
     }
 
-    /// Whether a device has landed all there is, is known to be there, and has acked.
+    /// True if a device has landed every message, the gateway knows that it is online, and it has acked.
     fn is_caught_up(&self, number: usize) -> bool {
         let gateway = self.gateway.borrow();
         let Some(gateway) = &*gateway else {
@@ -121,7 +121,7 @@ impl World {
             && (position.epoch, position.cursor) == (self.epoch.get(), inbox.head.0)
     }
 
-    /// Accepted = landed + pending + expired: each device's part of it, and the gateway's own sum.
+    /// Accepted = landed + pending + expired, for each device and for the gateway's own counters.
     fn check_books(&self) {
         let gateway = self.gateway.borrow();
         let Some(gateway) = &*gateway else {

@@ -1,7 +1,7 @@
-//! What a run does: a setup, devices, and a list of timed operations, all made from the seed before anything runs.
+//! The content of a run: a setup, devices, and a list of timed operations, all made from the seed before anything runs.
 //!
-//! The list is explicit so that a failing one can be shortened. Each seed uses only some kinds of faults, since a fault that
-//! is always there hides what another would show.
+//! The list is explicit, so that a failing one can be shortened. Each seed uses only some kinds of faults, because a fault
+//! that is always present hides the effects of others.
 
 use std::{fmt, time::Duration};
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{config::Config, ids::Platform, reactor::MailboxLimits};
 
-/// One thing that happens. Devices, users and letters are numbers, so that it can be left out without touching others.
+/// One operation. It names devices, users and letters by number, so that it can be left out without a change to the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Operation {
     /// A caller sends a letter, perhaps not for the first time.
@@ -26,23 +26,23 @@ pub(super) enum Operation {
     Open(usize),
     /// The app is killed.
     Close(usize),
-    /// It dies at its next landing.
+    /// The app dies at its next landing.
     CrashAt(usize, Crash),
-    /// It is installed again: its store is empty.
+    /// The app is installed again: its store is empty.
     Reinstall(usize),
-    /// Its connections are cut.
+    /// The device's connections are cut.
     Cut(usize),
-    /// Its connections swallow everything.
+    /// The device's connections swallow all bytes.
     HalfOpen(usize),
-    /// What one side writes arrives later.
+    /// The bytes that one side writes arrive later.
     Stall(usize, Side, Duration),
-    /// It has no network.
+    /// The device has no network.
     Outage(usize, Duration),
     /// The gateway dies now.
     Crash(Death),
-    /// It dies within this many operations of its disk.
+    /// The gateway dies within this many operations of its disk.
     CrashWithin(u64, Death),
-    /// It is told to go down, and starts again after this long.
+    /// The gateway drains, and starts again after this long.
     Drain(Duration),
     /// A user is logged out on a platform.
     LogOut(usize, Platform),
@@ -52,11 +52,11 @@ pub(super) enum Operation {
     Register(usize),
     /// The machine sleeps.
     Suspend(Duration),
-    /// The wall clock is far ahead for some time, or where the time has an odd number of ms, far behind.
+    /// The wall clock is far ahead for some time; if the time has an odd number of ms, far behind.
     ClockWrong(Duration),
     /// The disk is full for some time.
     DiskFull(Duration),
-    /// The next sync fails; then somebody restarts the gateway.
+    /// The next sync fails; then an operator restarts the gateway.
     SyncFails,
     /// One read in this many has to wait for the disk.
     Cold(u32),
@@ -64,10 +64,10 @@ pub(super) enum Operation {
     LoseLog,
 }
 
-/// How the process ends, and what it finds afterwards.
+/// The end of the process, and the state that it finds afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Death {
-    /// `None`: killed, the machine lives on.
+    /// `None`: the process was killed, and the machine runs on.
     pub(super) power: Option<Loss>,
     pub(super) state: Fate,
     /// A bit of the segments flips, and is repaired at the next start.
@@ -75,12 +75,12 @@ pub(super) struct Death {
     pub(super) down: Duration,
 }
 
-/// What a power cut does to what was not synced.
+/// The effect of a power cut on unsynced writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// All of it is gone.
+    /// All of them are lost.
     Everything,
-    /// Any part of it is gone.
+    /// Any part of them is lost.
     Anything,
 }
 
@@ -88,14 +88,14 @@ pub(super) enum Loss {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Letter {
     pub(super) number: u64,
-    /// `None`: everyone.
+    /// The receivers; `None`: all users.
     pub(super) receivers: Option<Vec<usize>>,
     pub(super) key: Option<u32>,
     pub(super) is_online_only: bool,
     pub(super) bytes: usize,
 }
 
-/// An operation and when it happens.
+/// An operation and its time.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Timed {
     pub(super) at: Duration,
@@ -111,12 +111,12 @@ impl fmt::Debug for Timed {
 /// From a link that is nearly always full to one that seldom is.
 const WAYS_BYTES_MAX: [usize; 3] = [512, 4 * 1024, 16 * 1024];
 
-/// Everything a seed stands for.
+/// Everything that a seed decides.
 #[derive(Debug, Clone)]
 pub(super) struct Schedule {
     pub(super) seed: u64,
     pub(super) setup: Setup,
-    /// Bytes on their way in one direction of a connection.
+    /// The bytes on their way in one direction of a connection.
     pub(super) way_bytes_max: usize,
     pub(super) users: usize,
     pub(super) owners: Vec<Owner>,
@@ -158,7 +158,7 @@ fn setup(random: &mut Rng) -> Setup {
     config.auth.token_key = "a key that is the same in every run".into();
     config.listener.reactors = random.usize(1..=2);
     config.listener.inbox = false;
-    // What is measured on the machine that runs the simulation, or goes by a secret hash.
+    // Limits that depend on the machine of the simulation, or on a secret hash, are switched off.
     config.listener.memory_bytes_max = u64::MAX;
     config.listener.bad_tokens_per_minute_max = 0;
     config.listener.outbox_frames_max = pick(random, &[8, 16, 512]) as usize;
@@ -194,7 +194,7 @@ struct Maker {
     users: usize,
     devices: usize,
     letters: Vec<Letter>,
-    /// The kinds of faults this seed uses, a bit each.
+    /// The kinds of faults that this seed uses, one bit each.
     kinds: u32,
 }
 
@@ -208,7 +208,7 @@ impl Maker {
             operations.push(Timed { at, operation });
         }
         for _ in 0..self.random.usize(20..150) {
-            // Mostly close together, sometimes after a pause.
+            // Operations are mostly close together, and sometimes come after a pause.
             let most_ms = if self.random.u8(..6) == 0 {
                 30_000
             } else {

@@ -1,5 +1,5 @@
-//! The log alone on a simulated disk: a few operations of its life, what was tried and answered in it, and what must be
-//! found when it has ended.
+//! The log alone on a simulated disk: a few operations, the tried and answered messages, and the state that must be found
+//! afterwards.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,28 +28,28 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Users that messages are for.
+/// The number of users that get messages.
 const USERS: usize = 2;
 /// One operation of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A message with a key to one user.
+    /// A message with a key for one user.
     Message,
-    /// A message without one to all.
+    /// A message without a key for all users.
     Batch,
-    /// The first key again.
+    /// A send that repeats the first key.
     Repeat,
-    /// A session's cursor moves, and the state store catches up.
+    /// A session's cursor moves, and a checkpoint follows.
     Checkpoint,
     /// The first message is deleted.
     Delete,
     /// A message that begins a new segment.
     Roll,
-    /// Time passes that nothing old survives.
+    /// Time passes until retention removes everything old.
     Retention,
 }
 
-/// What a log lives on.
+/// The disk and the store of a log.
 pub(super) struct Ground {
     pub(super) root: SimDisk,
     pub(super) segments: SimDisk,
@@ -59,7 +59,7 @@ pub(super) struct Ground {
     config: config::Log,
 }
 
-/// What was tried, and what of it was answered.
+/// The tried operations, and those that were answered.
 #[derive(Default)]
 pub(super) struct Known {
     tried: BTreeSet<String>,
@@ -69,7 +69,7 @@ pub(super) struct Known {
     may_expire: bool,
 }
 
-/// What users read: place, and body where there is one.
+/// The inboxes as users read them: for each seq the body, if there is one.
 pub(super) type Inboxes = Vec<BTreeMap<u64, Option<Bytes>>>;
 
 struct Nobody;
@@ -90,7 +90,7 @@ impl Ground {
             metrics,
             config: config::Log {
                 dir: "simulated".into(),
-                // A segment's age is an eighth of it: 10 s.
+                // A segment lasts an eighth of it: 10 s.
                 retention: Duration::from_secs(80),
                 checkpoint_interval: Duration::from_secs(1),
                 ..config::Log::default()
@@ -126,8 +126,9 @@ impl Ground {
     }
 }
 
-/// Runs a workload on new ground until it ends or the process does. `end_after`: before which change; 0: it ends well.
-/// The last values: how many changes were made, and how many of them before the last operation.
+/// Runs a workload on a new disk until it ends, or until the process does. The process ends before the change with the
+/// number `end_after`; 0: the workload ends normally. The last values are the number of changes, and the number before the
+/// last operation.
 pub(super) async fn live(
     steps: &[Step],
     end_after: u64,
@@ -166,7 +167,7 @@ pub(super) async fn live(
 }
 
 impl Known {
-    /// These were tried; whether they are there is not looked at.
+    /// These messages were tried; the check does not demand that they are there.
     pub(super) fn of<const N: usize>(tried: [&str; N]) -> Self {
         Self {
             tried: tried.map(str::to_owned).into(),
@@ -196,7 +197,7 @@ impl Known {
                     cursor: log.inbox(&user_id(0)).map_or(Seq::ZERO, |inbox| inbox.head),
                     acked_at_ms: clock.now_ms(),
                 };
-                // A dead process does not get this far.
+                // A dead process does not get here.
                 let _ = log.store_cursor(&key, row);
                 sleep(Duration::from_millis(1_100)).await;
             }
@@ -206,7 +207,7 @@ impl Known {
                     && let Ok(Ok(())) = pending.await
                     && !life.is_dead()
                 {
-                    // Of an empty inbox nothing is deleted, and nothing later is.
+                    // A delete in an empty inbox removes nothing, and no later message.
                     self.is_delete_answered |= !self.answered.is_empty();
                 }
             }
@@ -241,7 +242,7 @@ impl Known {
         }
     }
 
-    /// What a recovered log must hold. Returns what it does hold.
+    /// Checks a recovered log, and returns its content.
     pub(super) fn check(&self, log: &EmbeddedLog) -> Result<Inboxes, String> {
         log.check_writable()
             .map_err(|refusing| format!("it refuses: {refusing}"))?;
@@ -314,7 +315,7 @@ pub(super) fn append(clock: &SimClock, key: Option<&str>, body: &str, users: usi
     }
 }
 
-/// A whole inbox.
+/// Reads a whole inbox.
 pub(super) fn read(log: &EmbeddedLog, user: usize) -> Result<BTreeMap<u64, Option<Bytes>>, String> {
     let limit = ReadLimit {
         messages: 1_000,
@@ -328,8 +329,8 @@ pub(super) fn read(log: &EmbeddedLog, user: usize) -> Result<BTreeMap<u64, Optio
         .collect())
 }
 
-/// A log that was left this way opens, holds what it must, takes a message for everyone, and holds that after the power
-/// went once more, with nothing left that was not synced.
+/// A log in this state opens, holds what it must, takes a message for all users, and holds that message after one more
+/// power cut that loses everything unsynced.
 pub(super) async fn recovers(ground: &Ground, known: &Known) -> Result<(), String> {
     let life = Arc::new(Life::exact());
     let tasks = LocalSet::new();

@@ -5,10 +5,10 @@ use super::{
     world::{self, Verdict},
 };
 
-/// Runs at most: a run takes some 50 ms, and whoever waits wants an answer within the minute.
+/// The most runs: a run takes about 50 ms, and the answer should come within a minute.
 const RUNS_MAX: usize = 1_000;
 
-/// Leaves operations out as long as the same promise is broken.
+/// Leaves operations out while the same promise is broken.
 pub(super) fn shrink(mut schedule: Schedule, verdict: &Verdict) -> Schedule {
     let mut part = schedule.operations.len().div_ceil(2);
     let mut runs = 0;
@@ -29,7 +29,7 @@ pub(super) fn shrink(mut schedule: Schedule, verdict: &Verdict) -> Schedule {
                 start = end;
             }
         }
-        // A part that could not be left out may become one when others are gone.
+        // A part that was needed before may be removable now that others are gone.
         if part > 1 || schedule.operations.len() == before {
             part /= 2;
         }

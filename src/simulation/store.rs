@@ -1,5 +1,5 @@
-//! A state store that is as good as sled in a synchronous directory: what was not flushed may be lost from any point on,
-//! what was flushed is there. It may also be lost as a whole, or not open.
+//! A state store that keeps the promises of sled in a synchronous directory: flushed changes are there, and unflushed ones
+//! may be lost from any point on. The store may also be lost as a whole, or not open.
 
 use std::{
     collections::BTreeMap,
@@ -12,10 +12,10 @@ use crate::log::embedded::{Opened, StateError, Store, StoreHome, Tree, Visit};
 
 type Rows = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
 
-/// A tree, a key, and its value from now on.
+/// A tree, a key, and its new value.
 type Change = (&'static str, Vec<u8>, Option<Vec<u8>>);
 
-/// Where the store lives. Cheap to clone; clones are the same store.
+/// The storage of the store. Cheap to clone; clones are the same store.
 #[derive(Clone)]
 pub(super) struct SimHome {
     shared: Arc<Mutex<Shared>>,
@@ -26,18 +26,18 @@ pub(super) struct SimHome {
 struct Shared {
     live: Rows,
     durable: Rows,
-    /// In the order in which they were made; a value of `None` removes.
+    /// The changes in order. A value of `None` removes the key.
     unflushed: Vec<Change>,
     opens_not: bool,
     is_unbelievable: bool,
 }
 
-/// What becomes of the store while the process is down.
+/// The fate of the store while the process is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// What was flushed is there, and any beginning of the rest.
+    /// The flushed changes are there, and any prefix of the others.
     Kept,
-    /// Somebody deleted it.
+    /// An operator deleted it.
     Lost,
     /// It does not open.
     Broken,
@@ -69,7 +69,7 @@ impl SimHome {
         }
     }
 
-    /// The process ends, in whatever way. How many of the changes that were not flushed survive is chosen.
+    /// The process ends, in any way. `choose` decides how many of the unflushed changes survive.
     pub(super) fn crash(&self, fate: Fate, choose: Choice<'_>) {
         let shared = &mut *self.lock();
         let survivors = choose(shared.unflushed.len() + 1);

@@ -1,5 +1,5 @@
-//! The simulation's tests: fresh seeds, every seed that ever failed, that one seed is one run, and that planted bugs are
-//! found.
+//! The simulation's tests: fresh seeds, every seed that ever failed, the proof that one seed is one run, and planted bugs
+//! that must be found.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use super::{
 };
 use crate::sabotage::{self, Bug};
 
-/// How long `cargo test` looks for a seed that breaks a promise.
+/// The time for which `cargo test` looks for a seed that breaks a promise.
 const SECONDS: u64 = 60;
-/// How long `cargo simulate` does.
+/// The time for which `cargo simulate` does.
 const MINUTES: u64 = 30;
-/// Within these seeds each planted bug is found.
+/// Each planted bug is found within this many seeds.
 const SEEDS_PER_BUG: u64 = 500;
 
-/// What many runs came to.
+/// The sums over many runs.
 #[derive(Default)]
 struct Total {
     runs: u64,
@@ -55,7 +55,7 @@ fn variable(name: &str) -> Option<u64> {
     )
 }
 
-/// Runs a seed; a broken promise fails the test with all that is needed to look into it.
+/// Runs a seed. A broken promise fails the test, with everything that is needed to repeat the run.
 fn expect_kept(seed: u64) -> Verdict {
     let schedule = Schedule::new(seed);
     let verdict = world::run(&schedule, false);

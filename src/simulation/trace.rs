@@ -1,6 +1,6 @@
-//! What happened in a run: hashed, so that two runs can be told apart bit for bit, and printed where somebody looks.
+//! The events of a run: hashed, so that two runs can be compared bit for bit, and printed on request.
 //!
-//! A run has its thread for itself, so its trace, its faults and its first violation belong to the thread.
+//! A run has a thread of its own, so its trace, its faults and its first violation belong to the thread.
 
 use std::{
     cell::{Cell, RefCell},
@@ -35,7 +35,7 @@ impl Write for Fnv {
     }
 }
 
-/// Begins the thread's trace. From now on a panic anywhere on it, also one that a task's runtime catches, is a violation.
+/// Begins the thread's trace. From now on every panic on it is a violation, also one that a task's runtime catches.
 pub(super) fn begin(is_printed: bool) {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -58,19 +58,19 @@ pub(super) fn begin(is_printed: bool) {
     IS_RUNNING.set(true);
 }
 
-/// Ends it: the hash of everything, and the first promise that was broken.
+/// Ends the trace. Returns the hash of all events, and the first broken promise.
 pub(super) fn end() -> (u64, Option<String>) {
     IS_RUNNING.set(false);
     let hash = TRACE.take().map_or(0, |trace| trace.hash.0);
     (hash, VIOLATION.take())
 }
 
-/// Something happened.
+/// Records an event.
 pub(super) fn note(what: fmt::Arguments<'_>) {
     TRACE.with_borrow_mut(|trace| {
         let Some(trace) = trace else { return };
         let at = trace.began.elapsed();
-        // Writing into a hash does not fail.
+        // A write into a hash does not fail.
         let _ = writeln!(trace.hash, "{} {what}", at.as_micros());
         if trace.is_printed {
             eprintln!("{:>9.3}s {what}", at.as_secs_f64());
@@ -78,7 +78,7 @@ pub(super) fn note(what: fmt::Arguments<'_>) {
     });
 }
 
-/// A promise is broken. The first one counts: what follows may follow from it.
+/// Records a broken promise. Only the first one counts, because later ones may be its consequences.
 pub(super) fn violated(promise: &str, how: fmt::Arguments<'_>) {
     note(format_args!("VIOLATION {promise}: {how}"));
     VIOLATION.with_borrow_mut(|first| {
@@ -86,7 +86,7 @@ pub(super) fn violated(promise: &str, how: fmt::Arguments<'_>) {
     });
 }
 
-/// Whether one is.
+/// True if a promise is broken.
 pub(super) fn is_violated() -> bool {
     VIOLATION.with_borrow(Option::is_some)
 }

@@ -1,5 +1,5 @@
-//! One run: a schedule is carried out, and every promise looked at after every step; then all faults end, and what was
-//! accepted must be everywhere it belongs.
+//! One run: carries out a schedule, and checks every promise after every step. Then all faults end, and every accepted
+//! message must be everywhere it belongs.
 
 use std::{
     cell::{Cell, RefCell},
@@ -31,24 +31,24 @@ use super::{
 };
 use crate::{ids::Epoch, log::embedded::epoch_text, token::Tokens};
 
-/// The epoch of the first log; every later one has the next number.
+/// The epoch of the first log. Every later log has the next number.
 const EPOCH: u64 = 0x5eed;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
-    /// Of everything that happened, in order.
+    /// The hash of all events in order.
     pub(super) hash: u64,
-    /// The first promise that was broken, and how.
+    /// The first broken promise, with the details.
     pub(super) violation: Option<String>,
-    /// Simulated time.
+    /// The simulated time.
     pub(super) lasted: Duration,
-    /// Sends that were accepted, and messages that landed.
+    /// The number of accepted sends, and of landed messages.
     pub(super) accepted: u64,
     pub(super) landings: u64,
 }
 
-/// Carries out a schedule. `is_printed`: tells what happens on stderr.
+/// Carries out a schedule. With `is_printed` it prints the events to stderr.
 pub(super) fn run(schedule: &Schedule, is_printed: bool) -> Verdict {
     fastrand::seed(schedule.seed);
     let runtime = Builder::new_current_thread()
@@ -91,11 +91,11 @@ pub(super) struct World {
     pub(super) apps: RefCell<Vec<Option<AbortHandle>>>,
     pub(super) gateway: RefCell<Option<Gateway>>,
     pub(super) random: RefCell<Rng>,
-    /// What follows the death that the running process was told to die within its disk's operations.
+    /// The death that was ordered for the running process within its disk's operations.
     pub(super) armed: Cell<Option<Death>>,
     /// The same for the process that starts next.
     pub(super) arms_next: Cell<Option<(u64, Death)>>,
-    /// When the gateway starts again, where it is down.
+    /// The time at which the gateway starts again, if it is down.
     pub(super) starts_at: Cell<Option<Instant>>,
     pub(super) died: Notify,
     /// The bit that is flipped at present.
@@ -149,7 +149,7 @@ impl World {
         self.model.borrow_mut().epoch = epoch;
     }
 
-    /// Lets the gateway's tasks run; buries it if it died.
+    /// Polls the gateway's tasks; handles its death if it died.
     fn poll_gateway(&self, cx: &mut Context<'_>) {
         let mut gateway = self.gateway.borrow_mut();
         let Some(running) = &mut *gateway else { return };
@@ -161,7 +161,7 @@ impl World {
         }
     }
 
-    /// Carries out the operations, then lets everything come to rest.
+    /// Carries out the operations, then ends all faults and waits until everything has arrived.
     async fn drive(&self, operations: &[Timed]) {
         let began = Instant::now();
         self.start();
@@ -177,7 +177,7 @@ impl World {
         self.come_to_rest().await;
     }
 
-    /// Waits; a gateway that is to start again meanwhile does.
+    /// Waits. A gateway that is due to start meanwhile starts.
     pub(super) async fn wait_until(&self, until: Instant) {
         loop {
             let next = self
@@ -188,7 +188,7 @@ impl World {
             tokio::select! {
                 biased;
                 () = sleep_until(next) => {}
-                // It died meanwhile.
+                // The gateway died meanwhile.
                 () = self.died.notified() => {}
             }
             if self.starts_at.get().is_some_and(|at| at <= Instant::now()) {
@@ -210,7 +210,7 @@ impl World {
             .as_ref()
             .filter(|gateway| !gateway.life.is_dead())
             .map(|gateway| &*gateway.log);
-        // A damaged log may not know how far inboxes had come.
+        // A damaged log may not know the heads of inboxes.
         let log = log.filter(|log| log.damages().is_empty());
         self.model.borrow().check(self.schedule.users, log);
     }
