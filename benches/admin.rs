@@ -1,8 +1,8 @@
-//! The admin API: reading a request and checking it. The calls are online-only and nobody is online, so nothing is stored
-//! and nothing handed over.
+//! The admin API: the cost of reading a request and checking it. The calls are online-only and no session is online, so
+//! nothing is stored and nothing pushed.
 //!
-//! The room shows its port and no less, so each figure holds a request over a connection of this machine, both ends of it on
-//! one thread; the first bench is that and the token's signature with next to no body. Contents of 400 bytes; seeded.
+//! The room shows only its port. So each figure contains a request over a connection of this machine, with both ends on one
+//! thread; the first bench is only that and the token's signature, with a minimal body. Contents of 400 bytes; seeded.
 //!
 //! `cargo bench --bench admin`
 
@@ -38,7 +38,7 @@ use towncrier::{
 
 /// One of the configuration's administrators.
 const ADMIN: &str = "openIM123456";
-/// The largest content that a gateway takes by default.
+/// The largest content that a gateway accepts by default.
 const LARGE_BYTES: usize = 48 * 1024;
 
 fn main() {
@@ -101,7 +101,7 @@ fn send(content: &str, receivers: &str) -> String {
     )
 }
 
-/// A kept connection to an admin port, and the thread's runtime on which both of its ends run.
+/// A kept connection to an admin port, and the thread's runtime, on which both ends of it run.
 struct Caller {
     runtime: Runtime,
     local: LocalSet,

@@ -1,5 +1,5 @@
-//! Encoding and decoding: what a send, each of its receivers and each frame of a client cost before anything is stored or
-//! written. Messages of 400 bytes; seeded.
+//! Encoding and decoding: the cost of a send, of each of its receivers and of each frame of a client, without storing and
+//! writing. Messages of 400 bytes; seeded.
 //!
 //! `cargo bench --bench frame`
 
@@ -27,7 +27,7 @@ use towncrier::{
 };
 
 const RECEIVER: &str = "user-0001234";
-/// Receivers of a batch, who share its body.
+/// The receivers of a batch, which share its body.
 const BATCH: u64 = 100;
 
 fn main() {
@@ -119,7 +119,7 @@ fn decodes(criterion: &mut Criterion) {
 
     let ack = frame(client_frame::Body::Ack(Ack { seq: 1_000_000 }));
     let connect = frame(client_frame::Body::Connect(Connect {
-        // As long as ours are.
+        // As long as our own tokens.
         token: (0..250).map(|_| random.alphanumeric()).collect(),
         epoch: random.u64(..),
         cursor: Some(1_000_000),

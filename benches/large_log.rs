@@ -1,10 +1,10 @@
-//! Does a log that has grown cost more than a small one? Appends 400-byte messages to random users, and at each size
-//! measures the rate of the last appends, how long the inbox of a random user takes to read from its first message, how much
-//! memory the process holds, and how much disk. The same inboxes are read twice: the first time what the kernel has no longer
-//! in memory comes from the disk, and how much that is stands beside it.
+//! Does a large log cost more than a small one? Appends 400-byte messages to random users, and measures at each size: the
+//! rate of the last appends, the time to read the inbox of a random user from its first message, the memory of the process,
+//! and the disk space. The same inboxes are read twice. In the first reading, data that the kernel no longer has in memory
+//! comes from the disk; the number of these bytes stands beside it.
 //!
-//! `cargo bench --bench large_log` goes to 20 million messages for a million users: 13 GB of disk, some minutes.
-//! `… -- --messages 2000000 --users 100000` is a smaller one. Seeded.
+//! `cargo bench --bench large_log` goes to 20 million messages for a million users: 13 GB of disk, some minutes. `… --
+//! --messages 2000000 --users 100000` is a smaller one. Seeded.
 
 mod support;
 
@@ -21,11 +21,11 @@ use towncrier::{
     log::{Log, Patience, ReadLimit, embedded::EmbeddedLog},
 };
 
-/// The first size; the others are compared to it.
+/// The first size. The others are compared with it.
 const FIRST_MESSAGES: u64 = 1_000_000;
-/// Appends whose rate is a size's.
+/// The last appends of a size, whose rate is measured.
 const MEASURED_APPENDS: u64 = 500_000;
-/// Inboxes that are read at each size.
+/// The number of inboxes read at each size.
 const READS: u64 = 5_000;
 
 /// One size of the log.
@@ -38,12 +38,12 @@ struct Size {
     disk_bytes: u64,
 }
 
-/// Inboxes of [`READS`] users, read.
+/// The result of reading the inboxes of [`READS`] users.
 struct Reads {
     inboxes: Round,
     /// The mean time of a message.
     of_one: Duration,
-    /// What the process had from the disk meanwhile.
+    /// The bytes that the process got from the disk meanwhile.
     disk_bytes: u64,
 }
 
@@ -128,7 +128,7 @@ fn user(number: u64, users: u64) -> String {
     format!("user-{:07}", fastrand::Rng::with_seed(number).u64(..users))
 }
 
-/// Whole inboxes of random users, one after the other.
+/// Reads whole inboxes of random users, one after the other.
 fn read(log: &EmbeddedLog, users: u64) -> Reads {
     let before = disk_bytes_read();
     let limit = ReadLimit {
@@ -156,7 +156,7 @@ fn read(log: &EmbeddedLog, users: u64) -> Reads {
     }
 }
 
-/// Bytes that this process has had from the disk.
+/// The bytes that this process got from the disk.
 fn disk_bytes_read() -> u64 {
     number_in("/proc/self/io", "read_bytes:")
 }
@@ -165,7 +165,7 @@ fn resident_bytes() -> u64 {
     number_in("/proc/self/status", "VmRSS:") * 1024
 }
 
-/// The number behind a name in one of the kernel's files.
+/// The number after a name in one of the kernel's files.
 fn number_in(file: &str, name: &str) -> u64 {
     let text = std::fs::read_to_string(file).expect("Linux");
     let line = text.lines().find_map(|line| line.strip_prefix(name));
@@ -173,7 +173,7 @@ fn number_in(file: &str, name: &str) -> u64 {
     number.expect("a number")
 }
 
-/// As `du` counts it: the state store's file has holes.
+/// The disk space as `du` counts it, because the state store's file has holes.
 fn disk_bytes(dir: &Path) -> u64 {
     let output = Command::new("du")
         .arg("-sk")

@@ -1,7 +1,7 @@
-//! Durable appends: the log of this gateway against sled alone, in alternation, beside the disk's own sync.
+//! Durable appends: the log of this gateway and sled alone, in turn, and the disk's own sync beside them.
 //!
-//! 1,024 appenders in a closed loop, each waiting for its answer before it sends again; 424-byte records to 100,000 users,
-//! seeded. `sled alone` is sled used as well as it can be: one committer takes all that waits, inserts, flushes once, in a
+//! 1,024 appenders in a closed loop; each waits for its answer before it sends again. 424-byte records to 100,000 users,
+//! seeded. `sled alone` is the best use of sled: one committer takes everything that waits, inserts, flushes once, in a
 //! directory with the synchronous attribute, so that its flush reaches the disk. Prints medians of the rounds.
 //!
 //! `cargo bench --bench log`, or `… -- --rounds 5 --appends 100000`.
@@ -55,7 +55,7 @@ fn median(mut rounds: Vec<Round>) -> Round {
     rounds.swap_remove(rounds.len() / 2)
 }
 
-/// The disk by itself.
+/// The disk's sync without a log.
 fn sync_alone(dir: &Path) -> Round {
     use std::io::Write;
     let mut file = std::fs::File::create(dir.join("sync")).expect("a file");
@@ -70,7 +70,7 @@ fn sync_alone(dir: &Path) -> Round {
     Round::of(latencies, begun.elapsed())
 }
 
-/// The same user for the same number in every engine.
+/// Every engine gets the same user for the same number.
 fn user(number: u64) -> String {
     format!("user-{:06}", fastrand::Rng::with_seed(number).u64(..USERS))
 }

@@ -1,7 +1,7 @@
 //! The registry under contention: finding the sessions of a user, and sessions that come and go, from one thread and from
-//! several at once. 100,000 users with a session each, beside as many that come and go; messages of 400 bytes; seeded.
+//! several at once. 100,000 users with a session each, and as many that come and go; messages of 400 bytes; seeded.
 //!
-//! The mailboxes take what they are handed and drop it: what a reactor does with it is not measured.
+//! The mailboxes drop each item: the work of a reactor is not measured.
 //!
 //! `cargo bench --bench registry`
 
@@ -29,10 +29,10 @@ use towncrier::{
 const USERS: usize = 100_000;
 /// Receivers of a batch.
 const BATCH: usize = 100;
-/// The log's writer alone; beside one reactor; more than the cores of a small machine.
+/// The log's writer alone; the writer beside one reactor; more threads than the cores of a small machine.
 const THREADS: [u64; 3] = [1, 2, 4];
 
-/// Drops what it is handed.
+/// A mailbox that drops each item.
 struct Deaf;
 
 impl Mailbox for Deaf {
@@ -103,7 +103,7 @@ fn any<'a>(random: &mut Rng, keys: &'a [SessionKey]) -> &'a SessionKey {
     &keys[random.usize(..keys.len())]
 }
 
-/// Has each of the threads do `work` so often, from one beginning to the end of the last.
+/// Lets each of the threads do `work` this many times. Returns the time from the common start to the end of the last.
 fn together(threads: u64, times: u64, work: &(dyn Fn(&mut Rng) + Sync)) -> Duration {
     let begin = Barrier::new(threads as usize + 1);
     let begun = thread::scope(|scope| {

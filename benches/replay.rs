@@ -1,6 +1,6 @@
-//! What was written is read again: the inbox of a user who was away for long, and the log of a gateway that starts. 400-byte
-//! messages; every 40th is the user's, the rest go to 100,000 others; seeded. Files are in the page cache, as they are after
-//! a kill. Prints medians of the rounds.
+//! Reads of a written log: the inbox of a user who was away for long, and the log of a gateway that starts. 400-byte
+//! messages; every 40th is the user's, the others go to 100,000 users; seeded. Files are in the page cache, as they are
+//! after a kill. Prints medians of the rounds.
 //!
 //! `cargo bench --bench replay`, or `… -- --messages 4000000 --rounds 5`.
 
@@ -22,11 +22,11 @@ use towncrier::{
 };
 
 const USERS: u64 = 100_000;
-/// The one who was away.
+/// The user who was away.
 const READER: &str = "reader";
-/// One message in so many is the reader's.
+/// One message in this many is the reader's.
 const SHARE: u64 = 40;
-/// One read of a session: a window, as far as it comes to a frame.
+/// One read of a session: a window, or as much of it as fits a frame.
 const READ: ReadLimit = ReadLimit {
     messages: 256,
     bytes: TOGETHER_BYTES_MAX,
@@ -70,7 +70,7 @@ fn main() {
     }
 }
 
-/// Message number `n`'s receiver.
+/// The receiver of message number `number`.
 fn user(number: u64) -> String {
     if number.is_multiple_of(SHARE) {
         return READER.into();
@@ -78,7 +78,7 @@ fn user(number: u64) -> String {
     format!("user-{:06}", fastrand::Rng::with_seed(number).u64(..USERS))
 }
 
-/// Without a checkpoint until it is closed.
+/// Opens a log that makes no checkpoint until it is closed.
 fn open(dir: &Path) -> Arc<EmbeddedLog> {
     let config = config::Log {
         dir: dir.to_owned(),
@@ -128,8 +128,8 @@ fn print(name: &str, took: Duration, messages: u64, bytes: u64) {
     );
 }
 
-/// What a process that is killed now leaves of the log in `from`. The segments but the last are never written again, so
-/// they are shared: copies on their way to the disk would be in the way of the log that is opened.
+/// Makes the directory that a killed process would leave of the log in `from`. All segments but the last are never written
+/// again, so they are shared; copies still on their way to the disk would slow the opened log down.
 fn leave(from: &Path, to: &Path) {
     let last = segment_files(from).pop();
     copy(from, to, &|file| {
@@ -152,7 +152,7 @@ fn copy(from: &Path, to: &Path, is_shared: &dyn Fn(&Path) -> bool) {
     }
 }
 
-/// How many there are, and their bytes.
+/// The number of segments, and their bytes.
 fn segments(dir: &Path) -> (usize, u64) {
     let files = segment_files(dir);
     let bytes = files
@@ -161,7 +161,7 @@ fn segments(dir: &Path) -> (usize, u64) {
     (files.len(), bytes.sum())
 }
 
-/// From the oldest to the last: their names are their places.
+/// The segment files, the oldest first; their names are their positions.
 fn segment_files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir.join("log")).expect("a directory");
     let files = entries.map(|entry| entry.expect("an entry").path());

@@ -1,4 +1,4 @@
-//! The protocol machine: what a session's own decisions cost, with socket, clock and log left out. Messages of 400 bytes;
+//! The protocol machine: the cost of a session's own decisions, without socket, clock and log. Messages of 400 bytes;
 //! seeded.
 //!
 //! `cargo bench --bench session`
@@ -35,9 +35,9 @@ const SCENE: Scene = Scene {
 };
 /// Messages that wait for a session that was away.
 const BACKLOG: u64 = 10_000;
-/// Of them in one read: as many as come to 64 KiB.
+/// The messages of one read: as many as fit 64 KiB.
 const READ: usize = 128;
-/// Sessions of a gateway that are looked at once a second.
+/// The sessions of a gateway, which get a tick once a second.
 const IDLE: u64 = 100_000;
 
 fn main() {
@@ -95,7 +95,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// A session at the front of an inbox that reaches up to `head`.
+/// A session at the front of an inbox with this head.
 fn opened(head: Seq) -> Session {
     let epoch = Epoch(7);
     let resume = Resume {
@@ -132,7 +132,7 @@ fn inbox() -> Vec<Place> {
     (1..=BACKLOG).map(place).collect()
 }
 
-/// Lets the session have what it reads, and acks when it waits for that.
+/// Gives the session the results of its reads, and acks when it waits for acks.
 fn replay(mut session: Session, mut inbox: IntoIter<Place>) {
     let mut sent = Seq::ZERO;
     let mut actions = session.handle(Event::Room, SCENE, &LIMITS);

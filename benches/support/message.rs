@@ -4,10 +4,10 @@ use std::iter::repeat_with;
 
 use towncrier::message::StoredMessage;
 
-/// Of a content, JSON included.
+/// The bytes of a content, JSON included.
 pub(crate) const CONTENT_BYTES: usize = 400;
 
-/// What all its receivers share, with a content of so many bytes.
+/// The part that all receivers share, with a content of this many bytes.
 pub(crate) fn message(random: &mut fastrand::Rng, content_bytes: usize) -> StoredMessage {
     const FRONT: &str = r#"{"notificationName":"notices","notificationType":1,"text":""#;
     const BACK: &str = r#"","mixType":0}"#;

@@ -1,4 +1,4 @@
-//! What the benches of the log share: a log, appenders in a closed loop, and what a round of them showed.
+//! The parts that the benches of the log share: a log, appenders in a closed loop, and the result of a round.
 
 use std::{
     sync::{
@@ -17,11 +17,11 @@ use towncrier::{
     metrics::Metrics,
 };
 
-/// As many senders as a busy gateway has at once; with few of them the loop measures the disk's latency.
+/// As many senders as a busy gateway has at once. With few of them the loop would measure the disk's latency.
 pub(crate) const APPENDERS: u64 = 1024;
 pub(crate) const BODY_BYTES: usize = 400;
 
-/// What one round showed.
+/// The result of one round.
 #[derive(Clone)]
 pub(crate) struct Round {
     pub(crate) per_second: f64,
@@ -94,7 +94,7 @@ where
     Round::of(latencies, begun.elapsed())
 }
 
-/// Nobody is told what becomes durable.
+/// An observer that ignores all commits.
 struct Nobody;
 
 impl CommitObserver for Nobody {
@@ -108,7 +108,7 @@ pub(crate) fn open(config: &config::Log) -> Arc<EmbeddedLog> {
     Arc::new(log.expect("the log opens"))
 }
 
-/// Appends so many messages without a key, number `n` to `user(n)`.
+/// Appends this many messages without a key, number `n` to `user(n)`.
 pub(crate) async fn append_all(
     log: &Arc<EmbeddedLog>,
     appends: u64,
