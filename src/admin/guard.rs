@@ -11,21 +11,11 @@ use axum::{
 use futures_util::FutureExt as _;
 
 use super::error::Refusal;
-use crate::metrics::{AdminRoute, Metrics};
+use crate::metrics::AdminRoute;
 
-/// Counts the answers of one route. Its handles are looked up once.
-pub(super) struct Watch(AdminRoute);
-
-impl Watch {
-    /// For the route that the metrics call `path`.
-    pub(super) fn new(metrics: &Arc<Metrics>, path: &'static str) -> Self {
-        Self(Metrics::admin_route(metrics, path))
-    }
-}
-
-/// Runs the handler.
+/// Runs the handler, and counts its answer for its route.
 pub(super) async fn guard(
-    State(watch): State<Arc<Watch>>,
+    State(route): State<Arc<AdminRoute>>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -38,9 +28,7 @@ pub(super) async fn guard(
     response
         .headers_mut()
         .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
-    watch
-        .0
-        .answered(response.status().as_u16(), started.elapsed().as_secs_f64());
+    route.answered(response.status().as_u16(), started.elapsed().as_secs_f64());
     response
 }
 

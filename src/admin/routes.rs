@@ -24,8 +24,7 @@ use super::{
     call::App,
     console,
     error::Refusal,
-    guard::{self, Watch},
-    health, inbox, presence, send, trace,
+    guard, health, inbox, presence, send, trace,
 };
 
 /// The proof that a caller needs.
@@ -227,8 +226,8 @@ pub(super) fn routes() -> [Route; 19] {
 /// Mounts every call under every spelling, each guarded.
 pub(super) fn router(app: Arc<App>) -> Router {
     let guarded = |router: MethodRouter<Arc<App>>, name| {
-        let watch = Arc::new(Watch::new(&app.metrics, name));
-        router.layer(middleware::from_fn_with_state(watch, guard::guard))
+        let counted = Arc::new(app.metrics.admin_route(name));
+        router.layer(middleware::from_fn_with_state(counted, guard::guard))
     };
     let mut router = Router::new();
     for route in routes() {
