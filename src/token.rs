@@ -4,8 +4,9 @@
 //! exist in our terms, and has not expired. Signatures are compared in constant time, and no other algorithm is known.
 //! Leaves to others: revocation (the log's), and who is an administrator (`admin`'s).
 //!
-//! The envelope is written out here over `hmac` and `sha2`. `jsonwebtoken` was considered: for this one algorithm its
-//! backends bring RSA and three curves or a C library, it picks one of them through a global, and it reads the clock itself.
+//! This file writes the envelope itself, over `hmac` and `sha2`. Two libraries were considered. `jsonwebtoken` 12 takes a signer
+//! for this one algorithm only through a global of the process, and its own signers bring RSA and three curves or a C library.
+//! `jwt-compact` 0.8 takes our clock, but brings `chrono` and a second, older `hmac` and `sha2`.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use hmac::{Hmac, KeyInit as _, Mac as _};
