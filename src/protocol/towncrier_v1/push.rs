@@ -49,13 +49,13 @@ impl Address {
 
 /// The part of a message that all receivers share. The stored form has the field numbers of `Message`, so it is this part
 /// without a change.
-fn shared(body: &Bytes) -> Bytes {
-    body.clone()
+fn shared(body: &Bytes) -> &Bytes {
+    body
 }
 
 /// A `Push` of one message, whose body other receivers share.
 pub(super) fn live(user: &UserId, seq: Seq, message: &message::Message) -> Frame {
-    let body = message.encoding(SUBPROTOCOL, shared);
+    let body = message.encoding(SUBPROTOCOL, |body| shared(body).clone());
     let address = Address::new(seq, user, message.origin());
     let message = address.encoded_len() + body.len();
     let push = 1 + encoded_len_varint(message as u64) + message;
@@ -91,7 +91,7 @@ fn push(user: &UserId, messages: &[(Seq, Bytes)]) -> Frame {
         address
             .encode(&mut push)
             .expect("a BytesMut grows as needed");
-        push.put_slice(&body);
+        push.put_slice(body);
     }
     let mut head = BytesMut::with_capacity(16);
     let payload = 1 + encoded_len_varint(push.len() as u64) + push.len();
@@ -139,7 +139,7 @@ pub(super) fn fetched(
 /// The whole message with the stored form `body`, as one receiver gets it.
 fn message(user: &UserId, seq: Seq, body: &Bytes) -> Message {
     let address = Address::new(seq, user, &Origin::of(body));
-    let shared = Message::decode(shared(body)).expect("the stored form is whole");
+    let shared = Message::decode(shared(body).clone()).expect("the stored form is whole");
     Message {
         seq: address.seq,
         recv_id: address.recv_id,
