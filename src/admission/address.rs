@@ -1,9 +1,9 @@
-//! Where an arrival comes from, as limits count it: an IPv4 address, or the first half of an IPv6 one, because whoever has
-//! one address of a /64 has all of them.
+//! The address that limits count an arrival under: an IPv4 address, or the first half of an IPv6 address, because the owner
+//! of one address of a /64 has all of them.
 
 use std::net::IpAddr;
 
-/// What one client, or all behind one NAT or proxy, have in common.
+/// The part of an address that one client, or all clients behind one NAT or proxy, have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Address {
     V4(u32),

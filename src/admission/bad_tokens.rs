@@ -1,10 +1,12 @@
-//! Who guesses tokens: a limit by address on what cannot succeed but costs work and fills logs.
+//! A limit on bad tokens by address, against clients that guess tokens. Such attempts cannot succeed, but cost work and
+//! fill logs.
 //!
-//! Many people share one address: an office behind its NAT. One program among them that tries one bad token again and again
-//! keeps no neighbour out, because a token counts once: a guess is another token each time.
+//! Many people share one address, for instance an office behind its NAT. A token counts only once, because a guess is
+//! another token each time. So one program that repeats one bad token keeps no neighbour out.
 //!
-//! The table has a fixed size, so that no number of addresses makes it grow or pushes one out of it. Addresses share its
-//! slots by a secret hash: with a thousand guessing at once, an honest one has a chance of 1.5 % to share the debt of one.
+//! The table has a fixed size: no number of addresses makes it grow, or pushes an address out. Addresses share its slots by
+//! a secret hash. With a thousand addresses that guess at once, an honest address has a chance of 1.5 % to share a slot
+//! with one.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -14,23 +16,23 @@ use std::{
 
 use super::{Address, Debt};
 
-/// 512 KiB of debts, and as much of tokens.
+/// The number of slots: 512 KiB of debts, and as much of tokens.
 const SLOTS: usize = 1 << 16;
-/// What the limit counts over.
+/// The period over which the limit counts.
 const PERIOD: Duration = Duration::from_secs(60);
 
 pub(super) struct BadTokens {
     /// Empty: no limit.
     slots: Box<[Debt]>,
-    /// Hashes of tokens that were bad, each with its address, the newest of those that share a slot.
+    /// Hashes of bad tokens, each with its address. A slot keeps the newest.
     known: Box<[AtomicU64]>,
-    /// What one bad token costs of [`PERIOD`].
+    /// The cost of one bad token, as a part of [`PERIOD`].
     cost: Duration,
     hash: RandomState,
 }
 
 impl BadTokens {
-    /// At most `max` different ones a minute from one address; 0: no limit.
+    /// Allows at most `max` different bad tokens a minute from one address; 0: no limit.
     pub(super) fn new(max: u32) -> Self {
         let slots = if max == 0 { 0 } else { SLOTS };
         Self {
@@ -41,7 +43,7 @@ impl BadTokens {
         }
     }
 
-    /// One came from there.
+    /// Counts a bad token from this address.
     pub(super) fn note(&self, address: Address, token: &str, now: Duration) {
         let hash = self.hash.hash_one((address, token));
         if let Some(known) = self.known.get(hash as usize % SLOTS)
@@ -50,12 +52,12 @@ impl BadTokens {
             return;
         }
         if let Some(debt) = self.slot(address) {
-            // A debt at its limit stays there: more of the same does not lock an address out for longer.
+            // A debt at its limit stays there, so further bad tokens do not lock an address out for longer.
             let _ = debt.charge(now, self.cost, PERIOD);
         }
     }
 
-    /// How long nobody from there is let in, if there were too many.
+    /// The time for which this address is refused, if it sent too many bad tokens.
     pub(super) fn wait(&self, address: Address, now: Duration) -> Option<Duration> {
         let owed = self.slot(address)?.owed(now) + self.cost;
         owed.checked_sub(PERIOD).filter(|wait| !wait.is_zero())
@@ -81,10 +83,10 @@ mod tests {
             bad_tokens.note(guesser, guess, now);
         }
         assert_eq!(bad_tokens.wait(guesser, now), Some(PERIOD / 3));
-        // Those that were let in before it was too many make it no longer.
+        // Bad tokens of clients that were admitted before the limit do not make it longer.
         bad_tokens.note(guesser, "d", now);
         assert_eq!(bad_tokens.wait(guesser, now + PERIOD / 3), None);
-        // Unless both hash alike, which one seed of 65,536 does.
+        // Both addresses may have the same hash, which happens with one seed of 65,536.
         let is_alike = std::ptr::eq(
             bad_tokens.slot(guesser).unwrap(),
             bad_tokens.slot(other).unwrap(),

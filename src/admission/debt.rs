@@ -1,24 +1,24 @@
-//! A rate with a burst, in eight bytes: how far what was done has run ahead of the clock (GCRA).
+//! A rate with a burst, in eight bytes: the time by which the work done is ahead of the clock (GCRA).
 //!
-//! Each thing done costs a while; the debt is what has not passed of it yet, and may not grow beyond the burst. Times are
-//! since whatever the caller counts from.
+//! Each piece of work costs some time. The debt is the part of the cost that has not passed yet, and may not exceed the
+//! burst. All times count from the caller's origin.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-/// When all that was charged will be paid, in ns.
+/// The time at which all charges will be paid, in ns.
 #[derive(Debug, Default)]
 pub(super) struct Debt(AtomicU64);
 
 impl Debt {
-    /// What is not paid yet.
+    /// The part that is not paid yet.
     pub(super) fn owed(&self, now: Duration) -> Duration {
         Duration::from_nanos(self.0.load(Relaxed)).saturating_sub(now)
     }
 
-    /// Adds `cost` if the debt stays within `most`; else by how much it would pass it, and nothing is added.
+    /// Adds `cost` if the debt then is at most `most`. Otherwise it adds nothing, and returns the excess.
     pub(super) fn charge(
         &self,
         now: Duration,

@@ -1,19 +1,20 @@
-//! File descriptors: what each port may have of them, so that neither takes the last one from the other or the log.
+//! File descriptors: the share of each port, so that no port takes the last one from the other port or from the log.
 //!
-//! A process that runs out of them accepts nothing, opens no segment, and spins on its listeners. So the limit is raised
-//! to what it may be at most, and the ports' own limits are lowered to what it leaves.
+//! A process without descriptors accepts nothing, opens no segment, and spins on its listeners. So the soft limit is raised
+//! to the hard one, and the ports' own limits are lowered to what is left.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::lobby::ARRIVALS_MIN;
 use crate::{config::Config, process::open_descriptors};
 
-/// For what the log opens later on, one for each segment, and whatever else: at least this many, and this part of all.
+/// The reserve for segments that the log opens later, one descriptor each, and for everything else: at least this many, and
+/// this part of all.
 const RESERVE_MIN: u64 = 256;
 const RESERVE_PART: u64 = 40;
-/// Most that the admin port may have of what the reserve leaves.
+/// The largest share of the admin port, as a part of the descriptors beside the reserve.
 const ADMIN_PART: u64 = 16;
-/// Fewer than this for clients is no gateway.
+/// The gateway does not start with fewer descriptors than this for clients.
 const CONNECTIONS_MIN: u64 = 16;
 
 /// The process may have too few descriptors.
@@ -26,12 +27,12 @@ pub struct TooFew {
     open: u64,
 }
 
-/// What the ports may have: their configured limits, or less.
+/// The limits of the ports: as configured, or lower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shares {
-    /// For `listener.connections_max`. Lobbies use what connections leave of it.
+    /// The limit in place of `listener.connections_max`. Lobbies use the part of it that sessions leave.
     pub connections_max: usize,
-    /// For `admin.connections_max`.
+    /// The limit in place of `admin.connections_max`.
     pub admin_connections_max: usize,
 }
 
@@ -50,8 +51,8 @@ pub fn raise_limit() {
 }
 
 impl Shares {
-    /// Of what this process may have, with what it has open now: call it when the client port is bound and the log is open.
-    /// Says in the log what is less than configured.
+    /// The shares by this process's limit and its open descriptors. Call it when the client port is bound and the log is
+    /// open. Logs each limit that is lower than configured.
     pub fn of_process(config: &Config, reactors: usize) -> Result<Self, TooFew> {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let shares = Self::of(limit, open_descriptors(), config, reactors)?;
@@ -65,7 +66,7 @@ impl Shares {
         Ok(shares)
     }
 
-    /// The same of this limit, with so many open.
+    /// The same for this limit, with this many open descriptors.
     pub fn of(limit: u64, open: u64, config: &Config, reactors: usize) -> Result<Self, TooFew> {
         let reserve = RESERVE_MIN.max(limit / RESERVE_PART);
         let left = limit.saturating_sub(open + own(reactors) + reserve);
@@ -84,17 +85,17 @@ impl Shares {
         })
     }
 
-    /// The other way round: a limit that leaves so many connections.
+    /// The inverse: a limit that leaves this many connections.
     pub fn limit_for(connections: u64, open: u64, config: &Config, reactors: usize) -> u64 {
         let lobbies = (reactors * ARRIVALS_MIN) as u64;
         let ports = connections + lobbies + config.admin.connections_max as u64;
         let all = open + own(reactors) + ports;
-        // The reserve is a part of the limit, not of what is left of it.
+        // The reserve is a part of the limit, and not of the rest.
         (all + RESERVE_MIN).max(all * RESERVE_PART / (RESERVE_PART - 1) + 1)
     }
 }
 
-/// A poller and a waker for each reactor, whose listeners are open by then; the same and a listener for the admin port and
+/// A poller and a waker for each reactor, whose listeners are already open; the same and a listener for the admin port and
 /// the signals.
 fn own(reactors: usize) -> u64 {
     2 * reactors as u64 + 6
@@ -137,7 +138,7 @@ mod tests {
             let limit = Shares::limit_for(connections, 40, &config, REACTORS);
             let shares = Shares::of(limit, 40, &config, REACTORS).unwrap();
             let left = shares.connections_max as u64;
-            // The admin port may have less than it is configured to, and leaves that to connections.
+            // The admin port may get less than configured, which leaves more to connections.
             let admin = config.admin.connections_max as u64;
             assert!(
                 (connections..=connections + admin + 2).contains(&left),

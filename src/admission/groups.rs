@@ -1,7 +1,8 @@
-//! Memory that the kernel's control groups leave to this process: a container's limit, or one that systemd puts on a unit.
+//! The memory that the kernel's control groups leave to this process: a container's limit, or one that systemd sets on a
+//! unit.
 //!
-//! A group is bounded by its own limit and by that of each group above it. Both versions are looked at, wherever they are
-//! mounted, because machines of either kind and of both are in use. Source: cgroups(7), proc_pid_mountinfo(5).
+//! A group is bounded by its own limit and by the limit of each group above it. Both versions are read at every mount
+//! point, because machines with either version, and with both, are in use. Source: cgroups(7), proc_pid_mountinfo(5).
 
 use std::{
     fs,
@@ -10,15 +11,15 @@ use std::{
 
 /// Files with a limit in bytes, in version 2. Above `memory.high` the kernel slows the process down.
 const VERSION_2: [&str; 2] = ["memory.max", "memory.high"];
-/// In version 1.
+/// The same in version 1.
 const VERSION_1: [&str; 1] = ["memory.limit_in_bytes"];
 
-/// The least limit of this process' groups, bytes. `None` where there is none.
+/// The smallest limit of this process's groups, bytes. `None` if there is none.
 pub(super) fn memory_bytes_max() -> Option<u64> {
     let read = |path: &Path| fs::read_to_string(path).ok();
     let groups = read(Path::new("/proc/self/cgroup"))?;
     let mounts = read(Path::new("/proc/self/mountinfo"))?;
-    // Version 2 says "max" for no limit, which is no number.
+    // Version 2 says "max" for no limit, which does not parse as a number.
     let limits = files(&groups, &mounts).into_iter();
     limits
         .filter_map(|file| read(&file)?.trim().parse().ok())
@@ -36,7 +37,7 @@ fn files(groups: &str, mounts: &str) -> Vec<PathBuf> {
         };
         let group = groups.lines().find_map(|line| mount.group(line));
         let group = group.unwrap_or_default();
-        // A path that leads out of what is mounted, as a namespace may show it, means its root.
+        // A namespace may show a path that leads out of the mount. Such a path means the mount's root.
         let inside = Path::new(group).strip_prefix(mount.root).ok();
         let inside = inside.filter(|_| !group.contains("/.."));
         for above in inside.unwrap_or(Path::new("")).ancestors() {
@@ -47,16 +48,16 @@ fn files(groups: &str, mounts: &str) -> Vec<PathBuf> {
     files
 }
 
-/// A place where groups with a limit on memory are mounted.
+/// A mount point of groups with a limit on memory.
 struct Mount<'a> {
-    /// The group that is seen there.
+    /// The group that is visible there.
     root: &'a str,
     point: &'a str,
     is_version_2: bool,
 }
 
 impl<'a> Mount<'a> {
-    /// From a line of `/proc/self/mountinfo`.
+    /// Parses a line of `/proc/self/mountinfo`.
     fn read(line: &'a str) -> Option<Self> {
         let (place, kind) = line.split_once(" - ")?;
         let mut place = place.split(' ').skip(3);
@@ -72,7 +73,7 @@ impl<'a> Mount<'a> {
         })
     }
 
-    /// This process' group there, from a line of `/proc/self/cgroup` that is about it.
+    /// This process's group in this hierarchy, if a line of `/proc/self/cgroup` is about it.
     fn group(&self, line: &'a str) -> Option<&'a str> {
         let (_, line) = line.split_once(':')?;
         let (controllers, group) = line.split_once(':')?;

@@ -1,10 +1,10 @@
-//! The arrivals of one reactor: TCP connections that are no sessions yet, oldest first.
+//! The arrivals of one reactor: TCP connections without a session, the oldest first.
 //!
-//! Each is waited for by a task and does not have to be: when the lobby is full the oldest is cut off for the one that
-//! comes, and so is the oldest of an address that has too many. A client that means it is through in a few round trips;
-//! one that holds its place in silence loses it as soon as somebody wants it, but not before [`STAY_MIN`] in a lobby full of
-//! newcomers, as after a restart: then the next ones wait in the kernel's queue. A lobby takes what sessions leave of the
-//! sockets there may be, and [`ARRIVALS_MIN`] in any case, so that whoever comes in vain is told so.
+//! Each arrival has a task that may be aborted at any time. When the lobby is full, the oldest arrival is cut off for a new
+//! one; so is the oldest arrival of an address that has too many. An honest client needs a few round trips to leave the
+//! lobby. A silent client loses its place when another arrival needs it. An arrival keeps its place for [`STAY_MIN`], even
+//! if the lobby is full of new arrivals, as after a restart; then the next ones wait in the kernel's queue. A lobby may use
+//! the sockets that sessions leave, and always [`ARRIVALS_MIN`], so that every refused client gets an answer.
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,18 +20,18 @@ use tokio::{task::AbortHandle, time::Instant};
 use super::{Address, Admission, Permit, Refused, later};
 use crate::{config, metrics::RefusalReason};
 
-/// Arrivals that a lobby has room for when all connections are taken: enough to answer 503 to some 1,000 a second that
-/// are 30 ms away.
+/// The arrivals that a lobby has room for when all connections are taken. It is enough to answer 503 to about 1,000 clients
+/// a second that are 30 ms away.
 pub(super) const ARRIVALS_MIN: usize = 32;
 
-/// How long those in a full lobby keep their places: four round trips of an eighth of a second.
+/// The time for which arrivals keep their places in a full lobby: four round trips of an eighth of a second.
 const STAY_MIN: Duration = Duration::from_millis(500);
 
-/// Of one reactor.
+/// The arrivals of one reactor.
 pub struct Lobby {
     admission: Arc<Admission>,
     max: usize,
-    /// `usize::MAX`: no limit.
+    /// The most arrivals of one address; `usize::MAX`: no limit.
     of_address_max: usize,
     entered: Cell<u64>,
     arrivals: RefCell<Arrivals>,
@@ -39,7 +39,7 @@ pub struct Lobby {
 
 #[derive(Default)]
 struct Arrivals {
-    /// By the order in which they came.
+    /// All arrivals, in the order in which they came.
     all: BTreeMap<u64, Place>,
     of_address: HashMap<Address, BTreeSet<u64>>,
 }
@@ -47,17 +47,17 @@ struct Arrivals {
 struct Place {
     address: Address,
     entered: Instant,
-    /// What waits for the arrival.
+    /// The task of the arrival.
     task: Option<AbortHandle>,
 }
 
-/// A place in the lobby; given back when dropped. Whoever holds it may be aborted at any time.
+/// A place in the lobby, given back when dropped. Its task may be aborted at any time.
 pub struct Arrival {
     lobby: Rc<Lobby>,
     number: u64,
     address: Address,
     displaces: bool,
-    /// Its socket counts as its permit's.
+    /// True once its socket is counted by its permit.
     is_admitted: Cell<bool>,
 }
 
@@ -75,7 +75,7 @@ impl Arrivals {
 }
 
 impl Lobby {
-    /// An empty one.
+    /// An empty lobby.
     pub fn new(config: &config::Listener, admission: Arc<Admission>) -> Rc<Self> {
         Rc::new(Self {
             admission,
@@ -89,7 +89,7 @@ impl Lobby {
         })
     }
 
-    /// Somebody comes; where there is no room, somebody else goes, which takes a turn of the thread: see
+    /// Adds an arrival. If there is no room, another arrival is cut off, which takes a turn of the thread: see
     /// [`Arrival::displaces`].
     pub fn enter(self: &Rc<Self>, ip: IpAddr) -> Arrival {
         let address = Address::of(ip);
@@ -129,14 +129,15 @@ impl Lobby {
         }
     }
 
-    /// The task that holds the arrival from now on, to be aborted when it has to give way.
+    /// Sets the task that holds the arrival from now on. It is aborted when the arrival is cut off.
     pub fn attend(&self, number: u64, task: AbortHandle) {
         if let Some(place) = self.arrivals.borrow_mut().all.get_mut(&number) {
             place.task = Some(task);
         }
     }
 
-    /// Whether it is full of those who have only just come: one of them would have to go for the next, who can wait.
+    /// True if the lobby is full of arrivals that have just come. The next client can wait, because one of them would have
+    /// to go.
     pub fn is_crowded(&self) -> bool {
         let all = &self.arrivals.borrow().all;
         let is_young = |(_, oldest): (&u64, &Place)| oldest.entered.elapsed() < STAY_MIN;
@@ -145,22 +146,22 @@ impl Lobby {
 }
 
 impl Arrival {
-    /// For [`Lobby::attend`].
+    /// The arrival's number, for [`Lobby::attend`].
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// Whether another one was cut off for it, whose socket is open until its task has had its turn.
+    /// True if another arrival was cut off for this one. The other's socket stays open until its task has had its turn.
     pub fn displaces(&self) -> bool {
         self.displaces
     }
 
-    /// Whether handshakes come faster than they may, so that one of TLS would only be for a 503 at its end.
+    /// True if handshakes come faster than allowed. A TLS handshake would then only lead to a 503.
     pub fn is_rushed(&self) -> bool {
         self.lobby.admission.is_rushed()
     }
 
-    /// The request is good: takes a connection's place, or says why there is none.
+    /// For a good request: takes a connection's place, or says why there is none.
     pub fn admit(&self) -> Result<Permit, Refused> {
         let admission = &self.lobby.admission;
         let permit = admission.admit(self.address)?;
@@ -170,20 +171,20 @@ impl Arrival {
         Ok(permit)
     }
 
-    /// The request is good and will be answered here: says why it would get no connection's place, and takes none. It stays
-    /// an arrival, which bounds it.
+    /// For a good request that is answered here: says why a connection would be refused, but takes no place. It stays an
+    /// arrival, which bounds it.
     pub fn check(&self) -> Result<(), Refused> {
         self.lobby.admission.admit(self.address).map(drop)
     }
 
-    /// Nobody ever signed its token.
+    /// Counts a token that no key of ours has signed.
     pub fn note_bad_token(&self, token: &str) {
         let admission = &self.lobby.admission;
         let now = admission.started.elapsed();
         admission.bad_tokens.note(self.address, token, now);
     }
 
-    /// When to come back, if only sessions that resume are let in now.
+    /// The delay for a new session, if only sessions that resume are admitted now.
     pub fn wait_if_new(&self) -> Option<Duration> {
         self.lobby.admission.is_pressed().then(later)
     }
@@ -218,7 +219,7 @@ mod tests {
         Lobby::new(&config, Arc::new(admission))
     }
 
-    /// Somebody who waits for ever.
+    /// Enters an arrival that waits for ever.
     fn enter(lobby: &Rc<Lobby>, ip: [u8; 4]) -> JoinHandle<()> {
         let arrival = lobby.enter(ip.into());
         let number = arrival.number();
@@ -235,7 +236,7 @@ mod tests {
         LocalSet::new().block_on(&runtime.unwrap(), test);
     }
 
-    /// Which of them were cut off.
+    /// For each task: true if it was cut off.
     async fn cut_off(tasks: Vec<JoinHandle<()>>) -> Vec<bool> {
         tokio::task::yield_now().await;
         tasks.iter().map(JoinHandle::is_finished).collect()
@@ -293,14 +294,14 @@ mod tests {
                 ..config::Listener::default()
             });
             let sockets = || lobby.admission.sockets.load(Relaxed);
-            // Silence takes all that there is, and more of it takes the place of the oldest.
+            // Silent arrivals take all places, and further ones replace the oldest.
             for n in 0..=255 {
                 enter(&lobby, [n; 4]);
                 tokio::task::yield_now().await;
                 assert!(sockets() <= CONNECTIONS);
             }
             assert_eq!(sockets(), CONNECTIONS);
-            // Whoever is admitted keeps its socket; the last ones are refused, which they are told.
+            // An admitted arrival keeps its socket. The last ones are refused with an answer.
             let mut permits = Vec::new();
             for n in 0..=255 {
                 let arrival = lobby.enter([n; 4].into());

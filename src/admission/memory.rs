@@ -1,8 +1,8 @@
-//! How much memory the gateway may use, and uses: nobody is let in above it, because what follows is the kernel ending
-//! the process, and with it every session.
+//! The memory that the gateway may use, and the memory that it uses. Above the limit no connection is admitted; otherwise
+//! the kernel would end the process, and with it every session.
 //!
-//! Used is what belongs to the process alone (what maps a file can be dropped by the kernel), and what the kernel holds
-//! for each socket, which a container is charged for as well. Read anew when it is asked for, at most ten times a second.
+//! Used memory is the process's own memory (the kernel can drop pages that map a file), and the kernel's memory for each
+//! socket, which counts towards a container's limit as well. It is read on demand, at most ten times a second.
 
 use std::{
     fs,
@@ -15,26 +15,26 @@ use rustix::process::{Resource, getrlimit};
 use super::groups;
 use crate::process;
 
-/// What the kernel holds for an idle socket (measured: 4.1 KiB).
+/// The kernel's memory for an idle socket (measured: 4.1 KiB).
 pub const SOCKET_BYTES: u64 = 4200;
-/// How old a reading may be. At 5,000 handshakes a second of 6 KiB each it is wrong by 3 MiB.
+/// The longest age of a reading. At 5,000 handshakes a second of 6 KiB each, the reading is wrong by 3 MiB.
 const READING_AGE_MAX: Duration = Duration::from_millis(100);
-/// Of the machine's memory, or the container's, when nothing else is configured: the rest is for what the kernel holds
-/// of files, and for everybody else.
+/// The share of the machine's or the container's memory, if nothing else is configured. The rest is for the kernel's file
+/// cache, and for other processes.
 const SHARE: (u64, u64) = (3, 4);
-/// From here on, as a share of the most, only sessions that resume are let in.
+/// Above this share of the limit only sessions that resume are admitted.
 const TIGHT: (u64, u64) = (15, 16);
 
 pub(super) struct Memory {
     bytes_max: u64,
-    /// Of the process alone, as last read.
+    /// The process's own memory, as last read.
     own_bytes: AtomicU64,
-    /// When that was, in ns since the process began to count.
+    /// The time of that reading, in ns since the process began to count.
     read_at: AtomicU64,
 }
 
 impl Memory {
-    /// At most `bytes_max`; 0: a share of what there is.
+    /// A limit of `bytes_max`; 0: a share of the machine's memory.
     pub(super) fn new(bytes_max: u64) -> Self {
         let bytes_max = most(bytes_max);
         tracing::info!(bytes_max, "nobody is let in above this much memory");
@@ -45,12 +45,12 @@ impl Memory {
         }
     }
 
-    /// Whether nobody may come in, with this many sockets open.
+    /// True if no connection may be admitted, with this many open sockets.
     pub(super) fn is_full(&self, now: Duration, sockets: usize) -> bool {
         self.used_bytes(now, sockets) > self.bytes_max
     }
 
-    /// Whether there is little left.
+    /// True if little memory is left.
     pub(super) fn is_tight(&self, now: Duration, sockets: usize) -> bool {
         self.used_bytes(now, sockets) > tight(self.bytes_max)
     }
@@ -59,7 +59,7 @@ impl Memory {
         let read_at = self.read_at.load(Relaxed);
         let is_old = Duration::from_nanos(read_at) + READING_AGE_MAX <= now;
         let now = now.as_nanos() as u64;
-        // One of those who find it old reads it anew.
+        // The first caller that finds the reading old reads again.
         if is_old
             && self
                 .read_at
@@ -72,13 +72,13 @@ impl Memory {
     }
 }
 
-/// Sessions that were never seen are let in up to so many bytes, the process' and [`SOCKET_BYTES`] a socket together.
-/// `bytes_max` as configured; 0: a share of what there is.
+/// New sessions are admitted up to this many bytes: the process's own, and [`SOCKET_BYTES`] a socket. `bytes_max` as
+/// configured; 0: a share of the machine's memory.
 pub fn new_sessions_bytes_max(bytes_max: u64) -> u64 {
     tight(most(bytes_max))
 }
 
-/// The other way round: the least `listener.memory_bytes_max` that lets new sessions use so much.
+/// The inverse: the smallest `listener.memory_bytes_max` that lets new sessions use this many bytes.
 pub fn memory_bytes_max_for(used_bytes: u64) -> u64 {
     (used_bytes / TIGHT.0 + 1) * TIGHT.1
 }
@@ -94,11 +94,11 @@ fn tight(bytes_max: u64) -> u64 {
     bytes_max / TIGHT.1 * TIGHT.0
 }
 
-/// The machine's memory, or what this process may have of it. `None` where the kernel does not say.
+/// The memory of the machine, or this process's limit. `None` if the kernel does not tell it.
 fn available_bytes() -> Option<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").ok();
     let machine = meminfo.and_then(|text| total_bytes(&text));
-    // `ulimit -v` and `-d` count more than what is resident, so this is no less than what they leave.
+    // `ulimit -v` and `-d` also count memory that is not resident, so the resident memory that they allow is at most this.
     let own = [Resource::As, Resource::Data].map(|limit| getrlimit(limit).current);
     let limits = [machine, groups::memory_bytes_max()].into_iter().chain(own);
     limits.flatten().min()

@@ -1,16 +1,16 @@
-//! Who may come in: how many at once, how fast, from where, into how much memory.
+//! Admission: which connections may come in, by their number, rate, address and memory.
 //!
-//! An *arrival* is a TCP connection that is no session yet. Arrivals stand in their reactor's [`Lobby`], where each may be
-//! made to give way to a later one: so whoever fills it with silence has to go on filling it, and locks nobody out.
-//! At its request an arrival is admitted or told when to come back; at its `Connect` it is told so once more if it is new
-//! and the gateway is pressed, since sessions that resume go before new ones. All of it is bounded, whoever knocks.
+//! An *arrival* is a TCP connection without a session. Arrivals are in their reactor's [`Lobby`], where a later arrival may
+//! replace them. So a flood of silent connections has to go on for ever, and locks no client out. At its request an arrival
+//! is admitted, or told when to return. At its `Connect` it is told so again if its session is new and the gateway is under
+//! pressure, because sessions that resume go before new ones. All of it is bounded, for every client.
 //!
 //! - `lobby.rs`: the arrivals of one reactor
-//! - `address.rs`: where one comes from
-//! - `bad_tokens.rs`: who guesses
+//! - `address.rs`: the address that limits count by
+//! - `bad_tokens.rs`: the limit on bad tokens
 //! - `debt.rs`: a rate with a burst, in eight bytes
-//! - `memory.rs`: how much there is and how much is used; `groups.rs`: what control groups leave of it
-//! - `descriptors.rs`: what each port may have of them
+//! - `memory.rs`: the limit and the use of memory; `groups.rs`: the limits of control groups
+//! - `descriptors.rs`: the share of file descriptors of each port
 
 mod address;
 mod bad_tokens;
@@ -41,28 +41,28 @@ use crate::{
     metrics::{Metrics, RefusalReason},
 };
 
-/// Handshakes may run ahead of their rate by as many as a second allows.
+/// Handshakes may be ahead of their rate by the number that a second allows.
 const BURST: Duration = Duration::from_secs(1);
-/// Those that may come back soon do so after 1 s to this.
+/// A refused client that may return soon gets a delay from 1 s to this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
-/// New sessions that gave way come back after this to three times this: when those that resume are through.
+/// A refused new session gets a delay from this to three times this. By then the sessions that resume have been admitted.
 const NEW_RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// Why an arrival is turned away at its request, and when it may come back.
+/// Why an arrival is refused at its request, and the delay before it may return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// There are as many connections as there may be.
+    /// The number of connections is at its limit.
     Connections(Duration),
-    /// Handshakes come faster than they may.
+    /// Handshakes come faster than allowed.
     Rate(Duration),
-    /// The process holds as much memory as it may.
+    /// The memory of the process is at its limit.
     Memory(Duration),
-    /// Too many bad tokens came from its address.
+    /// The address sent too many bad tokens.
     BadTokens(Duration),
 }
 
 impl Refused {
-    /// The same for the metric.
+    /// The label of this reason in the metric.
     pub fn reason(self) -> RefusalReason {
         match self {
             Self::Connections(_) => RefusalReason::Overload,
@@ -73,26 +73,26 @@ impl Refused {
     }
 }
 
-/// What the whole process lets in. Shared by all reactors.
+/// The admission of the whole process, shared by all reactors.
 pub struct Admission {
     started: Instant,
     metrics: Arc<Metrics>,
-    /// TCP connections: those that are admitted, and arrivals that are not yet.
+    /// TCP connections: the admitted ones and the arrivals.
     sockets: AtomicUsize,
     open: AtomicUsize,
     open_max: usize,
     handshakes: Debt,
-    /// What one handshake costs of [`BURST`]; zero: no limit.
+    /// The cost of one handshake, as a part of [`BURST`]; zero: no limit.
     handshake_cost: Duration,
     bad_tokens: BadTokens,
     memory: Memory,
 }
 
-/// One connection's share of the admission, its socket's included; given back when dropped.
+/// One admitted connection with its socket; given back when dropped.
 pub struct Permit(Arc<Admission>);
 
 impl Admission {
-    /// With nobody in.
+    /// An admission without connections.
     pub fn new(config: &config::Listener, metrics: Arc<Metrics>) -> Self {
         Self {
             started: Instant::now(),
@@ -109,7 +109,7 @@ impl Admission {
         }
     }
 
-    /// One more connection, if there may be one.
+    /// Admits one more connection, if the limits allow it.
     fn admit(self: &Arc<Self>, address: Address) -> Result<Permit, Refused> {
         let now = self.started.elapsed();
         if let Some(wait) = self.bad_tokens.wait(address, now) {
@@ -125,13 +125,13 @@ impl Admission {
         Ok(permit)
     }
 
-    /// The next handshake would be refused for the rate.
+    /// True if the rate would refuse the next handshake.
     fn is_rushed(&self) -> bool {
         let owed = self.handshakes.owed(self.started.elapsed());
         owed + self.handshake_cost > BURST
     }
 
-    /// Counts one more. Whether that is no more than there may be, arrivals included.
+    /// Counts one more socket. Returns false if there are now too many, arrivals included.
     fn add_socket(&self) -> bool {
         self.sockets.fetch_add(1, Relaxed) < self.open_max
     }
@@ -144,7 +144,7 @@ impl Admission {
         Some(Permit(Arc::clone(self)))
     }
 
-    /// Half of the burst, or nearly all of the memory, is used: what is left is for those that resume.
+    /// True if half of the burst, or nearly all of the memory, is used. The rest is for sessions that resume.
     fn is_pressed(&self) -> bool {
         let now = self.started.elapsed();
         self.handshakes.owed(now) > BURST / 2 || self.memory.is_tight(now, self.open.load(Relaxed))
@@ -159,13 +159,13 @@ impl Drop for Permit {
     }
 }
 
-/// So that those who are turned away together do not come back together.
+/// A random short delay, so that clients that are refused together do not return together.
 fn soon() -> Duration {
     let least = Duration::from_secs(1);
     least + (RETRY_AFTER_MAX - least).mul_f64(fastrand::f64())
 }
 
-/// When a new session that gave way may come back.
+/// The delay for a new session that was refused.
 fn later() -> Duration {
     NEW_RETRY_AFTER + NEW_RETRY_AFTER.mul_f64(2.0 * fastrand::f64())
 }
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn handshakes_above_the_rate_are_refused_and_give_their_permit_back() {
-        // So slow that no test run is long enough for another one.
+        // The rate is so slow that no test run is long enough for a second handshake.
         let admission = admission(|config| config.handshakes_per_second_max = 1);
         admission
             .handshakes

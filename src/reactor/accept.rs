@@ -1,8 +1,8 @@
-//! From a TCP connection to a WebSocket, by the leave of `admission`.
+//! From a TCP connection to a WebSocket, if `admission` allows it.
 //!
-//! A handshake runs in a task of its own, because a task keeps the size of its largest state for life, and ends with a
-//! new small task. It stands in the lobby from its first moment: when it has to give way to a later one, its task is
-//! aborted, whatever it waits for. Whoever asked properly and cannot be let in is told when to come back.
+//! A handshake runs in a task of its own and then starts a new small task, because a task keeps the size of its largest
+//! state for life. It is in the lobby from its first moment. When a later arrival needs its place, its task is aborted,
+//! whatever it waits for. A client with a good request that cannot be admitted is told when to return.
 
 use std::{
     io,
@@ -37,16 +37,16 @@ use crate::{
     tls::Tls,
 };
 
-/// After an error that the next accept would meet again, such as no memory for a socket.
+/// The pause after an error that the next accept would meet again, such as no memory for a socket.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Between two looks whether a crowded lobby has room again.
+/// The pause between two checks if a crowded lobby has room again.
 const CROWDED_PAUSE: Duration = Duration::from_millis(5);
-/// Clients that come while the gateway goes down come back after 1 s to this many seconds.
+/// Clients that come during the drain return after 1 s to this many seconds.
 const RETRY_AFTER_MAX_S: u64 = 10;
-/// How long a browser may take for a file of a page: 100 KB at 5 KB/s.
+/// The longest time for a browser to take a file of a page: 100 KB at 5 KB/s.
 const SITE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Where clients come in.
+/// The entrance for clients of one reactor.
 pub(super) struct Door {
     pub(super) parts: Rc<Parts>,
     pub(super) context: Rc<Context>,
@@ -55,11 +55,11 @@ pub(super) struct Door {
     pub(super) stage: watch::Receiver<Stage>,
 }
 
-/// What a good request is answered with.
+/// The answer to a good request.
 enum Answer {
-    /// It is a WebSocket from here on, with a place among the connections.
+    /// The stream becomes a WebSocket, with a place among the connections.
     Upgrade(Upgrade, Permit),
-    /// It has what it came for.
+    /// A file of the page, which ends the connection.
     Site(Vec<u8>),
 }
 
@@ -93,12 +93,12 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Stream for S {}
 
-/// Where clients come from.
+/// A source of clients.
 pub(crate) trait Listener {
-    /// One client's.
+    /// The stream of one client.
     type Stream: Stream;
 
-    /// The next client's stream, and where it comes from. An error says why there is none now; it may pass.
+    /// The next client's stream, and its address. An error says why there is none now; it may be temporary.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, IpAddr)>>;
 }
 
@@ -107,14 +107,14 @@ impl Listener for TcpListener {
 
     async fn accept(&self) -> io::Result<(TcpStream, IpAddr)> {
         let (stream, peer) = Self::accept(self).await?;
-        // A push of one small frame must not wait for the ack of the one before. Where that fails, the client is gone, and
-        // the first read says so.
+        // A push of one small frame must not wait for the ack of the one before. If this fails, the client is gone, and the
+        // first read reports it.
         let _ = stream.set_nodelay(true);
         Ok((stream, peer.ip()))
     }
 }
 
-/// Accepts for ever.
+/// Accepts clients. Never returns.
 pub(super) async fn accept<L: Listener>(door: Rc<Door>, listener: L) {
     let mut has_warned = false;
     loop {
@@ -128,14 +128,15 @@ pub(super) async fn accept<L: Listener>(door: Rc<Door>, listener: L) {
                 let displaces = arrival.displaces();
                 receive(&door, stream, arrival);
                 if displaces {
-                    // A flood is taken no faster than what it cuts off is closed: else descriptors run out.
+                    // The yield lets the aborted task close its socket first. Otherwise a flood would use up the
+                    // descriptors.
                     yield_now().await;
                 }
             }
-            // That client is gone again; the next one has nothing to do with it.
+            // This error belongs to one client that is gone again; the next client is not affected.
             Err(error) if is_of_one_client(&error) => {}
             Err(error) => {
-                // Once for as long as it lasts.
+                // Logged once while the fault lasts.
                 if !has_warned {
                     warn!(%error, "cannot accept");
                 }
@@ -159,16 +160,16 @@ fn receive<S: Stream>(door: &Rc<Door>, stream: S, arrival: Arrival) {
     door.lobby.attend(number, greeting.abort_handle());
 }
 
-/// What a handshake goes by.
+/// The deadlines and the place of a handshake.
 struct Terms {
     arrival: Arrival,
-    /// For the answered request.
+    /// The deadline of the answered request.
     upgraded_by: Instant,
-    /// For `Connect`.
+    /// The deadline of `Connect`.
     connected_by: Moment,
 }
 
-/// Takes up TLS where the port has it, then goes on over whatever came of it.
+/// Does the TLS handshake if the port has TLS, then continues on the stream.
 async fn greet<S: Stream>(door: Rc<Door>, stream: S, arrival: Arrival) {
     let config = &door.parts.config;
     let terms = Terms {
@@ -178,14 +179,14 @@ async fn greet<S: Stream>(door: Rc<Door>, stream: S, arrival: Arrival) {
     };
     match &door.parts.tls {
         None => upgrade(&door, stream, terms).await,
-        // Four times as large as the other, and its size would be both's.
+        // This future is four times as large as the other, and without the box both would have its size.
         Some(tls) => Box::pin(greet_by_tls(&door, tls, stream, terms)).await,
     }
 }
 
 async fn greet_by_tls<S: Stream>(door: &Door, tls: &Tls, stream: S, terms: Terms) {
     if terms.arrival.is_rushed() {
-        // A handshake of TLS costs more than all that follows. Clients have a delay of their own for a cut.
+        // A TLS handshake costs more than everything after it. Clients have a delay of their own after a cut.
         return door.parts.metrics.refused(RefusalReason::Rate);
     }
     match timeout_at(terms.upgraded_by, tls.accept(stream)).await {
@@ -194,14 +195,15 @@ async fn greet_by_tls<S: Stream>(door: &Door, tls: &Tls, stream: S, terms: Terms
     }
 }
 
-/// Reads the request, answers it, and lets the connection in if all is well.
+/// Reads the request, answers it, and admits the connection if all is well.
 async fn upgrade<S: Stream>(door: &Door, mut stream: S, terms: Terms) {
     let metrics = &door.parts.metrics;
     let read = timeout_at(terms.upgraded_by, upgrade::read(&mut stream)).await;
     let Ok(Ok(mut read)) = read else {
         return metrics.refused(RefusalReason::Handshake);
     };
-    // A caller of the page may have ended its own direction behind the request, and wants its answer. A WebSocket needs both.
+    // A caller of the page may have ended its own direction after the request, and still wants its answer. A WebSocket
+    // needs both directions.
     let is_upgrade = |request: &Request<()>| protocol::at(request.uri().path()).is_some();
     if read.request.as_ref().is_ok_and(is_upgrade)
         && upgrade::has_gone(&mut stream, &mut read.rest).await
@@ -213,7 +215,7 @@ async fn upgrade<S: Stream>(door: &Door, mut stream: S, terms: Terms) {
         .and_then(|request| door.answer(&request, &terms.arrival));
     let (Upgrade { answer, codec }, permit) = match answer {
         Ok(Answer::Upgrade(upgrade, permit)) => (upgrade, permit),
-        // Nobody is left to tell when one of these two fails.
+        // If one of these two writes fails, the client is gone.
         Ok(Answer::Site(answer)) => {
             let _ = timeout(SITE_TIMEOUT, say_and_end(&mut stream, &answer)).await;
             return;
@@ -271,7 +273,7 @@ fn let_in<S: Stream>(
     door.lobby.attend(number, seated.abort_handle());
 }
 
-/// A connection's task with what it holds as long as it lives. Not an `async` block: that would hold the task twice.
+/// A connection's task with everything that it holds as long as it lives. An `async` block would hold the task twice.
 struct Seated<S> {
     task: Task<S>,
     _seat: Seat,
@@ -290,7 +292,7 @@ impl<S: Stream> Future for Seated<S> {
 mod tests {
     use super::*;
 
-    /// After a restart there are thousands at once.
+    /// After a restart there are thousands of handshakes at once.
     #[test]
     fn a_handshakes_future_stays_below_1200_bytes() {
         fn size<F>(_: impl Fn(Rc<Door>, TcpStream, Arrival) -> F) -> usize {

@@ -1,5 +1,5 @@
-//! Going down gently: every connection is told when to come back, one after the other over the whole period, so that
-//! neither this process nor the one that follows meets all clients at once.
+//! The drain of a reactor: every connection is told when to return, one after the other over the whole period. So neither
+//! this process nor the next one meets all clients at once.
 
 use std::{rc::Rc, time::Duration};
 
@@ -7,19 +7,19 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::table::Table;
 
-/// How often a share of the connections is told.
+/// The interval at which a share of the connections is told.
 const STEP: Duration = Duration::from_millis(50);
-/// How long connections may take to close after they were told: a little more than one lingers.
+/// The time for connections to close after they were told: a little longer than one lingers.
 const GRACE: Duration = Duration::from_secs(6);
 
-/// Tells all connections over `period`, and returns when they are gone or have had their time. No new one may come.
+/// Tells all connections over `period`. Returns when they are gone, or when their time is over. No new one may come.
 pub(super) async fn drain(table: Rc<Table>, period: Duration) {
     let started = Instant::now();
     let all = table.len();
     let mut told = 0;
     let mut position = None;
     while table.len() > 0 {
-        // Looked at once: a second look may be beyond the period.
+        // Read once, because a second reading may be beyond the period.
         let passed = started.elapsed();
         if passed >= period {
             break;
@@ -35,7 +35,7 @@ pub(super) async fn drain(table: Rc<Table>, period: Duration) {
         }
         sleep(STEP.min(period)).await;
     }
-    // Whoever is left; those that were told before ignore it.
+    // The connections that are left. Those that were told before ignore it.
     let (handles, _) = table.after(None, usize::MAX);
     for handle in &handles {
         handle.drain(jitter(period));
@@ -44,7 +44,7 @@ pub(super) async fn drain(table: Rc<Table>, period: Duration) {
     let _ = timeout(GRACE, table.wait_empty()).await;
 }
 
-/// Clients come back over as long a time as they were sent away, and not before a moment has passed.
+/// Clients return spread over as long a time as they were sent away, and not before a moment has passed.
 fn jitter(period: Duration) -> Duration {
     const PAUSE: Duration = Duration::from_millis(500);
     PAUSE + period.mul_f64(fastrand::f64())
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
     use crate::config;
 
-    /// `docker stop` kills after this long.
+    /// The time after which `docker stop` kills.
     const PATIENCE: Duration = Duration::from_secs(10);
 
     #[test]

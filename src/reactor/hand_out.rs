@@ -1,4 +1,4 @@
-//! What waits in a reactor's mailbox, to its connections, in turns.
+//! Hands the items in a reactor's mailbox to its connections, in turns.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -9,11 +9,11 @@ use super::{
     table::Table,
 };
 
-/// Items handed out before the connections' tasks run: their outboxes would otherwise fill up from a burst that the
-/// sockets would take.
+/// The items handed out before the connections' tasks run. Without these turns a burst would fill up outboxes although the
+/// sockets could take it.
 const HANDED_AT_ONCE: usize = 256;
 
-/// Hands out what comes, for ever.
+/// Hands out items. Never returns.
 pub(super) async fn hand_out(mailbox: Arc<ReactorMailbox>, table: Rc<Table>) {
     loop {
         let Waiting {

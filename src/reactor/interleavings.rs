@@ -1,10 +1,10 @@
-//! The mailbox under shuttle, which runs threads as coroutines and tries one order after the other of what they do between
-//! taking locks and leaving them. A failure prints its schedule, for `shuttle::replay`.
+//! The mailbox under shuttle. Shuttle runs threads as coroutines and tries many orders of the steps between taking a lock
+//! and releasing it. A failure prints its schedule, for `shuttle::replay`.
 
 use std::{panic::catch_unwind, sync::Arc};
 
 use bytes::Bytes;
-// In place of std's.
+// Replaces `std::sync`.
 use shuttle::sync;
 
 use self::mailbox::{MailboxLimits, ReactorMailbox};
@@ -16,12 +16,13 @@ use crate::{
     sabotage::{self, Bug},
 };
 
-/// The same file again, on shuttle's locks.
+/// The same source file, compiled again with shuttle's locks.
 #[expect(clippy::duplicate_mod, reason = "on other locks")]
 #[path = "mailbox.rs"]
 mod mailbox;
 
-/// Two threads post while the reactor takes until it has everything. Nobody else wakes it: one wake-up lost is a deadlock.
+/// Two threads post while the reactor takes until it has everything. No other thread wakes it, so one lost wake-up is a
+/// deadlock.
 fn post_and_take(metrics: &Arc<Metrics>) {
     const THREADS: u64 = 2;
     const POSTS: u64 = 3;

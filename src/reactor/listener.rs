@@ -1,10 +1,12 @@
 //! Listening sockets that share one port, so that the kernel spreads connections over the reactors.
 //!
-//! Sharing is for this process only: the first socket is bound before it may share, which fails where anyone listens
-//! already, a second gateway included. Bound the other way round, two gateways would each get half of the clients.
+//! The port is shared within this process only. The first socket is bound before it allows sharing; this fails if another
+//! process listens already, for instance a second gateway. In the other order, two gateways would each get half of the
+//! clients.
 //!
-//! From then on clients wait in the kernel's queues for the reactors to start, as long as those have room and clients have
-//! patience, 10 s: whoever comes while a gateway reads its log after a crash need not come back after a delay.
+//! From then on clients wait in the kernel's queues for the reactors to start, while the queues have room, and for at most
+//! 10 s of a client's patience. So a client that comes while a gateway reads its log after a crash need not return after a
+//! delay.
 
 use std::{
     io,
@@ -20,7 +22,7 @@ use crate::config;
 /// `net.core.somaxconn`.
 pub(crate) const BACKLOG: u16 = 65_535;
 
-/// The client port, where clients can knock; [`super::Reactors`] serve it.
+/// The bound client port; [`super::Reactors`] serve it.
 pub struct Port {
     pub(super) address: SocketAddr,
     /// One for each reactor.
@@ -28,10 +30,10 @@ pub struct Port {
 }
 
 impl Port {
-    /// Takes it, once for each reactor that there will be.
+    /// Binds the port, with a socket for each reactor.
     ///
     /// # Errors
-    /// [`Error::Listen`], also where somebody else listens there.
+    /// [`Error::Listen`], also if another process listens there.
     pub fn bind(config: &config::Listener) -> Result<Self, Error> {
         let (address, listeners) = bind(config, count(config)).map_err(|source| Error::Listen {
             address: config.listen,
@@ -41,8 +43,8 @@ impl Port {
     }
 }
 
-/// Binds `count` listeners. With port 0 the first one finds a free port, and the others share it. Fails with `AddrInUse`
-/// where somebody else listens on the port, shared or not.
+/// Binds `count` listeners. With port 0 the first one finds a free port, and the others share it. Fails with `AddrInUse` if
+/// another process listens on the port, shared or not.
 fn bind(config: &config::Listener, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     let first = socket(config)?;
     first.bind(&config.listen.into())?;
@@ -62,9 +64,9 @@ fn bind(config: &config::Listener, count: usize) -> io::Result<(SocketAddr, Vec<
 fn socket(config: &config::Listener) -> io::Result<Socket> {
     let domain = Domain::for_address(config.listen);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    // Connections of the process before this one, still in TIME_WAIT, are no reason not to start.
+    // Connections of an earlier process in TIME_WAIT must not prevent the start.
     socket.set_reuse_address(true)?;
-    // Accepted sockets inherit it. Left alone, the kernel gives each stalled client up to 4 MB.
+    // Accepted sockets inherit this size. By default the kernel gives each stalled client up to 4 MB.
     socket.set_send_buffer_size(config.send_buffer_bytes)?;
     socket.set_nonblocking(true)?;
     Ok(socket)

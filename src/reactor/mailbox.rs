@@ -1,7 +1,8 @@
-//! What other threads say to a reactor's connections: filled under a lock, emptied in batches, one wake-up per batch.
+//! The items from other threads to a reactor's connections: added under a lock, taken in batches, one wake-up per batch.
 //!
-//! When it is full, live messages are dropped and all the reactor's sessions look up their inbox's head instead: the log
-//! has what was dropped. The few items that are not in the log always fit: a connection gets at most one of them.
+//! When the mailbox is full, live messages are dropped, and all the reactor's sessions look up their inbox's head instead:
+//! the log has the dropped messages. The few items that are not in the log always fit: a connection gets at most one of
+//! them.
 
 use std::sync::Arc;
 
@@ -15,13 +16,13 @@ use crate::{
     sabotage::{self, Bug},
 };
 
-/// How much may wait.
+/// The bounds of a mailbox.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MailboxLimits {
-    /// Live items: 32 bytes each without their messages. At 250,000 pushes a second, more than two cores do, the default is
-    /// a quarter of a second's worth.
+    /// The most live items: 32 bytes each without their messages. At 250,000 pushes a second, more than two cores can do,
+    /// the default is a quarter of a second's items.
     pub(crate) live_max: usize,
-    /// Bytes of their messages. A message that several items share counts for each: an upper bound.
+    /// The most bytes of their messages. A message that several items share counts for each, so this is an upper bound.
     pub(crate) live_bytes_max: usize,
 }
 
@@ -37,18 +38,18 @@ impl Default for MailboxLimits {
 pub(super) struct ReactorMailbox {
     limits: MailboxLimits,
     waiting: Mutex<Waiting>,
-    /// Something waits where nothing did.
+    /// Notified when the first item comes into an empty mailbox.
     filled: Notify,
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// What came since the last look.
+/// The items since they were last taken.
 #[derive(Default)]
 pub(super) struct Waiting {
     pub(super) items: Vec<(ConnectionId, Item)>,
-    /// Of `items`, the live ones.
+    /// The number of live items among them.
     live: usize,
-    /// Their messages' bytes.
+    /// The bytes of the live items' messages.
     live_bytes: usize,
     pub(super) has_overflowed: bool,
 }
@@ -63,12 +64,12 @@ impl ReactorMailbox {
         }
     }
 
-    /// A panic elsewhere does not poison it: between any two statements what it guards is whole.
+    /// A panic elsewhere does not poison the lock's content: between any two statements it is consistent.
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All that waits, and at least something: waits for it.
+    /// Waits for at least one item, and takes all of them.
     pub(super) async fn take(&self) -> Waiting {
         loop {
             let waiting = std::mem::take(&mut *self.waiting());

@@ -1,18 +1,18 @@
 //! The threads that hold the sessions: each has a single-threaded runtime, a listener of its own on the one port, and its
 //! own connections, which never change thread.
 //!
-//! Promises: what comes from other threads waits in a bounded mailbox; nothing a client does keeps a thread busy for
-//! long; going down, every session is told when to come back. Leaves to others: what a connection does with its bytes.
+//! Promises: items from other threads wait in a bounded mailbox. No client keeps a thread busy for long. During the drain
+//! every session is told when to return. Leaves to others: the work of a connection on its bytes.
 //!
 //! - `listener.rs`: sockets that share a port
 //! - `accept.rs`: from a TCP connection to a WebSocket
 //! - `upgrade.rs`: the HTTP in between
 //! - `site.rs`: the inbox page
 //! - `table.rs`: the connections of one thread
-//! - `mailbox.rs`: what other threads say to them; `hand_out.rs`: how it gets there
-//! - `sweep.rs`: deadlines of all of them, on one timer
-//! - `drain.rs`: going down gently
-//! - `turns.rs`: whether anything keeps the thread busy for long
+//! - `mailbox.rs`: items from other threads; `hand_out.rs`: their way to the connections
+//! - `sweep.rs`: the deadlines of all connections, on one timer
+//! - `drain.rs`: the drain
+//! - `turns.rs`: the time for which tasks keep the thread busy
 //! - `thread.rs`: one reactor's life
 
 mod accept;
@@ -36,7 +36,7 @@ use std::{
     time::Duration,
 };
 
-// The locks of `mailbox.rs`. In `interleavings.rs` shuttle's have their place.
+// The locks of `mailbox.rs`. `interleavings.rs` uses shuttle's instead.
 use std::sync;
 
 use tokio::sync::{oneshot, watch};
@@ -61,38 +61,38 @@ use crate::{
 /// Why the reactors did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The client port cannot be had.
+    /// The client port cannot be bound.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// No runtime or thread to be had.
+    /// No runtime or thread can be started.
     #[error("cannot start a reactor thread: {0}")]
     Thread(io::Error),
 }
 
-/// What the reactors are to do.
+/// The order to the reactors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Serve.
+    /// Serve clients.
     Serving,
-    /// Accept no more, send everyone away over this time, then end.
+    /// Accept no more, send all clients away over this time, then end.
     Draining(Duration),
     /// End now.
     Stopping,
 }
 
-/// What each reactor is built from.
+/// The parts that each reactor is built from.
 #[derive(Clone)]
 pub(crate) struct Parts {
     config: config::Listener,
     session: Limits,
-    /// How much may wait for the connections of one thread.
+    /// The bounds of each mailbox.
     pub(crate) mailbox: MailboxLimits,
-    /// The inbox page, where it is served.
+    /// The inbox page, if it is served.
     site: Option<Arc<Site>>,
     delivery: Arc<Delivery>,
     registry: Arc<Registry>,
@@ -136,7 +136,7 @@ impl Parts {
     }
 }
 
-/// How many reactors there will be.
+/// The number of reactors.
 pub fn count(config: &config::Listener) -> usize {
     match config.reactors {
         0 => available_parallelism().map_or(1, NonZero::get),
@@ -147,12 +147,12 @@ pub fn count(config: &config::Listener) -> usize {
 /// All reactor threads. Dropping it stops them at once.
 pub struct Reactors {
     address: SocketAddr,
-    /// Tells the threads what to do; each watches it.
+    /// The order to the threads; each thread watches it.
     stage: watch::Sender<Stage>,
     threads: Vec<Thread>,
 }
 
-/// A reactor's thread, and the word that it is about to end: the sender lives in the thread.
+/// A reactor's thread, and the signal that it is about to end: the sender lives in the thread.
 struct Thread {
     handle: JoinHandle<()>,
     ended: oneshot::Receiver<()>,
@@ -186,23 +186,23 @@ impl Reactors {
         Ok(reactors)
     }
 
-    /// Where the client port really is.
+    /// The address of the client port, with its real port.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// The threads, once, for the gateway's watch.
+    /// The threads for the gateway's watch; only the first call returns them.
     pub fn take_watched(&mut self) -> Vec<Watched> {
         let threads = self.threads.iter_mut();
         threads.filter_map(|thread| thread.watched.take()).collect()
     }
 
-    /// Accepts no more, tells all sessions over `period` to come back later, and returns when every connection is gone
-    /// or has had its time. False: a thread had panicked.
+    /// Accepts no more, tells all sessions over `period` to return later, and returns when every connection is gone or its
+    /// time is over. False: a thread had panicked.
     pub async fn drain(mut self, period: Duration) -> bool {
         self.stage.send_replace(Stage::Draining(period));
         for Thread { ended, .. } in &mut self.threads {
-            // It never sends: the thread drops the other end.
+            // The thread never sends; it drops the other end.
             let _ = ended.await;
         }
         self.join()
@@ -221,7 +221,7 @@ impl Drop for Reactors {
     }
 }
 
-/// Gives a reactor its thread, and returns when it runs there.
+/// Starts the thread of a reactor, and returns when the reactor runs there.
 fn start(number: u16, reactor: Reactor, watched: Watched) -> io::Result<Thread> {
     let (starting, started) = mpsc::channel();
     let (ending, ended) = oneshot::channel();
@@ -229,7 +229,7 @@ fn start(number: u16, reactor: Reactor, watched: Watched) -> io::Result<Thread> 
         .name(format!("reactor-{number}"))
         .spawn(move || {
             reactor.run(|result| {
-                // Whoever asked for it waits.
+                // The receiver waits for this.
                 let _ = starting.send(result);
             });
             drop(ending);

@@ -1,7 +1,7 @@
-//! The inbox page on the client port, beside the WebSocket: over HTTP/1.1 and 1.0, since proxies and probes speak both.
+//! The inbox page on the client port, beside the WebSocket, over HTTP/1.1 and 1.0, because proxies and probes speak both.
 //!
-//! Promises: nothing of a request but its first line and headers is read, and every answer ends its connection. The page holds
-//! nothing of anybody's: it asks for a token. No answer depends on where a request comes from, because behind a proxy every
+//! Promises: only the first line and the headers of a request are read, and every answer ends its connection. The page
+//! holds no user's data: it asks for a token. No answer depends on the address of a request, because behind a proxy every
 //! request comes from the proxy's machine.
 
 use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header::ALLOW};
@@ -21,7 +21,7 @@ impl Site {
         }
     }
 
-    /// The answer as it goes over the wire, if the request is for a file of the page.
+    /// The answer as bytes, if the request is for a file of the page.
     pub(super) fn answer(&self, request: &Request<()>) -> Option<Vec<u8>> {
         let uri = request.uri();
         let path = uri.path().trim_start_matches('/');
@@ -35,7 +35,7 @@ impl Site {
     }
 }
 
-/// Names the methods that a file knows.
+/// An answer that names the methods that a file allows.
 fn allowing(status: StatusCode) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = status;
@@ -44,7 +44,7 @@ fn allowing(status: StatusCode) -> Response<Bytes> {
     response
 }
 
-/// The last answer of its connection: the head, then the body, which an answer to HEAD leaves out.
+/// The last answer of its connection: the head, then the body, which an answer to HEAD omits.
 fn encode(response: &Response<Bytes>, has_body: bool) -> Vec<u8> {
     let status = response.status();
     let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();

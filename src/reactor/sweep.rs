@@ -1,7 +1,7 @@
-//! The deadlines of all connections of a reactor, on one timer: a timer of its own would cost each 112 bytes.
+//! The deadlines of all connections of a reactor, on one timer. A timer for each connection would cost 112 bytes.
 //!
-//! A sweep goes through all connections in slices, so that 100,000 of them are not looked at in one go. Deadlines are
-//! therefore late by up to a sweep, which follows the shortest of them.
+//! A sweep goes through all connections in slices, so that 100,000 of them are not checked at once. Deadlines are therefore
+//! late by up to one sweep, whose length follows the shortest deadline.
 
 use std::{rc::Rc, time::Duration};
 
@@ -10,13 +10,13 @@ use tokio::time::{Instant, sleep_until};
 use super::{Parts, table::Table};
 use crate::connection::Context;
 
-/// How many slices a sweep has.
+/// The number of slices of a sweep.
 const SLICES: u32 = 4;
-/// No sweep is faster, for the sake of the processor, or slower, for the sake of precision.
+/// The shortest and longest sweep: a shorter one would cost too much processor time, a longer one is not precise enough.
 const SWEEP_MIN: Duration = Duration::from_millis(20);
 const SWEEP_MAX: Duration = Duration::from_secs(1);
 
-/// How long a sweep through all connections takes: a quarter of the shortest deadline.
+/// The length of a sweep through all connections: a quarter of the shortest deadline.
 pub(super) fn period(parts: &Parts) -> Duration {
     let shortest = parts
         .config
@@ -27,18 +27,18 @@ pub(super) fn period(parts: &Parts) -> Duration {
     (shortest / 4).clamp(SWEEP_MIN, SWEEP_MAX)
 }
 
-/// Sweeps for ever.
+/// Sweeps. Never returns.
 pub(super) async fn sweep(context: Rc<Context>, table: Rc<Table>, period: Duration) {
     let slice = period / SLICES;
     let mut position = None;
     let mut due = Instant::now();
     loop {
-        // After a delay the schedule starts over; catching up would look at everyone several times in a row.
+        // After a delay the schedule restarts. Catching up would check every connection several times in a row.
         due = (due + slice).max(Instant::now());
         sleep_until(due).await;
         let late = due.elapsed();
         if late > period {
-            // Not the clients are late, but this thread.
+            // This thread is late, and not the clients.
             context.stand_still(late);
         }
         let count = table.len().div_ceil(SLICES as usize).max(1);

@@ -1,4 +1,5 @@
-//! The connections of one thread, by id. Ids ascend, so whoever goes through them may stop anywhere and go on later.
+//! The connections of one thread, by id. Ids ascend, so a caller that goes through them may stop anywhere and continue
+//! later.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,11 +17,11 @@ pub(super) struct Table {
     base: u64,
     opened: Cell<u64>,
     connections: RefCell<BTreeMap<ConnectionId, Handle>>,
-    /// The last connection is gone.
+    /// Notified when the last connection is gone.
     emptied: Notify,
 }
 
-/// A connection's place in the table; dropped with its task.
+/// A connection's entry in the table; dropped with its task.
 pub(super) struct Seat {
     table: Rc<Table>,
     id: ConnectionId,
@@ -58,7 +59,7 @@ impl Table {
         self.connections.borrow().len()
     }
 
-    /// Up to `count` connections after `after`, and where to go on: `None` when these were the last.
+    /// Up to `count` connections after `after`, and the id to continue from: `None` when these were the last.
     pub(super) fn after(
         &self,
         after: Option<ConnectionId>,

@@ -80,7 +80,7 @@ impl Gateway {
         client
     }
 
-    /// What the port answers to a request.
+    /// The port's answer to a request.
     async fn answer(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.reactors.local_addr())
             .await
@@ -95,7 +95,7 @@ impl Gateway {
 const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// Panics at the first client.
+/// A listener that panics at the first client.
 struct Panics;
 
 impl accept::Listener for Panics {
@@ -151,7 +151,7 @@ async fn messages_from_any_thread_reach_the_sessions_of_every_reactor() {
     }
     reactors.sort_unstable();
     reactors.dedup();
-    // The kernel spreads by a hash of the ports: that all of 40 hash alike is one in 2^39.
+    // The kernel spreads by a hash of the ports. The chance that all of 40 have the same hash is one in 2^39.
     assert_eq!(reactors, [0, 1]);
     drop(gateway.reactors);
     assert_eq!(gateway.world.registry.sessions(), 0);
@@ -207,8 +207,8 @@ async fn the_inbox_page_is_beside_the_websocket_where_it_is_wanted() {
     gateway.log_in("u").await;
 }
 
-/// A proxy on this machine forwards a stranger's request from here and, by default, under a name of this machine: such a request
-/// cannot be told from one of somebody who sits here.
+/// A proxy on this machine forwards a stranger's request from here and, by default, under a name of this machine. Such a
+/// request cannot be told from the request of a local user.
 #[tokio::test]
 async fn nobody_gets_a_token_from_the_client_port() {
     let mut config = Config::default();
@@ -251,7 +251,7 @@ async fn above_connections_max_clients_are_told_when_to_come_back() {
     let answer = gateway.answer(&format!("{UPGRADE}\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("Retry-After: "), "{answer}");
-    // The one that leaves makes room.
+    // A client that leaves makes room.
     client.0.close(None).await.unwrap();
     while client.hear().await != Said::End {}
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -285,7 +285,7 @@ async fn a_client_that_sends_no_request_or_no_connect_is_cut_off() {
 #[tokio::test]
 async fn bytes_sent_together_with_the_request_are_heard() {
     let gateway = start(&config());
-    // A text frame right behind the request: it must be refused, so it must have been read.
+    // A text frame directly after the request. It is refused, which proves that it was read.
     let request = format!("{UPGRADE}\r\n\u{1}");
     let mut bytes = request.into_bytes();
     bytes.pop();
@@ -394,7 +394,7 @@ async fn whoever_knocks_before_the_reactors_start_is_let_in_unless_gone_by_then(
 #[test]
 fn a_port_that_cannot_be_had_is_an_error_that_names_it() {
     let started = Port::bind(&config::Listener {
-        // Of documentation (RFC 5737): no machine has this address.
+        // An address for documentation (RFC 5737), which no machine has.
         listen: SocketAddr::from(([192, 0, 2, 1], 0)),
         ..config()
     });
@@ -454,7 +454,7 @@ fn an_idle_session_costs_at_most_2500_bytes_also_after_a_push() {
     let before = resident_bytes();
     for n in 500..500 + SESSIONS {
         streams.push(connect(n));
-        // So that handshakes under way do not count.
+        // With a lag of 100, handshakes under way do not count.
         wait_for((n + 1).saturating_sub(100));
     }
     wait_for(500 + SESSIONS);

@@ -23,12 +23,12 @@ use super::{
 };
 use crate::{admission::Lobby, connection::Context, watch::Pulse};
 
-/// Threads that read the log's disk for one reactor; more reads wait. Enough to keep a disk busy.
+/// The threads that read the log's disk for one reactor; further reads wait. They are enough to keep a disk busy.
 const DISK_THREADS: usize = 4;
-/// Tasks that have their turn before sockets, timers and other threads are asked for news. tokio's 61 would have a push wait
-/// for as many connections that say as much as they may in a turn: for 10 ms and more.
+/// The tasks that have their turn before the runtime polls sockets, timers and other threads. With tokio's 61, a push would
+/// wait for as many connections that each say as much as a turn allows: 10 ms and more.
 const TASKS_IN_A_ROW: u32 = 16;
-/// How long a disk read may hold the end of the thread up.
+/// The longest time for which a disk read may delay the end of the thread.
 const DISK_GRACE: Duration = Duration::from_secs(1);
 
 pub(super) struct Reactor {
@@ -56,7 +56,7 @@ impl Reactor {
         }
     }
 
-    /// Serves until the stage says otherwise, and says before how it started. Returning cuts what connections are left.
+    /// Reports the result of its start, then serves until the stage ends it. Its return cuts the connections that are left.
     pub(super) fn run(self, say_started: impl FnOnce(io::Result<()>)) {
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -88,7 +88,7 @@ impl Reactor {
     }
 }
 
-/// Serves until the stage says otherwise, with tasks on the thread that calls it. An error is a panic of one of its tasks.
+/// Serves until the stage ends it, with tasks on the calling thread. An error is a panic of one of its tasks.
 pub(crate) async fn serve(
     number: u16,
     listener: impl Listener + 'static,
@@ -125,7 +125,7 @@ pub(crate) async fn serve(
     let mut accepting = spawn_local(accept(door, listener));
     let mut handing = spawn_local(hand_out(mailbox, Rc::clone(&table)));
     let mut sweeping = spawn_local(sweep(context, Rc::clone(&table), period));
-    // None of the three returns by itself: an error is a panic. It ends the thread, and so the gateway.
+    // None of the three returns by itself, so an error is a panic. It ends the thread, and so the gateway.
     let period = tokio::select! {
         biased;
         next = stage.wait_for(|stage| *stage != Stage::Serving) => match next.map(|stage| *stage) {
@@ -136,7 +136,7 @@ pub(crate) async fn serve(
         Err(error) = &mut handing => return Err(io::Error::other(error)),
         Err(error) = &mut sweeping => return Err(io::Error::other(error)),
     };
-    // Waiting for it closes the listener.
+    // The listener is closed once the aborted task has ended.
     accepting.abort();
     let _ = accepting.await;
     tokio::select! {

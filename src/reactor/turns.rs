@@ -1,8 +1,8 @@
-//! How long a reactor's tasks wait for their turn because of our own code, as an operator's histogram.
+//! The time for which a reactor's tasks wait for their turn because of our own code, as a histogram for operators.
 //!
-//! Every [`PERIOD`] a task asks how much processor time its thread has used since it asked last. Whatever held the thread
-//! without a pause lies between two of its turns, so nothing that holds it longer than a bucket's bound escapes that bucket;
-//! and as it is the thread's own time, other processes on the same core add nothing.
+//! Every [`PERIOD`] a task reads the processor time that its thread has used since the last reading. Code that held the
+//! thread without a pause lies between two of the task's turns. So code that holds it longer than a bucket's bound always
+//! counts above that bound. Only the thread's own time counts, so other processes on the same core add nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,11 +11,11 @@ use tokio::time::sleep;
 
 use crate::{metrics::Metrics, watch::Pulse};
 
-/// A turn of less is of no interest. Half of what is an alarm, 50 ms, so that a thread which is merely busy gives none; more
-/// often would be a third of what 10,000 idle sessions cost.
+/// The interval of readings. Shorter turns do not matter. It is half of 50 ms, which raises an alarm, so that a thread
+/// which is merely busy raises none. A shorter interval would cost a third of 10,000 idle sessions.
 const PERIOD: Duration = Duration::from_millis(25);
 
-/// Watches its own thread for ever, and says with each turn that it goes round.
+/// Watches its own thread, and beats the pulse with each turn. Never returns.
 pub(super) async fn watch(metrics: Arc<Metrics>, pulse: Pulse) {
     let mut before = thread_time();
     loop {
@@ -28,7 +28,7 @@ pub(super) async fn watch(metrics: Arc<Metrics>, pulse: Pulse) {
     }
 }
 
-/// Processor time that the calling thread has used.
+/// The processor time that the calling thread has used.
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
     use crate::watch::watched;
 
-    /// How many of the turns that `watch` saw were above 50 ms, while the thread was held for `hold` of its own time at once.
+    /// The number of turns above 50 ms that `watch` saw, while the thread was held for `hold` of its own time at once.
     fn long_turns(hold: Duration) -> u64 {
         let metrics = Arc::new(Metrics::new());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -50,7 +50,7 @@ mod tests {
             let (pulse, _watched) = watched("reactor-0");
             let watching = watch(Arc::clone(&metrics), pulse);
             let holding = async {
-                // It is watched by now.
+                // The watch has started by now.
                 tokio::task::yield_now().await;
                 let begin = thread_time();
                 while thread_time() - begin < hold {}

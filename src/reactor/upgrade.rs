@@ -1,5 +1,5 @@
-//! The HTTP before a WebSocket: one request, one answer. Path, origin and subprotocol are checked here; the rest of a
-//! handshake is `towncrier-websocket`'s.
+//! The HTTP before a WebSocket: one request, one answer. Path, origin and subprotocol are checked here;
+//! `towncrier-websocket` does the rest of the handshake.
 
 use std::{
     future::poll_fn,
@@ -24,27 +24,28 @@ use crate::{
     protocol::{self, Codec},
 };
 
-/// Largest request that is read, as nginx has it. A browser's has 2 KiB, and with a company's sign-on cookies 12 KiB.
+/// The largest request, the same as nginx allows. A browser's request has 2 KiB, and with a company's sign-on cookies 12
+/// KiB.
 const REQUEST_BYTES_MAX: usize = 32 * 1024;
-/// Read at once: more than nearly every request has.
+/// The bytes of one read: more than nearly every request has.
 const PIECE_BYTES: usize = 1024;
 
-/// Why a request is not upgraded. Each is one HTTP answer.
+/// Why a request is not upgraded. Each reason is one HTTP answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// 404: neither `/ws` nor a file of the page.
     NotFound,
-    /// 400: not HTTP, or not what RFC 6455 asks for.
+    /// 400: not HTTP, or not a handshake of RFC 6455.
     Malformed,
-    /// 426: `GET /ws` without a wish to upgrade, or to another version than 13.
+    /// 426: `GET /ws` without a request to upgrade, or for another version than 13.
     NoUpgrade,
-    /// 431: more than we read.
+    /// 431: larger than the limit.
     TooLarge,
-    /// 403: a browser on a page that is not ours.
+    /// 403: a browser on a page of another origin.
     Origin,
-    /// 503: the gateway goes down; come back after this long.
+    /// 503: the gateway drains; the client should return after this delay.
     Draining(Duration),
-    /// 503, or 429 where it is the client's own doing: come back later.
+    /// 503, or 429 if the client caused it; the client should return later.
     Admission(Refused),
 }
 
@@ -72,7 +73,7 @@ impl Refusal {
         }
     }
 
-    /// The whole answer.
+    /// The whole answer as bytes.
     pub(super) fn response(self) -> Vec<u8> {
         let (status, text, header) = match self {
             Self::NotFound => (
@@ -126,13 +127,13 @@ fn retry_after(wait: Duration) -> String {
     format!("Retry-After: {}\r\n", wait.as_secs().max(1))
 }
 
-/// A request, and what was read beyond it.
+/// A request, and the bytes read beyond it.
 pub(super) struct Read {
     pub(super) request: Result<Request, Refusal>,
     pub(super) rest: Vec<u8>,
 }
 
-/// Reads one request. An error means that there is nobody to answer.
+/// Reads one request. An error means that the client is gone.
 pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Read> {
     let mut bytes = Vec::new();
     // A request that comes byte by byte is not parsed at each of them: at its end, and each time it has doubled, so that what
@@ -151,7 +152,7 @@ pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Rea
         let mut rest = Vec::new();
         let request = match handshake::read_request(&bytes) {
             Ok(Some((request, length))) => {
-                // A buffer of its own: the connection keeps it, and it is nearly always empty.
+                // A buffer of its own, because the connection keeps it, and it is nearly always empty.
                 rest = bytes.split_off(length);
                 Ok(request)
             }
@@ -163,21 +164,21 @@ pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Rea
     }
 }
 
-/// Whether an empty line is among these bytes, with or without carriage returns.
+/// True if these bytes contain an empty line, with or without carriage returns.
 fn ends_a_head(bytes: &[u8]) -> bool {
     bytes.windows(2).any(|end| end == b"\n\n") || bytes.windows(3).any(|end| end == b"\n\r\n")
 }
 
-/// Whether whoever asked has hung up by now, as those have who waited too long for the gateway to start: they are not to take
-/// the places of those who wait. What is said behind the request goes into `rest`.
+/// True if the client has hung up by now, as clients do that waited too long for the gateway to start. They must not take
+/// the places of clients that still wait. Bytes after the request are added to `rest`.
 pub(super) async fn has_gone<S: AsyncRead + Unpin>(stream: &mut S, rest: &mut Vec<u8>) -> bool {
-    // By then the runtime has asked the kernel, which it does not for the first read of a stream.
+    // After the yield the runtime has asked the kernel; it does not ask for the first read of a stream.
     yield_now().await;
     let more = poll_fn(|cx| poll_piece(stream, cx, rest)).now_or_never();
     matches!(more, Some(Ok(0) | Err(_)))
 }
 
-/// Reads what there is, by way of the stack: thousands who have said nothing yet, as after a restart, have no buffers.
+/// Reads into a buffer on the stack: thousands of clients that have sent nothing yet, as after a restart, hold no buffers.
 fn poll_piece<S: AsyncRead + Unpin>(
     stream: &mut S,
     cx: &mut Context<'_>,
@@ -190,7 +191,7 @@ fn poll_piece<S: AsyncRead + Unpin>(
     Poll::Ready(Ok(piece.filled().len()))
 }
 
-/// A request that is granted.
+/// A granted request.
 pub(super) struct Upgrade {
     /// The answer that makes the stream a WebSocket: RFC 6455 section 4.2.
     pub(super) answer: Vec<u8>,
@@ -198,7 +199,7 @@ pub(super) struct Upgrade {
     pub(super) codec: Box<dyn Codec>,
 }
 
-/// Grants a request on a protocol's path. `origins`: where a browser may come from; empty: from anywhere.
+/// Grants a request on a protocol's path. `origins` are the origins that a browser may come from; empty: any.
 pub(super) fn accept(request: &Request, origins: &[String]) -> Result<Upgrade, Refusal> {
     let codec = protocol::at(request.uri().path()).ok_or(Refusal::NotFound)?;
     if let Some(origin) = request.headers().get(ORIGIN) {
@@ -237,7 +238,7 @@ mod tests {
     fn get_ws_is_upgraded_and_the_subprotocol_echoed_when_offered() {
         let plain = answer(&good(""), &[]).unwrap();
         assert!(plain.starts_with("http/1.1 101"));
-        // RFC 6455 section 1.3 has this very key and answer.
+        // The key and answer of RFC 6455 section 1.3.
         assert!(plain.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="));
         assert!(!plain.contains("sec-websocket-protocol"));
         let offers = "Sec-WebSocket-Protocol: mqtt, towncrier.v1\r\n";
