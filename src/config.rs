@@ -78,7 +78,7 @@ pub struct Listener {
     pub outbox_frames_max: usize,
     /// The most bytes that wait for one client's socket.
     pub outbox_bytes_max: usize,
-    /// A connection is closed with 4502 when its socket takes no byte for this long.
+    /// A connection is closed with 4502 when its socket takes no byte, or its outbox stays full, for this long.
     #[serde(with = "duration")]
     pub stall_timeout: Duration,
     /// Origins that a browser may come from, e.g. `https://oa.example`; empty: any.
@@ -110,7 +110,7 @@ pub struct Admin {
     /// The longest time from the end of one request to the whole head of the next.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
-    /// The longest time of a request, its body included.
+    /// The longest time in which a request's body may arrive, and then the longest time in which it may be done.
     #[serde(with = "duration")]
     pub request_timeout: Duration,
 }

@@ -1,9 +1,8 @@
 //! Every metric of the gateway, with name, unit, labels and help, in one place.
 //!
-//! A [`Metrics`] belongs to one gateway and is handed to its rooms; nothing global, so a test may run several gateways.
-//! No label holds a user or a connection. The books balance, counted once per receiver:
-//! `accepted = acked + pending + expired` from the first start of a data directory on; counters begin at 0 with each
-//! process, `pending` does not.
+//! A [`Metrics`] belongs to one gateway and is handed to its rooms. Nothing is global, so a test may run several gateways.
+//! No label holds a user or a connection. The counters balance, counted once per receiver: `accepted = acked + pending +
+//! expired` from the first start of a data directory on. Counters begin at 0 with each process; `pending` does not.
 
 use std::sync::Arc;
 
@@ -14,11 +13,11 @@ use metrics_exporter_prometheus::{
 
 use crate::{ids::Platform, process};
 
-/// Bounds of the histograms of time, in seconds: from one fast sync to a request's deadline.
+/// The bounds of the time histograms, in seconds: from one fast sync to a request's deadline.
 const SECONDS: [f64; 12] = [
     0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
 ];
-/// Bounds of the histogram of commit sizes, in messages.
+/// The bounds of the histogram of commit sizes, in messages.
 const MESSAGES: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
 
 /// Why a connection was refused before it was a session. The label `reason` has exactly these values.
@@ -86,7 +85,7 @@ pub struct Metrics {
     pub appended: Counter,
     /// Messages put into a session's outbox, resends included.
     pub pushed: Counter,
-    /// Messages acked by the first session of their receiver that acked them.
+    /// Messages acked by at least one session of their receiver; only the first ack counts.
     pub acked: Counter,
     /// Messages put into an outbox again after a rewind or a `Resend`.
     pub resent: Counter,
@@ -96,9 +95,9 @@ pub struct Metrics {
     pub pending: Gauge,
     /// Appends waiting for the writer.
     pub queue_depth: Gauge,
-    /// Processor time that a reactor's thread used between two turns of the task that asks.
+    /// Processor time that a reactor's thread used between two turns of the task that measures it.
     pub reactor_turn_seconds: Histogram,
-    /// Items waiting in all reactors' mailboxes, as of each reactor's last drain.
+    /// Items waiting in all reactors' mailboxes, as of the last time each reactor took its items.
     pub mailbox_depth: Gauge,
     /// Live items dropped because a mailbox was full; the sessions read the log instead.
     pub mailbox_overflows: Counter,
@@ -124,7 +123,7 @@ pub struct Metrics {
     pub log_lines_dropped: Counter,
     /// Memory of the process that belongs to no file, as of the last [`render`](Self::render).
     memory_bytes: Gauge,
-    /// Open WebSockets of clients, whether they sent `Connect` or not.
+    /// Open WebSockets of clients, with or without a session.
     pub connections: Gauge,
     /// Frames received from clients.
     pub frames_received: Counter,
@@ -133,7 +132,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// A fresh set, all zero.
+    /// A new set of metrics, all zero.
     pub fn new() -> Self {
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
@@ -275,7 +274,7 @@ impl Metrics {
         )
     }
 
-    /// One connection was closed by the gateway, with this code.
+    /// Counts a connection that the gateway closed with this code.
     pub fn closed(&self, code: u16) {
         with_local_recorder(&self.recorder, || {
             metrics::counter!("towncrier_connections_closed_total", "code" => code.to_string())
@@ -283,7 +282,7 @@ impl Metrics {
         });
     }
 
-    /// One connection was refused before it was a session.
+    /// Counts a connection that was refused before it had a session.
     pub fn refused(&self, reason: RefusalReason) {
         with_local_recorder(&self.recorder, || {
             metrics::counter!("towncrier_connections_refused_total", "reason" => reason.label())
@@ -301,19 +300,19 @@ impl Metrics {
         })
     }
 
-    /// Everything in Prometheus' text format.
+    /// All metrics in Prometheus' text format.
     pub fn render(&self) -> String {
         self.memory_bytes.set(process::memory_bytes() as f64);
         self.handle().render()
     }
 
-    /// For the upkeep of the histograms.
+    /// The handle for the upkeep of the histograms.
     pub fn handle(&self) -> PrometheusHandle {
         self.recorder.handle()
     }
 }
 
-/// Counts the answers of one admin route without a lookup for the usual ones.
+/// Counts the answers of one admin route; the usual statuses need no lookup.
 pub struct AdminRoute {
     metrics: Arc<Metrics>,
     path: &'static str,
@@ -322,7 +321,7 @@ pub struct AdminRoute {
 }
 
 impl AdminRoute {
-    /// One request was answered with this HTTP status, after this many seconds.
+    /// Counts a request that was answered with this HTTP status, after this many seconds.
     pub fn answered(&self, status: u16, seconds: f64) {
         self.seconds.record(seconds);
         if status == 200 {

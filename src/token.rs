@@ -1,8 +1,8 @@
 //! Tokens: JSON Web Tokens (RFC 7519) signed with HMAC-SHA-256, with OpenIM v2's claims.
 //!
-//! Promises: a token that verifies was issued by a holder of one of the two keys, names a user and a platform that
-//! exist in our terms, and has not expired. Signatures are compared in constant time, and no other algorithm is known.
-//! Leaves to others: revocation (the log's), and who is an administrator (`admin`'s).
+//! Promises: a token that verifies was issued by a holder of one of the two keys, names a valid user and a known platform,
+//! and has not expired. Signatures are compared in constant time, and no other algorithm is known. Leaves to others:
+//! revocation (the log's), and the list of administrators (`admin`'s).
 //!
 //! This file writes the envelope itself, over `hmac` and `sha2`. Two libraries were considered. `jsonwebtoken` 12 takes a signer
 //! for this one algorithm only through a global of the process, and its own signers bring RSA and three curves or a C library.
@@ -18,11 +18,11 @@ use crate::{
     ids::{IdError, Platform, UserId},
 };
 
-/// Longest token that is looked at, in bytes. Ours have about 250; those of a company's login server carry its groups and roles
-/// and grow to several KiB. Proxies and servers take headers of 8 to 16 KiB, so callers have no longer ones.
+/// The longest token that is checked, in bytes. Our tokens have about 250. Tokens of a company's login server hold groups
+/// and roles and grow to several KiB. Proxies and servers accept headers of 8 to 16 KiB, so callers have no longer tokens.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
-/// How far `nbf` may lie ahead of our clock, in seconds: tokens may come from a machine whose clock runs ahead.
+/// `nbf` may be ahead of our clock by this many seconds, because tokens may come from a machine whose clock is ahead.
 const NOT_BEFORE_LEEWAY_S: u64 = 60;
 
 /// `{"alg":"HS256","typ":"JWT"}`, the header of every token we issue.
@@ -30,32 +30,32 @@ const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 
 /// Issues and verifies tokens. Shared by all rooms that meet one.
 pub struct Tokens {
-    /// Signs, and verifies first. Holds the key already absorbed, so that a signature costs no key setup.
+    /// The key that signs, and verifies first. The key is already absorbed, so that a signature costs no key setup.
     current: Hmac<Sha256>,
-    /// Verifies what the key before the rotation signed.
+    /// The key before the rotation, which still verifies.
     previous: Option<Hmac<Sha256>>,
     lifetime_s: u64,
 }
 
-/// What a good token says.
+/// The claims of a good token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
-    /// Whom it stands for.
+    /// The user that it names.
     pub user: UserId,
-    /// On which platform.
+    /// The platform that it names.
     pub platform: Platform,
-    /// When it was issued, Unix ms: what a revocation is compared with. 0 when it does not say.
+    /// The time at which it was issued, Unix ms; a revocation is compared with it. 0 if the token does not say it.
     pub issued_at_ms: u64,
-    /// Until when it is good, Unix seconds.
+    /// The time until which it is valid, Unix seconds.
     pub expires_at_s: u64,
 }
 
-/// A fresh token.
+/// A new token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issued {
     /// The token, for the header `token` and for `Connect`.
     pub token: String,
-    /// Until when it is good, Unix seconds.
+    /// The time until which it is valid, Unix seconds.
     pub expires_at_s: u64,
 }
 
@@ -71,10 +71,10 @@ pub enum TokenError {
     /// Neither key signed it.
     #[error("the token's signature does not verify")]
     Signature,
-    /// Its time is over.
+    /// The token's time is over.
     #[error("the token has expired")]
     Expired,
-    /// Its time has not come.
+    /// The token's time has not begun.
     #[error("the token is not valid yet")]
     NotYet,
     /// `UID` is no user id.
@@ -92,7 +92,7 @@ struct Header {
     crit: Option<serde::de::IgnoredAny>,
 }
 
-/// The claims as they stand in the token. Times are whole seconds, as OpenIM writes them.
+/// The claims as the token holds them. Times are whole seconds, as in OpenIM.
 #[derive(Serialize, Deserialize)]
 struct Payload {
     #[serde(rename = "UID")]
@@ -104,12 +104,12 @@ struct Payload {
     nbf: u64,
     #[serde(default)]
     iat: u64,
-    /// Ours: a login right after a logout shares its second.
+    /// Our own claim in ms, because a login right after a logout falls into the same second.
     iat_ms: Option<u64>,
 }
 
 impl Tokens {
-    /// Takes the keys. An empty key is replaced by a random one, good for this process only: never by a known one.
+    /// Takes the keys. An empty key is replaced by a random one that only this process knows, and never by a known one.
     pub fn new(config: &config::Auth) -> Self {
         let current = if config.token_key.is_empty() {
             keyed(
@@ -132,13 +132,13 @@ impl Tokens {
         }
     }
 
-    /// A token for `user` on `platform`, good from `now_ms` (Unix ms) for `auth.token_lifetime`.
+    /// A token for `user` on `platform`, valid from `now_ms` (Unix ms) for `auth.token_lifetime`.
     pub fn issue(&self, user: &UserId, platform: Platform, now_ms: u64) -> Issued {
         self.issue_at(user, platform, now_ms, now_ms)
     }
 
-    /// The same with another `issued_at_ms`, which revocations are compared with: a later one than now outlives a revocation
-    /// whose moment is yet to come.
+    /// The same with another `issued_at_ms`. Revocations are compared with it: with a time later than now, the token
+    /// survives a revocation at a later moment.
     pub fn issue_at(
         &self,
         user: &UserId,
@@ -167,7 +167,7 @@ impl Tokens {
         }
     }
 
-    /// What `token` says, if it is good at `now_ms` (Unix ms). Revocation is not looked at here.
+    /// The claims of `token`, if it is good at `now_ms` (Unix ms). Revocation is not checked here.
     pub fn verify(&self, token: &str, now_ms: u64) -> Result<Claims, TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Malformed);
@@ -185,7 +185,7 @@ impl Tokens {
 
     fn check_signature(&self, signed: &str, signature: &[u8]) -> Result<(), TokenError> {
         let verifies = |key: &Hmac<Sha256>| {
-            // Compares in constant time.
+            // This compares in constant time.
             let mac = key.clone().chain_update(signed);
             mac.verify_slice(signature).is_ok()
         };
@@ -222,7 +222,7 @@ fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     BASE64URL.decode(part).map_err(|_| TokenError::Malformed)
 }
 
-/// Reads a header that is not letter for letter ours: another issuer may write its keys in another order.
+/// Reads a header that differs from ours: another issuer may write its keys in another order.
 fn check_header(header: &str) -> Result<(), TokenError> {
     let header: Header =
         serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn the_signature_is_the_one_other_libraries_make() {
-        // RFC 7515 has its HS256 example over a binary key; this one was made with Python's hmac and the key "key".
+        // RFC 7515 has its HS256 example over a binary key. This one was made with Python's hmac and the key "key".
         let payload = r#"{"UID":"u1","Platform":"Web","exp":4102444800}"#;
         assert_eq!(
             sign("key", r#"{"alg":"HS256","typ":"JWT"}"#, payload),

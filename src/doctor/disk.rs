@@ -1,4 +1,4 @@
-//! How long the disk takes to make an append durable: every answered send has waited for one of these.
+//! The time that the disk takes to make an append durable. Every answered send has waited for one such sync.
 
 use std::{
     fs::File,
@@ -9,14 +9,14 @@ use std::{
 
 use serde::Serialize;
 
-/// Enough for a p99.
+/// The most syncs; enough for a p99.
 const SYNCS_MAX: usize = 1000;
-/// A disk that turns syncs some 100 times a second; that is enough to know it by.
+/// The longest measurement. A rotating disk syncs about 100 times a second, which is enough to recognise it.
 const TIME_MAX: Duration = Duration::from_secs(2);
-/// About what a commit of ten messages writes.
+/// About the bytes of a commit of ten messages.
 const BYTES: usize = 4096;
 
-/// Of one append with its `fdatasync`, µs.
+/// The time of one append with its `fdatasync`, µs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct SyncTime {
     /// Half of them take no longer.
@@ -25,8 +25,8 @@ pub struct SyncTime {
     pub p99_us: u64,
 }
 
-/// Appends and syncs in `dir`, in a file that has no name any more when the first byte is written: however this ends,
-/// nothing is left.
+/// Appends and syncs in `dir`. The file's name is removed before the first byte is written, so nothing is left behind in
+/// any case.
 pub(super) fn measure(dir: &Path) -> io::Result<SyncTime> {
     let path = dir.join("sync-time");
     let mut file = File::create(&path)?;

@@ -1,7 +1,7 @@
-//! From what was found to what to expect. Pure.
+//! The forecast: from the measured facts to the expected sessions and messages. Pure.
 //!
-//! Each thing that limits is worked out for itself, as if nothing else did; the smallest of them is what to expect. What
-//! this host cannot say of itself stands at the top: numbers measured elsewhere, each with its source.
+//! Each limit is calculated alone, as if there were no other. The smallest limit is the forecast. Numbers that this host
+//! cannot give stand at the top: they were measured elsewhere, each with its source.
 
 use serde::Serialize;
 
@@ -16,89 +16,91 @@ use crate::{
 const SESSION_BYTES: u64 = 1_781;
 /// User space of an idle session over TLS: `docs/measured.md#sessions`.
 const TLS_SESSION_BYTES: u64 = 9_250;
-/// A gateway without sessions, beside `log.cache_bytes`.
+/// The memory of a gateway without sessions, beside `log.cache_bytes`.
 const GATEWAY_BYTES: u64 = 64 << 20;
 /// The kernel charges whole pages to a socket on which a message is under way, and nothing to an idle one: measured with
 /// 200,000 of them.
 const UNDER_WAY_BYTES: u64 = 4096;
-/// What a client that stops reading holds of the kernel's send queue, in `listener.send_buffer_bytes`: 137 KB of 65,536.
+/// The part of `listener.send_buffer_bytes` that a client which stops reading uses in the kernel's send queue: 137 KB of
+/// 65,536.
 const STALLED: (u64, u64) = (137, 65);
 
-/// Of one kind of send: what the load rig showed beside what the trial did. Only processor times: single ones are medians of
-/// three rounds of each in turn, `loadtest send --closed --lanes 64`; batches are of `loadtest send --users 18000 --batch 100
-/// --search` at the highest rate, with its data in memory.
+/// Ratios for one kind of send, between the load rig's result and the trial's. Only processor times count. Single ones are
+/// medians of three rounds of each in turn, `loadtest send --closed --lanes 64`; batches are of `loadtest send --users
+/// 18000 --batch 100 --search` at the highest rate, with its data in memory.
 struct Calibration {
-    /// Receivers of a request.
+    /// The receivers of a request.
     receivers: u64,
-    /// The gateway's processor time for a message under the rig, of what the trial measures.
+    /// The gateway's processor time for a message under the rig, divided by the trial's.
     gateway: f64,
-    /// The rig's processor time for a message, of what the gateway takes.
+    /// The rig's processor time for a message, divided by the gateway's.
     rig: f64,
 }
-/// 62 and 32 µs where the trial said 63.
+/// 62 and 32 µs where the trial measured 63.
 const SINGLE: Calibration = Calibration {
     receivers: 1,
     gateway: 1.0,
     rig: 0.52,
 };
-/// 23.7 and 22.9 µs where the trial said 12.3: of many sessions at a steady rate each is woken for one message, of the trial's
-/// few for several.
+/// 23.7 and 22.9 µs where the trial measured 12.3. With many sessions at a steady rate, each wakes for one message; the few
+/// sessions of the trial wake for several.
 const BATCHES: Calibration = Calibration {
     receivers: BATCH as u64,
     gateway: 1.9,
     rig: 0.97,
 };
-/// How busy a core may be before waiting takes the p99 to the limit of the search. Assumed, not measured.
+/// The load of a core above which waits take the p99 to the limit of the search. Assumed, not measured.
 const BUSY: f64 = 0.9;
-/// Connections over which the rig sends, each with one send under way: its default.
+/// The rig's connections that send, each with one send under way: its default.
 const LANES: u64 = 256;
-/// The p99, from send to landed, which the rig's search allows: its default.
+/// The p99, from send to landed, that the rig's search allows: its default.
 const P99_US: u64 = 100_000;
 /// A send waits for the sync that is under way when it comes, and for its own.
 const SYNCS_OF_A_SEND: u64 = 2;
-/// Something that limits.
+
+/// One limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Limit {
-    /// What it is.
+    /// The name of the limited resource.
     pub what: String,
-    /// So many sessions, or messages a second, if there were only this.
+    /// The sessions, or messages a second, that this limit alone would allow.
     pub allows: u64,
-    /// The line that lifts it, or what else does.
+    /// The command or setting that raises it, or another way.
     pub lift: String,
 }
 
-/// How far something goes.
+/// A forecast with its limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Ceiling {
-    /// Sessions, or messages a second: what the first of the limits allows.
+    /// The expected sessions, or messages a second: the smallest of the limits.
     pub expected: u64,
-    /// The smallest first.
+    /// The limits, the smallest first.
     pub limits: Vec<Limit>,
 }
 
 /// Durable messages a second, each landed and acked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Messages {
-    /// With `loadtest send --search` beside the gateway on the same cores.
+    /// With `loadtest send --search` on the same cores as the gateway.
     pub beside_rig: Ceiling,
-    /// With the cores for the gateway alone, and callers and clients elsewhere.
+    /// With all cores for the gateway, and callers and clients elsewhere.
     pub alone: Ceiling,
 }
 
-/// What to expect.
+/// The forecast.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Forecast {
     /// Sessions that are connected at once.
     pub sessions: Ceiling,
-    /// One request a message.
+    /// Messages with one request each.
     pub single: Messages,
-    /// In batches of 100.
+    /// Messages in batches of 100.
     pub batches: Messages,
-    /// What limits neither, and is worth knowing.
+    /// Further facts, which limit neither.
     pub notes: Vec<String>,
 }
 
-/// What to expect of a gateway with this configuration where these are the facts. Fails where it would not start.
+/// The forecast for a gateway with this configuration and these facts. Fails if the gateway would not start.
 pub fn forecast(config: &Config, facts: &Facts) -> Result<Forecast, TooFew> {
     let Facts { host, sync, costs } = facts;
     let messages = |cost, calibration| Messages {
@@ -121,7 +123,7 @@ impl Ceiling {
     }
 }
 
-/// Each limit is lifted as far as `listener.connections_max` asks, and that one to twice as many.
+/// The advice raises each limit to what `listener.connections_max` asks for, and that setting itself to twice as many.
 fn sessions(config: &Config, host: &Host) -> Result<Ceiling, TooFew> {
     let target = config.listener.connections_max as u64;
     let mut limits = vec![descriptors(config, host, target)?];
@@ -184,7 +186,7 @@ fn memory(config: &Config, host: &Host, target: u64) -> Vec<Limit> {
     limits
 }
 
-/// For a message to all of them at once: idle sockets hold nothing.
+/// For a message to all sessions at once, because idle sockets hold nothing.
 fn tcp_memory(host: &Host, target: u64) -> Option<Limit> {
     let [.., most] = host.tcp_bytes?;
     let pages = (target * UNDER_WAY_BYTES).div_ceil(host.page_bytes);
@@ -216,7 +218,7 @@ fn messages(
         allows: allows as u64,
         lift: lift.into(),
     };
-    // Of one busy core.
+    // The rate of one busy core.
     let per_second = |cost_us: f64| BUSY * 1e6 / cost_us;
     let (gateway_us, cores) = (cost.gateway_us * gateway, host.cores as f64);
     let rig_us = gateway_us * rig;
@@ -236,7 +238,7 @@ fn messages(
             "a faster core",
         ),
     ];
-    // A commit of batches is as long as its bytes take, and what those cost is the writer's thread's limit.
+    // A commit of batches takes as long as its bytes, and the limit of the writer's thread covers their cost.
     if receivers == 1 {
         limits.push(limit(
             &format!("syncs, {LANES} callers waiting for theirs"),

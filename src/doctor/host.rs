@@ -1,5 +1,5 @@
-//! What the kernel says of this host that bounds a gateway. What it does not say is `None`: a container may not see all of
-//! it, and then there is no limit that anyone could lift from inside.
+//! The kernel's facts about this host that bound a gateway. A fact that the kernel does not tell is `None`: a container may
+//! not see all of them, and nobody inside it could raise such a limit.
 
 use std::{fs, num::NonZero, thread::available_parallelism};
 
@@ -19,29 +19,29 @@ use crate::{
 pub struct Host {
     /// Cores that this process may use.
     pub cores: usize,
-    /// The hard limit of file descriptors, to which a gateway raises itself.
+    /// The hard limit of file descriptors. A gateway raises its own limit to it.
     pub descriptors: u64,
-    /// `fs.nr_open`: no hard limit may be above.
+    /// `fs.nr_open`: the highest possible hard limit.
     pub descriptors_ceiling: Option<u64>,
-    /// Of them open before the first client comes: this process', and one for each segment of the log.
+    /// The descriptors that are open before the first client comes: this process's, and one for each segment of the log.
     pub descriptors_open: u64,
     /// Memory that is free, or that the kernel can make free.
     pub memory_bytes_available: Option<u64>,
-    /// What nobody new is let in above: as configured, or a share of what the container or the host has.
+    /// New sessions are admitted up to this many bytes: as configured, or a share of the container's or the host's memory.
     pub memory_bytes_for_sessions: u64,
-    /// Of a page of memory.
+    /// The size of a page of memory.
     pub page_bytes: u64,
-    /// `net.ipv4.tcp_mem`, bytes: from the first on the kernel is content, from the second on it presses, above the third
-    /// it drops.
+    /// `net.ipv4.tcp_mem`, bytes: below the first the kernel is content, from the second on it is under pressure, above the
+    /// third it drops.
     pub tcp_bytes: Option<[u64; 3]>,
     /// `net.core.somaxconn`: connections of one reactor that wait to be accepted.
     pub somaxconn: Option<u64>,
-    /// Ports that one client address has for connecting: `net.ipv4.ip_local_port_range`.
+    /// The ports that one client address has for connections: `net.ipv4.ip_local_port_range`.
     pub ports: Option<u64>,
 }
 
 impl Host {
-    /// Looks.
+    /// Reads the facts.
     pub(super) fn look(config: &Config) -> Self {
         let read = |path: &str| fs::read_to_string(path).ok();
         let number = |path: &str| read(path)?.trim().parse().ok();
@@ -73,7 +73,7 @@ fn available(meminfo: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// How many there are, both ends included.
+/// The number of ports in the range, both ends included.
 fn ports(range: &str) -> Option<u64> {
     let [first, last] = numbers(range)?;
     (last + 1).checked_sub(first)

@@ -1,4 +1,4 @@
-//! Who sends to the gateway of the trial, and to whom: sessions and callers on the thread of whoever asks.
+//! The load of the trial: sessions, and callers that send to them, on the thread of the caller.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -23,15 +23,15 @@ use crate::{
     token::Tokens,
 };
 
-/// All sessions of the trial are up after this even on a machine that does much else.
+/// The longest time until all sessions of the trial are connected, also on a busy machine.
 const UP_AFTER_MAX: Duration = Duration::from_secs(30);
-/// As large a content as the load rig sends.
+/// The content size of the load rig.
 const TEXT_BYTES: usize = 400;
-/// Text, between two people.
+/// A text between two people.
 const TEXT: i32 = 101;
 const SINGLE: i32 = 1;
 
-/// How many take part.
+/// The size of the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Size {
     /// Users, each with one session.
@@ -40,7 +40,7 @@ pub(super) struct Size {
     pub(super) callers: usize,
 }
 
-/// Sessions that are up, and an administrator.
+/// Connected sessions, and an administrator.
 pub(super) struct Load {
     admin: AdminClient,
     token: String,
@@ -52,7 +52,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Connects all sessions. Call it in a `LocalSet`: they live as long as that does.
+    /// Connects all sessions. Call it in a `LocalSet`: they live as long as it does.
     pub(super) async fn start(
         config: &Config,
         gateway: &Gateway,
@@ -95,7 +95,8 @@ impl Load {
         self.landed.get()
     }
 
-    /// Sends to `receivers` at a time for so long, with so many callers, each as soon as its last send was answered.
+    /// Sends to `receivers` at a time, for this long, with this many callers. Each caller sends again as soon as its last
+    /// send was answered.
     pub(super) async fn send(
         &self,
         receivers: usize,
@@ -124,7 +125,7 @@ impl Load {
         Ok(())
     }
 
-    /// With a key, as careful callers send.
+    /// The next send. It has a key, as careful callers use one.
     fn next_send(&self) -> Send {
         self.sent.set(self.sent.get() + 1);
         Send {
@@ -146,11 +147,11 @@ fn content() -> Box<RawValue> {
     RawValue::from_string(content).expect("this is JSON")
 }
 
-/// Lands what comes, for good.
+/// Lands messages until it is dropped.
 async fn session(options: Options, up: mpsc::Sender<()>, landed: Rc<Cell<u64>>) {
     let on_event = |event| match event {
         Event::Status(Status::CaughtUp { .. }) => {
-            // Nobody counts any more when one comes back.
+            // After a reconnect nobody counts any more.
             let _ = up.try_send(());
         }
         Event::Landed { messages, .. } => landed.set(landed.get() + messages.len() as u64),

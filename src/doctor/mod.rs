@@ -1,14 +1,14 @@
-//! What a gateway can do on this host with its configuration: how many sessions, how many durable messages a second, what
-//! limits them, and what lifts each limit.
+//! The capacity of a gateway on this host with its configuration: the number of sessions, the number of durable messages a
+//! second, their limits, and the way to raise each limit.
 //!
-//! [`examine`] looks and measures: the kernel's limits, the disk's syncs, and a real gateway of its own in a directory of
-//! its own, which it sends through. [`forecast()`] only calculates. Nothing here touches the operator's log.
-//! Leaves to others: where that directory is, and how the forecast is shown.
+//! [`examine`] reads and measures: the kernel's limits, the disk's syncs, and a gateway of its own, in a directory of its
+//! own, which it sends through. [`forecast()`] only calculates. No function here touches the operator's log. Leaves to
+//! others: the place of that directory, and the output of the forecast.
 //!
-//! - `host.rs`: what the kernel says
-//! - `disk.rs`: how long the disk takes to sync
-//! - `trial.rs`: what a message costs here; `load.rs`: who sends it, and to whom
-//! - `forecast.rs`: from what was found to what to expect, and the constants that were measured elsewhere
+//! - `host.rs`: the kernel's facts
+//! - `disk.rs`: the time of a sync
+//! - `trial.rs`: the cost of a message here; `load.rs`: its senders and receivers
+//! - `forecast.rs`: from the facts to the forecast, and the constants that were measured elsewhere
 
 mod disk;
 mod forecast;
@@ -29,55 +29,56 @@ pub use self::{
 };
 use crate::{config::Config, gateway};
 
-/// What was found.
+/// The measured facts.
 #[derive(Debug, Clone, Serialize)]
 pub struct Facts {
-    /// What the kernel says.
+    /// The kernel's facts.
     pub host: Host,
-    /// Of the disk that the log is on.
+    /// The sync time of the log's disk.
     pub sync: SyncTime,
-    /// What a message costs.
+    /// The cost of a message.
     pub costs: Costs,
 }
 
-/// Why there is nothing to say about this host.
+/// Why there is no forecast for this host.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The directory cannot be written to.
     #[error("{dir} cannot be written to and synced: {error}")]
     Disk {
-        /// Which.
+        /// The directory.
         dir: String,
-        /// What the operating system says.
+        /// The operating system's error.
         error: io::Error,
     },
-    /// The gateway that is tried out does not start.
+    /// The gateway of the trial does not start.
     #[error(transparent)]
     Gateway(#[from] gateway::Error),
-    /// Its clients did not all get in.
+    /// Not all sessions of the trial connected.
     #[error("of {sessions} sessions of the trial only {connected} connected")]
     Sessions {
-        /// Those that got in.
+        /// The sessions that connected.
         connected: usize,
-        /// Those that tried.
+        /// The sessions that tried.
         sessions: usize,
     },
-    /// It refused a message.
+    /// The gateway refused a message.
     #[error("a message of the trial was not accepted: {0}")]
     Send(#[from] AdminError),
-    /// Nothing landed at all.
+    /// No message landed.
     #[error("no message of the trial landed")]
     Nothing,
-    /// What its threads used is not known.
+    /// The processor time of the threads is not known.
     #[error("the kernel does not say what the threads of this process used: {0}")]
     Threads(io::Error),
-    /// The caller wanted no more.
+    /// The caller stopped it.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// Looks at this host for some seconds, with `dir` for all that is written: a new directory on the log's disk. Call it in
-/// a runtime of one thread: that thread's time counts as the callers', everybody else's as the gateway's. `stop` ends it.
+/// Examines this host for some seconds. `dir` is for everything that it writes: a new directory on the log's disk. Call it
+/// in a runtime of one thread: that thread's time counts as the callers', the time of all other threads as the gateway's.
+/// `stop` ends it.
 pub async fn examine(
     config: &Config,
     dir: &Path,

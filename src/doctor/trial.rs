@@ -1,8 +1,9 @@
-//! A gateway of its own, in a directory of its own, that is sent through for some seconds: what a message costs on this
-//! host, kernel and disk, in processor time of the gateway's threads.
+//! A trial: a gateway of its own, in a directory of its own, gets messages for some seconds. The result is the cost of a
+//! message on this host, kernel and disk, in processor time of the gateway's threads.
 //!
-//! Processor time, not messages a second: how many of these there are depends on what else the cores do meanwhile, and on
-//! who sends. It is told apart by thread, because the admin port and the log's writer have one each, whatever the host.
+//! The trial measures processor time and not messages a second, because their number depends on the other work of the
+//! cores, and on the senders. The time is split by thread: the admin port and the log's writer have one thread each on
+//! every host.
 
 use std::{path::Path, time::Duration};
 
@@ -21,41 +22,42 @@ use crate::{
     reactor,
 };
 
-/// Of the sends before anything is counted: they bring along what there is only once.
+/// The time of the sends before the measurement. They pay for work that is done only once.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// The kernel counts processor time in steps of 10 ms, for each thread: of so long they are 1 or 2 %.
+/// The time of the measurement. The kernel counts each thread's processor time in steps of 10 ms, which are 1 or 2 % of it.
 const LASTS: Duration = Duration::from_millis(1500);
-/// Receivers of a batch.
+/// The receivers of a batch.
 pub(super) const BATCH: usize = 100;
-/// Callers of batches: as many batches are under way where the load rig's rate is highest.
+/// The callers of batches: as many batches are under way at the load rig's highest rate.
 const BATCHES_AT_ONCE: usize = 8;
-/// Sessions and callers with descriptors enough: as many users as the load rig has, and callers that keep a core busy.
+/// The sessions and callers if there are enough descriptors: as many users as the load rig has, and callers that keep a
+/// core busy.
 const SIZE_MAX: Size = Size {
     sessions: 1000,
     callers: 64,
 };
 
-/// What one message costs, in µs of processor time.
+/// The cost of one message, in µs of processor time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Cost {
-    /// All of the gateway's threads.
+    /// The time of all threads of the gateway.
     pub gateway_us: f64,
-    /// Of it the admin port's one.
+    /// The part of the admin port's thread.
     pub admin_us: f64,
-    /// Of it the log writer's one.
+    /// The part of the log writer's thread.
     pub writer_us: f64,
 }
 
-/// What messages cost.
+/// The costs of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Costs {
-    /// One request a message.
+    /// Messages with one request each.
     pub single: Cost,
-    /// In batches of 100.
+    /// Messages in batches of 100.
     pub batch: Cost,
 }
 
-/// Tries it out in `dir`. All of it is down again when this returns.
+/// Runs the trial in `dir`. The gateway has ended when this returns.
 pub(super) async fn run(
     config: &Config,
     dir: &Path,
@@ -70,14 +72,14 @@ pub(super) async fn run(
         measured = clients.run_until(measure(&config, &gateway, size)) => measured,
         () = stop => Err(Error::Interrupted),
     };
-    // Clients that are gone need not be told to come back.
+    // Without clients the drain need not tell anybody to return.
     drop(clients);
-    // What was measured is good whatever came of this.
+    // The measurement is valid even if the drain fails.
     let _ = gateway.drain().await;
     measured
 }
 
-/// What decides about speed as it is configured, and ports, secrets and limits of its own.
+/// The configured settings that decide the speed, with ports, secrets and limits of its own.
 fn own(config: &Config, dir: &Path) -> Config {
     let loopback = ([127, 0, 0, 1], 0).into();
     let random = || uuid::Uuid::new_v4().simple().to_string();
@@ -101,7 +103,7 @@ fn own(config: &Config, dir: &Path) -> Config {
     own
 }
 
-/// A third of what the ports may have: both ends of each connection are here, and the log is not open yet.
+/// A third of the ports' shares: both ends of each connection are in this process, and the log is not open yet.
 fn size(shares: Shares) -> Size {
     Size {
         sessions: SIZE_MAX.sessions.min(shares.connections_max / 3),
@@ -130,7 +132,7 @@ async fn cost(load: &Load, receivers: usize, callers: usize) -> Result<Cost, Err
     Ok(share_out(&before, &after, landed))
 }
 
-/// What all threads but the first, which sends, used between two looks, for each of so many messages.
+/// The processor time of all threads except the first, which sends, between two readings, divided by this many messages.
 fn share_out(before: &[Thread], after: &[Thread], messages: u64) -> Cost {
     let used = |thread: &Thread| {
         let before = before.iter().find(|before| before.id == thread.id);
@@ -144,7 +146,7 @@ fn share_out(before: &[Thread], after: &[Thread], messages: u64) -> Cost {
             .sum();
         used.as_secs_f64() * 1e6 / messages as f64
     };
-    // The number of a process is that of its first thread.
+    // The id of a process is the id of its first thread.
     let own = std::process::id();
     Cost {
         gateway_us: of(&|thread| thread.id != own),
