@@ -9,7 +9,7 @@
 //! - `routes.rs`: the one table of paths; the router and `/openapi.json` (`openapi.rs`) both come from it
 //! - `guard.rs`: the layer around every handler: panics, CORS, metrics
 //! - `call.rs`: the first steps of every handler: the caller's token, then the body
-//! - `bodies/`, `json.rs`, `text.rs`: requests and answers; strings borrowed from the request
+//! - `bodies/`, `json.rs`, `text.rs`: requests and answers; strings borrowed from the request; `required.rs`: their checks
 //! - `content.rs`, `shape.rs`: the content types and their fields; the check against them
 //! - `send.rs`, `batch.rs`, `fingerprint.rs`, `outcomes.rs`: sends, and their outcomes
 //! - `auth.rs`, `presence.rs`, `inbox.rs`, `trace.rs`, `health.rs`: the other calls
@@ -39,6 +39,7 @@ mod openapi;
 mod opening;
 mod outcomes;
 mod presence;
+mod required;
 mod routes;
 mod send;
 mod server;

@@ -5,43 +5,11 @@ use std::{borrow::Cow, fmt, ops::Deref};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::error::Refusal;
-use crate::ids::{self, UserId};
-
 /// A JSON string. `null` and absence are the empty text, as in OpenIM, because many callers write every field that they
 /// know.
 #[derive(Default, Clone, Serialize)]
 #[serde(transparent)]
 pub(super) struct Text<'a>(Cow<'a, str>);
-
-impl Text<'_> {
-    /// An id that must be present and in bounds.
-    pub(super) fn required_id(&self, name: &'static str) -> Result<&str, Refusal> {
-        ids::check_id(self.required(name)?).map_err(|error| Refusal::Id(name, error))?;
-        Ok(self)
-    }
-
-    /// An id that may be empty.
-    pub(super) fn optional_id(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
-        if self.is_empty() {
-            return Ok(None);
-        }
-        self.required_id(name).map(Some)
-    }
-
-    /// A user id that must be present.
-    pub(super) fn required_user(&self, name: &'static str) -> Result<UserId, Refusal> {
-        UserId::new(self.required(name)?).map_err(|error| Refusal::Id(name, error))
-    }
-
-    /// A text that must not be empty.
-    pub(super) fn required(&self, name: &'static str) -> Result<&str, Refusal> {
-        if self.is_empty() {
-            return Err(Refusal::Required(name));
-        }
-        Ok(self)
-    }
-}
 
 impl Deref for Text<'_> {
     type Target = str;

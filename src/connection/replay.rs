@@ -1,14 +1,11 @@
 //! Reads of the log for one session. A read from memory is answered at once. A read from disk runs beside the task, so the
 //! thread never waits.
 
-use std::{
-    cell::RefCell,
-    rc::{Rc, Weak},
-};
+use std::rc::Rc;
 
 use tracing::error;
 
-use super::{Context, login::unreadable, state::Connection};
+use super::{Context, login::unreadable};
 use crate::{
     delivery::{ReadError, ReadLimit, Stored},
     ids::UserId,
@@ -51,12 +48,12 @@ pub(super) fn read_now(context: &Context, user: &UserId, mut order: ReadOrder) -
     }
 }
 
-/// Reads from the disk, beside the connection's task. The task gets the answer as an event, unless it is gone by then.
+/// Reads from the disk, beside the connection's task. `answer` is called with the answer.
 pub(super) fn read_later(
     context: Rc<Context>,
     user: UserId,
     mut order: ReadOrder,
-    connection: Weak<RefCell<Connection>>,
+    answer: impl FnOnce(Event) + 'static,
 ) {
     tokio::task::spawn_local(async move {
         let event = loop {
@@ -69,9 +66,7 @@ pub(super) fn read_later(
                 None => break event(&context, &user, result),
             }
         };
-        if let Some(connection) = connection.upgrade() {
-            connection.borrow_mut().take_event(event);
-        }
+        answer(event);
     });
 }
 

@@ -349,7 +349,13 @@ impl Connection {
                         .flatten();
                     if answer.is_none() {
                         let (context, user) = (Rc::clone(&self.context), user.clone());
-                        read_later(context, user, order, self.me.clone());
+                        let me = self.me.clone();
+                        read_later(context, user, order, move |event| {
+                            // The connection may be gone by then.
+                            if let Some(me) = me.upgrade() {
+                                me.borrow_mut().take_event(event);
+                            }
+                        });
                     }
                 }
                 Action::Close(reason) => self.close(reason),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Reason, Resume};
+use super::Reason;
 use crate::{ids::Seq, message::Message};
 
 /// A point in time, in ms since an origin that all calls share. Never goes backwards.
@@ -70,6 +70,15 @@ pub struct Connect {
     pub client: String,
     /// The point from which the client wants to resume.
     pub resume: Resume,
+}
+
+/// The resume point that a client claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resume {
+    /// The epoch of the client's store; 0 when it has none.
+    pub epoch: u64,
+    /// The highest seq in the client's store.
+    pub cursor: Option<Seq>,
 }
 
 /// A request for history.

@@ -3,20 +3,11 @@
 //!
 //! The connection checks the token and reads the session's state from the log. [`open`] decides the rest.
 
-use super::{Action, Connected, Gap, GapReason, Limits, Moment, Session, ToClient};
+use super::{Action, Connected, Gap, GapReason, Limits, Moment, Resume, Session, ToClient};
 use crate::{
     ids::{ConnectionId, Epoch, Platform, Seq},
     sabotage::{self, Bug},
 };
-
-/// The resume point that a client claims.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resume {
-    /// The epoch of the client's store; 0 when it has none.
-    pub epoch: u64,
-    /// The highest seq in the client's store.
-    pub cursor: Option<Seq>,
-}
 
 /// The resume point that the log knows.
 #[derive(Debug, Clone, Copy)]

@@ -25,8 +25,8 @@ mod schedule;
 mod window;
 
 pub use action::{Action, Connected, Gap, GapReason, Kicked, Messages, ReadOrder, ToClient};
-pub use event::{Connect, Event, Fetch, FromClient, Moment, Place, Scene};
-pub use handshake::{Resume, Standing, Welcome, open};
+pub use event::{Connect, Event, Fetch, FromClient, Moment, Place, Resume, Scene};
+pub use handshake::{Standing, Welcome, open};
 pub use machine::Session;
 pub use reason::Reason;
 
