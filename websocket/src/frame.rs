@@ -2,8 +2,6 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::reader::unmask;
-
 /// Set in the first byte of a message's last frame.
 pub const FIN: u8 = 0x80;
 /// The opcode of a fragment that continues a message.
@@ -108,5 +106,14 @@ fn control(opcode: u8, payload: &[u8], more: &[u8]) -> Frame {
     Frame {
         head: frame.freeze(),
         body: Bytes::new(),
+    }
+}
+
+/// Section 5.3. Masks as well, because masking twice gives the original.
+pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    for part in payload.chunks_mut(mask.len()) {
+        for (byte, mask) in part.iter_mut().zip(mask) {
+            *byte ^= mask;
+        }
     }
 }

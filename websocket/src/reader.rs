@@ -6,6 +6,7 @@ use crate::{
     close::{self, Close, Violation},
     frame::{
         BINARY, CLOSE, CONTINUATION, CONTROL_BYTES_MAX, FIN, HEADER_BYTES_MAX, PING, PONG, TEXT,
+        unmask,
     },
 };
 
@@ -205,15 +206,6 @@ impl Header {
             length,
             mask,
         }))
-    }
-}
-
-/// Section 5.3. Masks as well, because masking twice gives the original.
-pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
-    for part in payload.chunks_mut(mask.len()) {
-        for (byte, mask) in part.iter_mut().zip(mask) {
-            *byte ^= mask;
-        }
     }
 }
 
