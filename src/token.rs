@@ -10,7 +10,7 @@
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use sha2::Sha256;
 
 use crate::{
@@ -21,6 +21,10 @@ use crate::{
 /// The longest token that is checked, in bytes. Our tokens have about 250. Tokens of a company's login server hold groups
 /// and roles and grow to several KiB. Proxies and servers accept headers of 8 to 16 KiB, so callers have no longer tokens.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// Latest time of issue, Unix ms: the end of the year 9999. A token from the end of all numbers could never be revoked, since
+/// a revocation lies behind the newest token.
+const ISSUED_AT_MS_MAX: u64 = 253_402_300_799_999;
 
 /// `nbf` may be ahead of our clock by this many seconds, because tokens may come from a machine whose clock is ahead.
 const NOT_BEFORE_LEEWAY_S: u64 = 60;
@@ -99,10 +103,11 @@ struct Payload {
     user: String,
     #[serde(rename = "Platform")]
     platform: String,
+    #[serde(deserialize_with = "seconds")]
     exp: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "seconds")]
     nbf: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "seconds")]
     iat: u64,
     /// Our own claim in ms, because a login right after a logout falls into the same second.
     iat_ms: Option<u64>,
@@ -205,13 +210,26 @@ impl Payload {
         if self.nbf > now_s + NOT_BEFORE_LEEWAY_S {
             return Err(TokenError::NotYet);
         }
+        let issued_at_ms = self.iat_ms.unwrap_or(self.iat.saturating_mul(1000));
+        if issued_at_ms > ISSUED_AT_MS_MAX {
+            return Err(TokenError::Malformed);
+        }
         Ok(Claims {
             user: UserId::new(&self.user).map_err(TokenError::User)?,
             platform: self.platform.parse().map_err(TokenError::Platform)?,
-            issued_at_ms: self.iat_ms.unwrap_or(self.iat.saturating_mul(1000)),
+            issued_at_ms,
             expires_at_s: self.exp,
         })
     }
+}
+
+/// Reads a NumericDate (RFC 7519 section 2) down to the whole second: some issuers write a fraction.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let date = serde_json::Number::deserialize(deserializer)?;
+    let whole = |date: f64| (0.0..1e15).contains(&date).then_some(date as u64);
+    date.as_u64()
+        .or_else(|| date.as_f64().and_then(whole))
+        .ok_or_else(|| D::Error::custom("no date"))
 }
 
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
@@ -295,6 +313,23 @@ mod tests {
             sign("key", r#"{"alg":"HS256","typ":"JWT"}"#, payload),
             "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJVSUQiOiJ1MSIsIlBsYXRmb3JtIjoiV2ViIiwiZXhwIjo0MTAyNDQ0ODAwfQ.Sar5qWc7xvLyvHKtn7maM-6IUvpHTKt6Qu1FCpv8jFY"
         );
+    }
+
+    #[test]
+    fn dates_may_have_a_fraction_and_no_token_comes_from_the_end_of_time() {
+        let verify =
+            |dates: &str| verify_payload(&format!(r#"{{"UID":"u1","Platform":"Web",{dates}}}"#));
+        let claims = verify(r#""exp":4102444800.75,"iat":1645697804.9,"nbf":1e9"#).unwrap();
+        assert_eq!(claims.expires_at_s, 4_102_444_800);
+        assert_eq!(claims.issued_at_ms, 1_645_697_804_000);
+        for absurd in [
+            r#""exp":4102444800,"iat_ms":18446744073709551615"#,
+            r#""exp":4102444800,"iat":18446744073709551615"#,
+            r#""exp":-1"#,
+            r#""exp":"4102444800""#,
+        ] {
+            assert_eq!(verify(absurd), Err(TokenError::Malformed), "{absurd}");
+        }
     }
 
     #[test]
