@@ -83,6 +83,11 @@ impl Mark {
         }
     }
 
+    /// Whether this mark says another time than the earlier one would by now.
+    pub(crate) fn is_news_after(&self, earlier: &Self) -> bool {
+        (self.offset_ms - earlier.offset_ms).abs() > TOLERANCE_MS
+    }
+
     /// The trusted time at which the mark was written, Unix ms.
     fn time_ms(&self) -> u64 {
         self.boot_ms.saturating_add_signed(self.offset_ms)

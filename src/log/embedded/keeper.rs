@@ -56,6 +56,10 @@ impl Keeper {
 
     async fn tick(&mut self) {
         self.core.clock.observe();
+        if self.time_mark.is_outdated(self.core.clock.mark()) {
+            // A time that was confirmed, or has proved itself, is not asked for again after a crash.
+            self.mark_time();
+        }
         let ahead_ms = self.core.clock.doubt().map_or(0, |doubt| doubt.ahead_ms);
         self.core.metrics.clock_ahead.set(ahead_ms as f64 / 1000.0);
         let is_due = self.checkpointed.elapsed() >= self.checkpoint_interval;

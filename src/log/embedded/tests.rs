@@ -736,6 +736,24 @@ fn a_log_of_a_later_version_is_no_damaged_one() {
     assert_eq!(disk.get(&name), bytes, "nothing was changed");
 }
 
+#[test]
+fn a_clock_that_was_confirmed_stays_so_after_a_crash() {
+    let bench = Bench::with(|limits| limits.checkpoint_interval = Duration::from_secs(3600));
+    bench.machine.jump(40 * 86_400_000);
+    bench.clock.accept();
+    let name = bench.dir.path().join("clock");
+    let before = std::fs::read(&name).unwrap();
+    eventually("the mark", || std::fs::read(&name).unwrap() != before);
+    // The next process finds what a crash would leave.
+    let left = std::fs::read(&name).unwrap();
+    let bench = {
+        bench.log.close();
+        std::fs::write(&name, left).unwrap();
+        bench.reopen(TestDisk::after_kill, true)
+    };
+    assert!(bench.clock.doubt().is_none());
+}
+
 /// A message is found by its id also where the clock was set back, by a process that ran or by a restart, in the middle of
 /// the log.
 #[test]

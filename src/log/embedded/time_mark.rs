@@ -11,17 +11,26 @@ const NAME: &str = "clock";
 /// The open file.
 pub(super) struct TimeMark {
     file: Slots<MARK_WORDS>,
+    latest: Option<Mark>,
 }
 
 impl TimeMark {
     /// Opens the file, or makes it. The second value is the newest mark; `None` where there is none.
     pub(super) fn open(root: &dyn Disk) -> io::Result<(Self, Option<Mark>)> {
         let (file, words) = Slots::open(root, NAME)?;
-        Ok((Self { file }, words.map(Mark::from_words)))
+        let latest = words.map(Mark::from_words);
+        Ok((Self { file, latest }, latest))
     }
 
     /// Writes the mark, and syncs that.
     pub(super) fn write(&mut self, mark: Mark) -> io::Result<()> {
-        self.file.write(mark.words())
+        self.file.write(mark.words())?;
+        self.latest = Some(mark);
+        Ok(())
+    }
+
+    /// Whether the clock took another time since the latest mark.
+    pub(super) fn is_outdated(&self, now: Mark) -> bool {
+        self.latest.is_none_or(|latest| now.is_news_after(&latest))
     }
 }
