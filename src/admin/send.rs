@@ -23,7 +23,7 @@ use super::{
     shape,
 };
 use crate::{
-    delivery::{Receipt, Receivers, Send},
+    delivery::{AppendError, Receipt, Receivers, Send, SendError},
     ids::{self, Platform},
     message::{EXTRA_BYTES_MAX, OfflinePush, StoredMessage},
 };
@@ -151,8 +151,14 @@ impl App {
         };
         self.outcomes.note(&body.operation_id, Outcome::Sending);
         let sent = self.confirmed(self.delivery.send(send)).await;
-        if let Err(Refusal::Send(_)) = sent {
-            self.outcomes.note(&body.operation_id, Outcome::Failed);
+        match &sent {
+            // Nobody knows: the message may be there, or come yet.
+            Err(
+                Refusal::Unconfirmed
+                | Refusal::Send(SendError::Append(AppendError::OutcomeUnknown)),
+            ) => self.outcomes.note(&body.operation_id, Outcome::Unknown),
+            Err(_) => self.outcomes.note(&body.operation_id, Outcome::Failed),
+            Ok(_) => {}
         }
         sent
     }
@@ -164,9 +170,13 @@ fn idempotency_key<'a>(
     body: &'a SendRequest<'_>,
 ) -> Result<Option<Cow<'a, str>>, Refusal> {
     let in_body = body.client_msg_id.optional_id("clientMsgID")?;
-    let Some(header) = headers.get("idempotency-key") else {
+    let mut in_headers = headers.get_all("idempotency-key").iter();
+    let Some(header) = in_headers.next() else {
         return Ok(in_body.map(Into::into));
     };
+    if in_headers.any(|other| other != header) {
+        return Err(Refusal::Rule("two headers Idempotency-Key differ"));
+    }
     let in_header = std::str::from_utf8(header.as_bytes())
         .map_err(|_| Refusal::Rule("Idempotency-Key is not UTF-8"))?;
     let in_header = unquoted(in_header);

@@ -104,6 +104,10 @@ async fn the_status_of_an_operation_is_its_newest_sends() {
     gateway.log.fail(Fault::Refuse(AppendError::QueueFull));
     gateway.send(&text_send()).await;
     assert_eq!(status("op").await, 3);
+    // A send whose outcome nobody knows has not failed.
+    gateway.log.fail(Fault::Vanish);
+    gateway.send(&text_send()).await;
+    assert_eq!(status("op").await, 0);
     assert_eq!(status("other").await, 0);
     let reply = gateway
         .post("/msg/check_msg_is_send_success", &json!({}))

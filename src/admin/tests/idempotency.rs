@@ -72,6 +72,19 @@ async fn a_key_used_again_for_another_body_is_409() {
 }
 
 #[tokio::test]
+async fn two_idempotency_key_headers_that_differ_are_refused() {
+    let gateway = Gateway::new();
+    for (other, verdict) in [("c1", (200, 0)), ("c2", (400, 400))] {
+        let request = Request::post("/manager/send_msg")
+            .header("token", gateway.token(ADMIN))
+            .header("Idempotency-Key", "c1")
+            .header("Idempotency-Key", other);
+        let reply = gateway.ask(request.body(text_send().to_string().into()).unwrap());
+        assert_eq!(reply.await.verdict(), verdict, "{other}");
+    }
+}
+
+#[tokio::test]
 async fn the_idempotency_key_header_is_the_client_msg_id() {
     let gateway = Gateway::new();
     let ask = async |key: &[u8], body: &Value| -> Reply {
