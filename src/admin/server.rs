@@ -211,7 +211,7 @@ impl Host {
         };
         match timeout(self.tls_timeout, tls.accept(stream)).await {
             Ok(Ok(stream)) => self.converse(stream, activity).await,
-            Ok(Err(error)) => tracing::debug!(%error, "an admin connection is no TLS"),
+            Ok(Err(error)) => tracing::debug!(%error, "an admin connection does not speak TLS"),
             Err(_) => {}
         }
     }

@@ -37,7 +37,10 @@ impl Memory {
     /// A limit of `bytes_max`; 0: a share of the machine's memory.
     pub(super) fn new(bytes_max: u64) -> Self {
         let bytes_max = most(bytes_max);
-        tracing::info!(bytes_max, "nobody is let in above this much memory");
+        tracing::info!(
+            bytes_max,
+            "above this much memory no connection is admitted"
+        );
         Self {
             bytes_max,
             own_bytes: AtomicU64::new(process::memory_bytes()),

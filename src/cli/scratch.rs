@@ -44,7 +44,7 @@ impl Drop for Scratch {
         if self.path.is_dir()
             && let Err(error) = fs::remove_dir_all(&self.path)
         {
-            tracing::warn!(path = %self.path.display(), %error, "what was tried out cannot be removed");
+            tracing::warn!(path = %self.path.display(), %error, "the temporary directory cannot be removed");
         }
         for made in &self.made {
             // This fails if the directory was not created, or if it is in use by now; then it stays.

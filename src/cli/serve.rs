@@ -56,7 +56,7 @@ pub(super) fn run(mut config: Config, log: &Lines) -> anyhow::Result<ExitCode> {
         let gateway = tokio::select! {
             started = start(config)? => started.context("the start panicked")??,
             () = signals.next() => {
-                tracing::info!("ended before it was up: all that was accepted before is on disk");
+                tracing::info!("ended before the start was complete: every accepted message is on disk");
                 log.flush(LAST_LINES);
                 std::process::exit(0)
             }
@@ -79,7 +79,7 @@ pub(super) fn run(mut config: Config, log: &Lines) -> anyhow::Result<ExitCode> {
         let code = tokio::select! {
             drained = gateway.drain() => {
                 if let Err(error) = &drained {
-                    tracing::error!(%error, "the drain is over");
+                    tracing::error!(%error, "the drain ended with an error");
                 }
                 let is_well = drained.is_ok() && !failed;
                 return Ok(if is_well { ExitCode::SUCCESS } else { EXIT_BROKEN.into() });

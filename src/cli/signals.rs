@@ -59,7 +59,7 @@ pub(super) fn outlive_others() -> anyhow::Result<()> {
         loop {
             sent.next().await;
             tracing::info!(
-                "a signal that asks for nothing here: certificates are followed by themselves, the rest stays"
+                "this signal has no effect: certificates are reloaded without it, other settings need a restart"
             );
         }
     });

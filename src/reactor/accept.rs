@@ -138,7 +138,7 @@ pub(super) async fn accept<L: Listener>(door: Rc<Door>, listener: L) {
             Err(error) => {
                 // Logged once while the fault lasts.
                 if !has_warned {
-                    warn!(%error, "cannot accept");
+                    warn!(%error, "the client port could not accept a connection");
                 }
                 has_warned = true;
                 sleep(ACCEPT_PAUSE).await;

@@ -82,7 +82,7 @@ impl Reactor {
             serve(number, listener, parts, stage).await
         });
         if let Err(error) = served {
-            error!(reactor = number, %error, "a reactor ends");
+            error!(reactor = number, %error, "a reactor thread ends with an error");
         }
         runtime.shutdown_timeout(DISK_GRACE);
     }
