@@ -1,4 +1,4 @@
-//! The documents hold: their tables of codes, metrics and rooms are the code's, and all that they name exists.
+//! The documents are true: their tables of codes, metrics and rooms match the code, and everything that they name exists.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,9 +13,9 @@ use std::{
 
 use towncrier::config::Config;
 
-/// The most lines of the README: an overview is read at one go.
+/// The most lines of the README, because an overview is read at one go.
 const README_LINES_MAX: usize = 150;
-/// Words that begin a relative clause in the place of a subject. A reader has to keep it in mind until the verb comes.
+/// Words that begin a relative clause in place of a subject. A reader has to keep the clause in mind until the verb comes.
 const OPENINGS: [&str; 6] = ["What", "Who", "How", "Whether", "Of", "Those"];
 
 fn root() -> &'static Path {
@@ -104,7 +104,7 @@ fn codes(page: &str, heading: &str) -> BTreeSet<u16> {
     distinct
 }
 
-/// The numbers that stand right behind each `mark` in a source.
+/// The numbers that stand directly after each `mark` in a source.
 fn numbers_behind(source: &str, mark: &str) -> BTreeSet<u16> {
     let numbers = source.split(mark).skip(1).filter_map(|rest| {
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
@@ -217,7 +217,7 @@ fn the_settings_that_the_pages_name_exist() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Whether a page has a heading of this anchor; any page has the empty one.
+/// True if a page has a heading with this anchor. Every page has the empty anchor.
 fn has_heading(page: &Path, heading: &str) -> bool {
     root().join(page).exists()
         && (heading.is_empty()
@@ -249,7 +249,7 @@ fn the_sources_cite_headings_that_exist() {
     let mut wrong = Vec::new();
     for source in sources {
         let text = read(&source).to_lowercase();
-        // A page that is not in the repository.
+        // This page is not in the repository.
         if text.contains("design section") {
             wrong.push(format!("{}: design section", source.display()));
         }
@@ -293,7 +293,7 @@ fn the_links_of_the_pages_lead_somewhere() {
 #[test]
 fn the_files_that_the_pages_name_exist() {
     let all = files_below("");
-    // A room's files are named from `src/` on, or from the room on.
+    // The files of a room are named from `src/` on, or from the room on.
     let exists = |name: &str| all.iter().any(|path| path.ends_with(name));
     let mut wrong = Vec::new();
     for page in pages() {

@@ -66,7 +66,7 @@ const OPEN: [&str; 8] = [
 const PURE: [&str; 3] = ["protocol", "session", "message"];
 /// The one circle of files that is left: the core asks the writer how much space is to stay free.
 const CIRCLE_LEFT: [&str; 2] = ["log/embedded/core", "log/embedded/writer"];
-/// Above this a file is two nouns.
+/// A longer file holds two nouns.
 const LINES_MAX: usize = 500;
 
 /// Each Rust file of the gateway, with its room, and of the crate below it.

@@ -1,4 +1,5 @@
-//! P7 at the door: silence, guessing and storms keep nobody out, on either port; those that resume go before new ones.
+//! P7 in admission: silent clients, token guessers and storms keep no other client out, on either port. Sessions that
+//! resume go before new ones.
 
 use serde_json::json;
 use tokio::{
@@ -13,10 +14,10 @@ use crate::support::{
     Client, Gateway, Heard, WEB, client::knock_from, eventually, notice, text_of, within,
 };
 
-/// Where the others are: every other client here comes from 127.0.0.1.
+/// The source address of the other clients. Every other client here comes from 127.0.0.1.
 const ELSEWHERE: [u8; 4] = [127, 0, 0, 2];
 
-/// Deadlines so far away that only giving way can make room.
+/// Deadlines so far away that only cutting off an arrival can make room.
 const PATIENT: [&str; 2] = ["listener.upgrade_timeout=1h", "listener.connect_timeout=1h"];
 
 async fn refused(dialled: Result<Client, Error>) -> Response<Option<Vec<u8>>> {
@@ -43,7 +44,7 @@ async fn silence_on_the_client_port_keeps_nobody_out() {
     let mut silent = Vec::new();
     let mut wordless = Vec::new();
     for number in 0..100 {
-        // Neither those that send no request, nor those that send no Connect; each is one too many from the 33rd on.
+        // Neither clients without a request nor clients without a Connect. From the 33rd on, each is one too many.
         silent.push(TcpStream::connect(clients).await.unwrap());
         wordless.push(Client::dial(clients).await.expect("upgraded"));
         if number % 10 == 0 {
@@ -54,7 +55,7 @@ async fn silence_on_the_client_port_keeps_nobody_out() {
     let mut session = gateway.connect("alice", WEB).await;
     admin.send(&notice("alice", "through")).await;
     assert_eq!(text_of(&session.expect_push().await), "through");
-    // Those that were cut off are gone: two lobbies of 16 and the one session are left.
+    // The arrivals that were cut off are gone: two lobbies of 16 and the one session are left.
     eventually("the others to be cut off", async || {
         admin.metric("towncrier_connections").await <= 33.0
     })
@@ -81,7 +82,7 @@ async fn a_crowd_from_one_address_takes_no_place_of_another() {
         admin.metric(cut_off).await == 92.0
     })
     .await;
-    // Whoever came before them was not, and they do not keep their own neighbours out.
+    // The arrival from before them was not cut off, and they do not keep their own neighbours out.
     slow.log_in(hello(&gateway.token("slow", WEB).await)).await;
     let mut neighbour = Client::dial_from(ELSEWHERE, clients).await.unwrap();
     let token = gateway.token("neighbour", WEB).await;
@@ -123,7 +124,7 @@ async fn whoever_guesses_tokens_is_told_to_wait_and_others_are_not() {
     assert!(answer.headers().contains_key("retry-after"));
     let mut other = Client::dial_from(ELSEWHERE, clients).await.unwrap();
     other.log_in(hello(&gateway.token("bob", WEB).await)).await;
-    // Who is in already stays in.
+    // A connected session stays connected.
     session.settle().await;
 }
 
@@ -221,7 +222,7 @@ async fn silence_on_the_admin_port_keeps_nobody_out() {
         let mut newcomer = admin.another();
         assert_eq!(newcomer.get("/healthz").await.status, 200);
     }
-    // A kept connection that was used meanwhile may have been cut off as well; its next request opens another.
+    // A kept connection that was used meanwhile may have been cut off as well. Its next request opens another.
     let _ = admin.call("GET", "/readyz", &[], "").await;
     admin.send(&notice("alice", "through")).await;
     assert_eq!(text_of(&session.expect_push().await), "through");

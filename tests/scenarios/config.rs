@@ -1,4 +1,4 @@
-//! Configuration: checked before any port is bound; what is wrong is named, and so is what was probably meant.
+//! The configuration is checked before any port is bound. An error names the fault, and the key that was probably meant.
 
 use std::process::Output;
 

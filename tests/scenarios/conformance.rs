@@ -1,8 +1,9 @@
-//! RFC 6455 against a real process: the families of cases that WebSocket servers are commonly held to, each case twice:
-//! in one write, and byte by byte. One gateway for all of them.
+//! RFC 6455 against a real process: the families of cases that WebSocket servers are commonly tested with, each case twice:
+//! in one write, and byte by byte. One gateway serves all of them.
 //!
-//! A case is a name, the bytes a logged-in client says, and what it must hear up to the end of the stream. What passes
-//! where a case expects more (a message cut elsewhere, every close code, every first byte) is `websocket/src/reader/tests.rs`.
+//! A case is a name, the bytes that a logged-in client sends, and the frames that it must receive up to the end of the
+//! stream. `websocket/src/reader/tests.rs` tests further variants (a message split elsewhere, every close code, every first
+//! byte).
 
 use prost::Message as _;
 use tokio::{
@@ -27,7 +28,7 @@ const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// What a server says.
+/// A frame from the server.
 #[derive(Debug, PartialEq)]
 enum Heard {
     /// The protocol's `Pong` with this nonce: a whole binary message was taken.
@@ -41,11 +42,11 @@ struct Case {
     name: String,
     says: Vec<u8>,
     hears: Vec<Heard>,
-    /// The client closes, once it has heard all that.
+    /// The client closes once it has received all that.
     closes: bool,
 }
 
-/// What is said ends the connection.
+/// A case whose bytes end the connection.
 fn case(name: impl Into<String>, says: &[Vec<u8>], hears: impl Into<Vec<Heard>>) -> Case {
     Case {
         name: name.into(),
@@ -55,7 +56,7 @@ fn case(name: impl Into<String>, says: &[Vec<u8>], hears: impl Into<Vec<Heard>>)
     }
 }
 
-/// What is said is right.
+/// A case whose bytes are valid.
 fn good(name: impl Into<String>, says: &[Vec<u8>], hears: impl Into<Vec<Heard>>) -> Case {
     Case {
         closes: true,
@@ -68,7 +69,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     masked(first, payload, MASK)
 }
 
-/// The same with its length in 3 or 9 bytes, whether it needs them or not.
+/// The same with its length in 3 or 9 bytes, even if fewer are enough.
 fn frame_as(first: u8, length_bytes: usize, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u64).to_be_bytes();
     let whole = frame(first, payload);
@@ -84,7 +85,7 @@ fn close(payload: &[u8]) -> Vec<u8> {
     frame(FIN | CLOSE, payload)
 }
 
-/// A `Ping` of the protocol in exactly `bytes` bytes (4, or 8 and more): field 15 is one that nobody knows.
+/// A `Ping` of the protocol in exactly `bytes` bytes (4, or 8 and more). Its field 15 is unknown to the gateway.
 fn message(nonce: u8, bytes: usize) -> Vec<u8> {
     assert!(nonce < 0x80, "one byte of a varint");
     let ping = client_frame::Body::Ping(Ping {
@@ -280,7 +281,7 @@ fn fragmentation() -> Vec<Case> {
     cases
 }
 
-/// All text is refused, whatever is in it: the protocol's frames are binary.
+/// Every text message is refused, because the protocol's frames are binary.
 fn text() -> Vec<Case> {
     let mut cases = Vec::new();
     let valid = "κόσμε 🌍".as_bytes();
@@ -404,7 +405,7 @@ fn limits() -> Vec<Case> {
     cases
 }
 
-/// A client that is in, and has heard nothing but that.
+/// A logged-in client that has received nothing else.
 struct Client {
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
@@ -448,11 +449,11 @@ impl Client {
         assert!(within("more", read).await.unwrap() > 0, "the stream ended");
     }
 
-    /// What is heard up to the end of the stream, which is the server's doing.
+    /// The frames up to the end of the stream. The server ends it.
     async fn play(mut self, case: &Case, is_in_one_write: bool) -> Vec<Heard> {
         let step = if is_in_one_write { case.says.len() } else { 1 };
         for bytes in case.says.chunks(step) {
-            // Whoever is closed meanwhile learns it by hearing.
+            // A client that is closed meanwhile learns it from the close frame.
             if self.to.write_all(bytes).await.is_err() {
                 break;
             }
@@ -479,7 +480,7 @@ impl Client {
     }
 }
 
-/// A server's messages; and the beginning of another.
+/// The server's complete messages, and the beginning of another.
 fn read(mut bytes: &[u8]) -> (Vec<Heard>, &[u8]) {
     let rules = Rules {
         from: Side::Server,
@@ -528,7 +529,7 @@ async fn every_case_of_every_family_is_answered_as_rfc_6455_says() {
         let client = Client::log_in(&gateway, &connect).await;
         let heard = client.play(case, true).await;
         assert_eq!(heard, case.hears, "{}", case.name);
-        // A system call for each byte: those of a large case would say nothing new.
+        // This takes a system call for each byte. A large case would show nothing new.
         if case.says.len() < 2000 {
             let client = Client::log_in(&gateway, &connect).await;
             let heard = client.play(case, false).await;
@@ -630,12 +631,12 @@ async fn a_handshake_is_taken_or_refused_as_rfc_6455_says() {
                         break;
                     }
                 }
-                // Taken or refused, nothing else is said.
+                // The write may fail or succeed; either way the server sends nothing more.
                 let _ = to.write_all(&close(b"")).await;
                 to
             });
             let mut answer = Vec::new();
-            // A reset after the answer is as good an end.
+            // A reset after the answer is also a valid end.
             let _ = within(name, from.read_to_end(&mut answer)).await;
             drop(saying.await.unwrap());
             let answer = String::from_utf8_lossy(&answer);

@@ -1,4 +1,4 @@
-//! P8: a flipped byte anywhere in the log is named, and nothing wrong is ever delivered.
+//! P8: every flipped byte in the log is named, and no altered message is ever delivered.
 
 use std::{fs, process::Output};
 
@@ -10,7 +10,7 @@ use crate::support::{
 
 /// Positions tried with `log verify`.
 const FLIPS: usize = 100;
-/// Of these, how many a gateway is started on.
+/// The number of these positions that a gateway is started with.
 const STARTS: usize = 8;
 const SENT: u64 = 120;
 
@@ -116,7 +116,7 @@ async fn a_damaged_place_counts_once_however_often_it_is_met() {
     assert_eq!(admin.metric("towncrier_log_damage_total").await, 1.0);
 }
 
-/// Starts the gateway on the damaged log, with its state store or rebuilding it, and reads as far as it goes.
+/// Starts the gateway on the damaged log, with its state store or rebuilding it, and reads as far as possible.
 async fn serve_damaged(gateway: &mut Gateway, keeps_state: bool) {
     let (state, kept) = (gateway.data().join("state"), gateway.data().join("kept"));
     if !keeps_state {
@@ -126,7 +126,7 @@ async fn serve_damaged(gateway: &mut Gateway, keeps_state: bool) {
     let mut admin = gateway.admin().await;
     let ready = admin.get("/readyz").await;
     if !keeps_state {
-        // A rebuild reads everything, so it has met the damage and cannot know how far inboxes had come.
+        // A rebuild reads everything. So it has found the damage, and cannot know the heads of the inboxes.
         assert_eq!(ready.status, 503, "{}", ready.text);
         assert!(ready.text.contains("damaged"), "{}", ready.text);
         let refused = admin
@@ -158,7 +158,7 @@ async fn serve_damaged(gateway: &mut Gateway, keeps_state: bool) {
                 assert_eq!(code, 1011, "the connection ends at the damage, not past it");
                 break;
             }
-            // Damage in what is no message, or in a rebuild's tail, leaves the messages whole.
+            // Damage outside of messages, or in the tail after a rebuild, leaves the messages whole.
             Heard::Frame(Body::CaughtUp(_)) => break,
             heard => assert!(!matches!(heard, Heard::Lost), "a close says why"),
         }

@@ -1,4 +1,4 @@
-//! A disk without room refuses sends, ends nothing, and needs nobody once there is room again.
+//! A full disk refuses sends, but ends nothing. Once there is room again, the gateway recovers without help.
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
@@ -6,7 +6,7 @@ use crate::support::{Gateway, WEB, eventually, notice, text_of};
 
 #[tokio::test]
 async fn a_limit_of_file_sizes_refuses_sends_until_it_is_raised_and_ends_nothing() {
-    // No checkpoint meanwhile: this is about the log's own files.
+    // No checkpoint may come meanwhile, because this test is about the log's own files.
     let mut gateway = Gateway::start(&["log.checkpoint_interval=1h"]).await;
     let mut admin = gateway.admin().await;
     admin.send(&notice("alice", "before")).await;

@@ -1,5 +1,5 @@
-//! Signals. SIGTERM: no more sends, every session is told when to come back, exit 0; a second one ends at once. Others end
-//! nothing.
+//! Signals. After SIGTERM sends are refused, every session is told when to return, and the exit code is 0. A second SIGTERM
+//! ends the process at once. Other signals end nothing.
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -57,7 +57,7 @@ async fn pushes_in_flight_at_a_drain_come_again_after_the_last_ack() {
     let mut pushed = web.expect_messages(10).await;
     web.ack(pushed[3].seq).await;
     web.settle().await;
-    // Nobody reads these before the gateway goes down.
+    // The client reads these only after the drain has begun.
     send(20).await;
     gateway.terminate();
     pushed.extend(web.expect_messages(20).await);

@@ -1,4 +1,4 @@
-//! P7, bad input: each gets its documented error or close code, and nobody else notices.
+//! P7, bad input: each fault gets its documented error or close code, and no other client notices it.
 
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use towncrier::protocol::towncrier_v1::proto::{Ack, ClientFrame, Connect, client
 
 use crate::support::{Client, Gateway, WEB, admin::Admin, eventually, notice, text_of, within};
 
-/// Somebody well-behaved, who must not notice anything.
+/// An honest client that must not notice anything.
 struct Witness {
     client: Client,
     admin: Admin,
@@ -56,7 +56,7 @@ async fn broken_frames_close_their_connection_only() {
         ("a frame above 64 KiB", vec![0; 64 * 1024 + 1], 1009),
     ];
     for (what, bytes, code) in frames {
-        // Before Connect and inside a session alike.
+        // Both before Connect and inside a session.
         let mut stranger = gateway.dial().await;
         stranger.say_bytes(bytes.clone()).await;
         stranger.expect_close(code).await;
@@ -111,7 +111,7 @@ async fn frames_out_of_turn_close_with_4400() {
         .await;
     no_epoch.expect_close(4400).await;
 
-    // None of that moved the cursor, and an old ack is no offence.
+    // None of this moved the cursor. An old ack is no fault.
     let mut client = gateway.connect("mallory", WEB).await;
     assert_eq!(client.expect_push().await.seq, 1);
     client.ack(1).await;
@@ -169,7 +169,7 @@ async fn bad_tokens_close_with_4401() {
     for token in bad {
         rejected(token).await;
     }
-    // Asked until the answer changes: expiry is the gateway's clock's, not ours.
+    // Repeated until the answer changes, because the gateway's clock decides about expiry, and not ours.
     let mut caller = gateway.admin().await;
     caller.token = good.clone();
     eventually("expiry", async || {
@@ -216,7 +216,7 @@ async fn what_is_no_websocket_gets_an_http_answer_or_the_door() {
         let mut stream = TcpStream::connect(gateway.place().clients).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        // A reset after the answer is as good an end.
+        // A reset after the answer is also a valid end.
         let _ = within("the end of the answer", stream.read_to_end(&mut answer)).await;
         String::from_utf8_lossy(&answer).into_owned()
     };
@@ -233,7 +233,7 @@ async fn what_is_no_websocket_gets_an_http_answer_or_the_door() {
     assert!(ask("nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400"));
     let endless = format!("GET /ws HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(40_000));
     assert!(ask(&endless).await.starts_with("HTTP/1.1 431"));
-    // Half a request is waited for, but not for ever.
+    // The gateway waits for the rest of half a request, but not for ever.
     ask("GET /ws HTTP/1.1\r\nHost").await;
     witness.is_undisturbed("visitors").await;
 }
@@ -400,7 +400,7 @@ async fn bad_callers_are_refused_before_their_body_is_read() {
         assert_eq!((answer.status, answer.code()), (400, 400));
         assert_eq!(answer.json()["errMsg"], said);
     }
-    // A user reads its own inbox and nobody else's.
+    // A user reads its own inbox and no other.
     admin.token = user;
     assert_eq!(admin.bounds("alice").await, (1, 0));
     let others = json!({"reqIdentifier": 1001, "sendID": "bob", "operationID": "o", "msgIncr": 1});
@@ -426,7 +426,7 @@ async fn a_full_queue_is_answered_429_and_nothing_of_it_is_stored() {
     let gateway = Gateway::start(&["log.queue_max=1"]).await;
     let mut admin = gateway.admin().await;
     let (mut accepted, mut refused) = (0, 0);
-    // Whether senders meet in the queue is chance: until some did.
+    // Senders meet in the queue only by chance, so this repeats until some did.
     within("a full queue", async {
         while refused == 0 {
             let mut senders = JoinSet::new();

@@ -1,6 +1,6 @@
 //! P5 at the client's end: `towncrier listen` is killed at any moment, and its store holds each message once.
 //!
-//! Also what the tour of the README does: `token`, `send`, `listen` against a running gateway.
+//! Also the commands of the README's tour: `token`, `send`, `listen` against a running gateway.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,7 +42,7 @@ impl Listen {
             .expect("it runs")
     }
 
-    /// Kill -9. Returns what it had printed.
+    /// Kill -9. Returns the messages printed until then.
     async fn kill(mut self) -> Vec<Value> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -63,7 +63,7 @@ impl Listen {
     }
 }
 
-/// The whole lines, as JSON; one that a kill cut short is left out.
+/// The whole lines, as JSON. A line that a kill cut short is left out.
 fn read_lines(stdout: ChildStdout) -> mpsc::UnboundedReceiver<Value> {
     let (tell, lines) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
@@ -95,7 +95,7 @@ async fn send_on(mut admin: Admin, stop: watch::Receiver<bool>) -> BTreeMap<Stri
     sent
 }
 
-/// Kills the client `rounds` times while sends go on, then holds its store against what was sent.
+/// Kills the client `rounds` times while sends go on, then compares its store with the sent messages.
 async fn kill_the_client(rounds: usize) {
     let seed = seed();
     println!("seed {seed}");
@@ -108,7 +108,7 @@ async fn kill_the_client(rounds: usize) {
     let mut printed = Vec::new();
     for _ in 0..rounds {
         let mut client = Listen::start(listen(&gateway, &store));
-        // From before its first word to the middle of a commit: no moment is special.
+        // The kill may come at any moment, from before the first frame to the middle of a commit.
         for _ in 0..random.usize(..40) {
             printed.push(client.next().await);
         }
@@ -119,7 +119,7 @@ async fn kill_the_client(rounds: usize) {
     let sent = sender.await.unwrap();
     let head = sent.len() as u64;
     let mut client = Listen::start(listen(&gateway, &store));
-    // The last of all may have landed and been shown before the last kill: a marker makes the end certain.
+    // The last message may have landed and been shown before the last kill. A marker makes the end certain.
     gateway.admin().await.send(&notice("alice", "marker")).await;
     loop {
         let line = client.next().await;

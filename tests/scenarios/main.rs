@@ -2,20 +2,20 @@
 //!
 //! - `seed`: the seed's own request, and every content type of its table, land
 //! - `order`: seqs without gaps, in the order of acceptance (P4)
-//! - `reconnect`: a session goes on where it stood (P5)
+//! - `reconnect`: a session resumes at its cursor (P5)
 //! - `restart`: kill -9 of the gateway loses and repeats nothing (P1, P3, P5)
 //! - `damage`: a flipped byte is named and never delivered (P8)
 //! - `listen`: kill -9 of the client, and the commands of the README's tour (P5)
-//! - `retention`: what expired is announced (P6)
-//! - `slow_consumer`, `limits`: whoever is slow or hostile harms nobody else (P7)
-//! - `hostile`: how little honest clients notice of it, in numbers (P7)
-//! - `admission`: who gives way to whom at the door of either port (P7)
+//! - `retention`: expired messages are announced (P6)
+//! - `slow_consumer`, `limits`: a slow or hostile client harms no other (P7)
+//! - `hostile`: the small effect of hostile clients on honest ones, in numbers (P7)
+//! - `admission`: which connections give way to others, on either port (P7)
 //! - `conformance`: RFC 6455, case by case
 //! - `replacement`: login policies
-//! - `drain`: going down gently
+//! - `drain`: the drain, and signals
 //! - `disk`: no room on the disk, for a while
-//! - `stderr`: whatever becomes of the reader of its log, the gateway serves on
-//! - `memory`: what a session costs
+//! - `stderr`: the gateway serves on without a reader of its log
+//! - `memory`: the cost of a session
 //! - `tls`: either port over TLS
 //! - `tokens`, `trace`, `metrics`, `config`, `doctor`: operation
 

@@ -1,4 +1,5 @@
-//! What a session costs. Not a promise but a number: run by hand, in release, as `docs/measured.md#sessions` says.
+//! The memory cost of a session. It is a number and not a promise: run by hand, in release, as `docs/measured.md#sessions`
+//! says.
 
 use towncrier::protocol::towncrier_v1::proto::Connect;
 use towncrier_client::{Connection, Tcp, proto};
@@ -18,8 +19,8 @@ async fn an_idle_session_costs_little_also_after_a_large_message() {
     ])
     .await;
     let mut admin = gateway.admin().await;
-    // What the first requests, a first session and a first batch of this size bring along (code, buffers, what the
-    // allocator keeps of them) is no session's cost.
+    // The first requests, a first session and a first batch of this size bring costs (code, buffers, memory that the
+    // allocator keeps) that do not belong to a session.
     drop(gateway.connect("warm", IOS).await);
     let answer = admin.post("/manager/batch_send_msg", &batch("other")).await;
     assert_eq!(answer.code(), 0, "{}", answer.text);
@@ -48,7 +49,7 @@ async fn an_idle_session_costs_little_also_after_a_large_message() {
         assert_eq!(client.expect_messages(1).await.len(), 1);
         client.ack(1).await;
     }
-    // The minute is what is measured: what is given back only later does not count as given back.
+    // The minute is the measurement: memory that is returned later does not count as returned.
     tokio::time::sleep(std::time::Duration::from_secs(60)).await;
     let after = per_session(gateway.resident_bytes());
     println!(
@@ -94,7 +95,7 @@ async fn an_idle_session_over_tls_costs_its_keys_and_a_buffer() {
     assert!(idle <= 12_000);
 }
 
-/// The rows that changed are in the state store: nothing is about to happen by itself.
+/// Waits until the changed rows are in the state store, so that no work is left to come.
 async fn checkpointed(admin: &mut Admin) {
     let before = admin.metric("towncrier_checkpoint_seconds_count").await;
     eventually("a checkpoint", async || {

@@ -1,4 +1,4 @@
-//! What is counted adds up: accepted = acked + pending + expired, at any time.
+//! The counters add up: accepted = acked + pending + expired, at any time.
 
 use crate::support::{Gateway, WEB, admin::Admin, eventually, notice};
 
@@ -60,7 +60,7 @@ async fn no_label_holds_a_user() {
     admin.send(&notice("alice-in-metrics", "hush")).await;
     let text = admin.get("/metrics").await.text;
     assert!(!text.contains("alice-in-metrics"));
-    // Every metric is described.
+    // Every metric has a description.
     let named = |line: &&str| line.starts_with("# TYPE towncrier_");
     assert!(text.lines().filter(named).count() > 15, "{text}");
 }

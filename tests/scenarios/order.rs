@@ -19,7 +19,7 @@ async fn messages_come_in_the_order_of_acceptance_live_and_as_backlog() {
         assert_eq!(text_of(&message), *text);
         live.ack(message.seq).await;
     }
-    // More than a window of backlog.
+    // A backlog larger than a window.
     let mut late = gateway.connect("alice", IOS).await;
     assert_eq!((late.welcome.cursor, late.welcome.head), (0, 300));
     let backlog = late.expect_whole_inbox().await;

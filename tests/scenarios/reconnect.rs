@@ -1,4 +1,4 @@
-//! P5: a session goes on where it stood, whether the client or the server says where that was.
+//! P5: a session resumes at its cursor, whether the client or the server says where it is.
 
 use towncrier::protocol::towncrier_v1::proto::{Connect, gap, server_frame::Body};
 
@@ -22,7 +22,7 @@ async fn the_clients_cursor_wins_over_what_the_server_remembers() {
         (1..=10).collect::<Vec<_>>()
     );
     web.ack(10).await;
-    // Its store was set back to 4, whatever it had acked before.
+    // Its store was set back to 4, below its last ack.
     let mut web = gateway.resume("alice", WEB, epoch, 4).await;
     assert_eq!(web.welcome.cursor, 4);
     assert_eq!(
@@ -39,7 +39,7 @@ async fn without_a_cursor_the_servers_own_is_taken_for_each_session_apart() {
     let mut web = gateway.connect("alice", WEB).await;
     assert_eq!(web.expect_backlog().await.len(), 5);
     web.ack(3).await;
-    // The ack has been dealt with once a later frame is answered.
+    // The gateway has handled the ack once a later frame is answered.
     web.settle().await;
     drop(web);
     let mut web = gateway.connect("alice", WEB).await;
@@ -74,7 +74,7 @@ async fn the_window_bounds_what_is_unacked() {
     let mut web = gateway.connect("alice", WEB).await;
     assert_eq!(web.welcome.window, 4);
     assert_eq!(seqs_of(&web.expect_messages(4).await), [1, 2, 3, 4]);
-    // The pong comes next, not a fifth message.
+    // The pong comes next, and no fifth message.
     web.settle().await;
     web.ack(2).await;
     assert_eq!(seqs_of(&web.expect_messages(2).await), [5, 6]);
@@ -112,9 +112,9 @@ async fn unacked_pushes_are_sent_again_until_acks_have_clearly_stopped() {
             other => panic!("expected pushes and a close, got {other:?}"),
         }
     }
-    // Once, and once after each of five rewinds.
+    // Once at first, and once after each of five rewinds.
     assert_eq!(came, 6);
-    // Nothing is lost by it.
+    // No message is lost.
     let mut web = gateway.connect("alice", WEB).await;
     assert_eq!(web.expect_push().await.seq, 1);
 }

@@ -1,4 +1,4 @@
-//! Who replaces whom: the newest login of a place stays, whatever the interleaving, and the older is told so.
+//! The newest login of a place stays, for every interleaving, and the older one is told so.
 
 use tokio::task::JoinSet;
 use towncrier::protocol::towncrier_v1::proto::{Connect, kicked, server_frame::Body};
@@ -97,7 +97,7 @@ async fn of_racing_logins_exactly_one_stays() {
             }
         });
     }
-    // All but one are told to go before the message comes that only one may get.
+    // All but one are told to go before the message comes. Only that one may get it.
     let mut stayed = 0;
     for _ in 1..RACERS {
         stayed += usize::from(racers.join_next().await.unwrap().unwrap());
@@ -119,7 +119,7 @@ async fn sessions_of_one_user_are_bounded() {
         device_id: device.into(),
         ..Connect::default()
     };
-    // Each is in before the next one knocks: reactors do not keep an order among themselves.
+    // Each is connected before the next one begins, because reactors keep no order among themselves.
     let mut staying = [
         gateway.connect_as(connect("a").await).await,
         gateway.connect_as(connect("b").await).await,

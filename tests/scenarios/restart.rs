@@ -1,4 +1,5 @@
-//! P1, P3, P5 through kill -9 of the gateway: what was accepted is there, a retry is one message, nothing comes twice.
+//! P1, P3, P5 through kill -9 of the gateway: every accepted message is there, a retry is one message, and no message comes
+//! twice.
 
 use crate::support::{
     Gateway, IOS, WEB,
@@ -43,7 +44,7 @@ async fn a_retry_returns_the_first_result_also_after_a_kill() {
     assert_eq!(admin.send(&once).await, first);
     gateway.kill();
     gateway.restart().await;
-    // Another operationID is no other send; the header is the same key.
+    // Another operationID does not make another send. The header holds the same key.
     once["operationID"] = "second try".into();
     assert_eq!(admin.send(&once).await, first);
     once.as_object_mut().unwrap().remove("clientMsgID");
@@ -108,7 +109,7 @@ async fn a_wiped_state_store_is_rebuilt_from_the_segments() {
     assert_eq!(seqs_of(&phone.expect_backlog().await), [1, 2]);
 }
 
-/// The ledger at a size for every run of the tests.
+/// The ledger at a size that suits every run of the tests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ledger_kill_in_the_middle_of_sends() {
     let seed = seed();

@@ -1,4 +1,4 @@
-//! P6: what retention removed before a client had it is announced with its range.
+//! P6: messages that retention removed before a client had them are announced with their range.
 
 use towncrier::protocol::towncrier_v1::proto::gap;
 
@@ -15,7 +15,7 @@ async fn what_expired_is_announced_and_the_rest_comes_whole() {
     for _ in 0..SENT {
         admin.send(&notice("alice", &"x".repeat(20_000))).await;
     }
-    // The keeper goes on until the log is within its bound; what it left must be stable before a client is asked.
+    // The keeper works until the log is within its bound. The rest must be stable before a client asks for it.
     eventually("retention", async || {
         let (first, _) = admin.bounds("alice").await;
         first > 1 && admin.metric("towncrier_log_bytes").await <= 131_072.0
@@ -36,7 +36,7 @@ async fn what_expired_is_announced_and_the_rest_comes_whole() {
         (first..=head).collect::<Vec<_>>()
     );
 
-    // Who was never there lost nothing.
+    // A session that was never connected lost nothing.
     let mut phone = gateway.connect("alice", IOS).await;
     assert_eq!(phone.welcome.cursor, first - 1);
     assert_eq!(

@@ -7,7 +7,7 @@ use crate::support::{ADMIN, Gateway, IOS, WEB, notice, text_of};
 /// The sample of the seed document, word for word.
 const SAMPLE: &str = include_str!("seed.json");
 
-/// The `content` of a request, as it stands there.
+/// The `content` of a request, byte for byte.
 fn content_of(request: &str) -> &str {
     let start = request.find(r#""content": "#).unwrap() + r#""content": "#.len();
     let end = request.find(r#","contentType""#).unwrap();

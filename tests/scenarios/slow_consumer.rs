@@ -27,13 +27,13 @@ async fn a_client_that_never_reads_is_closed_and_resumes_while_others_get_theirs
         batch["recvIDList"] = serde_json::json!(["stuck", "lively"]);
         let answer = admin.post("/manager/batch_send_msg", &batch).await;
         assert_eq!(answer.code(), 0);
-        // The one beside it, on the same thread, has each message before the next is sent.
+        // The lively client, on the same thread, gets each message before the next is sent.
         let message = lively.expect_push().await;
         assert_eq!(message.seq, number as u64 + 1);
         lively.ack(message.seq).await;
     }
     eventually("4502", async || admin.closed(4502).await == 1.0).await;
-    // What the kernel held comes, then the end.
+    // First the bytes that the kernel held come, then the end.
     loop {
         match stuck.hear().await {
             Heard::Frame(_) => {}

@@ -1,4 +1,5 @@
-//! The reader of stderr or stdout stops, goes away, or has no space: the gateway serves on, stays ready, and drains when it is told to.
+//! The reader of stderr or stdout stops, goes away, or has no space: the gateway serves on, stays ready, and drains when it
+//! is told to.
 
 use std::{
     fs::File,
@@ -15,7 +16,7 @@ use rustix::{
 
 use crate::support::{Gateway, WEB, eventually, gateway::towncrier, notice, within};
 
-/// A pipe that takes no byte more; it stays so as long as the first end is kept.
+/// A pipe that takes no further byte, as long as the first end is kept.
 fn full_pipe() -> (OwnedFd, OwnedFd) {
     let (reader, writer) = pipe().unwrap();
     fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
@@ -33,7 +34,7 @@ fn full_disk() -> File {
     File::options().write(true).open("/dev/full").unwrap()
 }
 
-/// Sessions come, get what is sent, and leave their line in the log, over and over; then SIGTERM drains.
+/// Sessions connect, get their messages, and leave their line in the log, again and again. Then SIGTERM drains.
 async fn serves_and_drains(gateway: &mut Gateway) {
     let mut admin = gateway.admin().await;
     for n in 0..20 {

@@ -1,5 +1,5 @@
-//! TLS on either port: clients and commands that are given whom to believe, certificates that change, and those that must
-//! not get in.
+//! TLS on either port: clients and commands with a given authority, certificates that change, and clients that must be
+//! refused.
 
 use std::{fs, path::Path, process::Command, sync::Arc};
 
@@ -22,7 +22,7 @@ use towncrier_client::{
 
 use crate::support::{Gateway, WEB, authority::Authority, eventually, within};
 
-/// With TLS on these ports, and these settings.
+/// Starts a gateway with TLS on these ports, and these settings.
 async fn start(authority: &Authority, sections: &[&str], more: &[&str]) -> Gateway {
     let tls = sections
         .iter()
@@ -62,7 +62,7 @@ async fn hear(connection: &mut Connection) -> Body {
         .expect("a frame")
 }
 
-/// Runs a command to its good end, beside the test. What it printed.
+/// Runs a command to its successful end, beside the test. Returns its output.
 async fn printed(mut command: Command) -> String {
     let run = tokio::task::spawn_blocking(move || command.output().unwrap());
     let output = within("the end of a command", run).await.unwrap();
@@ -96,7 +96,7 @@ async fn a_message_passes_both_ports_over_tls() {
     };
     let content = String::from_utf8(push.messages[0].content.to_vec()).unwrap();
     assert!(content.contains(&text));
-    // As the commands do, so does the client that lands and comes back.
+    // The client that lands and reconnects works like the other commands.
     let mut listen = command(&gateway, "listen", &ca, &["--user", "alice", "--json"]);
     listen.stdout(std::process::Stdio::piped());
     let mut listen = listen.spawn().unwrap();
@@ -140,7 +140,7 @@ async fn a_new_certificate_is_served_without_a_restart_and_a_broken_one_is_not()
             .await
             .is_err()
     );
-    // Who was in stays in.
+    // A connected session stays connected.
     say(&mut session, client_frame::Body::Ping(Ping { nonce: 7 })).await;
     assert!(matches!(hear(&mut session).await, Body::Pong(pong) if pong.nonce == 7));
 }
@@ -162,9 +162,9 @@ async fn what_is_no_modern_tls_is_refused_on_either_port() {
         let mut stream = TcpStream::connect(port).await.unwrap();
         stream.write_all(said).await.unwrap();
         let mut answer = Vec::new();
-        // A reset is as good an end.
+        // A reset is also a valid end.
         let _ = within("the end", stream.read_to_end(&mut answer)).await;
-        // At most an alert.
+        // The answer is at most an alert.
         assert!(answer.is_empty() || answer[0] == 21, "{answer:?}");
     }
     let opened = Connection::open_trusting(&Tcp, &url(&gateway), &authority.trust()).await;
@@ -274,7 +274,7 @@ async fn in_a_storm_nobody_is_secured_only_to_be_refused() {
     .await;
     let mut admin = gateway.admin().await;
     let (url, trust) = (url(&gateway), authority.trust());
-    // Asked until one comes within a second after another that was let in.
+    // Repeated until a connection comes within a second after another that was admitted.
     eventually("a cut", async || {
         matches!(
             Connection::open_trusting(&Tcp, &url, &trust).await,

@@ -1,4 +1,4 @@
-//! Tokens: revoked ones close what they opened, durably; keys rotate; parse_token tells.
+//! Tokens: a revoked token closes its connections, durably; keys rotate; parse_token returns the claims.
 
 use serde_json::json;
 use towncrier::protocol::towncrier_v1::proto::{Connect, kicked};
@@ -30,7 +30,7 @@ async fn force_logout_closes_and_revokes_also_across_a_kill() {
     let mut again = gateway.dial().await;
     again.say_connect(connect(&old)).await;
     again.expect_close(4401).await;
-    // One issued afterwards lives.
+    // A token issued afterwards is valid.
     admin.send(&notice("alice", "welcome back")).await;
     let mut web = gateway.connect("alice", WEB).await;
     assert_eq!(web.expect_push().await.seq, 1);

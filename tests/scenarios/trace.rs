@@ -1,4 +1,4 @@
-//! Where is my message: pending, sent, acked, for each session, and when.
+//! The trace of a message: pending, sent, acked, for each session, with times.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The admin API as a caller sees it: one kept connection, an answer or none.
+//! The admin API from a caller's side: one kept connection, an answer or none.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -12,11 +12,11 @@ use super::{
     within,
 };
 
-/// The connection broke before the whole answer was there: what became of the request is not known.
+/// The connection broke before the answer was complete. The outcome of the request is unknown.
 #[derive(Debug)]
 pub(crate) struct NoAnswer;
 
-/// A whole answer.
+/// A complete answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -24,7 +24,7 @@ pub(crate) struct Answer {
     pub(crate) retry_after: Option<String>,
 }
 
-/// What an accepted send was answered with.
+/// The answer to an accepted send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sent {
     pub(crate) server_msg_id: String,
@@ -32,7 +32,7 @@ pub(crate) struct Sent {
     pub(crate) send_time: u64,
 }
 
-/// One caller. Follows its gateway across restarts.
+/// One caller. It follows its gateway across restarts.
 pub(crate) struct Admin {
     whereabouts: Whereabouts,
     pub(crate) token: String,
@@ -71,12 +71,12 @@ impl Admin {
         }
     }
 
-    /// One more caller with the same token.
+    /// Another caller with the same token.
     pub(crate) fn another(&self) -> Self {
         Self::new(self.whereabouts.clone(), self.token.clone())
     }
 
-    /// One request, one answer, or none. Waits for the gateway to run, but never repeats anything by itself.
+    /// Makes one request and returns its answer, or none. Waits until the gateway runs, but repeats no request by itself.
     pub(crate) async fn call(
         &mut self,
         method: &str,
@@ -164,7 +164,7 @@ impl Admin {
             .unwrap_or_else(|_| panic!("no answer from {path}"))
     }
 
-    /// A send that must be accepted.
+    /// Makes a send that must be accepted.
     pub(crate) async fn send(&mut self, body: &Value) -> Sent {
         self.post("/manager/send_msg", body).await.sent()
     }
@@ -186,7 +186,7 @@ impl Admin {
         assert_eq!(answer.code(), 0, "{answer:?}");
     }
 
-    /// Oldest retained and highest seq of a user's inbox.
+    /// The oldest retained and the highest seq of a user's inbox.
     pub(crate) async fn bounds(&mut self, user: &str) -> (u64, u64) {
         let body =
             json!({"reqIdentifier": 1001, "sendID": user, "operationID": "scenario", "msgIncr": 1});
@@ -207,7 +207,7 @@ impl Admin {
         platforms.map_or_else(Vec::new, |list| list.iter().map(name).collect())
     }
 
-    /// One line of `/metrics` by its name, labels included; 0 while it is not there.
+    /// The value of a line of `/metrics` by its name, labels included; 0 while the line is missing.
     pub(crate) async fn metric(&mut self, name: &str) -> f64 {
         let text = self.get("/metrics").await.text;
         let value = text
@@ -216,7 +216,7 @@ impl Admin {
         value.map_or(0.0, |value| value.parse().expect("a number"))
     }
 
-    /// How many connections the gateway closed with this code.
+    /// The number of connections that the gateway closed with this code.
     pub(crate) async fn closed(&mut self, code: u16) -> f64 {
         let name = format!("towncrier_connections_closed_total{{code=\"{code}\"}}");
         self.metric(&name).await

@@ -1,4 +1,4 @@
-//! Certificates of a test's own: an authority, and what it signs for 127.0.0.1.
+//! Certificates of a test's own: an authority, and certificates that it signs for 127.0.0.1.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// A new one, with a good certificate in the files.
+    /// A new authority, with a valid certificate in the files.
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -32,7 +32,7 @@ impl Authority {
         authority
     }
 
-    /// Writes a certificate that is good to the end of `year`, and its key.
+    /// Writes a certificate that is valid to the end of `year`, and its key.
     pub(crate) fn sign(&self, certificate: &Path, key: &Path, year: i32) {
         let key_pair = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
@@ -42,7 +42,7 @@ impl Authority {
         fs::write(key, key_pair.serialize_pem()).unwrap();
     }
 
-    /// What a client must be given to believe it.
+    /// The file that a client needs to trust it.
     pub(crate) fn ca(&self) -> PathBuf {
         self.dir.path().join("ca.pem")
     }
@@ -55,7 +55,7 @@ impl Authority {
         self.dir.path().join("key.pem")
     }
 
-    /// A client that believes nobody else.
+    /// Trusts only this authority.
     pub(crate) fn trust(&self) -> Trust {
         Trust::only(&self.ca()).unwrap()
     }

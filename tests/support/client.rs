@@ -1,4 +1,4 @@
-//! One WebSocket that says and hears exactly what a test wants.
+//! One WebSocket that sends and receives exactly what a test wants.
 
 use std::{io, net::SocketAddr};
 
@@ -17,7 +17,7 @@ use towncrier::protocol::towncrier_v1::proto::{
 
 use super::within;
 
-/// What comes from the gateway.
+/// A frame or an event from the gateway.
 #[derive(Debug)]
 pub(crate) enum Heard {
     Frame(Body),
@@ -29,7 +29,7 @@ pub(crate) enum Heard {
     Lost,
 }
 
-/// A TCP connection from this address of this machine that says nothing.
+/// A silent TCP connection from this address of this machine.
 pub(crate) async fn knock_from(source: [u8; 4], to: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((source, 0).into())?;
@@ -41,21 +41,21 @@ pub(crate) async fn knock_from(source: [u8; 4], to: SocketAddr) -> io::Result<Tc
 /// A connection, with or without a session.
 pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
-    /// What `Connected` said last.
+    /// The last `Connected`.
     pub(crate) welcome: Connected,
-    /// Of the last ping.
+    /// The nonce of the last ping.
     nonce: u64,
 }
 
 impl Client {
-    /// An open WebSocket.
+    /// Opens a WebSocket.
     pub(crate) async fn dial(clients: SocketAddr) -> Result<Self, tungstenite::Error> {
         let stream = TcpStream::connect(clients).await?;
         stream.set_nodelay(true)?;
         Self::upgrade(stream, clients).await
     }
 
-    /// One from another address of this machine.
+    /// Opens one from another address of this machine.
     pub(crate) async fn dial_from(
         source: [u8; 4],
         clients: SocketAddr,
@@ -63,7 +63,7 @@ impl Client {
         Self::upgrade(knock_from(source, clients).await?, clients).await
     }
 
-    /// One that takes little into its own buffers.
+    /// Opens one with small buffers.
     pub(crate) async fn dial_narrow(clients: SocketAddr) -> Result<Self, tungstenite::Error> {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(4096)?;
@@ -85,7 +85,7 @@ impl Client {
             .await;
     }
 
-    /// Any bytes in a binary frame. Whoever is closed meanwhile learns it by hearing.
+    /// Sends any bytes in a binary frame. A client that is closed meanwhile learns it from its next read.
     pub(crate) async fn say_bytes(&mut self, bytes: impl Into<Bytes>) {
         let _ = within(
             "room to send",
@@ -131,7 +131,7 @@ impl Client {
         self.say(client_frame::Body::Connect(connect)).await;
     }
 
-    /// `Connect` and `Connected`.
+    /// Sends `Connect` and waits for `Connected`.
     pub(crate) async fn log_in(&mut self, connect: Connect) {
         self.say_connect(connect).await;
         self.welcome = match self.hear().await {
@@ -140,12 +140,12 @@ impl Client {
         };
     }
 
-    /// Whatever comes next.
+    /// The next frame or event.
     pub(crate) async fn hear(&mut self) -> Heard {
         within("a frame", self.hear_patiently()).await
     }
 
-    /// Whatever comes next, however long that takes.
+    /// The next frame or event, without a deadline.
     pub(crate) async fn hear_patiently(&mut self) -> Heard {
         loop {
             match self.socket.next().await {
@@ -185,7 +185,7 @@ impl Client {
         self.expect_messages(1).await.remove(0)
     }
 
-    /// Everything up to `CaughtUp`, whose seq must be the last one's.
+    /// All messages up to `CaughtUp`, whose seq must be the last one's.
     pub(crate) async fn expect_backlog(&mut self) -> Vec<Message> {
         let mut messages: Vec<Message> = Vec::new();
         loop {
@@ -202,7 +202,7 @@ impl Client {
         }
     }
 
-    /// All that was there at `Connected`, each message acked.
+    /// All messages that were there at `Connected`, each acked.
     pub(crate) async fn expect_whole_inbox(&mut self) -> Vec<Message> {
         let mut messages: Vec<Message> = Vec::new();
         while messages.last().map_or(0, |last| last.seq) < self.welcome.head {
@@ -225,7 +225,7 @@ impl Client {
         }
     }
 
-    /// Everything said before has been dealt with, and nothing but the end of the backlog came of it.
+    /// Waits until the gateway has handled all frames sent before. Only the end of the backlog may arrive meanwhile.
     pub(crate) async fn settle(&mut self) {
         self.nonce += 1;
         self.ping(self.nonce).await;
@@ -244,7 +244,7 @@ impl Client {
         }
     }
 
-    /// The delay that `Draining` tells, in ms.
+    /// The delay in `Draining`, in ms.
     pub(crate) async fn expect_draining(&mut self) -> u32 {
         match self.hear_after_backlog().await {
             Heard::Frame(Body::Draining(draining)) => draining.reconnect_after_ms,
@@ -261,7 +261,7 @@ impl Client {
         }
     }
 
-    /// A close with this code, whatever frames were still under way before it. Returns the reason text.
+    /// A close with this code; other frames may come before it. Returns the reason text.
     pub(crate) async fn expect_close(&mut self, code: u16) -> String {
         loop {
             match self.hear().await {

@@ -1,4 +1,4 @@
-//! The gateway as a process of its own on a directory of its own, so that it can be killed like one.
+//! The gateway as a process of its own on a directory of its own, so that a test can kill it.
 
 use std::{
     fs::{self, File},
@@ -15,17 +15,17 @@ use towncrier::protocol::towncrier_v1::proto::Connect;
 
 use super::{ADMIN, IOS, admin::Admin, client::Client, within};
 
-/// What `/auth/user_token` asks for in every scenario.
+/// The secret for `/auth/user_token` in every scenario.
 pub(crate) const SECRET: &str = "scenario-secret";
 
-/// Where a running gateway is.
+/// The addresses of a running gateway.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) clients: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
 
-/// Follows a gateway from start to start: each has ports of its own.
+/// The addresses of a gateway from start to start. Each start has other ports.
 pub(crate) type Whereabouts = watch::Receiver<Option<Place>>;
 
 /// A gateway on a temporary directory. Dropping it kills the process.
@@ -37,14 +37,14 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts one with these `section.key=value`, and waits until it listens.
+    /// Starts a gateway with these `section.key=value`, and waits until it listens.
     pub(crate) async fn start(settings: &[&str]) -> Self {
         let mut gateway = Self::prepare();
         gateway.restart_with(settings).await;
         gateway
     }
 
-    /// The same with a log that goes elsewhere; [`said`](Self::said) says nothing.
+    /// The same, but its log goes to `stderr`, so [`said`](Self::said) is empty.
     pub(crate) async fn start_logging_to(stderr: impl Into<Stdio>) -> Self {
         let mut gateway = Self::prepare();
         gateway.spawn(stderr).await;
@@ -54,7 +54,7 @@ impl Gateway {
     fn prepare() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        // A key of its own, so that no two gateways of a test run take each other's tokens.
+        // A key of its own, so that no two gateways of a test run accept each other's tokens.
         let key = format!("{:032x}", fastrand::u128(..));
         let file = format!(
             "listener.listen = \"127.0.0.1:0\"\nlistener.reactors = 2\nadmin.listen = \"127.0.0.1:0\"\n\
@@ -102,7 +102,7 @@ impl Gateway {
         std::thread::spawn(move || {
             let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
             let _ = first.send(lines.next());
-            // Read on, so that it never waits for us.
+            // Reads on, so that the gateway never waits for us.
             lines.for_each(drop);
         });
         let line = within("the gateway's `listening` line", line)
@@ -114,7 +114,7 @@ impl Gateway {
         self.place.send_replace(Some(place));
     }
 
-    /// `towncrier COMMAND` with the gateway's configuration, which tells it where the gateway is now.
+    /// `towncrier COMMAND` with the gateway's configuration, which holds the gateway's present addresses.
     pub(crate) fn command(&self, name: &str) -> Command {
         let mut command = towncrier();
         command.current_dir(self.dir.path());
@@ -144,7 +144,7 @@ impl Gateway {
         kill_process(Pid::from_child(child), Signal::TERM).unwrap();
     }
 
-    /// Waits for it to end by itself.
+    /// Waits until it ends by itself.
     pub(crate) async fn exited(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("it runs");
         let pid = Pid::from_child(&child);
@@ -158,7 +158,7 @@ impl Gateway {
         status.unwrap()
     }
 
-    /// The running process.
+    /// The id of the running process.
     pub(crate) fn process_id(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
     }
@@ -187,12 +187,12 @@ impl Gateway {
         self.dir.path().join("gateway.log")
     }
 
-    /// Where it is, now and after restarts.
+    /// Its addresses, now and after restarts.
     pub(crate) fn whereabouts(&self) -> Whereabouts {
         self.place.subscribe()
     }
 
-    /// Where it is now.
+    /// Its present addresses.
     pub(crate) fn place(&self) -> Place {
         self.place.borrow().expect("it runs")
     }
@@ -210,12 +210,12 @@ impl Gateway {
             .await
     }
 
-    /// An open WebSocket that has not said anything.
+    /// An open, silent WebSocket.
     pub(crate) async fn dial(&self) -> Client {
         Client::dial(self.place().clients).await.expect("upgraded")
     }
 
-    /// A session that says no cursor.
+    /// A session that claims no cursor.
     pub(crate) async fn connect(&self, user: &str, platform: u32) -> Client {
         let token = self.token(user, platform).await;
         self.connect_as(Connect {
@@ -225,7 +225,7 @@ impl Gateway {
         .await
     }
 
-    /// A session that says where its store stands.
+    /// A session that claims the position of its store.
     pub(crate) async fn resume(
         &self,
         user: &str,
@@ -243,7 +243,7 @@ impl Gateway {
         .await
     }
 
-    /// A session that says exactly this.
+    /// A session with exactly this `Connect`.
     pub(crate) async fn connect_as(&self, connect: Connect) -> Client {
         let mut client = self.dial().await;
         client.log_in(connect).await;
@@ -260,7 +260,7 @@ impl Drop for Gateway {
     }
 }
 
-/// The program under test, blind to settings of the machine it runs on.
+/// The program under test, without the settings of this machine's environment.
 pub(crate) fn towncrier() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_towncrier"));
     for (name, _) in std::env::vars_os() {

@@ -1,7 +1,7 @@
-//! A run under the ledger: sends go on while the gateway is killed or drains, and everything is accounted for.
+//! A run under the ledger: sends go on while the gateway is killed or drains, and every message is accounted for.
 //!
-//! The ledger itself is the load rig's. Its session 0 of a user is the client that listened through the end, its session
-//! 1 a fresh connection that reads the whole inbox afterwards.
+//! The ledger itself is the load rig's. A user's session 0 in it is the client that listened through the end. Session 1 is
+//! a new connection that reads the whole inbox afterwards.
 
 use std::{
     collections::BTreeMap,
@@ -22,34 +22,34 @@ use super::{
     within,
 };
 
-/// One run: who sends how much to whom, and the end of the gateway in the middle.
+/// The plan of one run: senders, messages and users, with the end of the gateway in the middle.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) sends: usize,
     pub(crate) senders: usize,
     pub(crate) users: u32,
-    /// The first so many users listen while the sends go on.
+    /// This many users, the first ones, listen while the sends go on.
     pub(crate) listeners: u32,
     /// Decides receivers and the moment of the end.
     pub(crate) seed: u64,
 }
 
-/// Every so many sends of a sender, one that must be refused goes before.
+/// After this many sends, a sender makes one that must be refused.
 const REFUSED_EVERY: usize = 25;
-/// Fresh connections at once when all inboxes are read in the end.
+/// New connections at once when all inboxes are read at the end.
 const READERS: usize = 32;
-/// Sessions of a user in the ledger.
+/// The sessions of a user in the ledger.
 const LISTENING: u32 = 0;
 const INBOX: u32 = 1;
 const SESSIONS: u32 = 2;
 
-/// The ledger, as all senders write it.
+/// The ledger that all senders share.
 struct Books {
     ledger: Mutex<Ledger>,
     began: Instant,
     /// Sends that were answered.
     answered: watch::Sender<usize>,
-    /// Sends that got no answer, or only "not now", each then sent again.
+    /// Sends without an answer, or with "not now". Each was then repeated.
     unanswered: watch::Sender<usize>,
 }
 
@@ -76,14 +76,14 @@ impl Books {
     }
 }
 
-/// What one run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// At the clients that listened through the end.
+    /// The result at the clients that listened through the end.
     pub(crate) listening: Tally,
-    /// In every user's inbox, read by fresh connections afterwards.
+    /// The result in every user's inbox, read by new connections afterwards.
     pub(crate) inboxes: Tally,
-    /// Sends that got no answer, or only "not now", and were sent again.
+    /// Sends without an answer, or with "not now", which were repeated.
     pub(crate) unanswered: usize,
 }
 
@@ -95,7 +95,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// How the gateway ends in the middle of a run, before it is started again.
+/// The end of the gateway in the middle of a run, before it is started again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum End {
     /// Kill -9.
@@ -104,7 +104,7 @@ pub(crate) enum End {
     Drain,
 }
 
-/// Sends go on, the gateway ends in the middle and is started again, and everything is accounted for.
+/// Sends go on; the gateway ends in the middle and is started again; every message is accounted for.
 pub(crate) async fn run_with(end: End, plan: Plan) -> Outcome {
     let mut gateway = Gateway::start(&["drain.period=500ms"]).await;
     let mut admin = gateway.admin().await;
@@ -183,7 +183,7 @@ async fn send(plan: Plan, mut random: fastrand::Rng, mut admin: Admin, books: Ar
         };
         if place % REFUSED_EVERY == 0 {
             let (key, user_id, content) = issue();
-            // A notice without its name: known, and not accepted.
+            // A notice without its name: a known content type that is not accepted.
             let request = request(1400, 4, &user_id, key, &content);
             let answer = repeat_until_answered(&mut admin, &request, &books).await;
             assert_eq!(answer, Err(403));
@@ -205,7 +205,7 @@ fn request(content_type: u32, session_type: u32, user: &str, key: Key, content: 
     )
 }
 
-/// The answer, or the errCode of a refusal that will stay one.
+/// The answer, or the errCode of a final refusal.
 async fn repeat_until_answered(
     admin: &mut Admin,
     request: &str,
@@ -217,7 +217,7 @@ async fn repeat_until_answered(
             .await;
         match answer {
             Ok(answer) if answer.code() == 0 => return Ok(answer.sent()),
-            // 50304: the outcome is not known, which equals no answer. 50305: the gateway drains; nothing was stored.
+            // 50304: the outcome is unknown, the same as no answer. 50305: the gateway drains; nothing was stored.
             Ok(answer) if ![50304, 50305].contains(&answer.code()) => return Err(answer.code()),
             _ => books.unanswered.send_modify(|sends| *sends += 1),
         }
@@ -226,7 +226,7 @@ async fn repeat_until_answered(
     }
 }
 
-/// Reads every user's whole inbox over connections that were never seen before.
+/// Reads every user's whole inbox over new connections.
 async fn read_inboxes(
     gateway: &Gateway,
     admin: &Admin,

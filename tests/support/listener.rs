@@ -1,6 +1,6 @@
-//! A client by the landing rule (`docs/protocol.md#landing`) that comes back whenever its connection is gone.
+//! A client by the landing rule (`docs/protocol.md#landing`) that reconnects after every loss of its connection.
 //!
-//! Its store outlives its connections as a real one outlives its process; what it holds is what a user would see.
+//! Its store outlives its connections, as a real store outlives its process. A user would see the content of the store.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -16,7 +16,7 @@ use super::{
     within,
 };
 
-/// What a client keeps.
+/// The store of a client.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     epoch: u64,
@@ -24,7 +24,7 @@ pub(crate) struct Store {
     pub(crate) landed: Vec<Message>,
 }
 
-/// What the client says after a push.
+/// The client's answer to a push.
 enum Landing {
     Ack(u64),
     Resend(u64),
@@ -53,7 +53,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Starts listening with this token, and returns when the session is there.
+    /// Starts listening with this token. Returns when the session is connected.
     pub(crate) async fn start(whereabouts: Whereabouts, token: String) -> Self {
         let store = Arc::new(Mutex::new(Store::default()));
         let (moved, cursor) = watch::channel(0);
@@ -69,15 +69,15 @@ impl Listener {
         }
     }
 
-    /// Waits until everything up to `seq` has landed, then stops and hands out what landed.
+    /// Waits until everything up to `seq` has landed. Then stops and returns the landed messages.
     pub(crate) async fn landed(mut self, seq: u64) -> Vec<Message> {
         let landed = self.cursor.wait_for(|cursor| *cursor >= seq);
         if tokio::time::timeout(super::DEADLINE, landed).await.is_err() {
-            // Told by the ledger, message by message.
+            // The ledger reports the missing messages one by one.
             eprintln!("a listener stands at {} of {seq}", *self.cursor.borrow());
         }
         self.task.abort();
-        // Whatever panicked in it is told to us.
+        // Passes on a panic of the task.
         match (&mut self.task).await {
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             _ => {}
@@ -103,7 +103,7 @@ async fn listen(
             return;
         };
         let Ok(mut client) = Client::dial(place.expect("waited for").clients).await else {
-            // As a real one would, only sooner.
+            // A real client waits longer.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
@@ -118,7 +118,7 @@ async fn listen(
         };
         client.say_connect(connect).await;
         loop {
-            // No deadline here: a quiet user hears nothing for long.
+            // There is no deadline here, because a quiet user gets nothing for long.
             let landing = match client.hear_patiently().await {
                 Heard::Frame(Body::Connected(welcome)) => {
                     let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);

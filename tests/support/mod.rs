@@ -1,13 +1,13 @@
-//! What the scenarios speak in: a real gateway process, its admin API, raw connections, clients that land, a ledger.
+//! The tools of the scenarios: a real gateway process, its admin API, raw connections, clients that land, a ledger.
 //!
 //! - `gateway.rs`: the process: start, kill, signal, restart on the same directory
 //! - `admin.rs`: calls over HTTP
-//! - `client.rs`: one WebSocket that says and hears exactly what a test wants
-//! - `listener.rs`: a client by the landing rule, which comes back until it is told to stop
+//! - `client.rs`: one WebSocket that sends and receives exactly what a test wants
+//! - `listener.rs`: a client by the landing rule, which reconnects until it is told to stop
 //! - `authority.rs`: certificates
-//! - `ledger.rs`: a run under the load rig's ledger: what was accepted against what landed
+//! - `ledger.rs`: a run under the load rig's ledger, which compares accepted and landed messages
 //!
-//! Every wait has a deadline; none is a sleep that hopes something has happened meanwhile.
+//! Every wait has a deadline. No test sleeps in the hope that something has happened meanwhile.
 
 pub(crate) mod admin;
 pub(crate) mod authority;
@@ -33,7 +33,7 @@ pub(crate) const WEB: u32 = 5;
 /// The administrator of the defaults.
 pub(crate) const ADMIN: &str = "openIM123456";
 
-/// Far above what anything takes on a busy machine: passing it is a failure, not a measurement.
+/// Far longer than anything takes on a busy machine. A wait that exceeds it is a failure, not a measurement.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Waits for `awaited`, and fails by its name when it does not come.
@@ -43,7 +43,7 @@ pub(crate) async fn within<T>(what: &str, awaited: impl Future<Output = T>) -> T
         .unwrap_or_else(|_| panic!("{what} did not come within {DEADLINE:?}"))
 }
 
-/// Asks again and again until the answer is yes: for what the gateway shows only when asked.
+/// Repeats the question until the answer is yes, for facts that the gateway shows only on request.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     within(what, async {
         while !is_so().await {
@@ -78,7 +78,7 @@ pub(crate) fn seqs_of(messages: &[towncrier::protocol::towncrier_v1::proto::Mess
     messages.iter().map(|message| message.seq).collect()
 }
 
-/// What decides a random run: fresh, or `SCENARIO_SEED`. Whoever takes it prints it.
+/// The seed of a random run: a new one, or `SCENARIO_SEED`. The caller prints it.
 pub(crate) fn seed() -> u64 {
     std::env::var("SCENARIO_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap())
 }

@@ -1,5 +1,6 @@
-//! Hostile clients, one kind after the other, and first of all none: on a thread of their own, paced, and below everybody else in priority, because
-//! they share the gateway's cores. What they can do with cores of their own is a matter of their number.
+//! Hostile clients, one kind after the other, and first of all none. They run on a thread of their own, at a limited rate,
+//! and with a lower priority than all others, because they share the gateway's cores. With cores of their own they could do
+//! more; that is only a question of their number.
 
 use std::{cell::Cell, io, net::SocketAddr, pin::Pin, rc::Rc, thread::JoinHandle, time::Duration};
 
@@ -16,39 +17,39 @@ use towncrier::protocol::towncrier_v1::proto::{
 };
 use towncrier_websocket::frame::masked;
 
-/// Loopback addresses that they come from, from 127.0.0.16 on; honest clients come from 127.0.0.1.
+/// The number of loopback addresses that they come from, from 127.0.0.16 on. Honest clients come from 127.0.0.1.
 const ADDRESSES: u64 = 16;
-/// Frames that one write of a flood carries.
+/// The frames in one write of a flood.
 pub(super) const FRAMES_AT_ONCE: usize = 1000;
-/// After a write that nobody takes for so long they come back anew.
+/// A client whose write is not taken for this long opens a new connection.
 const IMPATIENCE: Duration = Duration::from_millis(200);
 
 type Work = Pin<Box<dyn Future<Output = io::Result<()>>>>;
 
-/// One kind.
+/// One kind of attack.
 pub(super) struct Attack {
     pub(super) name: &'static str,
-    /// Only where the port speaks TLS.
+    /// True if it needs a port with TLS.
     pub(super) needs_tls: bool,
-    /// How many there are at a time.
+    /// The number of clients at a time.
     pub(super) clients: usize,
-    /// What all of them do in a second, at most.
+    /// The most actions of all clients together in a second.
     pub(super) per_second: u32,
-    /// What the gateway counts them as, each at least once, by label.
+    /// The labels under which the gateway counts them, each at least once.
     pub(super) ends: &'static [&'static str],
-    /// One client, to its end; another follows.
+    /// Runs one client to its end; another one follows.
     run: fn(Rc<Ground>, usize) -> Work,
 }
 
-/// What they attack.
+/// The attacked gateway.
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) clients: SocketAddr,
-    /// Of users with a large backlog: one for each client that logs in.
+    /// Tokens of users with a large backlog: one for each client that logs in.
     pub(super) tokens: Vec<String>,
 }
 
-/// What all clients of an attack share.
+/// The state that all clients of an attack share.
 struct Ground {
     target: Target,
     interval: Duration,
@@ -62,14 +63,14 @@ pub(super) struct Assault {
     thread: JoinHandle<Tally>,
 }
 
-/// What became of it.
+/// The result of an attack.
 pub(super) struct Tally {
     pub(super) per_second: f64,
-    /// Of one core.
+    /// The processor time, as a share of one core.
     pub(super) cpu_share: f64,
 }
 
-/// All of them.
+/// All attacks.
 pub(super) const ATTACKS: [Attack; 16] = [
     Attack {
         name: "none: another program, 3 ms in 10",
@@ -226,7 +227,7 @@ pub(super) const ATTACKS: [Attack; 16] = [
 ];
 
 impl Assault {
-    /// Begins one at a share of its pace and number.
+    /// Begins an attack with a share of its rate and number.
     pub(super) fn begin(attack: &Attack, target: &Target, share: f64) -> Self {
         let (stop, stopped) = oneshot::channel();
         let target = target.clone();
@@ -234,7 +235,7 @@ impl Assault {
         let clients = (attack.clients as f64 * share).ceil() as usize;
         let interval = Duration::from_secs(1).div_f64(f64::from(attack.per_second) * share);
         let thread = std::thread::spawn(move || {
-            // On Linux that is the calling thread.
+            // On Linux this changes only the calling thread.
             rustix::process::setpriority_process(None, 10).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -253,7 +254,7 @@ impl Assault {
                     let ground = Rc::clone(&ground);
                     spawn_local(async move {
                         loop {
-                            // Cut off, refused or answered: the next one comes.
+                            // After a cut, a refusal or an answer the next client comes.
                             let _ = run(Rc::clone(&ground), number).await;
                         }
                     });
@@ -270,7 +271,7 @@ impl Assault {
         Self { stop, thread }
     }
 
-    /// Ends it: all of its connections are cut.
+    /// Ends the attack and cuts all of its connections.
     pub(super) async fn end(self) -> Tally {
         let _ = self.stop.send(());
         let thread = self.thread;
@@ -280,7 +281,7 @@ impl Assault {
 }
 
 impl Ground {
-    /// Waits for the turn of the next action. What was missed is not caught up with.
+    /// Waits for the turn of the next action. Missed actions are not made up for.
     async fn pace(&self) {
         let due = self.due.get().max(Instant::now() - self.interval);
         self.due.set(due + self.interval);
@@ -298,7 +299,7 @@ impl Ground {
         socket.connect(self.target.clients).await
     }
 
-    /// An upgraded one.
+    /// An upgraded connection.
     async fn upgrade(&self, receive_bytes: Option<u32>, header: &str) -> io::Result<TcpStream> {
         let mut stream = self.dial(receive_bytes).await?;
         stream.write_all(request(header).as_bytes()).await?;
@@ -322,7 +323,7 @@ impl Ground {
     }
 }
 
-/// Does nothing to the gateway but to share its cores: what every attack does as well.
+/// Only uses processor time of the gateway's cores, as every attack does.
 async fn use_processor(ground: Rc<Ground>) -> io::Result<()> {
     ground.pace().await;
     let begun = Instant::now();
@@ -332,7 +333,7 @@ async fn use_processor(ground: Rc<Ground>) -> io::Result<()> {
     Ok(())
 }
 
-/// Says so much and holds the connection until it is cut off.
+/// Sends these bytes and holds the connection until it is cut off.
 async fn hold(ground: Rc<Ground>, said: &[u8]) -> io::Result<()> {
     ground.pace().await;
     let mut stream = ground.dial(None).await?;
@@ -340,7 +341,7 @@ async fn hold(ground: Rc<Ground>, said: &[u8]) -> io::Result<()> {
     stream.read_u8().await.map(drop)
 }
 
-/// Says what would be good, so slowly that it never comes to its end.
+/// Sends a valid request so slowly that it never ends.
 async fn drip(ground: Rc<Ground>, is_upgraded: bool) -> io::Result<()> {
     ground.pace().await;
     let (mut stream, said) = if is_upgraded {
@@ -355,7 +356,7 @@ async fn drip(ground: Rc<Ground>, is_upgraded: bool) -> io::Result<()> {
     stream.read_u8().await.map(drop)
 }
 
-/// Says one thing to an upgraded connection and listens to the end.
+/// Sends one message on an upgraded connection, and reads to the end.
 async fn say_once(ground: Rc<Ground>, header: &str, said: Vec<u8>) -> io::Result<()> {
     ground.pace().await;
     let mut stream = ground.upgrade(None, header).await?;
@@ -371,7 +372,7 @@ async fn swell(ground: Rc<Ground>) -> io::Result<()> {
     stream.read_to_end(&mut Vec::new()).await.map(drop)
 }
 
-/// A session that says `first` and then the same thing again and again.
+/// A session that sends `first` and then repeats one message.
 async fn flood(
     ground: Rc<Ground>,
     number: usize,
@@ -397,7 +398,7 @@ async fn fetch(ground: Rc<Ground>, number: usize, at_once: usize, reads: bool) -
     ground.pace().await;
     let stream = ground.log_in(number, None).await?;
     let (mut from, mut to) = stream.into_split();
-    // Dropped at the end, not before: a connection that is not read is still there.
+    // Dropped at the end and not earlier, because a connection that is not read has to stay open.
     let _unread = if reads {
         spawn_local(async move { tokio::io::copy(&mut from, &mut tokio::io::sink()).await });
         None
@@ -416,7 +417,7 @@ async fn fetch(ground: Rc<Ground>, number: usize, at_once: usize, reads: bool) -
     }
 }
 
-/// Takes as little of its backlog as the kernel lets it, and comes back for more.
+/// Reads as little of its backlog as the kernel allows, and reconnects for more.
 async fn ignore_backlog(ground: Rc<Ground>, number: usize) -> io::Result<()> {
     ground.pace().await;
     let stream = ground.log_in(number, Some(4096)).await?;
@@ -443,7 +444,7 @@ fn said(body: Body) -> Vec<u8> {
     frame(0x82, &ClientFrame { body: Some(body) }.encode_to_vec())
 }
 
-/// With a mask of zeros, which masks nothing.
+/// A frame with a mask of zeros, which masks nothing.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     masked(first, payload, [0; 4])
 }

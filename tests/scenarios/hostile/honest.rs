@@ -1,4 +1,5 @@
-//! Honest clients, and what they notice: from the moment a send is due to its landing, on a schedule that waits for nobody.
+//! Honest clients, and the delays that they notice: from the moment a send is due to its landing. The schedule waits for no
+//! client.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +15,10 @@ use towncrier_client::{
 
 use crate::support::{Gateway, WEB, admin::Admin, notice, within};
 
-/// Callers of the admin API, one request at a time each.
+/// The callers of the admin API. Each has one request at a time.
 const CALLERS: u64 = 8;
 
-/// Sessions that land and ack what they are sent.
+/// Sessions that land and ack their pushes.
 pub(super) struct Honest {
     origin: Instant,
     sessions: JoinSet<()>,
@@ -25,14 +26,14 @@ pub(super) struct Honest {
     admin: Admin,
 }
 
-/// What they noticed for a while.
+/// The delays of some time.
 pub(super) struct Spell {
     pub(super) p50: Duration,
     pub(super) p99: Duration,
 }
 
 impl Honest {
-    /// `count` sessions, one user each.
+    /// Starts `count` sessions, one user each.
     pub(super) async fn begin(gateway: &Gateway, trust: Option<&Trust>, count: usize) -> Self {
         let origin = Instant::now();
         let (landed, landings) = unbounded_channel();
@@ -67,7 +68,7 @@ impl Honest {
         }
     }
 
-    /// Sends `per_second` for as long as `lasting`, and waits until each has landed.
+    /// Sends `per_second` for as long as `lasting`, and waits until each message has landed.
     pub(super) async fn spell(&mut self, per_second: u32, lasting: Duration) -> Spell {
         let interval = Duration::from_secs(1) / per_second;
         let count = lasting.div_duration_f64(interval) as u64;
@@ -101,7 +102,7 @@ impl Honest {
         }
     }
 
-    /// How many sessions are still there.
+    /// The number of sessions that are still connected.
     pub(super) fn left(&mut self) -> usize {
         assert!(self.sessions.try_join_next().is_none(), "a session ended");
         self.sessions.len()
@@ -112,7 +113,7 @@ fn name(number: usize) -> String {
     format!("honest-{number:03}")
 }
 
-/// Lands what comes, in order and once, and acks it.
+/// Lands pushes, in order and once, and acks them.
 async fn land(mut connection: Connection, origin: Instant, landed: UnboundedSender<Duration>) {
     let mut cursor = 0;
     loop {

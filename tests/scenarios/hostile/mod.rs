@@ -1,7 +1,7 @@
-//! P7 measured: what honest clients notice of hostile ones, and what those cost the gateway.
+//! P7 measured: the delays that hostile clients cause for honest ones, and their cost for the gateway.
 //!
 //! - `honest.rs`: sessions with a steady flow of durable sends
-//! - `attacks.rs`: what is done to them
+//! - `attacks.rs`: the attacks
 
 mod attacks;
 mod honest;
@@ -14,20 +14,20 @@ use self::{
 };
 use crate::support::{Gateway, WEB, admin::Admin, authority::Authority, eventually, notice};
 
-/// Users whose tokens the hostile clients have, and what waits for each.
+/// The number of users whose tokens the hostile clients have, and the backlog of each.
 const HOSTILE_USERS: usize = 50;
 
-/// How much of it.
+/// The size of the test.
 struct Scale {
     sessions: usize,
     sends_per_second: u32,
     spell: Duration,
-    /// Of the attacks' number and pace.
+    /// A share of the attacks' number and rate.
     share: f64,
     backlog: usize,
 }
 
-/// What an operator measures.
+/// The size for a measurement by an operator.
 const MEASURED: Scale = Scale {
     sessions: 200,
     // 3,000 of them in a spell: 30 are beyond its p99.
@@ -37,7 +37,7 @@ const MEASURED: Scale = Scale {
     backlog: 500,
 };
 
-/// What CI has time for.
+/// The size that CI has time for.
 const BRIEF: Scale = Scale {
     sessions: 20,
     sends_per_second: 100,
@@ -107,7 +107,7 @@ impl Stage {
         self.honest.spell(sends_per_second, spell).await
     }
 
-    /// Of three spells the one in the middle: a disk that stalls for a tenth of a second decides the p99 of one.
+    /// The middle one of three spells, because a disk that stalls for a tenth of a second decides the p99 of one spell.
     async fn spells(&mut self) -> Spell {
         let mut three = [self.spell().await, self.spell().await, self.spell().await];
         three.sort_unstable_by_key(|spell| spell.p99);
@@ -115,7 +115,7 @@ impl Stage {
         middle
     }
 
-    /// Only the honest ones are left: each of them, and nobody else.
+    /// Waits until only the honest sessions are connected, all of them.
     async fn recover(&mut self) {
         let honest = self.honest.left() as f64;
         let name = "towncrier_connections";
@@ -142,7 +142,7 @@ impl Stage {
     async fn long_turns(&mut self) -> f64 {
         let name = "towncrier_reactor_turn_seconds";
         let short = format!("{name}_bucket{{le=\"0.05\"}}");
-        // In this order: turns that end in between count as short.
+        // Read in this order: turns that end in between then count as short.
         let all = self.admin.metric(&format!("{name}_count")).await;
         assert!(all > 0.0);
         (all - self.admin.metric(&short).await).max(0.0)
@@ -163,7 +163,7 @@ async fn honest_messages_land_whatever_others_do() {
         for attack in attacks(has_tls) {
             let before = stage.ends().await;
             let assault = Assault::begin(attack, &stage.target, stage.scale.share);
-            // Every one of them lands in order, or this does not return.
+            // Every message lands in order; otherwise this does not return.
             stage.spell().await;
             for &end in attack.ends {
                 eventually(&format!("{}: {end}", attack.name), async || {
@@ -181,7 +181,7 @@ async fn honest_messages_land_whatever_others_do() {
 
 #[tokio::test]
 #[ignore = "five minutes: `cargo test --release --test scenarios -- --ignored --nocapture hostile`"]
-/// With `ATTACK` those alone whose name contains it.
+/// With `ATTACK` set, only the attacks whose name contains it.
 async fn hostile_clients_take_little_from_honest_ones() {
     /// Outboxes of twice `outbox_bytes_max` and 128 KiB for 50 sessions are 32 MB, 2,048 arrivals with 8 KiB of request
     /// each are 16 MB; as much again for what the allocator keeps.
@@ -206,7 +206,7 @@ async fn hostile_clients_take_little_from_honest_ones() {
             continue;
         }
         let mut stage = Stage::set(MEASURED, has_tls, &["sessions.heartbeat=1h"]).await;
-        // What a first spell brings along is no attack's.
+        // The costs of a first spell do not belong to an attack.
         stage.spell().await;
         for attack in chosen {
             let quiet = stage.spells().await;
