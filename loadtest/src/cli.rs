@@ -1,4 +1,4 @@
-//! The command line: which scenario at which size, against which gateway, told in which form.
+//! The command line: a scenario, its size, the gateway, and the form of the report.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -31,14 +31,14 @@ pub struct Cli {
     /// Also write an HTML page into this directory.
     #[arg(long, global = true, value_name = "DIR")]
     report: Option<PathBuf>,
-    /// How long the rig waits for what should come at once, seconds.
+    /// The rig waits at most this long for events that should come at once, seconds.
     #[arg(long, global = true, default_value_t = 60, value_name = "SECONDS")]
     patience: u64,
     /// Processes of the rig, each with its share of the users: one holds 18,000 sessions with 20,000 file descriptors, and
     /// keeps one core busy.
     #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(PROCESSES_MAX)))]
     processes: u8,
-    /// What is left to chance follows from it.
+    /// The seed of all random choices.
     #[arg(long, global = true)]
     seed: Option<u64>,
     #[command(subcommand)]
@@ -50,16 +50,16 @@ struct Server {
     /// The gateway's client port, e.g. ws://10.0.0.1:10001/ws; without it the rig starts a gateway of its own.
     #[arg(long, global = true, requires_all = ["admin", "secret"])]
     ws: Option<String>,
-    /// Its admin port as HOST:PORT, or as http://… or https://….
+    /// The gateway's admin port as HOST:PORT, or as http://… or https://….
     #[arg(long, global = true)]
     admin: Option<String>,
-    /// Its `auth.secret`.
+    /// The gateway's `auth.secret`.
     #[arg(long, global = true, env = "LOADTEST_SECRET", hide_env_values = true)]
     secret: Option<String>,
-    /// Over wss:// and https://, believe only what this PEM file's certificates signed.
+    /// PEM file: over wss:// and https://, trust only certificates that these signed.
     #[arg(long, global = true, requires = "ws", value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Where the rig's own gateway keeps its data for the run; default: beside the program. It should be a real disk.
+    /// The directory for the data of the rig's own gateway; default: beside the program. It should be on a real disk.
     #[arg(long, global = true)]
     data: Option<PathBuf>,
     /// A setting of the rig's own gateway, e.g. log.cache_bytes=1000000.
@@ -70,19 +70,19 @@ struct Server {
     /// nothing.
     #[arg(long, global = true, value_name = "BROKER", conflicts_with_all = ["ws", "settings"])]
     target: Option<Broker>,
-    /// Where the broker's senders connect; default: where its sessions do.
+    /// The URL at which the broker's senders connect; default: the same as its sessions.
     #[arg(long, global = true, value_name = "URL", requires = "target")]
     senders: Option<mqtt::Url>,
-    /// How brokers hand a message over: 1, at least once, or 2, exactly once.
+    /// The MQTT quality of service: 1, at least once, or 2, exactly once.
     #[arg(long, global = true, default_value = "1", value_parser = qos)]
     qos: Qos,
 }
 
 #[derive(Debug, Subcommand)]
 enum Scenario {
-    /// Ramps to so many sessions, holds them, and reaches each once.
+    /// Ramps to this many sessions, holds them, and reaches each once.
     Connect(connect::Plan),
-    /// Sends while somebody else takes the gateway down and up again: see `loadtest/vm/power-cut`.
+    /// Sends while another program takes the gateway down and up again: see `loadtest/vm/power-cut`.
     Outage(outage::Plan),
     /// Sends at a constant rate, or searches for the highest one.
     Send(send::Plan),
@@ -90,21 +90,21 @@ enum Scenario {
     Storm(storm::Plan),
     /// Ends connections at a rate while messages flow.
     Churn(churn::Plan),
-    /// Lets some sessions read slowly or not at all, and looks at the others.
+    /// Lets some sessions read slowly or not at all, and measures the others.
     Slow(slow::Plan),
     /// Lets a session that was away for long come back.
     Replay(replay::Plan),
-    /// Mixes all of it for a given time, with clients and the server killed at random.
+    /// Mixes all of them for a given time, with clients and the server killed at random.
     Soak(soak::Plan),
-    /// The gateway beside Mosquitto, which must be installed: the same loads in alternation, and the ratios.
+    /// Compares the gateway with Mosquitto, which must be installed: the same loads in turn, and the ratios.
     Compare(compare::Plan),
-    /// What the rig starts its other processes with.
+    /// The command with which the rig starts its other processes.
     #[command(hide = true)]
     Worker { ordinal: u8, seed: u64 },
 }
 
 impl Server {
-    /// The one that is named, or a new one.
+    /// The named target, or a new one.
     fn target(self) -> anyhow::Result<Target> {
         let Self {
             ws,
@@ -157,7 +157,7 @@ fn qos(text: &str) -> Result<Qos, String> {
     }
 }
 
-/// Runs what the command line says. `false`: the ledger found a fault.
+/// Runs the command line. `false`: the ledger found a fault.
 pub async fn run(cli: Cli) -> anyhow::Result<bool> {
     if let Scenario::Worker { ordinal, seed } = cli.scenario {
         return crew::work(ordinal, seed).await.map(|()| true);
@@ -185,7 +185,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
         };
         return compare::run(&plan, &setting);
     }
-    // Before there is anything to take down.
+    // Signals are caught before anything is started that has to be taken down.
     let signal = signals::caught()?;
     tokio::select! {
         result = load(cli) => result,
@@ -193,7 +193,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
     }
 }
 
-/// One scenario. Dropping it takes down the server and removes its data.
+/// Runs one scenario. Dropping it takes down the server and removes its data.
 async fn load(cli: Cli) -> anyhow::Result<bool> {
     let target = cli.server.target()?;
     let machine = Machine::look(&target).context("looking at this machine")?;

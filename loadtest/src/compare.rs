@@ -1,7 +1,7 @@
-//! The gateway beside Mosquitto: the same loads from the same rig in alternation, and how they compare.
+//! The gateway compared with Mosquitto: the same loads from the same rig, in turn.
 //!
-//! Each run is this program again, in a process of its own, with a server of its own; its command is printed, so that
-//! whoever doubts a figure can have that one alone. A figure is the median of its rounds; what was lost is their sum.
+//! Each run is this program again, in a process of its own, with a server of its own. Its command is printed, so that a
+//! reader can repeat any single figure. A figure is the median of its rounds; losses are the sum of all rounds.
 //!
 //! The sides do not promise the same, and the table says so: the gateway answers a send once it is synced to disk,
 //! Mosquitto acks in every mode before it writes.
@@ -25,16 +25,16 @@ pub(crate) struct Plan {
     /// Sessions, each of a user of its own.
     #[arg(long, default_value_t = 10_000)]
     sessions: u32,
-    /// How long they are held idle, seconds.
+    /// The time for which they are held idle, seconds.
     #[arg(long, default_value_t = 20)]
     hold: u32,
-    /// How long messages flow, seconds.
+    /// The time for which messages flow, seconds.
     #[arg(long, default_value_t = 5)]
     seconds: u32,
-    /// Connections that send, each waiting for its answer. Mosquitto is at its best with about so many.
+    /// Connections that send, each waiting for its answer. Mosquitto is at its best with about this many.
     #[arg(long, default_value_t = 1024)]
     lanes: u32,
-    /// Every load, on every side, so often.
+    /// The number of rounds of every load on every side.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Only these of the loads: idle, one, batch, kill.
@@ -42,11 +42,11 @@ pub(crate) struct Plan {
     only: Vec<String>,
 }
 
-/// What the command line says to all runs.
+/// The options that count for all runs.
 #[derive(Debug)]
 pub(crate) struct Setting {
     pub(crate) data: Option<PathBuf>,
-    /// The gateway's.
+    /// The gateway's settings.
     pub(crate) settings: Vec<String>,
     pub(crate) report: Option<PathBuf>,
     pub(crate) patience: u64,
@@ -57,12 +57,12 @@ pub(crate) struct Setting {
 
 struct Side {
     name: &'static str,
-    /// What an accepted send is.
+    /// The meaning of an accepted send.
     promise: &'static str,
     words: &'static [&'static str],
 }
 
-/// The first is what the others are compared with.
+/// The others are compared with the first.
 const SIDES: [Side; 3] = [
     Side {
         name: "Towncrier",
@@ -81,7 +81,7 @@ const SIDES: [Side; 3] = [
     },
 ];
 
-/// A load, and what is read out of its report.
+/// A load, and the figures taken from its report.
 struct Load {
     name: &'static str,
     words: String,
@@ -176,18 +176,18 @@ impl Plan {
     }
 }
 
-/// What one side came to in one load.
+/// The result of one side in one load.
 #[derive(Debug, Clone, Default)]
 struct Score {
-    /// Of each figure, round by round.
+    /// The values of each figure, round by round.
     values: Vec<Vec<f64>>,
     accepted: u64,
     lost: u64,
 }
 
-/// Runs it all and prints the table. `false`: the gateway did not hand over everything exactly once.
+/// Runs everything and prints the table. `false`: the gateway did not deliver every message exactly once.
 pub(crate) fn run(plan: &Plan, setting: &Setting) -> anyhow::Result<bool> {
-    // Before an hour of runs.
+    // A missing Mosquitto is found before an hour of runs.
     Mosquitto::find(Keeps::All, setting.qos)?;
     let loads = plan.loads()?;
     let mut scores = vec![vec![Score::default(); SIDES.len()]; loads.len()];
@@ -212,7 +212,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting) -> anyhow::Result<bool> {
     Ok(is_good)
 }
 
-/// The report of a run, and whether everything landed exactly once.
+/// The report of a run, and true if every message landed exactly once.
 fn run_one(
     load: &Load,
     side: &Side,
@@ -270,7 +270,7 @@ impl Score {
             let row = rows
                 .iter()
                 .find(|row| row["name"] == name && row["unit"] == unit);
-            // A report has no such row where it did not come to it in time.
+            // A report lacks this row if the run did not reach it in time.
             let value = row.and_then(|row| row["value"].as_f64());
             values.push(value.unwrap_or(f64::INFINITY));
             eprintln!("    {name}: {} {unit}", show(values[values.len() - 1]));
@@ -299,7 +299,7 @@ fn show(value: f64) -> String {
     }
 }
 
-/// In Markdown. Behind each figure of the others: how many times the gateway's it is.
+/// The table in Markdown. After each figure of another side stands its ratio to the gateway's.
 fn table(loads: &[Load], scores: &[Vec<Score>]) -> String {
     let row = |name: &str, cells: Vec<String>| format!("| {name} | {} |\n", cells.join(" | "));
     let mut text = row("", SIDES.iter().map(|side| side.name.to_owned()).collect());

@@ -1,6 +1,7 @@
-//! The sessions of one process of the rig, and what they share: the ledger, the meter, the clock, and what they are told to do.
+//! The sessions of one process of the rig, and the state that they share: the ledger, the meter, the clock, and their
+//! orders.
 //!
-//! All of it lives on one thread, so it is shared without locks; no borrow is held over an await.
+//! Everything lives on one thread, so it is shared without locks. No borrow is held over an await.
 
 use std::{
     cell::{Cell, RefCell},
@@ -21,40 +22,40 @@ use crate::{
     sources::Sources,
 };
 
-/// Platforms 1 to 9, of which a user holds one place each by the default login policy.
+/// Platforms 1 to 9. By the default login policy a user holds one place on each of them.
 pub(crate) const SESSIONS_EACH_MAX: u32 = 9;
-/// How often a condition is looked at while waiting for it.
+/// The interval of checks while waiting for a condition.
 const LOOK: Duration = Duration::from_millis(10);
-/// Of a slow reader, between two looks at what has come.
+/// The pause of a slow reader between two reads.
 pub(crate) const SLOW_PAUSE: Duration = Duration::from_secs(1);
-/// After everything has landed: what still comes is too much, and would come at once.
+/// The wait after everything has landed. A surplus message would come within it.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// Which session.
+/// A session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Who {
     pub(crate) user: u32,
-    /// Of that user's.
+    /// The number among that user's sessions.
     pub(crate) session: u32,
 }
 
-/// What all sessions are told. A change reaches each at once.
+/// The orders for all sessions. A change reaches each at once.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Orders {
-    /// A new one: leave the connection and come back. Each process counts for itself.
+    /// A new number means: leave the connection and reconnect. Each process counts for itself.
     #[serde(skip)]
     pub(crate) generation: u32,
     /// These users read nothing.
     pub(crate) deaf: Share,
-    /// These read what is there once in [`SLOW_PAUSE`].
+    /// These users read once in [`SLOW_PAUSE`].
     pub(crate) slow: Share,
-    /// Everyone leaves, and stays away.
+    /// All sessions leave, and stay away.
     pub(crate) away: bool,
-    /// The mean of how long a connection is kept, by chance; `None`: for good.
+    /// The mean life of a connection, at random; `None`: it never ends.
     pub(crate) lifetime: Option<Duration>,
 }
 
-/// Some of all users: from one share of them to another, 0 to 1.
+/// A range of all users: from one share to another, 0 to 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Share {
     pub(crate) from: f64,
@@ -64,30 +65,30 @@ pub(crate) struct Share {
 impl Share {
     pub(crate) const ALL: Self = Self { from: 0.0, to: 1.0 };
 
-    /// Whether a user is one of them, of so many.
+    /// True if this user, of this many users, is in the range.
     pub(crate) fn holds(self, user: u32, of: u32) -> bool {
         let at = f64::from(user) / f64::from(of);
         self.from <= at && at < self.to
     }
 }
 
-/// How one session stands.
+/// The state of one session.
 #[derive(Debug, Clone, Copy, Default)]
 struct Presence {
     is_connected: bool,
-    /// The generation in which it had all that its inbox held.
+    /// The generation in which it had caught up with its inbox.
     caught_up_in: Option<u32>,
 }
 
-/// How large a crowd is.
+/// The size of a crowd.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Size {
     pub(crate) users: u32,
     pub(crate) sessions_each: u32,
     pub(crate) content_bytes: (usize, usize),
-    /// Sessions only hold their place, in one loop that costs little.
+    /// True if sessions only hold their place, in one cheap loop.
     pub(crate) is_lean: bool,
-    /// How long is waited for what should come at once.
+    /// The longest wait for events that should come at once.
     pub(crate) patience: Duration,
 }
 
@@ -100,7 +101,7 @@ pub(crate) struct Crowd {
     pub(crate) meter: RefCell<Meter>,
     pub(crate) orders: watch::Sender<Orders>,
     pub(crate) sources: Sources,
-    /// What went wrong with connections and sends, by its text.
+    /// Faults of connections and sends, counted by their text.
     pub(crate) incidents: RefCell<BTreeMap<String, u64>>,
     pub(crate) connected: Cell<u32>,
     caught_up: Cell<u32>,
@@ -110,7 +111,7 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// One without sessions yet.
+    /// A crowd without sessions yet.
     pub(crate) async fn new(place: &Place, size: Size, ordinal: u8) -> anyhow::Result<Rc<Self>> {
         if !(1..=SESSIONS_EACH_MAX).contains(&size.sessions_each) || size.users == 0 {
             bail!("a user has 1 to {SESSIONS_EACH_MAX} platforms, and there is at least one user");
@@ -138,12 +139,12 @@ impl Crowd {
         Ok(Rc::new(crowd))
     }
 
-    /// What each session shows at the door, in the order of [`Self::who`].
+    /// The token of each session, in the order of [`Self::who`].
     pub(crate) async fn tokens(self: &Rc<Self>) -> anyhow::Result<Vec<String>> {
         self.protocol.tokens(self).await
     }
 
-    /// Starts the sessions, so many a second. Returns when all were started.
+    /// Starts the sessions, this many a second. Returns when all were started.
     pub(crate) async fn gather(self: &Rc<Self>, tokens: Vec<String>, rate: f64) {
         let began = tokio::time::Instant::now();
         for (at, token) in (0..).zip(tokens) {
@@ -153,7 +154,7 @@ impl Crowd {
         }
     }
 
-    /// Starts very many sessions, as fast as the server takes them. Returns at once.
+    /// Starts very many sessions, as fast as the server accepts them. Returns at once.
     pub(crate) fn gather_lean(self: &Rc<Self>) -> anyhow::Result<()> {
         let task = self.protocol.start_lean(self)?;
         self.tasks.borrow_mut().push(task);
@@ -172,7 +173,7 @@ impl Crowd {
         }
     }
 
-    /// µs since the run began: the ledger's clock.
+    /// µs since the run began, the ledger's clock.
     pub(crate) fn now_us(&self) -> u64 {
         self.began.elapsed().as_micros() as u64
     }
@@ -181,7 +182,7 @@ impl Crowd {
         *self.incidents.borrow_mut().entry(what).or_default() += 1;
     }
 
-    /// Takes note of a session that connected or went.
+    /// Notes that a session connected or left.
     pub(crate) fn set_connected(&self, who: Who, is_connected: bool) {
         let presence = &mut self.presence.borrow_mut()[self.at(who)];
         let before = std::mem::replace(&mut presence.is_connected, is_connected);
@@ -189,7 +190,7 @@ impl Crowd {
         self.connected.set(connected);
     }
 
-    /// Takes note of a session that, on a connection of this generation, has all that its inbox held.
+    /// Notes that a session has caught up with its inbox on a connection of this generation.
     pub(crate) fn set_caught_up(&self, who: Who, generation: u32) {
         let presence = &mut self.presence.borrow_mut()[self.at(who)];
         let before = presence.caught_up_in.replace(generation);
@@ -198,7 +199,7 @@ impl Crowd {
         }
     }
 
-    /// A message came to a session that has been reading since then. Enters it, and how long it took.
+    /// A message came to a session that has been reading since this time. Enters it, and its latency.
     pub(crate) fn land(&self, who: Who, arrival: &Arrival<'_>, reading_since_us: u64) {
         let landed = self
             .ledger
@@ -218,7 +219,7 @@ impl Crowd {
         }
     }
 
-    /// Sessions do so from now on.
+    /// Sessions follow these orders from now on.
     pub(crate) fn obey(&self, orders: Orders) {
         self.orders.send_modify(|before| {
             *before = Orders {
@@ -228,7 +229,7 @@ impl Crowd {
         });
     }
 
-    /// Every session leaves its connection and comes back, as after a loss.
+    /// Every session leaves its connection and reconnects, as after a loss.
     pub(crate) fn come_back(&self) {
         self.caught_up.set(0);
         self.orders.send_modify(|orders| orders.generation += 1);
@@ -238,7 +239,7 @@ impl Crowd {
         (who.user * self.size.sessions_each + who.session) as usize
     }
 
-    /// Waits until it is so. `false`: not within this time.
+    /// Waits until the condition holds. `false`: not within this time.
     async fn until(&self, longest: Duration, is_so: impl Fn(&Self) -> bool) -> bool {
         let began = Instant::now();
         while !is_so(self) {
@@ -250,7 +251,7 @@ impl Crowd {
         true
     }
 
-    /// How things are.
+    /// The present state of the crowd.
     pub(crate) fn standing(&self) -> crew::Standing {
         let ledger = self.ledger.borrow();
         let missing = ledger.missing_everywhere();
@@ -263,7 +264,7 @@ impl Crowd {
         }
     }
 
-    /// Waits for what is under way, takes a last look at every inbox where something is missing, and closes the books.
+    /// Waits for sends under way, checks every inbox with missing messages once more, and closes the books.
     pub(crate) async fn close(&self) -> Tally {
         let longest = self.size.patience;
         if self
@@ -294,7 +295,7 @@ impl Crowd {
     }
 }
 
-/// When a connection's time is up: exponentially distributed, so that they end at an even rate.
+/// The end of a connection's life: exponentially distributed, so that connections end at an even rate.
 pub(crate) fn end_of_life(orders: &Orders) -> Option<tokio::time::Instant> {
     let lifetime = orders.lifetime?;
     Some(tokio::time::Instant::now() + lifetime.mul_f64(-(1.0 - fastrand::f64()).ln()))

@@ -1,12 +1,12 @@
-//! The ledger: every message that was accepted or refused, held against what landed at each session.
+//! The ledger: it compares every accepted or refused message with the landings at each session.
 //!
-//! A message is known by its [`Key`], which travels as its `clientMsgID` and says whom it is for and when it was due. So
-//! the ledger keeps no text: 12 bytes a message, one bit a delivery (a message at one session), a few counters a
-//! session. What has landed everywhere is forgotten in the order of issue, all but the last 65,536: a run may go on for as
-//! long as its clock does.
+//! A message has a [`Key`], which travels as its `clientMsgID` and names its receivers and the time at which it was due. So
+//! the ledger keeps no text: 12 bytes a message, one bit a delivery (a message at one session), a few counters a session.
+//! Messages that have landed everywhere are forgotten in the order of issue, except the last 65,536. So a run may last as
+//! long as its clock.
 //!
-//! Order is judged without sender or lane: what was answered before another message was due stands before it at every
-//! session. That is all the order that is promised, and it is checked exactly at each landing: a message that lands before
+//! Order is checked without sender or lane: a message that was answered before another one was due comes before it at every
+//! session. The gateway promises no other order. The rule is checked exactly at each landing: a message that lands before
 //! its answer has come was answered after everything that had landed until then was due.
 //!
 //! Times are µs since the run began, below 19 hours.
@@ -22,26 +22,26 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// Times are compared in these, so that four bytes hold one.
+/// The unit in which times are compared, so that a time fits four bytes.
 const TICK_US: u64 = 16;
-/// `Entry::answered` of a message whose outcome is not known, and of one that was refused.
+/// `Entry::answered` of a message with an unknown outcome, and of a refused message.
 const OPEN: u32 = 0;
 const REFUSED: u32 = u32::MAX;
 
-/// Messages that are kept though nothing more is to come of them: one that lands once more, or in spite of its refusal, is
-/// then looked at in full. Of older ones only that they may not come is known.
+/// Messages that are kept although nothing more should come of them. A second landing, or a landing after a refusal, can
+/// then be checked in full. About older messages the ledger only knows that they may not come.
 const KEPT: usize = 1 << 16;
 
-/// What a message is known by. Its text, at most 45 bytes, is the `clientMsgID`.
+/// The identity of a message. Its text, at most 45 bytes, is the `clientMsgID`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// Tells this run's messages from those of any other.
+    /// The number of the run, which tells its messages from those of other runs.
     pub run: u32,
     /// From 0, in the order of [`Ledger::issue`].
     pub number: u32,
-    /// The first user it is for; the others follow by number, and user 0 follows the last.
+    /// The first receiver. The others follow by number, and user 0 follows the last.
     pub first: u32,
-    /// When it was to be sent.
+    /// The time at which it was to be sent.
     pub due_us: u64,
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Not the text of a [`Key`].
+/// The text is not the text of a [`Key`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoKey;
 
@@ -86,62 +86,62 @@ impl FromStr for Key {
     }
 }
 
-/// What the ledger looks at in a message that landed.
+/// The fields of a landed message that the ledger checks.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival<'a> {
-    /// Its place in the inbox.
+    /// Its seq in the inbox.
     pub seq: u64,
     /// The [`Key`]'s text.
     pub client_msg_id: &'a str,
-    /// As the answer to the send gave it.
+    /// The serverMsgID in the answer to the send.
     pub server_msg_id: &'a str,
     /// The user.
     pub recv_id: &'a str,
-    /// As [`Ledger::content`] gave it.
+    /// The content from [`Ledger::content`].
     pub content: &'a [u8],
 }
 
-/// How far a session has come when the books are closed.
+/// The state of a session when the books are closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It has all that its inbox held: what is missing is lost.
+    /// It has everything in its inbox. A missing message is lost.
     CaughtUp,
-    /// It may still get what is missing.
+    /// It may still get the missing messages.
     Behind,
-    /// There is no such session: nothing is expected at it.
+    /// There is no such session, so nothing is expected at it.
     Absent,
 }
 
-/// The books, closed. Deliveries, unless said otherwise: a message for three sessions counts three times.
+/// The closed books. They count deliveries, unless said otherwise: a message for three sessions counts three times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    /// To land once each: landed + lost + pending.
+    /// Deliveries that must land once each: landed + lost + pending.
     pub accepted: u64,
     /// Accepted, and landed.
     pub landed: u64,
-    /// Accepted, and missing at a session that has all its inbox held.
+    /// Accepted, and missing at a session that has everything in its inbox.
     pub lost: u64,
-    /// Landed again; or for the first time, long after it was refused.
+    /// Landed again; or landed for the first time, long after the refusal.
     pub duplicated: u64,
-    /// Landed after what had to follow it.
+    /// Landed after a message that must come later.
     pub reordered: u64,
-    /// Landed and refused, altered, at the wrong session, or never sent.
+    /// Landed although refused, altered, at the wrong session, or never sent.
     pub ghost: u64,
-    /// Accepted, and still to come to a session that is behind.
+    /// Accepted, and not yet landed at a session that is behind.
     pub pending: u64,
     /// Messages that were refused.
     pub refused: u64,
-    /// Messages whose outcome stayed unknown: they may land, once.
+    /// Messages whose outcome stayed unknown. They may land once.
     pub unknown: u64,
 }
 
 impl Tally {
-    /// Whether nothing went wrong so far.
+    /// True if there was no fault so far.
     pub fn is_faultless(&self) -> bool {
         [self.lost, self.duplicated, self.reordered, self.ghost] == [0; 4]
     }
 
-    /// What is counted of landings, by name. Beside it stand the messages refused and unknown.
+    /// The counts of landings, by name. The refused and unknown messages stand beside them.
     pub fn counts(&self) -> [(&'static str, u64); 7] {
         [
             ("accepted", self.accepted),
@@ -154,14 +154,14 @@ impl Tally {
         ]
     }
 
-    /// Whether everything accepted landed once and in order, and nothing else did.
+    /// True if every accepted message landed once and in order, and no other message did.
     pub fn is_exactly_once(&self) -> bool {
         self.is_faultless() && self.pending == 0 && self.accepted == self.landed
     }
 }
 
 impl AddAssign for Tally {
-    /// Two ledgers' books together, of messages and sessions that are one's or the other's.
+    /// The sum of two ledgers' books, whose messages and sessions do not overlap.
     fn add_assign(&mut self, other: Self) {
         let Self {
             accepted,
@@ -203,21 +203,21 @@ impl fmt::Display for Tally {
 struct Entry {
     /// The tick after its answer, or `OPEN`, or `REFUSED`.
     answered: u32,
-    /// Stands for its serverMsgID, from the answer or from who landed it first; 0: neither was there.
+    /// A hash of its serverMsgID, from the answer or from its first landing; 0: neither has come.
     stamp: u32,
-    /// Its first delivery's bit, counted from the run's first. Deliveries go user by user, and within a user session by
-    /// session.
+    /// The bit of its first delivery, counted from the run's first. Deliveries go user by user, and within a user session
+    /// by session.
     bits_at: u32,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Session {
-    /// Of the last landing.
+    /// The seq of the last landing.
     seq: u64,
-    /// Accepted deliveries, and those of them that landed.
+    /// Accepted deliveries, and the number of them that landed.
     accepted: u32,
     landed: u32,
-    /// The latest due tick of all that landed.
+    /// The latest due tick of all landed messages.
     due: u32,
 }
 
@@ -226,10 +226,10 @@ struct Session {
 pub struct Ledger {
     run: u32,
     users: u32,
-    /// Of each user.
+    /// The sessions of each user.
     sessions_each: u32,
     content_bytes: (usize, usize),
-    /// All but the first `forgotten` messages.
+    /// All messages but the first `forgotten`.
     messages: VecDeque<Entry>,
     forgotten: u32,
     /// One bit a delivery: it landed. All but the first `words_forgotten`.
@@ -238,18 +238,18 @@ pub struct Ledger {
     bits_used: u32,
     sessions: Vec<Session>,
     open: u64,
-    /// Of all sessions.
+    /// The sums over all sessions.
     tally: Tally,
     scratch: String,
 }
 
 impl Ledger {
-    /// For `users` with so many sessions each, and messages whose content is from the first to the second number of
-    /// bytes, by chance.
+    /// A ledger for `users` with this many sessions each. The contents have a random size, from the first to the second
+    /// number of bytes.
     pub fn new(users: u32, sessions_each: u32, content_bytes: (usize, usize)) -> Self {
         assert!(users > 0 && sessions_each > 0 && content_bytes.0 <= content_bytes.1);
         Self {
-            // Not from a seed: a run's users exist nowhere yet.
+            // The number does not come from the seed, so that a run's users exist nowhere yet.
             run: RandomState::new().hash_one(0) as u32,
             users,
             sessions_each,
@@ -298,7 +298,7 @@ impl Ledger {
         }
     }
 
-    /// The content that goes with a key: the JSON object of a text message.
+    /// The content for a key: the JSON object of a text message.
     pub fn content(&self, key: Key) -> String {
         let mut content = String::new();
         self.write_content(key, &mut content);
@@ -317,7 +317,7 @@ impl Ledger {
         content.push_str(r#""}"#);
     }
 
-    /// The [`Key`]'s text in a content, for servers that carry nothing beside it; empty where there is none.
+    /// The [`Key`]'s text in a content, for servers that carry only the content; empty if there is none.
     pub fn key_text(content: &[u8]) -> &str {
         let text = content.strip_prefix(br#"{"text":""#).unwrap_or_default();
         let bytes = text
@@ -348,7 +348,7 @@ impl Ledger {
         }
     }
 
-    /// The send was answered with an error that says nothing was stored.
+    /// The send was answered with an error which says that nothing was stored.
     pub fn refused(&mut self, key: Key) {
         let at = self.place(key.number).expect("what is open is kept");
         let entry = &mut self.messages[at];
@@ -362,8 +362,8 @@ impl Ledger {
             .count() as u64;
     }
 
-    /// A message landed at a session: `session` counts those of its user. Returns its key when it may and for the first
-    /// time; everything else is a fault and entered as such.
+    /// A message landed at a session; `session` is its number among the user's sessions. Returns its key if the landing is
+    /// right and the first. Everything else is entered as a fault.
     pub fn landed(&mut self, user: u32, session: u32, arrival: &Arrival<'_>) -> Option<Key> {
         let key: Option<Key> = arrival.client_msg_id.parse().ok();
         let Some(key) = key.filter(|key| key.run == self.run) else {
@@ -402,7 +402,7 @@ impl Ledger {
         Some(key)
     }
 
-    /// Where the message is kept. `None`: nobody may have sent it to this user.
+    /// The index of the message. `None`: no message with this key was sent to this user.
     fn recognise(&mut self, key: Key, user: u32, arrival: &Arrival<'_>) -> Option<usize> {
         let at = self.place(key.number)?;
         let entry = *self.messages.get(at)?;
@@ -418,7 +418,7 @@ impl Ledger {
         (is_sent && is_here && is_same && is_whole).then_some(at)
     }
 
-    /// Forgets the oldest messages of which nothing more is to come.
+    /// Forgets the oldest messages that are done.
     fn forget(&mut self) {
         while self.messages.len() > KEPT && self.is_done(0) {
             self.messages.pop_front();
@@ -434,7 +434,7 @@ impl Ledger {
         }
     }
 
-    /// Whether it was refused, or has landed everywhere.
+    /// True if it was refused, or has landed everywhere.
     fn is_done(&self, at: usize) -> bool {
         match self.messages[at].answered {
             OPEN => false,
@@ -464,7 +464,7 @@ impl Ledger {
         self.tally.accepted - self.tally.landed
     }
 
-    /// Closes the books: `standing` says of each user's each session how far it has come.
+    /// Closes the books. `standing` gives the state of each session of each user.
     pub fn tally(&self, standing: impl Fn(u32, u32) -> Standing) -> Tally {
         let mut tally = Tally {
             accepted: 0,
@@ -485,7 +485,7 @@ impl Ledger {
         tally
     }
 
-    /// Where a message is kept, or will be.
+    /// The index of a message, present or future.
     fn place(&self, number: u32) -> Option<usize> {
         number.checked_sub(self.forgotten).map(|at| at as usize)
     }
@@ -517,7 +517,7 @@ fn stamp(text: &str) -> u32 {
     text.as_bytes().iter().fold(0x811c_9dc5, hash).max(1)
 }
 
-/// [`Ledger::user_id`] without making it.
+/// Compares with [`Ledger::user_id`] without building it.
 fn is_user(text: &str, run: u32, user: u32) -> bool {
     let number = text.strip_prefix('u').and_then(|text| text.split_once('-'));
     number.is_some_and(|(of, number)| {
@@ -537,7 +537,7 @@ mod tests {
         seq: u64,
     }
 
-    /// A message as the gateway would hand it out.
+    /// A message as the gateway would push it.
     #[derive(Clone)]
     struct Landing {
         user: u32,
@@ -556,7 +556,7 @@ mod tests {
             }
         }
 
-        /// One that was due, and answered a millisecond later.
+        /// Enters a message that was answered a millisecond after it was due.
         fn accept(&mut self, due_us: u64, first: u32, count: u32) -> Key {
             let key = self.ledger.issue(due_us, first, count);
             self.ledger.accepted(key, due_us + 1000, &server_id(key));
@@ -599,7 +599,7 @@ mod tests {
     fn what_lands_once_at_every_session_is_exactly_once() {
         let mut books = Books::open();
         let one = books.accept(0, 1, 1);
-        // Around the end: users 2 and 0.
+        // The receivers wrap around the end: users 2 and 0.
         let two = books.accept(10_000, 2, 2);
         for (key, user) in [(one, 1), (two, 2), (two, 0)] {
             let landing = books.landing(key, user);
@@ -676,7 +676,7 @@ mod tests {
         books.land(0, &first.unwrap());
         assert_eq!(books.tally().duplicated, 1);
 
-        // What is still to land is kept for as long as it takes, and all that came after it.
+        // A message that has still to land is kept for as long as it takes, and so are all later ones.
         let waiting = books.accept(0, 0, 1);
         for _ in 0..KEPT + KEPT / 4 {
             let key = books.accept(0, 1, 1);
@@ -703,7 +703,7 @@ mod tests {
         }
         assert_eq!(books.tally().reordered, 1);
 
-        // Under way at once: either may be first.
+        // Both were under way at once, so either may be first.
         let mut books = Books::open();
         let one = books.accept(0, 0, 1);
         let other = books.accept(900, 0, 1);
@@ -715,7 +715,7 @@ mod tests {
         }
         assert!(books.tally().is_exactly_once());
 
-        // A seq that does not rise.
+        // A seq that does not ascend.
         let mut books = Books::open();
         let (one, other) = (books.accept(0, 0, 1), books.accept(900, 0, 1));
         let (first, second) = (books.landing(one, 0), books.landing(other, 0));
@@ -738,7 +738,7 @@ mod tests {
         assert_eq!(ghosts(&|landing| landing.server_msg_id.push('x')), 1);
         assert_eq!(ghosts(&|landing| landing.recv_id = "other".into()), 1);
         assert_eq!(ghosts(&|landing| landing.client_msg_id.clear()), 1);
-        // Not one of its receivers, though the text says so.
+        // The session does not belong to a receiver, although the text says so.
         let misled = |landing: &mut Landing| {
             landing.recv_id = landing.recv_id.replace("-0", "-2");
             landing.user = 2;

@@ -1,21 +1,22 @@
-//! The load rig: what a gateway carries on this machine, while a ledger watches over every message of the load.
+//! The load rig: it measures the load that a gateway carries on this machine, while a ledger checks every message of the
+//! load.
 //!
-//! `loadtest SCENARIO` starts a gateway of its own, or loads the one at a URL, and speaks nothing but the public
-//! protocols. A process does everything on one thread, and by default there is one: a rig that took all cores would
-//! measure itself.
+//! `loadtest SCENARIO` starts a gateway of its own, or loads the one at a URL, and speaks only the public protocols. A
+//! process does everything on one thread, and by default there is one process: a rig that took all cores would measure
+//! itself.
 //!
-//! - `ledger.rs`: every message accepted or refused, held against what landed
+//! - `ledger.rs`: every accepted or refused message, compared with the landings
 //! - `cli.rs`: the command line
-//! - `compare.rs`: the gateway beside a broker: the scenarios in alternation
-//! - `scenario/`: what is done to the server, a file each; `loadtest/vm/` does two of them in virtual machines
+//! - `compare.rs`: the gateway and a broker: the scenarios in turn
+//! - `scenario/`: the loads, one file each; `loadtest/vm/` runs two of them in virtual machines
 //! - `crew/`: the rig's processes, together
-//! - `crowd.rs`, `sources.rs`: the sessions of one of them, and the addresses they come from
+//! - `crowd.rs`, `sources.rs`: the sessions of one process, and their source addresses
 //! - `senders.rs`: the open loop
-//! - `protocol.rs`: the seam behind which a server is spoken to; `gateway/`, `mqtt/`: how a gateway is, and a broker
-//! - `target.rs`, `process.rs`: the server under load, and what a process has used
-//! - `signals.rs`: how a run is ended early
+//! - `protocol.rs`: the seam between the loads and a server's protocol; `gateway/`, `mqtt/`: the two protocols
+//! - `target.rs`, `process.rs`: the server under load, and the resources that a process has used
+//! - `signals.rs`: the early end of a run
 //! - `meter.rs`: latencies and their course
-//! - `machine.rs`, `report/`, `progress.rs`: what a number needs beside it, and how it is shown
+//! - `machine.rs`, `report/`, `progress.rs`: the circumstances of a number, and its presentation
 
 mod cli;
 mod compare;

@@ -1,4 +1,4 @@
-//! What a number needs beside it: the command, the commit, the machine, and how long its disk takes to sync.
+//! The circumstances of a number: the command, the commit, the machine, and the time that its disk takes to sync.
 
 use std::{
     fs::{self, File},
@@ -20,7 +20,7 @@ use crate::{
 
 /// Enough for a p99 of a kind, in well under a second on most disks.
 const SYNCS: usize = 200;
-/// How often a [`SyncWatch`] syncs: it must not become a load of its own.
+/// The interval of a [`SyncWatch`]'s syncs. It must not become a load of its own.
 const WATCH_PERIOD: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Serialize)]
@@ -31,7 +31,8 @@ pub(crate) struct Machine {
     pub(crate) processor: String,
     pub(crate) cores: usize,
     pub(crate) memory_bytes: u64,
-    /// Of 4 KiB appended and `fdatasync`ed where the gateway's data is; absent when that is elsewhere.
+    /// The time of 4 KiB appended and `fdatasync`ed on the disk of the gateway's data; absent if that is on another
+    /// machine.
     pub(crate) sync: Option<Quantiles>,
 }
 
@@ -41,7 +42,7 @@ impl Machine {
             0 => "loadtest".to_owned(),
             _ => word,
         });
-        // A secret is nobody's business who reads a report.
+        // A report must not show a secret.
         let words = target.place().mask(words.collect::<Vec<_>>().join(" "));
         let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
         let meminfo = fs::read_to_string("/proc/meminfo")?;
@@ -84,11 +85,12 @@ fn sync_time(dir: &Path) -> io::Result<Quantiles> {
     Ok(quantiles_of(&times))
 }
 
-/// Syncs 4 KiB of its own again and again while messages flow, and counts every moment at which a sync was due: who waits for
-/// one sync after the other sees a disk that stalls for a second as one slow sync of many. Dropped, it ends.
+/// Syncs 4 KiB of its own again and again while messages flow, and counts every moment at which a sync was due. Without
+/// that, a watcher that does one sync after the other would count a stall of a second as one slow sync of many. Dropping it
+/// ends it.
 #[derive(Debug)]
 pub(crate) struct SyncWatch {
-    /// Nothing is ever sent: that it is dropped is the end.
+    /// Nothing is ever sent; dropping it is the signal to end.
     over: Sender<()>,
     thread: JoinHandle<io::Result<Vec<Duration>>>,
 }
@@ -103,7 +105,7 @@ impl SyncWatch {
         Ok(Self { over, thread })
     }
 
-    /// From when each was due.
+    /// The times, each from the moment at which the sync was due.
     pub(crate) fn end(self) -> io::Result<Quantiles> {
         let Self { over, thread } = self;
         drop(over);
@@ -114,7 +116,7 @@ impl SyncWatch {
 fn watch(dir: &Path, until: &Receiver<()>) -> io::Result<Vec<Duration>> {
     let path = dir.join("sync-watch");
     let file = File::create(&path)?;
-    // It goes when it is closed.
+    // The file disappears when it is closed.
     fs::remove_file(path)?;
     let mut times = Vec::new();
     let mut due = Instant::now();

@@ -1,11 +1,12 @@
-//! Latencies, and how they and the throughput go over time: in one process of the rig, and put together from all of them.
+//! Latencies, and the course of latencies and throughput over time: in one process of the rig, and combined from all of
+//! them.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// Longer ones count as this long: 10 minutes.
+/// Longer latencies count as this long: 10 minutes.
 const LATENCY_MAX_US: u64 = 600_000_000;
 
 /// One second of a run.
@@ -15,7 +16,7 @@ pub(crate) struct Second {
     pub(crate) landed: u64,
     pub(crate) landed_p50_us: u64,
     pub(crate) landed_p99_us: u64,
-    /// Sessions, at its end.
+    /// Connected sessions at its end.
     pub(crate) connected: u32,
 }
 
@@ -29,27 +30,27 @@ pub(crate) struct Quantiles {
     pub(crate) max_us: u64,
 }
 
-/// How a session stood when a message for it was due.
+/// The state of a session when a message for it was due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stood {
     /// Connected, and reading.
     Ready,
-    /// Away, or told not to read: what it takes until it lands is its own doing.
+    /// Away, or ordered not to read. The latency until it lands is its own fault.
     Hindered,
 }
 
-/// What is measured while messages flow. All latencies count from the moment a message was due, not from when the rig came
-/// to send it.
+/// The latencies while messages flow. Each counts from the moment a message was due, and not from the moment the rig sent
+/// it.
 #[derive(Debug)]
 pub(crate) struct Latencies {
     /// From due to the answer that it is on disk.
     pub(crate) answered: Histogram<u64>,
     /// From due to landed, at each session that was ready for it.
     pub(crate) landed: Histogram<u64>,
-    /// The same at those that were not.
+    /// From due to landed, at each session that was not ready for it.
     pub(crate) hindered: Histogram<u64>,
-    /// From the end of a session's connection (or its very first try) until it is back and all that its inbox held has
-    /// landed.
+    /// From the end of a session's connection (or its very first attempt) until it is connected again and has caught up
+    /// with its inbox.
     pub(crate) returned: Histogram<u64>,
     /// The same from `Connected` on.
     pub(crate) replayed: Histogram<u64>,
@@ -67,7 +68,7 @@ impl Default for Latencies {
     }
 }
 
-/// [`Latencies`] on their way between processes: each value that was recorded, and how often.
+/// [`Latencies`] on their way between processes: each recorded value with its count.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Recorded {
     answered: Vec<(u64, u64)>,
@@ -86,7 +87,7 @@ pub(crate) struct RecordedSecond {
 }
 
 impl Latencies {
-    /// What another process has measured counts as well.
+    /// Adds the measurements of another process.
     pub(crate) fn add(&mut self, other: &Recorded) {
         add(&mut self.answered, &other.answered);
         add(&mut self.landed, &other.landed);
@@ -113,7 +114,7 @@ impl Latencies {
     }
 }
 
-/// Of one process.
+/// The meter of one process.
 #[derive(Debug)]
 pub(crate) struct Meter {
     latencies: Latencies,
@@ -130,7 +131,7 @@ impl Meter {
         }
     }
 
-    /// Forgets all but the present second.
+    /// Forgets everything except the present second.
     pub(crate) fn reset(&mut self) {
         self.latencies = Latencies::default();
     }
@@ -149,7 +150,7 @@ impl Meter {
         record(&mut self.landed_this_second, latency_us);
     }
 
-    /// A session has all that its inbox held when it came back.
+    /// A session has caught up with its inbox after its return.
     pub(crate) fn returned(&mut self, away: Duration, replay: Duration) {
         record(&mut self.latencies.returned, away.as_micros() as u64);
         record(&mut self.latencies.replayed, replay.as_micros() as u64);
@@ -188,7 +189,7 @@ impl Second {
     }
 }
 
-/// Of durations that were measured one by one.
+/// The quantiles of durations that were measured one by one.
 pub(crate) fn quantiles_of(durations: &[Duration]) -> Quantiles {
     let mut histogram = histogram();
     for duration in durations {

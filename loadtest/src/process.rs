@@ -1,15 +1,15 @@
-//! What a process has used so far, from `/proc`.
+//! The resources that a process has used so far, from `/proc`.
 
 use std::{fs, io, ops::AddAssign, time::Duration};
 
-/// One look at a process.
+/// One reading of a process.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
     /// User and system time, in steps of 10 ms.
     pub(crate) cpu: Duration,
-    /// Resident now, bytes.
+    /// Resident memory now, bytes.
     pub(crate) rss: u64,
-    /// The most that was ever resident, bytes.
+    /// The highest resident memory so far, bytes.
     pub(crate) rss_peak: u64,
 }
 
@@ -21,11 +21,11 @@ impl AddAssign for Usage {
     }
 }
 
-/// Looks at a process by its id.
+/// Reads the resources of a process by its id.
 pub(crate) fn usage(id: u32) -> io::Result<Usage> {
     let broken = || io::Error::other("an unknown form of /proc");
     let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
-    // The name in brackets may hold anything; utime and stime are fields 14 and 15 of the line.
+    // The name in brackets may hold any character; utime and stime are fields 14 and 15 of the line.
     let (_, rest) = stat.rsplit_once(") ").ok_or_else(broken)?;
     let ticks = rest
         .split(' ')

@@ -1,4 +1,4 @@
-//! One line on a terminal that says how far things are; nothing elsewhere.
+//! A line on a terminal that shows the progress. Without a terminal nothing is shown.
 
 use std::{
     cell::Cell,
@@ -10,7 +10,7 @@ const WIDTH: u64 = 40;
 /// Often enough for the eye.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// A bar. Dropping it takes it away.
+/// A progress bar. Dropping it removes it.
 #[derive(Debug)]
 pub(crate) struct Progress {
     what: String,
@@ -27,12 +27,12 @@ impl Progress {
         }
     }
 
-    /// Whether anybody sees it.
+    /// True if a terminal shows it.
     pub(crate) fn is_shown(&self) -> bool {
         self.is_shown
     }
 
-    /// So much `of` all is done.
+    /// Shows that `done` of `of` is done.
     pub(crate) fn show(&self, done: u64, of: u64) {
         let is_due = self
             .drawn
@@ -48,7 +48,7 @@ impl Progress {
     }
 
     fn write(&self, text: &str) {
-        // A terminal that is gone is no reason to end a run.
+        // A terminal that is gone must not end a run.
         let _ = stderr().write_all(text.as_bytes());
     }
 }

@@ -1,6 +1,6 @@
-//! The seam between what is done to a server and how it is spoken to.
+//! The seam between the loads and a server's protocol.
 //!
-//! A crowd knows sessions, a sender knows lanes; which protocol either speaks is decided here and nowhere else.
+//! A crowd has sessions, a sender has lanes. Only this module decides which protocol they speak.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -16,7 +16,7 @@ use crate::{
     senders::To,
 };
 
-/// Where a server is, and what it speaks.
+/// The addresses of a server, and its protocol.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Place {
     Gateway(gateway::Place),
@@ -24,7 +24,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// Connections that the server has refused since its start, by reason, where it says so.
+    /// The connections that the server has refused since its start, by reason, if it tells them.
     pub(crate) async fn refusals(&self) -> anyhow::Result<BTreeMap<String, f64>> {
         match self {
             Self::Gateway(place) => place.refusals().await,
@@ -32,7 +32,7 @@ impl Place {
         }
     }
 
-    /// Takes its secrets out of a text.
+    /// Removes the server's secrets from a text.
     pub(crate) fn mask(&self, text: String) -> String {
         match self {
             Self::Gateway(place) => text.replace(&place.secret, "***"),
@@ -41,7 +41,7 @@ impl Place {
     }
 }
 
-/// A way in, with what opens it.
+/// A server with the secrets for it.
 #[derive(Debug)]
 pub(crate) enum Protocol {
     Gateway(Rc<gateway::Entry>),
@@ -51,32 +51,32 @@ pub(crate) enum Protocol {
 /// One send.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Parcel {
-    /// From the ledger, which knows the content.
+    /// The key from the ledger, which knows the content.
     pub(crate) key: Key,
     pub(crate) to: To,
-    /// Receivers, from the key's first on.
+    /// The number of receivers, from the key's first on.
     pub(crate) count: u32,
 }
 
 impl Parcel {
-    /// The receiver of this number, below `count`, among so many users.
+    /// The receiver with the number `at`, below `count`, among `of` users.
     pub(crate) fn user(self, at: u32, of: u32) -> u32 {
         (self.key.first + at) % of
     }
 }
 
-/// What became of a send.
+/// The outcome of a send.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Accepted under this serverMsgID.
     Accepted(String),
-    /// It never arrives, because of this.
+    /// It will never arrive, for this reason.
     Refused(String),
-    /// It may or may not arrive, because of this: send it again.
+    /// It may or may not arrive, for this reason. Send it again.
     Unknown(String),
 }
 
-/// What sends one parcel after the other.
+/// A sender of one parcel after the other.
 #[derive(Debug)]
 pub(crate) enum Lane {
     Gateway(gateway::Lane),
@@ -91,7 +91,7 @@ impl Protocol {
         }
     }
 
-    /// What each session of the crowd shows at the door.
+    /// The token of each session of the crowd.
     pub(crate) async fn tokens(&self, crowd: &Rc<Crowd>) -> anyhow::Result<Vec<String>> {
         match self {
             Self::Gateway(entry) => entry.tokens(crowd).await,
@@ -99,7 +99,7 @@ impl Protocol {
         }
     }
 
-    /// Starts a session, which lives until it is aborted or may not come back.
+    /// Starts a session. It runs until it is aborted, or may not reconnect.
     pub(crate) fn start(&self, crowd: &Rc<Crowd>, who: Who, token: String) -> JoinHandle<()> {
         match self {
             Self::Gateway(entry) => {
@@ -109,7 +109,7 @@ impl Protocol {
         }
     }
 
-    /// Starts all sessions of a crowd in one loop that costs little.
+    /// Starts all sessions of a crowd in one cheap loop.
     pub(crate) fn start_lean(&self, crowd: &Rc<Crowd>) -> anyhow::Result<JoinHandle<()>> {
         match self {
             Self::Gateway(entry) => entry.start_lean(crowd),
@@ -127,7 +127,7 @@ impl Protocol {
 }
 
 impl Lane {
-    /// Sends it. The same parcel again, after an unknown outcome, is the same message.
+    /// Sends a parcel. The same parcel again, after an unknown outcome, is the same message.
     pub(crate) async fn send(&mut self, crowd: &Crowd, parcel: Parcel) -> Outcome {
         match self {
             Self::Gateway(lane) => lane.send(crowd, parcel).await,

@@ -1,7 +1,7 @@
-//! The open loop: messages are due at a constant rate, whatever becomes of those before them.
+//! The open loop: messages are due at a constant rate, independent of earlier messages.
 //!
-//! Lanes take the next due message in turn, so a rig or a server that falls behind sends late, and the wait counts:
-//! every latency begins when the message was due.
+//! Lanes take the next due message in turn. So a rig or a server that falls behind sends late, and the wait counts: every
+//! latency begins when the message was due.
 
 use std::{
     cell::Cell,
@@ -17,41 +17,41 @@ use crate::{
     protocol::{Lane, Outcome, Parcel},
 };
 
-/// Between two tries of a send without an answer.
+/// The pause between two attempts at a send without an answer.
 const RETRY: Duration = Duration::from_millis(50);
-/// Tried for longer than any restart takes; then the outcome stays unknown.
+/// The time of all attempts, longer than any restart takes. After it the outcome stays unknown.
 const TRY_FOR: Duration = Duration::from_secs(60);
 
-/// Who gets each message.
+/// The receivers of each message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum To {
-    /// One user, by chance.
+    /// One random user.
     One,
-    /// So many in a row, from one by chance.
+    /// This many in a row, from a random one on.
     Batch(u32),
-    /// So many in a row, in turn.
+    /// This many in a row, in turn.
     InTurn(u32),
-    /// Everyone the server knows.
+    /// Every user that the server knows.
     Everyone,
 }
 
-/// What is to be sent.
+/// A load to send.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Load {
     pub(crate) to: To,
     pub(crate) messages: u32,
-    /// Nothing more is sent after this.
+    /// No message is sent after this time.
     pub(crate) lasts: Duration,
-    /// Sends a second; `None`: each lane sends as soon as its last one was answered.
+    /// Sends a second; `None`: each lane sends as soon as its last send was answered.
     pub(crate) rate: Option<f64>,
     /// Connections that send.
     pub(crate) lanes: usize,
-    /// Nothing more is sent once a message is so late.
+    /// Sending ends once a message is this late.
     pub(crate) late_max: Duration,
 }
 
 impl Load {
-    /// At a rate for so long, whatever becomes of it, over 256 lanes.
+    /// A load at a rate for this long, however late it gets, over 256 lanes.
     pub(crate) fn steady(to: To, rate: f64, seconds: u32) -> Self {
         Self {
             to,
@@ -63,7 +63,7 @@ impl Load {
         }
     }
 
-    /// So many messages to each of so many users, in batches, as fast as they are taken.
+    /// This many messages to each of this many users, in batches, as fast as they are accepted.
     pub(crate) fn reach_all(users: u32, messages_each: u32) -> Self {
         let batch = users.min(100);
         Self {
@@ -77,14 +77,14 @@ impl Load {
     }
 }
 
-/// How it went.
+/// The result of a load.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Sent {
     /// From the first due time to the last answer.
     pub(crate) took: Duration,
     pub(crate) accepted: u32,
     pub(crate) refused: u32,
-    /// It fell behind and was given up.
+    /// True if it fell behind and was given up.
     pub(crate) is_late: bool,
 }
 
@@ -99,7 +99,7 @@ struct Loop {
     is_late: Cell<bool>,
 }
 
-/// Sends it all. Returns when everything was answered, or given up.
+/// Sends the load. Returns when every send was answered, or given up.
 pub(crate) async fn send(crowd: &Rc<Crowd>, load: Load) -> Sent {
     let open = Rc::new(Loop {
         crowd: crowd.clone(),

@@ -1,4 +1,4 @@
-//! The signals that ask the rig to end: it takes down what it has started, and leaves no data behind.
+//! The signals that ask the rig to end. It then takes down everything that it has started, and leaves no data behind.
 
 use std::io;
 

@@ -1,8 +1,9 @@
-//! Where a process' connections come from: 127.0.0.2 and on (127.0.1.2 for the next process), when the gateway is on this machine's loopback.
+//! The source addresses of a process's connections, if the gateway is on this machine's loopback: 127.0.0.2 and on,
+//! 127.0.1.2 for the next process.
 //!
-//! One address has some 28,000 ports for one destination. Each connection asks for its own port by number, which costs
-//! the kernel no search (what `IP_BIND_ADDRESS_NO_PORT` is for, which nothing safe in the build sets), and takes the next
-//! one where that is in use.
+//! One address has about 28,000 ports for one destination. Each connection asks for a port by number, which costs the
+//! kernel no search (`IP_BIND_ADDRESS_NO_PORT` is for the same, but nothing safe in the build sets it), and takes the next
+//! port if that one is in use.
 
 use std::{
     io,
@@ -15,11 +16,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::{TcpSocket, TcpStream};
 use towncrier_client::{Network, Tcp};
 
-/// Above most of what others listen on.
+/// Above most of the ports that other programs listen on.
 const PORTS: std::ops::Range<u32> = 20_000..65_000;
-/// Of each process: 20,000 connections take 100 ports of each.
+/// The addresses of each process: 20,000 connections take 100 ports of each.
 const ADDRESSES: u32 = 200;
-/// More in use in a row than there ever are: something else is wrong.
+/// If this many ports in a row are in use, something else is wrong.
 const TRIES: u32 = 1000;
 
 /// The addresses of one process, each used in turn.
@@ -40,13 +41,13 @@ impl Sources {
 
     fn next(&self) -> SocketAddrV4 {
         let at = self.next.fetch_add(1, Ordering::Relaxed);
-        // A port comes again as late as can be: the connection before may still be closing.
+        // A port is used again as late as possible, because the connection before may still be closing.
         let address = Ipv4Addr::from(self.first + at % ADDRESSES);
         let port = PORTS.start + at / ADDRESSES % (PORTS.end - PORTS.start);
         SocketAddrV4::new(address, u16::try_from(port).expect("ports are below 65536"))
     }
 
-    /// A socket that is connected and blocks no more; on the loopback that is done at once.
+    /// A connected, non-blocking socket. On the loopback it is connected at once.
     pub(crate) fn connect_now(&self, to: SocketAddrV4) -> io::Result<OwnedFd> {
         for _ in 0..TRIES {
             match connect_from(self.next(), to).map_err(io::Error::from) {
@@ -86,7 +87,7 @@ impl Network for &Sources {
     }
 }
 
-/// The port is in use, by itself or together with this destination.
+/// True if the port is in use, alone or together with this destination.
 fn is_taken(error: &io::Error) -> bool {
     use io::ErrorKind::{AddrInUse, AddrNotAvailable};
     matches!(error.kind(), AddrInUse | AddrNotAvailable)

@@ -1,4 +1,4 @@
-//! The server under load: a process of the rig's own on free ports and a directory of its own, or one elsewhere.
+//! The server under load: a process of the rig's own on free ports and a directory of its own, or a server elsewhere.
 
 use std::{
     io,
@@ -20,31 +20,31 @@ pub(crate) enum Target {
     Remote(Place),
 }
 
-/// What the rig can start.
+/// The programs that the rig can start.
 #[derive(Debug, Clone)]
 pub(crate) enum Program {
     Gateway(gateway::Program),
     Mosquitto(mqtt::Mosquitto),
 }
 
-/// The rig's own. Dropping it kills the process and then removes its data.
+/// The rig's own server. Dropping it kills the process and then removes its data.
 #[derive(Debug)]
 pub(crate) struct Own {
-    /// Before its data, since fields are dropped in this order.
+    /// Stands before its data, because fields are dropped in this order.
     process: Process,
     dir: Arc<TempDir>,
     program: Program,
     place: Place,
 }
 
-/// Dropping it kills it.
+/// A running process. Dropping it kills it.
 #[derive(Debug)]
 struct Process(Child);
 
 impl Target {
-    /// Starts a server with its data in a new directory inside `data`, and returns when it listens.
+    /// Starts a server with its data in a new directory inside `data`. Returns when it listens.
     pub(crate) fn start(mut program: Program, data: Option<PathBuf>) -> anyhow::Result<Self> {
-        // Beside the rig, since a temporary folder is often in memory, where a sync costs nothing.
+        // Beside the rig, because a temporary folder is often in memory, where a sync costs nothing.
         let parent = match data {
             Some(data) => data,
             None => {
@@ -65,7 +65,7 @@ impl Target {
         })))
     }
 
-    /// Where it is.
+    /// The addresses of the server.
     pub(crate) fn place(&self) -> &Place {
         match self {
             Self::Own(own) => &own.place,
@@ -73,7 +73,7 @@ impl Target {
         }
     }
 
-    /// The process, if it is ours to look into.
+    /// The process id, if the process is ours.
     pub(crate) fn process_id(&self) -> Option<u32> {
         match self {
             Self::Own(own) => Some(own.process.0.id()),
@@ -81,7 +81,7 @@ impl Target {
         }
     }
 
-    /// Where its data is, if that is here.
+    /// The data directory, if it is on this machine.
     pub(crate) fn dir(&self) -> Option<&Path> {
         match self {
             Self::Own(own) => Some(own.dir.path()),
@@ -96,10 +96,10 @@ impl Own {
         self.process.kill()
     }
 
-    /// Starts the killed one again on the same ports and data, and returns when it listens.
+    /// Starts the killed server again on the same ports and data. Returns when it listens.
     pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
         let (mut program, dir) = (self.program.clone(), Arc::clone(&self.dir));
-        // Sessions come back all the while. Should the run end meanwhile, the data is gone after the process is.
+        // Sessions reconnect all the while. If the run ends meanwhile, the data is removed after the process.
         let started = spawn_blocking(move || (program.spawn(dir.path()), dir)).await?;
         (self.process, self.place) = started.0?;
         Ok(())
@@ -115,13 +115,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It is gone already where this fails.
+        // This fails if the process is already gone.
         let _ = self.kill();
     }
 }
 
 impl Program {
-    /// On free ports the first time, on the same from then on.
+    /// Starts on free ports the first time, on the same ports later.
     fn spawn(&mut self, dir: &Path) -> anyhow::Result<(Process, Place)> {
         match self {
             Self::Gateway(program) => {

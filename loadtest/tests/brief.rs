@@ -1,6 +1,6 @@
-//! Every scenario in brief, against the gateway that stands beside the rig: it ends well, and says what it has measured.
+//! Every scenario in brief, against the gateway beside the rig: it ends well, and reports measurements.
 //!
-//! What it measures depends on the machine, so that it measured something is all that is asked for.
+//! The values depend on the machine, so the tests only demand that there are some.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,10 +19,10 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// What a run came to.
+/// The result of a run.
 struct Run(Value);
 
-/// Runs the rig, which must find nothing wrong.
+/// Runs the rig, which must find no fault.
 fn run(words: &str) -> Run {
     let mut rig = Command::new(env!("CARGO_BIN_EXE_loadtest"));
     let output = rig.args(words.split(' ')).arg("--json").output().unwrap();
@@ -49,7 +49,7 @@ impl Run {
         self.0["ledger"][name].as_u64().unwrap()
     }
 
-    /// How many values a distribution is made of.
+    /// The number of values in a distribution.
     fn count(&self, name: &str) -> u64 {
         self.0["latencies"][name]["count"].as_u64().unwrap()
     }
@@ -67,7 +67,7 @@ fn connect_holds_its_sessions_and_reaches_each() {
 fn several_processes_come_to_one_result() {
     let run = run("send --processes 3 --users 50 --platforms 2 --rate 101 --seconds 1");
     assert_eq!(run.row("sessions connected"), 100.0);
-    // However the shares are rounded, the messages are as many as asked for, each at two sessions.
+    // The shares may be rounded in any way; the messages are as many as asked for, each at two sessions.
     assert_eq!(run.count("send to durable answer"), 101);
     assert_eq!(run.count("send to landed"), 202);
 }
@@ -137,16 +137,16 @@ fn a_report_is_a_page_with_plots_and_the_circumstances() {
     }
 }
 
-/// The only thing in a directory, if there is one.
+/// The only entry of a directory, if there is one.
 fn within(dir: &Path) -> Option<PathBuf> {
     let mut entries = fs::read_dir(dir).unwrap();
     entries.next().map(|entry| entry.unwrap().path())
 }
 
-/// Whether any process was started with a word that begins with this path.
+/// True if any process was started with an argument that begins with this path.
 fn is_used(path: &Path) -> bool {
     let commands = fs::read_dir("/proc").unwrap();
-    // A process may end while it is looked at.
+    // A process may end during this reading.
     let mut commands = commands
         .filter_map(|process| fs::read_to_string(process.ok()?.path().join("cmdline")).ok());
     commands.any(|words| words.contains(path.to_str().unwrap()))
@@ -173,10 +173,10 @@ fn a_run_that_is_ended_leaves_neither_data_nor_a_gateway_behind() {
     }
 }
 
-/// A gateway that somebody else runs, over TLS on both ports. Dropping it kills it.
+/// A gateway that the rig did not start, over TLS on both ports. Dropping it kills it.
 struct Elsewhere {
     process: Child,
-    /// What the rig is told of it.
+    /// The options for the rig to reach it.
     words: String,
 }
 

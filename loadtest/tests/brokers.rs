@@ -1,6 +1,6 @@
-//! The rig against a real MQTT broker: what a broker hands over is entered in the same ledger, and so is what it forgets.
+//! The rig against a real MQTT broker: the broker's messages are entered in the same ledger, and so are its losses.
 //!
-//! Left out where Mosquitto is not installed (`apt-get install mosquitto`), which the test then says.
+//! The tests pass without Mosquitto (`apt-get install mosquitto`), and then say that it is missing.
 
 #![expect(
     clippy::unwrap_used,
@@ -32,7 +32,7 @@ fn load(words: &str) -> Option<(i32, Value)> {
     Some((status.code().unwrap(), report))
 }
 
-/// Both qualities of service, to one user and to several, over several sessions each: all of it lands.
+/// Both qualities of service, to one user and to several, over several sessions each: every message lands.
 #[test]
 fn what_a_broker_accepts_lands_once() {
     for (qos, receivers) in [
@@ -59,7 +59,7 @@ fn what_a_broker_accepts_lands_once() {
     }
 }
 
-/// What comes all at once, more than a session takes in one turn, is in order like everything else.
+/// Messages that come all at once, more than a session takes in one turn, are in order like all others.
 #[test]
 fn what_has_waited_lands_in_order() {
     let words =
@@ -75,7 +75,7 @@ fn what_has_waited_lands_in_order() {
     );
 }
 
-/// A broker that keeps nothing acks all the same; after kill -9 each acked message is lost, and found to be.
+/// A broker that keeps nothing still acks. After kill -9 each acked message is lost, and the ledger finds it.
 #[test]
 fn what_a_broker_forgets_is_lost() {
     let words = "storm --target mosquitto-memory --sessions 5 --backlog 4 --patience 8";
@@ -91,7 +91,7 @@ fn what_a_broker_forgets_is_lost() {
     );
 }
 
-/// Every load runs on every side, and the comparison says who lost what had been accepted.
+/// Every load runs on every side, and the comparison shows which side lost accepted messages.
 #[test]
 fn a_comparison_knows_who_lost_what() {
     let words = "compare --sessions 20 --hold 1 --seconds 1 --lanes 4 --rounds 1 --patience 6";
@@ -107,7 +107,7 @@ fn a_comparison_knows_who_lost_what() {
         assert_eq!(sides.iter().map(rounds).collect::<Vec<_>>(), [1, 1, 1]);
         if load["load"] == "kill" {
             let lost = |side: usize| sides[side]["lost"].as_u64().unwrap();
-            // Ten messages waited for each.
+            // Each session had a backlog of ten messages.
             assert_eq!((lost(0), lost(2)), (0, 200), "{comparison}");
         }
     }

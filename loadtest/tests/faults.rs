@@ -1,6 +1,7 @@
-//! The ledger bites: the rig loads a gateway that duplicates, loses, reorders or alters, finds it out, and ends with 1.
+//! The ledger finds faults: the rig loads a gateway that duplicates, loses, reorders or alters messages, reports it, and
+//! exits with 1.
 //!
-//! The gateway here is a false one: enough of both protocols for one sender, with one fault of choice.
+//! The gateway here is a false one: enough of both protocols for one sender, with one chosen fault.
 
 #![expect(
     clippy::unwrap_used,
@@ -34,22 +35,23 @@ use towncrier_client::{
     proto::{ClientFrame, Connected, Message, Push, ServerFrame, client_frame, server_frame::Body},
 };
 
-/// What the false gateway does to the messages of an inbox, each time at the same place of it.
+/// The fault of the false gateway, each time at the same entry of an inbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,
     Duplicate,
     Lose,
-    /// It comes only behind many that were sent after its answer, so that no hiccup of the machine can excuse it.
+    /// The message comes only after many that were sent after its answer, so that no short delay of the machine can explain
+    /// it.
     Delay,
     Alter,
-    /// It is delivered, and its sender told that it was refused.
+    /// The message is delivered, but its sender is told that it was refused.
     Refuse,
 }
 
-/// The place: the `n`th message that is accepted for a user.
+/// The entry with the fault: the `n`th message that is accepted for a user.
 const SPOILT: usize = 3;
-/// Behind so many. Each user gets some 30 in all, by chance.
+/// The number of messages that overtake it. Each user gets about 30 in all, at random.
 const DELAYED_TO: usize = 10;
 
 #[derive(Debug)]
@@ -62,7 +64,7 @@ struct False {
 #[derive(Debug, Default)]
 struct Inbox {
     accepted: usize,
-    /// Held back.
+    /// The delayed message.
     held: Option<Message>,
     messages: Vec<Message>,
 }
@@ -75,7 +77,7 @@ impl Inbox {
 }
 
 impl False {
-    /// Takes a send, spoils it where it must. `false`: it is to be answered as refused.
+    /// Accepts a send, with the fault if it is due. `false`: answer that it was refused.
     fn accept(&self, message: Message) -> bool {
         let mut inboxes = self.inboxes.lock().unwrap();
         let inbox = inboxes.entry(message.recv_id.clone()).or_default();
@@ -216,7 +218,7 @@ fn upgrade(_: &Request, mut response: Response) -> Result<Response, ErrorRespons
     Ok(response)
 }
 
-/// Runs the rig against a gateway with this fault: its exit code and its ledger.
+/// Runs the rig against a gateway with this fault. Returns its exit code and its ledger.
 async fn load(fault: Fault) -> (i32, Value) {
     let gateway = Arc::new(False {
         fault,
@@ -228,7 +230,7 @@ async fn load(fault: Fault) -> (i32, Value) {
         TcpListener::bind("127.0.0.1:0").await.unwrap(),
     ];
     let mut rig = Command::new(env!("CARGO_BIN_EXE_loadtest"));
-    // One lane, so that each answer stands before the next send: an order that can be broken.
+    // One lane, so that each answer comes before the next send. This gives an order that can be broken.
     rig.args([
         "send",
         "--users",
@@ -264,7 +266,7 @@ async fn load(fault: Fault) -> (i32, Value) {
     (output.status.code().unwrap(), report["ledger"].clone())
 }
 
-/// The only fault found, and how often.
+/// The only fault found, and its count.
 async fn found(fault: Fault) -> (&'static str, u64) {
     let (code, ledger) = load(fault).await;
     let kinds = ["lost", "duplicated", "reordered", "ghost", "pending"];
@@ -308,7 +310,7 @@ async fn a_refused_message_that_comes_is_found() {
 #[tokio::test]
 async fn an_altered_message_is_found() {
     let (code, ledger) = load(Fault::Alter).await;
-    // What came is nobody's, and what was sent is missing.
+    // The landed message belongs to no send, and the sent one is missing.
     assert_eq!(
         (code, &ledger["ghost"], &ledger["lost"]),
         (1, &json!(2), &json!(2)),

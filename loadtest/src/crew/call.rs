@@ -1,4 +1,4 @@
-//! What the first process asks of a worker, and what it is answered: one line of JSON each.
+//! The questions of the first process to a worker, and the answers: one line of JSON each.
 
 use std::collections::BTreeMap;
 
@@ -26,47 +26,47 @@ pub(super) struct Answer {
     pub(super) result: Result<Box<RawValue>, String>,
 }
 
-/// Answered with `()` unless said otherwise, and when it is done.
+/// A command. The answer is `()` unless the variant says otherwise, and comes when the command is done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Command {
-    /// Send the crowd before away, and bring what another one needs at the door.
+    /// Dismiss the crowd before, and fetch the tokens that the next one needs.
     Enlist { place: Place, size: Size },
-    /// Start its sessions, so many a second.
+    /// Start its sessions, this many a second.
     Gather { rate: f64 },
-    /// Say how things are: a [`Standing`].
+    /// Return the present state: a [`Standing`].
     Look,
-    /// Sessions do so from now on.
+    /// Sessions follow these orders from now on.
     Obey(Orders),
-    /// Sessions leave their connections and come back.
+    /// Sessions leave their connections and reconnect.
     ComeBack,
-    /// Send: a [`Sent`](crate::senders::Sent).
+    /// Send. The answer is a [`Sent`](crate::senders::Sent).
     Send(Load),
     /// Forget the latencies.
     Reset,
-    /// Say them: a [`Recorded`](crate::meter::Recorded).
+    /// Return the latencies: a [`Recorded`](crate::meter::Recorded).
     Latencies,
-    /// A second is over: a [`RecordedSecond`](crate::meter::RecordedSecond).
+    /// End a second. The answer is a [`RecordedSecond`](crate::meter::RecordedSecond).
     Tick,
-    /// Close the books and send the crowd away: a [`Closed`].
+    /// Close the books and dismiss the crowd. The answer is a [`Closed`].
     Close,
 }
 
-/// How things are.
+/// The present state of a crowd.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Standing {
-    /// Sessions.
+    /// Connected sessions.
     pub(crate) connected: u32,
-    /// Sessions that have all that their inboxes held when they came, since they were last told to come back.
+    /// Sessions that have caught up with their inboxes since the last order to reconnect.
     pub(crate) caught_up: u32,
     /// Sends without an answer.
     pub(crate) open: u64,
-    /// Deliveries of accepted messages to come.
+    /// Deliveries of accepted messages that are still missing.
     pub(crate) missing: u64,
     /// Deliveries of accepted messages that have landed.
     pub(crate) landed: u64,
 }
 
-/// The books, and what went wrong with connections and sends, by its text.
+/// The books, and the faults of connections and sends by their text.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Closed {
     pub(crate) tally: Tally,
@@ -74,7 +74,7 @@ pub(crate) struct Closed {
 }
 
 impl Standing {
-    /// Whether every send was answered and everything accepted has landed.
+    /// True if every send was answered and every accepted message has landed.
     pub(crate) fn is_settled(&self) -> bool {
         self.open == 0 && self.missing == 0
     }

@@ -1,4 +1,4 @@
-//! The first process' end of the line to a worker.
+//! The first process's end of the line to a worker.
 
 use std::{cell::RefCell, collections::HashMap, process::Stdio, rc::Rc};
 
@@ -17,10 +17,10 @@ use super::{
     worker,
 };
 
-/// An answer, or why there is none.
+/// An answer, or the reason why there is none.
 type Said = Result<Box<RawValue>, String>;
 
-/// Between a process and itself.
+/// The pipe between a process and itself.
 const PIPE_BYTES: usize = 64 * 1024;
 
 /// A worker, as the first process sees it. Dropping it ends the worker.
@@ -88,7 +88,7 @@ impl Member {
             asked: 0,
             open: Some(HashMap::new()),
         }));
-        // As many as there are callers, each of whom waits for the answer.
+        // The queue holds at most one line for each caller, because every caller waits for the answer.
         let (said, mut saying) = mpsc::unbounded_channel::<Vec<u8>>();
         spawn_local(async move {
             while let Some(line) = saying.recv().await {
@@ -107,11 +107,11 @@ impl Member {
                 let mut waiting = listening.borrow_mut();
                 let caller = waiting.open.as_mut().and_then(|open| open.remove(&number));
                 if let Some(caller) = caller {
-                    // Whoever gave up waiting does not want to know.
+                    // The caller may have stopped waiting.
                     let _ = caller.send(result);
                 }
             }
-            // Drops the callers' ends: they learn that nothing more comes.
+            // Drops the callers' ends, so that they learn that no answer comes.
             listening.borrow_mut().open = None;
         });
         Self {
@@ -133,7 +133,7 @@ impl Member {
             let question = Question { number, command };
             let mut line = serde_json::to_vec(&question).expect("questions are plain JSON");
             line.push(b'\n');
-            // If it is gone, so is the caller's end soon.
+            // If the worker is gone, the caller's end is dropped soon.
             let _ = self.said.send(line);
         }
         Asked {
@@ -144,7 +144,7 @@ impl Member {
 }
 
 impl Asked {
-    /// What it says, when it does.
+    /// Waits for the answer.
     pub(super) async fn answer<T: DeserializeOwned>(self) -> anyhow::Result<T> {
         let answer = self.answer.await;
         let answer =

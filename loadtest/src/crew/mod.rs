@@ -1,12 +1,11 @@
-//! All processes of the rig: what a scenario wants of its sessions is asked of every one of them, and their answers are put
-//! together.
+//! All processes of the rig. A scenario asks every process the same, and their answers are combined.
 //!
-//! A process has users of its own: it holds all their sessions, sends to them and to nobody else, and judges what lands by
-//! a ledger of its own. So nothing is shared, and there is no limit to how many processes there are but the machine's. The
-//! first one is a worker as well, and speaks to itself as to the others: one process and many go the same way.
+//! Each process has its own users: it holds all their sessions, sends only to them, and checks their messages with a ledger
+//! of its own. So nothing is shared, and only the machine limits the number of processes. The first process is a worker as
+//! well, and speaks to itself as to the others: one process and many take the same path.
 //!
 //! - `call.rs`: questions and answers
-//! - `member.rs`: the first process' end of the line to a worker
+//! - `member.rs`: the first process's end of the line to a worker
 //! - `worker.rs`: the other end
 
 mod call;
@@ -42,9 +41,9 @@ use crate::{
 
 /// Each has 200 source addresses.
 pub(crate) const PROCESSES_MAX: u8 = 200;
-/// How often a condition is looked at while waiting for it.
+/// The interval of checks while waiting for a condition.
 const LOOK: Duration = Duration::from_millis(10);
-/// How often the progress of a load is shown.
+/// The interval at which the progress of a load is shown.
 const SHOW: Duration = Duration::from_millis(200);
 
 /// The rig's processes. Dropping it ends them.
@@ -52,19 +51,19 @@ const SHOW: Duration = Duration::from_millis(200);
 pub(crate) struct Crew {
     place: Place,
     members: Vec<Member>,
-    /// Of the present crowd, all of it.
+    /// The size of the whole present crowd.
     size: Cell<Size>,
     course: RefCell<Vec<Second>>,
 }
 
-/// Works for the process that started this one, until that ends.
+/// Works for the process that started this one, until that process ends.
 pub(crate) async fn work(ordinal: u8, seed: u64) -> anyhow::Result<()> {
     fastrand::seed(seed);
     worker::serve(ordinal, tokio::io::stdin(), tokio::io::stdout()).await
 }
 
 impl Crew {
-    /// So many processes, to load what is at `place`. What is left to chance in them follows from `seed`.
+    /// Starts this many processes, to load the server at `place`. `seed` decides their random choices.
     pub(crate) fn muster(processes: u8, seed: u64, place: &Place) -> anyhow::Result<Rc<Self>> {
         fastrand::seed(seed);
         let others =
@@ -78,7 +77,7 @@ impl Crew {
         }))
     }
 
-    /// The next crowd: the one before is sent away, and everything fetched that this one needs at the door.
+    /// Prepares the next crowd: dismisses the one before, and fetches the tokens of the new one.
     pub(crate) async fn enlist(&self, size: Size) -> anyhow::Result<()> {
         if size.users < self.members.len() as u32 {
             bail!("each of the rig's processes has at least one user: use fewer --processes");
@@ -95,7 +94,7 @@ impl Crew {
         .await
     }
 
-    /// Starts the sessions, so many a second, and waits until all are connected.
+    /// Starts the sessions, this many a second, and waits until all are connected.
     pub(crate) async fn gather(&self, rate: f64) -> anyhow::Result<()> {
         let rate = rate / self.members.len() as f64;
         let started = self.ask_all(&Command::Gather { rate });
@@ -131,7 +130,7 @@ impl Crew {
         self.size().users * self.size().sessions_each
     }
 
-    /// How things are everywhere.
+    /// The present state of all processes together.
     pub(crate) async fn look(&self) -> anyhow::Result<Standing> {
         let parts: Vec<Standing> = self.ask_all(&Command::Look).answers().await?;
         Ok(parts
@@ -145,7 +144,7 @@ impl Crew {
             }))
     }
 
-    /// Waits until so much `of` all is done as there is, and shows it. `false`: not within this time.
+    /// Waits until `of` is reached, and shows the progress. `false`: not within this time.
     pub(crate) async fn until(
         &self,
         longest: Duration,
@@ -166,7 +165,7 @@ impl Crew {
         }
     }
 
-    /// Waits until everything accepted has landed. `false`: not in time.
+    /// Waits until every accepted message has landed. `false`: not in time.
     pub(crate) async fn settle(&self) -> anyhow::Result<bool> {
         let landed = |standing: &Standing| {
             let Standing {
@@ -180,7 +179,7 @@ impl Crew {
         self.until(self.size().patience, "landed", landed).await
     }
 
-    /// Waits until everyone is there and has all that was there before. `false`: not within this time.
+    /// Waits until all sessions are connected and have caught up. `false`: not within this time.
     pub(crate) async fn return_of_all(&self, longest: Duration) -> anyhow::Result<bool> {
         let back = |standing: &Standing| {
             let back = standing.connected.min(standing.caught_up);
@@ -189,17 +188,17 @@ impl Crew {
         self.until(longest, "back and caught up", back).await
     }
 
-    /// Sessions do so from now on.
+    /// Sessions follow these orders from now on.
     pub(crate) async fn order(&self, orders: Orders) -> anyhow::Result<()> {
         self.ask_all(&Command::Obey(orders)).done().await
     }
 
-    /// Sessions leave their connections and come back.
+    /// Sessions leave their connections and reconnect.
     pub(crate) async fn come_back(&self) -> anyhow::Result<()> {
         self.ask_all(&Command::ComeBack).done().await
     }
 
-    /// Sends, each process its share of it.
+    /// Sends the load; each process sends its share.
     pub(crate) async fn send(&self, load: Load) -> anyhow::Result<Sent> {
         let processes = self.members.len();
         if processes > 1 && load.to == To::Everyone {
@@ -218,7 +217,7 @@ impl Crew {
         self.sent(sending, load.messages).await
     }
 
-    /// Sends so many messages to every user, in batches, as fast as they are taken.
+    /// Sends this many messages to every user, in batches, as fast as they are accepted.
     pub(crate) async fn reach_all(&self, messages_each: u32) -> anyhow::Result<Sent> {
         let users = self.size().users;
         let sending = self
@@ -253,7 +252,7 @@ impl Crew {
         self.ask_all(&Command::Reset).done().await
     }
 
-    /// Since the last [`reset`](Self::reset).
+    /// The latencies since the last [`reset`](Self::reset).
     pub(crate) async fn latencies(&self) -> anyhow::Result<Latencies> {
         let mut all = Latencies::default();
         for part in self
@@ -266,7 +265,7 @@ impl Crew {
         Ok(all)
     }
 
-    /// Writes down each second from now on, until [`close`](Self::close) or the task is aborted.
+    /// Records each second from now on, until [`close`](Self::close) or until the task is aborted.
     pub(crate) fn keep_time(self: &Rc<Self>) -> JoinHandle<()> {
         let crew = Rc::downgrade(self);
         spawn_local(async move {
@@ -290,8 +289,8 @@ impl Crew {
         self.course.take()
     }
 
-    /// Waits for what is under way, takes a last look at every inbox where something is missing, closes the books and sends
-    /// the crowd away.
+    /// Waits for sends under way, checks every inbox with missing messages once more, closes the books and dismisses the
+    /// crowd.
     pub(crate) async fn close(&self) -> anyhow::Result<Closed> {
         let mut all = Closed::default();
         for part in self.ask_all(&Command::Close).answers::<Closed>().await? {
@@ -303,7 +302,7 @@ impl Crew {
         Ok(all)
     }
 
-    /// What all processes have used so far.
+    /// The resources that all processes have used so far.
     pub(crate) fn usage(&self) -> std::io::Result<Usage> {
         let mut all = Usage::default();
         for member in &self.members {
@@ -312,7 +311,7 @@ impl Crew {
         Ok(all)
     }
 
-    /// The part of `all` that falls to one of the processes.
+    /// The part of `all` for one of the processes.
     fn share(&self, all: u32, at: usize) -> u32 {
         let processes = self.members.len() as u32;
         all / processes + u32::from((at as u32) < all % processes)
@@ -323,7 +322,7 @@ impl Crew {
         self.ask_each(|_| command.clone())
     }
 
-    /// Asks each of them what is for it, at once.
+    /// Asks each of them its own question, at once.
     fn ask_each(&self, command: impl Fn(usize) -> Command) -> Call {
         let members = self.members.iter().enumerate();
         Call(

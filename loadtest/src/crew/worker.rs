@@ -1,4 +1,4 @@
-//! One process' part: a crowd that does what it is asked to.
+//! The part of one process: a crowd that follows commands.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -19,18 +19,18 @@ use crate::{
     senders,
 };
 
-/// What a process has open beside its sessions: lanes, those that fetch tokens, pipes.
+/// The descriptors of a process beside its sessions: lanes, token requests, pipes.
 const OTHER_DESCRIPTORS: u64 = 1024;
 
 /// One of the rig's processes.
 struct Worker {
-    /// Tells its source addresses from the others'.
+    /// The process's number, which gives it source addresses of its own.
     ordinal: u8,
     crowd: RefCell<Option<Rc<Crowd>>>,
     tokens: RefCell<Vec<String>>,
 }
 
-/// Answers questions until there are no more, then sends its crowd away.
+/// Answers questions until there are no more, then dismisses its crowd.
 pub(super) async fn serve(
     ordinal: u8,
     questions: impl AsyncRead + Unpin,
@@ -41,7 +41,7 @@ pub(super) async fn serve(
         crowd: RefCell::default(),
         tokens: RefCell::default(),
     });
-    // As many as there are questions, each of which is waited for by whoever asked.
+    // The queue holds at most one line for each question, because the first process waits for each answer.
     let (said, mut saying) = mpsc::unbounded_channel::<Vec<u8>>();
     let speaker = spawn_local(async move {
         while let Some(line) = saying.recv().await {
@@ -60,7 +60,7 @@ pub(super) async fn serve(
             let mut line =
                 serde_json::to_vec(&Answer { number, result }).expect("answers are plain JSON");
             line.push(b'\n');
-            // Where nobody listens any more, the questions end as well.
+            // If the reader is gone, the questions end as well.
             let _ = said.send(line);
         });
     }

@@ -1,7 +1,7 @@
 //! One kept HTTP connection to the admin port: one request, one answer, and so on.
 //!
-//! Written by hand, because the rig shares the machine with what it measures: a pooled client costs as much processor
-//! time for a request as the gateway does.
+//! It is written by hand, because the rig shares the machine with the measured server: a pooled client costs as much
+//! processor time for a request as the gateway does.
 
 use std::io::{self, Write};
 
@@ -16,17 +16,17 @@ use towncrier_client::{Carrier, Trust};
 
 use super::Entry;
 
-/// Longer than the gateway's own `admin.request_timeout`, so that it is the one to answer.
+/// Longer than the gateway's own `admin.request_timeout`, so that the gateway answers first.
 const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(35);
-/// A batch of 100,000 receivers answers some 150 bytes each.
+/// A batch of 100,000 receivers has an answer of about 150 bytes each.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
 
-/// The connection. It is opened when it has to be.
+/// The connection. It is opened when needed.
 #[derive(Debug)]
 pub(super) struct Http {
     /// HOST:PORT.
     authority: String,
-    /// The host that TLS must show; `None`: there is none.
+    /// The host name in the server's certificate; `None`: plain text.
     secure_host: Option<String>,
     trust: Trust,
     token: String,
@@ -48,7 +48,7 @@ pub(super) struct Answer<'a> {
 }
 
 impl Http {
-    /// To the admin port, with the administrator's token where there is one yet.
+    /// A connection to the admin port, with the administrator's token if there is one yet.
     pub(super) fn new(entry: &Entry) -> Self {
         let (scheme, authority) = entry
             .admin
@@ -60,7 +60,7 @@ impl Http {
             _ if scheme == "https" => (authority, "443"),
             _ => (authority, "80"),
         };
-        // Brackets belong to the URL's spelling of an IPv6 address, not to the address.
+        // The URL's spelling of an IPv6 address has brackets, but the address has none.
         let name = host.trim_start_matches('[').trim_end_matches(']');
         Self {
             authority: format!("{host}:{port}"),
@@ -74,7 +74,7 @@ impl Http {
         }
     }
 
-    /// Whole answer, or an error where it is not known what became of the request.
+    /// The complete answer, or an error if the outcome of the request is unknown.
     pub(super) async fn post(&mut self, path: &str, body: &str) -> io::Result<Answer<'_>> {
         self.request.clear();
         write!(
@@ -118,7 +118,7 @@ impl Http {
     }
 }
 
-/// Takes the body out of an answer. `None`: there is more to come; else whether the connection ends with it.
+/// Takes the body out of an answer. `None`: more bytes must come. Otherwise true if the connection ends with this answer.
 fn open_answer(answer: &[u8], body: &mut Vec<u8>) -> io::Result<Option<bool>> {
     body.clear();
     let Some((head, rest)) = split(answer, b"\r\n\r\n") else {
@@ -148,7 +148,7 @@ fn open_answer(answer: &[u8], body: &mut Vec<u8>) -> io::Result<Option<bool>> {
     Ok(is_whole.then_some(is_last))
 }
 
-/// RFC 9112, section 7.1. Returns whether the last chunk was there.
+/// RFC 9112, section 7.1. Returns true if the last chunk was there.
 fn open_chunks(mut rest: &[u8], body: &mut Vec<u8>) -> io::Result<bool> {
     while let Some((size, chunk)) = split(rest, b"\r\n") {
         let size = std::str::from_utf8(size).ok();

@@ -13,7 +13,7 @@ use crate::{
 /// The gateway's code for "it may or may not be on disk": the same as no answer.
 const OUTCOME_UNKNOWN: i64 = 50304;
 
-/// A lane. It connects when it has to.
+/// A lane. It connects when needed.
 #[derive(Debug)]
 pub(crate) struct Lane {
     http: Http,
@@ -26,7 +26,7 @@ impl Lane {
         }
     }
 
-    /// Sends it. The same parcel again is the same message.
+    /// Sends a parcel. The same parcel again is the same message.
     pub(crate) async fn send(&mut self, crowd: &Crowd, parcel: Parcel) -> Outcome {
         let (path, body) = request(crowd, parcel);
         match self.http.post(path, &body).await {
@@ -70,7 +70,7 @@ fn request(crowd: &Crowd, parcel: Parcel) -> (&'static str, String) {
     (path, body)
 }
 
-/// From the `data` of either kind of answer; a batch has one for all its receivers.
+/// The serverMsgID in the `data` of either kind of answer; a batch has one for all its receivers.
 fn server_msg_id(data: &str) -> Option<&str> {
     #[derive(Deserialize)]
     struct One<'a> {

@@ -1,8 +1,8 @@
-//! Very many sessions in one small loop: some hundred bytes each, where `session.rs` takes several thousand.
+//! Very many sessions in one small loop: a few hundred bytes each, where `session.rs` takes several thousand.
 //!
-//! One epoll instance holds all sockets, and `towncrier-websocket` takes their bytes apart. `towncrier-client`
-//! still decides which messages land, and they are entered in the ledger. Such a session only holds its place: it sends no heartbeat, so the gateway
-//! must be told to wait for none, and it does not come back; whatever ends it is an incident.
+//! One epoll instance holds all sockets, and `towncrier-websocket` parses their bytes. `towncrier-client` still decides
+//! which messages land, and they are entered in the ledger. Such a session only holds its place. It sends no heartbeat, so
+//! the gateway must be configured to expect none. It does not reconnect; every end of it is an incident.
 
 use std::{io, net::SocketAddrV4, os::fd::OwnedFd, rc::Rc, time::Duration};
 
@@ -30,13 +30,13 @@ use crate::{
     ledger::Arrival,
 };
 
-/// Handshakes under way at once: below the smallest backlog of a listener, so that connecting never waits.
+/// Handshakes under way at once. They are fewer than the smallest backlog of a listener, so that connecting never waits.
 const UNDER_WAY_MAX: u32 = 128;
-/// Events taken at once; others on this thread have their turn after so many.
+/// Events taken at once. Other tasks of this thread have their turn after them.
 const EVENTS: usize = 256;
-/// Between two looks when nothing has come.
+/// The pause between two polls that found nothing.
 const PAUSE: Duration = Duration::from_millis(2);
-/// A message of the gateway's has at most 64 KiB and a little.
+/// A message of the gateway has at most a little more than 64 KiB.
 const READ_BYTES: usize = 128 << 10;
 /// The bounds of a gateway's messages.
 const RULES: Rules = Rules {
@@ -44,7 +44,7 @@ const RULES: Rules = Rules {
     takes_text: false,
     message_bytes_max: READ_BYTES,
 };
-/// The nonce of every handshake: no proxy is between that could mistake one answer for another.
+/// The nonce of every handshake. It may be constant, because no proxy lies between that could confuse answers.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const PLATFORM: &str = "IOS";
 
@@ -64,13 +64,13 @@ pub(super) struct Lean {
 struct Session {
     socket: OwnedFd,
     landing: Landing,
-    /// The answer to the handshake as far as it has come; `None` once it is whole.
+    /// The bytes so far of the answer to the handshake; `None` once it is complete.
     answer: Option<Vec<u8>>,
     reader: Reader,
 }
 
 impl Lean {
-    /// For a crowd of users with one session each.
+    /// A loop for a crowd of users with one session each.
     pub(super) fn new(crowd: Rc<Crowd>, entry: &Entry) -> anyhow::Result<Self> {
         let key = entry.token_key.as_ref();
         let key = key.context(
@@ -89,7 +89,7 @@ impl Lean {
         })
     }
 
-    /// Starts all sessions, as fast as the gateway takes them, and serves them for good.
+    /// Starts all sessions, as fast as the gateway accepts them, and serves them. Never returns.
     pub(super) async fn run(mut self) {
         let error = loop {
             if let Err(error) = self.turn().await {
@@ -107,7 +107,7 @@ impl Lean {
         let mut events = Vec::with_capacity(EVENTS);
         let at_once = Some(&Timespec::default());
         epoll::wait(&self.epoll, spare_capacity(&mut events), at_once)?;
-        // To be woken by an epoll inside tokio's takes unsafe code.
+        // A wake-up by an epoll inside tokio's would need unsafe code.
         match events.is_empty() {
             true => sleep(PAUSE).await,
             false => yield_now().await,
@@ -149,7 +149,7 @@ impl Lean {
         self.sessions[at as usize] = None;
     }
 
-    /// Takes what has come for a session.
+    /// Reads the bytes that have come for a session.
     fn read(&mut self, at: u32) -> Result<(), String> {
         let Some(session) = &mut self.sessions[at as usize] else {
             return Ok(());
@@ -248,7 +248,7 @@ impl Session {
     }
 }
 
-/// All of it: what a session says always fits its socket, or the gateway has long stopped reading.
+/// Writes all bytes. They always fit the socket, unless the gateway stopped reading long ago.
 fn write(socket: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
     match rustix::io::write(socket, bytes)? == bytes.len() {
         true => Ok(()),

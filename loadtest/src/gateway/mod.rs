@@ -1,8 +1,8 @@
-//! Towncrier as a server under load: where it is, how its sessions behave, and how it is sent to.
+//! Towncrier as a server under load: its address, its sessions, and its sends.
 //!
 //! - `session.rs`: one session by the rules of `towncrier.v1`
-//! - `lane.rs`, `http.rs`: sends, one request after the other, and the kept HTTP connection they go over
-//! - `lean.rs`: very many sessions in one loop; `token.rs`: what they show at the door
+//! - `lane.rs`, `http.rs`: sends, one request after the other, and their kept HTTP connection
+//! - `lean.rs`: very many sessions in one loop; `token.rs`: their tokens
 //! - `program.rs`: a process of the rig's own
 
 mod http;
@@ -23,28 +23,28 @@ use self::{http::Http, lean::Lean};
 pub(crate) use self::{lane::Lane, program::Program, session::run};
 use crate::crowd::Crowd;
 
-/// The administrator of the defaults, in whose name everything is sent.
+/// The default administrator, in whose name everything is sent.
 const ADMIN: &str = "openIM123456";
 const ADMIN_PLATFORM: u32 = 10;
-/// Of the gateway's metrics.
+/// The name of the gateway's metric.
 const REFUSED: &str = "towncrier_connections_refused_total{reason=\"";
-/// Tokens are asked for over so many connections at once: enough to keep the gateway busy with them.
+/// The number of connections that ask for tokens at once: enough to keep the gateway busy.
 const TOKEN_CONNECTIONS: usize = 32;
 
-/// Where a gateway is, and what opens it.
+/// The addresses and secrets of a gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Place {
     pub(crate) ws: String,
     /// http://HOST:PORT, or https.
     pub(crate) admin: String,
     pub(crate) secret: String,
-    /// Over TLS, whose signature is believed; `None`: whom this machine trusts.
+    /// The file of trusted certificates over TLS; `None`: those that this machine trusts.
     pub(crate) ca: Option<PathBuf>,
-    /// Its `auth.token_key`, where the rig has set it.
+    /// Its `auth.token_key`, if the rig has set it.
     pub(crate) token_key: Option<String>,
 }
 
-/// A gateway, and all that it takes to speak to it.
+/// A gateway, with everything that is needed to speak to it.
 #[derive(Debug)]
 pub(crate) struct Entry {
     ws: String,
@@ -52,7 +52,7 @@ pub(crate) struct Entry {
     secret: String,
     trust: Trust,
     token_key: Option<String>,
-    /// Empty until there is one.
+    /// The administrator's token; empty until there is one.
     admin_token: String,
 }
 
@@ -71,7 +71,7 @@ impl Place {
         Ok(Rc::new(entry))
     }
 
-    /// Connections refused since its start, by reason: what its metrics say.
+    /// The connections refused since its start, by reason, from its metrics.
     pub(crate) async fn refusals(&self) -> anyhow::Result<BTreeMap<String, f64>> {
         let admin = AdminClient::trusting(&self.admin, &self.trust()?)?;
         let (_, metrics) = admin.get("/metrics").await?;

@@ -11,10 +11,10 @@ use anyhow::{Context, bail};
 
 use super::Place;
 
-/// What `/auth/user_token` asks for.
+/// The secret for `/auth/user_token`.
 const SECRET: &str = "loadtest-secret";
 const TOKEN_KEY: &str = "loadtest-token-key";
-/// One address opens all connections here, which is what the limits at the door are against.
+/// Settings that switch off the limits by address, because one address opens all connections here.
 const OPEN_DOOR: [&str; 5] = [
     "listener.handshakes_per_address_max=0",
     "listener.handshakes_per_second_max=0",
@@ -23,12 +23,12 @@ const OPEN_DOOR: [&str; 5] = [
     "admin.connections_max=4096",
 ];
 
-/// The program that stands beside the rig's, and what it is told.
+/// The gateway program beside the rig's, and its settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     path: PathBuf,
     settings: Vec<String>,
-    /// Where it listened last.
+    /// The addresses at which it listened last.
     place: Option<Place>,
 }
 
@@ -48,8 +48,7 @@ impl Program {
         })
     }
 
-    /// Starts it on the data in `dir`, on free ports the first time and on the same from then on, and returns when it
-    /// listens.
+    /// Starts it on the data in `dir`, on free ports the first time and on the same ports later. Returns when it listens.
     pub(crate) fn spawn(&mut self, dir: &Path) -> anyhow::Result<(Child, Place)> {
         let log = dir.join("gateway.log");
         let mut command = Command::new(&self.path);
@@ -84,7 +83,7 @@ impl Program {
             .stderr(File::options().create(true).append(true).open(&log)?)
             .spawn()
             .with_context(|| self.path.display().to_string())?;
-        // It ends, and the pipe with it, when it cannot listen: this wait needs no deadline of its own.
+        // If it cannot listen, it ends, and the pipe with it. So this wait needs no deadline of its own.
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line)?;
         let ports = line

@@ -1,6 +1,6 @@
-//! One session by the rules of the protocol: it lands, acks, pings, and comes back with full jitter.
+//! One session by the rules of the protocol: it lands, acks, pings, and reconnects with full jitter.
 //!
-//! The rules are `towncrier-client`'s; landing here means to be entered in the ledger, before the ack leaves.
+//! The rules are `towncrier-client`'s. A message lands here when it is entered in the ledger, before the ack leaves.
 
 use std::{rc::Rc, time::Duration};
 
@@ -24,7 +24,7 @@ const FRAMES_AT_ONCE: usize = 16;
 
 /// Why a session left its connection.
 enum Left {
-    /// It was told to, or its time was up.
+    /// It was ordered to, or its connection's life was over.
     Told,
     Lost(Lost),
 }
@@ -35,7 +35,7 @@ impl<E: Into<Lost>> From<E> for Left {
     }
 }
 
-/// Lives until it may not come back any more.
+/// Runs until it may not reconnect any more.
 pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, place: Rc<Entry>, token: String) {
     let mut session = Session {
         orders: crowd.orders.subscribe(),
@@ -52,7 +52,7 @@ pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, place: Rc<Entry>, token: Str
         token,
     };
     let mut backoff = Backoff::default();
-    // It fails when the crowd is gone.
+    // The wait fails when the crowd is gone.
     while session.orders.wait_for(|orders| !orders.away).await.is_ok() {
         let began = Instant::now();
         let left = session.attend().await;
@@ -81,22 +81,22 @@ struct Session {
     token: String,
     orders: watch::Receiver<Orders>,
     landing: Landing,
-    /// Of the inbox at `Connected`, until everything up to it has landed.
+    /// The head of the inbox at `Connected`, until everything up to it has landed.
     head: Option<u64>,
-    /// In which the present connection was opened.
+    /// The generation in which the present connection was opened.
     generation: u32,
-    /// Its time is up with the next landing.
+    /// The connection ends at the next landing, before the ack.
     dies_before_ack: bool,
-    /// When the last connection ended.
+    /// The end of the last connection.
     away_since: Instant,
-    /// When `Connected` came on the present one.
+    /// The time of `Connected` on the present connection.
     connected_at: Instant,
-    /// On the crowd's clock: messages that were due earlier find it late.
+    /// The time on the crowd's clock since which it reads. A message that was due earlier counts as hindered.
     reading_since_us: u64,
 }
 
 impl Session {
-    /// One connection, from opening to its end.
+    /// Runs one connection, from its opening to its end.
     async fn attend(&mut self) -> Left {
         let mut orders = *self.orders.borrow_and_update();
         self.generation = orders.generation;
@@ -142,7 +142,7 @@ impl Session {
                     ping.as_mut().reset(Instant::now() + heartbeat);
                 }
                 () = until(end) => {
-                    // Half of them die between landing and acking, which has to wait for something to land.
+                    // Half of them end between landing and ack. Such an end has to wait until a message lands.
                     if fastrand::bool() {
                         return Err(Left::Told);
                     }
@@ -165,7 +165,7 @@ impl Session {
         }
     }
 
-    /// Takes a frame and what has come behind it, and then says what there is to say. Returns a `Connected`.
+    /// Takes a frame and the frames that have come after it, then sends the replies. Returns a `Connected`.
     async fn take(
         &mut self,
         connection: &mut Connection,
@@ -207,7 +207,7 @@ impl Session {
                 meter.returned(self.away_since.elapsed(), self.connected_at.elapsed());
             }
             frames += 1;
-            // Whatever is taken here must be looked at: none is taken once it is enough.
+            // Every frame taken here has to be handled, so none is taken once there are enough.
             next = match frames {
                 ..FRAMES_AT_ONCE => connection.receive_now(),
                 _ => None,

@@ -1,4 +1,4 @@
-//! Tokens signed by the rig, with the key of the gateway that it has started: asking for very many takes minutes.
+//! Tokens that the rig signs itself, with the key of the gateway that it has started. Asking for very many takes minutes.
 
 use std::time::{SystemTime, SystemTimeError};
 
@@ -11,7 +11,7 @@ const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 /// Longer than any run.
 const LIFETIME_S: u64 = 7 * 86_400;
 
-/// Signs for one run.
+/// The signer of one run.
 #[derive(Debug)]
 pub(super) struct Signer {
     key: Hmac<Sha256>,
@@ -26,7 +26,7 @@ impl Signer {
         })
     }
 
-    /// For a user of the ledger (letters, digits and a dash) on a platform, by name.
+    /// A token for a user of the ledger (letters, digits and a dash) on a platform, by name.
     pub(super) fn token(&self, user_id: &str, platform: &str) -> String {
         let Self { key, now_s } = self;
         let claims = format!(

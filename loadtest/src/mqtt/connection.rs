@@ -24,10 +24,11 @@ use super::{
     url::Url,
 };
 
-/// From the first SYN to the end of the upgrade, and for what is said to leave: as patient as a gateway's client.
+/// The longest time from the first SYN to the end of the upgrade, and for packets to leave; the same as for a gateway's
+/// client.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
-/// A connection has it for good, and a rig many connections.
+/// It is small, because a connection keeps it for life, and a rig has many connections.
 const READ_BUFFER_BYTES: usize = 4096;
 /// WebSocket messages taken at once before the acks for them leave.
 const MESSAGES_AT_ONCE: usize = 16;
@@ -35,10 +36,10 @@ const MESSAGES_AT_ONCE: usize = 16;
 #[derive(Debug)]
 pub(super) struct Connection {
     carrier: Carrier,
-    /// What came, of which so many bytes were taken.
+    /// The received bytes, and the number of them that were taken.
     heard: Vec<u8>,
     taken: usize,
-    /// What is to leave with the next flush.
+    /// The bytes that leave with the next flush.
     said: Vec<u8>,
 }
 
@@ -69,12 +70,12 @@ impl Connection {
         timeout(OPEN_TIMEOUT, open).await?
     }
 
-    /// Says it with the next [`Self::flush`].
+    /// Adds a packet that leaves with the next [`Self::flush`].
     pub(super) fn say(&mut self, packet: Said<'_>) {
         packet.encode(&mut self.said);
     }
 
-    /// Sends what was said, if anything. Not cancel safe: a packet may be left half written.
+    /// Sends the added packets, if there are any. Not cancel safe: a packet may be left half written.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         if self.said.is_empty() {
             return Ok(());
@@ -96,7 +97,7 @@ impl Connection {
         timeout(SEND_TIMEOUT, sending).await?
     }
 
-    /// Waits until something comes, and takes it and what came with it. Cancel safe.
+    /// Waits until bytes come, and takes them and all that came with them. Cancel safe.
     pub(super) async fn hear(&mut self) -> io::Result<()> {
         self.heard.drain(..self.taken);
         self.taken = 0;
@@ -129,7 +130,7 @@ impl Connection {
         }
     }
 
-    /// The next packet of what was heard. `None`: the rest is still to come.
+    /// The next received packet. `None`: its rest has still to come.
     pub(super) fn next(&mut self) -> io::Result<Option<Heard<'_>>> {
         let decoded = decode(&self.heard[self.taken..]);
         let decoded = decoded.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;

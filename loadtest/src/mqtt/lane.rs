@@ -1,4 +1,4 @@
-//! Sends to a broker over one connection: a message for each receiver, and the answer is the last one's ack.
+//! Sends to a broker over one connection: a message for each receiver. The ack of the last one is the answer.
 
 use std::{io, rc::Rc, time::Duration};
 
@@ -16,22 +16,22 @@ use crate::{
     protocol::{Outcome, Parcel},
 };
 
-/// As long as a gateway's lane waits.
+/// The same as a gateway's lane waits.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
-/// Messages of one send under way at once: what Mosquitto takes from one client by default.
+/// Messages of one send under way at once: the number that Mosquitto takes from one client by default.
 const UNDER_WAY_MAX: usize = 20;
 
-/// A lane. It connects when it has to.
+/// A lane. It connects when needed.
 #[derive(Debug)]
 pub(crate) struct Lane {
     place: Rc<Place>,
-    /// Among the crowd's; a QoS 2 sender comes back as the same client.
+    /// The number among the crowd's lanes. A QoS 2 sender reconnects as the same client.
     number: usize,
     connection: Option<Connection>,
-    /// What is being sent, until all of it was acked.
+    /// The send under way, until all of it was acked.
     key: Option<Key>,
     content: String,
-    /// Receivers whose message is to be sent next.
+    /// The next receiver to send to.
     next: u32,
     under_way: Vec<UnderWay>,
     last_id: u16,
@@ -60,7 +60,7 @@ impl Lane {
         }
     }
 
-    /// Sends it. The same parcel again goes on where it had come to.
+    /// Sends a parcel. The same parcel again continues where it stopped.
     pub(crate) async fn send(&mut self, crowd: &Crowd, parcel: Parcel) -> Outcome {
         if self.key != Some(parcel.key) {
             self.key = Some(parcel.key);
@@ -126,9 +126,9 @@ impl Lane {
         let mut connection = Connection::open(&Tcp, &self.place.senders).await?;
         connection.say(Said::Connect {
             client_id: &format!("lane{run:x}-{}", self.number),
-            // Only what is to arrive exactly once needs a broker that remembers its ids.
+            // Only exactly-once messages need a broker that remembers their ids.
             is_clean: self.place.qos == Qos::AtLeastOnce,
-            // A lane may have nothing to say for as long as it likes.
+            // A lane may be silent for any time.
             keep_alive_s: 0,
         });
         connection.flush().await?;
@@ -146,7 +146,7 @@ impl Lane {
         }
     }
 
-    /// What was under way when the connection before was lost.
+    /// Repeats the messages that were under way when the connection before was lost.
     fn say_again(&self, crowd: &Crowd, connection: &mut Connection) {
         for message in &self.under_way {
             match message.is_released {

@@ -1,9 +1,9 @@
-//! An MQTT 3.1.1 broker as a server under load, for comparison: each user is a topic, each session a persistent one that
-//! subscribes to it, and a send is a message to each receiver's topic that waits for the broker's ack.
+//! An MQTT 3.1.1 broker as a server under load, for comparison. Each user is a topic. Each session is a persistent one that
+//! subscribes to it. A send is a message to each receiver's topic, and waits for the broker's ack.
 //!
 //! - `session.rs`: one session
 //! - `lane.rs`: sends, one after the other over one connection
-//! - `packet.rs`, `connection.rs`, `url.rs`: the protocol's bytes, what carries them, and where to
+//! - `packet.rs`, `connection.rs`, `url.rs`: the protocol's bytes, their connection, and the broker's address
 //! - `mosquitto.rs`: a broker of the rig's own
 
 mod connection;
@@ -25,7 +25,7 @@ pub(crate) use self::{
     url::Url,
 };
 
-/// Where a broker is, and how it is spoken to.
+/// The addresses of a broker, and the quality of service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Place {
     pub(crate) sessions: Url,
@@ -33,7 +33,7 @@ pub(crate) struct Place {
     pub(crate) qos: Qos,
 }
 
-/// Which broker is loaded.
+/// The broker under load.
 #[derive(Debug, Clone)]
 pub(crate) enum Broker {
     At(Url),

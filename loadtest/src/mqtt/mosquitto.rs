@@ -14,19 +14,20 @@ use anyhow::{Context, bail};
 
 use super::{Place, Qos, Url};
 
-/// Reading back what it kept of 100,000 sessions takes it seconds.
+/// Mosquitto takes seconds to read back the state of 100,000 sessions.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often is looked whether it listens.
+/// The interval of checks if it listens.
 const LOOK: Duration = Duration::from_millis(5);
-/// Between finding a free port and listening on it, somebody else may take it.
+/// Another process may take a free port before Mosquitto listens on it.
 const TRIES: usize = 3;
-/// Debian installs it where only administrators' shells look.
+/// Debian installs it in a folder that only administrators' shells search.
 const ALSO_IN: &str = "/usr/sbin";
 
-/// What it keeps on disk.
+/// The data that it keeps on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keeps {
-    /// Everything, written after every turn in which something changed: its strictest persistence. It acks before that.
+    /// Everything, written after every turn in which something changed: its strictest persistence. It acks before the
+    /// write.
     All,
     Nothing,
 }
@@ -36,7 +37,7 @@ pub(crate) struct Mosquitto {
     path: PathBuf,
     keeps: Keeps,
     qos: Qos,
-    /// Where it listened last.
+    /// The ports on which it listened last.
     ports: Option<Ports>,
 }
 
@@ -66,8 +67,7 @@ impl Mosquitto {
         })
     }
 
-    /// Starts it on the data in `dir`, on free ports the first time and on the same from then on, and returns when it
-    /// listens.
+    /// Starts it on the data in `dir`, on free ports the first time and on the same ports later. Returns when it listens.
     pub(crate) fn spawn(&mut self, dir: &Path) -> anyhow::Result<(Child, Place)> {
         let (child, ports) = match self.ports {
             Some(ports) => (self.spawn_on(dir, ports)?, ports),
@@ -132,8 +132,8 @@ impl Mosquitto {
         let mut config = format!(
             "listener {sessions} 127.0.0.1\nprotocol websockets\nlistener {senders} 127.0.0.1\nprotocol mqtt\n"
         );
-        // Everything that would make it refuse or drop what a gateway has to keep is off. Started by root it would become
-        // a user who cannot write here.
+        // All limits are off that would make it refuse or drop messages which a gateway has to keep. Started by root, it
+        // would otherwise become a user who cannot write here.
         config += "allow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 0\nmax_queued_bytes 0\nuser root\n\
                    log_type error\nlog_dest stderr\n";
         if self.keeps == Keeps::All {
@@ -149,7 +149,7 @@ impl Mosquitto {
 }
 
 impl Ports {
-    /// Two that were free a moment ago.
+    /// Two ports that were free a moment ago.
     fn free() -> anyhow::Result<Self> {
         let find = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         let [one, other] = [find()?, find()?];

@@ -1,18 +1,18 @@
-//! MQTT 3.1.1 between bytes and packets, as far as the rig speaks it: what a client says and what it hears.
+//! MQTT 3.1.1 between bytes and packets: the part that the rig needs.
 //!
-//! Nothing is copied out of what was heard, for the rig shares the machine with what it measures. Section numbers are
-//! those of the OASIS standard of 29 October 2014.
+//! Nothing is copied out of received bytes, because the rig shares the machine with the measured server. Section numbers
+//! are those of the OASIS standard of 29 October 2014.
 
 use std::{fmt, str};
 
 use serde::{Deserialize, Serialize};
 
-/// No packet here comes near it: a length above is a sign that the other end speaks something else.
+/// No packet here is nearly as long. A greater length shows that the other end speaks another protocol.
 pub(super) const PACKET_BYTES_MAX: usize = 1 << 20;
-/// The remaining length has at most so many bytes (2.2.3).
+/// The remaining length has at most this many bytes (2.2.3).
 const LENGTH_BYTES_MAX: usize = 4;
 
-/// How a message is handed over (4.3); 0 promises nothing and is not spoken here.
+/// The quality of service (4.3). QoS 0 promises nothing and is not used here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub(crate) enum Qos {
@@ -34,10 +34,10 @@ impl Qos {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Publish<'a> {
     pub(super) topic: &'a str,
-    /// Not 0.
+    /// The packet identifier, never 0.
     pub(super) id: u16,
     pub(super) qos: Qos,
-    /// It was sent before, perhaps (DUP).
+    /// It may have been sent before (DUP).
     pub(super) is_again: bool,
     pub(super) payload: &'a [u8],
 }
@@ -56,12 +56,12 @@ pub(super) enum Step {
     Comp = 7,
 }
 
-/// What a client says.
+/// A packet that a client sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said<'a> {
     Connect {
         client_id: &'a str,
-        /// The broker keeps nothing of this client beyond the connection.
+        /// The broker keeps no state of this client beyond the connection.
         is_clean: bool,
         keep_alive_s: u16,
     },
@@ -75,13 +75,13 @@ pub(super) enum Said<'a> {
     PingReq,
 }
 
-/// What a client hears.
+/// A packet that a client receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heard<'a> {
     ConnAck {
-        /// The broker remembers subscription and messages from before.
+        /// The broker still has the subscription and messages from before.
         is_session_present: bool,
-        /// 0: welcome (3.2.2.3).
+        /// 0: accepted (3.2.2.3).
         code: u8,
     },
     Publish(Publish<'a>),
@@ -93,7 +93,7 @@ pub(super) enum Heard<'a> {
     PingResp,
 }
 
-/// These bytes are not what a broker may say.
+/// A broker may not send these bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Garbled(pub(super) &'static str);
 
@@ -109,7 +109,7 @@ impl Said<'_> {
     /// Appends the packet.
     ///
     /// # Panics
-    /// Where a text is longer than 65,535 bytes, or the packet than the protocol's 256 MiB.
+    /// If a text is longer than 65,535 bytes, or the packet than the protocol's 256 MiB.
     pub(super) fn encode(&self, to: &mut Vec<u8>) {
         match *self {
             Self::Connect {
@@ -172,7 +172,7 @@ fn put_text(to: &mut Vec<u8>, text: &str) {
     to.extend_from_slice(text.as_bytes());
 }
 
-/// Takes the first packet, and says how many bytes it had. `None`: it is not whole yet.
+/// Decodes the first packet, and returns its number of bytes. `None`: it is not complete yet.
 pub(super) fn decode(bytes: &[u8]) -> Result<Option<(Heard<'_>, usize)>, Garbled> {
     let Some((&first, rest)) = bytes.split_first() else {
         return Ok(None);
@@ -264,7 +264,7 @@ const TOO_SHORT: Garbled = Garbled("a packet too short for its kind");
 mod tests {
     use super::*;
 
-    /// What both ends may say: encoded by one, it is the same at the other.
+    /// A random packet that both ends may send: encoded by one, it decodes to the same at the other.
     fn random<'a>(
         random: &mut fastrand::Rng,
         topic: &'a str,
@@ -305,7 +305,7 @@ mod tests {
             let whole = bytes.len();
             assert_eq!(decode(&bytes), Ok(Some((heard, whole))));
             assert_eq!(decode(&bytes[..rng.usize(..whole)]), Ok(None));
-            // What follows stays.
+            // The bytes after the packet are not taken.
             bytes.extend_from_slice(&payload[..rng.usize(..9)]);
             assert_eq!(decode(&bytes), Ok(Some((heard, whole))));
         }

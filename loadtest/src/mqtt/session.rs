@@ -1,8 +1,8 @@
-//! One persistent session at a broker: it lands, acks, pings, and comes back with full jitter, as a gateway's does.
+//! One persistent session at a broker: it lands, acks, pings, and reconnects with full jitter, as a gateway's session does.
 //!
-//! MQTT numbers nothing and does not say how much waits, so a session has caught up when the ledger misses nothing at it.
-//! Where something stays missing, it sends itself a mark through the same queue: what has not come when the mark comes
-//! back is lost.
+//! MQTT has no seqs and does not tell the size of a backlog. So a session has caught up when the ledger misses nothing at
+//! it. If a message stays missing, the session sends itself a mark through the same queue: messages that have not come when
+//! the mark comes back are lost.
 //!
 //! A QoS 2 message lands with its PUBLISH, and its id is remembered until the PUBREL (4.3.3, method B).
 
@@ -24,9 +24,9 @@ use crate::{
     ledger::{Arrival, Ledger},
 };
 
-/// A broker ends a connection after one and a half of these without a word (3.1.2.10). As long as a gateway's heartbeat.
+/// A broker ends a connection after one and a half of these without a packet (3.1.2.10). As long as a gateway's heartbeat.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// A session that misses something and heard nothing for so long sends the mark.
+/// A session that misses a message, and received nothing for this long, sends the mark.
 const QUIET: Duration = Duration::from_secs(1);
 /// The session's own packet identifiers: one subscription and one mark at a time.
 const SUBSCRIPTION: u16 = 1;
@@ -34,7 +34,7 @@ const MARK: u16 = 2;
 
 /// Why a session left its connection.
 enum Left {
-    /// It was told to, or its time was up.
+    /// It was ordered to, or its connection's life was over.
     Told,
     Lost(io::Error),
 }
@@ -45,7 +45,7 @@ impl From<io::Error> for Left {
     }
 }
 
-/// Lives until it is aborted.
+/// Runs until it is aborted.
 pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, place: Rc<Place>) {
     let topic = crowd.ledger.borrow().user_id(who.user);
     let mut session = Session {
@@ -64,7 +64,7 @@ pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, place: Rc<Place>) {
         who,
     };
     let mut backoff = Backoff::default();
-    // It fails when the crowd is gone.
+    // The wait fails when the crowd is gone.
     while session.orders.wait_for(|orders| !orders.away).await.is_ok() {
         let began = Instant::now();
         let left = session.attend().await;
@@ -83,27 +83,27 @@ struct Session {
     who: Who,
     place: Rc<Place>,
     orders: watch::Receiver<Orders>,
-    /// The user's.
+    /// The user's topic.
     topic: String,
-    /// Stands for the seq, which MQTT does not have.
+    /// The number of landings, in place of the seq, which MQTT does not have.
     landed: u64,
-    /// QoS 2: ids of what has landed, until the broker has forgotten it.
+    /// QoS 2: ids of landed messages that the broker has not released yet.
     unreleased: Vec<u16>,
-    /// The broker has confirmed its subscription before.
+    /// True if the broker has confirmed its subscription before.
     is_known: bool,
-    /// In which the present connection was opened.
+    /// The generation in which the present connection was opened.
     generation: u32,
-    /// When the last connection ended, and when the present one was opened.
+    /// The end of the last connection, and the opening of the present one.
     away_since: Instant,
     connected_at: Instant,
-    /// On the crowd's clock: messages that were due earlier find it late.
+    /// The time on the crowd's clock since which it reads. A message that was due earlier counts as hindered.
     reading_since_us: u64,
-    /// When it looks whether it has caught up; `None`: it has, or is not connected.
+    /// The time of the next check if it has caught up; `None`: it has, or is not connected.
     mark_at: Option<Instant>,
 }
 
 impl Session {
-    /// One connection, from opening to its end.
+    /// Runs one connection, from its opening to its end.
     async fn attend(&mut self) -> Left {
         let mut orders = *self.orders.borrow_and_update();
         self.generation = orders.generation;
@@ -166,7 +166,7 @@ impl Session {
         }
     }
 
-    /// Takes all that was heard, and says what there is to say.
+    /// Handles all received packets, and sends the replies.
     fn take(&mut self, connection: &mut Connection) -> io::Result<()> {
         while let Some(heard) = connection.next()? {
             match heard {
@@ -215,7 +215,7 @@ impl Session {
                     self.unreleased.retain(|unreleased| *unreleased != id);
                     connection.say(Said::Step(Step::Comp, id));
                 }
-                // The broker has the mark; the rest of its way does not concern the sender.
+                // The broker has the mark. The sender need not follow its further way.
                 Heard::Step(Step::Rec, id) => connection.say(Said::Step(Step::Rel, id)),
                 Heard::Step(Step::Ack | Step::Comp, _) | Heard::PingResp => {}
             }
@@ -235,7 +235,7 @@ impl Session {
         self.mark_at = Some(Instant::now() + QUIET);
     }
 
-    /// Whether nothing is missing, which is entered.
+    /// Checks if nothing is missing, and enters it.
     fn look(&mut self) -> bool {
         let Who { user, session } = self.who;
         let is_whole = self.crowd.ledger.borrow().missing(user, session) == 0;
@@ -262,7 +262,7 @@ impl Session {
         }));
     }
 
-    /// Each session's and each generation's own, since all sessions of the user get it.
+    /// A mark of its own for each session and generation, because all sessions of the user get it.
     fn mark(&self) -> String {
         format!("mark {} {}", self.who.session, self.generation)
     }

@@ -1,4 +1,4 @@
-//! Where a broker listens: `mqtt://HOST[:PORT]`, or `mqtt+ws://HOST[:PORT][/PATH]` for MQTT in WebSocket messages.
+//! The address of a broker: `mqtt://HOST[:PORT]`, or `mqtt+ws://HOST[:PORT][/PATH]` for MQTT in WebSocket messages.
 
 use std::{fmt, str::FromStr};
 
@@ -7,14 +7,14 @@ use tokio_tungstenite::tungstenite::http::Uri;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Url {
-    /// Without the brackets of an IPv6 address.
+    /// The host, without the brackets of an IPv6 address.
     pub(super) host: String,
     pub(super) port: u16,
-    /// Of the WebSocket; `None`: plain TCP.
+    /// The path of the WebSocket; `None`: plain TCP.
     pub(super) path: Option<String>,
 }
 
-/// Not the URL of a broker.
+/// The text is not the URL of a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoUrl;
 
@@ -37,7 +37,7 @@ impl FromStr for Url {
             (Some("mqtt+ws"), path) => (80, Some(path.to_owned())),
             _ => return Err(NoUrl),
         };
-        // Rather than to leave out what only looks as if it were obeyed.
+        // These parts would have no effect, so they are refused.
         let has_more = uri.query().is_some()
             || uri
                 .authority()
@@ -57,7 +57,7 @@ impl FromStr for Url {
 }
 
 impl Url {
-    /// What the WebSocket's upgrade asks for.
+    /// The URL for the WebSocket's upgrade.
     pub(super) fn websocket(&self) -> Option<String> {
         let path = self.path.as_ref()?;
         Some(match self.host.contains(':') {

@@ -1,4 +1,4 @@
-//! What a run came to, and how it is shown: a table, JSON, or a page.
+//! The result of a run, shown as a table, as JSON, or as a page.
 //!
 //! - `table.rs`: for a terminal
 //! - `page.rs`, `page.css`, `plot.rs`: one HTML file that needs nothing else, and its plots
@@ -31,14 +31,14 @@ pub(crate) struct Row {
     pub(crate) unit: &'static str,
 }
 
-/// Everything a run has to say.
+/// The whole result of a run.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
     pub(crate) rows: Vec<Row>,
     pub(crate) latencies: Vec<(String, Quantiles)>,
     pub(crate) course: Vec<Second>,
-    /// What went wrong with connections and sends, and how often.
+    /// Faults of connections and sends, with their counts.
     pub(crate) incidents: BTreeMap<String, u64>,
     pub(crate) tally: Tally,
 }

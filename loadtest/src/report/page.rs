@@ -1,4 +1,4 @@
-//! One HTML file that needs nothing else: verdict, plots, numbers, and under what circumstances.
+//! One HTML file that needs nothing else: verdict, plots, numbers, and their circumstances.
 
 use std::fmt::Write as _;
 

@@ -6,10 +6,10 @@ use super::table::number;
 
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 200.0;
-/// Room for the numbers at the left, and for the title and the time around.
+/// Space for the numbers at the left, and for the title and the time above and below.
 const LEFT: f64 = 62.0;
 const TOP: f64 = 12.0;
-/// More points than these nobody sees.
+/// A reader sees no more points than these.
 const POINTS_MAX: usize = 430;
 
 /// One line of a plot: its name, its class for the style, a value a second.
@@ -19,7 +19,7 @@ pub(super) struct Line {
     pub(super) values: Vec<f64>,
 }
 
-/// Writes the plot of some lines over the same seconds, of which there are at least two.
+/// Writes the plot of some lines over the same seconds, at least two.
 pub(super) fn plot(page: &mut String, title: &str, lines: &[Line]) -> std::fmt::Result {
     let seconds = lines[0].values.len();
     let values = lines.iter().flat_map(|line| &line.values);
@@ -64,7 +64,7 @@ pub(super) fn plot(page: &mut String, title: &str, lines: &[Line]) -> std::fmt::
         write!(page, "<polyline class='{class}' points='")?;
         let many = seconds.div_ceil(POINTS_MAX);
         for (at, chunk) in values.chunks(many).enumerate() {
-            // Of many seconds the worst, so that no spike is lost.
+            // A point stands for the worst of its seconds, so that no spike is lost.
             let value = chunk.iter().fold(0.0, |a: f64, b| a.max(*b));
             write!(page, "{:.1},{:.1} ", x((at * many) as f64), y(value))?;
         }
@@ -73,7 +73,7 @@ pub(super) fn plot(page: &mut String, title: &str, lines: &[Line]) -> std::fmt::
     writeln!(page, "</svg></figure>")
 }
 
-/// 1, 2 or 5 times a power of ten, of which `most` steps or a few fewer reach up to `highest`.
+/// A step of 1, 2 or 5 times a power of ten. At most `most` steps, or a few fewer, reach up to `highest`.
 fn step(highest: f64, most: f64) -> f64 {
     let least = (highest / most).max(f64::MIN_POSITIVE);
     let power = 10_f64.powf(least.log10().floor());
@@ -114,7 +114,7 @@ mod tests {
         };
         let mut page = String::new();
         plot(&mut page, "ms", &[line]).unwrap();
-        // The top of the plot is where the spike is.
+        // The spike is at the top of the plot.
         assert!(page.contains(&format!(",{TOP:.1} ")), "{page}");
         assert!(page.len() < 20_000);
     }

@@ -1,10 +1,10 @@
-//! For a terminal.
+//! The report as a table for a terminal.
 
 use std::fmt::Write as _;
 
 use super::{Report, Row};
 
-/// Room for names.
+/// Space for names.
 const NAMES: usize = 44;
 
 impl Report {
@@ -52,7 +52,7 @@ impl Report {
     }
 }
 
-/// Large numbers whole, small ones with digits.
+/// Large numbers without decimals, small ones with them.
 pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),

@@ -1,6 +1,6 @@
-//! Connections end and come back at a rate while messages flow: what that costs, and what those who stay notice.
+//! Connections end and reconnect at a rate while messages flow: the cost of that, and its effect on the others.
 //!
-//! Two halves at the same rate of sends, one without and one with it.
+//! The run has two halves at the same rate of sends, one without churn and one with it.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ pub(crate) struct Plan {
     /// Sessions, each of a user of its own.
     #[arg(long, default_value_t = 5000)]
     sessions: u32,
-    /// Connections that end a second, by chance; each session comes back with the protocol's jitter.
+    /// Connections that end a second, at random; each session reconnects with the protocol's jitter.
     #[arg(long, default_value_t = 500.0)]
     churn: f64,
-    /// Sends a second, each to one user by chance.
+    /// Sends a second, each to one random user.
     #[arg(long, default_value_t = 2000.0)]
     rate: f64,
-    /// Of each half, seconds.
+    /// The length of each half, seconds.
     #[arg(long, default_value_t = 20)]
     seconds: u32,
 }

@@ -1,4 +1,4 @@
-//! Many sessions come, stay, and are reached: what each costs.
+//! Many sessions connect, stay, and are reached: the cost of each.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ pub(crate) struct Plan {
     /// Sessions started a second.
     #[arg(long, default_value_t = super::ARRIVALS)]
     rate: f64,
-    /// How long they are held idle, seconds.
+    /// The time for which they are held idle, seconds.
     #[arg(long, default_value_t = 30)]
     hold: u64,
-    /// For very many: sessions take some hundred bytes of the rig, start as fast as the gateway takes them (one of the
+    /// For very many: sessions take a few hundred bytes of the rig, start as fast as the gateway accepts them (one of the
     /// rig's own), and send no heartbeat (so set sessions.heartbeat=1h).
     #[arg(long)]
     lean: bool,
@@ -40,7 +40,7 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
     let after = stage.look()?;
     stage.cpu_rows("connecting", (before, after), sessions, "µs/session");
 
-    // What connecting left behind (buffers of handshakes, the state store's work) is no idle session's.
+    // The remains of connecting (buffers of handshakes, the state store's work) do not count as an idle session's cost.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let idle = stage.look()?;
     let held = Duration::from_secs(plan.hold);
@@ -78,7 +78,7 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
     stage.close().await
 }
 
-/// First sessions and a first batch bring along what is no session's cost: code, buffers, threads.
+/// First sessions and a first batch, for costs that do not belong to a session: code, buffers, threads.
 async fn warm_up(stage: &Stage) -> anyhow::Result<()> {
     let crew = &stage.crew;
     crew.enlist(stage.size(crew.processes() * 100, 1, (200, 200)))

@@ -1,13 +1,13 @@
-//! What is done to the server.
+//! The loads on the server.
 //!
-//! - `connect.rs`: many sessions come, stay, and are reached
+//! - `connect.rs`: many sessions connect, stay, and are reached
 //! - `send.rs`: messages flow at a rate
-//! - `storm.rs`: the server is killed under all of them
-//! - `outage.rs`: somebody else takes the gateway down and up again
-//! - `churn.rs`: connections end and come back while messages flow
-//! - `slow.rs`: some read slowly or not at all, and what the others notice
-//! - `replay.rs`: one who was away for long gets it all
-//! - `soak.rs`: all of it at once, for as long as you like
+//! - `storm.rs`: the server is killed under all sessions
+//! - `outage.rs`: another program takes the gateway down and up again
+//! - `churn.rs`: connections end and reconnect while messages flow
+//! - `slow.rs`: some sessions read slowly or not at all, and the effect on the others
+//! - `replay.rs`: a session that was away for long gets its backlog
+//! - `soak.rs`: all of it at once, for any time
 
 pub(crate) mod churn;
 pub(crate) mod connect;
@@ -28,20 +28,20 @@ use crate::{
     target::Target,
 };
 
-/// Sessions started a second where a scenario is not about that.
+/// Sessions started a second in scenarios that do not measure this.
 const ARRIVALS: f64 = 2000.0;
 
-/// What a scenario works with.
+/// The surroundings of a scenario.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) target: Target,
     pub(crate) crew: Rc<Crew>,
-    /// How long is waited for what should come at once.
+    /// The longest wait for events that should come at once.
     pub(crate) patience: Duration,
     pub(crate) report: Report,
 }
 
-/// Server and rig at one moment.
+/// The resources of server and rig at one moment.
 #[derive(Debug, Clone, Copy)]
 struct Look {
     server: Option<Usage>,
@@ -66,7 +66,7 @@ impl Stage {
         })
     }
 
-    /// A row for the server and one for the rig: µs of processor time since `before`, shared out among `many`.
+    /// A row for the server and one for the rig: µs of processor time since `before`, divided by `many`.
     fn cpu_rows(
         &mut self,
         what: &str,
@@ -84,14 +84,14 @@ impl Stage {
         self.report.row(row, share(before.rig, after.rig), unit);
     }
 
-    /// A first batch to everyone brings along what a server has only once.
+    /// A first batch to all users, for costs that a server has only once.
     async fn warm_up(&self) -> anyhow::Result<()> {
         self.crew.reach_all(1).await?;
         self.crew.settle().await?;
         self.crew.reset().await
     }
 
-    /// Closes the books into the report.
+    /// Closes the books and adds them to the report.
     async fn close(&mut self) -> anyhow::Result<()> {
         let Closed { tally, incidents } = self.crew.close().await?;
         self.report.tally = tally;
@@ -101,7 +101,7 @@ impl Stage {
     }
 }
 
-/// `500` or `200..2000`.
+/// Parses `500` or `200..2000`.
 fn content_bytes(text: &str) -> Result<(usize, usize), String> {
     let (least, most) = text.split_once("..").unwrap_or((text, text));
     let number = |text: &str| {
@@ -115,7 +115,7 @@ fn content_bytes(text: &str) -> Result<(usize, usize), String> {
     Ok((least, most))
 }
 
-/// `0.25`.
+/// Parses `0.25`.
 fn share(text: &str) -> Result<f64, String> {
     let share = text
         .parse()

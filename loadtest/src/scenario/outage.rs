@@ -1,12 +1,13 @@
-//! Sends go on while somebody takes the gateway down and up again, round after round, and everything is accounted for.
+//! Sends go on while another program takes the gateway down and up again, round after round, and every message is accounted
+//! for.
 //!
-//! Each user has three sessions in the ledger: one that listens all the time, over every loss; one that comes only after
-//! an outage, so that it reads the whole round from the disk as the outage left it; and for some users one elsewhere,
-//! whose store on disk goes through the outages as well.
+//! Each user has three sessions in the ledger. One listens all the time, over every loss. One connects only after an
+//! outage, so it reads the whole round from the disk as the outage left it. For some users there is one elsewhere, whose
+//! store on disk goes through the outages as well.
 //!
-//! Whoever makes the outages (`loadtest/vm/power-cut` does) talks with the rig in lines. The rig says `users ID …` (whose
-//! stores are elsewhere), and in each round `sending`; it hears `struck NANOSECONDS` (the machine's monotonic clock just
-//! before) and `back` (the gateway listens again), and says `round …`. Then it hears `again` for another round, or
+//! The program that makes the outages (`loadtest/vm/power-cut`) talks with the rig in lines. The rig says `users ID …`
+//! (whose stores are elsewhere), and in each round `sending`; it hears `struck NANOSECONDS` (the machine's monotonic clock
+//! just before) and `back` (the gateway listens again), and says `round …`. Then it hears `again` for another round, or
 //! `farewell`: it sends a last message to each of the stores, says `heads ID SEQ …`, and hears `stores FOLDER`.
 
 use std::{
@@ -44,9 +45,9 @@ const LISTENING: u32 = 0;
 const READING: u32 = 1;
 const STORED: u32 = 2;
 const SESSIONS: u32 = 3;
-/// Of so many sends one must be refused.
+/// One of this many sends must be refused.
 const REFUSED_EVERY: u32 = 20;
-/// How often a condition is looked at while waiting for it.
+/// The interval of checks while waiting for a condition.
 const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -54,16 +55,17 @@ pub(crate) struct Plan {
     /// Users.
     #[arg(long, default_value_t = 40)]
     users: u32,
-    /// The first so many also have a store elsewhere: the file USERID.redb in the folder that is told in the end.
+    /// This many users, the first ones, also have a store elsewhere: the file USERID.redb in the folder that is told at the
+    /// end.
     #[arg(long, default_value_t = 4)]
     stored: u32,
-    /// Senders at once, each with one send after the other. Every second repeats a send without an answer when the gateway is
-    /// back; the others leave its outcome unknown.
+    /// Senders at once, each with one send after the other. Every second sender repeats a send without an answer when the
+    /// gateway is back; the others leave its outcome unknown.
     #[arg(long, default_value_t = 16)]
     at_once: u32,
 }
 
-/// What a round goes through.
+/// The phases of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Loaded,
@@ -71,7 +73,7 @@ enum Phase {
     Back,
 }
 
-/// What all of a run share.
+/// The state that a whole run shares.
 struct Books {
     plan: Plan,
     patience: Duration,
@@ -81,16 +83,16 @@ struct Books {
     ledger: RefCell<Ledger>,
     phase: watch::Sender<Phase>,
     began: Instant,
-    /// The monotonic clock then.
+    /// The monotonic clock at that moment.
     began_us: u64,
-    /// When each answer of this round came.
+    /// The times of this round's answers.
     answers: RefCell<Vec<u64>>,
     repeated: Cell<u64>,
-    /// What must not happen, and the ledger does not see.
+    /// Faults that the ledger does not see.
     incidents: RefCell<Vec<String>>,
 }
 
-/// A session's store: the ledger, and how far it has come.
+/// A session's store: the ledger, and its position.
 #[derive(Clone)]
 struct Inbox {
     books: Rc<Books>,
@@ -173,7 +175,7 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One round: load, outage, and all of it read again. Returns what is to be told of the moment of the outage.
+/// One round: load, outage, and every inbox read again. Returns the facts about the moment of the outage.
 async fn round(
     books: &Rc<Books>,
     heard: &mut mpsc::Receiver<String>,
@@ -198,7 +200,7 @@ async fn round(
         let ended = timeout(books.patience, sender).await;
         ended.context("a sender waits too long for its answer")??;
     }
-    // Nothing is sent any more, so whoever is caught up has everything.
+    // Nothing is sent any more, so a session that has caught up has everything.
     read_all(reading).await?;
     let began = Instant::now();
     let heads = || listening.iter().zip(reading);
@@ -213,7 +215,7 @@ async fn round(
     Ok(moment)
 }
 
-/// Every inbox is read to its end.
+/// Reads every inbox to its end.
 async fn read_all(reading: &[Inbox]) -> anyhow::Result<()> {
     let readers = reading
         .iter()
@@ -224,7 +226,7 @@ async fn read_all(reading: &[Inbox]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every user's session that listens, and the one that will read.
+/// For every user, the session that listens and the session that will read.
 async fn open_inboxes(books: &Rc<Books>, secret: &str) -> anyhow::Result<(Vec<Inbox>, Vec<Inbox>)> {
     let mut inboxes = (Vec::new(), Vec::new());
     for user in 0..books.plan.users {
@@ -264,7 +266,7 @@ async fn send(books: Rc<Books>, gives_up: bool) {
     }
 }
 
-/// One last message to each of the stores. Returns userID and seq of each.
+/// Sends one last message to each of the stores. Returns userID and seq of each.
 async fn farewell(books: &Rc<Books>, listening: &[Inbox]) -> anyhow::Result<Vec<String>> {
     let mut heads = Vec::new();
     for inbox in &listening[..books.plan.stored as usize] {
@@ -294,7 +296,7 @@ async fn farewell(books: &Rc<Books>, listening: &[Inbox]) -> anyhow::Result<Vec<
     Ok(heads)
 }
 
-/// Enters what the stores elsewhere hold.
+/// Enters the messages in the stores elsewhere.
 fn read_stores(books: &Books, listening: &[Inbox], folder: &Path) -> anyhow::Result<()> {
     for inbox in &listening[..books.plan.stored as usize] {
         let path = folder
@@ -339,7 +341,7 @@ impl Books {
         self.ledger.borrow_mut().landed(user, session, &arrival);
     }
 
-    /// `false`: its outcome is not known. One that is not good is a notice without its name.
+    /// Sends once. `false`: the outcome is unknown. A send that is not good is a notice without its name.
     async fn send_once(&self, key: Key, is_good: bool) -> bool {
         let content = self.ledger.borrow().content(key);
         let (session_type, content_type) = if is_good { (1, 101) } else { (4, 1400) };
@@ -373,8 +375,8 @@ impl Books {
         true
     }
 
-    /// What is to be told of the answers around an outage at `us` of the monotonic clock: how long before it the last one
-    /// came, how many came in the last second, and how many were read after it.
+    /// The facts about the answers around an outage at `us` of the monotonic clock: the time from the last answer to the
+    /// outage, the number of answers in the last second, and the number that were read after it.
     fn moment(&self, us: u64) -> String {
         let struck_us = us.saturating_sub(self.began_us);
         let answers = self.answers.borrow();
@@ -411,7 +413,7 @@ impl Books {
 }
 
 impl Sum {
-    /// What a round has come to.
+    /// The result of a round.
     fn since(self, before: Self) -> String {
         let (now, was) = (self.reading, before.reading);
         format!(
@@ -441,7 +443,8 @@ impl Inbox {
         Client::new(options, self.clone())
     }
 
-    /// Connected for good. When the gateway is back it begins anew, since its next try may be half a minute away.
+    /// Stays connected. When the gateway is back, the client starts anew, because its next attempt may be half a minute
+    /// away.
     async fn listen(self) {
         loop {
             let mut phase = self.books.phase.subscribe();
@@ -455,7 +458,7 @@ impl Inbox {
         }
     }
 
-    /// Connected until it has all that the inbox holds.
+    /// Stays connected until it has everything in the inbox.
     async fn read(self) -> anyhow::Result<()> {
         let done = watch::Sender::new(false);
         let mut is_done = done.subscribe();
@@ -467,7 +470,7 @@ impl Inbox {
             self.look_at(event);
         };
         let stop = async {
-            // It holds the other end.
+            // The receiver holds the other end.
             let _ = is_done.wait_for(|is_done| *is_done).await;
         };
         let read = timeout(self.books.patience, client.run(on_event, stop)).await;
@@ -529,6 +532,6 @@ async fn hear(lines: &mut mpsc::Receiver<String>) -> anyhow::Result<String> {
 }
 
 fn say(line: &str) {
-    // Whoever listens may have gone, which the next line from there tells.
+    // The reader may be gone, which its next line would tell.
     let _ = writeln!(std::io::stdout(), "{line}");
 }

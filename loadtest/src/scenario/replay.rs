@@ -1,4 +1,4 @@
-//! One who was away for long comes back: how fast it has all that waited.
+//! Sessions that were away for long reconnect: the time until they have their backlog.
 
 use anyhow::bail;
 
@@ -10,10 +10,10 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Plan {
-    /// Messages that wait for each session.
+    /// The backlog of each session, in messages.
     #[arg(long, default_value_t = 100_000)]
     messages: u32,
-    /// Sessions that come back at once, each of a user of its own.
+    /// Sessions that reconnect at once, each of a user of its own.
     #[arg(long, default_value_t = 1)]
     sessions: u32,
     /// Bytes of a message's content.

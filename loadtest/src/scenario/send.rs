@@ -1,4 +1,4 @@
-//! Messages flow at a constant rate, or at the highest at which their p99 stays below a limit, or as fast as they are
+//! Messages flow at a constant rate, or at the highest rate at which their p99 stays below a limit, or as fast as they are
 //! answered.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::{
     senders::{Load, Sent, To},
 };
 
-/// A step of the search is given up once a message is sent so late.
+/// A step of the search is given up once a message is sent this late.
 const LATE_MAX: Duration = Duration::from_secs(1);
 /// The search ends when it knows the rate within this share.
 const PRECISION: f64 = 0.06;
@@ -27,13 +27,13 @@ pub(crate) struct Plan {
     /// Sends a second; the search begins with it.
     #[arg(long, default_value_t = 1000.0)]
     rate: f64,
-    /// Seconds, of the run or of each step of the search.
+    /// The length of the run, or of each step of the search, seconds.
     #[arg(long, default_value_t = 10)]
     seconds: u32,
-    /// Receivers of each send: one batch for so many.
+    /// Receivers of each send; above 1, each send is a batch.
     #[arg(long, default_value_t = 1)]
     batch: u32,
-    /// Each send goes to everyone.
+    /// Each send goes to all users.
     #[arg(long, conflicts_with = "batch")]
     broadcast: bool,
     /// Bytes of a message's content, e.g. 400 or 100..2000.
@@ -42,7 +42,7 @@ pub(crate) struct Plan {
     /// Connections that send.
     #[arg(long, default_value_t = 256)]
     lanes: usize,
-    /// At no rate: each connection sends as soon as its last send was answered.
+    /// Without a rate: each connection sends as soon as its last send was answered.
     #[arg(long, conflicts_with_all = ["rate", "search"])]
     closed: bool,
     /// Search for the highest rate at which the p99 of send to landed stays below --p99.
@@ -57,7 +57,7 @@ pub(crate) struct Plan {
 struct Step {
     sent: Sent,
     latencies: Latencies,
-    /// The disk's meanwhile.
+    /// The disk's sync times meanwhile.
     syncs: Option<Quantiles>,
     before: Look,
     after: Look,
@@ -118,7 +118,7 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
     stage.close().await
 }
 
-/// Durable messages of one send.
+/// The durable messages of one send.
 fn receivers(plan: &Plan) -> f64 {
     match plan.broadcast {
         true => plan.users.into(),
@@ -161,12 +161,12 @@ async fn try_rate(stage: &Stage, plan: &Plan, rate: Option<f64>) -> anyhow::Resu
     })
 }
 
-/// Doubles until the limit is passed, then halves the interval.
+/// Doubles the rate until the limit is passed, then halves the interval.
 async fn search(stage: &Stage, plan: &Plan) -> anyhow::Result<f64> {
     let (mut good, mut bad) = (0.0, f64::INFINITY);
     let mut rate = plan.rate;
     while bad - good > good * PRECISION {
-        // Twice where need be: a disk that stalls for a tenth of a second decides the p99 of one try.
+        // A second attempt if the first fails: a disk that stalls for a tenth of a second decides the p99 of one attempt.
         let is_good = holds(stage, plan, rate).await? || holds(stage, plan, rate).await?;
         if is_good {
             good = rate;
@@ -185,7 +185,7 @@ async fn search(stage: &Stage, plan: &Plan) -> anyhow::Result<f64> {
     Ok(good)
 }
 
-/// Whether nearly all messages land in time at this rate.
+/// True if nearly all messages land in time at this rate.
 async fn holds(stage: &Stage, plan: &Plan, rate: f64) -> anyhow::Result<bool> {
     let step = try_rate(stage, plan, Some(rate)).await?;
     let p99_us = quantiles(&step.latencies.all_landed()).p99_us;

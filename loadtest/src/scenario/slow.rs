@@ -1,7 +1,7 @@
-//! Some sessions read slowly and some not at all: what the others notice.
+//! Some sessions read slowly and some not at all: the effect on the others.
 //!
-//! Two halves at the same rate of sends, in the first of which everybody reads. Each message goes to many at once, so that
-//! the slow have their part in every one.
+//! The run has two halves at the same rate of sends. In the first all sessions read. Each message goes to many receivers at
+//! once, so that slow sessions are among them.
 
 use super::Stage;
 use crate::{
@@ -15,7 +15,7 @@ pub(crate) struct Plan {
     /// Sessions, each of a user of its own.
     #[arg(long, default_value_t = 1000)]
     sessions: u32,
-    /// Share of them that looks once a second at what has come.
+    /// Share of them that reads once a second.
     #[arg(long, default_value_t = 0.1, value_parser = super::share)]
     slow: f64,
     /// Share of them that reads nothing.
@@ -30,7 +30,7 @@ pub(crate) struct Plan {
     /// Bytes of a message's content.
     #[arg(long, default_value = "4000", value_parser = super::content_bytes)]
     bytes: (usize, usize),
-    /// Of each half, seconds.
+    /// The length of each half, seconds.
     #[arg(long, default_value_t = 30)]
     seconds: u32,
 }
@@ -79,7 +79,7 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
     report.latency("send to landed, all read", landed[0]);
     report.latency("send to landed, the others", landed[1]);
     report.latency("send to landed, the slow", quantiles(&others.hindered));
-    // Whoever was slow gets it all in the end.
+    // The slow sessions get everything in the end.
     crew.order(Orders::default()).await?;
     stage.close().await
 }

@@ -1,5 +1,5 @@
-//! All of it at once, for as long as you like: single messages and batches, clients that are killed or read slowly or not at
-//! all, and the server killed under them. `--seed` repeats a run as far as the machine does.
+//! All loads at once, for any time: single messages and batches, clients that are killed or read slowly or not at all, and
+//! the server killed under them. `--seed` repeats a run as far as the machine does.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::{
     target::{Own, Target},
 };
 
-/// How long the same users are slow or deaf: long enough for resends, and short enough that what the ledger keeps for them
-/// stays small.
+/// The time for which the same users are slow or read nothing: long enough for resends, and short enough that the ledger's
+/// memory for them stays small.
 const HINDRANCE: Duration = Duration::from_secs(15);
-/// Of all messages, so many go out in batches.
+/// The share of all messages that are sent in batches.
 const BATCHED: f64 = 0.5;
 /// Receivers of a batch.
 const BATCH: u32 = 50;
@@ -37,16 +37,16 @@ pub(crate) struct Plan {
     /// Messages a second, half of them in batches of 50.
     #[arg(long, default_value_t = 1000.0)]
     rate: f64,
-    /// How long, seconds.
+    /// The length of the run, seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u32,
-    /// Clients that are killed a second, each at any moment, also between landing and acking; they come back.
+    /// Clients that are killed a second, each at any moment, also between landing and ack; they reconnect.
     #[arg(long, default_value_t = 20.0)]
     churn: f64,
-    /// Share of users that read slowly, and of those that read nothing; others every 15 s.
+    /// Share of users that read slowly, and share that read nothing; other users every 15 s.
     #[arg(long, default_value_t = 0.05, value_parser = super::share)]
     slow: f64,
-    /// How often the server is killed (-9) and started again, at any moment.
+    /// The number of times that the server is killed (-9) and started again, at any moment.
     #[arg(long, default_value_t = 0)]
     kills: u32,
     /// Bytes of a message's content.
@@ -116,7 +116,7 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
     stage.close().await
 }
 
-/// Has some read slowly and some nothing, others every while.
+/// Makes some users read slowly and some read nothing, and changes the users from time to time.
 async fn hinder(plan: &Plan, crew: &Crew, ends: Instant) -> anyhow::Result<()> {
     let sessions = f64::from(crew.sessions());
     let lifetime = (plan.churn > 0.0).then(|| Duration::from_secs_f64(sessions / plan.churn));
@@ -138,7 +138,7 @@ async fn hinder(plan: &Plan, crew: &Crew, ends: Instant) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Kills the server at moments by chance, and starts it again.
+/// Kills the server at random moments, and starts it again.
 async fn kill(plan: &Plan, server: Option<&mut Own>, ends: Instant) -> anyhow::Result<()> {
     if plan.kills == 0 {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The server is killed under all sessions, each with a backlog: how long until everyone is back and has it all.
+//! The server is killed under all sessions, each with a backlog: the time until all are connected again and have it.
 
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ pub(crate) struct Plan {
     /// Sessions, each of a user of its own.
     #[arg(long, default_value_t = 10_000)]
     sessions: u32,
-    /// Messages that wait for each.
+    /// The backlog of each session, in messages.
     #[arg(long, default_value_t = 10)]
     backlog: u32,
-    /// The sessions are gone while their backlog is sent; else they are connected and read nothing.
+    /// The sessions are away while their backlog is sent; without it, they are connected and read nothing.
     #[arg(long)]
     away: bool,
 }
@@ -34,7 +34,7 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
         .row("sessions connected", plan.sessions.into(), "");
     stage.warm_up().await?;
     let steady = stage.look()?;
-    // From here on nobody reads: what is sent is accepted and not landed.
+    // From here on no session reads: sends are accepted, but do not land.
     crew.order(Orders {
         away: plan.away,
         deaf: Share::ALL,
@@ -57,7 +57,8 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
     let timekeeper = crew.keep_time();
     let began = Instant::now();
     server.kill()?;
-    // Each notices at once. What the kernel still holds for it does not count: it leaves before it reads again.
+    // Each session notices at once. Bytes that the kernel still holds for it do not count, because it leaves before it
+    // reads again.
     crew.come_back().await?;
     crew.order(Orders::default()).await?;
     server.restart().await?;
