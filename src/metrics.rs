@@ -29,13 +29,13 @@ pub enum RefusalReason {
     Tls,
     /// `origin`: a browser on a page that may not connect.
     Origin,
-    /// `overload`: there are as many connections as there may be.
+    /// `overload`: the number of connections is at its limit.
     Overload,
-    /// `rate`: handshakes come faster than they may.
+    /// `rate`: handshakes come faster than allowed.
     Rate,
-    /// `memory`: the process holds as much memory as it may.
+    /// `memory`: the memory of the process is at its limit.
     Memory,
-    /// `draining`: the gateway goes down.
+    /// `draining`: the gateway drains.
     Draining,
     /// `bad_tokens`: too many bad tokens came from the client's address.
     BadTokens,

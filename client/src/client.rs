@@ -30,7 +30,7 @@ const CONNECTED_TIMEOUT: Duration = Duration::from_secs(10);
 const BATCH_MESSAGES_MAX: usize = 512;
 /// A shorter heartbeat would be a busy loop.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
-/// Heartbeats without a word after which the server is given up. The protocol fixes the number for both sides.
+/// A server counts as gone after this many heartbeats of silence. The protocol fixes the number for both sides.
 const SILENCE_HEARTBEATS_MAX: f64 = 2.5;
 
 /// The gateway to connect to, and the session.

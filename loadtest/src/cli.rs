@@ -92,7 +92,7 @@ enum Scenario {
     Churn(churn::Plan),
     /// Lets some sessions read slowly or not at all, and measures the others.
     Slow(slow::Plan),
-    /// Lets a session that was away for long come back.
+    /// Lets a session that was away for long reconnect.
     Replay(replay::Plan),
     /// Mixes all of them for a given time, with clients and the server killed at random.
     Soak(soak::Plan),

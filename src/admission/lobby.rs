@@ -2,8 +2,8 @@
 //!
 //! Each arrival has a task that may be aborted at any time. When the lobby is full, the oldest arrival is cut off for a new
 //! one; so is the oldest arrival of an address that has too many. An honest client needs a few round trips to leave the
-//! lobby. A silent client loses its place when another arrival needs it. An arrival keeps its place for [`STAY_MIN`], even
-//! if the lobby is full of new arrivals, as after a restart; then the next ones wait in the kernel's queue. A lobby may use
+//! lobby. A silent client loses its place when another arrival needs it. In a lobby full of new arrivals, as after a
+//! restart, each keeps its place for at least [`STAY_MIN`], and the next clients wait in the kernel's queue. A lobby may use
 //! the sockets that sessions leave, and always [`ARRIVALS_MIN`], so that every refused client gets an answer.
 
 use std::{

@@ -275,7 +275,7 @@ impl Connection {
         self.wake();
     }
 
-    /// The socket took `bytes`, but not everything.
+    /// The socket took `bytes`. Updates the times of stalls, and tells the session if the outbox has room.
     pub(super) fn note_written(&mut self, bytes: usize) {
         if bytes > 0 {
             self.tally.bytes_sent += bytes as u64;

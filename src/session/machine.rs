@@ -167,8 +167,8 @@ impl Turn<'_> {
                 if first > sent.next() {
                     self.skip(first.previous());
                 } else if after == sent {
-                    // The session read because an entry is above, and retention did not remove it: the log is short. But if
-                    // live messages were pushed meanwhile, this read says nothing about the entries after them.
+                    // The read was ordered because an entry is above, and retention did not remove that entry: the log is
+                    // short. A read from below `sent` proves nothing, because live messages were pushed meanwhile.
                     self.close(Reason::Internal("the log ends before its head"));
                 }
             }
