@@ -17,7 +17,7 @@ use support::{BODY_BYTES, append_all, argument};
 use towncrier::{
     config,
     ids::{Seq, UserId},
-    log::{Log, Patience, ReadLimit, embedded::EmbeddedLog},
+    log::{Log, ReadLimit, embedded::EmbeddedLog},
     message::TOGETHER_BYTES_MAX,
 };
 
@@ -103,7 +103,7 @@ fn replay(name: &str, log: &EmbeddedLog, rounds: u64) {
         let begun = Instant::now();
         let mut after = Seq::ZERO;
         while after < head {
-            let stored = log.read(&reader, after, READ, Patience::Disk);
+            let stored = log.read(&reader, after, READ);
             let stored = stored.expect("the log is whole");
             after = stored.last().expect("there is more").seq;
         }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{bodies, shape::Problem};
 use crate::{
-    delivery::{AppendError, AuthError, ReadError, Refusing, SendError},
+    delivery::{AppendError, AuthError, Cause, LogError, SendError},
     ids::IdError,
 };
 
@@ -124,7 +124,7 @@ pub(super) enum Refusal {
     /// The log did not confirm in time.
     Unconfirmed,
     /// The log could not be read.
-    Read(ReadError),
+    Read(LogError),
     /// No retained message has this id or key.
     NoMessage,
     /// The log is not open yet.
@@ -203,7 +203,7 @@ impl Refusal {
             ),
             Self::Send(SendError::Draining) => Verdict::draining(),
             Self::Send(SendError::Append(error)) => append(error),
-            Self::Send(SendError::Read(error)) | Self::Read(error) => read(error),
+            Self::Send(SendError::Read(error)) | Self::Read(error) => failed(error),
             Self::Unconfirmed => Verdict::outcome_unknown(),
             Self::NoMessage => Verdict::new(Http::NOT_FOUND, code::NOT_FOUND, "no such message is retained".into()),
             Self::Starting => Verdict::unavailable(code::STARTING, "the gateway is starting, nothing was stored", 5),
@@ -239,29 +239,33 @@ fn append(error: &AppendError) -> Verdict {
             code::KEY_REUSED,
             "this clientMsgID was used before with another body".into(),
         ),
-        AppendError::Refusing(Refusing::DiskFull) => {
-            Verdict::unavailable(code::DISK_FULL, "the disk is full", 10)
-        }
-        AppendError::Refusing(Refusing::SyncFailed) => Verdict::unavailable(
+        AppendError::OutcomeUnknown => Verdict::outcome_unknown(),
+        AppendError::Refusing(failure) | AppendError::Read(failure) => failed(failure),
+    }
+}
+
+fn failed(failure: &LogError) -> Verdict {
+    match failure.cause {
+        Cause::Full => Verdict::unavailable(code::DISK_FULL, "the disk is full", 10),
+        Cause::WriteFailed => Verdict::unavailable(
             code::SYNC_FAILED,
             "a disk sync failed, the gateway must be restarted",
             60,
         ),
-        AppendError::Refusing(Refusing::Damaged(_)) => Verdict::damaged(),
-        AppendError::Refusing(Refusing::StateFailed) => Verdict::state_failed(),
-        AppendError::Refusing(Refusing::Closed) => Verdict::draining(),
-        AppendError::OutcomeUnknown => Verdict::outcome_unknown(),
-        AppendError::Read(error) => read(error),
-    }
-}
-
-fn read(error: &ReadError) -> Verdict {
-    match error {
-        ReadError::Damaged(_) => Verdict::damaged(),
-        ReadError::State => Verdict::state_failed(),
-        ReadError::NotInMemory | ReadError::Newer { .. } | ReadError::Io(_) => {
+        Cause::Damaged => Verdict::unavailable(
+            code::LOG_DAMAGED,
+            "the log is damaged, the gateway's own log says where",
+            60,
+        ),
+        Cause::LookupFailed => Verdict::unavailable(
+            code::STATE_FAILED,
+            "the state store failed, the gateway must be restarted",
+            60,
+        ),
+        Cause::ReadFailed => {
             Verdict::unavailable(code::READ_FAILED, "the log could not be read", 10)
         }
+        Cause::Closed => Verdict::draining(),
     }
 }
 
@@ -291,22 +295,6 @@ impl Verdict {
             code::DRAINING,
             "the gateway is shutting down, nothing was stored",
             5,
-        )
-    }
-
-    fn damaged() -> Self {
-        Self::unavailable(
-            code::LOG_DAMAGED,
-            "the log is damaged, the gateway's own log says where",
-            60,
-        )
-    }
-
-    fn state_failed() -> Self {
-        Self::unavailable(
-            code::STATE_FAILED,
-            "the state store failed, the gateway must be restarted",
-            60,
         )
     }
 
@@ -378,8 +366,8 @@ impl From<SendError> for Refusal {
     }
 }
 
-impl From<ReadError> for Refusal {
-    fn from(error: ReadError) -> Self {
+impl From<LogError> for Refusal {
+    fn from(error: LogError) -> Self {
         Self::Read(error)
     }
 }

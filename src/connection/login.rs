@@ -7,7 +7,7 @@ use tracing::warn;
 use super::{Context, tally::Owner};
 use crate::{
     admission::Arrival,
-    delivery::{AuthError, ReadError},
+    delivery::{AuthError, LogError},
     ids::{ConnectionId, Seq, SessionKey},
     session::{self, Action, Connect, Reason, Session, Standing, Welcome},
     token::TokenError,
@@ -130,7 +130,7 @@ fn refusal(error: AuthError) -> Reason {
 }
 
 /// The log or its state would not be read: the operator's log says why, the client only that.
-pub(super) fn unreadable(error: &ReadError) -> Reason {
-    warn!(%error, "the log cannot be read for a session");
+pub(super) fn unreadable(failure: &LogError) -> Reason {
+    warn!(error = %failure, "the log cannot be read for a session");
     Reason::Internal("the log cannot be read")
 }

@@ -7,7 +7,7 @@ use tracing::error;
 
 use super::{Context, login::unreadable};
 use crate::{
-    delivery::{ReadError, ReadLimit, Stored},
+    delivery::{Cause, LogError, ReadLimit, Stored},
     ids::UserId,
     message::TOGETHER_BYTES_MAX,
     session::{Event, Place, ReadOrder, Reason},
@@ -26,8 +26,8 @@ fn limit(order: ReadOrder) -> ReadLimit {
 
 /// After a read of a damaged range: the next read, of half the range, until the damaged entry itself comes next. So the
 /// messages before the damage still arrive.
-fn before_damage(order: ReadOrder, result: &Result<Vec<Stored>, ReadError>) -> Option<ReadOrder> {
-    let is_damaged = matches!(result, Err(ReadError::Damaged(_)));
+fn before_damage(order: ReadOrder, result: &Result<Vec<Stored>, LogError>) -> Option<ReadOrder> {
+    let is_damaged = matches!(result, Err(failure) if failure.cause == Cause::Damaged);
     (is_damaged && order.messages > 1).then_some(ReadOrder {
         messages: order.messages / 2,
         ..order
@@ -38,9 +38,7 @@ fn before_damage(order: ReadOrder, result: &Result<Vec<Stored>, ReadError>) -> O
 pub(super) fn read_now(context: &Context, user: &UserId, mut order: ReadOrder) -> Option<Event> {
     loop {
         let result = context.delivery.replay_now(user, order.after, limit(order));
-        if matches!(result, Err(ReadError::NotInMemory)) {
-            return None;
-        }
+        let result = result.transpose()?;
         match before_damage(order, &result) {
             Some(less) => order = less,
             None => return Some(event(context, user, result)),
@@ -70,21 +68,21 @@ pub(super) fn read_later(
     });
 }
 
-fn event(context: &Context, user: &UserId, result: Result<Vec<Stored>, ReadError>) -> Event {
+fn event(context: &Context, user: &UserId, result: Result<Vec<Stored>, LogError>) -> Event {
     match result {
         Ok(stored) if stored.is_empty() => match context.delivery.inbox(user) {
             Ok(inbox) => Event::ReadNothing(inbox.first),
-            Err(error) => Event::ReadFailed(unreadable(&error)),
+            Err(failure) => Event::ReadFailed(unreadable(&failure)),
         },
         Ok(stored) => {
             let place = |Stored { seq, body }| Place { seq, body };
             Event::Read(stored.into_iter().map(place).collect())
         }
-        Err(ReadError::Damaged(damage)) => {
+        Err(failure) if failure.cause == Cause::Damaged => {
             // The log has counted the place already, once for all that meet it.
-            error!(%user, %damage, "an inbox is damaged: its sessions cannot go on");
+            error!(%user, damage = %failure, "an inbox is damaged: its sessions cannot go on");
             Event::ReadFailed(Reason::Internal("log damaged, the operator knows where"))
         }
-        Err(error) => Event::ReadFailed(unreadable(&error)),
+        Err(failure) => Event::ReadFailed(unreadable(&failure)),
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     config,
     ids::{Platform, Seq, SessionKey, UserId},
     log::{
-        Damage, Log as _, Refusing,
+        AppendError, Cause, Log as _, LogError,
         memory::{EPOCH, Fault},
     },
     message::Message,
@@ -353,12 +353,11 @@ fn what_a_damaged_log_may_have_forgotten_is_no_other_log_and_no_empty_inbox() {
             ..bench.world.connect("u", Platform::Web)
         };
         let fresh = bench.world.connect("u", Platform::Web);
-        let damaged = Refusing::Damaged(Damage {
-            segment: "1".into(),
-            offset: 0,
-            what: "it was damaged for a test",
-        });
-        bench.world.log.fail(Fault::Refuse(damaged.into()));
+        let damaged = LogError::new(Cause::Damaged, "it was damaged for a test");
+        bench
+            .world
+            .log
+            .fail(Fault::Refuse(AppendError::Refusing(damaged)));
         for connect in [ahead, fresh] {
             let (mut client, _) = bench.open(1 << 20).await;
             client.say(client_frame::Body::Connect(connect)).await;
@@ -631,7 +630,7 @@ fn a_client_that_ignores_the_close_is_cut_off() {
 fn what_is_not_in_memory_is_read_beside_the_task() {
     run(async {
         let mut bench = Bench::new();
-        bench.world.log.rows().is_on_disk = true;
+        bench.world.log.rows().reads_wait = true;
         for n in 0..300_u16 {
             bench.world.append("u", &n.to_be_bytes());
         }
@@ -667,12 +666,12 @@ fn frames_and_answers_stay_within_64_kib() {
 #[test]
 fn history_comes_one_fetch_at_a_time_and_leaves_out_what_was_deleted() {
     run(async {
-        for is_on_disk in [false, true] {
+        for reads_wait in [false, true] {
             let mut bench = Bench::new();
             for n in 0..600_u16 {
                 bench.world.append("u", &n.to_be_bytes());
             }
-            bench.world.log.rows().is_on_disk = is_on_disk;
+            bench.world.log.rows().reads_wait = reads_wait;
             (301..=401).for_each(|seq| bench.world.delete("u", seq));
             let connect = Connect {
                 epoch: EPOCH,
@@ -761,13 +760,13 @@ fn a_resend_sends_again_from_the_hole() {
 #[test]
 fn messages_before_a_damage_arrive_and_then_the_close_says_so() {
     run(async {
-        for is_on_disk in [false, true] {
+        for reads_wait in [false, true] {
             let mut bench = Bench::new();
             for n in 0..20 {
                 bench.world.append("u", &[n]);
             }
             bench.world.log.fail(Fault::Damaged(Seq(14)));
-            bench.world.log.rows().is_on_disk = is_on_disk;
+            bench.world.log.rows().reads_wait = reads_wait;
             let mut client = bench.log_in().await;
             assert_eq!(client.hear_messages(13).await.len(), 13);
             let Said::Close(1011, text) = client.hear().await else {

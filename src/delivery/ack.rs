@@ -3,7 +3,7 @@
 use super::Delivery;
 use crate::{
     ids::{Seq, SessionKey},
-    log::{Inbox, ReadError, SessionRow},
+    log::{Inbox, LogError, SessionRow},
 };
 
 /// What the server knows of a session when it connects.
@@ -17,7 +17,7 @@ pub struct Standing {
 
 impl Delivery {
     /// What is known of a session.
-    pub fn resume(&self, key: &SessionKey) -> Result<Standing, ReadError> {
+    pub fn resume(&self, key: &SessionKey) -> Result<Standing, LogError> {
         let stored = self.log.session(key)?.map(|row| row.cursor);
         Ok(Standing {
             inbox: self.log.inbox(&key.user)?,
@@ -26,7 +26,7 @@ impl Delivery {
     }
 
     /// The session begins at `cursor`, which may be behind what was remembered; from now on it is known. Written behind.
-    pub fn begin(&self, key: &SessionKey, cursor: Seq) -> Result<(), ReadError> {
+    pub fn begin(&self, key: &SessionKey, cursor: Seq) -> Result<(), LogError> {
         self.log.store_cursor(
             key,
             SessionRow {
@@ -37,7 +37,7 @@ impl Delivery {
     }
 
     /// The client stored everything up to `seq`. Written behind.
-    pub fn ack(&self, key: &SessionKey, seq: Seq) -> Result<(), ReadError> {
+    pub fn ack(&self, key: &SessionKey, seq: Seq) -> Result<(), LogError> {
         let now_ms = self.clock.now_ms();
         self.acked.add(key, seq, now_ms);
         self.log.store_cursor(

@@ -4,7 +4,7 @@ use super::Delivery;
 use crate::{
     clock::Doubt,
     ids::{Platform, UserId},
-    log::ReadError,
+    log::LogError,
     token::{Claims, Issued, TokenError},
 };
 
@@ -22,12 +22,12 @@ pub enum AuthError {
     ClockDoubted(Doubt),
     /// Whether it was revoked could not be looked up.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Read(#[from] LogError),
 }
 
 impl Delivery {
     /// A token for the user on the platform, good from now on, whatever was revoked before.
-    pub fn issue_token(&self, user: &UserId, platform: Platform) -> Result<Issued, ReadError> {
+    pub fn issue_token(&self, user: &UserId, platform: Platform) -> Result<Issued, LogError> {
         let now_ms = self.clock.now_ms();
         let times = self.log.token_times(user, platform)?;
         let issued_at_ms = now_ms.max(times.revoked_before_ms);

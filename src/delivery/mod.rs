@@ -32,7 +32,7 @@ pub use self::{
     trace::{Trace, TraceLookup, TracePage, TraceReceiver, TraceSession, TraceState},
 };
 /// What the log answers, for the rooms that read through this one.
-pub use crate::log::{AppendError, Inbox, ReadError, ReadLimit, Receipt, Refusing, Stored};
+pub use crate::log::{AppendError, Cause, Inbox, LogError, ReadLimit, Receipt, Stored};
 use crate::{
     clock::{Clock, Doubt},
     ids::{Epoch, UserId},
@@ -64,7 +64,7 @@ pub enum NotReady {
     Draining,
     /// The log takes nothing; reads and delivery go on.
     #[error("sends are refused: {0}")]
-    Refusing(#[from] Refusing),
+    Refusing(#[from] LogError),
 }
 
 impl Delivery {
@@ -96,13 +96,18 @@ impl Delivery {
     /// Has `read` run on a thread that may block.
     async fn aside<T: std::marker::Send + 'static>(
         &self,
-        read: impl FnOnce() -> Result<T, ReadError> + std::marker::Send + 'static,
-    ) -> Result<T, ReadError> {
+        read: impl FnOnce() -> Result<T, LogError> + std::marker::Send + 'static,
+    ) -> Result<T, LogError> {
         let (sender, answer) = oneshot::channel();
         // Who no longer waits for the answer does not get it.
         (self.aside)(Box::new(move || drop(sender.send(read()))));
         // No answer: the read panicked, or the runtime ends.
-        answer.await.unwrap_or(Err(ReadError::State))
+        answer.await.unwrap_or_else(|_| {
+            Err(LogError::new(
+                Cause::LookupFailed,
+                "the read ended without an answer",
+            ))
+        })
     }
 
     /// Which log this is.
@@ -111,7 +116,7 @@ impl Delivery {
     }
 
     /// Bounds of a user's inbox.
-    pub fn inbox(&self, user: &UserId) -> Result<Inbox, ReadError> {
+    pub fn inbox(&self, user: &UserId) -> Result<Inbox, LogError> {
         self.log.inbox(user)
     }
 
@@ -132,7 +137,13 @@ impl Delivery {
 
     /// Whether damage in the log hides how far inboxes had come.
     pub fn is_damaged(&self) -> bool {
-        matches!(self.log.check_writable(), Err(Refusing::Damaged(_)))
+        matches!(
+            self.log.check_writable(),
+            Err(LogError {
+                cause: Cause::Damaged,
+                ..
+            })
+        )
     }
 
     /// Refuses sends from now on.

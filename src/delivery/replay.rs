@@ -3,29 +3,28 @@
 use super::Delivery;
 use crate::{
     ids::{Seq, UserId},
-    log::{Patience, ReadError, ReadLimit, Stored},
+    log::{LogError, ReadLimit, Stored},
 };
 
 impl Delivery {
-    /// Up to `limit` messages after `after` if they are in memory, else [`ReadError::NotInMemory`]. Never waits.
+    /// Up to `limit` messages after `after` if they can be had without waiting, else `None`.
     pub fn replay_now(
         &self,
         user: &UserId,
         after: Seq,
         limit: ReadLimit,
-    ) -> Result<Vec<Stored>, ReadError> {
-        self.log.read(user, after, limit, Patience::MemoryOnly)
+    ) -> Result<Option<Vec<Stored>>, LogError> {
+        self.log.read_now(user, after, limit)
     }
 
-    /// The same, waiting for the disk on a blocking thread of the runtime this is called on. Cancel safe.
+    /// The same, waiting for them on a blocking thread of the runtime this is called on. Cancel safe.
     pub async fn replay(
         &self,
         user: UserId,
         after: Seq,
         limit: ReadLimit,
-    ) -> Result<Vec<Stored>, ReadError> {
+    ) -> Result<Vec<Stored>, LogError> {
         let log = self.log.clone();
-        self.aside(move || log.read(&user, after, limit, Patience::Disk))
-            .await
+        self.aside(move || log.read(&user, after, limit)).await
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Delivery;
 use crate::{
     ids::{MessageId, Platform, Seq, UserId},
-    log::{Append, AppendError, Commit, CommitObserver, Pending, ReadError, Receipt},
+    log::{Append, AppendError, Commit, CommitObserver, LogError, Pending, Receipt},
     message::{Message, StoredMessage},
     registry::Registry,
 };
@@ -49,7 +49,7 @@ pub enum SendError {
     Append(#[from] AppendError),
     /// The log could not be read.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Read(#[from] LogError),
 }
 
 /// Carries each durable message to the sessions online, in log order, on the log's thread.
@@ -134,7 +134,7 @@ impl Delivery {
     }
 
     /// Every known user, read on a thread that may block.
-    async fn everyone(&self) -> Result<Vec<UserId>, ReadError> {
+    async fn everyone(&self) -> Result<Vec<UserId>, LogError> {
         let log = self.log.clone();
         self.aside(move || log.users()).await
     }

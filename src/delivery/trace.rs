@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Delivery;
 use crate::{
     ids::{MessageId, Platform, Seq, SessionKey, UserId},
-    log::{Lookup, ReadError, SessionRow},
+    log::{LogError, Lookup, SessionRow},
 };
 
 /// By what a message is looked up.
@@ -97,7 +97,7 @@ impl Delivery {
         self: Arc<Self>,
         lookup: TraceLookup,
         page: TracePage,
-    ) -> Result<Option<Trace>, ReadError> {
+    ) -> Result<Option<Trace>, LogError> {
         let me = self.clone();
         self.aside(move || me.trace_blocking(&lookup, &page)).await
     }
@@ -106,7 +106,7 @@ impl Delivery {
         &self,
         lookup: &TraceLookup,
         page: &TracePage,
-    ) -> Result<Option<Trace>, ReadError> {
+    ) -> Result<Option<Trace>, LogError> {
         let lookup = match lookup {
             TraceLookup::Id(id) => Lookup::Id(*id),
             TraceLookup::Key {
@@ -137,7 +137,7 @@ impl Delivery {
         }))
     }
 
-    fn trace_receiver(&self, user: &UserId, seq: Seq) -> Result<TraceReceiver, ReadError> {
+    fn trace_receiver(&self, user: &UserId, seq: Seq) -> Result<TraceReceiver, LogError> {
         let is_retained = seq >= self.log.inbox(user)?.first;
         let least = if is_retained {
             TraceState::Pending

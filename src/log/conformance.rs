@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Append, AppendError, Commit, CommitObserver, Inbox, Log, Lookup, Patience, ReadLimit, Receipt,
+    Append, AppendError, Commit, CommitObserver, Inbox, Log, Lookup, ReadLimit, Receipt,
     SessionRow, TokenTimes, embedded::EmbeddedLog, memory::MemoryLog,
 };
 use crate::{
@@ -113,9 +113,7 @@ impl Subject {
 
     /// Seqs and bodies after `after`; "" where the message was deleted.
     fn read(&self, name: &str, after: u64, limit: ReadLimit) -> Vec<(u64, String)> {
-        let stored = self
-            .log
-            .read(&user(name), Seq(after), limit, Patience::Disk);
+        let stored = self.log.read(&user(name), Seq(after), limit);
         let text = |body: Bytes| String::from_utf8(body.into()).unwrap();
         let read = stored.unwrap().into_iter();
         read.map(|stored| (stored.seq.0, stored.body.map(text).unwrap_or_default()))
@@ -186,6 +184,7 @@ every_log! {
     a_keyed_append_to_nobody_is_remembered
     a_read_starts_after_its_seq_and_ends_at_the_head
     a_read_keeps_its_limits_and_returns_at_least_one_entry
+    a_read_that_may_not_wait_returns_the_same_or_nothing
     a_deleted_message_leaves_its_entry_empty
     an_expired_message_is_gone_and_its_seq_is_not_given_again
     an_expired_message_is_still_known_by_its_key_alone
@@ -277,6 +276,16 @@ fn a_read_keeps_its_limits_and_returns_at_least_one_entry(subject: &Subject) {
     assert_eq!(seqs(1000, 8), [1, 2]);
     assert_eq!(seqs(1000, 7), [1]);
     assert_eq!(seqs(1000, 0), [1]);
+}
+
+fn a_read_that_may_not_wait_returns_the_same_or_nothing(subject: &Subject) {
+    subject.send(&["u1"], "a");
+    subject.send(&["u1"], "b");
+    for after in [0, 1, 2].map(Seq) {
+        let read = subject.log.read(&user("u1"), after, ALL).unwrap();
+        let now = subject.log.read_now(&user("u1"), after, ALL).unwrap();
+        assert!(now.is_none_or(|now| now == read), "after {after}");
+    }
 }
 
 fn a_deleted_message_leaves_its_entry_empty(subject: &Subject) {

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    Append, AppendError, Commit, CommitObserver, Damage, Inbox, Log, Lookup, Patience, Pending,
-    ReadError, ReadLimit, Receipt, Refusing, SessionRow, Stored, TokenTimes,
+    Append, AppendError, Cause, Commit, CommitObserver, Inbox, Log, LogError, Lookup, Pending,
+    ReadLimit, Receipt, SessionRow, Stored, TokenTimes,
 };
 use crate::ids::{Epoch, Platform, Seq, SessionKey, UserId};
 
@@ -31,7 +31,7 @@ pub(crate) enum Fault {
     /// The sender of every answer is dropped.
     Vanish,
     /// Reads fail.
-    Read(ReadError),
+    Read(LogError),
     /// This seq does not read back in any inbox.
     Damaged(Seq),
     /// `inbox` panics.
@@ -49,8 +49,8 @@ pub(crate) struct MemoryLog {
 #[derive(Default)]
 pub(crate) struct Rows {
     pub(crate) fault: Option<Fault>,
-    /// Reads need the disk.
-    pub(crate) is_on_disk: bool,
+    /// Nothing can be read without waiting.
+    pub(crate) reads_wait: bool,
     /// Every append that made a message, oldest first.
     pub(crate) appends: Vec<Append>,
     pub(crate) profiles: BTreeMap<UserId, Bytes>,
@@ -147,7 +147,7 @@ impl MemoryLog {
         Ok(pending)
     }
 
-    fn check_readable(&self) -> Result<(), ReadError> {
+    fn check_readable(&self) -> Result<(), LogError> {
         match &self.rows().fault {
             Some(Fault::Read(error)) => Err(error.clone()),
             _ => Ok(()),
@@ -222,7 +222,7 @@ impl Log for MemoryLog {
         self.answer(|rows| rows.append(append, self.observer.as_ref()))
     }
 
-    fn inbox(&self, user: &UserId) -> Result<Inbox, ReadError> {
+    fn inbox(&self, user: &UserId) -> Result<Inbox, LogError> {
         assert!(
             !matches!(self.rows().fault, Some(Fault::Panic)),
             "the test asked for this panic"
@@ -233,18 +233,21 @@ impl Log for MemoryLog {
         Ok(entries.map_or_else(|| Entries::default().bounds(), Entries::bounds))
     }
 
-    fn read(
+    fn read_now(
         &self,
         user: &UserId,
         after: Seq,
         limit: ReadLimit,
-        patience: Patience,
-    ) -> Result<Vec<Stored>, ReadError> {
+    ) -> Result<Option<Vec<Stored>>, LogError> {
+        if self.rows().reads_wait {
+            return Ok(None);
+        }
+        self.read(user, after, limit).map(Some)
+    }
+
+    fn read(&self, user: &UserId, after: Seq, limit: ReadLimit) -> Result<Vec<Stored>, LogError> {
         self.check_readable()?;
         let rows = self.rows();
-        if patience == Patience::MemoryOnly && rows.is_on_disk {
-            return Err(ReadError::NotInMemory);
-        }
         let Some(entries) = rows.inboxes.get(user) else {
             return Ok(Vec::new());
         };
@@ -257,11 +260,7 @@ impl Log for MemoryLog {
                 break;
             }
             if matches!(rows.fault, Some(Fault::Damaged(damaged)) if damaged == seq) {
-                return Err(ReadError::Damaged(Damage {
-                    segment: "1".into(),
-                    offset: 0,
-                    what: "it was damaged for a test",
-                }));
+                return Err(LogError::new(Cause::Damaged, "it was damaged for a test"));
             }
             stored.push(Stored {
                 seq,
@@ -271,7 +270,7 @@ impl Log for MemoryLog {
         Ok(stored)
     }
 
-    fn find(&self, lookup: Lookup<'_>) -> Result<Option<Receipt>, ReadError> {
+    fn find(&self, lookup: Lookup<'_>) -> Result<Option<Receipt>, LogError> {
         self.check_readable()?;
         let is_it = |remembered: &&Remembered| match lookup {
             Lookup::Id(id) => remembered.receipt.message_id == id && !remembered.is_expired,
@@ -288,22 +287,22 @@ impl Log for MemoryLog {
         Ok(found.map(|remembered| remembered.receipt.clone()))
     }
 
-    fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, ReadError> {
+    fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, LogError> {
         Ok(self.rows().sessions.get(key).copied())
     }
 
-    fn sessions(&self, user: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, ReadError> {
+    fn sessions(&self, user: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, LogError> {
         let rows = self.rows();
         let of_user = rows.sessions.iter().filter(|(key, _)| key.user == *user);
         Ok(of_user.map(|(key, row)| (key.clone(), *row)).collect())
     }
 
-    fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), ReadError> {
+    fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), LogError> {
         self.rows().sessions.insert(key.clone(), row);
         Ok(())
     }
 
-    fn users(&self) -> Result<Vec<UserId>, ReadError> {
+    fn users(&self) -> Result<Vec<UserId>, LogError> {
         let rows = self.rows();
         let with_inbox = rows.inboxes.keys().chain(rows.profiles.keys());
         let with_session = rows.sessions.keys().map(|key| &key.user);
@@ -334,7 +333,7 @@ impl Log for MemoryLog {
         })
     }
 
-    fn token_times(&self, user: &UserId, platform: Platform) -> Result<TokenTimes, ReadError> {
+    fn token_times(&self, user: &UserId, platform: Platform) -> Result<TokenTimes, LogError> {
         let rows = self.rows();
         let times = rows.tokens.get(&(user.clone(), platform));
         Ok(times.copied().unwrap_or_default())
@@ -345,7 +344,7 @@ impl Log for MemoryLog {
         user: &UserId,
         platform: Platform,
         issued_at_ms: u64,
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), LogError> {
         let times = TokenTimes {
             revoked_before_ms: 0,
             newest_ms: issued_at_ms,
@@ -368,9 +367,9 @@ impl Log for MemoryLog {
         })
     }
 
-    fn check_writable(&self) -> Result<(), Refusing> {
+    fn check_writable(&self) -> Result<(), LogError> {
         match &self.rows().fault {
-            Some(Fault::Refuse(AppendError::Refusing(refusing))) => Err(refusing.clone()),
+            Some(Fault::Refuse(AppendError::Refusing(failure))) => Err(failure.clone()),
             _ => Ok(()),
         }
     }

@@ -5,18 +5,22 @@
 //! Leaves to others: what a message means. Bodies are opaque bytes here, and nobody online is known here.
 //!
 //! - this file: [`Log`], the seam, and its words; a distributed store could stand behind it as well
+//! - `error.rs`: how a log fails, and what ends that
 //! - `embedded/`: the implementation there is: segments and a state store in one data directory
 //! - `memory.rs`: a log for the tests of the rooms above; `conformance.rs`: the suite that every log passes
 
 #[cfg(test)]
 mod conformance;
 pub mod embedded;
+mod error;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
 #[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
 pub(crate) mod memory;
 
 use std::sync::Arc;
+
+pub use self::error::{AppendError, Cause, LogError};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -119,15 +123,6 @@ pub struct ReadLimit {
     pub bytes: usize,
 }
 
-/// Whether a read may wait for the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    /// Return [`ReadError::NotInMemory`] rather than wait: for threads that others depend on.
-    MemoryOnly,
-    /// Wait for the disk: for threads that may block.
-    Disk,
-}
-
 /// By what a message is looked up.
 #[derive(Debug, Clone, Copy)]
 pub enum Lookup<'a> {
@@ -140,88 +135,6 @@ pub enum Lookup<'a> {
         /// The sender's id for it.
         client_message_id: &'a str,
     },
-}
-
-/// A place in the log that does not read as it was written (P8).
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("segment {segment} is damaged at offset {offset}: {what}")]
-pub struct Damage {
-    /// File name of the segment.
-    pub segment: String,
-    /// Byte offset within it.
-    pub offset: u64,
-    /// What does not fit.
-    pub what: &'static str,
-}
-
-/// Why the log takes no appends although it serves reads.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusing {
-    /// A write was refused for want of space, or beyond the process's limit of file sizes; it is tried again with the next append.
-    #[error(
-        "the disk is full, or a file of the log is as large as this process may make one (ulimit -f): make room, sending resumes \
-         by itself"
-    )]
-    DiskFull,
-    /// A sync failed; what the disk holds is not known until the log is read again.
-    #[error("a disk write or sync failed: check the disk, then restart the gateway")]
-    SyncFailed,
-    /// Damage that hides how far inboxes had come.
-    #[error("{0}; restore the data directory from a backup, or move it away to start a new log")]
-    Damaged(Damage),
-    /// The state store failed.
-    #[error("the state store failed: check the disk, then restart the gateway")]
-    StateFailed,
-    /// The log was closed.
-    #[error("the gateway is shutting down")]
-    Closed,
-}
-
-/// Why an append was not made. Nothing of it will ever be read, with the one exception that is named.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// The writer's queue is full: try again in a moment.
-    #[error("the writer's queue is full")]
-    QueueFull,
-    /// The same key came before with another body.
-    #[error("this idempotency key was used before with another body")]
-    KeyReused,
-    /// No append is possible now.
-    #[error(transparent)]
-    Refusing(#[from] Refusing),
-    /// The write failed and could not be taken back: it may be on disk. Send again with the same key after a restart.
-    #[error("the outcome is not known: send again with the same clientMsgID")]
-    OutcomeUnknown,
-    /// A stored message that this append needed to look at does not read back.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-}
-
-/// Why a read returned nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    /// The bytes are not in memory, and the caller would not wait.
-    #[error("not in memory")]
-    NotInMemory,
-    /// What is there is not what was written.
-    #[error(transparent)]
-    Damaged(#[from] Damage),
-    /// A later version of the gateway wrote this segment; nothing is wrong with it.
-    #[error(
-        "segment {segment} has format {format}, which a later version wrote: start that version"
-    )]
-    Newer {
-        /// File name of the segment.
-        segment: String,
-        /// Its format.
-        format: u8,
-    },
-    /// The operating system would not read.
-    #[error("the log cannot be read: {0}")]
-    Io(std::io::ErrorKind),
-    /// The state store failed.
-    #[error("the state store failed")]
-    State,
 }
 
 /// The answer to something appended: resolves once it is durable. A dropped sender means [`AppendError::OutcomeUnknown`]: the
@@ -239,32 +152,34 @@ pub trait Log: Send + Sync + 'static {
     fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError>;
 
     /// Bounds of a user's inbox; an unknown user's is empty.
-    fn inbox(&self, user: &UserId) -> Result<Inbox, ReadError>;
+    fn inbox(&self, user: &UserId) -> Result<Inbox, LogError>;
 
     /// Up to `limit` places after `after`, ascending and contiguous; starts at the first retained where `after` is older.
-    /// Empty at the head.
-    fn read(
+    /// Empty at the head. May wait: for threads that may block.
+    fn read(&self, user: &UserId, after: Seq, limit: ReadLimit) -> Result<Vec<Stored>, LogError>;
+
+    /// The same if it can be had without waiting, else `None`: for threads that others depend on.
+    fn read_now(
         &self,
         user: &UserId,
         after: Seq,
         limit: ReadLimit,
-        patience: Patience,
-    ) -> Result<Vec<Stored>, ReadError>;
+    ) -> Result<Option<Vec<Stored>>, LogError>;
 
     /// The message with this id or key, if it is retained. Reads the disk.
-    fn find(&self, lookup: Lookup<'_>) -> Result<Option<Receipt>, ReadError>;
+    fn find(&self, lookup: Lookup<'_>) -> Result<Option<Receipt>, LogError>;
 
     /// What is remembered of a session; `None` when it was never seen.
-    fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, ReadError>;
+    fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, LogError>;
 
     /// Every session of a user that was ever seen.
-    fn sessions(&self, user: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, ReadError>;
+    fn sessions(&self, user: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, LogError>;
 
     /// Moves a session's cursor, written behind: a crash may lose the last seconds, which costs duplicates on the wire only.
-    fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), ReadError>;
+    fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), LogError>;
 
     /// Every user with an inbox, a session or a registration. Reads the whole user table.
-    fn users(&self) -> Result<Vec<UserId>, ReadError>;
+    fn users(&self) -> Result<Vec<UserId>, LogError>;
 
     /// Makes a user known, with an opaque profile.
     fn register(&self, user: UserId, profile: Bytes) -> Result<Pending<()>, AppendError>;
@@ -278,7 +193,7 @@ pub trait Log: Send + Sync + 'static {
     ) -> Result<Pending<()>, AppendError>;
 
     /// What is remembered of the tokens of (user, platform).
-    fn token_times(&self, user: &UserId, platform: Platform) -> Result<TokenTimes, ReadError>;
+    fn token_times(&self, user: &UserId, platform: Platform) -> Result<TokenTimes, LogError>;
 
     /// A token of (user, platform) was issued or accepted. Written behind, as cursors are.
     fn note_token(
@@ -286,11 +201,11 @@ pub trait Log: Send + Sync + 'static {
         user: &UserId,
         platform: Platform,
         issued_at_ms: u64,
-    ) -> Result<(), ReadError>;
+    ) -> Result<(), LogError>;
 
     /// Removes messages from an inbox; their places stay, empty.
     fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError>;
 
     /// `Err` with the reason while appends are refused.
-    fn check_writable(&self) -> Result<(), Refusing>;
+    fn check_writable(&self) -> Result<(), LogError>;
 }

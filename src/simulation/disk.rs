@@ -12,10 +12,7 @@ use std::{
 use fastrand::Rng;
 
 use super::{process::Life, trace::note};
-use crate::log::{
-    Patience,
-    embedded::{Disk, DiskFile},
-};
+use crate::log::embedded::{Disk, DiskFile, Patience};
 
 /// A write survives in pieces of this size, which a device writes at once.
 const SECTOR_BYTES: usize = 512;

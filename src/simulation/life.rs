@@ -12,7 +12,7 @@ use super::{
     trace::{note, violated},
     world::World,
 };
-use crate::log::{Log, Refusing, embedded::Watermark};
+use crate::log::{Cause, Log, embedded::Watermark};
 
 impl World {
     /// The gateway's process starts.
@@ -34,7 +34,8 @@ impl World {
                 model.registry = Some(gateway.registry.clone());
                 let is_whole = self.flipped.borrow().is_none() && !life.is_dead();
                 // A full disk is temporary, and says nothing about the content of the log.
-                let is_full = gateway.log.check_writable() == Err(Refusing::DiskFull);
+                let refused = gateway.log.check_writable().err();
+                let is_full = refused.is_some_and(|error| error.cause == Cause::Full);
                 if is_whole && !is_well && !is_full {
                     violated(
                         "P8",

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     ids::{Platform, Seq, UserId},
-    log::{Log, Patience, ReadLimit, Receipt, embedded::EmbeddedLog},
+    log::{Log, ReadLimit, Receipt, embedded::EmbeddedLog},
     registry::Registry,
 };
 
@@ -386,7 +386,7 @@ impl Model {
             };
             let mut seen = BTreeSet::new();
             loop {
-                let stored = match log.read(&id, after, limit, Patience::Disk) {
+                let stored = match log.read(&id, after, limit) {
                     Ok(stored) => stored,
                     Err(error) => {
                         return violated(

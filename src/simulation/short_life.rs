@@ -22,7 +22,7 @@ use crate::{
     config,
     ids::{Epoch, MessageId, Platform, Seq, SessionKey},
     log::{
-        Append, Commit, CommitObserver, Log, Lookup, Patience, ReadLimit, Receipt, SessionRow,
+        Append, Commit, CommitObserver, Log, Lookup, ReadLimit, Receipt, SessionRow,
         embedded::{EmbeddedLog, OpenError, Place, Workers, epoch_text},
     },
     metrics::Metrics,
@@ -321,7 +321,7 @@ pub(super) fn read(log: &EmbeddedLog, user: usize) -> Result<BTreeMap<u64, Optio
         messages: 1_000,
         bytes: 1 << 20,
     };
-    let stored = log.read(&user_id(user), Seq::ZERO, limit, Patience::Disk);
+    let stored = log.read(&user_id(user), Seq::ZERO, limit);
     let stored = stored.map_err(|error| format!("the inbox of user {user}: {error}"))?;
     Ok(stored
         .into_iter()

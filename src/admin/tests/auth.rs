@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{ADMIN, Fault, Gateway, NOW_MS, SECRET, text_send, with, without};
 use crate::{
     ids::{ConnectionId, Platform, SessionKey, UserId},
-    log::{AppendError, ReadError, Refusing},
+    log::{AppendError, Cause, LogError},
     registry::{Item, Mailbox},
 };
 
@@ -136,9 +136,10 @@ async fn a_registration_that_is_not_durable_gives_no_token() {
             .verdict(),
         (413, 413)
     );
+    let failed = LogError::new(Cause::WriteFailed, "why");
     gateway
         .log
-        .fail(Fault::FailLater(Refusing::SyncFailed.into()));
+        .fail(Fault::FailLater(AppendError::Refusing(failed)));
     let reply = gateway
         .post_open("/auth/user_register", &token_request())
         .await;
@@ -328,7 +329,9 @@ async fn an_empty_secret_in_the_configuration_lets_nobody_in() {
 #[tokio::test]
 async fn an_unreadable_revocation_is_not_a_bad_token() {
     let gateway = Gateway::new();
-    gateway.log.fail(Fault::Read(ReadError::State));
+    gateway
+        .log
+        .fail(Fault::Read(LogError::new(Cause::LookupFailed, "why")));
     let body = json!({ "operationID": "op", "reqIdentifier": 1, "msgIncr": 1, "sendID": "u1" });
     assert_eq!(
         gateway.post("/msg/newest_seq", &body).await.verdict(),

@@ -5,43 +5,25 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Fault, Gateway, admin_config, text_send};
-use crate::log::{AppendError, Damage, ReadError, Refusing};
+use crate::log::{AppendError, Cause, LogError};
 
 #[tokio::test]
 async fn what_the_log_refuses_is_told_apart() {
-    let damage = Damage {
-        segment: "0001.seg".into(),
-        offset: 77,
-        what: "secret detail",
-    };
-    let refusing = |refusing| AppendError::Refusing(refusing);
+    let error = |cause| LogError::new(cause, "secret detail");
+    let refusing = |cause| AppendError::Refusing(error(cause));
+    let read = |cause| AppendError::Read(error(cause));
     for (error, status, code, retry_after) in [
         (AppendError::QueueFull, 429, 429, Some("1")),
         (AppendError::KeyReused, 409, 409, None),
-        (refusing(Refusing::DiskFull), 503, 50301, Some("10")),
-        (refusing(Refusing::SyncFailed), 503, 50302, Some("60")),
-        (
-            refusing(Refusing::Damaged(damage.clone())),
-            503,
-            50303,
-            Some("60"),
-        ),
+        (refusing(Cause::Full), 503, 50301, Some("10")),
+        (refusing(Cause::WriteFailed), 503, 50302, Some("60")),
+        (refusing(Cause::Damaged), 503, 50303, Some("60")),
         (AppendError::OutcomeUnknown, 503, 50304, Some("5")),
-        (refusing(Refusing::Closed), 503, 50305, Some("5")),
-        (refusing(Refusing::StateFailed), 503, 50306, Some("60")),
-        (
-            AppendError::Read(ReadError::Damaged(damage)),
-            503,
-            50303,
-            Some("60"),
-        ),
-        (AppendError::Read(ReadError::State), 503, 50306, Some("60")),
-        (
-            AppendError::Read(ReadError::Io(std::io::ErrorKind::Other)),
-            503,
-            50307,
-            Some("10"),
-        ),
+        (refusing(Cause::Closed), 503, 50305, Some("5")),
+        (refusing(Cause::LookupFailed), 503, 50306, Some("60")),
+        (read(Cause::Damaged), 503, 50303, Some("60")),
+        (read(Cause::LookupFailed), 503, 50306, Some("60")),
+        (read(Cause::ReadFailed), 503, 50307, Some("10")),
     ] {
         for fault in [
             Fault::Refuse(error.clone()),

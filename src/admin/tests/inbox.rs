@@ -4,7 +4,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use super::{ADMIN, Fault, Gateway, NOW_MS, text_send, with, without};
-use crate::log::{Damage, ReadError};
+use crate::log::{Cause, LogError};
 
 fn newest_seq() -> Value {
     json!({ "operationID": "op", "reqIdentifier": 1001, "msgIncr": 9, "sendID": "u1" })
@@ -195,18 +195,13 @@ async fn deleted_messages_are_left_out() {
 
 #[tokio::test]
 async fn a_log_that_cannot_be_read_is_503_and_not_an_empty_answer() {
-    let damage = Damage {
-        segment: "0001.seg".into(),
-        offset: 1,
-        what: "what",
-    };
-    for (error, code) in [
-        (ReadError::Damaged(damage), 50303),
-        (ReadError::State, 50306),
-        (ReadError::Io(std::io::ErrorKind::Other), 50307),
+    for (cause, code) in [
+        (Cause::Damaged, 50303),
+        (Cause::LookupFailed, 50306),
+        (Cause::ReadFailed, 50307),
     ] {
         let gateway = gateway_with(1).await;
-        gateway.log.fail(Fault::Read(error));
+        gateway.log.fail(Fault::Read(LogError::new(cause, "why")));
         let reply = gateway
             .post("/msg/pull_msg_by_seq", &pull(json!([1])))
             .await;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{super::routes::routes, Fault, Gateway, text_send};
 use crate::{
-    log::{AppendError, Refusing},
+    log::{AppendError, Cause, LogError},
     watch::watched,
 };
 
@@ -168,9 +168,8 @@ async fn a_panic_is_answered_and_the_next_request_is_served() {
 async fn readiness_gives_its_reason() {
     let gateway = Gateway::new();
     assert_eq!(gateway.get("/readyz").await.status, 200);
-    gateway
-        .log
-        .fail(Fault::Refuse(AppendError::Refusing(Refusing::DiskFull)));
+    let full = LogError::new(Cause::Full, "the disk is full: make room");
+    gateway.log.fail(Fault::Refuse(AppendError::Refusing(full)));
     let reply = gateway.get("/readyz").await;
     assert_eq!(reply.status, 503);
     assert!(reply.body.contains("the disk is full"), "{}", reply.body);

@@ -16,7 +16,14 @@ use rustix::{
     io::{Errno, ReadWriteFlags},
 };
 
-use super::Patience;
+/// Whether a read may wait for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Return `WouldBlock` rather than wait: for threads that others depend on.
+    MemoryOnly,
+    /// Wait for the disk: for threads that may block.
+    Disk,
+}
 
 /// A directory of files.
 pub(crate) trait Disk: Send + Sync + 'static {

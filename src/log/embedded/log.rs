@@ -16,8 +16,8 @@ use tokio::{
 };
 
 use super::{
-    Append, AppendError, CommitObserver, Damage, Inbox, Log, Lookup, OpenError, Patience, Pending,
-    ReadError, ReadLimit, Receipt, Refusing, SessionRow, Stored, TokenTimes,
+    Append, AppendError, CommitObserver, Damage, Inbox, Log, LogError, Lookup, OpenError, Patience,
+    Pending, ReadError, ReadLimit, Receipt, Refusing, SessionRow, Stored, TokenTimes,
     core::Core,
     disk::{Disk, RealDisk},
     epoch,
@@ -331,42 +331,46 @@ impl Log for EmbeddedLog {
         self.enqueue(|sender| Work::Append(append, sender))
     }
 
-    fn inbox(&self, user: &UserId) -> Result<Inbox, ReadError> {
-        self.core.inbox(user)
+    fn inbox(&self, user: &UserId) -> Result<Inbox, LogError> {
+        Ok(self.core.inbox(user)?)
     }
 
-    fn read(
+    fn read(&self, user: &UserId, after: Seq, limit: ReadLimit) -> Result<Vec<Stored>, LogError> {
+        self.core.metrics.disk_reads.increment(1);
+        Ok(self.core.read(user, after, limit, Patience::Disk)?)
+    }
+
+    fn read_now(
         &self,
         user: &UserId,
         after: Seq,
         limit: ReadLimit,
-        patience: Patience,
-    ) -> Result<Vec<Stored>, ReadError> {
-        if patience == Patience::Disk {
-            self.core.metrics.disk_reads.increment(1);
+    ) -> Result<Option<Vec<Stored>>, LogError> {
+        match self.core.read(user, after, limit, Patience::MemoryOnly) {
+            Err(ReadError::NotInMemory) => Ok(None),
+            read => Ok(Some(read?)),
         }
-        self.core.read(user, after, limit, patience)
     }
 
-    fn find(&self, lookup: Lookup<'_>) -> Result<Option<Receipt>, ReadError> {
-        self.core.find(lookup)
+    fn find(&self, lookup: Lookup<'_>) -> Result<Option<Receipt>, LogError> {
+        Ok(self.core.find(lookup)?)
     }
 
-    fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, ReadError> {
+    fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, LogError> {
         Ok(self.core.state.cursors.get(key)?)
     }
 
-    fn sessions(&self, user: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, ReadError> {
+    fn sessions(&self, user: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, LogError> {
         Ok(self.core.state.cursors.of(user)?)
     }
 
-    fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), ReadError> {
+    fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), LogError> {
         let acked = self.core.state.store_cursor(key, row)?;
         self.core.metrics.acked.increment(acked);
         Ok(())
     }
 
-    fn users(&self) -> Result<Vec<UserId>, ReadError> {
+    fn users(&self) -> Result<Vec<UserId>, LogError> {
         Ok(self.core.state.all_users()?)
     }
 
@@ -392,7 +396,7 @@ impl Log for EmbeddedLog {
         })
     }
 
-    fn token_times(&self, user: &UserId, platform: Platform) -> Result<TokenTimes, ReadError> {
+    fn token_times(&self, user: &UserId, platform: Platform) -> Result<TokenTimes, LogError> {
         Ok(self.core.state.tokens.get(user, platform)?)
     }
 
@@ -401,7 +405,7 @@ impl Log for EmbeddedLog {
         user: &UserId,
         platform: Platform,
         issued_at_ms: u64,
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), LogError> {
         Ok(self.core.state.tokens.note(user, platform, issued_at_ms)?)
     }
 
@@ -419,8 +423,8 @@ impl Log for EmbeddedLog {
         self.enqueue(|sender| Work::Records(records, sender))
     }
 
-    fn check_writable(&self) -> Result<(), Refusing> {
-        self.core.check_writable()
+    fn check_writable(&self) -> Result<(), LogError> {
+        Ok(self.core.check_writable()?)
     }
 }
 

@@ -10,7 +10,7 @@
 //! - `reader.rs`: one user's messages, in order, every byte checked
 //! - `retention.rs`: whole segments leave; what must outlive them is carried on
 //! - `state/`: sled and the rows not yet in it
-//! - `core.rs`: what the threads share; `keeper.rs`: checkpoints and all else that happens beside the writer; `scrub.rs`: looks for damage nobody met yet
+//! - `error.rs`: how it fails; `core.rs`: what the threads share; `keeper.rs`: checkpoints and all else that happens beside the writer; `scrub.rs`: looks for damage nobody met yet
 //! - `scan.rs`: a segment from end to end; `epoch.rs`: which log this is
 //! - `slots.rs`: a file of two slots; in it `watermark.rs`: how far the log is known to be synced, and `time_mark.rs`: the time
 //! - `inspect.rs`: what an operator asks of a stopped log
@@ -19,6 +19,7 @@
 mod core;
 mod disk;
 mod epoch;
+mod error;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
 #[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
@@ -54,12 +55,15 @@ pub(crate) use self::{
 };
 pub use self::{
     epoch::renew as renew_epoch,
+    error::{Damage, ReadError},
     log::{EmbeddedLog, is_in_use},
     recovery::OpenError,
 };
 
-/// The trait's words, which every file here uses.
+pub(crate) use self::disk::Patience;
+/// What every file here uses: how this log fails, and the trait's words.
+use self::error::Refusing;
 use super::{
-    Append, AppendError, Commit, CommitObserver, Damage, Inbox, Log, Lookup, Patience, Pending,
-    ReadError, ReadLimit, Receipt, Refusing, SessionRow, Stored, TokenTimes,
+    Append, AppendError, Cause, Commit, CommitObserver, Inbox, Log, LogError, Lookup, Pending,
+    ReadLimit, Receipt, SessionRow, Stored, TokenTimes,
 };

@@ -163,7 +163,7 @@ impl Bench {
         };
         let stored = self
             .log
-            .read(&user(name), Seq(after), limit, Patience::Disk)
+            .read(&user(name), Seq(after), limit)
             .expect("reads");
         stored
             .into_iter()
@@ -240,8 +240,9 @@ fn each_inbox_is_dense_and_reads_back_in_order_from_any_cursor() {
             };
             let read = bench
                 .log
-                .read(&user(name), Seq(after), limit, Patience::MemoryOnly)
-                .unwrap();
+                .read_now(&user(name), Seq(after), limit)
+                .unwrap()
+                .expect("in memory");
             assert!(
                 after == head || !read.is_empty(),
                 "a read below the head returns something"
@@ -376,7 +377,7 @@ fn a_send_whose_sync_failed_is_never_seen_and_none_is_accepted_after_it() {
     bench.disk.faults.sync_fails.store(false, Relaxed);
     let refused = bench.try_send(&["u1"], None, "later");
     assert_eq!(refused, Err(Refusing::SyncFailed.into()));
-    assert_eq!(bench.log.check_writable(), Err(Refusing::SyncFailed));
+    assert_eq!(bench.log.check_writable(), Err(Refusing::SyncFailed.into()));
     assert_eq!(bench.bodies("u1"), ["good"], "reads go on");
     let bench = bench.reopen(TestDisk::after_power_cut, true);
     assert_eq!(bench.bodies("u1"), ["good"]);
@@ -398,7 +399,7 @@ fn a_full_disk_refuses_sends_and_resumes_by_itself() {
             Err(Refusing::DiskFull.into())
         );
     }
-    assert_eq!(bench.log.check_writable(), Err(Refusing::DiskFull));
+    assert_eq!(bench.log.check_writable(), Err(Refusing::DiskFull.into()));
     let killed = bench.disk.after_kill();
     bench.disk.faults.is_full.store(false, Relaxed);
     bench.send(&["u1"], "after");
@@ -501,7 +502,13 @@ fn a_damaged_log_starts_serves_what_is_whole_and_accepts_nothing() {
         damaged.put(name, bytes);
         bench = bench.reopen(|_| damaged, false);
         assert!(
-            matches!(bench.log.check_writable(), Err(Refusing::Damaged(_))),
+            matches!(
+                bench.log.check_writable(),
+                Err(LogError {
+                    cause: Cause::Damaged,
+                    ..
+                })
+            ),
             "seed {seed}"
         );
         assert!(
@@ -514,7 +521,10 @@ fn a_damaged_log_starts_serves_what_is_whole_and_accepts_nothing() {
         );
         assert!(matches!(
             bench.try_send(&["u1"], None, "x"),
-            Err(AppendError::Refusing(Refusing::Damaged(_)))
+            Err(AppendError::Refusing(LogError {
+                cause: Cause::Damaged,
+                ..
+            }))
         ));
         let limit = ReadLimit {
             messages: 1,
@@ -522,10 +532,7 @@ fn a_damaged_log_starts_serves_what_is_whole_and_accepts_nothing() {
         };
         for (number, body) in bodies.iter().enumerate() {
             // Whatever can be read is right; the rest is an error or not there.
-            if let Ok(stored) =
-                bench
-                    .log
-                    .read(&user("u1"), Seq(number as u64), limit, Patience::Disk)
+            if let Ok(stored) = bench.log.read(&user("u1"), Seq(number as u64), limit)
                 && let Some(stored) = stored
                     .into_iter()
                     .find(|stored| stored.seq.0 == number as u64 + 1)
@@ -859,7 +866,13 @@ fn a_log_that_lost_its_synced_end_is_damaged_whatever_the_state_store_says() {
         let bench = bench.reopen(|_| disk, keeps_state);
         let refusing = bench.log.check_writable();
         assert!(
-            matches!(refusing, Err(Refusing::Damaged(_))),
+            matches!(
+                refusing,
+                Err(LogError {
+                    cause: Cause::Damaged,
+                    ..
+                })
+            ),
             "{refusing:?}"
         );
     }
@@ -894,7 +907,7 @@ fn a_first_segment_that_retention_did_not_remove_is_missed() {
         let bench = bench.reopen(|_| disk, keeps_state);
         let refusing = bench.log.check_writable();
         assert!(
-            matches!(&refusing, Err(Refusing::Damaged(damage)) if damage.segment == first),
+            matches!(&refusing, Err(error) if error.text.contains(&*first)),
             "{refusing:?}"
         );
     }
@@ -926,7 +939,7 @@ fn a_disk_that_something_else_fills_rests_the_checkpoints_until_there_is_space_a
     };
     bench.log.store_cursor(&key, row).unwrap();
     eventually("the disk to be found full", || {
-        bench.log.check_writable() == Err(Refusing::DiskFull)
+        bench.log.check_writable() == Err(Refusing::DiskFull.into())
     });
     assert!(!checkpointed(), "sled would fail for good");
     bench.disk.faults.is_nearly_full.store(false, Relaxed);
@@ -974,7 +987,7 @@ fn a_start_on_a_full_disk_serves_what_it_has_and_takes_sends_once_there_is_space
     assert!(home.0.load(Relaxed) > 0, "it would be behind from now on");
     log.start(workers).unwrap();
     assert_eq!(log.inbox(&user("u1")).unwrap().head, Seq(1));
-    assert_eq!(log.check_writable(), Err(Refusing::DiskFull));
+    assert_eq!(log.check_writable(), Err(Refusing::DiskFull.into()));
     disk.faults.is_nearly_full.store(false, Relaxed);
     eventually("sends are possible", || log.check_writable().is_ok());
     let pending = log

@@ -160,7 +160,7 @@ impl Writer {
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES_KEPT);
         if let Err(refusing) = self.prepare() {
-            refuse(first, &AppendError::Refusing(refusing));
+            refuse(first, &refusing.into());
             return 1;
         }
         let mut next = Some(first);

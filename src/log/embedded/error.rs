@@ -1,0 +1,109 @@
+//! How the embedded log fails, by segment, offset and disk, and what each means to the rooms above.
+
+use super::{AppendError, Cause, LogError, state::StateError};
+
+/// A place in the log that does not read as it was written (P8).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("segment {segment} is damaged at offset {offset}: {what}")]
+pub struct Damage {
+    /// File name of the segment.
+    pub segment: String,
+    /// Byte offset within it.
+    pub offset: u64,
+    /// What does not fit.
+    pub what: &'static str,
+}
+
+/// Why the log takes no appends although it serves reads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusing {
+    /// A write was refused for want of space, or beyond the process's limit of file sizes; it is tried again with the next append.
+    #[error(
+        "the disk is full, or a file of the log is as large as this process may make one (ulimit -f): make room, sending resumes \
+         by itself"
+    )]
+    DiskFull,
+    /// A sync failed; what the disk holds is not known until the log is read again.
+    #[error("a disk write or sync failed: check the disk, then restart the gateway")]
+    SyncFailed,
+    /// Damage that hides how far inboxes had come.
+    #[error("{0}; restore the data directory from a backup, or move it away to start a new log")]
+    Damaged(Damage),
+    /// The state store failed.
+    #[error("the state store failed: check the disk, then restart the gateway")]
+    StateFailed,
+    /// The log was closed.
+    #[error("the gateway is shutting down")]
+    Closed,
+}
+
+/// Why a read returned nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The bytes are not in memory, and the caller would not wait.
+    #[error("not in memory")]
+    NotInMemory,
+    /// What is there is not what was written.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// A later version of the gateway wrote this segment; nothing is wrong with it.
+    #[error(
+        "segment {segment} has format {format}, which a later version wrote: start that version"
+    )]
+    Newer {
+        /// File name of the segment.
+        segment: String,
+        /// Its format.
+        format: u8,
+    },
+    /// The operating system would not read.
+    #[error("the log cannot be read: {0}")]
+    Io(std::io::ErrorKind),
+    /// The state store failed.
+    #[error("the state store failed")]
+    State,
+}
+
+impl From<Refusing> for LogError {
+    fn from(refusing: Refusing) -> Self {
+        let cause = match refusing {
+            Refusing::DiskFull => Cause::Full,
+            Refusing::SyncFailed => Cause::WriteFailed,
+            Refusing::Damaged(_) => Cause::Damaged,
+            Refusing::StateFailed => Cause::LookupFailed,
+            Refusing::Closed => Cause::Closed,
+        };
+        Self::new(cause, refusing)
+    }
+}
+
+impl From<ReadError> for LogError {
+    fn from(error: ReadError) -> Self {
+        let cause = match error {
+            ReadError::Damaged(_) => Cause::Damaged,
+            ReadError::State => Cause::LookupFailed,
+            ReadError::NotInMemory | ReadError::Newer { .. } | ReadError::Io(_) => {
+                Cause::ReadFailed
+            }
+        };
+        Self::new(cause, error)
+    }
+}
+
+impl From<StateError> for LogError {
+    fn from(error: StateError) -> Self {
+        ReadError::from(error).into()
+    }
+}
+
+impl From<Refusing> for AppendError {
+    fn from(refusing: Refusing) -> Self {
+        Self::Refusing(refusing.into())
+    }
+}
+
+impl From<ReadError> for AppendError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error.into())
+    }
+}
