@@ -58,36 +58,36 @@ pub(super) fn log_in(
     if let Some(wait) = arrival.wait_if_new()
         && connect.resume.cursor.is_none()
         && delivery
-            .resume(&key)
-            .is_ok_and(|known| known.stored.is_none())
+            .enter(&key, claims.issued_at_ms)
+            .is_ok_and(|point| point.stored.is_none())
     {
         return Err(Reason::Unavailable(wait));
     }
     registry
         .register(&key, id, &context.mailbox, delivery.now_ms())
         .map_err(|_| Reason::TooManySessions)?;
-    // Registered before the standing is read, so that a message between the two is either in the inbox or comes live.
-    let standing = delivery
-        .authenticate(&connect.token)
-        // A logout between the first look and the registration found nobody to log out: hence the second look.
+    // The session is registered before its resume point is read, so a message between the two is either in the inbox or comes
+    // live. The resume point carries a second look at the revocation: a logout between the first one and the registration
+    // found no connection to close.
+    let point = delivery
+        .enter(&key, claims.issued_at_ms)
         .map_err(refusal)
-        .and_then(|_| delivery.resume(&key).map_err(|error| unreadable(&error)))
-        .and_then(|standing| {
+        .and_then(|point| {
             // What a damaged log says of its ends may be too little: no reason to take a client for one of another log, nor to
             // tell one that nothing waits for it.
-            let head = standing.inbox.head;
+            let head = point.inbox.head;
             let is_doubtful = head == Seq::ZERO || connect.resume.cursor > Some(head);
             if is_doubtful && delivery.is_damaged() {
                 return Err(Reason::Internal("log damaged, the operator knows where"));
             }
-            Ok(standing)
+            Ok(point)
         })
         .inspect_err(|_| registry.deregister(&key, id))?;
     let standing = Standing {
-        epoch: delivery.epoch(),
-        head: standing.inbox.head,
-        first: standing.inbox.first,
-        stored: standing.stored,
+        epoch: point.epoch,
+        head: point.inbox.head,
+        first: point.inbox.first,
+        stored: point.stored.map(|row| row.cursor),
     };
     let welcome = Welcome {
         connection: id,

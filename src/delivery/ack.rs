@@ -1,28 +1,23 @@
 //! Cursors: where a session resumes, and how it moves on.
 
-use super::Delivery;
+use super::{AuthError, Delivery};
 use crate::{
     ids::{Seq, SessionKey},
-    log::{Inbox, LogError, SessionRow},
+    log::{LogError, ResumePoint, SessionRow},
 };
 
-/// What the server knows of a session when it connects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
-    /// Bounds of the inbox now.
-    pub inbox: Inbox,
-    /// The cursor remembered; `None` for a session never seen.
-    pub stored: Option<Seq>,
-}
-
 impl Delivery {
-    /// What is known of a session.
-    pub fn resume(&self, key: &SessionKey) -> Result<Standing, LogError> {
-        let stored = self.log.session(key)?.map(|row| row.cursor);
-        Ok(Standing {
-            inbox: self.log.inbox(&key.user)?,
-            stored,
-        })
+    /// Where a session goes on, in one look at the log. Refused where its token, issued at this Unix ms, is revoked.
+    pub fn enter(
+        &self,
+        key: &SessionKey,
+        token_issued_at_ms: u64,
+    ) -> Result<ResumePoint, AuthError> {
+        let point = self.log.enter(key)?;
+        if token_issued_at_ms < point.revoked_before_ms {
+            return Err(AuthError::Revoked);
+        }
+        Ok(point)
     }
 
     /// The session begins at `cursor`, which may be behind what was remembered; from now on it is known. Written behind.

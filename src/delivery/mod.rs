@@ -26,16 +26,17 @@ use std::sync::{
 use tokio::sync::oneshot;
 
 pub use self::{
-    ack::Standing,
     authenticate::AuthError,
     send::{FanOut, Receivers, Send, SendError},
     trace::{Trace, TraceLookup, TracePage, TraceReceiver, TraceSession, TraceState},
 };
 /// What the log answers, for the rooms that read through this one.
-pub use crate::log::{AppendError, Cause, Inbox, LogError, ReadLimit, Receipt, Stored};
+pub use crate::log::{
+    AppendError, Cause, Inbox, LogError, ReadLimit, Receipt, ResumePoint, Stored,
+};
 use crate::{
     clock::{Clock, Doubt},
-    ids::{Epoch, UserId},
+    ids::UserId,
     log::Log,
     registry::Registry,
     token::Tokens,
@@ -108,11 +109,6 @@ impl Delivery {
                 "the read ended without an answer",
             ))
         })
-    }
-
-    /// Which log this is.
-    pub fn epoch(&self) -> Epoch {
-        self.log.epoch()
     }
 
     /// Bounds of a user's inbox.

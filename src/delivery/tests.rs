@@ -287,15 +287,34 @@ async fn a_token_from_a_time_to_come_is_revoked_and_the_next_one_outlives_it() {
     ));
 }
 
+/// A logout between the first look at the token and the registration closes no connection: it finds none.
+#[tokio::test]
+async fn a_login_that_a_logout_overtook_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let delivery = delivery(dir.path());
+    let key = session("u1");
+    let issued = delivery.issue_token(&key.user, key.platform).unwrap();
+    let claims = delivery.authenticate(&issued.token).unwrap();
+    assert!(delivery.enter(&key, claims.issued_at_ms).is_ok());
+    let logged_out = delivery.log_out(key.user.clone(), key.platform).await;
+    assert_eq!(logged_out, Ok(0));
+    let refused = delivery.enter(&key, claims.issued_at_ms);
+    assert!(matches!(refused, Err(AuthError::Revoked)));
+}
+
 #[tokio::test]
 async fn a_session_is_known_from_its_beginning_and_may_go_back() {
     let dir = tempfile::tempdir().unwrap();
     let delivery = delivery(dir.path());
     let key = session("u1");
-    assert_eq!(delivery.resume(&key).unwrap().stored, None);
+    let stored = || {
+        let point = delivery.enter(&key, 0).unwrap();
+        point.stored.map(|row| row.cursor)
+    };
+    assert_eq!(stored(), None);
     for cursor in [Seq(3), Seq(1)] {
         delivery.begin(&key, cursor).unwrap();
-        assert_eq!(delivery.resume(&key).unwrap().stored, Some(cursor));
+        assert_eq!(stored(), Some(cursor));
     }
 }
 

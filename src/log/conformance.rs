@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::{
     Append, AppendError, Commit, CommitObserver, Inbox, Log, Lookup, ReadLimit, Receipt,
-    SessionRow, TokenTimes, embedded::EmbeddedLog, memory::MemoryLog,
+    ResumePoint, SessionRow, TokenTimes, embedded::EmbeddedLog, memory::MemoryLog,
 };
 use crate::{
     clock::fixture::{Manual, NOW_MS},
@@ -120,6 +120,10 @@ impl Subject {
             .collect()
     }
 
+    fn stored(&self, key: &SessionKey) -> Option<SessionRow> {
+        self.log.enter(key).unwrap().stored
+    }
+
     fn bounds(&self, name: &str) -> (u64, u64) {
         let Inbox { head, first } = self.log.inbox(&user(name)).unwrap();
         (first.0, head.0)
@@ -189,6 +193,7 @@ every_log! {
     an_expired_message_is_gone_and_its_seq_is_not_given_again
     an_expired_message_is_still_known_by_its_key_alone
     a_message_is_found_by_its_id_and_by_its_key
+    a_login_learns_revocation_cursor_bounds_and_epoch_at_once
     a_session_is_known_from_its_first_cursor_on
     a_cursor_may_go_back
     the_times_of_tokens_never_go_back_and_are_each_platforms_own
@@ -347,9 +352,42 @@ fn a_message_is_found_by_its_id_and_by_its_key(subject: &Subject) {
     assert_eq!(subject.log.find(unknown), Ok(None));
 }
 
+fn a_login_learns_revocation_cursor_bounds_and_epoch_at_once(subject: &Subject) {
+    let key = session("u1", Platform::Web);
+    let new = subject.log.enter(&key).unwrap();
+    let empty = Inbox {
+        head: Seq::ZERO,
+        first: Seq(1),
+    };
+    let expected = (0, None, empty);
+    assert_eq!((new.revoked_before_ms, new.stored, new.inbox), expected);
+    for body in ["a", "b"] {
+        subject.send(&["u1"], body);
+    }
+    let row = SessionRow {
+        cursor: Seq(1),
+        acked_at_ms: NOW_MS,
+    };
+    subject.log.store_cursor(&key, row).unwrap();
+    for (platform, before_ms) in [(Platform::Web, 77), (Platform::Ios, 99)] {
+        let revoked = subject.log.revoke(user("u1"), platform, before_ms);
+        assert_eq!(revoked.unwrap().blocking_recv().unwrap(), Ok(()));
+    }
+    let expected = ResumePoint {
+        epoch: new.epoch,
+        revoked_before_ms: 77,
+        stored: Some(row),
+        inbox: Inbox {
+            head: Seq(2),
+            first: Seq(1),
+        },
+    };
+    assert_eq!(subject.log.enter(&key), Ok(expected));
+}
+
 fn a_session_is_known_from_its_first_cursor_on(subject: &Subject) {
     let (ios, web) = (session("u1", Platform::Ios), session("u1", Platform::Web));
-    assert_eq!(subject.log.session(&ios), Ok(None));
+    assert_eq!(subject.stored(&ios), None);
     let row = SessionRow {
         cursor: Seq::ZERO,
         acked_at_ms: NOW_MS,
@@ -357,7 +395,7 @@ fn a_session_is_known_from_its_first_cursor_on(subject: &Subject) {
     for key in [&ios, &web, &session("u2", Platform::Web)] {
         subject.log.store_cursor(key, row).unwrap();
     }
-    assert_eq!(subject.log.session(&ios), Ok(Some(row)));
+    assert_eq!(subject.stored(&ios), Some(row));
     let mut sessions = subject.log.sessions(&user("u1")).unwrap();
     sessions.sort_by_key(|(key, _)| key.platform as u8);
     assert_eq!(sessions, [(ios, row), (web, row)]);
@@ -372,7 +410,7 @@ fn a_cursor_may_go_back(subject: &Subject) {
             acked_at_ms: NOW_MS,
         };
         subject.log.store_cursor(&key, row).unwrap();
-        assert_eq!(subject.log.session(&key), Ok(Some(row)));
+        assert_eq!(subject.stored(&key), Some(row));
     }
 }
 

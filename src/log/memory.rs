@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Append, AppendError, Cause, Commit, CommitObserver, Inbox, Log, LogError, Lookup, Pending,
-    ReadLimit, Receipt, SessionRow, Stored, TokenTimes,
+    ReadLimit, Receipt, ResumePoint, SessionRow, Stored, TokenTimes,
 };
 use crate::ids::{Epoch, Platform, Seq, SessionKey, UserId};
 
@@ -214,10 +214,6 @@ impl Rows {
 }
 
 impl Log for MemoryLog {
-    fn epoch(&self) -> Epoch {
-        Epoch(EPOCH)
-    }
-
     fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
         self.answer(|rows| rows.append(append, self.observer.as_ref()))
     }
@@ -287,8 +283,16 @@ impl Log for MemoryLog {
         Ok(found.map(|remembered| remembered.receipt.clone()))
     }
 
-    fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, LogError> {
-        Ok(self.rows().sessions.get(key).copied())
+    fn enter(&self, key: &SessionKey) -> Result<ResumePoint, LogError> {
+        let inbox = self.inbox(&key.user)?;
+        let times = self.token_times(&key.user, key.platform)?;
+        let rows = self.rows();
+        Ok(ResumePoint {
+            epoch: Epoch(EPOCH),
+            revoked_before_ms: times.revoked_before_ms,
+            stored: rows.sessions.get(key).copied(),
+            inbox,
+        })
     }
 
     fn sessions(&self, user: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, LogError> {

@@ -1,6 +1,6 @@
 //! The durable per-user sequence log: the truth that every session is a cursor on.
 //!
-//! Promises: an append that was answered is on disk (P1); one that was refused is nowhere (P2); a repeated idempotency key
+//! Promises: an append that was answered is durable (P1); one that was refused is nowhere (P2); a repeated idempotency key
 //! returns the first result (P3); each user's sequence is dense (P4); damage is named, never skipped (P8).
 //! Leaves to others: what a message means. Bodies are opaque bytes here, and nobody online is known here.
 //!
@@ -105,6 +105,19 @@ pub struct SessionRow {
     pub acked_at_ms: u64,
 }
 
+/// Where a session goes on, and whether it may: all that a login needs of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResumePoint {
+    /// Which log this is. Seqs and cursors of another one mean nothing here.
+    pub epoch: Epoch,
+    /// Tokens of the session's user and platform issued before this Unix ms are revoked.
+    pub revoked_before_ms: u64,
+    /// The session's cursor; `None` for a session never seen.
+    pub stored: Option<SessionRow>,
+    /// Bounds of the user's inbox.
+    pub inbox: Inbox,
+}
+
 /// What the log remembers of the tokens of one user on one platform, in Unix ms; 0 where there is nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TokenTimes {
@@ -143,11 +156,9 @@ pub type Pending<T> = oneshot::Receiver<Result<T, AppendError>>;
 
 /// A durable sequence for each user, with what belongs to it: cursors, idempotency keys, revocations, registrations.
 ///
-/// Methods that return [`Pending`] enqueue and never block; the others may take a lock or read the state store.
+/// Methods that return [`Pending`] enqueue and never block. `read`, `find` and `users` may wait; the others may take a lock or
+/// look up a row.
 pub trait Log: Send + Sync + 'static {
-    /// Which log this is.
-    fn epoch(&self) -> Epoch;
-
     /// Appends one message; refuses at once when the queue is full or no append is possible.
     fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError>;
 
@@ -166,11 +177,11 @@ pub trait Log: Send + Sync + 'static {
         limit: ReadLimit,
     ) -> Result<Option<Vec<Stored>>, LogError>;
 
-    /// The message with this id or key, if it is retained. Reads the disk.
+    /// The message with this id or key, if it is retained. May wait.
     fn find(&self, lookup: Lookup<'_>) -> Result<Option<Receipt>, LogError>;
 
-    /// What is remembered of a session; `None` when it was never seen.
-    fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, LogError>;
+    /// A login in one answer. It holds every revocation and every message that was durable before the call.
+    fn enter(&self, key: &SessionKey) -> Result<ResumePoint, LogError>;
 
     /// Every session of a user that was ever seen.
     fn sessions(&self, user: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, LogError>;

@@ -114,8 +114,7 @@ impl World {
             platform: device.owner.platform,
             device: id.into(),
         };
-        let is_acked =
-            matches!(gateway.log.session(&key), Ok(Some(row)) if row.cursor == inbox.head);
+        let is_acked = matches!(gateway.log.enter(&key), Ok(point) if point.stored.is_some_and(|row| row.cursor == inbox.head));
         is_present
             && is_acked
             && (position.epoch, position.cursor) == (self.epoch.get(), inbox.head.0)

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     Append, AppendError, CommitObserver, Damage, Inbox, Log, LogError, Lookup, OpenError, Patience,
-    Pending, ReadError, ReadLimit, Receipt, Refusing, SessionRow, Stored, TokenTimes,
+    Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, SessionRow, Stored, TokenTimes,
     core::Core,
     disk::{Disk, RealDisk},
     epoch,
@@ -34,7 +34,7 @@ use super::{
 use crate::{
     clock::Clock,
     config,
-    ids::{Epoch, Platform, Seq, SessionKey, UserId},
+    ids::{Platform, Seq, SessionKey, UserId},
     metrics::Metrics,
     watch::{self, Watched},
 };
@@ -323,10 +323,6 @@ impl Drop for EmbeddedLog {
 }
 
 impl Log for EmbeddedLog {
-    fn epoch(&self) -> Epoch {
-        self.core.epoch
-    }
-
     fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
         self.enqueue(|sender| Work::Append(append, sender))
     }
@@ -356,8 +352,15 @@ impl Log for EmbeddedLog {
         Ok(self.core.find(lookup)?)
     }
 
-    fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, LogError> {
-        Ok(self.core.state.cursors.get(key)?)
+    fn enter(&self, key: &SessionKey) -> Result<ResumePoint, LogError> {
+        let state = &self.core.state;
+        let tokens = state.tokens.get(&key.user, key.platform)?;
+        Ok(ResumePoint {
+            epoch: self.core.epoch,
+            revoked_before_ms: tokens.revoked_before_ms,
+            stored: state.cursors.get(key)?,
+            inbox: self.core.inbox(&key.user)?,
+        })
     }
 
     fn sessions(&self, user: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, LogError> {

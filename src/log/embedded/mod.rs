@@ -65,5 +65,5 @@ pub(crate) use self::disk::Patience;
 use self::error::Refusing;
 use super::{
     Append, AppendError, Cause, Commit, CommitObserver, Inbox, Log, LogError, Lookup, Pending,
-    ReadLimit, Receipt, SessionRow, Stored, TokenTimes,
+    ReadLimit, Receipt, ResumePoint, SessionRow, Stored, TokenTimes,
 };

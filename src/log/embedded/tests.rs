@@ -616,7 +616,12 @@ fn retention_removes_whole_segments_and_forgets_no_head_key_cursor_or_revocation
             "the key outlives its message"
         );
         assert_eq!(
-            bench.log.session(&session).unwrap().map(|row| row.cursor),
+            bench
+                .log
+                .enter(&session)
+                .unwrap()
+                .stored
+                .map(|row| row.cursor),
             Some(Seq(5))
         );
         assert_eq!(
@@ -836,7 +841,7 @@ fn an_idle_log_does_not_grow_and_a_checkpoint_undoes_no_ack() {
         eventually("a checkpoint puts the cursor into the log", || {
             length() > sent
         });
-        assert_eq!(bench.log.session(&session).unwrap(), Some(row));
+        assert_eq!(bench.log.enter(&session).unwrap().stored, Some(row));
     }
     // The watermark follows once a turn: when it stands at the end, a turn went by in which nothing was written.
     let idle = length();
@@ -1097,7 +1102,7 @@ fn cursors_survive_an_orderly_stop_and_a_lost_state_store() {
     bench.log.store_cursor(&session, row).unwrap();
     bench.log.close();
     let bench = bench.reopen(|disk| disk.after_power_cut(), false);
-    assert_eq!(bench.log.session(&session).unwrap(), Some(row));
+    assert_eq!(bench.log.enter(&session).unwrap().stored, Some(row));
     assert_eq!(bench.log.sessions(&user("u1")).unwrap(), [(session, row)]);
 }
 
