@@ -1,6 +1,6 @@
 //! How the embedded log fails, by segment, offset and disk, and what each means to the rooms above.
 
-use super::{AppendError, Cause, LogError, state::StateError};
+use super::{AppendError, Cause, LogError};
 
 /// A place in the log that does not read as it was written (P8).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,12 +87,6 @@ impl From<ReadError> for LogError {
             }
         };
         Self::new(cause, error)
-    }
-}
-
-impl From<StateError> for LogError {
-    fn from(error: StateError) -> Self {
-        ReadError::from(error).into()
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) use self::{
     users::{UserRow, Users},
 };
 use super::{
-    ReadError, SessionRow,
+    LogError, ReadError, SessionRow,
     record::{Position, Record},
 };
 use crate::ids::{Epoch, Seq, SessionKey, UserId};
@@ -81,6 +81,12 @@ impl From<StateError> for ReadError {
     fn from(error: StateError) -> Self {
         tracing::error!(%error, "the state store failed");
         Self::State
+    }
+}
+
+impl From<StateError> for LogError {
+    fn from(error: StateError) -> Self {
+        ReadError::from(error).into()
     }
 }
 
