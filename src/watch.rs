@@ -1,14 +1,15 @@
 //! A watch over the threads that the gateway needs: the log's writer and keeper, the reactors, the admin port.
 //!
 //! Each of them holds a [`Pulse`] while it runs. The process looks at all pulses once a second. A pulse that is gone means
-//! that the thread ended, by a panic or by itself; the gateway then drains and ends with an error. A thread with a loop
-//! beats its pulse in every round; if the beats stop, `/healthz` names the thread. The watch counts looks and not time, so
-//! a paused process finds no thread late. Threads that the gateway can miss are not watched: the scrub ends by itself, and
+//! that the thread ended, by a panic or by itself; the gateway then drains and ends with an error. A thread beats its
+//! pulse at the begin of every turn, and says when it rests: when it only waits for work. If a turn takes too long,
+//! `/healthz` names the thread. A thread that never rests has to beat all the time. The watch counts looks and not time,
+//! so a paused process finds no thread late. Threads that the gateway can miss are not watched: the scrub ends by itself, and
 //! the certificates' task and the log lines' writer catch their own panics.
 
 use std::{
     fmt,
-    mem::discriminant,
+    mem::{Discriminant, discriminant},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -20,18 +21,26 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// The interval between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// A thread with a loop has stalled when this many looks in a row saw no beat. The slowest loop takes 5 s, and a machine
+/// A thread has stalled when this many looks in a row saw it in the same turn. The slowest loop takes 5 s, and a machine
 /// that swaps stops a thread for seconds.
-const LOOKS_WITHOUT_BEAT_MAX: u64 = 30;
+const LOOKS_IN_TURN_MAX: u64 = 30;
 
-/// The thread's end of the watch. Dropping it says that the thread has ended.
+/// The thread's end of the watch. Dropping it says that the thread has ended. A new thread is in its first turn.
+///
+/// The number counts turns and rests. It is odd in a turn, and even while the thread rests. Only this end writes it, so a
+/// load and a store do for an addition.
 #[derive(Debug)]
 pub struct Pulse(Arc<AtomicU64>);
 
 impl Pulse {
-    /// Says that the thread began another round.
+    /// Says that the thread began another turn.
     pub fn beat(&self) {
-        self.0.fetch_add(1, Relaxed);
+        self.0.store((self.0.load(Relaxed) + 1) | 1, Relaxed);
+    }
+
+    /// Says that the thread waits for work, for however long. It beats when it has some.
+    pub fn rest(&self) {
+        self.0.store((self.0.load(Relaxed) + 1) & !1, Relaxed);
     }
 }
 
@@ -39,37 +48,54 @@ impl Pulse {
 #[derive(Debug)]
 pub struct Watched {
     name: String,
-    beats: Weak<AtomicU64>,
-    /// The number of beats at the last look. 0: no beat so far; some threads never beat.
+    turn: Weak<AtomicU64>,
+    /// The turn at the last look.
     seen: u64,
-    looks_without_beat: u64,
+    /// The number of looks that saw this turn again.
+    looks_in_turn: u64,
+    /// The fault at the last look, which is logged once while it lasts.
+    logged: Option<Discriminant<Unwell>>,
 }
 
 /// Makes the two ends for a new thread: the thread holds the pulse, the watch holds the other.
 pub fn watched(name: impl Into<String>) -> (Pulse, Watched) {
-    let beats = Arc::new(AtomicU64::new(0));
+    let turn = Arc::new(AtomicU64::new(1));
     let watched = Watched {
         name: name.into(),
-        beats: Arc::downgrade(&beats),
+        turn: Arc::downgrade(&turn),
         seen: 0,
-        looks_without_beat: 0,
+        looks_in_turn: 0,
+        logged: None,
     };
-    (Pulse(beats), watched)
+    (Pulse(turn), watched)
 }
 
 impl Watched {
     fn look(&mut self) -> Option<Unwell> {
-        let Some(beats) = self.beats.upgrade() else {
+        let fault = self.fault();
+        let kind = fault.as_ref().map(discriminant);
+        if let Some(unwell) = &fault
+            && self.logged != kind
+        {
+            tracing::error!("{unwell}");
+        }
+        self.logged = kind;
+        fault
+    }
+
+    fn fault(&mut self) -> Option<Unwell> {
+        let Some(turn) = self.turn.upgrade() else {
             return Some(Unwell::Ended(self.name.clone()));
         };
-        let beats = beats.load(Relaxed);
-        if beats != self.seen || beats == 0 {
-            (self.seen, self.looks_without_beat) = (beats, 0);
+        let turn = turn.load(Relaxed);
+        let rests = turn.is_multiple_of(2);
+        if rests || turn != self.seen {
+            (self.seen, self.looks_in_turn) = (turn, 0);
             return None;
         }
-        self.looks_without_beat += 1;
-        (self.looks_without_beat >= LOOKS_WITHOUT_BEAT_MAX)
-            .then(|| Unwell::Stalled(self.name.clone(), self.looks_without_beat))
+        self.looks_in_turn += 1;
+        (self.looks_in_turn >= LOOKS_IN_TURN_MAX)
+            .then(|| Unwell::Stalled(self.name.clone(), self.looks_in_turn))
     }
 }
 
@@ -78,7 +104,7 @@ impl Watched {
 pub enum Unwell {
     /// The thread ended without an order. The process has to be restarted.
     Ended(String),
-    /// The thread has not beaten for this many looks. It may recover.
+    /// The thread has been in the same turn for this many looks. It may recover.
     Stalled(String, u64),
 }
 
@@ -105,7 +131,7 @@ pub struct Watch(Mutex<Looks>);
 #[derive(Debug, Default)]
 struct Looks {
     threads: Vec<Watched>,
-    found: Option<Unwell>,
+    found: Vec<Unwell>,
 }
 
 impl Watch {
@@ -114,9 +140,14 @@ impl Watch {
         self.lock().threads.extend(threads);
     }
 
-    /// `Err` with the fault that the last look found. The fault of an ended thread stays.
-    pub fn check(&self) -> Result<(), Unwell> {
-        self.lock().found.clone().map_or(Ok(()), Err)
+    /// `Err` with the faults that the last look found, a line for each. The fault of an ended thread stays.
+    pub fn check(&self) -> Result<(), String> {
+        let faults: Vec<_> = self.lock().found.iter().map(Unwell::to_string).collect();
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(faults.join("\n"))
+        }
     }
 
     /// Looks once a second, and returns when a thread has ended. Cancel safe.
@@ -125,25 +156,17 @@ impl Watch {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             look.tick().await;
-            if let Some(ended @ Unwell::Ended(_)) = self.look() {
+            let has_ended = |unwell: &Unwell| matches!(unwell, Unwell::Ended(_));
+            if let Some(ended) = self.look().into_iter().find(has_ended) {
                 return ended;
             }
         }
     }
 
-    fn look(&self) -> Option<Unwell> {
+    fn look(&self) -> Vec<Unwell> {
         let mut looks = self.lock();
-        let found: Vec<_> = looks.threads.iter_mut().filter_map(Watched::look).collect();
-        let has_ended = |unwell: &&Unwell| matches!(unwell, Unwell::Ended(_));
-        let gravest = found.iter().find(has_ended).or(found.first()).cloned();
-        if let Some(unwell) = &gravest
-            && looks.found.as_ref().map(discriminant) != Some(discriminant(unwell))
-        {
-            // Logged once while the fault lasts.
-            tracing::error!("{unwell}");
-        }
-        looks.found.clone_from(&gravest);
-        gravest
+        looks.found = looks.threads.iter_mut().filter_map(Watched::look).collect();
+        looks.found.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Looks> {
@@ -161,7 +184,7 @@ mod tests {
         let (pulse, thread) = watched("log-writer");
         let (_others, other) = watched("admin");
         watch.add([other, thread]);
-        assert_eq!(watch.look(), None);
+        assert_eq!(watch.look(), []);
         let panics = std::thread::spawn(move || {
             let _pulse = pulse;
             panic!("planted");
@@ -169,8 +192,8 @@ mod tests {
         assert!(panics.join().is_err());
         assert_eq!(watch.check(), Ok(()), "nobody has looked");
         let ended = Unwell::Ended("log-writer".into());
-        assert_eq!(watch.look(), Some(ended.clone()));
-        assert_eq!(watch.check(), Err(ended));
+        assert_eq!(watch.look(), [ended.clone()]);
+        assert_eq!(watch.check(), Err(ended.to_string()));
     }
 
     #[test]
@@ -179,27 +202,58 @@ mod tests {
         let (pulse, thread) = watched("reactor-0");
         watch.add([thread]);
         pulse.beat();
-        for _ in 0..LOOKS_WITHOUT_BEAT_MAX {
-            assert_eq!(watch.look(), None);
-        }
-        let stalled = watch.look().expect("stalled");
-        assert_eq!(
-            stalled.to_string(),
-            "the thread reactor-0 has not moved for 30s"
-        );
-        assert_eq!(watch.check(), Err(stalled));
+        stalls(&watch, "the thread reactor-0 has not moved for 30s");
         pulse.beat();
-        assert_eq!(watch.look(), None);
+        assert_eq!(watch.look(), []);
+        assert_eq!(watch.check(), Ok(()));
+    }
+
+    /// Nothing is found at the first looks; then this is.
+    #[track_caller]
+    fn stalls(watch: &Watch, fault: &str) {
+        for _ in 0..LOOKS_IN_TURN_MAX {
+            assert_eq!(watch.look(), []);
+        }
+        watch.look();
+        assert_eq!(watch.check(), Err(fault.into()));
+    }
+
+    #[test]
+    fn a_thread_that_never_beat_is_named_as_well() {
+        let watch = Watch::default();
+        let (_pulse, thread) = watched("reactor-0");
+        watch.add([thread]);
+        stalls(&watch, "the thread reactor-0 has not moved for 30s");
+    }
+
+    #[test]
+    fn a_thread_that_rests_never_stalls_and_one_in_a_turn_does() {
+        let watch = Watch::default();
+        let (pulse, thread) = watched("log-writer");
+        watch.add([thread]);
+        for rests in 1..4 {
+            // To rest twice is to rest.
+            (0..rests).for_each(|_| pulse.rest());
+            for _ in 0..=2 * LOOKS_IN_TURN_MAX {
+                assert_eq!(watch.look(), []);
+            }
+            pulse.beat();
+            stalls(&watch, "the thread log-writer has not moved for 30s");
+        }
+        pulse.rest();
+        watch.look();
         assert_eq!(watch.check(), Ok(()));
     }
 
     #[test]
-    fn a_thread_without_a_rhythm_never_stalls() {
+    fn all_threads_that_stalled_are_named() {
         let watch = Watch::default();
-        let (_pulse, thread) = watched("log-writer");
-        watch.add([thread]);
-        for _ in 0..=2 * LOOKS_WITHOUT_BEAT_MAX {
-            assert_eq!(watch.look(), None);
-        }
+        let (_writer, writer) = watched("log-writer");
+        let (_keeper, keeper) = watched("log-keeper");
+        watch.add([writer, keeper]);
+        stalls(
+            &watch,
+            "the thread log-writer has not moved for 30s\nthe thread log-keeper has not moved for 30s",
+        );
     }
 }

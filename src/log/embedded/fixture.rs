@@ -29,6 +29,8 @@ pub(super) struct Faults {
     pub(super) is_full: AtomicBool,
     /// There is less space than is to be left, and writes succeed.
     pub(super) is_nearly_full: AtomicBool,
+    /// While a test holds it, no sync returns.
+    pub(super) frozen: Mutex<()>,
 }
 
 pub(super) struct TestFile {
@@ -183,6 +185,7 @@ impl DiskFile for TestFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let _thawed = self.faults.frozen.lock().unwrap();
         if self.faults.sync_fails.load(Relaxed) {
             return Err(io::ErrorKind::Other.into());
         }

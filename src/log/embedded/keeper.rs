@@ -20,6 +20,7 @@ use super::{
     watermark::Watermark,
     writer::Work,
 };
+use crate::watch::Pulse;
 
 /// How often it looks.
 const TICK: Duration = Duration::from_secs(1);
@@ -42,14 +43,20 @@ pub(crate) struct Keeper {
     pub(super) checkpointed: Instant,
     /// Whether the oldest segment is damaged: then it stays, since nobody knows what must outlive it.
     pub(super) is_retention_stuck: bool,
+    /// Rests while the keeper waits for its next round or for the writer. Beats with each part of a long work.
+    pub(super) pulse: Pulse,
 }
 
 impl Keeper {
     /// Runs until the other end of `stop` is dropped, then makes a last checkpoint.
     pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+        self.pulse.rest();
         while timeout(TICK, &mut stop).await.is_err() {
+            self.pulse.beat();
             self.tick().await;
+            self.pulse.rest();
         }
+        self.pulse.beat();
         self.checkpoint().await;
         self.mark();
     }
@@ -153,7 +160,7 @@ impl Keeper {
         let Some(tokens) = tokens.await? else {
             return Ok(None);
         };
-        let others = state.checkpoint(self.core.epoch, self.core.reached());
+        let others = state.checkpoint(self.core.epoch, self.core.reached(), &self.pulse);
         Ok(Some(cursors + tokens + others.await?))
     }
 
@@ -184,15 +191,15 @@ impl Keeper {
 
     /// Carries on what must outlive a segment, forgets the rest, and removes the file.
     async fn remove(&mut self, segment: &Segment) -> Result<(), ReadError> {
-        let leaving = Leaving::read(&self.core, segment)?;
-        let mut carried = leaving.carried(&self.core, segment, self.limits.keys)?;
+        let leaving = Leaving::read(&self.core, segment, &self.pulse)?;
+        let mut carried = leaving.carried(&self.core, segment, self.limits.keys, &self.pulse)?;
         carried.retain(|record| record.format() <= self.format);
         for records in carried.chunks(CARRIED_AT_ONCE) {
             if !self.append(records.to_vec()).await {
                 return Err(ReadError::Io(std::io::ErrorKind::StorageFull));
             }
         }
-        let expired = leaving.forget(&self.core, segment, self.limits.keys)?;
+        let expired = leaving.forget(&self.core, segment, self.limits.keys, &self.pulse)?;
         self.core.metrics.expired.increment(expired);
         self.core
             .metrics
@@ -221,6 +228,10 @@ impl Keeper {
     async fn append(&self, records: Vec<Record>) -> bool {
         let (sender, answer) = oneshot::channel();
         let work = Work::Records(records, sender);
-        self.writer.send(work).await.is_ok() && matches!(answer.await, Ok(Ok(())))
+        // The writer has a pulse of its own.
+        self.pulse.rest();
+        let is_durable = self.writer.send(work).await.is_ok() && matches!(answer.await, Ok(Ok(())));
+        self.pulse.beat();
+        is_durable
     }
 }

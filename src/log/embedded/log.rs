@@ -195,6 +195,8 @@ impl EmbeddedLog {
         }
         let (sender, queue) = mpsc::channel(config.queue_max);
         let (stop, stopped) = oneshot::channel();
+        let (writer_pulse, writer_watched) = watch::watched("log-writer");
+        let (keeper_pulse, keeper_watched) = watch::watched("log-keeper");
         let mut keeper = Keeper {
             core: core.clone(),
             writer: sender.clone(),
@@ -209,11 +211,15 @@ impl EmbeddedLog {
             checkpoint_interval: config.checkpoint_interval,
             checkpointed: Instant::now(),
             is_retention_stuck: false,
+            pulse: keeper_pulse,
         };
         keeper.mark_time();
         let active = core.segments.all().last().cloned();
-        let writer =
-            active.map(|active| Writer::new(core.clone(), observer, queue, active, config));
+        let mut watched = vec![keeper_watched];
+        let writer = active.map(|active| {
+            watched.push(writer_watched);
+            Writer::new(core.clone(), observer, queue, active, config, writer_pulse)
+        });
         let workers = Workers {
             writer,
             keeper,
@@ -225,7 +231,7 @@ impl EmbeddedLog {
             writer: Mutex::new(Some(sender)),
             stop: Mutex::new(Some(stop)),
             threads: Mutex::default(),
-            watched: Mutex::default(),
+            watched: Mutex::new(watched),
             lock: None,
         };
         Ok((log, workers))
@@ -239,33 +245,19 @@ impl EmbeddedLog {
             stopped,
             scrubbed,
         } = workers;
-        let keeper = self.spawn_watched("log-keeper", move || {
+        let keeper = spawn("log-keeper", move || {
             // Lower priority is a kindness, not a need.
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 5);
             keeper.run(stopped)
         })?;
         let writer = writer
-            .map(|writer| self.spawn_watched("log-writer", || writer.run()))
+            .map(|writer| spawn("log-writer", || writer.run()))
             .transpose()?;
         // In the order in which they end.
         lock(&self.threads).extend([Some(keeper), writer].into_iter().flatten());
         let core = Arc::downgrade(&self.core);
         // It ends by itself.
         spawn("log-scrub", move || scrub::run(core, scrubbed)).map(drop)
-    }
-
-    /// Gives a worker a thread that the gateway's watch will see.
-    fn spawn_watched<F: Future<Output = ()>>(
-        &self,
-        name: &str,
-        run: impl FnOnce() -> F + Send + 'static,
-    ) -> io::Result<JoinHandle<()>> {
-        let (pulse, watched) = watch::watched(name);
-        lock(&self.watched).push(watched);
-        spawn(name, || async {
-            let _pulse = pulse;
-            run().await;
-        })
     }
 
     /// The threads without which the log cannot go on, once.

@@ -14,7 +14,10 @@ use super::{
     scan::Scan,
     segment::Segment,
 };
-use crate::ids::{Platform, Seq, SessionKey, UserId};
+use crate::{
+    ids::{Platform, Seq, SessionKey, UserId},
+    watch::Pulse,
+};
 
 /// How long and how much is kept.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +58,7 @@ pub(super) struct Leaving {
 
 impl Leaving {
     /// Reads the whole segment. A damaged one is an error: what it held that must not be forgotten is not known.
-    pub(super) fn read(core: &Core, segment: &Segment) -> Result<Self, ReadError> {
+    pub(super) fn read(core: &Core, segment: &Segment, pulse: &Pulse) -> Result<Self, ReadError> {
         let mut leaving = Self::default();
         let mut scan = Scan::whole(segment);
         while let Some(scanned) = scan.next().inspect_err(|error| {
@@ -64,6 +67,7 @@ impl Leaving {
             }
         })? {
             leaving.note(scanned.record);
+            pulse.beat();
         }
         Ok(leaving)
     }
@@ -100,10 +104,12 @@ impl Leaving {
         core: &Core,
         segment: &Segment,
         keys: Duration,
+        pulse: &Pulse,
     ) -> Result<Vec<Record>, ReadError> {
         let state = &core.state;
         let mut carried = Vec::new();
         for user in self.places.keys().chain(&self.heads) {
+            pulse.beat();
             let row = state.users.get(user)?;
             if row.newest < segment.end() {
                 carried.push(Record::Head {
@@ -114,6 +120,7 @@ impl Leaving {
             }
         }
         for session in &self.sessions {
+            pulse.beat();
             if let Some(row) = state.cursors.get(session)? {
                 let session = session.clone();
                 carried.push(Record::Cursor {
@@ -124,6 +131,7 @@ impl Leaving {
             }
         }
         for user in &self.registered {
+            pulse.beat();
             if let Some(profile) = state.profile(user)? {
                 carried.push(Record::Register {
                     user: user.clone(),
@@ -132,6 +140,7 @@ impl Leaving {
             }
         }
         for (user, platform) in &self.tokens {
+            pulse.beat();
             carried.extend(state.tokens.get(user, *platform)?.records(user, *platform));
         }
         let live_since_ms = core.kept_since_ms(keys);
@@ -151,9 +160,11 @@ impl Leaving {
         core: &Core,
         segment: &Segment,
         keys: Duration,
+        pulse: &Pulse,
     ) -> Result<u64, ReadError> {
         let mut expired = 0;
         for (user, highest) in &self.places {
+            pulse.beat();
             expired += core.state.expire(user, highest.next(), segment.end())?;
         }
         self.deleted
@@ -161,6 +172,7 @@ impl Leaving {
             .for_each(|(user, seq)| core.state.forget_deleted(user, *seq));
         let live_since_ms = core.kept_since_ms(keys);
         for key in &self.keys {
+            pulse.beat();
             let Some(row) = core.state.keys.get(&key.sender, &key.client_message_id)? else {
                 continue;
             };

@@ -1086,6 +1086,86 @@ fn a_keeper_that_panics_is_found_by_the_watch() {
     assert!(!log.close());
 }
 
+/// Looks as often as it takes for a thread to count as stalled, and more; then the faults that the watch found.
+fn faults(watch: &Watch) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime
+        .block_on(async { tokio::time::timeout(Duration::from_secs(60), watch.ended()).await })
+        .expect_err("no thread ended");
+    watch.check().err().unwrap_or_default()
+}
+
+#[test]
+fn a_writer_whose_sync_does_not_return_is_named_until_it_does() {
+    let bench = Bench::new();
+    let watch = Watch::default();
+    watch.add(bench.log.take_watched());
+    eventually("an idle log is well", || faults(&watch).is_empty());
+    let frozen = bench.disk.faults.frozen.lock().unwrap();
+    let pending = bench
+        .log
+        .append(message(START_MS, &["u1"], None, "hello"))
+        .unwrap();
+    eventually("the writer is named", || {
+        faults(&watch).contains("the thread log-writer has not moved")
+    });
+    drop(frozen);
+    pending.blocking_recv().unwrap().unwrap();
+    eventually("the log is well again", || faults(&watch).is_empty());
+    assert!(bench.log.close());
+}
+
+/// Stands, and holds the keeper's thread while the test holds the lock.
+struct KeeperHangs(Arc<Mutex<()>>);
+
+impl Machine for KeeperHangs {
+    fn wall_ms(&self) -> u64 {
+        if std::thread::current().name() == Some("log-keeper") {
+            drop(self.0.lock());
+        }
+        START_MS
+    }
+
+    fn boot_ms(&self) -> u64 {
+        0
+    }
+
+    fn boot_id(&self) -> u128 {
+        1
+    }
+}
+
+#[test]
+fn a_keeper_that_hangs_is_named_until_it_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = Arc::new(Mutex::new(()));
+    let machine = Box::new(KeeperHangs(held.clone()));
+    let limits = config::Log {
+        dir: dir.path().into(),
+        ..config::Log::default()
+    };
+    let log = EmbeddedLog::open(
+        &limits,
+        Arc::new(Clock::new(machine, Duration::ZERO)),
+        Arc::new(Announced::default()),
+        Arc::new(Metrics::new()),
+    )
+    .unwrap();
+    let watch = Watch::default();
+    watch.add(log.take_watched());
+    let hang = held.lock().unwrap();
+    eventually("the keeper is named", || {
+        faults(&watch).contains("the thread log-keeper has not moved")
+    });
+    drop(hang);
+    eventually("the log is well again", || faults(&watch).is_empty());
+    assert!(log.close());
+}
+
 #[test]
 fn cursors_survive_an_orderly_stop_and_a_lost_state_store() {
     let bench = Bench::new();

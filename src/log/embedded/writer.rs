@@ -27,6 +27,7 @@ use super::{
 use crate::{
     ids::{Seq, UserId},
     sabotage::{self, Bug},
+    watch::Pulse,
 };
 
 /// A group is closed at this many bytes: a sync of more takes longer than it saves.
@@ -67,6 +68,8 @@ pub(crate) struct Writer {
     segment_age_ms: u64,
     /// The newest group's time.
     newest_ms: u64,
+    /// The last to be dropped: when the watch finds that the thread has ended, nothing takes appends any more.
+    pulse: Pulse,
 }
 
 /// Sender and its id for the message.
@@ -122,6 +125,7 @@ impl Writer {
         queue: mpsc::Receiver<Work>,
         active: Arc<Segment>,
         limits: &crate::config::Log,
+        pulse: Pulse,
     ) -> Self {
         let crc = core.reached().crc;
         Self {
@@ -137,6 +141,7 @@ impl Writer {
             // So that a segment's age says within an eighth how old its messages are.
             segment_age_ms: (limits.retention.as_millis() as u64 / 8).max(1000),
             newest_ms: 0,
+            pulse,
         }
     }
 
@@ -144,13 +149,16 @@ impl Writer {
     pub(crate) async fn run(mut self) {
         let mut next_at = time::Instant::now();
         let mut is_crowded = false;
+        self.pulse.rest();
         while let Some(first) = self.queue.recv().await {
+            self.pulse.beat();
             if is_crowded {
                 sleep_until(next_at).await;
             }
             next_at = time::Instant::now() + SPACING;
             self.core.metrics.queue_depth.set(self.queue.len() as f64);
             is_crowded = self.commit(first) > 1;
+            self.pulse.rest();
         }
     }
 

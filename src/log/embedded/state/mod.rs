@@ -51,7 +51,10 @@ use super::{
     LogError, ReadError, SessionRow,
     record::{Position, Record},
 };
-use crate::ids::{Epoch, Seq, SessionKey, UserId};
+use crate::{
+    ids::{Epoch, Seq, SessionKey, UserId},
+    watch::Pulse,
+};
 
 /// A checkpoint pauses this long after each part: the writer's thread competes for the same cores, and comes first. In tests
 /// it is to take as long for a few rows as it does for many.
@@ -399,15 +402,18 @@ impl State {
     }
 
     /// Brings all that changed to sled, but cursors and tokens. `reached`: how far the log was durable before this was called, and so
-    /// how far sled has come afterwards, since what is durable has been applied. Returns the number of rows written.
+    /// how far sled has come afterwards, since what is durable has been applied. Beats `pulse` with each part. Returns the number of rows
+    /// written.
     pub(super) async fn checkpoint(
         &self,
         epoch: Epoch,
         reached: Reached,
+        pulse: &Pulse,
     ) -> Result<usize, StateError> {
         let mut rows = 0;
         for part in self.parts() {
             rows += part?;
+            pulse.beat();
             sleep(BREATH).await;
         }
         // The rows first, then the claim that they are there.
