@@ -1,4 +1,4 @@
-//! Cursors: where a session resumes, and how it moves on.
+//! Cursors: a session resumes at its cursor, and acks move it.
 
 use super::{AuthError, Delivery};
 use crate::{
@@ -7,7 +7,8 @@ use crate::{
 };
 
 impl Delivery {
-    /// Where a session goes on, in one look at the log. Refused where its token, issued at this Unix ms, is revoked.
+    /// The session's resume point, from one look at the log. Refused if the session's token, issued at this Unix ms, is
+    /// revoked.
     pub fn enter(
         &self,
         key: &SessionKey,
@@ -20,7 +21,8 @@ impl Delivery {
         Ok(point)
     }
 
-    /// The session begins at `cursor`, which may be behind what was remembered; from now on it is known. Written behind.
+    /// Begins the session at `cursor`, which may be lower than the stored cursor. The session is known from now on. Written
+    /// behind.
     pub fn begin(&self, key: &SessionKey, cursor: Seq) -> Result<(), LogError> {
         self.log.store_cursor(
             key,
@@ -31,7 +33,7 @@ impl Delivery {
         )
     }
 
-    /// The client stored everything up to `seq`. Written behind.
+    /// Records that the client stored everything up to `seq`. Written behind.
     pub fn ack(&self, key: &SessionKey, seq: Seq) -> Result<(), LogError> {
         let now_ms = self.clock.now_ms();
         self.acked.add(key, seq, now_ms);
@@ -44,7 +46,7 @@ impl Delivery {
         )
     }
 
-    /// Everything up to `seq` was handed to the session's socket, for whoever asks where a message is.
+    /// Records that everything up to `seq` was handed to the session's socket, for the trace of a message.
     pub fn sent(&self, key: &SessionKey, seq: Seq) {
         self.sent.add(key, seq, self.clock.now_ms());
     }

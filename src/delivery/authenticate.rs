@@ -1,4 +1,4 @@
-//! Tokens are issued; one is good if its signature and its time are, and nobody revoked it.
+//! Issues tokens and checks them. A token is good if its signature and its time are good, and no revocation covers it.
 
 use super::Delivery;
 use crate::{
@@ -8,25 +8,26 @@ use crate::{
     token::{Claims, Issued, TokenError},
 };
 
-/// Why a token is not good.
+/// The reason for which a token is not good.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// The token itself says so.
+    /// The token's own contents are not good.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// An administrator logged the user out after it was issued.
+    /// An administrator logged the user out after the token was issued.
     #[error("the token was revoked")]
     Revoked,
-    /// It is out of its time by a clock that the wall clock contradicts: whether it is good shows once the two agree.
+    /// The token is out of its time by the gateway's clock, but the wall clock disagrees with that clock. The token is
+    /// judged when the two agree.
     #[error("whether the token is in its time is not known: {0}")]
     ClockDoubted(Doubt),
-    /// Whether it was revoked could not be looked up.
+    /// The revocations could not be looked up.
     #[error(transparent)]
     Read(#[from] LogError),
 }
 
 impl Delivery {
-    /// A token for the user on the platform, good from now on, whatever was revoked before.
+    /// A token for the user on the platform, good from now on. Earlier revocations do not cover it.
     pub fn issue_token(&self, user: &UserId, platform: Platform) -> Result<Issued, LogError> {
         let now_ms = self.clock.now_ms();
         let times = self.log.token_times(user, platform)?;
@@ -37,7 +38,7 @@ impl Delivery {
         Ok(self.tokens.issue_at(user, platform, now_ms, issued_at_ms))
     }
 
-    /// Whom the token stands for, if it is good now.
+    /// The claims of the token, if it is good now.
     pub fn authenticate(&self, token: &str) -> Result<Claims, AuthError> {
         let verified = self.tokens.verify(token, self.clock.now_ms());
         let claims = verified.map_err(|error| match (error, self.clock.doubt()) {
@@ -51,7 +52,8 @@ impl Delivery {
             return Err(AuthError::Revoked);
         }
         if claims.issued_at_ms > times.newest_ms {
-            // Remembered, so that a revocation meets it also where the clock is set back meanwhile.
+            // The token's time is remembered, so that a later revocation covers the token even if the clock is set back
+            // meanwhile.
             self.log
                 .note_token(&claims.user, claims.platform, claims.issued_at_ms)?;
         }

@@ -1,13 +1,13 @@
-//! The verbs between the log and who is online: send, replay, ack, and what became of it.
+//! The operations between the log and the registry: send, replay, ack, and the trace of a message.
 //!
-//! A send is appended first and fanned out when it is durable; a session that misses the fan-out reads the log. Leaves to
+//! A send is appended first and fanned out when it is durable. A session that misses the fan-out reads the log. Leaves to
 //! others: HTTP, sockets, the protocol's rules.
 //!
 //! - `send.rs`: append, then fan out
 //! - `replay.rs`: a session reads the log
 //! - `ack.rs`: cursors move
-//! - `authenticate.rs`: is this token good, now
-//! - `trail.rs`, `trace.rs`: where is my message
+//! - `authenticate.rs`: tokens are issued and checked
+//! - `trail.rs`, `trace.rs`: the way of a message
 
 mod ack;
 mod authenticate;
@@ -30,7 +30,7 @@ pub use self::{
     send::{FanOut, Receivers, Send, SendError},
     trace::{Trace, TraceLookup, TracePage, TraceReceiver, TraceSession, TraceState},
 };
-/// What the log answers, for the rooms that read through this one.
+/// The log's types, for the rooms that read the log through this one.
 pub use crate::log::{
     AppendError, Cause, Inbox, LogError, ReadLimit, Receipt, ResumePoint, Stored,
 };
@@ -54,16 +54,16 @@ pub struct Delivery {
     aside: Aside,
 }
 
-/// Runs what may wait for the disk where nobody else has to wait.
+/// A function that runs a job on a thread where it may wait for the disk without making others wait.
 pub(crate) type Aside = fn(Box<dyn FnOnce() + std::marker::Send>);
 
-/// Why the gateway should get no traffic now.
+/// The reason for which the gateway should get no traffic now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    /// It is going down.
+    /// The gateway is going down.
     #[error("draining")]
     Draining,
-    /// The log takes nothing; reads and delivery go on.
+    /// The log refuses appends. Reads and delivery go on.
     #[error("sends are refused: {0}")]
     Refusing(#[from] LogError),
 }
@@ -88,21 +88,21 @@ impl Delivery {
         }
     }
 
-    /// The same without threads of its own.
+    /// The same as `new`, without threads of its own.
     #[cfg(test)]
     pub(crate) fn with_aside(self, aside: Aside) -> Self {
         Self { aside, ..self }
     }
 
-    /// Has `read` run on a thread that may block.
+    /// Runs `read` on a thread that may block.
     async fn aside<T: std::marker::Send + 'static>(
         &self,
         read: impl FnOnce() -> Result<T, LogError> + std::marker::Send + 'static,
     ) -> Result<T, LogError> {
         let (sender, answer) = oneshot::channel();
-        // Who no longer waits for the answer does not get it.
+        // The receiver may have been dropped. Then the answer is discarded.
         (self.aside)(Box::new(move || drop(sender.send(read()))));
-        // No answer: the read panicked, or the runtime ends.
+        // There is no answer if the read panicked, or if the runtime ends.
         answer.await.unwrap_or_else(|_| {
             Err(LogError::new(
                 Cause::LookupFailed,
@@ -111,7 +111,7 @@ impl Delivery {
         })
     }
 
-    /// Bounds of a user's inbox.
+    /// The bounds of a user's inbox.
     pub fn inbox(&self, user: &UserId) -> Result<Inbox, LogError> {
         self.log.inbox(user)
     }
@@ -121,17 +121,17 @@ impl Delivery {
         self.clock.now_ms()
     }
 
-    /// How far the wall clock is from the gateway's; `None` within a minute.
+    /// The distance of the wall clock from the gateway's clock; `None` within a minute.
     pub fn clock_doubt(&self) -> Option<Doubt> {
         self.clock.doubt()
     }
 
-    /// Takes the wall clock's time at once: an administrator says that it is right.
+    /// Takes the wall clock's time at once, because an administrator says that it is right.
     pub fn accept_clock(&self) {
         self.clock.accept();
     }
 
-    /// Whether damage in the log hides how far inboxes had come.
+    /// True if damage in the log hides the heads of inboxes.
     pub fn is_damaged(&self) -> bool {
         matches!(
             self.log.check_writable(),

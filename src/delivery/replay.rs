@@ -7,7 +7,7 @@ use crate::{
 };
 
 impl Delivery {
-    /// Up to `limit` messages after `after` if they can be had without waiting, else `None`.
+    /// Up to `limit` messages after `after`, if no wait is needed, else `None`.
     pub fn replay_now(
         &self,
         user: &UserId,
@@ -17,7 +17,7 @@ impl Delivery {
         self.log.read_now(user, after, limit)
     }
 
-    /// The same, waiting for them on a blocking thread of the runtime this is called on. Cancel safe.
+    /// The same messages. Waits for them on a blocking thread of the runtime this is called on. Cancel safe.
     pub async fn replay(
         &self,
         user: UserId,

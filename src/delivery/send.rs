@@ -1,4 +1,4 @@
-//! Sending: append, and fan out once it is durable. What is online-only skips the log.
+//! Sending: append, and fan out once the message is durable. An online-only message skips the log.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -12,39 +12,39 @@ use crate::{
     registry::Registry,
 };
 
-/// A message with who gets it.
+/// A message with its receivers.
 #[derive(Debug)]
 pub struct Send {
-    /// Who sends.
+    /// The sender.
     pub send_id: Box<str>,
     /// The sender's own id for the message, which makes a repeat safe; `None`: the server makes one.
     pub client_message_id: Option<Box<str>>,
-    /// A digest of the request, by which a repeat is told from a reuse of the key.
+    /// A digest of the request. It tells a repeat from a reuse of the key.
     pub fingerprint: [u8; 16],
     /// The message. The ids, `send_time` and, where 0, `create_time` are filled in here.
     pub message: StoredMessage,
-    /// Who gets it.
+    /// The receivers.
     pub receivers: Receivers,
-    /// Push to the sessions online now, store nothing.
+    /// True: push to the sessions that are online now, and store nothing.
     pub is_online_only: bool,
 }
 
-/// Who gets a message.
+/// The receivers of a message.
 #[derive(Debug)]
 pub enum Receivers {
     /// These users, each once.
     List(Vec<UserId>),
-    /// Everyone who ever connected, was registered or has an inbox.
+    /// All users who ever connected, were registered or have an inbox.
     Everyone,
 }
 
-/// Why a send was not accepted.
+/// The reason for which a send was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// The gateway is going down.
     #[error("the gateway is draining: send again in a moment")]
     Draining,
-    /// The log did not take it.
+    /// The log refused the append.
     #[error(transparent)]
     Append(#[from] AppendError),
     /// The log could not be read.
@@ -58,7 +58,7 @@ pub struct FanOut {
 }
 
 impl FanOut {
-    /// To the connections that this registry knows.
+    /// A fan-out to the connections that this registry knows.
     pub fn new(registry: Arc<Registry>) -> Self {
         Self { registry }
     }
@@ -76,9 +76,10 @@ impl CommitObserver for FanOut {
 }
 
 impl Delivery {
-    /// Accepts a message. `Ok` means it is on disk (P1), or, online-only, that it was handed to whom is online.
+    /// Accepts a message. `Ok` means that it is on disk (P1). For an online-only message, `Ok` means that it was handed to
+    /// the sessions online.
     ///
-    /// Not cancel safe in one respect: dropping the future after its first poll leaves the outcome unknown to the caller.
+    /// Not cancel safe in one respect: if the future is dropped after its first poll, the caller does not know the outcome.
     pub async fn send(&self, send: Send) -> Result<Receipt, SendError> {
         if self.is_draining.load(Relaxed) {
             return Err(SendError::Draining);
@@ -102,7 +103,7 @@ impl Delivery {
             message.create_time = send_time_ms as i64;
         }
         let body = message.to_bytes();
-        // A keyed send to everyone is remembered although nobody is known yet: a repeat must find it.
+        // A keyed send to everyone is remembered even if no user is known yet, because a repeat must find it.
         if send.is_online_only || (receivers.is_empty() && !is_keyed) {
             let message = Arc::new(Message::new(body));
             for user in &receivers {
@@ -133,7 +134,7 @@ impl Delivery {
         Ok(durable(self.log.append(append)?).await?)
     }
 
-    /// Every known user, read on a thread that may block.
+    /// All known users, read on a thread that may block.
     async fn everyone(&self) -> Result<Vec<UserId>, LogError> {
         let log = self.log.clone();
         self.aside(move || log.users()).await
@@ -144,13 +145,13 @@ impl Delivery {
         Ok(durable(self.log.register(user, profile)?).await?)
     }
 
-    /// Removes messages from an inbox, durably; their places stay, empty.
+    /// Removes messages from an inbox, durably. Their entries stay, without a message.
     pub async fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<(), SendError> {
         Ok(durable(self.log.delete(user, seqs)?).await?)
     }
 
-    /// Revokes all tokens of (user, platform) issued until now, by this clock or a later one, durably, then closes the
-    /// sessions that came with one. Returns how many connections that were.
+    /// Revokes all tokens of (user, platform) issued until now, by this clock or a later one, durably. Then closes the
+    /// sessions that came with such a token. Returns the number of closed connections.
     pub async fn log_out(&self, user: UserId, platform: Platform) -> Result<usize, SendError> {
         let times = self.log.token_times(&user, platform)?;
         let before_ms = self.clock.now_ms().max(times.newest_ms.saturating_add(1));
@@ -159,7 +160,8 @@ impl Delivery {
     }
 }
 
-/// Waits until something is on disk. The writer answers everything it takes; one that panicked may have written it.
+/// Waits until an append is on disk. The writer answers every append that it takes. A writer that panicked may have written
+/// it.
 async fn durable<T>(pending: Pending<T>) -> Result<T, AppendError> {
     pending.await.unwrap_or(Err(AppendError::OutcomeUnknown))
 }

@@ -1,4 +1,4 @@
-//! Send, ack and trace over the embedded log, with nobody's socket in between.
+//! Send, ack and trace over the embedded log, without sockets.
 
 use std::sync::Mutex;
 
@@ -13,7 +13,7 @@ use crate::{
     registry::{Item, Mailbox},
 };
 
-/// Keeps what was posted.
+/// Keeps the posted items.
 #[derive(Default)]
 struct Posted(Mutex<Vec<Seq>>);
 
@@ -86,7 +86,7 @@ async fn a_keyed_send_to_nobody_known_is_remembered() {
     };
     let first = delivery.send(keyed([1; 16])).await.unwrap();
     assert!(first.placed.is_empty());
-    // By now there is somebody.
+    // By now one user is known.
     delivery.send(notice(to(&["u1"]))).await.unwrap();
     assert_eq!(delivery.send(keyed([1; 16])).await, Ok(first));
     let reused = Err(SendError::Append(AppendError::KeyReused));
@@ -257,7 +257,8 @@ async fn a_revoked_token_is_refused_and_one_issued_later_is_good() {
     assert!(delivery.authenticate(&issue(delivery.now_ms())).is_ok());
 }
 
-/// A clock that was ahead issued a token; set right, it still revokes that one, and the next one lives.
+/// A clock that was ahead issues a token. After the clock is set right, a revocation still covers that token, and the next
+/// token is good.
 #[tokio::test]
 async fn a_token_from_a_time_to_come_is_revoked_and_the_next_one_outlives_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -270,7 +271,7 @@ async fn a_token_from_a_time_to_come_is_revoked_and_the_next_one_outlives_it() {
         .token;
     assert!(delivery.authenticate(&seen).is_ok());
     drop(delivery);
-    // What was seen outlives the process.
+    // The newest token's time outlives the process.
     delivery = self::delivery(dir.path());
     delivery.log_out(user.clone(), Platform::Web).await.unwrap();
     assert!(matches!(
@@ -287,7 +288,7 @@ async fn a_token_from_a_time_to_come_is_revoked_and_the_next_one_outlives_it() {
     ));
 }
 
-/// A logout between the first look at the token and the registration closes no connection: it finds none.
+/// A logout between the first look at the token and the registration finds no connection, so it closes none.
 #[tokio::test]
 async fn a_login_that_a_logout_overtook_is_refused() {
     let dir = tempfile::tempdir().unwrap();

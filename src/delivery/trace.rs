@@ -1,4 +1,4 @@
-//! Where is my message: its place in each receiver's inbox, and how far each of their sessions has come.
+//! The trace of a message: its entry in each receiver's inbox, and the progress of each of their sessions.
 
 use std::sync::Arc;
 
@@ -8,91 +8,92 @@ use crate::{
     log::{LogError, Lookup, SessionRow},
 };
 
-/// By what a message is looked up.
+/// The id or key by which a message is looked up.
 #[derive(Debug, Clone)]
 pub enum TraceLookup {
     /// The server's id.
     Id(MessageId),
-    /// The sender's ids.
+    /// The sender and its id for the message.
     Key {
-        /// Who sent it.
+        /// The sender of the message.
         sender: Box<str>,
-        /// The sender's id for it.
+        /// The sender's id for the message.
         client_message_id: Box<str>,
     },
 }
 
-/// Which receivers are told of.
+/// The receivers in the answer.
 #[derive(Debug, Clone)]
 pub struct TracePage {
-    /// Only this one.
+    /// Only this receiver.
     pub user: Option<UserId>,
-    /// Receivers left out at the beginning.
+    /// The receivers left out at the beginning.
     pub offset: usize,
-    /// Receivers told of, at most.
+    /// The most receivers in the answer.
     pub limit: usize,
 }
 
-/// What became of a message.
+/// The progress of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     /// The server's id.
     pub message_id: MessageId,
-    /// The sender's id for it.
+    /// The sender's id for the message.
     pub client_message_id: Box<str>,
-    /// Who sent it.
+    /// The sender of the message.
     pub sender: Box<str>,
-    /// When it was accepted, Unix ms.
+    /// The time at which the message was accepted, Unix ms.
     pub send_time_ms: u64,
-    /// How many receivers [`TracePage`] is a page of: all, or one or none where one is named.
+    /// The number of receivers of which [`TracePage`] is a part: all of them. If the page names one receiver: one or none.
     pub receivers_total: usize,
-    /// The receivers of the page asked for.
+    /// The receivers of the requested page.
     pub receivers: Vec<TraceReceiver>,
 }
 
-/// What became of it at one receiver.
+/// The progress of a message at one receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceReceiver {
-    /// Who.
+    /// The receiver.
     pub user: UserId,
-    /// Its place in the inbox.
+    /// The message's seq in the inbox.
     pub seq: Seq,
-    /// The furthest that any session has come with it.
+    /// The furthest state of the message at any session.
     pub state: TraceState,
-    /// Every session of the receiver that was ever seen.
+    /// All sessions of the receiver that were ever seen.
     pub sessions: Vec<TraceSession>,
 }
 
-/// What became of it at one session.
+/// The progress of a message at one session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceSession {
     /// The session's platform.
     pub platform: Platform,
-    /// The session's device, where the policy tells them apart.
+    /// The session's device, if the policy allows several.
     pub device: Arc<str>,
-    /// How far it came.
+    /// The message's state at this session.
     pub state: TraceState,
-    /// When it was handed to the socket, Unix ms; `None` when not, or too long ago to be remembered.
+    /// The time at which the message was handed to the socket, Unix ms; `None` when it was not, or too long ago to be
+    /// remembered.
     pub sent_at_ms: Option<u64>,
-    /// When it was acked, Unix ms; long ago: when the session last acked anything.
+    /// The time of the message's ack, Unix ms. If that was long ago: the time of the session's last ack.
     pub acked_at_ms: Option<u64>,
 }
 
-/// How far a message came.
+/// The states of a message, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TraceState {
-    /// Removed by retention before any ack.
+    /// Retention removed it before any ack.
     Expired,
-    /// Stored, and not sent to a socket yet.
+    /// It is stored, and was not handed to a socket yet.
     Pending,
-    /// Handed to a socket.
+    /// It was handed to a socket.
     Sent,
-    /// Stored by the client.
+    /// The client stored it.
     Acked,
 }
 
 impl Delivery {
-    /// What became of a message; `None` when no such one is retained. Reads the disk on a blocking thread.
+    /// The trace of a message; `None` when no such message is retained. Reads the disk on a blocking thread.
     pub async fn trace(
         self: Arc<Self>,
         lookup: TraceLookup,

@@ -1,7 +1,7 @@
-//! When the latest pushes and acks happened: enough to tell an operator where a message is, bounded, in memory only.
+//! The times of the latest pushes and acks, so that an operator can trace a message. Bounded, in memory only.
 //!
-//! A ring for pushes and one for acks, each in several parts behind locks of their own; the oldest entries fall out. What
-//! fell out is still known from the session's cursor, only its time is not.
+//! One ring holds pushes and one holds acks, each in several parts behind their own locks. New times replace the oldest
+//! ones. After that, the session's cursor still tells the fact, but not its time.
 
 use std::{
     collections::VecDeque,
@@ -11,9 +11,9 @@ use std::{
 
 use crate::ids::{Seq, SessionKey};
 
-/// Parts of the ring, so that reactors seldom wait for each other.
+/// The parts of a ring. Because there are several, reactors seldom wait for each other.
 const PARTS: usize = 16;
-/// Entries in each part: 0.8 MB in all, the last half minute at 1,000 messages a second.
+/// Times in each part: 0.8 MB in all, the last half minute at 1,000 messages a second.
 const ENTRIES_MAX: usize = 2048;
 
 struct Entry {
@@ -38,7 +38,7 @@ impl Default for Trail {
 }
 
 impl Trail {
-    /// Takes note that it is true of everything up to `up_to`.
+    /// Records that the fact became true for everything up to `up_to`.
     pub(super) fn add(&self, session: &SessionKey, up_to: Seq, time_ms: u64) {
         let session = self.hasher.hash_one(session);
         let mut part = self.part(session);
@@ -52,7 +52,7 @@ impl Trail {
         });
     }
 
-    /// When it first became true of `seq`, as far as is remembered, Unix ms.
+    /// The time at which the fact first became true for `seq`, Unix ms, if it is remembered.
     pub(super) fn when(&self, session: &SessionKey, seq: Seq) -> Option<u64> {
         let session = self.hasher.hash_one(session);
         let part = self.part(session);
@@ -63,7 +63,7 @@ impl Trail {
     }
 
     fn part(&self, session: u64) -> std::sync::MutexGuard<'_, VecDeque<Entry>> {
-        // A list of plain values is whole whatever happened to who held it.
+        // A panic of the lock's holder leaves the list of plain values whole.
         self.parts[session as usize % PARTS]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
