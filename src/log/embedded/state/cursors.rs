@@ -1,5 +1,7 @@
-//! Sessions' cursors: the end of an ack's path. Written behind; a crash loses the last seconds, which costs duplicates on
-//! the wire and nothing else.
+//! Sessions' cursors: the end of an ack's path. Cursors are written behind the acks, so a crash loses the acks since the
+//! last checkpoint, usually some seconds. The session then begins at its older cursor, and its client gets messages again.
+//! A session without an older stored cursor begins as `delivery.new_session` says: with "head", a client that does not send
+//! a cursor of its own misses the messages before the head.
 
 use super::{
     StateError,
@@ -27,13 +29,13 @@ impl Row for SessionRow {
     }
 }
 
-/// Every session ever seen.
+/// The cursors of all sessions ever seen.
 pub(in crate::log::embedded) struct Cursors {
     pub(in crate::log::embedded) rows: Table<SessionRow>,
 }
 
 impl Cursors {
-    /// What is remembered of a session.
+    /// The row of a session, if there is one.
     pub(in crate::log::embedded) fn get(
         &self,
         key: &SessionKey,
@@ -46,7 +48,7 @@ impl Cursors {
         self.rows.put(keys::session(key), row);
     }
 
-    /// Every session of a user.
+    /// All sessions of a user.
     pub(in crate::log::embedded) fn of(
         &self,
         user: &UserId,
@@ -64,7 +66,7 @@ impl Cursors {
             .ok_or(StateError::Undecodable)
     }
 
-    /// The records that say in the segments what taken rows say to the store.
+    /// The records that write the taken rows into the segments.
     pub(in crate::log::embedded) fn records(dirty: &Dirty<SessionRow>) -> Vec<Record> {
         let record = |(key, row): &(Box<[u8]>, Option<SessionRow>)| {
             let (session, row) = keys::read_session(key).zip(*row)?;

@@ -1,11 +1,12 @@
-//! What stands in the state store: values and keys of any bytes.
+//! Fuzzing of the state store: values and keys of any bytes.
 
 use bytes::Bytes;
 
 use super::{SessionRow, UserRow, idempotency::KeyRow, keys, table::Row};
 use crate::fuzzing::Input;
 
-/// One byte picks the kind, the rest is a row's value or a key. What reads as one is written as it was read.
+/// The first byte selects the kind. The other bytes are a row's value or a key. If they can be read, writing gives the same
+/// bytes.
 pub fn rows(data: &[u8]) {
     let mut input = Input(data);
     match input.byte() % 7 {

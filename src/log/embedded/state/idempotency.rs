@@ -1,4 +1,4 @@
-//! Idempotency keys: what a sender's own id already stands for (P3).
+//! Idempotency keys: the result of the first message sent with a sender's own id (P3).
 
 use super::{
     StateError,
@@ -10,16 +10,16 @@ use crate::{
     log::embedded::record::{Key, Position},
 };
 
-/// What a key stands for.
+/// The result that belongs to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::log::embedded) struct KeyRow {
-    /// The first message sent with it.
+    /// The first message sent with the key.
     pub(in crate::log::embedded) message_id: MessageId,
-    /// When that was accepted, Unix ms.
+    /// The time at which that message was accepted, Unix ms.
     pub(in crate::log::embedded) send_time_ms: u64,
-    /// The digest of its request.
+    /// The digest of the message's request.
     pub(in crate::log::embedded) fingerprint: [u8; 16],
-    /// Its record; [`Position::NONE`] when the message is no longer retained.
+    /// The position of the message's record; [`Position::NONE`] when the message is no longer retained.
     pub(in crate::log::embedded) position: Position,
 }
 
@@ -42,13 +42,13 @@ impl Row for KeyRow {
     }
 }
 
-/// The keys that live.
+/// The valid keys.
 pub(in crate::log::embedded) struct Keys {
     pub(super) rows: Table<KeyRow>,
 }
 
 impl Keys {
-    /// What the key stands for.
+    /// The row of the key, if there is one.
     pub(in crate::log::embedded) fn get(
         &self,
         sender: &str,
@@ -57,7 +57,7 @@ impl Keys {
         self.rows.get(&keys::idempotency(sender, client_message_id))
     }
 
-    /// Takes note of a key whose message stands at `position`.
+    /// Stores a key whose message is at `position`.
     pub(in crate::log::embedded) fn put(&self, key: &Key, position: Position) {
         let row = KeyRow {
             message_id: key.message_id,

@@ -1,24 +1,24 @@
-//! The catalogue of what sled holds. Ids contain no control characters, so `\0` separates; integers in keys are big endian
-//! (they sort), in values little endian.
+//! The catalogue of the rows in sled. Ids contain no control characters, so `\0` separates the parts of a key. Integers in
+//! keys are big endian, so that they sort; integers in values are little endian.
 //!
 //! | tree | key | value | lifetime |
 //! |---|---|---|---|
 //! | `users` | user | head, newest, first, acked, has_deleted: a varint each | for ever |
-//! | `waypoints` | user `\0` seq (multiples of 64) | position u64 of that `Place` | until its segment goes |
+//! | `waypoints` | user `\0` seq (multiples of 64) | position u64 of that `Place` | until its segment is removed |
 //! | `sessions` | user `\0` platform u8, device | cursor u64, acked_at_ms u64 | for ever |
 //! | `keys` | sender `\0` clientMsgID | message id 16, send_time u64, fingerprint 16, position u64 | as its message, at least `log.idempotency_retention` |
 //! | `revoked` | user `\0` platform u8 | revoked_before_ms u64, newest_ms u64 (absent in older rows) | for ever |
-//! | `deleted` | user `\0` seq | – | until its segment goes |
+//! | `deleted` | user `\0` seq | – | until its segment is removed |
 //! | `profiles` | user | opaque | for ever |
-//! | `meta` | `reached` | epoch u64, position u64, CRC u32: what the other trees contain at least | – |
+//! | `meta` | `reached` | epoch u64, position u64, CRC u32: the part of the log that the other trees contain at least | – |
 
 use super::super::record::Position;
 use crate::ids::{Platform, Seq, SessionKey, UserId};
 
-/// Every how many seqs of a user the place is written down, so that a read walks back at most this far to begin.
+/// The distance in seqs between two waypoints of a user. A read walks back at most this far to its beginning.
 pub(super) const WAYPOINT_EVERY: u64 = 64;
 
-/// What separates the parts of a key.
+/// The byte between the parts of a key.
 const SEPARATOR: u8 = 0;
 
 pub(super) fn place(user: &UserId, seq: Seq) -> Vec<u8> {
@@ -41,7 +41,7 @@ pub(super) fn idempotency(sender: &str, client_message_id: &str) -> Vec<u8> {
     joined(sender, client_message_id.as_bytes())
 }
 
-/// What all keys of a user begin with in the trees that have several.
+/// The first bytes of all keys of a user, in the trees that have several keys for each user.
 pub(super) fn prefix(user: &UserId) -> Vec<u8> {
     joined(user.as_str(), &[])
 }

@@ -1,7 +1,7 @@
-//! A state store in memory: what a start on a full disk serves from, until the next start.
+//! A state store in memory, for a start on a full disk. It is used until the next start.
 //!
-//! sled writes as it opens. Everything in it follows from the segments, so it is rebuilt from them in a bounded part of memory
-//! instead. Leaves to others: what becomes of the store on the disk meanwhile.
+//! sled writes as it opens, so it cannot open on a full disk. All its rows follow from the segments, so they are rebuilt
+//! from the segments in a bounded part of memory instead. Leaves to others: the store on the disk.
 
 use std::{
     collections::BTreeMap,
@@ -17,14 +17,14 @@ use super::{
     store::{Opened, Store, StoreHome, Tree, Visit},
 };
 
-/// Some four million rows: a gateway that has more waits for space on its disk.
+/// Enough for some four million rows. A gateway with more rows waits for space on its disk.
 const BYTES_MAX: usize = 1 << 30;
-/// What a row takes beside its key and value.
+/// The memory of a row besides its key and value.
 const ROW_BYTES: usize = 128;
 
-/// An empty store each time.
+/// A place for stores in memory. Each opening gives an empty store.
 pub(in crate::log::embedded) struct MemoryHome {
-    /// Most that the rows of all trees may take.
+    /// The most memory for the rows of all trees.
     bytes_max: usize,
 }
 
@@ -38,7 +38,7 @@ impl Default for MemoryHome {
 
 struct MemoryStore(Arc<Room>);
 
-/// What all trees share.
+/// The memory that all trees share.
 struct Room {
     bytes_max: usize,
     taken: AtomicUsize,
@@ -67,7 +67,7 @@ impl StoreHome for MemoryHome {
 }
 
 impl Store for MemoryStore {
-    /// Each is opened once.
+    /// Each tree is opened once.
     fn tree(&self, _: &'static str) -> Result<Arc<dyn Tree>, StateError> {
         Ok(Arc::new(MemoryTree {
             room: Arc::clone(&self.0),
@@ -82,7 +82,7 @@ impl Store for MemoryStore {
 
 impl MemoryTree {
     fn rows(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Vec<u8>>> {
-        // Each change is whole.
+        // No panic leaves a change half made.
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

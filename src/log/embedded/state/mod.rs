@@ -1,11 +1,12 @@
-//! What follows from the segments, kept so that it need not be read from them: sled, with the newest rows before it in memory.
+//! The rows that follow from the segments, kept so that they need not be read from them: sled, and the newest rows in
+//! memory.
 //!
-//! Everything here is disposable. [`State::apply`] is the one place that turns a record into rows, for a commit that just
-//! became durable and for one replayed after a crash alike, and applying a record again changes nothing; so sled may be
-//! ahead of the position it names, and may be thrown away and rebuilt.
+//! All rows can be thrown away and rebuilt. [`State::apply`] is the only function that turns a record into rows, both for a
+//! commit that just became durable and for one replayed after a crash. Applying a record again changes nothing. So sled may
+//! contain more than the position that it names.
 //!
-//! - `keys.rs`: the catalogue of what sled holds
-//! - `store.rs`: sled behind a trait, opened or set aside; `memory.rs`: in its place while the disk is full
+//! - `keys.rs`: the catalogue of the rows in sled
+//! - `store.rs`: sled behind a trait, opened or set aside; `memory.rs`: its replacement while the disk is full
 //! - `table.rs`: one kind of row, written behind
 //! - `users.rs`, `cursors.rs`, `idempotency.rs`, `tokens.rs`: the rows
 
@@ -56,20 +57,20 @@ use crate::{
     watch::Pulse,
 };
 
-/// A checkpoint pauses this long after each part: the writer's thread competes for the same cores, and comes first. In tests
-/// it is to take as long for a few rows as it does for many.
+/// A checkpoint pauses this long after each part. The writer's thread needs the same cores, and is more urgent. Tests have
+/// few rows, and a longer pause makes their checkpoints as long as those of many rows.
 const BREATH: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1 });
 
-/// The state store failed: nothing can be looked up that is not in memory.
+/// The state store failed: only rows in memory can be looked up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StateError {
     /// sled's own error.
     #[error("sled: {0}")]
     Sled(#[from] sled::Error),
-    /// A value that is not what was written.
+    /// A value differs from the value that was written.
     #[error("a row does not read")]
     Undecodable,
-    /// The rows take more memory than they may.
+    /// The rows need more memory than is allowed.
     #[error("the state does not fit the memory it may have while the disk is full")]
     NoRoom,
     /// sled panicked while opening.
@@ -123,23 +124,23 @@ impl Row for Bytes {
     }
 }
 
-/// How far sled is known to have come.
+/// The part of the log that sled is known to contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reached {
     /// Every record before this is in sled.
     pub(super) position: Position,
-    /// The CRC of the last of them.
+    /// The CRC of the last of these records.
     pub(super) crc: u32,
 }
 
-/// What a store says of itself.
+/// The claim of a store about its log and its contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Claim {
-    /// Nothing: it is new.
+    /// No claim: the store is new.
     None,
-    /// It belongs to this log.
+    /// The store belongs to this log, and contains this part of it.
     Reached(Reached),
-    /// It does not.
+    /// The store does not belong to this log.
     OfAnotherLog,
 }
 
@@ -158,7 +159,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Opens the store. `Err` also where sled panics. The flag tells whether what it holds can be believed.
+    /// Opens the store. A panic of sled becomes an `Err`. The flag tells if the contents can be believed.
     pub(super) fn open(home: &dyn StoreHome) -> Result<(Self, bool), StateError> {
         let open = || {
             let Opened { store, is_believed } = home.open()?;
@@ -197,7 +198,7 @@ impl State {
         Ok(state)
     }
 
-    /// How far the store came at its last checkpoint.
+    /// The store's claim at its last checkpoint.
     pub(super) fn reached(&self, epoch: Epoch) -> Result<Claim, StateError> {
         let Some(value) = self.meta.get(b"reached")? else {
             return Ok(Claim::None);
@@ -282,7 +283,7 @@ impl State {
         Ok(())
     }
 
-    /// Moves a session's cursor. Returns how many messages this was the first ack of.
+    /// Moves a session's cursor. Returns the number of messages that no session had acked before.
     pub(super) fn store_cursor(
         &self,
         session: &SessionKey,
@@ -290,7 +291,7 @@ impl State {
     ) -> Result<u64, StateError> {
         self.cursors.put(session, row);
         if row.cursor == Seq::ZERO {
-            // Nothing was acked; that the user is known, the session says.
+            // Nothing was acked. The session's row is enough to make the user known.
             return Ok(0);
         }
         let acked = self.users.update(&session.user, |user| {
@@ -302,7 +303,8 @@ impl State {
         Ok(acked)
     }
 
-    /// Retention removed everything below `first`. Returns how many messages nobody had acked.
+    /// Removes everything below `first` from the inbox, because retention did. Returns the number of messages that no
+    /// session had acked.
     pub(super) fn expire(
         &self,
         user: &UserId,
@@ -322,22 +324,22 @@ impl State {
         Ok(expired)
     }
 
-    /// Whether a message was deleted.
+    /// True if the message was deleted.
     pub(super) fn is_deleted(&self, user: &UserId, seq: Seq) -> Result<bool, StateError> {
         Ok(self.deleted.get(&keys::place(user, seq))?.is_some())
     }
 
-    /// Forgets that a message was deleted: its segment goes.
+    /// Forgets that a message was deleted, because its segment is removed.
     pub(super) fn forget_deleted(&self, user: &UserId, seq: Seq) {
         self.deleted.remove(keys::place(user, seq));
     }
 
-    /// The profile a user was registered with.
+    /// The profile of the user's registration.
     pub(super) fn profile(&self, user: &UserId) -> Result<Option<Bytes>, StateError> {
         self.profiles.get(user.as_str().as_bytes())
     }
 
-    /// Every known user.
+    /// All known users.
     pub(super) fn all_users(&self) -> Result<Vec<UserId>, StateError> {
         let mut users = BTreeSet::new();
         self.users.rows.visit(&[], |key, _| {
@@ -350,20 +352,21 @@ impl State {
         Ok(users.into_iter().collect())
     }
 
-    /// Brings all that changed to sled, but the rows that the log has to learn first, a part with each step, unflushed. Each step tells the number of rows.
+    /// Writes all changed rows to sled, unflushed, one part with each step. Leaves out the rows that the log has to get
+    /// first. Each step returns its number of rows.
     fn parts(&self) -> impl Iterator<Item = Result<usize, StateError>> {
         let users = self.users.rows.parts().chain(self.users.waypoints.parts());
         let others = self.deleted.parts().chain(self.profiles.parts());
         users.chain(self.keys.rows.parts()).chain(others)
     }
 
-    /// Brings rows to sled, unflushed, claiming nothing: so that memory stays bounded while a log is replayed. sled may be
-    /// ahead of what it claims.
+    /// Writes rows to sled, unflushed, without a claim, so that memory stays bounded while a log is replayed. sled may
+    /// contain more than it claims.
     pub(super) fn spill(&self) -> Result<(), StateError> {
         self.parts().try_for_each(|part| part.map(drop))
     }
 
-    /// Rows that sled is yet to learn.
+    /// The number of rows not yet in sled.
     pub(super) fn dirty_rows(&self) -> usize {
         let users = self.users.rows.dirty_rows() + self.users.waypoints.dirty_rows();
         let others = self.deleted.dirty_rows() + self.profiles.dirty_rows();
@@ -371,7 +374,7 @@ impl State {
         users + self.keys.rows.dirty_rows() + others + logged
     }
 
-    /// A store that is empty says to which log it belongs, before any row does.
+    /// Writes into an empty store to which log it belongs, before any row is written.
     pub(super) fn begin(&self, epoch: Epoch) -> Result<(), StateError> {
         let nothing = Reached {
             position: Position::NONE,
@@ -380,7 +383,7 @@ impl State {
         self.claim(epoch, nothing)
     }
 
-    /// The store says that it belongs to no log: the next start sets it aside.
+    /// Writes that the store belongs to no log. The next start sets it aside.
     pub(super) fn disown(&self) -> Result<(), StateError> {
         self.begin(Epoch(0))
     }
@@ -392,7 +395,7 @@ impl State {
         self.store.flush()
     }
 
-    /// After a replay: everything is in sled, cursors and tokens as well, since the log has them.
+    /// Ends a replay: writes all rows to sled, cursors and tokens as well, because the log already has them.
     pub(super) fn conclude(&self, epoch: Epoch, reached: Reached) -> Result<(), StateError> {
         let logged = self.cursors.rows.parts().chain(self.tokens.rows.parts());
         let mut parts = logged.chain(self.parts());
@@ -401,9 +404,9 @@ impl State {
         self.claim(epoch, reached)
     }
 
-    /// Brings all that changed to sled, but cursors and tokens. `reached`: how far the log was durable before this was called, and so
-    /// how far sled has come afterwards, since what is durable has been applied. Beats `pulse` with each part. Returns the number of rows
-    /// written.
+    /// Writes all changed rows except cursors and tokens to sled. `reached` is the end of the durable log before this call.
+    /// All durable records have been applied by then, so sled contains them afterwards. Beats `pulse` with each part. Returns
+    /// the number of rows written.
     pub(super) async fn checkpoint(
         &self,
         epoch: Epoch,
@@ -416,7 +419,7 @@ impl State {
             pulse.beat();
             sleep(BREATH).await;
         }
-        // The rows first, then the claim that they are there.
+        // The rows are flushed first. Then follows the claim that they are there.
         self.store.flush()?;
         self.claim(epoch, reached)?;
         Ok(rows)

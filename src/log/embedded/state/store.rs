@@ -1,7 +1,7 @@
-//! The state store behind a trait, so that tests can lose what was not flushed, or all of it.
+//! The state store behind a trait, so that tests can lose unflushed rows, or all rows.
 //!
-//! Trees of bytes in the order of their keys. [`SledHome`] is the real one. Leaves to others: what the rows mean, when to
-//! flush, and what to do with a store that does not open.
+//! A store has trees of bytes, in the order of their keys. [`SledHome`] is the real one. Leaves to others: the meaning of
+//! the rows, the times of flushes, and the use of a store that does not open.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -9,18 +9,19 @@ use rustix::fs::IFlags;
 
 use super::StateError;
 
-/// Where a store lives.
+/// The place of a store.
 pub(crate) trait StoreHome: Send + Sync + 'static {
-    /// Opens the store, or begins an empty one where there is none. sled may also panic.
+    /// Opens the store, or begins an empty one when there is none. sled may also panic.
     fn open(&self) -> Result<Opened, StateError>;
-    /// Moves a store that is of no use out of the way; the one set aside before it goes.
+    /// Moves a useless store out of the way. It replaces the store that was set aside before.
     fn set_aside(&self) -> io::Result<()>;
 }
 
-/// A store as it was found.
+/// A store after its opening.
 pub(crate) struct Opened {
     pub(crate) store: Arc<dyn Store>,
-    /// Whether what it says of itself is true: a flush reached the disk, and nothing after it got there before it.
+    /// True if the store's claim can be believed: a flush reached the disk, and nothing written after it reached the disk
+    /// before it.
     pub(crate) is_believed: bool,
 }
 
@@ -28,7 +29,7 @@ pub(crate) struct Opened {
 pub(crate) trait Store: Send + Sync + 'static {
     /// Opens a tree, or makes it.
     fn tree(&self, name: &'static str) -> Result<Arc<dyn Tree>, StateError>;
-    /// Returns once all that was written is on the device.
+    /// Returns once all written rows are on the device.
     fn flush(&self) -> Result<(), StateError>;
 }
 
@@ -44,13 +45,13 @@ pub(crate) trait Tree: Send + Sync + 'static {
     fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError>;
 }
 
-/// What a scan is for.
+/// The function that a scan calls for each row.
 pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StateError> + 'a;
 
 /// sled in a directory of the machine.
 pub(crate) struct SledHome {
     pub(crate) dir: PathBuf,
-    /// Memory for its cache.
+    /// The memory of sled's cache.
     pub(crate) cache_bytes: u64,
 }
 
@@ -60,13 +61,13 @@ impl SledHome {
             .path(&self.dir)
             .cache_capacity(self.cache_bytes)
             .mode(sled::Mode::LowSpace)
-            // We flush, at checkpoints; a timer of its own would write between them.
+            // We flush at checkpoints. sled's own timer would write between them.
             .flush_every_ms(None);
         Ok(Arc::new(config.open()?))
     }
 
-    /// Gives the directory `FS_SYNC_FL`, which its files inherit: sled's own flush does not reach the disk. False where the
-    /// file system has no such thing.
+    /// Gives the directory `FS_SYNC_FL`, which its files inherit, because sled's own flush does not reach the disk. Returns
+    /// false if the file system does not know the attribute.
     fn make_synchronous(&self) -> io::Result<bool> {
         std::fs::create_dir_all(&self.dir)?;
         let handle = std::fs::File::open(&self.dir)?;
@@ -85,7 +86,7 @@ impl StoreHome for SledHome {
         let is_synchronous = self.make_synchronous()?;
         let mut store = self.open_sled()?;
         if !is_synchronous {
-            // Without the attribute a power cut can leave sled with claims whose rows are lost.
+            // Without the attribute, sled may claim rows after a power cut that were lost.
             tracing::warn!(
                 "the file system has no synchronous attribute: the state is rebuilt at every start"
             );

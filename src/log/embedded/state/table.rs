@@ -1,8 +1,8 @@
-//! One kind of row, written behind: read from memory first and from sled else, changed in memory, brought to sled by the
-//! next checkpoint.
+//! One kind of row, written behind. A row is read from memory first, and else from sled. It is changed in memory, and the
+//! next checkpoint writes it to sled.
 //!
-//! Memory holds every row changed since the last checkpoint, which the writer's rate times the checkpoint's interval
-//! bounds, and at most [`CLEAN_ROWS_MAX`] others.
+//! Memory holds every row changed since the last checkpoint, and at most [`CLEAN_ROWS_MAX`] others. The writer's rate and
+//! the checkpoint's interval bound the changed rows.
 
 use std::{
     collections::VecDeque,
@@ -19,41 +19,41 @@ use super::{
 };
 use crate::sabotage::{self, Bug};
 
-/// Rows kept although sled has them, so that the busiest users' are not decoded again and again.
+/// The rows that stay in memory although sled has them, so that the busiest users' rows are not decoded again and again.
 const CLEAN_ROWS_MAX: usize = 4096;
 
-/// Rows that a checkpoint holds at a time: what it takes and gives back stays small, and so does what the allocator keeps.
-/// Tests have few rows, and their checkpoints are to have parts as well.
+/// The rows that a checkpoint holds at a time. A small part needs little memory, so the allocator also keeps little. Tests
+/// have few rows, and their checkpoints need several parts as well.
 const ROWS_AT_ONCE: usize = if cfg!(test) { 1 } else { 1024 };
 
-/// Rows on their way to sled; `None`: to be removed from it.
+/// Rows on their way to sled; `None`: the row is removed from sled.
 pub(in crate::log::embedded) type Dirty<R> = Vec<(Box<[u8]>, Option<R>)>;
 
-/// A value with its layout.
+/// A value with its stored form.
 pub(in crate::log::embedded) trait Row:
     Clone + Send + Sync + 'static
 {
-    /// The value's bytes.
+    /// The value as bytes.
     fn to_bytes(&self) -> Vec<u8>;
-    /// Reads them; `None` when they are not a value.
+    /// Reads a value from bytes; `None` when they are not a value.
     fn from_bytes(bytes: &[u8]) -> Option<Self>;
 }
 
 /// A row in memory.
 #[derive(Clone)]
 struct Recent<R> {
-    /// `None`: removed, or known not to be there.
+    /// `None`: the row was removed, or is known not to exist.
     row: Option<R>,
-    /// Whether sled is yet to learn it.
+    /// True if sled does not have this version of the row yet.
     is_dirty: bool,
 }
 
-/// A tree with the rows not yet in it.
+/// A tree, and the rows that are not in it yet.
 pub(in crate::log::embedded) struct Table<R> {
     tree: Arc<dyn Tree>,
     recent: DashMap<Box<[u8]>, Recent<R>, RandomState>,
-    /// Keys of the rows that sled is yet to learn, each once, by when that began: a checkpoint takes those that were there
-    /// when it began, however many come while it works.
+    /// Keys of the rows that are not in sled yet, each once, in the order of their first change. A checkpoint takes the
+    /// keys that were there when it began, however many are added while it works.
     dirty: Mutex<VecDeque<Box<[u8]>>>,
 }
 
@@ -80,7 +80,7 @@ impl<R: Row> Table<R> {
             .transpose()
     }
 
-    /// Changes a row under its lock; `change` sees `None` where there is none, and returns what to answer.
+    /// Changes a row under its lock. `change` gets `None` when there is no row. Returns the result of `change`.
     pub(super) fn update<T>(
         &self,
         key: Vec<u8>,
@@ -128,17 +128,17 @@ impl<R: Row> Table<R> {
     }
 
     fn dirty(&self) -> MutexGuard<'_, VecDeque<Box<[u8]>>> {
-        // A list of keys is whole whatever happened to who held it.
+        // A panic of the lock's holder leaves the list of keys whole.
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Rows that sled is yet to learn.
+    /// The number of rows not yet in sled.
     pub(in crate::log::embedded) fn dirty_rows(&self) -> usize {
         self.dirty().len()
     }
 
-    /// The first of the rows that sled is yet to learn, at most [`ROWS_AT_ONCE`], marked as written: the caller brings them to
-    /// sled with [`Table::write`], or gives up on the whole store.
+    /// Takes the first rows that are not in sled yet, at most [`ROWS_AT_ONCE`], and marks them as written. The caller
+    /// writes them to sled with [`Table::write`], or gives up on the whole store.
     pub(in crate::log::embedded) fn take_dirty(&self) -> Dirty<R> {
         let keys = {
             let mut dirty = self.dirty();
@@ -161,12 +161,12 @@ impl<R: Row> Table<R> {
             Some((key, recent.row.clone()))
         };
         let mut rows: Dirty<R> = keys.into_iter().filter_map(take).collect();
-        // Unsorted keys cost sled a page look-up each.
+        // With unsorted keys, sled looks up a page for each key.
         rows.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
         rows
     }
 
-    /// Keeps taken rows for the next time.
+    /// Returns taken rows, so that the next checkpoint writes them.
     pub(in crate::log::embedded) fn put_back(&self, rows: Dirty<R>) -> Result<(), StateError> {
         rows.into_iter().try_for_each(|(key, row)| {
             self.update(key.into_vec(), |current| {
@@ -175,7 +175,7 @@ impl<R: Row> Table<R> {
         })
     }
 
-    /// Brings taken rows to sled, unflushed.
+    /// Writes taken rows to sled, unflushed.
     pub(in crate::log::embedded) fn write(&self, rows: Dirty<R>) -> Result<(), StateError> {
         for (key, row) in rows {
             match row {
@@ -186,8 +186,8 @@ impl<R: Row> Table<R> {
         Ok(())
     }
 
-    /// Brings everything that is dirty now to sled, a part with each step, unflushed; then lets memory go of what it need not
-    /// hold. Each step tells the number of rows.
+    /// Writes all rows that are dirty now to sled, unflushed, one part with each step. Then removes the rows from memory
+    /// that need not be there. Each step returns its number of rows.
     pub(super) fn parts(&self) -> impl Iterator<Item = Result<usize, StateError>> {
         let mut left = self.dirty_rows();
         iter::from_fn(move || {
@@ -207,7 +207,7 @@ impl<R: Row> Table<R> {
         .fuse()
     }
 
-    /// Lets memory go of rows that sled has, when there are many.
+    /// Removes rows that sled has from memory, when there are many.
     pub(in crate::log::embedded) fn shrink(&self) {
         if self.recent.len() > CLEAN_ROWS_MAX {
             self.recent.retain(|_, recent| recent.is_dirty);
@@ -215,13 +215,15 @@ impl<R: Row> Table<R> {
         }
     }
 
-    /// Visits all rows whose key begins with `prefix`, memory's before sled's where both have one. Not a snapshot.
+    /// Visits all rows whose key begins with `prefix`. If memory and sled both have a row, memory's row counts. Not a
+    /// snapshot.
     pub(super) fn visit(
         &self,
         prefix: &[u8],
         mut visit: impl FnMut(&[u8], &R),
     ) -> Result<(), StateError> {
-        // Copied, so that no guard is held while they are visited; sorted, so that the order says nothing of hashes.
+        // The rows are copied, so that no guard is held during the visits. They are sorted, so that their order does not
+        // depend on hashes.
         let mut changed: Vec<_> = self
             .recent
             .iter()
@@ -257,7 +259,7 @@ mod tests {
 
     use super::{super::store::Visit, *};
 
-    /// A tree under load: with each row that it learns, another one changes.
+    /// A tree under load: with each row that is written, another row changes.
     #[derive(Default)]
     struct Busy {
         rows: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
@@ -288,8 +290,8 @@ mod tests {
         }
     }
 
-    /// Those that came while it worked were taken in their place: what sled claimed to have, it had not, and a crash before
-    /// the next checkpoint made a user's inbox begin behind its messages.
+    /// A checkpoint once took the rows that changed while it worked instead of the older ones. Then sled did not have the
+    /// rows that it claimed, and after a crash before the next checkpoint a user's inbox began after its messages.
     #[test]
     fn a_checkpoint_writes_what_was_there_when_it_began_whatever_comes_meanwhile() {
         let tree = Arc::new(Busy::default());

@@ -1,7 +1,8 @@
-//! What is remembered of tokens: up to when they are revoked, and the newest one seen. No token is stored.
+//! The remembered times of tokens: the time up to which they are revoked, and the time of the newest token seen. No token
+//! is stored.
 //!
-//! A revocation is in the log before it is here. The newest token is written behind, as cursors are: a checkpoint brings it
-//! to the log first, then to the store.
+//! A revocation is in the log before it is here. The newest token's time is written behind, as cursors are: a checkpoint
+//! writes it to the log first, then to the store.
 
 use super::{
     StateError,
@@ -30,7 +31,7 @@ impl Row for TokenTimes {
 }
 
 impl TokenTimes {
-    /// The record that says in the segments which token is the newest; `None` where none was seen.
+    /// The record that writes the newest token's time into the segments; `None` when no token was seen.
     fn newest(self, user: UserId, platform: Platform) -> Option<Record> {
         (self.newest_ms > 0).then_some(Record::Token {
             user,
@@ -39,7 +40,7 @@ impl TokenTimes {
         })
     }
 
-    /// The records that say all of it.
+    /// The records that write both times into the segments.
     pub(in crate::log::embedded) fn records(
         self,
         user: &UserId,
@@ -55,13 +56,13 @@ impl TokenTimes {
     }
 }
 
-/// Every (user, platform) of which a token was seen or revoked.
+/// The times of every (user, platform) with a token that was seen or revoked.
 pub(in crate::log::embedded) struct Tokens {
     pub(in crate::log::embedded) rows: Table<TokenTimes>,
 }
 
 impl Tokens {
-    /// What is remembered; zeros where nothing is.
+    /// The remembered times; zeros when nothing is remembered.
     pub(in crate::log::embedded) fn get(
         &self,
         user: &UserId,
@@ -71,7 +72,7 @@ impl Tokens {
         Ok(row.unwrap_or_default())
     }
 
-    /// A token was issued or accepted.
+    /// Remembers that a token was issued or accepted.
     pub(in crate::log::embedded) fn note(
         &self,
         user: &UserId,
@@ -88,7 +89,7 @@ impl Tokens {
         )
     }
 
-    /// Tokens issued before this Unix ms are revoked.
+    /// Revokes the tokens issued before this Unix ms.
     pub(super) fn revoke(
         &self,
         user: &UserId,
@@ -105,7 +106,7 @@ impl Tokens {
         )
     }
 
-    /// Neither time ever goes back.
+    /// Changes the times. Neither of them ever goes back.
     fn raise(
         &self,
         user: &UserId,
@@ -122,7 +123,7 @@ impl Tokens {
             })
     }
 
-    /// The records that say in the segments what taken rows say to the store, but for revocations: the segments have them.
+    /// The records that write the taken rows into the segments. Revocations are left out, because the segments have them.
     pub(in crate::log::embedded) fn records(dirty: &Dirty<TokenTimes>) -> Vec<Record> {
         let record = |(key, row): &(Box<[u8]>, Option<TokenTimes>)| {
             let ((user, platform), times) = keys::read_user_and_platform(key).zip(*row)?;

@@ -1,4 +1,4 @@
-//! A user's row: how far the inbox has come, where its newest place stands, what is retained, what was acked.
+//! A user's row: the inbox's head, the position of its newest entry, its retained part, and its acked part.
 
 use prost::encoding::{decode_varint, encode_varint};
 
@@ -13,18 +13,18 @@ use crate::{
     log::Inbox,
 };
 
-/// One user. A user that was never sent anything has the default.
+/// One user. The default stands for a user who never got a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::log::embedded) struct UserRow {
     /// Highest assigned seq.
     pub(in crate::log::embedded) head: Seq,
-    /// The newest `Place`; [`Position::NONE`] when none is retained.
+    /// The position of the newest entry's record; [`Position::NONE`] when no entry is retained.
     pub(in crate::log::embedded) newest: Position,
     /// Oldest retained seq.
     pub(in crate::log::embedded) first: Seq,
     /// Highest seq that any session acked.
     pub(in crate::log::embedded) acked: Seq,
-    /// Whether `deleted` has rows of this user.
+    /// True if the tree `deleted` has rows of this user.
     pub(in crate::log::embedded) has_deleted: bool,
 }
 
@@ -41,7 +41,7 @@ impl Default for UserRow {
 }
 
 impl UserRow {
-    /// Messages that are retained and that no session acked.
+    /// The number of retained messages that no session acked.
     pub(in crate::log::embedded) fn pending(&self) -> u64 {
         self.head
             .0
@@ -58,8 +58,8 @@ impl UserRow {
 }
 
 impl Row for UserRow {
-    /// Varints, because sled keeps a value of at most 22 bytes within its page and each longer one in an allocation of its
-    /// own: this one fits up to 2^28 messages of a user and 4 TB of log.
+    /// Varints keep the value small. sled keeps a value of at most 22 bytes within its page, and each longer one in an
+    /// allocation of its own. This value fits up to 2^28 messages of a user and 4 TB of log.
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(22);
         let numbers = [self.head.0, self.newest.0, self.first.0, self.acked.0];
@@ -99,7 +99,7 @@ pub(in crate::log::embedded) struct Users {
 }
 
 impl Users {
-    /// The user's row; the default for an unknown one.
+    /// The user's row; the default for an unknown user.
     pub(in crate::log::embedded) fn get(&self, user: &UserId) -> Result<UserRow, StateError> {
         Ok(self.rows.get(user.as_str().as_bytes())?.unwrap_or_default())
     }
@@ -115,7 +115,8 @@ impl Users {
         })
     }
 
-    /// Takes note of a place: the head moves, waypoints are kept. True when it is new; replaying an old one changes nothing.
+    /// Adds an entry: moves the head, and keeps waypoints. Returns true for a new entry. Replaying an old one changes
+    /// nothing.
     pub(in crate::log::embedded) fn place(
         &self,
         user: &UserId,
@@ -137,7 +138,7 @@ impl Users {
         })
     }
 
-    /// Where to begin walking back in order to reach `seq`: the nearest place at or above it that is written down.
+    /// The start of a walk back to `seq`: the nearest stored position of an entry at or above it.
     pub(in crate::log::embedded) fn landmark(
         &self,
         user: &UserId,
@@ -153,7 +154,7 @@ impl Users {
         Ok((row.head, row.newest))
     }
 
-    /// Forgets the waypoints of places that are no longer retained.
+    /// Forgets the waypoints of entries that are no longer retained.
     pub(in crate::log::embedded) fn forget_waypoints(&self, user: &UserId, from: Seq, below: Seq) {
         let first = from.0.next_multiple_of(WAYPOINT_EVERY);
         for seq in (first..below.0).step_by(WAYPOINT_EVERY as usize) {
