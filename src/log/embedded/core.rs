@@ -1,4 +1,5 @@
-//! What the log's threads share: the segments, the rows, how far the log is durable, and why it refuses appends if it does.
+//! The state that the log's threads share: the segments, the rows, the end of the durable part, and the reason for which
+//! appends are refused, if they are.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -14,10 +15,10 @@ use super::{
 };
 use crate::{clock::Clock, ids::Epoch, metrics::Metrics};
 
-/// Most damaged places remembered and counted: more are one disaster.
+/// The most damaged positions that are remembered and counted. More of them are one disaster.
 const DAMAGES_MAX: usize = 100;
 
-/// The log, but for its threads.
+/// The log without its threads.
 pub(super) struct Core {
     pub(super) epoch: Epoch,
     pub(super) disk: Arc<dyn Disk>,
@@ -56,7 +57,8 @@ impl Core {
         }
     }
 
-    /// Before this Unix ms, what is kept for `age` has expired. 0 while the clock does not allow that anything expires by age.
+    /// The Unix ms before which everything that is kept for `age` has expired. 0 while the clock does not allow expiry by
+    /// age.
     pub(super) fn kept_since_ms(&self, age: Duration) -> u64 {
         if self.clock.may_expire() {
             self.clock.now_ms().saturating_sub(age.as_millis() as u64)
@@ -65,12 +67,12 @@ impl Core {
         }
     }
 
-    /// Up to where the log is durable and its rows are applied.
+    /// The position up to which the log is durable and its rows are applied.
     pub(super) fn reached(&self) -> Reached {
         *lock(&self.reached)
     }
 
-    /// A group is durable and its rows are applied. A disk that was full no longer is.
+    /// Records that a group is durable and its rows are applied. If the disk was full, it no longer is.
     pub(super) fn publish(&self, reached: Reached) {
         *lock(&self.reached) = reached;
         let mut refusing = lock(&self.refusing);
@@ -83,7 +85,7 @@ impl Core {
         self.metrics.pending.set(self.state.pending() as f64);
     }
 
-    /// Refuses appends from now on. The gravest reason stays: a full disk may pass, the others may not.
+    /// Refuses appends from now on. The gravest reason stays: a full disk may get space again, the other reasons last.
     pub(super) fn refuse(&self, reason: Refusing) -> Refusing {
         let mut refusing = lock(&self.refusing);
         if refusing.is_none() || *refusing == Some(Refusing::DiskFull) {
@@ -101,7 +103,7 @@ impl Core {
         lock(&self.refusing).clone().map_or(Ok(()), Err)
     }
 
-    /// `Err` when no append will succeed before a restart; a full disk is worth another try.
+    /// `Err` when no append will succeed before a restart. A full disk is no such reason: an append is worth another try.
     pub(super) fn check_writable_for_good(&self) -> Result<(), Refusing> {
         self.check_writable().or_else(|reason| {
             if reason == Refusing::DiskFull {
@@ -112,7 +114,7 @@ impl Core {
         })
     }
 
-    /// Refuses appends while the disk has less space than the state store needs to come to rest. Asks the operating system.
+    /// Refuses appends while the disk has less space than the state store needs to stop cleanly. Asks the operating system.
     pub(super) fn check_space(&self) -> Result<(), Refusing> {
         if is_short_of_space(&*self.disk) {
             return Err(self.refuse(Refusing::DiskFull));
@@ -124,7 +126,7 @@ impl Core {
         *lock(&self.refusing) == Some(Refusing::DiskFull)
     }
 
-    /// Damage was found: remembered once, and said aloud.
+    /// Remembers damage that was found, and logs it, once for each position.
     pub(super) fn report(&self, damage: &Damage) {
         let mut damages = lock(&self.damages);
         if !damages.contains(damage) && damages.len() < DAMAGES_MAX {
@@ -139,13 +141,13 @@ impl Core {
         }
     }
 
-    /// The damaged places met so far.
+    /// The damaged positions found so far.
     pub(super) fn damages(&self) -> Vec<Damage> {
         lock(&self.damages).clone()
     }
 }
 
-/// These locks guard plain values that are never left half changed.
+/// These locks guard plain values, which no panic leaves half changed.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

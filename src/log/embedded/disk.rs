@@ -1,7 +1,7 @@
-//! Files behind a trait, so that tests can fail a write, fail a sync, or forget what was not synced.
+//! Files behind a trait, so that tests can fail a write, fail a sync, or lose unsynced bytes.
 //!
-//! One flat directory of files that are appended to, read at positions, cut and removed. [`RealDisk`] is the machine's.
-//! Leaves to others: what the bytes mean, and when to sync.
+//! One flat directory of files. A file is appended to, read at positions, cut and removed. [`RealDisk`] is a directory of
+//! the machine. Leaves to others: the meaning of the bytes, and the times of syncs.
 
 use std::{
     fs::{File, OpenOptions},
@@ -16,12 +16,12 @@ use rustix::{
     io::{Errno, ReadWriteFlags},
 };
 
-/// Whether a read may wait for the disk.
+/// Tells if a read may wait for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// Return `WouldBlock` rather than wait: for threads that others depend on.
+    /// The read returns `WouldBlock` rather than wait: for threads that others depend on.
     MemoryOnly,
-    /// Wait for the disk: for threads that may block.
+    /// The read waits for the disk: for threads that may block.
     Disk,
 }
 
@@ -29,32 +29,32 @@ pub(crate) enum Patience {
 pub(crate) trait Disk: Send + Sync + 'static {
     /// Names of all files.
     fn list(&self) -> io::Result<Vec<String>>;
-    /// Opens a file for reading and writing; `NotFound` when it is not there.
+    /// Opens a file for reading and writing; `NotFound` when the file does not exist.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
-    /// Makes an empty file, in place of what was there.
+    /// Makes an empty file. It replaces a file of the same name.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
-    /// Gives a file another name, in place of what had it.
+    /// Gives a file another name. It replaces a file that had the name.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Removes a file. Bytes still held open stay readable.
+    /// Removes a file. A reader that still holds the file open can read its bytes.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations, new names and removals durable.
     fn sync_names(&self) -> io::Result<()>;
-    /// Bytes that can still be written.
+    /// The bytes that can still be written.
     fn free_bytes(&self) -> io::Result<u64>;
 }
 
-/// One file. Shared by the writer and any number of readers.
+/// One file, shared by the writer and any number of readers.
 pub(crate) trait DiskFile: Send + Sync + 'static {
-    /// Its length in bytes.
+    /// The file's length in bytes.
     fn len(&self) -> io::Result<u64>;
-    /// Writes all of `bytes` at `offset`; on error any part of them may have been written.
+    /// Writes all of `bytes` at `offset`. After an error any part of the bytes may have been written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end of the file. With
-    /// [`Patience::MemoryOnly`]: `WouldBlock` when any of them would have to come from the device.
+    /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end of the file. With [`Patience::MemoryOnly`]:
+    /// `WouldBlock` when any of the bytes would have to come from the device.
     fn read_at(&self, buffer: &mut [u8], offset: u64, patience: Patience) -> io::Result<usize>;
     /// Cuts the file to `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
-    /// Returns once all that was written is on the device (`fdatasync`).
+    /// Returns once all written bytes are on the device (`fdatasync`).
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -65,7 +65,7 @@ pub(super) struct RealDisk {
 }
 
 impl RealDisk {
-    /// Opens the directory, made durable in its parent when it is new.
+    /// Opens the directory. A new directory is made durable in its parent.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         if !dir.is_dir() {
             std::fs::create_dir_all(dir)?;
@@ -155,7 +155,8 @@ impl DiskFile for File {
     }
 }
 
-/// Reads what the page cache holds. The kernel's cache is our cache of the log's tail: bounded, shared, and never stale.
+/// Reads bytes that are in the page cache. The kernel's cache is our cache of the log's tail: bounded, shared, and never
+/// stale.
 fn read_cached(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     match rustix::io::preadv2(
         file,
@@ -169,8 +170,9 @@ fn read_cached(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize>
     }
 }
 
-/// Nobody knows whether a read would wait, so a thread that may wait has to do it: the file system does not say (`OPNOTSUPP`),
-/// the kernel is older than preadv2(2) or its flags (`NOSYS`, `INVAL`), or a container does not allow it (`PERM`, `ACCESS`).
+/// True if the kernel cannot tell whether a read would wait. Then a thread that may wait has to do the read. The reasons:
+/// the file system does not tell (`OPNOTSUPP`), the kernel is older than preadv2(2) or its flags (`NOSYS`, `INVAL`), or a
+/// container does not allow the call (`PERM`, `ACCESS`).
 fn cannot_say(error: Errno) -> bool {
     matches!(
         error,

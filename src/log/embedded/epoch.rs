@@ -1,7 +1,8 @@
-//! Which log this is: a random number, made with the directory, that clients key their stores by.
+//! The log's epoch: a random number that names this log. It is made with the data directory, and clients key their stores
+//! by it.
 //!
-//! It stands in a file as 16 hexadecimal digits and the CRC-32C of the number's little-endian bytes: a flipped bit must not
-//! send every client back to the beginning.
+//! The epoch is stored in a file as 16 hexadecimal digits and the CRC-32C of the number's little-endian bytes. Without the
+//! CRC, a flipped bit would send every client back to the beginning.
 
 use std::{io, path::Path};
 
@@ -12,12 +13,12 @@ use super::{
 use crate::ids::Epoch;
 
 const NAME: &str = "epoch";
-/// The number is written beside it and takes its name when it is whole.
+/// The number is written to this file first. The file gets its final name when it is whole.
 const NEW_NAME: &str = "epoch.new";
-/// More is no epoch.
+/// A longer file holds no epoch.
 const TEXT_BYTES_MAX: usize = 64;
 
-/// Reads the epoch in the data directory; makes one in a new directory. `dir`: its name, for the error.
+/// Reads the epoch in the data directory, or makes one in a new directory. `dir` is the directory's name, for the error.
 pub(super) fn read_or_create(root: &dyn Disk, dir: &Path) -> Result<Epoch, OpenError> {
     let epoch = match read(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => write(root).map(Some),
@@ -32,7 +33,8 @@ pub(super) fn read_or_create(root: &dyn Disk, dir: &Path) -> Result<Epoch, OpenE
         .ok_or_else(|| OpenError::Epoch(dir.join(NAME).display().to_string()))
 }
 
-/// Gives the log a new epoch: every client is told that its cursor belongs to another log. For one restored from a backup.
+/// Gives the log a new epoch, after a restore from a backup. Every client is then told that its cursor belongs to another
+/// log.
 pub fn renew(dir: &Path) -> io::Result<Epoch> {
     write(&RealDisk::open(dir)?)
 }
@@ -47,13 +49,13 @@ fn write(root: &dyn Disk) -> io::Result<Epoch> {
     Ok(epoch)
 }
 
-/// The file of an epoch.
+/// The text of an epoch's file.
 pub(crate) fn text(epoch: Epoch) -> String {
     let crc = crc32c::crc32c(&epoch.0.to_le_bytes());
     format!("{:016x} {crc:08x}\n", epoch.0)
 }
 
-/// `None`: what stands there is no epoch.
+/// Reads the file; `None` when its text is no epoch.
 fn read(root: &dyn Disk) -> io::Result<Option<Epoch>> {
     let mut bytes = [0; TEXT_BYTES_MAX];
     let length = root.open(NAME)?.read_at(&mut bytes, 0, Patience::Disk)?;

@@ -1,23 +1,23 @@
-//! How the embedded log fails, by segment, offset and disk, and what each means to the rooms above.
+//! The failures of the embedded log, by segment, offset and disk, and the meaning of each for the rooms above.
 
 use super::{AppendError, Cause, LogError};
 
-/// A place in the log that does not read as it was written (P8).
+/// A position in the log at which the bytes differ from the bytes that were written (P8).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("segment {segment} is damaged at offset {offset}: {what}")]
 pub struct Damage {
     /// File name of the segment.
     pub segment: String,
-    /// Byte offset within it.
+    /// Byte offset within the segment.
     pub offset: u64,
-    /// What does not fit.
+    /// The part that does not fit.
     pub what: &'static str,
 }
 
-/// Why the log takes no appends although it serves reads.
+/// The reason for which the log takes no appends although it serves reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusing {
-    /// A write was refused for want of space, or beyond the process's limit of file sizes; it is tried again with the next append.
+    /// A write was refused for lack of space, or because of the process's limit of file sizes. The next append tries again.
     #[error(
         "the disk is full, or a file of the log is as large as this process may make one (ulimit -f): make room, sending resumes \
          by itself"
@@ -26,7 +26,7 @@ pub(super) enum Refusing {
     /// A sync failed; what the disk holds is not known until the log is read again.
     #[error("a disk write or sync failed: check the disk, then restart the gateway")]
     SyncFailed,
-    /// Damage that hides how far inboxes had come.
+    /// Damage hides the heads of inboxes.
     #[error("{0}; restore the data directory from a backup, or move it away to start a new log")]
     Damaged(Damage),
     /// The state store failed.
@@ -37,13 +37,13 @@ pub(super) enum Refusing {
     Closed,
 }
 
-/// Why a read returned nothing.
+/// The reason for which a read returned nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// The bytes are not in memory, and the caller would not wait.
+    /// The bytes are not in memory, and the caller does not wait for the disk.
     #[error("not in memory")]
     NotInMemory,
-    /// What is there is not what was written.
+    /// The bytes differ from the bytes that were written.
     #[error(transparent)]
     Damaged(#[from] Damage),
     /// A later version of the gateway wrote this segment; nothing is wrong with it.
@@ -53,10 +53,10 @@ pub enum ReadError {
     Newer {
         /// File name of the segment.
         segment: String,
-        /// Its format.
+        /// The segment's format.
         format: u8,
     },
-    /// The operating system would not read.
+    /// The operating system failed the read.
     #[error("the log cannot be read: {0}")]
     Io(std::io::ErrorKind),
     /// The state store failed.

@@ -1,5 +1,5 @@
-//! A disk in memory, for tests and fuzzing: it forgets what was not synced, fails, and gives its files to whoever wants to
-//! tear and flip them.
+//! A disk in memory, for tests and fuzzing. It loses unsynced bytes, fails on demand, and lets a test tear its files and
+//! flip their bits.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use super::{
     watermark::{Marks, Watermark},
 };
 
-/// A disk in memory that knows what was synced.
+/// A disk in memory that knows the synced bytes.
 #[derive(Default)]
 pub(super) struct TestDisk {
     pub(super) files: Mutex<BTreeMap<String, Arc<TestFile>>>,
@@ -27,9 +27,9 @@ pub(super) struct TestDisk {
 pub(super) struct Faults {
     pub(super) sync_fails: AtomicBool,
     pub(super) is_full: AtomicBool,
-    /// There is less space than is to be left, and writes succeed.
+    /// The disk has less space than must stay free, and writes still succeed.
     pub(super) is_nearly_full: AtomicBool,
-    /// While a test holds it, no sync returns.
+    /// While a test holds this lock, no sync returns.
     pub(super) frozen: Mutex<()>,
 }
 
@@ -40,12 +40,12 @@ pub(super) struct TestFile {
 }
 
 impl TestDisk {
-    /// What a machine finds after its power was cut: nothing that was not synced.
+    /// The disk as a machine finds it after a power cut: without all unsynced bytes.
     pub(super) fn after_power_cut(&self) -> Arc<Self> {
         self.copy(|file| file.synced.lock().unwrap().clone())
     }
 
-    /// What a process finds after it was killed: the page cache is the kernel's.
+    /// The disk as a process finds it after a kill: with the unsynced bytes, because the page cache is the kernel's.
     pub(super) fn after_kill(&self) -> Arc<Self> {
         self.copy(|file| file.live.lock().unwrap().clone())
     }
@@ -156,7 +156,7 @@ impl DiskFile for TestFile {
         if live.len() < end {
             live.resize(end, 0);
         }
-        // A full disk takes a part.
+        // A full disk takes a part of the bytes.
         let is_full = self.faults.is_full.load(Relaxed);
         let taken = if is_full {
             bytes.len() / 2

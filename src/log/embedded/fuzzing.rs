@@ -1,5 +1,5 @@
-//! What stands in a log's files: bytes of any kind, a real segment in which something changed, and records that nobody
-//! would have written.
+//! Fuzzing of a log's files: bytes of any kind, a real segment with changed bits, and records that no writer would have
+//! written.
 
 use std::sync::{Arc, OnceLock};
 
@@ -29,7 +29,7 @@ fn user(name: &str) -> UserId {
     UserId::new(name).expect("an id")
 }
 
-/// The bytes of a segment with these records, each group closed.
+/// The bytes of a segment with these records. Each group is closed.
 fn image(groups: &[&[Record]]) -> Vec<u8> {
     let disk = TestDisk::default();
     Segment::create(&disk, ORIGIN, 0, 1, LOG_FORMAT).expect("in memory");
@@ -54,7 +54,7 @@ fn close(start: Position, previous: u32, bytes: &mut Vec<u8>) -> u32 {
     record::encode(&commit, previous, bytes)
 }
 
-/// A segment as the writer makes it, with a record of each kind.
+/// A segment as the writer makes it, with one record of each kind.
 fn real() -> &'static [u8] {
     static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
     IMAGE.get_or_init(|| {
@@ -136,9 +136,9 @@ fn inspect(bytes: Vec<u8>, synced: Position) -> (inspect::Report, Vec<String>) {
     (report, lines)
 }
 
-/// One byte of how. Then either the bytes of a segment behind a good header, which are walked to their end; or a burst of
-/// up to 32 changed bits in a real segment, and where to cut it: that is damage, and no other record is read than was
-/// written.
+/// The first byte selects the case. Either the other bytes follow a good header, and the scan walks to their end. Or they
+/// describe a burst of up to 32 changed bits in a real segment, and a place to cut it: then the scan finds damage, and
+/// reads no record that was not written.
 pub fn segments(data: &[u8]) {
     let mut input = Input(data);
     let how = input.byte();
@@ -165,8 +165,8 @@ pub fn segments(data: &[u8]) {
     }
 }
 
-/// Groups of records of any kind and content, each with a good checksum. The log opens, or says what is damaged; what can
-/// be read back is read.
+/// Groups of records of any kind and content, each with a good checksum. The log opens, or reports the damage. Everything
+/// that can be read is read.
 pub fn recovery(data: &[u8]) {
     let mut bytes = image(&[]);
     let mut input = Input(data);
@@ -186,7 +186,7 @@ pub fn recovery(data: &[u8]) {
     disk.put(&Segment::name_of(ORIGIN), bytes);
     let mut watermark = Watermark::open(&*disk).expect("in memory");
     let (state, _) = State::open(&MemoryHome::default()).expect("an empty store opens");
-    // Made once, for they take longer than a recovery.
+    // The metrics are made once, because making them takes longer than a recovery.
     static METRICS: OnceLock<Arc<Metrics>> = OnceLock::new();
     let metrics = Arc::clone(METRICS.get_or_init(Arc::default));
     let core = Core::new(Epoch(7), disk, state, Arc::new(Clock::system()), metrics);
@@ -212,7 +212,7 @@ pub fn recovery(data: &[u8]) {
     let _ = core.find(Lookup::Id(MessageId([7; 16])));
 }
 
-/// A record as `record.rs` lays it out, whatever is in it.
+/// Writes a record in the layout of `record.rs`, with any kind and body.
 fn put(kind: u8, body: &[u8], previous: u32, bytes: &mut Vec<u8>) -> u32 {
     let length = (body.len() as u32).to_le_bytes();
     let previous = previous.to_le_bytes();

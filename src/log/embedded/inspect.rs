@@ -1,4 +1,4 @@
-//! What an operator asks of a stopped log: how much it holds, whether it is whole, what is in it. Changes no record.
+//! An operator's look at a stopped log: its size, its damage, its records. Changes no record.
 
 use std::{io, path::Path};
 
@@ -14,32 +14,33 @@ use super::{
     watermark::{Marks, Watermark},
 };
 
-/// What a walk over a whole log found.
+/// The result of a walk over a whole log.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The log's epoch.
     pub epoch: u64,
-    /// Segments that could be opened.
+    /// The segments that could be opened.
     pub segments: usize,
-    /// Their size in bytes.
+    /// The size of the segments in bytes.
     pub bytes: u64,
     /// Records of all kinds.
     pub records: u64,
     /// Messages, each counted once.
     pub messages: u64,
-    /// Places in inboxes: one per message and receiver.
+    /// Entries of inboxes: one for each message and receiver.
     pub places: u64,
-    /// When the oldest segment was made, Unix ms.
+    /// The time at which the oldest segment was made, Unix ms.
     pub oldest_ms: u64,
-    /// The newest commit, Unix ms.
+    /// The time of the newest commit, Unix ms.
     pub newest_ms: u64,
-    /// Places that do not read as they were written.
+    /// Positions at which the bytes differ from the bytes that were written.
     pub damages: Vec<Damage>,
-    /// Where an unfinished group stands that the next start will cut: segment and offset. No damage.
+    /// Segment and offset of an unfinished group, which the next start will cut. It is no damage.
     pub unfinished: Option<(String, u64)>,
 }
 
-/// How many segments there are, each of which a gateway keeps open. Whether one runs or not: it only looks at their names.
+/// The number of segments. A gateway keeps each of them open. Works beside a running gateway too: it only looks at the
+/// files' names.
 pub fn count_segments(dir: &Path) -> usize {
     std::fs::read_dir(dir.join(SEGMENTS)).map_or(0, |entries| {
         entries
@@ -51,7 +52,7 @@ pub fn count_segments(dir: &Path) -> usize {
 
 /// Walks over the whole log in the data directory `dir`. `visit` gets each record as one line of text.
 ///
-/// Fails when the directory is in use or cannot be read; damage is no failure, it is in the report.
+/// Fails when the directory is in use or cannot be read. Damage is no failure: the report contains it.
 pub fn inspect(dir: &Path, mut visit: Option<&mut dyn FnMut(&str)>) -> Result<Report, OpenError> {
     let io = |error: io::Error| OpenError::Io {
         dir: dir.display().to_string(),
@@ -73,7 +74,7 @@ pub fn inspect(dir: &Path, mut visit: Option<&mut dyn FnMut(&str)>) -> Result<Re
     })
 }
 
-/// The same for the segments alone. `marks`: what is known to have been on disk.
+/// Walks over the segments alone. `marks`: the part of the log that is known to have been on disk.
 pub(crate) fn inspect_segments(
     disk: &dyn Disk,
     marks: Marks,
@@ -112,7 +113,7 @@ pub(crate) fn inspect_segments(
     Ok(report)
 }
 
-/// Walks over one segment; returns the end of its last closed group.
+/// Walks over one segment. Returns the end of its last closed group.
 fn walk(
     segment: &Segment,
     is_last: bool,
@@ -171,7 +172,7 @@ fn count(report: &mut Report, record: &Record) {
     }
 }
 
-/// One record for the eye. Bodies are not shown: they are the users'.
+/// One record as a line for a reader. The line leaves out bodies: they belong to the users.
 fn line(segment: &Segment, at: Position, record: &Record) -> String {
     let place = format!("{}+{}", segment.name(), at.0 - segment.base.0);
     match record {

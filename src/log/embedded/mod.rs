@@ -1,19 +1,21 @@
 //! The embedded log: one data directory, held by this process alone.
 //!
-//! A commit is a group of records in a segment; the state store holds what follows from the segments and may be rebuilt.
-//! Damage is named by segment and offset, never skipped (P8).
+//! A commit is a group of records in a segment. The state store holds the rows that follow from the segments, and can be
+//! rebuilt from them. Damage is named by segment and offset, never skipped (P8).
 //!
 //! - `log.rs`: the implementation of [`Log`]: opens the directory, holds the parts together, gives each worker its thread
-//! - `writer.rs`: the one who appends (group commit)
-//! - `segment.rs`, `record.rs`: the files and what is in them
+//! - `writer.rs`: the only part that appends (group commit)
+//! - `segment.rs`, `record.rs`: the files and their records
 //! - `recovery.rs`: from the files to the state in memory, after any crash
 //! - `reader.rs`: one user's messages, in order, every byte checked
-//! - `retention.rs`: whole segments leave; what must outlive them is carried on
+//! - `retention.rs`: whole segments are removed; the facts that must outlive them are written again
 //! - `state/`: sled and the rows not yet in it
-//! - `error.rs`: how it fails; `core.rs`: what the threads share; `keeper.rs`: checkpoints and all else that happens beside the writer; `scrub.rs`: looks for damage nobody met yet
-//! - `scan.rs`: a segment from end to end; `epoch.rs`: which log this is
-//! - `slots.rs`: a file of two slots; in it `watermark.rs`: how far the log is known to be synced, and `time_mark.rs`: the time
-//! - `inspect.rs`: what an operator asks of a stopped log
+//! - `error.rs`: the failures; `core.rs`: the state that the threads share; `keeper.rs`: checkpoints and all other work
+//!   beside the writer; `scrub.rs`: looks for damage that no reader met yet
+//! - `scan.rs`: reads a segment from end to end; `epoch.rs`: the number that names this log
+//! - `slots.rs`: a file of two slots, used by `watermark.rs` (the position up to which the log is known to be synced) and
+//!   `time_mark.rs` (the time)
+//! - `inspect.rs`: an operator's look at a stopped log
 //! - `disk.rs`, `state/store.rs`: the files and sled behind traits, so that tests can fail and cut them
 
 mod core;
@@ -44,7 +46,7 @@ mod time_mark;
 mod watermark;
 mod writer;
 
-/// The parts that the simulation puts in place of files and threads.
+/// The parts that let the simulation replace files and threads.
 #[cfg(test)]
 pub(crate) use self::{
     disk::{Disk, DiskFile},
@@ -61,7 +63,7 @@ pub use self::{
 };
 
 pub(crate) use self::disk::Patience;
-/// What every file here uses: how this log fails, and the trait's words.
+/// The names that every file here uses: this log's errors, and the trait's types.
 use self::error::Refusing;
 use super::{
     Append, AppendError, Cause, Commit, CommitObserver, Inbox, Log, LogError, Lookup, Pending,

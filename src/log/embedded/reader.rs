@@ -1,5 +1,6 @@
-//! One user's messages, in order. Each user's places form a chain from the newest back; a read enters it at a waypoint,
-//! walks back to where it begins, and returns what it passed, every byte checked.
+//! One user's messages, in order. Each user's entries form a chain that begins at the newest one and leads back. A read
+//! enters the chain at a waypoint, walks back to its own beginning, and returns the entries that it passed, with every byte
+//! checked.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::ids::{MessageId, Seq, UserId};
 
-/// How much later than its message's id a group can have been committed, at most: the time an append may wait.
+/// The longest time from a message's id to the commit of its group: the time that an append may wait.
 const COMMIT_DELAY_MAX_MS: u64 = 60_000;
 
 impl Core {
@@ -31,7 +32,7 @@ impl Core {
     ) -> Result<Vec<Stored>, ReadError> {
         let row = self.state.users.get(user)?;
         match self.read_row(user, &row, after, limit, patience) {
-            // Retention may have removed a segment under the walk; then the row says so now.
+            // Retention may have removed a segment during the walk. Then the row's `first` has changed.
             Err(ReadError::Damaged(_)) if self.state.users.get(user)?.first != row.first => {
                 let row = self.state.users.get(user)?;
                 self.read_row(user, &row, after, limit, patience)
@@ -81,7 +82,7 @@ impl Core {
                 continue;
             }
             let (segment, record) = match self.record(message, patience) {
-                // What stands before the damage, or before what is not in memory, can be had.
+                // The messages before the damage, or before the bytes that are not in memory, are returned.
                 Err(_) if !stored.is_empty() => break,
                 read => read?,
             };
@@ -102,7 +103,7 @@ impl Core {
         Ok(stored)
     }
 
-    /// Reads the place that must be `seq` of `user`: where the one before stands, and the message.
+    /// Reads the entry that must be `seq` of `user`: the position of the entry before it, and the message.
     fn place(
         &self,
         user: &UserId,
@@ -151,7 +152,7 @@ impl Core {
                 Some(row) => self
                     .receipt_of_key(sender, client_message_id, &row)
                     .map(Some),
-                // A sender that chose no id was given the server's.
+                // A message whose sender chose no id has the server's id as its key.
                 None => {
                     let Ok(id) = client_message_id.parse() else {
                         return Ok(None);
@@ -165,7 +166,7 @@ impl Core {
         }
     }
 
-    /// The result that a known key stands for; without places when retention removed its message.
+    /// The result that belongs to a known key. It names no entries when retention removed the message.
     pub(super) fn receipt_of_key(
         &self,
         sender: &str,
@@ -188,12 +189,12 @@ impl Core {
         })
     }
 
-    /// Message ids carry their time and groups carry theirs, so only the segments of that time are searched.
+    /// Finds a message by its id. Ids and groups both carry a time, so only the segments of the id's time are searched.
     fn find_by_time(&self, id: MessageId) -> Result<Option<Receipt>, ReadError> {
         let segments = self.segments.all();
         for (number, segment) in segments.iter().enumerate() {
-            // The message may have waited in the queue while its segment's successor was begun. A successor that began
-            // earlier was begun because the clock was set back.
+            // The message may have waited in the queue while the next segment was begun. If the next segment was begun
+            // earlier than the message, the clock was set back.
             let is_begun = segment.created_ms <= id.time_ms() + COMMIT_DELAY_MAX_MS;
             let is_over = segments
                 .get(number + 1)
@@ -220,7 +221,7 @@ impl Core {
     }
 }
 
-/// The message at `at` with the places that follow it; `None` when something else stands there.
+/// The message at `at` with the entries that follow it; `None` when `at` holds something else.
 fn receipt_at(segment: &Segment, at: Position) -> Result<Option<Receipt>, ReadError> {
     let mut scan = Scan::from(segment, at, None);
     let Some(Record::Message(message)) = scan.next()?.map(|scanned| scanned.record) else {

@@ -1,45 +1,48 @@
-//! Records: what a segment is made of, to the byte.
+//! Records: the contents of a segment, to the byte.
 //!
-//! All integers little endian. A record is `length u32` (of the body), `previous u32` (the CRC of the record before it),
-//! `crc u32`, `kind u8`, body. The CRC-32C covers length, previous, kind and body, so each record can be checked alone,
-//! and together they form a chain in which a hole cannot pass for an end. Ids are length (u8) and bytes.
+//! All integers are little endian. A record is `length u32` (of the body), `previous u32` (the CRC of the record before
+//! it), `crc u32`, `kind u8`, body. The CRC-32C covers length, previous, kind and body, so each record can be checked
+//! alone. Together the records form a chain, so a missing record is not mistaken for the end. Ids are length (u8) and
+//! bytes.
 //!
-//! A group commit is any number of records closed by one `Commit`; only a closed group counts.
+//! A group commit is any number of records closed by one `Commit`. Only a closed group counts.
 
 use bytes::Bytes;
 
 use crate::ids::{MessageId, Platform, Seq, SessionKey, UserId};
 
-/// A place in the log: bytes since its beginning, over all segments. Names one record for ever.
+/// A position in the log: bytes since its beginning, over all segments. It names one record for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Position(pub(crate) u64);
 
 impl Position {
-    /// Before everything: "no such record".
+    /// No record: a position before all records.
     pub(super) const NONE: Self = Self(0);
 }
 
 /// Bytes before a record's body.
 pub(super) const HEADER_BYTES: usize = 13;
-/// Largest body: a message's content (at most 1 MiB, the request's limit) with room for its ids. Anything above is damage.
+/// The largest body of a record, in bytes; a longer one is damage. A message's content has at most 56 KB, see
+/// [`CONTENT_BYTES_MAX`](crate::message::CONTENT_BYTES_MAX), so a message with its ids fits easily.
 pub(super) const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// No inbox comes this far; a record that says so is damage, and counting on from what is read never overflows.
+/// No inbox gets so many messages. A record with a higher seq is damage, so counting on from a seq that was read never
+/// overflows.
 const SEQ_MAX: u64 = 1 << 62;
-/// Begins the body of a `Commit`, so that one can be found after damage.
+/// The first bytes of a `Commit`'s body, so that a `Commit` can be found after damage.
 pub(super) const COMMIT_MAGIC: [u8; 8] = *b"\xf1TC-end\n";
 
 /// One record's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Record {
-    /// Closes a group: all records since `start` were written and synced together. Its own position stands in it.
+    /// Closes a group: all records since `start` were written and synced together. It contains its own position.
     Commit {
         position: Position,
         start: Position,
         time_ms: u64,
     },
-    /// A message, once, whoever gets it. Its `Place`s follow it directly.
+    /// A message, stored once for all its receivers. Its `Place`s follow it directly.
     Message(Message),
-    /// The message at `message` is number `seq` of `user`'s inbox; the one before it is at `previous`.
+    /// An entry: the message at `message` is number `seq` of `user`'s inbox. The entry before it is at `previous`.
     Place {
         user: UserId,
         seq: Seq,
@@ -54,7 +57,7 @@ pub(super) enum Record {
     },
     /// A user became known, with a profile.
     Register { user: UserId, profile: Bytes },
-    /// Tokens issued before this are revoked.
+    /// Tokens issued before this time are revoked.
     Revoke {
         user: UserId,
         platform: Platform,
@@ -66,11 +69,11 @@ pub(super) enum Record {
         platform: Platform,
         issued_at_ms: u64,
     },
-    /// The message in this place was deleted.
+    /// The message of this entry was deleted.
     Delete { user: UserId, seq: Seq },
-    /// Carried over a removed segment: how far an inbox had come, and that nothing below `first` is retained.
+    /// Carried over from a removed segment: an inbox's head, and `first`, below which nothing is retained.
     Head { user: UserId, head: Seq, first: Seq },
-    /// Carried over a removed segment: an idempotency key that still lives.
+    /// Carried over from a removed segment: an idempotency key that is still valid.
     Key(Key),
 }
 
@@ -84,7 +87,7 @@ impl Record {
     }
 }
 
-/// An idempotency key with the result it stands for.
+/// An idempotency key with the result that belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) message_id: MessageId,
@@ -98,12 +101,12 @@ pub(super) struct Key {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Message {
     pub(super) key: Key,
-    /// Whether the sender chose the key, so that repeats are looked for.
+    /// True if the sender chose the key, so that repeats are looked for.
     pub(super) is_keyed: bool,
     pub(super) body: Bytes,
 }
 
-/// A record's frame, checked against nothing yet.
+/// A record's header, not checked yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Header {
     pub(super) length: usize,
@@ -113,7 +116,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads the frame at the start of `bytes`; `None` when there are too few or the length cannot be.
+    /// Reads the header at the start of `bytes`; `None` when there are too few bytes or the length is impossible.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
         let length = word(0)? as usize;
@@ -139,7 +142,7 @@ impl Header {
     }
 }
 
-/// Appends one record to `out`; `previous` is the CRC of the record before it. Returns this record's.
+/// Appends one record to `out`. `previous` is the CRC of the record before it. Returns the CRC of this record.
 pub(super) fn encode(record: &Record, previous: u32, out: &mut Vec<u8>) -> u32 {
     let start = out.len();
     out.extend([0; HEADER_BYTES]);
@@ -263,13 +266,13 @@ fn put_key(out: &mut Vec<u8>, key: &Key) {
     put_id(out, &key.client_message_id);
 }
 
-/// Reads a record whose bytes (header and body, exactly) are given. `Err` says what does not fit.
+/// Reads a record from its bytes (header and body, exactly). `Err` names the part that does not fit.
 pub(super) fn decode(header: &Header, body: &Bytes) -> Result<Record, &'static str> {
     if body.len() != header.length || header.crc_of(body) != header.crc {
         return Err("the checksum does not match");
     }
     let mut fields = Fields { rest: body.clone() };
-    // What has a good checksum and does not read was written by another version.
+    // A record with a good checksum that cannot be read was written by another version.
     fields
         .record(header.kind)
         .ok_or("the record is of a kind or form this version does not know")

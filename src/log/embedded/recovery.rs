@@ -1,8 +1,8 @@
 //! From the files to a log that can be served, after any crash.
 //!
-//! The segments are checked for order, the store is opened or set aside, and what the store has not reached is replayed.
-//! Only the unfinished group at the very end is cut. Damage elsewhere is reported and passed over; since it may hide how
-//! far inboxes had come, no append is accepted after it.
+//! Recovery checks the order of the segments, opens the store or sets it aside, and replays the records that the store does
+//! not have. Only the unfinished group at the very end is cut. Damage elsewhere is reported and passed over. Such damage
+//! may hide the heads of inboxes, so no append is accepted after it.
 
 use std::{io, sync::Arc};
 
@@ -19,24 +19,25 @@ use super::{
 };
 use crate::sabotage::{self, Bug};
 
-/// Bytes written again at a time.
+/// The bytes of one step of writing again.
 const WRITTEN_AT_ONCE: u64 = 1 << 20;
 
-/// Why the log does not open at all. Damage is not among the reasons: a damaged log opens and refuses appends.
+/// The reason for which the log does not open at all. Damage is not among the reasons: a damaged log opens and refuses
+/// appends.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("the log in {dir} cannot be opened: {error}")]
     Io {
         /// The data directory.
         dir: String,
-        /// What it said.
+        /// The operating system's error.
         error: io::Error,
     },
     /// Another process has the directory.
     #[error("{0} is in use by another process: stop it, or choose another log.dir")]
     InUse(String),
-    /// The file that names the log is not readable.
+    /// The file with the log's epoch is not readable.
     #[error(
         "{0} does not hold an epoch: restore it from a backup, or run `towncrier log new-epoch`"
     )]
@@ -50,13 +51,13 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether it is the state store's, and so of nothing that could not be rebuilt.
+    /// True if this is an error of the state store, which can be rebuilt.
     pub(super) fn is_of_state(&self) -> bool {
         matches!(self, Self::State(_) | Self::Read(ReadError::State))
     }
 }
 
-/// Opens the state, or sets aside what does not open and begins an empty one. The flag tells whether what it holds can be
+/// Opens the state. A state that does not open is set aside, and an empty one begins. The flag tells if the contents can be
 /// believed.
 pub(super) fn open_state(home: &dyn StoreHome) -> Result<(State, bool), StateError> {
     State::open(home).or_else(|error| {
@@ -66,23 +67,23 @@ pub(super) fn open_state(home: &dyn StoreHome) -> Result<(State, bool), StateErr
     })
 }
 
-/// Moves a state store that is of no use out of the way.
+/// Moves a useless state store out of the way.
 pub(super) fn set_aside(home: &dyn StoreHome, why: &dyn std::fmt::Display) -> io::Result<()> {
     tracing::warn!(%why, "the state store is set aside and rebuilt from the segments");
     home.set_aside()
 }
 
-/// What the files of a log look like before anything is replayed.
+/// The files of a log before anything is replayed.
 pub(super) struct Files {
     pub(super) segments: Vec<Arc<Segment>>,
     pub(super) damages: Vec<Damage>,
-    /// Where the log begins, also where its first file cannot be opened.
+    /// The beginning of the log, also when its first file cannot be opened.
     oldest: Position,
-    /// A last file whose header never got to the disk: it was being made when the machine stopped.
+    /// A last file whose header never reached the disk: the machine stopped while the file was being made.
     pub(super) unfinished: Option<Position>,
 }
 
-/// Opens all segments and checks that the first is there and each other begins where the one before it ends.
+/// Opens all segments. Checks that the first one exists, and that each other one begins at the end of the one before it.
 pub(super) fn open_segments(disk: &dyn Disk, marks: Marks) -> Result<Files, ReadError> {
     let names = disk.list().map_err(|error| ReadError::Io(error.kind()))?;
     let mut bases: Vec<_> = names
@@ -135,7 +136,7 @@ pub(super) fn open_segments(disk: &dyn Disk, marks: Marks) -> Result<Files, Read
     Ok(files)
 }
 
-/// Whether a segment's file holds no record yet.
+/// True if a segment's file holds no record yet.
 fn is_bare(disk: &dyn Disk, base: Position) -> Result<bool, ReadError> {
     let file = disk.open(&Segment::name_of(base));
     let length = file
@@ -144,8 +145,8 @@ fn is_bare(disk: &dyn Disk, base: Position) -> Result<bool, ReadError> {
     Ok(length <= HEADER_BYTES)
 }
 
-/// Brings `core` to the state that the files say, and makes sure that there is a segment to append to. The store begins at
-/// `from`; `None`: empty. A log without a segment gets one of this format.
+/// Brings `core` to the state that the files describe, and makes sure that there is a segment to append to. The store
+/// contains everything before `from`; `None`: the store is empty. A log without a segment gets one of this format.
 pub(super) fn replay(
     core: &Core,
     from: Option<Reached>,
@@ -222,15 +223,15 @@ pub(super) fn replay(
     if let Some(last) = core.segments.all().last() {
         write_again(last, synced).map_err(io)?;
     }
-    // The last segment may have been made just before a kill, and its name not be on disk yet.
+    // The last segment may have been made just before a kill. Then its name may not be on disk yet.
     core.disk.sync_names().map_err(io)?;
     core.publish(reached);
     if let Some(damage) = damages.into_iter().next() {
         core.refuse(Refusing::Damaged(damage));
-        // Rows that follow from a damaged log must not be believed when it has been repaired.
+        // Rows that follow from a damaged log must not be believed after its repair.
         core.state.disown()?;
     } else {
-        // The keeper writes it again every second; on a full disk the one before has to do.
+        // The keeper writes the watermark again every second. On a full disk the earlier one stays in use.
         if let Err(error) = watermark.set_synced(reached.position) {
             tracing::warn!(%error, "the watermark could not be written");
         }
@@ -244,9 +245,9 @@ pub(super) fn replay(
     Ok(())
 }
 
-/// Makes sure that all of the last segment is on disk: what was read may have been in the page cache only, and what is
-/// delivered must be durable. A sync alone would not do: after one that failed, the kernel takes what it could not write for
-/// written. So what is not known to be synced, about a second's worth, is written once more.
+/// Makes sure that all of the last segment is on disk. The bytes that were read may have been in the page cache only, and a
+/// delivered message must be durable. A sync alone is not enough: after a failed sync, the kernel treats the unwritten
+/// bytes as written. So the bytes that are not known to be synced, about a second's worth, are written once more.
 fn write_again(last: &Segment, synced: Position) -> io::Result<()> {
     let mut at = synced.0.saturating_sub(last.base.0);
     while at < last.length() {
@@ -267,14 +268,14 @@ struct Replay<'a> {
     segment: &'a Segment,
     scan: Scan<'a>,
     reached: Reached,
-    /// Where the log begins.
+    /// The beginning of the log.
     oldest: Position,
     is_last: bool,
     synced: Position,
 }
 
 impl Replay<'_> {
-    /// Applies every closed group; returns the number of records.
+    /// Applies every closed group. Returns the number of records.
     fn run(mut self, reached: &mut Reached, damages: &mut Vec<Damage>) -> Result<u64, ReadError> {
         let mut group = Vec::new();
         let mut count = 0;
@@ -346,8 +347,8 @@ impl Replay<'_> {
         Ok(count)
     }
 
-    /// Applies one record. Behind damage, an inbox whose earlier places were not seen has not expired up to here: that they
-    /// are to be there, who reads it is to find out.
+    /// Applies one record. After damage, the earlier entries of an inbox may not have been seen. They have not expired for
+    /// that reason: they should exist, and a reader of the inbox gets the error.
     fn apply(
         &self,
         record: &Record,

@@ -1,5 +1,5 @@
-//! Whole segments leave, oldest first, by age and by total size. What must outlive one is written into the log again
-//! before it goes: how far inboxes had come, cursors, registrations, revocations, idempotency keys that still live.
+//! Removes whole segments, oldest first, by age and by total size. The facts that must outlive a segment are first written
+//! into the log again: heads of inboxes, cursors, registrations, revocations, idempotency keys that are still valid.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ use crate::{
     watch::Pulse,
 };
 
-/// How long and how much is kept.
+/// The bounds of age and size.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) age: Duration,
@@ -28,36 +28,38 @@ pub(super) struct Limits {
     pub(super) keys: Duration,
 }
 
-/// The oldest segment if it is to go: all in it is older than the limit, or the log is larger than its bound. Never the last.
+/// The oldest segment, if it must be removed: all its records are older than the limit, or the log is larger than its
+/// bound. Never the last segment.
 pub(super) fn next_to_remove(core: &Core, limits: &Limits) -> Option<Arc<Segment>> {
     let segments = core.segments.all();
     let [oldest, later @ ..] = &segments[..] else {
         return None;
     };
-    // All in the oldest was written before each later segment began. The earliest of their times counts: a clock that was
-    // ahead for a while gave some a time to come.
+    // All records of the oldest segment were written before each later segment began. The earliest beginning counts: a
+    // clock that was ahead for a while gave some segments a time in the future.
     let began_ms = later.iter().map(|segment| segment.created_ms).min()?;
     let is_old = began_ms < core.kept_since_ms(limits.age);
     let is_too_much = limits.bytes > 0 && core.segments.bytes() > limits.bytes;
     (is_old || is_too_much).then(|| oldest.clone())
 }
 
-/// What a segment that leaves holds that must not be forgotten. Sorted: the same segment is always carried on the same way.
+/// The facts in a removed segment that must not be forgotten. Sorted, so that the same segment is always carried over the
+/// same way.
 #[derive(Default)]
 pub(super) struct Leaving {
-    /// Of each user with a place in it: the highest seq.
+    /// The highest seq of each user with an entry in the segment.
     places: BTreeMap<UserId, Seq>,
     heads: BTreeSet<UserId>,
     sessions: BTreeSet<SessionKey>,
     registered: BTreeSet<UserId>,
-    /// Whose tokens something is remembered of.
+    /// The users and platforms with remembered tokens.
     tokens: BTreeSet<(UserId, Platform)>,
     deleted: Vec<(UserId, Seq)>,
     keys: Vec<Key>,
 }
 
 impl Leaving {
-    /// Reads the whole segment. A damaged one is an error: what it held that must not be forgotten is not known.
+    /// Reads the whole segment. A damaged segment is an error: the facts that must not be forgotten are then not known.
     pub(super) fn read(core: &Core, segment: &Segment, pulse: &Pulse) -> Result<Self, ReadError> {
         let mut leaving = Self::default();
         let mut scan = Scan::whole(segment);
@@ -98,7 +100,7 @@ impl Leaving {
         }
     }
 
-    /// The records that carry on what outlives the segment, as things stand now.
+    /// The records that carry over the facts that outlive the segment, with their present values.
     pub(super) fn carried(
         &self,
         core: &Core,
@@ -154,7 +156,7 @@ impl Leaving {
         Ok(carried)
     }
 
-    /// Forgets what leaves with the segment. Returns how many messages expired that nobody had acked.
+    /// Forgets the facts that end with the segment. Returns the number of expired messages that no session acked.
     pub(super) fn forget(
         &self,
         core: &Core,
@@ -176,7 +178,7 @@ impl Leaving {
             let Some(row) = core.state.keys.get(&key.sender, &key.client_message_id)? else {
                 continue;
             };
-            // A key may have been carried on already, or be in use again.
+            // A key may have been carried over already, or be in use again.
             if row.message_id != key.message_id {
                 continue;
             }

@@ -1,5 +1,5 @@
-//! Reading a segment from one end to the other, every checksum and the chain checked: for recovery, retention,
-//! verification and look-ups by time. Reads ahead in large pieces; holds one of them at a time.
+//! Reads a segment from one end to the other, and checks every checksum and the chain: for recovery, retention,
+//! verification and look-ups by time. Reads ahead in large pieces, and holds one of them at a time.
 
 use bytes::Bytes;
 
@@ -10,20 +10,20 @@ use super::{
 };
 use crate::sabotage::{self, Bug};
 
-/// How much is read at once: large enough for the device, small enough to hold.
+/// The bytes of one read: many enough for the device, few enough to hold.
 const CHUNK_BYTES: u64 = 1 << 20;
 
 /// A walk over a segment's records.
 pub(super) struct Scan<'a> {
     segment: &'a Segment,
     next: Position,
-    /// The CRC that the next record must name as the one before; `None`: not known, take its word.
+    /// The CRC that the next record must name as the one before; `None`: not known, any is accepted.
     previous: Option<u32>,
     chunk: Bytes,
     chunk_start: Position,
 }
 
-/// A record with where it stands.
+/// A record with its position.
 pub(super) struct Scanned {
     pub(super) position: Position,
     pub(super) record: Record,
@@ -31,12 +31,12 @@ pub(super) struct Scanned {
 }
 
 impl<'a> Scan<'a> {
-    /// From the segment's first record.
+    /// A scan from the segment's first record.
     pub(super) fn whole(segment: &'a Segment) -> Self {
         Self::from(segment, segment.first_record(), Some(segment.seed))
     }
 
-    /// From the record at `next`.
+    /// A scan from the record at `next`.
     pub(super) fn from(segment: &'a Segment, next: Position, previous: Option<u32>) -> Self {
         Self {
             segment,
@@ -47,12 +47,12 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Where the next record is expected.
+    /// The position of the next record.
     pub(super) fn position(&self) -> Position {
         self.next
     }
 
-    /// The next record; `None` exactly at the segment's end; an error for anything that is not the next record.
+    /// The next record; `None` exactly at the segment's end; an error for anything else.
     pub(super) fn next(&mut self) -> Result<Option<Scanned>, ReadError> {
         if self.next >= self.segment.end() {
             return Ok(None);
@@ -85,8 +85,8 @@ impl<'a> Scan<'a> {
         }))
     }
 
-    /// Looks for the next closed group after damage: its `Commit` is found by its magic and its own position. Moves the
-    /// scan behind it and returns where that group began; `None` when there is none up to the end.
+    /// Looks for the next closed group after damage: finds its `Commit` by the magic and by the `Commit`'s own position.
+    /// Moves the scan behind the `Commit`. Returns the beginning of that group; `None` when there is none up to the end.
     pub(super) fn resume_after_damage(&mut self) -> Result<Option<Position>, ReadError> {
         let magic_offset = record::HEADER_BYTES as u64;
         while self.next < self.segment.end() {
@@ -95,7 +95,7 @@ impl<'a> Scan<'a> {
                 .windows(COMMIT_MAGIC.len())
                 .position(|bytes| bytes == COMMIT_MAGIC)
             else {
-                // The magic may straddle two windows.
+                // The magic may lie across the border of two windows.
                 let step = window.len().saturating_sub(COMMIT_MAGIC.len() - 1).max(1);
                 self.next = Position(self.next.0 + step as u64);
                 continue;
@@ -119,7 +119,7 @@ impl<'a> Scan<'a> {
         Ok(None)
     }
 
-    /// Up to `count` bytes from where the scan stands.
+    /// Up to `count` bytes from the scan's position.
     fn bytes(&mut self, count: usize) -> Result<Bytes, ReadError> {
         let room = self.segment.end().0 - self.next.0;
         let count = room.min(count as u64) as usize;
@@ -142,16 +142,17 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// What kind of end a walk came to: told apart by whether a later group proves that these bytes had been synced.
+/// The kind of end that a walk reached. A later group proves that the bytes before it had been synced.
 pub(super) enum Tail {
-    /// The last group was being written when the machine stopped; nobody was told it was accepted. It may be cut.
+    /// The last group was being written when the machine stopped. No caller was told that it was accepted, so it may be
+    /// cut.
     Unfinished,
-    /// What stands here had been synced, and is not what was written.
+    /// The bytes here had been synced, and differ from the bytes that were written.
     Damaged(Damage),
 }
 
-/// Judges the damage that a scan of the *last* segment met. `group` is where the group began in which it was met, and
-/// `synced` up to where the log is known to have been on disk.
+/// Judges the damage that a scan of the *last* segment met. `group` is the beginning of the damaged group. The log is known
+/// to have been on disk up to `synced`.
 pub(super) fn judge_tail(
     scan: &mut Scan<'_>,
     damage: Damage,

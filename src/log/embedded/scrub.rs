@@ -1,4 +1,5 @@
-//! Reads the part of the log that recovery did not, once after the start, slowly: damage is found before a reader meets it.
+//! Reads the part of the log that recovery did not read, once after the start, slowly. So damage is found before a reader
+//! meets it.
 
 use std::{sync::Weak, time::Duration};
 
@@ -8,10 +9,10 @@ use super::{ReadError, core::Core, record::Position, scan::Scan};
 
 /// Records between two pauses.
 const RECORDS_AT_ONCE: usize = 4096;
-/// How long each pause is: keeps the scrub under a fifth of a core.
+/// The length of each pause. It keeps the scrub under a fifth of a core.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Ends by itself, at the latest when the log is dropped. Reads up to `until`; `None`: nothing. Blocks between its pauses.
+/// Reads up to `until`; `None`: nothing. Ends by itself, at the latest when the log is dropped. Blocks between its pauses.
 pub(super) async fn run(core: Weak<Core>, until: Option<Position>) {
     let (Some(until), Some(segments)) = (until, core.upgrade().map(|core| core.segments.all()))
     else {

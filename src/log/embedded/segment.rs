@@ -1,8 +1,8 @@
-//! Segments: the files of the log, each named by the position at which it begins, and the list of them.
+//! Segments: the files of the log, each named by the position of its beginning, and the list of them.
 //!
-//! A segment's file begins with a header of [`HEADER_BYTES`]: magic, its format, its own position, the CRC of the last record before it,
-//! when it was made, and a CRC-32C over those. Its records follow. Position of a record = base + offset in the file.
-//! Leaves to others: what the records say, and who writes.
+//! A segment's file begins with a header of [`HEADER_BYTES`]: magic, its format, its own position, the CRC of the last
+//! record before it, the time at which it was made, and a CRC-32C over those. Its records follow. Position of a record =
+//! base + offset in the file. Leaves to others: the meaning of the records, and the writing.
 
 use std::{
     io,
@@ -21,27 +21,27 @@ use super::{
 };
 use crate::config::LOG_FORMAT;
 
-/// What a segment begins with; the digit of its format follows.
+/// The first bytes of a segment. The digit of its format follows.
 const MAGIC: [u8; 7] = *b"TOWNLOG";
 /// Bytes before the first record.
 pub(super) const HEADER_BYTES: u64 = 32;
-/// What one read takes from a file when the record's length is not known: most records fit.
+/// The bytes of one read when the record's length is not known. Most records fit.
 const READ_AHEAD_BYTES: usize = 1024;
 
-/// Where the log begins: not 0, so that no record's position is [`Position::NONE`].
+/// The beginning of the log. It is not 0, so that no record's position is [`Position::NONE`].
 pub(super) const ORIGIN: Position = Position(1 << 20);
 
 /// One file of the log.
 pub(super) struct Segment {
     pub(super) base: Position,
-    /// The CRC of the last record of the segment before, where this one's chain begins.
+    /// The CRC of the last record of the segment before. This segment's chain begins with it.
     pub(super) seed: u32,
     /// The format of its records, see [`LOG_FORMAT`].
     pub(super) format: u8,
-    /// When it was made, Unix ms: nothing in it is older.
+    /// The time at which the segment was made, Unix ms. Nothing in it is older.
     pub(super) created_ms: u64,
     pub(super) file: Arc<dyn DiskFile>,
-    /// Bytes of header and closed groups. Only the writer moves it.
+    /// Bytes of header and closed groups. Only the writer changes it.
     length: AtomicU64,
 }
 
@@ -59,7 +59,7 @@ impl Segment {
         base.parse().ok().map(Position)
     }
 
-    /// Makes a new, empty segment, durable with its name before this returns.
+    /// Makes a new, empty segment. The file and its name are durable before this returns.
     pub(super) fn create(
         disk: &dyn Disk,
         base: Position,
@@ -88,7 +88,7 @@ impl Segment {
         })
     }
 
-    /// Opens a segment and checks its header. Its length is the file's until recovery has cut it.
+    /// Opens a segment and checks its header. Its length is the file's length until recovery has cut it.
     pub(super) fn open(disk: &dyn Disk, base: Position) -> Result<Self, ReadError> {
         let name = Self::name_of(base);
         let damage = |what| Damage {
@@ -133,12 +133,12 @@ impl Segment {
         Self::name_of(self.base)
     }
 
-    /// Bytes of the file that count.
+    /// The bytes of the file that count.
     pub(super) fn length(&self) -> u64 {
         self.length.load(Relaxed)
     }
 
-    /// Says how many bytes count from now on: after a commit, or after recovery cut a tail.
+    /// Sets the bytes that count: after a commit, or after recovery cut a tail.
     pub(super) fn set_length(&self, length: u64) {
         self.length.store(length, Relaxed);
     }
@@ -196,14 +196,15 @@ impl Segment {
     }
 }
 
-/// All segments, ascending; the last one is written to. Readers take a segment out and keep it open while they need it.
+/// All segments, ascending. The writer appends to the last one. Readers take a segment out and keep it open while they need
+/// it.
 #[derive(Default)]
 pub(super) struct Segments {
     list: RwLock<Vec<Arc<Segment>>>,
 }
 
 impl Segments {
-    /// The segment that holds `at`; `None` when retention removed it or it is yet to come.
+    /// The segment that holds `at`; `None` when retention removed it or it does not exist yet.
     pub(super) fn holding(&self, at: Position) -> Option<Arc<Segment>> {
         let list = self.list.read().expect("no panic while the list is held");
         let after = list.partition_point(|segment| segment.base <= at);
@@ -211,7 +212,7 @@ impl Segments {
         (at < segment.end()).then(|| segment.clone())
     }
 
-    /// All of them now, ascending.
+    /// All present segments, ascending.
     pub(super) fn all(&self) -> Vec<Arc<Segment>> {
         self.list
             .read()
@@ -219,12 +220,12 @@ impl Segments {
             .clone()
     }
 
-    /// Bytes of all of them.
+    /// The bytes of all segments.
     pub(super) fn bytes(&self) -> u64 {
         self.all().iter().map(|segment| segment.length()).sum()
     }
 
-    /// Adds one behind all others.
+    /// Adds a segment behind all others.
     pub(super) fn push(&self, segment: Arc<Segment>) {
         let mut list = self.list.write().expect("no panic while the list is held");
         assert!(
@@ -234,7 +235,7 @@ impl Segments {
         list.push(segment);
     }
 
-    /// Takes the oldest off the list.
+    /// Takes the oldest segment off the list.
     pub(super) fn remove_oldest(&self) -> Option<Arc<Segment>> {
         let mut list = self.list.write().expect("no panic while the list is held");
         (list.len() > 1).then(|| list.remove(0))

@@ -1,4 +1,5 @@
-//! A small file of words that change in place: two slots, written in turn, so that a torn write leaves the other.
+//! A small file of words that change in place. It has two slots, written in turn, so that a torn write leaves the other
+//! slot whole.
 //!
 //! A slot is its words, the number of the write, and the CRC-32C of both, all little endian.
 
@@ -9,7 +10,7 @@ use super::{
     disk::{Disk, DiskFile},
 };
 
-/// The slots lie in different pages, so that no torn write meets both.
+/// The slots lie in different pages, so that no torn write reaches both.
 const SLOT_BYTES: u64 = 4096;
 
 /// The open file.
@@ -19,7 +20,7 @@ pub(super) struct Slots<const WORDS: usize> {
 }
 
 impl<const WORDS: usize> Slots<WORDS> {
-    /// Opens the file, or makes it. The second value is the newest whole write; `None` of an empty or torn file.
+    /// Opens the file, or makes it. The second value is the newest whole write; `None` for an empty or torn file.
     pub(super) fn open(disk: &dyn Disk, name: &str) -> io::Result<(Self, Option<[u64; WORDS]>)> {
         let file = match disk.open(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(name)?,
@@ -37,9 +38,9 @@ impl<const WORDS: usize> Slots<WORDS> {
         Ok((Self { file, writes }, newest.map(|(_, words)| words)))
     }
 
-    /// Writes the words into the older slot, and syncs that.
+    /// Writes the words into the older slot, and syncs the file.
     pub(super) fn write(&mut self, words: [u64; WORDS]) -> io::Result<()> {
-        // Counted when it is done: a second attempt must meet the same slot, and leave the other whole.
+        // The write counts only when it is done: a second attempt must use the same slot, and leave the other one whole.
         let writes = self.writes + 1;
         let mut slot: Vec<u8> = words
             .into_iter()
@@ -54,7 +55,7 @@ impl<const WORDS: usize> Slots<WORDS> {
     }
 }
 
-/// The words of a slot with the number of the write; `None` where it is not whole.
+/// The words of a slot with the number of the write; `None` when the slot is not whole.
 fn read<const WORDS: usize>(
     file: &dyn DiskFile,
     offset: u64,

@@ -1,5 +1,5 @@
-//! What the trusted clock wrote down of itself, in a file of the data directory: so that the next start can tell whether the
-//! wall clock jumped while no process ran.
+//! The stored state of the trusted clock, in a file of the data directory. With it the next start can tell if the wall
+//! clock jumped while no process ran.
 
 use std::io;
 
@@ -15,21 +15,21 @@ pub(super) struct TimeMark {
 }
 
 impl TimeMark {
-    /// Opens the file, or makes it. The second value is the newest mark; `None` where there is none.
+    /// Opens the file, or makes it. The second value is the newest mark; `None` when there is none.
     pub(super) fn open(root: &dyn Disk) -> io::Result<(Self, Option<Mark>)> {
         let (file, words) = Slots::open(root, NAME)?;
         let latest = words.map(Mark::from_words);
         Ok((Self { file, latest }, latest))
     }
 
-    /// Writes the mark, and syncs that.
+    /// Writes the mark, and syncs the file.
     pub(super) fn write(&mut self, mark: Mark) -> io::Result<()> {
         self.file.write(mark.words())?;
         self.latest = Some(mark);
         Ok(())
     }
 
-    /// Whether the clock took another time since the latest mark.
+    /// True if there is no mark yet, or the clock's offset changed by more than a minute since the latest mark.
     pub(super) fn is_outdated(&self, now: Mark) -> bool {
         self.latest.is_none_or(|latest| now.is_news_after(&latest))
     }

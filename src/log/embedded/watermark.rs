@@ -1,8 +1,8 @@
-//! What the log is known to reach from and to, in a file of its own.
+//! The known beginning and the known synced end of the log, in a file of their own.
 //!
-//! Without it, damage in the very last group could not be told from a group that was being written when the machine
-//! stopped, nor a first segment that was lost from one that retention removed. The end follows the log by about a second,
-//! and is exact after a clean stop; the beginning moves before a segment goes.
+//! The end tells damage in the very last group from a group that was being written when the machine stopped. The beginning
+//! tells a lost first segment from one that retention removed. The end follows the log by about a second, and is exact
+//! after a clean stop. The beginning moves before a segment is removed.
 
 use std::io;
 
@@ -10,17 +10,17 @@ use super::{disk::Disk, record::Position, segment::ORIGIN, slots::Slots};
 
 const NAME: &str = "synced";
 
-/// Between these the log must be whole.
+/// The log must be whole between these two positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Marks {
-    /// Up to here the log was synced; [`Position::NONE`] when nothing is known.
+    /// The log was synced up to this position; [`Position::NONE`] when nothing is known.
     pub(crate) synced: Position,
     /// The first segment begins here, or before it if retention was interrupted.
     pub(crate) begin: Position,
 }
 
 impl Marks {
-    /// Of a log of which nothing is known.
+    /// The marks of a log about which nothing is known.
     pub(super) const NONE: Self = Self {
         synced: Position::NONE,
         begin: ORIGIN,
@@ -44,12 +44,12 @@ impl Watermark {
         Ok(Self { file, latest })
     }
 
-    /// What is known.
+    /// The known positions.
     pub(crate) fn marks(&self) -> Marks {
         self.latest
     }
 
-    /// Writes that the log is synced up to `position`, and syncs that.
+    /// Writes that the log is synced up to `position`, and syncs the file.
     pub(super) fn set_synced(&mut self, position: Position) -> io::Result<()> {
         if position <= self.latest.synced {
             return Ok(());
@@ -60,7 +60,7 @@ impl Watermark {
         })
     }
 
-    /// Writes that what stands before `position` may be gone, and syncs that.
+    /// Writes that the log before `position` may be gone, and syncs the file.
     pub(super) fn set_begin(&mut self, position: Position) -> io::Result<()> {
         self.write(Marks {
             begin: position,
