@@ -1,6 +1,7 @@
-//! The suite that every log passes, run against the log in memory and the embedded log. A test's name is what [`Log`] promises.
+//! The tests that every log passes. They run against the log in memory and the embedded log. A test's name is a promise of
+//! [`Log`].
 //!
-//! Each log adds durability and its own damage to this, in tests of its own.
+//! Each log adds tests of its own, for durability and for its kinds of damage.
 
 use std::{
     sync::{Arc, Mutex},
@@ -20,12 +21,12 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Longer than any message of these tests is retained.
+/// The retention in these tests. Messages expire only when a test moves the clock further.
 const RETENTION: Duration = Duration::from_secs(3600);
-/// How long a log may take to remove what has expired.
+/// The longest time in which a log may remove expired messages.
 const EXPIRY_WAIT: Duration = Duration::from_secs(30);
 
-/// Remembers what was announced as durable.
+/// Remembers the messages that were announced as durable.
 #[derive(Default)]
 struct Announced(Mutex<Vec<Commit>>);
 
@@ -39,7 +40,7 @@ impl CommitObserver for Announced {
 struct Subject {
     log: Arc<dyn Log>,
     announced: Arc<Announced>,
-    /// Retention removes this message and all before it; returns when it has.
+    /// Makes retention remove this message and all before it. Returns when they are removed.
     expire: Box<dyn Fn(MessageId)>,
     /// The embedded log's directory.
     _dir: Option<tempfile::TempDir>,
@@ -79,7 +80,7 @@ fn embedded() -> Subject {
     }
 }
 
-/// Whole segments leave, and a segment ends with the append after it is old.
+/// Retention removes whole segments. A segment ends with the first append after it became old.
 fn expire(machine: &Manual, log: &dyn Log, message_id: MessageId) {
     machine.advance(RETENTION.as_millis() as u64 * 2);
     log.append(message(&["another"], None, "a new segment"))
@@ -87,7 +88,7 @@ fn expire(machine: &Manual, log: &dyn Log, message_id: MessageId) {
         .blocking_recv()
         .unwrap()
         .unwrap();
-    // All before a segment may go once that one is old.
+    // The messages before a segment may be removed once that segment is old.
     machine.advance(RETENTION.as_millis() as u64 * 2);
     let begun = std::time::Instant::now();
     while log.find(Lookup::Id(message_id)) != Ok(None) {
@@ -111,7 +112,7 @@ impl Subject {
         self.try_send(users, None, body).unwrap()
     }
 
-    /// Seqs and bodies after `after`; "" where the message was deleted.
+    /// Seqs and bodies after `after`; "" for a deleted message.
     fn read(&self, name: &str, after: u64, limit: ReadLimit) -> Vec<(u64, String)> {
         let stored = self.log.read(&user(name), Seq(after), limit);
         let text = |body: Bytes| String::from_utf8(body.into()).unwrap();

@@ -1,6 +1,7 @@
-//! A log in memory, for tests and fuzzing of the rooms above: it keeps every promise but durability, and fails on demand.
+//! A log in memory, for tests and fuzzing of the rooms above. It keeps every promise except durability, and fails on
+//! demand.
 //!
-//! `conformance.rs` holds it to the same suite as the embedded log.
+//! It passes the same tests as the embedded log, in `conformance.rs`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +20,7 @@ use crate::ids::{Epoch, Platform, Seq, SessionKey, UserId};
 /// The epoch of every [`MemoryLog`].
 pub(crate) const EPOCH: u64 = 7;
 
-/// How the log fails from now on.
+/// The way in which the log fails from now on.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
     /// Every append is refused at once.
@@ -32,7 +33,7 @@ pub(crate) enum Fault {
     Vanish,
     /// Reads fail.
     Read(LogError),
-    /// This seq does not read back in any inbox.
+    /// The entry with this seq cannot be read in any inbox.
     Damaged(Seq),
     /// `inbox` panics.
     Panic,
@@ -45,7 +46,7 @@ pub(crate) struct MemoryLog {
     observer: Option<Arc<dyn CommitObserver>>,
 }
 
-/// All that the log holds, for tests to look at and to change.
+/// The contents of the log. Tests look at them and change them.
 #[derive(Default)]
 pub(crate) struct Rows {
     pub(crate) fault: Option<Fault>,
@@ -62,21 +63,21 @@ pub(crate) struct Rows {
     pub(crate) hanging: Vec<Box<dyn std::any::Any + Send>>,
 }
 
-/// What is known of an append that made a message.
+/// The remembered facts of an append that made a message.
 struct Remembered {
-    /// Of its request, where it had a key.
+    /// The digest of the append's request, if it had a key.
     fingerprint: Option<[u8; 16]>,
     receipt: Receipt,
-    /// Only the key is known still.
+    /// True if only the key is still known.
     is_expired: bool,
 }
 
 /// One inbox.
 #[derive(Default)]
 struct Entries {
-    /// From seq 1 on; `None` where the message was deleted or has expired.
+    /// The bodies from seq 1 on; `None` for a message that was deleted or has expired.
     bodies: Vec<Option<Bytes>>,
-    /// How many of them have expired.
+    /// The number of expired messages.
     expired: usize,
 }
 
@@ -90,7 +91,7 @@ impl Entries {
 }
 
 impl MemoryLog {
-    /// An empty log whose commits `observer` sees.
+    /// An empty log. `observer` gets its commits.
     #[cfg(test)]
     pub(crate) fn observed_by(observer: Arc<dyn CommitObserver>) -> Self {
         Self {
@@ -99,18 +100,18 @@ impl MemoryLog {
         }
     }
 
-    /// What the log holds.
+    /// The contents of the log.
     pub(crate) fn rows(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap()
     }
 
-    /// From now on the log fails in this way.
+    /// Makes the log fail in this way from now on.
     #[cfg(test)]
     pub(crate) fn fail(&self, fault: Fault) {
         self.rows().fault = Some(fault);
     }
 
-    /// Retention removes every message; keys are still remembered.
+    /// Makes retention remove every message. Keys are still remembered.
     #[cfg(test)]
     pub(crate) fn expire_all(&self) {
         let mut rows = self.rows();

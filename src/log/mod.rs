@@ -1,13 +1,14 @@
-//! The durable per-user sequence log: the truth that every session is a cursor on.
+//! The durable log of each user's messages. Every session is a cursor on it.
 //!
-//! Promises: an append that was answered is durable (P1); one that was refused is nowhere (P2); a repeated idempotency key
-//! returns the first result (P3); each user's sequence is dense (P4); damage is named, never skipped (P8).
-//! Leaves to others: what a message means. Bodies are opaque bytes here, and nobody online is known here.
+//! Promises: an answered append is durable (P1); a refused append is not stored (P2); a repeated idempotency key returns
+//! the first result (P3); each user's sequence is dense (P4); damage is named, never skipped (P8). Leaves to others: the
+//! meaning of a message, and presence. Bodies are opaque bytes here.
 //!
-//! - this file: [`Log`], the seam, and its words; a distributed store could stand behind it as well
-//! - `error.rs`: how a log fails, and what ends that
-//! - `embedded/`: the implementation there is: segments and a state store in one data directory
-//! - `memory.rs`: a log for the tests of the rooms above; `conformance.rs`: the suite that every log passes
+//! - this file: [`Log`], the trait between the log and the rooms above, and its types; a distributed store could implement
+//!   it as well
+//! - `error.rs`: the failures of a log, and the events that end them
+//! - `embedded/`: the present implementation: segments and a state store in one data directory
+//! - `memory.rs`: a log for the tests of the rooms above; `conformance.rs`: the tests that every log passes
 
 #[cfg(test)]
 mod conformance;
@@ -27,149 +28,150 @@ use tokio::sync::oneshot;
 
 use crate::ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId};
 
-/// What an append puts into the log: one message for one or many users.
+/// The contents of an append: one message for one or many users.
 #[derive(Debug, Clone)]
 pub struct Append {
-    /// The server's id; its time decides where `find` looks, so it is made just before the append.
+    /// The server's id. `find` searches at the id's time, so the id is made just before the append.
     pub message_id: MessageId,
-    /// When the send was accepted, Unix ms.
+    /// The time at which the send was accepted, Unix ms.
     pub send_time_ms: u64,
-    /// Who sends; with `client_message_id` the idempotency key.
+    /// The sender. Sender and `client_message_id` together are the idempotency key.
     pub sender: Box<str>,
     /// The sender's id for the message, or the printed `message_id`.
     pub client_message_id: Box<str>,
-    /// Whether the caller chose `client_message_id`: only then a repeat can be looked for.
+    /// True if the caller chose `client_message_id`. Only then can a repeat be looked for.
     pub is_keyed: bool,
     /// A digest of the request. A repeat of the key with another digest is [`AppendError::KeyReused`].
     pub fingerprint: [u8; 16],
-    /// The message as all receivers share it; opaque here.
+    /// The message in the form that all receivers share; opaque here.
     pub body: Bytes,
-    /// Who gets it, each once; at least one, unless it is keyed.
+    /// The receivers, each once. At least one, unless the append is keyed.
     pub receivers: Vec<UserId>,
 }
 
-/// What became of an append: where the message stands. Also what [`Log::find`] returns.
+/// The result of an append: the entries of the message. [`Log::find`] returns it too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// The server's id of the message; of the first one where this is a repeat.
+    /// The server's id of the message. For a repeat, the id of the first message.
     pub message_id: MessageId,
-    /// Who sent it.
+    /// The sender of the message.
     pub sender: Box<str>,
     /// The idempotency key's second half.
     pub client_message_id: Box<str>,
-    /// When it was accepted, Unix ms.
+    /// The time at which the message was accepted, Unix ms.
     pub send_time_ms: u64,
-    /// Its place in each receiver's inbox, in the order given.
+    /// The message's seq in each receiver's inbox, in the order of the receivers.
     pub placed: Arc<[(UserId, Seq)]>,
 }
 
-/// A message that just became durable, as the observer of commits sees it.
+/// A message that just became durable, as [`CommitObserver`] gets it.
 #[derive(Debug, Clone)]
 pub struct Commit {
     /// The bytes of [`Append::body`].
     pub body: Bytes,
-    /// Its place in each receiver's inbox.
+    /// The message's seq in each receiver's inbox.
     pub placed: Arc<[(UserId, Seq)]>,
 }
 
-/// Sees every new message once, after it is durable and in log order, on the writer's thread: be quick, never block.
+/// Gets every new message once, after it is durable and in log order. It is called on the writer's thread, so it must be
+/// quick and never block.
 pub trait CommitObserver: Send + Sync + 'static {
-    /// These messages are durable now.
+    /// Takes messages that are durable now.
     fn committed(&self, commits: &[Commit]);
 }
 
-/// One place of an inbox as read back.
+/// One entry of an inbox, as read from the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Where it stands.
+    /// The entry's seq.
     pub seq: Seq,
     /// The body as appended; `None` when `delete` removed the message.
     pub body: Option<Bytes>,
 }
 
-/// The bounds of a user's inbox. Empty: `head` 0 and `first` 1, or `first` = `head` + 1 after expiry.
+/// The bounds of a user's inbox. An empty inbox has `head` 0 and `first` 1, or `first` = `head` + 1 after expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inbox {
     /// Highest assigned seq.
     pub head: Seq,
-    /// Oldest retained seq; `head` + 1 when none is.
+    /// Oldest retained seq; `head` + 1 when nothing is retained.
     pub first: Seq,
 }
 
-/// What the log remembers of a session.
+/// The remembered state of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionRow {
-    /// Everything up to here was acked.
+    /// The highest acked seq. Everything up to it was acked.
     pub cursor: Seq,
-    /// When the cursor last moved, Unix ms.
+    /// The time of the cursor's last move, Unix ms.
     pub acked_at_ms: u64,
 }
 
-/// Where a session goes on, and whether it may: all that a login needs of the log.
+/// The point at which a session goes on, and the revocation that may forbid it: all that a login needs from the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResumePoint {
-    /// Which log this is. Seqs and cursors of another one mean nothing here.
+    /// The log's epoch. Seqs and cursors of a log with another epoch mean nothing here.
     pub epoch: Epoch,
     /// Tokens of the session's user and platform issued before this Unix ms are revoked.
     pub revoked_before_ms: u64,
     /// The session's cursor; `None` for a session never seen.
     pub stored: Option<SessionRow>,
-    /// Bounds of the user's inbox.
+    /// The bounds of the user's inbox.
     pub inbox: Inbox,
 }
 
-/// What the log remembers of the tokens of one user on one platform, in Unix ms; 0 where there is nothing.
+/// The remembered times of the tokens of one user on one platform, in Unix ms; 0 when nothing is remembered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TokenTimes {
-    /// Tokens issued before this are revoked.
+    /// Tokens issued before this time are revoked.
     pub revoked_before_ms: u64,
-    /// When the newest token that was issued or accepted says it was issued.
+    /// The time of issue of the newest token that was issued or accepted, as the token itself states it.
     pub newest_ms: u64,
 }
 
-/// How much one read may return.
+/// The bounds of one read.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadLimit {
-    /// Places, at least 1.
+    /// The most entries, at least 1.
     pub messages: usize,
-    /// Sum of the bodies' bytes; the first message is returned even above it.
+    /// The most bytes of all bodies together. The first message is returned even if it has more.
     pub bytes: usize,
 }
 
-/// By what a message is looked up.
+/// The id or key by which a message is looked up.
 #[derive(Debug, Clone, Copy)]
 pub enum Lookup<'a> {
     /// The server's id.
     Id(MessageId),
-    /// The sender's id and its own id for the message.
+    /// The sender, and the sender's id for the message.
     Key {
-        /// Who sent it.
+        /// The sender of the message.
         sender: &'a str,
-        /// The sender's id for it.
+        /// The sender's id for the message.
         client_message_id: &'a str,
     },
 }
 
-/// The answer to something appended: resolves once it is durable. A dropped sender means [`AppendError::OutcomeUnknown`]: the
-/// writer ended in the middle of its work.
+/// The answer to an append. It arrives once the append is durable. A dropped sender means [`AppendError::OutcomeUnknown`]:
+/// the writer ended in the middle of its work.
 pub type Pending<T> = oneshot::Receiver<Result<T, AppendError>>;
 
-/// A durable sequence for each user, with what belongs to it: cursors, idempotency keys, revocations, registrations.
+/// A durable sequence for each user, with its cursors, idempotency keys, revocations and registrations.
 ///
-/// Methods that return [`Pending`] enqueue and never block. `read`, `find` and `users` may wait; the others may take a lock or
-/// look up a row.
+/// Methods that return [`Pending`] enqueue and never block. `read`, `find` and `users` may wait. The others may take a lock
+/// or look up a row.
 pub trait Log: Send + Sync + 'static {
-    /// Appends one message; refuses at once when the queue is full or no append is possible.
+    /// Appends one message. Refuses at once when the queue is full or no append is possible.
     fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError>;
 
-    /// Bounds of a user's inbox; an unknown user's is empty.
+    /// The bounds of a user's inbox. An unknown user has an empty one.
     fn inbox(&self, user: &UserId) -> Result<Inbox, LogError>;
 
-    /// Up to `limit` places after `after`, ascending and contiguous; starts at the first retained where `after` is older.
-    /// Empty at the head. May wait: for threads that may block.
+    /// Up to `limit` entries after `after`, ascending and contiguous. If `after` is older than the first retained entry,
+    /// the result starts there. It is empty at the head. May wait: for threads that may block.
     fn read(&self, user: &UserId, after: Seq, limit: ReadLimit) -> Result<Vec<Stored>, LogError>;
 
-    /// The same if it can be had without waiting, else `None`: for threads that others depend on.
+    /// The same entries, if no wait is needed, else `None`: for threads that others depend on.
     fn read_now(
         &self,
         user: &UserId,
@@ -177,19 +179,23 @@ pub trait Log: Send + Sync + 'static {
         limit: ReadLimit,
     ) -> Result<Option<Vec<Stored>>, LogError>;
 
-    /// The message with this id or key, if it is retained. May wait.
+    /// The message with this id or key, if the message is retained. May wait.
     fn find(&self, lookup: Lookup<'_>) -> Result<Option<Receipt>, LogError>;
 
-    /// A login in one answer. It holds every revocation and every message that was durable before the call.
+    /// All that a login needs, in one answer. It includes every revocation and every message that was durable before the
+    /// call.
     fn enter(&self, key: &SessionKey) -> Result<ResumePoint, LogError>;
 
-    /// Every session of a user that was ever seen.
+    /// All sessions of a user that were ever seen.
     fn sessions(&self, user: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, LogError>;
 
-    /// Moves a session's cursor, written behind: a crash may lose the last seconds, which costs duplicates on the wire only.
+    /// Moves a session's cursor. The cursor is written behind, so a crash loses the acks since the last checkpoint, usually
+    /// some seconds. The session then begins at its older cursor, and its client gets messages again. A session without an
+    /// older stored cursor begins as `delivery.new_session` says: with "head", a client that does not send a cursor of its
+    /// own misses the messages before the head.
     fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), LogError>;
 
-    /// Every user with an inbox, a session or a registration. Reads the whole user table.
+    /// All users with an inbox, a session or a registration. Reads the whole user table.
     fn users(&self) -> Result<Vec<UserId>, LogError>;
 
     /// Makes a user known, with an opaque profile.
@@ -203,10 +209,10 @@ pub trait Log: Send + Sync + 'static {
         before_ms: u64,
     ) -> Result<Pending<()>, AppendError>;
 
-    /// What is remembered of the tokens of (user, platform).
+    /// The remembered times of the tokens of (user, platform).
     fn token_times(&self, user: &UserId, platform: Platform) -> Result<TokenTimes, LogError>;
 
-    /// A token of (user, platform) was issued or accepted. Written behind, as cursors are.
+    /// Remembers that a token of (user, platform) was issued or accepted. Written behind, as cursors are.
     fn note_token(
         &self,
         user: &UserId,
@@ -214,9 +220,9 @@ pub trait Log: Send + Sync + 'static {
         issued_at_ms: u64,
     ) -> Result<(), LogError>;
 
-    /// Removes messages from an inbox; their places stay, empty.
+    /// Removes messages from an inbox. Their entries stay, without a message.
     fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError>;
 
-    /// `Err` with the reason while appends are refused.
+    /// `Err` with the reason while the log refuses appends.
     fn check_writable(&self) -> Result<(), LogError>;
 }
