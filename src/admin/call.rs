@@ -1,4 +1,5 @@
-//! What every handler starts with: whose token it is, then the body, each refused before the next is looked at.
+//! The beginning of every handler: check the token, then read the body. A refusal of the token comes before the body is
+//! read.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -26,42 +27,42 @@ use crate::{
     watch::Watch,
 };
 
-/// How much of a body that is too large is read and dropped, in bytes. Closing a connection with unread bytes resets it,
-/// and the caller would see that instead of the 413.
+/// The bytes that are read and dropped from a body that is too large. If a connection is closed with unread bytes, it is
+/// reset, and the caller sees the reset instead of the 413.
 const DISCARDED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// The rooms that the admin API stands on.
+/// The rooms that the admin API uses.
 pub struct Rooms {
     /// Sends, logs out, reads, issues tokens.
     pub delivery: Arc<Delivery>,
-    /// Who is online.
+    /// Knows the sessions that are online.
     pub registry: Arc<Registry>,
     /// Counts requests, and is rendered at `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// Knows whether every thread runs.
+    /// Knows if every thread runs.
     pub watch: Arc<Watch>,
 }
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// Not an id where an administrator's must stand.
+    /// An administrator's id is not a valid id.
     #[error("admin.user_ids: {user:?} {error}")]
     UserId {
-        /// What stands there.
+        /// The text in the configuration.
         user: String,
-        /// What is wrong with it.
+        /// The reason for which it is not valid.
         error: IdError,
     },
 }
 
-/// What all handlers share.
+/// The state that all handlers share.
 pub(super) struct App {
     pub(super) delivery: Arc<Delivery>,
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Arc<Watch>,
-    /// What became of recent sends, by operationID.
+    /// The outcomes of recent sends, by operationID.
     pub(super) outcomes: Outcomes,
     /// The document of `/openapi.json`.
     pub(super) openapi: Bytes,
@@ -71,10 +72,11 @@ pub(super) struct App {
     pub(super) settings: Value,
     pub(super) batch_max: usize,
     pub(super) content_bytes_max: usize,
-    /// How long a body may take to arrive, and then how long delivery may take.
+    /// The longest time for a body to arrive, and then the longest time for delivery.
     pub(super) request_timeout: Duration,
     admins: HashSet<UserId>,
-    /// A digest, so that comparing takes the same time whatever the length; `None` when no secret is set: nobody knows it.
+    /// A digest of the secret, so that comparing takes the same time for any length; `None` when no secret is set: then no
+    /// secret is right.
     secret: Option<[u8; 32]>,
     body_bytes_max: usize,
 }
@@ -161,7 +163,7 @@ impl App {
         self.read(&parts.headers, body).await
     }
 
-    /// Whom the header `token` stands for.
+    /// The claims of the token in the header `token`.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Claims, Refusal> {
         let token = headers
             .get("token")
@@ -170,13 +172,13 @@ impl App {
         Ok(self.delivery.authenticate(token)?)
     }
 
-    /// Whether the token's user may administer. The platform it was issued for does not matter, as in OpenIM.
+    /// True if the token's user is an administrator. The token's platform does not matter, as in OpenIM.
     pub(super) fn is_admin(&self, caller: &Claims) -> bool {
         self.admins.contains(&caller.user)
     }
 
-    /// Waits for something appended. What was queued cannot be taken back: when the wait ends first, the outcome is
-    /// honestly unknown.
+    /// Waits for an append. A queued append cannot be taken back. So if the wait ends first, the outcome is unknown, and
+    /// the caller is told so.
     pub(super) async fn confirmed<T>(
         &self,
         appended: impl Future<Output = Result<T, SendError>>,
@@ -185,7 +187,7 @@ impl App {
         Ok(appended.map_err(|_| Refusal::Unconfirmed)??)
     }
 
-    /// Whether the caller may look into this user's inbox: its own, or anyone's for an administrator.
+    /// `Ok` if the caller may look into this user's inbox: its own, or any inbox for an administrator.
     pub(super) fn check_inbox_of(&self, caller: &Claims, user: &UserId) -> Result<(), Refusal> {
         if caller.user == *user || self.is_admin(caller) {
             Ok(())
@@ -210,7 +212,7 @@ impl App {
         let max = self.body_bytes_max;
         let is_announced_too_large = body.size_hint().lower() > max as u64;
         if is_announced_too_large && headers.contains_key(header::EXPECT) {
-            // The caller waits for our word before it sends the body: say no, and nothing is left unread.
+            // The caller waits for our answer before it sends the body. A refusal now leaves nothing unread.
             return Err(Refusal::TooLarge {
                 what: "the body",
                 max,
@@ -227,7 +229,7 @@ async fn collect(mut body: Body, max: usize) -> Result<Bytes, Refusal> {
     let mut rest = BytesMut::new();
     let mut read = 0;
     while let Some(frame) = body.frame().await {
-        // Trailers carry nothing for us.
+        // Trailers are not used here.
         let Ok(data) = frame.map_err(|_| Refusal::BodyLost)?.into_data() else {
             continue;
         };
@@ -238,7 +240,7 @@ async fn collect(mut body: Body, max: usize) -> Result<Bytes, Refusal> {
                 break;
             }
         } else if first.is_empty() {
-            // Most bodies come in one piece, which is then not copied.
+            // Most bodies come in one piece. Such a body is not copied.
             first = data;
         } else {
             if rest.is_empty() {
@@ -258,7 +260,7 @@ async fn collect(mut body: Body, max: usize) -> Result<Bytes, Refusal> {
 }
 
 impl Call {
-    /// The body as JSON. What it borrows lives in this call.
+    /// The body as JSON. The result borrows from this call.
     pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Refusal> {
         json::parse(&self.body)
     }

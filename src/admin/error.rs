@@ -1,6 +1,6 @@
-//! Every refusal of the admin API, and the one place that turns it into HTTP status, errCode and sentence.
+//! All refusals of the admin API, and the only code that turns them into HTTP status, errCode and sentence.
 //!
-//! The caller gets a code and a sentence; causes that only the operator can use go to the log.
+//! The caller gets a code and a sentence. Causes that only the operator can use go to the log.
 
 use std::borrow::Cow;
 
@@ -17,12 +17,12 @@ use crate::{
     ids::IdError,
 };
 
-/// The errCodes. Those below 10,000 are OpenIM v2's or the HTTP status again; the `503xx` are ours and come with
-/// HTTP 503 and `Retry-After`.
+/// The errCodes. A code below 10,000 is OpenIM v2's or repeats the HTTP status. The `503xx` are ours and come with HTTP 503
+/// and `Retry-After`.
 pub mod code {
-    /// The request is not JSON, lacks a field, or its token does not parse or suffice.
+    /// The request is not JSON or lacks a field, or its token is not good or not sufficient.
     pub const REQUEST: u16 = 400;
-    /// `sessionType` is none of 1–4, or a group where one receiver is expected.
+    /// `sessionType` is none of 1–4, or means a group although the call expects one receiver.
     pub const SESSION_TYPE: u16 = 203;
     /// A known field of `content` has the wrong JSON type; on `/auth`, the secret is wrong.
     pub const CONTENT_SHAPE: u16 = 401;
@@ -30,7 +30,7 @@ pub mod code {
     pub const SECRET: u16 = 401;
     /// A required field of `content` is missing or out of range.
     pub const CONTENT_REQUIRED: u16 = 403;
-    /// `contentType` is not known; with HTTP 404, the path or the message is not.
+    /// `contentType` is not known. With HTTP 404, the path or the message is not known.
     pub const NOT_FOUND: u16 = 404;
     /// The receiver is missing; with HTTP 405, the method is wrong.
     pub const RECEIVER: u16 = 405;
@@ -42,9 +42,9 @@ pub mod code {
     pub const TOO_LARGE: u16 = 413;
     /// The writer's queue is full; nothing was stored.
     pub const BUSY: u16 = 429;
-    /// A fault of the gateway. What it left behind is not known: send again with the same clientMsgID.
+    /// A fault of the gateway. Its outcome is not known: send again with the same clientMsgID.
     pub const INTERNAL: u16 = 500;
-    /// `force_logout` was called by a user who is no administrator.
+    /// A user who is no administrator called `force_logout`.
     pub const NOT_PERMITTED: u16 = 801;
     /// `parse_token`: the token is not good. Comes with HTTP 200.
     pub const TOKEN_UNPARSED: u16 = 1001;
@@ -54,7 +54,7 @@ pub mod code {
     pub const SYNC_FAILED: u16 = 50302;
     /// The log is damaged.
     pub const LOG_DAMAGED: u16 = 50303;
-    /// It is not known whether the send happened. Equals no answer at all: send again with the same clientMsgID.
+    /// The outcome of the send is not known, as if there were no answer: send again with the same clientMsgID.
     pub const OUTCOME_UNKNOWN: u16 = 50304;
     /// The gateway is going down. Nothing was stored.
     pub const DRAINING: u16 = 50305;
@@ -64,26 +64,26 @@ pub mod code {
     pub const READ_FAILED: u16 = 50307;
     /// The gateway's clock and the wall clock disagree, so a token out of its time is not judged.
     pub const CLOCK_DOUBTED: u16 = 50308;
-    /// The gateway starts: it still reads its log. Nothing was stored.
+    /// The gateway is starting and still reads its log. Nothing was stored.
     pub const STARTING: u16 = 50309;
 }
 
-/// Why a request was not done.
+/// The reason for which a request was not done.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// The token is missing, does not verify, has expired or was revoked.
+    /// The token is missing, is not valid, has expired or was revoked.
     Token,
-    /// The token is out of its time by a clock that is doubted.
+    /// The token is out of its time by the gateway's clock, but the wall clock disagrees with that clock.
     ClockDoubted,
-    /// The token is good, but not for this.
+    /// The token is good, but does not allow this call.
     NotAuthorized,
-    /// The same, as `force_logout` says it.
+    /// The same, for `force_logout`.
     NotPermitted,
     /// `parse_token` was asked about a token that is not good.
     TokenUnparsed,
     /// The secret of the `/auth` calls is wrong.
     Secret,
-    /// The body broke off.
+    /// The body ended too early.
     BodyLost,
     /// The body did not come in time.
     BodySlow,
@@ -95,31 +95,31 @@ pub(super) enum Refusal {
     Required(&'static str),
     /// This field must not be 0.
     Zero(&'static str),
-    /// This field is no id.
+    /// This field is not a valid id.
     Id(&'static str, IdError),
-    /// The request contradicts itself or a rule; the sentence says how.
+    /// The request contradicts itself or a rule. The sentence names the rule.
     Rule(&'static str),
-    /// More of something than allowed.
+    /// A part has more elements than allowed.
     TooMany {
         what: &'static str,
         count: usize,
         max: usize,
     },
-    /// Larger than allowed, in bytes.
+    /// A part is larger than allowed, in bytes.
     TooLarge { what: &'static str, max: usize },
-    /// No such `contentType`.
+    /// The `contentType` does not exist.
     ContentType,
     /// `content` does not fit its type.
     Content(Problem),
     /// The receiver or the group is missing.
     NullString(&'static str),
-    /// A batch names nobody.
+    /// A batch names no receivers.
     NoReceivers,
-    /// No such `sessionType`.
+    /// The `sessionType` does not exist.
     SessionType,
-    /// A group in `send_msg`.
+    /// `send_msg` was asked to send to a group.
     GroupSend,
-    /// Delivery refused.
+    /// Delivery refused the send.
     Send(SendError),
     /// The log did not confirm in time.
     Unconfirmed,
@@ -129,20 +129,20 @@ pub(super) enum Refusal {
     NoMessage,
     /// The log is not open yet.
     Starting,
-    /// No such path.
+    /// The path does not exist.
     NoPath,
-    /// No such method on this path.
+    /// The path does not have this method.
     NoMethod,
     /// A handler panicked.
     Panic,
 }
 
-/// What is said to the caller.
+/// The answer to the caller.
 struct Verdict {
     status: StatusCode,
     code: u16,
     sentence: Cow<'static, str>,
-    /// Seconds, as `Retry-After` says them.
+    /// The seconds in `Retry-After`.
     retry_after_s: Option<u16>,
 }
 
@@ -152,7 +152,7 @@ struct Verdict {
 pub(super) struct Failure<'a> {
     err_code: u16,
     err_msg: &'a str,
-    /// OpenIM's send answers token and receiver failures with these two.
+    /// OpenIM's answer to a failed send has these two fields for token and receiver failures.
     #[serde(skip_serializing_if = "Option::is_none")]
     send_time: Option<u8>,
     #[serde(rename = "MsgID", skip_serializing_if = "Option::is_none")]
@@ -217,7 +217,7 @@ impl Refusal {
         }
     }
 
-    /// Whether OpenIM adds `sendTime` and `MsgID` to this refusal.
+    /// True if OpenIM adds `sendTime` and `MsgID` to this refusal.
     fn has_send_fields(&self) -> bool {
         matches!(
             self,
@@ -307,7 +307,8 @@ impl Verdict {
     }
 }
 
-/// Longest text of a JSON error that is sent back, in bytes: some quote the caller's own string, which may be a whole body.
+/// The longest text of a JSON error that is sent back, in bytes. Some texts quote the caller's own string, which may be a
+/// whole body.
 const JSON_ERROR_BYTES_MAX: usize = 200;
 
 fn shortened(mut text: String) -> String {

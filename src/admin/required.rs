@@ -1,5 +1,5 @@
-//! The checks of a request's strings: those that must be present, and those that must be ids. A failed check is a refusal
-//! that names the field.
+//! The checks of a request's strings: a string may have to be present, or to be an id. A failed check is a refusal that
+//! names the field.
 
 use super::{error::Refusal, text::Text};
 use crate::ids::{self, UserId};

@@ -23,7 +23,7 @@ pub(in crate::admin) struct TokenRequest<'a> {
     pub(in crate::admin) operation_id: Text<'a>,
 }
 
-/// What a user says about itself when registered; kept as it is.
+/// A user's own data, given at registration; kept unchanged.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub(in crate::admin) struct Profile<'a> {
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
@@ -65,12 +65,12 @@ pub(in crate::admin) struct TokenIssued<'a> {
     #[serde(rename = "userID")]
     pub(in crate::admin) user_id: &'a str,
     pub(in crate::admin) token: &'a str,
-    /// Until when it is good, Unix seconds.
+    /// The time until which the token is good, Unix seconds.
     #[serde(rename = "expiredTime")]
     pub(in crate::admin) expired_time: u64,
 }
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::admin) struct TokenParsed<'a> {
     #[serde(rename = "UID")]
@@ -78,7 +78,7 @@ pub(in crate::admin) struct TokenParsed<'a> {
     /// By name, e.g. `Web`.
     #[serde(rename = "Platform")]
     pub(in crate::admin) platform: &'static str,
-    /// Until when it is good, Unix seconds.
+    /// The time until which the token is good, Unix seconds.
     #[serde(rename = "ExpireTimeSeconds")]
     pub(in crate::admin) expires_at_s: u64,
 }
@@ -96,7 +96,7 @@ pub(in crate::admin) struct LogoutRequest<'a> {
     pub(in crate::admin) operation_id: Text<'a>,
 }
 
-/// What a logout did.
+/// The result of a logout.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::admin) struct LoggedOut {
     /// Connections that were told to close.

@@ -9,15 +9,15 @@ use crate::admin::{json, text::Text};
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["reqIdentifier", "sendID", "operationID", "msgIncr"]))]
 pub(in crate::admin) struct NewestSeqRequest<'a> {
-    /// Echoed.
+    /// Returned in the answer.
     #[serde(rename = "reqIdentifier", default, deserialize_with = "json::integer")]
     pub(in crate::admin) req_identifier: Option<i32>,
-    /// Whose inbox: the token's user, or anyone for an administrator.
+    /// The owner of the inbox: the token's user, or any user for an administrator.
     #[serde(rename = "sendID", default, borrow)]
     pub(in crate::admin) send_id: Text<'a>,
     #[serde(rename = "operationID", default, borrow)]
     pub(in crate::admin) operation_id: Text<'a>,
-    /// Echoed.
+    /// Returned in the answer.
     #[serde(rename = "msgIncr", default, deserialize_with = "json::integer")]
     pub(in crate::admin) msg_incr: Option<i64>,
 }
@@ -25,10 +25,10 @@ pub(in crate::admin) struct NewestSeqRequest<'a> {
 /// The bounds of an inbox.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::admin) struct SeqBounds {
-    /// Highest assigned seq; 0 when there is none.
+    /// Highest assigned seq; 0 for an inbox without messages.
     #[serde(rename = "maxSeq")]
     pub(in crate::admin) max_seq: u64,
-    /// Oldest retained seq; maxSeq + 1 when none is.
+    /// Oldest retained seq; maxSeq + 1 when nothing is retained.
     #[serde(rename = "minSeq")]
     pub(in crate::admin) min_seq: u64,
 }
@@ -51,15 +51,15 @@ pub(in crate::admin) struct NewestSeq {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["reqIdentifier", "sendID", "operationID"]))]
 pub(in crate::admin) struct PullRequest<'a> {
-    /// Echoed.
+    /// Returned in the answer.
     #[serde(rename = "reqIdentifier", default, deserialize_with = "json::integer")]
     pub(in crate::admin) req_identifier: Option<i32>,
-    /// Whose inbox: the token's user, or anyone for an administrator.
+    /// The owner of the inbox: the token's user, or any user for an administrator.
     #[serde(rename = "sendID", default, borrow)]
     pub(in crate::admin) send_id: Text<'a>,
     #[serde(rename = "operationID", default, borrow)]
     pub(in crate::admin) operation_id: Text<'a>,
-    /// At most 500. Places that are not retained or were deleted are left out of the answer.
+    /// At most 500. The answer leaves out messages that were deleted or are not retained.
     #[serde(rename = "seqList", default, deserialize_with = "json::integers")]
     pub(in crate::admin) seq_list: Option<Vec<u64>>,
 }
@@ -114,7 +114,7 @@ pub(in crate::admin) struct MsgData {
     pub(in crate::admin) ex: String,
 }
 
-/// What a vendor's offline push would show.
+/// The texts for a vendor's offline push.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::admin) struct PulledOfflinePush {
     pub(in crate::admin) title: String,
@@ -126,11 +126,11 @@ pub(in crate::admin) struct PulledOfflinePush {
     pub(in crate::admin) ios_badge_count: bool,
 }
 
-/// Removes messages from an inbox; their places stay, empty.
+/// Removes messages from an inbox. Their entries stay, without a message.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["userID", "seqList", "operationID"]))]
 pub(in crate::admin) struct DeleteRequest<'a> {
-    /// Whose inbox: the token's user, or anyone for an administrator.
+    /// The owner of the inbox: the token's user, or any user for an administrator.
     #[serde(rename = "userID", default, borrow)]
     pub(in crate::admin) user_id: Text<'a>,
     /// At most 500.

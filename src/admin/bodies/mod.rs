@@ -1,7 +1,7 @@
-//! Requests and answers as JSON, by OpenIM's names, one file for each kind of call.
+//! Requests and answers as JSON, with OpenIM's names, one file for each kind of call.
 //!
-//! Strings of a request borrow from its body, and `content` stays the text it is. Every field may be absent here: what a
-//! call requires it asks for itself, so that the refusal names the field.
+//! Strings of a request borrow from its body, and `content` keeps its text unchanged. Every field may be absent here. The
+//! call checks its required fields itself, so that the refusal names the field.
 
 mod auth;
 mod inbox;
@@ -32,7 +32,7 @@ pub(super) use self::{
 };
 use super::text::Text;
 
-/// A request that carries nothing but its operationID.
+/// A request that contains only its operationID.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["operationID"]))]
 pub(super) struct Operation<'a> {
@@ -46,16 +46,16 @@ pub(super) struct ClockAccepted {
     /// The time now, Unix ms.
     #[serde(rename = "time")]
     pub(super) time_ms: u64,
-    /// How far that is ahead of the time before, ms.
+    /// The distance from the time before to this time, ms. Positive if the clock moved forward.
     #[serde(rename = "moved")]
     pub(super) moved_ms: i64,
 }
 
-/// Nothing more to say.
+/// An answer without further data.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Nothing {}
 
-/// What every success looks like.
+/// The form of every success.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "{T}Answer")]
 pub(super) struct Answer<T> {
@@ -82,7 +82,7 @@ pub(super) fn json<T: Serialize>(value: &T) -> Response {
     json_bytes(bytes.into())
 }
 
-/// JSON that is written already, with HTTP 200.
+/// Bytes that already are JSON, with HTTP 200.
 pub(super) fn json_bytes(body: Body) -> Response {
     let mut response = Response::new(body);
     response.headers_mut().insert(

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::{json, text::Text};
 
-/// Asks who is online.
+/// Asks for the presence of users.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["userIDList", "operationID"]))]
 pub(in crate::admin) struct PresenceRequest<'a> {
@@ -16,7 +16,7 @@ pub(in crate::admin) struct PresenceRequest<'a> {
     pub(in crate::admin) operation_id: Text<'a>,
 }
 
-/// Whether one user is online, and where.
+/// The presence of one user, and its platforms.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::admin) struct UserPresence<'a> {
     #[serde(rename = "userID")]
@@ -36,21 +36,21 @@ pub(in crate::admin) struct PlatformPresence {
     pub(in crate::admin) status: &'static str,
 }
 
-/// Asks for users that are online.
+/// Asks for users who are online.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["operationID"]))]
 pub(in crate::admin) struct OnlineRequest<'a> {
-    /// Only those with a session on this platform, 1–11; all when absent or 0.
+    /// The answer contains only users with a session on this platform, 1–11; all users when absent or 0.
     #[serde(default, deserialize_with = "json::integer")]
     pub(in crate::admin) platform: Option<u32>,
-    /// Users wanted: 100 when absent or 0, at most 1000.
+    /// The number of users wanted: 100 when absent or 0, at most 1000.
     #[serde(default, deserialize_with = "json::integer")]
     pub(in crate::admin) limit: Option<usize>,
     #[serde(rename = "operationID", default, borrow)]
     pub(in crate::admin) operation_id: Text<'a>,
 }
 
-/// Some of those who are online, in no order.
+/// Some of the users who are online, in no order.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::admin) struct OnlineUsers {
     /// All sessions that are connected now, on every platform.
@@ -59,7 +59,7 @@ pub(in crate::admin) struct OnlineUsers {
     pub(in crate::admin) users: Vec<OnlineUser>,
 }
 
-/// A user that is online.
+/// A user who is online.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::admin) struct OnlineUser {
     #[serde(rename = "userID")]
@@ -67,17 +67,17 @@ pub(in crate::admin) struct OnlineUser {
     pub(in crate::admin) sessions: Vec<OnlineSession>,
 }
 
-/// One of its sessions.
+/// One of the user's sessions.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::admin) struct OnlineSession {
     /// By name, e.g. `Web`.
     pub(in crate::admin) platform: &'static str,
-    /// By number, as `/auth/force_logout` takes it.
+    /// By number, as for `/auth/force_logout`.
     #[serde(rename = "platformID")]
     pub(in crate::admin) platform_id: u32,
     #[serde(rename = "deviceID")]
     pub(in crate::admin) device_id: String,
-    /// Connected since, Unix ms.
+    /// The time at which it connected, Unix ms.
     #[serde(rename = "connectedTime")]
     pub(in crate::admin) connected_time: u64,
 }

@@ -10,26 +10,28 @@ use crate::admin::{json, text::Text};
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["operationID", "sendID", "content", "contentType", "sessionType"]))]
 pub(in crate::admin) struct SendRequest<'a> {
-    /// For the caller's own tracing; `check_msg_is_send_success` asks by it. Repeating it is allowed.
+    /// For the caller's own tracing. `check_msg_is_send_success` looks a send up by it. A caller may repeat it.
     #[serde(rename = "operationID", default, borrow)]
     pub(in crate::admin) operation_id: Text<'a>,
-    /// Who sends: 1–64 bytes. Need not be the token's user.
+    /// The sender: 1–64 bytes. Need not be the token's user.
     #[serde(rename = "sendID", default, borrow)]
     pub(in crate::admin) send_id: Text<'a>,
-    /// `send_msg`: who receives.
+    /// `send_msg`: the receiver.
     #[serde(rename = "recvID", default, borrow)]
     pub(in crate::admin) recv_id: Text<'a>,
-    /// `batch_send_msg`: who receives, at most `admin.batch_max`; each counts once.
+    /// `batch_send_msg`: the receivers, at most `admin.batch_max`; each counts once.
     #[serde(rename = "recvIDList", default, borrow)]
     pub(in crate::admin) recv_id_list: Option<Vec<Text<'a>>>,
-    /// `batch_send_msg`: everyone who ever connected, was registered or has an inbox; without `recvIDList`.
+    /// `batch_send_msg`: the receivers are all users who ever connected, were registered or have an inbox; without
+    /// `recvIDList`.
     #[serde(rename = "isSendAll", default)]
     pub(in crate::admin) is_send_all: Option<bool>,
-    /// `batch_send_msg` with sessionType 2 or 3: the group whose members `recvIDList` names.
+    /// `batch_send_msg` with sessionType 2 or 3: the group of the members in `recvIDList`.
     #[serde(rename = "groupID", default, borrow)]
     pub(in crate::admin) group_id: Text<'a>,
-    /// Makes a retry safe: with the same `sendID` and body it returns the first result. 1–64 bytes. Where nothing is stored
-    /// (`isOnlineOnly`), nothing is remembered either: it is delivered with the message and means no more than that.
+    /// Makes a retry safe: a send with the same `sendID`, `clientMsgID` and body returns the first result. 1–64 bytes. An
+    /// online-only send (`isOnlineOnly`) is not stored, so its `clientMsgID` is not remembered: it is only delivered with
+    /// the message.
     #[serde(rename = "clientMsgID", default, borrow)]
     pub(in crate::admin) client_msg_id: Text<'a>,
     #[serde(rename = "senderNickname", default, borrow)]
@@ -53,7 +55,7 @@ pub(in crate::admin) struct SendRequest<'a> {
     /// 1 single, 2 and 3 group, 4 notification; contentType 1400 makes it 4.
     #[serde(rename = "sessionType", default, deserialize_with = "json::integer")]
     pub(in crate::admin) session_type: Option<i32>,
-    /// Push to whoever is online now and store nothing.
+    /// True: push to the users who are online now, and store nothing.
     #[serde(rename = "isOnlineOnly", default)]
     pub(in crate::admin) is_online_only: Option<bool>,
     #[serde(
@@ -67,7 +69,7 @@ pub(in crate::admin) struct SendRequest<'a> {
     pub(in crate::admin) ex: Text<'a>,
 }
 
-/// What a vendor's offline push would show.
+/// The texts for a vendor's offline push.
 #[derive(Deserialize, JsonSchema)]
 pub(in crate::admin) struct OfflinePushInfo<'a> {
     #[serde(default, borrow)]
@@ -82,7 +84,7 @@ pub(in crate::admin) struct OfflinePushInfo<'a> {
     pub(in crate::admin) ios_badge_count: Option<bool>,
 }
 
-/// What a send became.
+/// The result of a send.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::admin) struct Sent<'a> {
     /// 32 hex digits, ordered by time.
@@ -91,22 +93,22 @@ pub(in crate::admin) struct Sent<'a> {
     /// The caller's id, or the serverMsgID.
     #[serde(rename = "clientMsgID")]
     pub(in crate::admin) client_msg_id: &'a str,
-    /// When the send was accepted, Unix ms.
+    /// The time at which the send was accepted, Unix ms.
     #[serde(rename = "sendTime")]
     pub(in crate::admin) send_time: u64,
 }
 
-/// What a batch became.
+/// The result of a batch.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::admin) struct BatchSent<'a> {
     #[serde(rename = "resultList")]
     pub(in crate::admin) results: Vec<SentTo<'a>>,
-    /// Receivers that are no ids, as given.
+    /// Receivers that are not valid ids, as given.
     #[serde(rename = "FailedIDList")]
     pub(in crate::admin) failed: Vec<&'a str>,
 }
 
-/// What a batch became for one receiver.
+/// The result of a batch for one receiver.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::admin) struct SentTo<'a> {
     #[serde(rename = "serverMsgID")]

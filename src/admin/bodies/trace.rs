@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::{json, text::Text};
 
-/// Where is my message: by `serverMsgID`, or by `sendID` and `clientMsgID`. Given together they must mean the same one.
+/// Looks a message up by `serverMsgID`, or by `sendID` and `clientMsgID`. If all are given, they must mean the same
+/// message.
 #[derive(Deserialize, JsonSchema)]
 pub(in crate::admin) struct TraceRequest<'a> {
     #[serde(rename = "serverMsgID", default, borrow)]
@@ -14,18 +15,18 @@ pub(in crate::admin) struct TraceRequest<'a> {
     pub(in crate::admin) send_id: Text<'a>,
     #[serde(rename = "clientMsgID", default, borrow)]
     pub(in crate::admin) client_msg_id: Text<'a>,
-    /// Only this receiver.
+    /// The answer contains only this receiver.
     #[serde(rename = "userID", default, borrow)]
     pub(in crate::admin) user_id: Text<'a>,
-    /// Receivers to pass over.
+    /// The number of receivers to leave out at the beginning.
     #[serde(default, deserialize_with = "json::integer")]
     pub(in crate::admin) offset: Option<usize>,
-    /// Receivers wanted: 100 when absent or 0, at most 1000.
+    /// The number of receivers wanted: 100 when absent or 0, at most 1000.
     #[serde(default, deserialize_with = "json::integer")]
     pub(in crate::admin) limit: Option<usize>,
 }
 
-/// A message and what became of it.
+/// A message and its progress.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::admin) struct Traced<'a> {
     #[serde(rename = "serverMsgID")]
@@ -34,10 +35,10 @@ pub(in crate::admin) struct Traced<'a> {
     pub(in crate::admin) client_msg_id: &'a str,
     #[serde(rename = "sendID")]
     pub(in crate::admin) send_id: &'a str,
-    /// When it was accepted, Unix ms.
+    /// The time at which the message was accepted, Unix ms.
     #[serde(rename = "sendTime")]
     pub(in crate::admin) send_time: u64,
-    /// How many it was sent to, all pages together; with `userID` 1, or 0 where that one is none of them.
+    /// The number of receivers on all pages together. With `userID`: 1, or 0 if that user is not a receiver.
     #[serde(rename = "receiversTotal")]
     pub(in crate::admin) receivers_total: usize,
     pub(in crate::admin) receivers: Vec<TracedReceiver<'a>>,
@@ -49,7 +50,7 @@ pub(in crate::admin) struct TracedReceiver<'a> {
     #[serde(rename = "userID")]
     pub(in crate::admin) user_id: &'a str,
     pub(in crate::admin) seq: u64,
-    /// The furthest of its sessions: `pending`, `sent`, `acked` or `expired`.
+    /// The furthest state at any of the receiver's sessions: `pending`, `sent`, `acked` or `expired`.
     pub(in crate::admin) state: &'static str,
     pub(in crate::admin) sessions: Vec<TracedSession<'a>>,
 }
@@ -63,10 +64,10 @@ pub(in crate::admin) struct TracedSession<'a> {
     pub(in crate::admin) device_id: &'a str,
     /// `pending`, `sent`, `acked` or `expired`.
     pub(in crate::admin) state: &'static str,
-    /// Unix ms; null when not sent, or when that is no longer remembered.
+    /// Unix ms; null when the message was not sent, or the time is no longer remembered.
     #[serde(rename = "sentTime")]
     pub(in crate::admin) sent_time: Option<u64>,
-    /// Unix ms; null when not acked.
+    /// Unix ms; null when the message was not acked.
     #[serde(rename = "ackedTime")]
     pub(in crate::admin) acked_time: Option<u64>,
 }
