@@ -83,7 +83,7 @@ impl Mark {
         }
     }
 
-    /// Whether this mark says another time than the earlier one would by now.
+    /// True if this mark's offset differs from the earlier mark's offset by more than a minute.
     pub(crate) fn is_news_after(&self, earlier: &Self) -> bool {
         (self.offset_ms - earlier.offset_ms).abs() > TOLERANCE_MS
     }

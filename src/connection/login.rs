@@ -1,4 +1,4 @@
-//! From a good `Connect` to a session that is registered and knows where it stands.
+//! From a good `Connect` to a session that is registered and has its resume point.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ use crate::{
     token::TokenError,
 };
 
-/// A client whose token is out of time by a doubted clock comes back after this long or twice as long: a clock is set right
-/// within minutes.
+/// The retry time for a client whose token is out of its time while the clocks disagree. The client waits this long, up to
+/// twice as long. A clock is usually set right within minutes.
 const CLOCK_RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// A client that is in.
+/// A client that is logged in.
 pub(super) struct Login {
     pub(super) owner: Owner,
     pub(super) session: Session,
-    /// When its token's time is over, Unix seconds.
+    /// The time at which the client's token expires, Unix seconds.
     pub(super) token_ends_s: u64,
-    /// What the opened session wants done first.
+    /// The first actions of the opened session.
     pub(super) actions: Vec<Action>,
 }
 
-/// Checks the token, takes the session's place, and opens the session where it stands.
+/// Checks the token, registers the session, and opens it at its resume point.
 pub(super) fn log_in(
     context: &Context,
     id: ConnectionId,
@@ -66,15 +66,15 @@ pub(super) fn log_in(
     registry
         .register(&key, id, &context.mailbox, delivery.now_ms())
         .map_err(|_| Reason::TooManySessions)?;
-    // The session is registered before its resume point is read, so a message between the two is either in the inbox or comes
-    // live. The resume point carries a second look at the revocation: a logout between the first one and the registration
-    // found no connection to close.
+    // The session is registered before its resume point is read, so a message between the two is either in the inbox or
+    // comes live. Reading the resume point also checks the revocation a second time: a logout between the first check and
+    // the registration found no connection to close.
     let point = delivery
         .enter(&key, claims.issued_at_ms)
         .map_err(refusal)
         .and_then(|point| {
-            // What a damaged log says of its ends may be too little: no reason to take a client for one of another log, nor to
-            // tell one that nothing waits for it.
+            // A damaged log may show a head that is too low. With such a head, the client must not be treated as one of
+            // another log, and must not be told that nothing waits for it.
             let head = point.inbox.head;
             let is_doubtful = head == Seq::ZERO || connect.resume.cursor > Some(head);
             if is_doubtful && delivery.is_damaged() {
@@ -112,7 +112,7 @@ pub(super) fn log_in(
     })
 }
 
-/// Whether nobody ever signed the token. One that was good once is no guess.
+/// True if the token was never signed by this gateway. An expired or revoked token is not a guess.
 fn is_guess(error: &AuthError) -> bool {
     use TokenError::{Algorithm, Malformed, Signature};
     matches!(error, AuthError::Token(Malformed | Algorithm | Signature))
@@ -129,7 +129,7 @@ fn refusal(error: AuthError) -> Reason {
     }
 }
 
-/// The log or its state would not be read: the operator's log says why, the client only that.
+/// The log or its state could not be read. The operator's log gives the reason; the client learns only the fact.
 pub(super) fn unreadable(failure: &LogError) -> Reason {
     warn!(error = %failure, "the log cannot be read for a session");
     Reason::Internal("the log cannot be read")

@@ -330,13 +330,15 @@ impl Connection {
                     });
                 }
                 Action::Begin(cursor) => {
-                    // A cursor that is not stored has the same effect as below: messages are sent again.
+                    // If the cursor is not stored, the effect is the same as below.
                     let _ = self.context.delivery.begin(&self.owner().key, cursor);
                 }
                 Action::StoreAck { seq, advanced } => {
                     self.tally.acked += advanced;
-                    // A replaced connection no longer speaks for the session: its cursor may belong to another store. A
-                    // cursor that is not stored only costs duplicates on the wire after a reconnect.
+                    // A replaced connection no longer speaks for the session: its cursor may belong to another store. If a
+                    // cursor is not stored, the session begins at its older cursor after a reconnect, and its client gets
+                    // messages again. A session without an older cursor begins as `delivery.new_session` says: with "head",
+                    // a client that does not send a cursor of its own then misses messages.
                     let key = &self.owner().key;
                     if self.context.registry.holds(key, self.id) {
                         let _ = self.context.delivery.ack(key, seq);
