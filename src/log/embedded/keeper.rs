@@ -1,6 +1,7 @@
-//! Runs beside the writer: checkpoints, the watermark, a look at the wall clock, retention, and another try when the disk was full.
+//! The keeper runs beside the writer: checkpoints, the watermark, readings of the wall clock, retention, and another try
+//! when the disk was full.
 //!
-//! A future, as the writer is; it has a thread of lower priority, since it competes with the writer for the same cores.
+//! It is a future, as the writer is. Its thread has a lower priority, because both need the same cores.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,11 +23,11 @@ use super::{
 };
 use crate::watch::Pulse;
 
-/// How often it looks.
+/// The time between two rounds.
 const TICK: Duration = Duration::from_secs(1);
 /// A checkpoint comes early at this many changed rows: some 40 MB.
 pub(super) const DIRTY_ROWS_MAX: usize = 200_000;
-/// Records carried into the log in one request to the writer.
+/// The records that are carried over into the log in one request to the writer.
 const CARRIED_AT_ONCE: usize = 1024;
 
 /// The keeper's own state.
@@ -36,12 +37,12 @@ pub(crate) struct Keeper {
     pub(super) watermark: Watermark,
     pub(super) time_mark: TimeMark,
     pub(super) limits: Limits,
-    /// Of the segments that are written.
+    /// The format of new segments.
     pub(super) format: u8,
     pub(super) checkpoint_interval: Duration,
-    /// When the last checkpoint was.
+    /// The time of the last checkpoint.
     pub(super) checkpointed: Instant,
-    /// Whether the oldest segment is damaged: then it stays, since nobody knows what must outlive it.
+    /// True if the oldest segment is damaged. Then it stays, because the facts that must outlive it are not known.
     pub(super) is_retention_stuck: bool,
     /// Rests while the keeper waits for its next round or for the writer. Beats with each part of a long work.
     pub(super) pulse: Pulse,
@@ -64,7 +65,7 @@ impl Keeper {
     async fn tick(&mut self) {
         self.core.clock.observe();
         if self.time_mark.is_outdated(self.core.clock.mark()) {
-            // A time that was confirmed, or has proved itself, is not asked for again after a crash.
+            // A confirmed or proved time is stored at once, so that it need not be confirmed again after a crash.
             self.mark_time();
         }
         let ahead_ms = self.core.clock.doubt().map_or(0, |doubt| doubt.ahead_ms);
@@ -76,7 +77,7 @@ impl Keeper {
         self.mark();
         self.measure();
         if self.core.is_disk_full() {
-            // An empty group shows whether there is space again.
+            // An empty group shows if there is space again.
             self.append(Vec::new()).await;
         }
         while !self.is_retention_stuck
@@ -84,7 +85,7 @@ impl Keeper {
         {
             if let Err(error) = self.remove(&segment).await {
                 tracing::error!(%error, segment = segment.name(), "retention could not remove a segment");
-                // A full disk may pass; what does not read will not read in a second either.
+                // A full disk may get space again. A damaged segment will not be readable in a second either.
                 self.is_retention_stuck = matches!(error, ReadError::Damaged(_));
                 break;
             }
@@ -92,7 +93,7 @@ impl Keeper {
         }
     }
 
-    /// Shows how large the log is.
+    /// Sets the metrics of the log's size.
     fn measure(&self) {
         let Core {
             segments, metrics, ..
@@ -101,7 +102,7 @@ impl Keeper {
         metrics.log_bytes.set(segments.bytes() as f64);
     }
 
-    /// Writes down how far the log is synced.
+    /// Writes down the position up to which the log is synced.
     fn mark(&mut self) {
         let is_intact = !matches!(self.core.check_writable(), Err(Refusing::Damaged(_)));
         if is_intact && let Err(error) = self.watermark.set_synced(self.core.reached().position) {
@@ -109,14 +110,14 @@ impl Keeper {
         }
     }
 
-    /// Writes down the time, also when nothing else changed.
+    /// Writes down the time, even when nothing else changed.
     pub(super) fn mark_time(&mut self) {
         if let Err(error) = self.time_mark.write(self.core.clock.mark()) {
             tracing::warn!(%error, "the time could not be written down");
         }
     }
 
-    /// Brings what changed to the state store; nothing when nothing changed. False when it could not.
+    /// Writes the changed rows to the state store, if there are any. Returns false if it could not.
     async fn checkpoint(&mut self) -> bool {
         let begun = Instant::now();
         self.checkpointed = begun;
@@ -126,8 +127,8 @@ impl Keeper {
             return true;
         }
         if core.check_writable().is_err() || core.check_space().is_err() {
-            // On a full disk sled would fail for good; the rows wait in memory. The writer looks at the space only now and
-            // then, and something else may have filled the disk since.
+            // On a full disk sled would fail until the next start, so the rows wait in memory. The writer checks the space
+            // only now and then, and other files may have filled the disk since.
             return false;
         }
         match self.write_rows().await {
@@ -148,8 +149,8 @@ impl Keeper {
         }
     }
 
-    /// Cursors and tokens, each in the log before it is in the state store, then all other rows. How many; `None` when the
-    /// log takes nothing now.
+    /// Writes cursors and tokens, each to the log before the state store, then all other rows. Returns the number of rows;
+    /// `None` when the log refuses appends now.
     async fn write_rows(&self) -> Result<Option<usize>, StateError> {
         let state = &self.core.state;
         let cursors = self.write_logged(&state.cursors.rows, Cursors::records);
@@ -164,7 +165,7 @@ impl Keeper {
         Ok(Some(cursors + tokens + others.await?))
     }
 
-    /// Brings rows to the log and then to the state store. How many; `None` when the log takes nothing now.
+    /// Writes rows to the log and then to the state store. Returns their number; `None` when the log refuses appends now.
     async fn write_logged<R: Row>(
         &self,
         table: &Table<R>,
@@ -189,7 +190,7 @@ impl Keeper {
         Ok(Some(rows))
     }
 
-    /// Carries on what must outlive a segment, forgets the rest, and removes the file.
+    /// Carries over the facts that must outlive a segment, forgets the others, and removes the file.
     async fn remove(&mut self, segment: &Segment) -> Result<(), ReadError> {
         let leaving = Leaving::read(&self.core, segment, &self.pulse)?;
         let mut carried = leaving.carried(&self.core, segment, self.limits.keys, &self.pulse)?;
@@ -205,11 +206,11 @@ impl Keeper {
             .metrics
             .pending
             .set(self.core.state.pending() as f64);
-        // What was forgotten must be durable before the file goes: nothing in the log says it.
+        // The forgetting must be durable before the file is removed, because no record in the log says it.
         if !self.checkpoint().await {
             return Err(ReadError::State);
         }
-        // The file first: one that stayed behind while a later one goes would be a hole in the log.
+        // The file is removed first. A file that stayed while a later one is removed would leave a hole in the log.
         let io = |error: std::io::Error| ReadError::Io(error.kind());
         self.watermark.set_begin(segment.end()).map_err(io)?;
         self.core.disk.remove(&segment.name()).map_err(io)?;
@@ -224,7 +225,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Has the writer append records; true once they are durable.
+    /// Makes the writer append records. Returns true once they are durable.
     async fn append(&self, records: Vec<Record>) -> bool {
         let (sender, answer) = oneshot::channel();
         let work = Work::Records(records, sender);

@@ -1,4 +1,4 @@
-//! The embedded log: one data directory, one writer, one keeper, each on a thread of its own.
+//! The embedded log: one data directory, one writer and one keeper. Writer and keeper each have a thread of their own.
 
 use std::{
     fs::{DirBuilder, File, TryLockError},
@@ -39,50 +39,51 @@ use crate::{
     watch::{self, Watched},
 };
 
-/// Folder of the segments within the data directory.
+/// The folder of the segments, within the data directory.
 pub(super) const SEGMENTS: &str = "log";
-/// File that the process which has the data directory keeps locked.
+/// The lock file. The process that holds the data directory keeps it locked.
 const LOCK: &str = "lock";
-/// Folder of the state store within the data directory.
+/// The folder of the state store, within the data directory.
 pub(super) const STATE: &str = "state";
 
 /// A log in a data directory, held by this process alone.
 pub struct EmbeddedLog {
     core: Arc<Core>,
-    /// Where appends go; gone once the log is closing.
+    /// The writer's queue; `None` once the log is closing.
     writer: Mutex<Option<mpsc::Sender<Work>>>,
-    /// Dropped, it ends the keeper, which holds the last sender but one.
+    /// The keeper ends when this is dropped. The keeper holds the last sender but one.
     stop: Mutex<Option<oneshot::Sender<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Without these threads a gateway cannot go on; for its watch.
+    /// The threads without which a gateway cannot go on, for its watch.
     watched: Mutex<Vec<Watched>>,
-    /// Held as long as the log is: no second process may open the directory.
+    /// The locked file. It is held as long as the log exists, so that no second process opens the directory.
     lock: Option<File>,
 }
 
-/// Where a log lives.
+/// The directories of a log.
 pub(crate) struct Place {
     /// The data directory.
     pub(crate) root: Arc<dyn Disk>,
-    /// The segments and how far they are synced.
+    /// The folder with the segments and the watermark.
     pub(crate) segments: Arc<dyn Disk>,
-    /// The state store.
+    /// The folder of the state store.
     pub(crate) state: Box<dyn StoreHome>,
 }
 
-/// What has to run for a log to work: futures that block now and then, so each has a thread of its own.
+/// The futures that must run for a log to work. They sometimes block, so each has a thread of its own.
 pub(crate) struct Workers {
-    /// `None`: a log whose only segment is damaged has nothing to append to; it refuses anyway.
+    /// `None` for a log whose only segment is damaged: there is no segment to append to, and the log refuses appends
+    /// anyway.
     pub(crate) writer: Option<Writer>,
     pub(crate) keeper: Keeper,
-    /// Ends the keeper.
+    /// The keeper ends when the sender of this is dropped.
     pub(crate) stopped: oneshot::Receiver<()>,
-    /// Up to where the scrub reads.
+    /// The position up to which the scrub reads.
     scrubbed: Option<Position>,
 }
 
 impl EmbeddedLog {
-    /// Opens the log in `config.dir`, or makes it. Returns when everything that was accepted before can be read.
+    /// Opens the log in `config.dir`, or makes it. Returns when every message that was accepted before can be read.
     pub fn open(
         config: &config::Log,
         clock: Arc<Clock>,
@@ -93,7 +94,7 @@ impl EmbeddedLog {
             dir: config.dir.display().to_string(),
             error,
         };
-        // It will hold everybody's messages: nobody else looks into it.
+        // The directory will hold the messages of all users, so no other account of the machine may read it.
         let mut directory = DirBuilder::new();
         directory.recursive(true).mode(0o700);
         directory.create(&config.dir).map_err(io)?;
@@ -114,7 +115,7 @@ impl EmbeddedLog {
         Ok(log)
     }
 
-    /// The same in a place of the caller's, which nobody else uses, and nothing running yet.
+    /// Opens a log in the caller's directories, which no other process uses. No worker runs yet.
     pub(crate) fn open_in(
         place: &Place,
         config: &config::Log,
@@ -132,7 +133,7 @@ impl EmbeddedLog {
                     %error,
                     "the disk is full: the state is rebuilt in memory, and stays there until the next start"
                 );
-                // What retention forgets from now on, it would not know.
+                // The store on the disk is set aside, because it would miss everything that retention forgets from now on.
                 place.state.set_aside().map_err(|error| OpenError::Io {
                     dir: config.dir.display().to_string(),
                     error,
@@ -168,9 +169,9 @@ impl EmbeddedLog {
         let mut watermark = Watermark::open(&*disk).map_err(io)?;
         let reached = match claim {
             Claim::Reached(reached) => Some(reached),
-            // An empty one.
+            // The store is empty.
             Claim::None if !is_believed || watermark.marks().synced == Position::NONE => None,
-            // Its rows are of another log, or it is none of ours.
+            // The store's rows belong to another log, or the store is not ours.
             Claim::None | Claim::OfAnotherLog => {
                 drop(state);
                 recovery::set_aside(home, &"it does not belong to these segments").map_err(io)?;
@@ -186,10 +187,10 @@ impl EmbeddedLog {
         recovery::replay(&core, reached, &mut watermark, config.format)?;
         let newest_ms = core.segments.all().last().map(|last| last.created_ms);
         core.clock.resume(last_time, newest_ms.unwrap_or_default());
-        // On a full disk the store is not written before there is space again.
+        // On a full disk the store is not written until there is space again.
         if core.check_writable().is_ok() && core.check_space().is_ok() {
-            // What was replayed need not be again, and a new store says from its beginning to which log it belongs. The
-            // cursors among it came from the segments.
+            // The replayed records need not be replayed again. A new store names its log from the beginning. The store may
+            // take the cursors too, because they came from the segments.
             let concluded = core.state.conclude(epoch, core.reached());
             concluded.map_err(state_failed)?;
         }
@@ -246,27 +247,27 @@ impl EmbeddedLog {
             scrubbed,
         } = workers;
         let keeper = spawn("log-keeper", move || {
-            // Lower priority is a kindness, not a need.
+            // A lower priority helps, but the thread works without it.
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 5);
             keeper.run(stopped)
         })?;
         let writer = writer
             .map(|writer| spawn("log-writer", || writer.run()))
             .transpose()?;
-        // In the order in which they end.
+        // The threads are listed in the order in which they end.
         lock(&self.threads).extend([Some(keeper), writer].into_iter().flatten());
         let core = Arc::downgrade(&self.core);
-        // It ends by itself.
+        // The scrub ends by itself.
         spawn("log-scrub", move || scrub::run(core, scrubbed)).map(drop)
     }
 
-    /// The threads without which the log cannot go on, once.
+    /// Returns the threads without which the log cannot go on. A second call returns nothing.
     pub fn take_watched(&self) -> Vec<Watched> {
         std::mem::take(&mut lock(&self.watched))
     }
 
-    /// Refuses appends from now on, finishes what was accepted, makes a checkpoint, and ends the threads. Blocks. False: one
-    /// of them had panicked.
+    /// Refuses appends from now on, finishes the accepted ones, makes a checkpoint, and ends the threads. Blocks. Returns
+    /// false if one of the threads had panicked.
     pub fn close(&self) -> bool {
         drop(lock(&self.writer).take());
         drop(lock(&self.stop).take());
@@ -275,12 +276,12 @@ impl EmbeddedLog {
         ended.filter(Result::is_err).count() == 0
     }
 
-    /// Damaged places met so far, the oldest 100 of them.
+    /// The damaged positions found so far, the oldest 100 of them.
     pub fn damages(&self) -> Vec<Damage> {
         self.core.damages()
     }
 
-    /// Rows that the state store is yet to learn.
+    /// The number of rows not yet in the state store.
     #[cfg(test)]
     pub(crate) fn dirty_rows(&self) -> usize {
         self.core.state.dirty_rows()
@@ -423,7 +424,7 @@ impl Log for EmbeddedLog {
     }
 }
 
-/// A thread with a runtime that knows time, for one future.
+/// Starts a thread with a runtime that has timers, for one future.
 fn spawn<F: Future<Output = ()>>(
     name: &str,
     run: impl FnOnce() -> F + Send + 'static,
@@ -436,12 +437,12 @@ fn spawn<F: Future<Output = ()>>(
         .spawn(move || runtime.block_on(run()))
 }
 
-/// These locks guard plain values that are never left half changed.
+/// These locks guard plain values, which no panic leaves half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether a process has the data directory now. Changes nothing.
+/// True if a process holds the data directory now. Changes nothing.
 pub fn is_in_use(dir: &Path) -> Result<bool, OpenError> {
     if !dir.join(LOCK).exists() {
         return Ok(false);
@@ -453,7 +454,7 @@ pub fn is_in_use(dir: &Path) -> Result<bool, OpenError> {
     }
 }
 
-/// Takes the directory for this process, until the file is dropped or the process ends in whatever way.
+/// Locks the directory for this process, until the file is dropped or the process ends in any way.
 pub(super) fn lock_directory(dir: &Path) -> Result<File, OpenError> {
     let io = |error| OpenError::Io {
         dir: dir.display().to_string(),

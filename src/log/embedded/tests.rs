@@ -1,4 +1,4 @@
-//! The log's promises against a disk that forgets, fails, tears and flips.
+//! The log's promises against a disk that loses unsynced bytes, fails, tears writes and flips bits.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +34,7 @@ use crate::{
     watch::{Unwell, Watch},
 };
 
-/// Remembers what was announced as durable.
+/// Remembers the messages that were announced as durable.
 #[derive(Default)]
 struct Announced(Mutex<Vec<Commit>>);
 
@@ -44,7 +44,7 @@ impl CommitObserver for Announced {
     }
 }
 
-/// A log with all that belongs to it.
+/// A log with all its parts.
 struct Bench {
     log: EmbeddedLog,
     disk: Arc<TestDisk>,
@@ -55,7 +55,7 @@ struct Bench {
     limits: config::Log,
 }
 
-/// Segments in memory, all else in a directory.
+/// Segments in memory, everything else in a directory.
 fn place(disk: &Arc<TestDisk>, dir: &Path) -> Place {
     Place {
         root: Arc::new(RealDisk::open(dir).unwrap()),
@@ -129,7 +129,7 @@ impl Bench {
         }
     }
 
-    /// Ends this log in good order, then opens what `disk` holds; `keeps_state`: with the state store.
+    /// Closes this log cleanly, then opens the files that `disk` returns. `keeps_state`: with the state store.
     fn reopen(self, disk: impl FnOnce(&TestDisk) -> Arc<TestDisk>, keeps_state: bool) -> Self {
         let disk_then = disk(&self.disk);
         self.log.close();
@@ -372,7 +372,7 @@ fn a_send_whose_sync_failed_is_never_seen_and_none_is_accepted_after_it() {
     bench.send(&["u1"], "good");
     bench.disk.faults.sync_fails.store(true, Relaxed);
     let failed = bench.try_send(&["u1"], None, "lost");
-    // The cut could not be synced either, so nobody can say what the disk will show.
+    // The cut could not be synced either, so the content of the disk is not known.
     assert_eq!(failed, Err(AppendError::OutcomeUnknown));
     bench.disk.faults.sync_fails.store(false, Relaxed);
     let refused = bench.try_send(&["u1"], None, "later");
@@ -405,7 +405,7 @@ fn a_full_disk_refuses_sends_and_resumes_by_itself() {
     bench.send(&["u1"], "after");
     assert_eq!(bench.log.check_writable(), Ok(()));
     assert_eq!(bench.read("u1", 0), numbered(&["before", "after"]));
-    // Had the process died while the disk was full, nothing of the refused ones would be there.
+    // If the process dies while the disk is full, no refused message is in the log afterwards.
     let bench = bench.reopen(|_| killed, false);
     assert_eq!(bench.bodies("u1"), ["before"]);
 }
@@ -416,7 +416,7 @@ fn a_log_cut_anywhere_in_its_last_group_loses_that_group_whole_and_nothing_else(
     bench.send(&["u1", "u2"], "one");
     let whole = bench.disk.get(&bench.disk.last_segment()).len();
     bench.send(&["u1", "u2"], "two");
-    // The keeper's mark may or may not have come by: this is about a machine that stopped before.
+    // The keeper may or may not have written its mark by now. This test is about a machine that stopped before the mark.
     let name = bench.disk.last_segment();
     let bytes = bench.disk.get(&name);
     for length in whole..bytes.len() {
@@ -531,7 +531,7 @@ fn a_damaged_log_starts_serves_what_is_whole_and_accepts_nothing() {
             bytes: usize::MAX,
         };
         for (number, body) in bodies.iter().enumerate() {
-            // Whatever can be read is right; the rest is an error or not there.
+            // Every message that can be read is right. The others are an error or missing.
             if let Ok(stored) = bench.log.read(&user("u1"), Seq(number as u64), limit)
                 && let Some(stored) = stored
                     .into_iter()
@@ -589,8 +589,8 @@ fn retention_removes_whole_segments_and_forgets_no_head_key_cursor_or_revocation
             .note_token(&user("u1"), Platform::Web, 76)
             .unwrap();
         bench.machine.advance(2 * 3600 * 1000);
-        // The age of the open segment makes the next send begin another one; once that is as old as the limit, all before
-        // it may go.
+        // The open segment is old, so the next send begins another one. Once that one is as old as the limit, all segments
+        // before it may be removed.
         bench.send(&["u1"], "young");
         bench.machine.advance(3601 * 1000);
         eventually("the old segments are removed", || {
@@ -640,7 +640,7 @@ fn retention_removes_whole_segments_and_forgets_no_head_key_cursor_or_revocation
     }
 }
 
-/// A wall clock that jumped before the start removes nothing by age; the bound by size still holds.
+/// A wall clock that jumped before the start removes nothing by age. The bound by size still holds.
 #[test]
 fn a_jump_of_the_wall_clock_expires_nothing_by_age() {
     enum Restart {
@@ -672,7 +672,7 @@ fn a_jump_of_the_wall_clock_expires_nothing_by_age() {
         });
         assert!(bench.disk.segments().len() > 3);
 
-        // The clock comes right, which no process can tell where the machine was off.
+        // The clock becomes right again. No process can tell that if the machine was off.
         bench.machine.jump(-100 * 86_400_000);
         if matches!(restart, Restart::Machine) {
             bench.clock.accept();
@@ -685,7 +685,7 @@ fn a_jump_of_the_wall_clock_expires_nothing_by_age() {
     }
 }
 
-/// The digit of its format in each segment's header.
+/// The digit of the format in each segment's header.
 fn formats(disk: &TestDisk) -> Vec<u8> {
     let segments = disk.segments().into_iter();
     segments.map(|name| disk.get(&name)[7] - b'0').collect()
@@ -756,7 +756,7 @@ fn a_clock_that_was_confirmed_stays_so_after_a_crash() {
     let name = bench.dir.path().join("clock");
     let before = std::fs::read(&name).unwrap();
     eventually("the mark", || std::fs::read(&name).unwrap() != before);
-    // The next process finds what a crash would leave.
+    // The next process finds the files that a crash would leave.
     let left = std::fs::read(&name).unwrap();
     let bench = {
         bench.log.close();
@@ -766,8 +766,8 @@ fn a_clock_that_was_confirmed_stays_so_after_a_crash() {
     assert!(bench.clock.doubt().is_none());
 }
 
-/// A message is found by its id also where the clock was set back, by a process that ran or by a restart, in the middle of
-/// the log.
+/// A message is found by its id even if the clock was set back in the middle of the log, while a process ran or before a
+/// restart.
 #[test]
 fn a_message_is_found_by_its_id_after_the_clock_was_set_back() {
     let bench = Bench::new();
@@ -785,7 +785,7 @@ fn a_message_is_found_by_its_id_after_the_clock_was_set_back() {
     }
 }
 
-/// Waits for what another thread of the log brings about.
+/// Waits for a change that another thread of the log makes.
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     while !is_so() {
@@ -800,10 +800,10 @@ fn what_retention_forgot_stays_forgotten_also_when_nothing_had_to_be_carried_on(
         let bench = Bench::with(|limits| {
             limits.segment_bytes = 4096;
             limits.retention_bytes = 8192;
-            // Only retention's own checkpoints.
+            // The test has only the checkpoints that retention makes.
             limits.checkpoint_interval = Duration::from_secs(3600);
         });
-        // The one user is in every segment, so no head has to be carried.
+        // The one user has an entry in every segment, so no head has to be carried over.
         for number in 0..60 {
             bench.send(&["u1"], &format!("{number}{}", "r".repeat(300)));
         }
@@ -843,7 +843,7 @@ fn an_idle_log_does_not_grow_and_a_checkpoint_undoes_no_ack() {
         });
         assert_eq!(bench.log.enter(&session).unwrap().stored, Some(row));
     }
-    // The watermark follows once a turn: when it stands at the end, a turn went by in which nothing was written.
+    // The watermark follows once a round. When it is at the end, a whole round has passed in which nothing was written.
     let idle = length();
     eventually("the keeper's turns", || {
         bench.disk.marks().synced == bench.log_end()
@@ -932,7 +932,7 @@ fn a_disk_that_something_else_fills_rests_the_checkpoints_until_there_is_space_a
     let bench = Bench::with(|limits| limits.checkpoint_interval = Duration::from_millis(10));
     let checkpointed = || bench.log.dirty_rows() == 0;
     bench.disk.faults.is_nearly_full.store(true, Relaxed);
-    // The first append looks at the space; a cursor does not.
+    // The first append checks the space. A cursor does not.
     let key = SessionKey {
         user: user("u1"),
         platform: Platform::Web,
@@ -952,7 +952,7 @@ fn a_disk_that_something_else_fills_rests_the_checkpoints_until_there_is_space_a
     assert_eq!(bench.log.check_writable(), Ok(()));
 }
 
-/// No store can be had, as on a disk without space.
+/// A place in which no store can be opened, as on a disk without space.
 #[derive(Default)]
 struct NoStore(AtomicU64);
 
@@ -1003,7 +1003,7 @@ fn a_start_on_a_full_disk_serves_what_it_has_and_takes_sends_once_there_is_space
     assert!(log.close());
 }
 
-/// Panics in the middle of a commit.
+/// An observer that panics in the middle of a commit.
 struct Panics;
 
 impl CommitObserver for Panics {
@@ -1012,7 +1012,7 @@ impl CommitObserver for Panics {
     }
 }
 
-/// Stands, and panics on the keeper's thread.
+/// A machine with a clock that stands still, and panics on the keeper's thread.
 struct KeeperPanics;
 
 impl Machine for KeeperPanics {
@@ -1030,7 +1030,7 @@ impl Machine for KeeperPanics {
     }
 }
 
-/// The thread that a watch over this log finds ended.
+/// The thread of this log that a watch reports as ended.
 fn ended_thread(log: &EmbeddedLog) -> Unwell {
     let watch = Watch::default();
     watch.add(log.take_watched());
@@ -1086,7 +1086,7 @@ fn a_keeper_that_panics_is_found_by_the_watch() {
     assert!(!log.close());
 }
 
-/// Looks as often as it takes for a thread to count as stalled, and more; then the faults that the watch found.
+/// Looks more often than needed for a thread to count as stalled. Returns the faults that the watch found.
 fn faults(watch: &Watch) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -1119,7 +1119,7 @@ fn a_writer_whose_sync_does_not_return_is_named_until_it_does() {
     assert!(bench.log.close());
 }
 
-/// Stands, and holds the keeper's thread while the test holds the lock.
+/// A machine with a clock that stands still, and holds the keeper's thread while the test holds the lock.
 struct KeeperHangs(Arc<Mutex<()>>);
 
 impl Machine for KeeperHangs {

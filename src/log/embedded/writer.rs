@@ -1,7 +1,9 @@
-//! The one who appends: it takes all that waits, gives seqs, makes one write and one sync, and answers all.
+//! The writer, the only part that appends. It takes all waiting requests, assigns seqs, makes one write and one sync, and
+//! answers all requests.
 //!
-//! Nothing is answered, and no row changes, before the sync returned. A group that could not be written is cut off again;
-//! what was refused is nowhere. A future that waits for work and blocks while it writes: it has a thread of its own.
+//! No request is answered, and no row changes, before the sync has returned. A group that could not be written is cut off
+//! again, so a refused message is not stored. The writer is a future that waits for work and blocks while it writes, so it
+//! has a thread of its own.
 
 use std::{
     collections::HashMap,
@@ -30,25 +32,26 @@ use crate::{
     watch::Pulse,
 };
 
-/// A group is closed at this many bytes: a sync of more takes longer than it saves.
+/// A group is closed at this many bytes. A sync of more bytes takes longer than it saves.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// What the buffer keeps between groups; a larger one is given back.
+/// The buffer's capacity that is kept between groups. The memory of a larger buffer is freed.
 const BUFFER_BYTES_KEPT: usize = 256 * 1024;
 /// A group is closed at this many requests, so that the first of them does not wait for the last.
 const GROUP_REQUESTS_MAX: usize = 8192;
-/// Groups begin this far apart while several callers append: a sync and the wake-ups after it cost as much for one message
-/// as for twenty, and at 10,000 a second they are half of what a message costs. A caller who is alone never waits for it.
+/// The time between the beginnings of two groups while several callers append. A sync and the wake-ups after it cost as
+/// much for one message as for twenty. At 10,000 messages a second they are half of the cost of a message. A single caller
+/// never waits for this time.
 const SPACING: Duration = Duration::from_millis(1);
-/// Space left free on the disk: what the state store needs to come to rest when the log may no longer grow.
+/// The space that stays free on the disk. The state store needs it to stop cleanly when the log may no longer grow.
 const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
-/// After this many bytes the free space is looked at again.
+/// The writer checks the free space again after this many bytes.
 const FREE_CHECK_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Something for the writer.
+/// A request to the writer.
 pub(super) enum Work {
     /// A message.
     Append(Append, oneshot::Sender<Result<Receipt, AppendError>>),
-    /// Records that stand for themselves.
+    /// Records that belong to no message.
     Records(Vec<Record>, oneshot::Sender<Result<(), AppendError>>),
 }
 
@@ -63,24 +66,24 @@ pub(crate) struct Writer {
     buffer: Vec<u8>,
     bytes_since_check: u64,
     segment_bytes: u64,
-    /// Of new segments.
+    /// The format of new segments.
     format: u8,
     segment_age_ms: u64,
-    /// The newest group's time.
+    /// The time of the newest group.
     newest_ms: u64,
-    /// The last to be dropped: when the watch finds that the thread has ended, nothing takes appends any more.
+    /// The last field to be dropped: when the watch finds that the thread has ended, nothing takes appends any more.
     pulse: Pulse,
 }
 
-/// Sender and its id for the message.
+/// The sender, and its id for the message.
 type IdempotencyKey = (Box<str>, Box<str>);
 
-/// What is being collected for one sync.
+/// The records and answers that are collected for one sync.
 #[derive(Default)]
 struct Group {
-    /// Heads and newest places of the users touched, as they will be.
+    /// Heads and newest positions of the group's users, as they will be after the sync.
     heads: HashMap<UserId, (Seq, Position), RandomState>,
-    /// Keys of this group, with the answer they will get.
+    /// Keys of this group, with the answers that they will get.
     keys: HashMap<IdempotencyKey, ([u8; 16], Receipt)>,
     records: Vec<(Record, Position)>,
     commits: Vec<Commit>,
@@ -88,7 +91,7 @@ struct Group {
 }
 
 impl Group {
-    /// What the key stands for that is still being written.
+    /// The answer to an earlier append with the same key, which is still being written.
     fn earlier(&self, append: &Append) -> Option<Result<Receipt, AppendError>> {
         if !append.is_keyed {
             return None;
@@ -103,15 +106,15 @@ impl Group {
     }
 }
 
-/// Who is waiting for what.
+/// A waiting caller, and the answer for it.
 enum Answer {
-    /// Follows from this group: nothing, should it fail.
+    /// The answer depends on this group. If the group fails, the caller gets the failure instead.
     Append(
         oneshot::Sender<Result<Receipt, AppendError>>,
         Result<Receipt, AppendError>,
     ),
     Records(oneshot::Sender<Result<(), AppendError>>),
-    /// Decided whatever becomes of the group.
+    /// The answer does not depend on the group's outcome.
     Decided(
         oneshot::Sender<Result<Receipt, AppendError>>,
         Result<Receipt, AppendError>,
@@ -138,7 +141,7 @@ impl Writer {
             bytes_since_check: FREE_CHECK_BYTES,
             segment_bytes: limits.segment_bytes,
             format: limits.format,
-            // So that a segment's age says within an eighth how old its messages are.
+            // A segment's age then tells the age of its messages to within an eighth.
             segment_age_ms: (limits.retention.as_millis() as u64 / 8).max(1000),
             newest_ms: 0,
             pulse,
@@ -162,7 +165,7 @@ impl Writer {
         }
     }
 
-    /// Commits what waits; of how many requests.
+    /// Commits the waiting requests. Returns their number.
     fn commit(&mut self, first: Work) -> usize {
         let mut group = Group::default();
         self.buffer.clear();
@@ -183,7 +186,7 @@ impl Writer {
                 None
             };
         }
-        // An empty group is worth a write only to see whether the disk takes one again.
+        // An empty group is written only to test if a full disk has space again.
         let is_idle = group.records.is_empty() && !self.core.is_disk_full();
         let outcome = if is_idle {
             Ok(())
@@ -197,7 +200,7 @@ impl Writer {
         requests
     }
 
-    /// Makes sure that there is a place to write to: space on the disk, and a segment that is not full.
+    /// Makes sure that the next group can be written: there is space on the disk, and a segment that is not full.
     fn prepare(&mut self) -> Result<(), Refusing> {
         self.core.check_writable_for_good()?;
         if self.bytes_since_check >= FREE_CHECK_BYTES || self.core.is_disk_full() {
@@ -207,10 +210,10 @@ impl Writer {
         let now_ms = self.core.clock.now_ms();
         let is_full = self.active.length() >= self.segment_bytes;
         let is_old = now_ms.saturating_sub(self.active.created_ms) >= self.segment_age_ms;
-        // Within a segment times ascend, so that a message is found by its time.
+        // The times within a segment ascend, so that a message is found by its time.
         let was_set_back = now_ms < self.newest_ms;
         let is_used = self.active.end() > self.active.first_record();
-        // No record of a format may stand in a segment of another.
+        // A segment holds records of its own format only.
         let is_foreign = self.active.format != self.format;
         if is_foreign || is_used && (is_full || is_old || was_set_back) {
             let (disk, base) = (&*self.core.disk, self.active.end());
@@ -220,7 +223,8 @@ impl Writer {
                     self.core.segments.push(self.active.clone());
                 }
                 Err(error) => {
-                    // The old one is whole; the new one, if its name is there, is empty and made again the next time.
+                    // The old segment is whole. The new one, if its name exists, is empty, and the next attempt makes it
+                    // again.
                     return Err(self.core.refuse(refusing_for(&error)));
                 }
             }
@@ -257,7 +261,7 @@ impl Writer {
         }
     }
 
-    /// What the key already stands for.
+    /// The receipt of an earlier append with the same key.
     fn earlier(&self, append: &Append) -> Result<Option<Receipt>, AppendError> {
         if !append.is_keyed {
             return Ok(None);
@@ -280,7 +284,7 @@ impl Writer {
     }
 
     fn add_message(&mut self, group: &mut Group, append: Append) -> Result<Receipt, StateError> {
-        // All rows are looked up before the first byte is put: a failure must not leave half a message in the buffer.
+        // All rows are looked up before the first byte is put into the buffer. So a failure leaves no half message there.
         for user in &append.receivers {
             if !group.heads.contains_key(user) {
                 let row = self.core.state.users.get(user)?;
@@ -337,10 +341,10 @@ impl Writer {
         Ok(receipt)
     }
 
-    /// Puts a record into the buffer; returns where it will stand.
+    /// Puts a record into the buffer. Returns its future position.
     fn put(&mut self, record: &Record) -> Position {
         let at = Position(self.active.end().0 + self.buffer.len() as u64);
-        // The buffer's chain begins anew with each group: a group that failed leaves no trace in it.
+        // The buffer's chain begins anew with each group, so a failed group leaves nothing in it.
         let previous = if self.buffer.is_empty() {
             self.core.reached().crc
         } else {
@@ -385,8 +389,8 @@ impl Writer {
         metrics.commit_messages.record(group.commits.len() as f64);
         metrics.appended.increment(group.commits.len() as u64);
         metrics.accepted.increment(places as u64);
-        // Durable: from here on it is accepted, whatever happens to the rows.
-        // Cursors and tokens come from memory, where they may have moved on since: only a replay takes them from the log.
+        // The records are durable: from here on they are accepted, even if a row fails. Cursors and tokens come from
+        // memory, where they may have changed since. Only a replay takes them from the log.
         let is_news = |(record, _): &&(Record, Position)| {
             !matches!(record, Record::Cursor { .. } | Record::Token { .. })
         };
@@ -406,9 +410,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Cuts off what a failed write or sync may have left.
+    /// Cuts off the bytes that a failed write or sync may have left.
     fn take_back(&mut self, offset: u64, refusing: Refusing) -> AppendError {
-        // Synced also where no closing record can be there: the next segment begins where this one then ends.
+        // The cut is synced even if no closing record can be there: the next segment begins where this one then ends.
         let file = &self.active.file;
         let cut = file.truncate(offset).and_then(|()| file.sync());
         self.crc = self.core.reached().crc;
@@ -424,15 +428,16 @@ impl Writer {
     }
 }
 
-/// Whether the disk has less space than is to be left free.
+/// True if the disk has less space than must stay free.
 pub(super) fn is_short_of_space(disk: &dyn Disk) -> bool {
     disk.free_bytes().is_ok_and(|free| free < FREE_BYTES_MIN)
 }
 
-/// What a failed write means for the appends after it.
+/// The refusal of later appends that follows from a failed write.
 fn refusing_for(error: &io::Error) -> Refusing {
     match error.kind() {
-        // A limit on the size of files (ulimit -f) stands for a disk that is full: raised, or retention's room, ends it.
+        // A limit on the size of files (ulimit -f) is treated as a full disk: a higher limit, or the space that retention
+        // frees, ends it.
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             Refusing::DiskFull
         }
@@ -441,7 +446,7 @@ fn refusing_for(error: &io::Error) -> Refusing {
 }
 
 fn refuse(work: Work, error: &AppendError) {
-    // Who no longer waits for the answer does not get it.
+    // The receiver may have been dropped. Then the answer is discarded.
     match work {
         Work::Append(_, sender) => drop(sender.send(Err(error.clone()))),
         Work::Records(_, sender) => drop(sender.send(Err(error.clone()))),
