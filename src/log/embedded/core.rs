@@ -8,10 +8,9 @@ use std::{
 
 use super::{
     Damage, Refusing,
-    disk::Disk,
+    disk::{Disk, is_short_of_space},
     segment::Segments,
     state::{Reached, State},
-    writer::is_short_of_space,
 };
 use crate::{clock::Clock, ids::Epoch, metrics::Metrics};
 

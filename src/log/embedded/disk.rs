@@ -25,6 +25,14 @@ pub(crate) enum Patience {
     Disk,
 }
 
+/// The space that stays free on the disk. The state store needs it to stop cleanly when the log may no longer grow.
+const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+/// True if the disk has less space than must stay free.
+pub(super) fn is_short_of_space(disk: &dyn Disk) -> bool {
+    disk.free_bytes().is_ok_and(|free| free < FREE_BYTES_MIN)
+}
+
 /// A directory of files.
 pub(crate) trait Disk: Send + Sync + 'static {
     /// Names of all files.

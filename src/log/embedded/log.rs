@@ -19,7 +19,7 @@ use super::{
     Append, AppendError, CommitObserver, Damage, Inbox, Log, LogError, Lookup, OpenError, Patience,
     Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, SessionRow, Stored, TokenTimes,
     core::Core,
-    disk::{Disk, RealDisk},
+    disk::{Disk, RealDisk, is_short_of_space},
     epoch,
     keeper::Keeper,
     record::{Position, Record},
@@ -29,7 +29,7 @@ use super::{
     state::{Claim, MemoryHome, SledHome, StoreHome},
     time_mark::TimeMark,
     watermark::Watermark,
-    writer::{Work, Writer, is_short_of_space},
+    writer::{Work, Writer},
 };
 use crate::{
     clock::Clock,

@@ -21,7 +21,6 @@ use tokio::{
 use super::{
     Append, AppendError, Commit, CommitObserver, ReadError, Receipt, Refusing,
     core::Core,
-    disk::Disk,
     record::{self, Key, Message, Position, Record},
     segment::Segment,
     state::{Reached, StateError},
@@ -42,8 +41,6 @@ const GROUP_REQUESTS_MAX: usize = 8192;
 /// much for one message as for twenty. At 10,000 messages a second they are half of the cost of a message. A single caller
 /// never waits for this time.
 const SPACING: Duration = Duration::from_millis(1);
-/// The space that stays free on the disk. The state store needs it to stop cleanly when the log may no longer grow.
-const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// The writer checks the free space again after this many bytes.
 const FREE_CHECK_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -426,11 +423,6 @@ impl Writer {
             }
         }
     }
-}
-
-/// True if the disk has less space than must stay free.
-pub(super) fn is_short_of_space(disk: &dyn Disk) -> bool {
-    disk.free_bytes().is_ok_and(|free| free < FREE_BYTES_MIN)
 }
 
 /// The refusal of later appends that follows from a failed write.
