@@ -94,6 +94,7 @@ impl World {
                 root.cut_power(choose, true);
                 segments.cut_power(choose, true);
                 clock.reboot();
+                clock.set_wrong(0);
             }
             state.crash(death.state, &mut |ways| random.usize(..ways));
         }
