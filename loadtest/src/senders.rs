@@ -169,6 +169,7 @@ impl Loop {
             count,
         };
         let began = Instant::now();
+        let mut may_be_stored = false;
         loop {
             match lane.send(crowd, parcel).await {
                 Outcome::Accepted(server_msg_id) => {
@@ -180,6 +181,10 @@ impl Loop {
                     self.accepted.set(self.accepted.get() + 1);
                     return;
                 }
+                // An earlier attempt may have been stored, so the refusal of this one decides nothing.
+                Outcome::Refused(why) if may_be_stored => {
+                    crowd.incident(format!("a repeat was refused: {why}"));
+                }
                 Outcome::Refused(why) => {
                     crowd.incident(format!("a send was refused: {why}"));
                     crowd.ledger.borrow_mut().refused(key);
@@ -188,6 +193,7 @@ impl Loop {
                 }
                 Outcome::Unknown(why) => {
                     crowd.incident(format!("a send whose outcome is unknown: {why}"));
+                    may_be_stored = true;
                 }
             }
             if began.elapsed() > TRY_FOR {

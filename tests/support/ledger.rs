@@ -217,8 +217,10 @@ async fn repeat_until_answered(
             .await;
         match answer {
             Ok(answer) if answer.code() == 0 => return Ok(answer.sent()),
-            // 50304: the outcome is unknown, the same as no answer. 50305: the gateway drains; nothing was stored.
-            Ok(answer) if ![50304, 50305].contains(&answer.code()) => return Err(answer.code()),
+            // 50304: the outcome is unknown, the same as no answer. 50305: the gateway drains. 50309: it starts.
+            Ok(answer) if ![50304, 50305, 50309].contains(&answer.code()) => {
+                return Err(answer.code());
+            }
             _ => books.unanswered.send_modify(|sends| *sends += 1),
         }
         // As a real caller would, only sooner.
