@@ -185,7 +185,7 @@ pub(super) const ATTACKS: [Attack; 16] = [
         run: |ground, n| Box::pin(ignore_backlog(ground, n)),
     },
     Attack {
-        name: "headers of 16 KiB",
+        name: "headers of 40 KiB",
         needs_tls: false,
         clients: 20,
         per_second: 300,
@@ -367,7 +367,7 @@ async fn say_once(ground: Rc<Ground>, header: &str, said: Vec<u8>) -> io::Result
 async fn swell(ground: Rc<Ground>) -> io::Result<()> {
     ground.pace().await;
     let mut stream = ground.dial(None).await?;
-    let cookie = format!("Cookie: {}\r\n", "x".repeat(16 * 1024));
+    let cookie = format!("Cookie: {}\r\n", "x".repeat(40 * 1024));
     stream.write_all(request(&cookie).as_bytes()).await?;
     stream.read_to_end(&mut Vec::new()).await.map(drop)
 }
