@@ -192,7 +192,7 @@ mod tests {
         assert!(panics.join().is_err());
         assert_eq!(watch.check(), Ok(()), "nobody has looked");
         let ended = Unwell::Ended("log-writer".into());
-        assert_eq!(watch.look(), [ended.clone()]);
+        assert_eq!(watch.look(), std::slice::from_ref(&ended));
         assert_eq!(watch.check(), Err(ended.to_string()));
     }
 
