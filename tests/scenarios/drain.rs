@@ -5,7 +5,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
     Gateway, WEB, eventually,
-    ledger::{End, Plan, run_with},
+    ledger::{End, Plan, expect_exactly_once},
     notice, seed, text_of,
 };
 
@@ -74,22 +74,7 @@ async fn pushes_in_flight_at_a_drain_come_again_after_the_last_ack() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ledger_drain_in_the_middle_of_sends() {
-    let seed = seed();
-    let plan = Plan {
-        sends: 2_000,
-        senders: 20,
-        users: 100,
-        listeners: 30,
-        seed,
-    };
-    let outcome = run_with(End::Drain, plan).await;
-    println!("seed {seed}\n{outcome}");
-    assert!(
-        outcome.listening.is_exactly_once(),
-        "seed {seed}\n{outcome}"
-    );
-    assert!(outcome.inboxes.is_exactly_once(), "seed {seed}\n{outcome}");
-    assert_eq!(outcome.inboxes.accepted, plan.sends as u64, "seed {seed}");
+    expect_exactly_once(End::Drain, Plan::brief(seed())).await;
 }
 
 #[tokio::test]

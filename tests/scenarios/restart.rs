@@ -3,7 +3,7 @@
 
 use crate::support::{
     Gateway, IOS, WEB,
-    ledger::{End, Plan, run_with},
+    ledger::{End, Plan, expect_exactly_once},
     notice, seed, seqs_of, text_of,
 };
 
@@ -112,22 +112,7 @@ async fn a_wiped_state_store_is_rebuilt_from_the_segments() {
 /// The ledger at a size that suits every run of the tests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ledger_kill_in_the_middle_of_sends() {
-    let seed = seed();
-    let plan = Plan {
-        sends: 2_000,
-        senders: 20,
-        users: 100,
-        listeners: 30,
-        seed,
-    };
-    let outcome = run_with(End::Kill, plan).await;
-    println!("seed {seed}\n{outcome}");
-    assert!(
-        outcome.listening.is_exactly_once(),
-        "seed {seed}\n{outcome}"
-    );
-    assert!(outcome.inboxes.is_exactly_once(), "seed {seed}\n{outcome}");
-    assert_eq!(outcome.inboxes.accepted, plan.sends as u64, "seed {seed}");
+    expect_exactly_once(End::Kill, Plan::brief(seed())).await;
 }
 
 /// The ledger at full size: `cargo test --release --test scenarios -- --ignored --nocapture ledger_full`.
@@ -144,10 +129,7 @@ async fn ledger_full_kill_in_the_middle_of_sends() {
             listeners: 200,
             seed: seed.wrapping_add(round),
         };
-        let outcome = run_with(End::Kill, plan).await;
-        println!("round {}\n{outcome}", round + 1);
-        assert!(outcome.listening.is_exactly_once());
-        assert!(outcome.inboxes.is_exactly_once());
-        assert_eq!(outcome.inboxes.accepted, plan.sends as u64);
+        println!("round {}", round + 1);
+        expect_exactly_once(End::Kill, plan).await;
     }
 }

@@ -104,8 +104,34 @@ pub(crate) enum End {
     Drain,
 }
 
+impl Plan {
+    /// A size that suits every run of the tests.
+    pub(crate) fn brief(seed: u64) -> Self {
+        Self {
+            sends: 2_000,
+            senders: 20,
+            users: 100,
+            listeners: 30,
+            seed,
+        }
+    }
+}
+
+/// Carries out the plan and prints its outcome. Panics unless every message was accepted and landed exactly once.
+pub(crate) async fn expect_exactly_once(end: End, plan: Plan) {
+    let outcome = run_with(end, plan).await;
+    let seed = plan.seed;
+    println!("seed {seed}\n{outcome}");
+    assert!(
+        outcome.listening.is_exactly_once(),
+        "seed {seed}\n{outcome}"
+    );
+    assert!(outcome.inboxes.is_exactly_once(), "seed {seed}\n{outcome}");
+    assert_eq!(outcome.inboxes.accepted, plan.sends as u64, "seed {seed}");
+}
+
 /// Sends go on; the gateway ends in the middle and is started again; every message is accounted for.
-pub(crate) async fn run_with(end: End, plan: Plan) -> Outcome {
+async fn run_with(end: End, plan: Plan) -> Outcome {
     let mut gateway = Gateway::start(&["drain.period=500ms"]).await;
     let mut admin = gateway.admin().await;
     let books = Arc::new(Books {
