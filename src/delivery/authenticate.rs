@@ -41,11 +41,10 @@ impl Delivery {
     /// The claims of the token, if it is good now.
     pub fn authenticate(&self, token: &str) -> Result<Claims, AuthError> {
         let verified = self.tokens.verify(token, self.clock.now_ms());
-        let claims = verified.map_err(|error| match (error, self.clock.doubt()) {
-            (TokenError::Expired | TokenError::NotYet, Some(doubt)) => {
-                AuthError::ClockDoubted(doubt)
-            }
-            (error, _) => error.into(),
+        let claims = verified.map_err(|error| {
+            let is_out_of_time = matches!(error, TokenError::Expired | TokenError::NotYet);
+            let doubt = is_out_of_time.then(|| self.clock.doubt()).flatten();
+            doubt.map_or(AuthError::Token(error), AuthError::ClockDoubted)
         })?;
         let times = self.log.token_times(&claims.user, claims.platform)?;
         if claims.issued_at_ms < times.revoked_before_ms {
