@@ -28,7 +28,7 @@ const EXPIRY_WAIT: Duration = Duration::from_secs(30);
 
 /// Remembers the messages that were announced as durable.
 #[derive(Default)]
-struct Announced(Mutex<Vec<Commit>>);
+pub(super) struct Announced(pub(super) Mutex<Vec<Commit>>);
 
 impl CommitObserver for Announced {
     fn committed(&self, commits: &[Commit]) {
@@ -83,7 +83,7 @@ fn embedded() -> Subject {
 /// Retention removes whole segments. A segment ends with the first append after it became old.
 fn expire(machine: &Manual, log: &dyn Log, message_id: MessageId) {
     machine.advance(RETENTION.as_millis() as u64 * 2);
-    log.append(message(&["another"], None, "a new segment"))
+    log.append(message(NOW_MS, &["another"], None, "a new segment"))
         .unwrap()
         .blocking_recv()
         .unwrap()
@@ -104,7 +104,7 @@ impl Subject {
         key: Option<&str>,
         body: &str,
     ) -> Result<Receipt, AppendError> {
-        let pending = self.log.append(message(users, key, body))?;
+        let pending = self.log.append(message(NOW_MS, users, key, body))?;
         pending.blocking_recv().expect("every append is answered")
     }
 
@@ -136,7 +136,7 @@ const ALL: ReadLimit = ReadLimit {
     bytes: usize::MAX,
 };
 
-fn user(name: &str) -> UserId {
+pub(super) fn user(name: &str) -> UserId {
     UserId::new(name).unwrap()
 }
 
@@ -148,15 +148,18 @@ fn session(name: &str, platform: Platform) -> SessionKey {
     }
 }
 
-fn message(users: &[&str], key: Option<&str>, body: &str) -> Append {
-    let message_id = MessageId::new(NOW_MS);
+pub(super) fn message(now_ms: u64, users: &[&str], key: Option<&str>, body: &str) -> Append {
+    let message_id = MessageId::new(now_ms);
     Append {
         message_id,
-        send_time_ms: NOW_MS,
+        send_time_ms: now_ms,
         sender: "oa".into(),
         client_message_id: key.map_or_else(|| message_id.to_string().into(), Into::into),
         is_keyed: key.is_some(),
-        fingerprint: [body.len() as u8; 16],
+        fingerprint: *body
+            .as_bytes()
+            .first_chunk()
+            .unwrap_or(&[body.len() as u8; 16]),
         body: body.to_owned().into(),
         receivers: users.iter().map(|name| user(name)).collect(),
     }
@@ -215,7 +218,7 @@ fn every_inbox_has_dense_seqs_from_1(subject: &Subject) {
 
 fn a_receipt_names_the_places_in_the_order_of_the_receivers(subject: &Subject) {
     subject.send(&["u2"], "before");
-    let append = message(&["u3", "u2", "u1"], None, "to three");
+    let append = message(NOW_MS, &["u3", "u2", "u1"], None, "to three");
     let message_id = append.message_id;
     let pending = subject.log.append(append).unwrap();
     let receipt = pending.blocking_recv().unwrap().unwrap();

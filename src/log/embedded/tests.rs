@@ -29,20 +29,11 @@ use crate::{
         fixture::{Manual, NOW_MS as START_MS},
     },
     config,
-    ids::{MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{MessageId, Platform, Seq, SessionKey},
+    log::conformance::{Announced, message, user},
     metrics::Metrics,
     watch::{Unwell, Watch},
 };
-
-/// Remembers the messages that were announced as durable.
-#[derive(Default)]
-struct Announced(Mutex<Vec<Commit>>);
-
-impl CommitObserver for Announced {
-    fn committed(&self, commits: &[Commit]) {
-        self.0.lock().unwrap().extend_from_slice(commits);
-    }
-}
 
 /// A log with all its parts.
 struct Bench {
@@ -64,23 +55,6 @@ fn place(disk: &Arc<TestDisk>, dir: &Path) -> Place {
             dir: dir.join("state"),
             cache_bytes: 1 << 20,
         }),
-    }
-}
-
-fn message(now_ms: u64, users: &[&str], key: Option<&str>, body: &str) -> Append {
-    let message_id = MessageId::new(now_ms);
-    Append {
-        message_id,
-        send_time_ms: now_ms,
-        sender: "oa".into(),
-        client_message_id: key.map_or_else(|| message_id.to_string().into(), Into::into),
-        is_keyed: key.is_some(),
-        fingerprint: *body
-            .as_bytes()
-            .first_chunk()
-            .unwrap_or(&[body.len() as u8; 16]),
-        body: body.to_owned().into(),
-        receivers: users.iter().map(|name| user(name)).collect(),
     }
 }
 
@@ -186,10 +160,6 @@ impl Bench {
 
 fn text(body: Bytes) -> String {
     String::from_utf8(body.into()).unwrap()
-}
-
-fn user(name: &str) -> UserId {
-    UserId::new(name).unwrap()
 }
 
 fn numbered(messages: &[&str]) -> Vec<(u64, Option<String>)> {
