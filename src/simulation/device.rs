@@ -54,7 +54,10 @@ pub(super) struct Inbox {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Connected {
     pub(super) id: String,
+    /// The gateway's time when it answered.
     pub(super) since_ms: u64,
+    /// True time when the device read the answer.
+    pub(super) read_at_ms: u64,
 }
 
 /// A device as the other parts of the run see it.
@@ -164,6 +167,7 @@ fn heard(device: &Device, model: &RefCell<Model>, event: Event) {
             *device.connected.borrow_mut() = Some(Connected {
                 id: connected.connection_id,
                 since_ms: connected.server_time_ms as u64,
+                read_at_ms: model.borrow().clock.now_ms(),
             });
         }
         Event::Status(Status::CaughtUp { seq }) => {

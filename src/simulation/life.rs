@@ -32,6 +32,7 @@ impl World {
                 ));
                 let model = &mut *self.model.borrow_mut();
                 model.registry = Some(gateway.registry.clone());
+                model.gateway_clock = Some(gateway.clock.clone());
                 let is_whole = self.flipped.borrow().is_none() && !life.is_dead();
                 // A full disk is temporary, and says nothing about the content of the log.
                 let refused = gateway.log.check_writable().err();
@@ -71,6 +72,7 @@ impl World {
         self.armed.take();
         self.machine.network.hang_up(death.power.is_some());
         self.model.borrow_mut().registry = None;
+        self.model.borrow_mut().gateway_clock = None;
         drop(gateway);
         self.bury(death);
     }

@@ -18,6 +18,7 @@ use super::{
     trace::{note, violated},
 };
 use crate::{
+    clock::Clock,
     ids::{Platform, Seq, UserId},
     log::{Log, ReadLimit, Receipt, embedded::EmbeddedLog},
     registry::Registry,
@@ -52,8 +53,10 @@ pub(super) struct Model {
     pub(super) policy: u8,
     retention_ms: u64,
     keys_ms: u64,
-    clock: Arc<SimClock>,
+    pub(super) clock: Arc<SimClock>,
     pub(super) registry: Option<Arc<Registry>>,
+    /// The trusted clock of the running gateway.
+    pub(super) gateway_clock: Option<Arc<Clock>>,
     letters: BTreeMap<u64, Letter>,
     /// By log and user.
     inboxes: BTreeMap<(u64, usize), Places>,
@@ -85,6 +88,7 @@ impl Model {
             keys_ms: log.idempotency_retention.as_millis() as u64,
             clock,
             registry: None,
+            gateway_clock: None,
             letters: BTreeMap::new(),
             inboxes: BTreeMap::new(),
             landed: BTreeMap::new(),

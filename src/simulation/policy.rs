@@ -7,12 +7,22 @@ use super::{
 };
 use crate::ids::Platform;
 
+/// An answer that took longer says nothing about the gateway's clock.
+const ANSWER_MS_MAX: i64 = 100;
+
 impl Model {
     /// A device was told that a newer connection replaced its own. So no older connection may hold the place.
     pub(super) fn replaced(&self, owner: &Owner, connected: &Connected) {
-        let Some(registry) = &self.registry else {
+        let (Some(registry), Some(clock)) = (&self.registry, &self.gateway_clock) else {
             return;
         };
+        // Times tell the order only if the gateway's clock did not move meanwhile. The answer took a moment to arrive.
+        let ahead_ms = |gateway_ms: u64, true_ms: u64| gateway_ms as i64 - true_ms as i64;
+        let moved_ms = ahead_ms(clock.now_ms(), self.clock.now_ms())
+            - ahead_ms(connected.since_ms, connected.read_at_ms);
+        if !(0..=ANSWER_MS_MAX).contains(&moved_ms) {
+            return;
+        }
         for present in registry.presence(user_id(owner.user).as_str()) {
             let is_older = present.since_ms < connected.since_ms
                 && present.connection.to_string() != connected.id;
