@@ -15,7 +15,7 @@ use towncrier::{
     ids::{ConnectionId, Epoch, Platform, Seq},
     message::Message,
     session::{
-        Action, Event, FromClient, Limits, Moment, Place, Resume, Scene, Session, Standing,
+        Action, Entry, Event, FromClient, Limits, Moment, Resume, Scene, Session, Standing,
         Welcome, open,
     },
 };
@@ -123,9 +123,9 @@ fn acked(session: &mut Session, seq: Seq) -> Vec<Action> {
     session.handle(Event::Said(ack), SCENE, &LIMITS)
 }
 
-fn inbox() -> Vec<Place> {
+fn inbox() -> Vec<Entry> {
     let mut random = Rng::with_seed(1);
-    let place = |seq| Place {
+    let place = |seq| Entry {
         seq: Seq(seq),
         body: Some(message(&mut random, CONTENT_BYTES).to_bytes()),
     };
@@ -133,7 +133,7 @@ fn inbox() -> Vec<Place> {
 }
 
 /// Gives the session the results of its reads, and acks when it waits for acks.
-fn replay(mut session: Session, mut inbox: IntoIter<Place>) {
+fn replay(mut session: Session, mut inbox: IntoIter<Entry>) {
     let mut sent = Seq::ZERO;
     let mut actions = session.handle(Event::Room, SCENE, &LIMITS);
     loop {

@@ -70,7 +70,7 @@ impl Lines {
             has_news: Condvar::new(),
             is_idle: Condvar::new(),
         });
-        let writer = Writer {
+        let writer = LineWriter {
             shared: Arc::clone(&shared),
             sink,
             is_cut: false,
@@ -164,14 +164,14 @@ impl Shared {
 }
 
 /// The state of the thread.
-struct Writer<S> {
+struct LineWriter<S> {
     shared: Arc<Shared>,
     sink: S,
     /// True if the last line was written only in part.
     is_cut: bool,
 }
 
-impl<S: Write> Writer<S> {
+impl<S: Write> LineWriter<S> {
     fn run(mut self, say_dropped: impl Fn(u64)) {
         let mut text = Vec::new();
         let mut is_well = true;

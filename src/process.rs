@@ -24,7 +24,7 @@ pub fn open_descriptors() -> u64 {
 
 /// The processor time that a thread of this process has used so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Thread {
+pub struct ThreadTime {
     /// The kernel's thread id.
     pub id: u32,
     /// The first 15 bytes of its name.
@@ -34,7 +34,7 @@ pub struct Thread {
 }
 
 /// Every thread of this process.
-pub fn threads() -> io::Result<Vec<Thread>> {
+pub fn threads() -> io::Result<Vec<ThreadTime>> {
     let mut threads = Vec::new();
     for entry in fs::read_dir("/proc/self/task")? {
         // A thread that has ended in the meantime is left out.
@@ -47,7 +47,7 @@ pub fn threads() -> io::Result<Vec<Thread>> {
 }
 
 /// Parses a line of proc_pid_stat(5).
-fn thread(stat: &str, ticks_per_second: u64) -> Option<Thread> {
+fn thread(stat: &str, ticks_per_second: u64) -> Option<ThreadTime> {
     let (id, rest) = stat.split_once(" (")?;
     // A name may hold any character, also brackets.
     let (name, rest) = rest.rsplit_once(") ")?;
@@ -57,7 +57,7 @@ fn thread(stat: &str, ticks_per_second: u64) -> Option<Thread> {
         .skip(11)
         .map(|field| field.parse::<u64>().ok());
     let ticks = fields.next()?? + fields.next()??;
-    Some(Thread {
+    Some(ThreadTime {
         id: id.parse().ok()?,
         name: name.to_owned(),
         cpu: Duration::from_millis(ticks * 1000 / ticks_per_second),

@@ -96,7 +96,7 @@ pub struct Tls {
 
 /// The certificate served now, and the files that it came from.
 struct Certificate {
-    files: Files,
+    files: TlsFiles,
     served: RwLock<Arc<CertifiedKey>>,
     /// The content of the files at the last read, usable or not, or why they could not be read. With it each fault is
     /// logged only once.
@@ -105,7 +105,7 @@ struct Certificate {
 }
 
 #[derive(Debug)]
-struct Files {
+struct TlsFiles {
     certificate: PathBuf,
     key: PathBuf,
 }
@@ -123,7 +123,7 @@ impl Tls {
         if certificate.as_os_str().is_empty() {
             return Ok(None);
         }
-        let files = Files {
+        let files = TlsFiles {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
         };
@@ -215,7 +215,7 @@ impl ResolvesServerCert for Certificate {
     }
 }
 
-impl Files {
+impl TlsFiles {
     fn read(&self) -> Result<Pair, TlsError> {
         let read = |path: &Path| {
             fs::read(path).map_err(|error| TlsError::Read {

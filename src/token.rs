@@ -90,7 +90,7 @@ pub enum TokenError {
 }
 
 #[derive(Deserialize)]
-struct Header {
+struct JwtHeader {
     alg: String,
     /// RFC 7515 section 4.1.11: a token with an extension that is not understood must be refused. We know none.
     crit: Option<serde::de::IgnoredAny>,
@@ -242,7 +242,7 @@ fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
 
 /// Reads a header that differs from ours: another issuer may write its keys in another order.
 fn check_header(header: &str) -> Result<(), TokenError> {
-    let header: Header =
+    let header: JwtHeader =
         serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
     if header.alg == "HS256" && header.crit.is_none() {
         Ok(())

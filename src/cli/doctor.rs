@@ -13,7 +13,7 @@ use super::{check::could_start, scratch::Scratch, signals::Signals};
 use crate::{
     admission::raise_limit,
     config::Config,
-    doctor::{Ceiling, Facts, Forecast, Limit, Messages, examine, forecast},
+    doctor::{Ceiling, Facts, Forecast, Limit, MessageRates, examine, forecast},
 };
 
 /// Limits of each kind that the table shows; `--json` shows all.
@@ -29,7 +29,7 @@ pub(super) struct DoctorCommand {
 
 /// The output of `--json`.
 #[derive(Serialize)]
-struct Report<'a> {
+struct DoctorReport<'a> {
     #[serde(flatten)]
     forecast: &'a Forecast,
     found: &'a Facts,
@@ -48,7 +48,7 @@ impl DoctorCommand {
             .with_context(|| format!("nothing can be tried out in {}", dir.display()))?;
         let found = examine(&config, scratch.path(), signals.next()).await?;
         drop(scratch);
-        let report = Report {
+        let report = DoctorReport {
             forecast: &forecast(&config, &found)?,
             found: &found,
             is_in_use,
@@ -62,7 +62,7 @@ impl DoctorCommand {
     }
 }
 
-impl Report<'_> {
+impl DoctorReport<'_> {
     fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let Forecast {
             sessions,
@@ -94,7 +94,7 @@ impl Report<'_> {
     }
 }
 
-fn print_messages(out: &mut impl Write, what: &str, messages: &Messages) -> io::Result<()> {
+fn print_messages(out: &mut impl Write, what: &str, messages: &MessageRates) -> io::Result<()> {
     let beside = format!("{what}, the load rig on the same cores");
     print_ceiling(out, &beside, &messages.beside_rig)?;
     let alone = format!("{what}, the cores for the gateway alone");

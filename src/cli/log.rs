@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use crate::log::embedded::{
-    inspect::{Report, inspect},
+    inspect::{LogReport, inspect},
     renew_epoch,
 };
 
@@ -18,11 +18,11 @@ use crate::log::embedded::{
 #[derive(Debug, Args)]
 pub(super) struct LogCommand {
     #[command(subcommand)]
-    action: Action,
+    action: LogAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
+enum LogAction {
     /// Prints how much the log holds.
     Stat,
     /// Reads everything and names each damaged place by segment and offset. Exit code 1 if it finds one.
@@ -37,11 +37,11 @@ impl LogCommand {
     pub(super) fn run(&self, data: &Path) -> anyhow::Result<ExitCode> {
         let mut out = BufWriter::new(io::stdout().lock());
         let report = match self.action {
-            Action::NewEpoch => {
+            LogAction::NewEpoch => {
                 renew(data, &mut out)?;
                 return Ok(ExitCode::SUCCESS);
             }
-            Action::Dump => {
+            LogAction::Dump => {
                 let mut failed = Ok(());
                 let mut print = |line: &str| {
                     if failed.is_ok() {
@@ -58,9 +58,9 @@ impl LogCommand {
                 }
                 report
             }
-            Action::Stat | Action::Verify => inspect(data, None)?,
+            LogAction::Stat | LogAction::Verify => inspect(data, None)?,
         };
-        if matches!(self.action, Action::Stat) {
+        if matches!(self.action, LogAction::Stat) {
             print_stat(&report, &mut out)?;
         }
         for damage in &report.damages {
@@ -72,8 +72,8 @@ impl LogCommand {
                 "unfinished group at the end of {segment}, offset {offset}: the next start cuts it off"
             )?;
         }
-        if matches!(self.action, Action::Verify) && report.damages.is_empty() {
-            let Report {
+        if matches!(self.action, LogAction::Verify) && report.damages.is_empty() {
+            let LogReport {
                 segments,
                 records,
                 messages,
@@ -102,7 +102,7 @@ fn renew(data: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-fn print_stat(report: &Report, out: &mut impl Write) -> io::Result<()> {
+fn print_stat(report: &LogReport, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "epoch       {:016x}", report.epoch)?;
     writeln!(out, "segments    {}", report.segments)?;
     writeln!(out, "bytes       {}", report.bytes)?;

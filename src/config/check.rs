@@ -3,7 +3,8 @@
 use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
-    Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, Sessions, duration::Text,
+    Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, Sessions,
+    duration::DurationText,
 };
 use crate::{
     ids,
@@ -309,7 +310,11 @@ fn lasts(
     range: RangeInclusive<Duration>,
 ) -> Result<(), Invalid> {
     let (least, most) = range.into_inner();
-    within(key, Text(value), Text(least)..=Text(most))
+    within(
+        key,
+        DurationText(value),
+        DurationText(least)..=DurationText(most),
+    )
 }
 
 #[cfg(test)]

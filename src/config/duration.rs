@@ -15,9 +15,9 @@ const UNITS: [(&str, u64); 5] = [
 
 /// Prints a duration as the file writes it, in the longest unit that divides it.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
-pub(super) struct Text(pub(super) Duration);
+pub(super) struct DurationText(pub(super) Duration);
 
-impl fmt::Display for Text {
+impl fmt::Display for DurationText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.0.as_millis() as u64;
         let (unit, unit_ms) = UNITS
@@ -32,7 +32,7 @@ pub(super) fn serialize<S: Serializer>(
     duration: &Duration,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&Text(*duration))
+    serializer.collect_str(&DurationText(*duration))
 }
 
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(
@@ -75,9 +75,16 @@ mod tests {
             172_800_000,
         ] {
             let duration = Duration::from_millis(ms);
-            assert_eq!(parse(&Text(duration).to_string()), Some(duration), "{ms}");
+            assert_eq!(
+                parse(&DurationText(duration).to_string()),
+                Some(duration),
+                "{ms}"
+            );
         }
-        assert_eq!(Text(Duration::from_secs(30 * 86_400)).to_string(), "30d");
+        assert_eq!(
+            DurationText(Duration::from_secs(30 * 86_400)).to_string(),
+            "30d"
+        );
     }
 
     #[test]

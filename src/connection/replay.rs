@@ -10,7 +10,7 @@ use crate::{
     delivery::{Cause, LogError, ReadLimit, Stored},
     ids::UserId,
     message::TOGETHER_BYTES_MAX,
-    session::{Event, Place, ReadOrder, Reason},
+    session::{Entry, Event, ReadOrder, Reason},
 };
 
 /// The most reads from memory in a row that one event may cause. Each brings up to 64 KiB or a window. Other connections
@@ -75,11 +75,11 @@ fn event(context: &Context, user: &UserId, result: Result<Vec<Stored>, LogError>
             Err(failure) => Event::ReadFailed(unreadable(&failure)),
         },
         Ok(stored) => {
-            let place = |Stored { seq, body }| Place { seq, body };
-            Event::Read(stored.into_iter().map(place).collect())
+            let entry = |Stored { seq, body }| Entry { seq, body };
+            Event::Read(stored.into_iter().map(entry).collect())
         }
         Err(failure) if failure.cause == Cause::Damaged => {
-            // The log has counted the place already, once for all that meet it.
+            // The log has counted the damage already, once for all that meet it.
             error!(%user, damage = %failure, "an inbox is damaged: its sessions cannot go on");
             Event::ReadFailed(Reason::Internal("log damaged, the operator knows where"))
         }

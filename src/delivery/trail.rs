@@ -16,7 +16,7 @@ const PARTS: usize = 16;
 /// Times in each part: 0.8 MB in all, the last half minute at 1,000 messages a second.
 const ENTRIES_MAX: usize = 2048;
 
-struct Entry {
+struct TrailEntry {
     session: u64,
     up_to: Seq,
     time_ms: u64,
@@ -25,7 +25,7 @@ struct Entry {
 /// The ring of one fact: sent, or acked.
 pub(super) struct Trail {
     hasher: RandomState,
-    parts: [Mutex<VecDeque<Entry>>; PARTS],
+    parts: [Mutex<VecDeque<TrailEntry>>; PARTS],
 }
 
 impl Default for Trail {
@@ -45,7 +45,7 @@ impl Trail {
         if part.len() == ENTRIES_MAX {
             part.pop_front();
         }
-        part.push_back(Entry {
+        part.push_back(TrailEntry {
             session,
             up_to,
             time_ms,
@@ -62,7 +62,7 @@ impl Trail {
             .map(|entry| entry.time_ms)
     }
 
-    fn part(&self, session: u64) -> std::sync::MutexGuard<'_, VecDeque<Entry>> {
+    fn part(&self, session: u64) -> std::sync::MutexGuard<'_, VecDeque<TrailEntry>> {
         // A panic of the lock's holder leaves the list of plain values whole.
         self.parts[session as usize % PARTS]
             .lock()

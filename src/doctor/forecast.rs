@@ -80,7 +80,7 @@ pub struct Ceiling {
 
 /// Durable messages a second, each landed and acked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Messages {
+pub struct MessageRates {
     /// With `loadtest send --search` on the same cores as the gateway.
     pub beside_rig: Ceiling,
     /// With all cores for the gateway, and callers and clients elsewhere.
@@ -93,9 +93,9 @@ pub struct Forecast {
     /// Sessions that are connected at once.
     pub sessions: Ceiling,
     /// Messages with one request each.
-    pub single: Messages,
+    pub single: MessageRates,
     /// Messages in batches of 100.
-    pub batches: Messages,
+    pub batches: MessageRates,
     /// Further facts, which limit neither.
     pub notes: Vec<String>,
 }
@@ -103,7 +103,7 @@ pub struct Forecast {
 /// The forecast for a gateway with this configuration and these facts. Fails if the gateway would not start.
 pub fn forecast(config: &Config, facts: &Facts) -> Result<Forecast, TooFew> {
     let Facts { host, sync, costs } = facts;
-    let messages = |cost, calibration| Messages {
+    let messages = |cost, calibration| MessageRates {
         beside_rig: Ceiling::of(messages(host, *sync, cost, calibration, true)),
         alone: Ceiling::of(messages(host, *sync, cost, calibration, false)),
     };

@@ -33,7 +33,7 @@ const SINGLE: i32 = 1;
 
 /// The size of the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size {
+pub(super) struct TrialSize {
     /// Users, each with one session.
     pub(super) sessions: usize,
     /// Callers that each have one send under way.
@@ -41,7 +41,7 @@ pub(super) struct Size {
 }
 
 /// Connected sessions, and an administrator.
-pub(super) struct Load {
+pub(super) struct TrialLoad {
     admin: AdminClient,
     token: String,
     sender: String,
@@ -51,7 +51,7 @@ pub(super) struct Load {
     landed: Rc<Cell<u64>>,
 }
 
-impl Load {
+impl TrialLoad {
     /// Connects all sessions. Call it in a `LocalSet`: they live as long as it does.
     pub(super) async fn start(
         config: &Config,

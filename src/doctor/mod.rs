@@ -23,7 +23,7 @@ use towncrier_client::AdminError;
 
 pub use self::{
     disk::SyncTime,
-    forecast::{Ceiling, Forecast, Limit, Messages, forecast},
+    forecast::{Ceiling, Forecast, Limit, MessageRates, forecast},
     host::Host,
     trial::{Cost, Costs},
 };

@@ -12,13 +12,13 @@ use tokio::task::LocalSet;
 
 use super::{
     Error,
-    load::{Load, Size},
+    load::{TrialLoad, TrialSize},
 };
 use crate::{
     admission::Shares,
     config::{self, Config},
     gateway::{self, Gateway},
-    process::{self, Thread},
+    process::{self, ThreadTime},
     reactor,
 };
 
@@ -32,7 +32,7 @@ pub(super) const BATCH: usize = 100;
 const BATCHES_AT_ONCE: usize = 8;
 /// The sessions and callers if there are enough descriptors: as many users as the load rig has, and callers that keep a
 /// core busy.
-const SIZE_MAX: Size = Size {
+const SIZE_MAX: TrialSize = TrialSize {
     sessions: 1000,
     callers: 64,
 };
@@ -104,15 +104,15 @@ fn own(config: &Config, dir: &Path) -> Config {
 }
 
 /// A third of the ports' shares: both ends of each connection are in this process, and the log is not open yet.
-fn size(shares: Shares) -> Size {
-    Size {
+fn size(shares: Shares) -> TrialSize {
+    TrialSize {
         sessions: SIZE_MAX.sessions.min(shares.connections_max / 3),
         callers: (shares.admin_connections_max / 3).clamp(1, SIZE_MAX.callers),
     }
 }
 
-async fn measure(config: &Config, gateway: &Gateway, size: Size) -> Result<Costs, Error> {
-    let load = Load::start(config, gateway, size.sessions).await?;
+async fn measure(config: &Config, gateway: &Gateway, size: TrialSize) -> Result<Costs, Error> {
+    let load = TrialLoad::start(config, gateway, size.sessions).await?;
     let batch = BATCH.min(size.sessions);
     Ok(Costs {
         single: cost(&load, 1, size.callers).await?,
@@ -120,7 +120,7 @@ async fn measure(config: &Config, gateway: &Gateway, size: Size) -> Result<Costs
     })
 }
 
-async fn cost(load: &Load, receivers: usize, callers: usize) -> Result<Cost, Error> {
+async fn cost(load: &TrialLoad, receivers: usize, callers: usize) -> Result<Cost, Error> {
     load.send(receivers, callers, WARM_UP).await?;
     let threads = || process::threads().map_err(Error::Threads);
     let (before, landed) = (threads()?, load.landed());
@@ -133,12 +133,12 @@ async fn cost(load: &Load, receivers: usize, callers: usize) -> Result<Cost, Err
 }
 
 /// The processor time of all threads except the first, which sends, between two readings, divided by this many messages.
-fn share_out(before: &[Thread], after: &[Thread], messages: u64) -> Cost {
-    let used = |thread: &Thread| {
+fn share_out(before: &[ThreadTime], after: &[ThreadTime], messages: u64) -> Cost {
+    let used = |thread: &ThreadTime| {
         let before = before.iter().find(|before| before.id == thread.id);
         thread.cpu - before.map_or(Duration::ZERO, |before| before.cpu)
     };
-    let of = |is_meant: &dyn Fn(&Thread) -> bool| {
+    let of = |is_meant: &dyn Fn(&ThreadTime) -> bool| {
         let used: Duration = after
             .iter()
             .filter(|thread| is_meant(thread))
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_the_gateways_threads_used_is_shared_out_among_the_messages() {
-        let thread = |id, name: &str, ms| Thread {
+        let thread = |id, name: &str, ms| ThreadTime {
             id,
             name: name.into(),
             cpu: Duration::from_millis(ms),
@@ -188,7 +188,7 @@ mod tests {
         let size_of = |limit| Shares::of(limit, 40, &config, 2).map(size);
         let fewest = (0..20_000).find(|limit| size_of(*limit).is_ok()).unwrap();
         for limit in fewest..20_000 {
-            let Size { sessions, callers } = size_of(limit).unwrap();
+            let TrialSize { sessions, callers } = size_of(limit).unwrap();
             assert!(sessions > 0 && callers > 0);
             assert!(40 + 2 * (sessions + callers) as u64 <= limit);
         }

@@ -37,7 +37,7 @@ pub struct Scene {
 
 /// One entry of the inbox, as the log returned it.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct Entry {
     /// Its seq.
     pub seq: Seq,
     /// The stored form of the message; `None` when it was deleted.
@@ -104,7 +104,7 @@ pub enum Event {
     /// The inbox is known to reach this seq. The message itself is not at hand.
     Head(Seq),
     /// The answer to an [`super::Action::Read`]: ascending, contiguous entries, beginning with the first retained one.
-    Read(Vec<Place>),
+    Read(Vec<Entry>),
     /// The answer to an [`super::Action::Read`] that found no entry: the oldest retained seq.
     ReadNothing(Seq),
     /// The read of the log failed, for this reason.

@@ -137,17 +137,17 @@ impl World {
     fn read(&self, order: ReadOrder, most: u8) -> Event {
         let from = order.after.0.max(self.first - 1) + 1;
         let count = order.messages.min(1 + usize::from(most));
-        let places: Vec<_> = (from..=self.head)
+        let entries: Vec<_> = (from..=self.head)
             .take(count)
-            .map(|seq| Place {
+            .map(|seq| Entry {
                 seq: Seq(seq),
                 body: body(seq),
             })
             .collect();
-        if places.is_empty() {
+        if entries.is_empty() {
             return Event::ReadNothing(Seq(self.first));
         }
-        Event::Read(places)
+        Event::Read(entries)
     }
 
     fn perform(&mut self, actions: Vec<Action>, mut live: Option<Seq>) {

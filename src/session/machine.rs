@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    Action, Event, Fetch, FromClient, Gap, GapReason, Kicked, Limits, Moment, Place, ReadOrder,
+    Action, Entry, Event, Fetch, FromClient, Gap, GapReason, Kicked, Limits, Moment, ReadOrder,
     Reason, SILENCE_HEARTBEATS_MAX, Scene, ToClient,
     action::Messages,
     window::{AheadOfSent, Overdue, Window},
@@ -30,7 +30,7 @@ pub struct Session {
     /// The head at connect, until `CaughtUp` was sent.
     backlog: Option<Seq>,
     /// The read under way.
-    reading: Option<Reading>,
+    reading: Option<BacklogRead>,
     /// The `Fetch` that is not answered yet. Its `after` advances while the reads find only deleted entries. Boxed, because
     /// idle sessions have none.
     fetch: Option<Box<Fetch>>,
@@ -41,7 +41,7 @@ pub struct Session {
 
 /// The purpose of the read under way.
 #[derive(Debug, Clone, Copy)]
-enum Reading {
+enum BacklogRead {
     /// Push the entries after this seq.
     Push(Seq),
     /// Answer the pending `Fetch`.
@@ -99,7 +99,7 @@ impl Turn<'_> {
             Event::Heard => self.session.heard = self.scene.now,
             Event::Live(seq, message) => self.take_live(seq, message),
             Event::Head(seq) => self.session.head = self.session.head.max(seq),
-            Event::Read(places) => self.take_read(places),
+            Event::Read(entries) => self.take_read(entries),
             Event::ReadNothing(first) => self.take_nothing(first),
             Event::ReadFailed(reason) => self.close(reason),
             Event::Room => {}
@@ -150,19 +150,21 @@ impl Turn<'_> {
         }
     }
 
-    fn take_read(&mut self, places: Vec<Place>) {
+    fn take_read(&mut self, entries: Vec<Entry>) {
         match self.session.reading.take() {
-            Some(Reading::Push(after)) if after <= self.session.window.sent() => self.push(places),
+            Some(BacklogRead::Push(after)) if after <= self.session.window.sent() => {
+                self.push(entries)
+            }
             // A rewind happened while the read was under way. The read no longer brings the next entries.
-            Some(Reading::Push(_)) | None => {}
-            Some(Reading::Fetch) => self.answer(places),
+            Some(BacklogRead::Push(_)) | None => {}
+            Some(BacklogRead::Fetch) => self.answer(entries),
         }
     }
 
     /// The read found no entry: it began at the head, or everything after it has expired.
     fn take_nothing(&mut self, first: Seq) {
         match self.session.reading.take() {
-            Some(Reading::Push(after)) if after <= self.session.window.sent() => {
+            Some(BacklogRead::Push(after)) if after <= self.session.window.sent() => {
                 let sent = self.session.window.sent();
                 if first > sent.next() {
                     self.skip(first.previous());
@@ -172,33 +174,33 @@ impl Turn<'_> {
                     self.close(Reason::Internal("the log ends before its head"));
                 }
             }
-            Some(Reading::Push(_)) | None => {}
-            Some(Reading::Fetch) => self.answer(Vec::new()),
+            Some(BacklogRead::Push(_)) | None => {}
+            Some(BacklogRead::Fetch) => self.answer(Vec::new()),
         }
     }
 
     /// Pushes those of the entries that come next, in runs between the gaps.
-    fn push(&mut self, places: Vec<Place>) {
+    fn push(&mut self, entries: Vec<Entry>) {
         let mut run = Messages::new();
         let mut room = self.session.window.room(self.limits);
-        for place in places {
+        for entry in entries {
             let next = self.session.window.sent().0 + run.len() as u64 + 1;
-            if place.seq.0 < next {
+            if entry.seq.0 < next {
                 continue;
             }
-            if place.seq.0 > next {
+            if entry.seq.0 > next {
                 self.push_run(&mut run);
-                self.skip(place.seq.previous());
+                self.skip(entry.seq.previous());
             }
-            match place.body {
+            match entry.body {
                 Some(_) if room == 0 => break,
                 Some(body) => {
                     room -= 1;
-                    run.push((place.seq, body));
+                    run.push((entry.seq, body));
                 }
                 None => {
                     self.push_run(&mut run);
-                    self.skip(place.seq);
+                    self.skip(entry.seq);
                 }
             }
         }
@@ -246,17 +248,17 @@ impl Turn<'_> {
     }
 
     /// Answers the pending `Fetch`. If all entries read are deleted, it reads on instead.
-    fn answer(&mut self, places: Vec<Place>) {
+    fn answer(&mut self, entries: Vec<Entry>) {
         let Some(fetch) = &mut self.session.fetch else {
             return;
         };
-        let reached = places.last().map_or(self.session.head, |last| last.seq);
+        let reached = entries.last().map_or(self.session.head, |last| last.seq);
         let mut is_end = reached >= self.session.head;
         let mut bytes = 0;
         let mut messages = Messages::new();
-        let stored = places
+        let stored = entries
             .into_iter()
-            .filter_map(|place| Some((place.seq, place.body?)));
+            .filter_map(|entry| Some((entry.seq, entry.body?)));
         for (seq, body) in stored {
             bytes += wire_bytes(&body);
             if bytes > TOGETHER_BYTES_MAX && !messages.is_empty() {
@@ -325,14 +327,14 @@ impl Turn<'_> {
                 after: fetch.after.min(session.head),
                 messages: fetch.limit.clamp(1, FETCH_MAX) as usize,
             };
-            (Reading::Fetch, order)
+            (BacklogRead::Fetch, order)
         } else {
             let after = session.window.sent();
             let messages = session.window.room(self.limits);
             if after >= session.head || messages == 0 {
                 return;
             }
-            (Reading::Push(after), ReadOrder { after, messages })
+            (BacklogRead::Push(after), ReadOrder { after, messages })
         };
         session.reading = Some(reading);
         self.actions.push(Action::Read(order));

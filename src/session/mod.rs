@@ -25,7 +25,7 @@ mod schedule;
 mod window;
 
 pub use action::{Action, Connected, Gap, GapReason, Kicked, Messages, ReadOrder, ToClient};
-pub use event::{Connect, Event, Fetch, FromClient, Moment, Place, Resume, Scene};
+pub use event::{Connect, Entry, Event, Fetch, FromClient, Moment, Resume, Scene};
 pub use handshake::{Standing, Welcome, open};
 pub use machine::Session;
 pub use reason::Reason;

@@ -66,17 +66,17 @@ impl Inbox {
 
     fn read(&self, order: ReadOrder) -> Event {
         let after = order.after.0.max(self.first - 1);
-        let places: Vec<Place> = (after + 1..=self.head())
+        let entries: Vec<Entry> = (after + 1..=self.head())
             .take(order.messages)
-            .map(|seq| Place {
+            .map(|seq| Entry {
                 seq: Seq(seq),
                 body: self.bodies[seq as usize - 1].clone(),
             })
             .collect();
-        if places.is_empty() {
+        if entries.is_empty() {
             return Event::ReadNothing(Seq(self.first));
         }
-        Event::Read(places)
+        Event::Read(entries)
     }
 }
 

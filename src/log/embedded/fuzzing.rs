@@ -123,7 +123,7 @@ fn real() -> &'static [u8] {
     })
 }
 
-fn inspect(bytes: Vec<u8>, synced: Position) -> (inspect::Report, Vec<String>) {
+fn inspect(bytes: Vec<u8>, synced: Position) -> (inspect::LogReport, Vec<String>) {
     let disk = TestDisk::default();
     disk.put(&Segment::name_of(ORIGIN), bytes);
     let marks = Marks {

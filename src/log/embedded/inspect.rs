@@ -16,7 +16,7 @@ use super::{
 
 /// The result of a walk over a whole log.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct LogReport {
     /// The log's epoch.
     pub epoch: u64,
     /// The segments that could be opened.
@@ -53,7 +53,10 @@ pub fn count_segments(dir: &Path) -> usize {
 /// Walks over the whole log in the data directory `dir`. `visit` gets each record as one line of text.
 ///
 /// Fails when the directory is in use or cannot be read. Damage is no failure: the report contains it.
-pub fn inspect(dir: &Path, mut visit: Option<&mut dyn FnMut(&str)>) -> Result<Report, OpenError> {
+pub fn inspect(
+    dir: &Path,
+    mut visit: Option<&mut dyn FnMut(&str)>,
+) -> Result<LogReport, OpenError> {
     let io = |error: io::Error| OpenError::Io {
         dir: dir.display().to_string(),
         error,
@@ -68,7 +71,7 @@ pub fn inspect(dir: &Path, mut visit: Option<&mut dyn FnMut(&str)>) -> Result<Re
     let disk = RealDisk::open(&dir.join(SEGMENTS)).map_err(io)?;
     let marks = Watermark::open(&disk).map_err(io)?.marks();
     let report = inspect_segments(&disk, marks, &mut visit)?;
-    Ok(Report {
+    Ok(LogReport {
         epoch: epoch::read_or_create(&RealDisk::open(dir).map_err(io)?, dir)?.0,
         ..report
     })
@@ -79,12 +82,12 @@ pub(crate) fn inspect_segments(
     disk: &dyn Disk,
     marks: Marks,
     visit: &mut Option<&mut dyn FnMut(&str)>,
-) -> Result<Report, ReadError> {
+) -> Result<LogReport, ReadError> {
     let synced = marks.synced;
     let files = open_segments(disk, marks)?;
-    let mut report = Report {
+    let mut report = LogReport {
         damages: files.damages,
-        ..Report::default()
+        ..LogReport::default()
     };
     report.oldest_ms = files
         .segments
@@ -118,7 +121,7 @@ fn walk(
     segment: &Segment,
     is_last: bool,
     synced: Position,
-    report: &mut Report,
+    report: &mut LogReport,
     visit: &mut Option<&mut dyn FnMut(&str)>,
 ) -> Result<Position, ReadError> {
     let mut scan = Scan::whole(segment);
@@ -162,7 +165,7 @@ fn walk(
     }
 }
 
-fn count(report: &mut Report, record: &Record) {
+fn count(report: &mut LogReport, record: &Record) {
     report.records += 1;
     match record {
         Record::Message(_) => report.messages += 1,

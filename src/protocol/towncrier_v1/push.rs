@@ -28,7 +28,7 @@ const MESSAGES_TAG: u8 = 1 << 3 | 2;
 
 /// The part of a message that belongs to one receiver.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Address {
+struct PushAddress {
     #[prost(uint64, tag = "1")]
     seq: u64,
     #[prost(string, tag = "5")]
@@ -37,7 +37,7 @@ struct Address {
     conversation_id: String,
 }
 
-impl Address {
+impl PushAddress {
     fn new(seq: Seq, user: &UserId, origin: &Origin) -> Self {
         Self {
             seq: seq.0,
@@ -56,7 +56,7 @@ fn shared(body: &Bytes) -> &Bytes {
 /// A `Push` of one message, whose body other receivers share.
 pub(super) fn live(user: &UserId, seq: Seq, message: &message::Message) -> Frame {
     let body = message.encoding(SUBPROTOCOL, |body| shared(body).clone());
-    let address = Address::new(seq, user, message.origin());
+    let address = PushAddress::new(seq, user, message.origin());
     let message = address.encoded_len() + body.len();
     let push = 1 + encoded_len_varint(message as u64) + message;
     let payload = 1 + encoded_len_varint(push as u64) + push;
@@ -84,7 +84,7 @@ pub(super) fn replay(user: &UserId, messages: &[(Seq, Bytes)]) -> impl Iterator<
 fn push(user: &UserId, messages: &[(Seq, Bytes)]) -> Frame {
     let mut push = BytesMut::new();
     for (seq, body) in messages {
-        let address = Address::new(*seq, user, &Origin::of(body));
+        let address = PushAddress::new(*seq, user, &Origin::of(body));
         let body = shared(body);
         push.put_u8(MESSAGES_TAG);
         encode_varint((address.encoded_len() + body.len()) as u64, &mut push);
@@ -138,7 +138,7 @@ pub(super) fn fetched(
 
 /// The whole message with the stored form `body`, as one receiver gets it.
 fn message(user: &UserId, seq: Seq, body: &Bytes) -> Message {
-    let address = Address::new(seq, user, &Origin::of(body));
+    let address = PushAddress::new(seq, user, &Origin::of(body));
     let shared = Message::decode(shared(body).clone()).expect("the stored form is whole");
     Message {
         seq: address.seq,
