@@ -171,7 +171,7 @@ pub struct AdminClient {
 }
 
 #[derive(Serialize)]
-struct One<'a> {
+struct SingleBody<'a> {
     #[serde(flatten)]
     send: &'a Send,
     #[serde(rename = "recvID")]
@@ -179,7 +179,7 @@ struct One<'a> {
 }
 
 #[derive(Serialize)]
-struct Many<'a> {
+struct BatchBody<'a> {
     #[serde(flatten)]
     send: &'a Send,
     #[serde(rename = "recvIDList")]
@@ -190,7 +190,7 @@ struct Many<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct TokenRequest<'a> {
+struct TokenBody<'a> {
     #[serde(rename = "operationID")]
     operation_id: &'a str,
     secret: &'a str,
@@ -200,7 +200,7 @@ struct TokenRequest<'a> {
 }
 
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct AdminAnswer<'a> {
     #[serde(rename = "errCode")]
     code: i64,
     #[serde(rename = "errMsg", default)]
@@ -249,7 +249,7 @@ impl AdminClient {
         user_id: &str,
         platform: u32,
     ) -> Result<Token, AdminError> {
-        let request = TokenRequest {
+        let request = TokenBody {
             operation_id: "token",
             secret,
             platform,
@@ -260,7 +260,7 @@ impl AdminClient {
 
     /// Sends to one user.
     pub async fn send(&self, token: &str, send: &Send, recv_id: &str) -> Result<Sent, AdminError> {
-        let body = One { send, recv_id };
+        let body = SingleBody { send, recv_id };
         self.call("/manager/send_msg", Some(token), &body).await
     }
 
@@ -275,7 +275,7 @@ impl AdminClient {
             Receivers::List(list) => (list, false),
             Receivers::Everyone => (&[][..], true),
         };
-        let body = Many {
+        let body = BatchBody {
             send,
             recv_ids,
             is_send_all,
@@ -306,7 +306,7 @@ impl AdminClient {
             url: url.clone(),
             status: status.as_u16(),
         };
-        let answer: Answer<'_> = serde_json::from_slice(&bytes).map_err(|_| unreadable())?;
+        let answer: AdminAnswer<'_> = serde_json::from_slice(&bytes).map_err(|_| unreadable())?;
         if answer.code != 0 || !status.is_success() {
             return Err(AdminError::Refused {
                 status: status.as_u16(),
@@ -383,7 +383,7 @@ mod tests {
             content: RawValue::from_string(r#"{"z":1,"a":2}"#.into()).unwrap(),
             is_online_only: false,
         };
-        let body = serde_json::to_string(&One {
+        let body = serde_json::to_string(&SingleBody {
             send: &send,
             recv_id: "u1",
         });

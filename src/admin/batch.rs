@@ -14,7 +14,7 @@ use super::{
     bodies::{self, BatchSent, SendRequest, SentTo},
     call::App,
     error::Refusal,
-    outcomes::Outcome,
+    outcomes::SendingStatus,
     send::GROUPS,
 };
 use crate::{
@@ -41,9 +41,9 @@ pub(super) async fn batch_send_msg(
     }
     let (receivers, failed) = app.receivers(&body)?;
     let outcome = if failed.is_empty() {
-        Outcome::Done
+        SendingStatus::Done
     } else {
-        Outcome::Failed
+        SendingStatus::Failed
     };
     let is_nobody = matches!(&receivers, Receivers::List(list) if list.is_empty());
     let answer = if is_nobody {

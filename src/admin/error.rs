@@ -138,7 +138,7 @@ pub(super) enum Refusal {
 }
 
 /// The answer to the caller.
-struct Verdict {
+struct HttpAnswer {
     status: StatusCode,
     code: u16,
     sentence: Cow<'static, str>,
@@ -160,23 +160,23 @@ pub(super) struct Failure<'a> {
 }
 
 impl Refusal {
-    fn verdict(&self) -> Verdict {
+    fn verdict(&self) -> HttpAnswer {
         use StatusCode as Http;
 
-        let bad = |code, sentence| Verdict::new(Http::BAD_REQUEST, code, sentence);
+        let bad = |code, sentence| HttpAnswer::new(Http::BAD_REQUEST, code, sentence);
         match self {
             Self::Token => bad(code::REQUEST, "parse token failed".into()),
-            Self::ClockDoubted => Verdict::unavailable(
+            Self::ClockDoubted => HttpAnswer::unavailable(
                 code::CLOCK_DOUBTED,
                 "the gateway's clock is doubted and the token is out of its time: ask again, or have an administrator confirm the clock",
                 30,
             ),
             Self::NotAuthorized => bad(code::REQUEST, "not authorized".into()),
             Self::NotPermitted => bad(code::NOT_PERMITTED, "not authorized".into()),
-            Self::TokenUnparsed => Verdict::new(Http::OK, code::TOKEN_UNPARSED, "parse token failed".into()),
+            Self::TokenUnparsed => HttpAnswer::new(Http::OK, code::TOKEN_UNPARSED, "parse token failed".into()),
             Self::Secret => bad(code::SECRET, "not authorized".into()),
             Self::BodyLost => bad(code::REQUEST, "the body broke off".into()),
-            Self::BodySlow => Verdict::new(Http::REQUEST_TIMEOUT, code::TOO_SLOW, "the body did not arrive in time".into()),
+            Self::BodySlow => HttpAnswer::new(Http::REQUEST_TIMEOUT, code::TOO_SLOW, "the body did not arrive in time".into()),
             Self::NotUtf8 => bad(code::REQUEST, "the body is not UTF-8".into()),
             Self::Json(error) => bad(code::REQUEST, shortened(error.to_string()).into()),
             Self::Required(name) => bad(code::REQUEST, format!("{name} is required").into()),
@@ -186,7 +186,7 @@ impl Refusal {
             Self::TooMany { what, count, max } => {
                 bad(code::REQUEST, format!("{what} holds {count}, at most {max} are allowed").into())
             }
-            Self::TooLarge { what, max } => Verdict::new(
+            Self::TooLarge { what, max } => HttpAnswer::new(
                 Http::PAYLOAD_TOO_LARGE,
                 code::TOO_LARGE,
                 format!("{what} may have at most {max} bytes").into(),
@@ -201,15 +201,15 @@ impl Refusal {
                 code::SESSION_TYPE,
                 "send_msg reaches one receiver: for a group use batch_send_msg with groupID and its members as recvIDList".into(),
             ),
-            Self::Send(SendError::Draining) => Verdict::draining(),
+            Self::Send(SendError::Draining) => HttpAnswer::draining(),
             Self::Send(SendError::Append(error)) => append(error),
             Self::Send(SendError::Read(error)) | Self::Read(error) => failed(error),
-            Self::Unconfirmed => Verdict::outcome_unknown(),
-            Self::NoMessage => Verdict::new(Http::NOT_FOUND, code::NOT_FOUND, "no such message is retained".into()),
-            Self::Starting => Verdict::unavailable(code::STARTING, "the gateway is starting, nothing was stored", 5),
-            Self::NoPath => Verdict::new(Http::NOT_FOUND, code::NOT_FOUND, "no such path".into()),
-            Self::NoMethod => Verdict::new(Http::METHOD_NOT_ALLOWED, code::RECEIVER, "no such method on this path".into()),
-            Self::Panic => Verdict::new(
+            Self::Unconfirmed => HttpAnswer::outcome_unknown(),
+            Self::NoMessage => HttpAnswer::new(Http::NOT_FOUND, code::NOT_FOUND, "no such message is retained".into()),
+            Self::Starting => HttpAnswer::unavailable(code::STARTING, "the gateway is starting, nothing was stored", 5),
+            Self::NoPath => HttpAnswer::new(Http::NOT_FOUND, code::NOT_FOUND, "no such path".into()),
+            Self::NoMethod => HttpAnswer::new(Http::METHOD_NOT_ALLOWED, code::RECEIVER, "no such method on this path".into()),
+            Self::Panic => HttpAnswer::new(
                 Http::INTERNAL_SERVER_ERROR,
                 code::INTERNAL,
                 "the gateway failed on this request: if it was a send, repeat it with the same clientMsgID".into(),
@@ -226,50 +226,50 @@ impl Refusal {
     }
 }
 
-fn append(error: &AppendError) -> Verdict {
+fn append(error: &AppendError) -> HttpAnswer {
     match error {
-        AppendError::QueueFull => Verdict::new(
+        AppendError::QueueFull => HttpAnswer::new(
             StatusCode::TOO_MANY_REQUESTS,
             code::BUSY,
             "the writer's queue is full, nothing was stored".into(),
         )
         .retry_after(1),
-        AppendError::KeyReused => Verdict::new(
+        AppendError::KeyReused => HttpAnswer::new(
             StatusCode::CONFLICT,
             code::KEY_REUSED,
             "this clientMsgID was used before with another body".into(),
         ),
-        AppendError::OutcomeUnknown => Verdict::outcome_unknown(),
+        AppendError::OutcomeUnknown => HttpAnswer::outcome_unknown(),
         AppendError::Refusing(failure) | AppendError::Read(failure) => failed(failure),
     }
 }
 
-fn failed(failure: &LogError) -> Verdict {
+fn failed(failure: &LogError) -> HttpAnswer {
     match failure.cause {
-        Cause::Full => Verdict::unavailable(code::DISK_FULL, "the disk is full", 10),
-        Cause::WriteFailed => Verdict::unavailable(
+        Cause::Full => HttpAnswer::unavailable(code::DISK_FULL, "the disk is full", 10),
+        Cause::WriteFailed => HttpAnswer::unavailable(
             code::SYNC_FAILED,
             "a disk sync failed, the gateway must be restarted",
             60,
         ),
-        Cause::Damaged => Verdict::unavailable(
+        Cause::Damaged => HttpAnswer::unavailable(
             code::LOG_DAMAGED,
             "the log is damaged, the gateway's own log says where",
             60,
         ),
-        Cause::LookupFailed => Verdict::unavailable(
+        Cause::LookupFailed => HttpAnswer::unavailable(
             code::STATE_FAILED,
             "the state store failed, the gateway must be restarted",
             60,
         ),
         Cause::ReadFailed => {
-            Verdict::unavailable(code::READ_FAILED, "the log could not be read", 10)
+            HttpAnswer::unavailable(code::READ_FAILED, "the log could not be read", 10)
         }
-        Cause::Closed => Verdict::draining(),
+        Cause::Closed => HttpAnswer::draining(),
     }
 }
 
-impl Verdict {
+impl HttpAnswer {
     fn new(status: StatusCode, code: u16, sentence: Cow<'static, str>) -> Self {
         Self {
             status,
@@ -327,7 +327,7 @@ impl IntoResponse for Refusal {
         {
             tracing::warn!(%error, "an admin request could not read the log");
         }
-        let Verdict {
+        let HttpAnswer {
             status,
             code,
             sentence,

@@ -14,7 +14,7 @@ const OPERATIONS_MAX: usize = 65_536;
 /// OpenIM's status numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Outcome {
+pub(super) enum SendingStatus {
     Unknown = 0,
     Sending = 1,
     Done = 2,
@@ -31,14 +31,14 @@ pub(super) struct Outcomes {
 
 #[derive(Default)]
 struct Ring {
-    outcomes: HashMap<u64, Outcome>,
+    outcomes: HashMap<u64, SendingStatus>,
     /// The keys of `outcomes`, in the order in which they were first seen.
     order: VecDeque<u64>,
 }
 
 impl Outcomes {
     /// Stores the newest outcome of an operation.
-    pub(super) fn note(&self, operation_id: &str, outcome: Outcome) {
+    pub(super) fn note(&self, operation_id: &str, outcome: SendingStatus) {
         let key = self.hasher.hash_one(operation_id);
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let ring = &mut *ring;
@@ -58,10 +58,13 @@ impl Outcomes {
     }
 
     /// The newest outcome of an operation.
-    pub(super) fn of(&self, operation_id: &str) -> Outcome {
+    pub(super) fn of(&self, operation_id: &str) -> SendingStatus {
         let key = self.hasher.hash_one(operation_id);
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.outcomes.get(&key).copied().unwrap_or(Outcome::Unknown)
+        ring.outcomes
+            .get(&key)
+            .copied()
+            .unwrap_or(SendingStatus::Unknown)
     }
 }
 
@@ -72,15 +75,15 @@ mod tests {
     #[test]
     fn the_newest_word_stands_and_the_oldest_operation_leaves_first() {
         let outcomes = Outcomes::default();
-        assert_eq!(outcomes.of("0"), Outcome::Unknown);
+        assert_eq!(outcomes.of("0"), SendingStatus::Unknown);
         for operation in 0..OPERATIONS_MAX {
-            outcomes.note(&operation.to_string(), Outcome::Sending);
+            outcomes.note(&operation.to_string(), SendingStatus::Sending);
         }
-        outcomes.note("0", Outcome::Done);
-        assert_eq!(outcomes.of("0"), Outcome::Done);
-        outcomes.note("one more", Outcome::Failed);
-        assert_eq!(outcomes.of("0"), Outcome::Unknown);
-        assert_eq!(outcomes.of("1"), Outcome::Sending);
-        assert_eq!(outcomes.of("one more"), Outcome::Failed);
+        outcomes.note("0", SendingStatus::Done);
+        assert_eq!(outcomes.of("0"), SendingStatus::Done);
+        outcomes.note("one more", SendingStatus::Failed);
+        assert_eq!(outcomes.of("0"), SendingStatus::Unknown);
+        assert_eq!(outcomes.of("1"), SendingStatus::Sending);
+        assert_eq!(outcomes.of("one more"), SendingStatus::Failed);
     }
 }

@@ -16,7 +16,7 @@ use schemars::{Schema, SchemaGenerator};
 use super::{
     auth, batch,
     bodies::{
-        Answer, BatchSent, ClockAccepted, DeleteRequest, LoggedOut, LogoutRequest, NewestSeq,
+        BatchSent, ClockAccepted, DeleteRequest, Envelope, LoggedOut, LogoutRequest, NewestSeq,
         NewestSeqRequest, Nothing, OnlineRequest, OnlineUsers, Operation, OperationStatus,
         PresenceRequest, Profile, PullRequest, Pulled, SendRequest, Sent, TokenIssued, TokenParsed,
         TokenRequest, TraceRequest, Traced, UserPresence,
@@ -64,7 +64,7 @@ pub(super) fn routes() -> [Route; 19] {
             summary: "Sends one message to one user",
             access: Access::Admin,
             request: Some(SchemaGenerator::subschema_for::<SendRequest<'_>>),
-            answer: Some(SchemaGenerator::subschema_for::<Answer<Sent<'_>>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<Sent<'_>>>),
             handler: || post(send::send_msg),
         },
         Route {
@@ -72,7 +72,7 @@ pub(super) fn routes() -> [Route; 19] {
             summary: "Sends one message to many users, or to all",
             access: Access::Admin,
             request: Some(SchemaGenerator::subschema_for::<SendRequest<'_>>),
-            answer: Some(SchemaGenerator::subschema_for::<Answer<BatchSent<'_>>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<BatchSent<'_>>>),
             handler: || post(batch::batch_send_msg),
         },
         Route {
@@ -88,7 +88,7 @@ pub(super) fn routes() -> [Route; 19] {
             summary: "Where a message stands, for each receiver and session",
             access: Access::Admin,
             request: Some(SchemaGenerator::subschema_for::<TraceRequest<'_>>),
-            answer: Some(SchemaGenerator::subschema_for::<Answer<Traced<'_>>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<Traced<'_>>>),
             handler: || post(trace::trace),
         },
         Route {
@@ -96,7 +96,7 @@ pub(super) fn routes() -> [Route; 19] {
             summary: "Issues a token",
             access: Access::Secret,
             request: Some(SchemaGenerator::subschema_for::<TokenRequest<'_>>),
-            answer: Some(SchemaGenerator::subschema_for::<Answer<TokenIssued<'_>>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<TokenIssued<'_>>>),
             handler: || post(auth::user_token),
         },
         Route {
@@ -110,7 +110,7 @@ pub(super) fn routes() -> [Route; 19] {
                 ];
                 schemars::json_schema!({ "allOf": both })
             }),
-            answer: Some(SchemaGenerator::subschema_for::<Answer<TokenIssued<'_>>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<TokenIssued<'_>>>),
             handler: || post(auth::user_register),
         },
         Route {
@@ -118,7 +118,7 @@ pub(super) fn routes() -> [Route; 19] {
             summary: "Says whom the token in the header stands for",
             access: Access::Token,
             request: Some(SchemaGenerator::subschema_for::<Operation<'_>>),
-            answer: Some(SchemaGenerator::subschema_for::<Answer<TokenParsed<'_>>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<TokenParsed<'_>>>),
             handler: || post(auth::parse_token),
         },
         Route {
@@ -126,7 +126,7 @@ pub(super) fn routes() -> [Route; 19] {
             summary: "Revokes a user's tokens on one platform and closes its connections",
             access: Access::Admin,
             request: Some(SchemaGenerator::subschema_for::<LogoutRequest<'_>>),
-            answer: Some(SchemaGenerator::subschema_for::<Answer<LoggedOut>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<LoggedOut>>),
             handler: || post(auth::force_logout),
         },
         Route {
@@ -137,7 +137,7 @@ pub(super) fn routes() -> [Route; 19] {
             summary: "Who is online, and on which platforms",
             access: Access::Token,
             request: Some(SchemaGenerator::subschema_for::<PresenceRequest<'_>>),
-            answer: Some(SchemaGenerator::subschema_for::<Answer<Vec<UserPresence<'_>>>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<Vec<UserPresence<'_>>>>),
             handler: || post(presence::get_users_online_status),
         },
         Route {
@@ -145,7 +145,7 @@ pub(super) fn routes() -> [Route; 19] {
             summary: "Who is online now, of all users",
             access: Access::Admin,
             request: Some(SchemaGenerator::subschema_for::<OnlineRequest<'_>>),
-            answer: Some(SchemaGenerator::subschema_for::<Answer<OnlineUsers>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<OnlineUsers>>),
             handler: || post(presence::get_online_users),
         },
         Route {
@@ -161,7 +161,7 @@ pub(super) fn routes() -> [Route; 19] {
             summary: "Confirms that the wall clock is right after it jumped",
             access: Access::Admin,
             request: Some(SchemaGenerator::subschema_for::<Operation<'_>>),
-            answer: Some(SchemaGenerator::subschema_for::<Answer<ClockAccepted>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<ClockAccepted>>),
             handler: || post(console::accept_clock),
         },
         Route {
@@ -185,7 +185,7 @@ pub(super) fn routes() -> [Route; 19] {
             summary: "Removes messages from an inbox",
             access: Access::Token,
             request: Some(SchemaGenerator::subschema_for::<DeleteRequest<'_>>),
-            answer: Some(SchemaGenerator::subschema_for::<Answer<Nothing>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<Nothing>>),
             handler: || post(inbox::del_msg),
         },
         Route {

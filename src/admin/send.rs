@@ -19,7 +19,7 @@ use super::{
     error::Refusal,
     fingerprint::fingerprint,
     json,
-    outcomes::Outcome,
+    outcomes::SendingStatus,
     shape,
 };
 use crate::{
@@ -59,7 +59,7 @@ pub(super) async fn send_msg(
     }
     let receivers = Receivers::List(vec![body.recv_id.required_user("recvID")?]);
     let receipt = app.deliver(&call, &body, message, receivers).await?;
-    app.outcomes.note(&body.operation_id, Outcome::Done);
+    app.outcomes.note(&body.operation_id, SendingStatus::Done);
     Ok(bodies::answer(Sent {
         server_msg_id: &receipt.message_id.to_string(),
         client_msg_id: &receipt.client_message_id,
@@ -149,15 +149,20 @@ impl App {
             receivers,
             is_online_only,
         };
-        self.outcomes.note(&body.operation_id, Outcome::Sending);
+        self.outcomes
+            .note(&body.operation_id, SendingStatus::Sending);
         let sent = self.confirmed(self.delivery.send(send)).await;
         match &sent {
             // Nobody knows: the message may be there, or come yet.
             Err(
                 Refusal::Unconfirmed
                 | Refusal::Send(SendError::Append(AppendError::OutcomeUnknown)),
-            ) => self.outcomes.note(&body.operation_id, Outcome::Unknown),
-            Err(_) => self.outcomes.note(&body.operation_id, Outcome::Failed),
+            ) => self
+                .outcomes
+                .note(&body.operation_id, SendingStatus::Unknown),
+            Err(_) => self
+                .outcomes
+                .note(&body.operation_id, SendingStatus::Failed),
             Ok(_) => {}
         }
         sent

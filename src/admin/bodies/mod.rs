@@ -58,7 +58,7 @@ pub(super) struct Nothing {}
 /// The form of every success.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "{T}Answer")]
-pub(super) struct Answer<T> {
+pub(super) struct Envelope<T> {
     #[serde(rename = "errCode")]
     err_code: u16,
     #[serde(rename = "errMsg")]
@@ -68,7 +68,7 @@ pub(super) struct Answer<T> {
 
 /// `{"errCode":0,"errMsg":"","data":…}` with HTTP 200.
 pub(super) fn answer<T: Serialize>(data: T) -> Response {
-    json(&Answer {
+    json(&Envelope {
         err_code: 0,
         err_msg: "",
         data,
