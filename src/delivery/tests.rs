@@ -1,6 +1,8 @@
 //! Send, ack and trace over the embedded log, without sockets.
 
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Duration};
+
+use tokio::{sync::Notify, time::timeout};
 
 use super::*;
 use crate::{
@@ -13,15 +15,35 @@ use crate::{
     registry::{Item, Mailbox},
 };
 
-/// Keeps the posted items.
+/// Keeps the seqs of the posted messages.
 #[derive(Default)]
-struct Posted(Mutex<Vec<Seq>>);
+struct Posted {
+    seqs: Mutex<Vec<Seq>>,
+    more: Notify,
+}
 
 impl Mailbox for Posted {
     fn post(&self, _: ConnectionId, item: Item) {
         if let Item::Live { seq, .. } = item {
-            self.0.lock().unwrap().push(seq);
+            self.seqs.lock().unwrap().push(seq);
+            self.more.notify_one();
         }
+    }
+}
+
+impl Posted {
+    /// The first `count` seqs. A caller may be answered before its message is posted, so this waits for them.
+    async fn first(&self, count: usize) -> Vec<Seq> {
+        let posted = async {
+            loop {
+                let seqs = self.seqs.lock().unwrap().clone();
+                if seqs.len() >= count {
+                    return seqs;
+                }
+                self.more.notified().await;
+            }
+        };
+        timeout(Duration::from_secs(30), posted).await.unwrap()
     }
 }
 
@@ -114,7 +136,7 @@ async fn an_accepted_send_reaches_who_is_online_in_order_and_the_log_for_the_res
             [expected, expected]
         );
     }
-    assert_eq!(*posted.0.lock().unwrap(), [1, 2, 3, 4, 5].map(Seq));
+    assert_eq!(posted.first(5).await, [1, 2, 3, 4, 5].map(Seq));
     let limit = ReadLimit {
         messages: 100,
         bytes: usize::MAX,
@@ -152,7 +174,7 @@ async fn online_only_messages_leave_no_trace_in_the_log() {
         })
         .await
         .unwrap();
-    assert_eq!(*posted.0.lock().unwrap(), [Seq::ZERO]);
+    assert_eq!(posted.first(1).await, [Seq::ZERO]);
     assert!(receipt.placed.iter().all(|(_, seq)| *seq == Seq::ZERO));
     assert_eq!(
         delivery.inbox(&UserId::new("u1").unwrap()).unwrap().head,

@@ -4,7 +4,7 @@
 //! Each log adds tests of its own, for durability and for its kinds of damage.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
 
@@ -25,14 +25,34 @@ use crate::{
 const RETENTION: Duration = Duration::from_secs(3600);
 /// The longest time in which a log may remove expired messages.
 const EXPIRY_WAIT: Duration = Duration::from_secs(30);
+/// The longest time from the answer of an append to its announcement.
+const ANNOUNCEMENT_WAIT: Duration = Duration::from_secs(30);
 
 /// Remembers the messages that were announced as durable.
 #[derive(Default)]
-pub(super) struct Announced(pub(super) Mutex<Vec<Commit>>);
+pub(super) struct Announced {
+    commits: Mutex<Vec<Commit>>,
+    more: Condvar,
+}
 
 impl CommitObserver for Announced {
     fn committed(&self, commits: &[Commit]) {
-        self.0.lock().unwrap().extend_from_slice(commits);
+        self.commits.lock().unwrap().extend_from_slice(commits);
+        self.more.notify_all();
+    }
+}
+
+impl Announced {
+    /// The commits, once there are `count` of them. A caller may be answered before its commit is announced.
+    pub(super) fn first(&self, count: usize) -> Vec<Commit> {
+        let commits = self.commits.lock().unwrap();
+        let are_too_few = |commits: &mut Vec<Commit>| commits.len() < count;
+        let waited = self
+            .more
+            .wait_timeout_while(commits, ANNOUNCEMENT_WAIT, are_too_few);
+        let (commits, timeout) = waited.unwrap();
+        assert!(!timeout.timed_out(), "{} of {count}", commits.len());
+        commits.clone()
     }
 }
 
@@ -233,9 +253,11 @@ fn every_commit_is_announced_once_and_in_order(subject: &Subject) {
     subject.try_send(&["u1"], Some("key"), "first").unwrap();
     subject.send(&["u2", "u1"], "second");
     subject.try_send(&["u1"], Some("key"), "first").unwrap();
-    let announced = subject.announced.0.lock().unwrap();
+    // Another commit would come before this one's announcement.
+    subject.send(&["u1"], "third");
+    let announced = subject.announced.first(3);
     let bodies: Vec<_> = announced.iter().map(|commit| &commit.body[..]).collect();
-    assert_eq!(bodies, [&b"first"[..], b"second"]);
+    assert_eq!(bodies, [&b"first"[..], b"second", b"third"]);
     let places = [(user("u2"), Seq(1)), (user("u1"), Seq(2))];
     assert_eq!(*announced[1].placed, places);
 }

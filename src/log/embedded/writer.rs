@@ -1,5 +1,5 @@
-//! The writer, the only part that appends. It takes all waiting requests, assigns seqs, makes one write and one sync, and
-//! answers all requests.
+//! The writer, the only part that appends. It takes all waiting requests, assigns seqs, makes one write and one sync,
+//! answers all requests, and hands the new messages on.
 //!
 //! No request is answered, and no row changes, before the sync has returned. A group that could not be written is cut off
 //! again, so a refused message is not stored. The writer is a future that waits for work and blocks while it writes, so it
@@ -190,10 +190,12 @@ impl Writer {
         } else {
             self.write(&mut group)
         };
+        // Callers do not wait for the fan-out. A fan-out that panics ends the gateway, and with it every session, so each
+        // session reads the log when its client returns.
+        answer(group.answers, &outcome);
         if outcome.is_ok() && !group.commits.is_empty() {
             self.observer.committed(&group.commits);
         }
-        answer(group.answers, &outcome);
         requests
     }
 
