@@ -27,12 +27,11 @@ use towncrier::{
     admin::{Rooms, Server},
     clock::Clock,
     config::Config,
-    delivery::{Delivery, FanOut},
+    delivery,
+    gateway::Base,
     ids::{Platform, UserId},
     log::embedded::EmbeddedLog,
     metrics::Metrics,
-    registry::Registry,
-    token::Tokens,
     watch::watched,
 };
 
@@ -112,13 +111,17 @@ struct Caller {
 impl Caller {
     fn new(config: &Config) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let registry = Arc::new(Registry::new(&config.sessions, Arc::clone(&metrics)));
         let clock = Arc::new(Clock::system());
-        let fan_out = Arc::new(FanOut::new(Arc::clone(&registry)));
-        let log = EmbeddedLog::open(&config.log, clock.clone(), fan_out, Arc::clone(&metrics));
-        let log = Arc::new(log.expect("the log opens"));
-        let tokens = Arc::new(Tokens::new(&config.auth));
-        let delivery = Arc::new(Delivery::new(log, Arc::clone(&registry), tokens, clock));
+        let base = Base::build(
+            config,
+            metrics.clone(),
+            clock,
+            delivery::ON_A_THREAD,
+            |clock, observer, metrics| EmbeddedLog::open(&config.log, clock, observer, metrics),
+        );
+        let Base {
+            registry, delivery, ..
+        } = base.expect("the log opens");
         let admin = UserId::new(ADMIN).expect("an id");
         let token = delivery
             .issue_token(&admin, Platform::Admin)

@@ -1,5 +1,7 @@
 //! The gateway: builds the rooms, binds the ports, and shuts everything down in order.
 //!
+//! [`Base`] puts together the rooms that both ports stand on, for every gateway: the program's, a simulated one, a test's.
+//!
 //! Start: client port, admin port (health only), log, registry, delivery, reactors, admin API. Drain: sends refused,
 //! clients told to return over `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the
 //! end.
@@ -13,9 +15,12 @@ use crate::{
     admission::{Shares, TooFew},
     clock::Clock,
     config::Config,
-    delivery::{Delivery, FanOut},
+    delivery::{self, Aside, Delivery, FanOut},
     lines::Lines,
-    log::embedded::{EmbeddedLog, OpenError},
+    log::{
+        CommitObserver, Log,
+        embedded::{EmbeddedLog, OpenError},
+    },
     metrics::Metrics,
     reactor::{self, Port, Reactors},
     registry::Registry,
@@ -59,13 +64,50 @@ pub enum Error {
 #[error("a thread of {0} ended in a panic: the log says why")]
 pub struct Unclean(&'static str);
 
+/// The rooms that both ports stand on, put together.
+pub struct Base<L> {
+    /// The log. It announces its commits to the registry's sessions.
+    pub log: Arc<L>,
+    /// The sessions that are online.
+    pub registry: Arc<Registry>,
+    /// The operations on both.
+    pub delivery: Arc<Delivery>,
+    /// The tokens that both ports accept.
+    pub tokens: Arc<Tokens>,
+    /// The metrics of all rooms.
+    pub metrics: Arc<Metrics>,
+}
+
+impl<L: Log> Base<L> {
+    /// Puts the rooms together on these parts: a clock, a way to do work that waits for the disk, and a log, which `open`
+    /// opens with the same clock, the observer of its commits, and the same metrics.
+    pub fn build<E>(
+        config: &Config,
+        metrics: Arc<Metrics>,
+        clock: Arc<Clock>,
+        aside: Aside,
+        open: impl FnOnce(Arc<Clock>, Arc<dyn CommitObserver>, Arc<Metrics>) -> Result<L, E>,
+    ) -> Result<Self, E> {
+        let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
+        let fan_out = Arc::new(FanOut::new(registry.clone()));
+        let log = Arc::new(open(clock.clone(), fan_out, metrics.clone())?);
+        let tokens = Arc::new(Tokens::new(&config.auth));
+        let delivery = Delivery::new(log.clone(), registry.clone(), tokens.clone(), clock, aside);
+        Ok(Self {
+            log,
+            registry,
+            delivery: Arc::new(delivery),
+            tokens,
+            metrics,
+        })
+    }
+}
+
 /// A running gateway.
 pub struct Gateway {
     config: Config,
     watch: Arc<Watch>,
-    log: Arc<EmbeddedLog>,
-    delivery: Arc<Delivery>,
-    metrics: Arc<Metrics>,
+    base: Base<EmbeddedLog>,
     reactors: Reactors,
     admin: AdminThread,
     /// The task that watches the certificates' files. It never ends by itself.
@@ -100,44 +142,39 @@ impl Gateway {
         let admin = AdminThread::start(server, pulse)?;
         watch.add([admin_watched]);
         let clock = Arc::new(Clock::system());
-        let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
-        let fan_out = Arc::new(FanOut::new(registry.clone()));
-        let log = Arc::new(EmbeddedLog::open(
-            &config.log,
-            clock.clone(),
-            fan_out,
-            metrics.clone(),
-        )?);
+        let base = Base::build(
+            &config,
+            metrics,
+            clock,
+            delivery::ON_A_THREAD,
+            |clock, observer, metrics| EmbeddedLog::open(&config.log, clock, observer, metrics),
+        )?;
         let shares = Shares::of_process(&config, reactor::count(&config.listener))?;
         config.listener.connections_max = shares.connections_max;
         config.admin.connections_max = shares.admin_connections_max;
-        let tokens = Arc::new(Tokens::new(&config.auth));
-        let delivery = Arc::new(Delivery::new(log.clone(), registry.clone(), tokens, clock));
         let rooms = Rooms {
-            delivery: delivery.clone(),
-            registry: registry.clone(),
-            metrics: metrics.clone(),
+            delivery: base.delivery.clone(),
+            registry: base.registry.clone(),
+            metrics: base.metrics.clone(),
             watch: watch.clone(),
         };
         let mut reactors = Reactors::start(
             &config,
             port,
             client_tls.clone(),
-            delivery.clone(),
-            registry,
-            metrics.clone(),
+            base.delivery.clone(),
+            base.registry.clone(),
+            base.metrics.clone(),
         )?;
         opening.open(&config, rooms)?;
-        watch.add(log.take_watched());
+        watch.add(base.log.take_watched());
         watch.add(reactors.take_watched());
         let ports = [client_tls, admin_tls].into_iter().flatten().collect();
         let certificates = tokio::spawn(tls::follow(ports)).abort_handle();
         Ok(Self {
             config,
             watch,
-            log,
-            delivery,
-            metrics,
+            base,
             reactors,
             admin,
             certificates,
@@ -156,7 +193,7 @@ impl Gateway {
 
     /// Adds the number of lines that this process's log drops to the gateway's metrics.
     pub fn count_dropped_lines(&self, log: &Lines) {
-        log.count_with(self.metrics.log_lines_dropped.clone());
+        log.count_with(self.base.metrics.log_lines_dropped.clone());
     }
 
     /// Returns when a thread has ended that the gateway needs. Drain it then, and end the process with an error. Cancel
@@ -173,9 +210,9 @@ impl Gateway {
     /// Shuts down in order. Returns when every accepted message is on disk and both ports are closed.
     pub async fn drain(self) -> Result<(), Unclean> {
         tracing::info!(period = ?self.config.drain.period, "draining");
-        self.delivery.start_draining();
+        self.base.delivery.start_draining();
         let reactors_ended = self.reactors.drain(self.config.drain.period).await;
-        let log = self.log;
+        let log = self.base.log;
         let log_closed = tokio::task::spawn_blocking(move || log.close()).await;
         // The thread may have ended by itself. The log has its reason.
         let _ = self.admin.stop.send(());

@@ -1,6 +1,6 @@
 //! The admin API on a log in memory, for tests and fuzzing.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::Router;
 
@@ -11,7 +11,8 @@ use super::{
 use crate::{
     clock::{Clock, fixture::Manual},
     config::{self, Config},
-    delivery::Delivery,
+    delivery::{self, Delivery},
+    gateway::Base,
     ids::{MessageId, Platform, UserId},
     log::memory::MemoryLog,
     metrics::Metrics,
@@ -74,21 +75,23 @@ impl Gateway {
     }
 
     pub(super) fn with(config: &config::Admin) -> Self {
-        let log = Arc::new(MemoryLog::default());
         let machine = Manual::new();
         let clock = machine.clock();
-        let metrics = Arc::new(Metrics::new());
-        let registry = Arc::new(Registry::new(
-            &config::Sessions::default(),
-            Arc::clone(&metrics),
-        ));
-        let tokens = Arc::new(Tokens::new(&auth_config()));
-        let delivery = Arc::new(Delivery::new(
-            Arc::clone(&log) as _,
-            Arc::clone(&registry),
-            Arc::clone(&tokens),
-            Arc::clone(&clock),
-        ));
+        let config = whole_config(config);
+        let base = Base::build(
+            &config,
+            Arc::default(),
+            clock.clone(),
+            delivery::ON_A_THREAD,
+            |_, _, _| Ok::<_, Infallible>(MemoryLog::default()),
+        );
+        let Ok(Base {
+            log,
+            registry,
+            delivery,
+            tokens,
+            metrics,
+        }) = base;
         let mut gateway = Self {
             router: Router::new(),
             log,
@@ -100,7 +103,7 @@ impl Gateway {
             metrics,
             watch: Arc::default(),
         };
-        let app = App::new(&whole_config(config), gateway.rooms(), openapi::document());
+        let app = App::new(&config, gateway.rooms(), openapi::document());
         gateway.router = routes::router(Arc::new(app.unwrap()));
         gateway
     }

@@ -1,7 +1,7 @@
 //! The surroundings for tests and fuzzing of connections and reactors: a log in memory, a client that speaks frames, and a
 //! strict reader of the server's bytes.
 
-use std::{cell::Cell, rc::Rc, sync::Arc};
+use std::{cell::Cell, convert::Infallible, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -17,8 +17,9 @@ use super::{Context, OutboxLimits};
 use crate::{
     admission::{Admission, Arrival, Lobby},
     clock::{Clock, fixture::Manual},
-    config,
-    delivery::Delivery,
+    config::{self, Config},
+    delivery::{self, Delivery},
+    gateway::Base,
     ids::{MessageId, Platform, Seq, UserId},
     log::{Append, Log, memory::MemoryLog},
     message::{Message, StoredMessage},
@@ -45,25 +46,34 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(sessions: &config::Sessions) -> Self {
-        let log = Arc::new(MemoryLog::default());
-        let metrics = Arc::new(Metrics::new());
-        let registry = Arc::new(Registry::new(sessions, Arc::clone(&metrics)));
-        let tokens = Arc::new(Tokens::new(&config::Auth::default()));
+        let config = Config {
+            sessions: sessions.clone(),
+            ..Config::default()
+        };
         let machine = Manual::new();
         let clock = machine.clock();
-        let delivery = Delivery::new(
-            Arc::clone(&log) as Arc<dyn Log>,
-            Arc::clone(&registry),
-            Arc::clone(&tokens),
-            Arc::clone(&clock),
+        let base = Base::build(
+            &config,
+            Arc::default(),
+            clock.clone(),
+            delivery::ON_A_THREAD,
+            // A test hands its messages out itself.
+            |_, _, _| Ok::<_, Infallible>(MemoryLog::default()),
         );
+        let Ok(Base {
+            log,
+            registry,
+            delivery,
+            tokens,
+            metrics,
+        }) = base;
         Self {
             machine,
             clock,
             log,
             registry,
             metrics,
-            delivery: Arc::new(delivery),
+            delivery,
             tokens,
         }
     }

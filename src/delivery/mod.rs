@@ -55,7 +55,10 @@ pub struct Delivery {
 }
 
 /// A function that runs a job on a thread where it may wait for the disk without making others wait.
-pub(crate) type Aside = fn(Box<dyn FnOnce() + std::marker::Send>);
+pub type Aside = fn(Box<dyn FnOnce() + std::marker::Send>);
+
+/// The [`Aside`] of a runtime with threads for jobs that block.
+pub const ON_A_THREAD: Aside = |work| drop(tokio::task::spawn_blocking(work));
 
 /// The reason for which the gateway should get no traffic now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +78,7 @@ impl Delivery {
         registry: Arc<Registry>,
         tokens: Arc<Tokens>,
         clock: Arc<Clock>,
+        aside: Aside,
     ) -> Self {
         Self {
             log,
@@ -84,14 +88,8 @@ impl Delivery {
             sent: trail::Trail::default(),
             acked: trail::Trail::default(),
             is_draining: AtomicBool::new(false),
-            aside: |work| drop(tokio::task::spawn_blocking(work)),
+            aside,
         }
-    }
-
-    /// The same as `new`, without threads of its own.
-    #[cfg(test)]
-    pub(crate) fn with_aside(self, aside: Aside) -> Self {
-        Self { aside, ..self }
     }
 
     /// Runs `read` on a thread that may block.

@@ -7,11 +7,11 @@ use tokio::{sync::Notify, time::timeout};
 use super::*;
 use crate::{
     clock::Clock,
-    config,
+    config::{self, Config},
+    gateway::Base,
     ids::{ConnectionId, Platform, Seq, SessionKey},
     log::{ReadLimit, embedded::EmbeddedLog},
     message::{Origin, StoredMessage},
-    metrics::Metrics,
     registry::{Item, Mailbox},
 };
 
@@ -48,21 +48,28 @@ impl Posted {
 }
 
 fn delivery(dir: &std::path::Path) -> Arc<Delivery> {
-    let metrics = Arc::new(Metrics::new());
-    let clock = Arc::new(Clock::system());
-    let registry = Arc::new(Registry::new(&config::Sessions::default(), metrics.clone()));
     let log = config::Log {
         dir: dir.into(),
         ..config::Log::default()
     };
-    let fan_out = Arc::new(FanOut::new(registry.clone()));
-    let log = EmbeddedLog::open(&log, clock.clone(), fan_out, metrics.clone()).unwrap();
     let auth = config::Auth {
         token_key: "a key of more than 16 bytes".into(),
         ..config::Auth::default()
     };
-    let tokens = Arc::new(Tokens::new(&auth));
-    Arc::new(Delivery::new(Arc::new(log), registry, tokens, clock))
+    let config = Config {
+        log,
+        auth,
+        ..Config::default()
+    };
+    let clock = Arc::new(Clock::system());
+    let base = Base::build(
+        &config,
+        Arc::default(),
+        clock,
+        ON_A_THREAD,
+        |clock, observer, metrics| EmbeddedLog::open(&config.log, clock, observer, metrics),
+    );
+    base.unwrap().delivery
 }
 
 fn session(name: &str) -> SessionKey {

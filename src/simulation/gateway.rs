@@ -28,12 +28,12 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    delivery::{Delivery, FanOut},
+    delivery::Delivery,
+    gateway::Base,
     log::embedded::{EmbeddedLog, OpenError, Place, Workers},
     metrics::Metrics,
     reactor::{self, MailboxLimits, Parts, Stage},
     registry::Registry,
-    token::Tokens,
 };
 
 /// The setup of a run's gateway.
@@ -74,23 +74,30 @@ impl Gateway {
         let Setup { config, mailbox } = setup;
         let clock = machine.clock.for_process();
         let metrics = Arc::new(Metrics::new());
-        let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
         let place = Place {
             root: Arc::new(machine.root.for_process(life.clone())),
             segments: Arc::new(machine.segments.for_process(life.clone())),
             state: Box::new(machine.state.for_process(life.clone())),
         };
-        let (log, workers) = EmbeddedLog::open_in(
-            &place,
-            &config.log,
+        let mut workers = None;
+        let Base {
+            log,
+            registry,
+            delivery,
+            metrics,
+            ..
+        } = Base::build(
+            config,
+            metrics,
             clock.clone(),
-            Arc::new(FanOut::new(registry.clone())),
-            metrics.clone(),
+            aside,
+            |clock, observer, metrics| {
+                let opened = EmbeddedLog::open_in(&place, &config.log, clock, observer, metrics)?;
+                workers = Some(opened.1);
+                Ok::<_, OpenError>(opened.0)
+            },
         )?;
-        let log = Arc::new(log);
-        let tokens = Arc::new(Tokens::new(&config.auth));
-        let delivery = Delivery::new(log.clone(), registry.clone(), tokens, clock.clone());
-        let delivery = Arc::new(delivery.with_aside(aside));
+        let workers = workers.expect("the log was opened");
         let mut parts = Parts::new(config, None, delivery.clone(), registry.clone(), metrics);
         parts.mailbox = *mailbox;
         let stages = (0..config.listener.reactors).map(|_| watch::channel(Stage::Serving).0);
