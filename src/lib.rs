@@ -25,7 +25,6 @@ pub mod process;
 pub mod protocol;
 pub mod reactor;
 pub mod registry;
-mod sabotage;
 pub mod session;
 #[cfg(test)]
 mod simulation;

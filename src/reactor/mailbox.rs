@@ -13,7 +13,6 @@ use crate::{
     ids::ConnectionId,
     metrics::Metrics,
     registry::{Item, Mailbox},
-    sabotage::{self, Bug},
 };
 
 /// The bounds of a mailbox.
@@ -88,18 +87,17 @@ impl Mailbox for ReactorMailbox {
             Item::Replaced | Item::LoggedOut => None,
         };
         let is_live = live_bytes.is_some();
-        let looked_early = sabotage::is(Bug::WakeUpLost).then(|| self.waiting().items.is_empty());
         let mut waiting = self.waiting();
         let MailboxLimits {
             live_max,
             live_bytes_max,
         } = self.limits;
         if is_live && (waiting.live >= live_max || waiting.live_bytes >= live_bytes_max) {
-            waiting.has_overflowed = !sabotage::is(Bug::OverflowInSilence);
+            waiting.has_overflowed = true;
             self.metrics.mailbox_overflows.increment(1);
             return;
         }
-        let was_empty = looked_early.unwrap_or_else(|| waiting.items.is_empty());
+        let was_empty = waiting.items.is_empty();
         waiting.live += usize::from(is_live);
         waiting.live_bytes += live_bytes.unwrap_or(0);
         waiting.items.push((to, item));

@@ -18,7 +18,6 @@ use crate::{
     message::Message,
     metrics::Metrics,
     registry::{Item, Mailbox, Policy, Presence, TooManySessions},
-    sabotage::{self, Bug},
 };
 
 /// A session's place. A user has at most `per_user_max` of them.
@@ -101,10 +100,6 @@ impl Registry {
         if staying >= self.per_user_max {
             return Err(TooManySessions(staying));
         }
-        if sabotage::is(Bug::NewcomerReplaced) && staying < places.len() {
-            mailbox.post(connection, Item::Replaced);
-            return Ok(());
-        }
         for older in places.extract_if(.., |older| is_replaced(older)) {
             self.count_out(&older);
             older.mailbox.post(older.connection, Item::Replaced);
@@ -125,11 +120,7 @@ impl Registry {
 
     /// Gives the place back, if this connection still holds it.
     pub fn deregister(&self, key: &SessionKey, connection: ConnectionId) {
-        self.remove(&key.user, |place| {
-            let is_same_session = (place.platform, &*place.device) == (key.platform, &*key.device);
-            place.connection == connection
-                || (sabotage::is(Bug::ReplacedInWrongOrder) && is_same_session)
-        });
+        self.remove(&key.user, |place| place.connection == connection);
     }
 
     /// Hands a message to all sessions of its receiver and returns their number. Nothing is encoded here; the sessions that

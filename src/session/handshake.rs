@@ -4,10 +4,7 @@
 //! The connection checks the token and reads the session's state from the log. [`open`] decides the rest.
 
 use super::{Action, Connected, Gap, GapReason, Limits, Moment, Resume, Session, ToClient};
-use crate::{
-    ids::{ConnectionId, Epoch, Platform, Seq},
-    sabotage::{self, Bug},
-};
+use crate::ids::{ConnectionId, Epoch, Platform, Seq};
 
 /// The resume point that the log knows.
 #[derive(Debug, Clone, Copy)]
@@ -93,12 +90,7 @@ fn start(resume: Resume, standing: Standing, limits: &Limits) -> Start {
     match known {
         Some(cursor) if cursor < before_first => Start {
             cursor: before_first,
-            gap: (!sabotage::is(Bug::GapInSilence))
-                .then(|| gap(cursor.next(), before_first, GapReason::Expired)),
-        },
-        Some(cursor) if sabotage::is(Bug::ResendSkipsOne) => Start {
-            cursor: cursor.next().min(head),
-            gap: None,
+            gap: Some(gap(cursor.next(), before_first, GapReason::Expired)),
         },
         Some(cursor) => Start { cursor, gap: None },
         None if limits.starts_at_head => Start {

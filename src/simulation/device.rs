@@ -14,10 +14,7 @@ use super::{
     network::{End, Network},
     trace::{note, violated},
 };
-use crate::{
-    ids::Platform,
-    sabotage::{self, Bug},
-};
+use crate::ids::Platform;
 
 /// The point at which a device's process dies next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,16 +64,19 @@ pub(super) struct Device {
     pub(super) inbox: RefCell<Inbox>,
     pub(super) connected: RefCell<Option<Connected>>,
     pub(super) caught_up: RefCell<bool>,
+    /// True if its store lies: it moves its cursor before it keeps the messages.
+    lies: bool,
 }
 
 impl Device {
-    pub(super) fn new(number: usize, owner: Owner) -> Self {
+    pub(super) fn new(number: usize, owner: Owner, lies: bool) -> Self {
         Self {
             number,
             owner,
             inbox: RefCell::default(),
             connected: RefCell::default(),
             caught_up: RefCell::default(),
+            lies,
         }
     }
 
@@ -224,7 +224,7 @@ impl Store for Landing {
     }
 
     fn land(&mut self, epoch: u64, messages: Vec<Message>) -> Result<Vec<Message>, StoreError> {
-        if sabotage::is(Bug::CursorBeforeMessage)
+        if self.device.lies
             && let Some(last) = messages.last()
         {
             self.device.inbox.borrow_mut().position.cursor = last.seq;
@@ -234,8 +234,8 @@ impl Store for Landing {
             let inbox = &mut *self.device.inbox.borrow_mut();
             let number = self.device.number;
             let place = (epoch, message.seq);
-            let is_next = sabotage::is(Bug::CursorBeforeMessage)
-                || (inbox.position.epoch, inbox.position.cursor + 1) == place;
+            let is_next =
+                self.device.lies || (inbox.position.epoch, inbox.position.cursor + 1) == place;
             if !is_next {
                 violated(
                     "P4",

@@ -25,6 +25,8 @@ pub(super) struct Faults {
     pub(super) is_half_full: bool,
     /// The next sync fails.
     pub(super) sync_fails: bool,
+    /// Every sync lies: it reports success and does nothing.
+    pub(super) sync_lies: bool,
     /// One read in this many is not in memory; 0: all reads are.
     pub(super) cold_one_in: u32,
 }
@@ -415,6 +417,9 @@ impl DiskFile for SimFile {
     fn sync(&self) -> io::Result<()> {
         self.disk.life.change()?;
         let directory = &mut *lock(&self.disk.shared);
+        if directory.faults.sync_lies {
+            return Ok(());
+        }
         let content = &mut *lock(&self.content);
         if std::mem::take(&mut directory.faults.sync_fails) {
             note(format_args!("sync {} fails", self.name));

@@ -41,6 +41,16 @@ use crate::{
 pub(super) struct Setup {
     pub(super) config: Config,
     pub(super) mailbox: MailboxLimits,
+    pub(super) lie: Option<Lie>,
+}
+
+/// A part that lies to the program. It proves that the simulation finds the fault that such a part makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lie {
+    /// The gateway's disk reports a sync that did not happen. A log that answers before its sync does the same.
+    Disk,
+    /// A device's store moves its cursor before it keeps the message.
+    Store,
 }
 
 /// The parts that outlive the process.
@@ -71,7 +81,9 @@ impl Gateway {
         machine: &Machine,
         life: Arc<Life>,
     ) -> Result<Self, OpenError> {
-        let Setup { config, mailbox } = setup;
+        let Setup {
+            config, mailbox, ..
+        } = setup;
         let clock = machine.clock.for_process();
         let metrics = Arc::new(Metrics::new());
         let place = Place {

@@ -176,6 +176,7 @@ fn setup(random: &mut Rng) -> Setup {
             live_max: pick(random, &[1, 4, 65_536]) as usize,
             ..MailboxLimits::default()
         },
+        lie: None,
     }
 }
 

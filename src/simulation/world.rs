@@ -22,7 +22,7 @@ use super::{
     clock::SimClock,
     device::Device,
     disk::SimDisk,
-    gateway::{Gateway, Machine},
+    gateway::{Gateway, Lie, Machine, Setup},
     model::Model,
     network::Network,
     schedule::{Death, Schedule, Timed},
@@ -107,7 +107,7 @@ impl World {
     fn new(schedule: &Schedule) -> Self {
         let mut random = Rng::with_seed(schedule.seed);
         let clock = SimClock::new();
-        let config = &schedule.setup.config;
+        let Setup { config, lie, .. } = &schedule.setup;
         let machine = Machine {
             root: SimDisk::new(random.fork()),
             segments: SimDisk::new(random.fork()),
@@ -115,10 +115,16 @@ impl World {
             clock: clock.clone(),
             network: Network::new(random.fork(), schedule.owners.len(), schedule.way_bytes_max),
         };
+        machine
+            .segments
+            .set_faults(|faults| faults.sync_lies = *lie == Some(Lie::Disk));
         let model = Model::new(config.sessions.policy, &config.log, clock);
         let devices = schedule.owners.iter().enumerate();
         let devices: Vec<_> = devices
-            .map(|(number, owner)| Rc::new(Device::new(number, owner.clone())))
+            .map(|(number, owner)| {
+                let lies = *lie == Some(Lie::Store);
+                Rc::new(Device::new(number, owner.clone(), lies))
+            })
             .collect();
         let world = Self {
             schedule: schedule.clone(),

@@ -17,7 +17,6 @@ use super::{
     state::{Reached, State, StateError, StoreHome},
     watermark::{Marks, Watermark},
 };
-use crate::sabotage::{self, Bug};
 
 /// The bytes of one step of writing again.
 const WRITTEN_AT_ONCE: u64 = 1 << 20;
@@ -356,14 +355,6 @@ impl Replay<'_> {
         is_behind_damage: bool,
     ) -> Result<(), ReadError> {
         let state = &self.core.state;
-        let is_forgotten = match record {
-            Record::Message(_) | Record::Key(_) => sabotage::is(Bug::KeyLostOnRestart),
-            Record::Place { .. } => sabotage::is(Bug::HeadReused),
-            _ => false,
-        };
-        if is_forgotten {
-            return Ok(());
-        }
         if let Record::Place { user, previous, .. } = record
             && is_behind_damage
             && *previous >= self.oldest

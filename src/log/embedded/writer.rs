@@ -27,7 +27,6 @@ use super::{
 };
 use crate::{
     ids::{Seq, UserId},
-    sabotage::{self, Bug},
     watch::Pulse,
 };
 
@@ -371,12 +370,7 @@ impl Writer {
             }
             return Err(self.take_back(offset, refusing_for(&error)));
         }
-        let synced = if sabotage::is(Bug::AckBeforeSync) {
-            Ok(())
-        } else {
-            self.active.file.sync()
-        };
-        if let Err(error) = synced {
+        if let Err(error) = self.active.file.sync() {
             tracing::error!(%error, segment = self.active.name(), "a sync failed");
             return Err(self.take_back(offset, Refusing::SyncFailed));
         }

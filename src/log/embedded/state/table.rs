@@ -17,7 +17,6 @@ use super::{
     StateError,
     store::{Store, Tree},
 };
-use crate::sabotage::{self, Bug};
 
 /// The rows that stay in memory although sled has them, so that the busiest users' rows are not decoded again and again.
 const CLEAN_ROWS_MAX: usize = 4096;
@@ -143,13 +142,7 @@ impl<R: Row> Table<R> {
         let keys = {
             let mut dirty = self.dirty();
             let taken = dirty.len().min(ROWS_AT_ONCE);
-            let is_newest_first = sabotage::is(Bug::CheckpointTakesNewest);
-            let begin = if is_newest_first {
-                dirty.len() - taken
-            } else {
-                0
-            };
-            let keys: Vec<_> = dirty.drain(begin..begin + taken).collect();
+            let keys: Vec<_> = dirty.drain(..taken).collect();
             if dirty.is_empty() {
                 *dirty = VecDeque::new();
             }
