@@ -1,27 +1,16 @@
 // The console: what an administrator sends lands, and the page shows it.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import type { Browser, Page } from "playwright-core";
-import { ADMIN, Gateway } from "../../client/test/support/gateway.ts";
+import { test } from "node:test";
+import type { Page } from "playwright-core";
+import { ADMIN } from "../../client/test/support/gateway.ts";
 import { status } from "../../client/test/support/waiting.ts";
-import { launch, Somebody } from "../support/browser.ts";
+import { Somebody } from "../support/browser.ts";
 import { tooFaint } from "../support/contrast.ts";
 import { device } from "../support/device.ts";
+import { browser, gateway } from "../support/scene.ts";
 
 /** Platforms by number. */
 const [IOS, WEB] = [1, 5];
-
-let browser: Browser;
-let gateway: Gateway;
-
-before(async () => {
-  [browser, gateway] = await Promise.all([launch(), Gateway.start()]);
-});
-
-after(async () => {
-  await browser?.close();
-  await gateway?.close();
-});
 
 /** At the console, signed in. */
 async function signIn(page: Page): Promise<void> {

@@ -1,26 +1,14 @@
 // A browser that takes its database from a page that is open, and one that has lost it: the page goes on by itself, and what was
 // read stays so.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import type { Browser, Page } from "playwright-core";
-import { Gateway } from "../../client/test/support/gateway.ts";
-import { launch, Somebody, until } from "../support/browser.ts";
+import { test } from "node:test";
+import type { Page } from "playwright-core";
+import { Somebody, until } from "../support/browser.ts";
 import { Front } from "../support/front.ts";
 import { cards, isLive, landed, notify, signIn } from "../support/inbox.ts";
+import { browser, gateway } from "../support/scene.ts";
 
 const PHONE = { viewport: { width: 390, height: 844 } };
-
-let browser: Browser;
-let gateway: Gateway;
-
-before(async () => {
-  [browser, gateway] = await Promise.all([launch(), Gateway.start()]);
-});
-
-after(async () => {
-  await browser?.close();
-  await gateway?.close();
-});
 
 /** As the browser does when site data is cleared or it runs out of space: pages are not asked. */
 async function clear(page: Page): Promise<void> {

@@ -1,27 +1,15 @@
 // The scene: the office sends, the employee sees it arrive, opens it, reads it, follows its link; and all that may come
 // between.
 import assert from "node:assert/strict";
-import { after, before, type TestContext, test } from "node:test";
-import type { Browser } from "playwright-core";
+import { type TestContext, test } from "node:test";
 import { Gateway } from "../../client/test/support/gateway.ts";
-import { launch, Somebody, until } from "../support/browser.ts";
+import { Somebody, until } from "../support/browser.ts";
 import { tooFaint } from "../support/contrast.ts";
 import { device, guess } from "../support/device.ts";
 import { cards, GONE, isLive, landed, notify, sessions, signIn } from "../support/inbox.ts";
+import { browser, gateway } from "../support/scene.ts";
 
 const IOS = 1;
-
-let browser: Browser;
-let gateway: Gateway;
-
-before(async () => {
-  [browser, gateway] = await Promise.all([launch(), Gateway.start()]);
-});
-
-after(async () => {
-  await browser?.close();
-  await gateway?.close();
-});
 
 /** A gateway for one test, which kills it. */
 async function gatewayOf(t: TestContext, ...settings: string[]): Promise<Gateway> {

@@ -1,23 +1,11 @@
 // A gateway under a path of a host that has others: behind a proxy that takes the path off.
 import assert from "node:assert/strict";
-import { after, before, type TestContext, test } from "node:test";
-import type { Browser } from "playwright-core";
+import { type TestContext, test } from "node:test";
 import { ADMIN, Gateway } from "../../client/test/support/gateway.ts";
-import { launch, Somebody, until } from "../support/browser.ts";
+import { Somebody, until } from "../support/browser.ts";
 import { Front } from "../support/front.ts";
 import { cards, GONE, isLive, notify, signIn } from "../support/inbox.ts";
-
-let browser: Browser;
-let gateway: Gateway;
-
-before(async () => {
-  [browser, gateway] = await Promise.all([launch(), Gateway.start()]);
-});
-
-after(async () => {
-  await browser?.close();
-  await gateway?.close();
-});
+import { browser, gateway } from "../support/scene.ts";
 
 async function frontOf(t: TestContext, behind: Record<string, string>): Promise<Front> {
   const front = await Front.start(behind);

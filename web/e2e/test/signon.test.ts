@@ -1,29 +1,18 @@
 // A sign-on in front of the gateway, as proxies and networks have it: once it has expired, the browser gets to its form, and
 // nothing that landed is lost on the way.
 import assert from "node:assert/strict";
-import { after, before, type TestContext, test } from "node:test";
-import type { Browser, Page } from "playwright-core";
-import { ADMIN, Gateway } from "../../client/test/support/gateway.ts";
-import { launch, Somebody, until } from "../support/browser.ts";
+import { type TestContext, test } from "node:test";
+import type { Page } from "playwright-core";
+import { ADMIN } from "../../client/test/support/gateway.ts";
+import { Somebody, until } from "../support/browser.ts";
 import { Front, type Refusal } from "../support/front.ts";
 import { cards, isLive, landed, notify, signIn } from "../support/inbox.ts";
+import { browser, gateway } from "../support/scene.ts";
 
 const FORM = "<!doctype html><title>Sign-on</title><p>Please sign on";
 const SIGN_ON = "/sign-on";
 /** Refusals, and handshakes that fail of them, as the browser reports them. */
 const REFUSED = /status of \d{3}|WebSocket connection|ERR_/;
-
-let browser: Browser;
-let gateway: Gateway;
-
-before(async () => {
-  [browser, gateway] = await Promise.all([launch(), Gateway.start()]);
-});
-
-after(async () => {
-  await browser?.close();
-  await gateway?.close();
-});
 
 /** Live behind a proxy, with one message, and a service worker that keeps the page. */
 async function behindFront(t: TestContext, user: string) {
