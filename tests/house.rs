@@ -286,7 +286,7 @@ fn rooms_import_only_what_the_map_allows() {
 
 #[test]
 fn no_files_import_each_other_in_a_circle() {
-    for folder in ["src", "websocket/src", "client/src"] {
+    for folder in ["src", "websocket/src", "client/src", "loadtest/src"] {
         let left = circles(imports_by_file(folder));
         assert!(left.is_empty(), "{folder}: {left:#?}");
     }
@@ -378,7 +378,8 @@ fn server_and_clients_give_silence_the_same_time() {
 
 #[test]
 fn every_file_opens_with_what_it_holds_and_stays_one_noun() {
-    for (_, path, text) in sources() {
+    let others = ["client/src", "loadtest/src"].map(sources_in);
+    for (_, path, text) in sources().into_iter().chain(others.concat()) {
         assert!(
             text.starts_with("//! "),
             "{} opens without a module doc",

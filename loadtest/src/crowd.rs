@@ -1,5 +1,4 @@
-//! The sessions of one process of the rig, and the state that they share: the ledger, the meter, the clock, and their
-//! orders.
+//! The state that the sessions of one process of the rig share: the ledger, the meter, the clock, and their orders.
 //!
 //! Everything lives on one thread, so it is shared without locks. No borrow is held over an await.
 
@@ -12,13 +11,11 @@ use std::{
 
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
-use tokio::{sync::watch, task::JoinHandle, time::sleep};
+use tokio::{sync::watch, time::sleep};
 
 use crate::{
-    crew,
     ledger::{Arrival, Ledger, Standing, Tally},
     meter::{Meter, Stood},
-    protocol::{Place, Protocol},
     sources::Sources,
 };
 
@@ -92,11 +89,32 @@ pub(crate) struct Size {
     pub(crate) patience: Duration,
 }
 
-/// A running crowd. Dropping it ends its sessions.
+/// The present state of a crowd, or of several together.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    /// Connected sessions.
+    pub(crate) connected: u32,
+    /// Sessions that have caught up with their inboxes since the last order to reconnect.
+    pub(crate) caught_up: u32,
+    /// Sends without an answer.
+    pub(crate) open: u64,
+    /// Deliveries of accepted messages that are still missing.
+    pub(crate) missing: u64,
+    /// Deliveries of accepted messages that have landed.
+    pub(crate) landed: u64,
+}
+
+impl Counts {
+    /// True if every send was answered and every accepted message has landed.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.open == 0 && self.missing == 0
+    }
+}
+
+/// The state that the sessions of a process share.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     pub(crate) size: Size,
-    pub(crate) protocol: Protocol,
     pub(crate) ledger: RefCell<Ledger>,
     pub(crate) meter: RefCell<Meter>,
     pub(crate) orders: watch::Sender<Orders>,
@@ -106,13 +124,12 @@ pub(crate) struct Crowd {
     pub(crate) connected: Cell<u32>,
     caught_up: Cell<u32>,
     presence: RefCell<Vec<Presence>>,
-    tasks: RefCell<Vec<JoinHandle<()>>>,
     began: Instant,
 }
 
 impl Crowd {
     /// A crowd without sessions yet.
-    pub(crate) async fn new(place: &Place, size: Size, ordinal: u8) -> anyhow::Result<Rc<Self>> {
+    pub(crate) fn new(size: Size, ordinal: u8) -> anyhow::Result<Rc<Self>> {
         if !(1..=SESSIONS_EACH_MAX).contains(&size.sessions_each) || size.users == 0 {
             bail!("a user has 1 to {SESSIONS_EACH_MAX} platforms, and there is at least one user");
         }
@@ -124,7 +141,6 @@ impl Crowd {
         } = size;
         let crowd = Self {
             size,
-            protocol: Protocol::enter(place).await?,
             ledger: Ledger::new(users, sessions_each, content_bytes).into(),
             meter: Meter::new().into(),
             orders: watch::Sender::new(Orders::default()),
@@ -133,32 +149,9 @@ impl Crowd {
             connected: Cell::new(0),
             caught_up: Cell::new(0),
             presence: vec![Presence::default(); (users * sessions_each) as usize].into(),
-            tasks: RefCell::default(),
             began: Instant::now(),
         };
         Ok(Rc::new(crowd))
-    }
-
-    /// The token of each session, in the order of [`Self::who`].
-    pub(crate) async fn tokens(self: &Rc<Self>) -> anyhow::Result<Vec<String>> {
-        self.protocol.tokens(self).await
-    }
-
-    /// Starts the sessions, this many a second. Returns when all were started.
-    pub(crate) async fn gather(self: &Rc<Self>, tokens: Vec<String>, rate: f64) {
-        let began = tokio::time::Instant::now();
-        for (at, token) in (0..).zip(tokens) {
-            tokio::time::sleep_until(began + Duration::from_secs_f64(f64::from(at) / rate)).await;
-            let task = self.protocol.start(self, self.who(at), token);
-            self.tasks.borrow_mut().push(task);
-        }
-    }
-
-    /// Starts very many sessions, as fast as the server accepts them. Returns at once.
-    pub(crate) fn gather_lean(self: &Rc<Self>) -> anyhow::Result<()> {
-        let task = self.protocol.start_lean(self)?;
-        self.tasks.borrow_mut().push(task);
-        Ok(())
     }
 
     pub(crate) fn sessions(&self) -> u32 {
@@ -252,10 +245,10 @@ impl Crowd {
     }
 
     /// The present state of the crowd.
-    pub(crate) fn standing(&self) -> crew::Standing {
+    pub(crate) fn counts(&self) -> Counts {
         let ledger = self.ledger.borrow();
         let missing = ledger.missing_everywhere();
-        crew::Standing {
+        Counts {
             connected: self.connected.get(),
             caught_up: self.caught_up.get(),
             open: ledger.open(),
@@ -268,7 +261,7 @@ impl Crowd {
     pub(crate) async fn close(&self) -> Tally {
         let longest = self.size.patience;
         if self
-            .until(longest, |crowd| crowd.standing().is_settled())
+            .until(longest, |crowd| crowd.counts().is_settled())
             .await
         {
             sleep(SETTLE).await;
@@ -285,13 +278,6 @@ impl Crowd {
                 false => Standing::Behind,
             }
         })
-    }
-
-    /// Ends all sessions.
-    pub(crate) fn dismiss(&self) {
-        for task in self.tasks.take() {
-            task.abort();
-        }
     }
 }
 

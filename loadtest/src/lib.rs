@@ -5,13 +5,14 @@
 //! process does everything on one thread, and by default there is one process: a rig that took all cores would measure
 //! itself.
 //!
-//! - `ledger.rs`: every accepted or refused message, compared with the landings
+//! - `ledger/`: every accepted or refused message, compared with the landings
 //! - `cli.rs`: the command line
 //! - `compare.rs`: the gateway and a broker: the scenarios in turn
 //! - `scenario/`: the loads, one file each; `loadtest/vm/` runs two of them in virtual machines
 //! - `crew/`: the rig's processes, together
 //! - `crowd.rs`, `sources.rs`: the sessions of one process, and their source addresses
 //! - `senders.rs`: the open loop
+//! - `parcel.rs`: one send, its receivers and its outcome
 //! - `protocol.rs`: the seam between the loads and a server's protocol; `gateway/`, `mqtt/`: the two protocols
 //! - `target.rs`, `process.rs`: the server under load, and the resources that a process has used
 //! - `signals.rs`: the early end of a run
@@ -27,6 +28,7 @@ pub mod ledger;
 mod machine;
 mod meter;
 mod mqtt;
+mod parcel;
 mod process;
 mod progress;
 mod protocol;

@@ -1,6 +1,7 @@
 //! The seam between the loads and a server's protocol.
 //!
-//! A crowd has sessions, a sender has lanes. Only this module decides which protocol they speak.
+//! A crowd has sessions, a sender has lanes. Only this module decides which protocol they speak: a session and a lane know
+//! the crowd, and the crowd knows neither.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -10,10 +11,8 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use crate::{
     crowd::{Crowd, Who},
-    gateway,
-    ledger::Key,
-    mqtt,
-    senders::To,
+    gateway, mqtt,
+    parcel::{Outcome, Parcel},
 };
 
 /// The addresses of a server, and its protocol.
@@ -46,34 +45,6 @@ impl Place {
 pub(crate) enum Protocol {
     Gateway(Rc<gateway::Entry>),
     Mqtt(Rc<mqtt::Place>),
-}
-
-/// One send.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Parcel {
-    /// The key from the ledger, which knows the content.
-    pub(crate) key: Key,
-    pub(crate) to: To,
-    /// The number of receivers, from the key's first on.
-    pub(crate) count: u32,
-}
-
-impl Parcel {
-    /// The receiver with the number `at`, below `count`, among `of` users.
-    pub(crate) fn user(self, at: u32, of: u32) -> u32 {
-        (self.key.first + at) % of
-    }
-}
-
-/// The outcome of a send.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    /// Accepted under this serverMsgID.
-    Accepted(String),
-    /// It will never arrive, for this reason.
-    Refused(String),
-    /// It may or may not arrive, for this reason. Send it again.
-    Unknown(String),
 }
 
 /// A sender of one parcel after the other.

@@ -14,26 +14,14 @@ use tokio::{task::spawn_local, time::sleep};
 
 use crate::{
     crowd::Crowd,
-    protocol::{Lane, Outcome, Parcel},
+    parcel::{Outcome, Parcel, To},
+    protocol::{Lane, Protocol},
 };
 
 /// The pause between two attempts at a send without an answer.
 const RETRY: Duration = Duration::from_millis(50);
 /// The time of all attempts, longer than any restart takes. After it the outcome stays unknown.
 const TRY_FOR: Duration = Duration::from_secs(60);
-
-/// The receivers of each message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum To {
-    /// One random user.
-    One,
-    /// This many in a row, from a random one on.
-    Batch(u32),
-    /// This many in a row, in turn.
-    InTurn(u32),
-    /// Every user that the server knows.
-    Everyone,
-}
 
 /// A load to send.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -100,7 +88,7 @@ struct Loop {
 }
 
 /// Sends the load. Returns when every send was answered, or given up.
-pub(crate) async fn send(crowd: &Rc<Crowd>, load: Load) -> Sent {
+pub(crate) async fn send(crowd: &Rc<Crowd>, protocol: &Protocol, load: Load) -> Sent {
     let open = Rc::new(Loop {
         crowd: crowd.clone(),
         load,
@@ -112,7 +100,7 @@ pub(crate) async fn send(crowd: &Rc<Crowd>, load: Load) -> Sent {
         is_late: Cell::new(false),
     });
     let lanes: Vec<_> = (0..load.lanes)
-        .map(|number| spawn_local(open.clone().lane(number)))
+        .map(|number| spawn_local(open.clone().serve(protocol.lane(number))))
         .collect();
     for lane in lanes {
         lane.await.expect("a lane does not panic");
@@ -126,9 +114,8 @@ pub(crate) async fn send(crowd: &Rc<Crowd>, load: Load) -> Sent {
 }
 
 impl Loop {
-    async fn lane(self: Rc<Self>, number: usize) {
+    async fn serve(self: Rc<Self>, mut lane: Lane) {
         let crowd = &self.crowd;
-        let mut lane = crowd.protocol.lane(number);
         while self.next.get() < self.load.messages
             && !self.is_late.get()
             && self.began.elapsed() < self.load.lasts

@@ -1,3 +1,5 @@
+//! The client against servers that end, refuse, mislead or fall silent.
+
 use std::cell::RefCell;
 
 use futures_util::{SinkExt, StreamExt};

@@ -1,3 +1,5 @@
+//! The landing of pushes: in order, once, over gaps and resends.
+
 use std::collections::{BTreeMap, VecDeque};
 
 use super::*;

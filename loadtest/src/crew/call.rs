@@ -33,7 +33,7 @@ pub(super) enum Command {
     Enlist { place: Place, size: Size },
     /// Start its sessions, this many a second.
     Gather { rate: f64 },
-    /// Return the present state: a [`Standing`].
+    /// Return the present state: a [`Counts`](crate::crowd::Counts).
     Look,
     /// Sessions follow these orders from now on.
     Obey(Orders),
@@ -51,31 +51,9 @@ pub(super) enum Command {
     Close,
 }
 
-/// The present state of a crowd.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub(crate) struct Standing {
-    /// Connected sessions.
-    pub(crate) connected: u32,
-    /// Sessions that have caught up with their inboxes since the last order to reconnect.
-    pub(crate) caught_up: u32,
-    /// Sends without an answer.
-    pub(crate) open: u64,
-    /// Deliveries of accepted messages that are still missing.
-    pub(crate) missing: u64,
-    /// Deliveries of accepted messages that have landed.
-    pub(crate) landed: u64,
-}
-
 /// The books, and the faults of connections and sends by their text.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Closed {
     pub(crate) tally: Tally,
     pub(crate) incidents: BTreeMap<String, u64>,
-}
-
-impl Standing {
-    /// True if every send was answered and every accepted message has landed.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.open == 0 && self.missing == 0
-    }
 }

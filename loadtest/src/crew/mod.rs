@@ -25,18 +25,19 @@ use tokio::{
     time::{interval, sleep},
 };
 
-pub(crate) use self::call::{Closed, Standing};
+pub(crate) use self::call::Closed;
 use self::{
     call::Command,
     member::{Asked, Member},
 };
 use crate::{
-    crowd::{Orders, Size},
+    crowd::{Counts, Orders, Size},
     meter::{Latencies, Recorded, RecordedSecond, Second},
+    parcel::To,
     process::{self, Usage},
     progress::Progress,
     protocol::Place,
-    senders::{Load, Sent, To},
+    senders::{Load, Sent},
 };
 
 /// Each has 200 source addresses.
@@ -98,7 +99,7 @@ impl Crew {
     pub(crate) async fn gather(&self, rate: f64) -> anyhow::Result<()> {
         let rate = rate / self.members.len() as f64;
         let started = self.ask_all(&Command::Gather { rate });
-        let connected = |standing: &Standing| (standing.connected.into(), self.sessions().into());
+        let connected = |counts: &Counts| (counts.connected.into(), self.sessions().into());
         let longest = self.size().patience.saturating_add(Duration::from_secs_f64(
             f64::from(self.sessions()) / (rate * self.members.len() as f64),
         ));
@@ -131,17 +132,15 @@ impl Crew {
     }
 
     /// The present state of all processes together.
-    pub(crate) async fn look(&self) -> anyhow::Result<Standing> {
-        let parts: Vec<Standing> = self.ask_all(&Command::Look).answers().await?;
-        Ok(parts
-            .into_iter()
-            .fold(Standing::default(), |a, b| Standing {
-                connected: a.connected + b.connected,
-                caught_up: a.caught_up + b.caught_up,
-                open: a.open + b.open,
-                missing: a.missing + b.missing,
-                landed: a.landed + b.landed,
-            }))
+    pub(crate) async fn look(&self) -> anyhow::Result<Counts> {
+        let parts: Vec<Counts> = self.ask_all(&Command::Look).answers().await?;
+        Ok(parts.into_iter().fold(Counts::default(), |a, b| Counts {
+            connected: a.connected + b.connected,
+            caught_up: a.caught_up + b.caught_up,
+            open: a.open + b.open,
+            missing: a.missing + b.missing,
+            landed: a.landed + b.landed,
+        }))
     }
 
     /// Waits until `of` is reached, and shows the progress. `false`: not within this time.
@@ -149,7 +148,7 @@ impl Crew {
         &self,
         longest: Duration,
         what: &str,
-        done: impl Fn(&Standing) -> (u64, u64),
+        done: impl Fn(&Counts) -> (u64, u64),
     ) -> anyhow::Result<bool> {
         let (began, progress) = (Instant::now(), Progress::new(what));
         loop {
@@ -167,13 +166,13 @@ impl Crew {
 
     /// Waits until every accepted message has landed. `false`: not in time.
     pub(crate) async fn settle(&self) -> anyhow::Result<bool> {
-        let landed = |standing: &Standing| {
-            let Standing {
+        let landed = |counts: &Counts| {
+            let Counts {
                 landed,
                 missing,
                 open,
                 ..
-            } = *standing;
+            } = *counts;
             (landed, landed + missing + open)
         };
         self.until(self.size().patience, "landed", landed).await
@@ -181,8 +180,8 @@ impl Crew {
 
     /// Waits until all sessions are connected and have caught up. `false`: not within this time.
     pub(crate) async fn return_of_all(&self, longest: Duration) -> anyhow::Result<bool> {
-        let back = |standing: &Standing| {
-            let back = standing.connected.min(standing.caught_up);
+        let back = |counts: &Counts| {
+            let back = counts.connected.min(counts.caught_up);
             (back.into(), self.sessions().into())
         };
         self.until(longest, "back and caught up", back).await

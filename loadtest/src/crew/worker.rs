@@ -1,6 +1,6 @@
 //! The part of one process: a crowd that follows commands.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use anyhow::{Context, bail};
 use rustix::process::{Resource, getrlimit};
@@ -9,13 +9,13 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
     sync::mpsc,
-    task::spawn_local,
+    task::{JoinHandle, spawn_local},
 };
 
 use super::call::{Answer, Closed, Command, Question};
 use crate::{
     crowd::{Crowd, Size},
-    protocol::Place,
+    protocol::{Place, Protocol},
     senders,
 };
 
@@ -26,8 +26,16 @@ const OTHER_DESCRIPTORS: u64 = 1024;
 struct Worker {
     /// The process's number, which gives it source addresses of its own.
     ordinal: u8,
-    crowd: RefCell<Option<Rc<Crowd>>>,
+    present: RefCell<Option<Rc<Enlisted>>>,
+}
+
+/// A crowd, with everything that its sessions need to start. Dropping it ends them.
+struct Enlisted {
+    crowd: Rc<Crowd>,
+    protocol: Protocol,
+    /// The token of each session, in the order of [`Crowd::who`]; none for lean sessions.
     tokens: RefCell<Vec<String>>,
+    tasks: RefCell<Vec<JoinHandle<()>>>,
 }
 
 /// Answers questions until there are no more, then dismisses its crowd.
@@ -38,8 +46,7 @@ pub(super) async fn serve(
 ) -> anyhow::Result<()> {
     let worker = Rc::new(Worker {
         ordinal,
-        crowd: RefCell::default(),
-        tokens: RefCell::default(),
+        present: RefCell::default(),
     });
     // The queue holds at most one line for each question, because the first process waits for each answer.
     let (said, mut saying) = mpsc::unbounded_channel::<Vec<u8>>();
@@ -64,7 +71,7 @@ pub(super) async fn serve(
             let _ = said.send(line);
         });
     }
-    worker.dismiss();
+    worker.present.take();
     speaker.abort();
     Ok(())
 }
@@ -73,17 +80,16 @@ impl Worker {
     async fn obey(&self, command: Command) -> anyhow::Result<Box<RawValue>> {
         match command {
             Command::Enlist { place, size } => answer(&self.enlist(&place, size).await?),
-            Command::Gather { rate } => {
-                let (crowd, tokens) = (self.crowd()?, self.tokens.take());
-                match crowd.size.is_lean {
-                    true => answer(&crowd.gather_lean()?),
-                    false => answer(&crowd.gather(tokens, rate).await),
-                }
-            }
-            Command::Look => answer(&self.crowd()?.standing()),
+            Command::Gather { rate } => answer(&self.enlisted()?.gather(rate).await?),
+            Command::Look => answer(&self.crowd()?.counts()),
             Command::Obey(orders) => answer(&self.crowd()?.obey(orders)),
             Command::ComeBack => answer(&self.crowd()?.come_back()),
-            Command::Send(load) => answer(&senders::send(&self.crowd()?, load).await),
+            Command::Send(load) => {
+                let Enlisted {
+                    crowd, protocol, ..
+                } = &*self.enlisted()?;
+                answer(&senders::send(crowd, protocol, load).await)
+            }
             Command::Reset => answer(&self.crowd()?.meter.borrow_mut().reset()),
             Command::Latencies => answer(&self.crowd()?.meter.borrow().latencies()),
             Command::Tick => {
@@ -103,12 +109,21 @@ impl Worker {
                 "a process of the rig may have {limit} file descriptors and wants {wanted}: raise the limit (ulimit -n), or use more --processes"
             );
         }
-        self.dismiss();
-        let crowd = Crowd::new(place, size, self.ordinal).await?;
-        if !size.is_lean {
-            self.tokens.replace(crowd.tokens().await?);
-        }
-        self.crowd.replace(Some(crowd));
+        self.present.take();
+        let (crowd, protocol) = (
+            Crowd::new(size, self.ordinal)?,
+            Protocol::enter(place).await?,
+        );
+        let tokens = match size.is_lean {
+            true => Vec::new(),
+            false => protocol.tokens(&crowd).await?,
+        };
+        self.present.replace(Some(Rc::new(Enlisted {
+            crowd,
+            protocol,
+            tokens: tokens.into(),
+            tasks: RefCell::default(),
+        })));
         Ok(())
     }
 
@@ -116,17 +131,47 @@ impl Worker {
         let crowd = self.crowd()?;
         let tally = crowd.close().await;
         let incidents = crowd.incidents.take();
-        self.dismiss();
+        self.present.take();
         Ok(Closed { tally, incidents })
     }
 
-    fn crowd(&self) -> anyhow::Result<Rc<Crowd>> {
-        self.crowd.borrow().clone().context("there is no crowd")
+    fn enlisted(&self) -> anyhow::Result<Rc<Enlisted>> {
+        self.present.borrow().clone().context("there is no crowd")
     }
 
-    fn dismiss(&self) {
-        if let Some(crowd) = self.crowd.take() {
-            crowd.dismiss();
+    fn crowd(&self) -> anyhow::Result<Rc<Crowd>> {
+        Ok(self.enlisted()?.crowd.clone())
+    }
+}
+
+impl Enlisted {
+    /// Starts the sessions, this many a second, and returns when all were started. Lean ones start as fast as the server
+    /// accepts them, and this returns at once.
+    async fn gather(&self, rate: f64) -> anyhow::Result<()> {
+        let Self {
+            crowd,
+            protocol,
+            tokens,
+            tasks,
+        } = self;
+        if crowd.size.is_lean {
+            tasks.borrow_mut().push(protocol.start_lean(crowd)?);
+            return Ok(());
+        }
+        let began = tokio::time::Instant::now();
+        for (at, token) in (0..).zip(tokens.take()) {
+            tokio::time::sleep_until(began + Duration::from_secs_f64(f64::from(at) / rate)).await;
+            let task = protocol.start(crowd, crowd.who(at), token);
+            tasks.borrow_mut().push(task);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Enlisted {
+    fn drop(&mut self) {
+        for task in self.tasks.take() {
+            task.abort();
         }
     }
 }

@@ -6,8 +6,7 @@ use serde::Deserialize;
 use super::{ADMIN, Entry, http::Http};
 use crate::{
     crowd::Crowd,
-    protocol::{Outcome, Parcel},
-    senders::To,
+    parcel::{Outcome, Parcel, To},
 };
 
 /// The gateway's code for "it may or may not be on disk": the same as no answer.

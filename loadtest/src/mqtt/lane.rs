@@ -13,7 +13,7 @@ use super::{
 use crate::{
     crowd::Crowd,
     ledger::Key,
-    protocol::{Outcome, Parcel},
+    parcel::{Outcome, Parcel},
 };
 
 /// The same as a gateway's lane waits.

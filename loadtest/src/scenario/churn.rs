@@ -8,7 +8,8 @@ use super::Stage;
 use crate::{
     crowd::Orders,
     meter::{Latencies, quantiles},
-    senders::{Load, To},
+    parcel::To,
+    senders::Load,
 };
 
 #[derive(Debug, clap::Args)]

@@ -3,7 +3,7 @@
 //! - `connect.rs`: many sessions connect, stay, and are reached
 //! - `send.rs`: messages flow at a rate
 //! - `storm.rs`: the server is killed under all sessions
-//! - `outage.rs`: another program takes the gateway down and up again
+//! - `outage/`: another program takes the gateway down and up again
 //! - `churn.rs`: connections end and reconnect while messages flow
 //! - `slow.rs`: some sessions read slowly or not at all, and the effect on the others
 //! - `replay.rs`: a session that was away for long gets its backlog

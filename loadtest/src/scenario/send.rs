@@ -8,7 +8,8 @@ use crate::{
     crowd::SESSIONS_EACH_MAX,
     machine::SyncWatch,
     meter::{Latencies, Quantiles, quantiles},
-    senders::{Load, Sent, To},
+    parcel::To,
+    senders::{Load, Sent},
 };
 
 /// A step of the search is given up once a message is sent this late.

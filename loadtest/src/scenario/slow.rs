@@ -7,7 +7,8 @@ use super::Stage;
 use crate::{
     crowd::{Orders, Share},
     meter::{Latencies, quantiles},
-    senders::{Load, To},
+    parcel::To,
+    senders::Load,
 };
 
 #[derive(Debug, clap::Args)]

@@ -14,7 +14,8 @@ use crate::{
     crew::Crew,
     crowd::{Orders, SESSIONS_EACH_MAX, Share},
     meter::quantiles,
-    senders::{Load, To},
+    parcel::To,
+    senders::Load,
     target::{Own, Target},
 };
 

@@ -6,8 +6,7 @@ use anyhow::bail;
 
 use super::Stage;
 use crate::{
-    crew::Standing,
-    crowd::{Orders, Share},
+    crowd::{Counts, Orders, Share},
     meter::quantiles,
     target::Target,
 };
@@ -43,7 +42,7 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
     .await?;
     if plan.away {
         let sessions = crew.sessions();
-        let gone = |standing: &Standing| ((sessions - standing.connected).into(), sessions.into());
+        let gone = |counts: &Counts| ((sessions - counts.connected).into(), sessions.into());
         if !crew.until(stage.patience, "gone", gone).await? {
             bail!("not all sessions left");
         }

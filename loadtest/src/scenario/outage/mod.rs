@@ -9,6 +9,10 @@
 //! (whose stores are elsewhere), and in each round `sending`; it hears `struck NANOSECONDS` (the machine's monotonic clock
 //! just before) and `back` (the gateway listens again), and says `round …`. Then it hears `again` for another round, or
 //! `farewell`: it sends a last message to each of the stores, says `heads ID SEQ …`, and hears `stores FOLDER`.
+//!
+//! - `inbox.rs`: a session of a user
+
+mod inbox;
 
 use std::{
     cell::{Cell, RefCell},
@@ -26,11 +30,9 @@ use tokio::{
     task::spawn_local,
     time::{sleep, timeout},
 };
-use towncrier_client::{
-    AdminClient, AdminError, Client, DiskStore, Event, Options, Position, Status, Store,
-    StoreError, admin::Send, proto::Message,
-};
+use towncrier_client::{AdminClient, AdminError, DiskStore, Position, admin::Send, proto::Message};
 
+use self::inbox::Inbox;
 use super::Stage;
 use crate::{
     ledger::{Arrival, Key, Ledger, Standing, Tally},
@@ -90,16 +92,6 @@ struct Books {
     repeated: Cell<u64>,
     /// Faults that the ledger does not see.
     incidents: RefCell<Vec<String>>,
-}
-
-/// A session's store: the ledger, and its position.
-#[derive(Clone)]
-struct Inbox {
-    books: Rc<Books>,
-    user: u32,
-    session: u32,
-    position: Rc<Cell<Position>>,
-    token: String,
 }
 
 /// The books at one moment.
@@ -429,87 +421,6 @@ impl Sum {
             now.unknown - was.unknown,
             self.repeated - before.repeated,
         )
-    }
-}
-
-impl Inbox {
-    fn client(&self) -> Client<Self> {
-        let options = Options {
-            url: self.books.ws.clone(),
-            token: self.token.clone(),
-            device_id: String::new(),
-            name: "loadtest/1".into(),
-        };
-        Client::new(options, self.clone())
-    }
-
-    /// Stays connected. When the gateway is back, the client starts anew, because its next attempt may be half a minute
-    /// away.
-    async fn listen(self) {
-        loop {
-            let mut phase = self.books.phase.subscribe();
-            phase.mark_unchanged();
-            let back =
-                async { while phase.changed().await.is_ok() && *phase.borrow() != Phase::Back {} };
-            let ended = self.client().run(|event| self.look_at(event), back).await;
-            if !matches!(ended, towncrier_client::Ended::Stopped) {
-                return self.books.incident(format!("a client ended: {ended}"));
-            }
-        }
-    }
-
-    /// Stays connected until it has everything in the inbox.
-    async fn read(self) -> anyhow::Result<()> {
-        let done = watch::Sender::new(false);
-        let mut is_done = done.subscribe();
-        let mut client = self.client();
-        let on_event = |event| {
-            if let Event::Status(Status::CaughtUp { .. }) = event {
-                done.send_replace(true);
-            }
-            self.look_at(event);
-        };
-        let stop = async {
-            // The receiver holds the other end.
-            let _ = is_done.wait_for(|is_done| *is_done).await;
-        };
-        let read = timeout(self.books.patience, client.run(on_event, stop)).await;
-        read.context("an inbox cannot be read in time")?;
-        Ok(())
-    }
-
-    fn look_at(&self, event: Event) {
-        if let Event::Gap {
-            from_seq,
-            to_seq,
-            reason,
-        } = event
-        {
-            let (user, reason) = (self.user, reason.as_str_name());
-            self.books.incident(format!(
-                "user {user} was told of a gap from {from_seq} to {to_seq}: {reason}"
-            ));
-        }
-    }
-}
-
-impl Store for Inbox {
-    fn position(&self) -> Result<Position, StoreError> {
-        Ok(self.position.get())
-    }
-
-    fn land(&mut self, epoch: u64, messages: Vec<Message>) -> Result<Vec<Message>, StoreError> {
-        for message in &messages {
-            self.books.land(self.user, self.session, message);
-            let cursor = message.seq;
-            self.position.set(Position { epoch, cursor });
-        }
-        Ok(messages)
-    }
-
-    fn move_to(&mut self, position: Position) -> Result<(), StoreError> {
-        self.position.set(position);
-        Ok(())
     }
 }
 

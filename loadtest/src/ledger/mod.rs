@@ -10,17 +10,23 @@
 //! its answer has come was answered after everything that had landed until then was due.
 //!
 //! Times are µs since the run began, below 19 hours.
+//!
+//! - `key.rs`: the identity of a message
+//! - `tally.rs`: the closed books
+
+mod key;
+mod tally;
 
 use std::{
     collections::VecDeque,
-    fmt,
     hash::{BuildHasher, RandomState},
-    num::ParseIntError,
-    ops::{AddAssign, Range},
-    str::FromStr,
+    ops::Range,
 };
 
-use serde::{Deserialize, Serialize};
+pub use self::{
+    key::{Key, NoKey},
+    tally::Tally,
+};
 
 /// The unit in which times are compared, so that a time fits four bytes.
 const TICK_US: u64 = 16;
@@ -31,60 +37,6 @@ const REFUSED: u32 = u32::MAX;
 /// Messages that are kept although nothing more should come of them. A second landing, or a landing after a refusal, can
 /// then be checked in full. About older messages the ledger only knows that they may not come.
 const KEPT: usize = 1 << 16;
-
-/// The identity of a message. Its text, at most 45 bytes, is the `clientMsgID`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Key {
-    /// The number of the run, which tells its messages from those of other runs.
-    pub run: u32,
-    /// From 0, in the order of [`Ledger::issue`].
-    pub number: u32,
-    /// The first receiver. The others follow by number, and user 0 follows the last.
-    pub first: u32,
-    /// The time at which it was to be sent.
-    pub due_us: u64,
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            run,
-            number,
-            first,
-            due_us,
-        } = self;
-        write!(f, "{run:08x}-{number:x}-{first:x}-{due_us:x}")
-    }
-}
-
-/// The text is not the text of a [`Key`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoKey;
-
-impl From<ParseIntError> for NoKey {
-    fn from(_: ParseIntError) -> Self {
-        Self
-    }
-}
-
-impl FromStr for Key {
-    type Err = NoKey;
-
-    fn from_str(text: &str) -> Result<Self, NoKey> {
-        let mut parts = text.split('-');
-        let mut part = || parts.next().ok_or(NoKey);
-        let key = Self {
-            run: u32::from_str_radix(part()?, 16)?,
-            number: u32::from_str_radix(part()?, 16)?,
-            first: u32::from_str_radix(part()?, 16)?,
-            due_us: u64::from_str_radix(part()?, 16)?,
-        };
-        if parts.next().is_some() {
-            return Err(NoKey);
-        }
-        Ok(key)
-    }
-}
 
 /// The fields of a landed message that the ledger checks.
 #[derive(Debug, Clone, Copy)]
@@ -110,93 +62,6 @@ pub enum Standing {
     Behind,
     /// There is no such session, so nothing is expected at it.
     Absent,
-}
-
-/// The closed books. They count deliveries, unless said otherwise: a message for three sessions counts three times.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
-    /// Deliveries that must land once each: landed + lost + pending.
-    pub accepted: u64,
-    /// Accepted, and landed.
-    pub landed: u64,
-    /// Accepted, and missing at a session that has everything in its inbox.
-    pub lost: u64,
-    /// Landed again; or landed for the first time, long after the refusal.
-    pub duplicated: u64,
-    /// Landed after a message that must come later.
-    pub reordered: u64,
-    /// Landed although refused, altered, at the wrong session, or never sent.
-    pub ghost: u64,
-    /// Accepted, and not yet landed at a session that is behind.
-    pub pending: u64,
-    /// Messages that were refused.
-    pub refused: u64,
-    /// Messages whose outcome stayed unknown. They may land once.
-    pub unknown: u64,
-}
-
-impl Tally {
-    /// True if there was no fault so far.
-    pub fn is_faultless(&self) -> bool {
-        [self.lost, self.duplicated, self.reordered, self.ghost] == [0; 4]
-    }
-
-    /// The counts of landings, by name. The refused and unknown messages stand beside them.
-    pub fn counts(&self) -> [(&'static str, u64); 7] {
-        [
-            ("accepted", self.accepted),
-            ("landed", self.landed),
-            ("lost", self.lost),
-            ("duplicated", self.duplicated),
-            ("reordered", self.reordered),
-            ("ghost", self.ghost),
-            ("pending", self.pending),
-        ]
-    }
-
-    /// True if every accepted message landed once and in order, and no other message did.
-    pub fn is_exactly_once(&self) -> bool {
-        self.is_faultless() && self.pending == 0 && self.accepted == self.landed
-    }
-}
-
-impl AddAssign for Tally {
-    /// The sum of two ledgers' books, whose messages and sessions do not overlap.
-    fn add_assign(&mut self, other: Self) {
-        let Self {
-            accepted,
-            landed,
-            lost,
-            duplicated,
-            reordered,
-            ghost,
-            pending,
-            refused,
-            unknown,
-        } = other;
-        self.accepted += accepted;
-        self.landed += landed;
-        self.lost += lost;
-        self.duplicated += duplicated;
-        self.reordered += reordered;
-        self.ghost += ghost;
-        self.pending += pending;
-        self.refused += refused;
-        self.unknown += unknown;
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, count) in self.counts() {
-            write!(f, "{name} {count} ")?;
-        }
-        write!(
-            f,
-            "(messages refused {}, unknown {})",
-            self.refused, self.unknown
-        )
-    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -306,7 +171,7 @@ impl Ledger {
     }
 
     fn write_content(&self, key: Key, content: &mut String) {
-        use fmt::Write as _;
+        use std::fmt::Write as _;
         let (least, most) = self.content_bytes;
         let bytes = fastrand::Rng::with_seed(key.number.into()).usize(least..=most);
         content.clear();
