@@ -24,7 +24,7 @@ use tokio::{
     task::{LocalSet, spawn_local},
 };
 use towncrier::{
-    admin::{Rooms, Server},
+    admin::{self, Rooms},
     clock::Clock,
     config::Config,
     delivery,
@@ -128,7 +128,7 @@ impl Caller {
             .expect("the log reads")
             .token;
         let watch = Arc::default();
-        let bound = Server::bind(
+        let bound = admin::bind(
             &config.admin,
             None,
             Arc::clone(&metrics),

@@ -12,19 +12,21 @@ use tokio::{sync::oneshot, task::AbortHandle};
 
 use crate::{
     admin::{self, Rooms},
-    admission::{Shares, TooFew},
     clock::Clock,
     config::Config,
     delivery::{self, Aside, Delivery, FanOut},
+    door::{
+        self, Port, Shares, TooFew,
+        tls::{self, Tls, TlsError},
+    },
     lines::Lines,
     log::{
         CommitObserver, Log,
         embedded::{EmbeddedLog, OpenError},
     },
     metrics::Metrics,
-    reactor::{self, Port, Reactors},
+    reactor::{self, Reactors},
     registry::Registry,
-    tls::{self, Tls, TlsError},
     token::Tokens,
     watch::{self, Pulse, Unwell, Watch},
 };
@@ -39,12 +41,12 @@ pub enum Error {
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] OpenError),
-    /// The client port cannot be served.
+    /// The reactors do not start.
     #[error(transparent)]
     Reactor(#[from] reactor::Error),
-    /// The admin port cannot be served.
+    /// A port cannot be listened on.
     #[error(transparent)]
-    Admin(#[from] admin::BindError),
+    Listen(#[from] door::BindError),
     /// The admin API cannot be configured.
     #[error(transparent)]
     Setup(#[from] admin::SetupError),
@@ -130,9 +132,9 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         let watch = Arc::new(Watch::default());
         // Clients that return while the log is read wait at the port and are not refused.
-        let port = Port::bind(&config.listener)?;
+        let port = Port::bind(&config.listener, reactor::count(&config.listener))?;
         // While the log is read, health probes are answered, and callers are told to return later.
-        let (server, opening) = admin::Server::bind(
+        let (server, opening) = admin::bind(
             &config.admin,
             admin_tls.clone(),
             metrics.clone(),
@@ -234,7 +236,7 @@ impl Gateway {
 }
 
 impl AdminThread {
-    fn start(server: admin::Server, pulse: Pulse) -> Result<Self, std::io::Error> {
+    fn start(server: door::Server, pulse: Pulse) -> Result<Self, std::io::Error> {
         let address = server.local_addr();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -4,13 +4,13 @@
 //! an ack pass, in order.
 
 pub mod admin;
-pub mod admission;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod delivery;
 pub mod doctor;
+pub mod door;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -28,6 +28,5 @@ pub mod registry;
 pub mod session;
 #[cfg(test)]
 mod simulation;
-pub mod tls;
 pub mod token;
 pub mod watch;

@@ -12,16 +12,16 @@ use std::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 19] = [
+const MAP: [(&str, &[&str]); 18] = [
     (
         "admin",
-        &["delivery", "registry", "token", "message", "ids"],
+        &["door", "delivery", "registry", "token", "message", "ids"],
     ),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
     (
         "reactor",
         &[
-            "admission",
+            "door",
             "connection",
             "registry",
             "delivery",
@@ -33,16 +33,10 @@ const MAP: [(&str, &[&str]); 19] = [
     (
         "connection",
         &[
-            "admission",
-            "protocol",
-            "session",
-            "delivery",
-            "registry",
-            "message",
-            "ids",
+            "door", "protocol", "session", "delivery", "registry", "message", "ids",
         ],
     ),
-    ("admission", &[]),
+    ("door", &["reactor", "connection", "protocol", "session"]),
     ("delivery", &["log", "registry", "message", "ids"]),
     ("registry", &["message", "ids"]),
     ("protocol", &["session", "message", "ids"]),
@@ -52,15 +46,14 @@ const MAP: [(&str, &[&str]); 19] = [
     ("config", &["ids", "message"]),
     ("metrics", &["ids"]),
     ("clock", &[]),
-    ("tls", &[]),
     ("pages", &[]),
     ("process", &[]),
     ("token", &["ids"]),
     ("lines", &[]),
     ("watch", &[]),
 ];
-const OPEN: [&str; 8] = [
-    "config", "metrics", "clock", "tls", "token", "pages", "process", "watch",
+const OPEN: [&str; 7] = [
+    "config", "metrics", "clock", "token", "pages", "process", "watch",
 ];
 const PURE: [&str; 3] = ["protocol", "session", "message"];
 /// A longer file holds two nouns.

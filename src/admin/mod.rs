@@ -2,9 +2,8 @@
 //!
 //! Promises: the token is checked before the body is read. Every answer is JSON with an `errCode`, also after a panic.
 //! Bodies, waits and the number of connections are bounded. No call is answered `errCode 0` before `delivery` confirmed it.
-//! Leaves to others: durability and fan-out (`delivery`), online sessions (`registry`), the claims of a token (`token`).
+//! Leaves to others: the port itself (`door`), durability and fan-out (`delivery`), online sessions (`registry`), the claims of a token (`token`).
 //!
-//! - `server.rs`: the port itself: accept, HTTP/1, a graceful end; `crowd.rs`: which connection is cut off when it is full
 //! - `opening.rs`: the answers before the log is open
 //! - `routes.rs`: the one table of paths; the router and `/openapi.json` (`openapi.rs`) both come from it
 //! - `guard.rs`: the layer around every handler: panics, CORS, metrics
@@ -22,7 +21,6 @@ mod bodies;
 mod call;
 mod console;
 mod content;
-mod crowd;
 mod error;
 mod fingerprint;
 #[cfg(any(test, fuzzing))]
@@ -42,7 +40,6 @@ mod presence;
 mod required;
 mod routes;
 mod send;
-mod server;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -52,6 +49,5 @@ mod trace;
 pub use self::{
     call::{Rooms, SetupError},
     error::code,
-    opening::Opening,
-    server::{BindError, Server},
+    opening::{Opening, bind},
 };

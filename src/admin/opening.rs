@@ -4,50 +4,48 @@
 //! Until [`Opening::open`] it answers `/healthz` and `/metrics` as always, `/readyz` with 503, and every call with 503 and
 //! a time to return. After that it gives the normal answers, also on connections that were open before.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::{Router, http::StatusCode, response::Response, routing::get};
-use hyper_util::service::TowerToHyperService;
 
 use super::{
     call::{App, Rooms, SetupError},
     error::Refusal,
     health, openapi, routes,
 };
-use crate::{config::Config, metrics::Metrics, watch::Watch};
+use crate::{
+    config::{self, Config},
+    door::{Api, BindError, Server, tls::Tls},
+    metrics::Metrics,
+    watch::Watch,
+};
 
-/// Connections at once while the log is read: probes, and callers that are told to return later. The number of descriptors
-/// left for more is known when the log has opened its own.
-const CONNECTIONS_MAX: usize = 64;
+/// Opens the API of a [`Server`] that serves already.
+pub struct Opening(Api);
 
-/// Opens the API of a [`Server`](super::Server) that serves already.
-pub struct Opening(Arc<OnceLock<Open>>);
-
-struct Open {
-    router: TowerToHyperService<Router>,
-    connections_max: usize,
-}
-
-/// The service that answers now.
-#[derive(Clone)]
-pub(super) struct Api {
-    open: Arc<OnceLock<Open>>,
-    starting: TowerToHyperService<Router>,
+/// Binds the admin port. Callers are told to return later until the [`Opening`] is used.
+///
+/// # Errors
+/// [`BindError`], if the port cannot be listened on.
+pub fn bind(
+    config: &config::Admin,
+    tls: Option<Tls>,
+    metrics: Arc<Metrics>,
+    watch: Arc<Watch>,
+) -> Result<(Server, Opening), BindError> {
+    let (api, opening) = new(Arc::clone(&metrics), watch);
+    Ok((Server::bind(config, tls, metrics, api)?, opening))
 }
 
 /// An API that is not open yet, and the handle that opens it.
-pub(super) fn new(metrics: Arc<Metrics>, watch: Arc<Watch>) -> (Api, Opening) {
+fn new(metrics: Arc<Metrics>, watch: Arc<Watch>) -> (Api, Opening) {
     let starting = Router::new()
         .route("/healthz", get(async move || health::of(&watch)))
         .route("/readyz", get(readyz))
         .route("/metrics", get(async move || health::rendered(&metrics)))
         .fallback(async || Refusal::Starting);
-    let open = Arc::new(OnceLock::new());
-    let api = Api {
-        open: Arc::clone(&open),
-        starting: TowerToHyperService::new(starting),
-    };
-    (api, Opening(open))
+    let api = Api::new(starting);
+    (api.clone(), Opening(api))
 }
 
 async fn readyz() -> Response {
@@ -61,23 +59,8 @@ impl Opening {
     /// From now on all calls are answered.
     pub fn open(self, config: &Config, rooms: Rooms) -> Result<(), SetupError> {
         let app = App::new(config, rooms, openapi::document())?;
-        let open = Open {
-            router: TowerToHyperService::new(routes::router(Arc::new(app))),
-            connections_max: config.admin.connections_max,
-        };
-        // `open` consumes the only `Opening`, so the cell is still empty.
-        let _ = self.0.set(open);
+        let router = routes::router(Arc::new(app));
+        self.0.open(router, config.admin.connections_max);
         Ok(())
-    }
-}
-
-impl Api {
-    pub(super) fn router(&self) -> &TowerToHyperService<Router> {
-        self.open.get().map_or(&self.starting, |open| &open.router)
-    }
-
-    pub(super) fn connections_max(&self) -> usize {
-        let open = self.open.get();
-        open.map_or(CONNECTIONS_MAX, |open| open.connections_max)
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::{scratch::Scratch, serve::SHARED_SECRETS};
-use crate::{config::Config, log::embedded::is_in_use, tls::Tls};
+use crate::{config::Config, door::tls::Tls, log::embedded::is_in_use};
 
 /// Every key with its default, unit and meaning. A test holds it equal to the code.
 const ANNOTATED: &str = include_str!("../../config/towncrier.toml");

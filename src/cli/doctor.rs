@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use super::{check::could_start, scratch::Scratch, signals::Signals};
 use crate::{
-    admission::raise_limit,
     config::Config,
     doctor::{Ceiling, Facts, Forecast, Limit, MessageRates, examine, forecast},
+    door::raise_limit,
 };
 
 /// Limits of each kind that the table shows; `--json` shows all.

@@ -14,8 +14,8 @@ use super::{
     signals::{Signals, outlive_others},
 };
 use crate::{
-    admission::raise_limit,
     config::Config,
+    door::raise_limit,
     gateway::{self, Gateway},
     lines::Lines,
 };

@@ -15,10 +15,10 @@ use towncrier_websocket::{
 
 use super::{Context, OutboxLimits};
 use crate::{
-    admission::{Admission, Arrival, Lobby},
     clock::{Clock, fixture::Manual},
     config::{self, Config},
     delivery::{self, Delivery},
+    door::{Admission, Arrival, Lobby},
     gateway::Base,
     ids::{MessageId, Platform, Seq, UserId},
     log::{Append, Log, memory::MemoryLog},

@@ -6,8 +6,8 @@ use tracing::warn;
 
 use super::{Context, tally::Owner};
 use crate::{
-    admission::Arrival,
     delivery::{AuthError, LogError},
+    door::Arrival,
     ids::{ConnectionId, Seq, SessionKey},
     session::{self, Action, Connect, Reason, Session, Standing, Welcome},
     token::TokenError,

@@ -38,8 +38,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use self::{outbox::OutboxLimits, task::Task};
 use self::{socket::Socket, state::Connection};
 use crate::{
-    admission::Arrival,
     delivery::Delivery,
+    door::Arrival,
     ids::ConnectionId,
     metrics::Metrics,
     protocol::Codec,

@@ -23,7 +23,7 @@ use super::{
     tally::{Owner, Tally},
 };
 use crate::{
-    admission::Arrival,
+    door::Arrival,
     ids::{ConnectionId, Seq},
     protocol::Codec,
     registry::Item,

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{Cost, Facts, Host, SyncTime, trial::BATCH};
 use crate::{
-    admission::{SOCKET_BYTES, Shares, TooFew, memory_bytes_max_for},
     config::Config,
+    door::{self, SOCKET_BYTES, Shares, TooFew, memory_bytes_max_for},
     reactor,
 };
 
@@ -272,13 +272,13 @@ fn notes(config: &Config, host: &Host, sync: SyncTime) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(somaxconn) = host
         .somaxconn
-        .filter(|somaxconn| *somaxconn < reactor::BACKLOG.into())
+        .filter(|somaxconn| *somaxconn < door::BACKLOG.into())
     {
         let reactors = reactor::count(&config.listener);
         notes.push(format!(
             "{reactors} x {somaxconn} connects wait at once, more are tried again after a second: \
              sysctl -w net.core.somaxconn={backlog} net.ipv4.tcp_max_syn_backlog={backlog}",
-            backlog = reactor::BACKLOG
+            backlog = door::BACKLOG
         ));
     }
     if let Some(ports) = host.ports {

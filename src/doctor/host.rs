@@ -10,7 +10,7 @@ use rustix::{
 use serde::Serialize;
 
 use crate::{
-    admission::new_sessions_bytes_max, config::Config, log::embedded::inspect::count_segments,
+    config::Config, door::new_sessions_bytes_max, log::embedded::inspect::count_segments,
     process::open_descriptors,
 };
 

@@ -15,8 +15,8 @@ use super::{
     load::{TrialLoad, TrialSize},
 };
 use crate::{
-    admission::Shares,
     config::{self, Config},
+    door::Shares,
     gateway::{self, Gateway},
     process::{self, ThreadTime},
     reactor,

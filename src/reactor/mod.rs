@@ -4,10 +4,6 @@
 //! Promises: items from other threads wait in a bounded mailbox. No client keeps a thread busy for long. During the drain
 //! every session is told when to return. Leaves to others: the work of a connection on its bytes.
 //!
-//! - `listener.rs`: sockets that share a port
-//! - `accept.rs`: from a TCP connection to a WebSocket
-//! - `upgrade.rs`: the HTTP in between
-//! - `site.rs`: the inbox page
 //! - `table.rs`: the connections of one thread
 //! - `mailbox.rs`: items from other threads; `hand_out.rs`: their way to the connections
 //! - `sweep.rs`: the deadlines of all connections, on one timer
@@ -15,17 +11,13 @@
 //! - `turns.rs`: the time for which tasks keep the thread busy
 //! - `thread.rs`: one reactor's life
 
-mod accept;
 mod drain;
 mod hand_out;
-mod listener;
 mod mailbox;
-mod site;
 mod sweep;
-mod table;
+pub(crate) mod table;
 mod thread;
 mod turns;
-mod upgrade;
 
 use std::{
     io,
@@ -41,38 +33,25 @@ use std::sync;
 
 use tokio::sync::{oneshot, watch};
 
-pub use self::listener::Port;
+pub(crate) use self::mailbox::MailboxLimits;
+use self::thread::Reactor;
 #[cfg(test)]
-pub(crate) use self::{accept::Listener, thread::serve};
-pub(crate) use self::{listener::BACKLOG, mailbox::MailboxLimits};
-use self::{site::Site, thread::Reactor};
+pub(crate) use self::thread::serve;
 use crate::{
-    admission::Admission,
     config::{self, Config, NewSession},
     connection::OutboxLimits,
     delivery::Delivery,
+    door::{Admission, Port, Site, tls::Tls},
     metrics::Metrics,
     registry::Registry,
     session::{Limits, REPLAYED_BYTES_MAX},
-    tls::Tls,
     watch::{Watched, watched},
 };
 
-/// Why the reactors did not start.
+/// The operating system gives no runtime or no thread.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The client port cannot be bound.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The operating system's error.
-        source: io::Error,
-    },
-    /// No runtime or thread can be started.
-    #[error("cannot start a reactor thread: {0}")]
-    Thread(io::Error),
-}
+#[error("cannot start a reactor thread: {0}")]
+pub struct Error(io::Error);
 
 /// The order to the reactors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,17 +67,17 @@ pub(crate) enum Stage {
 /// The parts that each reactor is built from.
 #[derive(Clone)]
 pub(crate) struct Parts {
-    config: config::Listener,
+    pub(crate) config: config::Listener,
     session: Limits,
     /// The bounds of each mailbox.
     pub(crate) mailbox: MailboxLimits,
     /// The inbox page, if it is served.
-    site: Option<Arc<Site>>,
+    pub(crate) site: Option<Arc<Site>>,
     delivery: Arc<Delivery>,
     registry: Arc<Registry>,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     admission: Arc<Admission>,
-    tls: Option<Tls>,
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Parts {
@@ -180,7 +159,7 @@ impl Reactors {
             let (pulse, watched) = watched(format!("reactor-{number}"));
             let stage = reactors.stage.subscribe();
             let reactor = Reactor::new(number, listener, parts.clone(), stage, pulse);
-            let thread = start(number, reactor, watched).map_err(Error::Thread)?;
+            let thread = start(number, reactor, watched).map_err(Error)?;
             reactors.threads.push(thread);
         }
         Ok(reactors)

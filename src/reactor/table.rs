@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::{connection::Handle, ids::ConnectionId};
 
-pub(super) struct Table {
+pub(crate) struct Table {
     /// The reactor's number, as the top 16 bits of its ids.
     base: u64,
     opened: Cell<u64>,
@@ -22,13 +22,13 @@ pub(super) struct Table {
 }
 
 /// A connection's entry in the table; dropped with its task.
-pub(super) struct Seat {
+pub(crate) struct Seat {
     table: Rc<Table>,
     id: ConnectionId,
 }
 
 impl Table {
-    pub(super) fn new(reactor: u16) -> Self {
+    pub(crate) fn new(reactor: u16) -> Self {
         Self {
             base: u64::from(reactor) << 48,
             opened: Cell::new(0),
@@ -38,12 +38,12 @@ impl Table {
     }
 
     /// An id that was never used in this process.
-    pub(super) fn next_id(&self) -> ConnectionId {
+    pub(crate) fn next_id(&self) -> ConnectionId {
         self.opened.set(self.opened.get() + 1);
         ConnectionId(self.base | self.opened.get())
     }
 
-    pub(super) fn insert(self: &Rc<Self>, id: ConnectionId, handle: Handle) -> Seat {
+    pub(crate) fn insert(self: &Rc<Self>, id: ConnectionId, handle: Handle) -> Seat {
         self.connections.borrow_mut().insert(id, handle);
         Seat {
             table: Rc::clone(self),
@@ -51,16 +51,16 @@ impl Table {
         }
     }
 
-    pub(super) fn get(&self, id: ConnectionId) -> Option<Handle> {
+    pub(crate) fn get(&self, id: ConnectionId) -> Option<Handle> {
         self.connections.borrow().get(&id).cloned()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.connections.borrow().len()
     }
 
     /// Up to `count` connections after `after`, and the id to continue from: `None` when these were the last.
-    pub(super) fn after(
+    pub(crate) fn after(
         &self,
         after: Option<ConnectionId>,
         count: usize,
@@ -81,7 +81,7 @@ impl Table {
     }
 
     /// Waits until no connection is left.
-    pub(super) async fn wait_empty(&self) {
+    pub(crate) async fn wait_empty(&self) {
         while self.len() > 0 {
             self.emptied.notified().await;
         }

@@ -15,11 +15,16 @@ use towncrier_websocket::frame::{BINARY, FIN, TEXT, masked};
 use super::{mailbox::ReactorMailbox, *};
 use crate::{
     connection::fixture::{Client, Said, World},
+    door::BindError,
     ids::{ConnectionId, Platform, Seq, UserId},
     message::{Message, StoredMessage},
     protocol::towncrier_v1::proto::{Ping, client_frame, server_frame::Body},
     registry::{Item, Mailbox as _},
 };
+
+fn bind(config: &config::Listener) -> Result<Port, BindError> {
+    Port::bind(config, count(config))
+}
 
 struct Gateway {
     world: World,
@@ -43,7 +48,7 @@ fn start(config: &config::Listener) -> Gateway {
 }
 
 fn start_with(config: &Config) -> Gateway {
-    start_on(Port::bind(&config.listener).expect("a free port"), config)
+    start_on(bind(&config.listener).expect("a free port"), config)
 }
 
 fn start_on(port: Port, config: &Config) -> Gateway {
@@ -98,7 +103,7 @@ const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpg
 /// A listener that panics at the first client.
 struct Panics;
 
-impl accept::Listener for Panics {
+impl crate::door::Listener for Panics {
     type Stream = TcpStream;
 
     async fn accept(&self) -> io::Result<(TcpStream, std::net::IpAddr)> {
@@ -369,7 +374,7 @@ async fn whoever_knocks_before_the_reactors_start_is_let_in_unless_gone_by_then(
         listener: config(),
         ..Config::default()
     };
-    let port = Port::bind(&config.listener).expect("a free port");
+    let port = bind(&config.listener).expect("a free port");
     let address = port.address;
     let request = format!("{UPGRADE}\r\n");
     let mut gone = TcpStream::connect(address).await.unwrap();
@@ -393,7 +398,7 @@ async fn whoever_knocks_before_the_reactors_start_is_let_in_unless_gone_by_then(
 
 #[test]
 fn a_port_that_cannot_be_had_is_an_error_that_names_it() {
-    let started = Port::bind(&config::Listener {
+    let started = bind(&config::Listener {
         // An address for documentation (RFC 5737), which no machine has.
         listen: SocketAddr::from(([192, 0, 2, 1], 0)),
         ..config()
@@ -405,7 +410,7 @@ fn a_port_that_cannot_be_had_is_an_error_that_names_it() {
 #[tokio::test]
 async fn a_port_that_another_gateway_serves_cannot_be_shared() {
     let first = start(&config());
-    let second = Port::bind(&config::Listener {
+    let second = bind(&config::Listener {
         listen: first.reactors.local_addr(),
         ..config()
     });

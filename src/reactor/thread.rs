@@ -13,7 +13,6 @@ use tracing::error;
 
 use super::{
     Parts, Stage,
-    accept::{Door, Listener, accept},
     drain::drain,
     hand_out::hand_out,
     mailbox::ReactorMailbox,
@@ -21,7 +20,11 @@ use super::{
     table::Table,
     turns,
 };
-use crate::{admission::Lobby, connection::Context, watch::Pulse};
+use crate::{
+    connection::Context,
+    door::{Door, Listener, Lobby, accept},
+    watch::Pulse,
+};
 
 /// The threads that read the log's disk for one reactor; further reads wait. They are enough to keep a disk busy.
 const DISK_THREADS: usize = 4;

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{process::Life, trace::note};
-use crate::reactor::Listener;
+use crate::door::Listener;
 
 /// The longest delay of a byte on a healthy network, in ms.
 const DELAY_MS_MAX: u64 = 80;

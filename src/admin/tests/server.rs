@@ -11,14 +11,15 @@ use tokio::{
 
 use super::{ADMIN, Fault, Gateway, SEED, admin_config, whole_config};
 use crate::{
-    admin::{BindError, Opening, Server},
+    admin::{self, Opening},
     config,
+    door::{BindError, Server},
     watch::watched,
 };
 
 fn bind(gateway: &Gateway, config: &config::Admin) -> Result<(Server, Opening), BindError> {
     let (metrics, watch) = (Arc::clone(&gateway.metrics), Arc::clone(&gateway.watch));
-    Server::bind(config, None, metrics, watch)
+    admin::bind(config, None, metrics, watch)
 }
 
 /// Serves until the sender is used or dropped.

@@ -15,27 +15,37 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Error, count};
 use crate::config;
 
 /// Connections of one listener that wait to be accepted, at most. The kernel takes the smaller of this and
 /// `net.core.somaxconn`.
 pub(crate) const BACKLOG: u16 = 65_535;
 
-/// The bound client port; [`super::Reactors`] serve it.
+/// A port that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("{setting}: cannot listen on {address}: {source}")]
+pub struct BindError {
+    /// The setting that names the address.
+    setting: &'static str,
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// The bound client port; [`crate::reactor::Reactors`] serve it.
 pub struct Port {
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// One for each reactor.
-    pub(super) listeners: Vec<TcpListener>,
+    pub(crate) listeners: Vec<TcpListener>,
 }
 
 impl Port {
-    /// Binds the port, with a socket for each reactor.
+    /// Binds the port, with a socket for each of so many reactors.
     ///
     /// # Errors
-    /// [`Error::Listen`], also if another process listens there.
-    pub fn bind(config: &config::Listener) -> Result<Self, Error> {
-        let (address, listeners) = bind(config, count(config)).map_err(|source| Error::Listen {
+    /// [`BindError`], also if another process listens there.
+    pub fn bind(config: &config::Listener, reactors: usize) -> Result<Self, BindError> {
+        let (address, listeners) = bind(config, reactors).map_err(|source| BindError {
+            setting: "listener.listen",
             address: config.listen,
             source,
         })?;
@@ -59,6 +69,21 @@ fn bind(config: &config::Listener, count: usize) -> io::Result<(SocketAddr, Vec<
         listeners.push(listen(next)?);
     }
     Ok((address, listeners))
+}
+
+/// Binds the admin port.
+pub(super) fn bind_admin(config: &config::Admin) -> Result<(TcpListener, SocketAddr), BindError> {
+    let bind = || {
+        let listener = TcpListener::bind(config.listen)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bind().map_err(|source| BindError {
+        setting: "admin.listen",
+        address: config.listen,
+        source,
+    })
 }
 
 fn socket(config: &config::Listener) -> io::Result<Socket> {

@@ -10,17 +10,21 @@ use std::{
     io,
     net::SocketAddr,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
+use axum::Router;
 use hyper::{
     Request,
     body::Incoming,
     server::conn::http1,
     service::{Service as _, service_fn},
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -31,14 +35,10 @@ use tokio::{
 
 use super::{
     crowd::{Activity, Crowd, watched},
-    opening::{self, Api, Opening},
-};
-use crate::{
-    config,
-    metrics::Metrics,
+    listener::{BindError, bind_admin},
     tls::Tls,
-    watch::{Pulse, Watch},
 };
+use crate::{config, metrics::Metrics, watch::Pulse};
 
 /// The kernel closes a connection when its caller leaves an answer unread for this long.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -53,21 +53,12 @@ const GRACE: Duration = Duration::from_secs(5);
 /// be cut off.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Connections at once before the API is open: probes, and callers that are told to return later. The number of descriptors
+/// left for more is known when the log has opened its own.
+const STARTING_CONNECTIONS_MAX: usize = 64;
+
 /// The interval at which histogram samples are folded into buckets. Without it, samples use memory until the next scrape.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Why the admin port could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// The address cannot be listened on.
-    #[error("admin.listen: cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The operating system's error.
-        source: io::Error,
-    },
-}
 
 /// The admin port, bound and not yet serving.
 pub struct Server {
@@ -80,28 +71,22 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds `admin.listen`. Callers wait in the kernel until [`serve`](Self::serve), and are told to return later until
-    /// the [`Opening`] is used. Needs no runtime.
-    pub fn bind(
+    /// Binds `admin.listen`. Callers wait in the kernel until [`serve`](Self::serve). Needs no runtime.
+    pub(crate) fn bind(
         config: &config::Admin,
         tls: Option<Tls>,
         metrics: Arc<Metrics>,
-        watch: Arc<Watch>,
-    ) -> Result<(Self, Opening), BindError> {
-        let (api, opening) = opening::new(Arc::clone(&metrics), watch);
-        let (listener, address) = listen(config.listen).map_err(|source| BindError::Listen {
-            address: config.listen,
-            source,
-        })?;
-        let server = Self {
+        api: Api,
+    ) -> Result<Self, BindError> {
+        let (listener, address) = bind_admin(config)?;
+        Ok(Self {
             listener,
             address,
             api,
             metrics,
             idle_timeout: config.idle_timeout,
             tls,
-        };
-        Ok((server, opening))
+        })
     }
 
     /// The address of the port. It has the real port if the configuration says 0.
@@ -181,11 +166,45 @@ impl Server {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<(std::net::TcpListener, SocketAddr)> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
+/// The handlers that answer now. Clones share the change.
+#[derive(Clone)]
+pub(crate) struct Api {
+    /// The handlers before [`Api::open`].
+    starting: TowerToHyperService<Router>,
+    open: Arc<OnceLock<Open>>,
+}
+
+struct Open {
+    router: TowerToHyperService<Router>,
+    connections_max: usize,
+}
+
+impl Api {
+    /// Answers with `starting` until [`open`](Self::open).
+    pub(crate) fn new(starting: Router) -> Self {
+        Self {
+            starting: TowerToHyperService::new(starting),
+            open: Arc::default(),
+        }
+    }
+
+    /// From now on `router` answers, also on connections that were open before. Only the first call counts.
+    pub(crate) fn open(&self, router: Router, connections_max: usize) {
+        let router = TowerToHyperService::new(router);
+        let _ = self.open.set(Open {
+            router,
+            connections_max,
+        });
+    }
+
+    fn router(&self) -> &TowerToHyperService<Router> {
+        self.open.get().map_or(&self.starting, |open| &open.router)
+    }
+
+    fn connections_max(&self) -> usize {
+        let open = self.open.get();
+        open.map_or(STARTING_CONNECTIONS_MAX, |open| open.connections_max)
+    }
 }
 
 /// The parts that every connection is served with.

@@ -24,17 +24,19 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    Parts, Stage,
-    table::{Seat, Table},
+    admission::{Arrival, Lobby, Permit},
+    tls::Tls,
     upgrade::{self, Refusal, Upgrade},
 };
 use crate::{
-    admission::{Arrival, Lobby, Permit},
     connection::{self, Context, Task},
     metrics::RefusalReason,
     protocol::{self, Codec},
+    reactor::{
+        Parts, Stage,
+        table::{Seat, Table},
+    },
     session::Moment,
-    tls::Tls,
 };
 
 /// The pause after an error that the next accept would meet again, such as no memory for a socket.
@@ -47,12 +49,12 @@ const RETRY_AFTER_MAX_S: u64 = 10;
 const SITE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The entrance for clients of one reactor.
-pub(super) struct Door {
-    pub(super) parts: Rc<Parts>,
-    pub(super) context: Rc<Context>,
-    pub(super) table: Rc<Table>,
-    pub(super) lobby: Rc<Lobby>,
-    pub(super) stage: watch::Receiver<Stage>,
+pub(crate) struct Door {
+    pub(crate) parts: Rc<Parts>,
+    pub(crate) context: Rc<Context>,
+    pub(crate) table: Rc<Table>,
+    pub(crate) lobby: Rc<Lobby>,
+    pub(crate) stage: watch::Receiver<Stage>,
 }
 
 /// The answer to a good request.
@@ -115,7 +117,7 @@ impl Listener for TcpListener {
 }
 
 /// Accepts clients. Never returns.
-pub(super) async fn accept<L: Listener>(door: Rc<Door>, listener: L) {
+pub(crate) async fn accept<L: Listener>(door: Rc<Door>, listener: L) {
     let mut has_warned = false;
     loop {
         while door.lobby.is_crowded() {

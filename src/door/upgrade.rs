@@ -18,8 +18,8 @@ use tokio::{
 };
 use towncrier_websocket::handshake::{self, BadRequest, Request};
 
+use super::admission::Refused;
 use crate::{
-    admission::Refused,
     metrics::RefusalReason,
     protocol::{self, Codec},
 };
