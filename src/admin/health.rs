@@ -24,7 +24,7 @@ pub(super) fn of(watch: &Watch) -> Response {
     }
 }
 
-/// 200 if sends are accepted and all threads run; else 503 with the reason. A doubted clock is named, but stops no send.
+/// 200 if sends are accepted and all threads run; else 503 with the reason. A doubt about the time is told, but stops no send.
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
     match (app.watch.check(), app.delivery.check_ready()) {
         (Err(unwell), _) => unavailable(&unwell),

@@ -2,8 +2,9 @@
 //!
 //! The trusted clock is the boot time plus an offset. The offset follows the wall clock while the wall clock advances like
 //! the boot time. It changes by more than a minute only on proof (`trust.rs`). So a wall clock that is wrong for a moment
-//! changes nothing: no message expires early, no good token is refused, no message gets a wrong date. Leaves to others:
-//! waiting (`tokio::time`), and the behaviour of the rooms while the two clocks disagree.
+//! changes nothing: no message expires early, no good token is refused, no message gets a wrong date. After a start of the
+//! machine there is only the wall clock to ask, so its time is assumed for an hour. Leaves to others: waiting
+//! (`tokio::time`), and the behaviour of the rooms while the time is in doubt.
 //!
 //! - `trust.rs`: which offset is trusted, decided from readings alone
 //! - `machine.rs`: the machine's clocks
@@ -45,11 +46,20 @@ pub struct Clock {
     trust: Mutex<Trust>,
 }
 
-/// The distance between the wall clock and the trusted clock, when it is more than a minute.
+/// The reason for which the trusted time may be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Doubt {
-    /// Wall time less trusted time, in ms.
-    pub ahead_ms: i64,
+pub enum Doubt {
+    /// The wall clock and the trusted clock are more than a minute apart.
+    Disagree {
+        /// Wall time less trusted time, in ms.
+        ahead_ms: i64,
+    },
+    /// The machine was started again or its wall clock was set right, and the time that the wall clock gave then has not
+    /// held for an hour yet.
+    Assumed {
+        /// Trusted time less the time that was known before, in ms. The true time is not before the known time.
+        ahead_ms: i64,
+    },
 }
 
 impl Clock {
@@ -107,28 +117,42 @@ impl Clock {
         self.trust().mark(boot_ms, self.machine.boot_id())
     }
 
-    /// The distance between the wall clock and the trusted clock now; `None` within a minute.
-    pub fn doubt(&self) -> Option<Doubt> {
+    /// The wall clock's time less the trusted time, in ms; 0 within a minute.
+    pub(crate) fn wall_ahead_ms(&self) -> i64 {
         let Reading { wall_ms, boot_ms } = self.machine.read();
         let now_ms = boot_ms.saturating_add_signed(self.offset_ms.load(Relaxed));
         let ahead_ms = wall_ms as i64 - now_ms as i64;
-        (ahead_ms.abs() > TOLERANCE_MS).then_some(Doubt { ahead_ms })
+        if ahead_ms.abs() > TOLERANCE_MS {
+            ahead_ms
+        } else {
+            0
+        }
     }
 
-    /// True if messages older than a limit may be removed now. It is false while the clocks disagree, and until a time that
-    /// was only assumed at the start has been proved.
+    /// The reason for which the time may be wrong now; `None` while it is certain.
+    pub fn doubt(&self) -> Option<Doubt> {
+        match self.wall_ahead_ms() {
+            0 => {
+                let ahead_ms = self.trust().assumed_ms()?;
+                Some(Doubt::Assumed { ahead_ms })
+            }
+            ahead_ms => Some(Doubt::Disagree { ahead_ms }),
+        }
+    }
+
+    /// True if messages older than a limit may be removed now. It is false while the time is in doubt.
     pub fn may_expire(&self) -> bool {
-        let boot_ms = self.machine.boot_ms();
-        self.trust().may_expire(boot_ms) && self.doubt().is_none()
+        self.doubt().is_none() && !self.trust().is_doubted()
     }
 
     /// Changes the trusted offset, and logs changes that matter to an operator.
     fn change(&self, change: impl FnOnce(&mut Trust)) {
         let mut trust = self.trust();
-        let was_doubted = trust.is_doubted();
+        let (was_doubted, was_assumed) = (trust.is_doubted(), trust.assumed_ms().is_some());
         let before_ms = trust.offset_ms();
         change(&mut trust);
-        let (is_doubted, offset_ms) = (trust.is_doubted(), trust.offset_ms());
+        let (is_doubted, assumed_ms) = (trust.is_doubted(), trust.assumed_ms());
+        let offset_ms = trust.offset_ms();
         self.offset_ms.store(offset_ms, Relaxed);
         drop(trust);
         if (offset_ms - before_ms).abs() > TOLERANCE_MS {
@@ -138,13 +162,18 @@ impl Clock {
                 "the gateway's clock has taken the wall clock's time"
             );
         } else if is_doubted && !was_doubted {
-            let ahead_s = self.doubt().map_or(0, |doubt| doubt.ahead_ms / 1000);
+            let ahead_s = self.wall_ahead_ms() / 1000;
             tracing::error!(
                 ahead_s,
                 "the wall clock jumped and is not believed: correct it, or confirm it with POST /clock/accept; nothing expires by age meanwhile"
             );
         } else if was_doubted && !is_doubted {
             tracing::info!("the wall clock agrees with the gateway's clock again");
+        }
+        match assumed_ms {
+            Some(ahead_ms) if !was_assumed => tracing::warn!("{}", Doubt::Assumed { ahead_ms }),
+            None if was_assumed => tracing::info!("the gateway's time is no longer only assumed"),
+            _ => {}
         }
     }
 
@@ -156,16 +185,21 @@ impl Clock {
 
 impl std::fmt::Display for Doubt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let side = if self.ahead_ms > 0 {
-            "ahead of"
-        } else {
-            "behind"
-        };
-        write!(
-            f,
-            "the wall clock is {} s {side} the gateway's clock: correct it, or confirm it with POST /clock/accept",
-            self.ahead_ms.unsigned_abs() / 1000
-        )
+        match *self {
+            Self::Disagree { ahead_ms } => {
+                let side = if ahead_ms > 0 { "ahead of" } else { "behind" };
+                write!(
+                    f,
+                    "the wall clock is {} s {side} the gateway's clock: correct it, or confirm it with POST /clock/accept",
+                    ahead_ms.unsigned_abs() / 1000
+                )
+            }
+            Self::Assumed { ahead_ms } => write!(
+                f,
+                "the time is assumed, {} s after the last known time, until the wall clock has held it for an hour: correct the wall clock if it is wrong, or confirm it with POST /clock/accept",
+                ahead_ms / 1000
+            ),
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 //! Promises: one wrong reading of the wall clock changes nothing. The offset follows the wall clock by at most a minute in
 //! an hour. It takes a larger step in three cases only: the wall clock kept its new offset for the whole time of proof; an
 //! administrator confirms it; or the wall clock was behind the log's newest record at the start (a board without a battery)
-//! and has become right. Leaves to others: the clocks, and the work that pauses while they disagree.
+//! and has become right. A time that rests on a single reading is *assumed* until it has held for the time of proof: the
+//! wall clock's time after a start of the machine, and the time of a wall clock that became right. Leaves to others: the
+//! clocks, and the work that pauses while the time is not certain.
 
 use std::time::Duration;
 
@@ -31,10 +33,20 @@ pub(super) struct Trust {
     claimed: Option<Offset>,
     /// True if the wall clock was behind the newest record at the start, and has not become right yet.
     is_behind: bool,
-    /// Nothing expires by age before this boot time, ms.
-    expiry_from_ms: u64,
+    /// `None` once the trusted time is proved or confirmed.
+    assumed: Option<Assumed>,
     /// The boot time of the latest reading, ms.
     read_at_ms: u64,
+}
+
+/// The trusted time rests on a single reading of the wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Assumed {
+    /// The offset by which the time was known before. The true time is not earlier, but may be earlier than the trusted
+    /// time.
+    known_ms: i64,
+    /// The boot time at which the trusted time counts as proved, ms. Never 0.
+    until_ms: u64,
 }
 
 /// An offset, and the boot time since which it has held.
@@ -51,46 +63,56 @@ pub(crate) struct Mark {
     boot_ms: u64,
     offset_ms: i64,
     is_behind: bool,
-    expiry_from_ms: u64,
+    assumed: Option<Assumed>,
 }
 
 /// The number of words in a [`Mark`].
-pub(crate) const MARK_WORDS: usize = 6;
+pub(crate) const MARK_WORDS: usize = 7;
 
 impl Mark {
-    /// The stored form: boot id (high, low), boot time, offset, 1 if the wall clock is behind, boot time of the first
-    /// expiry.
+    /// The stored form: boot id (high, low), boot time, offset, 1 if the wall clock is behind; the known offset and the boot
+    /// time until which the trusted time is only assumed, or twice 0.
     pub(crate) fn words(self) -> [u64; MARK_WORDS] {
+        let assumed = self.assumed;
         [
             (self.boot_id >> 64) as u64,
             self.boot_id as u64,
             self.boot_ms,
             self.offset_ms as u64,
             self.is_behind.into(),
-            self.expiry_from_ms,
+            assumed.map_or(0, |assumed| assumed.known_ms as u64),
+            assumed.map_or(0, |assumed| assumed.until_ms),
         ]
     }
 
     /// Reads the stored form.
     pub(crate) fn from_words(words: [u64; MARK_WORDS]) -> Self {
-        let [high, low, boot_ms, offset_ms, is_behind, expiry_from_ms] = words;
+        let [high, low, boot_ms, offset_ms, is_behind, known_ms, until_ms] = words;
         Self {
             boot_id: u128::from(high) << 64 | u128::from(low),
             boot_ms,
             offset_ms: offset_ms as i64,
             is_behind: is_behind != 0,
-            expiry_from_ms,
+            assumed: (until_ms != 0).then_some(Assumed {
+                known_ms: known_ms as i64,
+                until_ms,
+            }),
         }
     }
 
-    /// True if this mark's offset differs from the earlier mark's offset by more than a minute.
+    /// True if this mark's offset differs from the earlier mark's offset by more than a minute, or only one of the two is
+    /// assumed.
     pub(crate) fn is_news_after(&self, earlier: &Self) -> bool {
         (self.offset_ms - earlier.offset_ms).abs() > TOLERANCE_MS
+            || self.assumed.is_some() != earlier.assumed.is_some()
     }
 
-    /// The trusted time at which the mark was written, Unix ms.
-    fn time_ms(&self) -> u64 {
-        self.boot_ms.saturating_add_signed(self.offset_ms)
+    /// The latest time that is known to have passed when the mark was written, Unix ms. An assumed time is not known.
+    fn known_ms(&self) -> u64 {
+        let known_ms = self
+            .assumed
+            .map_or(self.offset_ms, |assumed| assumed.known_ms);
+        self.boot_ms.saturating_add_signed(known_ms)
     }
 }
 
@@ -111,7 +133,7 @@ impl Trust {
             },
             claimed: None,
             is_behind: false,
-            expiry_from_ms: 0,
+            assumed: None,
             read_at_ms: reading.boot_ms,
         }
     }
@@ -125,8 +147,11 @@ impl Trust {
         self.claimed.is_some()
     }
 
-    pub(super) fn may_expire(&self, boot_ms: u64) -> bool {
-        !self.is_doubted() && boot_ms >= self.expiry_from_ms
+    /// The time by which the trusted time is ahead of the time that was known before, ms; `None` unless the trusted time is
+    /// only assumed.
+    pub(super) fn assumed_ms(&self) -> Option<i64> {
+        let assumed = self.assumed?;
+        Some((self.offset_ms - assumed.known_ms).max(0))
     }
 
     /// See [`super::Clock::resume`].
@@ -143,24 +168,26 @@ impl Trust {
             Some(mark) if mark.boot_id == boot_id && mark.boot_ms <= boot_ms => {
                 self.offset_ms = mark.offset_ms;
                 self.is_behind = mark.is_behind;
-                self.expiry_from_ms = mark.expiry_from_ms;
+                self.assumed = mark.assumed;
                 self.followed_from = Offset {
                     offset_ms: mark.offset_ms,
                     since_ms: boot_ms,
                 };
                 return self.observe(reading);
             }
-            Some(mark) => mark.time_ms(),
+            Some(mark) => mark.known_ms(),
             None => newest_ms,
         };
-        // The time in which the machine was off is unknown. Its wall clock is trusted, unless it is behind a known time.
+        // The time in which the machine was off is unknown. Its wall clock is trusted, unless it is behind a known time. A
+        // data directory without a known time leaves nothing to compare with.
         let floor_ms = known_ms.max(EARLIEST_MS) as i64 - boot_ms as i64;
         let wall_ms = offset_of(reading);
         let is_behind = wall_ms < floor_ms - TOLERANCE_MS;
         self.take(if is_behind { floor_ms } else { wall_ms }, boot_ms);
         self.is_behind = is_behind;
-        let was_off = known_ms > 0 && wall_ms > floor_ms + TOLERANCE_MS;
-        self.expiry_from_ms = if was_off { boot_ms + self.proof_ms } else { 0 };
+        if known_ms > 0 && !is_behind {
+            self.assume(floor_ms.min(wall_ms), boot_ms);
+        }
         self.observe(reading);
     }
 
@@ -169,13 +196,14 @@ impl Trust {
         let (wall_ms, boot_ms) = (offset_of(reading), reading.boot_ms);
         let has_paused = boot_ms.saturating_sub(self.read_at_ms) > PAUSE_MS_MAX;
         self.read_at_ms = boot_ms;
+        self.assumed.take_if(|assumed| assumed.until_ms <= boot_ms);
         let is_near = |offset_ms: i64| (wall_ms - offset_ms).abs() <= TOLERANCE_MS;
         if is_near(self.offset_ms) && is_near(self.followed_from.offset_ms) {
             self.follow(wall_ms, boot_ms);
         } else if self.is_behind && wall_ms > self.offset_ms {
+            let known_ms = self.offset_ms;
             self.take(wall_ms, boot_ms);
-            // The wall clock became right by a single reading, which is no proof.
-            self.expiry_from_ms = boot_ms + self.proof_ms;
+            self.assume(known_ms, boot_ms);
         } else {
             match self.claimed {
                 Some(claimed) if !has_paused && (wall_ms - claimed.offset_ms).abs() <= ALIKE_MS => {
@@ -188,6 +216,10 @@ impl Trust {
                         offset_ms: wall_ms,
                         since_ms: boot_ms,
                     });
+                    if let Some(assumed) = self.assumed {
+                        // The wall clock contradicts the time that it gave before.
+                        self.assume(assumed.known_ms, boot_ms);
+                    }
                 }
             }
         }
@@ -196,7 +228,6 @@ impl Trust {
     /// Trusts the wall clock, because an administrator says that it is right.
     pub(super) fn accept(&mut self, reading: Reading) {
         self.take(offset_of(reading), reading.boot_ms);
-        self.expiry_from_ms = 0;
         self.read_at_ms = reading.boot_ms;
     }
 
@@ -206,7 +237,7 @@ impl Trust {
             boot_ms,
             offset_ms: self.offset_ms,
             is_behind: self.is_behind,
-            expiry_from_ms: self.expiry_from_ms,
+            assumed: self.assumed,
         }
     }
 
@@ -231,6 +262,15 @@ impl Trust {
             since_ms: boot_ms,
         };
         self.is_behind = false;
+        self.assumed = None;
+    }
+
+    /// The trusted time must hold for the time of proof from now on.
+    fn assume(&mut self, known_ms: i64, boot_ms: u64) {
+        self.assumed = Some(Assumed {
+            known_ms,
+            until_ms: boot_ms + self.proof_ms.max(1),
+        });
     }
 }
 
@@ -292,6 +332,10 @@ mod tests {
             self.trust.offset_ms - self.true_ms
         }
 
+        fn may_expire(&self) -> bool {
+            !self.trust.is_doubted() && self.trust.assumed_ms().is_none()
+        }
+
         /// A new process, `off_ms` later. With `with_machine`, the machine was restarted as well.
         fn restart(&mut self, off_ms: u64, with_machine: bool) {
             let words = self.trust.mark(self.boot_ms, self.boot_id).words();
@@ -315,10 +359,10 @@ mod tests {
             bench.wrong_ms = wrong_ms;
             bench.pass(HOUR_MS);
             assert_eq!(bench.error_ms(), 0);
-            assert!(bench.trust.is_doubted() && !bench.trust.may_expire(bench.boot_ms));
+            assert!(bench.trust.is_doubted() && !bench.may_expire());
             bench.pass(1000);
             assert_eq!(bench.error_ms(), wrong_ms);
-            assert!(bench.trust.may_expire(bench.boot_ms));
+            assert!(bench.may_expire());
         }
     }
 
@@ -365,7 +409,7 @@ mod tests {
         assert!(bench.trust.is_doubted());
         bench.wrong_ms = 0;
         bench.pass(1000);
-        assert!(bench.trust.may_expire(bench.boot_ms));
+        assert!(bench.may_expire());
     }
 
     #[test]
@@ -375,12 +419,12 @@ mod tests {
         bench.restart(30 * DAY_MS as u64, true);
         assert_eq!(bench.error_ms(), 0);
         bench.pass(HOUR_MS - 1000);
-        assert!(!bench.trust.may_expire(bench.boot_ms));
+        assert!(!bench.may_expire());
         // Another process does not shorten the wait.
         bench.restart(0, false);
-        assert!(!bench.trust.may_expire(bench.boot_ms));
+        assert!(!bench.may_expire());
         bench.pass(1000);
-        assert!(bench.trust.may_expire(bench.boot_ms));
+        assert!(bench.may_expire());
     }
 
     #[test]
@@ -397,7 +441,63 @@ mod tests {
         bench.wrong_ms = 0;
         bench.pass(1000);
         assert_eq!(bench.error_ms(), 0);
-        assert!(!bench.trust.is_doubted() && !bench.trust.may_expire(bench.boot_ms));
+        assert!(!bench.trust.is_doubted() && !bench.may_expire());
+    }
+
+    #[test]
+    fn the_first_correction_of_a_clock_that_was_behind_is_assumed_for_an_hour() {
+        let mut bench = Bench::new();
+        bench.pass(10_000);
+        bench.wrong_ms = -(NOW_MS as i64);
+        bench.restart(2 * DAY_MS as u64, true);
+        let known_ms = bench.trust.offset_ms;
+        // The first correction goes much too far.
+        bench.wrong_ms = 5000 * DAY_MS;
+        bench.pass(1000);
+        assert_eq!(bench.error_ms(), bench.wrong_ms);
+        let ahead_ms = bench.true_ms + bench.wrong_ms - known_ms;
+        assert_eq!(bench.trust.assumed_ms(), Some(ahead_ms));
+        bench.pass(HOUR_MS / 2);
+        // The second correction is right. It is no proof of the first one.
+        bench.wrong_ms = 0;
+        bench.pass(HOUR_MS - 1000);
+        assert!(!bench.may_expire());
+        bench.pass(2000);
+        assert_eq!(bench.error_ms(), 0);
+        assert!(bench.may_expire());
+    }
+
+    #[test]
+    fn an_assumed_time_is_not_known_after_the_next_start_of_the_machine() {
+        let mut bench = Bench::new();
+        bench.pass(10_000);
+        bench.wrong_ms = 100 * DAY_MS;
+        bench.restart(DAY_MS as u64, true);
+        bench.pass(HOUR_MS / 2);
+        bench.restart(0, false);
+        assert_eq!(bench.error_ms(), 100 * DAY_MS);
+        assert!(!bench.may_expire());
+        bench.wrong_ms = 0;
+        bench.restart(DAY_MS as u64, true);
+        assert_eq!(bench.error_ms(), 0);
+        assert!(!bench.trust.is_doubted() && !bench.may_expire());
+        bench.pass(HOUR_MS);
+        assert!(bench.may_expire());
+    }
+
+    #[test]
+    fn an_assumed_time_whose_wall_clock_contradicts_itself_is_proved_anew() {
+        let mut bench = Bench::new();
+        bench.pass(10_000);
+        bench.restart(DAY_MS as u64, true);
+        bench.pass(HOUR_MS - 2000);
+        bench.wrong_ms = DAY_MS;
+        bench.pass(1000);
+        bench.wrong_ms = 0;
+        bench.pass(HOUR_MS - 1000);
+        assert!(!bench.may_expire());
+        bench.pass(1000);
+        assert!(bench.may_expire());
     }
 
     #[test]

@@ -17,8 +17,8 @@ pub enum AuthError {
     /// An administrator logged the user out after the token was issued.
     #[error("the token was revoked")]
     Revoked,
-    /// The token is out of its time by the gateway's clock, but the wall clock disagrees with that clock. The token is
-    /// judged when the two agree.
+    /// The token is out of its time by the gateway's clock, but the clock may be wrong. The token is judged when the time is
+    /// certain.
     #[error("whether the token is in its time is not known: {0}")]
     ClockDoubted(Doubt),
     /// The revocations could not be looked up.
@@ -40,10 +40,10 @@ impl Delivery {
 
     /// The claims of the token, if it is good now.
     pub fn authenticate(&self, token: &str) -> Result<Claims, AuthError> {
-        let verified = self.tokens.verify(token, self.clock.now_ms());
+        let now_ms = self.clock.now_ms();
+        let verified = self.tokens.verify(token, now_ms);
         let claims = verified.map_err(|error| {
-            let is_out_of_time = matches!(error, TokenError::Expired | TokenError::NotYet);
-            let doubt = is_out_of_time.then(|| self.clock.doubt()).flatten();
+            let doubt = self.doubt(token, error, now_ms);
             doubt.map_or(AuthError::Token(error), AuthError::ClockDoubted)
         })?;
         let times = self.log.token_times(&claims.user, claims.platform)?;
@@ -57,5 +57,21 @@ impl Delivery {
                 .note_token(&claims.user, claims.platform, claims.issued_at_ms)?;
         }
         Ok(claims)
+    }
+
+    /// The doubt about the clock, if the token was refused for its time and could be good by the true time.
+    fn doubt(&self, token: &str, error: TokenError, now_ms: u64) -> Option<Doubt> {
+        if !matches!(error, TokenError::Expired | TokenError::NotYet) {
+            return None;
+        }
+        let doubt = self.clock.doubt()?;
+        if let Doubt::Assumed { ahead_ms } = doubt {
+            // The true time is not before the known time. A token that had expired by then has expired for certain.
+            let known_ms = now_ms.saturating_sub(ahead_ms.unsigned_abs());
+            if self.tokens.verify(token, known_ms) == Err(TokenError::Expired) {
+                return None;
+            }
+        }
+        Some(doubt)
     }
 }

@@ -119,7 +119,7 @@ impl Delivery {
         self.clock.now_ms()
     }
 
-    /// The distance of the wall clock from the gateway's clock; `None` within a minute.
+    /// The reason for which the gateway's time may be wrong; `None` while it is certain.
     pub fn clock_doubt(&self) -> Option<Doubt> {
         self.clock.doubt()
     }

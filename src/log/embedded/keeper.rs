@@ -68,7 +68,7 @@ impl Keeper {
             // A confirmed or proved time is stored at once, so that it need not be confirmed again after a crash.
             self.mark_time();
         }
-        let ahead_ms = self.core.clock.doubt().map_or(0, |doubt| doubt.ahead_ms);
+        let ahead_ms = self.core.clock.wall_ahead_ms();
         self.core.metrics.clock_ahead.set(ahead_ms as f64 / 1000.0);
         let is_due = self.checkpointed.elapsed() >= self.checkpoint_interval;
         if is_due || self.core.state.dirty_rows() > DIRTY_ROWS_MAX {
