@@ -14,6 +14,20 @@ pub struct Damage {
     pub what: &'static str,
 }
 
+/// A part of a segment that only a later version knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Later {
+    /// The whole segment has this format.
+    #[error("format {0}")]
+    Format(u8),
+    /// A record is of this kind.
+    #[error("a record of kind {0}")]
+    Record(u8),
+    /// A row belongs to the table with this number.
+    #[error("a row of table {0}")]
+    Table(u8),
+}
+
 /// The reason for which the log takes no appends although it serves reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusing {
@@ -47,14 +61,12 @@ pub enum ReadError {
     #[error(transparent)]
     Damaged(#[from] Damage),
     /// A later version of the gateway wrote this segment; nothing is wrong with it.
-    #[error(
-        "segment {segment} has format {format}, which a later version wrote: start that version"
-    )]
+    #[error("segment {segment} has {what}, which a later version wrote: start that version")]
     Newer {
         /// File name of the segment.
         segment: String,
-        /// The segment's format.
-        format: u8,
+        /// The part that only the later version knows.
+        what: Later,
     },
     /// The operating system failed the read.
     #[error("the log cannot be read: {0}")]

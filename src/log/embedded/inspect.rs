@@ -7,7 +7,7 @@ use super::{
     disk::{Disk, RealDisk},
     epoch,
     log::{SEGMENTS, lock_directory},
-    record::{Position, Record},
+    record::{EntryFields, Position, Record},
     recovery::open_segments,
     scan::{Scan, Tail, judge_tail},
     segment::Segment,
@@ -188,11 +188,21 @@ fn line(segment: &Segment, at: Position, record: &Record) -> String {
             message.body.len()
         ),
         Record::Place {
-            user, seq, message, ..
-        } => format!(
-            "{place} place user={user:?} seq={seq} message={}",
-            message.0
-        ),
+            user,
+            seq,
+            message,
+            fields,
+            ..
+        } => {
+            let mut line = format!(
+                "{place} place user={user:?} seq={seq} message={}",
+                message.0
+            );
+            if *fields != EntryFields::default() {
+                line.push_str(&format!(" {fields:?}"));
+            }
+            line
+        }
         Record::Cursor {
             session, cursor, ..
         } => format!(
@@ -223,6 +233,16 @@ fn line(segment: &Segment, at: Position, record: &Record) -> String {
                 "{place} key sender={:?} client_message_id={:?}",
                 key.sender, key.client_message_id
             )
+        }
+        Record::Row { table, key, value } => {
+            let key = key.escape_ascii();
+            match value {
+                Some(value) => format!(
+                    "{place} row table={table:?} key=\"{key}\" value_bytes={}",
+                    value.len()
+                ),
+                None => format!("{place} row table={table:?} key=\"{key}\" removed"),
+            }
         }
     }
 }

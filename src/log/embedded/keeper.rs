@@ -11,9 +11,9 @@ use tokio::{
 };
 
 use super::{
-    ReadError, Refusing,
+    AppendError, ReadError, Refusing,
     core::Core,
-    record::Record,
+    record::{ROWS_SINCE, Record},
     retention::{self, Leaving, Limits},
     segment::Segment,
     state::{Cursors, Dirty, Row, StateError, Table, Tokens},
@@ -200,6 +200,14 @@ impl Keeper {
                 return Err(ReadError::Io(std::io::ErrorKind::StorageFull));
             }
         }
+        if self.format >= ROWS_SINCE {
+            let rows: Vec<_> = leaving.rows.iter().cloned().collect();
+            for rows in rows.chunks(CARRIED_AT_ONCE) {
+                if !self.ask(|sender| Work::Carry(rows.to_vec(), sender)).await {
+                    return Err(ReadError::Io(std::io::ErrorKind::StorageFull));
+                }
+            }
+        }
         let expired = leaving.forget(&self.core, segment, self.limits.keys, &self.pulse)?;
         self.core.metrics.expired.increment(expired);
         self.core
@@ -227,8 +235,16 @@ impl Keeper {
 
     /// Makes the writer append records. Returns true once they are durable.
     async fn append(&self, records: Vec<Record>) -> bool {
+        self.ask(|sender| Work::Records(records, sender)).await
+    }
+
+    /// Gives work to the writer. Returns true once the work is durable.
+    async fn ask(
+        &self,
+        work: impl FnOnce(oneshot::Sender<Result<(), AppendError>>) -> Work,
+    ) -> bool {
         let (sender, answer) = oneshot::channel();
-        let work = Work::Records(records, sender);
+        let work = work(sender);
         // The writer has a pulse of its own.
         self.pulse.rest();
         let is_durable = self.writer.send(work).await.is_ok() && matches!(answer.await, Ok(Ok(())));

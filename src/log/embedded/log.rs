@@ -293,7 +293,13 @@ impl EmbeddedLog {
         self.core.state.pending()
     }
 
-    fn enqueue<T>(
+    /// The present value of a row of a table.
+    #[cfg(test)]
+    pub(super) fn row(&self, table: super::table_id::TableId, key: &[u8]) -> Option<Bytes> {
+        self.core.state.row(table, key).expect("the store reads")
+    }
+
+    pub(super) fn enqueue<T>(
         &self,
         work: impl FnOnce(oneshot::Sender<Result<T, AppendError>>) -> Work,
     ) -> Result<Pending<T>, AppendError> {

@@ -5,7 +5,7 @@
 //!
 //! - `log.rs`: the implementation of [`Log`]: opens the directory, holds the parts together, gives each worker its thread
 //! - `writer.rs`: the only part that appends (group commit)
-//! - `segment.rs`, `record.rs`: the files and their records
+//! - `segment.rs`, `record.rs`: the files and their records; `table_id.rs`: the tables of rows
 //! - `recovery.rs`: from the files to the state in memory, after any crash
 //! - `reader.rs`: one user's messages, in order, every byte checked
 //! - `retention.rs`: whole segments are removed; the facts that must outlive them are written again
@@ -40,6 +40,7 @@ mod scrub;
 mod segment;
 mod slots;
 mod state;
+mod table_id;
 #[cfg(test)]
 mod tests;
 mod time_mark;
@@ -57,7 +58,7 @@ pub(crate) use self::{
 };
 pub use self::{
     epoch::renew as renew_epoch,
-    error::{Damage, ReadError},
+    error::{Damage, Later, ReadError},
     log::{EmbeddedLog, is_in_use},
     recovery::OpenError,
 };

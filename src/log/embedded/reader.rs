@@ -14,6 +14,8 @@ use super::{
 };
 use crate::ids::{MessageId, Seq, UserId};
 
+/// The kind of an entry that holds a message, see `EntryFields`.
+const MESSAGE: u32 = 0;
 /// The longest time from a message's id to the commit of its group: the time that an append may wait.
 const COMMIT_DELAY_MAX_MS: u64 = 60_000;
 
@@ -77,6 +79,10 @@ impl Core {
         let mut stored = Vec::with_capacity(messages.len());
         let mut bytes = 0;
         for (seq, message) in (first.0..).map(Seq).zip(messages.into_iter().rev()) {
+            let Some(message) = message else {
+                stored.push(Stored { seq, body: None });
+                continue;
+            };
             if row.has_deleted && self.state.is_deleted(user, seq)? {
                 stored.push(Stored { seq, body: None });
                 continue;
@@ -103,14 +109,15 @@ impl Core {
         Ok(stored)
     }
 
-    /// Reads the entry that must be `seq` of `user`: the position of the entry before it, and the message.
+    /// Reads the entry that must be `seq` of `user`: the position of the entry before it, and the message. `None`: the entry
+    /// is of a kind that this version does not know.
     fn place(
         &self,
         user: &UserId,
         seq: Seq,
         at: Position,
         patience: Patience,
-    ) -> Result<(Position, Position), ReadError> {
+    ) -> Result<(Position, Option<Position>), ReadError> {
         match self.record(at, patience)? {
             (
                 _,
@@ -119,8 +126,11 @@ impl Core {
                     seq: place,
                     previous,
                     message,
+                    fields,
                 },
-            ) if owner == *user && place == seq => Ok((previous, message)),
+            ) if owner == *user && place == seq => {
+                Ok((previous, (fields.kind == MESSAGE).then_some(message)))
+            }
             (segment, _) => Err(segment
                 .damage_at(at, "another record stands where a place was written")
                 .into()),

@@ -3,12 +3,17 @@
 //! All integers are little endian. A record is `length u32` (of the body), `previous u32` (the CRC of the record before
 //! it), `crc u32`, `kind u8`, body. The CRC-32C covers length, previous, kind and body, so each record can be checked
 //! alone. Together the records form a chain, so a missing record is not mistaken for the end. Ids are length (u8) and
-//! bytes.
+//! bytes. `docs/architecture.md` has the layout of every kind of record.
 //!
 //! A group commit is any number of records closed by one `Commit`. Only a closed group counts.
+//!
+//! A later version may add a kind of record or a table of rows, with a new format of segments. This version then names the
+//! record and does not start. A later version may add fields to an entry in any format; this version passes over them.
 
 use bytes::Bytes;
+use prost::Message as _;
 
+use super::{error::Later, table_id::TableId};
 use crate::ids::{MessageId, Platform, Seq, SessionKey, UserId};
 
 /// A position in the log: bytes since its beginning, over all segments. It names one record for ever.
@@ -31,6 +36,11 @@ const SEQ_MAX: u64 = 1 << 62;
 /// The first bytes of a `Commit`'s body, so that a `Commit` can be found after damage.
 pub(super) const COMMIT_MAGIC: [u8; 8] = *b"\xf1TC-end\n";
 
+/// The first format of segments that has rows of tables.
+pub(super) const ROWS_SINCE: u8 = 3;
+/// The kind of a row, the highest kind that this version knows.
+const KIND_ROW: u8 = 11;
+
 /// One record's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Record {
@@ -48,6 +58,7 @@ pub(super) enum Record {
         seq: Seq,
         previous: Position,
         message: Position,
+        fields: EntryFields,
     },
     /// A session's cursor as of a checkpoint.
     Cursor {
@@ -75,16 +86,45 @@ pub(super) enum Record {
     Head { user: UserId, head: Seq, first: Seq },
     /// Carried over from a removed segment: an idempotency key that is still valid.
     Key(Key),
+    /// A row of a table has this value from here on; `None`: the row is removed.
+    Row {
+        table: TableId,
+        key: Bytes,
+        value: Option<Bytes>,
+    },
 }
 
 impl Record {
     /// The first format of segments that has this kind of record, see [`LOG_FORMAT`](crate::config::LOG_FORMAT).
     pub(super) fn format(&self) -> u8 {
         match self {
+            Self::Place { fields, .. } if *fields != EntryFields::default() => 3,
+            Self::Row { .. } => ROWS_SINCE,
             Self::Token { .. } => 2,
             _ => 1,
         }
     }
+}
+
+/// The optional fields of an entry, in protobuf's encoding after its other parts. An absent field is 0 or empty and takes no
+/// bytes. Numbers are final. A reader passes over the fields that it does not know.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct EntryFields {
+    /// The entry's kind, from 0 for a message. A kind that a reader does not know reads as an entry without a message.
+    #[prost(uint32, tag = "1")]
+    pub(super) kind: u32,
+    /// The message's number in its receiver's conversation, from 1.
+    #[prost(uint64, tag = "2")]
+    pub(super) conversation_seq: u64,
+    /// The message's time within the conversation, Unix ms, where it differs from the message's send time.
+    #[prost(uint64, tag = "3")]
+    pub(super) conversation_time_ms: u64,
+    /// The message's receiver as the client sees it, where that is not the inbox's user.
+    #[prost(string, tag = "4")]
+    pub(super) recv_id: String,
+    /// The conversation, where it differs from the one that follows from sender, receiver and group.
+    #[prost(string, tag = "5")]
+    pub(super) conversation_id: String,
 }
 
 /// An idempotency key with the result that belongs to it.
@@ -188,9 +228,11 @@ fn encode_body(record: &Record, out: &mut Vec<u8>) -> u8 {
             seq,
             previous,
             message,
+            fields,
         } => {
             put_u64s(out, [seq.0, previous.0, message.0]);
             put_id(out, user.as_str());
+            fields.encode(out).expect("a Vec has room for every field");
             3
         }
         Record::Cursor {
@@ -243,6 +285,15 @@ fn encode_body(record: &Record, out: &mut Vec<u8>) -> u8 {
             put_id(out, user.as_str());
             10
         }
+        Record::Row { table, key, value } => {
+            debug_assert!(key.len() <= u16::MAX as usize, "keys are made of ids");
+            out.push(*table as u8);
+            out.push(u8::from(value.is_some()));
+            out.extend((key.len() as u16).to_le_bytes());
+            out.extend_from_slice(key);
+            out.extend_from_slice(value.as_deref().unwrap_or_default());
+            KIND_ROW
+        }
     }
 }
 
@@ -266,16 +317,34 @@ fn put_key(out: &mut Vec<u8>, key: &Key) {
     put_id(out, &key.client_message_id);
 }
 
-/// Reads a record from its bytes (header and body, exactly). `Err` names the part that does not fit.
-pub(super) fn decode(header: &Header, body: &Bytes) -> Result<Record, &'static str> {
+/// The reason for which bytes are no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoRecord {
+    /// The bytes differ from the bytes that were written. The text names the part that does not fit.
+    Damaged(&'static str),
+    /// The bytes are as they were written, by a later version.
+    Later(Later),
+}
+
+/// Reads a record from its bytes (header and body, exactly).
+pub(super) fn decode(header: &Header, body: &Bytes) -> Result<Record, NoRecord> {
     if body.len() != header.length || header.crc_of(body) != header.crc {
-        return Err("the checksum does not match");
+        return Err(NoRecord::Damaged("the checksum does not match"));
+    }
+    let later = match (header.kind, body.first()) {
+        (KIND_ROW, Some(table)) if TableId::from_number(*table).is_none() => {
+            Some(Later::Table(*table))
+        }
+        (1..=KIND_ROW, _) => None,
+        (kind, _) => Some(Later::Record(kind)),
+    };
+    if let Some(later) = later {
+        return Err(NoRecord::Later(later));
     }
     let mut fields = Fields { rest: body.clone() };
-    // A record with a good checksum that cannot be read was written by another version.
     fields
         .record(header.kind)
-        .ok_or("the record is of a kind or form this version does not know")
+        .ok_or(NoRecord::Damaged("the record has no form of its kind"))
 }
 
 /// Takes the fields of a body off its front.
@@ -310,6 +379,7 @@ impl Fields {
                     seq,
                     previous,
                     message,
+                    fields: EntryFields::decode(self.rest.split_off(0)).ok()?,
                 }
             }
             4 => {
@@ -359,6 +429,15 @@ impl Fields {
                     user: self.user()?,
                     platform,
                     issued_at_ms,
+                }
+            }
+            KIND_ROW => {
+                let (table, is_there) = (TableId::from_number(self.u8()?)?, self.u8()? == 1);
+                let key = u16::from_le_bytes(self.array()?);
+                Record::Row {
+                    table,
+                    key: self.take(key.into())?,
+                    value: is_there.then(|| self.rest.split_off(0)),
                 }
             }
             _ => return None,
@@ -445,6 +524,30 @@ mod tests {
                 seq: Seq(3),
                 previous: Position(40),
                 message: Position(99),
+                fields: EntryFields::default(),
+            },
+            Record::Place {
+                user: user("u1"),
+                seq: Seq(4),
+                previous: Position(140),
+                message: Position(199),
+                fields: EntryFields {
+                    kind: 1,
+                    conversation_seq: 7,
+                    conversation_time_ms: 1_700_000_000_002,
+                    recv_id: "everyone".into(),
+                    conversation_id: "sn_oa_everyone".into(),
+                },
+            },
+            Record::Row {
+                table: TableId::Settings,
+                key: Bytes::from_static(b"u1"),
+                value: Some(Bytes::from_static(b"on")),
+            },
+            Record::Row {
+                table: TableId::Settings,
+                key: Bytes::from_static(b"u1"),
+                value: None,
             },
             Record::Cursor {
                 session: SessionKey {
@@ -497,6 +600,52 @@ mod tests {
                 Ok(record)
             );
         }
+    }
+
+    /// A record of this kind and body, with a good checksum.
+    fn read(kind: u8, body: &[u8]) -> Result<Record, NoRecord> {
+        let mut header = Header {
+            length: body.len(),
+            previous: 42,
+            crc: 0,
+            kind,
+        };
+        header.crc = header.crc_of(body);
+        decode(&header, &Bytes::copy_from_slice(body))
+    }
+
+    #[test]
+    fn a_record_of_a_later_version_is_not_damaged() {
+        assert_eq!(read(12, b""), Err(NoRecord::Later(Later::Record(12))));
+        assert_eq!(read(0, b""), Err(NoRecord::Later(Later::Record(0))));
+        assert_eq!(
+            read(KIND_ROW, b"\xc8\x01\x00\x00"),
+            Err(NoRecord::Later(Later::Table(200)))
+        );
+        for cut_short in [&b""[..], b"\x01", b"\x01\x01\x09\x00key"] {
+            let read = read(KIND_ROW, cut_short);
+            assert!(matches!(read, Err(NoRecord::Damaged(_))), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn an_entry_with_fields_of_a_later_version_reads_without_them() {
+        let place = Record::Place {
+            user: user("u1"),
+            seq: Seq(3),
+            previous: Position(40),
+            message: Position(99),
+            fields: EntryFields {
+                conversation_seq: 7,
+                ..EntryFields::default()
+            },
+        };
+        let mut body = Vec::new();
+        let kind = encode_body(&place, &mut body);
+        body.extend(b"\xfa\x01\x04next"); // Field 31, four bytes.
+        assert_eq!(read(kind, &body), Ok(place));
+        body.push(0xfa); // Half of a field's number.
+        assert!(matches!(read(kind, &body), Err(NoRecord::Damaged(_))));
     }
 
     #[test]

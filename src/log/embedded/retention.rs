@@ -1,5 +1,6 @@
 //! Removes whole segments, oldest first, by age and by total size. The facts that must outlive a segment are first written
-//! into the log again: heads of inboxes, cursors, registrations, revocations, idempotency keys that are still valid.
+//! into the log again: heads of inboxes, cursors, registrations, revocations, idempotency keys that are still valid, rows of
+//! tables.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,12 +8,15 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+
 use super::{
     ReadError,
     core::Core,
     record::{Key, Record},
     scan::Scan,
     segment::Segment,
+    table_id::TableId,
 };
 use crate::{
     ids::{Platform, Seq, SessionKey, UserId},
@@ -56,6 +60,8 @@ pub(super) struct Leaving {
     tokens: BTreeSet<(UserId, Platform)>,
     deleted: Vec<(UserId, Seq)>,
     keys: Vec<Key>,
+    /// The rows of tables that the segment wrote.
+    pub(super) rows: BTreeSet<(TableId, Bytes)>,
 }
 
 impl Leaving {
@@ -97,6 +103,10 @@ impl Leaving {
                 self.heads.insert(user);
             }
             Record::Key(key) => self.keys.push(key),
+            Record::Row { table, key, .. } => {
+                // The key of a record is a part of a larger read. A copy keeps its own bytes only.
+                self.rows.insert((table, Bytes::copy_from_slice(&key)));
+            }
         }
     }
 

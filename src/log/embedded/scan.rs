@@ -70,8 +70,8 @@ impl<'a> Scan<'a> {
         {
             return Err(damage("the record does not follow the one before it"));
         }
-        let record =
-            record::decode(&header, &bytes.slice(record::HEADER_BYTES..)).map_err(damage)?;
+        let record = record::decode(&header, &bytes.slice(record::HEADER_BYTES..))
+            .map_err(|why| segment.no_record(position, why))?;
         if matches!(record, Record::Commit { position: own, .. } if own != position) {
             return Err(damage("the record belongs elsewhere"));
         }

@@ -17,7 +17,8 @@ use bytes::{Bytes, BytesMut};
 use super::{
     Damage, Patience, ReadError,
     disk::{Disk, DiskFile},
-    record::{self, Header, Position, Record},
+    error::Later,
+    record::{self, Header, NoRecord, Position, Record},
 };
 use crate::config::LOG_FORMAT;
 
@@ -115,7 +116,7 @@ impl Segment {
         if format > LOG_FORMAT {
             return Err(ReadError::Newer {
                 segment: name,
-                format,
+                what: Later::Format(format),
             });
         }
         let length = file.len().map_err(|error| ReadError::Io(error.kind()))?;
@@ -180,7 +181,21 @@ impl Segment {
         }
         let body = bytes
             .slice(record::HEADER_BYTES.min(bytes.len())..header.record_bytes().min(bytes.len()));
-        Ok((header, record::decode(&header, &body).map_err(damage)?))
+        match record::decode(&header, &body) {
+            Ok(record) => Ok((header, record)),
+            Err(why) => Err(self.no_record(at, why)),
+        }
+    }
+
+    /// The error of a reader that found no record at `at`.
+    pub(super) fn no_record(&self, at: Position, why: NoRecord) -> ReadError {
+        match why {
+            NoRecord::Damaged(what) => self.damage_at(at, what).into(),
+            NoRecord::Later(what) => ReadError::Newer {
+                segment: self.name(),
+                what,
+            },
+        }
     }
 
     fn bytes_at(&self, offset: u64, count: usize, patience: Patience) -> Result<Bytes, ReadError> {

@@ -17,10 +17,12 @@ use super::{
     fixture::TestDisk,
     inspect::inspect_segments,
     log::Place,
-    record::Position,
+    record::{Position, Record},
     segment::Segment,
     state::SledHome,
+    table_id::TableId,
     watermark::Marks,
+    writer::Work,
     *,
 };
 use crate::{
@@ -676,6 +678,204 @@ fn an_older_log_is_written_on_in_the_format_that_is_configured() {
         .map(|(_, text)| text)
         .collect();
     assert_eq!(read, texts);
+}
+
+/// A segment that an older version wrote, in each older format: messages `one` for u1 and u2, `two` with a key and `three`
+/// for u1, a registration of u3, a revocation, the deletion of `three`, and the session of u2. Format 2: a token as well.
+const OLDER: [(u8, &[u8]); 2] = [
+    (1, include_bytes!("samples/format-1.log")),
+    (2, include_bytes!("samples/format-2.log")),
+];
+
+#[test]
+fn a_directory_of_each_older_format_opens_and_is_written_on() {
+    for (format, bytes) in OLDER {
+        let mut bench = Bench::new();
+        bench.limits.retention = Duration::from_secs(10_000 * 86_400);
+        let mut bench = bench.reopen(
+            |_| {
+                let disk = TestDisk::default();
+                disk.put(&Segment::name_of(segment::ORIGIN), bytes.to_vec());
+                Arc::new(disk)
+            },
+            false,
+        );
+        for keeps_state in [true, false] {
+            let read: Vec<_> = bench.read("u1", 0).into_iter().take(3).collect();
+            let texts = [Some("one"), Some("two"), None];
+            let expected = (1..).zip(texts.map(|text| text.map(str::to_owned)));
+            assert_eq!(read, expected.collect::<Vec<_>>(), "format {format}");
+            assert_eq!(bench.bodies("u2")[0], "one");
+            assert!(bench.log.users().unwrap().contains(&user("u3")));
+            let times = bench.log.token_times(&user("u1"), Platform::Web).unwrap();
+            assert_eq!(times.revoked_before_ms, 77);
+            assert_eq!(times.newest_ms, if format == 1 { 0 } else { 99 });
+            let session = SessionKey {
+                user: user("u2"),
+                platform: Platform::Web,
+                device: "d".into(),
+            };
+            let stored = bench.log.enter(&session).unwrap().stored;
+            assert_eq!(stored.map(|row| row.cursor), Some(Seq(1)));
+            let repeat = bench.try_send(&["u1"], Some("leave-policy"), "two");
+            assert_eq!(repeat.unwrap().placed[0].1, Seq(2));
+            bench.send(&["u1", "u2"], "new");
+            assert_eq!(formats(&bench.disk), [format, config::LOG_FORMAT]);
+            bench = bench.reopen(TestDisk::after_power_cut, keeps_state);
+        }
+        assert_eq!(bench.bodies("u1"), ["one", "two", "new", "new"]);
+    }
+}
+
+fn setting(key: &'static str, value: Option<&'static str>) -> Record {
+    Record::Row {
+        table: TableId::Settings,
+        key: Bytes::from_static(key.as_bytes()),
+        value: value.map(|value| Bytes::from_static(value.as_bytes())),
+    }
+}
+
+impl Bench {
+    /// Appends records as the gateway's own parts do.
+    fn append(&self, records: Vec<Record>) {
+        let pending = self
+            .log
+            .enqueue(|sender| Work::Records(records, sender))
+            .unwrap();
+        pending.blocking_recv().unwrap().unwrap();
+    }
+
+    fn setting(&self, key: &str) -> Option<String> {
+        self.log.row(TableId::Settings, key.as_bytes()).map(text)
+    }
+}
+
+#[test]
+fn a_row_keeps_its_last_value_over_crashes_a_lost_state_store_and_retention() {
+    let mut bench = Bench::with(|limits| limits.retention = Duration::from_secs(8 * 3600));
+    bench.append(vec![setting("a", Some("old")), setting("b", Some("on"))]);
+    bench.append(vec![setting("a", Some("new")), setting("b", None)]);
+    for keeps_state in [true, false] {
+        assert_eq!(bench.setting("a").as_deref(), Some("new"));
+        assert_eq!(bench.setting("b"), None);
+        bench = bench.reopen(TestDisk::after_power_cut, keeps_state);
+    }
+    let first = bench.disk.segments().remove(0);
+    for _ in 0..4 {
+        bench.machine.advance(9 * 3_600_000);
+        bench.send(&["u1"], "later");
+    }
+    eventually("age", || bench.disk.segments()[0] != first);
+    for keeps_state in [true, false] {
+        assert_eq!(bench.setting("a").as_deref(), Some("new"));
+        assert_eq!(bench.setting("b"), None);
+        bench = bench.reopen(TestDisk::after_power_cut, keeps_state);
+    }
+}
+
+#[test]
+fn retention_never_undoes_a_newer_value_of_a_row() {
+    let bench = Bench::new();
+    bench.append(vec![setting("a", Some("old")), setting("b", Some("on"))]);
+    let rows = ["a", "b"].map(|key| (TableId::Settings, Bytes::from_static(key.as_bytes())));
+    // One group: the newer values, and then the values that retention found.
+    let thawed = bench.disk.faults.frozen.lock().unwrap();
+    let head = bench
+        .log
+        .append(message(bench.clock.now_ms(), &["u1"], None, "waits"));
+    let newer = vec![setting("a", Some("new")), setting("b", None)];
+    let newer = bench.log.enqueue(|sender| Work::Records(newer, sender));
+    let carried = bench
+        .log
+        .enqueue(|sender| Work::Carry(rows.to_vec(), sender));
+    drop(thawed);
+    head.unwrap().blocking_recv().unwrap().unwrap();
+    newer.unwrap().blocking_recv().unwrap().unwrap();
+    carried.unwrap().blocking_recv().unwrap().unwrap();
+    let bench = bench.reopen(TestDisk::after_power_cut, false);
+    assert_eq!(bench.setting("a").as_deref(), Some("new"));
+    assert_eq!(bench.setting("b"), None);
+}
+
+#[test]
+fn an_entry_of_a_later_kind_is_an_entry_without_a_message() {
+    let bench = Bench::new();
+    bench.send(&["u1"], "one");
+    let message = |body: &'static str| {
+        Record::Message(record::Message {
+            key: record::Key {
+                message_id: MessageId([9; 16]),
+                send_time_ms: 1,
+                fingerprint: [0; 16],
+                sender: "oa".into(),
+                client_message_id: body.into(),
+            },
+            is_keyed: false,
+            body: Bytes::from_static(body.as_bytes()),
+        })
+    };
+    let (newest, at) = (newest(&bench, "u1"), bench.log_end());
+    bench.append(vec![
+        message("marks"),
+        Record::Place {
+            user: user("u1"),
+            seq: Seq(2),
+            previous: newest,
+            message: at,
+            fields: record::EntryFields {
+                kind: 77,
+                ..record::EntryFields::default()
+            },
+        },
+    ]);
+    bench.send(&["u1"], "three");
+    let read = bench.read("u1", 0);
+    let texts = [Some("one"), None, Some("three")].map(|text| text.map(str::to_owned));
+    assert_eq!(read, (1..).zip(texts).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_record_of_a_later_version_is_named_and_nothing_is_changed() {
+    for (kind, body, named) in [
+        (200, &b""[..], "a record of kind 200"),
+        (11, b"\xc8\x01\x00\x00", "a row of table 200"),
+    ] {
+        let bench = Bench::new();
+        bench.send(&["u1"], "one");
+        bench.log.close();
+        let disk = bench.disk.after_kill();
+        let name = disk.segments().remove(0);
+        let mut bytes = disk.get(&name);
+        fuzzing::append_group(kind, body, &mut bytes);
+        disk.put(&name, bytes.clone());
+        let opened = EmbeddedLog::open_in(
+            &place(&disk, bench.dir.path()),
+            &bench.limits,
+            bench.clock.clone(),
+            bench.announced.clone(),
+            Arc::new(Metrics::new()),
+        );
+        let error = opened.err().expect("it does not open").to_string();
+        assert!(error.contains(named), "{error}");
+        assert!(error.contains("which a later version wrote"), "{error}");
+        let inspected = inspect_segments(&*disk, Marks::NONE, &mut None);
+        assert!(matches!(inspected, Err(ReadError::Newer { .. })));
+        assert_eq!(disk.get(&name), bytes, "nothing was changed");
+    }
+}
+
+/// The position of the newest entry of a user.
+fn newest(bench: &Bench, name: &str) -> Position {
+    let mut newest = Position::NONE;
+    let segment = bench.disk.last_segment();
+    let segment = Segment::open(&*bench.disk, Segment::base_of(&segment).unwrap()).unwrap();
+    let mut scan = scan::Scan::whole(&segment);
+    while let Some(scanned) = scan.next().unwrap() {
+        if matches!(&scanned.record, Record::Place { user, .. } if user.as_str() == name) {
+            newest = scanned.position;
+        }
+    }
+    newest
 }
 
 #[test]

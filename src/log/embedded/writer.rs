@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use foldhash::quality::RandomState;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -21,9 +22,10 @@ use tokio::{
 use super::{
     Append, AppendError, Commit, CommitObserver, ReadError, Receipt, Refusing,
     core::Core,
-    record::{self, Key, Message, Position, Record},
+    record::{self, EntryFields, Key, Message, Position, Record},
     segment::Segment,
     state::{Reached, StateError},
+    table_id::TableId,
 };
 use crate::{
     ids::{Seq, UserId},
@@ -49,6 +51,12 @@ pub(super) enum Work {
     Append(Append, oneshot::Sender<Result<Receipt, AppendError>>),
     /// Records that belong to no message.
     Records(Vec<Record>, oneshot::Sender<Result<(), AppendError>>),
+    /// Rows that must outlive a segment. They are written again with their values at the time of the write, so that no newer
+    /// value is undone.
+    Carry(
+        Vec<(TableId, Bytes)>,
+        oneshot::Sender<Result<(), AppendError>>,
+    ),
 }
 
 /// The writer's own state.
@@ -81,6 +89,8 @@ struct Group {
     heads: HashMap<UserId, (Seq, Position), RandomState>,
     /// Keys of this group, with the answers that they will get.
     keys: HashMap<IdempotencyKey, ([u8; 16], Receipt)>,
+    /// Rows of this group that the state does not have yet.
+    rows: HashMap<(TableId, Bytes), Option<Bytes>>,
     records: Vec<(Record, Position)>,
     commits: Vec<Commit>,
     answers: Vec<Answer>,
@@ -234,11 +244,15 @@ impl Writer {
         match work {
             Work::Records(records, sender) => {
                 for record in records {
-                    let at = self.put(&record);
-                    group.records.push((record, at));
+                    self.add_record(group, record);
                 }
                 group.answers.push(Answer::Records(sender));
             }
+            Work::Carry(rows, sender) => match self.carried(group, rows) {
+                Ok(records) => self.add(group, Work::Records(records, sender)),
+                // The keeper may have been stopped. Then the answer is discarded.
+                Err(error) => drop(sender.send(Err(ReadError::from(error).into()))),
+            },
             Work::Append(append, sender) => {
                 let answer = if let Some(earlier) = group.earlier(&append) {
                     Answer::Append(sender, earlier)
@@ -257,6 +271,36 @@ impl Writer {
                 group.answers.push(answer);
             }
         }
+    }
+
+    /// Puts a record into the buffer and into the group. Returns its future position.
+    fn add_record(&mut self, group: &mut Group, record: Record) -> Position {
+        let at = self.put(&record);
+        if let Record::Row { table, key, value } = &record {
+            group.rows.insert((*table, key.clone()), value.clone());
+        }
+        group.records.push((record, at));
+        at
+    }
+
+    /// The records that write the present values of rows again. A row that is gone needs none.
+    fn carried(
+        &self,
+        group: &Group,
+        rows: Vec<(TableId, Bytes)>,
+    ) -> Result<Vec<Record>, StateError> {
+        let mut records = Vec::with_capacity(rows.len());
+        for row in rows {
+            let value = match group.rows.get(&row) {
+                Some(value) => value.clone(),
+                None => self.core.state.row(row.0, &row.1)?,
+            };
+            let (table, key) = row;
+            if value.is_some() {
+                records.push(Record::Row { table, key, value });
+            }
+        }
+        Ok(records)
     }
 
     /// The receipt of an earlier append with the same key.
@@ -301,8 +345,7 @@ impl Writer {
             is_keyed: append.is_keyed,
             body: append.body.clone(),
         });
-        let message = self.put(&record);
-        group.records.push((record, message));
+        let message = self.add_record(group, record);
         let mut placed = Vec::with_capacity(append.receivers.len());
         for user in append.receivers {
             let (head, newest) = group.heads.get_mut(&user).expect("looked up above");
@@ -312,6 +355,7 @@ impl Writer {
                 seq,
                 previous: *newest,
                 message,
+                fields: EntryFields::default(),
             };
             let at = self.put(&record);
             (*head, *newest) = (seq, at);
@@ -437,7 +481,9 @@ fn refuse(work: Work, error: &AppendError) {
     // The receiver may have been dropped. Then the answer is discarded.
     match work {
         Work::Append(_, sender) => drop(sender.send(Err(error.clone()))),
-        Work::Records(_, sender) => drop(sender.send(Err(error.clone()))),
+        Work::Records(_, sender) | Work::Carry(_, sender) => {
+            drop(sender.send(Err(error.clone())));
+        }
     }
 }
 

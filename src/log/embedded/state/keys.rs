@@ -10,9 +10,10 @@
 //! | `revoked` | user `\0` platform u8 | revoked_before_ms u64, newest_ms u64 (absent in older rows) | for ever |
 //! | `deleted` | user `\0` seq | – | until its segment is removed |
 //! | `profiles` | user | opaque | for ever |
+//! | `rows` | table u8, key | the row's value, see `table_id.rs` | until the row is removed |
 //! | `meta` | `reached` | epoch u64, position u64, CRC u32: the part of the log that the other trees contain at least | – |
 
-use super::super::record::Position;
+use super::super::{record::Position, table_id::TableId};
 use crate::ids::{Platform, Seq, SessionKey, UserId};
 
 /// The distance in seqs between two waypoints of a user. A read walks back at most this far to its beginning.
@@ -39,6 +40,11 @@ pub(super) fn user_and_platform(user: &UserId, platform: Platform) -> Vec<u8> {
 
 pub(super) fn idempotency(sender: &str, client_message_id: &str) -> Vec<u8> {
     joined(sender, client_message_id.as_bytes())
+}
+
+/// A row of a table of records.
+pub(super) fn row(table: TableId, key: &[u8]) -> Vec<u8> {
+    [&[table as u8], key].concat()
 }
 
 /// The first bytes of all keys of a user, in the trees that have several keys for each user.

@@ -8,7 +8,7 @@
 //! - `keys.rs`: the catalogue of the rows in sled
 //! - `store.rs`: sled behind a trait, opened or set aside; `memory.rs`: its replacement while the disk is full
 //! - `table.rs`: one kind of row, written behind
-//! - `users.rs`, `cursors.rs`, `idempotency.rs`, `tokens.rs`: the rows
+//! - `users.rs`, `cursors.rs`, `idempotency.rs`, `tokens.rs`: the rows; rows of the tables in `table_id.rs` need no file
 
 mod cursors;
 #[cfg(any(test, fuzzing))]
@@ -51,6 +51,7 @@ pub(super) use self::{
 use super::{
     LogError, ReadError, SessionRow,
     record::{Position, Record},
+    table_id::TableId,
 };
 use crate::{
     ids::{Epoch, Seq, SessionKey, UserId},
@@ -154,6 +155,7 @@ pub(super) struct State {
     pub(super) tokens: Tokens,
     deleted: Table<()>,
     profiles: Table<Bytes>,
+    rows: Table<Bytes>,
     /// Messages retained and not acked by any session, over all users.
     pending: AtomicU64,
 }
@@ -186,6 +188,7 @@ impl State {
             },
             deleted: Table::open(&*store, "deleted")?,
             profiles: Table::open(&*store, "profiles")?,
+            rows: Table::open(&*store, "rows")?,
             pending: AtomicU64::new(0),
             store,
         };
@@ -279,8 +282,21 @@ impl State {
                     self.keys.put(key, Position::NONE);
                 }
             }
+            Record::Row { table, key, value } => {
+                let key = keys::row(*table, key);
+                match value {
+                    // A value that a replay read is a part of a larger read, and must not keep all of it.
+                    Some(value) => self.rows.put(key, Bytes::copy_from_slice(value)),
+                    None => self.rows.remove(key),
+                }
+            }
         }
         Ok(())
+    }
+
+    /// The present value of a row of a table.
+    pub(super) fn row(&self, table: TableId, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        self.rows.get(&keys::row(table, key))
     }
 
     /// Moves a session's cursor. Returns the number of messages that no session had acked before.
@@ -357,7 +373,10 @@ impl State {
     fn parts(&self) -> impl Iterator<Item = Result<usize, StateError>> {
         let users = self.users.rows.parts().chain(self.users.waypoints.parts());
         let others = self.deleted.parts().chain(self.profiles.parts());
-        users.chain(self.keys.rows.parts()).chain(others)
+        users
+            .chain(self.keys.rows.parts())
+            .chain(others)
+            .chain(self.rows.parts())
     }
 
     /// Writes rows to sled, unflushed, without a claim, so that memory stays bounded while a log is replayed. sled may
@@ -369,7 +388,8 @@ impl State {
     /// The number of rows not yet in sled.
     pub(super) fn dirty_rows(&self) -> usize {
         let users = self.users.rows.dirty_rows() + self.users.waypoints.dirty_rows();
-        let others = self.deleted.dirty_rows() + self.profiles.dirty_rows();
+        let others =
+            self.deleted.dirty_rows() + self.profiles.dirty_rows() + self.rows.dirty_rows();
         let logged = self.cursors.rows.dirty_rows() + self.tokens.rows.dirty_rows();
         users + self.keys.rows.dirty_rows() + others + logged
     }
