@@ -4,9 +4,14 @@
 //!
 //! Start: client port, admin port (health only), log, registry, delivery, reactors, admin API. Drain: sends refused,
 //! clients told to return over `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the
-//! end.
+//! end. Clients and admin requests under way have their time at once, not one after the other.
 
-use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use tokio::{sync::oneshot, task::AbortHandle};
 
@@ -31,9 +36,14 @@ use crate::{
     watch::{self, Pulse, Unwell, Watch},
 };
 
-/// A drain may take this much longer than its period. The time is for clients that do not answer the close (6 s), the log's
-/// last checkpoint on a slow disk, and requests under way on the admin port (5 s).
+/// A drain may take this much longer than its period. The time is for clients that do not answer the close, and for the log's
+/// last checkpoint on a slow disk.
 const DRAIN_SLACK: Duration = Duration::from_secs(30);
+/// The time for admin requests under way, from the begin of the drain. Sends are refused by then, so only slow bodies are
+/// cut. The time runs beside the clients' time, because a supervisor's patience is one budget.
+const REQUESTS_GRACE: Duration = Duration::from_secs(5);
+/// The least time for admin requests under way once all else is over. It is enough to answer what has arrived.
+const REQUESTS_GRACE_MIN: Duration = Duration::from_millis(500);
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +129,8 @@ pub struct Gateway {
 /// The thread and runtime of the admin API. They are its own, so that no load on it delays a session.
 struct AdminThread {
     address: SocketAddr,
-    stop: oneshot::Sender<()>,
+    /// Takes the time for requests under way.
+    stop: oneshot::Sender<Duration>,
     handle: JoinHandle<()>,
 }
 
@@ -212,12 +223,14 @@ impl Gateway {
     /// Shuts down in order. Returns when every accepted message is on disk and both ports are closed.
     pub async fn drain(self) -> Result<(), Unclean> {
         tracing::info!(period = ?self.config.drain.period, "draining");
+        let begun = Instant::now();
         self.base.delivery.start_draining();
         let reactors_ended = self.reactors.drain(self.config.drain.period).await;
         let log = self.base.log;
         let log_closed = tokio::task::spawn_blocking(move || log.close()).await;
         // The thread may have ended by itself. The log has its reason.
-        let _ = self.admin.stop.send(());
+        let requests_grace = REQUESTS_GRACE.saturating_sub(begun.elapsed());
+        let _ = self.admin.stop.send(requests_grace.max(REQUESTS_GRACE_MIN));
         let handle = self.admin.handle;
         let admin_ended = tokio::task::spawn_blocking(move || handle.join().is_ok()).await;
         self.certificates.abort();
@@ -241,11 +254,11 @@ impl AdminThread {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (stop, stopped) = oneshot::channel();
         let serve = move || {
             let stopped = async {
                 // A dropped sender also ends the gateway.
-                let _ = stopped.await;
+                stopped.await.unwrap_or(REQUESTS_GRACE_MIN)
             };
             if let Err(error) = runtime.block_on(server.serve(pulse, stopped)) {
                 tracing::error!(%error, "the admin port is not served");
@@ -259,5 +272,23 @@ impl AdminThread {
             stop,
             handle,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config, reactor};
+
+    /// The time after which `docker stop` kills.
+    const PATIENCE: Duration = Duration::from_secs(10);
+    /// The log's close: a last checkpoint of some rows, and threads that end.
+    const LOG_CLOSE: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_drain_by_default_ends_within_dockers_patience() {
+        let clients = config::Drain::default().period + reactor::CLOSE_GRACE + reactor::DISK_GRACE;
+        let requests = REQUESTS_GRACE.max(clients + LOG_CLOSE + REQUESTS_GRACE_MIN);
+        assert!(requests < PATIENCE, "{requests:?}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Promises: there are at most `admin.connections_max` connections, and those that wait for their callers keep no other
 //! caller out. A head has to arrive within `admin.idle_timeout`, and an answer has to be read within [`UNREAD_TIMEOUT`]. On
-//! shutdown nothing new is accepted, requests under way are answered, and all is over within [`GRACE`]. The module drives
+//! shutdown nothing new is accepted, requests under way are answered, and all is over within a given time. The module drives
 //! hyper itself, because `axum::serve` has no timeout for heads.
 
 use std::{
@@ -45,9 +45,6 @@ const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The read buffer of a connection, and so the largest head.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
-
-/// The time for requests under way after shutdown. Sends are refused by then, so only slow bodies are cut.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// The pause after a failed accept, because an immediate retry would fail as well. Also the pause while no connection can
 /// be cut off.
@@ -94,9 +91,14 @@ impl Server {
         self.address
     }
 
-    /// Serves until `shutdown`, then ends gracefully within a few seconds. Beats `pulse` meanwhile. Fails only if the
-    /// listener cannot be registered with this runtime. Not cancel safe: dropping it cuts connections.
-    pub async fn serve(self, pulse: Pulse, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    /// Serves until `shutdown`, which gives the time for requests under way. Then ends gracefully within that time. Beats
+    /// `pulse` meanwhile. Fails only if the listener cannot be registered with this runtime. Not cancel safe: dropping it cuts
+    /// connections.
+    pub async fn serve(
+        self,
+        pulse: Pulse,
+        shutdown: impl Future<Output = Duration>,
+    ) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
@@ -120,14 +122,14 @@ impl Server {
         let mut has_warned = false;
         let started = Instant::now();
         let mut shutdown = pin!(shutdown);
-        loop {
+        let grace = loop {
             connections.set_max(host.api.connections_max());
             let has_room = connections.has_room();
             // Shutdown, the upkeep, the end of a connection, a new connection (if there is room), and a pause without room.
             // Ends come before new connections, so that a flood does not come faster than connections end.
             tokio::select! {
                 biased;
-                () = &mut shutdown => break,
+                grace = &mut shutdown => break grace,
                 _ = upkeep.tick() => {
                     metrics.run_upkeep();
                     pulse.beat();
@@ -149,10 +151,10 @@ impl Server {
                 },
                 () = sleep(ACCEPT_PAUSE), if !has_room => {}
             }
-        }
+        };
         drop(listener);
         drop(stop);
-        let all_over = timeout(GRACE, async {
+        let all_over = timeout(grace, async {
             while connections.ended().await.is_some() {}
         })
         .await;

@@ -36,7 +36,10 @@ use tokio::sync::{oneshot, watch};
 pub(crate) use self::mailbox::MailboxLimits;
 use self::thread::Reactor;
 #[cfg(test)]
-pub(crate) use self::thread::serve;
+pub(crate) use self::{
+    drain::GRACE as CLOSE_GRACE,
+    thread::{DISK_GRACE, serve},
+};
 use crate::{
     config::{self, Config, NewSession},
     connection::OutboxLimits,

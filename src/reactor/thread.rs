@@ -32,7 +32,7 @@ const DISK_THREADS: usize = 4;
 /// wait for as many connections that each say as much as a turn allows: 10 ms and more.
 const TASKS_IN_A_ROW: u32 = 16;
 /// The longest time for which a disk read may delay the end of the thread.
-const DISK_GRACE: Duration = Duration::from_secs(1);
+pub(crate) const DISK_GRACE: Duration = Duration::from_secs(1);
 
 pub(super) struct Reactor {
     number: u16,

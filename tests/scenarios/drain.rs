@@ -1,7 +1,10 @@
 //! Signals. After SIGTERM sends are refused, every session is told when to return, and the exit code is 0. A second SIGTERM
 //! ends the process at once. Other signals end nothing.
 
+use std::time::Duration;
+
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 
 use crate::support::{
     Gateway, WEB, eventually,
@@ -75,6 +78,25 @@ async fn pushes_in_flight_at_a_drain_come_again_after_the_last_ack() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ledger_drain_in_the_middle_of_sends() {
     expect_exactly_once(End::Drain, Plan::brief(seed())).await;
+}
+
+/// A phone that does not answer the close and an admin request that never becomes whole are waited for at the same time.
+#[tokio::test]
+async fn a_frozen_phone_and_a_half_sent_request_end_within_one_budget() {
+    let mut gateway = Gateway::start(&[]).await;
+    let mut admin = gateway.admin().await;
+    let _frozen = gateway.connect("alice", WEB).await;
+    let mut half_sent = TcpStream::connect(gateway.place().admin).await.unwrap();
+    let head = "POST /manager/send_msg HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{";
+    half_sent.write_all(head.as_bytes()).await.unwrap();
+    gateway.terminate();
+    eventually("readyz to say no", async || {
+        admin.get("/readyz").await.status == 503
+    })
+    .await;
+    // The time after which `docker stop` kills.
+    let exited = timeout(Duration::from_secs(10), gateway.exited()).await;
+    assert!(exited.expect("it ended in time").success());
 }
 
 #[tokio::test]

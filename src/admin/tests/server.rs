@@ -1,6 +1,6 @@
 //! The port itself, over a real socket.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -39,6 +39,7 @@ fn serve(
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(server.serve(watched("admin").0, async {
         let _ = stopped.await;
+        Duration::from_secs(5)
     }));
     (address, stop, served)
 }
@@ -198,6 +199,7 @@ async fn before_the_log_is_open_probes_are_answered_and_callers_told_to_come_bac
     let (_stop, stopped) = oneshot::channel::<()>();
     tokio::spawn(server.serve(watched("admin").0, async {
         let _ = stopped.await;
+        Duration::ZERO
     }));
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut get = async |path: &str| {
