@@ -112,16 +112,11 @@ impl Caller {
     fn new(config: &Config) -> Self {
         let metrics = Arc::new(Metrics::new());
         let clock = Arc::new(Clock::system());
-        let base = Base::build(
-            config,
-            metrics.clone(),
-            clock,
-            delivery::ON_A_THREAD,
-            |clock, observer, metrics| EmbeddedLog::open(&config.log, clock, observer, metrics),
-        );
+        let log = EmbeddedLog::open(&config.log, clock.clone(), metrics.clone());
+        let log = log.expect("the log opens");
         let Base {
             registry, delivery, ..
-        } = base.expect("the log opens");
+        } = Base::build(config, metrics.clone(), clock, delivery::ON_A_THREAD, log);
         let admin = UserId::new(ADMIN).expect("an id");
         let token = delivery
             .issue_token(&admin, Platform::Admin)

@@ -19,14 +19,14 @@ use crate::{
     admin::{self, Rooms},
     clock::Clock,
     config::Config,
-    delivery::{self, Aside, Delivery, FanOut},
+    delivery::{self, Aside, Delivery},
     door::{
         self, Port, Shares, TooFew,
         tls::{self, Tls, TlsError},
     },
     lines::Lines,
     log::{
-        CommitObserver, Log,
+        Log,
         embedded::{EmbeddedLog, OpenError},
     },
     metrics::Metrics,
@@ -91,27 +91,26 @@ pub struct Base<L> {
 }
 
 impl<L: Log> Base<L> {
-    /// Puts the rooms together on these parts: a clock, a way to do work that waits for the disk, and a log, which `open`
-    /// opens with the same clock, the observer of its commits, and the same metrics.
-    pub fn build<E>(
+    /// Puts the rooms together on these parts: a clock, a way to do work that waits for the disk, and a log with the same
+    /// clock and metrics.
+    pub fn build(
         config: &Config,
         metrics: Arc<Metrics>,
         clock: Arc<Clock>,
         aside: Aside,
-        open: impl FnOnce(Arc<Clock>, Arc<dyn CommitObserver>, Arc<Metrics>) -> Result<L, E>,
-    ) -> Result<Self, E> {
+        log: L,
+    ) -> Self {
         let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
-        let fan_out = Arc::new(FanOut::new(registry.clone()));
-        let log = Arc::new(open(clock.clone(), fan_out, metrics.clone())?);
+        let log = Arc::new(log);
         let tokens = Arc::new(Tokens::new(&config.auth));
         let delivery = Delivery::new(log.clone(), registry.clone(), tokens.clone(), clock, aside);
-        Ok(Self {
+        Self {
             log,
             registry,
             delivery: Arc::new(delivery),
             tokens,
             metrics,
-        })
+        }
     }
 }
 
@@ -155,13 +154,8 @@ impl Gateway {
         let admin = AdminThread::start(server, pulse)?;
         watch.add([admin_watched]);
         let clock = Arc::new(Clock::system());
-        let base = Base::build(
-            &config,
-            metrics,
-            clock,
-            delivery::ON_A_THREAD,
-            |clock, observer, metrics| EmbeddedLog::open(&config.log, clock, observer, metrics),
-        )?;
+        let log = EmbeddedLog::open(&config.log, clock.clone(), metrics.clone())?;
+        let base = Base::build(&config, metrics, clock, delivery::ON_A_THREAD, log);
         let shares = Shares::of_process(&config, reactor::count(&config.listener))?;
         config.listener.connections_max = shares.connections_max;
         config.admin.connections_max = shares.admin_connections_max;

@@ -13,7 +13,7 @@ use towncrier::{
     clock::Clock,
     config,
     ids::{MessageId, UserId},
-    log::{Append, Commit, CommitObserver, Log, embedded::EmbeddedLog},
+    log::{Append, Log, embedded::EmbeddedLog},
     metrics::Metrics,
 };
 
@@ -94,17 +94,10 @@ where
     Round::of(latencies, begun.elapsed())
 }
 
-/// An observer that ignores all commits.
-struct Nobody;
-
-impl CommitObserver for Nobody {
-    fn committed(&self, _: &[Commit]) {}
-}
-
 /// Opens a log.
 pub(crate) fn open(config: &config::Log) -> Arc<EmbeddedLog> {
     let clock = Arc::new(Clock::system());
-    let log = EmbeddedLog::open(config, clock, Arc::new(Nobody), Arc::new(Metrics::new()));
+    let log = EmbeddedLog::open(config, clock, Arc::new(Metrics::new()));
     Arc::new(log.expect("the log opens"))
 }
 

@@ -1,6 +1,6 @@
 //! The admin API on a log in memory, for tests and fuzzing.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 
@@ -78,20 +78,19 @@ impl Gateway {
         let machine = Manual::new();
         let clock = machine.clock();
         let config = whole_config(config);
-        let base = Base::build(
-            &config,
-            Arc::default(),
-            clock.clone(),
-            delivery::ON_A_THREAD,
-            |_, _, _| Ok::<_, Infallible>(MemoryLog::default()),
-        );
-        let Ok(Base {
+        let Base {
             log,
             registry,
             delivery,
             tokens,
             metrics,
-        }) = base;
+        } = Base::build(
+            &config,
+            Arc::default(),
+            clock.clone(),
+            delivery::ON_A_THREAD,
+            MemoryLog::default(),
+        );
         let mut gateway = Self {
             router: Router::new(),
             log,

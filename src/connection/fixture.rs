@@ -1,7 +1,7 @@
 //! The surroundings for tests and fuzzing of connections and reactors: a log in memory, a client that speaks frames, and a
 //! strict reader of the server's bytes.
 
-use std::{cell::Cell, convert::Infallible, rc::Rc, sync::Arc};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -52,21 +52,19 @@ impl World {
         };
         let machine = Manual::new();
         let clock = machine.clock();
-        let base = Base::build(
-            &config,
-            Arc::default(),
-            clock.clone(),
-            delivery::ON_A_THREAD,
-            // A test hands its messages out itself.
-            |_, _, _| Ok::<_, Infallible>(MemoryLog::default()),
-        );
-        let Ok(Base {
+        let Base {
             log,
             registry,
             delivery,
             tokens,
             metrics,
-        }) = base;
+        } = Base::build(
+            &config,
+            Arc::default(),
+            clock.clone(),
+            delivery::ON_A_THREAD,
+            MemoryLog::default(),
+        );
         Self {
             machine,
             clock,
@@ -131,8 +129,7 @@ impl World {
             receivers: vec![UserId::new(user).unwrap()],
         };
         let body = append.body.clone();
-        let mut pending = self.log.append(append).unwrap();
-        let receipt = pending.try_recv().unwrap().unwrap();
+        let receipt = self.log.append_unannounced(append).unwrap();
         (receipt.placed[0].1, body)
     }
 

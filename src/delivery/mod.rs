@@ -3,7 +3,8 @@
 //! A send is appended first and fanned out when it is durable. A session that misses the fan-out reads the log. Leaves to
 //! others: HTTP, sockets, the protocol's rules.
 //!
-//! - `send.rs`: append, then fan out
+//! - `send.rs`: append
+//! - `fan_out.rs`: from the log's commits to the sessions online
 //! - `replay.rs`: a session reads the log
 //! - `ack.rs`: cursors move
 //! - `authenticate.rs`: tokens are issued and checked
@@ -11,6 +12,7 @@
 
 mod ack;
 mod authenticate;
+mod fan_out;
 mod replay;
 mod send;
 #[cfg(test)]
@@ -25,9 +27,10 @@ use std::sync::{
 
 use tokio::sync::oneshot;
 
+use self::fan_out::FanOut;
 pub use self::{
     authenticate::AuthError,
-    send::{FanOut, Receivers, Send, SendError},
+    send::{Receivers, Send, SendError},
     trace::{Trace, TraceLookup, TracePage, TraceReceiver, TraceSession, TraceState},
 };
 /// The log's types, for the rooms that read the log through this one.
@@ -72,7 +75,7 @@ pub enum NotReady {
 }
 
 impl Delivery {
-    /// Puts the collaborators together. `log` must have been opened with a [`FanOut`] to the same registry.
+    /// Puts the collaborators together. From now on each durable message goes to the sessions in `registry`.
     pub fn new(
         log: Arc<dyn Log>,
         registry: Arc<Registry>,
@@ -80,6 +83,9 @@ impl Delivery {
         clock: Arc<Clock>,
         aside: Aside,
     ) -> Self {
+        log.commits(Arc::new(FanOut {
+            registry: Arc::clone(&registry),
+        }));
         Self {
             log,
             registry,

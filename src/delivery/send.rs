@@ -1,4 +1,4 @@
-//! Sending: append, and fan out once the message is durable. An online-only message skips the log.
+//! Sending: append, and answer once the message is durable. An online-only message skips the log.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -7,9 +7,8 @@ use bytes::Bytes;
 use super::Delivery;
 use crate::{
     ids::{MessageId, Platform, Seq, UserId},
-    log::{Append, AppendError, Commit, CommitObserver, LogError, Pending, Receipt},
+    log::{Append, AppendError, LogError, Pending, Receipt},
     message::{Message, StoredMessage},
-    registry::Registry,
 };
 
 /// A message with its receivers.
@@ -50,29 +49,6 @@ pub enum SendError {
     /// The log could not be read.
     #[error(transparent)]
     Read(#[from] LogError),
-}
-
-/// Carries each durable message to the sessions online, in log order, on the log's thread.
-pub struct FanOut {
-    registry: Arc<Registry>,
-}
-
-impl FanOut {
-    /// A fan-out to the connections that this registry knows.
-    pub fn new(registry: Arc<Registry>) -> Self {
-        Self { registry }
-    }
-}
-
-impl CommitObserver for FanOut {
-    fn committed(&self, commits: &[Commit]) {
-        for commit in commits {
-            let message = Arc::new(Message::new(commit.body.clone()));
-            for (user, seq) in &*commit.placed {
-                self.registry.deliver(user.as_str(), *seq, &message);
-            }
-        }
-    }
 }
 
 impl Delivery {

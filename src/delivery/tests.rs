@@ -61,15 +61,9 @@ fn delivery(dir: &std::path::Path) -> Arc<Delivery> {
         auth,
         ..Config::default()
     };
-    let clock = Arc::new(Clock::system());
-    let base = Base::build(
-        &config,
-        Arc::default(),
-        clock,
-        ON_A_THREAD,
-        |clock, observer, metrics| EmbeddedLog::open(&config.log, clock, observer, metrics),
-    );
-    base.unwrap().delivery
+    let (clock, metrics) = (Arc::new(Clock::system()), Arc::default());
+    let log = EmbeddedLog::open(&config.log, Arc::clone(&clock), Arc::clone(&metrics)).unwrap();
+    Base::build(&config, metrics, clock, ON_A_THREAD, log).delivery
 }
 
 fn session(name: &str) -> SessionKey {

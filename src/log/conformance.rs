@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Append, AppendError, Commit, CommitObserver, Inbox, Log, Lookup, ReadLimit, Receipt,
-    ResumePoint, SessionRow, TokenTimes, embedded::EmbeddedLog, memory::MemoryLog,
+    Append, AppendError, Commit, Consumer, Inbox, Log, Lookup, ReadLimit, Receipt, ResumePoint,
+    SessionRow, TokenTimes, embedded::EmbeddedLog, memory::MemoryLog,
 };
 use crate::{
     clock::fixture::{Manual, NOW_MS},
@@ -30,13 +30,13 @@ const ANNOUNCEMENT_WAIT: Duration = Duration::from_secs(30);
 
 /// Remembers the messages that were announced as durable.
 #[derive(Default)]
-pub(super) struct Announced {
+struct Announced {
     commits: Mutex<Vec<Commit>>,
     more: Condvar,
 }
 
-impl CommitObserver for Announced {
-    fn committed(&self, commits: &[Commit]) {
+impl Consumer for Announced {
+    fn take(&self, commits: &[Commit]) {
         self.commits.lock().unwrap().extend_from_slice(commits);
         self.more.notify_all();
     }
@@ -44,7 +44,7 @@ impl CommitObserver for Announced {
 
 impl Announced {
     /// The commits, once there are `count` of them. A caller may be answered before its commit is announced.
-    pub(super) fn first(&self, count: usize) -> Vec<Commit> {
+    fn first(&self, count: usize) -> Vec<Commit> {
         let commits = self.commits.lock().unwrap();
         let are_too_few = |commits: &mut Vec<Commit>| commits.len() < count;
         let waited = self
@@ -68,7 +68,8 @@ struct Subject {
 
 fn memory() -> Subject {
     let announced = Arc::new(Announced::default());
-    let log = Arc::new(MemoryLog::observed_by(announced.clone()));
+    let log = Arc::new(MemoryLog::default());
+    log.commits(announced.clone());
     Subject {
         log: log.clone(),
         announced,
@@ -89,7 +90,8 @@ fn embedded() -> Subject {
     };
     let machine = Manual::new();
     let metrics = Arc::new(Metrics::new());
-    let log = EmbeddedLog::open(&config, machine.clock(), announced.clone(), metrics).unwrap();
+    let log = EmbeddedLog::open(&config, machine.clock(), metrics).unwrap();
+    log.commits(announced.clone());
     let log = Arc::new(log);
     let expiring = log.clone();
     Subject {

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    Append, AppendError, Cause, Commit, CommitObserver, Inbox, Log, LogError, Lookup, Pending,
-    ReadLimit, Receipt, ResumePoint, SessionRow, Stored, TokenTimes,
+    Append, AppendError, Cause, Commit, Consumer, Inbox, Log, LogError, Lookup, Pending, ReadLimit,
+    Receipt, ResumePoint, SessionRow, Stored, TokenTimes, feed::Feed,
 };
 use crate::ids::{Epoch, Platform, Seq, SessionKey, UserId};
 
@@ -43,7 +43,7 @@ pub(crate) enum Fault {
 #[derive(Default)]
 pub(crate) struct MemoryLog {
     rows: Mutex<Rows>,
-    observer: Option<Arc<dyn CommitObserver>>,
+    feed: Feed,
 }
 
 /// The contents of the log. Tests look at them and change them.
@@ -91,15 +91,6 @@ impl Entries {
 }
 
 impl MemoryLog {
-    /// An empty log. `observer` gets its commits.
-    #[cfg(test)]
-    pub(crate) fn observed_by(observer: Arc<dyn CommitObserver>) -> Self {
-        Self {
-            rows: Mutex::default(),
-            observer: Some(observer),
-        }
-    }
-
     /// The contents of the log.
     pub(crate) fn rows(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap()
@@ -132,6 +123,11 @@ impl MemoryLog {
         Some(self.rows().sessions.get(key)?.cursor)
     }
 
+    /// Appends, and gives the commit to no consumer.
+    pub(crate) fn append_unannounced(&self, append: Append) -> Result<Receipt, AppendError> {
+        self.rows().append(append).map(|(receipt, _)| receipt)
+    }
+
     fn answer<T: Send + 'static>(
         &self,
         make: impl FnOnce(&mut Rows) -> Result<T, AppendError>,
@@ -157,11 +153,8 @@ impl MemoryLog {
 }
 
 impl Rows {
-    fn append(
-        &mut self,
-        append: Append,
-        observer: Option<&Arc<dyn CommitObserver>>,
-    ) -> Result<Receipt, AppendError> {
+    /// The receipt, and the commit unless this is a repeat.
+    fn append(&mut self, append: Append) -> Result<(Receipt, Option<Commit>), AppendError> {
         let is_first = |Remembered {
                             fingerprint,
                             receipt,
@@ -175,7 +168,7 @@ impl Rows {
             && let Some(first) = self.remembered.iter().find(is_first)
         {
             return match first.fingerprint == Some(append.fingerprint) {
-                true => Ok(first.receipt.clone()),
+                true => Ok((first.receipt.clone(), None)),
                 false => Err(AppendError::KeyReused),
             };
         }
@@ -197,14 +190,12 @@ impl Rows {
             receipt: receipt.clone(),
             is_expired: false,
         });
-        if let Some(observer) = observer {
-            observer.committed(&[Commit {
-                body: append.body.clone(),
-                placed: receipt.placed.clone(),
-            }]);
-        }
+        let commit = Commit {
+            body: append.body.clone(),
+            placed: receipt.placed.clone(),
+        };
         self.appends.push(append);
-        Ok(receipt)
+        Ok((receipt, Some(commit)))
     }
 
     fn raise_tokens(&mut self, user: UserId, platform: Platform, times: TokenTimes) {
@@ -216,7 +207,11 @@ impl Rows {
 
 impl Log for MemoryLog {
     fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
-        self.answer(|rows| rows.append(append, self.observer.as_ref()))
+        self.answer(|rows| {
+            let (receipt, commit) = rows.append(append)?;
+            self.feed.hand_on(commit.as_slice());
+            Ok(receipt)
+        })
     }
 
     fn inbox(&self, user: &UserId) -> Result<Inbox, LogError> {
@@ -370,6 +365,10 @@ impl Log for MemoryLog {
             }
             Ok(())
         })
+    }
+
+    fn commits(&self, consumer: Arc<dyn Consumer>) {
+        self.feed.add(consumer);
     }
 
     fn check_writable(&self) -> Result<(), LogError> {

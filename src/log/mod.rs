@@ -7,6 +7,7 @@
 //! - this file: [`Log`], the trait between the log and the rooms above, and its types; a distributed store could implement
 //!   it as well
 //! - `error.rs`: the failures of a log, and the events that end them
+//! - `feed.rs`: every commit goes to the consumers, in log order
 //! - `embedded/`: the present implementation: segments and a state store in one data directory
 //! - `memory.rs`: a log for the tests of the rooms above; `conformance.rs`: the tests that every log passes
 
@@ -14,6 +15,7 @@
 mod conformance;
 pub mod embedded;
 mod error;
+mod feed;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
 #[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
@@ -21,7 +23,10 @@ pub(crate) mod memory;
 
 use std::sync::Arc;
 
-pub use self::error::{AppendError, Cause, LogError};
+pub use self::{
+    error::{AppendError, Cause, LogError},
+    feed::Consumer,
+};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -64,20 +69,13 @@ pub struct Receipt {
     pub placed: Arc<[(UserId, Seq)]>,
 }
 
-/// A message that just became durable, as [`CommitObserver`] gets it.
+/// A message that just became durable, as a [`Consumer`] takes it.
 #[derive(Debug, Clone)]
 pub struct Commit {
     /// The bytes of [`Append::body`].
     pub body: Bytes,
     /// The message's seq in each receiver's inbox.
     pub placed: Arc<[(UserId, Seq)]>,
-}
-
-/// Gets every new message once, after it is durable and in log order. It is called on the writer's thread, so it must be
-/// quick and never block.
-pub trait CommitObserver: Send + Sync + 'static {
-    /// Takes messages that are durable now.
-    fn committed(&self, commits: &[Commit]);
 }
 
 /// One entry of an inbox, as read from the log.
@@ -222,6 +220,10 @@ pub trait Log: Send + Sync + 'static {
 
     /// Removes messages from an inbox. Their entries stay, without a message.
     fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError>;
+
+    /// Gives every commit from now on to the consumer, once and in log order, after the callers of the appends were
+    /// answered. The consumer is as bounded as the log: a commit waits until every consumer took the one before.
+    fn commits(&self, consumer: Arc<dyn Consumer>);
 
     /// `Err` with the reason while the log refuses appends.
     fn check_writable(&self) -> Result<(), LogError>;

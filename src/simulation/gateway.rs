@@ -91,25 +91,15 @@ impl Gateway {
             segments: Arc::new(machine.segments.for_process(life.clone())),
             state: Box::new(machine.state.for_process(life.clone())),
         };
-        let mut workers = None;
+        let (log, workers) =
+            EmbeddedLog::open_in(&place, &config.log, clock.clone(), metrics.clone())?;
         let Base {
             log,
             registry,
             delivery,
             metrics,
             ..
-        } = Base::build(
-            config,
-            metrics,
-            clock.clone(),
-            aside,
-            |clock, observer, metrics| {
-                let opened = EmbeddedLog::open_in(&place, &config.log, clock, observer, metrics)?;
-                workers = Some(opened.1);
-                Ok::<_, OpenError>(opened.0)
-            },
-        )?;
-        let workers = workers.expect("the log was opened");
+        } = Base::build(config, metrics, clock.clone(), aside, log);
         let mut parts = Parts::new(config, None, delivery.clone(), registry.clone(), metrics);
         parts.mailbox = *mailbox;
         let stages = (0..config.listener.reactors).map(|_| watch::channel(Stage::Serving).0);

@@ -22,7 +22,7 @@ use crate::{
     config,
     ids::{Epoch, MessageId, Platform, Seq, SessionKey},
     log::{
-        Append, Commit, CommitObserver, Log, Lookup, ReadLimit, Receipt, SessionRow,
+        Append, Log, Lookup, ReadLimit, Receipt, SessionRow,
         embedded::{EmbeddedLog, OpenError, Place, Workers, epoch_text},
     },
     metrics::Metrics,
@@ -72,12 +72,6 @@ pub(super) struct Known {
 /// The inboxes as users read them: for each seq the body, if there is one.
 pub(super) type Inboxes = Vec<BTreeMap<u64, Option<Bytes>>>;
 
-struct Nobody;
-
-impl CommitObserver for Nobody {
-    fn committed(&self, _: &[Commit]) {}
-}
-
 impl Ground {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         let root = SimDisk::new(Rng::with_seed(0));
@@ -115,13 +109,11 @@ impl Ground {
             segments: Arc::new(self.segments.for_process(life.clone())),
             state: Box::new(self.state.for_process(life.clone())),
         };
-        let (observer, metrics) = (Arc::new(Nobody), self.metrics.clone());
         EmbeddedLog::open_in(
             &place,
             &self.config,
             self.clock.for_process(),
-            observer,
-            metrics,
+            self.metrics.clone(),
         )
     }
 }

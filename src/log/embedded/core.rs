@@ -12,7 +12,7 @@ use super::{
     segment::Segments,
     state::{Reached, State},
 };
-use crate::{clock::Clock, ids::Epoch, metrics::Metrics};
+use crate::{clock::Clock, ids::Epoch, log::feed::Feed, metrics::Metrics};
 
 /// The most damaged positions that are remembered and counted. More of them are one disaster.
 const DAMAGES_MAX: usize = 100;
@@ -25,6 +25,7 @@ pub(super) struct Core {
     pub(super) state: State,
     pub(super) clock: Arc<Clock>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) feed: Feed,
     reached: Mutex<Reached>,
     refusing: Mutex<Option<Refusing>>,
     damages: Mutex<Vec<Damage>>,
@@ -50,6 +51,7 @@ impl Core {
             state,
             clock,
             metrics,
+            feed: Feed::default(),
             reached: Mutex::new(nothing),
             refusing: Mutex::new(None),
             damages: Mutex::new(Vec::new()),

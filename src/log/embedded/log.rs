@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Append, AppendError, CommitObserver, Damage, Inbox, Log, LogError, Lookup, OpenError, Patience,
+    Append, AppendError, Consumer, Damage, Inbox, Log, LogError, Lookup, OpenError, Patience,
     Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, SessionRow, Stored, TokenTimes,
     core::Core,
     disk::{Disk, RealDisk, is_short_of_space},
@@ -87,7 +87,6 @@ impl EmbeddedLog {
     pub fn open(
         config: &config::Log,
         clock: Arc<Clock>,
-        observer: Arc<dyn CommitObserver>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, OpenError> {
         let io = |error| OpenError::Io {
@@ -109,7 +108,7 @@ impl EmbeddedLog {
                 cache_bytes: config.cache_bytes,
             }),
         };
-        let (mut log, workers) = Self::open_in(&place, config, clock, observer, metrics)?;
+        let (mut log, workers) = Self::open_in(&place, config, clock, metrics)?;
         log.lock = Some(lock);
         log.start(workers).map_err(io)?;
         Ok(log)
@@ -120,12 +119,11 @@ impl EmbeddedLog {
         place: &Place,
         config: &config::Log,
         clock: Arc<Clock>,
-        observer: Arc<dyn CommitObserver>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Workers), OpenError> {
         let open = |home: &dyn StoreHome| {
-            let (clock, observer, metrics) = (clock.clone(), observer.clone(), metrics.clone());
-            Self::open_with(place, home, config, clock, observer, metrics)
+            let (clock, metrics) = (clock.clone(), metrics.clone());
+            Self::open_with(place, home, config, clock, metrics)
         };
         match open(&*place.state) {
             Err(error) if error.is_of_state() && is_short_of_space(&*place.segments) => {
@@ -149,7 +147,6 @@ impl EmbeddedLog {
         home: &dyn StoreHome,
         config: &config::Log,
         clock: Arc<Clock>,
-        observer: Arc<dyn CommitObserver>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Workers), OpenError> {
         let dir = || config.dir.display().to_string();
@@ -219,7 +216,7 @@ impl EmbeddedLog {
         let mut watched = vec![keeper_watched];
         let writer = active.map(|active| {
             watched.push(writer_watched);
-            Writer::new(core.clone(), observer, queue, active, config, writer_pulse)
+            Writer::new(core.clone(), queue, active, config, writer_pulse)
         });
         let workers = Workers {
             writer,
@@ -423,6 +420,10 @@ impl Log for EmbeddedLog {
             })
             .collect();
         self.enqueue(|sender| Work::Records(records, sender))
+    }
+
+    fn commits(&self, consumer: Arc<dyn Consumer>) {
+        self.core.feed.add(consumer);
     }
 
     fn check_writable(&self) -> Result<(), LogError> {

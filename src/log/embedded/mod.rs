@@ -67,6 +67,6 @@ pub(crate) use self::disk::Patience;
 /// The names that every file here uses: this log's errors, and the trait's types.
 use self::error::Refusing;
 use super::{
-    Append, AppendError, Cause, Commit, CommitObserver, Inbox, Log, LogError, Lookup, Pending,
-    ReadLimit, Receipt, ResumePoint, SessionRow, Stored, TokenTimes,
+    Append, AppendError, Cause, Commit, Consumer, Inbox, Log, LogError, Lookup, Pending, ReadLimit,
+    Receipt, ResumePoint, SessionRow, Stored, TokenTimes,
 };

@@ -32,7 +32,7 @@ use crate::{
     },
     config,
     ids::{MessageId, Platform, Seq, SessionKey},
-    log::conformance::{Announced, message, user},
+    log::conformance::{message, user},
     metrics::Metrics,
     watch::{Unwell, Watch},
 };
@@ -43,7 +43,6 @@ struct Bench {
     disk: Arc<TestDisk>,
     clock: Arc<Clock>,
     machine: Arc<Manual>,
-    announced: Arc<Announced>,
     dir: tempfile::TempDir,
     limits: config::Log,
 }
@@ -83,23 +82,16 @@ impl Bench {
         machine: Arc<Manual>,
     ) -> Self {
         let clock = machine.clock();
-        let announced = Arc::new(Announced::default());
         let metrics = Arc::new(Metrics::new());
-        let (log, workers) = EmbeddedLog::open_in(
-            &place(&disk, dir.path()),
-            &limits,
-            clock.clone(),
-            announced.clone(),
-            metrics,
-        )
-        .expect("opens");
+        let (log, workers) =
+            EmbeddedLog::open_in(&place(&disk, dir.path()), &limits, clock.clone(), metrics)
+                .expect("opens");
         log.start(workers).expect("threads start");
         Self {
             log,
             disk,
             clock,
             machine,
-            announced,
             dir,
             limits,
         }
@@ -852,7 +844,6 @@ fn a_record_of_a_later_version_is_named_and_nothing_is_changed() {
             &place(&disk, bench.dir.path()),
             &bench.limits,
             bench.clock.clone(),
-            bench.announced.clone(),
             Arc::new(Metrics::new()),
         );
         let error = opened.err().expect("it does not open").to_string();
@@ -894,7 +885,6 @@ fn a_log_of_a_later_version_is_no_damaged_one() {
         &place(&disk, bench.dir.path()),
         &bench.limits,
         bench.clock.clone(),
-        bench.announced.clone(),
         Arc::new(Metrics::new()),
     );
     let error = opened.err().expect("it does not open").to_string();
@@ -1132,9 +1122,8 @@ fn a_start_on_a_full_disk_serves_what_it_has_and_takes_sends_once_there_is_space
         ..place(&disk, bench.dir.path())
     };
     let open = || {
-        let (clock, observer) = (bench.clock.clone(), bench.announced.clone());
         let metrics = Arc::new(Metrics::new());
-        EmbeddedLog::open_in(&place, &bench.limits, clock, observer, metrics)
+        EmbeddedLog::open_in(&place, &bench.limits, bench.clock.clone(), metrics)
     };
     assert!(
         matches!(open(), Err(OpenError::State(_))),
@@ -1157,11 +1146,11 @@ fn a_start_on_a_full_disk_serves_what_it_has_and_takes_sends_once_there_is_space
     assert!(log.close());
 }
 
-/// An observer that panics in the middle of a commit.
+/// A consumer that panics at its first commit.
 struct Panics;
 
-impl CommitObserver for Panics {
-    fn committed(&self, _: &[Commit]) {
+impl Consumer for Panics {
+    fn take(&self, _: &[Commit]) {
         panic!("planted");
     }
 }
@@ -1196,7 +1185,7 @@ fn ended_thread(log: &EmbeddedLog) -> Unwell {
 }
 
 #[test]
-fn callers_are_answered_before_an_observer_that_panics_and_the_watch_finds_the_ended_writer() {
+fn callers_are_answered_before_a_consumer_that_panics_and_the_watch_finds_the_ended_writer() {
     let dir = tempfile::tempdir().unwrap();
     let limits = config::Log {
         dir: dir.path().into(),
@@ -1204,7 +1193,8 @@ fn callers_are_answered_before_an_observer_that_panics_and_the_watch_finds_the_e
     };
     let clock = Manual::new().clock();
     let metrics = Arc::new(Metrics::new());
-    let log = EmbeddedLog::open(&limits, clock, Arc::new(Panics), metrics).unwrap();
+    let log = EmbeddedLog::open(&limits, clock, metrics).unwrap();
+    log.commits(Arc::new(Panics));
     let pending = log
         .append(message(START_MS, &["u1"], None, "on disk"))
         .unwrap();
@@ -1228,10 +1218,9 @@ fn a_keeper_that_panics_is_found_by_the_watch() {
         segment_bytes: 1,
         ..config::Log::default()
     };
-    let observer = Arc::new(Announced::default());
     let metrics = Arc::new(Metrics::new());
     let clock = Arc::new(Clock::new(Box::new(KeeperPanics), Duration::ZERO));
-    let log = EmbeddedLog::open(&limits, clock, observer, metrics).unwrap();
+    let log = EmbeddedLog::open(&limits, clock, metrics).unwrap();
     for text in ["one", "two"] {
         let pending = log.append(message(START_MS, &["u1"], None, text)).unwrap();
         pending.blocking_recv().unwrap().unwrap();
@@ -1305,7 +1294,6 @@ fn a_keeper_that_hangs_is_named_until_it_goes_on() {
     let log = EmbeddedLog::open(
         &limits,
         Arc::new(Clock::new(machine, Duration::ZERO)),
-        Arc::new(Announced::default()),
         Arc::new(Metrics::new()),
     )
     .unwrap();
@@ -1447,10 +1435,5 @@ fn open_directory(dir: &Path) -> Result<EmbeddedLog, OpenError> {
         dir: dir.into(),
         ..config::Log::default()
     };
-    EmbeddedLog::open(
-        &limits,
-        Manual::new().clock(),
-        Arc::new(Announced::default()),
-        Arc::new(Metrics::new()),
-    )
+    EmbeddedLog::open(&limits, Manual::new().clock(), Arc::new(Metrics::new()))
 }

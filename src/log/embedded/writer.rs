@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Append, AppendError, Commit, CommitObserver, ReadError, Receipt, Refusing,
+    Append, AppendError, Commit, ReadError, Receipt, Refusing,
     core::Core,
     record::{self, EntryFields, Key, Message, Position, Record},
     segment::Segment,
@@ -62,7 +62,6 @@ pub(super) enum Work {
 /// The writer's own state.
 pub(crate) struct Writer {
     core: Arc<Core>,
-    observer: Arc<dyn CommitObserver>,
     queue: mpsc::Receiver<Work>,
     active: Arc<Segment>,
     /// The CRC of the last durable record.
@@ -130,7 +129,6 @@ enum Answer {
 impl Writer {
     pub(super) fn new(
         core: Arc<Core>,
-        observer: Arc<dyn CommitObserver>,
         queue: mpsc::Receiver<Work>,
         active: Arc<Segment>,
         limits: &crate::config::Log,
@@ -139,7 +137,6 @@ impl Writer {
         let crc = core.reached().crc;
         Self {
             core,
-            observer,
             queue,
             active,
             crc,
@@ -202,8 +199,8 @@ impl Writer {
         // Callers do not wait for the fan-out. A fan-out that panics ends the gateway, and with it every session, so each
         // session reads the log when its client returns.
         answer(group.answers, &outcome);
-        if outcome.is_ok() && !group.commits.is_empty() {
-            self.observer.committed(&group.commits);
+        if outcome.is_ok() {
+            self.core.feed.hand_on(&group.commits);
         }
         requests
     }
