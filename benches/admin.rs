@@ -27,7 +27,6 @@ use towncrier::{
     admin::{self, Rooms},
     clock::Clock,
     config::Config,
-    delivery,
     gateway::Base,
     ids::{Platform, UserId},
     log::embedded::EmbeddedLog,
@@ -116,12 +115,14 @@ impl Caller {
         let log = log.expect("the log opens");
         let Base {
             registry, delivery, ..
-        } = Base::build(config, metrics.clone(), clock, delivery::ON_A_THREAD, log);
+        } = Base::build(config, metrics.clone(), clock, log);
         let admin = UserId::new(ADMIN).expect("an id");
-        let token = delivery
-            .issue_token(&admin, Platform::Admin)
-            .expect("the log reads")
-            .token;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime starts");
+        let issued = runtime.block_on(delivery.issue_token(&admin, Platform::Admin));
+        let token = issued.expect("the log reads").token;
         let watch = Arc::default();
         let bound = admin::bind(
             &config.admin,
@@ -137,10 +138,6 @@ impl Caller {
             watch,
         };
         opening.open(config, rooms).expect("a good configuration");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime starts");
         let local = LocalSet::new();
         let connection = local.block_on(&runtime, async {
             let address = server.local_addr();

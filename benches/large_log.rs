@@ -18,7 +18,7 @@ use support::{BODY_BYTES, Round, append_all, argument, open};
 use towncrier::{
     config,
     ids::{Seq, UserId},
-    log::{Log, ReadLimit, embedded::EmbeddedLog},
+    log::{ReadLimit, embedded::EmbeddedLog},
 };
 
 /// The first size. The others are compared with it.
@@ -141,8 +141,8 @@ fn read(log: &EmbeddedLog, users: u64) -> Reads {
     for number in 0..READS {
         let user = UserId::new(&user(u64::MAX - number, users)).expect("an id");
         let begun = Instant::now();
-        let stored = log.read(&user, Seq::ZERO, limit);
-        let stored = stored.expect("the log is whole").len() as u32;
+        let read = log.read_blocking(&user, Seq::ZERO, limit);
+        let stored = read.expect("the log is whole").stored.len() as u32;
         if stored > 0 {
             latencies.push(begun.elapsed());
             messages += stored;

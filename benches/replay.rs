@@ -93,7 +93,8 @@ fn reader() -> UserId {
 }
 
 fn head(log: &EmbeddedLog) -> Seq {
-    log.inbox(&reader()).expect("the log is whole").head
+    let inbox = log.inbox(&reader()).blocking_wait();
+    inbox.expect("the log is whole").head
 }
 
 /// Reads the whole inbox as a session does.
@@ -103,8 +104,8 @@ fn replay(name: &str, log: &EmbeddedLog, rounds: u64) {
         let begun = Instant::now();
         let mut after = Seq::ZERO;
         while after < head {
-            let stored = log.read(&reader, after, READ);
-            let stored = stored.expect("the log is whole");
+            let read = log.read_blocking(&reader, after, READ);
+            let stored = read.expect("the log is whole").stored;
             after = stored.last().expect("there is more").seq;
         }
         begun.elapsed()

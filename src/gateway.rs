@@ -19,7 +19,7 @@ use crate::{
     admin::{self, Rooms},
     clock::Clock,
     config::Config,
-    delivery::{self, Aside, Delivery},
+    delivery::Delivery,
     door::{
         self, Port, Shares, TooFew,
         tls::{self, Tls, TlsError},
@@ -91,19 +91,12 @@ pub struct Base<L> {
 }
 
 impl<L: Log> Base<L> {
-    /// Puts the rooms together on these parts: a clock, a way to do work that waits for the disk, and a log with the same
-    /// clock and metrics.
-    pub fn build(
-        config: &Config,
-        metrics: Arc<Metrics>,
-        clock: Arc<Clock>,
-        aside: Aside,
-        log: L,
-    ) -> Self {
+    /// Puts the rooms together on these parts: a clock, and a log with the same clock and metrics.
+    pub fn build(config: &Config, metrics: Arc<Metrics>, clock: Arc<Clock>, log: L) -> Self {
         let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
         let log = Arc::new(log);
         let tokens = Arc::new(Tokens::new(&config.auth));
-        let delivery = Delivery::new(log.clone(), registry.clone(), tokens.clone(), clock, aside);
+        let delivery = Delivery::new(log.clone(), registry.clone(), tokens.clone(), clock);
         Self {
             log,
             registry,
@@ -155,7 +148,7 @@ impl Gateway {
         watch.add([admin_watched]);
         let clock = Arc::new(Clock::system());
         let log = EmbeddedLog::open(&config.log, clock.clone(), metrics.clone())?;
-        let base = Base::build(&config, metrics, clock, delivery::ON_A_THREAD, log);
+        let base = Base::build(&config, metrics, clock, log);
         let shares = Shares::of_process(&config, reactor::count(&config.listener))?;
         config.listener.connections_max = shares.connections_max;
         config.admin.connections_max = shares.admin_connections_max;

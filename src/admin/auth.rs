@@ -27,7 +27,7 @@ pub(super) async fn user_token(
 ) -> Result<Response, Refusal> {
     let body = app.anonymous(request).await?;
     let (user, platform) = app.applicant(&json::parse(&body)?)?;
-    app.issue(&user, platform)
+    app.issue(&user, platform).await
 }
 
 /// Makes a user known, durably, and issues a token.
@@ -47,7 +47,7 @@ pub(super) async fn user_register(
     }
     app.confirmed(app.delivery.register(user.clone(), profile.into()))
         .await?;
-    app.issue(&user, platform)
+    app.issue(&user, platform).await
 }
 
 /// Returns a token's user, platform and expiry. A bad token gets HTTP 200 with errCode 1001, as in OpenIM.
@@ -100,8 +100,8 @@ impl App {
         Ok((user, platform))
     }
 
-    fn issue(&self, user: &UserId, platform: Platform) -> Result<Response, Refusal> {
-        let issued = self.delivery.issue_token(user, platform)?;
+    async fn issue(&self, user: &UserId, platform: Platform) -> Result<Response, Refusal> {
+        let issued = self.delivery.issue_token(user, platform).await?;
         Ok(bodies::answer(TokenIssued {
             user_id: user.as_str(),
             token: &issued.token,

@@ -146,7 +146,7 @@ impl App {
         request: Request,
         check: impl FnOnce(&Claims) -> Result<(), Refusal>,
     ) -> Result<Call, Refusal> {
-        let caller = self.caller(request.headers())?;
+        let caller = self.caller(request.headers()).await?;
         check(&caller)?;
         let (parts, body) = request.into_parts();
         let body = self.read(&parts.headers, body).await?;
@@ -164,12 +164,12 @@ impl App {
     }
 
     /// The claims of the token in the header `token`.
-    pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Claims, Refusal> {
+    pub(super) async fn caller(&self, headers: &HeaderMap) -> Result<Claims, Refusal> {
         let token = headers
             .get("token")
             .and_then(|token| token.to_str().ok())
             .ok_or(Refusal::Token)?;
-        Ok(self.delivery.authenticate(token)?)
+        Ok(self.delivery.authenticate(token).await?)
     }
 
     /// True if the token's user is an administrator. The token's platform does not matter, as in OpenIM.

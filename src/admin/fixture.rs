@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock::{Clock, fixture::Manual},
     config::{self, Config},
-    delivery::{self, Delivery},
+    delivery::Delivery,
     gateway::Base,
     ids::{MessageId, Platform, UserId},
     log::memory::MemoryLog,
@@ -84,13 +84,7 @@ impl Gateway {
             delivery,
             tokens,
             metrics,
-        } = Base::build(
-            &config,
-            Arc::default(),
-            clock.clone(),
-            delivery::ON_A_THREAD,
-            MemoryLog::default(),
-        );
+        } = Base::build(&config, Arc::default(), clock.clone(), MemoryLog::default());
         let mut gateway = Self {
             router: Router::new(),
             log,

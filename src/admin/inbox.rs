@@ -45,7 +45,7 @@ pub(super) async fn newest_seq(
     let msg_incr = json::required(body.msg_incr, "msgIncr")?;
     let user = body.send_id.required_user("sendID")?;
     app.check_inbox_of(&call.caller, &user)?;
-    let inbox = app.delivery.inbox(&user)?;
+    let inbox = app.delivery.inbox(&user).wait().await?;
     Ok(bodies::json(&NewestSeq {
         err_code: 0,
         err_msg: "",
@@ -100,7 +100,7 @@ pub(super) async fn del_msg(
 
 impl App {
     async fn pull(&self, user: &UserId, seqs: &BTreeSet<Seq>) -> Result<Vec<MsgData>, Refusal> {
-        let head = self.delivery.inbox(user)?.head;
+        let head = self.delivery.inbox(user).wait().await?.head;
         let mut pulled = Vec::new();
         let mut bytes_left = PULLED_BYTES_MAX;
         let mut wanted = seqs.iter().copied().filter(|seq| *seq <= head).peekable();
@@ -117,9 +117,8 @@ impl App {
                     messages,
                     bytes: bytes_left.max(1),
                 };
-                let stored = Arc::clone(&self.delivery)
-                    .replay(user.clone(), after, limit)
-                    .await?;
+                let read = self.delivery.replay(user, after, limit).wait().await?;
+                let stored = read.stored;
                 // The read begins at the first retained entry, so expired entries are skipped.
                 let Some(newest) = stored.last() else { break };
                 after = newest.seq;

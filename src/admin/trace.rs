@@ -13,7 +13,7 @@ use super::{
     error::Refusal,
 };
 use crate::{
-    delivery::{Trace, TraceLookup, TracePage, TraceReceiver, TraceSession, TraceState},
+    delivery::{Lookup, Trace, TracePage, TraceReceiver, TraceSession, TraceState},
     ids::UserId,
 };
 
@@ -43,7 +43,8 @@ pub(super) async fn trace(
             .unwrap_or(PAGE_DEFAULT)
             .min(PAGE_MAX),
     };
-    let trace = Arc::clone(&app.delivery)
+    let trace = app
+        .delivery
         .trace(lookup, page)
         .await?
         .ok_or(Refusal::NoMessage)?;
@@ -51,18 +52,18 @@ pub(super) async fn trace(
     Ok(bodies::answer(traced(&trace)))
 }
 
-fn lookup(body: &TraceRequest<'_>) -> Result<TraceLookup, Refusal> {
+fn lookup(body: &TraceRequest<'_>) -> Result<Lookup, Refusal> {
     if !body.server_msg_id.is_empty() {
         let id = body
             .server_msg_id
             .parse()
             .map_err(|error| Refusal::Id("serverMsgID", error))?;
-        return Ok(TraceLookup::Id(id));
+        return Ok(Lookup::Id(id));
     }
     if body.client_msg_id.is_empty() && body.send_id.is_empty() {
         return Err(Refusal::Rule("give serverMsgID, or sendID and clientMsgID"));
     }
-    Ok(TraceLookup::Key {
+    Ok(Lookup::Key {
         sender: body.send_id.required_id("sendID")?.into(),
         client_message_id: body.client_msg_id.required_id("clientMsgID")?.into(),
     })

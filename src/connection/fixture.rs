@@ -17,7 +17,7 @@ use super::{Context, OutboxLimits};
 use crate::{
     clock::{Clock, fixture::Manual},
     config::{self, Config},
-    delivery::{self, Delivery},
+    delivery::Delivery,
     door::{Admission, Arrival, Lobby},
     gateway::Base,
     ids::{MessageId, Platform, Seq, UserId},
@@ -58,13 +58,7 @@ impl World {
             delivery,
             tokens,
             metrics,
-        } = Base::build(
-            &config,
-            Arc::default(),
-            clock.clone(),
-            delivery::ON_A_THREAD,
-            MemoryLog::default(),
-        );
+        } = Base::build(&config, Arc::default(), clock.clone(), MemoryLog::default());
         Self {
             machine,
             clock,

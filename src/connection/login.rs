@@ -1,6 +1,7 @@
-//! From a good `Connect` to a session that is registered and has its resume point.
+//! From a good `Connect` to a session that is registered and has its resume point. The log may answer at once or later;
+//! until then the login is a state of its connection.
 
-use std::time::Duration;
+use std::{pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use tracing::warn;
 
@@ -9,13 +10,17 @@ use crate::{
     delivery::{AuthError, LogError},
     door::Arrival,
     ids::{ConnectionId, Seq, SessionKey},
+    registry::Registry,
     session::{self, Action, Connect, Reason, Session, Standing, Welcome},
-    token::TokenError,
+    token::{Claims, TokenError},
 };
 
 /// The retry time for a client whose token is out of its time while the clocks disagree. The client waits this long, up to
 /// twice as long. A clock is usually set right within minutes.
 const CLOCK_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// The time that the log has for the answers of a login. Most come at once. Then the client has to return later.
+pub(super) const LOGIN_MAX: Duration = Duration::from_secs(5);
 
 /// A client that is logged in.
 pub(super) struct Login {
@@ -27,25 +32,43 @@ pub(super) struct Login {
     pub(super) actions: Vec<Action>,
 }
 
-/// Checks the token, registers the session, and opens it at its resume point.
+/// A login under way. It is dropped when the connection ends first.
+pub(super) type LoggingIn = Pin<Box<dyn Future<Output = Result<Login, Reason>>>>;
+
+/// Checks the token. The future does the rest, which may wait for the log.
 pub(super) fn log_in(
-    context: &Context,
+    context: &Rc<Context>,
     id: ConnectionId,
     arrival: &Arrival,
     connect: Connect,
-) -> Result<Login, Reason> {
-    let Context {
-        delivery, registry, ..
-    } = context;
-    let claims = delivery
-        .authenticate(&connect.token)
+) -> Result<LoggingIn, Reason> {
+    let claims = context
+        .delivery
+        .verify(&connect.token)
         .inspect_err(|error| {
             if is_guess(error) {
                 arrival.note_bad_token(&connect.token);
             }
         })
         .map_err(refusal)?;
-    let device = if registry.policy().tells_devices_apart() {
+    let is_new = connect.resume.cursor.is_none();
+    let wait_if_new = is_new.then(|| arrival.wait_if_new()).flatten();
+    let context = Rc::clone(context);
+    Ok(Box::pin(enter(context, id, claims, connect, wait_if_new)))
+}
+
+/// Registers the session and opens it at its resume point. With `wait_if_new`, a session that was never seen has to return
+/// after this delay.
+async fn enter(
+    context: Rc<Context>,
+    id: ConnectionId,
+    claims: Claims,
+    connect: Connect,
+    wait_if_new: Option<Duration>,
+) -> Result<Login, Reason> {
+    let delivery = &context.delivery;
+    delivery.check_revocation(&claims).await.map_err(refusal)?;
+    let device = if context.registry.policy().tells_devices_apart() {
         connect.device.into()
     } else {
         context.no_device.clone()
@@ -55,43 +78,36 @@ pub(super) fn log_in(
         platform: claims.platform,
         device,
     };
-    if let Some(wait) = arrival.wait_if_new()
-        && connect.resume.cursor.is_none()
-        && delivery
-            .enter(&key, claims.issued_at_ms)
-            .is_ok_and(|point| point.stored.is_none())
-    {
-        return Err(Reason::Unavailable(wait));
+    if let Some(wait) = wait_if_new {
+        let point = delivery.enter(&key, claims.issued_at_ms).await;
+        if point.is_ok_and(|point| point.stored.is_none()) {
+            return Err(Reason::Unavailable(wait));
+        }
     }
-    registry
-        .register(&key, id, &context.mailbox, delivery.now_ms())
-        .map_err(|_| Reason::TooManySessions)?;
+    let registered = Registered::new(&context, id, key)?;
     // The session is registered before its resume point is read, so a message between the two is either in the inbox or
     // comes live. Reading the resume point also checks the revocation a second time: a logout between the first check and
     // the registration found no connection to close.
     let point = delivery
-        .enter(&key, claims.issued_at_ms)
-        .map_err(refusal)
-        .and_then(|point| {
-            // A damaged log may show a head that is too low. With such a head, the client must not be treated as one of
-            // another log, and must not be told that nothing waits for it.
-            let head = point.inbox.head;
-            let is_doubtful = head == Seq::ZERO || connect.resume.cursor > Some(head);
-            if is_doubtful && delivery.is_damaged() {
-                return Err(Reason::Internal("log damaged, the operator knows where"));
-            }
-            Ok(point)
-        })
-        .inspect_err(|_| registry.deregister(&key, id))?;
+        .enter(registered.key(), claims.issued_at_ms)
+        .await
+        .map_err(refusal)?;
+    // A damaged log may show a head that is too low. With such a head, the client must not be treated as one of another log,
+    // and must not be told that nothing waits for it.
+    let head = point.inbox.head;
+    let is_doubtful = head == Seq::ZERO || connect.resume.cursor > Some(head);
+    if is_doubtful && delivery.is_damaged() {
+        return Err(Reason::Internal("log damaged, the operator knows where"));
+    }
     let standing = Standing {
         epoch: point.epoch,
-        head: point.inbox.head,
+        head,
         first: point.inbox.first,
         stored: point.stored.map(|row| row.cursor),
     };
     let welcome = Welcome {
         connection: id,
-        platform: key.platform,
+        platform: claims.platform,
         server_time_ms: delivery.now_ms(),
     };
     let (session, actions) = session::open(
@@ -103,13 +119,49 @@ pub(super) fn log_in(
     );
     Ok(Login {
         owner: Owner {
-            key,
+            key: registered.keep(),
             client: connect.client.into(),
         },
         session,
         token_ends_s: claims.expires_at_s,
         actions,
     })
+}
+
+/// The registration of a session that is not open yet; given back when dropped.
+struct Registered {
+    registry: Arc<Registry>,
+    id: ConnectionId,
+    /// `None` once the open session has it.
+    key: Option<SessionKey>,
+}
+
+impl Registered {
+    fn new(context: &Context, id: ConnectionId, key: SessionKey) -> Result<Self, Reason> {
+        let registry = Arc::clone(&context.registry);
+        registry
+            .register(&key, id, &context.mailbox, context.delivery.now_ms())
+            .map_err(|_| Reason::TooManySessions)?;
+        let key = Some(key);
+        Ok(Self { registry, id, key })
+    }
+
+    fn key(&self) -> &SessionKey {
+        self.key.as_ref().expect("nothing took it yet")
+    }
+
+    /// From now on the open session gives the registration back.
+    fn keep(mut self) -> SessionKey {
+        self.key.take().expect("nothing took it yet")
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        if let Some(key) = &self.key {
+            self.registry.deregister(key, self.id);
+        }
+    }
 }
 
 /// True if the token was never signed by this gateway. An expired or revoked token is not a guess.
@@ -127,6 +179,12 @@ fn refusal(error: AuthError) -> Reason {
         }
         AuthError::Read(error) => unreadable(&error),
     }
+}
+
+/// The log did not answer in time. The client returns after a random delay, so that clients that waited together do not
+/// return together.
+pub(super) fn unanswered() -> Reason {
+    Reason::Unavailable(LOGIN_MAX.mul_f64(1.0 + fastrand::f64()))
 }
 
 /// The log or its state could not be read. The operator's log gives the reason; the client learns only the fact.

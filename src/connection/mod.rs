@@ -6,8 +6,8 @@
 //!
 //! - `task.rs`: the future: read, act, write
 //! - `state.rs`: the state of a connection between two polls
-//! - `login.rs`: from `Connect` to a registered session
-//! - `replay.rs`: reads of the log, from memory at once, from disk beside the task
+//! - `login.rs`: from `Connect` to a registered session, waiting for the log where it answers later
+//! - `replay.rs`: reads of the log, answered at once or beside the task
 //! - `outbox.rs`: frames that wait for the socket
 //! - `socket.rs`: the stream, read and written
 //! - `tally.rs`: the counts of a connection, for its one line in the log

@@ -1,5 +1,5 @@
-//! Reads of the log for one session. A read from memory is answered at once. A read from disk runs beside the task, so the
-//! thread never waits.
+//! Reads of the log for one session. An answer from memory is taken at once. An answer that comes later is awaited beside
+//! the task, so the thread never waits.
 
 use std::rc::Rc;
 
@@ -7,7 +7,7 @@ use tracing::error;
 
 use super::{Context, login::unreadable};
 use crate::{
-    delivery::{Cause, LogError, ReadLimit, Stored},
+    delivery::{Cause, InboxRead, LogAnswer, LogError, ReadLimit, Stored},
     ids::UserId,
     message::TOGETHER_BYTES_MAX,
     session::{Entry, Event, ReadOrder, Reason},
@@ -26,7 +26,7 @@ fn limit(order: ReadOrder) -> ReadLimit {
 
 /// After a read of a damaged range: the next read, of half the range, until the damaged entry itself comes next. So the
 /// messages before the damage still arrive.
-fn before_damage(order: ReadOrder, result: &Result<Vec<Stored>, LogError>) -> Option<ReadOrder> {
+fn before_damage(order: ReadOrder, result: &Result<InboxRead, LogError>) -> Option<ReadOrder> {
     let is_damaged = matches!(result, Err(failure) if failure.cause == Cause::Damaged);
     (is_damaged && order.messages > 1).then_some(ReadOrder {
         messages: order.messages / 2,
@@ -34,47 +34,45 @@ fn before_damage(order: ReadOrder, result: &Result<Vec<Stored>, LogError>) -> Op
     })
 }
 
-/// Reads from memory; `None` if the disk is needed.
-pub(super) fn read_now(context: &Context, user: &UserId, mut order: ReadOrder) -> Option<Event> {
-    loop {
-        let result = context.delivery.replay_now(user, order.after, limit(order));
-        let result = result.transpose()?;
-        match before_damage(order, &result) {
-            Some(less) => order = less,
-            None => return Some(event(context, user, result)),
+/// Reads. The event is returned if it is known now. Otherwise `answer` is called with it, beside the connection's task. With
+/// `may_be_now` false, other connections are served first.
+pub(super) fn read(
+    context: &Rc<Context>,
+    user: &UserId,
+    mut order: ReadOrder,
+    may_be_now: bool,
+    answer: impl FnOnce(Event) + 'static,
+) -> Option<Event> {
+    let look = |order: ReadOrder| context.delivery.replay(user, order.after, limit(order));
+    let mut read = None;
+    while may_be_now && read.is_none() {
+        match look(order) {
+            LogAnswer::Now(result) => match before_damage(order, &result) {
+                Some(less) => order = less,
+                None => return Some(event(user, result)),
+            },
+            later => read = Some(later),
         }
     }
-}
-
-/// Reads from the disk, beside the connection's task. `answer` is called with the answer.
-pub(super) fn read_later(
-    context: Rc<Context>,
-    user: UserId,
-    mut order: ReadOrder,
-    answer: impl FnOnce(Event) + 'static,
-) {
+    let (context, user) = (Rc::clone(context), user.clone());
     tokio::task::spawn_local(async move {
         let event = loop {
-            let result = context
-                .delivery
-                .replay(user.clone(), order.after, limit(order))
-                .await;
+            let look = || context.delivery.replay(&user, order.after, limit(order));
+            let result = read.take().unwrap_or_else(look).wait().await;
             match before_damage(order, &result) {
                 Some(less) => order = less,
-                None => break event(&context, &user, result),
+                None => break event(&user, result),
             }
         };
         answer(event);
     });
+    None
 }
 
-fn event(context: &Context, user: &UserId, result: Result<Vec<Stored>, LogError>) -> Event {
+fn event(user: &UserId, result: Result<InboxRead, LogError>) -> Event {
     match result {
-        Ok(stored) if stored.is_empty() => match context.delivery.inbox(user) {
-            Ok(inbox) => Event::ReadNothing(inbox.first),
-            Err(failure) => Event::ReadFailed(unreadable(&failure)),
-        },
-        Ok(stored) => {
+        Ok(InboxRead { inbox, stored }) if stored.is_empty() => Event::ReadNothing(inbox.first),
+        Ok(InboxRead { stored, .. }) => {
             let entry = |Stored { seq, body }| Entry { seq, body };
             Event::Read(stored.into_iter().map(entry).collect())
         }

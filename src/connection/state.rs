@@ -7,22 +7,24 @@ use std::{
     cell::RefCell,
     ops::ControlFlow,
     rc::{Rc, Weak},
-    task::Waker,
+    task::{self, Poll, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
+use tokio::task::spawn_local;
 use towncrier_websocket::{Close, Rules, frame};
 
 use super::{
     Context,
-    login::{Login, log_in},
+    login::{LOGIN_MAX, LoggingIn, Login, log_in, unanswered},
     outbox::Outbox,
-    replay::{READS_IN_A_ROW, read_later, read_now},
+    replay::{READS_IN_A_ROW, read},
     socket::Inbound,
     tally::{Owner, Tally},
 };
 use crate::{
+    delivery::{Inbox, LogAnswer, LogError},
     door::Arrival,
     ids::{ConnectionId, Seq},
     protocol::Codec,
@@ -63,6 +65,14 @@ pub(super) struct Connection {
 enum Stage {
     /// Waits for `Connect`, in the reactor's lobby.
     Greeting { deadline: Moment, arrival: Arrival },
+    /// The client sent a good `Connect`, and the log has not answered yet. It stays in the lobby. The task polls the login.
+    LoggingIn {
+        deadline: Moment,
+        arrival: Arrival,
+        login: LoggingIn,
+        /// Something came for the session, which is registered already: it looks up the head once it is open.
+        has_missed: bool,
+    },
     /// Registered: the registry posts items for this session.
     Open(Session),
     /// The outbox ends with a close frame. Nothing more is pushed, and no frame of the client counts. A connection that
@@ -114,7 +124,7 @@ impl Connection {
         match &self.stage {
             Stage::Greeting { .. } => !is_flooded,
             Stage::Open(session) => session.is_listening() && !is_flooded,
-            Stage::Closing { .. } | Stage::Over => false,
+            Stage::LoggingIn { .. } | Stage::Closing { .. } | Stage::Over => false,
         }
     }
 
@@ -187,26 +197,69 @@ impl Connection {
             _ => Err(Reason::Protocol("the first frame must be Connect")),
         };
         match login {
-            Ok(Login {
-                owner,
-                session,
-                token_ends_s,
-                actions,
-            }) => {
-                self.owner = Some(owner);
-                self.token_ends_s = u32::try_from(token_ends_s).unwrap_or(u32::MAX);
-                self.stage = Stage::Open(session);
-                let read = self.act(actions, false);
-                debug_assert!(read.is_none(), "a session that opens reads nothing");
-                self.happen(Event::Room);
-            }
+            Ok(login) => self.begin_login(login),
             Err(reason) => self.close(reason),
         }
         self.listen_on()
     }
 
+    fn begin_login(&mut self, login: LoggingIn) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let Stage::Greeting { arrival, .. } = stage else {
+            unreachable!("a login follows a greeting");
+        };
+        self.stage = Stage::LoggingIn {
+            deadline: self.context.now().plus(LOGIN_MAX),
+            arrival,
+            login,
+            has_missed: false,
+        };
+        // Most logins end here, because the log answers at once.
+        let waker = self.waker.clone().expect("the task that reads was polled");
+        self.poll_login(&mut task::Context::from_waker(&waker));
+    }
+
+    /// Goes on with the login, if one is under way.
+    pub(super) fn poll_login(&mut self, cx: &mut task::Context<'_>) {
+        let Stage::LoggingIn {
+            login, has_missed, ..
+        } = &mut self.stage
+        else {
+            return;
+        };
+        let has_missed = *has_missed;
+        match login.as_mut().poll(cx) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(login)) => {
+                self.open(login);
+                if has_missed {
+                    self.look_up_head();
+                }
+            }
+            Poll::Ready(Err(reason)) => self.close(reason),
+        }
+    }
+
+    fn open(&mut self, login: Login) {
+        self.owner = Some(login.owner);
+        self.token_ends_s = u32::try_from(login.token_ends_s).unwrap_or(u32::MAX);
+        self.stage = Stage::Open(login.session);
+        let read = self.act(login.actions, false);
+        debug_assert!(read.is_none(), "a session that opens reads nothing");
+        self.happen(Event::Room);
+    }
+
     /// Handles an item from the mailbox.
     pub(super) fn take_item(&mut self, item: Item) {
+        if let Stage::LoggingIn { has_missed, .. } = &mut self.stage {
+            match item {
+                Item::Live { .. } => *has_missed = true,
+                // The client gets no frame before `Connected`, so only the close tells it.
+                Item::Replaced => self.close(Reason::Replaced),
+                Item::LoggedOut => self.close(Reason::LoggedOut),
+            }
+            return self.wake();
+        }
         match item {
             Item::Live { seq, message } => self.happen(Event::Live(seq, message)),
             Item::Replaced => self.happen(Event::Replaced),
@@ -223,11 +276,30 @@ impl Connection {
     }
 
     pub(super) fn look_up_head(&mut self) {
+        if let Stage::LoggingIn { has_missed, .. } = &mut self.stage {
+            *has_missed = true;
+        }
         let (Stage::Open(_), Some(owner)) = (&self.stage, &self.owner) else {
             return;
         };
-        // If this fails, the read that would follow fails as well, and reports the reason.
-        if let Ok(inbox) = self.context.delivery.inbox(&owner.key.user) {
+        match self.context.delivery.inbox(&owner.key.user) {
+            LogAnswer::Now(inbox) => self.take_head(inbox),
+            later => {
+                let me = self.me.clone();
+                spawn_local(async move {
+                    let inbox = later.wait().await;
+                    // The connection may be gone by then.
+                    if let Some(me) = me.upgrade() {
+                        me.borrow_mut().take_head(inbox);
+                    }
+                });
+            }
+        }
+    }
+
+    fn take_head(&mut self, inbox: Result<Inbox, LogError>) {
+        // If this failed, the read that would follow fails as well, and reports the reason.
+        if let Ok(inbox) = inbox {
             self.happen(Event::Head(inbox.head));
             self.wake();
         }
@@ -242,6 +314,7 @@ impl Connection {
             Stage::Greeting { deadline, .. } if now >= deadline => {
                 self.close(Reason::ConnectTimeout);
             }
+            Stage::LoggingIn { deadline, .. } if now >= deadline => self.close(unanswered()),
             Stage::Open(_) if is_stalled => {
                 // The dropped frames would be sent again after the client's return.
                 self.outbox.discard_unbegun();
@@ -261,14 +334,19 @@ impl Connection {
                 self.stage = Stage::Over;
                 self.wake_task();
             }
-            Stage::Greeting { .. } | Stage::Closing { .. } | Stage::Over => {}
+            Stage::Greeting { .. }
+            | Stage::LoggingIn { .. }
+            | Stage::Closing { .. }
+            | Stage::Over => {}
         }
         self.wake();
     }
 
     pub(super) fn drain(&mut self, after: Duration) {
         match self.stage {
-            Stage::Greeting { .. } => self.close(Reason::Unavailable(after)),
+            Stage::Greeting { .. } | Stage::LoggingIn { .. } => {
+                self.close(Reason::Unavailable(after));
+            }
             Stage::Open(_) => self.happen(Event::Drain(after)),
             Stage::Closing { .. } | Stage::Over => {}
         }
@@ -345,20 +423,13 @@ impl Connection {
                     }
                 }
                 Action::Read(order) => {
-                    let user = &self.owner().key.user;
-                    answer = may_read_now
-                        .then(|| read_now(&self.context, user, order))
-                        .flatten();
-                    if answer.is_none() {
-                        let (context, user) = (Rc::clone(&self.context), user.clone());
-                        let me = self.me.clone();
-                        read_later(context, user, order, move |event| {
-                            // The connection may be gone by then.
-                            if let Some(me) = me.upgrade() {
-                                me.borrow_mut().take_event(event);
-                            }
-                        });
-                    }
+                    let (user, me) = (&self.owner().key.user, self.me.clone());
+                    answer = read(&self.context, user, order, may_read_now, move |event| {
+                        // The connection may be gone by then.
+                        if let Some(me) = me.upgrade() {
+                            me.borrow_mut().take_event(event);
+                        }
+                    });
                 }
                 Action::Close(reason) => self.close(reason),
             }
@@ -413,7 +484,7 @@ impl Connection {
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
         let deadline = self.context.now().plus(LINGER);
         let _arrival = match stage {
-            Stage::Greeting { arrival, .. } => Some(arrival),
+            Stage::Greeting { arrival, .. } | Stage::LoggingIn { arrival, .. } => Some(arrival),
             stage => {
                 self.stage = stage;
                 None

@@ -1,5 +1,5 @@
 //! One connection's future. Its inputs are the socket, readable or writable, and wake-ups from the code that changed the
-//! connection's state from outside (mailbox, sweep, a disk read). It has no timer.
+//! connection's state from outside (mailbox, sweep, an answer of the log). It has no timer.
 
 use std::{
     cell::RefCell,
@@ -38,6 +38,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
         let Self { socket, connection } = self.get_mut();
         let mut connection = connection.borrow_mut();
         connection.set_waker(cx.waker());
+        connection.poll_login(cx);
         let rules = connection.rules();
         let mut left = TURN_READ_BYTES;
         let mut taken = 0;

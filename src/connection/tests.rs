@@ -27,7 +27,7 @@ use crate::{
     ids::{Platform, Seq, SessionKey, UserId},
     log::{
         AppendError, Cause, Log as _, LogError,
-        memory::{EPOCH, Fault},
+        memory::{Answering, EPOCH, Fault},
     },
     message::Message,
     protocol::towncrier_v1::{
@@ -414,6 +414,139 @@ fn a_newer_login_replaces_the_older_one_which_learns_it() {
     });
 }
 
+/// A client that sent its `Connect` to a log that answers later. The log holds its first answer.
+async fn log_in_later(bench: &mut Bench) -> (Client<DuplexStream>, JoinHandle<()>) {
+    bench.world.log.rows().answering = Answering::Held;
+    let connect = bench.world.connect("u", Platform::Web);
+    let (mut client, task) = bench.open(1 << 20).await;
+    client.say(client_frame::Body::Connect(connect)).await;
+    rest().await;
+    (client, task)
+}
+
+/// The same, up to the answer about the resume point: the session is registered.
+async fn register_later(bench: &mut Bench) -> (Client<DuplexStream>, JoinHandle<()>) {
+    let before = bench.world.registry.sessions();
+    let (client, task) = log_in_later(bench).await;
+    assert_eq!(bench.world.registry.sessions(), before);
+    assert_eq!(bench.world.log.release(), 1);
+    rest().await;
+    assert_eq!(bench.world.registry.sessions(), before + 1);
+    (client, task)
+}
+
+#[test]
+fn a_login_waits_for_the_log_and_delays_no_other_session() {
+    run(async {
+        let mut bench = Bench::new();
+        let connect = bench.world.connect("another", Platform::Web);
+        let mut another = bench.log_in_with(connect, 1 << 20).await;
+        assert!(matches!(another.hear_frame().await, Body::CaughtUp(_)));
+        let (mut client, _) = register_later(&mut bench).await;
+        another
+            .say(client_frame::Body::Ping(Ping { nonce: 5 }))
+            .await;
+        assert!(matches!(another.hear_frame().await, Body::Pong(pong) if pong.nonce == 5));
+        assert_eq!(bench.world.log.release(), 1);
+        assert!(matches!(client.hear_frame().await, Body::Connected(_)));
+        assert!(matches!(client.hear_frame().await, Body::CaughtUp(_)));
+    });
+}
+
+#[test]
+fn a_message_during_a_login_reaches_the_session() {
+    run(async {
+        for is_dropped in [false, true] {
+            let mut bench = Bench::new();
+            let (mut client, _) = register_later(&mut bench).await;
+            // The held answer says that the inbox is empty.
+            bench.send(b"1");
+            if is_dropped {
+                // The mailbox had no room for another one.
+                bench.world.append("u", b"2");
+                bench.connections[0].look_up_head();
+            }
+            bench.world.log.rows().answering = Answering::Later;
+            assert_eq!(bench.world.log.release(), 1);
+            let Body::Connected(connected) = client.hear_frame().await else {
+                panic!("not Connected")
+            };
+            assert_eq!(connected.head, 0);
+            let count = 1 + usize::from(is_dropped);
+            assert_eq!(client.hear_messages(count).await.len(), count);
+        }
+    });
+}
+
+#[test]
+fn a_login_that_is_overtaken_ends_and_gives_its_place_back() {
+    run(async {
+        let mut bench = Bench::new();
+        let (mut replaced, _) = register_later(&mut bench).await;
+        bench.world.log.rows().answering = Answering::Now;
+        let _newer = bench.log_in().await;
+        bench.hand_out();
+        assert_eq!(replaced.hear_close().await, 4409);
+        assert_eq!(bench.world.registry.sessions(), 1);
+
+        let mut bench = Bench::new();
+        let (mut logged_out, _) = register_later(&mut bench).await;
+        let user = UserId::new("u").unwrap();
+        assert_eq!(bench.world.registry.log_out(&user, Platform::Web), 1);
+        bench.hand_out();
+        assert_eq!(logged_out.hear_close().await, 4410);
+
+        let mut bench = Bench::new();
+        let (mut drained, _) = register_later(&mut bench).await;
+        bench.connections[0].drain(Duration::from_millis(1500));
+        assert_eq!(drained.hear().await, Said::Close(4503, "1500".into()));
+        assert_eq!(bench.world.registry.sessions(), 0);
+
+        let mut bench = Bench::new();
+        let (_client, task) = register_later(&mut bench).await;
+        task.abort();
+        assert!(task.await.is_err());
+        assert_eq!(bench.world.registry.sessions(), 0);
+    });
+}
+
+#[test]
+fn a_login_that_the_log_does_not_answer_is_told_to_come_back() {
+    run(async {
+        for is_registered in [false, true] {
+            let mut bench = Bench::new();
+            let (mut client, _) = if is_registered {
+                register_later(&mut bench).await
+            } else {
+                log_in_later(&mut bench).await
+            };
+            bench.let_pass(5).await;
+            assert_eq!(client.hear_close().await, 4503);
+            assert_eq!(bench.world.registry.sessions(), 0);
+            // The answer comes too late.
+            bench.world.log.release();
+        }
+    });
+}
+
+#[test]
+fn a_login_that_a_revocation_overtook_is_refused_when_the_answer_comes() {
+    run(async {
+        let mut bench = Bench::new();
+        let (mut client, _) = log_in_later(&mut bench).await;
+        let user = UserId::new("u").unwrap();
+        bench
+            .world
+            .log
+            .revoke(user, Platform::Web, u64::MAX)
+            .unwrap();
+        bench.world.log.rows().answering = Answering::Later;
+        assert_eq!(bench.world.log.release(), 1);
+        assert_eq!(client.hear_close().await, 4401);
+        assert_eq!(bench.world.registry.sessions(), 0);
+    });
+}
+
 #[test]
 fn a_close_waits_for_the_frame_that_is_half_written() {
     run(async {
@@ -630,7 +763,7 @@ fn a_client_that_ignores_the_close_is_cut_off() {
 fn what_is_not_in_memory_is_read_beside_the_task() {
     run(async {
         let mut bench = Bench::new();
-        bench.world.log.rows().reads_wait = true;
+        bench.world.log.rows().answering = Answering::Later;
         for n in 0..300_u16 {
             bench.world.append("u", &n.to_be_bytes());
         }
@@ -666,12 +799,12 @@ fn frames_and_answers_stay_within_64_kib() {
 #[test]
 fn history_comes_one_fetch_at_a_time_and_leaves_out_what_was_deleted() {
     run(async {
-        for reads_wait in [false, true] {
+        for answering in [Answering::Now, Answering::Later] {
             let mut bench = Bench::new();
             for n in 0..600_u16 {
                 bench.world.append("u", &n.to_be_bytes());
             }
-            bench.world.log.rows().reads_wait = reads_wait;
+            bench.world.log.rows().answering = answering;
             (301..=401).for_each(|seq| bench.world.delete("u", seq));
             let connect = Connect {
                 epoch: EPOCH,
@@ -760,13 +893,13 @@ fn a_resend_sends_again_from_the_hole() {
 #[test]
 fn messages_before_a_damage_arrive_and_then_the_close_says_so() {
     run(async {
-        for reads_wait in [false, true] {
+        for answering in [Answering::Now, Answering::Later] {
             let mut bench = Bench::new();
             for n in 0..20 {
                 bench.world.append("u", &[n]);
             }
             bench.world.log.fail(Fault::Damaged(Seq(14)));
-            bench.world.log.rows().reads_wait = reads_wait;
+            bench.world.log.rows().answering = answering;
             let mut client = bench.log_in().await;
             assert_eq!(client.hear_messages(13).await.len(), 13);
             let Said::Close(1011, text) = client.hear().await else {

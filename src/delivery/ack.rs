@@ -9,12 +9,12 @@ use crate::{
 impl Delivery {
     /// The session's resume point, from one look at the log. Refused if the session's token, issued at this Unix ms, is
     /// revoked.
-    pub fn enter(
+    pub async fn enter(
         &self,
         key: &SessionKey,
         token_issued_at_ms: u64,
     ) -> Result<ResumePoint, AuthError> {
-        let point = self.log.enter(key)?;
+        let point = self.log.enter(key).wait().await?;
         if token_issued_at_ms < point.revoked_before_ms {
             return Err(AuthError::Revoked);
         }

@@ -28,9 +28,9 @@ pub enum AuthError {
 
 impl Delivery {
     /// A token for the user on the platform, good from now on. Earlier revocations do not cover it.
-    pub fn issue_token(&self, user: &UserId, platform: Platform) -> Result<Issued, LogError> {
+    pub async fn issue_token(&self, user: &UserId, platform: Platform) -> Result<Issued, LogError> {
         let now_ms = self.clock.now_ms();
-        let times = self.log.token_times(user, platform)?;
+        let times = self.log.token_times(user, platform).wait().await?;
         let issued_at_ms = now_ms.max(times.revoked_before_ms);
         if issued_at_ms > times.newest_ms {
             self.log.note_token(user, platform, issued_at_ms)?;
@@ -39,14 +39,26 @@ impl Delivery {
     }
 
     /// The claims of the token, if it is good now.
-    pub fn authenticate(&self, token: &str) -> Result<Claims, AuthError> {
+    pub async fn authenticate(&self, token: &str) -> Result<Claims, AuthError> {
+        let claims = self.verify(token)?;
+        self.check_revocation(&claims).await?;
+        Ok(claims)
+    }
+
+    /// The claims of the token, if its signature and its time are good. It may be revoked.
+    pub fn verify(&self, token: &str) -> Result<Claims, AuthError> {
         let now_ms = self.clock.now_ms();
         let verified = self.tokens.verify(token, now_ms);
-        let claims = verified.map_err(|error| {
+        verified.map_err(|error| {
             let doubt = self.doubt(token, error, now_ms);
             doubt.map_or(AuthError::Token(error), AuthError::ClockDoubted)
-        })?;
-        let times = self.log.token_times(&claims.user, claims.platform)?;
+        })
+    }
+
+    /// Refuses the claims of a revoked token. Remembers the others.
+    pub async fn check_revocation(&self, claims: &Claims) -> Result<(), AuthError> {
+        let times = self.log.token_times(&claims.user, claims.platform);
+        let times = times.wait().await?;
         if claims.issued_at_ms < times.revoked_before_ms {
             return Err(AuthError::Revoked);
         }
@@ -56,7 +68,7 @@ impl Delivery {
             self.log
                 .note_token(&claims.user, claims.platform, claims.issued_at_ms)?;
         }
-        Ok(claims)
+        Ok(())
     }
 
     /// The doubt about the clock, if the token was refused for its time and could be good by the true time.

@@ -25,21 +25,19 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use tokio::sync::oneshot;
-
 use self::fan_out::FanOut;
 pub use self::{
     authenticate::AuthError,
     send::{Receivers, Send, SendError},
-    trace::{Trace, TraceLookup, TracePage, TraceReceiver, TraceSession, TraceState},
+    trace::{Trace, TracePage, TraceReceiver, TraceSession, TraceState},
 };
 /// The log's types, for the rooms that read the log through this one.
 pub use crate::log::{
-    AppendError, Cause, Inbox, LogError, ReadLimit, Receipt, ResumePoint, Stored,
+    AppendError, Cause, Inbox, InboxRead, LogAnswer, LogError, Lookup, ReadLimit, Receipt,
+    ResumePoint, Stored,
 };
 use crate::{
     clock::{Clock, Doubt},
-    ids::UserId,
     log::Log,
     registry::Registry,
     token::Tokens,
@@ -54,14 +52,7 @@ pub struct Delivery {
     sent: trail::Trail,
     acked: trail::Trail,
     is_draining: AtomicBool,
-    aside: Aside,
 }
-
-/// A function that runs a job on a thread where it may wait for the disk without making others wait.
-pub type Aside = fn(Box<dyn FnOnce() + std::marker::Send>);
-
-/// The [`Aside`] of a runtime with threads for jobs that block.
-pub const ON_A_THREAD: Aside = |work| drop(tokio::task::spawn_blocking(work));
 
 /// The reason for which the gateway should get no traffic now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +72,6 @@ impl Delivery {
         registry: Arc<Registry>,
         tokens: Arc<Tokens>,
         clock: Arc<Clock>,
-        aside: Aside,
     ) -> Self {
         log.commits(Arc::new(FanOut {
             registry: Arc::clone(&registry),
@@ -94,30 +84,7 @@ impl Delivery {
             sent: trail::Trail::default(),
             acked: trail::Trail::default(),
             is_draining: AtomicBool::new(false),
-            aside,
         }
-    }
-
-    /// Runs `read` on a thread that may block.
-    async fn aside<T: std::marker::Send + 'static>(
-        &self,
-        read: impl FnOnce() -> Result<T, LogError> + std::marker::Send + 'static,
-    ) -> Result<T, LogError> {
-        let (sender, answer) = oneshot::channel();
-        // The receiver may have been dropped. Then the answer is discarded.
-        (self.aside)(Box::new(move || drop(sender.send(read()))));
-        // There is no answer if the read panicked, or if the runtime ends.
-        answer.await.unwrap_or_else(|_| {
-            Err(LogError::new(
-                Cause::LookupFailed,
-                "the read ended without an answer",
-            ))
-        })
-    }
-
-    /// The bounds of a user's inbox.
-    pub fn inbox(&self, user: &UserId) -> Result<Inbox, LogError> {
-        self.log.inbox(user)
     }
 
     /// The gateway's clock, Unix ms.

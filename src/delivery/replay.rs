@@ -1,30 +1,19 @@
-//! A session reads the log: from memory at once, from the disk on a thread that may block.
+//! A session reads the log.
 
 use super::Delivery;
 use crate::{
     ids::{Seq, UserId},
-    log::{LogError, ReadLimit, Stored},
+    log::{Inbox, InboxRead, LogAnswer, ReadLimit},
 };
 
 impl Delivery {
-    /// Up to `limit` messages after `after`, if no wait is needed, else `None`.
-    pub fn replay_now(
-        &self,
-        user: &UserId,
-        after: Seq,
-        limit: ReadLimit,
-    ) -> Result<Option<Vec<Stored>>, LogError> {
-        self.log.read_now(user, after, limit)
+    /// Up to `limit` messages after `after`: at once from memory, later from the disk.
+    pub fn replay(&self, user: &UserId, after: Seq, limit: ReadLimit) -> LogAnswer<InboxRead> {
+        self.log.read(user, after, limit)
     }
 
-    /// The same messages. Waits for them on a blocking thread of the runtime this is called on. Cancel safe.
-    pub async fn replay(
-        &self,
-        user: UserId,
-        after: Seq,
-        limit: ReadLimit,
-    ) -> Result<Vec<Stored>, LogError> {
-        let log = self.log.clone();
-        self.aside(move || log.read(&user, after, limit)).await
+    /// The bounds of a user's inbox.
+    pub fn inbox(&self, user: &UserId) -> LogAnswer<Inbox> {
+        self.log.inbox(user)
     }
 }

@@ -62,7 +62,7 @@ impl Delivery {
         }
         let receivers = match send.receivers {
             Receivers::List(receivers) => receivers,
-            Receivers::Everyone => self.everyone().await?,
+            Receivers::Everyone => self.log.users().wait().await?,
         };
         let send_time_ms = self.clock.now_ms();
         let message_id = MessageId::new(send_time_ms);
@@ -110,12 +110,6 @@ impl Delivery {
         Ok(durable(self.log.append(append)?).await?)
     }
 
-    /// All known users, read on a thread that may block.
-    async fn everyone(&self) -> Result<Vec<UserId>, LogError> {
-        let log = self.log.clone();
-        self.aside(move || log.users()).await
-    }
-
     /// Makes a user known, durably.
     pub async fn register(&self, user: UserId, profile: Bytes) -> Result<(), SendError> {
         Ok(durable(self.log.register(user, profile)?).await?)
@@ -129,7 +123,7 @@ impl Delivery {
     /// Revokes all tokens of (user, platform) issued until now, by this clock or a later one, durably. Then closes the
     /// sessions that came with such a token. Returns the number of closed connections.
     pub async fn log_out(&self, user: UserId, platform: Platform) -> Result<usize, SendError> {
-        let times = self.log.token_times(&user, platform)?;
+        let times = self.log.token_times(&user, platform).wait().await?;
         let before_ms = self.clock.now_ms().max(times.newest_ms.saturating_add(1));
         durable(self.log.revoke(user.clone(), platform, before_ms)?).await?;
         Ok(self.registry.log_out(&user, platform))

@@ -9,7 +9,7 @@ use crate::{
     clock::Clock,
     config::{self, Config},
     gateway::Base,
-    ids::{ConnectionId, Platform, Seq, SessionKey},
+    ids::{ConnectionId, Platform, Seq, SessionKey, UserId},
     log::{ReadLimit, embedded::EmbeddedLog},
     message::{Origin, StoredMessage},
     registry::{Item, Mailbox},
@@ -63,7 +63,7 @@ fn delivery(dir: &std::path::Path) -> Arc<Delivery> {
     };
     let (clock, metrics) = (Arc::new(Clock::system()), Arc::default());
     let log = EmbeddedLog::open(&config.log, Arc::clone(&clock), Arc::clone(&metrics)).unwrap();
-    Base::build(&config, metrics, clock, ON_A_THREAD, log).delivery
+    Base::build(&config, metrics, clock, log).delivery
 }
 
 fn session(name: &str) -> SessionKey {
@@ -142,11 +142,8 @@ async fn an_accepted_send_reaches_who_is_online_in_order_and_the_log_for_the_res
         messages: 100,
         bytes: usize::MAX,
     };
-    let read = delivery
-        .clone()
-        .replay(UserId::new("u2").unwrap(), Seq(2), limit)
-        .await
-        .unwrap();
+    let read = delivery.replay(&UserId::new("u2").unwrap(), Seq(2), limit);
+    let read = read.wait().await.unwrap().stored;
     assert_eq!(
         read.iter().map(|stored| stored.seq.0).collect::<Vec<_>>(),
         [3, 4, 5]
@@ -177,10 +174,8 @@ async fn online_only_messages_leave_no_trace_in_the_log() {
         .unwrap();
     assert_eq!(posted.first(1).await, [Seq::ZERO]);
     assert!(receipt.placed.iter().all(|(_, seq)| *seq == Seq::ZERO));
-    assert_eq!(
-        delivery.inbox(&UserId::new("u1").unwrap()).unwrap().head,
-        Seq::ZERO
-    );
+    let inbox = delivery.inbox(&UserId::new("u1").unwrap()).wait().await;
+    assert_eq!(inbox.unwrap().head, Seq::ZERO);
 }
 
 #[tokio::test]
@@ -225,8 +220,8 @@ async fn a_trace_follows_a_message_from_pending_to_acked() {
     );
     delivery.begin(&key, Seq(0)).unwrap();
     let receipt = delivery.send(notice(to(&["u1", "u2"]))).await.unwrap();
-    let trace = async |lookup| delivery.clone().trace(lookup, page.clone()).await.unwrap();
-    let by_id = TraceLookup::Id(receipt.message_id);
+    let trace = async |lookup| delivery.trace(lookup, page.clone()).await.unwrap();
+    let by_id = Lookup::Id(receipt.message_id);
     let states = |trace: Option<Trace>| {
         trace
             .unwrap()
@@ -253,15 +248,12 @@ async fn a_trace_follows_a_message_from_pending_to_acked() {
             && first.sent_at_ms.is_some()
             && first.acked_at_ms.is_some()
     );
-    let by_key = TraceLookup::Key {
+    let by_key = Lookup::Key {
         sender: receipt.sender.clone(),
         client_message_id: receipt.client_message_id.clone(),
     };
     assert_eq!(trace(by_key).await, Some(acked));
-    assert_eq!(
-        trace(TraceLookup::Id(crate::ids::MessageId::new(5))).await,
-        None
-    );
+    assert_eq!(trace(Lookup::Id(crate::ids::MessageId::new(5))).await, None);
 }
 
 #[tokio::test]
@@ -271,13 +263,14 @@ async fn a_revoked_token_is_refused_and_one_issued_later_is_good() {
     let user = UserId::new("u1").unwrap();
     let issue = |at_ms| delivery.tokens.issue(&user, Platform::Web, at_ms).token;
     let old = issue(delivery.now_ms() - 1);
-    assert!(delivery.authenticate(&old).is_ok());
+    assert!(delivery.authenticate(&old).await.is_ok());
     delivery.log_out(user.clone(), Platform::Web).await.unwrap();
     assert!(matches!(
-        delivery.authenticate(&old),
+        delivery.authenticate(&old).await,
         Err(AuthError::Revoked)
     ));
-    assert!(delivery.authenticate(&issue(delivery.now_ms())).is_ok());
+    let new = issue(delivery.now_ms());
+    assert!(delivery.authenticate(&new).await.is_ok());
 }
 
 /// A clock that was ahead issues a token. After the clock is set right, a revocation still covers that token, and the next
@@ -292,21 +285,22 @@ async fn a_token_from_a_time_to_come_is_revoked_and_the_next_one_outlives_it() {
         .tokens
         .issue_at(&user, Platform::Web, delivery.now_ms(), later)
         .token;
-    assert!(delivery.authenticate(&seen).is_ok());
+    assert!(delivery.authenticate(&seen).await.is_ok());
     drop(delivery);
     // The newest token's time outlives the process.
     delivery = self::delivery(dir.path());
     delivery.log_out(user.clone(), Platform::Web).await.unwrap();
     assert!(matches!(
-        delivery.authenticate(&seen),
+        delivery.authenticate(&seen).await,
         Err(AuthError::Revoked)
     ));
-    let next = delivery.issue_token(&user, Platform::Web).unwrap().token;
-    let claims = delivery.authenticate(&next).unwrap();
+    let issued = delivery.issue_token(&user, Platform::Web).await;
+    let next = issued.unwrap().token;
+    let claims = delivery.authenticate(&next).await.unwrap();
     assert_eq!(claims.issued_at_ms, later + 1);
     delivery.log_out(user, Platform::Web).await.unwrap();
     assert!(matches!(
-        delivery.authenticate(&next),
+        delivery.authenticate(&next).await,
         Err(AuthError::Revoked)
     ));
 }
@@ -317,12 +311,12 @@ async fn a_login_that_a_logout_overtook_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let delivery = delivery(dir.path());
     let key = session("u1");
-    let issued = delivery.issue_token(&key.user, key.platform).unwrap();
-    let claims = delivery.authenticate(&issued.token).unwrap();
-    assert!(delivery.enter(&key, claims.issued_at_ms).is_ok());
+    let issued = delivery.issue_token(&key.user, key.platform).await;
+    let claims = delivery.authenticate(&issued.unwrap().token).await.unwrap();
+    assert!(delivery.enter(&key, claims.issued_at_ms).await.is_ok());
     let logged_out = delivery.log_out(key.user.clone(), key.platform).await;
     assert_eq!(logged_out, Ok(0));
-    let refused = delivery.enter(&key, claims.issued_at_ms);
+    let refused = delivery.enter(&key, claims.issued_at_ms).await;
     assert!(matches!(refused, Err(AuthError::Revoked)));
 }
 
@@ -331,14 +325,14 @@ async fn a_session_is_known_from_its_beginning_and_may_go_back() {
     let dir = tempfile::tempdir().unwrap();
     let delivery = delivery(dir.path());
     let key = session("u1");
-    let stored = || {
-        let point = delivery.enter(&key, 0).unwrap();
+    let stored = async || {
+        let point = delivery.enter(&key, 0).await.unwrap();
         point.stored.map(|row| row.cursor)
     };
-    assert_eq!(stored(), None);
+    assert_eq!(stored().await, None);
     for cursor in [Seq(3), Seq(1)] {
         delivery.begin(&key, cursor).unwrap();
-        assert_eq!(stored(), Some(cursor));
+        assert_eq!(stored().await, Some(cursor));
     }
 }
 

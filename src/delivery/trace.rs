@@ -8,20 +8,6 @@ use crate::{
     log::{LogError, Lookup, SessionRow},
 };
 
-/// The id or key by which a message is looked up.
-#[derive(Debug, Clone)]
-pub enum TraceLookup {
-    /// The server's id.
-    Id(MessageId),
-    /// The sender and its id for the message.
-    Key {
-        /// The sender of the message.
-        sender: Box<str>,
-        /// The sender's id for the message.
-        client_message_id: Box<str>,
-    },
-}
-
 /// The receivers in the answer.
 #[derive(Debug, Clone)]
 pub struct TracePage {
@@ -93,59 +79,36 @@ pub enum TraceState {
 }
 
 impl Delivery {
-    /// The trace of a message; `None` when no such message is retained. Reads the disk on a blocking thread.
-    pub async fn trace(
-        self: Arc<Self>,
-        lookup: TraceLookup,
-        page: TracePage,
-    ) -> Result<Option<Trace>, LogError> {
-        let me = self.clone();
-        self.aside(move || me.trace_blocking(&lookup, &page)).await
-    }
-
-    fn trace_blocking(
-        &self,
-        lookup: &TraceLookup,
-        page: &TracePage,
-    ) -> Result<Option<Trace>, LogError> {
-        let lookup = match lookup {
-            TraceLookup::Id(id) => Lookup::Id(*id),
-            TraceLookup::Key {
-                sender,
-                client_message_id,
-            } => Lookup::Key {
-                sender,
-                client_message_id,
-            },
-        };
-        let Some(receipt) = self.log.find(lookup)? else {
+    /// The trace of a message; `None` when no such message is retained.
+    pub async fn trace(&self, lookup: Lookup, page: TracePage) -> Result<Option<Trace>, LogError> {
+        let Some(receipt) = self.log.find(lookup).wait().await? else {
             return Ok(None);
         };
         let is_asked_for = |user: &UserId| page.user.as_ref().is_none_or(|only| only == user);
         let receivers = receipt.placed.iter().filter(|(user, _)| is_asked_for(user));
         let receivers_total = receivers.clone().count();
-        let receivers = receivers.skip(page.offset).take(page.limit);
-        let receivers: Result<_, _> = receivers
-            .map(|(user, seq)| self.trace_receiver(user, *seq))
-            .collect();
+        let mut traced = Vec::new();
+        for (user, seq) in receivers.skip(page.offset).take(page.limit) {
+            traced.push(self.trace_receiver(user, *seq).await?);
+        }
         Ok(Some(Trace {
             message_id: receipt.message_id,
             client_message_id: receipt.client_message_id,
             sender: receipt.sender,
             send_time_ms: receipt.send_time_ms,
             receivers_total,
-            receivers: receivers?,
+            receivers: traced,
         }))
     }
 
-    fn trace_receiver(&self, user: &UserId, seq: Seq) -> Result<TraceReceiver, LogError> {
-        let is_retained = seq >= self.log.inbox(user)?.first;
+    async fn trace_receiver(&self, user: &UserId, seq: Seq) -> Result<TraceReceiver, LogError> {
+        let is_retained = seq >= self.log.inbox(user).wait().await?.first;
         let least = if is_retained {
             TraceState::Pending
         } else {
             TraceState::Expired
         };
-        let sessions = self.log.sessions(user)?;
+        let sessions = self.log.sessions(user).wait().await?;
         let sessions: Vec<_> = sessions
             .into_iter()
             .map(|(key, row)| self.trace_session(key, row, seq, least))

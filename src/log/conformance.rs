@@ -1,206 +1,38 @@
-//! The tests that every log passes. They run against the log in memory and the embedded log. A test's name is a promise of
-//! [`Log`].
+//! The tests that every log passes. They run against the log in memory, which answers at once or later, and the embedded
+//! log. A test's name is a promise of [`Log`](super::Log).
 //!
-//! Each log adds tests of its own, for durability and for its kinds of damage.
+//! Each log adds tests of its own, for durability and for its kinds of damage. `fixture.rs` has the logs under test.
 
-use std::{
-    sync::{Arc, Condvar, Mutex},
-    time::Duration,
-};
+mod fixture;
 
 use bytes::Bytes;
 
+use self::fixture::{ALL, Subject, embedded, entries, memory, runtime, session};
+pub(super) use self::fixture::{message, user};
 use super::{
-    Append, AppendError, Commit, Consumer, Inbox, Log, Lookup, ReadLimit, Receipt, ResumePoint,
-    SessionRow, TokenTimes, embedded::EmbeddedLog, memory::MemoryLog,
+    AppendError, Inbox, Lookup, ReadLimit, ResumePoint, SessionRow, TokenTimes, memory::Answering,
 };
 use crate::{
-    clock::fixture::{Manual, NOW_MS},
-    config,
-    ids::{MessageId, Platform, Seq, SessionKey, UserId},
-    metrics::Metrics,
+    clock::fixture::NOW_MS,
+    ids::{MessageId, Platform, Seq},
 };
-
-/// The retention in these tests. Messages expire only when a test moves the clock further.
-const RETENTION: Duration = Duration::from_secs(3600);
-/// The longest time in which a log may remove expired messages.
-const EXPIRY_WAIT: Duration = Duration::from_secs(30);
-/// The longest time from the answer of an append to its announcement.
-const ANNOUNCEMENT_WAIT: Duration = Duration::from_secs(30);
-
-/// Remembers the messages that were announced as durable.
-#[derive(Default)]
-struct Announced {
-    commits: Mutex<Vec<Commit>>,
-    more: Condvar,
-}
-
-impl Consumer for Announced {
-    fn take(&self, commits: &[Commit]) {
-        self.commits.lock().unwrap().extend_from_slice(commits);
-        self.more.notify_all();
-    }
-}
-
-impl Announced {
-    /// The commits, once there are `count` of them. A caller may be answered before its commit is announced.
-    fn first(&self, count: usize) -> Vec<Commit> {
-        let commits = self.commits.lock().unwrap();
-        let are_too_few = |commits: &mut Vec<Commit>| commits.len() < count;
-        let waited = self
-            .more
-            .wait_timeout_while(commits, ANNOUNCEMENT_WAIT, are_too_few);
-        let (commits, timeout) = waited.unwrap();
-        assert!(!timeout.timed_out(), "{} of {count}", commits.len());
-        commits.clone()
-    }
-}
-
-/// A log under test.
-struct Subject {
-    log: Arc<dyn Log>,
-    announced: Arc<Announced>,
-    /// Makes retention remove this message and all before it. Returns when they are removed.
-    expire: Box<dyn Fn(MessageId)>,
-    /// The embedded log's directory.
-    _dir: Option<tempfile::TempDir>,
-}
-
-fn memory() -> Subject {
-    let announced = Arc::new(Announced::default());
-    let log = Arc::new(MemoryLog::default());
-    log.commits(announced.clone());
-    Subject {
-        log: log.clone(),
-        announced,
-        expire: Box::new(move |_| log.expire_all()),
-        _dir: None,
-    }
-}
-
-fn embedded() -> Subject {
-    let announced = Arc::new(Announced::default());
-    let dir = tempfile::tempdir().unwrap();
-    let config = config::Log {
-        dir: dir.path().into(),
-        cache_bytes: 1 << 20,
-        retention: RETENTION,
-        idempotency_retention: RETENTION * 100,
-        ..config::Log::default()
-    };
-    let machine = Manual::new();
-    let metrics = Arc::new(Metrics::new());
-    let log = EmbeddedLog::open(&config, machine.clock(), metrics).unwrap();
-    log.commits(announced.clone());
-    let log = Arc::new(log);
-    let expiring = log.clone();
-    Subject {
-        log,
-        announced,
-        expire: Box::new(move |message_id| expire(&machine, &*expiring, message_id)),
-        _dir: Some(dir),
-    }
-}
-
-/// Retention removes whole segments. A segment ends with the first append after it became old.
-fn expire(machine: &Manual, log: &dyn Log, message_id: MessageId) {
-    machine.advance(RETENTION.as_millis() as u64 * 2);
-    log.append(message(NOW_MS, &["another"], None, "a new segment"))
-        .unwrap()
-        .blocking_recv()
-        .unwrap()
-        .unwrap();
-    // The messages before a segment may be removed once that segment is old.
-    machine.advance(RETENTION.as_millis() as u64 * 2);
-    let begun = std::time::Instant::now();
-    while log.find(Lookup::Id(message_id)) != Ok(None) {
-        assert!(begun.elapsed() < EXPIRY_WAIT, "retention removes nothing");
-        std::thread::yield_now();
-    }
-}
-
-impl Subject {
-    fn try_send(
-        &self,
-        users: &[&str],
-        key: Option<&str>,
-        body: &str,
-    ) -> Result<Receipt, AppendError> {
-        let pending = self.log.append(message(NOW_MS, users, key, body))?;
-        pending.blocking_recv().expect("every append is answered")
-    }
-
-    fn send(&self, users: &[&str], body: &str) -> Receipt {
-        self.try_send(users, None, body).unwrap()
-    }
-
-    /// Seqs and bodies after `after`; "" for a deleted message.
-    fn read(&self, name: &str, after: u64, limit: ReadLimit) -> Vec<(u64, String)> {
-        let stored = self.log.read(&user(name), Seq(after), limit);
-        let text = |body: Bytes| String::from_utf8(body.into()).unwrap();
-        let read = stored.unwrap().into_iter();
-        read.map(|stored| (stored.seq.0, stored.body.map(text).unwrap_or_default()))
-            .collect()
-    }
-
-    fn stored(&self, key: &SessionKey) -> Option<SessionRow> {
-        self.log.enter(key).unwrap().stored
-    }
-
-    fn bounds(&self, name: &str) -> (u64, u64) {
-        let Inbox { head, first } = self.log.inbox(&user(name)).unwrap();
-        (first.0, head.0)
-    }
-}
-
-const ALL: ReadLimit = ReadLimit {
-    messages: 1000,
-    bytes: usize::MAX,
-};
-
-pub(super) fn user(name: &str) -> UserId {
-    UserId::new(name).unwrap()
-}
-
-fn session(name: &str, platform: Platform) -> SessionKey {
-    SessionKey {
-        user: user(name),
-        platform,
-        device: "".into(),
-    }
-}
-
-pub(super) fn message(now_ms: u64, users: &[&str], key: Option<&str>, body: &str) -> Append {
-    let message_id = MessageId::new(now_ms);
-    Append {
-        message_id,
-        send_time_ms: now_ms,
-        sender: "oa".into(),
-        client_message_id: key.map_or_else(|| message_id.to_string().into(), Into::into),
-        is_keyed: key.is_some(),
-        fingerprint: *body
-            .as_bytes()
-            .first_chunk()
-            .unwrap_or(&[body.len() as u8; 16]),
-        body: body.to_owned().into(),
-        receivers: users.iter().map(|name| user(name)).collect(),
-    }
-}
-
-fn entries(of: &[(u64, &str)]) -> Vec<(u64, String)> {
-    of.iter()
-        .map(|(seq, body)| (*seq, (*body).into()))
-        .collect()
-}
 
 /// Runs each test against each log.
 macro_rules! every_log {
     ($($test:ident)*) => {
         mod of_memory {
-            $(#[test] fn $test() { super::$test(&super::memory()); })*
+            $(#[test] fn $test() { super::$test(&super::memory(super::Answering::Now)); })*
+        }
+        mod of_memory_that_answers_later {
+            $(#[test] fn $test() { super::$test(&super::memory(super::Answering::Later)); })*
         }
         mod of_embedded {
-            $(#[test] fn $test() { super::$test(&super::embedded()); })*
+            $(#[test] fn $test() {
+                // Reads that need the disk run on its threads.
+                let runtime = super::runtime();
+                let _entered = runtime.enter();
+                super::$test(&super::embedded());
+            })*
         }
     };
 }
@@ -214,7 +46,7 @@ every_log! {
     a_keyed_append_to_nobody_is_remembered
     a_read_starts_after_its_seq_and_ends_at_the_head
     a_read_keeps_its_limits_and_returns_at_least_one_entry
-    a_read_that_may_not_wait_returns_the_same_or_nothing
+    a_read_tells_the_bounds_of_the_inbox
     a_deleted_message_leaves_its_entry_empty
     an_expired_message_is_gone_and_its_seq_is_not_given_again
     an_expired_message_is_still_known_by_its_key_alone
@@ -311,14 +143,21 @@ fn a_read_keeps_its_limits_and_returns_at_least_one_entry(subject: &Subject) {
     assert_eq!(seqs(1000, 0), [1]);
 }
 
-fn a_read_that_may_not_wait_returns_the_same_or_nothing(subject: &Subject) {
-    subject.send(&["u1"], "a");
-    subject.send(&["u1"], "b");
-    for after in [0, 1, 2].map(Seq) {
-        let read = subject.log.read(&user("u1"), after, ALL).unwrap();
-        let now = subject.log.read_now(&user("u1"), after, ALL).unwrap();
-        assert!(now.is_none_or(|now| now == read), "after {after}");
+fn a_read_tells_the_bounds_of_the_inbox(subject: &Subject) {
+    for expired in [0, 2] {
+        let last = ["a", "b"].map(|body| subject.send(&["u1"], body));
+        let (first, head) = subject.bounds("u1");
+        assert_eq!((first, head), (expired + 1, expired + 2));
+        for after in [0, 1, head, head + 1] {
+            let read = subject.log.read(&user("u1"), Seq(after), ALL);
+            let inbox = read.blocking_wait().unwrap().inbox;
+            assert_eq!((inbox.first.0, inbox.head.0), (first, head));
+        }
+        (subject.expire)(last[1].message_id);
     }
+    let read = subject.log.read(&user("nobody"), Seq::ZERO, ALL);
+    let inbox = read.blocking_wait().unwrap().inbox;
+    assert_eq!((inbox.first, inbox.head), (Seq(1), Seq::ZERO));
 }
 
 fn a_deleted_message_leaves_its_entry_empty(subject: &Subject) {
@@ -349,13 +188,13 @@ fn an_expired_message_is_gone_and_its_seq_is_not_given_again(subject: &Subject) 
 fn an_expired_message_is_still_known_by_its_key_alone(subject: &Subject) {
     let first = subject.try_send(&["u1"], Some("key"), "body").unwrap();
     let lookup = Lookup::Id(first.message_id);
-    assert_eq!(subject.log.find(lookup), Ok(Some(first.clone())));
+    assert_eq!(subject.find(lookup.clone()), Some(first.clone()));
     (subject.expire)(first.message_id);
     let again = subject.try_send(&["u1"], Some("key"), "body").unwrap();
     assert_eq!(again.message_id, first.message_id);
     assert!(again.placed.is_empty());
     assert_eq!(subject.bounds("u1"), (2, 1));
-    assert_eq!(subject.log.find(lookup), Ok(None));
+    assert_eq!(subject.find(lookup), None);
 }
 
 fn a_message_is_found_by_its_id_and_by_its_key(subject: &Subject) {
@@ -364,25 +203,25 @@ fn a_message_is_found_by_its_id_and_by_its_key(subject: &Subject) {
     for receipt in [keyed, unkeyed] {
         let by_id = Lookup::Id(receipt.message_id);
         let by_key = Lookup::Key {
-            sender: &receipt.sender,
-            client_message_id: &receipt.client_message_id,
+            sender: receipt.sender.clone(),
+            client_message_id: receipt.client_message_id.clone(),
         };
         for lookup in [by_id, by_key] {
-            assert_eq!(subject.log.find(lookup), Ok(Some(receipt.clone())));
+            assert_eq!(subject.find(lookup), Some(receipt.clone()));
         }
         let of_another = Lookup::Key {
-            sender: "another",
-            client_message_id: &receipt.client_message_id,
+            sender: "another".into(),
+            client_message_id: receipt.client_message_id.clone(),
         };
-        assert_eq!(subject.log.find(of_another), Ok(None));
+        assert_eq!(subject.find(of_another), None);
     }
     let unknown = Lookup::Id(MessageId::new(NOW_MS));
-    assert_eq!(subject.log.find(unknown), Ok(None));
+    assert_eq!(subject.find(unknown), None);
 }
 
 fn a_login_learns_revocation_cursor_bounds_and_epoch_at_once(subject: &Subject) {
     let key = session("u1", Platform::Web);
-    let new = subject.log.enter(&key).unwrap();
+    let new = subject.enter(&key);
     let empty = Inbox {
         head: Seq::ZERO,
         first: Seq(1),
@@ -410,7 +249,7 @@ fn a_login_learns_revocation_cursor_bounds_and_epoch_at_once(subject: &Subject) 
             first: Seq(1),
         },
     };
-    assert_eq!(subject.log.enter(&key), Ok(expected));
+    assert_eq!(subject.enter(&key), expected);
 }
 
 fn a_session_is_known_from_its_first_cursor_on(subject: &Subject) {
@@ -424,7 +263,8 @@ fn a_session_is_known_from_its_first_cursor_on(subject: &Subject) {
         subject.log.store_cursor(key, row).unwrap();
     }
     assert_eq!(subject.stored(&ios), Some(row));
-    let mut sessions = subject.log.sessions(&user("u1")).unwrap();
+    let sessions = subject.log.sessions(&user("u1"));
+    let mut sessions = sessions.blocking_wait().unwrap();
     sessions.sort_by_key(|(key, _)| key.platform as u8);
     assert_eq!(sessions, [(ios, row), (web, row)]);
 }
@@ -444,7 +284,10 @@ fn a_cursor_may_go_back(subject: &Subject) {
 
 fn the_times_of_tokens_never_go_back_and_are_each_platforms_own(subject: &Subject) {
     let u1 = user("u1");
-    let times = |platform| subject.log.token_times(&u1, platform).unwrap();
+    let times = |platform| {
+        let times = subject.log.token_times(&u1, platform);
+        times.blocking_wait().unwrap()
+    };
     assert_eq!(times(Platform::Web), TokenTimes::default());
     for before_ms in [77, 5] {
         let revoked = subject.log.revoke(u1.clone(), Platform::Web, before_ms);
@@ -474,7 +317,8 @@ fn every_user_with_an_inbox_a_session_or_a_registration_is_known(subject: &Subje
     let pending = subject.log.register(user("registered"), profile).unwrap();
     assert_eq!(pending.blocking_recv().unwrap(), Ok(()));
     let known = ["inbox", "registered", "session"].map(user);
-    assert_eq!(subject.log.users().unwrap(), known);
+    let users = subject.log.users().blocking_wait();
+    assert_eq!(users.unwrap(), known);
 }
 
 fn a_log_that_refuses_nothing_is_writable(subject: &Subject) {

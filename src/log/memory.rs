@@ -12,8 +12,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    Append, AppendError, Cause, Commit, Consumer, Inbox, Log, LogError, Lookup, Pending, ReadLimit,
-    Receipt, ResumePoint, SessionRow, Stored, TokenTimes, feed::Feed,
+    Append, AppendError, Cause, Commit, Consumer, Inbox, InboxRead, Log, LogAnswer, LogError,
+    Lookup, Pending, ReadLimit, Receipt, ResumePoint, SessionRow, Stored, TokenTimes, feed::Feed,
 };
 use crate::ids::{Epoch, Platform, Seq, SessionKey, UserId};
 
@@ -39,7 +39,19 @@ pub(crate) enum Fault {
     Panic,
 }
 
-/// The log. Nothing waits: an append is durable, and announced, when the call returns.
+/// The time at which the log answers questions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Answering {
+    /// At once.
+    #[default]
+    Now,
+    /// Later. The answer is there when somebody waits for it.
+    Later,
+    /// At the next [`MemoryLog::release`], as things are at the time of the question.
+    Held,
+}
+
+/// The log. An append is durable, and announced, when the call returns.
 #[derive(Default)]
 pub(crate) struct MemoryLog {
     rows: Mutex<Rows>,
@@ -50,8 +62,9 @@ pub(crate) struct MemoryLog {
 #[derive(Default)]
 pub(crate) struct Rows {
     pub(crate) fault: Option<Fault>,
-    /// Nothing can be read without waiting.
-    pub(crate) reads_wait: bool,
+    pub(crate) answering: Answering,
+    /// Gives the answers that are held.
+    held: Vec<Box<dyn FnOnce() + Send>>,
     /// Every append that made a message, oldest first.
     pub(crate) appends: Vec<Append>,
     pub(crate) profiles: BTreeMap<UserId, Bytes>,
@@ -144,11 +157,33 @@ impl MemoryLog {
         Ok(pending)
     }
 
-    fn check_readable(&self) -> Result<(), LogError> {
-        match &self.rows().fault {
-            Some(Fault::Read(error)) => Err(error.clone()),
-            _ => Ok(()),
+    /// Gives the answers that are held, and returns their number.
+    #[cfg(test)]
+    pub(crate) fn release(&self) -> usize {
+        let held = std::mem::take(&mut self.rows().held);
+        let count = held.len();
+        held.into_iter().for_each(|answer| answer());
+        count
+    }
+
+    fn reply<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(&Rows) -> Result<T, LogError>,
+    ) -> LogAnswer<T> {
+        let mut rows = self.rows();
+        let result = make(&rows);
+        if rows.answering == Answering::Now {
+            return LogAnswer::Now(result);
         }
+        let (sender, receiver) = oneshot::channel();
+        // The receiver may be dropped by then.
+        let answer = move || drop(sender.send(result));
+        if rows.answering == Answering::Held {
+            rows.held.push(Box::new(answer));
+        } else {
+            answer();
+        }
+        LogAnswer::Later(receiver)
     }
 }
 
@@ -198,6 +233,49 @@ impl Rows {
         Ok((receipt, Some(commit)))
     }
 
+    fn check_readable(&self) -> Result<(), LogError> {
+        match &self.fault {
+            Some(Fault::Read(error)) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn inbox(&self, user: &UserId) -> Result<Inbox, LogError> {
+        self.check_readable()?;
+        let entries = self.inboxes.get(user);
+        Ok(entries.map_or_else(|| Entries::default().bounds(), Entries::bounds))
+    }
+
+    fn read(&self, user: &UserId, after: Seq, limit: ReadLimit) -> Result<InboxRead, LogError> {
+        let inbox = self.inbox(user)?;
+        let (mut stored, mut bytes) = (Vec::new(), 0);
+        let bodies = self
+            .inboxes
+            .get(user)
+            .map_or(&[][..], |entries| &entries.bodies);
+        let skipped = after.max(inbox.first.previous()).0 as usize;
+        let retained = (1..).map(Seq).zip(bodies).skip(skipped);
+        for (seq, body) in retained.take(limit.messages.max(1)) {
+            bytes += body.as_ref().map_or(0, Bytes::len);
+            if bytes > limit.bytes && !stored.is_empty() {
+                break;
+            }
+            if matches!(self.fault, Some(Fault::Damaged(damaged)) if damaged == seq) {
+                return Err(LogError::new(Cause::Damaged, "it was damaged for a test"));
+            }
+            stored.push(Stored {
+                seq,
+                body: body.clone(),
+            });
+        }
+        Ok(InboxRead { inbox, stored })
+    }
+
+    fn token_times(&self, user: &UserId, platform: Platform) -> TokenTimes {
+        let times = self.tokens.get(&(user.clone(), platform));
+        times.copied().unwrap_or_default()
+    }
+
     fn raise_tokens(&mut self, user: UserId, platform: Platform, times: TokenTimes) {
         let row = self.tokens.entry((user, platform)).or_default();
         row.revoked_before_ms = row.revoked_before_ms.max(times.revoked_before_ms);
@@ -214,87 +292,53 @@ impl Log for MemoryLog {
         })
     }
 
-    fn inbox(&self, user: &UserId) -> Result<Inbox, LogError> {
+    fn inbox(&self, user: &UserId) -> LogAnswer<Inbox> {
         assert!(
             !matches!(self.rows().fault, Some(Fault::Panic)),
             "the test asked for this panic"
         );
-        self.check_readable()?;
-        let rows = self.rows();
-        let entries = rows.inboxes.get(user);
-        Ok(entries.map_or_else(|| Entries::default().bounds(), Entries::bounds))
+        self.reply(|rows| rows.inbox(user))
     }
 
-    fn read_now(
-        &self,
-        user: &UserId,
-        after: Seq,
-        limit: ReadLimit,
-    ) -> Result<Option<Vec<Stored>>, LogError> {
-        if self.rows().reads_wait {
-            return Ok(None);
-        }
-        self.read(user, after, limit).map(Some)
+    fn read(&self, user: &UserId, after: Seq, limit: ReadLimit) -> LogAnswer<InboxRead> {
+        self.reply(|rows| rows.read(user, after, limit))
     }
 
-    fn read(&self, user: &UserId, after: Seq, limit: ReadLimit) -> Result<Vec<Stored>, LogError> {
-        self.check_readable()?;
-        let rows = self.rows();
-        let Some(entries) = rows.inboxes.get(user) else {
-            return Ok(Vec::new());
-        };
-        let skipped = (after.0 as usize).max(entries.expired);
-        let retained = (1..).map(Seq).zip(&entries.bodies).skip(skipped);
-        let (mut stored, mut bytes) = (Vec::new(), 0);
-        for (seq, body) in retained.take(limit.messages.max(1)) {
-            bytes += body.as_ref().map_or(0, Bytes::len);
-            if bytes > limit.bytes && !stored.is_empty() {
-                break;
-            }
-            if matches!(rows.fault, Some(Fault::Damaged(damaged)) if damaged == seq) {
-                return Err(LogError::new(Cause::Damaged, "it was damaged for a test"));
-            }
-            stored.push(Stored {
-                seq,
-                body: body.clone(),
-            });
-        }
-        Ok(stored)
-    }
-
-    fn find(&self, lookup: Lookup<'_>) -> Result<Option<Receipt>, LogError> {
-        self.check_readable()?;
-        let is_it = |remembered: &&Remembered| match lookup {
-            Lookup::Id(id) => remembered.receipt.message_id == id && !remembered.is_expired,
+    fn find(&self, lookup: Lookup) -> LogAnswer<Option<Receipt>> {
+        let is_it = |remembered: &&Remembered| match &lookup {
+            Lookup::Id(id) => remembered.receipt.message_id == *id && !remembered.is_expired,
             Lookup::Key {
                 sender,
                 client_message_id,
             } => {
                 let receipt = &remembered.receipt;
-                &*receipt.sender == sender && &*receipt.client_message_id == client_message_id
+                receipt.sender == *sender && receipt.client_message_id == *client_message_id
             }
         };
-        let rows = self.rows();
-        let found = rows.remembered.iter().find(is_it);
-        Ok(found.map(|remembered| remembered.receipt.clone()))
-    }
-
-    fn enter(&self, key: &SessionKey) -> Result<ResumePoint, LogError> {
-        let inbox = self.inbox(&key.user)?;
-        let times = self.token_times(&key.user, key.platform)?;
-        let rows = self.rows();
-        Ok(ResumePoint {
-            epoch: Epoch(EPOCH),
-            revoked_before_ms: times.revoked_before_ms,
-            stored: rows.sessions.get(key).copied(),
-            inbox,
+        self.reply(|rows| {
+            rows.check_readable()?;
+            let found = rows.remembered.iter().find(is_it);
+            Ok(found.map(|remembered| remembered.receipt.clone()))
         })
     }
 
-    fn sessions(&self, user: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, LogError> {
-        let rows = self.rows();
-        let of_user = rows.sessions.iter().filter(|(key, _)| key.user == *user);
-        Ok(of_user.map(|(key, row)| (key.clone(), *row)).collect())
+    fn enter(&self, key: &SessionKey) -> LogAnswer<ResumePoint> {
+        self.reply(|rows| {
+            let times = rows.token_times(&key.user, key.platform);
+            Ok(ResumePoint {
+                epoch: Epoch(EPOCH),
+                revoked_before_ms: times.revoked_before_ms,
+                stored: rows.sessions.get(key).copied(),
+                inbox: rows.inbox(&key.user)?,
+            })
+        })
+    }
+
+    fn sessions(&self, user: &UserId) -> LogAnswer<Vec<(SessionKey, SessionRow)>> {
+        self.reply(|rows| {
+            let of_user = rows.sessions.iter().filter(|(key, _)| key.user == *user);
+            Ok(of_user.map(|(key, row)| (key.clone(), *row)).collect())
+        })
     }
 
     fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), LogError> {
@@ -302,12 +346,13 @@ impl Log for MemoryLog {
         Ok(())
     }
 
-    fn users(&self) -> Result<Vec<UserId>, LogError> {
-        let rows = self.rows();
-        let with_inbox = rows.inboxes.keys().chain(rows.profiles.keys());
-        let with_session = rows.sessions.keys().map(|key| &key.user);
-        let users: BTreeSet<_> = with_inbox.chain(with_session).cloned().collect();
-        Ok(users.into_iter().collect())
+    fn users(&self) -> LogAnswer<Vec<UserId>> {
+        self.reply(|rows| {
+            let with_inbox = rows.inboxes.keys().chain(rows.profiles.keys());
+            let with_session = rows.sessions.keys().map(|key| &key.user);
+            let users: BTreeSet<_> = with_inbox.chain(with_session).cloned().collect();
+            Ok(users.into_iter().collect())
+        })
     }
 
     fn register(&self, user: UserId, profile: Bytes) -> Result<Pending<()>, AppendError> {
@@ -333,10 +378,8 @@ impl Log for MemoryLog {
         })
     }
 
-    fn token_times(&self, user: &UserId, platform: Platform) -> Result<TokenTimes, LogError> {
-        let rows = self.rows();
-        let times = rows.tokens.get(&(user.clone(), platform));
-        Ok(times.copied().unwrap_or_default())
+    fn token_times(&self, user: &UserId, platform: Platform) -> LogAnswer<TokenTimes> {
+        self.reply(|rows| Ok(rows.token_times(user, platform)))
     }
 
     fn note_token(

@@ -6,11 +6,13 @@
 //!
 //! - this file: [`Log`], the trait between the log and the rooms above, and its types; a distributed store could implement
 //!   it as well
+//! - `answer.rs`: an answer that is there at once, or comes later
 //! - `error.rs`: the failures of a log, and the events that end them
 //! - `feed.rs`: every commit goes to the consumers, in log order
 //! - `embedded/`: the present implementation: segments and a state store in one data directory
 //! - `memory.rs`: a log for the tests of the rooms above; `conformance.rs`: the tests that every log passes
 
+mod answer;
 #[cfg(test)]
 mod conformance;
 pub mod embedded;
@@ -24,6 +26,7 @@ pub(crate) mod memory;
 use std::sync::Arc;
 
 pub use self::{
+    answer::LogAnswer,
     error::{AppendError, Cause, LogError},
     feed::Consumer,
 };
@@ -87,6 +90,15 @@ pub struct Stored {
     pub body: Option<Bytes>,
 }
 
+/// The answer to a read of an inbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboxRead {
+    /// The bounds of the inbox at the time of the read.
+    pub inbox: Inbox,
+    /// The entries, ascending and contiguous.
+    pub stored: Vec<Stored>,
+}
+
 /// The bounds of a user's inbox. An empty inbox has `head` 0 and `first` 1, or `first` = `head` + 1 after expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inbox {
@@ -137,16 +149,16 @@ pub struct ReadLimit {
 }
 
 /// The id or key by which a message is looked up.
-#[derive(Debug, Clone, Copy)]
-pub enum Lookup<'a> {
+#[derive(Debug, Clone)]
+pub enum Lookup {
     /// The server's id.
     Id(MessageId),
     /// The sender, and the sender's id for the message.
     Key {
         /// The sender of the message.
-        sender: &'a str,
+        sender: Box<str>,
         /// The sender's id for the message.
-        client_message_id: &'a str,
+        client_message_id: Box<str>,
     },
 }
 
@@ -156,36 +168,28 @@ pub type Pending<T> = oneshot::Receiver<Result<T, AppendError>>;
 
 /// A durable sequence for each user, with its cursors, idempotency keys, revocations and registrations.
 ///
-/// Methods that return [`Pending`] enqueue and never block. `read`, `find` and `users` may wait. The others may take a lock
-/// or look up a row.
+/// No method waits for a disk or for another machine. Methods that return [`Pending`] enqueue. A [`LogAnswer`] that is not in
+/// memory comes later. The others change rows in memory.
 pub trait Log: Send + Sync + 'static {
     /// Appends one message. Refuses at once when the queue is full or no append is possible.
     fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError>;
 
     /// The bounds of a user's inbox. An unknown user has an empty one.
-    fn inbox(&self, user: &UserId) -> Result<Inbox, LogError>;
+    fn inbox(&self, user: &UserId) -> LogAnswer<Inbox>;
 
     /// Up to `limit` entries after `after`, ascending and contiguous. If `after` is older than the first retained entry,
-    /// the result starts there. It is empty at the head. May wait: for threads that may block.
-    fn read(&self, user: &UserId, after: Seq, limit: ReadLimit) -> Result<Vec<Stored>, LogError>;
+    /// the result starts there. It is empty at the head.
+    fn read(&self, user: &UserId, after: Seq, limit: ReadLimit) -> LogAnswer<InboxRead>;
 
-    /// The same entries, if no wait is needed, else `None`: for threads that others depend on.
-    fn read_now(
-        &self,
-        user: &UserId,
-        after: Seq,
-        limit: ReadLimit,
-    ) -> Result<Option<Vec<Stored>>, LogError>;
-
-    /// The message with this id or key, if the message is retained. May wait.
-    fn find(&self, lookup: Lookup<'_>) -> Result<Option<Receipt>, LogError>;
+    /// The message with this id or key, if the message is retained.
+    fn find(&self, lookup: Lookup) -> LogAnswer<Option<Receipt>>;
 
     /// All that a login needs, in one answer. It includes every revocation and every message that was durable before the
     /// call.
-    fn enter(&self, key: &SessionKey) -> Result<ResumePoint, LogError>;
+    fn enter(&self, key: &SessionKey) -> LogAnswer<ResumePoint>;
 
     /// All sessions of a user that were ever seen.
-    fn sessions(&self, user: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, LogError>;
+    fn sessions(&self, user: &UserId) -> LogAnswer<Vec<(SessionKey, SessionRow)>>;
 
     /// Moves a session's cursor. The cursor is written behind, so a crash loses the acks since the last checkpoint, usually
     /// some seconds. The session then begins at its older cursor, and its client gets messages again. A session without an
@@ -194,7 +198,7 @@ pub trait Log: Send + Sync + 'static {
     fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), LogError>;
 
     /// All users with an inbox, a session or a registration. Reads the whole user table.
-    fn users(&self) -> Result<Vec<UserId>, LogError>;
+    fn users(&self) -> LogAnswer<Vec<UserId>>;
 
     /// Makes a user known, with an opaque profile.
     fn register(&self, user: UserId, profile: Bytes) -> Result<Pending<()>, AppendError>;
@@ -208,7 +212,7 @@ pub trait Log: Send + Sync + 'static {
     ) -> Result<Pending<()>, AppendError>;
 
     /// The remembered times of the tokens of (user, platform).
-    fn token_times(&self, user: &UserId, platform: Platform) -> Result<TokenTimes, LogError>;
+    fn token_times(&self, user: &UserId, platform: Platform) -> LogAnswer<TokenTimes>;
 
     /// Remembers that a token of (user, platform) was issued or accepted. Written behind, as cursors are.
     fn note_token(

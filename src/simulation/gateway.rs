@@ -92,14 +92,14 @@ impl Gateway {
             state: Box::new(machine.state.for_process(life.clone())),
         };
         let (log, workers) =
-            EmbeddedLog::open_in(&place, &config.log, clock.clone(), metrics.clone())?;
+            EmbeddedLog::open_in(&place, &config.log, clock.clone(), metrics.clone(), aside)?;
         let Base {
             log,
             registry,
             delivery,
             metrics,
             ..
-        } = Base::build(config, metrics, clock.clone(), aside, log);
+        } = Base::build(config, metrics, clock.clone(), log);
         let mut parts = Parts::new(config, None, delivery.clone(), registry.clone(), metrics);
         parts.mailbox = *mailbox;
         let stages = (0..config.listener.reactors).map(|_| watch::channel(Stage::Serving).0);

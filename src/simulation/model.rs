@@ -362,7 +362,7 @@ impl Model {
         for user in 0..users {
             let id = user_id(user);
             self.check_presence(user);
-            if let Some(Ok(inbox)) = log.map(|log| log.inbox(&id))
+            if let Some(Ok(inbox)) = log.map(|log| log.inbox(&id).blocking_wait())
                 && inbox.head.0 < self.head(user)
             {
                 violated(
@@ -390,8 +390,8 @@ impl Model {
             };
             let mut seen = BTreeSet::new();
             loop {
-                let stored = match log.read(&id, after, limit) {
-                    Ok(stored) => stored,
+                let stored = match log.read_blocking(&id, after, limit) {
+                    Ok(read) => read.stored,
                     Err(error) => {
                         return violated(
                             "P1",
@@ -422,7 +422,10 @@ impl Model {
                     }
                 }
             }
-            let head = log.inbox(&id).map_or(0, |inbox| inbox.head.0);
+            let head = log
+                .inbox(&id)
+                .blocking_wait()
+                .map_or(0, |inbox| inbox.head.0);
             for seq in 1..=head.max(self.head(user)) {
                 if !seen.contains(&seq) && !self.may_be_gone(user, self.epoch, seq) {
                     violated("P1", format_args!("place {seq} of user {user} is lost"));

@@ -144,7 +144,7 @@ fn retention_that_fails_half_way_leaves_no_hole() {
     });
     live(&ground, async |log, _| {
         assert_eq!(log.check_writable(), Ok(()));
-        assert_eq!(log.inbox(&user_id(0)).unwrap().head, Seq(5));
+        assert_eq!(log.inbox(&user_id(0)).blocking_wait().unwrap().head, Seq(5));
     });
 }
 
@@ -235,7 +235,7 @@ fn behind_damage_an_inbox_begins_where_it_did() {
                     ..
                 })
             ));
-            let first = log.inbox(&user_id(0)).unwrap().first;
+            let first = log.inbox(&user_id(0)).blocking_wait().unwrap().first;
             assert_eq!(first, Seq(1), "nothing has expired");
             read(log, 0).unwrap_err();
         });
@@ -260,7 +260,7 @@ fn a_damaged_log_delivers_only_what_the_next_power_cut_leaves() {
     ground.state.crash(Fate::Lost, &mut |_| 0);
     live(&ground, async |log, _| {
         assert_eq!(
-            log.inbox(&user_id(0)).unwrap().head,
+            log.inbox(&user_id(0)).blocking_wait().unwrap().head,
             Seq(3),
             "it can be read"
         );

@@ -92,7 +92,7 @@ impl World {
         };
         let device = &self.devices[number];
         let user = user_id(device.owner.user);
-        let Ok(inbox) = gateway.log.inbox(&user) else {
+        let Ok(inbox) = gateway.log.inbox(&user).blocking_wait() else {
             return false;
         };
         let position = device.inbox.borrow().position;
@@ -114,7 +114,7 @@ impl World {
             platform: device.owner.platform,
             device: id.into(),
         };
-        let is_acked = matches!(gateway.log.enter(&key), Ok(point) if point.stored.is_some_and(|row| row.cursor == inbox.head));
+        let is_acked = matches!(gateway.log.enter(&key).blocking_wait(), Ok(point) if point.stored.is_some_and(|row| row.cursor == inbox.head));
         is_present
             && is_acked
             && (position.epoch, position.cursor) == (self.epoch.get(), inbox.head.0)
@@ -128,7 +128,7 @@ impl World {
         };
         let mut pending = 0;
         for user in 0..self.schedule.users {
-            let Ok(inbox) = gateway.log.inbox(&user_id(user)) else {
+            let Ok(inbox) = gateway.log.inbox(&user_id(user)).blocking_wait() else {
                 continue;
             };
             let is_read_by_somebody = self.devices.iter().any(|device| device.owner.user == user);

@@ -114,6 +114,7 @@ impl Ground {
             &self.config,
             self.clock.for_process(),
             self.metrics.clone(),
+            |job| job(),
         )
     }
 }
@@ -186,7 +187,10 @@ impl Known {
                     device: "".into(),
                 };
                 let row = SessionRow {
-                    cursor: log.inbox(&user_id(0)).map_or(Seq::ZERO, |inbox| inbox.head),
+                    cursor: log
+                        .inbox(&user_id(0))
+                        .blocking_wait()
+                        .map_or(Seq::ZERO, |inbox| inbox.head),
                     acked_at_ms: clock.now_ms(),
                 };
                 // A dead process does not get here.
@@ -257,7 +261,10 @@ impl Known {
         }
         for (receipt, body) in &self.answered {
             for (user, seq) in &*receipt.placed {
-                let inbox = log.inbox(user).map_err(|error| error.to_string())?;
+                let inbox = log
+                    .inbox(user)
+                    .blocking_wait()
+                    .map_err(|error| error.to_string())?;
                 if inbox.head < *seq {
                     return Err(format!(
                         "{body} at {seq} is lost: the head is {}",
@@ -277,10 +284,10 @@ impl Known {
                 }
             }
             let key = Lookup::Key {
-                sender: "oa",
-                client_message_id: &receipt.client_message_id,
+                sender: "oa".into(),
+                client_message_id: receipt.client_message_id.clone(),
             };
-            let found = log.find(key).map_err(|error| error.to_string())?;
+            let found = log.find_blocking(&key).map_err(|error| error.to_string())?;
             let is_keyed = receipt.client_message_id.starts_with("message");
             if is_keyed && found.is_none_or(|found| found.message_id != receipt.message_id) {
                 return Err(format!("the key of {body} is forgotten"));
@@ -313,9 +320,10 @@ pub(super) fn read(log: &EmbeddedLog, user: usize) -> Result<BTreeMap<u64, Optio
         messages: 1_000,
         bytes: 1 << 20,
     };
-    let stored = log.read(&user_id(user), Seq::ZERO, limit);
-    let stored = stored.map_err(|error| format!("the inbox of user {user}: {error}"))?;
-    Ok(stored
+    let read = log.read_blocking(&user_id(user), Seq::ZERO, limit);
+    let read = read.map_err(|error| format!("the inbox of user {user}: {error}"))?;
+    Ok(read
+        .stored
         .into_iter()
         .map(|place| (place.seq.0, place.body))
         .collect())
@@ -333,6 +341,7 @@ pub(super) async fn recovers(ground: &Ground, known: &Known) -> Result<(), Strin
             let heads: Vec<_> = (0..USERS)
                 .map(|user| {
                     log.inbox(&user_id(user))
+                        .blocking_wait()
                         .map_or(Seq::ZERO, |inbox| inbox.head)
                 })
                 .collect();
@@ -361,6 +370,7 @@ pub(super) async fn recovers(ground: &Ground, known: &Known) -> Result<(), Strin
     for (user, mut expected) in before.into_iter().enumerate() {
         let inbox = log
             .inbox(&user_id(user))
+            .blocking_wait()
             .map_err(|error| error.to_string())?;
         expected.insert(inbox.head.0, Some("one more".into()));
         let found = read(&log, user)?;

@@ -45,6 +45,7 @@ async fn the_secret_gets_a_token_for_every_platform() {
         let claims = gateway
             .delivery
             .authenticate(data["token"].as_str().unwrap())
+            .await
             .unwrap();
         assert_eq!((claims.user.as_str(), claims.platform), ("u1", platform));
     }
@@ -117,6 +118,7 @@ async fn registering_keeps_the_profile_and_returns_a_token() {
         gateway
             .delivery
             .authenticate(data["token"].as_str().unwrap())
+            .await
             .is_ok()
     );
     let profile = gateway.log.rows().profiles[&UserId::new("u1").unwrap()].clone();

@@ -227,13 +227,13 @@ pub fn recovery(data: &[u8]) {
             for stored in core
                 .read(&user, after, limit, Patience::Disk)
                 .into_iter()
-                .flatten()
+                .flat_map(|read| read.stored)
             {
                 assert!(stored.seq > after && stored.seq <= inbox.head);
             }
         }
     }
-    let _ = core.find(Lookup::Id(MessageId([7; 16])));
+    let _ = core.find(&Lookup::Id(MessageId([7; 16])));
 }
 
 /// Appends a closed group with one record of any kind and body to a whole segment's bytes, as a later version would.

@@ -9,20 +9,18 @@ use std::{
     thread::JoinHandle,
 };
 
-use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
 
 use super::{
-    Append, AppendError, Consumer, Damage, Inbox, Log, LogError, Lookup, OpenError, Patience,
-    Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, SessionRow, Stored, TokenTimes,
+    Damage, OpenError,
     core::Core,
     disk::{Disk, RealDisk, is_short_of_space},
     epoch,
     keeper::Keeper,
-    record::{Position, Record},
+    record::Position,
     recovery,
     retention::Limits,
     scrub,
@@ -34,7 +32,6 @@ use super::{
 use crate::{
     clock::Clock,
     config,
-    ids::{Platform, Seq, SessionKey, UserId},
     metrics::Metrics,
     watch::{self, Watched},
 };
@@ -48,14 +45,15 @@ pub(super) const STATE: &str = "state";
 
 /// A log in a data directory, held by this process alone.
 pub struct EmbeddedLog {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     /// The writer's queue; `None` once the log is closing.
-    writer: Mutex<Option<mpsc::Sender<Work>>>,
+    pub(super) writer: Mutex<Option<mpsc::Sender<Work>>>,
     /// The keeper ends when this is dropped. The keeper holds the last sender but one.
     stop: Mutex<Option<oneshot::Sender<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The threads without which a gateway cannot go on, for its watch.
     watched: Mutex<Vec<Watched>>,
+    pub(super) aside: Aside,
     /// The locked file. It is held as long as the log exists, so that no second process opens the directory.
     lock: Option<File>,
 }
@@ -69,6 +67,9 @@ pub(crate) struct Place {
     /// The folder of the state store.
     pub(crate) state: Box<dyn StoreHome>,
 }
+
+/// A function that runs a job on a thread where it may wait for the disk without making others wait.
+pub(crate) type Aside = fn(Box<dyn FnOnce() + Send>);
 
 /// The futures that must run for a log to work. They sometimes block, so each has a thread of its own.
 pub(crate) struct Workers {
@@ -84,6 +85,8 @@ pub(crate) struct Workers {
 
 impl EmbeddedLog {
     /// Opens the log in `config.dir`, or makes it. Returns when every message that was accepted before can be read.
+    ///
+    /// Reads that need the disk run on a blocking thread of the runtime in which they are asked for.
     pub fn open(
         config: &config::Log,
         clock: Arc<Clock>,
@@ -108,7 +111,8 @@ impl EmbeddedLog {
                 cache_bytes: config.cache_bytes,
             }),
         };
-        let (mut log, workers) = Self::open_in(&place, config, clock, metrics)?;
+        let aside: Aside = |job| drop(tokio::task::spawn_blocking(job));
+        let (mut log, workers) = Self::open_in(&place, config, clock, metrics, aside)?;
         log.lock = Some(lock);
         log.start(workers).map_err(io)?;
         Ok(log)
@@ -120,10 +124,11 @@ impl EmbeddedLog {
         config: &config::Log,
         clock: Arc<Clock>,
         metrics: Arc<Metrics>,
+        aside: Aside,
     ) -> Result<(Self, Workers), OpenError> {
         let open = |home: &dyn StoreHome| {
             let (clock, metrics) = (clock.clone(), metrics.clone());
-            Self::open_with(place, home, config, clock, metrics)
+            Self::open_with(place, home, config, clock, metrics, aside)
         };
         match open(&*place.state) {
             Err(error) if error.is_of_state() && is_short_of_space(&*place.segments) => {
@@ -148,6 +153,7 @@ impl EmbeddedLog {
         config: &config::Log,
         clock: Arc<Clock>,
         metrics: Arc<Metrics>,
+        aside: Aside,
     ) -> Result<(Self, Workers), OpenError> {
         let dir = || config.dir.display().to_string();
         let io = |error| OpenError::Io { dir: dir(), error };
@@ -230,6 +236,7 @@ impl EmbeddedLog {
             stop: Mutex::new(Some(stop)),
             threads: Mutex::default(),
             watched: Mutex::new(watched),
+            aside,
             lock: None,
         };
         Ok((log, workers))
@@ -292,142 +299,14 @@ impl EmbeddedLog {
 
     /// The present value of a row of a table.
     #[cfg(test)]
-    pub(super) fn row(&self, table: super::table_id::TableId, key: &[u8]) -> Option<Bytes> {
+    pub(super) fn row(&self, table: super::table_id::TableId, key: &[u8]) -> Option<bytes::Bytes> {
         self.core.state.row(table, key).expect("the store reads")
-    }
-
-    pub(super) fn enqueue<T>(
-        &self,
-        work: impl FnOnce(oneshot::Sender<Result<T, AppendError>>) -> Work,
-    ) -> Result<Pending<T>, AppendError> {
-        self.core.check_writable_for_good()?;
-        let (sender, pending) = oneshot::channel();
-        let queue = lock(&self.writer);
-        let queue = queue.as_ref().ok_or(Refusing::Closed)?;
-        match queue.try_send(work(sender)) {
-            Ok(()) => Ok(pending),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(AppendError::QueueFull),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(Refusing::Closed.into()),
-        }
     }
 }
 
 impl Drop for EmbeddedLog {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-impl Log for EmbeddedLog {
-    fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
-        self.enqueue(|sender| Work::Append(append, sender))
-    }
-
-    fn inbox(&self, user: &UserId) -> Result<Inbox, LogError> {
-        Ok(self.core.inbox(user)?)
-    }
-
-    fn read(&self, user: &UserId, after: Seq, limit: ReadLimit) -> Result<Vec<Stored>, LogError> {
-        self.core.metrics.disk_reads.increment(1);
-        Ok(self.core.read(user, after, limit, Patience::Disk)?)
-    }
-
-    fn read_now(
-        &self,
-        user: &UserId,
-        after: Seq,
-        limit: ReadLimit,
-    ) -> Result<Option<Vec<Stored>>, LogError> {
-        match self.core.read(user, after, limit, Patience::MemoryOnly) {
-            Err(ReadError::NotInMemory) => Ok(None),
-            read => Ok(Some(read?)),
-        }
-    }
-
-    fn find(&self, lookup: Lookup<'_>) -> Result<Option<Receipt>, LogError> {
-        Ok(self.core.find(lookup)?)
-    }
-
-    fn enter(&self, key: &SessionKey) -> Result<ResumePoint, LogError> {
-        let state = &self.core.state;
-        let tokens = state.tokens.get(&key.user, key.platform)?;
-        Ok(ResumePoint {
-            epoch: self.core.epoch,
-            revoked_before_ms: tokens.revoked_before_ms,
-            stored: state.cursors.get(key)?,
-            inbox: self.core.inbox(&key.user)?,
-        })
-    }
-
-    fn sessions(&self, user: &UserId) -> Result<Vec<(SessionKey, SessionRow)>, LogError> {
-        Ok(self.core.state.cursors.of(user)?)
-    }
-
-    fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), LogError> {
-        let acked = self.core.state.store_cursor(key, row)?;
-        self.core.metrics.acked.increment(acked);
-        Ok(())
-    }
-
-    fn users(&self) -> Result<Vec<UserId>, LogError> {
-        Ok(self.core.state.all_users()?)
-    }
-
-    fn register(&self, user: UserId, profile: Bytes) -> Result<Pending<()>, AppendError> {
-        self.enqueue(|sender| Work::Records(vec![Record::Register { user, profile }], sender))
-    }
-
-    fn revoke(
-        &self,
-        user: UserId,
-        platform: Platform,
-        before_ms: u64,
-    ) -> Result<Pending<()>, AppendError> {
-        self.enqueue(|sender| {
-            Work::Records(
-                vec![Record::Revoke {
-                    user,
-                    platform,
-                    before_ms,
-                }],
-                sender,
-            )
-        })
-    }
-
-    fn token_times(&self, user: &UserId, platform: Platform) -> Result<TokenTimes, LogError> {
-        Ok(self.core.state.tokens.get(user, platform)?)
-    }
-
-    fn note_token(
-        &self,
-        user: &UserId,
-        platform: Platform,
-        issued_at_ms: u64,
-    ) -> Result<(), LogError> {
-        Ok(self.core.state.tokens.note(user, platform, issued_at_ms)?)
-    }
-
-    fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError> {
-        let inbox = self.inbox(&user)?;
-        let retained = seqs
-            .into_iter()
-            .filter(|seq| (inbox.first..=inbox.head).contains(seq));
-        let records = retained
-            .map(|seq| Record::Delete {
-                user: user.clone(),
-                seq,
-            })
-            .collect();
-        self.enqueue(|sender| Work::Records(records, sender))
-    }
-
-    fn commits(&self, consumer: Arc<dyn Consumer>) {
-        self.core.feed.add(consumer);
-    }
-
-    fn check_writable(&self) -> Result<(), LogError> {
-        Ok(self.core.check_writable()?)
     }
 }
 
@@ -445,7 +324,7 @@ fn spawn<F: Future<Output = ()>>(
 }
 
 /// These locks guard plain values, which no panic leaves half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -3,7 +3,8 @@
 //! A commit is a group of records in a segment. The state store holds the rows that follow from the segments, and can be
 //! rebuilt from them. Damage is named by segment and offset, never skipped (P8).
 //!
-//! - `log.rs`: the implementation of [`Log`]: opens the directory, holds the parts together, gives each worker its thread
+//! - `log.rs`: opens the directory, holds the parts together, gives each worker its thread
+//! - `requests.rs`: the implementation of [`Log`]
 //! - `writer.rs`: the only part that appends (group commit)
 //! - `segment.rs`, `record.rs`: the files and their records; `table_id.rs`: the tables of rows
 //! - `recovery.rs`: from the files to the state in memory, after any crash
@@ -34,6 +35,7 @@ mod log;
 mod reader;
 mod record;
 mod recovery;
+mod requests;
 mod retention;
 mod scan;
 mod scrub;
@@ -67,6 +69,6 @@ pub(crate) use self::disk::Patience;
 /// The names that every file here uses: this log's errors, and the trait's types.
 use self::error::Refusing;
 use super::{
-    Append, AppendError, Cause, Commit, Consumer, Inbox, Log, LogError, Lookup, Pending, ReadLimit,
-    Receipt, ResumePoint, SessionRow, Stored, TokenTimes,
+    Append, AppendError, Cause, Commit, Consumer, Inbox, InboxRead, Log, LogAnswer, LogError,
+    Lookup, Pending, ReadLimit, Receipt, ResumePoint, SessionRow, Stored, TokenTimes,
 };

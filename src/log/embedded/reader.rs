@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::{
-    Inbox, Lookup, Patience, ReadError, ReadLimit, Receipt, Stored,
+    Inbox, InboxRead, Lookup, Patience, ReadError, ReadLimit, Receipt, Stored,
     core::Core,
     record::{Position, Record},
     scan::Scan,
@@ -31,17 +31,20 @@ impl Core {
         after: Seq,
         limit: ReadLimit,
         patience: Patience,
-    ) -> Result<Vec<Stored>, ReadError> {
-        let row = self.state.users.get(user)?;
-        match self.read_row(user, &row, after, limit, patience) {
+    ) -> Result<InboxRead, ReadError> {
+        let mut row = self.state.users.get(user)?;
+        let mut stored = self.read_row(user, &row, after, limit, patience);
+        if matches!(stored, Err(ReadError::Damaged(_))) {
+            let newer = self.state.users.get(user)?;
             // Retention may have removed a segment during the walk. Then the row's `first` has changed.
-            Err(ReadError::Damaged(_)) if self.state.users.get(user)?.first != row.first => {
-                let row = self.state.users.get(user)?;
-                self.read_row(user, &row, after, limit, patience)
+            if newer.first != row.first {
+                row = newer;
+                stored = self.read_row(user, &row, after, limit, patience);
             }
-            result => result,
         }
-        .inspect_err(|error| {
+        let inbox = row.inbox();
+        let read = stored.map(|stored| InboxRead { inbox, stored });
+        read.inspect_err(|error| {
             if let ReadError::Damaged(damage) = error {
                 self.report(damage);
             }
@@ -152,9 +155,9 @@ impl Core {
     }
 
     /// See [`super::Log::find`].
-    pub(super) fn find(&self, lookup: Lookup<'_>) -> Result<Option<Receipt>, ReadError> {
+    pub(super) fn find(&self, lookup: &Lookup) -> Result<Option<Receipt>, ReadError> {
         match lookup {
-            Lookup::Id(id) => self.find_by_time(id),
+            Lookup::Id(id) => self.find_by_time(*id),
             Lookup::Key {
                 sender,
                 client_message_id,
@@ -168,8 +171,7 @@ impl Core {
                         return Ok(None);
                     };
                     Ok(self.find_by_time(id)?.filter(|receipt| {
-                        *receipt.sender == *sender
-                            && *receipt.client_message_id == *client_message_id
+                        receipt.sender == *sender && receipt.client_message_id == *client_message_id
                     }))
                 }
             },

@@ -83,9 +83,14 @@ impl Bench {
     ) -> Self {
         let clock = machine.clock();
         let metrics = Arc::new(Metrics::new());
-        let (log, workers) =
-            EmbeddedLog::open_in(&place(&disk, dir.path()), &limits, clock.clone(), metrics)
-                .expect("opens");
+        let (log, workers) = EmbeddedLog::open_in(
+            &place(&disk, dir.path()),
+            &limits,
+            clock.clone(),
+            metrics,
+            |job| job(),
+        )
+        .expect("opens");
         log.start(workers).expect("threads start");
         Self {
             log,
@@ -129,11 +134,9 @@ impl Bench {
             messages: usize::MAX,
             bytes: usize::MAX,
         };
-        let stored = self
-            .log
-            .read(&user(name), Seq(after), limit)
-            .expect("reads");
-        stored
+        let read = self.log.read_blocking(&user(name), Seq(after), limit);
+        read.expect("reads")
+            .stored
             .into_iter()
             .map(|stored| (stored.seq.0, stored.body.map(text)))
             .collect()
@@ -185,7 +188,7 @@ fn each_inbox_is_dense_and_reads_back_in_order_from_any_cursor() {
     }
     for (name, inbox) in &model {
         let head = inbox.len() as u64;
-        let bounds = bench.log.inbox(&user(name)).unwrap();
+        let bounds = bench.log.inbox(&user(name)).blocking_wait().unwrap();
         assert_eq!(
             bounds,
             Inbox {
@@ -202,11 +205,10 @@ fn each_inbox_is_dense_and_reads_back_in_order_from_any_cursor() {
                 messages: random.usize(1..400),
                 bytes: random.usize(1..100_000),
             };
-            let read = bench
-                .log
-                .read_now(&user(name), Seq(after), limit)
-                .unwrap()
-                .expect("in memory");
+            let LogAnswer::Now(read) = bench.log.read(&user(name), Seq(after), limit) else {
+                panic!("it is in memory");
+            };
+            let read = read.unwrap().stored;
             assert!(
                 after == head || !read.is_empty(),
                 "a read below the head returns something"
@@ -480,8 +482,11 @@ fn a_damaged_log_starts_serves_what_is_whole_and_accepts_nothing() {
         };
         for (number, body) in bodies.iter().enumerate() {
             // Every message that can be read is right. The others are an error or missing.
-            if let Ok(stored) = bench.log.read(&user("u1"), Seq(number as u64), limit)
-                && let Some(stored) = stored
+            if let Ok(read) = bench
+                .log
+                .read_blocking(&user("u1"), Seq(number as u64), limit)
+                && let Some(stored) = read
+                    .stored
                     .into_iter()
                     .find(|stored| stored.seq.0 == number as u64 + 1)
             {
@@ -552,7 +557,7 @@ fn retention_removes_whole_segments_and_forgets_no_head_key_cursor_or_revocation
             "state kept: {keeps_state}"
         );
         assert_eq!(
-            bench.log.inbox(&user("quiet")).unwrap(),
+            bench.log.inbox(&user("quiet")).blocking_wait().unwrap(),
             Inbox {
                 head: Seq(20),
                 first: Seq(21)
@@ -567,19 +572,31 @@ fn retention_removes_whole_segments_and_forgets_no_head_key_cursor_or_revocation
             bench
                 .log
                 .enter(&session)
+                .blocking_wait()
                 .unwrap()
                 .stored
                 .map(|row| row.cursor),
             Some(Seq(5))
         );
         assert_eq!(
-            bench.log.token_times(&user("u1"), Platform::Web).unwrap(),
+            bench
+                .log
+                .token_times(&user("u1"), Platform::Web)
+                .blocking_wait()
+                .unwrap(),
             TokenTimes {
                 revoked_before_ms: 77,
                 newest_ms: 76
             }
         );
-        assert!(bench.log.users().unwrap().contains(&user("new")));
+        assert!(
+            bench
+                .log
+                .users()
+                .blocking_wait()
+                .unwrap()
+                .contains(&user("new"))
+        );
         assert_eq!(
             bench.send(&["quiet"], "next").placed[0].1,
             Seq(21),
@@ -698,8 +715,19 @@ fn a_directory_of_each_older_format_opens_and_is_written_on() {
             let expected = (1..).zip(texts.map(|text| text.map(str::to_owned)));
             assert_eq!(read, expected.collect::<Vec<_>>(), "format {format}");
             assert_eq!(bench.bodies("u2")[0], "one");
-            assert!(bench.log.users().unwrap().contains(&user("u3")));
-            let times = bench.log.token_times(&user("u1"), Platform::Web).unwrap();
+            assert!(
+                bench
+                    .log
+                    .users()
+                    .blocking_wait()
+                    .unwrap()
+                    .contains(&user("u3"))
+            );
+            let times = bench
+                .log
+                .token_times(&user("u1"), Platform::Web)
+                .blocking_wait()
+                .unwrap();
             assert_eq!(times.revoked_before_ms, 77);
             assert_eq!(times.newest_ms, if format == 1 { 0 } else { 99 });
             let session = SessionKey {
@@ -707,7 +735,7 @@ fn a_directory_of_each_older_format_opens_and_is_written_on() {
                 platform: Platform::Web,
                 device: "d".into(),
             };
-            let stored = bench.log.enter(&session).unwrap().stored;
+            let stored = bench.log.enter(&session).blocking_wait().unwrap().stored;
             assert_eq!(stored.map(|row| row.cursor), Some(Seq(1)));
             let repeat = bench.try_send(&["u1"], Some("leave-policy"), "two");
             assert_eq!(repeat.unwrap().placed[0].1, Seq(2));
@@ -845,6 +873,7 @@ fn a_record_of_a_later_version_is_named_and_nothing_is_changed() {
             &bench.limits,
             bench.clock.clone(),
             Arc::new(Metrics::new()),
+            |job| job(),
         );
         let error = opened.err().expect("it does not open").to_string();
         assert!(error.contains(named), "{error}");
@@ -886,6 +915,7 @@ fn a_log_of_a_later_version_is_no_damaged_one() {
         &bench.limits,
         bench.clock.clone(),
         Arc::new(Metrics::new()),
+        |job| job(),
     );
     let error = opened.err().expect("it does not open").to_string();
     assert!(error.contains("which a later version wrote"), "{error}");
@@ -924,7 +954,11 @@ fn a_message_is_found_by_its_id_after_the_clock_was_set_back() {
         }
     }
     for receipt in sent {
-        let found = bench.log.find(Lookup::Id(receipt.message_id)).unwrap();
+        let found = bench
+            .log
+            .find(Lookup::Id(receipt.message_id))
+            .blocking_wait()
+            .unwrap();
         assert_eq!(found, Some(receipt));
     }
 }
@@ -951,7 +985,7 @@ fn what_retention_forgot_stays_forgotten_also_when_nothing_had_to_be_carried_on(
         for number in 0..60 {
             bench.send(&["u1"], &format!("{number}{}", "r".repeat(300)));
         }
-        let first = || bench.log.inbox(&user("u1")).unwrap().first;
+        let first = || bench.log.inbox(&user("u1")).blocking_wait().unwrap().first;
         eventually("the log is within its bound", || {
             bench.disk.segment_bytes() <= 8192
         });
@@ -959,7 +993,10 @@ fn what_retention_forgot_stays_forgotten_also_when_nothing_had_to_be_carried_on(
         let expected = bench.read("u1", 0);
         assert!(first > Seq(1) && expected[0].0 == first.0);
         let bench = bench.reopen(|_| killed, keeps_state);
-        assert_eq!(bench.log.inbox(&user("u1")).unwrap().first, first);
+        assert_eq!(
+            bench.log.inbox(&user("u1")).blocking_wait().unwrap().first,
+            first
+        );
         assert_eq!(bench.read("u1", 0), expected, "state kept: {keeps_state}");
         assert!(bench.log.damages().is_empty());
     }
@@ -985,7 +1022,10 @@ fn an_idle_log_does_not_grow_and_a_checkpoint_undoes_no_ack() {
         eventually("a checkpoint puts the cursor into the log", || {
             length() > sent
         });
-        assert_eq!(bench.log.enter(&session).unwrap().stored, Some(row));
+        assert_eq!(
+            bench.log.enter(&session).blocking_wait().unwrap().stored,
+            Some(row)
+        );
     }
     // The watermark follows once a round. When it is at the end, a whole round has passed in which nothing was written.
     let idle = length();
@@ -1123,7 +1163,9 @@ fn a_start_on_a_full_disk_serves_what_it_has_and_takes_sends_once_there_is_space
     };
     let open = || {
         let metrics = Arc::new(Metrics::new());
-        EmbeddedLog::open_in(&place, &bench.limits, bench.clock.clone(), metrics)
+        EmbeddedLog::open_in(&place, &bench.limits, bench.clock.clone(), metrics, |job| {
+            job()
+        })
     };
     assert!(
         matches!(open(), Err(OpenError::State(_))),
@@ -1134,7 +1176,7 @@ fn a_start_on_a_full_disk_serves_what_it_has_and_takes_sends_once_there_is_space
     let (log, workers) = open().map_err(|error| error.to_string()).unwrap();
     assert!(home.0.load(Relaxed) > 0, "it would be behind from now on");
     log.start(workers).unwrap();
-    assert_eq!(log.inbox(&user("u1")).unwrap().head, Seq(1));
+    assert_eq!(log.inbox(&user("u1")).blocking_wait().unwrap().head, Seq(1));
     assert_eq!(log.check_writable(), Err(Refusing::DiskFull.into()));
     disk.faults.is_nearly_full.store(false, Relaxed);
     eventually("sends are possible", || log.check_writable().is_ok());
@@ -1207,7 +1249,7 @@ fn callers_are_answered_before_a_consumer_that_panics_and_the_watch_finds_the_en
     assert!(!log.close());
     drop(log);
     let log = open_directory(dir.path()).unwrap();
-    assert_eq!(log.inbox(&user("u1")).unwrap().head, Seq(1));
+    assert_eq!(log.inbox(&user("u1")).blocking_wait().unwrap().head, Seq(1));
 }
 
 #[test]
@@ -1324,8 +1366,14 @@ fn cursors_survive_an_orderly_stop_and_a_lost_state_store() {
     bench.log.store_cursor(&session, row).unwrap();
     bench.log.close();
     let bench = bench.reopen(|disk| disk.after_power_cut(), false);
-    assert_eq!(bench.log.enter(&session).unwrap().stored, Some(row));
-    assert_eq!(bench.log.sessions(&user("u1")).unwrap(), [(session, row)]);
+    assert_eq!(
+        bench.log.enter(&session).blocking_wait().unwrap().stored,
+        Some(row)
+    );
+    assert_eq!(
+        bench.log.sessions(&user("u1")).blocking_wait().unwrap(),
+        [(session, row)]
+    );
 }
 
 #[test]
@@ -1365,25 +1413,30 @@ fn messages_are_found_by_either_id() {
             bench
                 .log
                 .find(Lookup::Id(receipt.message_id))
+                .blocking_wait()
                 .unwrap()
                 .as_ref(),
             Some(&receipt)
         );
         let key = Lookup::Key {
-            sender: "oa",
-            client_message_id: &receipt.client_message_id,
+            sender: "oa".into(),
+            client_message_id: receipt.client_message_id.clone(),
         };
-        assert_eq!(bench.log.find(key).unwrap().as_ref(), Some(&receipt));
+        assert_eq!(
+            bench.log.find(key).blocking_wait().unwrap().as_ref(),
+            Some(&receipt)
+        );
         let other = Lookup::Key {
-            sender: "somebody",
-            client_message_id: &receipt.client_message_id,
+            sender: "somebody".into(),
+            client_message_id: receipt.client_message_id.clone(),
         };
-        assert_eq!(bench.log.find(other).unwrap(), None);
+        assert_eq!(bench.log.find(other).blocking_wait().unwrap(), None);
     }
     assert_eq!(
         bench
             .log
             .find(Lookup::Id(MessageId::new(START_MS + 3)))
+            .blocking_wait()
             .unwrap(),
         None
     );

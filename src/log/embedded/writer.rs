@@ -92,7 +92,7 @@ struct Group {
     rows: HashMap<(TableId, Bytes), Option<Bytes>>,
     records: Vec<(Record, Position)>,
     commits: Vec<Commit>,
-    answers: Vec<Answer>,
+    callers: Vec<Caller>,
 }
 
 impl Group {
@@ -112,7 +112,7 @@ impl Group {
 }
 
 /// A waiting caller, and the answer for it.
-enum Answer {
+enum Caller {
     /// The answer depends on this group. If the group fails, the caller gets the failure instead.
     Append(
         oneshot::Sender<Result<Receipt, AppendError>>,
@@ -198,7 +198,7 @@ impl Writer {
         };
         // Callers do not wait for the fan-out. A fan-out that panics ends the gateway, and with it every session, so each
         // session reads the log when its client returns.
-        answer(group.answers, &outcome);
+        answer(group.callers, &outcome);
         if outcome.is_ok() {
             self.core.feed.hand_on(&group.commits);
         }
@@ -243,7 +243,7 @@ impl Writer {
                 for record in records {
                     self.add_record(group, record);
                 }
-                group.answers.push(Answer::Records(sender));
+                group.callers.push(Caller::Records(sender));
             }
             Work::Carry(rows, sender) => match self.carried(group, rows) {
                 Ok(records) => self.add(group, Work::Records(records, sender)),
@@ -252,20 +252,20 @@ impl Writer {
             },
             Work::Append(append, sender) => {
                 let answer = if let Some(earlier) = group.earlier(&append) {
-                    Answer::Append(sender, earlier)
+                    Caller::Append(sender, earlier)
                 } else {
                     match self.earlier(&append) {
                         Ok(None) => match self.add_message(group, append) {
-                            Ok(receipt) => Answer::Append(sender, Ok(receipt)),
+                            Ok(receipt) => Caller::Append(sender, Ok(receipt)),
                             Err(error) => {
-                                Answer::Decided(sender, Err(ReadError::from(error).into()))
+                                Caller::Decided(sender, Err(ReadError::from(error).into()))
                             }
                         },
-                        Ok(Some(receipt)) => Answer::Decided(sender, Ok(receipt)),
-                        Err(error) => Answer::Decided(sender, Err(error)),
+                        Ok(Some(receipt)) => Caller::Decided(sender, Ok(receipt)),
+                        Err(error) => Caller::Decided(sender, Err(error)),
                     }
                 };
-                group.answers.push(answer);
+                group.callers.push(answer);
             }
         }
     }
@@ -484,12 +484,12 @@ fn refuse(work: Work, error: &AppendError) {
     }
 }
 
-fn answer(answers: Vec<Answer>, outcome: &Result<(), AppendError>) {
-    for answer in answers {
-        match answer {
-            Answer::Append(sender, answer) => drop(sender.send(outcome.clone().and(answer))),
-            Answer::Records(sender) => drop(sender.send(outcome.clone())),
-            Answer::Decided(sender, decided) => drop(sender.send(decided)),
+fn answer(callers: Vec<Caller>, outcome: &Result<(), AppendError>) {
+    for caller in callers {
+        match caller {
+            Caller::Append(sender, answer) => drop(sender.send(outcome.clone().and(answer))),
+            Caller::Records(sender) => drop(sender.send(outcome.clone())),
+            Caller::Decided(sender, decided) => drop(sender.send(decided)),
         }
     }
 }

@@ -1,0 +1,173 @@
+//! The requests of the rooms above: the embedded log as a [`Log`].
+//!
+//! Appends go to the writer's queue. A question is answered at once if its answer is in memory, or is one row. All other
+//! questions are answered where a wait for the disk delays nobody.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Append, AppendError, Consumer, EmbeddedLog, Inbox, InboxRead, Log, LogAnswer, LogError, Lookup,
+    Patience, Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, SessionRow,
+    TokenTimes, core::Core, log::lock, record::Record, writer::Work,
+};
+use crate::ids::{Platform, Seq, SessionKey, UserId};
+
+impl EmbeddedLog {
+    /// The same as [`Log::read`], on the caller's thread, which may wait for the disk.
+    pub fn read_blocking(
+        &self,
+        user: &UserId,
+        after: Seq,
+        limit: ReadLimit,
+    ) -> Result<InboxRead, LogError> {
+        Ok(self.core.read(user, after, limit, Patience::Disk)?)
+    }
+
+    /// The same as [`Log::find`], on the caller's thread, which may wait for the disk.
+    pub fn find_blocking(&self, lookup: &Lookup) -> Result<Option<Receipt>, LogError> {
+        Ok(self.core.find(lookup)?)
+    }
+
+    /// Looks into the log where a wait for the disk delays nobody.
+    fn aside<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Core) -> Result<T, LogError> + Send + 'static,
+    ) -> LogAnswer<T> {
+        let (sender, receiver) = oneshot::channel();
+        let core = self.core.clone();
+        // The receiver may have been dropped. Then the answer is discarded.
+        (self.aside)(Box::new(move || drop(sender.send(look(&core)))));
+        LogAnswer::Later(receiver)
+    }
+
+    fn resume_point(&self, key: &SessionKey) -> Result<ResumePoint, LogError> {
+        let state = &self.core.state;
+        let tokens = state.tokens.get(&key.user, key.platform)?;
+        Ok(ResumePoint {
+            epoch: self.core.epoch,
+            revoked_before_ms: tokens.revoked_before_ms,
+            stored: state.cursors.get(key)?,
+            inbox: self.core.inbox(&key.user)?,
+        })
+    }
+
+    pub(super) fn enqueue<T>(
+        &self,
+        work: impl FnOnce(oneshot::Sender<Result<T, AppendError>>) -> Work,
+    ) -> Result<Pending<T>, AppendError> {
+        self.core.check_writable_for_good()?;
+        let (sender, pending) = oneshot::channel();
+        let queue = lock(&self.writer);
+        let queue = queue.as_ref().ok_or(Refusing::Closed)?;
+        match queue.try_send(work(sender)) {
+            Ok(()) => Ok(pending),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(AppendError::QueueFull),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Refusing::Closed.into()),
+        }
+    }
+}
+
+impl Log for EmbeddedLog {
+    fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
+        self.enqueue(|sender| Work::Append(append, sender))
+    }
+
+    fn inbox(&self, user: &UserId) -> LogAnswer<Inbox> {
+        LogAnswer::Now(self.core.inbox(user).map_err(LogError::from))
+    }
+
+    fn read(&self, user: &UserId, after: Seq, limit: ReadLimit) -> LogAnswer<InboxRead> {
+        match self.core.read(user, after, limit, Patience::MemoryOnly) {
+            Err(ReadError::NotInMemory) => {
+                self.core.metrics.disk_reads.increment(1);
+                let user = user.clone();
+                self.aside(move |core| Ok(core.read(&user, after, limit, Patience::Disk)?))
+            }
+            read => LogAnswer::Now(read.map_err(LogError::from)),
+        }
+    }
+
+    fn find(&self, lookup: Lookup) -> LogAnswer<Option<Receipt>> {
+        self.aside(move |core| Ok(core.find(&lookup)?))
+    }
+
+    fn enter(&self, key: &SessionKey) -> LogAnswer<ResumePoint> {
+        LogAnswer::Now(self.resume_point(key))
+    }
+
+    fn sessions(&self, user: &UserId) -> LogAnswer<Vec<(SessionKey, SessionRow)>> {
+        let user = user.clone();
+        self.aside(move |core| Ok(core.state.cursors.of(&user)?))
+    }
+
+    fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), LogError> {
+        let acked = self.core.state.store_cursor(key, row)?;
+        self.core.metrics.acked.increment(acked);
+        Ok(())
+    }
+
+    fn users(&self) -> LogAnswer<Vec<UserId>> {
+        self.aside(|core| Ok(core.state.all_users()?))
+    }
+
+    fn register(&self, user: UserId, profile: Bytes) -> Result<Pending<()>, AppendError> {
+        self.enqueue(|sender| Work::Records(vec![Record::Register { user, profile }], sender))
+    }
+
+    fn revoke(
+        &self,
+        user: UserId,
+        platform: Platform,
+        before_ms: u64,
+    ) -> Result<Pending<()>, AppendError> {
+        self.enqueue(|sender| {
+            Work::Records(
+                vec![Record::Revoke {
+                    user,
+                    platform,
+                    before_ms,
+                }],
+                sender,
+            )
+        })
+    }
+
+    fn token_times(&self, user: &UserId, platform: Platform) -> LogAnswer<TokenTimes> {
+        let times = self.core.state.tokens.get(user, platform);
+        LogAnswer::Now(times.map_err(LogError::from))
+    }
+
+    fn note_token(
+        &self,
+        user: &UserId,
+        platform: Platform,
+        issued_at_ms: u64,
+    ) -> Result<(), LogError> {
+        Ok(self.core.state.tokens.note(user, platform, issued_at_ms)?)
+    }
+
+    fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError> {
+        let inbox = self.core.inbox(&user)?;
+        let retained = seqs
+            .into_iter()
+            .filter(|seq| (inbox.first..=inbox.head).contains(seq));
+        let records = retained
+            .map(|seq| Record::Delete {
+                user: user.clone(),
+                seq,
+            })
+            .collect();
+        self.enqueue(|sender| Work::Records(records, sender))
+    }
+
+    fn commits(&self, consumer: Arc<dyn Consumer>) {
+        self.core.feed.add(consumer);
+    }
+
+    fn check_writable(&self) -> Result<(), LogError> {
+        Ok(self.core.check_writable()?)
+    }
+}
