@@ -9,6 +9,7 @@ use crate::{
     compare,
     crew::{self, Crew, PROCESSES_MAX},
     gateway,
+    keep::Keep,
     machine::Machine,
     mqtt::{self, Broker, Mosquitto, Qos},
     protocol::Place,
@@ -41,6 +42,8 @@ pub struct Cli {
     /// The seed of all random choices.
     #[arg(long, global = true)]
     seed: Option<u64>,
+    #[command(flatten)]
+    keep: Keep,
     #[command(subcommand)]
     scenario: Scenario,
 }
@@ -98,6 +101,12 @@ enum Scenario {
     Soak(soak::Plan),
     /// Compares the gateway with Mosquitto, which must be installed: the same loads in turn, and the ratios.
     Compare(compare::Plan),
+    /// Runs another program, such as a bench, for --keep.
+    Command {
+        /// The program and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// The command with which the rig starts its other processes.
     #[command(hide = true)]
     Worker { ordinal: u8, seed: u64 },
@@ -162,6 +171,15 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
     if let Scenario::Worker { ordinal, seed } = cli.scenario {
         return crew::work(ordinal, seed).await.map(|()| true);
     }
+    if let Scenario::Command { words } = &cli.scenario {
+        if !cli.keep.is_wanted() {
+            bail!("another program is run only to keep its result: add --keep HOST/NAME");
+        }
+        return cli.keep.run(Some(words));
+    }
+    if cli.keep.is_wanted() {
+        return cli.keep.run(None);
+    }
     if let Scenario::Compare(plan) = cli.scenario {
         let Server {
             ws,
@@ -196,7 +214,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
 /// Runs one scenario. Dropping it takes down the server and removes its data.
 async fn load(cli: Cli) -> anyhow::Result<bool> {
     let target = cli.server.target()?;
-    let machine = Machine::look(&target).context("looking at this machine")?;
+    let words = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+    // A report must not show a secret.
+    let command = target.place().mask(format!("loadtest {words}"));
+    let machine = Machine::look(command, target.dir()).context("looking at this machine")?;
     let seed = cli.seed.unwrap_or_else(|| fastrand::u64(..));
     let mut stage = Stage {
         crew: Crew::muster(cli.processes, seed, target.place())?,
@@ -213,7 +234,9 @@ async fn load(cli: Cli) -> anyhow::Result<bool> {
         Scenario::Outage(plan) => outage::run(plan, &mut stage).await?,
         Scenario::Replay(plan) => replay::run(plan, &mut stage).await?,
         Scenario::Soak(plan) => soak::run(plan, &mut stage).await?,
-        Scenario::Compare(_) | Scenario::Worker { .. } => unreachable!("it has no server"),
+        Scenario::Compare(_) | Scenario::Command { .. } | Scenario::Worker { .. } => {
+            unreachable!("it has no server")
+        }
     }
     let report = stage.report;
     if cli.json {

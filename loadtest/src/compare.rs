@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     mqtt::{Keeps, Mosquitto, Qos},
-    report::number,
+    report::{median, number},
 };
 
 #[derive(Debug, clap::Args)]
@@ -282,13 +282,7 @@ impl Score {
     }
 
     fn median(&self, figure: usize) -> f64 {
-        let mut values = self.values[figure].clone();
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        match values.len() % 2 {
-            1 => values[middle],
-            _ => f64::midpoint(values[middle - 1], values[middle]),
-        }
+        median(&self.values[figure])
     }
 }
 
@@ -339,8 +333,8 @@ fn table(loads: &[Load], scores: &[Vec<Score>]) -> String {
     text
 }
 
-fn json(loads: &[Load], scores: &[Vec<Score>], machine: &Value) -> Value {
-    let loads = loads.iter().zip(scores).map(|(load, scores)| {
+fn json(loads_of: &[Load], scores: &[Vec<Score>], machine: &Value) -> Value {
+    let loads = loads_of.iter().zip(scores).map(|(load, scores)| {
         let sides = SIDES.iter().zip(scores).map(|(side, score)| {
             let rows = load.figures.iter().zip(&score.values);
             let rows = rows.map(|(figure, values)| {
@@ -353,5 +347,6 @@ fn json(loads: &[Load], scores: &[Vec<Score>], machine: &Value) -> Value {
         });
         json!({"load": load.name, "command": load.words, "sides": sides.collect::<Vec<_>>()})
     });
-    json!({"machine": machine, "loads": loads.collect::<Vec<_>>()})
+    let table = table(loads_of, scores);
+    json!({"machine": machine, "loads": loads.collect::<Vec<_>>(), "table": table})
 }

@@ -18,12 +18,14 @@
 //! - `signals.rs`: the early end of a run
 //! - `meter.rs`: latencies and their course
 //! - `machine.rs`, `report/`, `progress.rs`: the circumstances of a number, and its presentation
+//! - `keep/`: a run in the repository, with everything that a reader needs to follow its numbers
 
 mod cli;
 mod compare;
 mod crew;
 mod crowd;
 mod gateway;
+mod keep;
 pub mod ledger;
 mod machine;
 mod meter;

@@ -13,10 +13,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{
-    meter::{Quantiles, quantiles_of},
-    target::Target,
-};
+use crate::meter::{Quantiles, quantiles_of};
 
 /// Enough for a p99 of a kind, in well under a second on most disks.
 const SYNCS: usize = 200;
@@ -31,19 +28,16 @@ pub(crate) struct Machine {
     pub(crate) processor: String,
     pub(crate) cores: usize,
     pub(crate) memory_bytes: u64,
+    /// Runnable threads of all programs, the mean of the minute before.
+    pub(crate) load: f64,
     /// The time of 4 KiB appended and `fdatasync`ed on the disk of the gateway's data; absent if that is on another
     /// machine.
     pub(crate) sync: Option<Quantiles>,
 }
 
 impl Machine {
-    pub(crate) fn look(target: &Target) -> io::Result<Self> {
-        let words = std::env::args().enumerate().map(|(at, word)| match at {
-            0 => "loadtest".to_owned(),
-            _ => word,
-        });
-        // A report must not show a secret.
-        let words = target.place().mask(words.collect::<Vec<_>>().join(" "));
+    /// The circumstances of this command, which keeps its data in `dir`.
+    pub(crate) fn look(command: String, dir: Option<&Path>) -> io::Result<Self> {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
         let meminfo = fs::read_to_string("/proc/meminfo")?;
         let after = |text: &str, name: &str| {
@@ -52,23 +46,45 @@ impl Machine {
         };
         let memory =
             after(&meminfo, "MemTotal").and_then(|text| text.split(' ').next()?.parse().ok());
-        let commit = Command::new("git")
-            .args(["describe", "--always", "--dirty"])
-            .output();
-        let commit = commit.ok().filter(|output| output.status.success());
-        let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        let load = fs::read_to_string("/proc/loadavg")?;
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
         Ok(Self {
-            command: words,
-            commit: commit.unwrap_or_else(|| "unknown".to_owned()),
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
+            command,
+            commit: commit(),
+            // The rest names the machine's owner.
+            kernel: kernel
                 .trim()
+                .split('-')
+                .next()
+                .unwrap_or_default()
                 .to_owned(),
             processor: after(&cpuinfo, "model name").unwrap_or_else(|| "unknown".to_owned()),
             cores: std::thread::available_parallelism()?.get(),
             memory_bytes: memory.unwrap_or(0) * 1024_u64,
-            sync: target.dir().map(sync_time).transpose()?,
+            load: load
+                .split(' ')
+                .next()
+                .and_then(|load| load.parse().ok())
+                .unwrap_or(0.0),
+            sync: dir.map(sync_time).transpose()?,
         })
     }
+}
+
+/// The commit of the sources here. A change outside documents and kept runs makes it dirty.
+fn commit() -> String {
+    let git = |words: &[&str]| Command::new("git").args(words).output();
+    let head = git(&["rev-parse", "--short=12", "HEAD"]).ok();
+    let Some(head) = head.filter(|head| head.status.success()) else {
+        return "unknown".to_owned();
+    };
+    let mut commit = String::from_utf8_lossy(&head.stdout).trim().to_owned();
+    let kept = [":/", ":(top,exclude)docs", ":(top,exclude)loadtest/runs"];
+    let changed = git(&[&["diff", "--quiet", "HEAD", "--"], &kept[..]].concat());
+    if changed.is_ok_and(|changed| !changed.status.success()) {
+        commit += "-dirty";
+    }
+    commit
 }
 
 fn sync_time(dir: &Path) -> io::Result<Quantiles> {

@@ -137,6 +137,52 @@ fn a_report_is_a_page_with_plots_and_the_circumstances() {
     }
 }
 
+/// Keeps a run below a folder, and returns its raw data and its summary.
+fn keep(dir: &Path, words: &str) -> (Value, String) {
+    fs::create_dir_all(dir.join("loadtest/runs")).unwrap();
+    let mut rig = Command::new(env!("CARGO_BIN_EXE_loadtest"));
+    let status = rig.args(words.split(' ')).current_dir(dir).status();
+    assert!(status.unwrap().success(), "{words}");
+    let day = within(&dir.join("loadtest/runs")).unwrap();
+    assert!(day.to_str().unwrap().ends_with("-a-machine"), "{day:?}");
+    let run = within(&day).unwrap();
+    let file = |name: &str| fs::read_to_string(run.join(name)).unwrap();
+    let raw = serde_json::from_str(&file("run.json")).unwrap();
+    (raw, file("summary.md"))
+}
+
+#[test]
+fn a_kept_run_has_its_circumstances_and_the_medians_of_its_rounds() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = "send --users 20 --rate 50 --seconds 1";
+    let (raw, summary) = keep(
+        dir.path(),
+        &format!("{words} --keep a-machine/send --repeat 2"),
+    );
+    assert_eq!(raw["machine"]["command"], format!("loadtest {words}"));
+    for fact in ["commit", "kernel", "processor", "cores", "memory_bytes"] {
+        assert!(!raw["machine"][fact].is_null(), "{fact}: {raw:#}");
+    }
+    let rounds = raw["rounds"].as_array().unwrap();
+    assert_eq!(rounds.len(), 2);
+    for round in rounds {
+        assert_eq!(round["report"]["ledger"]["landed"], 70);
+        assert!(round["report"]["machine"]["sync"]["p99_us"].is_u64());
+    }
+    for part in ["| server CPU, sending and landing |", "| rounds | 2 |"] {
+        assert!(summary.contains(part), "{part}: {summary}");
+    }
+}
+
+#[test]
+fn the_output_of_another_program_is_kept_without_paths() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = "command --keep a-machine/bench -- echo 42 appends in /tmp/x";
+    let (raw, summary) = keep(dir.path(), words);
+    assert_eq!(raw["machine"]["command"], "echo 42 appends in PATH");
+    assert!(summary.contains("\n42 appends in PATH\n"), "{summary}");
+}
+
 /// The only entry of a directory, if there is one.
 fn within(dir: &Path) -> Option<PathBuf> {
     let mut entries = fs::read_dir(dir).unwrap();

@@ -7,7 +7,7 @@ mod page;
 mod plot;
 mod table;
 
-pub(crate) use self::table::number;
+pub(crate) use self::table::{median, number};
 
 use std::{
     collections::BTreeMap,

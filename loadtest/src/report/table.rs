@@ -52,6 +52,17 @@ impl Report {
     }
 }
 
+/// The middle of some values, at least one.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() % 2 {
+        1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
 /// Large numbers without decimals, small ones with them.
 pub(crate) fn number(value: f64) -> String {
     match value.abs() {
