@@ -147,6 +147,80 @@ fn the_table_of_error_codes_has_every_code_of_the_admin_api() {
     assert_eq!(codes("docs/operation.md", "## Error codes"), coded);
 }
 
+/// The names of the HTTP statuses that the admin API answers with.
+const STATUSES: [(&str, u16); 10] = [
+    ("OK", 200),
+    ("BAD_REQUEST", 400),
+    ("NOT_FOUND", 404),
+    ("METHOD_NOT_ALLOWED", 405),
+    ("REQUEST_TIMEOUT", 408),
+    ("CONFLICT", 409),
+    ("PAYLOAD_TOO_LARGE", 413),
+    ("TOO_MANY_REQUESTS", 429),
+    ("INTERNAL_SERVER_ERROR", 500),
+    ("SERVICE_UNAVAILABLE", 503),
+];
+
+/// Each refusal of the admin API in its source: errCode, HTTP status, and the seconds in `Retry-After`.
+fn verdicts(source: &str) -> BTreeSet<(u16, u16, Option<u16>)> {
+    let (codes, rest) = source.split_once("\n}\n").unwrap();
+    let number_of = |name: &str| -> u16 {
+        let (_, value) = codes.split_once(&format!("const {name}: u16 = ")).unwrap();
+        value.split(';').next().unwrap().parse().unwrap()
+    };
+    let program = rest.split("#[cfg(test)]").next().unwrap();
+    let word = |text: &str| -> String {
+        let is_word = |c: &char| c.is_ascii_uppercase() || *c == '_';
+        text.chars().take_while(is_word).collect()
+    };
+    let mut found = BTreeSet::new();
+    for (at, _) in program.match_indices("code::") {
+        let (before, name) = (
+            program[..at].trim_end(),
+            word(&program[at + "code::".len()..]),
+        );
+        // A refusal ends where the next one names its code.
+        let rest = &program[at..];
+        let next = rest[1..].find("code::").map_or(rest.len(), |next| next + 1);
+        let call = &rest[..next];
+        let (status, retry_after) = if before.ends_with("unavailable(") {
+            let arguments = call.split_once('"').unwrap().1.split_once("\",").unwrap().1;
+            let digits = arguments.trim_start();
+            let digits: String = digits.chars().take_while(char::is_ascii_digit).collect();
+            (503, digits.parse().ok())
+        } else if before.ends_with("bad(") {
+            (400, None)
+        } else {
+            let status = word(before.rsplit_once("::").unwrap().1);
+            let status = STATUSES.iter().find(|(name, _)| *name == status);
+            let arm = call.split("=>").next().unwrap();
+            let retry = numbers_behind(arm, ".retry_after(").pop_first();
+            (status.unwrap_or_else(|| panic!("{before}")).1, retry)
+        };
+        found.insert((number_of(&name), status, retry_after));
+    }
+    found
+}
+
+#[test]
+fn the_table_of_error_codes_has_status_and_retry_after_of_each_refusal() {
+    let coded = verdicts(&read("src/admin/error.rs"));
+    assert!(coded.len() > 20, "{coded:?}");
+    let section = section("docs/operation.md", "## Error codes");
+    let mut told = BTreeSet::new();
+    for row in rows(&section) {
+        let Ok(code) = row[0].parse() else { continue };
+        for status in row[1].split(", ") {
+            told.insert((code, status.parse().unwrap(), row[2].parse().ok()));
+        }
+    }
+    assert_eq!(told, coded);
+    for (code, status, retry_after) in coded {
+        let may_wait = [429, 503].contains(&status);
+        assert_eq!(retry_after.is_some(), may_wait, "{code}");
+    }
+}
+
 #[test]
 fn the_tables_of_close_codes_have_every_code_that_is_sent() {
     let folders = ["src/protocol/towncrier_v1", "websocket/src"];
@@ -216,6 +290,65 @@ fn the_settings_that_the_pages_name_exist() {
             }
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The number at the begin of a text, in seconds or bytes if it has such a unit: `30 s`, `30d`, `64 KiB`, `1,024`.
+fn quantity(text: &str) -> Option<f64> {
+    let is_digit = |c: char| c.is_ascii_digit() || ".,".contains(c);
+    let end = text.find(|c| !is_digit(c)).unwrap_or(text.len());
+    let number: f64 = text[..end].replace(',', "").parse().ok()?;
+    let is_letter = |c: char| c.is_ascii_alphabetic();
+    let unit = text[end..].trim_start();
+    let unit = &unit[..unit.find(|c| !is_letter(c)).unwrap_or(unit.len())];
+    let factor = match unit {
+        "m" => 60.0,
+        "h" => 3600.0,
+        "d" | "days" => 86_400.0,
+        "KiB" => 1024.0,
+        "MiB" => 1_048_576.0,
+        _ => 1.0,
+    };
+    Some(number * factor)
+}
+
+#[test]
+fn the_defaults_in_brackets_behind_settings_are_the_defaults() {
+    let defaults = toml::Table::try_from(Config::default()).unwrap();
+    let mut told = 0;
+    let mut wrong = Vec::new();
+    for page in pages().into_iter().chain(["SECURITY.md".into()]) {
+        let text = prose(&page);
+        let parts: Vec<_> = text.split('`').collect();
+        for (at, name) in parts.iter().enumerate().skip(1).step_by(2) {
+            let Some((section, key)) = name.split_once('.') else {
+                continue;
+            };
+            let section = defaults.get(section).and_then(toml::Value::as_table);
+            let Some(default) = section.and_then(|section| section.get(key)) else {
+                continue;
+            };
+            let Some(behind) = parts.get(at + 1).and_then(|text| text.strip_prefix(" (")) else {
+                continue;
+            };
+            let factor = parts[at - 1].strip_suffix(" × ").map_or(1.0, |before| {
+                before.rsplit(' ').next().unwrap().parse().unwrap()
+            });
+            let default = match default {
+                toml::Value::Integer(number) => Some(*number as f64),
+                toml::Value::String(text) => quantity(text),
+                _ => None,
+            };
+            let (Some(value), Some(default)) = (quantity(behind), default) else {
+                continue;
+            };
+            told += 1;
+            if value != factor * default {
+                wrong.push(format!("{}: {name} ({behind}", page.display()));
+            }
+        }
+    }
+    assert!(told > 12, "{told}");
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
