@@ -6,7 +6,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -29,6 +29,8 @@ pub(super) struct Faults {
     pub(super) is_full: AtomicBool,
     /// The disk has less space than must stay free, and writes still succeed.
     pub(super) is_nearly_full: AtomicBool,
+    /// The largest length of a file, as with `ulimit -f`; 0: any.
+    pub(super) file_bytes_max: AtomicU64,
     /// While a test holds this lock, no sync returns.
     pub(super) frozen: Mutex<()>,
 }
@@ -153,6 +155,10 @@ impl DiskFile for TestFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut live = self.live.lock().unwrap();
         let end = offset as usize + bytes.len();
+        let file_bytes_max = self.faults.file_bytes_max.load(Relaxed);
+        if file_bytes_max > 0 && end as u64 > file_bytes_max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         if live.len() < end {
             live.resize(end, 0);
         }

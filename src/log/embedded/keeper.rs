@@ -44,6 +44,10 @@ pub(crate) struct Keeper {
     pub(super) checkpointed: Instant,
     /// True if the oldest segment is damaged. Then it stays, because the facts that must outlive it are not known.
     pub(super) is_retention_stuck: bool,
+    /// True if the last attempt to write down the time failed, and so was logged.
+    pub(super) has_warned_of_time: bool,
+    /// The same for the watermark.
+    pub(super) has_warned_of_mark: bool,
     /// Rests while the keeper waits for its next round or for the writer. Beats with each part of a long work.
     pub(super) pulse: Pulse,
 }
@@ -105,16 +109,30 @@ impl Keeper {
     /// Writes down the position up to which the log is synced.
     fn mark(&mut self) {
         let is_intact = !matches!(self.core.check_writable(), Err(Refusing::Damaged(_)));
-        if is_intact && let Err(error) = self.watermark.set_synced(self.core.reached().position) {
+        let marked = if is_intact {
+            self.watermark.set_synced(self.core.reached().position)
+        } else {
+            Ok(())
+        };
+        // Logged once while the fault lasts, because the watermark is written each second.
+        if let Err(error) = &marked
+            && !self.has_warned_of_mark
+        {
             tracing::warn!(%error, "the watermark could not be written");
         }
+        self.has_warned_of_mark = marked.is_err();
     }
 
     /// Writes down the time, even when nothing else changed.
     pub(super) fn mark_time(&mut self) {
-        if let Err(error) = self.time_mark.write(self.core.clock.mark()) {
+        let written = self.time_mark.write(self.core.clock.mark());
+        // Logged once while the fault lasts, because a clock that jumped is written down each second until it succeeds.
+        if let Err(error) = &written
+            && !self.has_warned_of_time
+        {
             tracing::warn!(%error, "the time could not be written down");
         }
+        self.has_warned_of_time = written.is_err();
     }
 
     /// Writes the changed rows to the state store, if there are any. Returns false if it could not.

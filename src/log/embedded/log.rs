@@ -215,6 +215,8 @@ impl EmbeddedLog {
             checkpoint_interval: config.checkpoint_interval,
             checkpointed: Instant::now(),
             is_retention_stuck: false,
+            has_warned_of_time: false,
+            has_warned_of_mark: false,
             pulse: keeper_pulse,
         };
         keeper.mark_time();

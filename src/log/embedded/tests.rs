@@ -361,6 +361,42 @@ fn a_full_disk_refuses_sends_and_resumes_by_itself() {
 }
 
 #[test]
+fn a_limit_of_file_sizes_is_answered_with_the_next_segment() {
+    let bench = Bench::new();
+    bench.send(&["u1"], "before");
+    let length = bench.disk.segment_bytes() as u64;
+    // An empty group fits, and a message does not.
+    bench.disk.faults.file_bytes_max.store(length + 60, Relaxed);
+    let refused = bench.try_send(&["u1"], None, "refused");
+    assert_eq!(refused, Err(Refusing::DiskFull.into()));
+    bench.send(&["u1"], "after");
+    assert_eq!(bench.log.check_writable(), Ok(()));
+    assert_eq!(bench.disk.segments().len(), 2);
+    let bench = bench.reopen(TestDisk::after_kill, false);
+    assert_eq!(bench.bodies("u1"), ["before", "after"]);
+}
+
+#[test]
+fn a_log_is_writable_again_only_when_what_was_refused_would_fit() {
+    let bench = Bench::new();
+    let large = "l".repeat(4000);
+    bench.disk.faults.file_bytes_max.store(3000, Relaxed);
+    let refused = bench.try_send(&["u1"], None, &large);
+    assert_eq!(refused, Err(Refusing::DiskFull.into()));
+    // As the keeper does: an empty group.
+    for _ in 0..3 {
+        assert_eq!(bench.test_space(), Err(Refusing::DiskFull.into()));
+        assert_eq!(bench.log.check_writable(), Err(Refusing::DiskFull.into()));
+    }
+    bench.disk.faults.file_bytes_max.store(0, Relaxed);
+    assert_eq!(bench.test_space(), Ok(()));
+    assert_eq!(bench.log.check_writable(), Ok(()));
+    bench.send(&["u1"], "small");
+    let bench = bench.reopen(TestDisk::after_kill, false);
+    assert_eq!(bench.bodies("u1"), ["small"]);
+}
+
+#[test]
 fn a_log_cut_anywhere_in_its_last_group_loses_that_group_whole_and_nothing_else() {
     let bench = Bench::new();
     bench.send(&["u1", "u2"], "one");
@@ -763,6 +799,14 @@ impl Bench {
             .enqueue(|sender| Work::Records(records, sender))
             .unwrap();
         pending.blocking_recv().unwrap().unwrap();
+    }
+
+    /// Appends an empty group, as the keeper does while the disk is full.
+    fn test_space(&self) -> Result<(), AppendError> {
+        let pending = self
+            .log
+            .enqueue(|sender| Work::Records(Vec::new(), sender))?;
+        pending.blocking_recv().unwrap()
     }
 
     fn setting(&self, key: &str) -> Option<String> {

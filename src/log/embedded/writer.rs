@@ -68,6 +68,10 @@ pub(crate) struct Writer {
     crc: u32,
     buffer: Vec<u8>,
     bytes_since_check: u64,
+    /// The bytes of the last group that found no space, 0 once a group has been written. A test for space writes as many.
+    refused_bytes: usize,
+    /// True if the system lets no file grow beyond the active segment's length (ulimit -f). A new segment may still fit.
+    is_cut_short: bool,
     segment_bytes: u64,
     /// The format of new segments.
     format: u8,
@@ -142,6 +146,8 @@ impl Writer {
             crc,
             buffer: Vec::new(),
             bytes_since_check: FREE_CHECK_BYTES,
+            refused_bytes: 0,
+            is_cut_short: false,
             segment_bytes: limits.segment_bytes,
             format: limits.format,
             // A segment's age then tells the age of its messages to within an eighth.
@@ -213,7 +219,7 @@ impl Writer {
             self.bytes_since_check = 0;
         }
         let now_ms = self.core.clock.now_ms();
-        let is_full = self.active.length() >= self.segment_bytes;
+        let is_full = self.is_cut_short || self.active.length() >= self.segment_bytes;
         let is_old = now_ms.saturating_sub(self.active.created_ms) >= self.segment_age_ms;
         // The times within a segment ascend, so that a message is found by its time.
         let was_set_back = now_ms < self.newest_ms;
@@ -225,6 +231,7 @@ impl Writer {
             match Segment::create(disk, base, self.crc, now_ms, self.format) {
                 Ok(segment) => {
                     self.active = Arc::new(segment);
+                    self.is_cut_short = false;
                     self.core.segments.push(self.active.clone());
                 }
                 Err(error) => {
@@ -405,7 +412,15 @@ impl Writer {
             time_ms,
         });
         let offset = self.active.length();
-        if let Err(error) = self.active.file.write_at(&self.buffer, offset) {
+        let written = if group.records.is_empty() {
+            self.test_space(offset)
+        } else {
+            Ok(())
+        };
+        let written = written.and_then(|()| self.active.file.write_at(&self.buffer, offset));
+        if let Err(error) = written {
+            self.is_cut_short = error.kind() == io::ErrorKind::FileTooLarge;
+            self.refused_bytes = self.refused_bytes.max(self.buffer.len());
             if !self.core.is_disk_full() {
                 tracing::error!(%error, segment = self.active.name(), "a write failed");
             }
@@ -416,6 +431,7 @@ impl Writer {
             return Err(self.take_back(offset, Refusing::SyncFailed));
         }
         self.active.set_length(offset + self.buffer.len() as u64);
+        self.refused_bytes = 0;
         self.bytes_since_check += self.buffer.len() as u64;
         let metrics = &self.core.metrics;
         let places: usize = group.commits.iter().map(|commit| commit.placed.len()).sum();
@@ -442,6 +458,13 @@ impl Writer {
             crc: self.crc,
         });
         Ok(())
+    }
+
+    /// Fails unless there is space for the last group that found none. An empty group may fit where that group does not.
+    fn test_space(&self, offset: u64) -> io::Result<()> {
+        let file = &self.active.file;
+        file.write_at(&vec![0; self.refused_bytes], offset)?;
+        file.truncate(offset)
     }
 
     /// Cuts off the bytes that a failed write or sync may have left.
