@@ -124,15 +124,53 @@ fn listener(listener: &Listener) -> Result<(), Invalid> {
         // The origin of a page in a sandbox, or of an app's page on iOS.
         is_pair || *origin == "null"
     };
-    match listener.origins.iter().find(|origin| !is_origin(origin)) {
-        None => Ok(()),
-        Some(origin) => Err(Invalid {
+    let refused = |origin: &str, rule: String| {
+        Err(Invalid {
             key: "listener.origins",
-            rule: format!(
-                "holds {origin:?}: an origin is scheme://host[:port], e.g. https://oa.example, or file:// or null for pages of an app"
-            ),
-        }),
+            rule: format!("holds {origin:?}: {rule}"),
+        })
+    };
+    if let Some(origin) = listener.origins.iter().find(|origin| !is_origin(origin)) {
+        let rule = "an origin is scheme://host[:port], e.g. https://oa.example, or file:// or null for pages of an app";
+        return refused(origin, rule.into());
     }
+    for origin in &listener.origins {
+        if let Some(rule) = never_sent(origin) {
+            return refused(origin, rule);
+        }
+    }
+    Ok(())
+}
+
+/// The reason for which no browser sends this origin, and the right form; `None` if a browser may send it. RFC 6454 section 6
+/// fixes the form.
+fn never_sent(origin: &str) -> Option<String> {
+    if !origin.is_ascii() {
+        let rule = "browsers send a host in ASCII (xn--…): copy the value of location.origin from the page's console";
+        return Some(rule.into());
+    }
+    if origin.contains('*') {
+        return Some("there are no wildcards: list each origin, e.g. https://oa.example".into());
+    }
+    if origin.contains(|c: char| matches!(c, '?' | '#' | '@' | '\\') || c.is_ascii_whitespace()) {
+        return Some("an origin has no user, query or white space: scheme://host[:port]".into());
+    }
+    let (scheme, host) = origin.split_once("://")?;
+    let port = match &*scheme.to_ascii_lowercase() {
+        "http" => ":80",
+        "https" => ":443",
+        "ws" | "wss" => {
+            let page = scheme.to_ascii_lowercase().replacen("ws", "http", 1);
+            return Some(format!(
+                "a page has the scheme http or https: write {page}://{host}"
+            ));
+        }
+        _ => return None,
+    };
+    let host = host.strip_suffix(port)?;
+    Some(format!(
+        "browsers leave out the scheme's own port: write {scheme}://{host}"
+    ))
 }
 
 fn admin(admin: &Admin, delivery: &Delivery) -> Result<(), Invalid> {
@@ -401,6 +439,30 @@ mod tests {
         ] {
             assert!(check_origin(other).is_err(), "{other}");
         }
+    }
+
+    #[test]
+    fn an_origin_that_no_browser_sends_is_refused_with_the_right_form() {
+        for (origin, right) in [
+            ("https://oa.example:443", "write https://oa.example"),
+            ("http://oa.example:80", "write http://oa.example"),
+            ("HTTPS://[::1]:443", "write HTTPS://[::1]"),
+            ("wss://oa.example", "write https://oa.example"),
+            ("ws://oa.example:8080", "write http://oa.example:8080"),
+            ("https://*.oa.example", "list each origin"),
+            ("*", "e.g. https://oa.example"),
+            ("https://büro.example", "xn--"),
+            ("https://me@oa.example", "scheme://host[:port]"),
+            ("https://oa.example ", "no user, query or white space"),
+        ] {
+            let mut config = Config::default();
+            config.listener.origins = vec!["https://good.example".into(), origin.into()];
+            let refused = check(&config).expect_err(origin).to_string();
+            assert!(refused.contains(right), "{refused}");
+        }
+        let mut config = Config::default();
+        config.listener.origins = vec!["https://oa.example:80".into(), "http://a:443".into()];
+        assert_eq!(check(&config), Ok(()));
     }
 
     #[test]

@@ -45,6 +45,12 @@ pub enum SecretsError {
         /// Its permission bits.
         mode: u32,
     },
+    /// A directory stands where the file should be. Docker makes one where a mounted file is missing.
+    #[error(
+        "{} is a directory: auth.secrets_file names the file itself; a container gets a directory where the mounted file is \
+         missing on the host", .0.display()
+    )]
+    Directory(PathBuf),
     /// The file belongs to another user.
     #[error(
         "{} may not be read by the user of this process: make it that user's (chown), or readable by a group of that user's \
@@ -150,7 +156,11 @@ fn read(path: &Path) -> Result<(Secrets, u32), SecretsError> {
         },
     };
     let mut file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.mode() & 0o777;
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(SecretsError::Directory(path.to_owned()));
+    }
+    let mode = metadata.mode() & 0o777;
     if mode & OTHERS != 0 {
         return Err(SecretsError::TooOpen {
             path: path.to_owned(),
@@ -371,6 +381,17 @@ mod tests {
         config.auth.secrets_file = temp.path().join("elsewhere.toml");
         let refused = config.read_or_create_secrets();
         assert!(matches!(refused, Err(SecretsError::Missing(_))));
+    }
+
+    #[test]
+    fn a_directory_in_the_files_place_is_called_one() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut config = config_in(temp.path());
+        config.auth.secrets_file = temp.path().join("mounted");
+        fs::create_dir(&config.auth.secrets_file).unwrap();
+        let error = config.read_or_create_secrets().unwrap_err();
+        assert!(matches!(error, SecretsError::Directory(_)));
+        assert!(error.to_string().contains("is a directory"), "{error}");
     }
 
     #[test]

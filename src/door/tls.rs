@@ -73,7 +73,11 @@ pub enum TlsError {
         key: PathBuf,
     },
     /// The certificate or the key has a kind that cannot be used.
-    #[error("{} and {}: {error}", certificate.display(), key.display())]
+    #[error(
+        "{} and {} cannot be used: {error}. Use an RSA key of 2048 to 4096 bits, an ECDSA key on P-256 or P-384, or an Ed25519 \
+         key (openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256), and a certificate for it",
+        certificate.display(), key.display()
+    )]
     Pair {
         /// The certificate's file.
         certificate: PathBuf,
@@ -238,6 +242,11 @@ impl TlsFiles {
             path: path.to_owned(),
             flaw,
         };
+        for (path, contents) in [(&self.certificate, certificate), (&self.key, key)] {
+            if let Some(flaw) = Flaw::of_layout(contents) {
+                return Err(broken(path, flaw));
+            }
+        }
         let no_certificate = |error| {
             let flaw = Flaw::of(certificate, Wanted::Certificate, &error);
             broken(&self.certificate, flaw)
@@ -267,6 +276,7 @@ impl TlsFiles {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
     use tempfile::TempDir;
 
     use super::*;
@@ -302,6 +312,15 @@ mod tests {
     fn made() -> (String, String) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    /// A private key of a kind that cannot be served: RFC 8410 section 7, for Ed448.
+    fn ed448() -> String {
+        let mut der = vec![0x30, 0x47, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x71];
+        der.extend([4, 0x3b, 4, 0x39]);
+        der.extend([7; 57]);
+        let text = base64::prelude::BASE64_STANDARD.encode(der);
+        format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
     }
 
     fn der(pem: &str) -> Vec<u8> {
@@ -361,6 +380,13 @@ mod tests {
         assert!(matches!(load(), TlsError::Pem { .. }));
         fs::write(&key_at, &other_key).unwrap();
         assert!(matches!(load(), TlsError::Mismatch { .. }));
+        fs::write(&key_at, ed448()).unwrap();
+        let error = load();
+        assert!(matches!(error, TlsError::Pair { .. }));
+        assert!(error.to_string().contains("P-256"), "{error}");
+        fs::write(&key_at, key.replace("-----BEGIN", " -----BEGIN")).unwrap();
+        let error = load().to_string();
+        assert!(error.contains("key has white space before"), "{error}");
         let with_mark = |text: &str| format!("\u{feff}{text}");
         fs::write(&at, with_mark(&certificate)).unwrap();
         fs::write(&key_at, with_mark(&key)).unwrap();

@@ -39,8 +39,12 @@ pub(super) enum Refusal {
     Malformed,
     /// 426: `GET /ws` without a request to upgrade, or for another version than 13.
     NoUpgrade,
+    /// 405: not a GET, on the path of a WebSocket.
+    Method,
     /// 431: larger than the limit.
     TooLarge,
+    /// 431: more headers than the limit.
+    TooManyHeaders,
     /// 403: a browser on a page of another origin.
     Origin,
     /// 503: the gateway drains; the client should return after this delay.
@@ -52,8 +56,8 @@ pub(super) enum Refusal {
 impl From<BadRequest> for Refusal {
     fn from(bad: BadRequest) -> Self {
         match bad {
-            BadRequest::Method => Self::NotFound,
-            BadRequest::TooManyHeaders => Self::TooLarge,
+            BadRequest::Method => Self::Method,
+            BadRequest::TooManyHeaders => Self::TooManyHeaders,
             BadRequest::NoUpgrade => Self::NoUpgrade,
             BadRequest::Malformed => Self::Malformed,
         }
@@ -67,9 +71,12 @@ impl Refusal {
             Self::Origin => RefusalReason::Origin,
             Self::Draining(_) => RefusalReason::Draining,
             Self::Admission(refused) => refused.reason(),
-            Self::NotFound | Self::Malformed | Self::NoUpgrade | Self::TooLarge => {
-                RefusalReason::Handshake
-            }
+            Self::NotFound
+            | Self::Malformed
+            | Self::NoUpgrade
+            | Self::Method
+            | Self::TooLarge
+            | Self::TooManyHeaders => RefusalReason::Handshake,
         }
     }
 
@@ -90,6 +97,13 @@ impl Refusal {
                 "426 Upgrade Required",
                 "this is a WebSocket endpoint, version 13",
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".into(),
+            ),
+            // An answer to HEAD has no body, so no method gets one.
+            Self::Method => ("405 Method Not Allowed", "", "Allow: GET\r\n".into()),
+            Self::TooManyHeaders => (
+                "431 Request Header Fields Too Large",
+                "the request has more than 124 headers",
+                String::new(),
             ),
             Self::TooLarge => (
                 "431 Request Header Fields Too Large",
@@ -255,14 +269,19 @@ mod tests {
         let refused = |request: &str| answer(request, &[]).unwrap_err();
         let elsewhere = good("").replace("/ws", "/");
         assert_eq!(refused(&elsewhere), Refusal::NotFound);
-        assert_eq!(refused(&good("").replace("GET", "POST")), Refusal::NotFound);
+        for method in ["POST", "HEAD", "OPTIONS"] {
+            let other = good("").replace("GET", method);
+            assert_eq!(refused(&other), Refusal::Method, "{method}");
+        }
+        let nowhere = elsewhere.replace("GET", "HEAD");
+        assert_eq!(refused(&nowhere), Refusal::NotFound);
         assert_eq!(
             refused("GET /ws HTTP/1.1\r\nHost: a\r\n\r\n"),
             Refusal::NoUpgrade
         );
         assert_eq!(refused("\x16\x03\x01 not http\r\n\r\n"), Refusal::Malformed);
         let many = good(&"A: b\r\n".repeat(200));
-        assert_eq!(refused(&many), Refusal::TooLarge);
+        assert_eq!(refused(&many), Refusal::TooManyHeaders);
         let long = good(&format!("Cookie: {}\r\n", "x".repeat(40_000)));
         assert_eq!(refused(&long[..33_000]), Refusal::TooLarge);
         assert_eq!(refused(&good("").replace("1.1", "1.0")), Refusal::Malformed);
@@ -291,5 +310,11 @@ mod tests {
         assert!(head.starts_with("HTTP/1.1 503 "));
         assert!(head.contains("Retry-After: 7\r\n"));
         assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
+        let text = String::from_utf8(Refusal::Method.response()).unwrap();
+        assert!(text.starts_with("HTTP/1.1 405 ") && text.contains("\r\nAllow: GET\r\n"));
+        assert!(text.ends_with("Content-Length: 0\r\nConnection: close\r\n\r\n"));
+        let text = String::from_utf8(Refusal::TooManyHeaders.response()).unwrap();
+        let limit = format!("more than {} headers", handshake::HEADERS_MAX);
+        assert!(text.contains(&limit), "{text}");
     }
 }

@@ -573,7 +573,7 @@ async fn a_handshake_is_taken_or_refused_as_rfc_6455_says() {
         ("a query", other("/ws", "/ws?token=x"), 101),
         ("a whole URI", other("/ws", "http://here/ws"), 101),
         ("another path", other("/ws", "/elsewhere"), 404),
-        ("POST", other("GET", "POST"), 404),
+        ("POST", other("GET", "POST"), 405),
         ("HTTP/1.0", other("HTTP/1.1", "HTTP/1.0"), 400),
         (
             "HTTP/2's preface",

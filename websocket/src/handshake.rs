@@ -25,7 +25,7 @@ const NONCE: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The most headers of a request: a browser behind two proxies sends about 40.
-const HEADERS_MAX: usize = 124;
+pub const HEADERS_MAX: usize = 124;
 
 /// A client's request: method, path, version and headers.
 pub type Request = tungstenite::http::Request<()>;
@@ -36,7 +36,7 @@ pub enum BadRequest {
     /// It is HTTP, but not a GET.
     #[error("not a GET")]
     Method,
-    /// It has more headers than the 124 that are read.
+    /// It has more than [`HEADERS_MAX`] headers.
     #[error("too many headers")]
     TooManyHeaders,
     /// It does not ask for a WebSocket, or asks for another version than 13.

@@ -43,6 +43,9 @@ pub enum Flaw {
     /// No section at all.
     #[error("is no PEM: no line begins with {BEGIN}")]
     NoPem,
+    /// Copied from an indented document. The reader passes over such a section.
+    #[error("has white space before -----BEGIN or -----END: begin each line at the left edge")]
+    Indented,
     /// A section has no end.
     #[error("is cut short: a section has no line -----END")]
     CutShort,
@@ -52,6 +55,17 @@ pub enum Flaw {
 }
 
 impl Flaw {
+    /// The fault that the reader does not report, because it passes over an indented section.
+    pub(super) fn of_layout(contents: &[u8]) -> Option<Self> {
+        let is_indented = |line: &[u8]| {
+            let text = line.trim_ascii_start();
+            text.len() < line.len()
+                && (text.starts_with(b"-----BEGIN ") || text.starts_with(b"-----END "))
+        };
+        let mut lines = contents.split(|byte| matches!(byte, b'\n' | b'\r'));
+        lines.any(is_indented).then_some(Self::Indented)
+    }
+
     /// The fault of a file with these contents, after the reader found nothing wanted, or failed.
     pub(super) fn of(contents: &[u8], wanted: Wanted, error: &pem::Error) -> Self {
         if contents.starts_with(&[0xff, 0xfe]) || contents.starts_with(&[0xfe, 0xff]) {
@@ -145,5 +159,23 @@ mod tests {
             let shown = String::from_utf8_lossy(contents);
             assert_eq!(flaw(contents, wanted), expected, "{shown}");
         }
+    }
+
+    #[test]
+    fn an_indented_section_is_found_wherever_it_stands() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate = made.cert.pem();
+        let indented = certificate.replace("-----BEGIN", "  -----BEGIN");
+        let tab = certificate.replace("-----END", "\t-----END");
+        for text in [&indented, &tab, &(certificate.clone() + &indented)] {
+            assert_eq!(
+                Flaw::of_layout(text.as_bytes()),
+                Some(Flaw::Indented),
+                "{text}"
+            );
+        }
+        // `openssl x509 -text` writes indented lines before the section.
+        let explained = format!("Certificate:\n    Data:\r\n        Version: 3\n{certificate}");
+        assert_eq!(Flaw::of_layout(explained.as_bytes()), None);
     }
 }
