@@ -2,9 +2,9 @@
 //! array for an object, by the order of the fields, and its errors name Rust types.
 //!
 //! A key matches in any case, because OpenIM is written in Go, whose JSON decoder ignores case, and its own manual has
-//! `senderNickName` for `senderNickname`. If an object has one key in several spellings, the first counts; the same
-//! spelling twice is refused. Keys inside `content` match only as they are written, because clients get `content` byte for
-//! byte.
+//! `senderNickName` for `senderNickname`. An object that has one key twice, in the same or another case, is refused, because
+//! the caller's intention is not known. Keys inside `content` match only as they are written, because clients get `content`
+//! byte for byte.
 
 use std::{fmt, marker::PhantomData};
 
@@ -106,11 +106,7 @@ impl<'de, A: de::MapAccess<'de>> Deserializer<'de> for Folding<A> {
         debug_assert!(known.len() <= u32::BITS as usize);
         visitor.visit_map(Folded {
             entries: self.0,
-            keys: Keys {
-                known,
-                exact: 0,
-                folded: 0,
-            },
+            keys: Keys { known, had: 0 },
         })
     }
 
@@ -132,36 +128,24 @@ struct Folded<A> {
 /// The keys of a struct, and one bit for each key that the object has had so far.
 struct Keys {
     known: &'static [&'static str],
-    /// Keys that came in this spelling.
-    exact: u32,
-    /// Keys that came in another case.
-    folded: u32,
+    had: u32,
 }
 
 impl Keys {
-    /// No struct has a key of this name, so its value is skipped.
-    const NONE: &'static str = "";
-
-    /// The key that the struct gets instead of `key`.
-    fn fold<'k>(&mut self, key: &'k str) -> &'k str {
-        if let Some(place) = self.known.iter().position(|known| *known == key) {
-            self.exact |= 1 << place;
-            // The struct refuses the same spelling twice.
-            return if self.folded >> place & 1 == 0 {
-                key
-            } else {
-                Self::NONE
-            };
-        }
+    /// The key that the struct gets instead of `key`. Fails if the object had it before.
+    fn fold<'k, E: de::Error>(&mut self, key: &'k str) -> Result<&'k str, E> {
         let is_alike = |known: &&str| known.eq_ignore_ascii_case(key);
         let Some(place) = self.known.iter().position(is_alike) else {
-            return key;
+            return Ok(key);
         };
-        if (self.exact | self.folded) >> place & 1 == 1 {
-            return Self::NONE;
+        let known = self.known[place];
+        if self.had >> place & 1 == 1 {
+            return Err(E::custom(format_args!(
+                "the key {known} stands twice; upper and lower case are the same"
+            )));
         }
-        self.folded |= 1 << place;
-        self.known[place]
+        self.had |= 1 << place;
+        Ok(known)
     }
 }
 
@@ -207,7 +191,7 @@ impl<'de, K: de::DeserializeSeed<'de>> de::Visitor<'de> for Key<'_, K> {
 
     fn visit_str<E: de::Error>(self, key: &str) -> Result<K::Value, E> {
         self.seed
-            .deserialize(self.keys.fold(key).into_deserializer())
+            .deserialize(self.keys.fold(key)?.into_deserializer())
     }
 }
 
@@ -284,18 +268,24 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_several_spellings_counts_and_one_spelling_stands_once() {
+    fn a_key_that_stands_twice_in_any_case_is_refused_by_name() {
         for body in [
+            r#"{"sendID":"a","sendID":"a"}"#,
             r#"{"sendID":"a","sendId":"b"}"#,
-            r#"{"sendId":"a","sendID":"b"}"#,
+            r#"{"sendId":"a","SENDID":null}"#,
             r#"{"sendId":"a","SendID":"b","sendID":"c","SENDID":"d"}"#,
         ] {
-            assert_eq!(send_id(body).unwrap(), "a", "{body}");
+            let Err(Refusal::Json(error)) = send_id(body) else {
+                panic!("{body} is taken");
+            };
+            let text = error.to_string();
+            assert!(text.contains("the key sendID stands twice"), "{text}");
         }
-        assert!(matches!(
-            send_id(r#"{"sendID":"a","sendID":"b"}"#),
-            Err(Refusal::Json(_))
-        ));
+        let inside = br#"{"inner":{"iOSPushSound":"a","iosPushSound":"b"}}"#;
+        let refused = parse::<Request>(inside);
+        assert!(matches!(refused, Err(Refusal::Json(_))));
+        let unknown = r#"{"sendID":"a","exx":1,"exx":2}"#;
+        assert_eq!(send_id(unknown).unwrap(), "a", "no key of ours");
     }
 
     #[test]
