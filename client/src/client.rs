@@ -287,11 +287,12 @@ impl<S: Store, N: Network> Client<S, N> {
                     None => connection.receive().await,
                 }
             };
-            // Inputs: the ping timer, which a flood of frames must not delay, and the server. The caller handles `stop`.
+            let silent_at = heard_at + heartbeat.mul_f64(SILENCE_HEARTBEATS_MAX);
+            // Inputs: the timer for pings and silence, which a flood of frames must not delay, and the server. The caller handles `stop`.
             let frame = tokio::select! {
                 biased;
-                () = sleep_until(ping_at) => {
-                    if heard_at.elapsed() > heartbeat.mul_f64(SILENCE_HEARTBEATS_MAX) {
+                () = sleep_until(ping_at.min(silent_at)) => {
+                    if Instant::now() >= silent_at {
                         return Err(Lost::Silent.into());
                     }
                     nonce += 1;

@@ -272,3 +272,37 @@ async fn a_drain_is_waited_out() {
     };
     assert!(matches!(run(options, script).await.0, Ended::Stopped));
 }
+
+/// The paused clock jumps to the next timer while nothing is said.
+#[tokio::test]
+async fn a_silent_server_is_left_after_two_and_a_half_heartbeats() {
+    let (listener, options) = listen().await;
+    let mut client = Client::new(options, MemoryStore::default());
+    let (lost, is_lost) = tokio::sync::oneshot::channel();
+    let mut lost = Some(lost);
+    let on_event = |event| {
+        if let Event::Status(Status::Reconnecting { lost: cause, .. }) = event
+            && let Some(lost) = lost.take()
+        {
+            lost.send((cause, Instant::now())).unwrap();
+        }
+    };
+    let script = async {
+        let mut server = Script::accept(&listener).await;
+        server.greet(0, 1).await;
+        server.push([1]).await;
+        assert_eq!(
+            server.expect().await,
+            client_frame::Body::Ack(Ack { seq: 1 })
+        );
+        tokio::time::pause();
+        let silent_from = Instant::now();
+        let (cause, at) = is_lost.await.unwrap();
+        assert!(matches!(cause, Lost::Silent), "{cause}");
+        let silence = at - silent_from;
+        // Two and a half heartbeats are 75 s. A timer rounds up to whole milliseconds.
+        assert!(silence < Duration::from_secs(76), "{silence:?}");
+    };
+    let ended = client.run(on_event, script).await;
+    assert!(matches!(ended, Ended::Stopped), "{ended}");
+}

@@ -15,6 +15,8 @@ const CONNECTED_TIMEOUT = 10_000;
 const BATCH_MESSAGES_MAX = 512;
 /** A heartbeat below this would be a busy loop, ms. */
 const HEARTBEAT_MIN = 10;
+/** A server counts as gone after this many heartbeats of silence. The protocol fixes the number for both sides. */
+const SILENCE_HEARTBEATS_MAX = 2.5;
 /** When the network changed, a server that answers no ping within this is gone, ms. */
 const PROBE_TIMEOUT = 5_000;
 
@@ -215,14 +217,19 @@ export class Session {
 
   /** Pings from a random point on, so that clients that came back together do not ping together. */
   #heartbeat(connection: Connection, interval: number, over: AbortSignal): void {
-    const beat = () => {
-      if (performance.now() - connection.heardAt > interval * 2.5)
-        return connection.fail(new Lost("the gateway is silent"));
-      this.#ping(connection);
-      alarm.set(interval, beat);
-    };
+    let pingAt = performance.now() + interval * Math.random();
     const alarm = new Alarm();
-    alarm.set(interval * Math.random(), beat);
+    const beat = () => {
+      const now = performance.now();
+      const silentAt = connection.heardAt + interval * SILENCE_HEARTBEATS_MAX;
+      if (now >= silentAt) return connection.fail(new Lost("the gateway is silent"));
+      if (now >= pingAt) {
+        this.#ping(connection);
+        pingAt = now + interval;
+      }
+      alarm.set(Math.min(pingAt, silentAt) - now, beat);
+    };
+    beat();
     over.addEventListener("abort", () => alarm.end());
   }
 
