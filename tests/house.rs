@@ -36,7 +36,7 @@ const MAP: [(&str, &[&str]); 18] = [
             "door", "protocol", "session", "delivery", "registry", "message", "ids",
         ],
     ),
-    ("door", &["reactor", "connection", "protocol", "session"]),
+    ("door", &["protocol"]),
     ("delivery", &["log", "registry", "message", "ids"]),
     ("registry", &["message", "ids"]),
     ("protocol", &["session", "message", "ids"]),

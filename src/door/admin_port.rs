@@ -6,12 +6,13 @@
 //! hyper itself, because `axum::serve` has no timeout for heads.
 
 use std::{
+    convert::Infallible,
     future::Future,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{Arc, OnceLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::Router;
@@ -30,11 +31,12 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use super::{
-    crowd::{Activity, Crowd, watched},
+    accept::{Gate, accept},
+    crowd::{Caller, Crowd, watched},
     listener::{BindError, bind_admin},
     tls::Tls,
 };
@@ -45,10 +47,6 @@ const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The read buffer of a connection, and so the largest head.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
-
-/// The pause after a failed accept, because an immediate retry would fail as well. Also the pause while no connection can
-/// be cut off.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Connections at once before the API is open: probes, and callers that are told to return later. The number of descriptors
 /// left for more is known when the log has opened its own.
@@ -92,8 +90,8 @@ impl Server {
     }
 
     /// Serves until `shutdown`, which gives the time for requests under way. Then ends gracefully within that time. Beats
-    /// `pulse` meanwhile. Fails only if the listener cannot be registered with this runtime. Not cancel safe: dropping it cuts
-    /// connections.
+    /// `pulse` meanwhile. Fails only if the listener cannot be registered with this runtime. Not cancel safe: its
+    /// connections go on without it.
     pub async fn serve(
         self,
         pulse: Pulse,
@@ -107,64 +105,67 @@ impl Server {
             // A caller may end its own direction after the request. HTTP/1.1 allows that, and the caller still wants the
             // answer.
             .half_close(true);
-        let metrics = self.metrics.handle();
-        let mut upkeep = interval(UPKEEP_INTERVAL);
-        upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (stop, stopped) = watch::channel(());
-        let host = Host {
-            tls: self.tls,
-            tls_timeout: self.idle_timeout,
-            http,
-            api: self.api,
-            stopped,
+        let crowd = Arc::new(Crowd::default());
+        let gate = AdminGate {
+            crowd: Arc::clone(&crowd),
+            server: HttpServer {
+                tls: self.tls,
+                tls_timeout: self.idle_timeout,
+                http,
+                api: self.api,
+                stopped,
+            },
         };
-        let mut connections = Crowd::new(host.api.connections_max());
-        let mut has_warned = false;
-        let started = Instant::now();
-        let mut shutdown = pin!(shutdown);
-        let grace = loop {
-            connections.set_max(host.api.connections_max());
-            let has_room = connections.has_room();
-            // Shutdown, the upkeep, the end of a connection, a new connection (if there is room), and a pause without room.
-            // Ends come before new connections, so that a flood does not come faster than connections end.
-            tokio::select! {
-                biased;
-                grace = &mut shutdown => break grace,
-                _ = upkeep.tick() => {
-                    metrics.run_upkeep();
-                    pulse.beat();
-                }
-                Some(()) = connections.ended() => {}
-                accepted = listener.accept(), if has_room => match accepted {
-                    Ok((stream, _)) => {
-                        has_warned = false;
-                        connections.add(started, |activity| host.clone().greet(stream, activity)).await;
-                    }
-                    Err(error) => {
-                        // Logged once while the fault lasts.
-                        if !has_warned {
-                            tracing::warn!(%error, "the admin port could not accept a connection");
-                        }
-                        has_warned = true;
-                        sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-                () = sleep(ACCEPT_PAUSE), if !has_room => {}
-            }
+        let grace = tokio::select! {
+            biased;
+            grace = shutdown => grace,
+            never = upkeep(self.metrics, pulse) => match never {},
+            never = accept(&listener, &gate) => match never {},
         };
         drop(listener);
         drop(stop);
-        let all_over = timeout(grace, async {
-            while connections.ended().await.is_some() {}
-        })
-        .await;
-        if all_over.is_err() {
-            tracing::warn!(
-                connections = connections.len(),
-                "admin requests were cut off at shutdown"
-            );
+        if timeout(grace, crowd.wait_empty()).await.is_err() {
+            let connections = crowd.cut_off_all();
+            tracing::warn!(connections, "admin requests were cut off at shutdown");
         }
         Ok(())
+    }
+}
+
+/// Folds the samples of histograms into buckets, and beats the pulse. Never returns.
+async fn upkeep(metrics: Arc<Metrics>, pulse: Pulse) -> Infallible {
+    let metrics = metrics.handle();
+    let mut upkeep = interval(UPKEEP_INTERVAL);
+    upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        upkeep.tick().await;
+        metrics.run_upkeep();
+        pulse.beat();
+    }
+}
+
+/// The rule for new connections: [`Crowd`].
+struct AdminGate {
+    crowd: Arc<Crowd>,
+    server: HttpServer,
+}
+
+impl Gate<TcpStream> for AdminGate {
+    const PORT: &str = "admin";
+
+    fn is_crowded(&self) -> bool {
+        self.crowd.is_full(self.server.api.connections_max())
+    }
+
+    fn receive(&self, stream: TcpStream, _: IpAddr) -> bool {
+        // A socket that refuses this option is about to fail anyway.
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
+        let caller = self.crowd.enter(self.server.api.connections_max());
+        let (number, displaces) = (caller.number(), caller.displaces());
+        let task = tokio::spawn(self.server.clone().greet(stream, caller));
+        self.crowd.attend(number, task.abort_handle());
+        displaces
     }
 }
 
@@ -211,7 +212,7 @@ impl Api {
 
 /// The parts that every connection is served with.
 #[derive(Clone)]
-struct Host {
+struct HttpServer {
     tls: Option<Tls>,
     tls_timeout: Duration,
     http: http1::Builder,
@@ -220,33 +221,30 @@ struct Host {
     stopped: watch::Receiver<()>,
 }
 
-impl Host {
+impl HttpServer {
     /// Does the TLS handshake if the port has TLS, then serves HTTP on the stream.
-    async fn greet(self, stream: TcpStream, activity: Arc<Activity>) {
-        // An answer is one small write that must not wait for the next one. A socket that refuses these options is about to
-        // fail anyway.
-        let _ = stream.set_nodelay(true);
-        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
+    async fn greet(self, stream: TcpStream, caller: Caller) {
         let Some(tls) = &self.tls else {
-            return self.converse(stream, activity).await;
+            return self.converse(stream, caller).await;
         };
         match timeout(self.tls_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.converse(stream, activity).await,
+            Ok(Ok(stream)) => self.converse(stream, caller).await,
             Ok(Err(error)) => tracing::debug!(%error, "an admin connection does not speak TLS"),
             Err(_) => {}
         }
     }
 
     /// Serves one connection until it ends by itself, or until its current request ends after `stopped` was closed.
-    async fn converse<S>(mut self, stream: S, activity: Arc<Activity>)
+    async fn converse<S>(mut self, stream: S, caller: Caller)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
+        let activity = caller.activity();
         let service = service_fn(|request: Request<Incoming>| {
             activity.begin();
-            let request = request.map(|body| watched(body, &activity));
+            let request = request.map(|body| watched(body, activity));
             let answer = self.api.router().call(request);
-            let activity = Arc::clone(&activity);
+            let activity = Arc::clone(activity);
             async move {
                 let answer = answer.await;
                 activity.rest();

@@ -1,60 +1,119 @@
-//! From a TCP connection to a WebSocket, if `admission` allows it.
+//! The client port of one reactor: from a TCP connection to an admitted WebSocket.
 //!
 //! A handshake runs in a task of its own and then starts a new small task, because a task keeps the size of its largest
 //! state for life. It is in the lobby from its first moment. When a later arrival needs its place, its task is aborted,
-//! whatever it waits for. A client with a good request that cannot be admitted is told when to return.
+//! whatever it waits for. A client with a good request that cannot be admitted is told when to return. Leaves to others:
+//! the connection of an admitted client ([`Host`]).
 
-use std::{
-    io,
-    net::IpAddr,
-    pin::Pin,
-    rc::Rc,
-    task::{Context as Cx, Poll},
-    time::Duration,
-};
+use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use axum::http::Request;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    task::{spawn_local, yield_now},
-    time::{Instant, sleep, timeout, timeout_at},
+    io::{AsyncWrite, AsyncWriteExt},
+    task::{AbortHandle, spawn_local},
+    time::{Instant, timeout, timeout_at},
 };
-use tracing::warn;
 
 use super::{
-    admission::{Arrival, Lobby, Permit},
+    accept::{Gate, Stream},
+    admission::{Admission, Arrival, Lobby, Permit},
+    site::Site,
     tls::Tls,
     upgrade::{self, Refusal, Upgrade},
 };
 use crate::{
-    connection::{self, Context, Task},
-    metrics::RefusalReason,
+    config,
+    metrics::{Metrics, RefusalReason},
     protocol::{self, Codec},
-    reactor::{
-        Parts, Stage,
-        table::{Seat, Table},
-    },
-    session::Moment,
 };
 
-/// The pause after an error that the next accept would meet again, such as no memory for a socket.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The pause between two checks if a crowded lobby has room again.
-const CROWDED_PAUSE: Duration = Duration::from_millis(5);
 /// Clients that come during the drain return after 1 s to this many seconds.
 const RETRY_AFTER_MAX_S: u64 = 10;
 /// The longest time for a browser to take a file of a page: 100 KB at 5 KB/s.
 const SITE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The entrance for clients of one reactor.
-pub(crate) struct Door {
-    pub(crate) parts: Rc<Parts>,
-    pub(crate) context: Rc<Context>,
-    pub(crate) table: Rc<Table>,
-    pub(crate) lobby: Rc<Lobby>,
-    pub(crate) stage: watch::Receiver<Stage>,
+/// The thread behind a client port. It takes the admitted clients.
+pub(crate) trait Host: 'static {
+    /// False during the drain: clients are told when to return.
+    fn is_serving(&self) -> bool;
+
+    /// Starts the connection of an admitted client in a task of its own, which may be aborted at any time.
+    fn let_in<S: Stream>(&self, client: Admitted<S>) -> AbortHandle;
+}
+
+/// A client whose stream is a WebSocket, and its place among the connections.
+pub(crate) struct Admitted<S> {
+    /// The WebSocket's stream.
+    pub(crate) stream: S,
+    /// The bytes read beyond the request.
+    pub(crate) rest: Vec<u8>,
+    /// The protocol that the client speaks.
+    pub(crate) codec: Box<dyn Codec>,
+    /// The client's place in the lobby until it has a session.
+    pub(crate) arrival: Arrival,
+    /// The client's place among the connections.
+    pub(crate) permit: Permit,
+    /// The deadline of `Connect`.
+    pub(crate) connected_by: Instant,
+}
+
+/// The parts of the client port that all reactors share. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Entrance {
+    config: config::Listener,
+    admission: Arc<Admission>,
+    /// The inbox page, if it is served.
+    site: Option<Arc<Site>>,
+    tls: Option<Tls>,
+    metrics: Arc<Metrics>,
+}
+
+impl Entrance {
+    pub(crate) fn new(config: &config::Listener, tls: Option<Tls>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            config: config.clone(),
+            admission: Arc::new(Admission::new(config, Arc::clone(&metrics))),
+            site: config.inbox.then(|| Arc::new(Site::new())),
+            tls,
+            metrics,
+        }
+    }
+}
+
+/// The client port of one reactor.
+pub(crate) struct ClientPort<H>(Rc<Door<H>>);
+
+struct Door<H> {
+    entrance: Entrance,
+    lobby: Rc<Lobby>,
+    host: H,
+}
+
+impl<H: Host> ClientPort<H> {
+    pub(crate) fn new(entrance: Entrance, host: H) -> Self {
+        Self(Rc::new(Door {
+            lobby: Lobby::new(&entrance.config, Arc::clone(&entrance.admission)),
+            entrance,
+            host,
+        }))
+    }
+}
+
+impl<H: Host, S: Stream> Gate<S> for ClientPort<H> {
+    const PORT: &str = "client";
+
+    fn is_crowded(&self) -> bool {
+        self.0.lobby.is_crowded()
+    }
+
+    fn receive(&self, stream: S, ip: IpAddr) -> bool {
+        let door = &self.0;
+        let arrival = door.lobby.enter(ip);
+        let (number, displaces) = (arrival.number(), arrival.displaces());
+        let greeting = spawn_local(greet(Rc::clone(door), stream, arrival));
+        door.lobby.attend(number, greeting.abort_handle());
+        displaces
+    }
 }
 
 /// The answer to a good request.
@@ -65,9 +124,9 @@ enum Answer {
     Site(Vec<u8>),
 }
 
-impl Door {
+impl<H: Host> Door<H> {
     fn answer(&self, request: &Request<()>, arrival: &Arrival) -> Result<Answer, Refusal> {
-        let Parts { site, config, .. } = &*self.parts;
+        let Entrance { site, config, .. } = &self.entrance;
         let site = site.as_ref();
         let Some(site) = site.filter(|_| protocol::at(request.uri().path()).is_none()) else {
             let upgrade = upgrade::accept(request, &config.origins)?;
@@ -82,84 +141,12 @@ impl Door {
     }
 
     fn check_serving(&self) -> Result<(), Refusal> {
-        if *self.stage.borrow() == Stage::Serving {
+        if self.host.is_serving() {
             return Ok(());
         }
         let wait = Duration::from_secs(fastrand::u64(1..=RETRY_AFTER_MAX_S));
         Err(Refusal::Draining(wait))
     }
-}
-
-/// A client's bytes, in both directions.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Stream for S {}
-
-/// A source of clients.
-pub(crate) trait Listener {
-    /// The stream of one client.
-    type Stream: Stream;
-
-    /// The next client's stream, and its address. An error says why there is none now; it may be temporary.
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, IpAddr)>>;
-}
-
-impl Listener for TcpListener {
-    type Stream = TcpStream;
-
-    async fn accept(&self) -> io::Result<(TcpStream, IpAddr)> {
-        let (stream, peer) = Self::accept(self).await?;
-        // A push of one small frame must not wait for the ack of the one before. If this fails, the client is gone, and the
-        // first read reports it.
-        let _ = stream.set_nodelay(true);
-        Ok((stream, peer.ip()))
-    }
-}
-
-/// Accepts clients. Never returns.
-pub(crate) async fn accept<L: Listener>(door: Rc<Door>, listener: L) {
-    let mut has_warned = false;
-    loop {
-        while door.lobby.is_crowded() {
-            sleep(CROWDED_PAUSE).await;
-        }
-        match listener.accept().await {
-            Ok((stream, ip)) => {
-                has_warned = false;
-                let arrival = door.lobby.enter(ip);
-                let displaces = arrival.displaces();
-                receive(&door, stream, arrival);
-                if displaces {
-                    // The yield lets the aborted task close its socket first. Otherwise a flood would use up the
-                    // descriptors.
-                    yield_now().await;
-                }
-            }
-            // This error belongs to one client that is gone again; the next client is not affected.
-            Err(error) if is_of_one_client(&error) => {}
-            Err(error) => {
-                // Logged once while the fault lasts.
-                if !has_warned {
-                    warn!(%error, "the client port could not accept a connection");
-                }
-                has_warned = true;
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-fn is_of_one_client(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-    )
-}
-
-fn receive<S: Stream>(door: &Rc<Door>, stream: S, arrival: Arrival) {
-    let number = arrival.number();
-    let greeting = spawn_local(greet(Rc::clone(door), stream, arrival));
-    door.lobby.attend(number, greeting.abort_handle());
 }
 
 /// The deadlines and the place of a handshake.
@@ -168,38 +155,39 @@ struct Terms {
     /// The deadline of the answered request.
     upgraded_by: Instant,
     /// The deadline of `Connect`.
-    connected_by: Moment,
+    connected_by: Instant,
 }
 
 /// Does the TLS handshake if the port has TLS, then continues on the stream.
-async fn greet<S: Stream>(door: Rc<Door>, stream: S, arrival: Arrival) {
-    let config = &door.parts.config;
+async fn greet<H: Host, S: Stream>(door: Rc<Door<H>>, stream: S, arrival: Arrival) {
+    let config = &door.entrance.config;
+    let now = Instant::now();
     let terms = Terms {
         arrival,
-        upgraded_by: Instant::now() + config.upgrade_timeout.min(config.connect_timeout),
-        connected_by: door.context.now().plus(config.connect_timeout),
+        upgraded_by: now + config.upgrade_timeout.min(config.connect_timeout),
+        connected_by: now + config.connect_timeout,
     };
-    match &door.parts.tls {
+    match &door.entrance.tls {
         None => upgrade(&door, stream, terms).await,
         // This future is four times as large as the other, and without the box both would have its size.
         Some(tls) => Box::pin(greet_by_tls(&door, tls, stream, terms)).await,
     }
 }
 
-async fn greet_by_tls<S: Stream>(door: &Door, tls: &Tls, stream: S, terms: Terms) {
+async fn greet_by_tls<H: Host, S: Stream>(door: &Door<H>, tls: &Tls, stream: S, terms: Terms) {
     if terms.arrival.is_rushed() {
         // A TLS handshake costs more than everything after it. Clients have a delay of their own after a cut.
-        return door.parts.metrics.refused(RefusalReason::Rate);
+        return door.entrance.metrics.refused(RefusalReason::Rate);
     }
     match timeout_at(terms.upgraded_by, tls.accept(stream)).await {
         Ok(Ok(stream)) => upgrade(door, stream, terms).await,
-        _ => door.parts.metrics.refused(RefusalReason::Tls),
+        _ => door.entrance.metrics.refused(RefusalReason::Tls),
     }
 }
 
 /// Reads the request, answers it, and admits the connection if all is well.
-async fn upgrade<S: Stream>(door: &Door, mut stream: S, terms: Terms) {
-    let metrics = &door.parts.metrics;
+async fn upgrade<H: Host, S: Stream>(door: &Door<H>, mut stream: S, terms: Terms) {
+    let metrics = &door.entrance.metrics;
     let read = timeout_at(terms.upgraded_by, upgrade::read(&mut stream)).await;
     let Ok(Ok(mut read)) = read else {
         return metrics.refused(RefusalReason::Handshake);
@@ -233,7 +221,16 @@ async fn upgrade<S: Stream>(door: &Door, mut stream: S, terms: Terms) {
     if !matches!(written, Ok(Ok(()))) {
         return metrics.refused(RefusalReason::Handshake);
     }
-    let_in(door, codec, stream, read.rest, terms, permit);
+    let number = terms.arrival.number();
+    let task = door.host.let_in(Admitted {
+        stream,
+        rest: read.rest,
+        codec,
+        arrival: terms.arrival,
+        permit,
+        connected_by: terms.connected_by,
+    });
+    door.lobby.attend(number, task);
 }
 
 async fn say<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) -> io::Result<()> {
@@ -246,68 +243,31 @@ async fn say_and_end<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) -> io
     stream.shutdown().await
 }
 
-fn let_in<S: Stream>(
-    door: &Door,
-    codec: Box<dyn Codec>,
-    stream: S,
-    rest: Vec<u8>,
-    terms: Terms,
-    permit: Permit,
-) {
-    let number = terms.arrival.number();
-    let id = door.table.next_id();
-    let context = Rc::clone(&door.context);
-    let (handle, task) = connection::open(
-        context,
-        id,
-        codec,
-        stream,
-        rest,
-        terms.connected_by,
-        terms.arrival,
-    );
-    let seat = door.table.insert(id, handle);
-    let seated = spawn_local(Seated {
-        task,
-        _seat: seat,
-        _permit: permit,
-    });
-    door.lobby.attend(number, seated.abort_handle());
-}
-
-/// A connection's task with everything that it holds as long as it lives. An `async` block would hold the task twice.
-struct Seated<S> {
-    task: Task<S>,
-    _seat: Seat,
-    _permit: Permit,
-}
-
-impl<S: Stream> Future for Seated<S> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<()> {
-        Pin::new(&mut self.get_mut().task).poll(cx)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+
     use super::*;
+
+    struct Nobody;
+
+    impl Host for Nobody {
+        fn is_serving(&self) -> bool {
+            true
+        }
+
+        fn let_in<S: Stream>(&self, _: Admitted<S>) -> AbortHandle {
+            unreachable!("no client comes")
+        }
+    }
 
     /// After a restart there are thousands of handshakes at once.
     #[test]
     fn a_handshakes_future_stays_below_1200_bytes() {
-        fn size<F>(_: impl Fn(Rc<Door>, TcpStream, Arrival) -> F) -> usize {
+        fn size<F>(_: impl Fn(Rc<Door<Nobody>>, TcpStream, Arrival) -> F) -> usize {
             size_of::<F>()
         }
-        let size = size(greet::<TcpStream>);
+        let size = size(greet::<Nobody, TcpStream>);
         assert!(size < 1200, "{size}");
-    }
-
-    #[test]
-    fn a_connections_future_stays_below_400_bytes() {
-        // tokio adds about 100 bytes and rounds up to a multiple of 128: together 512.
-        let size = size_of::<Seated<TcpStream>>();
-        assert!(size < 400, "{size}");
     }
 }

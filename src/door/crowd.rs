@@ -6,11 +6,10 @@
 //! whose kept connection is gone opens a new one.
 
 use std::{
-    collections::HashMap,
-    future::Future,
+    collections::BTreeMap,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -21,13 +20,34 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::task::{AbortHandle, Id, JoinSet, yield_now};
+use tokio::{sync::Notify, task::AbortHandle};
 
-/// All connections. At most `max`, and one more while another one ends.
+/// All connections of the port.
 pub(super) struct Crowd {
-    max: usize,
-    tasks: JoinSet<()>,
-    members: HashMap<Id, (AbortHandle, Arc<Activity>)>,
+    callers: Mutex<Callers>,
+    /// Notified when the last connection is gone.
+    emptied: Notify,
+    origin: Instant,
+}
+
+#[derive(Default)]
+struct Callers {
+    entered: u64,
+    present: BTreeMap<u64, Present>,
+}
+
+struct Present {
+    activity: Arc<Activity>,
+    /// The task of the connection.
+    task: Option<AbortHandle>,
+}
+
+/// A connection's place in the crowd, given back when dropped. Its task may be aborted at any time.
+pub(super) struct Caller {
+    crowd: Arc<Crowd>,
+    number: u64,
+    activity: Arc<Activity>,
+    displaces: bool,
 }
 
 /// The present state of a connection.
@@ -68,65 +88,112 @@ impl Activity {
     }
 }
 
-impl Crowd {
-    pub(super) fn new(max: usize) -> Self {
+impl Default for Crowd {
+    fn default() -> Self {
         Self {
-            max,
-            tasks: JoinSet::new(),
-            members: HashMap::new(),
+            callers: Mutex::default(),
+            emptied: Notify::new(),
+            origin: Instant::now(),
         }
     }
+}
 
-    /// Sets the most connections from now on. Present connections stay.
-    pub(super) fn set_max(&mut self, max: usize) {
-        self.max = max;
+impl Crowd {
+    /// A panic elsewhere does not poison the lock's content: between any two statements it is consistent.
+    fn callers(&self) -> MutexGuard<'_, Callers> {
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.tasks.len()
+    /// True if there are `max` connections, and none of them can be cut off.
+    pub(super) fn is_full(&self, max: usize) -> bool {
+        let callers = self.callers();
+        callers.present.len() >= max && callers.longest_waiting().is_none()
     }
 
-    /// True if another connection may come: there is room, or a waiting connection can be cut off.
-    pub(super) fn has_room(&self) -> bool {
-        self.members.len() < self.max || self.longest_waiting().is_some()
-    }
-
-    /// Adds a connection. If there are too many, cuts off the one that has waited longest and closes its socket.
-    pub(super) async fn add<F: Future<Output = ()> + Send + 'static>(
-        &mut self,
-        origin: Instant,
-        converse: impl FnOnce(Arc<Activity>) -> F,
-    ) {
-        if self.members.len() >= self.max
-            && let Some(id) = self.longest_waiting()
-            && let Some((task, _)) = self.members.remove(&id)
-        {
+    /// Adds a connection. If there are `max` already, cuts off the one that has waited longest, which takes a turn of the
+    /// thread: see [`Caller::displaces`].
+    pub(super) fn enter(self: &Arc<Self>, max: usize) -> Caller {
+        let activity = Arc::new(Activity::new(self.origin));
+        let mut callers = self.callers();
+        let longest = (callers.present.len() >= max).then(|| callers.longest_waiting());
+        let longest = longest.flatten();
+        let removed = longest.and_then(|number| callers.present.remove(&number));
+        if let Some(task) = removed.and_then(|removed| removed.task) {
             task.abort();
-            // The yield lets the aborted task close its socket first. Otherwise a flood would use up the descriptors.
-            yield_now().await;
         }
-        let activity = Arc::new(Activity::new(origin));
-        let task = self.tasks.spawn(converse(Arc::clone(&activity)));
-        self.members.insert(task.id(), (task, activity));
-    }
-
-    fn longest_waiting(&self) -> Option<Id> {
-        let waiting = self
-            .members
-            .iter()
-            .filter(|(_, (_, activity))| activity.is_waiting.load(Relaxed));
-        let longest = waiting.min_by_key(|(_, (_, activity))| activity.since.load(Relaxed));
-        longest.map(|(id, _)| *id)
-    }
-
-    /// Waits for the end of a connection; `None` when there is none. Cancel safe.
-    pub(super) async fn ended(&mut self) -> Option<()> {
-        let id = match self.tasks.join_next_with_id().await? {
-            Ok((id, ())) => id,
-            Err(error) => error.id(),
+        let number = callers.entered;
+        callers.entered += 1;
+        let present = Present {
+            activity: Arc::clone(&activity),
+            task: None,
         };
-        self.members.remove(&id);
-        Some(())
+        callers.present.insert(number, present);
+        Caller {
+            crowd: Arc::clone(self),
+            number,
+            activity,
+            displaces: longest.is_some(),
+        }
+    }
+
+    /// Sets the task that holds the connection. It is aborted when the connection is cut off.
+    pub(super) fn attend(&self, number: u64, task: AbortHandle) {
+        if let Some(present) = self.callers().present.get_mut(&number) {
+            present.task = Some(task);
+        }
+    }
+
+    /// Waits until no connection is left.
+    pub(super) async fn wait_empty(&self) {
+        while !self.callers().present.is_empty() {
+            self.emptied.notified().await;
+        }
+    }
+
+    /// Cuts off all connections, and returns their number.
+    pub(super) fn cut_off_all(&self) -> usize {
+        let present = &self.callers().present;
+        let tasks = present.values().filter_map(|present| present.task.as_ref());
+        tasks.for_each(AbortHandle::abort);
+        present.len()
+    }
+}
+
+impl Callers {
+    fn longest_waiting(&self) -> Option<u64> {
+        let waiting = self
+            .present
+            .iter()
+            .filter(|(_, present)| present.activity.is_waiting.load(Relaxed));
+        let longest = waiting.min_by_key(|(_, present)| present.activity.since.load(Relaxed));
+        longest.map(|(number, _)| *number)
+    }
+}
+
+impl Caller {
+    /// The connection's number, for [`Crowd::attend`].
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// True if another connection was cut off for this one. The other's socket stays open until its task has had its turn.
+    pub(super) fn displaces(&self) -> bool {
+        self.displaces
+    }
+
+    /// The connection's state, which its requests change.
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        let mut callers = self.crowd.callers();
+        callers.present.remove(&self.number);
+        if callers.present.is_empty() {
+            self.crowd.emptied.notify_one();
+        }
     }
 }
 

@@ -1,11 +1,16 @@
 //! The doors of the gateway: the two ports, and the connections that may come in.
 //!
-//! - `listener.rs`: sockets that share a port
+//! Promises: each connection has its place from its first moment, and gives it back when its task ends. A port that is full
+//! cuts off the connection that has waited longest. Leaves to others: the handlers of the admin API (`admin`), and the
+//! connections of admitted clients ([`Host`]).
+//!
+//! - `listener.rs`: sockets that share a port; `accept.rs`: the accept loop of either port
 //! - `tls.rs`: certificates that may be replaced
 //! - `admission/`: which clients may come in
 //! - `client_port.rs`: from a TCP connection to a WebSocket; `upgrade.rs`: the HTTP in between; `site.rs`: the inbox page
 //! - `admin_port.rs`: HTTP/1 for the admin API; `crowd.rs`: which connection is cut off when the port is full
 
+mod accept;
 mod admin_port;
 mod admission;
 mod client_port;
@@ -16,15 +21,15 @@ pub mod tls;
 mod upgrade;
 
 pub(crate) use self::{
+    accept::{Listener, Stream, accept},
     admin_port::Api,
-    client_port::{Door, Listener, accept},
+    client_port::{Admitted, ClientPort, Entrance, Host},
     listener::BACKLOG,
-    site::Site,
 };
 pub use self::{
     admin_port::Server,
     admission::{
-        Admission, Arrival, Lobby, SOCKET_BYTES, Shares, TooFew, memory_bytes_max_for,
+        Admission, Arrival, Lobby, Permit, SOCKET_BYTES, Shares, TooFew, memory_bytes_max_for,
         new_sessions_bytes_max, raise_limit,
     },
     listener::{BindError, Port},

@@ -10,19 +10,19 @@ use bytes::Bytes;
 use crate::pages::Page;
 
 /// The page.
-pub(crate) struct Site {
+pub(super) struct Site {
     page: Page,
 }
 
 impl Site {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             page: Page::inbox(),
         }
     }
 
     /// The answer as bytes, if the request is for a file of the page.
-    pub(crate) fn answer(&self, request: &Request<()>) -> Option<Vec<u8>> {
+    pub(super) fn answer(&self, request: &Request<()>) -> Option<Vec<u8>> {
         let uri = request.uri();
         let path = uri.path().trim_start_matches('/');
         let file = self.page.answer(path, uri.query(), request.headers())?;

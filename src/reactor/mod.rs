@@ -4,6 +4,7 @@
 //! Promises: items from other threads wait in a bounded mailbox. No client keeps a thread busy for long. During the drain
 //! every session is told when to return. Leaves to others: the work of a connection on its bytes.
 //!
+//! - `host.rs`: an admitted client's way to the connections
 //! - `table.rs`: the connections of one thread
 //! - `mailbox.rs`: items from other threads; `hand_out.rs`: their way to the connections
 //! - `sweep.rs`: the deadlines of all connections, on one timer
@@ -13,9 +14,10 @@
 
 mod drain;
 mod hand_out;
+mod host;
 mod mailbox;
 mod sweep;
-pub(crate) mod table;
+mod table;
 mod thread;
 mod turns;
 
@@ -44,7 +46,7 @@ use crate::{
     config::{self, Config, NewSession},
     connection::OutboxLimits,
     delivery::Delivery,
-    door::{Admission, Port, Site, tls::Tls},
+    door::{Entrance, Port, tls::Tls},
     metrics::Metrics,
     registry::Registry,
     session::{Limits, REPLAYED_BYTES_MAX},
@@ -70,17 +72,15 @@ pub(crate) enum Stage {
 /// The parts that each reactor is built from.
 #[derive(Clone)]
 pub(crate) struct Parts {
-    pub(crate) config: config::Listener,
+    config: config::Listener,
     session: Limits,
     /// The bounds of each mailbox.
     pub(crate) mailbox: MailboxLimits,
-    /// The inbox page, if it is served.
-    pub(crate) site: Option<Arc<Site>>,
+    /// The client port.
+    entrance: Entrance,
     delivery: Arc<Delivery>,
     registry: Arc<Registry>,
-    pub(crate) metrics: Arc<Metrics>,
-    admission: Arc<Admission>,
-    pub(crate) tls: Option<Tls>,
+    metrics: Arc<Metrics>,
 }
 
 impl Parts {
@@ -101,12 +101,10 @@ impl Parts {
                 starts_at_head: config.delivery.new_session == NewSession::Head,
             },
             mailbox: MailboxLimits::default(),
-            site: config.listener.inbox.then(|| Arc::new(Site::new())),
-            admission: Arc::new(Admission::new(&config.listener, Arc::clone(&metrics))),
+            entrance: Entrance::new(&config.listener, tls, Arc::clone(&metrics)),
             delivery,
             registry,
             metrics,
-            tls,
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::{connection::Handle, ids::ConnectionId};
 
-pub(crate) struct Table {
+pub(super) struct Table {
     /// The reactor's number, as the top 16 bits of its ids.
     base: u64,
     opened: Cell<u64>,
@@ -22,13 +22,13 @@ pub(crate) struct Table {
 }
 
 /// A connection's entry in the table; dropped with its task.
-pub(crate) struct Seat {
+pub(super) struct Seat {
     table: Rc<Table>,
     id: ConnectionId,
 }
 
 impl Table {
-    pub(crate) fn new(reactor: u16) -> Self {
+    pub(super) fn new(reactor: u16) -> Self {
         Self {
             base: u64::from(reactor) << 48,
             opened: Cell::new(0),
@@ -38,12 +38,12 @@ impl Table {
     }
 
     /// An id that was never used in this process.
-    pub(crate) fn next_id(&self) -> ConnectionId {
+    pub(super) fn next_id(&self) -> ConnectionId {
         self.opened.set(self.opened.get() + 1);
         ConnectionId(self.base | self.opened.get())
     }
 
-    pub(crate) fn insert(self: &Rc<Self>, id: ConnectionId, handle: Handle) -> Seat {
+    pub(super) fn insert(self: &Rc<Self>, id: ConnectionId, handle: Handle) -> Seat {
         self.connections.borrow_mut().insert(id, handle);
         Seat {
             table: Rc::clone(self),
@@ -51,16 +51,16 @@ impl Table {
         }
     }
 
-    pub(crate) fn get(&self, id: ConnectionId) -> Option<Handle> {
+    pub(super) fn get(&self, id: ConnectionId) -> Option<Handle> {
         self.connections.borrow().get(&id).cloned()
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.connections.borrow().len()
     }
 
     /// Up to `count` connections after `after`, and the id to continue from: `None` when these were the last.
-    pub(crate) fn after(
+    pub(super) fn after(
         &self,
         after: Option<ConnectionId>,
         count: usize,
@@ -81,7 +81,7 @@ impl Table {
     }
 
     /// Waits until no connection is left.
-    pub(crate) async fn wait_empty(&self) {
+    pub(super) async fn wait_empty(&self) {
         while self.len() > 0 {
             self.emptied.notified().await;
         }

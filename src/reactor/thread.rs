@@ -15,6 +15,7 @@ use super::{
     Parts, Stage,
     drain::drain,
     hand_out::hand_out,
+    host::ReactorHost,
     mailbox::ReactorMailbox,
     sweep::{self, sweep},
     table::Table,
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     connection::Context,
-    door::{Door, Listener, Lobby, accept},
+    door::{ClientPort, Listener, accept},
     watch::Pulse,
 };
 
@@ -117,15 +118,13 @@ pub(crate) async fn serve(
         no_device: "".into(),
         unix: Cell::default(),
     });
-    let lobby = Lobby::new(&parts.config, Arc::clone(&parts.admission));
-    let door = Rc::new(Door {
-        parts: Rc::new(parts),
+    let host = ReactorHost {
         context: Rc::clone(&context),
         table: Rc::clone(&table),
-        lobby,
         stage: stage.clone(),
-    });
-    let mut accepting = spawn_local(accept(door, listener));
+    };
+    let port = ClientPort::new(parts.entrance, host);
+    let mut accepting = spawn_local(async move { accept(&listener, &port).await });
     let mut handing = spawn_local(hand_out(mailbox, Rc::clone(&table)));
     let mut sweeping = spawn_local(sweep(context, Rc::clone(&table), period));
     // None of the three returns by itself, so an error is a panic. It ends the thread, and so the gateway.

@@ -187,7 +187,11 @@ async fn the_end_is_bounded_when_a_request_hangs() {
     served.await.unwrap().unwrap();
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
-    assert!(answer.is_empty(), "cut off, not answered");
+    assert!(
+        answer.is_empty(),
+        "cut off, not answered: {}",
+        String::from_utf8_lossy(&answer)
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,93 @@
+//! The accept loop of either port. It takes connections while the port has room for them.
+//!
+//! A port's [`Gate`] decides if there is room, and which other connection is cut off for a new one.
+
+use std::{convert::Infallible, io, net::IpAddr, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    task::yield_now,
+    time::sleep,
+};
+use tracing::warn;
+
+/// The pause after an error that the next accept would meet again, such as no memory for a socket.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The pause between two checks if a crowded port has room again.
+const CROWDED_PAUSE: Duration = Duration::from_millis(5);
+
+/// A client's bytes, in both directions.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Stream for S {}
+
+/// A source of clients.
+pub(crate) trait Listener {
+    /// The stream of one client.
+    type Stream: Stream;
+
+    /// The next client's stream, and its address. An error says why there is none now; it may be temporary.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, IpAddr)>>;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, IpAddr)> {
+        let (stream, peer) = Self::accept(self).await?;
+        // A small write must not wait for the ack of the one before. If this fails, the client is gone, and the first read
+        // reports it.
+        let _ = stream.set_nodelay(true);
+        Ok((stream, peer.ip()))
+    }
+}
+
+/// A port's rule for new connections.
+pub(crate) trait Gate<S> {
+    /// The port's name in the operator's log.
+    const PORT: &str;
+
+    /// True while no further connection may come. The next clients wait in the kernel's queue.
+    fn is_crowded(&self) -> bool;
+
+    /// Serves a connection in a task of its own. True: another connection was cut off for it.
+    fn receive(&self, stream: S, ip: IpAddr) -> bool;
+}
+
+/// Accepts connections. Never returns. Cancel safe.
+pub(crate) async fn accept<L: Listener, G: Gate<L::Stream>>(listener: &L, gate: &G) -> Infallible {
+    let mut has_warned = false;
+    loop {
+        while gate.is_crowded() {
+            sleep(CROWDED_PAUSE).await;
+        }
+        match listener.accept().await {
+            Ok((stream, ip)) => {
+                has_warned = false;
+                if gate.receive(stream, ip) {
+                    // The yield lets the aborted task close its socket first. Otherwise a flood would use up the
+                    // descriptors.
+                    yield_now().await;
+                }
+            }
+            // This error belongs to one client that is gone again; the next client is not affected.
+            Err(error) if is_of_one_client(&error) => {}
+            Err(error) => {
+                // Logged once while the fault lasts.
+                if !has_warned {
+                    warn!(%error, "the {} port could not accept a connection", G::PORT);
+                }
+                has_warned = true;
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}
