@@ -1,17 +1,19 @@
 //! From a good `Connect` to a session that is registered and has its resume point. The log may answer at once or later;
 //! until then the login is a state of its connection.
 
-use std::{pin::Pin, rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use tracing::warn;
 
-use super::{Context, tally::Owner};
+use super::{
+    Context,
+    life::{LoggingIn, Login, Open, Registered},
+};
 use crate::{
     delivery::{AuthError, LogError},
     door::Arrival,
     ids::{ConnectionId, Seq, SessionKey},
-    registry::Registry,
-    session::{self, Action, Connect, Reason, Session, Standing, Welcome},
+    session::{self, Connect, Reason, Standing, Welcome},
     token::{Claims, TokenError},
 };
 
@@ -21,19 +23,6 @@ const CLOCK_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// The time that the log has for the answers of a login. Most come at once. Then the client has to return later.
 pub(super) const LOGIN_MAX: Duration = Duration::from_secs(5);
-
-/// A client that is logged in.
-pub(super) struct Login {
-    pub(super) owner: Owner,
-    pub(super) session: Session,
-    /// The time at which the client's token expires, Unix seconds.
-    pub(super) token_ends_s: u64,
-    /// The first actions of the opened session.
-    pub(super) actions: Vec<Action>,
-}
-
-/// A login under way. It is dropped when the connection ends first.
-pub(super) type LoggingIn = Pin<Box<dyn Future<Output = Result<Login, Reason>>>>;
 
 /// Checks the token. The future does the rest, which may wait for the log.
 pub(super) fn log_in(
@@ -89,7 +78,7 @@ async fn enter(
     // comes live. Reading the resume point also checks the revocation a second time: a logout between the first check and
     // the registration found no connection to close.
     let point = delivery
-        .enter(registered.key(), claims.issued_at_ms)
+        .enter(&registered.key, claims.issued_at_ms)
         .await
         .map_err(refusal)?;
     // A damaged log may show a head that is too low. With such a head, the client must not be treated as one of another log,
@@ -118,50 +107,14 @@ async fn enter(
         context.now(),
     );
     Ok(Login {
-        owner: Owner {
-            key: registered.keep(),
+        open: Open {
+            session,
+            registered,
             client: connect.client.into(),
+            token_ends_s: u32::try_from(claims.expires_at_s).unwrap_or(u32::MAX),
         },
-        session,
-        token_ends_s: claims.expires_at_s,
         actions,
     })
-}
-
-/// The registration of a session that is not open yet; given back when dropped.
-struct Registered {
-    registry: Arc<Registry>,
-    id: ConnectionId,
-    /// `None` once the open session has it.
-    key: Option<SessionKey>,
-}
-
-impl Registered {
-    fn new(context: &Context, id: ConnectionId, key: SessionKey) -> Result<Self, Reason> {
-        let registry = Arc::clone(&context.registry);
-        registry
-            .register(&key, id, &context.mailbox, context.delivery.now_ms())
-            .map_err(|_| Reason::TooManySessions)?;
-        let key = Some(key);
-        Ok(Self { registry, id, key })
-    }
-
-    fn key(&self) -> &SessionKey {
-        self.key.as_ref().expect("nothing took it yet")
-    }
-
-    /// From now on the open session gives the registration back.
-    fn keep(mut self) -> SessionKey {
-        self.key.take().expect("nothing took it yet")
-    }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        if let Some(key) = &self.key {
-            self.registry.deregister(key, self.id);
-        }
-    }
 }
 
 /// True if the token was never signed by this gateway. An expired or revoked token is not a guess.

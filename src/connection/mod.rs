@@ -6,6 +6,7 @@
 //!
 //! - `task.rs`: the future: read, act, write
 //! - `state.rs`: the state of a connection between two polls
+//! - `life.rs`: the states of its life; each owns its guards
 //! - `login.rs`: from `Connect` to a registered session, waiting for the log where it answers later
 //! - `replay.rs`: reads of the log, answered at once or beside the task
 //! - `outbox.rs`: frames that wait for the socket
@@ -18,6 +19,7 @@
 pub(crate) mod fixture;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod life;
 mod login;
 mod outbox;
 mod replay;

@@ -1,10 +1,12 @@
-//! The state of a connection between two polls of its task: a stage, an outbox, and its owner.
+//! The state of a connection between two polls of its task: its life and its outbox. With its socket it is the whole
+//! connection.
 //!
 //! The task brings the client's frames. Other tasks of the thread bring items, ticks and the results of disk reads. Each
 //! changes the state here, and wakes the task when there is something to write. So nothing queues in between.
 
 use std::{
     cell::RefCell,
+    mem::replace,
     ops::ControlFlow,
     rc::{Rc, Weak},
     task::{self, Poll, Waker},
@@ -17,11 +19,12 @@ use towncrier_websocket::{Close, Rules, frame};
 
 use super::{
     Context,
-    login::{LOGIN_MAX, LoggingIn, Login, log_in, unanswered},
+    life::{End, Life, LoggingIn, Login, Open},
+    login::{LOGIN_MAX, log_in, unanswered},
     outbox::Outbox,
     replay::{READS_IN_A_ROW, read},
     socket::Inbound,
-    tally::{Owner, Tally},
+    tally::Tally,
 };
 use crate::{
     delivery::{Inbox, LogAnswer, LogError},
@@ -29,14 +32,12 @@ use crate::{
     ids::{ConnectionId, Seq},
     protocol::Codec,
     registry::Item,
-    session::{Action, Event, FromClient, Moment, Reason, Scene, Session, ToClient},
+    session::{Action, Event, FromClient, Moment, Reason, Scene, ToClient},
 };
 
 /// The time after the close frame to write the waiting frames, and for the client to end the stream. It is longer than a
 /// round trip to any place. It is short, because a closed connection is of no use.
 const LINGER: Duration = Duration::from_secs(5);
-
-const OWNED: &str = "an open session has an owner";
 
 pub(super) struct Connection {
     context: Rc<Context>,
@@ -45,7 +46,7 @@ pub(super) struct Connection {
     me: Weak<RefCell<Self>>,
     /// Decodes the client's frames, and encodes what the session says.
     codec: Box<dyn Codec>,
-    stage: Stage,
+    life: Life,
     pub(super) outbox: Outbox,
     /// The task's waker; set at its first poll.
     waker: Option<Waker>,
@@ -54,35 +55,7 @@ pub(super) struct Connection {
     /// The moment since which the outbox has had no room.
     full_since: Option<Moment>,
     opened: Moment,
-    owner: Option<Owner>,
-    /// The time at which the token expires, Unix seconds. 32 bits last until 2106 and save memory in every idle session.
-    token_ends_s: u32,
-    /// The code of the close frame that we sent; 0 before it, and when the client closed.
-    code: u16,
     tally: Tally,
-}
-
-enum Stage {
-    /// Waits for `Connect`, in the reactor's lobby.
-    Greeting { deadline: Moment, arrival: Arrival },
-    /// The client sent a good `Connect`, and the log has not answered yet. It stays in the lobby. The task polls the login.
-    LoggingIn {
-        deadline: Moment,
-        arrival: Arrival,
-        login: LoggingIn,
-        /// Something came for the session, which is registered already: it looks up the head once it is open.
-        has_missed: bool,
-    },
-    /// Registered: the registry posts items for this session.
-    Open(Session),
-    /// The outbox ends with a close frame. Nothing more is pushed, and no frame of the client counts. A connection that
-    /// never had a session stays in the lobby to the end.
-    Closing {
-        deadline: Moment,
-        _arrival: Option<Arrival>,
-    },
-    /// Nothing more can be written or read, or the time to do so is over.
-    Over,
 }
 
 impl Connection {
@@ -100,14 +73,11 @@ impl Connection {
             id,
             me,
             codec,
-            stage: Stage::Greeting { deadline, arrival },
+            life: Life::Greeting { deadline, arrival },
             outbox: Outbox::default(),
             waker: None,
             stalled_since: None,
             full_since: None,
-            owner: None,
-            token_ends_s: 0,
-            code: 0,
             tally: Tally::default(),
         }
     }
@@ -121,19 +91,19 @@ impl Connection {
     /// takes no answers asks for more.
     pub(super) fn is_listening(&self) -> bool {
         let is_flooded = self.outbox.is_flooded(self.context.outbox);
-        match &self.stage {
-            Stage::Greeting { .. } => !is_flooded,
-            Stage::Open(session) => session.is_listening() && !is_flooded,
-            Stage::LoggingIn { .. } | Stage::Closing { .. } | Stage::Over => false,
+        match &self.life {
+            Life::Greeting { .. } => !is_flooded,
+            Life::Open(open) => open.session.is_listening() && !is_flooded,
+            Life::LoggingIn { .. } | Life::Closing { .. } | Life::Over(_) => false,
         }
     }
 
     pub(super) fn is_closing(&self) -> bool {
-        matches!(self.stage, Stage::Closing { .. })
+        matches!(self.life, Life::Closing { .. })
     }
 
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Over)
+        matches!(self.life, Life::Over(_))
     }
 
     pub(super) fn set_waker(&mut self, waker: &Waker) {
@@ -157,9 +127,9 @@ impl Connection {
                 // After its close frame the client reads only the answer to it.
                 self.outbox.discard_unbegun();
                 self.outbox.push(answer);
-                self.linger();
+                self.linger(None);
             }
-            Inbound::Gone => self.leave(Stage::Over),
+            Inbound::Gone => self.life.end(),
         }
         self.listen_on()
     }
@@ -182,7 +152,7 @@ impl Connection {
                 return ControlFlow::Break(());
             }
         };
-        let Stage::Greeting { arrival, .. } = &self.stage else {
+        let Life::Greeting { arrival, .. } = &self.life else {
             // A `Fetch` of a few bytes asks for many, so the task counts the `Fetch`es that it reads in a row.
             let is_fetch = matches!(said, FromClient::Fetch(_));
             self.happen(Event::Said(said));
@@ -204,11 +174,11 @@ impl Connection {
     }
 
     fn begin_login(&mut self, login: LoggingIn) {
-        let stage = std::mem::replace(&mut self.stage, Stage::Over);
-        let Stage::Greeting { arrival, .. } = stage else {
+        let Life::Greeting { arrival, .. } = replace(&mut self.life, Life::Over(End::default()))
+        else {
             unreachable!("a login follows a greeting");
         };
-        self.stage = Stage::LoggingIn {
+        self.life = Life::LoggingIn {
             deadline: self.context.now().plus(LOGIN_MAX),
             arrival,
             login,
@@ -221,9 +191,9 @@ impl Connection {
 
     /// Goes on with the login, if one is under way.
     pub(super) fn poll_login(&mut self, cx: &mut task::Context<'_>) {
-        let Stage::LoggingIn {
+        let Life::LoggingIn {
             login, has_missed, ..
-        } = &mut self.stage
+        } = &mut self.life
         else {
             return;
         };
@@ -241,9 +211,7 @@ impl Connection {
     }
 
     fn open(&mut self, login: Login) {
-        self.owner = Some(login.owner);
-        self.token_ends_s = u32::try_from(login.token_ends_s).unwrap_or(u32::MAX);
-        self.stage = Stage::Open(login.session);
+        self.life = Life::Open(login.open);
         let read = self.act(login.actions, false);
         debug_assert!(read.is_none(), "a session that opens reads nothing");
         self.happen(Event::Room);
@@ -251,7 +219,7 @@ impl Connection {
 
     /// Handles an item from the mailbox.
     pub(super) fn take_item(&mut self, item: Item) {
-        if let Stage::LoggingIn { has_missed, .. } = &mut self.stage {
+        if let Life::LoggingIn { has_missed, .. } = &mut self.life {
             match item {
                 Item::Live { .. } => *has_missed = true,
                 // The client gets no frame before `Connected`, so only the close tells it.
@@ -276,13 +244,13 @@ impl Connection {
     }
 
     pub(super) fn look_up_head(&mut self) {
-        if let Stage::LoggingIn { has_missed, .. } = &mut self.stage {
+        if let Life::LoggingIn { has_missed, .. } = &mut self.life {
             *has_missed = true;
         }
-        let (Stage::Open(_), Some(owner)) = (&self.stage, &self.owner) else {
+        let Life::Open(open) = &self.life else {
             return;
         };
-        match self.context.delivery.inbox(&owner.key.user) {
+        match self.context.delivery.inbox(&open.registered.key.user) {
             LogAnswer::Now(inbox) => self.take_head(inbox),
             later => {
                 let me = self.me.clone();
@@ -310,45 +278,47 @@ impl Connection {
             since.is_some_and(|since| now.since(since) >= self.context.stall_timeout)
         };
         let is_stalled = is_overdue(self.stalled_since) || is_overdue(self.full_since);
-        match self.stage {
-            Stage::Greeting { deadline, .. } if now >= deadline => {
+        match self.life {
+            Life::Greeting { deadline, .. } if now >= deadline => {
                 self.close(Reason::ConnectTimeout);
             }
-            Stage::LoggingIn { deadline, .. } if now >= deadline => self.close(unanswered()),
-            Stage::Open(_) if is_stalled => {
+            Life::LoggingIn { deadline, .. } if now >= deadline => self.close(unanswered()),
+            Life::Open(_) if is_stalled => {
                 // The dropped frames would be sent again after the client's return.
                 self.outbox.discard_unbegun();
                 self.close(Reason::SlowConsumer);
             }
-            Stage::Open(_) if self.context.has_passed(self.token_ends_s.into(), now) => {
+            Life::Open(Open { token_ends_s, .. })
+                if self.context.has_passed(token_ends_s.into(), now) =>
+            {
                 self.close(Reason::Unauthorized("the token has expired"));
             }
-            Stage::Open(_) => {
+            Life::Open(_) => {
                 if !self.is_listening() {
                     // The connection does not read now, so the silence is not the client's fault.
                     self.happen(Event::Heard);
                 }
                 self.happen(Event::Tick);
             }
-            Stage::Closing { deadline, .. } if now >= deadline => {
-                self.stage = Stage::Over;
+            Life::Closing { deadline, .. } if now >= deadline => {
+                self.life.end();
                 self.wake_task();
             }
-            Stage::Greeting { .. }
-            | Stage::LoggingIn { .. }
-            | Stage::Closing { .. }
-            | Stage::Over => {}
+            Life::Greeting { .. }
+            | Life::LoggingIn { .. }
+            | Life::Closing { .. }
+            | Life::Over(_) => {}
         }
         self.wake();
     }
 
     pub(super) fn drain(&mut self, after: Duration) {
-        match self.stage {
-            Stage::Greeting { .. } | Stage::LoggingIn { .. } => {
+        match self.life {
+            Life::Greeting { .. } | Life::LoggingIn { .. } => {
                 self.close(Reason::Unavailable(after));
             }
-            Stage::Open(_) => self.happen(Event::Drain(after)),
-            Stage::Closing { .. } | Stage::Over => {}
+            Life::Open(_) => self.happen(Event::Drain(after)),
+            Life::Closing { .. } | Life::Over(_) => {}
         }
         self.wake();
     }
@@ -386,10 +356,10 @@ impl Connection {
                 has_room: self.outbox.has_room(self.context.outbox),
                 is_flushed: self.outbox.is_empty(),
             };
-            let Stage::Open(session) = &mut self.stage else {
+            let Life::Open(open) = &mut self.life else {
                 return;
             };
-            let actions = session.handle(event, scene, &self.context.session);
+            let actions = open.session.handle(event, scene, &self.context.session);
             next = self.act(actions, reads < READS_IN_A_ROW);
         }
     }
@@ -398,6 +368,10 @@ impl Connection {
     fn act(&mut self, actions: Vec<Action>, may_read_now: bool) -> Option<Event> {
         let mut answer = None;
         for action in actions {
+            // A close is the last action.
+            let Life::Open(Open { registered, .. }) = &self.life else {
+                return None;
+            };
             match action {
                 Action::Send(what) => self.send(what),
                 Action::Pong(nonce) => {
@@ -409,7 +383,7 @@ impl Connection {
                 }
                 Action::Begin(cursor) => {
                     // If the cursor is not stored, the effect is the same as below.
-                    let _ = self.context.delivery.begin(&self.owner().key, cursor);
+                    let _ = self.context.delivery.begin(&registered.key, cursor);
                 }
                 Action::StoreAck { seq, advanced } => {
                     self.tally.acked += advanced;
@@ -417,13 +391,12 @@ impl Connection {
                     // cursor is not stored, the session begins at its older cursor after a reconnect, and its client gets
                     // messages again. A session without an older cursor begins as `delivery.new_session` says: with "head",
                     // a client that does not send a cursor of its own then misses messages.
-                    let key = &self.owner().key;
-                    if self.context.registry.holds(key, self.id) {
-                        let _ = self.context.delivery.ack(key, seq);
+                    if registered.holds() {
+                        let _ = self.context.delivery.ack(&registered.key, seq);
                     }
                 }
                 Action::Read(order) => {
-                    let (user, me) = (&self.owner().key.user, self.me.clone());
+                    let (user, me) = (&registered.key.user, self.me.clone());
                     answer = read(&self.context, user, order, may_read_now, move |event| {
                         // The connection may be gone by then.
                         if let Some(me) = me.upgrade() {
@@ -447,10 +420,12 @@ impl Connection {
             }
             _ => {}
         }
-        let user = &self.owner.as_ref().expect(OWNED).key.user;
+        let Life::Open(Open { registered, .. }) = &self.life else {
+            return;
+        };
         let outbox = &mut self.outbox;
         self.codec
-            .encode(user, what, &mut |frame| outbox.push(frame));
+            .encode(&registered.key.user, what, &mut |frame| outbox.push(frame));
     }
 
     fn count_pushed(&mut self, last: Seq, pushed: usize, resent: usize) {
@@ -458,13 +433,11 @@ impl Connection {
         self.tally.resent += resent as u64;
         self.context.metrics.pushed.increment(pushed as u64);
         self.context.metrics.resent.increment(resent as u64);
-        if last > Seq::ZERO {
-            self.context.delivery.sent(&self.owner().key, last);
+        if last > Seq::ZERO
+            && let Life::Open(open) = &self.life
+        {
+            self.context.delivery.sent(&open.registered.key, last);
         }
-    }
-
-    fn owner(&self) -> &Owner {
-        self.owner.as_ref().expect(OWNED)
     }
 
     fn close(&mut self, reason: Reason) {
@@ -474,39 +447,23 @@ impl Connection {
     /// Puts the close frame behind the waiting frames. No frame follows it.
     fn begin_close(&mut self, close: Close) {
         self.outbox.push(frame::close(close.code, &close.text));
-        self.code = close.code;
         self.context.metrics.closed(close.code);
-        self.linger();
+        self.linger(Some(close.code));
     }
 
     /// Sets the deadline for the waiting frames to leave and for the client to end the stream.
-    fn linger(&mut self) {
-        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+    fn linger(&mut self, code: Option<u16>) {
         let deadline = self.context.now().plus(LINGER);
-        let _arrival = match stage {
-            Stage::Greeting { arrival, .. } | Stage::LoggingIn { arrival, .. } => Some(arrival),
-            stage => {
-                self.stage = stage;
-                None
-            }
-        };
-        self.leave(Stage::Closing { deadline, _arrival });
-    }
-
-    /// Gives the session's place back and goes on to a stage without a session.
-    fn leave(&mut self, stage: Stage) {
-        if let (Stage::Open(_), Some(owner)) = (&self.stage, &self.owner) {
-            self.context.registry.deregister(&owner.key, self.id);
-        }
-        self.stage = stage;
+        self.life.close(deadline, code);
     }
 
     /// The task is gone, for any reason.
     pub(super) fn end(&mut self) {
-        self.leave(Stage::Over);
+        self.life.end();
         let lasted = self.context.now().since(self.opened);
-        self.tally
-            .log(self.id, self.owner.as_ref(), self.code, lasted);
+        if let Life::Over(end) = &self.life {
+            self.tally.log(self.id, end, lasted);
+        }
     }
 
     /// Wakes the task if there is something to write.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tracing::{debug, info};
 
-use crate::ids::{ConnectionId, SessionKey};
+use super::life::{End, Owner};
+use crate::ids::ConnectionId;
 
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -20,23 +21,10 @@ pub(super) struct Tally {
     pub(super) bytes_sent: u64,
 }
 
-/// The owner of a connection.
-#[derive(Debug)]
-pub(super) struct Owner {
-    pub(super) key: SessionKey,
-    /// Name and version of the client.
-    pub(super) client: Box<str>,
-}
-
 impl Tally {
     /// Logs the end of a connection. A connection without an owner never had a session; its line is for developers only.
-    pub(super) fn log(
-        &self,
-        connection: ConnectionId,
-        owner: Option<&Owner>,
-        code: u16,
-        lasted: Duration,
-    ) {
+    pub(super) fn log(&self, connection: ConnectionId, end: &End, lasted: Duration) {
+        let End { owner, code } = end;
         let Some(Owner { key, client }) = owner else {
             return debug!(%connection, code, lasted_ms = lasted.as_millis() as u64, "connection ended before Connect");
         };

@@ -996,9 +996,9 @@ fn a_flood_of_pings_that_is_read_late_is_answered_whole() {
 #[test]
 fn an_idle_connection_is_small() {
     // With tokio's 256 bytes for the socket and about 150 in the registry, this makes 1.5 KB. The allocator rounds the
-    // connection with its counters up to 448: 424 bytes would cost no more.
+    // connection and the 24 bytes of its counters up to 448.
     assert!(
-        size_of::<Connection>() <= 384,
+        size_of::<Connection>() <= 400,
         "{}",
         size_of::<Connection>()
     );

@@ -1,0 +1,149 @@
+//! The states of a connection's life, and what each of them holds.
+//!
+//! Promises: a state owns its guards, so a connection that leaves a state gives them back. Only an open session has a
+//! registration, an owner and a token. Only a connection without a session is in the lobby. Leaves to others: what brings a
+//! connection from one state to the next (`state.rs`).
+
+use std::{mem::replace, pin::Pin, sync::Arc};
+
+use super::Context;
+use crate::{
+    door::Arrival,
+    ids::{ConnectionId, SessionKey},
+    registry::Registry,
+    session::{Action, Moment, Reason, Session},
+};
+
+/// The present state of a connection. It only moves forward.
+pub(super) enum Life {
+    /// Waits for `Connect`, in the reactor's lobby.
+    Greeting { deadline: Moment, arrival: Arrival },
+    /// The client sent a good `Connect`, and the log has not answered yet. It stays in the lobby. The task polls the login.
+    LoggingIn {
+        deadline: Moment,
+        arrival: Arrival,
+        login: LoggingIn,
+        /// Something came for the session, which is registered already: it looks up the head once it is open.
+        has_missed: bool,
+    },
+    /// Registered: the registry posts items for this session.
+    Open(Open),
+    /// The outbox ends with a close frame. Nothing more is pushed, and no frame of the client counts. A connection that
+    /// never had a session stays in the lobby to the end.
+    Closing {
+        deadline: Moment,
+        end: End,
+        arrival: Option<Arrival>,
+    },
+    /// Nothing more can be written or read, or the time to do so is over.
+    Over(End),
+}
+
+/// A login under way. It is dropped when the connection ends first.
+pub(super) type LoggingIn = Pin<Box<dyn Future<Output = Result<Login, Reason>>>>;
+
+/// A login that succeeded.
+pub(super) struct Login {
+    pub(super) open: Open,
+    /// The first actions of the opened session.
+    pub(super) actions: Vec<Action>,
+}
+
+/// A session that is open.
+pub(super) struct Open {
+    pub(super) session: Session,
+    pub(super) registered: Registered,
+    /// Name and version of the client.
+    pub(super) client: Box<str>,
+    /// The time at which the token expires, Unix seconds. 32 bits last until 2106 and save memory in every idle session.
+    pub(super) token_ends_s: u32,
+}
+
+/// The owner of a connection.
+#[derive(Debug)]
+pub(super) struct Owner {
+    pub(super) key: SessionKey,
+    /// Name and version of the client.
+    pub(super) client: Box<str>,
+}
+
+/// The facts about the end of a connection, for its line in the log.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    /// The owner, if there was a session.
+    pub(super) owner: Option<Owner>,
+    /// The code of the close frame that we sent; 0 if we sent none.
+    pub(super) code: u16,
+}
+
+impl Life {
+    /// Goes on to closing, until `deadline`. `code`: of the close frame that we sent, if we did.
+    pub(super) fn close(&mut self, deadline: Moment, code: Option<u16>) {
+        let (mut end, arrival) = self.finish();
+        end.code = code.unwrap_or(end.code);
+        *self = Self::Closing {
+            deadline,
+            end,
+            arrival,
+        };
+    }
+
+    /// Goes on to the end.
+    pub(super) fn end(&mut self) {
+        *self = Self::Over(self.finish().0);
+    }
+
+    /// Gives back all guards but the place in the lobby.
+    fn finish(&mut self) -> (End, Option<Arrival>) {
+        match replace(self, Self::Over(End::default())) {
+            Self::Greeting { arrival, .. } | Self::LoggingIn { arrival, .. } => {
+                (End::default(), Some(arrival))
+            }
+            Self::Open(open) => {
+                let owner = Owner {
+                    key: open.registered.key.clone(),
+                    client: open.client,
+                };
+                let end = End {
+                    owner: Some(owner),
+                    code: 0,
+                };
+                (end, None)
+            }
+            Self::Closing { end, arrival, .. } => (end, arrival),
+            Self::Over(end) => (end, None),
+        }
+    }
+}
+
+/// The registration of a session; given back when dropped.
+pub(super) struct Registered {
+    registry: Arc<Registry>,
+    id: ConnectionId,
+    pub(super) key: SessionKey,
+}
+
+impl Registered {
+    pub(super) fn new(
+        context: &Context,
+        id: ConnectionId,
+        key: SessionKey,
+    ) -> Result<Self, Reason> {
+        let registry = Arc::clone(&context.registry);
+        registry
+            .register(&key, id, &context.mailbox, context.delivery.now_ms())
+            .map_err(|_| Reason::TooManySessions)?;
+        Ok(Self { registry, id, key })
+    }
+
+    /// True while no later login has replaced this one.
+    pub(super) fn holds(&self) -> bool {
+        self.registry.holds(&self.key, self.id)
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.registry.deregister(&self.key, self.id);
+    }
+}
