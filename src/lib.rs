@@ -11,9 +11,6 @@ pub mod connection;
 pub mod delivery;
 pub mod doctor;
 pub mod door;
-#[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
 pub mod gateway;
 pub mod ids;
 pub mod lines;
@@ -26,7 +23,5 @@ pub mod protocol;
 pub mod reactor;
 pub mod registry;
 pub mod session;
-#[cfg(test)]
-mod simulation;
 pub mod token;
 pub mod watch;

@@ -370,6 +370,7 @@ fn the_sources_cite_headings_that_exist() {
         "fuzz",
         "loadtest",
         "proto",
+        "simulation",
         "src",
         "tests",
         "web",

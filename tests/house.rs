@@ -99,7 +99,7 @@ fn program(text: &str) -> String {
         if code.starts_with("//") {
             continue;
         }
-        if !["#[cfg(test)]", "#[cfg(any(test, fuzzing))]"].contains(&code) {
+        if code != "#[cfg(test)]" {
             kept.push(line);
             continue;
         }
@@ -182,7 +182,7 @@ fn module_of(path: &Path) -> Vec<String> {
 /// passes on comes from the file that has it.
 fn imports_by_file(folder: &str) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
     let sources = sources_in(folder).into_iter();
-    let sources = sources.filter(|(_, path, _)| !is_test(path) && !path.starts_with("simulation"));
+    let sources = sources.filter(|(_, path, _)| !is_test(path));
     let sources: BTreeMap<_, _> = sources
         .map(|(_, path, text)| (module_of(&path), text))
         .collect();
@@ -247,16 +247,7 @@ fn circles(mut imports: BTreeMap<Vec<String>, BTreeSet<Vec<String>>>) -> BTreeSe
 }
 
 fn is_test(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| {
-        [
-            "tests.rs",
-            "schedule.rs",
-            "interleavings.rs",
-            "fixture.rs",
-            "fuzzing.rs",
-        ]
-        .contains(&&*name.to_string_lossy())
-    }) || path.iter().any(|part| part == "tests")
+    path.ends_with("tests.rs") || path.iter().any(|part| part == "tests")
 }
 
 #[test]
@@ -275,6 +266,58 @@ fn rooms_import_only_what_the_map_allows() {
         }
     }
     assert!(violations.is_empty(), "{violations:#?}");
+}
+
+/// The lines of a file that make an item depend on a test, but for a module `tests`.
+fn test_only(text: &str) -> Vec<&str> {
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    let is_test_module = |after: &[&str]| {
+        let item = after.iter().find(|line| !line.starts_with("#["));
+        item.is_some_and(|item| {
+            let item = item.trim_start_matches("pub(crate) ");
+            item.starts_with("mod tests ") || item == "mod tests;"
+        })
+    };
+    let conditions = lines.iter().enumerate().filter(|(_, line)| {
+        let is_condition = ["cfg(", "cfg!(", "cfg_attr("]
+            .iter()
+            .any(|cfg| line.contains(cfg));
+        let is_of_tests = line.contains("test") || line.contains("fuzzing");
+        is_condition && is_of_tests && !line.starts_with("//")
+    });
+    let wrong = conditions.filter(|(at, _)| !is_test_module(&lines[at + 1..]));
+    wrong.map(|(_, line)| *line).collect()
+}
+
+#[test]
+fn a_program_has_no_lines_for_tests_outside_its_unit_tests() {
+    for (_, path, text) in sources().iter().filter(|(_, path, _)| !is_test(path)) {
+        let wrong = test_only(text);
+        assert!(wrong.is_empty(), "{}: {wrong:#?}", path.display());
+    }
+}
+
+#[test]
+fn a_line_for_tests_is_found_wherever_it_stands() {
+    let text = "\
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+#[expect(dead_code)]
+pub(crate) mod tests;
+const ROWS: usize = if cfg!(test) { 1 } else { 1024 };
+impl Log {
+    #[cfg(any(test, fuzzing))]
+    fn rows(&self) {}
+}
+#[cfg(test)]
+mod tests {}";
+    let expected = [
+        "#[cfg(test)]",
+        "const ROWS: usize = if cfg!(test) { 1 } else { 1024 };",
+        "#[cfg(any(test, fuzzing))]",
+    ];
+    assert_eq!(test_only(text), expected);
 }
 
 #[test]
@@ -338,7 +381,7 @@ impl Gateway {
 #[cfg(test)]
 #[expect(clippy::unwrap_used)]
 mod tests {
-    use crate::simulation::World;
+    use crate::admin::World;
 }
 fn last() -> crate::registry::Registry {}";
     let expected: BTreeSet<_> = ["ids", "log", "registry"].map(str::to_owned).into();
@@ -374,7 +417,7 @@ fn server_and_clients_give_silence_the_same_time() {
 
 #[test]
 fn every_file_opens_with_what_it_holds_and_stays_one_noun() {
-    let others = ["client/src", "loadtest/src"].map(sources_in);
+    let others = ["client/src", "loadtest/src", "simulation/src"].map(sources_in);
     for (_, path, text) in sources().into_iter().chain(others.concat()) {
         assert!(
             text.starts_with("//! "),

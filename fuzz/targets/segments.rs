@@ -1,4 +1,4 @@
 #![no_main]
-//! See `src/fuzzing.rs`.
+//! See `simulation/src/fuzzing/`.
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| towncrier::fuzzing::segments(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| towncrier_simulation::fuzzing::segments(data));

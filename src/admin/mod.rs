@@ -23,12 +23,6 @@ mod console;
 mod content;
 mod error;
 mod fingerprint;
-#[cfg(any(test, fuzzing))]
-#[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
-#[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
-mod fixture;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzzing;
 mod guard;
 mod health;
 mod inbox;
@@ -49,5 +43,5 @@ mod trace;
 pub use self::{
     call::{Rooms, SetupError},
     error::code,
-    opening::{Opening, bind},
+    opening::{Opening, api, bind},
 };

@@ -55,12 +55,20 @@ async fn readyz() -> Response {
     )
 }
 
+/// The API as a service, without its port.
+///
+/// # Errors
+/// A configuration that cannot be used.
+pub fn api(config: &Config, rooms: Rooms) -> Result<Router, SetupError> {
+    let app = App::new(config, rooms, openapi::document())?;
+    Ok(routes::router(Arc::new(app)))
+}
+
 impl Opening {
     /// From now on all calls are answered.
     pub fn open(self, config: &Config, rooms: Rooms) -> Result<(), SetupError> {
-        let app = App::new(config, rooms, openapi::document())?;
-        let router = routes::router(Arc::new(app));
-        self.0.open(router, config.admin.connections_max);
+        self.0
+            .open(api(config, rooms)?, config.admin.connections_max);
         Ok(())
     }
 }

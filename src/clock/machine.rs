@@ -11,15 +11,15 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// Both clocks at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reading {
+pub struct Reading {
     /// Unix time by the machine's wall clock, ms.
-    pub(crate) wall_ms: u64,
+    pub wall_ms: u64,
     /// Time since the machine was started, ms.
-    pub(crate) boot_ms: u64,
+    pub boot_ms: u64,
 }
 
 /// A machine with two clocks.
-pub(crate) trait Machine: Send + Sync + 'static {
+pub trait Machine: Send + Sync + 'static {
     /// Unix time by the machine's wall clock, ms. It may jump in both directions.
     fn wall_ms(&self) -> u64;
     /// Time since the machine was started, ms. It never jumps, and counts suspended time.

@@ -9,9 +9,6 @@
 //! - `trust.rs`: which offset is trusted, decided from readings alone
 //! - `machine.rs`: the machine's clocks
 
-#[cfg(any(test, fuzzing))]
-#[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
-pub(crate) mod fixture;
 mod machine;
 mod trust;
 
@@ -23,11 +20,9 @@ use std::{
     time::Duration,
 };
 
+pub use self::machine::{Machine, Reading};
+pub(crate) use self::trust::{MARK_WORDS, Mark};
 use self::{machine::SystemMachine, trust::Trust};
-pub(crate) use self::{
-    machine::{Machine, Reading},
-    trust::{MARK_WORDS, Mark},
-};
 
 /// The largest distance between the wall clock and the trusted clock, in ms, without a doubt. Tokens have the same leeway.
 pub(crate) const TOLERANCE_MS: i64 = 60_000;
@@ -69,7 +64,7 @@ impl Clock {
     }
 
     /// The clock of any machine. A new offset must hold for `proof` before it is trusted.
-    pub(crate) fn new(machine: Box<dyn Machine>, proof: Duration) -> Self {
+    pub fn new(machine: Box<dyn Machine>, proof: Duration) -> Self {
         let trust = Trust::new(machine.read(), proof);
         Self {
             offset_ms: trust.offset_ms().into(),
@@ -204,13 +199,13 @@ impl std::fmt::Display for Doubt {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    pub(crate) mod manual;
+
     use std::sync::Arc;
 
-    use super::{
-        fixture::{Manual, NOW_MS},
-        *,
-    };
+    use self::manual::{Manual, NOW_MS};
+    use super::*;
 
     #[test]
     fn a_jump_of_the_wall_clock_moves_nothing_and_is_told() {

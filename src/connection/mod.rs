@@ -13,12 +13,6 @@
 //! - `socket.rs`: the stream, read and written
 //! - `tally.rs`: the counts of a connection, for its one line in the log
 
-#[cfg(any(test, fuzzing))]
-#[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
-#[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
-pub(crate) mod fixture;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzzing;
 mod life;
 mod login;
 mod outbox;
@@ -152,4 +146,4 @@ impl Handle {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

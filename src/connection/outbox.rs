@@ -24,7 +24,7 @@ pub struct OutboxLimits {
 
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    frames: VecDeque<Frame>,
+    pub(super) frames: VecDeque<Frame>,
     /// The bytes of all frames, including the written part of the first.
     bytes: usize,
     /// The bytes of the first frame that the socket has taken.
@@ -45,12 +45,6 @@ impl Outbox {
     /// (pongs) can fill the outbox this far, because pushes stop at half of it.
     pub(super) fn is_flooded(&self, limits: OutboxLimits) -> bool {
         self.frames.len() >= 2 * limits.frames_max || self.bytes >= 2 * limits.bytes_max
-    }
-
-    /// The number of frames that wait.
-    #[cfg(test)]
-    pub(super) fn frames(&self) -> usize {
-        self.frames.len()
     }
 
     pub(super) fn push(&mut self, frame: Frame) {

@@ -1,6 +1,7 @@
 //! One connection over a pipe in memory: the protocol seen from outside, limits, deadlines and ends. The test moves the
 //! clock.
 
+pub(crate) mod fixture;
 mod json_lines;
 mod wire;
 
@@ -18,16 +19,14 @@ use tokio_tungstenite::{
     tungstenite::{Message as WsMessage, protocol::Role},
 };
 
-use super::{
-    fixture::{Client, Said, World},
-    *,
-};
+use self::fixture::{Client, Said, World};
+use super::*;
 use crate::{
     config,
     ids::{Platform, Seq, SessionKey, UserId},
     log::{
         AppendError, Cause, Log as _, LogError,
-        memory::{Answering, EPOCH, Fault},
+        tests::memory::{Answering, EPOCH, Fault},
     },
     message::Message,
     protocol::towncrier_v1::{
@@ -958,7 +957,7 @@ fn a_flood_of_pings_from_a_client_that_reads_nothing_is_not_answered_without_bou
             written += 1;
             assert!(written < 100_000, "the client is listened to for ever");
         }
-        let waiting = bench.connections[0].0.borrow().outbox.frames();
+        let waiting = bench.connections[0].0.borrow().outbox.frames.len();
         assert!(waiting <= 2 * small.frames_max + 1, "{waiting}");
     });
 }

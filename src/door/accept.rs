@@ -18,12 +18,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const CROWDED_PAUSE: Duration = Duration::from_millis(5);
 
 /// A client's bytes, in both directions.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Stream for S {}
 
 /// A source of clients.
-pub(crate) trait Listener {
+pub trait Listener {
     /// The stream of one client.
     type Stream: Stream;
 

@@ -21,12 +21,13 @@ pub mod tls;
 mod upgrade;
 
 pub(crate) use self::{
-    accept::{Listener, Stream, accept},
+    accept::accept,
     admin_port::Api,
     client_port::{Admitted, ClientPort, Entrance, Host},
     listener::BACKLOG,
 };
 pub use self::{
+    accept::{Listener, Stream},
     admin_port::Server,
     admission::{
         Admission, Arrival, Lobby, Permit, SOCKET_BYTES, Shares, TooFew, memory_bytes_max_for,

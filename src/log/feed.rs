@@ -16,17 +16,17 @@ pub trait Consumer: Send + Sync + 'static {
 
 /// The consumers of one log.
 #[derive(Default)]
-pub(super) struct Feed(RwLock<Vec<Arc<dyn Consumer>>>);
+pub struct Feed(RwLock<Vec<Arc<dyn Consumer>>>);
 
 impl Feed {
     /// Adds a consumer. It takes all commits from now on.
-    pub(super) fn add(&self, consumer: Arc<dyn Consumer>) {
+    pub fn add(&self, consumer: Arc<dyn Consumer>) {
         let mut consumers = self.0.write().unwrap_or_else(PoisonError::into_inner);
         consumers.push(consumer);
     }
 
     /// Gives the commits to each consumer.
-    pub(super) fn hand_on(&self, commits: &[Commit]) {
+    pub fn hand_on(&self, commits: &[Commit]) {
         if commits.is_empty() {
             return;
         }

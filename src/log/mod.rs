@@ -10,25 +10,20 @@
 //! - `error.rs`: the failures of a log, and the events that end them
 //! - `feed.rs`: every commit goes to the consumers, in log order
 //! - `embedded/`: the present implementation: segments and a state store in one data directory
-//! - `memory.rs`: a log for the tests of the rooms above; `conformance.rs`: the tests that every log passes
 
 mod answer;
-#[cfg(test)]
-mod conformance;
 pub mod embedded;
 mod error;
 mod feed;
-#[cfg(any(test, fuzzing))]
-#[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
-#[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
-pub(crate) mod memory;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::sync::Arc;
 
 pub use self::{
     answer::LogAnswer,
     error::{AppendError, Cause, LogError},
-    feed::Consumer,
+    feed::{Consumer, Feed},
 };
 
 use bytes::Bytes;

@@ -11,7 +11,7 @@ use super::table::Table;
 const STEP: Duration = Duration::from_millis(50);
 /// The time for the last connections to close after they were told. It is shorter than the time for which a connection
 /// lingers at other times, because supervisors are impatient: `docker stop` kills after 10 s.
-pub(crate) const GRACE: Duration = Duration::from_secs(4);
+pub const GRACE: Duration = Duration::from_secs(4);
 
 /// Tells all connections over `period`. Returns when they are gone, or when their time is over. No new one may come.
 pub(super) async fn drain(table: Rc<Table>, period: Duration) {

@@ -17,12 +17,12 @@ use crate::{
 
 /// The bounds of a mailbox.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct MailboxLimits {
+pub struct MailboxLimits {
     /// The most live items: 32 bytes each without their messages. At 250,000 pushes a second, more than two cores can do,
     /// the default is a quarter of a second's items.
-    pub(crate) live_max: usize,
+    pub live_max: usize,
     /// The most bytes of their messages. A message that several items share counts for each, so this is an upper bound.
-    pub(crate) live_bytes_max: usize,
+    pub live_bytes_max: usize,
 }
 
 impl Default for MailboxLimits {

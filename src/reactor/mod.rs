@@ -30,16 +30,15 @@ use std::{
     time::Duration,
 };
 
-// The locks of `mailbox.rs`. `interleavings.rs` uses shuttle's instead.
+// The locks of `mailbox.rs`. `simulation/tests/interleavings/` compiles that file with shuttle's.
 use std::sync;
 
 use tokio::sync::{oneshot, watch};
 
-pub(crate) use self::mailbox::MailboxLimits;
 use self::thread::Reactor;
-#[cfg(test)]
-pub(crate) use self::{
+pub use self::{
     drain::GRACE as CLOSE_GRACE,
+    mailbox::MailboxLimits,
     thread::{DISK_GRACE, serve},
 };
 use crate::{
@@ -60,7 +59,7 @@ pub struct Error(io::Error);
 
 /// The order to the reactors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub enum Stage {
     /// Serve clients.
     Serving,
     /// Accept no more, send all clients away over this time, then end.
@@ -71,11 +70,11 @@ pub(crate) enum Stage {
 
 /// The parts that each reactor is built from.
 #[derive(Clone)]
-pub(crate) struct Parts {
+pub struct Parts {
     config: config::Listener,
     session: Limits,
     /// The bounds of each mailbox.
-    pub(crate) mailbox: MailboxLimits,
+    pub mailbox: MailboxLimits,
     /// The client port.
     entrance: Entrance,
     delivery: Arc<Delivery>,
@@ -84,7 +83,8 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    pub(crate) fn new(
+    /// The parts of each reactor of a gateway.
+    pub fn new(
         config: &Config,
         tls: Option<Tls>,
         delivery: Arc<Delivery>,
@@ -223,7 +223,5 @@ fn start(number: u16, reactor: Reactor, watched: Watched) -> io::Result<Thread> 
     })
 }
 
-#[cfg(test)]
-mod interleavings;
 #[cfg(test)]
 mod tests;

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
     use crate::{
         config,
-        connection::{OutboxLimits, fixture::World},
+        connection::{OutboxLimits, tests::fixture::World},
         metrics::Metrics,
         reactor::mailbox::{MailboxLimits, ReactorMailbox},
         session::Moment,

@@ -14,7 +14,7 @@ use towncrier_websocket::frame::{BINARY, FIN, TEXT, masked};
 
 use super::{mailbox::ReactorMailbox, *};
 use crate::{
-    connection::fixture::{Client, Said, World},
+    connection::tests::fixture::{Client, Said, World},
     door::BindError,
     ids::{ConnectionId, Platform, Seq, UserId},
     message::{Message, StoredMessage},

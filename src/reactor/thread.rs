@@ -33,7 +33,7 @@ const DISK_THREADS: usize = 4;
 /// wait for as many connections that each say as much as a turn allows: 10 ms and more.
 const TASKS_IN_A_ROW: u32 = 16;
 /// The longest time for which a disk read may delay the end of the thread.
-pub(crate) const DISK_GRACE: Duration = Duration::from_secs(1);
+pub const DISK_GRACE: Duration = Duration::from_secs(1);
 
 pub(super) struct Reactor {
     number: u16,
@@ -93,7 +93,7 @@ impl Reactor {
 }
 
 /// Serves until the stage ends it, with tasks on the calling thread. An error is a panic of one of its tasks.
-pub(crate) async fn serve(
+pub async fn serve(
     number: u16,
     listener: impl Listener + 'static,
     parts: Parts,

@@ -14,7 +14,7 @@ mod policy;
 
 use std::sync::Arc;
 
-// The map of `places.rs`. `interleavings.rs` uses shuttle's map instead.
+// The map of `places.rs`. `simulation/tests/interleavings/` compiles that file with shuttle's.
 use ::dashmap;
 
 pub use self::{places::Registry, policy::Policy};
@@ -64,7 +64,5 @@ pub struct Presence {
     pub since_ms: u64,
 }
 
-#[cfg(test)]
-mod interleavings;
 #[cfg(test)]
 mod tests;

@@ -62,7 +62,7 @@ impl Policy {
     }
 
     /// True if a session of `newer` takes the place of `older`. Both belong to one user.
-    pub(super) fn replaces(self, newer: &SessionKey, older: (Platform, &str)) -> bool {
+    pub fn replaces(self, newer: &SessionKey, older: (Platform, &str)) -> bool {
         let (platform, device) = older;
         let is_same =
             |class_of: fn(Platform) -> bool| class_of(newer.platform) == class_of(platform);

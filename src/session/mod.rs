@@ -15,13 +15,11 @@
 
 mod action;
 mod event;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzzing;
 mod handshake;
 mod machine;
 mod reason;
 #[cfg(test)]
-mod schedule;
+mod tests;
 mod window;
 
 pub use action::{Action, Connected, Gap, GapReason, Kicked, Messages, ReadOrder, ToClient};

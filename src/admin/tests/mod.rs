@@ -11,6 +11,7 @@ mod batch;
 mod console;
 mod content;
 mod faults;
+mod fixture;
 mod idempotency;
 mod inbox;
 mod limits;
@@ -26,9 +27,9 @@ use axum::{
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::log::memory::Fault;
+use crate::log::tests::memory::Fault;
 
-use super::fixture::{
+use self::fixture::{
     ADMIN, Gateway, NOW_MS, SECRET, UNKNOWN, admin_config, auth_config, whole_config,
 };
 /// The seed document's sample request, word for word.

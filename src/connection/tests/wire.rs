@@ -12,12 +12,8 @@ use prost::Message as _;
 use tokio::io::ReadBuf;
 
 use super::{
-    super::{
-        fixture::{Heard, frames},
-        outbox::WRITE_BYTES_MAX,
-        socket::TURN_READ_BYTES,
-        task::TURN_STEPS,
-    },
+    super::{outbox::WRITE_BYTES_MAX, socket::TURN_READ_BYTES, task::TURN_STEPS},
+    fixture::{Heard, frames},
     *,
 };
 use crate::protocol::towncrier_v1::proto::ClientFrame;

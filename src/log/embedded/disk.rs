@@ -18,7 +18,7 @@ use rustix::{
 
 /// Tells if a read may wait for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub enum Patience {
     /// The read returns `WouldBlock` rather than wait: for threads that others depend on.
     MemoryOnly,
     /// The read waits for the disk: for threads that may block.
@@ -34,7 +34,7 @@ pub(super) fn is_short_of_space(disk: &dyn Disk) -> bool {
 }
 
 /// A directory of files.
-pub(crate) trait Disk: Send + Sync + 'static {
+pub trait Disk: Send + Sync + 'static {
     /// Names of all files.
     fn list(&self) -> io::Result<Vec<String>>;
     /// Opens a file for reading and writing; `NotFound` when the file does not exist.
@@ -52,7 +52,11 @@ pub(crate) trait Disk: Send + Sync + 'static {
 }
 
 /// One file, shared by the writer and any number of readers.
-pub(crate) trait DiskFile: Send + Sync + 'static {
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "no caller asks whether a file is empty"
+)]
+pub trait DiskFile: Send + Sync + 'static {
     /// The file's length in bytes.
     fn len(&self) -> io::Result<u64>;
     /// Writes all of `bytes` at `offset`. After an error any part of the bytes may have been written.

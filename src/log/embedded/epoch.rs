@@ -50,7 +50,7 @@ fn write(root: &dyn Disk) -> io::Result<Epoch> {
 }
 
 /// The text of an epoch's file.
-pub(crate) fn text(epoch: Epoch) -> String {
+pub fn text(epoch: Epoch) -> String {
     let crc = crc32c::crc32c(&epoch.0.to_le_bytes());
     format!("{:016x} {crc:08x}\n", epoch.0)
 }

@@ -11,7 +11,7 @@ use super::{
     recovery::open_segments,
     scan::{Scan, Tail, judge_tail},
     segment::Segment,
-    watermark::{Marks, Watermark},
+    watermark::Watermark,
 };
 
 /// The result of a walk over a whole log.
@@ -35,6 +35,8 @@ pub struct LogReport {
     pub newest_ms: u64,
     /// Positions at which the bytes differ from the bytes that were written.
     pub damages: Vec<Damage>,
+    /// The log is known to have been on disk up to this position; 0 when nothing is known.
+    pub synced: u64,
     /// Segment and offset of an unfinished group, which the next start will cut. It is no damage.
     pub unfinished: Option<(String, u64)>,
 }
@@ -69,24 +71,26 @@ pub fn inspect(
     }
     let _lock = lock_directory(dir)?;
     let disk = RealDisk::open(&dir.join(SEGMENTS)).map_err(io)?;
-    let marks = Watermark::open(&disk).map_err(io)?.marks();
-    let report = inspect_segments(&disk, marks, &mut visit)?;
+    let report = inspect_segments(&disk, &mut visit)?;
     Ok(LogReport {
         epoch: epoch::read_or_create(&RealDisk::open(dir).map_err(io)?, dir)?.0,
         ..report
     })
 }
 
-/// Walks over the segments alone. `marks`: the part of the log that is known to have been on disk.
-pub(crate) fn inspect_segments(
+/// Walks over the segments alone, in a directory that no other process writes to.
+pub fn inspect_segments(
     disk: &dyn Disk,
-    marks: Marks,
     visit: &mut Option<&mut dyn FnMut(&str)>,
 ) -> Result<LogReport, ReadError> {
+    let marks = Watermark::open(disk)
+        .map_err(|error| ReadError::Io(error.kind()))?
+        .marks();
     let synced = marks.synced;
     let files = open_segments(disk, marks)?;
     let mut report = LogReport {
         damages: files.damages,
+        synced: synced.0,
         ..LogReport::default()
     };
     report.oldest_ms = files

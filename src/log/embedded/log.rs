@@ -59,28 +59,42 @@ pub struct EmbeddedLog {
 }
 
 /// The directories of a log.
-pub(crate) struct Place {
+pub struct Directories {
     /// The data directory.
-    pub(crate) root: Arc<dyn Disk>,
+    pub root: Arc<dyn Disk>,
     /// The folder with the segments and the watermark.
-    pub(crate) segments: Arc<dyn Disk>,
+    pub segments: Arc<dyn Disk>,
     /// The folder of the state store.
-    pub(crate) state: Box<dyn StoreHome>,
+    pub state: Box<dyn StoreHome>,
 }
 
 /// A function that runs a job on a thread where it may wait for the disk without making others wait.
-pub(crate) type Aside = fn(Box<dyn FnOnce() + Send>);
+pub type Aside = fn(Box<dyn FnOnce() + Send>);
 
 /// The futures that must run for a log to work. They sometimes block, so each has a thread of its own.
-pub(crate) struct Workers {
+pub struct Workers {
     /// `None` for a log whose only segment is damaged: there is no segment to append to, and the log refuses appends
     /// anyway.
-    pub(crate) writer: Option<Writer>,
-    pub(crate) keeper: Keeper,
+    writer: Option<Writer>,
+    keeper: Keeper,
     /// The keeper ends when the sender of this is dropped.
-    pub(crate) stopped: oneshot::Receiver<()>,
+    stopped: oneshot::Receiver<()>,
     /// The position up to which the scrub reads.
     scrubbed: Option<Position>,
+}
+
+impl Workers {
+    /// The writer and the keeper, for a caller that gives them no threads. Both end after [`EmbeddedLog::close`]. A log whose
+    /// only segment is damaged has no writer.
+    pub fn into_futures(
+        self,
+    ) -> (
+        Option<impl Future<Output = ()> + use<>>,
+        impl Future<Output = ()> + use<>,
+    ) {
+        let writer = self.writer.map(Writer::run);
+        (writer, self.keeper.run(self.stopped))
+    }
 }
 
 impl EmbeddedLog {
@@ -101,7 +115,7 @@ impl EmbeddedLog {
         directory.recursive(true).mode(0o700);
         directory.create(&config.dir).map_err(io)?;
         let lock = lock_directory(&config.dir)?;
-        let place = Place {
+        let directories = Directories {
             root: RealDisk::open(&config.dir).map(Arc::new).map_err(io)?,
             segments: RealDisk::open(&config.dir.join(SEGMENTS))
                 .map(Arc::new)
@@ -112,15 +126,15 @@ impl EmbeddedLog {
             }),
         };
         let aside: Aside = |job| drop(tokio::task::spawn_blocking(job));
-        let (mut log, workers) = Self::open_in(&place, config, clock, metrics, aside)?;
+        let (mut log, workers) = Self::open_in(&directories, config, clock, metrics, aside)?;
         log.lock = Some(lock);
         log.start(workers).map_err(io)?;
         Ok(log)
     }
 
     /// Opens a log in the caller's directories, which no other process uses. No worker runs yet.
-    pub(crate) fn open_in(
-        place: &Place,
+    pub fn open_in(
+        directories: &Directories,
         config: &config::Log,
         clock: Arc<Clock>,
         metrics: Arc<Metrics>,
@@ -128,19 +142,22 @@ impl EmbeddedLog {
     ) -> Result<(Self, Workers), OpenError> {
         let open = |home: &dyn StoreHome| {
             let (clock, metrics) = (clock.clone(), metrics.clone());
-            Self::open_with(place, home, config, clock, metrics, aside)
+            Self::open_with(directories, home, config, clock, metrics, aside)
         };
-        match open(&*place.state) {
-            Err(error) if error.is_of_state() && is_short_of_space(&*place.segments) => {
+        match open(&*directories.state) {
+            Err(error) if error.is_of_state() && is_short_of_space(&*directories.segments) => {
                 tracing::warn!(
                     %error,
                     "the disk is full: the state is rebuilt in memory, and stays there until the next start"
                 );
                 // The store on the disk is set aside, because it would miss everything that retention forgets from now on.
-                place.state.set_aside().map_err(|error| OpenError::Io {
-                    dir: config.dir.display().to_string(),
-                    error,
-                })?;
+                directories
+                    .state
+                    .set_aside()
+                    .map_err(|error| OpenError::Io {
+                        dir: config.dir.display().to_string(),
+                        error,
+                    })?;
                 open(&MemoryHome::default())
             }
             opened => opened,
@@ -148,7 +165,7 @@ impl EmbeddedLog {
     }
 
     fn open_with(
-        place: &Place,
+        directories: &Directories,
         home: &dyn StoreHome,
         config: &config::Log,
         clock: Arc<Clock>,
@@ -157,8 +174,8 @@ impl EmbeddedLog {
     ) -> Result<(Self, Workers), OpenError> {
         let dir = || config.dir.display().to_string();
         let io = |error| OpenError::Io { dir: dir(), error };
-        let disk = place.segments.clone();
-        let epoch = epoch::read_or_create(&*place.root, &config.dir)?;
+        let disk = directories.segments.clone();
+        let epoch = epoch::read_or_create(&*directories.root, &config.dir)?;
         let state_failed = |error| {
             tracing::error!(%error, "the state store cannot be opened");
             OpenError::State(dir())
@@ -185,7 +202,7 @@ impl EmbeddedLog {
         if reached.is_none() {
             state.begin(epoch).map_err(state_failed)?;
         }
-        let (time_mark, last_time) = TimeMark::open(&*place.root).map_err(io)?;
+        let (time_mark, last_time) = TimeMark::open(&*directories.root).map_err(io)?;
         let core = Arc::new(Core::new(epoch, disk, state, clock, metrics));
         recovery::replay(&core, reached, &mut watermark, config.format)?;
         let newest_ms = core.segments.all().last().map(|last| last.created_ms);
@@ -245,7 +262,7 @@ impl EmbeddedLog {
     }
 
     /// Gives each worker its thread.
-    pub(crate) fn start(&self, workers: Workers) -> io::Result<()> {
+    pub(super) fn start(&self, workers: Workers) -> io::Result<()> {
         let Workers {
             writer,
             keeper,
@@ -287,22 +304,9 @@ impl EmbeddedLog {
         self.core.damages()
     }
 
-    /// The number of rows not yet in the state store.
-    #[cfg(test)]
-    pub(crate) fn dirty_rows(&self) -> usize {
-        self.core.state.dirty_rows()
-    }
-
     /// Messages retained and not acked by any session.
-    #[cfg(test)]
-    pub(crate) fn pending(&self) -> u64 {
+    pub fn pending(&self) -> u64 {
         self.core.state.pending()
-    }
-
-    /// The present value of a row of a table.
-    #[cfg(test)]
-    pub(super) fn row(&self, table: super::table_id::TableId, key: &[u8]) -> Option<bytes::Bytes> {
-        self.core.state.row(table, key).expect("the store reads")
     }
 }
 

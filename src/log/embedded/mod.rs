@@ -23,12 +23,6 @@ mod core;
 mod disk;
 mod epoch;
 mod error;
-#[cfg(any(test, fuzzing))]
-#[cfg_attr(fuzzing, allow(dead_code, reason = "much of it is for tests"))]
-#[expect(clippy::unwrap_used, reason = "a failure here is the test's")]
-mod fixture;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzzing;
 pub mod inspect;
 mod keeper;
 mod log;
@@ -49,14 +43,12 @@ mod time_mark;
 mod watermark;
 mod writer;
 
-/// The parts that let the simulation replace files and threads.
-#[cfg(test)]
-pub(crate) use self::{
-    disk::{Disk, DiskFile},
+/// A log on other directories than those of the machine, and without threads of its own.
+pub use self::{
+    disk::{Disk, DiskFile, Patience},
     epoch::text as epoch_text,
-    log::{Place, Workers},
-    state::{Opened, StateError, Store, StoreHome, Tree, Visit},
-    watermark::Watermark,
+    log::{Aside, Directories, Workers},
+    state::{Opened, Pace, StateError, Store, StoreHome, Tree, Visit},
 };
 pub use self::{
     epoch::renew as renew_epoch,
@@ -65,7 +57,6 @@ pub use self::{
     recovery::OpenError,
 };
 
-pub(crate) use self::disk::Patience;
 /// The names that every file here uses: this log's errors, and the trait's types.
 use self::error::Refusing;
 use super::{

@@ -1,5 +1,7 @@
 //! The log's promises against a disk that loses unsynced bytes, fails, tears writes and flips bits.
 
+mod fixture;
+
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -12,27 +14,27 @@ use std::{
 
 use bytes::Bytes;
 
+use self::fixture::TestDisk;
 use super::{
     disk::{Disk as _, RealDisk},
-    fixture::TestDisk,
     inspect::inspect_segments,
-    log::Place,
+    log::Directories,
     record::{Position, Record},
-    segment::Segment,
+    segment::{ORIGIN, Segment},
     state::SledHome,
     table_id::TableId,
-    watermark::Marks,
+    watermark::Watermark,
     writer::Work,
     *,
 };
 use crate::{
     clock::{
         Clock, Machine,
-        fixture::{Manual, NOW_MS as START_MS},
+        tests::manual::{Manual, NOW_MS as START_MS},
     },
     config,
     ids::{MessageId, Platform, Seq, SessionKey},
-    log::conformance::{message, user},
+    log::tests::conformance::{message, user},
     metrics::Metrics,
     watch::{Unwell, Watch},
 };
@@ -48,8 +50,8 @@ struct Bench {
 }
 
 /// Segments in memory, everything else in a directory.
-fn place(disk: &Arc<TestDisk>, dir: &Path) -> Place {
-    Place {
+fn place(disk: &Arc<TestDisk>, dir: &Path) -> Directories {
+    Directories {
         root: Arc::new(RealDisk::open(dir).unwrap()),
         segments: disk.clone(),
         state: Box::new(SledHome {
@@ -409,7 +411,7 @@ fn a_log_cut_anywhere_in_its_last_group_loses_that_group_whole_and_nothing_else(
         for garbage in [0, 40] {
             let disk = TestDisk::default();
             disk.put(&name, [&bytes[..length], &vec![0; garbage]].concat());
-            let report = inspect_segments(&disk, Marks::NONE, &mut None).unwrap();
+            let report = inspect_segments(&disk, &mut None).unwrap();
             assert_eq!(
                 (report.messages, &report.damages[..]),
                 (report.messages, &[][..]),
@@ -438,8 +440,7 @@ fn no_flipped_bit_in_a_synced_log_goes_unnoticed() {
     }
     bench.log.close();
     let disk = bench.disk.after_kill();
-    let marks = disk.marks();
-    let whole = inspect_segments(&*disk, marks, &mut None).unwrap();
+    let whole = inspect_segments(&*disk, &mut None).unwrap();
     assert!(
         whole.damages.is_empty() && whole.unfinished.is_none() && whole.segments > 1,
         "{whole:?}"
@@ -450,7 +451,7 @@ fn no_flipped_bit_in_a_synced_log_goes_unnoticed() {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             disk.put(&name, flipped);
-            let report = inspect_segments(&*disk, marks, &mut None).unwrap();
+            let report = inspect_segments(&*disk, &mut None).unwrap();
             assert!(
                 report.damages.iter().any(|damage| damage.segment == name),
                 "bit {bit} of {name}: {report:?}"
@@ -704,7 +705,7 @@ fn an_older_log_is_written_on_in_the_format_that_is_configured() {
     bench.send(&["u1"], "old still");
     let mut lines = Vec::new();
     let mut note = |line: &str| lines.push(line.to_owned());
-    inspect_segments(&*bench.disk, bench.disk.marks(), &mut Some(&mut note)).unwrap();
+    inspect_segments(&*bench.disk, &mut Some(&mut note)).unwrap();
     assert!(
         !lines.iter().any(|line| line.contains(" token ")),
         "{lines:?}"
@@ -810,7 +811,12 @@ impl Bench {
     }
 
     fn setting(&self, key: &str) -> Option<String> {
-        self.log.row(TableId::Settings, key.as_bytes()).map(text)
+        self.log
+            .core
+            .state
+            .row(TableId::Settings, key.as_bytes())
+            .unwrap()
+            .map(text)
     }
 }
 
@@ -910,7 +916,7 @@ fn a_record_of_a_later_version_is_named_and_nothing_is_changed() {
         let disk = bench.disk.after_kill();
         let name = disk.segments().remove(0);
         let mut bytes = disk.get(&name);
-        fuzzing::append_group(kind, body, &mut bytes);
+        append_group(kind, body, &mut bytes);
         disk.put(&name, bytes.clone());
         let opened = EmbeddedLog::open_in(
             &place(&disk, bench.dir.path()),
@@ -922,10 +928,30 @@ fn a_record_of_a_later_version_is_named_and_nothing_is_changed() {
         let error = opened.err().expect("it does not open").to_string();
         assert!(error.contains(named), "{error}");
         assert!(error.contains("which a later version wrote"), "{error}");
-        let inspected = inspect_segments(&*disk, Marks::NONE, &mut None);
+        let inspected = inspect_segments(&*disk, &mut None);
         assert!(matches!(inspected, Err(ReadError::Newer { .. })));
         assert_eq!(disk.get(&name), bytes, "nothing was changed");
     }
+}
+
+/// Appends a closed group with one record of any kind and body to a whole segment's bytes, as a later version would.
+fn append_group(kind: u8, body: &[u8], bytes: &mut Vec<u8>) {
+    let position = |bytes: &Vec<u8>| Position(ORIGIN.0 + bytes.len() as u64);
+    let start = position(bytes);
+    // The last record of a closed segment is a `Commit`, whose CRC the next record names.
+    let commit = bytes.len() - (record::HEADER_BYTES + 32);
+    let commit = record::Header::read(&bytes[commit..]).expect("a commit");
+    let (length, previous) = ((body.len() as u32).to_le_bytes(), commit.crc.to_le_bytes());
+    let crc = crc32c::crc32c(&[&length[..], &previous, &[kind], body].concat());
+    for part in [&length[..], &previous, &crc.to_le_bytes(), &[kind], body] {
+        bytes.extend_from_slice(part);
+    }
+    let commit = Record::Commit {
+        position: position(bytes),
+        start,
+        time_ms: 1,
+    };
+    record::encode(&commit, crc, bytes);
 }
 
 /// The position of the newest entry of a user.
@@ -1135,7 +1161,7 @@ fn a_first_segment_that_retention_did_not_remove_is_missed() {
         let disk = bench.disk.after_kill();
         let first = disk.segments().remove(0);
         disk.remove(&first).unwrap();
-        let report = inspect_segments(&*disk, disk.marks(), &mut None).unwrap();
+        let report = inspect_segments(&*disk, &mut None).unwrap();
         assert_eq!(report.damages[0].segment, first, "{report:?}");
         let bench = bench.reopen(|_| disk, keeps_state);
         let refusing = bench.log.check_writable();
@@ -1158,7 +1184,7 @@ fn a_disk_with_space_again_is_noticed_without_a_send() {
 #[test]
 fn a_disk_that_something_else_fills_rests_the_checkpoints_until_there_is_space_again() {
     let bench = Bench::with(|limits| limits.checkpoint_interval = Duration::from_millis(10));
-    let checkpointed = || bench.log.dirty_rows() == 0;
+    let checkpointed = || bench.log.core.state.dirty_rows() == 0;
     bench.disk.faults.is_nearly_full.store(true, Relaxed);
     // The first append checks the space. A cursor does not.
     let key = SessionKey {
@@ -1201,7 +1227,7 @@ fn a_start_on_a_full_disk_serves_what_it_has_and_takes_sends_once_there_is_space
     bench.send(&["u1"], "before");
     let disk = bench.disk.after_kill();
     let home = Arc::new(NoStore::default());
-    let place = Place {
+    let place = Directories {
         state: Box::new(home.clone()),
         ..place(&disk, bench.dir.path())
     };

@@ -12,11 +12,11 @@ const NAME: &str = "synced";
 
 /// The log must be whole between these two positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Marks {
+pub(super) struct Marks {
     /// The log was synced up to this position; [`Position::NONE`] when nothing is known.
-    pub(crate) synced: Position,
+    pub(super) synced: Position,
     /// The first segment begins here, or before it if retention was interrupted.
-    pub(crate) begin: Position,
+    pub(super) begin: Position,
 }
 
 impl Marks {
@@ -28,14 +28,14 @@ impl Marks {
 }
 
 /// The open file.
-pub(crate) struct Watermark {
+pub(super) struct Watermark {
     file: Slots<2>,
     latest: Marks,
 }
 
 impl Watermark {
     /// Opens the file, or makes it.
-    pub(crate) fn open(disk: &dyn Disk) -> io::Result<Self> {
+    pub(super) fn open(disk: &dyn Disk) -> io::Result<Self> {
         let (file, words) = Slots::open(disk, NAME)?;
         let latest = words.map_or(Marks::NONE, |[synced, begin]| Marks {
             synced: Position(synced),
@@ -45,7 +45,7 @@ impl Watermark {
     }
 
     /// The known positions.
-    pub(crate) fn marks(&self) -> Marks {
+    pub(super) fn marks(&self) -> Marks {
         self.latest
     }
 

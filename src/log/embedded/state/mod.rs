@@ -11,8 +11,6 @@
 //! - `users.rs`, `cursors.rs`, `idempotency.rs`, `tokens.rs`: the rows; rows of the tables in `table_id.rs` need no file
 
 mod cursors;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzzing;
 mod idempotency;
 mod keys;
 mod memory;
@@ -28,16 +26,13 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::time::sleep;
 
 use self::keys::{position_at, u64_at};
-#[cfg(test)]
-pub(crate) use self::store::Visit;
-pub(crate) use self::store::{Opened, Store, StoreHome, Tree};
+pub use self::store::{Opened, Pace, Store, StoreHome, Tree, Visit};
 pub(super) use self::{
     cursors::Cursors,
     idempotency::KeyRow,
@@ -58,13 +53,9 @@ use crate::{
     watch::Pulse,
 };
 
-/// A checkpoint pauses this long after each part. The writer's thread needs the same cores, and is more urgent. Tests have
-/// few rows, and a longer pause makes their checkpoints as long as those of many rows.
-const BREATH: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1 });
-
 /// The state store failed: only rows in memory can be looked up.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StateError {
+pub enum StateError {
     /// sled's own error.
     #[error("sled: {0}")]
     Sled(#[from] sled::Error),
@@ -437,7 +428,7 @@ impl State {
         for part in self.parts() {
             rows += part?;
             pulse.beat();
-            sleep(BREATH).await;
+            sleep(self.store.pace().pause).await;
         }
         // The rows are flushed first. Then follows the claim that they are there.
         self.store.flush()?;

@@ -3,14 +3,14 @@
 //! A store has trees of bytes, in the order of their keys. [`SledHome`] is the real one. Leaves to others: the meaning of
 //! the rows, the times of flushes, and the use of a store that does not open.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use rustix::fs::IFlags;
 
 use super::StateError;
 
 /// The place of a store.
-pub(crate) trait StoreHome: Send + Sync + 'static {
+pub trait StoreHome: Send + Sync + 'static {
     /// Opens the store, or begins an empty one when there is none. sled may also panic.
     fn open(&self) -> Result<Opened, StateError>;
     /// Moves a useless store out of the way. It replaces the store that was set aside before.
@@ -18,23 +18,48 @@ pub(crate) trait StoreHome: Send + Sync + 'static {
 }
 
 /// A store after its opening.
-pub(crate) struct Opened {
-    pub(crate) store: Arc<dyn Store>,
+pub struct Opened {
+    /// The store.
+    pub store: Arc<dyn Store>,
     /// True if the store's claim can be believed: a flush reached the disk, and nothing written after it reached the disk
     /// before it.
-    pub(crate) is_believed: bool,
+    pub is_believed: bool,
 }
 
 /// All trees.
-pub(crate) trait Store: Send + Sync + 'static {
+pub trait Store: Send + Sync + 'static {
     /// Opens a tree, or makes it.
     fn tree(&self, name: &'static str) -> Result<Arc<dyn Tree>, StateError>;
     /// Returns once all written rows are on the device.
     fn flush(&self) -> Result<(), StateError>;
+    /// The pace at which a checkpoint writes to it.
+    fn pace(&self) -> Pace {
+        Pace::default()
+    }
+}
+
+/// The pace of a checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// The rows of one part; at least 1.
+    pub rows: usize,
+    /// The pause after each part.
+    pub pause: Duration,
+}
+
+impl Default for Pace {
+    /// A small part needs little memory, so the allocator also keeps little. The writer's thread needs the same cores as the
+    /// checkpoint, and is more urgent.
+    fn default() -> Self {
+        Self {
+            rows: 1024,
+            pause: Duration::from_millis(1),
+        }
+    }
 }
 
 /// Rows sorted by their keys.
-pub(crate) trait Tree: Send + Sync + 'static {
+pub trait Tree: Send + Sync + 'static {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
     /// Writes a row, unflushed.
@@ -46,7 +71,7 @@ pub(crate) trait Tree: Send + Sync + 'static {
 }
 
 /// The function that a scan calls for each row.
-pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StateError> + 'a;
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StateError> + 'a;
 
 /// sled in a directory of the machine.
 pub(crate) struct SledHome {

@@ -21,10 +21,6 @@ use super::{
 /// The rows that stay in memory although sled has them, so that the busiest users' rows are not decoded again and again.
 const CLEAN_ROWS_MAX: usize = 4096;
 
-/// The rows that a checkpoint holds at a time. A small part needs little memory, so the allocator also keeps little. Tests
-/// have few rows, and their checkpoints need several parts as well.
-const ROWS_AT_ONCE: usize = if cfg!(test) { 1 } else { 1024 };
-
 /// Rows on their way to sled; `None`: the row is removed from sled.
 pub(in crate::log::embedded) type Dirty<R> = Vec<(Box<[u8]>, Option<R>)>;
 
@@ -50,6 +46,8 @@ struct Recent<R> {
 /// A tree, and the rows that are not in it yet.
 pub(in crate::log::embedded) struct Table<R> {
     tree: Arc<dyn Tree>,
+    /// The rows that a checkpoint holds at a time.
+    rows_at_once: usize,
     recent: DashMap<Box<[u8]>, Recent<R>, RandomState>,
     /// Keys of the rows that are not in sled yet, each once, in the order of their first change. A checkpoint takes the
     /// keys that were there when it began, however many are added while it works.
@@ -60,6 +58,7 @@ impl<R: Row> Table<R> {
     pub(super) fn open(store: &dyn Store, name: &'static str) -> Result<Self, StateError> {
         Ok(Self {
             tree: store.tree(name)?,
+            rows_at_once: store.pace().rows,
             recent: DashMap::default(),
             dirty: Mutex::default(),
         })
@@ -136,12 +135,12 @@ impl<R: Row> Table<R> {
         self.dirty().len()
     }
 
-    /// Takes the first rows that are not in sled yet, at most [`ROWS_AT_ONCE`], and marks them as written. The caller
+    /// Takes the first rows that are not in sled yet, as many as fit a part, and marks them as written. The caller
     /// writes them to sled with [`Table::write`], or gives up on the whole store.
     pub(in crate::log::embedded) fn take_dirty(&self) -> Dirty<R> {
         let keys = {
             let mut dirty = self.dirty();
-            let taken = dirty.len().min(ROWS_AT_ONCE);
+            let taken = dirty.len().min(self.rows_at_once);
             let keys: Vec<_> = dirty.drain(..taken).collect();
             if dirty.is_empty() {
                 *dirty = VecDeque::new();
@@ -290,11 +289,12 @@ mod tests {
         let tree = Arc::new(Busy::default());
         let table = Arc::new(Table {
             tree: tree.clone(),
+            rows_at_once: 1,
             recent: DashMap::default(),
             dirty: Mutex::default(),
         });
         tree.table.set(Arc::downgrade(&table)).unwrap();
-        let keys = (0..3 * ROWS_AT_ONCE).map(|row| format!("row {row}").into_bytes());
+        let keys = (0..3).map(|row| format!("row {row}").into_bytes());
         let keys: Vec<_> = keys.collect();
         for key in &keys {
             table.put(key.clone(), 1);

@@ -1,0 +1,122 @@
+//! Fuzzing of the calls of the admin API with any body.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{Method, Request},
+};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tower::ServiceExt as _;
+use towncrier::{
+    admin::{Rooms, api},
+    config::Config,
+    gateway::Base,
+    ids::{Platform, UserId},
+    message::{ADDRESS_BYTES_MAX, TOGETHER_BYTES_MAX},
+};
+
+use super::Input;
+use crate::{
+    clock::SimClock,
+    memory::{MemoryLog, Rows},
+};
+
+/// One of the configuration's administrators.
+const ADMIN: &str = "openIM123456";
+
+thread_local! {
+    /// Made once. Each run gets a new log.
+    static GATEWAY: Gateway = Gateway::new();
+}
+
+struct Gateway {
+    runtime: Runtime,
+    router: Router,
+    log: Arc<MemoryLog>,
+    token: String,
+    /// The calls that take a body, in the order of their paths.
+    calls: Vec<String>,
+}
+
+impl Gateway {
+    fn new() -> Self {
+        let runtime = super::runtime();
+        let _entered = runtime.enter();
+        let mut config = Config::default();
+        config.auth.secret = "tuoyun".into();
+        config.auth.token_key = "open_im_server".into();
+        config.admin.batch_max = 10;
+        let clock = SimClock::new().for_process();
+        let base = Base::build(&config, Arc::default(), clock.clone(), MemoryLog::default());
+        let rooms = Rooms {
+            delivery: base.delivery,
+            registry: base.registry,
+            metrics: base.metrics,
+            watch: Arc::default(),
+        };
+        let router = api(&config, rooms).expect("a good configuration");
+        let admin = UserId::new(ADMIN).expect("an id");
+        let token = base.tokens.issue(&admin, Platform::Admin, clock.now_ms());
+        let calls = runtime.block_on(calls(&router));
+        Self {
+            router,
+            log: base.log,
+            token: token.token,
+            calls,
+            runtime,
+        }
+    }
+}
+
+async fn calls(router: &Router) -> Vec<String> {
+    let request = Request::get("/openapi.json").body(Body::empty());
+    let request = request.expect("a request");
+    let response = router.clone().oneshot(request).await.expect("infallible");
+    let document = to_bytes(response.into_body(), usize::MAX).await;
+    let document: Value = serde_json::from_slice(&document.expect("in memory")).expect("JSON");
+    let paths = document["paths"].as_object().expect("paths by name");
+    let with_body = paths.iter().filter(|(_, calls)| calls["post"].is_object());
+    let mut calls: Vec<_> = with_body.map(|(path, _)| path.clone()).collect();
+    calls.sort_unstable();
+    calls
+}
+
+/// The first byte picks the call; the rest is its body. The caller has an administrator's token. For every input: the
+/// answer is JSON with an `errCode`, it is never HTTP 500 (a fault of ours), and every stored message fits a frame.
+pub fn admin(data: &[u8]) {
+    GATEWAY.with(|gateway| {
+        *gateway.log.rows() = Rows::default();
+        gateway.runtime.block_on(ask(gateway, data));
+    });
+}
+
+async fn ask(gateway: &Gateway, data: &[u8]) {
+    let mut input = Input(data);
+    let which = usize::from(input.byte());
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(&gateway.calls[which % gateway.calls.len()])
+        .header("token", &gateway.token)
+        .body(Body::from(input.0.to_vec()))
+        .expect("a request");
+    let response = gateway.router.clone().oneshot(request).await;
+    let (parts, body) = response.expect("infallible").into_parts();
+    let body = to_bytes(body, usize::MAX).await.expect("in memory");
+    let answer: Value = serde_json::from_slice(&body).expect("an answer is JSON");
+    let code = answer["errCode"]
+        .as_u64()
+        .expect("every answer has an errCode");
+    assert!(!parts.status.is_server_error(), "{} {code}", parts.status);
+    assert_eq!(
+        parts.status == 200 && code == 0,
+        parts.status == 200,
+        "{code}"
+    );
+    for append in &gateway.log.rows().appends {
+        assert!(append.is_keyed || !append.receivers.is_empty());
+        assert!(append.body.len() + ADDRESS_BYTES_MAX <= TOGETHER_BYTES_MAX);
+    }
+}

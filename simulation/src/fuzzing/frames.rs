@@ -1,0 +1,211 @@
+//! Fuzzing of the session machine: a client's frames, and all other events of a session, in any order.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use towncrier::{
+    ids::{ConnectionId, Epoch, Platform, Seq},
+    message::Message,
+    protocol::{Codec as _, towncrier_v1::TowncrierV1},
+    session::*,
+};
+
+use super::Input;
+
+const LIMITS: Limits = Limits {
+    window: 8,
+    replayed_bytes_max: 1000,
+    resend_after: Duration::from_secs(5),
+    heartbeat: Duration::from_secs(30),
+    starts_at_head: false,
+};
+
+/// The inbox and the connection, as the session's environment gives them.
+struct World {
+    head: u64,
+    first: u64,
+    /// Everything up to `sent` was pushed or announced as a gap; its highest value so far; the highest ack.
+    sent: u64,
+    highest: u64,
+    acked: u64,
+    /// The read under way.
+    order: Option<ReadOrder>,
+    is_closed: bool,
+}
+
+fn body(seq: u64) -> Option<Bytes> {
+    (!seq.is_multiple_of(7)).then(|| seq.to_be_bytes().to_vec().into())
+}
+
+fn live(seq: u64) -> Event {
+    Event::Live(Seq(seq), Arc::new(Message::new(Bytes::new())))
+}
+
+/// Reads the inbox's state, a first frame and further events from `data`, one after the other. For every input: the session
+/// pushes what the log holds, in order, within the window, and announces every hole; after a close it does nothing.
+pub fn frames(data: &[u8]) {
+    let mut input = Input(data);
+    let head = u64::from(input.byte());
+    let first = 1 + u64::from(input.byte()) % (head + 1);
+    let stored = Some(Seq(input.byte().into())).filter(|seq| seq.0 <= head);
+    let frame = Bytes::copy_from_slice(input.counted());
+    let Ok(FromClient::Connect(connect)) = TowncrierV1.decode(frame) else {
+        return;
+    };
+    let standing = Standing {
+        epoch: Epoch(7),
+        head: Seq(head),
+        first: Seq(first),
+        stored,
+    };
+    let welcome = Welcome {
+        connection: ConnectionId(1),
+        platform: Platform::Web,
+        server_time_ms: 0,
+    };
+    let mut now = Moment::default();
+    let (mut session, actions) = open(connect.resume, standing, welcome, &LIMITS, now);
+    let Some(Action::Send(ToClient::Connected(connected))) = actions.first() else {
+        panic!("{actions:?}")
+    };
+    let mut world = World {
+        head,
+        first,
+        sent: connected.cursor.0,
+        highest: connected.cursor.0,
+        acked: connected.cursor.0,
+        order: None,
+        is_closed: false,
+    };
+    world.perform(actions, None);
+    while !input.is_empty() {
+        let what = input.byte();
+        let event = match what & 0xf {
+            0 if session.is_listening() => {
+                match TowncrierV1.decode(Bytes::copy_from_slice(input.counted())) {
+                    Ok(said) => Event::Said(said),
+                    Err(_) => return,
+                }
+            }
+            1 if session.is_listening() => {
+                let behind = u64::from(input.byte() & 0xf);
+                let ack = Seq(world.sent.saturating_sub(behind));
+                Event::Said(FromClient::Ack(ack))
+            }
+            2 => {
+                world.head += 1;
+                live(world.head)
+            }
+            3 => live(0),
+            4 => {
+                world.head += u64::from(input.byte());
+                Event::Head(Seq(world.head))
+            }
+            5 => match world.order.take() {
+                Some(order) => world.read(order, input.byte()),
+                None => continue,
+            },
+            6 => {
+                now = now.plus(Duration::from_millis(500) * input.byte().into());
+                Event::Tick
+            }
+            7 => Event::Room,
+            8 => {
+                world.first += u64::from(input.byte()) % (world.head + 2 - world.first);
+                continue;
+            }
+            9 => Event::Replaced,
+            10 => Event::LoggedOut,
+            11 => Event::Drain(Duration::from_secs(1)),
+            _ => Event::Heard,
+        };
+        let scene = Scene {
+            now,
+            has_room: what & 0x10 == 0,
+            is_flushed: what & 0x20 == 0,
+        };
+        let live = match event {
+            Event::Live(seq, _) => Some(seq),
+            _ => None,
+        };
+        let actions = session.handle(event, scene, &LIMITS);
+        world.perform(actions, live);
+    }
+}
+
+impl World {
+    fn read(&self, order: ReadOrder, most: u8) -> Event {
+        let from = order.after.0.max(self.first - 1) + 1;
+        let count = order.messages.min(1 + usize::from(most));
+        let entries: Vec<_> = (from..=self.head)
+            .take(count)
+            .map(|seq| Entry {
+                seq: Seq(seq),
+                body: body(seq),
+            })
+            .collect();
+        if entries.is_empty() {
+            return Event::ReadNothing(Seq(self.first));
+        }
+        Event::Read(entries)
+    }
+
+    fn perform(&mut self, actions: Vec<Action>, mut live: Option<Seq>) {
+        for action in actions {
+            assert!(!self.is_closed, "{action:?} after the close");
+            match action {
+                Action::Send(said) => self.hear(said, &mut live),
+                Action::Pong(_) | Action::Begin(_) => {}
+                Action::Read(order) => {
+                    assert!(order.messages >= 1 && order.after.0 <= self.head);
+                    assert_eq!(self.order.replace(order), None, "one read at a time");
+                }
+                Action::StoreAck { seq, advanced } => {
+                    assert!(seq.0 <= self.highest && seq.0 - advanced == self.acked);
+                    self.acked = seq.0;
+                    self.sent = self.sent.max(self.acked);
+                }
+                Action::Close(_) => self.is_closed = true,
+            }
+        }
+    }
+
+    fn hear(&mut self, said: ToClient, live: &mut Option<Seq>) {
+        match said {
+            ToClient::Gap(gap) => self.announce(gap.from.0, gap.to.0),
+            ToClient::Live { seq, .. } => {
+                assert_eq!(live.take(), Some(seq), "the message that is at hand, once");
+                if seq > Seq::ZERO {
+                    self.announce(seq.0, seq.0);
+                }
+            }
+            ToClient::Push { messages, .. } => {
+                for (seq, pushed) in &messages {
+                    assert_eq!(body(seq.0).as_ref(), Some(pushed));
+                    self.announce(seq.0, seq.0);
+                }
+                assert!(!messages.is_empty());
+            }
+            ToClient::Fetched { messages, .. } => {
+                let is_ascending = messages.is_sorted_by(|(a, _), (b, _)| a < b);
+                assert!(is_ascending && messages.len() <= 500);
+                let is_stored =
+                    |(seq, fetched): &(Seq, Bytes)| body(seq.0).as_ref() == Some(fetched);
+                assert!(messages.iter().all(is_stored));
+            }
+            _ => {}
+        }
+    }
+
+    /// A range of the inbox goes out. It joins the range before it, or repeats entries that are not acked.
+    fn announce(&mut self, from: u64, to: u64) {
+        // A cursor of another log goes back to the first retained message: from 1 to 0 when nothing has expired.
+        if to + 1 >= from {
+            assert!(from <= self.sent + 1, "{from} after {}", self.sent);
+        }
+        assert!(to <= self.head.max(self.first - 1));
+        self.sent = self.sent.max(to);
+        self.highest = self.highest.max(to);
+    }
+}

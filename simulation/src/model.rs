@@ -1,0 +1,461 @@
+//! The promises P1–P6 and P8 of the design, as an executable model of the messages sent to each user.
+//!
+//! The model knows if each letter may exist, and which letter is in each entry of an inbox. It learns this from the first
+//! source that shows it: the caller's answer, a device, or a read of the log.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use prost::Message as _;
+use towncrier_client::{Position, proto::Message};
+
+use super::{
+    clock::SimClock,
+    device::Owner,
+    letter::{Known, Letter, number_in},
+    trace::{note, violated},
+};
+use towncrier::{
+    clock::Clock,
+    ids::{Platform, Seq, UserId},
+    log::{Log, ReadLimit, Receipt, embedded::EmbeddedLog},
+    registry::Registry,
+};
+
+/// The gateway's parts read the clocks one after the other, so retention and expiry may differ by this much.
+const SLACK_MS: u64 = 10_000;
+
+/// The outcome of one attempt to send.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Accepted(Receipt),
+    /// The answer says that nothing was stored.
+    Failed,
+    /// The key belongs to another body.
+    KeyReused,
+    /// There was no answer.
+    Unknown,
+}
+
+/// One user's inbox in one log.
+#[derive(Default)]
+struct Places {
+    letters: BTreeMap<u64, (u64, String)>,
+    deleted: BTreeSet<u64>,
+}
+
+/// All known facts.
+pub(super) struct Model {
+    /// The epoch of the present log. With another epoch, everything in the log before is lost, and this was announced.
+    pub(super) epoch: u64,
+    pub(super) policy: u8,
+    retention_ms: u64,
+    keys_ms: u64,
+    pub(super) clock: Arc<SimClock>,
+    pub(super) registry: Option<Arc<Registry>>,
+    /// The trusted clock of the running gateway.
+    pub(super) gateway_clock: Option<Arc<Clock>>,
+    letters: BTreeMap<u64, Letter>,
+    /// By log and user.
+    inboxes: BTreeMap<(u64, usize), Places>,
+    /// The highest seq that a session had landed, by log.
+    landed: BTreeMap<(u64, Session), u64>,
+    /// The number of checked messages, for the summary.
+    pub(super) accepted: u64,
+    pub(super) landings: u64,
+}
+
+/// A session as the login policy sees it. Its device counts only if the policy tells devices apart.
+type Session = (usize, Platform, String);
+
+/// A user's id.
+pub(super) fn user_id(number: usize) -> UserId {
+    UserId::new(&format!("u{number}")).expect("it is an id")
+}
+
+fn user_number(id: &str) -> Option<usize> {
+    id.strip_prefix('u')?.parse().ok()
+}
+
+impl Model {
+    pub(super) fn new(policy: u8, log: &towncrier::config::Log, clock: Arc<SimClock>) -> Self {
+        Self {
+            epoch: 0,
+            policy,
+            retention_ms: log.retention.as_millis() as u64,
+            keys_ms: log.idempotency_retention.as_millis() as u64,
+            clock,
+            registry: None,
+            gateway_clock: None,
+            letters: BTreeMap::new(),
+            inboxes: BTreeMap::new(),
+            landed: BTreeMap::new(),
+            accepted: 0,
+            landings: 0,
+        }
+    }
+
+    /// An attempt to send a letter begins.
+    pub(super) fn begins(&mut self, number: u64, letter: impl FnOnce() -> Letter) {
+        let letter = self.letters.entry(number).or_insert_with(letter);
+        letter.open += 1;
+        letter.tried_ms = self.clock.now_ms();
+    }
+
+    /// An attempt ends.
+    pub(super) fn ends(&mut self, number: u64, outcome: &Outcome) {
+        let epoch = self.epoch;
+        if let Outcome::Accepted(receipt) = outcome
+            && !self.letters[&number].is_online_only
+        {
+            self.is_message(
+                number,
+                &receipt.message_id.to_string(),
+                epoch,
+                receipt.send_time_ms,
+            );
+        }
+        let letter = self.letters.get_mut(&number).expect("it began");
+        letter.open -= 1;
+        match outcome {
+            Outcome::Unknown => letter.unknown += 1,
+            Outcome::Failed => self.must_not_have_been_seen(number),
+            Outcome::KeyReused => {
+                let key = letter.key;
+                let mut others = self.letters.iter().filter(|(other, _)| **other != number);
+                if !others.any(|(_, other)| other.key == key && other.may_exist()) {
+                    violated(
+                        "P3",
+                        format_args!("letter {number} is refused as a reuse of a fresh key"),
+                    );
+                }
+                self.must_not_have_been_seen(number);
+            }
+            Outcome::Accepted(_) if letter.is_online_only => {}
+            Outcome::Accepted(receipt) => {
+                self.accepted += 1;
+                let id = receipt.message_id.to_string();
+                if let Some(known) = letter.messages.get_mut(&id) {
+                    known.is_answered = true;
+                }
+                let users: Vec<_> = receipt
+                    .placed
+                    .iter()
+                    .map(|(user, seq)| (user_number(user.as_str()), *seq))
+                    .collect();
+                for (user, seq) in &users {
+                    let Some(user) = user else { continue };
+                    self.is_placed(*user, epoch, seq.0, number, &id);
+                }
+                let placed: BTreeSet<usize> = users.iter().filter_map(|(user, _)| *user).collect();
+                let wanted = &self.letters[&number].receivers;
+                // The answer to a repeat of an expired message names no seqs.
+                if !placed.is_empty() && wanted.as_ref().is_some_and(|wanted| *wanted != placed) {
+                    violated(
+                        "P1",
+                        format_args!(
+                            "letter {number} was placed for {placed:?} instead of {wanted:?}"
+                        ),
+                    );
+                }
+            }
+        }
+    }
+
+    fn must_not_have_been_seen(&self, number: u64) {
+        let letter = &self.letters[&number];
+        let is_decided = letter.open == 0 && letter.unknown == 0;
+        if is_decided && letter.messages.values().any(|known| !known.is_answered) {
+            violated("P2", format_args!("letter {number} failed and was seen"));
+        }
+    }
+
+    /// A letter became the message `id`.
+    fn is_message(&mut self, number: u64, id: &str, epoch: u64, at_ms: u64) {
+        let now_ms = self.clock.now_ms();
+        let Some(letter) = self.letters.get(&number) else {
+            return violated("P8", format_args!("letter {number} was never sent"));
+        };
+        if letter.messages.contains_key(id) {
+            return;
+        }
+        if letter.open == 0 && letter.unknown == 0 {
+            violated(
+                "P2",
+                format_args!("letter {number} failed and is there as {id}"),
+            );
+        }
+        if letter.key.is_none() && !letter.messages.is_empty() {
+            violated(
+                "P5",
+                format_args!("letter {number} was sent once and is there twice"),
+            );
+        }
+        let key = letter.key;
+        let of_key = self
+            .letters
+            .iter()
+            .filter(|(_, letter)| key.is_some() && letter.key == key);
+        for (other, letter) in of_key {
+            for (earlier, known) in &letter.messages {
+                let is_alive =
+                    known.epoch == epoch && known.at_ms + self.keys_ms > now_ms + SLACK_MS;
+                if is_alive {
+                    violated(
+                        "P3",
+                        format_args!(
+                            "letter {number} is {id}, although {other} with the same key is {earlier}"
+                        ),
+                    );
+                }
+            }
+        }
+        let letter = self.letters.get_mut(&number).expect("looked up above");
+        let known = Known {
+            epoch,
+            at_ms,
+            is_answered: false,
+        };
+        letter.messages.insert(id.to_owned(), known);
+    }
+
+    /// The entry `seq` of a user holds this letter.
+    fn is_placed(&mut self, user: usize, epoch: u64, seq: u64, number: u64, id: &str) {
+        let places = self.inboxes.entry((epoch, user)).or_default();
+        match places.letters.get(&seq) {
+            None => {
+                let elsewhere = places.letters.iter().find(|(_, (_, other))| other == id);
+                if let Some((other, _)) = elsewhere {
+                    violated(
+                        "P5",
+                        format_args!("{id} is at {seq} and at {other} of user {user}"),
+                    );
+                }
+                places.letters.insert(seq, (number, id.to_owned()));
+            }
+            Some((_, there)) if there == id => {}
+            Some((other, there)) => violated(
+                "P4",
+                format_args!(
+                    "place {seq} of user {user} holds letter {other} as {there} and letter {number} as {id}"
+                ),
+            ),
+        }
+    }
+
+    /// A message was read, from any source.
+    fn is_read(&mut self, user: usize, epoch: u64, message: &Message) {
+        let Some(number) = number_in(&message.content) else {
+            return violated(
+                "P8",
+                format_args!(
+                    "place {} of user {user} holds other bytes than were sent",
+                    message.seq
+                ),
+            );
+        };
+        self.is_message(
+            number,
+            &message.server_msg_id,
+            epoch,
+            message.send_time as u64,
+        );
+        self.is_placed(user, epoch, message.seq, number, &message.server_msg_id);
+        let receivers = self
+            .letters
+            .get(&number)
+            .and_then(|letter| letter.receivers.as_ref());
+        if receivers.is_some_and(|receivers| !receivers.contains(&user)) {
+            violated(
+                "P2",
+                format_args!("letter {number} came to user {user}, whom it is not for"),
+            );
+        }
+    }
+
+    /// A device stores a message.
+    pub(super) fn landed(&mut self, owner: &Owner, epoch: u64, message: &Message) {
+        self.landings += 1;
+        self.is_read(owner.user, epoch, message);
+        let session = self.session(owner);
+        let highest = self.landed.entry((epoch, session)).or_default();
+        *highest = message.seq.max(*highest);
+    }
+
+    /// A device shows an online-only message.
+    pub(super) fn shown(&self, user: usize, message: &Message) {
+        let letter = number_in(&message.content).and_then(|number| self.letters.get(&number));
+        let is_good = letter.is_some_and(|letter| {
+            letter.is_online_only
+                && letter
+                    .receivers
+                    .as_ref()
+                    .is_none_or(|receivers| receivers.contains(&user))
+        });
+        if !is_good {
+            violated("P2", format_args!("user {user} is shown what nobody sent"));
+        }
+    }
+
+    /// A device is told that an entry will not come.
+    pub(super) fn gone(&self, owner: &Owner, epoch: u64, seq: u64) {
+        if !self.may_be_gone(owner.user, epoch, seq) {
+            violated(
+                "P6",
+                format_args!("place {seq} of user {} is announced as gone", owner.user),
+            );
+        }
+    }
+
+    /// A device's store begins after `position`.
+    pub(super) fn began(&self, owner: &Owner, before: u64, position: Position) {
+        let landed = self.landed.get(&(position.epoch, self.session(owner)));
+        let landed = landed.copied().filter(|_| before == 0).unwrap_or_default();
+        for seq in landed + 1..=position.cursor {
+            if !self.may_be_gone(owner.user, position.epoch, seq) {
+                violated(
+                    "P5",
+                    format_args!(
+                        "a store of user {} begins behind {seq}, which nobody had",
+                        owner.user
+                    ),
+                );
+            }
+        }
+    }
+
+    fn may_be_gone(&self, user: usize, epoch: u64, seq: u64) -> bool {
+        let Some(places) = self.inboxes.get(&(epoch, user)) else {
+            return true;
+        };
+        let Some((number, id)) = places.letters.get(&seq) else {
+            return true;
+        };
+        let at_ms = self.letters[number].messages[id].at_ms;
+        places.deleted.contains(&seq) || at_ms + self.retention_ms <= self.clock.now_ms() + SLACK_MS
+    }
+
+    /// True if the content of an entry is, or was, known.
+    fn is_known(&self, user: usize, seq: u64) -> bool {
+        let places = self.inboxes.get(&(self.epoch, user));
+        places.is_some_and(|places| places.letters.contains_key(&seq))
+    }
+
+    /// A caller deletes these entries.
+    pub(super) fn deletes(&mut self, user: usize, seqs: &[u64]) {
+        let places = self.inboxes.entry((self.epoch, user)).or_default();
+        places.deleted.extend(seqs);
+    }
+
+    /// The highest known seq of a user.
+    pub(super) fn head(&self, user: usize) -> u64 {
+        let places = self.inboxes.get(&(self.epoch, user));
+        places
+            .and_then(|places| places.letters.keys().last().copied())
+            .unwrap_or_default()
+    }
+
+    /// Rules that hold at any moment: no two sessions hold one place, and no inbox has lost its end.
+    pub(super) fn check(&self, users: usize, log: Option<&EmbeddedLog>) {
+        for user in 0..users {
+            let id = user_id(user);
+            self.check_presence(user);
+            if let Some(Ok(inbox)) = log.map(|log| log.inbox(&id).blocking_wait())
+                && inbox.head.0 < self.head(user)
+            {
+                violated(
+                    "P1",
+                    format_args!(
+                        "the head of user {user} is {}, not {}",
+                        inbox.head,
+                        self.head(user)
+                    ),
+                );
+            }
+        }
+    }
+
+    /// Reads all inboxes of a healthy log: every accepted message is there or was allowed to go, and no other message is
+    /// there. A message that is missing now must never appear later, unless it was deleted before any read.
+    pub(super) fn settle(&mut self, users: usize, log: &EmbeddedLog) {
+        let mut deleted_unread = BTreeSet::new();
+        for user in 0..users {
+            let id = user_id(user);
+            let mut after = Seq::ZERO;
+            let limit = ReadLimit {
+                messages: 100,
+                bytes: 1 << 20,
+            };
+            let mut seen = BTreeSet::new();
+            loop {
+                let stored = match log.read_blocking(&id, after, limit) {
+                    Ok(read) => read.stored,
+                    Err(error) => {
+                        return violated(
+                            "P1",
+                            format_args!("the inbox of user {user} does not read: {error}"),
+                        );
+                    }
+                };
+                let Some(last) = stored.last() else { break };
+                after = last.seq;
+                for place in stored {
+                    seen.insert(place.seq.0);
+                    match place.body.map(Message::decode) {
+                        None if !self.is_known(user, place.seq.0) => {
+                            deleted_unread.insert(user);
+                        }
+                        None if self.may_be_gone(user, self.epoch, place.seq.0) => {}
+                        None => violated(
+                            "P1",
+                            format_args!("place {} of user {user} is empty", place.seq),
+                        ),
+                        Some(Err(error)) => {
+                            violated("P8", format_args!("a message does not decode: {error}"))
+                        }
+                        Some(Ok(mut message)) => {
+                            message.seq = place.seq.0;
+                            self.is_read(user, self.epoch, &message);
+                        }
+                    }
+                }
+            }
+            let head = log
+                .inbox(&id)
+                .blocking_wait()
+                .map_or(0, |inbox| inbox.head.0);
+            for seq in 1..=head.max(self.head(user)) {
+                if !seen.contains(&seq) && !self.may_be_gone(user, self.epoch, seq) {
+                    violated("P1", format_args!("place {seq} of user {user} is lost"));
+                }
+            }
+        }
+        let now_ms = self.clock.now_ms();
+        for letter in self.letters.values_mut() {
+            let may_be_deleted = letter.receivers.as_ref().map_or_else(
+                || !deleted_unread.is_empty(),
+                |receivers| !receivers.is_disjoint(&deleted_unread),
+            );
+            // The key of a message may outlive the message, if that has expired or was deleted.
+            if !may_be_deleted && letter.tried_ms + self.retention_ms > now_ms + SLACK_MS {
+                letter.unknown = 0;
+            }
+            // Every stored message was accepted, even if no caller was told.
+            for known in letter.messages.values_mut() {
+                known.is_answered = true;
+            }
+        }
+        note(format_args!("settled: {} letters", self.letters.len()));
+    }
+
+    fn session(&self, owner: &Owner) -> Session {
+        let device = if self.policy == 0 {
+            owner.id.clone()
+        } else {
+            String::new()
+        };
+        (owner.user, owner.platform, device)
+    }
+}

@@ -1,0 +1,325 @@
+//! The tests that every log passes. They run against the log in memory, which answers at once or later, and the embedded
+//! log. A test's name is a promise of [`Log`](super::Log).
+//!
+//! Each log adds tests of its own, for durability and for its kinds of damage. `fixture.rs` has the logs under test.
+
+mod fixture;
+
+use bytes::Bytes;
+
+use self::fixture::{ALL, Subject, embedded, entries, memory, runtime, session};
+pub(crate) use self::fixture::{message, user};
+use super::memory::Answering;
+use crate::log::{AppendError, Inbox, Lookup, ReadLimit, ResumePoint, SessionRow, TokenTimes};
+use crate::{
+    clock::tests::manual::NOW_MS,
+    ids::{MessageId, Platform, Seq},
+};
+
+/// Runs each test against each log.
+macro_rules! every_log {
+    ($($test:ident)*) => {
+        mod of_memory {
+            $(#[test] fn $test() { super::$test(&super::memory(super::Answering::Now)); })*
+        }
+        mod of_memory_that_answers_later {
+            $(#[test] fn $test() { super::$test(&super::memory(super::Answering::Later)); })*
+        }
+        mod of_embedded {
+            $(#[test] fn $test() {
+                // Reads that need the disk run on its threads.
+                let runtime = super::runtime();
+                let _entered = runtime.enter();
+                super::$test(&super::embedded());
+            })*
+        }
+    };
+}
+
+every_log! {
+    every_inbox_has_dense_seqs_from_1
+    a_receipt_names_the_places_in_the_order_of_the_receivers
+    every_commit_is_announced_once_and_in_order
+    a_repeated_key_returns_the_first_receipt_and_adds_nothing
+    a_key_with_another_request_is_refused_and_nothing_is_stored
+    a_keyed_append_to_nobody_is_remembered
+    a_read_starts_after_its_seq_and_ends_at_the_head
+    a_read_keeps_its_limits_and_returns_at_least_one_entry
+    a_read_tells_the_bounds_of_the_inbox
+    a_deleted_message_leaves_its_entry_empty
+    an_expired_message_is_gone_and_its_seq_is_not_given_again
+    an_expired_message_is_still_known_by_its_key_alone
+    a_message_is_found_by_its_id_and_by_its_key
+    a_login_learns_revocation_cursor_bounds_and_epoch_at_once
+    a_session_is_known_from_its_first_cursor_on
+    a_cursor_may_go_back
+    the_times_of_tokens_never_go_back_and_are_each_platforms_own
+    every_user_with_an_inbox_a_session_or_a_registration_is_known
+    a_log_that_refuses_nothing_is_writable
+}
+
+fn every_inbox_has_dense_seqs_from_1(subject: &Subject) {
+    assert_eq!(subject.bounds("u1"), (1, 0));
+    for body in ["a", "b", "c"] {
+        subject.send(&["u1"], body);
+        subject.send(&["u2"], "apart");
+    }
+    assert_eq!(subject.bounds("u1"), (1, 3));
+    let expected = entries(&[(1, "a"), (2, "b"), (3, "c")]);
+    assert_eq!(subject.read("u1", 0, ALL), expected);
+}
+
+fn a_receipt_names_the_places_in_the_order_of_the_receivers(subject: &Subject) {
+    subject.send(&["u2"], "before");
+    let append = message(NOW_MS, &["u3", "u2", "u1"], None, "to three");
+    let message_id = append.message_id;
+    let pending = subject.log.append(append).unwrap();
+    let receipt = pending.blocking_recv().unwrap().unwrap();
+    let placed = [("u3", 1), ("u2", 2), ("u1", 1)].map(|(name, seq)| (user(name), Seq(seq)));
+    assert_eq!(*receipt.placed, placed);
+    assert_eq!((receipt.message_id, &*receipt.sender), (message_id, "oa"));
+    assert_eq!(*receipt.client_message_id, *message_id.to_string());
+    assert_eq!(receipt.send_time_ms, NOW_MS);
+}
+
+fn every_commit_is_announced_once_and_in_order(subject: &Subject) {
+    subject.try_send(&["u1"], Some("key"), "first").unwrap();
+    subject.send(&["u2", "u1"], "second");
+    subject.try_send(&["u1"], Some("key"), "first").unwrap();
+    // Another commit would come before this one's announcement.
+    subject.send(&["u1"], "third");
+    let announced = subject.announced.first(3);
+    let bodies: Vec<_> = announced.iter().map(|commit| &commit.body[..]).collect();
+    assert_eq!(bodies, [&b"first"[..], b"second", b"third"]);
+    let places = [(user("u2"), Seq(1)), (user("u1"), Seq(2))];
+    assert_eq!(*announced[1].placed, places);
+}
+
+fn a_repeated_key_returns_the_first_receipt_and_adds_nothing(subject: &Subject) {
+    let first = subject.try_send(&["u1"], Some("key"), "body").unwrap();
+    assert_eq!(subject.try_send(&["u1"], Some("key"), "body"), Ok(first));
+    assert_eq!(subject.bounds("u1"), (1, 1));
+    subject.try_send(&["u1"], Some("another"), "body").unwrap();
+    assert_eq!(subject.bounds("u1"), (1, 2));
+}
+
+fn a_key_with_another_request_is_refused_and_nothing_is_stored(subject: &Subject) {
+    subject.try_send(&["u1"], Some("key"), "body").unwrap();
+    let reused = subject.try_send(&["u1"], Some("key"), "another body");
+    assert_eq!(reused, Err(AppendError::KeyReused));
+    assert_eq!(subject.bounds("u1"), (1, 1));
+}
+
+fn a_keyed_append_to_nobody_is_remembered(subject: &Subject) {
+    let first = subject.try_send(&[], Some("key"), "body").unwrap();
+    assert!(first.placed.is_empty());
+    assert_eq!(subject.try_send(&["u1"], Some("key"), "body"), Ok(first));
+    assert_eq!(subject.bounds("u1"), (1, 0));
+}
+
+fn a_read_starts_after_its_seq_and_ends_at_the_head(subject: &Subject) {
+    for body in ["a", "b", "c"] {
+        subject.send(&["u1"], body);
+    }
+    assert_eq!(subject.read("u1", 1, ALL), entries(&[(2, "b"), (3, "c")]));
+    for after in [3, 4, u64::MAX] {
+        assert_eq!(subject.read("u1", after, ALL), []);
+    }
+    assert_eq!(subject.read("nobody", 0, ALL), []);
+}
+
+fn a_read_keeps_its_limits_and_returns_at_least_one_entry(subject: &Subject) {
+    for body in ["aaaa", "bbbb", "cccc"] {
+        subject.send(&["u1"], body);
+    }
+    let seqs = |messages, bytes| {
+        let read = subject.read("u1", 0, ReadLimit { messages, bytes });
+        read.into_iter().map(|(seq, _)| seq).collect::<Vec<_>>()
+    };
+    assert_eq!(seqs(2, 1000), [1, 2]);
+    assert_eq!(seqs(1000, 8), [1, 2]);
+    assert_eq!(seqs(1000, 7), [1]);
+    assert_eq!(seqs(1000, 0), [1]);
+}
+
+fn a_read_tells_the_bounds_of_the_inbox(subject: &Subject) {
+    for expired in [0, 2] {
+        let last = ["a", "b"].map(|body| subject.send(&["u1"], body));
+        let (first, head) = subject.bounds("u1");
+        assert_eq!((first, head), (expired + 1, expired + 2));
+        for after in [0, 1, head, head + 1] {
+            let read = subject.log.read(&user("u1"), Seq(after), ALL);
+            let inbox = read.blocking_wait().unwrap().inbox;
+            assert_eq!((inbox.first.0, inbox.head.0), (first, head));
+        }
+        (subject.expire)(last[1].message_id);
+    }
+    let read = subject.log.read(&user("nobody"), Seq::ZERO, ALL);
+    let inbox = read.blocking_wait().unwrap().inbox;
+    assert_eq!((inbox.first, inbox.head), (Seq(1), Seq::ZERO));
+}
+
+fn a_deleted_message_leaves_its_entry_empty(subject: &Subject) {
+    for body in ["a", "b", "c"] {
+        subject.send(&["u1"], body);
+    }
+    // Some of these are in no inbox.
+    let seqs = [0, 2, 99, u64::MAX].map(Seq).to_vec();
+    let pending = subject.log.delete(user("u1"), seqs).unwrap();
+    assert_eq!(pending.blocking_recv().unwrap(), Ok(()));
+    let expected = entries(&[(1, "a"), (2, ""), (3, "c")]);
+    assert_eq!(subject.read("u1", 0, ALL), expected);
+    assert_eq!(subject.bounds("u1"), (1, 3));
+    assert_eq!(subject.bounds("u2"), (1, 0));
+}
+
+fn an_expired_message_is_gone_and_its_seq_is_not_given_again(subject: &Subject) {
+    subject.send(&["u1"], "a");
+    let last = subject.send(&["u1"], "b");
+    (subject.expire)(last.message_id);
+    assert_eq!(subject.bounds("u1"), (3, 2));
+    assert_eq!(subject.read("u1", 0, ALL), []);
+    subject.send(&["u1"], "c");
+    assert_eq!(subject.bounds("u1"), (3, 3));
+    assert_eq!(subject.read("u1", 0, ALL), entries(&[(3, "c")]));
+}
+
+fn an_expired_message_is_still_known_by_its_key_alone(subject: &Subject) {
+    let first = subject.try_send(&["u1"], Some("key"), "body").unwrap();
+    let lookup = Lookup::Id(first.message_id);
+    assert_eq!(subject.find(lookup.clone()), Some(first.clone()));
+    (subject.expire)(first.message_id);
+    let again = subject.try_send(&["u1"], Some("key"), "body").unwrap();
+    assert_eq!(again.message_id, first.message_id);
+    assert!(again.placed.is_empty());
+    assert_eq!(subject.bounds("u1"), (2, 1));
+    assert_eq!(subject.find(lookup), None);
+}
+
+fn a_message_is_found_by_its_id_and_by_its_key(subject: &Subject) {
+    let keyed = subject.try_send(&["u1", "u2"], Some("key"), "a").unwrap();
+    let unkeyed = subject.send(&["u2"], "b");
+    for receipt in [keyed, unkeyed] {
+        let by_id = Lookup::Id(receipt.message_id);
+        let by_key = Lookup::Key {
+            sender: receipt.sender.clone(),
+            client_message_id: receipt.client_message_id.clone(),
+        };
+        for lookup in [by_id, by_key] {
+            assert_eq!(subject.find(lookup), Some(receipt.clone()));
+        }
+        let of_another = Lookup::Key {
+            sender: "another".into(),
+            client_message_id: receipt.client_message_id.clone(),
+        };
+        assert_eq!(subject.find(of_another), None);
+    }
+    let unknown = Lookup::Id(MessageId::new(NOW_MS));
+    assert_eq!(subject.find(unknown), None);
+}
+
+fn a_login_learns_revocation_cursor_bounds_and_epoch_at_once(subject: &Subject) {
+    let key = session("u1", Platform::Web);
+    let new = subject.enter(&key);
+    let empty = Inbox {
+        head: Seq::ZERO,
+        first: Seq(1),
+    };
+    let expected = (0, None, empty);
+    assert_eq!((new.revoked_before_ms, new.stored, new.inbox), expected);
+    for body in ["a", "b"] {
+        subject.send(&["u1"], body);
+    }
+    let row = SessionRow {
+        cursor: Seq(1),
+        acked_at_ms: NOW_MS,
+    };
+    subject.log.store_cursor(&key, row).unwrap();
+    for (platform, before_ms) in [(Platform::Web, 77), (Platform::Ios, 99)] {
+        let revoked = subject.log.revoke(user("u1"), platform, before_ms);
+        assert_eq!(revoked.unwrap().blocking_recv().unwrap(), Ok(()));
+    }
+    let expected = ResumePoint {
+        epoch: new.epoch,
+        revoked_before_ms: 77,
+        stored: Some(row),
+        inbox: Inbox {
+            head: Seq(2),
+            first: Seq(1),
+        },
+    };
+    assert_eq!(subject.enter(&key), expected);
+}
+
+fn a_session_is_known_from_its_first_cursor_on(subject: &Subject) {
+    let (ios, web) = (session("u1", Platform::Ios), session("u1", Platform::Web));
+    assert_eq!(subject.stored(&ios), None);
+    let row = SessionRow {
+        cursor: Seq::ZERO,
+        acked_at_ms: NOW_MS,
+    };
+    for key in [&ios, &web, &session("u2", Platform::Web)] {
+        subject.log.store_cursor(key, row).unwrap();
+    }
+    assert_eq!(subject.stored(&ios), Some(row));
+    let sessions = subject.log.sessions(&user("u1"));
+    let mut sessions = sessions.blocking_wait().unwrap();
+    sessions.sort_by_key(|(key, _)| key.platform as u8);
+    assert_eq!(sessions, [(ios, row), (web, row)]);
+}
+
+fn a_cursor_may_go_back(subject: &Subject) {
+    let key = session("u1", Platform::Web);
+    subject.send(&["u1"], "a");
+    for cursor in [1, 0].map(Seq) {
+        let row = SessionRow {
+            cursor,
+            acked_at_ms: NOW_MS,
+        };
+        subject.log.store_cursor(&key, row).unwrap();
+        assert_eq!(subject.stored(&key), Some(row));
+    }
+}
+
+fn the_times_of_tokens_never_go_back_and_are_each_platforms_own(subject: &Subject) {
+    let u1 = user("u1");
+    let times = |platform| {
+        let times = subject.log.token_times(&u1, platform);
+        times.blocking_wait().unwrap()
+    };
+    assert_eq!(times(Platform::Web), TokenTimes::default());
+    for before_ms in [77, 5] {
+        let revoked = subject.log.revoke(u1.clone(), Platform::Web, before_ms);
+        assert_eq!(revoked.unwrap().blocking_recv().unwrap(), Ok(()));
+    }
+    for issued_at_ms in [90, 80] {
+        let noted = subject.log.note_token(&u1, Platform::Web, issued_at_ms);
+        assert_eq!(noted, Ok(()));
+    }
+    let expected = TokenTimes {
+        revoked_before_ms: 77,
+        newest_ms: 90,
+    };
+    assert_eq!(times(Platform::Web), expected);
+    assert_eq!(times(Platform::Ios), TokenTimes::default());
+}
+
+fn every_user_with_an_inbox_a_session_or_a_registration_is_known(subject: &Subject) {
+    subject.send(&["inbox"], "a");
+    let row = SessionRow {
+        cursor: Seq::ZERO,
+        acked_at_ms: NOW_MS,
+    };
+    let key = session("session", Platform::Web);
+    subject.log.store_cursor(&key, row).unwrap();
+    let profile = Bytes::from_static(b"{}");
+    let pending = subject.log.register(user("registered"), profile).unwrap();
+    assert_eq!(pending.blocking_recv().unwrap(), Ok(()));
+    let known = ["inbox", "registered", "session"].map(user);
+    let users = subject.log.users().blocking_wait();
+    assert_eq!(users.unwrap(), known);
+}
+
+fn a_log_that_refuses_nothing_is_writable(subject: &Subject) {
+    assert_eq!(subject.log.check_writable(), Ok(()));
+}

@@ -1,0 +1,7 @@
+//! The tests that every log passes, and a log in memory for the tests of the rooms above.
+
+pub(crate) mod conformance;
+/// The simulation's log in memory, compiled once more: a log of another crate would be a log of another `Log`.
+#[path = "../../../simulation/src/memory.rs"]
+#[expect(unreachable_pub, reason = "its own crate shows it")]
+pub(crate) mod memory;
