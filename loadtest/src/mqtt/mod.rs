@@ -1,6 +1,9 @@
 //! An MQTT 3.1.1 broker as a server under load, for comparison. Each user is a topic. Each session is a persistent one that
 //! subscribes to it. A send is a message to each receiver's topic, and waits for the broker's ack.
 //!
+//! The protocol is written by hand, because a known client takes more processor time and memory
+//! (docs/measured.md#the-clients-of-the-rig). The tests run it against a real broker.
+//!
 //! - `session.rs`: one session
 //! - `lane.rs`: sends, one after the other over one connection
 //! - `packet.rs`, `connection.rs`, `url.rs`: the protocol's bytes, their connection, and the broker's address
