@@ -5,7 +5,7 @@
 //!
 //! - `log.rs`: opens the directory, holds the parts together, gives each worker its thread
 //! - `requests.rs`: the implementation of [`Log`]
-//! - `writer.rs`: the only part that appends (group commit)
+//! - `writer.rs`: the only part that appends (group commit); `group.rs`: the requests of one sync
 //! - `segment.rs`, `record.rs`: the files and their records; `table_id.rs`: the tables of rows
 //! - `recovery.rs`: from the files to the state in memory, after any crash
 //! - `reader.rs`: one user's messages, in order, every byte checked
@@ -23,6 +23,7 @@ mod core;
 mod disk;
 mod epoch;
 mod error;
+mod group;
 pub mod inspect;
 mod keeper;
 mod log;

@@ -6,14 +6,12 @@
 //! has a thread of its own.
 
 use std::{
-    collections::HashMap,
     io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use foldhash::quality::RandomState;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{self, sleep_until},
@@ -22,15 +20,13 @@ use tokio::{
 use super::{
     Append, AppendError, Commit, ReadError, Receipt, Refusing,
     core::Core,
+    group::{Caller, Group, answer},
     record::{self, EntryFields, Key, Message, Position, Record},
     segment::Segment,
     state::{Reached, StateError},
     table_id::TableId,
 };
-use crate::{
-    ids::{Seq, UserId},
-    watch::Pulse,
-};
+use crate::watch::Pulse;
 
 /// A group is closed at this many bytes. A sync of more bytes takes longer than it saves.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -80,54 +76,6 @@ pub(crate) struct Writer {
     newest_ms: u64,
     /// The last field to be dropped: when the watch finds that the thread has ended, nothing takes appends any more.
     pulse: Pulse,
-}
-
-/// The sender, and its id for the message.
-type IdempotencyKey = (Box<str>, Box<str>);
-
-/// The records and answers that are collected for one sync.
-#[derive(Default)]
-struct Group {
-    /// Heads and newest positions of the group's users, as they will be after the sync.
-    heads: HashMap<UserId, (Seq, Position), RandomState>,
-    /// Keys of this group, with the answers that they will get.
-    keys: HashMap<IdempotencyKey, ([u8; 16], Receipt)>,
-    /// Rows of this group that the state does not have yet.
-    rows: HashMap<(TableId, Bytes), Option<Bytes>>,
-    records: Vec<(Record, Position)>,
-    commits: Vec<Commit>,
-    callers: Vec<Caller>,
-}
-
-impl Group {
-    /// The answer to an earlier append with the same key, which is still being written.
-    fn earlier(&self, append: &Append) -> Option<Result<Receipt, AppendError>> {
-        if !append.is_keyed {
-            return None;
-        }
-        let key = (append.sender.clone(), append.client_message_id.clone());
-        let (fingerprint, receipt) = self.keys.get(&key)?;
-        Some(if *fingerprint == append.fingerprint {
-            Ok(receipt.clone())
-        } else {
-            Err(AppendError::KeyReused)
-        })
-    }
-}
-
-/// A waiting caller, and the answer for it.
-enum Caller {
-    /// The answer depends on this group. If the group fails, the caller gets the failure instead.
-    Append(
-        oneshot::Sender<Result<Receipt, AppendError>>,
-        Result<Receipt, AppendError>,
-    ),
-    Records(oneshot::Sender<Result<(), AppendError>>),
-    /// The answer does not depend on the group's outcome.
-    Decided(
-        oneshot::Sender<Result<Receipt, AppendError>>,
-        Result<Receipt, AppendError>,
-    ),
 }
 
 impl Writer {
@@ -488,8 +436,8 @@ impl Writer {
 /// The refusal of later appends that follows from a failed write.
 fn refusing_for(error: &io::Error) -> Refusing {
     match error.kind() {
-        // A limit on the size of files (ulimit -f) is treated as a full disk: a higher limit, or the space that retention
-        // frees, ends it.
+        // A limit on the size of files (ulimit -f) is treated as a full disk: a higher limit, or a segment that has not
+        // reached the limit, ends it.
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             Refusing::DiskFull
         }
@@ -503,16 +451,6 @@ fn refuse(work: Work, error: &AppendError) {
         Work::Append(_, sender) => drop(sender.send(Err(error.clone()))),
         Work::Records(_, sender) | Work::Carry(_, sender) => {
             drop(sender.send(Err(error.clone())));
-        }
-    }
-}
-
-fn answer(callers: Vec<Caller>, outcome: &Result<(), AppendError>) {
-    for caller in callers {
-        match caller {
-            Caller::Append(sender, answer) => drop(sender.send(outcome.clone().and(answer))),
-            Caller::Records(sender) => drop(sender.send(outcome.clone())),
-            Caller::Decided(sender, decided) => drop(sender.send(decided)),
         }
     }
 }
