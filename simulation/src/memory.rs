@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// The epoch of every [`MemoryLog`].
+/// The first epoch of every [`MemoryLog`].
 pub const EPOCH: u64 = 7;
 
 /// The way in which the log fails from now on.
@@ -64,6 +64,8 @@ pub struct MemoryLog {
 /// The contents of the log. Tests look at them and change them.
 #[derive(Default)]
 pub struct Rows {
+    /// The number of losses: each began another epoch.
+    losses: u64,
     /// The way in which the log fails now.
     pub fault: Option<Fault>,
     /// The time at which questions are answered.
@@ -102,9 +104,14 @@ struct Entries {
 }
 
 impl Entries {
-    fn bounds(&self) -> Inbox {
+    fn head(&self) -> Seq {
+        Seq(self.bodies.len() as u64)
+    }
+
+    fn bounds(&self, epoch: Epoch) -> Inbox {
         Inbox {
-            head: Seq(self.bodies.len() as u64),
+            epoch,
+            head: self.head(),
             first: Seq(self.expired as u64 + 1),
         }
     }
@@ -133,6 +140,15 @@ impl MemoryLog {
             remembered.receipt.placed = [].into();
             remembered.is_expired = true;
         }
+    }
+
+    /// Loses all messages and cursors. A new epoch begins.
+    pub fn lose_everything(&self) {
+        let rows = &mut *self.rows();
+        rows.losses += 1;
+        rows.inboxes.clear();
+        rows.remembered.clear();
+        rows.sessions.clear();
     }
 
     /// The session's cursor.
@@ -214,7 +230,7 @@ impl Rows {
         for user in &append.receivers {
             let entries = self.inboxes.entry(user.clone()).or_default();
             entries.bodies.push(Some(append.body.clone()));
-            placed.push((user.clone(), entries.bounds().head));
+            placed.push((user.clone(), entries.head()));
         }
         let receipt = Receipt {
             message_id: append.message_id,
@@ -229,6 +245,7 @@ impl Rows {
             is_expired: false,
         });
         let commit = Commit {
+            epoch: self.epoch(),
             body: append.body.clone(),
             placed: receipt.placed.clone(),
         };
@@ -243,10 +260,16 @@ impl Rows {
         }
     }
 
+    /// The present epoch.
+    pub fn epoch(&self) -> Epoch {
+        Epoch(EPOCH + self.losses)
+    }
+
     fn inbox(&self, user: &UserId) -> Result<Inbox, LogError> {
         self.check_readable()?;
-        let entries = self.inboxes.get(user);
-        Ok(entries.map_or_else(|| Entries::default().bounds(), Entries::bounds))
+        let empty = Entries::default();
+        let entries = self.inboxes.get(user).unwrap_or(&empty);
+        Ok(entries.bounds(self.epoch()))
     }
 
     fn read(&self, user: &UserId, after: Seq, limit: ReadLimit) -> Result<InboxRead, LogError> {
@@ -329,7 +352,6 @@ impl Log for MemoryLog {
         self.reply(|rows| {
             let times = rows.token_times(&key.user, key.platform);
             Ok(ResumePoint {
-                epoch: Epoch(EPOCH),
                 revoked_before_ms: times.revoked_before_ms,
                 stored: rows.sessions.get(key).copied(),
                 inbox: rows.inbox(&key.user)?,
@@ -344,8 +366,16 @@ impl Log for MemoryLog {
         })
     }
 
-    fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), LogError> {
-        self.rows().sessions.insert(key.clone(), row);
+    fn store_cursor(
+        &self,
+        key: &SessionKey,
+        epoch: Epoch,
+        row: SessionRow,
+    ) -> Result<(), LogError> {
+        let mut rows = self.rows();
+        if epoch == rows.epoch() {
+            rows.sessions.insert(key.clone(), row);
+        }
         Ok(())
     }
 

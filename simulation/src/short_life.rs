@@ -185,15 +185,14 @@ impl Known {
                     platform: Platform::Web,
                     device: "".into(),
                 };
-                let row = SessionRow {
-                    cursor: log
-                        .inbox(&user_id(0))
-                        .blocking_wait()
-                        .map_or(Seq::ZERO, |inbox| inbox.head),
-                    acked_at_ms: clock.now_ms(),
-                };
-                // A dead process does not get here.
-                let _ = log.store_cursor(&key, row);
+                if let Ok(point) = log.enter(&key).blocking_wait() {
+                    let row = SessionRow {
+                        cursor: point.inbox.head,
+                        acked_at_ms: clock.now_ms(),
+                    };
+                    // A dead process does not get here.
+                    let _ = log.store_cursor(&key, point.inbox.epoch, row);
+                }
                 sleep(Duration::from_millis(1_100)).await;
             }
             Step::Delete => {

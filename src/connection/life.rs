@@ -9,7 +9,7 @@ use std::{mem::replace, pin::Pin, sync::Arc};
 use super::Context;
 use crate::{
     door::Arrival,
-    ids::{ConnectionId, SessionKey},
+    ids::{ConnectionId, Epoch, SessionKey},
     registry::Registry,
     session::{Action, Moment, Reason, Session},
 };
@@ -53,6 +53,8 @@ pub(super) struct Login {
 pub(super) struct Open {
     pub(super) session: Session,
     pub(super) registered: Registered,
+    /// The epoch of the log that the session is a cursor on.
+    pub(super) epoch: Epoch,
     /// Name and version of the client.
     pub(super) client: Box<str>,
     /// The time at which the token expires, Unix seconds. 32 bits last until 2106 and save memory in every idle session.
@@ -77,6 +79,14 @@ pub(super) struct End {
 }
 
 impl Life {
+    /// False if a session is open, and this is another epoch than its own. Its client has to log in again.
+    pub(super) fn is_in(&self, epoch: Option<Epoch>) -> bool {
+        match (self, epoch) {
+            (Self::Open(open), Some(epoch)) => open.epoch == epoch,
+            _ => true,
+        }
+    }
+
     /// Goes on to closing, until `deadline`. `code`: of the close frame that we sent, if we did.
     pub(super) fn close(&mut self, deadline: Moment, code: Option<u16>) {
         let (mut end, arrival) = self.finish();

@@ -24,6 +24,9 @@ const CLOCK_RETRY_AFTER: Duration = Duration::from_secs(30);
 /// The time that the log has for the answers of a login. Most come at once. Then the client has to return later.
 pub(super) const LOGIN_MAX: Duration = Duration::from_secs(5);
 
+/// Clients of an older epoch return within this time.
+const EPOCH_RETRY_MAX: Duration = Duration::from_secs(10);
+
 /// Checks the token. The future does the rest, which may wait for the log.
 pub(super) fn log_in(
     context: &Rc<Context>,
@@ -89,7 +92,7 @@ async fn enter(
         return Err(Reason::Internal("log damaged, the operator knows where"));
     }
     let standing = Standing {
-        epoch: point.epoch,
+        epoch: point.inbox.epoch,
         head,
         first: point.inbox.first,
         stored: point.stored.map(|row| row.cursor),
@@ -110,6 +113,7 @@ async fn enter(
         open: Open {
             session,
             registered,
+            epoch: point.inbox.epoch,
             client: connect.client.into(),
             token_ends_s: u32::try_from(claims.expires_at_s).unwrap_or(u32::MAX),
         },
@@ -138,6 +142,12 @@ fn refusal(error: AuthError) -> Reason {
 /// return together.
 pub(super) fn unanswered() -> Reason {
     Reason::Unavailable(LOGIN_MAX.mul_f64(1.0 + fastrand::f64()))
+}
+
+/// The log has begun another epoch: the session's seqs and cursor mean nothing there. The client returns after a random delay,
+/// because all clients of the log have to return.
+pub(super) fn other_epoch() -> Reason {
+    Reason::Unavailable(EPOCH_RETRY_MAX.mul_f64(fastrand::f64()))
 }
 
 /// The log or its state could not be read. The operator's log gives the reason; the client learns only the fact.

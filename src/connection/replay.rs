@@ -5,10 +5,13 @@ use std::rc::Rc;
 
 use tracing::error;
 
-use super::{Context, login::unreadable};
+use super::{
+    Context,
+    login::{other_epoch, unreadable},
+};
 use crate::{
     delivery::{Cause, InboxRead, LogAnswer, LogError, ReadLimit, Stored},
-    ids::UserId,
+    ids::{Epoch, UserId},
     message::TOGETHER_BYTES_MAX,
     session::{Entry, Event, ReadOrder, Reason},
 };
@@ -34,11 +37,11 @@ fn before_damage(order: ReadOrder, result: &Result<InboxRead, LogError>) -> Opti
     })
 }
 
-/// Reads. The event is returned if it is known now. Otherwise `answer` is called with it, beside the connection's task. With
-/// `may_be_now` false, other connections are served first.
+/// Reads the inbox of a user in this epoch. The event is returned if it is known now. Otherwise `answer` is called with it,
+/// beside the connection's task. With `may_be_now` false, other connections are served first.
 pub(super) fn read(
     context: &Rc<Context>,
-    user: &UserId,
+    (user, epoch): (&UserId, Epoch),
     mut order: ReadOrder,
     may_be_now: bool,
     answer: impl FnOnce(Event) + 'static,
@@ -49,7 +52,7 @@ pub(super) fn read(
         match look(order) {
             LogAnswer::Now(result) => match before_damage(order, &result) {
                 Some(less) => order = less,
-                None => return Some(event(user, result)),
+                None => return Some(event(user, epoch, result)),
             },
             later => read = Some(later),
         }
@@ -61,7 +64,7 @@ pub(super) fn read(
             let result = read.take().unwrap_or_else(look).wait().await;
             match before_damage(order, &result) {
                 Some(less) => order = less,
-                None => break event(&user, result),
+                None => break event(&user, epoch, result),
             }
         };
         answer(event);
@@ -69,8 +72,9 @@ pub(super) fn read(
     None
 }
 
-fn event(user: &UserId, result: Result<InboxRead, LogError>) -> Event {
+fn event(user: &UserId, epoch: Epoch, result: Result<InboxRead, LogError>) -> Event {
     match result {
+        Ok(read) if read.inbox.epoch != epoch => Event::ReadFailed(other_epoch()),
         Ok(InboxRead { inbox, stored }) if stored.is_empty() => Event::ReadNothing(inbox.first),
         Ok(InboxRead { stored, .. }) => {
             let entry = |Stored { seq, body }| Entry { seq, body };

@@ -20,7 +20,7 @@ use towncrier_websocket::{Close, Rules, frame};
 use super::{
     Context,
     life::{End, Life, LoggingIn, Login, Open},
-    login::{LOGIN_MAX, log_in, unanswered},
+    login::{LOGIN_MAX, log_in, other_epoch, unanswered},
     outbox::Outbox,
     replay::{READS_IN_A_ROW, read},
     socket::Inbound,
@@ -229,6 +229,9 @@ impl Connection {
             return self.wake();
         }
         match item {
+            Item::Live { message, .. } if !self.life.is_in(message.epoch()) => {
+                self.close(other_epoch());
+            }
             Item::Live { seq, message } => self.happen(Event::Live(seq, message)),
             Item::Replaced => self.happen(Event::Replaced),
             Item::LoggedOut => self.happen(Event::LoggedOut),
@@ -267,10 +270,15 @@ impl Connection {
 
     fn take_head(&mut self, inbox: Result<Inbox, LogError>) {
         // If this failed, the read that would follow fails as well, and reports the reason.
-        if let Ok(inbox) = inbox {
+        let Ok(inbox) = inbox else {
+            return;
+        };
+        if self.life.is_in(Some(inbox.epoch)) {
             self.happen(Event::Head(inbox.head));
-            self.wake();
+        } else {
+            self.close(other_epoch());
         }
+        self.wake();
     }
 
     pub(super) fn tick(&mut self, now: Moment) {
@@ -369,7 +377,10 @@ impl Connection {
         let mut answer = None;
         for action in actions {
             // A close is the last action.
-            let Life::Open(Open { registered, .. }) = &self.life else {
+            let Life::Open(Open {
+                registered, epoch, ..
+            }) = &self.life
+            else {
                 return None;
             };
             match action {
@@ -383,7 +394,7 @@ impl Connection {
                 }
                 Action::Begin(cursor) => {
                     // If the cursor is not stored, the effect is the same as below.
-                    let _ = self.context.delivery.begin(&registered.key, cursor);
+                    let _ = self.context.delivery.begin(&registered.key, *epoch, cursor);
                 }
                 Action::StoreAck { seq, advanced } => {
                     self.tally.acked += advanced;
@@ -392,17 +403,19 @@ impl Connection {
                     // messages again. A session without an older cursor begins as `delivery.new_session` says: with "head",
                     // a client that does not send a cursor of its own then misses messages.
                     if registered.holds() {
-                        let _ = self.context.delivery.ack(&registered.key, seq);
+                        let _ = self.context.delivery.ack(&registered.key, *epoch, seq);
                     }
                 }
                 Action::Read(order) => {
-                    let (user, me) = (&registered.key.user, self.me.clone());
-                    answer = read(&self.context, user, order, may_read_now, move |event| {
+                    let me = self.me.clone();
+                    let take = move |event| {
                         // The connection may be gone by then.
                         if let Some(me) = me.upgrade() {
                             me.borrow_mut().take_event(event);
                         }
-                    });
+                    };
+                    let inbox = (&registered.key.user, *epoch);
+                    answer = read(&self.context, inbox, order, may_read_now, take);
                 }
                 Action::Close(reason) => self.close(reason),
             }

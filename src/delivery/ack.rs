@@ -2,7 +2,7 @@
 
 use super::{AuthError, Delivery};
 use crate::{
-    ids::{Seq, SessionKey},
+    ids::{Epoch, Seq, SessionKey},
     log::{LogError, ResumePoint, SessionRow},
 };
 
@@ -23,9 +23,10 @@ impl Delivery {
 
     /// Begins the session at `cursor`, which may be lower than the stored cursor. The session is known from now on. Written
     /// behind.
-    pub fn begin(&self, key: &SessionKey, cursor: Seq) -> Result<(), LogError> {
+    pub fn begin(&self, key: &SessionKey, epoch: Epoch, cursor: Seq) -> Result<(), LogError> {
         self.log.store_cursor(
             key,
+            epoch,
             SessionRow {
                 cursor,
                 acked_at_ms: self.clock.now_ms(),
@@ -34,11 +35,12 @@ impl Delivery {
     }
 
     /// Records that the client stored everything up to `seq`. Written behind.
-    pub fn ack(&self, key: &SessionKey, seq: Seq) -> Result<(), LogError> {
+    pub fn ack(&self, key: &SessionKey, epoch: Epoch, seq: Seq) -> Result<(), LogError> {
         let now_ms = self.clock.now_ms();
         self.acked.add(key, seq, now_ms);
         self.log.store_cursor(
             key,
+            epoch,
             SessionRow {
                 cursor: seq,
                 acked_at_ms: now_ms,

@@ -16,7 +16,7 @@ pub(super) struct FanOut {
 impl Consumer for FanOut {
     fn take(&self, commits: &[Commit]) {
         for commit in commits {
-            let message = Arc::new(Message::new(commit.body.clone()));
+            let message = Arc::new(Message::of(commit.epoch, commit.body.clone()));
             for (user, seq) in &*commit.placed {
                 self.registry.deliver(user.as_str(), *seq, &message);
             }

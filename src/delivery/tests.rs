@@ -74,6 +74,11 @@ fn session(name: &str) -> SessionKey {
     }
 }
 
+async fn begin(delivery: &Delivery, key: &SessionKey, cursor: Seq) {
+    let point = delivery.enter(key, 0).await.unwrap();
+    delivery.begin(key, point.inbox.epoch, cursor).unwrap();
+}
+
 fn notice(receivers: Receivers) -> Send {
     Send {
         send_id: "openIM123456".into(),
@@ -190,7 +195,7 @@ async fn everyone_is_who_connected_was_registered_or_has_an_inbox() {
             .placed
             .is_empty()
     );
-    delivery.begin(&session("connected"), Seq(0)).unwrap();
+    begin(&delivery, &session("connected"), Seq(0)).await;
     delivery
         .register(UserId::new("registered").unwrap(), "{}".into())
         .await
@@ -218,7 +223,7 @@ async fn a_trace_follows_a_message_from_pending_to_acked() {
             limit: 10,
         },
     );
-    delivery.begin(&key, Seq(0)).unwrap();
+    begin(&delivery, &key, Seq(0)).await;
     let receipt = delivery.send(notice(to(&["u1", "u2"]))).await.unwrap();
     let trace = async |lookup| delivery.trace(lookup, page.clone()).await.unwrap();
     let by_id = Lookup::Id(receipt.message_id);
@@ -239,7 +244,8 @@ async fn a_trace_follows_a_message_from_pending_to_acked() {
         states(trace(by_id.clone()).await),
         [TraceState::Sent, TraceState::Pending]
     );
-    delivery.ack(&key, Seq(1)).unwrap();
+    let epoch = delivery.enter(&key, 0).await.unwrap().inbox.epoch;
+    delivery.ack(&key, epoch, Seq(1)).unwrap();
     let acked = trace(by_id).await.unwrap();
     assert_eq!(acked.receivers_total, 2);
     let first = &acked.receivers[0].sessions[0];
@@ -331,7 +337,7 @@ async fn a_session_is_known_from_its_beginning_and_may_go_back() {
     };
     assert_eq!(stored().await, None);
     for cursor in [Seq(3), Seq(1)] {
-        delivery.begin(&key, cursor).unwrap();
+        begin(&delivery, &key, cursor).await;
         assert_eq!(stored().await, Some(cursor));
     }
 }

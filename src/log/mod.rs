@@ -70,6 +70,8 @@ pub struct Receipt {
 /// A message that just became durable, as a [`Consumer`] takes it.
 #[derive(Debug, Clone)]
 pub struct Commit {
+    /// The log's epoch.
+    pub epoch: Epoch,
     /// The bytes of [`Append::body`].
     pub body: Bytes,
     /// The message's seq in each receiver's inbox.
@@ -97,6 +99,8 @@ pub struct InboxRead {
 /// The bounds of a user's inbox. An empty inbox has `head` 0 and `first` 1, or `first` = `head` + 1 after expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inbox {
+    /// The log's epoch. Seqs and cursors of another epoch mean nothing here.
+    pub epoch: Epoch,
     /// Highest assigned seq.
     pub head: Seq,
     /// Oldest retained seq; `head` + 1 when nothing is retained.
@@ -115,13 +119,11 @@ pub struct SessionRow {
 /// The point at which a session goes on, and the revocation that may forbid it: all that a login needs from the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResumePoint {
-    /// The log's epoch. Seqs and cursors of a log with another epoch mean nothing here.
-    pub epoch: Epoch,
     /// Tokens of the session's user and platform issued before this Unix ms are revoked.
     pub revoked_before_ms: u64,
     /// The session's cursor; `None` for a session never seen.
     pub stored: Option<SessionRow>,
-    /// The bounds of the user's inbox.
+    /// The bounds of the user's inbox, with the log's epoch.
     pub inbox: Inbox,
 }
 
@@ -163,6 +165,9 @@ pub type Pending<T> = oneshot::Receiver<Result<T, AppendError>>;
 
 /// A durable sequence for each user, with its cursors, idempotency keys, revocations and registrations.
 ///
+/// Every commit, read and cursor is of one epoch. The epoch changes when the log lost something that it had announced. Then
+/// a session of the older epoch has to begin anew.
+///
 /// No method waits for a disk or for another machine. Methods that return [`Pending`] enqueue. A [`LogAnswer`] that is not in
 /// memory comes later. The others change rows in memory.
 pub trait Log: Send + Sync + 'static {
@@ -186,11 +191,12 @@ pub trait Log: Send + Sync + 'static {
     /// All sessions of a user that were ever seen.
     fn sessions(&self, user: &UserId) -> LogAnswer<Vec<(SessionKey, SessionRow)>>;
 
-    /// Moves a session's cursor. The cursor is written behind, so a crash loses the acks since the last checkpoint, usually
+    /// Moves a session's cursor in this epoch. A cursor of another epoch is ignored. The cursor is written behind, so a crash loses the acks since the last checkpoint, usually
     /// some seconds. The session then begins at its older cursor, and its client gets messages again. A session without an
     /// older stored cursor begins as `delivery.new_session` says: with "head", a client that does not send a cursor of its
     /// own misses the messages before the head.
-    fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), LogError>;
+    fn store_cursor(&self, key: &SessionKey, epoch: Epoch, row: SessionRow)
+    -> Result<(), LogError>;
 
     /// All users with an inbox, a session or a registration. Reads the whole user table.
     fn users(&self) -> LogAnswer<Vec<UserId>>;

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 
 use super::Origin;
+use crate::ids::Epoch;
 
 /// The number of protocols whose encodings are kept at once. A further protocol encodes the message for each of its
 /// sessions.
@@ -16,6 +17,8 @@ const ENCODINGS_MAX: usize = 2;
 pub struct Message {
     /// The stored form.
     body: Bytes,
+    /// `None` for a message that no log has.
+    epoch: Option<Epoch>,
     /// Decoded by the first session that needs it.
     origin: OnceLock<Origin>,
     /// Encodings by the name of the protocol. The first session of a protocol takes the first free slot.
@@ -23,13 +26,28 @@ pub struct Message {
 }
 
 impl Message {
-    /// The message whose stored form is `body`.
+    /// A message that no log has. Its stored form would be `body`.
     pub fn new(body: Bytes) -> Self {
+        Self::with(body, None)
+    }
+
+    /// The message of a log of this epoch, whose stored form is `body`.
+    pub fn of(epoch: Epoch, body: Bytes) -> Self {
+        Self::with(body, Some(epoch))
+    }
+
+    fn with(body: Bytes, epoch: Option<Epoch>) -> Self {
         Self {
             body,
+            epoch,
             origin: OnceLock::new(),
             encodings: Default::default(),
         }
+    }
+
+    /// The epoch of the log that has the message; `None` for a message that no log has.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
     }
 
     /// The bytes of the stored form.

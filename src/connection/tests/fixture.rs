@@ -135,8 +135,9 @@ impl World {
     /// Appends a message and hands it to the sessions that are connected.
     pub(crate) fn send(&self, user: &str, content: &[u8]) -> usize {
         let (seq, body) = self.append(user, content);
+        let epoch = self.log.rows().epoch();
         self.registry
-            .deliver(user, seq, &Arc::new(Message::new(body)))
+            .deliver(user, seq, &Arc::new(Message::of(epoch, body)))
     }
 
     /// A valid `Connect` of a client that has no store yet.

@@ -21,7 +21,7 @@ const COMMIT_DELAY_MAX_MS: u64 = 60_000;
 
 impl Core {
     pub(super) fn inbox(&self, user: &UserId) -> Result<Inbox, ReadError> {
-        Ok(self.state.users.get(user)?.inbox())
+        Ok(self.state.users.get(user)?.inbox(self.epoch))
     }
 
     /// See [`super::Log::read`].
@@ -42,7 +42,7 @@ impl Core {
                 stored = self.read_row(user, &row, after, limit, patience);
             }
         }
-        let inbox = row.inbox();
+        let inbox = row.inbox(self.epoch);
         let read = stored.map(|stored| InboxRead { inbox, stored });
         read.inspect_err(|error| {
             if let ReadError::Damaged(damage) = error {

@@ -13,7 +13,7 @@ use super::{
     Patience, Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, SessionRow,
     TokenTimes, core::Core, log::lock, record::Record, writer::Work,
 };
-use crate::ids::{Platform, Seq, SessionKey, UserId};
+use crate::ids::{Epoch, Platform, Seq, SessionKey, UserId};
 
 impl EmbeddedLog {
     /// The same as [`Log::read`], on the caller's thread, which may wait for the disk.
@@ -47,7 +47,6 @@ impl EmbeddedLog {
         let state = &self.core.state;
         let tokens = state.tokens.get(&key.user, key.platform)?;
         Ok(ResumePoint {
-            epoch: self.core.epoch,
             revoked_before_ms: tokens.revoked_before_ms,
             stored: state.cursors.get(key)?,
             inbox: self.core.inbox(&key.user)?,
@@ -103,7 +102,15 @@ impl Log for EmbeddedLog {
         self.aside(move |core| Ok(core.state.cursors.of(&user)?))
     }
 
-    fn store_cursor(&self, key: &SessionKey, row: SessionRow) -> Result<(), LogError> {
+    fn store_cursor(
+        &self,
+        key: &SessionKey,
+        epoch: Epoch,
+        row: SessionRow,
+    ) -> Result<(), LogError> {
+        if epoch != self.core.epoch {
+            return Ok(());
+        }
         let acked = self.core.state.store_cursor(key, row)?;
         self.core.metrics.acked.increment(acked);
         Ok(())

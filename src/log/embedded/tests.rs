@@ -144,6 +144,17 @@ impl Bench {
             .collect()
     }
 
+    /// The inbox's `first` and `head`.
+    fn bounds(&self, name: &str) -> (u64, u64) {
+        let inbox = self.log.inbox(&user(name)).blocking_wait().unwrap();
+        (inbox.first.0, inbox.head.0)
+    }
+
+    fn store_cursor(&self, key: &SessionKey, row: SessionRow) {
+        let epoch = self.log.core.epoch;
+        self.log.store_cursor(key, epoch, row).unwrap();
+    }
+
     fn log_end(&self) -> Position {
         let name = self.disk.last_segment();
         Position(Segment::base_of(&name).unwrap().0 + self.disk.get(&name).len() as u64)
@@ -190,14 +201,7 @@ fn each_inbox_is_dense_and_reads_back_in_order_from_any_cursor() {
     }
     for (name, inbox) in &model {
         let head = inbox.len() as u64;
-        let bounds = bench.log.inbox(&user(name)).blocking_wait().unwrap();
-        assert_eq!(
-            bounds,
-            Inbox {
-                head: Seq(head),
-                first: Seq(1)
-            }
-        );
+        assert_eq!(bench.bounds(name), (1, head));
         for after in [head, head + 1, u64::MAX] {
             assert_eq!(bench.read(name, after), [], "nothing is above the head");
         }
@@ -550,16 +554,11 @@ fn retention_removes_whole_segments_and_forgets_no_head_key_cursor_or_revocation
         for number in 0..20 {
             bench.send(&["u1", "quiet"], &format!("{number}{}", "o".repeat(200)));
         }
-        bench
-            .log
-            .store_cursor(
-                &session,
-                SessionRow {
-                    cursor: Seq(5),
-                    acked_at_ms: START_MS,
-                },
-            )
-            .unwrap();
+        let row = SessionRow {
+            cursor: Seq(5),
+            acked_at_ms: START_MS,
+        };
+        bench.store_cursor(&session, row);
         bench
             .log
             .revoke(user("u1"), Platform::Web, 77)
@@ -593,13 +592,7 @@ fn retention_removes_whole_segments_and_forgets_no_head_key_cursor_or_revocation
             [(22, Some("young".into()))],
             "state kept: {keeps_state}"
         );
-        assert_eq!(
-            bench.log.inbox(&user("quiet")).blocking_wait().unwrap(),
-            Inbox {
-                head: Seq(20),
-                first: Seq(21)
-            }
-        );
+        assert_eq!(bench.bounds("quiet"), (21, 20));
         let repeat = bench.try_send(&["u1"], Some("key"), "keyed").unwrap();
         assert_eq!(
             repeat.message_id, first.message_id,
@@ -1088,7 +1081,7 @@ fn an_idle_log_does_not_grow_and_a_checkpoint_undoes_no_ack() {
             cursor: Seq(cursor),
             acked_at_ms: 0,
         };
-        bench.log.store_cursor(&session, row).unwrap();
+        bench.store_cursor(&session, row);
         eventually("a checkpoint puts the cursor into the log", || {
             length() > sent
         });
@@ -1196,7 +1189,7 @@ fn a_disk_that_something_else_fills_rests_the_checkpoints_until_there_is_space_a
         cursor: Seq(1),
         acked_at_ms: 9,
     };
-    bench.log.store_cursor(&key, row).unwrap();
+    bench.store_cursor(&key, row);
     eventually("the disk to be found full", || {
         bench.log.check_writable() == Err(Refusing::DiskFull.into())
     });
@@ -1433,7 +1426,7 @@ fn cursors_survive_an_orderly_stop_and_a_lost_state_store() {
         cursor: Seq(1),
         acked_at_ms: 9,
     };
-    bench.log.store_cursor(&session, row).unwrap();
+    bench.store_cursor(&session, row);
     bench.log.close();
     let bench = bench.reopen(|disk| disk.after_power_cut(), false);
     assert_eq!(

@@ -316,6 +316,7 @@ impl Writer {
         }
         let placed: Arc<[_]> = placed.into();
         group.commits.push(Commit {
+            epoch: self.core.epoch,
             body: append.body,
             placed: placed.clone(),
         });

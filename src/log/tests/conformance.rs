@@ -13,7 +13,7 @@ use super::memory::Answering;
 use crate::log::{AppendError, Inbox, Lookup, ReadLimit, ResumePoint, SessionRow, TokenTimes};
 use crate::{
     clock::tests::manual::NOW_MS,
-    ids::{MessageId, Platform, Seq},
+    ids::{Epoch, MessageId, Platform, Seq},
 };
 
 /// Runs each test against each log.
@@ -53,6 +53,8 @@ every_log! {
     a_login_learns_revocation_cursor_bounds_and_epoch_at_once
     a_session_is_known_from_its_first_cursor_on
     a_cursor_may_go_back
+    a_cursor_of_another_epoch_is_ignored
+    a_login_a_read_and_a_commit_name_the_epoch
     the_times_of_tokens_never_go_back_and_are_each_platforms_own
     every_user_with_an_inbox_a_session_or_a_registration_is_known
     a_log_that_refuses_nothing_is_writable
@@ -222,6 +224,7 @@ fn a_login_learns_revocation_cursor_bounds_and_epoch_at_once(subject: &Subject) 
     let key = session("u1", Platform::Web);
     let new = subject.enter(&key);
     let empty = Inbox {
+        epoch: new.inbox.epoch,
         head: Seq::ZERO,
         first: Seq(1),
     };
@@ -234,16 +237,16 @@ fn a_login_learns_revocation_cursor_bounds_and_epoch_at_once(subject: &Subject) 
         cursor: Seq(1),
         acked_at_ms: NOW_MS,
     };
-    subject.log.store_cursor(&key, row).unwrap();
+    subject.store_cursor(&key, row);
     for (platform, before_ms) in [(Platform::Web, 77), (Platform::Ios, 99)] {
         let revoked = subject.log.revoke(user("u1"), platform, before_ms);
         assert_eq!(revoked.unwrap().blocking_recv().unwrap(), Ok(()));
     }
     let expected = ResumePoint {
-        epoch: new.epoch,
         revoked_before_ms: 77,
         stored: Some(row),
         inbox: Inbox {
+            epoch: new.inbox.epoch,
             head: Seq(2),
             first: Seq(1),
         },
@@ -259,7 +262,7 @@ fn a_session_is_known_from_its_first_cursor_on(subject: &Subject) {
         acked_at_ms: NOW_MS,
     };
     for key in [&ios, &web, &session("u2", Platform::Web)] {
-        subject.log.store_cursor(key, row).unwrap();
+        subject.store_cursor(key, row);
     }
     assert_eq!(subject.stored(&ios), Some(row));
     let sessions = subject.log.sessions(&user("u1"));
@@ -276,9 +279,32 @@ fn a_cursor_may_go_back(subject: &Subject) {
             cursor,
             acked_at_ms: NOW_MS,
         };
-        subject.log.store_cursor(&key, row).unwrap();
+        subject.store_cursor(&key, row);
         assert_eq!(subject.stored(&key), Some(row));
     }
+}
+
+fn a_cursor_of_another_epoch_is_ignored(subject: &Subject) {
+    let key = session("u1", Platform::Web);
+    subject.send(&["u1"], "a");
+    let [before, another] = [0, 1].map(|seq| SessionRow {
+        cursor: Seq(seq),
+        acked_at_ms: NOW_MS,
+    });
+    subject.store_cursor(&key, before);
+    let other = Epoch(subject.enter(&key).inbox.epoch.0 + 1);
+    assert_eq!(subject.log.store_cursor(&key, other, another), Ok(()));
+    assert_eq!(subject.stored(&key), Some(before));
+}
+
+fn a_login_a_read_and_a_commit_name_the_epoch(subject: &Subject) {
+    let epoch = subject.enter(&session("u1", Platform::Web)).inbox.epoch;
+    subject.send(&["u1"], "a");
+    assert_eq!(subject.announced.first(1)[0].epoch, epoch);
+    let read = subject.log.read(&user("u1"), Seq::ZERO, ALL);
+    assert_eq!(read.blocking_wait().unwrap().inbox.epoch, epoch);
+    let inbox = subject.log.inbox(&user("u1")).blocking_wait();
+    assert_eq!(inbox.unwrap().epoch, epoch);
 }
 
 fn the_times_of_tokens_never_go_back_and_are_each_platforms_own(subject: &Subject) {
@@ -311,7 +337,7 @@ fn every_user_with_an_inbox_a_session_or_a_registration_is_known(subject: &Subje
         acked_at_ms: NOW_MS,
     };
     let key = session("session", Platform::Web);
-    subject.log.store_cursor(&key, row).unwrap();
+    subject.store_cursor(&key, row);
     let profile = Bytes::from_static(b"{}");
     let pending = subject.log.register(user("registered"), profile).unwrap();
     assert_eq!(pending.blocking_recv().unwrap(), Ok(()));

@@ -9,7 +9,7 @@ use super::{
     table::{Row, Table},
 };
 use crate::{
-    ids::{Seq, UserId},
+    ids::{Epoch, Seq, UserId},
     log::Inbox,
 };
 
@@ -49,8 +49,9 @@ impl UserRow {
     }
 
     /// The bounds that sessions see.
-    pub(in crate::log::embedded) fn inbox(&self) -> Inbox {
+    pub(in crate::log::embedded) fn inbox(&self, epoch: Epoch) -> Inbox {
         Inbox {
+            epoch,
             head: self.head,
             first: self.first,
         }

@@ -154,6 +154,11 @@ impl Subject {
         self.log.enter(key).blocking_wait().unwrap()
     }
 
+    pub(super) fn store_cursor(&self, key: &SessionKey, row: SessionRow) {
+        let epoch = self.enter(key).inbox.epoch;
+        self.log.store_cursor(key, epoch, row).unwrap();
+    }
+
     pub(super) fn find(&self, lookup: Lookup) -> Option<Receipt> {
         self.log.find(lookup).blocking_wait().unwrap()
     }
@@ -164,7 +169,7 @@ impl Subject {
 
     pub(super) fn bounds(&self, name: &str) -> (u64, u64) {
         let inbox = self.log.inbox(&user(name)).blocking_wait();
-        let Inbox { head, first } = inbox.unwrap();
+        let Inbox { head, first, .. } = inbox.unwrap();
         (first.0, head.0)
     }
 }
