@@ -7,7 +7,7 @@
 
 use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
-use axum::http::Request;
+use axum::http::{Method, Request};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     task::{AbortHandle, spawn_local},
@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     accept::{Gate, Stream},
     admission::{Admission, Arrival, Lobby, Permit},
+    response::{encode, may_go_on},
     site::Site,
     tls::Tls,
     upgrade::{self, Refusal, Upgrade},
@@ -120,8 +121,8 @@ impl<H: Host, S: Stream> Gate<S> for ClientPort<H> {
 enum Answer {
     /// The stream becomes a WebSocket, with a place among the connections.
     Upgrade(Upgrade, Permit),
-    /// A file of the page, which ends the connection.
-    Site(Vec<u8>),
+    /// A file of the page, as bytes.
+    Site { bytes: Vec<u8>, is_last: bool },
 }
 
 impl<H: Host> Door<H> {
@@ -137,7 +138,9 @@ impl<H: Host> Door<H> {
         self.check_serving()?;
         arrival.check().map_err(Refusal::Admission)?;
         let answer = site.answer(request).ok_or(Refusal::NotFound)?;
-        Ok(Answer::Site(answer))
+        let is_last = !may_go_on(request);
+        let bytes = encode(&answer, request.method(), is_last);
+        Ok(Answer::Site { bytes, is_last })
     }
 
     fn check_serving(&self) -> Result<(), Refusal> {
@@ -158,15 +161,21 @@ struct Terms {
     connected_by: Instant,
 }
 
+impl Terms {
+    /// The terms of a request that is due from now on.
+    fn new(config: &config::Listener, arrival: Arrival) -> Self {
+        let now = Instant::now();
+        Self {
+            arrival,
+            upgraded_by: now + config.upgrade_timeout.min(config.connect_timeout),
+            connected_by: now + config.connect_timeout,
+        }
+    }
+}
+
 /// Does the TLS handshake if the port has TLS, then continues on the stream.
 async fn greet<H: Host, S: Stream>(door: Rc<Door<H>>, stream: S, arrival: Arrival) {
-    let config = &door.entrance.config;
-    let now = Instant::now();
-    let terms = Terms {
-        arrival,
-        upgraded_by: now + config.upgrade_timeout.min(config.connect_timeout),
-        connected_by: now + config.connect_timeout,
-    };
+    let terms = Terms::new(&door.entrance.config, arrival);
     match &door.entrance.tls {
         None => upgrade(&door, stream, terms).await,
         // This future is four times as large as the other, and without the box both would have its size.
@@ -185,37 +194,47 @@ async fn greet_by_tls<H: Host, S: Stream>(door: &Door<H>, tls: &Tls, stream: S, 
     }
 }
 
-/// Reads the request, answers it, and admits the connection if all is well.
-async fn upgrade<H: Host, S: Stream>(door: &Door<H>, mut stream: S, terms: Terms) {
+/// Reads requests and answers them. Admits the connection at the first one that asks for a WebSocket, if all is well. A
+/// page's requests may come before that, because proxies use one connection for requests of several clients.
+async fn upgrade<H: Host, S: Stream>(door: &Door<H>, mut stream: S, mut terms: Terms) {
     let metrics = &door.entrance.metrics;
-    let read = timeout_at(terms.upgraded_by, upgrade::read(&mut stream)).await;
-    let Ok(Ok(mut read)) = read else {
-        return metrics.refused(RefusalReason::Handshake);
-    };
-    // A caller of the page may have ended its own direction after the request, and still wants its answer. A WebSocket
-    // needs both directions.
-    let is_upgrade = |request: &Request<()>| protocol::at(request.uri().path()).is_some();
-    if read.request.as_ref().is_ok_and(is_upgrade)
-        && upgrade::has_gone(&mut stream, &mut read.rest).await
-    {
-        return metrics.refused(RefusalReason::Handshake);
-    }
-    let answer = read
-        .request
-        .and_then(|request| door.answer(&request, &terms.arrival));
-    let (Upgrade { answer, codec }, permit) = match answer {
-        Ok(Answer::Upgrade(upgrade, permit)) => (upgrade, permit),
-        // If one of these two writes fails, the client is gone.
-        Ok(Answer::Site(answer)) => {
-            let _ = timeout(SITE_TIMEOUT, say_and_end(&mut stream, &answer)).await;
+    let mut rest = Vec::new();
+    let mut is_first = true;
+    let (Upgrade { answer, codec }, permit) = loop {
+        let read = timeout_at(terms.upgraded_by, upgrade::read(&mut stream, &mut rest)).await;
+        let Ok(Ok(request)) = read else {
+            // A client whose earlier requests were answered is not refused.
+            if is_first {
+                metrics.refused(RefusalReason::Handshake);
+            }
             return;
+        };
+        // A caller of the page may have ended its own direction after the request, and still wants its answer. A WebSocket
+        // needs both directions.
+        let is_upgrade = |request: &Request<()>| protocol::at(request.uri().path()).is_some();
+        if request.as_ref().is_ok_and(is_upgrade) && upgrade::has_gone(&mut stream, &mut rest).await
+        {
+            return metrics.refused(RefusalReason::Handshake);
         }
-        Err(refusal) => {
-            metrics.refused(refusal.reason());
-            let response = refusal.response();
-            let _ = timeout_at(terms.upgraded_by, say_and_end(&mut stream, &response)).await;
-            return;
+        match request.and_then(|request| door.answer(&request, &terms.arrival)) {
+            Ok(Answer::Upgrade(upgrade, permit)) => break (upgrade, permit),
+            // If one of these writes fails, the client is gone.
+            Ok(Answer::Site { bytes, is_last }) => {
+                let written = timeout(SITE_TIMEOUT, say(&mut stream, &bytes)).await;
+                if is_last || !matches!(written, Ok(Ok(()))) {
+                    let _ = timeout_at(terms.upgraded_by, stream.shutdown()).await;
+                    return;
+                }
+            }
+            Err(refusal) => {
+                metrics.refused(refusal.reason());
+                let bytes = encode(&refusal.response(), &Method::GET, true);
+                let _ = timeout_at(terms.upgraded_by, say_and_end(&mut stream, &bytes)).await;
+                return;
+            }
         }
+        is_first = false;
+        terms = Terms::new(&door.entrance.config, terms.arrival);
     };
     let written = timeout_at(terms.upgraded_by, say(&mut stream, &answer)).await;
     if !matches!(written, Ok(Ok(()))) {
@@ -224,7 +243,7 @@ async fn upgrade<H: Host, S: Stream>(door: &Door<H>, mut stream: S, terms: Terms
     let number = terms.arrival.number();
     let task = door.host.let_in(Admitted {
         stream,
-        rest: read.rest,
+        rest,
         codec,
         arrival: terms.arrival,
         permit,

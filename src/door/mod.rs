@@ -7,7 +7,8 @@
 //! - `listener.rs`: sockets that share a port; `accept.rs`: the accept loop of either port
 //! - `tls.rs`: certificates that may be replaced
 //! - `admission/`: which clients may come in
-//! - `client_port.rs`: from a TCP connection to a WebSocket; `upgrade.rs`: the HTTP in between; `site.rs`: the inbox page
+//! - `client_port.rs`: from a TCP connection to a WebSocket; `upgrade.rs`: the HTTP in between;
+//!   `site.rs`: the inbox page; `response.rs`: an answer as bytes
 //! - `admin_port.rs`: HTTP/1 for the admin API; `crowd.rs`: which connection is cut off when the port is full
 
 mod accept;
@@ -16,6 +17,7 @@ mod admission;
 mod client_port;
 mod crowd;
 mod listener;
+mod response;
 mod site;
 pub mod tls;
 mod upgrade;

@@ -1,8 +1,7 @@
 //! The inbox page on the client port, beside the WebSocket, over HTTP/1.1 and 1.0, because proxies and probes speak both.
 //!
-//! Promises: only the first line and the headers of a request are read, and every answer ends its connection. The page
-//! holds no user's data: it asks for a token. No answer depends on the address of a request, because behind a proxy every
-//! request comes from the proxy's machine.
+//! Promises: only the first line and the headers of a request are read. The page holds no user's data: it asks for a token.
+//! No answer depends on the address of a request, because behind a proxy every request comes from the proxy's machine.
 
 use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header::ALLOW};
 use bytes::Bytes;
@@ -21,16 +20,15 @@ impl Site {
         }
     }
 
-    /// The answer as bytes, if the request is for a file of the page.
-    pub(super) fn answer(&self, request: &Request<()>) -> Option<Vec<u8>> {
+    /// The answer, if the request is for a file of the page.
+    pub(super) fn answer(&self, request: &Request<()>) -> Option<Response<Bytes>> {
         let uri = request.uri();
         let path = uri.path().trim_start_matches('/');
         let file = self.page.answer(path, uri.query(), request.headers())?;
         Some(match *request.method() {
-            Method::GET => encode(&file, true),
-            Method::HEAD => encode(&file, false),
-            Method::OPTIONS => encode(&allowing(StatusCode::NO_CONTENT), true),
-            _ => encode(&allowing(StatusCode::METHOD_NOT_ALLOWED), true),
+            Method::GET | Method::HEAD => file,
+            Method::OPTIONS => allowing(StatusCode::NO_CONTENT),
+            _ => allowing(StatusCode::METHOD_NOT_ALLOWED),
         })
     }
 }
@@ -44,36 +42,16 @@ fn allowing(status: StatusCode) -> Response<Bytes> {
     response
 }
 
-/// The last answer of its connection: the head, then the body, which an answer to HEAD omits.
-fn encode(response: &Response<Bytes>, has_body: bool) -> Vec<u8> {
-    let status = response.status();
-    let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();
-    for (name, value) in response.headers() {
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-    }
-    let body = response.body();
-    let end = format!(
-        "content-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
-    bytes.extend_from_slice(end.as_bytes());
-    if has_body {
-        bytes.extend_from_slice(body);
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::response::encode, *};
 
     fn answer(request: &str) -> String {
         let parsed = towncrier_websocket::handshake::read_request(request.as_bytes());
         let (request, _) = parsed.unwrap().expect("it is whole");
-        String::from_utf8_lossy(&Site::new().answer(&request).unwrap()).into_owned()
+        let response = Site::new().answer(&request).unwrap();
+        let bytes = encode(&response, request.method(), true);
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     #[test]

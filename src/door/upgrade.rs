@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use axum::http::header::ORIGIN;
+use axum::http::{
+    HeaderValue, Response, StatusCode,
+    header::{ALLOW, CONTENT_TYPE, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE},
+};
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::{
     io::{AsyncRead, ReadBuf},
@@ -80,101 +84,103 @@ impl Refusal {
         }
     }
 
-    /// The whole answer as bytes.
-    pub(super) fn response(self) -> Vec<u8> {
-        let (status, text, header) = match self {
+    /// The answer. It ends the connection.
+    pub(super) fn response(self) -> Response<Bytes> {
+        let (status, text) = match self {
             Self::NotFound => (
-                "404 Not Found",
+                StatusCode::NOT_FOUND,
                 "not found: clients connect to GET /ws",
-                String::new(),
             ),
             Self::Malformed => (
-                "400 Bad Request",
+                StatusCode::BAD_REQUEST,
                 "not a WebSocket handshake (RFC 6455)",
-                String::new(),
             ),
             Self::NoUpgrade => (
-                "426 Upgrade Required",
+                StatusCode::UPGRADE_REQUIRED,
                 "this is a WebSocket endpoint, version 13",
-                "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".into(),
             ),
             // An answer to HEAD has no body, so no method gets one.
-            Self::Method => ("405 Method Not Allowed", "", "Allow: GET\r\n".into()),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, ""),
             Self::TooManyHeaders => (
-                "431 Request Header Fields Too Large",
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "the request has more than 124 headers",
-                String::new(),
             ),
             Self::TooLarge => (
-                "431 Request Header Fields Too Large",
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "the request is above 32 KiB",
-                String::new(),
             ),
-            Self::Origin => (
-                "403 Forbidden",
-                "this origin may not connect",
-                String::new(),
-            ),
-            Self::Admission(Refused::BadTokens(after)) => (
-                "429 Too Many Requests",
+            Self::Origin => (StatusCode::FORBIDDEN, "this origin may not connect"),
+            Self::Admission(Refused::BadTokens(_)) => (
+                StatusCode::TOO_MANY_REQUESTS,
                 "too many bad tokens came from your address: come back later",
-                retry_after(after),
             ),
-            Self::Draining(after)
-            | Self::Admission(
-                Refused::Connections(after) | Refused::Rate(after) | Refused::Memory(after),
-            ) => (
-                "503 Service Unavailable",
+            Self::Draining(_) | Self::Admission(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded or going down: come back later",
-                retry_after(after),
             ),
         };
-        let length = text.len();
-        format!(
-            "HTTP/1.1 {status}\r\n{header}Content-Type: text/plain\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}"
-        )
-        .into_bytes()
+        let mut response = Response::new(Bytes::from_static(text.as_bytes()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        match self {
+            Self::NoUpgrade => {
+                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            Self::Method => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET"));
+            }
+            Self::Draining(wait) => {
+                headers.insert(RETRY_AFTER, retry_after(wait));
+            }
+            Self::Admission(refused) => {
+                headers.insert(RETRY_AFTER, retry_after(refused.wait()));
+            }
+            Self::NotFound
+            | Self::Malformed
+            | Self::TooLarge
+            | Self::TooManyHeaders
+            | Self::Origin => {}
+        }
+        response
     }
 }
 
-fn retry_after(wait: Duration) -> String {
-    format!("Retry-After: {}\r\n", wait.as_secs().max(1))
+fn retry_after(wait: Duration) -> HeaderValue {
+    wait.as_secs().max(1).into()
 }
 
-/// A request, and the bytes read beyond it.
-pub(super) struct Read {
-    pub(super) request: Result<Request, Refusal>,
-    pub(super) rest: Vec<u8>,
-}
-
-/// Reads one request. An error means that the client is gone.
-pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Read> {
-    let mut bytes = Vec::new();
+/// Reads one request, and leaves the bytes read beyond it in `bytes`, where it may begin. The outer error means that the
+/// client is gone.
+pub(super) async fn read<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    bytes: &mut Vec<u8>,
+) -> io::Result<Result<Request, Refusal>> {
     // A request that comes byte by byte is not parsed at each of them: at its end, and each time it has doubled, so that what
     // can be no request is refused early.
     let mut parsed_at = 0;
+    let mut before: usize = 0;
     loop {
-        let before = bytes.len();
-        if poll_fn(|cx| poll_piece(stream, cx, &mut bytes)).await? == 0 {
+        let has_doubled = bytes.len() >= 2 * parsed_at || bytes.len() >= REQUEST_BYTES_MAX;
+        let may_parse = has_doubled || ends_a_head(&bytes[before.saturating_sub(2)..]);
+        if may_parse && !bytes.is_empty() {
+            parsed_at = bytes.len();
+            match handshake::read_request(bytes) {
+                Ok(Some((request, length))) => {
+                    // A buffer of its own, because the connection keeps it, and it is nearly always empty.
+                    *bytes = bytes.split_off(length);
+                    return Ok(Ok(request));
+                }
+                Ok(None) if bytes.len() < REQUEST_BYTES_MAX => {}
+                Ok(None) => return Ok(Err(Refusal::TooLarge)),
+                Err(bad) => return Ok(Err(bad.into())),
+            }
+        }
+        before = bytes.len();
+        if poll_fn(|cx| poll_piece(stream, cx, bytes)).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let has_doubled = bytes.len() >= 2 * parsed_at || bytes.len() >= REQUEST_BYTES_MAX;
-        if !has_doubled && !ends_a_head(&bytes[before.saturating_sub(2)..]) {
-            continue;
-        }
-        parsed_at = bytes.len();
-        let mut rest = Vec::new();
-        let request = match handshake::read_request(&bytes) {
-            Ok(Some((request, length))) => {
-                // A buffer of its own, because the connection keeps it, and it is nearly always empty.
-                rest = bytes.split_off(length);
-                Ok(request)
-            }
-            Ok(None) if bytes.len() < REQUEST_BYTES_MAX => continue,
-            Ok(None) => Err(Refusal::TooLarge),
-            Err(bad) => Err(bad.into()),
-        };
-        return Ok(Read { request, rest });
     }
 }
 
@@ -239,8 +245,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
-        let read = runtime.block_on(read(&mut bytes)).unwrap();
-        let upgrade = accept(&read.request?, &origins)?;
+        let read = runtime.block_on(read(&mut bytes, &mut Vec::new()));
+        let upgrade = accept(&read.unwrap()?, &origins)?;
         Ok(String::from_utf8(upgrade.answer).unwrap().to_lowercase())
     }
 
@@ -304,17 +310,36 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_a_whole_http_answer() {
-        let text = String::from_utf8(Refusal::Draining(Duration::from_secs(7)).response()).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 503 "));
-        assert!(head.contains("Retry-After: 7\r\n"));
-        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
-        let text = String::from_utf8(Refusal::Method.response()).unwrap();
-        assert!(text.starts_with("HTTP/1.1 405 ") && text.contains("\r\nAllow: GET\r\n"));
-        assert!(text.ends_with("Content-Length: 0\r\nConnection: close\r\n\r\n"));
-        let text = String::from_utf8(Refusal::TooManyHeaders.response()).unwrap();
+    fn a_refusal_says_when_to_return_and_what_is_allowed() {
+        let draining = Refusal::Draining(Duration::from_secs(7)).response();
+        assert_eq!(draining.status(), 503);
+        assert_eq!(draining.headers()[RETRY_AFTER], "7");
+        let method = Refusal::Method.response();
+        assert_eq!(method.status(), 405);
+        assert_eq!(method.headers()[ALLOW], "GET");
+        assert!(method.body().is_empty());
+        let text = Refusal::TooManyHeaders.response().into_body();
+        let text = String::from_utf8(text.into()).unwrap();
         let limit = format!("more than {} headers", handshake::HEADERS_MAX);
         assert!(text.contains(&limit), "{text}");
+    }
+
+    #[test]
+    fn a_request_that_was_read_with_the_one_before_needs_no_further_byte() {
+        let (first, second) = (good(""), good("X: y\r\n"));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let mut bytes = [first.as_bytes(), second.as_bytes()].concat();
+        let read = |stream: &str, bytes: &mut Vec<u8>| {
+            let read = runtime.block_on(read(&mut stream.as_bytes(), bytes));
+            read.unwrap().unwrap()
+        };
+        assert!(!read("", &mut bytes).headers().contains_key("x"));
+        assert_eq!(bytes, second.as_bytes());
+        assert!(read("", &mut bytes).headers().contains_key("x"));
+        assert!(bytes.is_empty());
+        let (begin, end) = second.split_at(30);
+        read(end, &mut begin.into());
     }
 }

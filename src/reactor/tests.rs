@@ -174,7 +174,7 @@ async fn what_is_no_upgrade_gets_a_plain_answer() {
 }
 
 fn get(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 }
 
 fn with_inbox() -> config::Listener {
@@ -210,6 +210,26 @@ async fn the_inbox_page_is_beside_the_websocket_where_it_is_wanted() {
     let unknown = gateway.answer(&get("/../Cargo.toml")).await;
     assert!(unknown.starts_with("HTTP/1.1 404 "), "{unknown}");
     gateway.log_in("u").await;
+}
+
+#[tokio::test]
+async fn a_page_and_a_websocket_come_over_one_connection() {
+    let gateway = start(&with_inbox());
+    let address = gateway.reactors.local_addr();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // The second request comes with the first, as a browser or a proxy may send them.
+    let requests = "GET /icon.svg HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2);
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    let mut answers = Vec::new();
+    let ends = |answers: &[u8]| String::from_utf8_lossy(answers).matches("</svg>").count();
+    while ends(&answers) < 2 {
+        let read = stream.read_buf(&mut answers).await.unwrap();
+        assert!(read > 0, "{answers:?}");
+    }
+    let answers = String::from_utf8(answers).unwrap();
+    assert!(!answers.contains("connection: close"), "{answers}");
+    let upgraded = client_async(format!("ws://{address}/ws"), stream).await;
+    upgraded.expect("the same connection");
 }
 
 /// A proxy on this machine forwards a stranger's request from here and, by default, under a name of this machine. Such a
@@ -255,7 +275,7 @@ async fn above_connections_max_clients_are_told_when_to_come_back() {
     let mut client = gateway.log_in("u").await;
     let answer = gateway.answer(&format!("{UPGRADE}\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    assert!(answer.contains("Retry-After: "), "{answer}");
+    assert!(answer.contains("retry-after: "), "{answer}");
     // A client that leaves makes room.
     client.0.close(None).await.unwrap();
     while client.hear().await != Said::End {}

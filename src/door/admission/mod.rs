@@ -62,6 +62,16 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// The delay before the client may return.
+    pub fn wait(self) -> Duration {
+        match self {
+            Self::Connections(wait)
+            | Self::Rate(wait)
+            | Self::Memory(wait)
+            | Self::BadTokens(wait) => wait,
+        }
+    }
+
     /// The label of this reason in the metric.
     pub fn reason(self) -> RefusalReason {
         match self {
