@@ -13,10 +13,10 @@ use tokio::{
 use super::{
     AppendError, ReadError, Refusing,
     core::Core,
-    record::{ROWS_SINCE, Record},
+    record::{Position, ROWS_SINCE, Record},
     retention::{self, Leaving, Limits},
     segment::Segment,
-    state::{Cursors, Dirty, Row, StateError, Table, Tokens},
+    state::{ChangedRows, Checkpoint, Cursors, Row, Table, Tokens},
     time_mark::TimeMark,
     watermark::Watermark,
     writer::Work,
@@ -25,8 +25,18 @@ use crate::watch::Pulse;
 
 /// The time between two rounds.
 const TICK: Duration = Duration::from_secs(1);
-/// A checkpoint comes early at this many changed rows: some 40 MB.
+/// A checkpoint hurries at this many changed rows: some 40 MB.
 pub(super) const DIRTY_ROWS_MAX: usize = 200_000;
+/// A checkpoint comes early at this many changed rows, so that it need not hurry.
+const DIRTY_ROWS_MANY: usize = DIRTY_ROWS_MAX / 4;
+/// A checkpoint comes every so many intervals of `log.checkpoint_interval`. In between, cursors and tokens go into the
+/// segments only. A checkpoint makes the disk busy for everyone, and saves no more than the time of a replay.
+const INTERVALS: u32 = 6;
+/// A checkpoint comes early when a start would have to replay this much: less than a second's work.
+const REPLAYED_BYTES_MAX: u64 = 256 << 20;
+/// A checkpoint writes this part of the changed rows in each round. Written at once, they would keep the disk from the
+/// writer: `docs/measured.md#messages`.
+const ROUNDS: usize = 10;
 /// The records that are carried over into the log in one request to the writer.
 const CARRIED_AT_ONCE: usize = 1024;
 
@@ -40,8 +50,12 @@ pub(crate) struct Keeper {
     /// The format of new segments.
     pub(super) format: u8,
     pub(super) checkpoint_interval: Duration,
-    /// The time of the last checkpoint.
-    pub(super) checkpointed: Instant,
+    /// The time at which cursors and tokens were last put into the segments.
+    pub(super) logged: Instant,
+    /// The time and the log's end at the begin of the last checkpoint.
+    pub(super) checkpointed: (Instant, Position),
+    /// The checkpoint under way.
+    pub(super) checkpoint: Option<Checkpoint>,
     /// True if the oldest segment is damaged. Then it stays, because the facts that must outlive it are not known.
     pub(super) is_retention_stuck: bool,
     /// True if the last attempt to write down the time failed, and so was logged.
@@ -62,7 +76,7 @@ impl Keeper {
             self.pulse.rest();
         }
         self.pulse.beat();
-        self.checkpoint().await;
+        self.checkpoint_now().await;
         self.mark();
     }
 
@@ -74,10 +88,11 @@ impl Keeper {
         }
         let ahead_ms = self.core.clock.wall_ahead_ms();
         self.core.metrics.clock_ahead.set(ahead_ms as f64 / 1000.0);
-        let is_due = self.checkpointed.elapsed() >= self.checkpoint_interval;
-        if is_due || self.core.state.dirty_rows() > DIRTY_ROWS_MAX {
-            self.checkpoint().await;
+        if self.logged.elapsed() >= self.checkpoint_interval {
+            self.mark_time();
+            self.log_rows().await;
         }
+        self.go_on().await;
         self.mark();
         self.measure();
         if self.core.is_disk_full() {
@@ -135,30 +150,98 @@ impl Keeper {
         self.has_warned_of_time = written.is_err();
     }
 
-    /// Writes the changed rows to the state store, if there are any. Returns false if it could not.
-    async fn checkpoint(&mut self) -> bool {
-        let begun = Instant::now();
-        self.checkpointed = begun;
-        self.mark_time();
-        let core = self.core.clone();
-        if core.state.dirty_rows() == 0 {
-            return true;
+    /// Puts the cursors and tokens that changed into the segments: from then on they survive a crash. Returns false while the
+    /// log refuses appends.
+    async fn log_rows(&mut self) -> bool {
+        self.logged = Instant::now();
+        let state = &self.core.state;
+        self.log_table(&state.cursors.rows, Cursors::records).await
+            && self.log_table(&state.tokens.rows, Tokens::records).await
+    }
+
+    async fn log_table<R: Row>(
+        &self,
+        table: &Table<R>,
+        records: fn(&ChangedRows<R>) -> Vec<Record>,
+    ) -> bool {
+        // Rows that change meanwhile wait for the next time.
+        let mut left = table.unlogged_rows();
+        while left > 0 && self.can_write() {
+            let rows = table.take_unlogged();
+            let mut records = records(&rows);
+            records.retain(|record| record.format() <= self.format);
+            left = left.saturating_sub(rows.len());
+            if rows.is_empty() {
+                break;
+            }
+            if !self.append(records).await {
+                table.put_back(rows);
+                return false;
+            }
         }
-        if core.check_writable().is_err() || core.check_space().is_err() {
-            // On a full disk sled would fail until the next start, so the rows wait in memory. The writer checks the space
-            // only now and then, and other files may have filled the disk since.
+        left == 0
+    }
+
+    /// True while the log takes appends and the disk has space for the state store. On a full disk sled would fail until the
+    /// next start, so the rows wait in memory. The writer checks the space only now and then, and other files may have filled
+    /// the disk since.
+    fn can_write(&self) -> bool {
+        self.core.check_writable().is_ok() && self.core.check_space().is_ok()
+    }
+
+    /// Begins a checkpoint when one is due, and goes on with the one under way.
+    async fn go_on(&mut self) {
+        let dirty = self.core.state.dirty_rows();
+        if self.checkpoint.is_none() {
+            let (at, position) = self.checkpointed;
+            let replayed = self.core.reached().position.0 - position.0;
+            let is_due = at.elapsed() >= self.checkpoint_interval * INTERVALS
+                || dirty > DIRTY_ROWS_MANY
+                || replayed > REPLAYED_BYTES_MAX;
+            if dirty == 0 || !is_due {
+                return;
+            }
+            self.begin();
+        }
+        let rows = if dirty > DIRTY_ROWS_MAX {
+            usize::MAX
+        } else {
+            dirty.div_ceil(ROUNDS)
+        };
+        self.write(rows).await;
+    }
+
+    fn begin(&mut self) {
+        let reached = self.core.reached();
+        self.checkpointed = (Instant::now(), reached.position);
+        self.checkpoint = Some(self.core.state.begin_checkpoint(reached));
+    }
+
+    /// Writes rows of the checkpoint under way to the state store. Returns true when the checkpoint is done.
+    async fn write(&mut self, rows: usize) -> bool {
+        let Some(mut checkpoint) = self.checkpoint.take() else {
+            return true;
+        };
+        if !self.can_write() {
+            self.checkpoint = Some(checkpoint);
             return false;
         }
-        match self.write_rows().await {
-            Ok(Some(rows)) => {
-                let elapsed = begun.elapsed();
-                core.metrics
-                    .checkpoint_seconds
-                    .record(elapsed.as_secs_f64());
-                tracing::debug!(rows, ?elapsed, "checkpoint");
+        let core = self.core.clone();
+        let written = core
+            .state
+            .go_on(&mut checkpoint, rows, core.epoch, &self.pulse);
+        match written.await {
+            Ok(true) => {
+                let elapsed = self.checkpointed.0.elapsed();
+                let seconds = elapsed.as_secs_f64();
+                core.metrics.checkpoint_seconds.record(seconds);
+                tracing::debug!(rows = checkpoint.rows, ?elapsed, "checkpoint");
                 true
             }
-            Ok(None) => false,
+            Ok(false) => {
+                self.checkpoint = Some(checkpoint);
+                false
+            }
             Err(error) => {
                 tracing::error!(%error, "a checkpoint failed");
                 core.refuse(Refusing::StateFailed);
@@ -167,45 +250,18 @@ impl Keeper {
         }
     }
 
-    /// Writes cursors and tokens, each to the log before the state store, then all other rows. Returns the number of rows;
-    /// `None` when the log refuses appends now.
-    async fn write_rows(&self) -> Result<Option<usize>, StateError> {
-        let state = &self.core.state;
-        let cursors = self.write_logged(&state.cursors.rows, Cursors::records);
-        let Some(cursors) = cursors.await? else {
-            return Ok(None);
-        };
-        let tokens = self.write_logged(&state.tokens.rows, Tokens::records);
-        let Some(tokens) = tokens.await? else {
-            return Ok(None);
-        };
-        let others = state.checkpoint(self.core.epoch, self.core.reached(), &self.pulse);
-        Ok(Some(cursors + tokens + others.await?))
-    }
-
-    /// Writes rows to the log and then to the state store. Returns their number; `None` when the log refuses appends now.
-    async fn write_logged<R: Row>(
-        &self,
-        table: &Table<R>,
-        records: fn(&Dirty<R>) -> Vec<Record>,
-    ) -> Result<Option<usize>, StateError> {
-        let (mut rows, dirty) = (0, table.dirty_rows());
-        while rows < dirty {
-            let part = table.take_dirty();
-            if part.is_empty() {
-                break;
-            }
-            let mut records = records(&part);
-            records.retain(|record| record.format() <= self.format);
-            if !self.append(records).await {
-                table.put_back(part)?;
-                return Ok(None);
-            }
-            rows += part.len();
-            table.write(part)?;
-            table.shrink();
+    /// Makes a checkpoint of everything at once. Returns false if it could not.
+    async fn checkpoint_now(&mut self) -> bool {
+        self.mark_time();
+        if !self.log_rows().await {
+            return false;
         }
-        Ok(Some(rows))
+        if self.core.state.dirty_rows() == 0 && self.checkpoint.is_none() {
+            return true;
+        }
+        // A checkpoint under way would claim less. It is abandoned.
+        self.begin();
+        self.write(usize::MAX).await
     }
 
     /// Carries over the facts that must outlive a segment, forgets the others, and removes the file.
@@ -233,7 +289,7 @@ impl Keeper {
             .pending
             .set(self.core.state.pending() as f64);
         // The forgetting must be durable before the file is removed, because no record in the log says it.
-        if !self.checkpoint().await {
+        if !self.checkpoint_now().await {
             return Err(ReadError::State);
         }
         // The file is removed first. A file that stayed while a later one is removed would leave a hole in the log.

@@ -205,6 +205,7 @@ impl EmbeddedLog {
         let (time_mark, last_time) = TimeMark::open(&*directories.root).map_err(io)?;
         let core = Arc::new(Core::new(epoch, disk, state, clock, metrics));
         recovery::replay(&core, reached, &mut watermark, config.format)?;
+        core.state.are_logged();
         let newest_ms = core.segments.all().last().map(|last| last.created_ms);
         core.clock.resume(last_time, newest_ms.unwrap_or_default());
         // On a full disk the store is not written until there is space again.
@@ -230,7 +231,9 @@ impl EmbeddedLog {
             },
             format: config.format,
             checkpoint_interval: config.checkpoint_interval,
-            checkpointed: Instant::now(),
+            logged: Instant::now(),
+            checkpointed: (Instant::now(), core.reached().position),
+            checkpoint: None,
             is_retention_stuck: false,
             has_warned_of_time: false,
             has_warned_of_mark: false,

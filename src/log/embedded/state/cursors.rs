@@ -6,7 +6,7 @@
 use super::{
     StateError,
     keys::{self, u64_at},
-    table::{Dirty, Row, Table},
+    table::{ChangedRows, Row, Table},
 };
 use crate::{
     ids::{Seq, SessionKey, UserId},
@@ -67,7 +67,7 @@ impl Cursors {
     }
 
     /// The records that write the taken rows into the segments.
-    pub(in crate::log::embedded) fn records(dirty: &Dirty<SessionRow>) -> Vec<Record> {
+    pub(in crate::log::embedded) fn records(changed: &ChangedRows<SessionRow>) -> Vec<Record> {
         let record = |(key, row): &(Box<[u8]>, Option<SessionRow>)| {
             let (session, row) = keys::read_session(key).zip(*row)?;
             Some(Record::Cursor {
@@ -76,6 +76,6 @@ impl Cursors {
                 acked_at_ms: row.acked_at_ms,
             })
         };
-        dirty.iter().filter_map(record).collect()
+        changed.iter().filter_map(record).collect()
     }
 }

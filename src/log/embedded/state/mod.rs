@@ -33,13 +33,14 @@ use tokio::time::sleep;
 
 use self::keys::{position_at, u64_at};
 pub use self::store::{Opened, Pace, Store, StoreHome, Tree, Visit};
+use self::table::WriteBehind;
 pub(super) use self::{
     cursors::Cursors,
     idempotency::KeyRow,
     idempotency::Keys,
     memory::MemoryHome,
     store::SledHome,
-    table::{Dirty, Row, Table},
+    table::{ChangedRows, Row, Table},
     tokens::Tokens,
     users::{UserRow, Users},
 };
@@ -52,6 +53,9 @@ use crate::{
     ids::{Epoch, Seq, SessionKey, UserId},
     watch::Pulse,
 };
+
+/// The number of tables.
+const TABLES: usize = 8;
 
 /// The state store failed: only rows in memory can be looked up.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +140,16 @@ pub(super) enum Claim {
     OfAnotherLog,
 }
 
+/// A checkpoint under way: rows that changed before it began go to sled, then sled claims the log's end of that time. An
+/// abandoned checkpoint has written rows without a claim.
+pub(super) struct Checkpoint {
+    reached: Reached,
+    /// The rows of each table that changed before the checkpoint began, and are not in sled yet.
+    left: [usize; TABLES],
+    /// The number of rows written.
+    pub(super) rows: usize,
+}
+
 /// All rows.
 pub(super) struct State {
     store: Arc<dyn Store>,
@@ -169,13 +183,13 @@ impl State {
                 waypoints: Table::open(&*store, "waypoints")?,
             },
             cursors: Cursors {
-                rows: Table::open(&*store, "sessions")?,
+                rows: Table::open_logged(&*store, "sessions")?,
             },
             keys: Keys {
                 rows: Table::open(&*store, "keys")?,
             },
             tokens: Tokens {
-                rows: Table::open(&*store, "revoked")?,
+                rows: Table::open_logged(&*store, "revoked")?,
             },
             deleted: Table::open(&*store, "deleted")?,
             profiles: Table::open(&*store, "profiles")?,
@@ -359,30 +373,39 @@ impl State {
         Ok(users.into_iter().collect())
     }
 
-    /// Writes all changed rows to sled, unflushed, one part with each step. Leaves out the rows that the log has to get
-    /// first. Each step returns its number of rows.
-    fn parts(&self) -> impl Iterator<Item = Result<usize, StateError>> {
-        let users = self.users.rows.parts().chain(self.users.waypoints.parts());
-        let others = self.deleted.parts().chain(self.profiles.parts());
-        users
-            .chain(self.keys.rows.parts())
-            .chain(others)
-            .chain(self.rows.parts())
-    }
-
-    /// Writes rows to sled, unflushed, without a claim, so that memory stays bounded while a log is replayed. sled may
-    /// contain more than it claims.
-    pub(super) fn spill(&self) -> Result<(), StateError> {
-        self.parts().try_for_each(|part| part.map(drop))
+    fn tables(&self) -> [&dyn WriteBehind; TABLES] {
+        [
+            &self.cursors.rows,
+            &self.tokens.rows,
+            &self.users.rows,
+            &self.users.waypoints,
+            &self.keys.rows,
+            &self.deleted,
+            &self.profiles,
+            &self.rows,
+        ]
     }
 
     /// The number of rows not yet in sled.
     pub(super) fn dirty_rows(&self) -> usize {
-        let users = self.users.rows.dirty_rows() + self.users.waypoints.dirty_rows();
-        let others =
-            self.deleted.dirty_rows() + self.profiles.dirty_rows() + self.rows.dirty_rows();
-        let logged = self.cursors.rows.dirty_rows() + self.tokens.rows.dirty_rows();
-        users + self.keys.rows.dirty_rows() + others + logged
+        self.tables().iter().map(|table| table.dirty_rows()).sum()
+    }
+
+    /// All rows so far came from the segments. Call it when a replay ends.
+    pub(super) fn are_logged(&self) {
+        self.cursors.rows.are_logged();
+        self.tokens.rows.are_logged();
+    }
+
+    /// Writes all rows that a replay changed to sled, unflushed and without a claim, so that memory stays bounded. sled may
+    /// contain more than it claims.
+    pub(super) fn spill(&self) -> Result<(), StateError> {
+        self.are_logged();
+        for table in self.tables() {
+            while table.write_part()? > 0 {}
+            table.shrink();
+        }
+        Ok(())
     }
 
     /// Writes into an empty store to which log it belongs, before any row is written.
@@ -406,33 +429,55 @@ impl State {
         self.store.flush()
     }
 
-    /// Ends a replay: writes all rows to sled, cursors and tokens as well, because the log already has them.
+    /// Ends a replay: writes all rows to sled, and claims them.
     pub(super) fn conclude(&self, epoch: Epoch, reached: Reached) -> Result<(), StateError> {
-        let logged = self.cursors.rows.parts().chain(self.tokens.rows.parts());
-        let mut parts = logged.chain(self.parts());
-        parts.try_for_each(|part| part.map(drop))?;
+        self.spill()?;
         self.store.flush()?;
         self.claim(epoch, reached)
     }
 
-    /// Writes all changed rows except cursors and tokens to sled. `reached` is the end of the durable log before this call.
-    /// All durable records have been applied by then, so sled contains them afterwards. Beats `pulse` with each part. Returns
-    /// the number of rows written.
-    pub(super) async fn checkpoint(
+    /// Begins a checkpoint. `reached` is the end of the durable log before this call. All durable records have been applied
+    /// by then.
+    pub(super) fn begin_checkpoint(&self, reached: Reached) -> Checkpoint {
+        Checkpoint {
+            reached,
+            left: self.tables().map(WriteBehind::dirty_rows),
+            rows: 0,
+        }
+    }
+
+    /// Writes at least `rows` of the checkpoint's rows to sled, or all that are left. Beats `pulse` with each part. Returns
+    /// true once sled contains and claims what the log had when the checkpoint began.
+    pub(super) async fn go_on(
         &self,
+        checkpoint: &mut Checkpoint,
+        rows: usize,
         epoch: Epoch,
-        reached: Reached,
         pulse: &Pulse,
-    ) -> Result<usize, StateError> {
-        let mut rows = 0;
-        for part in self.parts() {
-            rows += part?;
-            pulse.beat();
-            sleep(self.store.pace().pause).await;
+    ) -> Result<bool, StateError> {
+        let enough = checkpoint.rows.saturating_add(rows);
+        for (table, left) in self.tables().into_iter().zip(&mut checkpoint.left) {
+            while *left > 0 {
+                if checkpoint.rows >= enough {
+                    return Ok(false);
+                }
+                let written = table.write_part()?;
+                *left = if written == 0 {
+                    0
+                } else {
+                    left.saturating_sub(written)
+                };
+                checkpoint.rows += written;
+                if *left == 0 {
+                    table.shrink();
+                }
+                pulse.beat();
+                sleep(self.store.pace().pause).await;
+            }
         }
         // The rows are flushed first. Then follows the claim that they are there.
         self.store.flush()?;
-        self.claim(epoch, reached)?;
-        Ok(rows)
+        self.claim(epoch, checkpoint.reached)?;
+        Ok(true)
     }
 }

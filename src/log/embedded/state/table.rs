@@ -1,12 +1,11 @@
-//! One kind of row, written behind. A row is read from memory first, and else from sled. It is changed in memory, and the
-//! next checkpoint writes it to sled.
+//! One kind of row, written behind. A row is read from memory first, and else from sled. It is changed in memory, and a
+//! checkpoint writes it to sled. Some tables go into the segments as well, and sooner: [`Table::take_unlogged`].
 //!
-//! Memory holds every row changed since the last checkpoint, and at most [`CLEAN_ROWS_MAX`] others. The writer's rate and
-//! the checkpoint's interval bound the changed rows.
+//! Memory holds every row changed since the last checkpoint, and at most [`CLEAN_ROWS_MAX`] others. The keeper bounds the
+//! changed rows: it writes faster when there are many.
 
 use std::{
     collections::VecDeque,
-    iter,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -21,8 +20,8 @@ use super::{
 /// The rows that stay in memory although sled has them, so that the busiest users' rows are not decoded again and again.
 const CLEAN_ROWS_MAX: usize = 4096;
 
-/// Rows on their way to sled; `None`: the row is removed from sled.
-pub(in crate::log::embedded) type Dirty<R> = Vec<(Box<[u8]>, Option<R>)>;
+/// Rows on their way to the segments or to sled; `None`: the row is removed.
+pub(in crate::log::embedded) type ChangedRows<R> = Vec<(Box<[u8]>, Option<R>)>;
 
 /// A value with its stored form.
 pub(in crate::log::embedded) trait Row:
@@ -41,6 +40,8 @@ struct Recent<R> {
     row: Option<R>,
     /// True if sled does not have this version of the row yet.
     is_dirty: bool,
+    /// True if the segments do not have this version of the row yet. Means nothing for a table that is not logged.
+    is_unlogged: bool,
 }
 
 /// A tree, and the rows that are not in it yet.
@@ -52,6 +53,28 @@ pub(in crate::log::embedded) struct Table<R> {
     /// Keys of the rows that are not in sled yet, each once, in the order of their first change. A checkpoint takes the
     /// keys that were there when it began, however many are added while it works.
     dirty: Mutex<VecDeque<Box<[u8]>>>,
+    /// Keys of the rows that are not in the segments yet; `None` for a table that is not logged.
+    unlogged: Option<Mutex<VecDeque<Box<[u8]>>>>,
+}
+
+impl<R> Recent<R> {
+    fn changed(row: Option<R>) -> Self {
+        Self {
+            row,
+            is_dirty: true,
+            is_unlogged: true,
+        }
+    }
+}
+
+/// A table without the type of its rows, as a checkpoint sees it.
+pub(super) trait WriteBehind {
+    /// The number of rows not yet in sled.
+    fn dirty_rows(&self) -> usize;
+    /// Writes the first rows that are not in sled yet, as many as fit a part, unflushed. Returns their number.
+    fn write_part(&self) -> Result<usize, StateError>;
+    /// Removes rows that sled has from memory, when there are many.
+    fn shrink(&self);
 }
 
 impl<R: Row> Table<R> {
@@ -61,7 +84,15 @@ impl<R: Row> Table<R> {
             rows_at_once: store.pace().rows,
             recent: DashMap::default(),
             dirty: Mutex::default(),
+            unlogged: None,
         })
+    }
+
+    /// Opens a table whose rows go into the segments too, by [`Table::take_unlogged`].
+    pub(super) fn open_logged(store: &dyn Store, name: &'static str) -> Result<Self, StateError> {
+        let mut table = Self::open(store, name)?;
+        table.unlogged = Some(Mutex::default());
+        Ok(table)
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<R>, StateError> {
@@ -86,21 +117,16 @@ impl<R: Row> Table<R> {
     ) -> Result<T, StateError> {
         match self.recent.entry(key.into_boxed_slice()) {
             Entry::Occupied(mut entry) => {
-                if !entry.get().is_dirty {
-                    self.dirty().push_back(entry.key().clone());
-                }
+                self.queue(entry.key(), Some(entry.get()));
                 let recent = entry.get_mut();
-                recent.is_dirty = true;
+                (recent.is_dirty, recent.is_unlogged) = (true, true);
                 Ok(change(&mut recent.row))
             }
             Entry::Vacant(entry) => {
                 let mut row = self.stored(entry.key())?;
                 let answer = change(&mut row);
-                self.dirty().push_back(entry.key().clone());
-                entry.insert(Recent {
-                    row,
-                    is_dirty: true,
-                });
+                self.queue(entry.key(), None);
+                entry.insert(Recent::changed(row));
                 Ok(answer)
             }
         }
@@ -115,95 +141,88 @@ impl<R: Row> Table<R> {
     }
 
     fn replace(&self, key: Box<[u8]>, row: Option<R>) {
-        let recent = Recent {
-            row,
-            is_dirty: true,
-        };
-        let before = self.recent.insert(key.clone(), recent);
+        let before = self.recent.insert(key.clone(), Recent::changed(row));
+        self.queue(&key, before.as_ref());
+    }
+
+    /// Queues the key of a row that changes. `before` is the row in memory before the change.
+    fn queue(&self, key: &[u8], before: Option<&Recent<R>>) {
         if before.is_none_or(|before| !before.is_dirty) {
-            self.dirty().push_back(key);
+            lock(&self.dirty).push_back(key.into());
+        }
+        if let Some(unlogged) = &self.unlogged
+            && before.is_none_or(|before| !before.is_unlogged)
+        {
+            lock(unlogged).push_back(key.into());
         }
     }
 
-    fn dirty(&self) -> MutexGuard<'_, VecDeque<Box<[u8]>>> {
-        // A panic of the lock's holder leaves the list of keys whole.
-        self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The number of rows not yet in sled.
-    pub(in crate::log::embedded) fn dirty_rows(&self) -> usize {
-        self.dirty().len()
-    }
-
-    /// Takes the first rows that are not in sled yet, as many as fit a part, and marks them as written. The caller
-    /// writes them to sled with [`Table::write`], or gives up on the whole store.
-    pub(in crate::log::embedded) fn take_dirty(&self) -> Dirty<R> {
-        let keys = {
-            let mut dirty = self.dirty();
-            let taken = dirty.len().min(self.rows_at_once);
-            let keys: Vec<_> = dirty.drain(..taken).collect();
-            if dirty.is_empty() {
-                *dirty = VecDeque::new();
-            }
-            keys
-        };
+    /// Takes the first rows that are not in sled yet, as many as fit a part, and marks them as written.
+    fn take_dirty(&self) -> ChangedRows<R> {
         let take = |key: Box<[u8]>| {
             let mut recent = self.recent.get_mut(&key)?;
             recent.is_dirty = false;
             Some((key, recent.row.clone()))
         };
-        let mut rows: Dirty<R> = keys.into_iter().filter_map(take).collect();
+        let mut rows: ChangedRows<R> = first_keys(&self.dirty, self.rows_at_once)
+            .into_iter()
+            .filter_map(take)
+            .collect();
         // With unsorted keys, sled looks up a page for each key.
         rows.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
         rows
     }
 
-    /// Returns taken rows, so that the next checkpoint writes them.
-    pub(in crate::log::embedded) fn put_back(&self, rows: Dirty<R>) -> Result<(), StateError> {
-        rows.into_iter().try_for_each(|(key, row)| {
-            self.update(key.into_vec(), |current| {
-                *current = current.take().or(row);
-            })
-        })
+    /// The number of rows not yet in the segments.
+    pub(in crate::log::embedded) fn unlogged_rows(&self) -> usize {
+        self.unlogged.as_ref().map_or(0, |keys| lock(keys).len())
     }
 
-    /// Writes taken rows to sled, unflushed.
-    pub(in crate::log::embedded) fn write(&self, rows: Dirty<R>) -> Result<(), StateError> {
+    /// Takes the first rows that are not in the segments yet, as many as fit a part, and marks them as logged. The caller
+    /// writes them into the segments, or returns them with [`Table::put_back`].
+    pub(in crate::log::embedded) fn take_unlogged(&self) -> ChangedRows<R> {
+        let take = |key: Box<[u8]>| {
+            let mut recent = self.recent.get_mut(&key)?;
+            recent.is_unlogged = false;
+            Some((key, recent.row.clone()))
+        };
+        let keys = self
+            .unlogged
+            .as_ref()
+            .map(|keys| first_keys(keys, self.rows_at_once));
+        keys.into_iter().flatten().filter_map(take).collect()
+    }
+
+    /// The rows so far came from the segments.
+    pub(super) fn are_logged(&self) {
+        while !self.take_unlogged().is_empty() {}
+    }
+
+    /// Returns rows from [`Table::take_unlogged`] that did not get into the segments.
+    pub(in crate::log::embedded) fn put_back(&self, rows: ChangedRows<R>) {
         for (key, row) in rows {
-            match row {
-                Some(row) => self.tree.insert(&key, &row.to_bytes())?,
-                None => self.tree.remove(&key)?,
-            };
-        }
-        Ok(())
-    }
-
-    /// Writes all rows that are dirty now to sled, unflushed, one part with each step. Then removes the rows from memory
-    /// that need not be there. Each step returns its number of rows.
-    pub(super) fn parts(&self) -> impl Iterator<Item = Result<usize, StateError>> {
-        let mut left = self.dirty_rows();
-        iter::from_fn(move || {
-            let part = if left == 0 {
-                Vec::new()
-            } else {
-                self.take_dirty()
-            };
-            if part.is_empty() {
-                self.shrink();
-                return None;
+            match self.recent.entry(key) {
+                Entry::Occupied(mut entry) => {
+                    if !entry.get().is_unlogged {
+                        self.requeue(entry.key());
+                        entry.get_mut().is_unlogged = true;
+                    }
+                }
+                Entry::Vacant(entry) => {
+                    self.requeue(entry.key());
+                    entry.insert(Recent {
+                        row,
+                        is_dirty: false,
+                        is_unlogged: true,
+                    });
+                }
             }
-            left = left.saturating_sub(part.len());
-            let rows = part.len();
-            Some(self.write(part).map(|()| rows))
-        })
-        .fuse()
+        }
     }
 
-    /// Removes rows that sled has from memory, when there are many.
-    pub(in crate::log::embedded) fn shrink(&self) {
-        if self.recent.len() > CLEAN_ROWS_MAX {
-            self.recent.retain(|_, recent| recent.is_dirty);
-            self.recent.shrink_to_fit();
+    fn requeue(&self, key: &[u8]) {
+        if let Some(unlogged) = &self.unlogged {
+            lock(unlogged).push_back(key.into());
         }
     }
 
@@ -240,6 +259,48 @@ impl<R: Row> Table<R> {
             Ok(())
         })
     }
+}
+
+impl<R: Row> WriteBehind for Table<R> {
+    fn dirty_rows(&self) -> usize {
+        lock(&self.dirty).len()
+    }
+
+    fn write_part(&self) -> Result<usize, StateError> {
+        let rows = self.take_dirty();
+        for (key, row) in &rows {
+            match row {
+                Some(row) => self.tree.insert(key, &row.to_bytes())?,
+                None => self.tree.remove(key)?,
+            };
+        }
+        Ok(rows.len())
+    }
+
+    fn shrink(&self) {
+        if self.recent.len() > CLEAN_ROWS_MAX {
+            let is_logged = self.unlogged.is_some();
+            self.recent
+                .retain(|_, recent| recent.is_dirty || is_logged && recent.is_unlogged);
+            self.recent.shrink_to_fit();
+        }
+    }
+}
+
+/// Takes the first keys, at most `max`.
+fn first_keys(keys: &Mutex<VecDeque<Box<[u8]>>>, max: usize) -> Vec<Box<[u8]>> {
+    let mut keys = lock(keys);
+    let taken = keys.len().min(max);
+    let first = keys.drain(..taken).collect();
+    if keys.is_empty() {
+        *keys = VecDeque::new();
+    }
+    first
+}
+
+/// A panic of the lock's holder leaves the list of keys whole.
+fn lock<T>(keys: &Mutex<T>) -> MutexGuard<'_, T> {
+    keys.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -292,6 +353,7 @@ mod tests {
             rows_at_once: 1,
             recent: DashMap::default(),
             dirty: Mutex::default(),
+            unlogged: None,
         });
         tree.table.set(Arc::downgrade(&table)).unwrap();
         let keys = (0..3).map(|row| format!("row {row}").into_bytes());
@@ -299,7 +361,10 @@ mod tests {
         for key in &keys {
             table.put(key.clone(), 1);
         }
-        assert_eq!(table.parts().sum::<Result<usize, _>>().unwrap(), keys.len());
+        let mut left = table.dirty_rows();
+        while left > 0 {
+            left -= table.write_part().unwrap();
+        }
         for key in &keys {
             assert!(tree.get(key).unwrap().is_some());
         }

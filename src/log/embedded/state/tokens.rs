@@ -7,7 +7,7 @@
 use super::{
     StateError,
     keys::{self, u64_at},
-    table::{Dirty, Row, Table},
+    table::{ChangedRows, Row, Table},
 };
 use crate::{
     ids::{Platform, UserId},
@@ -124,11 +124,11 @@ impl Tokens {
     }
 
     /// The records that write the taken rows into the segments. Revocations are left out, because the segments have them.
-    pub(in crate::log::embedded) fn records(dirty: &Dirty<TokenTimes>) -> Vec<Record> {
+    pub(in crate::log::embedded) fn records(changed: &ChangedRows<TokenTimes>) -> Vec<Record> {
         let record = |(key, row): &(Box<[u8]>, Option<TokenTimes>)| {
             let ((user, platform), times) = keys::read_user_and_platform(key).zip(*row)?;
             times.newest(user, platform)
         };
-        dirty.iter().filter_map(record).collect()
+        changed.iter().filter_map(record).collect()
     }
 }
