@@ -131,7 +131,8 @@ pub struct Log {
     /// The shortest life of an idempotency key. It may outlive its message.
     #[serde(with = "duration")]
     pub idempotency_retention: Duration,
-    /// The interval of checkpoints, which write changed rows to sled.
+    /// The interval at which cursors go into the segments. A checkpoint, which writes changed rows to sled, comes every sixth
+    /// time.
     #[serde(with = "duration")]
     pub checkpoint_interval: Duration,
     /// The most appends that wait for the writer. Further appends are refused.

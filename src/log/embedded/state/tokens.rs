@@ -1,8 +1,8 @@
 //! The remembered times of tokens: the time up to which they are revoked, and the time of the newest token seen. No token
 //! is stored.
 //!
-//! A revocation is in the log before it is here. The newest token's time is written behind, as cursors are: a checkpoint
-//! writes it to the log first, then to the store.
+//! A revocation is in the log before it is here. The newest token's time is written behind, as cursors are: the keeper
+//! writes it into the segments first, later to the store.
 
 use super::{
     StateError,
