@@ -35,7 +35,7 @@ const INTERVALS: u32 = 6;
 /// A checkpoint comes early when a start would have to replay this much: less than a second's work.
 const REPLAYED_BYTES_MAX: u64 = 256 << 20;
 /// A checkpoint writes this part of the changed rows in each round. Written at once, they would keep the disk from the
-/// writer: `docs/measured.md#messages`.
+/// writer: `docs/measured.md#throughput`.
 const ROUNDS: usize = 10;
 /// The records that are carried over into the log in one request to the writer.
 const CARRIED_AT_ONCE: usize = 1024;
