@@ -7,7 +7,7 @@ use std::{fmt, num::ParseIntError, str::FromStr};
 pub struct Key {
     /// The number of the run, which tells its messages from those of other runs.
     pub run: u32,
-    /// From 0, in the order of [`Ledger::issue`].
+    /// From 0, in the order of [`super::Ledger::issue`].
     pub number: u32,
     /// The first receiver. The others follow by number, and user 0 follows the last.
     pub first: u32,
