@@ -2,7 +2,7 @@
 //!
 //! Promises: each connection has its place from its first moment, and gives it back when its task ends. A port that is full
 //! cuts off the connection that has waited longest. Leaves to others: the handlers of the admin API (`admin`), and the
-//! connections of admitted clients ([`Host`]).
+//! connections of admitted clients (`Host`).
 //!
 //! - `listener.rs`: sockets that share a port; `accept.rs`: the accept loop of either port
 //! - `tls.rs`: certificates that may be replaced
