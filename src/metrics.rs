@@ -107,6 +107,8 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// One checkpoint of the state store.
     pub checkpoint_seconds: Histogram,
+    /// Changed rows in memory that the state store does not have yet.
+    pub state_rows_waiting: Gauge,
     /// Size of all segments.
     pub log_bytes: Gauge,
     /// Number of segments.
@@ -223,6 +225,11 @@ impl Metrics {
                 "towncrier_checkpoint_seconds",
                 Unit::Seconds,
                 "One state checkpoint",
+            ),
+            state_rows_waiting: gauge(
+                "towncrier_state_rows_waiting",
+                Unit::Count,
+                "Changed rows that wait for the state store",
             ),
             log_bytes: gauge("towncrier_log_bytes", Unit::Bytes, "Size of all segments"),
             log_segments: gauge("towncrier_log_segments", Unit::Count, "Number of segments"),

@@ -119,6 +119,8 @@ impl Keeper {
         } = &*self.core;
         metrics.log_segments.set(segments.all().len() as f64);
         metrics.log_bytes.set(segments.bytes() as f64);
+        let waiting = self.core.state.dirty_rows();
+        metrics.state_rows_waiting.set(waiting as f64);
     }
 
     /// Writes down the position up to which the log is synced.
