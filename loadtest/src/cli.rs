@@ -10,11 +10,11 @@ use crate::{
     crew::{self, Crew, PROCESSES_MAX},
     gateway,
     keep::Keep,
-    machine::Machine,
+    machine::MachineFacts,
     mqtt::{self, Broker, Mosquitto, Qos},
-    protocol::Place,
+    protocol::ServerAddress,
     report::Report,
-    scenario::{Stage, churn, connect, outage, replay, send, slow, soak, storm},
+    scenario::{ScenarioStage, churn, connect, outage, replay, send, slow, soak, storm},
     signals,
     target::{Program, Target},
 };
@@ -25,7 +25,7 @@ use crate::{
 #[command(name = "loadtest")]
 pub struct Cli {
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
     /// Print JSON instead of a table.
     #[arg(long, global = true)]
     json: bool,
@@ -49,7 +49,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Args)]
-struct Server {
+struct ServerArgs {
     /// The gateway's client port, e.g. ws://10.0.0.1:10001/ws; without it the rig starts a gateway of its own.
     #[arg(long, global = true, requires_all = ["admin", "secret"])]
     ws: Option<String>,
@@ -84,23 +84,23 @@ struct Server {
 #[derive(Debug, Subcommand)]
 enum Scenario {
     /// Ramps to this many sessions, holds them, and reaches each once.
-    Connect(connect::Plan),
+    Connect(connect::ConnectPlan),
     /// Sends while another program takes the gateway down and up again: see `loadtest/vm/power-cut`.
-    Outage(outage::Plan),
+    Outage(outage::OutagePlan),
     /// Sends at a constant rate, or searches for the highest one.
-    Send(send::Plan),
+    Send(send::SendPlan),
     /// Kills the gateway (-9) under all sessions, each with a backlog, and waits until they are back.
-    Storm(storm::Plan),
+    Storm(storm::StormPlan),
     /// Ends connections at a rate while messages flow.
-    Churn(churn::Plan),
+    Churn(churn::ChurnPlan),
     /// Lets some sessions read slowly or not at all, and measures the others.
-    Slow(slow::Plan),
+    Slow(slow::SlowPlan),
     /// Lets a session that was away for long reconnect.
-    Replay(replay::Plan),
+    Replay(replay::ReplayPlan),
     /// Mixes all of them for a given time, with clients and the server killed at random.
-    Soak(soak::Plan),
+    Soak(soak::SoakPlan),
     /// Compares the gateway with Mosquitto, which must be installed: the same loads in turn, and the ratios.
-    Compare(compare::Plan),
+    Compare(compare::ComparePlan),
     /// Runs another program, such as a bench, for --keep.
     Command {
         /// The program and its arguments.
@@ -112,7 +112,7 @@ enum Scenario {
     Worker { ordinal: u8, seed: u64 },
 }
 
-impl Server {
+impl ServerArgs {
     /// The named target, or a new one.
     fn target(self) -> anyhow::Result<Target> {
         let Self {
@@ -127,11 +127,13 @@ impl Server {
             qos,
         } = self;
         match (target, ws, admin, secret) {
-            (Some(Broker::At(sessions)), ..) => Ok(Target::Remote(Place::Mqtt(mqtt::Place {
-                senders: senders.unwrap_or_else(|| sessions.clone()),
-                sessions,
-                qos,
-            }))),
+            (Some(Broker::At(sessions)), ..) => {
+                Ok(Target::Remote(ServerAddress::Mqtt(mqtt::BrokerAddress {
+                    senders: senders.unwrap_or_else(|| sessions.clone()),
+                    sessions,
+                    qos,
+                })))
+            }
             (Some(Broker::Own(keeps)), ..) => {
                 let mosquitto = Mosquitto::find(keeps, qos)?;
                 Target::start(Program::Mosquitto(mosquitto), data)
@@ -141,17 +143,17 @@ impl Server {
                     true => admin,
                     false => format!("http://{admin}"),
                 };
-                let place = gateway::Place {
+                let address = gateway::GatewayAddress {
                     ws,
                     admin,
                     secret,
                     ca,
                     token_key: None,
                 };
-                Ok(Target::Remote(Place::Gateway(place)))
+                Ok(Target::Remote(ServerAddress::Gateway(address)))
             }
             _ => {
-                let gateway = gateway::Program::find(settings)?;
+                let gateway = gateway::GatewayProgram::find(settings)?;
                 Target::start(Program::Gateway(gateway), data)
             }
         }
@@ -181,7 +183,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
         return cli.keep.run(None);
     }
     if let Scenario::Compare(plan) = cli.scenario {
-        let Server {
+        let ServerArgs {
             ws,
             data,
             settings,
@@ -216,11 +218,11 @@ async fn load(cli: Cli) -> anyhow::Result<bool> {
     let target = cli.server.target()?;
     let words = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     // A report must not show a secret.
-    let command = target.place().mask(format!("loadtest {words}"));
-    let machine = Machine::look(command, target.dir()).context("looking at this machine")?;
+    let command = target.address().mask(format!("loadtest {words}"));
+    let machine = MachineFacts::look(command, target.dir()).context("looking at this machine")?;
     let seed = cli.seed.unwrap_or_else(|| fastrand::u64(..));
-    let mut stage = Stage {
-        crew: Crew::muster(cli.processes, seed, target.place())?,
+    let mut stage = ScenarioStage {
+        crew: Crew::muster(cli.processes, seed, target.address())?,
         target,
         patience: Duration::from_secs(cli.patience),
         report: Report::new(machine),

@@ -21,7 +21,7 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Plan {
+pub(crate) struct ComparePlan {
     /// Sessions, each of a user of its own.
     #[arg(long, default_value_t = 10_000)]
     sessions: u32,
@@ -55,7 +55,7 @@ pub(crate) struct Setting {
     pub(crate) is_json: bool,
 }
 
-struct Side {
+struct ComparedSide {
     name: &'static str,
     /// The meaning of an accepted send.
     promise: &'static str,
@@ -63,18 +63,18 @@ struct Side {
 }
 
 /// The others are compared with the first.
-const SIDES: [Side; 3] = [
-    Side {
+const SIDES: [ComparedSide; 3] = [
+    ComparedSide {
         name: "Towncrier",
         promise: "synced to disk",
         words: &[],
     },
-    Side {
+    ComparedSide {
         name: "Mosquitto, strictest",
         promise: "in memory, written soon",
         words: &["--target", "mosquitto"],
     },
-    Side {
+    ComparedSide {
         name: "Mosquitto, memory",
         promise: "in memory",
         words: &["--target", "mosquitto-memory"],
@@ -82,7 +82,7 @@ const SIDES: [Side; 3] = [
 ];
 
 /// A load, and the figures taken from its report.
-struct Load {
+struct ComparedLoad {
     name: &'static str,
     words: String,
     figures: &'static [Figure],
@@ -129,8 +129,8 @@ const KILL: [Figure; 1] = [Figure {
     row: ("kill to everyone back and caught up", "s"),
 }];
 
-impl Plan {
-    fn loads(&self) -> anyhow::Result<Vec<Load>> {
+impl ComparePlan {
+    fn loads(&self) -> anyhow::Result<Vec<ComparedLoad>> {
         let Self {
             sessions,
             hold,
@@ -138,7 +138,7 @@ impl Plan {
             lanes,
             ..
         } = self;
-        let load = |name, words, figures| Load {
+        let load = |name, words, figures| ComparedLoad {
             name,
             words,
             figures,
@@ -170,8 +170,9 @@ impl Plan {
                 names.join(", ")
             );
         }
-        let is_wanted =
-            |load: &Load| self.only.is_empty() || self.only.iter().any(|name| name == load.name);
+        let is_wanted = |load: &ComparedLoad| {
+            self.only.is_empty() || self.only.iter().any(|name| name == load.name)
+        };
         Ok(all.into_iter().filter(is_wanted).collect())
     }
 }
@@ -186,7 +187,7 @@ struct Score {
 }
 
 /// Runs everything and prints the table. `false`: the gateway did not deliver every message exactly once.
-pub(crate) fn run(plan: &Plan, setting: &Setting) -> anyhow::Result<bool> {
+pub(crate) fn run(plan: &ComparePlan, setting: &Setting) -> anyhow::Result<bool> {
     // A missing Mosquitto is found before an hour of runs.
     Mosquitto::find(Keeps::All, setting.qos)?;
     let loads = plan.loads()?;
@@ -214,8 +215,8 @@ pub(crate) fn run(plan: &Plan, setting: &Setting) -> anyhow::Result<bool> {
 
 /// The report of a run, and true if every message landed exactly once.
 fn run_one(
-    load: &Load,
-    side: &Side,
+    load: &ComparedLoad,
+    side: &ComparedSide,
     round: u32,
     setting: &Setting,
 ) -> anyhow::Result<(Value, bool)> {
@@ -262,7 +263,7 @@ fn run_one(
 }
 
 impl Score {
-    fn enter(&mut self, load: &Load, report: &Value) -> anyhow::Result<()> {
+    fn enter(&mut self, load: &ComparedLoad, report: &Value) -> anyhow::Result<()> {
         self.values.resize(load.figures.len(), Vec::new());
         let rows = report["rows"].as_array().context("a report without rows")?;
         for (figure, values) in load.figures.iter().zip(&mut self.values) {
@@ -294,7 +295,7 @@ fn show(value: f64) -> String {
 }
 
 /// The table in Markdown. After each figure of another side stands its ratio to the gateway's.
-fn table(loads: &[Load], scores: &[Vec<Score>]) -> String {
+fn table(loads: &[ComparedLoad], scores: &[Vec<Score>]) -> String {
     let row = |name: &str, cells: Vec<String>| format!("| {name} | {} |\n", cells.join(" | "));
     let mut text = row("", SIDES.iter().map(|side| side.name.to_owned()).collect());
     text += &row("---", vec!["---".to_owned(); SIDES.len()]).replace(' ', "");
@@ -333,7 +334,7 @@ fn table(loads: &[Load], scores: &[Vec<Score>]) -> String {
     text
 }
 
-fn json(loads_of: &[Load], scores: &[Vec<Score>], machine: &Value) -> Value {
+fn json(loads_of: &[ComparedLoad], scores: &[Vec<Score>], machine: &Value) -> Value {
     let loads = loads_of.iter().zip(scores).map(|(load, scores)| {
         let sides = SIDES.iter().zip(scores).map(|(side, score)| {
             let rows = load.figures.iter().zip(&score.values);

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
-    ledger::{Arrival, Ledger, Standing, Tally},
+    ledger::{LandedMessage, Ledger, LedgerTally, SessionStanding},
     meter::{Meter, Stood},
-    sources::Sources,
+    sources::SourceAddresses,
 };
 
 /// Platforms 1 to 9. By the default login policy a user holds one place on each of them.
@@ -71,7 +71,7 @@ impl Share {
 
 /// The state of one session.
 #[derive(Debug, Clone, Copy, Default)]
-struct Presence {
+struct SessionState {
     is_connected: bool,
     /// The generation in which it had caught up with its inbox.
     caught_up_in: Option<u32>,
@@ -118,12 +118,12 @@ pub(crate) struct Crowd {
     pub(crate) ledger: RefCell<Ledger>,
     pub(crate) meter: RefCell<Meter>,
     pub(crate) orders: watch::Sender<Orders>,
-    pub(crate) sources: Sources,
+    pub(crate) sources: SourceAddresses,
     /// Faults of connections and sends, counted by their text.
     pub(crate) incidents: RefCell<BTreeMap<String, u64>>,
     pub(crate) connected: Cell<u32>,
     caught_up: Cell<u32>,
-    presence: RefCell<Vec<Presence>>,
+    states: RefCell<Vec<SessionState>>,
     began: Instant,
 }
 
@@ -144,11 +144,11 @@ impl Crowd {
             ledger: Ledger::new(users, sessions_each, content_bytes).into(),
             meter: Meter::new().into(),
             orders: watch::Sender::new(Orders::default()),
-            sources: Sources::of(ordinal),
+            sources: SourceAddresses::of(ordinal),
             incidents: RefCell::default(),
             connected: Cell::new(0),
             caught_up: Cell::new(0),
-            presence: vec![Presence::default(); (users * sessions_each) as usize].into(),
+            states: vec![SessionState::default(); (users * sessions_each) as usize].into(),
             began: Instant::now(),
         };
         Ok(Rc::new(crowd))
@@ -177,27 +177,27 @@ impl Crowd {
 
     /// Notes that a session connected or left.
     pub(crate) fn set_connected(&self, who: Who, is_connected: bool) {
-        let presence = &mut self.presence.borrow_mut()[self.at(who)];
-        let before = std::mem::replace(&mut presence.is_connected, is_connected);
+        let state = &mut self.states.borrow_mut()[self.at(who)];
+        let before = std::mem::replace(&mut state.is_connected, is_connected);
         let connected = self.connected.get() + u32::from(is_connected) - u32::from(before);
         self.connected.set(connected);
     }
 
     /// Notes that a session has caught up with its inbox on a connection of this generation.
     pub(crate) fn set_caught_up(&self, who: Who, generation: u32) {
-        let presence = &mut self.presence.borrow_mut()[self.at(who)];
-        let before = presence.caught_up_in.replace(generation);
+        let state = &mut self.states.borrow_mut()[self.at(who)];
+        let before = state.caught_up_in.replace(generation);
         if before != Some(generation) && generation == self.orders.borrow().generation {
             self.caught_up.set(self.caught_up.get() + 1);
         }
     }
 
     /// A message came to a session that has been reading since this time. Enters it, and its latency.
-    pub(crate) fn land(&self, who: Who, arrival: &Arrival<'_>, reading_since_us: u64) {
+    pub(crate) fn land(&self, who: Who, message: &LandedMessage<'_>, reading_since_us: u64) {
         let landed = self
             .ledger
             .borrow_mut()
-            .landed(who.user, who.session, arrival);
+            .landed(who.user, who.session, message);
         if let Some(key) = landed {
             let orders = *self.orders.borrow();
             let is_ready =
@@ -258,7 +258,7 @@ impl Crowd {
     }
 
     /// Waits for sends under way, checks every inbox with missing messages once more, and closes the books.
-    pub(crate) async fn close(&self) -> Tally {
+    pub(crate) async fn close(&self) -> LedgerTally {
         let longest = self.size.patience;
         if self
             .until(longest, |crowd| crowd.counts().is_settled())
@@ -271,11 +271,11 @@ impl Crowd {
                 .await;
         }
         let generation = self.orders.borrow().generation;
-        let presence = self.presence.borrow();
+        let states = self.states.borrow();
         self.ledger.borrow().tally(|user, session| {
-            match presence[self.at(Who { user, session })].caught_up_in == Some(generation) {
-                true => Standing::CaughtUp,
-                false => Standing::Behind,
+            match states[self.at(Who { user, session })].caught_up_in == Some(generation) {
+                true => SessionStanding::CaughtUp,
+                false => SessionStanding::Behind,
             }
         })
     }

@@ -21,7 +21,7 @@ const SYNCS: usize = 200;
 const WATCH_PERIOD: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Machine {
+pub(crate) struct MachineFacts {
     pub(crate) command: String,
     pub(crate) commit: String,
     pub(crate) kernel: String,
@@ -35,7 +35,7 @@ pub(crate) struct Machine {
     pub(crate) sync: Option<Quantiles>,
 }
 
-impl Machine {
+impl MachineFacts {
     /// The circumstances of this command, which keeps its data in `dir`.
     pub(crate) fn look(command: String, dir: Option<&Path>) -> io::Result<Self> {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::Key;
+use crate::ledger::MessageKey;
 
 /// The receivers of each message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub(crate) enum To {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Parcel {
     /// The key from the ledger, which knows the content.
-    pub(crate) key: Key,
+    pub(crate) key: MessageKey,
     pub(crate) to: To,
     /// The number of receivers, from the key's first on.
     pub(crate) count: u32,

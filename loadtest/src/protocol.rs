@@ -17,16 +17,16 @@ use crate::{
 
 /// The addresses of a server, and its protocol.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) enum Place {
-    Gateway(gateway::Place),
-    Mqtt(mqtt::Place),
+pub(crate) enum ServerAddress {
+    Gateway(gateway::GatewayAddress),
+    Mqtt(mqtt::BrokerAddress),
 }
 
-impl Place {
+impl ServerAddress {
     /// The connections that the server has refused since its start, by reason, if it tells them.
     pub(crate) async fn refusals(&self) -> anyhow::Result<BTreeMap<String, f64>> {
         match self {
-            Self::Gateway(place) => place.refusals().await,
+            Self::Gateway(address) => address.refusals().await,
             Self::Mqtt(_) => Ok(BTreeMap::new()),
         }
     }
@@ -34,7 +34,7 @@ impl Place {
     /// Removes the server's secrets from a text.
     pub(crate) fn mask(&self, text: String) -> String {
         match self {
-            Self::Gateway(place) => text.replace(&place.secret, "***"),
+            Self::Gateway(address) => text.replace(&address.secret, "***"),
             Self::Mqtt(_) => text,
         }
     }
@@ -43,29 +43,29 @@ impl Place {
 /// A server with the secrets for it.
 #[derive(Debug)]
 pub(crate) enum Protocol {
-    Gateway(Rc<gateway::Entry>),
-    Mqtt(Rc<mqtt::Place>),
+    Gateway(Rc<gateway::GatewayAccess>),
+    Mqtt(Rc<mqtt::BrokerAddress>),
 }
 
 /// A sender of one parcel after the other.
 #[derive(Debug)]
 pub(crate) enum Lane {
-    Gateway(gateway::Lane),
-    Mqtt(mqtt::Lane),
+    Gateway(gateway::GatewayLane),
+    Mqtt(mqtt::MqttLane),
 }
 
 impl Protocol {
-    pub(crate) async fn enter(place: &Place) -> anyhow::Result<Self> {
-        match place {
-            Place::Gateway(place) => Ok(Self::Gateway(place.enter().await?)),
-            Place::Mqtt(place) => Ok(Self::Mqtt(Rc::new(place.clone()))),
+    pub(crate) async fn enter(address: &ServerAddress) -> anyhow::Result<Self> {
+        match address {
+            ServerAddress::Gateway(address) => Ok(Self::Gateway(address.enter().await?)),
+            ServerAddress::Mqtt(address) => Ok(Self::Mqtt(Rc::new(address.clone()))),
         }
     }
 
     /// The token of each session of the crowd.
     pub(crate) async fn tokens(&self, crowd: &Rc<Crowd>) -> anyhow::Result<Vec<String>> {
         match self {
-            Self::Gateway(entry) => entry.tokens(crowd).await,
+            Self::Gateway(access) => access.tokens(crowd).await,
             Self::Mqtt(_) => Ok(vec![String::new(); crowd.sessions() as usize]),
         }
     }
@@ -73,17 +73,17 @@ impl Protocol {
     /// Starts a session. It runs until it is aborted, or may not reconnect.
     pub(crate) fn start(&self, crowd: &Rc<Crowd>, who: Who, token: String) -> JoinHandle<()> {
         match self {
-            Self::Gateway(entry) => {
-                spawn_local(gateway::run(crowd.clone(), who, entry.clone(), token))
+            Self::Gateway(access) => {
+                spawn_local(gateway::run(crowd.clone(), who, access.clone(), token))
             }
-            Self::Mqtt(place) => spawn_local(mqtt::run(crowd.clone(), who, place.clone())),
+            Self::Mqtt(address) => spawn_local(mqtt::run(crowd.clone(), who, address.clone())),
         }
     }
 
     /// Starts all sessions of a crowd in one cheap loop.
     pub(crate) fn start_lean(&self, crowd: &Rc<Crowd>) -> anyhow::Result<JoinHandle<()>> {
         match self {
-            Self::Gateway(entry) => entry.start_lean(crowd),
+            Self::Gateway(access) => access.start_lean(crowd),
             Self::Mqtt(_) => bail!("only a gateway's sessions can be lean"),
         }
     }
@@ -91,8 +91,8 @@ impl Protocol {
     /// The lane of this number among those that send at once.
     pub(crate) fn lane(&self, number: usize) -> Lane {
         match self {
-            Self::Gateway(entry) => Lane::Gateway(gateway::Lane::new(entry)),
-            Self::Mqtt(place) => Lane::Mqtt(mqtt::Lane::new(place.clone(), number)),
+            Self::Gateway(access) => Lane::Gateway(gateway::GatewayLane::new(access)),
+            Self::Mqtt(address) => Lane::Mqtt(mqtt::MqttLane::new(address.clone(), number)),
         }
     }
 }

@@ -67,7 +67,7 @@ impl Load {
 
 /// The result of a load.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub(crate) struct Sent {
+pub(crate) struct LoadResult {
     /// From the first due time to the last answer.
     pub(crate) took: Duration,
     pub(crate) accepted: u32,
@@ -88,7 +88,7 @@ struct Loop {
 }
 
 /// Sends the load. Returns when every send was answered, or given up.
-pub(crate) async fn send(crowd: &Rc<Crowd>, protocol: &Protocol, load: Load) -> Sent {
+pub(crate) async fn send(crowd: &Rc<Crowd>, protocol: &Protocol, load: Load) -> LoadResult {
     let open = Rc::new(Loop {
         crowd: crowd.clone(),
         load,
@@ -105,7 +105,7 @@ pub(crate) async fn send(crowd: &Rc<Crowd>, protocol: &Protocol, load: Load) -> 
     for lane in lanes {
         lane.await.expect("a lane does not panic");
     }
-    Sent {
+    LoadResult {
         took: open.began.elapsed(),
         accepted: open.accepted.get(),
         refused: open.refused.get(),

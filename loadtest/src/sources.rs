@@ -25,12 +25,12 @@ const TRIES: u32 = 1000;
 
 /// The addresses of one process, each used in turn.
 #[derive(Debug)]
-pub(crate) struct Sources {
+pub(crate) struct SourceAddresses {
     first: u32,
     next: AtomicU32,
 }
 
-impl Sources {
+impl SourceAddresses {
     /// No two processes share an address.
     pub(crate) fn of(ordinal: u8) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Sources {
     }
 }
 
-impl Network for &Sources {
+impl Network for &SourceAddresses {
     type Stream = TcpStream;
 
     async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {

@@ -11,19 +11,19 @@ use anyhow::Context;
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
-use crate::{gateway, mqtt, protocol::Place};
+use crate::{gateway, mqtt, protocol::ServerAddress};
 
 /// The server under load.
 #[derive(Debug)]
 pub(crate) enum Target {
     Own(Box<Own>),
-    Remote(Place),
+    Remote(ServerAddress),
 }
 
 /// The programs that the rig can start.
 #[derive(Debug, Clone)]
 pub(crate) enum Program {
-    Gateway(gateway::Program),
+    Gateway(gateway::GatewayProgram),
     Mosquitto(mqtt::Mosquitto),
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Own {
     process: Process,
     dir: Arc<TempDir>,
     program: Program,
-    place: Place,
+    address: ServerAddress,
 }
 
 /// A running process. Dropping it kills it.
@@ -56,20 +56,20 @@ impl Target {
             .prefix("loadtest-data-")
             .tempdir_in(&parent);
         let dir = dir.with_context(|| parent.display().to_string())?;
-        let (process, place) = program.spawn(dir.path())?;
+        let (process, address) = program.spawn(dir.path())?;
         Ok(Self::Own(Box::new(Own {
             process,
             dir: Arc::new(dir),
             program,
-            place,
+            address,
         })))
     }
 
     /// The addresses of the server.
-    pub(crate) fn place(&self) -> &Place {
+    pub(crate) fn address(&self) -> &ServerAddress {
         match self {
-            Self::Own(own) => &own.place,
-            Self::Remote(place) => place,
+            Self::Own(own) => &own.address,
+            Self::Remote(address) => address,
         }
     }
 
@@ -101,7 +101,7 @@ impl Own {
         let (mut program, dir) = (self.program.clone(), Arc::clone(&self.dir));
         // Sessions reconnect all the while. If the run ends meanwhile, the data is removed after the process.
         let started = spawn_blocking(move || (program.spawn(dir.path()), dir)).await?;
-        (self.process, self.place) = started.0?;
+        (self.process, self.address) = started.0?;
         Ok(())
     }
 }
@@ -122,15 +122,15 @@ impl Drop for Process {
 
 impl Program {
     /// Starts on free ports the first time, on the same ports later.
-    fn spawn(&mut self, dir: &Path) -> anyhow::Result<(Process, Place)> {
+    fn spawn(&mut self, dir: &Path) -> anyhow::Result<(Process, ServerAddress)> {
         match self {
             Self::Gateway(program) => {
-                let (child, place) = program.spawn(dir)?;
-                Ok((Process(child), Place::Gateway(place)))
+                let (child, address) = program.spawn(dir)?;
+                Ok((Process(child), ServerAddress::Gateway(address)))
             }
             Self::Mosquitto(program) => {
-                let (child, place) = program.spawn(dir)?;
-                Ok((Process(child), Place::Mqtt(place)))
+                let (child, address) = program.spawn(dir)?;
+                Ok((Process(child), ServerAddress::Mqtt(address)))
             }
         }
     }

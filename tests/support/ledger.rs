@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loadtest::ledger::{Arrival, Key, Ledger, Standing, Tally};
+use loadtest::ledger::{LandedMessage, Ledger, LedgerTally, MessageKey, SessionStanding};
 use tokio::{sync::watch, task::JoinSet};
 use towncrier::protocol::towncrier_v1::proto::{Connect, Message};
 
@@ -63,14 +63,14 @@ impl Books {
     fn land(&self, user: u32, session: u32, store: &[Message]) {
         self.write(|ledger, _| {
             for message in store {
-                let arrival = Arrival {
+                let landed = LandedMessage {
                     seq: message.seq,
                     client_msg_id: &message.client_msg_id,
                     server_msg_id: &message.server_msg_id,
                     recv_id: &message.recv_id,
                     content: &message.content,
                 };
-                ledger.landed(user, session, &arrival);
+                ledger.landed(user, session, &landed);
             }
         });
     }
@@ -80,9 +80,9 @@ impl Books {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// The result at the clients that listened through the end.
-    pub(crate) listening: Tally,
+    pub(crate) listening: LedgerTally,
     /// The result in every user's inbox, read by new connections afterwards.
-    pub(crate) inboxes: Tally,
+    pub(crate) inboxes: LedgerTally,
     /// Sends without an answer, or with "not now", which were repeated.
     pub(crate) unanswered: usize,
 }
@@ -185,8 +185,8 @@ async fn run_with(end: End, plan: Plan) -> Outcome {
         let is_there =
             |user, session| session == counted && (session == INBOX || user < plan.listeners);
         let standing = |user, session| match is_there(user, session) {
-            true => Standing::CaughtUp,
-            false => Standing::Absent,
+            true => SessionStanding::CaughtUp,
+            false => SessionStanding::Absent,
         };
         books.write(|ledger, _| ledger.tally(standing))
     };
@@ -225,7 +225,13 @@ async fn send(plan: Plan, mut random: fastrand::Rng, mut admin: Admin, books: Ar
     }
 }
 
-fn request(content_type: u32, session_type: u32, user: &str, key: Key, content: &str) -> String {
+fn request(
+    content_type: u32,
+    session_type: u32,
+    user: &str,
+    key: MessageKey,
+    content: &str,
+) -> String {
     format!(
         r#"{{"operationID":"ledger","sendID":"{ADMIN}","recvID":"{user}","clientMsgID":"{key}","contentType":{content_type},"sessionType":{session_type},"content":{content}}}"#
     )

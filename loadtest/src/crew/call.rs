@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use crate::{
     crowd::{Orders, Size},
-    ledger::Tally,
-    protocol::Place,
+    ledger::LedgerTally,
+    protocol::ServerAddress,
     senders::Load,
 };
 
@@ -16,21 +16,21 @@ use crate::{
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Question {
     pub(super) number: u64,
-    pub(super) command: Command,
+    pub(super) command: CrewCommand,
 }
 
 /// The answer to it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Answer {
+pub(super) struct CrewAnswer {
     pub(super) number: u64,
     pub(super) result: Result<Box<RawValue>, String>,
 }
 
 /// A command. The answer is `()` unless the variant says otherwise, and comes when the command is done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) enum Command {
+pub(super) enum CrewCommand {
     /// Dismiss the crowd before, and fetch the tokens that the next one needs.
-    Enlist { place: Place, size: Size },
+    Enlist { address: ServerAddress, size: Size },
     /// Start its sessions, this many a second.
     Gather { rate: f64 },
     /// Return the present state: a [`Counts`](crate::crowd::Counts).
@@ -39,7 +39,7 @@ pub(super) enum Command {
     Obey(Orders),
     /// Sessions leave their connections and reconnect.
     ComeBack,
-    /// Send. The answer is a [`Sent`](crate::senders::Sent).
+    /// Send. The answer is a [`LoadResult`](crate::senders::LoadResult).
     Send(Load),
     /// Forget the latencies.
     Reset,
@@ -54,6 +54,6 @@ pub(super) enum Command {
 /// The books, and the faults of connections and sends by their text.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Closed {
-    pub(crate) tally: Tally,
+    pub(crate) tally: LedgerTally,
     pub(crate) incidents: BTreeMap<String, u64>,
 }

@@ -13,12 +13,12 @@ use tokio::{
 };
 
 use super::{
-    call::{Answer, Command, Question},
+    call::{CrewAnswer, CrewCommand, Question},
     worker,
 };
 
 /// An answer, or the reason why there is none.
-type Said = Result<Box<RawValue>, String>;
+type AnswerResult = Result<Box<RawValue>, String>;
 
 /// The pipe between a process and itself.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -27,7 +27,7 @@ const PIPE_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) process_id: u32,
-    waiting: Rc<RefCell<Waiting>>,
+    waiting: Rc<RefCell<OpenQuestions>>,
     said: mpsc::UnboundedSender<Vec<u8>>,
     /// Killed when dropped.
     _process: Option<Child>,
@@ -37,15 +37,15 @@ pub(super) struct Member {
 #[derive(Debug)]
 pub(super) struct Asked {
     process_id: u32,
-    answer: oneshot::Receiver<Said>,
+    answer: oneshot::Receiver<AnswerResult>,
 }
 
 /// Questions without an answer.
 #[derive(Debug, Default)]
-struct Waiting {
+struct OpenQuestions {
     asked: u64,
     /// `None`: the worker is gone.
-    open: Option<HashMap<u64, oneshot::Sender<Said>>>,
+    open: Option<HashMap<u64, oneshot::Sender<AnswerResult>>>,
 }
 
 impl Member {
@@ -84,7 +84,7 @@ impl Member {
         answers: impl AsyncRead + Unpin + 'static,
         mut questions: impl AsyncWrite + Unpin + 'static,
     ) -> Self {
-        let waiting = Rc::new(RefCell::new(Waiting {
+        let waiting = Rc::new(RefCell::new(OpenQuestions {
             asked: 0,
             open: Some(HashMap::new()),
         }));
@@ -101,7 +101,7 @@ impl Member {
         spawn_local(async move {
             let mut answers = BufReader::new(answers).lines();
             while let Ok(Some(line)) = answers.next_line().await {
-                let Ok(Answer { number, result }) = serde_json::from_str(&line) else {
+                let Ok(CrewAnswer { number, result }) = serde_json::from_str(&line) else {
                     break;
                 };
                 let mut waiting = listening.borrow_mut();
@@ -123,7 +123,7 @@ impl Member {
     }
 
     /// Asks at once.
-    pub(super) fn ask(&self, command: Command) -> Asked {
+    pub(super) fn ask(&self, command: CrewCommand) -> Asked {
         let (caller, answer) = oneshot::channel();
         let waiting = &mut *self.waiting.borrow_mut();
         let number = waiting.asked;

@@ -27,7 +27,7 @@ use tokio::{
 
 pub(crate) use self::call::Closed;
 use self::{
-    call::Command,
+    call::CrewCommand,
     member::{Asked, Member},
 };
 use crate::{
@@ -36,8 +36,8 @@ use crate::{
     parcel::To,
     process::{self, Usage},
     progress::Progress,
-    protocol::Place,
-    senders::{Load, Sent},
+    protocol::ServerAddress,
+    senders::{Load, LoadResult},
 };
 
 /// Each has 200 source addresses.
@@ -50,7 +50,7 @@ const SHOW: Duration = Duration::from_millis(200);
 /// The rig's processes. Dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct Crew {
-    place: Place,
+    address: ServerAddress,
     members: Vec<Member>,
     /// The size of the whole present crowd.
     size: Cell<Size>,
@@ -64,14 +64,18 @@ pub(crate) async fn work(ordinal: u8, seed: u64) -> anyhow::Result<()> {
 }
 
 impl Crew {
-    /// Starts this many processes, to load the server at `place`. `seed` decides their random choices.
-    pub(crate) fn muster(processes: u8, seed: u64, place: &Place) -> anyhow::Result<Rc<Self>> {
+    /// Starts this many processes, to load the server at `address`. `seed` decides their random choices.
+    pub(crate) fn muster(
+        processes: u8,
+        seed: u64,
+        address: &ServerAddress,
+    ) -> anyhow::Result<Rc<Self>> {
         fastrand::seed(seed);
         let others =
             (1..processes).map(|ordinal| Member::start(ordinal, seed ^ u64::from(ordinal)));
         let members = std::iter::once(Ok(Member::own(0))).chain(others);
         Ok(Rc::new(Self {
-            place: place.clone(),
+            address: address.clone(),
             members: members.collect::<Result<_, _>>()?,
             size: Cell::default(),
             course: RefCell::default(),
@@ -84,8 +88,8 @@ impl Crew {
             bail!("each of the rig's processes has at least one user: use fewer --processes");
         }
         self.size.set(size);
-        self.ask_each(|at| Command::Enlist {
-            place: self.place.clone(),
+        self.ask_each(|at| CrewCommand::Enlist {
+            address: self.address.clone(),
             size: Size {
                 users: self.share(size.users, at),
                 ..size
@@ -98,7 +102,7 @@ impl Crew {
     /// Starts the sessions, this many a second, and waits until all are connected.
     pub(crate) async fn gather(&self, rate: f64) -> anyhow::Result<()> {
         let rate = rate / self.members.len() as f64;
-        let started = self.ask_all(&Command::Gather { rate });
+        let started = self.ask_all(&CrewCommand::Gather { rate });
         let connected = |counts: &Counts| (counts.connected.into(), self.sessions().into());
         let longest = self.size().patience.saturating_add(Duration::from_secs_f64(
             f64::from(self.sessions()) / (rate * self.members.len() as f64),
@@ -133,7 +137,7 @@ impl Crew {
 
     /// The present state of all processes together.
     pub(crate) async fn look(&self) -> anyhow::Result<Counts> {
-        let parts: Vec<Counts> = self.ask_all(&Command::Look).answers().await?;
+        let parts: Vec<Counts> = self.ask_all(&CrewCommand::Look).answers().await?;
         Ok(parts.into_iter().fold(Counts::default(), |a, b| Counts {
             connected: a.connected + b.connected,
             caught_up: a.caught_up + b.caught_up,
@@ -189,16 +193,16 @@ impl Crew {
 
     /// Sessions follow these orders from now on.
     pub(crate) async fn order(&self, orders: Orders) -> anyhow::Result<()> {
-        self.ask_all(&Command::Obey(orders)).done().await
+        self.ask_all(&CrewCommand::Obey(orders)).done().await
     }
 
     /// Sessions leave their connections and reconnect.
     pub(crate) async fn come_back(&self) -> anyhow::Result<()> {
-        self.ask_all(&Command::ComeBack).done().await
+        self.ask_all(&CrewCommand::ComeBack).done().await
     }
 
     /// Sends the load; each process sends its share.
-    pub(crate) async fn send(&self, load: Load) -> anyhow::Result<Sent> {
+    pub(crate) async fn send(&self, load: Load) -> anyhow::Result<LoadResult> {
         let processes = self.members.len();
         if processes > 1 && load.to == To::Everyone {
             bail!(
@@ -206,7 +210,7 @@ impl Crew {
             );
         }
         let sending = self.ask_each(|at| {
-            Command::Send(Load {
+            CrewCommand::Send(Load {
                 messages: self.share(load.messages, at),
                 rate: load.rate.map(|rate| rate / processes as f64),
                 lanes: load.lanes.div_ceil(processes),
@@ -217,16 +221,17 @@ impl Crew {
     }
 
     /// Sends this many messages to every user, in batches, as fast as they are accepted.
-    pub(crate) async fn reach_all(&self, messages_each: u32) -> anyhow::Result<Sent> {
+    pub(crate) async fn reach_all(&self, messages_each: u32) -> anyhow::Result<LoadResult> {
         let users = self.size().users;
-        let sending = self
-            .ask_each(|at| Command::Send(Load::reach_all(self.share(users, at), messages_each)));
+        let sending = self.ask_each(|at| {
+            CrewCommand::Send(Load::reach_all(self.share(users, at), messages_each))
+        });
         self.sent(sending, users.saturating_mul(messages_each))
             .await
     }
 
-    async fn sent(&self, sending: Call, of: u32) -> anyhow::Result<Sent> {
-        let sending = sending.answers::<Sent>();
+    async fn sent(&self, sending: CrewCall, of: u32) -> anyhow::Result<LoadResult> {
+        let sending = sending.answers::<LoadResult>();
         tokio::pin!(sending);
         let (progress, before) = (Progress::new("sent and landed"), self.look().await?.landed);
         let mut shows = interval(SHOW);
@@ -238,24 +243,26 @@ impl Crew {
                 }
             }
         };
-        Ok(parts.into_iter().fold(Sent::default(), |a, b| Sent {
-            took: a.took.max(b.took),
-            accepted: a.accepted + b.accepted,
-            refused: a.refused + b.refused,
-            is_late: a.is_late || b.is_late,
-        }))
+        Ok(parts
+            .into_iter()
+            .fold(LoadResult::default(), |a, b| LoadResult {
+                took: a.took.max(b.took),
+                accepted: a.accepted + b.accepted,
+                refused: a.refused + b.refused,
+                is_late: a.is_late || b.is_late,
+            }))
     }
 
     /// Forgets the latencies so far.
     pub(crate) async fn reset(&self) -> anyhow::Result<()> {
-        self.ask_all(&Command::Reset).done().await
+        self.ask_all(&CrewCommand::Reset).done().await
     }
 
     /// The latencies since the last [`reset`](Self::reset).
     pub(crate) async fn latencies(&self) -> anyhow::Result<Latencies> {
         let mut all = Latencies::default();
         for part in self
-            .ask_all(&Command::Latencies)
+            .ask_all(&CrewCommand::Latencies)
             .answers::<Recorded>()
             .await?
         {
@@ -274,7 +281,7 @@ impl Crew {
                 seconds.tick().await;
                 let Some(crew) = crew.upgrade() else { return };
                 let parts = crew
-                    .ask_all(&Command::Tick)
+                    .ask_all(&CrewCommand::Tick)
                     .answers::<RecordedSecond>()
                     .await;
                 let Ok(parts) = parts else { return };
@@ -292,7 +299,11 @@ impl Crew {
     /// crowd.
     pub(crate) async fn close(&self) -> anyhow::Result<Closed> {
         let mut all = Closed::default();
-        for part in self.ask_all(&Command::Close).answers::<Closed>().await? {
+        for part in self
+            .ask_all(&CrewCommand::Close)
+            .answers::<Closed>()
+            .await?
+        {
             all.tally += part.tally;
             for (what, times) in part.incidents {
                 *all.incidents.entry(what).or_default() += times;
@@ -317,14 +328,14 @@ impl Crew {
     }
 
     /// Asks all of them the same, at once.
-    fn ask_all(&self, command: &Command) -> Call {
+    fn ask_all(&self, command: &CrewCommand) -> CrewCall {
         self.ask_each(|_| command.clone())
     }
 
     /// Asks each of them its own question, at once.
-    fn ask_each(&self, command: impl Fn(usize) -> Command) -> Call {
+    fn ask_each(&self, command: impl Fn(usize) -> CrewCommand) -> CrewCall {
         let members = self.members.iter().enumerate();
-        Call(
+        CrewCall(
             members
                 .map(|(at, member)| member.ask(command(at)))
                 .collect(),
@@ -333,9 +344,9 @@ impl Crew {
 }
 
 /// A question to every process.
-struct Call(Vec<Asked>);
+struct CrewCall(Vec<Asked>);
 
-impl Call {
+impl CrewCall {
     async fn answers<T: DeserializeOwned>(self) -> anyhow::Result<Vec<T>> {
         let mut answers = Vec::new();
         for asked in self.0 {

@@ -12,10 +12,10 @@ use tokio::{
     task::{JoinHandle, spawn_local},
 };
 
-use super::call::{Answer, Closed, Command, Question};
+use super::call::{Closed, CrewAnswer, CrewCommand, Question};
 use crate::{
     crowd::{Crowd, Size},
-    protocol::{Place, Protocol},
+    protocol::{Protocol, ServerAddress},
     senders,
 };
 
@@ -65,7 +65,7 @@ pub(super) async fn serve(
             let result = worker.obey(command).await;
             let result = result.map_err(|error| format!("{error:#}"));
             let mut line =
-                serde_json::to_vec(&Answer { number, result }).expect("answers are plain JSON");
+                serde_json::to_vec(&CrewAnswer { number, result }).expect("answers are plain JSON");
             line.push(b'\n');
             // If the reader is gone, the questions end as well.
             let _ = said.send(line);
@@ -77,31 +77,31 @@ pub(super) async fn serve(
 }
 
 impl Worker {
-    async fn obey(&self, command: Command) -> anyhow::Result<Box<RawValue>> {
+    async fn obey(&self, command: CrewCommand) -> anyhow::Result<Box<RawValue>> {
         match command {
-            Command::Enlist { place, size } => answer(&self.enlist(&place, size).await?),
-            Command::Gather { rate } => answer(&self.enlisted()?.gather(rate).await?),
-            Command::Look => answer(&self.crowd()?.counts()),
-            Command::Obey(orders) => answer(&self.crowd()?.obey(orders)),
-            Command::ComeBack => answer(&self.crowd()?.come_back()),
-            Command::Send(load) => {
+            CrewCommand::Enlist { address, size } => answer(&self.enlist(&address, size).await?),
+            CrewCommand::Gather { rate } => answer(&self.enlisted()?.gather(rate).await?),
+            CrewCommand::Look => answer(&self.crowd()?.counts()),
+            CrewCommand::Obey(orders) => answer(&self.crowd()?.obey(orders)),
+            CrewCommand::ComeBack => answer(&self.crowd()?.come_back()),
+            CrewCommand::Send(load) => {
                 let Enlisted {
                     crowd, protocol, ..
                 } = &*self.enlisted()?;
                 answer(&senders::send(crowd, protocol, load).await)
             }
-            Command::Reset => answer(&self.crowd()?.meter.borrow_mut().reset()),
-            Command::Latencies => answer(&self.crowd()?.meter.borrow().latencies()),
-            Command::Tick => {
+            CrewCommand::Reset => answer(&self.crowd()?.meter.borrow_mut().reset()),
+            CrewCommand::Latencies => answer(&self.crowd()?.meter.borrow().latencies()),
+            CrewCommand::Tick => {
                 let crowd = self.crowd()?;
                 let second = crowd.meter.borrow_mut().tick(crowd.connected.get());
                 answer(&second)
             }
-            Command::Close => answer(&self.close().await?),
+            CrewCommand::Close => answer(&self.close().await?),
         }
     }
 
-    async fn enlist(&self, place: &Place, size: Size) -> anyhow::Result<()> {
+    async fn enlist(&self, address: &ServerAddress, size: Size) -> anyhow::Result<()> {
         let wanted = u64::from(size.users * size.sessions_each) + OTHER_DESCRIPTORS;
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         if wanted > limit {
@@ -112,7 +112,7 @@ impl Worker {
         self.present.take();
         let (crowd, protocol) = (
             Crowd::new(size, self.ordinal)?,
-            Protocol::enter(place).await?,
+            Protocol::enter(address).await?,
         );
         let tokens = match size.is_lean {
             true => Vec::new(),

@@ -14,7 +14,7 @@ use tokio::{
 };
 use towncrier_client::{Carrier, Trust};
 
-use super::Entry;
+use super::GatewayAccess;
 
 /// Longer than the gateway's own `admin.request_timeout`, so that the gateway answers first.
 const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(35);
@@ -38,7 +38,7 @@ pub(super) struct Http {
 
 /// The JSON of an answer.
 #[derive(Debug, Deserialize)]
-pub(super) struct Answer<'a> {
+pub(super) struct HttpAnswer<'a> {
     #[serde(rename = "errCode")]
     pub(super) code: i64,
     #[serde(rename = "errMsg", default)]
@@ -49,11 +49,11 @@ pub(super) struct Answer<'a> {
 
 impl Http {
     /// A connection to the admin port, with the administrator's token if there is one yet.
-    pub(super) fn new(entry: &Entry) -> Self {
-        let (scheme, authority) = entry
+    pub(super) fn new(access: &GatewayAccess) -> Self {
+        let (scheme, authority) = access
             .admin
             .split_once("://")
-            .unwrap_or(("http", &entry.admin));
+            .unwrap_or(("http", &access.admin));
         let authority = authority.trim_end_matches('/');
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, port),
@@ -65,8 +65,8 @@ impl Http {
         Self {
             authority: format!("{host}:{port}"),
             secure_host: (scheme == "https").then(|| name.to_owned()),
-            trust: entry.trust.clone(),
-            token: entry.admin_token.clone(),
+            trust: access.trust.clone(),
+            token: access.admin_token.clone(),
             stream: None,
             request: Vec::new(),
             answer: Vec::new(),
@@ -75,7 +75,7 @@ impl Http {
     }
 
     /// The complete answer, or an error if the outcome of the request is unknown.
-    pub(super) async fn post(&mut self, path: &str, body: &str) -> io::Result<Answer<'_>> {
+    pub(super) async fn post(&mut self, path: &str, body: &str) -> io::Result<HttpAnswer<'_>> {
         self.request.clear();
         write!(
             self.request,

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{ADMIN, Entry, http::Http};
+use super::{ADMIN, GatewayAccess, http::Http};
 use crate::{
     crowd::Crowd,
     parcel::{Outcome, Parcel, To},
@@ -14,14 +14,14 @@ const OUTCOME_UNKNOWN: i64 = 50304;
 
 /// A lane. It connects when needed.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct GatewayLane {
     http: Http,
 }
 
-impl Lane {
-    pub(crate) fn new(entry: &Entry) -> Self {
+impl GatewayLane {
+    pub(crate) fn new(access: &GatewayAccess) -> Self {
         Self {
-            http: Http::new(entry),
+            http: Http::new(access),
         }
     }
 

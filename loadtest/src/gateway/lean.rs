@@ -24,10 +24,10 @@ use towncrier_websocket::{
     handshake,
 };
 
-use super::{Entry, token::Signer};
+use super::{GatewayAccess, token::Signer};
 use crate::{
     crowd::{Crowd, Who},
-    ledger::Arrival,
+    ledger::LandedMessage,
 };
 
 /// Handshakes under way at once. They are fewer than the smallest backlog of a listener, so that connecting never waits.
@@ -55,13 +55,13 @@ pub(super) struct Lean {
     signer: Signer,
     server: SocketAddrV4,
     epoll: OwnedFd,
-    sessions: Vec<Option<Session>>,
+    sessions: Vec<Option<LeanSession>>,
     under_way: u32,
     buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
-struct Session {
+struct LeanSession {
     socket: OwnedFd,
     landing: Landing,
     /// The bytes so far of the answer to the handshake; `None` once it is complete.
@@ -71,12 +71,15 @@ struct Session {
 
 impl Lean {
     /// A loop for a crowd of users with one session each.
-    pub(super) fn new(crowd: Rc<Crowd>, entry: &Entry) -> anyhow::Result<Self> {
-        let key = entry.token_key.as_ref();
+    pub(super) fn new(crowd: Rc<Crowd>, access: &GatewayAccess) -> anyhow::Result<Self> {
+        let key = access.token_key.as_ref();
         let key = key.context(
             "only a gateway that the rig has started has a key known to it: leave out --ws",
         )?;
-        let server = entry.ws.trim_start_matches("ws://").trim_end_matches("/ws");
+        let server = access
+            .ws
+            .trim_start_matches("ws://")
+            .trim_end_matches("/ws");
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         Ok(Self {
             signer: Signer::new(key)?,
@@ -132,7 +135,7 @@ impl Lean {
             epoll::EventData::new_u64(at),
             epoll::EventFlags::IN,
         )?;
-        self.sessions.push(Some(Session {
+        self.sessions.push(Some(LeanSession {
             socket,
             landing: Landing::new(Position::default()),
             answer: Some(Vec::new()),
@@ -190,14 +193,14 @@ impl Lean {
             }
         }
         for message in batch.land {
-            let arrival = Arrival {
+            let landed = LandedMessage {
                 seq: message.seq,
                 client_msg_id: &message.client_msg_id,
                 server_msg_id: &message.server_msg_id,
                 recv_id: &message.recv_id,
                 content: &message.content,
             };
-            self.crowd.land(who, &arrival, 0);
+            self.crowd.land(who, &landed, 0);
         }
         if let Some(seq) = batch.ack {
             session.send(client_frame::Body::Ack(Ack { seq }))?;
@@ -209,7 +212,7 @@ impl Lean {
     }
 }
 
-impl Session {
+impl LeanSession {
     fn take(
         &mut self,
         crowd: &Crowd,

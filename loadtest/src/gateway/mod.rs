@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use towncrier_client::{AdminClient, Trust};
 
 use self::{http::Http, lean::Lean};
-pub(crate) use self::{lane::Lane, program::Program, session::run};
+pub(crate) use self::{lane::GatewayLane, program::GatewayProgram, session::run};
 use crate::crowd::Crowd;
 
 /// The default administrator, in whose name everything is sent.
@@ -33,7 +33,7 @@ const TOKEN_CONNECTIONS: usize = 32;
 
 /// The addresses and secrets of a gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct GatewayAddress {
     pub(crate) ws: String,
     /// http://HOST:PORT, or https.
     pub(crate) admin: String,
@@ -46,7 +46,7 @@ pub(crate) struct Place {
 
 /// A gateway, with everything that is needed to speak to it.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct GatewayAccess {
     ws: String,
     admin: String,
     secret: String,
@@ -56,9 +56,9 @@ pub(crate) struct Entry {
     admin_token: String,
 }
 
-impl Place {
-    pub(crate) async fn enter(&self) -> anyhow::Result<Rc<Entry>> {
-        let mut entry = Entry {
+impl GatewayAddress {
+    pub(crate) async fn enter(&self) -> anyhow::Result<Rc<GatewayAccess>> {
+        let mut access = GatewayAccess {
             ws: self.ws.clone(),
             admin: self.admin.clone(),
             secret: self.secret.clone(),
@@ -66,9 +66,9 @@ impl Place {
             token_key: self.token_key.clone(),
             admin_token: String::new(),
         };
-        let mut http = Http::new(&entry);
-        entry.admin_token = token(&mut http, &entry.secret, ADMIN, ADMIN_PLATFORM).await?;
-        Ok(Rc::new(entry))
+        let mut http = Http::new(&access);
+        access.admin_token = token(&mut http, &access.secret, ADMIN, ADMIN_PLATFORM).await?;
+        Ok(Rc::new(access))
     }
 
     /// The connections refused since its start, by reason, from its metrics.
@@ -88,7 +88,7 @@ impl Place {
     }
 }
 
-impl Entry {
+impl GatewayAccess {
     /// Starts the sessions of a crowd of users with one session each, all in one loop.
     pub(crate) fn start_lean(&self, crowd: &Rc<Crowd>) -> anyhow::Result<JoinHandle<()>> {
         Ok(spawn_local(Lean::new(crowd.clone(), self)?.run()))
@@ -97,15 +97,15 @@ impl Entry {
     /// A token for each session of a crowd, in its order.
     pub(crate) async fn tokens(self: &Rc<Self>, crowd: &Rc<Crowd>) -> anyhow::Result<Vec<String>> {
         let connections = (0..TOKEN_CONNECTIONS as u32).map(|first| {
-            let (entry, crowd) = (self.clone(), crowd.clone());
+            let (access, crowd) = (self.clone(), crowd.clone());
             spawn_local(async move {
-                let mut http = Http::new(&entry);
+                let mut http = Http::new(&access);
                 let mut tokens = Vec::new();
                 for at in (first..crowd.sessions()).step_by(TOKEN_CONNECTIONS) {
                     let who = crowd.who(at);
                     let user_id = crowd.ledger.borrow().user_id(who.user);
                     let platform = who.session + 1;
-                    let token = token(&mut http, &entry.secret, &user_id, platform).await?;
+                    let token = token(&mut http, &access.secret, &user_id, platform).await?;
                     tokens.push((at, token));
                 }
                 anyhow::Ok(tokens)
@@ -128,7 +128,7 @@ async fn token(
     platform: u32,
 ) -> anyhow::Result<String> {
     #[derive(Deserialize)]
-    struct Token {
+    struct IssuedToken {
         token: String,
     }
     let body = serde_json::json!({
@@ -144,5 +144,5 @@ async fn token(
         );
     }
     let data = answer.data.context("an answer without a token")?;
-    Ok(serde_json::from_str::<Token>(data.get())?.token)
+    Ok(serde_json::from_str::<IssuedToken>(data.get())?.token)
 }

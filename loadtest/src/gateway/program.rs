@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::Place;
+use super::GatewayAddress;
 
 /// The secret for `/auth/user_token`.
 const SECRET: &str = "loadtest-secret";
@@ -25,14 +25,14 @@ const OPEN_DOOR: [&str; 5] = [
 
 /// The gateway program beside the rig's, and its settings.
 #[derive(Debug, Clone)]
-pub(crate) struct Program {
+pub(crate) struct GatewayProgram {
     path: PathBuf,
     settings: Vec<String>,
     /// The addresses at which it listened last.
-    place: Option<Place>,
+    address: Option<GatewayAddress>,
 }
 
-impl Program {
+impl GatewayProgram {
     pub(crate) fn find(settings: Vec<String>) -> anyhow::Result<Self> {
         let path = std::env::current_exe()?.with_file_name("towncrier");
         if !path.is_file() {
@@ -44,12 +44,12 @@ impl Program {
         Ok(Self {
             path,
             settings,
-            place: None,
+            address: None,
         })
     }
 
     /// Starts it on the data in `dir`, on free ports the first time and on the same ports later. Returns when it listens.
-    pub(crate) fn spawn(&mut self, dir: &Path) -> anyhow::Result<(Child, Place)> {
+    pub(crate) fn spawn(&mut self, dir: &Path) -> anyhow::Result<(Child, GatewayAddress)> {
         let log = dir.join("gateway.log");
         let mut command = Command::new(&self.path);
         for (name, _) in std::env::vars_os() {
@@ -61,11 +61,14 @@ impl Program {
             .arg("serve")
             .args(["--data".as_ref(), dir.join("data").as_os_str()]);
         let (ws, admin) = self
-            .place
+            .address
             .as_ref()
-            .map_or(("127.0.0.1:0", "127.0.0.1:0"), |place| {
-                let ws = place.ws.trim_start_matches("ws://").trim_end_matches("/ws");
-                (ws, place.admin.trim_start_matches("http://"))
+            .map_or(("127.0.0.1:0", "127.0.0.1:0"), |address| {
+                let ws = address
+                    .ws
+                    .trim_start_matches("ws://")
+                    .trim_end_matches("/ws");
+                (ws, address.admin.trim_start_matches("http://"))
             });
         let own = [
             format!("auth.secret={SECRET}"),
@@ -98,14 +101,14 @@ impl Program {
                 std::fs::read_to_string(&log)?
             );
         };
-        let place = Place {
+        let address = GatewayAddress {
             ws: format!("ws://{ws}/ws"),
             admin: format!("http://{admin}"),
             secret: SECRET.to_owned(),
             ca: None,
             token_key: Some(TOKEN_KEY.to_owned()),
         };
-        self.place = Some(place.clone());
-        Ok((child, place))
+        self.address = Some(address.clone());
+        Ok((child, address))
     }
 }

@@ -13,31 +13,31 @@ use towncrier_client::{
     proto::{Ack, Connected, Message, Ping, Resend, client_frame, server_frame::Body},
 };
 
-use super::Entry;
+use super::GatewayAccess;
 use crate::{
     crowd::{Crowd, Orders, SLOW_PAUSE, Who, end_of_life, until},
-    ledger::Arrival,
+    ledger::LandedMessage,
 };
 
 /// Frames taken at once before the ack for them leaves.
 const FRAMES_AT_ONCE: usize = 16;
 
 /// Why a session left its connection.
-enum Left {
+enum ClientExit {
     /// It was ordered to, or its connection's life was over.
     Told,
     Lost(Lost),
 }
 
-impl<E: Into<Lost>> From<E> for Left {
+impl<E: Into<Lost>> From<E> for ClientExit {
     fn from(error: E) -> Self {
         Self::Lost(error.into())
     }
 }
 
 /// Runs until it may not reconnect any more.
-pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, place: Rc<Entry>, token: String) {
-    let mut session = Session {
+pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, access: Rc<GatewayAccess>, token: String) {
+    let mut session = ClientSession {
         orders: crowd.orders.subscribe(),
         landing: Landing::new(Position::default()),
         head: None,
@@ -48,20 +48,20 @@ pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, place: Rc<Entry>, token: Str
         reading_since_us: 0,
         crowd,
         who,
-        place,
+        access,
         token,
     };
     let mut backoff = Backoff::default();
     // The wait fails when the crowd is gone.
     while session.orders.wait_for(|orders| !orders.away).await.is_ok() {
         let began = Instant::now();
-        let left = session.attend().await;
+        let exit = session.attend().await;
         session.away_since = Instant::now();
         session.crowd.set_connected(who, false);
         backoff.ended_after(began.elapsed());
-        let asked = match &left {
-            Left::Told => None,
-            Left::Lost(lost) => {
+        let asked = match &exit {
+            ClientExit::Told => None,
+            ClientExit::Lost(lost) => {
                 session.crowd.incident(lost.to_string());
                 if !lost.may_come_back() {
                     return;
@@ -74,10 +74,10 @@ pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, place: Rc<Entry>, token: Str
     }
 }
 
-struct Session {
+struct ClientSession {
     crowd: Rc<Crowd>,
     who: Who,
-    place: Rc<Entry>,
+    access: Rc<GatewayAccess>,
     token: String,
     orders: watch::Receiver<Orders>,
     landing: Landing,
@@ -95,25 +95,25 @@ struct Session {
     reading_since_us: u64,
 }
 
-impl Session {
+impl ClientSession {
     /// Runs one connection, from its opening to its end.
-    async fn attend(&mut self) -> Left {
+    async fn attend(&mut self) -> ClientExit {
         let mut orders = *self.orders.borrow_and_update();
         self.generation = orders.generation;
         self.head = None;
         self.dies_before_ack = false;
         match self.attend_under(&mut orders).await {
             Ok(never) => match never {},
-            Err(left) => left,
+            Err(exit) => exit,
         }
     }
 
     async fn attend_under(
         &mut self,
         orders: &mut Orders,
-    ) -> Result<std::convert::Infallible, Left> {
+    ) -> Result<std::convert::Infallible, ClientExit> {
         let mut connection =
-            Connection::open_trusting(&&self.crowd.sources, &self.place.ws, &self.place.trust)
+            Connection::open_trusting(&&self.crowd.sources, &self.access.ws, &self.access.trust)
                 .await?;
         let connect = self.landing.connect(&self.token, "", "loadtest/1");
         connection
@@ -144,7 +144,7 @@ impl Session {
                 () = until(end) => {
                     // Half of them end between landing and ack. Such an end has to wait until a message lands.
                     if fastrand::bool() {
-                        return Err(Left::Told);
+                        return Err(ClientExit::Told);
                     }
                     self.dies_before_ack = true;
                     end = None;
@@ -152,7 +152,7 @@ impl Session {
                 _ = self.orders.changed() => {
                     let before = std::mem::replace(orders, *self.orders.borrow_and_update());
                     if orders.generation != before.generation || orders.away {
-                        return Err(Left::Told);
+                        return Err(ClientExit::Told);
                     }
                     if orders.deaf != before.deaf {
                         self.reading_since_us = self.crowd.now_us();
@@ -170,7 +170,7 @@ impl Session {
         &mut self,
         connection: &mut Connection,
         body: Body,
-    ) -> Result<Option<Connected>, Left> {
+    ) -> Result<Option<Connected>, ClientExit> {
         let mut batch = Batch::default();
         let mut welcome = None;
         let mut next = Some(Ok(body));
@@ -214,7 +214,7 @@ impl Session {
             };
         }
         if batch.ack.is_some() && self.dies_before_ack {
-            return Err(Left::Told);
+            return Err(ClientExit::Told);
         }
         if let Some(seq) = batch.ack {
             connection
@@ -231,14 +231,14 @@ impl Session {
 
     fn land(&self, messages: impl Iterator<Item = Message>) {
         for message in messages {
-            let arrival = Arrival {
+            let landed = LandedMessage {
                 seq: message.seq,
                 client_msg_id: &message.client_msg_id,
                 server_msg_id: &message.server_msg_id,
                 recv_id: &message.recv_id,
                 content: &message.content,
             };
-            self.crowd.land(self.who, &arrival, self.reading_since_us);
+            self.crowd.land(self.who, &landed, self.reading_since_us);
         }
     }
 }

@@ -24,7 +24,7 @@ use self::{
     neutral::{neutral, neutralise},
     summary::summary,
 };
-use crate::machine::Machine;
+use crate::machine::MachineFacts;
 
 /// The folder of all kept runs, in the repository.
 const RUNS: &str = "loadtest/runs";
@@ -42,7 +42,7 @@ const RUN_BYTES_MAX: usize = 128 << 10;
 pub(crate) struct Keep {
     /// Keep the run in loadtest/runs/DATE-HOST/NAME. HOST is a neutral name of this machine, e.g. two-core-vm/send.
     #[arg(long, global = true, value_name = "HOST/NAME")]
-    keep: Option<Name>,
+    keep: Option<RunName>,
     /// With --keep: run it this many times, one after the other. The summary has medians.
     #[arg(long, global = true, default_value_t = 1, requires = "keep", value_parser = clap::value_parser!(u32).range(1..=100))]
     repeat: u32,
@@ -50,12 +50,12 @@ pub(crate) struct Keep {
 
 /// The names of a machine and of a run.
 #[derive(Debug, Clone)]
-struct Name {
+struct RunName {
     host: String,
     run: String,
 }
 
-impl FromStr for Name {
+impl FromStr for RunName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -169,7 +169,8 @@ fn this_program(words: &[String]) -> anyhow::Result<Round> {
 fn other_program(words: &[String]) -> anyhow::Result<Round> {
     let (program, words) = words.split_first().context("a command has a program")?;
     let dir = std::env::current_exe()?;
-    let machine = Machine::look(String::new(), dir.parent()).context("looking at this machine")?;
+    let machine =
+        MachineFacts::look(String::new(), dir.parent()).context("looking at this machine")?;
     let output = Command::new(program)
         .args(words)
         .stderr(Stdio::inherit())
@@ -256,9 +257,9 @@ mod tests {
 
     #[test]
     fn a_name_has_two_parts_that_fit_a_folder() {
-        assert!("two-core-vm/send-1".parse::<Name>().is_ok());
+        assert!("two-core-vm/send-1".parse::<RunName>().is_ok());
         for text in ["send", "/send", "vm/", "vm/../x", "Vm/send", "a/b/c"] {
-            assert!(text.parse::<Name>().is_err(), "{text}");
+            assert!(text.parse::<RunName>().is_err(), "{text}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::{fmt, num::ParseIntError, str::FromStr};
 
 /// The identity of a message. Its text, at most 45 bytes, is the `clientMsgID`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Key {
+pub struct MessageKey {
     /// The number of the run, which tells its messages from those of other runs.
     pub run: u32,
     /// From 0, in the order of [`super::Ledger::issue`].
@@ -15,7 +15,7 @@ pub struct Key {
     pub due_us: u64,
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for MessageKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             run,
@@ -27,7 +27,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// The text is not the text of a [`Key`].
+/// The text is not the text of a [`MessageKey`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoKey;
 
@@ -37,7 +37,7 @@ impl From<ParseIntError> for NoKey {
     }
 }
 
-impl FromStr for Key {
+impl FromStr for MessageKey {
     type Err = NoKey;
 
     fn from_str(text: &str) -> Result<Self, NoKey> {

@@ -1,9 +1,9 @@
 //! The ledger: it compares every accepted or refused message with the landings at each session.
 //!
-//! A message has a [`Key`], which travels as its `clientMsgID` and names its receivers and the time at which it was due. So
-//! the ledger keeps no text: 12 bytes a message, one bit a delivery (a message at one session), a few counters a session.
-//! Messages that have landed everywhere are forgotten in the order of issue, except the last 65,536. So a run may last as
-//! long as its clock.
+//! A message has a [`MessageKey`], which travels as its `clientMsgID` and names its receivers and the time at which it was
+//! due. So the ledger keeps no text: 12 bytes a message, one bit a delivery (a message at one session), a few counters a
+//! session. Messages that have landed everywhere are forgotten in the order of issue, except the last 65,536. So a run may
+//! last as long as its clock.
 //!
 //! Order is checked without sender or lane: a message that was answered before another one was due comes before it at every
 //! session. The gateway promises no other order. The rule is checked exactly at each landing: a message that lands before
@@ -24,8 +24,8 @@ use std::{
 };
 
 pub use self::{
-    key::{Key, NoKey},
-    tally::Tally,
+    key::{MessageKey, NoKey},
+    tally::LedgerTally,
 };
 
 /// The unit in which times are compared, so that a time fits four bytes.
@@ -40,10 +40,10 @@ const KEPT: usize = 1 << 16;
 
 /// The fields of a landed message that the ledger checks.
 #[derive(Debug, Clone, Copy)]
-pub struct Arrival<'a> {
+pub struct LandedMessage<'a> {
     /// Its seq in the inbox.
     pub seq: u64,
-    /// The [`Key`]'s text.
+    /// The [`MessageKey`]'s text.
     pub client_msg_id: &'a str,
     /// The serverMsgID in the answer to the send.
     pub server_msg_id: &'a str,
@@ -55,7 +55,7 @@ pub struct Arrival<'a> {
 
 /// The state of a session when the books are closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum SessionStanding {
     /// It has everything in its inbox. A missing message is lost.
     CaughtUp,
     /// It may still get the missing messages.
@@ -65,7 +65,7 @@ pub enum Standing {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct SentMessage {
     /// The tick after its answer, or `OPEN`, or `REFUSED`.
     answered: u32,
     /// A hash of its serverMsgID, from the answer or from its first landing; 0: neither has come.
@@ -76,7 +76,7 @@ struct Entry {
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Session {
+struct SessionBook {
     /// The seq of the last landing.
     seq: u64,
     /// Accepted deliveries, and the number of them that landed.
@@ -95,16 +95,16 @@ pub struct Ledger {
     sessions_each: u32,
     content_bytes: (usize, usize),
     /// All messages but the first `forgotten`.
-    messages: VecDeque<Entry>,
+    messages: VecDeque<SentMessage>,
     forgotten: u32,
     /// One bit a delivery: it landed. All but the first `words_forgotten`.
     bits: VecDeque<u64>,
     words_forgotten: usize,
     bits_used: u32,
-    sessions: Vec<Session>,
+    sessions: Vec<SessionBook>,
     open: u64,
     /// The sums over all sessions.
-    tally: Tally,
+    tally: LedgerTally,
     scratch: String,
 }
 
@@ -124,9 +124,9 @@ impl Ledger {
             bits: VecDeque::new(),
             words_forgotten: 0,
             bits_used: 0,
-            sessions: vec![Session::default(); users as usize * sessions_each as usize],
+            sessions: vec![SessionBook::default(); users as usize * sessions_each as usize],
             open: 0,
-            tally: Tally::default(),
+            tally: LedgerTally::default(),
             scratch: String::new(),
         }
     }
@@ -140,11 +140,11 @@ impl Ledger {
     ///
     /// # Panics
     /// After 2^32 deliveries.
-    pub fn issue(&mut self, due_us: u64, first: u32, count: u32) -> Key {
+    pub fn issue(&mut self, due_us: u64, first: u32, count: u32) -> MessageKey {
         assert!(first < self.users && (1..=self.users).contains(&count));
         self.forget();
         let number = self.forgotten + self.messages.len() as u32;
-        self.messages.push_back(Entry {
+        self.messages.push_back(SentMessage {
             answered: OPEN,
             stamp: 0,
             bits_at: self.bits_used,
@@ -155,7 +155,7 @@ impl Ledger {
         let words = self.bits_used.div_ceil(64) as usize - self.words_forgotten;
         self.bits.resize(words, 0);
         self.open += 1;
-        Key {
+        MessageKey {
             run: self.run,
             number,
             first,
@@ -164,13 +164,13 @@ impl Ledger {
     }
 
     /// The content for a key: the JSON object of a text message.
-    pub fn content(&self, key: Key) -> String {
+    pub fn content(&self, key: MessageKey) -> String {
         let mut content = String::new();
         self.write_content(key, &mut content);
         content
     }
 
-    fn write_content(&self, key: Key, content: &mut String) {
+    fn write_content(&self, key: MessageKey, content: &mut String) {
         use std::fmt::Write as _;
         let (least, most) = self.content_bytes;
         let bytes = fastrand::Rng::with_seed(key.number.into()).usize(least..=most);
@@ -182,7 +182,7 @@ impl Ledger {
         content.push_str(r#""}"#);
     }
 
-    /// The [`Key`]'s text in a content, for servers that carry only the content; empty if there is none.
+    /// The [`MessageKey`]'s text in a content, for servers that carry only the content; empty if there is none.
     pub fn key_text(content: &[u8]) -> &str {
         let text = content.strip_prefix(br#"{"text":""#).unwrap_or_default();
         let bytes = text
@@ -192,16 +192,16 @@ impl Ledger {
     }
 
     /// The send was answered with errCode 0.
-    pub fn accepted(&mut self, key: Key, at_us: u64, server_msg_id: &str) {
+    pub fn accepted(&mut self, key: MessageKey, at_us: u64, server_msg_id: &str) {
         let at = self.place(key.number).expect("what is open is kept");
-        let entry = &mut self.messages[at];
-        assert_eq!(entry.answered, OPEN, "{key} was answered before");
-        entry.answered = tick(at_us) + 2;
+        let sent = &mut self.messages[at];
+        assert_eq!(sent.answered, OPEN, "{key} was answered before");
+        sent.answered = tick(at_us) + 2;
         let stamp = stamp(server_msg_id);
-        if entry.stamp != 0 && entry.stamp != stamp {
+        if sent.stamp != 0 && sent.stamp != stamp {
             self.tally.ghost += 1;
         }
-        entry.stamp = stamp;
+        sent.stamp = stamp;
         self.open -= 1;
         for bit in self.deliveries(at) {
             let session = self.session_of(key, at, bit);
@@ -214,11 +214,11 @@ impl Ledger {
     }
 
     /// The send was answered with an error which says that nothing was stored.
-    pub fn refused(&mut self, key: Key) {
+    pub fn refused(&mut self, key: MessageKey) {
         let at = self.place(key.number).expect("what is open is kept");
-        let entry = &mut self.messages[at];
-        assert_eq!(entry.answered, OPEN, "{key} was answered before");
-        entry.answered = REFUSED;
+        let sent = &mut self.messages[at];
+        assert_eq!(sent.answered, OPEN, "{key} was answered before");
+        sent.answered = REFUSED;
         self.open -= 1;
         self.tally.refused += 1;
         self.tally.ghost += self
@@ -229,8 +229,13 @@ impl Ledger {
 
     /// A message landed at a session; `session` is its number among the user's sessions. Returns its key if the landing is
     /// right and the first. Everything else is entered as a fault.
-    pub fn landed(&mut self, user: u32, session: u32, arrival: &Arrival<'_>) -> Option<Key> {
-        let key: Option<Key> = arrival.client_msg_id.parse().ok();
+    pub fn landed(
+        &mut self,
+        user: u32,
+        session: u32,
+        landed: &LandedMessage<'_>,
+    ) -> Option<MessageKey> {
+        let key: Option<MessageKey> = landed.client_msg_id.parse().ok();
         let Some(key) = key.filter(|key| key.run == self.run) else {
             self.tally.ghost += 1;
             return None;
@@ -239,28 +244,28 @@ impl Ledger {
             self.tally.duplicated += 1;
             return None;
         }
-        let Some(at) = self.recognise(key, user, arrival) else {
+        let Some(at) = self.recognise(key, user, landed) else {
             self.tally.ghost += 1;
             return None;
         };
-        let entry = &mut self.messages[at];
-        if entry.stamp == 0 {
-            entry.stamp = stamp(arrival.server_msg_id);
+        let sent = &mut self.messages[at];
+        if sent.stamp == 0 {
+            sent.stamp = stamp(landed.server_msg_id);
         }
-        let entry = *entry;
+        let sent = *sent;
         let offset = (user + self.users - key.first) % self.users;
-        let bit = entry.bits_at + offset * self.sessions_each + session;
+        let bit = sent.bits_at + offset * self.sessions_each + session;
         if self.is_landed(bit) {
             self.tally.duplicated += 1;
             return None;
         }
         self.bits[bit as usize / 64 - self.words_forgotten] |= 1 << (bit % 64);
         let session = &mut self.sessions[(user * self.sessions_each + session) as usize];
-        let is_answered = entry.answered != OPEN;
-        if arrival.seq <= session.seq || is_answered && entry.answered < session.due {
+        let is_answered = sent.answered != OPEN;
+        if landed.seq <= session.seq || is_answered && sent.answered < session.due {
             self.tally.reordered += 1;
         }
-        session.seq = session.seq.max(arrival.seq);
+        session.seq = session.seq.max(landed.seq);
         session.due = session.due.max(tick(key.due_us));
         session.landed += u32::from(is_answered);
         self.tally.landed += u64::from(is_answered);
@@ -268,18 +273,23 @@ impl Ledger {
     }
 
     /// The index of the message. `None`: no message with this key was sent to this user.
-    fn recognise(&mut self, key: Key, user: u32, arrival: &Arrival<'_>) -> Option<usize> {
+    fn recognise(
+        &mut self,
+        key: MessageKey,
+        user: u32,
+        landed: &LandedMessage<'_>,
+    ) -> Option<usize> {
         let at = self.place(key.number)?;
-        let entry = *self.messages.get(at)?;
+        let sent = *self.messages.get(at)?;
         let offset = (user + self.users).checked_sub(key.first)? % self.users;
         let is_for_user = offset < self.deliveries(at).len() as u32 / self.sessions_each;
-        let is_same = entry.stamp == 0 || entry.stamp == stamp(arrival.server_msg_id);
+        let is_same = sent.stamp == 0 || sent.stamp == stamp(landed.server_msg_id);
         let mut scratch = std::mem::take(&mut self.scratch);
         self.write_content(key, &mut scratch);
-        let is_whole = scratch.as_bytes() == arrival.content;
+        let is_whole = scratch.as_bytes() == landed.content;
         self.scratch = scratch;
-        let is_sent = entry.answered != REFUSED;
-        let is_here = is_for_user && is_user(arrival.recv_id, self.run, user);
+        let is_sent = sent.answered != REFUSED;
+        let is_here = is_for_user && is_user(landed.recv_id, self.run, user);
         (is_sent && is_here && is_same && is_whole).then_some(at)
     }
 
@@ -292,7 +302,7 @@ impl Ledger {
         let first = self
             .messages
             .front()
-            .map_or(self.bits_used, |entry| entry.bits_at);
+            .map_or(self.bits_used, |sent| sent.bits_at);
         while self.words_forgotten < first as usize / 64 {
             self.bits.pop_front();
             self.words_forgotten += 1;
@@ -330,8 +340,8 @@ impl Ledger {
     }
 
     /// Closes the books. `standing` gives the state of each session of each user.
-    pub fn tally(&self, standing: impl Fn(u32, u32) -> Standing) -> Tally {
-        let mut tally = Tally {
+    pub fn tally(&self, standing: impl Fn(u32, u32) -> SessionStanding) -> LedgerTally {
+        let mut tally = LedgerTally {
             accepted: 0,
             landed: 0,
             unknown: self.open,
@@ -340,9 +350,9 @@ impl Ledger {
         for (at, session) in (0..).zip(&self.sessions) {
             let missing = u64::from(session.accepted - session.landed);
             match standing(at / self.sessions_each, at % self.sessions_each) {
-                Standing::CaughtUp => tally.lost += missing,
-                Standing::Behind => tally.pending += missing,
-                Standing::Absent => continue,
+                SessionStanding::CaughtUp => tally.lost += missing,
+                SessionStanding::Behind => tally.pending += missing,
+                SessionStanding::Absent => continue,
             }
             tally.accepted += u64::from(session.accepted);
             tally.landed += u64::from(session.landed);
@@ -361,7 +371,7 @@ impl Ledger {
         self.messages[at].bits_at..next.map_or(self.bits_used, |next| next.bits_at)
     }
 
-    fn session_of(&self, key: Key, at: usize, bit: u32) -> usize {
+    fn session_of(&self, key: MessageKey, at: usize, bit: u32) -> usize {
         let offset = bit - self.messages[at].bits_at;
         let user = (key.first + offset / self.sessions_each) % self.users;
         (user * self.sessions_each + offset % self.sessions_each) as usize
@@ -422,13 +432,13 @@ mod tests {
         }
 
         /// Enters a message that was answered a millisecond after it was due.
-        fn accept(&mut self, due_us: u64, first: u32, count: u32) -> Key {
+        fn accept(&mut self, due_us: u64, first: u32, count: u32) -> MessageKey {
             let key = self.ledger.issue(due_us, first, count);
             self.ledger.accepted(key, due_us + 1000, &server_id(key));
             key
         }
 
-        fn landing(&mut self, key: Key, user: u32) -> Landing {
+        fn landing(&mut self, key: MessageKey, user: u32) -> Landing {
             self.seq += 1;
             Landing {
                 user,
@@ -440,23 +450,23 @@ mod tests {
             }
         }
 
-        fn land(&mut self, session: u32, landing: &Landing) -> Option<Key> {
-            let arrival = Arrival {
+        fn land(&mut self, session: u32, landing: &Landing) -> Option<MessageKey> {
+            let landed = LandedMessage {
                 seq: landing.seq,
                 client_msg_id: &landing.client_msg_id,
                 server_msg_id: &landing.server_msg_id,
                 recv_id: &landing.recv_id,
                 content: landing.content.as_bytes(),
             };
-            self.ledger.landed(landing.user, session, &arrival)
+            self.ledger.landed(landing.user, session, &landed)
         }
 
-        fn tally(&self) -> Tally {
-            self.ledger.tally(|_, _| Standing::CaughtUp)
+        fn tally(&self) -> LedgerTally {
+            self.ledger.tally(|_, _| SessionStanding::CaughtUp)
         }
     }
 
-    fn server_id(key: Key) -> String {
+    fn server_id(key: MessageKey) -> String {
         format!("id of {key}")
     }
 
@@ -474,10 +484,10 @@ mod tests {
                 assert_eq!(books.ledger.missing(user, session), 0);
             }
         }
-        let whole = Tally {
+        let whole = LedgerTally {
             accepted: 6,
             landed: 6,
-            ..Tally::default()
+            ..LedgerTally::default()
         };
         assert_eq!(books.tally(), whole);
         assert!(whole.is_exactly_once());
@@ -503,8 +513,8 @@ mod tests {
         books.accept(0, 0, 1);
         assert_eq!(books.tally().lost, 2);
         let standing = |_, session| match session {
-            0 => Standing::Behind,
-            _ => Standing::Absent,
+            0 => SessionStanding::Behind,
+            _ => SessionStanding::Absent,
         };
         let tally = books.ledger.tally(standing);
         assert_eq!((tally.accepted, tally.lost, tally.pending), (1, 0, 1));
@@ -629,7 +639,7 @@ mod tests {
 
     #[test]
     fn a_key_survives_its_text_and_other_texts_are_none() {
-        let key = Key {
+        let key = MessageKey {
             run: 7,
             number: u32::MAX,
             first: u32::MAX,
@@ -644,7 +654,7 @@ mod tests {
         }
         assert_eq!(Ledger::key_text(b"mark 1 2"), "");
         for text in ["", "1-2-3", "1-2-3-4-5", "x-2-3-4", "1--3-4"] {
-            assert_eq!(text.parse::<Key>(), Err(NoKey), "{text}");
+            assert_eq!(text.parse::<MessageKey>(), Err(NoKey), "{text}");
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The closed books. They count deliveries, unless said otherwise: a message for three sessions counts three times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
+pub struct LedgerTally {
     /// Deliveries that must land once each: landed + lost + pending.
     pub accepted: u64,
     /// Accepted, and landed.
@@ -27,7 +27,7 @@ pub struct Tally {
     pub unknown: u64,
 }
 
-impl Tally {
+impl LedgerTally {
     /// True if there was no fault so far.
     pub fn is_faultless(&self) -> bool {
         [self.lost, self.duplicated, self.reordered, self.ghost] == [0; 4]
@@ -52,7 +52,7 @@ impl Tally {
     }
 }
 
-impl AddAssign for Tally {
+impl AddAssign for LedgerTally {
     /// The sum of two ledgers' books, whose messages and sessions do not overlap.
     fn add_assign(&mut self, other: Self) {
         let Self {
@@ -78,7 +78,7 @@ impl AddAssign for Tally {
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for LedgerTally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, count) in self.counts() {
             write!(f, "{name} {count} ")?;

@@ -20,7 +20,7 @@ use tokio_tungstenite::{
 use towncrier_client::Network;
 
 use super::{
-    packet::{Heard, PACKET_BYTES_MAX, Said, decode},
+    packet::{ClientPacket, Heard, PACKET_BYTES_MAX, decode},
     url::Url,
 };
 
@@ -34,8 +34,8 @@ const READ_BUFFER_BYTES: usize = 4096;
 const MESSAGES_AT_ONCE: usize = 16;
 
 #[derive(Debug)]
-pub(super) struct Connection {
-    carrier: Carrier,
+pub(super) struct MqttConnection {
+    carrier: MqttCarrier,
     /// The received bytes, and the number of them that were taken.
     heard: Vec<u8>,
     taken: usize,
@@ -44,12 +44,12 @@ pub(super) struct Connection {
 }
 
 #[derive(Debug)]
-enum Carrier {
+enum MqttCarrier {
     Tcp(TcpStream),
     WebSocket(Box<WebSocketStream<TcpStream>>),
 }
 
-impl Connection {
+impl MqttConnection {
     pub(super) async fn open(
         network: &impl Network<Stream = TcpStream>,
         url: &Url,
@@ -57,8 +57,8 @@ impl Connection {
         let open = async {
             let stream = network.connect(&url.host, url.port).await?;
             let carrier = match url.websocket() {
-                None => Carrier::Tcp(stream),
-                Some(url) => Carrier::WebSocket(Box::new(upgrade(&url, stream).await?)),
+                None => MqttCarrier::Tcp(stream),
+                Some(url) => MqttCarrier::WebSocket(Box::new(upgrade(&url, stream).await?)),
             };
             Ok(Self {
                 carrier,
@@ -71,7 +71,7 @@ impl Connection {
     }
 
     /// Adds a packet that leaves with the next [`Self::flush`].
-    pub(super) fn say(&mut self, packet: Said<'_>) {
+    pub(super) fn say(&mut self, packet: ClientPacket<'_>) {
         packet.encode(&mut self.said);
     }
 
@@ -82,12 +82,12 @@ impl Connection {
         }
         let sending = async {
             match &mut self.carrier {
-                Carrier::Tcp(stream) => {
+                MqttCarrier::Tcp(stream) => {
                     stream.write_all(&self.said).await?;
                     self.said.clear();
                     Ok(())
                 }
-                Carrier::WebSocket(socket) => {
+                MqttCarrier::WebSocket(socket) => {
                     let bytes = std::mem::take(&mut self.said);
                     let sent = socket.send(Message::Binary(bytes.into())).await;
                     sent.map_err(io::Error::other)
@@ -102,14 +102,14 @@ impl Connection {
         self.heard.drain(..self.taken);
         self.taken = 0;
         match &mut self.carrier {
-            Carrier::Tcp(stream) => {
+            MqttCarrier::Tcp(stream) => {
                 self.heard.reserve(READ_BUFFER_BYTES);
                 match stream.read_buf(&mut self.heard).await? {
                     0 => Err(gone()),
                     _ => Ok(()),
                 }
             }
-            Carrier::WebSocket(socket) => {
+            MqttCarrier::WebSocket(socket) => {
                 let mut next = Some(socket.next().await);
                 let mut messages = 0;
                 while let Some(message) = next {

@@ -6,13 +6,13 @@ use tokio::time::timeout;
 use towncrier_client::Tcp;
 
 use super::{
-    Place,
-    connection::Connection,
-    packet::{Heard, Publish, Qos, Said, Step},
+    BrokerAddress,
+    connection::MqttConnection,
+    packet::{ClientPacket, Heard, Publish, Qos, Step},
 };
 use crate::{
     crowd::Crowd,
-    ledger::Key,
+    ledger::MessageKey,
     parcel::{Outcome, Parcel},
 };
 
@@ -23,13 +23,13 @@ const UNDER_WAY_MAX: usize = 20;
 
 /// A lane. It connects when needed.
 #[derive(Debug)]
-pub(crate) struct Lane {
-    place: Rc<Place>,
+pub(crate) struct MqttLane {
+    address: Rc<BrokerAddress>,
     /// The number among the crowd's lanes. A QoS 2 sender reconnects as the same client.
     number: usize,
-    connection: Option<Connection>,
+    connection: Option<MqttConnection>,
     /// The send under way, until all of it was acked.
-    key: Option<Key>,
+    key: Option<MessageKey>,
     content: String,
     /// The next receiver to send to.
     next: u32,
@@ -46,10 +46,10 @@ struct UnderWay {
     is_released: bool,
 }
 
-impl Lane {
-    pub(crate) fn new(place: Rc<Place>, number: usize) -> Self {
+impl MqttLane {
+    pub(crate) fn new(address: Rc<BrokerAddress>, number: usize) -> Self {
         Self {
-            place,
+            address,
             number,
             connection: None,
             key: None,
@@ -112,7 +112,7 @@ impl Lane {
                         if let Some(message) = message {
                             message.is_released = true;
                         }
-                        connection.say(Said::Step(Step::Rel, id));
+                        connection.say(ClientPacket::Step(Step::Rel, id));
                     }
                     heard => return Err(io::Error::other(format!("the broker says {heard:?}"))),
                 }
@@ -122,12 +122,12 @@ impl Lane {
         Ok(())
     }
 
-    async fn connect(&self, run: u32) -> io::Result<Connection> {
-        let mut connection = Connection::open(&Tcp, &self.place.senders).await?;
-        connection.say(Said::Connect {
+    async fn connect(&self, run: u32) -> io::Result<MqttConnection> {
+        let mut connection = MqttConnection::open(&Tcp, &self.address.senders).await?;
+        connection.say(ClientPacket::Connect {
             client_id: &format!("lane{run:x}-{}", self.number),
             // Only exactly-once messages need a broker that remembers their ids.
-            is_clean: self.place.qos == Qos::AtLeastOnce,
+            is_clean: self.address.qos == Qos::AtLeastOnce,
             // A lane may be silent for any time.
             keep_alive_s: 0,
         });
@@ -147,20 +147,26 @@ impl Lane {
     }
 
     /// Repeats the messages that were under way when the connection before was lost.
-    fn say_again(&self, crowd: &Crowd, connection: &mut Connection) {
+    fn say_again(&self, crowd: &Crowd, connection: &mut MqttConnection) {
         for message in &self.under_way {
             match message.is_released {
-                true => connection.say(Said::Step(Step::Rel, message.id)),
+                true => connection.say(ClientPacket::Step(Step::Rel, message.id)),
                 false => self.say(crowd, connection, *message, true),
             }
         }
     }
 
-    fn say(&self, crowd: &Crowd, connection: &mut Connection, message: UnderWay, is_again: bool) {
-        connection.say(Said::Publish(Publish {
+    fn say(
+        &self,
+        crowd: &Crowd,
+        connection: &mut MqttConnection,
+        message: UnderWay,
+        is_again: bool,
+    ) {
+        connection.say(ClientPacket::Publish(Publish {
             topic: &crowd.ledger.borrow().user_id(message.user),
             id: message.id,
-            qos: self.place.qos,
+            qos: self.address.qos,
             is_again,
             payload: self.content.as_bytes(),
         }));

@@ -21,7 +21,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
-    lane::Lane,
+    lane::MqttLane,
     mosquitto::{Keeps, Mosquitto},
     packet::Qos,
     session::run,
@@ -30,7 +30,7 @@ pub(crate) use self::{
 
 /// The addresses of a broker, and the quality of service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct BrokerAddress {
     pub(crate) sessions: Url,
     pub(crate) senders: Url,
     pub(crate) qos: Qos,

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::{Place, Qos, Url};
+use super::{BrokerAddress, Qos, Url};
 
 /// Mosquitto takes seconds to read back the state of 100,000 sessions.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -68,7 +68,7 @@ impl Mosquitto {
     }
 
     /// Starts it on the data in `dir`, on free ports the first time and on the same ports later. Returns when it listens.
-    pub(crate) fn spawn(&mut self, dir: &Path) -> anyhow::Result<(Child, Place)> {
+    pub(crate) fn spawn(&mut self, dir: &Path) -> anyhow::Result<(Child, BrokerAddress)> {
         let (child, ports) = match self.ports {
             Some(ports) => (self.spawn_on(dir, ports)?, ports),
             None => self.spawn_on_free(dir)?,
@@ -79,12 +79,12 @@ impl Mosquitto {
             port,
             path,
         };
-        let place = Place {
+        let address = BrokerAddress {
             sessions: url(ports.sessions, Some("/mqtt".to_owned())),
             senders: url(ports.senders, None),
             qos: self.qos,
         };
-        Ok((child, place))
+        Ok((child, address))
     }
 
     fn spawn_on_free(&self, dir: &Path) -> anyhow::Result<(Child, Ports)> {

@@ -58,7 +58,7 @@ pub(super) enum Step {
 
 /// A packet that a client sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Said<'a> {
+pub(super) enum ClientPacket<'a> {
     Connect {
         client_id: &'a str,
         /// The broker keeps no state of this client beyond the connection.
@@ -105,7 +105,7 @@ impl fmt::Display for Garbled {
 
 impl std::error::Error for Garbled {}
 
-impl Said<'_> {
+impl ClientPacket<'_> {
     /// Appends the packet.
     ///
     /// # Panics
@@ -269,7 +269,7 @@ mod tests {
         random: &mut fastrand::Rng,
         topic: &'a str,
         payload: &'a [u8],
-    ) -> (Said<'a>, Heard<'a>) {
+    ) -> (ClientPacket<'a>, Heard<'a>) {
         let id = random.u16(1..);
         let step = random.choice([Step::Ack, Step::Rec, Step::Rel, Step::Comp]);
         let qos = random.choice([Qos::AtLeastOnce, Qos::ExactlyOnce]);
@@ -282,11 +282,11 @@ mod tests {
                     is_again: random.bool(),
                     payload: &payload[..random.usize(..=payload.len())],
                 };
-                (Said::Publish(publish), Heard::Publish(publish))
+                (ClientPacket::Publish(publish), Heard::Publish(publish))
             }
             false => {
                 let step = step.unwrap();
-                (Said::Step(step, id), Heard::Step(step, id))
+                (ClientPacket::Step(step, id), Heard::Step(step, id))
             }
         }
     }
@@ -330,13 +330,13 @@ mod tests {
 
     #[test]
     fn packets_are_as_the_standard_writes_them() {
-        let said = |said: Said<'_>| {
+        let said = |said: ClientPacket<'_>| {
             let mut bytes = Vec::new();
             said.encode(&mut bytes);
             bytes
         };
         // 3.1, 3.8 and 3.12, byte for byte.
-        let connect = Said::Connect {
+        let connect = ClientPacket::Connect {
             client_id: "me",
             is_clean: false,
             keep_alive_s: 30,
@@ -345,18 +345,21 @@ mod tests {
             said(connect),
             b"\x10\x0e\x00\x04MQTT\x04\x00\x00\x1e\x00\x02me"
         );
-        let subscribe = Said::Subscribe {
+        let subscribe = ClientPacket::Subscribe {
             id: 1,
             topic: "t",
             qos: Qos::ExactlyOnce,
         };
         assert_eq!(said(subscribe), b"\x82\x06\x00\x01\x00\x01t\x02");
-        assert_eq!(said(Said::PingReq), b"\xc0\x00");
-        assert_eq!(said(Said::Step(Step::Rel, 258)), b"\x62\x02\x01\x02");
+        assert_eq!(said(ClientPacket::PingReq), b"\xc0\x00");
+        assert_eq!(
+            said(ClientPacket::Step(Step::Rel, 258)),
+            b"\x62\x02\x01\x02"
+        );
         // Table 2.4: the first length of two, three bytes.
         let publish = |bytes: usize| {
             let payload = vec![0; bytes - 5];
-            said(Said::Publish(Publish {
+            said(ClientPacket::Publish(Publish {
                 topic: "t",
                 id: 1,
                 qos: Qos::AtLeastOnce,

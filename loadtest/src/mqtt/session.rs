@@ -15,13 +15,13 @@ use tokio::{
 use towncrier_client::Backoff;
 
 use super::{
-    Place,
-    connection::Connection,
-    packet::{Heard, Publish, Qos, Said, Step},
+    BrokerAddress,
+    connection::MqttConnection,
+    packet::{ClientPacket, Heard, Publish, Qos, Step},
 };
 use crate::{
     crowd::{Crowd, Orders, SLOW_PAUSE, Who, end_of_life, until},
-    ledger::{Arrival, Ledger},
+    ledger::{LandedMessage, Ledger},
 };
 
 /// A broker ends a connection after one and a half of these without a packet (3.1.2.10). As long as a gateway's heartbeat.
@@ -33,25 +33,25 @@ const SUBSCRIPTION: u16 = 1;
 const MARK: u16 = 2;
 
 /// Why a session left its connection.
-enum Left {
+enum MqttExit {
     /// It was ordered to, or its connection's life was over.
     Told,
     Lost(io::Error),
 }
 
-impl From<io::Error> for Left {
+impl From<io::Error> for MqttExit {
     fn from(error: io::Error) -> Self {
         Self::Lost(error)
     }
 }
 
 /// Runs until it is aborted.
-pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, place: Rc<Place>) {
+pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, address: Rc<BrokerAddress>) {
     let topic = crowd.ledger.borrow().user_id(who.user);
-    let mut session = Session {
+    let mut session = MqttSession {
         orders: crowd.orders.subscribe(),
         topic,
-        place,
+        address,
         landed: 0,
         unreleased: Vec::new(),
         is_known: false,
@@ -67,21 +67,21 @@ pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, place: Rc<Place>) {
     // The wait fails when the crowd is gone.
     while session.orders.wait_for(|orders| !orders.away).await.is_ok() {
         let began = Instant::now();
-        let left = session.attend().await;
+        let exit = session.attend().await;
         session.away_since = Instant::now();
         session.crowd.set_connected(who, false);
         backoff.ended_after(began.elapsed());
-        if let Left::Lost(error) = left {
+        if let MqttExit::Lost(error) = exit {
             session.crowd.incident(error.to_string());
         }
         sleep(backoff.next(None, &mut fastrand::Rng::new())).await;
     }
 }
 
-struct Session {
+struct MqttSession {
     crowd: Rc<Crowd>,
     who: Who,
-    place: Rc<Place>,
+    address: Rc<BrokerAddress>,
     orders: watch::Receiver<Orders>,
     /// The user's topic.
     topic: String,
@@ -102,21 +102,22 @@ struct Session {
     mark_at: Option<Instant>,
 }
 
-impl Session {
+impl MqttSession {
     /// Runs one connection, from its opening to its end.
-    async fn attend(&mut self) -> Left {
+    async fn attend(&mut self) -> MqttExit {
         let mut orders = *self.orders.borrow_and_update();
         self.generation = orders.generation;
         self.mark_at = None;
         match self.attend_under(&mut orders).await {
             Ok(never) => match never {},
-            Err(left) => left,
+            Err(exit) => exit,
         }
     }
 
-    async fn attend_under(&mut self, orders: &mut Orders) -> Result<Infallible, Left> {
-        let mut connection = Connection::open(&&self.crowd.sources, &self.place.sessions).await?;
-        connection.say(Said::Connect {
+    async fn attend_under(&mut self, orders: &mut Orders) -> Result<Infallible, MqttExit> {
+        let mut connection =
+            MqttConnection::open(&&self.crowd.sources, &self.address.sessions).await?;
+        connection.say(ClientPacket::Connect {
             client_id: &format!("{}-{}", self.topic, self.who.session),
             is_clean: false,
             keep_alive_s: KEEP_ALIVE.as_secs() as u16,
@@ -138,7 +139,7 @@ impl Session {
                     connection.flush().await?;
                 }
                 () = &mut ping, if !is_deaf => {
-                    connection.say(Said::PingReq);
+                    connection.say(ClientPacket::PingReq);
                     connection.flush().await?;
                     ping.as_mut().reset(Instant::now() + KEEP_ALIVE);
                 }
@@ -149,11 +150,11 @@ impl Session {
                         connection.flush().await?;
                     }
                 }
-                () = until(end) => return Err(Left::Told),
+                () = until(end) => return Err(MqttExit::Told),
                 _ = self.orders.changed() => {
                     let before = std::mem::replace(orders, *self.orders.borrow_and_update());
                     if orders.generation != before.generation || orders.away {
-                        return Err(Left::Told);
+                        return Err(MqttExit::Told);
                     }
                     if orders.deaf != before.deaf {
                         self.reading_since_us = self.crowd.now_us();
@@ -167,7 +168,7 @@ impl Session {
     }
 
     /// Handles all received packets, and sends the replies.
-    fn take(&mut self, connection: &mut Connection) -> io::Result<()> {
+    fn take(&mut self, connection: &mut MqttConnection) -> io::Result<()> {
         while let Some(heard) = connection.next()? {
             match heard {
                 Heard::ConnAck { code: 1.., .. } => {
@@ -185,13 +186,13 @@ impl Session {
                             .incident("the broker had forgotten a session".to_owned());
                     }
                     self.unreleased.clear();
-                    connection.say(Said::Subscribe {
+                    connection.say(ClientPacket::Subscribe {
                         id: SUBSCRIPTION,
                         topic: &self.topic,
-                        qos: self.place.qos,
+                        qos: self.address.qos,
                     });
                 }
-                Heard::SubAck { code } if code == self.place.qos as u8 => self.arrived(),
+                Heard::SubAck { code } if code == self.address.qos as u8 => self.arrived(),
                 Heard::SubAck { code } => {
                     let text = format!("the broker grants the subscription QoS {code}");
                     return Err(io::Error::other(text));
@@ -202,21 +203,21 @@ impl Session {
                         self.land(&publish);
                     }
                     match qos {
-                        Qos::AtLeastOnce => connection.say(Said::Step(Step::Ack, id)),
+                        Qos::AtLeastOnce => connection.say(ClientPacket::Step(Step::Ack, id)),
                         Qos::ExactlyOnce => {
                             if !self.unreleased.contains(&id) {
                                 self.unreleased.push(id);
                             }
-                            connection.say(Said::Step(Step::Rec, id));
+                            connection.say(ClientPacket::Step(Step::Rec, id));
                         }
                     }
                 }
                 Heard::Step(Step::Rel, id) => {
                     self.unreleased.retain(|unreleased| *unreleased != id);
-                    connection.say(Said::Step(Step::Comp, id));
+                    connection.say(ClientPacket::Step(Step::Comp, id));
                 }
                 // The broker has the mark. The sender need not follow its further way.
-                Heard::Step(Step::Rec, id) => connection.say(Said::Step(Step::Rel, id)),
+                Heard::Step(Step::Rec, id) => connection.say(ClientPacket::Step(Step::Rel, id)),
                 Heard::Step(Step::Ack | Step::Comp, _) | Heard::PingResp => {}
             }
         }
@@ -252,11 +253,11 @@ impl Session {
         meter.returned(self.away_since.elapsed(), self.connected_at.elapsed());
     }
 
-    fn send_mark(&self, connection: &mut Connection) {
-        connection.say(Said::Publish(Publish {
+    fn send_mark(&self, connection: &mut MqttConnection) {
+        connection.say(ClientPacket::Publish(Publish {
             topic: &self.topic,
             id: MARK,
-            qos: self.place.qos,
+            qos: self.address.qos,
             is_again: false,
             payload: self.mark().as_bytes(),
         }));
@@ -276,13 +277,13 @@ impl Session {
         }
         let key = Ledger::key_text(publish.payload);
         self.landed += 1;
-        let arrival = Arrival {
+        let landed = LandedMessage {
             seq: self.landed,
             client_msg_id: key,
             server_msg_id: key,
             recv_id: publish.topic,
             content: publish.payload,
         };
-        self.crowd.land(self.who, &arrival, self.reading_since_us);
+        self.crowd.land(self.who, &landed, self.reading_since_us);
     }
 }

@@ -18,14 +18,14 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    ledger::Tally,
-    machine::Machine,
+    ledger::LedgerTally,
+    machine::MachineFacts,
     meter::{Quantiles, Second},
 };
 
 /// One measured number.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub(crate) struct ReportRow {
     pub(crate) name: String,
     pub(crate) value: f64,
     pub(crate) unit: &'static str,
@@ -34,29 +34,29 @@ pub(crate) struct Row {
 /// The whole result of a run.
 #[derive(Debug)]
 pub(crate) struct Report {
-    pub(crate) machine: Machine,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) machine: MachineFacts,
+    pub(crate) rows: Vec<ReportRow>,
     pub(crate) latencies: Vec<(String, Quantiles)>,
     pub(crate) course: Vec<Second>,
     /// Faults of connections and sends, with their counts.
     pub(crate) incidents: BTreeMap<String, u64>,
-    pub(crate) tally: Tally,
+    pub(crate) tally: LedgerTally,
 }
 
 impl Report {
-    pub(crate) fn new(machine: Machine) -> Self {
+    pub(crate) fn new(machine: MachineFacts) -> Self {
         Self {
             machine,
             rows: Vec::new(),
             latencies: Vec::new(),
             course: Vec::new(),
             incidents: BTreeMap::new(),
-            tally: Tally::default(),
+            tally: LedgerTally::default(),
         }
     }
 
     pub(crate) fn row(&mut self, name: impl Into<String>, value: f64, unit: &'static str) {
-        self.rows.push(Row {
+        self.rows.push(ReportRow {
             name: name.into(),
             value,
             unit,

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use super::{
-    Report, Row,
+    Report, ReportRow,
     plot::{Line, plot},
     table::number,
 };
-use crate::{ledger::Tally, meter::Second};
+use crate::{ledger::LedgerTally, meter::Second};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -43,7 +43,7 @@ fn write(report: &Report, page: &mut String) -> std::fmt::Result {
     writeln!(page, "</main></html>")
 }
 
-fn verdict(tally: Tally, page: &mut String) -> std::fmt::Result {
+fn verdict(tally: LedgerTally, page: &mut String) -> std::fmt::Result {
     let (class, verdict) = match tally.is_exactly_once() {
         true => ("whole", "Every message landed exactly once"),
         false => ("fault", "Not every message landed exactly once"),
@@ -78,7 +78,7 @@ fn plots(course: &[Second], page: &mut String) -> std::fmt::Result {
 
 fn numbers(report: &Report, page: &mut String) -> std::fmt::Result {
     writeln!(page, "<h2>Numbers</h2><table>")?;
-    for Row { name, value, unit } in &report.rows {
+    for ReportRow { name, value, unit } in &report.rows {
         let (name, value) = (escape(name), number(*value));
         writeln!(page, "<tr><td>{name}<td>{value}<td class=unit>{unit}")?;
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Report, Row};
+use super::{Report, ReportRow};
 
 /// Space for names.
 const NAMES: usize = 44;
@@ -15,7 +15,7 @@ impl Report {
     }
 
     fn write_table(&self, text: &mut String) -> std::fmt::Result {
-        for Row { name, value, unit } in &self.rows {
+        for ReportRow { name, value, unit } in &self.rows {
             writeln!(text, "{name:<NAMES$} {:>12} {unit}", number(*value))?;
         }
         let sync = self

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::Stage;
+use super::ScenarioStage;
 use crate::{
     crowd::Orders,
     meter::{Latencies, quantiles},
@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Plan {
+pub(crate) struct ChurnPlan {
     /// Sessions, each of a user of its own.
     #[arg(long, default_value_t = 5000)]
     sessions: u32,
@@ -28,7 +28,7 @@ pub(crate) struct Plan {
     seconds: u32,
 }
 
-pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
+pub(crate) async fn run(plan: ChurnPlan, stage: &mut ScenarioStage) -> anyhow::Result<()> {
     let crew = stage.crew.clone();
     let size = stage.size(plan.sessions, 1, (400, 400));
     crew.bring(size, super::ARRIVALS).await?;
@@ -73,7 +73,7 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
     stage.close().await
 }
 
-async fn half(plan: &Plan, stage: &Stage) -> anyhow::Result<Latencies> {
+async fn half(plan: &ChurnPlan, stage: &ScenarioStage) -> anyhow::Result<Latencies> {
     stage.crew.reset().await?;
     let load = Load::steady(To::One, plan.rate, plan.seconds);
     stage.crew.send(load).await?;

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::Stage;
+use super::ScenarioStage;
 use crate::{crowd::Size, meter::quantiles, process};
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Plan {
+pub(crate) struct ConnectPlan {
     /// Sessions, each of a user of its own.
     #[arg(long, default_value_t = 10_000)]
     sessions: u32,
@@ -22,7 +22,7 @@ pub(crate) struct Plan {
     lean: bool,
 }
 
-pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
+pub(crate) async fn run(plan: ConnectPlan, stage: &mut ScenarioStage) -> anyhow::Result<()> {
     warm_up(stage).await?;
     let crew = stage.crew.clone();
     let size = Size {
@@ -79,7 +79,7 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 /// First sessions and a first batch, for costs that do not belong to a session: code, buffers, threads.
-async fn warm_up(stage: &Stage) -> anyhow::Result<()> {
+async fn warm_up(stage: &ScenarioStage) -> anyhow::Result<()> {
     let crew = &stage.crew;
     crew.enlist(stage.size(crew.processes() * 100, 1, (200, 200)))
         .await?;

@@ -33,7 +33,7 @@ const ARRIVALS: f64 = 2000.0;
 
 /// The surroundings of a scenario.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub(crate) struct ScenarioStage {
     pub(crate) target: Target,
     pub(crate) crew: Rc<Crew>,
     /// The longest wait for events that should come at once.
@@ -48,7 +48,7 @@ struct Look {
     rig: Usage,
 }
 
-impl Stage {
+impl ScenarioStage {
     fn size(&self, users: u32, sessions_each: u32, content_bytes: (usize, usize)) -> Size {
         Size {
             users,

@@ -2,14 +2,14 @@
 
 use anyhow::bail;
 
-use super::Stage;
+use super::ScenarioStage;
 use crate::{
     crowd::{Orders, Share},
     meter::quantiles,
 };
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Plan {
+pub(crate) struct ReplayPlan {
     /// The backlog of each session, in messages.
     #[arg(long, default_value_t = 100_000)]
     messages: u32,
@@ -21,7 +21,7 @@ pub(crate) struct Plan {
     bytes: (usize, usize),
 }
 
-pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
+pub(crate) async fn run(plan: ReplayPlan, stage: &mut ScenarioStage) -> anyhow::Result<()> {
     let crew = stage.crew.clone();
     let size = stage.size(plan.sessions, 1, plan.bytes);
     crew.bring(size, super::ARRIVALS).await?;

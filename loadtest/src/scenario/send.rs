@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use super::{Look, Stage, content_bytes};
+use super::{Look, ScenarioStage, content_bytes};
 use crate::{
     crowd::SESSIONS_EACH_MAX,
     machine::SyncWatch,
     meter::{Latencies, Quantiles, quantiles},
     parcel::To,
-    senders::{Load, Sent},
+    senders::{Load, LoadResult},
 };
 
 /// A step of the search is given up once a message is sent this late.
@@ -18,7 +18,7 @@ const LATE_MAX: Duration = Duration::from_secs(1);
 const PRECISION: f64 = 0.06;
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Plan {
+pub(crate) struct SendPlan {
     /// Users online.
     #[arg(long, default_value_t = 1000)]
     users: u32,
@@ -55,8 +55,8 @@ pub(crate) struct Plan {
 }
 
 /// One rate, tried.
-struct Step {
-    sent: Sent,
+struct RateStep {
+    sent: LoadResult,
     latencies: Latencies,
     /// The disk's sync times meanwhile.
     syncs: Option<Quantiles>,
@@ -64,7 +64,7 @@ struct Step {
     after: Look,
 }
 
-pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
+pub(crate) async fn run(plan: SendPlan, stage: &mut ScenarioStage) -> anyhow::Result<()> {
     let crew = stage.crew.clone();
     let size = stage.size(plan.users, plan.platforms, plan.bytes);
     crew.bring(size, super::ARRIVALS).await?;
@@ -120,14 +120,18 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 /// The durable messages of one send.
-fn receivers(plan: &Plan) -> f64 {
+fn receivers(plan: &SendPlan) -> f64 {
     match plan.broadcast {
         true => plan.users.into(),
         false => plan.batch.min(plan.users).into(),
     }
 }
 
-async fn try_rate(stage: &Stage, plan: &Plan, rate: Option<f64>) -> anyhow::Result<Step> {
+async fn try_rate(
+    stage: &ScenarioStage,
+    plan: &SendPlan,
+    rate: Option<f64>,
+) -> anyhow::Result<RateStep> {
     let crew = &stage.crew;
     let to = match plan.batch {
         _ if plan.broadcast => To::Everyone,
@@ -153,7 +157,7 @@ async fn try_rate(stage: &Stage, plan: &Plan, rate: Option<f64>) -> anyhow::Resu
     let syncs = syncs.map(SyncWatch::end).transpose()?;
     crew.settle().await?;
     let after = stage.look()?;
-    Ok(Step {
+    Ok(RateStep {
         sent,
         latencies: crew.latencies().await?,
         syncs,
@@ -163,7 +167,7 @@ async fn try_rate(stage: &Stage, plan: &Plan, rate: Option<f64>) -> anyhow::Resu
 }
 
 /// Doubles the rate until the limit is passed, then halves the interval.
-async fn search(stage: &Stage, plan: &Plan) -> anyhow::Result<f64> {
+async fn search(stage: &ScenarioStage, plan: &SendPlan) -> anyhow::Result<f64> {
     let (mut good, mut bad) = (0.0, f64::INFINITY);
     let mut rate = plan.rate;
     while bad - good > good * PRECISION {
@@ -187,7 +191,7 @@ async fn search(stage: &Stage, plan: &Plan) -> anyhow::Result<f64> {
 }
 
 /// True if nearly all messages land in time at this rate.
-async fn holds(stage: &Stage, plan: &Plan, rate: f64) -> anyhow::Result<bool> {
+async fn holds(stage: &ScenarioStage, plan: &SendPlan, rate: f64) -> anyhow::Result<bool> {
     let step = try_rate(stage, plan, Some(rate)).await?;
     let p99_us = quantiles(&step.latencies.all_landed()).p99_us;
     let holds = !step.sent.is_late && step.sent.refused == 0 && p99_us <= plan.p99 * 1000;

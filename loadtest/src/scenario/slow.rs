@@ -3,7 +3,7 @@
 //! The run has two halves at the same rate of sends. In the first all sessions read. Each message goes to many receivers at
 //! once, so that slow sessions are among them.
 
-use super::Stage;
+use super::ScenarioStage;
 use crate::{
     crowd::{Orders, Share},
     meter::{Latencies, quantiles},
@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Plan {
+pub(crate) struct SlowPlan {
     /// Sessions, each of a user of its own.
     #[arg(long, default_value_t = 1000)]
     sessions: u32,
@@ -36,7 +36,7 @@ pub(crate) struct Plan {
     seconds: u32,
 }
 
-pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
+pub(crate) async fn run(plan: SlowPlan, stage: &mut ScenarioStage) -> anyhow::Result<()> {
     let crew = stage.crew.clone();
     let size = stage.size(plan.sessions, 1, plan.bytes);
     crew.bring(size, super::ARRIVALS).await?;
@@ -85,7 +85,7 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
     stage.close().await
 }
 
-async fn half(plan: &Plan, stage: &Stage) -> anyhow::Result<Latencies> {
+async fn half(plan: &SlowPlan, stage: &ScenarioStage) -> anyhow::Result<Latencies> {
     stage.crew.reset().await?;
     let load = Load::steady(To::Batch(plan.batch), plan.rate, plan.seconds);
     stage.crew.send(load).await?;

@@ -9,7 +9,7 @@ use tokio::{
     try_join,
 };
 
-use super::Stage;
+use super::ScenarioStage;
 use crate::{
     crew::Crew,
     crowd::{Orders, SESSIONS_EACH_MAX, Share},
@@ -28,7 +28,7 @@ const BATCHED: f64 = 0.5;
 const BATCH: u32 = 50;
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Plan {
+pub(crate) struct SoakPlan {
     /// Users.
     #[arg(long, default_value_t = 1000)]
     users: u32,
@@ -55,7 +55,7 @@ pub(crate) struct Plan {
     bytes: (usize, usize),
 }
 
-pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
+pub(crate) async fn run(plan: SoakPlan, stage: &mut ScenarioStage) -> anyhow::Result<()> {
     let crew = stage.crew.clone();
     let size = stage.size(plan.users, plan.platforms, plan.bytes);
     crew.bring(size, super::ARRIVALS).await?;
@@ -118,7 +118,7 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 /// Makes some users read slowly and some read nothing, and changes the users from time to time.
-async fn hinder(plan: &Plan, crew: &Crew, ends: Instant) -> anyhow::Result<()> {
+async fn hinder(plan: &SoakPlan, crew: &Crew, ends: Instant) -> anyhow::Result<()> {
     let sessions = f64::from(crew.sessions());
     let lifetime = (plan.churn > 0.0).then(|| Duration::from_secs_f64(sessions / plan.churn));
     while Instant::now() < ends {
@@ -140,7 +140,7 @@ async fn hinder(plan: &Plan, crew: &Crew, ends: Instant) -> anyhow::Result<()> {
 }
 
 /// Kills the server at random moments, and starts it again.
-async fn kill(plan: &Plan, server: Option<&mut Own>, ends: Instant) -> anyhow::Result<()> {
+async fn kill(plan: &SoakPlan, server: Option<&mut Own>, ends: Instant) -> anyhow::Result<()> {
     if plan.kills == 0 {
         return Ok(());
     }

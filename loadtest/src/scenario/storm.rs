@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use super::Stage;
+use super::ScenarioStage;
 use crate::{
     crowd::{Counts, Orders, Share},
     meter::quantiles,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Plan {
+pub(crate) struct StormPlan {
     /// Sessions, each of a user of its own.
     #[arg(long, default_value_t = 10_000)]
     sessions: u32,
@@ -24,7 +24,7 @@ pub(crate) struct Plan {
     away: bool,
 }
 
-pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
+pub(crate) async fn run(plan: StormPlan, stage: &mut ScenarioStage) -> anyhow::Result<()> {
     let crew = stage.crew.clone();
     let size = stage.size(plan.sessions, 1, (400, 400));
     crew.bring(size, super::ARRIVALS).await?;
@@ -75,7 +75,7 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
     let latencies = crew.latencies().await?;
     report.latency("away, a session", quantiles(&latencies.returned));
     report.latency("its replay", quantiles(&latencies.replayed));
-    for (reason, times) in stage.target.place().refusals().await? {
+    for (reason, times) in stage.target.address().refusals().await? {
         stage
             .report
             .row(format!("connections refused: {reason}"), times, "");

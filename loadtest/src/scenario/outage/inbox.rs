@@ -12,7 +12,7 @@ use super::{Books, Phase};
 
 /// A session's store: the ledger, and its position.
 #[derive(Clone)]
-pub(super) struct Inbox {
+pub(super) struct LedgerStore {
     pub(super) books: Rc<Books>,
     pub(super) user: u32,
     pub(super) session: u32,
@@ -20,7 +20,7 @@ pub(super) struct Inbox {
     pub(super) token: String,
 }
 
-impl Inbox {
+impl LedgerStore {
     fn client(&self) -> Client<Self> {
         let options = Options {
             url: self.books.ws.clone(),
@@ -81,7 +81,7 @@ impl Inbox {
     }
 }
 
-impl Store for Inbox {
+impl Store for LedgerStore {
     fn position(&self) -> Result<Position, StoreError> {
         Ok(self.position.get())
     }

@@ -32,11 +32,11 @@ use tokio::{
 };
 use towncrier_client::{AdminClient, AdminError, DiskStore, Position, admin::Send, proto::Message};
 
-use self::inbox::Inbox;
-use super::Stage;
+use self::inbox::LedgerStore;
+use super::ScenarioStage;
 use crate::{
-    ledger::{Arrival, Key, Ledger, Standing, Tally},
-    protocol::Place,
+    ledger::{LandedMessage, Ledger, LedgerTally, MessageKey, SessionStanding},
+    protocol::ServerAddress,
     target::Target,
 };
 
@@ -53,7 +53,7 @@ const REFUSED_EVERY: u32 = 20;
 const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Clone, Copy, clap::Args)]
-pub(crate) struct Plan {
+pub(crate) struct OutagePlan {
     /// Users.
     #[arg(long, default_value_t = 40)]
     users: u32,
@@ -77,7 +77,7 @@ enum Phase {
 
 /// The state that a whole run shares.
 struct Books {
-    plan: Plan,
+    plan: OutagePlan,
     patience: Duration,
     ws: String,
     admin: AdminClient,
@@ -97,27 +97,27 @@ struct Books {
 /// The books at one moment.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {
-    listening: Tally,
-    reading: Tally,
+    listening: LedgerTally,
+    reading: LedgerTally,
     repeated: u64,
 }
 
-pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
-    let Target::Remote(Place::Gateway(place)) = &stage.target else {
+pub(crate) async fn run(plan: OutagePlan, stage: &mut ScenarioStage) -> anyhow::Result<()> {
+    let Target::Remote(ServerAddress::Gateway(address)) = &stage.target else {
         bail!("somebody else runs this gateway: name it by --ws, --admin and --secret");
     };
     ensure!(
         (1..=plan.users).contains(&plan.stored),
         "1 to all users have stores"
     );
-    let admin = AdminClient::new(&place.admin)?;
+    let admin = AdminClient::new(&address.admin)?;
     let now = clock_gettime(ClockId::Monotonic);
     let books = Rc::new(Books {
         plan,
         patience: stage.patience,
-        ws: place.ws.clone(),
+        ws: address.ws.clone(),
         admin_token: admin
-            .user_token(&place.secret, ADMIN, ADMIN_PLATFORM)
+            .user_token(&address.secret, ADMIN, ADMIN_PLATFORM)
             .await?
             .token,
         admin,
@@ -130,7 +130,7 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
         incidents: RefCell::default(),
     });
     let mut heard = lines();
-    let (listening, reading) = open_inboxes(&books, &place.secret).await?;
+    let (listening, reading) = open_inboxes(&books, &address.secret).await?;
     let stored: Vec<_> = (0..plan.stored).map(|user| books.user_id(user)).collect();
     say(&format!("users {}", stored.join(" ")));
 
@@ -171,8 +171,8 @@ pub(crate) async fn run(plan: Plan, stage: &mut Stage) -> anyhow::Result<()> {
 async fn round(
     books: &Rc<Books>,
     heard: &mut mpsc::Receiver<String>,
-    listening: &[Inbox],
-    reading: &[Inbox],
+    listening: &[LedgerStore],
+    reading: &[LedgerStore],
 ) -> anyhow::Result<String> {
     books.answers.borrow_mut().clear();
     books.phase.send_replace(Phase::Loaded);
@@ -208,7 +208,7 @@ async fn round(
 }
 
 /// Reads every inbox to its end.
-async fn read_all(reading: &[Inbox]) -> anyhow::Result<()> {
+async fn read_all(reading: &[LedgerStore]) -> anyhow::Result<()> {
     let readers = reading
         .iter()
         .map(|inbox| spawn_local(inbox.clone().read()));
@@ -219,13 +219,16 @@ async fn read_all(reading: &[Inbox]) -> anyhow::Result<()> {
 }
 
 /// For every user, the session that listens and the session that will read.
-async fn open_inboxes(books: &Rc<Books>, secret: &str) -> anyhow::Result<(Vec<Inbox>, Vec<Inbox>)> {
+async fn open_inboxes(
+    books: &Rc<Books>,
+    secret: &str,
+) -> anyhow::Result<(Vec<LedgerStore>, Vec<LedgerStore>)> {
     let mut inboxes = (Vec::new(), Vec::new());
     for user in 0..books.plan.users {
         let user_id = books.user_id(user);
         for (session, into) in [(LISTENING, &mut inboxes.0), (READING, &mut inboxes.1)] {
             let token = books.admin.user_token(secret, &user_id, session + 1);
-            into.push(Inbox {
+            into.push(LedgerStore {
                 books: books.clone(),
                 user,
                 session,
@@ -259,7 +262,7 @@ async fn send(books: Rc<Books>, gives_up: bool) {
 }
 
 /// Sends one last message to each of the stores. Returns userID and seq of each.
-async fn farewell(books: &Rc<Books>, listening: &[Inbox]) -> anyhow::Result<Vec<String>> {
+async fn farewell(books: &Rc<Books>, listening: &[LedgerStore]) -> anyhow::Result<Vec<String>> {
     let mut heads = Vec::new();
     for inbox in &listening[..books.plan.stored as usize] {
         let before = inbox.position.get();
@@ -289,7 +292,7 @@ async fn farewell(books: &Rc<Books>, listening: &[Inbox]) -> anyhow::Result<Vec<
 }
 
 /// Enters the messages in the stores elsewhere.
-fn read_stores(books: &Books, listening: &[Inbox], folder: &Path) -> anyhow::Result<()> {
+fn read_stores(books: &Books, listening: &[LedgerStore], folder: &Path) -> anyhow::Result<()> {
     for inbox in &listening[..books.plan.stored as usize] {
         let path = folder
             .join(books.user_id(inbox.user))
@@ -323,18 +326,18 @@ impl Books {
     }
 
     fn land(&self, user: u32, session: u32, message: &Message) {
-        let arrival = Arrival {
+        let landed = LandedMessage {
             seq: message.seq,
             client_msg_id: &message.client_msg_id,
             server_msg_id: &message.server_msg_id,
             recv_id: &message.recv_id,
             content: &message.content,
         };
-        self.ledger.borrow_mut().landed(user, session, &arrival);
+        self.ledger.borrow_mut().landed(user, session, &landed);
     }
 
     /// Sends once. `false`: the outcome is unknown. A send that is not good is a notice without its name.
-    async fn send_once(&self, key: Key, is_good: bool) -> bool {
+    async fn send_once(&self, key: MessageKey, is_good: bool) -> bool {
         let content = self.ledger.borrow().content(key);
         let (session_type, content_type) = if is_good { (1, 101) } else { (4, 1400) };
         let send = Send {
@@ -385,12 +388,12 @@ impl Books {
         )
     }
 
-    fn tally(&self, is_counted: impl Fn(u32) -> bool) -> Tally {
+    fn tally(&self, is_counted: impl Fn(u32) -> bool) -> LedgerTally {
         let stored = self.plan.stored;
         self.ledger.borrow().tally(|user, session| {
             match is_counted(session) && (session != STORED || user < stored) {
-                true => Standing::CaughtUp,
-                false => Standing::Absent,
+                true => SessionStanding::CaughtUp,
+                false => SessionStanding::Absent,
             }
         })
     }
