@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{process::Life, trace::note};
-use towncrier::door::Listener;
+use towncrier::door::ClientSource;
 
 /// The longest delay of a byte on a healthy network, in ms.
 const DELAY_MS_MAX: u64 = 80;
@@ -130,7 +130,11 @@ impl Network {
     }
 
     /// The gateway listens, once for each reactor. The connections of an earlier gateway are forgotten.
-    pub(super) fn listen(&self, reactors: usize, life: Arc<Life>) -> Vec<impl Listener + use<>> {
+    pub(super) fn listen(
+        &self,
+        reactors: usize,
+        life: Arc<Life>,
+    ) -> Vec<impl ClientSource + use<>> {
         for link in self.links(None) {
             let fate = &mut link.borrow_mut().fate;
             if *fate == Fate::HalfOpen {
@@ -274,7 +278,7 @@ fn reset(link: &mut Link) {
 
 struct Doorway(Rc<Door>);
 
-impl Listener for Doorway {
+impl ClientSource for Doorway {
     type Stream = End;
 
     async fn accept(&self) -> io::Result<(End, IpAddr)> {

@@ -23,7 +23,7 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Stream for S {}
 
 /// A source of clients.
-pub trait Listener {
+pub trait ClientSource {
     /// The stream of one client.
     type Stream: Stream;
 
@@ -31,7 +31,7 @@ pub trait Listener {
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, IpAddr)>>;
 }
 
-impl Listener for TcpListener {
+impl ClientSource for TcpListener {
     type Stream = TcpStream;
 
     async fn accept(&self) -> io::Result<(TcpStream, IpAddr)> {
@@ -56,7 +56,10 @@ pub(crate) trait Gate<S> {
 }
 
 /// Accepts connections. Never returns. Cancel safe.
-pub(crate) async fn accept<L: Listener, G: Gate<L::Stream>>(listener: &L, gate: &G) -> Infallible {
+pub(crate) async fn accept<L: ClientSource, G: Gate<L::Stream>>(
+    listener: &L,
+    gate: &G,
+) -> Infallible {
     let mut has_warned = false;
     loop {
         while gate.is_crowded() {

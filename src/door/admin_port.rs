@@ -36,7 +36,7 @@ use tokio::{
 
 use super::{
     accept::{Gate, accept},
-    crowd::{Caller, Crowd, watched},
+    admin_connections::{AdminConnection, AdminConnections, watched},
     listener::{BindError, bind_admin},
     tls::Tls,
 };
@@ -106,9 +106,9 @@ impl Server {
             // answer.
             .half_close(true);
         let (stop, stopped) = watch::channel(());
-        let crowd = Arc::new(Crowd::default());
+        let connections = Arc::new(AdminConnections::default());
         let gate = AdminGate {
-            crowd: Arc::clone(&crowd),
+            connections: Arc::clone(&connections),
             server: HttpServer {
                 tls: self.tls,
                 tls_timeout: self.idle_timeout,
@@ -125,8 +125,8 @@ impl Server {
         };
         drop(listener);
         drop(stop);
-        if timeout(grace, crowd.wait_empty()).await.is_err() {
-            let connections = crowd.cut_off_all();
+        if timeout(grace, connections.wait_empty()).await.is_err() {
+            let connections = connections.cut_off_all();
             tracing::warn!(connections, "admin requests were cut off at shutdown");
         }
         Ok(())
@@ -145,9 +145,9 @@ async fn upkeep(metrics: Arc<Metrics>, pulse: Pulse) -> Infallible {
     }
 }
 
-/// The rule for new connections: [`Crowd`].
+/// The rule for new connections: [`AdminConnections`].
 struct AdminGate {
-    crowd: Arc<Crowd>,
+    connections: Arc<AdminConnections>,
     server: HttpServer,
 }
 
@@ -155,16 +155,16 @@ impl Gate<TcpStream> for AdminGate {
     const PORT: &str = "admin";
 
     fn is_crowded(&self) -> bool {
-        self.crowd.is_full(self.server.api.connections_max())
+        self.connections.is_full(self.server.api.connections_max())
     }
 
     fn receive(&self, stream: TcpStream, _: IpAddr) -> bool {
         // A socket that refuses this option is about to fail anyway.
         let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
-        let caller = self.crowd.enter(self.server.api.connections_max());
-        let (number, displaces) = (caller.number(), caller.displaces());
-        let task = tokio::spawn(self.server.clone().greet(stream, caller));
-        self.crowd.attend(number, task.abort_handle());
+        let connection = self.connections.enter(self.server.api.connections_max());
+        let (number, displaces) = (connection.number(), connection.displaces());
+        let task = tokio::spawn(self.server.clone().greet(stream, connection));
+        self.connections.attend(number, task.abort_handle());
         displaces
     }
 }
@@ -174,10 +174,10 @@ impl Gate<TcpStream> for AdminGate {
 pub(crate) struct Api {
     /// The handlers before [`Api::open`].
     starting: TowerToHyperService<Router>,
-    open: Arc<OnceLock<Open>>,
+    open: Arc<OnceLock<OpenApi>>,
 }
 
-struct Open {
+struct OpenApi {
     router: TowerToHyperService<Router>,
     connections_max: usize,
 }
@@ -194,7 +194,7 @@ impl Api {
     /// From now on `router` answers, also on connections that were open before. Only the first call counts.
     pub(crate) fn open(&self, router: Router, connections_max: usize) {
         let router = TowerToHyperService::new(router);
-        let _ = self.open.set(Open {
+        let _ = self.open.set(OpenApi {
             router,
             connections_max,
         });
@@ -223,23 +223,23 @@ struct HttpServer {
 
 impl HttpServer {
     /// Does the TLS handshake if the port has TLS, then serves HTTP on the stream.
-    async fn greet(self, stream: TcpStream, caller: Caller) {
+    async fn greet(self, stream: TcpStream, connection: AdminConnection) {
         let Some(tls) = &self.tls else {
-            return self.converse(stream, caller).await;
+            return self.converse(stream, connection).await;
         };
         match timeout(self.tls_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.converse(stream, caller).await,
+            Ok(Ok(stream)) => self.converse(stream, connection).await,
             Ok(Err(error)) => tracing::debug!(%error, "an admin connection does not speak TLS"),
             Err(_) => {}
         }
     }
 
     /// Serves one connection until it ends by itself, or until its current request ends after `stopped` was closed.
-    async fn converse<S>(mut self, stream: S, caller: Caller)
+    async fn converse<S>(mut self, stream: S, connection: AdminConnection)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let activity = caller.activity();
+        let activity = connection.activity();
         let service = service_fn(|request: Request<Incoming>| {
             activity.begin();
             let request = request.map(|body| watched(body, activity));
@@ -251,12 +251,12 @@ impl HttpServer {
                 answer
             }
         });
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        let mut serving = pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
-            ended = &mut connection => ended,
+            ended = &mut serving => ended,
             _ = self.stopped.changed() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                serving.as_mut().graceful_shutdown();
+                serving.await
             }
         };
         if let Err(error) = ended {

@@ -3,7 +3,7 @@
 //! A handshake runs in a task of its own and then starts a new small task, because a task keeps the size of its largest
 //! state for life. It is in the lobby from its first moment. When a later arrival needs its place, its task is aborted,
 //! whatever it waits for. A client with a good request that cannot be admitted is told when to return. Leaves to others:
-//! the connection of an admitted client ([`Host`]).
+//! the connection of an admitted client ([`ClientHost`]).
 
 use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use super::{
     response::{encode, may_go_on},
     site::Site,
     tls::Tls,
-    upgrade::{self, Refusal, Upgrade},
+    upgrade::{self, Upgrade, UpgradeRefusal},
 };
 use crate::{
     config,
@@ -34,7 +34,7 @@ const RETRY_AFTER_MAX_S: u64 = 10;
 const SITE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The thread behind a client port. It takes the admitted clients.
-pub(crate) trait Host: 'static {
+pub(crate) trait ClientHost: 'static {
     /// False during the drain: clients are told when to return.
     fn is_serving(&self) -> bool;
 
@@ -90,7 +90,7 @@ struct Door<H> {
     host: H,
 }
 
-impl<H: Host> ClientPort<H> {
+impl<H: ClientHost> ClientPort<H> {
     pub(crate) fn new(entrance: Entrance, host: H) -> Self {
         Self(Rc::new(Door {
             lobby: Lobby::new(&entrance.config, Arc::clone(&entrance.admission)),
@@ -100,7 +100,7 @@ impl<H: Host> ClientPort<H> {
     }
 }
 
-impl<H: Host, S: Stream> Gate<S> for ClientPort<H> {
+impl<H: ClientHost, S: Stream> Gate<S> for ClientPort<H> {
     const PORT: &str = "client";
 
     fn is_crowded(&self) -> bool {
@@ -125,30 +125,30 @@ enum Answer {
     Site { bytes: Vec<u8>, is_last: bool },
 }
 
-impl<H: Host> Door<H> {
-    fn answer(&self, request: &Request<()>, arrival: &Arrival) -> Result<Answer, Refusal> {
+impl<H: ClientHost> Door<H> {
+    fn answer(&self, request: &Request<()>, arrival: &Arrival) -> Result<Answer, UpgradeRefusal> {
         let Entrance { site, config, .. } = &self.entrance;
         let site = site.as_ref();
         let Some(site) = site.filter(|_| protocol::at(request.uri().path()).is_none()) else {
             let upgrade = upgrade::accept(request, &config.origins)?;
             self.check_serving()?;
-            let permit = arrival.admit().map_err(Refusal::Admission)?;
+            let permit = arrival.admit().map_err(UpgradeRefusal::Admission)?;
             return Ok(Answer::Upgrade(upgrade, permit));
         };
         self.check_serving()?;
-        arrival.check().map_err(Refusal::Admission)?;
-        let answer = site.answer(request).ok_or(Refusal::NotFound)?;
+        arrival.check().map_err(UpgradeRefusal::Admission)?;
+        let answer = site.answer(request).ok_or(UpgradeRefusal::NotFound)?;
         let is_last = !may_go_on(request);
         let bytes = encode(&answer, request.method(), is_last);
         Ok(Answer::Site { bytes, is_last })
     }
 
-    fn check_serving(&self) -> Result<(), Refusal> {
+    fn check_serving(&self) -> Result<(), UpgradeRefusal> {
         if self.host.is_serving() {
             return Ok(());
         }
         let wait = Duration::from_secs(fastrand::u64(1..=RETRY_AFTER_MAX_S));
-        Err(Refusal::Draining(wait))
+        Err(UpgradeRefusal::Draining(wait))
     }
 }
 
@@ -174,7 +174,7 @@ impl Terms {
 }
 
 /// Does the TLS handshake if the port has TLS, then continues on the stream.
-async fn greet<H: Host, S: Stream>(door: Rc<Door<H>>, stream: S, arrival: Arrival) {
+async fn greet<H: ClientHost, S: Stream>(door: Rc<Door<H>>, stream: S, arrival: Arrival) {
     let terms = Terms::new(&door.entrance.config, arrival);
     match &door.entrance.tls {
         None => upgrade(&door, stream, terms).await,
@@ -183,7 +183,12 @@ async fn greet<H: Host, S: Stream>(door: Rc<Door<H>>, stream: S, arrival: Arriva
     }
 }
 
-async fn greet_by_tls<H: Host, S: Stream>(door: &Door<H>, tls: &Tls, stream: S, terms: Terms) {
+async fn greet_by_tls<H: ClientHost, S: Stream>(
+    door: &Door<H>,
+    tls: &Tls,
+    stream: S,
+    terms: Terms,
+) {
     if terms.arrival.is_rushed() {
         // A TLS handshake costs more than everything after it. Clients have a delay of their own after a cut.
         return door.entrance.metrics.refused(RefusalReason::Rate);
@@ -196,7 +201,7 @@ async fn greet_by_tls<H: Host, S: Stream>(door: &Door<H>, tls: &Tls, stream: S, 
 
 /// Reads requests and answers them. Admits the connection at the first one that asks for a WebSocket, if all is well. A
 /// page's requests may come before that, because proxies use one connection for requests of several clients.
-async fn upgrade<H: Host, S: Stream>(door: &Door<H>, mut stream: S, mut terms: Terms) {
+async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut terms: Terms) {
     let metrics = &door.entrance.metrics;
     let mut rest = Vec::new();
     let mut is_first = true;
@@ -270,7 +275,7 @@ mod tests {
 
     struct Nobody;
 
-    impl Host for Nobody {
+    impl ClientHost for Nobody {
         fn is_serving(&self) -> bool {
             true
         }

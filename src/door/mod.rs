@@ -2,20 +2,20 @@
 //!
 //! Promises: each connection has its place from its first moment, and gives it back when its task ends. A port that is full
 //! cuts off the connection that has waited longest. Leaves to others: the handlers of the admin API (`admin`), and the
-//! connections of admitted clients (`Host`).
+//! connections of admitted clients (`ClientHost`).
 //!
 //! - `listener.rs`: sockets that share a port; `accept.rs`: the accept loop of either port
 //! - `tls.rs`: certificates that may be replaced
 //! - `admission/`: which clients may come in
 //! - `client_port.rs`: from a TCP connection to a WebSocket; `upgrade.rs`: the HTTP in between;
 //!   `site.rs`: the inbox page; `response.rs`: an answer as bytes
-//! - `admin_port.rs`: HTTP/1 for the admin API; `crowd.rs`: which connection is cut off when the port is full
+//! - `admin_port.rs`: HTTP/1 for the admin API; `admin_connections.rs`: which connection is cut off when the port is full
 
 mod accept;
+mod admin_connections;
 mod admin_port;
 mod admission;
 mod client_port;
-mod crowd;
 mod listener;
 mod response;
 mod site;
@@ -25,11 +25,11 @@ mod upgrade;
 pub(crate) use self::{
     accept::accept,
     admin_port::Api,
-    client_port::{Admitted, ClientPort, Entrance, Host},
+    client_port::{Admitted, ClientHost, ClientPort, Entrance},
     listener::BACKLOG,
 };
 pub use self::{
-    accept::{Listener, Stream},
+    accept::{ClientSource, Stream},
     admin_port::Server,
     admission::{
         Admission, Arrival, Lobby, Permit, SOCKET_BYTES, Shares, TooFew, memory_bytes_max_for,

@@ -36,7 +36,7 @@ const PIECE_BYTES: usize = 1024;
 
 /// Why a request is not upgraded. Each reason is one HTTP answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum UpgradeRefusal {
     /// 404: neither `/ws` nor a file of the page.
     NotFound,
     /// 400: not HTTP, or not a handshake of RFC 6455.
@@ -57,7 +57,7 @@ pub(super) enum Refusal {
     Admission(Refused),
 }
 
-impl From<BadRequest> for Refusal {
+impl From<BadRequest> for UpgradeRefusal {
     fn from(bad: BadRequest) -> Self {
         match bad {
             BadRequest::Method => Self::Method,
@@ -68,7 +68,7 @@ impl From<BadRequest> for Refusal {
     }
 }
 
-impl Refusal {
+impl UpgradeRefusal {
     /// The same for the metric.
     pub(super) fn reason(self) -> RefusalReason {
         match self {
@@ -156,7 +156,7 @@ fn retry_after(wait: Duration) -> HeaderValue {
 pub(super) async fn read<S: AsyncRead + Unpin>(
     stream: &mut S,
     bytes: &mut Vec<u8>,
-) -> io::Result<Result<Request, Refusal>> {
+) -> io::Result<Result<Request, UpgradeRefusal>> {
     // A request that comes byte by byte is not parsed at each of them: at its end, and each time it has doubled, so that what
     // can be no request is refused early.
     let mut parsed_at = 0;
@@ -173,7 +173,7 @@ pub(super) async fn read<S: AsyncRead + Unpin>(
                     return Ok(Ok(request));
                 }
                 Ok(None) if bytes.len() < REQUEST_BYTES_MAX => {}
-                Ok(None) => return Ok(Err(Refusal::TooLarge)),
+                Ok(None) => return Ok(Err(UpgradeRefusal::TooLarge)),
                 Err(bad) => return Ok(Err(bad.into())),
             }
         }
@@ -220,12 +220,12 @@ pub(super) struct Upgrade {
 }
 
 /// Grants a request on a protocol's path. `origins` are the origins that a browser may come from; empty: any.
-pub(super) fn accept(request: &Request, origins: &[String]) -> Result<Upgrade, Refusal> {
-    let codec = protocol::at(request.uri().path()).ok_or(Refusal::NotFound)?;
+pub(super) fn accept(request: &Request, origins: &[String]) -> Result<Upgrade, UpgradeRefusal> {
+    let codec = protocol::at(request.uri().path()).ok_or(UpgradeRefusal::NotFound)?;
     if let Some(origin) = request.headers().get(ORIGIN) {
         let mut ours = origins.iter().map(String::as_bytes);
         if !origins.is_empty() && !ours.any(|ours| ours.eq_ignore_ascii_case(origin.as_bytes())) {
-            return Err(Refusal::Origin);
+            return Err(UpgradeRefusal::Origin);
         }
     }
     let answer = handshake::accept(request, codec.subprotocol())?;
@@ -239,7 +239,7 @@ mod tests {
     const GOOD: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-    fn answer(request: &str, origins: &[&str]) -> Result<String, Refusal> {
+    fn answer(request: &str, origins: &[&str]) -> Result<String, UpgradeRefusal> {
         let origins: Vec<String> = origins.iter().map(|&o| o.to_owned()).collect();
         let mut bytes = request.as_bytes();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -274,23 +274,29 @@ mod tests {
     fn everything_else_is_refused_with_its_own_status() {
         let refused = |request: &str| answer(request, &[]).unwrap_err();
         let elsewhere = good("").replace("/ws", "/");
-        assert_eq!(refused(&elsewhere), Refusal::NotFound);
+        assert_eq!(refused(&elsewhere), UpgradeRefusal::NotFound);
         for method in ["POST", "HEAD", "OPTIONS"] {
             let other = good("").replace("GET", method);
-            assert_eq!(refused(&other), Refusal::Method, "{method}");
+            assert_eq!(refused(&other), UpgradeRefusal::Method, "{method}");
         }
         let nowhere = elsewhere.replace("GET", "HEAD");
-        assert_eq!(refused(&nowhere), Refusal::NotFound);
+        assert_eq!(refused(&nowhere), UpgradeRefusal::NotFound);
         assert_eq!(
             refused("GET /ws HTTP/1.1\r\nHost: a\r\n\r\n"),
-            Refusal::NoUpgrade
+            UpgradeRefusal::NoUpgrade
         );
-        assert_eq!(refused("\x16\x03\x01 not http\r\n\r\n"), Refusal::Malformed);
+        assert_eq!(
+            refused("\x16\x03\x01 not http\r\n\r\n"),
+            UpgradeRefusal::Malformed
+        );
         let many = good(&"A: b\r\n".repeat(200));
-        assert_eq!(refused(&many), Refusal::TooManyHeaders);
+        assert_eq!(refused(&many), UpgradeRefusal::TooManyHeaders);
         let long = good(&format!("Cookie: {}\r\n", "x".repeat(40_000)));
-        assert_eq!(refused(&long[..33_000]), Refusal::TooLarge);
-        assert_eq!(refused(&good("").replace("1.1", "1.0")), Refusal::Malformed);
+        assert_eq!(refused(&long[..33_000]), UpgradeRefusal::TooLarge);
+        assert_eq!(
+            refused(&good("").replace("1.1", "1.0")),
+            UpgradeRefusal::Malformed
+        );
     }
 
     #[test]
@@ -304,21 +310,21 @@ mod tests {
         let ours = ["https://oa.example"];
         let from = |origin: &str| answer(&good(&format!("Origin: {origin}\r\n")), &ours);
         assert!(from("https://OA.example").is_ok());
-        assert_eq!(from("https://evil.example"), Err(Refusal::Origin));
-        assert_eq!(from("https://oa.example.evil"), Err(Refusal::Origin));
+        assert_eq!(from("https://evil.example"), Err(UpgradeRefusal::Origin));
+        assert_eq!(from("https://oa.example.evil"), Err(UpgradeRefusal::Origin));
         assert!(answer(&good(""), &ours).is_ok());
     }
 
     #[test]
     fn a_refusal_says_when_to_return_and_what_is_allowed() {
-        let draining = Refusal::Draining(Duration::from_secs(7)).response();
+        let draining = UpgradeRefusal::Draining(Duration::from_secs(7)).response();
         assert_eq!(draining.status(), 503);
         assert_eq!(draining.headers()[RETRY_AFTER], "7");
-        let method = Refusal::Method.response();
+        let method = UpgradeRefusal::Method.response();
         assert_eq!(method.status(), 405);
         assert_eq!(method.headers()[ALLOW], "GET");
         assert!(method.body().is_empty());
-        let text = Refusal::TooManyHeaders.response().into_body();
+        let text = UpgradeRefusal::TooManyHeaders.response().into_body();
         let text = String::from_utf8(text.into()).unwrap();
         let limit = format!("more than {} headers", handshake::HEADERS_MAX);
         assert!(text.contains(&limit), "{text}");

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     connection::{self, Context, Task},
-    door::{Admitted, Host, Permit, Stream},
+    door::{Admitted, ClientHost, Permit, Stream},
 };
 
 /// Starts the connections of one reactor.
@@ -28,7 +28,7 @@ pub(super) struct ReactorHost {
     pub(super) stage: watch::Receiver<Stage>,
 }
 
-impl Host for ReactorHost {
+impl ClientHost for ReactorHost {
     fn is_serving(&self) -> bool {
         *self.stage.borrow() == Stage::Serving
     }

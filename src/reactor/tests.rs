@@ -103,7 +103,7 @@ const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpg
 /// A listener that panics at the first client.
 struct Panics;
 
-impl crate::door::Listener for Panics {
+impl crate::door::ClientSource for Panics {
     type Stream = TcpStream;
 
     async fn accept(&self) -> io::Result<(TcpStream, std::net::IpAddr)> {

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     connection::Context,
-    door::{ClientPort, Listener, accept},
+    door::{ClientPort, ClientSource, accept},
     watch::Pulse,
 };
 
@@ -95,7 +95,7 @@ impl Reactor {
 /// Serves until the stage ends it, with tasks on the calling thread. An error is a panic of one of its tasks.
 pub async fn serve(
     number: u16,
-    listener: impl Listener + 'static,
+    listener: impl ClientSource + 'static,
     parts: Parts,
     mut stage: watch::Receiver<Stage>,
 ) -> io::Result<()> {

@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::{
 use towncrier::{
     clock::Clock,
     config::Config,
-    door::Listener,
+    door::ClientSource,
     gateway::Base,
     ids::{MessageId, Platform, Seq, UserId},
     log::{Append, Log as _},
@@ -169,7 +169,7 @@ impl Drop for Wire {
 /// A port to which one client comes.
 struct Port(RefCell<Option<Wire>>);
 
-impl Listener for Port {
+impl ClientSource for Port {
     type Stream = Wire;
 
     async fn accept(&self) -> io::Result<(Wire, IpAddr)> {

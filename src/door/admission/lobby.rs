@@ -40,11 +40,11 @@ pub struct Lobby {
 #[derive(Default)]
 struct Arrivals {
     /// All arrivals, in the order in which they came.
-    all: BTreeMap<u64, Place>,
+    all: BTreeMap<u64, LobbyPlace>,
     of_address: HashMap<Address, BTreeSet<u64>>,
 }
 
-struct Place {
+struct LobbyPlace {
     address: Address,
     entered: Instant,
     /// The task of the arrival.
@@ -63,7 +63,7 @@ pub struct Arrival {
 
 impl Arrivals {
     fn remove(&mut self, number: u64) -> Option<AbortHandle> {
-        let Place { address, task, .. } = self.all.remove(&number)?;
+        let LobbyPlace { address, task, .. } = self.all.remove(&number)?;
         let of_address = self.of_address.get_mut(&address);
         let of_address = of_address.expect("every arrival is listed by its address");
         of_address.remove(&number);
@@ -109,7 +109,7 @@ impl Lobby {
         }
         let number = self.entered.get();
         self.entered.set(number + 1);
-        let place = Place {
+        let place = LobbyPlace {
             address,
             entered: Instant::now(),
             task: None,
@@ -140,7 +140,7 @@ impl Lobby {
     /// to go.
     pub fn is_crowded(&self) -> bool {
         let all = &self.arrivals.borrow().all;
-        let is_young = |(_, oldest): (&u64, &Place)| oldest.entered.elapsed() < STAY_MIN;
+        let is_young = |(_, oldest): (&u64, &LobbyPlace)| oldest.entered.elapsed() < STAY_MIN;
         all.len() >= self.max && all.first_key_value().is_some_and(is_young)
     }
 }

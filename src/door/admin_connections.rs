@@ -23,7 +23,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::{sync::Notify, task::AbortHandle};
 
 /// All connections of the port.
-pub(super) struct Crowd {
+pub(super) struct AdminConnections {
     callers: Mutex<Callers>,
     /// Notified when the last connection is gone.
     emptied: Notify,
@@ -42,9 +42,9 @@ struct Present {
     task: Option<AbortHandle>,
 }
 
-/// A connection's place in the crowd, given back when dropped. Its task may be aborted at any time.
-pub(super) struct Caller {
-    crowd: Arc<Crowd>,
+/// A connection's place among the port's connections, given back when dropped. Its task may be aborted at any time.
+pub(super) struct AdminConnection {
+    connections: Arc<AdminConnections>,
     number: u64,
     activity: Arc<Activity>,
     displaces: bool,
@@ -88,7 +88,7 @@ impl Activity {
     }
 }
 
-impl Default for Crowd {
+impl Default for AdminConnections {
     fn default() -> Self {
         Self {
             callers: Mutex::default(),
@@ -98,7 +98,7 @@ impl Default for Crowd {
     }
 }
 
-impl Crowd {
+impl AdminConnections {
     /// A panic elsewhere does not poison the lock's content: between any two statements it is consistent.
     fn callers(&self) -> MutexGuard<'_, Callers> {
         self.callers.lock().unwrap_or_else(PoisonError::into_inner)
@@ -111,8 +111,8 @@ impl Crowd {
     }
 
     /// Adds a connection. If there are `max` already, cuts off the one that has waited longest, which takes a turn of the
-    /// thread: see [`Caller::displaces`].
-    pub(super) fn enter(self: &Arc<Self>, max: usize) -> Caller {
+    /// thread: see [`AdminConnection::displaces`].
+    pub(super) fn enter(self: &Arc<Self>, max: usize) -> AdminConnection {
         let activity = Arc::new(Activity::new(self.origin));
         let mut callers = self.callers();
         let longest = (callers.present.len() >= max).then(|| callers.longest_waiting());
@@ -128,8 +128,8 @@ impl Crowd {
             task: None,
         };
         callers.present.insert(number, present);
-        Caller {
-            crowd: Arc::clone(self),
+        AdminConnection {
+            connections: Arc::clone(self),
             number,
             activity,
             displaces: longest.is_some(),
@@ -170,8 +170,8 @@ impl Callers {
     }
 }
 
-impl Caller {
-    /// The connection's number, for [`Crowd::attend`].
+impl AdminConnection {
+    /// The connection's number, for [`AdminConnections::attend`].
     pub(super) fn number(&self) -> u64 {
         self.number
     }
@@ -187,12 +187,12 @@ impl Caller {
     }
 }
 
-impl Drop for Caller {
+impl Drop for AdminConnection {
     fn drop(&mut self) {
-        let mut callers = self.crowd.callers();
+        let mut callers = self.connections.callers();
         callers.present.remove(&self.number);
         if callers.present.is_empty() {
-            self.crowd.emptied.notify_one();
+            self.connections.emptied.notify_one();
         }
     }
 }
@@ -203,18 +203,18 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
-    Body::new(Watched {
+    Body::new(WatchedBody {
         body: body.boxed_unsync(),
         activity: Arc::clone(activity),
     })
 }
 
-struct Watched<B> {
+struct WatchedBody<B> {
     body: B,
     activity: Arc<Activity>,
 }
 
-impl<B: HttpBody + Unpin> HttpBody for Watched<B> {
+impl<B: HttpBody + Unpin> HttpBody for WatchedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
