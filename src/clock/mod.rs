@@ -22,7 +22,7 @@ use std::{
 
 pub use self::machine::{Machine, Reading};
 pub(crate) use self::trust::{MARK_WORDS, Mark};
-use self::{machine::SystemMachine, trust::Trust};
+use self::{machine::SystemMachine, trust::ClockTrust};
 
 /// The largest distance between the wall clock and the trusted clock, in ms, without a doubt. Tokens have the same leeway.
 pub(crate) const TOLERANCE_MS: i64 = 60_000;
@@ -38,7 +38,7 @@ pub struct Clock {
     offset_ms: AtomicI64,
     /// The latest answer. After a small correction backwards the clock stands still until time has caught up.
     latest_ms: AtomicU64,
-    trust: Mutex<Trust>,
+    trust: Mutex<ClockTrust>,
 }
 
 /// The reason for which the trusted time may be wrong.
@@ -65,7 +65,7 @@ impl Clock {
 
     /// The clock of any machine. A new offset must hold for `proof` before it is trusted.
     pub fn new(machine: Box<dyn Machine>, proof: Duration) -> Self {
-        let trust = Trust::new(machine.read(), proof);
+        let trust = ClockTrust::new(machine.read(), proof);
         Self {
             offset_ms: trust.offset_ms().into(),
             latest_ms: AtomicU64::new(0),
@@ -141,7 +141,7 @@ impl Clock {
     }
 
     /// Changes the trusted offset, and logs changes that matter to an operator.
-    fn change(&self, change: impl FnOnce(&mut Trust)) {
+    fn change(&self, change: impl FnOnce(&mut ClockTrust)) {
         let mut trust = self.trust();
         let (was_doubted, was_assumed) = (trust.is_doubted(), trust.assumed_ms().is_some());
         let before_ms = trust.offset_ms();
@@ -172,7 +172,7 @@ impl Clock {
         }
     }
 
-    fn trust(&self) -> MutexGuard<'_, Trust> {
+    fn trust(&self) -> MutexGuard<'_, ClockTrust> {
         // The lock guards plain values, which no panic leaves half changed.
         self.trust.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -23,7 +23,7 @@ const PAUSE_MS_MAX: u64 = 60_000;
 
 /// The state of trust.
 #[derive(Debug)]
-pub(super) struct Trust {
+pub(super) struct ClockTrust {
     proof_ms: u64,
     /// Trusted time less boot time, ms.
     offset_ms: i64,
@@ -120,7 +120,7 @@ fn offset_of(reading: Reading) -> i64 {
     reading.wall_ms as i64 - reading.boot_ms as i64
 }
 
-impl Trust {
+impl ClockTrust {
     /// The state for a machine without a mark: its wall clock is trusted.
     pub(super) fn new(reading: Reading, proof: Duration) -> Self {
         let offset_ms = offset_of(reading);
@@ -287,7 +287,7 @@ mod tests {
 
     /// True time, and a wall clock that differs by some ms.
     struct Bench {
-        trust: Trust,
+        trust: ClockTrust,
         boot_id: u128,
         /// True time less boot time.
         true_ms: i64,
@@ -301,7 +301,7 @@ mod tests {
                 wall_ms: NOW_MS,
                 boot_ms: BOOT_MS,
             };
-            let mut trust = Trust::new(first, HOUR);
+            let mut trust = ClockTrust::new(first, HOUR);
             trust.resume(None, 0, first, 1);
             Self {
                 trust,
@@ -346,7 +346,7 @@ mod tests {
             } else {
                 self.boot_ms += off_ms;
             }
-            self.trust = Trust::new(self.reading(), HOUR);
+            self.trust = ClockTrust::new(self.reading(), HOUR);
             let mark = Some(Mark::from_words(words));
             self.trust.resume(mark, 0, self.reading(), self.boot_id);
         }
@@ -506,7 +506,7 @@ mod tests {
             wall_ms: 5000,
             boot_ms: 3000,
         };
-        let mut trust = Trust::new(first, HOUR);
+        let mut trust = ClockTrust::new(first, HOUR);
         trust.resume(None, 0, first, 1);
         assert!(trust.is_doubted());
         trust.observe(Reading {
@@ -522,7 +522,7 @@ mod tests {
             wall_ms: NOW_MS,
             boot_ms: BOOT_MS,
         };
-        let mut trust = Trust::new(reading, HOUR);
+        let mut trust = ClockTrust::new(reading, HOUR);
         trust.resume(None, NOW_MS + DAY_MS as u64, reading, 1);
         assert_eq!(trust.offset_ms, offset_of(reading) + DAY_MS);
         assert!(trust.is_doubted());

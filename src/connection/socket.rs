@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use towncrier_websocket::{Frame, Message, Reader, Rules, Violation, frame};
+use towncrier_websocket::{Frame, Reader, Received, Rules, Violation, frame};
 
 use super::outbox::{Outbox, SLICES_MAX, WRITE_BYTES_MAX};
 
@@ -101,12 +101,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         loop {
             let inbound = match self.reader.next(&mut input, rules) {
                 Ok(None) => return ControlFlow::Continue(()),
-                Ok(Some(Message::Binary(payload) | Message::Text(payload))) => {
+                Ok(Some(Received::Binary(payload) | Received::Text(payload))) => {
                     Inbound::Frame(payload)
                 }
-                Ok(Some(Message::Ping(payload))) => Inbound::Ping(frame::pong(&payload)),
-                Ok(Some(Message::Pong(_))) => Inbound::Pong,
-                Ok(Some(Message::Close(close))) => {
+                Ok(Some(Received::Ping(payload))) => Inbound::Ping(frame::pong(&payload)),
+                Ok(Some(Received::Pong(_))) => Inbound::Pong,
+                Ok(Some(Received::Close(close))) => {
                     Inbound::Closed(frame::closed(close.map(|close| close.code)))
                 }
                 Err(violation) => Inbound::Violation(violation),

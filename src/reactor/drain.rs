@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::table::Table;
+use super::table::ConnectionTable;
 
 /// The interval at which a share of the connections is told.
 const STEP: Duration = Duration::from_millis(50);
@@ -14,7 +14,7 @@ const STEP: Duration = Duration::from_millis(50);
 pub const GRACE: Duration = Duration::from_secs(4);
 
 /// Tells all connections over `period`. Returns when they are gone, or when their time is over. No new one may come.
-pub(super) async fn drain(table: Rc<Table>, period: Duration) {
+pub(super) async fn drain(table: Rc<ConnectionTable>, period: Duration) {
     let started = Instant::now();
     let all = table.len();
     let mut told = 0;

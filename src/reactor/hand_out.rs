@@ -6,7 +6,7 @@ use tokio::task::yield_now;
 
 use super::{
     mailbox::{ReactorMailbox, Waiting},
-    table::Table,
+    table::ConnectionTable,
 };
 
 /// The items handed out before the connections' tasks run. Without these turns a burst would fill up outboxes although the
@@ -14,7 +14,7 @@ use super::{
 const HANDED_AT_ONCE: usize = 256;
 
 /// Hands out items. Never returns.
-pub(super) async fn hand_out(mailbox: Arc<ReactorMailbox>, table: Rc<Table>) {
+pub(super) async fn hand_out(mailbox: Arc<ReactorMailbox>, table: Rc<ConnectionTable>) {
     loop {
         let Waiting {
             items,
@@ -40,7 +40,7 @@ pub(super) async fn hand_out(mailbox: Arc<ReactorMailbox>, table: Rc<Table>) {
     }
 }
 
-async fn look_up_heads(table: &Table) {
+async fn look_up_heads(table: &ConnectionTable) {
     let mut position = None;
     loop {
         let (handles, next) = table.after(position, HANDED_AT_ONCE);

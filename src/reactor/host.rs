@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     Stage,
-    table::{Seat, Table},
+    table::{ConnectionTable, Seat},
 };
 use crate::{
     connection::{self, Context, Task},
@@ -24,7 +24,7 @@ use crate::{
 /// Starts the connections of one reactor.
 pub(super) struct ReactorHost {
     pub(super) context: Rc<Context>,
-    pub(super) table: Rc<Table>,
+    pub(super) table: Rc<ConnectionTable>,
     pub(super) stage: watch::Receiver<Stage>,
 }
 

@@ -7,7 +7,7 @@ use std::{rc::Rc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Parts, table::Table};
+use super::{Parts, table::ConnectionTable};
 use crate::connection::Context;
 
 /// The number of slices of a sweep.
@@ -28,7 +28,7 @@ pub(super) fn period(parts: &Parts) -> Duration {
 }
 
 /// Sweeps. Never returns.
-pub(super) async fn sweep(context: Rc<Context>, table: Rc<Table>, period: Duration) {
+pub(super) async fn sweep(context: Rc<Context>, table: Rc<ConnectionTable>, period: Duration) {
     let slice = period / SLICES;
     let mut position = None;
     let mut due = Instant::now();
@@ -79,7 +79,11 @@ mod tests {
         let period = Duration::from_millis(100);
         let seconds = |seconds| Moment::default().plus(Duration::from_secs(seconds));
         let tasks = LocalSet::new();
-        tasks.spawn_local(sweep(Rc::clone(&context), Rc::new(Table::new(0)), period));
+        tasks.spawn_local(sweep(
+            Rc::clone(&context),
+            Rc::new(ConnectionTable::new(0)),
+            period,
+        ));
         tasks
             .run_until(async {
                 sleep(Duration::from_secs(3)).await;

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::{connection::Handle, ids::ConnectionId};
 
-pub(super) struct Table {
+pub(super) struct ConnectionTable {
     /// The reactor's number, as the top 16 bits of its ids.
     base: u64,
     opened: Cell<u64>,
@@ -23,11 +23,11 @@ pub(super) struct Table {
 
 /// A connection's entry in the table; dropped with its task.
 pub(super) struct Seat {
-    table: Rc<Table>,
+    table: Rc<ConnectionTable>,
     id: ConnectionId,
 }
 
-impl Table {
+impl ConnectionTable {
     pub(super) fn new(reactor: u16) -> Self {
         Self {
             base: u64::from(reactor) << 48,

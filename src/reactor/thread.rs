@@ -18,7 +18,7 @@ use super::{
     host::ReactorHost,
     mailbox::ReactorMailbox,
     sweep::{self, sweep},
-    table::Table,
+    table::ConnectionTable,
     turns,
 };
 use crate::{
@@ -99,7 +99,7 @@ pub async fn serve(
     parts: Parts,
     mut stage: watch::Receiver<Stage>,
 ) -> io::Result<()> {
-    let table = Rc::new(Table::new(number));
+    let table = Rc::new(ConnectionTable::new(number));
     let mailbox = Arc::new(ReactorMailbox::new(
         parts.mailbox,
         Arc::clone(&parts.metrics),

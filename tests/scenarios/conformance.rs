@@ -17,7 +17,7 @@ use towncrier::protocol::towncrier_v1::proto::{
     ClientFrame, Connect, Ping, ServerFrame, client_frame, server_frame::Body,
 };
 use towncrier_websocket::{
-    Message, Reader, Rules, Side,
+    Reader, Received, Rules, Side,
     frame::{BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, masked},
 };
 
@@ -493,12 +493,12 @@ fn read(mut bytes: &[u8]) -> (Vec<Heard>, &[u8]) {
     while let Some(message) = reader.next(&mut bytes, &rules).unwrap() {
         rest = bytes;
         heard.push(match message {
-            Message::Binary(payload) => match ServerFrame::decode(payload).unwrap().body {
+            Received::Binary(payload) => match ServerFrame::decode(payload).unwrap().body {
                 Some(Body::Pong(pong)) => Answer(pong.nonce),
                 body => panic!("{body:?}"),
             },
-            Message::Close(close) => Close(close.map(|close| close.code)),
-            Message::Pong(payload) => Pong(payload.to_vec()),
+            Received::Close(close) => Close(close.map(|close| close.code)),
+            Received::Pong(payload) => Pong(payload.to_vec()),
             message => panic!("{message:?} is nothing that a server says"),
         });
     }

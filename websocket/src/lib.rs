@@ -23,4 +23,4 @@ mod reader;
 
 pub use close::{CLOSE_TEXT_BYTES_MAX, Close, Violation};
 pub use frame::Frame;
-pub use reader::{Message, Reader, Rules, Side};
+pub use reader::{Reader, Received, Rules, Side};

@@ -30,9 +30,9 @@ pub struct Rules {
     pub message_bytes_max: usize,
 }
 
-/// One thing that the other side says.
+/// A message or a control frame of the other side.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Message {
+pub enum Received {
     /// The payload of a binary message, joined from its fragments.
     Binary(Bytes),
     /// The payload of a text message, joined from its fragments. It is UTF-8.
@@ -59,7 +59,7 @@ pub struct Reader {
 }
 
 /// The content of a whole header.
-struct Header {
+struct FrameHeader {
     opcode: u8,
     is_final: bool,
     length: usize,
@@ -70,7 +70,11 @@ struct Header {
 impl Reader {
     /// Takes the next message from `input`; `None` when all of it is used. After an error or a close nothing more can be
     /// read. The rules must be the same at each call.
-    pub fn next(&mut self, input: &mut &[u8], rules: &Rules) -> Result<Option<Message>, Violation> {
+    pub fn next(
+        &mut self,
+        input: &mut &[u8],
+        rules: &Rules,
+    ) -> Result<Option<Received>, Violation> {
         while let Some(header) = self.header(input, rules)? {
             let missing = header.length - self.payload.len();
             let (part, rest) = input.split_at(missing.min(input.len()));
@@ -85,9 +89,9 @@ impl Reader {
                 unmask(&mut payload, header.mask);
             }
             let message = match header.opcode {
-                CLOSE => Some(Message::Close(close::read(&payload)?)),
-                PING => Some(Message::Ping(payload.into())),
-                PONG => Some(Message::Pong(payload.into())),
+                CLOSE => Some(Received::Close(close::read(&payload)?)),
+                PING => Some(Received::Ping(payload.into())),
+                PONG => Some(Received::Pong(payload.into())),
                 _ => self.join(payload, &header)?,
             };
             if message.is_some() {
@@ -98,10 +102,14 @@ impl Reader {
     }
 
     /// The header of the current frame, as soon as it is complete.
-    fn header(&mut self, input: &mut &[u8], rules: &Rules) -> Result<Option<Header>, Violation> {
+    fn header(
+        &mut self,
+        input: &mut &[u8],
+        rules: &Rules,
+    ) -> Result<Option<FrameHeader>, Violation> {
         loop {
             let header = &self.header[..self.header_bytes.into()];
-            let header = Header::read(header, self.message.as_deref(), rules)?;
+            let header = FrameHeader::read(header, self.message.as_deref(), rules)?;
             if header.is_some() {
                 return Ok(header);
             }
@@ -115,7 +123,11 @@ impl Reader {
     }
 
     /// Appends a fragment. Returns the message if the fragment was the last.
-    fn join(&mut self, payload: Vec<u8>, header: &Header) -> Result<Option<Message>, Violation> {
+    fn join(
+        &mut self,
+        payload: Vec<u8>,
+        header: &FrameHeader,
+    ) -> Result<Option<Received>, Violation> {
         let message = match self.message.take() {
             None => {
                 self.is_text = header.opcode == TEXT;
@@ -131,16 +143,16 @@ impl Reader {
             return Ok(None);
         }
         if !self.is_text {
-            return Ok(Some(Message::Binary(message.into())));
+            return Ok(Some(Received::Binary(message.into())));
         }
         if str::from_utf8(&message).is_err() {
             return Err(Violation::NotUtf8);
         }
-        Ok(Some(Message::Text(message.into())))
+        Ok(Some(Received::Text(message.into())))
     }
 }
 
-impl Header {
+impl FrameHeader {
     /// Reads section 5.2's header; `None` while bytes are missing. Each rule is checked as soon as the bytes that break it
     /// are there. `begun`: the fragments of the unfinished message.
     fn read(bytes: &[u8], begun: Option<&[u8]>, rules: &Rules) -> Result<Option<Self>, Violation> {

@@ -19,7 +19,7 @@ use towncrier_client::{
     proto::{Ack, ClientFrame, Resend, ServerFrame, client_frame, server_frame::Body},
 };
 use towncrier_websocket::{
-    Close, Message, Reader, Rules, Side, Violation,
+    Close, Reader, Received, Rules, Side, Violation,
     frame::{BINARY, FIN, masked},
     handshake,
 };
@@ -182,13 +182,13 @@ impl Lean {
         let broken = |violation: Violation| format!("broken WebSocket framing: {violation}");
         while let Some(message) = session.reader.next(&mut left, &RULES).map_err(broken)? {
             match message {
-                Message::Binary(payload) => {
+                Received::Binary(payload) => {
                     session.take(&self.crowd, who, payload, &mut batch, &mut self.under_way)?;
                 }
-                Message::Close(Some(Close { code, text })) => {
+                Received::Close(Some(Close { code, text })) => {
                     return Err(format!("closed with {code}: {text}"));
                 }
-                Message::Close(None) => return Err("closed".to_owned()),
+                Received::Close(None) => return Err("closed".to_owned()),
                 other => return Err(format!("a message that nobody asked for: {other:?}")),
             }
         }

@@ -42,7 +42,7 @@ use towncrier::{
     reactor::{self, Parts, Stage},
 };
 use towncrier_websocket::{
-    Message, Reader, Rules, Side,
+    Reader, Received, Rules, Side,
     frame::{BINARY, CLOSE, FIN, PONG, masked, put_header},
     handshake,
 };
@@ -281,12 +281,12 @@ fn check(output: &[u8]) {
     while let Some(message) = reader.next(&mut left, &rules).expect("a server's") {
         assert!(!is_closed, "{message:?} after the close");
         let (opcode, payload) = match message {
-            Message::Binary(payload) => {
+            Received::Binary(payload) => {
                 ServerFrame::decode(&payload[..]).expect("a frame of ours");
                 (BINARY, payload.to_vec())
             }
-            Message::Pong(payload) => (PONG, payload.to_vec()),
-            Message::Close(close) => {
+            Received::Pong(payload) => (PONG, payload.to_vec()),
+            Received::Close(close) => {
                 is_closed = true;
                 let code = close.iter().flat_map(|close| close.code.to_be_bytes());
                 let text = close.iter().flat_map(|close| close.text.bytes());
@@ -317,12 +317,12 @@ fn compare(bytes: &[u8], step: usize) {
                 Err(_) => return,
             };
             match (message, theirs.read()) {
-                (Message::Binary(ours), Ok(tungstenite::Message::Binary(theirs)))
-                | (Message::Ping(ours), Ok(tungstenite::Message::Ping(theirs)))
-                | (Message::Pong(ours), Ok(tungstenite::Message::Pong(theirs))) => {
+                (Received::Binary(ours), Ok(tungstenite::Message::Binary(theirs)))
+                | (Received::Ping(ours), Ok(tungstenite::Message::Ping(theirs)))
+                | (Received::Pong(ours), Ok(tungstenite::Message::Pong(theirs))) => {
                     assert_eq!(ours, theirs);
                 }
-                (Message::Close(ours), Ok(tungstenite::Message::Close(theirs))) => {
+                (Received::Close(ours), Ok(tungstenite::Message::Close(theirs))) => {
                     let ours = ours.map(|close| close.code);
                     let theirs = theirs.map(|close| close.code.into());
                     // Code 1014 is registered (bad gateway), but tungstenite does not know it.

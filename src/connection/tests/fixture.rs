@@ -9,7 +9,7 @@ use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message as WsMessage};
 use towncrier_websocket::{
-    Message as Envelope, Reader, Rules, Side,
+    Reader, Received, Rules, Side,
     frame::{BINARY, CLOSE, FIN, PONG, put_header},
 };
 
@@ -250,16 +250,16 @@ pub(crate) fn frames(bytes: &[u8]) -> Vec<Heard> {
     };
     while let Some(message) = reader.next(&mut left, &rules).expect("a server's") {
         frames.push(match message {
-            Envelope::Binary(payload) => {
+            Received::Binary(payload) => {
                 write(FIN | BINARY, &payload);
                 let frame = ServerFrame::decode(payload).expect("decodes");
                 Heard::Body(frame.body.expect("not empty"))
             }
-            Envelope::Pong(payload) => {
+            Received::Pong(payload) => {
                 write(FIN | PONG, &payload);
                 Heard::Pong(payload.to_vec())
             }
-            Envelope::Close(close) => {
+            Received::Close(close) => {
                 let text = close.iter().flat_map(|close| close.text.bytes());
                 let code = close.iter().flat_map(|close| close.code.to_be_bytes());
                 write(FIN | CLOSE, &code.chain(text).collect::<Vec<_>>());

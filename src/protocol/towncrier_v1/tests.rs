@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use towncrier_websocket::{Message as Envelope, Reader};
+use towncrier_websocket::{Reader, Received};
 
 use super::*;
 use crate::{
@@ -99,7 +99,7 @@ fn read(frame: &Frame) -> Body {
         message_bytes_max: 2 * FRAME_BYTES_MAX,
     };
     let read = Reader::default().next(&mut &bytes[..], &rules);
-    let Ok(Some(Envelope::Binary(payload))) = read else {
+    let Ok(Some(Received::Binary(payload))) = read else {
         panic!("{read:?}")
     };
     assert_eq!(bytes[bytes.len() - payload.len()..], payload[..]);

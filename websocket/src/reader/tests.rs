@@ -58,7 +58,7 @@ fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
 fn read_by<'a>(
     rules: &Rules,
     pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> (Vec<Message>, Option<u16>) {
+) -> (Vec<Received>, Option<u16>) {
     let mut reader = Reader::default();
     let mut messages = Vec::new();
     for mut piece in pieces {
@@ -66,7 +66,7 @@ fn read_by<'a>(
             match reader.next(&mut piece, rules) {
                 Ok(None) => break assert!(piece.is_empty(), "what is there is used up"),
                 Ok(Some(message)) => {
-                    let is_last = matches!(message, Message::Close(_));
+                    let is_last = matches!(message, Received::Close(_));
                     messages.push(message);
                     if is_last {
                         return (messages, None);
@@ -79,32 +79,32 @@ fn read_by<'a>(
     (messages, None)
 }
 
-fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Message>, Option<u16>) {
+fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Received>, Option<u16>) {
     read_by(&CLIENT, pieces)
 }
 
-fn read_whole(bytes: &[u8]) -> (Vec<Message>, Option<u16>) {
+fn read_whole(bytes: &[u8]) -> (Vec<Received>, Option<u16>) {
     read([bytes])
 }
 
-fn binary(payload: &[u8]) -> Message {
-    Message::Binary(Bytes::copy_from_slice(payload))
+fn binary(payload: &[u8]) -> Received {
+    Received::Binary(Bytes::copy_from_slice(payload))
 }
 
-fn text(payload: &str) -> Message {
-    Message::Text(Bytes::copy_from_slice(payload.as_bytes()))
+fn text(payload: &str) -> Received {
+    Received::Text(Bytes::copy_from_slice(payload.as_bytes()))
 }
 
-fn ping(payload: &[u8]) -> Message {
-    Message::Ping(Bytes::copy_from_slice(payload))
+fn ping(payload: &[u8]) -> Received {
+    Received::Ping(Bytes::copy_from_slice(payload))
 }
 
-fn pong_of(payload: &[u8]) -> Message {
-    Message::Pong(Bytes::copy_from_slice(payload))
+fn pong_of(payload: &[u8]) -> Received {
+    Received::Pong(Bytes::copy_from_slice(payload))
 }
 
-fn close_of(code: u16, text: &str) -> Message {
-    Message::Close(Some(Close {
+fn close_of(code: u16, text: &str) -> Received {
+    Received::Close(Some(Close {
         code,
         text: text.to_owned(),
     }))
@@ -225,7 +225,7 @@ fn each_close_code_that_may_be_sent_is_answered_and_each_other_refused() {
 
 #[test]
 fn a_close_holds_nothing_or_a_code_and_a_reason_in_utf8() {
-    assert_eq!(read_whole(&frame(0x88, b"")).0, [Message::Close(None)]);
+    assert_eq!(read_whole(&frame(0x88, b"")).0, [Received::Close(None)]);
     assert_eq!(closed(None).head[..], [0x88, 0]);
     assert_eq!(read_whole(&frame(0x88, &[3])).1, Some(1002));
     let with =
@@ -253,11 +253,11 @@ fn a_close_holds_nothing_or_a_code_and_a_reason_in_utf8() {
     }
     // Bytes after a close are not read.
     let more = [frame(0x88, b""), frame(0x89, b"late"), vec![0xff]].concat();
-    assert_eq!(read_whole(&more), (vec![Message::Close(None)], None));
+    assert_eq!(read_whole(&more), (vec![Received::Close(None)], None));
 }
 
 /// A name, frames, the messages read from them, and the code of a violation.
-type Case = (&'static str, Vec<Vec<u8>>, Vec<Message>, Option<u16>);
+type Case = (&'static str, Vec<Vec<u8>>, Vec<Received>, Option<u16>);
 
 fn fragmentation() -> Vec<Case> {
     vec![
@@ -308,7 +308,7 @@ fn fragmentation() -> Vec<Case> {
         (
             "a close between fragments",
             vec![frame(0x02, b"a"), frame(0x88, b""), frame(0x80, b"b")],
-            vec![Message::Close(None)],
+            vec![Received::Close(None)],
             None,
         ),
         (
@@ -412,7 +412,7 @@ fn a_server_masks_nothing_and_is_held_to_the_same_rules() {
 }
 
 /// The same messages in tungstenite's types and in ours.
-type Talk = (Vec<tungstenite::Message>, Vec<Message>);
+type Talk = (Vec<tungstenite::Message>, Vec<Received>);
 
 fn talk(rng: &mut fastrand::Rng) -> Talk {
     let mut talk = Talk::default();
@@ -423,11 +423,11 @@ fn talk(rng: &mut fastrand::Rng) -> Talk {
         let (theirs, ours) = match is_ping {
             true => (
                 tungstenite::Message::Ping(payload.clone()),
-                Message::Ping(payload),
+                Received::Ping(payload),
             ),
             false => (
                 tungstenite::Message::Binary(payload.clone()),
-                Message::Binary(payload),
+                Received::Binary(payload),
             ),
         };
         talk.0.push(theirs);
@@ -474,8 +474,8 @@ fn what_we_write_is_read_by_tungstenite_as_it_was_said() {
         let mut bytes = Vec::new();
         for message in &ours {
             let (first, payload) = match message {
-                Message::Binary(payload) => (FIN | BINARY, payload),
-                Message::Ping(payload) => (FIN | PING, payload),
+                Received::Binary(payload) => (FIN | BINARY, payload),
+                Received::Ping(payload) => (FIN | PING, payload),
                 other => panic!("{other:?}"),
             };
             bytes.extend(match role {
