@@ -106,7 +106,7 @@ impl<'de, A: de::MapAccess<'de>> Deserializer<'de> for Folding<A> {
         debug_assert!(known.len() <= u32::BITS as usize);
         visitor.visit_map(Folded {
             entries: self.0,
-            keys: Keys { known, had: 0 },
+            keys: StructKeys { known, had: 0 },
         })
     }
 
@@ -122,16 +122,16 @@ impl<'de, A: de::MapAccess<'de>> Deserializer<'de> for Folding<A> {
 
 struct Folded<A> {
     entries: A,
-    keys: Keys,
+    keys: StructKeys,
 }
 
 /// The keys of a struct, and one bit for each key that the object has had so far.
-struct Keys {
+struct StructKeys {
     known: &'static [&'static str],
     had: u32,
 }
 
-impl Keys {
+impl StructKeys {
     /// The key that the struct gets instead of `key`. Fails if the object had it before.
     fn fold<'k, E: de::Error>(&mut self, key: &'k str) -> Result<&'k str, E> {
         let is_alike = |known: &&str| known.eq_ignore_ascii_case(key);
@@ -157,7 +157,7 @@ impl<'de, A: de::MapAccess<'de>> de::MapAccess<'de> for Folded<A> {
         seed: K,
     ) -> Result<Option<K::Value>, A::Error> {
         let keys = &mut self.keys;
-        self.entries.next_key_seed(Key { seed, keys })
+        self.entries.next_key_seed(NextKey { seed, keys })
     }
 
     fn next_value_seed<V: de::DeserializeSeed<'de>>(
@@ -169,12 +169,12 @@ impl<'de, A: de::MapAccess<'de>> de::MapAccess<'de> for Folded<A> {
 }
 
 /// One key on its way to the struct.
-struct Key<'k, K> {
+struct NextKey<'k, K> {
     seed: K,
-    keys: &'k mut Keys,
+    keys: &'k mut StructKeys,
 }
 
-impl<'de, K: de::DeserializeSeed<'de>> de::DeserializeSeed<'de> for Key<'_, K> {
+impl<'de, K: de::DeserializeSeed<'de>> de::DeserializeSeed<'de> for NextKey<'_, K> {
     type Value = K::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<K::Value, D::Error> {
@@ -182,7 +182,7 @@ impl<'de, K: de::DeserializeSeed<'de>> de::DeserializeSeed<'de> for Key<'_, K> {
     }
 }
 
-impl<'de, K: de::DeserializeSeed<'de>> de::Visitor<'de> for Key<'_, K> {
+impl<'de, K: de::DeserializeSeed<'de>> de::Visitor<'de> for NextKey<'_, K> {
     type Value = K::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
