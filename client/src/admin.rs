@@ -93,7 +93,7 @@ pub struct Token {
 /// A send without its receivers: the fields of `/manager/send_msg`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Send {
+pub struct SendFields {
     /// For the operator's log.
     #[serde(rename = "operationID")]
     pub operation_id: String,
@@ -121,7 +121,7 @@ pub struct Send {
 /// The answer to a send.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Sent {
+pub struct SendAnswer {
     /// The server's id.
     #[serde(rename = "serverMsgID")]
     pub server_msg_id: String,
@@ -137,7 +137,7 @@ pub struct Sent {
 pub struct SentBatch {
     /// One result for each receiver for which it was accepted.
     #[serde(rename = "resultList", default)]
-    pub results: Option<Vec<SentTo>>,
+    pub results: Option<Vec<ReceiverAnswer>>,
     /// The receivers that were refused.
     #[serde(rename = "FailedIDList", default)]
     pub failed: Option<Vec<String>>,
@@ -145,18 +145,18 @@ pub struct SentBatch {
 
 /// The result for one receiver of a batch.
 #[derive(Debug, Clone, Deserialize)]
-pub struct SentTo {
+pub struct ReceiverAnswer {
     /// The receiver.
     #[serde(rename = "recvID")]
     pub recv_id: String,
     /// The same as the answer to one send.
     #[serde(flatten)]
-    pub sent: Sent,
+    pub sent: SendAnswer,
 }
 
 /// The receivers of a batch.
 #[derive(Debug, Clone, Copy)]
-pub enum Receivers<'a> {
+pub enum BatchReceivers<'a> {
     /// These users.
     List(&'a [String]),
     /// Every user the gateway knows.
@@ -173,7 +173,7 @@ pub struct AdminClient {
 #[derive(Serialize)]
 struct SingleBody<'a> {
     #[serde(flatten)]
-    send: &'a Send,
+    send: &'a SendFields,
     #[serde(rename = "recvID")]
     recv_id: &'a str,
 }
@@ -181,7 +181,7 @@ struct SingleBody<'a> {
 #[derive(Serialize)]
 struct BatchBody<'a> {
     #[serde(flatten)]
-    send: &'a Send,
+    send: &'a SendFields,
     #[serde(rename = "recvIDList")]
     recv_ids: &'a [String],
     #[serde(rename = "isSendAll")]
@@ -259,7 +259,12 @@ impl AdminClient {
     }
 
     /// Sends to one user.
-    pub async fn send(&self, token: &str, send: &Send, recv_id: &str) -> Result<Sent, AdminError> {
+    pub async fn send(
+        &self,
+        token: &str,
+        send: &SendFields,
+        recv_id: &str,
+    ) -> Result<SendAnswer, AdminError> {
         let body = SingleBody { send, recv_id };
         self.call("/manager/send_msg", Some(token), &body).await
     }
@@ -268,12 +273,12 @@ impl AdminClient {
     pub async fn send_batch(
         &self,
         token: &str,
-        send: &Send,
-        receivers: Receivers<'_>,
+        send: &SendFields,
+        receivers: BatchReceivers<'_>,
     ) -> Result<SentBatch, AdminError> {
         let (recv_ids, is_send_all) = match receivers {
-            Receivers::List(list) => (list, false),
-            Receivers::Everyone => (&[][..], true),
+            BatchReceivers::List(list) => (list, false),
+            BatchReceivers::Everyone => (&[][..], true),
         };
         let body = BatchBody {
             send,
@@ -372,7 +377,7 @@ mod tests {
 
     #[test]
     fn a_send_is_written_as_the_admin_api_reads_it() {
-        let send = Send {
+        let send = SendFields {
             operation_id: "op".into(),
             send_id: "openIM123456".into(),
             client_msg_id: String::new(),

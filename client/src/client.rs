@@ -1,7 +1,7 @@
 //! The client's loop: connect, land pushes, ack after the commit, ping, and reconnect after a loss.
 //!
-//! Promises: [`Event::Landed`] hands out each stored message once, in order, after it is durable in the store (P5).
-//! [`Event::Gap`] announces messages that will not come (P6). The loop waits for the network, but never longer than 2.5
+//! Promises: [`ClientEvent::Landed`] hands out each stored message once, in order, after it is durable in the store (P5).
+//! [`ClientEvent::Gap`] announces messages that will not come (P6). The loop waits for the network, but never longer than 2.5
 //! heartbeats of silence. The store blocks the loop while it commits; if that disturbs other tasks on the same
 //! thread, give the client a thread of its own.
 
@@ -14,8 +14,8 @@ use tokio::{
 
 use crate::{
     backoff::Backoff,
-    connection::{Connection, Lost},
-    landing::{Batch, Landing, Misled, Position},
+    connection::{ClientConnection, Lost},
+    landing::{Batch, Landing, Misled, StorePosition},
     network::{Network, Tcp},
     proto::{
         Ack, Connected, Gap, Message, Ping, Push, Resend, client_frame, gap, kicked, server_frame,
@@ -48,7 +48,7 @@ pub struct Options {
 
 /// An event of the client. `Landed`, `OnlineOnly` and `Gap` are for the user. `Status` is about the connection.
 #[derive(Debug)]
-pub enum Event {
+pub enum ClientEvent {
     /// These messages are durable in the store, and none of them was there before.
     Landed {
         /// The epoch of their log.
@@ -190,39 +190,39 @@ impl<S: Store, N: Network> Client<S, N> {
     /// the connection. This loses nothing: committed messages are in the store, and the others come again.
     pub async fn run(
         &mut self,
-        mut on_event: impl FnMut(Event),
+        mut on_event: impl FnMut(ClientEvent),
         stop: impl Future<Output = ()>,
     ) -> Ended {
         let mut stop = pin!(stop);
         loop {
-            let mut session = Session::default();
+            let mut attempt = ConnectAttempt::default();
             let end = tokio::select! {
                 biased;
-                end = self.session(&mut session, &mut on_event) => end,
+                end = self.attempt(&mut attempt, &mut on_event) => end,
                 () = &mut stop => SessionEnd::Ended(Ended::Stopped),
             };
             let (lost, asked) = match end {
                 SessionEnd::Ended(ended) => {
-                    if let Some(connection) = session.connection {
+                    if let Some(connection) = attempt.connection {
                         connection.close().await;
                     }
                     return ended;
                 }
                 SessionEnd::Lost { lost, asked } => (lost, asked),
             };
-            if let Some((reason, text)) = session.kicked {
+            if let Some((reason, text)) = attempt.kicked {
                 return Ended::Kicked { reason, text };
             }
             if !lost.may_come_back() {
                 return Ended::Refused(lost);
             }
-            if let Some(since) = session.connected_at {
+            if let Some(since) = attempt.connected_at {
                 self.backoff.ended_after(since.elapsed());
             }
             let after = self
                 .backoff
-                .next(asked.max(session.asked), &mut self.random);
-            on_event(Event::Status(Status::Reconnecting { after, lost }));
+                .next(asked.max(attempt.asked), &mut self.random);
+            on_event(ClientEvent::Status(Status::Reconnecting { after, lost }));
             tokio::select! {
                 biased;
                 () = &mut stop => return Ended::Stopped,
@@ -232,12 +232,12 @@ impl<S: Store, N: Network> Client<S, N> {
     }
 
     /// Runs one connection, from its opening to its end.
-    async fn session(
+    async fn attempt(
         &mut self,
-        session: &mut Session<N::Stream>,
-        on_event: &mut impl FnMut(Event),
+        attempt: &mut ConnectAttempt<N::Stream>,
+        on_event: &mut impl FnMut(ClientEvent),
     ) -> SessionEnd {
-        match self.drive(session, on_event).await {
+        match self.drive(attempt, on_event).await {
             Ok(never) => match never {},
             Err(end) => end,
         }
@@ -245,8 +245,8 @@ impl<S: Store, N: Network> Client<S, N> {
 
     async fn drive(
         &mut self,
-        session: &mut Session<N::Stream>,
-        on_event: &mut impl FnMut(Event),
+        attempt: &mut ConnectAttempt<N::Stream>,
+        on_event: &mut impl FnMut(ClientEvent),
     ) -> Result<std::convert::Infallible, SessionEnd> {
         let Options {
             url,
@@ -255,9 +255,9 @@ impl<S: Store, N: Network> Client<S, N> {
             name,
         } = &self.options;
         let mut landing = Landing::new(self.store.position()?);
-        let connection = session
+        let connection = attempt
             .connection
-            .insert(Connection::open_trusting(&self.network, url, &self.trust).await?);
+            .insert(ClientConnection::open_trusting(&self.network, url, &self.trust).await?);
         let connect = landing.connect(token, device_id, name);
         connection
             .send(client_frame::Body::Connect(connect))
@@ -271,8 +271,8 @@ impl<S: Store, N: Network> Client<S, N> {
             self.store.move_to(beginning)?;
         }
         let heartbeat = Duration::from_millis(connected.heartbeat_ms.into()).max(HEARTBEAT_MIN);
-        session.connected_at = Some(Instant::now());
-        on_event(Event::Status(Status::Connected(connected)));
+        attempt.connected_at = Some(Instant::now());
+        on_event(ClientEvent::Status(Status::Connected(connected)));
 
         let mut heard_at = Instant::now();
         // The first ping comes at a random point, so that clients that reconnected together do not ping together.
@@ -315,14 +315,14 @@ impl<S: Store, N: Network> Client<S, N> {
                     }
                 }
                 server_frame::Body::CaughtUp(up_to) => {
-                    on_event(Event::Status(Status::CaughtUp { seq: up_to.seq }));
+                    on_event(ClientEvent::Status(Status::CaughtUp { seq: up_to.seq }));
                 }
                 server_frame::Body::Kicked(kicked) => {
-                    session.kicked = Some((kicked.reason(), kicked.text));
+                    attempt.kicked = Some((kicked.reason(), kicked.text));
                 }
                 server_frame::Body::Draining(draining) => {
                     let after = Duration::from_millis(draining.reconnect_after_ms.into());
-                    session.asked = Some(after);
+                    attempt.asked = Some(after);
                 }
                 server_frame::Body::Connected(_) => return Err(Misled::ConnectedTwice.into()),
                 server_frame::Body::Pong(_) | server_frame::Body::Fetched(_) => {}
@@ -333,18 +333,18 @@ impl<S: Store, N: Network> Client<S, N> {
     /// Commits, hands out, then replies. In this order an ack never comes before the commit.
     async fn land(
         &mut self,
-        position: Position,
+        position: StorePosition,
         batch: Batch,
-        connection: &mut Connection<N::Stream>,
-        on_event: &mut impl FnMut(Event),
+        connection: &mut ClientConnection<N::Stream>,
+        on_event: &mut impl FnMut(ClientEvent),
     ) -> Result<(), SessionEnd> {
         let epoch = position.epoch;
         let messages = self.store.land(epoch, batch.land)?;
         if !messages.is_empty() {
-            on_event(Event::Landed { epoch, messages });
+            on_event(ClientEvent::Landed { epoch, messages });
         }
         for message in batch.online_only {
-            on_event(Event::OnlineOnly(Box::new(message)));
+            on_event(ClientEvent::OnlineOnly(Box::new(message)));
         }
         if let Some(seq) = batch.ack {
             connection
@@ -361,13 +361,13 @@ impl<S: Store, N: Network> Client<S, N> {
 
     async fn skip(
         &mut self,
-        position: Position,
+        position: StorePosition,
         gap: &Gap,
-        connection: &mut Connection<N::Stream>,
-        on_event: &mut impl FnMut(Event),
+        connection: &mut ClientConnection<N::Stream>,
+        on_event: &mut impl FnMut(ClientEvent),
     ) -> Result<(), SessionEnd> {
         self.store.move_to(position)?;
-        on_event(Event::Gap {
+        on_event(ClientEvent::Gap {
             from_seq: gap.from_seq,
             to_seq: gap.to_seq,
             reason: gap.reason(),
@@ -380,14 +380,14 @@ impl<S: Store, N: Network> Client<S, N> {
 }
 
 /// The facts of one connection that decide if and when to reconnect.
-struct Session<T> {
-    connection: Option<Connection<T>>,
+struct ConnectAttempt<T> {
+    connection: Option<ClientConnection<T>>,
     connected_at: Option<Instant>,
     kicked: Option<(kicked::Reason, String)>,
     asked: Option<Duration>,
 }
 
-impl<T> Default for Session<T> {
+impl<T> Default for ConnectAttempt<T> {
     fn default() -> Self {
         Self {
             connection: None,
@@ -402,7 +402,7 @@ impl<T> Default for Session<T> {
 fn collect<T: AsyncRead + AsyncWrite + Unpin>(
     push: Push,
     landing: &mut Landing,
-    connection: &mut Connection<T>,
+    connection: &mut ClientConnection<T>,
     ahead: &mut Option<Result<server_frame::Body, Lost>>,
 ) -> Result<Batch, Misled> {
     let mut batch = Batch::default();

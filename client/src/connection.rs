@@ -106,13 +106,13 @@ impl Lost {
 
 /// An open WebSocket to the gateway.
 #[derive(Debug)]
-pub struct Connection<T = TcpStream> {
+pub struct ClientConnection<T = TcpStream> {
     socket: WebSocketStream<Carrier<T>>,
     /// Code and text of the server's close frame, once it was read. A later send fails with it.
     closed: Option<(u16, String)>,
 }
 
-impl Connection {
+impl ClientConnection {
     /// Connects to `url`, e.g. `ws://127.0.0.1:10001/ws`, within 10 s. Over `wss://` it trusts the certificates that this
     /// machine trusts.
     pub async fn open(url: &str) -> Result<Self, Lost> {
@@ -120,7 +120,7 @@ impl Connection {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> ClientConnection<T> {
     /// The same over any network.
     pub async fn open_over(network: &impl Network<Stream = T>, url: &str) -> Result<Self, Lost> {
         Self::open_trusting(network, url, &Trust::default()).await
@@ -295,7 +295,7 @@ mod tests {
                 }
                 stream.write_all(answer.as_bytes()).await.unwrap();
             };
-            let (opened, ()) = tokio::join!(Connection::open(&url), server);
+            let (opened, ()) = tokio::join!(ClientConnection::open(&url), server);
             assert!(matches!(opened, Err(Lost::Cut)), "{answer:?}: {opened:?}");
         }
     }

@@ -25,7 +25,7 @@ use redb::{
 };
 
 use crate::{
-    landing::Position,
+    landing::StorePosition,
     proto::Message,
     store::{Store, StoreError},
 };
@@ -140,13 +140,13 @@ impl DiskStore {
 }
 
 impl Store for DiskStore {
-    fn position(&self) -> Result<Position, StoreError> {
-        let read = || -> Result<Position, redb::Error> {
+    fn position(&self) -> Result<StorePosition, StoreError> {
+        let read = || -> Result<StorePosition, redb::Error> {
             let transaction = self.database.begin_read()?;
             let epoch = transaction.open_table(CURRENT)?.get(EPOCH)?;
             let epoch = epoch.map_or(0, |epoch| epoch.value());
             let cursor = transaction.open_table(CURSORS)?.get(epoch)?;
-            Ok(Position {
+            Ok(StorePosition {
                 epoch,
                 cursor: cursor.map_or(0, |cursor| cursor.value()),
             })
@@ -183,7 +183,7 @@ impl Store for DiskStore {
         Ok(land().map_err(Box::new)?)
     }
 
-    fn move_to(&mut self, position: Position) -> Result<(), StoreError> {
+    fn move_to(&mut self, position: StorePosition) -> Result<(), StoreError> {
         let move_to = || -> Result<(), redb::Error> {
             let transaction = self.database.begin_write()?;
             transaction
@@ -220,8 +220,8 @@ mod tests {
         }
     }
 
-    fn at(epoch: u64, cursor: u64) -> Position {
-        Position { epoch, cursor }
+    fn at(epoch: u64, cursor: u64) -> StorePosition {
+        StorePosition { epoch, cursor }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::proto::{Connect, Connected, Gap, Message, Push, gap::Reason};
 
 /// The position of a store: a log, and the cursor in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Position {
+pub struct StorePosition {
     /// The epoch of the log; 0: none yet.
     pub epoch: u64,
     /// The highest landed seq of it. All seqs below have landed or were announced as gone.
@@ -53,7 +53,7 @@ pub struct Batch {
 /// The landing of one session, over any number of connections.
 #[derive(Debug)]
 pub struct Landing {
-    position: Position,
+    position: StorePosition,
     connection: Connecting,
 }
 
@@ -76,7 +76,7 @@ enum Connecting {
 
 impl Landing {
     /// Continues from the position of the store.
-    pub fn new(position: Position) -> Self {
+    pub fn new(position: StorePosition) -> Self {
         Self {
             position,
             connection: Connecting::Waiting,
@@ -84,7 +84,7 @@ impl Landing {
     }
 
     /// The position of landing, all batches included.
-    pub fn position(&self) -> Position {
+    pub fn position(&self) -> StorePosition {
         self.position
     }
 
@@ -102,7 +102,7 @@ impl Landing {
 
     /// Handles the answer to `Connect`. `Some`: the store was empty and begins at this position; store it before the next
     /// step.
-    pub fn connected(&mut self, connected: &Connected) -> Result<Option<Position>, Misled> {
+    pub fn connected(&mut self, connected: &Connected) -> Result<Option<StorePosition>, Misled> {
         if self.connection != Connecting::Waiting {
             return Err(Misled::ConnectedTwice);
         }
@@ -123,7 +123,7 @@ impl Landing {
             }
         };
         if is_first {
-            self.position = Position {
+            self.position = StorePosition {
                 epoch: connected.epoch,
                 cursor: connected.cursor,
             };
@@ -162,7 +162,7 @@ impl Landing {
 
     /// Handles a `Gap`. `Some`: the new position; make it durable, tell the user, then ack. `None`: the gap tells nothing
     /// new. Batches from before it must have been committed.
-    pub fn gap(&mut self, gap: &Gap) -> Result<Option<Position>, Misled> {
+    pub fn gap(&mut self, gap: &Gap) -> Result<Option<StorePosition>, Misled> {
         let misled = Misled::Gap {
             from_seq: gap.from_seq,
             to_seq: gap.to_seq,
@@ -174,7 +174,7 @@ impl Landing {
                     asked_after: None,
                     is_beginning: false,
                 };
-                self.position = Position {
+                self.position = StorePosition {
                     epoch,
                     cursor: gap.to_seq,
                 };

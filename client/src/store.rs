@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use crate::{landing::Position, proto::Message};
+use crate::{landing::StorePosition, proto::Message};
 
 /// Why a store cannot continue. The client ends, because no message can land without its store.
 #[derive(Debug, thiserror::Error)]
@@ -39,30 +39,30 @@ pub enum StoreError {
 /// all.
 pub trait Store {
     /// The position of landing.
-    fn position(&self) -> Result<Position, StoreError>;
+    fn position(&self) -> Result<StorePosition, StoreError>;
 
     /// Stores `messages` (ascending, contiguous, of one log) and moves the cursor to the last of them: all or nothing.
     /// Returns the messages that were not there before: a log that returns after another one brings messages again.
     fn land(&mut self, epoch: u64, messages: Vec<Message>) -> Result<Vec<Message>, StoreError>;
 
     /// Moves the position without a message: after a gap, at the first connect, to another log.
-    fn move_to(&mut self, position: Position) -> Result<(), StoreError>;
+    fn move_to(&mut self, position: StorePosition) -> Result<(), StoreError>;
 }
 
 /// A store that keeps only the position. The receiver of the event decides what happens to a message.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    position: Position,
+    position: StorePosition,
 }
 
 impl Store for MemoryStore {
-    fn position(&self) -> Result<Position, StoreError> {
+    fn position(&self) -> Result<StorePosition, StoreError> {
         Ok(self.position)
     }
 
     fn land(&mut self, epoch: u64, messages: Vec<Message>) -> Result<Vec<Message>, StoreError> {
         if let Some(last) = messages.last() {
-            self.position = Position {
+            self.position = StorePosition {
                 epoch,
                 cursor: last.seq,
             };
@@ -70,7 +70,7 @@ impl Store for MemoryStore {
         Ok(messages)
     }
 
-    fn move_to(&mut self, position: Position) -> Result<(), StoreError> {
+    fn move_to(&mut self, position: StorePosition) -> Result<(), StoreError> {
         self.position = position;
         Ok(())
     }

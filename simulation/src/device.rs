@@ -5,7 +5,7 @@
 use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc};
 
 use towncrier_client::{
-    Client, Ended, Event, Options, Position, Status, Store, StoreError,
+    Client, ClientEvent, Ended, Options, Status, Store, StoreError, StorePosition,
     proto::{Message, gap::Reason, kicked},
 };
 
@@ -37,7 +37,7 @@ pub(super) struct Owner {
 /// A device's disk.
 #[derive(Default)]
 pub(super) struct Inbox {
-    pub(super) position: Position,
+    pub(super) position: StorePosition,
     /// The landed messages: the message's id by log and seq.
     pub(super) landed: BTreeMap<(u64, u64), String>,
     /// The seqs announced as gone.
@@ -142,10 +142,10 @@ pub(super) async fn run(
     }
 }
 
-fn heard(device: &Device, model: &RefCell<Model>, event: Event) {
+fn heard(device: &Device, model: &RefCell<Model>, event: ClientEvent) {
     let number = device.number;
     match event {
-        Event::Landed { epoch, messages } => {
+        ClientEvent::Landed { epoch, messages } => {
             for message in messages {
                 note(format_args!(
                     "device {number} landed {epoch:x}/{}",
@@ -153,12 +153,12 @@ fn heard(device: &Device, model: &RefCell<Model>, event: Event) {
                 ));
             }
         }
-        Event::OnlineOnly(message) => {
+        ClientEvent::OnlineOnly(message) => {
             note(format_args!("device {number} online-only"));
             model.borrow_mut().shown(device.owner.user, &message);
         }
-        Event::Gap { .. } => {}
-        Event::Status(Status::Connected(connected)) => {
+        ClientEvent::Gap { .. } => {}
+        ClientEvent::Status(Status::Connected(connected)) => {
             note(format_args!(
                 "device {number} connected {} cursor {} head {}",
                 connected.connection_id, connected.cursor, connected.head
@@ -170,11 +170,11 @@ fn heard(device: &Device, model: &RefCell<Model>, event: Event) {
                 read_at_ms: model.borrow().clock.now_ms(),
             });
         }
-        Event::Status(Status::CaughtUp { seq }) => {
+        ClientEvent::Status(Status::CaughtUp { seq }) => {
             note(format_args!("device {number} caught up {seq}"));
             *device.caught_up.borrow_mut() = true;
         }
-        Event::Status(Status::Reconnecting { after, lost }) => {
+        ClientEvent::Status(Status::Reconnecting { after, lost }) => {
             note(format_args!(
                 "device {number} reconnects after {after:?}: {lost}"
             ));
@@ -219,7 +219,7 @@ impl Landing {
 }
 
 impl Store for Landing {
-    fn position(&self) -> Result<Position, StoreError> {
+    fn position(&self) -> Result<StorePosition, StoreError> {
         Ok(self.device.inbox.borrow().position)
     }
 
@@ -242,7 +242,7 @@ impl Store for Landing {
                     format_args!("device {number} lands {place:?} at {:?}", inbox.position),
                 );
             }
-            inbox.position = Position {
+            inbox.position = StorePosition {
                 epoch,
                 cursor: message.seq,
             };
@@ -258,7 +258,7 @@ impl Store for Landing {
         Ok(messages)
     }
 
-    fn move_to(&mut self, position: Position) -> Result<(), StoreError> {
+    fn move_to(&mut self, position: StorePosition) -> Result<(), StoreError> {
         self.crash(Crash::BeforeCommit)?;
         let inbox = &mut *self.device.inbox.borrow_mut();
         let before = std::mem::replace(&mut inbox.position, position);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use prost::Message as _;
-use towncrier_client::{Position, proto::Message};
+use towncrier_client::{StorePosition, proto::Message};
 
 use super::{
     clock::SimClock,
@@ -310,7 +310,7 @@ impl Model {
     }
 
     /// A device's store begins after `position`.
-    pub(super) fn began(&self, owner: &Owner, before: u64, position: Position) {
+    pub(super) fn began(&self, owner: &Owner, before: u64, position: StorePosition) {
         let landed = self.landed.get(&(position.epoch, self.session(owner)));
         let landed = landed.copied().filter(|_| before == 0).unwrap_or_default();
         for seq in landed + 1..=position.cursor {

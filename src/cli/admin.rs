@@ -12,14 +12,14 @@ use towncrier_client::{AdminClient, Trust};
 use crate::{config::Config, ids::Platform};
 
 /// A gateway's admin API with the secret for its tokens.
-pub(super) struct Admin {
+pub(super) struct AdminApi {
     pub(super) client: AdminClient,
     secret: String,
     /// The user in whose name a send is made, unless the caller names another.
     pub(super) user: String,
 }
 
-impl Admin {
+impl AdminApi {
     /// The gateway at `url`. Without `url`, the gateway that the configuration describes.
     pub(super) fn new(
         mut config: Config,

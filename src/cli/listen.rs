@@ -8,10 +8,10 @@ use std::{io, path::PathBuf, process::ExitCode};
 use anyhow::Context;
 use clap::Args;
 use tokio::sync::Notify;
-use towncrier_client::{Client, DiskStore, Ended, Event, Options};
+use towncrier_client::{Client, ClientEvent, DiskStore, Ended, Options};
 
 use super::{
-    admin::{Admin, TrustArguments, reachable, secure},
+    admin::{AdminApi, TrustArguments, reachable, secure},
     print::Printer,
     signals::Signals,
 };
@@ -63,7 +63,7 @@ impl ListenCommand {
         let token = match &self.token {
             Some(token) => token.clone(),
             None => {
-                Admin::new(config, self.admin.as_deref(), &trust)?
+                AdminApi::new(config, self.admin.as_deref(), &trust)?
                     .token(&self.user, self.platform)
                     .await?
             }
@@ -144,9 +144,9 @@ impl Shown {
         }
     }
 
-    fn event(&mut self, event: Event) -> anyhow::Result<()> {
+    fn event(&mut self, event: ClientEvent) -> anyhow::Result<()> {
         match event {
-            Event::Landed { epoch, messages } => {
+            ClientEvent::Landed { epoch, messages } => {
                 for message in &messages {
                     self.printer.message(Some(epoch), message)?;
                 }
@@ -154,13 +154,13 @@ impl Shown {
                 self.store
                     .mark_shown(epoch, messages.iter().map(|message| message.seq))?;
             }
-            Event::OnlineOnly(message) => self.printer.message(None, &message)?,
-            Event::Gap {
+            ClientEvent::OnlineOnly(message) => self.printer.message(None, &message)?,
+            ClientEvent::Gap {
                 from_seq,
                 to_seq,
                 reason,
             } => self.printer.gap(from_seq, to_seq, reason)?,
-            Event::Status(status) => self.printer.status(&status),
+            ClientEvent::Status(status) => self.printer.status(&status),
         }
         Ok(self.printer.flush()?)
     }

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use serde_json::{json, value::RawValue};
-use towncrier_client::admin::{Receivers, Send};
+use towncrier_client::admin::{BatchReceivers, SendFields};
 
-use super::admin::{Admin, TrustArguments};
+use super::admin::{AdminApi, TrustArguments};
 use crate::{config::Config, ids::Platform};
 
 /// The content type of an OA notification.
@@ -82,7 +82,7 @@ struct What {
 
 impl SendCommand {
     pub(super) async fn run(&self, config: Config) -> anyhow::Result<ExitCode> {
-        let admin = Admin::new(config, self.admin.as_deref(), &self.trust.read()?)?;
+        let admin = AdminApi::new(config, self.admin.as_deref(), &self.trust.read()?)?;
         let token = admin.token(&admin.user, Platform::Admin).await?;
         let message = self.message(&admin.user)?;
         if let ([receiver], false) = (&self.whom.to[..], self.whom.to_all) {
@@ -91,9 +91,9 @@ impl SendCommand {
             return Ok(ExitCode::SUCCESS);
         }
         let receivers = if self.whom.to_all {
-            Receivers::Everyone
+            BatchReceivers::Everyone
         } else {
-            Receivers::List(&self.whom.to)
+            BatchReceivers::List(&self.whom.to)
         };
         let batch = admin.client.send_batch(&token, &message, receivers).await?;
         for result in batch.results.unwrap_or_default() {
@@ -114,7 +114,7 @@ impl SendCommand {
         })
     }
 
-    fn message(&self, admin: &str) -> anyhow::Result<Send> {
+    fn message(&self, admin: &str) -> anyhow::Result<SendFields> {
         let notice = || {
             json!({
                 "notificationName": self.title,
@@ -127,7 +127,7 @@ impl SendCommand {
             .to_string()
         };
         let content = RawValue::from_string(self.what.content.clone().unwrap_or_else(notice));
-        Ok(Send {
+        Ok(SendFields {
             operation_id: "towncrier send".into(),
             send_id: self.from.clone().unwrap_or_else(|| admin.into()),
             client_msg_id: self.id.clone(),

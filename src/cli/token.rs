@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use clap::Args;
 
-use super::admin::{Admin, TrustArguments, reachable, secure};
+use super::admin::{AdminApi, TrustArguments, reachable, secure};
 use crate::{config::Config, ids::Platform};
 
 /// Prints a token for a user on a platform.
@@ -38,7 +38,7 @@ impl TokenCommand {
         );
         let scheme = secure("http", &config.listener.tls_certificate);
         let page = format!("{scheme}://{}/", reachable(config.listener.listen));
-        let token = Admin::new(config, self.admin.as_deref(), &self.trust.read()?)?
+        let token = AdminApi::new(config, self.admin.as_deref(), &self.trust.read()?)?
             .token(&self.user, self.platform)
             .await?;
         if self.link {

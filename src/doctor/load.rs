@@ -10,8 +10,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use towncrier_client::{
-    AdminClient, AdminError, Client, Event, MemoryStore, Options, Status,
-    admin::{Receivers, Send},
+    AdminClient, AdminError, Client, ClientEvent, MemoryStore, Options, Status,
+    admin::{BatchReceivers, SendFields},
 };
 
 use super::Error;
@@ -118,7 +118,7 @@ impl TrialLoad {
             } else {
                 let others = self.users.iter().cycle().skip(first);
                 let list: Vec<_> = others.take(receivers).cloned().collect();
-                let receivers = Receivers::List(&list);
+                let receivers = BatchReceivers::List(&list);
                 self.admin.send_batch(&self.token, &send, receivers).await?;
             }
         }
@@ -126,9 +126,9 @@ impl TrialLoad {
     }
 
     /// The next send. It has a key, as careful callers use one.
-    fn next_send(&self) -> Send {
+    fn next_send(&self) -> SendFields {
         self.sent.set(self.sent.get() + 1);
-        Send {
+        SendFields {
             operation_id: "doctor".into(),
             send_id: self.sender.clone(),
             client_msg_id: format!("doctor-{}", self.sent.get()),
@@ -150,11 +150,11 @@ fn content() -> Box<RawValue> {
 /// Lands messages until it is dropped.
 async fn session(options: Options, up: mpsc::Sender<()>, landed: Rc<Cell<u64>>) {
     let on_event = |event| match event {
-        Event::Status(Status::CaughtUp { .. }) => {
+        ClientEvent::Status(Status::CaughtUp { .. }) => {
             // After a reconnect nobody counts any more.
             let _ = up.try_send(());
         }
-        Event::Landed { messages, .. } => landed.set(landed.get() + messages.len() as u64),
+        ClientEvent::Landed { messages, .. } => landed.set(landed.get() + messages.len() as u64),
         _ => {}
     };
     let mut client = Client::new(options, MemoryStore::default());

@@ -2,7 +2,7 @@
 //! says.
 
 use towncrier::protocol::towncrier_v1::proto::Connect;
-use towncrier_client::{Connection, Tcp, proto};
+use towncrier_client::{ClientConnection, Tcp, proto};
 
 use crate::support::{Gateway, IOS, WEB, admin::Admin, authority::Authority, eventually, notice};
 
@@ -71,7 +71,7 @@ async fn an_idle_session_over_tls_costs_its_keys_and_a_buffer() {
     let url = format!("wss://{}/ws", gateway.place().clients);
     let mut connect = async |number: usize| {
         let token = admin.token(&format!("user-{number:05}"), WEB).await;
-        let opened = Connection::open_trusting(&Tcp, &url, &trust).await;
+        let opened = ClientConnection::open_trusting(&Tcp, &url, &trust).await;
         let mut connection = opened.unwrap();
         let hello = proto::Connect {
             token,

@@ -16,7 +16,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::client_async;
 use towncrier_client::{
-    Connection, Lost, Tcp, Trust,
+    ClientConnection, Lost, Tcp, Trust,
     proto::{Connect, Connected, Ping, client_frame, server_frame::Body},
 };
 
@@ -37,9 +37,9 @@ fn url(gateway: &Gateway) -> String {
 }
 
 /// A session, up to its `Connected`.
-async fn log_in(gateway: &Gateway, trust: &Trust, token: String) -> (Connection, Connected) {
+async fn log_in(gateway: &Gateway, trust: &Trust, token: String) -> (ClientConnection, Connected) {
     let url = url(gateway);
-    let opened = Connection::open_trusting(&Tcp, &url, trust).await;
+    let opened = ClientConnection::open_trusting(&Tcp, &url, trust).await;
     let mut connection = opened.expect("a WebSocket over TLS");
     let connect = Connect {
         token,
@@ -52,11 +52,11 @@ async fn log_in(gateway: &Gateway, trust: &Trust, token: String) -> (Connection,
     }
 }
 
-async fn say(connection: &mut Connection, body: client_frame::Body) {
+async fn say(connection: &mut ClientConnection, body: client_frame::Body) {
     connection.send(body).await.expect("it is taken");
 }
 
-async fn hear(connection: &mut Connection) -> Body {
+async fn hear(connection: &mut ClientConnection) -> Body {
     within("a frame", connection.receive())
         .await
         .expect("a frame")
@@ -126,17 +126,19 @@ async fn a_new_certificate_is_served_without_a_restart_and_a_broken_one_is_not()
     })
     .await;
     let url = url(&gateway);
-    let still = Connection::open_trusting(&Tcp, &url, &old.trust()).await;
+    let still = ClientConnection::open_trusting(&Tcp, &url, &old.trust()).await;
     assert!(still.is_ok(), "{:?}", still.err());
 
     new.sign(&old.certificate(), &old.key(), 2999);
     let trust = new.trust();
     eventually("the new certificate", async || {
-        Connection::open_trusting(&Tcp, &url, &trust).await.is_ok()
+        ClientConnection::open_trusting(&Tcp, &url, &trust)
+            .await
+            .is_ok()
     })
     .await;
     assert!(
-        Connection::open_trusting(&Tcp, &url, &old.trust())
+        ClientConnection::open_trusting(&Tcp, &url, &old.trust())
             .await
             .is_err()
     );
@@ -167,7 +169,7 @@ async fn what_is_no_modern_tls_is_refused_on_either_port() {
         // The answer is at most an alert.
         assert!(answer.is_empty() || answer[0] == 21, "{answer:?}");
     }
-    let opened = Connection::open_trusting(&Tcp, &url(&gateway), &authority.trust()).await;
+    let opened = ClientConnection::open_trusting(&Tcp, &url(&gateway), &authority.trust()).await;
     assert!(opened.is_ok(), "{:?}", opened.err());
 }
 
@@ -201,7 +203,7 @@ async fn a_client_refuses_a_certificate_that_expired_or_that_it_has_no_reason_to
     expired.sign(&expired.certificate(), &expired.key(), 2001);
     let refused = async |authority: &Authority, trust: &Trust| {
         let gateway = start(authority, &["listener"], &[]).await;
-        let opened = Connection::open_trusting(&Tcp, &url(&gateway), trust).await;
+        let opened = ClientConnection::open_trusting(&Tcp, &url(&gateway), trust).await;
         match opened.expect_err("refused") {
             Lost::Io(error) => error.to_string(),
             other => panic!("{other}"),
@@ -277,7 +279,7 @@ async fn in_a_storm_nobody_is_secured_only_to_be_refused() {
     // Repeated until a connection comes within a second after another that was admitted.
     eventually("a cut", async || {
         matches!(
-            Connection::open_trusting(&Tcp, &url, &trust).await,
+            ClientConnection::open_trusting(&Tcp, &url, &trust).await,
             Err(Lost::Io(_))
         )
     })
@@ -285,7 +287,9 @@ async fn in_a_storm_nobody_is_secured_only_to_be_refused() {
     let refused = "towncrier_connections_refused_total{reason=\"rate\"}";
     assert!(admin.metric(refused).await >= 1.0);
     eventually("the end of the storm", async || {
-        Connection::open_trusting(&Tcp, &url, &trust).await.is_ok()
+        ClientConnection::open_trusting(&Tcp, &url, &trust)
+            .await
+            .is_ok()
     })
     .await;
 }

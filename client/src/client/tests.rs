@@ -108,7 +108,7 @@ async fn run(options: Options, script: impl Future<Output = ()>) -> (Ended, Vec<
     let landed = RefCell::new(Vec::new());
     let mut client = Client::new(options, MemoryStore::default());
     let on_event = |event| {
-        if let Event::Landed { messages, .. } = event {
+        if let ClientEvent::Landed { messages, .. } = event {
             landed
                 .borrow_mut()
                 .extend(messages.iter().map(|message| message.seq));
@@ -281,7 +281,7 @@ async fn a_silent_server_is_left_after_two_and_a_half_heartbeats() {
     let (lost, is_lost) = tokio::sync::oneshot::channel();
     let mut lost = Some(lost);
     let on_event = |event| {
-        if let Event::Status(Status::Reconnecting { lost: cause, .. }) = event
+        if let ClientEvent::Status(Status::Reconnecting { lost: cause, .. }) = event
             && let Some(lost) = lost.take()
         {
             lost.send((cause, Instant::now())).unwrap();

@@ -37,7 +37,7 @@ fn gap(from_seq: u64, to_seq: u64, reason: Reason) -> Gap {
 
 /// A machine at `cursor` of log 7, connected to it.
 fn landing_at(cursor: u64) -> Landing {
-    let mut landing = Landing::new(Position { epoch: 7, cursor });
+    let mut landing = Landing::new(StorePosition { epoch: 7, cursor });
     landing.connect("", "", "");
     assert_eq!(landing.connected(&connected(7, cursor, 1000)), Ok(None));
     landing
@@ -98,10 +98,10 @@ fn online_only_messages_are_shown_and_neither_stored_nor_acked() {
 
 #[test]
 fn an_empty_store_begins_where_the_server_says_and_names_no_cursor() {
-    let mut landing = Landing::new(Position::default());
+    let mut landing = Landing::new(StorePosition::default());
     let connect = landing.connect("t", "d", "c");
     assert_eq!((connect.epoch, connect.cursor), (0, None));
-    let beginning = Position {
+    let beginning = StorePosition {
         epoch: 7,
         cursor: 12,
     };
@@ -120,7 +120,7 @@ fn an_expired_gap_moves_the_cursor_forwards_only() {
     let moved = landing.gap(&gap(5, 9, Reason::Expired));
     assert_eq!(
         moved,
-        Ok(Some(Position {
+        Ok(Some(StorePosition {
             epoch: 7,
             cursor: 9
         }))
@@ -134,9 +134,9 @@ fn an_expired_gap_moves_the_cursor_forwards_only() {
 
 #[test]
 fn an_empty_store_is_told_what_expired_before_its_beginning_once() {
-    let mut landing = Landing::new(Position::default());
+    let mut landing = Landing::new(StorePosition::default());
     landing.connect("", "", "");
-    let beginning = Position {
+    let beginning = StorePosition {
         epoch: 7,
         cursor: 5,
     };
@@ -149,7 +149,7 @@ fn an_empty_store_is_told_what_expired_before_its_beginning_once() {
 
 #[test]
 fn another_epoch_takes_its_gap_and_only_then_messages() {
-    let mut landing = Landing::new(Position {
+    let mut landing = Landing::new(StorePosition {
         epoch: 7,
         cursor: 40,
     });
@@ -160,7 +160,7 @@ fn another_epoch_takes_its_gap_and_only_then_messages() {
     let moved = landing.gap(&gap(1, 0, Reason::EpochChanged));
     assert_eq!(
         moved,
-        Ok(Some(Position {
+        Ok(Some(StorePosition {
             epoch: 8,
             cursor: 0
         }))
@@ -170,7 +170,7 @@ fn another_epoch_takes_its_gap_and_only_then_messages() {
 
 #[test]
 fn a_cursor_above_head_takes_the_same_way_back() {
-    let mut landing = Landing::new(Position {
+    let mut landing = Landing::new(StorePosition {
         epoch: 7,
         cursor: 40,
     });
@@ -179,7 +179,7 @@ fn a_cursor_above_head_takes_the_same_way_back() {
     let moved = landing.gap(&gap(1, 10, Reason::EpochChanged));
     assert_eq!(
         moved,
-        Ok(Some(Position {
+        Ok(Some(StorePosition {
             epoch: 7,
             cursor: 10
         }))
@@ -188,7 +188,7 @@ fn a_cursor_above_head_takes_the_same_way_back() {
 
 #[test]
 fn what_the_protocol_rules_out_is_refused() {
-    let mut landing = Landing::new(Position {
+    let mut landing = Landing::new(StorePosition {
         epoch: 7,
         cursor: 4,
     });
@@ -218,7 +218,7 @@ struct World {
     wire: VecDeque<Frame>,
     landing: Landing,
     /// The store: its position, the landed messages with their counts, and the seqs announced as gone.
-    position: Position,
+    position: StorePosition,
     landed: BTreeMap<(u64, u64), u32>,
     order: Vec<(u64, u64)>,
     gone: Vec<(u64, u64, u64)>,
@@ -238,8 +238,8 @@ impl World {
             first: 1,
             sent: 0,
             wire: VecDeque::new(),
-            landing: Landing::new(Position::default()),
-            position: Position::default(),
+            landing: Landing::new(StorePosition::default()),
+            position: StorePosition::default(),
             landed: BTreeMap::new(),
             order: Vec::new(),
             gone: Vec::new(),

@@ -38,7 +38,7 @@ pub(super) struct Http {
 
 /// The JSON of an answer.
 #[derive(Debug, Deserialize)]
-pub(super) struct HttpAnswer<'a> {
+pub(super) struct AnswerBody<'a> {
     #[serde(rename = "errCode")]
     pub(super) code: i64,
     #[serde(rename = "errMsg", default)]
@@ -75,7 +75,7 @@ impl Http {
     }
 
     /// The complete answer, or an error if the outcome of the request is unknown.
-    pub(super) async fn post(&mut self, path: &str, body: &str) -> io::Result<HttpAnswer<'_>> {
+    pub(super) async fn post(&mut self, path: &str, body: &str) -> io::Result<AnswerBody<'_>> {
         self.request.clear();
         write!(
             self.request,

@@ -15,7 +15,7 @@ use rustix::{
 };
 use tokio::{task::yield_now, time::sleep};
 use towncrier_client::{
-    Batch, Landing, Position, SUBPROTOCOL,
+    Batch, Landing, SUBPROTOCOL, StorePosition,
     proto::{Ack, ClientFrame, Resend, ServerFrame, client_frame, server_frame::Body},
 };
 use towncrier_websocket::{
@@ -137,7 +137,7 @@ impl Lean {
         )?;
         self.sessions.push(Some(LeanSession {
             socket,
-            landing: Landing::new(Position::default()),
+            landing: Landing::new(StorePosition::default()),
             answer: Some(Vec::new()),
             reader: Reader::default(),
         }));

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use towncrier_client::{
-    Backoff, Batch, Connection, Landing, Lost, Position,
+    Backoff, Batch, ClientConnection, Landing, Lost, StorePosition,
     proto::{Ack, Connected, Message, Ping, Resend, client_frame, server_frame::Body},
 };
 
@@ -39,7 +39,7 @@ impl<E: Into<Lost>> From<E> for ClientExit {
 pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, access: Rc<GatewayAccess>, token: String) {
     let mut session = ClientSession {
         orders: crowd.orders.subscribe(),
-        landing: Landing::new(Position::default()),
+        landing: Landing::new(StorePosition::default()),
         head: None,
         generation: 0,
         dies_before_ack: false,
@@ -112,9 +112,12 @@ impl ClientSession {
         &mut self,
         orders: &mut Orders,
     ) -> Result<std::convert::Infallible, ClientExit> {
-        let mut connection =
-            Connection::open_trusting(&&self.crowd.sources, &self.access.ws, &self.access.trust)
-                .await?;
+        let mut connection = ClientConnection::open_trusting(
+            &&self.crowd.sources,
+            &self.access.ws,
+            &self.access.trust,
+        )
+        .await?;
         let connect = self.landing.connect(&self.token, "", "loadtest/1");
         connection
             .send(client_frame::Body::Connect(connect))
@@ -168,7 +171,7 @@ impl ClientSession {
     /// Takes a frame and the frames that have come after it, then sends the replies. Returns a `Connected`.
     async fn take(
         &mut self,
-        connection: &mut Connection,
+        connection: &mut ClientConnection,
         body: Body,
     ) -> Result<Option<Connected>, ClientExit> {
         let mut batch = Batch::default();

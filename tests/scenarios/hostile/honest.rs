@@ -9,7 +9,7 @@ use tokio::{
     task::JoinSet,
 };
 use towncrier_client::{
-    Connection, Tcp, Trust,
+    ClientConnection, Tcp, Trust,
     proto::{Ack, Connect, client_frame, server_frame::Body},
 };
 
@@ -43,10 +43,10 @@ impl Honest {
             let token = admin.token(&name(number), WEB).await;
             let clients = gateway.place().clients;
             let mut connection = match trust {
-                None => Connection::open(&format!("ws://{clients}/ws")).await,
+                None => ClientConnection::open(&format!("ws://{clients}/ws")).await,
                 Some(trust) => {
                     let url = format!("wss://{clients}/ws");
-                    Connection::open_trusting(&Tcp, &url, trust).await
+                    ClientConnection::open_trusting(&Tcp, &url, trust).await
                 }
             }
             .unwrap();
@@ -114,7 +114,11 @@ fn name(number: usize) -> String {
 }
 
 /// Lands pushes, in order and once, and acks them.
-async fn land(mut connection: Connection, origin: Instant, landed: UnboundedSender<Duration>) {
+async fn land(
+    mut connection: ClientConnection,
+    origin: Instant,
+    landed: UnboundedSender<Duration>,
+) {
     let mut cursor = 0;
     loop {
         let Body::Push(push) = connection.receive().await.unwrap() else {

@@ -5,7 +5,7 @@ use std::{cell::Cell, rc::Rc};
 use anyhow::Context;
 use tokio::{sync::watch, time::timeout};
 use towncrier_client::{
-    Client, Event, Options, Position, Status, Store, StoreError, proto::Message,
+    Client, ClientEvent, Options, Status, Store, StoreError, StorePosition, proto::Message,
 };
 
 use super::{Books, Phase};
@@ -16,7 +16,7 @@ pub(super) struct LedgerStore {
     pub(super) books: Rc<Books>,
     pub(super) user: u32,
     pub(super) session: u32,
-    pub(super) position: Rc<Cell<Position>>,
+    pub(super) position: Rc<Cell<StorePosition>>,
     pub(super) token: String,
 }
 
@@ -52,7 +52,7 @@ impl LedgerStore {
         let mut is_done = done.subscribe();
         let mut client = self.client();
         let on_event = |event| {
-            if let Event::Status(Status::CaughtUp { .. }) = event {
+            if let ClientEvent::Status(Status::CaughtUp { .. }) = event {
                 done.send_replace(true);
             }
             self.look_at(event);
@@ -66,8 +66,8 @@ impl LedgerStore {
         Ok(())
     }
 
-    fn look_at(&self, event: Event) {
-        if let Event::Gap {
+    fn look_at(&self, event: ClientEvent) {
+        if let ClientEvent::Gap {
             from_seq,
             to_seq,
             reason,
@@ -82,7 +82,7 @@ impl LedgerStore {
 }
 
 impl Store for LedgerStore {
-    fn position(&self) -> Result<Position, StoreError> {
+    fn position(&self) -> Result<StorePosition, StoreError> {
         Ok(self.position.get())
     }
 
@@ -90,12 +90,12 @@ impl Store for LedgerStore {
         for message in &messages {
             self.books.land(self.user, self.session, message);
             let cursor = message.seq;
-            self.position.set(Position { epoch, cursor });
+            self.position.set(StorePosition { epoch, cursor });
         }
         Ok(messages)
     }
 
-    fn move_to(&mut self, position: Position) -> Result<(), StoreError> {
+    fn move_to(&mut self, position: StorePosition) -> Result<(), StoreError> {
         self.position.set(position);
         Ok(())
     }

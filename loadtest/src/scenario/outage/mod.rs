@@ -30,7 +30,9 @@ use tokio::{
     task::spawn_local,
     time::{sleep, timeout},
 };
-use towncrier_client::{AdminClient, AdminError, DiskStore, Position, admin::Send, proto::Message};
+use towncrier_client::{
+    AdminClient, AdminError, DiskStore, StorePosition, admin::SendFields, proto::Message,
+};
 
 use self::inbox::LedgerStore;
 use super::ScenarioStage;
@@ -302,7 +304,7 @@ fn read_stores(books: &Books, listening: &[LedgerStore], folder: &Path) -> anyho
         for (epoch, seq) in &landed {
             books.land(inbox.user, STORED, &store.message(*epoch, *seq)?);
         }
-        let Position { epoch, cursor } = inbox.position.get();
+        let StorePosition { epoch, cursor } = inbox.position.get();
         let whole = (1..=cursor).map(|seq| (epoch, seq));
         if !whole.eq(landed) {
             books.incident(format!("{} is not 1 to {cursor}", path.display()));
@@ -340,7 +342,7 @@ impl Books {
     async fn send_once(&self, key: MessageKey, is_good: bool) -> bool {
         let content = self.ledger.borrow().content(key);
         let (session_type, content_type) = if is_good { (1, 101) } else { (4, 1400) };
-        let send = Send {
+        let send = SendFields {
             operation_id: "outage".into(),
             send_id: ADMIN.into(),
             client_msg_id: key.to_string(),
