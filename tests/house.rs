@@ -56,6 +56,18 @@ const OPEN: [&str; 7] = [
     "config", "metrics", "clock", "token", "pages", "process", "watch",
 ];
 const PURE: [&str; 3] = ["protocol", "session", "message"];
+/// The names that more than one type may have, each with the reason.
+const SHARED_NAMES: [(&str, &str); 9] = [
+    ("Error", "the one error of its room"),
+    ("Visitor", "serde's word for the half of a `Deserialize`"),
+    ("Delivery", "its section of config.rs has the room's name"),
+    ("Log", "its section of config.rs has the room's name"),
+    ("Limits", "until the log's are renamed"),
+    ("MemoryStore", "until the log's is renamed"),
+    ("Message", "until the log's record is renamed"),
+    ("Store", "until the log's is renamed"),
+    ("Tokens", "until the log's table is renamed"),
+];
 /// A longer file holds two nouns.
 const LINES_MAX: usize = 500;
 
@@ -88,6 +100,43 @@ fn sources_in(folder: &str) -> Vec<(String, PathBuf, String)> {
         (first.trim_end_matches(".rs").to_owned(), inside, text)
     });
     read.collect()
+}
+
+/// The file of each type in the program's files of the whole workspace, by the type's name.
+fn types() -> BTreeMap<String, Vec<String>> {
+    let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for folder in ["src", "websocket/src", "client/src", "loadtest/src"] {
+        for (_, path, text) in sources_in(folder) {
+            if is_test(&path) {
+                continue;
+            }
+            for name in types_of(&text) {
+                let path = format!("{folder}/{}", path.display());
+                files.entry(name).or_default().push(path);
+            }
+        }
+    }
+    files
+}
+
+/// The types that a file defines, outside its tests. An indented `type` belongs to a trait, which names it.
+fn types_of(text: &str) -> Vec<String> {
+    let code = program(text);
+    let defined = code.lines().filter_map(|line| {
+        let mut words = line.split_whitespace().peekable();
+        words.next_if(|word| word.starts_with("pub"));
+        // The path of `pub(in path)` is a word of its own.
+        words.next_if(|word| word.ends_with(')'));
+        let kind = words.next()?;
+        let is_type = match kind {
+            "type" => !line.starts_with(' '),
+            _ => ["struct", "enum", "trait", "union"].contains(&kind),
+        };
+        let name = words.next().filter(|_| is_type)?;
+        let end = name.find(|c: char| !c.is_alphanumeric() && c != '_');
+        Some(name[..end.unwrap_or(name.len())].to_owned())
+    });
+    defined.collect()
 }
 
 /// A file without its comments and without each item that only tests have.
@@ -318,6 +367,50 @@ mod tests {}";
         "#[cfg(any(test, fuzzing))]",
     ];
     assert_eq!(test_only(text), expected);
+}
+
+#[test]
+fn a_type_name_names_one_type() {
+    let types = types();
+    let shared: BTreeMap<_, _> = types.iter().filter(|(_, files)| files.len() > 1).collect();
+    let is_allowed = |name: &str| SHARED_NAMES.iter().any(|(allowed, _)| *allowed == name);
+    let wrong: Vec<_> = shared
+        .iter()
+        .filter(|(name, _)| !is_allowed(name))
+        .collect();
+    assert!(wrong.is_empty(), "rename all but one of each: {wrong:#?}");
+    for (name, reason) in SHARED_NAMES {
+        let is_needed = shared.contains_key(&name.to_owned());
+        assert!(
+            is_needed,
+            "{name} ({reason}) names one type: delete it from the list"
+        );
+    }
+}
+
+#[test]
+fn a_type_is_found_by_its_name_alone() {
+    let text = "\
+pub struct Seat<T>(T);
+pub(in crate::log) trait Row: Sized {
+    type Key;
+}
+fn f() {
+    struct Inner;
+}
+type Pending = u8;
+pub(crate) enum Side {
+    Left,
+}
+impl Row for Side {
+    type Key = u8;
+}
+// struct Nothing;
+#[cfg(test)]
+mod tests {
+    struct World;
+}";
+    assert_eq!(types_of(text), ["Seat", "Row", "Inner", "Pending", "Side"]);
 }
 
 #[test]
