@@ -86,7 +86,8 @@ impl Ground {
                 dir: "simulated".into(),
                 // A segment lasts an eighth of it: 10 s.
                 retention: Duration::from_secs(80),
-                checkpoint_interval: Duration::from_secs(1),
+                // Every sixth interval is a checkpoint: each round of the keeper makes one.
+                checkpoint_interval: Duration::from_millis(150),
                 ..config::Log::default()
             },
         }

@@ -37,6 +37,8 @@ const REPLAYED_BYTES_MAX: u64 = 256 << 20;
 /// A checkpoint writes this part of the changed rows in each round. Written at once, they would keep the disk from the
 /// writer: `docs/measured.md#throughput`.
 const ROUNDS: usize = 10;
+/// A round writes at least this many: they are one short write.
+const ROUND_ROWS_MIN: usize = 1024;
 /// The records that are carried over into the log in one request to the writer.
 const CARRIED_AT_ONCE: usize = 1024;
 
@@ -208,7 +210,7 @@ impl Keeper {
         let rows = if dirty > DIRTY_ROWS_MAX {
             usize::MAX
         } else {
-            dirty.div_ceil(ROUNDS)
+            ROUND_ROWS_MIN.max(dirty / ROUNDS)
         };
         self.write(rows).await;
     }
