@@ -2,7 +2,7 @@
 //! Beside it, all other tests that take the gateway apart at its seams.
 //!
 //! One seed is one run, bit for bit. The seed gives a schedule of operations and faults, and every random choice;
-//! everything runs on one thread and one paused clock. The promises P1–P8 are checked after every step. At the end all
+//! everything runs on one thread and one paused clock. The promises P1–P6 and P8 are checked after every step. At the end all
 //! faults stop, and every accepted message must be where it belongs. A failing run prints its seed, the shortest schedule
 //! that still fails, and the command to repeat it.
 //!

@@ -185,8 +185,9 @@ impl ClockTrust {
         let is_behind = wall_ms < floor_ms - TOLERANCE_MS;
         self.take(if is_behind { floor_ms } else { wall_ms }, boot_ms);
         self.is_behind = is_behind;
-        if known_ms > 0 && !is_behind {
-            self.assume(floor_ms.min(wall_ms), boot_ms);
+        // A wall clock that is near the known time contradicts nothing, as in a directory that was made just now.
+        if known_ms > 0 && wall_ms > floor_ms + TOLERANCE_MS {
+            self.assume(floor_ms, boot_ms);
         }
         self.observe(reading);
     }
@@ -425,6 +426,18 @@ mod tests {
         assert!(!bench.may_expire());
         bench.pass(1000);
         assert!(bench.may_expire());
+    }
+
+    /// A directory that was made just now has a first segment, whose time is the known time.
+    #[test]
+    fn a_wall_clock_near_the_known_time_needs_no_hour() {
+        let mut bench = Bench::new();
+        bench.restart(TOLERANCE_MS as u64, true);
+        assert!(bench.may_expire());
+        let reading = bench.reading();
+        let mut trust = ClockTrust::new(reading, HOUR);
+        trust.resume(None, reading.wall_ms, reading, 1);
+        assert_eq!(trust.assumed_ms(), None);
     }
 
     #[test]

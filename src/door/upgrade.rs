@@ -1,4 +1,4 @@
-//! The HTTP before a WebSocket: one request, one answer. Path, origin and subprotocol are checked here;
+//! The HTTP before a WebSocket: a request and its answer. Path, origin and subprotocol are checked here;
 //! `towncrier-websocket` does the rest of the handshake.
 
 use std::{

@@ -1,7 +1,7 @@
 //! Admission: which connections may come in, by their number, rate, address and memory.
 //!
 //! An *arrival* is a TCP connection without a session. Arrivals are in their reactor's [`Lobby`], where a later arrival may
-//! replace them. So a flood of silent connections has to go on for ever, and locks no client out. At its request an arrival
+//! replace them. A flood of silent connections therefore keeps no client out for long. At its request an arrival
 //! is admitted, or told when to return. At its `Connect` it is told so again if its session is new and the gateway is under
 //! pressure, because sessions that resume go before new ones. All of it is bounded, for every client.
 //!

@@ -1,7 +1,7 @@
 //! Segments: the files of the log, each named by the position of its beginning, and the list of them.
 //!
-//! A segment's file begins with a header of [`HEADER_BYTES`]: magic, its format, its own position, the CRC of the last
-//! record before it, the time at which it was made, and a CRC-32C over those. Its records follow. Position of a record =
+//! A segment's file begins with a header of [`HEADER_BYTES`]: magic, its format, its own position, the time at which it
+//! was made, the CRC of the last record before it, and a CRC-32C over those. Its records follow. Position of a record =
 //! base + offset in the file. Leaves to others: the meaning of the records, and the writing.
 
 use std::{
