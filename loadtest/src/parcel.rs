@@ -39,8 +39,8 @@ impl Parcel {
 pub(crate) enum Outcome {
     /// Accepted under this serverMsgID.
     Accepted(String),
-    /// It will never arrive, for this reason.
+    /// The parcel will never arrive, for this reason.
     Refused(String),
-    /// It may or may not arrive, for this reason. Send it again.
+    /// The parcel may or may not arrive, for this reason. Send it again.
     Unknown(String),
 }

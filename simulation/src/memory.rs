@@ -1,8 +1,8 @@
 //! A log in memory, for tests and fuzzing of the rooms above the log. It keeps every promise except durability, and fails on
 //! demand.
 //!
-//! It passes the same tests as the embedded log, in `src/log/tests/conformance.rs`. The library's unit tests compile this file
-//! as a module of theirs, so it names the library as `crate`.
+//! This log passes the same tests as the embedded log, in `src/log/tests/conformance.rs`. The library's unit tests compile
+//! this file as a module of theirs. The file therefore names the library as `crate`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -70,9 +70,9 @@ pub struct TraceSession {
 pub enum TraceState {
     /// Retention removed it before any ack.
     Expired,
-    /// It is stored, and was not handed to a socket yet.
+    /// The message is stored, and was not handed to a socket yet.
     Pending,
-    /// It was handed to a socket.
+    /// The message was handed to a socket.
     Sent,
     /// The client stored it.
     Acked,

@@ -33,10 +33,10 @@ pub type Request = tungstenite::http::Request<()>;
 /// Why a request is no handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadRequest {
-    /// It is HTTP, but not a GET.
+    /// The request is HTTP, but no GET.
     #[error("not a GET")]
     Method,
-    /// It has more than [`HEADERS_MAX`] headers.
+    /// The request has more than [`HEADERS_MAX`] headers.
     #[error("too many headers")]
     TooManyHeaders,
     /// It does not ask for a WebSocket, or asks for another version than 13.

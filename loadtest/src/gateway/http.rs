@@ -1,7 +1,7 @@
 //! One kept HTTP connection to the admin port: one request, one answer, and so on.
 //!
-//! It is written by hand, because the rig shares the machine with the measured server: with hyper's connection a message
-//! takes the rig 1.3 times as long (docs/measured.md#the-clients-of-the-rig).
+//! The code is written by hand, because the rig shares the machine with the measured server. With hyper's connection a
+//! message takes the rig 1.3 times as long (docs/measured.md#the-clients-of-the-rig).
 
 use std::io::{self, Write};
 

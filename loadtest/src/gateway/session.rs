@@ -24,7 +24,7 @@ const FRAMES_AT_ONCE: usize = 16;
 
 /// Why a session left its connection.
 enum ClientExit {
-    /// It was ordered to, or its connection's life was over.
+    /// The session was ordered to leave, or its connection's life was over.
     Told,
     Lost(Lost),
 }

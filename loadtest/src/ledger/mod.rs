@@ -56,9 +56,9 @@ pub struct LandedMessage<'a> {
 /// The state of a session when the books are closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionStanding {
-    /// It has everything in its inbox. A missing message is lost.
+    /// The session has everything in its inbox. A missing message is lost.
     CaughtUp,
-    /// It may still get the missing messages.
+    /// The session may still get the missing messages.
     Behind,
     /// There is no such session, so nothing is expected at it.
     Absent,

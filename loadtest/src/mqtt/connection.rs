@@ -28,7 +28,7 @@ use super::{
 /// client.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
-/// It is small, because a connection keeps it for life, and a rig has many connections.
+/// The buffer is small: a connection keeps it for life, and a rig has many connections.
 const READ_BUFFER_BYTES: usize = 4096;
 /// WebSocket messages taken at once before the acks for them leave.
 const MESSAGES_AT_ONCE: usize = 16;

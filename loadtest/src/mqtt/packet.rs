@@ -37,7 +37,7 @@ pub(super) struct Publish<'a> {
     /// The packet identifier, never 0.
     pub(super) id: u16,
     pub(super) qos: Qos,
-    /// It may have been sent before (DUP).
+    /// The packet may have been sent before (DUP).
     pub(super) is_again: bool,
     pub(super) payload: &'a [u8],
 }

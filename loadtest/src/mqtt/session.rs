@@ -34,7 +34,7 @@ const MARK: u16 = 2;
 
 /// Why a session left its connection.
 enum MqttExit {
-    /// It was ordered to, or its connection's life was over.
+    /// The session was ordered to leave, or its connection's life was over.
     Told,
     Lost(io::Error),
 }

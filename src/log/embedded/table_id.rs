@@ -23,7 +23,7 @@ pub(super) enum TableId {
     Devices = 6,
     /// A user's settings: user `\0` conversation id → pinned, do-not-disturb, cleared.
     Settings = 7,
-    /// What the newest message of a sender says of the sender: user → name, picture.
+    /// A sender's profile, from the sender's newest message: user → name, picture.
     Profiles = 8,
     /// Vendor push that is due: provider `\0` user `\0` seq, device → text, deadline.
     PushTasks = 9,
