@@ -115,6 +115,18 @@ impl Bench {
         Self::open(disk_then, self.dir, self.limits, self.machine)
     }
 
+    /// The error of an opening of this disk, which must fail.
+    fn refusal(&self, disk: &Arc<TestDisk>) -> String {
+        let opened = EmbeddedLog::open_in(
+            &place(disk, self.dir.path()),
+            &self.limits,
+            self.clock.clone(),
+            Arc::new(Metrics::new()),
+            |job| job(),
+        );
+        opened.err().expect("it does not open").to_string()
+    }
+
     fn try_send(
         &self,
         users: &[&str],
@@ -911,14 +923,7 @@ fn a_record_of_a_later_version_is_named_and_nothing_is_changed() {
         let mut bytes = disk.get(&name);
         append_group(kind, body, &mut bytes);
         disk.put(&name, bytes.clone());
-        let opened = EmbeddedLog::open_in(
-            &place(&disk, bench.dir.path()),
-            &bench.limits,
-            bench.clock.clone(),
-            Arc::new(Metrics::new()),
-            |job| job(),
-        );
-        let error = opened.err().expect("it does not open").to_string();
+        let error = bench.refusal(&disk);
         assert!(error.contains(named), "{error}");
         assert!(error.contains("which a later version wrote"), "{error}");
         let inspected = inspect_segments(&*disk, &mut None);
@@ -973,14 +978,7 @@ fn a_log_of_a_later_version_is_no_damaged_one() {
     let crc = crc32c::crc32c(&bytes[..28]).to_le_bytes();
     bytes[28..32].copy_from_slice(&crc);
     disk.put(&name, bytes.clone());
-    let opened = EmbeddedLog::open_in(
-        &place(&disk, bench.dir.path()),
-        &bench.limits,
-        bench.clock.clone(),
-        Arc::new(Metrics::new()),
-        |job| job(),
-    );
-    let error = opened.err().expect("it does not open").to_string();
+    let error = bench.refusal(&disk);
     assert!(error.contains("which a later version wrote"), "{error}");
     assert_eq!(disk.get(&name), bytes, "nothing was changed");
 }
