@@ -2,13 +2,14 @@
 //! appends are refused, if they are.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use super::{
     Damage, Refusing,
     disk::{Disk, is_short_of_space},
+    lock::lock,
     segment::Segments,
     state::{Reached, State},
 };
@@ -146,9 +147,4 @@ impl Core {
     pub(super) fn damages(&self) -> Vec<Damage> {
         lock(&self.damages).clone()
     }
-}
-
-/// These locks guard plain values, which no panic leaves half changed.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

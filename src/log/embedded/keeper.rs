@@ -1,7 +1,7 @@
 //! The keeper runs beside the writer: checkpoints, the watermark, readings of the wall clock, retention, and another try
 //! when the disk was full.
 //!
-//! It is a future, as the writer is. Its thread has a lower priority, because both need the same cores.
+//! The keeper is a future, as the writer is. Its thread has a lower priority, because both need the same cores.
 
 use std::{sync::Arc, time::Duration};
 
@@ -133,25 +133,15 @@ impl Keeper {
         } else {
             Ok(())
         };
-        // Logged once while the fault lasts, because the watermark is written each second.
-        if let Err(error) = &marked
-            && !self.has_warned_of_mark
-        {
-            tracing::warn!(%error, "the watermark could not be written");
-        }
-        self.has_warned_of_mark = marked.is_err();
+        let has_warned = &mut self.has_warned_of_mark;
+        warn_once(marked, has_warned, "the watermark could not be written");
     }
 
     /// Writes down the time, even when nothing else changed.
     pub(super) fn mark_time(&mut self) {
         let written = self.time_mark.write(self.core.clock.mark());
-        // Logged once while the fault lasts, because a clock that jumped is written down each second until it succeeds.
-        if let Err(error) = &written
-            && !self.has_warned_of_time
-        {
-            tracing::warn!(%error, "the time could not be written down");
-        }
-        self.has_warned_of_time = written.is_err();
+        let has_warned = &mut self.has_warned_of_time;
+        warn_once(written, has_warned, "the time could not be written down");
     }
 
     /// Puts the cursors and tokens that changed into the segments: from then on they survive a crash. Returns false while the
@@ -329,4 +319,14 @@ impl Keeper {
         self.pulse.beat();
         is_durable
     }
+}
+
+/// Logs a failure once while the fault lasts, because these files may be written each second.
+fn warn_once(written: std::io::Result<()>, has_warned: &mut bool, what: &str) {
+    if let Err(error) = &written
+        && !*has_warned
+    {
+        tracing::warn!(%error, "{what}");
+    }
+    *has_warned = written.is_err();
 }

@@ -5,7 +5,7 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     thread::JoinHandle,
 };
 
@@ -20,6 +20,7 @@ use super::{
     disk::{Disk, RealDisk, is_short_of_space},
     epoch,
     keeper::Keeper,
+    lock::lock,
     record::Position,
     recovery,
     retention::Limits,
@@ -330,11 +331,6 @@ fn spawn<F: Future<Output = ()>>(
     std::thread::Builder::new()
         .name(name.into())
         .spawn(move || runtime.block_on(run()))
-}
-
-/// These locks guard plain values, which no panic leaves half changed.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// True if a process holds the data directory now. Changes nothing.

@@ -16,7 +16,7 @@
 //! - `scan.rs`: reads a segment from end to end; `epoch.rs`: the number that names this log
 //! - `slots.rs`: a file of two slots, used by `watermark.rs` (the position up to which the log is known to be synced) and
 //!   `time_mark.rs` (the time)
-//! - `inspect.rs`: an operator's look at a stopped log
+//! - `inspect.rs`: an operator's look at a stopped log; `lock.rs`: how the plain values that threads share are locked
 //! - `disk.rs`, `state/store.rs`: the files and sled behind traits, so that tests can fail and cut them
 
 mod core;
@@ -26,6 +26,7 @@ mod error;
 mod group;
 pub mod inspect;
 mod keeper;
+mod lock;
 mod log;
 mod reader;
 mod record;

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Append, AppendError, Consumer, EmbeddedLog, Inbox, InboxRead, Log, LogAnswer, LogError, Lookup,
     Patience, Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, SessionRow,
-    TokenTimes, core::Core, log::lock, record::Record, writer::Work,
+    TokenTimes, core::Core, lock::lock, record::Record, writer::Work,
 };
 use crate::ids::{Epoch, Platform, Seq, SessionKey, UserId};
 

@@ -6,13 +6,14 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use dashmap::{DashMap, Entry};
 use foldhash::quality::RandomState;
 
 use super::{
+    super::lock::lock,
     StateError,
     store::{Store, Tree},
 };
@@ -40,9 +41,12 @@ struct Recent<R> {
     row: Option<R>,
     /// True if sled does not have this version of the row yet.
     is_dirty: bool,
-    /// True if the segments do not have this version of the row yet. Means nothing for a table that is not logged.
+    /// True if the table is logged, and the segments do not have this version of the row yet.
     is_unlogged: bool,
 }
+
+/// A queue of keys.
+type KeyQueue = Mutex<VecDeque<Box<[u8]>>>;
 
 /// A tree, and the rows that are not in it yet.
 pub(in crate::log::embedded) struct Table<R> {
@@ -52,19 +56,9 @@ pub(in crate::log::embedded) struct Table<R> {
     recent: DashMap<Box<[u8]>, Recent<R>, RandomState>,
     /// Keys of the rows that are not in sled yet, each once, in the order of their first change. A checkpoint takes the
     /// keys that were there when it began, however many are added while it works.
-    dirty: Mutex<VecDeque<Box<[u8]>>>,
+    dirty: KeyQueue,
     /// Keys of the rows that are not in the segments yet; `None` for a table that is not logged.
-    unlogged: Option<Mutex<VecDeque<Box<[u8]>>>>,
-}
-
-impl<R> Recent<R> {
-    fn changed(row: Option<R>) -> Self {
-        Self {
-            row,
-            is_dirty: true,
-            is_unlogged: true,
-        }
-    }
+    unlogged: Option<KeyQueue>,
 }
 
 /// A table without the type of its rows, as a checkpoint sees it.
@@ -119,14 +113,15 @@ impl<R: Row> Table<R> {
             Entry::Occupied(mut entry) => {
                 self.queue(entry.key(), Some(entry.get()));
                 let recent = entry.get_mut();
-                (recent.is_dirty, recent.is_unlogged) = (true, true);
+                recent.is_dirty = true;
+                recent.is_unlogged = self.unlogged.is_some();
                 Ok(change(&mut recent.row))
             }
             Entry::Vacant(entry) => {
                 let mut row = self.stored(entry.key())?;
                 let answer = change(&mut row);
                 self.queue(entry.key(), None);
-                entry.insert(Recent::changed(row));
+                entry.insert(self.changed(row));
                 Ok(answer)
             }
         }
@@ -141,8 +136,17 @@ impl<R: Row> Table<R> {
     }
 
     fn replace(&self, key: Box<[u8]>, row: Option<R>) {
-        let before = self.recent.insert(key.clone(), Recent::changed(row));
+        let before = self.recent.insert(key.clone(), self.changed(row));
         self.queue(&key, before.as_ref());
+    }
+
+    /// A row that neither sled nor the segments have.
+    fn changed(&self, row: Option<R>) -> Recent<R> {
+        Recent {
+            row,
+            is_dirty: true,
+            is_unlogged: self.unlogged.is_some(),
+        }
     }
 
     /// Queues the key of a row that changes. `before` is the row in memory before the change.
@@ -159,15 +163,7 @@ impl<R: Row> Table<R> {
 
     /// Takes the first rows that are not in sled yet, as many as fit a part, and marks them as written.
     fn take_dirty(&self) -> ChangedRows<R> {
-        let take = |key: Box<[u8]>| {
-            let mut recent = self.recent.get_mut(&key)?;
-            recent.is_dirty = false;
-            Some((key, recent.row.clone()))
-        };
-        let mut rows: ChangedRows<R> = first_keys(&self.dirty, self.rows_at_once)
-            .into_iter()
-            .filter_map(take)
-            .collect();
+        let mut rows = self.take(&self.dirty, |recent| recent.is_dirty = false);
         // With unsorted keys, sled looks up a page for each key.
         rows.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
         rows
@@ -181,16 +177,21 @@ impl<R: Row> Table<R> {
     /// Takes the first rows that are not in the segments yet, as many as fit a part, and marks them as logged. The caller
     /// writes them into the segments, or returns them with [`Table::put_back`].
     pub(in crate::log::embedded) fn take_unlogged(&self) -> ChangedRows<R> {
-        let take = |key: Box<[u8]>| {
-            let mut recent = self.recent.get_mut(&key)?;
-            recent.is_unlogged = false;
-            Some((key, recent.row.clone()))
-        };
-        let keys = self
-            .unlogged
-            .as_ref()
-            .map(|keys| first_keys(keys, self.rows_at_once));
-        keys.into_iter().flatten().filter_map(take).collect()
+        self.unlogged.as_ref().map_or_else(Vec::new, |keys| {
+            self.take(keys, |recent| recent.is_unlogged = false)
+        })
+    }
+
+    /// Takes the rows of the first keys, as many as fit a part, and marks each.
+    fn take(&self, keys: &KeyQueue, mark: impl Fn(&mut Recent<R>)) -> ChangedRows<R> {
+        let taken = first_keys(keys, self.rows_at_once).into_iter();
+        taken
+            .filter_map(|key| {
+                let mut recent = self.recent.get_mut(&key)?;
+                mark(&mut recent);
+                Some((key, recent.row.clone()))
+            })
+            .collect()
     }
 
     /// The rows so far came from the segments.
@@ -279,16 +280,15 @@ impl<R: Row> WriteBehind for Table<R> {
 
     fn shrink(&self) {
         if self.recent.len() > CLEAN_ROWS_MAX {
-            let is_logged = self.unlogged.is_some();
             self.recent
-                .retain(|_, recent| recent.is_dirty || is_logged && recent.is_unlogged);
+                .retain(|_, recent| recent.is_dirty || recent.is_unlogged);
             self.recent.shrink_to_fit();
         }
     }
 }
 
 /// Takes the first keys, at most `max`.
-fn first_keys(keys: &Mutex<VecDeque<Box<[u8]>>>, max: usize) -> Vec<Box<[u8]>> {
+fn first_keys(keys: &KeyQueue, max: usize) -> Vec<Box<[u8]>> {
     let mut keys = lock(keys);
     let taken = keys.len().min(max);
     let first = keys.drain(..taken).collect();
@@ -296,11 +296,6 @@ fn first_keys(keys: &Mutex<VecDeque<Box<[u8]>>>, max: usize) -> Vec<Box<[u8]>> {
         *keys = VecDeque::new();
     }
     first
-}
-
-/// A panic of the lock's holder leaves the list of keys whole.
-fn lock<T>(keys: &Mutex<T>) -> MutexGuard<'_, T> {
-    keys.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
