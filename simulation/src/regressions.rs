@@ -150,6 +150,36 @@ fn retention_that_fails_half_way_leaves_no_hole() {
 }
 
 #[test]
+fn a_crash_within_retention_leaves_no_hole_for_a_rebuilt_state_store() {
+    for operations in 1..=30 {
+        let ground = ground();
+        live(&ground, async |log, process| {
+            for body in ["one", "two"] {
+                send(log, &ground, body).await.unwrap();
+            }
+            ground.clock.sleep(11_000);
+            // A group in a new segment, without a message for this user.
+            let mut other = append(&ground.clock, None, "other", 2);
+            other.receivers.remove(0);
+            log.append(other).unwrap().await.unwrap().unwrap();
+            sleep(Duration::from_millis(2_500)).await;
+            ground.clock.sleep(300_000);
+            process.end_after(operations);
+            sleep(Duration::from_secs(3)).await;
+        });
+        let mut found = Default::default();
+        live(&ground, async |log, _| {
+            send(log, &ground, "three").await.unwrap();
+            found = read(log, 0).expect("it reads");
+        });
+        ground.state.crash(Fate::Lost, &mut |_| 0);
+        live(&ground, async |log, _| {
+            assert_eq!(read(log, 0).expect("it reads"), found, "{operations}");
+        });
+    }
+}
+
+#[test]
 fn a_state_store_of_another_log_is_set_aside() {
     let ground = ground();
     live(&ground, async |log, _| {

@@ -346,8 +346,10 @@ impl Replay<'_> {
         Ok(count)
     }
 
-    /// Applies one record. After damage, the earlier entries of an inbox may not have been seen. They have not expired for
-    /// that reason: they should exist, and a reader of the inbox gets the error.
+    /// Applies one record. Two records mean more here than in a running log. After damage, the earlier entries of an inbox may
+    /// not have been seen. They have not expired for that reason: they should exist, and a reader of the inbox gets the error.
+    /// A head is written before retention forgets the entries up to it. Their segment may still be there, because the gateway
+    /// ended before the file was removed.
     fn apply(
         &self,
         record: &Record,
@@ -363,6 +365,11 @@ impl Replay<'_> {
             state.apply(record, at)?;
             state.users.update(user, |row| row.first = first)?;
             return Ok(());
+        }
+        if let Record::Head { user, head, first } = record
+            && state.users.get(user)?.head == *head
+        {
+            state.expire(user, *first, at)?;
         }
         Ok(state.apply(record, at)?)
     }
