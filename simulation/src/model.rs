@@ -215,7 +215,8 @@ impl Model {
         let letter = self.letters.get_mut(&number).expect("looked up above");
         let known = Known {
             epoch,
-            at_ms,
+            // A gateway whose clock was ahead dated it later.
+            at_ms: at_ms.min(now_ms),
             is_answered: false,
         };
         letter.messages.insert(id.to_owned(), known);
