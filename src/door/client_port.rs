@@ -138,7 +138,9 @@ impl<H: ClientHost> Door<H> {
         self.check_serving()?;
         arrival.check().map_err(UpgradeRefusal::Admission)?;
         let answer = site.answer(request).ok_or(UpgradeRefusal::NotFound)?;
-        let is_last = !may_go_on(request);
+        // A new connection costs a handshake only over TLS. Without it, the peer is a proxy or a program on this machine. A
+        // proxy's connection may be idle for longer than this port waits, so that its next request would come too late.
+        let is_last = self.entrance.tls.is_none() || !may_go_on(request);
         let bytes = encode(&answer, request.method(), is_last);
         Ok(Answer::Site { bytes, is_last })
     }
@@ -199,8 +201,8 @@ async fn greet_by_tls<H: ClientHost, S: Stream>(
     }
 }
 
-/// Reads requests and answers them. Admits the connection at the first one that asks for a WebSocket, if all is well. A
-/// page's requests may come before that, because proxies use one connection for requests of several clients.
+/// Reads requests and answers them. Admits the connection at the first one that asks for a WebSocket, if all is well. Over
+/// TLS, a page's requests may come before that.
 async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut terms: Terms) {
     let metrics = &door.entrance.metrics;
     let mut rest = Vec::new();

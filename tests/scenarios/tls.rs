@@ -4,7 +4,7 @@
 use std::{fs, path::Path, process::Command, sync::Arc};
 
 use rustls::{
-    ClientConfig, RootCertStore,
+    ALL_VERSIONS, ClientConfig, RootCertStore, SupportedProtocolVersion,
     crypto::ring,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
     version::{TLS12, TLS13},
@@ -13,7 +13,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_tungstenite::client_async;
 use towncrier_client::{
     ClientConnection, Lost, Tcp, Trust,
@@ -173,28 +173,57 @@ async fn what_is_no_modern_tls_is_refused_on_either_port() {
     assert!(opened.is_ok(), "{:?}", opened.err());
 }
 
+/// A stream to the client port, secured with one of these versions.
+async fn secure(
+    authority: &Authority,
+    gateway: &Gateway,
+    versions: &[&'static SupportedProtocolVersion],
+) -> TlsStream<TcpStream> {
+    let mut roots = RootCertStore::empty();
+    let ca = CertificateDer::from_pem_file(authority.ca()).unwrap();
+    roots.add(ca).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let clients = gateway.place().clients;
+    let stream = TcpStream::connect(clients).await.unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    let tls = connector.connect(ServerName::from(clients.ip()), stream);
+    within("the TLS handshake", tls).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_client_that_speaks_only_tls_1_2_or_only_1_3_is_served() {
     let authority = Authority::new();
     let gateway = start(&authority, &["listener"], &[]).await;
-    let mut roots = RootCertStore::empty();
-    let ca = CertificateDer::from_pem_file(authority.ca()).unwrap();
-    roots.add(ca).unwrap();
     for version in [&TLS12, &TLS13] {
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_protocol_versions(&[version])
-            .unwrap()
-            .with_root_certificates(roots.clone())
-            .with_no_client_auth();
-        let clients = gateway.place().clients;
-        let stream = TcpStream::connect(clients).await.unwrap();
-        let connector = TlsConnector::from(Arc::new(config));
-        let tls = connector.connect(ServerName::from(clients.ip()), stream);
-        let tls = within("the TLS handshake", tls).await.unwrap();
-        let upgrade = client_async(format!("wss://{clients}/ws"), tls);
+        let tls = secure(&authority, &gateway, &[version]).await;
+        let upgrade = client_async(url(&gateway), tls);
         let upgraded = within("the upgrade", upgrade).await;
         assert!(upgraded.is_ok(), "{:?}", upgraded.err());
     }
+}
+
+#[tokio::test]
+async fn a_page_and_a_websocket_come_over_one_secured_connection() {
+    let authority = Authority::new();
+    let gateway = start(&authority, &["listener"], &["listener.inbox=true"]).await;
+    let mut stream = secure(&authority, &gateway, ALL_VERSIONS).await;
+    // The second request comes with the first, as a browser may send them.
+    let requests = "GET /icon.svg HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2);
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    let mut answers = Vec::new();
+    let ends = |answers: &[u8]| String::from_utf8_lossy(answers).matches("</svg>").count();
+    while ends(&answers) < 2 {
+        let read = within("an answer", stream.read_buf(&mut answers)).await;
+        assert!(read.unwrap() > 0, "{answers:?}");
+    }
+    let answers = String::from_utf8(answers).unwrap();
+    assert!(!answers.contains("connection: close"), "{answers}");
+    let upgraded = client_async(url(&gateway), stream).await;
+    upgraded.expect("the same connection");
 }
 
 #[tokio::test]
