@@ -141,6 +141,20 @@ pub struct SentBatch {
     /// The receivers that were refused.
     #[serde(rename = "FailedIDList", default)]
     pub failed: Option<Vec<String>>,
+    /// In place of the results of a batch to everyone with more receivers than the gateway lists.
+    #[serde(flatten)]
+    pub count: Option<BatchCount>,
+}
+
+/// The answer to a batch with more receivers than the gateway lists.
+#[derive(Debug, Clone, Deserialize)]
+pub struct BatchCount {
+    /// The number of receivers.
+    #[serde(rename = "receiversTotal")]
+    pub receivers_total: u64,
+    /// The same as the answer to one send.
+    #[serde(flatten)]
+    pub sent: SendAnswer,
 }
 
 /// The result for one receiver of a batch.

@@ -16,6 +16,8 @@ pub(super) struct Letter {
     pub(super) unknown: usize,
     /// The time of the latest attempt.
     pub(super) tried_ms: u64,
+    /// By log: the users who had a message before the first attempt. A message to all users reaches them at least.
+    pub(super) reaches: BTreeMap<u64, BTreeSet<usize>>,
     /// Its messages by id. There are several only if the log forgot its key in between.
     pub(super) messages: BTreeMap<String, Known>,
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::{
-    ids::{Epoch, Platform, Seq, SessionKey, UserId},
+    ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Append, AppendError, Cause, Commit, Consumer, Feed, Inbox, InboxRead, Log, LogAnswer,
         LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint, SessionRow, Stored, TokenTimes,
@@ -137,6 +137,7 @@ impl MemoryLog {
         rows.remembered
             .retain(|remembered| remembered.fingerprint.is_some());
         for remembered in &mut rows.remembered {
+            remembered.receipt.receivers = 0;
             remembered.receipt.placed = [].into();
             remembered.is_expired = true;
         }
@@ -237,6 +238,7 @@ impl Rows {
             sender: append.sender.clone(),
             client_message_id: append.client_message_id.clone(),
             send_time_ms: append.send_time_ms,
+            receivers: placed.len() as u64,
             placed: placed.into(),
         };
         self.remembered.push(Remembered {
@@ -302,6 +304,20 @@ impl Rows {
         times.copied().unwrap_or_default()
     }
 
+    /// The entries of a message.
+    fn placed(&self, message: MessageId) -> &[(UserId, Seq)] {
+        let mut remembered = self.remembered.iter();
+        let found = remembered.find(|remembered| remembered.receipt.message_id == message);
+        found.map_or(&[], |found| &found.receipt.placed)
+    }
+
+    fn users(&self) -> Vec<UserId> {
+        let with_inbox = self.inboxes.keys().chain(self.profiles.keys());
+        let with_session = self.sessions.keys().map(|key| &key.user);
+        let users: BTreeSet<_> = with_inbox.chain(with_session).cloned().collect();
+        users.into_iter().collect()
+    }
+
     fn raise_tokens(&mut self, user: UserId, platform: Platform, times: TokenTimes) {
         let row = self.tokens.entry((user, platform)).or_default();
         row.revoked_before_ms = row.revoked_before_ms.max(times.revoked_before_ms);
@@ -315,6 +331,34 @@ impl Log for MemoryLog {
             let (receipt, commit) = rows.append(append)?;
             self.feed.hand_on(commit.as_slice());
             Ok(receipt)
+        })
+    }
+
+    fn append_to_everyone(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
+        let receivers = self.rows().users();
+        self.append(Append {
+            receivers,
+            ..append
+        })
+    }
+
+    fn entries(
+        &self,
+        message: MessageId,
+        skip: usize,
+        limit: usize,
+    ) -> LogAnswer<Vec<(UserId, Seq)>> {
+        self.reply(|rows| {
+            let entries = rows.placed(message).iter().skip(skip).take(limit);
+            Ok(entries.cloned().collect())
+        })
+    }
+
+    fn entry_of(&self, message: MessageId, user: &UserId) -> LogAnswer<Option<Seq>> {
+        self.reply(|rows| {
+            let entries = rows.placed(message).iter();
+            let mut of_user = entries.filter(|(owner, _)| owner == user);
+            Ok(of_user.next().map(|(_, seq)| *seq))
         })
     }
 
@@ -380,12 +424,7 @@ impl Log for MemoryLog {
     }
 
     fn users(&self) -> LogAnswer<Vec<UserId>> {
-        self.reply(|rows| {
-            let with_inbox = rows.inboxes.keys().chain(rows.profiles.keys());
-            let with_session = rows.sessions.keys().map(|key| &key.user);
-            let users: BTreeSet<_> = with_inbox.chain(with_session).cloned().collect();
-            Ok(users.into_iter().collect())
-        })
+        self.reply(|rows| Ok(rows.users()))
     }
 
     fn register(&self, user: UserId, profile: Bytes) -> Result<Pending<()>, AppendError> {

@@ -99,7 +99,13 @@ impl Model {
 
     /// An attempt to send a letter begins.
     pub(super) fn begins(&mut self, number: u64, letter: impl FnOnce() -> Letter) {
+        let epoch = self.epoch;
         let letter = self.letters.entry(number).or_insert_with(letter);
+        letter.reaches.entry(epoch).or_insert_with(|| {
+            let here = self.inboxes.iter().filter(|((of, _), _)| *of == epoch);
+            let with_message = here.filter(|(_, places)| !places.letters.is_empty());
+            with_message.map(|((_, user), _)| *user).collect()
+        });
         letter.open += 1;
         letter.tried_ms = self.clock.now_ms();
     }
@@ -433,6 +439,10 @@ impl Model {
                 }
             }
         }
+        let is_spreading = log.is_spreading().unwrap_or(true);
+        if !is_spreading {
+            self.check_everyone(&deleted_unread);
+        }
         let now_ms = self.clock.now_ms();
         for letter in self.letters.values_mut() {
             let may_be_deleted = letter.receivers.as_ref().map_or_else(
@@ -440,7 +450,8 @@ impl Model {
                 |receivers| !receivers.is_disjoint(&deleted_unread),
             );
             // The key of a message may outlive the message, if that has expired or was deleted.
-            if !may_be_deleted && letter.tried_ms + self.retention_ms > now_ms + SLACK_MS {
+            let may_come = is_spreading && letter.receivers.is_none() || may_be_deleted;
+            if !may_come && letter.tried_ms + self.retention_ms > now_ms + SLACK_MS {
                 letter.unknown = 0;
             }
             // Every stored message was accepted, even if no caller was told.
@@ -449,6 +460,33 @@ impl Model {
             }
         }
         note(format_args!("settled: {} letters", self.letters.len()));
+    }
+
+    /// A message to all users is in the inbox of each user who was known before it, unless it was allowed to go.
+    fn check_everyone(&self, deleted_unread: &BTreeSet<usize>) {
+        let (epoch, kept_ms) = (self.epoch, self.clock.now_ms() + SLACK_MS);
+        let has = |user: &usize, id: &String| {
+            let places = self.inboxes.get(&(epoch, *user));
+            places.is_some_and(|places| places.letters.values().any(|(_, there)| there == id))
+        };
+        let is_to_all = |letter: &&Letter| letter.receivers.is_none() && !letter.is_online_only;
+        for letter in self.letters.values().filter(is_to_all) {
+            let reaches = letter.reaches.get(&epoch).into_iter().flatten();
+            let reaches = reaches.filter(|user| !deleted_unread.contains(user));
+            let here = letter.messages.iter().filter(|(_, known)| {
+                known.epoch == epoch && known.at_ms + self.retention_ms > kept_ms
+            });
+            for ((id, _), user) in
+                here.flat_map(|known| reaches.clone().map(move |user| (known, user)))
+            {
+                if !has(user, id) {
+                    violated(
+                        "P1",
+                        format_args!("{id}, to all users, did not come to user {user}"),
+                    );
+                }
+            }
+        }
     }
 
     fn session(&self, owner: &Owner) -> Session {

@@ -9,7 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use fastrand::Rng;
-use tokio::{task::LocalSet, time::sleep};
+use tokio::{
+    task::LocalSet,
+    time::{sleep, timeout},
+};
 
 use super::{
     clock::SimClock,
@@ -30,6 +33,8 @@ use towncrier::{
 
 /// The number of users that get messages.
 const USERS: usize = 2;
+/// The time for which a caller waits for the last piece of a message to everyone.
+const CALLER_WAITS: Duration = Duration::from_secs(5);
 /// One operation of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
@@ -47,6 +52,8 @@ pub(super) enum Step {
     Roll,
     /// Time passes until retention removes everything old.
     Retention,
+    /// A message with a key for everyone, in several pieces.
+    Everyone,
 }
 
 /// The disk and the store of a log.
@@ -64,6 +71,8 @@ pub(super) struct Ground {
 pub(super) struct Known {
     tried: BTreeSet<String>,
     answered: Vec<(Receipt, String)>,
+    /// The messages to everyone, each with the users who were known before.
+    to_everyone: Vec<(String, Vec<usize>)>,
     is_delete_tried: bool,
     is_delete_answered: bool,
     may_expire: bool,
@@ -216,7 +225,43 @@ impl Known {
                 clock.sleep(300_000);
                 sleep(Duration::from_millis(1_100)).await;
             }
+            Step::Everyone => {
+                let is_known = |user: &usize| {
+                    let inbox = log.inbox(&user_id(*user));
+                    let inbox = inbox.blocking_wait();
+                    inbox.is_ok_and(|inbox| inbox.head > Seq::ZERO)
+                };
+                let known = (0..USERS).filter(is_known).collect();
+                self.to_everyone.push((body.clone(), known));
+                self.tried.insert(body.clone());
+                let append = append(clock, Some(&body), &body, 0);
+                // The pieces of a process that died never end. Its caller gives up.
+                if let Ok(pending) = log.append_to_everyone(append)
+                    && let Ok(Ok(Ok(receipt))) = timeout(CALLER_WAITS, pending).await
+                    && !life.is_dead()
+                {
+                    self.answered.push((receipt, body));
+                }
+            }
         }
+    }
+
+    /// Checks that a message to everyone is nowhere, or once in the inbox of each user who was known before it.
+    fn check_everyone(&self, inboxes: &Inboxes) -> Result<(), String> {
+        for (body, known) in &self.to_everyone {
+            let count = |user: usize| {
+                let bodies = inboxes[user].values().flatten();
+                bodies.filter(|there| *there == body.as_bytes()).count()
+            };
+            let counts: Vec<_> = (0..USERS).map(count).collect();
+            let is_seen = counts.iter().any(|count| *count > 0);
+            let is_incomplete = known.iter().any(|user| counts[*user] == 0);
+            let may_miss = self.may_expire || self.is_delete_tried;
+            if counts.iter().any(|count| *count > 1) || is_seen && is_incomplete && !may_miss {
+                return Err(format!("{body} is {counts:?} times in the inboxes"));
+            }
+        }
+        Ok(())
     }
 
     async fn send(
@@ -336,7 +381,13 @@ pub(super) async fn recovers(ground: &Ground, known: &Known) -> Result<(), Strin
     let before = tasks
         .run_until(async {
             let (log, workers) = ground.open(&life).map_err(|error| error.to_string())?;
+            known.check(&log)?;
+            let (writer, _keeper) = workers.into_futures();
+            tokio::task::spawn_local(writer.ok_or("nothing to append to")?);
+            // The log places a message to everyone to its end by itself.
+            sleep(Duration::from_millis(100)).await;
             let before = known.check(&log)?;
+            known.check_everyone(&before)?;
             let heads: Vec<_> = (0..USERS)
                 .map(|user| {
                     log.inbox(&user_id(user))
@@ -344,8 +395,6 @@ pub(super) async fn recovers(ground: &Ground, known: &Known) -> Result<(), Strin
                         .map_or(Seq::ZERO, |inbox| inbox.head)
                 })
                 .collect();
-            let (writer, _keeper) = workers.into_futures();
-            tokio::task::spawn_local(writer.ok_or("nothing to append to")?);
             let pending = log.append(append(&ground.clock, None, "one more", USERS));
             let answer = pending.map_err(|error| error.to_string())?.await;
             let receipt = answer

@@ -140,11 +140,13 @@ impl StoreHome for SimHome {
 }
 
 impl Store for SimHome {
-    /// A run has few rows. Its checkpoints have several parts as well, and take as long as those of many rows.
+    /// A run has few rows. Its checkpoints have several parts as well, and take as long as those of many rows. A message to everyone has a
+    /// piece for each user.
     fn pace(&self) -> Pace {
         Pace {
             rows: 1,
             pause: Duration::from_millis(20),
+            users: 1,
         }
     }
 

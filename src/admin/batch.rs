@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use super::{
-    bodies::{self, BatchSent, SendRequest, SentTo},
+    bodies::{self, BatchSent, SendRequest, Sent, SentTo, SentToMany},
     call::App,
     error::Refusal,
     outcomes::SendingStatus,
@@ -22,7 +22,7 @@ use crate::{
     ids::UserId,
 };
 
-/// The receivers in one piece of the answer: about 64 KB. An answer about every user is never whole in memory.
+/// The receivers in one piece of the answer: about 64 KB. An answer about many users is never whole in memory.
 const RESULTS_PER_PIECE: usize = 512;
 
 /// Sends one message to the users of `recvIDList`, or to everyone.
@@ -50,10 +50,16 @@ pub(super) async fn batch_send_msg(
         bodies::answer(BatchSent {
             results: Vec::new(),
             failed,
+            count: None,
         })
     } else {
         let receipt = app.deliver(&call, &body, message, receivers).await?;
-        answer(receipt, &failed)
+        let is_listed = receipt.placed.len() as u64 == receipt.receivers;
+        if !is_listed || receipt.receivers > app.batch_max as u64 {
+            count(&receipt, failed)
+        } else {
+            answer(receipt, &failed)
+        }
     };
     app.outcomes.note(&body.operation_id, outcome);
     Ok(answer)
@@ -99,6 +105,22 @@ impl App {
         }
         Ok((Receivers::List(list), failed))
     }
+}
+
+/// The answer about more receivers than a batch may name.
+fn count(receipt: &Receipt, failed: Vec<&str>) -> Response {
+    bodies::answer(BatchSent {
+        results: Vec::new(),
+        failed,
+        count: Some(SentToMany {
+            sent: Sent {
+                server_msg_id: &receipt.message_id.to_string(),
+                client_msg_id: &receipt.client_message_id,
+                send_time: receipt.send_time_ms,
+            },
+            receivers_total: receipt.receivers,
+        }),
+    })
 }
 
 /// The answer, written piece by piece as fast as the connection takes it.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use serde_json::{json, value::RawValue};
-use towncrier_client::admin::{BatchReceivers, SendFields};
+use towncrier_client::admin::{BatchCount, BatchReceivers, SendFields};
 
 use super::admin::{AdminApi, TrustArguments};
 use crate::{config::Config, ids::Platform};
@@ -102,6 +102,14 @@ impl SendCommand {
                 &result.sent.server_msg_id,
                 result.sent.send_time,
             );
+        }
+        if let Some(BatchCount {
+            receivers_total,
+            sent,
+        }) = batch.count
+        {
+            let receivers = format!("{receivers_total} users");
+            self.print(&receivers, &sent.server_msg_id, sent.send_time);
         }
         let failed = batch.failed.unwrap_or_default();
         failed

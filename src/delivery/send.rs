@@ -1,8 +1,12 @@
 //! Sending: append, and answer once the message is durable. An online-only message skips the log.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::Delivery;
 use crate::{
@@ -10,6 +14,9 @@ use crate::{
     log::{Append, AppendError, LogError, Pending, Receipt},
     message::{Message, StoredMessage},
 };
+
+/// The longest time that the caller of a message to everyone waits for its last entry.
+const EVERYONE_WAIT: Duration = Duration::from_secs(5);
 
 /// A message with its receivers.
 #[derive(Debug)]
@@ -53,16 +60,20 @@ pub enum SendError {
 
 impl Delivery {
     /// Accepts a message. `Ok` means that it is on disk (P1). For an online-only message, `Ok` means that it was handed to
-    /// the sessions online.
+    /// the sessions online. For a message to everyone, `Ok` means that every user has it;
+    /// [`OutcomeUnknown`](AppendError::OutcomeUnknown) after some seconds can mean that it is accepted and on its way.
     ///
     /// Not cancel safe in one respect: if the future is dropped after its first poll, the caller does not know the outcome.
     pub async fn send(&self, send: Send) -> Result<Receipt, SendError> {
         if self.is_draining.load(Relaxed) {
             return Err(SendError::Draining);
         }
+        let is_to_everyone = matches!(send.receivers, Receivers::Everyone);
         let receivers = match send.receivers {
             Receivers::List(receivers) => receivers,
-            Receivers::Everyone => self.log.users().wait().await?,
+            Receivers::Everyone if send.is_online_only => self.log.users().wait().await?,
+            // The log knows who they are.
+            Receivers::Everyone => Vec::new(),
         };
         let send_time_ms = self.clock.now_ms();
         let message_id = MessageId::new(send_time_ms);
@@ -79,13 +90,12 @@ impl Delivery {
             message.create_time = send_time_ms as i64;
         }
         let body = message.to_bytes();
-        // A keyed send to everyone is remembered even if no user is known yet, because a repeat must find it.
-        if send.is_online_only || (receivers.is_empty() && !is_keyed) {
+        if send.is_online_only {
             let message = Arc::new(Message::new(body));
             for user in &receivers {
                 self.registry.deliver(user.as_str(), Seq::ZERO, &message);
             }
-            let placed = receivers
+            let placed: Arc<[_]> = receivers
                 .into_iter()
                 .map(|user| (user, Seq::ZERO))
                 .collect();
@@ -94,6 +104,7 @@ impl Delivery {
                 sender: send.send_id,
                 client_message_id,
                 send_time_ms,
+                receivers: placed.len() as u64,
                 placed,
             });
         }
@@ -107,6 +118,12 @@ impl Delivery {
             body,
             receivers,
         };
+        if is_to_everyone {
+            let placed = durable(self.log.append_to_everyone(append)?);
+            // The log goes on with a message that was accepted.
+            let placed = timeout(EVERYONE_WAIT, placed).await;
+            return Ok(placed.unwrap_or(Err(AppendError::OutcomeUnknown))?);
+        }
         Ok(durable(self.log.append(append)?).await?)
     }
 

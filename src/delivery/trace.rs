@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Delivery;
 use crate::{
     ids::{MessageId, Platform, Seq, SessionKey, UserId},
-    log::{LogError, Lookup, SessionRow},
+    log::{LogError, Lookup, Receipt, SessionRow},
 };
 
 /// The receivers in the answer.
@@ -84,12 +84,15 @@ impl Delivery {
         let Some(receipt) = self.log.find(lookup).wait().await? else {
             return Ok(None);
         };
-        let is_asked_for = |user: &UserId| page.user.as_ref().is_none_or(|only| only == user);
-        let receivers = receipt.placed.iter().filter(|(user, _)| is_asked_for(user));
-        let receivers_total = receivers.clone().count();
+        let is_listed = receipt.placed.len() as u64 == receipt.receivers;
+        let (receivers_total, entries) = if is_listed {
+            page_of(&receipt.placed, &page)
+        } else {
+            self.page_of_everyone(&receipt, &page).await?
+        };
         let mut traced = Vec::new();
-        for (user, seq) in receivers.skip(page.offset).take(page.limit) {
-            traced.push(self.trace_receiver(user, *seq).await?);
+        for (user, seq) in entries {
+            traced.push(self.trace_receiver(&user, seq).await?);
         }
         Ok(Some(Trace {
             message_id: receipt.message_id,
@@ -99,6 +102,22 @@ impl Delivery {
             receivers_total,
             receivers: traced,
         }))
+    }
+
+    /// The entries of a page of a message to everyone, and the number of receivers of which the page is a part.
+    async fn page_of_everyone(
+        &self,
+        receipt: &Receipt,
+        page: &TracePage,
+    ) -> Result<(usize, Vec<(UserId, Seq)>), LogError> {
+        let id = receipt.message_id;
+        if let Some(user) = &page.user {
+            let entry = self.log.entry_of(id, user).wait().await?;
+            let entry = entry.map(|seq| (user.clone(), seq));
+            return Ok((usize::from(entry.is_some()), entry.into_iter().collect()));
+        }
+        let entries = self.log.entries(id, page.offset, page.limit).wait().await?;
+        Ok((receipt.receivers as usize, entries))
     }
 
     async fn trace_receiver(&self, user: &UserId, seq: Seq) -> Result<TraceReceiver, LogError> {
@@ -149,4 +168,12 @@ impl Delivery {
             acked_at_ms,
         }
     }
+}
+
+/// The entries of a page, and the number of receivers of which the page is a part.
+fn page_of(placed: &[(UserId, Seq)], page: &TracePage) -> (usize, Vec<(UserId, Seq)>) {
+    let is_asked_for = |user: &UserId| page.user.as_ref().is_none_or(|only| only == user);
+    let receivers = placed.iter().filter(|(user, _)| is_asked_for(user));
+    let entries = receivers.clone().skip(page.offset).take(page.limit);
+    (receivers.count(), entries.cloned().collect())
 }

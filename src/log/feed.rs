@@ -1,4 +1,4 @@
-//! The feed of a log's commits: every message once, in log order, to each of its consumers.
+//! The feed of a log's commits: every entry once, in log order, to each of its consumers.
 //!
 //! Each kind of log hands its commits on here, on the thread that made them. A consumer is therefore never more than one group of
 //! commits behind, and the next group waits for it: no queue grows, and no thread has to be woken.

@@ -63,11 +63,18 @@ pub struct Receipt {
     pub client_message_id: Box<str>,
     /// The time at which the message was accepted, Unix ms.
     pub send_time_ms: u64,
-    /// The message's seq in each receiver's inbox, in the order of the receivers.
+    /// The number of receivers; 0 when only the key is still known.
+    pub receivers: u64,
+    /// The message's seq in each receiver's inbox, in the order of the receivers. Empty for a message to everyone with more
+    /// than [`LISTED_MAX`] receivers. An entry that retention removed is left out.
     pub placed: Arc<[(UserId, Seq)]>,
 }
 
-/// A message that just became durable, as a [`Consumer`] takes it.
+/// The most receivers of a message to everyone that its receipt lists: some megabytes. [`Log::entries`] has them all.
+pub const LISTED_MAX: usize = 10_000;
+
+/// Receivers of a message that just became durable, as a [`Consumer`] takes it. A message to everyone comes in several
+/// commits.
 #[derive(Debug, Clone)]
 pub struct Commit {
     /// The log's epoch.
@@ -173,6 +180,24 @@ pub type Pending<T> = oneshot::Receiver<Result<T, AppendError>>;
 pub trait Log: Send + Sync + 'static {
     /// Appends one message. Refuses at once when the queue is full or no append is possible.
     fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError>;
+
+    /// Appends one message to every user that is known now; `append` names no receivers. The message is accepted at once, and
+    /// gets its entries in pieces, so that other appends need not wait. The answer comes after the last piece. Once the
+    /// message is accepted, the log places it to its end, also after a crash. A repeat of the key meanwhile waits as well, or
+    /// is answered with [`AppendError::OutcomeUnknown`].
+    fn append_to_everyone(&self, append: Append) -> Result<Pending<Receipt>, AppendError>;
+
+    /// Up to `limit` entries of a retained message to everyone, without the first `skip` receivers. Empty for any other
+    /// message.
+    fn entries(
+        &self,
+        message: MessageId,
+        skip: usize,
+        limit: usize,
+    ) -> LogAnswer<Vec<(UserId, Seq)>>;
+
+    /// The seq of a retained message to everyone in this user's inbox, if the user has an entry of it.
+    fn entry_of(&self, message: MessageId, user: &UserId) -> LogAnswer<Option<Seq>>;
 
     /// The bounds of a user's inbox. An unknown user has an empty one.
     fn inbox(&self, user: &UserId) -> LogAnswer<Inbox>;

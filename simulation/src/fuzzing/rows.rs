@@ -11,7 +11,7 @@ use super::{Input, log::with_real};
 use crate::{model::user_id, process::Life, short_life::Ground};
 
 /// The trees of the store.
-const TREES: [&str; 8] = [
+const TREES: [&str; 9] = [
     "users",
     "sessions",
     "keys",
@@ -20,6 +20,7 @@ const TREES: [&str; 8] = [
     "profiles",
     "revoked",
     "meta",
+    "rows",
 ];
 
 /// The first byte selects a tree, and whether the other bytes are the value of its first row or the key of a further one.

@@ -27,7 +27,7 @@ pub(super) use self::{
         OnlineRequest, OnlineSession, OnlineUser, OnlineUsers, PlatformPresence, PresenceRequest,
         UserPresence,
     },
-    send::{BatchSent, OfflinePushInfo, OperationStatus, SendRequest, Sent, SentTo},
+    send::{BatchSent, OfflinePushInfo, OperationStatus, SendRequest, Sent, SentTo, SentToMany},
     trace::{TraceRequest, Traced, TracedReceiver, TracedSession},
 };
 use super::text::Text;

@@ -106,6 +106,19 @@ pub(in crate::admin) struct BatchSent<'a> {
     /// Receivers that are not valid ids, as given.
     #[serde(rename = "FailedIDList")]
     pub(in crate::admin) failed: Vec<&'a str>,
+    /// In place of the results of a send to everyone with more than `admin.batch_max` receivers.
+    #[serde(flatten)]
+    pub(in crate::admin) count: Option<SentToMany<'a>>,
+}
+
+/// The result of a send to more receivers than an answer lists. `/msg/trace` pages through them.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::admin) struct SentToMany<'a> {
+    #[serde(flatten)]
+    pub(in crate::admin) sent: Sent<'a>,
+    /// The number of receivers.
+    #[serde(rename = "receiversTotal")]
+    pub(in crate::admin) receivers_total: u64,
 }
 
 /// The result of a batch for one receiver.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Fault, Gateway, NOW_MS, text_send, with, without};
+use super::{Fault, Gateway, NOW_MS, admin_config, text_send, with, without};
 use crate::log::AppendError;
 
 /// A text for these users.
@@ -162,10 +162,13 @@ async fn groups_need_their_id_and_are_one_conversation() {
     }
 }
 
-#[tokio::test]
-async fn send_all_reaches_every_known_user_in_pieces() {
-    let gateway = Gateway::new();
-    let users: Vec<_> = (0..1500).map(|user| format!("user{user:04}")).collect();
+/// A gateway that lists up to `batch_max` receivers and knows this many users, and the users.
+fn with_users(batch_max: usize, users: usize) -> (Gateway, Vec<String>) {
+    let gateway = Gateway::with(&crate::config::Admin {
+        batch_max,
+        ..admin_config()
+    });
+    let users: Vec<_> = (0..users).map(|user| format!("user{user:04}")).collect();
     for user in &users {
         let profile = bytes::Bytes::from_static(b"{}");
         gateway
@@ -174,6 +177,29 @@ async fn send_all_reaches_every_known_user_in_pieces() {
             .profiles
             .insert(crate::ids::UserId::new(user).unwrap(), profile);
     }
+    (gateway, users)
+}
+
+#[tokio::test]
+async fn a_send_to_more_users_than_a_batch_may_name_answers_with_their_number() {
+    let (gateway, _) = with_users(1499, 1500);
+    let body = with(batch_send(json!([])), "isSendAll", json!(true));
+    let data = gateway.post("/msg/batch_send_msg", &body).await.data();
+    assert_eq!(data["resultList"], json!([]));
+    assert_eq!(data["FailedIDList"], json!([]));
+    assert_eq!(data["receiversTotal"], 1500);
+    assert_eq!(data["sendTime"], NOW_MS);
+    let id = data["serverMsgID"].as_str().unwrap();
+    assert_eq!(data["clientMsgID"], id);
+    let trace = json!({ "operationID": "op", "serverMsgID": id, "offset": 1498, "limit": 5 });
+    let traced = gateway.post("/msg/trace", &trace).await.data();
+    assert_eq!(traced["receiversTotal"], 1500);
+    assert_eq!(traced["receivers"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn send_all_reaches_every_known_user_in_pieces() {
+    let (gateway, users) = with_users(1500, 1500);
     let body = with(batch_send(json!([])), "isSendAll", json!(true));
     let data = gateway.post("/msg/batch_send_msg", &body).await.data();
     let results = data["resultList"].as_array().unwrap();

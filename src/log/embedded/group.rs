@@ -1,4 +1,4 @@
-//! A group: the requests that the writer collects for one write and one sync, and the callers that wait for it.
+//! A group: the records that the writer collects for one write and one sync, and the rows as they will be after it.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 
 use super::{
     Append, AppendError, Commit, Receipt,
-    record::{Position, Record},
+    entry_fields::EntryFields,
+    record::{self, Position, Record},
+    state::{State, StateError},
     table_id::TableId,
 };
 use crate::ids::{Seq, UserId};
@@ -16,34 +18,24 @@ use crate::ids::{Seq, UserId};
 /// The sender, and its id for the message.
 type IdempotencyKey = (Box<str>, Box<str>);
 
-/// The records and answers that are collected for one sync.
-#[derive(Default)]
+/// The records and callers that are collected for one sync.
 pub(super) struct Group {
+    /// The position of the first record.
+    begin: Position,
+    /// The CRC of the last record.
+    crc: u32,
+    pub(super) buffer: Vec<u8>,
     /// Heads and newest positions of the group's users, as they will be after the sync.
-    pub(super) heads: HashMap<UserId, (Seq, Position), RandomState>,
+    heads: HashMap<UserId, (Seq, Position), RandomState>,
     /// Keys of this group, with the answers that they will get.
-    pub(super) keys: HashMap<IdempotencyKey, ([u8; 16], Receipt)>,
+    keys: HashMap<IdempotencyKey, ([u8; 16], Receipt)>,
     /// Rows of this group that the state does not have yet.
-    pub(super) rows: HashMap<(TableId, Bytes), Option<Bytes>>,
+    rows: HashMap<(TableId, Bytes), Option<Bytes>>,
     pub(super) records: Vec<(Record, Position)>,
     pub(super) commits: Vec<Commit>,
+    /// The number of messages that this group accepts.
+    pub(super) messages: u64,
     pub(super) callers: Vec<Caller>,
-}
-
-impl Group {
-    /// The answer to an earlier append with the same key, which is still being written.
-    pub(super) fn earlier(&self, append: &Append) -> Option<Result<Receipt, AppendError>> {
-        if !append.is_keyed {
-            return None;
-        }
-        let key = (append.sender.clone(), append.client_message_id.clone());
-        let (fingerprint, receipt) = self.keys.get(&key)?;
-        Some(if *fingerprint == append.fingerprint {
-            Ok(receipt.clone())
-        } else {
-            Err(AppendError::KeyReused)
-        })
-    }
 }
 
 /// A waiting caller, and the answer for it.
@@ -59,6 +51,113 @@ pub(super) enum Caller {
         oneshot::Sender<Result<Receipt, AppendError>>,
         Result<Receipt, AppendError>,
     ),
+}
+
+impl Group {
+    /// An empty group behind the record with this CRC. `buffer` is empty.
+    pub(super) fn new(begin: Position, crc: u32, buffer: Vec<u8>) -> Self {
+        Self {
+            begin,
+            crc,
+            buffer,
+            heads: HashMap::default(),
+            keys: HashMap::new(),
+            rows: HashMap::new(),
+            records: Vec::new(),
+            commits: Vec::new(),
+            messages: 0,
+            callers: Vec::new(),
+        }
+    }
+
+    /// The CRC of the last record.
+    pub(super) fn crc(&self) -> u32 {
+        self.crc
+    }
+
+    /// The position of the next record.
+    pub(super) fn end(&self) -> Position {
+        Position(self.begin.0 + self.buffer.len() as u64)
+    }
+
+    /// Puts a record into the group. Returns its future position.
+    pub(super) fn put(&mut self, record: Record) -> Position {
+        let at = self.end();
+        self.crc = record::encode(&record, self.crc, &mut self.buffer);
+        if let Record::Row { table, key, value } = &record {
+            self.rows.insert((*table, key.clone()), value.clone());
+        }
+        self.records.push((record, at));
+        at
+    }
+
+    /// Puts the record that closes the group.
+    pub(super) fn close(&mut self, time_ms: u64) {
+        self.put(Record::Commit {
+            position: self.end(),
+            start: self.begin,
+            time_ms,
+        });
+    }
+
+    /// The answer to an earlier append with the same key, which is still being written.
+    pub(super) fn earlier(&self, append: &Append) -> Option<Result<Receipt, AppendError>> {
+        if !append.is_keyed {
+            return None;
+        }
+        let key = (append.sender.clone(), append.client_message_id.clone());
+        let (fingerprint, receipt) = self.keys.get(&key)?;
+        Some(if *fingerprint == append.fingerprint {
+            Ok(receipt.clone())
+        } else {
+            Err(AppendError::KeyReused)
+        })
+    }
+
+    /// Remembers the receipt of an append with a key.
+    pub(super) fn remember(&mut self, fingerprint: [u8; 16], receipt: &Receipt) {
+        let key = (receipt.sender.clone(), receipt.client_message_id.clone());
+        self.keys.insert(key, (fingerprint, receipt.clone()));
+    }
+
+    /// Looks up the head of a user, before an entry is put into the user's inbox.
+    pub(super) fn look_up(&mut self, state: &State, user: &UserId) -> Result<(), StateError> {
+        if !self.heads.contains_key(user) {
+            let row = state.users.get(user)?;
+            self.heads.insert(user.clone(), (row.head, row.newest));
+        }
+        Ok(())
+    }
+
+    /// Puts the entry of a message into the inbox of a user who was looked up. Returns its seq.
+    pub(super) fn place(&mut self, user: &UserId, message: Position) -> Seq {
+        let at = self.end();
+        let (head, newest) = self.heads.get_mut(user).expect("the user was looked up");
+        let seq = head.next();
+        let record = Record::Place {
+            user: user.clone(),
+            seq,
+            previous: *newest,
+            message,
+            fields: EntryFields::default(),
+        };
+        self.crc = record::encode(&record, self.crc, &mut self.buffer);
+        (*head, *newest) = (seq, at);
+        self.records.push((record, at));
+        seq
+    }
+
+    /// The value of a row after this group.
+    pub(super) fn row(
+        &self,
+        state: &State,
+        row: &(TableId, Bytes),
+    ) -> Result<Option<Bytes>, StateError> {
+        match self.rows.get(row) {
+            Some(value) => Ok(value.clone()),
+            None => state.row(row.0, &row.1),
+        }
+    }
 }
 
 /// Answers all callers of a group with this outcome.

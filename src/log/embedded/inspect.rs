@@ -5,9 +5,10 @@ use std::{io, path::Path};
 use super::{
     Damage, OpenError, ReadError,
     disk::{Disk, RealDisk},
+    entry_fields::EntryFields,
     epoch,
     log::{SEGMENTS, lock_directory},
-    record::{EntryFields, Position, Record},
+    record::{Position, Record},
     recovery::open_segments,
     scan::{Scan, Tail, judge_tail},
     segment::Segment,

@@ -269,7 +269,7 @@ impl Keeper {
             }
         }
         if self.format >= ROWS_SINCE {
-            let rows: Vec<_> = leaving.rows.iter().cloned().collect();
+            let rows = leaving.carried_rows(&self.core, segment, &self.pulse)?;
             for rows in rows.chunks(CARRIED_AT_ONCE) {
                 if !self.ask(|sender| Work::Carry(rows.to_vec(), sender)).await {
                     return Err(ReadError::Io(std::io::ErrorKind::StorageFull));

@@ -15,16 +15,17 @@ use tokio::{
 };
 
 use super::{
-    Damage, OpenError,
+    Damage, LogError, OpenError,
     core::Core,
     disk::{Disk, RealDisk, is_short_of_space},
     epoch,
     keeper::Keeper,
     lock::lock,
-    record::Position,
+    record::{Position, ROWS_SINCE},
     recovery,
     retention::Limits,
     scrub,
+    spread::Spreads,
     state::{Claim, MemoryHome, SledHome, StoreHome},
     time_mark::TimeMark,
     watermark::Watermark,
@@ -181,6 +182,7 @@ impl EmbeddedLog {
             tracing::error!(%error, "the state store cannot be opened");
             OpenError::State(dir())
         };
+        let has_rows = config.format >= ROWS_SINCE;
         let (mut state, is_believed) = recovery::open_state(home).map_err(state_failed)?;
         let claim = if is_believed {
             state.reached(epoch).map_err(state_failed)?
@@ -203,10 +205,18 @@ impl EmbeddedLog {
         if reached.is_none() {
             state.begin(epoch).map_err(state_failed)?;
         }
+        if !has_rows {
+            state.users.stop_numbering();
+        }
         let (time_mark, last_time) = TimeMark::open(&*directories.root).map_err(io)?;
         let core = Arc::new(Core::new(epoch, disk, state, clock, metrics));
         recovery::replay(&core, reached, &mut watermark, config.format)?;
         core.state.are_logged();
+        let oldest = core.segments.all().first().map(|first| first.format);
+        if has_rows && oldest.is_some_and(|format| format < ROWS_SINCE) {
+            core.state.know_all_sessions().map_err(state_failed)?;
+        }
+        let spreads = Spreads::resume(&core, has_rows).map_err(state_failed)?;
         let newest_ms = core.segments.all().last().map(|last| last.created_ms);
         core.clock.resume(last_time, newest_ms.unwrap_or_default());
         // On a full disk the store is not written until there is space again.
@@ -245,7 +255,8 @@ impl EmbeddedLog {
         let mut watched = vec![keeper_watched];
         let writer = active.map(|active| {
             watched.push(writer_watched);
-            Writer::new(core.clone(), queue, active, config, writer_pulse)
+            let core = core.clone();
+            Writer::new(core, queue, active, spreads, config, writer_pulse)
         });
         let workers = Workers {
             writer,
@@ -311,6 +322,11 @@ impl EmbeddedLog {
     /// Messages retained and not acked by any session.
     pub fn pending(&self) -> u64 {
         self.core.state.pending()
+    }
+
+    /// True while a message to everyone is not placed to its end.
+    pub fn is_spreading(&self) -> Result<bool, LogError> {
+        Ok(self.core.is_spreading()?)
     }
 }
 

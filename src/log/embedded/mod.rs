@@ -5,8 +5,10 @@
 //!
 //! - `log.rs`: opens the directory, holds the parts together, gives each worker its thread
 //! - `requests.rs`: the implementation of [`Log`]
-//! - `writer.rs`: the only part that appends (group commit); `group.rs`: the requests of one sync
-//! - `segment.rs`, `record.rs`: the files and their records; `table_id.rs`: the tables of rows
+//! - `writer.rs`: the only part that appends; `group.rs`: what it writes with one sync; `spread.rs`, `spread_row.rs`: messages
+//!   to everyone, in pieces
+//! - `segment.rs`, `record.rs`: the files and their records; `entry_fields.rs`: an entry's optional
+//!   fields; `table_id.rs`: the tables of rows
 //! - `recovery.rs`: from the files to the state in memory, after any crash
 //! - `reader.rs`: one user's messages, in order, every byte checked
 //! - `retention.rs`: whole segments are removed; the facts that must outlive them are written again
@@ -21,6 +23,7 @@
 
 mod core;
 mod disk;
+mod entry_fields;
 mod epoch;
 mod error;
 mod group;
@@ -37,6 +40,8 @@ mod scan;
 mod scrub;
 mod segment;
 mod slots;
+mod spread;
+mod spread_row;
 mod state;
 mod table_id;
 #[cfg(test)]
@@ -62,6 +67,6 @@ pub use self::{
 /// The names that every file here uses: this log's errors, and the trait's types.
 use self::error::Refusing;
 use super::{
-    Append, AppendError, Cause, Commit, Consumer, Inbox, InboxRead, Log, LogAnswer, LogError,
-    Lookup, Pending, ReadLimit, Receipt, ResumePoint, SessionRow, Stored, TokenTimes,
+    Append, AppendError, Cause, Commit, Consumer, Inbox, InboxRead, LISTED_MAX, Log, LogAnswer,
+    LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint, SessionRow, Stored, TokenTimes,
 };

@@ -5,12 +5,15 @@
 use std::sync::Arc;
 
 use super::{
-    Inbox, InboxRead, Lookup, Patience, ReadError, ReadLimit, Receipt, Stored,
+    Append, AppendError, Inbox, InboxRead, LISTED_MAX, Lookup, Patience, ReadError, ReadLimit,
+    Receipt, Stored,
     core::Core,
-    record::{Position, Record},
-    scan::Scan,
+    record::{Message, Position, Record},
+    scan::{Scan, Scanned},
     segment::Segment,
+    spread_row::{SpreadRow, read_piece, read_piece_key},
     state::{KeyRow, UserRow},
+    table_id::TableId,
 };
 use crate::ids::{MessageId, Seq, UserId};
 
@@ -157,7 +160,7 @@ impl Core {
     /// See [`super::Log::find`].
     pub(super) fn find(&self, lookup: &Lookup) -> Result<Option<Receipt>, ReadError> {
         match lookup {
-            Lookup::Id(id) => self.find_by_time(*id),
+            Lookup::Id(id) => self.find_by_id(*id),
             Lookup::Key {
                 sender,
                 client_message_id,
@@ -170,7 +173,7 @@ impl Core {
                     let Ok(id) = client_message_id.parse() else {
                         return Ok(None);
                     };
-                    Ok(self.find_by_time(id)?.filter(|receipt| {
+                    Ok(self.find_by_id(id)?.filter(|receipt| {
                         receipt.sender == *sender && receipt.client_message_id == *client_message_id
                     }))
                 }
@@ -185,6 +188,9 @@ impl Core {
         client_message_id: &str,
         row: &KeyRow,
     ) -> Result<Receipt, ReadError> {
+        if let Some(spread) = self.spread(row.message_id)? {
+            return self.receipt_of_spread(row.message_id, &spread);
+        }
         if let Some(segment) = self.segments.holding(row.position) {
             return receipt_at(&segment, row.position)?.ok_or_else(|| {
                 segment
@@ -197,8 +203,157 @@ impl Core {
             sender: sender.into(),
             client_message_id: client_message_id.into(),
             send_time_ms: row.send_time_ms,
+            receivers: 0,
             placed: Arc::new([]),
         })
+    }
+
+    /// The receipt of an earlier append with the same key.
+    pub(super) fn earlier(&self, append: &Append) -> Result<Option<Receipt>, AppendError> {
+        if !append.is_keyed {
+            return Ok(None);
+        }
+        let keys = &self.state.keys;
+        let row = keys.get(&append.sender, &append.client_message_id);
+        let Some(row) = row.map_err(ReadError::from)? else {
+            return Ok(None);
+        };
+        if row.fingerprint != append.fingerprint {
+            return Err(AppendError::KeyReused);
+        }
+        if let Some(spread) = self.spread(row.message_id)?
+            && !spread.is_done()
+        {
+            return Err(AppendError::OutcomeUnknown);
+        }
+        let receipt = self.receipt_of_key(&append.sender, &append.client_message_id, &row);
+        Ok(Some(receipt?))
+    }
+
+    /// The row of a message to everyone; `None` for any other message, and when retention removed the message.
+    pub(super) fn spread(&self, id: MessageId) -> Result<Option<SpreadRow>, ReadError> {
+        let Some(value) = self.state.row(TableId::Spreads, &id.0)? else {
+            return Ok(None);
+        };
+        let row = SpreadRow::read(value)?;
+        let is_retained = self.segments.holding(row.message()).is_some();
+        Ok(is_retained.then_some(row))
+    }
+
+    /// True while a message to everyone is not placed to its end.
+    pub(super) fn is_spreading(&self) -> Result<bool, ReadError> {
+        for (_, value) in self.state.rows_of(TableId::Spreads, &[])? {
+            if !SpreadRow::read(value)?.is_done() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The message of a row.
+    pub(super) fn message_of(&self, row: &SpreadRow) -> Result<Message, ReadError> {
+        match self.record(row.message(), Patience::Disk)? {
+            (_, Record::Message(message)) => Ok(message),
+            (segment, _) => Err(segment
+                .damage_at(row.message(), "no message stands where a row points")
+                .into()),
+        }
+    }
+
+    /// The receipt of a message to everyone.
+    pub(super) fn receipt_of_spread(
+        &self,
+        id: MessageId,
+        row: &SpreadRow,
+    ) -> Result<Receipt, ReadError> {
+        let key = self.message_of(row)?.key;
+        let is_listed = row.highest <= LISTED_MAX as u64;
+        let placed = if is_listed {
+            self.entries_of_spread(id, row, 0, LISTED_MAX)?
+        } else {
+            Vec::new()
+        };
+        Ok(Receipt {
+            message_id: id,
+            sender: key.sender,
+            client_message_id: key.client_message_id,
+            send_time_ms: key.send_time_ms,
+            receivers: row.highest,
+            placed: placed.into(),
+        })
+    }
+
+    /// Up to `limit` entries of a message to everyone, of the users with a number above `skip`. Entries that retention
+    /// removed are left out.
+    fn entries_of_spread(
+        &self,
+        id: MessageId,
+        row: &SpreadRow,
+        skip: u64,
+        limit: usize,
+    ) -> Result<Vec<(UserId, Seq)>, ReadError> {
+        let mut entries = Vec::new();
+        for (key, value) in self.state.rows_of(TableId::Pieces, &id.0)? {
+            let begin = read_piece_key(&key)? * row.piece;
+            if begin + row.piece <= skip || entries.len() >= limit {
+                continue;
+            }
+            let of_piece = self.entries_at(read_piece(&value)?)?;
+            let (skipped, room) = (skip.saturating_sub(begin), limit - entries.len());
+            entries.extend(of_piece.into_iter().skip(skipped as usize).take(room));
+        }
+        Ok(entries)
+    }
+
+    /// The entries of one message that stand one behind the other from `at` on; none when retention removed them.
+    fn entries_at(&self, at: Position) -> Result<Vec<(UserId, Seq)>, ReadError> {
+        let Some(segment) = self.segments.holding(at) else {
+            return Ok(Vec::new());
+        };
+        let mut scan = Scan::from(&segment, at, None);
+        let (mut entries, mut of) = (Vec::new(), None);
+        while let Some(Scanned {
+            record: Record::Place {
+                user, seq, message, ..
+            },
+            ..
+        }) = scan.next()?
+            && *of.get_or_insert(message) == message
+        {
+            entries.push((user, seq));
+        }
+        Ok(entries)
+    }
+
+    /// See [`super::Log::entries`].
+    pub(super) fn entries(
+        &self,
+        id: MessageId,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<(UserId, Seq)>, ReadError> {
+        match self.spread(id)? {
+            Some(row) => self.entries_of_spread(id, &row, skip as u64, limit),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// See [`super::Log::entry_of`].
+    pub(super) fn entry_of(&self, id: MessageId, user: &UserId) -> Result<Option<Seq>, ReadError> {
+        let number = self.state.users.get(user)?.number;
+        let Some(skip) = number.checked_sub(1) else {
+            return Ok(None);
+        };
+        let entries = self.entries(id, skip as usize, 1)?;
+        let entry = entries.into_iter().find(|(owner, _)| owner == user);
+        Ok(entry.map(|(_, seq)| seq))
+    }
+
+    fn find_by_id(&self, id: MessageId) -> Result<Option<Receipt>, ReadError> {
+        match self.spread(id)? {
+            Some(row) => self.receipt_of_spread(id, &row).map(Some),
+            None => self.find_by_time(id),
+        }
     }
 
     /// Finds a message by its id. Ids and groups both carry a time, so only the segments of the id's time are searched.
@@ -253,6 +408,7 @@ fn receipt_at(segment: &Segment, at: Position) -> Result<Option<Receipt>, ReadEr
         sender: message.key.sender,
         client_message_id: message.key.client_message_id,
         send_time_ms: message.key.send_time_ms,
+        receivers: placed.len() as u64,
         placed: placed.into(),
     }))
 }

@@ -13,7 +13,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{error::Later, table_id::TableId};
+use super::{Append, entry_fields::EntryFields, error::Later, table_id::TableId};
 use crate::ids::{MessageId, Platform, Seq, SessionKey, UserId};
 
 /// A position in the log: bytes since its beginning, over all segments. It names one record for ever.
@@ -106,27 +106,6 @@ impl Record {
     }
 }
 
-/// The optional fields of an entry, in protobuf's encoding after its other parts. An absent field is 0 or empty and takes no
-/// bytes. Numbers are final. A reader passes over the fields that it does not know.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub(super) struct EntryFields {
-    /// The entry's kind, from 0 for a message. A kind that a reader does not know reads as an entry without a message.
-    #[prost(uint32, tag = "1")]
-    pub(super) kind: u32,
-    /// The message's number in its receiver's conversation, from 1.
-    #[prost(uint64, tag = "2")]
-    pub(super) conversation_seq: u64,
-    /// The message's time within the conversation, Unix ms, where it differs from the message's send time.
-    #[prost(uint64, tag = "3")]
-    pub(super) conversation_time_ms: u64,
-    /// The message's receiver as the client sees it, where that is not the inbox's user.
-    #[prost(string, tag = "4")]
-    pub(super) recv_id: String,
-    /// The conversation, where it differs from the one that follows from sender, receiver and group.
-    #[prost(string, tag = "5")]
-    pub(super) conversation_id: String,
-}
-
 /// An idempotency key with the result that belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {
@@ -135,6 +114,19 @@ pub(super) struct Key {
     pub(super) fingerprint: [u8; 16],
     pub(super) sender: Box<str>,
     pub(super) client_message_id: Box<str>,
+}
+
+impl Key {
+    /// The key of an append.
+    pub(super) fn of(append: &Append) -> Self {
+        Self {
+            message_id: append.message_id,
+            send_time_ms: append.send_time_ms,
+            fingerprint: append.fingerprint,
+            sender: append.sender.clone(),
+            client_message_id: append.client_message_id.clone(),
+        }
+    }
 }
 
 /// A message's record.
@@ -434,11 +426,12 @@ impl Fields {
             KIND_ROW => {
                 let (table, is_there) = (TableId::from_number(self.u8()?)?, self.u8()? == 1);
                 let key = u16::from_le_bytes(self.array()?);
-                Record::Row {
-                    table,
-                    key: self.take(key.into())?,
-                    value: is_there.then(|| self.rest.split_off(0)),
+                let key = self.take(key.into())?;
+                let value = is_there.then(|| self.rest.split_off(0));
+                if table == TableId::Numbers && !is_number(&key, value.as_deref()) {
+                    return None;
                 }
+                Record::Row { table, key, value }
             }
             _ => return None,
         })
@@ -490,6 +483,14 @@ impl Fields {
             client_message_id: self.id()?.into(),
         })
     }
+}
+
+/// True if a row gives a user a number. A user keeps a number for ever.
+fn is_number(key: &[u8], value: Option<&[u8]>) -> bool {
+    let number = key.try_into().map(u64::from_be_bytes);
+    let user = value.and_then(|value| std::str::from_utf8(value).ok());
+    number.is_ok_and(|number| number <= SEQ_MAX)
+        && user.is_some_and(|user| UserId::new(user).is_ok())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::{
     Patience, Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, SessionRow,
     TokenTimes, core::Core, lock::lock, record::Record, writer::Work,
 };
-use crate::ids::{Epoch, Platform, Seq, SessionKey, UserId};
+use crate::ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId};
 
 impl EmbeddedLog {
     /// The same as [`Log::read`], on the caller's thread, which may wait for the disk.
@@ -72,6 +72,24 @@ impl EmbeddedLog {
 impl Log for EmbeddedLog {
     fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
         self.enqueue(|sender| Work::Append(append, sender))
+    }
+
+    fn append_to_everyone(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
+        self.enqueue(|sender| Work::Everyone(append, sender))
+    }
+
+    fn entries(
+        &self,
+        message: MessageId,
+        skip: usize,
+        limit: usize,
+    ) -> LogAnswer<Vec<(UserId, Seq)>> {
+        self.aside(move |core| Ok(core.entries(message, skip, limit)?))
+    }
+
+    fn entry_of(&self, message: MessageId, user: &UserId) -> LogAnswer<Option<Seq>> {
+        let user = user.clone();
+        self.aside(move |core| Ok(core.entry_of(message, &user)?))
     }
 
     fn inbox(&self, user: &UserId) -> LogAnswer<Inbox> {

@@ -16,6 +16,7 @@ use super::{
     record::{Key, Record},
     scan::Scan,
     segment::Segment,
+    spread_row::{SpreadRow, read_piece},
     table_id::TableId,
 };
 use crate::{
@@ -61,7 +62,7 @@ pub(super) struct Leaving {
     deleted: Vec<(UserId, Seq)>,
     keys: Vec<Key>,
     /// The rows of tables that the segment wrote.
-    pub(super) rows: BTreeSet<(TableId, Bytes)>,
+    rows: BTreeSet<(TableId, Bytes)>,
 }
 
 impl Leaving {
@@ -166,6 +167,23 @@ impl Leaving {
         Ok(carried)
     }
 
+    /// The rows that the log must hold again before the segment is removed.
+    pub(super) fn carried_rows(
+        &self,
+        core: &Core,
+        segment: &Segment,
+        pulse: &Pulse,
+    ) -> Result<Vec<(TableId, Bytes)>, ReadError> {
+        let mut carried = Vec::new();
+        for row in &self.rows {
+            pulse.beat();
+            if !ends_with(core, row, segment)? {
+                carried.push(row.clone());
+            }
+        }
+        Ok(carried)
+    }
+
     /// Forgets the facts that end with the segment. Returns the number of expired messages that no session acked.
     pub(super) fn forget(
         &self,
@@ -182,6 +200,12 @@ impl Leaving {
         self.deleted
             .iter()
             .for_each(|(user, seq)| core.state.forget_deleted(user, *seq));
+        for row in &self.rows {
+            pulse.beat();
+            if ends_with(core, row, segment)? {
+                core.state.forget_row(row.0, &row.1);
+            }
+        }
         let live_since_ms = core.kept_since_ms(keys);
         for key in &self.keys {
             pulse.beat();
@@ -200,4 +224,21 @@ impl Leaving {
         }
         Ok(expired)
     }
+}
+
+/// True if a row says something about this segment or an earlier one only. A message to everyone that is not placed to its
+/// end is needed further.
+fn ends_with(core: &Core, row: &(TableId, Bytes), segment: &Segment) -> Result<bool, ReadError> {
+    let (table, key) = row;
+    let Some(value) = core.state.row(*table, key)? else {
+        return Ok(true);
+    };
+    Ok(match table {
+        TableId::Spreads => {
+            let spread = SpreadRow::read(value)?;
+            spread.is_done() && spread.message() < segment.end()
+        }
+        TableId::Pieces => read_piece(&value)? < segment.end(),
+        _ => false,
+    })
 }

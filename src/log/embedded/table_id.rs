@@ -5,6 +5,8 @@
 //!
 //! A version that meets a table without a number here does not start. It would lose the table's rows with their segments.
 
+use bytes::Bytes;
+
 /// A table, by its number in records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -48,6 +50,11 @@ impl TableId {
             _ => return None,
         })
     }
+}
+
+/// The key of a row of [`TableId::Numbers`].
+pub(super) fn number_key(number: u64) -> Bytes {
+    Bytes::copy_from_slice(&number.to_be_bytes())
 }
 
 #[cfg(test)]

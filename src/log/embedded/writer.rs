@@ -14,15 +14,17 @@ use std::{
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{self, sleep_until},
+    time::{self, sleep_until, timeout_at},
 };
 
 use super::{
     Append, AppendError, Commit, ReadError, Receipt, Refusing,
     core::Core,
     group::{Caller, Group, answer},
-    record::{self, EntryFields, Key, Message, Position, Record},
+    record::{Key, Message, Position, Record},
     segment::Segment,
+    spread::{self, Spreads},
+    spread_row::SpreadRow,
     state::{Reached, StateError},
     table_id::TableId,
 };
@@ -43,8 +45,10 @@ const FREE_CHECK_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A request to the writer.
 pub(super) enum Work {
-    /// A message.
+    /// A message for its receivers.
     Append(Append, oneshot::Sender<Result<Receipt, AppendError>>),
+    /// A message for everyone.
+    Everyone(Append, oneshot::Sender<Result<Receipt, AppendError>>),
     /// Records that belong to no message.
     Records(Vec<Record>, oneshot::Sender<Result<(), AppendError>>),
     /// Rows that must outlive a segment. They are written again with their values at the time of the write, so that no newer
@@ -60,9 +64,9 @@ pub(crate) struct Writer {
     core: Arc<Core>,
     queue: mpsc::Receiver<Work>,
     active: Arc<Segment>,
-    /// The CRC of the last durable record.
-    crc: u32,
+    /// The memory of a group's bytes, kept between groups.
     buffer: Vec<u8>,
+    spreads: Spreads,
     bytes_since_check: u64,
     /// The bytes of the last group that found no space, 0 once a group has been written. A test for space writes as many.
     refused_bytes: usize,
@@ -83,16 +87,16 @@ impl Writer {
         core: Arc<Core>,
         queue: mpsc::Receiver<Work>,
         active: Arc<Segment>,
+        spreads: Spreads,
         limits: &crate::config::Log,
         pulse: Pulse,
     ) -> Self {
-        let crc = core.reached().crc;
         Self {
             core,
             queue,
             active,
-            crc,
             buffer: Vec::new(),
+            spreads,
             bytes_since_check: FREE_CHECK_BYTES,
             refused_bytes: 0,
             is_cut_short: false,
@@ -110,7 +114,7 @@ impl Writer {
         let mut next_at = time::Instant::now();
         let mut is_crowded = false;
         self.pulse.rest();
-        while let Some(first) = self.queue.recv().await {
+        while let Some(first) = self.next().await {
             self.pulse.beat();
             if is_crowded {
                 sleep_until(next_at).await;
@@ -122,27 +126,43 @@ impl Writer {
         }
     }
 
-    /// Commits the waiting requests. Returns their number.
-    fn commit(&mut self, first: Work) -> usize {
-        let mut group = Group::default();
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
-        if let Err(refusing) = self.prepare() {
-            refuse(first, &refusing.into());
-            return 1;
+    /// Waits for a request, or until the next piece of a message to everyone is due: then there is no request. The outer
+    /// `None`: the queue is closed and empty.
+    async fn next(&mut self) -> Option<Option<Work>> {
+        if !self.spreads.is_busy() {
+            return self.queue.recv().await.map(Some);
         }
-        let mut next = Some(first);
+        let work = timeout_at(self.spreads.resume_at, self.queue.recv()).await;
+        work.map_or(Some(None), |work| work.map(Some))
+    }
+
+    /// Commits the waiting requests, if there are any. Returns their number.
+    fn commit(&mut self, first: Option<Work>) -> usize {
+        if let Err(refusing) = self.prepare() {
+            let error = refusing.into();
+            self.spreads.refuse(&error);
+            return first.map_or(0, |first| {
+                refuse(first, &error);
+                1
+            });
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        buffer.shrink_to(BUFFER_BYTES_KEPT);
+        let mut group = Group::new(self.active.end(), self.core.reached().crc, buffer);
+        let mut next = first;
         let mut requests = 0;
         while let Some(work) = next {
             self.add(&mut group, work);
             requests += 1;
-            let has_room = self.buffer.len() < GROUP_BYTES_MAX && requests < GROUP_REQUESTS_MAX;
+            let has_room = group.buffer.len() < GROUP_BYTES_MAX && requests < GROUP_REQUESTS_MAX;
             next = if has_room {
                 self.queue.try_recv().ok()
             } else {
                 None
             };
         }
+        self.spreads.add(&self.core, &mut group, self.active.base);
         // An empty group is written only to test if a full disk has space again.
         let is_idle = group.records.is_empty() && !self.core.is_disk_full();
         let outcome = if is_idle {
@@ -150,9 +170,11 @@ impl Writer {
         } else {
             self.write(&mut group)
         };
+        self.buffer = std::mem::take(&mut group.buffer);
         // Callers do not wait for the fan-out. A fan-out that panics ends the gateway, and with it every session, so each
         // session reads the log when its client returns.
         answer(group.callers, &outcome);
+        self.spreads.settle(&self.core, &outcome);
         if outcome.is_ok() {
             self.core.feed.hand_on(&group.commits);
         }
@@ -176,7 +198,8 @@ impl Writer {
         let is_foreign = self.active.format != self.format;
         if is_foreign || is_used && (is_full || is_old || was_set_back) {
             let (disk, base) = (&*self.core.disk, self.active.end());
-            match Segment::create(disk, base, self.crc, now_ms, self.format) {
+            let crc = self.core.reached().crc;
+            match Segment::create(disk, base, crc, now_ms, self.format) {
                 Ok(segment) => {
                     self.active = Arc::new(segment);
                     self.is_cut_short = false;
@@ -196,20 +219,33 @@ impl Writer {
         match work {
             Work::Records(records, sender) => {
                 for record in records {
-                    self.add_record(group, record);
+                    group.put(record);
                 }
                 group.callers.push(Caller::Records(sender));
             }
-            Work::Carry(rows, sender) => match self.carried(group, rows) {
-                Ok(records) => self.add(group, Work::Records(records, sender)),
+            Work::Carry(rows, sender) => match self.carry(group, rows) {
+                Ok(()) => group.callers.push(Caller::Records(sender)),
                 // The keeper may have been stopped. Then the answer is discarded.
+                Err(error) => drop(sender.send(Err(error.into()))),
+            },
+            Work::Everyone(append, sender) if self.spreads.is_on() => {
+                self.spreads.take(&self.core, append, sender);
+            }
+            Work::Everyone(append, sender) => match self.core.state.all_users() {
+                Ok(receivers) => {
+                    let append = Append {
+                        receivers,
+                        ..append
+                    };
+                    self.add(group, Work::Append(append, sender));
+                }
                 Err(error) => drop(sender.send(Err(ReadError::from(error).into()))),
             },
             Work::Append(append, sender) => {
                 let answer = if let Some(earlier) = group.earlier(&append) {
                     Caller::Append(sender, earlier)
                 } else {
-                    match self.earlier(&append) {
+                    match self.core.earlier(&append) {
                         Ok(None) => match self.add_message(group, append) {
                             Ok(receipt) => Caller::Append(sender, Ok(receipt)),
                             Err(error) => {
@@ -225,95 +261,40 @@ impl Writer {
         }
     }
 
-    /// Puts a record into the buffer and into the group. Returns its future position.
-    fn add_record(&mut self, group: &mut Group, record: Record) -> Position {
-        let at = self.put(&record);
-        if let Record::Row { table, key, value } = &record {
-            group.rows.insert((*table, key.clone()), value.clone());
-        }
-        group.records.push((record, at));
-        at
-    }
-
-    /// The records that write the present values of rows again. A row that is gone needs none.
-    fn carried(
-        &self,
-        group: &Group,
-        rows: Vec<(TableId, Bytes)>,
-    ) -> Result<Vec<Record>, StateError> {
-        let mut records = Vec::with_capacity(rows.len());
+    /// Writes the present values of rows again. A row that is gone needs no record.
+    fn carry(&self, group: &mut Group, rows: Vec<(TableId, Bytes)>) -> Result<(), ReadError> {
         for row in rows {
-            let value = match group.rows.get(&row) {
-                Some(value) => value.clone(),
-                None => self.core.state.row(row.0, &row.1)?,
+            let Some(value) = group.row(&self.core.state, &row)? else {
+                continue;
             };
             let (table, key) = row;
-            if value.is_some() {
-                records.push(Record::Row { table, key, value });
+            if table == TableId::Spreads {
+                let (row, segment) = (SpreadRow::read(value)?, self.active.base);
+                spread::carry(&self.core, group, &key, row, segment)?;
+            } else {
+                let value = Some(value);
+                group.put(Record::Row { table, key, value });
             }
         }
-        Ok(records)
-    }
-
-    /// The receipt of an earlier append with the same key.
-    fn earlier(&self, append: &Append) -> Result<Option<Receipt>, AppendError> {
-        if !append.is_keyed {
-            return Ok(None);
-        }
-        let row = self
-            .core
-            .state
-            .keys
-            .get(&append.sender, &append.client_message_id)
-            .map_err(ReadError::from)?;
-        let Some(row) = row else { return Ok(None) };
-        if row.fingerprint != append.fingerprint {
-            return Err(AppendError::KeyReused);
-        }
-        Ok(Some(self.core.receipt_of_key(
-            &append.sender,
-            &append.client_message_id,
-            &row,
-        )?))
+        Ok(())
     }
 
     fn add_message(&mut self, group: &mut Group, append: Append) -> Result<Receipt, StateError> {
         // All rows are looked up before the first byte is put into the buffer. So a failure leaves no half message there.
         for user in &append.receivers {
-            if !group.heads.contains_key(user) {
-                let row = self.core.state.users.get(user)?;
-                group.heads.insert(user.clone(), (row.head, row.newest));
-            }
+            group.look_up(&self.core.state, user)?;
         }
-        let key = Key {
-            message_id: append.message_id,
-            send_time_ms: append.send_time_ms,
-            fingerprint: append.fingerprint,
-            sender: append.sender.clone(),
-            client_message_id: append.client_message_id.clone(),
-        };
-        let record = Record::Message(Message {
-            key,
+        let message = group.put(Record::Message(Message {
+            key: Key::of(&append),
             is_keyed: append.is_keyed,
             body: append.body.clone(),
-        });
-        let message = self.add_record(group, record);
-        let mut placed = Vec::with_capacity(append.receivers.len());
-        for user in append.receivers {
-            let (head, newest) = group.heads.get_mut(&user).expect("looked up above");
-            let seq = head.next();
-            let record = Record::Place {
-                user: user.clone(),
-                seq,
-                previous: *newest,
-                message,
-                fields: EntryFields::default(),
-            };
-            let at = self.put(&record);
-            (*head, *newest) = (seq, at);
-            group.records.push((record, at));
-            placed.push((user, seq));
-        }
+        }));
+        group.messages += 1;
+        let place = |user| {
+            let seq = group.place(&user, message);
+            (user, seq)
+        };
+        let placed: Vec<_> = append.receivers.into_iter().map(place).collect();
         let placed: Arc<[_]> = placed.into();
         group.commits.push(Commit {
             epoch: self.core.epoch,
@@ -325,51 +306,32 @@ impl Writer {
             sender: append.sender,
             client_message_id: append.client_message_id,
             send_time_ms: append.send_time_ms,
+            receivers: placed.len() as u64,
             placed,
         };
         if append.is_keyed {
-            let key = (receipt.sender.clone(), receipt.client_message_id.clone());
-            group
-                .keys
-                .insert(key, (append.fingerprint, receipt.clone()));
+            group.remember(append.fingerprint, &receipt);
         }
         Ok(receipt)
-    }
-
-    /// Puts a record into the buffer. Returns its future position.
-    fn put(&mut self, record: &Record) -> Position {
-        let at = Position(self.active.end().0 + self.buffer.len() as u64);
-        // The buffer's chain begins anew with each group, so a failed group leaves nothing in it.
-        let previous = if self.buffer.is_empty() {
-            self.core.reached().crc
-        } else {
-            self.crc
-        };
-        self.crc = record::encode(record, previous, &mut self.buffer);
-        at
     }
 
     /// Closes the group: one write, one sync, then the rows.
     fn write(&mut self, group: &mut Group) -> Result<(), AppendError> {
         let begun = Instant::now();
-        let position = Position(self.active.end().0 + self.buffer.len() as u64);
         let time_ms = self.core.clock.now_ms();
         self.newest_ms = time_ms;
-        self.put(&Record::Commit {
-            position,
-            start: self.active.end(),
-            time_ms,
-        });
+        let is_empty = group.records.is_empty();
+        group.close(time_ms);
         let offset = self.active.length();
-        let written = if group.records.is_empty() {
+        let written = if is_empty {
             self.test_space(offset)
         } else {
             Ok(())
         };
-        let written = written.and_then(|()| self.active.file.write_at(&self.buffer, offset));
+        let written = written.and_then(|()| self.active.file.write_at(&group.buffer, offset));
         if let Err(error) = written {
             self.is_cut_short = error.kind() == io::ErrorKind::FileTooLarge;
-            self.refused_bytes = self.refused_bytes.max(self.buffer.len());
+            self.refused_bytes = self.refused_bytes.max(group.buffer.len());
             if !self.core.is_disk_full() {
                 tracing::error!(%error, segment = self.active.name(), "a write failed");
             }
@@ -379,14 +341,14 @@ impl Writer {
             tracing::error!(%error, segment = self.active.name(), "a sync failed");
             return Err(self.take_back(offset, Refusing::SyncFailed));
         }
-        self.active.set_length(offset + self.buffer.len() as u64);
+        self.active.set_length(offset + group.buffer.len() as u64);
         self.refused_bytes = 0;
-        self.bytes_since_check += self.buffer.len() as u64;
+        self.bytes_since_check += group.buffer.len() as u64;
         let metrics = &self.core.metrics;
         let places: usize = group.commits.iter().map(|commit| commit.placed.len()).sum();
         metrics.commit_seconds.record(begun.elapsed().as_secs_f64());
         metrics.commit_messages.record(group.commits.len() as f64);
-        metrics.appended.increment(group.commits.len() as u64);
+        metrics.appended.increment(group.messages);
         metrics.accepted.increment(places as u64);
         // The records are durable: from here on they are accepted, even if a row fails. Cursors and tokens come from
         // memory, where they may have changed since. Only a replay takes them from the log.
@@ -404,7 +366,7 @@ impl Writer {
         }
         self.core.publish(Reached {
             position: self.active.end(),
-            crc: self.crc,
+            crc: group.crc(),
         });
         Ok(())
     }
@@ -421,7 +383,6 @@ impl Writer {
         // The cut is synced even if no closing record can be there: the next segment begins where this one then ends.
         let file = &self.active.file;
         let cut = file.truncate(offset).and_then(|()| file.sync());
-        self.crc = self.core.reached().crc;
         let refusing = self.core.refuse(refusing);
         match cut {
             Ok(()) => refusing.into(),
@@ -449,7 +410,9 @@ fn refusing_for(error: &io::Error) -> Refusing {
 fn refuse(work: Work, error: &AppendError) {
     // The receiver may have been dropped. Then the answer is discarded.
     match work {
-        Work::Append(_, sender) => drop(sender.send(Err(error.clone()))),
+        Work::Append(_, sender) | Work::Everyone(_, sender) => {
+            drop(sender.send(Err(error.clone())));
+        }
         Work::Records(_, sender) | Work::Carry(_, sender) => {
             drop(sender.send(Err(error.clone())));
         }

@@ -3,12 +3,16 @@
 //!
 //! Each log adds tests of its own, for durability and for its kinds of damage. `fixture.rs` has the logs under test.
 
+mod everyone;
 mod fixture;
 
 use bytes::Bytes;
 
-use self::fixture::{ALL, Subject, embedded, entries, memory, runtime, session};
 pub(crate) use self::fixture::{message, user};
+use self::{
+    everyone::a_message_to_everyone_reaches_each_known_user_once,
+    fixture::{ALL, Subject, embedded, entries, memory, runtime, session},
+};
 use super::memory::Answering;
 use crate::log::{AppendError, Inbox, Lookup, ReadLimit, ResumePoint, SessionRow, TokenTimes};
 use crate::{
@@ -56,6 +60,7 @@ every_log! {
     a_cursor_of_another_epoch_is_ignored
     a_login_a_read_and_a_commit_name_the_epoch
     the_times_of_tokens_never_go_back_and_are_each_platforms_own
+    a_message_to_everyone_reaches_each_known_user_once
     every_user_with_an_inbox_a_session_or_a_registration_is_known
     a_log_that_refuses_nothing_is_writable
 }

@@ -3,7 +3,7 @@
 //!
 //! | tree | key | value | lifetime |
 //! |---|---|---|---|
-//! | `users` | user | head, newest, first, acked, has_deleted: a varint each | for ever |
+//! | `users` | user | head, newest, first, acked, flags: a varint each; flag 1: has deleted messages; flag 2: the user's number follows | for ever |
 //! | `waypoints` | user `\0` seq (multiples of 64) | position u64 of that `Place` | until its segment is removed |
 //! | `sessions` | user `\0` platform u8, device | cursor u64, acked_at_ms u64 | for ever |
 //! | `keys` | sender `\0` clientMsgID | message id 16, send_time u64, fingerprint 16, position u64 | as its message, at least `log.idempotency_retention` |

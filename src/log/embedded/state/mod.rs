@@ -8,12 +8,13 @@
 //! - `keys.rs`: the catalogue of the rows in sled
 //! - `store.rs`: sled behind a trait, opened or set aside; `memory.rs`: its replacement while the disk is full
 //! - `table.rs`: one kind of row, written behind
-//! - `users.rs`, `cursors.rs`, `idempotency.rs`, `tokens.rs`: the rows; rows of the tables in `table_id.rs` need no file
+//! - `users.rs`, `cursors.rs`, `idempotency.rs`, `tokens.rs`: the rows; `rows.rs`: the rows of the tables in `table_id.rs`
 
 mod cursors;
 mod idempotency;
 mod keys;
 mod memory;
+mod rows;
 mod store;
 mod table;
 mod tokens;
@@ -178,10 +179,7 @@ impl State {
     fn open_trees(store: Arc<dyn Store>) -> Result<Self, StateError> {
         let state = Self {
             meta: store.tree("meta")?,
-            users: Users {
-                rows: Table::open(&*store, "users")?,
-                waypoints: Table::open(&*store, "waypoints")?,
-            },
+            users: Users::open(&*store)?,
             cursors: Cursors {
                 rows: Table::open_logged(&*store, "sessions")?,
             },
@@ -198,10 +196,10 @@ impl State {
             store,
         };
         let mut pending = 0;
-        state
-            .users
-            .rows
-            .visit(&[], |_, row| pending += row.pending())?;
+        state.users.rows.visit(&[], |user, row| {
+            pending += row.pending();
+            state.users.note(user, row);
+        })?;
         state.pending.store(pending, Relaxed);
         Ok(state)
     }
@@ -288,6 +286,9 @@ impl State {
                 }
             }
             Record::Row { table, key, value } => {
+                if let (TableId::Numbers, Some(user)) = (table, value) {
+                    self.users.number(key, user)?;
+                }
                 let key = keys::row(*table, key);
                 match value {
                     // A value that a replay read is a part of a larger read, and must not keep all of it.
@@ -299,9 +300,18 @@ impl State {
         Ok(())
     }
 
-    /// The present value of a row of a table.
-    pub(super) fn row(&self, table: TableId, key: &[u8]) -> Result<Option<Bytes>, StateError> {
-        self.rows.get(&keys::row(table, key))
+    /// The pace of work on many rows.
+    pub(super) fn pace(&self) -> Pace {
+        self.store.pace()
+    }
+
+    /// Gives every user with a session a row. An older version gave none to users who only had a session.
+    pub(super) fn know_all_sessions(&self) -> Result<(), StateError> {
+        let mut users = BTreeSet::new();
+        self.cursors.rows.visit(&[], |key, _| {
+            users.extend(keys::read_session(key).map(|session| session.user));
+        })?;
+        users.iter().try_for_each(|user| self.users.know(user))
     }
 
     /// Moves a session's cursor. Returns the number of messages that no session had acked before.
@@ -312,7 +322,8 @@ impl State {
     ) -> Result<u64, StateError> {
         self.cursors.put(session, row);
         if row.cursor == Seq::ZERO {
-            // Nothing was acked. The session's row is enough to make the user known.
+            // Nothing was acked. The user is known from here on.
+            self.users.know(&session.user)?;
             return Ok(0);
         }
         let acked = self.users.update(&session.user, |user| {

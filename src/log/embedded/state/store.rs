@@ -32,28 +32,32 @@ pub trait Store: Send + Sync + 'static {
     fn tree(&self, name: &'static str) -> Result<Arc<dyn Tree>, StateError>;
     /// Returns once all written rows are on the device.
     fn flush(&self) -> Result<(), StateError>;
-    /// The pace at which a checkpoint writes to it.
+    /// The pace of work on its rows beside the sends.
     fn pace(&self) -> Pace {
         Pace::default()
     }
 }
 
-/// The pace of a checkpoint.
+/// The pace of work on many rows: a checkpoint, or a message to everyone.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// The rows of one part; at least 1.
+    /// The rows of one part of a checkpoint; at least 1.
     pub rows: usize,
     /// The pause after each part.
     pub pause: Duration,
+    /// The users whose rows one group of the writer changes beside other sends: the receivers of one piece of a message to
+    /// everyone; at least 1.
+    pub users: usize,
 }
 
 impl Default for Pace {
     /// A small part needs little memory, so the allocator also keeps little. The writer's thread needs the same cores as the
-    /// checkpoint, and is more urgent.
+    /// checkpoint, and is more urgent. The rows of 512 users that are not in memory take some milliseconds.
     fn default() -> Self {
         Self {
             rows: 1024,
             pause: Duration::from_millis(1),
+            users: 512,
         }
     }
 }

@@ -1,11 +1,20 @@
 //! A user's row: the inbox's head, the position of its newest entry, its retained part, and its acked part.
 
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
 use prost::encoding::{decode_varint, encode_varint};
 
 use super::{
     super::record::Position,
     StateError,
     keys::{self, WAYPOINT_EVERY, position_at},
+    store::Store,
     table::{Row, Table},
 };
 use crate::{
@@ -26,7 +35,16 @@ pub(in crate::log::embedded) struct UserRow {
     pub(in crate::log::embedded) acked: Seq,
     /// True if the tree `deleted` has rows of this user.
     pub(in crate::log::embedded) has_deleted: bool,
+    /// The user's number, from 1; 0 for a user who has none yet.
+    pub(in crate::log::embedded) number: u64,
 }
+
+/// No user gets so high a number. So counting on from a number that was read never overflows.
+const NUMBER_MAX: u64 = 1 << 62;
+/// The bits of a row's last varint but one.
+const HAS_DELETED: u64 = 1;
+/// A number follows.
+const HAS_NUMBER: u64 = 2;
 
 impl Default for UserRow {
     fn default() -> Self {
@@ -36,6 +54,7 @@ impl Default for UserRow {
             first: Seq(1),
             acked: Seq::ZERO,
             has_deleted: false,
+            number: 0,
         }
     }
 }
@@ -60,11 +79,20 @@ impl UserRow {
 
 impl Row for UserRow {
     /// Varints keep the value small. sled keeps a value of at most 22 bytes within its page, and each longer one in an
-    /// allocation of its own. This value fits up to 2^28 messages of a user and 4 TB of log.
+    /// allocation of its own. This value fits up to 2^21 messages of a user, 4 TB of log and 2^35 users.
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(22);
-        let numbers = [self.head.0, self.newest.0, self.first.0, self.acked.0];
-        for number in numbers.into_iter().chain([self.has_deleted.into()]) {
+        let has_number = self.number > 0;
+        let flags = if self.has_deleted { HAS_DELETED } else { 0 }
+            | if has_number { HAS_NUMBER } else { 0 };
+        let numbers = [
+            self.head.0,
+            self.newest.0,
+            self.first.0,
+            self.acked.0,
+            flags,
+        ];
+        for number in numbers.into_iter().chain(has_number.then_some(self.number)) {
             encode_varint(number, &mut bytes);
         }
         bytes
@@ -72,13 +100,18 @@ impl Row for UserRow {
 
     fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
         let mut number = || decode_varint(&mut bytes).ok();
-        let row = Self {
+        let mut row = Self {
             head: Seq(number()?),
             newest: Position(number()?),
             first: Seq(number()?),
             acked: Seq(number()?),
-            has_deleted: number()? == 1,
+            ..Self::default()
         };
+        let flags = number()?;
+        row.has_deleted = flags & HAS_DELETED > 0;
+        if flags & HAS_NUMBER > 0 {
+            row.number = number().filter(|number| *number <= NUMBER_MAX)?;
+        }
         bytes.is_empty().then_some(row)
     }
 }
@@ -97,9 +130,76 @@ impl Row for Position {
 pub(in crate::log::embedded) struct Users {
     pub(super) rows: Table<UserRow>,
     pub(super) waypoints: Table<Position>,
+    /// Known users without a number; `None` while the log's format has no numbers. The writer gives them numbers.
+    unnumbered: Mutex<Option<BTreeSet<UserId>>>,
+    /// The highest number of a user.
+    highest: AtomicU64,
 }
 
 impl Users {
+    pub(super) fn open(store: &dyn Store) -> Result<Self, StateError> {
+        Ok(Self {
+            rows: Table::open(store, "users")?,
+            waypoints: Table::open(store, "waypoints")?,
+            unnumbered: Mutex::new(Some(BTreeSet::new())),
+            highest: AtomicU64::new(0),
+        })
+    }
+
+    /// Takes a stored row into account.
+    pub(super) fn note(&self, user: &[u8], row: &UserRow) {
+        self.highest.fetch_max(row.number, Relaxed);
+        if row.number == 0
+            && let (Some(users), Ok(user)) = (&mut *lock(&self.unnumbered), read_user(user))
+        {
+            users.insert(user);
+        }
+    }
+
+    /// Users get no number from now on.
+    pub(in crate::log::embedded) fn stop_numbering(&self) {
+        *lock(&self.unnumbered) = None;
+    }
+
+    /// The highest number of a user; 0 when no user has one.
+    pub(in crate::log::embedded) fn highest(&self) -> u64 {
+        self.highest.load(Relaxed)
+    }
+
+    /// Up to `most` known users without a number, and true if these are all.
+    pub(in crate::log::embedded) fn unnumbered(&self, most: usize) -> (Vec<UserId>, bool) {
+        let unnumbered = lock(&self.unnumbered);
+        let Some(users) = &*unnumbered else {
+            return (Vec::new(), true);
+        };
+        (
+            users.iter().take(most).cloned().collect(),
+            users.len() <= most,
+        )
+    }
+
+    /// Gives a user the number in the key of a row of [`TableId::Numbers`].
+    pub(super) fn number(&self, key: &[u8], user: &[u8]) -> Result<(), StateError> {
+        let number = key.try_into().map(u64::from_be_bytes);
+        let number = number.ok().filter(|number| *number <= NUMBER_MAX);
+        let number = number.ok_or(StateError::Undecodable)?;
+        let user = read_user(user)?;
+        self.update(&user, |row| row.number = number)?;
+        self.highest.fetch_max(number, Relaxed);
+        if let Some(users) = &mut *lock(&self.unnumbered) {
+            users.remove(&user);
+        }
+        Ok(())
+    }
+
+    /// Makes the user known, if that is news.
+    pub(super) fn know(&self, user: &UserId) -> Result<(), StateError> {
+        if self.get(user)?.number == 0 {
+            self.update(user, |_| {})?;
+        }
+        Ok(())
+    }
+
     /// The user's row; the default for an unknown user.
     pub(in crate::log::embedded) fn get(&self, user: &UserId) -> Result<UserRow, StateError> {
         Ok(self.rows.get(user.as_str().as_bytes())?.unwrap_or_default())
@@ -111,9 +211,14 @@ impl Users {
         user: &UserId,
         change: impl FnOnce(&mut UserRow) -> T,
     ) -> Result<T, StateError> {
-        self.rows.update(user.as_str().into(), |row| {
-            change(row.get_or_insert_default())
-        })
+        let (answer, has_number) = self.rows.update(user.as_str().into(), |row| {
+            let row = row.get_or_insert_default();
+            (change(row), row.number > 0)
+        })?;
+        if !has_number && let Some(users) = &mut *lock(&self.unnumbered) {
+            users.insert(user.clone());
+        }
+        Ok(answer)
     }
 
     /// Adds an entry: moves the head, and keeps waypoints. Returns true for a new entry. Replaying an old one changes
@@ -164,6 +269,18 @@ impl Users {
     }
 }
 
+/// The user that a row's key or value names.
+pub(super) fn read_user(bytes: &[u8]) -> Result<UserId, StateError> {
+    let text = std::str::from_utf8(bytes).ok();
+    text.and_then(|text| UserId::new(text).ok())
+        .ok_or(StateError::Undecodable)
+}
+
+/// A panic of the lock's holder leaves the set of users whole.
+fn lock(users: &Mutex<Option<BTreeSet<UserId>>>) -> MutexGuard<'_, Option<BTreeSet<UserId>>> {
+    users.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +296,7 @@ mod tests {
                 first: Seq(number()),
                 acked: Seq(number()),
                 has_deleted: number() % 2 == 1,
+                number: (number() >> 2) * (number() % 2),
             };
             let mut bytes = row.to_bytes();
             assert_eq!(UserRow::from_bytes(&bytes), Some(row));
@@ -191,11 +309,12 @@ mod tests {
     #[test]
     fn a_row_fits_into_its_page() {
         let row = UserRow {
-            head: Seq((1 << 28) - 1),
+            head: Seq((1 << 21) - 1),
             newest: Position((1 << 42) - 1),
-            first: Seq((1 << 28) - 1),
-            acked: Seq((1 << 28) - 1),
+            first: Seq((1 << 21) - 1),
+            acked: Seq((1 << 21) - 1),
             has_deleted: true,
+            number: (1 << 35) - 1,
         };
         assert!(row.to_bytes().len() <= 22);
     }
