@@ -31,6 +31,8 @@ pub(super) struct Group {
     keys: HashMap<IdempotencyKey, ([u8; 16], Receipt)>,
     /// Rows of this group that the state does not have yet.
     rows: HashMap<(TableId, Bytes), Option<Bytes>>,
+    /// The same for profiles.
+    profiles: HashMap<UserId, Bytes>,
     pub(super) records: Vec<(Record, Position)>,
     pub(super) commits: Vec<Commit>,
     /// The number of messages that this group accepts.
@@ -63,6 +65,7 @@ impl Group {
             heads: HashMap::default(),
             keys: HashMap::new(),
             rows: HashMap::new(),
+            profiles: HashMap::new(),
             records: Vec::new(),
             commits: Vec::new(),
             messages: 0,
@@ -84,8 +87,14 @@ impl Group {
     pub(super) fn put(&mut self, record: Record) -> Position {
         let at = self.end();
         self.crc = record::encode(&record, self.crc, &mut self.buffer);
-        if let Record::Row { table, key, value } = &record {
-            self.rows.insert((*table, key.clone()), value.clone());
+        match &record {
+            Record::Row { table, key, value } => {
+                self.rows.insert((*table, key.clone()), value.clone());
+            }
+            Record::Register { user, profile } => {
+                self.profiles.insert(user.clone(), profile.clone());
+            }
+            _ => {}
         }
         self.records.push((record, at));
         at
@@ -156,6 +165,18 @@ impl Group {
         match self.rows.get(row) {
             Some(value) => Ok(value.clone()),
             None => state.row(row.0, &row.1),
+        }
+    }
+
+    /// The profile of a user after this group.
+    pub(super) fn profile(
+        &self,
+        state: &State,
+        user: &UserId,
+    ) -> Result<Option<Bytes>, StateError> {
+        match self.profiles.get(user) {
+            Some(profile) => Ok(Some(profile.clone())),
+            None => state.profile(user),
         }
     }
 }

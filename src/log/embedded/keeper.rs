@@ -268,12 +268,13 @@ impl Keeper {
                 return Err(ReadError::Io(std::io::ErrorKind::StorageFull));
             }
         }
+        let mut facts = leaving.carried_profiles();
         if self.format >= ROWS_SINCE {
-            let rows = leaving.carried_rows(&self.core, segment, &self.pulse)?;
-            for rows in rows.chunks(CARRIED_AT_ONCE) {
-                if !self.ask(|sender| Work::Carry(rows.to_vec(), sender)).await {
-                    return Err(ReadError::Io(std::io::ErrorKind::StorageFull));
-                }
+            facts.extend(leaving.carried_rows(&self.core, segment, &self.pulse)?);
+        }
+        for facts in facts.chunks(CARRIED_AT_ONCE) {
+            if !self.ask(|sender| Work::Carry(facts.to_vec(), sender)).await {
+                return Err(ReadError::Io(std::io::ErrorKind::StorageFull));
             }
         }
         let expired = leaving.forget(&self.core, segment, self.limits.keys, &self.pulse)?;
@@ -294,7 +295,7 @@ impl Keeper {
         self.core.disk.sync_names().map_err(io)?;
         tracing::info!(
             segment = segment.name(),
-            carried = carried.len(),
+            carried = carried.len() + facts.len(),
             expired,
             "retention removed a segment"
         );

@@ -18,6 +18,7 @@ use super::{
     segment::Segment,
     spread_row::{SpreadRow, read_piece},
     table_id::TableId,
+    writer::Carried,
 };
 use crate::{
     ids::{Platform, Seq, SessionKey, UserId},
@@ -143,15 +144,6 @@ impl Leaving {
                 });
             }
         }
-        for user in &self.registered {
-            pulse.beat();
-            if let Some(profile) = state.profile(user)? {
-                carried.push(Record::Register {
-                    user: user.clone(),
-                    profile,
-                });
-            }
-        }
         for (user, platform) in &self.tokens {
             pulse.beat();
             carried.extend(state.tokens.get(user, *platform)?.records(user, *platform));
@@ -167,18 +159,28 @@ impl Leaving {
         Ok(carried)
     }
 
+    /// The registered users, whose profiles the log must hold again before the segment is removed.
+    pub(super) fn carried_profiles(&self) -> Vec<Carried> {
+        self.registered
+            .iter()
+            .cloned()
+            .map(Carried::Profile)
+            .collect()
+    }
+
     /// The rows that the log must hold again before the segment is removed.
     pub(super) fn carried_rows(
         &self,
         core: &Core,
         segment: &Segment,
         pulse: &Pulse,
-    ) -> Result<Vec<(TableId, Bytes)>, ReadError> {
+    ) -> Result<Vec<Carried>, ReadError> {
         let mut carried = Vec::new();
         for row in &self.rows {
             pulse.beat();
             if !ends_with(core, row, segment)? {
-                carried.push(row.clone());
+                let (table, key) = row.clone();
+                carried.push(Carried::Row(table, key));
             }
         }
         Ok(carried)

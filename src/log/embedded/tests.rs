@@ -27,7 +27,7 @@ use super::{
     state::SledHome,
     table_id::TableId,
     watermark::Watermark,
-    writer::Work,
+    writer::{Carried, Work},
     *,
 };
 use crate::{
@@ -1142,10 +1142,43 @@ fn a_row_keeps_its_last_value_over_crashes_a_lost_state_store_and_retention() {
 }
 
 #[test]
+fn retention_never_undoes_a_newer_registration() {
+    let bench = Bench::new();
+    let register = |log: &EmbeddedLog, profile| {
+        let profile = Bytes::from_static(profile);
+        log.register(user("u1"), profile).unwrap()
+    };
+    register(&bench.log, b"old")
+        .blocking_recv()
+        .unwrap()
+        .unwrap();
+    bench.log.close();
+    let first = bench.disk.last_segment();
+    let disk = bench.disk.after_power_cut();
+    let dir = tempfile::tempdir().unwrap();
+    by_hand(&disk, dir.path(), async |log, mut writer| {
+        let append = message(START_MS, &["u1"], None, "in the next segment");
+        let _pending = log.append(append).unwrap();
+        writer.write().await;
+        // The writer has not written the registration when the keeper looks.
+        let _pending = register(log, b"new");
+        writer
+            .write_until(|| !disk.segments().contains(&first))
+            .await;
+    });
+    std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+    let disk = disk.after_power_cut();
+    let bench = Bench::open(disk, dir, bench.limits.clone(), Manual::new());
+    let profile = bench.log.core.state.profile(&user("u1")).unwrap();
+    assert_eq!(profile.as_deref(), Some(&b"new"[..]));
+}
+
+#[test]
 fn retention_never_undoes_a_newer_value_of_a_row() {
     let bench = Bench::new();
     bench.append(vec![setting("a", Some("old")), setting("b", Some("on"))]);
-    let rows = ["a", "b"].map(|key| (TableId::Settings, Bytes::from_static(key.as_bytes())));
+    let rows =
+        ["a", "b"].map(|key| Carried::Row(TableId::Settings, Bytes::from_static(key.as_bytes())));
     // One group: the newer values, and then the values that retention found.
     let thawed = bench.disk.faults.frozen.lock().unwrap();
     let head = bench

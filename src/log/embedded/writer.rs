@@ -28,7 +28,7 @@ use super::{
     state::{Reached, StateError},
     table_id::TableId,
 };
-use crate::watch::Pulse;
+use crate::{ids::UserId, watch::Pulse};
 
 /// A group is closed at this many bytes. A sync of more bytes takes longer than it saves.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -51,12 +51,18 @@ pub(super) enum Work {
     Everyone(Append, oneshot::Sender<Result<Receipt, AppendError>>),
     /// Records that belong to no message.
     Records(Vec<Record>, oneshot::Sender<Result<(), AppendError>>),
-    /// Rows that must outlive a segment. They are written again with their values at the time of the write, so that no newer
+    /// Facts that must outlive a segment. They are written again with their values at the time of the write, so that no newer
     /// value is undone.
-    Carry(
-        Vec<(TableId, Bytes)>,
-        oneshot::Sender<Result<(), AppendError>>,
-    ),
+    Carry(Vec<Carried>, oneshot::Sender<Result<(), AppendError>>),
+}
+
+/// A fact that must outlive a segment, by its key.
+#[derive(Clone)]
+pub(super) enum Carried {
+    /// The profile of a registered user.
+    Profile(UserId),
+    /// A row of a table.
+    Row(TableId, Bytes),
 }
 
 /// The writer's own state.
@@ -223,7 +229,7 @@ impl Writer {
                 }
                 group.callers.push(Caller::Records(sender));
             }
-            Work::Carry(rows, sender) => match self.carry(group, rows) {
+            Work::Carry(facts, sender) => match self.carry(group, facts) {
                 Ok(()) => group.callers.push(Caller::Records(sender)),
                 // The keeper may have been stopped. Then the answer is discarded.
                 Err(error) => drop(sender.send(Err(error.into()))),
@@ -261,21 +267,33 @@ impl Writer {
         }
     }
 
-    /// Writes the present values of rows again. A row that is gone needs no record.
-    fn carry(&self, group: &mut Group, rows: Vec<(TableId, Bytes)>) -> Result<(), ReadError> {
-        for row in rows {
-            let Some(value) = group.row(&self.core.state, &row)? else {
-                continue;
-            };
-            let (table, key) = row;
-            if table == TableId::Spreads {
-                let (row, segment) = (SpreadRow::read(value)?, self.active.base);
-                spread::carry(&self.core, group, &key, row, segment)?;
-            } else {
-                let value = Some(value);
-                group.put(Record::Row { table, key, value });
+    /// Writes the present values of facts again. A fact that is gone needs no record.
+    fn carry(&self, group: &mut Group, facts: Vec<Carried>) -> Result<(), ReadError> {
+        for fact in facts {
+            match fact {
+                Carried::Profile(user) => {
+                    if let Some(profile) = group.profile(&self.core.state, &user)? {
+                        group.put(Record::Register { user, profile });
+                    }
+                }
+                Carried::Row(table, key) => self.carry_row(group, table, key)?,
             }
         }
+        Ok(())
+    }
+
+    fn carry_row(&self, group: &mut Group, table: TableId, key: Bytes) -> Result<(), ReadError> {
+        let row = (table, key);
+        let Some(value) = group.row(&self.core.state, &row)? else {
+            return Ok(());
+        };
+        let (table, key) = row;
+        if table == TableId::Spreads {
+            let (row, segment) = (SpreadRow::read(value)?, self.active.base);
+            return spread::carry(&self.core, group, &key, row, segment);
+        }
+        let value = Some(value);
+        group.put(Record::Row { table, key, value });
         Ok(())
     }
 
