@@ -259,7 +259,7 @@ fn failed(failure: &LogError) -> HttpAnswer {
         ),
         Cause::LookupFailed => HttpAnswer::unavailable(
             code::STATE_FAILED,
-            "the state store failed, the gateway must be restarted",
+            "the state store failed, the next start of the gateway rebuilds it",
             60,
         ),
         Cause::ReadFailed => {

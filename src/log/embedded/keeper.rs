@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     AppendError, ReadError, Refusing,
     core::Core,
+    disk::is_short_of_space,
     record::{Position, ROWS_SINCE, Record},
     retention::{self, Leaving, Limits},
     segment::Segment,
@@ -69,17 +70,28 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Runs until the other end of `stop` is dropped, then makes a last checkpoint.
+    /// Runs until the other end of `stop` is dropped, then makes a last checkpoint. Ends earlier when only a restart helps:
+    /// the watch then drains the gateway.
     pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
         self.pulse.rest();
         while timeout(TICK, &mut stop).await.is_err() {
             self.pulse.beat();
             self.tick().await;
+            if self.must_restart() {
+                tracing::error!("the state store failed: the next start rebuilds it");
+                return;
+            }
             self.pulse.rest();
         }
         self.pulse.beat();
         self.checkpoint_now().await;
         self.mark();
+    }
+
+    /// True if the state store has failed and could be rebuilt. On a full disk the gateway goes on: it can still be read.
+    fn must_restart(&self) -> bool {
+        let is_failed = self.core.check_writable() == Err(Refusing::StateFailed);
+        is_failed && !is_short_of_space(&*self.core.disk)
     }
 
     async fn tick(&mut self) {

@@ -1606,6 +1606,10 @@ impl Machine for KeeperPanics {
 fn ended_thread(log: &EmbeddedLog) -> Unwell {
     let watch = Watch::default();
     watch.add(log.take_watched());
+    ended(&watch)
+}
+
+fn ended(watch: &Watch) -> Unwell {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -1876,4 +1880,22 @@ fn open_directory(dir: &Path) -> Result<EmbeddedLog, OpenError> {
         ..config::Log::default()
     };
     EmbeddedLog::open(&limits, Manual::new().clock(), Arc::new(Metrics::new()))
+}
+
+#[test]
+fn a_keeper_whose_state_store_failed_ends_once_a_restart_can_help() {
+    let bench = Bench::with(|limits| limits.checkpoint_interval = Duration::ZERO);
+    bench.disk.faults.is_nearly_full.store(true, Relaxed);
+    bench.log.core.refuse(Refusing::StateFailed);
+    let watch = Watch::default();
+    watch.add(bench.log.take_watched());
+    let mark = || std::fs::read(bench.dir.path().join("clock")).ok();
+    for _ in 0..2 {
+        let before = mark();
+        bench.machine.advance(1000);
+        eventually("a round of the keeper", || mark() != before);
+    }
+    assert_eq!(faults(&watch), "", "a full disk can be read");
+    bench.disk.faults.is_nearly_full.store(false, Relaxed);
+    assert_eq!(ended(&watch), Unwell::Ended("log-keeper".into()));
 }
