@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::{
     ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
-        Append, AppendError, Cause, Commit, Consumer, Feed, Inbox, InboxRead, Log, LogAnswer,
+        Append, AppendError, Cause, Commit, Consumer, Consumers, Inbox, InboxRead, Log, LogAnswer,
         LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint, SessionRow, Stored, TokenTimes,
     },
 };
@@ -58,7 +58,7 @@ pub enum Answering {
 #[derive(Default)]
 pub struct MemoryLog {
     rows: Mutex<Rows>,
-    feed: Feed,
+    consumers: Consumers,
 }
 
 /// The contents of the log. Tests look at them and change them.
@@ -329,7 +329,9 @@ impl Log for MemoryLog {
     fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
         self.answer(|rows| {
             let (receipt, commit) = rows.append(append)?;
-            self.feed.hand_on(commit.as_slice());
+            let consumers = self.consumers.read().expect("no holder panics");
+            let take = |to: &Arc<dyn Consumer>| to.take(commit.as_slice());
+            consumers.iter().for_each(take);
             Ok(receipt)
         })
     }
@@ -483,7 +485,8 @@ impl Log for MemoryLog {
     }
 
     fn commits(&self, consumer: Arc<dyn Consumer>) {
-        self.feed.add(consumer);
+        let mut consumers = self.consumers.write().expect("no holder panics");
+        consumers.push(consumer);
     }
 
     fn check_writable(&self) -> Result<(), LogError> {

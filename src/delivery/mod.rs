@@ -3,8 +3,7 @@
 //! A send is appended first and fanned out when it is durable. A session that misses the fan-out reads the log. Leaves to
 //! others: HTTP, sockets, the protocol's rules.
 //!
-//! - `send.rs`: append
-//! - `fan_out.rs`: from the log's commits to the sessions online
+//! - `send.rs`: append, and from the log's commits to the sessions online
 //! - `replay.rs`: a session reads the log
 //! - `ack.rs`: cursors move
 //! - `authenticate.rs`: tokens are issued and checked
@@ -12,7 +11,6 @@
 
 mod ack;
 mod authenticate;
-mod fan_out;
 mod replay;
 mod send;
 #[cfg(test)]
@@ -25,7 +23,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use self::fan_out::FanOut;
+use self::send::FanOut;
 pub use self::{
     authenticate::AuthError,
     send::{Receivers, Send, SendError},

@@ -1,4 +1,5 @@
-//! Sending: append, and answer once the message is durable. An online-only message skips the log.
+//! Sending: append, and answer once the message is durable; then fan out to the sessions online. An online-only message skips
+//! the log.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -11,8 +12,9 @@ use tokio::time::timeout;
 use super::Delivery;
 use crate::{
     ids::{MessageId, Platform, Seq, UserId},
-    log::{Append, AppendError, LogError, Pending, Receipt},
+    log::{Append, AppendError, Commit, Consumer, LogError, Pending, Receipt},
     message::{Message, StoredMessage},
+    registry::Registry,
 };
 
 /// The longest time that the caller of a message to everyone waits for its last entry.
@@ -144,6 +146,22 @@ impl Delivery {
         let before_ms = self.clock.now_ms().max(times.newest_ms.saturating_add(1));
         durable(self.log.revoke(user.clone(), platform, before_ms)?).await?;
         Ok(self.registry.log_out(&user, platform))
+    }
+}
+
+/// The fan-out: takes each durable message to the sessions online, in log order, on the log's thread.
+pub(super) struct FanOut {
+    pub(super) registry: Arc<Registry>,
+}
+
+impl Consumer for FanOut {
+    fn take(&self, commits: &[Commit]) {
+        for commit in commits {
+            let message = Arc::new(Message::of(commit.epoch, commit.body.clone()));
+            for (user, seq) in &*commit.placed {
+                self.registry.deliver(user.as_str(), *seq, &message);
+            }
+        }
     }
 }
 

@@ -8,22 +8,19 @@
 //!   it as well
 //! - `answer.rs`: an answer that is there at once, or comes later
 //! - `error.rs`: the failures of a log, and the events that end them
-//! - `feed.rs`: every commit goes to the consumers, in log order
 //! - `embedded/`: the present implementation: segments and a state store in one data directory
 
 mod answer;
 pub mod embedded;
 mod error;
-mod feed;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 pub use self::{
     answer::LogAnswer,
     error::{AppendError, Cause, LogError},
-    feed::{Consumer, Feed},
 };
 
 use bytes::Bytes;
@@ -84,6 +81,17 @@ pub struct Commit {
     /// The message's seq in each receiver's inbox.
     pub placed: Arc<[(UserId, Seq)]>,
 }
+
+/// Takes the commits of a log, for everything that must happen after a message became durable.
+pub trait Consumer: Send + Sync + 'static {
+    /// Takes the next commits, in log order, on the thread that made them. Their callers are answered already. The log commits
+    /// nothing more before this returns, so it must be quick and never wait: no queue grows, and no thread has to be woken. A
+    /// consumer that panics ends the log's thread, and with it the gateway.
+    fn take(&self, commits: &[Commit]);
+}
+
+/// The consumers of one log. Each takes all commits from its addition on.
+pub type Consumers = RwLock<Vec<Arc<dyn Consumer>>>;
 
 /// One entry of an inbox, as read from the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,7 +260,7 @@ pub trait Log: Send + Sync + 'static {
     fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError>;
 
     /// Gives every commit from now on to the consumer, once and in log order, after the callers of the appends were
-    /// answered. The consumer is as bounded as the log: a commit waits until every consumer took the one before.
+    /// answered. A commit waits until every consumer took the one before.
     fn commits(&self, consumer: Arc<dyn Consumer>);
 
     /// `Err` with the reason while the log refuses appends.

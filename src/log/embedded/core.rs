@@ -13,7 +13,7 @@ use super::{
     segment::Segments,
     state::{Reached, State},
 };
-use crate::{clock::Clock, ids::Epoch, log::feed::Feed, metrics::Metrics};
+use crate::{clock::Clock, ids::Epoch, log::Consumers, metrics::Metrics};
 
 /// The most damaged positions that are remembered and counted. More of them are one disaster.
 const DAMAGES_MAX: usize = 100;
@@ -26,7 +26,7 @@ pub(super) struct Core {
     pub(super) state: State,
     pub(super) clock: Arc<Clock>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) feed: Feed,
+    pub(super) consumers: Consumers,
     reached: Mutex<Reached>,
     refusing: Mutex<Option<Refusing>>,
     damages: Mutex<Vec<Damage>>,
@@ -52,7 +52,7 @@ impl Core {
             state,
             clock,
             metrics,
-            feed: Feed::default(),
+            consumers: Consumers::default(),
             reached: Mutex::new(nothing),
             refusing: Mutex::new(None),
             damages: Mutex::new(Vec::new()),

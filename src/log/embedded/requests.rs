@@ -3,7 +3,7 @@
 //! Appends go to the writer's queue. A question is answered at once if its answer is in memory, or is one row. All other
 //! questions are answered where a wait for the disk delays nobody.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -189,7 +189,10 @@ impl Log for EmbeddedLog {
     }
 
     fn commits(&self, consumer: Arc<dyn Consumer>) {
-        self.core.feed.add(consumer);
+        let consumers = self.core.consumers.write();
+        consumers
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(consumer);
     }
 
     fn check_writable(&self) -> Result<(), LogError> {

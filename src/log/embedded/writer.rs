@@ -7,7 +7,7 @@
 
 use std::{
     io,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -181,10 +181,18 @@ impl Writer {
         // session reads the log when its client returns.
         answer(group.callers, &outcome);
         self.spreads.settle(&self.core, &outcome);
-        if outcome.is_ok() {
-            self.core.feed.hand_on(&group.commits);
+        if outcome.is_ok() && !group.commits.is_empty() {
+            self.hand_on(&group.commits);
         }
         requests
+    }
+
+    /// Gives durable commits to each consumer.
+    fn hand_on(&self, commits: &[Commit]) {
+        let consumers = self.core.consumers.read();
+        for consumer in &*consumers.unwrap_or_else(PoisonError::into_inner) {
+            consumer.take(commits);
+        }
     }
 
     /// Makes sure that the next group can be written: there is space on the disk, and a segment that is not full.
