@@ -31,15 +31,15 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use self::{outbox::OutboxLimits, task::Task};
-use self::{socket::Socket, state::Connection};
+use self::socket::Socket;
+pub use self::{outbox::OutboxLimits, state::Connection, task::Task};
 use crate::{
     delivery::Delivery,
     door::Arrival,
     ids::ConnectionId,
     metrics::Metrics,
     protocol::Codec,
-    registry::{Item, Mailbox, Registry},
+    registry::{Mailbox, Registry},
     session::{Limits, Moment},
 };
 
@@ -93,9 +93,8 @@ impl Context {
     }
 }
 
-/// A connection, as other tasks of its thread reach it. A connection that is gone ignores everything.
-#[derive(Clone)]
-pub struct Handle(Rc<RefCell<Connection>>);
+/// A connection, as its task and the other tasks of its thread share it. A connection whose task is gone ignores everything.
+pub type Handle = Rc<RefCell<Connection>>;
 
 /// Makes a connection from an upgraded stream whose client speaks `codec`'s protocol. `rest` holds the bytes read beyond
 /// the upgrade. The client has to send `Connect` by `deadline`, and until then it counts as an `arrival`. Spawn the task on
@@ -120,29 +119,7 @@ pub fn open<S: AsyncRead + AsyncWrite + Unpin>(
         ))
     });
     let task = Task::new(Socket::new(stream, rest), Rc::clone(&connection));
-    (Handle(connection), task)
-}
-
-impl Handle {
-    /// Handles one item from the mailbox.
-    pub fn take(&self, item: Item) {
-        self.0.borrow_mut().take_item(item);
-    }
-
-    /// The mailbox dropped live items. Looks up the head of the inbox.
-    pub fn look_up_head(&self) {
-        self.0.borrow_mut().look_up_head();
-    }
-
-    /// Time passed. Checks heartbeat, resends, stalls and deadlines.
-    pub fn tick(&self, now: Moment) {
-        self.0.borrow_mut().tick(now);
-    }
-
-    /// Tells the client to return after `after`, and closes.
-    pub fn drain(&self, after: Duration) {
-        self.0.borrow_mut().drain(after);
-    }
+    (connection, task)
 }
 
 #[cfg(test)]

@@ -39,7 +39,8 @@ use crate::{
 /// round trip to any place. It is short, because a closed connection is of no use.
 const LINGER: Duration = Duration::from_secs(5);
 
-pub(super) struct Connection {
+/// One connection, without its socket.
+pub struct Connection {
     context: Rc<Context>,
     id: ConnectionId,
     /// A handle to itself, for the reads beside the task.
@@ -217,8 +218,8 @@ impl Connection {
         self.happen(Event::Room);
     }
 
-    /// Handles an item from the mailbox.
-    pub(super) fn take_item(&mut self, item: Item) {
+    /// Handles one item from the mailbox.
+    pub fn take(&mut self, item: Item) {
         if let Life::LoggingIn { has_missed, .. } = &mut self.life {
             match item {
                 Item::Live { .. } => *has_missed = true,
@@ -246,7 +247,8 @@ impl Connection {
         self.wake_task();
     }
 
-    pub(super) fn look_up_head(&mut self) {
+    /// The mailbox dropped live items. Looks up the head of the inbox.
+    pub fn look_up_head(&mut self) {
         if let Life::LoggingIn { has_missed, .. } = &mut self.life {
             *has_missed = true;
         }
@@ -281,7 +283,8 @@ impl Connection {
         self.wake();
     }
 
-    pub(super) fn tick(&mut self, now: Moment) {
+    /// Time passed. Checks heartbeat, resends, stalls and deadlines.
+    pub fn tick(&mut self, now: Moment) {
         let is_overdue = |since: Option<Moment>| {
             since.is_some_and(|since| now.since(since) >= self.context.stall_timeout)
         };
@@ -320,7 +323,8 @@ impl Connection {
         self.wake();
     }
 
-    pub(super) fn drain(&mut self, after: Duration) {
+    /// Tells the client to return after `after`, and closes.
+    pub fn drain(&mut self, after: Duration) {
         match self.life {
             Life::Greeting { .. } | Life::LoggingIn { .. } => {
                 self.close(Reason::Unavailable(after));

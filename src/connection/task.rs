@@ -2,18 +2,16 @@
 //! connection's state from outside (mailbox, sweep, an answer of the log). It has no timer.
 
 use std::{
-    cell::RefCell,
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
+    Handle,
     outbox::WRITE_BYTES_MAX,
     socket::{Socket, TURN_READ_BYTES},
-    state::Connection,
 };
 
 /// A turn continues this many times after a `Fetch` or a full outbox interrupted its reading: up to eight small answers.
@@ -22,11 +20,11 @@ pub(super) const TURN_STEPS: usize = 8;
 /// Runs one connection to its end. Dropping it ends the connection at once.
 pub struct Task<S> {
     socket: Socket<S>,
-    connection: Rc<RefCell<Connection>>,
+    connection: Handle,
 }
 
 impl<S> Task<S> {
-    pub(super) fn new(socket: Socket<S>, connection: Rc<RefCell<Connection>>) -> Self {
+    pub(super) fn new(socket: Socket<S>, connection: Handle) -> Self {
         Self { socket, connection }
     }
 }

@@ -33,6 +33,7 @@ use crate::{
         TowncrierV1,
         proto::{Ack, Connect, Fetch, Ping, Resend, client_frame, gap, kicked, server_frame::Body},
     },
+    registry::Item,
 };
 
 /// Keeps posts until the test delivers them, as a reactor's mailbox does.
@@ -126,14 +127,16 @@ impl Bench {
     fn hand_out(&self) {
         let posts = std::mem::take(&mut *self.posts.0.lock().unwrap());
         for (to, item) in posts {
-            self.connections[to.0 as usize].take(item);
+            self.connections[to.0 as usize].borrow_mut().take(item);
         }
     }
 
     async fn let_pass(&self, seconds: u64) {
         advance(Duration::from_secs(seconds)).await;
         let now = self.context.now();
-        self.connections.iter().for_each(|handle| handle.tick(now));
+        for handle in &self.connections {
+            handle.borrow_mut().tick(now);
+        }
     }
 
     /// The close code of a connection whose first message is `first`.
@@ -463,7 +466,7 @@ fn a_message_during_a_login_reaches_the_session() {
             if is_dropped {
                 // The mailbox had no room for another one.
                 bench.world.append("u", b"2");
-                bench.connections[0].look_up_head();
+                bench.connections[0].borrow_mut().look_up_head();
             }
             bench.world.log.rows().answering = Answering::Later;
             assert_eq!(bench.world.log.release(), 1);
@@ -497,7 +500,9 @@ fn a_login_that_is_overtaken_ends_and_gives_its_place_back() {
 
         let mut bench = Bench::new();
         let (mut drained, _) = register_later(&mut bench).await;
-        bench.connections[0].drain(Duration::from_millis(1500));
+        bench.connections[0]
+            .borrow_mut()
+            .drain(Duration::from_millis(1500));
         assert_eq!(drained.hear().await, Said::Close(4503, "1500".into()));
         assert_eq!(bench.world.registry.sessions(), 0);
 
@@ -730,7 +735,7 @@ fn draining_tells_each_client_when_to_come_back() {
         let mut client = bench.log_in_live().await;
         let (mut greeting, task) = bench.open(1 << 20).await;
         for handle in &bench.connections {
-            handle.drain(Duration::from_millis(1500));
+            handle.borrow_mut().drain(Duration::from_millis(1500));
         }
         assert!(
             matches!(client.hear_frame().await, Body::Draining(d) if d.reconnect_after_ms == 1500)
@@ -918,7 +923,7 @@ fn dropped_live_messages_are_found_by_looking_up_the_head() {
         bench.world.send("u", b"2");
         // The mailbox had no room for them.
         bench.posts.0.lock().unwrap().clear();
-        bench.connections[0].look_up_head();
+        bench.connections[0].borrow_mut().look_up_head();
         assert_eq!(client.hear_messages(2).await.len(), 2);
     });
 }
@@ -942,7 +947,7 @@ fn a_session_of_another_epoch_is_told_to_come_back_and_learns_it_there() {
                             .say(client_frame::Body::Resend(Resend { after_seq: 0 }))
                             .await
                     }
-                    _ => bench.connections[0].look_up_head(),
+                    _ => bench.connections[0].borrow_mut().look_up_head(),
                 }
                 assert_eq!(client.hear_close().await, 4503, "{way}");
                 let connect = Connect {
@@ -1013,7 +1018,7 @@ fn a_flood_of_pings_from_a_client_that_reads_nothing_is_not_answered_without_bou
             written += 1;
             assert!(written < 100_000, "the client is listened to for ever");
         }
-        let waiting = bench.connections[0].0.borrow().outbox.frames.len();
+        let waiting = bench.connections[0].borrow().outbox.frames.len();
         assert!(waiting <= 2 * small.frames_max + 1, "{waiting}");
     });
 }

@@ -29,7 +29,7 @@ pub(super) async fn drain(table: Rc<ConnectionTable>, period: Duration) {
         if due > told {
             let (handles, next) = table.after(position, due - told);
             for handle in &handles {
-                handle.drain(period - passed + jitter(period));
+                handle.borrow_mut().drain(period - passed + jitter(period));
             }
             told = due;
             position = next;
@@ -39,7 +39,7 @@ pub(super) async fn drain(table: Rc<ConnectionTable>, period: Duration) {
     // The connections that are left. Those that were told before ignore it.
     let (handles, _) = table.after(None, usize::MAX);
     for handle in &handles {
-        handle.drain(jitter(period));
+        handle.borrow_mut().drain(jitter(period));
     }
     drop(handles);
     let _ = timeout(GRACE, table.wait_empty()).await;

@@ -5,15 +5,14 @@
 //! every session is told when to return. Leaves to others: the work of a connection on its bytes.
 //!
 //! - `host.rs`: an admitted client's way to the connections
-//! - `table.rs`: the connections of one thread
-//! - `mailbox.rs`: items from other threads; `hand_out.rs`: their way to the connections
+//! - `mailbox.rs`: items from other threads
+//! - `table.rs`: the connections of one thread, and the hand-out of the mailbox's items to them
 //! - `sweep.rs`: the deadlines of all connections, on one timer
 //! - `drain.rs`: the drain
 //! - `turns.rs`: the time for which tasks keep the thread busy
 //! - `thread.rs`: one reactor's life
 
 mod drain;
-mod hand_out;
 mod host;
 mod mailbox;
 mod sweep;

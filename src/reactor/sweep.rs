@@ -44,7 +44,9 @@ pub(super) async fn sweep(context: Rc<Context>, table: Rc<ConnectionTable>, peri
         let count = table.len().div_ceil(SLICES as usize).max(1);
         let (handles, next) = table.after(position, count);
         let now = context.now();
-        handles.iter().for_each(|handle| handle.tick(now));
+        for handle in &handles {
+            handle.borrow_mut().tick(now);
+        }
         position = next;
     }
 }

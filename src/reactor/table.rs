@@ -1,5 +1,5 @@
-//! The connections of one thread, by id. Ids ascend, so a caller that goes through them may stop anywhere and continue
-//! later.
+//! The connections of one thread, by id, and the hand-out of the mailbox's items to them. Ids ascend, so a caller that goes
+//! through the connections may stop anywhere and continue later.
 
 use std::{
     cell::{Cell, RefCell},
@@ -8,9 +8,14 @@ use std::{
     rc::Rc,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::yield_now};
 
+use super::mailbox::{ReactorMailbox, Waiting};
 use crate::{connection::Handle, ids::ConnectionId};
+
+/// The items handed out before the connections' tasks run. Without these turns a burst would fill up outboxes although the
+/// sockets could take it.
+const HANDED_AT_ONCE: usize = 256;
 
 pub(super) struct ConnectionTable {
     /// The reactor's number, as the top 16 bits of its ids.
@@ -51,7 +56,50 @@ impl ConnectionTable {
         }
     }
 
-    pub(super) fn get(&self, id: ConnectionId) -> Option<Handle> {
+    /// Hands the mailbox's items to their connections, in turns. Never returns.
+    pub(super) async fn hand_out(&self, mailbox: &ReactorMailbox) {
+        loop {
+            let Waiting {
+                items,
+                has_overflowed,
+                ..
+            } = mailbox.take().await;
+            let depth = items.len() as f64;
+            mailbox.metrics.mailbox_depth.increment(depth);
+            let mut handed = 0;
+            for (to, item) in items {
+                // A connection that is gone ignores everything.
+                if let Some(connection) = self.get(to) {
+                    connection.borrow_mut().take(item);
+                }
+                handed += 1;
+                if handed % HANDED_AT_ONCE == 0 {
+                    yield_now().await;
+                }
+            }
+            mailbox.metrics.mailbox_depth.decrement(depth);
+            if has_overflowed {
+                self.look_up_heads().await;
+            }
+        }
+    }
+
+    async fn look_up_heads(&self) {
+        let mut position = None;
+        loop {
+            let (handles, next) = self.after(position, HANDED_AT_ONCE);
+            for handle in &handles {
+                handle.borrow_mut().look_up_head();
+            }
+            if next.is_none() {
+                return;
+            }
+            position = next;
+            yield_now().await;
+        }
+    }
+
+    fn get(&self, id: ConnectionId) -> Option<Handle> {
         self.connections.borrow().get(&id).cloned()
     }
 

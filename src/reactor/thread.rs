@@ -14,7 +14,6 @@ use tracing::error;
 use super::{
     Parts, Stage,
     drain::drain,
-    hand_out::hand_out,
     host::ReactorHost,
     mailbox::ReactorMailbox,
     sweep::{self, sweep},
@@ -125,7 +124,8 @@ pub async fn serve(
     };
     let port = ClientPort::new(parts.entrance, host);
     let mut accepting = spawn_local(async move { accept(&listener, &port).await });
-    let mut handing = spawn_local(hand_out(mailbox, Rc::clone(&table)));
+    let handing = Rc::clone(&table);
+    let mut handing = spawn_local(async move { handing.hand_out(&mailbox).await });
     let mut sweeping = spawn_local(sweep(context, Rc::clone(&table), period));
     // None of the three returns by itself, so an error is a panic. It ends the thread, and so the gateway.
     let period = tokio::select! {

@@ -294,7 +294,7 @@ async fn half_written(
     let is_whole = bench
         .connections
         .last()
-        .is_some_and(|c| c.0.borrow().outbox.is_empty());
+        .is_some_and(|c| c.borrow().outbox.is_empty());
     match incident {
         Incident::Pings => {
             let nonce = client_frame::Body::Ping(Ping { nonce: 7 });
@@ -312,10 +312,12 @@ async fn half_written(
             .connections
             .last()
             .unwrap()
+            .borrow_mut()
             .drain(Duration::from_secs(1)),
         Incident::Stall => {
             advance(bench.context.stall_timeout).await;
-            bench.connections.last().unwrap().tick(bench.context.now());
+            let last = bench.connections.last().unwrap();
+            last.borrow_mut().tick(bench.context.now());
         }
         Incident::HalfClose => wire.half_close(),
     }
