@@ -15,7 +15,7 @@ use message::{CONTENT_BYTES, message};
 use prost::Message as _;
 use towncrier::{
     ids::{Seq, UserId},
-    message::{ADDRESS_BYTES_MAX, Message, StoredMessage, TOGETHER_BYTES_MAX},
+    message::{ADDRESS_BYTES_MAX, Live, Message, StoredMessage, TOGETHER_BYTES_MAX},
     protocol::{
         Codec as _,
         towncrier_v1::{
@@ -101,10 +101,10 @@ fn live(user: &UserId, message: &Arc<Message>) {
     let message = Arc::clone(message);
     say(
         user,
-        ToClient::Live {
+        ToClient::Live(Live {
             seq: Seq(7),
             message,
-        },
+        }),
     );
 }
 

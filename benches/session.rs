@@ -13,7 +13,7 @@ use fastrand::Rng;
 use message::{CONTENT_BYTES, message};
 use towncrier::{
     ids::{ConnectionId, Epoch, Platform, Seq},
-    message::Message,
+    message::{Live, Message},
     session::{
         Action, Entry, Event, FromClient, Limits, Moment, Resume, Scene, Session, Standing,
         Welcome, open,
@@ -47,7 +47,10 @@ fn main() {
     group.throughput(Throughput::Elements(1));
     let message = message(&mut Rng::with_seed(1), CONTENT_BYTES).to_bytes();
     let message = Arc::new(Message::new(message));
-    let live = |seq| Event::Live(seq, Arc::clone(&message));
+    let live = |seq| {
+        let message = Arc::clone(&message);
+        Event::Live(Live { seq, message })
+    };
     group.bench_function("opens", |bencher| {
         bencher.iter(|| opened(black_box(Seq::ZERO)));
     });

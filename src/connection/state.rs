@@ -222,7 +222,7 @@ impl Connection {
     pub fn take(&mut self, item: Item) {
         if let Life::LoggingIn { has_missed, .. } = &mut self.life {
             match item {
-                Item::Live { .. } => *has_missed = true,
+                Item::Live(_) => *has_missed = true,
                 // The client gets no frame before `Connected`, so only the close tells it.
                 Item::Replaced => self.close(Reason::Replaced),
                 Item::LoggedOut => self.close(Reason::LoggedOut),
@@ -230,10 +230,10 @@ impl Connection {
             return self.wake();
         }
         match item {
-            Item::Live { message, .. } if !self.life.is_in(message.epoch()) => {
+            Item::Live(live) if !self.life.is_in(live.message.epoch()) => {
                 self.close(other_epoch());
             }
-            Item::Live { seq, message } => self.happen(Event::Live(seq, message)),
+            Item::Live(live) => self.happen(Event::Live(live)),
             Item::Replaced => self.happen(Event::Replaced),
             Item::LoggedOut => self.happen(Event::LoggedOut),
         }
@@ -430,7 +430,7 @@ impl Connection {
     /// Encodes what the session says and puts the frames into the outbox.
     fn send(&mut self, what: ToClient) {
         match &what {
-            ToClient::Live { seq, .. } => self.count_pushed(*seq, 1, 0),
+            ToClient::Live(live) => self.count_pushed(live.seq, 1, 0),
             ToClient::Push { messages, resent } => {
                 let last = messages.last().map_or(Seq::ZERO, |(seq, _)| *seq);
                 self.count_pushed(last, messages.len(), *resent);

@@ -24,8 +24,8 @@ struct Posted {
 
 impl Mailbox for Posted {
     fn post(&self, _: ConnectionId, item: Item) {
-        if let Item::Live { seq, .. } = item {
-            self.seqs.lock().unwrap().push(seq);
+        if let Item::Live(live) = item {
+            self.seqs.lock().unwrap().push(live.seq);
             self.more.notify_one();
         }
     }

@@ -11,7 +11,7 @@ mod shared;
 mod stored;
 
 pub use self::{
-    shared::Message,
+    shared::{Live, Message},
     stored::{OfflinePush, Origin, StoredMessage},
 };
 

@@ -1,12 +1,12 @@
 //! A message on its way to the sessions online. The first session that needs an encoding makes it; the others
 //! share it.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use super::Origin;
-use crate::ids::Epoch;
+use crate::ids::{Epoch, Seq};
 
 /// The number of protocols whose encodings are kept at once. A further protocol encodes the message for each of its
 /// sessions.
@@ -71,6 +71,16 @@ impl Message {
         }
         encode(&self.body)
     }
+}
+
+/// A message on its way to one session: it just became durable, or is online-only. It travels unchanged from the registry to
+/// the codec.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// The message's seq in the user's inbox; 0 for an online-only message.
+    pub seq: Seq,
+    /// The message, which all its sessions share.
+    pub message: Arc<Message>,
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ impl ReactorMailbox {
 impl Mailbox for ReactorMailbox {
     fn post(&self, to: ConnectionId, item: Item) {
         let live_bytes = match &item {
-            Item::Live { message, .. } => Some(message.bytes()),
+            Item::Live(live) => Some(live.message.bytes()),
             Item::Replaced | Item::LoggedOut => None,
         };
         let is_live = live_bytes.is_some();

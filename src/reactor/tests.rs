@@ -17,7 +17,7 @@ use crate::{
     connection::tests::fixture::{Client, Said, World},
     door::BindError,
     ids::{ConnectionId, Platform, Seq, UserId},
-    message::{Message, StoredMessage},
+    message::{Live, Message, StoredMessage},
     protocol::towncrier_v1::proto::{Ping, client_frame, server_frame::Body},
     registry::{Item, Mailbox as _},
 };
@@ -502,7 +502,7 @@ fn a_full_mailbox_drops_live_items_only_and_says_so() {
     let message = Arc::new(Message::new(Bytes::new()));
     for _ in 0..10 {
         let (seq, message) = (Seq(1), Arc::clone(&message));
-        mailbox.post(ConnectionId(1), Item::Live { seq, message });
+        mailbox.post(ConnectionId(1), Item::Live(Live { seq, message }));
     }
     mailbox.post(ConnectionId(1), Item::Replaced);
     let waiting = mailbox.take().now_or_never().expect("something waits");

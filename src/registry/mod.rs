@@ -19,20 +19,15 @@ use ::dashmap;
 
 pub use self::{places::Registry, policy::Policy};
 use crate::{
-    ids::{ConnectionId, Platform, Seq},
-    message::Message,
+    ids::{ConnectionId, Platform},
+    message::Live,
 };
 
 /// A notice to a connection from outside its own thread.
 #[derive(Debug, Clone)]
 pub enum Item {
-    /// A message just became durable, or is online-only (seq 0). Push it if it fits; otherwise read the log.
-    Live {
-        /// The message's seq in the user's inbox.
-        seq: Seq,
-        /// The message, which all its sessions share.
-        message: Arc<Message>,
-    },
+    /// A message came. Push it if it fits; otherwise read the log.
+    Live(Live),
     /// A newer connection took the place. Send `Kicked` REPLACED and close with 4409.
     Replaced,
     /// An administrator revoked the token. Send `Kicked` LOGGED_OUT and close with 4410.

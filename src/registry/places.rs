@@ -15,7 +15,7 @@ use super::dashmap::{DashMap, Entry};
 use crate::{
     config,
     ids::{ConnectionId, Platform, Seq, SessionKey, UserId},
-    message::Message,
+    message::{Live, Message},
     metrics::Metrics,
     registry::{Item, Mailbox, Policy, Presence, TooManySessions},
 };
@@ -131,9 +131,8 @@ impl Registry {
         };
         for place in places.iter() {
             let message = Arc::clone(message);
-            place
-                .mailbox
-                .post(place.connection, Item::Live { seq, message });
+            let item = Item::Live(Live { seq, message });
+            place.mailbox.post(place.connection, item);
         }
         places.len()
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     config,
-    ids::{SessionKey, UserId},
+    ids::{Seq, SessionKey, UserId},
     message::Message,
 };
 

@@ -1,13 +1,13 @@
 //! The output of a session: actions for its connection, and the frames for its client without their encoding.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Reason;
 use crate::{
     ids::{ConnectionId, Epoch, Platform, Seq},
-    message::Message,
+    message::Live,
 };
 
 /// Stored messages of one user, in ascending order, each in its stored form.
@@ -50,13 +50,8 @@ pub enum Action {
 pub enum ToClient {
     /// The answer to a good `Connect`. The client gets nothing before it.
     Connected(Connected),
-    /// A message that the session got as it became durable, or that is online-only (seq 0).
-    Live {
-        /// The message's seq in the inbox.
-        seq: Seq,
-        /// The message, shared with other sessions.
-        message: Arc<Message>,
-    },
+    /// A message that the session got as it came.
+    Live(Live),
     /// Messages from the log with contiguous seqs; at least one.
     Push {
         /// The messages.

@@ -1,11 +1,11 @@
 //! The input of a session: what its client says, and everything else that happens to it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Reason;
-use crate::{ids::Seq, message::Message};
+use crate::{ids::Seq, message::Live};
 
 /// A point in time, in ms since an origin that all calls share. Never goes backwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -99,8 +99,8 @@ pub enum Event {
     Said(FromClient),
     /// The client sent a control frame of WebSocket's own: a sign of life.
     Heard,
-    /// A message of this user became durable, or is online-only (seq 0).
-    Live(Seq, Arc<Message>),
+    /// A message of this user became durable, or is online-only.
+    Live(Live),
     /// The inbox is known to reach this seq. The message itself is not at hand.
     Head(Seq),
     /// The answer to an [`super::Action::Read`]: ascending, contiguous entries, beginning with the first retained one.

@@ -3,7 +3,7 @@
 //! Every event ends with the same check: is there an entry above what was sent, is there room to send it, and is no read
 //! under way? Then the session reads. So there is no "replaying" and no "live" state that could disagree with the log.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     ids::Seq,
-    message::{ADDRESS_BYTES_MAX, Message, TOGETHER_BYTES_MAX},
+    message::{ADDRESS_BYTES_MAX, Live, TOGETHER_BYTES_MAX},
 };
 
 /// The most messages that a `Fetch` returns: `docs/protocol.md#history`.
@@ -97,7 +97,7 @@ impl Turn<'_> {
         match event {
             Event::Said(said) => self.take_said(said),
             Event::Heard => self.session.heard = self.scene.now,
-            Event::Live(seq, message) => self.take_live(seq, message),
+            Event::Live(live) => self.take_live(live),
             Event::Head(seq) => self.session.head = self.session.head.max(seq),
             Event::Read(entries) => self.take_read(entries),
             Event::ReadNothing(first) => self.take_nothing(first),
@@ -132,12 +132,12 @@ impl Turn<'_> {
         }
     }
 
-    fn take_live(&mut self, seq: Seq, message: Arc<Message>) {
-        let window = &mut self.session.window;
+    fn take_live(&mut self, live: Live) {
+        let (seq, window) = (live.seq, &mut self.session.window);
         if seq == Seq::ZERO {
             // An online-only message is not in the inbox, so there is no second chance.
             if self.scene.has_room {
-                self.send(ToClient::Live { seq, message });
+                self.send(ToClient::Live(live));
             }
             return;
         }
@@ -145,7 +145,7 @@ impl Turn<'_> {
         let is_next = seq == window.sent().next();
         if is_next && self.scene.has_room && window.room(self.limits) > 0 {
             window.push(seq, self.scene.now, self.limits);
-            self.send(ToClient::Live { seq, message });
+            self.send(ToClient::Live(live));
             self.catch_up();
         }
     }

@@ -16,7 +16,7 @@ use fastrand::Rng;
 use super::*;
 use crate::{
     ids::{ConnectionId, Epoch, Platform, Seq},
-    message::Message,
+    message::{Live, Message},
 };
 
 const SCHEDULES: u64 = 10_000;
@@ -201,7 +201,7 @@ impl World {
                 Action::Pong(_) | Action::Send(ToClient::Fetched { .. }) => {
                     unreachable!("never asked for")
                 }
-                Action::Send(ToClient::Live { seq, .. }) => {
+                Action::Send(ToClient::Live(Live { seq, .. })) => {
                     server.announce(seq.0, seq.0);
                     let stored = self.inbox.bodies[seq.0 as usize - 1].clone();
                     let live = stored.unwrap_or_else(|| body(self.inbox.epoch, seq.0).into());
@@ -455,7 +455,8 @@ fn resend(after: u64) -> FromClient {
 
 /// A message became durable. Its content comes from the inbox.
 fn live(seq: Seq) -> Event {
-    Event::Live(seq, Arc::new(Message::new(Bytes::new())))
+    let message = Arc::new(Message::new(Bytes::new()));
+    Event::Live(Live { seq, message })
 }
 
 #[test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use towncrier::{
     ids::{ConnectionId, Epoch, Platform, Seq},
-    message::Message,
+    message::{Live, Message},
     protocol::{Codec as _, towncrier_v1::TowncrierV1},
     session::*,
 };
@@ -39,7 +39,11 @@ fn body(seq: u64) -> Option<Bytes> {
 }
 
 fn live(seq: u64) -> Event {
-    Event::Live(Seq(seq), Arc::new(Message::new(Bytes::new())))
+    let message = Arc::new(Message::new(Bytes::new()));
+    Event::Live(Live {
+        seq: Seq(seq),
+        message,
+    })
 }
 
 /// Reads the inbox's state, a first frame and further events from `data`, one after the other. For every input: the session
@@ -126,7 +130,7 @@ pub fn frames(data: &[u8]) {
             is_flushed: what & 0x20 == 0,
         };
         let live = match event {
-            Event::Live(seq, _) => Some(seq),
+            Event::Live(Live { seq, .. }) => Some(seq),
             _ => None,
         };
         let actions = session.handle(event, scene, &LIMITS);
@@ -174,7 +178,7 @@ impl World {
     fn hear(&mut self, said: ToClient, live: &mut Option<Seq>) {
         match said {
             ToClient::Gap(gap) => self.announce(gap.from.0, gap.to.0),
-            ToClient::Live { seq, .. } => {
+            ToClient::Live(Live { seq, .. }) => {
                 assert_eq!(live.take(), Some(seq), "the message that is at hand, once");
                 if seq > Seq::ZERO {
                     self.announce(seq.0, seq.0);

@@ -9,7 +9,7 @@ use shuttle::sync;
 use self::mailbox::{MailboxLimits, ReactorMailbox};
 use crate::{
     ids::{ConnectionId, Seq},
-    message::Message,
+    message::{Live, Message},
     metrics::Metrics,
     registry::{Item, Mailbox as _},
 };
@@ -31,7 +31,7 @@ fn post_and_take(metrics: &Arc<Metrics>) {
         shuttle::thread::spawn(move || {
             for seq in (0..POSTS).map(Seq) {
                 let message = Arc::new(Message::new(Bytes::new()));
-                mailbox.post(ConnectionId(thread), Item::Live { seq, message });
+                mailbox.post(ConnectionId(thread), Item::Live(Live { seq, message }));
             }
         });
     }
@@ -39,7 +39,7 @@ fn post_and_take(metrics: &Arc<Metrics>) {
     shuttle::future::block_on(async {
         while next != [POSTS; THREADS as usize] {
             for (from, item) in mailbox.take().await.items {
-                let Item::Live { seq, .. } = item else {
+                let Item::Live(Live { seq, .. }) = item else {
                     panic!("nobody posted {item:?}")
                 };
                 let expected = &mut next[from.0 as usize];

@@ -86,9 +86,9 @@ fn race(metrics: &Arc<Metrics>) {
     for (to, item) in posted.0.lock().unwrap().iter() {
         let told = all.entry(to.0).or_default();
         match item {
-            Item::Live { seq, .. } => {
+            Item::Live(live) => {
                 assert_eq!(told.ends, 0, "{to} had lost its place");
-                told.seqs.push(seq.0);
+                told.seqs.push(live.seq.0);
             }
             Item::Replaced | Item::LoggedOut => told.ends += 1,
         }

@@ -11,7 +11,7 @@ use towncrier_websocket::{
 
 use super::*;
 use crate::{
-    message::{Origin, StoredMessage},
+    message::{Live, Origin, StoredMessage},
     session::{self, FromClient, Reason, Resume, ToClient},
 };
 
@@ -65,7 +65,7 @@ impl Codec for JsonLines {
 
     fn encode(&mut self, user: &UserId, what: ToClient, send: &mut dyn FnMut(Frame)) {
         match what {
-            ToClient::Live { seq, message } => {
+            ToClient::Live(Live { seq, message }) => {
                 let shared = message.encoding(NAME, |body| {
                     self.encoded.fetch_add(1, Relaxed);
                     content(body)

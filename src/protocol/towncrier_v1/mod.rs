@@ -22,7 +22,7 @@ use self::proto::{ClientFrame, ServerFrame, client_frame, server_frame::Body};
 use super::Codec;
 use crate::{
     ids::{Seq, UserId, check_id},
-    message::{self, ADDRESS_BYTES_MAX, Origin, TOGETHER_BYTES_MAX},
+    message::{ADDRESS_BYTES_MAX, Live, Origin, TOGETHER_BYTES_MAX},
     session::{
         Connect, Connected, Fetch, FromClient, Gap, GapReason, Kicked, Reason, Resume, ToClient,
     },
@@ -87,7 +87,7 @@ impl Codec for TowncrierV1 {
 
     fn encode(&mut self, user: &UserId, what: ToClient, send: &mut dyn FnMut(Frame)) {
         let body = match what {
-            ToClient::Live { seq, message } => return send(live(user, seq, &message)),
+            ToClient::Live(live) => return send(push_live(user, &live)),
             ToClient::Push { messages, .. } => return replay(user, &messages).for_each(send),
             ToClient::Connected(connected) => Body::Connected(say_connected(user, connected)),
             ToClient::CaughtUp(seq) => Body::CaughtUp(proto::CaughtUp { seq: seq.0 }),
@@ -228,9 +228,10 @@ fn shared(body: &Bytes) -> &Bytes {
 }
 
 /// A `Push` of one message, whose body other receivers share.
-fn live(user: &UserId, seq: Seq, message: &message::Message) -> Frame {
+fn push_live(user: &UserId, live: &Live) -> Frame {
+    let Live { seq, message } = live;
     let body = message.encoding(SUBPROTOCOL, |body| shared(body).clone());
-    let address = PushAddress::new(seq, user, message.origin());
+    let address = PushAddress::new(*seq, user, message.origin());
     let message = address.encoded_len() + body.len();
     let push = 1 + encoded_len_varint(message as u64) + message;
     let payload = 1 + encoded_len_varint(push as u64) + push;

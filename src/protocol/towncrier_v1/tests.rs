@@ -79,7 +79,7 @@ fn encode(user: &UserId, what: ToClient) -> Vec<Frame> {
 
 fn live(user: &UserId, seq: Seq, body: &Bytes) -> Frame {
     let message = Arc::new(message::Message::new(body.clone()));
-    let frames = encode(user, ToClient::Live { seq, message });
+    let frames = encode(user, ToClient::Live(Live { seq, message }));
     let [frame] = &frames[..] else {
         panic!("{frames:?}")
     };
@@ -149,10 +149,10 @@ fn a_live_message_has_one_body_for_all_receivers() {
         let message = Arc::clone(&message);
         let frames = encode(
             &user(id),
-            ToClient::Live {
+            ToClient::Live(Live {
                 seq: Seq(1),
                 message,
-            },
+            }),
         );
         frames[0].body.as_ptr()
     });
