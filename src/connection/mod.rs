@@ -9,8 +9,8 @@
 //! - `life.rs`: the states of its life; each owns its guards
 //! - `login.rs`: from `Connect` to a registered session, waiting for the log where it answers later
 //! - `replay.rs`: reads of the log, answered at once or beside the task
-//! - `outbox.rs`: frames that wait for the socket
-//! - `socket.rs`: the stream, read and written
+//! - `outbox.rs`: frames that wait for the socket, and their writing
+//! - `socket.rs`: the stream, and its reading
 //! - `tally.rs`: the counts of a connection, for its one line in the log
 
 mod life;

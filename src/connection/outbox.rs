@@ -1,14 +1,22 @@
-//! Frames that wait for the socket. Each producer asks [`Outbox::has_room`] before it pushes; this bounds the outbox.
+//! Frames that wait for the socket, and their way into it. Each producer asks [`Outbox::has_room`] before it pushes; this
+//! bounds the outbox. Every frame goes through it, also a pong or a close. So a control frame cannot get into the middle of a
+//! data frame.
 //!
 //! The bound decides when an event may begin. The frames of one event (a live push of at most 64 KiB, or one read of the
 //! log) are then taken whole, so the true maximum is the bound plus 128 KiB. An empty outbox holds no memory.
 
-use std::{collections::VecDeque, io::IoSlice};
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
+use tokio::io::AsyncWrite;
 use towncrier_websocket::Frame;
 
 /// The slices of one vectored write: many frames leave with one system call.
-pub(super) const SLICES_MAX: usize = 64;
+const SLICES_MAX: usize = 64;
 /// The bytes of one write. A live push may wait twice for one write to each connection that reads a backlog meanwhile. With
 /// 64 KiB a write, 25 such connections delay it by 10 ms.
 pub(super) const WRITE_BYTES_MAX: usize = 16 * 1024;
@@ -59,8 +67,31 @@ impl Outbox {
         self.bytes = self.frames.front().map_or(0, Frame::len);
     }
 
+    /// Writes the waiting frames to the stream, and adds the number of bytes that it took to `taken`. Ready when nothing waits
+    /// any more, or when `taken` has reached [`WRITE_BYTES_MAX`], a turn's share.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut (impl AsyncWrite + Unpin),
+        taken: &mut usize,
+    ) -> Poll<io::Result<()>> {
+        let mut stream = Pin::new(stream);
+        while !self.is_empty() && *taken < WRITE_BYTES_MAX {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = self.slices(&mut slices);
+            let written = stream.as_mut().poll_write_vectored(cx, &slices[..count]);
+            let bytes = ready!(written)?;
+            if bytes == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(bytes);
+            *taken += bytes;
+        }
+        stream.poll_flush(cx)
+    }
+
     /// Fills `slices` with the next bytes to write, for one vectored write. Returns the number of slices.
-    pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
+    fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
         let mut count = 0;
         let mut bytes = 0;
         let mut skip = self.written;
@@ -82,7 +113,7 @@ impl Outbox {
     }
 
     /// The socket took `count` more bytes.
-    pub(super) fn advance(&mut self, count: usize) {
+    fn advance(&mut self, count: usize) {
         self.written += count;
         while let Some(frame) = self.frames.front()
             && self.written >= frame.len()

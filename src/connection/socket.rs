@@ -1,11 +1,8 @@
-//! The stream under a connection: reads it into a buffer of the thread, and writes the outbox to it.
-//!
-//! Every frame goes through the outbox, also a pong or a close. So a control frame cannot get into the middle of a data
-//! frame. An idle connection keeps no buffer.
+//! The stream under a connection: reads it into a buffer of the thread, so an idle connection keeps no buffer. The outbox
+//! writes to it.
 
 use std::{
     cell::Cell,
-    io::{self, IoSlice},
     ops::ControlFlow,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -14,8 +11,6 @@ use std::{
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use towncrier_websocket::{Frame, Reader, Received, Rules, Violation, frame};
-
-use super::outbox::{Outbox, SLICES_MAX, WRITE_BYTES_MAX};
 
 /// The most bytes read from one client before other connections have their turn: 300 of the smallest frames, a tenth of a
 /// millisecond. An honest client sends a tenth of this at once. The reader assembles larger frames over several turns.
@@ -44,7 +39,7 @@ pub(super) enum Inbound {
 }
 
 pub(super) struct Socket<S> {
-    stream: S,
+    pub(super) stream: S,
     reader: Reader,
     /// Bytes that were read from the stream but not parsed, because `take` broke off.
     rest: Vec<u8>,
@@ -117,28 +112,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 return ControlFlow::Break(());
             }
         }
-    }
-
-    /// Writes the waiting frames, and adds the number of bytes that the stream took to `taken`. Ready when nothing waits
-    /// any more, or when `taken` has reached [`WRITE_BYTES_MAX`], a turn's share.
-    pub(super) fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        outbox: &mut Outbox,
-        taken: &mut usize,
-    ) -> Poll<io::Result<()>> {
-        while !outbox.is_empty() && *taken < WRITE_BYTES_MAX {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = outbox.slices(&mut slices);
-            let stream = Pin::new(&mut self.stream);
-            let bytes = ready!(stream.poll_write_vectored(cx, &slices[..count]))?;
-            if bytes == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            outbox.advance(bytes);
-            *taken += bytes;
-        }
-        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     /// After the close frame: ends our direction, then reads until the client ends its own. A close of the socket with

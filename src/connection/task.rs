@@ -52,7 +52,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
                 return Poll::Ready(());
             }
             let before = taken;
-            let written = socket.poll_write(cx, &mut connection.outbox, &mut taken);
+            let written = connection
+                .outbox
+                .poll_write(cx, &mut socket.stream, &mut taken);
             connection.note_written(taken - before);
             match written {
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
