@@ -15,8 +15,8 @@ use towncrier::{
     ids::{ConnectionId, Epoch, Platform, Seq},
     message::{Live, Message},
     session::{
-        Action, Entry, Event, FromClient, Limits, Moment, Resume, Scene, Session, Standing,
-        Welcome, open,
+        Action, Condition, Entry, Event, FromClient, Limits, Moment, Resume, Scene, Session,
+        Standing, Welcome, open,
     },
 };
 
@@ -26,12 +26,14 @@ const LIMITS: Limits = Limits {
     replayed_bytes_max: towncrier::session::REPLAYED_BYTES_MAX,
     resend_after: Duration::from_secs(5),
     heartbeat: Duration::from_secs(30),
+    stall_timeout: Duration::from_secs(20),
     starts_at_head: false,
 };
 const SCENE: Scene = Scene {
     now: Moment(0),
     has_room: true,
     is_flushed: true,
+    random: || 0.5,
 };
 /// Messages that wait for a session that was away.
 const BACKLOG: u64 = 10_000;
@@ -90,7 +92,7 @@ fn main() {
         let mut sessions: Vec<_> = (0..IDLE).map(|_| opened(Seq::ZERO)).collect();
         bencher.iter(|| {
             for session in &mut sessions {
-                black_box(session.handle(Event::Tick, SCENE, &LIMITS));
+                black_box(session.handle(Event::Tick(Condition::default()), SCENE, &LIMITS));
             }
         });
     });
@@ -110,13 +112,15 @@ fn opened(head: Seq) -> Session {
         head,
         first: Seq(1),
         stored: Some(Seq::ZERO),
+        is_damaged: false,
     };
     let welcome = Welcome {
         connection: ConnectionId(1),
         platform: Platform::Web,
         server_time_ms: 1_700_000_000_000,
     };
-    let (session, actions) = open(resume, standing, welcome, &LIMITS, SCENE.now);
+    let opened = open(resume, standing, welcome, &LIMITS, SCENE.now);
+    let (session, actions) = opened.expect("the log is whole");
     black_box(actions);
     session
 }

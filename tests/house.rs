@@ -56,6 +56,18 @@ const OPEN: [&str; 7] = [
     "config", "metrics", "clock", "token", "pages", "process", "watch",
 ];
 const PURE: [&str; 3] = ["protocol", "session", "message"];
+/// The pure rooms use none of these: runtime, log lines, randomness, clocks, files, sockets. They get time and random numbers as
+/// parameters.
+const IMPURE: [&str; 8] = [
+    "tokio",
+    "tracing",
+    "fastrand",
+    "Instant",
+    "SystemTime",
+    "std::fs",
+    "std::io",
+    "std::net",
+];
 /// The names that more than one type may have, each with the reason.
 const SHARED_NAMES: [(&str, &str); 9] = [
     ("Error", "the one error of its room"),
@@ -168,14 +180,18 @@ fn program(text: &str) -> String {
 /// name.
 fn paths(text: &str) -> Vec<Vec<String>> {
     let code = program(text);
+    let stems = ["crate::", "super::", "self::"];
+    stems.map(|stem| paths_from(&code, stem)).concat()
+}
+
+/// Every path that begins with `stem`.
+fn paths_from(code: &str, stem: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
-    for stem in ["crate::", "super::", "self::"] {
-        for (at, _) in code.match_indices(stem) {
-            // `super::super::` is read from its first word.
-            let is_inside = code[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c));
-            if !is_inside {
-                read_paths(&code[at..], &[], &mut found);
-            }
+    for (at, _) in code.match_indices(stem) {
+        // `super::super::` is read from its first word.
+        let is_inside = code[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c));
+        if !is_inside {
+            read_paths(&code[at..], &[], &mut found);
         }
     }
     found
@@ -315,6 +331,44 @@ fn rooms_import_only_what_the_map_allows() {
         }
     }
     assert!(violations.is_empty(), "{violations:#?}");
+}
+
+/// The impure things that a file names, outside its tests.
+fn impurities(text: &str) -> Vec<&'static str> {
+    let code = program(text);
+    let named = IMPURE.into_iter().filter(|name| {
+        // A list of imports names the parts apart.
+        let (first, last) = name.split_once("::").unwrap_or(("", name));
+        code.contains(name)
+            || first == "std"
+                && paths_from(&code, "std::")
+                    .iter()
+                    .any(|path| path[1] == last)
+    });
+    named.collect()
+}
+
+#[test]
+fn the_pure_rooms_own_no_runtime_clock_chance_or_socket() {
+    for (room, path, text) in sources() {
+        if PURE.contains(&&*room) && !is_test(&path) {
+            let found = impurities(&text);
+            assert!(found.is_empty(), "{}: {found:?}", path.display());
+        }
+    }
+}
+
+#[test]
+fn an_impure_line_is_found_in_a_list_of_imports_and_not_in_tests() {
+    let text = "\
+use std::{\n    io,\n    time::{Duration, Instant},\n};
+// tokio
+fn delay() -> f64 { fastrand::f64() }
+#[cfg(test)]
+mod tests {
+    use tracing::warn;
+}";
+    assert_eq!(impurities(text), ["fastrand", "Instant", "std::io"]);
 }
 
 /// The lines of a file that make an item depend on a test, but for a module `tests`.

@@ -9,22 +9,19 @@ use std::{mem::replace, pin::Pin, sync::Arc};
 use super::Context;
 use crate::{
     door::Arrival,
-    ids::{ConnectionId, Epoch, SessionKey},
+    ids::{ConnectionId, SessionKey},
     registry::Registry,
-    session::{Action, Moment, Reason, Session},
+    session::{Action, Greeting, Moment, Session, SessionFault},
 };
 
 /// The present state of a connection. It only moves forward.
 pub(super) enum Life {
-    /// Waits for `Connect`, in the reactor's lobby.
-    Greeting { deadline: Moment, arrival: Arrival },
-    /// The client sent a good `Connect`, and the log has not answered yet. It stays in the lobby. The task polls the login.
-    LoggingIn {
-        deadline: Moment,
+    /// Without a session, in the reactor's lobby: `Connect` has not come, or the log has not answered yet.
+    Greeting {
+        greeting: Greeting,
         arrival: Arrival,
-        login: LoggingIn,
-        /// Something came for the session, which is registered already: it looks up the head once it is open.
-        has_missed: bool,
+        /// The login, once a good `Connect` came. The task polls it.
+        login: Option<LoggingIn>,
     },
     /// Registered: the registry posts items for this session.
     Open(Open),
@@ -40,7 +37,7 @@ pub(super) enum Life {
 }
 
 /// A login under way. It is dropped when the connection ends first.
-pub(super) type LoggingIn = Pin<Box<dyn Future<Output = Result<Login, Reason>>>>;
+pub(super) type LoggingIn = Pin<Box<dyn Future<Output = Result<Login, SessionFault>>>>;
 
 /// A login that succeeded.
 pub(super) struct Login {
@@ -53,8 +50,6 @@ pub(super) struct Login {
 pub(super) struct Open {
     pub(super) session: Session,
     pub(super) registered: Registered,
-    /// The epoch of the log that the session is a cursor on.
-    pub(super) epoch: Epoch,
     /// Name and version of the client.
     pub(super) client: Box<str>,
     /// The time at which the token expires, Unix seconds. 32 bits last until 2106 and save memory in every idle session.
@@ -79,14 +74,6 @@ pub(super) struct End {
 }
 
 impl Life {
-    /// False if a session is open, and this is another epoch than its own. Its client has to log in again.
-    pub(super) fn is_in(&self, epoch: Option<Epoch>) -> bool {
-        match (self, epoch) {
-            (Self::Open(open), Some(epoch)) => open.epoch == epoch,
-            _ => true,
-        }
-    }
-
     /// Goes on to closing, until `deadline`. `code`: of the close frame that we sent, if we did.
     pub(super) fn close(&mut self, deadline: Moment, code: Option<u16>) {
         let (mut end, arrival) = self.finish();
@@ -106,9 +93,7 @@ impl Life {
     /// Gives back all guards but the place in the lobby.
     fn finish(&mut self) -> (End, Option<Arrival>) {
         match replace(self, Self::Over(End::default())) {
-            Self::Greeting { arrival, .. } | Self::LoggingIn { arrival, .. } => {
-                (End::default(), Some(arrival))
-            }
+            Self::Greeting { arrival, .. } => (End::default(), Some(arrival)),
             Self::Open(open) => {
                 let owner = Owner {
                     key: open.registered.key.clone(),
@@ -138,11 +123,11 @@ impl Registered {
         context: &Context,
         id: ConnectionId,
         key: SessionKey,
-    ) -> Result<Self, Reason> {
+    ) -> Result<Self, SessionFault> {
         let registry = Arc::clone(&context.registry);
         registry
             .register(&key, id, &context.mailbox, context.delivery.now_ms())
-            .map_err(|_| Reason::TooManySessions)?;
+            .map_err(|_| SessionFault::TooManySessions)?;
         Ok(Self { registry, id, key })
     }
 

@@ -12,20 +12,10 @@ use super::{
 use crate::{
     delivery::{AuthError, LogError},
     door::Arrival,
-    ids::{ConnectionId, Seq, SessionKey},
-    session::{self, Connect, Reason, Standing, Welcome},
+    ids::{ConnectionId, SessionKey},
+    session::{self, Connect, SessionFault, Standing, Welcome},
     token::{Claims, TokenError},
 };
-
-/// The retry time for a client whose token is out of its time while the clocks disagree. The client waits this long, up to
-/// twice as long. A clock is usually set right within minutes.
-const CLOCK_RETRY_AFTER: Duration = Duration::from_secs(30);
-
-/// The time that the log has for the answers of a login. Most come at once. Then the client has to return later.
-pub(super) const LOGIN_MAX: Duration = Duration::from_secs(5);
-
-/// Clients of an older epoch return within this time.
-const EPOCH_RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// Checks the token. The future does the rest, which may wait for the log.
 pub(super) fn log_in(
@@ -33,7 +23,7 @@ pub(super) fn log_in(
     id: ConnectionId,
     arrival: &Arrival,
     connect: Connect,
-) -> Result<LoggingIn, Reason> {
+) -> Result<LoggingIn, SessionFault> {
     let claims = context
         .delivery
         .verify(&connect.token)
@@ -42,7 +32,7 @@ pub(super) fn log_in(
                 arrival.note_bad_token(&connect.token);
             }
         })
-        .map_err(refusal)?;
+        .map_err(fault)?;
     let is_new = connect.resume.cursor.is_none();
     let wait_if_new = is_new.then(|| arrival.wait_if_new()).flatten();
     let context = Rc::clone(context);
@@ -57,9 +47,9 @@ async fn enter(
     claims: Claims,
     connect: Connect,
     wait_if_new: Option<Duration>,
-) -> Result<Login, Reason> {
+) -> Result<Login, SessionFault> {
     let delivery = &context.delivery;
-    delivery.check_revocation(&claims).await.map_err(refusal)?;
+    delivery.check_revocation(&claims).await.map_err(fault)?;
     let device = if context.registry.policy().tells_devices_apart() {
         connect.device.into()
     } else {
@@ -73,7 +63,7 @@ async fn enter(
     if let Some(wait) = wait_if_new {
         let point = delivery.enter(&key, claims.issued_at_ms).await;
         if point.is_ok_and(|point| point.stored.is_none()) {
-            return Err(Reason::Unavailable(wait));
+            return Err(SessionFault::NewcomersWait(wait));
         }
     }
     let registered = Registered::new(&context, id, key)?;
@@ -83,19 +73,13 @@ async fn enter(
     let point = delivery
         .enter(&registered.key, claims.issued_at_ms)
         .await
-        .map_err(refusal)?;
-    // A damaged log may show a head that is too low. With such a head, the client must not be treated as one of another log,
-    // and must not be told that nothing waits for it.
-    let head = point.inbox.head;
-    let is_doubtful = head == Seq::ZERO || connect.resume.cursor > Some(head);
-    if is_doubtful && delivery.is_damaged() {
-        return Err(Reason::Internal("log damaged, the operator knows where"));
-    }
+        .map_err(fault)?;
     let standing = Standing {
         epoch: point.inbox.epoch,
-        head,
+        head: point.inbox.head,
         first: point.inbox.first,
         stored: point.stored.map(|row| row.cursor),
+        is_damaged: delivery.is_damaged(),
     };
     let welcome = Welcome {
         connection: id,
@@ -108,12 +92,11 @@ async fn enter(
         welcome,
         &context.session,
         context.now(),
-    );
+    )?;
     Ok(Login {
         open: Open {
             session,
             registered,
-            epoch: point.inbox.epoch,
             client: connect.client.into(),
             token_ends_s: u32::try_from(claims.expires_at_s).unwrap_or(u32::MAX),
         },
@@ -127,31 +110,17 @@ fn is_guess(error: &AuthError) -> bool {
     matches!(error, AuthError::Token(Malformed | Algorithm | Signature))
 }
 
-fn refusal(error: AuthError) -> Reason {
+fn fault(error: AuthError) -> SessionFault {
     match error {
-        AuthError::Token(_) => Reason::Unauthorized("the token is missing, invalid or expired"),
-        AuthError::Revoked => Reason::Unauthorized("the token was revoked"),
-        AuthError::ClockDoubted(_) => {
-            Reason::Unavailable(CLOCK_RETRY_AFTER.mul_f64(1.0 + fastrand::f64()))
-        }
+        AuthError::Token(_) => SessionFault::TokenRefused,
+        AuthError::Revoked => SessionFault::TokenRevoked,
+        AuthError::ClockDoubted(_) => SessionFault::ClockDoubted,
         AuthError::Read(error) => unreadable(&error),
     }
 }
 
-/// The log did not answer in time. The client returns after a random delay, so that clients that waited together do not
-/// return together.
-pub(super) fn unanswered() -> Reason {
-    Reason::Unavailable(LOGIN_MAX.mul_f64(1.0 + fastrand::f64()))
-}
-
-/// The log has begun another epoch: the session's seqs and cursor mean nothing there. The client returns after a random delay,
-/// because all clients of the log have to return.
-pub(super) fn other_epoch() -> Reason {
-    Reason::Unavailable(EPOCH_RETRY_MAX.mul_f64(fastrand::f64()))
-}
-
-/// The log or its state could not be read. The operator's log gives the reason; the client learns only the fact.
-pub(super) fn unreadable(failure: &LogError) -> Reason {
+/// The log or its state could not be read. The operator's log gives the cause.
+pub(super) fn unreadable(failure: &LogError) -> SessionFault {
     warn!(error = %failure, "the log cannot be read for a session");
-    Reason::Internal("the log cannot be read")
+    SessionFault::LogUnreadable
 }

@@ -57,8 +57,6 @@ pub struct Context {
     pub session: Limits,
     /// The most that may wait for one socket.
     pub outbox: OutboxLimits,
-    /// A connection is closed with 4502 when its socket takes nothing, or its outbox stays full, for this long.
-    pub stall_timeout: Duration,
     /// The origin of [`Moment`]s.
     pub started: tokio::time::Instant,
     /// The total time in which this thread should have run but did not. It is not counted against the clients.

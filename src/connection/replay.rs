@@ -5,15 +5,12 @@ use std::rc::Rc;
 
 use tracing::error;
 
-use super::{
-    Context,
-    login::{other_epoch, unreadable},
-};
+use super::{Context, login::unreadable};
 use crate::{
     delivery::{Cause, InboxRead, LogAnswer, LogError, ReadLimit, Stored},
     ids::{Epoch, UserId},
     message::TOGETHER_BYTES_MAX,
-    session::{Entry, Event, ReadOrder, Reason},
+    session::{Entry, Event, ReadOrder, SessionFault},
 };
 
 /// The most reads from memory in a row that one event may cause. Each brings up to 64 KiB or a window. Other connections
@@ -74,7 +71,7 @@ pub(super) fn read(
 
 fn event(user: &UserId, epoch: Epoch, result: Result<InboxRead, LogError>) -> Event {
     match result {
-        Ok(read) if read.inbox.epoch != epoch => Event::ReadFailed(other_epoch()),
+        Ok(read) if read.inbox.epoch != epoch => Event::Failed(SessionFault::EpochOver),
         Ok(InboxRead { inbox, stored }) if stored.is_empty() => Event::ReadNothing(inbox.first),
         Ok(InboxRead { stored, .. }) => {
             let entry = |Stored { seq, body }| Entry { seq, body };
@@ -83,8 +80,8 @@ fn event(user: &UserId, epoch: Epoch, result: Result<InboxRead, LogError>) -> Ev
         Err(failure) if failure.cause == Cause::Damaged => {
             // The log has counted the damage already, once for all that meet it.
             error!(%user, damage = %failure, "an inbox is damaged: its sessions cannot go on");
-            Event::ReadFailed(Reason::Internal("log damaged, the operator knows where"))
+            Event::Failed(SessionFault::LogDamaged)
         }
-        Err(failure) => Event::ReadFailed(unreadable(&failure)),
+        Err(failure) => Event::Failed(unreadable(&failure)),
     }
 }

@@ -6,7 +6,6 @@
 
 use std::{
     cell::RefCell,
-    mem::replace,
     ops::ControlFlow,
     rc::{Rc, Weak},
     task::{self, Poll, Waker},
@@ -19,8 +18,8 @@ use towncrier_websocket::{Close, Rules, frame};
 
 use super::{
     Context,
-    life::{End, Life, LoggingIn, Login, Open},
-    login::{LOGIN_MAX, log_in, other_epoch, unanswered},
+    life::{Life, Login, Open},
+    login::log_in,
     outbox::Outbox,
     replay::{READS_IN_A_ROW, read},
     socket::Inbound,
@@ -32,7 +31,10 @@ use crate::{
     ids::{ConnectionId, Seq},
     protocol::Codec,
     registry::Item,
-    session::{Action, Event, FromClient, Moment, Reason, Scene, ToClient},
+    session::{
+        Action, Condition, Connect, Event, FromClient, Greeting, GreetingStep, Moment, Reason,
+        Scene, SessionFault, ToClient,
+    },
 };
 
 /// The time after the close frame to write the waiting frames, and for the client to end the stream. It is longer than a
@@ -74,7 +76,11 @@ impl Connection {
             id,
             me,
             codec,
-            life: Life::Greeting { deadline, arrival },
+            life: Life::Greeting {
+                greeting: Greeting::new(deadline),
+                arrival,
+                login: None,
+            },
             outbox: Outbox::default(),
             waker: None,
             stalled_since: None,
@@ -93,9 +99,9 @@ impl Connection {
     pub(super) fn is_listening(&self) -> bool {
         let is_flooded = self.outbox.is_flooded(self.context.outbox);
         match &self.life {
-            Life::Greeting { .. } => !is_flooded,
+            Life::Greeting { greeting, .. } => greeting.is_listening() && !is_flooded,
             Life::Open(open) => open.session.is_listening() && !is_flooded,
-            Life::LoggingIn { .. } | Life::Closing { .. } | Life::Over(_) => false,
+            Life::Closing { .. } | Life::Over(_) => false,
         }
     }
 
@@ -153,90 +159,65 @@ impl Connection {
                 return ControlFlow::Break(());
             }
         };
-        let Life::Greeting { arrival, .. } = &self.life else {
-            // A `Fetch` of a few bytes asks for many, so the task counts the `Fetch`es that it reads in a row.
-            let is_fetch = matches!(said, FromClient::Fetch(_));
-            self.happen(Event::Said(said));
-            return if is_fetch {
-                ControlFlow::Break(())
-            } else {
-                self.listen_on()
-            };
-        };
-        let login = match said {
-            FromClient::Connect(connect) => log_in(&self.context, self.id, arrival, connect),
-            _ => Err(Reason::Protocol("the first frame must be Connect")),
-        };
-        match login {
-            Ok(login) => self.begin_login(login),
-            Err(reason) => self.close(reason),
+        // A `Fetch` of a few bytes asks for many, so the task counts the `Fetch`es that it reads in a row.
+        let is_fetch = matches!(said, FromClient::Fetch(_));
+        self.happen(Event::Said(said));
+        if is_fetch {
+            ControlFlow::Break(())
+        } else {
+            self.listen_on()
         }
-        self.listen_on()
     }
 
-    fn begin_login(&mut self, login: LoggingIn) {
-        let Life::Greeting { arrival, .. } = replace(&mut self.life, Life::Over(End::default()))
-        else {
-            unreachable!("a login follows a greeting");
+    fn begin_login(&mut self, connect: Connect) {
+        let Life::Greeting { arrival, login, .. } = &mut self.life else {
+            unreachable!("only a greeting orders a login");
         };
-        self.life = Life::LoggingIn {
-            deadline: self.context.now().plus(LOGIN_MAX),
-            arrival,
-            login,
-            has_missed: false,
-        };
-        // Most logins end here, because the log answers at once.
-        let waker = self.waker.clone().expect("the task that reads was polled");
-        self.poll_login(&mut task::Context::from_waker(&waker));
+        match log_in(&self.context, self.id, arrival, connect) {
+            Ok(begun) => {
+                *login = Some(begun);
+                // Most logins end here, because the log answers at once.
+                let waker = self.waker.clone().expect("the task that reads was polled");
+                self.poll_login(&mut task::Context::from_waker(&waker));
+            }
+            Err(fault) => self.happen(Event::Failed(fault)),
+        }
     }
 
     /// Goes on with the login, if one is under way.
     pub(super) fn poll_login(&mut self, cx: &mut task::Context<'_>) {
-        let Life::LoggingIn {
-            login, has_missed, ..
+        let Life::Greeting {
+            login: Some(login), ..
         } = &mut self.life
         else {
             return;
         };
-        let has_missed = *has_missed;
         match login.as_mut().poll(cx) {
             Poll::Pending => {}
-            Poll::Ready(Ok(login)) => {
-                self.open(login);
-                if has_missed {
-                    self.look_up_head();
-                }
-            }
-            Poll::Ready(Err(reason)) => self.close(reason),
+            Poll::Ready(Ok(login)) => self.open(login),
+            Poll::Ready(Err(fault)) => self.happen(Event::Failed(fault)),
         }
     }
 
     fn open(&mut self, login: Login) {
+        let has_missed =
+            matches!(&self.life, Life::Greeting { greeting, .. } if greeting.has_missed());
         self.life = Life::Open(login.open);
         let read = self.act(login.actions, false);
         debug_assert!(read.is_none(), "a session that opens reads nothing");
         self.happen(Event::Room);
+        if has_missed {
+            self.look_up_head();
+        }
     }
 
     /// Handles one item from the mailbox.
     pub fn take(&mut self, item: Item) {
-        if let Life::LoggingIn { has_missed, .. } = &mut self.life {
-            match item {
-                Item::Live(_) => *has_missed = true,
-                // The client gets no frame before `Connected`, so only the close tells it.
-                Item::Replaced => self.close(Reason::Replaced),
-                Item::LoggedOut => self.close(Reason::LoggedOut),
-            }
-            return self.wake();
-        }
-        match item {
-            Item::Live(live) if !self.life.is_in(live.message.epoch()) => {
-                self.close(other_epoch());
-            }
-            Item::Live(live) => self.happen(Event::Live(live)),
-            Item::Replaced => self.happen(Event::Replaced),
-            Item::LoggedOut => self.happen(Event::LoggedOut),
-        }
+        self.happen(match item {
+            Item::Live(live) => Event::Live(live),
+            Item::Replaced => Event::Replaced,
+            Item::LoggedOut => Event::LoggedOut,
+        });
         self.wake();
     }
 
@@ -249,11 +230,10 @@ impl Connection {
 
     /// The mailbox dropped live items. Looks up the head of the inbox.
     pub fn look_up_head(&mut self) {
-        if let Life::LoggingIn { has_missed, .. } = &mut self.life {
-            *has_missed = true;
-        }
-        let Life::Open(open) = &self.life else {
-            return;
+        let open = match &mut self.life {
+            Life::Greeting { greeting, .. } => return greeting.miss(),
+            Life::Open(open) => open,
+            Life::Closing { .. } | Life::Over(_) => return,
         };
         match self.context.delivery.inbox(&open.registered.key.user) {
             LogAnswer::Now(inbox) => self.take_head(inbox),
@@ -275,63 +255,45 @@ impl Connection {
         let Ok(inbox) = inbox else {
             return;
         };
-        if self.life.is_in(Some(inbox.epoch)) {
-            self.happen(Event::Head(inbox.head));
+        let Life::Open(open) = &self.life else {
+            return;
+        };
+        self.happen(if inbox.epoch == open.session.epoch() {
+            Event::Head(inbox.head)
         } else {
-            self.close(other_epoch());
-        }
+            Event::Failed(SessionFault::EpochOver)
+        });
         self.wake();
     }
 
     /// Time passed. Checks heartbeat, resends, stalls and deadlines.
     pub fn tick(&mut self, now: Moment) {
-        let is_overdue = |since: Option<Moment>| {
-            since.is_some_and(|since| now.since(since) >= self.context.stall_timeout)
-        };
-        let is_stalled = is_overdue(self.stalled_since) || is_overdue(self.full_since);
+        let condition = self.condition(now);
         match self.life {
-            Life::Greeting { deadline, .. } if now >= deadline => {
-                self.close(Reason::ConnectTimeout);
-            }
-            Life::LoggingIn { deadline, .. } if now >= deadline => self.close(unanswered()),
-            Life::Open(_) if is_stalled => {
-                // The dropped frames would be sent again after the client's return.
-                self.outbox.discard_unbegun();
-                self.close(Reason::SlowConsumer);
-            }
-            Life::Open(Open { token_ends_s, .. })
-                if self.context.has_passed(token_ends_s.into(), now) =>
-            {
-                self.close(Reason::Unauthorized("the token has expired"));
-            }
-            Life::Open(_) => {
-                if !self.is_listening() {
-                    // The connection does not read now, so the silence is not the client's fault.
-                    self.happen(Event::Heard);
-                }
-                self.happen(Event::Tick);
-            }
             Life::Closing { deadline, .. } if now >= deadline => {
                 self.life.end();
                 self.wake_task();
             }
-            Life::Greeting { .. }
-            | Life::LoggingIn { .. }
-            | Life::Closing { .. }
-            | Life::Over(_) => {}
+            _ => self.happen(Event::Tick(condition)),
         }
         self.wake();
     }
 
+    fn condition(&self, now: Moment) -> Condition {
+        let Life::Open(Open { token_ends_s, .. }) = self.life else {
+            return Condition::default();
+        };
+        let since = self.stalled_since.into_iter().chain(self.full_since).min();
+        Condition {
+            stalled: since.map(|since| now.since(since)).unwrap_or_default(),
+            is_flooded: self.outbox.is_flooded(self.context.outbox),
+            is_token_over: self.context.has_passed(token_ends_s.into(), now),
+        }
+    }
+
     /// Tells the client to return after `after`, and closes.
     pub fn drain(&mut self, after: Duration) {
-        match self.life {
-            Life::Greeting { .. } | Life::LoggingIn { .. } => {
-                self.close(Reason::Unavailable(after));
-            }
-            Life::Open(_) => self.happen(Event::Drain(after)),
-            Life::Closing { .. } | Life::Over(_) => {}
-        }
+        self.happen(Event::Drain(after));
         self.wake();
     }
 
@@ -357,6 +319,7 @@ impl Connection {
     }
 
     /// Gives an event to the session, and performs its actions; also the actions that follow from reads answered at once.
+    /// Before the session, gives it to the greeting.
     fn happen(&mut self, event: Event) {
         let mut next = Some(event);
         for reads in 0.. {
@@ -367,9 +330,18 @@ impl Connection {
                 now: self.context.now(),
                 has_room: self.outbox.has_room(self.context.outbox),
                 is_flushed: self.outbox.is_empty(),
+                random: fastrand::f64,
             };
-            let Life::Open(open) = &mut self.life else {
-                return;
+            let open = match &mut self.life {
+                Life::Open(open) => open,
+                Life::Greeting { greeting, .. } => {
+                    return match greeting.handle(event, scene) {
+                        GreetingStep::Wait => {}
+                        GreetingStep::LogIn(connect) => self.begin_login(connect),
+                        GreetingStep::Close(reason) => self.close(reason),
+                    };
+                }
+                Life::Closing { .. } | Life::Over(_) => return,
             };
             let actions = open.session.handle(event, scene, &self.context.session);
             next = self.act(actions, reads < READS_IN_A_ROW);
@@ -382,11 +354,14 @@ impl Connection {
         for action in actions {
             // A close is the last action.
             let Life::Open(Open {
-                registered, epoch, ..
+                session,
+                registered,
+                ..
             }) = &self.life
             else {
                 return None;
             };
+            let epoch = session.epoch();
             match action {
                 Action::Send(what) => self.send(what),
                 Action::Pong(nonce) => {
@@ -398,7 +373,7 @@ impl Connection {
                 }
                 Action::Begin(cursor) => {
                     // If the cursor is not stored, the effect is the same as below.
-                    let _ = self.context.delivery.begin(&registered.key, *epoch, cursor);
+                    let _ = self.context.delivery.begin(&registered.key, epoch, cursor);
                 }
                 Action::StoreAck { seq, advanced } => {
                     self.tally.acked += advanced;
@@ -407,7 +382,7 @@ impl Connection {
                     // messages again. A session without an older cursor begins as `delivery.new_session` says: with "head",
                     // a client that does not send a cursor of its own then misses messages.
                     if registered.holds() {
-                        let _ = self.context.delivery.ack(&registered.key, *epoch, seq);
+                        let _ = self.context.delivery.ack(&registered.key, epoch, seq);
                     }
                 }
                 Action::Read(order) => {
@@ -418,9 +393,10 @@ impl Connection {
                             me.borrow_mut().take_event(event);
                         }
                     };
-                    let inbox = (&registered.key.user, *epoch);
+                    let inbox = (&registered.key.user, epoch);
                     answer = read(&self.context, inbox, order, may_read_now, take);
                 }
+                Action::DropUnsent => self.outbox.discard_unbegun(),
                 Action::Close(reason) => self.close(reason),
             }
         }

@@ -97,6 +97,7 @@ impl Parts {
                 replayed_bytes_max: REPLAYED_BYTES_MAX,
                 resend_after: config.delivery.resend_after,
                 heartbeat: config.sessions.heartbeat,
+                stall_timeout: config.listener.stall_timeout,
                 starts_at_head: config.delivery.new_session == NewSession::Head,
             },
             mailbox: MailboxLimits::default(),

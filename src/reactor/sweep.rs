@@ -21,7 +21,7 @@ pub(super) fn period(parts: &Parts) -> Duration {
     let shortest = parts
         .config
         .connect_timeout
-        .min(parts.config.stall_timeout)
+        .min(parts.session.stall_timeout)
         .min(parts.session.resend_after)
         .min(parts.session.heartbeat);
     (shortest / 4).clamp(SWEEP_MIN, SWEEP_MAX)

@@ -111,7 +111,6 @@ pub async fn serve(
         mailbox: mailbox.clone(),
         session: parts.session,
         outbox: parts.outbox(),
-        stall_timeout: parts.config.stall_timeout,
         started: Instant::now(),
         stood_still: Cell::default(),
         no_device: "".into(),

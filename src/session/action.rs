@@ -41,6 +41,8 @@ pub enum Action {
         /// The number of entries by which it moved.
         advanced: u64,
     },
+    /// Drop the frames of which no byte has left. The client gets their messages again after its return.
+    DropUnsent,
     /// Close the connection once everything sent before has left.
     Close(Reason),
 }

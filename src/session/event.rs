@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Reason;
+use super::SessionFault;
 use crate::{ids::Seq, message::Live};
 
 /// A point in time, in ms since an origin that all calls share. Never goes backwards.
@@ -33,6 +33,19 @@ pub struct Scene {
     pub has_room: bool,
     /// True if everything sent so far has left for the socket.
     pub is_flushed: bool,
+    /// Gives a random number from 0 to 1. It spreads the returns of clients that were sent away together.
+    pub random: fn() -> f64,
+}
+
+/// The state of a connection's socket and token at a tick. The default is that of a healthy one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Condition {
+    /// The time for which the socket has taken nothing although frames waited, or for which the outbox has had no room.
+    pub stalled: Duration,
+    /// True if so many answers wait that the connection reads nothing from the client.
+    pub is_flooded: bool,
+    /// True if the client's token has expired for certain.
+    pub is_token_over: bool,
 }
 
 /// One entry of the inbox, as the log returned it.
@@ -92,7 +105,7 @@ pub struct Fetch {
     pub limit: u32,
 }
 
-/// One thing that happens to a session.
+/// One thing that happens to a session, or to a connection that has none yet.
 #[derive(Debug)]
 pub enum Event {
     /// The client sent a frame.
@@ -107,12 +120,12 @@ pub enum Event {
     Read(Vec<Entry>),
     /// The answer to an [`super::Action::Read`] that found no entry: the oldest retained seq.
     ReadNothing(Seq),
-    /// The read of the log failed, for this reason.
-    ReadFailed(Reason),
+    /// A read of the log or the login failed, for this reason.
+    Failed(SessionFault),
     /// The outbox has room again.
     Room,
     /// Time passed. This event comes about once a second.
-    Tick,
+    Tick(Condition),
     /// A newer connection took the session's place.
     Replaced,
     /// An administrator revoked the token.

@@ -3,7 +3,9 @@
 //!
 //! The connection checks the token and reads the session's state from the log. [`open`] decides the rest.
 
-use super::{Action, Connected, Gap, GapReason, Limits, Moment, Resume, Session, ToClient};
+use super::{
+    Action, Connected, Gap, GapReason, Limits, Moment, Resume, Session, SessionFault, ToClient,
+};
 use crate::ids::{ConnectionId, Epoch, Platform, Seq};
 
 /// The resume point that the log knows.
@@ -17,6 +19,8 @@ pub struct Standing {
     pub first: Seq,
     /// The stored cursor of this session.
     pub stored: Option<Seq>,
+    /// True if damage hides the heads of inboxes: `head` may be too low.
+    pub is_damaged: bool,
 }
 
 /// The fields of [`Connected`] that the connection knows.
@@ -38,13 +42,22 @@ struct Start {
 }
 
 /// Opens the session. Perform the actions before any other event.
+///
+/// # Errors
+/// [`SessionFault::LogDamaged`], if the log is damaged and its head is doubtful.
 pub fn open(
     resume: Resume,
     standing: Standing,
     welcome: Welcome,
     limits: &Limits,
     now: Moment,
-) -> (Session, Vec<Action>) {
+) -> Result<(Session, Vec<Action>), SessionFault> {
+    // With a head that is too low, the client must not be treated as one of another log, and must not be told that nothing
+    // waits for it.
+    let is_doubtful = standing.head == Seq::ZERO || resume.cursor > Some(standing.head);
+    if is_doubtful && standing.is_damaged {
+        return Err(SessionFault::LogDamaged);
+    }
     let Start { cursor, gap } = start(resume, standing, limits);
     let connected = Connected {
         connection: welcome.connection,
@@ -66,10 +79,9 @@ pub fn open(
     if !has_backlog {
         actions.push(Action::Send(ToClient::CaughtUp(cursor)));
     }
-    (
-        Session::new(cursor, standing.head, has_backlog, now),
-        actions,
-    )
+    let Standing { epoch, head, .. } = standing;
+    let session = Session::new(epoch, cursor, head, has_backlog, now);
+    Ok((session, actions))
 }
 
 fn start(resume: Resume, standing: Standing, limits: &Limits) -> Start {
@@ -119,6 +131,7 @@ mod tests {
         replayed_bytes_max: crate::session::REPLAYED_BYTES_MAX,
         resend_after: Duration::from_secs(5),
         heartbeat: Duration::from_secs(30),
+        stall_timeout: Duration::from_secs(20),
         starts_at_head: false,
     };
 
@@ -128,6 +141,7 @@ mod tests {
             head: Seq(head),
             first: Seq(first),
             stored: stored.map(Seq),
+            is_damaged: false,
         }
     }
 
@@ -192,5 +206,29 @@ mod tests {
         assert_eq!(begins(8, Some(2), standing(9, 1, None)), (0, changed(0)));
         assert_eq!(begins(7, Some(10), standing(9, 1, None)), (0, changed(0)));
         assert_eq!(begins(7, Some(9), standing(9, 1, None)), (9, None));
+    }
+
+    #[test]
+    fn a_damaged_log_opens_only_sessions_below_its_head() {
+        let open = |head, cursor: Option<u64>| {
+            let resume = Resume {
+                epoch: 7,
+                cursor: cursor.map(Seq),
+            };
+            let standing = Standing {
+                is_damaged: true,
+                ..standing(head, 1, None)
+            };
+            let welcome = Welcome {
+                connection: ConnectionId(1),
+                platform: Platform::Web,
+                server_time_ms: 0,
+            };
+            super::open(resume, standing, welcome, &LIMITS, Moment::default()).map(drop)
+        };
+        assert_eq!(open(9, Some(9)), Ok(()));
+        assert_eq!(open(9, None), Ok(()));
+        assert_eq!(open(9, Some(10)), Err(SessionFault::LogDamaged));
+        assert_eq!(open(0, None), Err(SessionFault::LogDamaged));
     }
 }

@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    Action, Entry, Event, Fetch, FromClient, Gap, GapReason, Kicked, Limits, Moment, ReadOrder,
-    Reason, SILENCE_HEARTBEATS_MAX, Scene, ToClient,
+    Action, Condition, Entry, Event, Fetch, FromClient, Gap, GapReason, Kicked, Limits, Moment,
+    ReadOrder, Reason, SILENCE_HEARTBEATS_MAX, Scene, SessionFault, ToClient,
     action::Messages,
     window::{AheadOfSent, Overdue, Window},
 };
 use crate::{
-    ids::Seq,
+    ids::{Epoch, Seq},
     message::{ADDRESS_BYTES_MAX, Live, TOGETHER_BYTES_MAX},
 };
 
@@ -24,6 +24,8 @@ const FETCH_MAX: u32 = 500;
 /// An open session, from `Connected` to its close.
 #[derive(Debug)]
 pub struct Session {
+    /// The epoch of the log that the session is a cursor on.
+    epoch: Epoch,
     window: Window,
     /// The highest seq known to be in the inbox.
     head: Seq,
@@ -49,8 +51,15 @@ enum BacklogRead {
 }
 
 impl Session {
-    pub(super) fn new(cursor: Seq, head: Seq, has_backlog: bool, now: Moment) -> Self {
+    pub(super) fn new(
+        epoch: Epoch,
+        cursor: Seq,
+        head: Seq,
+        has_backlog: bool,
+        now: Moment,
+    ) -> Self {
         Self {
+            epoch,
             window: Window::new(cursor),
             head,
             backlog: has_backlog.then_some(head),
@@ -59,6 +68,11 @@ impl Session {
             heard: now,
             is_closed: false,
         }
+    }
+
+    /// The epoch of the log that the session is a cursor on.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// True if the session takes the client's next frame. It takes none while a `Fetch` waits for its answer. So a flood of
@@ -101,9 +115,9 @@ impl Turn<'_> {
             Event::Head(seq) => self.session.head = self.session.head.max(seq),
             Event::Read(entries) => self.take_read(entries),
             Event::ReadNothing(first) => self.take_nothing(first),
-            Event::ReadFailed(reason) => self.close(reason),
+            Event::Failed(fault) => self.fail(fault),
             Event::Room => {}
-            Event::Tick => self.tick(),
+            Event::Tick(condition) => self.tick(condition),
             Event::Replaced => self.kick(Kicked::Replaced, Reason::Replaced),
             Event::LoggedOut => self.kick(Kicked::LoggedOut, Reason::LoggedOut),
             Event::Drain(after) => self.drain(after),
@@ -133,6 +147,10 @@ impl Turn<'_> {
     }
 
     fn take_live(&mut self, live: Live) {
+        let epoch = live.message.epoch();
+        if epoch.is_some_and(|epoch| epoch != self.session.epoch) {
+            return self.fail(SessionFault::EpochOver);
+        }
         let (seq, window) = (live.seq, &mut self.session.window);
         if seq == Seq::ZERO {
             // An online-only message is not in the inbox, so there is no second chance.
@@ -280,11 +298,18 @@ impl Turn<'_> {
         });
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, condition: Condition) {
+        if condition.stalled >= self.limits.stall_timeout {
+            self.actions.push(Action::DropUnsent);
+            return self.close(Reason::SlowConsumer);
+        }
+        if condition.is_token_over {
+            return self.close(Reason::Unauthorized("the token has expired"));
+        }
         let now = self.scene.now;
         let silence = self.limits.heartbeat.mul_f64(SILENCE_HEARTBEATS_MAX);
-        // While the session takes no frames, the silence is not the client's fault.
-        if !self.session.is_listening() {
+        // While the connection takes no frames, the silence is not the client's fault.
+        if condition.is_flooded || !self.session.is_listening() {
             self.session.heard = now;
         }
         if now.since(self.session.heard) > silence {
@@ -308,6 +333,10 @@ impl Turn<'_> {
 
     fn send(&mut self, what: ToClient) {
         self.actions.push(Action::Send(what));
+    }
+
+    fn fail(&mut self, fault: SessionFault) {
+        self.close(fault.reason(self.scene.random));
     }
 
     fn close(&mut self, reason: Reason) {

@@ -5,16 +5,18 @@
 //! the next one. Otherwise the session drops its bytes and reads the log. So nothing queues here.
 //!
 //! The machine knows no protocol of the wire: [`FromClient`] and [`ToClient`] are what both sides mean, and the
-//! connection's codec (`protocol/`) turns them into frames. Before a client's [`Connect`] there is no [`Session`] to push
-//! to; [`open`] makes it. After a close every event is ignored.
+//! connection's codec (`protocol/`) turns them into frames. Before its session a connection is a [`Greeting`]; [`open`] makes
+//! the [`Session`]. After a close every event is ignored. No connection closes for a reason that is not decided here.
 //!
+//! - `greeting.rs`: a connection before its session: `Connect`, and the wait for the log
 //! - `handshake.rs`: from `Connect` to a session: where delivery resumes, which gap is announced
 //! - `window.rs`: pushes sent and not yet acked; rewinds and their deadlines
 //! - `machine.rs`: the session itself
-//! - `event.rs`, `action.rs`: input and output; `reason.rs`: why a connection is closed
+//! - `event.rs`, `action.rs`: input and output; `reason.rs`: why a connection is closed, from the fact to the reason
 
 mod action;
 mod event;
+mod greeting;
 mod handshake;
 mod machine;
 mod reason;
@@ -23,10 +25,11 @@ mod tests;
 mod window;
 
 pub use action::{Action, Connected, Gap, GapReason, Kicked, Messages, ReadOrder, ToClient};
-pub use event::{Connect, Entry, Event, Fetch, FromClient, Moment, Resume, Scene};
+pub use event::{Condition, Connect, Entry, Event, Fetch, FromClient, Moment, Resume, Scene};
+pub use greeting::{Greeting, GreetingStep};
 pub use handshake::{Standing, Welcome, open};
 pub use machine::Session;
-pub use reason::Reason;
+pub use reason::{Reason, SessionFault};
 
 use std::time::Duration;
 
@@ -49,6 +52,8 @@ pub struct Limits {
     pub resend_after: Duration,
     /// A client has to send something at least this often. Silence of [`SILENCE_HEARTBEATS_MAX`] heartbeats ends the connection.
     pub heartbeat: Duration,
+    /// A client ends its session when its socket takes nothing, or its outbox stays full, for this long.
+    pub stall_timeout: Duration,
     /// True if a session without a stored cursor begins after the newest message; false: before the first.
     pub starts_at_head: bool,
 }

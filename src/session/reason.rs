@@ -1,6 +1,17 @@
-//! Why a connection is closed, as one closed list. The client's protocol maps each reason to a close code.
+//! Why a connection is closed, as two closed lists: the facts from outside the protocol that end a session, and the reasons
+//! that its client gets. The client's protocol maps each reason to a close code.
 
 use std::time::Duration;
+
+/// The time that the log has for the answers of a login. Most come at once. Then the client has to return later.
+pub(super) const LOGIN_MAX: Duration = Duration::from_secs(5);
+
+/// The retry time for a client whose token is out of its time while the clocks disagree. The client waits this long, up to
+/// twice as long. A clock is usually set right within minutes.
+const CLOCK_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// Clients of an older epoch return within this time.
+const EPOCH_RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// Every reason of ours to close a connection. The texts are for the developer of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,4 +38,65 @@ pub enum Reason {
     ConnectTimeout,
     /// The gateway failed; the text says how. The operator's log says more.
     Internal(&'static str),
+}
+
+/// A fact about a token, the user's sessions or the log that ends a session, or keeps it from beginning. The connection
+/// reports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionFault {
+    /// The token is missing, invalid or expired.
+    TokenRefused,
+    /// An administrator revoked the token.
+    TokenRevoked,
+    /// The token is out of its time by the gateway's clock, but the clock may be wrong.
+    ClockDoubted,
+    /// The user has as many sessions as the policy allows.
+    TooManySessions,
+    /// A session that was never seen has to return after this delay, so that sessions that resume go first.
+    NewcomersWait(Duration),
+    /// The log did not answer a login in time.
+    LogSilent,
+    /// The log or its state could not be read.
+    LogUnreadable,
+    /// The log is damaged where the session has to read.
+    LogDamaged,
+    /// The log has begun another epoch: the session's seqs and cursor mean nothing there.
+    EpochOver,
+}
+
+impl SessionFault {
+    /// The reason that the client gets. `random` gives a number from 0 to 1. It spreads the returns of clients that were sent
+    /// away together.
+    pub fn reason(self, random: fn() -> f64) -> Reason {
+        match self {
+            Self::TokenRefused => Reason::Unauthorized("the token is missing, invalid or expired"),
+            Self::TokenRevoked => Reason::Unauthorized("the token was revoked"),
+            Self::ClockDoubted => Reason::Unavailable(CLOCK_RETRY_AFTER.mul_f64(1.0 + random())),
+            Self::TooManySessions => Reason::TooManySessions,
+            Self::NewcomersWait(delay) => Reason::Unavailable(delay),
+            Self::LogSilent => Reason::Unavailable(LOGIN_MAX.mul_f64(1.0 + random())),
+            // The operator's log has the cause. The client learns only the fact.
+            Self::LogUnreadable => Reason::Internal("the log cannot be read"),
+            Self::LogDamaged => Reason::Internal("log damaged, the operator knows where"),
+            Self::EpochOver => Reason::Unavailable(EPOCH_RETRY_MAX.mul_f64(random())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_are_sent_away_together_return_spread_over_time() {
+        for (fault, least, most) in [
+            (SessionFault::ClockDoubted, 30, 60),
+            (SessionFault::LogSilent, 5, 10),
+            (SessionFault::EpochOver, 0, 10),
+        ] {
+            let after = |seconds| Reason::Unavailable(Duration::from_secs(seconds));
+            assert_eq!(fault.reason(|| 0.0), after(least));
+            assert_eq!(fault.reason(|| 1.0), after(most));
+        }
+    }
 }

@@ -25,6 +25,7 @@ const LIMITS: Limits = Limits {
     replayed_bytes_max: 12,
     resend_after: Duration::from_secs(5),
     heartbeat: Duration::from_secs(30),
+    stall_timeout: Duration::from_secs(20),
     starts_at_head: false,
 };
 
@@ -164,13 +165,15 @@ impl World {
             head: Seq(self.inbox.head()),
             first: Seq(self.inbox.first),
             stored: self.stored,
+            is_damaged: false,
         };
         let welcome = Welcome {
             connection: ConnectionId(1),
             platform: Platform::Web,
             server_time_ms: 0,
         };
-        let (session, actions) = open(resume, standing, welcome, &LIMITS, self.now);
+        let opened = open(resume, standing, welcome, &LIMITS, self.now);
+        let (session, actions) = opened.expect("the log is whole");
         self.server = Some(Server {
             session,
             order: None,
@@ -187,6 +190,7 @@ impl World {
             now: self.now,
             has_room: !self.chance(4),
             is_flushed: !self.chance(4),
+            random: || 0.5,
         };
         if let Some(server) = &mut self.server {
             let actions = server.session.handle(event, scene, &LIMITS);
@@ -198,7 +202,7 @@ impl World {
         let server = self.server.as_mut().expect("only a session acts");
         for action in actions {
             match action {
-                Action::Pong(_) | Action::Send(ToClient::Fetched { .. }) => {
+                Action::Pong(_) | Action::DropUnsent | Action::Send(ToClient::Fetched { .. }) => {
                     unreachable!("never asked for")
                 }
                 Action::Send(ToClient::Live(Live { seq, .. })) => {
@@ -341,7 +345,7 @@ impl World {
             80..85 => self.happen(Event::Room),
             85..90 => {
                 self.now = self.now.plus(Duration::from_millis(self.rng.u64(..8000)));
-                self.happen(Event::Tick);
+                self.happen(Event::Tick(Condition::default()));
             }
             90 => {
                 // The mailbox overflowed: all sessions look up the head of their inbox.
@@ -421,7 +425,7 @@ impl World {
             }
             self.now = self.now.plus(Duration::from_secs(1));
             self.happen(Event::Heard);
-            self.happen(Event::Tick);
+            self.happen(Event::Tick(Condition::default()));
         }
         panic!(
             "the client stays at {:?} of {}",
@@ -485,4 +489,82 @@ fn every_message_lands_exactly_once_in_order_whatever_happens() {
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+/// A session with an empty inbox in epoch 7.
+fn opened() -> Session {
+    let resume = Resume {
+        epoch: 0,
+        cursor: None,
+    };
+    let standing = Standing {
+        epoch: Epoch(7),
+        head: Seq::ZERO,
+        first: Seq(1),
+        stored: None,
+        is_damaged: false,
+    };
+    let welcome = Welcome {
+        connection: ConnectionId(1),
+        platform: Platform::Web,
+        server_time_ms: 0,
+    };
+    let opened = open(resume, standing, welcome, &LIMITS, Moment(0));
+    opened.expect("the log is whole").0
+}
+
+/// The actions of a session to which this happens at this second, as text.
+fn actions(event: Event, second: u64) -> String {
+    let scene = Scene {
+        now: Moment(second * 1000),
+        has_room: true,
+        is_flushed: true,
+        random: || 0.5,
+    };
+    format!("{:?}", opened().handle(event, scene, &LIMITS))
+}
+
+#[test]
+fn a_tick_closes_a_session_whose_socket_stalls_or_whose_token_is_over() {
+    let stalled_for = |seconds| Condition {
+        stalled: Duration::from_secs(seconds),
+        ..Condition::default()
+    };
+    let tick = |condition| actions(Event::Tick(condition), 1);
+    assert_eq!(tick(stalled_for(19)), "[]");
+    assert_eq!(
+        tick(stalled_for(20)),
+        "[DropUnsent, Close(SlowConsumer)]",
+        "the client would read the dropped frames too late"
+    );
+    let over = Condition {
+        is_token_over: true,
+        ..Condition::default()
+    };
+    let expired = r#"[Close(Unauthorized("the token has expired"))]"#;
+    assert_eq!(tick(over), expired);
+}
+
+#[test]
+fn silence_counts_only_while_the_connection_reads() {
+    let flooded = Condition {
+        is_flooded: true,
+        ..Condition::default()
+    };
+    let tick = |condition| actions(Event::Tick(condition), 76);
+    assert_eq!(tick(Condition::default()), "[Close(HeartbeatStopped)]");
+    assert_eq!(tick(flooded), "[]");
+}
+
+#[test]
+fn a_message_of_another_epoch_and_a_failed_read_end_the_session() {
+    let message = Arc::new(Message::of(Epoch(8), Bytes::new()));
+    let live = Event::Live(Live {
+        seq: Seq(1),
+        message,
+    });
+    assert_eq!(actions(live, 1), "[Close(Unavailable(5s))]");
+    let failed = Event::Failed(SessionFault::LogUnreadable);
+    let closed = r#"[Close(Internal("the log cannot be read"))]"#;
+    assert_eq!(actions(failed, 1), closed);
 }

@@ -200,6 +200,7 @@ mod tests {
         replayed_bytes_max: 1000,
         resend_after: Duration::from_secs(5),
         heartbeat: Duration::from_secs(30),
+        stall_timeout: Duration::from_secs(20),
         starts_at_head: false,
     };
 

@@ -18,6 +18,7 @@ const LIMITS: Limits = Limits {
     replayed_bytes_max: 1000,
     resend_after: Duration::from_secs(5),
     heartbeat: Duration::from_secs(30),
+    stall_timeout: Duration::from_secs(20),
     starts_at_head: false,
 };
 
@@ -62,6 +63,7 @@ pub fn frames(data: &[u8]) {
         head: Seq(head),
         first: Seq(first),
         stored,
+        is_damaged: false,
     };
     let welcome = Welcome {
         connection: ConnectionId(1),
@@ -69,7 +71,8 @@ pub fn frames(data: &[u8]) {
         server_time_ms: 0,
     };
     let mut now = Moment::default();
-    let (mut session, actions) = open(connect.resume, standing, welcome, &LIMITS, now);
+    let opened = open(connect.resume, standing, welcome, &LIMITS, now);
+    let (mut session, actions) = opened.expect("the log is whole");
     let Some(Action::Send(ToClient::Connected(connected))) = actions.first() else {
         panic!("{actions:?}")
     };
@@ -112,7 +115,7 @@ pub fn frames(data: &[u8]) {
             },
             6 => {
                 now = now.plus(Duration::from_millis(500) * input.byte().into());
-                Event::Tick
+                Event::Tick(Condition::default())
             }
             7 => Event::Room,
             8 => {
@@ -128,6 +131,7 @@ pub fn frames(data: &[u8]) {
             now,
             has_room: what & 0x10 == 0,
             is_flushed: what & 0x20 == 0,
+            random: || 0.5,
         };
         let live = match event {
             Event::Live(Live { seq, .. }) => Some(seq),
@@ -160,7 +164,7 @@ impl World {
             assert!(!self.is_closed, "{action:?} after the close");
             match action {
                 Action::Send(said) => self.hear(said, &mut live),
-                Action::Pong(_) | Action::Begin(_) => {}
+                Action::Pong(_) | Action::Begin(_) | Action::DropUnsent => {}
                 Action::Read(order) => {
                     assert!(order.messages >= 1 && order.after.0 <= self.head);
                     assert_eq!(self.order.replace(order), None, "one read at a time");

@@ -315,7 +315,7 @@ async fn half_written(
             .borrow_mut()
             .drain(Duration::from_secs(1)),
         Incident::Stall => {
-            advance(bench.context.stall_timeout).await;
+            advance(bench.context.session.stall_timeout).await;
             let last = bench.connections.last().unwrap();
             last.borrow_mut().tick(bench.context.now());
         }
