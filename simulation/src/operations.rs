@@ -142,11 +142,10 @@ impl World {
         } = letter.clone();
         let content = letter::content(number, bytes);
         let send = Send {
-            send_id: "oa".into(),
-            client_message_id: key.map(|key| format!("k{key}").into()),
             fingerprint: (u128::from(number) << 64 | bytes as u128).to_le_bytes(),
             message: StoredMessage {
                 send_id: "oa".into(),
+                client_msg_id: key.map(|key| format!("k{key}")).unwrap_or_default(),
                 content: content.into(),
                 ..StoredMessage::default()
             },

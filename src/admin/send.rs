@@ -130,22 +130,21 @@ impl App {
         &self,
         call: &Call,
         body: &SendRequest<'_>,
-        message: StoredMessage,
+        mut message: StoredMessage,
         receivers: Receivers,
     ) -> Result<Receipt, Refusal> {
-        let client_message_id = idempotency_key(&call.headers, body)?;
+        let key = idempotency_key(&call.headers, body)?;
         let is_online_only =
             body.is_online_only.unwrap_or_default() || message.content_type == content::TYPING;
         // The digest is compared only when a key repeats, so a send without a key needs none.
-        let fingerprint = match client_message_id {
+        let fingerprint = match &key {
             Some(_) => fingerprint(&message, &receivers, is_online_only),
             None => [0; 16],
         };
+        message.client_msg_id = key.unwrap_or_default().into_owned();
         let send = Send {
-            send_id: message.send_id.as_str().into(),
-            client_message_id: client_message_id.map(|id| (*id).into()),
-            fingerprint,
             message,
+            fingerprint,
             receivers,
             is_online_only,
         };

@@ -23,14 +23,11 @@ const EVERYONE_WAIT: Duration = Duration::from_secs(5);
 /// A message with its receivers.
 #[derive(Debug)]
 pub struct Send {
-    /// The sender.
-    pub send_id: Box<str>,
-    /// The sender's own id for the message, which makes a repeat safe; `None`: the server makes one.
-    pub client_message_id: Option<Box<str>>,
-    /// A digest of the request. It tells a repeat from a reuse of the key.
-    pub fingerprint: [u8; 16],
-    /// The message. The ids, `send_time` and, where 0, `create_time` are filled in here.
+    /// The message. Its `client_msg_id` is the sender's own id for the message, which makes a repeat safe; if it is empty, the
+    /// server makes one. The server's id, `send_time` and, where 0, `create_time` are filled in here.
     pub message: StoredMessage,
+    /// A digest of the request. It tells a repeat from a reuse of the sender's id.
+    pub fingerprint: [u8; 16],
     /// The receivers.
     pub receivers: Receivers,
     /// True: push to the sessions that are online now, and store nothing.
@@ -79,14 +76,14 @@ impl Delivery {
         };
         let send_time_ms = self.clock.now_ms();
         let message_id = MessageId::new(send_time_ms);
-        let is_keyed = send.client_message_id.is_some();
-        let client_message_id = send
-            .client_message_id
-            .unwrap_or_else(|| message_id.to_string().into());
         let mut message = send.message;
+        let is_keyed = !message.client_msg_id.is_empty();
         message.server_msg_id = message_id.to_string();
-        message.client_msg_id = client_message_id.to_string();
-        message.send_id = send.send_id.to_string();
+        if !is_keyed {
+            message.client_msg_id.clone_from(&message.server_msg_id);
+        }
+        let sender: Box<str> = message.send_id.as_str().into();
+        let client_message_id: Box<str> = message.client_msg_id.as_str().into();
         message.send_time = send_time_ms as i64;
         if message.create_time == 0 {
             message.create_time = send_time_ms as i64;
@@ -103,7 +100,7 @@ impl Delivery {
                 .collect();
             return Ok(Receipt {
                 message_id,
-                sender: send.send_id,
+                sender,
                 client_message_id,
                 send_time_ms,
                 receivers: placed.len() as u64,
@@ -113,7 +110,7 @@ impl Delivery {
         let append = Append {
             message_id,
             send_time_ms,
-            sender: send.send_id,
+            sender,
             client_message_id,
             is_keyed,
             fingerprint: send.fingerprint,

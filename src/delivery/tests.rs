@@ -81,10 +81,9 @@ async fn begin(delivery: &Delivery, key: &SessionKey, cursor: Seq) {
 
 fn notice(receivers: Receivers) -> Send {
     Send {
-        send_id: "openIM123456".into(),
-        client_message_id: None,
         fingerprint: [0; 16],
         message: StoredMessage {
+            send_id: "openIM123456".into(),
             session_type: 4,
             content_type: 1400,
             ..StoredMessage::default()
@@ -107,10 +106,13 @@ fn to(names: &[&str]) -> Receivers {
 async fn a_keyed_send_to_nobody_known_is_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let delivery = delivery(dir.path());
-    let keyed = |fingerprint| Send {
-        client_message_id: Some("key".into()),
-        fingerprint,
-        ..notice(Receivers::Everyone)
+    let keyed = |fingerprint| {
+        let mut send = notice(Receivers::Everyone);
+        send.message.client_msg_id = "key".into();
+        Send {
+            fingerprint,
+            ..send
+        }
     };
     let first = delivery.send(keyed([1; 16])).await.unwrap();
     assert!(first.placed.is_empty());
