@@ -457,6 +457,45 @@ fn the_files_that_the_pages_name_exist() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The files of a path's table, each with the functions behind it.
+fn steps(path: &str) -> Vec<(&str, Vec<&str>)> {
+    let cells = rows(path).into_iter().filter_map(|row| {
+        let number = row[0].parse::<usize>();
+        number.is_ok().then(|| quoted(row[1]))
+    });
+    let steps = cells.map(|names| {
+        let (file, functions) = names.split_first().expect("a step names its file");
+        (*file, functions.to_vec())
+    });
+    steps.collect()
+}
+
+#[test]
+fn the_steps_of_the_paths_are_functions_of_the_files_that_they_name() {
+    for (heading, least) in [
+        ("## The path of a message", 10),
+        ("## The path of an ack", 8),
+    ] {
+        let section = section("docs/architecture.md", heading);
+        let steps = steps(&section);
+        assert!(steps.len() >= least, "{heading}: {steps:?}");
+        for (file, functions) in &steps {
+            let source = read(Path::new("src").join(file));
+            assert!(!functions.is_empty(), "{file}: no function");
+            for function in functions {
+                let name = function.rsplit("::").next().unwrap();
+                let is_there = [format!("fn {name}("), format!("fn {name}<")]
+                    .iter()
+                    .any(|definition| source.contains(definition));
+                assert!(is_there, "{file} has no function {function}");
+            }
+        }
+        let files: BTreeSet<_> = steps.iter().map(|(file, _)| file).collect();
+        let count = format!("passes these {} files", files.len());
+        assert!(section.contains(&count), "{heading}: {count}: {files:?}");
+    }
+}
+
 /// The runs that `loadtest/keep-all` keeps, by name, and their commands.
 fn commands_to_keep() -> BTreeMap<String, String> {
     let script = read("loadtest/keep-all");
