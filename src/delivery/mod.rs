@@ -4,14 +4,12 @@
 //! others: HTTP, sockets, the protocol's rules.
 //!
 //! - `send.rs`: append, and from the log's commits to the sessions online
-//! - `replay.rs`: a session reads the log
-//! - `ack.rs`: cursors move
+//! - `cursor.rs`: a session resumes, reads the log and acks
 //! - `authenticate.rs`: tokens are issued and checked
 //! - `trail.rs`, `trace.rs`: the way of a message
 
-mod ack;
 mod authenticate;
-mod replay;
+mod cursor;
 mod send;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
-//! Cursors: a session resumes at its cursor, and acks move it.
+//! A session is a cursor on its user's inbox: where it resumes, the reads behind it, and the acks that move it.
 
 use super::{AuthError, Delivery};
 use crate::{
-    ids::{Epoch, Seq, SessionKey},
-    log::{LogError, ResumePoint, SessionRow},
+    ids::{Epoch, Seq, SessionKey, UserId},
+    log::{Inbox, InboxRead, LogAnswer, LogError, ReadLimit, ResumePoint, SessionRow},
 };
 
 impl Delivery {
@@ -32,6 +32,16 @@ impl Delivery {
                 acked_at_ms: self.clock.now_ms(),
             },
         )
+    }
+
+    /// The bounds of a user's inbox.
+    pub fn inbox(&self, user: &UserId) -> LogAnswer<Inbox> {
+        self.log.inbox(user)
+    }
+
+    /// Up to `limit` messages after `after`: at once from memory, later from the disk.
+    pub fn replay(&self, user: &UserId, after: Seq, limit: ReadLimit) -> LogAnswer<InboxRead> {
+        self.log.read(user, after, limit)
     }
 
     /// Records that the client stored everything up to `seq`. Written behind.
