@@ -1,143 +1,34 @@
 //! The documents are true: their tables of codes, metrics and rooms match the code, and everything that they name exists.
+//!
+//! - `docs/page.rs`: a page as text: its headings, tables and names
+//! - `docs/kept_runs.rs`: every measured number cites a kept run
 
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot read its sources has failed"
 )]
 
+#[path = "docs/kept_runs.rs"]
+mod kept_runs;
+#[path = "docs/page.rs"]
+mod page;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Path, PathBuf},
 };
 
 use towncrier::config::Config;
 
+use self::page::{
+    anchor, codes, files_below, names_with, numbers_behind, pages, prose, quoted, read, root, rows,
+    section,
+};
+
 /// The most lines of the README, because an overview is read at one go.
 const README_LINES_MAX: usize = 150;
-/// The most bytes of a kept run, because a repository holds them for ever. The rig has the same bound.
-const KEPT_RUN_BYTES_MAX: usize = 128 << 10;
 /// Words that begin a relative clause in place of a subject. A reader has to keep the clause in mind until the verb comes.
 const OPENINGS: [&str; 6] = ["What", "Who", "How", "Whether", "Of", "Those"];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn read(path: impl AsRef<Path>) -> String {
-    let path = root().join(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// All files below a folder of the repository, as paths within the repository, and their folders.
-fn files_below(folder: &str) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
-    let mut folders = vec![root().join(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let entry = entry.unwrap();
-            let name = entry.file_name();
-            let is_built = ["target", "node_modules", ".git"].contains(&&*name.to_string_lossy());
-            if is_built {
-                continue;
-            }
-            if entry.file_type().unwrap().is_dir() {
-                folders.push(entry.path());
-            }
-            found.insert(entry.path().strip_prefix(root()).unwrap().to_path_buf());
-        }
-    }
-    found
-}
-
-/// The README and the pages of `docs/`.
-fn pages() -> Vec<PathBuf> {
-    let docs = files_below("docs");
-    let docs = docs
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|ending| ending == "md"));
-    std::iter::once("README.md".into()).chain(docs).collect()
-}
-
-/// A page without its blocks of code.
-fn prose(page: &Path) -> String {
-    let text = read(page);
-    let mut is_code = false;
-    let lines = text.lines().filter(|line| {
-        let is_fence = line.trim_start().starts_with("```");
-        is_code ^= is_fence;
-        !is_code && !is_fence
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// The part of a page below a heading, up to the next heading of its level or above.
-fn section(page: &str, heading: &str) -> String {
-    let text = prose(Path::new(page));
-    let level = heading.split(' ').next().unwrap().len();
-    let mut lines = text.lines().skip_while(|line| *line != heading);
-    assert!(lines.next().is_some(), "{page} has no heading {heading:?}");
-    let is_next = |line: &&str| {
-        let hashes = line.chars().take_while(|c| *c == '#').count();
-        (1..=level).contains(&hashes)
-    };
-    let lines = lines.take_while(|line| !is_next(line));
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// The cells of each row of the tables in a section.
-fn rows(section: &str) -> Vec<Vec<&str>> {
-    let rows = section.lines().filter_map(|line| {
-        let row = line.strip_prefix('|')?.strip_suffix('|')?;
-        Some(row.split('|').map(str::trim).collect())
-    });
-    rows.collect()
-}
-
-/// The numbers in the first cells of a section's tables.
-fn codes(page: &str, heading: &str) -> BTreeSet<u16> {
-    let section = section(page, heading);
-    let codes = rows(&section)
-        .into_iter()
-        .filter_map(|row| row[0].parse().ok());
-    let codes: Vec<u16> = codes.collect();
-    let distinct: BTreeSet<_> = codes.iter().copied().collect();
-    assert_eq!(codes.len(), distinct.len(), "{page} has a code twice");
-    distinct
-}
-
-/// The numbers that stand directly after each `mark` in a source.
-fn numbers_behind(source: &str, mark: &str) -> BTreeSet<u16> {
-    let numbers = source.split(mark).skip(1).filter_map(|rest| {
-        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        digits.parse().ok()
-    });
-    numbers.collect()
-}
-
-/// The parts of a page between backticks.
-fn quoted(text: &str) -> Vec<&str> {
-    text.split('`').skip(1).step_by(2).collect()
-}
-
-/// The names that begin with `prefix` and hold lower-case letters and underscores, wherever they stand in a text.
-fn names_with<'a>(text: &'a str, prefix: &str) -> BTreeSet<&'a str> {
-    let names = text.match_indices(prefix).map(|(at, _)| {
-        let rest = &text[at..];
-        let end = rest.find(|c: char| !(c.is_ascii_lowercase() || c == '_'));
-        &rest[..end.unwrap_or(rest.len())]
-    });
-    names.collect()
-}
-
-/// The name by which a link reaches a heading, as GitHub makes it.
-fn anchor(heading: &str) -> String {
-    let text = heading.trim_start_matches('#').trim().to_lowercase();
-    let kept = text
-        .chars()
-        .filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
-    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
-}
 
 #[test]
 fn the_table_of_error_codes_has_every_code_of_the_admin_api() {
@@ -457,148 +348,6 @@ fn the_files_that_the_pages_name_exist() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The files of a path's table, each with the functions behind it.
-fn steps(path: &str) -> Vec<(&str, Vec<&str>)> {
-    let cells = rows(path).into_iter().filter_map(|row| {
-        let number = row[0].parse::<usize>();
-        number.is_ok().then(|| quoted(row[1]))
-    });
-    let steps = cells.map(|names| {
-        let (file, functions) = names.split_first().expect("a step names its file");
-        (*file, functions.to_vec())
-    });
-    steps.collect()
-}
-
-#[test]
-fn the_steps_of_the_paths_are_functions_of_the_files_that_they_name() {
-    for (heading, least) in [
-        ("## The path of a message", 10),
-        ("## The path of an ack", 8),
-    ] {
-        let section = section("docs/architecture.md", heading);
-        let steps = steps(&section);
-        assert!(steps.len() >= least, "{heading}: {steps:?}");
-        for (file, functions) in &steps {
-            let source = read(Path::new("src").join(file));
-            assert!(!functions.is_empty(), "{file}: no function");
-            for function in functions {
-                let name = function.rsplit("::").next().unwrap();
-                let is_there = [format!("fn {name}("), format!("fn {name}<")]
-                    .iter()
-                    .any(|definition| source.contains(definition));
-                assert!(is_there, "{file} has no function {function}");
-            }
-        }
-        let files: BTreeSet<_> = steps.iter().map(|(file, _)| file).collect();
-        let count = format!("passes these {} files", files.len());
-        assert!(section.contains(&count), "{heading}: {count}: {files:?}");
-    }
-}
-
-/// The runs that `loadtest/keep-all` keeps, by name, and their commands.
-fn commands_to_keep() -> BTreeMap<String, String> {
-    let script = read("loadtest/keep-all");
-    let commands = script.lines().filter_map(|line| {
-        let (kind, rest) = line.split_once(' ')?;
-        let mut words = rest.splitn(3, ' ');
-        let (name, _, words) = (words.next()?, words.next()?, words.next()?);
-        let command = match kind {
-            "rig" => format!("loadtest {words}"),
-            "other" => words.to_owned(),
-            _ => return None,
-        };
-        Some((name.to_owned(), command))
-    });
-    commands.collect()
-}
-
-/// The kept runs that a page cites: the label of each link, and its folder.
-fn cited_runs(page: &str) -> BTreeMap<String, PathBuf> {
-    let text = read(page);
-    let definitions = text.lines().filter_map(|line| {
-        let (label, target) = line.strip_prefix('[')?.split_once("]: ../loadtest/runs/")?;
-        let folder = Path::new("loadtest/runs").join(target.strip_suffix("/summary.md")?);
-        Some((label.to_owned(), folder))
-    });
-    definitions.collect()
-}
-
-#[test]
-fn each_measured_number_cites_a_kept_run_or_says_that_there_is_none() {
-    let page = "docs/measured.md";
-    let runs = cited_runs(page);
-    let text = prose(Path::new(page));
-    // The options of the rig are no numbers.
-    let text = text.split("## The load rig").next().unwrap();
-    let (mut told, mut above, mut cited) = (0, String::new(), BTreeSet::new());
-    let mut wrong = Vec::new();
-    let lines: Vec<_> = text.lines().collect();
-    for (at, line) in lines.iter().enumerate() {
-        if !line.starts_with('|') {
-            // The paragraph directly above a table counts for each of its rows.
-            let is_new = line.starts_with('#') || (line.is_empty() && !above.ends_with("\n\n"));
-            match is_new && lines.get(at + 1).is_none_or(|next| !next.starts_with('|')) {
-                true => above.clear(),
-                false => above += line,
-            }
-            above.push('\n');
-            continue;
-        }
-        let is_head = line.starts_with("|---") || lines[at + 1].starts_with("|---");
-        if is_head {
-            continue;
-        }
-        told += 1;
-        let evidence = format!("{above}{line}").to_lowercase();
-        let labels = runs
-            .keys()
-            .filter(|label| evidence.contains(&format!("[{label}]")));
-        let labels: Vec<_> = labels.cloned().collect();
-        if labels.is_empty() && !evidence.contains("not kept") {
-            wrong.push(line.to_owned());
-        }
-        cited.extend(labels);
-    }
-    assert!(told > 30, "{told}");
-    assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!(cited, runs.into_keys().collect());
-}
-
-#[test]
-fn a_kept_run_has_its_circumstances_and_names_no_machine() {
-    let commands = commands_to_keep();
-    assert!(commands.len() > 20, "{commands:#?}");
-    let cited: BTreeSet<_> = cited_runs("docs/measured.md").into_values().collect();
-    let files = files_below("loadtest/runs");
-    let summaries = files.iter().filter(|path| path.ends_with("summary.md"));
-    let kept: BTreeSet<_> = summaries
-        .map(|path| path.parent().unwrap().to_path_buf())
-        .collect();
-    assert_eq!(kept, cited, "each kept run is cited");
-    for run in kept {
-        let raw = read(run.join("run.json"));
-        let parsed: serde_json::Value = serde_json::from_str(&raw).unwrap();
-        let machine = &parsed["machine"];
-        let name = run.file_name().unwrap().to_str().unwrap();
-        assert_eq!(machine["command"], commands[name], "{name}");
-        for fact in ["commit", "processor", "kernel"] {
-            assert!(machine[fact].as_str().is_some_and(|fact| fact != "unknown"));
-        }
-        assert!(machine["cores"].is_u64() && machine["memory_bytes"].is_u64());
-        assert!(parsed["rounds"].as_array().is_some_and(|rounds| {
-            let sync = |round: &serde_json::Value| round["report"]["machine"]["sync"].is_object();
-            // A comparison has one look at the machine for many runs.
-            !rounds.is_empty() && rounds.iter().all(sync)
-        }));
-        let all = raw + &read(run.join("summary.md"));
-        assert!(all.len() <= KEPT_RUN_BYTES_MAX, "{name}: {}", all.len());
-        for path in ["/home/", "/root/", "/tmp/", "/work/", "/var/", "/Users/"] {
-            assert!(!all.contains(path), "{name} names {path}");
-        }
-    }
-}
-
 #[test]
 fn the_readme_is_short() {
     let lines = read("README.md").lines().count();
@@ -661,4 +410,43 @@ fn the_table_of_rooms_is_the_map_that_imports_are_held_to() {
         Some((room.to_owned(), may_use.collect::<BTreeSet<_>>()))
     });
     assert_eq!(rooms.collect::<BTreeMap<_, _>>(), coded);
+}
+
+/// The files of a path's table, each with the functions behind it.
+fn steps(path: &str) -> Vec<(&str, Vec<&str>)> {
+    let cells = rows(path).into_iter().filter_map(|row| {
+        let number = row[0].parse::<usize>();
+        number.is_ok().then(|| quoted(row[1]))
+    });
+    let steps = cells.map(|names| {
+        let (file, functions) = names.split_first().expect("a step names its file");
+        (*file, functions.to_vec())
+    });
+    steps.collect()
+}
+
+#[test]
+fn the_steps_of_the_paths_are_functions_of_the_files_that_they_name() {
+    for (heading, least) in [
+        ("## The path of a message", 10),
+        ("## The path of an ack", 8),
+    ] {
+        let section = section("docs/architecture.md", heading);
+        let steps = steps(&section);
+        assert!(steps.len() >= least, "{heading}: {steps:?}");
+        for (file, functions) in &steps {
+            let source = read(Path::new("src").join(file));
+            assert!(!functions.is_empty(), "{file}: no function");
+            for function in functions {
+                let name = function.rsplit("::").next().unwrap();
+                let is_there = [format!("fn {name}("), format!("fn {name}<")]
+                    .iter()
+                    .any(|definition| source.contains(definition));
+                assert!(is_there, "{file} has no function {function}");
+            }
+        }
+        let files: BTreeSet<_> = steps.iter().map(|(file, _)| file).collect();
+        let count = format!("passes these {} files", files.len());
+        assert!(section.contains(&count), "{heading}: {count}: {files:?}");
+    }
 }

@@ -1,14 +1,27 @@
 //! The house holds: rooms import only what the map in this file allows, no file grows out of hand, no default stands twice.
+//!
+//! - `house/source.rs`: the Rust files as text: their items and imports
+//! - `house/circle.rs`: which file imports from which
 
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot read its sources has failed"
 )]
 
+#[path = "house/circle.rs"]
+mod circle;
+#[path = "house/source.rs"]
+mod source;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
+};
+
+use self::{
+    circle::{circles, imports_by_file},
+    source::{imports, is_test, paths_from, program, sources, sources_in, test_only, types_of},
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
@@ -80,39 +93,22 @@ const SHARED_NAMES: [(&str, &str); 9] = [
     ("Store", "until the log's is renamed"),
     ("Tokens", "until the log's table is renamed"),
 ];
-/// A longer file holds two nouns.
+/// Every folder with Rust files in the repository.
+const FOLDERS: [&str; 11] = [
+    "src",
+    "websocket/src",
+    "client/src",
+    "loadtest/src",
+    "loadtest/tests",
+    "simulation/src",
+    "simulation/tests",
+    "tests",
+    "benches",
+    "fuzz/targets",
+    "proto",
+];
+/// A longer file holds two nouns, and a longer file of tests two promises. The unit tests at the foot of a file do not count.
 const LINES_MAX: usize = 500;
-
-/// Each Rust file of the gateway, with its room, and of the crate below it.
-fn sources() -> Vec<(String, PathBuf, String)> {
-    [sources_in("src"), sources_in("websocket/src")].concat()
-}
-
-fn sources_in(folder: &str) -> Vec<(String, PathBuf, String)> {
-    fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, found)
-            } else {
-                found.push(path)
-            }
-        }
-    }
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let mut found = Vec::new();
-    walk(&src, &mut found);
-    let rust = found
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|ending| ending == "rs"));
-    let read = rust.map(|path| {
-        let text = fs::read_to_string(&path).unwrap();
-        let inside = path.strip_prefix(&src).unwrap().to_path_buf();
-        let first = inside.iter().next().unwrap().to_string_lossy();
-        (first.trim_end_matches(".rs").to_owned(), inside, text)
-    });
-    read.collect()
-}
 
 /// The file of each type in the program's files of the whole workspace, by the type's name.
 fn types() -> BTreeMap<String, Vec<String>> {
@@ -129,190 +125,6 @@ fn types() -> BTreeMap<String, Vec<String>> {
         }
     }
     files
-}
-
-/// The types that a file defines, outside its tests. An indented `type` belongs to a trait, which names it.
-fn types_of(text: &str) -> Vec<String> {
-    let code = program(text);
-    let defined = code.lines().filter_map(|line| {
-        let mut words = line.split_whitespace().peekable();
-        words.next_if(|word| word.starts_with("pub"));
-        // The path of `pub(in path)` is a word of its own.
-        words.next_if(|word| word.ends_with(')'));
-        let kind = words.next()?;
-        let is_type = match kind {
-            "type" => !line.starts_with(' '),
-            _ => ["struct", "enum", "trait", "union"].contains(&kind),
-        };
-        let name = words.next().filter(|_| is_type)?;
-        let end = name.find(|c: char| !c.is_alphanumeric() && c != '_');
-        Some(name[..end.unwrap_or(name.len())].to_owned())
-    });
-    defined.collect()
-}
-
-/// A file without its comments and without each item that only tests have.
-fn program(text: &str) -> String {
-    let mut kept = Vec::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        let code = line.trim_start();
-        if code.starts_with("//") {
-            continue;
-        }
-        if code != "#[cfg(test)]" {
-            kept.push(line);
-            continue;
-        }
-        // rustfmt ends an item at the depth at which the item begins.
-        let indent = &line[..line.len() - code.len()];
-        let is_last = |line: &str| {
-            line.strip_prefix(indent)
-                .is_some_and(|code| !code.starts_with([' ', '#', '/']))
-                && line.ends_with([';', '}', ','])
-        };
-        lines.by_ref().find(|line| is_last(line));
-    }
-    kept.join("\n")
-}
-
-/// Every path of a file that begins with `crate`, `super` or `self`, outside its tests: a list of imports is one path for each
-/// name.
-fn paths(text: &str) -> Vec<Vec<String>> {
-    let code = program(text);
-    let stems = ["crate::", "super::", "self::"];
-    stems.map(|stem| paths_from(&code, stem)).concat()
-}
-
-/// Every path that begins with `stem`.
-fn paths_from(code: &str, stem: &str) -> Vec<Vec<String>> {
-    let mut found = Vec::new();
-    for (at, _) in code.match_indices(stem) {
-        // `super::super::` is read from its first word.
-        let is_inside = code[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c));
-        if !is_inside {
-            read_paths(&code[at..], &[], &mut found);
-        }
-    }
-    found
-}
-
-/// Reads one path, or a list in braces, behind `stem`. Returns the rest of the text.
-fn read_paths<'a>(text: &'a str, stem: &[String], found: &mut Vec<Vec<String>>) -> &'a str {
-    let text = text.trim_start();
-    if let Some(mut rest) = text.strip_prefix('{') {
-        loop {
-            rest = read_paths(rest, stem, found);
-            let end = rest.find([',', '}']).unwrap_or(rest.len());
-            match rest[end..].strip_prefix(',') {
-                Some(more) => rest = more,
-                None => return rest[end..].strip_prefix('}').unwrap_or_default(),
-            }
-        }
-    }
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let end = text.find(|c| !is_word(c)).unwrap_or(text.len());
-    let path = [stem, &[text[..end].to_owned()]].concat();
-    match text[end..].strip_prefix("::") {
-        Some(rest) if rest.starts_with(|c| is_word(c) || c == '{') => {
-            read_paths(rest, &path, found)
-        }
-        _ => {
-            found.push(path);
-            &text[end..]
-        }
-    }
-}
-
-/// The rooms that a file names, outside its tests.
-fn imports(text: &str) -> BTreeSet<String> {
-    let paths = paths(text).into_iter();
-    let rooms = paths.filter_map(|path| match &path[..] {
-        [stem, room, ..] if stem == "crate" => Some(room.clone()),
-        _ => None,
-    });
-    rooms.filter(|room| !room.is_empty()).collect()
-}
-
-/// Where a file stands in its crate: `["log", "state"]` for `log/state.rs` and `log/state/mod.rs`.
-fn module_of(path: &Path) -> Vec<String> {
-    let path = path.with_extension("");
-    let names = path.iter().map(|name| name.to_string_lossy().into_owned());
-    names
-        .filter(|name| name != "mod" && name != "lib")
-        .collect()
-}
-
-/// The files that each file imports from. A front page lists the files of its folder, which is no import, and a name that it
-/// passes on comes from the file that has it.
-fn imports_by_file(folder: &str) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
-    let sources = sources_in(folder).into_iter();
-    let sources = sources.filter(|(_, path, _)| !is_test(path));
-    let sources: BTreeMap<_, _> = sources
-        .map(|(_, path, text)| (module_of(&path), text))
-        .collect();
-    let passed_on = |front: &[String], name: &String| {
-        let code = program(&sources[front]);
-        let lists = code.split("pub").filter_map(|part| part.split_once("use "));
-        let mut found = Vec::new();
-        for (_, list) in lists {
-            read_paths(list, &[], &mut found);
-        }
-        found.into_iter().find_map(|path| {
-            let path = path.strip_prefix(&["self".to_owned()]).unwrap_or(&path);
-            let (last, file) = path.split_last()?;
-            let file = [front, file].concat();
-            (last == name && sources.contains_key(&file)).then_some(file)
-        })
-    };
-    let file_of = |module: &[String], path: &[String]| {
-        let mut from = match path[0].as_str() {
-            "crate" => &[],
-            _ => module,
-        };
-        let mut names = &path[1..];
-        if path[0] == "super" {
-            let supers = path.iter().take_while(|name| *name == "super").count();
-            from = &module[..module.len().saturating_sub(supers)];
-            names = &path[supers..];
-        }
-        let whole = [from, names].concat();
-        let known = (0..=whole.len()).rev();
-        let known = known.map(|end| whole.split_at(end));
-        let mut known = known.filter(|(file, _)| sources.contains_key(*file));
-        let (file, rest) = known.next()?;
-        let origin = rest.first().and_then(|name| passed_on(file, name));
-        Some(origin.unwrap_or_else(|| file.to_vec()))
-    };
-    let imports = sources.iter().map(|(module, text)| {
-        let files = paths(text).into_iter();
-        let files = files.filter_map(|path| file_of(module, &path));
-        (
-            module.clone(),
-            files.filter(|file| !file.starts_with(module)).collect(),
-        )
-    });
-    imports.collect()
-}
-
-/// The files that are left when each one that imports nothing, and each one that nothing imports, has gone.
-fn circles(mut imports: BTreeMap<Vec<String>, BTreeSet<Vec<String>>>) -> BTreeSet<String> {
-    loop {
-        let before = imports.len();
-        let imported: BTreeSet<_> = imports.values().flatten().cloned().collect();
-        imports.retain(|file, others| !others.is_empty() && imported.contains(file));
-        let left: BTreeSet<_> = imports.keys().cloned().collect();
-        for others in imports.values_mut() {
-            others.retain(|file| left.contains(file));
-        }
-        if imports.len() == before && imports.values().all(|others| !others.is_empty()) {
-            return left.into_iter().map(|file| file.join("/")).collect();
-        }
-    }
-}
-
-fn is_test(path: &Path) -> bool {
-    path.ends_with("tests.rs") || path.iter().any(|part| part == "tests")
 }
 
 #[test]
@@ -369,27 +181,6 @@ mod tests {
     use tracing::warn;
 }";
     assert_eq!(impurities(text), ["fastrand", "Instant", "std::io"]);
-}
-
-/// The lines of a file that make an item depend on a test, but for a module `tests`.
-fn test_only(text: &str) -> Vec<&str> {
-    let lines: Vec<_> = text.lines().map(str::trim).collect();
-    let is_test_module = |after: &[&str]| {
-        let item = after.iter().find(|line| !line.starts_with("#["));
-        item.is_some_and(|item| {
-            let item = item.trim_start_matches("pub(crate) ");
-            item.starts_with("mod tests ") || item == "mod tests;"
-        })
-    };
-    let conditions = lines.iter().enumerate().filter(|(_, line)| {
-        let is_condition = ["cfg(", "cfg!(", "cfg_attr("]
-            .iter()
-            .any(|cfg| line.contains(cfg));
-        let is_of_tests = line.contains("test") || line.contains("fuzzing");
-        is_condition && is_of_tests && !line.starts_with("//")
-    });
-    let wrong = conditions.filter(|(at, _)| !is_test_module(&lines[at + 1..]));
-    wrong.map(|(_, line)| *line).collect()
 }
 
 #[test]
@@ -563,24 +354,17 @@ fn server_and_clients_give_silence_the_same_time() {
 }
 
 #[test]
-fn every_file_opens_with_what_it_holds_and_stays_one_noun() {
-    let others = ["client/src", "loadtest/src", "simulation/src"].map(sources_in);
-    for (_, path, text) in sources().into_iter().chain(others.concat()) {
-        assert!(
-            text.starts_with("//! "),
-            "{} opens without a module doc",
-            path.display()
-        );
-        let code = text
-            .split("#[cfg(test)]\nmod ")
-            .next()
-            .unwrap_or_default()
-            .lines()
-            .count();
-        assert!(
-            is_test(&path) || code <= LINES_MAX,
-            "{} has {code} lines",
-            path.display()
-        );
+fn every_file_opens_with_what_it_holds_and_stays_one_noun_or_one_promise() {
+    let files = FOLDERS.into_iter().flat_map(|folder| {
+        let sources = sources_in(folder).into_iter();
+        sources.map(move |(_, path, text)| (format!("{folder}/{}", path.display()), text))
+    });
+    for (path, text) in files {
+        let mut lines = text.lines().filter(|line| !line.starts_with("#!["));
+        let opens = lines.next().is_some_and(|line| line.starts_with("//! "));
+        assert!(opens, "{path} opens without a module doc");
+        let code = text.split("#[cfg(test)]\nmod ").next();
+        let code = code.unwrap_or_default().lines().count();
+        assert!(code <= LINES_MAX, "{path} has {code} lines");
     }
 }

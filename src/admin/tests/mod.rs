@@ -1,13 +1,16 @@
 //! The admin API against a log in memory: requests in, answers out, and the appends that reached the log.
 //!
 //! - `send.rs`, `idempotency.rs`, `limits.rs`, `faults.rs`: sends and their refusals
+//! - `clock.rs`: a clock that is doubted
 //! - `content.rs`: every content type and its fields
 //! - `batch.rs`, `auth.rs`, `inbox.rs`, `trace.rs`, `operation.rs`: the other calls
 //! - `console.rs`: the console and its calls
 //! - `server.rs`: the port over a real socket
+//! - `fixture.rs`: a gateway without sockets
 
 mod auth;
 mod batch;
+mod clock;
 mod console;
 mod content;
 mod faults;
