@@ -2,6 +2,7 @@
 //!
 //! - `house/source.rs`: the Rust files as text: their items and imports
 //! - `house/circle.rs`: which file imports from which
+//! - `house/front_page.rs`: which files the front page of their folder names
 
 #![expect(
     clippy::unwrap_used,
@@ -10,6 +11,8 @@
 
 #[path = "house/circle.rs"]
 mod circle;
+#[path = "house/front_page.rs"]
+mod front_page;
 #[path = "house/source.rs"]
 mod source;
 
@@ -21,7 +24,10 @@ use std::{
 
 use self::{
     circle::{circles, imports_by_file},
-    source::{imports, is_test, paths_from, program, sources, sources_in, test_only, types_of},
+    source::{
+        front_page, imports, is_test, missing_on_front_pages, paths_from, program, sources,
+        sources_in, test_only, types_of,
+    },
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
@@ -367,4 +373,19 @@ fn every_file_opens_with_what_it_holds_and_stays_one_noun_or_one_promise() {
         let code = code.unwrap_or_default().lines().count();
         assert!(code <= LINES_MAX, "{path} has {code} lines");
     }
+}
+
+#[test]
+fn a_front_page_names_each_file_of_its_folder() {
+    let missing = [
+        "src",
+        "websocket/src",
+        "client/src",
+        "loadtest/src",
+        "simulation/src",
+        "tests/scenarios",
+        "tests/support",
+    ];
+    let missing = missing.map(missing_on_front_pages).concat();
+    assert!(missing.is_empty(), "{missing:#?}");
 }

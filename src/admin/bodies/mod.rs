@@ -2,6 +2,12 @@
 //!
 //! Strings of a request borrow from its body, and `content` keeps its text unchanged. Every field may be absent here. The
 //! call checks its required fields itself, so that the refusal names the field.
+//!
+//! - `send.rs`: sends to one user, to a batch and to everyone
+//! - `inbox.rs`: reads and deletions in an inbox
+//! - `presence.rs`: the sessions that are online
+//! - `trace.rs`: a message and its progress
+//! - `auth.rs`: tokens, registrations and logouts
 
 mod auth;
 mod inbox;

@@ -3,23 +3,50 @@
 //! A commit is a group of records in a segment. The state store holds the rows that follow from the segments, and can be
 //! rebuilt from them. Damage is named by segment and offset, never skipped (P8).
 //!
+//! An append goes through `requests.rs`, `writer.rs`, `group.rs` and `segment.rs`; its rows go to `state/`. A read goes through
+//! `requests.rs` and `reader.rs`. All files, in an order in which to read them, beginning with the stored form:
+//!
+//! - `record.rs`: the records, to the byte
+//! - `entry_fields.rs`: the optional fields of an entry
+//! - `table_id.rs`: the tables of rows
+//! - `segment.rs`: a file of records, and the list of these files
+//! - `disk.rs`: files behind a trait, so that tests can fail and cut them
+//!
+//! The log as the rooms above see it:
+//!
 //! - `log.rs`: opens the directory, holds the parts together, gives each worker its thread
 //! - `requests.rs`: the implementation of [`Log`]
-//! - `writer.rs`: the only part that appends; `group.rs`: what it writes with one sync; `spread.rs`, `spread_row.rs`: messages
-//!   to everyone, in pieces
-//! - `segment.rs`, `record.rs`: the files and their records; `entry_fields.rs`: an entry's optional
-//!   fields; `table_id.rs`: the tables of rows
-//! - `recovery.rs`: from the files to the state in memory, after any crash
+//! - `core.rs`: the state that the threads share
+//! - `lock.rs`: a lock on a plain value
+//! - `error.rs`: the failures
+//!
+//! Writing:
+//!
+//! - `writer.rs`: the only part that appends
+//! - `group.rs`: the records of one write and one sync
+//! - `spread.rs`: messages to everyone, in pieces
+//! - `spread_row.rs`: the rows that say how far each one is spread
+//! - `state/`: the rows that follow from the records, in sled and in memory
+//!
+//! Reading:
+//!
 //! - `reader.rs`: one user's messages, in order, every byte checked
-//! - `retention.rs`: whole segments are removed; the facts that must outlive them are written again
-//! - `state/`: sled and the rows not yet in it
-//! - `error.rs`: the failures; `core.rs`: the state that the threads share; `keeper.rs`: checkpoints and all other work
-//!   beside the writer; `scrub.rs`: looks for damage that no reader met yet
-//! - `scan.rs`: reads a segment from end to end; `epoch.rs`: the number that names this log
-//! - `slots.rs`: a file of two slots, used by `watermark.rs` (the position up to which the log is known to be synced) and
-//!   `time_mark.rs` (the time)
-//! - `inspect.rs`: an operator's look at a stopped log; `lock.rs`: how the plain values that threads share are locked
-//! - `disk.rs`, `state/store.rs`: the files and sled behind traits, so that tests can fail and cut them
+//! - `scan.rs`: a segment from end to end
+//!
+//! Work beside the writer:
+//!
+//! - `keeper.rs`: checkpoints, marks, retention, and another try on a full disk, in rounds
+//! - `retention.rs`: removes whole segments, and first writes the facts again that must outlive them
+//! - `watermark.rs`: the position up to which the log is known to be synced
+//! - `time_mark.rs`: the stored time
+//! - `slots.rs`: the file of two slots that holds either mark
+//! - `scrub.rs`: looks for damage that no reader met yet
+//!
+//! The start, and an operator's look:
+//!
+//! - `recovery.rs`: from the files to the state in memory, after any crash
+//! - `epoch.rs`: the number that names this log
+//! - `inspect.rs`: the size, the damage and the records of a stopped log
 
 mod core;
 mod disk;

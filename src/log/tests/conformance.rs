@@ -1,7 +1,8 @@
 //! The tests that every log passes. They run against the log in memory, which answers at once or later, and the embedded
 //! log. A test's name is a promise of [`Log`](super::Log).
 //!
-//! Each log adds tests of its own, for durability and for its kinds of damage. `fixture.rs` has the logs under test.
+//! Each log adds tests of its own, for durability and for its kinds of damage. `fixture.rs` has the logs under test, and
+//! `everyone.rs` the tests of messages to everyone.
 
 mod everyone;
 mod fixture;

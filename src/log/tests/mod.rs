@@ -1,4 +1,4 @@
-//! The tests that every log passes, and a log in memory for the tests of the rooms above.
+//! The tests that every log passes (`conformance.rs`), and a log in memory for the tests of the rooms above.
 
 pub(crate) mod conformance;
 /// The simulation's log in memory, compiled once more: a log of another crate would be a log of another `Log`.
