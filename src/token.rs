@@ -4,14 +4,12 @@
 //! and has not expired. Signatures are compared in constant time, and no other algorithm is known. Leaves to others:
 //! revocation (the log's), and the list of administrators (`admin`'s).
 //!
-//! This file writes the envelope itself, over `hmac` and `sha2`. Two libraries were considered. `jsonwebtoken` 12 takes a signer
-//! for this one algorithm only through a global of the process, and its own signers bring RSA and three curves or a C library.
-//! `jwt-compact` 0.8 takes our clock, but brings `chrono` and a second, older `hmac` and `sha2`.
+//! The client library signs (`client/src/token.rs`), for the gateway, the load test and any login server with the key. This
+//! file checks: which header, which claims, at which time. `docs/architecture.md#decisions` says why no library does it.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-use sha2::Sha256;
+use serde::{Deserialize, Deserializer, de::Error as _};
+use towncrier_client::token::{HEADER, TokenClaims, TokenKey};
 
 use crate::{
     config,
@@ -29,15 +27,12 @@ const ISSUED_AT_MS_MAX: u64 = 253_402_300_799_999;
 /// `nbf` may be ahead of our clock by this many seconds, because tokens may come from a machine whose clock is ahead.
 const NOT_BEFORE_LEEWAY_S: u64 = 60;
 
-/// `{"alg":"HS256","typ":"JWT"}`, the header of every token we issue.
-const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
-
 /// Issues and verifies tokens. Shared by all rooms that meet one.
 pub struct Tokens {
-    /// The key that signs, and verifies first. The key is already absorbed, so that a signature costs no key setup.
-    current: Hmac<Sha256>,
+    /// The key that signs, and verifies first.
+    current: TokenKey,
     /// The key before the rotation, which still verifies.
-    previous: Option<Hmac<Sha256>>,
+    previous: Option<TokenKey>,
     lifetime_s: u64,
 }
 
@@ -97,7 +92,7 @@ struct JwtHeader {
 }
 
 /// The claims as the token holds them. Times are whole seconds, as in OpenIM.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Payload {
     #[serde(rename = "UID")]
     user: String,
@@ -117,7 +112,7 @@ impl Tokens {
     /// Takes the keys. An empty key is replaced by a random one that only this process knows, and never by a known one.
     pub fn new(config: &config::Auth) -> Self {
         let current = if config.token_key.is_empty() {
-            keyed(
+            TokenKey::new(
                 &[
                     *uuid::Uuid::new_v4().as_bytes(),
                     *uuid::Uuid::new_v4().as_bytes(),
@@ -125,11 +120,11 @@ impl Tokens {
                 .concat(),
             )
         } else {
-            keyed(config.token_key.as_bytes())
+            TokenKey::new(config.token_key.as_bytes())
         };
         let previous = Some(config.token_key_previous.as_bytes())
             .filter(|key| !key.is_empty())
-            .map(keyed);
+            .map(TokenKey::new);
         Self {
             current,
             previous,
@@ -153,21 +148,16 @@ impl Tokens {
     ) -> Issued {
         let now_s = now_ms / 1000;
         let expires_at_s = now_s.saturating_add(self.lifetime_s);
-        let payload = Payload {
-            user: user.as_str().to_owned(),
-            platform: platform.name().to_owned(),
-            exp: expires_at_s,
-            nbf: now_s,
-            iat: now_s,
-            iat_ms: Some(issued_at_ms),
+        let claims = TokenClaims {
+            user_id: user.as_str(),
+            platform: platform.name(),
+            expires_at_s,
+            not_before_s: now_s,
+            issued_at_s: now_s,
+            issued_at_ms,
         };
-        let payload = serde_json::to_vec(&payload).expect("strings and integers are always JSON");
-        let mut token = format!("{HEADER}.{}", BASE64URL.encode(payload));
-        let signature = self.current.clone().chain_update(&token).finalize();
-        token.push('.');
-        BASE64URL.encode_string(signature.into_bytes(), &mut token);
         Issued {
-            token,
+            token: self.current.sign(&claims),
             expires_at_s,
         }
     }
@@ -189,11 +179,7 @@ impl Tokens {
     }
 
     fn check_signature(&self, signed: &str, signature: &[u8]) -> Result<(), TokenError> {
-        let verifies = |key: &Hmac<Sha256>| {
-            // This compares in constant time.
-            let mac = key.clone().chain_update(signed);
-            mac.verify_slice(signature).is_ok()
-        };
+        let verifies = |key: &TokenKey| key.verifies(signed, signature);
         if verifies(&self.current) || self.previous.as_ref().is_some_and(verifies) {
             Ok(())
         } else {
@@ -232,10 +218,6 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> 
         .ok_or_else(|| D::Error::custom("no date"))
 }
 
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
-}
-
 fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     BASE64URL.decode(part).map_err(|_| TokenError::Malformed)
 }
@@ -255,6 +237,9 @@ fn check_header(header: &str) -> Result<(), TokenError> {
 mod tests {
     use std::time::Duration;
 
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    use sha2::Sha256;
+
     use super::*;
 
     const NOW_MS: u64 = 1_645_697_804_432;
@@ -270,6 +255,10 @@ mod tests {
 
     fn user() -> UserId {
         UserId::new("18712345678").unwrap()
+    }
+
+    fn keyed(key: &[u8]) -> Hmac<Sha256> {
+        Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
     }
 
     /// A token with any header and payload, signed with `key`.

@@ -12,6 +12,7 @@
 //! - `network.rs`: the network below it: TCP, or one that a test supplies
 //! - `trust.rs`, `carrier.rs`: the trusted certificates over TLS, and the stream with or without TLS
 //! - `admin.rs`: the admin API over HTTP
+//! - `token.rs`: tokens, for a holder of the gateway's key
 
 pub mod admin;
 mod backoff;
@@ -22,6 +23,7 @@ mod disk;
 mod landing;
 mod network;
 mod store;
+pub mod token;
 mod trust;
 
 pub use admin::{AdminClient, AdminError};
