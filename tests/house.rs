@@ -24,10 +24,8 @@ use std::{
 
 use self::{
     circle::{circles, imports_by_file},
-    source::{
-        front_page, imports, is_test, missing_on_front_pages, paths_from, program, sources,
-        sources_in, test_only, types_of,
-    },
+    front_page::missing_on_front_pages,
+    source::{imports, is_test, paths_from, program, sources, sources_in, test_only, types_of},
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.

@@ -181,7 +181,7 @@ fn a_keeper_whose_state_store_failed_ends_once_a_restart_can_help() {
         bench.machine.advance(1000);
         eventually("a round of the keeper", || mark() != before);
     }
-    assert_eq!(faults(&watch), "", "a full disk can be read");
+    eventually("the keeper goes on", || faults(&watch).is_empty());
     bench.disk.faults.is_nearly_full.store(false, Relaxed);
     assert_eq!(ended(&watch), Unwell::Ended("log-keeper".into()));
 }
