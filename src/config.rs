@@ -198,11 +198,11 @@ pub struct Delivery {
     pub resend_after: Duration,
     /// The largest `content`.
     pub message_bytes_max: usize,
-    /// The place in the inbox where a session without a stored cursor begins.
+    /// The point of the inbox where a session without a stored cursor begins.
     pub new_session: NewSession,
 }
 
-/// The place in the inbox where a session without a stored cursor begins.
+/// The point of the inbox where a session without a stored cursor begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NewSession {

@@ -39,9 +39,9 @@ pub enum RefusalReason {
     Draining,
     /// `bad_tokens`: too many bad tokens came from the client's address.
     BadTokens,
-    /// `crowded`: a later arrival needed the oldest arrival's place.
+    /// `crowded`: a later arrival needed the oldest arrival's room.
     Crowded,
-    /// `address`: a later arrival of the same address needed the place.
+    /// `address`: a later arrival of the same address needed the room.
     Address,
 }
 
@@ -119,7 +119,7 @@ pub struct Metrics {
     pub clock_ahead: Gauge,
     /// Reads of the log that waited for the disk.
     pub disk_reads: Counter,
-    /// Damaged places met while reading, each once. The log counts them.
+    /// Damaged positions met while reading, each once. The log counts them.
     pub damage_met: Counter,
     /// Lines of the process's own log (stderr) that were dropped: its reader was behind, or they could not be written.
     pub log_lines_dropped: Counter,
@@ -249,7 +249,7 @@ impl Metrics {
             ),
             damage_met: counter(
                 "towncrier_log_damage_total",
-                "Damaged places met while reading the log",
+                "Damaged positions met while reading the log",
             ),
             log_lines_dropped: counter(
                 "towncrier_stderr_lines_dropped_total",
@@ -385,8 +385,8 @@ mod tests {
     #[test]
     fn the_help_of_refusals_names_each_reason_that_is_counted() {
         let metrics = Metrics::new();
-        for (place, reason) in RefusalReason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, place, "{reason:?} is listed once");
+        for (index, reason) in RefusalReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index, "{reason:?} is listed once");
             metrics.refused(reason);
         }
         let text = metrics.handle().render();

@@ -86,16 +86,11 @@ const IMPURE: [&str; 8] = [
     "std::net",
 ];
 /// The names that more than one type may have, each with the reason.
-const SHARED_NAMES: [(&str, &str); 9] = [
+const SHARED_NAMES: [(&str, &str); 4] = [
     ("Error", "the one error of its room"),
     ("Visitor", "serde's word for the half of a `Deserialize`"),
     ("Delivery", "its section of config.rs has the room's name"),
     ("Log", "its section of config.rs has the room's name"),
-    ("Limits", "until the log's are renamed"),
-    ("MemoryStore", "until the log's is renamed"),
-    ("Message", "until the log's record is renamed"),
-    ("Store", "until the log's is renamed"),
-    ("Tokens", "until the log's table is renamed"),
 ];
 /// Every folder with Rust files in the repository.
 const FOLDERS: [&str; 11] = [

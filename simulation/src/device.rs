@@ -233,13 +233,13 @@ impl Store for Landing {
         for message in &messages {
             let inbox = &mut *self.device.inbox.borrow_mut();
             let number = self.device.number;
-            let place = (epoch, message.seq);
+            let at = (epoch, message.seq);
             let is_next =
-                self.device.lies || (inbox.position.epoch, inbox.position.cursor + 1) == place;
+                self.device.lies || (inbox.position.epoch, inbox.position.cursor + 1) == at;
             if !is_next {
                 violated(
                     "P4",
-                    format_args!("device {number} lands {place:?} at {:?}", inbox.position),
+                    format_args!("device {number} lands {at:?} at {:?}", inbox.position),
                 );
             }
             inbox.position = StorePosition {
@@ -247,8 +247,8 @@ impl Store for Landing {
                 cursor: message.seq,
             };
             let id = message.server_msg_id.clone();
-            if inbox.landed.insert(place, id).is_some() {
-                violated("P5", format_args!("device {number} lands {place:?} twice"));
+            if inbox.landed.insert(at, id).is_some() {
+                violated("P5", format_args!("device {number} lands {at:?} twice"));
             }
             self.model
                 .borrow_mut()

@@ -138,7 +138,7 @@ impl MemoryLog {
             .retain(|remembered| remembered.fingerprint.is_some());
         for remembered in &mut rows.remembered {
             remembered.receipt.receivers = 0;
-            remembered.receipt.placed = [].into();
+            remembered.receipt.entries = [].into();
             remembered.is_expired = true;
         }
     }
@@ -227,19 +227,19 @@ impl Rows {
                 false => Err(AppendError::KeyReused),
             };
         }
-        let mut placed = Vec::new();
+        let mut entries = Vec::new();
         for user in &append.receivers {
-            let entries = self.inboxes.entry(user.clone()).or_default();
-            entries.bodies.push(Some(append.body.clone()));
-            placed.push((user.clone(), entries.head()));
+            let inbox = self.inboxes.entry(user.clone()).or_default();
+            inbox.bodies.push(Some(append.body.clone()));
+            entries.push((user.clone(), inbox.head()));
         }
         let receipt = Receipt {
             message_id: append.message_id,
             sender: append.sender.clone(),
             client_message_id: append.client_message_id.clone(),
             send_time_ms: append.send_time_ms,
-            receivers: placed.len() as u64,
-            placed: placed.into(),
+            receivers: entries.len() as u64,
+            entries: entries.into(),
         };
         self.remembered.push(Remembered {
             fingerprint: append.is_keyed.then_some(append.fingerprint),
@@ -249,7 +249,7 @@ impl Rows {
         let commit = Commit {
             epoch: self.epoch(),
             body: append.body.clone(),
-            placed: receipt.placed.clone(),
+            entries: receipt.entries.clone(),
         };
         self.appends.push(append);
         Ok((receipt, Some(commit)))
@@ -305,10 +305,10 @@ impl Rows {
     }
 
     /// The entries of a message.
-    fn placed(&self, message: MessageId) -> &[(UserId, Seq)] {
+    fn entries(&self, message: MessageId) -> &[(UserId, Seq)] {
         let mut remembered = self.remembered.iter();
         let found = remembered.find(|remembered| remembered.receipt.message_id == message);
-        found.map_or(&[], |found| &found.receipt.placed)
+        found.map_or(&[], |found| &found.receipt.entries)
     }
 
     fn users(&self) -> Vec<UserId> {
@@ -351,14 +351,14 @@ impl Log for MemoryLog {
         limit: usize,
     ) -> LogAnswer<Vec<(UserId, Seq)>> {
         self.reply(|rows| {
-            let entries = rows.placed(message).iter().skip(skip).take(limit);
+            let entries = rows.entries(message).iter().skip(skip).take(limit);
             Ok(entries.cloned().collect())
         })
     }
 
     fn entry_of(&self, message: MessageId, user: &UserId) -> LogAnswer<Option<Seq>> {
         self.reply(|rows| {
-            let entries = rows.placed(message).iter();
+            let entries = rows.entries(message).iter();
             let mut of_user = entries.filter(|(owner, _)| owner == user);
             Ok(of_user.next().map(|(_, seq)| *seq))
         })

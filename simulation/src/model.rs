@@ -103,7 +103,7 @@ impl Model {
         let letter = self.letters.entry(number).or_insert_with(letter);
         letter.reaches.entry(epoch).or_insert_with(|| {
             let here = self.inboxes.iter().filter(|((of, _), _)| *of == epoch);
-            let with_message = here.filter(|(_, places)| !places.letters.is_empty());
+            let with_message = here.filter(|(_, inbox)| !inbox.letters.is_empty());
             with_message.map(|((_, user), _)| *user).collect()
         });
         letter.open += 1;
@@ -147,22 +147,22 @@ impl Model {
                     known.is_answered = true;
                 }
                 let users: Vec<_> = receipt
-                    .placed
+                    .entries
                     .iter()
                     .map(|(user, seq)| (user_number(user.as_str()), *seq))
                     .collect();
                 for (user, seq) in &users {
                     let Some(user) = user else { continue };
-                    self.is_placed(*user, epoch, seq.0, number, &id);
+                    self.has_entry(*user, epoch, seq.0, number, &id);
                 }
-                let placed: BTreeSet<usize> = users.iter().filter_map(|(user, _)| *user).collect();
+                let entered: BTreeSet<usize> = users.iter().filter_map(|(user, _)| *user).collect();
                 let wanted = &self.letters[&number].receivers;
                 // The answer to a repeat of an expired message names no seqs.
-                if !placed.is_empty() && wanted.as_ref().is_some_and(|wanted| *wanted != placed) {
+                if !entered.is_empty() && wanted.as_ref().is_some_and(|wanted| *wanted != entered) {
                     violated(
                         "P1",
                         format_args!(
-                            "letter {number} was placed for {placed:?} instead of {wanted:?}"
+                            "letter {number} has entries for {entered:?} instead of {wanted:?}"
                         ),
                     );
                 }
@@ -229,24 +229,24 @@ impl Model {
     }
 
     /// The entry `seq` of a user holds this letter.
-    fn is_placed(&mut self, user: usize, epoch: u64, seq: u64, number: u64, id: &str) {
-        let places = self.inboxes.entry((epoch, user)).or_default();
-        match places.letters.get(&seq) {
+    fn has_entry(&mut self, user: usize, epoch: u64, seq: u64, number: u64, id: &str) {
+        let inbox = self.inboxes.entry((epoch, user)).or_default();
+        match inbox.letters.get(&seq) {
             None => {
-                let elsewhere = places.letters.iter().find(|(_, (_, other))| other == id);
+                let elsewhere = inbox.letters.iter().find(|(_, (_, other))| other == id);
                 if let Some((other, _)) = elsewhere {
                     violated(
                         "P5",
                         format_args!("{id} is at {seq} and at {other} of user {user}"),
                     );
                 }
-                places.letters.insert(seq, (number, id.to_owned()));
+                inbox.letters.insert(seq, (number, id.to_owned()));
             }
             Some((_, there)) if there == id => {}
             Some((other, there)) => violated(
                 "P4",
                 format_args!(
-                    "place {seq} of user {user} holds letter {other} as {there} and letter {number} as {id}"
+                    "entry {seq} of user {user} holds letter {other} as {there} and letter {number} as {id}"
                 ),
             ),
         }
@@ -258,7 +258,7 @@ impl Model {
             return violated(
                 "P8",
                 format_args!(
-                    "place {} of user {user} holds other bytes than were sent",
+                    "entry {} of user {user} holds other bytes than were sent",
                     message.seq
                 ),
             );
@@ -269,7 +269,7 @@ impl Model {
             epoch,
             message.send_time as u64,
         );
-        self.is_placed(user, epoch, message.seq, number, &message.server_msg_id);
+        self.has_entry(user, epoch, message.seq, number, &message.server_msg_id);
         let receivers = self
             .letters
             .get(&number)
@@ -311,7 +311,7 @@ impl Model {
         if !self.may_be_gone(owner.user, epoch, seq) {
             violated(
                 "P6",
-                format_args!("place {seq} of user {} is announced as gone", owner.user),
+                format_args!("entry {seq} of user {} is announced as gone", owner.user),
             );
         }
     }
@@ -334,33 +334,33 @@ impl Model {
     }
 
     fn may_be_gone(&self, user: usize, epoch: u64, seq: u64) -> bool {
-        let Some(places) = self.inboxes.get(&(epoch, user)) else {
+        let Some(inbox) = self.inboxes.get(&(epoch, user)) else {
             return true;
         };
-        let Some((number, id)) = places.letters.get(&seq) else {
+        let Some((number, id)) = inbox.letters.get(&seq) else {
             return true;
         };
         let at_ms = self.letters[number].messages[id].at_ms;
-        places.deleted.contains(&seq) || at_ms + self.retention_ms <= self.clock.now_ms() + SLACK_MS
+        inbox.deleted.contains(&seq) || at_ms + self.retention_ms <= self.clock.now_ms() + SLACK_MS
     }
 
     /// True if the content of an entry is, or was, known.
     fn is_known(&self, user: usize, seq: u64) -> bool {
-        let places = self.inboxes.get(&(self.epoch, user));
-        places.is_some_and(|places| places.letters.contains_key(&seq))
+        let inbox = self.inboxes.get(&(self.epoch, user));
+        inbox.is_some_and(|inbox| inbox.letters.contains_key(&seq))
     }
 
     /// A caller deletes these entries.
     pub(super) fn deletes(&mut self, user: usize, seqs: &[u64]) {
-        let places = self.inboxes.entry((self.epoch, user)).or_default();
-        places.deleted.extend(seqs);
+        let inbox = self.inboxes.entry((self.epoch, user)).or_default();
+        inbox.deleted.extend(seqs);
     }
 
     /// The highest known seq of a user.
     pub(super) fn head(&self, user: usize) -> u64 {
-        let places = self.inboxes.get(&(self.epoch, user));
-        places
-            .and_then(|places| places.letters.keys().last().copied())
+        let inbox = self.inboxes.get(&(self.epoch, user));
+        inbox
+            .and_then(|inbox| inbox.letters.keys().last().copied())
             .unwrap_or_default()
     }
 
@@ -408,22 +408,22 @@ impl Model {
                 };
                 let Some(last) = stored.last() else { break };
                 after = last.seq;
-                for place in stored {
-                    seen.insert(place.seq.0);
-                    match place.body.map(Message::decode) {
-                        None if !self.is_known(user, place.seq.0) => {
+                for entry in stored {
+                    seen.insert(entry.seq.0);
+                    match entry.body.map(Message::decode) {
+                        None if !self.is_known(user, entry.seq.0) => {
                             deleted_unread.insert(user);
                         }
-                        None if self.may_be_gone(user, self.epoch, place.seq.0) => {}
+                        None if self.may_be_gone(user, self.epoch, entry.seq.0) => {}
                         None => violated(
                             "P1",
-                            format_args!("place {} of user {user} is empty", place.seq),
+                            format_args!("entry {} of user {user} is empty", entry.seq),
                         ),
                         Some(Err(error)) => {
                             violated("P8", format_args!("a message does not decode: {error}"))
                         }
                         Some(Ok(mut message)) => {
-                            message.seq = place.seq.0;
+                            message.seq = entry.seq.0;
                             self.is_read(user, self.epoch, &message);
                         }
                     }
@@ -435,7 +435,7 @@ impl Model {
                 .map_or(0, |inbox| inbox.head.0);
             for seq in 1..=head.max(self.head(user)) {
                 if !seen.contains(&seq) && !self.may_be_gone(user, self.epoch, seq) {
-                    violated("P1", format_args!("place {seq} of user {user} is lost"));
+                    violated("P1", format_args!("entry {seq} of user {user} is lost"));
                 }
             }
         }
@@ -466,8 +466,8 @@ impl Model {
     fn check_everyone(&self, deleted_unread: &BTreeSet<usize>) {
         let (epoch, kept_ms) = (self.epoch, self.clock.now_ms() + SLACK_MS);
         let has = |user: &usize, id: &String| {
-            let places = self.inboxes.get(&(epoch, *user));
-            places.is_some_and(|places| places.letters.values().any(|(_, there)| there == id))
+            let inbox = self.inboxes.get(&(epoch, *user));
+            inbox.is_some_and(|inbox| inbox.letters.values().any(|(_, there)| there == id))
         };
         let is_to_all = |letter: &&Letter| letter.receivers.is_none() && !letter.is_online_only;
         for letter in self.letters.values().filter(is_to_all) {

@@ -151,11 +151,11 @@ impl World {
             };
             let head = self.model.borrow().head(device.owner.user);
             for seq in begin + 1..=head {
-                let place = (epoch, seq);
-                if !inbox.landed.contains_key(&place) && !inbox.gone.contains_key(&place) {
+                let at = (epoch, seq);
+                if !inbox.landed.contains_key(&at) && !inbox.gone.contains_key(&at) {
                     violated(
                         "P5",
-                        format_args!("device {} has nothing at {place:?}", device.number),
+                        format_args!("device {} has nothing at {at:?}", device.number),
                     );
                 }
             }

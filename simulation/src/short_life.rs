@@ -294,7 +294,7 @@ impl Known {
                     if self.is_delete_tried && *seq == 1 {
                         continue;
                     }
-                    return Err(format!("place {seq} is empty"));
+                    return Err(format!("entry {seq} is empty"));
                 };
                 let text = String::from_utf8_lossy(body);
                 if !self.tried.contains(&*text) {
@@ -304,7 +304,7 @@ impl Known {
             inboxes.push(read);
         }
         for (receipt, body) in &self.answered {
-            for (user, seq) in &*receipt.placed {
+            for (user, seq) in &*receipt.entries {
                 let inbox = log
                     .inbox(user)
                     .blocking_wait()
@@ -369,7 +369,7 @@ pub(super) fn read(log: &EmbeddedLog, user: usize) -> Result<BTreeMap<u64, Optio
     Ok(read
         .stored
         .into_iter()
-        .map(|place| (place.seq.0, place.body))
+        .map(|entry| (entry.seq.0, entry.body))
         .collect())
 }
 
@@ -384,7 +384,7 @@ pub(super) async fn recovers(ground: &Ground, known: &Known) -> Result<(), Strin
             known.check(&log)?;
             let (writer, _keeper) = workers.into_futures();
             tokio::task::spawn_local(writer.ok_or("nothing to append to")?);
-            // The log places a message to everyone to its end by itself.
+            // The log spreads a message to everyone to its end by itself.
             sleep(Duration::from_millis(100)).await;
             let before = known.check(&log)?;
             known.check_everyone(&before)?;
@@ -400,7 +400,7 @@ pub(super) async fn recovers(ground: &Ground, known: &Known) -> Result<(), Strin
             let receipt = answer
                 .map_err(|error| error.to_string())?
                 .map_err(|error| error.to_string())?;
-            for ((_, seq), head) in receipt.placed.iter().zip(heads) {
+            for ((_, seq), head) in receipt.entries.iter().zip(heads) {
                 if *seq != head.next() {
                     return Err(format!("after {head} comes {seq}"));
                 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{disk::Choice, process::Life};
-use towncrier::log::embedded::{Opened, Pace, StateError, Store, StoreHome, Tree, Visit};
+use towncrier::log::embedded::{Opened, Pace, StateError, StateStore, StoreHome, Tree, Visit};
 
 type Rows = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
 
@@ -139,7 +139,7 @@ impl StoreHome for SimHome {
     }
 }
 
-impl Store for SimHome {
+impl StateStore for SimHome {
     /// A run has few rows. Its checkpoints have several parts as well, and take as long as those of many rows. A message to everyone has a
     /// piece for each user.
     fn pace(&self) -> Pace {

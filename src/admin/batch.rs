@@ -54,7 +54,7 @@ pub(super) async fn batch_send_msg(
         })
     } else {
         let receipt = app.deliver(&call, &body, message, receivers).await?;
-        let is_listed = receipt.placed.len() as u64 == receipt.receivers;
+        let is_listed = receipt.entries.len() as u64 == receipt.receivers;
         if !is_listed || receipt.receivers > app.batch_max as u64 {
             count(&receipt, failed)
         } else {
@@ -129,7 +129,7 @@ fn answer(receipt: Receipt, failed: &[&str]) -> Response {
     let tail = format!("],\"FailedIDList\":{failed}}}}}");
     let head = Bytes::from_static(b"{\"errCode\":0,\"errMsg\":\"\",\"data\":{\"resultList\":[");
     let server_msg_id = receipt.message_id.to_string();
-    let pieces = receipt.placed.len().div_ceil(RESULTS_PER_PIECE);
+    let pieces = receipt.entries.len().div_ceil(RESULTS_PER_PIECE);
     let results = (0..pieces).map(move |piece| results(&receipt, &server_msg_id, piece).into());
     let whole = std::iter::once(head)
         .chain(results)
@@ -143,14 +143,14 @@ fn answer(receipt: Receipt, failed: &[&str]) -> Response {
 fn results(receipt: &Receipt, server_msg_id: &str, piece: usize) -> Vec<u8> {
     let mut json = Vec::new();
     let start = piece * RESULTS_PER_PIECE;
-    for (place, (user, _)) in receipt
-        .placed
+    for (index, (user, _)) in receipt
+        .entries
         .iter()
         .enumerate()
         .skip(start)
         .take(RESULTS_PER_PIECE)
     {
-        if place > 0 {
+        if index > 0 {
             json.push(b',');
         }
         let result = SentTo {

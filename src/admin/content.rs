@@ -191,8 +191,8 @@ const FILE: &[Field] = &[
 
 /// The content type with this number.
 pub(super) fn content_type(number: i32) -> Option<&'static ContentType> {
-    let place = CONTENT_TYPES
+    let index = CONTENT_TYPES
         .binary_search_by_key(&number, |known| known.number)
         .ok()?;
-    Some(&CONTENT_TYPES[place])
+    Some(&CONTENT_TYPES[index])
 }

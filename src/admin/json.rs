@@ -135,16 +135,16 @@ impl StructKeys {
     /// The key that the struct gets instead of `key`. Fails if the object had it before.
     fn fold<'k, E: de::Error>(&mut self, key: &'k str) -> Result<&'k str, E> {
         let is_alike = |known: &&str| known.eq_ignore_ascii_case(key);
-        let Some(place) = self.known.iter().position(is_alike) else {
+        let Some(index) = self.known.iter().position(is_alike) else {
             return Ok(key);
         };
-        let known = self.known[place];
-        if self.had >> place & 1 == 1 {
+        let known = self.known[index];
+        if self.had >> index & 1 == 1 {
             return Err(E::custom(format_args!(
                 "the key {known} stands twice; upper and lower case are the same"
             )));
         }
-        self.had |= 1 << place;
+        self.had |= 1 << index;
         Ok(known)
     }
 }

@@ -221,26 +221,26 @@ impl<'de> de::Visitor<'de> for Walk<'_> {
         // One bit a field. A table with too many fields fails the first debug run.
         let mut given = 0_u32;
         debug_assert!(fields.len() <= 32);
-        while let Some(place) = entries.next_key_seed(Name(fields))? {
-            let Some(place) = place else {
+        while let Some(index) = entries.next_key_seed(Name(fields))? {
+            let Some(index) = index else {
                 entries.next_value::<IgnoredAny>()?;
                 continue;
             };
             let walk = Walk {
-                kind: &fields[place].kind,
+                kind: &fields[index].kind,
                 problem: self.problem,
             };
             let walked = entries.next_value_seed(walk);
             if let (Err(_), Some(problem)) = (&walked, self.problem.as_mut()) {
-                problem.path.push(fields[place].name);
+                problem.path.push(fields[index].name);
             }
-            given &= !(1 << place);
-            given |= u32::from(walked?) << place;
+            given &= !(1 << index);
+            given |= u32::from(walked?) << index;
         }
         let missing = fields
             .iter()
             .enumerate()
-            .find(|(place, field)| field.is_required && given >> place & 1 == 0);
+            .find(|(index, field)| field.is_required && given >> index & 1 == 0);
         if let Some((_, field)) = missing {
             *self.problem = Some(Problem {
                 path: vec![field.name],

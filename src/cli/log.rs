@@ -25,7 +25,7 @@ pub(super) struct LogCommand {
 enum LogAction {
     /// Prints how much the log holds.
     Stat,
-    /// Reads everything and names each damaged place by segment and offset. Exit code 1 if it finds one.
+    /// Reads everything and names each damaged position by segment and offset. Exit code 1 if it finds one.
     Verify,
     /// Prints one line for each record, without bodies. Exit code 1 if something is damaged.
     Dump,
@@ -108,7 +108,7 @@ fn print_stat(report: &LogReport, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "bytes       {}", report.bytes)?;
     writeln!(out, "records     {}", report.records)?;
     writeln!(out, "messages    {}", report.messages)?;
-    writeln!(out, "places      {}", report.places)?;
+    writeln!(out, "entries     {}", report.entries)?;
     writeln!(out, "oldest_ms   {}", report.oldest_ms)?;
     writeln!(out, "newest_ms   {}", report.newest_ms)
 }

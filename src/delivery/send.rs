@@ -94,7 +94,7 @@ impl Delivery {
             for user in &receivers {
                 self.registry.deliver(user.as_str(), Seq::ZERO, &message);
             }
-            let placed: Arc<[_]> = receivers
+            let entries: Arc<[_]> = receivers
                 .into_iter()
                 .map(|user| (user, Seq::ZERO))
                 .collect();
@@ -103,8 +103,8 @@ impl Delivery {
                 sender,
                 client_message_id,
                 send_time_ms,
-                receivers: placed.len() as u64,
-                placed,
+                receivers: entries.len() as u64,
+                entries,
             });
         }
         let append = Append {
@@ -118,10 +118,10 @@ impl Delivery {
             receivers,
         };
         if is_to_everyone {
-            let placed = durable(self.log.append_to_everyone(append)?);
+            let spread = durable(self.log.append_to_everyone(append)?);
             // The log goes on with a message that was accepted.
-            let placed = timeout(EVERYONE_WAIT, placed).await;
-            return Ok(placed.unwrap_or(Err(AppendError::OutcomeUnknown))?);
+            let spread = timeout(EVERYONE_WAIT, spread).await;
+            return Ok(spread.unwrap_or(Err(AppendError::OutcomeUnknown))?);
         }
         Ok(durable(self.log.append(append)?).await?)
     }
@@ -155,7 +155,7 @@ impl Consumer for FanOut {
     fn take(&self, commits: &[Commit]) {
         for commit in commits {
             let message = Arc::new(Message::of(commit.epoch, commit.body.clone()));
-            for (user, seq) in &*commit.placed {
+            for (user, seq) in &*commit.entries {
                 self.registry.deliver(user.as_str(), *seq, &message);
             }
         }

@@ -115,7 +115,7 @@ async fn a_keyed_send_to_nobody_known_is_remembered() {
         }
     };
     let first = delivery.send(keyed([1; 16])).await.unwrap();
-    assert!(first.placed.is_empty());
+    assert!(first.entries.is_empty());
     // By now one user is known.
     delivery.send(notice(to(&["u1"]))).await.unwrap();
     assert_eq!(delivery.send(keyed([1; 16])).await, Ok(first));
@@ -137,7 +137,7 @@ async fn an_accepted_send_reaches_who_is_online_in_order_and_the_log_for_the_res
         let receipt = delivery.send(notice(to(&["u1", "u2"]))).await.unwrap();
         assert_eq!(
             receipt
-                .placed
+                .entries
                 .iter()
                 .map(|(_, seq)| seq.0)
                 .collect::<Vec<_>>(),
@@ -180,7 +180,7 @@ async fn online_only_messages_leave_no_trace_in_the_log() {
         .await
         .unwrap();
     assert_eq!(posted.first(1).await, [Seq::ZERO]);
-    assert!(receipt.placed.iter().all(|(_, seq)| *seq == Seq::ZERO));
+    assert!(receipt.entries.iter().all(|(_, seq)| *seq == Seq::ZERO));
     let inbox = delivery.inbox(&UserId::new("u1").unwrap()).wait().await;
     assert_eq!(inbox.unwrap().head, Seq::ZERO);
 }
@@ -194,7 +194,7 @@ async fn everyone_is_who_connected_was_registered_or_has_an_inbox() {
             .send(notice(Receivers::Everyone))
             .await
             .unwrap()
-            .placed
+            .entries
             .is_empty()
     );
     begin(&delivery, &session("connected"), Seq(0)).await;
@@ -205,7 +205,7 @@ async fn everyone_is_who_connected_was_registered_or_has_an_inbox() {
     delivery.send(notice(to(&["addressed"]))).await.unwrap();
     let receipt = delivery.send(notice(Receivers::Everyone)).await.unwrap();
     let mut users: Vec<_> = receipt
-        .placed
+        .entries
         .iter()
         .map(|(user, _)| user.as_str())
         .collect();

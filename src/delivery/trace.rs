@@ -84,9 +84,9 @@ impl Delivery {
         let Some(receipt) = self.log.find(lookup).wait().await? else {
             return Ok(None);
         };
-        let is_listed = receipt.placed.len() as u64 == receipt.receivers;
+        let is_listed = receipt.entries.len() as u64 == receipt.receivers;
         let (receivers_total, entries) = if is_listed {
-            page_of(&receipt.placed, &page)
+            page_of(&receipt.entries, &page)
         } else {
             self.page_of_everyone(&receipt, &page).await?
         };
@@ -171,9 +171,9 @@ impl Delivery {
 }
 
 /// The entries of a page, and the number of receivers of which the page is a part.
-fn page_of(placed: &[(UserId, Seq)], page: &TracePage) -> (usize, Vec<(UserId, Seq)>) {
+fn page_of(all: &[(UserId, Seq)], page: &TracePage) -> (usize, Vec<(UserId, Seq)>) {
     let is_asked_for = |user: &UserId| page.user.as_ref().is_none_or(|only| only == user);
-    let receivers = placed.iter().filter(|(user, _)| is_asked_for(user));
+    let receivers = all.iter().filter(|(user, _)| is_asked_for(user));
     let entries = receivers.clone().skip(page.offset).take(page.limit);
     (receivers.count(), entries.cloned().collect())
 }

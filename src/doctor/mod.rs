@@ -3,7 +3,7 @@
 //!
 //! [`examine`] reads and measures: the kernel's limits, the disk's syncs, and a gateway of its own, in a directory of its
 //! own, which it sends through. [`forecast()`] only calculates. No function here touches the operator's log. Leaves to
-//! others: the place of that directory, and the output of the forecast.
+//! others: the choice of that directory, and the output of the forecast.
 //!
 //! - `host.rs`: the kernel's facts
 //! - `disk.rs`: the time of a sync

@@ -42,7 +42,7 @@ struct Present {
     task: Option<AbortHandle>,
 }
 
-/// A connection's place among the port's connections, given back when dropped. Its task may be aborted at any time.
+/// One of the port's connections, counted until dropped. Its task may be aborted at any time.
 pub(super) struct AdminConnection {
     connections: Arc<AdminConnections>,
     number: u64,

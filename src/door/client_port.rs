@@ -1,7 +1,7 @@
 //! The client port of one reactor: from a TCP connection to an admitted WebSocket.
 //!
 //! A handshake runs in a task of its own and then starts a new small task, because a task keeps the size of its largest
-//! state for life. It is in the lobby from its first moment. When a later arrival needs its place, its task is aborted,
+//! state for life. It is in the lobby from its first moment. When a later arrival needs its room, its task is aborted,
 //! whatever it waits for. A client with a good request that cannot be admitted is told when to return. Leaves to others:
 //! the connection of an admitted client ([`ClientHost`]).
 
@@ -42,7 +42,7 @@ pub(crate) trait ClientHost: 'static {
     fn let_in<S: Stream>(&self, client: Admitted<S>) -> AbortHandle;
 }
 
-/// A client whose stream is a WebSocket, and its place among the connections.
+/// A client whose stream is a WebSocket, and its permit.
 pub(crate) struct Admitted<S> {
     /// The WebSocket's stream.
     pub(crate) stream: S,
@@ -50,9 +50,9 @@ pub(crate) struct Admitted<S> {
     pub(crate) rest: Vec<u8>,
     /// The protocol that the client speaks.
     pub(crate) codec: Box<dyn Codec>,
-    /// The client's place in the lobby until it has a session.
+    /// The client in the lobby, until it has a session.
     pub(crate) arrival: Arrival,
-    /// The client's place among the connections.
+    /// The client's permit, which counts it among the connections.
     pub(crate) permit: Permit,
     /// The deadline of `Connect`.
     pub(crate) connected_by: Instant,
@@ -119,7 +119,7 @@ impl<H: ClientHost, S: Stream> Gate<S> for ClientPort<H> {
 
 /// The answer to a good request.
 enum Answer {
-    /// The stream becomes a WebSocket, with a place among the connections.
+    /// The stream becomes a WebSocket, with the permit of a connection.
     Upgrade(Upgrade, Permit),
     /// A file of the page, as bytes.
     Site { bytes: Vec<u8>, is_last: bool },
@@ -154,7 +154,7 @@ impl<H: ClientHost> Door<H> {
     }
 }
 
-/// The deadlines and the place of a handshake.
+/// The deadlines and the arrival of a handshake.
 struct Terms {
     arrival: Arrival,
     /// The deadline of the answered request.

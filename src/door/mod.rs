@@ -1,6 +1,6 @@
 //! The doors of the gateway: the two ports, and the connections that may come in.
 //!
-//! Promises: each connection has its place from its first moment, and gives it back when its task ends. A port that is full
+//! Promises: each connection is counted from its first moment until its task ends. A port that is full
 //! cuts off the connection that has waited longest. Leaves to others: the handlers of the admin API (`admin`), and the
 //! connections of admitted clients (`ClientHost`).
 //!

@@ -190,7 +190,7 @@ fn ends_a_head(bytes: &[u8]) -> bool {
 }
 
 /// True if the client has hung up by now, as clients do that waited too long for the gateway to start. They must not take
-/// the places of clients that still wait. Bytes after the request are added to `rest`.
+/// the room of clients that still wait. Bytes after the request are added to `rest`.
 pub(super) async fn has_gone<S: AsyncRead + Unpin>(stream: &mut S, rest: &mut Vec<u8>) -> bool {
     // After the yield the runtime has asked the kernel; it does not ask for the first read of a stream.
     yield_now().await;

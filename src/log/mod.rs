@@ -64,7 +64,7 @@ pub struct Receipt {
     pub receivers: u64,
     /// The message's seq in each receiver's inbox, in the order of the receivers. Empty for a message to everyone with more
     /// than [`LISTED_MAX`] receivers. An entry that retention removed is left out.
-    pub placed: Arc<[(UserId, Seq)]>,
+    pub entries: Arc<[(UserId, Seq)]>,
 }
 
 /// The most receivers of a message to everyone that its receipt lists: some megabytes. [`Log::entries`] has them all.
@@ -79,7 +79,7 @@ pub struct Commit {
     /// The bytes of [`Append::body`].
     pub body: Bytes,
     /// The message's seq in each receiver's inbox.
-    pub placed: Arc<[(UserId, Seq)]>,
+    pub entries: Arc<[(UserId, Seq)]>,
 }
 
 /// Takes the commits of a log, for everything that must happen after a message became durable.
@@ -191,7 +191,7 @@ pub trait Log: Send + Sync + 'static {
 
     /// Appends one message to every user that is known now; `append` names no receivers. The message is accepted at once, and
     /// gets its entries in pieces, so that other appends need not wait. The answer comes after the last piece. Once the
-    /// message is accepted, the log places it to its end, also after a crash. A repeat of the key meanwhile waits as well, or
+    /// message is accepted, the log spreads it to its end, also after a crash. A repeat of the key meanwhile waits as well, or
     /// is answered with [`AppendError::OutcomeUnknown`].
     fn append_to_everyone(&self, append: Append) -> Result<Pending<Receipt>, AppendError>;
 

@@ -25,8 +25,8 @@ use crate::{
 /// A segment begins with a header of this size.
 const SEGMENT_HEADER_BYTES: usize = 32;
 /// The first bytes of the body of a record that closes a group.
-const COMMIT_MAGIC: [u8; 8] = *b"\xf1TC-end\n";
-const COMMIT: u8 = 1;
+const GROUP_END_MAGIC: [u8; 8] = *b"\xf1TC-end\n";
+const GROUP_END: u8 = 1;
 
 /// The metrics of all runs. They are made once, because making them takes longer than a recovery.
 pub(super) fn metrics() -> Arc<Metrics> {
@@ -129,7 +129,7 @@ pub fn recovery(data: &[u8]) {
     let (mut previous, mut start) = (0, bytes.len());
     while !input.is_empty() {
         match input.byte() {
-            COMMIT => {
+            GROUP_END => {
                 previous = close(base, start, previous, &mut bytes);
                 start = bytes.len();
             }
@@ -170,8 +170,8 @@ pub fn recovery(data: &[u8]) {
 fn close(base: u64, start: usize, previous: u32, bytes: &mut Vec<u8>) -> u32 {
     let position = |offset: usize| (base + offset as u64).to_le_bytes();
     let (position, start) = (position(bytes.len()), position(start));
-    let body = [&COMMIT_MAGIC[..], &position, &start, &1u64.to_le_bytes()].concat();
-    put(COMMIT, &body, previous, bytes)
+    let body = [&GROUP_END_MAGIC[..], &position, &start, &1u64.to_le_bytes()].concat();
+    put(GROUP_END, &body, previous, bytes)
 }
 
 /// Writes a record in the layout of `src/log/embedded/record.rs`, with any kind and body. Returns its checksum.

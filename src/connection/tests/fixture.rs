@@ -124,7 +124,7 @@ impl World {
         };
         let body = append.body.clone();
         let receipt = self.log.append_unannounced(append).unwrap();
-        (receipt.placed[0].1, body)
+        (receipt.entries[0].1, body)
     }
 
     pub(crate) fn delete(&self, user: &str, seq: u64) {

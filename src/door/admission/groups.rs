@@ -59,9 +59,9 @@ struct Mount<'a> {
 impl<'a> Mount<'a> {
     /// Parses a line of `/proc/self/mountinfo`.
     fn read(line: &'a str) -> Option<Self> {
-        let (place, kind) = line.split_once(" - ")?;
-        let mut place = place.split(' ').skip(3);
-        let (root, point) = (place.next()?, place.next()?);
+        let (mount, kind) = line.split_once(" - ")?;
+        let mut mount = mount.split(' ').skip(3);
+        let (root, point) = (mount.next()?, mount.next()?);
         let mut kind = kind.split(' ');
         let (kind, options) = (kind.next()?, kind.nth(1)?);
         let is_version_2 = kind == "cgroup2";

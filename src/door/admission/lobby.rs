@@ -2,8 +2,8 @@
 //!
 //! Each arrival has a task that may be aborted at any time. When the lobby is full, the oldest arrival is cut off for a new
 //! one; so is the oldest arrival of an address that has too many. An honest client needs a few round trips to leave the
-//! lobby. A silent client loses its place when another arrival needs it. In a lobby full of new arrivals, as after a
-//! restart, each keeps its place for at least [`STAY_MIN`], and the next clients wait in the kernel's queue. A lobby may use
+//! lobby. A silent client is cut off when another arrival needs room. In a lobby full of new arrivals, as after a
+//! restart, each stays for at least [`STAY_MIN`], and the next clients wait in the kernel's queue. A lobby may use
 //! the sockets that sessions leave, and always [`ARRIVALS_MIN`], so that every refused client gets an answer.
 
 use std::{
@@ -24,7 +24,7 @@ use crate::{config, metrics::RefusalReason};
 /// a second that are 30 ms away.
 pub(super) const ARRIVALS_MIN: usize = 32;
 
-/// The time for which arrivals keep their places in a full lobby: four round trips of an eighth of a second.
+/// The time for which arrivals stay in a full lobby: four round trips of an eighth of a second.
 const STAY_MIN: Duration = Duration::from_millis(500);
 
 /// The arrivals of one reactor.
@@ -40,18 +40,18 @@ pub struct Lobby {
 #[derive(Default)]
 struct Arrivals {
     /// All arrivals, in the order in which they came.
-    all: BTreeMap<u64, LobbyPlace>,
+    all: BTreeMap<u64, ListedArrival>,
     of_address: HashMap<Address, BTreeSet<u64>>,
 }
 
-struct LobbyPlace {
+struct ListedArrival {
     address: Address,
     entered: Instant,
     /// The task of the arrival.
     task: Option<AbortHandle>,
 }
 
-/// A place in the lobby, given back when dropped. Its task may be aborted at any time.
+/// A connection in the lobby, which it leaves when dropped. Its task may be aborted at any time.
 pub struct Arrival {
     lobby: Rc<Lobby>,
     number: u64,
@@ -63,7 +63,7 @@ pub struct Arrival {
 
 impl Arrivals {
     fn remove(&mut self, number: u64) -> Option<AbortHandle> {
-        let LobbyPlace { address, task, .. } = self.all.remove(&number)?;
+        let ListedArrival { address, task, .. } = self.all.remove(&number)?;
         let of_address = self.of_address.get_mut(&address);
         let of_address = of_address.expect("every arrival is listed by its address");
         of_address.remove(&number);
@@ -109,12 +109,12 @@ impl Lobby {
         }
         let number = self.entered.get();
         self.entered.set(number + 1);
-        let place = LobbyPlace {
+        let listed = ListedArrival {
             address,
             entered: Instant::now(),
             task: None,
         };
-        arrivals.all.insert(number, place);
+        arrivals.all.insert(number, listed);
         arrivals
             .of_address
             .entry(address)
@@ -131,8 +131,8 @@ impl Lobby {
 
     /// Sets the task that holds the arrival from now on. It is aborted when the arrival is cut off.
     pub fn attend(&self, number: u64, task: AbortHandle) {
-        if let Some(place) = self.arrivals.borrow_mut().all.get_mut(&number) {
-            place.task = Some(task);
+        if let Some(listed) = self.arrivals.borrow_mut().all.get_mut(&number) {
+            listed.task = Some(task);
         }
     }
 
@@ -140,7 +140,7 @@ impl Lobby {
     /// to go.
     pub fn is_crowded(&self) -> bool {
         let all = &self.arrivals.borrow().all;
-        let is_young = |(_, oldest): (&u64, &LobbyPlace)| oldest.entered.elapsed() < STAY_MIN;
+        let is_young = |(_, oldest): (&u64, &ListedArrival)| oldest.entered.elapsed() < STAY_MIN;
         all.len() >= self.max && all.first_key_value().is_some_and(is_young)
     }
 }
@@ -161,7 +161,7 @@ impl Arrival {
         self.lobby.admission.is_rushed()
     }
 
-    /// For a good request: takes a connection's place, or says why there is none.
+    /// For a good request: gives a connection's permit, or says why there is none.
     pub fn admit(&self) -> Result<Permit, Refused> {
         let admission = &self.lobby.admission;
         let permit = admission.admit(self.address)?;
@@ -171,7 +171,7 @@ impl Arrival {
         Ok(permit)
     }
 
-    /// For a good request that is answered here: says why a connection would be refused, but takes no place. It stays an
+    /// For a good request that is answered here: says why a connection would be refused, but gives no permit. It stays an
     /// arrival, which bounds it.
     pub fn check(&self) -> Result<(), Refused> {
         self.lobby.admission.admit(self.address).map(drop)
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn newcomers_keep_their_places_for_a_moment() {
+    async fn newcomers_stay_for_a_moment() {
         let lobby = lobby(2, 0);
         let first = lobby.enter([1; 4].into());
         assert!(!lobby.is_crowded(), "there is room");
@@ -294,7 +294,7 @@ mod tests {
                 ..config::Listener::default()
             });
             let sockets = || lobby.admission.sockets.load(Relaxed);
-            // Silent arrivals take all places, and further ones replace the oldest.
+            // Silent arrivals fill the lobby, and further ones replace the oldest.
             for n in 0..=255 {
                 enter(&lobby, [n; 4]);
                 tokio::task::yield_now().await;

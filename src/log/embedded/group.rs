@@ -102,7 +102,7 @@ impl Group {
 
     /// Puts the record that closes the group.
     pub(super) fn close(&mut self, time_ms: u64) {
-        self.put(Record::Commit {
+        self.put(Record::GroupEnd {
             position: self.end(),
             start: self.begin,
             time_ms,
@@ -139,11 +139,11 @@ impl Group {
     }
 
     /// Puts the entry of a message into the inbox of a user who was looked up. Returns its seq.
-    pub(super) fn place(&mut self, user: &UserId, message: Position) -> Seq {
+    pub(super) fn add_entry(&mut self, user: &UserId, message: Position) -> Seq {
         let at = self.end();
         let (head, newest) = self.heads.get_mut(user).expect("the user was looked up");
         let seq = head.next();
-        let record = Record::Place {
+        let record = Record::Entry {
             user: user.clone(),
             seq,
             previous: *newest,

@@ -29,10 +29,10 @@ pub struct LogReport {
     /// Messages, each counted once.
     pub messages: u64,
     /// Entries of inboxes: one for each message and receiver.
-    pub places: u64,
+    pub entries: u64,
     /// The time at which the oldest segment was made, Unix ms.
     pub oldest_ms: u64,
-    /// The time of the newest commit, Unix ms.
+    /// The time of the newest group, Unix ms.
     pub newest_ms: u64,
     /// Positions at which the bytes differ from the bytes that were written.
     pub damages: Vec<Damage>,
@@ -135,7 +135,7 @@ fn walk(
         let damage = match scan.next() {
             Ok(Some(scanned)) => {
                 count(report, &scanned.record);
-                if let Record::Commit { .. } = scanned.record {
+                if let Record::GroupEnd { .. } = scanned.record {
                     closed = scan.position();
                 }
                 if let Some(visit) = visit {
@@ -174,35 +174,32 @@ fn count(report: &mut LogReport, record: &Record) {
     report.records += 1;
     match record {
         Record::Message(_) => report.messages += 1,
-        Record::Place { .. } => report.places += 1,
-        Record::Commit { time_ms, .. } => report.newest_ms = report.newest_ms.max(*time_ms),
+        Record::Entry { .. } => report.entries += 1,
+        Record::GroupEnd { time_ms, .. } => report.newest_ms = report.newest_ms.max(*time_ms),
         _ => {}
     }
 }
 
 /// One record as a line for a reader. The line leaves out bodies: they belong to the users.
 fn line(segment: &Segment, at: Position, record: &Record) -> String {
-    let place = format!("{}+{}", segment.name(), at.0 - segment.base.0);
+    let at = format!("{}+{}", segment.name(), at.0 - segment.base.0);
     match record {
-        Record::Commit { time_ms, .. } => format!("{place} commit time_ms={time_ms}"),
+        Record::GroupEnd { time_ms, .. } => format!("{at} group-end time_ms={time_ms}"),
         Record::Message(message) => format!(
-            "{place} message id={} sender={:?} client_message_id={:?} body_bytes={}",
+            "{at} message id={} sender={:?} client_message_id={:?} body_bytes={}",
             message.key.message_id,
             message.key.sender,
             message.key.client_message_id,
             message.body.len()
         ),
-        Record::Place {
+        Record::Entry {
             user,
             seq,
             message,
             fields,
             ..
         } => {
-            let mut line = format!(
-                "{place} place user={user:?} seq={seq} message={}",
-                message.0
-            );
+            let mut line = format!("{at} entry user={user:?} seq={seq} message={}", message.0);
             if *fields != EntryFields::default() {
                 line.push_str(&format!(" {fields:?}"));
             }
@@ -211,31 +208,31 @@ fn line(segment: &Segment, at: Position, record: &Record) -> String {
         Record::Cursor {
             session, cursor, ..
         } => format!(
-            "{place} cursor user={:?} platform={} device={:?} cursor={cursor}",
+            "{at} cursor user={:?} platform={} device={:?} cursor={cursor}",
             session.user, session.platform, session.device
         ),
-        Record::Register { user, .. } => format!("{place} register user={user:?}"),
+        Record::Register { user, .. } => format!("{at} register user={user:?}"),
         Record::Revoke {
             user,
             platform,
             before_ms,
         } => {
-            format!("{place} revoke user={user:?} platform={platform} before_ms={before_ms}")
+            format!("{at} revoke user={user:?} platform={platform} before_ms={before_ms}")
         }
         Record::Token {
             user,
             platform,
             issued_at_ms,
         } => {
-            format!("{place} token user={user:?} platform={platform} issued_at_ms={issued_at_ms}")
+            format!("{at} token user={user:?} platform={platform} issued_at_ms={issued_at_ms}")
         }
-        Record::Delete { user, seq } => format!("{place} delete user={user:?} seq={seq}"),
+        Record::Delete { user, seq } => format!("{at} delete user={user:?} seq={seq}"),
         Record::Head { user, head, first } => {
-            format!("{place} head user={user:?} head={head} first={first}")
+            format!("{at} head user={user:?} head={head} first={first}")
         }
         Record::Key(key) => {
             format!(
-                "{place} key sender={:?} client_message_id={:?}",
+                "{at} key sender={:?} client_message_id={:?}",
                 key.sender, key.client_message_id
             )
         }
@@ -243,10 +240,10 @@ fn line(segment: &Segment, at: Position, record: &Record) -> String {
             let key = key.escape_ascii();
             match value {
                 Some(value) => format!(
-                    "{place} row table={table:?} key=\"{key}\" value_bytes={}",
+                    "{at} row table={table:?} key=\"{key}\" value_bytes={}",
                     value.len()
                 ),
-                None => format!("{place} row table={table:?} key=\"{key}\" removed"),
+                None => format!("{at} row table={table:?} key=\"{key}\" removed"),
             }
         }
     }

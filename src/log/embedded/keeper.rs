@@ -15,9 +15,9 @@ use super::{
     core::Core,
     disk::is_short_of_space,
     record::{Position, ROWS_SINCE, Record},
-    retention::{self, Leaving, Limits},
+    retention::{self, Leaving, RetentionLimits},
     segment::Segment,
-    state::{ChangedRows, Checkpoint, Cursors, Row, Table, Tokens},
+    state::{ChangedRows, Checkpoint, Cursors, Row, Table, TokenTable},
     time_mark::TimeMark,
     watermark::Watermark,
     writer::Work,
@@ -49,7 +49,7 @@ pub(crate) struct Keeper {
     pub(super) writer: mpsc::Sender<Work>,
     pub(super) watermark: Watermark,
     pub(super) time_mark: TimeMark,
-    pub(super) limits: Limits,
+    pub(super) limits: RetentionLimits,
     /// The format of new segments.
     pub(super) format: u8,
     pub(super) checkpoint_interval: Duration,
@@ -162,7 +162,9 @@ impl Keeper {
         self.logged = Instant::now();
         let state = &self.core.state;
         self.log_table(&state.cursors.rows, Cursors::records).await
-            && self.log_table(&state.tokens.rows, Tokens::records).await
+            && self
+                .log_table(&state.tokens.rows, TokenTable::records)
+                .await
     }
 
     async fn log_table<R: Row>(

@@ -23,7 +23,7 @@ use super::{
     lock::lock,
     record::{Position, ROWS_SINCE},
     recovery,
-    retention::Limits,
+    retention::RetentionLimits,
     scrub,
     spread::Spreads,
     state::{Claim, MemoryHome, SledHome, StoreHome},
@@ -235,7 +235,7 @@ impl EmbeddedLog {
             writer: sender.clone(),
             watermark,
             time_mark,
-            limits: Limits {
+            limits: RetentionLimits {
                 age: config.retention,
                 bytes: config.retention_bytes,
                 keys: config.idempotency_retention,
@@ -324,7 +324,7 @@ impl EmbeddedLog {
         self.core.state.pending()
     }
 
-    /// True while a message to everyone is not placed to its end.
+    /// True while a message to everyone is not spread to its end.
     pub fn is_spreading(&self) -> Result<bool, LogError> {
         Ok(self.core.is_spreading()?)
     }

@@ -82,7 +82,7 @@ pub use self::{
     disk::{Disk, DiskFile, Patience},
     epoch::text as epoch_text,
     log::{Aside, Directories, Workers},
-    state::{Opened, Pace, StateError, Store, StoreHome, Tree, Visit},
+    state::{Opened, Pace, StateError, StateStore, StoreHome, Tree, Visit},
 };
 pub use self::{
     epoch::renew as renew_epoch,

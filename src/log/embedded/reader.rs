@@ -8,7 +8,7 @@ use super::{
     Append, AppendError, Inbox, InboxRead, LISTED_MAX, Lookup, Patience, ReadError, ReadLimit,
     Receipt, Stored,
     core::Core,
-    record::{Message, Position, Record},
+    record::{MessageRecord, Position, Record},
     scan::{Scan, Scanned},
     segment::Segment,
     spread_row::{SpreadRow, read_piece, read_piece_key},
@@ -73,7 +73,7 @@ impl Core {
         let mut messages = Vec::with_capacity((last.0 - first.0 + 1) as usize);
         let (mut seq, mut at) = self.state.users.landmark(user, row, last)?;
         loop {
-            let (previous, message) = self.place(user, seq, at, patience)?;
+            let (previous, message) = self.entry(user, seq, at, patience)?;
             if seq <= last {
                 messages.push(message);
             }
@@ -100,7 +100,7 @@ impl Core {
             };
             let Record::Message(message) = record else {
                 return Err(segment
-                    .damage_at(message, "no message stands where a place points")
+                    .damage_at(message, "no message stands where an entry points")
                     .into());
             };
             if bytes + message.body.len() > limit.bytes && !stored.is_empty() {
@@ -117,7 +117,7 @@ impl Core {
 
     /// Reads the entry that must be `seq` of `user`: the position of the entry before it, and the message. `None`: the entry
     /// is of a kind that this version does not know.
-    fn place(
+    fn entry(
         &self,
         user: &UserId,
         seq: Seq,
@@ -127,18 +127,18 @@ impl Core {
         match self.record(at, patience)? {
             (
                 _,
-                Record::Place {
+                Record::Entry {
                     user: owner,
-                    seq: place,
+                    seq: number,
                     previous,
                     message,
                     fields,
                 },
-            ) if owner == *user && place == seq => {
+            ) if owner == *user && number == seq => {
                 Ok((previous, (fields.kind == MESSAGE).then_some(message)))
             }
             (segment, _) => Err(segment
-                .damage_at(at, "another record stands where a place was written")
+                .damage_at(at, "another record stands where an entry was written")
                 .into()),
         }
     }
@@ -204,7 +204,7 @@ impl Core {
             client_message_id: client_message_id.into(),
             send_time_ms: row.send_time_ms,
             receivers: 0,
-            placed: Arc::new([]),
+            entries: Arc::new([]),
         })
     }
 
@@ -240,7 +240,7 @@ impl Core {
         Ok(is_retained.then_some(row))
     }
 
-    /// True while a message to everyone is not placed to its end.
+    /// True while a message to everyone is not spread to its end.
     pub(super) fn is_spreading(&self) -> Result<bool, ReadError> {
         for (_, value) in self.state.rows_of(TableId::Spreads, &[])? {
             if !SpreadRow::read(value)?.is_done() {
@@ -251,7 +251,7 @@ impl Core {
     }
 
     /// The message of a row.
-    pub(super) fn message_of(&self, row: &SpreadRow) -> Result<Message, ReadError> {
+    pub(super) fn message_of(&self, row: &SpreadRow) -> Result<MessageRecord, ReadError> {
         match self.record(row.message(), Patience::Disk)? {
             (_, Record::Message(message)) => Ok(message),
             (segment, _) => Err(segment
@@ -268,7 +268,7 @@ impl Core {
     ) -> Result<Receipt, ReadError> {
         let key = self.message_of(row)?.key;
         let is_listed = row.highest <= LISTED_MAX as u64;
-        let placed = if is_listed {
+        let entries = if is_listed {
             self.entries_of_spread(id, row, 0, LISTED_MAX)?
         } else {
             Vec::new()
@@ -279,7 +279,7 @@ impl Core {
             client_message_id: key.client_message_id,
             send_time_ms: key.send_time_ms,
             receivers: row.highest,
-            placed: placed.into(),
+            entries: entries.into(),
         })
     }
 
@@ -313,7 +313,7 @@ impl Core {
         let mut scan = Scan::from(&segment, at, None);
         let (mut entries, mut of) = (Vec::new(), None);
         while let Some(Scanned {
-            record: Record::Place {
+            record: Record::Entry {
                 user, seq, message, ..
             },
             ..
@@ -375,7 +375,7 @@ impl Core {
                     Record::Message(message) if message.key.message_id == id => {
                         return receipt_at(segment, scanned.position);
                     }
-                    Record::Commit { time_ms, .. }
+                    Record::GroupEnd { time_ms, .. }
                         if time_ms > id.time_ms() + COMMIT_DELAY_MAX_MS =>
                     {
                         break;
@@ -394,12 +394,12 @@ fn receipt_at(segment: &Segment, at: Position) -> Result<Option<Receipt>, ReadEr
     let Some(Record::Message(message)) = scan.next()?.map(|scanned| scanned.record) else {
         return Ok(None);
     };
-    let mut placed = Vec::new();
+    let mut entries = Vec::new();
     while let Some(scanned) = scan.next()? {
         match scanned.record {
-            Record::Place {
+            Record::Entry {
                 user, seq, message, ..
-            } if message == at => placed.push((user, seq)),
+            } if message == at => entries.push((user, seq)),
             _ => break,
         }
     }
@@ -408,7 +408,7 @@ fn receipt_at(segment: &Segment, at: Position) -> Result<Option<Receipt>, ReadEr
         sender: message.key.sender,
         client_message_id: message.key.client_message_id,
         send_time_ms: message.key.send_time_ms,
-        receivers: placed.len() as u64,
-        placed: placed.into(),
+        receivers: entries.len() as u64,
+        entries: entries.into(),
     }))
 }

@@ -5,7 +5,7 @@
 //! alone. Together the records form a chain, so a missing record is not mistaken for the end. Ids are length (u8) and
 //! bytes. `docs/architecture.md` has the layout of every kind of record.
 //!
-//! A group commit is any number of records closed by one `Commit`. Only a closed group counts.
+//! A group commit is any number of records closed by one `GroupEnd`. Only a closed group counts.
 //!
 //! A later version may add a kind of record or a table of rows, with a new format of segments. This version then names the
 //! record and does not start. A later version may add fields to an entry in any format; this version passes over them.
@@ -33,8 +33,8 @@ pub(super) const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// No inbox gets so many messages. A record with a higher seq is damage, so counting on from a seq that was read never
 /// overflows.
 const SEQ_MAX: u64 = 1 << 62;
-/// The first bytes of a `Commit`'s body, so that a `Commit` can be found after damage.
-pub(super) const COMMIT_MAGIC: [u8; 8] = *b"\xf1TC-end\n";
+/// The first bytes of a `GroupEnd`'s body, so that the end of a group can be found after damage.
+pub(super) const GROUP_END_MAGIC: [u8; 8] = *b"\xf1TC-end\n";
 
 /// The first format of segments that has rows of tables.
 pub(super) const ROWS_SINCE: u8 = 3;
@@ -45,15 +45,15 @@ const KIND_ROW: u8 = 11;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Record {
     /// Closes a group: all records since `start` were written and synced together. It contains its own position.
-    Commit {
+    GroupEnd {
         position: Position,
         start: Position,
         time_ms: u64,
     },
-    /// A message, stored once for all its receivers. Its `Place`s follow it directly.
-    Message(Message),
+    /// A message, stored once for all its receivers. Its entries follow it directly.
+    Message(MessageRecord),
     /// An entry: the message at `message` is number `seq` of `user`'s inbox. The entry before it is at `previous`.
-    Place {
+    Entry {
         user: UserId,
         seq: Seq,
         previous: Position,
@@ -98,7 +98,7 @@ impl Record {
     /// The first format of segments that has this kind of record, see [`LOG_FORMAT`](crate::config::LOG_FORMAT).
     pub(super) fn format(&self) -> u8 {
         match self {
-            Self::Place { fields, .. } if *fields != EntryFields::default() => 3,
+            Self::Entry { fields, .. } if *fields != EntryFields::default() => 3,
             Self::Row { .. } => ROWS_SINCE,
             Self::Token { .. } => 2,
             _ => 1,
@@ -131,7 +131,7 @@ impl Key {
 
 /// A message's record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Message {
+pub(super) struct MessageRecord {
     pub(super) key: Key,
     /// True if the sender chose the key, so that repeats are looked for.
     pub(super) is_keyed: bool,
@@ -200,12 +200,12 @@ pub(super) fn encode(record: &Record, previous: u32, out: &mut Vec<u8>) -> u32 {
 
 fn encode_body(record: &Record, out: &mut Vec<u8>) -> u8 {
     match record {
-        Record::Commit {
+        Record::GroupEnd {
             position,
             start,
             time_ms,
         } => {
-            out.extend(COMMIT_MAGIC);
+            out.extend(GROUP_END_MAGIC);
             put_u64s(out, [position.0, start.0, *time_ms]);
             1
         }
@@ -215,7 +215,7 @@ fn encode_body(record: &Record, out: &mut Vec<u8>) -> u8 {
             out.extend_from_slice(&message.body);
             2
         }
-        Record::Place {
+        Record::Entry {
             user,
             seq,
             previous,
@@ -350,7 +350,7 @@ impl Fields {
             1 => {
                 let magic = self.array::<8>()?;
                 let (position, start, time_ms) = (self.position()?, self.position()?, self.u64()?);
-                (magic == COMMIT_MAGIC).then_some(Record::Commit {
+                (magic == GROUP_END_MAGIC).then_some(Record::GroupEnd {
                     position,
                     start,
                     time_ms,
@@ -358,7 +358,7 @@ impl Fields {
             }
             2 => {
                 let (key, is_keyed) = (self.key()?, self.u8()? == 1);
-                Record::Message(Message {
+                Record::Message(MessageRecord {
                     key,
                     is_keyed,
                     body: self.rest.split_off(0),
@@ -366,7 +366,7 @@ impl Fields {
             }
             3 => {
                 let (seq, previous, message) = (self.seq()?, self.position()?, self.position()?);
-                Record::Place {
+                Record::Entry {
                     user: self.user()?,
                     seq,
                     previous,
@@ -510,24 +510,24 @@ mod tests {
             client_message_id: "leave-policy-7".into(),
         };
         vec![
-            Record::Commit {
+            Record::GroupEnd {
                 position: Position(99),
                 start: Position(32),
                 time_ms: 5,
             },
-            Record::Message(Message {
+            Record::Message(MessageRecord {
                 key: key.clone(),
                 is_keyed: true,
                 body: Bytes::from_static(b"body"),
             }),
-            Record::Place {
+            Record::Entry {
                 user: user("u1"),
                 seq: Seq(3),
                 previous: Position(40),
                 message: Position(99),
                 fields: EntryFields::default(),
             },
-            Record::Place {
+            Record::Entry {
                 user: user("u1"),
                 seq: Seq(4),
                 previous: Position(140),
@@ -631,7 +631,7 @@ mod tests {
 
     #[test]
     fn an_entry_with_fields_of_a_later_version_reads_without_them() {
-        let place = Record::Place {
+        let entry = Record::Entry {
             user: user("u1"),
             seq: Seq(3),
             previous: Position(40),
@@ -642,9 +642,9 @@ mod tests {
             },
         };
         let mut body = Vec::new();
-        let kind = encode_body(&place, &mut body);
+        let kind = encode_body(&entry, &mut body);
         body.extend(b"\xfa\x01\x04next"); // Field 31, four bytes.
-        assert_eq!(read(kind, &body), Ok(place));
+        assert_eq!(read(kind, &body), Ok(entry));
         body.push(0xfa); // Half of a field's number.
         assert!(matches!(read(kind, &body), Err(NoRecord::Damaged(_))));
     }

@@ -281,7 +281,7 @@ impl Replay<'_> {
         let cut = loop {
             match self.scan.next() {
                 Ok(Some(scanned)) => {
-                    let is_closed = matches!(scanned.record, Record::Commit { .. });
+                    let is_closed = matches!(scanned.record, Record::GroupEnd { .. });
                     group.push((scanned.record, scanned.position));
                     if is_closed {
                         count += group.len() as u64;
@@ -357,7 +357,7 @@ impl Replay<'_> {
         is_behind_damage: bool,
     ) -> Result<(), ReadError> {
         let state = &self.core.state;
-        if let Record::Place { user, previous, .. } = record
+        if let Record::Entry { user, previous, .. } = record
             && is_behind_damage
             && *previous >= self.oldest
         {

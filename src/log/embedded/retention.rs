@@ -27,7 +27,7 @@ use crate::{
 
 /// The bounds of age and size.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct RetentionLimits {
     pub(super) age: Duration,
     /// 0: no bound.
     pub(super) bytes: u64,
@@ -36,7 +36,7 @@ pub(super) struct Limits {
 
 /// The oldest segment, if it must be removed: all its records are older than the limit, or the log is larger than its
 /// bound. Never the last segment.
-pub(super) fn next_to_remove(core: &Core, limits: &Limits) -> Option<Arc<Segment>> {
+pub(super) fn next_to_remove(core: &Core, limits: &RetentionLimits) -> Option<Arc<Segment>> {
     let segments = core.segments.all();
     let [oldest, later @ ..] = &segments[..] else {
         return None;
@@ -54,7 +54,7 @@ pub(super) fn next_to_remove(core: &Core, limits: &Limits) -> Option<Arc<Segment
 #[derive(Default)]
 pub(super) struct Leaving {
     /// The highest seq of each user with an entry in the segment.
-    places: BTreeMap<UserId, Seq>,
+    entries: BTreeMap<UserId, Seq>,
     heads: BTreeSet<UserId>,
     sessions: BTreeSet<SessionKey>,
     registered: BTreeSet<UserId>,
@@ -84,11 +84,11 @@ impl Leaving {
 
     fn note(&mut self, record: Record) {
         match record {
-            Record::Commit { .. } => {}
+            Record::GroupEnd { .. } => {}
             Record::Message(message) if message.is_keyed => self.keys.push(message.key),
             Record::Message(_) => {}
-            Record::Place { user, seq, .. } => {
-                let highest = self.places.entry(user).or_default();
+            Record::Entry { user, seq, .. } => {
+                let highest = self.entries.entry(user).or_default();
                 *highest = seq.max(*highest);
             }
             Record::Cursor { session, .. } => {
@@ -122,7 +122,7 @@ impl Leaving {
     ) -> Result<Vec<Record>, ReadError> {
         let state = &core.state;
         let mut carried = Vec::new();
-        for user in self.places.keys().chain(&self.heads) {
+        for user in self.entries.keys().chain(&self.heads) {
             pulse.beat();
             let row = state.users.get(user)?;
             if row.newest < segment.end() {
@@ -195,7 +195,7 @@ impl Leaving {
         pulse: &Pulse,
     ) -> Result<u64, ReadError> {
         let mut expired = 0;
-        for (user, highest) in &self.places {
+        for (user, highest) in &self.entries {
             pulse.beat();
             expired += core.state.expire(user, highest.next(), segment.end())?;
         }
@@ -228,7 +228,7 @@ impl Leaving {
     }
 }
 
-/// True if a row says something about this segment or an earlier one only. A message to everyone that is not placed to its
+/// True if a row says something about this segment or an earlier one only. A message to everyone that is not spread to its
 /// end is needed further.
 fn ends_with(core: &Core, row: &(TableId, Bytes), segment: &Segment) -> Result<bool, ReadError> {
     let (table, key) = row;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::{
     Damage, Patience, ReadError,
-    record::{self, COMMIT_MAGIC, Header, Position, Record},
+    record::{self, GROUP_END_MAGIC, Header, Position, Record},
     segment::Segment,
 };
 
@@ -72,7 +72,7 @@ impl<'a> Scan<'a> {
         }
         let record = record::decode(&header, &bytes.slice(record::HEADER_BYTES..))
             .map_err(|why| segment.no_record(position, why))?;
-        if matches!(record, Record::Commit { position: own, .. } if own != position) {
+        if matches!(record, Record::GroupEnd { position: own, .. } if own != position) {
             return Err(damage("the record belongs elsewhere"));
         }
         self.next = Position(position.0 + header.record_bytes() as u64);
@@ -84,18 +84,21 @@ impl<'a> Scan<'a> {
         }))
     }
 
-    /// Looks for the next closed group after damage: finds its `Commit` by the magic and by the `Commit`'s own position.
-    /// Moves the scan behind the `Commit`. Returns the beginning of that group; `None` when there is none up to the end.
+    /// Looks for the next closed group after damage: finds its `GroupEnd` by the magic and by its own position.
+    /// Moves the scan behind it. Returns the beginning of that group; `None` when there is none up to the end.
     pub(super) fn resume_after_damage(&mut self) -> Result<Option<Position>, ReadError> {
         let magic_offset = record::HEADER_BYTES as u64;
         while self.next < self.segment.end() {
             let window = self.bytes(CHUNK_BYTES as usize)?;
             let Some(found) = window
-                .windows(COMMIT_MAGIC.len())
-                .position(|bytes| bytes == COMMIT_MAGIC)
+                .windows(GROUP_END_MAGIC.len())
+                .position(|bytes| bytes == GROUP_END_MAGIC)
             else {
                 // The magic may lie across the border of two windows.
-                let step = window.len().saturating_sub(COMMIT_MAGIC.len() - 1).max(1);
+                let step = window
+                    .len()
+                    .saturating_sub(GROUP_END_MAGIC.len() - 1)
+                    .max(1);
                 self.next = Position(self.next.0 + step as u64);
                 continue;
             };
@@ -107,7 +110,7 @@ impl<'a> Scan<'a> {
             }
             let mut probe = Self::from(self.segment, candidate, None);
             if let Ok(Some(Scanned {
-                record: Record::Commit { start, .. },
+                record: Record::GroupEnd { start, .. },
                 ..
             })) = probe.next()
             {

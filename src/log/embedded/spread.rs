@@ -1,12 +1,12 @@
-//! Messages to everyone. The writer accepts such a message with one small group, and places its entries in bounded pieces
+//! Messages to everyone. The writer accepts such a message with one small group, and adds its entries in bounded pieces
 //! between other sends.
 //!
 //! Everyone is each user with a number when the message is accepted; the row of the message keeps the highest number. The
 //! entries of a piece and the row's progress are in one group, so each user gets one entry, also over a crash. Each segment
 //! with entries holds a copy of the message.
 //!
-//! The callers are answered after the last piece. A message that was accepted is placed to its end, without a caller as
-//! well. Messages are placed one after the other, in the order of their acceptance.
+//! The callers are answered after the last piece. A message that was accepted is spread to its end, without a caller as
+//! well. Messages are spread one after the other, in the order of their acceptance.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -16,14 +16,14 @@ use super::{
     Append, AppendError, Commit, ReadError, Receipt,
     core::Core,
     group::Group,
-    record::{Key, Message, Position, Record},
+    record::{Key, MessageRecord, Position, Record},
     spread_row::{SpreadRow, piece_record},
     state::StateError,
     table_id::{TableId, number_key},
 };
 use crate::ids::MessageId;
 
-/// The most messages to everyone that wait or are being placed. Each has a body of up to 64 KB in memory.
+/// The most messages to everyone that wait or are being spread. Each has a body of up to 64 KB in memory.
 const SPREADS_MAX: usize = 64;
 /// The time between two pieces when nothing else is sent.
 const SPACING: Duration = Duration::from_millis(1);
@@ -39,15 +39,15 @@ struct Unaccepted {
     callers: Vec<Reply>,
 }
 
-/// A message that was accepted and is being placed.
+/// A message that was accepted and is being spread.
 struct Running {
     id: MessageId,
-    message: Message,
+    message: MessageRecord,
     row: SpreadRow,
     callers: Vec<Reply>,
 }
 
-/// All messages to everyone that are not placed to their end.
+/// All messages to everyone that are not spread to their end.
 pub(super) struct Spreads {
     /// False while `log.format` is held back to a format without rows.
     is_on: bool,
@@ -64,7 +64,7 @@ pub(super) struct Spreads {
 }
 
 impl Spreads {
-    /// Goes on with the messages that were accepted and not placed to their end when the log was closed.
+    /// Goes on with the messages that were accepted and not spread to their end when the log was closed.
     pub(super) fn resume(core: &Core, is_on: bool) -> Result<Self, StateError> {
         let mut running = VecDeque::new();
         for (key, value) in core.state.rows_of(TableId::Spreads, &[])? {
@@ -77,7 +77,7 @@ impl Spreads {
                 continue;
             }
             if !is_on {
-                tracing::warn!(%id, "a message to everyone is not placed to its end while log.format is held back");
+                tracing::warn!(%id, "a message to everyone is not spread to its end while log.format is held back");
                 continue;
             }
             match core.message_of(&row) {
@@ -89,7 +89,7 @@ impl Spreads {
                 }),
                 // Such a log refuses appends, or retention removed the message while the format was held back.
                 Err(error) => {
-                    tracing::error!(%id, %error, "a message to everyone cannot be placed to its end");
+                    tracing::error!(%id, %error, "a message to everyone cannot be spread to its end");
                 }
             }
         }
@@ -109,7 +109,7 @@ impl Spreads {
         self.is_on
     }
 
-    /// True if there is something to place.
+    /// True if there is something to spread.
     pub(super) fn is_busy(&self) -> bool {
         !self.waiting.is_empty() || !self.running.is_empty()
     }
@@ -142,7 +142,7 @@ impl Spreads {
         });
     }
 
-    /// The message with the key of `append` that is not placed to its end: its fingerprint and its callers.
+    /// The message with the key of `append` that is not spread to its end: its fingerprint and its callers.
     fn of_key(&mut self, append: &Append) -> Option<([u8; 16], &mut Vec<Reply>)> {
         let waiting = self.waiting.iter_mut().find(|waiting| {
             let other = &waiting.append;
@@ -171,7 +171,7 @@ impl Spreads {
         let added = self.add_piece(core, group, segment);
         self.has_failed = added.is_err();
         if let Err(error) = added {
-            tracing::error!(%error, "a message to everyone could not be placed");
+            tracing::error!(%error, "a message to everyone could not be spread");
         }
         let (newcomers, is_all) = core.state.users.unnumbered(core.state.pace().users);
         let mut highest = core.state.users.highest();
@@ -204,7 +204,7 @@ impl Spreads {
             return;
         }
         let id = append.message_id;
-        let message = Message {
+        let message = MessageRecord {
             key: Key::of(&append),
             is_keyed: append.is_keyed,
             body: append.body,
@@ -237,7 +237,7 @@ impl Spreads {
             return Ok(());
         };
         let row = &running.row;
-        let (begin, end) = (row.placed, row.highest.min(row.placed + row.piece));
+        let (begin, end) = (row.done, row.highest.min(row.done + row.piece));
         // All rows are looked up before the first record is put into the group.
         let mut receivers = Vec::with_capacity((end - begin) as usize);
         for number in begin + 1..=end {
@@ -252,18 +252,18 @@ impl Spreads {
             row.message()
         };
         let first = group.end();
-        let placed = receivers.into_iter().map(|user| {
-            let seq = group.place(&user, message);
+        let entries = receivers.into_iter().map(|user| {
+            let seq = group.add_entry(&user, message);
             (user, seq)
         });
-        let placed: Vec<_> = placed.collect();
+        let entries: Vec<_> = entries.collect();
         group.put(piece_record(running.id, begin / row.piece, first));
         let moved = row.moved(end, message);
         group.put(moved.record(running.id));
         group.commits.push(Commit {
             epoch: core.epoch,
             body: running.message.body.clone(),
-            placed: placed.into(),
+            entries: entries.into(),
         });
         self.piece = Some(moved);
         Ok(())
@@ -292,7 +292,7 @@ impl Spreads {
             let receipt = core.receipt_of_spread(done.id, &done.row);
             let receipt = receipt.map_err(|error: ReadError| {
                 tracing::error!(%error, "the receipt of a message to everyone cannot be read");
-                // The message is placed to its end. Only the caller does not get its receipt.
+                // The message is spread to its end. Only the caller does not get its receipt.
                 AppendError::OutcomeUnknown
             });
             for caller in done.callers {
@@ -311,14 +311,14 @@ impl Spreads {
 }
 
 /// A copy of a message for another segment. Only the first one says that its key was used.
-pub(super) fn copy(message: &Message) -> Record {
-    Record::Message(Message {
+pub(super) fn copy(message: &MessageRecord) -> Record {
+    Record::Message(MessageRecord {
         is_keyed: false,
         ..message.clone()
     })
 }
 
-/// The records that write the row of a message to everyone again. A message that is not placed to its end gets a copy in
+/// The records that write the row of a message to everyone again. A message that is not spread to its end gets a copy in
 /// this group, if the present copy is before `segment`.
 pub(super) fn carry(
     core: &Core,
@@ -332,7 +332,7 @@ pub(super) fn carry(
         row
     } else {
         let at = group.put(copy(&core.message_of(&row)?));
-        row.moved(row.placed, at)
+        row.moved(row.done, at)
     };
     group.put(row.record(id));
     Ok(())

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::ids::MessageId;
 
-/// No version places more entries in one piece.
+/// No version puts more entries into one piece.
 const PIECE_MAX: u64 = 65_536;
 
 /// The present state of a message to everyone: a row of [`TableId::Spreads`].
@@ -21,7 +21,7 @@ pub(super) struct SpreadRow {
     pub(super) highest: u64,
     /// The users with a number up to this one have their entry.
     #[prost(uint64, tag = "2")]
-    pub(super) placed: u64,
+    pub(super) done: u64,
     /// The position of the message's newest copy.
     #[prost(uint64, tag = "3")]
     message: u64,
@@ -35,16 +35,16 @@ impl SpreadRow {
     pub(super) fn new(highest: u64, message: Position, piece: u64) -> Self {
         Self {
             highest,
-            placed: 0,
+            done: 0,
             message: message.0,
             piece,
         }
     }
 
     /// The row after more entries.
-    pub(super) fn moved(&self, placed: u64, message: Position) -> Self {
+    pub(super) fn moved(&self, done: u64, message: Position) -> Self {
         Self {
-            placed,
+            done,
             message: message.0,
             ..self.clone()
         }
@@ -53,8 +53,7 @@ impl SpreadRow {
     /// Reads a row's value.
     pub(super) fn read(value: Bytes) -> Result<Self, StateError> {
         let row = Self::decode(value).ok();
-        let row =
-            row.filter(|row| (1..=PIECE_MAX).contains(&row.piece) && row.placed <= row.highest);
+        let row = row.filter(|row| (1..=PIECE_MAX).contains(&row.piece) && row.done <= row.highest);
         row.ok_or(StateError::Undecodable)
     }
 
@@ -65,7 +64,7 @@ impl SpreadRow {
 
     /// True once every receiver has the entry.
     pub(super) fn is_done(&self) -> bool {
-        self.placed >= self.highest
+        self.done >= self.highest
     }
 
     /// The record that writes the row.

@@ -21,7 +21,7 @@ use super::{
     Append, AppendError, Commit, ReadError, Receipt, Refusing,
     core::Core,
     group::{Caller, Group, answer},
-    record::{Key, Message, Position, Record},
+    record::{Key, MessageRecord, Position, Record},
     segment::Segment,
     spread::{self, Spreads},
     spread_row::SpreadRow,
@@ -310,30 +310,30 @@ impl Writer {
         for user in &append.receivers {
             group.look_up(&self.core.state, user)?;
         }
-        let message = group.put(Record::Message(Message {
+        let message = group.put(Record::Message(MessageRecord {
             key: Key::of(&append),
             is_keyed: append.is_keyed,
             body: append.body.clone(),
         }));
         group.messages += 1;
-        let place = |user| {
-            let seq = group.place(&user, message);
+        let entry = |user| {
+            let seq = group.add_entry(&user, message);
             (user, seq)
         };
-        let placed: Vec<_> = append.receivers.into_iter().map(place).collect();
-        let placed: Arc<[_]> = placed.into();
+        let entries: Vec<_> = append.receivers.into_iter().map(entry).collect();
+        let entries: Arc<[_]> = entries.into();
         group.commits.push(Commit {
             epoch: self.core.epoch,
             body: append.body,
-            placed: placed.clone(),
+            entries: entries.clone(),
         });
         let receipt = Receipt {
             message_id: append.message_id,
             sender: append.sender,
             client_message_id: append.client_message_id,
             send_time_ms: append.send_time_ms,
-            receivers: placed.len() as u64,
-            placed,
+            receivers: entries.len() as u64,
+            entries,
         };
         if append.is_keyed {
             group.remember(append.fingerprint, &receipt);
@@ -371,11 +371,15 @@ impl Writer {
         self.refused_bytes = 0;
         self.bytes_since_check += group.buffer.len() as u64;
         let metrics = &self.core.metrics;
-        let places: usize = group.commits.iter().map(|commit| commit.placed.len()).sum();
+        let entries: usize = group
+            .commits
+            .iter()
+            .map(|commit| commit.entries.len())
+            .sum();
         metrics.commit_seconds.record(begun.elapsed().as_secs_f64());
         metrics.commit_messages.record(group.commits.len() as f64);
         metrics.appended.increment(group.messages);
-        metrics.accepted.increment(places as u64);
+        metrics.accepted.increment(entries as u64);
         // The records are durable: from here on they are accepted, even if a row fails. Cursors and tokens come from
         // memory, where they may have changed since. Only a replay takes them from the log.
         let is_news = |(record, _): &&(Record, Position)| {

@@ -83,8 +83,8 @@ fn a_receipt_names_the_places_in_the_order_of_the_receivers(subject: &Subject) {
     let message_id = append.message_id;
     let pending = subject.log.append(append).unwrap();
     let receipt = pending.blocking_recv().unwrap().unwrap();
-    let placed = [("u3", 1), ("u2", 2), ("u1", 1)].map(|(name, seq)| (user(name), Seq(seq)));
-    assert_eq!(*receipt.placed, placed);
+    let entries = [("u3", 1), ("u2", 2), ("u1", 1)].map(|(name, seq)| (user(name), Seq(seq)));
+    assert_eq!(*receipt.entries, entries);
     assert_eq!((receipt.message_id, &*receipt.sender), (message_id, "oa"));
     assert_eq!(*receipt.client_message_id, *message_id.to_string());
     assert_eq!(receipt.send_time_ms, NOW_MS);
@@ -100,7 +100,7 @@ fn every_commit_is_announced_once_and_in_order(subject: &Subject) {
     let bodies: Vec<_> = announced.iter().map(|commit| &commit.body[..]).collect();
     assert_eq!(bodies, [&b"first"[..], b"second", b"third"]);
     let places = [(user("u2"), Seq(1)), (user("u1"), Seq(2))];
-    assert_eq!(*announced[1].placed, places);
+    assert_eq!(*announced[1].entries, places);
 }
 
 fn a_repeated_key_returns_the_first_receipt_and_adds_nothing(subject: &Subject) {
@@ -120,7 +120,7 @@ fn a_key_with_another_request_is_refused_and_nothing_is_stored(subject: &Subject
 
 fn a_keyed_append_to_nobody_is_remembered(subject: &Subject) {
     let first = subject.try_send(&[], Some("key"), "body").unwrap();
-    assert!(first.placed.is_empty());
+    assert!(first.entries.is_empty());
     assert_eq!(subject.try_send(&["u1"], Some("key"), "body"), Ok(first));
     assert_eq!(subject.bounds("u1"), (1, 0));
 }
@@ -199,7 +199,7 @@ fn an_expired_message_is_still_known_by_its_key_alone(subject: &Subject) {
     (subject.expire)(first.message_id);
     let again = subject.try_send(&["u1"], Some("key"), "body").unwrap();
     assert_eq!(again.message_id, first.message_id);
-    assert!(again.placed.is_empty());
+    assert!(again.entries.is_empty());
     assert_eq!(subject.bounds("u1"), (2, 1));
     assert_eq!(subject.find(lookup), None);
 }

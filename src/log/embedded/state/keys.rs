@@ -4,7 +4,7 @@
 //! | tree | key | value | lifetime |
 //! |---|---|---|---|
 //! | `users` | user | head, newest, first, acked, flags: a varint each; flag 1: has deleted messages; flag 2: the user's number follows | for ever |
-//! | `waypoints` | user `\0` seq (multiples of 64) | position u64 of that `Place` | until its segment is removed |
+//! | `waypoints` | user `\0` seq (multiples of 64) | position u64 of that `Entry` | until its segment is removed |
 //! | `sessions` | user `\0` platform u8, device | cursor u64, acked_at_ms u64 | for ever |
 //! | `keys` | sender `\0` clientMsgID | message id 16, send_time u64, fingerprint 16, position u64 | as its message, at least `log.idempotency_retention` |
 //! | `revoked` | user `\0` platform u8 | revoked_before_ms u64, newest_ms u64 (absent in older rows) | for ever |
@@ -22,7 +22,7 @@ pub(super) const WAYPOINT_EVERY: u64 = 64;
 /// The byte between the parts of a key.
 const SEPARATOR: u8 = 0;
 
-pub(super) fn place(user: &UserId, seq: Seq) -> Vec<u8> {
+pub(super) fn entry(user: &UserId, seq: Seq) -> Vec<u8> {
     joined(user.as_str(), &seq.0.to_be_bytes())
 }
 

@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     StateError,
-    store::{Opened, Store, StoreHome, Tree, Visit},
+    store::{Opened, StateStore, StoreHome, Tree, Visit},
 };
 
 /// Enough for some four million rows. A gateway with more rows waits for space on its disk.
@@ -22,7 +22,7 @@ const BYTES_MAX: usize = 1 << 30;
 /// The memory of a row besides its key and value.
 const ROW_BYTES: usize = 128;
 
-/// A place for stores in memory. Each opening gives an empty store.
+/// The home of stores in memory. Each opening gives an empty store.
 pub(in crate::log::embedded) struct MemoryHome {
     /// The most memory for the rows of all trees.
     bytes_max: usize,
@@ -36,7 +36,7 @@ impl Default for MemoryHome {
     }
 }
 
-struct MemoryStore(Arc<Room>);
+struct MemoryStateStore(Arc<Room>);
 
 /// The memory that all trees share.
 struct Room {
@@ -56,7 +56,7 @@ impl StoreHome for MemoryHome {
             taken: AtomicUsize::new(0),
         };
         Ok(Opened {
-            store: Arc::new(MemoryStore(Arc::new(room))),
+            store: Arc::new(MemoryStateStore(Arc::new(room))),
             is_believed: false,
         })
     }
@@ -66,7 +66,7 @@ impl StoreHome for MemoryHome {
     }
 }
 
-impl Store for MemoryStore {
+impl StateStore for MemoryStateStore {
     /// Each tree is opened once.
     fn tree(&self, _: &'static str) -> Result<Arc<dyn Tree>, StateError> {
         Ok(Arc::new(MemoryTree {

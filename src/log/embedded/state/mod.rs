@@ -33,7 +33,7 @@ use bytes::Bytes;
 use tokio::time::sleep;
 
 use self::keys::{position_at, u64_at};
-pub use self::store::{Opened, Pace, Store, StoreHome, Tree, Visit};
+pub use self::store::{Opened, Pace, StateStore, StoreHome, Tree, Visit};
 use self::table::WriteBehind;
 pub(super) use self::{
     cursors::Cursors,
@@ -42,7 +42,7 @@ pub(super) use self::{
     memory::MemoryHome,
     store::SledHome,
     table::{ChangedRows, Row, Table},
-    tokens::Tokens,
+    tokens::TokenTable,
     users::{UserRow, Users},
 };
 use super::{
@@ -153,12 +153,12 @@ pub(super) struct Checkpoint {
 
 /// All rows.
 pub(super) struct State {
-    store: Arc<dyn Store>,
+    store: Arc<dyn StateStore>,
     meta: Arc<dyn Tree>,
     pub(super) users: Users,
     pub(super) cursors: Cursors,
     pub(super) keys: Keys,
-    pub(super) tokens: Tokens,
+    pub(super) tokens: TokenTable,
     deleted: Table<()>,
     profiles: Table<Bytes>,
     rows: Table<Bytes>,
@@ -176,7 +176,7 @@ impl State {
         catch_unwind(AssertUnwindSafe(open)).unwrap_or(Err(StateError::Panicked))
     }
 
-    fn open_trees(store: Arc<dyn Store>) -> Result<Self, StateError> {
+    fn open_trees(store: Arc<dyn StateStore>) -> Result<Self, StateError> {
         let state = Self {
             meta: store.tree("meta")?,
             users: Users::open(&*store)?,
@@ -186,7 +186,7 @@ impl State {
             keys: Keys {
                 rows: Table::open(&*store, "keys")?,
             },
-            tokens: Tokens {
+            tokens: TokenTable {
                 rows: Table::open_logged(&*store, "revoked")?,
             },
             deleted: Table::open(&*store, "deleted")?,
@@ -227,11 +227,11 @@ impl State {
     /// Turns a durable record into rows.
     pub(super) fn apply(&self, record: &Record, at: Position) -> Result<(), StateError> {
         match record {
-            Record::Commit { .. } => {}
+            Record::GroupEnd { .. } => {}
             Record::Message(message) if message.is_keyed => self.keys.put(&message.key, at),
             Record::Message(_) => {}
-            Record::Place { user, seq, .. } => {
-                if self.users.place(user, *seq, at)? {
+            Record::Entry { user, seq, .. } => {
+                if self.users.add_entry(user, *seq, at)? {
                     self.pending.fetch_add(1, Relaxed);
                 }
             }
@@ -263,7 +263,7 @@ impl State {
                 issued_at_ms,
             } => self.tokens.note(user, *platform, *issued_at_ms)?,
             Record::Delete { user, seq } => {
-                self.deleted.put(keys::place(user, *seq), ());
+                self.deleted.put(keys::entry(user, *seq), ());
                 self.users.update(user, |row| row.has_deleted = true)?;
             }
             Record::Head { user, head, first } => self.users.update(user, |row| {
@@ -358,12 +358,12 @@ impl State {
 
     /// True if the message was deleted.
     pub(super) fn is_deleted(&self, user: &UserId, seq: Seq) -> Result<bool, StateError> {
-        Ok(self.deleted.get(&keys::place(user, seq))?.is_some())
+        Ok(self.deleted.get(&keys::entry(user, seq))?.is_some())
     }
 
     /// Forgets that a message was deleted, because its segment is removed.
     pub(super) fn forget_deleted(&self, user: &UserId, seq: Seq) {
-        self.deleted.remove(keys::place(user, seq));
+        self.deleted.remove(keys::entry(user, seq));
     }
 
     /// The profile of the user's registration.

@@ -9,7 +9,7 @@ use rustix::fs::IFlags;
 
 use super::StateError;
 
-/// The place of a store.
+/// The home of a store.
 pub trait StoreHome: Send + Sync + 'static {
     /// Opens the store, or begins an empty one when there is none. sled may also panic.
     fn open(&self) -> Result<Opened, StateError>;
@@ -20,14 +20,14 @@ pub trait StoreHome: Send + Sync + 'static {
 /// A store after its opening.
 pub struct Opened {
     /// The store.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn StateStore>,
     /// True if the store's claim can be believed: a flush reached the disk, and nothing written after it reached the disk
     /// before it.
     pub is_believed: bool,
 }
 
 /// All trees.
-pub trait Store: Send + Sync + 'static {
+pub trait StateStore: Send + Sync + 'static {
     /// Opens a tree, or makes it.
     fn tree(&self, name: &'static str) -> Result<Arc<dyn Tree>, StateError>;
     /// Returns once all written rows are on the device.
@@ -85,7 +85,7 @@ pub(crate) struct SledHome {
 }
 
 impl SledHome {
-    fn open_sled(&self) -> Result<Arc<dyn Store>, StateError> {
+    fn open_sled(&self) -> Result<Arc<dyn StateStore>, StateError> {
         let config = sled::Config::new()
             .path(&self.dir)
             .cache_capacity(self.cache_bytes)
@@ -141,7 +141,7 @@ impl StoreHome for SledHome {
     }
 }
 
-impl Store for sled::Db {
+impl StateStore for sled::Db {
     fn tree(&self, name: &'static str) -> Result<Arc<dyn Tree>, StateError> {
         Ok(Arc::new(self.open_tree(name)?))
     }

@@ -15,7 +15,7 @@ use foldhash::quality::RandomState;
 use super::{
     super::lock::lock,
     StateError,
-    store::{Store, Tree},
+    store::{StateStore, Tree},
 };
 
 /// The rows that stay in memory although sled has them, so that the busiest users' rows are not decoded again and again.
@@ -72,7 +72,7 @@ pub(super) trait WriteBehind {
 }
 
 impl<R: Row> Table<R> {
-    pub(super) fn open(store: &dyn Store, name: &'static str) -> Result<Self, StateError> {
+    pub(super) fn open(store: &dyn StateStore, name: &'static str) -> Result<Self, StateError> {
         Ok(Self {
             tree: store.tree(name)?,
             rows_at_once: store.pace().rows,
@@ -83,7 +83,10 @@ impl<R: Row> Table<R> {
     }
 
     /// Opens a table whose rows go into the segments too, by [`Table::take_unlogged`].
-    pub(super) fn open_logged(store: &dyn Store, name: &'static str) -> Result<Self, StateError> {
+    pub(super) fn open_logged(
+        store: &dyn StateStore,
+        name: &'static str,
+    ) -> Result<Self, StateError> {
         let mut table = Self::open(store, name)?;
         table.unlogged = Some(Mutex::default());
         Ok(table)

@@ -57,11 +57,11 @@ impl TokenTimes {
 }
 
 /// The times of every (user, platform) with a token that was seen or revoked.
-pub(in crate::log::embedded) struct Tokens {
+pub(in crate::log::embedded) struct TokenTable {
     pub(in crate::log::embedded) rows: Table<TokenTimes>,
 }
 
-impl Tokens {
+impl TokenTable {
     /// The remembered times; zeros when nothing is remembered.
     pub(in crate::log::embedded) fn get(
         &self,

@@ -14,7 +14,7 @@ use super::{
     super::record::Position,
     StateError,
     keys::{self, WAYPOINT_EVERY, position_at},
-    store::Store,
+    store::StateStore,
     table::{Row, Table},
 };
 use crate::{
@@ -137,7 +137,7 @@ pub(in crate::log::embedded) struct Users {
 }
 
 impl Users {
-    pub(super) fn open(store: &dyn Store) -> Result<Self, StateError> {
+    pub(super) fn open(store: &dyn StateStore) -> Result<Self, StateError> {
         Ok(Self {
             rows: Table::open(store, "users")?,
             waypoints: Table::open(store, "waypoints")?,
@@ -223,14 +223,14 @@ impl Users {
 
     /// Adds an entry: moves the head, and keeps waypoints. Returns true for a new entry. Replaying an old one changes
     /// nothing.
-    pub(in crate::log::embedded) fn place(
+    pub(in crate::log::embedded) fn add_entry(
         &self,
         user: &UserId,
         seq: Seq,
         at: Position,
     ) -> Result<bool, StateError> {
         if seq.0.is_multiple_of(WAYPOINT_EVERY) {
-            self.waypoints.put(keys::place(user, seq), at);
+            self.waypoints.put(keys::entry(user, seq), at);
         }
         self.update(user, |row| {
             let is_new = seq > row.head;
@@ -253,7 +253,7 @@ impl Users {
     ) -> Result<(Seq, Position), StateError> {
         let waypoint = Seq(seq.0.next_multiple_of(WAYPOINT_EVERY));
         if waypoint < row.head
-            && let Some(position) = self.waypoints.get(&keys::place(user, waypoint))?
+            && let Some(position) = self.waypoints.get(&keys::entry(user, waypoint))?
         {
             return Ok((waypoint, position));
         }
@@ -264,7 +264,7 @@ impl Users {
     pub(in crate::log::embedded) fn forget_waypoints(&self, user: &UserId, from: Seq, below: Seq) {
         let first = from.0.next_multiple_of(WAYPOINT_EVERY);
         for seq in (first..below.0).step_by(WAYPOINT_EVERY as usize) {
-            self.waypoints.remove(keys::place(user, Seq(seq)));
+            self.waypoints.remove(keys::entry(user, Seq(seq)));
         }
     }
 }

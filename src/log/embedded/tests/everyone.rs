@@ -9,7 +9,7 @@ fn closed_groups(disk: &TestDisk) -> Vec<usize> {
     let mut scan = scan::Scan::whole(&segment);
     let mut ends = Vec::new();
     while let Some(scanned) = scan.next().unwrap() {
-        if matches!(scanned.record, Record::Commit { .. }) {
+        if matches!(scanned.record, Record::GroupEnd { .. }) {
             ends.push((scan.position().0 - base.0) as usize);
         }
     }
@@ -55,7 +55,7 @@ fn a_message_to_everyone_that_was_cut_after_any_piece_is_placed_to_its_end_by_it
         eventually("the last piece", || !bench.log.is_spreading().unwrap());
         let again = bench.everyone(Some("k"), "all").unwrap();
         assert_eq!(again.message_id, receipt.message_id);
-        assert_eq!(again.placed.len(), 1100);
+        assert_eq!(again.entries.len(), 1100);
         let bench = bench.reopen(TestDisk::after_power_cut, false);
         assert_eq!(bench.everyone(Some("k"), "all"), Ok(again));
         assert!(users.iter().all(|user| count(&bench, user, "all") == 1));
@@ -79,7 +79,7 @@ fn accepted(disk: &TestDisk, many: usize) -> usize {
             } => {
                 ids.insert(key);
             }
-            Record::Commit { .. } if ids.len() == many => {
+            Record::GroupEnd { .. } if ids.len() == many => {
                 return (scan.position().0 - base.0) as usize;
             }
             _ => {}
@@ -145,7 +145,7 @@ fn the_sends_behind_a_message_to_everyone_do_not_wait_for_it() {
         send.blocking_recv().unwrap().unwrap();
     }
     let receipt = pending.blocking_recv().unwrap().unwrap();
-    assert_eq!(receipt.placed.len(), 1100);
+    assert_eq!(receipt.entries.len(), 1100);
     assert_eq!(count(&bench, "u1099", "between"), 5);
     assert_eq!(
         bench.bodies("u1099").last().map(String::as_str),
@@ -179,9 +179,13 @@ fn a_message_to_everyone_expires_with_its_segments_and_its_rows_go_too() {
     // The users keep their numbers, also without the state store.
     let bench = bench.reopen(TestDisk::after_power_cut, false);
     let again = bench.everyone(None, "again").unwrap();
-    let users: Vec<_> = again.placed.iter().map(|(user, _)| user.as_str()).collect();
+    let users: Vec<_> = again
+        .entries
+        .iter()
+        .map(|(user, _)| user.as_str())
+        .collect();
     let before: Vec<_> = receipt
-        .placed
+        .entries
         .iter()
         .map(|(user, _)| user.as_str())
         .collect();

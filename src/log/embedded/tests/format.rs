@@ -90,7 +90,7 @@ fn a_directory_of_each_older_format_opens_and_is_written_on() {
             let stored = bench.log.enter(&session).blocking_wait().unwrap().stored;
             assert_eq!(stored.map(|row| row.cursor), Some(Seq(1)));
             let repeat = bench.try_send(&["u1"], Some("leave-policy"), "two");
-            assert_eq!(repeat.unwrap().placed[0].1, Seq(2));
+            assert_eq!(repeat.unwrap().entries[0].1, Seq(2));
             bench.send(&["u1", "u2"], "new");
             assert_eq!(formats(&bench.disk), [format, config::LOG_FORMAT]);
             bench = bench.reopen(TestDisk::after_power_cut, keeps_state);
@@ -114,7 +114,7 @@ fn a_user_of_an_older_directory_gets_a_message_to_everyone() {
         );
         let receipt = bench.everyone(None, "all").unwrap();
         let mut users: Vec<_> = receipt
-            .placed
+            .entries
             .iter()
             .map(|(user, _)| user.as_str())
             .collect();
@@ -128,7 +128,7 @@ fn while_the_format_is_held_back_a_message_to_everyone_is_one_append() {
     let bench = Bench::with(|limits| limits.format = 2);
     bench.send(&["u1", "u2"], "one");
     let receipt = bench.everyone(Some("k"), "all").unwrap();
-    assert_eq!(receipt.placed.len(), 2);
+    assert_eq!(receipt.entries.len(), 2);
     assert_eq!(bench.everyone(Some("k"), "all"), Ok(receipt.clone()));
     let mut lines = Vec::new();
     let mut note = |line: &str| lines.push(line.to_owned());
@@ -143,7 +143,7 @@ fn while_the_format_is_held_back_a_message_to_everyone_is_one_append() {
     let bench = bench.reopen(TestDisk::after_kill, true);
     assert_eq!(bench.everyone(Some("k"), "all"), Ok(receipt));
     let everyone = bench.everyone(None, "new").unwrap();
-    assert_eq!(everyone.placed.len(), 2);
+    assert_eq!(everyone.entries.len(), 2);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn an_entry_of_a_later_kind_is_an_entry_without_a_message() {
     let bench = Bench::new();
     bench.send(&["u1"], "one");
     let message = |body: &'static str| {
-        Record::Message(record::Message {
+        Record::Message(record::MessageRecord {
             key: record::Key {
                 message_id: MessageId([9; 16]),
                 send_time_ms: 1,
@@ -166,7 +166,7 @@ fn an_entry_of_a_later_kind_is_an_entry_without_a_message() {
     let (newest, at) = (newest(&bench, "u1"), bench.log_end());
     bench.append(vec![
         message("marks"),
-        Record::Place {
+        Record::Entry {
             user: user("u1"),
             seq: Seq(2),
             previous: newest,
@@ -218,7 +218,7 @@ fn append_group(kind: u8, body: &[u8], bytes: &mut Vec<u8>) {
     for part in [&length[..], &previous, &crc.to_le_bytes(), &[kind], body] {
         bytes.extend_from_slice(part);
     }
-    let commit = Record::Commit {
+    let commit = Record::GroupEnd {
         position: position(bytes),
         start,
         time_ms: 1,
@@ -233,7 +233,7 @@ fn newest(bench: &Bench, name: &str) -> Position {
     let segment = Segment::open(&*bench.disk, Segment::base_of(&segment).unwrap()).unwrap();
     let mut scan = scan::Scan::whole(&segment);
     while let Some(scanned) = scan.next().unwrap() {
-        if matches!(&scanned.record, Record::Place { user, .. } if user.as_str() == name) {
+        if matches!(&scanned.record, Record::Entry { user, .. } if user.as_str() == name) {
             newest = scanned.position;
         }
     }

@@ -27,10 +27,10 @@ pub(super) fn a_message_to_everyone_reaches_each_known_user_once(subject: &Subje
     };
     let receipt = to_everyone();
     assert_eq!(receipt.receivers, 4);
-    let mut placed = receipt.placed.to_vec();
-    placed.sort_unstable();
+    let mut entries = receipt.entries.to_vec();
+    entries.sort_unstable();
     let expected = [("a", 2), ("b", 2), ("c", 1), ("d", 1)];
-    assert_eq!(placed, expected.map(|(name, seq)| (user(name), Seq(seq))));
+    assert_eq!(entries, expected.map(|(name, seq)| (user(name), Seq(seq))));
     subject.send(&["later"], "first");
     let again = to_everyone();
     assert_eq!(again, receipt);
@@ -55,5 +55,5 @@ pub(super) fn a_message_to_everyone_reaches_each_known_user_once(subject: &Subje
         entries.blocking_wait().unwrap()
     };
     let pages = [page(0, 1), page(1, 2), page(3, 9), page(4, 9)].concat();
-    assert_eq!(pages, *receipt.placed);
+    assert_eq!(pages, *receipt.entries);
 }

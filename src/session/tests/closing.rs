@@ -1,0 +1,89 @@
+//! The facts that close a session, each with the reason that the client gets.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{super::*, LIMITS};
+use crate::{
+    ids::{ConnectionId, Epoch, Platform, Seq},
+    message::{Live, Message},
+};
+
+/// A session with an empty inbox in epoch 7.
+fn opened() -> Session {
+    let resume = Resume {
+        epoch: 0,
+        cursor: None,
+    };
+    let standing = Standing {
+        epoch: Epoch(7),
+        head: Seq::ZERO,
+        first: Seq(1),
+        stored: None,
+        is_damaged: false,
+    };
+    let welcome = Welcome {
+        connection: ConnectionId(1),
+        platform: Platform::Web,
+        server_time_ms: 0,
+    };
+    let opened = open(resume, standing, welcome, &LIMITS, Moment(0));
+    opened.expect("the log is whole").0
+}
+
+/// The actions of a session to which this happens at this second, as text.
+fn actions(event: Event, second: u64) -> String {
+    let scene = Scene {
+        now: Moment(second * 1000),
+        has_room: true,
+        is_flushed: true,
+        random: || 0.5,
+    };
+    format!("{:?}", opened().handle(event, scene, &LIMITS))
+}
+
+#[test]
+fn a_tick_closes_a_session_whose_socket_stalls_or_whose_token_is_over() {
+    let stalled_for = |seconds| Condition {
+        stalled: Duration::from_secs(seconds),
+        ..Condition::default()
+    };
+    let tick = |condition| actions(Event::Tick(condition), 1);
+    assert_eq!(tick(stalled_for(19)), "[]");
+    assert_eq!(
+        tick(stalled_for(20)),
+        "[DropUnsent, Close(SlowConsumer)]",
+        "the client would read the dropped frames too late"
+    );
+    let over = Condition {
+        is_token_over: true,
+        ..Condition::default()
+    };
+    let expired = r#"[Close(Unauthorized("the token has expired"))]"#;
+    assert_eq!(tick(over), expired);
+}
+
+#[test]
+fn silence_counts_only_while_the_connection_reads() {
+    let flooded = Condition {
+        is_flooded: true,
+        ..Condition::default()
+    };
+    let tick = |condition| actions(Event::Tick(condition), 76);
+    assert_eq!(tick(Condition::default()), "[Close(HeartbeatStopped)]");
+    assert_eq!(tick(flooded), "[]");
+}
+
+#[test]
+fn a_message_of_another_epoch_and_a_failed_read_end_the_session() {
+    let message = Arc::new(Message::of(Epoch(8), Bytes::new()));
+    let live = Event::Live(Live {
+        seq: Seq(1),
+        message,
+    });
+    assert_eq!(actions(live, 1), "[Close(Unavailable(5s))]");
+    let failed = Event::Failed(SessionFault::LogUnreadable);
+    let closed = r#"[Close(Internal("the log cannot be read"))]"#;
+    assert_eq!(actions(failed, 1), closed);
+}
