@@ -95,6 +95,12 @@ pub struct Metrics {
     pub pending: Gauge,
     /// Appends waiting for the writer.
     pub queue_depth: Gauge,
+    /// Bytes of the appends waiting for the writer.
+    pub queue_bytes: Gauge,
+    /// Messages to everyone that wait or are being spread.
+    pub spreads: Gauge,
+    /// Reads of the log that wait for a thread or for the disk.
+    pub reads_waiting: Gauge,
     /// Processor time that a reactor's thread used between two turns of the task that measures it.
     pub reactor_turn_seconds: Histogram,
     /// Items waiting in all reactors' mailboxes, as of the last time each reactor took its items.
@@ -196,6 +202,21 @@ impl Metrics {
                 "towncrier_writer_queue_depth",
                 Unit::Count,
                 "Appends waiting for the log writer",
+            ),
+            queue_bytes: gauge(
+                "towncrier_writer_queue_bytes",
+                Unit::Bytes,
+                "Bytes of the appends waiting for the log writer",
+            ),
+            spreads: gauge(
+                "towncrier_messages_to_everyone_waiting",
+                Unit::Count,
+                "Messages to everyone that not every user has yet",
+            ),
+            reads_waiting: gauge(
+                "towncrier_log_reads_waiting",
+                Unit::Count,
+                "Reads of the log that wait for a thread or for the disk",
             ),
             reactor_turn_seconds: histogram(
                 "towncrier_reactor_turn_seconds",

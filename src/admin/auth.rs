@@ -101,7 +101,8 @@ impl App {
     }
 
     async fn issue(&self, user: &UserId, platform: Platform) -> Result<Response, Refusal> {
-        let issued = self.delivery.issue_token(user, platform).await?;
+        let issued = self.delivery.issue_token(user, platform);
+        let issued = self.answered(issued).await?;
         Ok(bodies::answer(TokenIssued {
             user_id: user.as_str(),
             token: &issued.token,

@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq as _;
 use super::{error::Refusal, json, outcomes::Outcomes};
 use crate::{
     config::Config,
-    delivery::{Delivery, SendError},
+    delivery::{Cause, Delivery, LogError, SendError},
     ids::{IdError, UserId},
     metrics::Metrics,
     pages::Page,
@@ -169,7 +169,7 @@ impl App {
             .get("token")
             .and_then(|token| token.to_str().ok())
             .ok_or(Refusal::Token)?;
-        Ok(self.delivery.authenticate(token).await?)
+        self.answered(self.delivery.authenticate(token)).await
     }
 
     /// True if the token's user is an administrator. The token's platform does not matter, as in OpenIM.
@@ -185,6 +185,19 @@ impl App {
     ) -> Result<T, Refusal> {
         let appended = tokio::time::timeout(self.request_timeout, appended).await;
         Ok(appended.map_err(|_| Refusal::Unconfirmed)??)
+    }
+
+    /// Waits for the answer to a question. A disk that does not answer then keeps neither the caller nor its connection.
+    pub(super) async fn answered<T, E>(
+        &self,
+        answer: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Refusal>
+    where
+        Refusal: From<E>,
+    {
+        let answer = tokio::time::timeout(self.request_timeout, answer).await;
+        let late = || LogError::new(Cause::ReadFailed, "the log did not answer in time");
+        Ok(answer.map_err(|_| late())??)
     }
 
     /// `Ok` if the caller may look into this user's inbox: its own, or any inbox for an administrator.

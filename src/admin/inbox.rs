@@ -45,7 +45,7 @@ pub(super) async fn newest_seq(
     let msg_incr = json::required(body.msg_incr, "msgIncr")?;
     let user = body.send_id.required_user("sendID")?;
     app.check_inbox_of(&call.caller, &user)?;
-    let inbox = app.delivery.inbox(&user).wait().await?;
+    let inbox = app.answered(app.delivery.inbox(&user).wait()).await?;
     Ok(bodies::json(&NewestSeq {
         err_code: 0,
         err_msg: "",
@@ -70,7 +70,7 @@ pub(super) async fn pull_msg_by_seq(
     let user = body.send_id.required_user("sendID")?;
     app.check_inbox_of(&call.caller, &user)?;
     let seqs = seqs(body.seq_list.as_deref().unwrap_or_default())?;
-    let data = app.pull(&user, &seqs).await?;
+    let data = app.answered(app.pull(&user, &seqs)).await?;
     Ok(bodies::json(&Pulled {
         err_code: 0,
         err_msg: "",

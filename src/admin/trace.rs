@@ -43,11 +43,8 @@ pub(super) async fn trace(
             .unwrap_or(PAGE_DEFAULT)
             .min(PAGE_MAX),
     };
-    let trace = app
-        .delivery
-        .trace(lookup, page)
-        .await?
-        .ok_or(Refusal::NoMessage)?;
+    let trace = app.answered(app.delivery.trace(lookup, page)).await?;
+    let trace = trace.ok_or(Refusal::NoMessage)?;
     check_key(&body, &trace)?;
     Ok(bodies::answer(traced(&trace)))
 }

@@ -292,7 +292,7 @@ fn sessions(sessions: &Sessions) -> Result<(), Invalid> {
 
 fn delivery(delivery: &Delivery) -> Result<(), Invalid> {
     within("delivery.window", delivery.window, 1..=4096)?;
-    // The wait doubles up to 60 s: `docs/protocol.md#acks`.
+    // The wait doubles up to a bound: `docs/protocol.md#acks`.
     lasts(
         "delivery.resend_after",
         delivery.resend_after,

@@ -1,8 +1,9 @@
 //! Reads of the log for one session. An answer from memory is taken at once. An answer that comes later is awaited beside
 //! the task, so the thread never waits.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
+use tokio::time::timeout;
 use tracing::error;
 
 use super::{Context, login::unreadable};
@@ -16,6 +17,10 @@ use crate::{
 /// The most reads from memory in a row that one event may cause. Each brings up to 64 KiB or a window. Other connections
 /// are served after that; otherwise a user with a million deleted entries would hold the thread.
 pub(super) const READS_IN_A_ROW: usize = 8;
+
+/// A read that takes longer ends the session, and its client comes back. A disk that is slow for all sessions of a process answers
+/// each within this time.
+const READ_MAX: Duration = Duration::from_secs(60);
 
 fn limit(order: ReadOrder) -> ReadLimit {
     ReadLimit {
@@ -58,7 +63,10 @@ pub(super) fn read(
     tokio::task::spawn_local(async move {
         let event = loop {
             let look = || context.delivery.replay(&user, order.after, limit(order));
-            let result = read.take().unwrap_or_else(look).wait().await;
+            let answer = read.take().unwrap_or_else(look).wait();
+            let Ok(result) = timeout(READ_MAX, answer).await else {
+                break Event::Failed(SessionFault::LogSilent);
+            };
             match before_damage(order, &result) {
                 Some(less) => order = less,
                 None => break event(&user, epoch, result),
@@ -83,5 +91,57 @@ fn event(user: &UserId, epoch: Epoch, result: Result<InboxRead, LogError>) -> Ev
             Event::Failed(SessionFault::LogDamaged)
         }
         Err(failure) => Event::Failed(unreadable(&failure)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, sync::Arc};
+
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::{
+        config,
+        connection::{OutboxLimits, tests::fixture::World},
+        ids::{ConnectionId, Seq},
+        log::tests::memory::Answering,
+        registry::{Item, Mailbox},
+    };
+
+    struct NoMailbox;
+
+    impl Mailbox for NoMailbox {
+        fn post(&self, _: ConnectionId, _: Item) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_the_disk_does_not_answer_ends_in_time() {
+        let world = World::new(&config::Sessions::default());
+        let outbox = OutboxLimits {
+            frames_max: 8,
+            bytes_max: 1 << 20,
+        };
+        let context = world.context(Arc::new(NoMailbox), outbox);
+        let epoch = world.log.rows().epoch();
+        world.log.rows().answering = Answering::Held;
+        let order = ReadOrder {
+            after: Seq::ZERO,
+            messages: 1,
+        };
+        let user = UserId::new("alice").unwrap();
+        let failure = Rc::new(Cell::new(None));
+        let answered = Rc::clone(&failure);
+        let tasks = LocalSet::new();
+        tasks
+            .run_until(async {
+                let answer = move |event| answered.set(Some(event));
+                assert!(read(&context, (&user, epoch), order, true, answer).is_none());
+            })
+            .await;
+        tasks.await;
+        let failure = failure.take();
+        let is_told = matches!(failure, Some(Event::Failed(SessionFault::LogSilent)));
+        assert!(is_told, "{failure:?}");
     }
 }

@@ -69,3 +69,30 @@ impl Trail {
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Platform, UserId};
+
+    #[test]
+    fn the_newest_times_replace_the_oldest() {
+        let trail = Trail::default();
+        let alice = SessionKey {
+            user: UserId::new("alice").unwrap(),
+            platform: Platform::Web,
+            device: "".into(),
+        };
+        for seq in 1..=ENTRIES_MAX as u64 + 1 {
+            trail.add(&alice, Seq(seq), seq * 10);
+        }
+        let kept: usize = trail
+            .parts
+            .iter()
+            .map(|part| part.lock().unwrap().len())
+            .sum();
+        assert_eq!(kept, ENTRIES_MAX);
+        // The first time is forgotten, so the next one counts.
+        assert_eq!(trail.when(&alice, Seq(1)), Some(20));
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Fault, Gateway, admin_config, text_send};
-use crate::log::{AppendError, Cause, LogError};
+use crate::log::{AppendError, Cause, LogError, tests::memory::Answering};
 
 #[tokio::test]
 async fn what_the_log_refuses_is_told_apart() {
@@ -62,6 +62,41 @@ async fn a_log_that_does_not_answer_leaves_the_outcome_unknown() {
     let reply = gateway.send(&text_send()).await;
     assert_eq!(reply.verdict(), (503, 50304));
     assert_eq!(reply.header("retry-after"), Some("5"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_the_disk_does_not_answer_fails_in_time() {
+    let gateway = Gateway::new();
+    let sent = gateway.send(&text_send()).await.data();
+    let id = &sent["serverMsgID"];
+    for (path, body) in [
+        (
+            "/msg/trace",
+            json!({ "operationID": "op", "serverMsgID": id }),
+        ),
+        (
+            "/msg/newest_seq",
+            json!({ "operationID": "op", "reqIdentifier": 1001, "msgIncr": 9, "sendID": "u1" }),
+        ),
+        (
+            "/msg/pull_msg_by_seq",
+            json!({ "operationID": "op", "reqIdentifier": 1002, "sendID": "u1", "seqList": [1] }),
+        ),
+    ] {
+        gateway.log.rows().answering = Answering::Held;
+        // The question for the token's times is answered, and the next one is not.
+        let reply = gateway.post(path, &body);
+        let (reply, released) = tokio::join!(reply, async { gateway.log.release() });
+        assert_eq!(released, 1);
+        assert_eq!(reply.verdict(), (503, 50307), "{path}");
+        gateway.log.rows().answering = Answering::Now;
+        assert_eq!(
+            gateway.post(path, &body).await.verdict(),
+            (200, 0),
+            "{path}"
+        );
+        gateway.log.release();
+    }
 }
 
 #[tokio::test]

@@ -148,3 +148,23 @@ impl Core {
         lock(&self.damages).clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::requests::tests::quiet_log, *};
+
+    #[test]
+    fn the_first_damages_are_remembered_each_once() {
+        let (log, ..) = quiet_log(|job| job());
+        let damage = |offset| Damage {
+            segment: "1.log".into(),
+            offset,
+            what: "a test damaged it",
+        };
+        for offset in (0..2 * DAMAGES_MAX as u64).chain(0..10) {
+            log.core.report(&damage(offset));
+        }
+        let expected: Vec<_> = (0..DAMAGES_MAX as u64).map(damage).collect();
+        assert_eq!(log.core.damages(), expected);
+    }
+}

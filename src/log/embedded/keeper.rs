@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::oneshot,
     time::{Instant, timeout},
 };
 
@@ -14,13 +14,13 @@ use super::{
     AppendError, ReadError, Refusing,
     core::Core,
     disk::is_short_of_space,
+    queue::{UncountedSender, Work},
     record::{Position, ROWS_SINCE, Record},
     retention::{self, Leaving, RetentionLimits},
     segment::Segment,
     state::{ChangedRows, Checkpoint, Cursors, Row, Table, TokenTable},
     time_mark::TimeMark,
     watermark::Watermark,
-    writer::Work,
 };
 use crate::watch::Pulse;
 
@@ -46,7 +46,7 @@ const CARRIED_AT_ONCE: usize = 1024;
 /// The keeper's own state.
 pub(crate) struct Keeper {
     pub(super) core: Arc<Core>,
-    pub(super) writer: mpsc::Sender<Work>,
+    pub(super) writer: UncountedSender,
     pub(super) watermark: Watermark,
     pub(super) time_mark: TimeMark,
     pub(super) limits: RetentionLimits,
@@ -176,8 +176,7 @@ impl Keeper {
         let mut left = table.unlogged_rows();
         while left > 0 && self.can_write() {
             let rows = table.take_unlogged();
-            let mut records = records(&rows);
-            records.retain(|record| record.format() <= self.format);
+            let records = self.without_later(records(&rows));
             left = left.saturating_sub(rows.len());
             if rows.is_empty() {
                 break;
@@ -188,6 +187,12 @@ impl Keeper {
             }
         }
         left == 0
+    }
+
+    /// The records that the format of new segments has. The other facts stay in the state store only.
+    fn without_later(&self, mut records: Vec<Record>) -> Vec<Record> {
+        records.retain(|record| record.format() <= self.format);
+        records
     }
 
     /// True while the log takes appends and the disk has space for the state store. On a full disk sled would fail until the
@@ -275,8 +280,8 @@ impl Keeper {
     /// Carries over the facts that must outlive a segment, forgets the others, and removes the file.
     async fn remove(&mut self, segment: &Segment) -> Result<(), ReadError> {
         let leaving = Leaving::read(&self.core, segment, &self.pulse)?;
-        let mut carried = leaving.carried(&self.core, segment, self.limits.keys, &self.pulse)?;
-        carried.retain(|record| record.format() <= self.format);
+        let carried = leaving.carried(&self.core, segment, self.limits.keys, &self.pulse)?;
+        let carried = self.without_later(carried);
         for records in carried.chunks(CARRIED_AT_ONCE) {
             if !self.append(records.to_vec()).await {
                 return Err(ReadError::Io(std::io::ErrorKind::StorageFull));
@@ -330,7 +335,7 @@ impl Keeper {
         let work = work(sender);
         // The writer has a pulse of its own.
         self.pulse.rest();
-        let is_durable = self.writer.send(work).await.is_ok() && matches!(answer.await, Ok(Ok(())));
+        let is_durable = self.writer.send(work).await && matches!(answer.await, Ok(Ok(())));
         self.pulse.beat();
         is_durable
     }

@@ -9,10 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Damage, LogError, OpenError,
@@ -21,6 +18,8 @@ use super::{
     epoch,
     keeper::Keeper,
     lock::lock,
+    queue::{WorkSender, queue},
+    reads::{READS_WAITING_MAX, WaitingReads},
     record::{Position, ROWS_SINCE},
     recovery,
     retention::RetentionLimits,
@@ -29,7 +28,7 @@ use super::{
     state::{Claim, MemoryHome, SledHome, StoreHome},
     time_mark::TimeMark,
     watermark::Watermark,
-    writer::{Work, Writer},
+    writer::Writer,
 };
 use crate::{
     clock::Clock,
@@ -49,13 +48,15 @@ pub(super) const STATE: &str = "state";
 pub struct EmbeddedLog {
     pub(super) core: Arc<Core>,
     /// The writer's queue; `None` once the log is closing.
-    pub(super) writer: Mutex<Option<mpsc::Sender<Work>>>,
+    pub(super) writer: Mutex<Option<WorkSender>>,
     /// The keeper ends when this is dropped. The keeper holds the last sender but one.
     stop: Mutex<Option<oneshot::Sender<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The threads without which a gateway cannot go on, for its watch.
     watched: Mutex<Vec<Watched>>,
     pub(super) aside: Aside,
+    /// The reads that were given to `aside` and have not ended.
+    pub(super) reads: Arc<WaitingReads>,
     /// The locked file. It is held as long as the log exists, so that no second process opens the directory.
     lock: Option<File>,
 }
@@ -226,13 +227,13 @@ impl EmbeddedLog {
             let concluded = core.state.conclude(epoch, core.reached());
             concluded.map_err(state_failed)?;
         }
-        let (sender, queue) = mpsc::channel(config.queue_max);
+        let (sender, receiver) = queue(config.queue_max);
         let (stop, stopped) = oneshot::channel();
         let (writer_pulse, writer_watched) = watch::watched("log-writer");
         let (keeper_pulse, keeper_watched) = watch::watched("log-keeper");
         let mut keeper = Keeper {
             core: core.clone(),
-            writer: sender.clone(),
+            writer: sender.uncounted(),
             watermark,
             time_mark,
             limits: RetentionLimits {
@@ -256,7 +257,7 @@ impl EmbeddedLog {
         let writer = active.map(|active| {
             watched.push(writer_watched);
             let core = core.clone();
-            Writer::new(core, queue, active, spreads, config, writer_pulse)
+            Writer::new(core, receiver, active, spreads, config, writer_pulse)
         });
         let workers = Workers {
             writer,
@@ -264,6 +265,7 @@ impl EmbeddedLog {
             stopped,
             scrubbed: reached.map(|reached| reached.position),
         };
+        let reads = WaitingReads::new(READS_WAITING_MAX, core.metrics.reads_waiting.clone());
         let log = Self {
             core,
             writer: Mutex::new(Some(sender)),
@@ -271,6 +273,7 @@ impl EmbeddedLog {
             threads: Mutex::default(),
             watched: Mutex::new(watched),
             aside,
+            reads,
             lock: None,
         };
         Ok((log, workers))

@@ -22,6 +22,7 @@
 //!
 //! Writing:
 //!
+//! - `queue.rs`: the requests that wait for the writer
 //! - `writer.rs`: the only part that appends
 //! - `group.rs`: the records of one write and one sync
 //! - `spread.rs`: messages to everyone, in pieces
@@ -31,6 +32,7 @@
 //! Reading:
 //!
 //! - `reader.rs`: one user's messages, in order, every byte checked
+//! - `reads.rs`: the reads that wait for the disk
 //! - `scan.rs`: a segment from end to end
 //!
 //! Work beside the writer:
@@ -58,7 +60,9 @@ pub mod inspect;
 mod keeper;
 mod lock;
 mod log;
+mod queue;
 mod reader;
+mod reads;
 mod record;
 mod recovery;
 mod requests;

@@ -27,7 +27,7 @@ impl Position {
 
 /// Bytes before a record's body.
 pub(super) const HEADER_BYTES: usize = 13;
-/// The largest body of a record, in bytes; a longer one is damage. A message's content has at most 56 KB, see
+/// The largest body of a record, in bytes; a longer one is damage. A message's content has at most
 /// [`CONTENT_BYTES_MAX`](crate::message::CONTENT_BYTES_MAX), so a message with its ids fits easily.
 pub(super) const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// No inbox gets so many messages. A record with a higher seq is damage, so counting on from a seq that was read never

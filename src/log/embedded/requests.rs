@@ -6,12 +6,12 @@
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
-    Append, AppendError, Consumer, EmbeddedLog, Inbox, InboxRead, Log, LogAnswer, LogError, Lookup,
-    Patience, Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, SessionRow,
-    TokenTimes, core::Core, lock::lock, record::Record, writer::Work,
+    Append, AppendError, Cause, Consumer, EmbeddedLog, Inbox, InboxRead, Log, LogAnswer, LogError,
+    Lookup, Patience, Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, SessionRow,
+    TokenTimes, core::Core, lock::lock, queue::Work, record::Record,
 };
 use crate::ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId};
 
@@ -36,10 +36,19 @@ impl EmbeddedLog {
         &self,
         look: impl FnOnce(&Core) -> Result<T, LogError> + Send + 'static,
     ) -> LogAnswer<T> {
+        let Some(read) = self.reads.add() else {
+            let error = LogError::new(Cause::ReadFailed, "too many reads wait for the disk");
+            return LogAnswer::Now(Err(error));
+        };
         let (sender, receiver) = oneshot::channel();
         let core = self.core.clone();
-        // The receiver may have been dropped. Then the answer is discarded.
-        (self.aside)(Box::new(move || drop(sender.send(look(&core)))));
+        (self.aside)(Box::new(move || {
+            // A caller that has gone while the read waited needs no answer.
+            if !sender.is_closed() {
+                drop(sender.send(look(&core)));
+            }
+            drop(read);
+        }));
         LogAnswer::Later(receiver)
     }
 
@@ -59,13 +68,10 @@ impl EmbeddedLog {
     ) -> Result<Pending<T>, AppendError> {
         self.core.check_writable_for_good()?;
         let (sender, pending) = oneshot::channel();
-        let queue = lock(&self.writer);
-        let queue = queue.as_ref().ok_or(Refusing::Closed)?;
-        match queue.try_send(work(sender)) {
-            Ok(()) => Ok(pending),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(AppendError::QueueFull),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(Refusing::Closed.into()),
-        }
+        let mut queue = lock(&self.writer);
+        let queue = queue.as_mut().ok_or(Refusing::Closed)?;
+        queue.put(work(sender))?;
+        Ok(pending)
     }
 }
 
@@ -197,5 +203,67 @@ impl Log for EmbeddedLog {
 
     fn check_writable(&self) -> Result<(), LogError> {
         Ok(self.core.check_writable()?)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::{
+        super::{Aside, Directories, Workers, disk::RealDisk, state::MemoryHome},
+        *,
+    };
+    use crate::{clock::Clock, config, metrics::Metrics};
+
+    /// A log whose threads do not run, its directory, and its metrics.
+    pub(crate) fn quiet_log(
+        aside: Aside,
+    ) -> (EmbeddedLog, Workers, tempfile::TempDir, Arc<Metrics>) {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = || Arc::new(RealDisk::open(dir.path()).unwrap());
+        let directories = Directories {
+            root: disk(),
+            segments: disk(),
+            state: Box::new(MemoryHome::default()),
+        };
+        let metrics = Arc::new(Metrics::new());
+        let clock = Arc::new(Clock::system());
+        let config = config::Log::default();
+        let opened =
+            EmbeddedLog::open_in(&directories, &config, clock, Arc::clone(&metrics), aside);
+        let (log, workers) = opened.expect("opens");
+        (log, workers, dir, metrics)
+    }
+
+    /// Reads that wait for the disk of a test.
+    type Jobs = Vec<Box<dyn FnOnce() + Send>>;
+
+    thread_local! {
+        static JOBS: RefCell<Jobs> = RefCell::default();
+        static READS_MADE: Cell<u64> = Cell::default();
+    }
+
+    #[test]
+    fn a_read_whose_caller_has_gone_is_not_made() {
+        let (log, _workers, _dir, metrics) =
+            quiet_log(|job| JOBS.with_borrow_mut(|jobs| jobs.push(job)));
+        let read = || {
+            log.aside(|_| {
+                READS_MADE.set(READS_MADE.get() + 1);
+                Ok(())
+            })
+        };
+        let waiting = |count: u64| {
+            let text = metrics.handle().render();
+            text.contains(&format!("towncrier_log_reads_waiting {count}\n"))
+        };
+        let stays = read();
+        drop(read());
+        assert!(waiting(2));
+        JOBS.take().into_iter().for_each(|job| job());
+        assert_eq!(READS_MADE.get(), 1);
+        assert!(stays.blocking_wait().is_ok());
+        assert!(waiting(0));
     }
 }

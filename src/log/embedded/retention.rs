@@ -13,12 +13,12 @@ use bytes::Bytes;
 use super::{
     ReadError,
     core::Core,
+    queue::Carried,
     record::{Key, Record},
     scan::Scan,
     segment::Segment,
     spread_row::{SpreadRow, read_piece},
     table_id::TableId,
-    writer::Carried,
 };
 use crate::{
     ids::{Platform, Seq, SessionKey, UserId},

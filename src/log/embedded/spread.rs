@@ -23,7 +23,8 @@ use super::{
 };
 use crate::ids::MessageId;
 
-/// The most messages to everyone that wait or are being spread. Each has a body of up to 64 KB in memory.
+/// The most messages to everyone that wait or are being spread. Each has its body in memory, at
+/// most a frame.
 const SPREADS_MAX: usize = 64;
 /// The time between two pieces when nothing else is sent.
 const SPACING: Duration = Duration::from_millis(1);
@@ -114,6 +115,11 @@ impl Spreads {
         !self.waiting.is_empty() || !self.running.is_empty()
     }
 
+    /// The number of messages to everyone that wait or are being spread.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len() + self.running.len()
+    }
+
     /// Takes a message to everyone. A repeat waits with the first one.
     pub(super) fn take(&mut self, core: &Core, append: Append, caller: Reply) {
         if append.is_keyed {
@@ -133,7 +139,7 @@ impl Spreads {
                 Err(error) => return drop(caller.send(Err(error))),
             }
         }
-        if self.waiting.len() + self.running.len() >= SPREADS_MAX {
+        if self.len() >= SPREADS_MAX {
             return drop(caller.send(Err(AppendError::QueueFull)));
         }
         self.waiting.push_back(Unaccepted {
@@ -336,4 +342,30 @@ pub(super) fn carry(
     };
     group.put(row.record(id));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::requests::tests::quiet_log, *};
+    use crate::log::tests::conformance::message;
+
+    #[test]
+    fn a_message_to_everyone_too_many_is_refused() {
+        let (log, ..) = quiet_log(|job| job());
+        let mut spreads = Spreads::resume(&log.core, true).unwrap();
+        let mut take = |key: &str| {
+            let (caller, answer) = oneshot::channel();
+            spreads.take(&log.core, message(1, &[], Some(key), "to everyone"), caller);
+            answer
+        };
+        let waiting: Vec<_> = (0..SPREADS_MAX).map(|key| take(&key.to_string())).collect();
+        let refused = take("one too many").blocking_recv();
+        assert!(matches!(refused, Ok(Err(AppendError::QueueFull))));
+        // A repeat waits with the first one and takes no room.
+        let repeat = take("0");
+        for mut answer in waiting.into_iter().chain([repeat]) {
+            assert!(answer.try_recv().is_err(), "it waits");
+        }
+        assert_eq!(spreads.len(), SPREADS_MAX);
+    }
 }

@@ -46,12 +46,12 @@ use super::{
     disk::{Disk as _, RealDisk},
     inspect::inspect_segments,
     log::Directories,
+    queue::{Carried, Work},
     record::{Position, Record},
     segment::{ORIGIN, Segment},
     state::SledHome,
     table_id::TableId,
     watermark::Watermark,
-    writer::{Carried, Work},
     *,
 };
 use crate::{

@@ -12,15 +12,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::{self, sleep_until, timeout_at},
-};
+use tokio::time::{self, sleep_until, timeout_at};
 
 use super::{
     Append, AppendError, Commit, ReadError, Receipt, Refusing,
     core::Core,
     group::{Caller, Group, answer},
+    queue::{Carried, Work, WorkReceiver},
     record::{Key, MessageRecord, Position, Record},
     segment::Segment,
     spread::{self, Spreads},
@@ -28,7 +26,7 @@ use super::{
     state::{Reached, StateError},
     table_id::TableId,
 };
-use crate::{ids::UserId, watch::Pulse};
+use crate::watch::Pulse;
 
 /// A group is closed at this many bytes. A sync of more bytes takes longer than it saves.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -43,32 +41,10 @@ const SPACING: Duration = Duration::from_millis(1);
 /// The writer checks the free space again after this many bytes.
 const FREE_CHECK_BYTES: u64 = 16 * 1024 * 1024;
 
-/// A request to the writer.
-pub(super) enum Work {
-    /// A message for its receivers.
-    Append(Append, oneshot::Sender<Result<Receipt, AppendError>>),
-    /// A message for everyone.
-    Everyone(Append, oneshot::Sender<Result<Receipt, AppendError>>),
-    /// Records that belong to no message.
-    Records(Vec<Record>, oneshot::Sender<Result<(), AppendError>>),
-    /// Facts that must outlive a segment. They are written again with their values at the time of the write, so that no newer
-    /// value is undone.
-    Carry(Vec<Carried>, oneshot::Sender<Result<(), AppendError>>),
-}
-
-/// A fact that must outlive a segment, by its key.
-#[derive(Clone)]
-pub(super) enum Carried {
-    /// The profile of a registered user.
-    Profile(UserId),
-    /// A row of a table.
-    Row(TableId, Bytes),
-}
-
 /// The writer's own state.
 pub(crate) struct Writer {
     core: Arc<Core>,
-    queue: mpsc::Receiver<Work>,
+    queue: WorkReceiver,
     active: Arc<Segment>,
     /// The memory of a group's bytes, kept between groups.
     buffer: Vec<u8>,
@@ -91,7 +67,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub(super) fn new(
         core: Arc<Core>,
-        queue: mpsc::Receiver<Work>,
+        queue: WorkReceiver,
         active: Arc<Segment>,
         spreads: Spreads,
         limits: &crate::config::Log,
@@ -126,10 +102,19 @@ impl Writer {
                 sleep_until(next_at).await;
             }
             next_at = time::Instant::now() + SPACING;
-            self.core.metrics.queue_depth.set(self.queue.len() as f64);
+            self.measure();
             is_crowded = self.commit(first) > 1;
+            self.measure();
             self.pulse.rest();
         }
+    }
+
+    /// Sets the metrics of the requests that wait, before a group and after it.
+    fn measure(&self) {
+        let metrics = &self.core.metrics;
+        metrics.queue_depth.set(self.queue.len() as f64);
+        metrics.queue_bytes.set(self.queue.bytes() as f64);
+        metrics.spreads.set(self.spreads.len() as f64);
     }
 
     /// Waits for a request, or until the next piece of a message to everyone is due: then there is no request. The outer
@@ -163,7 +148,7 @@ impl Writer {
             requests += 1;
             let has_room = group.buffer.len() < GROUP_BYTES_MAX && requests < GROUP_REQUESTS_MAX;
             next = if has_room {
-                self.queue.try_recv().ok()
+                self.queue.try_recv()
             } else {
                 None
             };
@@ -446,5 +431,37 @@ fn refuse(work: Work, error: &AppendError) {
         Work::Records(_, sender) | Work::Carry(_, sender) => {
             drop(sender.send(Err(error.clone())));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::requests::tests::quiet_log, *};
+    use crate::log::{Log as _, tests::conformance::message};
+
+    #[test]
+    fn a_group_ends_at_its_bytes_and_the_next_one_has_the_rest() {
+        let (log, workers, _dir, metrics) = quiet_log(|job| job());
+        let body = "x".repeat(GROUP_BYTES_MAX / 4);
+        let answers: Vec<_> = (0..6)
+            .map(|_| log.append(message(1, &["alice"], None, &body)).unwrap())
+            .collect();
+        assert!(log.close(), "the queue is closed and not empty");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        // The queue ends when the keeper has gone as well.
+        let (writer, keeper) = workers.into_futures();
+        drop(keeper);
+        runtime.unwrap().block_on(writer.unwrap());
+        for answer in answers {
+            assert!(answer.blocking_recv().unwrap().is_ok());
+        }
+        let text = metrics.handle().render();
+        assert!(
+            text.contains("towncrier_commit_seconds_count 2\n"),
+            "{text}"
+        );
+        assert!(text.contains("towncrier_writer_queue_bytes 0\n"), "{text}");
     }
 }

@@ -492,3 +492,32 @@ impl State {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Platform;
+
+    #[test]
+    fn rows_that_wait_grow_with_sessions_and_not_with_their_acks() {
+        let (state, _) = State::open(&MemoryHome::default()).unwrap();
+        for sessions in 1..=3 {
+            let session = SessionKey {
+                user: UserId::new(&format!("u{sessions}")).unwrap(),
+                platform: Platform::Web,
+                device: "".into(),
+            };
+            for cursor in 0..100 {
+                let row = SessionRow {
+                    cursor: Seq(cursor),
+                    acked_at_ms: cursor,
+                };
+                state.store_cursor(&session, row).unwrap();
+                let noted = state.tokens.note(&session.user, session.platform, cursor);
+                noted.unwrap();
+            }
+            // The cursor, the token and the user.
+            assert_eq!(state.dirty_rows(), 3 * sessions);
+        }
+    }
+}

@@ -308,7 +308,13 @@ mod tests {
         sync::{OnceLock, Weak},
     };
 
-    use super::{super::store::Visit, *};
+    use super::{
+        super::{
+            MemoryHome,
+            store::{StoreHome as _, Visit},
+        },
+        *,
+    };
 
     /// A tree under load: with each row that is written, another row changes.
     #[derive(Default)]
@@ -367,5 +373,24 @@ mod tests {
             assert!(tree.get(key).unwrap().is_some());
         }
         assert_eq!(table.dirty_rows(), keys.len());
+    }
+
+    #[test]
+    fn rows_that_the_store_has_leave_memory_when_there_are_many() {
+        let store = MemoryHome::default().open().unwrap().store;
+        let table = Table::open(&*store, "rows").unwrap();
+        for row in 0..=CLEAN_ROWS_MAX as u64 {
+            table.put(row.to_be_bytes().into(), row);
+        }
+        table.shrink();
+        assert_eq!(
+            table.recent.len(),
+            CLEAN_ROWS_MAX + 1,
+            "rows that wait stay"
+        );
+        while table.write_part().unwrap() > 0 {}
+        table.shrink();
+        assert_eq!(table.recent.len(), 0);
+        assert_eq!(table.get(&7_u64.to_be_bytes()).unwrap(), Some(7));
     }
 }
