@@ -101,6 +101,16 @@ pub struct Metrics {
     pub spreads: Gauge,
     /// Reads of the log that wait for a thread or for the disk.
     pub reads_waiting: Gauge,
+    /// Connections of the client port without a session, over all reactors.
+    pub arrivals: Gauge,
+    /// Connections of the admin port.
+    pub admin_connections: Gauge,
+    /// Connections of the admin port that were cut off for another one.
+    pub admin_connections_cut_off: Counter,
+    /// Sessions whose outbox was full at the last sweep, over all reactors.
+    pub outboxes_full: Gauge,
+    /// Sessions whose window was full at the last sweep, over all reactors.
+    pub windows_full: Gauge,
     /// Processor time that a reactor's thread used between two turns of the task that measures it.
     pub reactor_turn_seconds: Histogram,
     /// Items waiting in all reactors' mailboxes, as of the last time each reactor took its items.
@@ -217,6 +227,30 @@ impl Metrics {
                 "towncrier_log_reads_waiting",
                 Unit::Count,
                 "Reads of the log that wait for a thread or for the disk",
+            ),
+            arrivals: gauge(
+                "towncrier_arrivals",
+                Unit::Count,
+                "Connections of the client port without a session",
+            ),
+            admin_connections: gauge(
+                "towncrier_admin_connections",
+                Unit::Count,
+                "Connections of the admin port",
+            ),
+            admin_connections_cut_off: counter(
+                "towncrier_admin_connections_cut_off_total",
+                "Idle connections of the admin port that were closed for another one",
+            ),
+            outboxes_full: gauge(
+                "towncrier_outboxes_full",
+                Unit::Count,
+                "Sessions whose outbox is full",
+            ),
+            windows_full: gauge(
+                "towncrier_windows_full",
+                Unit::Count,
+                "Sessions that get no message before their next ack",
             ),
             reactor_turn_seconds: histogram(
                 "towncrier_reactor_turn_seconds",

@@ -91,6 +91,15 @@ impl Context {
     }
 }
 
+/// A number of sessions that can be sent nothing now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FullSessions {
+    /// The sessions whose outbox is full.
+    pub outboxes: u32,
+    /// The sessions that get no message before their next ack.
+    pub windows: u32,
+}
+
 /// A connection, as its task and the other tasks of its thread share it. A connection whose task is gone ignores everything.
 pub type Handle = Rc<RefCell<Connection>>;
 

@@ -17,7 +17,7 @@ use tokio::task::spawn_local;
 use towncrier_websocket::{Close, Rules, frame};
 
 use super::{
-    Context,
+    Context, FullSessions,
     life::{Life, Login, Open},
     login::log_in,
     outbox::Outbox,
@@ -49,14 +49,14 @@ pub struct Connection {
     me: Weak<RefCell<Self>>,
     /// Decodes the client's frames, and encodes what the session says.
     codec: Box<dyn Codec>,
-    life: Life,
+    pub(super) life: Life,
     pub(super) outbox: Outbox,
     /// The task's waker; set at its first poll.
     waker: Option<Waker>,
     /// The moment since which the socket has taken nothing although frames waited.
     stalled_since: Option<Moment>,
     /// The moment since which the outbox has had no room.
-    full_since: Option<Moment>,
+    pub(super) full_since: Option<Moment>,
     opened: Moment,
     tally: Tally,
 }
@@ -295,6 +295,14 @@ impl Connection {
     pub fn drain(&mut self, after: Duration) {
         self.happen(Event::Drain(after));
         self.wake();
+    }
+
+    /// Adds this connection to the sessions that can be sent nothing now.
+    pub fn add_to(&self, full: &mut FullSessions) {
+        if let Life::Open(open) = &self.life {
+            full.outboxes += u32::from(self.full_since.is_some());
+            full.windows += u32::from(open.session.is_window_full(&self.context.session));
+        }
     }
 
     /// The socket took `bytes`. Updates the times of stalls, and tells the session if the outbox has room.

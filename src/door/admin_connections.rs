@@ -22,12 +22,15 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::{sync::Notify, task::AbortHandle};
 
+use crate::metrics::Metrics;
+
 /// All connections of the port.
 pub(super) struct AdminConnections {
     callers: Mutex<Callers>,
     /// Notified when the last connection is gone.
     emptied: Notify,
     origin: Instant,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
@@ -88,17 +91,17 @@ impl Activity {
     }
 }
 
-impl Default for AdminConnections {
-    fn default() -> Self {
+impl AdminConnections {
+    /// No connections.
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             callers: Mutex::default(),
             emptied: Notify::new(),
             origin: Instant::now(),
+            metrics,
         }
     }
-}
 
-impl AdminConnections {
     /// A panic elsewhere does not poison the lock's content: between any two statements it is consistent.
     fn callers(&self) -> MutexGuard<'_, Callers> {
         self.callers.lock().unwrap_or_else(PoisonError::into_inner)
@@ -118,9 +121,11 @@ impl AdminConnections {
         let longest = (callers.present.len() >= max).then(|| callers.longest_waiting());
         let longest = longest.flatten();
         let removed = longest.and_then(|number| callers.present.remove(&number));
-        if let Some(task) = removed.and_then(|removed| removed.task) {
-            task.abort();
+        if let Some(removed) = removed {
+            self.metrics.admin_connections_cut_off.increment(1);
+            removed.task.inspect(AbortHandle::abort);
         }
+        self.metrics.admin_connections.increment(1);
         let number = callers.entered;
         callers.entered += 1;
         let present = Present {
@@ -189,6 +194,7 @@ impl AdminConnection {
 
 impl Drop for AdminConnection {
     fn drop(&mut self) {
+        self.connections.metrics.admin_connections.decrement(1);
         let mut callers = self.connections.callers();
         callers.present.remove(&self.number);
         if callers.present.is_empty() {

@@ -106,7 +106,7 @@ impl Server {
             // answer.
             .half_close(true);
         let (stop, stopped) = watch::channel(());
-        let connections = Arc::new(AdminConnections::default());
+        let connections = Arc::new(AdminConnections::new(Arc::clone(&self.metrics)));
         let gate = AdminGate {
             connections: Arc::clone(&connections),
             server: HttpServer {

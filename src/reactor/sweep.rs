@@ -8,7 +8,10 @@ use std::{rc::Rc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Parts, table::ConnectionTable};
-use crate::connection::Context;
+use crate::{
+    connection::{Context, FullSessions},
+    metrics::Metrics,
+};
 
 /// The number of slices of a sweep.
 const SLICES: u32 = 4;
@@ -31,6 +34,8 @@ pub(super) fn period(parts: &Parts) -> Duration {
 pub(super) async fn sweep(context: Rc<Context>, table: Rc<ConnectionTable>, period: Duration) {
     let slice = period / SLICES;
     let mut position = None;
+    let mut full = FullSessions::default();
+    let mut told = FullSessions::default();
     let mut due = Instant::now();
     loop {
         // After a delay the schedule restarts. Catching up would check every connection several times in a row.
@@ -45,10 +50,25 @@ pub(super) async fn sweep(context: Rc<Context>, table: Rc<ConnectionTable>, peri
         let (handles, next) = table.after(position, count);
         let now = context.now();
         for handle in &handles {
-            handle.borrow_mut().tick(now);
+            let mut connection = handle.borrow_mut();
+            connection.tick(now);
+            connection.add_to(&mut full);
         }
         position = next;
+        if position.is_none() {
+            let full = std::mem::take(&mut full);
+            tell(&context.metrics, std::mem::replace(&mut told, full), full);
+        }
     }
+}
+
+/// Changes the metrics, which count the sessions of all reactors, by the change in this one.
+fn tell(metrics: &Metrics, before: FullSessions, now: FullSessions) {
+    let change = |before: u32, now: u32| f64::from(now) - f64::from(before);
+    let outboxes = change(before.outboxes, now.outboxes);
+    metrics.outboxes_full.increment(outboxes);
+    let windows = change(before.windows, now.windows);
+    metrics.windows_full.increment(windows);
 }
 
 #[cfg(test)]

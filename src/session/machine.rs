@@ -81,6 +81,11 @@ impl Session {
         self.fetch.is_none()
     }
 
+    /// True if the session sends no message before its client's next ack.
+    pub fn is_window_full(&self, limits: &Limits) -> bool {
+        self.window.room(limits) == 0
+    }
+
     /// Handles one event. Perform the actions in their order.
     pub fn handle(&mut self, event: Event, scene: Scene, limits: &Limits) -> Vec<Action> {
         if self.is_closed {

@@ -1,6 +1,6 @@
-//! The counters add up: accepted = acked + pending + expired, at any time.
+//! The counters add up: accepted = acked + pending + expired, at any time. All that waits is counted.
 
-use crate::support::{Gateway, WEB, admin::Admin, eventually, notice};
+use crate::support::{Client, Gateway, WEB, admin::Admin, eventually, notice};
 
 async fn count(admin: &mut Admin, name: &str) -> f64 {
     admin.metric(&format!("towncrier_messages_{name}")).await
@@ -50,6 +50,77 @@ async fn expired_messages_keep_the_books_closed() {
     })
     .await;
     assert_eq!(count(&mut admin, "accepted_total").await, 20.0);
+}
+
+#[tokio::test]
+async fn a_full_window_is_counted_until_the_next_ack() {
+    let gateway = Gateway::start(&["delivery.window=2"]).await;
+    let mut admin = gateway.admin().await;
+    let mut web = gateway.connect("alice", WEB).await;
+    for _ in 0..2 {
+        admin.send(&notice("alice", "hello")).await;
+    }
+    web.expect_messages(2).await;
+    eventually("a full window", async || {
+        admin.metric("towncrier_windows_full").await == 1.0
+    })
+    .await;
+    web.ack(2).await;
+    eventually("room in it", async || {
+        admin.metric("towncrier_windows_full").await == 0.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_full_outbox_is_counted_until_its_client_reads() {
+    let gateway = Gateway::start(&["listener.send_buffer_bytes=4096"]).await;
+    let mut admin = gateway.admin().await;
+    let mut slow = Client::dial_narrow(gateway.place().clients).await.unwrap();
+    let connect = towncrier::protocol::towncrier_v1::proto::Connect {
+        token: gateway.token("alice", WEB).await,
+        ..Default::default()
+    };
+    slow.log_in(connect).await;
+    for _ in 0..12 {
+        admin.send(&notice("alice", &"x".repeat(40_000))).await;
+    }
+    eventually("a full outbox", async || {
+        admin.metric("towncrier_outboxes_full").await == 1.0
+    })
+    .await;
+    slow.expect_messages(12).await;
+    eventually("room in it", async || {
+        admin.metric("towncrier_outboxes_full").await == 0.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_that_wait_are_counted_on_both_ports() {
+    let gateway = Gateway::start(&["admin.connections_max=16"]).await;
+    let mut admin = gateway.admin().await;
+    let silent = tokio::net::TcpStream::connect(gateway.place().clients).await;
+    eventually("an arrival", async || {
+        admin.metric("towncrier_arrivals").await == 1.0
+    })
+    .await;
+    drop(silent);
+    eventually("no arrival", async || {
+        admin.metric("towncrier_arrivals").await == 0.0
+    })
+    .await;
+    assert!(admin.metric("towncrier_admin_connections").await >= 1.0);
+    let mut silent = Vec::new();
+    for _ in 0..16 {
+        silent.push(tokio::net::TcpStream::connect(gateway.place().admin).await);
+    }
+    eventually("one that is cut off", async || {
+        let cut_off = "towncrier_admin_connections_cut_off_total";
+        // The older connection may be the one.
+        admin.another().metric(cut_off).await >= 1.0
+    })
+    .await;
 }
 
 #[tokio::test]

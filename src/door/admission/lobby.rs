@@ -107,6 +107,7 @@ impl Lobby {
                 task.abort();
             }
         }
+        self.admission.metrics.arrivals.increment(1);
         let number = self.entered.get();
         self.entered.set(number + 1);
         let listed = ListedArrival {
@@ -192,6 +193,7 @@ impl Arrival {
 
 impl Drop for Arrival {
     fn drop(&mut self) {
+        self.lobby.admission.metrics.arrivals.decrement(1);
         if !self.is_admitted.get() {
             self.lobby.admission.sockets.fetch_sub(1, Relaxed);
         }
