@@ -2,6 +2,7 @@
 //!
 //! - `docs/page.rs`: a page as text: its headings, tables and names
 //! - `docs/kept_runs.rs`: every measured number cites a kept run
+//! - `docs/numbers.rs`: every other number is the code's; `docs/told.tsv` lists those without a name
 
 #![expect(
     clippy::unwrap_used,
@@ -10,6 +11,8 @@
 
 #[path = "docs/kept_runs.rs"]
 mod kept_runs;
+#[path = "docs/numbers.rs"]
+mod numbers;
 #[path = "docs/page.rs"]
 mod page;
 
@@ -184,63 +187,65 @@ fn the_settings_that_the_pages_name_exist() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The number at the begin of a text, in seconds or bytes if it has such a unit: `30 s`, `30d`, `64 KiB`, `1,024`.
-fn quantity(text: &str) -> Option<f64> {
-    let is_digit = |c: char| c.is_ascii_digit() || ".,".contains(c);
-    let end = text.find(|c| !is_digit(c)).unwrap_or(text.len());
-    let number: f64 = text[..end].replace(',', "").parse().ok()?;
-    let is_letter = |c: char| c.is_ascii_alphabetic();
-    let unit = text[end..].trim_start();
-    let unit = &unit[..unit.find(|c| !is_letter(c)).unwrap_or(unit.len())];
-    let factor = match unit {
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" | "days" => 86_400.0,
-        "KiB" => 1024.0,
-        "MiB" => 1_048_576.0,
-        _ => 1.0,
-    };
-    Some(number * factor)
+#[test]
+fn a_client_stops_at_the_codes_that_the_protocol_says_and_at_no_other() {
+    let section = section("docs/protocol.md", "## Close codes");
+    let mut told = 0;
+    for row in rows(&section) {
+        let Ok(code) = row[0].parse::<u16>() else {
+            continue;
+        };
+        told += 1;
+        let stops = row[2].starts_with("Stop.");
+        assert_eq!(stops, (4000..4500).contains(&code), "{code}");
+        assert!(stops || row[2].starts_with("Come back"), "{code}");
+    }
+    assert!(told > 10, "{told}");
+    for (source, rule) in [
+        ("client/src/backoff.rs", "!(4000..4500).contains(&code)"),
+        ("web/client/src/backoff.ts", "code < 4000 || code >= 4500"),
+    ] {
+        assert!(read(source).contains(rule), "{source}: {rule}");
+    }
 }
 
 #[test]
-fn the_defaults_in_brackets_behind_settings_are_the_defaults() {
-    let defaults = toml::Table::try_from(Config::default()).unwrap();
-    let mut told = 0;
-    let mut wrong = Vec::new();
-    for page in pages().into_iter().chain(["SECURITY.md".into()]) {
-        let text = prose(&page);
-        let parts: Vec<_> = text.split('`').collect();
-        for (at, name) in parts.iter().enumerate().skip(1).step_by(2) {
-            let Some((section, key)) = name.split_once('.') else {
-                continue;
-            };
-            let section = defaults.get(section).and_then(toml::Value::as_table);
-            let Some(default) = section.and_then(|section| section.get(key)) else {
-                continue;
-            };
-            let Some(behind) = parts.get(at + 1).and_then(|text| text.strip_prefix(" (")) else {
-                continue;
-            };
-            let factor = parts[at - 1].strip_suffix(" × ").map_or(1.0, |before| {
-                before.rsplit(' ').next().unwrap().parse().unwrap()
-            });
-            let default = match default {
-                toml::Value::Integer(number) => Some(*number as f64),
-                toml::Value::String(text) => quantity(text),
-                _ => None,
-            };
-            let (Some(value), Some(default)) = (quantity(behind), default) else {
-                continue;
-            };
+fn the_table_of_bounds_names_metrics_and_tests_that_exist() {
+    let folders = ["src", "tests", "websocket"];
+    let files = folders.into_iter().flat_map(files_below);
+    let sources = files.filter(|path| path.extension().is_some_and(|ending| ending == "rs"));
+    let sources: String = sources.map(read).collect();
+    let metrics = read("src/metrics.rs");
+    let section = section("docs/architecture.md", "## Bounds");
+    let (mut told, mut wrong) = (0, Vec::new());
+    for row in rows(&section) {
+        let [_, _, metric, test] = row[..] else {
+            panic!("{row:?}");
+        };
+        for name in quoted(metric) {
             told += 1;
-            if value != factor * default {
-                wrong.push(format!("{}: {name} ({behind}", page.display()));
+            if name.starts_with("towncrier_") && !metrics.contains(&format!("\"{name}\"")) {
+                wrong.push(name);
+            }
+        }
+        for name in quoted(test) {
+            told += 1;
+            if !sources.contains(&format!("fn {name}(")) {
+                wrong.push(name);
             }
         }
     }
-    assert!(told > 12, "{told}");
+    assert!(told > 80, "{told}");
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_readme_names_the_version_of_rust_that_is_needed() {
+    let manifest = read("Cargo.toml");
+    let (_, version) = manifest.split_once("rust-version = \"").unwrap();
+    let version = version.split('"').next().unwrap();
+    let readme = read("README.md");
+    assert!(readme.contains(&format!("Rust {version},")), "{version}");
 }
 
 /// True if a page has a heading with this anchor. Every page has the empty anchor.

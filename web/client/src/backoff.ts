@@ -4,7 +4,7 @@
 const FIRST = 500;
 /** No wait is longer, unless the server asks for it, ms. */
 const LONGEST = 30_000;
-/** Only a session that lasted this long restarts the doubling: else a server that falls over at each connect is hammered. */
+/** Only a session that lasted this long restarts the doubling, so that a server that fails at each connect gets rest, ms. */
 const LASTING = 60_000;
 /** More than a server may ask for: a broken delay must not keep a client away for good, ms. */
 const ASKED_MAX = 600_000;
