@@ -54,7 +54,7 @@ fn ground() -> Ground {
 }
 
 async fn send(log: &EmbeddedLog, ground: &Ground, body: &str) -> Result<(), AppendError> {
-    let pending = log.append(append(&ground.clock, None, body, 1))?;
+    let pending = log.append(append(ground.clock.now_ms(), None, body, 1))?;
     pending.await.expect("the writer answers").map(drop)
 }
 
@@ -81,8 +81,8 @@ fn a_repeat_in_a_group_that_fails_fails_with_it() {
         ground
             .segments
             .set_faults(|faults| faults.is_half_full = true);
-        let first = append(&ground.clock, Some("key"), "one", 1);
-        let mut other = append(&ground.clock, Some("key"), "two", 1);
+        let first = append(ground.clock.now_ms(), Some("key"), "one", 1);
+        let mut other = append(ground.clock.now_ms(), Some("key"), "two", 1);
         other.fingerprint = [1; 16];
         let (first, other) = (log.append(first).unwrap(), log.append(other).unwrap());
         for outcome in [first.await.unwrap(), other.await.unwrap()] {
@@ -159,7 +159,7 @@ fn a_crash_within_retention_leaves_no_hole_for_a_rebuilt_state_store() {
             }
             ground.clock.sleep(11_000);
             // A group in a new segment, without a message for this user.
-            let mut other = append(&ground.clock, None, "other", 2);
+            let mut other = append(ground.clock.now_ms(), None, "other", 2);
             other.receivers.remove(0);
             log.append(other).unwrap().await.unwrap().unwrap();
             sleep(Duration::from_millis(2_500)).await;

@@ -234,7 +234,7 @@ impl Known {
                 let known = (0..USERS).filter(is_known).collect();
                 self.to_everyone.push((body.clone(), known));
                 self.tried.insert(body.clone());
-                let append = append(clock, Some(&body), &body, 0);
+                let append = append(clock.now_ms(), Some(&body), &body, 0);
                 // The pieces of a process that died never end. Its caller gives up.
                 if let Ok(pending) = log.append_to_everyone(append)
                     && let Ok(Ok(Ok(receipt))) = timeout(CALLER_WAITS, pending).await
@@ -274,7 +274,7 @@ impl Known {
         users: usize,
     ) {
         self.tried.insert(body.clone());
-        if let Ok(pending) = log.append(append(clock, key, &body, users))
+        if let Ok(pending) = log.append(append(clock.now_ms(), key, &body, users))
             && let Ok(Ok(receipt)) = pending.await
             && !life.is_dead()
         {
@@ -344,11 +344,11 @@ impl Known {
     }
 }
 
-pub(super) fn append(clock: &SimClock, key: Option<&str>, body: &str, users: usize) -> Append {
-    let message_id = MessageId::new(clock.now_ms());
+pub(super) fn append(now_ms: u64, key: Option<&str>, body: &str, users: usize) -> Append {
+    let message_id = MessageId::new(now_ms);
     Append {
         message_id,
-        send_time_ms: clock.now_ms(),
+        send_time_ms: now_ms,
         sender: "oa".into(),
         client_message_id: key.map_or_else(|| message_id.to_string().into(), Into::into),
         is_keyed: key.is_some(),
@@ -395,7 +395,7 @@ pub(super) async fn recovers(ground: &Ground, known: &Known) -> Result<(), Strin
                         .map_or(Seq::ZERO, |inbox| inbox.head)
                 })
                 .collect();
-            let pending = log.append(append(&ground.clock, None, "one more", USERS));
+            let pending = log.append(append(ground.clock.now_ms(), None, "one more", USERS));
             let answer = pending.map_err(|error| error.to_string())?.await;
             let receipt = answer
                 .map_err(|error| error.to_string())?

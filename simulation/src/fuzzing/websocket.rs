@@ -29,7 +29,7 @@ use towncrier::{
     config::Config,
     door::ClientSource,
     gateway::Base,
-    ids::{MessageId, Platform, Seq, UserId},
+    ids::{Platform, Seq, UserId},
     log::{Append, Log as _},
     message::StoredMessage,
     protocol::{
@@ -51,6 +51,7 @@ use super::Input;
 use crate::{
     clock::SimClock,
     memory::{MemoryLog, Rows},
+    short_life::append,
 };
 
 /// The key of RFC 6455's own handshake.
@@ -92,16 +93,10 @@ impl Gateway {
             content: content.into(),
             ..StoredMessage::default()
         };
-        let message_id = MessageId::new(self.clock.now_ms());
         let pending = self.base.log.append(Append {
-            message_id,
-            send_time_ms: self.clock.now_ms(),
-            sender: "oa".into(),
-            client_message_id: message_id.to_string().into(),
-            is_keyed: false,
-            fingerprint: [0; 16],
             body: message.to_bytes(),
             receivers: vec![user.clone()],
+            ..append(self.clock.now_ms(), None, "", 0)
         });
         drop(pending.expect("it takes all"));
     }

@@ -1,6 +1,6 @@
 //! The admin API on a log in memory.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::Router;
 
@@ -8,13 +8,9 @@ use crate::admin::{Rooms, api};
 use crate::{
     clock::{Clock, tests::manual::Manual},
     config::{self, Config},
-    delivery::Delivery,
     gateway::Base,
     ids::{MessageId, Platform, UserId},
     log::tests::memory::MemoryLog,
-    metrics::Metrics,
-    registry::Registry,
-    token::Tokens,
     watch::Watch,
 };
 
@@ -28,14 +24,19 @@ pub(super) use crate::clock::tests::manual::NOW_MS;
 /// The API, and the rooms that it uses.
 pub(super) struct Gateway {
     pub(super) router: Router,
-    pub(super) log: Arc<MemoryLog>,
+    base: Base<MemoryLog>,
     pub(super) clock: Arc<Clock>,
     pub(super) machine: Arc<Manual>,
-    pub(super) delivery: Arc<Delivery>,
-    pub(super) registry: Arc<Registry>,
-    pub(super) tokens: Arc<Tokens>,
-    pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Arc<Watch>,
+}
+
+/// The rooms are reached as if they were fields.
+impl Deref for Gateway {
+    type Target = Base<MemoryLog>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.base
+    }
 }
 
 pub(super) fn admin_config() -> config::Admin {
@@ -74,22 +75,12 @@ impl Gateway {
         let machine = Manual::new();
         let clock = machine.clock();
         let config = whole_config(config);
-        let Base {
-            log,
-            registry,
-            delivery,
-            tokens,
-            metrics,
-        } = Base::build(&config, Arc::default(), clock.clone(), MemoryLog::default());
+        let base = Base::build(&config, Arc::default(), clock.clone(), MemoryLog::default());
         let mut gateway = Self {
             router: Router::new(),
-            log,
+            base,
             clock,
             machine,
-            delivery,
-            registry,
-            tokens,
-            metrics,
             watch: Arc::default(),
         };
         gateway.router = api(&config, gateway.rooms()).unwrap();

@@ -1,7 +1,7 @@
 //! The surroundings for tests of connections and reactors: a log in memory, a client that speaks frames, and a
 //! strict reader of the server's bytes.
 
-use std::{cell::Cell, rc::Rc, sync::Arc};
+use std::{cell::Cell, ops::Deref, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -17,31 +17,36 @@ use crate::{
     clock::{Clock, tests::manual::Manual},
     config::{self, Config},
     connection::{Context, OutboxLimits},
-    delivery::Delivery,
     door::{Admission, Arrival, Lobby},
     gateway::Base,
-    ids::{MessageId, Platform, Seq, UserId},
-    log::{Append, Log, tests::memory::MemoryLog},
+    ids::{Platform, Seq, UserId},
+    log::{
+        Append, Log,
+        tests::{conformance, memory::MemoryLog},
+    },
     message::{Message, StoredMessage},
-    metrics::Metrics,
     protocol::towncrier_v1::proto::{
         ClientFrame, Connect, ServerFrame, client_frame, server_frame::Body,
     },
-    registry::{Mailbox, Registry},
+    registry::Mailbox,
     session::{Limits, REPLAYED_BYTES_MAX},
-    token::Tokens,
 };
 
 /// The rooms below connections and reactors.
 pub(crate) struct World {
-    pub(crate) log: Arc<MemoryLog>,
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) delivery: Arc<Delivery>,
+    base: Base<MemoryLog>,
     /// The clock that tokens are checked against. Tests move it.
     pub(crate) machine: Arc<Manual>,
     pub(crate) clock: Arc<Clock>,
-    tokens: Arc<Tokens>,
+}
+
+/// The rooms are reached as if they were fields.
+impl Deref for World {
+    type Target = Base<MemoryLog>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.base
+    }
 }
 
 impl World {
@@ -52,21 +57,11 @@ impl World {
         };
         let machine = Manual::new();
         let clock = machine.clock();
-        let Base {
-            log,
-            registry,
-            delivery,
-            tokens,
-            metrics,
-        } = Base::build(&config, Arc::default(), clock.clone(), MemoryLog::default());
+        let base = Base::build(&config, Arc::default(), clock.clone(), MemoryLog::default());
         Self {
+            base,
             machine,
             clock,
-            log,
-            registry,
-            metrics,
-            delivery,
-            tokens,
         }
     }
 
@@ -111,16 +106,9 @@ impl World {
             content: Bytes::copy_from_slice(content),
             ..StoredMessage::default()
         };
-        let message_id = MessageId::new(self.clock.now_ms());
         let append = Append {
-            message_id,
-            send_time_ms: self.clock.now_ms(),
-            sender: "oa".into(),
-            client_message_id: message_id.to_string().into(),
-            is_keyed: false,
-            fingerprint: [0; 16],
             body: message.to_bytes(),
-            receivers: vec![UserId::new(user).unwrap()],
+            ..conformance::message(self.clock.now_ms(), &[user], None, "")
         };
         let body = append.body.clone();
         let receipt = self.log.append_unannounced(append).unwrap();
