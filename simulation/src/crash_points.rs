@@ -173,8 +173,13 @@ async fn flip_everywhere(steps: &[Step], metrics: &Arc<Metrics>, opens_each: boo
         .map(|file| (false, file))
         .chain(files(&whole.root).into_iter().map(|file| (true, file)))
     {
-        // The bytes between the two slots are never written or read.
-        let is_slot = |byte: &usize| name != "synced" || byte % 4096 < 28;
+        // The bytes between the two slots of these files are never written or read.
+        let slot_bytes = match name.as_str() {
+            "synced" => 28,
+            "clock" => 68,
+            _ => usize::MAX,
+        };
+        let is_slot = |byte: &usize| byte % 4096 < slot_bytes;
         for bit in (0..bytes)
             .filter(is_slot)
             .flat_map(|byte| byte * 8..byte * 8 + 8)
