@@ -17,12 +17,13 @@ export const protobufFileName = "towncrier/v1/gateway.proto";
  * One message of this file per *binary* WebSocket frame, at most 64 KiB from a client. A text frame closes with 1003.
  * Numbers are final: none is reused, a removed one is reserved.
  *
- * The whole contract for a client, in five lines:
+ * The whole contract for a client, in five points:
  *   1. Send `Connect` first. Receive `Connected`, the backlog in `Push` frames, `CaughtUp`, then live `Push` frames.
  *   2. Land: in one local transaction store the message and move the cursor to its seq; accept only seq == cursor + 1.
  *   3. A lower seq is a duplicate: drop it and ack again. A higher one is a hole: send `Resend`.
  *   4. Send `Ack` after the transaction; one may stand for many.
- *   5. Come back after a loss with full jitter, 0.5 s doubling to 30 s; close codes 4000–4499 mean: do not.
+ *   5. Come back after a loss: wait as long as the gateway asked, and a random time more, with full jitter, 0.5 s doubling to 30 s.
+ *      Close codes 4000–4499 mean: do not come back.
  */
 
 /** What a client sends: exactly one body. An empty or unknown one closes with 4400. */
