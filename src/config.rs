@@ -107,7 +107,7 @@ pub struct Admin {
     pub batch_max: usize,
     /// Connections at once. For one more, the connection that has been idle longest is closed.
     pub connections_max: usize,
-    /// The longest time from the end of one request to the whole head of the next.
+    /// The longest time from the end of one request to the whole header of the next.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
     /// The longest time in which a request's body may arrive, and then the longest time in which it may be done.
