@@ -451,7 +451,7 @@ fn the_steps_of_the_paths_are_functions_of_the_files_that_they_name() {
             }
         }
         let files: BTreeSet<_> = steps.iter().map(|(file, _)| file).collect();
-        let count = format!("passes these {} files", files.len());
+        let count = format!("{} steps through these {} files", steps.len(), files.len());
         assert!(section.contains(&count), "{heading}: {count}: {files:?}");
     }
 }
