@@ -1,11 +1,15 @@
 //! A watch over the threads that the gateway needs: the log's writer and keeper, the reactors, the admin port.
 //!
-//! Each of them holds a [`Pulse`] while it runs. The process looks at all pulses once a second. A pulse that is gone means
-//! that the thread ended, by a panic or by itself; the gateway then drains and ends with an error. A thread beats its
-//! pulse at the begin of every turn, and says when it rests: when it only waits for work. If a turn takes too long,
-//! `/healthz` names the thread. A thread that never rests has to beat all the time. The watch counts looks and not time,
-//! so a paused process finds no thread late. Threads that the gateway can miss are not watched: the scrub ends by itself, and
-//! the certificates' task and the log lines' writer catch their own panics.
+//! Each of these threads holds a [`Pulse`] while it runs. A *turn* is the work from one wait to the next. The thread beats
+//! its pulse at the begin of each turn, and marks the pulse as resting before it waits for work. A thread that never marks
+//! it has to beat at short intervals.
+//!
+//! The process looks at all pulses once a second. A pulse that is gone means that its thread ended, by a panic or by
+//! itself: the gateway then drains and ends with an error. `/healthz` names a thread that many looks in a row find in the
+//! same turn. The watch counts looks and not time, so after a pause of the whole process no thread seems late.
+//!
+//! Threads that the gateway can do without are not watched: the scrub ends by itself, and the certificates' task and the
+//! writer of the stderr log catch their own panics.
 
 use std::{
     fmt,

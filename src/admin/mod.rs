@@ -1,8 +1,9 @@
 //! The admin port: OpenIM v2's calls over HTTP, with the differences of `docs/operation.md#the-admin-api`.
 //!
-//! Promises: the token is checked before the body is read. Every answer is JSON with an `errCode`, also after a panic.
-//! Bodies, waits and the number of connections are bounded. No call is answered `errCode 0` before `delivery` confirmed it.
-//! Leaves to others: the port itself (`door`), durability and fan-out (`delivery`), online sessions (`registry`), the claims of a token (`token`).
+//! Promises: the token is checked before the body is read. Every answer to a call is JSON with an `errCode`, also after a
+//! panic. Health, metrics, `/openapi.json` and the console's page have forms of their own. Bodies, waits and the number of
+//! connections are bounded. No call is answered `errCode 0` before `delivery` confirmed it. Leaves to others: the port
+//! itself (`door`), durability and fan-out (`delivery`), online sessions (`registry`), the claims of a token (`token`).
 //!
 //! - `opening.rs`: the answers before the log is open
 //! - `routes.rs`: the one table of paths; the router and `/openapi.json` (`openapi.rs`) both come from it

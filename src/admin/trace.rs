@@ -1,4 +1,5 @@
-//! `/msg/trace`: the state of a message: the time it was accepted, its seq, and pending, sent or acked for each session.
+//! `/msg/trace`: the state of a message: the time it was accepted, its seq, and pending, sent, acked or expired
+//! for each receiver and session.
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! Time: the trusted clock that every room asks, and the machine's two clocks behind a trait.
 //!
-//! The trusted clock is the boot time plus an offset. The offset follows the wall clock while the wall clock advances like
-//! the boot time. It changes by more than a minute only on proof (`trust.rs`). So a wall clock that is wrong for a moment
-//! changes nothing: no message expires early, no good token is refused, no message gets a wrong date. After a start of the
-//! machine there is only the wall clock to ask. A time more than a minute after the known one is then assumed for an hour.
-//! Leaves to others: waiting (`tokio::time`), and the behaviour of the rooms while the time is in doubt.
+//! The trusted clock is the boot time plus an offset. The offset follows the wall clock by at most a minute in an hour, and
+//! takes a larger step only on proof, on confirmation or as a correction (`trust.rs`). So a wall clock that is wrong for a
+//! moment moves the trusted time by a minute at most: no message expires early, and no good token is refused. After a start
+//! of the machine there is only the wall clock to ask. A time more than a minute after the known one is then assumed for an
+//! hour. Leaves to others: waiting (`tokio::time`), and the behaviour of the rooms while the time is in doubt.
 //!
 //! - `trust.rs`: which offset is trusted, decided from readings alone
 //! - `machine.rs`: the machine's clocks

@@ -1,11 +1,15 @@
-//! Which offset between boot time and wall time is trusted: a decision over readings, with no clock of its own.
+//! The decision which offset between boot time and wall time is trusted, from readings of both clocks alone.
 //!
-//! Promises: one wrong reading of the wall clock changes nothing. The offset follows the wall clock by at most a minute in
-//! an hour. It takes a larger step in three cases only: the wall clock kept its new offset for the whole time of proof; an
-//! administrator confirms it; or the wall clock was behind the log's newest record at the start (a board without a battery)
-//! and has become right. A time that rests on a single reading is *assumed* until it has held for the time of proof: the
-//! wall clock's time after a start of the machine, and the time of a wall clock that became right. Leaves to others: the
-//! clocks, and the work that pauses while the time is not certain.
+//! While the machine runs, the trusted offset follows the wall clock by at most a minute in an hour. So one wrong reading
+//! moves the trusted time by a minute at most. The offset takes a larger step in three cases only:
+//!
+//! - proof: the wall clock has kept its new offset for the whole time of proof
+//! - confirmation: an administrator says that the wall clock is right
+//! - correction: the wall clock was behind the log's newest record at the start (a board without a battery), and has passed it
+//!
+//! After a start of the machine and after a correction the trusted time rests on a single reading. It is then *assumed*
+//! until it has held for the time of proof. Leaves to others: the clocks, and the work that pauses while the time is not
+//! certain.
 
 use std::time::Duration;
 

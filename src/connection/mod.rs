@@ -1,8 +1,10 @@
 //! One client's WebSocket after the HTTP upgrade: bytes to events, actions to bytes, until it ends.
 //!
-//! Promises: a failure of one connection never leaves its task. Its memory is bounded: one outbox, one read of the log, one
-//! `Fetch`. An idle connection costs about 1.5 KB. Leaves to others: the protocol's decisions (`session`), the ticks of
-//! time (`reactor/sweep.rs`), the source of items (`reactor/mailbox.rs`).
+//! Promises: an error of a connection, or a panic in its task, ends this connection alone. The reactor's own tasks call
+//! into connections as well: the hand-out of items, the sweep and the drain. A panic there ends the reactor's thread, and
+//! so the gateway. The memory of a connection is bounded: one outbox, one read of the log, one `Fetch`.
+//! `docs/measured.md#sessions` has the memory of an idle one. Leaves to others: the protocol's decisions (`session`), the
+//! ticks of time (`reactor/sweep.rs`), the source of items (`reactor/mailbox.rs`).
 //!
 //! - `task.rs`: the future: read, act, write
 //! - `state.rs`: the state of a connection between two polls

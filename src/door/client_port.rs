@@ -1,9 +1,10 @@
 //! The client port of one reactor: from a TCP connection to an admitted WebSocket.
 //!
-//! A handshake runs in a task of its own and then starts a new small task, because a task keeps the size of its largest
-//! state for life. It is in the lobby from its first moment. When a later arrival needs its room, its task is aborted,
-//! whatever it waits for. A client with a good request that cannot be admitted is told when to return. Leaves to others:
-//! the connection of an admitted client ([`ClientHost`]).
+//! Each handshake runs in a task of its own. The connection of an admitted client then gets a new task, because a task
+//! keeps the memory of its largest state for life, and a handshake needs more than an idle connection. The client is in the
+//! lobby from its first moment. When a later arrival needs its room, its task is aborted at any point of the handshake. A
+//! client with a good request that cannot be admitted is told when to return. Leaves to others: the connection of an
+//! admitted client ([`ClientHost`]).
 
 use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 

@@ -1,7 +1,8 @@
 //! The doors of the gateway: the two ports, and the connections that may come in.
 //!
-//! Promises: each connection is counted from its first moment until its task ends. A port that is full
-//! cuts off the connection that has waited longest. Leaves to others: the handlers of the admin API (`admin`), and the
+//! Promises: each connection is counted from its first moment until its task ends. A full client port cuts off its oldest
+//! arrival. A full admin port cuts off the connection that has waited longest for its caller. No session, and no admin
+//! request that a handler works on, is cut off to make room. Leaves to others: the handlers of the admin API (`admin`), and the
 //! connections of admitted clients (`ClientHost`).
 //!
 //! - `listener.rs`: sockets that share a port; `accept.rs`: the accept loop of either port

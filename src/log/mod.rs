@@ -1,8 +1,8 @@
 //! The durable log of each user's messages. Every session is a cursor on it.
 //!
 //! Promises: an answered append is durable (P1); a refused append is not stored (P2); a repeated idempotency key returns
-//! the first result (P3); each user's sequence is dense (P4); damage is named, never skipped (P8). Leaves to others: the
-//! meaning of a message, and presence. Bodies are opaque bytes here.
+//! the first result (P3); each user's sequence is dense (P4); damage is named, and never taken for data (P8). Leaves to
+//! others: the meaning of a message, and presence. Bodies are opaque bytes here.
 //!
 //! - this file: [`Log`], the trait between the log and the rooms above, and its types; a distributed store could implement
 //!   it as well
@@ -183,8 +183,10 @@ pub type Pending<T> = oneshot::Receiver<Result<T, AppendError>>;
 /// Every commit, read and cursor is of one epoch. The epoch changes when the log lost something that it had announced. Then
 /// a session of the older epoch has to begin anew.
 ///
-/// No method waits for a disk or for another machine. Methods that return [`Pending`] enqueue. A [`LogAnswer`] that is not in
-/// memory comes later. The others change rows in memory.
+/// No method waits for a write, a sync, or another machine. Methods that return [`Pending`] enqueue. A [`LogAnswer`] that takes
+/// several reads of the disk comes later. A method that needs single rows (`enter`, `inbox`, `read`, `token_times`,
+/// `store_cursor`, `note_token`, `delete`) may look up some that are in no cache. Each costs the calling thread one short read of
+/// the disk.
 pub trait Log: Send + Sync + 'static {
     /// Appends one message. Refuses at once when the queue is full or no append is possible.
     fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError>;

@@ -1,8 +1,8 @@
 //! The items from other threads to a reactor's connections: added under a lock, taken in batches, one wake-up per batch.
 //!
-//! When the mailbox is full, live messages are dropped, and all the reactor's sessions look up their inbox's head instead:
-//! the log has the dropped messages. The few items that are not in the log always fit: a connection gets at most one of
-//! them.
+//! A full mailbox drops live messages. All the reactor's sessions then look up their inbox's head, because the log has the
+//! dropped messages. An online-only message is not in the log, so a dropped one is lost. [`Item::Replaced`] and
+//! [`Item::LoggedOut`] are never dropped: a connection gets at most one of them.
 
 use std::sync::Arc;
 

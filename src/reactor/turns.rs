@@ -1,8 +1,9 @@
-//! The time for which a reactor's tasks wait for their turn because of our own code, as a histogram for operators.
+//! A histogram of the time for which our own code holds a reactor's thread.
 //!
-//! Every [`PERIOD`] a task reads the processor time that its thread has used since the last reading. Code that held the
-//! thread without a pause lies between two of the task's turns. So code that holds it longer than a bucket's bound always
-//! counts above that bound. Only the thread's own time counts, so other processes on the same core add nothing.
+//! A task wakes every [`PERIOD`] and records the processor time that its thread has used since the task ran last. The task
+//! cannot run while other code holds the thread. So code that holds the thread longer than a bucket's bound always counts
+//! above that bound. A recorded time may also be the sum of several short pieces of work. Only the thread's own time
+//! counts, so other processes on the same core add nothing.
 
 use std::{sync::Arc, time::Duration};
 

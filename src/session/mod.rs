@@ -1,8 +1,8 @@
 //! The protocol machine of one session: events in, actions out. It owns no socket, no clock and no log.
 //!
 //! A session is a cursor on its user's inbox. Fresh, reconnecting, lagging and resending sessions are one case: read the
-//! log after what was sent, push up to the window, go live at the head. A live message is pushed only when it is exactly
-//! the next one. Otherwise the session drops its bytes and reads the log. So nothing queues here.
+//! log after what was sent, and push up to the window. A live message comes from its commit and needs no read. It is pushed
+//! only when it is exactly the next one. Otherwise the session drops its bytes and reads the log. So nothing queues here.
 //!
 //! The machine knows no protocol of the wire: [`FromClient`] and [`ToClient`] are what both sides mean, and the
 //! connection's codec (`protocol/`) turns them into frames. Before its session a connection is a [`Greeting`]; [`open`] makes

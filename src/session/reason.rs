@@ -1,5 +1,6 @@
-//! Why a connection is closed, as two closed lists: the facts from outside the protocol that end a session, and the reasons
-//! that its client gets. The client's protocol maps each reason to a close code.
+//! Why a connection is closed, as two closed lists. [`SessionFault`] has the facts about the token, the user's sessions and
+//! the log that end a session or keep it from beginning. [`Reason`] has everything that a client can be told. Each fault
+//! becomes one reason, and the client's protocol maps each reason to a close code.
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
-//! A rate with a burst, in eight bytes: the time by which the work done is ahead of the clock (GCRA).
+//! A limit on a rate that allows a burst, in eight bytes: the generic cell rate algorithm (GCRA).
 //!
-//! Each piece of work costs some time. The debt is the part of the cost that has not passed yet, and may not exceed the
-//! burst. All times count from the caller's origin.
+//! Each piece of work has a cost, which is a time: at 100 pieces a second a piece costs 10 ms. One number holds the time at
+//! which all work so far is paid. A piece of work moves this time ahead by its cost. The *debt* is the distance from now to
+//! this time. Work that would make the debt larger than the burst is refused. All times count from the caller's origin.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},

@@ -1,9 +1,10 @@
 //! Admission: which connections may come in, by their number, rate, address and memory.
 //!
-//! An *arrival* is a TCP connection without a session. Arrivals are in their reactor's [`Lobby`], where a later arrival may
-//! replace them. A flood of silent connections therefore keeps no client out for long. At its request an arrival
-//! is admitted, or told when to return. At its `Connect` it is told so again if its session is new and the gateway is under
-//! pressure, because sessions that resume go before new ones. All of it is bounded, for every client.
+//! An *arrival* is a TCP connection without a session. Each arrival is in the [`Lobby`] of its reactor. A full lobby cuts off
+//! its oldest arrival for the next one, so a flood of silent connections keeps no client out for long. An arrival is judged
+//! twice. At its HTTP request it is admitted, or told when to return. At its `Connect` a new session is told when to return
+//! while the gateway is under pressure, so that sessions which resume go first. The number of arrivals and the memory of each
+//! limit are bounded.
 //!
 //! - `lobby.rs`: the arrivals of one reactor
 //! - `address.rs`: the address that limits count by

@@ -1,4 +1,4 @@
-//! A lock on a plain value, taken whatever a holder before did.
+//! The lock on a plain value. It can be taken even after an earlier holder panicked.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

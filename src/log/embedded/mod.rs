@@ -1,10 +1,10 @@
 //! The embedded log: one data directory, held by this process alone.
 //!
 //! A commit is a group of records in a segment. The state store holds the rows that follow from the segments, and can be
-//! rebuilt from them. Damage is named by segment and offset, never skipped (P8).
+//! rebuilt from them. Damage is named by segment and offset. Its bytes are never taken for data (P8).
 //!
-//! An append goes through `requests.rs`, `writer.rs`, `group.rs` and `segment.rs`; its rows go to `state/`. A read goes through
-//! `requests.rs` and `reader.rs`. All files, in an order in which to read them, beginning with the stored form:
+//! An append goes through `requests.rs`, `writer.rs`, `group.rs` and `segment.rs`; its rows go to `state/`. A read goes
+//! through `requests.rs` and `reader.rs`. All files, in an order in which to read them, beginning with the stored form:
 //!
 //! - `record.rs`: the records, to the byte
 //! - `entry_fields.rs`: the optional fields of an entry

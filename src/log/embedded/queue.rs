@@ -1,8 +1,11 @@
 //! The writer's queue, bounded in requests and in bytes.
 //!
-//! A caller that gives up leaves its request in the queue, so neither the number of callers nor their patience bounds it while
-//! a disk hangs. Above either bound a request is refused and not stored. The count of bytes costs a request no atomic addition:
-//! one number has the callers as its only writers, one after the other, and the other number has the writer.
+//! A caller that gives up leaves its request in the queue. So the number of callers and their patience do not bound the queue
+//! while a disk hangs. Above either bound a request is refused and not stored.
+//!
+//! Two counters hold the bytes: the bytes put into the queue, and the bytes taken out. Callers write the first one, one
+//! after the other, under the lock of the queue's owner. Only the writer writes the second one. So neither needs an atomic
+//! addition.
 
 use std::sync::{
     Arc,

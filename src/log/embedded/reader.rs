@@ -1,6 +1,8 @@
-//! One user's messages, in order. Each user's entries form a chain that begins at the newest one and leads back. A read
-//! enters the chain at a waypoint, walks back to its own beginning, and returns the entries that it passed, with every byte
-//! checked.
+//! Reads one user's messages, in order.
+//!
+//! Each entry of a user holds the position of the user's entry before it. A read begins at the newest entry, or at a
+//! *waypoint*: a stored position of an entry at or above the last one that the read wants. It goes back from entry to entry
+//! until the first one that it wants, and returns the wanted entries in ascending order. Every byte is checked.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
-//! A small file of words that change in place. It has two slots, written in turn, so that a torn write leaves the other
-//! slot whole.
+//! A small file that holds a fixed number of 64-bit words. It has two slots, and each slot has room for all words.
 //!
-//! A slot is its words, the number of the write, and the CRC-32C of both, all little endian.
+//! A write replaces the slot with the older words and syncs the file. So a crash during a write leaves the newer slot
+//! whole. A slot holds its words, the number of the write, and the CRC-32C of both, all little endian. The whole slot with
+//! the higher number counts.
 
 use std::{io, sync::Arc};
 

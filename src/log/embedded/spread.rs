@@ -1,12 +1,12 @@
-//! Messages to everyone. The writer accepts such a message with one small group, and adds its entries in bounded pieces
-//! between other sends.
+//! Messages to everyone. The writer first accepts such a message: the message and its row go into a group. The entries of the
+//! users follow in pieces of bounded size. Each piece is in a group with other sends, so those need not wait.
 //!
-//! Everyone is each user with a number when the message is accepted; the row of the message keeps the highest number. The
-//! entries of a piece and the row's progress are in one group, so each user gets one entry, also over a crash. Each segment
-//! with entries holds a copy of the message.
+//! *Everyone* is every user who has a number when the message is accepted. The row of the message keeps the highest of
+//! these numbers, and the number up to which users have their entry. A piece and the changed row are in one group, so each
+//! user gets exactly one entry, also over a crash. A segment that has entries of the message has a copy of the message too.
 //!
-//! The callers are answered after the last piece. A message that was accepted is spread to its end, without a caller as
-//! well. Messages are spread one after the other, in the order of their acceptance.
+//! Messages are spread one after the other, in the order of their acceptance. The callers of a message are answered after its
+//! last piece. A message whose callers have gone is spread to its end all the same.
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -3,6 +3,9 @@
 //! A row is a key with a value. One kind of record writes or removes a row of any table, the state store keeps the present
 //! rows, and retention carries them over. So a new table needs no new code here except its number. Numbers are final.
 //!
+//! This version writes [`TableId::Numbers`], [`TableId::Spreads`] and [`TableId::Pieces`]. The other tables are reserved:
+//! their numbers and keys stand here so that this version keeps such rows, when a later version has written them.
+//!
 //! A version that meets a table without a number here does not start. It would lose the table's rows with their segments.
 
 use bytes::Bytes;

@@ -1,9 +1,10 @@
-//! The rows that follow from the segments, kept so that they need not be read from them: sled, and the newest rows in
-//! memory.
+//! The state: rows that follow from the records in the segments. sled holds them, so that a start need not read every
+//! segment. Memory holds the newest ones.
 //!
 //! All rows can be thrown away and rebuilt. [`State::apply`] is the only function that turns a record into rows, both for a
-//! commit that just became durable and for one replayed after a crash. Applying a record again changes nothing. So sled may
-//! contain more than the position that it names.
+//! commit that just became durable and for one replayed after a crash. sled names a position. It has the rows of every record
+//! before this position, and may also have rows of later records. A start replays the later records, and a record that is
+//! applied again changes nothing.
 //!
 //! - `keys.rs`: the catalogue of the rows in sled
 //! - `store.rs`: sled behind a trait, opened or set aside; `memory.rs`: its replacement while the disk is full
