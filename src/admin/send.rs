@@ -121,7 +121,11 @@ impl App {
             content: request.slice_ref(content.as_bytes()),
             offline_push: body.offline_push.as_ref().map(offline_push),
             ex: body.ex.to_string(),
-            ..StoredMessage::default()
+            // Delivery gives the send its ids and times.
+            server_msg_id: String::new(),
+            client_msg_id: String::new(),
+            send_time: 0,
+            create_time: 0,
         })
     }
 
@@ -130,24 +134,23 @@ impl App {
         &self,
         call: &Call,
         body: &SendRequest<'_>,
-        mut message: StoredMessage,
+        message: StoredMessage,
         receivers: Receivers,
     ) -> Result<Receipt, Refusal> {
         let key = idempotency_key(&call.headers, body)?;
         let is_online_only =
             body.is_online_only.unwrap_or_default() || message.content_type == content::TYPING;
-        // The digest is compared only when a key repeats, so a send without a key needs none.
-        let fingerprint = match &key {
-            Some(_) => fingerprint(&message, &receivers, is_online_only),
-            None => [0; 16],
-        };
-        message.client_msg_id = key.unwrap_or_default().into_owned();
-        let send = Send {
+        let mut send = Send {
             message,
-            fingerprint,
+            fingerprint: [0; 16],
             receivers,
             is_online_only,
         };
+        // The digest is compared only when a key repeats, so a send without a key needs none.
+        if let Some(key) = key {
+            send.fingerprint = fingerprint(&send);
+            send.message.client_msg_id = key.into_owned();
+        }
         self.outcomes
             .note(&body.operation_id, SendingStatus::Sending);
         let sent = self.confirmed(self.delivery.send(send)).await;
