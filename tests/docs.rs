@@ -1,6 +1,8 @@
 //! The documents are true: their tables of codes, metrics and rooms match the code, and everything that they name exists.
 //!
 //! - `docs/page.rs`: a page as text: its headings, tables and names
+//! - `docs/codes.rs`: the tables of error codes, close codes and refused handshakes are the code's
+//! - `docs/bounds.rs`: each bound names metrics and tests that exist
 //! - `docs/kept_runs.rs`: every measured number cites a kept run
 //! - `docs/numbers.rs`: every other number is the code's; `docs/told.tsv` lists those without a name
 
@@ -9,6 +11,10 @@
     reason = "a test that cannot read its sources has failed"
 )]
 
+#[path = "docs/bounds.rs"]
+mod bounds;
+#[path = "docs/codes.rs"]
+mod codes;
 #[path = "docs/kept_runs.rs"]
 mod kept_runs;
 #[path = "docs/numbers.rs"]
@@ -24,119 +30,13 @@ use std::{
 use towncrier::config::Config;
 
 use self::page::{
-    anchor, codes, files_below, names_with, numbers_behind, pages, prose, quoted, read, root, rows,
-    section,
+    anchor, files_below, names_with, pages, prose, quoted, read, root, rows, section,
 };
 
 /// The most lines of the README, because an overview is read at one go.
 const README_LINES_MAX: usize = 150;
 /// Words that begin a relative clause in place of a subject. A reader has to keep the clause in mind until the verb comes.
 const OPENINGS: [&str; 6] = ["What", "Who", "How", "Whether", "Of", "Those"];
-
-#[test]
-fn the_table_of_error_codes_has_every_code_of_the_admin_api() {
-    let source = read("src/admin/error.rs");
-    let coded = numbers_behind(&source, ": u16 = ");
-    assert!(coded.len() > 20, "{coded:?}");
-    assert_eq!(codes("docs/operation.md", "## Error codes"), coded);
-}
-
-/// The names of the HTTP statuses that the admin API answers with.
-const STATUSES: [(&str, u16); 10] = [
-    ("OK", 200),
-    ("BAD_REQUEST", 400),
-    ("NOT_FOUND", 404),
-    ("METHOD_NOT_ALLOWED", 405),
-    ("REQUEST_TIMEOUT", 408),
-    ("CONFLICT", 409),
-    ("PAYLOAD_TOO_LARGE", 413),
-    ("TOO_MANY_REQUESTS", 429),
-    ("INTERNAL_SERVER_ERROR", 500),
-    ("SERVICE_UNAVAILABLE", 503),
-];
-
-/// Each refusal of the admin API in its source: errCode, HTTP status, and the seconds in `Retry-After`.
-fn verdicts(source: &str) -> BTreeSet<(u16, u16, Option<u16>)> {
-    let (codes, rest) = source.split_once("\n}\n").unwrap();
-    let number_of = |name: &str| -> u16 {
-        let (_, value) = codes.split_once(&format!("const {name}: u16 = ")).unwrap();
-        value.split(';').next().unwrap().parse().unwrap()
-    };
-    let program = rest.split("#[cfg(test)]").next().unwrap();
-    let word = |text: &str| -> String {
-        let is_word = |c: &char| c.is_ascii_uppercase() || *c == '_';
-        text.chars().take_while(is_word).collect()
-    };
-    let mut found = BTreeSet::new();
-    for (at, _) in program.match_indices("code::") {
-        let (before, name) = (
-            program[..at].trim_end(),
-            word(&program[at + "code::".len()..]),
-        );
-        // A refusal ends where the next one names its code.
-        let rest = &program[at..];
-        let next = rest[1..].find("code::").map_or(rest.len(), |next| next + 1);
-        let call = &rest[..next];
-        let (status, retry_after) = if before.ends_with("unavailable(") {
-            let arguments = call.split_once('"').unwrap().1.split_once("\",").unwrap().1;
-            let digits = arguments.trim_start();
-            let digits: String = digits.chars().take_while(char::is_ascii_digit).collect();
-            (503, digits.parse().ok())
-        } else if before.ends_with("bad(") {
-            (400, None)
-        } else {
-            let status = word(before.rsplit_once("::").unwrap().1);
-            let status = STATUSES.iter().find(|(name, _)| *name == status);
-            let arm = call.split("=>").next().unwrap();
-            let retry = numbers_behind(arm, ".retry_after(").pop_first();
-            (status.unwrap_or_else(|| panic!("{before}")).1, retry)
-        };
-        found.insert((number_of(&name), status, retry_after));
-    }
-    found
-}
-
-#[test]
-fn the_table_of_error_codes_has_status_and_retry_after_of_each_refusal() {
-    let coded = verdicts(&read("src/admin/error.rs"));
-    assert!(coded.len() > 20, "{coded:?}");
-    let section = section("docs/operation.md", "## Error codes");
-    let mut told = BTreeSet::new();
-    for row in rows(&section) {
-        let Ok(code) = row[0].parse() else { continue };
-        for status in row[1].split(", ") {
-            told.insert((code, status.parse().unwrap(), row[2].parse().ok()));
-        }
-    }
-    assert_eq!(told, coded);
-    for (code, status, retry_after) in coded {
-        let may_wait = [429, 503].contains(&status);
-        assert_eq!(retry_after.is_some(), may_wait, "{code}");
-    }
-}
-
-#[test]
-fn the_tables_of_close_codes_have_every_code_that_is_sent() {
-    let folders = ["src/protocol/towncrier_v1", "websocket/src"];
-    let files = folders.into_iter().flat_map(files_below);
-    let closes = files.filter(|path| path.ends_with("close.rs"));
-    let mut coded = BTreeSet::new();
-    for path in closes {
-        let text = read(path);
-        // Each arm of a match names a variant and ends in its code.
-        for line in text.lines().map(str::trim) {
-            let arm = ["Reason::", "Self::"]
-                .iter()
-                .any(|start| line.starts_with(start));
-            if arm {
-                coded.extend(numbers_behind(line, "=> "));
-            }
-        }
-    }
-    assert!(coded.len() > 10, "{coded:?}");
-    assert_eq!(codes("docs/operation.md", "## Close codes"), coded);
-    assert_eq!(codes("docs/protocol.md", "## Close codes"), coded);
-}
 
 #[test]
 fn the_table_of_metrics_has_every_metric() {
@@ -184,58 +84,6 @@ fn the_settings_that_the_pages_name_exist() {
             }
         }
     }
-    assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-#[test]
-fn a_client_stops_at_the_codes_that_the_protocol_says_and_at_no_other() {
-    let section = section("docs/protocol.md", "## Close codes");
-    let mut told = 0;
-    for row in rows(&section) {
-        let Ok(code) = row[0].parse::<u16>() else {
-            continue;
-        };
-        told += 1;
-        let stops = row[2].starts_with("Stop.");
-        assert_eq!(stops, (4000..4500).contains(&code), "{code}");
-        assert!(stops || row[2].starts_with("Come back"), "{code}");
-    }
-    assert!(told > 10, "{told}");
-    for (source, rule) in [
-        ("client/src/backoff.rs", "!(4000..4500).contains(&code)"),
-        ("web/client/src/backoff.ts", "code < 4000 || code >= 4500"),
-    ] {
-        assert!(read(source).contains(rule), "{source}: {rule}");
-    }
-}
-
-#[test]
-fn the_table_of_bounds_names_metrics_and_tests_that_exist() {
-    let folders = ["src", "tests", "websocket"];
-    let files = folders.into_iter().flat_map(files_below);
-    let sources = files.filter(|path| path.extension().is_some_and(|ending| ending == "rs"));
-    let sources: String = sources.map(read).collect();
-    let metrics = read("src/metrics.rs");
-    let section = section("docs/architecture.md", "## Bounds");
-    let (mut told, mut wrong) = (0, Vec::new());
-    for row in rows(&section) {
-        let [_, _, metric, test] = row[..] else {
-            panic!("{row:?}");
-        };
-        for name in quoted(metric) {
-            told += 1;
-            if name.starts_with("towncrier_") && !metrics.contains(&format!("\"{name}\"")) {
-                wrong.push(name);
-            }
-        }
-        for name in quoted(test) {
-            told += 1;
-            if !sources.contains(&format!("fn {name}(")) {
-                wrong.push(name);
-            }
-        }
-    }
-    assert!(told > 80, "{told}");
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
