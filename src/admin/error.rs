@@ -50,7 +50,7 @@ pub mod code {
     pub const TOKEN_UNPARSED: u16 = 1001;
     /// The disk is full. Nothing was stored; sending resumes by itself once there is space.
     pub const DISK_FULL: u16 = 50301;
-    /// A disk sync failed. Nothing more is accepted until an operator restarts the gateway.
+    /// A write or a sync failed. Nothing more is accepted until an operator restarts the gateway.
     pub const SYNC_FAILED: u16 = 50302;
     /// The log is damaged.
     pub const LOG_DAMAGED: u16 = 50303;
@@ -231,7 +231,7 @@ fn append(error: &AppendError) -> HttpAnswer {
         AppendError::QueueFull => HttpAnswer::new(
             StatusCode::TOO_MANY_REQUESTS,
             code::BUSY,
-            "the writer's queue is full, nothing was stored".into(),
+            "too many sends wait, nothing was stored: send again in a moment".into(),
         )
         .retry_after(1),
         AppendError::KeyReused => HttpAnswer::new(
@@ -246,25 +246,31 @@ fn append(error: &AppendError) -> HttpAnswer {
 
 fn failed(failure: &LogError) -> HttpAnswer {
     match failure.cause {
-        Cause::Full => HttpAnswer::unavailable(code::DISK_FULL, "the disk is full", 10),
+        Cause::Full => HttpAnswer::unavailable(
+            code::DISK_FULL,
+            "the disk is full, nothing was stored: send again later",
+            10,
+        ),
         Cause::WriteFailed => HttpAnswer::unavailable(
             code::SYNC_FAILED,
-            "a disk sync failed, the gateway must be restarted",
+            "a write or a sync failed: send again once the operator has restarted the gateway",
             60,
         ),
         Cause::Damaged => HttpAnswer::unavailable(
             code::LOG_DAMAGED,
-            "the log is damaged, the gateway's own log says where",
+            "the log is damaged: try again once the operator has restored it",
             60,
         ),
         Cause::LookupFailed => HttpAnswer::unavailable(
             code::STATE_FAILED,
-            "the state store failed, the next start of the gateway rebuilds it",
+            "a lookup failed: try again once the gateway was restarted",
             60,
         ),
-        Cause::ReadFailed => {
-            HttpAnswer::unavailable(code::READ_FAILED, "the log could not be read", 10)
-        }
+        Cause::ReadFailed => HttpAnswer::unavailable(
+            code::READ_FAILED,
+            "the log could not be read: try again later",
+            10,
+        ),
         Cause::Closed => HttpAnswer::draining(),
     }
 }

@@ -15,6 +15,7 @@ use std::{
 use bytes::Bytes;
 use tokio::task::spawn_local;
 use towncrier_websocket::{Close, Rules, frame};
+use tracing::error;
 
 use super::{
     Context, FullSessions,
@@ -442,6 +443,10 @@ impl Connection {
     }
 
     fn close(&mut self, reason: Reason) {
+        // The other failures of the log are logged where a read finds them.
+        if let (Reason::LogShort, Life::Open(open)) = (reason, &self.life) {
+            error!(user = %open.registered.key.user, "an inbox ends before its head: its sessions cannot go on");
+        }
         self.begin_close(self.codec.close(reason));
     }
 

@@ -194,7 +194,7 @@ impl Turn<'_> {
                 } else if after == sent {
                     // The read was ordered because an entry is above, and retention did not remove that entry: the log is
                     // short. A read from below `sent` proves nothing, because live messages were pushed meanwhile.
-                    self.close(Reason::Internal("the log ends before its head"));
+                    self.close(Reason::LogShort);
                 }
             }
             Some(BacklogRead::Push(_)) | None => {}

@@ -37,8 +37,12 @@ pub enum Reason {
     Unavailable(Duration),
     /// No `Connect` arrived in time. The client may return.
     ConnectTimeout,
-    /// The gateway failed; the text says how. The operator's log says more.
-    Internal(&'static str),
+    /// The log or its state could not be read. The operator's log gives the cause. The client may return.
+    LogUnreadable,
+    /// The log is damaged where the session has to read. The operator's log says where. The client may return.
+    LogDamaged,
+    /// The log has no entry where the head of the inbox says that there is one. The client may return.
+    LogShort,
 }
 
 /// A fact about a token, the user's sessions or the log that ends a session, or keeps it from beginning. The connection
@@ -76,9 +80,8 @@ impl SessionFault {
             Self::TooManySessions => Reason::TooManySessions,
             Self::NewcomersWait(delay) => Reason::Unavailable(delay),
             Self::LogSilent => Reason::Unavailable(LOGIN_MAX.mul_f64(1.0 + random())),
-            // The operator's log has the cause. The client learns only the fact.
-            Self::LogUnreadable => Reason::Internal("the log cannot be read"),
-            Self::LogDamaged => Reason::Internal("log damaged, the operator knows where"),
+            Self::LogUnreadable => Reason::LogUnreadable,
+            Self::LogDamaged => Reason::LogDamaged,
             Self::EpochOver => Reason::Unavailable(EPOCH_RETRY_MAX.mul_f64(random())),
         }
     }

@@ -238,7 +238,13 @@ impl World {
                 Action::Begin(seq) | Action::StoreAck { seq, .. } => self.stored = Some(seq),
                 Action::Close(reason) => {
                     assert!(
-                        !matches!(reason, Reason::Protocol(_) | Reason::Internal(_)),
+                        !matches!(
+                            reason,
+                            Reason::Protocol(_)
+                                | Reason::LogUnreadable
+                                | Reason::LogDamaged
+                                | Reason::LogShort
+                        ),
                         "{reason:?}"
                     );
                     self.down.push_back(Down::Close);

@@ -26,14 +26,14 @@ fn code(reason: Reason) -> u16 {
         Reason::SlowConsumer => 4502,
         Reason::Unavailable(_) => 4503,
         Reason::ConnectTimeout => 4508,
-        Reason::Internal(_) => 1011,
+        Reason::LogUnreadable | Reason::LogDamaged | Reason::LogShort => 1011,
     }
 }
 
 /// The reason for a human; for [`Reason::Unavailable`] the delay in ms.
 pub(super) fn text(reason: Reason) -> Cow<'static, str> {
     match reason {
-        Reason::Protocol(text) | Reason::Unauthorized(text) | Reason::Internal(text) => text.into(),
+        Reason::Protocol(text) | Reason::Unauthorized(text) => text.into(),
         Reason::Replaced => "replaced by a newer login".into(),
         Reason::LoggedOut => "logged out by an administrator".into(),
         Reason::TooManySessions => "too many sessions of this user".into(),
@@ -42,6 +42,13 @@ pub(super) fn text(reason: Reason) -> Cow<'static, str> {
         Reason::SlowConsumer => "outbound stalled".into(),
         Reason::Unavailable(delay) => delay.as_millis().to_string().into(),
         Reason::ConnectTimeout => "no Connect in time".into(),
+        Reason::LogUnreadable => "messages cannot be read now: come back later".into(),
+        Reason::LogDamaged => {
+            "a stored message is damaged: come back later, and tell the operator".into()
+        }
+        Reason::LogShort => {
+            "a stored message is missing: come back later, and tell the operator".into()
+        }
     }
 }
 

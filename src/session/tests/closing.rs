@@ -84,6 +84,6 @@ fn a_message_of_another_epoch_and_a_failed_read_end_the_session() {
     });
     assert_eq!(actions(live, 1), "[Close(Unavailable(5s))]");
     let failed = Event::Failed(SessionFault::LogUnreadable);
-    let closed = r#"[Close(Internal("the log cannot be read"))]"#;
+    let closed = "[Close(LogUnreadable)]";
     assert_eq!(actions(failed, 1), closed);
 }
