@@ -44,6 +44,9 @@ const DRAIN_SLACK: Duration = Duration::from_secs(30);
 const REQUESTS_GRACE: Duration = Duration::from_secs(5);
 /// The least time for admin requests under way once all else is over. It is enough to answer what has arrived.
 const REQUESTS_GRACE_MIN: Duration = Duration::from_millis(500);
+/// The threads that read the log's disk for the admin port; further reads wait. With as many, a few long lists do not keep a
+/// short read from the disk. The runtime would begin 512.
+const ADMIN_DISK_THREADS: usize = 16;
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -240,6 +243,7 @@ impl AdminThread {
         let address = server.local_addr();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(ADMIN_DISK_THREADS)
             .build()?;
         let (stop, stopped) = oneshot::channel();
         let serve = move || {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::{task::yield_now, time::timeout};
 
 use super::Delivery;
 use crate::{
@@ -18,7 +18,10 @@ use crate::{
 };
 
 /// The longest time that the caller of a message to everyone waits for its last entry.
-const EVERYONE_WAIT: Duration = Duration::from_secs(5);
+pub(super) const EVERYONE_WAIT: Duration = Duration::from_secs(5);
+
+/// The receivers of an online-only message to whom it is handed before other requests of the admin port have their turn.
+pub(super) const RECEIVERS_IN_A_ROW: usize = 512;
 
 /// A message with its receivers.
 #[derive(Debug)]
@@ -91,8 +94,11 @@ impl Delivery {
         let body = message.to_bytes();
         if send.is_online_only {
             let message = Arc::new(Message::new(body));
-            for user in &receivers {
+            for (handed, user) in (1..).zip(&receivers) {
                 self.registry.deliver(user.as_str(), Seq::ZERO, &message);
+                if handed % RECEIVERS_IN_A_ROW == 0 {
+                    yield_now().await;
+                }
             }
             let entries: Arc<[_]> = receivers
                 .into_iter()

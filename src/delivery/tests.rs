@@ -2,15 +2,23 @@
 
 use std::{sync::Mutex, time::Duration};
 
+use futures_util::FutureExt as _;
 use tokio::{sync::Notify, time::timeout};
 
-use super::*;
+use super::{
+    send::{EVERYONE_WAIT, RECEIVERS_IN_A_ROW},
+    *,
+};
 use crate::{
     clock::Clock,
     config::{self, Config},
     gateway::Base,
     ids::{ConnectionId, Platform, Seq, SessionKey, UserId},
-    log::{ReadLimit, embedded::EmbeddedLog},
+    log::{
+        ReadLimit,
+        embedded::EmbeddedLog,
+        tests::memory::{Fault, MemoryLog},
+    },
     message::{Origin, StoredMessage},
     registry::{Item, Mailbox},
 };
@@ -183,6 +191,36 @@ async fn online_only_messages_leave_no_trace_in_the_log() {
     assert!(receipt.entries.iter().all(|(_, seq)| *seq == Seq::ZERO));
     let inbox = delivery.inbox(&UserId::new("u1").unwrap()).wait().await;
     assert_eq!(inbox.unwrap().head, Seq::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_to_everyone_whose_last_piece_takes_long_has_an_unknown_outcome() {
+    let log = MemoryLog::default();
+    log.fail(Fault::Hang);
+    let clock = Arc::new(Clock::system());
+    let delivery = Base::build(&Config::default(), Arc::default(), clock, log).delivery;
+    let begun = tokio::time::Instant::now();
+    let unknown = Err(SendError::Append(AppendError::OutcomeUnknown));
+    assert_eq!(delivery.send(notice(Receivers::Everyone)).await, unknown);
+    assert!(begun.elapsed() >= EVERYONE_WAIT);
+}
+
+#[tokio::test]
+async fn an_online_only_message_to_many_lets_others_have_their_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let delivery = delivery(dir.path());
+    let send = |receivers| {
+        let names: Vec<_> = (0..receivers).map(|n| format!("u{n}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        delivery.send(Send {
+            is_online_only: true,
+            ..notice(to(&names))
+        })
+    };
+    assert!(send(RECEIVERS_IN_A_ROW - 1).now_or_never().is_some());
+    assert!(send(RECEIVERS_IN_A_ROW).now_or_never().is_none());
+    let receipt = send(RECEIVERS_IN_A_ROW + 1).await.unwrap();
+    assert_eq!(receipt.entries.len(), RECEIVERS_IN_A_ROW + 1);
 }
 
 #[tokio::test]
