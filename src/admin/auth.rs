@@ -18,7 +18,7 @@ use super::{
 use crate::ids::{Platform, UserId};
 
 /// The largest profile of a user. The log keeps it as long as the user exists.
-const PROFILE_BYTES_MAX: usize = 8 * 1024;
+pub(super) const PROFILE_BYTES_MAX: usize = 8 * 1024;
 
 /// Issues a token for the secret. The user need not be registered, as in OpenIM.
 pub(super) async fn user_token(

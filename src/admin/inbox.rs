@@ -28,7 +28,7 @@ const SEQS_MAX: usize = 500;
 
 /// The most bytes of messages in one answer; base64 and JSON add a third. A larger answer is refused and not cut short,
 /// because a missing entry means "not retained".
-const PULLED_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(super) const PULLED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// OpenIM's `msgFrom` of messages that the system sends.
 const FROM_SYSTEM: i32 = 200;

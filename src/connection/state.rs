@@ -40,7 +40,7 @@ use crate::{
 
 /// The time after the close frame to write the waiting frames, and for the client to end the stream. It is longer than a
 /// round trip to any place. It is short, because a closed connection is of no use.
-const LINGER: Duration = Duration::from_secs(5);
+pub(super) const LINGER: Duration = Duration::from_secs(5);
 
 /// One connection, without its socket.
 pub struct Connection {

@@ -39,7 +39,7 @@ use tokio_tungstenite::{
 };
 
 use self::fixture::{Client, Said, World};
-use super::*;
+use super::{replay::READS_IN_A_ROW, state::LINGER, *};
 use crate::{
     config,
     ids::{Platform, Seq, SessionKey, UserId},

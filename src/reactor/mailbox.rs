@@ -15,11 +15,16 @@ use crate::{
     registry::{Item, Mailbox},
 };
 
+/// The most live items, by default: a quarter of a second's items at 250,000 pushes a second, which is more than two cores can
+/// do. An item takes 32 bytes without its message.
+const LIVE_MAX: usize = 65_536;
+/// The most bytes of their messages, by default.
+const LIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// The bounds of a mailbox.
 #[derive(Debug, Clone, Copy)]
 pub struct MailboxLimits {
-    /// The most live items: 32 bytes each without their messages. At 250,000 pushes a second, more than two cores can do,
-    /// the default is a quarter of a second's items.
+    /// The most live items.
     pub live_max: usize,
     /// The most bytes of their messages. A message that several items share counts for each, so this is an upper bound.
     pub live_bytes_max: usize,
@@ -28,8 +33,8 @@ pub struct MailboxLimits {
 impl Default for MailboxLimits {
     fn default() -> Self {
         Self {
-            live_max: 65_536,
-            live_bytes_max: 64 * 1024 * 1024,
+            live_max: LIVE_MAX,
+            live_bytes_max: LIVE_BYTES_MAX,
         }
     }
 }

@@ -145,3 +145,44 @@ impl Drop for Seat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{pin::pin, sync::Arc};
+
+    use futures_util::FutureExt as _;
+
+    use super::{super::mailbox::MailboxLimits, *};
+    use crate::{
+        metrics::Metrics,
+        registry::{Item, Mailbox as _},
+    };
+
+    /// The number of turns in which so many items that wait together are handed out.
+    fn turns(items: usize) -> usize {
+        let metrics = Arc::new(Metrics::new());
+        let table = ConnectionTable::new(0);
+        let mailbox = ReactorMailbox::new(MailboxLimits::default(), Arc::clone(&metrics));
+        for _ in 0..items {
+            mailbox.post(ConnectionId(1), Item::Replaced);
+        }
+        let mut handing = pin!(table.hand_out(&mailbox));
+        let mut turn = || {
+            assert!(handing.as_mut().now_or_never().is_none(), "it never ends");
+            let text = metrics.handle().render();
+            text.contains("towncrier_mailbox_depth 0\n")
+        };
+        let mut turns = 1;
+        while !turn() {
+            turns += 1;
+        }
+        turns
+    }
+
+    #[test]
+    fn a_burst_is_handed_out_in_turns() {
+        assert_eq!(turns(HANDED_AT_ONCE - 1), 1);
+        assert_eq!(turns(HANDED_AT_ONCE), 2);
+        assert_eq!(turns(3 * HANDED_AT_ONCE), 4);
+    }
+}

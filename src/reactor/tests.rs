@@ -4,7 +4,6 @@ mod inbox_page;
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -423,22 +422,43 @@ fn an_idle_session_costs_at_most_2500_bytes_also_after_a_push() {
     assert!(idle <= 2500 && pushed <= 2500);
 }
 
-#[test]
-fn a_full_mailbox_drops_live_items_only_and_says_so() {
-    let limits = MailboxLimits {
-        live_max: 7,
-        ..MailboxLimits::default()
-    };
+/// What waits in a mailbox with these limits after ten live items and a last one of another kind.
+fn waiting(limits: MailboxLimits, message: &Arc<Message>) -> mailbox::Waiting {
     let mailbox = ReactorMailbox::new(limits, Arc::default());
-    let message = Arc::new(Message::new(Bytes::new()));
     for _ in 0..10 {
-        let (seq, message) = (Seq(1), Arc::clone(&message));
+        let (seq, message) = (Seq(1), Arc::clone(message));
         mailbox.post(ConnectionId(1), Item::Live(Live { seq, message }));
     }
     mailbox.post(ConnectionId(1), Item::Replaced);
     let waiting = mailbox.take().now_or_never().expect("something waits");
-    assert_eq!(waiting.items.len(), 8);
-    assert!(matches!(waiting.items.last(), Some((_, Item::Replaced))));
-    assert!(waiting.has_overflowed);
     assert!(mailbox.take().now_or_never().is_none(), "it is empty now");
+    waiting
+}
+
+#[test]
+fn a_full_mailbox_drops_live_items_only_and_says_so() {
+    let content = vec![b'x'; 100].into();
+    let message = StoredMessage {
+        content,
+        ..StoredMessage::default()
+    };
+    let message = Arc::new(Message::new(message.to_bytes()));
+    let limits = MailboxLimits::default();
+    let few = MailboxLimits {
+        live_max: 7,
+        ..limits
+    };
+    let small = MailboxLimits {
+        live_bytes_max: 7 * message.bytes(),
+        ..limits
+    };
+    for limits in [few, small] {
+        let waiting = waiting(limits, &message);
+        assert_eq!(waiting.items.len(), 8);
+        assert!(matches!(waiting.items.last(), Some((_, Item::Replaced))));
+        assert!(waiting.has_overflowed);
+    }
+    let waiting = waiting(limits, &message);
+    assert_eq!(waiting.items.len(), 11);
+    assert!(!waiting.has_overflowed);
 }

@@ -4,7 +4,7 @@ use std::{cell::Cell, io, net, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
-    runtime::{Builder, LocalOptions},
+    runtime::{Builder, LocalOptions, LocalRuntime},
     sync::watch,
     task::spawn_local,
     time::Instant,
@@ -61,13 +61,7 @@ impl Reactor {
 
     /// Reports the result of its start, then serves until the stage ends it. Its return cuts the connections that are left.
     pub(super) fn run(self, say_started: impl FnOnce(io::Result<()>)) {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .event_interval(TASKS_IN_A_ROW)
-            .global_queue_interval(TASKS_IN_A_ROW)
-            .max_blocking_threads(DISK_THREADS)
-            .build_local(LocalOptions::default());
-        let runtime = match runtime {
+        let runtime = match runtime() {
             Ok(runtime) => runtime,
             Err(error) => return say_started(Err(error)),
         };
@@ -89,6 +83,15 @@ impl Reactor {
         }
         runtime.shutdown_timeout(DISK_GRACE);
     }
+}
+
+fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread()
+        .enable_all()
+        .event_interval(TASKS_IN_A_ROW)
+        .global_queue_interval(TASKS_IN_A_ROW)
+        .max_blocking_threads(DISK_THREADS)
+        .build_local(LocalOptions::default())
 }
 
 /// Serves until the stage ends it, with tasks on the calling thread. An error is a panic of one of its tasks.
@@ -146,5 +149,35 @@ pub async fn serve(
         _ = stage.wait_for(|stage| *stage == Stage::Stopping) => Ok(()),
         Err(error) = &mut handing => Err(io::Error::other(error)),
         Err(error) = &mut sweeping => Err(io::Error::other(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, task::Poll};
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::UnixStream,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_socket_waits_for_a_few_tasks_only() {
+        let turns = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&turns);
+        runtime().unwrap().block_on(async {
+            let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+            theirs.write_all(b"x").await.unwrap();
+            let busy = spawn_local(poll_fn(move |cx| {
+                counted.set(counted.get() + 1);
+                cx.waker().wake_by_ref();
+                Poll::<()>::Pending
+            }));
+            ours.read_exact(&mut [0]).await.unwrap();
+            busy.abort();
+        });
+        assert!((1..=TASKS_IN_A_ROW).contains(&turns.get()), "{turns:?}");
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{ADMIN, Fault, Gateway, NOW_MS, SECRET, text_send, with, without};
 use crate::{
+    admin::auth::PROFILE_BYTES_MAX,
     ids::{ConnectionId, Platform, SessionKey, UserId},
     log::{AppendError, Cause, LogError},
     registry::{Item, Mailbox},
@@ -130,7 +131,7 @@ async fn registering_keeps_the_profile_and_returns_a_token() {
 #[tokio::test]
 async fn a_registration_that_is_not_durable_gives_no_token() {
     let gateway = Gateway::new();
-    let large = with(token_request(), "ex", json!("e".repeat(9000)));
+    let large = with(token_request(), "ex", json!("e".repeat(PROFILE_BYTES_MAX)));
     assert_eq!(
         gateway
             .post_open("/auth/user_register", &large)

@@ -4,7 +4,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use super::{ADMIN, Fault, Gateway, NOW_MS, text_send, with, without};
-use crate::log::{Cause, LogError};
+use crate::{
+    admin::inbox::PULLED_BYTES_MAX,
+    log::{Cause, LogError},
+};
 
 fn newest_seq() -> Value {
     json!({ "operationID": "op", "reqIdentifier": 1001, "msgIncr": 9, "sendID": "u1" })
@@ -160,7 +163,9 @@ async fn pulls_are_bounded_and_never_cut_short() {
     for _ in 0..180 {
         gateway.send(&large).await.data();
     }
-    let fits: Vec<u64> = (2..=171).collect();
+    // A message is its text and some hundred bytes.
+    let fitting = PULLED_BYTES_MAX as u64 / 50_000;
+    let fits: Vec<u64> = (2..2 + fitting).collect();
     let reply = gateway
         .post_as("u1", "/msg/pull_msg_by_seq", &pull(json!(fits)))
         .await;

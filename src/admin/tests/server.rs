@@ -122,10 +122,11 @@ async fn a_body_announced_too_large_is_refused_before_it_is_sent() {
 #[tokio::test]
 async fn a_body_too_large_is_read_and_then_refused() {
     let gateway = Gateway::new();
+    let body_bytes_max = admin_config().body_bytes_max;
     let (address, _stop, _served) = serve(&gateway);
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream
-        .write_all(request(&gateway, &"x".repeat(1_000_000)).as_bytes())
+        .write_all(request(&gateway, &"x".repeat(8 * body_bytes_max)).as_bytes())
         .await
         .unwrap();
     let answer = read_answer(&mut stream).await;

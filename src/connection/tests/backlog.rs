@@ -197,6 +197,29 @@ fn dropped_live_messages_are_found_by_looking_up_the_head() {
 }
 
 #[test]
+fn a_session_with_many_deleted_entries_lets_others_have_their_turn() {
+    run(async {
+        let mut bench = Bench::new();
+        let mut client = bench.log_in_live().await;
+        // Each read brings a window of entries, and makes one frame of them: a gap.
+        let window = bench.context.session.window as usize;
+        let deleted = window * (READS_IN_A_ROW + 1);
+        for _ in 0..deleted {
+            bench.world.append("u", b"deleted");
+        }
+        (1..=deleted as u64).for_each(|seq| bench.world.delete("u", seq));
+        let connection = &bench.connections[0];
+        let frames = || connection.borrow().outbox.frames.len();
+        assert_eq!(frames(), 0);
+        connection.borrow_mut().look_up_head();
+        assert_eq!(frames(), READS_IN_A_ROW);
+        for _ in 0..=READS_IN_A_ROW {
+            assert!(matches!(client.hear_frame().await, Body::Gap(_)));
+        }
+    });
+}
+
+#[test]
 fn online_only_messages_pass_the_sequence_by() {
     run(async {
         let mut bench = Bench::new();

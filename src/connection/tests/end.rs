@@ -110,7 +110,7 @@ fn a_client_that_ignores_the_close_is_cut_off() {
         bench.let_pass(10).await;
         rest().await;
         assert!(!task.is_finished(), "it may still read its close frame");
-        bench.let_pass(5).await;
+        bench.let_pass(LINGER.as_secs()).await;
         task.await.unwrap();
         drop(client);
     });

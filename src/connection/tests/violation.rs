@@ -1,6 +1,7 @@
 //! Input that breaks the protocol closes the connection with its code, and hurts no other session.
 
 use super::*;
+use crate::protocol::towncrier_v1::FRAME_BYTES_MAX;
 
 #[test]
 fn what_is_not_the_protocol_closes_with_its_code() {
@@ -16,7 +17,7 @@ fn what_is_not_the_protocol_closes_with_its_code() {
         assert_eq!(bench.close_of(empty).await, 4400, "an empty frame");
         let text = WsMessage::Text("hello".into());
         assert_eq!(bench.close_of(text).await, 1003, "a text frame");
-        let large = WsMessage::Binary(vec![0; 64 * 1024 + 1].into());
+        let large = WsMessage::Binary(vec![0; FRAME_BYTES_MAX + 1].into());
         assert_eq!(bench.close_of(large).await, 1009, "a frame above 64 KiB");
         let connect = say(client_frame::Body::Connect(Connect::default()));
         assert_eq!(bench.close_of(connect).await, 4401, "no token");

@@ -25,7 +25,7 @@ use super::{
 use crate::watch::Pulse;
 
 /// The time between two rounds.
-const TICK: Duration = Duration::from_secs(1);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 /// A checkpoint hurries at this many changed rows: some 40 MB.
 pub(super) const DIRTY_ROWS_MAX: usize = 200_000;
 /// A checkpoint comes early at this many changed rows, so that it need not hurry.
@@ -349,4 +349,32 @@ fn warn_once(written: std::io::Result<()>, has_warned: &mut bool, what: &str) {
         tracing::warn!(%error, "{what}");
     }
     *has_warned = written.is_err();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::requests::tests::quiet_log, *};
+    use crate::log::tests::conformance::user;
+
+    /// The changed rows that a round leaves of so many.
+    async fn left(rows: usize) -> usize {
+        let (log, workers, ..) = quiet_log(|job| job());
+        let mut keeper = workers.keeper;
+        let state = &log.core.state;
+        for number in 0..rows {
+            state
+                .users
+                .update(&user(&number.to_string()), |_| {})
+                .unwrap();
+        }
+        assert_eq!(state.dirty_rows(), rows);
+        keeper.go_on().await;
+        state.dirty_rows()
+    }
+
+    #[tokio::test]
+    async fn a_round_writes_a_part_of_the_changed_rows_and_above_their_limit_all() {
+        assert!(left(DIRTY_ROWS_MAX).await > DIRTY_ROWS_MAX / 2);
+        assert_eq!(left(DIRTY_ROWS_MAX + 1).await, 0);
+    }
 }

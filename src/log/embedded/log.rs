@@ -79,7 +79,7 @@ pub struct Workers {
     /// `None` for a log whose only segment is damaged: there is no segment to append to, and the log refuses appends
     /// anyway.
     writer: Option<Writer>,
-    keeper: Keeper,
+    pub(super) keeper: Keeper,
     /// The keeper ends when the sender of this is dropped.
     stopped: oneshot::Receiver<()>,
     /// The position up to which the scrub reads.

@@ -45,6 +45,7 @@ use self::fixture::TestDisk;
 use super::{
     disk::{Disk as _, RealDisk},
     inspect::inspect_segments,
+    keeper::TICK,
     log::Directories,
     queue::{Carried, Work},
     record::{Position, Record},
@@ -261,7 +262,8 @@ impl ByHand {
     /// Writes groups, each after a round of the keeper.
     async fn write_until(&mut self, is_reached: impl Fn() -> bool) {
         for _ in 0..100 {
-            tokio::time::sleep(Duration::from_millis(1100)).await;
+            // The clock is the runtime's: it moves on while the keeper rests.
+            tokio::time::sleep(TICK + Duration::from_millis(1)).await;
             self.write().await;
             if is_reached() {
                 return;

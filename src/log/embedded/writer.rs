@@ -439,12 +439,11 @@ mod tests {
     use super::{super::requests::tests::quiet_log, *};
     use crate::log::{Log as _, tests::conformance::message};
 
-    #[test]
-    fn a_group_ends_at_its_bytes_and_the_next_one_has_the_rest() {
+    /// The number of groups in which so many messages that wait together are written.
+    fn groups(messages: usize, body: &str) -> usize {
         let (log, workers, _dir, metrics) = quiet_log(|job| job());
-        let body = "x".repeat(GROUP_BYTES_MAX / 4);
-        let answers: Vec<_> = (0..6)
-            .map(|_| log.append(message(1, &["alice"], None, &body)).unwrap())
+        let answers: Vec<_> = (0..messages)
+            .map(|_| log.append(message(1, &["alice"], None, body)).unwrap())
             .collect();
         assert!(log.close(), "the queue is closed and not empty");
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -458,10 +457,22 @@ mod tests {
             assert!(answer.blocking_recv().unwrap().is_ok());
         }
         let text = metrics.handle().render();
-        assert!(
-            text.contains("towncrier_commit_seconds_count 2\n"),
-            "{text}"
-        );
         assert!(text.contains("towncrier_writer_queue_bytes 0\n"), "{text}");
+        let mut lines = text.lines();
+        let count = lines.find_map(|line| line.strip_prefix("towncrier_commit_seconds_count "));
+        count.expect("it is there").parse().unwrap()
+    }
+
+    #[test]
+    fn a_group_ends_at_its_bytes_and_the_next_one_has_the_rest() {
+        let body = "x".repeat(GROUP_BYTES_MAX / 4);
+        assert_eq!(groups(4, &body), 1);
+        assert_eq!(groups(6, &body), 2);
+    }
+
+    #[test]
+    fn a_group_ends_at_its_requests_and_the_next_one_has_the_rest() {
+        assert_eq!(groups(GROUP_REQUESTS_MAX, "small"), 1);
+        assert_eq!(groups(GROUP_REQUESTS_MAX + 1, "small"), 2);
     }
 }

@@ -39,7 +39,7 @@ pub(super) const PATH: &str = "ws";
 /// The name of the subprotocol, which clients may offer.
 const SUBPROTOCOL: &str = "towncrier.v1";
 /// The largest frame of a client: `docs/protocol.md#transport`.
-const FRAME_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// The number of messages for a `Fetch` that sets no limit: `docs/protocol.md#history`.
 const FETCH_DEFAULT: u32 = 100;
 /// Field 2, length-delimited: `ServerFrame.push`. Its sibling `fetched` is field 4.

@@ -127,6 +127,20 @@ fn a_message_to_everyone_that_waits_for_its_turn_outlives_the_segment_that_accep
 }
 
 #[test]
+fn a_receipt_lists_its_receivers_up_to_a_limit_and_then_counts_them() {
+    let names: Vec<_> = (0..=LISTED_MAX).map(|n| format!("u{n}")).collect();
+    let users: Vec<_> = names.iter().map(String::as_str).collect();
+    let bench = Bench::new();
+    bench.send(&users[1..], "one");
+    let listed = bench.everyone(None, "all").unwrap();
+    assert_eq!(listed.entries.len(), LISTED_MAX);
+    bench.send(&users[..1], "one more");
+    let counted = bench.everyone(None, "all").unwrap();
+    assert_eq!(counted.receivers, users.len() as u64);
+    assert!(counted.entries.is_empty());
+}
+
+#[test]
 fn the_sends_behind_a_message_to_everyone_do_not_wait_for_it() {
     let names = crowd();
     let users: Vec<_> = names.iter().map(String::as_str).collect();

@@ -66,6 +66,7 @@ fn a_disk_with_space_again_is_noticed_without_a_send() {
     bench.disk.faults.is_full.store(true, Relaxed);
     assert!(bench.try_send(&["u1"], None, "refused").is_err());
     bench.disk.faults.is_full.store(false, Relaxed);
+    // The keeper looks again each TICK.
     eventually("sends are possible", || bench.log.check_writable().is_ok());
 }
 
