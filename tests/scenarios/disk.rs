@@ -1,4 +1,5 @@
-//! A full disk refuses sends, but ends nothing. Once there is room again, the gateway recovers without help.
+//! P2 on a full disk: sends are refused and never delivered, but nothing ends. Once there is room again, the gateway recovers
+//! without help.
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 

@@ -1,5 +1,5 @@
-//! Signals. After SIGTERM sends are refused, every session is told when to return, and the exit code is 0. A second SIGTERM
-//! ends the process at once. Other signals end nothing.
+//! P2 and P5 in a drain: after SIGTERM sends are refused and never delivered, every session is told when to return, and pushes in
+//! flight come again. The exit code is 0. A second SIGTERM ends the process at once. Other signals end nothing.
 
 use std::time::Duration;
 

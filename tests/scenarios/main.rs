@@ -12,8 +12,8 @@
 //! - `admission`: which connections give way to others, on either port (P7)
 //! - `conformance`: RFC 6455, case by case
 //! - `replacement`: login policies
-//! - `drain`: the drain, and signals
-//! - `disk`: no room on the disk, for a while
+//! - `drain`: the drain, and signals (P2, P5)
+//! - `disk`: no room on the disk, for a while (P2)
 //! - `stderr`: the gateway serves on without a reader of its log
 //! - `memory`: the cost of a session
 //! - `tls`: either port over TLS
