@@ -151,7 +151,7 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::requests::tests::quiet_log, *};
+    use super::{super::log::tests::quiet_log, *};
 
     #[test]
     fn the_first_damages_are_remembered_each_once() {

@@ -7,7 +7,7 @@ use super::{
     disk::{Disk, RealDisk},
     entry_fields::EntryFields,
     epoch,
-    log::{SEGMENTS, lock_directory},
+    open::{SEGMENTS, lock_directory},
     record::{Position, Record},
     recovery::open_segments,
     scan::{Scan, Tail, judge_tail},

@@ -353,7 +353,7 @@ fn warn_once(written: std::io::Result<()>, has_warned: &mut bool, what: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::requests::tests::quiet_log, *};
+    use super::{super::log::tests::quiet_log, *};
     use crate::log::tests::conformance::user;
 
     /// The changed rows that a round leaves of so many.

@@ -1,384 +1,269 @@
-//! The embedded log: one data directory, one writer and one keeper. Writer and keeper each have a thread of their own.
+//! The requests of the rooms above: the embedded log as a [`Log`].
+//!
+//! Appends go to the writer's queue. A question is answered at once if its answer is in memory, or is one row. All other
+//! questions are answered where a wait for the disk delays nobody.
 
-use std::{
-    fs::{DirBuilder, File, TryLockError},
-    io,
-    os::unix::fs::DirBuilderExt,
-    path::Path,
-    sync::{Arc, Mutex},
-    thread::JoinHandle,
-};
+use std::sync::{Arc, PoisonError};
 
-use tokio::{sync::oneshot, time::Instant};
+use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::{
-    Damage, LogError, OpenError,
-    core::Core,
-    disk::{Disk, RealDisk, is_short_of_space},
-    epoch,
-    keeper::Keeper,
-    lock::lock,
-    queue::{WorkSender, queue},
-    reads::{READS_WAITING_MAX, WaitingReads},
-    record::{Position, ROWS_SINCE},
-    recovery,
-    retention::RetentionLimits,
-    scrub,
-    spread::Spreads,
-    state::{Claim, MemoryHome, SledHome, StoreHome},
-    time_mark::TimeMark,
-    watermark::Watermark,
-    writer::Writer,
+    Append, AppendError, Cause, Consumer, EmbeddedLog, Inbox, InboxRead, Log, LogAnswer, LogError,
+    Lookup, Patience, Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, SessionRow,
+    TokenTimes, core::Core, lock::lock, queue::Work, record::Record,
 };
-use crate::{
-    clock::Clock,
-    config,
-    metrics::Metrics,
-    watch::{self, Watched},
-};
-
-/// The folder of the segments, within the data directory.
-pub(super) const SEGMENTS: &str = "log";
-/// The lock file. The process that holds the data directory keeps it locked.
-const LOCK: &str = "lock";
-/// The folder of the state store, within the data directory.
-pub(super) const STATE: &str = "state";
-
-/// A log in a data directory, held by this process alone.
-pub struct EmbeddedLog {
-    pub(super) core: Arc<Core>,
-    /// The writer's queue; `None` once the log is closing.
-    pub(super) writer: Mutex<Option<WorkSender>>,
-    /// The keeper ends when this is dropped. The keeper holds the last sender but one.
-    stop: Mutex<Option<oneshot::Sender<()>>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    /// The threads without which a gateway cannot go on, for its watch.
-    watched: Mutex<Vec<Watched>>,
-    pub(super) aside: Aside,
-    /// The reads that were given to `aside` and have not ended.
-    pub(super) reads: Arc<WaitingReads>,
-    /// The locked file. It is held as long as the log exists, so that no second process opens the directory.
-    lock: Option<File>,
-}
-
-/// The directories of a log.
-pub struct Directories {
-    /// The data directory.
-    pub root: Arc<dyn Disk>,
-    /// The folder with the segments and the watermark.
-    pub segments: Arc<dyn Disk>,
-    /// The folder of the state store.
-    pub state: Box<dyn StoreHome>,
-}
-
-/// A function that runs a job on a thread where it may wait for the disk without making others wait.
-pub type Aside = fn(Box<dyn FnOnce() + Send>);
-
-/// The futures that must run for a log to work. They sometimes block, so each has a thread of its own.
-pub struct Workers {
-    /// `None` for a log whose only segment is damaged: there is no segment to append to, and the log refuses appends
-    /// anyway.
-    writer: Option<Writer>,
-    pub(super) keeper: Keeper,
-    /// The keeper ends when the sender of this is dropped.
-    stopped: oneshot::Receiver<()>,
-    /// The position up to which the scrub reads.
-    scrubbed: Option<Position>,
-}
-
-impl Workers {
-    /// The writer and the keeper, for a caller that gives them no threads. Both end after [`EmbeddedLog::close`]. A log whose
-    /// only segment is damaged has no writer.
-    pub fn into_futures(
-        self,
-    ) -> (
-        Option<impl Future<Output = ()> + use<>>,
-        impl Future<Output = ()> + use<>,
-    ) {
-        let writer = self.writer.map(Writer::run);
-        (writer, self.keeper.run(self.stopped))
-    }
-}
+use crate::ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId};
 
 impl EmbeddedLog {
-    /// Opens the log in `config.dir`, or makes it. Returns when every message that was accepted before can be read.
-    ///
-    /// Reads that need the disk run on a blocking thread of the runtime in which they are asked for.
-    pub fn open(
-        config: &config::Log,
-        clock: Arc<Clock>,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, OpenError> {
-        let io = |error| OpenError::Io {
-            dir: config.dir.display().to_string(),
-            error,
-        };
-        // The directory will hold the messages of all users, so no other account of the machine may read it.
-        let mut directory = DirBuilder::new();
-        directory.recursive(true).mode(0o700);
-        directory.create(&config.dir).map_err(io)?;
-        let lock = lock_directory(&config.dir)?;
-        let directories = Directories {
-            root: RealDisk::open(&config.dir).map(Arc::new).map_err(io)?,
-            segments: RealDisk::open(&config.dir.join(SEGMENTS))
-                .map(Arc::new)
-                .map_err(io)?,
-            state: Box::new(SledHome {
-                dir: config.dir.join(STATE),
-                cache_bytes: config.cache_bytes,
-            }),
-        };
-        let aside: Aside = |job| drop(tokio::task::spawn_blocking(job));
-        let (mut log, workers) = Self::open_in(&directories, config, clock, metrics, aside)?;
-        log.lock = Some(lock);
-        log.start(workers).map_err(io)?;
-        Ok(log)
+    /// The same as [`Log::read`], on the caller's thread, which may wait for the disk.
+    pub fn read_blocking(
+        &self,
+        user: &UserId,
+        after: Seq,
+        limit: ReadLimit,
+    ) -> Result<InboxRead, LogError> {
+        Ok(self.core.read(user, after, limit, Patience::Disk)?)
     }
 
-    /// Opens a log in the caller's directories, which no other process uses. No worker runs yet.
-    pub fn open_in(
-        directories: &Directories,
-        config: &config::Log,
-        clock: Arc<Clock>,
-        metrics: Arc<Metrics>,
-        aside: Aside,
-    ) -> Result<(Self, Workers), OpenError> {
-        let open = |home: &dyn StoreHome| {
-            let (clock, metrics) = (clock.clone(), metrics.clone());
-            Self::open_with(directories, home, config, clock, metrics, aside)
+    /// The same as [`Log::find`], on the caller's thread, which may wait for the disk.
+    pub fn find_blocking(&self, lookup: &Lookup) -> Result<Option<Receipt>, LogError> {
+        Ok(self.core.find(lookup)?)
+    }
+
+    /// Looks into the log where a wait for the disk delays nobody.
+    fn aside<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Core) -> Result<T, LogError> + Send + 'static,
+    ) -> LogAnswer<T> {
+        let Some(read) = self.reads.add() else {
+            let error = LogError::new(Cause::ReadFailed, "too many reads wait for the disk");
+            return LogAnswer::Now(Err(error));
         };
-        match open(&*directories.state) {
-            Err(error) if error.is_of_state() && is_short_of_space(&*directories.segments) => {
-                tracing::warn!(
-                    %error,
-                    "the disk is full: the state is rebuilt in memory, and stays there until the next start"
-                );
-                // The store on the disk is set aside, because it would miss everything that retention forgets from now on.
-                directories
-                    .state
-                    .set_aside()
-                    .map_err(|error| OpenError::Io {
-                        dir: config.dir.display().to_string(),
-                        error,
-                    })?;
-                open(&MemoryHome::default())
+        let (sender, receiver) = oneshot::channel();
+        let core = self.core.clone();
+        (self.aside)(Box::new(move || {
+            // A caller that has gone while the read waited needs no answer.
+            if !sender.is_closed() {
+                drop(sender.send(look(&core)));
             }
-            opened => opened,
-        }
+            drop(read);
+        }));
+        LogAnswer::Later(receiver)
     }
 
-    fn open_with(
-        directories: &Directories,
-        home: &dyn StoreHome,
-        config: &config::Log,
-        clock: Arc<Clock>,
-        metrics: Arc<Metrics>,
-        aside: Aside,
-    ) -> Result<(Self, Workers), OpenError> {
-        let dir = || config.dir.display().to_string();
-        let io = |error| OpenError::Io { dir: dir(), error };
-        let disk = directories.segments.clone();
-        let epoch = epoch::read_or_create(&*directories.root, &config.dir)?;
-        let state_failed = |error| {
-            tracing::error!(%error, "the state store cannot be opened");
-            OpenError::State(dir())
-        };
-        let has_rows = config.format >= ROWS_SINCE;
-        let (mut state, is_believed) = recovery::open_state(home).map_err(state_failed)?;
-        let claim = if is_believed {
-            state.reached(epoch).map_err(state_failed)?
-        } else {
-            Claim::None
-        };
-        let mut watermark = Watermark::open(&*disk).map_err(io)?;
-        let reached = match claim {
-            Claim::Reached(reached) => Some(reached),
-            // The store is empty.
-            Claim::None if !is_believed || watermark.marks().synced == Position::NONE => None,
-            // The store's rows belong to another log, or the store is not ours.
-            Claim::None | Claim::OfAnotherLog => {
-                drop(state);
-                recovery::set_aside(home, &"it does not belong to these segments").map_err(io)?;
-                (state, _) = recovery::open_state(home).map_err(state_failed)?;
-                None
+    fn resume_point(&self, key: &SessionKey) -> Result<ResumePoint, LogError> {
+        let state = &self.core.state;
+        let tokens = state.tokens.get(&key.user, key.platform)?;
+        Ok(ResumePoint {
+            revoked_before_ms: tokens.revoked_before_ms,
+            stored: state.cursors.get(key)?,
+            inbox: self.core.inbox(&key.user)?,
+        })
+    }
+
+    pub(super) fn enqueue<T>(
+        &self,
+        work: impl FnOnce(oneshot::Sender<Result<T, AppendError>>) -> Work,
+    ) -> Result<Pending<T>, AppendError> {
+        self.core.check_writable_for_good()?;
+        let (sender, pending) = oneshot::channel();
+        let mut queue = lock(&self.writer);
+        let queue = queue.as_mut().ok_or(Refusing::Closed)?;
+        queue.put(work(sender))?;
+        Ok(pending)
+    }
+}
+
+impl Log for EmbeddedLog {
+    fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
+        self.enqueue(|sender| Work::Append(append, sender))
+    }
+
+    fn append_to_everyone(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
+        self.enqueue(|sender| Work::Everyone(append, sender))
+    }
+
+    fn entries(
+        &self,
+        message: MessageId,
+        skip: usize,
+        limit: usize,
+    ) -> LogAnswer<Vec<(UserId, Seq)>> {
+        self.aside(move |core| Ok(core.entries(message, skip, limit)?))
+    }
+
+    fn entry_of(&self, message: MessageId, user: &UserId) -> LogAnswer<Option<Seq>> {
+        let user = user.clone();
+        self.aside(move |core| Ok(core.entry_of(message, &user)?))
+    }
+
+    fn inbox(&self, user: &UserId) -> LogAnswer<Inbox> {
+        LogAnswer::Now(self.core.inbox(user).map_err(LogError::from))
+    }
+
+    fn read(&self, user: &UserId, after: Seq, limit: ReadLimit) -> LogAnswer<InboxRead> {
+        match self.core.read(user, after, limit, Patience::MemoryOnly) {
+            Err(ReadError::NotInMemory) => {
+                self.core.metrics.disk_reads.increment(1);
+                let user = user.clone();
+                self.aside(move |core| Ok(core.read(&user, after, limit, Patience::Disk)?))
             }
-        };
-        if reached.is_none() {
-            state.begin(epoch).map_err(state_failed)?;
+            read => LogAnswer::Now(read.map_err(LogError::from)),
         }
-        if !has_rows {
-            state.users.stop_numbering();
+    }
+
+    fn find(&self, lookup: Lookup) -> LogAnswer<Option<Receipt>> {
+        self.aside(move |core| Ok(core.find(&lookup)?))
+    }
+
+    fn enter(&self, key: &SessionKey) -> LogAnswer<ResumePoint> {
+        LogAnswer::Now(self.resume_point(key))
+    }
+
+    fn sessions(&self, user: &UserId) -> LogAnswer<Vec<(SessionKey, SessionRow)>> {
+        let user = user.clone();
+        self.aside(move |core| Ok(core.state.cursors.of(&user)?))
+    }
+
+    fn store_cursor(
+        &self,
+        key: &SessionKey,
+        epoch: Epoch,
+        row: SessionRow,
+    ) -> Result<(), LogError> {
+        if epoch != self.core.epoch {
+            return Ok(());
         }
-        let (time_mark, last_time) = TimeMark::open(&*directories.root).map_err(io)?;
-        let core = Arc::new(Core::new(epoch, disk, state, clock, metrics));
-        recovery::replay(&core, reached, &mut watermark, config.format)?;
-        core.state.are_logged();
-        let oldest = core.segments.all().first().map(|first| first.format);
-        if has_rows && oldest.is_some_and(|format| format < ROWS_SINCE) {
-            core.state.know_all_sessions().map_err(state_failed)?;
-        }
-        let spreads = Spreads::resume(&core, has_rows).map_err(state_failed)?;
-        let newest_ms = core.segments.all().last().map(|last| last.created_ms);
-        core.clock.resume(last_time, newest_ms.unwrap_or_default());
-        // On a full disk the store is not written until there is space again.
-        if core.check_writable().is_ok() && core.check_space().is_ok() {
-            // The replayed records need not be replayed again. A new store names its log from the beginning. The store may
-            // take the cursors too, because they came from the segments.
-            let concluded = core.state.conclude(epoch, core.reached());
-            concluded.map_err(state_failed)?;
-        }
-        let (sender, receiver) = queue(config.queue_max);
-        let (stop, stopped) = oneshot::channel();
-        let (writer_pulse, writer_watched) = watch::watched("log-writer");
-        let (keeper_pulse, keeper_watched) = watch::watched("log-keeper");
-        let mut keeper = Keeper {
-            core: core.clone(),
-            writer: sender.uncounted(),
-            watermark,
-            time_mark,
-            limits: RetentionLimits {
-                age: config.retention,
-                bytes: config.retention_bytes,
-                keys: config.idempotency_retention,
-            },
-            format: config.format,
-            checkpoint_interval: config.checkpoint_interval,
-            logged: Instant::now(),
-            checkpointed: (Instant::now(), core.reached().position),
-            checkpoint: None,
-            is_retention_stuck: false,
-            has_warned_of_time: false,
-            has_warned_of_mark: false,
-            pulse: keeper_pulse,
-        };
-        keeper.mark_time();
-        let active = core.segments.all().last().cloned();
-        let mut watched = vec![keeper_watched];
-        let writer = active.map(|active| {
-            watched.push(writer_watched);
-            let core = core.clone();
-            Writer::new(core, receiver, active, spreads, config, writer_pulse)
-        });
-        let workers = Workers {
-            writer,
-            keeper,
-            stopped,
-            scrubbed: reached.map(|reached| reached.position),
-        };
-        let reads = WaitingReads::new(READS_WAITING_MAX, core.metrics.reads_waiting.clone());
-        let log = Self {
-            core,
-            writer: Mutex::new(Some(sender)),
-            stop: Mutex::new(Some(stop)),
-            threads: Mutex::default(),
-            watched: Mutex::new(watched),
-            aside,
-            reads,
-            lock: None,
-        };
-        Ok((log, workers))
+        let acked = self.core.state.store_cursor(key, row)?;
+        self.core.metrics.acked.increment(acked);
+        Ok(())
     }
 
-    /// Gives each worker its thread.
-    pub(super) fn start(&self, workers: Workers) -> io::Result<()> {
-        let Workers {
-            writer,
-            keeper,
-            stopped,
-            scrubbed,
-        } = workers;
-        let keeper = spawn("log-keeper", move || {
-            // A lower priority helps, but the thread works without it.
-            let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 5);
-            keeper.run(stopped)
-        })?;
-        let writer = writer
-            .map(|writer| spawn("log-writer", || writer.run()))
-            .transpose()?;
-        // The threads are listed in the order in which they end.
-        lock(&self.threads).extend([Some(keeper), writer].into_iter().flatten());
-        let core = Arc::downgrade(&self.core);
-        // The scrub ends by itself.
-        spawn("log-scrub", move || scrub::run(core, scrubbed)).map(drop)
+    fn users(&self) -> LogAnswer<Vec<UserId>> {
+        self.aside(|core| Ok(core.state.all_users()?))
     }
 
-    /// Returns the threads without which the log cannot go on. A second call returns nothing.
-    pub fn take_watched(&self) -> Vec<Watched> {
-        std::mem::take(&mut lock(&self.watched))
+    fn register(&self, user: UserId, profile: Bytes) -> Result<Pending<()>, AppendError> {
+        self.enqueue(|sender| Work::Records(vec![Record::Register { user, profile }], sender))
     }
 
-    /// Refuses appends from now on, finishes the accepted ones, makes a checkpoint, and ends the threads. Blocks. Returns
-    /// false if one of the threads had panicked.
-    pub fn close(&self) -> bool {
-        drop(lock(&self.writer).take());
-        drop(lock(&self.stop).take());
-        let threads: Vec<_> = lock(&self.threads).drain(..).collect();
-        let ended = threads.into_iter().map(JoinHandle::join);
-        ended.filter(Result::is_err).count() == 0
+    fn revoke(
+        &self,
+        user: UserId,
+        platform: Platform,
+        before_ms: u64,
+    ) -> Result<Pending<()>, AppendError> {
+        self.enqueue(|sender| {
+            Work::Records(
+                vec![Record::Revoke {
+                    user,
+                    platform,
+                    before_ms,
+                }],
+                sender,
+            )
+        })
     }
 
-    /// The damaged positions found so far, the oldest 100 of them.
-    pub fn damages(&self) -> Vec<Damage> {
-        self.core.damages()
+    fn token_times(&self, user: &UserId, platform: Platform) -> LogAnswer<TokenTimes> {
+        let times = self.core.state.tokens.get(user, platform);
+        LogAnswer::Now(times.map_err(LogError::from))
     }
 
-    /// Messages retained and not acked by any session.
-    pub fn pending(&self) -> u64 {
-        self.core.state.pending()
+    fn note_token(
+        &self,
+        user: &UserId,
+        platform: Platform,
+        issued_at_ms: u64,
+    ) -> Result<(), LogError> {
+        Ok(self.core.state.tokens.note(user, platform, issued_at_ms)?)
     }
 
-    /// True while a message to everyone is not spread to its end.
-    pub fn is_spreading(&self) -> Result<bool, LogError> {
-        Ok(self.core.is_spreading()?)
+    fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError> {
+        let inbox = self.core.inbox(&user)?;
+        let retained = seqs
+            .into_iter()
+            .filter(|seq| (inbox.first..=inbox.head).contains(seq));
+        let records = retained
+            .map(|seq| Record::Delete {
+                user: user.clone(),
+                seq,
+            })
+            .collect();
+        self.enqueue(|sender| Work::Records(records, sender))
+    }
+
+    fn commits(&self, consumer: Arc<dyn Consumer>) {
+        let consumers = self.core.consumers.write();
+        consumers
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(consumer);
+    }
+
+    fn check_writable(&self) -> Result<(), LogError> {
+        Ok(self.core.check_writable()?)
     }
 }
 
-impl Drop for EmbeddedLog {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::{Cell, RefCell};
 
-/// Starts a thread with a runtime that has timers, for one future.
-fn spawn<F: Future<Output = ()>>(
-    name: &str,
-    run: impl FnOnce() -> F + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()?;
-    std::thread::Builder::new()
-        .name(name.into())
-        .spawn(move || runtime.block_on(run()))
-}
-
-/// True if a process holds the data directory now. Changes nothing.
-pub fn is_in_use(dir: &Path) -> Result<bool, OpenError> {
-    if !dir.join(LOCK).exists() {
-        return Ok(false);
-    }
-    match lock_directory(dir) {
-        Ok(_) => Ok(false),
-        Err(OpenError::InUse(_)) => Ok(true),
-        Err(error) => Err(error),
-    }
-}
-
-/// Locks the directory for this process, until the file is dropped or the process ends in any way.
-pub(super) fn lock_directory(dir: &Path) -> Result<File, OpenError> {
-    let io = |error| OpenError::Io {
-        dir: dir.display().to_string(),
-        error,
+    use super::{
+        super::{Aside, Directories, Workers, disk::RealDisk, state::MemoryHome},
+        *,
     };
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(dir.join(LOCK))
-        .map_err(io)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(dir.display().to_string())),
-        Err(TryLockError::Error(error)) => Err(io(error)),
+    use crate::{clock::Clock, config, metrics::Metrics};
+
+    /// A log whose threads do not run, its directory, and its metrics.
+    pub(crate) fn quiet_log(
+        aside: Aside,
+    ) -> (EmbeddedLog, Workers, tempfile::TempDir, Arc<Metrics>) {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = || Arc::new(RealDisk::open(dir.path()).unwrap());
+        let directories = Directories {
+            root: disk(),
+            segments: disk(),
+            state: Box::new(MemoryHome::default()),
+        };
+        let metrics = Arc::new(Metrics::new());
+        let clock = Arc::new(Clock::system());
+        let config = config::Log::default();
+        let opened =
+            EmbeddedLog::open_in(&directories, &config, clock, Arc::clone(&metrics), aside);
+        let (log, workers) = opened.expect("opens");
+        (log, workers, dir, metrics)
+    }
+
+    /// Reads that wait for the disk of a test.
+    type Jobs = Vec<Box<dyn FnOnce() + Send>>;
+
+    thread_local! {
+        static JOBS: RefCell<Jobs> = RefCell::default();
+        static READS_MADE: Cell<u64> = Cell::default();
+    }
+
+    #[test]
+    fn a_read_whose_caller_has_gone_is_not_made() {
+        let (log, _workers, _dir, metrics) =
+            quiet_log(|job| JOBS.with_borrow_mut(|jobs| jobs.push(job)));
+        let read = || {
+            log.aside(|_| {
+                READS_MADE.set(READS_MADE.get() + 1);
+                Ok(())
+            })
+        };
+        let waiting = |count: u64| {
+            let text = metrics.handle().render();
+            text.contains(&format!("towncrier_log_reads_waiting {count}\n"))
+        };
+        let stays = read();
+        drop(read());
+        assert!(waiting(2));
+        JOBS.take().into_iter().for_each(|job| job());
+        assert_eq!(READS_MADE.get(), 1);
+        assert!(stays.blocking_wait().is_ok());
+        assert!(waiting(0));
     }
 }

@@ -3,8 +3,8 @@
 //! A commit is a group of records in a segment. The state store holds the rows that follow from the segments, and can be
 //! rebuilt from them. Damage is named by segment and offset. Its bytes are never taken for data (P8).
 //!
-//! An append goes through `requests.rs`, `writer.rs`, `group.rs` and `segment.rs`; its rows go to `state/`. A read goes
-//! through `requests.rs` and `reader.rs`. All files, in an order in which to read them, beginning with the stored form:
+//! An append goes through `log.rs`, `writer.rs`, `group.rs` and `segment.rs`; its rows go to `state/`. A read goes through
+//! `log.rs` and `reader.rs`. All files, in an order in which to read them, beginning with the stored form:
 //!
 //! - `record.rs`: the records, to the byte
 //! - `entry_fields.rs`: the optional fields of an entry
@@ -14,8 +14,8 @@
 //!
 //! The log as the rooms above see it:
 //!
-//! - `log.rs`: opens the directory, holds the parts together, gives each worker its thread
-//! - `requests.rs`: the implementation of [`Log`]
+//! - `log.rs`: the implementation of [`Log`]
+//! - `open.rs`: opens the directory, holds the parts together, gives each worker its thread, and closes
 //! - `core.rs`: the state that the threads share
 //! - `lock.rs`: a lock on a plain value
 //! - `error.rs`: the failures
@@ -60,12 +60,12 @@ pub mod inspect;
 mod keeper;
 mod lock;
 mod log;
+mod open;
 mod queue;
 mod reader;
 mod reads;
 mod record;
 mod recovery;
-mod requests;
 mod retention;
 mod scan;
 mod scrub;
@@ -85,13 +85,13 @@ mod writer;
 pub use self::{
     disk::{Disk, DiskFile, Patience},
     epoch::text as epoch_text,
-    log::{Aside, Directories, Workers},
+    open::{Aside, Directories, Workers},
     state::{Opened, Pace, StateError, StateStore, StoreHome, Tree, Visit},
 };
 pub use self::{
     epoch::renew as renew_epoch,
     error::{Damage, Later, ReadError},
-    log::{EmbeddedLog, is_in_use},
+    open::{EmbeddedLog, is_in_use},
     recovery::OpenError,
 };
 

@@ -346,7 +346,7 @@ pub(super) fn carry(
 
 #[cfg(test)]
 mod tests {
-    use super::{super::requests::tests::quiet_log, *};
+    use super::{super::log::tests::quiet_log, *};
     use crate::log::tests::conformance::message;
 
     #[test]

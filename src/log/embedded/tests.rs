@@ -46,7 +46,7 @@ use super::{
     disk::{Disk as _, RealDisk},
     inspect::inspect_segments,
     keeper::TICK,
-    log::Directories,
+    open::Directories,
     queue::{Carried, Work},
     record::{Position, Record},
     segment::{ORIGIN, Segment},

@@ -436,7 +436,7 @@ fn refuse(work: Work, error: &AppendError) {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::requests::tests::quiet_log, *};
+    use super::{super::log::tests::quiet_log, *};
     use crate::log::{Log as _, tests::conformance::message};
 
     /// The number of groups in which so many messages that wait together are written.
