@@ -5,8 +5,10 @@
 //! `TOWNCRIER_SEED=n` runs the one schedule `n` again; a failure prints its own.
 //!
 //! - `closing.rs`: the facts that close a session
+//! - `inbox.rs`: the log that the sessions read
 
 mod closing;
+mod inbox;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,6 +19,7 @@ use std::{
 use bytes::Bytes;
 use fastrand::Rng;
 
+use self::inbox::{Inbox, body};
 use super::*;
 use crate::{
     ids::{ConnectionId, Epoch, Platform, Seq},
@@ -33,56 +36,12 @@ const LIMITS: Limits = Limits {
     starts_at_head: false,
 };
 
-/// The body of an entry. Some bodies alone exceed the window's bytes.
-fn body(epoch: u64, seq: u64) -> String {
-    let width = if seq.is_multiple_of(3) { 40 } else { 0 };
-    format!("{epoch}/{seq:width$}")
-}
-
 /// A frame on its way to the client.
 #[derive(Debug)]
 enum Down {
     Said(ToClient),
     Push(Vec<(Seq, Bytes)>),
     Close,
-}
-
-/// The one log that the sessions read.
-struct Inbox {
-    epoch: u64,
-    bodies: Vec<Option<Bytes>>,
-    first: u64,
-}
-
-impl Inbox {
-    fn head(&self) -> u64 {
-        self.bodies.len() as u64
-    }
-
-    fn append(&mut self) -> Seq {
-        let body = body(self.epoch, self.head() + 1);
-        self.bodies.push(Some(body.into()));
-        Seq(self.head())
-    }
-
-    fn is_gone(&self, seq: u64) -> bool {
-        seq < self.first || self.bodies[seq as usize - 1].is_none()
-    }
-
-    fn read(&self, order: ReadOrder) -> Event {
-        let after = order.after.0.max(self.first - 1);
-        let entries: Vec<Entry> = (after + 1..=self.head())
-            .take(order.messages)
-            .map(|seq| Entry {
-                seq: Seq(seq),
-                body: self.bodies[seq as usize - 1].clone(),
-            })
-            .collect();
-        if entries.is_empty() {
-            return Event::ReadNothing(Seq(self.first));
-        }
-        Event::Read(entries)
-    }
 }
 
 /// The server's end of one connection.
