@@ -22,7 +22,7 @@ use super::{
     time_mark::TimeMark,
     watermark::Watermark,
 };
-use crate::watch::Pulse;
+use crate::{config, watch::Pulse};
 
 /// The time between two rounds.
 pub(super) const TICK: Duration = Duration::from_secs(1);
@@ -45,31 +45,64 @@ const CARRIED_AT_ONCE: usize = 1024;
 
 /// The keeper's own state.
 pub(crate) struct Keeper {
-    pub(super) core: Arc<Core>,
-    pub(super) writer: UncountedSender,
-    pub(super) watermark: Watermark,
-    pub(super) time_mark: TimeMark,
-    pub(super) limits: RetentionLimits,
+    core: Arc<Core>,
+    writer: UncountedSender,
+    watermark: Watermark,
+    time_mark: TimeMark,
+    limits: RetentionLimits,
     /// The format of new segments.
-    pub(super) format: u8,
-    pub(super) checkpoint_interval: Duration,
+    format: u8,
+    checkpoint_interval: Duration,
     /// The time at which cursors and tokens were last put into the segments.
-    pub(super) logged: Instant,
+    logged: Instant,
     /// The time and the log's end at the begin of the last checkpoint.
-    pub(super) checkpointed: (Instant, Position),
+    checkpointed: (Instant, Position),
     /// The checkpoint under way.
-    pub(super) checkpoint: Option<Checkpoint>,
+    checkpoint: Option<Checkpoint>,
     /// True if the oldest segment is damaged. Then it stays, because the facts that must outlive it are not known.
-    pub(super) is_retention_stuck: bool,
+    is_retention_stuck: bool,
     /// True if the last attempt to write down the time failed, and so was logged.
-    pub(super) has_warned_of_time: bool,
+    has_warned_of_time: bool,
     /// The same for the watermark.
-    pub(super) has_warned_of_mark: bool,
+    has_warned_of_mark: bool,
     /// Rests while the keeper waits for its next round or for the writer. Beats with each part of a long work.
-    pub(super) pulse: Pulse,
+    pulse: Pulse,
 }
 
 impl Keeper {
+    /// A keeper of a log that was just opened, with its files of marks. Writes down the time.
+    pub(super) fn new(
+        core: Arc<Core>,
+        writer: UncountedSender,
+        (watermark, time_mark): (Watermark, TimeMark),
+        config: &config::Log,
+        pulse: Pulse,
+    ) -> Self {
+        let now = Instant::now();
+        let mut keeper = Self {
+            writer,
+            watermark,
+            time_mark,
+            limits: RetentionLimits {
+                age: config.retention,
+                bytes: config.retention_bytes,
+                keys: config.idempotency_retention,
+            },
+            format: config.format,
+            checkpoint_interval: config.checkpoint_interval,
+            logged: now,
+            checkpointed: (now, core.reached().position),
+            checkpoint: None,
+            is_retention_stuck: false,
+            has_warned_of_time: false,
+            has_warned_of_mark: false,
+            pulse,
+            core,
+        };
+        keeper.mark_time();
+        keeper
+    }
+
     /// Runs until the other end of `stop` is dropped, then makes a last checkpoint. Ends earlier when only a restart helps:
     /// the watch then drains the gateway.
     pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
@@ -150,7 +183,7 @@ impl Keeper {
     }
 
     /// Writes down the time, even when nothing else changed.
-    pub(super) fn mark_time(&mut self) {
+    fn mark_time(&mut self) {
         let written = self.time_mark.write(self.core.clock.mark());
         let has_warned = &mut self.has_warned_of_time;
         warn_once(written, has_warned, "the time could not be written down");

@@ -9,7 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 
 use super::{
     Damage, LogError, OpenError,
@@ -21,11 +21,9 @@ use super::{
     queue::{WorkSender, queue},
     reads::{READS_WAITING_MAX, WaitingReads},
     record::{Position, ROWS_SINCE},
-    recovery,
-    retention::RetentionLimits,
-    scrub,
+    recovery, scrub,
     spread::Spreads,
-    state::{Claim, MemoryHome, SledHome, StoreHome},
+    state::{Claim, MemoryHome, Reached, SledHome, State, StateError, StoreHome},
     time_mark::TimeMark,
     watermark::Watermark,
     writer::Writer,
@@ -33,6 +31,7 @@ use super::{
 use crate::{
     clock::Clock,
     config,
+    ids::Epoch,
     metrics::Metrics,
     watch::{self, Watched},
 };
@@ -109,10 +108,7 @@ impl EmbeddedLog {
         clock: Arc<Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, OpenError> {
-        let io = |error| OpenError::Io {
-            dir: config.dir.display().to_string(),
-            error,
-        };
+        let io = |error| io_failed(&config.dir, error);
         // The directory will hold the messages of all users, so no other account of the machine may read it.
         let mut directory = DirBuilder::new();
         directory.recursive(true).mode(0o700);
@@ -154,13 +150,8 @@ impl EmbeddedLog {
                     "the disk is full: the state is rebuilt in memory, and stays there until the next start"
                 );
                 // The store on the disk is set aside, because it would miss everything that retention forgets from now on.
-                directories
-                    .state
-                    .set_aside()
-                    .map_err(|error| OpenError::Io {
-                        dir: config.dir.display().to_string(),
-                        error,
-                    })?;
+                let set_aside = directories.state.set_aside();
+                set_aside.map_err(|error| io_failed(&config.dir, error))?;
                 open(&MemoryHome::default())
             }
             opened => opened,
@@ -175,83 +166,35 @@ impl EmbeddedLog {
         metrics: Arc<Metrics>,
         aside: Aside,
     ) -> Result<(Self, Workers), OpenError> {
-        let dir = || config.dir.display().to_string();
-        let io = |error| OpenError::Io { dir: dir(), error };
+        let io = |error| io_failed(&config.dir, error);
         let disk = directories.segments.clone();
         let epoch = epoch::read_or_create(&*directories.root, &config.dir)?;
-        let state_failed = |error| {
-            tracing::error!(%error, "the state store cannot be opened");
-            OpenError::State(dir())
-        };
-        let has_rows = config.format >= ROWS_SINCE;
-        let (mut state, is_believed) = recovery::open_state(home).map_err(state_failed)?;
-        let claim = if is_believed {
-            state.reached(epoch).map_err(state_failed)?
-        } else {
-            Claim::None
-        };
         let mut watermark = Watermark::open(&*disk).map_err(io)?;
-        let reached = match claim {
-            Claim::Reached(reached) => Some(reached),
-            // The store is empty.
-            Claim::None if !is_believed || watermark.marks().synced == Position::NONE => None,
-            // The store's rows belong to another log, or the store is not ours.
-            Claim::None | Claim::OfAnotherLog => {
-                drop(state);
-                recovery::set_aside(home, &"it does not belong to these segments").map_err(io)?;
-                (state, _) = recovery::open_state(home).map_err(state_failed)?;
-                None
-            }
-        };
-        if reached.is_none() {
-            state.begin(epoch).map_err(state_failed)?;
-        }
+        let synced = watermark.marks().synced;
+        let (state, reached) = open_state(home, epoch, synced, &config.dir)?;
+        let has_rows = config.format >= ROWS_SINCE;
         if !has_rows {
             state.users.stop_numbering();
         }
         let (time_mark, last_time) = TimeMark::open(&*directories.root).map_err(io)?;
         let core = Arc::new(Core::new(epoch, disk, state, clock, metrics));
         recovery::replay(&core, reached, &mut watermark, config.format)?;
-        core.state.are_logged();
-        let oldest = core.segments.all().first().map(|first| first.format);
-        if has_rows && oldest.is_some_and(|format| format < ROWS_SINCE) {
-            core.state.know_all_sessions().map_err(state_failed)?;
-        }
-        let spreads = Spreads::resume(&core, has_rows).map_err(state_failed)?;
         let newest_ms = core.segments.all().last().map(|last| last.created_ms);
         core.clock.resume(last_time, newest_ms.unwrap_or_default());
-        // On a full disk the store is not written until there is space again.
-        if core.check_writable().is_ok() && core.check_space().is_ok() {
-            // The replayed records need not be replayed again. A new store names its log from the beginning. The store may
-            // take the cursors too, because they came from the segments.
-            let concluded = core.state.conclude(epoch, core.reached());
-            concluded.map_err(state_failed)?;
-        }
+        let spreads = complete(&core, has_rows);
+        let spreads = spreads.map_err(|error| state_failed(&config.dir, &error))?;
         let (sender, receiver) = queue(config.queue_max);
         let (stop, stopped) = oneshot::channel();
         let (writer_pulse, writer_watched) = watch::watched("log-writer");
         let (keeper_pulse, keeper_watched) = watch::watched("log-keeper");
-        let mut keeper = Keeper {
-            core: core.clone(),
-            writer: sender.uncounted(),
-            watermark,
-            time_mark,
-            limits: RetentionLimits {
-                age: config.retention,
-                bytes: config.retention_bytes,
-                keys: config.idempotency_retention,
-            },
-            format: config.format,
-            checkpoint_interval: config.checkpoint_interval,
-            logged: Instant::now(),
-            checkpointed: (Instant::now(), core.reached().position),
-            checkpoint: None,
-            is_retention_stuck: false,
-            has_warned_of_time: false,
-            has_warned_of_mark: false,
-            pulse: keeper_pulse,
-        };
-        keeper.mark_time();
+        let marks = (watermark, time_mark);
+        let keeper = Keeper::new(
+            core.clone(),
+            sender.uncounted(),
+            marks,
+            config,
+            keeper_pulse,
+        );
         let active = core.segments.all().last().cloned();
         let mut watched = vec![keeper_watched];
         let writer = active.map(|active| {
@@ -339,6 +282,70 @@ impl Drop for EmbeddedLog {
     }
 }
 
+fn io_failed(dir: &Path, error: io::Error) -> OpenError {
+    OpenError::Io {
+        dir: dir.display().to_string(),
+        error,
+    }
+}
+
+fn state_failed(dir: &Path, error: &StateError) -> OpenError {
+    tracing::error!(%error, "the state store cannot be opened");
+    OpenError::State(dir.display().to_string())
+}
+
+/// Opens the state store, and returns how much of the log it contains. A store of another log is set aside. `None`: the store is
+/// empty.
+fn open_state(
+    home: &dyn StoreHome,
+    epoch: Epoch,
+    synced: Position,
+    dir: &Path,
+) -> Result<(State, Option<Reached>), OpenError> {
+    let failed = |error| state_failed(dir, &error);
+    let (mut state, is_believed) = recovery::open_state(home).map_err(failed)?;
+    let claim = if is_believed {
+        state.reached(epoch).map_err(failed)?
+    } else {
+        Claim::None
+    };
+    let reached = match claim {
+        Claim::Reached(reached) => Some(reached),
+        // The store is empty.
+        Claim::None if !is_believed || synced == Position::NONE => None,
+        // The store's rows belong to another log, or the store is not ours.
+        Claim::None | Claim::OfAnotherLog => {
+            drop(state);
+            let set_aside = recovery::set_aside(home, &"it does not belong to these segments");
+            set_aside.map_err(|error| io_failed(dir, error))?;
+            (state, _) = recovery::open_state(home).map_err(failed)?;
+            None
+        }
+    };
+    if reached.is_none() {
+        state.begin(epoch).map_err(failed)?;
+    }
+    Ok((state, reached))
+}
+
+/// Completes the replayed state: rows that older formats lack, messages to everyone that go on, and the claim that the store has
+/// all of it.
+fn complete(core: &Core, has_rows: bool) -> Result<Spreads, StateError> {
+    core.state.are_logged();
+    let oldest = core.segments.all().first().map(|first| first.format);
+    if has_rows && oldest.is_some_and(|format| format < ROWS_SINCE) {
+        core.state.know_all_sessions()?;
+    }
+    let spreads = Spreads::resume(core, has_rows)?;
+    // On a full disk the store is not written until there is space again.
+    if core.check_writable().is_ok() && core.check_space().is_ok() {
+        // The replayed records need not be replayed again. A new store names its log from the beginning. The store may
+        // take the cursors too, because they came from the segments.
+        core.state.conclude(core.epoch, core.reached())?;
+    }
+    Ok(spreads)
+}
+
 /// Starts a thread with a runtime that has timers, for one future.
 fn spawn<F: Future<Output = ()>>(
     name: &str,
@@ -366,10 +373,7 @@ pub fn is_in_use(dir: &Path) -> Result<bool, OpenError> {
 
 /// Locks the directory for this process, until the file is dropped or the process ends in any way.
 pub(super) fn lock_directory(dir: &Path) -> Result<File, OpenError> {
-    let io = |error| OpenError::Io {
-        dir: dir.display().to_string(),
-        error,
-    };
+    let io = |error| io_failed(dir, error);
     let lock = File::options()
         .create(true)
         .truncate(false)

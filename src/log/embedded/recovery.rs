@@ -154,12 +154,52 @@ pub(super) fn replay(
 ) -> Result<(), ReadError> {
     let io = |error: io::Error| ReadError::Io(error.kind());
     let marks = watermark.marks();
-    let synced = marks.synced;
-    let files = open_segments(&*core.disk, marks)?;
+    let mut files = open_segments(&*core.disk, marks)?;
     if let Some(base) = files.unfinished {
         core.disk.remove(&Segment::name_of(base)).map_err(io)?;
     }
-    let mut damages = files.damages;
+    let mut damages = std::mem::take(&mut files.damages);
+    let (mut reached, records) = replay_segments(core, &files, from, marks.synced, &mut damages)?;
+    if damages.is_empty() {
+        damages.extend(missing_end(&files, from, marks.synced));
+    }
+    damages.iter().for_each(|damage| core.report(damage));
+    if files.segments.is_empty() && damages.is_empty() {
+        reached = begin(core, format).map_err(io)?;
+    }
+    if let Some(last) = core.segments.all().last() {
+        write_again(last, marks.synced).map_err(io)?;
+    }
+    // The last segment may have been made just before a kill. Then its name may not be on disk yet.
+    core.disk.sync_names().map_err(io)?;
+    core.publish(reached);
+    if let Some(damage) = damages.into_iter().next() {
+        core.refuse(Refusing::Damaged(damage));
+        // Rows that follow from a damaged log must not be believed after its repair.
+        core.state.disown()?;
+    } else {
+        // The keeper writes the watermark again every second. On a full disk the earlier one stays in use.
+        if let Err(error) = watermark.set_synced(reached.position) {
+            tracing::warn!(%error, "the watermark could not be written");
+        }
+    }
+    tracing::info!(
+        records,
+        segments = files.segments.len(),
+        position = reached.position.0,
+        "the log is open"
+    );
+    Ok(())
+}
+
+/// Applies all records that the store does not have. Returns the position behind them, and their number.
+fn replay_segments(
+    core: &Core,
+    files: &Files,
+    from: Option<Reached>,
+    synced: Position,
+    damages: &mut Vec<Damage>,
+) -> Result<(Reached, u64), ReadError> {
     let mut reached = from.unwrap_or(Reached {
         position: Position::NONE,
         crc: 0,
@@ -189,59 +229,38 @@ pub(super) fn replay(
             is_last,
             synced,
         };
-        records += replay.run(&mut reached, &mut damages)?;
+        records += replay.run(&mut reached, damages)?;
     }
-    let end = files
-        .segments
-        .last()
-        .map_or(Position::NONE, |last| last.end());
-    let lost = from.is_some_and(|from| from.position > end) || synced > end;
-    if lost && damages.is_empty() {
-        let (segment, offset) = files
-            .segments
-            .last()
-            .map_or((Segment::name_of(ORIGIN), 0), |last| {
-                (last.name(), last.length())
-            });
-        damages.push(Damage {
+    Ok((reached, records))
+}
+
+/// The damage of a log that ends before a position to which it was synced, or of which the store knows.
+fn missing_end(files: &Files, from: Option<Reached>, synced: Position) -> Option<Damage> {
+    let last = files.segments.last();
+    let end = last.map_or(Position::NONE, |last| last.end());
+    let is_short = from.is_some_and(|from| from.position > end) || synced > end;
+    is_short.then(|| {
+        let (segment, offset) = last.map_or((Segment::name_of(ORIGIN), 0), |last| {
+            (last.name(), last.length())
+        });
+        Damage {
             segment,
             offset,
             what: "the log ends before what was synced",
-        });
-    }
-    damages.iter().for_each(|damage| core.report(damage));
-    if files.segments.is_empty() && damages.is_empty() {
-        let now_ms = core.clock.now_ms();
-        let segment = Segment::create(&*core.disk, ORIGIN, 0, now_ms, format).map_err(io)?;
-        reached = Reached {
-            position: segment.first_record(),
-            crc: 0,
-        };
-        core.segments.push(Arc::new(segment));
-    }
-    if let Some(last) = core.segments.all().last() {
-        write_again(last, synced).map_err(io)?;
-    }
-    // The last segment may have been made just before a kill. Then its name may not be on disk yet.
-    core.disk.sync_names().map_err(io)?;
-    core.publish(reached);
-    if let Some(damage) = damages.into_iter().next() {
-        core.refuse(Refusing::Damaged(damage));
-        // Rows that follow from a damaged log must not be believed after its repair.
-        core.state.disown()?;
-    } else {
-        // The keeper writes the watermark again every second. On a full disk the earlier one stays in use.
-        if let Err(error) = watermark.set_synced(reached.position) {
-            tracing::warn!(%error, "the watermark could not be written");
         }
-    }
-    tracing::info!(
-        records,
-        segments = files.segments.len(),
-        position = reached.position.0,
-        "the log is open"
-    );
-    Ok(())
+    })
+}
+
+/// Makes the first segment of a log. Returns the position of its first record.
+fn begin(core: &Core, format: u8) -> io::Result<Reached> {
+    let now_ms = core.clock.now_ms();
+    let segment = Segment::create(&*core.disk, ORIGIN, 0, now_ms, format)?;
+    let reached = Reached {
+        position: segment.first_record(),
+        crc: 0,
+    };
+    core.segments.push(Arc::new(segment));
+    Ok(reached)
 }
 
 /// Makes sure that all of the last segment is on disk. The bytes that were read may have been in the page cache only, and a
