@@ -31,7 +31,7 @@ use towncrier::{
     ids::{Platform, UserId},
     log::embedded::EmbeddedLog,
     metrics::Metrics,
-    watch::watched,
+    threads::watched,
 };
 
 /// One of the configuration's administrators.

@@ -32,8 +32,8 @@ use crate::{
     metrics::Metrics,
     reactor::{self, Reactors},
     registry::Registry,
+    threads::{self, Pulse, Unwell, Watch},
     token::Tokens,
-    watch::{self, Pulse, Unwell, Watch},
 };
 
 /// A drain may take this much longer than its period. The time is for clients that do not answer the close, and for the log's
@@ -146,7 +146,7 @@ impl Gateway {
             metrics.clone(),
             watch.clone(),
         )?;
-        let (pulse, admin_watched) = watch::watched("admin");
+        let (pulse, admin_watched) = threads::watched("admin");
         let admin = AdminThread::start(server, pulse)?;
         watch.add([admin_watched]);
         let clock = Arc::new(Clock::system());

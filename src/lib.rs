@@ -23,5 +23,5 @@ pub mod protocol;
 pub mod reactor;
 pub mod registry;
 pub mod session;
+pub mod threads;
 pub mod token;
-pub mod watch;

@@ -63,10 +63,10 @@ const MAP: [(&str, &[&str]); 18] = [
     ("process", &[]),
     ("token", &["ids"]),
     ("lines", &[]),
-    ("watch", &[]),
+    ("threads", &[]),
 ];
 const OPEN: [&str; 7] = [
-    "config", "metrics", "clock", "token", "pages", "process", "watch",
+    "config", "metrics", "clock", "token", "pages", "process", "threads",
 ];
 const PURE: [&str; 3] = ["protocol", "session", "message"];
 /// The pure rooms use none of these: runtime, log lines, randomness, clocks, files, sockets. They get time and random numbers as

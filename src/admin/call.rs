@@ -23,8 +23,8 @@ use crate::{
     metrics::Metrics,
     pages::Page,
     registry::Registry,
+    threads::Watch,
     token::Claims,
-    watch::Watch,
 };
 
 /// The bytes that are read and dropped from a body that is too large. If a connection is closed with unread bytes, it is

@@ -9,7 +9,7 @@ use axum::{
 };
 
 use super::{bodies, call::App};
-use crate::{metrics::Metrics, watch::Watch};
+use crate::{metrics::Metrics, threads::Watch};
 
 /// 200 if the process answers and all its threads run; else 503 with the thread and its fault.
 pub(super) async fn healthz(State(app): State<Arc<App>>) -> Response {

@@ -17,7 +17,7 @@ use crate::{
     config::{self, Config},
     door::{Api, BindError, Server, tls::Tls},
     metrics::Metrics,
-    watch::Watch,
+    threads::Watch,
 };
 
 /// Opens the API of a [`Server`] that serves already.

@@ -40,7 +40,7 @@ use super::{
     listener::{BindError, bind_admin},
     tls::Tls,
 };
-use crate::{config, metrics::Metrics, watch::Pulse};
+use crate::{config, metrics::Metrics, threads::Pulse};
 
 /// The kernel closes a connection when its caller leaves an answer unread for this long.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);

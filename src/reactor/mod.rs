@@ -48,7 +48,7 @@ use crate::{
     metrics::Metrics,
     registry::Registry,
     session::{Limits, REPLAYED_BYTES_MAX},
-    watch::{Watched, watched},
+    threads::{Watched, watched},
 };
 
 /// The operating system gives no runtime or no thread.

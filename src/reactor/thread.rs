@@ -23,7 +23,7 @@ use super::{
 use crate::{
     connection::Context,
     door::{ClientPort, ClientSource, accept},
-    watch::Pulse,
+    threads::Pulse,
 };
 
 /// The threads that read the log's disk for one reactor; further reads wait. They are enough to keep a disk busy.

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::sleep;
 
-use crate::{metrics::Metrics, watch::Pulse};
+use crate::{metrics::Metrics, threads::Pulse};
 
 /// The interval of readings. Shorter turns do not matter. It is half of 50 ms, which raises an alarm, so that a thread
 /// which is merely busy raises none. A shorter interval would cost a third of the processor time of 10,000 idle sessions.
@@ -38,7 +38,7 @@ fn thread_time() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::watched;
+    use crate::threads::watched;
 
     /// The number of turns above 50 ms that `watch` saw, while the thread was held for `hold` of its own time at once.
     fn long_turns(hold: Duration) -> u64 {

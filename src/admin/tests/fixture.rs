@@ -11,7 +11,7 @@ use crate::{
     gateway::Base,
     ids::{MessageId, Platform, UserId},
     log::tests::memory::MemoryLog,
-    watch::Watch,
+    threads::Watch,
 };
 
 /// A message id that no test makes.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{super::routes::routes, Fault, Gateway, text_send};
 use crate::{
     log::{AppendError, Cause, LogError},
-    watch::watched,
+    threads::watched,
 };
 
 /// OpenIM v2's calls in both spellings, and our own.

@@ -14,7 +14,7 @@ use crate::{
     admin::{self, Opening},
     config,
     door::{BindError, Server},
-    watch::watched,
+    threads::watched,
 };
 
 fn bind(gateway: &Gateway, config: &config::Admin) -> Result<(Server, Opening), BindError> {

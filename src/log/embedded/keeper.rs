@@ -22,7 +22,7 @@ use super::{
     time_mark::TimeMark,
     watermark::Watermark,
 };
-use crate::{config, watch::Pulse};
+use crate::{config, threads::Pulse};
 
 /// The time between two rounds.
 pub(super) const TICK: Duration = Duration::from_secs(1);

@@ -33,7 +33,7 @@ use crate::{
     config,
     ids::Epoch,
     metrics::Metrics,
-    watch::{self, Watched},
+    threads::{self, Watched},
 };
 
 /// The folder of the segments, within the data directory.
@@ -185,8 +185,8 @@ impl EmbeddedLog {
         let spreads = spreads.map_err(|error| state_failed(&config.dir, &error))?;
         let (sender, receiver) = queue(config.queue_max);
         let (stop, stopped) = oneshot::channel();
-        let (writer_pulse, writer_watched) = watch::watched("log-writer");
-        let (keeper_pulse, keeper_watched) = watch::watched("log-keeper");
+        let (writer_pulse, writer_watched) = threads::watched("log-writer");
+        let (keeper_pulse, keeper_watched) = threads::watched("log-keeper");
         let marks = (watermark, time_mark);
         let keeper = Keeper::new(
             core.clone(),

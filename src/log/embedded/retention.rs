@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     ids::{Platform, Seq, SessionKey, UserId},
-    watch::Pulse,
+    threads::Pulse,
 };
 
 /// The bounds of age and size.

@@ -64,7 +64,7 @@ use crate::{
     ids::{MessageId, Platform, Seq, SessionKey},
     log::tests::conformance::{message, user},
     metrics::Metrics,
-    watch::{Unwell, Watch},
+    threads::{Unwell, Watch},
 };
 
 /// A log with all its parts.

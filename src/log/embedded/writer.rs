@@ -26,7 +26,7 @@ use super::{
     state::{Reached, StateError},
     table_id::TableId,
 };
-use crate::watch::Pulse;
+use crate::threads::Pulse;
 
 /// A group is closed at this many bytes. A sync of more bytes takes longer than it saves.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;

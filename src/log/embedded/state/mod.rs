@@ -53,7 +53,7 @@ use super::{
 };
 use crate::{
     ids::{Epoch, Seq, SessionKey, UserId},
-    watch::Pulse,
+    threads::Pulse,
 };
 
 /// The number of tables.
