@@ -59,9 +59,10 @@ pub struct Listener {
     /// The longest time from accepting a connection to its whole HTTP request; never later than `connect_timeout`.
     #[serde(with = "duration")]
     pub upgrade_timeout: Duration,
-    /// Connections without a session at once, in one reactor. For one more, the oldest is cut off.
+    /// Arrivals at once in one reactor: connections without a session, from the accept to the answer to `Connect`. For one more,
+    /// the oldest is cut off.
     pub handshakes_max: usize,
-    /// Connections without a session at once from one address (IPv6: one /64), in one reactor; 0: no limit.
+    /// Arrivals at once from one address (IPv6: one /64), in one reactor; 0: no limit.
     pub handshakes_per_address_max: usize,
     /// Handshakes a second in the whole process. Further handshakes are answered 503. 0: no limit.
     pub handshakes_per_second_max: u32,
