@@ -332,8 +332,10 @@ fn open_state(
 /// all of it.
 fn complete(core: &Core, has_rows: bool) -> Result<Spreads, StateError> {
     core.state.are_logged();
-    let oldest = core.segments.all().first().map(|first| first.format);
-    if has_rows && oldest.is_some_and(|format| format < ROWS_SINCE) {
+    if core.state.users.highest() == 0 {
+        core.state.users.stop_numbering();
+    } else if has_rows {
+        // A crash, or an older version, may have left users with a session only.
         core.state.know_all_sessions()?;
     }
     let spreads = Spreads::resume(core, has_rows)?;

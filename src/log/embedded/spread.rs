@@ -142,6 +142,9 @@ impl Spreads {
         if self.len() >= SPREADS_MAX {
             return drop(caller.send(Err(AppendError::QueueFull)));
         }
+        if let Err(error) = core.state.start_numbering() {
+            return drop(caller.send(Err(ReadError::from(error).into())));
+        }
         self.waiting.push_back(Unaccepted {
             append,
             callers: vec![caller],

@@ -306,15 +306,6 @@ impl State {
         self.store.pace()
     }
 
-    /// Gives every user with a session a row. An older version gave none to users who only had a session.
-    pub(super) fn know_all_sessions(&self) -> Result<(), StateError> {
-        let mut users = BTreeSet::new();
-        self.cursors.rows.visit(&[], |key, _| {
-            users.extend(keys::read_session(key).map(|session| session.user));
-        })?;
-        users.iter().try_for_each(|user| self.users.know(user))
-    }
-
     /// Moves a session's cursor. Returns the number of messages that no session had acked before.
     pub(super) fn store_cursor(
         &self,

@@ -1,4 +1,6 @@
-//! The rows of the tables in `table_id.rs`, looked up by table and key.
+//! The rows of the tables in `table_id.rs`, looked up by table and key, and the users' numbers.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
@@ -35,6 +37,28 @@ impl State {
     /// Forgets a row of a table, because its segment is removed.
     pub(in crate::log::embedded) fn forget_row(&self, table: TableId, key: &[u8]) {
         self.rows.remove(keys::row(table, key));
+    }
+
+    /// Users get numbers from now on: those who are known, and later ones as they become known. Reads the whole user table, once
+    /// in a log's life.
+    pub(in crate::log::embedded) fn start_numbering(&self) -> Result<(), StateError> {
+        if self.users.start_numbering() {
+            // A user who becomes known meanwhile is noted in the other way.
+            let known = self
+                .all_users()
+                .inspect_err(|_| self.users.stop_numbering())?;
+            self.users.await_numbers(known);
+        }
+        Ok(())
+    }
+
+    /// Makes every user with a session known.
+    pub(in crate::log::embedded) fn know_all_sessions(&self) -> Result<(), StateError> {
+        let mut users = BTreeSet::new();
+        self.cursors.rows.visit(&[], |key, _| {
+            users.extend(keys::read_session(key).map(|session| session.user));
+        })?;
+        users.iter().try_for_each(|user| self.users.know(user))
     }
 
     /// The user with this number.

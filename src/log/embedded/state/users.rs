@@ -130,7 +130,8 @@ impl Row for Position {
 pub(in crate::log::embedded) struct Users {
     pub(super) rows: Table<UserRow>,
     pub(super) waypoints: Table<Position>,
-    /// Known users without a number; `None` while the log's format has no numbers. The writer gives them numbers.
+    /// Known users without a number, to whom the writer gives numbers. `None` before the first message to everyone, because
+    /// numbers take memory, and while the log's format has no numbers.
     unnumbered: Mutex<Option<BTreeSet<UserId>>>,
     /// The highest number of a user.
     highest: AtomicU64,
@@ -159,6 +160,21 @@ impl Users {
     /// Users get no number from now on.
     pub(in crate::log::embedded) fn stop_numbering(&self) {
         *lock(&self.unnumbered) = None;
+    }
+
+    /// Users get numbers from now on, as they become known. False: they do already.
+    pub(super) fn start_numbering(&self) -> bool {
+        let mut unnumbered = lock(&self.unnumbered);
+        let is_new = unnumbered.is_none();
+        unnumbered.get_or_insert_default();
+        is_new
+    }
+
+    /// These users, who have no number, get one.
+    pub(super) fn await_numbers(&self, users: Vec<UserId>) {
+        if let Some(unnumbered) = &mut *lock(&self.unnumbered) {
+            unnumbered.extend(users);
+        }
     }
 
     /// The highest number of a user; 0 when no user has one.
@@ -192,9 +208,9 @@ impl Users {
         Ok(())
     }
 
-    /// Makes the user known, if that is news.
+    /// Makes a user with a session known, if that is news. Without numbers the session's row is enough.
     pub(super) fn know(&self, user: &UserId) -> Result<(), StateError> {
-        if self.get(user)?.number == 0 {
+        if lock(&self.unnumbered).is_some() && self.get(user)?.number == 0 {
             self.update(user, |_| {})?;
         }
         Ok(())
