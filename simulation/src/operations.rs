@@ -23,7 +23,7 @@ use super::{
 use towncrier::{
     delivery::{AppendError, Delivery, Receivers, Send, SendError},
     ids::Seq,
-    log::Receipt,
+    log::{Log as _, Receipt},
     message::StoredMessage,
 };
 
@@ -198,15 +198,20 @@ impl World {
         let device = self.devices[number].clone();
         device.connected.take();
         let user = user_id(device.owner.user);
+        let platform = device.owner.platform;
         let gateway = self.gateway.borrow();
-        let now_ms = gateway.as_ref().map_or_else(
-            || self.machine.clock.now_ms(),
-            |gateway| gateway.clock.now_ms(),
+        // As the gateway issues it: a token is not older than the user's last logout.
+        let (now_ms, issued_at_ms) = gateway.as_ref().map_or_else(
+            || (self.machine.clock.now_ms(), 0),
+            |gateway| {
+                let times = gateway.log.token_times(&user, platform).blocking_wait();
+                let revoked_ms = times.map_or(0, |times| times.revoked_before_ms);
+                (gateway.clock.now_ms(), revoked_ms)
+            },
         );
-        let token = self
-            .tokens
-            .issue(&user, device.owner.platform, now_ms)
-            .token;
+        let issued_at_ms = issued_at_ms.max(now_ms);
+        let issued = self.tokens.issue_at(&user, platform, now_ms, issued_at_ms);
+        let token = issued.token;
         let (network, model) = (self.machine.network.clone(), self.model.clone());
         let app = spawn_local(async move {
             // The user starts a crashed app again at once.
