@@ -8,6 +8,14 @@ fn formats(disk: &TestDisk) -> Vec<u8> {
     segments.map(|name| disk.get(&name)[7] - b'0').collect()
 }
 
+/// The lines that a dump of the segments prints.
+fn dump(disk: &TestDisk) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut note = |line: &str| lines.push(line.to_owned());
+    inspect_segments(disk, &mut Some(&mut note)).unwrap();
+    lines
+}
+
 #[test]
 fn an_older_log_is_written_on_in_the_format_that_is_configured() {
     let bench = Bench::with(|limits| limits.format = 1);
@@ -18,9 +26,7 @@ fn an_older_log_is_written_on_in_the_format_that_is_configured() {
         .unwrap();
     let mut bench = bench.reopen(TestDisk::after_kill, true);
     bench.send(&["u1"], "old still");
-    let mut lines = Vec::new();
-    let mut note = |line: &str| lines.push(line.to_owned());
-    inspect_segments(&*bench.disk, &mut Some(&mut note)).unwrap();
+    let lines = dump(&bench.disk);
     assert!(
         !lines.iter().any(|line| line.contains(" token ")),
         "{lines:?}"
@@ -48,19 +54,19 @@ const OLDER: [(u8, &[u8]); 2] = [
     (2, include_bytes!("../samples/format-2.log")),
 ];
 
+/// A log whose directory holds this one segment, all of which is retained.
+fn opened(segment: &[u8]) -> Bench {
+    let mut bench = Bench::new();
+    bench.limits.retention = Duration::from_secs(10_000 * 86_400);
+    let disk = TestDisk::default();
+    disk.put(&Segment::name_of(segment::ORIGIN), segment.to_vec());
+    bench.reopen(|_| Arc::new(disk), false)
+}
+
 #[test]
 fn a_directory_of_each_older_format_opens_and_is_written_on() {
     for (format, bytes) in OLDER {
-        let mut bench = Bench::new();
-        bench.limits.retention = Duration::from_secs(10_000 * 86_400);
-        let mut bench = bench.reopen(
-            |_| {
-                let disk = TestDisk::default();
-                disk.put(&Segment::name_of(segment::ORIGIN), bytes.to_vec());
-                Arc::new(disk)
-            },
-            false,
-        );
+        let mut bench = opened(bytes);
         for keeps_state in [true, false] {
             let read: Vec<_> = bench.read("u1", 0).into_iter().take(3).collect();
             let texts = [Some("one"), Some("two"), None];
@@ -102,16 +108,7 @@ fn a_directory_of_each_older_format_opens_and_is_written_on() {
 #[test]
 fn a_user_of_an_older_directory_gets_a_message_to_everyone() {
     for (_, bytes) in OLDER {
-        let mut bench = Bench::new();
-        bench.limits.retention = Duration::from_secs(10_000 * 86_400);
-        let bench = bench.reopen(
-            |_| {
-                let disk = TestDisk::default();
-                disk.put(&Segment::name_of(segment::ORIGIN), bytes.to_vec());
-                Arc::new(disk)
-            },
-            false,
-        );
+        let bench = opened(bytes);
         let receipt = bench.everyone(None, "all").unwrap();
         let mut users: Vec<_> = receipt
             .entries
@@ -130,9 +127,7 @@ fn while_the_format_is_held_back_a_message_to_everyone_is_one_append() {
     let receipt = bench.everyone(Some("k"), "all").unwrap();
     assert_eq!(receipt.entries.len(), 2);
     assert_eq!(bench.everyone(Some("k"), "all"), Ok(receipt.clone()));
-    let mut lines = Vec::new();
-    let mut note = |line: &str| lines.push(line.to_owned());
-    inspect_segments(&*bench.disk, &mut Some(&mut note)).unwrap();
+    let lines = dump(&bench.disk);
     assert!(
         !lines.iter().any(|line| line.contains(" row ")),
         "{lines:?}"
