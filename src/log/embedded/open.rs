@@ -173,9 +173,6 @@ impl EmbeddedLog {
         let synced = watermark.marks().synced;
         let (state, reached) = open_state(home, epoch, synced, &config.dir)?;
         let has_rows = config.format >= ROWS_SINCE;
-        if !has_rows {
-            state.users.stop_numbering();
-        }
         let (time_mark, last_time) = TimeMark::open(&*directories.root).map_err(io)?;
         let core = Arc::new(Core::new(epoch, disk, state, clock, metrics));
         recovery::replay(&core, reached, &mut watermark, config.format)?;
@@ -328,15 +325,13 @@ fn open_state(
     Ok((state, reached))
 }
 
-/// Completes the replayed state: rows that older formats lack, messages to everyone that go on, and the claim that the store has
+/// Completes the replayed state: users who wait for a number, messages to everyone that go on, and the claim that the store has
 /// all of it.
 fn complete(core: &Core, has_rows: bool) -> Result<Spreads, StateError> {
     core.state.are_logged();
-    if core.state.users.highest() == 0 {
-        core.state.users.stop_numbering();
-    } else if has_rows {
-        // A crash, or an older version, may have left users with a session only.
-        core.state.know_all_sessions()?;
+    // Before its first message to everyone a log has no numbers.
+    if has_rows && core.state.users.highest() > 0 {
+        core.state.start_numbering()?;
     }
     let spreads = Spreads::resume(core, has_rows)?;
     // On a full disk the store is not written until there is space again.

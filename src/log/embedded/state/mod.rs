@@ -197,9 +197,9 @@ impl State {
             store,
         };
         let mut pending = 0;
-        state.users.rows.visit(&[], |user, row| {
+        state.users.rows.visit(&[], |_, row| {
             pending += row.pending();
-            state.users.note(user, row);
+            state.users.note(row);
         })?;
         state.pending.store(pending, Relaxed);
         Ok(state)

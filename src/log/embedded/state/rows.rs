@@ -39,26 +39,34 @@ impl State {
         self.rows.remove(keys::row(table, key));
     }
 
-    /// Users get numbers from now on: those who are known, and later ones as they become known. Reads the whole user table, once
-    /// in a log's life.
+    /// Users get numbers from now on: those who are known, and later ones as they become known. Reads the whole user table.
     pub(in crate::log::embedded) fn start_numbering(&self) -> Result<(), StateError> {
         if self.users.start_numbering() {
             // A user who becomes known meanwhile is noted in the other way.
-            let known = self
-                .all_users()
-                .inspect_err(|_| self.users.stop_numbering())?;
+            let known = self.unnumbered_users();
+            let known = known.inspect_err(|_| self.users.stop_numbering())?;
             self.users.await_numbers(known);
         }
         Ok(())
     }
 
-    /// Makes every user with a session known.
-    pub(in crate::log::embedded) fn know_all_sessions(&self) -> Result<(), StateError> {
-        let mut users = BTreeSet::new();
+    /// All known users without a number. A user may have only a session.
+    fn unnumbered_users(&self) -> Result<BTreeSet<UserId>, StateError> {
+        let mut unnumbered = BTreeSet::new();
         self.cursors.rows.visit(&[], |key, _| {
-            users.extend(keys::read_session(key).map(|session| session.user));
+            unnumbered.extend(keys::read_session(key).map(|session| session.user));
         })?;
-        users.iter().try_for_each(|user| self.users.know(user))
+        self.users.rows.visit(&[], |key, row| {
+            let Ok(user) = users::read_user(key) else {
+                return;
+            };
+            if row.number == 0 {
+                unnumbered.insert(user);
+            } else {
+                unnumbered.remove(&user);
+            }
+        })?;
+        Ok(unnumbered)
     }
 
     /// The user with this number.

@@ -142,23 +142,18 @@ impl Users {
         Ok(Self {
             rows: Table::open(store, "users")?,
             waypoints: Table::open(store, "waypoints")?,
-            unnumbered: Mutex::new(Some(BTreeSet::new())),
+            unnumbered: Mutex::default(),
             highest: AtomicU64::new(0),
         })
     }
 
-    /// Takes a stored row into account.
-    pub(super) fn note(&self, user: &[u8], row: &UserRow) {
+    /// Takes the number of a stored row into account.
+    pub(super) fn note(&self, row: &UserRow) {
         self.highest.fetch_max(row.number, Relaxed);
-        if row.number == 0
-            && let (Some(users), Ok(user)) = (&mut *lock(&self.unnumbered), read_user(user))
-        {
-            users.insert(user);
-        }
     }
 
     /// Users get no number from now on.
-    pub(in crate::log::embedded) fn stop_numbering(&self) {
+    pub(super) fn stop_numbering(&self) {
         *lock(&self.unnumbered) = None;
     }
 
@@ -171,7 +166,7 @@ impl Users {
     }
 
     /// These users, who have no number, get one.
-    pub(super) fn await_numbers(&self, users: Vec<UserId>) {
+    pub(super) fn await_numbers(&self, users: BTreeSet<UserId>) {
         if let Some(unnumbered) = &mut *lock(&self.unnumbered) {
             unnumbered.extend(users);
         }
