@@ -422,7 +422,7 @@ fn an_idle_session_costs_at_most_2500_bytes_also_after_a_push() {
     assert!(idle <= 2500 && pushed <= 2500);
 }
 
-/// What waits in a mailbox with these limits after ten live items and a last one of another kind.
+/// A mailbox with these limits gets ten live items and a last one of another kind. Returns the items that wait.
 fn waiting(limits: MailboxLimits, message: &Arc<Message>) -> mailbox::Waiting {
     let mailbox = ReactorMailbox::new(limits, Arc::default());
     for _ in 0..10 {
