@@ -14,8 +14,8 @@ use fastrand::Rng;
 use message::{CONTENT_BYTES, message};
 use prost::Message as _;
 use towncrier::{
-    ids::{Seq, UserId},
-    message::{ADDRESS_BYTES_MAX, Live, Message, StoredMessage, TOGETHER_BYTES_MAX},
+    ids::{ConversationSeq, Seq, UserId},
+    message::{ADDRESS_BYTES_MAX, Live, Message, Numbers, StoredMessage, TOGETHER_BYTES_MAX},
     protocol::{
         Codec as _,
         towncrier_v1::{
@@ -78,7 +78,9 @@ fn encodes(criterion: &mut Criterion) {
     });
 
     let count = (TOGETHER_BYTES_MAX / (body.len() + ADDRESS_BYTES_MAX)) as u64;
-    let backlog: Vec<_> = (1..=count).map(|seq| (Seq(seq), body.clone())).collect();
+    let backlog: Vec<_> = (1..=count)
+        .map(|seq| (numbers(seq), body.clone()))
+        .collect();
     group.throughput(Throughput::ElementsAndBytes {
         elements: count,
         bytes: count * CONTENT_BYTES as u64,
@@ -96,13 +98,21 @@ fn encodes(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The places of a message in an inbox with one conversation.
+fn numbers(seq: u64) -> Numbers {
+    Numbers {
+        seq: Seq(seq),
+        conversation_seq: ConversationSeq(seq),
+    }
+}
+
 /// A message to one of its receivers.
 fn live(user: &UserId, message: &Arc<Message>) {
     let message = Arc::clone(message);
     say(
         user,
         ToClient::Live(Live {
-            seq: Seq(7),
+            numbers: numbers(7),
             message,
         }),
     );

@@ -142,10 +142,10 @@ fn read(log: &EmbeddedLog, users: u64) -> Reads {
         let user = UserId::new(&user(u64::MAX - number, users)).expect("an id");
         let begun = Instant::now();
         let read = log.read_blocking(&user, Seq::ZERO, limit);
-        let stored = read.expect("the log is whole").stored.len() as u32;
-        if stored > 0 {
+        let entries = read.expect("the log is whole").entries.len() as u32;
+        if entries > 0 {
             latencies.push(begun.elapsed());
-            messages += stored;
+            messages += entries;
         }
     }
     let took: Duration = latencies.iter().sum();

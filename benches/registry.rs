@@ -20,8 +20,8 @@ use fastrand::Rng;
 use message::{CONTENT_BYTES, message};
 use towncrier::{
     config,
-    ids::{ConnectionId, Platform, Seq, SessionKey, UserId},
-    message::Message,
+    ids::{ConnectionId, ConversationSeq, Platform, Seq, SessionKey, UserId},
+    message::{Message, Numbers},
     metrics::Metrics,
     registry::{Item, Mailbox, Registry},
 };
@@ -53,8 +53,12 @@ fn main() {
     }
     let body = message(&mut Rng::with_seed(1), CONTENT_BYTES).to_bytes();
     let message = Arc::new(Message::new(body));
+    let numbers = Numbers {
+        seq: Seq(7),
+        conversation_seq: ConversationSeq(7),
+    };
     let deliver = |key: &SessionKey| {
-        let reached = registry.deliver(key.user.as_str(), Seq(7), black_box(&message));
+        let reached = registry.deliver(key.user.as_str(), numbers, black_box(&message));
         assert_eq!(reached, 1);
     };
 

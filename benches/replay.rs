@@ -105,8 +105,8 @@ fn replay(name: &str, log: &EmbeddedLog, rounds: u64) {
         let mut after = Seq::ZERO;
         while after < head {
             let read = log.read_blocking(&reader, after, READ);
-            let stored = read.expect("the log is whole").stored;
-            after = stored.last().expect("there is more").seq;
+            let entries = read.expect("the log is whole").entries;
+            after = entries.last().expect("there is more").numbers.seq;
         }
         begun.elapsed()
     });

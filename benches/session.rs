@@ -12,11 +12,11 @@ use criterion::{BatchSize, Criterion, Throughput};
 use fastrand::Rng;
 use message::{CONTENT_BYTES, message};
 use towncrier::{
-    ids::{ConnectionId, Epoch, Platform, Seq},
-    message::{Live, Message},
+    ids::{ConnectionId, ConversationSeq, Epoch, Platform, Seq},
+    message::{Content, Entry, Live, Message, Numbers},
     session::{
-        Action, Condition, Entry, Event, FromClient, Limits, Moment, Resume, Scene, Session,
-        Standing, Welcome, open,
+        Action, Condition, Event, FromClient, Limits, Moment, Resume, Scene, Session, Standing,
+        Welcome, open,
     },
 };
 
@@ -51,7 +51,8 @@ fn main() {
     let message = Arc::new(Message::new(message));
     let live = |seq| {
         let message = Arc::clone(&message);
-        Event::Live(Live { seq, message })
+        let numbers = numbers(seq);
+        Event::Live(Live { numbers, message })
     };
     group.bench_function("opens", |bencher| {
         bencher.iter(|| opened(black_box(Seq::ZERO)));
@@ -130,13 +131,21 @@ fn acked(session: &mut Session, seq: Seq) -> Vec<Action> {
     session.handle(Event::Said(ack), SCENE, &LIMITS)
 }
 
+/// The places of a message in an inbox with one conversation.
+fn numbers(seq: Seq) -> Numbers {
+    Numbers {
+        seq,
+        conversation_seq: ConversationSeq(seq.0),
+    }
+}
+
 fn inbox() -> Vec<Entry> {
     let mut random = Rng::with_seed(1);
-    let place = |seq| Entry {
-        seq: Seq(seq),
-        body: Some(message(&mut random, CONTENT_BYTES).to_bytes()),
+    let entry = |seq| Entry {
+        numbers: numbers(Seq(seq)),
+        content: Content::Message(message(&mut random, CONTENT_BYTES).to_bytes()),
     };
-    (1..=BACKLOG).map(place).collect()
+    (1..=BACKLOG).map(entry).collect()
 }
 
 /// Gives the session the results of its reads, and acks when it waits for acks.
@@ -150,10 +159,11 @@ fn replay(mut session: Session, mut inbox: IntoIter<Entry>) {
         });
         actions = match order {
             Some(order) => {
-                let places = inbox.by_ref().take(order.messages.min(READ));
-                let places: Vec<_> = places.collect();
-                sent = places.last().expect("it asks for what is there").seq;
-                session.handle(Event::Read(places), SCENE, &LIMITS)
+                let entries = inbox.by_ref().take(order.messages.min(READ));
+                let entries: Vec<_> = entries.collect();
+                let last = entries.last().expect("it asks for what is there");
+                sent = last.numbers.seq;
+                session.handle(Event::Read(entries), SCENE, &LIMITS)
             }
             None if sent < Seq(BACKLOG) => acked(&mut session, sent),
             None => break,

@@ -201,6 +201,28 @@ impl fmt::Display for Seq {
     }
 }
 
+/// A message's place in its receiver's conversation: from 1, without gaps, assigned at append together with the [`Seq`]. 0
+/// means before the first message, and marks entries that are in no conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct ConversationSeq(pub u64);
+
+impl ConversationSeq {
+    /// Before the first message.
+    pub const ZERO: Self = Self(0);
+
+    /// The next conversation seq.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// The previous conversation seq; zero stays zero.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+}
+
 /// Identifies one log from its creation on. A new log after a loss or a restore has another epoch. Never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u64);

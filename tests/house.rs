@@ -54,7 +54,7 @@ const MAP: [(&str, &[&str]); 18] = [
     ("registry", &["message", "ids"]),
     ("protocol", &["session", "message", "ids"]),
     ("session", &["message", "ids"]),
-    ("log", &["ids"]),
+    ("log", &["message", "ids"]),
     ("message", &["ids"]),
     ("config", &["ids", "message"]),
     ("metrics", &["ids"]),

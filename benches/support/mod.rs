@@ -120,6 +120,7 @@ pub(crate) async fn append_all(
             is_keyed: false,
             fingerprint: [0; 16],
             body: body.clone(),
+            is_marks: false,
             receivers: vec![UserId::new(&user(number)).expect("an id")],
         };
         let pending = log.append(append).expect("room in the queue");

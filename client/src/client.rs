@@ -325,7 +325,9 @@ impl<S: Store, N: Network> Client<S, N> {
                     attempt.asked = Some(after);
                 }
                 server_frame::Body::Connected(_) => return Err(Misled::ConnectedTwice.into()),
-                server_frame::Body::Pong(_) | server_frame::Body::Fetched(_) => {}
+                server_frame::Body::Pong(_)
+                | server_frame::Body::Fetched(_)
+                | server_frame::Body::ConversationList(_) => {}
             }
         }
     }

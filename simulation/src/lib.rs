@@ -20,7 +20,7 @@
 //!
 //! Not part of a run:
 //!
-//! - `memory.rs`: a log in memory; `fuzzing/`: any bytes against each part that reads bytes
+//! - `memory/`: a log in memory; `fuzzing/`: any bytes against each part that reads bytes
 //! - `../tests/interleavings/`: threads in thousands of orders
 
 mod clock;
@@ -54,8 +54,8 @@ mod tests;
 mod trace;
 mod world;
 
-// `memory.rs` is a module of the library's tests as well, and names these by the same paths there.
-use towncrier::{ids, log};
+// `memory/` is a module of the library's tests as well, and names these by the same paths there.
+use towncrier::{ids, log, message};
 
 pub use self::{
     schedule::Schedule,

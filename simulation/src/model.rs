@@ -149,7 +149,7 @@ impl Model {
                 let users: Vec<_> = receipt
                     .entries
                     .iter()
-                    .map(|(user, seq)| (user_number(user.as_str()), *seq))
+                    .map(|(user, numbers)| (user_number(user.as_str()), numbers.seq))
                     .collect();
                 for (user, seq) in &users {
                     let Some(user) = user else { continue };
@@ -397,8 +397,8 @@ impl Model {
             };
             let mut seen = BTreeSet::new();
             loop {
-                let stored = match log.read_blocking(&id, after, limit) {
-                    Ok(read) => read.stored,
+                let entries = match log.read_blocking(&id, after, limit) {
+                    Ok(read) => read.entries,
                     Err(error) => {
                         return violated(
                             "P1",
@@ -406,24 +406,22 @@ impl Model {
                         );
                     }
                 };
-                let Some(last) = stored.last() else { break };
-                after = last.seq;
-                for entry in stored {
-                    seen.insert(entry.seq.0);
-                    match entry.body.map(Message::decode) {
-                        None if !self.is_known(user, entry.seq.0) => {
+                let Some(last) = entries.last() else { break };
+                after = last.numbers.seq;
+                for entry in entries {
+                    let seq = entry.numbers.seq;
+                    seen.insert(seq.0);
+                    match entry.content.into_message().map(Message::decode) {
+                        None if !self.is_known(user, seq.0) => {
                             deleted_unread.insert(user);
                         }
-                        None if self.may_be_gone(user, self.epoch, entry.seq.0) => {}
-                        None => violated(
-                            "P1",
-                            format_args!("entry {} of user {user} is empty", entry.seq),
-                        ),
+                        None if self.may_be_gone(user, self.epoch, seq.0) => {}
+                        None => violated("P1", format_args!("entry {seq} of user {user} is empty")),
                         Some(Err(error)) => {
                             violated("P8", format_args!("a message does not decode: {error}"))
                         }
                         Some(Ok(mut message)) => {
-                            message.seq = entry.seq.0;
+                            message.seq = seq.0;
                             self.is_read(user, self.epoch, &message);
                         }
                     }

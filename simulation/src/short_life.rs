@@ -28,6 +28,7 @@ use towncrier::{
         Append, Log, Lookup, ReadLimit, Receipt, SessionRow,
         embedded::{Directories, EmbeddedLog, OpenError, Workers, epoch_text},
     },
+    message::Numbers,
     metrics::Metrics,
 };
 
@@ -304,7 +305,7 @@ impl Known {
             inboxes.push(read);
         }
         for (receipt, body) in &self.answered {
-            for (user, seq) in &*receipt.entries {
+            for (user, Numbers { seq, .. }) in &*receipt.entries {
                 let inbox = log
                     .inbox(user)
                     .blocking_wait()
@@ -354,6 +355,7 @@ pub(super) fn append(now_ms: u64, key: Option<&str>, body: &str, users: usize) -
         is_keyed: key.is_some(),
         fingerprint: [0; 16],
         body: Bytes::copy_from_slice(body.as_bytes()),
+        is_marks: false,
         receivers: (0..users).map(user_id).collect(),
     }
 }
@@ -367,9 +369,9 @@ pub(super) fn read(log: &EmbeddedLog, user: usize) -> Result<BTreeMap<u64, Optio
     let read = log.read_blocking(&user_id(user), Seq::ZERO, limit);
     let read = read.map_err(|error| format!("the inbox of user {user}: {error}"))?;
     Ok(read
-        .stored
+        .entries
         .into_iter()
-        .map(|entry| (entry.seq.0, entry.body))
+        .map(|entry| (entry.numbers.seq.0, entry.content.into_message()))
         .collect())
 }
 
@@ -400,7 +402,7 @@ pub(super) async fn recovers(ground: &Ground, known: &Known) -> Result<(), Strin
             let receipt = answer
                 .map_err(|error| error.to_string())?
                 .map_err(|error| error.to_string())?;
-            for ((_, seq), head) in receipt.entries.iter().zip(heads) {
+            for ((_, Numbers { seq, .. }), head) in receipt.entries.iter().zip(heads) {
                 if *seq != head.next() {
                     return Err(format!("after {head} comes {seq}"));
                 }

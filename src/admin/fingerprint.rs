@@ -38,6 +38,8 @@ pub(super) fn fingerprint(send: &Send) -> [u8; 16] {
         server_msg_id: _,
         send_time: _,
         create_time: _,
+        // A send has none.
+        marks: _,
     } = message;
     let mut digest = Sha256::new();
     let mut put = |bytes: &[u8]| {

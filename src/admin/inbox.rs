@@ -18,7 +18,7 @@ use super::{
     json,
 };
 use crate::{
-    delivery::{ReadLimit, Stored},
+    delivery::ReadLimit,
     ids::{Seq, UserId},
     message::StoredMessage,
 };
@@ -118,12 +118,16 @@ impl App {
                     bytes: bytes_left.max(1),
                 };
                 let read = self.delivery.replay(user, after, limit).wait().await?;
-                let stored = read.stored;
+                let entries = read.entries;
                 // The read begins at the first retained entry, so expired entries are skipped.
-                let Some(newest) = stored.last() else { break };
-                after = newest.seq;
-                for Stored { seq, body } in stored.into_iter().filter(|stored| stored.seq <= last) {
-                    let Some(body) = body else { continue };
+                let Some(newest) = entries.last() else { break };
+                after = newest.numbers.seq;
+                let wanted = entries.into_iter();
+                for entry in wanted.filter(|entry| entry.numbers.seq <= last) {
+                    let seq = entry.numbers.seq;
+                    let Some(body) = entry.content.into_message() else {
+                        continue;
+                    };
                     bytes_left = bytes_left
                         .checked_sub(body.len())
                         .ok_or(Refusal::TooLarge {

@@ -126,6 +126,7 @@ impl App {
             client_msg_id: String::new(),
             send_time: 0,
             create_time: 0,
+            marks: Vec::new(),
         })
     }
 

@@ -8,10 +8,10 @@ use tracing::error;
 
 use super::{Context, login::unreadable};
 use crate::{
-    delivery::{Cause, InboxRead, LogAnswer, LogError, ReadLimit, Stored},
+    delivery::{Cause, InboxRead, LogAnswer, LogError, ReadLimit},
     ids::{Epoch, UserId},
     message::TOGETHER_BYTES_MAX,
-    session::{Entry, Event, ReadOrder, SessionFault},
+    session::{Event, ReadOrder, SessionFault},
 };
 
 /// The most reads from memory in a row that one event may cause. Each brings up to 64 KiB or a window. Other connections
@@ -80,11 +80,8 @@ pub(super) fn read(
 fn event(user: &UserId, epoch: Epoch, result: Result<InboxRead, LogError>) -> Event {
     match result {
         Ok(read) if read.inbox.epoch != epoch => Event::Failed(SessionFault::EpochOver),
-        Ok(InboxRead { inbox, stored }) if stored.is_empty() => Event::ReadNothing(inbox.first),
-        Ok(InboxRead { stored, .. }) => {
-            let entry = |Stored { seq, body }| Entry { seq, body };
-            Event::Read(stored.into_iter().map(entry).collect())
-        }
+        Ok(InboxRead { inbox, entries }) if entries.is_empty() => Event::ReadNothing(inbox.first),
+        Ok(InboxRead { entries, .. }) => Event::Read(entries),
         Err(failure) if failure.cause == Cause::Damaged => {
             // The log has counted the damage already, once for all that meet it.
             error!(%user, damage = %failure, "an inbox is damaged: its sessions cannot go on");

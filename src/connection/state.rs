@@ -415,9 +415,11 @@ impl Connection {
     /// Encodes what the session says and puts the frames into the outbox.
     fn send(&mut self, what: ToClient) {
         match &what {
-            ToClient::Live(live) => self.count_pushed(live.seq, 1, 0),
+            ToClient::Live(live) => self.count_pushed(live.numbers.seq, 1, 0),
             ToClient::Push { messages, resent } => {
-                let last = messages.last().map_or(Seq::ZERO, |(seq, _)| *seq);
+                let last = messages
+                    .last()
+                    .map_or(Seq::ZERO, |(numbers, _)| numbers.seq);
                 self.count_pushed(last, messages.len(), *resent);
             }
             _ => {}

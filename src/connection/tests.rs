@@ -47,7 +47,7 @@ use crate::{
         AppendError, Cause, Log as _, LogError,
         tests::memory::{Answering, EPOCH, Fault},
     },
-    message::Message,
+    message::{Message, Numbers},
     protocol::towncrier_v1::{
         TowncrierV1,
         proto::{Ack, Connect, Fetch, Ping, Resend, client_frame, gap, kicked, server_frame::Body},

@@ -30,7 +30,7 @@ pub use self::{
 /// The log's types, for the rooms that read the log through this one.
 pub use crate::log::{
     AppendError, Cause, Inbox, InboxRead, LogAnswer, LogError, Lookup, ReadLimit, Receipt,
-    ResumePoint, Stored,
+    ResumePoint,
 };
 use crate::{
     clock::{Clock, Doubt},

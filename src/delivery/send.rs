@@ -13,7 +13,7 @@ use super::Delivery;
 use crate::{
     ids::{MessageId, Platform, Seq, UserId},
     log::{Append, AppendError, Commit, Consumer, LogError, Pending, Receipt},
-    message::{Message, StoredMessage},
+    message::{Message, Numbers, StoredMessage},
     registry::Registry,
 };
 
@@ -95,14 +95,15 @@ impl Delivery {
         if send.is_online_only {
             let message = Arc::new(Message::new(body));
             for (handed, user) in (1..).zip(&receivers) {
-                self.registry.deliver(user.as_str(), Seq::ZERO, &message);
+                self.registry
+                    .deliver(user.as_str(), Numbers::default(), &message);
                 if handed % RECEIVERS_IN_A_ROW == 0 {
                     yield_now().await;
                 }
             }
             let entries: Arc<[_]> = receivers
                 .into_iter()
-                .map(|user| (user, Seq::ZERO))
+                .map(|user| (user, Numbers::default()))
                 .collect();
             return Ok(Receipt {
                 message_id,
@@ -121,6 +122,7 @@ impl Delivery {
             is_keyed,
             fingerprint: send.fingerprint,
             body,
+            is_marks: false,
             receivers,
         };
         if is_to_everyone {
@@ -161,8 +163,8 @@ impl Consumer for FanOut {
     fn take(&self, commits: &[Commit]) {
         for commit in commits {
             let message = Arc::new(Message::of(commit.epoch, commit.body.clone()));
-            for (user, seq) in &*commit.entries {
-                self.registry.deliver(user.as_str(), *seq, &message);
+            for (user, numbers) in &*commit.entries {
+                self.registry.deliver(user.as_str(), *numbers, &message);
             }
         }
     }

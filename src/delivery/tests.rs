@@ -19,7 +19,7 @@ use crate::{
         embedded::EmbeddedLog,
         tests::memory::{Fault, MemoryLog},
     },
-    message::{Origin, StoredMessage},
+    message::{Numbers, Origin, StoredMessage},
     registry::{Item, Mailbox},
 };
 
@@ -33,7 +33,7 @@ struct Posted {
 impl Mailbox for Posted {
     fn post(&self, _: ConnectionId, item: Item) {
         if let Item::Live(live) = item {
-            self.seqs.lock().unwrap().push(live.seq);
+            self.seqs.lock().unwrap().push(live.numbers.seq);
             self.more.notify_one();
         }
     }
@@ -147,7 +147,7 @@ async fn an_accepted_send_reaches_who_is_online_in_order_and_the_log_for_the_res
             receipt
                 .entries
                 .iter()
-                .map(|(_, seq)| seq.0)
+                .map(|(_, numbers)| numbers.seq.0)
                 .collect::<Vec<_>>(),
             [expected, expected]
         );
@@ -158,12 +158,14 @@ async fn an_accepted_send_reaches_who_is_online_in_order_and_the_log_for_the_res
         bytes: usize::MAX,
     };
     let read = delivery.replay(&UserId::new("u2").unwrap(), Seq(2), limit);
-    let read = read.wait().await.unwrap().stored;
+    let read = read.wait().await.unwrap().entries;
     assert_eq!(
-        read.iter().map(|stored| stored.seq.0).collect::<Vec<_>>(),
+        read.iter()
+            .map(|entry| entry.numbers.seq.0)
+            .collect::<Vec<_>>(),
         [3, 4, 5]
     );
-    let body = read[0].body.as_ref().unwrap();
+    let body = read[0].content.body().unwrap();
     let message = StoredMessage::from_bytes(body);
     assert_eq!(message.send_id, "openIM123456");
     assert_eq!(Origin::of(body).conversation_id("u2"), "sn_openIM123456_u2");
@@ -188,7 +190,12 @@ async fn online_only_messages_leave_no_trace_in_the_log() {
         .await
         .unwrap();
     assert_eq!(posted.first(1).await, [Seq::ZERO]);
-    assert!(receipt.entries.iter().all(|(_, seq)| *seq == Seq::ZERO));
+    assert!(
+        receipt
+            .entries
+            .iter()
+            .all(|(_, numbers)| *numbers == Numbers::default())
+    );
     let inbox = delivery.inbox(&UserId::new("u1").unwrap()).wait().await;
     assert_eq!(inbox.unwrap().head, Seq::ZERO);
 }

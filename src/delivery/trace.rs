@@ -6,6 +6,7 @@ use super::Delivery;
 use crate::{
     ids::{MessageId, Platform, Seq, SessionKey, UserId},
     log::{LogError, Lookup, Receipt, SessionRow},
+    message::Numbers,
 };
 
 /// The receivers in the answer.
@@ -91,8 +92,8 @@ impl Delivery {
             self.page_of_everyone(&receipt, &page).await?
         };
         let mut traced = Vec::new();
-        for (user, seq) in entries {
-            traced.push(self.trace_receiver(&user, seq).await?);
+        for (user, numbers) in entries {
+            traced.push(self.trace_receiver(&user, numbers.seq).await?);
         }
         Ok(Some(Trace {
             message_id: receipt.message_id,
@@ -109,11 +110,11 @@ impl Delivery {
         &self,
         receipt: &Receipt,
         page: &TracePage,
-    ) -> Result<(usize, Vec<(UserId, Seq)>), LogError> {
+    ) -> Result<(usize, Vec<(UserId, Numbers)>), LogError> {
         let id = receipt.message_id;
         if let Some(user) = &page.user {
             let entry = self.log.entry_of(id, user).wait().await?;
-            let entry = entry.map(|seq| (user.clone(), seq));
+            let entry = entry.map(|numbers| (user.clone(), numbers));
             return Ok((usize::from(entry.is_some()), entry.into_iter().collect()));
         }
         let entries = self.log.entries(id, page.offset, page.limit).wait().await?;
@@ -171,7 +172,7 @@ impl Delivery {
 }
 
 /// The entries of a page, and the number of receivers of which the page is a part.
-fn page_of(all: &[(UserId, Seq)], page: &TracePage) -> (usize, Vec<(UserId, Seq)>) {
+fn page_of(all: &[(UserId, Numbers)], page: &TracePage) -> (usize, Vec<(UserId, Numbers)>) {
     let is_asked_for = |user: &UserId| page.user.as_ref().is_none_or(|only| only == user);
     let receivers = all.iter().filter(|(user, _)| is_asked_for(user));
     let entries = receivers.clone().skip(page.offset).take(page.limit);

@@ -2,7 +2,7 @@
 //!
 //! Promises: an answered append is durable (P1); a refused append is not stored (P2); a repeated idempotency key returns
 //! the first result (P3); each user's sequence is dense (P4); damage is named, and never taken for data (P8). Leaves to
-//! others: the meaning of a message, and presence. Bodies are opaque bytes here.
+//! others: the meaning of a message, and presence. A body is opaque bytes here, but for its conversation and its read marks.
 //!
 //! - this file: [`Log`], the trait between the log and the rooms above, and its types; a distributed store could implement
 //!   it as well
@@ -26,7 +26,10 @@ pub use self::{
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId};
+use crate::{
+    ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
+    message::{Entry, Numbers},
+};
 
 /// The contents of an append: one message for one or many users.
 #[derive(Debug, Clone)]
@@ -43,8 +46,10 @@ pub struct Append {
     pub is_keyed: bool,
     /// A digest of the request. A repeat of the key with another digest is [`AppendError::KeyReused`].
     pub fingerprint: [u8; 16],
-    /// The message in the form that all receivers share; opaque here.
+    /// The message in the form that all receivers share. Its [`Origin`](crate::message::Origin) names the conversation.
     pub body: Bytes,
+    /// True if the body holds read marks of its one receiver, and no message. The marks move forward with this append.
+    pub is_marks: bool,
     /// The receivers, each once. At least one, unless the append is keyed.
     pub receivers: Vec<UserId>,
 }
@@ -62,9 +67,9 @@ pub struct Receipt {
     pub send_time_ms: u64,
     /// The number of receivers; 0 when only the key is still known.
     pub receivers: u64,
-    /// The message's seq in each receiver's inbox, in the order of the receivers. Empty for a message to everyone with more
+    /// The message's places at each receiver, in the order of the receivers. Empty for a message to everyone with more
     /// than [`LISTED_MAX`] receivers. An entry that retention removed is left out.
-    pub entries: Arc<[(UserId, Seq)]>,
+    pub entries: Arc<[(UserId, Numbers)]>,
 }
 
 /// The most receivers of a message to everyone that its receipt lists: some megabytes. [`Log::entries`] has them all.
@@ -78,8 +83,8 @@ pub struct Commit {
     pub epoch: Epoch,
     /// The bytes of [`Append::body`].
     pub body: Bytes,
-    /// The message's seq in each receiver's inbox.
-    pub entries: Arc<[(UserId, Seq)]>,
+    /// The message's places at each receiver.
+    pub entries: Arc<[(UserId, Numbers)]>,
 }
 
 /// Takes the commits of a log, for everything that must happen after a message became durable.
@@ -93,22 +98,54 @@ pub trait Consumer: Send + Sync + 'static {
 /// The consumers of one log. Each takes all commits from its addition on.
 pub type Consumers = RwLock<Vec<Arc<dyn Consumer>>>;
 
-/// One entry of an inbox, as read from the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
-    /// The entry's seq.
-    pub seq: Seq,
-    /// The body as appended; `None` when `delete` removed the message.
-    pub body: Option<Bytes>,
-}
-
 /// The answer to a read of an inbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InboxRead {
     /// The bounds of the inbox at the time of the read.
     pub inbox: Inbox,
     /// The entries, ascending and contiguous.
-    pub stored: Vec<Stored>,
+    pub entries: Vec<Entry>,
+}
+
+/// A user's conversation, with what the user has read of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversation {
+    /// Its id.
+    pub id: Box<str>,
+    /// Highest assigned conversation seq.
+    pub head: ConversationSeq,
+    /// Oldest retained conversation seq; `head` + 1 when nothing is retained.
+    pub first: ConversationSeq,
+    /// The user has read everything up to this conversation seq. It never goes back.
+    pub mark: ConversationSeq,
+    /// Messages above the mark that are retained and not deleted.
+    pub unread: u64,
+    /// The conversation time of the newest message, Unix ms: its send time, or later, so that times ascend within a conversation.
+    pub last_time_ms: u64,
+    /// The seq of the newest message in the inbox.
+    pub last_seq: Seq,
+}
+
+/// The answer to a question for a user's conversations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConversationPage {
+    /// The log's epoch.
+    pub epoch: Epoch,
+    /// The conversations, by their `last_seq`, descending.
+    pub conversations: Vec<Conversation>,
+    /// True if no other conversation has a lower `last_seq`.
+    pub is_end: bool,
+}
+
+/// The answer to a read of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConversationRead {
+    /// The log's epoch.
+    pub epoch: Epoch,
+    /// The conversation at the time of the read; `None` for an unknown one.
+    pub conversation: Option<Conversation>,
+    /// The entries, ascending and contiguous by conversation seq.
+    pub entries: Vec<Entry>,
 }
 
 /// The bounds of a user's inbox. An empty inbox has `head` 0 and `first` 1, or `first` = `head` + 1 after expiry.
@@ -204,10 +241,10 @@ pub trait Log: Send + Sync + 'static {
         message: MessageId,
         skip: usize,
         limit: usize,
-    ) -> LogAnswer<Vec<(UserId, Seq)>>;
+    ) -> LogAnswer<Vec<(UserId, Numbers)>>;
 
-    /// The seq of a retained message to everyone in this user's inbox, if the user has an entry of it.
-    fn entry_of(&self, message: MessageId, user: &UserId) -> LogAnswer<Option<Seq>>;
+    /// The places of a retained message to everyone at this user, if the user has an entry of it.
+    fn entry_of(&self, message: MessageId, user: &UserId) -> LogAnswer<Option<Numbers>>;
 
     /// The bounds of a user's inbox. An unknown user has an empty one.
     fn inbox(&self, user: &UserId) -> LogAnswer<Inbox>;
@@ -215,6 +252,30 @@ pub trait Log: Send + Sync + 'static {
     /// Up to `limit` entries after `after`, ascending and contiguous. If `after` is older than the first retained entry,
     /// the result starts there. It is empty at the head.
     fn read(&self, user: &UserId, after: Seq, limit: ReadLimit) -> LogAnswer<InboxRead>;
+
+    /// Up to `limit` of a user's conversations whose newest message has a seq below `before`, those with the newest messages first.
+    /// Costs a look at each conversation of the user, and at none of the messages.
+    fn conversations(
+        &self,
+        user: &UserId,
+        before: Seq,
+        limit: usize,
+    ) -> LogAnswer<ConversationPage>;
+
+    /// The newest entries of a conversation among the conversation seqs `from`..=`to`: as many as the limit allows, counted from the
+    /// newest on, ascending and contiguous. The first one counted is returned even if it has more bytes. Empty where none of
+    /// them is retained. Costs what it returns, and at most 64 entries more.
+    fn read_conversation(
+        &self,
+        user: &UserId,
+        conversation: &str,
+        range: (ConversationSeq, ConversationSeq),
+        limit: ReadLimit,
+    ) -> LogAnswer<ConversationRead>;
+
+    /// True if the log keeps conversations and read marks. Otherwise its present format has none: every conversation seq is 0, and
+    /// an append of marks is refused.
+    fn has_conversations(&self) -> bool;
 
     /// The message with this id or key, if the message is retained.
     fn find(&self, lookup: Lookup) -> LogAnswer<Option<Receipt>>;

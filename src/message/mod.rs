@@ -5,20 +5,23 @@
 //! body.
 //!
 //! - `stored.rs`: the stored form, and the conversation that follows from it
+//! - `entry.rs`: one entry of an inbox
 //! - `shared.rs`: a message on its way to the sessions online
 
+mod entry;
 mod shared;
 mod stored;
 
 pub use self::{
+    entry::{Content, Entry, Numbers},
     shared::{Live, Message},
-    stored::{OfflinePush, Origin, StoredMessage},
+    stored::{OfflinePush, Origin, ReadMark, StoredMessage},
 };
 
 /// Messages up to this many bytes are read, pushed and answered together: `docs/protocol.md#transport`.
 pub const TOGETHER_BYTES_MAX: usize = 64 * 1024;
 
-/// The most bytes of a message's address and its framing in any protocol: ids of 64 bytes, a conversation id of 132, a seq,
+/// The most bytes of a message's address and its framing in any protocol: ids of 64 bytes, a conversation id of 132, two seqs,
 /// tags and lengths of every level. `delivery.message_bytes_max` leaves room for it, so a stored message always fits a
 /// frame.
 pub const ADDRESS_BYTES_MAX: usize = 256;

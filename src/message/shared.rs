@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::Origin;
-use crate::ids::{Epoch, Seq};
+use super::{Numbers, Origin};
+use crate::ids::Epoch;
 
 /// The number of protocols whose encodings are kept at once. A further protocol encodes the message for each of its
 /// sessions.
@@ -77,8 +77,8 @@ impl Message {
 /// the codec.
 #[derive(Debug, Clone)]
 pub struct Live {
-    /// The message's seq in the user's inbox; 0 for an online-only message.
-    pub seq: Seq,
+    /// The message's places in the user's inbox and conversation; 0 for an online-only message.
+    pub numbers: Numbers,
     /// The message, which all its sessions share.
     pub message: Arc<Message>,
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-pub use self::store::{OfflinePush, StoredMessage};
+pub use self::store::{OfflinePush, ReadMark, StoredMessage};
 
 /// The prost types of `proto/towncrier/store/v1/message.proto`.
 #[expect(missing_docs, reason = "generated; the .proto is the manual")]
@@ -28,7 +28,7 @@ impl StoredMessage {
     }
 }
 
-/// The fields of a stored message that decide a receiver's conversation. Decoding skips the others.
+/// The fields of a stored message that decide a receiver's conversation, and the read marks. Decoding skips the others.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Origin {
     #[prost(string, tag = "4")]
@@ -37,15 +37,16 @@ pub struct Origin {
     group_id: String,
     #[prost(int32, tag = "10")]
     session_type: i32,
+    /// The read marks of a user. Such an entry is no message.
+    #[prost(message, repeated, tag = "19")]
+    pub marks: Vec<ReadMark>,
 }
 
 impl Origin {
-    /// Decodes the origin of a message from the bytes that the log stores.
-    ///
-    /// # Panics
-    /// If the bytes are not a message. The log checks the bytes that it reads.
+    /// Decodes the origin of a message from the bytes that the log stores. Bytes that are no message have the empty origin. A
+    /// log under test holds such bytes.
     pub fn of(body: &Bytes) -> Self {
-        Self::decode(body.clone()).expect(WHOLE)
+        Self::decode(body.clone()).unwrap_or_default()
     }
 
     /// The id of the conversation in which a receiver finds the message, by OpenIM's rule: `si_`/`sn_` + the two ids sorted

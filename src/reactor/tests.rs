@@ -17,8 +17,8 @@ use super::{mailbox::ReactorMailbox, *};
 use crate::{
     connection::tests::fixture::{Client, Said, World},
     door::BindError,
-    ids::{ConnectionId, Platform, Seq, UserId},
-    message::{Live, Message, StoredMessage},
+    ids::{ConnectionId, Platform, UserId},
+    message::{Live, Message, Numbers, StoredMessage},
     protocol::towncrier_v1::proto::{Ping, client_frame, server_frame::Body},
     registry::{Item, Mailbox as _},
 };
@@ -414,7 +414,7 @@ fn an_idle_session_costs_at_most_2500_bytes_also_after_a_push() {
         gateway
             .world
             .registry
-            .deliver(&user, crate::ids::Seq::ZERO, &message);
+            .deliver(&user, Numbers::default(), &message);
         stream.read_exact(&mut vec![0; 16 * 1024]).unwrap();
     }
     let pushed = (resident_bytes() - before) / SESSIONS;
@@ -426,8 +426,8 @@ fn an_idle_session_costs_at_most_2500_bytes_also_after_a_push() {
 fn waiting(limits: MailboxLimits, message: &Arc<Message>) -> mailbox::Waiting {
     let mailbox = ReactorMailbox::new(limits, Arc::default());
     for _ in 0..10 {
-        let (seq, message) = (Seq(1), Arc::clone(message));
-        mailbox.post(ConnectionId(1), Item::Live(Live { seq, message }));
+        let (numbers, message) = (Numbers::default(), Arc::clone(message));
+        mailbox.post(ConnectionId(1), Item::Live(Live { numbers, message }));
     }
     mailbox.post(ConnectionId(1), Item::Replaced);
     let waiting = mailbox.take().now_or_never().expect("something waits");

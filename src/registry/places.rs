@@ -14,8 +14,8 @@ use metrics::Gauge;
 use super::dashmap::{DashMap, Entry};
 use crate::{
     config,
-    ids::{ConnectionId, Platform, Seq, SessionKey, UserId},
-    message::{Live, Message},
+    ids::{ConnectionId, Platform, SessionKey, UserId},
+    message::{Live, Message, Numbers},
     metrics::Metrics,
     registry::{Item, Mailbox, Policy, Presence, TooManySessions},
 };
@@ -125,13 +125,13 @@ impl Registry {
 
     /// Hands a message to all sessions of its receiver and returns their number. Nothing is encoded here; the sessions that
     /// push the message encode it.
-    pub fn deliver(&self, user: &str, seq: Seq, message: &Arc<Message>) -> usize {
+    pub fn deliver(&self, user: &str, numbers: Numbers, message: &Arc<Message>) -> usize {
         let Some(places) = self.users.get(user) else {
             return 0;
         };
         for place in places.iter() {
             let message = Arc::clone(message);
-            let item = Item::Live(Live { seq, message });
+            let item = Item::Live(Live { numbers, message });
             place.mailbox.post(place.connection, item);
         }
         places.len()

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use super::Reason;
 use crate::{
     ids::{ConnectionId, Epoch, Platform, Seq},
-    message::Live,
+    message::{Live, Numbers},
 };
 
-/// Stored messages of one user, in ascending order, each in its stored form.
-pub type Messages = Vec<(Seq, Bytes)>;
+/// Messages of one user with their places, in ascending order, each in its stored form. Read marks may be among them.
+pub type Messages = Vec<(Numbers, Bytes)>;
 
 /// A read of the inbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

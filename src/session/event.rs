@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::SessionFault;
-use crate::{ids::Seq, message::Live};
+use crate::{
+    ids::Seq,
+    message::{Entry, Live},
+};
 
 /// A point in time, in ms since an origin that all calls share. Never goes backwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -46,15 +47,6 @@ pub struct Condition {
     pub is_flooded: bool,
     /// True if the client's token has expired for certain.
     pub is_token_over: bool,
-}
-
-/// One entry of the inbox, as the log returned it.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// Its seq.
-    pub seq: Seq,
-    /// The stored form of the message; `None` when it was deleted.
-    pub body: Option<Bytes>,
 }
 
 /// One thing that a client says. The connection's codec decodes it from a frame.

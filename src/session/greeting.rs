@@ -94,8 +94,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        ids::Seq,
-        message::{Live, Message},
+        message::{Live, Message, Numbers},
         session::{Condition, Resume},
     };
 
@@ -164,10 +163,13 @@ mod tests {
 
     #[test]
     fn a_login_takes_no_frame_and_remembers_that_something_came() {
-        let (seq, message) = (Seq(1), Arc::new(Message::new(Bytes::new())));
+        let live = Live {
+            numbers: Numbers::default(),
+            message: Arc::new(Message::new(Bytes::new())),
+        };
         let mut greeting = logging_in();
         assert!(!greeting.is_listening() && !greeting.has_missed());
-        let came = step(&mut greeting, Event::Live(Live { seq, message }), 9);
+        let came = step(&mut greeting, Event::Live(live), 9);
         assert!(matches!(came, GreetingStep::Wait) && greeting.has_missed());
     }
 

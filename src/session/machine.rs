@@ -8,14 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    Action, Condition, Entry, Event, Fetch, FromClient, Gap, GapReason, Kicked, Limits, Moment,
-    ReadOrder, Reason, SILENCE_HEARTBEATS_MAX, Scene, SessionFault, ToClient,
+    Action, Condition, Event, Fetch, FromClient, Gap, GapReason, Kicked, Limits, Moment, ReadOrder,
+    Reason, SILENCE_HEARTBEATS_MAX, Scene, SessionFault, ToClient,
     action::Messages,
     window::{AheadOfSent, Overdue, Window},
 };
 use crate::{
     ids::{Epoch, Seq},
-    message::{ADDRESS_BYTES_MAX, Live, TOGETHER_BYTES_MAX},
+    message::{ADDRESS_BYTES_MAX, Content, Entry, Live, TOGETHER_BYTES_MAX},
 };
 
 /// The most messages that a `Fetch` returns: `docs/protocol.md#history`.
@@ -156,7 +156,7 @@ impl Turn<'_> {
         if epoch.is_some_and(|epoch| epoch != self.session.epoch) {
             return self.fail(SessionFault::EpochOver);
         }
-        let (seq, window) = (live.seq, &mut self.session.window);
+        let (seq, window) = (live.numbers.seq, &mut self.session.window);
         if seq == Seq::ZERO {
             // An online-only message is not in the inbox, so there is no second chance.
             if self.scene.has_room {
@@ -208,22 +208,23 @@ impl Turn<'_> {
         let mut room = self.session.window.room(self.limits);
         for entry in entries {
             let next = self.session.window.sent().0 + run.len() as u64 + 1;
-            if entry.seq.0 < next {
+            let seq = entry.numbers.seq;
+            if seq.0 < next {
                 continue;
             }
-            if entry.seq.0 > next {
+            if seq.0 > next {
                 self.push_run(&mut run);
-                self.skip(entry.seq.previous());
+                self.skip(seq.previous());
             }
-            match entry.body {
-                Some(_) if room == 0 => break,
-                Some(body) => {
+            match entry.content {
+                Content::Message(_) | Content::Marks(_) if room == 0 => break,
+                Content::Message(body) | Content::Marks(body) => {
                     room -= 1;
-                    run.push((entry.seq, body));
+                    run.push((entry.numbers, body));
                 }
-                None => {
+                Content::Removed => {
                     self.push_run(&mut run);
-                    self.skip(entry.seq);
+                    self.skip(seq);
                 }
             }
         }
@@ -231,14 +232,20 @@ impl Turn<'_> {
     }
 
     fn push_run(&mut self, run: &mut Messages) {
-        let Some((last, _)) = run.last() else { return };
+        let Some((numbers, _)) = run.last() else {
+            return;
+        };
+        let last = numbers.seq;
         let window = &mut self.session.window;
         let highest = window.highest();
-        let resent = run.iter().take_while(|(seq, _)| *seq <= highest).count();
-        window.push(*last, self.scene.now, self.limits);
+        let resent = run
+            .iter()
+            .take_while(|(numbers, _)| numbers.seq <= highest)
+            .count();
+        window.push(last, self.scene.now, self.limits);
         window.note_replayed(run.iter().map(|(_, body)| body.len()).sum());
         let head = &mut self.session.head;
-        *head = (*head).max(*last);
+        *head = (*head).max(last);
         self.send(ToClient::Push {
             messages: std::mem::take(run),
             resent,
@@ -275,20 +282,22 @@ impl Turn<'_> {
         let Some(fetch) = &mut self.session.fetch else {
             return;
         };
-        let reached = entries.last().map_or(self.session.head, |last| last.seq);
+        let reached = entries
+            .last()
+            .map_or(self.session.head, |last| last.numbers.seq);
         let mut is_end = reached >= self.session.head;
         let mut bytes = 0;
         let mut messages = Messages::new();
         let stored = entries
             .into_iter()
-            .filter_map(|entry| Some((entry.seq, entry.body?)));
-        for (seq, body) in stored {
+            .filter_map(|entry| Some((entry.numbers, entry.content.into_message()?)));
+        for (numbers, body) in stored {
             bytes += wire_bytes(&body);
             if bytes > TOGETHER_BYTES_MAX && !messages.is_empty() {
                 is_end = false;
                 break;
             }
-            messages.push((seq, body));
+            messages.push((numbers, body));
         }
         if messages.is_empty() && !is_end {
             fetch.after = reached;

@@ -25,7 +25,7 @@ mod tests;
 mod window;
 
 pub use action::{Action, Connected, Gap, GapReason, Kicked, Messages, ReadOrder, ToClient};
-pub use event::{Condition, Connect, Entry, Event, Fetch, FromClient, Moment, Resume, Scene};
+pub use event::{Condition, Connect, Event, Fetch, FromClient, Moment, Resume, Scene};
 pub use greeting::{Greeting, GreetingStep};
 pub use handshake::{Standing, Welcome, open};
 pub use machine::Session;

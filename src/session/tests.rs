@@ -19,11 +19,11 @@ use std::{
 use bytes::Bytes;
 use fastrand::Rng;
 
-use self::inbox::{Inbox, body};
+use self::inbox::{Inbox, body, numbers};
 use super::*;
 use crate::{
     ids::{ConnectionId, Epoch, Platform, Seq},
-    message::{Live, Message},
+    message::{Live, Message, Numbers},
 };
 
 const SCHEDULES: u64 = 10_000;
@@ -40,7 +40,7 @@ const LIMITS: Limits = Limits {
 #[derive(Debug)]
 enum Down {
     Said(ToClient),
-    Push(Vec<(Seq, Bytes)>),
+    Push(Messages),
     Close,
 }
 
@@ -168,15 +168,16 @@ impl World {
                 Action::Pong(_) | Action::DropUnsent | Action::Send(ToClient::Fetched { .. }) => {
                     unreachable!("never asked for")
                 }
-                Action::Send(ToClient::Live(Live { seq, .. })) => {
+                Action::Send(ToClient::Live(Live { numbers, .. })) => {
+                    let seq = numbers.seq;
                     server.announce(seq.0, seq.0);
                     let stored = self.inbox.bodies[seq.0 as usize - 1].clone();
                     let live = stored.unwrap_or_else(|| body(self.inbox.epoch, seq.0).into());
-                    self.down.push_back(Down::Push(vec![(seq, live)]));
+                    self.down.push_back(Down::Push(vec![(numbers, live)]));
                 }
                 Action::Send(ToClient::Push { messages, .. }) => {
                     assert!(messages.len() <= LIMITS.window as usize);
-                    for (seq, _) in &messages {
+                    for (Numbers { seq, .. }, _) in &messages {
                         server.announce(seq.0, seq.0);
                     }
                     self.down.push_back(Down::Push(messages));
@@ -261,11 +262,16 @@ impl World {
             Down::Said(said) => assert!(matches!(said, ToClient::Kicked(_)), "{said:?}"),
             Down::Push(messages) => messages
                 .into_iter()
-                .for_each(|(seq, body)| self.land(seq, &body)),
+                .for_each(|(numbers, body)| self.land(numbers, &body)),
         }
     }
 
-    fn land(&mut self, seq: Seq, content: &Bytes) {
+    fn land(&mut self, numbers: Numbers, content: &Bytes) {
+        let Numbers {
+            seq,
+            conversation_seq,
+        } = numbers;
+        assert_eq!(conversation_seq.0, seq.0, "places stay together");
         let cursor = self.client.cursor.expect("set at Connected");
         assert_eq!(&content[..], body(self.client.epoch, seq.0).as_bytes());
         if seq.0 > cursor + 1 {
@@ -429,7 +435,8 @@ fn resend(after: u64) -> FromClient {
 /// A message became durable. Its content comes from the inbox.
 fn live(seq: Seq) -> Event {
     let message = Arc::new(Message::new(Bytes::new()));
-    Event::Live(Live { seq, message })
+    let numbers = numbers(seq);
+    Event::Live(Live { numbers, message })
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use towncrier::{
-    ids::{ConnectionId, Epoch, Platform, Seq},
-    message::{Live, Message},
+    ids::{ConnectionId, ConversationSeq, Epoch, Platform, Seq},
+    message::{Content, Entry, Live, Message, Numbers},
     protocol::{Codec as _, towncrier_v1::TowncrierV1},
     session::*,
 };
@@ -39,10 +39,18 @@ fn body(seq: u64) -> Option<Bytes> {
     (!seq.is_multiple_of(7)).then(|| seq.to_be_bytes().to_vec().into())
 }
 
+/// The places of a message in an inbox with one conversation.
+fn numbers(seq: u64) -> Numbers {
+    Numbers {
+        seq: Seq(seq),
+        conversation_seq: ConversationSeq(seq),
+    }
+}
+
 fn live(seq: u64) -> Event {
     let message = Arc::new(Message::new(Bytes::new()));
     Event::Live(Live {
-        seq: Seq(seq),
+        numbers: numbers(seq),
         message,
     })
 }
@@ -134,7 +142,7 @@ pub fn frames(data: &[u8]) {
             random: || 0.5,
         };
         let live = match event {
-            Event::Live(Live { seq, .. }) => Some(seq),
+            Event::Live(Live { numbers, .. }) => Some(numbers),
             _ => None,
         };
         let actions = session.handle(event, scene, &LIMITS);
@@ -149,8 +157,8 @@ impl World {
         let entries: Vec<_> = (from..=self.head)
             .take(count)
             .map(|seq| Entry {
-                seq: Seq(seq),
-                body: body(seq),
+                numbers: numbers(seq),
+                content: body(seq).map_or(Content::Removed, Content::Message),
             })
             .collect();
         if entries.is_empty() {
@@ -159,7 +167,7 @@ impl World {
         Event::Read(entries)
     }
 
-    fn perform(&mut self, actions: Vec<Action>, mut live: Option<Seq>) {
+    fn perform(&mut self, actions: Vec<Action>, mut live: Option<Numbers>) {
         for action in actions {
             assert!(!self.is_closed, "{action:?} after the close");
             match action {
@@ -179,27 +187,31 @@ impl World {
         }
     }
 
-    fn hear(&mut self, said: ToClient, live: &mut Option<Seq>) {
+    fn hear(&mut self, said: ToClient, live: &mut Option<Numbers>) {
         match said {
             ToClient::Gap(gap) => self.announce(gap.from.0, gap.to.0),
-            ToClient::Live(Live { seq, .. }) => {
-                assert_eq!(live.take(), Some(seq), "the message that is at hand, once");
+            ToClient::Live(Live { numbers, .. }) => {
+                let at_hand = live.take();
+                assert_eq!(at_hand, Some(numbers), "the message that is at hand, once");
+                let seq = numbers.seq;
                 if seq > Seq::ZERO {
                     self.announce(seq.0, seq.0);
                 }
             }
             ToClient::Push { messages, .. } => {
-                for (seq, pushed) in &messages {
+                for (pushed_at, pushed) in &messages {
+                    let seq = pushed_at.seq;
+                    assert_eq!(*pushed_at, numbers(seq.0));
                     assert_eq!(body(seq.0).as_ref(), Some(pushed));
                     self.announce(seq.0, seq.0);
                 }
                 assert!(!messages.is_empty());
             }
             ToClient::Fetched { messages, .. } => {
-                let is_ascending = messages.is_sorted_by(|(a, _), (b, _)| a < b);
+                let is_ascending = messages.is_sorted_by(|(a, _), (b, _)| a.seq < b.seq);
                 assert!(is_ascending && messages.len() <= 500);
                 let is_stored =
-                    |(seq, fetched): &(Seq, Bytes)| body(seq.0).as_ref() == Some(fetched);
+                    |(at, fetched): &(Numbers, Bytes)| body(at.seq.0).as_ref() == Some(fetched);
                 assert!(messages.iter().all(is_stored));
             }
             _ => {}

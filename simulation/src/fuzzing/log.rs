@@ -158,8 +158,9 @@ pub fn recovery(data: &[u8]) {
         };
         for after in [Seq::ZERO, inbox.first, inbox.head.previous(), Seq(u64::MAX)] {
             let read = log.read(&user, after, limit).blocking_wait();
-            for stored in read.into_iter().flat_map(|read| read.stored) {
-                assert!(stored.seq > after && stored.seq <= inbox.head);
+            for entry in read.into_iter().flat_map(|read| read.entries) {
+                let seq = entry.numbers.seq;
+                assert!(seq > after && seq <= inbox.head);
             }
         }
     }

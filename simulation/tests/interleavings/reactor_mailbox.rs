@@ -9,7 +9,7 @@ use shuttle::sync;
 use self::mailbox::{MailboxLimits, ReactorMailbox};
 use crate::{
     ids::{ConnectionId, Seq},
-    message::{Live, Message},
+    message::{Live, Message, Numbers},
     metrics::Metrics,
     registry::{Item, Mailbox as _},
 };
@@ -31,7 +31,12 @@ fn post_and_take(metrics: &Arc<Metrics>) {
         shuttle::thread::spawn(move || {
             for seq in (0..POSTS).map(Seq) {
                 let message = Arc::new(Message::new(Bytes::new()));
-                mailbox.post(ConnectionId(thread), Item::Live(Live { seq, message }));
+                let numbers = Numbers {
+                    seq,
+                    ..Numbers::default()
+                };
+                let live = Live { numbers, message };
+                mailbox.post(ConnectionId(thread), Item::Live(live));
             }
         });
     }
@@ -39,11 +44,11 @@ fn post_and_take(metrics: &Arc<Metrics>) {
     shuttle::future::block_on(async {
         while next != [POSTS; THREADS as usize] {
             for (from, item) in mailbox.take().await.items {
-                let Item::Live(Live { seq, .. }) = item else {
+                let Item::Live(live) = item else {
                     panic!("nobody posted {item:?}")
                 };
                 let expected = &mut next[from.0 as usize];
-                assert_eq!(seq.0, *expected, "in each thread's order");
+                assert_eq!(live.numbers.seq.0, *expected, "in each thread's order");
                 *expected += 1;
             }
         }

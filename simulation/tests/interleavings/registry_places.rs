@@ -14,7 +14,7 @@ use self::places::Registry;
 use crate::{
     config,
     ids::{ConnectionId, Platform, Seq, SessionKey, UserId},
-    message::Message,
+    message::{Message, Numbers},
     metrics::Metrics,
     registry::{Item, Mailbox},
 };
@@ -77,7 +77,13 @@ fn race(metrics: &Arc<Metrics>) {
     let threads: Vec<_> = threads.collect();
     // One thread delivers a user's messages in order, as the log's writer does.
     let message = Arc::new(Message::new(Bytes::new()));
-    let deliver = |seq| registry.deliver("u", Seq(seq), &message);
+    let deliver = |seq| {
+        let numbers = Numbers {
+            seq: Seq(seq),
+            ..Numbers::default()
+        };
+        registry.deliver("u", numbers, &message)
+    };
     let delivered: usize = (1..=MESSAGES).map(deliver).sum();
     let left = threads.into_iter().map(|thread| thread.join().unwrap());
     let left: HashSet<u64> = left.flatten().collect();
@@ -88,7 +94,7 @@ fn race(metrics: &Arc<Metrics>) {
         match item {
             Item::Live(live) => {
                 assert_eq!(told.ends, 0, "{to} had lost its place");
-                told.seqs.push(live.seq.0);
+                told.seqs.push(live.numbers.seq.0);
             }
             Item::Replaced | Item::LoggedOut => told.ends += 1,
         }

@@ -225,7 +225,10 @@ fn online_only_messages_pass_the_sequence_by() {
         let mut bench = Bench::new();
         let mut client = bench.log_in_live().await;
         let message = Arc::new(Message::new(Bytes::new()));
-        bench.world.registry.deliver("u", Seq::ZERO, &message);
+        bench
+            .world
+            .registry
+            .deliver("u", Numbers::default(), &message);
         bench.hand_out();
         assert_eq!(client.hear_messages(1).await[0].0, 0);
         bench.send(b"1");

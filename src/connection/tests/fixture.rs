@@ -24,7 +24,7 @@ use crate::{
         Append, Log,
         tests::{conformance, memory::MemoryLog},
     },
-    message::{Message, StoredMessage},
+    message::{Message, Numbers, StoredMessage},
     protocol::towncrier_v1::proto::{
         ClientFrame, Connect, ServerFrame, client_frame, server_frame::Body,
     },
@@ -101,7 +101,7 @@ impl World {
     }
 
     /// Appends a message with this content, and tells nobody.
-    pub(crate) fn append(&self, user: &str, content: &[u8]) -> (Seq, Bytes) {
+    pub(crate) fn append(&self, user: &str, content: &[u8]) -> (Numbers, Bytes) {
         let message = StoredMessage {
             content: Bytes::copy_from_slice(content),
             ..StoredMessage::default()
@@ -122,10 +122,10 @@ impl World {
 
     /// Appends a message and hands it to the sessions that are connected.
     pub(crate) fn send(&self, user: &str, content: &[u8]) -> usize {
-        let (seq, body) = self.append(user, content);
+        let (numbers, body) = self.append(user, content);
         let epoch = self.log.rows().epoch();
         self.registry
-            .deliver(user, seq, &Arc::new(Message::of(epoch, body)))
+            .deliver(user, numbers, &Arc::new(Message::of(epoch, body)))
     }
 
     /// A valid `Connect` of a client that has no store yet.

@@ -65,16 +65,17 @@ impl Codec for JsonLines {
 
     fn encode(&mut self, user: &UserId, what: ToClient, send: &mut dyn FnMut(Frame)) {
         match what {
-            ToClient::Live(Live { seq, message }) => {
+            ToClient::Live(Live { numbers, message }) => {
                 let shared = message.encoding(NAME, |body| {
                     self.encoded.fetch_add(1, Relaxed);
                     content(body)
                 });
-                send(line(entry(seq, user, message.origin()), shared));
+                send(line(entry(numbers.seq, user, message.origin()), shared));
             }
             ToClient::Push { messages, .. } | ToClient::Fetched { messages, .. } => {
-                for (seq, body) in messages {
-                    send(line(entry(seq, user, &Origin::of(&body)), content(&body)));
+                for (numbers, body) in messages {
+                    let own = entry(numbers.seq, user, &Origin::of(&body));
+                    send(line(own, content(&body)));
                 }
             }
             ToClient::Connected(connected) => send(whole(&json!({ "head": connected.head.0 }))),

@@ -10,6 +10,8 @@ use super::{
     Damage, Refusing,
     disk::{Disk, is_short_of_space},
     lock::lock,
+    message_facts::MessageFacts,
+    record::MessageRecord,
     segment::Segments,
     state::{Reached, State},
 };
@@ -57,6 +59,16 @@ impl Core {
             refusing: Mutex::new(None),
             damages: Mutex::new(Vec::new()),
         }
+    }
+
+    /// True if entries get places in conversations; false while the format is held back to one without them.
+    pub(super) fn has_conversations(&self) -> bool {
+        self.state.has_conversations
+    }
+
+    /// The facts of a message that its entries need; `None` while entries are in no conversation.
+    pub(super) fn facts_of(&self, message: &MessageRecord) -> Option<MessageFacts> {
+        self.has_conversations().then(|| MessageFacts::of(message))
     }
 
     /// The Unix ms before which everything that is kept for `age` has expired. 0 while the clock does not allow expiry by

@@ -4,7 +4,7 @@
 /// bytes. Numbers are final. A reader passes over the fields that it does not know.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(super) struct EntryFields {
-    /// The entry's kind, from 0 for a message. A kind that a reader does not know reads as an entry without a message.
+    /// The entry's kind: [`MESSAGE`] or [`MARKS`]. A kind that a reader does not know reads as an entry without a message.
     #[prost(uint32, tag = "1")]
     pub(super) kind: u32,
     /// The message's number in its receiver's conversation, from 1.
@@ -19,4 +19,22 @@ pub(super) struct EntryFields {
     /// The conversation, where it differs from the one that follows from sender, receiver and group.
     #[prost(string, tag = "5")]
     pub(super) conversation_id: String,
+    /// The position of the entry before this one in the conversation; 0 when none is retained.
+    #[prost(uint64, tag = "6")]
+    pub(super) conversation_previous: u64,
+}
+
+/// The kind of an entry that holds a message.
+pub(super) const MESSAGE: u32 = 0;
+/// The kind of an entry that holds read marks.
+pub(super) const MARKS: u32 = 1;
+
+impl EntryFields {
+    /// The conversation time of an entry whose message was accepted at this time, Unix ms.
+    pub(super) fn time_ms(&self, send_time_ms: u64) -> u64 {
+        match self.conversation_time_ms {
+            0 => send_time_ms,
+            time_ms => time_ms,
+        }
+    }
 }

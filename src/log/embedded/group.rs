@@ -9,11 +9,15 @@ use tokio::sync::oneshot;
 use super::{
     Append, AppendError, Commit, Receipt,
     entry_fields::EntryFields,
+    message_facts::MessageFacts,
     record::{self, Position, Record},
     state::{State, StateError},
     table_id::TableId,
 };
-use crate::ids::{Seq, UserId};
+use crate::{
+    ids::{ConversationSeq, Seq, UserId},
+    message::Numbers,
+};
 
 /// The sender, and its id for the message.
 type IdempotencyKey = (Box<str>, Box<str>);
@@ -27,6 +31,10 @@ pub(super) struct Group {
     pub(super) buffer: Vec<u8>,
     /// Heads and newest positions of the group's users, as they will be after the sync.
     heads: HashMap<UserId, (Seq, Position), RandomState>,
+    /// The ends of the conversations, as they will be after the sync, by the key of their row.
+    conversations: HashMap<Box<[u8]>, ConversationEnd, RandomState>,
+    /// The messages of the group's entries.
+    facts: HashMap<Position, MessageFacts, RandomState>,
     /// Keys of this group, with the answers that they will get.
     keys: HashMap<IdempotencyKey, ([u8; 16], Receipt)>,
     /// Rows of this group that the state does not have yet.
@@ -38,6 +46,14 @@ pub(super) struct Group {
     /// The number of messages that this group accepts.
     pub(super) messages: u64,
     pub(super) callers: Vec<Caller>,
+}
+
+/// The newest entry of a conversation.
+#[derive(Clone, Copy)]
+struct ConversationEnd {
+    head: ConversationSeq,
+    newest: Position,
+    time_ms: u64,
 }
 
 /// A waiting caller, and the answer for it.
@@ -63,6 +79,8 @@ impl Group {
             crc,
             buffer,
             heads: HashMap::default(),
+            conversations: HashMap::default(),
+            facts: HashMap::default(),
             keys: HashMap::new(),
             rows: HashMap::new(),
             profiles: HashMap::new(),
@@ -129,31 +147,89 @@ impl Group {
         self.keys.insert(key, (fingerprint, receipt.clone()));
     }
 
-    /// Looks up the head of a user, before an entry is put into the user's inbox.
-    pub(super) fn look_up(&mut self, state: &State, user: &UserId) -> Result<(), StateError> {
+    /// Looks up the ends of a user's inbox and of the conversation, before an entry is put there. Returns the key of the
+    /// conversation; `None` without `message`: the entry is in no conversation.
+    pub(super) fn look_up(
+        &mut self,
+        state: &State,
+        user: &UserId,
+        message: Option<&MessageFacts>,
+    ) -> Result<Option<Box<[u8]>>, StateError> {
         if !self.heads.contains_key(user) {
             let row = state.users.get(user)?;
             self.heads.insert(user.clone(), (row.head, row.newest));
         }
-        Ok(())
+        let Some(message) = message else {
+            return Ok(None);
+        };
+        let key = message.conversation_key(user).into_boxed_slice();
+        if !self.conversations.contains_key(&key) {
+            let row = state.conversations.get(&key)?.unwrap_or_default();
+            let end = ConversationEnd {
+                head: row.head,
+                newest: row.newest,
+                time_ms: row.last_time_ms,
+            };
+            self.conversations.insert(key.clone(), end);
+        }
+        Ok(Some(key))
     }
 
-    /// Puts the entry of a message into the inbox of a user who was looked up. Returns its seq.
-    pub(super) fn add_entry(&mut self, user: &UserId, message: Position) -> Seq {
+    /// Gives the entries of the message at `position` its facts.
+    pub(super) fn add_facts(&mut self, position: Position, facts: MessageFacts) {
+        self.facts.insert(position, facts);
+    }
+
+    /// The facts of a message that has entries in this group.
+    pub(super) fn facts(&self, position: Position) -> Option<&MessageFacts> {
+        self.facts.get(&position)
+    }
+
+    /// Puts an entry into the inbox of a user, and into the conversation with this key, which were looked up. Returns its
+    /// places.
+    pub(super) fn add_entry(
+        &mut self,
+        user: &UserId,
+        conversation: Option<&[u8]>,
+        message: Position,
+        kind: u32,
+    ) -> Numbers {
         let at = self.end();
         let (head, newest) = self.heads.get_mut(user).expect("the user was looked up");
         let seq = head.next();
+        let mut fields = EntryFields {
+            kind,
+            ..EntryFields::default()
+        };
+        let end = conversation.and_then(|key| self.conversations.get_mut(key));
+        if let Some((end, facts)) = end.zip(self.facts.get(&message)) {
+            let time_ms = facts.send_time_ms.max(end.time_ms + 1);
+            fields.conversation_seq = end.head.0 + 1;
+            fields.conversation_previous = end.newest.0;
+            if time_ms != facts.send_time_ms {
+                fields.conversation_time_ms = time_ms;
+            }
+            *end = ConversationEnd {
+                head: end.head.next(),
+                newest: at,
+                time_ms,
+            };
+        }
+        let numbers = Numbers {
+            seq,
+            conversation_seq: ConversationSeq(fields.conversation_seq),
+        };
         let record = Record::Entry {
             user: user.clone(),
             seq,
             previous: *newest,
             message,
-            fields: EntryFields::default(),
+            fields,
         };
         self.crc = record::encode(&record, self.crc, &mut self.buffer);
         (*head, *newest) = (seq, at);
         self.records.push((record, at));
-        seq
+        numbers
     }
 
     /// The value of a row after this group.

@@ -226,7 +226,7 @@ fn line(segment: &Segment, at: Position, record: &Record) -> String {
         } => {
             format!("{at} token user={user:?} platform={platform} issued_at_ms={issued_at_ms}")
         }
-        Record::Delete { user, seq } => format!("{at} delete user={user:?} seq={seq}"),
+        Record::Delete { user, seq, .. } => format!("{at} delete user={user:?} seq={seq}"),
         Record::Head { user, head, first } => {
             format!("{at} head user={user:?} head={head} first={first}")
         }

@@ -14,11 +14,12 @@ use super::{
     AppendError, ReadError, Refusing,
     core::Core,
     disk::is_short_of_space,
-    queue::{UncountedSender, Work},
+    queue::{Carried, UncountedSender, Work},
     record::{Position, ROWS_SINCE, Record},
     retention::{self, Leaving, RetentionLimits},
     segment::Segment,
     state::{ChangedRows, Checkpoint, Cursors, Row, Table, TokenTable},
+    table_id::TableId,
     time_mark::TimeMark,
     watermark::Watermark,
 };
@@ -139,6 +140,7 @@ impl Keeper {
             self.mark_time();
             self.log_rows().await;
         }
+        self.record_conversations().await;
         self.go_on().await;
         self.mark();
         self.measure();
@@ -220,6 +222,22 @@ impl Keeper {
             }
         }
         left == 0
+    }
+
+    /// Writes the rows of conversations that an earlier version did not number, so that the numbers outlive those entries.
+    async fn record_conversations(&self) {
+        loop {
+            let keys = self.core.state.conversations.unrecorded(CARRIED_AT_ONCE);
+            if keys.is_empty() || !self.can_write() {
+                return;
+            }
+            let rows = keys.into_iter();
+            let rows = rows.map(|key| Carried::Row(TableId::Conversations, key));
+            let rows: Vec<_> = rows.collect();
+            if !self.ask(|sender| Work::Carry(rows, sender)).await {
+                return;
+            }
+        }
     }
 
     /// The records that the format of new segments has. The other facts stay in the state store only.

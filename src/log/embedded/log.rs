@@ -9,11 +9,15 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    Append, AppendError, Cause, Consumer, EmbeddedLog, Inbox, InboxRead, Log, LogAnswer, LogError,
-    Lookup, Patience, Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, SessionRow,
-    TokenTimes, core::Core, lock::lock, queue::Work, record::Record,
+    Append, AppendError, Cause, Consumer, ConversationPage, ConversationRead, EmbeddedLog, Inbox,
+    InboxRead, Log, LogAnswer, LogError, Lookup, Patience, Pending, ReadError, ReadLimit, Receipt,
+    Refusing, ResumePoint, SessionRow, TokenTimes, core::Core, lock::lock, queue::Work,
+    record::Record,
 };
-use crate::ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId};
+use crate::{
+    ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
+    message::Numbers,
+};
 
 impl EmbeddedLog {
     /// The same as [`Log::read`], on the caller's thread, which may wait for the disk.
@@ -77,6 +81,13 @@ impl EmbeddedLog {
 
 impl Log for EmbeddedLog {
     fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
+        if append.is_marks && !self.core.has_conversations() {
+            let text = "log.format is held back to one without read marks";
+            return Err(AppendError::Refusing(LogError::new(
+                Cause::LookupFailed,
+                text,
+            )));
+        }
         self.enqueue(|sender| Work::Append(append, sender))
     }
 
@@ -89,11 +100,11 @@ impl Log for EmbeddedLog {
         message: MessageId,
         skip: usize,
         limit: usize,
-    ) -> LogAnswer<Vec<(UserId, Seq)>> {
+    ) -> LogAnswer<Vec<(UserId, Numbers)>> {
         self.aside(move |core| Ok(core.entries(message, skip, limit)?))
     }
 
-    fn entry_of(&self, message: MessageId, user: &UserId) -> LogAnswer<Option<Seq>> {
+    fn entry_of(&self, message: MessageId, user: &UserId) -> LogAnswer<Option<Numbers>> {
         let user = user.clone();
         self.aside(move |core| Ok(core.entry_of(message, &user)?))
     }
@@ -111,6 +122,40 @@ impl Log for EmbeddedLog {
             }
             read => LogAnswer::Now(read.map_err(LogError::from)),
         }
+    }
+
+    fn conversations(
+        &self,
+        user: &UserId,
+        before: Seq,
+        limit: usize,
+    ) -> LogAnswer<ConversationPage> {
+        let user = user.clone();
+        self.aside(move |core| Ok(core.conversations(&user, before, limit)?))
+    }
+
+    fn read_conversation(
+        &self,
+        user: &UserId,
+        conversation: &str,
+        range: (ConversationSeq, ConversationSeq),
+        limit: ReadLimit,
+    ) -> LogAnswer<ConversationRead> {
+        let read = move |core: &Core, user: &UserId, conversation: &str, patience| {
+            core.read_conversation(user, conversation, range, limit, patience)
+        };
+        match read(&self.core, user, conversation, Patience::MemoryOnly) {
+            Err(ReadError::NotInMemory) => {
+                self.core.metrics.disk_reads.increment(1);
+                let (user, conversation) = (user.clone(), conversation.to_owned());
+                self.aside(move |core| Ok(read(core, &user, &conversation, Patience::Disk)?))
+            }
+            read => LogAnswer::Now(read.map_err(LogError::from)),
+        }
+    }
+
+    fn has_conversations(&self) -> bool {
+        self.core.has_conversations()
     }
 
     fn find(&self, lookup: Lookup) -> LogAnswer<Option<Receipt>> {
@@ -185,13 +230,8 @@ impl Log for EmbeddedLog {
         let retained = seqs
             .into_iter()
             .filter(|seq| (inbox.first..=inbox.head).contains(seq));
-        let records = retained
-            .map(|seq| Record::Delete {
-                user: user.clone(),
-                seq,
-            })
-            .collect();
-        self.enqueue(|sender| Work::Records(records, sender))
+        let retained = retained.collect();
+        self.enqueue(|sender| Work::Delete(user, retained, sender))
     }
 
     fn commits(&self, consumer: Arc<dyn Consumer>) {

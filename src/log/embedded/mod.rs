@@ -8,6 +8,7 @@
 //!
 //! - `record.rs`: the records, to the byte
 //! - `entry_fields.rs`: the optional fields of an entry
+//! - `message_facts.rs`: what an entry needs of its message
 //! - `table_id.rs`: the tables of rows
 //! - `segment.rs`: a file of records, and the list of these files
 //! - `disk.rs`: files behind a trait, so that tests can fail and cut them
@@ -32,6 +33,8 @@
 //! Reading:
 //!
 //! - `reader.rs`: one user's messages, in order, every byte checked
+//! - `entry.rs`: one entry of an inbox, with its places and its content
+//! - `conversation.rs`: one conversation's messages, and the list of a user's conversations
 //! - `reads.rs`: the reads that wait for the disk
 //! - `scan.rs`: a segment from end to end
 //!
@@ -50,8 +53,10 @@
 //! - `epoch.rs`: the number that names this log
 //! - `inspect.rs`: the size, the damage and the records of a stopped log
 
+mod conversation;
 mod core;
 mod disk;
+mod entry;
 mod entry_fields;
 mod epoch;
 mod error;
@@ -60,6 +65,7 @@ pub mod inspect;
 mod keeper;
 mod lock;
 mod log;
+mod message_facts;
 mod open;
 mod queue;
 mod reader;
@@ -98,6 +104,7 @@ pub use self::{
 /// The names that every file here uses: this log's errors, and the trait's types.
 use self::error::Refusing;
 use super::{
-    Append, AppendError, Cause, Commit, Consumer, Inbox, InboxRead, LISTED_MAX, Log, LogAnswer,
-    LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint, SessionRow, Stored, TokenTimes,
+    Append, AppendError, Cause, Commit, Consumer, ConversationPage, ConversationRead, Inbox,
+    InboxRead, LISTED_MAX, Log, LogAnswer, LogError, Lookup, Pending, ReadLimit, Receipt,
+    ResumePoint, SessionRow, TokenTimes,
 };

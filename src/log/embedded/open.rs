@@ -171,8 +171,8 @@ impl EmbeddedLog {
         let epoch = epoch::read_or_create(&*directories.root, &config.dir)?;
         let mut watermark = Watermark::open(&*disk).map_err(io)?;
         let synced = watermark.marks().synced;
-        let (state, reached) = open_state(home, epoch, synced, &config.dir)?;
         let has_rows = config.format >= ROWS_SINCE;
+        let (state, reached) = open_state(home, epoch, has_rows, synced, &config.dir)?;
         let (time_mark, last_time) = TimeMark::open(&*directories.root).map_err(io)?;
         let core = Arc::new(Core::new(epoch, disk, state, clock, metrics));
         recovery::replay(&core, reached, &mut watermark, config.format)?;
@@ -296,29 +296,46 @@ fn state_failed(dir: &Path, error: &StateError) -> OpenError {
 fn open_state(
     home: &dyn StoreHome,
     epoch: Epoch,
+    has_conversations: bool,
     synced: Position,
     dir: &Path,
 ) -> Result<(State, Option<Reached>), OpenError> {
     let failed = |error| state_failed(dir, &error);
     let (mut state, is_believed) = recovery::open_state(home).map_err(failed)?;
+    let set_aside =
+        |why: &str| recovery::set_aside(home, &why).map_err(|error| io_failed(dir, error));
+    let reopened = || match recovery::open_state(home) {
+        Ok((state, _)) => Ok(state),
+        Err(error) => Err(failed(error)),
+    };
     let claim = if is_believed {
         state.reached(epoch).map_err(failed)?
     } else {
         Claim::None
     };
     let reached = match claim {
+        Claim::Reached(reached)
+            if has_conversations && !state.knows_conversations(reached).map_err(failed)? =>
+        {
+            drop(state);
+            let why =
+                "it has no conversations: another version wrote it, or log.format was held back";
+            set_aside(why)?;
+            state = reopened()?;
+            None
+        }
         Claim::Reached(reached) => Some(reached),
         // The store is empty.
         Claim::None if !is_believed || synced == Position::NONE => None,
         // The store's rows belong to another log, or the store is not ours.
         Claim::None | Claim::OfAnotherLog => {
             drop(state);
-            let set_aside = recovery::set_aside(home, &"it does not belong to these segments");
-            set_aside.map_err(|error| io_failed(dir, error))?;
-            (state, _) = recovery::open_state(home).map_err(failed)?;
+            set_aside("it does not belong to these segments")?;
+            state = reopened()?;
             None
         }
     };
+    state.has_conversations = has_conversations;
     if reached.is_none() {
         state.begin(epoch).map_err(failed)?;
     }

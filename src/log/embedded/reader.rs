@@ -6,10 +6,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{
     Append, AppendError, Inbox, InboxRead, LISTED_MAX, Lookup, Patience, ReadError, ReadLimit,
-    Receipt, Stored,
+    Receipt,
     core::Core,
+    entry_fields::EntryFields,
     record::{MessageRecord, Position, Record},
     scan::{Scan, Scanned},
     segment::Segment,
@@ -17,10 +20,11 @@ use super::{
     state::{KeyRow, UserRow},
     table_id::TableId,
 };
-use crate::ids::{MessageId, Seq, UserId};
+use crate::{
+    ids::{ConversationSeq, MessageId, Seq, UserId},
+    message::{Entry, Numbers},
+};
 
-/// The kind of an entry that holds a message, see `EntryFields`.
-const MESSAGE: u32 = 0;
 /// The longest time from a message's id to the commit of its group: the time that an append may wait.
 const COMMIT_DELAY_MAX_MS: u64 = 60_000;
 
@@ -38,22 +42,25 @@ impl Core {
         patience: Patience,
     ) -> Result<InboxRead, ReadError> {
         let mut row = self.state.users.get(user)?;
-        let mut stored = self.read_row(user, &row, after, limit, patience);
-        if matches!(stored, Err(ReadError::Damaged(_))) {
+        let mut entries = self.read_row(user, &row, after, limit, patience);
+        if matches!(entries, Err(ReadError::Damaged(_))) {
             let newer = self.state.users.get(user)?;
             // Retention may have removed a segment during the walk. Then the row's `first` has changed.
             if newer.first != row.first {
                 row = newer;
-                stored = self.read_row(user, &row, after, limit, patience);
+                entries = self.read_row(user, &row, after, limit, patience);
             }
         }
         let inbox = row.inbox(self.epoch);
-        let read = stored.map(|stored| InboxRead { inbox, stored });
-        read.inspect_err(|error| {
-            if let ReadError::Damaged(damage) = error {
-                self.report(damage);
-            }
-        })
+        let read = entries.map(|entries| InboxRead { inbox, entries });
+        read.inspect_err(|error| self.report_damage(error))
+    }
+
+    /// Reports the damage that a read met.
+    pub(super) fn report_damage(&self, error: &ReadError) {
+        if let ReadError::Damaged(damage) = error {
+            self.report(damage);
+        }
     }
 
     fn read_row(
@@ -63,7 +70,7 @@ impl Core {
         after: Seq,
         limit: ReadLimit,
         patience: Patience,
-    ) -> Result<Vec<Stored>, ReadError> {
+    ) -> Result<Vec<Entry>, ReadError> {
         if after >= row.head {
             return Ok(Vec::new());
         }
@@ -72,91 +79,35 @@ impl Core {
         if first > last {
             return Ok(Vec::new());
         }
-        let mut messages = Vec::with_capacity((last.0 - first.0 + 1) as usize);
-        let (mut seq, mut at) = self.state.users.landmark(user, row, last)?;
+        let mut links = Vec::with_capacity((last.0 - first.0 + 1) as usize);
+        let mut at = self.state.users.landmark(user, row, last)?;
         loop {
-            let (previous, message) = self.entry(user, seq, at, patience)?;
-            if seq <= last {
-                messages.push(message);
+            let link = self.link_of(user, at, patience)?;
+            at = (link.seq.previous(), link.previous);
+            let is_first = link.seq == first;
+            if link.seq <= last {
+                links.push(link);
             }
-            if seq == first {
+            if is_first {
                 break;
             }
-            (seq, at) = (seq.previous(), previous);
         }
-        let mut stored = Vec::with_capacity(messages.len());
+        let mut entries = Vec::with_capacity(links.len());
         let mut bytes = 0;
-        for (seq, message) in (first.0..).map(Seq).zip(messages.into_iter().rev()) {
-            let Some(message) = message else {
-                stored.push(Stored { seq, body: None });
-                continue;
-            };
-            if row.has_deleted && self.state.is_deleted(user, seq)? {
-                stored.push(Stored { seq, body: None });
-                continue;
-            }
-            let (segment, record) = match self.record(message, patience) {
+        for link in links.into_iter().rev() {
+            let entry = match self.resolve(user, row.has_deleted, &link, patience) {
                 // The messages before the damage, or before the bytes that are not in memory, are returned.
-                Err(_) if !stored.is_empty() => break,
+                Err(_) if !entries.is_empty() => break,
                 read => read?,
             };
-            let Record::Message(message) = record else {
-                return Err(segment
-                    .damage_at(message, "no message stands where an entry points")
-                    .into());
-            };
-            if bytes + message.body.len() > limit.bytes && !stored.is_empty() {
+            let length = entry.content.body().map_or(0, Bytes::len);
+            if bytes + length > limit.bytes && !entries.is_empty() {
                 break;
             }
-            bytes += message.body.len();
-            stored.push(Stored {
-                seq,
-                body: Some(message.body),
-            });
+            bytes += length;
+            entries.push(entry);
         }
-        Ok(stored)
-    }
-
-    /// Reads the entry that must be `seq` of `user`: the position of the entry before it, and the message. `None`: the entry
-    /// is of a kind that this version does not know.
-    fn entry(
-        &self,
-        user: &UserId,
-        seq: Seq,
-        at: Position,
-        patience: Patience,
-    ) -> Result<(Position, Option<Position>), ReadError> {
-        match self.record(at, patience)? {
-            (
-                _,
-                Record::Entry {
-                    user: owner,
-                    seq: number,
-                    previous,
-                    message,
-                    fields,
-                },
-            ) if owner == *user && number == seq => {
-                Ok((previous, (fields.kind == MESSAGE).then_some(message)))
-            }
-            (segment, _) => Err(segment
-                .damage_at(at, "another record stands where an entry was written")
-                .into()),
-        }
-    }
-
-    fn record(
-        &self,
-        at: Position,
-        patience: Patience,
-    ) -> Result<(Arc<Segment>, Record), ReadError> {
-        let segment = self.segments.holding(at).ok_or_else(|| super::Damage {
-            segment: Segment::name_of(at),
-            offset: 0,
-            what: "no segment holds this position",
-        })?;
-        let (_, record) = segment.record_at(at, patience)?;
-        Ok((segment, record))
+        Ok(entries)
     }
 
     /// See [`super::Log::find`].
@@ -254,12 +205,7 @@ impl Core {
 
     /// The message of a row.
     pub(super) fn message_of(&self, row: &SpreadRow) -> Result<MessageRecord, ReadError> {
-        match self.record(row.message(), Patience::Disk)? {
-            (_, Record::Message(message)) => Ok(message),
-            (segment, _) => Err(segment
-                .damage_at(row.message(), "no message stands where a row points")
-                .into()),
-        }
+        self.message_at(row.message())
     }
 
     /// The receipt of a message to everyone.
@@ -293,7 +239,7 @@ impl Core {
         row: &SpreadRow,
         skip: u64,
         limit: usize,
-    ) -> Result<Vec<(UserId, Seq)>, ReadError> {
+    ) -> Result<Vec<(UserId, Numbers)>, ReadError> {
         let mut entries = Vec::new();
         for (key, value) in self.state.rows_of(TableId::Pieces, &id.0)? {
             let begin = read_piece_key(&key)? * row.piece;
@@ -308,21 +254,26 @@ impl Core {
     }
 
     /// The entries of one message that stand one behind the other from `at` on; none when retention removed them.
-    fn entries_at(&self, at: Position) -> Result<Vec<(UserId, Seq)>, ReadError> {
+    fn entries_at(&self, at: Position) -> Result<Vec<(UserId, Numbers)>, ReadError> {
         let Some(segment) = self.segments.holding(at) else {
             return Ok(Vec::new());
         };
         let mut scan = Scan::from(&segment, at, None);
         let (mut entries, mut of) = (Vec::new(), None);
         while let Some(Scanned {
-            record: Record::Entry {
-                user, seq, message, ..
-            },
+            record:
+                Record::Entry {
+                    user,
+                    seq,
+                    message,
+                    fields,
+                    ..
+                },
             ..
         }) = scan.next()?
             && *of.get_or_insert(message) == message
         {
-            entries.push((user, seq));
+            entries.push((user, numbers(seq, &fields)));
         }
         Ok(entries)
     }
@@ -333,7 +284,7 @@ impl Core {
         id: MessageId,
         skip: usize,
         limit: usize,
-    ) -> Result<Vec<(UserId, Seq)>, ReadError> {
+    ) -> Result<Vec<(UserId, Numbers)>, ReadError> {
         match self.spread(id)? {
             Some(row) => self.entries_of_spread(id, &row, skip as u64, limit),
             None => Ok(Vec::new()),
@@ -341,14 +292,18 @@ impl Core {
     }
 
     /// See [`super::Log::entry_of`].
-    pub(super) fn entry_of(&self, id: MessageId, user: &UserId) -> Result<Option<Seq>, ReadError> {
+    pub(super) fn entry_of(
+        &self,
+        id: MessageId,
+        user: &UserId,
+    ) -> Result<Option<Numbers>, ReadError> {
         let number = self.state.users.get(user)?.number;
         let Some(skip) = number.checked_sub(1) else {
             return Ok(None);
         };
         let entries = self.entries(id, skip as usize, 1)?;
         let entry = entries.into_iter().find(|(owner, _)| owner == user);
-        Ok(entry.map(|(_, seq)| seq))
+        Ok(entry.map(|(_, numbers)| numbers))
     }
 
     fn find_by_id(&self, id: MessageId) -> Result<Option<Receipt>, ReadError> {
@@ -362,12 +317,12 @@ impl Core {
     fn find_by_time(&self, id: MessageId) -> Result<Option<Receipt>, ReadError> {
         let segments = self.segments.all();
         for (number, segment) in segments.iter().enumerate() {
-            // The message may have waited in the queue while the next segment was begun. If the next segment was begun
-            // earlier than the message, the clock was set back.
+            // The message may have waited in the queue while the next segment was begun, or have been written in the millisecond
+            // in which that segment was begun. If the next segment was begun earlier than this one, the clock was set back.
             let is_begun = segment.created_ms <= id.time_ms() + COMMIT_DELAY_MAX_MS;
             let is_over = segments
                 .get(number + 1)
-                .is_some_and(|next| (segment.created_ms..=id.time_ms()).contains(&next.created_ms));
+                .is_some_and(|next| (segment.created_ms..id.time_ms()).contains(&next.created_ms));
             if !is_begun || is_over {
                 continue;
             }
@@ -390,6 +345,14 @@ impl Core {
     }
 }
 
+/// The places of an entry, as its record has them.
+fn numbers(seq: Seq, fields: &EntryFields) -> Numbers {
+    Numbers {
+        seq,
+        conversation_seq: ConversationSeq(fields.conversation_seq),
+    }
+}
+
 /// The message at `at` with the entries that follow it; `None` when `at` holds something else.
 fn receipt_at(segment: &Segment, at: Position) -> Result<Option<Receipt>, ReadError> {
     let mut scan = Scan::from(segment, at, None);
@@ -400,8 +363,12 @@ fn receipt_at(segment: &Segment, at: Position) -> Result<Option<Receipt>, ReadEr
     while let Some(scanned) = scan.next()? {
         match scanned.record {
             Record::Entry {
-                user, seq, message, ..
-            } if message == at => entries.push((user, seq)),
+                user,
+                seq,
+                message,
+                fields,
+                ..
+            } if message == at => entries.push((user, numbers(seq, &fields))),
             _ => break,
         }
     }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{Append, entry_fields::EntryFields, error::Later, table_id::TableId};
-use crate::ids::{MessageId, Platform, Seq, SessionKey, UserId};
+use crate::ids::{ConversationSeq, MessageId, Platform, Seq, SessionKey, UserId};
 
 /// A position in the log: bytes since its beginning, over all segments. It names one record for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,8 +80,12 @@ pub(super) enum Record {
         platform: Platform,
         issued_at_ms: u64,
     },
-    /// The message of this entry was deleted.
-    Delete { user: UserId, seq: Seq },
+    /// The message of this entry was deleted. The place of an entry in its conversation is missing in records of earlier versions.
+    Delete {
+        user: UserId,
+        seq: Seq,
+        place: Option<(ConversationSeq, Box<str>)>,
+    },
     /// Carried over from a removed segment: an inbox's head, and `first`, below which nothing is retained.
     Head { user: UserId, head: Seq, first: Seq },
     /// Carried over from a removed segment: an idempotency key that is still valid.
@@ -253,9 +257,13 @@ fn encode_body(record: &Record, out: &mut Vec<u8>) -> u8 {
             put_id(out, user.as_str());
             6
         }
-        Record::Delete { user, seq } => {
+        Record::Delete { user, seq, place } => {
             put_u64s(out, [seq.0]);
             put_id(out, user.as_str());
+            if let Some((number, conversation)) = place {
+                put_u64s(out, [number.0]);
+                put_id(out, conversation);
+            }
             7
         }
         Record::Head { user, head, first } => {
@@ -296,7 +304,7 @@ fn put_u64s<const N: usize>(out: &mut Vec<u8>, numbers: [u64; N]) {
 }
 
 fn put_id(out: &mut Vec<u8>, id: &str) {
-    debug_assert!(id.len() <= u8::MAX as usize, "ids are at most 64 bytes");
+    debug_assert!(id.len() <= u8::MAX as usize, "at most 132 bytes");
     out.push(id.len() as u8);
     out.extend_from_slice(id.as_bytes());
 }
@@ -387,32 +395,29 @@ impl Fields {
                     acked_at_ms,
                 }
             }
-            5 => Record::Register {
-                user: self.user()?,
-                profile: self.rest.split_off(0),
-            },
+            5 => {
+                let (user, profile) = (self.user()?, self.rest.split_off(0));
+                Record::Register { user, profile }
+            }
             6 => {
-                let (before_ms, platform) = (self.u64()?, self.platform()?);
+                let (before_ms, platform, user) = (self.u64()?, self.platform()?, self.user()?);
                 Record::Revoke {
-                    user: self.user()?,
+                    user,
                     platform,
                     before_ms,
                 }
             }
             7 => {
-                let seq = self.seq()?;
-                Record::Delete {
-                    user: self.user()?,
-                    seq,
-                }
+                let (seq, user) = (self.seq()?, self.user()?);
+                let place = match self.rest.is_empty() {
+                    true => None,
+                    false => Some((ConversationSeq(self.seq()?.0), self.id()?.into())),
+                };
+                Record::Delete { user, seq, place }
             }
             8 => {
-                let (head, first) = (self.seq()?, self.seq()?);
-                Record::Head {
-                    user: self.user()?,
-                    head,
-                    first,
-                }
+                let (head, first, user) = (self.seq()?, self.seq()?, self.user()?);
+                Record::Head { user, head, first }
             }
             9 => Record::Key(self.key()?),
             10 => {
@@ -538,6 +543,7 @@ mod tests {
                     conversation_time_ms: 1_700_000_000_002,
                     recv_id: "everyone".into(),
                     conversation_id: "sn_oa_everyone".into(),
+                    conversation_previous: 140,
                 },
             },
             Record::Row {
@@ -571,6 +577,12 @@ mod tests {
             Record::Delete {
                 user: user("u1"),
                 seq: Seq(2),
+                place: None,
+            },
+            Record::Delete {
+                user: user("u1"),
+                seq: Seq(3),
+                place: Some((ConversationSeq(2), "sg_g".into())),
             },
             Record::Head {
                 user: user("u1"),
@@ -655,6 +667,7 @@ mod tests {
             let record = Record::Delete {
                 user: user("u1"),
                 seq: Seq(seq),
+                place: None,
             };
             let mut bytes = Vec::new();
             encode(&record, 42, &mut bytes);

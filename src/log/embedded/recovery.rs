@@ -10,6 +10,7 @@ use super::{
     Damage, Patience, ReadError, Refusing,
     core::Core,
     disk::Disk,
+    entry::MessageLookup,
     keeper::DIRTY_ROWS_MAX,
     record::{Position, Record},
     scan::{Scan, Tail, judge_tail},
@@ -296,6 +297,7 @@ impl Replay<'_> {
     /// Applies every closed group. Returns the number of records.
     fn run(mut self, reached: &mut Reached, damages: &mut Vec<Damage>) -> Result<u64, ReadError> {
         let mut group = Vec::new();
+        let mut messages = MessageLookup::default();
         let mut count = 0;
         let cut = loop {
             match self.scan.next() {
@@ -305,7 +307,7 @@ impl Replay<'_> {
                     if is_closed {
                         count += group.len() as u64;
                         for (record, at) in group.drain(..) {
-                            self.apply(&record, at, !damages.is_empty())?;
+                            self.apply(&record, at, &mut messages, !damages.is_empty())?;
                         }
                         if self.core.state.dirty_rows() > DIRTY_ROWS_MAX {
                             self.core.state.spill()?;
@@ -373,15 +375,26 @@ impl Replay<'_> {
         &self,
         record: &Record,
         at: Position,
+        messages: &mut MessageLookup,
         is_behind_damage: bool,
     ) -> Result<(), ReadError> {
         let state = &self.core.state;
+        let mut message = None;
+        if self.core.has_conversations() {
+            messages.note(record, at);
+            if let Record::Entry {
+                message: position, ..
+            } = record
+            {
+                message = messages.get(self.core, *position);
+            }
+        }
         if let Record::Entry { user, previous, .. } = record
             && is_behind_damage
             && *previous >= self.oldest
         {
             let first = state.users.get(user)?.first;
-            state.apply(record, at)?;
+            state.apply(record, at, message)?;
             state.users.update(user, |row| row.first = first)?;
             return Ok(());
         }
@@ -390,7 +403,7 @@ impl Replay<'_> {
         {
             state.expire(user, *first, at)?;
         }
-        Ok(state.apply(record, at)?)
+        Ok(state.apply(record, at, message)?)
     }
 
     fn unfinished_or_damaged(&mut self, damage: Damage) -> Result<Tail, ReadError> {

@@ -13,6 +13,9 @@ use bytes::Bytes;
 use super::{
     ReadError,
     core::Core,
+    entry::MessageLookup,
+    entry_fields::{MARKS, MESSAGE},
+    message_facts::conversation_key,
     queue::Carried,
     record::{Key, Record},
     scan::Scan,
@@ -21,7 +24,7 @@ use super::{
     table_id::TableId,
 };
 use crate::{
-    ids::{Platform, Seq, SessionKey, UserId},
+    ids::{ConversationSeq, Platform, Seq, SessionKey, UserId},
     threads::Pulse,
 };
 
@@ -64,6 +67,12 @@ pub(super) struct Leaving {
     keys: Vec<Key>,
     /// The rows of tables that the segment wrote.
     rows: BTreeSet<(TableId, Bytes)>,
+    /// The highest conversation seq of each conversation with an entry in the segment, by its key.
+    conversations: BTreeMap<Box<[u8]>, ConversationSeq>,
+    /// The conversations that the segment marks, by their keys.
+    marked: BTreeSet<Box<[u8]>>,
+    /// The entries without a conversation seq.
+    unnumbered: Vec<(UserId, Seq)>,
 }
 
 impl Leaving {
@@ -71,15 +80,60 @@ impl Leaving {
     pub(super) fn read(core: &Core, segment: &Segment, pulse: &Pulse) -> Result<Self, ReadError> {
         let mut leaving = Self::default();
         let mut scan = Scan::whole(segment);
+        let mut messages = MessageLookup::default();
         while let Some(scanned) = scan.next().inspect_err(|error| {
             if let ReadError::Damaged(damage) = error {
                 core.report(damage);
             }
         })? {
+            if core.has_conversations() {
+                messages.note(&scanned.record, scanned.position);
+                leaving.note_conversation(core, &scanned.record, &mut messages)?;
+            }
             leaving.note(scanned.record);
             pulse.beat();
         }
         Ok(leaving)
+    }
+
+    /// Notes the conversation of an entry, and the conversations that it marks.
+    fn note_conversation(
+        &mut self,
+        core: &Core,
+        record: &Record,
+        messages: &mut MessageLookup,
+    ) -> Result<(), ReadError> {
+        let Record::Entry {
+            user,
+            seq,
+            message,
+            fields,
+            ..
+        } = record
+        else {
+            return Ok(());
+        };
+        let Some(message) = messages.get(core, *message) else {
+            return Ok(());
+        };
+        if fields.kind == MARKS {
+            let marks = message.origin.marks.iter();
+            let keys = marks.map(|mark| conversation_key(user, &mark.conversation_id).into());
+            self.marked.extend(keys);
+        } else if fields.kind == MESSAGE {
+            let key = message.conversation_key(user);
+            let mut number = ConversationSeq(fields.conversation_seq);
+            if number == ConversationSeq::ZERO {
+                self.unnumbered.push((user.clone(), *seq));
+                let conversations = &core.state.conversations;
+                let place =
+                    conversations.place_of(user, *seq, || Ok::<_, ReadError>(key.clone()))?;
+                number = place.map_or(number, |(number, _)| number);
+            }
+            let highest = self.conversations.entry(key.into()).or_default();
+            *highest = number.max(*highest);
+        }
+        Ok(())
     }
 
     fn note(&mut self, record: Record) {
@@ -100,7 +154,7 @@ impl Leaving {
             Record::Revoke { user, platform, .. } | Record::Token { user, platform, .. } => {
                 self.tokens.insert((user, platform));
             }
-            Record::Delete { user, seq } => self.deleted.push((user, seq)),
+            Record::Delete { user, seq, .. } => self.deleted.push((user, seq)),
             Record::Head { user, .. } => {
                 self.heads.insert(user);
             }
@@ -176,6 +230,17 @@ impl Leaving {
         pulse: &Pulse,
     ) -> Result<Vec<Carried>, ReadError> {
         let mut carried = Vec::new();
+        for key in self.conversations.keys().chain(&self.marked) {
+            pulse.beat();
+            let row = (TableId::Conversations, Bytes::copy_from_slice(key));
+            let conversation = core.state.conversations.get(key)?;
+            // An entry in a later segment gives the facts of a conversation, but for its mark.
+            let is_leaving =
+                conversation.is_some_and(|conversation| conversation.newest < segment.end());
+            if (is_leaving || self.marked.contains(key)) && !self.rows.contains(&row) {
+                carried.push(Carried::Row(row.0, row.1));
+            }
+        }
         for row in &self.rows {
             pulse.beat();
             if !ends_with(core, row, segment)? {
@@ -199,6 +264,14 @@ impl Leaving {
             pulse.beat();
             expired += core.state.expire(user, highest.next(), segment.end())?;
         }
+        for (key, highest) in &self.conversations {
+            pulse.beat();
+            let conversations = &core.state.conversations;
+            conversations.expire(key, highest.next(), segment.end())?;
+        }
+        self.unnumbered
+            .iter()
+            .for_each(|(user, seq)| core.state.conversations.forget_unnumbered(user, *seq));
         self.deleted
             .iter()
             .for_each(|(user, seq)| core.state.forget_deleted(user, *seq));
@@ -232,6 +305,10 @@ impl Leaving {
 /// end is needed further.
 fn ends_with(core: &Core, row: &(TableId, Bytes), segment: &Segment) -> Result<bool, ReadError> {
     let (table, key) = row;
+    // A conversation's facts are kept for ever, and not among these rows.
+    if *table == TableId::Conversations {
+        return Ok(false);
+    }
     let Some(value) = core.state.row(*table, key)? else {
         return Ok(true);
     };

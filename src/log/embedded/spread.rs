@@ -15,6 +15,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     Append, AppendError, Commit, ReadError, Receipt,
     core::Core,
+    entry_fields::MESSAGE,
     group::Group,
     record::{Key, MessageRecord, Position, Record},
     spread_row::{SpreadRow, piece_record},
@@ -248,11 +249,12 @@ impl Spreads {
         let row = &running.row;
         let (begin, end) = (row.done, row.highest.min(row.done + row.piece));
         // All rows are looked up before the first record is put into the group.
+        let facts = core.facts_of(&running.message);
         let mut receivers = Vec::with_capacity((end - begin) as usize);
         for number in begin + 1..=end {
             if let Some(user) = core.state.user_of(number)? {
-                group.look_up(&core.state, &user)?;
-                receivers.push(user);
+                let conversation = group.look_up(&core.state, &user, facts.as_ref())?;
+                receivers.push((user, conversation));
             }
         }
         let message = if row.message() < segment {
@@ -260,10 +262,13 @@ impl Spreads {
         } else {
             row.message()
         };
+        if let Some(facts) = facts {
+            group.add_facts(message, facts);
+        }
         let first = group.end();
-        let entries = receivers.into_iter().map(|user| {
-            let seq = group.add_entry(&user, message);
-            (user, seq)
+        let entries = receivers.into_iter().map(|(user, conversation)| {
+            let numbers = group.add_entry(&user, conversation.as_deref(), message, MESSAGE);
+            (user, numbers)
         });
         let entries: Vec<_> = entries.collect();
         group.put(piece_record(running.id, begin / row.piece, first));

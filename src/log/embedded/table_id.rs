@@ -3,7 +3,7 @@
 //! A row is a key with a value. One kind of record writes or removes a row of any table, the state store keeps the present
 //! rows, and retention carries them over. So a new table needs no new code here except its number. Numbers are final.
 //!
-//! This version writes [`TableId::Numbers`], [`TableId::Spreads`] and [`TableId::Pieces`]. The other tables are reserved:
+//! This version writes [`TableId::Numbers`], [`TableId::Spreads`], [`TableId::Pieces`] and [`TableId::Conversations`]. The other tables are reserved:
 //! their numbers and keys stand here so that this version keeps such rows, when a later version has written them.
 //!
 //! A version that meets a table without a number here does not start. It would lose the table's rows with their segments.
@@ -20,9 +20,9 @@ pub(super) enum TableId {
     Spreads = 2,
     /// Pieces of such messages: message id, piece u32, big endian → position of the piece's first entry.
     Pieces = 3,
-    /// A user's conversations: user `\0` conversation id → head, first, what an epoch left.
+    /// A user's conversations: user `\0` conversation id → head, last time, last seq, read mark.
     Conversations = 4,
-    /// Read marks: user `\0` conversation id → the highest conversation seq that the user has read.
+    /// Not used. A row of [`TableId::Conversations`] has the read mark.
     Marks = 5,
     /// Devices for vendor push: provider `\0` vendor token → user, platform, app, language.
     Devices = 6,

@@ -3,6 +3,7 @@
 //! This file has the bench that the tests share. Each file below holds one promise:
 //!
 //! - `inbox.rs`: each inbox is dense, and its messages are found
+//! - `conversations.rs`: numbers, marks and unread messages of conversations outlive a crash and retention
 //! - `idempotency.rs`: a repeated key makes one message
 //! - `crash.rs`: an accepted message survives a kill and a power cut
 //! - `full_disk.rs`: a full disk refuses appends, and the log goes on by itself
@@ -14,6 +15,7 @@
 //! - `directory.rs`: the data directory has one process and one owner
 //! - `fixture.rs`: the disk
 
+mod conversations;
 mod crash;
 mod damage;
 mod directory;
@@ -63,6 +65,7 @@ use crate::{
     config,
     ids::{MessageId, Platform, Seq, SessionKey},
     log::tests::conformance::{message, user},
+    message::Numbers,
     metrics::Metrics,
     threads::{Unwell, Watch},
 };
@@ -178,9 +181,9 @@ impl Bench {
         };
         let read = self.log.read_blocking(&user(name), Seq(after), limit);
         read.expect("reads")
-            .stored
+            .entries
             .into_iter()
-            .map(|stored| (stored.seq.0, stored.body.map(text)))
+            .map(|entry| (entry.numbers.seq.0, entry.content.into_message().map(text)))
             .collect()
     }
 

@@ -17,6 +17,7 @@ use tokio::time::{self, sleep_until, timeout_at};
 use super::{
     Append, AppendError, Commit, ReadError, Receipt, Refusing,
     core::Core,
+    entry_fields::{MARKS, MESSAGE},
     group::{Caller, Group, answer},
     queue::{Carried, Work, WorkReceiver},
     record::{Key, MessageRecord, Position, Record},
@@ -222,6 +223,14 @@ impl Writer {
                 }
                 group.callers.push(Caller::Records(sender));
             }
+            Work::Delete(user, seqs, sender) => {
+                for seq in seqs {
+                    if let Some(deletion) = self.core.deletion(&user, seq) {
+                        group.put(deletion);
+                    }
+                }
+                group.callers.push(Caller::Records(sender));
+            }
             Work::Carry(facts, sender) => match self.carry(group, facts) {
                 Ok(()) => group.callers.push(Caller::Records(sender)),
                 // The keeper may have been stopped. Then the answer is discarded.
@@ -277,7 +286,15 @@ impl Writer {
 
     fn carry_row(&self, group: &mut Group, table: TableId, key: Bytes) -> Result<(), ReadError> {
         let row = (table, key);
-        let Some(value) = group.row(&self.core.state, &row)? else {
+        let value = match table {
+            // Its facts only grow, so entries of this group need not be in them.
+            TableId::Conversations => {
+                let conversation = self.core.state.conversations.get(&row.1)?;
+                conversation.map(|conversation| conversation.facts())
+            }
+            _ => group.row(&self.core.state, &row)?,
+        };
+        let Some(value) = value else {
             return Ok(());
         };
         let (table, key) = row;
@@ -291,21 +308,30 @@ impl Writer {
     }
 
     fn add_message(&mut self, group: &mut Group, append: Append) -> Result<Receipt, StateError> {
-        // All rows are looked up before the first byte is put into the buffer. So a failure leaves no half message there.
-        for user in &append.receivers {
-            group.look_up(&self.core.state, user)?;
-        }
-        let message = group.put(Record::Message(MessageRecord {
+        let kind = if append.is_marks { MARKS } else { MESSAGE };
+        let record = MessageRecord {
             key: Key::of(&append),
             is_keyed: append.is_keyed,
             body: append.body.clone(),
-        }));
-        group.messages += 1;
-        let entry = |user| {
-            let seq = group.add_entry(&user, message);
-            (user, seq)
         };
-        let entries: Vec<_> = append.receivers.into_iter().map(entry).collect();
+        let facts = self.core.facts_of(&record);
+        let of_conversation = facts.as_ref().filter(|_| kind == MESSAGE);
+        // All rows are looked up before the first byte is put into the buffer. So a failure leaves no half message there.
+        let mut conversations = Vec::with_capacity(append.receivers.len());
+        for user in &append.receivers {
+            conversations.push(group.look_up(&self.core.state, user, of_conversation)?);
+        }
+        let message = group.put(Record::Message(record));
+        group.messages += 1;
+        if let Some(facts) = facts {
+            group.add_facts(message, facts);
+        }
+        let receivers = append.receivers.into_iter().zip(conversations);
+        let entry = |(user, conversation): (_, Option<Box<[u8]>>)| {
+            let numbers = group.add_entry(&user, conversation.as_deref(), message, kind);
+            (user, numbers)
+        };
+        let entries: Vec<_> = receivers.map(entry).collect();
         let entries: Arc<[_]> = entries.into();
         group.commits.push(Commit {
             epoch: self.core.epoch,
@@ -370,11 +396,18 @@ impl Writer {
         let is_news = |(record, _): &&(Record, Position)| {
             !matches!(record, Record::Cursor { .. } | Record::Token { .. })
         };
-        let applied: Result<(), _> = group
-            .records
-            .iter()
-            .filter(is_news)
-            .try_for_each(|(record, at)| self.core.state.apply(record, *at));
+        let applied: Result<(), _> =
+            group
+                .records
+                .iter()
+                .filter(is_news)
+                .try_for_each(|(record, at)| {
+                    let message = match record {
+                        Record::Entry { message, .. } => group.facts(*message),
+                        _ => None,
+                    };
+                    self.core.state.apply(record, *at, message)
+                });
         if let Err(error) = applied {
             tracing::error!(%error, "the state store failed");
             self.core.refuse(Refusing::StateFailed);
@@ -428,7 +461,7 @@ fn refuse(work: Work, error: &AppendError) {
         Work::Append(_, sender) | Work::Everyone(_, sender) => {
             drop(sender.send(Err(error.clone())));
         }
-        Work::Records(_, sender) | Work::Carry(_, sender) => {
+        Work::Records(_, sender) | Work::Delete(_, _, sender) | Work::Carry(_, sender) => {
             drop(sender.send(Err(error.clone())));
         }
     }

@@ -2,44 +2,49 @@
 //! log. A test's name is a promise of [`Log`](super::Log).
 //!
 //! Each log adds tests of its own, for durability and for its kinds of damage. `fixture.rs` has the logs under test, and
-//! `everyone.rs` the tests of messages to everyone.
+//! `everyone.rs` the tests of messages to everyone. `conversations.rs` has those of conversations, and `marks.rs` those of
+//! read marks.
 
+/// Runs each test of a file against each log.
+macro_rules! every_log {
+    ($($test:ident)*) => {
+        mod of_memory {
+            use crate::log::tests::{conformance::fixture, memory::Answering};
+            $(#[test] fn $test() { super::$test(&fixture::memory(Answering::Now)); })*
+        }
+        mod of_memory_that_answers_later {
+            use crate::log::tests::{conformance::fixture, memory::Answering};
+            $(#[test] fn $test() { super::$test(&fixture::memory(Answering::Later)); })*
+        }
+        mod of_embedded {
+            use crate::log::tests::conformance::fixture;
+            $(#[test] fn $test() {
+                // Reads that need the disk run on its threads.
+                let runtime = fixture::runtime();
+                let _entered = runtime.enter();
+                super::$test(&fixture::embedded());
+            })*
+        }
+    };
+}
+
+mod conversations;
 mod everyone;
 mod fixture;
+mod marks;
 
 use bytes::Bytes;
 
 pub(crate) use self::fixture::{message, user};
 use self::{
     everyone::a_message_to_everyone_reaches_each_known_user_once,
-    fixture::{ALL, Subject, embedded, entries, memory, runtime, session},
+    fixture::{ALL, Subject, entries, places, session},
 };
-use super::memory::Answering;
 use crate::log::{AppendError, Inbox, Lookup, ReadLimit, ResumePoint, SessionRow, TokenTimes};
 use crate::{
     clock::tests::manual::NOW_MS,
     ids::{Epoch, MessageId, Platform, Seq},
 };
-
-/// Runs each test against each log.
-macro_rules! every_log {
-    ($($test:ident)*) => {
-        mod of_memory {
-            $(#[test] fn $test() { super::$test(&super::memory(super::Answering::Now)); })*
-        }
-        mod of_memory_that_answers_later {
-            $(#[test] fn $test() { super::$test(&super::memory(super::Answering::Later)); })*
-        }
-        mod of_embedded {
-            $(#[test] fn $test() {
-                // Reads that need the disk run on its threads.
-                let runtime = super::runtime();
-                let _entered = runtime.enter();
-                super::$test(&super::embedded());
-            })*
-        }
-    };
-}
 
 every_log! {
     every_inbox_has_dense_seqs_from_1
@@ -81,10 +86,9 @@ fn a_receipt_names_the_places_in_the_order_of_the_receivers(subject: &Subject) {
     subject.send(&["u2"], "before");
     let append = message(NOW_MS, &["u3", "u2", "u1"], None, "to three");
     let message_id = append.message_id;
-    let pending = subject.log.append(append).unwrap();
-    let receipt = pending.blocking_recv().unwrap().unwrap();
-    let entries = [("u3", 1), ("u2", 2), ("u1", 1)].map(|(name, seq)| (user(name), Seq(seq)));
-    assert_eq!(*receipt.entries, entries);
+    let receipt = subject.append(append).unwrap();
+    let expected = places([("u3", 1), ("u2", 2), ("u1", 1)]);
+    assert_eq!(*receipt.entries, expected);
     assert_eq!((receipt.message_id, &*receipt.sender), (message_id, "oa"));
     assert_eq!(*receipt.client_message_id, *message_id.to_string());
     assert_eq!(receipt.send_time_ms, NOW_MS);
@@ -99,8 +103,8 @@ fn every_commit_is_announced_once_and_in_order(subject: &Subject) {
     let announced = subject.announced.first(3);
     let bodies: Vec<_> = announced.iter().map(|commit| &commit.body[..]).collect();
     assert_eq!(bodies, [&b"first"[..], b"second", b"third"]);
-    let places = [(user("u2"), Seq(1)), (user("u1"), Seq(2))];
-    assert_eq!(*announced[1].entries, places);
+    let expected = places([("u2", 1), ("u1", 2)]);
+    assert_eq!(*announced[1].entries, expected);
 }
 
 fn a_repeated_key_returns_the_first_receipt_and_adds_nothing(subject: &Subject) {
@@ -160,7 +164,7 @@ fn a_read_tells_the_bounds_of_the_inbox(subject: &Subject) {
             let inbox = read.blocking_wait().unwrap().inbox;
             assert_eq!((inbox.first.0, inbox.head.0), (first, head));
         }
-        (subject.expire)(last[1].message_id);
+        (subject.expire)(&last[1]);
     }
     let read = subject.log.read(&user("nobody"), Seq::ZERO, ALL);
     let inbox = read.blocking_wait().unwrap().inbox;
@@ -172,9 +176,7 @@ fn a_deleted_message_leaves_its_entry_empty(subject: &Subject) {
         subject.send(&["u1"], body);
     }
     // Some of these are in no inbox.
-    let seqs = [0, 2, 99, u64::MAX].map(Seq).to_vec();
-    let pending = subject.log.delete(user("u1"), seqs).unwrap();
-    assert_eq!(pending.blocking_recv().unwrap(), Ok(()));
+    subject.delete("u1", &[0, 2, 99, u64::MAX]);
     let expected = entries(&[(1, "a"), (2, ""), (3, "c")]);
     assert_eq!(subject.read("u1", 0, ALL), expected);
     assert_eq!(subject.bounds("u1"), (1, 3));
@@ -184,7 +186,7 @@ fn a_deleted_message_leaves_its_entry_empty(subject: &Subject) {
 fn an_expired_message_is_gone_and_its_seq_is_not_given_again(subject: &Subject) {
     subject.send(&["u1"], "a");
     let last = subject.send(&["u1"], "b");
-    (subject.expire)(last.message_id);
+    (subject.expire)(&last);
     assert_eq!(subject.bounds("u1"), (3, 2));
     assert_eq!(subject.read("u1", 0, ALL), []);
     subject.send(&["u1"], "c");
@@ -196,7 +198,7 @@ fn an_expired_message_is_still_known_by_its_key_alone(subject: &Subject) {
     let first = subject.try_send(&["u1"], Some("key"), "body").unwrap();
     let lookup = Lookup::Id(first.message_id);
     assert_eq!(subject.find(lookup.clone()), Some(first.clone()));
-    (subject.expire)(first.message_id);
+    (subject.expire)(&first);
     let again = subject.try_send(&["u1"], Some("key"), "body").unwrap();
     assert_eq!(again.message_id, first.message_id);
     assert!(again.entries.is_empty());

@@ -2,6 +2,6 @@
 
 pub(crate) mod conformance;
 /// The simulation's log in memory, compiled once more: a log of another crate would be a log of another `Log`.
-#[path = "../../../simulation/src/memory.rs"]
+#[path = "../../../simulation/src/memory/mod.rs"]
 #[expect(unreachable_pub, reason = "its own crate shows it")]
 pub(crate) mod memory;

@@ -22,7 +22,7 @@ use self::proto::{ClientFrame, ServerFrame, client_frame, server_frame::Body};
 use super::Codec;
 use crate::{
     ids::{Seq, UserId, check_id},
-    message::{ADDRESS_BYTES_MAX, Live, Origin, TOGETHER_BYTES_MAX},
+    message::{ADDRESS_BYTES_MAX, Live, Numbers, Origin, TOGETHER_BYTES_MAX},
     session::{
         Connect, Connected, Fetch, FromClient, Gap, GapReason, Kicked, Reason, Resume, ToClient,
     },
@@ -42,6 +42,8 @@ const SUBPROTOCOL: &str = "towncrier.v1";
 pub(crate) const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// The number of messages for a `Fetch` that sets no limit: `docs/protocol.md#history`.
 const FETCH_DEFAULT: u32 = 100;
+/// A frame that this gateway cannot read.
+const UNKNOWN: Reason = Reason::Protocol("an undecodable or unknown frame");
 /// Field 2, length-delimited: `ServerFrame.push`. Its sibling `fetched` is field 4.
 const PUSH_TAG: u8 = 2 << 3 | 2;
 /// Field 1, length-delimited: `Push.messages`.
@@ -67,22 +69,23 @@ impl Codec for TowncrierV1 {
     fn decode(&mut self, payload: Bytes) -> Result<FromClient, Reason> {
         let frame = ClientFrame::decode(payload).ok();
         let body = frame.and_then(|frame| frame.body);
-        Ok(
-            match body.ok_or(Reason::Protocol("an undecodable or unknown frame"))? {
-                client_frame::Body::Connect(said) => FromClient::Connect(connect(said)?),
-                client_frame::Body::Ack(said) => FromClient::Ack(Seq(said.seq)),
-                client_frame::Body::Resend(said) => FromClient::Resend(Seq(said.after_seq)),
-                client_frame::Body::Fetch(said) => FromClient::Fetch(Fetch {
-                    request_id: said.request_id,
-                    after: Seq(said.after_seq),
-                    limit: match said.limit {
-                        0 => FETCH_DEFAULT,
-                        limit => limit,
-                    },
-                }),
-                client_frame::Body::Ping(said) => FromClient::Ping(said.nonce),
-            },
-        )
+        Ok(match body.ok_or(UNKNOWN)? {
+            client_frame::Body::Connect(said) => FromClient::Connect(connect(said)?),
+            client_frame::Body::Ack(said) => FromClient::Ack(Seq(said.seq)),
+            client_frame::Body::Resend(said) => FromClient::Resend(Seq(said.after_seq)),
+            client_frame::Body::Fetch(said) => FromClient::Fetch(Fetch {
+                request_id: said.request_id,
+                after: Seq(said.after_seq),
+                limit: match said.limit {
+                    0 => FETCH_DEFAULT,
+                    limit => limit,
+                },
+            }),
+            client_frame::Body::Ping(said) => FromClient::Ping(said.nonce),
+            client_frame::Body::Read(_) | client_frame::Body::Conversations(_) => {
+                return Err(UNKNOWN);
+            }
+        })
     }
 
     fn encode(&mut self, user: &UserId, what: ToClient, send: &mut dyn FnMut(Frame)) {
@@ -161,6 +164,7 @@ fn say_connected(user: &UserId, connected: Connected) -> proto::Connected {
         server_time_ms: connected.server_time_ms as i64,
         user_id: user.to_string(),
         platform: connected.platform.number(),
+        features: 0,
     }
 }
 
@@ -209,14 +213,25 @@ struct PushAddress {
     recv_id: String,
     #[prost(string, tag = "15")]
     conversation_id: String,
+    #[prost(uint64, tag = "18")]
+    conversation_seq: u64,
 }
 
 impl PushAddress {
-    fn new(seq: Seq, user: &UserId, origin: &Origin) -> Self {
+    fn new(numbers: Numbers, user: &UserId, origin: &Origin) -> Self {
+        let seq = numbers.seq.0;
+        if !origin.marks.is_empty() {
+            // Read marks are in no conversation, and need no more than their place.
+            return Self {
+                seq,
+                ..Self::default()
+            };
+        }
         Self {
-            seq: seq.0,
+            seq,
             recv_id: user.as_str().to_owned(),
             conversation_id: origin.conversation_id(user.as_str()),
+            conversation_seq: numbers.conversation_seq.0,
         }
     }
 }
@@ -229,9 +244,9 @@ fn shared(body: &Bytes) -> &Bytes {
 
 /// A `Push` of one message, whose body other receivers share.
 fn push_live(user: &UserId, live: &Live) -> Frame {
-    let Live { seq, message } = live;
+    let Live { numbers, message } = live;
     let body = message.encoding(SUBPROTOCOL, |body| shared(body).clone());
-    let address = PushAddress::new(*seq, user, message.origin());
+    let address = PushAddress::new(*numbers, user, message.origin());
     let message = address.encoded_len() + body.len();
     let push = 1 + encoded_len_varint(message as u64) + message;
     let payload = 1 + encoded_len_varint(push as u64) + push;
@@ -251,15 +266,15 @@ fn push_live(user: &UserId, live: &Live) -> Frame {
 }
 
 /// Contiguous messages in as few pushes as the frame size allows. This is the replay path; it copies the messages.
-fn replay(user: &UserId, messages: &[(Seq, Bytes)]) -> impl Iterator<Item = Frame> {
+fn replay(user: &UserId, messages: &[(Numbers, Bytes)]) -> impl Iterator<Item = Frame> {
     parts(messages).map(|part| push(user, part))
 }
 
 /// A `Push` of messages whose total size is bounded.
-fn push(user: &UserId, messages: &[(Seq, Bytes)]) -> Frame {
+fn push(user: &UserId, messages: &[(Numbers, Bytes)]) -> Frame {
     let mut push = BytesMut::new();
-    for (seq, body) in messages {
-        let address = PushAddress::new(*seq, user, &Origin::of(body));
+    for (numbers, body) in messages {
+        let address = PushAddress::new(*numbers, user, &Origin::of(body));
         let body = shared(body);
         push.put_u8(MESSAGES_TAG);
         encode_varint((address.encoded_len() + body.len()) as u64, &mut push);
@@ -280,10 +295,10 @@ fn push(user: &UserId, messages: &[(Seq, Bytes)]) -> Frame {
 }
 
 /// Splits `messages` into parts. Each part fits a frame, or is a single message.
-fn parts(mut messages: &[(Seq, Bytes)]) -> impl Iterator<Item = &[(Seq, Bytes)]> {
+fn parts(mut messages: &[(Numbers, Bytes)]) -> impl Iterator<Item = &[(Numbers, Bytes)]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;
-        let fits = |(_, body): &&(Seq, Bytes)| {
+        let fits = |(_, body): &&(Numbers, Bytes)| {
             bytes += body.len() + ADDRESS_BYTES_MAX;
             bytes <= TOGETHER_BYTES_MAX
         };
@@ -295,25 +310,31 @@ fn parts(mut messages: &[(Seq, Bytes)]) -> impl Iterator<Item = &[(Seq, Bytes)]>
 }
 
 /// The answer to a `Fetch`.
-fn fetched(user: &UserId, request_id: u32, messages: &[(Seq, Bytes)], end: bool) -> proto::Fetched {
+fn fetched(
+    user: &UserId,
+    request_id: u32,
+    messages: &[(Numbers, Bytes)],
+    end: bool,
+) -> proto::Fetched {
     let messages = messages.iter();
     proto::Fetched {
         request_id,
         messages: messages
-            .map(|(seq, body)| message(user, *seq, body))
+            .map(|(numbers, body)| message(user, *numbers, body))
             .collect(),
         end,
     }
 }
 
 /// The whole message with the stored form `body`, as one receiver gets it.
-fn message(user: &UserId, seq: Seq, body: &Bytes) -> proto::Message {
-    let address = PushAddress::new(seq, user, &Origin::of(body));
+fn message(user: &UserId, numbers: Numbers, body: &Bytes) -> proto::Message {
+    let address = PushAddress::new(numbers, user, &Origin::of(body));
     let shared = proto::Message::decode(shared(body).clone()).expect("the stored form is whole");
     proto::Message {
         seq: address.seq,
         recv_id: address.recv_id,
         conversation_id: address.conversation_id,
+        conversation_seq: address.conversation_seq,
         ..shared
     }
 }

@@ -6,8 +6,8 @@ use towncrier_websocket::{Reader, Received};
 
 use super::*;
 use crate::{
-    ids::ID_BYTES_MAX,
-    message::{self, ADDRESS_BYTES_MAX, OfflinePush, StoredMessage, TOGETHER_BYTES_MAX},
+    ids::{ConversationSeq, ID_BYTES_MAX},
+    message::{self, ADDRESS_BYTES_MAX, OfflinePush, ReadMark, StoredMessage, TOGETHER_BYTES_MAX},
     session::Messages,
 };
 
@@ -33,6 +33,7 @@ fn sample(content_bytes: usize) -> StoredMessage {
             ios_badge_count: true,
         }),
         ex: "more".into(),
+        marks: Vec::new(),
     }
 }
 
@@ -64,6 +65,16 @@ fn expected(content_bytes: usize) -> proto::Message {
             ios_badge_count: push.ios_badge_count,
         }),
         ex: body.ex,
+        conversation_seq: 5,
+        marks: Vec::new(),
+    }
+}
+
+/// Places of a message in its inbox and its conversation.
+fn numbers(seq: u64, conversation_seq: u64) -> Numbers {
+    Numbers {
+        seq: Seq(seq),
+        conversation_seq: ConversationSeq(conversation_seq),
     }
 }
 
@@ -77,9 +88,9 @@ fn encode(user: &UserId, what: ToClient) -> Vec<Frame> {
     frames
 }
 
-fn live(user: &UserId, seq: Seq, body: &Bytes) -> Frame {
+fn live(user: &UserId, numbers: Numbers, body: &Bytes) -> Frame {
     let message = Arc::new(message::Message::new(body.clone()));
-    let frames = encode(user, ToClient::Live(Live { seq, message }));
+    let frames = encode(user, ToClient::Live(Live { numbers, message }));
     let [frame] = &frames[..] else {
         panic!("{frames:?}")
     };
@@ -116,14 +127,15 @@ fn live_replayed_and_fetched_messages_carry_every_field_of_what_is_stored() {
             seq: 0,
             recv_id: String::new(),
             conversation_id: String::new(),
+            conversation_seq: 0,
             ..messages[0].clone()
         };
         assert_eq!(shared.encode_to_vec(), body, "nothing else is stored");
         let push = Body::Push(proto::Push {
             messages: messages.clone(),
         });
-        assert_eq!(read(&live(&user, Seq(7), &body)), push);
-        let stored = vec![(Seq(7), body)];
+        assert_eq!(read(&live(&user, numbers(7, 5), &body)), push);
+        let stored = vec![(numbers(7, 5), body)];
         let frames = replayed(&user, stored.clone());
         assert_eq!(frames.iter().map(read).collect::<Vec<_>>(), [push]);
         let fetched = ToClient::Fetched {
@@ -142,6 +154,37 @@ fn live_replayed_and_fetched_messages_carry_every_field_of_what_is_stored() {
 }
 
 #[test]
+fn read_marks_have_a_seq_and_the_id_of_a_message_and_nothing_else() {
+    let mark = |conversation_id: &str, conversation_seq| ReadMark {
+        conversation_id: conversation_id.into(),
+        conversation_seq,
+    };
+    let stored = StoredMessage {
+        server_msg_id: "0".repeat(32),
+        marks: vec![mark("si_oa_u1", 3), mark("sg_g1", 9)],
+        ..StoredMessage::default()
+    };
+    let expected = proto::Message {
+        seq: 7,
+        server_msg_id: stored.server_msg_id.clone(),
+        marks: [("si_oa_u1", 3), ("sg_g1", 9)]
+            .map(|(id, conversation_seq)| proto::ReadMark {
+                conversation_id: id.into(),
+                conversation_seq,
+            })
+            .into(),
+        ..proto::Message::default()
+    };
+    let push = Body::Push(proto::Push {
+        messages: vec![expected],
+    });
+    let (user, body) = (user("u1"), stored.to_bytes());
+    assert_eq!(read(&live(&user, numbers(7, 0), &body)), push);
+    let frames = replayed(&user, vec![(numbers(7, 0), body)]);
+    assert_eq!(frames.iter().map(read).collect::<Vec<_>>(), [push]);
+}
+
+#[test]
 fn a_live_message_has_one_body_for_all_receivers() {
     let body = sample(400).to_bytes();
     let message = Arc::new(message::Message::new(body));
@@ -150,7 +193,7 @@ fn a_live_message_has_one_body_for_all_receivers() {
         let frames = encode(
             &user(id),
             ToClient::Live(Live {
-                seq: Seq(1),
+                numbers: numbers(1, 1),
                 message,
             }),
         );
@@ -167,7 +210,7 @@ fn the_address_never_passes_its_bound() {
         session_type: 4,
         ..StoredMessage::default()
     };
-    let frame = live(&user(&long), Seq(u64::MAX), &body.to_bytes());
+    let frame = live(&user(&long), numbers(u64::MAX, u64::MAX), &body.to_bytes());
     let bytes = frame.head.len();
     assert!(bytes <= ADDRESS_BYTES_MAX, "{bytes}");
 }
@@ -178,7 +221,7 @@ fn every_message_is_in_one_push_and_every_push_fits_a_frame() {
         0, 100, 30_000, 35_000, 48_000, 17_000, 64_000, 1, 65_280, 70_000,
     ];
     let messages: Messages = (1..)
-        .map(Seq)
+        .map(|seq| numbers(seq, seq))
         .zip(sizes.map(|size| sample(size).to_bytes()))
         .collect();
     let mut seqs = Vec::new();

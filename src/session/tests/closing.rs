@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{super::*, LIMITS};
 use crate::{
     ids::{ConnectionId, Epoch, Platform, Seq},
-    message::{Live, Message},
+    message::{Live, Message, Numbers},
 };
 
 /// A session with an empty inbox in epoch 7.
@@ -78,10 +78,11 @@ fn silence_counts_only_while_the_connection_reads() {
 #[test]
 fn a_message_of_another_epoch_and_a_failed_read_end_the_session() {
     let message = Arc::new(Message::of(Epoch(8), Bytes::new()));
-    let live = Event::Live(Live {
+    let numbers = Numbers {
         seq: Seq(1),
-        message,
-    });
+        ..Numbers::default()
+    };
+    let live = Event::Live(Live { numbers, message });
     assert_eq!(actions(live, 1), "[Close(Unavailable(5s))]");
     let failed = Event::Failed(SessionFault::LogUnreadable);
     let closed = "[Close(LogUnreadable)]";

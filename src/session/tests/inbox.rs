@@ -2,13 +2,24 @@
 
 use bytes::Bytes;
 
-use super::super::{Entry, Event, ReadOrder};
-use crate::ids::Seq;
+use super::super::{Event, ReadOrder};
+use crate::{
+    ids::{ConversationSeq, Seq},
+    message::{Content, Entry, Numbers},
+};
 
 /// The body of an entry. Some bodies alone exceed the window's bytes.
 pub(super) fn body(epoch: u64, seq: u64) -> String {
     let width = if seq.is_multiple_of(3) { 40 } else { 0 };
     format!("{epoch}/{seq:width$}")
+}
+
+/// The places of a message; the sessions here see one conversation.
+pub(super) fn numbers(seq: Seq) -> Numbers {
+    Numbers {
+        seq,
+        conversation_seq: ConversationSeq(seq.0),
+    }
 }
 
 /// The one log that the sessions read.
@@ -38,8 +49,11 @@ impl Inbox {
         let entries: Vec<Entry> = (after + 1..=self.head())
             .take(order.messages)
             .map(|seq| Entry {
-                seq: Seq(seq),
-                body: self.bodies[seq as usize - 1].clone(),
+                numbers: numbers(Seq(seq)),
+                content: match self.bodies[seq as usize - 1].clone() {
+                    Some(body) => Content::Message(body),
+                    None => Content::Removed,
+                },
             })
             .collect();
         if entries.is_empty() {

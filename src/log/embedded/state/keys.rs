@@ -5,6 +5,9 @@
 //! |---|---|---|---|
 //! | `users` | user | head, newest, first, acked, flags: a varint each; flag 1: has deleted messages; flag 2: the user's number follows | for ever |
 //! | `waypoints` | user `\0` seq (multiples of 64) | position u64 of that `Entry` | until its segment is removed |
+//! | `conversations` | user `\0` conversation id | head, newest, first, mark, last time, last seq, flags: a varint each; flag 1: provisional; flag 2: the shift follows; then the unread messages that were deleted | for ever |
+//! | `conversation_waypoints` | user `\0` conversation id `\0` conversation seq (multiples of 64) | position u64 of that `Entry` | until its segment is removed |
+//! | `unnumbered` | user `\0` seq | for an `Entry` without a conversation seq: the seq, the position of the conversation's `Entry` before it, provisional: a varint each | until its segment is removed |
 //! | `sessions` | user `\0` platform u8, device | cursor u64, acked_at_ms u64 | for ever |
 //! | `keys` | sender `\0` clientMsgID | message id 16, send_time u64, fingerprint 16, position u64 | as its message, at least `log.idempotency_retention` |
 //! | `revoked` | user `\0` platform u8 | revoked_before_ms u64, newest_ms u64 (absent in older rows) | for ever |
@@ -12,9 +15,10 @@
 //! | `profiles` | user | opaque | for ever |
 //! | `rows` | table u8, key | the row's value, see `table_id.rs` | until the row is removed |
 //! | `meta` | `reached` | epoch u64, position u64, CRC u32: the part of the log that the other trees contain at least | – |
+//! | `meta` | `conversations` | position u64: the conversations of this part are complete, see `conversations.rs` | – |
 
 use super::super::{record::Position, table_id::TableId};
-use crate::ids::{Platform, Seq, SessionKey, UserId};
+use crate::ids::{ConversationSeq, Platform, Seq, SessionKey, UserId};
 
 /// The distance in seqs between two waypoints of a user. A read walks back at most this far to its beginning.
 pub(super) const WAYPOINT_EVERY: u64 = 64;
@@ -24,6 +28,11 @@ const SEPARATOR: u8 = 0;
 
 pub(super) fn entry(user: &UserId, seq: Seq) -> Vec<u8> {
     joined(user.as_str(), &seq.0.to_be_bytes())
+}
+
+/// The key of an entry of the conversation with the key `conversation`.
+pub(super) fn conversation_entry(conversation: &[u8], number: ConversationSeq) -> Vec<u8> {
+    [conversation, &[SEPARATOR], &number.0.to_be_bytes()].concat()
 }
 
 pub(super) fn session(key: &SessionKey) -> Vec<u8> {

@@ -9,8 +9,10 @@
 //! - `keys.rs`: the catalogue of the rows in sled
 //! - `store.rs`: sled behind a trait, opened or set aside; `memory.rs`: its replacement while the disk is full
 //! - `table.rs`: one kind of row, written behind
+//! - `conversations.rs`: the rows of conversations, with the read marks
 //! - `users.rs`, `cursors.rs`, `idempotency.rs`, `tokens.rs`: the rows; `rows.rs`: the rows of the tables in `table_id.rs`
 
+mod conversations;
 mod cursors;
 mod idempotency;
 mod keys;
@@ -37,6 +39,7 @@ use self::keys::{position_at, u64_at};
 pub use self::store::{Opened, Pace, StateStore, StoreHome, Tree, Visit};
 use self::table::WriteBehind;
 pub(super) use self::{
+    conversations::{ConversationRow, Conversations},
     cursors::Cursors,
     idempotency::KeyRow,
     idempotency::Keys,
@@ -48,6 +51,8 @@ pub(super) use self::{
 };
 use super::{
     LogError, ReadError, SessionRow,
+    entry_fields::{MARKS, MESSAGE},
+    message_facts::{MessageFacts, conversation_key},
     record::{Position, Record},
     table_id::TableId,
 };
@@ -57,7 +62,7 @@ use crate::{
 };
 
 /// The number of tables.
-const TABLES: usize = 8;
+const TABLES: usize = 11;
 
 /// The state store failed: only rows in memory can be looked up.
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +162,9 @@ pub(super) struct State {
     store: Arc<dyn StateStore>,
     meta: Arc<dyn Tree>,
     pub(super) users: Users,
+    pub(super) conversations: Conversations,
+    /// False while the format is held back to one without conversations.
+    pub(super) has_conversations: bool,
     pub(super) cursors: Cursors,
     pub(super) keys: Keys,
     pub(super) tokens: TokenTable,
@@ -181,6 +189,8 @@ impl State {
         let state = Self {
             meta: store.tree("meta")?,
             users: Users::open(&*store)?,
+            conversations: Conversations::open(&*store)?,
+            has_conversations: true,
             cursors: Cursors {
                 rows: Table::open_logged(&*store, "sessions")?,
             },
@@ -225,15 +235,31 @@ impl State {
         self.pending.load(Relaxed)
     }
 
-    /// Turns a durable record into rows.
-    pub(super) fn apply(&self, record: &Record, at: Position) -> Result<(), StateError> {
+    /// Turns a durable record into rows. `message` has the facts of an entry's message; without them the entry is in no
+    /// conversation.
+    pub(super) fn apply(
+        &self,
+        record: &Record,
+        at: Position,
+        message: Option<&MessageFacts>,
+    ) -> Result<(), StateError> {
         match record {
             Record::GroupEnd { .. } => {}
             Record::Message(message) if message.is_keyed => self.keys.put(&message.key, at),
             Record::Message(_) => {}
-            Record::Entry { user, seq, .. } => {
+            Record::Entry {
+                user, seq, fields, ..
+            } => {
                 if self.users.add_entry(user, *seq, at)? {
                     self.pending.fetch_add(1, Relaxed);
+                }
+                match (fields.kind, message) {
+                    (MESSAGE, Some(message)) => {
+                        let conversations = &self.conversations;
+                        conversations.add_entry(user, *seq, at, fields, message)?;
+                    }
+                    (MARKS, Some(message)) => self.conversations.mark(user, message)?,
+                    _ => {}
                 }
             }
             Record::Cursor {
@@ -263,9 +289,13 @@ impl State {
                 platform,
                 issued_at_ms,
             } => self.tokens.note(user, *platform, *issued_at_ms)?,
-            Record::Delete { user, seq } => {
+            Record::Delete { user, seq, place } => {
                 self.deleted.put(keys::entry(user, *seq), ());
                 self.users.update(user, |row| row.has_deleted = true)?;
+                if let Some((number, conversation)) = place {
+                    let key = conversation_key(user, conversation);
+                    self.conversations.delete(key, *number)?;
+                }
             }
             Record::Head { user, head, first } => self.users.update(user, |row| {
                 if *head > row.head {
@@ -286,6 +316,13 @@ impl State {
                     self.keys.put(key, Position::NONE);
                 }
             }
+            Record::Row {
+                table: TableId::Conversations,
+                key,
+                value,
+            } => self
+                .conversations
+                .merge(key, value.as_deref().unwrap_or_default())?,
             Record::Row { table, key, value } => {
                 if let (TableId::Numbers, Some(user)) = (table, value) {
                     self.users.number(key, user)?;
@@ -382,6 +419,9 @@ impl State {
             &self.tokens.rows,
             &self.users.rows,
             &self.users.waypoints,
+            &self.conversations.rows,
+            &self.conversations.waypoints,
+            &self.conversations.unnumbered,
             &self.keys.rows,
             &self.deleted,
             &self.profiles,
@@ -429,7 +469,19 @@ impl State {
         let mut value = [epoch.0.to_le_bytes(), reached.position.0.to_le_bytes()].concat();
         value.extend(reached.crc.to_le_bytes());
         self.meta.insert(b"reached", &value)?;
+        if self.has_conversations && self.conversations.are_recorded() {
+            let position = reached.position.0.to_le_bytes();
+            self.meta.insert(b"conversations", &position)?;
+        }
         self.store.flush()
+    }
+
+    /// True if the store has the conversations of this part of the log. A version without conversations claims more of the log
+    /// and does not say so here.
+    pub(super) fn knows_conversations(&self, reached: Reached) -> Result<bool, StateError> {
+        let position = self.meta.get(b"conversations")?;
+        let position = position.and_then(|bytes| position_at(&bytes, 0));
+        Ok(position == Some(reached.position))
     }
 
     /// Ends a replay: writes all rows to sled, and claims them.

@@ -5,7 +5,8 @@
 //! changed rows: it writes faster when there are many.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
+    ops::Bound,
     sync::{Arc, Mutex},
 };
 
@@ -59,6 +60,8 @@ pub(in crate::log::embedded) struct Table<R> {
     dirty: KeyQueue,
     /// Keys of the rows that are not in the segments yet; `None` for a table that is not logged.
     unlogged: Option<KeyQueue>,
+    /// The keys in `recent`, sorted, for a table whose rows are often visited by prefix. A key may come a moment after its row.
+    sorted: Option<Mutex<BTreeSet<Box<[u8]>>>>,
 }
 
 /// A table without the type of its rows, as a checkpoint sees it.
@@ -79,7 +82,18 @@ impl<R: Row> Table<R> {
             recent: DashMap::default(),
             dirty: Mutex::default(),
             unlogged: None,
+            sorted: None,
         })
+    }
+
+    /// Opens a table whose rows are often visited by prefix: a visit looks at no other row.
+    pub(super) fn open_sorted(
+        store: &dyn StateStore,
+        name: &'static str,
+    ) -> Result<Self, StateError> {
+        let mut table = Self::open(store, name)?;
+        table.sorted = Some(Mutex::default());
+        Ok(table)
     }
 
     /// Opens a table whose rows go into the segments too, by [`Table::take_unlogged`].
@@ -124,7 +138,9 @@ impl<R: Row> Table<R> {
                 let mut row = self.stored(entry.key())?;
                 let answer = change(&mut row);
                 self.queue(entry.key(), None);
-                entry.insert(self.changed(row));
+                let key = self.sorted.is_some().then(|| entry.key().clone());
+                drop(entry.insert(self.changed(row)));
+                self.sort(key);
                 Ok(answer)
             }
         }
@@ -138,9 +154,20 @@ impl<R: Row> Table<R> {
         self.replace(key.into_boxed_slice(), None);
     }
 
+    /// Adds the key of a row that came into memory to the sorted ones. No row is locked meanwhile: whoever removes rows from memory
+    /// holds the sorted keys first.
+    fn sort(&self, key: Option<Box<[u8]>>) {
+        if let (Some(sorted), Some(key)) = (&self.sorted, key) {
+            lock(sorted).insert(key);
+        }
+    }
+
     fn replace(&self, key: Box<[u8]>, row: Option<R>) {
         let before = self.recent.insert(key.clone(), self.changed(row));
         self.queue(&key, before.as_ref());
+        if before.is_none() {
+            self.sort(Some(key));
+        }
     }
 
     /// A row that neither sled nor the segments have.
@@ -239,13 +266,7 @@ impl<R: Row> Table<R> {
     ) -> Result<(), StateError> {
         // The rows are copied, so that no guard is held during the visits. They are sorted, so that their order does not
         // depend on hashes.
-        let mut changed: Vec<_> = self
-            .recent
-            .iter()
-            .filter(|entry| entry.key().starts_with(prefix))
-            .map(|entry| (entry.key().clone(), entry.row.clone()))
-            .collect();
-        changed.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+        let changed = self.recent_rows(prefix);
         for (key, row) in &changed {
             if let Some(row) = row {
                 visit(key, row);
@@ -262,6 +283,31 @@ impl<R: Row> Table<R> {
             }
             Ok(())
         })
+    }
+}
+
+impl<R: Row> Table<R> {
+    /// The rows in memory whose keys begin with `prefix`, sorted.
+    fn recent_rows(&self, prefix: &[u8]) -> ChangedRows<R> {
+        if let Some(sorted) = &self.sorted {
+            let sorted = lock(sorted);
+            let keys = sorted.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
+            let of_prefix = keys.take_while(|key| key.starts_with(prefix));
+            let keys: Vec<_> = of_prefix.cloned().collect();
+            drop(sorted);
+            let row = |key: Box<[u8]>| {
+                let row = self.recent.get(&key)?.row.clone();
+                Some((key, row))
+            };
+            return keys.into_iter().filter_map(row).collect();
+        }
+        let rows = self.recent.iter();
+        let of_prefix = rows.filter(|entry| entry.key().starts_with(prefix));
+        let mut rows: Vec<_> = of_prefix
+            .map(|entry| (entry.key().clone(), entry.row.clone()))
+            .collect();
+        rows.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+        rows
     }
 }
 
@@ -283,9 +329,14 @@ impl<R: Row> WriteBehind for Table<R> {
 
     fn shrink(&self) {
         if self.recent.len() > CLEAN_ROWS_MAX {
+            // A key that is added meanwhile waits, so that it is not taken out again.
+            let sorted = self.sorted.as_ref().map(lock);
             self.recent
                 .retain(|_, recent| recent.is_dirty || recent.is_unlogged);
             self.recent.shrink_to_fit();
+            if let Some(mut sorted) = sorted {
+                sorted.retain(|key| self.recent.contains_key(key));
+            }
         }
     }
 }
@@ -358,6 +409,7 @@ mod tests {
             recent: DashMap::default(),
             dirty: Mutex::default(),
             unlogged: None,
+            sorted: None,
         });
         tree.table.set(Arc::downgrade(&table)).unwrap();
         let keys = (0..3).map(|row| format!("row {row}").into_bytes());

@@ -92,12 +92,13 @@ fn a_damaged_log_starts_serves_what_is_whole_and_accepts_nothing() {
             if let Ok(read) = bench
                 .log
                 .read_blocking(&user("u1"), Seq(number as u64), limit)
-                && let Some(stored) = read
-                    .stored
+                && let Some(entry) = read
+                    .entries
                     .into_iter()
-                    .find(|stored| stored.seq.0 == number as u64 + 1)
+                    .find(|entry| entry.numbers.seq.0 == number as u64 + 1)
             {
-                assert_eq!(stored.body.map(text).as_ref(), Some(body), "seed {seed}");
+                let read = entry.content.into_message().map(text);
+                assert_eq!(read.as_ref(), Some(body), "seed {seed}");
             }
         }
     }

@@ -96,7 +96,7 @@ fn a_directory_of_each_older_format_opens_and_is_written_on() {
             let stored = bench.log.enter(&session).blocking_wait().unwrap().stored;
             assert_eq!(stored.map(|row| row.cursor), Some(Seq(1)));
             let repeat = bench.try_send(&["u1"], Some("leave-policy"), "two");
-            assert_eq!(repeat.unwrap().entries[0].1, Seq(2));
+            assert_eq!(repeat.unwrap().entries[0].1.seq, Seq(2));
             bench.send(&["u1", "u2"], "new");
             assert_eq!(formats(&bench.disk), [format, config::LOG_FORMAT]);
             bench = bench.reopen(TestDisk::after_power_cut, keeps_state);

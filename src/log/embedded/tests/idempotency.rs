@@ -40,6 +40,7 @@ fn repeats_within_one_group_wait_for_its_sync_and_make_one_message() {
         is_keyed: true,
         fingerprint: [number / 90; 16],
         body: Bytes::from_static(b"b"),
+        is_marks: false,
         receivers: vec![user("u1")],
     };
     let pending: Vec<_> = (0..100)

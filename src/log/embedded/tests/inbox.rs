@@ -16,10 +16,13 @@ fn each_inbox_is_dense_and_reads_back_in_order_from_any_cursor() {
         if !users.is_empty() {
             let body = format!("{number}{}", "x".repeat(random.usize(..3000)));
             let receipt = bench.send(&users, &body);
-            for (name, (placed, seq)) in users.iter().zip(&*receipt.entries) {
+            for (name, (placed, numbers)) in users.iter().zip(&*receipt.entries) {
                 let inbox = model.entry(name).or_default();
                 inbox.push(body.clone());
-                assert_eq!((placed.as_str(), seq.0), (*name, inbox.len() as u64));
+                assert_eq!(
+                    (placed.as_str(), numbers.seq.0),
+                    (*name, inbox.len() as u64)
+                );
             }
         }
     }
@@ -38,16 +41,16 @@ fn each_inbox_is_dense_and_reads_back_in_order_from_any_cursor() {
             let LogAnswer::Now(read) = bench.log.read(&user(name), Seq(after), limit) else {
                 panic!("it is in memory");
             };
-            let read = read.unwrap().stored;
+            let read = read.unwrap().entries;
             assert!(
                 after == head || !read.is_empty(),
                 "a read below the head returns something"
             );
             assert!(read.len() <= limit.messages);
-            for (expected, stored) in (after + 1..).zip(read) {
-                assert_eq!(stored.seq.0, expected);
+            for (expected, entry) in (after + 1..).zip(read) {
+                assert_eq!(entry.numbers.seq.0, expected);
                 assert_eq!(
-                    stored.body.map(text).as_ref(),
+                    entry.content.into_message().map(text).as_ref(),
                     inbox.get(expected as usize - 1)
                 );
             }

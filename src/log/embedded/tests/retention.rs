@@ -93,7 +93,7 @@ fn retention_removes_whole_segments_and_forgets_no_head_key_cursor_or_revocation
                 .contains(&user("new"))
         );
         assert_eq!(
-            bench.send(&["quiet"], "next").entries[0].1,
+            bench.send(&["quiet"], "next").entries[0].1.seq,
             Seq(21),
             "no seq is given twice"
         );

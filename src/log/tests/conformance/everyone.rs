@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::fixture::{ALL, Subject, message, session, user};
+use super::fixture::{ALL, Subject, message, numbers, places, session, user};
 use crate::{
     clock::tests::manual::NOW_MS,
     ids::{Platform, Seq},
@@ -20,17 +20,13 @@ pub(super) fn a_message_to_everyone_reaches_each_known_user_once(subject: &Subje
     };
     let key = session("d", Platform::Web);
     subject.store_cursor(&key, row);
-    let to_everyone = || {
-        let append = message(NOW_MS, &[], Some("k"), "to all");
-        let pending = subject.log.append_to_everyone(append).unwrap();
-        pending.blocking_recv().unwrap().unwrap()
-    };
+    let to_everyone = || subject.append_to_everyone(message(NOW_MS, &[], Some("k"), "to all"));
     let receipt = to_everyone();
     assert_eq!(receipt.receivers, 4);
     let mut entries = receipt.entries.to_vec();
-    entries.sort_unstable();
+    entries.sort_unstable_by(|(user, _), (other, _)| user.cmp(other));
     let expected = [("a", 2), ("b", 2), ("c", 1), ("d", 1)];
-    assert_eq!(entries, expected.map(|(name, seq)| (user(name), Seq(seq))));
+    assert_eq!(entries, places(expected));
     subject.send(&["later"], "first");
     let again = to_everyone();
     assert_eq!(again, receipt);
@@ -47,7 +43,7 @@ pub(super) fn a_message_to_everyone_reaches_each_known_user_once(subject: &Subje
             .map(|(_, text)| text)
             .collect();
         assert_eq!(texts.iter().filter(|text| *text == "to all").count(), 1);
-        assert_eq!(entry_of(name), Ok(Some(Seq(seq))));
+        assert_eq!(entry_of(name), Ok(Some(numbers(seq, seq))));
     }
     assert_eq!(entry_of("later"), Ok(None));
     let page = |skip, limit| {

@@ -5,18 +5,17 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-
 use crate::{
     clock::tests::manual::{Manual, NOW_MS},
     config,
-    ids::{MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{ConversationSeq, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
-        Append, AppendError, Commit, Consumer, Inbox, Log, Lookup, ReadLimit, Receipt, ResumePoint,
-        SessionRow,
+        Append, AppendError, Commit, Consumer, Conversation, ConversationPage, ConversationRead,
+        Inbox, Log, Lookup, ReadLimit, Receipt, ResumePoint, SessionRow,
         embedded::EmbeddedLog,
         tests::memory::{Answering, MemoryLog},
     },
+    message::{Entry, Numbers, ReadMark, StoredMessage},
     metrics::Metrics,
 };
 
@@ -60,7 +59,7 @@ pub(super) struct Subject {
     pub(super) log: Arc<dyn Log>,
     pub(super) announced: Arc<Announced>,
     /// Makes retention remove this message and all before it. Returns when they are removed.
-    pub(super) expire: Box<dyn Fn(MessageId)>,
+    pub(super) expire: Box<dyn Fn(&Receipt)>,
     /// The embedded log's directory.
     _dir: Option<tempfile::TempDir>,
 }
@@ -97,7 +96,7 @@ pub(super) fn embedded() -> Subject {
     Subject {
         log,
         announced,
-        expire: Box::new(move |message_id| expire(&machine, &*expiring, message_id)),
+        expire: Box::new(move |receipt| expire(&machine, &*expiring, receipt)),
         _dir: Some(dir),
     }
 }
@@ -109,7 +108,7 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// Retention removes whole segments. A segment ends with the first append after it became old.
-fn expire(machine: &Manual, log: &dyn Log, message_id: MessageId) {
+fn expire(machine: &Manual, log: &dyn Log, receipt: &Receipt) {
     machine.advance(RETENTION.as_millis() as u64 * 2);
     log.append(message(NOW_MS, &["another"], None, "a new segment"))
         .unwrap()
@@ -118,8 +117,16 @@ fn expire(machine: &Manual, log: &dyn Log, message_id: MessageId) {
         .unwrap();
     // The messages before a segment may be removed once that segment is old.
     machine.advance(RETENTION.as_millis() as u64 * 2);
+    let is_there = |(user, numbers): &(UserId, Numbers)| {
+        let inbox = log.inbox(user).blocking_wait().unwrap();
+        inbox.first <= numbers.seq
+    };
+    let is_found = || {
+        let found = log.find(Lookup::Id(receipt.message_id)).blocking_wait();
+        found != Ok(None)
+    };
     let begun = std::time::Instant::now();
-    while log.find(Lookup::Id(message_id)).blocking_wait() != Ok(None) {
+    while is_found() || receipt.entries.iter().any(is_there) {
         assert!(begun.elapsed() < EXPIRY_WAIT, "retention removes nothing");
         std::thread::yield_now();
     }
@@ -132,21 +139,43 @@ impl Subject {
         key: Option<&str>,
         body: &str,
     ) -> Result<Receipt, AppendError> {
-        let pending = self.log.append(message(NOW_MS, users, key, body))?;
+        self.append(message(NOW_MS, users, key, body))
+    }
+
+    pub(super) fn append(&self, append: Append) -> Result<Receipt, AppendError> {
+        let pending = self.log.append(append)?;
         pending.blocking_recv().expect("every append is answered")
+    }
+
+    pub(super) fn append_to_everyone(&self, append: Append) -> Receipt {
+        let pending = self.log.append_to_everyone(append).unwrap();
+        pending.blocking_recv().unwrap().unwrap()
+    }
+
+    pub(super) fn delete(&self, name: &str, seqs: &[u64]) {
+        let seqs = seqs.iter().copied().map(Seq).collect();
+        let pending = self.log.delete(user(name), seqs).unwrap();
+        assert_eq!(pending.blocking_recv().unwrap(), Ok(()));
     }
 
     pub(super) fn send(&self, users: &[&str], body: &str) -> Receipt {
         self.try_send(users, None, body).unwrap()
     }
 
+    pub(super) fn entries(&self, name: &str, after: u64, limit: ReadLimit) -> Vec<Entry> {
+        let read = self.log.read(&user(name), Seq(after), limit);
+        read.blocking_wait().unwrap().entries
+    }
+
     /// Seqs and bodies after `after`; "" for a deleted message.
     pub(super) fn read(&self, name: &str, after: u64, limit: ReadLimit) -> Vec<(u64, String)> {
-        let read = self.log.read(&user(name), Seq(after), limit);
-        let text = |body: Bytes| String::from_utf8(body.into()).unwrap();
-        let stored = read.blocking_wait().unwrap().stored.into_iter();
-        stored
-            .map(|stored| (stored.seq.0, stored.body.map(text).unwrap_or_default()))
+        let entries = self.entries(name, after, limit).into_iter();
+        let text = |entry: &Entry| {
+            let body = entry.content.body().cloned().unwrap_or_default();
+            String::from_utf8(body.into()).unwrap()
+        };
+        entries
+            .map(|entry| (entry.numbers.seq.0, text(&entry)))
             .collect()
     }
 
@@ -167,6 +196,44 @@ impl Subject {
         self.enter(key).stored
     }
 
+    /// Sends a message of this group.
+    pub(super) fn send_of(&self, group: &str, users: &[&str]) -> Receipt {
+        self.append(message_of(group, users)).unwrap()
+    }
+
+    /// Marks messages of these groups as read.
+    pub(super) fn mark(&self, name: &str, read: &[(&str, u64)]) -> Receipt {
+        self.append(marks(name, read)).unwrap()
+    }
+
+    pub(super) fn conversations(&self, name: &str, before: u64, limit: usize) -> ConversationPage {
+        let page = self.log.conversations(&user(name), Seq(before), limit);
+        page.blocking_wait().unwrap()
+    }
+
+    /// The entries of a group's conversation, within the limit.
+    pub(super) fn read_group(
+        &self,
+        name: &str,
+        group: &str,
+        (from, to): (u64, u64),
+        limit: ReadLimit,
+    ) -> ConversationRead {
+        let range = (ConversationSeq(from), ConversationSeq(to));
+        let (user, id) = (user(name), conversation_id(group));
+        let read = self.log.read_conversation(&user, &id, range, limit);
+        read.blocking_wait().unwrap()
+    }
+
+    /// A group's conversation. A read of the conversation and the list of all tell the same.
+    pub(super) fn conversation(&self, name: &str, group: &str) -> Option<Conversation> {
+        let read = self.read_group(name, group, EVERY, ALL).conversation;
+        let mut listed = self.conversations(name, u64::MAX, 1000).conversations;
+        listed.retain(|conversation| *conversation.id == *conversation_id(group));
+        assert_eq!(read.as_slice(), listed);
+        read
+    }
+
     pub(super) fn bounds(&self, name: &str) -> (u64, u64) {
         let inbox = self.log.inbox(&user(name)).blocking_wait();
         let Inbox { head, first, .. } = inbox.unwrap();
@@ -178,6 +245,9 @@ pub(super) const ALL: ReadLimit = ReadLimit {
     messages: 1000,
     bytes: usize::MAX,
 };
+
+/// All conversation seqs.
+pub(super) const EVERY: (u64, u64) = (0, u64::MAX);
 
 pub(crate) fn user(name: &str) -> UserId {
     UserId::new(name).unwrap()
@@ -204,7 +274,46 @@ pub(crate) fn message(now_ms: u64, users: &[&str], key: Option<&str>, body: &str
             .first_chunk()
             .unwrap_or(&[body.len() as u8; 16]),
         body: body.to_owned().into(),
+        is_marks: false,
         receivers: users.iter().map(|name| user(name)).collect(),
+    }
+}
+
+/// A message of this group. Each receiver finds it in the conversation of the group.
+pub(super) fn message_of(group: &str, users: &[&str]) -> Append {
+    let append = message(NOW_MS, users, None, "");
+    let stored = StoredMessage {
+        server_msg_id: append.message_id.to_string(),
+        group_id: group.into(),
+        session_type: 3,
+        ..StoredMessage::default()
+    };
+    Append {
+        body: stored.to_bytes(),
+        ..append
+    }
+}
+
+pub(super) fn conversation_id(group: &str) -> String {
+    ["sg_", group].concat()
+}
+
+/// The entry that marks messages of these groups as read.
+pub(super) fn marks(name: &str, read: &[(&str, u64)]) -> Append {
+    let append = message(NOW_MS, &[name], None, "");
+    let mark = |(group, seq): &(&str, u64)| ReadMark {
+        conversation_id: conversation_id(group),
+        conversation_seq: *seq,
+    };
+    let stored = StoredMessage {
+        server_msg_id: append.message_id.to_string(),
+        marks: read.iter().map(mark).collect(),
+        ..StoredMessage::default()
+    };
+    Append {
+        body: stored.to_bytes(),
+        is_marks: true,
+        ..append
     }
 }
 
@@ -212,4 +321,17 @@ pub(super) fn entries(of: &[(u64, &str)]) -> Vec<(u64, String)> {
     of.iter()
         .map(|(seq, body)| (*seq, (*body).into()))
         .collect()
+}
+
+pub(super) fn numbers(seq: u64, conversation_seq: u64) -> Numbers {
+    Numbers {
+        seq: Seq(seq),
+        conversation_seq: ConversationSeq(conversation_seq),
+    }
+}
+
+/// The places of a message at users who have one conversation. The bodies of most tests are no messages, and all such bodies
+/// are in the same conversation.
+pub(super) fn places<const USERS: usize>(of: [(&str, u64); USERS]) -> [(UserId, Numbers); USERS] {
+    of.map(|(name, seq)| (user(name), numbers(seq, seq)))
 }

@@ -1,0 +1,147 @@
+//! One user's inbox in memory, with its conversations and read marks. Every number of a conversation follows from the entries,
+//! and from what outlives them: how many there were, the last time and the mark.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    ids::{ConversationSeq, Epoch, Seq},
+    log::{Append, Conversation, Inbox},
+    message::{Content, Entry, Numbers, ReadMark},
+};
+
+/// A user's inbox.
+#[derive(Default)]
+pub(super) struct UserInbox {
+    /// The entries from seq 1 on, with those that have expired.
+    entries: Vec<Entry>,
+    /// The number of expired entries. They are the oldest ones.
+    expired: usize,
+    /// The conversations by their ids.
+    conversations: BTreeMap<String, ConversationRow>,
+}
+
+/// The messages of one conversation, as places in the inbox.
+#[derive(Default)]
+struct ConversationRow {
+    /// The seq of each message, from conversation seq 1 on.
+    seqs: Vec<Seq>,
+    /// The conversation time of the newest message, Unix ms.
+    last_time_ms: u64,
+    /// The user has read everything up to here.
+    mark: ConversationSeq,
+}
+
+impl UserInbox {
+    fn head(&self) -> Seq {
+        Seq(self.entries.len() as u64)
+    }
+
+    pub(super) fn bounds(&self, epoch: Epoch) -> Inbox {
+        Inbox {
+            epoch,
+            head: self.head(),
+            first: Seq(self.expired as u64 + 1),
+        }
+    }
+
+    /// Adds an entry. It is in no conversation if `conversation_seq` is 0.
+    fn add(&mut self, conversation_seq: ConversationSeq, content: Content) -> Numbers {
+        let numbers = Numbers {
+            seq: self.head().next(),
+            conversation_seq,
+        };
+        self.entries.push(Entry { numbers, content });
+        numbers
+    }
+
+    /// Adds a message to its conversation, or to none.
+    pub(super) fn add_message(&mut self, conversation: Option<String>, append: &Append) -> Numbers {
+        let seq = self.head().next();
+        let conversation_seq = conversation.map(|id| {
+            let row = self.conversations.entry(id).or_default();
+            row.seqs.push(seq);
+            row.last_time_ms = append.send_time_ms.max(row.last_time_ms + 1);
+            ConversationSeq(row.seqs.len() as u64)
+        });
+        let content = Content::Message(append.body.clone());
+        self.add(conversation_seq.unwrap_or_default(), content)
+    }
+
+    /// Adds the entry of these marks, and moves each one forward, no further than its conversation's head.
+    pub(super) fn add_marks(&mut self, marks: &[ReadMark], append: &Append) -> Numbers {
+        for mark in marks {
+            if let Some(row) = self.conversations.get_mut(&mark.conversation_id) {
+                let read = mark.conversation_seq.min(row.seqs.len() as u64);
+                row.mark = row.mark.max(ConversationSeq(read));
+            }
+        }
+        let content = Content::Marks(append.body.clone());
+        self.add(ConversationSeq::ZERO, content)
+    }
+
+    /// Removes a message. Its entry stays.
+    pub(super) fn delete(&mut self, seq: Seq) {
+        let index = seq.0.wrapping_sub(1) as usize;
+        if let Some(entry) = self.entries.get_mut(index)
+            && matches!(entry.content, Content::Message(_))
+        {
+            entry.content = Content::Removed;
+        }
+    }
+
+    /// Makes retention remove every entry.
+    pub(super) fn expire(&mut self) {
+        self.expired = self.entries.len();
+    }
+
+    /// The retained entries after this seq, ascending.
+    pub(super) fn after(&self, seq: Seq) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().skip(self.expired.max(seq.0 as usize))
+    }
+
+    fn describe(&self, id: &str, row: &ConversationRow) -> Conversation {
+        let expired = self.expired as u64;
+        let gone = row.seqs.partition_point(|seq| seq.0 <= expired);
+        let above = gone.max(row.mark.0 as usize);
+        let above = row.seqs[above..].iter().map(|seq| self.entry(*seq));
+        let unread = above.filter(|entry| matches!(entry.content, Content::Message(_)));
+        Conversation {
+            id: id.into(),
+            head: ConversationSeq(row.seqs.len() as u64),
+            first: ConversationSeq(gone as u64 + 1),
+            mark: row.mark,
+            unread: unread.count() as u64,
+            last_time_ms: row.last_time_ms,
+            last_seq: row.seqs.last().copied().unwrap_or_default(),
+        }
+    }
+
+    fn entry(&self, seq: Seq) -> &Entry {
+        &self.entries[seq.0 as usize - 1]
+    }
+
+    /// All conversations.
+    pub(super) fn conversations(&self) -> impl Iterator<Item = Conversation> {
+        let rows = self.conversations.iter();
+        rows.map(|(id, row)| self.describe(id, row))
+    }
+
+    /// The conversation with this id.
+    pub(super) fn conversation(&self, id: &str) -> Option<Conversation> {
+        let row = self.conversations.get(id)?;
+        Some(self.describe(id, row))
+    }
+
+    /// The retained entries of a conversation among the conversation seqs `from`..=`to`, newest first.
+    pub(super) fn newest(
+        &self,
+        conversation: &Conversation,
+        (from, to): (ConversationSeq, ConversationSeq),
+    ) -> impl Iterator<Item = &Entry> {
+        let begin = from.max(conversation.first).previous().0 as usize;
+        let end = to.min(conversation.head).0 as usize;
+        let seqs = &self.conversations[&*conversation.id].seqs;
+        let seqs = seqs.get(begin..end).unwrap_or_default().iter().rev();
+        seqs.map(|seq| self.entry(*seq))
+    }
+}

@@ -1,0 +1,489 @@
+//! A user's conversations: how far each is numbered, retained and read.
+//!
+//! Each entry of a message holds its conversation seq, and the position of the conversation's entry before it. So a conversation
+//! is a chain of its own, with waypoints of its own, as an inbox is.
+//!
+//! Entries of an earlier version have no conversation seq. They are numbered as they are read into the state, in the order of
+//! the inbox, and count as read. The number depends on the entries that are still retained, so it is *provisional* until a record
+//! says how many there were: the row that the keeper then writes into the segments, or the next numbered entry. The *shift* of a
+//! conversation is the difference.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use prost::{
+    Message as _,
+    encoding::{decode_varint, encode_varint},
+};
+
+use super::{
+    super::{
+        entry_fields::EntryFields,
+        message_facts::{MessageFacts, conversation_key},
+        record::Position,
+    },
+    StateError,
+    keys::{self, WAYPOINT_EVERY},
+    store::StateStore,
+    table::{Row, Table},
+};
+use crate::{
+    ids::{ConversationSeq, Seq, UserId},
+    log::Conversation,
+};
+
+/// One conversation of a user. The default stands for a conversation without a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::log::embedded) struct ConversationRow {
+    /// Highest assigned conversation seq.
+    pub(in crate::log::embedded) head: ConversationSeq,
+    /// The position of the newest entry's record; [`Position::NONE`] when no entry is retained.
+    pub(in crate::log::embedded) newest: Position,
+    /// Oldest retained conversation seq.
+    pub(in crate::log::embedded) first: ConversationSeq,
+    /// The user has read everything up to this.
+    pub(in crate::log::embedded) mark: ConversationSeq,
+    /// The conversation time of the newest message, Unix ms.
+    pub(in crate::log::embedded) last_time_ms: u64,
+    /// The newest message's seq in the inbox.
+    pub(in crate::log::embedded) last_seq: Seq,
+    /// The retained messages above the mark that were deleted, ascending.
+    deleted: Vec<ConversationSeq>,
+    /// True until a record says how many entries without a number there were.
+    is_provisional: bool,
+    /// The difference between the final and the provisional numbers.
+    shift: u64,
+}
+
+/// The flags in a row's bytes.
+const IS_PROVISIONAL: u64 = 1;
+/// A shift follows.
+const HAS_SHIFT: u64 = 2;
+
+impl Default for ConversationRow {
+    fn default() -> Self {
+        Self {
+            head: ConversationSeq::ZERO,
+            newest: Position::NONE,
+            first: ConversationSeq(1),
+            mark: ConversationSeq::ZERO,
+            last_time_ms: 0,
+            last_seq: Seq::ZERO,
+            deleted: Vec::new(),
+            is_provisional: false,
+            shift: 0,
+        }
+    }
+}
+
+impl ConversationRow {
+    /// No message up to this is unread.
+    fn read_up_to(&self) -> ConversationSeq {
+        self.mark.max(self.first.previous())
+    }
+
+    /// The conversation with this id, as the rooms above see it.
+    pub(in crate::log::embedded) fn conversation(&self, id: &str) -> Conversation {
+        let above = self.head.0.saturating_sub(self.read_up_to().0);
+        Conversation {
+            id: id.into(),
+            head: self.head,
+            first: self.first,
+            mark: self.mark,
+            unread: above.saturating_sub(self.deleted.len() as u64),
+            last_time_ms: self.last_time_ms,
+            last_seq: self.last_seq,
+        }
+    }
+
+    /// The facts that a record in the segments carries over.
+    pub(in crate::log::embedded) fn facts(&self) -> Bytes {
+        let facts = ConversationFacts {
+            head: self.head.0,
+            last_time_ms: self.last_time_ms,
+            last_seq: self.last_seq.0,
+            mark: self.mark.0,
+        };
+        facts.encode_to_vec().into()
+    }
+
+    /// The final number before the next one is known: provisional numbers become final.
+    fn anchor(&mut self, head: ConversationSeq) {
+        if self.is_provisional {
+            self.is_provisional = false;
+            self.shift = head.0.saturating_sub(self.head.0);
+            for number in [&mut self.head, &mut self.first, &mut self.mark] {
+                number.0 += self.shift;
+            }
+        }
+    }
+
+    /// Takes a new message.
+    fn add(&mut self, number: ConversationSeq, seq: Seq, at: Position, time_ms: u64) {
+        if self.newest == Position::NONE {
+            self.first = number;
+        }
+        self.head = number;
+        self.newest = at;
+        self.last_time_ms = time_ms;
+        self.last_seq = seq;
+    }
+
+    /// Forgets deleted messages that are not unread any more.
+    fn settle_deleted(&mut self) {
+        let read = self.read_up_to();
+        self.deleted.retain(|deleted| *deleted > read);
+    }
+}
+
+impl Row for ConversationRow {
+    /// Varints keep the value small, see [`super::UserRow`].
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(22);
+        let flags = if self.is_provisional {
+            IS_PROVISIONAL
+        } else {
+            0
+        } | if self.shift > 0 { HAS_SHIFT } else { 0 };
+        let numbers = [
+            self.head.0,
+            self.newest.0,
+            self.first.0,
+            self.mark.0,
+            self.last_time_ms,
+            self.last_seq.0,
+            flags,
+        ];
+        let shift = (self.shift > 0).then_some(self.shift);
+        let deleted = self.deleted.iter().map(|deleted| deleted.0);
+        for number in numbers.into_iter().chain(shift).chain(deleted) {
+            encode_varint(number, &mut bytes);
+        }
+        bytes
+    }
+
+    fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
+        let mut number = || decode_varint(&mut bytes).ok();
+        let mut row = Self {
+            head: ConversationSeq(number()?),
+            newest: Position(number()?),
+            first: ConversationSeq(number()?),
+            mark: ConversationSeq(number()?),
+            last_time_ms: number()?,
+            last_seq: Seq(number()?),
+            ..Self::default()
+        };
+        let flags = number()?;
+        row.is_provisional = flags & IS_PROVISIONAL > 0;
+        if flags & HAS_SHIFT > 0 {
+            row.shift = number()?;
+        }
+        while !bytes.is_empty() {
+            row.deleted
+                .push(ConversationSeq(decode_varint(&mut bytes).ok()?));
+        }
+        Some(row)
+    }
+}
+
+/// The value of a row of [`TableId::Conversations`](super::super::table_id::TableId::Conversations) in the segments: the facts
+/// that outlive a conversation's messages.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct ConversationFacts {
+    #[prost(uint64, tag = "1")]
+    head: u64,
+    #[prost(uint64, tag = "2")]
+    last_time_ms: u64,
+    #[prost(uint64, tag = "3")]
+    last_seq: u64,
+    #[prost(uint64, tag = "4")]
+    mark: u64,
+}
+
+/// The place in its conversation of an entry that has no number in its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UnnumberedRow {
+    number: ConversationSeq,
+    /// True if the conversation's shift is to be added.
+    is_provisional: bool,
+    /// The conversation's entry before this one.
+    previous: Position,
+}
+
+impl Row for UnnumberedRow {
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(12);
+        let numbers = [
+            self.number.0,
+            self.previous.0,
+            u64::from(self.is_provisional),
+        ];
+        for number in numbers {
+            encode_varint(number, &mut bytes);
+        }
+        bytes
+    }
+
+    fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
+        let mut number = || decode_varint(&mut bytes).ok();
+        let row = Self {
+            number: ConversationSeq(number()?),
+            previous: Position(number()?),
+            is_provisional: number()? == 1,
+        };
+        bytes.is_empty().then_some(row)
+    }
+}
+
+/// All conversations, the waypoints into their chains, and the places of entries without a number.
+pub(in crate::log::embedded) struct Conversations {
+    pub(super) rows: Table<ConversationRow>,
+    pub(super) waypoints: Table<Position>,
+    pub(super) unnumbered: Table<UnnumberedRow>,
+    /// Conversations whose numbers follow from entries without a number alone. The keeper writes their rows into the segments.
+    unrecorded: Mutex<BTreeSet<Box<[u8]>>>,
+}
+
+impl Conversations {
+    pub(super) fn open(store: &dyn StateStore) -> Result<Self, StateError> {
+        Ok(Self {
+            rows: Table::open_sorted(store, "conversations")?,
+            waypoints: Table::open(store, "conversation_waypoints")?,
+            unnumbered: Table::open(store, "unnumbered")?,
+            unrecorded: Mutex::default(),
+        })
+    }
+
+    /// The row with this key, see [`conversation_key`].
+    pub(in crate::log::embedded) fn get(
+        &self,
+        key: &[u8],
+    ) -> Result<Option<ConversationRow>, StateError> {
+        self.rows.get(key)
+    }
+
+    /// All conversations of a user.
+    pub(in crate::log::embedded) fn of(
+        &self,
+        user: &UserId,
+    ) -> Result<Vec<Conversation>, StateError> {
+        let prefix = keys::prefix(user);
+        let (mut conversations, mut is_readable) = (Vec::new(), true);
+        self.rows.visit(&prefix, |key, row| {
+            match std::str::from_utf8(&key[prefix.len()..]) {
+                Ok(id) => conversations.push(row.conversation(id)),
+                Err(_) => is_readable = false,
+            }
+        })?;
+        is_readable
+            .then_some(conversations)
+            .ok_or(StateError::Undecodable)
+    }
+
+    /// Adds the entry of a message. Replaying an old one changes nothing.
+    pub(super) fn add_entry(
+        &self,
+        user: &UserId,
+        seq: Seq,
+        at: Position,
+        fields: &EntryFields,
+        message: &MessageFacts,
+    ) -> Result<(), StateError> {
+        let key = message.conversation_key(user);
+        let number = ConversationSeq(fields.conversation_seq);
+        if number == ConversationSeq::ZERO {
+            return self.add_unnumbered(user, seq, at, key, message.send_time_ms);
+        }
+        if number.0.is_multiple_of(WAYPOINT_EVERY) {
+            self.waypoints
+                .put(keys::conversation_entry(&key, number), at);
+        }
+        let time_ms = fields.time_ms(message.send_time_ms);
+        let is_first = fields.conversation_previous == Position::NONE.0;
+        let was_provisional = self.rows.update(key, |row| {
+            let row = row.get_or_insert_default();
+            let was_provisional = row.is_provisional;
+            row.anchor(number.previous());
+            if number > row.head {
+                row.add(number, seq, at, time_ms);
+                // Nothing before it was retained when it was written, whatever else a replay has found.
+                if is_first {
+                    row.first = number;
+                    row.settle_deleted();
+                }
+            }
+            was_provisional
+        })?;
+        if was_provisional {
+            lock(&self.unrecorded).remove(&*message.conversation_key(user));
+        }
+        Ok(())
+    }
+
+    fn add_unnumbered(
+        &self,
+        user: &UserId,
+        seq: Seq,
+        at: Position,
+        key: Vec<u8>,
+        send_time_ms: u64,
+    ) -> Result<(), StateError> {
+        let place = self.rows.update(key.clone(), |row| {
+            let is_new = row.is_none();
+            let row = row.get_or_insert_default();
+            row.is_provisional |= is_new;
+            if seq <= row.last_seq {
+                return None;
+            }
+            let place = UnnumberedRow {
+                number: row.head.next(),
+                is_provisional: row.is_provisional,
+                previous: row.newest,
+            };
+            let time_ms = send_time_ms.max(row.last_time_ms + 1);
+            row.add(place.number, seq, at, time_ms);
+            row.mark = place.number;
+            Some(place)
+        })?;
+        if let Some(place) = place {
+            self.unnumbered.put(keys::entry(user, seq), place);
+            lock(&self.unrecorded).insert(key.into());
+        }
+        Ok(())
+    }
+
+    /// Moves a user's marks forward.
+    pub(super) fn mark(&self, user: &UserId, message: &MessageFacts) -> Result<(), StateError> {
+        for mark in &message.origin.marks {
+            let key = conversation_key(user, &mark.conversation_id);
+            self.rows.update(key, |row| {
+                let Some(row) = row else { return };
+                let mark = ConversationSeq(mark.conversation_seq).min(row.head);
+                if mark > row.mark {
+                    row.mark = mark;
+                    row.settle_deleted();
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A message was deleted: it is not unread any more.
+    pub(super) fn delete(&self, key: Vec<u8>, number: ConversationSeq) -> Result<(), StateError> {
+        self.rows.update(key, |row| {
+            let Some(row) = row else { return };
+            if number > row.read_up_to()
+                && let Err(at) = row.deleted.binary_search(&number)
+            {
+                row.deleted.insert(at, number);
+            }
+        })
+    }
+
+    /// Takes the facts that were carried over into the segments.
+    pub(super) fn merge(&self, key: &[u8], facts: &[u8]) -> Result<(), StateError> {
+        let facts = ConversationFacts::decode(facts).map_err(|_| StateError::Undecodable)?;
+        let head = ConversationSeq(facts.head);
+        self.rows.update(key.to_vec(), |row| {
+            let row = row.get_or_insert_default();
+            row.anchor(head);
+            if head > row.head {
+                row.head = head;
+                row.newest = Position::NONE;
+                row.first = head.next();
+                row.last_time_ms = facts.last_time_ms;
+                row.last_seq = Seq(facts.last_seq);
+            }
+            row.mark = row.mark.max(ConversationSeq(facts.mark).min(row.head));
+            row.settle_deleted();
+        })?;
+        lock(&self.unrecorded).remove(key);
+        Ok(())
+    }
+
+    /// Removes everything below `first` from a conversation, because retention did.
+    pub(in crate::log::embedded) fn expire(
+        &self,
+        key: &[u8],
+        first: ConversationSeq,
+        removed_before: Position,
+    ) -> Result<(), StateError> {
+        let from = self.rows.update(key.to_vec(), |row| {
+            let row = row.get_or_insert_default();
+            let from = row.first;
+            row.first = row.first.max(first);
+            if row.newest < removed_before {
+                row.newest = Position::NONE;
+            }
+            row.settle_deleted();
+            from
+        })?;
+        let from = from.0.next_multiple_of(WAYPOINT_EVERY);
+        for number in (from..first.0).step_by(WAYPOINT_EVERY as usize) {
+            self.waypoints
+                .remove(keys::conversation_entry(key, ConversationSeq(number)));
+        }
+        Ok(())
+    }
+
+    /// Forgets the place of an entry without a number, because retention removed the entry.
+    pub(in crate::log::embedded) fn forget_unnumbered(&self, user: &UserId, seq: Seq) {
+        self.unnumbered.remove(keys::entry(user, seq));
+    }
+
+    /// The conversation seq of an entry without a number, and the conversation's entry before it. `key` is called for the key of
+    /// its conversation, if the number is provisional. `None`: the entry is in no conversation.
+    pub(in crate::log::embedded) fn place_of<E: From<StateError>>(
+        &self,
+        user: &UserId,
+        seq: Seq,
+        key: impl FnOnce() -> Result<Vec<u8>, E>,
+    ) -> Result<Option<(ConversationSeq, Position)>, E> {
+        let Some(place) = self.unnumbered.get(&keys::entry(user, seq))? else {
+            return Ok(None);
+        };
+        let mut number = place.number;
+        if place.is_provisional {
+            number.0 += self.get(&key()?)?.map_or(0, |row| row.shift);
+        }
+        Ok(Some((number, place.previous)))
+    }
+
+    /// The start of a walk back to `number`: the nearest stored position of an entry at or above it.
+    pub(in crate::log::embedded) fn landmark(
+        &self,
+        key: &[u8],
+        row: &ConversationRow,
+        number: ConversationSeq,
+    ) -> Result<(ConversationSeq, Position), StateError> {
+        let waypoint = ConversationSeq(number.0.next_multiple_of(WAYPOINT_EVERY));
+        if waypoint < row.head
+            && let Some(position) = self
+                .waypoints
+                .get(&keys::conversation_entry(key, waypoint))?
+        {
+            return Ok((waypoint, position));
+        }
+        Ok((row.head, row.newest))
+    }
+
+    /// The keys of up to `most` conversations whose rows the segments do not have.
+    pub(in crate::log::embedded) fn unrecorded(&self, most: usize) -> Vec<Bytes> {
+        let unrecorded = lock(&self.unrecorded);
+        let keys = unrecorded.iter().take(most);
+        keys.map(|key| Bytes::copy_from_slice(key)).collect()
+    }
+
+    /// True if the segments alone give every conversation its numbers.
+    pub(super) fn are_recorded(&self) -> bool {
+        lock(&self.unrecorded).is_empty()
+    }
+}
+
+/// A panic of the lock's holder leaves the set of keys whole.
+fn lock(keys: &Mutex<BTreeSet<Box<[u8]>>>) -> MutexGuard<'_, BTreeSet<Box<[u8]>>> {
+    keys.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,53 @@
+//! One entry of an inbox, as the log returns it.
+
+use bytes::Bytes;
+
+use crate::ids::{ConversationSeq, Seq};
+
+/// The two places of an entry: in the inbox, and in the conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Numbers {
+    /// The seq in the inbox; 0 for an online-only message.
+    pub seq: Seq,
+    /// The seq in the conversation; 0 for an entry that is in none.
+    pub conversation_seq: ConversationSeq,
+}
+
+/// One entry of an inbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The entry's places.
+    pub numbers: Numbers,
+    /// What the entry holds.
+    pub content: Content,
+}
+
+/// What an entry of an inbox holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A message, in its stored form.
+    Message(Bytes),
+    /// Read marks, in the stored form of a message that has nothing else. Clients land and ack them as messages. Whatever counts
+    /// or shows messages leaves them out.
+    Marks(Bytes),
+    /// Nothing: the message was deleted.
+    Removed,
+}
+
+impl Content {
+    /// The stored form that is pushed to clients; `None` for a removed message.
+    pub fn body(&self) -> Option<&Bytes> {
+        match self {
+            Self::Message(body) | Self::Marks(body) => Some(body),
+            Self::Removed => None,
+        }
+    }
+
+    /// The stored form of a message; `None` for anything else.
+    pub fn into_message(self) -> Option<Bytes> {
+        match self {
+            Self::Message(body) => Some(body),
+            Self::Marks(_) | Self::Removed => None,
+        }
+    }
+}
