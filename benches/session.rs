@@ -114,6 +114,7 @@ fn opened(head: Seq) -> Session {
         first: Seq(1),
         stored: Some(Seq::ZERO),
         is_damaged: false,
+        has_conversations: true,
     };
     let welcome = Welcome {
         connection: ConnectionId(1),

@@ -83,11 +83,11 @@ pub struct Metrics {
     pub accepted: Counter,
     /// Log records of messages appended, one per send.
     pub appended: Counter,
-    /// Messages put into a session's outbox, resends included.
+    /// Messages and read marks put into a session's outbox, resends included.
     pub pushed: Counter,
     /// Messages acked by at least one session of their receiver; only the first ack counts.
     pub acked: Counter,
-    /// Messages put into an outbox again after a rewind or a `Resend`.
+    /// Messages and read marks put into an outbox again after a rewind or a `Resend`.
     pub resent: Counter,
     /// Messages removed by retention before any session acked them.
     pub expired: Counter,
@@ -189,7 +189,7 @@ impl Metrics {
             ),
             pushed: counter(
                 "towncrier_messages_pushed_total",
-                "Messages put into outboxes, resends included",
+                "Messages and read marks put into outboxes, resends included",
             ),
             acked: counter(
                 "towncrier_messages_acked_total",
@@ -197,7 +197,7 @@ impl Metrics {
             ),
             resent: counter(
                 "towncrier_messages_resent_total",
-                "Messages pushed again after a rewind or Resend",
+                "Messages and read marks pushed again after a rewind or Resend",
             ),
             expired: counter(
                 "towncrier_messages_expired_total",

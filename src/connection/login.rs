@@ -80,6 +80,7 @@ async fn enter(
         first: point.inbox.first,
         stored: point.stored.map(|row| row.cursor),
         is_damaged: delivery.is_damaged(),
+        has_conversations: delivery.has_conversations(),
     };
     let welcome = Welcome {
         connection: id,

@@ -11,6 +11,7 @@
 //! - `life.rs`: the states of its life; each owns its guards
 //! - `login.rs`: from `Connect` to a registered session, waiting for the log where it answers later
 //! - `replay.rs`: reads of the log, answered at once or beside the task
+//! - `read_state.rs`: lists of conversations and read marks, in the same way
 //! - `outbox.rs`: frames that wait for the socket, and their writing
 //! - `socket.rs`: the stream, and its reading
 //! - `tally.rs`: the counts of a connection, for its one line in the log
@@ -18,6 +19,7 @@
 mod life;
 mod login;
 mod outbox;
+mod read_state;
 mod replay;
 mod socket;
 mod state;

@@ -20,7 +20,7 @@ pub(super) const READS_IN_A_ROW: usize = 8;
 
 /// A read that takes longer ends the session, and its client comes back. A disk that is slow for all sessions of a process answers
 /// each within this time.
-const READ_MAX: Duration = Duration::from_secs(60);
+pub(super) const READ_MAX: Duration = Duration::from_secs(60);
 
 fn limit(order: ReadOrder) -> ReadLimit {
     ReadLimit {
@@ -82,13 +82,18 @@ fn event(user: &UserId, epoch: Epoch, result: Result<InboxRead, LogError>) -> Ev
         Ok(read) if read.inbox.epoch != epoch => Event::Failed(SessionFault::EpochOver),
         Ok(InboxRead { inbox, entries }) if entries.is_empty() => Event::ReadNothing(inbox.first),
         Ok(InboxRead { entries, .. }) => Event::Read(entries),
-        Err(failure) if failure.cause == Cause::Damaged => {
-            // The log has counted the damage already, once for all that meet it.
-            error!(%user, damage = %failure, "an inbox is damaged: its sessions cannot go on");
-            Event::Failed(SessionFault::LogDamaged)
-        }
-        Err(failure) => Event::Failed(unreadable(&failure)),
+        Err(failure) => failed(user, &failure),
     }
+}
+
+/// The event for a session whose user's part of the log cannot be read.
+pub(super) fn failed(user: &UserId, failure: &LogError) -> Event {
+    if failure.cause == Cause::Damaged {
+        // The log has counted the damage already, once for all that meet it.
+        error!(%user, damage = %failure, "an inbox is damaged: its sessions cannot go on");
+        return Event::Failed(SessionFault::LogDamaged);
+    }
+    Event::Failed(unreadable(failure))
 }
 
 #[cfg(test)]

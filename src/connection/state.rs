@@ -22,6 +22,7 @@ use super::{
     life::{Life, Login, Open},
     login::log_in,
     outbox::Outbox,
+    read_state::{list, mark},
     replay::{READS_IN_A_ROW, read},
     socket::Inbound,
     tally::Tally,
@@ -95,8 +96,8 @@ impl Connection {
         self.codec.rules()
     }
 
-    /// True if the task may read the next frame. It may not while a `Fetch` waits for its answer, or while a client that
-    /// takes no answers asks for more.
+    /// True if the task may read the next frame. It may not while a question waits for its answer, while too many read marks
+    /// wait for the log, or while a client that takes no answers asks for more.
     pub(super) fn is_listening(&self) -> bool {
         let is_flooded = self.outbox.is_flooded(self.context.outbox);
         match &self.life {
@@ -160,10 +161,10 @@ impl Connection {
                 return ControlFlow::Break(());
             }
         };
-        // A `Fetch` of a few bytes asks for many, so the task counts the `Fetch`es that it reads in a row.
-        let is_fetch = matches!(said, FromClient::Fetch(_));
+        // A question of a few bytes asks for much, so the task counts the questions that it reads in a row.
+        let is_question = matches!(said, FromClient::Fetch(_) | FromClient::Conversations(_));
         self.happen(Event::Said(said));
-        if is_fetch {
+        if is_question {
             ControlFlow::Break(())
         } else {
             self.listen_on()
@@ -222,10 +223,21 @@ impl Connection {
         self.wake();
     }
 
+    /// Takes an event that comes later, beside the task.
+    fn take_later(&self) -> impl FnOnce(Event) + 'static + use<> {
+        let me = self.me.clone();
+        move |event| {
+            // The connection may be gone by then.
+            if let Some(me) = me.upgrade() {
+                me.borrow_mut().take_event(event);
+            }
+        }
+    }
+
     /// Handles the answer of a disk read.
     pub(super) fn take_event(&mut self, event: Event) {
         self.happen(event);
-        // Wake the task even if nothing is to be written: after a `Fetch` the socket may be read again.
+        // Wake the task even if nothing is to be written: after an answer the socket may be read again.
         self.wake_task();
     }
 
@@ -371,6 +383,7 @@ impl Connection {
                 return None;
             };
             let epoch = session.epoch();
+            let inbox = (&registered.key.user, epoch);
             match action {
                 Action::Send(what) => self.send(what),
                 Action::Pong(nonce) => {
@@ -395,16 +408,14 @@ impl Connection {
                     }
                 }
                 Action::Read(order) => {
-                    let me = self.me.clone();
-                    let take = move |event| {
-                        // The connection may be gone by then.
-                        if let Some(me) = me.upgrade() {
-                            me.borrow_mut().take_event(event);
-                        }
-                    };
-                    let inbox = (&registered.key.user, epoch);
-                    answer = read(&self.context, inbox, order, may_read_now, take);
+                    answer = read(&self.context, inbox, order, may_read_now, self.take_later());
                 }
+                // A replaced connection no longer speaks for the session. It is told soon, and waits for no answer.
+                Action::List(_) | Action::Mark(_) if !registered.holds() => {}
+                Action::List(request) => {
+                    answer = list(&self.context, inbox, request, self.take_later());
+                }
+                Action::Mark(marks) => mark(&self.context, inbox, marks, self.take_later()),
                 Action::DropUnsent => self.outbox.discard_unbegun(),
                 Action::Close(reason) => self.close(reason),
             }

@@ -6,6 +6,7 @@
 //! - `backlog.rs`: a session gets every entry in order, from the log or live
 //! - `end.rs`: each end of a connection, with its close code
 //! - `epoch.rs`: a log that lost its entries
+//! - `read_state.rs`: read marks reach all sessions, conversations are listed
 //! - `login.rs`: from `Connect` to `Connected`, or to a refusal
 //! - `size.rs`: the bounds of a frame, of the outbox and of an idle connection
 //! - `slow_client.rs`: a client that reads little delays nobody and loses nothing
@@ -19,6 +20,7 @@ mod epoch;
 pub(crate) mod fixture;
 mod json_lines;
 mod login;
+mod read_state;
 mod size;
 mod slow_client;
 mod violation;

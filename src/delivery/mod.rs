@@ -1,15 +1,17 @@
-//! The operations between the log and the registry: send, replay, ack, and the trace of a message.
+//! The operations between the log and the registry: send, replay, ack, read marks, and the trace of a message.
 //!
 //! A send is appended first and fanned out when it is durable. A session that misses the fan-out reads the log. Leaves to
 //! others: HTTP, sockets, the protocol's rules.
 //!
 //! - `send.rs`: append, and from the log's commits to the sessions online
 //! - `cursor.rs`: a session resumes, reads the log and acks
+//! - `read_state.rs`: conversations, and the marks of what a user has read
 //! - `authenticate.rs`: tokens are issued and checked
 //! - `trail.rs`, `trace.rs`: the way of a message
 
 mod authenticate;
 mod cursor;
+mod read_state;
 mod send;
 #[cfg(test)]
 mod tests;
@@ -29,8 +31,8 @@ pub use self::{
 };
 /// The log's types, for the rooms that read the log through this one.
 pub use crate::log::{
-    AppendError, Cause, Inbox, InboxRead, LogAnswer, LogError, Lookup, ReadLimit, Receipt,
-    ResumePoint,
+    AppendError, Cause, ConversationPage, ConversationRead, Inbox, InboxRead, LogAnswer, LogError,
+    Lookup, ReadLimit, Receipt, ResumePoint,
 };
 use crate::{
     clock::{Clock, Doubt},

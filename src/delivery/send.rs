@@ -172,6 +172,6 @@ impl Consumer for FanOut {
 
 /// Waits until an append is on disk. The writer answers every append that it takes. A writer that panicked may have written
 /// it.
-async fn durable<T>(pending: Pending<T>) -> Result<T, AppendError> {
+pub(super) async fn durable<T>(pending: Pending<T>) -> Result<T, AppendError> {
     pending.await.unwrap_or(Err(AppendError::OutcomeUnknown))
 }

@@ -1,4 +1,6 @@
-//! Send, ack and trace over the embedded log, without sockets.
+//! Send, ack and trace over the embedded log, without sockets; `read_state.rs`: read marks.
+
+mod read_state;
 
 use std::{sync::Mutex, time::Duration};
 

@@ -22,6 +22,7 @@ pub use self::{
     answer::LogAnswer,
     error::{AppendError, Cause, LogError},
 };
+pub use crate::message::Conversation;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -105,25 +106,6 @@ pub struct InboxRead {
     pub inbox: Inbox,
     /// The entries, ascending and contiguous.
     pub entries: Vec<Entry>,
-}
-
-/// A user's conversation, with what the user has read of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conversation {
-    /// Its id.
-    pub id: Box<str>,
-    /// Highest assigned conversation seq.
-    pub head: ConversationSeq,
-    /// Oldest retained conversation seq; `head` + 1 when nothing is retained.
-    pub first: ConversationSeq,
-    /// The user has read everything up to this conversation seq. It never goes back.
-    pub mark: ConversationSeq,
-    /// Messages above the mark that are retained and not deleted.
-    pub unread: u64,
-    /// The conversation time of the newest message, Unix ms: its send time, or later, so that times ascend within a conversation.
-    pub last_time_ms: u64,
-    /// The seq of the newest message in the inbox.
-    pub last_seq: Seq,
 }
 
 /// The answer to a question for a user's conversations.

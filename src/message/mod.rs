@@ -6,13 +6,16 @@
 //!
 //! - `stored.rs`: the stored form, and the conversation that follows from it
 //! - `entry.rs`: one entry of an inbox
+//! - `conversation.rs`: a conversation of a user
 //! - `shared.rs`: a message on its way to the sessions online
 
+mod conversation;
 mod entry;
 mod shared;
 mod stored;
 
 pub use self::{
+    conversation::{CONVERSATION_ID_BYTES_MAX, Conversation},
     entry::{Content, Entry, Numbers},
     shared::{Live, Message},
     stored::{OfflinePush, Origin, ReadMark, StoredMessage},

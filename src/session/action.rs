@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Reason;
+use super::{ListRequest, Reason};
 use crate::{
     ids::{ConnectionId, Epoch, Platform, Seq},
-    message::{Live, Numbers},
+    message::{Conversation, Live, Numbers, ReadMark},
 };
 
 /// Messages of one user with their places, in ascending order, each in its stored form. Read marks may be among them.
@@ -30,8 +30,13 @@ pub enum Action {
     Send(ToClient),
     /// Answer a ping with a [`ToClient::Pong`] that holds this nonce and the time.
     Pong(u64),
-    /// Read the log. The answer is one of the `Read` events. At most one read is under way.
+    /// Read the log. The answer is one of the `Read` events. At most one read is under way, or one `List`.
     Read(ReadOrder),
+    /// Look up the user's conversations. The answer is [`Event::Listed`](super::Event::Listed). No read is under way meanwhile.
+    List(ListRequest),
+    /// Move the user's read marks forward. [`Event::Marked`](super::Event::Marked) follows when the log has taken them or has
+    /// not. Until then there is no other `Mark`.
+    Mark(Vec<ReadMark>),
     /// Store this seq as the session's cursor. It differs from the stored one.
     Begin(Seq),
     /// The client stored all messages up to `seq`: store the cursor.
@@ -67,9 +72,19 @@ pub enum ToClient {
     Fetched {
         /// The number that the client gave the `Fetch`.
         request_id: u32,
-        /// The history; at most [`TOGETHER_BYTES_MAX`](crate::message::TOGETHER_BYTES_MAX), or a single message.
+        /// The history, without read marks; at most [`TOGETHER_BYTES_MAX`](crate::message::TOGETHER_BYTES_MAX), or a single message.
         messages: Messages,
         /// True if the messages reach the head.
+        is_end: bool,
+    },
+    /// The answer to a question for the conversations.
+    Conversations {
+        /// The number that the client gave its question.
+        request_id: u32,
+        /// The conversations, those with the newest messages first; at most
+        /// [`TOGETHER_BYTES_MAX`](crate::message::TOGETHER_BYTES_MAX).
+        conversations: Vec<Conversation>,
+        /// True if no other conversation follows.
         is_end: bool,
     },
     /// A range of the inbox that will not come.
@@ -108,6 +123,9 @@ pub struct Connected {
     pub window: u32,
     /// The server's clock, Unix ms.
     pub server_time_ms: u64,
+    /// True if the client may send [`FromClient::Read`](super::FromClient::Read) and
+    /// [`FromClient::Conversations`](super::FromClient::Conversations).
+    pub has_conversations: bool,
 }
 
 /// The seqs `from`..=`to` will not come.

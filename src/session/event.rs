@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::SessionFault;
 use crate::{
     ids::Seq,
-    message::{Entry, Live},
+    message::{Conversation, Entry, Live, ReadMark},
 };
 
 /// A point in time, in ms since an origin that all calls share. Never goes backwards.
@@ -62,6 +62,10 @@ pub enum FromClient {
     Fetch(Fetch),
     /// Answer with this nonce.
     Ping(u64),
+    /// The user has read these conversations up to these messages.
+    Read(Vec<ReadMark>),
+    /// List the user's conversations.
+    Conversations(ListRequest),
 }
 
 /// The first frame of a client.
@@ -97,6 +101,17 @@ pub struct Fetch {
     pub limit: u32,
 }
 
+/// A request for the user's conversations, those with the newest messages first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListRequest {
+    /// Chosen by the client, and repeated in the answer.
+    pub request_id: u32,
+    /// Only conversations whose newest message has a lower seq.
+    pub before: Seq,
+    /// The number of conversations wanted; at least 1. The machine caps it.
+    pub limit: u32,
+}
+
 /// One thing that happens to a session, or to a connection that has none yet.
 #[derive(Debug)]
 pub enum Event {
@@ -112,6 +127,15 @@ pub enum Event {
     Read(Vec<Entry>),
     /// The answer to an [`super::Action::Read`] that found no entry: the oldest retained seq.
     ReadNothing(Seq),
+    /// The answer to an [`super::Action::List`].
+    Listed {
+        /// The conversations, those with the newest messages first.
+        conversations: Vec<Conversation>,
+        /// True if no other conversation follows.
+        is_end: bool,
+    },
+    /// The log took the marks of an [`super::Action::Mark`], or did not: then the client sends them again.
+    Marked,
     /// A read of the log or the login failed, for this reason.
     Failed(SessionFault),
     /// The outbox has room again.

@@ -80,7 +80,9 @@ impl Greeting {
             | Event::Room
             | Event::Head(..)
             | Event::Read(_)
-            | Event::ReadNothing(_) => return GreetingStep::Wait,
+            | Event::ReadNothing(_)
+            | Event::Listed { .. }
+            | Event::Marked => return GreetingStep::Wait,
         };
         GreetingStep::Close(reason)
     }

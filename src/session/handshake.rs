@@ -21,6 +21,8 @@ pub struct Standing {
     pub stored: Option<Seq>,
     /// True if damage hides the heads of inboxes: `head` may be too low.
     pub is_damaged: bool,
+    /// True if the log keeps conversations and read marks.
+    pub has_conversations: bool,
 }
 
 /// The fields of [`Connected`] that the connection knows.
@@ -69,6 +71,7 @@ pub fn open(
         heartbeat: limits.heartbeat,
         window: limits.window,
         server_time_ms: welcome.server_time_ms,
+        has_conversations: standing.has_conversations,
     };
     let mut actions = vec![Action::Send(ToClient::Connected(connected))];
     if standing.stored != Some(cursor) {
@@ -79,8 +82,14 @@ pub fn open(
     if !has_backlog {
         actions.push(Action::Send(ToClient::CaughtUp(cursor)));
     }
-    let Standing { epoch, head, .. } = standing;
-    let session = Session::new(epoch, cursor, head, has_backlog, now);
+    let Standing {
+        epoch,
+        head,
+        has_conversations,
+        ..
+    } = standing;
+    let backlog = has_backlog.then_some(head);
+    let session = Session::new(epoch, cursor, head, backlog, has_conversations, now);
     Ok((session, actions))
 }
 
@@ -142,6 +151,7 @@ mod tests {
             first: Seq(first),
             stored: stored.map(Seq),
             is_damaged: false,
+            has_conversations: true,
         }
     }
 

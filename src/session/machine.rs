@@ -5,21 +5,18 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::{
-    Action, Condition, Event, Fetch, FromClient, Gap, GapReason, Kicked, Limits, Moment, ReadOrder,
+    Action, Condition, Event, FromClient, Gap, GapReason, Kicked, Limits, Moment, ReadOrder,
     Reason, SILENCE_HEARTBEATS_MAX, Scene, SessionFault, ToClient,
     action::Messages,
+    marks::WaitingMarks,
+    question::{History, OpenQuestion},
     window::{AheadOfSent, Overdue, Window},
 };
 use crate::{
     ids::{Epoch, Seq},
-    message::{ADDRESS_BYTES_MAX, Content, Entry, Live, TOGETHER_BYTES_MAX},
+    message::{Content, Conversation, Entry, Live},
 };
-
-/// The most messages that a `Fetch` returns: `docs/protocol.md#history`.
-const FETCH_MAX: u32 = 500;
 
 /// An open session, from `Connected` to its close.
 #[derive(Debug)]
@@ -33,12 +30,22 @@ pub struct Session {
     backlog: Option<Seq>,
     /// The read under way.
     reading: Option<BacklogRead>,
-    /// The `Fetch` that is not answered yet. Its `after` advances while the reads find only deleted entries. Boxed, because
-    /// idle sessions have none.
-    fetch: Option<Box<Fetch>>,
+    /// The client's wishes that are not fulfilled yet. Boxed, because idle sessions have none.
+    wishes: Option<Box<Wishes>>,
     /// The time of the client's last frame.
     heard: Moment,
+    /// True if the log has what read marks and conversations need.
+    has_conversations: bool,
     is_closed: bool,
+}
+
+/// The wishes of a client that are not fulfilled yet.
+#[derive(Debug, Default)]
+struct Wishes {
+    /// The question that is not answered yet. No further frame is taken meanwhile.
+    question: Option<OpenQuestion>,
+    /// The read marks of the last second, and those that wait.
+    marks: WaitingMarks,
 }
 
 /// The purpose of the read under way.
@@ -46,8 +53,8 @@ pub struct Session {
 enum BacklogRead {
     /// Push the entries after this seq.
     Push(Seq),
-    /// Answer the pending `Fetch`.
-    Fetch,
+    /// Answer the pending question.
+    Answer,
 }
 
 impl Session {
@@ -55,17 +62,19 @@ impl Session {
         epoch: Epoch,
         cursor: Seq,
         head: Seq,
-        has_backlog: bool,
+        backlog: Option<Seq>,
+        has_conversations: bool,
         now: Moment,
     ) -> Self {
         Self {
             epoch,
             window: Window::new(cursor),
             head,
-            backlog: has_backlog.then_some(head),
+            backlog,
             reading: None,
-            fetch: None,
+            wishes: None,
             heard: now,
+            has_conversations,
             is_closed: false,
         }
     }
@@ -75,10 +84,16 @@ impl Session {
         self.epoch
     }
 
-    /// True if the session takes the client's next frame. It takes none while a `Fetch` waits for its answer. So a flood of
-    /// frames waits in the client's socket.
+    /// True if the session takes the client's next frame. It takes none while a question waits for its answer, or too many
+    /// read marks wait for the log. So a flood of frames waits in the client's socket.
     pub fn is_listening(&self) -> bool {
-        self.fetch.is_none()
+        let wishes = self.wishes.as_ref();
+        wishes.is_none_or(|wishes| wishes.question.is_none() && wishes.marks.has_room())
+    }
+
+    /// The place of a new wish.
+    fn ask(&mut self) -> &mut Wishes {
+        self.wishes.get_or_insert_default()
     }
 
     /// True if the session sends no message before its client's next ack.
@@ -98,6 +113,7 @@ impl Session {
             actions: Vec::new(),
         };
         turn.take(event);
+        turn.mark();
         turn.read_on();
         turn.actions
     }
@@ -120,6 +136,11 @@ impl Turn<'_> {
             Event::Head(seq) => self.session.head = self.session.head.max(seq),
             Event::Read(entries) => self.take_read(entries),
             Event::ReadNothing(first) => self.take_nothing(first),
+            Event::Listed {
+                conversations,
+                is_end,
+            } => self.take_list(conversations, is_end),
+            Event::Marked => self.session.ask().marks.arrive(self.scene.now),
             Event::Failed(fault) => self.fail(fault),
             Event::Room => {}
             Event::Tick(condition) => self.tick(condition),
@@ -136,11 +157,24 @@ impl Turn<'_> {
             FromClient::Ack(seq) => self.take_ack(seq),
             FromClient::Resend(after) => self.session.window.rewind_to(after),
             FromClient::Fetch(fetch) => {
-                debug_assert!(self.session.is_listening(), "one Fetch at a time");
-                self.session.fetch = Some(Box::new(fetch));
+                self.take_question(OpenQuestion::History(History::new(fetch)))
             }
             FromClient::Ping(nonce) => self.actions.push(Action::Pong(nonce)),
+            FromClient::Read(_) | FromClient::Conversations(_)
+                if !self.session.has_conversations =>
+            {
+                self.close(Reason::UNKNOWN_FRAME);
+            }
+            FromClient::Read(marks) => self.session.ask().marks.add(marks),
+            FromClient::Conversations(request) => {
+                self.take_question(OpenQuestion::Conversations(request.bounded()));
+            }
         }
+    }
+
+    fn take_question(&mut self, question: OpenQuestion) {
+        debug_assert!(self.session.is_listening(), "one question at a time");
+        self.session.ask().question = Some(question);
     }
 
     fn take_ack(&mut self, seq: Seq) {
@@ -180,7 +214,7 @@ impl Turn<'_> {
             }
             // A rewind happened while the read was under way. The read no longer brings the next entries.
             Some(BacklogRead::Push(_)) | None => {}
-            Some(BacklogRead::Fetch) => self.answer(entries),
+            Some(BacklogRead::Answer) => self.take_history(entries),
         }
     }
 
@@ -198,7 +232,7 @@ impl Turn<'_> {
                 }
             }
             Some(BacklogRead::Push(_)) | None => {}
-            Some(BacklogRead::Fetch) => self.answer(Vec::new()),
+            Some(BacklogRead::Answer) => self.take_history(Vec::new()),
         }
     }
 
@@ -277,39 +311,29 @@ impl Turn<'_> {
         }
     }
 
-    /// Answers the pending `Fetch`. If all entries read are deleted, it reads on instead.
-    fn answer(&mut self, entries: Vec<Entry>) {
-        let Some(fetch) = &mut self.session.fetch else {
+    /// Answers the pending `Fetch`, if the entries suffice.
+    fn take_history(&mut self, entries: Vec<Entry>) {
+        let head = self.session.head;
+        let Some(OpenQuestion::History(history)) = &mut self.session.ask().question else {
             return;
         };
-        let reached = entries
-            .last()
-            .map_or(self.session.head, |last| last.numbers.seq);
-        let mut is_end = reached >= self.session.head;
-        let mut bytes = 0;
-        let mut messages = Messages::new();
-        let stored = entries
-            .into_iter()
-            .filter_map(|entry| Some((entry.numbers, entry.content.into_message()?)));
-        for (numbers, body) in stored {
-            bytes += wire_bytes(&body);
-            if bytes > TOGETHER_BYTES_MAX && !messages.is_empty() {
-                is_end = false;
-                break;
-            }
-            messages.push((numbers, body));
+        if let Some(answer) = history.take(entries, head) {
+            self.answer(answer);
         }
-        if messages.is_empty() && !is_end {
-            fetch.after = reached;
+    }
+
+    fn take_list(&mut self, conversations: Vec<Conversation>, is_end: bool) {
+        self.session.reading = None;
+        let Some(OpenQuestion::Conversations(request)) = &self.session.ask().question else {
             return;
-        }
-        let request_id = fetch.request_id;
-        self.session.fetch = None;
-        self.send(ToClient::Fetched {
-            request_id,
-            messages,
-            is_end,
-        });
+        };
+        let answer = request.answer(conversations, is_end);
+        self.answer(answer);
+    }
+
+    fn answer(&mut self, answer: ToClient) {
+        self.session.ask().question = None;
+        self.send(answer);
     }
 
     fn tick(&mut self, condition: Condition) {
@@ -358,33 +382,89 @@ impl Turn<'_> {
         self.session.is_closed = true;
     }
 
-    /// Orders the next read, if one is wanted and possible. A `Fetch` goes first. The session takes no further `Fetch`
+    /// Gives the log the read marks that are due, and lets go of wishes that are fulfilled.
+    fn mark(&mut self) {
+        let Some(wishes) = &mut self.session.wishes else {
+            return;
+        };
+        if self.session.is_closed {
+            return;
+        }
+        if let Some(marks) = wishes.marks.due(self.scene.now) {
+            self.actions.push(Action::Mark(marks));
+        } else if wishes.question.is_none() && wishes.marks.is_over(self.scene.now) {
+            self.session.wishes = None;
+        }
+    }
+
+    /// Orders the next read, if one is wanted and possible. A question goes first. The session takes no further question
     /// before pushes had their turn.
     fn read_on(&mut self) {
         let session = &mut *self.session;
         if session.is_closed || session.reading.is_some() || !self.scene.has_room {
             return;
         }
-        let (reading, order) = if let Some(fetch) = &session.fetch {
-            let order = ReadOrder {
-                after: fetch.after.min(session.head),
-                messages: fetch.limit.clamp(1, FETCH_MAX) as usize,
-            };
-            (BacklogRead::Fetch, order)
-        } else {
-            let after = session.window.sent();
-            let messages = session.window.room(self.limits);
-            if after >= session.head || messages == 0 {
-                return;
+        let question = session.wishes.as_ref();
+        let question = question.and_then(|wishes| wishes.question.as_ref());
+        let (reading, action) = match question {
+            Some(OpenQuestion::History(history)) => {
+                let order = history.order(session.head);
+                (BacklogRead::Answer, Action::Read(order))
             }
-            (BacklogRead::Push(after), ReadOrder { after, messages })
+            Some(OpenQuestion::Conversations(request)) => {
+                (BacklogRead::Answer, Action::List(*request))
+            }
+            None => {
+                let after = session.window.sent();
+                let messages = session.window.room(self.limits);
+                if after >= session.head || messages == 0 {
+                    return;
+                }
+                let order = ReadOrder { after, messages };
+                (BacklogRead::Push(after), Action::Read(order))
+            }
         };
         session.reading = Some(reading);
-        self.actions.push(Action::Read(order));
+        self.actions.push(action);
     }
 }
 
-/// The most bytes that a message takes in an answer.
-fn wire_bytes(body: &Bytes) -> usize {
-    body.len() + ADDRESS_BYTES_MAX
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::ReadMark;
+
+    const LIMITS: Limits = Limits {
+        window: 4,
+        replayed_bytes_max: 1000,
+        resend_after: Duration::from_secs(5),
+        heartbeat: Duration::from_secs(30),
+        stall_timeout: Duration::from_secs(20),
+        starts_at_head: false,
+    };
+
+    #[test]
+    fn wishes_take_memory_until_they_are_fulfilled() {
+        let (cursor, opened) = (Seq::ZERO, Moment(0));
+        let mut session = Session::new(Epoch(7), cursor, cursor, None, true, opened);
+        let mut handle = |event, ms| {
+            let scene = Scene {
+                now: Moment(ms),
+                has_room: true,
+                is_flushed: true,
+                random: || 0.5,
+            };
+            session.handle(event, scene, &LIMITS);
+            session.wishes.is_some()
+        };
+        let mark = ReadMark {
+            conversation_id: "a".into(),
+            conversation_seq: 1,
+        };
+        assert!(handle(Event::Said(FromClient::Read(vec![mark])), 0));
+        assert!(handle(Event::Marked, 100));
+        assert!(handle(Event::Tick(Condition::default()), 1000));
+        assert!(!handle(Event::Tick(Condition::default()), 1100));
+        assert!(!handle(Event::Said(FromClient::Read(Vec::new())), 1200));
+    }
 }

@@ -11,6 +11,8 @@
 //! - `greeting.rs`: a connection before its session: `Connect`, and the wait for the log
 //! - `handshake.rs`: from `Connect` to a session: where delivery resumes, which gap is announced
 //! - `window.rs`: pushes sent and not yet acked; rewinds and their deadlines
+//! - `question.rs`: what the client asked for and has no answer to: history, conversations
+//! - `marks.rs`: the read marks that wait for the log
 //! - `machine.rs`: the session itself
 //! - `event.rs`, `action.rs`: input and output; `reason.rs`: why a connection is closed, from the fact to the reason
 
@@ -19,13 +21,15 @@ mod event;
 mod greeting;
 mod handshake;
 mod machine;
+mod marks;
+mod question;
 mod reason;
 #[cfg(test)]
 mod tests;
 mod window;
 
 pub use action::{Action, Connected, Gap, GapReason, Kicked, Messages, ReadOrder, ToClient};
-pub use event::{Condition, Connect, Event, Fetch, FromClient, Moment, Resume, Scene};
+pub use event::{Condition, Connect, Event, Fetch, FromClient, ListRequest, Moment, Resume, Scene};
 pub use greeting::{Greeting, GreetingStep};
 pub use handshake::{Standing, Welcome, open};
 pub use machine::Session;

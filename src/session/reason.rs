@@ -45,6 +45,11 @@ pub enum Reason {
     LogShort,
 }
 
+impl Reason {
+    /// A frame that the gateway cannot read, or that its log has no answer to.
+    pub const UNKNOWN_FRAME: Self = Self::Protocol("an undecodable or unknown frame");
+}
+
 /// A fact about a token, the user's sessions or the log that ends a session, or keeps it from beginning. The connection
 /// reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,9 +6,11 @@
 //!
 //! - `closing.rs`: the facts that close a session
 //! - `inbox.rs`: the log that the sessions read
+//! - `read_state.rs`: read marks, and lists of conversations
 
 mod closing;
 mod inbox;
+mod read_state;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -129,6 +131,7 @@ impl World {
             first: Seq(self.inbox.first),
             stored: self.stored,
             is_damaged: false,
+            has_conversations: true,
         };
         let welcome = Welcome {
             connection: ConnectionId(1),
@@ -165,7 +168,11 @@ impl World {
         let server = self.server.as_mut().expect("only a session acts");
         for action in actions {
             match action {
-                Action::Pong(_) | Action::DropUnsent | Action::Send(ToClient::Fetched { .. }) => {
+                Action::Pong(_)
+                | Action::DropUnsent
+                | Action::List(_)
+                | Action::Mark(_)
+                | Action::Send(ToClient::Fetched { .. } | ToClient::Conversations { .. }) => {
                     unreachable!("never asked for")
                 }
                 Action::Send(ToClient::Live(Live { numbers, .. })) => {

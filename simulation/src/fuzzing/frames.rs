@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use towncrier::{
     ids::{ConnectionId, ConversationSeq, Epoch, Platform, Seq},
-    message::{Content, Entry, Live, Message, Numbers},
+    message::{Content, Conversation, Entry, Live, Message, Numbers},
     protocol::{Codec as _, towncrier_v1::TowncrierV1},
     session::*,
 };
@@ -30,13 +30,38 @@ struct World {
     sent: u64,
     highest: u64,
     acked: u64,
-    /// The read under way.
+    /// The read or the list under way; true while marks are on their way.
     order: Option<ReadOrder>,
+    list: Option<ListRequest>,
+    is_marking: bool,
     is_closed: bool,
 }
 
 fn body(seq: u64) -> Option<Bytes> {
     (!seq.is_multiple_of(7)).then(|| seq.to_be_bytes().to_vec().into())
+}
+
+/// True if this entry of the inbox holds read marks.
+fn is_marks(seq: u64) -> bool {
+    seq.is_multiple_of(5)
+}
+
+/// The answer to a list: this many conversations.
+fn conversations(request: ListRequest, count: u8) -> Event {
+    let conversation = |last_seq| Conversation {
+        id: "sg_group".into(),
+        head: ConversationSeq(1),
+        first: ConversationSeq(1),
+        mark: ConversationSeq::ZERO,
+        unread: 1,
+        last_time_ms: 1,
+        last_seq: Seq(last_seq),
+    };
+    let count = u64::from(count).min(request.limit.into());
+    Event::Listed {
+        conversations: (1..=count).rev().map(conversation).collect(),
+        is_end: true,
+    }
 }
 
 /// The places of a message in an inbox with one conversation.
@@ -72,6 +97,7 @@ pub fn frames(data: &[u8]) {
         first: Seq(first),
         stored,
         is_damaged: false,
+        has_conversations: true,
     };
     let welcome = Welcome {
         connection: ConnectionId(1),
@@ -91,6 +117,8 @@ pub fn frames(data: &[u8]) {
         highest: connected.cursor.0,
         acked: connected.cursor.0,
         order: None,
+        list: None,
+        is_marking: false,
         is_closed: false,
     };
     world.perform(actions, None);
@@ -133,6 +161,14 @@ pub fn frames(data: &[u8]) {
             9 => Event::Replaced,
             10 => Event::LoggedOut,
             11 => Event::Drain(Duration::from_secs(1)),
+            12 => match world.list.take() {
+                Some(request) => conversations(request, input.byte()),
+                None => continue,
+            },
+            13 if world.is_marking => {
+                world.is_marking = false;
+                Event::Marked
+            }
             _ => Event::Heard,
         };
         let scene = Scene {
@@ -158,7 +194,11 @@ impl World {
             .take(count)
             .map(|seq| Entry {
                 numbers: numbers(seq),
-                content: body(seq).map_or(Content::Removed, Content::Message),
+                content: match body(seq) {
+                    Some(body) if is_marks(seq) => Content::Marks(body),
+                    Some(body) => Content::Message(body),
+                    None => Content::Removed,
+                },
             })
             .collect();
         if entries.is_empty() {
@@ -176,6 +216,17 @@ impl World {
                 Action::Read(order) => {
                     assert!(order.messages >= 1 && order.after.0 <= self.head);
                     assert_eq!(self.order.replace(order), None, "one read at a time");
+                    assert_eq!(self.list, None, "no read beside a list");
+                }
+                Action::List(request) => {
+                    assert!((1..=500).contains(&request.limit));
+                    assert_eq!(self.list.replace(request), None, "one list at a time");
+                    assert_eq!(self.order, None, "no list beside a read");
+                }
+                Action::Mark(marks) => {
+                    assert!((1..=300).contains(&marks.len()));
+                    assert!(!self.is_marking, "one entry of marks at a time");
+                    self.is_marking = true;
                 }
                 Action::StoreAck { seq, advanced } => {
                     assert!(seq.0 <= self.highest && seq.0 - advanced == self.acked);
@@ -210,8 +261,9 @@ impl World {
             ToClient::Fetched { messages, .. } => {
                 let is_ascending = messages.is_sorted_by(|(a, _), (b, _)| a.seq < b.seq);
                 assert!(is_ascending && messages.len() <= 500);
-                let is_stored =
-                    |(at, fetched): &(Numbers, Bytes)| body(at.seq.0).as_ref() == Some(fetched);
+                let is_stored = |(at, fetched): &(Numbers, Bytes)| {
+                    !is_marks(at.seq.0) && body(at.seq.0).as_ref() == Some(fetched)
+                };
                 assert!(messages.iter().all(is_stored));
             }
             _ => {}

@@ -105,8 +105,8 @@ fn history_comes_one_fetch_at_a_time_and_leaves_out_what_was_deleted() {
                 (100, Some(1), false),
                 // Fewer than asked for: a frame has room for 256 of the longest addresses.
                 (252, Some(1), false),
-                // All of the hundred asked for are deleted, so the session reads on.
-                (99, Some(402), false),
+                // All of the hundred asked for are deleted, so the session reads on until it has a hundred.
+                (100, Some(402), false),
                 (1, Some(600), true),
                 (0, None, true),
                 (0, None, true),

@@ -22,9 +22,13 @@ use self::proto::{ClientFrame, ServerFrame, client_frame, server_frame::Body};
 use super::Codec;
 use crate::{
     ids::{Seq, UserId, check_id},
-    message::{ADDRESS_BYTES_MAX, Live, Numbers, Origin, TOGETHER_BYTES_MAX},
+    message::{
+        ADDRESS_BYTES_MAX, CONVERSATION_ID_BYTES_MAX, Conversation, Live, Numbers, Origin,
+        ReadMark, TOGETHER_BYTES_MAX,
+    },
     session::{
-        Connect, Connected, Fetch, FromClient, Gap, GapReason, Kicked, Reason, Resume, ToClient,
+        Connect, Connected, Fetch, FromClient, Gap, GapReason, Kicked, ListRequest, Reason, Resume,
+        ToClient,
     },
 };
 
@@ -42,8 +46,12 @@ const SUBPROTOCOL: &str = "towncrier.v1";
 pub(crate) const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// The number of messages for a `Fetch` that sets no limit: `docs/protocol.md#history`.
 const FETCH_DEFAULT: u32 = 100;
-/// A frame that this gateway cannot read.
-const UNKNOWN: Reason = Reason::Protocol("an undecodable or unknown frame");
+/// The number of conversations for a question that sets no limit: `docs/protocol.md#read-state`.
+const LIST_DEFAULT: u32 = 100;
+/// The most marks of a `Read`: `docs/protocol.md#read-state`.
+const READ_MARKS_MAX: usize = 100;
+/// The bit of `Connected.features` for `Read` and `Conversations`.
+const READ_STATE: u64 = 1;
 /// Field 2, length-delimited: `ServerFrame.push`. Its sibling `fetched` is field 4.
 const PUSH_TAG: u8 = 2 << 3 | 2;
 /// Field 1, length-delimited: `Push.messages`.
@@ -69,7 +77,7 @@ impl Codec for TowncrierV1 {
     fn decode(&mut self, payload: Bytes) -> Result<FromClient, Reason> {
         let frame = ClientFrame::decode(payload).ok();
         let body = frame.and_then(|frame| frame.body);
-        Ok(match body.ok_or(UNKNOWN)? {
+        Ok(match body.ok_or(Reason::UNKNOWN_FRAME)? {
             client_frame::Body::Connect(said) => FromClient::Connect(connect(said)?),
             client_frame::Body::Ack(said) => FromClient::Ack(Seq(said.seq)),
             client_frame::Body::Resend(said) => FromClient::Resend(Seq(said.after_seq)),
@@ -82,9 +90,18 @@ impl Codec for TowncrierV1 {
                 },
             }),
             client_frame::Body::Ping(said) => FromClient::Ping(said.nonce),
-            client_frame::Body::Read(_) | client_frame::Body::Conversations(_) => {
-                return Err(UNKNOWN);
-            }
+            client_frame::Body::Read(said) => FromClient::Read(read_marks(said)?),
+            client_frame::Body::Conversations(said) => FromClient::Conversations(ListRequest {
+                request_id: said.request_id,
+                before: match said.before_seq {
+                    0 => Seq(u64::MAX),
+                    seq => Seq(seq),
+                },
+                limit: match said.limit {
+                    0 => LIST_DEFAULT,
+                    limit => limit,
+                },
+            }),
         })
     }
 
@@ -99,6 +116,15 @@ impl Codec for TowncrierV1 {
                 messages,
                 is_end,
             } => Body::Fetched(fetched(user, request_id, &messages, is_end)),
+            ToClient::Conversations {
+                request_id,
+                conversations,
+                is_end,
+            } => Body::ConversationList(proto::ConversationList {
+                request_id,
+                list: conversations.into_iter().map(say_conversation).collect(),
+                end: is_end,
+            }),
             ToClient::Gap(gap) => Body::Gap(say_gap(gap)),
             ToClient::Kicked(kicked) => Body::Kicked(say_kicked(kicked)),
             ToClient::Draining(after) => Body::Draining(proto::Draining {
@@ -152,6 +178,23 @@ fn connect(said: proto::Connect) -> Result<Connect, Reason> {
     })
 }
 
+/// Checks the bounds of a `Read`.
+fn read_marks(said: proto::Read) -> Result<Vec<ReadMark>, Reason> {
+    if said.marks.len() > READ_MARKS_MAX {
+        return Err(Reason::Protocol("more than 100 marks in one Read"));
+    }
+    let is_too_long =
+        |mark: &proto::ReadMark| mark.conversation_id.len() > CONVERSATION_ID_BYTES_MAX;
+    if said.marks.iter().any(is_too_long) {
+        return Err(Reason::Protocol("a conversation_id of more than 132 bytes"));
+    }
+    let marks = said.marks.into_iter().map(|mark| ReadMark {
+        conversation_id: mark.conversation_id,
+        conversation_seq: mark.conversation_seq,
+    });
+    Ok(marks.collect())
+}
+
 fn say_connected(user: &UserId, connected: Connected) -> proto::Connected {
     proto::Connected {
         connection_id: connected.connection.to_string(),
@@ -164,7 +207,22 @@ fn say_connected(user: &UserId, connected: Connected) -> proto::Connected {
         server_time_ms: connected.server_time_ms as i64,
         user_id: user.to_string(),
         platform: connected.platform.number(),
-        features: 0,
+        features: match connected.has_conversations {
+            true => READ_STATE,
+            false => 0,
+        },
+    }
+}
+
+fn say_conversation(conversation: Conversation) -> proto::Conversation {
+    proto::Conversation {
+        conversation_id: conversation.id.into(),
+        head: conversation.head.0,
+        first: conversation.first.0,
+        mark: conversation.mark.0,
+        unread: u32::try_from(conversation.unread).unwrap_or(u32::MAX),
+        last_time: conversation.last_time_ms as i64,
+        last_seq: conversation.last_seq.0,
     }
 }
 

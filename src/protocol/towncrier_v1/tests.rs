@@ -1,12 +1,12 @@
 //! Encoding and decoding of `towncrier.v1` frames.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use towncrier_websocket::{Reader, Received};
 
 use super::*;
 use crate::{
-    ids::{ConversationSeq, ID_BYTES_MAX},
+    ids::{ConnectionId, ConversationSeq, Epoch, ID_BYTES_MAX, Platform},
     message::{self, ADDRESS_BYTES_MAX, OfflinePush, ReadMark, StoredMessage, TOGETHER_BYTES_MAX},
     session::Messages,
 };
@@ -279,5 +279,116 @@ fn only_a_good_connect_is_read_as_one() {
     ];
     for connect in bad {
         assert!(matches!(read(connect), Err(Reason::Protocol(_))));
+    }
+}
+
+fn read_frame(marks: Vec<proto::ReadMark>) -> Vec<u8> {
+    let body = Some(client_frame::Body::Read(proto::Read { marks }));
+    ClientFrame { body }.encode_to_vec()
+}
+
+#[test]
+fn a_read_has_at_most_100_marks_and_no_id_longer_than_a_conversation_can_have() {
+    let mark = |id_bytes: usize| proto::ReadMark {
+        conversation_id: "z".repeat(id_bytes),
+        conversation_seq: 3,
+    };
+    for (marks, is_taken) in [
+        (vec![mark(CONVERSATION_ID_BYTES_MAX); READ_MARKS_MAX], true),
+        (vec![mark(0)], true),
+        (Vec::new(), true),
+        (vec![mark(1); READ_MARKS_MAX + 1], false),
+        (vec![mark(1), mark(CONVERSATION_ID_BYTES_MAX + 1)], false),
+    ] {
+        let count = marks.len();
+        match decode(&read_frame(marks)) {
+            Ok(FromClient::Read(marks)) => {
+                assert!(is_taken && marks.len() == count);
+                assert!(marks.iter().all(|mark| mark.conversation_seq == 3));
+            }
+            refused => assert!(!is_taken && matches!(refused, Err(Reason::Protocol(_)))),
+        }
+    }
+}
+
+#[test]
+fn a_question_for_conversations_begins_at_the_newest_and_has_a_limit() {
+    let asked = |before_seq, limit| {
+        let body = client_frame::Body::Conversations(proto::Conversations {
+            request_id: 7,
+            before_seq,
+            limit,
+        });
+        let frame = ClientFrame { body: Some(body) };
+        match decode(&frame.encode_to_vec()) {
+            Ok(FromClient::Conversations(request)) => {
+                assert_eq!(request.request_id, 7);
+                (request.before.0, request.limit)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(asked(0, 0), (u64::MAX, LIST_DEFAULT));
+    assert_eq!(asked(9, 3), (9, 3));
+}
+
+#[test]
+fn an_answer_with_the_longest_ids_fits_a_frame() {
+    let conversation = Conversation {
+        id: "z".repeat(CONVERSATION_ID_BYTES_MAX).into(),
+        head: ConversationSeq(u64::MAX),
+        first: ConversationSeq(u64::MAX),
+        mark: ConversationSeq(u64::MAX),
+        unread: u64::MAX,
+        last_time_ms: i64::MAX as u64,
+        last_seq: Seq(u64::MAX),
+    };
+    let said = proto::Conversation {
+        conversation_id: "z".repeat(CONVERSATION_ID_BYTES_MAX),
+        head: u64::MAX,
+        first: u64::MAX,
+        mark: u64::MAX,
+        unread: u32::MAX,
+        last_time: i64::MAX,
+        last_seq: u64::MAX,
+    };
+    let list = |count: usize| ToClient::Conversations {
+        request_id: u32::MAX,
+        conversations: vec![conversation.clone(); count],
+        is_end: true,
+    };
+    let frames = encode(&user("u1"), list(1));
+    let expected = Body::ConversationList(proto::ConversationList {
+        request_id: u32::MAX,
+        list: vec![said],
+        end: true,
+    });
+    assert_eq!(frames.iter().map(read).collect::<Vec<_>>(), [expected]);
+    // A session cuts its answers to this many.
+    let fitting = TOGETHER_BYTES_MAX / (CONVERSATION_ID_BYTES_MAX + 80);
+    let frames = encode(&user("u1"), list(fitting));
+    assert!(frames.len() == 1 && frames[0].len() <= TOGETHER_BYTES_MAX);
+}
+
+#[test]
+fn connected_says_what_the_log_has() {
+    for (has_conversations, features) in [(true, READ_STATE), (false, 0)] {
+        let connected = ToClient::Connected(Connected {
+            connection: ConnectionId(1),
+            platform: Platform::Web,
+            epoch: Epoch(7),
+            cursor: Seq::ZERO,
+            head: Seq::ZERO,
+            first: Seq(1),
+            heartbeat: Duration::from_secs(30),
+            window: 256,
+            server_time_ms: 0,
+            has_conversations,
+        });
+        let frames = encode(&user("u1"), connected);
+        let Body::Connected(said) = read(&frames[0]) else {
+            panic!("{frames:?}")
+        };
+        assert_eq!(said.features, features);
     }
 }

@@ -10,8 +10,8 @@ use crate::{
     message::{Live, Message, Numbers},
 };
 
-/// A session with an empty inbox in epoch 7.
-fn opened() -> Session {
+/// A session with an empty inbox in epoch 7, of a log with or without conversations.
+pub(super) fn opened(has_conversations: bool) -> Session {
     let resume = Resume {
         epoch: 0,
         cursor: None,
@@ -22,6 +22,7 @@ fn opened() -> Session {
         first: Seq(1),
         stored: None,
         is_damaged: false,
+        has_conversations,
     };
     let welcome = Welcome {
         connection: ConnectionId(1),
@@ -40,7 +41,7 @@ fn actions(event: Event, second: u64) -> String {
         is_flushed: true,
         random: || 0.5,
     };
-    format!("{:?}", opened().handle(event, scene, &LIMITS))
+    format!("{:?}", opened(true).handle(event, scene, &LIMITS))
 }
 
 #[test]

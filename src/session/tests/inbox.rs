@@ -51,6 +51,8 @@ impl Inbox {
             .map(|seq| Entry {
                 numbers: numbers(Seq(seq)),
                 content: match self.bodies[seq as usize - 1].clone() {
+                    // Marks are pushed and acked as messages are.
+                    Some(body) if seq.is_multiple_of(5) => Content::Marks(body),
                     Some(body) => Content::Message(body),
                     None => Content::Removed,
                 },

@@ -1,0 +1,154 @@
+//! A user's conversations, and the marks of what the user has read in them. A mark moves forward only, on whichever of the user's
+//! devices it was made, and reaches all of them: it is an entry of the inbox.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::task::yield_now;
+
+use super::{Delivery, SendError, send::durable};
+use crate::{
+    ids::{ConversationSeq, Epoch, MessageId, Seq, UserId},
+    log::{Append, ConversationPage, ConversationRead, LogAnswer, LogError, ReadLimit},
+    message::{ReadMark, StoredMessage, TOGETHER_BYTES_MAX},
+};
+
+/// The conversations that are looked at before other connections of the thread have their turn.
+pub(super) const LOOKS_IN_A_ROW: usize = 16;
+
+/// The deleted messages at the end of a conversation that are passed over to find a message.
+const PASSED_OVER_MAX: usize = 64;
+
+/// A mark that moves forward.
+struct MarkStep {
+    mark: ReadMark,
+    /// The newest message that is marked: its seq in the inbox, and its id. `None`, if the newest ones are all deleted.
+    newest: Option<(Seq, String)>,
+}
+
+impl Delivery {
+    /// True if the log keeps conversations and read marks. If not, the calls of this file are refused or find nothing.
+    pub fn has_conversations(&self) -> bool {
+        self.log.has_conversations()
+    }
+
+    /// Up to `limit` of a user's conversations whose newest message has a seq below `before`, those with the newest messages
+    /// first.
+    pub fn conversations(
+        &self,
+        user: &UserId,
+        before: Seq,
+        limit: usize,
+    ) -> LogAnswer<ConversationPage> {
+        self.log.conversations(user, before, limit)
+    }
+
+    /// The newest entries of a conversation in a range of its seqs, as many as the limit allows, ascending.
+    pub fn read_conversation(
+        &self,
+        user: &UserId,
+        conversation: &str,
+        range: (ConversationSeq, ConversationSeq),
+        limit: ReadLimit,
+    ) -> LogAnswer<ConversationRead> {
+        self.log.read_conversation(user, conversation, range, limit)
+    }
+
+    /// Moves a user's marks forward, each conversation at most once, durably. A mark above the head counts as the head. A mark that
+    /// is not higher than the present one, or marks nothing that is retained, is ignored. `epoch`: the marks mean nothing in
+    /// a log of another epoch.
+    pub async fn mark_read(
+        &self,
+        user: &UserId,
+        epoch: Option<Epoch>,
+        marks: Vec<ReadMark>,
+    ) -> Result<(), SendError> {
+        if self.is_draining.load(Relaxed) {
+            return Err(SendError::Draining);
+        }
+        let mut steps = Vec::new();
+        for (looked, mark) in (1..).zip(marks) {
+            steps.extend(self.step(user, epoch, mark).await?);
+            if looked % LOOKS_IN_A_ROW == 0 {
+                yield_now().await;
+            }
+        }
+        let newest = steps.iter_mut().filter_map(|step| step.newest.take());
+        let Some((_, server_msg_id)) = newest.max() else {
+            return Ok(());
+        };
+        let body = StoredMessage {
+            server_msg_id,
+            marks: steps.into_iter().map(|step| step.mark).collect(),
+            ..StoredMessage::default()
+        };
+        let now_ms = self.clock.now_ms();
+        let message_id = MessageId::new(now_ms);
+        let append = Append {
+            message_id,
+            send_time_ms: now_ms,
+            sender: "".into(),
+            client_message_id: message_id.to_string().into(),
+            is_keyed: false,
+            fingerprint: [0; 16],
+            body: body.to_bytes(),
+            is_marks: true,
+            receivers: vec![user.clone()],
+        };
+        durable(self.log.append(append)?).await?;
+        Ok(())
+    }
+
+    /// Looks at the conversation of a mark. `None`: the mark is ignored.
+    async fn step(
+        &self,
+        user: &UserId,
+        epoch: Option<Epoch>,
+        mut mark: ReadMark,
+    ) -> Result<Option<MarkStep>, LogError> {
+        let to = ConversationSeq(mark.conversation_seq);
+        let read = self.newest(user, &mark.conversation_id, to, 1).await?;
+        let is_of_epoch = epoch.is_none_or(|epoch| epoch == read.epoch);
+        let Some(conversation) = read.conversation.as_ref().filter(|_| is_of_epoch) else {
+            return Ok(None);
+        };
+        let reached = to.min(conversation.head);
+        if reached <= conversation.mark || read.entries.is_empty() {
+            return Ok(None);
+        }
+        mark.conversation_seq = reached.0;
+        let mut newest = newest_message(&read);
+        if newest.is_none() {
+            let id = &mark.conversation_id;
+            let read = self.newest(user, id, reached, PASSED_OVER_MAX).await?;
+            newest = newest_message(&read);
+        }
+        Ok(Some(MarkStep { mark, newest }))
+    }
+
+    /// The newest entries of a conversation up to `to`.
+    async fn newest(
+        &self,
+        user: &UserId,
+        conversation: &str,
+        to: ConversationSeq,
+        messages: usize,
+    ) -> Result<ConversationRead, LogError> {
+        let range = (ConversationSeq(1), to);
+        let limit = ReadLimit {
+            messages,
+            bytes: TOGETHER_BYTES_MAX,
+        };
+        let read = self.log.read_conversation(user, conversation, range, limit);
+        read.wait().await
+    }
+}
+
+/// The seq and the id of the newest message among the entries.
+fn newest_message(read: &ConversationRead) -> Option<(Seq, String)> {
+    let mut newest_first = read.entries.iter().rev();
+    newest_first.find_map(|entry| {
+        let body = entry.content.body()?;
+        let id = StoredMessage::from_bytes(body).server_msg_id;
+        Some((entry.numbers.seq, id))
+    })
+}

@@ -1,0 +1,25 @@
+//! A conversation of a user, as the log describes it.
+
+use crate::ids::{ConversationSeq, ID_BYTES_MAX, Seq};
+
+/// The most bytes of a conversation's id: `si_` or `sn_`, and two ids joined by `_`.
+pub const CONVERSATION_ID_BYTES_MAX: usize = 3 + ID_BYTES_MAX + 1 + ID_BYTES_MAX;
+
+/// A user's conversation, with what the user has read of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversation {
+    /// Its id.
+    pub id: Box<str>,
+    /// Highest assigned conversation seq.
+    pub head: ConversationSeq,
+    /// Oldest retained conversation seq; `head` + 1 when nothing is retained.
+    pub first: ConversationSeq,
+    /// The user has read everything up to this conversation seq. It never goes back.
+    pub mark: ConversationSeq,
+    /// Messages above the mark that are retained and not deleted.
+    pub unread: u64,
+    /// The conversation time of the newest message, Unix ms: its send time, or later, so that times ascend within a conversation.
+    pub last_time_ms: u64,
+    /// The seq of the newest message in the inbox.
+    pub last_seq: Seq,
+}
