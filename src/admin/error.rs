@@ -44,6 +44,8 @@ pub mod code {
     pub const BUSY: u16 = 429;
     /// A fault of the gateway. Its outcome is not known: send again with the same clientMsgID.
     pub const INTERNAL: u16 = 500;
+    /// The log is held back to a format without conversations.
+    pub const NO_CONVERSATIONS: u16 = 501;
     /// A user who is no administrator called `force_logout`.
     pub const NOT_PERMITTED: u16 = 801;
     /// `parse_token`: the token is not good. Comes with HTTP 200.
@@ -127,6 +129,8 @@ pub(super) enum Refusal {
     Read(LogError),
     /// No retained message has this id or key.
     NoMessage,
+    /// The log keeps no conversations.
+    NoConversations,
     /// The log is not open yet.
     Starting,
     /// The path does not exist.
@@ -206,6 +210,11 @@ impl Refusal {
             Self::Send(SendError::Read(error)) | Self::Read(error) => failed(error),
             Self::Unconfirmed => HttpAnswer::outcome_unknown(),
             Self::NoMessage => HttpAnswer::new(Http::NOT_FOUND, code::NOT_FOUND, "no such message is retained".into()),
+            Self::NoConversations => HttpAnswer::new(
+                Http::NOT_IMPLEMENTED,
+                code::NO_CONVERSATIONS,
+                "the log keeps no conversations: the operator has to remove log.format from the configuration".into(),
+            ),
             Self::Starting => HttpAnswer::unavailable(code::STARTING, "the gateway is starting, nothing was stored", 5),
             Self::NoPath => HttpAnswer::new(Http::NOT_FOUND, code::NOT_FOUND, "no such path".into()),
             Self::NoMethod => HttpAnswer::new(Http::METHOD_NOT_ALLOWED, code::RECEIVER, "no such method on this path".into()),

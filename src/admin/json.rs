@@ -36,6 +36,16 @@ where
     Ok(field.map(|Object(value)| value))
 }
 
+/// A field that is an array of objects; `null` counts as absent.
+pub(super) fn objects<'de, T, D>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    let field = Option::<Vec<Object<T>>>::deserialize(deserializer)?;
+    Ok(field.map(|list| list.into_iter().map(|Object(value)| value).collect()))
+}
+
 /// A field that is an integer; `null` counts as absent.
 pub(super) fn integer<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where

@@ -2,7 +2,10 @@
 //! names the field.
 
 use super::{error::Refusal, text::Text};
-use crate::ids::{self, UserId};
+use crate::{
+    ids::{self, UserId},
+    message::CONVERSATION_ID_BYTES_MAX,
+};
 
 impl Text<'_> {
     /// An id that must be present and in bounds.
@@ -22,6 +25,15 @@ impl Text<'_> {
     /// A user id that must be present.
     pub(super) fn required_user(&self, name: &'static str) -> Result<UserId, Refusal> {
         UserId::new(self.required(name)?).map_err(|error| Refusal::Id(name, error))
+    }
+
+    /// A conversation's id that must be present. It may be unknown.
+    pub(super) fn required_conversation(&self, name: &'static str) -> Result<&str, Refusal> {
+        let id = self.required(name)?;
+        if id.len() > CONVERSATION_ID_BYTES_MAX {
+            return Err(Refusal::Rule("conversationID may have at most 132 bytes"));
+        }
+        Ok(id)
     }
 
     /// A text that must not be empty.

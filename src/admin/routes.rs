@@ -16,15 +16,16 @@ use schemars::{Schema, SchemaGenerator};
 use super::{
     auth, batch,
     bodies::{
-        BatchSent, ClockAccepted, DeleteRequest, Envelope, LoggedOut, LogoutRequest, NewestSeq,
-        NewestSeqRequest, Nothing, OnlineRequest, OnlineUsers, Operation, OperationStatus,
-        PresenceRequest, Profile, PullRequest, Pulled, SendRequest, Sent, TokenIssued, TokenParsed,
-        TokenRequest, TraceRequest, Traced, UserPresence,
+        BatchSent, ClockAccepted, ConversationsListed, DeleteRequest, Envelope, ListConversations,
+        LoggedOut, LogoutRequest, MarkRead, NewestSeq, NewestSeqRequest, Nothing, OnlineRequest,
+        OnlineUsers, Operation, OperationStatus, PresenceRequest, Profile, PullRequest, Pulled,
+        SendRequest, Sent, TokenIssued, TokenParsed, TokenRequest, TraceRequest, Traced,
+        UserPresence,
     },
     call::App,
-    console,
+    console, conversation,
     error::Refusal,
-    guard, health, inbox, presence, send, trace,
+    guard, health, inbox, presence, pull, send, trace,
 };
 
 /// The proof that a caller needs.
@@ -57,7 +58,7 @@ pub(super) struct Route {
 }
 
 /// Every call.
-pub(super) fn routes() -> [Route; 19] {
+pub(super) fn routes() -> [Route; 21] {
     [
         Route {
             paths: &["/manager/send_msg", "/msg/manage_send_msg"],
@@ -174,11 +175,11 @@ pub(super) fn routes() -> [Route; 19] {
         },
         Route {
             paths: &["/msg/pull_msg_by_seq"],
-            summary: "Messages of an inbox by their seqs",
+            summary: "Messages of an inbox by their seqs, or by those in a conversation",
             access: Access::Token,
             request: Some(SchemaGenerator::subschema_for::<PullRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Pulled>),
-            handler: || post(inbox::pull_msg_by_seq),
+            handler: || post(pull::pull_msg_by_seq),
         },
         Route {
             paths: &["/msg/del_msg"],
@@ -187,6 +188,22 @@ pub(super) fn routes() -> [Route; 19] {
             request: Some(SchemaGenerator::subschema_for::<DeleteRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<Nothing>>),
             handler: || post(inbox::del_msg),
+        },
+        Route {
+            paths: &["/conversation/list"],
+            summary: "A user's conversations, with what the user has read",
+            access: Access::Token,
+            request: Some(SchemaGenerator::subschema_for::<ListConversations<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<ConversationsListed<'_>>>),
+            handler: || post(conversation::list),
+        },
+        Route {
+            paths: &["/conversation/mark_read"],
+            summary: "Marks a conversation as read on all of a user's devices",
+            access: Access::Token,
+            request: Some(SchemaGenerator::subschema_for::<MarkRead<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<Nothing>>),
+            handler: || post(conversation::mark_read),
         },
         Route {
             paths: &["/healthz"],

@@ -13,7 +13,7 @@ fn the_table_of_error_codes_has_every_code_of_the_admin_api() {
 }
 
 /// The names of the HTTP statuses that the ports answer with.
-const STATUSES: [(&str, u16); 13] = [
+const STATUSES: [(&str, u16); 14] = [
     ("OK", 200),
     ("BAD_REQUEST", 400),
     ("FORBIDDEN", 403),
@@ -26,6 +26,7 @@ const STATUSES: [(&str, u16); 13] = [
     ("TOO_MANY_REQUESTS", 429),
     ("REQUEST_HEADER_FIELDS_TOO_LARGE", 431),
     ("INTERNAL_SERVER_ERROR", 500),
+    ("NOT_IMPLEMENTED", 501),
     ("SERVICE_UNAVAILABLE", 503),
 ];
 

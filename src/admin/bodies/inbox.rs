@@ -62,6 +62,31 @@ pub(in crate::admin) struct PullRequest<'a> {
     /// At most 500. The answer leaves out messages that were deleted or are not retained.
     #[serde(rename = "seqList", default, deserialize_with = "json::integers")]
     pub(in crate::admin) seq_list: Option<Vec<u64>>,
+    /// OpenIM v3's form. Together with `seqList` at most 500 entries.
+    #[serde(
+        rename = "seqRanges",
+        default,
+        borrow,
+        deserialize_with = "json::objects"
+    )]
+    pub(in crate::admin) seq_ranges: Option<Vec<SeqRange<'a>>>,
+}
+
+/// A range of a conversation.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["conversationID", "begin", "end"]))]
+pub(in crate::admin) struct SeqRange<'a> {
+    #[serde(rename = "conversationID", default, borrow)]
+    pub(in crate::admin) conversation_id: Text<'a>,
+    /// The first conversation seq.
+    #[serde(default, deserialize_with = "json::integer")]
+    pub(in crate::admin) begin: Option<u64>,
+    /// The last conversation seq.
+    #[serde(default, deserialize_with = "json::integer")]
+    pub(in crate::admin) end: Option<u64>,
+    /// Only so many entries, the newest of the range; all when absent or 0.
+    #[serde(default, deserialize_with = "json::integer")]
+    pub(in crate::admin) num: Option<u64>,
 }
 
 /// Answer to `pull_msg_by_seq`.
@@ -105,6 +130,9 @@ pub(in crate::admin) struct MsgData {
     /// The JSON object of the send request, in base64.
     pub(in crate::admin) content: String,
     pub(in crate::admin) seq: u64,
+    /// Place in the receiver's conversation; 0 where the log keeps no conversations.
+    #[serde(rename = "conversationSeq")]
+    pub(in crate::admin) conversation_seq: u64,
     #[serde(rename = "sendTime")]
     pub(in crate::admin) send_time: i64,
     #[serde(rename = "createTime")]

@@ -5,11 +5,13 @@
 //!
 //! - `send.rs`: sends to one user, to a batch and to everyone
 //! - `inbox.rs`: reads and deletions in an inbox
+//! - `conversation.rs`: a user's conversations and read marks
 //! - `presence.rs`: the sessions that are online
 //! - `trace.rs`: a message and its progress
 //! - `auth.rs`: tokens, registrations and logouts
 
 mod auth;
+mod conversation;
 mod inbox;
 mod presence;
 mod send;
@@ -25,9 +27,10 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::{
     auth::{LoggedOut, LogoutRequest, Profile, TokenIssued, TokenParsed, TokenRequest},
+    conversation::{ConversationsListed, ListConversations, ListedConversation, MarkRead},
     inbox::{
         DeleteRequest, MsgData, NewestSeq, NewestSeqRequest, PullRequest, Pulled,
-        PulledOfflinePush, SeqBounds,
+        PulledOfflinePush, SeqBounds, SeqRange,
     },
     presence::{
         OnlineRequest, OnlineSession, OnlineUser, OnlineUsers, PlatformPresence, PresenceRequest,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{ADMIN, Fault, Gateway, NOW_MS, text_send, with, without};
 use crate::{
-    admin::inbox::PULLED_BYTES_MAX,
+    admin::pull::PULLED_BYTES_MAX,
     log::{Cause, LogError},
 };
 

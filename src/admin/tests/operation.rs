@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// OpenIM v2's calls in both spellings, and our own.
-const POSTS: [&str; 17] = [
+const POSTS: [&str; 19] = [
     "/manager/send_msg",
     "/msg/manage_send_msg",
     "/manager/batch_send_msg",
@@ -28,6 +28,8 @@ const POSTS: [&str; 17] = [
     "/msg/del_msg",
     "/user/get_online_users",
     "/clock/accept",
+    "/conversation/list",
+    "/conversation/mark_read",
 ];
 const GETS: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/openapi.json"];
 /// A call for administrators.
