@@ -3,6 +3,7 @@
 // Each tab hands out what its store holds beyond the place it has come to, whoever landed it: the store is the truth, what
 // the leader tells is a hint. So each tab hands out each entry once and in order, however often the lead changes hands.
 import type { WebSocketConstructor } from "./connection.ts";
+import { type Conversation, withRead } from "./conversations.ts";
 import type { Gap, Message } from "./gen/towncrier/v1/gateway.ts";
 import { onNetworkChange } from "./network.ts";
 import { Session, type SessionOptions, STOPPED, type Status } from "./session.ts";
@@ -41,6 +42,8 @@ export interface Options {
 export type OnMessage = (message: Message, place: number | undefined) => void;
 /** Takes what will not come: `fromSeq` to `toSeq`, none when `toSeq` is lower. */
 export type OnGap = (gap: Gap, place: number) => void;
+/** Takes all conversations, in no order, with what is unread in each. */
+export type OnConversations = (conversations: Conversation[]) => void;
 /** Takes the state of the connection. */
 export type OnStatus = (status: Status) => void;
 
@@ -50,6 +53,7 @@ export class Client {
   readonly #store: Store;
   readonly #onMessage = new Set<OnMessage>();
   readonly #onGap = new Set<OnGap>();
+  readonly #onConversations = new Set<OnConversations>();
   readonly #onStatus = new Set<OnStatus>();
   #status: Status = { state: "connecting" };
   /** This client takes part until it aborts; each start has its own. */
@@ -70,6 +74,9 @@ export class Client {
   /** Entries up to this place have been handed out; it outlasts a stop. */
   #seen: number | undefined;
   #pull: "idle" | "running" | "again" = "idle";
+  /** Marks that are about to be kept, by conversation, and when they are. */
+  #reading = new Map<string, bigint>();
+  #kept: Promise<void> | undefined;
 
   /** Nothing happens before {@link start}. Throws where the address, or the lack of a WebSocket, leaves nothing to try. */
   constructor(options: Options) {
@@ -93,6 +100,16 @@ export class Client {
     return listen(this.#onGap, listener);
   }
 
+  /**
+   * Calls `listener` with all conversations once this client is started, and whenever one of them may be another one: a
+   * message landed, or something was read, on whichever device. Returns how to end that.
+   */
+  onConversations(listener: OnConversations): () => void {
+    const end = listen(this.#onConversations, listener);
+    this.#announce();
+    return end;
+  }
+
   /** Calls `listener` now and at each change of the connection. Returns how to end that. */
   onStatus(listener: OnStatus): () => void {
     listener(this.#status);
@@ -107,6 +124,33 @@ export class Client {
   /** What has landed, messages and gaps, ascending by place. Works offline. */
   history(query: HistoryQuery = {}): Promise<Entry[]> {
     return this.#store.history(query);
+  }
+
+  /** All conversations, in no order, with what is unread in each. Works offline. */
+  conversations(): Promise<Conversation[]> {
+    return this.#store.conversations();
+  }
+
+  /**
+   * The user has read a conversation up to this seq of it; up to all that has landed where the gateway gives no such seqs. Holds
+   * here at once, offline too, and on the user's other devices as soon as the gateway knows. Nothing is ever unread again.
+   * Calls made together are kept together; resolves when they are, rejects as the store does.
+   */
+  markRead(conversationId: string, conversationSeq: bigint): Promise<void> {
+    const before = this.#reading.get(conversationId) ?? 0n;
+    this.#reading.set(conversationId, conversationSeq > before ? conversationSeq : before);
+    this.#kept ??= Promise.resolve().then(() => this.#keepReads());
+    return this.#kept;
+  }
+
+  async #keepReads(): Promise<void> {
+    const reading = this.#reading;
+    this.#reading = new Map();
+    this.#kept = undefined;
+    const isNew = await this.#store.change([...reading.keys()], (before, standing) =>
+      withRead(before, reading.get(before.id) ?? 0n, standing),
+    );
+    if (isNew) this.#tell({ kind: "read" });
   }
 
   /** Connects, or comes back after the session has ended: also after another login took it. */
@@ -218,6 +262,10 @@ export class Client {
 
   #take(news: News): void {
     switch (news.kind) {
+      case "read":
+        this.#leading?.sendReads();
+        this.#announce();
+        break;
       case "stored":
         this.#announce();
         break;
@@ -232,8 +280,9 @@ export class Client {
     }
   }
 
-  /** Hands out what the store holds beyond what was handed out. */
+  /** Hands out what the store holds beyond what was handed out, and the conversations as they are. */
   #announce(): void {
+    if (this.#isStopped || this.#seen === undefined) return;
     if (this.#pull !== "idle") {
       this.#pull = "again";
       return;
@@ -255,12 +304,21 @@ export class Client {
           if (entry.kind === "message") call(this.#onMessage, entry.message, entry.place);
           else call(this.#onGap, entry.gap, entry.place);
         }
+        isMore = entries.length === PULL_ENTRIES;
+        if (isMore) continue;
+        await this.#handOutConversations();
         // Something may have landed while the store was read, which only this read's end makes visible.
-        isMore = entries.length === PULL_ENTRIES || this.#wasAskedAgain();
+        isMore = this.#wasAskedAgain();
       }
     } finally {
       this.#pull = "idle";
     }
+  }
+
+  async #handOutConversations(): Promise<void> {
+    if (this.#onConversations.size === 0) return;
+    const conversations = await this.#store.conversations();
+    if (!this.#isStopped) call(this.#onConversations, conversations);
   }
 
   #wasAskedAgain(): boolean {

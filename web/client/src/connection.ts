@@ -1,6 +1,11 @@
 // One WebSocket to the gateway: frames in, frames out, and why it ended.
 import { askedDelay, mayComeBack } from "./backoff.ts";
-import { ClientFrame, ServerFrame } from "./gen/towncrier/v1/gateway.ts";
+import {
+  ClientFrame,
+  type ConversationList,
+  type Conversations,
+  ServerFrame,
+} from "./gen/towncrier/v1/gateway.ts";
 
 /** The WebSocket subprotocol we offer. */
 export const SUBPROTOCOL = "towncrier.v1";
@@ -8,6 +13,8 @@ export const SUBPROTOCOL = "towncrier.v1";
 const OPEN = 1;
 /** From the first SYN to the end of the upgrade, ms. */
 const OPEN_TIMEOUT = 10_000;
+/** From a question to its answer, ms. */
+const ANSWER_TIMEOUT = 10_000;
 /** More frames than this have no place waiting here: the window bounds stored messages, but not online-only ones. */
 const WAITING_MAX = 10_000;
 
@@ -52,7 +59,13 @@ class Unopened extends Lost {
 export class Connection {
   readonly #socket: Socket;
   readonly #frames: ServerBody[] = [];
-  #lost: Lost | undefined;
+  /** Questions on their way, by request id. */
+  readonly #asked = new Map<
+    number,
+    { resolve: (answer: ConversationList) => void; reject: (reason: Error) => void }
+  >();
+  #asks = 0;
+  #lost: Error | undefined;
   #wake: (() => void) | undefined;
   /** When the server last said something, `performance.now()`. */
   heardAt = performance.now();
@@ -92,7 +105,28 @@ export class Connection {
     if (this.#socket.readyState === OPEN) this.#socket.send(bytes);
   }
 
-  /** The next frame; rejects with {@link Lost} once all that came before the end were taken. */
+  /**
+   * Asks for conversations. The answer does not wait for the frames before it to be taken. Rejects where the connection ends
+   * before it comes; it ends where none comes in time.
+   */
+  async ask(query: Omit<Conversations, "requestId">): Promise<ConversationList> {
+    if (this.#lost) throw this.#lost;
+    this.#asks += 1;
+    const requestId = this.#asks;
+    const answered = new Promise<ConversationList>((resolve, reject) =>
+      this.#asked.set(requestId, { resolve, reject }),
+    );
+    const timer = setTimeout(() => this.fail(new Lost("the gateway did not answer in time")), ANSWER_TIMEOUT);
+    this.send({ $case: "conversations", value: { ...query, requestId } });
+    try {
+      return await answered;
+    } finally {
+      clearTimeout(timer);
+      this.#asked.delete(requestId);
+    }
+  }
+
+  /** The next frame; rejects with why the connection ended once all that came before the end were taken. */
   async receive(): Promise<ServerBody> {
     for (;;) {
       const frame = this.#frames.shift();
@@ -104,16 +138,17 @@ export class Connection {
     }
   }
 
-  /** The next frame if it has arrived already; it stays. */
-  peek(): ServerBody | undefined {
-    return this.#frames[0];
+  /** The frames that have arrived and were not taken. */
+  get waiting(): readonly ServerBody[] {
+    return this.#frames;
   }
 
   /** Ends the connection for this reason. */
-  fail(lost: Lost): void {
+  fail(lost: Error): void {
     this.#lost ??= lost;
     this.close();
     this.#wake?.();
+    for (const { reject } of this.#asked.values()) reject(this.#lost);
   }
 
   /** Says goodbye. What still arrives is thrown away. */
@@ -127,6 +162,7 @@ export class Connection {
     const body =
       this.#frames.length < WAITING_MAX ? decode(data) : new Lost("frames come faster than they are stored");
     if (body instanceof Lost) this.fail(body);
+    else if (body?.$case === "conversationList") this.#asked.get(body.value.requestId)?.resolve(body.value);
     // One of unknown kind is ignored.
     else if (body) this.#frames.push(body);
     this.#wake?.();

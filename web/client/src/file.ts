@@ -1,25 +1,42 @@
 // The durable store for Node: one file, one line for each transaction, written and synced before it counts.
 //
-// A line is JSON: the position, and the entries that landed with it. An unfinished last line, left by a crash, is cut when
-// the file is opened; a line that cannot be read anywhere else is damage, and the file does not open. Only the newest
-// entries are kept: when the file holds twice as many as wanted, it is written anew beside itself and renamed. One process
-// has it open at a time: a lock file beside it holds the process id.
+// A line is JSON: the position, the entries that landed with it, and the conversations that changed. An unfinished last line,
+// left by a crash, is cut when the file is opened; a line that cannot be read anywhere else is damage, and the file does not
+// open. Only the newest entries are kept: when the file holds twice what is wanted, it is written anew beside itself and
+// renamed. One process has it open at a time: a lock file beside it holds the process id.
 import { type FileHandle, mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
+import type { Change, Conversation } from "./conversations.ts";
 import { Gap, Message } from "./gen/towncrier/v1/gateway.ts";
 import type { Position } from "./landing.ts";
 import { Shelf } from "./memory.ts";
-import { type Entry, type HistoryQuery, isBeyond, type Store, successors } from "./store.ts";
+import { type Entry, type HistoryQuery, isBeyond, isNewLog, type Store, successors } from "./store.ts";
 
-/** One transaction. Messages and gaps are protobuf in base64; an entry's place is `at` and its index. */
+/**
+ * One transaction. Messages and gaps are protobuf in base64; an entry's place is `at` and its index. Where a new log begins,
+ * the conversations of before are forgotten. Numbers that JSON does not have are decimal.
+ */
 interface Line {
   epoch: string;
   cursor: string;
   at?: number;
   entries?: { epoch: string; message?: string; gap?: string }[];
+  isNewLog?: boolean;
+  conversations?: Written<Conversation>[];
 }
 
+/** With decimals in place of bigints. */
+type Written<T> = { [Key in keyof T]: T[Key] extends bigint ? string : T[Key] };
+
 type Body = { epoch: bigint } & ({ message: Message } | { gap: Gap });
+
+/** The changes of one transaction. */
+interface Commit {
+  position: Position;
+  bodies?: readonly Body[];
+  conversations?: readonly Conversation[];
+  isNewLog?: boolean;
+}
 
 /** Lands in a file. */
 export class FileStore implements Store {
@@ -27,17 +44,19 @@ export class FileStore implements Store {
   readonly #shelf: Shelf;
   readonly #entriesMax: number;
   #file: FileHandle;
-  /** Entries in the file. */
+  /** Entries and conversations in the file, however often each stands there. */
   #written: number;
+  /** Transactions come one after the other: the session and the application both make them. */
+  #turn: Promise<unknown> = Promise.resolve();
   /** A write failed: what the file holds is known again only after it was opened anew. */
   #failed: unknown;
 
-  private constructor(path: string, shelf: Shelf, entriesMax: number, file: FileHandle) {
+  private constructor(path: string, shelf: Shelf, entriesMax: number, file: FileHandle, written: number) {
     this.#path = path;
     this.#shelf = shelf;
     this.#entriesMax = entriesMax;
     this.#file = file;
-    this.#written = shelf.entries.length;
+    this.#written = written;
   }
 
   /** Opens or makes the file. Rejects when another process has it open, or when it is damaged. */
@@ -50,20 +69,22 @@ export class FileStore implements Store {
       const text = await file.readFile("utf8");
       const whole = text.slice(0, text.lastIndexOf("\n") + 1);
       const rows = whole.split("\n").slice(0, -1);
-      let bytes = 0;
+      let [bytes, written] = [0, 0];
       for (const [index, row] of rows.entries()) {
-        if (!replay(row, shelf)) {
+        const count = replay(row, shelf);
+        if (count === undefined) {
           // Bytes that never reached the disk read as zeros, and may have the newline behind them.
           if (index < rows.length - 1)
             throw new Error(`${path}: line ${index + 1} is damaged; restore it or remove the file`);
           break;
         }
         bytes += Buffer.byteLength(row) + 1;
+        written += count;
       }
       await file.truncate(bytes);
       await file.datasync();
       await syncFolder(path);
-      return new FileStore(path, shelf, entriesMax, file);
+      return new FileStore(path, shelf, entriesMax, file, written);
     } catch (error) {
       await unlock(path);
       throw error;
@@ -72,6 +93,7 @@ export class FileStore implements Store {
 
   /** Lets another process open it. */
   async close(): Promise<void> {
+    await this.#turn;
     await this.#file.close();
     await unlock(this.#path);
   }
@@ -80,84 +102,135 @@ export class FileStore implements Store {
     return { ...this.#shelf.position };
   }
 
-  async land(epoch: bigint, messages: Message[]): Promise<void> {
-    const still = successors(this.#shelf.position, epoch, messages);
-    const last = still.at(-1);
-    if (!last) return;
-    const fresh = still.filter((message) => !this.#shelf.has(message));
-    await this.#commit(
-      { epoch, cursor: last.seq },
-      fresh.map((message) => ({ epoch, message })),
-    );
+  land(epoch: bigint, messages: Message[]): Promise<void> {
+    return this.#inTurn(async () => {
+      const fresh = successors(this.#shelf.position, epoch, messages);
+      const last = fresh.at(-1);
+      if (!last) return;
+      const { kept, conversations } = this.#shelf.landing(fresh);
+      const bodies = kept.map((message) => ({ epoch, message }));
+      await this.#commit({ position: { epoch, cursor: last.seq }, bodies, conversations });
+    });
   }
 
-  async moveTo(position: Position, gap?: Gap): Promise<void> {
-    if (isBeyond(this.#shelf.position, position, gap)) return;
-    await this.#commit(position, gap ? [{ epoch: position.epoch, gap }] : []);
+  moveTo(position: Position, gap?: Gap): Promise<void> {
+    return this.#inTurn(async () => {
+      const before = this.#shelf.position;
+      if (isBeyond(before, position, gap)) return;
+      const bodies = gap ? [{ epoch: position.epoch, gap }] : [];
+      await this.#commit({ position, bodies, isNewLog: isNewLog(before, position, gap) });
+    });
   }
 
   async history(query: HistoryQuery): Promise<Entry[]> {
     return this.#shelf.history(query);
   }
 
-  async #commit(position: Position, bodies: Body[]): Promise<void> {
+  async conversations(): Promise<Conversation[]> {
+    return [...this.#shelf.conversations.values()];
+  }
+
+  change(ids: string[], change: Change): Promise<boolean> {
+    return this.#inTurn(async () => {
+      const conversations = this.#shelf.changing(ids, change);
+      if (conversations.length === 0) return false;
+      await this.#commit({ position: this.#shelf.position, conversations });
+      return true;
+    });
+  }
+
+  /** Does `work` after all that was begun before it. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => {});
+    return done;
+  }
+
+  async #commit(commit: Commit): Promise<void> {
     if (this.#failed) throw this.#failed;
+    const { position, bodies = [], conversations = [] } = commit;
     try {
-      await this.#file.appendFile(toLine(position, this.#shelf.place + 1, bodies));
+      await this.#file.appendFile(toLine(this.#shelf.place + 1, commit));
       await this.#file.datasync();
       for (const body of bodies) this.#shelf.keep(body.epoch, body);
+      if (commit.isNewLog) this.#shelf.conversations.clear();
+      this.#shelf.know([...conversations]);
       this.#shelf.position = { ...position };
-      this.#written += bodies.length;
-      if (this.#written >= 2 * this.#entriesMax) await this.#rewrite();
+      this.#written += bodies.length + conversations.length;
+      if (this.#written >= 2 * (this.#entriesMax + this.#shelf.conversations.size)) await this.#rewrite();
     } catch (error) {
       this.#failed = error;
       throw error;
     }
   }
 
-  /** The newest entries alone, in a file that takes this one's place. */
+  /** The newest entries alone and all conversations, in a file that takes this one's place. */
   async #rewrite(): Promise<void> {
     this.#shelf.trim();
-    const entries = this.#shelf.entries;
+    const { position, entries } = this.#shelf;
+    const conversations = [...this.#shelf.conversations.values()];
     const fresh = `${this.#path}.new`;
-    await writeFile(fresh, toLine(this.#shelf.position, entries[0]?.place ?? 1, entries), {
-      mode: 0o600,
-      flush: true,
-    });
+    const line = toLine(entries[0]?.place ?? 1, { position, bodies: entries, conversations });
+    await writeFile(fresh, line, { mode: 0o600, flush: true });
     await rename(fresh, this.#path);
     await syncFolder(this.#path);
     await this.#file.close();
     this.#file = await open(this.#path, "a+", 0o600);
-    this.#written = entries.length;
+    this.#written = entries.length + conversations.length;
   }
 }
 
-function toLine(position: Position, at: number, bodies: readonly Body[]): string {
+function toLine(at: number, commit: Commit): string {
+  const { position, bodies = [], conversations = [] } = commit;
   const entries = bodies.map((body) => {
     const epoch = String(body.epoch);
     if ("gap" in body) return { epoch, gap: toBase64(Gap.encode(body.gap).finish()) };
     return { epoch, message: toBase64(Message.encode(body.message).finish()) };
   });
-  const line: Line = { epoch: String(position.epoch), cursor: String(position.cursor), at, entries };
+  const line: Line = { ...toDecimals(position), at, entries };
+  if (commit.isNewLog) line.isNewLog = true;
+  if (conversations.length > 0) line.conversations = conversations.map(toDecimals);
   return `${JSON.stringify(line)}\n`;
 }
 
-/** Takes a line in; false when it cannot be read. */
-function replay(row: string, shelf: Shelf): boolean {
+/** Takes a line in; the number of its entries and conversations, or undefined where it cannot be read. */
+function replay(row: string, shelf: Shelf): number | undefined {
   try {
     const line = JSON.parse(row) as Line;
     const position = { epoch: BigInt(line.epoch), cursor: BigInt(line.cursor) };
+    const conversations = (line.conversations ?? []).map(fromDecimals);
+    const entries = line.entries ?? [];
     let place = line.at ?? 1;
-    for (const { epoch, message, gap } of line.entries ?? []) {
+    for (const { epoch, message, gap } of entries) {
       if (gap !== undefined) shelf.keep(BigInt(epoch), { gap: Gap.decode(fromBase64(gap)) }, place);
       else shelf.keep(BigInt(epoch), { message: Message.decode(fromBase64(message ?? "")) }, place);
       place += 1;
     }
+    if (line.isNewLog) shelf.conversations.clear();
+    shelf.know(conversations);
     shelf.position = position;
-    return true;
+    return entries.length + conversations.length;
   } catch {
-    return false;
+    return undefined;
   }
+}
+
+function toDecimals<T extends object>(value: T): Written<T> {
+  const pairs = Object.entries(value).map(([key, one]) => [key, typeof one === "bigint" ? String(one) : one]);
+  return Object.fromEntries(pairs);
+}
+
+function fromDecimals(written: Written<Conversation>): Conversation {
+  return {
+    ...written,
+    head: BigInt(written.head),
+    first: BigInt(written.first),
+    landed: BigInt(written.landed),
+    mark: BigInt(written.mark),
+    confirmed: BigInt(written.confirmed),
+    lastTime: BigInt(written.lastTime),
+    lastSeq: BigInt(written.lastSeq),
+  };
 }
 
 function toBase64(bytes: Uint8Array): string {

@@ -4,19 +4,39 @@
 // |---|---|---|---|
 // | `entries` | place, counted up | the entry; its `group`; a message's `id` (serverMsgId), unique | the newest `entriesMax` |
 // | `state` | `"position"` | epoch and cursor | as long as the database |
+// | `conversations` | id | what is known of the conversation | until a new log |
 //
 // A browser may close the database under its page (Safari does so to pages in the background, every browser when site data
 // is cleared), another tab may want it gone or newer, and another release may have made it: each of these is told apart.
 //
 // Transactions are strict where the browser knows the word: an ack never runs ahead of the disk. Several tabs may have the
 // same database open; each landing checks in its own transaction that it follows on the position.
+import {
+  afterLanding,
+  type Change,
+  type Conversation,
+  conversationsOf,
+  isMarks,
+  unknownConversation,
+} from "./conversations.ts";
 import type { Gap, Message } from "./gen/towncrier/v1/gateway.ts";
 import type { Position } from "./landing.ts";
-import { type Entry, type HistoryQuery, isBeyond, LIMIT_DEFAULT, type Store, successors } from "./store.ts";
+import {
+  type Entry,
+  type HistoryQuery,
+  isBeyond,
+  isNewLog,
+  LIMIT_DEFAULT,
+  type Store,
+  successors,
+} from "./store.ts";
 
-/** As made here. Another number, or other object stores, are another release's. */
-const VERSION = 1;
-const STORES = ["entries", "state"];
+/** As made here. A higher number, or other object stores, are another release's. */
+const VERSION = 2;
+/** The object stores of version 1. */
+const FIRST_STORES = ["entries", "state"];
+const STORES = [...FIRST_STORES, "conversations"];
+const FOREIGN = "the database was made by something else";
 /** A tab that is frozen holds on to a database that others want to open or to remove, ms. */
 const OPEN_TIMEOUT = 10_000;
 
@@ -56,20 +76,26 @@ export class IndexedDbStore implements Store {
     };
   }
 
-  /** Opens or makes the database. Throws {@link UnknownSchema}, or where the browser has none for us or another tab holds it. */
+  /**
+   * Opens or makes the database; one of an earlier release is upgraded. Throws {@link UnknownSchema}, or where the browser has
+   * none for us or another tab holds it.
+   */
   static async open(name: string, options: IndexedDbOptions = {}): Promise<IndexedDbStore> {
     const request = indexedDB.open(name, VERSION);
-    request.onupgradeneeded = () => {
-      const entries = request.result.createObjectStore("entries", { keyPath: "place", autoIncrement: true });
-      entries.createIndex("id", "id", { unique: true });
-      entries.createIndex("group", ["group", "place"]);
-      request.result.createObjectStore("state");
+    let isForeign = false;
+    request.onupgradeneeded = ({ oldVersion }) => {
+      if (oldVersion === 0) makeFirstStores(request.result);
+      isForeign = !hasStores(request.result, FIRST_STORES);
+      // It stays as it is.
+      if (isForeign) request.transaction?.abort();
+      else request.result.createObjectStore("conversations", { keyPath: "id" });
     };
-    const database = await inTime(request, (late) => late.close());
-    if (STORES.every((store) => database.objectStoreNames.contains(store)))
-      return new IndexedDbStore(database, options);
+    const database = await inTime(request, (late) => late.close()).catch((error) => {
+      throw isForeign ? new UnknownSchema(FOREIGN) : error;
+    });
+    if (hasStores(database, STORES)) return new IndexedDbStore(database, options);
     database.close();
-    throw new UnknownSchema("the database was made by something else");
+    throw new UnknownSchema(FOREIGN);
   }
 
   /**
@@ -84,20 +110,33 @@ export class IndexedDbStore implements Store {
     return readPosition(this.#read("state"));
   }
 
-  async land(epoch: bigint, messages: Message[]): Promise<void> {
+  async land(epoch: bigint, entries: Message[]): Promise<void> {
     await this.#write(async (transaction) => {
-      const fresh = successors(await readPosition(transaction), epoch, messages);
+      const fresh = successors(await readPosition(transaction), epoch, entries);
       const last = fresh.at(-1);
       if (!last) return;
-      for (const message of fresh) this.#keep(transaction, { kind: "message", epoch, message });
+      const before = await readConversations(
+        transaction,
+        conversationsOf(fresh),
+        await newestPlace(transaction),
+      );
+      const messages = fresh.filter((message) => !isMarks(message));
+      const isKept = await Promise.all(
+        messages.map((message) => this.#keep(transaction, { kind: "message", epoch, message })),
+      );
+      const kept = new Set(messages.filter((_, index) => isKept[index]));
+      for (const conversation of afterLanding(before, fresh, kept))
+        transaction.objectStore("conversations").put(conversation);
       writePosition(transaction, { epoch, cursor: last.seq });
     });
   }
 
   async moveTo(position: Position, gap?: Gap): Promise<void> {
     await this.#write(async (transaction) => {
-      if (isBeyond(await readPosition(transaction), position, gap)) return;
-      if (gap) this.#keep(transaction, { kind: "gap", epoch: position.epoch, gap });
+      const before = await readPosition(transaction);
+      if (isBeyond(before, position, gap)) return;
+      if (isNewLog(before, position, gap)) transaction.objectStore("conversations").clear();
+      if (gap) await this.#keep(transaction, { kind: "gap", epoch: position.epoch, gap });
       writePosition(transaction, position);
     });
   }
@@ -106,7 +145,25 @@ export class IndexedDbStore implements Store {
     return page(this.#read("entries").objectStore("entries"), query, (place) => place);
   }
 
-  /** The same of one group. */
+  conversations(): Promise<Conversation[]> {
+    return result(this.#read("conversations").objectStore("conversations").getAll());
+  }
+
+  async change(ids: string[], change: Change): Promise<boolean> {
+    let isChanged = false;
+    await this.#write(async (transaction) => {
+      const standing = { position: await readPosition(transaction), place: await newestPlace(transaction) };
+      for (const before of await readConversations(transaction, ids, standing.place)) {
+        const after = change(before, standing);
+        if (after === before) continue;
+        isChanged = true;
+        transaction.objectStore("conversations").put(after);
+      }
+    });
+    return isChanged;
+  }
+
+  /** The same as {@link history}, of one group. */
   async groupHistory(group: string, query: HistoryQuery = {}): Promise<Entry[]> {
     const index = this.#read("entries").objectStore("entries").index("group");
     return page(index, query, (place) => [group, place]);
@@ -135,38 +192,40 @@ export class IndexedDbStore implements Store {
     this.#database.close();
   }
 
-  #keep(
+  /** Resolves to whether the entry is kept; it is not where it is there already. */
+  async #keep(
     transaction: IDBTransaction,
     entry:
       | Omit<Extract<Entry, { kind: "message" }>, "place">
       | Omit<Extract<Entry, { kind: "gap" }>, "place">,
-  ): void {
+  ): Promise<boolean> {
     const entries = transaction.objectStore("entries");
     const body = entry.kind === "message" ? entry.message : entry.gap;
     const id = entry.kind === "message" ? { id: entry.message.serverMsgId } : {};
     const request = entries.add({ ...entry, ...id, group: this.#group(body) });
-    request.onsuccess = () => {
-      const oldest = Number(request.result) - this.#entriesMax;
-      if (oldest > 0) entries.delete(IDBKeyRange.upperBound(oldest));
-    };
-    request.onerror = (event) => {
-      // It is there already: leave it, and go on with the transaction.
-      if (request.error?.name === "ConstraintError") {
+    return new Promise((resolve, reject) => {
+      request.onsuccess = () => {
+        const oldest = Number(request.result) - this.#entriesMax;
+        if (oldest > 0) entries.delete(IDBKeyRange.upperBound(oldest));
+        resolve(true);
+      };
+      request.onerror = (event) => {
+        if (request.error?.name !== "ConstraintError") return reject(request.error);
+        // It is there already: leave it, and go on with the transaction.
         event.preventDefault();
         event.stopPropagation();
-      }
-    };
+        resolve(false);
+      };
+    });
   }
 
-  #read(store: "entries" | "state"): IDBTransaction {
+  #read(store: "entries" | "state" | "conversations"): IDBTransaction {
     return this.#database.transaction(store, "readonly");
   }
 
   /** Resolves when all that `work` asked for is durable. */
   async #write(work: (transaction: IDBTransaction) => Promise<void>): Promise<void> {
-    const transaction = this.#database.transaction(["entries", "state"], "readwrite", {
-      durability: "strict",
-    });
+    const transaction = this.#database.transaction(STORES, "readwrite", { durability: "strict" });
     const durable = new Promise<void>((resolve, reject) => {
       transaction.oncomplete = () => resolve();
       transaction.onabort = () =>
@@ -187,6 +246,17 @@ export class IndexedDbStore implements Store {
   }
 }
 
+function makeFirstStores(database: IDBDatabase): void {
+  const entries = database.createObjectStore("entries", { keyPath: "place", autoIncrement: true });
+  entries.createIndex("id", "id", { unique: true });
+  entries.createIndex("group", ["group", "place"]);
+  database.createObjectStore("state");
+}
+
+function hasStores(database: IDBDatabase, stores: string[]): boolean {
+  return stores.every((store) => database.objectStoreNames.contains(store));
+}
+
 async function readPosition(transaction: IDBTransaction): Promise<Position> {
   const position: Position | undefined = await result(transaction.objectStore("state").get("position"));
   return position ?? { epoch: 0n, cursor: 0n };
@@ -196,6 +266,23 @@ function writePosition(transaction: IDBTransaction, position: Position): void {
   transaction.objectStore("state").put(position, "position");
 }
 
+/** These conversations, each as known or unknown; `place` is that of the newest entry. */
+async function readConversations(
+  transaction: IDBTransaction,
+  ids: string[],
+  place: number,
+): Promise<Conversation[]> {
+  const conversations = transaction.objectStore("conversations");
+  const known = await Promise.all(ids.map((id) => result<Conversation | undefined>(conversations.get(id))));
+  return ids.map((id, index) => known[index] ?? unknownConversation(id, place));
+}
+
+/** Where the newest entry is; 0 when there is none. */
+async function newestPlace(transaction: IDBTransaction): Promise<number> {
+  const newest = await result(transaction.objectStore("entries").openKeyCursor(null, "prev"));
+  return Number(newest?.key ?? 0);
+}
+
 /** What a query asks for, of a store or an index whose keys are made of places. */
 async function page(
   source: IDBObjectStore | IDBIndex,
@@ -203,7 +290,8 @@ async function page(
   key: (place: number) => IDBValidKey,
 ): Promise<Entry[]> {
   if (after !== undefined) {
-    return result(source.getAll(IDBKeyRange.bound(key(after), key(Number.POSITIVE_INFINITY), true), limit));
+    const range = IDBKeyRange.bound(key(after), key(Number.POSITIVE_INFINITY), true);
+    return (await result(source.getAll(range, limit))).map(whole);
   }
   const rows: Entry[] = [];
   const range = IDBKeyRange.bound(key(0), key(before), false, true);
@@ -211,7 +299,14 @@ async function page(
     rows.push(cursor.value);
     if (rows.length < limit) cursor.continue();
   });
-  return rows.reverse();
+  return rows.reverse().map(whole);
+}
+
+/** With the fields that an earlier release, which kept the entry, did not know. */
+function whole(entry: Entry): Entry {
+  if (entry.kind === "gap") return entry;
+  const absent = { conversationSeq: 0n, marks: [] };
+  return { ...entry, message: { ...absent, ...entry.message } };
 }
 
 /** Calls `step` at each stop of a cursor, until it does not ask for another one, or there is none. */

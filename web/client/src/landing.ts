@@ -82,6 +82,11 @@ export class Landing {
     return { ...this.#position };
   }
 
+  /** True while another log was announced and has yet to begin. */
+  get isMoving(): boolean {
+    return this.#phase.is === "moving";
+  }
+
   /**
    * Begins a new connection; the frame to send first. An empty store asks for all that is retained where
    * `fromOldest`, else it leaves its beginning to the server, which resumes where this session last acked.

@@ -1,15 +1,32 @@
 // A store that lasts as long as its process, and the shelf of entries that it shares with the file store.
+import {
+  afterLanding,
+  type Change,
+  type Conversation,
+  conversationsOf,
+  isMarks,
+  unknownConversation,
+} from "./conversations.ts";
 import type { Gap, Message } from "./gen/towncrier/v1/gateway.ts";
 import type { Position } from "./landing.ts";
-import { type Entry, type HistoryQuery, isBeyond, LIMIT_DEFAULT, type Store, successors } from "./store.ts";
+import {
+  type Entry,
+  type HistoryQuery,
+  isBeyond,
+  isNewLog,
+  LIMIT_DEFAULT,
+  type Store,
+  successors,
+} from "./store.ts";
 
-/** The newest entries, in memory, and the position that belongs to them. */
+/** The newest entries, in memory, and the position and the conversations that belong to them. */
 export class Shelf {
   readonly #entriesMax: number;
   #entries: Entry[] = [];
   #ids = new Set<string>();
   #place = 0;
   position: Position = { epoch: 0n, cursor: 0n };
+  readonly conversations = new Map<string, Conversation>();
 
   /** Keeps `entriesMax` entries; older ones make room. */
   constructor(entriesMax: number) {
@@ -25,8 +42,30 @@ export class Shelf {
     return this.#place;
   }
 
-  has(message: Message): boolean {
-    return this.#ids.has(message.serverMsgId);
+  /** The messages that landing these would keep, and the conversations after it. Nothing is changed yet. */
+  landing(messages: Message[]): { kept: Message[]; conversations: Conversation[] } {
+    const kept = messages.filter((message) => !isMarks(message) && !this.#ids.has(message.serverMsgId));
+    const before = conversationsOf(messages).map((id) => this.#conversation(id));
+    return { kept, conversations: afterLanding(before, messages, new Set(kept)) };
+  }
+
+  /** These conversations after `change`, without those that it leaves as they are. Nothing is changed yet. */
+  changing(ids: string[], change: Change): Conversation[] {
+    const standing = { position: { ...this.position }, place: this.#place };
+    return ids
+      .map((id) => this.#conversation(id))
+      .map((before) => ({ before, after: change(before, standing) }))
+      .filter(({ before, after }) => before !== after)
+      .map(({ after }) => after);
+  }
+
+  /** Puts these in the place of what was known of them. */
+  know(conversations: Conversation[]): void {
+    for (const conversation of conversations) this.conversations.set(conversation.id, conversation);
+  }
+
+  #conversation(id: string): Conversation {
+    return this.conversations.get(id) ?? unknownConversation(id, this.#place);
   }
 
   /** Puts an entry at the end, at the next place or at its own. */
@@ -85,18 +124,32 @@ export class MemoryStore implements Store {
 
   async land(epoch: bigint, messages: Message[]): Promise<void> {
     const fresh = successors(this.#shelf.position, epoch, messages);
-    for (const message of fresh) if (!this.#shelf.has(message)) this.#shelf.keep(epoch, { message });
     const last = fresh.at(-1);
-    if (last) this.#shelf.position = { epoch, cursor: last.seq };
+    if (!last) return;
+    const { kept, conversations } = this.#shelf.landing(fresh);
+    for (const message of kept) this.#shelf.keep(epoch, { message });
+    this.#shelf.know(conversations);
+    this.#shelf.position = { epoch, cursor: last.seq };
   }
 
   async moveTo(position: Position, gap?: Gap): Promise<void> {
     if (isBeyond(this.#shelf.position, position, gap)) return;
+    if (isNewLog(this.#shelf.position, position, gap)) this.#shelf.conversations.clear();
     this.#shelf.position = { ...position };
     if (gap) this.#shelf.keep(position.epoch, { gap });
   }
 
   async history(query: HistoryQuery): Promise<Entry[]> {
     return this.#shelf.history(query);
+  }
+
+  async conversations(): Promise<Conversation[]> {
+    return [...this.#shelf.conversations.values()];
+  }
+
+  async change(ids: string[], change: Change): Promise<boolean> {
+    const changed = this.#shelf.changing(ids, change);
+    this.#shelf.know(changed);
+    return changed.length > 0;
   }
 }

@@ -4,10 +4,18 @@
 // (P6). It waits for the network, never longer than two and a half heartbeats without a word from the server.
 import { Alarm } from "./alarm.ts";
 import { Backoff } from "./backoff.ts";
-import { Connection, Lost, type WebSocketConstructor } from "./connection.ts";
-import { type Connected, type Gap, Kicked_Reason, type Message } from "./gen/towncrier/v1/gateway.ts";
+import { Connection, Lost, type ServerBody, type WebSocketConstructor } from "./connection.ts";
+import { isMarks, isMissingSome, withGone } from "./conversations.ts";
+import {
+  type Connected,
+  type Gap,
+  Gap_Reason,
+  Kicked_Reason,
+  type Message,
+} from "./gen/towncrier/v1/gateway.ts";
 import { type Batch, emptyBatch, type Identity, Landing, Misled } from "./landing.ts";
-import type { Store } from "./store.ts";
+import { Reads } from "./reads.ts";
+import { type Store, StoreFailed, stored } from "./store.ts";
 
 /** A server that accepted the socket answers `Connect` within this, ms. */
 const CONNECTED_TIMEOUT = 10_000;
@@ -17,6 +25,8 @@ const BATCH_MESSAGES_MAX = 512;
 const HEARTBEAT_MIN = 10;
 /** A server counts as gone after this many heartbeats of silence. The protocol fixes the number for both sides. */
 const SILENCE_HEARTBEATS_MAX = 2.5;
+/** Bit of `Connected.features`: the gateway knows what was read. */
+const READ_STATE = 1n;
 /** When the network changed, a server that answers no ping within this is gone, ms. */
 const PROBE_TIMEOUT = 5_000;
 
@@ -41,7 +51,7 @@ export type Ended = "stopped" | "replaced" | "logged_out" | "refused" | "store";
 
 /** What a session tells. */
 export interface Listener {
-  /** The store holds new entries. */
+  /** The store holds new entries, or its conversations are others. */
   stored(): void;
   /** Came to whoever is online; not stored. */
   onlineOnly(message: Message): void;
@@ -56,8 +66,14 @@ export interface SessionOptions extends Identity {
   Socket: WebSocketConstructor;
 }
 
-/** The store failed: nothing can land. */
-class StoreFailed extends Error {}
+/** One connection, once the server knows us. */
+interface Talk {
+  connection: Connection;
+  landing: Landing;
+  connected: Connected;
+  /** Aborts when the connection is no more. */
+  over: AbortSignal;
+}
 
 /** One session, kept connected. */
 export class Session {
@@ -65,6 +81,9 @@ export class Session {
   readonly #store: Store;
   readonly #listener: Listener;
   readonly #backoff = new Backoff();
+  readonly #reads: Reads;
+  /** The store has the gateway's conversations. Later changes land, unless there is a gap. */
+  #isListed = false;
   #connection: Connection | undefined;
   #connectedAt: number | undefined;
   #kicked: Status | undefined;
@@ -76,6 +95,7 @@ export class Session {
     this.#options = options;
     this.#store = store;
     this.#listener = listener;
+    this.#reads = new Reads(store);
   }
 
   /** Keeps the session connected until `stop` aborts or it has ended; resolves to how. Call it once. */
@@ -103,6 +123,11 @@ export class Session {
     } finally {
       stop.removeEventListener("abort", onStop);
     }
+  }
+
+  /** The store holds marks that the gateway may not know. */
+  sendReads(): void {
+    this.#reads.wake();
   }
 
   /** The network or the page came back, or went: an attempt that waits is made soon, a connection shows that it lives. */
@@ -140,6 +165,8 @@ export class Session {
     try {
       return await this.#converse(stop, timers.signal);
     } catch (error) {
+      // It may have ended while something else was waited for.
+      for (const frame of this.#connection?.waiting ?? []) this.#heed(frame);
       if (error instanceof Lost || error instanceof StoreFailed) return error;
       if (error instanceof Misled) return new Lost(error.message);
       throw error;
@@ -164,6 +191,9 @@ export class Session {
     const { userId, platform, head } = connected;
     this.#listener.status({ state: "connected", userId, platform, head });
     this.#heartbeat(connection, Math.max(connected.heartbeatMs, HEARTBEAT_MIN), over);
+    const talk = { connection, landing, connected, over };
+    // Marks of the log before are not for this one.
+    if (!landing.isMoving) await this.#shareReads(talk);
     for (;;) {
       const frame = await connection.receive();
       switch (frame.$case) {
@@ -175,24 +205,28 @@ export class Session {
           break;
         }
         case "gap":
-          await this.#skip(landing, frame.value, connection);
+          await this.#skip(talk, frame.value);
           break;
         case "caughtUp":
           this.#listener.status({ state: "live", userId, platform, seq: frame.value.seq });
           break;
-        case "kicked": {
-          const isLogout = frame.value.reason === Kicked_Reason.LOGGED_OUT;
-          const text = isLogout ? "logged out by an administrator" : "replaced by a newer login";
-          const reason = isLogout ? "logged_out" : "replaced";
-          this.#kicked = { state: "ended", reason, text: frame.value.text || text };
-          break;
-        }
-        case "draining":
-          this.#askedMs = frame.value.reconnectAfterMs;
-          break;
         case "connected":
           throw new Misled("the server sent a second Connected");
+        default:
+          this.#heed(frame);
       }
+    }
+  }
+
+  /** Takes note of what the server says about the end of the connection. */
+  #heed(frame: ServerBody): void {
+    if (frame.$case === "kicked") {
+      const isLogout = frame.value.reason === Kicked_Reason.LOGGED_OUT;
+      const text = isLogout ? "logged out by an administrator" : "replaced by a newer login";
+      const reason = isLogout ? "logged_out" : "replaced";
+      this.#kicked = { state: "ended", reason, text: frame.value.text || text };
+    } else if (frame.$case === "draining") {
+      this.#askedMs = frame.value.reconnectAfterMs;
     }
   }
 
@@ -201,18 +235,57 @@ export class Session {
     if (batch.land.length > 0) {
       await stored(() => this.#store.land(landing.position.epoch, batch.land));
       this.#listener.stored();
+      if (batch.land.some(isMarks)) this.#reads.wake();
     }
     for (const message of batch.onlineOnly) this.#listener.onlineOnly(message);
     if (batch.ack !== undefined) connection.send({ $case: "ack", value: { seq: batch.ack } });
     if (batch.resend !== undefined) connection.send({ $case: "resend", value: { afterSeq: batch.resend } });
   }
 
-  async #skip(landing: Landing, gap: Gap, connection: Connection): Promise<void> {
+  async #skip(talk: Talk, gap: Gap): Promise<void> {
+    const { landing, connection } = talk;
     const position = landing.gap(gap);
     if (!position) return;
-    await stored(() => this.#store.moveTo(position, gap));
+    const isNewLog = gap.reason === Gap_Reason.EPOCH_CHANGED;
+    const isTold = isNewLog || !(await this.#isOfMarksAlone(talk, gap));
+    await stored(() => this.#store.moveTo(position, isTold ? gap : undefined));
     this.#listener.stored();
     connection.send({ $case: "ack", value: { seq: position.cursor } });
+    if (isNewLog) {
+      this.#isListed = false;
+      await this.#shareReads(talk);
+    } else {
+      const all = await stored(() => this.#store.conversations());
+      const ids = all.map(({ id }) => id);
+      await stored(() => this.#store.change(ids, withGone));
+    }
+  }
+
+  /**
+   * True where a gap, which has not been taken in yet, holds no message. The gateway is asked: retention takes the oldest entries,
+   * so messages are gone where a conversation begins above what of it has landed.
+   */
+  async #isOfMarksAlone(talk: Talk, gap: Gap): Promise<boolean> {
+    if (!hasReadState(talk.connected)) return false;
+    await this.#list(talk);
+    const conversations = await stored(() => this.#store.conversations());
+    // A gap among retained entries is of deleted ones, and only messages are deleted.
+    return gap.toSeq < talk.connected.first && !conversations.some(isMissingSome);
+  }
+
+  /** Takes over what the gateway knows of conversations, and keeps it told of what is read here. */
+  async #shareReads(talk: Talk): Promise<void> {
+    if (!hasReadState(talk.connected)) return;
+    // Before the backlog, so that what was read elsewhere does not come up as unread for a moment.
+    if (!this.#isListed) await this.#list(talk);
+    const { connection, over } = talk;
+    this.#reads.send(connection, () => this.#list(talk), over).catch((error) => connection.fail(error));
+  }
+
+  async #list({ connection, landing }: Talk): Promise<void> {
+    await this.#reads.list(connection, landing.position.epoch);
+    this.#isListed = true;
+    this.#listener.stored();
   }
 
   /** Pings from a random point on, so that clients that came back together do not ping together. */
@@ -239,6 +312,10 @@ export class Session {
   }
 }
 
+function hasReadState({ features }: Connected): boolean {
+  return (features & READ_STATE) !== 0n;
+}
+
 /** The answer to `Connect`. */
 async function firstFrame(connection: Connection): Promise<Connected> {
   const timer = setTimeout(
@@ -258,18 +335,9 @@ async function firstFrame(connection: Connection): Promise<Connected> {
 async function collect(landing: Landing, connection: Connection, batch: Batch): Promise<void> {
   while (
     batch.land.length + batch.onlineOnly.length < BATCH_MESSAGES_MAX &&
-    connection.peek()?.$case === "push"
+    connection.waiting[0]?.$case === "push"
   ) {
     const frame = await connection.receive();
     if (frame.$case === "push") landing.push(frame.value, batch);
-  }
-}
-
-/** Marks what went wrong as the store's doing. */
-async function stored<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    throw new StoreFailed(`the local store failed: ${error instanceof Error ? error.message : error}`);
   }
 }

@@ -11,8 +11,10 @@ import type { Status } from "./session.ts";
 
 /** What tabs tell each other. */
 export type News =
-  /** The store holds new entries. */
+  /** The store holds new entries, or its conversations are others. */
   | { kind: "stored" }
+  /** The user read something, and the store holds that. */
+  | { kind: "read" }
   | { kind: "onlineOnly"; message: Message }
   | { kind: "status"; status: Status }
   /** A tab asks the leader for its status. */

@@ -34,7 +34,7 @@ class SilentSocket {
       heartbeatMs: 1_000,
       window: 256,
     };
-    const connected = { ...value, serverTimeMs: 0n, userId: "alice", platform: 5 };
+    const connected = { ...value, serverTimeMs: 0n, userId: "alice", platform: 5, features: 0n };
     const { buffer } = ServerFrame.encode({ body: { $case: "connected", value: connected } })
       .finish()
       .slice();

@@ -3,11 +3,12 @@ import {
   type Connected,
   type Gap,
   Gap_Reason,
-  type Message,
+  Message,
   type Push,
 } from "../../src/gen/towncrier/v1/gateway.ts";
 
-export function message(seq: bigint | number, id = `id-${seq}`): Message {
+/** The first of its conversation is the first of the inbox, unless `more` says otherwise. */
+export function message(seq: bigint | number, id = `id-${seq}`, more: Partial<Message> = {}): Message {
   return {
     seq: BigInt(seq),
     serverMsgId: id,
@@ -26,13 +27,26 @@ export function message(seq: bigint | number, id = `id-${seq}`): Message {
     conversationId: "sn_alice_office",
     offlinePush: undefined,
     ex: "",
+    conversationSeq: BigInt(seq),
+    marks: [],
+    ...more,
   };
+}
+
+/** An entry of the inbox that marks conversations as read, as the gateway makes it. */
+export function marks(seq: bigint | number, read: Record<string, bigint | number>, id = ""): Message {
+  const marks = Object.entries(read).map(([conversationId, conversationSeq]) => ({
+    conversationId,
+    conversationSeq: BigInt(conversationSeq),
+  }));
+  return { ...Message.decode(new Uint8Array()), seq: BigInt(seq), serverMsgId: id, marks };
 }
 
 export function push(...seqs: (bigint | number)[]): Push {
   return { messages: seqs.map((seq) => message(seq)) };
 }
 
+/** From a gateway that knows what was read. */
 export function connected(epoch: bigint, cursor: bigint, head: bigint): Connected {
   return {
     connectionId: "c",
@@ -45,6 +59,7 @@ export function connected(epoch: bigint, cursor: bigint, head: bigint): Connecte
     serverTimeMs: 0n,
     userId: "alice",
     platform: 5,
+    features: 1n,
   };
 }
 

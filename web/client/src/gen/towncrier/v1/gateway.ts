@@ -34,6 +34,10 @@ export interface ClientFrame {
     | { $case: "resend"; value: Resend }
     | { $case: "fetch"; value: Fetch }
     | { $case: "ping"; value: Ping }
+    | //
+    /** 6 and above: only where `Connected.features` says so. An older gateway closes with 4400. */
+    { $case: "read"; value: Read }
+    | { $case: "conversations"; value: Conversations }
     | undefined;
 }
 
@@ -48,6 +52,7 @@ export interface ServerFrame {
     | { $case: "kicked"; value: Kicked }
     | { $case: "draining"; value: Draining }
     | { $case: "pong"; value: Pong }
+    | { $case: "conversationList"; value: ConversationList }
     | undefined;
 }
 
@@ -87,6 +92,32 @@ export interface Fetch {
   limit: number;
 }
 
+/**
+ * The user has read these conversations up to these messages. No answer of its own: the marks come back to each session of
+ * the user, also to this one, in a message with `marks`. A mark moves forward only. One above the head counts as the head; one of an
+ * unknown conversation, or one that is not higher, is ignored.
+ */
+export interface Read {
+  /** At most 100, else close 4400. */
+  marks: ReadMark[];
+}
+
+/** The user has read a conversation up to this message. */
+export interface ReadMark {
+  conversationId: string;
+  conversationSeq: bigint;
+}
+
+/** Asks for the user's conversations, those with the newest messages first. Answered by one `ConversationList`. */
+export interface Conversations {
+  /** Chosen by the client, echoed in the answer. */
+  requestId: number;
+  /** Only conversations whose `last_seq` is below this; 0: from the newest on. */
+  beforeSeq: bigint;
+  /** Conversations wanted: 0 means 100, above 500 means 500. The answer carries fewer where it would pass 64 KiB. */
+  limit: number;
+}
+
 /** Proof of life, answered by `Pong`. Any frame counts as one; silence of 2.5 heartbeats closes with 4501. */
 export interface Ping {
   nonce: bigint;
@@ -114,6 +145,8 @@ export interface Connected {
   userId: string;
   /** Platform number of the token, 1–11. */
   platform: number;
+  /** What this gateway can do beyond the first frames, by bit. Bit 0: read state, which is client frames 6 and 7. */
+  features: bigint;
 }
 
 /** Messages to land: ascending and contiguous by seq, or online-only ones with seq 0 (shown, not stored, not acked). */
@@ -132,6 +165,32 @@ export interface Fetched {
   messages: Message[];
   /** True when the newest message of the inbox was reached. */
   end: boolean;
+}
+
+/** Answer to `Conversations`. */
+export interface ConversationList {
+  requestId: number;
+  /** By `last_seq`, descending. */
+  list: Conversation[];
+  /** True when no conversation has an older newest message. */
+  end: boolean;
+}
+
+/** One conversation of a user. */
+export interface Conversation {
+  conversationId: string;
+  /** Highest conversation seq. */
+  head: bigint;
+  /** Oldest retained conversation seq; head + 1 when none is. */
+  first: bigint;
+  /** The user has read everything up to this conversation seq. */
+  mark: bigint;
+  /** Messages above the mark that are retained and not deleted. */
+  unread: number;
+  /** Time of the newest message, Unix ms. Within a conversation times ascend. */
+  lastTime: bigint;
+  /** Seq of the newest message in the inbox. */
+  lastSeq: bigint;
 }
 
 /** Messages `from_seq`..=`to_seq` will not come. The client moves its cursor to `to_seq` and tells its user. */
@@ -222,6 +281,13 @@ export interface Message {
   conversationId: string;
   offlinePush: OfflinePush | undefined;
   ex: string;
+  /** Place in the receiver's conversation: 1, 2, 3 … without gaps; 0 for an online-only message. */
+  conversationSeq: bigint;
+  /**
+   * Not empty: this entry of the inbox is no message. It says what the user has read, on whichever device. It is landed and acked as a
+   * message is. Besides `seq` it has the `server_msg_id` of the newest message that it marks, and nothing else.
+   */
+  marks: ReadMark[];
 }
 
 /** What a vendor's offline push would show. */
@@ -254,6 +320,12 @@ export const ClientFrame: MessageFns<ClientFrame> = {
         break;
       case "ping":
         Ping.encode(message.body.value, writer.uint32(42).fork()).join();
+        break;
+      case "read":
+        Read.encode(message.body.value, writer.uint32(50).fork()).join();
+        break;
+      case "conversations":
+        Conversations.encode(message.body.value, writer.uint32(58).fork()).join();
         break;
     }
     return writer;
@@ -312,6 +384,22 @@ export const ClientFrame: MessageFns<ClientFrame> = {
             message.body = { $case: "ping", value: Ping.decode(reader, reader.uint32()) };
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.body = { $case: "read", value: Read.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.body = { $case: "conversations", value: Conversations.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -355,6 +443,9 @@ export const ServerFrame: MessageFns<ServerFrame> = {
         break;
       case "pong":
         Pong.encode(message.body.value, writer.uint32(66).fork()).join();
+        break;
+      case "conversationList":
+        ConversationList.encode(message.body.value, writer.uint32(74).fork()).join();
         break;
     }
     return writer;
@@ -435,6 +526,14 @@ export const ServerFrame: MessageFns<ServerFrame> = {
             }
 
             message.body = { $case: "pong", value: Pong.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.body = { $case: "conversationList", value: ConversationList.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -715,6 +814,183 @@ export const Fetch: MessageFns<Fetch> = {
   },
 };
 
+function createBaseRead(): Read {
+  return { marks: [] };
+}
+
+export const Read: MessageFns<Read> = {
+  encode(message: Read, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.marks) {
+      ReadMark.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Read {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRead();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.marks.push(ReadMark.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseReadMark(): ReadMark {
+  return { conversationId: "", conversationSeq: 0n };
+}
+
+export const ReadMark: MessageFns<ReadMark> = {
+  encode(message: ReadMark, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.conversationId !== "") {
+      writer.uint32(10).string(message.conversationId);
+    }
+    if (message.conversationSeq !== 0n) {
+      if (BigInt.asUintN(64, message.conversationSeq) !== message.conversationSeq) {
+        throw new globalThis.Error("value provided for field message.conversationSeq of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.conversationSeq);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadMark {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadMark();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.conversationId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.conversationSeq = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseConversations(): Conversations {
+  return { requestId: 0, beforeSeq: 0n, limit: 0 };
+}
+
+export const Conversations: MessageFns<Conversations> = {
+  encode(message: Conversations, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== 0) {
+      writer.uint32(8).uint32(message.requestId);
+    }
+    if (message.beforeSeq !== 0n) {
+      if (BigInt.asUintN(64, message.beforeSeq) !== message.beforeSeq) {
+        throw new globalThis.Error("value provided for field message.beforeSeq of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.beforeSeq);
+    }
+    if (message.limit !== 0) {
+      writer.uint32(24).uint32(message.limit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Conversations {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConversations();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.requestId = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.beforeSeq = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.limit = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 function createBasePing(): Ping {
   return { nonce: 0n };
 }
@@ -776,6 +1052,7 @@ function createBaseConnected(): Connected {
     serverTimeMs: 0n,
     userId: "",
     platform: 0,
+    features: 0n,
   };
 }
 
@@ -825,6 +1102,12 @@ export const Connected: MessageFns<Connected> = {
     }
     if (message.platform !== 0) {
       writer.uint32(80).uint32(message.platform);
+    }
+    if (message.features !== 0n) {
+      if (BigInt.asUintN(64, message.features) !== message.features) {
+        throw new globalThis.Error("value provided for field message.features of type uint64 too large");
+      }
+      writer.uint32(88).uint64(message.features);
     }
     return writer;
   },
@@ -920,6 +1203,14 @@ export const Connected: MessageFns<Connected> = {
             }
 
             message.platform = reader.uint32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.features = reader.uint64() as bigint;
             continue;
           }
         }
@@ -1083,6 +1374,201 @@ export const Fetched: MessageFns<Fetched> = {
             }
 
             message.end = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseConversationList(): ConversationList {
+  return { requestId: 0, list: [], end: false };
+}
+
+export const ConversationList: MessageFns<ConversationList> = {
+  encode(message: ConversationList, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== 0) {
+      writer.uint32(8).uint32(message.requestId);
+    }
+    for (const v of message.list) {
+      Conversation.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.end !== false) {
+      writer.uint32(24).bool(message.end);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ConversationList {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConversationList();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.requestId = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.list.push(Conversation.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.end = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseConversation(): Conversation {
+  return { conversationId: "", head: 0n, first: 0n, mark: 0n, unread: 0, lastTime: 0n, lastSeq: 0n };
+}
+
+export const Conversation: MessageFns<Conversation> = {
+  encode(message: Conversation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.conversationId !== "") {
+      writer.uint32(10).string(message.conversationId);
+    }
+    if (message.head !== 0n) {
+      if (BigInt.asUintN(64, message.head) !== message.head) {
+        throw new globalThis.Error("value provided for field message.head of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.head);
+    }
+    if (message.first !== 0n) {
+      if (BigInt.asUintN(64, message.first) !== message.first) {
+        throw new globalThis.Error("value provided for field message.first of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.first);
+    }
+    if (message.mark !== 0n) {
+      if (BigInt.asUintN(64, message.mark) !== message.mark) {
+        throw new globalThis.Error("value provided for field message.mark of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.mark);
+    }
+    if (message.unread !== 0) {
+      writer.uint32(40).uint32(message.unread);
+    }
+    if (message.lastTime !== 0n) {
+      if (BigInt.asIntN(64, message.lastTime) !== message.lastTime) {
+        throw new globalThis.Error("value provided for field message.lastTime of type int64 too large");
+      }
+      writer.uint32(48).int64(message.lastTime);
+    }
+    if (message.lastSeq !== 0n) {
+      if (BigInt.asUintN(64, message.lastSeq) !== message.lastSeq) {
+        throw new globalThis.Error("value provided for field message.lastSeq of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.lastSeq);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Conversation {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConversation();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.conversationId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.head = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.first = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.mark = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.unread = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.lastTime = reader.int64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.lastSeq = reader.uint64() as bigint;
             continue;
           }
         }
@@ -1357,6 +1843,8 @@ function createBaseMessage(): Message {
     conversationId: "",
     offlinePush: undefined,
     ex: "",
+    conversationSeq: 0n,
+    marks: [],
   };
 }
 
@@ -1421,6 +1909,15 @@ export const Message: MessageFns<Message> = {
     }
     if (message.ex !== "") {
       writer.uint32(138).string(message.ex);
+    }
+    if (message.conversationSeq !== 0n) {
+      if (BigInt.asUintN(64, message.conversationSeq) !== message.conversationSeq) {
+        throw new globalThis.Error("value provided for field message.conversationSeq of type uint64 too large");
+      }
+      writer.uint32(144).uint64(message.conversationSeq);
+    }
+    for (const v of message.marks) {
+      ReadMark.encode(v!, writer.uint32(154).fork()).join();
     }
     return writer;
   },
@@ -1572,6 +2069,22 @@ export const Message: MessageFns<Message> = {
             }
 
             message.ex = reader.string();
+            continue;
+          }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.conversationSeq = reader.uint64() as bigint;
+            continue;
+          }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.marks.push(ReadMark.decode(reader, reader.uint32()));
             continue;
           }
         }
