@@ -169,12 +169,6 @@ export class IndexedDbStore implements Store {
     return page(index, query, (place) => [group, place]);
   }
 
-  /** How many entries of a group came after a place. */
-  async groupCount(group: string, after = 0): Promise<number> {
-    const index = this.#read("entries").objectStore("entries").index("group");
-    return result(index.count(IDBKeyRange.bound([group, after], [group, Number.POSITIVE_INFINITY], true)));
-  }
-
   /** The names of all groups: one step in the index for each, however many entries it has. */
   async groups(): Promise<string[]> {
     const index = this.#read("entries").objectStore("entries").index("group");

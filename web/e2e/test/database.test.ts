@@ -1,5 +1,5 @@
-// A browser that takes its database from a page that is open, and one that has lost it: the page goes on by itself, and what was
-// read stays so.
+// A browser that takes its database from a page that is open, and one that has lost it: the page goes on by itself, and messages
+// that were read stay so.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Page } from "playwright-core";
@@ -143,7 +143,7 @@ test("marks that cannot be read keep nobody out", async () => {
 /** The database becomes one of the next version, with nothing else changed, as by a tab of the next release. */
 async function upgrade(page: Page, name: string): Promise<void> {
   await page.evaluate(async (name) => {
-    const request = indexedDB.open(name, 2);
+    const request = indexedDB.open(name, 3);
     await new Promise((resolve, reject) => {
       request.onsuccess = resolve;
       request.onerror = reject;
@@ -218,10 +218,10 @@ test("a database of another release is left alone until the gateway can be asked
   front.refuse = () => ({ status: 503 });
   await upgrade(page, "towncrier/careful/Web");
   await page.getByText("another version of this page kept them").waitFor();
-  assert.equal(await versionOf(page, "towncrier/careful/Web"), 2);
+  assert.equal(await versionOf(page, "towncrier/careful/Web"), 3);
   front.refuse = () => undefined;
   await page.getByText(ANEW).waitFor();
   await isLive(page);
-  assert.equal(await versionOf(page, "towncrier/careful/Web"), 1);
+  assert.equal(await versionOf(page, "towncrier/careful/Web"), 2);
   await somebody.leave(/status of 503|WebSocket connection/);
 });

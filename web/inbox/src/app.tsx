@@ -3,10 +3,11 @@ import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { type Account, isSameInbox, onOtherTab, remember, remembered, takeLink } from "./account.ts";
 import { Conversations, nameOf } from "./conversations.tsx";
 import { Detail } from "./detail.tsx";
+import { NOTICES } from "./group.ts";
 import { useChanges, useLanguage, useRoute } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
 import { LanguageButton } from "./language.tsx";
-import { Mailbox, NOTICES } from "./mailbox.ts";
+import { Mailbox } from "./mailbox.ts";
 import { isServed } from "./release.ts";
 import { go, goUp, type Route } from "./route.ts";
 import { SignIn } from "./signin.tsx";
@@ -128,8 +129,8 @@ function Inbox({ mailbox, ...actions }: { mailbox: Mailbox } & Omit<BannerProps,
   useChanges(useCallback((listener: () => void) => mailbox.onChange(listener), [mailbox]));
   const route = useWideRoute();
   useTitle(mailbox.unread);
-  const { conversations, status } = mailbox;
-  const open = conversations.find(({ group }) => group === route.group);
+  const { groups, status } = mailbox;
+  const open = groups.find(({ group }) => group === route.group);
   // A conversation that is not here, as after somebody else was signed in, has no messages to open either.
   const depth = !open ? "list" : route.place === undefined ? "thread" : "detail";
   return (
@@ -142,7 +143,7 @@ function Inbox({ mailbox, ...actions }: { mailbox: Mailbox } & Omit<BannerProps,
           <h1 class="bar-title">{say("inbox")}</h1>
           <StateWord status={status} />
         </header>
-        <Conversations list={conversations} open={open?.group} />
+        <Conversations list={groups} open={open?.group} />
         <footer class="foot">
           <span class="who" title={mailbox.account.user}>
             {mailbox.account.user}

@@ -1,8 +1,9 @@
 // The list of conversations: notices first, then the others, the newest first; how many are unread in each.
 import { Avatar } from "./avatar.tsx";
 import { senderOf, summaryOf, timeOf } from "./entry.ts";
+import { NOTICES } from "./group.ts";
 import { Icon } from "./icons.tsx";
-import { type Conversation, NOTICES } from "./mailbox.ts";
+import type { Group } from "./mailbox.ts";
 import { hrefOf } from "./route.ts";
 import { say, sayBriefly, sayCount } from "./words.ts";
 
@@ -10,14 +11,14 @@ import { say, sayBriefly, sayCount } from "./words.ts";
 const GROUP_TYPES = [2, 3];
 
 /** What a conversation is called. */
-export function nameOf({ group, newest }: Pick<Conversation, "group" | "newest">): string {
+export function nameOf({ group, newest }: Pick<Group, "group" | "newest">): string {
   if (group === NOTICES) return say("notices");
   if (newest?.kind !== "message") return group;
   const { message } = newest;
   return GROUP_TYPES.includes(message.sessionType) ? message.groupId : senderOf(message);
 }
 
-export function Conversations({ list, open }: { list: Conversation[]; open: string | undefined }) {
+export function Conversations({ list, open }: { list: Group[]; open: string | undefined }) {
   return (
     <nav class="conversations" aria-label={say("conversations")}>
       <ul>
@@ -31,7 +32,7 @@ export function Conversations({ list, open }: { list: Conversation[]; open: stri
   );
 }
 
-function Item({ conversation, isOpen }: { conversation: Conversation; isOpen: boolean }) {
+function Item({ conversation, isOpen }: { conversation: Group; isOpen: boolean }) {
   const { group, newest, unread } = conversation;
   const name = nameOf(conversation);
   const message = newest?.kind === "message" ? newest.message : undefined;

@@ -1,19 +1,24 @@
-// One account's inbox as the page shows it: its store, its client, and the conversations with what is unread in them.
+// One account's inbox as the page shows it: its store, its client, and the groups with what is unread in them.
 //
-// All notices are one conversation, whoever sent them; it comes first and is there before anything is. What is read:
-// `marks.ts`.
-import { Client, type Gap, IndexedDbStore, type Message, type Status, UnknownSchema } from "towncrier";
+// The notices come first and are there before anything is. The group on the screen is marked as read, in each conversation that
+// it consists of.
+import {
+  Client,
+  type Conversation,
+  type Gap,
+  IndexedDbStore,
+  type Message,
+  type Status,
+  UnknownSchema,
+} from "towncrier";
 import type { Account } from "./account.ts";
 import { withdrawn } from "./content.ts";
+import { groupOf, groupOfConversation, NOTICES } from "./group.ts";
 import { ownName } from "./keep.ts";
-import { Marks } from "./marks.ts";
+import { forgetMarks, takeOverMarks } from "./marks.ts";
 import { isServed } from "./release.ts";
 import { say } from "./words.ts";
 
-/** The conversation that all notices, and all gaps, belong to. */
-export const NOTICES = "notices";
-/** The session type of a notice. */
-const NOTIFICATION = 4;
 /** How long arrivals are collected before the list is read anew, ms: a backlog of thousands is some ten readings. */
 const REFRESH_AFTER = 80;
 
@@ -29,23 +34,16 @@ const LATER_ENTRIES = 500;
 /** What landed, as it is shown: an entry of the store, whichever log it is of. */
 export type Item = { place: number } & ({ kind: "message"; message: Message } | { kind: "gap"; gap: Gap });
 
-/** A conversation, as a line of the list. */
-export interface Conversation {
+/** A group, as a line of the list. */
+export interface Group {
   group: string;
   /** Its newest entry; there is none only where there are no notices yet. */
   newest: Item | undefined;
   unread: number;
-  /** All up to this place was on the screen. */
-  readUpTo: number;
 }
 
 /** What just came. */
 export type Arrival = { group: string; entry: Item } | { group: string; onlineOnly: Message };
-
-/** Which conversation a message or a gap belongs to. */
-export function groupOf(entry: Message | Gap): string {
-  return "sessionType" in entry && entry.sessionType !== NOTIFICATION ? entry.conversationId : NOTICES;
-}
 
 /** One account's inbox. */
 export class Mailbox {
@@ -54,12 +52,14 @@ export class Mailbox {
   /** Another release had kept the messages, in a way that this one cannot read: they came anew. */
   readonly isAnew: boolean;
   readonly #client: Client;
-  readonly #conversations = new Map<string, Conversation>();
+  readonly #groups = new Map<string, Group>();
   readonly #changed = new Set<() => void>();
   readonly #arrived = new Set<(arrival: Arrival) => void>();
-  #list: Conversation[] = [];
+  #list: Group[] = [];
   #status: Status = { state: "connecting" };
-  readonly #marks: Marks;
+  #known: ReadonlyMap<string, Conversation> = new Map();
+  /** A group on the screen, up to a place. */
+  #shown: { group: string; place: number } | undefined;
   readonly #onLost: () => void;
   #stale = new Set<string>();
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -72,7 +72,6 @@ export class Mailbox {
     this.store = store;
     this.isAnew = isAnew;
     this.#onLost = onLost;
-    this.#marks = new Marks(nameOf(account), (group, query) => store.groupHistory(group, query));
     // Beside the page, wherever that is.
     const url = new URL("ws", location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
@@ -100,8 +99,13 @@ export class Mailbox {
   }
 
   /** Notices first, then the others, the newest first. */
-  get conversations(): Conversation[] {
+  get groups(): Group[] {
     return this.#list;
+  }
+
+  /** All conversations, by id. Another map whenever one of them is another one. */
+  get conversations(): ReadonlyMap<string, Conversation> {
+    return this.#known;
   }
 
   get unread(): number {
@@ -124,13 +128,10 @@ export class Mailbox {
     return () => this.#arrived.delete(listener);
   }
 
-  /** All of a conversation up to `place` was on the screen. */
-  markRead(group: string, place: number): void {
-    // A store that fails ends the session too, which says so.
-    this.#marks.mark(group, place).then(
-      (isNew) => isNew && this.#refreshSoon(group),
-      () => {},
-    );
+  /** A group is on the screen, up to the entry at `place`, until it is shown no more or up to another one. */
+  show(shown: { group: string; place: number } | undefined): void {
+    this.#shown = shown;
+    this.#markShown();
   }
 
   /** Whether a later message of the conversation withdrew this one. */
@@ -153,7 +154,6 @@ export class Mailbox {
   /** Lets go of the session. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    removeEventListener("storage", this.#onStorage);
     clearTimeout(this.#timer);
     clearTimeout(this.#healTimer);
     await this.#client.stop();
@@ -162,19 +162,22 @@ export class Mailbox {
 
   /** Removes all of it from this browser. */
   async forget(): Promise<void> {
-    this.#marks.forget();
+    forgetMarks(nameOf(this.account));
     await this.close();
     await IndexedDbStore.remove(nameOf(this.account));
   }
 
   async #begin(): Promise<void> {
-    await this.#marks.load();
-    addEventListener("storage", this.#onStorage);
-    const groups = await this.store.groups();
+    const [groups, conversations] = await Promise.all([this.store.groups(), this.store.conversations()]);
+    this.#know(conversations);
     await this.#refresh(new Set([NOTICES, ...groups]));
     this.#client.onStatus((status) => {
       this.#status = status;
-      if (status.state === "live") this.#healAfter = HEAL_FIRST;
+      if (status.state === "live") {
+        this.#healAfter = HEAL_FIRST;
+        // A store that fails ends the session too, which says so.
+        takeOverMarks(nameOf(this.account), this.store, this.#client).catch(() => {});
+      }
       if (status.state === "ended" && status.reason === "store") this.#heal();
       this.#tellChanged();
     });
@@ -187,6 +190,11 @@ export class Mailbox {
     this.#client.onGap((gap, place) => {
       this.#tellArrived({ group: NOTICES, entry: { kind: "gap", place, gap } });
       this.#refreshSoon(NOTICES);
+    });
+    this.#client.onConversations((conversations) => {
+      this.#know(conversations);
+      this.#count();
+      this.#markShown();
     });
     this.#client.start();
   }
@@ -205,22 +213,54 @@ export class Mailbox {
     this.#healAfter = Math.min(this.#healAfter * 2, HEAL_LONGEST);
   }
 
-  /** Reads these conversations anew. */
+  #know(conversations: Conversation[]): void {
+    this.#known = new Map(conversations.map((conversation) => [conversation.id, conversation]));
+  }
+
+  /** Reads the newest entries of these groups anew. */
   async #refresh(groups: Set<string>): Promise<void> {
     for (const group of groups) {
-      const readUpTo = await this.#marks.readUpTo(group);
-      const [[newest], unread] = await Promise.all([
-        this.store.groupHistory(group, { limit: 1 }),
-        this.store.groupCount(group, readUpTo),
-      ]);
-      this.#conversations.set(group, { group, newest, unread, readUpTo });
+      const [newest] = await this.store.groupHistory(group, { limit: 1 });
+      this.#groups.set(group, { group, newest, unread: 0 });
     }
-    this.#list = [...this.#conversations.values()].sort(
-      (a, b) =>
-        Number(b.group === NOTICES) - Number(a.group === NOTICES) ||
-        (b.newest?.place ?? 0) - (a.newest?.place ?? 0),
-    );
+    this.#count();
+  }
+
+  /** Counts what is unread in each group, and lists them. */
+  #count(): void {
+    const unread = new Map<string, number>();
+    for (const conversation of this.#known.values()) {
+      const group = groupOfConversation(conversation.id);
+      unread.set(group, (unread.get(group) ?? 0) + conversation.unread);
+    }
+    this.#list = [...this.#groups.values()]
+      .map((one) => ({ ...one, unread: unread.get(one.group) ?? 0 }))
+      .sort(
+        (a, b) =>
+          Number(b.group === NOTICES) - Number(a.group === NOTICES) ||
+          (b.newest?.place ?? 0) - (a.newest?.place ?? 0),
+      );
     this.#tellChanged();
+  }
+
+  /** Marks as read what is on the screen. A store that fails ends the session too, which says so. */
+  #markShown(): void {
+    this.#markRead().catch(() => {});
+  }
+
+  async #markRead(): Promise<void> {
+    const shown = this.#shown;
+    if (!shown) return;
+    const unread = [...this.#known.values()].filter(
+      ({ id, unread }) => unread > 0 && groupOfConversation(id) === shown.group,
+    );
+    if (unread.length === 0) return;
+    const { cursor } = await this.store.position();
+    const [newest] = await this.store.groupHistory(shown.group, { limit: 1 });
+    // A message that is not on the screen yet, or has not landed, comes there in a moment and is marked then.
+    if (newest && newest.place > shown.place) return;
+    const whole = unread.filter(({ lastSeq }) => lastSeq <= cursor);
+    await Promise.all(whole.map(({ id, head }) => this.#client.markRead(id, head)));
   }
 
   #refreshSoon(group: string): void {
@@ -233,11 +273,6 @@ export class Mailbox {
       this.#refresh(groups).catch(() => {});
     }, REFRESH_AFTER);
   }
-
-  /** Another tab marked something read. */
-  readonly #onStorage = ({ key }: StorageEvent) => {
-    for (const group of this.#marks.changed(key)) this.#refreshSoon(group);
-  };
 
   #tellChanged(): void {
     for (const listener of this.#changed) listener();

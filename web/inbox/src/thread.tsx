@@ -1,6 +1,6 @@
 // One conversation: its entries as cards, the newest first, older ones read from the store as they are scrolled to.
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import type { Message } from "towncrier";
+import type { Conversation, Message } from "towncrier";
 import { Card } from "./card.tsx";
 import { withdrawn } from "./content.ts";
 import { senderOf, summaryOf, timeOf, viewOf } from "./entry.ts";
@@ -28,7 +28,7 @@ export interface ThreadProps {
 export function Thread({ mailbox, group, name, open }: ThreadProps) {
   const { entries, hasMore, more } = useEntries(mailbox, group);
   const isVisible = useVisible();
-  const readBefore = useReadBefore(mailbox, group);
+  const isNew = useIsNew(mailbox);
   const scroller = useRef<HTMLDivElement>(null);
   const [activePlace, setActivePlace] = useState(0);
   const [isAtTop, setAtTop] = useState(true);
@@ -36,7 +36,9 @@ export function Thread({ mailbox, group, name, open }: ThreadProps) {
   const newest = entries[0]?.place ?? 0;
 
   useEffect(() => {
-    if (isVisible && newest > 0) mailbox.markRead(group, newest);
+    if (!isVisible || newest === 0) return;
+    mailbox.show({ group, place: newest });
+    return () => mailbox.show(undefined);
   }, [isVisible, newest, group, mailbox]);
   useEffect(() => {
     if (isAtTop) setSeenTop(newest);
@@ -80,7 +82,7 @@ export function Thread({ mailbox, group, name, open }: ThreadProps) {
       <Card
         group={group}
         entry={entry}
-        isNew={entry.place > readBefore}
+        isNew={isNew(entry)}
         isWithdrawn={entry.kind === "message" && withdrawals.has(entry.message.clientMsgId)}
         isOpen={entry.place === open}
         isActive={index === active}
@@ -117,7 +119,7 @@ export function Thread({ mailbox, group, name, open }: ThreadProps) {
         </button>
       )}
       <OnlineOnly mailbox={mailbox} group={group} />
-      <Spoken entry={newest > readBefore ? entries[0] : undefined} />
+      <Spoken entry={isNew(entries[0]) ? entries[0] : undefined} />
     </section>
   );
 }
@@ -165,10 +167,18 @@ function useEntries(mailbox: Mailbox, group: string) {
   return { entries, hasMore, more };
 }
 
-/** Up to where the conversation had been read when it was opened. */
-function useReadBefore(mailbox: Mailbox, group: string): number {
-  const of = () => mailbox.conversations.find((conversation) => conversation.group === group)?.readUpTo ?? 0;
-  return useMemo(of, [mailbox, group]);
+/** Tells the messages that were unread when the thread was opened, or came since. */
+function useIsNew(mailbox: Mailbox): (entry: Item | undefined) => boolean {
+  const before = useRef(new Map<string, Conversation>()).current;
+  // A conversation that begins while the thread is open was unread then.
+  for (const [id, conversation] of mailbox.conversations) if (!before.has(id)) before.set(id, conversation);
+  return (entry) => {
+    if (entry?.kind !== "message") return false;
+    const { conversationId, conversationSeq } = entry.message;
+    const conversation = before.get(conversationId);
+    if (!conversation || entry.place <= conversation.readPlace) return false;
+    return conversationSeq === 0n || conversationSeq > conversation.mark;
+  };
 }
 
 /** Moves the focus to a card, however far away it is. */
