@@ -2,6 +2,7 @@
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Api, forgetToken, savedToken, saveToken } from "./api.ts";
+import { Conversations } from "./conversations.tsx";
 import { Health } from "./health.tsx";
 import { Online } from "./online.tsx";
 import { Send } from "./send.tsx";
@@ -71,7 +72,12 @@ function Desk({ token, onLeave }: { token: string; onLeave: () => void }) {
         <div hidden={view !== "send"}>
           <Send api={api} user={user} />
         </div>
-        {view === "online" && <Online api={api} />}
+        {view === "online" && (
+          <>
+            <Online api={api} />
+            <Conversations api={api} />
+          </>
+        )}
         {view === "health" && <Health api={api} />}
         {view === "settings" && <Settings api={api} />}
       </main>

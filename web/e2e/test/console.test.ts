@@ -110,6 +110,37 @@ test("who is online is listed by platform and can be logged out", async () => {
   await somebody.leave(/ERR_FAILED/);
 });
 
+test("a user's conversations are listed, with what is unread in each", async () => {
+  const somebody = await Somebody.with(browser);
+  const page = await somebody.open(`${gateway.adminOrigin}/console/#online`);
+  await signIn(page);
+  for (const sendID of ["payroll", "payroll", "canteen"]) await gateway.send({ recvID: "asked", sendID });
+  await gateway.call("/conversation/mark_read", {
+    userID: "asked",
+    conversationID: "sn_asked_payroll",
+    conversationSeq: 1,
+  });
+  const panel = page.getByRole("region", { name: "Conversations" });
+  await panel.getByLabel("User").fill("asked");
+  await panel.getByRole("button", { name: "Show" }).click();
+  const rows = panel.getByRole("row").filter({ hasText: "sn_" });
+  await rows.first().waitFor();
+  const cells = (row: number) => rows.nth(row).getByRole("cell").allTextContents();
+  assert.deepEqual(
+    (await cells(0)).map((text) => text.split(" ")[0]),
+    ["sn_asked_canteen", "1", "0", "1"],
+  );
+  assert.deepEqual(
+    (await cells(1)).map((text) => text.split(" ")[0]),
+    ["sn_asked_payroll", "2", "1", "1"],
+  );
+  assert.equal(await panel.getByRole("button", { name: "More" }).count(), 0);
+  await panel.getByLabel("User").fill("nobody-ever");
+  await panel.getByRole("button", { name: "Show" }).click();
+  await panel.getByText("nobody-ever has no messages.").waitFor();
+  await somebody.leave();
+});
+
 test("every text can be read, by day and by night", async () => {
   for (const colorScheme of ["light", "dark"] as const) {
     const somebody = await Somebody.with(browser, { colorScheme });
