@@ -1,4 +1,5 @@
-// P5 under kill -9 of both sides: each accepted message is in the client's store once, in order, whatever was killed when.
+// P5 under kill -9 of both sides: each accepted message is in the client's store once, in order, whatever was killed when. And
+// the client reads each: marks never go back, and reach the gateway and the store.
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -40,8 +41,8 @@ class Listener {
   readonly #args: string[];
   #process!: ChildProcess;
   #lines!: Interface;
-  /** Handed out last. */
-  #seq = 0;
+  /** Handed out last, by its place in the conversation. */
+  #conversationSeq = 0;
 
   constructor(url: string, token: string) {
     this.#args = [program, url, token, this.file];
@@ -53,10 +54,10 @@ class Listener {
     this.#lines = createInterface({ input: this.#process.stdout as NodeJS.ReadableStream as never });
     let before = 0;
     this.#lines.on("line", (line) => {
-      const [place = 0, seq = 0] = line.split(" ").map(Number);
+      const [place = 0, conversationSeq = 0] = line.split(" ").map(Number);
       if (place <= before) throw new Error(`one life handed out place ${place} after ${before}`);
       before = place;
-      this.#seq = seq;
+      this.#conversationSeq = conversationSeq;
     });
   }
 
@@ -65,9 +66,9 @@ class Listener {
     for (let left = count; left > 0; left -= 1) await within("a message", once(this.#lines, "line"));
   }
 
-  /** Resolves when it has handed out this seq. */
-  async handedOutSeq(seq: number): Promise<void> {
-    while (this.#seq < seq) await this.handedOut(1);
+  /** Resolves when it has handed out the message at this place in the conversation. */
+  async handedOutUpTo(conversationSeq: number): Promise<void> {
+    while (this.#conversationSeq < conversationSeq) await this.handedOut(1);
   }
 
   async kill(): Promise<void> {
@@ -75,6 +76,13 @@ class Listener {
     this.#process.kill("SIGKILL");
     await once(this.#process, "exit");
   }
+}
+
+/** The user's mark in the only conversation. */
+async function markAt(gateway: Gateway): Promise<number> {
+  const { data } = await gateway.call("/conversation/list", { userID: USER, beforeSeq: 0, limit: 10 });
+  const [conversation] = data.list as { mark: number }[];
+  return conversation?.mark ?? 0;
 }
 
 test(`${ROUNDS} kills of the gateway and as many of the client lose and repeat nothing`, async (context) => {
@@ -85,27 +93,37 @@ test(`${ROUNDS} kills of the gateway and as many of the client lose and repeat n
   const sender = new Sender(gateway, USER);
   sender.start();
   const someMessages = () => 1 + Math.floor(Math.random() * MESSAGES_BETWEEN_MAX);
+  let mark = 0;
   for (let round = 0; round < ROUNDS; round += 1) {
     await listener.handedOut(someMessages());
     await gateway.kill();
     await gateway.restart();
+    const before = mark;
+    mark = await markAt(gateway);
+    assert.ok(mark >= before, `a mark went back from ${before} to ${mark}`);
     await listener.handedOut(someMessages());
     await listener.kill();
     listener.restart();
   }
   await sender.stop();
-  await listener.handedOutSeq(sender.accepted.length);
+  await listener.handedOutUpTo(sender.accepted.length);
+  const marked = (async () => {
+    while ((await markAt(gateway)) < sender.accepted.length);
+  })();
+  await within("the last mark", marked);
   await listener.kill();
 
   const store = await FileStore.open(listener.file);
   const landed = await store.history({ limit: 1_000_000 });
+  const [conversation] = await store.conversations();
   await store.close();
   const ids = landed.map((entry) => (entry.kind === "message" ? entry.message.clientMsgId : "gap"));
-  const seqs = landed.map((entry) => (entry.kind === "message" ? entry.message.seq : 0n));
+  const seqs = landed.map((entry) => (entry.kind === "message" ? entry.message.conversationSeq : 0n));
   assert.deepEqual(ids, sender.accepted);
   assert.deepEqual(
     seqs,
     ids.map((_, index) => BigInt(index + 1)),
   );
+  assert.deepEqual([conversation?.mark, conversation?.unread], [BigInt(ids.length), 0]);
   context.diagnostic(`${ids.length} accepted, lost 0, duplicated 0`);
 });

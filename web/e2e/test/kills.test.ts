@@ -1,4 +1,4 @@
-// P5 under kill -9 of the gateway and of the whole browser: each accepted message is in IndexedDB once, in order.
+// P5 under kill -9 of the gateway and of the whole browser: each accepted message is in IndexedDB once, in order, and read.
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -75,11 +75,11 @@ class Browser {
     return Number(position?.cursor ?? 0);
   }
 
-  /** clientMsgIDs in the order in which they landed, each with its seq. */
+  /** clientMsgIDs in the order in which they landed, each with its place in the conversation. */
   async landed(): Promise<string[]> {
     const entries = await this.#read<{ kind: string; message: Message }[]>("entries");
     return entries.map(({ kind, message }) =>
-      kind === "gap" ? kind : `${message.clientMsgId} at ${message.seq}`,
+      kind === "gap" ? kind : `${message.clientMsgId} at ${message.conversationSeq}`,
     );
   }
 
@@ -125,7 +125,13 @@ test(`${ROUNDS} kills of the gateway and as many of the browser lose and repeat 
   }
   await sender.stop();
   const expected = sender.accepted.map((id, index) => `${id} at ${index + 1}`);
-  await until("all has landed", async () => (await browser.cursor()) >= expected.length);
+  await until("all has landed", async () => (await browser.landed()).length >= expected.length);
   assert.deepEqual(await browser.landed(), expected);
+  // The notices are on the screen.
+  await until("all of it is read", async () => {
+    const { data } = await gateway.call("/conversation/list", { userID: USER, beforeSeq: 0, limit: 10 });
+    const [listed] = data.list as { head: number; mark: number; unread: number }[];
+    return listed?.head === expected.length && listed.mark === listed.head && listed.unread === 0;
+  });
   context.diagnostic(`${expected.length} accepted, lost 0, duplicated 0`);
 });
