@@ -5,7 +5,7 @@
 import { Alarm } from "./alarm.ts";
 import { Backoff } from "./backoff.ts";
 import { Connection, Lost, type ServerBody, type WebSocketConstructor } from "./connection.ts";
-import { isMarks, isMissingSome, withGone } from "./conversations.ts";
+import { type Conversation, isMarks, isMissingSome, withGone } from "./conversations.ts";
 import {
   type Connected,
   type Gap,
@@ -269,8 +269,12 @@ export class Session {
     if (!hasReadState(talk.connected)) return false;
     await this.#list(talk);
     const conversations = await stored(() => this.#store.conversations());
+    const { cursor } = await stored(() => this.#store.position());
+    // An empty store begins behind the gap that is told to it, and has nothing of before.
+    const isBeginning = cursor >= gap.toSeq;
+    const isMissing = isBeginning ? ({ first }: Conversation) => first > 1n : isMissingSome;
     // A gap among retained entries is of deleted ones, and only messages are deleted.
-    return gap.toSeq < talk.connected.first && !conversations.some(isMissingSome);
+    return gap.toSeq < talk.connected.first && !conversations.some(isMissing);
   }
 
   /** Takes over what the gateway knows of conversations, and keeps it told of what is read here. */

@@ -93,12 +93,19 @@ test("a client that is new to a user has what the gateway counts, page by page",
 test("a conversation that moves up while pages are asked for is not missed", async () => {
   const gateway = new ScriptedGateway();
   gateway.pageMax = 2;
-  for (const id of ["a", "b", "c", "d"]) gateway.notify(id);
+  gateway.notify("a");
   gateway.read("a", 1n);
+  // Both came before the store began.
+  const store = new MemoryStore();
+  await store.moveTo({ epoch: gateway.epoch, cursor: gateway.head });
+  for (const id of ["b", "c", "d"]) gateway.notify(id);
   gateway.onListed = () => {
     if (gateway.lists === 1) gateway.notify("a");
   };
-  await unread(await liveClient(gateway), "a: 1 of 2", "b: 1 of 1", "c: 1 of 1", "d: 1 of 1");
+  const client = await liveClient(gateway, { store });
+  await unread(client, "a: 1 of 2", "b: 1 of 1", "c: 1 of 1", "d: 1 of 1");
+  const a = (await client.conversations()).find(({ id }) => id === "a");
+  assert.equal(a?.mark, 1n);
 });
 
 test("what is read while there is no connection is told when there is one, even by the next process", async () => {
@@ -265,8 +272,8 @@ for (const follows of ["nothing", "more of its conversation"]) {
     assert.deepEqual(landed, follows === "nothing" ? [1, "2-3"] : [1, "2-3", 4]);
     gateway.read("a", 2n);
     gateway.first = gateway.head + 1n;
-    assert.deepEqual(await outlineOf(clientOf(gateway, { store })), landed);
-    assert.equal((await store.position()).cursor, gateway.head);
+    gateway.notify("a");
+    assert.deepEqual(await outlineOf(clientOf(gateway, { store })), [...landed, Number(gateway.head)]);
   });
 }
 

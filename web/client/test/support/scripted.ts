@@ -45,6 +45,11 @@ export class ScriptedGateway {
     } as unknown as WebSocketConstructor;
   }
 
+  /** All messages, whether retained or not. */
+  get messages(): Message[] {
+    return this.#entries.filter(({ conversationSeq }) => conversationSeq > 0n);
+  }
+
   get head(): bigint {
     return BigInt(this.#entries.length);
   }
@@ -68,6 +73,12 @@ export class ScriptedGateway {
     if (!newest || conversationSeq <= this.mark(conversationId)) return;
     this.#marks.set(conversationId, conversationSeq);
     this.#append(marks(this.head + 1n, { [conversationId]: conversationSeq }, newest.serverMsgId));
+  }
+
+  /** The oldest entries are no more. */
+  expire(count: number): void {
+    const first = this.first + BigInt(count);
+    this.first = first > this.head + 1n ? this.head + 1n : first;
   }
 
   /** Another log, which is empty. */
@@ -116,7 +127,7 @@ export class ScriptedGateway {
           break;
         }
         const { requestId, beforeSeq } = body.value;
-        const below = this.#list().filter(({ lastSeq }) => beforeSeq === 0n || lastSeq < beforeSeq);
+        const below = this.list().filter(({ lastSeq }) => beforeSeq === 0n || lastSeq < beforeSeq);
         const list = below.slice(0, this.pageMax);
         socket.say({
           $case: "conversationList",
@@ -142,7 +153,8 @@ export class ScriptedGateway {
     return this.#entries.filter((entry) => entry.conversationId === conversationId);
   }
 
-  #list(): Conversation[] {
+  /** All conversations, those with the newest messages first. */
+  list(): Conversation[] {
     const ids = new Set(this.#entries.map((entry) => entry.conversationId).filter((id) => id !== ""));
     const list = [...ids].map((conversationId) => {
       const messages = this.#messagesOf(conversationId);
