@@ -1,9 +1,10 @@
 //! The client's loop: connect, land pushes, ack after the commit, ping, and reconnect after a loss.
 //!
 //! Promises: [`ClientEvent::Landed`] hands out each stored message once, in order, after it is durable in the store (P5).
-//! [`ClientEvent::Gap`] announces messages that will not come (P6). The loop waits for the network, but never longer than 2.5
-//! heartbeats of silence. The store blocks the loop while it commits; if that disturbs other tasks on the same
-//! thread, give the client a thread of its own.
+//! [`ClientEvent::Gap`] announces messages that will not come (P6). A read mark reaches the user's other sessions, also when
+//! it was made while the gateway was away. The loop waits for the network, but never longer than 2.5 heartbeats of silence.
+//! The store blocks the loop while it commits; if that disturbs other tasks on the same thread, give the client a thread of
+//! its own.
 
 use std::{future::Future, pin::pin, time::Duration};
 
@@ -15,19 +16,25 @@ use tokio::{
 use crate::{
     backoff::Backoff,
     connection::{ClientConnection, Lost},
+    conversation::KnownConversation,
+    conversations::ConversationOutcome,
     landing::{Batch, Landing, Misled, StorePosition},
     network::{Network, Tcp},
     proto::{
-        Ack, Connected, Gap, Message, Ping, Push, Resend, client_frame, gap, kicked, server_frame,
+        Ack, Connected, Gap, Message, Ping, Push, ReadMark, Resend, client_frame, gap, kicked,
+        server_frame,
     },
+    read_state::ReadState,
     store::{Store, StoreError},
     trust::Trust,
 };
 
 /// A server that accepted the socket has to answer `Connect` within this time.
 const CONNECTED_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pushes that have arrived are landed together, up to this many messages. This bounds a transaction.
-const BATCH_MESSAGES_MAX: usize = 512;
+/// The bit of `Connected.features` for `Read` and `Conversations`.
+const READ_STATE: u64 = 1;
+/// Pushes that have arrived are landed together, up to this many messages and marks. This bounds a transaction.
+const BATCH_ENTRIES_MAX: usize = 512;
 /// A shorter heartbeat would be a busy loop.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
 /// A server counts as gone after this many heartbeats of silence. The protocol fixes the number for both sides.
@@ -46,7 +53,7 @@ pub struct Options {
     pub name: String,
 }
 
-/// An event of the client. `Landed`, `OnlineOnly` and `Gap` are for the user. `Status` is about the connection.
+/// An event of the client. All but `Status` are for the user. `Status` is about the connection.
 #[derive(Debug)]
 pub enum ClientEvent {
     /// These messages are durable in the store, and none of them was there before.
@@ -58,7 +65,16 @@ pub enum ClientEvent {
     },
     /// A message that was pushed only to online sessions. It is not stored.
     OnlineOnly(Box<Message>),
-    /// These messages will not come.
+    /// Unread counts or marks have changed; the store has them already. [`ReadState::mark_read`] causes no event before the
+    /// gateway has told the mark.
+    Conversations {
+        /// The conversations as they are now.
+        changed: Vec<KnownConversation>,
+        /// The marks among them that are new from the gateway: made by this session or by another one of the user.
+        marks: Vec<ReadMark>,
+    },
+    /// These messages will not come. After a change of the epoch the conversations are gone as well, until the gateway has
+    /// told them.
     Gap {
         /// The first missing seq.
         from_seq: u64,
@@ -124,7 +140,7 @@ fn kicked_text(reason: kicked::Reason, text: &str) -> String {
 pub struct Client<S, N = Tcp> {
     options: Options,
     trust: Trust,
-    store: S,
+    store: ReadState<S>,
     network: N,
     backoff: Backoff,
     random: fastrand::Rng,
@@ -172,7 +188,7 @@ impl<S: Store, N: Network> Client<S, N> {
         Self {
             options,
             trust: Trust::default(),
-            store,
+            store: ReadState::new(store),
             network,
             backoff: Backoff::default(),
             random: fastrand::Rng::new(),
@@ -184,6 +200,11 @@ impl<S: Store, N: Network> Client<S, N> {
     pub fn trusting(mut self, trust: Trust) -> Self {
         self.trust = trust;
         self
+    }
+
+    /// The user's conversations, to read and to mark from anywhere while [`Self::run`] goes on.
+    pub fn read_state(&self) -> ReadState<S> {
+        self.store.clone()
     }
 
     /// Keeps the session connected until `stop` resolves, or until the server forbids a return. Dropping the future cuts
@@ -267,12 +288,13 @@ impl<S: Store, N: Network> Client<S, N> {
         let server_frame::Body::Connected(connected) = first.map_err(|_| Lost::Silent)?? else {
             return Err(Misled::NotConnected.into());
         };
-        if let Some(beginning) = landing.connected(&connected)? {
-            self.store.move_to(beginning)?;
-        }
+        let beginning = landing.connected(&connected)?;
+        let is_served = connected.features & READ_STATE != 0;
+        let outcome = self.store.begin(beginning, is_served)?;
         let heartbeat = Duration::from_millis(connected.heartbeat_ms.into()).max(HEARTBEAT_MIN);
         attempt.connected_at = Some(Instant::now());
         on_event(ClientEvent::Status(Status::Connected(connected)));
+        tell(outcome, None, on_event);
 
         let mut heard_at = Instant::now();
         // The first ping comes at a random point, so that clients that reconnected together do not ping together.
@@ -281,6 +303,11 @@ impl<S: Store, N: Network> Client<S, N> {
         // A frame that was read while a batch was collected, but does not belong to it.
         let mut ahead = None;
         loop {
+            while landing.is_landing()
+                && let Some(frame) = self.store.next_frame()
+            {
+                connection.send(frame).await?;
+            }
             let next = async {
                 match ahead.take() {
                     Some(frame) => frame,
@@ -288,19 +315,26 @@ impl<S: Store, N: Network> Client<S, N> {
                 }
             };
             let silent_at = heard_at + heartbeat.mul_f64(SILENCE_HEARTBEATS_MAX);
-            // Inputs: the timer for pings and silence, which a flood of frames must not delay, and the server. The caller handles `stop`.
+            let wake_at = ping_at.min(silent_at);
+            let wake_at = self.store.due_at().map_or(wake_at, |due| due.min(wake_at));
+            // Inputs: the timer for pings, silence and marks, which a flood of frames must not delay, the server, and a mark of
+            // the application. The caller handles `stop`.
             let frame = tokio::select! {
                 biased;
-                () = sleep_until(ping_at.min(silent_at)) => {
-                    if Instant::now() >= silent_at {
+                () = sleep_until(wake_at) => {
+                    let now = Instant::now();
+                    if now >= silent_at {
                         return Err(Lost::Silent.into());
                     }
-                    nonce += 1;
-                    ping_at += heartbeat;
-                    connection.send(client_frame::Body::Ping(Ping { nonce })).await?;
+                    if now >= ping_at {
+                        nonce += 1;
+                        ping_at += heartbeat;
+                        connection.send(client_frame::Body::Ping(Ping { nonce })).await?;
+                    }
                     continue;
                 }
                 frame = next => frame?,
+                () = self.store.marked() => continue,
             };
             heard_at = Instant::now();
             match frame {
@@ -314,6 +348,10 @@ impl<S: Store, N: Network> Client<S, N> {
                         self.skip(position, &gap, connection, on_event).await?;
                     }
                 }
+                server_frame::Body::ConversationList(list) => {
+                    let outcome = self.store.answered(&list, landing.position().cursor)?;
+                    tell(outcome, None, on_event);
+                }
                 server_frame::Body::CaughtUp(up_to) => {
                     on_event(ClientEvent::Status(Status::CaughtUp { seq: up_to.seq }));
                 }
@@ -325,9 +363,7 @@ impl<S: Store, N: Network> Client<S, N> {
                     attempt.asked = Some(after);
                 }
                 server_frame::Body::Connected(_) => return Err(Misled::ConnectedTwice.into()),
-                server_frame::Body::Pong(_)
-                | server_frame::Body::Fetched(_)
-                | server_frame::Body::ConversationList(_) => {}
+                server_frame::Body::Pong(_) | server_frame::Body::Fetched(_) => {}
             }
         }
     }
@@ -336,15 +372,16 @@ impl<S: Store, N: Network> Client<S, N> {
     async fn land(
         &mut self,
         position: StorePosition,
-        batch: Batch,
+        mut batch: Batch,
         connection: &mut ClientConnection<N::Stream>,
         on_event: &mut impl FnMut(ClientEvent),
     ) -> Result<(), SessionEnd> {
-        let epoch = position.epoch;
-        let messages = self.store.land(epoch, batch.land)?;
-        if !messages.is_empty() {
-            on_event(ClientEvent::Landed { epoch, messages });
-        }
+        let (messages, outcome) = self.store.land(position, &mut batch)?;
+        let landed = (!messages.is_empty()).then_some(ClientEvent::Landed {
+            epoch: position.epoch,
+            messages,
+        });
+        tell(outcome, landed, on_event);
         for message in batch.online_only {
             on_event(ClientEvent::OnlineOnly(Box::new(message)));
         }
@@ -368,16 +405,36 @@ impl<S: Store, N: Network> Client<S, N> {
         connection: &mut ClientConnection<N::Stream>,
         on_event: &mut impl FnMut(ClientEvent),
     ) -> Result<(), SessionEnd> {
-        self.store.move_to(position)?;
+        let outcome = self.store.skip(position, gap)?;
+        tell(outcome, None, on_event);
+        let seq = position.cursor;
+        Ok(connection
+            .send(client_frame::Body::Ack(Ack { seq }))
+            .await?)
+    }
+}
+
+/// Hands out an outcome, and the landed messages in the middle of it.
+fn tell(
+    outcome: ConversationOutcome,
+    landed: Option<ClientEvent>,
+    on_event: &mut impl FnMut(ClientEvent),
+) {
+    for gap in outcome.gaps {
         on_event(ClientEvent::Gap {
             from_seq: gap.from_seq,
             to_seq: gap.to_seq,
             reason: gap.reason(),
         });
-        let seq = position.cursor;
-        Ok(connection
-            .send(client_frame::Body::Ack(Ack { seq }))
-            .await?)
+    }
+    if let Some(landed) = landed {
+        on_event(landed);
+    }
+    if !outcome.record.rows.is_empty() {
+        on_event(ClientEvent::Conversations {
+            changed: outcome.record.rows,
+            marks: outcome.marks,
+        });
     }
 }
 
@@ -409,7 +466,7 @@ fn collect<T: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Batch, Misled> {
     let mut batch = Batch::default();
     landing.push(push, &mut batch)?;
-    while batch.land.len() + batch.online_only.len() < BATCH_MESSAGES_MAX {
+    while batch.land.len() + batch.marks.len() + batch.online_only.len() < BATCH_ENTRIES_MAX {
         match connection.receive_now() {
             Some(Ok(server_frame::Body::Push(push))) => landing.push(push, &mut batch)?,
             other => {

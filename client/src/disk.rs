@@ -5,12 +5,18 @@
 //! that is killed in between shows the message at its next start. If it is killed between showing and marking, it shows the
 //! message twice; the store still holds it once.
 //!
+//! The conversations change in the same transactions. Their knowledge holds for one position. An older client moves on
+//! without it, so after such a client the knowledge is partial.
+//!
 //! | table | key | value | lifetime |
 //! |---|---|---|---|
 //! | `messages` | (epoch, seq) | the protobuf `Message` | until the application removes the file |
 //! | `cursors` | epoch | highest seq landed | as long as the file |
 //! | `unshown` | (epoch, seq) | nothing | until shown |
 //! | `current` | `"epoch"` | the log landed from at present | as long as the file |
+//! | `conversations` | conversation id | the protobuf [`KnownConversation`] | until another log begins |
+//! | `knowledge` | `"at"` | (epoch, cursor) at which the conversations are known; none: partly | as long as the file |
+//! | | `"gap"` | (from, to) of the gap that waits for the gateway's answer | until the answer |
 
 use std::{
     fs::{self, File},
@@ -21,10 +27,11 @@ use std::{
 use prost::Message as _;
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    TableDefinition,
+    TableDefinition, WriteTransaction,
 };
 
 use crate::{
+    conversation::{ConversationRecord, Knowledge, KnownConversation},
     landing::StorePosition,
     proto::Message,
     store::{Store, StoreError},
@@ -35,6 +42,10 @@ const CURSORS: TableDefinition<u64, u64> = TableDefinition::new("cursors");
 const UNSHOWN: TableDefinition<(u64, u64), ()> = TableDefinition::new("unshown");
 const CURRENT: TableDefinition<&str, u64> = TableDefinition::new("current");
 const EPOCH: &str = "epoch";
+const CONVERSATIONS: TableDefinition<&str, &[u8]> = TableDefinition::new("conversations");
+const KNOWLEDGE: TableDefinition<&str, (u64, u64)> = TableDefinition::new("knowledge");
+const AT: &str = "at";
+const GAP: &str = "gap";
 
 /// An inbox is read rarely and by one reader, so a small cache is enough; redb's own default is 1 GiB.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
@@ -154,11 +165,39 @@ impl Store for DiskStore {
         Ok(read().map_err(Box::new)?)
     }
 
-    fn land(&mut self, epoch: u64, messages: Vec<Message>) -> Result<Vec<Message>, StoreError> {
-        let Some(last) = messages.last().map(|message| message.seq) else {
-            return Ok(messages);
+    fn conversations(&self) -> Result<(Knowledge, Vec<KnownConversation>), StoreError> {
+        let StorePosition { epoch, cursor } = self.position()?;
+        let read = || -> Result<(Knowledge, Vec<Vec<u8>>), redb::Error> {
+            let transaction = self.database.begin_read()?;
+            let table = transaction.open_table(KNOWLEDGE)?;
+            let at = table.get(AT)?.map(|at| at.value());
+            let gap = table.get(GAP)?.map(|gap| gap.value());
+            let knowledge = match gap {
+                _ if at != Some((epoch, cursor)) => Knowledge::Partial,
+                None => Knowledge::Whole,
+                Some((from_seq, to_seq)) => Knowledge::Gap { from_seq, to_seq },
+            };
+            let table = transaction.open_table(CONVERSATIONS)?;
+            let rows = table.iter()?.map(|row| Ok(row?.1.value().to_vec()));
+            Ok((knowledge, rows.collect::<Result<_, redb::Error>>()?))
         };
+        let (knowledge, rows) = read().map_err(Box::new)?;
+        let rows = rows.iter().map(|row| KnownConversation::decode(&row[..]));
+        let rows: Result<_, _> = rows.collect();
+        Ok((
+            knowledge,
+            rows.map_err(|_| StoreError::UnreadableConversation)?,
+        ))
+    }
+
+    fn land(
+        &mut self,
+        position: StorePosition,
+        messages: Vec<Message>,
+        record: &ConversationRecord,
+    ) -> Result<Vec<Message>, StoreError> {
         let land = || -> Result<Vec<Message>, redb::Error> {
+            let StorePosition { epoch, cursor } = position;
             let transaction = self.database.begin_write()?;
             let fresh = {
                 let mut stored = transaction.open_table(MESSAGES)?;
@@ -174,16 +213,21 @@ impl Store for DiskStore {
                         fresh.push(message);
                     }
                 }
-                transaction.open_table(CURSORS)?.insert(epoch, last)?;
+                transaction.open_table(CURSORS)?.insert(epoch, cursor)?;
                 fresh
             };
+            write(&transaction, position, record)?;
             transaction.commit()?;
             Ok(fresh)
         };
         Ok(land().map_err(Box::new)?)
     }
 
-    fn move_to(&mut self, position: StorePosition) -> Result<(), StoreError> {
+    fn move_to(
+        &mut self,
+        position: StorePosition,
+        record: &ConversationRecord,
+    ) -> Result<(), StoreError> {
         let move_to = || -> Result<(), redb::Error> {
             let transaction = self.database.begin_write()?;
             transaction
@@ -192,10 +236,46 @@ impl Store for DiskStore {
             transaction
                 .open_table(CURSORS)?
                 .insert(position.epoch, position.cursor)?;
+            write(&transaction, position, record)?;
             Ok(transaction.commit()?)
         };
         Ok(move_to().map_err(Box::new)?)
     }
+
+    fn record(&mut self, record: &ConversationRecord) -> Result<(), StoreError> {
+        let position = self.position()?;
+        let write = || -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            write(&transaction, position, record)?;
+            Ok(transaction.commit()?)
+        };
+        Ok(write().map_err(Box::new)?)
+    }
+}
+
+/// Records the conversations as they are at `position`.
+fn write(
+    transaction: &WriteTransaction,
+    position: StorePosition,
+    record: &ConversationRecord,
+) -> Result<(), redb::Error> {
+    let mut conversations = transaction.open_table(CONVERSATIONS)?;
+    if record.is_anew {
+        conversations.retain(|_, _| false)?;
+    }
+    for row in &record.rows {
+        conversations.insert(&*row.conversation_id, &row.encode_to_vec()[..])?;
+    }
+    let mut knowledge = transaction.open_table(KNOWLEDGE)?;
+    match record.knowledge {
+        Knowledge::Partial => knowledge.remove(AT)?,
+        _ => knowledge.insert(AT, (position.epoch, position.cursor))?,
+    };
+    match record.knowledge {
+        Knowledge::Gap { from_seq, to_seq } => knowledge.insert(GAP, (from_seq, to_seq))?,
+        _ => knowledge.remove(GAP)?,
+    };
+    Ok(())
 }
 
 /// Creates the tables, so that every later read finds them.
@@ -205,6 +285,8 @@ fn create_tables(database: &Database) -> Result<(), redb::Error> {
     transaction.open_table(CURSORS)?;
     transaction.open_table(UNSHOWN)?;
     transaction.open_table(CURRENT)?;
+    transaction.open_table(CONVERSATIONS)?;
+    transaction.open_table(KNOWLEDGE)?;
     Ok(transaction.commit()?)
 }
 
@@ -224,15 +306,30 @@ mod tests {
         StorePosition { epoch, cursor }
     }
 
+    const PARTIAL: ConversationRecord = ConversationRecord {
+        is_anew: false,
+        rows: Vec::new(),
+        knowledge: Knowledge::Partial,
+    };
+
+    fn conversation(id: &str, mark: u64) -> KnownConversation {
+        KnownConversation {
+            conversation_id: id.into(),
+            head: 9,
+            mark,
+            ..KnownConversation::default()
+        }
+    }
+
     #[test]
     fn messages_and_cursor_are_there_after_reopening() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("u1/web.redb");
         let mut store = DiskStore::open(&path).unwrap();
         assert_eq!(store.position().unwrap(), at(0, 0));
-        store.move_to(at(7, 0)).unwrap();
+        store.move_to(at(7, 0), &PARTIAL).unwrap();
         let fresh = store
-            .land(7, vec![message(1, "a"), message(2, "b")])
+            .land(at(7, 2), vec![message(1, "a"), message(2, "b")], &PARTIAL)
             .unwrap();
         assert_eq!(fresh.len(), 2);
         drop(store);
@@ -248,9 +345,9 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("web.redb");
         let mut store = DiskStore::open(&path).unwrap();
-        store.move_to(at(7, 0)).unwrap();
+        store.move_to(at(7, 0), &PARTIAL).unwrap();
         store
-            .land(7, vec![message(1, "a"), message(2, "b")])
+            .land(at(7, 2), vec![message(1, "a"), message(2, "b")], &PARTIAL)
             .unwrap();
         store.mark_shown(7, [1]).unwrap();
         drop(store);
@@ -262,18 +359,114 @@ mod tests {
     fn a_log_that_returns_brings_nothing_twice() {
         let temp = tempfile::tempdir().unwrap();
         let mut store = DiskStore::open(&temp.path().join("web.redb")).unwrap();
-        store.move_to(at(7, 0)).unwrap();
+        store.move_to(at(7, 0), &PARTIAL).unwrap();
         store
-            .land(7, vec![message(1, "a"), message(2, "b")])
+            .land(at(7, 2), vec![message(1, "a"), message(2, "b")], &PARTIAL)
             .unwrap();
-        store.move_to(at(9, 0)).unwrap();
-        store.land(9, vec![message(1, "x")]).unwrap();
-        store.move_to(at(7, 0)).unwrap();
+        store.move_to(at(9, 0), &PARTIAL).unwrap();
+        store
+            .land(at(9, 1), vec![message(1, "x")], &PARTIAL)
+            .unwrap();
+        store.move_to(at(7, 0), &PARTIAL).unwrap();
         let fresh = store
-            .land(7, vec![message(1, "a"), message(2, "other")])
+            .land(
+                at(7, 2),
+                vec![message(1, "a"), message(2, "other")],
+                &PARTIAL,
+            )
             .unwrap();
         assert_eq!(fresh, [message(2, "other")]);
         assert_eq!(store.landed().unwrap(), [(7, 1), (7, 2), (9, 1)]);
+    }
+
+    #[test]
+    fn conversations_are_there_after_reopening_until_another_log_begins() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("web.redb");
+        let mut store = DiskStore::open(&path).unwrap();
+        store.move_to(at(7, 0), &PARTIAL).unwrap();
+        let mut record = ConversationRecord {
+            rows: vec![conversation("a", 1), conversation("b", 2)],
+            knowledge: Knowledge::Whole,
+            ..PARTIAL
+        };
+        store.land(at(7, 3), Vec::new(), &record).unwrap();
+        record.rows = vec![conversation("b", 5)];
+        store.record(&record).unwrap();
+        drop(store);
+
+        let mut store = DiskStore::open(&path).unwrap();
+        assert_eq!(store.position().unwrap(), at(7, 3));
+        let rows = vec![conversation("a", 1), conversation("b", 5)];
+        let whole = (Knowledge::Whole, rows.clone());
+        assert_eq!(store.conversations().unwrap(), whole);
+        let gap = Knowledge::Gap {
+            from_seq: 4,
+            to_seq: 6,
+        };
+        record = ConversationRecord {
+            knowledge: gap,
+            ..PARTIAL
+        };
+        store.move_to(at(7, 6), &record).unwrap();
+        assert_eq!(store.conversations().unwrap(), (gap, rows));
+        record.is_anew = true;
+        record.knowledge = Knowledge::Partial;
+        store.move_to(at(9, 0), &record).unwrap();
+        assert_eq!(
+            store.conversations().unwrap(),
+            (Knowledge::Partial, Vec::new())
+        );
+    }
+
+    /// Up to version 1 of the client a store had four tables, and landing wrote to no other.
+    #[test]
+    fn a_store_of_an_older_client_opens_and_its_conversations_are_to_be_asked_for() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("web.redb");
+        let old_land = |seq: u64| {
+            let database = Database::create(&path).unwrap();
+            let transaction = database.begin_write().unwrap();
+            let bytes = message(seq, "a").encode_to_vec();
+            transaction
+                .open_table(MESSAGES)
+                .unwrap()
+                .insert((7, seq), &bytes[..])
+                .unwrap();
+            let mut cursors = transaction.open_table(CURSORS).unwrap();
+            cursors.insert(7, seq).unwrap();
+            drop(cursors);
+            transaction.open_table(UNSHOWN).unwrap();
+            let mut current = transaction.open_table(CURRENT).unwrap();
+            current.insert(EPOCH, 7).unwrap();
+            drop(current);
+            transaction.commit().unwrap();
+        };
+        old_land(1);
+        let mut store = DiskStore::open(&path).unwrap();
+        assert_eq!(store.position().unwrap(), at(7, 1));
+        assert_eq!(store.landed().unwrap(), [(7, 1)]);
+        assert_eq!(
+            store.conversations().unwrap(),
+            (Knowledge::Partial, Vec::new())
+        );
+        let rows = vec![conversation("a", 1)];
+        let record = ConversationRecord {
+            rows: rows.clone(),
+            knowledge: Knowledge::Whole,
+            ..PARTIAL
+        };
+        store.record(&record).unwrap();
+        assert_eq!(
+            store.conversations().unwrap(),
+            (Knowledge::Whole, rows.clone())
+        );
+        drop(store);
+
+        // The older client comes once more, and moves the cursor without the conversations.
+        old_land(2);
+        let store = DiskStore::open(&path).unwrap();
+        assert_eq!(store.conversations().unwrap(), (Knowledge::Partial, rows));
     }
 
     #[test]

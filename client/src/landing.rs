@@ -1,10 +1,11 @@
 //! Which messages to accept, and what to answer: `docs/protocol.md#landing` and `docs/protocol.md#epochs`. Pure.
 //!
 //! A message is accepted only as the successor of the cursor. A lower seq is a duplicate, and is acked again. A higher seq
-//! means a hole; the messages are asked for again. An online-only message is shown and not stored. Accepted messages count
-//! as landed at once. So the caller has to commit each [`Batch`] before the next reply leaves, or drop the machine.
+//! means a hole; the messages are asked for again. An entry of read marks is accepted by the same rule and is no message. An
+//! online-only message is shown and not stored. Accepted entries count as landed at once. So the caller has to commit each
+//! [`Batch`] before the next reply leaves, or drop the machine.
 
-use crate::proto::{Connect, Connected, Gap, Message, Push, gap::Reason};
+use crate::proto::{Connect, Connected, Gap, Message, Push, ReadMark, gap::Reason};
 
 /// The position of a store: a log, and the cursor in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,11 +38,13 @@ pub enum Misled {
     },
 }
 
-/// The work after one or more pushes: commit `land` with its cursor, show `online_only`, then send the replies.
+/// The work after one or more pushes: commit `land` and `marks` with the cursor, show `online_only`, then send the replies.
 #[derive(Debug, Default, PartialEq)]
 pub struct Batch {
-    /// Messages to store, ascending and contiguous, in one transaction with the cursor at the last one's seq.
+    /// Messages to store, ascending, in one transaction with the machine's position.
     pub land: Vec<Message>,
+    /// Read marks to take over in the same transaction.
+    pub marks: Vec<ReadMark>,
     /// Messages to show and not to store.
     pub online_only: Vec<Message>,
     /// The seq to send as `Ack` once the messages above are durable.
@@ -86,6 +89,12 @@ impl Landing {
     /// The position of landing, all batches included.
     pub fn position(&self) -> StorePosition {
         self.position
+    }
+
+    /// True if messages may come on the present connection. Otherwise `Connected` has not come, or the `Gap` that announces
+    /// another log.
+    pub fn is_landing(&self) -> bool {
+        matches!(self.connection, Connecting::Landing { .. })
     }
 
     /// Begins a new connection. Returns the frame to send first.
@@ -148,7 +157,11 @@ impl Landing {
                     *cursor = seq;
                     batch.ack = Some(seq);
                     batch.resend = None;
-                    batch.land.push(message);
+                    if message.marks.is_empty() {
+                        batch.land.push(message);
+                    } else {
+                        batch.marks.extend(message.marks);
+                    }
                 }
                 _ if *asked_after == Some(*cursor) => {}
                 _ => {

@@ -6,7 +6,9 @@
 //!
 //! - `client.rs`: the loop: connect, land, ack, ping, reconnect
 //! - `landing.rs`: which messages to accept; pure
+//! - `conversations.rs`, `conversation.rs`: the conversations, each with its unread count and read mark; pure
 //! - `store.rs`, `disk.rs`: the store: the trait, in memory, on disk
+//! - `read_state.rs`: a store and its conversations, for the loop and the application together
 //! - `backoff.rs`: the wait before a reconnect; pure
 //! - `connection.rs`: one WebSocket
 //! - `network.rs`: the network below it: TCP, or one that a test supplies
@@ -19,9 +21,12 @@ mod backoff;
 mod carrier;
 mod client;
 mod connection;
+mod conversation;
+mod conversations;
 mod disk;
 mod landing;
 mod network;
+mod read_state;
 mod store;
 pub mod token;
 mod trust;
@@ -31,9 +36,11 @@ pub use backoff::Backoff;
 pub use carrier::Carrier;
 pub use client::{Client, ClientEvent, Ended, Options, Status};
 pub use connection::{ClientConnection, Lost, SUBPROTOCOL};
+pub use conversation::{ConversationRecord, Knowledge, KnownConversation};
 pub use disk::DiskStore;
 pub use landing::{Batch, Landing, Misled, StorePosition};
 pub use network::{Network, Tcp};
+pub use read_state::ReadState;
 pub use store::{MemoryStore, Store, StoreError};
 pub use trust::{Trust, TrustError};
 

@@ -5,7 +5,8 @@
 use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc};
 
 use towncrier_client::{
-    Client, ClientEvent, Ended, Options, Status, Store, StoreError, StorePosition,
+    Client, ClientEvent, ConversationRecord, Ended, Knowledge, KnownConversation, Options, Status,
+    Store, StoreError, StorePosition,
     proto::{Message, gap::Reason, kicked},
 };
 
@@ -42,9 +43,25 @@ pub(super) struct Inbox {
     pub(super) landed: BTreeMap<(u64, u64), String>,
     /// The seqs announced as gone.
     pub(super) gone: BTreeMap<(u64, u64), Reason>,
+    /// The conversations, by id, and how much is known of them.
+    conversations: BTreeMap<String, KnownConversation>,
+    knowledge: Knowledge,
     /// The position at which the store began in each log.
     pub(super) began: BTreeMap<u64, u64>,
     pub(super) crash: Option<Crash>,
+}
+
+impl Inbox {
+    fn record(&mut self, record: &ConversationRecord) {
+        if record.is_anew {
+            self.conversations.clear();
+        }
+        for row in &record.rows {
+            self.conversations
+                .insert(row.conversation_id.clone(), row.clone());
+        }
+        self.knowledge = record.knowledge;
+    }
 }
 
 /// The facts about the connection that the device believes it has.
@@ -157,7 +174,7 @@ fn heard(device: &Device, model: &RefCell<Model>, event: ClientEvent) {
             note(format_args!("device {number} online-only"));
             model.borrow_mut().shown(device.owner.user, &message);
         }
-        ClientEvent::Gap { .. } => {}
+        ClientEvent::Conversations { .. } | ClientEvent::Gap { .. } => {}
         ClientEvent::Status(Status::Connected(connected)) => {
             note(format_args!(
                 "device {number} connected {} cursor {} head {}",
@@ -223,13 +240,25 @@ impl Store for Landing {
         Ok(self.device.inbox.borrow().position)
     }
 
-    fn land(&mut self, epoch: u64, messages: Vec<Message>) -> Result<Vec<Message>, StoreError> {
+    fn conversations(&self) -> Result<(Knowledge, Vec<KnownConversation>), StoreError> {
+        let inbox = self.device.inbox.borrow();
+        let rows = inbox.conversations.values().cloned().collect();
+        Ok((inbox.knowledge, rows))
+    }
+
+    fn land(
+        &mut self,
+        position: StorePosition,
+        messages: Vec<Message>,
+        record: &ConversationRecord,
+    ) -> Result<Vec<Message>, StoreError> {
         if self.device.lies
             && let Some(last) = messages.last()
         {
             self.device.inbox.borrow_mut().position.cursor = last.seq;
         }
         self.crash(Crash::BeforeCommit)?;
+        let epoch = position.epoch;
         for message in &messages {
             let inbox = &mut *self.device.inbox.borrow_mut();
             let number = self.device.number;
@@ -254,13 +283,19 @@ impl Store for Landing {
                 .borrow_mut()
                 .landed(&self.device.owner, epoch, message);
         }
+        self.device.inbox.borrow_mut().record(record);
         self.crash(Crash::AfterCommit)?;
         Ok(messages)
     }
 
-    fn move_to(&mut self, position: StorePosition) -> Result<(), StoreError> {
+    fn move_to(
+        &mut self,
+        position: StorePosition,
+        record: &ConversationRecord,
+    ) -> Result<(), StoreError> {
         self.crash(Crash::BeforeCommit)?;
         let inbox = &mut *self.device.inbox.borrow_mut();
+        inbox.record(record);
         let before = std::mem::replace(&mut inbox.position, position);
         let number = self.device.number;
         note(format_args!(
@@ -282,6 +317,12 @@ impl Store for Landing {
             inbox.began.insert(position.epoch, position.cursor);
             model.began(&self.device.owner, before.epoch, position);
         }
+        Ok(())
+    }
+
+    fn record(&mut self, record: &ConversationRecord) -> Result<(), StoreError> {
+        self.crash(Crash::BeforeCommit)?;
+        self.device.inbox.borrow_mut().record(record);
         Ok(())
     }
 }

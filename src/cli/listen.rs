@@ -1,14 +1,17 @@
 //! `towncrier listen`: a real client. A pushed message first lands in a store on disk, and is then printed once.
 //!
-//! A message is marked as shown after it was printed. If the process is killed between these two steps, the next run prints
-//! the message again; the store still holds it once.
+//! A message is noted as shown after it was printed. If the process is killed between these two steps, the next run prints
+//! the message again; the store still holds it once. With `--mark-read` the user has then read the message, on all
+//! platforms.
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, io, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::Args;
 use tokio::sync::Notify;
-use towncrier_client::{Client, ClientEvent, DiskStore, Ended, Options};
+use towncrier_client::{
+    Client, ClientEvent, DiskStore, Ended, Options, ReadState, StoreError, proto::Message,
+};
 
 use super::{
     admin::{AdminApi, TrustArguments, reachable, secure},
@@ -17,7 +20,7 @@ use super::{
 };
 use crate::{config::Config, ids::Platform};
 
-/// The number of messages printed between two marks, when a run begins with messages that were not shown.
+/// The number of messages printed between two notes, when a run begins with messages that were not shown.
 const UNSHOWN_AT_ONCE: usize = 1000;
 
 /// Receives a user's messages: lands them in a local store, prints each once.
@@ -49,6 +52,9 @@ pub(super) struct ListenCommand {
     /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
+    /// Mark each message as read once it is printed.
+    #[arg(long)]
+    mark_read: bool,
 }
 
 impl ListenCommand {
@@ -76,14 +82,15 @@ impl ListenCommand {
             device_id: self.device.clone(),
             name,
         };
+        let mut client = Client::new(options, store.clone()).trusting(trust);
         let mut shown = Shown {
             printer: Printer::new(self.json),
-            store: store.clone(),
+            store,
+            marking: self.mark_read.then(|| client.read_state()),
         };
         shown.print_unshown()?;
         let (failed, mut failure) = (Notify::new(), None);
-        let ended = Client::new(options, store)
-            .trusting(trust)
+        let ended = client
             .run(
                 |event| {
                     if failure.is_none()
@@ -118,10 +125,12 @@ impl ListenCommand {
     }
 }
 
-/// The messages that were printed, and the mark that the store has for them.
+/// The messages that were printed, and the store's note of them.
 struct Shown {
     printer: Printer,
     store: DiskStore,
+    /// Takes the marks for printed messages, if they are to be marked as read.
+    marking: Option<ReadState<DiskStore>>,
 }
 
 impl Shown {
@@ -132,6 +141,7 @@ impl Shown {
                 self.printer.message(Some(*epoch), message)?;
             }
             self.printer.flush()?;
+            self.mark_read(unshown.iter().map(|(_, message)| message))?;
             for same_log in unshown.chunk_by(|(left, _), (right, _)| left == right) {
                 self.store.mark_shown(
                     same_log[0].0,
@@ -144,6 +154,21 @@ impl Shown {
         }
     }
 
+    /// Marks before the note that they were shown, so that a kill in between loses no mark.
+    fn mark_read<'a>(&self, messages: impl Iterator<Item = &'a Message>) -> Result<(), StoreError> {
+        let Some(marking) = &self.marking else {
+            return Ok(());
+        };
+        let mut newest = BTreeMap::new();
+        for message in messages {
+            let seq = newest.entry(&*message.conversation_id).or_default();
+            *seq = message.conversation_seq.max(*seq);
+        }
+        newest
+            .into_iter()
+            .try_for_each(|(conversation, seq)| marking.mark_read(conversation, seq))
+    }
+
     fn event(&mut self, event: ClientEvent) -> anyhow::Result<()> {
         match event {
             ClientEvent::Landed { epoch, messages } => {
@@ -151,10 +176,16 @@ impl Shown {
                     self.printer.message(Some(epoch), message)?;
                 }
                 self.printer.flush()?;
+                self.mark_read(messages.iter())?;
                 self.store
                     .mark_shown(epoch, messages.iter().map(|message| message.seq))?;
             }
             ClientEvent::OnlineOnly(message) => self.printer.message(None, &message)?,
+            ClientEvent::Conversations { changed, marks } => {
+                if !marks.is_empty() {
+                    self.printer.marks(&marks, &changed)?;
+                }
+            }
             ClientEvent::Gap {
                 from_seq,
                 to_seq,

@@ -1,12 +1,12 @@
-//! The output of `listen`: lines for people, or one JSON object a line. Only messages and gaps go to stdout.
+//! The output of `listen`: lines for people, or one JSON object a line. Only messages, read marks and gaps go to stdout.
 
 use std::io::{self, Stdout, Write, stderr, stdout};
 
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 use towncrier_client::{
-    Status,
-    proto::{Message, gap},
+    KnownConversation, Status,
+    proto::{Message, ReadMark, gap},
 };
 
 /// Writes to stdout.
@@ -49,7 +49,19 @@ struct MessageLine<'a> {
     create_time: i64,
     #[serde(rename = "conversationID")]
     conversation_id: &'a str,
+    #[serde(rename = "conversationSeq")]
+    conversation_seq: u64,
     ex: &'a str,
+}
+
+/// A read mark as JSON.
+#[derive(Serialize)]
+struct MarkLine<'a> {
+    #[serde(rename = "conversationID")]
+    conversation_id: &'a str,
+    #[serde(rename = "conversationSeq")]
+    conversation_seq: u64,
+    unread: u64,
 }
 
 impl Printer {
@@ -112,12 +124,49 @@ impl Printer {
             send_time: message.send_time,
             create_time: message.create_time,
             conversation_id: &message.conversation_id,
+            conversation_seq: message.conversation_seq,
             ex: &message.ex,
         };
         // The content is kept as it was sent, so it may hold line breaks between its tokens. Within a JSON text they mean
         // nothing.
         let line = serde_json::to_string(&line).map_err(io::Error::from)?;
         writeln!(self.out, "{}", line.replace(['\n', '\r'], " "))
+    }
+
+    /// Prints new read marks, with the unread messages above them, in one line.
+    pub(super) fn marks(
+        &mut self,
+        marks: &[ReadMark],
+        conversations: &[KnownConversation],
+    ) -> io::Result<()> {
+        let lines = marks.iter().map(|mark| {
+            let is_its = |row: &&KnownConversation| row.conversation_id == mark.conversation_id;
+            MarkLine {
+                conversation_id: &mark.conversation_id,
+                conversation_seq: mark.conversation_seq,
+                unread: conversations
+                    .iter()
+                    .find(is_its)
+                    .map_or(0, |row| row.unread),
+            }
+        });
+        if self.is_json {
+            let lines: Vec<_> = lines.collect();
+            let line = serde_json::json!({"event": "marks", "marks": lines});
+            return writeln!(self.out, "{line}");
+        }
+        let line = |mark: MarkLine<'_>| {
+            let MarkLine {
+                conversation_id,
+                conversation_seq,
+                unread,
+            } = mark;
+            format!("{conversation_id} up to {conversation_seq}, {unread} unread")
+        };
+        let lines: Vec<_> = lines.map(line).collect();
+        // A conversation's id holds ids that other users chose.
+        let line = format!("read: {}", lines.join("; ")).replace(char::is_control, " ");
+        writeln!(self.out, "{line}")
     }
 
     /// Prints a gap: messages that will not come.

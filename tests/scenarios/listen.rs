@@ -17,14 +17,14 @@ use towncrier_client::DiskStore;
 
 use crate::support::{Gateway, WEB, admin::Admin, notice, seed, within};
 
-/// A `towncrier listen` process and the messages it prints.
-struct Listen {
+/// A `towncrier listen` process and the lines it prints.
+pub(crate) struct Listen {
     child: Child,
     lines: mpsc::UnboundedReceiver<Value>,
 }
 
 impl Listen {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -35,15 +35,15 @@ impl Listen {
         Self { child, lines }
     }
 
-    /// The next message it prints.
-    async fn next(&mut self) -> Value {
+    /// The next line it prints: a message, or read marks.
+    pub(crate) async fn next(&mut self) -> Value {
         within("a printed message", self.lines.recv())
             .await
             .expect("it runs")
     }
 
-    /// Kill -9. Returns the messages printed until then.
-    async fn kill(mut self) -> Vec<Value> {
+    /// Kill -9. Returns the lines printed until then.
+    pub(crate) async fn kill(mut self) -> Vec<Value> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         let mut rest = Vec::new();
@@ -54,7 +54,7 @@ impl Listen {
     }
 
     /// Ctrl-C, as a person ends it.
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
         let mut child = self.child;
         let ended = tokio::task::spawn_blocking(move || child.wait().unwrap());
@@ -78,9 +78,14 @@ fn read_lines(stdout: ChildStdout) -> mpsc::UnboundedReceiver<Value> {
 }
 
 fn listen(gateway: &Gateway, store: &Path) -> Command {
+    listen_on(gateway, "web", store)
+}
+
+/// `towncrier listen` for alice on a platform.
+pub(crate) fn listen_on(gateway: &Gateway, platform: &str, store: &Path) -> Command {
     let mut command = gateway.command("listen");
-    command.args(["--user", "alice", "--platform", "web", "--json", "--store"]);
-    command.arg(store);
+    command.args(["--user", "alice", "--platform", platform]);
+    command.args(["--json", "--store"]).arg(store);
     command
 }
 

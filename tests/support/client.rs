@@ -11,8 +11,8 @@ use tokio_tungstenite::{
     tungstenite::{self, Message as Socket},
 };
 use towncrier::protocol::towncrier_v1::proto::{
-    Ack, ClientFrame, Connect, Connected, Fetch, Fetched, Gap, Kicked, Message, Ping, Resend,
-    ServerFrame, client_frame, kicked, server_frame::Body,
+    Ack, ClientFrame, Connect, Connected, Conversation, Conversations, Fetch, Fetched, Gap, Kicked,
+    Message, Ping, Read, ReadMark, Resend, ServerFrame, client_frame, kicked, server_frame::Body,
 };
 
 use super::within;
@@ -124,6 +124,35 @@ impl Client {
                 fetched
             }
             other => panic!("expected Fetched, got {other:?}"),
+        }
+    }
+
+    /// Marks a conversation as read.
+    pub(crate) async fn read(&mut self, conversation_id: &str, conversation_seq: u64) {
+        let mark = ReadMark {
+            conversation_id: conversation_id.into(),
+            conversation_seq,
+        };
+        let read = Read { marks: vec![mark] };
+        self.say(client_frame::Body::Read(read)).await;
+    }
+
+    /// The newest conversations, 100 at most. Pushes that come before the answer are dropped.
+    pub(crate) async fn conversations(&mut self) -> Vec<Conversation> {
+        let asked = Conversations {
+            request_id: 8,
+            ..Conversations::default()
+        };
+        self.say(client_frame::Body::Conversations(asked)).await;
+        loop {
+            match self.hear().await {
+                Heard::Frame(Body::Push(_) | Body::CaughtUp(_)) => {}
+                Heard::Frame(Body::ConversationList(list)) => {
+                    assert_eq!((list.request_id, list.end), (8, true));
+                    return list.list;
+                }
+                other => panic!("expected ConversationList, got {other:?}"),
+            }
         }
     }
 

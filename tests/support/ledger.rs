@@ -62,7 +62,8 @@ impl Books {
 
     fn land(&self, user: u32, session: u32, store: &[Message]) {
         self.write(|ledger, _| {
-            for message in store {
+            // An entry of read marks is no message.
+            for message in store.iter().filter(|message| message.marks.is_empty()) {
                 let landed = LandedMessage {
                     seq: message.seq,
                     client_msg_id: &message.client_msg_id,

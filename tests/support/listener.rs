@@ -38,7 +38,10 @@ impl Store {
             }
             if message.seq == self.cursor + 1 {
                 self.cursor = message.seq;
-                self.landed.push(message);
+                // An entry of read marks is no message.
+                if message.marks.is_empty() {
+                    self.landed.push(message);
+                }
             }
         }
         Landing::Ack(self.cursor)

@@ -1,5 +1,7 @@
 //! The client against servers that end, refuse, mislead or fall silent.
 
+mod read_state;
+
 use std::cell::RefCell;
 
 use futures_util::{SinkExt, StreamExt};
@@ -16,7 +18,7 @@ use tokio_tungstenite::{
 use super::*;
 use crate::{
     MemoryStore, SUBPROTOCOL,
-    proto::{CaughtUp, ClientFrame, Connect, Draining, Kicked, ServerFrame},
+    proto::{CaughtUp, ClientFrame, Connect, ConversationList, Draining, Kicked, ServerFrame},
 };
 
 /// A gateway that sends what the test tells it to.
@@ -48,8 +50,12 @@ impl Script {
         }
     }
 
-    /// Receives `Connect`, answers it, and returns it.
+    /// Receives `Connect`, answers it as a gateway without read state, and returns it.
     async fn greet(&mut self, cursor: u64, head: u64) -> Connect {
+        self.greet_with(cursor, head, 0).await
+    }
+
+    async fn greet_with(&mut self, cursor: u64, head: u64, features: u64) -> Connect {
         let client_frame::Body::Connect(connect) = self.expect().await else {
             panic!("expected Connect");
         };
@@ -60,6 +66,7 @@ impl Script {
             first: 1,
             heartbeat_ms: 30_000,
             window: 256,
+            features,
             ..Connected::default()
         };
         self.say(server_frame::Body::Connected(connected)).await;
@@ -78,6 +85,26 @@ impl Script {
         });
         let push = Push {
             messages: messages.collect(),
+        };
+        self.say(server_frame::Body::Push(push)).await;
+    }
+
+    /// Receives `Conversations`, and answers that there are none.
+    async fn tell_no_conversations(&mut self) {
+        let client_frame::Body::Conversations(asked) = self.expect().await else {
+            panic!("expected Conversations");
+        };
+        let list = ConversationList {
+            request_id: asked.request_id,
+            list: Vec::new(),
+            end: true,
+        };
+        self.say(server_frame::Body::ConversationList(list)).await;
+    }
+
+    async fn push_whole(&mut self, message: Message) {
+        let push = Push {
+            messages: vec![message],
         };
         self.say(server_frame::Body::Push(push)).await;
     }

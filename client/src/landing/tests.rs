@@ -97,6 +97,30 @@ fn online_only_messages_are_shown_and_neither_stored_nor_acked() {
 }
 
 #[test]
+fn an_entry_of_marks_moves_the_cursor_and_is_no_message() {
+    let marks = vec![ReadMark {
+        conversation_id: "sn_office_me".into(),
+        conversation_seq: 3,
+    }];
+    let entry = |seq| Message {
+        marks: marks.clone(),
+        ..message(seq)
+    };
+    let pushed = |landing: &mut Landing, messages: Vec<Message>| {
+        let mut batch = Batch::default();
+        landing.push(Push { messages }, &mut batch).unwrap();
+        batch
+    };
+    let mut landing = landing_at(4);
+    let batch = pushed(&mut landing, vec![message(5), entry(6), message(7)]);
+    assert_eq!(seqs(&batch), [5, 7]);
+    assert_eq!((batch.ack, &batch.marks), (Some(7), &marks));
+    let batch = pushed(&mut landing, vec![entry(7), entry(9)]);
+    assert!(batch.land.is_empty() && batch.marks.is_empty());
+    assert_eq!((batch.ack, batch.resend), (Some(7), Some(7)));
+}
+
+#[test]
 fn an_empty_store_begins_where_the_server_says_and_names_no_cursor() {
     let mut landing = Landing::new(StorePosition::default());
     let connect = landing.connect("t", "d", "c");

@@ -5,7 +5,8 @@ use std::{cell::Cell, rc::Rc};
 use anyhow::Context;
 use tokio::{sync::watch, time::timeout};
 use towncrier_client::{
-    Client, ClientEvent, Options, Status, Store, StoreError, StorePosition, proto::Message,
+    Client, ClientEvent, ConversationRecord, Options, Status, Store, StoreError, StorePosition,
+    proto::Message,
 };
 
 use super::{Books, Phase};
@@ -86,16 +87,24 @@ impl Store for LedgerStore {
         Ok(self.position.get())
     }
 
-    fn land(&mut self, epoch: u64, messages: Vec<Message>) -> Result<Vec<Message>, StoreError> {
+    fn land(
+        &mut self,
+        position: StorePosition,
+        messages: Vec<Message>,
+        _: &ConversationRecord,
+    ) -> Result<Vec<Message>, StoreError> {
         for message in &messages {
             self.books.land(self.user, self.session, message);
-            let cursor = message.seq;
-            self.position.set(StorePosition { epoch, cursor });
         }
+        self.position.set(position);
         Ok(messages)
     }
 
-    fn move_to(&mut self, position: StorePosition) -> Result<(), StoreError> {
+    fn move_to(
+        &mut self,
+        position: StorePosition,
+        _: &ConversationRecord,
+    ) -> Result<(), StoreError> {
         self.position.set(position);
         Ok(())
     }
