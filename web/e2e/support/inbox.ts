@@ -8,7 +8,7 @@ import type { Somebody } from "./browser.ts";
 const WEB = 5;
 /** What a browser says of a gateway that is gone: expected where one is killed. */
 export const GONE =
-  /ERR_(CONNECTION_(REFUSED|RESET|CLOSED)|EMPTY_RESPONSE|INTERNET_DISCONNECTED)|WebSocket connection/;
+  /ERR_(CONNECTION_(REFUSED|RESET|CLOSED)|EMPTY_RESPONSE|INTERNET_DISCONNECTED|SOCKET_NOT_CONNECTED)|WebSocket connection/;
 
 /** Signs in and waits until everything is there. */
 export async function signIn(
