@@ -9,7 +9,7 @@ const CONVERSATIONS: [&str; 3] = [A, B, "sn_office_me"];
 /// An entry of the inbox; its seq is its place.
 #[derive(Clone)]
 enum Entry {
-    Message(Message),
+    Message(Box<Message>),
     Marks(ReadMark),
     Deleted,
 }
@@ -81,7 +81,7 @@ impl World {
         let messages = self.messages.entry(id).or_default();
         messages.push(seq);
         let message = message(seq, id, messages.len() as u64);
-        self.inbox.push(Entry::Message(message));
+        self.inbox.push(Entry::Message(message.into()));
     }
 
     /// The gateway's part of `Read`, and of a mark by another session.
@@ -184,7 +184,7 @@ impl World {
             Some(Frame::Push(seq, entry)) => {
                 self.cursor = seq;
                 match entry {
-                    Entry::Message(message) => self.known.land(seq, &[message], &[]),
+                    Entry::Message(message) => self.known.land(seq, &[*message], &[]),
                     Entry::Marks(mark) => self.known.land(seq, &[], &[mark]),
                     Entry::Deleted => unreachable!("it is sent as a gap"),
                 }
