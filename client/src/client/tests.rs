@@ -1,4 +1,6 @@
 //! The client against servers that end, refuse, mislead or fall silent.
+//!
+//! - `read_state.rs`: read marks, with a newer and an older gateway
 
 mod read_state;
 

@@ -1,4 +1,6 @@
 //! The conversations of a client: unread counts, marks, questions and gaps, whatever comes first.
+//!
+//! - `world.rs`: any schedule of a gateway, a wire and a client that crashes
 
 mod world;
 
