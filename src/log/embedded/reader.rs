@@ -12,7 +12,7 @@ use super::{
     Append, AppendError, Inbox, InboxRead, LISTED_MAX, Lookup, Patience, ReadError, ReadLimit,
     Receipt,
     core::Core,
-    entry_fields::EntryFields,
+    entry_fields::{EntryFields, MARKS},
     record::{MessageRecord, Position, Record},
     scan::{Scan, Scanned},
     segment::Segment,
@@ -368,7 +368,13 @@ fn receipt_at(segment: &Segment, at: Position) -> Result<Option<Receipt>, ReadEr
                 message,
                 fields,
                 ..
-            } if message == at => entries.push((user, numbers(seq, &fields))),
+            } if message == at => {
+                // Read marks are no message that anybody looks for.
+                if fields.kind == MARKS {
+                    return Ok(None);
+                }
+                entries.push((user, numbers(seq, &fields)));
+            }
             _ => break,
         }
     }
