@@ -1,5 +1,5 @@
-// P5 under kill -9 of both sides: each accepted message is in the client's store once, in order, whatever was killed when. And
-// the client reads each: marks never go back, and reach the gateway and the store.
+// P5 under kill -9 of all sides: each accepted message is in both clients' stores once, in order, whatever was killed when. The
+// clients read by turns: marks never go back, and those of each reach the other.
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -20,6 +20,8 @@ const ROUNDS = Number(process.env.KILLS ?? 20);
 /** A kill comes after up to so many further messages were handed out. */
 const MESSAGES_BETWEEN_MAX = 20;
 const USER = "alice";
+/** Platforms by number: a user has one session on each. */
+const [IOS, WEB] = [1, 5];
 
 const folder = await mkdtemp(join(tmpdir(), "towncrier-kills-"));
 after(() => rm(folder, { recursive: true }));
@@ -35,17 +37,23 @@ await build({
   packages: "external",
 });
 
-/** The client's process, life after life on one store. */
+/** A client's process, life after life on one store. */
 class Listener {
-  readonly file = join(folder, "web.log");
+  readonly file: string;
   readonly #args: string[];
   #process!: ChildProcess;
   #lines!: Interface;
-  /** Handed out last, by its place in the conversation. */
+  /** Messages that were handed out, and the last one's place in the conversation. */
+  #handedOut = 0;
   #conversationSeq = 0;
+  /** Of the conversation, as last heard. */
+  #mark = 0;
+  #unread = 0;
 
-  constructor(url: string, token: string) {
-    this.#args = [program, url, token, this.file];
+  /** It reads the odd messages of the conversation where `reads` is 1, else the even ones. */
+  constructor(url: string, token: string, reads: 0 | 1) {
+    this.file = join(folder, `${reads}.log`);
+    this.#args = [program, url, token, this.file, String(reads)];
     this.restart();
   }
 
@@ -54,21 +62,31 @@ class Listener {
     this.#lines = createInterface({ input: this.#process.stdout as NodeJS.ReadableStream as never });
     let before = 0;
     this.#lines.on("line", (line) => {
-      const [place = 0, conversationSeq = 0] = line.split(" ").map(Number);
+      const [first, ...numbers] = line.split(" ");
+      if (first === "read") {
+        const [mark = 0, unread = 0] = numbers.map(Number);
+        if (mark < this.#mark) throw new Error(`a mark went back from ${this.#mark} to ${mark}`);
+        [this.#mark, this.#unread] = [mark, unread];
+        return;
+      }
+      const place = Number(first);
       if (place <= before) throw new Error(`one life handed out place ${place} after ${before}`);
       before = place;
-      this.#conversationSeq = conversationSeq;
+      this.#handedOut += 1;
+      this.#conversationSeq = Number(numbers[0]);
     });
   }
 
   /** Resolves when it has handed out `count` more. */
   async handedOut(count: number): Promise<void> {
-    for (let left = count; left > 0; left -= 1) await within("a message", once(this.#lines, "line"));
+    const wanted = this.#handedOut + count;
+    await this.#until(`${count} messages`, () => this.#handedOut >= wanted);
   }
 
-  /** Resolves when it has handed out the message at this place in the conversation. */
-  async handedOutUpTo(conversationSeq: number): Promise<void> {
-    while (this.#conversationSeq < conversationSeq) await this.handedOut(1);
+  /** Resolves when it has handed out the message at this place in the conversation, and knows all of it to be read. */
+  async knowsAllRead(conversationSeq: number): Promise<void> {
+    const isSo = () => this.#conversationSeq >= conversationSeq && this.#mark >= conversationSeq;
+    await this.#until(`${conversationSeq} read messages`, () => isSo() && this.#unread === 0);
   }
 
   async kill(): Promise<void> {
@@ -76,54 +94,52 @@ class Listener {
     this.#process.kill("SIGKILL");
     await once(this.#process, "exit");
   }
+
+  async #until(what: string, isSo: () => boolean): Promise<void> {
+    while (!isSo()) await within(what, once(this.#lines, "line"));
+  }
 }
 
-/** The user's mark in the only conversation. */
-async function markAt(gateway: Gateway): Promise<number> {
-  const { data } = await gateway.call("/conversation/list", { userID: USER, beforeSeq: 0, limit: 10 });
-  const [conversation] = data.list as { mark: number }[];
-  return conversation?.mark ?? 0;
+/** Each entry of a store, as the sender's id and the place in the conversation. */
+async function landedIn(file: string): Promise<string[]> {
+  const store = await FileStore.open(file);
+  const entries = await store.history({ limit: 1_000_000 });
+  await store.close();
+  return entries.map((entry) =>
+    entry.kind === "gap" ? "gap" : `${entry.message.clientMsgId} at ${entry.message.conversationSeq}`,
+  );
 }
 
-test(`${ROUNDS} kills of the gateway and as many of the client lose and repeat nothing`, async (context) => {
+test(`${ROUNDS} kills of the gateway and as many of each client lose and repeat nothing`, async (context) => {
   const gateway = await Gateway.start();
   context.after(() => gateway.close());
-  const listener = new Listener(gateway.url, await gateway.token(USER));
-  context.after(() => listener.kill());
+  const listeners = [
+    new Listener(gateway.url, await gateway.token(USER, WEB), 0),
+    new Listener(gateway.url, await gateway.token(USER, IOS), 1),
+  ];
+  context.after(() => Promise.all(listeners.map((listener) => listener.kill())));
   const sender = new Sender(gateway, USER);
   sender.start();
   const someMessages = () => 1 + Math.floor(Math.random() * MESSAGES_BETWEEN_MAX);
-  let mark = 0;
   for (let round = 0; round < ROUNDS; round += 1) {
-    await listener.handedOut(someMessages());
+    await listeners[0]?.handedOut(someMessages());
     await gateway.kill();
     await gateway.restart();
-    const before = mark;
-    mark = await markAt(gateway);
-    assert.ok(mark >= before, `a mark went back from ${before} to ${mark}`);
-    await listener.handedOut(someMessages());
-    await listener.kill();
-    listener.restart();
+    for (const listener of listeners) {
+      await listener.handedOut(someMessages());
+      await listener.kill();
+      listener.restart();
+    }
   }
   await sender.stop();
-  await listener.handedOutUpTo(sender.accepted.length);
-  const marked = (async () => {
-    while ((await markAt(gateway)) < sender.accepted.length);
-  })();
-  await within("the last mark", marked);
-  await listener.kill();
-
-  const store = await FileStore.open(listener.file);
-  const landed = await store.history({ limit: 1_000_000 });
-  const [conversation] = await store.conversations();
-  await store.close();
-  const ids = landed.map((entry) => (entry.kind === "message" ? entry.message.clientMsgId : "gap"));
-  const seqs = landed.map((entry) => (entry.kind === "message" ? entry.message.conversationSeq : 0n));
-  assert.deepEqual(ids, sender.accepted);
-  assert.deepEqual(
-    seqs,
-    ids.map((_, index) => BigInt(index + 1)),
-  );
-  assert.deepEqual([conversation?.mark, conversation?.unread], [BigInt(ids.length), 0]);
-  context.diagnostic(`${ids.length} accepted, lost 0, duplicated 0`);
+  const expected = sender.accepted.map((id, index) => `${id} at ${index + 1}`);
+  for (const listener of listeners) {
+    await listener.knowsAllRead(expected.length);
+    await listener.kill();
+    assert.deepEqual(await landedIn(listener.file), expected);
+  }
+  const { data } = await gateway.call("/conversation/list", { userID: USER, beforeSeq: 0, limit: 10 });
+  const [listed] = data.list as { head: number; mark: number; unread: number }[];
+  assert.deepEqual([listed?.head, listed?.mark, listed?.unread], [expected.length, expected.length, 0]);
+  context.diagnostic(`${expected.length} accepted, lost 0, duplicated 0`);
 });
