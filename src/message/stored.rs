@@ -52,15 +52,20 @@ impl Origin {
     /// The id of the conversation in which a receiver finds the message, by OpenIM's rule: `si_`/`sn_` + the two ids sorted
     /// and joined by `_`, or `sg_` + the group id.
     pub fn conversation_id(&self, recv_id: &str) -> String {
+        self.conversation_id_parts(recv_id).concat()
+    }
+
+    /// The parts of the conversation's id, one behind the other.
+    pub fn conversation_id_parts<'a>(&'a self, recv_id: &'a str) -> [&'a str; 4] {
         let (low, high) = if self.send_id.as_str() <= recv_id {
             (self.send_id.as_str(), recv_id)
         } else {
             (recv_id, self.send_id.as_str())
         };
         match self.session_type {
-            2 | 3 => ["sg_", &self.group_id].concat(),
-            4 => ["sn_", low, "_", high].concat(),
-            _ => ["si_", low, "_", high].concat(),
+            2 | 3 => ["sg_", &self.group_id, "", ""],
+            4 => ["sn_", low, "_", high],
+            _ => ["si_", low, "_", high],
         }
     }
 }

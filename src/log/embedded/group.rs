@@ -31,8 +31,10 @@ pub(super) struct Group {
     pub(super) buffer: Vec<u8>,
     /// Heads and newest positions of the group's users, as they will be after the sync.
     heads: HashMap<UserId, (Seq, Position), RandomState>,
-    /// The ends of the conversations, as they will be after the sync, by the key of their row.
-    conversations: HashMap<Box<[u8]>, ConversationEnd, RandomState>,
+    /// The ends of the conversations, as they will be after the sync.
+    conversations: Vec<ConversationEnd>,
+    /// Where a conversation is in `conversations`, by the key of its row.
+    conversation_at: HashMap<Box<[u8]>, usize, RandomState>,
     /// The messages of the group's entries.
     facts: HashMap<Position, MessageFacts, RandomState>,
     /// Keys of this group, with the answers that they will get.
@@ -79,7 +81,8 @@ impl Group {
             crc,
             buffer,
             heads: HashMap::default(),
-            conversations: HashMap::default(),
+            conversations: Vec::new(),
+            conversation_at: HashMap::default(),
             facts: HashMap::default(),
             keys: HashMap::new(),
             rows: HashMap::new(),
@@ -147,14 +150,14 @@ impl Group {
         self.keys.insert(key, (fingerprint, receipt.clone()));
     }
 
-    /// Looks up the ends of a user's inbox and of the conversation, before an entry is put there. Returns the key of the
-    /// conversation; `None` without `message`: the entry is in no conversation.
+    /// Looks up the ends of a user's inbox and of the conversation, before an entry is put there. Returns the conversation's number
+    /// in this group; `None` without `message`: the entry is in no conversation.
     pub(super) fn look_up(
         &mut self,
         state: &State,
         user: &UserId,
         message: Option<&MessageFacts>,
-    ) -> Result<Option<Box<[u8]>>, StateError> {
+    ) -> Result<Option<usize>, StateError> {
         if !self.heads.contains_key(user) {
             let row = state.users.get(user)?;
             self.heads.insert(user.clone(), (row.head, row.newest));
@@ -162,17 +165,19 @@ impl Group {
         let Some(message) = message else {
             return Ok(None);
         };
-        let key = message.conversation_key(user).into_boxed_slice();
-        if !self.conversations.contains_key(&key) {
-            let row = state.conversations.get(&key)?.unwrap_or_default();
-            let end = ConversationEnd {
-                head: row.head,
-                newest: row.newest,
-                time_ms: row.last_time_ms,
-            };
-            self.conversations.insert(key.clone(), end);
+        let key = message.conversation_key(user);
+        if let Some(at) = self.conversation_at.get(&*key) {
+            return Ok(Some(*at));
         }
-        Ok(Some(key))
+        let row = state.conversations.get(&key)?.unwrap_or_default();
+        let at = self.conversations.len();
+        self.conversations.push(ConversationEnd {
+            head: row.head,
+            newest: row.newest,
+            time_ms: row.last_time_ms,
+        });
+        self.conversation_at.insert(key.into_boxed_slice(), at);
+        Ok(Some(at))
     }
 
     /// Gives the entries of the message at `position` its facts.
@@ -185,12 +190,12 @@ impl Group {
         self.facts.get(&position)
     }
 
-    /// Puts an entry into the inbox of a user, and into the conversation with this key, which were looked up. Returns its
+    /// Puts an entry into the inbox of a user, and into the conversation with this number, which were looked up. Returns its
     /// places.
     pub(super) fn add_entry(
         &mut self,
         user: &UserId,
-        conversation: Option<&[u8]>,
+        conversation: Option<usize>,
         message: Position,
         kind: u32,
     ) -> Numbers {
@@ -201,7 +206,7 @@ impl Group {
             kind,
             ..EntryFields::default()
         };
-        let end = conversation.and_then(|key| self.conversations.get_mut(key));
+        let end = conversation.map(|at| &mut self.conversations[at]);
         if let Some((end, facts)) = end.zip(self.facts.get(&message)) {
             let time_ms = facts.send_time_ms.max(end.time_ms + 1);
             fields.conversation_seq = end.head.0 + 1;

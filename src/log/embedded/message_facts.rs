@@ -5,7 +5,7 @@ use crate::{ids::UserId, message::Origin};
 
 /// The key of a conversation of a user in the state store. Ids contain no control characters, so `\0` separates them.
 pub(super) fn conversation_key(user: &UserId, id: &str) -> Vec<u8> {
-    [user.as_str().as_bytes(), &[0], id.as_bytes()].concat()
+    [user.as_str(), "\0", id].concat().into_bytes()
 }
 
 /// The facts of one message.
@@ -26,6 +26,8 @@ impl MessageFacts {
 
     /// The key of the conversation in which a receiver has the message.
     pub(super) fn conversation_key(&self, user: &UserId) -> Vec<u8> {
-        conversation_key(user, &self.origin.conversation_id(user.as_str()))
+        let [kind, low, between, high] = self.origin.conversation_id_parts(user.as_str());
+        let key = [user.as_str(), "\0", kind, low, between, high];
+        key.concat().into_bytes()
     }
 }

@@ -267,7 +267,7 @@ impl Spreads {
         }
         let first = group.end();
         let entries = receivers.into_iter().map(|(user, conversation)| {
-            let numbers = group.add_entry(&user, conversation.as_deref(), message, MESSAGE);
+            let numbers = group.add_entry(&user, conversation, message, MESSAGE);
             (user, numbers)
         });
         let entries: Vec<_> = entries.collect();

@@ -327,8 +327,8 @@ impl Writer {
             group.add_facts(message, facts);
         }
         let receivers = append.receivers.into_iter().zip(conversations);
-        let entry = |(user, conversation): (_, Option<Box<[u8]>>)| {
-            let numbers = group.add_entry(&user, conversation.as_deref(), message, kind);
+        let entry = |(user, conversation)| {
+            let numbers = group.add_entry(&user, conversation, message, kind);
             (user, numbers)
         };
         let entries: Vec<_> = receivers.map(entry).collect();
