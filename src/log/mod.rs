@@ -90,9 +90,10 @@ pub struct Commit {
 
 /// Takes the commits of a log, for everything that must happen after a message became durable.
 pub trait Consumer: Send + Sync + 'static {
-    /// Takes the next commits, in log order, on the thread that made them. Their callers are answered already. The log commits
-    /// nothing more before this returns, so it must be quick and never wait: no queue grows, and no thread has to be woken. A
-    /// consumer that panics ends the log's thread, and with it the gateway.
+    /// Takes the next commits, in log order, on the thread that made them. Their callers are answered already. A read that
+    /// begins after this call began sees these commits. The log commits nothing more before this returns, so it must be quick
+    /// and never wait: no queue grows, and no thread has to be woken. A consumer that panics ends the log's thread, and with it
+    /// the gateway.
     fn take(&self, commits: &[Commit]);
 }
 

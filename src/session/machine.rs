@@ -198,6 +198,10 @@ impl Turn<'_> {
             }
             return;
         }
+        // In order: only `sent + 1` is pushed. No gap: a message that is not pushed has raised the head, and was readable before
+        // it came (`Consumer::take`). So `read_on`, which follows each event, reads it once there is room. A message from before
+        // the session was open is not above the head of its resume point, or the session looks the head up
+        // (`connection/login.rs`). It does so as well when the mailbox dropped a message (`reactor/mailbox.rs`).
         self.session.head = self.session.head.max(seq);
         let is_next = seq == window.sent().next();
         if is_next && self.scene.has_room && window.room(self.limits) > 0 {

@@ -58,6 +58,8 @@ impl Announced {
 pub(super) struct Subject {
     pub(super) log: Arc<dyn Log>,
     pub(super) announced: Arc<Announced>,
+    /// True if a consumer may begin a read while it takes a commit. The log in memory would wait for itself.
+    pub(super) can_be_read_by_consumers: bool,
     /// Makes retention remove this message and all before it. Returns when they are removed.
     pub(super) expire: Box<dyn Fn(&Receipt)>,
     /// The embedded log's directory.
@@ -72,6 +74,7 @@ pub(super) fn memory(answering: Answering) -> Subject {
     Subject {
         log: log.clone(),
         announced,
+        can_be_read_by_consumers: false,
         expire: Box::new(move |_| log.expire_all()),
         _dir: None,
     }
@@ -96,6 +99,7 @@ pub(super) fn embedded() -> Subject {
     Subject {
         log,
         announced,
+        can_be_read_by_consumers: true,
         expire: Box::new(move |receipt| expire(&machine, &*expiring, receipt)),
         _dir: Some(dir),
     }
