@@ -92,6 +92,22 @@ fn a_newer_login_replaces_the_older_one_which_learns_it() {
     });
 }
 
+#[test]
+fn an_ack_of_a_replaced_connection_that_was_not_told_yet_moves_no_cursor() {
+    run(async {
+        let mut bench = Bench::new();
+        let mut older = bench.log_in_live().await;
+        bench.send(b"1");
+        assert_eq!(older.hear_messages(1).await.len(), 1);
+        let _newer = bench.log_in().await;
+        older.say(ack(1)).await;
+        // The answer says that the ack was taken, and that nobody told the connection of the newer login.
+        older.say(client_frame::Body::Ping(Ping { nonce: 5 })).await;
+        assert!(matches!(older.hear_frame().await, Body::Pong(pong) if pong.nonce == 5));
+        assert_eq!(bench.world.log.cursor(&web("u")), Some(Seq::ZERO));
+    });
+}
+
 /// A client that sent its `Connect` to a log that answers later. The log holds its first answer.
 async fn log_in_later(bench: &mut Bench) -> (Client<DuplexStream>, JoinHandle<()>) {
     bench.world.log.rows().answering = Answering::Held;
