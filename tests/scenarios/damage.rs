@@ -5,7 +5,7 @@ use std::{fs, process::Output};
 use towncrier::protocol::towncrier_v1::proto::{Push, server_frame::Body};
 
 use crate::support::{
-    Gateway, IOS, WEB, client::Heard, gateway::towncrier, notice, seqs_of, text_of,
+    Gateway, IOS, WEB, client::Heard, gateway::towncrier, notice, seed, seqs_of, text_of,
 };
 
 /// Positions tried with `log verify`.
@@ -25,9 +25,8 @@ fn verify(gateway: &Gateway) -> Output {
 
 #[tokio::test]
 async fn a_flipped_byte_is_named_and_never_delivered() {
-    let seed =
-        std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
-    println!("SEED={seed}");
+    let seed = seed();
+    println!("TOWNCRIER_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut gateway = Gateway::start(&["log.segment_bytes=65536"]).await;
     let mut admin = gateway.admin().await;

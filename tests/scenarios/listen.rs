@@ -103,7 +103,7 @@ async fn send_on(mut admin: Admin, stop: watch::Receiver<bool>) -> BTreeMap<Stri
 /// Kills the client `rounds` times while sends go on, then compares its store with the sent messages.
 async fn kill_the_client(rounds: usize) {
     let seed = seed();
-    println!("seed {seed}");
+    println!("TOWNCRIER_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let gateway = Gateway::start(&[]).await;
     let store = gateway.data().with_file_name("alice.redb");
@@ -157,12 +157,12 @@ async fn kill_the_client(rounds: usize) {
         kept.len(),
         printed.len()
     );
-    assert_eq!(landed, whole, "seed {seed}");
-    assert_eq!((lost, duplicated), (0, 0), "seed {seed}");
-    assert_eq!(kept, sent, "seed {seed}");
+    assert_eq!(landed, whole, "TOWNCRIER_SEED={seed}");
+    assert_eq!((lost, duplicated), (0, 0), "TOWNCRIER_SEED={seed}");
+    assert_eq!(kept, sent, "TOWNCRIER_SEED={seed}");
     let shown: BTreeSet<_> = printed.iter().map(|line| line["seq"].as_u64()).collect();
     let missing = (1..=head).filter(|seq| !shown.contains(&Some(*seq)));
-    assert_eq!(missing.count(), 0, "seed {seed}: all was shown");
+    assert_eq!(missing.count(), 0, "TOWNCRIER_SEED={seed}: all was shown");
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ async fn ledger_kill_in_the_middle_of_sends() {
 #[ignore = "ten rounds of 20,000 sends: minutes"]
 async fn ledger_full_kill_in_the_middle_of_sends() {
     let seed = seed();
-    println!("seed {seed}");
+    println!("TOWNCRIER_SEED={seed}");
     for round in 0..10 {
         let plan = Plan {
             sends: 20_000,

@@ -122,13 +122,19 @@ impl Plan {
 pub(crate) async fn expect_exactly_once(end: End, plan: Plan) {
     let outcome = run_with(end, plan).await;
     let seed = plan.seed;
-    println!("seed {seed}\n{outcome}");
+    println!("TOWNCRIER_SEED={seed}\n{outcome}");
     assert!(
         outcome.listening.is_exactly_once(),
-        "seed {seed}\n{outcome}"
+        "TOWNCRIER_SEED={seed}\n{outcome}"
     );
-    assert!(outcome.inboxes.is_exactly_once(), "seed {seed}\n{outcome}");
-    assert_eq!(outcome.inboxes.accepted, plan.sends as u64, "seed {seed}");
+    assert!(
+        outcome.inboxes.is_exactly_once(),
+        "TOWNCRIER_SEED={seed}\n{outcome}"
+    );
+    assert_eq!(
+        outcome.inboxes.accepted, plan.sends as u64,
+        "TOWNCRIER_SEED={seed}"
+    );
 }
 
 /// Sends go on; the gateway ends in the middle and is started again; every message is accounted for.

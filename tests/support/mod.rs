@@ -78,7 +78,7 @@ pub(crate) fn seqs_of(messages: &[towncrier::protocol::towncrier_v1::proto::Mess
     messages.iter().map(|message| message.seq).collect()
 }
 
-/// The seed of a random run: a new one, or `SCENARIO_SEED`. The caller prints it.
+/// The seed of a random run: a new one, or `TOWNCRIER_SEED`. The caller prints it.
 pub(crate) fn seed() -> u64 {
-    std::env::var("SCENARIO_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap())
+    std::env::var("TOWNCRIER_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap())
 }

@@ -291,11 +291,16 @@ mod tests {
         }
     }
 
+    fn seeded() -> fastrand::Rng {
+        let seed = std::env::var("TOWNCRIER_SEED")
+            .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+        println!("TOWNCRIER_SEED={seed}");
+        fastrand::Rng::with_seed(seed)
+    }
+
     #[test]
     fn what_is_said_is_heard_and_only_once_it_is_whole() {
-        let seed = fastrand::u64(..);
-        println!("seed {seed}");
-        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut rng = seeded();
         let payload: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(20_000).collect();
         let topic = "x".repeat(300);
         for _ in 0..300 {
@@ -313,9 +318,7 @@ mod tests {
 
     #[test]
     fn damaged_bytes_are_refused_or_heard_and_never_read_past() {
-        let seed = fastrand::u64(..);
-        println!("seed {seed}");
-        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut rng = seeded();
         for _ in 0..20_000 {
             let mut bytes = Vec::new();
             random(&mut rng, "topic", b"payload").0.encode(&mut bytes);

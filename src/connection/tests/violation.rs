@@ -26,8 +26,8 @@ fn what_is_not_the_protocol_closes_with_its_code() {
 
 #[test]
 fn random_and_truncated_frames_close_with_4400_and_hurt_nobody() {
-    let seed =
-        std::env::var("TOWNCRIER_SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().unwrap());
+    let seed = std::env::var("TOWNCRIER_SEED")
+        .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("TOWNCRIER_SEED={seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
     run(async move {

@@ -42,9 +42,9 @@ fn a_damaged_log_starts_serves_what_is_whole_and_accepts_nothing() {
         .for_each(|body| drop(bench.send(&["u1"], body)));
     bench.log.close();
     let disk = bench.disk.after_kill();
-    let seed =
-        std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
-    println!("SEED={seed}");
+    let seed = std::env::var("TOWNCRIER_SEED")
+        .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("TOWNCRIER_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut bench = Bench {
         disk: disk.clone(),
@@ -66,7 +66,7 @@ fn a_damaged_log_starts_serves_what_is_whole_and_accepts_nothing() {
                     ..
                 })
             ),
-            "seed {seed}"
+            "TOWNCRIER_SEED={seed}"
         );
         assert!(
             bench
@@ -74,7 +74,7 @@ fn a_damaged_log_starts_serves_what_is_whole_and_accepts_nothing() {
                 .damages()
                 .iter()
                 .any(|damage| damage.segment == *name),
-            "seed {seed}"
+            "TOWNCRIER_SEED={seed}"
         );
         assert!(matches!(
             bench.try_send(&["u1"], None, "x"),
@@ -98,7 +98,7 @@ fn a_damaged_log_starts_serves_what_is_whole_and_accepts_nothing() {
                     .find(|entry| entry.numbers.seq.0 == number as u64 + 1)
             {
                 let read = entry.content.into_message().map(text);
-                assert_eq!(read.as_ref(), Some(body), "seed {seed}");
+                assert_eq!(read.as_ref(), Some(body), "TOWNCRIER_SEED={seed}");
             }
         }
     }

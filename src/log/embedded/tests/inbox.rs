@@ -5,9 +5,9 @@ use super::*;
 #[test]
 fn each_inbox_is_dense_and_reads_back_in_order_from_any_cursor() {
     let bench = Bench::new();
-    let seed =
-        std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
-    println!("SEED={seed}");
+    let seed = std::env::var("TOWNCRIER_SEED")
+        .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("TOWNCRIER_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut model: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for number in 0..1000 {
