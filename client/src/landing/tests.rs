@@ -383,12 +383,12 @@ impl World {
 
 #[test]
 fn whatever_is_lost_repeated_or_crashed_each_message_lands_once_in_order() {
-    let start = std::env::var("SEED")
+    let start = std::env::var("TOWNCRIER_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());
     let start = start.unwrap_or_else(|| fastrand::u64(..));
     for seed in (0..200).map(|i| start.wrapping_add(i)) {
-        println!("SEED={seed}");
+        println!("TOWNCRIER_SEED={seed}");
         let mut world = World::new(seed);
         world.connect();
         for _ in 0..500 {
