@@ -241,117 +241,133 @@ async fn every_case_of_every_family_is_answered_as_rfc_6455_says() {
     }
 }
 
+/// The handshake with this line in place of another.
+fn with_other(line: &str, by: &str) -> String {
+    assert!(HANDSHAKE.contains(line));
+    HANDSHAKE.replace(line, by)
+}
+
+/// The handshake without this line.
+fn without(line: &str) -> String {
+    with_other(&format!("{line}\r\n"), "")
+}
+
+/// The handshake with one line more.
+fn with(line: &str) -> String {
+    with_other("\r\n\r\n", &format!("\r\n{line}\r\n\r\n"))
+}
+
+/// The answer to a request that comes in steps of this many bytes. The names of headers have no case, so all is in lower case.
+async fn answer_to(gateway: &Gateway, request: &str, step: usize) -> String {
+    let stream = TcpStream::connect(gateway.place().clients).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (mut from, mut to) = stream.into_split();
+    let bytes = request.as_bytes().to_owned();
+    let saying = tokio::spawn(async move {
+        for part in bytes.chunks(step) {
+            if to.write_all(part).await.is_err() {
+                break;
+            }
+        }
+        // The write may fail or succeed; either way the server sends nothing more.
+        let _ = to.write_all(&close(b"")).await;
+        to
+    });
+    let mut answer = Vec::new();
+    // A reset after the answer is also a valid end.
+    let _ = within(request, from.read_to_end(&mut answer)).await;
+    drop(saying.await.unwrap());
+    String::from_utf8_lossy(&answer).to_lowercase()
+}
+
 #[tokio::test]
-async fn a_handshake_is_taken_or_refused_as_rfc_6455_says() {
+async fn a_handshake_that_rfc_6455_allows_is_taken_without_extensions() {
     let gateway = Gateway::start(&["listener.connect_timeout=5s"]).await;
-    let other = |line: &str, by: &str| {
-        assert!(HANDSHAKE.contains(line));
-        HANDSHAKE.replace(line, by)
-    };
-    let without = |line: &str| other(&format!("{line}\r\n"), "");
-    let with = |line: &str| other("\r\n\r\n", &format!("\r\n{line}\r\n\r\n"));
-    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    let cookies = format!("Cookie: {}", "x".repeat(12_000));
     let cases = [
-        ("as it should be", HANDSHAKE.into(), 101),
+        ("as it should be", HANDSHAKE.into()),
         (
             "names in any case",
-            other("Upgrade: websocket", "UPGRADE: WebSocket"),
-            101,
+            with_other("Upgrade: websocket", "UPGRADE: WebSocket"),
         ),
         (
             "one of several wishes",
-            other("Connection: Upgrade", "Connection: keep-alive, Upgrade"),
-            101,
+            with_other("Connection: Upgrade", "Connection: keep-alive, Upgrade"),
         ),
-        (
-            "wishes in several lines",
-            with("Connection: keep-alive"),
-            101,
-        ),
+        ("wishes in several lines", with("Connection: keep-alive")),
         (
             "an extension we do not have",
             with("Sec-WebSocket-Extensions: permessage-deflate"),
-            101,
         ),
-        ("a query", other("/ws", "/ws?token=x"), 101),
-        ("a whole URI", other("/ws", "http://here/ws"), 101),
-        ("another path", other("/ws", "/elsewhere"), 404),
-        ("POST", other("GET", "POST"), 405),
-        ("HTTP/1.0", other("HTTP/1.1", "HTTP/1.0"), 400),
-        (
-            "HTTP/2's preface",
-            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(),
-            400,
-        ),
-        ("no host", without("Host: here"), 400),
-        ("no connection", without("Connection: Upgrade"), 426),
-        ("no upgrade", without("Upgrade: websocket"), 426),
-        (
-            "another upgrade",
-            other("Upgrade: websocket", "Upgrade: h2c"),
-            426,
-        ),
-        ("no version", without("Sec-WebSocket-Version: 13"), 426),
-        ("version 8", other("Version: 13", "Version: 8"), 426),
-        ("version 14", other("Version: 13", "Version: 14"), 426),
-        ("no key", without(key), 400),
-        (
-            "a key too short",
-            other(key, "Sec-WebSocket-Key: c2hvcnQ="),
-            400,
-        ),
-        (
-            "a key that is no base64",
-            other(key, "Sec-WebSocket-Key: ?"),
-            400,
-        ),
-        ("a space in a name", with("No Name: x"), 400),
+        ("a query", with_other("/ws", "/ws?token=x")),
+        ("a whole URI", with_other("/ws", "http://here/ws")),
         (
             "a header of 12 KiB, as a company's sign-on has",
-            with(&format!("Cookie: {}", "x".repeat(12_000))),
-            101,
-        ),
-        (
-            "a header of 40 KiB",
-            with(&format!("Cookie: {}", "x".repeat(40_000))),
-            431,
-        ),
-        (
-            "a thousand headers",
-            with(&["A: b"; 1000].join("\r\n")),
-            431,
+            with(&cookies),
         ),
     ];
-    for (name, request, status) in cases {
+    let accepted = "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n";
+    for (name, request) in cases {
         for step in [request.len(), 1] {
-            let stream = TcpStream::connect(gateway.place().clients).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            let (mut from, mut to) = stream.into_split();
-            let request = request.clone();
-            let saying = tokio::spawn(async move {
-                for bytes in request.as_bytes().chunks(step) {
-                    if to.write_all(bytes).await.is_err() {
-                        break;
-                    }
-                }
-                // The write may fail or succeed; either way the server sends nothing more.
-                let _ = to.write_all(&close(b"")).await;
-                to
-            });
-            let mut answer = Vec::new();
-            // A reset after the answer is also a valid end.
-            let _ = within(name, from.read_to_end(&mut answer)).await;
-            drop(saying.await.unwrap());
-            let answer = String::from_utf8_lossy(&answer);
-            assert!(
-                answer.starts_with(&format!("HTTP/1.1 {status} ")),
-                "{name} in steps of {step}: {answer}"
-            );
-            // The names of headers have no case.
-            let answer = answer.to_lowercase();
-            let accepts = answer.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n");
-            assert_eq!(accepts, status == 101, "{name}: {answer}");
-            assert!(!answer.contains("sec-websocket-extensions"), "{name}");
+            let answer = answer_to(&gateway, &request, step).await;
+            assert!(answer.starts_with("http/1.1 101 "), "{name}: {answer}");
+            assert!(answer.contains(accepted), "{name}: {answer}");
+            let has_extension = answer.contains("sec-websocket-extensions");
+            assert!(!has_extension, "{name}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_handshake_of_rfc_6455_is_refused_with_its_status() {
+    let gateway = Gateway::start(&["listener.connect_timeout=5s"]).await;
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    let cookies = format!("Cookie: {}", "x".repeat(40_000));
+    let cases = [
+        (404, "another path", with_other("/ws", "/elsewhere")),
+        (405, "POST", with_other("GET", "POST")),
+        (400, "HTTP/1.0", with_other("HTTP/1.1", "HTTP/1.0")),
+        (
+            400,
+            "HTTP/2's preface",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(),
+        ),
+        (400, "no host", without("Host: here")),
+        (426, "no connection", without("Connection: Upgrade")),
+        (426, "no upgrade", without("Upgrade: websocket")),
+        (
+            426,
+            "another upgrade",
+            with_other("Upgrade: websocket", "Upgrade: h2c"),
+        ),
+        (426, "no version", without("Sec-WebSocket-Version: 13")),
+        (426, "version 8", with_other("Version: 13", "Version: 8")),
+        (426, "version 14", with_other("Version: 13", "Version: 14")),
+        (400, "no key", without(key)),
+        (
+            400,
+            "a key too short",
+            with_other(key, "Sec-WebSocket-Key: c2hvcnQ="),
+        ),
+        (
+            400,
+            "a key that is no base64",
+            with_other(key, "Sec-WebSocket-Key: ?"),
+        ),
+        (400, "a space in a name", with("No Name: x")),
+        (431, "a header of 40 KiB", with(&cookies)),
+        (
+            431,
+            "a thousand headers",
+            with(&["A: b"; 1000].join("\r\n")),
+        ),
+    ];
+    for (status, name, request) in cases {
+        for step in [request.len(), 1] {
+            let answer = answer_to(&gateway, &request, step).await;
+            let has_status = answer.starts_with(&format!("http/1.1 {status} "));
+            assert!(has_status, "{name} in steps of {step}: {answer}");
+            assert!(!answer.contains("sec-websocket-accept"), "{name}: {answer}");
             let names_version = answer.contains("sec-websocket-version: 13\r\n");
             assert_eq!(names_version, status == 426, "{name}: {answer}");
         }

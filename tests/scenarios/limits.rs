@@ -252,130 +252,147 @@ async fn connections_above_the_limit_are_told_to_come_back() {
     witness.is_undisturbed("a full house").await;
 }
 
-#[tokio::test]
-async fn bad_sends_get_their_documented_error_and_store_nothing() {
+/// A notice to "alice" with these fields in place of its own.
+fn notice_with(changes: &[(&str, Value)]) -> String {
+    let mut request = notice("alice", "bad");
+    for (key, value) in changes {
+        request[*key] = value.clone();
+    }
+    request.to_string()
+}
+
+/// A notice to "alice" without this field.
+fn notice_without(key: &str) -> String {
+    let mut request = notice("alice", "bad");
+    request.as_object_mut().unwrap().remove(key);
+    request.to_string()
+}
+
+/// A text to "alice" with this content.
+fn text_with(content: Value) -> String {
+    notice_with(&[
+        ("contentType", 101.into()),
+        ("sessionType", 1.into()),
+        ("content", content),
+    ])
+}
+
+/// Sends each of these bodies. Each gets its HTTP status and errCode, is stored nowhere, and is noticed by nobody.
+async fn expect_refused(cases: Vec<(&str, String, (u16, u64))>) {
     let gateway = Gateway::start(&[]).await;
     let mut witness = Witness::of(&gateway).await;
-    let with = |changes: &[(&str, Value)]| {
-        let mut request = notice("alice", "bad");
-        for (key, value) in changes {
-            request[*key] = value.clone();
-        }
-        request.to_string()
-    };
-    let without = |key: &str| {
-        let mut request = notice("alice", "bad");
-        request.as_object_mut().unwrap().remove(key);
-        request.to_string()
-    };
-    let content = |content: Value| with(&[("content", content)]);
-    let text = |content: Value| {
-        with(&[
-            ("contentType", 101.into()),
-            ("sessionType", 1.into()),
-            ("content", content),
-        ])
-    };
-    let cases: Vec<(&str, String, (u16, u64))> = vec![
-        ("malformed JSON", "{\"operationID\":".into(), (400, 400)),
-        ("no JSON object", "[]".into(), (400, 400)),
-        ("no body", String::new(), (400, 400)),
-        ("a wrong type", with(&[("sendID", 7.into())]), (400, 400)),
-        ("no operationID", without("operationID"), (400, 400)),
-        (
-            "an empty sendID",
-            with(&[("sendID", "".into())]),
-            (400, 400),
-        ),
-        ("no content", without("content"), (400, 400)),
+    for (what, body, expected) in cases {
+        let sent = witness.admin.call("POST", "/manager/send_msg", &[], body);
+        let answer = sent.await.unwrap_or_else(|_| panic!("{what}: no answer"));
+        let codes = (answer.status, answer.code());
+        assert_eq!(codes, expected, "{what}: {answer:?}");
+        let said = answer.json()["errMsg"].as_str().map(str::len);
+        assert!(said.is_some_and(|length| length > 0), "{what}");
+    }
+    assert_eq!(witness.admin.bounds("alice").await, (1, 0));
+    witness.is_undisturbed("bad sends").await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_send_is_answered_400() {
+    let cases = [
+        ("malformed JSON", "{\"operationID\":".into()),
+        ("no JSON object", "[]".into()),
+        ("no body", String::new()),
+        ("a wrong type", notice_with(&[("sendID", 7.into())])),
+        ("no operationID", notice_without("operationID")),
+        ("an empty sendID", notice_with(&[("sendID", "".into())])),
+        ("no content", notice_without("content")),
         (
             "content that is no object",
-            content("text".into()),
-            (400, 400),
+            notice_with(&[("content", "text".into())]),
         ),
-        ("no contentType", without("contentType"), (400, 400)),
+        ("no contentType", notice_without("contentType")),
+    ];
+    let cases = cases.map(|(what, body)| (what, body, (400, 400)));
+    expect_refused(cases.into()).await;
+}
+
+#[tokio::test]
+async fn a_send_to_nobody_or_to_no_id_is_refused() {
+    let group = [
+        ("contentType", 101.into()),
+        ("sessionType", 2.into()),
+        ("groupID", "g".into()),
+    ];
+    expect_refused(vec![
         (
-            "an unknown contentType",
-            with(&[("contentType", 999.into())]),
-            (400, 404),
+            "no receiver",
+            notice_with(&[("recvID", "".into())]),
+            (400, 405),
         ),
-        (
-            "an unknown sessionType",
-            with(&[("contentType", 101.into()), ("sessionType", 9.into())]),
-            (400, 203),
-        ),
-        (
-            "a group",
-            with(&[
-                ("contentType", 101.into()),
-                ("sessionType", 2.into()),
-                ("groupID", "g".into()),
-            ]),
-            (400, 203),
-        ),
-        ("no receiver", with(&[("recvID", "".into())]), (400, 405)),
+        ("a group", notice_with(&group), (400, 203)),
         (
             "a control character",
-            with(&[("recvID", "a\u{7}b".into())]),
+            notice_with(&[("recvID", "a\u{7}b".into())]),
             (400, 400),
         ),
         (
             "an id over 64 bytes",
-            with(&[("recvID", "é".repeat(33).into())]),
+            notice_with(&[("recvID", "é".repeat(33).into())]),
             (400, 400),
         ),
         (
+            "a clientMsgID over 64 bytes",
+            notice_with(&[("clientMsgID", "k".repeat(65).into())]),
+            (400, 400),
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn content_that_is_not_of_its_type_is_refused_with_the_code_of_its_fault() {
+    let content = |content: Value| notice_with(&[("content", content)]);
+    let out_of_range =
+        json!({"notificationName": "n", "notificationType": 1, "text": "t", "mixType": 4});
+    expect_refused(vec![
+        (
+            "an unknown contentType",
+            notice_with(&[("contentType", 999.into())]),
+            (400, 404),
+        ),
+        (
+            "an unknown sessionType",
+            notice_with(&[("contentType", 101.into()), ("sessionType", 9.into())]),
+            (400, 203),
+        ),
+        (
             "a text that is a number",
-            text(json!({"text": 7})),
+            text_with(json!({"text": 7})),
             (400, 401),
         ),
-        ("a text without text", text(json!({})), (400, 403)),
+        ("a text without text", text_with(json!({})), (400, 403)),
         (
             "a notice without a name",
             content(json!({"notificationType": 1, "text": "t"})),
             (400, 403),
         ),
-        (
-            "a mixType out of range",
-            content(
-                json!({"notificationName": "n", "notificationType": 1, "text": "t", "mixType": 4}),
-            ),
-            (400, 403),
-        ),
+        ("a mixType out of range", content(out_of_range), (400, 403)),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_send_above_a_limit_is_answered_413() {
+    expect_refused(vec![
         (
             "content above the limit",
-            text(json!({"text": "x".repeat(50_000)})),
+            text_with(json!({"text": "x".repeat(50_000)})),
             (413, 413),
         ),
         (
             "a body above the limit",
-            with(&[("ex", "x".repeat(1_100_000).into())]),
+            notice_with(&[("ex", "x".repeat(1_100_000).into())]),
             (413, 413),
         ),
-        (
-            "a clientMsgID over 64 bytes",
-            with(&[("clientMsgID", "k".repeat(65).into())]),
-            (400, 400),
-        ),
-    ];
-    for (what, body, expected) in cases {
-        let answer = witness
-            .admin
-            .call("POST", "/manager/send_msg", &[], body)
-            .await
-            .unwrap_or_else(|_| panic!("{what}: no answer"));
-        assert_eq!(
-            (answer.status, answer.code()),
-            expected,
-            "{what}: {answer:?}"
-        );
-        assert!(
-            !answer.json()["errMsg"].as_str().unwrap().is_empty(),
-            "{what}"
-        );
-    }
-    assert_eq!(witness.admin.bounds("alice").await, (1, 0));
-    witness.is_undisturbed("bad sends").await;
+    ])
+    .await;
 }
 
 #[tokio::test]
