@@ -210,7 +210,8 @@ impl Gateway {
         self.config.drain.period + DRAIN_SLACK
     }
 
-    /// Shuts down in order. Returns when every accepted message is on disk and both ports are closed.
+    /// Shuts down in order. Returns when every accepted message is on disk and both ports are closed. Not cancel safe: after a
+    /// drop, threads may still run and the log may still be open. End the process then.
     pub async fn drain(self) -> Result<(), Unclean> {
         tracing::info!(period = ?self.config.drain.period, "draining");
         let begun = Instant::now();

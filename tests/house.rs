@@ -21,7 +21,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::{
     circle::{circles, imports_by_file},
     front_page::missing_on_front_pages,
-    source::{imports, is_test, paths_from, program, sources, sources_in, test_only, types_of},
+    source::{
+        imports, is_test, paths_from, program, sources, sources_in, test_only, types_of,
+        without_cancel_safety,
+    },
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
@@ -207,6 +210,40 @@ mod tests {}";
         "#[cfg(any(test, fuzzing))]",
     ];
     assert_eq!(test_only(text), expected);
+}
+
+#[test]
+fn each_public_async_function_says_if_it_is_cancel_safe() {
+    let mut wrong = Vec::new();
+    for folder in ["src", "client/src"] {
+        for (_, path, text) in sources_in(folder) {
+            if !is_test(&path) {
+                let found = without_cancel_safety(&text);
+                wrong.extend(
+                    found
+                        .iter()
+                        .map(|line| format!("{}: {line}", path.display())),
+                );
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_function_without_a_word_on_cancel_safety_is_found() {
+    let text = "\
+/// Waits. Cancel safe.
+#[must_use]
+pub async fn waits() {}
+
+/// Cancel safe, as all here.
+struct Between;
+
+/// Sends.
+    pub async fn sends() {}
+async fn private() {}";
+    assert_eq!(without_cancel_safety(text), ["pub async fn sends() {}"]);
 }
 
 #[test]

@@ -256,7 +256,7 @@ impl AdminClient {
         })
     }
 
-    /// A token for a user on a platform (OpenIM's number, 1–11).
+    /// A token for a user on a platform (OpenIM's number). Cancel safe: it changes nothing.
     pub async fn user_token(
         &self,
         secret: &str,
@@ -272,7 +272,7 @@ impl AdminClient {
         self.call("/auth/user_token", None, &request).await
     }
 
-    /// Sends to one user.
+    /// Sends to one user. Not cancel safe: after a drop, only a retry with the same `clientMsgID` tells if it was sent.
     pub async fn send(
         &self,
         token: &str,
@@ -283,7 +283,7 @@ impl AdminClient {
         self.call("/manager/send_msg", Some(token), &body).await
     }
 
-    /// Sends to many users.
+    /// Sends to many users. Not cancel safe, for the same reason.
     pub async fn send_batch(
         &self,
         token: &str,
@@ -303,7 +303,8 @@ impl AdminClient {
             .await
     }
 
-    /// Makes any call: sends `body` as JSON, returns the answer's `data`.
+    /// Makes any call: sends `body` as JSON, returns the answer's `data`. Not cancel safe: after a drop the gateway may have done
+    /// what was asked, or not.
     pub async fn call<T: for<'de> Deserialize<'de>>(
         &self,
         path: &str,
@@ -338,7 +339,7 @@ impl AdminClient {
         serde_json::from_str(data).map_err(|_| unreadable())
     }
 
-    /// Makes a `GET`, e.g. of `/readyz` or `/metrics`. Returns status and text.
+    /// Makes a `GET`, e.g. of `/readyz` or `/metrics`. Returns status and text. Cancel safe: it changes nothing.
     pub async fn get(&self, path: &str) -> Result<(u16, String), AdminError> {
         let request = Request::builder()
             .method(Method::GET)

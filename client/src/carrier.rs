@@ -22,7 +22,8 @@ pub enum Carrier<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Carrier<T> {
-    /// Does the TLS handshake with the host of this name (or address), and trusts `trust`.
+    /// Does the TLS handshake with the host of this name (or address), and trusts `trust`. Cancel safe: a drop closes the
+    /// stream.
     ///
     /// # Errors
     /// `InvalidInput`: the name is not a host name. Any other error: the handshake failed.

@@ -207,8 +207,8 @@ impl<S: Store, N: Network> Client<S, N> {
         self.store.clone()
     }
 
-    /// Keeps the session connected until `stop` resolves, or until the server forbids a return. Dropping the future cuts
-    /// the connection. This loses nothing: committed messages are in the store, and the others come again.
+    /// Keeps the session connected until `stop` resolves, or until the server forbids a return. Cancel safe: a drop
+    /// cuts the connection and loses nothing, because committed messages are in the store and the others come again.
     pub async fn run(
         &mut self,
         mut on_event: impl FnMut(ClientEvent),

@@ -114,19 +114,19 @@ pub struct ClientConnection<T = TcpStream> {
 
 impl ClientConnection {
     /// Connects to `url`, e.g. `ws://127.0.0.1:10001/ws`, within 10 s. Over `wss://` it trusts the certificates that this
-    /// machine trusts.
+    /// machine trusts. Cancel safe: a drop closes the connection.
     pub async fn open(url: &str) -> Result<Self, Lost> {
         Self::open_over(&Tcp, url).await
     }
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> ClientConnection<T> {
-    /// The same over any network.
+    /// The same over any network. Cancel safe, too.
     pub async fn open_over(network: &impl Network<Stream = T>, url: &str) -> Result<Self, Lost> {
         Self::open_trusting(network, url, &Trust::default()).await
     }
 
-    /// The same, but over `wss://` it trusts `trust`.
+    /// The same, but over `wss://` it trusts `trust`. Cancel safe, too.
     pub async fn open_trusting(
         network: &impl Network<Stream = T>,
         url: &str,
@@ -183,7 +183,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientConnection<T> {
         self.send_envelope(Envelope::Binary(bytes.into())).await
     }
 
-    /// Sends any WebSocket message, even one that the protocol forbids. Not cancel safe.
+    /// Sends any WebSocket message, even one that the protocol forbids. Not cancel safe: it may be left half written.
     pub async fn send_envelope(&mut self, envelope: Envelope) -> Result<(), Lost> {
         let sending = self.socket.send(envelope);
         let sent = timeout(SEND_TIMEOUT, sending).await;
@@ -214,7 +214,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientConnection<T> {
         self.receive().now_or_never()
     }
 
-    /// Sends a close and waits a moment for the answer. Frames that still arrive are dropped.
+    /// Sends a close and waits a moment for the answer. Frames that still arrive are dropped. Cancel safe: a
+    /// drop cuts the connection.
     pub async fn close(mut self) {
         let goodbye = async {
             self.socket.close(None).await?;

@@ -137,7 +137,7 @@ impl DiskStore {
         Ok(self.len()? == 0)
     }
 
-    /// One message that landed.
+    /// One message that landed. An absent message is an error as well: [`StoreError::Unreadable`].
     pub fn message(&self, epoch: u64, seq: u64) -> Result<Message, StoreError> {
         let read = || -> Result<Option<Vec<u8>>, redb::Error> {
             let table = self.database.begin_read()?.open_table(MESSAGES)?;

@@ -27,7 +27,8 @@ pub enum AuthError {
 }
 
 impl Delivery {
-    /// A token for the user on the platform, good from now on. Earlier revocations do not cover it.
+    /// A token for the user on the platform, good from now on. Earlier revocations do not cover it. Cancel safe: a drop issues
+    /// no token.
     pub async fn issue_token(&self, user: &UserId, platform: Platform) -> Result<Issued, LogError> {
         let now_ms = self.clock.now_ms();
         let times = self.log.token_times(user, platform).wait().await?;
@@ -38,7 +39,7 @@ impl Delivery {
         Ok(self.tokens.issue_at(user, platform, now_ms, issued_at_ms))
     }
 
-    /// The claims of the token, if it is good now.
+    /// The claims of the token, if it is good now. Cancel safe.
     pub async fn authenticate(&self, token: &str) -> Result<Claims, AuthError> {
         let claims = self.verify(token)?;
         self.check_revocation(&claims).await?;
@@ -55,7 +56,7 @@ impl Delivery {
         })
     }
 
-    /// Refuses the claims of a revoked token. Remembers the others.
+    /// Refuses the claims of a revoked token. Remembers the others. Cancel safe: a drop remembers nothing.
     pub async fn check_revocation(&self, claims: &Claims) -> Result<(), AuthError> {
         let times = self.log.token_times(&claims.user, claims.platform);
         let times = times.wait().await?;

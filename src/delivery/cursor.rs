@@ -8,7 +8,7 @@ use crate::{
 
 impl Delivery {
     /// The session's resume point, from one look at the log. Refused if the session's token, issued at this Unix ms, is
-    /// revoked.
+    /// revoked. Cancel safe: it only reads.
     pub async fn enter(
         &self,
         key: &SessionKey,

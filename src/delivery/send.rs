@@ -134,18 +134,20 @@ impl Delivery {
         Ok(durable(self.log.append(append)?).await?)
     }
 
-    /// Makes a user known, durably.
+    /// Makes a user known, durably. Not cancel safe: after a drop the user may be known or not. A repeat does no harm.
     pub async fn register(&self, user: UserId, profile: Bytes) -> Result<(), SendError> {
         Ok(durable(self.log.register(user, profile)?).await?)
     }
 
-    /// Removes messages from an inbox, durably. Their entries stay, without a message.
+    /// Removes messages from an inbox, durably. Their entries stay, without a message. Not cancel safe: after a drop the messages
+    /// may be removed or not. A repeat does no harm.
     pub async fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<(), SendError> {
         Ok(durable(self.log.delete(user, seqs)?).await?)
     }
 
     /// Revokes all tokens of (user, platform) issued until now, by this clock or a later one, durably. Then closes the
     /// sessions that came with such a token. Returns the number of closed connections.
+    /// Not cancel safe: after a drop the tokens may be revoked and the sessions still open. A repeat closes them.
     pub async fn log_out(&self, user: UserId, platform: Platform) -> Result<usize, SendError> {
         let times = self.log.token_times(&user, platform).wait().await?;
         let before_ms = self.clock.now_ms().max(times.newest_ms.saturating_add(1));

@@ -80,7 +80,7 @@ pub enum TraceState {
 }
 
 impl Delivery {
-    /// The trace of a message; `None` when no such message is retained.
+    /// The trace of a message; `None` when no such message is retained. Cancel safe: it only reads.
     pub async fn trace(&self, lookup: Lookup, page: TracePage) -> Result<Option<Trace>, LogError> {
         let Some(receipt) = self.log.find(lookup).wait().await? else {
             return Ok(None);

@@ -78,7 +78,7 @@ pub enum Error {
 
 /// Examines this host for some seconds. `dir` is for everything that it writes: a new directory on the log's disk. Call it
 /// in a runtime of one thread: that thread's time counts as the callers', the time of all other threads as the gateway's.
-/// `stop` ends it.
+/// `stop` ends it in order. Not cancel safe: a drop ends the trial's gateway without a drain.
 pub async fn examine(
     config: &Config,
     dir: &Path,

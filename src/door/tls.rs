@@ -152,7 +152,7 @@ impl Tls {
         }))
     }
 
-    /// Does the handshake. It has no deadline of its own.
+    /// Does the handshake. It has no deadline of its own. Cancel safe: a drop closes the stream.
     pub async fn accept<S>(&self, stream: S) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -164,7 +164,7 @@ impl Tls {
     }
 }
 
-/// Watches the files of these ports and serves their content. Never returns.
+/// Watches the files of these ports and serves their content. Never returns. Cancel safe: it waits only between two looks.
 pub async fn follow(ports: Vec<Tls>) {
     let mut look = interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);

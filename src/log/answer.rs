@@ -14,7 +14,7 @@ pub enum LogAnswer<T> {
 }
 
 impl<T> LogAnswer<T> {
-    /// Waits for the answer. Cancel safe: nobody gets the answer then.
+    /// Waits for the answer. Cancel safe: a drop discards the answer.
     pub async fn wait(self) -> Result<T, LogError> {
         match self {
             Self::Now(result) => result,

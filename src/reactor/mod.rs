@@ -178,7 +178,8 @@ impl Reactors {
     }
 
     /// Accepts no more, tells all sessions over `period` to return later, and returns when every connection is gone or its
-    /// time is over. False: a thread had panicked.
+    /// time is over. False: a thread had panicked. Not cancel safe: a drop in the middle stops the threads at once and waits for
+    /// them, so clients that were not told yet are cut off.
     pub async fn drain(mut self, period: Duration) -> bool {
         self.stage.send_replace(Stage::Draining(period));
         for Thread { ended, .. } in &mut self.threads {

@@ -94,7 +94,8 @@ fn runtime() -> io::Result<LocalRuntime> {
         .build_local(LocalOptions::default())
 }
 
-/// Serves until the stage ends it, with tasks on the calling thread. An error is a panic of one of its tasks.
+/// Serves until the stage ends it, with tasks on the calling thread. An error is a panic of one of its tasks. Not cancel safe:
+/// its tasks go on without it, until their runtime ends.
 pub async fn serve(
     number: u16,
     listener: impl ClientSource + 'static,

@@ -177,3 +177,20 @@ pub(super) fn test_only(text: &str) -> Vec<&str> {
     let wrong = conditions.filter(|(at, _)| !is_test_module(&lines[at + 1..]));
     wrong.map(|(_, line)| *line).collect()
 }
+
+/// The public async functions of a file whose doc does not say if they are cancel safe.
+pub(super) fn without_cancel_safety(text: &str) -> Vec<&str> {
+    let mut doc = String::new();
+    let mut wrong = Vec::new();
+    for line in text.lines().map(str::trim_start) {
+        if let Some(more) = line.strip_prefix("///") {
+            doc.push_str(more);
+        } else if !line.starts_with("#[") {
+            if line.starts_with("pub async fn ") && !doc.contains("ancel safe") {
+                wrong.push(line);
+            }
+            doc.clear();
+        }
+    }
+    wrong
+}
