@@ -219,8 +219,8 @@ impl Gateway {
         let reactors_ended = self.reactors.drain(self.config.drain.period).await;
         let log = self.base.log;
         let log_closed = tokio::task::spawn_blocking(move || log.close()).await;
-        // The thread may have ended by itself. The log has its reason.
         let requests_grace = REQUESTS_GRACE.saturating_sub(begun.elapsed());
+        // The thread may have ended by itself, and said why. Then nobody takes this.
         let _ = self.admin.stop.send(requests_grace.max(REQUESTS_GRACE_MIN));
         let handle = self.admin.handle;
         let admin_ended = tokio::task::spawn_blocking(move || handle.join().is_ok()).await;
