@@ -3,7 +3,7 @@
 //! - `docs/page.rs`: a page as text: its headings, tables and names
 //! - `docs/codes.rs`: the tables of error codes, close codes and refused handshakes are the code's
 //! - `docs/bounds.rs`: each bound names metrics and tests that exist
-//! - `docs/lists.rs`: platforms, kinds of records and promises are everywhere the same
+//! - `docs/lists.rs`: platforms, content types, metrics, kinds of records and promises are everywhere the same
 //! - `docs/kept_runs.rs`: every measured number cites a kept run
 //! - `docs/numbers.rs`: every other number is the code's; `docs/told.tsv` lists those without a name
 

@@ -24,8 +24,8 @@ use crate::trust::Trust;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 /// A batch of 100,000 receivers has an answer of about 150 bytes each.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// The gateway's code for "it may or may not be on disk".
-const OUTCOME_UNKNOWN: i64 = 50304;
+/// The gateway's code for "it may or may not be on disk": the same as no answer.
+pub const OUTCOME_UNKNOWN: i64 = 50304;
 
 /// Why a call did not succeed.
 #[derive(Debug, thiserror::Error)]

@@ -12,6 +12,14 @@ fn the_table_of_error_codes_has_every_code_of_the_admin_api() {
     assert_eq!(codes("docs/operation.md", "## Error codes"), coded);
 }
 
+#[test]
+fn the_client_knows_the_gateways_code_for_an_unknown_outcome() {
+    let source = read("src/admin/error.rs");
+    let coded = numbers_behind(&source, "OUTCOME_UNKNOWN: u16 = ");
+    let known = u16::try_from(towncrier_client::admin::OUTCOME_UNKNOWN);
+    assert_eq!(coded, BTreeSet::from([known.unwrap()]));
+}
+
 /// The names of the HTTP statuses that the ports answer with.
 const STATUSES: [(&str, u16); 14] = [
     ("OK", 200),

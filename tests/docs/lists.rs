@@ -1,10 +1,10 @@
-//! Lists that stand in several places are everywhere the same: platforms, kinds of records, promises.
+//! Lists that stand in several places are everywhere the same: platforms, content types, metrics, kinds of records, promises.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use towncrier::ids::Platform;
 
-use super::page::{files_below, quoted, read, rows, section};
+use super::page::{files_below, names_with, numbers_behind, quoted, read, rows, section};
 
 /// The platforms in a list such as `1 iOS, 4 OSX (macOS)`.
 fn platforms(list: &str) -> Vec<Platform> {
@@ -39,6 +39,50 @@ fn the_platforms_are_the_same_in_the_code_the_pages_and_the_console() {
     let (names, _) = names.split_once("];").unwrap();
     let names: Vec<_> = names.split('"').skip(1).step_by(2).collect();
     assert_eq!(names, Platform::ALL.map(Platform::name));
+}
+
+/// The content types in a list such as `101–112, 114, 1400`.
+fn content_types(list: &str) -> BTreeSet<u16> {
+    let parts = list.split([' ', ',']).filter(|part| !part.is_empty());
+    let numbers = parts.filter(|part| *part != "or").flat_map(|part| {
+        let (first, last) = part.split_once('–').unwrap_or((part, part));
+        first.parse::<u16>().unwrap()..=last.parse().unwrap()
+    });
+    numbers.collect()
+}
+
+#[test]
+fn the_comments_that_list_the_content_types_have_each_of_them() {
+    let source = read("src/admin/content.rs");
+    let typing = numbers_behind(&source, "TYPING: i32 = ");
+    let notification = numbers_behind(&source, "NOTIFICATION: i32 = ");
+    let coded = &(&numbers_behind(&source, "number: ") | &typing) | &notification;
+    assert!(coded.len() > 10, "{coded:?}");
+    for file in [
+        "client/src/admin.rs",
+        "proto/towncrier/store/v1/message.proto",
+        "proto/towncrier/v1/gateway.proto",
+        "src/admin/bodies/send.rs",
+        "src/cli/send.rs",
+    ] {
+        let text = read(file);
+        let (_, list) = text.split_once(" 101–").unwrap_or_else(|| panic!("{file}"));
+        let (list, _) = list.split_once("1400").unwrap_or_else(|| panic!("{file}"));
+        // A list may tell apart the type that is never stored.
+        let listed = &content_types(&format!("101–{list}1400")) | &typing;
+        assert_eq!(listed, coded, "{file}");
+    }
+}
+
+#[test]
+fn the_metrics_that_the_console_shows_exist() {
+    let console = read("web/console/src/health.tsx");
+    let shown = names_with(&console, "towncrier_");
+    assert!(shown.len() > 5, "{shown:?}");
+    let metrics = read("src/metrics.rs");
+    let exist = names_with(&metrics, "towncrier_");
+    let missing: Vec<_> = shown.difference(&exist).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]

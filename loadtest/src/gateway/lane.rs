@@ -2,15 +2,13 @@
 //! is `batch_send_msg`.
 
 use serde::Deserialize;
+use towncrier_client::admin::OUTCOME_UNKNOWN;
 
 use super::{ADMIN, GatewayAccess, http::Http};
 use crate::{
     crowd::Crowd,
     parcel::{Outcome, Parcel, To},
 };
-
-/// The gateway's code for "it may or may not be on disk": the same as no answer.
-const OUTCOME_UNKNOWN: i64 = 50304;
 
 /// A lane. It connects when needed.
 #[derive(Debug)]

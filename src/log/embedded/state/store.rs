@@ -9,6 +9,13 @@ use rustix::fs::IFlags;
 
 use super::StateError;
 
+/// The rows of one part of a checkpoint. A small part needs little memory, so the allocator also keeps little.
+pub(super) const CHECKPOINT_ROWS: usize = 1024;
+/// The pause after each part. The writer's thread needs the same cores as the checkpoint, and is more urgent.
+const CHECKPOINT_PAUSE: Duration = Duration::from_millis(1);
+/// The users of one piece. Their rows take some milliseconds if they are not in memory.
+const PIECE_USERS: usize = 512;
+
 /// The home of a store.
 pub trait StoreHome: Send + Sync + 'static {
     /// Opens the store, or begins an empty one when there is none. sled may also panic.
@@ -51,13 +58,11 @@ pub struct Pace {
 }
 
 impl Default for Pace {
-    /// A small part needs little memory, so the allocator also keeps little. The writer's thread needs the same cores as the
-    /// checkpoint, and is more urgent. The rows of 512 users that are not in memory take some milliseconds.
     fn default() -> Self {
         Self {
-            rows: 1024,
-            pause: Duration::from_millis(1),
-            users: 512,
+            rows: CHECKPOINT_ROWS,
+            pause: CHECKPOINT_PAUSE,
+            users: PIECE_USERS,
         }
     }
 }
