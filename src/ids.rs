@@ -73,7 +73,7 @@ impl fmt::Debug for UserId {
     }
 }
 
-/// A class of devices, with OpenIM's numbers 1–11.
+/// A class of devices, with OpenIM's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -115,7 +115,7 @@ impl Platform {
             .ok_or(IdError::Platform)
     }
 
-    /// OpenIM's number, 1–11.
+    /// OpenIM's number.
     pub fn number(self) -> u32 {
         self as u32
     }

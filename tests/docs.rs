@@ -306,3 +306,64 @@ fn the_steps_of_the_paths_are_functions_of_the_files_that_they_name() {
         assert!(section.contains(&count), "{heading}: {count}: {files:?}");
     }
 }
+
+/// The text of a file of the repository or of `src/`, or of all files below a folder.
+fn text_of(name: &str) -> String {
+    let name = name.split('#').next().unwrap();
+    let mut places = ["", "src"]
+        .into_iter()
+        .map(|folder| Path::new(folder).join(name));
+    let place = places.find(|place| root().join(place).exists());
+    let place = place.unwrap_or_else(|| panic!("{name} does not exist"));
+    if root().join(&place).is_file() {
+        return read(place);
+    }
+    let files = files_below(&place.to_string_lossy()).into_iter();
+    let files = files.filter(|path| path.extension().is_some_and(|ending| ending == "rs"));
+    files.map(read).collect()
+}
+
+#[test]
+fn the_identifiers_that_a_recipe_names_stand_in_the_file_beside_them() {
+    let section = section("docs/architecture.md", "## How to add");
+    // A sentence goes on over the end of its line.
+    let text = section.split_whitespace().collect::<Vec<_>>().join(" ");
+    let sentences = [". ", ": ", "; "]
+        .into_iter()
+        .fold(vec![&*text], |parts, mark| {
+            parts
+                .into_iter()
+                .flat_map(|part| part.split(mark))
+                .collect()
+        });
+    let (mut files, mut checked, mut wrong) = (Vec::new(), 0, Vec::new());
+    for sentence in sentences {
+        let is_file = |name: &&str| {
+            let is_path = name.contains(['.', '/']) && !name.contains(' ');
+            is_path && !name.starts_with('/')
+        };
+        let (named, others): (Vec<_>, Vec<_>) = quoted(sentence).into_iter().partition(is_file);
+        // A sentence without a file goes on about the file of the one before.
+        if !named.is_empty() {
+            files = named;
+        }
+        let is_identifier = |name: &&str| {
+            let mut chars = name.chars();
+            chars.all(|c| c.is_alphanumeric() || "_:".contains(c))
+        };
+        for identifier in others.into_iter().filter(is_identifier) {
+            let last = identifier.rsplit("::").next().unwrap();
+            let is_there = files.iter().any(|file| {
+                let text = text_of(file);
+                let mut words = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+                words.any(|word| word == last)
+            });
+            checked += 1;
+            if !is_there {
+                wrong.push(format!("{identifier}: not in {files:?}"));
+            }
+        }
+    }
+    assert!(checked > 20, "{checked}");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -13,7 +13,7 @@ pub(in crate::admin) struct TokenRequest<'a> {
     /// `auth.secret` of the gateway.
     #[serde(default, borrow)]
     pub(in crate::admin) secret: Text<'a>,
-    /// 1–11.
+    /// OpenIM's number, e.g. 5 for Web.
     #[serde(default, deserialize_with = "json::integer")]
     pub(in crate::admin) platform: Option<u32>,
     /// 1–64 bytes. Need not be registered.
@@ -87,7 +87,7 @@ pub(in crate::admin) struct TokenParsed<'a> {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["platform", "fromUserID", "operationID"]))]
 pub(in crate::admin) struct LogoutRequest<'a> {
-    /// 1–11.
+    /// OpenIM's number, e.g. 5 for Web.
     #[serde(default, deserialize_with = "json::integer")]
     pub(in crate::admin) platform: Option<u32>,
     #[serde(rename = "fromUserID", default, borrow)]

@@ -40,7 +40,7 @@ pub(in crate::admin) struct PlatformPresence {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["operationID"]))]
 pub(in crate::admin) struct OnlineRequest<'a> {
-    /// The answer contains only users with a session on this platform, 1–11; all users when absent or 0.
+    /// The answer contains only users with a session on this platform, by OpenIM's number; all users when absent or 0.
     #[serde(default, deserialize_with = "json::integer")]
     pub(in crate::admin) platform: Option<u32>,
     /// The number of users wanted: 100 when absent or 0, at most 1000.

@@ -38,7 +38,7 @@ pub(in crate::admin) struct SendRequest<'a> {
     pub(in crate::admin) sender_nickname: Text<'a>,
     #[serde(rename = "senderFaceURL", default, borrow)]
     pub(in crate::admin) sender_face_url: Text<'a>,
-    /// 1–11; 0 or absent: none.
+    /// OpenIM's number of the sender's platform; 0 or absent: none.
     #[serde(
         rename = "senderPlatformID",
         default,
