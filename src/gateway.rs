@@ -76,7 +76,7 @@ pub enum Error {
 
 /// The gateway has drained, but one of its threads panicked before or meanwhile. Every accepted message is still on disk.
 #[derive(Debug, thiserror::Error)]
-#[error("a thread of {0} ended in a panic: the log says why")]
+#[error("a thread of {0} ended in a panic: the stderr log says why")]
 pub struct Unclean(&'static str);
 
 /// The rooms that both ports stand on, put together.
@@ -194,9 +194,9 @@ impl Gateway {
         self.admin.address
     }
 
-    /// Adds the number of lines that this process's log drops to the gateway's metrics.
-    pub fn count_dropped_lines(&self, log: &Lines) {
-        log.count_with(self.base.metrics.log_lines_dropped.clone());
+    /// Adds the number of dropped lines of the stderr log to the gateway's metrics.
+    pub fn count_dropped_lines(&self, lines: &Lines) {
+        lines.count_with(self.base.metrics.log_lines_dropped.clone());
     }
 
     /// Returns when a thread has ended that the gateway needs. Drain it then, and end the process with an error. Cancel

@@ -308,7 +308,7 @@ impl Metrics {
             ),
             log_lines_dropped: counter(
                 "towncrier_stderr_lines_dropped_total",
-                "Lines of the process's own log that could not be written to stderr",
+                "Lines of the stderr log that were lost",
             ),
             memory_bytes: gauge(
                 "towncrier_memory_bytes",

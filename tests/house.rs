@@ -72,7 +72,7 @@ const OPEN: [&str; 7] = [
     "config", "metrics", "clock", "token", "pages", "process", "threads",
 ];
 const PURE: [&str; 3] = ["protocol", "session", "message"];
-/// The pure rooms use none of these: runtime, log lines, randomness, clocks, files, sockets. They get time and random numbers as
+/// The pure rooms use none of these: runtime, stderr log, randomness, clocks, files, sockets. They get time and random numbers as
 /// parameters.
 const IMPURE: [&str; 8] = [
     "tokio",

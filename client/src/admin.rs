@@ -94,7 +94,7 @@ pub struct Token {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SendFields {
-    /// For the operator's log.
+    /// For the gateway's stderr log.
     #[serde(rename = "operationID")]
     pub operation_id: String,
     /// The user in whose name it is sent.

@@ -49,7 +49,7 @@ pub struct Options {
     pub token: String,
     /// The device's id, if the gateway's policy allows several devices of a platform; else empty.
     pub device_id: String,
-    /// The client's name and version for the operator's log, at most 64 bytes.
+    /// The client's name and version for the gateway's stderr log, at most 64 bytes.
     pub name: String,
 }
 

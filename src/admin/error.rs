@@ -1,6 +1,6 @@
 //! All refusals of the admin API, and the only code that turns them into HTTP status, errCode and sentence.
 //!
-//! The caller gets a code and a sentence. Causes that only the operator can use go to the log.
+//! The caller gets a code and a sentence. Causes that only the operator can use go to the stderr log.
 
 use std::borrow::Cow;
 

@@ -72,7 +72,7 @@ struct Common {
     /// The data directory: short for `--set log.dir=DIR`.
     #[arg(long, value_name = "DIR", global = true)]
     data: Option<PathBuf>,
-    /// The log level on stderr, e.g. `debug` or `towncrier::log=debug`; default: info, for doctor warn.
+    /// The level of the stderr log, e.g. `debug` or `towncrier::log=debug`; default: info, for doctor warn.
     #[arg(long, value_name = "FILTER", global = true, env = "TOWNCRIER_LOG")]
     log: Option<Filter>,
 }
@@ -103,33 +103,33 @@ pub fn run() -> ExitCode {
     let say_dropped = |lines| {
         tracing::warn!(
             lines,
-            "lines of this log were dropped: its reader was behind, or they could not be written"
+            "lines of the stderr log were dropped: its reader was behind, or they could not be written"
         );
     };
-    let log = match Lines::start("stderr", stderr(), say_dropped) {
-        Ok(log) => log,
-        // Without the log, stderr is the only way to tell the reason.
+    let lines = match Lines::start("stderr", stderr(), say_dropped) {
+        Ok(lines) => lines,
+        // Without the queue, stderr itself is the only way to tell the reason.
         Err(error) => {
             eprintln!("towncrier: no thread can be started: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let ended = run_command(arguments, &log).unwrap_or_else(|error| {
-        log.push(format!("towncrier: {error:#}\n").as_bytes());
+    let ended = run_command(arguments, &lines).unwrap_or_else(|error| {
+        lines.push(format!("towncrier: {error:#}\n").as_bytes());
         ExitCode::FAILURE
     });
-    log.flush(LAST_LINES);
+    lines.flush(LAST_LINES);
     ended
 }
 
-fn run_command(arguments: Arguments, log: &Lines) -> anyhow::Result<ExitCode> {
+fn run_command(arguments: Arguments, lines: &Lines) -> anyhow::Result<ExitCode> {
     let Arguments { common, command } = arguments;
     let config = common.load()?;
     let command = command.unwrap_or(Command::Serve);
     let filter = common.log.unwrap_or_default();
-    start_logging(filter.over(command.log_level()), log.clone());
+    start_logging(filter.over(command.log_level()), lines.clone());
     match command {
-        Command::Serve => serve::run(config, log),
+        Command::Serve => serve::run(config, lines),
         Command::Listen(listen) => block_on(listen.run(config)),
         Command::Send(send) => block_on(send.run(config)),
         Command::Token(token) => block_on(token.run(config)),
@@ -144,7 +144,7 @@ impl Command {
     /// The log level that counts unless the caller sets one.
     fn log_level(&self) -> &'static str {
         match self {
-            // The reader of the doctor's report does not need the log lines of the gateway that it tries out.
+            // The reader of the doctor's report does not need the stderr log of the gateway that it tries out.
             Self::Doctor(_) => "warn",
             _ => "info",
         }
@@ -173,14 +173,14 @@ impl Common {
     }
 }
 
-/// Logs text for people, or JSON for a log collector. A panic becomes a log line as well: the default hook writes to stderr
+/// Logs text for people, or JSON for a log collector. A panic becomes such a line as well: the default hook writes to stderr
 /// on the thread that panics, and would wait there for a reader.
-fn start_logging(filter: EnvFilter, log: Lines) {
+fn start_logging(filter: EnvFilter, lines: Lines) {
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // The subscriber's own errors would go to stderr directly.
         .log_internal_errors(false)
-        .with_writer(log);
+        .with_writer(lines);
     if stderr().is_terminal() {
         logs.with_ansi(true).init()
     } else {

@@ -26,13 +26,13 @@ const EXIT_CUT_SHORT: u8 = 130;
 /// starts the gateway again.
 const EXIT_BROKEN: u8 = 70;
 
-/// The log line for a secrets file that its group may use.
+/// The line of the stderr log for a secrets file that its group may use.
 pub(super) const SHARED_SECRETS: &str = "the secrets file may be used by its group: each of its members can make a token \
     for anybody. Kubernetes mounts files like that; elsewhere, chmod 600 it";
 
 /// Serves until SIGTERM or SIGINT, or until a thread ends by itself, then drains. A second signal, or a drain that hangs, ends
 /// the process at once.
-pub(super) fn run(mut config: Config, log: &Lines) -> anyhow::Result<ExitCode> {
+pub(super) fn run(mut config: Config, lines: &Lines) -> anyhow::Result<ExitCode> {
     let is_first_start = !config.secrets_path().exists();
     let is_shared = config.read_or_create_secrets()?;
     if is_shared {
@@ -57,18 +57,18 @@ pub(super) fn run(mut config: Config, log: &Lines) -> anyhow::Result<ExitCode> {
             started = start(config)? => started.context("the start panicked")??,
             () = signals.next() => {
                 tracing::info!("ended before the start was complete: every accepted message is on disk");
-                log.flush(LAST_LINES);
+                lines.flush(LAST_LINES);
                 std::process::exit(0)
             }
         };
         let (client, admin) = (gateway.client_addr(), gateway.admin_addr());
-        gateway.count_dropped_lines(log);
+        gateway.count_dropped_lines(lines);
         tracing::info!(ws = %client, admin = %admin, "listening");
-        // As with the log, the gateway does not wait for a reader. The log line above says the same.
+        // As with the stderr log, the gateway does not wait for a reader. The line above says the same there.
         Lines::start("stdout", stdout(), |_| ())?
             .push(format!("listening ws={client} admin={admin}\n").as_bytes());
         if is_first_start && stdout().is_terminal() {
-            log.push(hints().as_bytes());
+            lines.push(hints().as_bytes());
         }
         let failed = tokio::select! {
             () = signals.next() => false,
@@ -94,7 +94,7 @@ pub(super) fn run(mut config: Config, log: &Lines) -> anyhow::Result<ExitCode> {
             }
         };
         // A return would wait for the threads.
-        log.flush(LAST_LINES);
+        lines.flush(LAST_LINES);
         std::process::exit(code.into())
     })
 }

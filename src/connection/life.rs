@@ -64,7 +64,7 @@ pub(super) struct Owner {
     pub(super) client: Box<str>,
 }
 
-/// The facts about the end of a connection, for its line in the log.
+/// The facts about the end of a connection, for its line in the stderr log.
 #[derive(Debug, Default)]
 pub(super) struct End {
     /// The owner, if there was a session.

@@ -120,7 +120,7 @@ fn fault(error: AuthError) -> SessionFault {
     }
 }
 
-/// The log or its state could not be read. The operator's log gives the cause.
+/// The log or its state could not be read. The stderr log gives the cause.
 pub(super) fn unreadable(failure: &LogError) -> SessionFault {
     warn!(error = %failure, "the log cannot be read for a session");
     SessionFault::LogUnreadable

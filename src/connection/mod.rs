@@ -14,7 +14,7 @@
 //! - `read_state.rs`: lists of conversations and read marks, in the same way
 //! - `outbox.rs`: frames that wait for the socket, and their writing
 //! - `socket.rs`: the stream, and its reading
-//! - `tally.rs`: the counts of a connection, for its one line in the log
+//! - `tally.rs`: the counts of a connection, for its one line in the stderr log
 
 mod life;
 mod login;

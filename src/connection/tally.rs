@@ -1,4 +1,4 @@
-//! The counts of a connection, for its one line in the log.
+//! The counts of a connection, for its one line in the stderr log.
 
 use std::time::Duration;
 

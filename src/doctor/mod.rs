@@ -2,7 +2,7 @@
 //! second, their limits, and the way to raise each limit.
 //!
 //! [`examine`] reads and measures: the kernel's limits, the disk's syncs, and a gateway of its own, in a directory of its
-//! own, which it sends through. [`forecast()`] only calculates. No function here touches the operator's log. Leaves to
+//! own, which it sends through. [`forecast()`] only calculates. No function here touches the configured log. Leaves to
 //! others: the choice of that directory, and the output of the forecast.
 //!
 //! - `host.rs`: the kernel's facts

@@ -45,7 +45,7 @@ impl ClientSource for TcpListener {
 
 /// A port's rule for new connections.
 pub(crate) trait Gate<S> {
-    /// The port's name in the operator's log.
+    /// The port's name in the stderr log.
     const PORT: &str;
 
     /// True while no further connection may come. The next clients wait in the kernel's queue.

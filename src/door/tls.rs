@@ -1,7 +1,7 @@
 //! TLS on a port: its certificate and key, in PEM files that may be replaced at any time.
 //!
 //! Promises: only TLS 1.2 and 1.3. Changed files are served within two seconds, to connections that come after that. Files
-//! that cannot be used are named in the log, and the old certificate stays in use. So an operator may safely replace the
+//! that cannot be used are named in the stderr log, and the old certificate stays in use. So an operator may safely replace the
 //! two files one after the other: a key that does not fit its certificate is a file that cannot be used. The files' bytes
 //! are compared and not their times, because links and mounted secrets do not keep times. A fault of the files is logged
 //! once while it stays the same.

@@ -37,9 +37,9 @@ pub enum Reason {
     Unavailable(Duration),
     /// No `Connect` arrived in time. The client may return.
     ConnectTimeout,
-    /// The log or its state could not be read. The operator's log gives the cause. The client may return.
+    /// The log or its state could not be read. The stderr log gives the cause. The client may return.
     LogUnreadable,
-    /// The log is damaged where the session has to read. The operator's log says where. The client may return.
+    /// The log is damaged where the session has to read. The stderr log says where. The client may return.
     LogDamaged,
     /// The log has no entry where the head of the inbox says that there is one. The client may return.
     LogShort,
