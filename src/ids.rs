@@ -173,13 +173,13 @@ pub struct SessionKey {
     pub device: Arc<str>,
 }
 
-/// A message's place in a user's inbox: from 1, without gaps, assigned at append. 0 means before the first message, and
+/// The number of an entry in a user's inbox: from 1, without gaps, assigned at append. 0 means before the first entry, and
 /// marks online-only messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Seq(pub u64);
 
 impl Seq {
-    /// Before the first message.
+    /// Before the first entry.
     pub const ZERO: Self = Self(0);
 
     /// The next seq.
@@ -201,7 +201,7 @@ impl fmt::Display for Seq {
     }
 }
 
-/// A message's place in its receiver's conversation: from 1, without gaps, assigned at append together with the [`Seq`]. 0
+/// The number of an entry in its receiver's conversation: from 1, without gaps, assigned at append together with the [`Seq`]. 0
 /// means before the first message, and marks entries that are in no conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ConversationSeq(pub u64);

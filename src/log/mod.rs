@@ -68,7 +68,7 @@ pub struct Receipt {
     pub send_time_ms: u64,
     /// The number of receivers; 0 when only the key is still known.
     pub receivers: u64,
-    /// The message's places at each receiver, in the order of the receivers. Empty for a message to everyone with more
+    /// The message's numbers at each receiver, in the order of the receivers. Empty for a message to everyone with more
     /// than [`LISTED_MAX`] receivers. An entry that retention removed is left out.
     pub entries: Arc<[(UserId, Numbers)]>,
 }
@@ -84,7 +84,7 @@ pub struct Commit {
     pub epoch: Epoch,
     /// The bytes of [`Append::body`].
     pub body: Bytes,
-    /// The message's places at each receiver.
+    /// The message's numbers at each receiver.
     pub entries: Arc<[(UserId, Numbers)]>,
 }
 
@@ -226,7 +226,7 @@ pub trait Log: Send + Sync + 'static {
         limit: usize,
     ) -> LogAnswer<Vec<(UserId, Numbers)>>;
 
-    /// The places of a retained message to everyone at this user, if the user has an entry of it.
+    /// The numbers of a retained message to everyone at this user, if the user has an entry of it.
     fn entry_of(&self, message: MessageId, user: &UserId) -> LogAnswer<Option<Numbers>>;
 
     /// The bounds of a user's inbox. An unknown user has an empty one.

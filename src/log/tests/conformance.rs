@@ -39,7 +39,7 @@ use bytes::Bytes;
 pub(crate) use self::fixture::{message, user};
 use self::{
     everyone::a_message_to_everyone_reaches_each_known_user_once,
-    fixture::{ALL, Subject, entries, places, session},
+    fixture::{ALL, Subject, entries, numbered, session},
 };
 use crate::log::{AppendError, Inbox, Lookup, ReadLimit, ResumePoint, SessionRow, TokenTimes};
 use crate::{
@@ -49,7 +49,7 @@ use crate::{
 
 every_log! {
     every_inbox_has_dense_seqs_from_1
-    a_receipt_names_the_places_in_the_order_of_the_receivers
+    a_receipt_names_the_entries_in_the_order_of_the_receivers
     every_commit_is_announced_once_and_in_order
     a_repeated_key_returns_the_first_receipt_and_adds_nothing
     a_key_with_another_request_is_refused_and_nothing_is_stored
@@ -83,12 +83,12 @@ fn every_inbox_has_dense_seqs_from_1(subject: &Subject) {
     assert_eq!(subject.read("u1", 0, ALL), expected);
 }
 
-fn a_receipt_names_the_places_in_the_order_of_the_receivers(subject: &Subject) {
+fn a_receipt_names_the_entries_in_the_order_of_the_receivers(subject: &Subject) {
     subject.send(&["u2"], "before");
     let append = message(NOW_MS, &["u3", "u2", "u1"], None, "to three");
     let message_id = append.message_id;
     let receipt = subject.append(append).unwrap();
-    let expected = places([("u3", 1), ("u2", 2), ("u1", 1)]);
+    let expected = numbered([("u3", 1), ("u2", 2), ("u1", 1)]);
     assert_eq!(*receipt.entries, expected);
     assert_eq!((receipt.message_id, &*receipt.sender), (message_id, "oa"));
     assert_eq!(*receipt.client_message_id, *message_id.to_string());
@@ -104,7 +104,7 @@ fn every_commit_is_announced_once_and_in_order(subject: &Subject) {
     let announced = subject.announced.first(3);
     let bodies: Vec<_> = announced.iter().map(|commit| &commit.body[..]).collect();
     assert_eq!(bodies, [&b"first"[..], b"second", b"third"]);
-    let expected = places([("u2", 1), ("u1", 2)]);
+    let expected = numbered([("u2", 1), ("u1", 2)]);
     assert_eq!(*announced[1].entries, expected);
 }
 

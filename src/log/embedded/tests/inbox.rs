@@ -16,11 +16,11 @@ fn each_inbox_is_dense_and_reads_back_in_order_from_any_cursor() {
         if !users.is_empty() {
             let body = format!("{number}{}", "x".repeat(random.usize(..3000)));
             let receipt = bench.send(&users, &body);
-            for (name, (placed, numbers)) in users.iter().zip(&*receipt.entries) {
+            for (name, (receiver, numbers)) in users.iter().zip(&*receipt.entries) {
                 let inbox = model.entry(name).or_default();
                 inbox.push(body.clone());
                 assert_eq!(
-                    (placed.as_str(), numbers.seq.0),
+                    (receiver.as_str(), numbers.seq.0),
                     (*name, inbox.len() as u64)
                 );
             }

@@ -38,8 +38,8 @@ fn each_conversation_has_dense_seqs_from_1(subject: &Subject) {
     let expected = [1, 2, 1, 3, 1, 2];
     for ((seq, group), conversation_seq) in (1..).zip(groups).zip(expected) {
         let receipt = subject.send_of(group, &["u1"]);
-        let places = [(user("u1"), numbers(seq, conversation_seq))];
-        assert_eq!(*receipt.entries, places);
+        let entries = [(user("u1"), numbers(seq, conversation_seq))];
+        assert_eq!(*receipt.entries, entries);
     }
     for (group, head) in [("a", 3), ("b", 2), ("c", 1)] {
         let conversation = subject.conversation("u1", group).unwrap();
@@ -112,9 +112,9 @@ fn the_receivers_of_a_group_message_each_count_on_their_own(subject: &Subject) {
     let receipt = subject.send_of("g", &["u2", "u1"]);
     let expected = [(user("u2"), numbers(2, 1)), (user("u1"), numbers(2, 2))];
     assert_eq!(*receipt.entries, expected);
-    for (name, places) in expected {
+    for (name, given) in expected {
         let read = subject.read_group(name.as_str(), "g", EVERY, ALL);
-        assert_eq!(read.entries.last().unwrap().numbers, places);
+        assert_eq!(read.entries.last().unwrap().numbers, given);
     }
 }
 
@@ -131,16 +131,16 @@ fn a_message_to_everyone_has_a_conversation_seq_at_each_user(subject: &Subject) 
         ("b", numbers(2, 2)),
         ("c", numbers(2, 1)),
     ];
-    for (name, places) in expected {
+    for (name, given) in expected {
         let id = receipt.message_id;
         let entry = subject.log.entry_of(id, &user(name)).blocking_wait();
-        assert_eq!(entry, Ok(Some(places)));
-        assert!(receipt.entries.contains(&(user(name), places)));
+        assert_eq!(entry, Ok(Some(given)));
+        assert!(receipt.entries.contains(&(user(name), given)));
         let read = subject.read_group(name, "g", EVERY, ALL);
-        assert_eq!(read.entries.last().unwrap().numbers, places);
+        assert_eq!(read.entries.last().unwrap().numbers, given);
         subject.send_of("g", &[name]);
         let conversation = subject.conversation(name, "g").unwrap();
-        assert_eq!(conversation.head, places.conversation_seq.next());
+        assert_eq!(conversation.head, given.conversation_seq.next());
     }
     let entries = subject.log.entries(receipt.message_id, 0, 10);
     assert_eq!(entries.blocking_wait().unwrap(), *receipt.entries);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::fixture::{ALL, Subject, message, numbers, places, session, user};
+use super::fixture::{ALL, Subject, message, numbered, numbers, session, user};
 use crate::{
     clock::tests::manual::NOW_MS,
     ids::{Platform, Seq},
@@ -26,7 +26,7 @@ pub(super) fn a_message_to_everyone_reaches_each_known_user_once(subject: &Subje
     let mut entries = receipt.entries.to_vec();
     entries.sort_unstable_by(|(user, _), (other, _)| user.cmp(other));
     let expected = [("a", 2), ("b", 2), ("c", 1), ("d", 1)];
-    assert_eq!(entries, places(expected));
+    assert_eq!(entries, numbered(expected));
     subject.send(&["later"], "first");
     let again = to_everyone();
     assert_eq!(again, receipt);

@@ -334,8 +334,8 @@ pub(super) fn numbers(seq: u64, conversation_seq: u64) -> Numbers {
     }
 }
 
-/// The places of a message at users who have one conversation. The bodies of most tests are no messages, and all such bodies
+/// The numbers of a message at users who have one conversation. The bodies of most tests are no messages, and all such bodies
 /// are in the same conversation.
-pub(super) fn places<const USERS: usize>(of: [(&str, u64); USERS]) -> [(UserId, Numbers); USERS] {
+pub(super) fn numbered<const USERS: usize>(of: [(&str, u64); USERS]) -> [(UserId, Numbers); USERS] {
     of.map(|(name, seq)| (user(name), numbers(seq, seq)))
 }

@@ -90,8 +90,8 @@ fn marks_are_an_entry_of_the_inbox_and_of_no_conversation(subject: &Subject) {
         content: Content::Marks(body),
     };
     assert_eq!(inbox[1], entry);
-    let places: Vec<_> = inbox.iter().map(|entry| entry.numbers).collect();
-    assert_eq!(places, [numbers(1, 1), numbers(2, 0), numbers(3, 2)]);
+    let found: Vec<_> = inbox.iter().map(|entry| entry.numbers).collect();
+    assert_eq!(found, [numbers(1, 1), numbers(2, 0), numbers(3, 2)]);
     let read = subject.read_group("u1", "g", EVERY, ALL);
     assert_eq!(read.entries, [inbox[0].clone(), inbox[2].clone()]);
 }
