@@ -451,7 +451,7 @@ impl Connection {
         if last > Seq::ZERO
             && let Life::Open(open) = &self.life
         {
-            self.context.delivery.sent(&open.registered.key, last);
+            self.context.delivery.pushed(&open.registered.key, last);
         }
     }
 

@@ -59,7 +59,7 @@ impl Delivery {
     }
 
     /// Records that everything up to `seq` was handed to the session's socket, for the trace of a message.
-    pub fn sent(&self, key: &SessionKey, seq: Seq) {
-        self.sent.add(key, seq, self.clock.now_ms());
+    pub fn pushed(&self, key: &SessionKey, seq: Seq) {
+        self.pushed.add(key, seq, self.clock.now_ms());
     }
 }

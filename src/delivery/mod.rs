@@ -47,7 +47,7 @@ pub struct Delivery {
     registry: Arc<Registry>,
     tokens: Arc<Tokens>,
     clock: Arc<Clock>,
-    sent: trail::Trail,
+    pushed: trail::Trail,
     acked: trail::Trail,
     is_draining: AtomicBool,
 }
@@ -79,7 +79,7 @@ impl Delivery {
             registry,
             tokens,
             clock,
-            sent: trail::Trail::default(),
+            pushed: trail::Trail::default(),
             acked: trail::Trail::default(),
             is_draining: AtomicBool::new(false),
         }

@@ -288,7 +288,7 @@ async fn a_trace_follows_a_message_from_pending_to_acked() {
         states(trace(by_id.clone()).await),
         [TraceState::Pending, TraceState::Pending]
     );
-    delivery.sent(&key, Seq(1));
+    delivery.pushed(&key, Seq(1));
     assert_eq!(
         states(trace(by_id.clone()).await),
         [TraceState::Sent, TraceState::Pending]

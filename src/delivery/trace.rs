@@ -153,7 +153,7 @@ impl Delivery {
         seq: Seq,
         least: TraceState,
     ) -> TraceSession {
-        let sent_at_ms = self.sent.when(&key, seq);
+        let sent_at_ms = self.pushed.when(&key, seq);
         let is_acked = row.cursor >= seq;
         let acked_at_ms = is_acked.then(|| self.acked.when(&key, seq).unwrap_or(row.acked_at_ms));
         let state = match sent_at_ms {

@@ -22,7 +22,7 @@ struct TrailEntry {
     time_ms: u64,
 }
 
-/// The ring of one fact: sent, or acked.
+/// The ring of one fact: pushed, or acked.
 pub(super) struct Trail {
     hasher: RandomState,
     parts: [Mutex<VecDeque<TrailEntry>>; PARTS],
