@@ -94,3 +94,92 @@ fn is_of_one_client(error: &io::Error) -> bool {
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, future::pending, net::Ipv4Addr};
+
+    use tokio::{
+        io::{DuplexStream, duplex},
+        time::timeout,
+    };
+
+    use super::*;
+
+    /// Less than any pause.
+    const A_MOMENT: Duration = Duration::from_millis(1);
+
+    /// A port whose first accepts fail, and which is crowded for some looks. Then one client comes.
+    #[derive(Default)]
+    struct Port {
+        failures: usize,
+        crowded_looks: usize,
+        accepts: Cell<usize>,
+        looks: Cell<usize>,
+        received: Cell<usize>,
+    }
+
+    fn next(counter: &Cell<usize>) -> usize {
+        counter.set(counter.get() + 1);
+        counter.get()
+    }
+
+    impl ClientSource for Port {
+        type Stream = DuplexStream;
+
+        async fn accept(&self) -> io::Result<(DuplexStream, IpAddr)> {
+            let number = next(&self.accepts);
+            if number <= self.failures {
+                return Err(io::Error::other("no socket for now"));
+            }
+            if number > self.failures + 1 {
+                pending::<()>().await;
+            }
+            Ok((duplex(1).0, Ipv4Addr::LOCALHOST.into()))
+        }
+    }
+
+    impl Gate<DuplexStream> for Port {
+        const PORT: &str = "test";
+
+        fn is_crowded(&self) -> bool {
+            next(&self.looks) <= self.crowded_looks
+        }
+
+        fn receive(&self, _: DuplexStream, _: IpAddr) -> bool {
+            next(&self.received);
+            false
+        }
+    }
+
+    /// Accepts for this time, and returns the port.
+    async fn accepts_for(time: Duration, port: Port) -> Port {
+        let accepting = timeout(time, accept(&port, &port)).await;
+        assert!(accepting.is_err(), "it never returns");
+        port
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_accept_is_tried_again_after_each_pause() {
+        let failing = || Port {
+            failures: 3,
+            ..Port::default()
+        };
+        let port = accepts_for(ACCEPT_PAUSE * 3 - A_MOMENT, failing()).await;
+        assert_eq!((port.accepts.get(), port.received.get()), (3, 0));
+        let port = accepts_for(ACCEPT_PAUSE * 3 + A_MOMENT, failing()).await;
+        assert_eq!(port.received.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowded_port_accepts_nobody_and_looks_for_room_after_each_pause() {
+        let crowded = || Port {
+            crowded_looks: 3,
+            ..Port::default()
+        };
+        let port = accepts_for(CROWDED_PAUSE * 3 - A_MOMENT, crowded()).await;
+        assert_eq!((port.looks.get(), port.accepts.get()), (3, 0));
+        let port = accepts_for(CROWDED_PAUSE * 3 + A_MOMENT, crowded()).await;
+        assert_eq!(port.received.get(), 1);
+    }
+}

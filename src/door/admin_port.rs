@@ -264,3 +264,44 @@ impl HttpServer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::threads::watched;
+
+    /// Asks for a path that no handler has, and reads the answer, which has no body.
+    async fn ask(stream: &mut TcpStream) {
+        let request = b"GET /nothing HTTP/1.1\r\nhost: a\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(stream.read_u8().await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn before_the_api_is_open_a_connection_too_many_cuts_off_the_longest_idle() {
+        let config = config::Admin {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            ..config::Admin::default()
+        };
+        let api = Api::new(Router::new());
+        let server = Server::bind(&config, None, Arc::default(), api).unwrap();
+        let address = server.local_addr();
+        let (pulse, _watched) = watched("admin");
+        tokio::spawn(server.serve(pulse, std::future::pending()));
+        let mut streams = Vec::new();
+        for _ in 0..=STARTING_CONNECTIONS_MAX {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            ask(&mut stream).await;
+            streams.push(stream);
+        }
+        assert_eq!(streams[0].read(&mut [0]).await.unwrap(), 0, "it is closed");
+        for stream in &mut streams[1..] {
+            ask(stream).await;
+        }
+    }
+}

@@ -272,7 +272,14 @@ async fn say_and_end<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) -> io
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpStream;
+    use std::net::Ipv4Addr;
+
+    use tokio::{
+        io::{AsyncReadExt as _, duplex},
+        net::TcpStream,
+        task::LocalSet,
+        time::sleep,
+    };
 
     use super::*;
 
@@ -296,5 +303,34 @@ mod tests {
         }
         let size = size(greet::<Nobody, TcpStream>);
         assert!(size < 1200, "{size}");
+    }
+
+    /// The KiB of a file of the page that a browser gets if it takes nothing for this time.
+    async fn taken_after(time: Duration) -> usize {
+        const PIPE_BYTES: usize = 1024;
+        let listener = config::Listener {
+            inbox: true,
+            ..config::Listener::default()
+        };
+        let entrance = Entrance::new(&listener, None, Arc::default());
+        let port = ClientPort::new(entrance, Nobody);
+        let (ours, mut theirs) = duplex(PIPE_BYTES);
+        port.receive(ours, Ipv4Addr::LOCALHOST.into());
+        let request = b"GET /app.js HTTP/1.1\r\nHost: a\r\n\r\n";
+        theirs.write_all(request).await.unwrap();
+        sleep(time).await;
+        let mut taken = Vec::new();
+        theirs.read_to_end(&mut taken).await.unwrap();
+        taken.len() / PIPE_BYTES
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_browser_has_its_time_to_take_a_file_and_is_then_cut_off() {
+        let test = async {
+            let a_second = Duration::from_secs(1);
+            assert!(taken_after(SITE_TIMEOUT - a_second).await > 10, "all of it");
+            assert_eq!(taken_after(SITE_TIMEOUT + a_second).await, 1);
+        };
+        LocalSet::new().run_until(test).await;
     }
 }

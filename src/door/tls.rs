@@ -277,7 +277,9 @@ impl TlsFiles {
 #[cfg(test)]
 mod tests {
     use base64::Engine as _;
+    use futures_util::FutureExt as _;
     use tempfile::TempDir;
+    use tokio::io::AsyncWriteExt as _;
 
     use super::*;
 
@@ -338,6 +340,49 @@ mod tests {
         assert_eq!(port.served(), before, "the key is still the old one");
         port.write("key", &key);
         assert_eq!(port.served(), der(&certificate));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replaced_files_are_served_after_the_next_look() {
+        let port = Port::new();
+        let before = port.served();
+        let following = tokio::spawn(follow(vec![port.tls.clone()]));
+        // The first look comes at once.
+        tokio::time::sleep(LOOK_INTERVAL / 2).await;
+        let (certificate, key) = made();
+        for (name, text) in [("certificate", &certificate), ("key", &key)] {
+            fs::write(port.dir.path().join(name), text).unwrap();
+        }
+        assert_eq!(port.served(), before);
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        assert_eq!(port.served(), der(&certificate));
+        following.abort();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_leaves_a_bounded_number_of_bytes_with_tls() {
+        const PIPE_BYTES: usize = 1024;
+        let port = Port::new();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(port.served().into()).unwrap();
+        let provider = Arc::clone(&port.tls.certificate.provider);
+        let client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let client = tokio_rustls::TlsConnector::from(Arc::new(client));
+        let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+        let connecting = client.connect("localhost".try_into().unwrap(), theirs);
+        let (ours, theirs) = tokio::join!(port.tls.accept(ours), connecting);
+        let (mut ours, _theirs) = (ours.unwrap(), theirs.unwrap());
+        let mut taken = 0;
+        // The client takes nothing, so the first write that has no room waits for ever.
+        while let Some(written) = ours.write(&[0; 512]).now_or_never() {
+            taken += written.unwrap();
+        }
+        assert!(taken >= UNSENT_BYTES_MAX / 2, "{taken}");
+        assert!(taken <= UNSENT_BYTES_MAX + PIPE_BYTES, "{taken}");
     }
 
     #[test]

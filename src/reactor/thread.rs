@@ -155,7 +155,14 @@ pub async fn serve(
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, task::Poll};
+    use std::{
+        future::poll_fn,
+        sync::{
+            Barrier,
+            atomic::{AtomicUsize, Ordering::SeqCst},
+        },
+        task::Poll,
+    };
 
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -180,5 +187,26 @@ mod tests {
             busy.abort();
         });
         assert!((1..=TASKS_IN_A_ROW).contains(&turns.get()), "{turns:?}");
+    }
+
+    /// Each job waits for as many as may run at once, so the later jobs have time to begin if nothing keeps them.
+    #[test]
+    fn a_read_of_the_disk_too_many_waits_for_another_to_end() {
+        let together = Arc::new(Barrier::new(DISK_THREADS));
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        runtime().unwrap().block_on(async {
+            let jobs = (0..DISK_THREADS * 5).map(|_| {
+                let (together, running, most) = (together.clone(), running.clone(), most.clone());
+                tokio::task::spawn_blocking(move || {
+                    most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
+                    together.wait();
+                    running.fetch_sub(1, SeqCst);
+                })
+            });
+            for job in jobs.collect::<Vec<_>>() {
+                job.await.unwrap();
+            }
+        });
+        assert_eq!(most.load(SeqCst), DISK_THREADS);
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The most messages that a `Fetch` returns: `docs/protocol.md#history`.
-const FETCH_MAX: u32 = 500;
+pub(super) const FETCH_MAX: u32 = 500;
 /// The most conversations of one answer: `docs/protocol.md#read-state`.
 const LIST_MAX: u32 = 500;
 /// The most bytes of a conversation in an answer of any protocol, besides its id: six numbers, tags and lengths.

@@ -5,10 +5,12 @@
 //! `TOWNCRIER_SEED=n` runs the one schedule `n` again; a failure prints its own.
 //!
 //! - `closing.rs`: the facts that close a session
+//! - `fetch.rs`: a `Fetch` reads a bounded part of the inbox
 //! - `inbox.rs`: the log that the sessions read
 //! - `read_state.rs`: read marks, and lists of conversations
 
 mod closing;
+mod fetch;
 mod inbox;
 mod read_state;
 

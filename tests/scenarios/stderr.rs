@@ -104,6 +104,7 @@ async fn a_stdout_that_takes_nothing_holds_no_start_up_and_the_log_says_the_port
     }
 }
 
+/// The process waits for its last lines for `LAST_LINES` and no longer.
 #[tokio::test]
 async fn a_command_that_fails_ends_whatever_becomes_of_its_reason() {
     let (_reader, writer) = full_pipe();

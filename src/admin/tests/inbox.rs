@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{ADMIN, Fault, Gateway, NOW_MS, text_send, with, without};
 use crate::{
-    admin::pull::PULLED_BYTES_MAX,
+    admin::{inbox::SEQS_MAX, pull::PULLED_BYTES_MAX},
     log::{Cause, LogError},
 };
 
@@ -132,12 +132,13 @@ async fn messages_are_pulled_by_their_places() {
 #[tokio::test]
 async fn pulls_are_bounded_and_never_cut_short() {
     let gateway = gateway_with(1).await;
-    let many: Vec<u64> = (1..=500).collect();
+    let seqs_max = SEQS_MAX as u64;
+    let many: Vec<u64> = (1..=seqs_max).collect();
     gateway
         .post_as("u1", "/msg/pull_msg_by_seq", &pull(json!(many)))
         .await
         .data();
-    let more: Vec<u64> = (1..=501).collect();
+    let more: Vec<u64> = (1..=seqs_max + 1).collect();
     let sentence = "seqList holds 501, at most 500 are allowed";
     gateway
         .post_as("u1", "/msg/pull_msg_by_seq", &pull(json!(more)))

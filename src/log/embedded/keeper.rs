@@ -42,7 +42,7 @@ const ROUNDS: usize = 10;
 /// A round writes at least this many: they are one short write.
 const ROUND_ROWS_MIN: usize = 1024;
 /// The records that are carried over into the log in one request to the writer.
-const CARRIED_AT_ONCE: usize = 1024;
+pub(super) const CARRIED_AT_ONCE: usize = 1024;
 
 /// The keeper's own state.
 pub(crate) struct Keeper {

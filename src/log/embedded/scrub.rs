@@ -8,9 +8,9 @@ use tokio::time::sleep;
 use super::{ReadError, core::Core, record::Position, scan::Scan};
 
 /// Records between two pauses.
-const RECORDS_AT_ONCE: usize = 4096;
+pub(super) const RECORDS_AT_ONCE: usize = 4096;
 /// The length of each pause. It keeps the scrub under a fifth of a core.
-const PAUSE: Duration = Duration::from_millis(10);
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
 
 /// Reads up to `until`; `None`: nothing. Ends by itself, at the latest when the log is dropped. Blocks between its pauses.
 pub(super) async fn run(core: Weak<Core>, until: Option<Position>) {

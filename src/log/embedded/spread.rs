@@ -376,4 +376,18 @@ mod tests {
         }
         assert_eq!(spreads.len(), SPREADS_MAX);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_failure_the_next_attempt_comes_after_a_pause_and_the_message_stays() {
+        let (log, ..) = quiet_log(|job| job());
+        let mut spreads = Spreads::resume(&log.core, true).unwrap();
+        let (caller, mut answer) = oneshot::channel();
+        spreads.take(&log.core, message(1, &[], None, "to everyone"), caller);
+        let failed = Err(AppendError::OutcomeUnknown);
+        for (outcome, pause) in [(failed, RETRY), (Ok(()), SPACING)] {
+            spreads.settle(&log.core, &outcome);
+            assert_eq!(spreads.resume_at, Instant::now() + pause, "{outcome:?}");
+            assert!(spreads.is_busy() && answer.try_recv().is_err());
+        }
+    }
 }

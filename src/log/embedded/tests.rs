@@ -11,6 +11,7 @@
 //! - `retention.rs`: whole segments go, and the facts that outlive them stay
 //! - `everyone.rs`: a message to everyone is placed to its end, in pieces
 //! - `format.rs`: older formats are read and written on, later ones are named
+//! - `parts.rs`: a work on very many rows or records is done in parts
 //! - `threads.rs`: a thread that ended or hangs is named
 //! - `directory.rs`: the data directory has one process and one owner
 //! - `fixture.rs`: the disk
@@ -25,6 +26,7 @@ mod format;
 mod full_disk;
 mod idempotency;
 mod inbox;
+mod parts;
 mod retention;
 mod threads;
 

@@ -34,7 +34,7 @@ pub(super) fn opened(has_conversations: bool) -> Session {
 }
 
 /// The actions of a session to which this happens at this second, as text.
-fn actions(event: Event, second: u64) -> String {
+pub(super) fn actions(event: Event, second: u64) -> String {
     let scene = Scene {
         now: Moment(second * 1000),
         has_room: true,

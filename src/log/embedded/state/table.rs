@@ -362,7 +362,7 @@ mod tests {
     use super::{
         super::{
             MemoryHome,
-            store::{StoreHome as _, Visit},
+            store::{CHECKPOINT_ROWS, StoreHome as _, Visit},
         },
         *,
     };
@@ -425,6 +425,18 @@ mod tests {
             assert!(tree.get(key).unwrap().is_some());
         }
         assert_eq!(table.dirty_rows(), keys.len());
+    }
+
+    #[test]
+    fn a_part_of_a_checkpoint_has_a_bounded_number_of_rows() {
+        let store = MemoryHome::default().open().unwrap().store;
+        let table = Table::open(&*store, "rows").unwrap();
+        for row in 0..=CHECKPOINT_ROWS as u64 {
+            table.put(row.to_be_bytes().into(), row);
+        }
+        for rows in [CHECKPOINT_ROWS, 1] {
+            assert_eq!(table.write_part().unwrap(), rows);
+        }
     }
 
     #[test]
