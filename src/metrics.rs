@@ -77,75 +77,49 @@ impl RefusalReason {
 }
 
 /// Handles to every metric. Cheap to use from any thread.
+#[expect(missing_docs, reason = "`new` has the help text of each metric")]
 pub struct Metrics {
     recorder: PrometheusRecorder,
-    /// Messages accepted and durable, one per receiver.
     pub accepted: Counter,
-    /// Log records of messages appended, one per send.
     pub appended: Counter,
-    /// Messages and read marks put into a session's outbox, resends included.
     pub pushed: Counter,
-    /// Messages acked by at least one session of their receiver; only the first ack counts.
     pub acked: Counter,
-    /// Messages and read marks put into an outbox again after a rewind or a `Resend`.
     pub resent: Counter,
-    /// Messages removed by retention before any session acked them.
     pub expired: Counter,
-    /// Messages stored and not yet acked by any session.
     pub pending: Gauge,
-    /// Appends waiting for the writer.
     pub queue_depth: Gauge,
-    /// Bytes of the appends waiting for the writer.
     pub queue_bytes: Gauge,
-    /// Messages to everyone that wait or are being spread.
     pub spreads: Gauge,
-    /// Reads of the log that wait for a thread or for the disk.
     pub reads_waiting: Gauge,
-    /// Connections of the client port without a session, over all reactors.
+    /// Over all reactors.
     pub arrivals: Gauge,
-    /// Connections of the admin port.
     pub admin_connections: Gauge,
-    /// Connections of the admin port that were cut off for another one.
     pub admin_connections_cut_off: Counter,
-    /// Sessions whose outbox was full at the last sweep, over all reactors.
+    /// At the last sweep, over all reactors.
     pub outboxes_full: Gauge,
-    /// Sessions whose window was full at the last sweep, over all reactors.
+    /// At the last sweep, over all reactors.
     pub windows_full: Gauge,
-    /// Processor time that a reactor's thread used between two turns of the task that measures it.
     pub reactor_turn_seconds: Histogram,
-    /// Items waiting in all reactors' mailboxes, as of the last time each reactor took its items.
+    /// As of the last time each reactor took its items.
     pub mailbox_depth: Gauge,
-    /// Live items dropped because a mailbox was full; the sessions read the log instead.
     pub mailbox_overflows: Counter,
-    /// Messages of one group commit.
     pub commit_messages: Histogram,
-    /// Write and sync of one group commit.
     pub commit_seconds: Histogram,
-    /// One checkpoint of the state store.
     pub checkpoint_seconds: Histogram,
-    /// Changed rows in memory that the state store does not have yet.
     pub state_rows_waiting: Gauge,
-    /// Size of all segments.
     pub log_bytes: Gauge,
-    /// Number of segments.
     pub log_segments: Gauge,
-    /// 1 while appends are possible, else 0.
     pub log_writable: Gauge,
-    /// The wall clock less the trusted clock, seconds; 0 while they agree.
     pub clock_ahead: Gauge,
-    /// Reads of the log that waited for the disk.
     pub disk_reads: Counter,
-    /// Damaged positions met while reading, each once. The log counts them.
+    /// The log counts each position once.
     pub damage_met: Counter,
-    /// Lines of the process's own log (stderr) that were dropped: its reader was behind, or they could not be written.
     pub log_lines_dropped: Counter,
-    /// Memory of the process that belongs to no file, as of the last [`render`](Self::render).
+    /// As of the last [`render`](Self::render).
     memory_bytes: Gauge,
-    /// Open WebSockets of clients, with or without a session.
+    /// With or without a session.
     pub connections: Gauge,
-    /// Frames received from clients.
     pub frames_received: Counter,
-    /// Bytes written to clients' sockets.
     pub bytes_sent: Counter,
 }
 
