@@ -1,5 +1,5 @@
-//! Lists of conversations and read marks for one session. An answer from memory is taken at once. Everything else is done beside
-//! the task, so the thread never waits.
+//! Lists of conversations and read marks for one session. All of it is done beside the task, so the thread never waits. An answer
+//! that the log has at once is taken at once.
 
 use std::rc::Rc;
 

@@ -1,5 +1,6 @@
-//! A user's conversations, and the marks of what the user has read in them. A mark moves forward only, on whichever of the user's
-//! devices it was made, and reaches all of them: it is an entry of the inbox.
+//! Moves a user's read marks forward, and lists the user's conversations.
+//!
+//! A mark moves forward only. It is an entry of the inbox, so each of the user's devices gets it in order and once.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -15,14 +16,14 @@ use crate::{
 /// The conversations that are looked at before other connections of the thread have their turn.
 pub(super) const LOOKS_IN_A_ROW: usize = 16;
 
-/// The deleted messages at the end of a conversation that are passed over to find a message.
-const PASSED_OVER_MAX: usize = 64;
+/// The entries of one further read, if the newest marked message was deleted: as many as the log walks over anyway.
+const PASSED_OVER: usize = 64;
 
 /// A mark that moves forward.
 struct MarkStep {
     mark: ReadMark,
-    /// The newest message that is marked: its seq in the inbox, and its id. `None`, if the newest ones are all deleted.
-    newest: Option<(Seq, String)>,
+    /// The newest message that is marked: its seq in the inbox, and its id.
+    newest: (Seq, String),
 }
 
 impl Delivery {
@@ -54,8 +55,10 @@ impl Delivery {
     }
 
     /// Moves a user's marks forward, each conversation at most once, durably. A mark above the head counts as the head. A mark that
-    /// is not higher than the present one, or marks nothing that is retained, is ignored. `epoch`: the marks mean nothing in
+    /// is not higher than the present one, or marks no message that is still there, is ignored. `epoch`: the marks mean nothing in
     /// a log of another epoch.
+    ///
+    /// Not cancel safe in one respect: if the future is dropped, the caller does not know if the marks have moved.
     pub async fn mark_read(
         &self,
         user: &UserId,
@@ -72,8 +75,8 @@ impl Delivery {
                 yield_now().await;
             }
         }
-        let newest = steps.iter_mut().filter_map(|step| step.newest.take());
-        let Some((_, server_msg_id)) = newest.max() else {
+        let newest = steps.iter().map(|step| &step.newest).max();
+        let Some((_, server_msg_id)) = newest.cloned() else {
             return Ok(());
         };
         let body = StoredMessage {
@@ -112,17 +115,25 @@ impl Delivery {
             return Ok(None);
         };
         let reached = to.min(conversation.head);
-        if reached <= conversation.mark || read.entries.is_empty() {
+        if reached <= conversation.mark {
             return Ok(None);
         }
         mark.conversation_seq = reached.0;
-        let mut newest = newest_message(&read);
-        if newest.is_none() {
-            let id = &mark.conversation_id;
-            let read = self.newest(user, id, reached, PASSED_OVER_MAX).await?;
-            newest = newest_message(&read);
+        let mut read = read;
+        loop {
+            if let Some(newest) = newest_message(&read) {
+                return Ok(Some(MarkStep { mark, newest }));
+            }
+            // All of these were deleted. An older one may be there.
+            let Some(oldest) = read.entries.first() else {
+                return Ok(None);
+            };
+            let before = oldest.numbers.conversation_seq.previous();
+            read = self
+                .newest(user, &mark.conversation_id, before, PASSED_OVER)
+                .await?;
+            yield_now().await;
         }
-        Ok(Some(MarkStep { mark, newest }))
     }
 
     /// The newest entries of a conversation up to `to`.

@@ -198,15 +198,16 @@ pub enum Lookup {
 /// the writer ended in the middle of its work.
 pub type Pending<T> = oneshot::Receiver<Result<T, AppendError>>;
 
-/// A durable sequence for each user, with its cursors, idempotency keys, revocations and registrations.
+/// A durable sequence for each user, with its conversations, read marks, cursors, idempotency keys, revocations and
+/// registrations.
 ///
 /// Every commit, read and cursor is of one epoch. The epoch changes when the log lost something that it had announced. Then
 /// a session of the older epoch has to begin anew.
 ///
 /// No method waits for a write, a sync, or another machine. Methods that return [`Pending`] enqueue. A [`LogAnswer`] that takes
-/// several reads of the disk comes later. A method that needs single rows (`enter`, `inbox`, `read`, `token_times`,
-/// `store_cursor`, `note_token`, `delete`) may look up some that are in no cache. Each costs the calling thread one short read of
-/// the disk.
+/// several reads of the disk comes later. A method that needs single rows (`enter`, `inbox`, `read`, `read_conversation`,
+/// `token_times`, `store_cursor`, `note_token`, `delete`) may look up some that are in no cache. Each row costs the calling
+/// thread one short read of the disk.
 pub trait Log: Send + Sync + 'static {
     /// Appends one message. Refuses at once when the queue is full or no append is possible.
     fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError>;

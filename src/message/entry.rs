@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::ids::{ConversationSeq, Seq};
 
-/// The two places of an entry: in the inbox, and in the conversation.
+/// The two numbers of an entry: in the inbox, and in the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Numbers {
     /// The seq in the inbox; 0 for an online-only message.
@@ -16,19 +16,19 @@ pub struct Numbers {
 /// One entry of an inbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The entry's places.
+    /// The entry's numbers.
     pub numbers: Numbers,
-    /// What the entry holds.
+    /// The entry's content.
     pub content: Content,
 }
 
-/// What an entry of an inbox holds.
+/// The content of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A message, in its stored form.
     Message(Bytes),
-    /// Read marks, in the stored form of a message that has nothing else. Clients land and ack them as messages. Whatever counts
-    /// or shows messages leaves them out.
+    /// Read marks, in the stored form of a message that has nothing else. Clients land and ack them as messages. Counts and lists of
+    /// messages leave them out.
     Marks(Bytes),
     /// Nothing: the message was deleted.
     Removed,

@@ -42,7 +42,7 @@ impl WaitingMarks {
         }
     }
 
-    /// True if more marks may come. One frame may bring 100 above the limit.
+    /// True if more marks may come. One frame may bring 99 above the limit.
     pub(super) fn has_room(&self) -> bool {
         self.waiting.len() < MARKS_WAITING_MAX
     }

@@ -1,4 +1,4 @@
-//! One entry of an inbox: its record, its places and its content.
+//! One entry of an inbox: its record, its numbers, its content, and its deletion. Finds the message of each entry.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(super) struct Link {
 }
 
 impl Core {
-    /// Reads the link at a position, which must be this seq of `user`.
+    /// Reads the link at a position. Another seq or user there is damage.
     pub(super) fn link_of(
         &self,
         user: &UserId,
@@ -39,7 +39,7 @@ impl Core {
         Ok(link)
     }
 
-    /// Reads the link at a position, which must be of `user`.
+    /// Reads the link at a position. Another user there is damage.
     pub(super) fn link(
         &self,
         user: &UserId,
@@ -139,7 +139,7 @@ impl Core {
             place,
         };
         let link = self.find_link(user, seq);
-        // An entry that cannot be read is deleted all the same. Nobody counts it as unread.
+        // An entry that cannot be read is deleted all the same. Its conversation is not known, so it still counts as unread there.
         let Ok(link) = link.inspect_err(|error| self.report_damage(error)) else {
             return Some(deletion(None));
         };
@@ -204,7 +204,7 @@ impl MessageLookup {
         }
     }
 
-    /// The message at `position`. It is read if it is not the last one; `None` if it cannot be read.
+    /// The facts of the message at `position`. It is read if it is not the last one; `None` if it cannot be read.
     pub(super) fn get(&mut self, core: &Core, position: Position) -> Option<&MessageFacts> {
         if self.last.as_ref().is_none_or(|(at, _)| *at != position) {
             let message = core.message_at(position).ok()?;

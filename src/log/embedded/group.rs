@@ -35,7 +35,7 @@ pub(super) struct Group {
     conversations: Vec<ConversationEnd>,
     /// Where a conversation is in `conversations`, by the key of its row.
     conversation_at: HashMap<Box<[u8]>, usize, RandomState>,
-    /// The messages of the group's entries.
+    /// The facts of the messages whose entries are in this group, by the message's position.
     facts: HashMap<Position, MessageFacts, RandomState>,
     /// Keys of this group, with the answers that they will get.
     keys: HashMap<IdempotencyKey, ([u8; 16], Receipt)>,
@@ -150,7 +150,7 @@ impl Group {
         self.keys.insert(key, (fingerprint, receipt.clone()));
     }
 
-    /// Looks up the ends of a user's inbox and of the conversation, before an entry is put there. Returns the conversation's number
+    /// Looks up the ends of a user's inbox and of the conversation, before an entry is put there. Returns the conversation's index
     /// in this group; `None` without `message`: the entry is in no conversation.
     pub(super) fn look_up(
         &mut self,
@@ -180,7 +180,7 @@ impl Group {
         Ok(Some(at))
     }
 
-    /// Gives the entries of the message at `position` its facts.
+    /// Keeps the facts of the message at `position` for its entries.
     pub(super) fn add_facts(&mut self, position: Position, facts: MessageFacts) {
         self.facts.insert(position, facts);
     }
@@ -190,7 +190,7 @@ impl Group {
         self.facts.get(&position)
     }
 
-    /// Puts an entry into the inbox of a user, and into the conversation with this number, which were looked up. Returns its
+    /// Puts an entry into the inbox of a user, and into the conversation with this index, which were looked up. Returns its
     /// places.
     pub(super) fn add_entry(
         &mut self,

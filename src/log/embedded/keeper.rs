@@ -1,4 +1,4 @@
-//! The keeper runs beside the writer: checkpoints, the watermark, readings of the wall clock, retention, and another try
+//! The keeper runs beside the writer: checkpoints, the numbers of older conversations, the watermark, readings of the wall clock, retention, and another try
 //! when the disk was full.
 //!
 //! The keeper is a future, as the writer is. Its thread has a lower priority, because both need the same cores.

@@ -1,5 +1,5 @@
 //! Removes whole segments, oldest first, by age and by total size. The facts that must outlive a segment are first written
-//! into the log again: heads of inboxes, cursors, registrations, revocations, idempotency keys that are still valid, rows of
+//! into the log again: heads of inboxes and conversations, read marks, cursors, registrations, revocations, idempotency keys that are still valid, rows of
 //! tables.
 
 use std::{

@@ -1,7 +1,8 @@
 //! The tables of rows: the facts besides messages, sessions and keys that the log keeps.
 //!
 //! A row is a key with a value. One kind of record writes or removes a row of any table, the state store keeps the present
-//! rows, and retention carries them over. So a new table needs no new code here except its number. Numbers are final.
+//! rows, and retention carries them over. So a new table needs no new code here except its number. Numbers are final. A table whose rows
+//! only grow may merge them instead, as [`TableId::Conversations`] does.
 //!
 //! This version writes [`TableId::Numbers`], [`TableId::Spreads`], [`TableId::Pieces`] and [`TableId::Conversations`]. The other tables are reserved:
 //! their numbers and keys stand here so that this version keeps such rows, when a later version has written them.

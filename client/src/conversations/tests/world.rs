@@ -288,12 +288,12 @@ impl World {
 
 #[test]
 fn whatever_is_lost_late_or_crashed_the_counts_are_the_gateways_in_the_end() {
-    let start = std::env::var("SEED")
+    let start = std::env::var("TOWNCRIER_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());
     let start = start.unwrap_or_else(|| fastrand::u64(..));
     for seed in (0..300).map(|i| start.wrapping_add(i)) {
-        println!("SEED={seed}");
+        println!("TOWNCRIER_SEED={seed}");
         let mut world = World::new(seed);
         world.connect(true);
         for _ in 0..400 {

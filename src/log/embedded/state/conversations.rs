@@ -6,7 +6,7 @@
 //! Entries of an earlier version have no conversation seq. They are numbered as they are read into the state, in the order of
 //! the inbox, and count as read. The number depends on the entries that are still retained, so it is *provisional* until a record
 //! says how many there were: the row that the keeper then writes into the segments, or the next numbered entry. The *shift* of a
-//! conversation is the difference.
+//! conversation is the final number of an entry minus its provisional one.
 
 use std::{
     collections::BTreeSet,
@@ -110,7 +110,7 @@ impl ConversationRow {
         facts.encode_to_vec().into()
     }
 
-    /// The final number before the next one is known: provisional numbers become final.
+    /// Makes provisional numbers final. `head` is the final number of the newest entry.
     fn anchor(&mut self, head: ConversationSeq) {
         if self.is_provisional {
             self.is_provisional = false;

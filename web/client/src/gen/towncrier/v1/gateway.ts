@@ -145,7 +145,7 @@ export interface Connected {
   userId: string;
   /** Platform number of the token, 1–11. */
   platform: number;
-  /** What this gateway can do beyond the first frames, by bit. Bit 0: read state, which is client frames 6 and 7. */
+  /** The optional frames that this gateway takes, by bit. Bit 0: read state, which is client frames 6 and 7. */
   features: bigint;
 }
 
@@ -193,7 +193,10 @@ export interface Conversation {
   lastSeq: bigint;
 }
 
-/** Messages `from_seq`..=`to_seq` will not come. The client moves its cursor to `to_seq` and tells its user. */
+/**
+ * Messages `from_seq`..=`to_seq` will not come. The client moves its cursor to `to_seq` and tells its user. A
+ * gap over read marks alone need not be told.
+ */
 export interface Gap {
   fromSeq: bigint;
   toSeq: bigint;
@@ -281,7 +284,10 @@ export interface Message {
   conversationId: string;
   offlinePush: OfflinePush | undefined;
   ex: string;
-  /** Place in the receiver's conversation: 1, 2, 3 … without gaps; 0 for an online-only message. */
+  /**
+   * Number in the receiver's conversation: 1, 2, 3 … without gaps; 0 for an online-only message, for read marks, and from a gateway
+   * without read state.
+   */
   conversationSeq: bigint;
   /**
    * Not empty: this entry of the inbox is no message. It says what the user has read, on whichever device. It is landed and acked as a
