@@ -324,6 +324,13 @@ fn open_state(
             state = reopened()?;
             None
         }
+        // The store was begun and not finished. Some of its rows may be there without the rows that belong to them.
+        Claim::Reached(reached) if reached.position == Position::NONE => {
+            drop(state);
+            set_aside("its rebuilding was not finished")?;
+            state = reopened()?;
+            None
+        }
         Claim::Reached(reached) => Some(reached),
         // The store is empty.
         Claim::None if !is_believed || synced == Position::NONE => None,

@@ -346,9 +346,17 @@ impl Conversations {
             let time_ms = send_time_ms.max(row.last_time_ms + 1);
             row.add(place.number, seq, at, time_ms);
             row.mark = place.number;
+            row.settle_deleted();
             Some(place)
         })?;
         if let Some(place) = place {
+            if place.number.0.is_multiple_of(WAYPOINT_EVERY) {
+                let key = match place.is_provisional {
+                    true => keys::provisional_entry(&key, place.number),
+                    false => keys::conversation_entry(&key, place.number),
+                };
+                self.waypoints.put(key, at);
+            }
             self.unnumbered.put(keys::entry(user, seq), place);
             lock(&self.unrecorded).insert(key.into());
         }
@@ -411,7 +419,7 @@ impl Conversations {
         first: ConversationSeq,
         removed_before: Position,
     ) -> Result<(), StateError> {
-        let from = self.rows.update(key.to_vec(), |row| {
+        let (from, shift) = self.rows.update(key.to_vec(), |row| {
             let row = row.get_or_insert_default();
             let from = row.first;
             row.first = row.first.max(first);
@@ -419,12 +427,19 @@ impl Conversations {
                 row.newest = Position::NONE;
             }
             row.settle_deleted();
-            from
+            (from, row.shift)
         })?;
-        let from = from.0.next_multiple_of(WAYPOINT_EVERY);
-        for number in (from..first.0).step_by(WAYPOINT_EVERY as usize) {
-            self.waypoints
-                .remove(keys::conversation_entry(key, ConversationSeq(number)));
+        for shift in [0, shift] {
+            let from = from
+                .0
+                .saturating_sub(shift)
+                .next_multiple_of(WAYPOINT_EVERY);
+            let first = first.0.saturating_sub(shift);
+            for number in (from..first).step_by(WAYPOINT_EVERY as usize) {
+                let number = ConversationSeq(number);
+                self.waypoints.remove(keys::conversation_entry(key, number));
+                self.waypoints.remove(keys::provisional_entry(key, number));
+            }
         }
         Ok(())
     }
@@ -464,6 +479,16 @@ impl Conversations {
             && let Some(position) = self
                 .waypoints
                 .get(&keys::conversation_entry(key, waypoint))?
+        {
+            return Ok((waypoint, position));
+        }
+        let provisional = number.0.saturating_sub(row.shift);
+        let provisional = ConversationSeq(provisional.next_multiple_of(WAYPOINT_EVERY));
+        let waypoint = ConversationSeq(provisional.0 + row.shift);
+        if waypoint < row.head
+            && let Some(position) = self
+                .waypoints
+                .get(&keys::provisional_entry(key, provisional))?
         {
             return Ok((waypoint, position));
         }

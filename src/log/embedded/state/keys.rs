@@ -7,6 +7,7 @@
 //! | `waypoints` | user `\0` seq (multiples of 64) | position u64 of that `Entry` | until its segment is removed |
 //! | `conversations` | user `\0` conversation id | head, newest, first, mark, last time, last seq, flags: a varint each; flag 1: provisional; flag 2: the shift follows; then the unread messages that were deleted | for ever |
 //! | `conversation_waypoints` | user `\0` conversation id `\0` conversation seq (multiples of 64) | position u64 of that `Entry` | until its segment is removed |
+//! | `conversation_waypoints` | user `\0` conversation id `\0` `\0` provisional number (multiples of 64) | the same, for an entry with a provisional number | until its segment is removed |
 //! | `unnumbered` | user `\0` seq | for an `Entry` without a conversation seq: the seq, the position of the conversation's `Entry` before it, provisional: a varint each | until its segment is removed |
 //! | `sessions` | user `\0` platform u8, device | cursor u64, acked_at_ms u64 | for ever |
 //! | `keys` | sender `\0` clientMsgID | message id 16, send_time u64, fingerprint 16, position u64 | as its message, at least `log.idempotency_retention` |
@@ -33,6 +34,16 @@ pub(super) fn entry(user: &UserId, seq: Seq) -> Vec<u8> {
 /// The key of an entry of the conversation with the key `conversation`.
 pub(super) fn conversation_entry(conversation: &[u8], number: ConversationSeq) -> Vec<u8> {
     [conversation, &[SEPARATOR], &number.0.to_be_bytes()].concat()
+}
+
+/// The key of an entry with a provisional number of the conversation with the key `conversation`.
+pub(super) fn provisional_entry(conversation: &[u8], number: ConversationSeq) -> Vec<u8> {
+    [
+        conversation,
+        &[SEPARATOR, SEPARATOR],
+        &number.0.to_be_bytes(),
+    ]
+    .concat()
 }
 
 pub(super) fn session(key: &SessionKey) -> Vec<u8> {

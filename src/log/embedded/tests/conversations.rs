@@ -247,6 +247,67 @@ fn the_numbers_of_an_earlier_versions_messages_stay_when_some_of_them_have_expir
 }
 
 #[test]
+fn a_rebuilding_that_was_not_finished_begins_anew() {
+    let mut bench = older(|_| {});
+    bench.limits.format = config::LOG_FORMAT;
+    let bench = bench.reopen(TestDisk::after_kill, true);
+    let before = (bench.chain("a"), bench.chain("b"), bench.inbox_numbers());
+    // A kill in the middle of a rebuilding leaves rows of conversations, and none of the rows that belong to them.
+    let state = &bench.log.core.state;
+    state.spill().unwrap();
+    state.begin(bench.log.core.epoch).unwrap();
+    let (disk, dir) = (bench.disk.after_kill(), bench.dir.path().to_owned());
+    let kept = tempfile::tempdir().unwrap();
+    copy(&dir, kept.path());
+    drop(bench);
+    let sled = sled::open(kept.path().join("state")).unwrap();
+    sled.open_tree("unnumbered").unwrap().clear().unwrap();
+    drop(sled);
+    let limits = config::Log {
+        dir: kept.path().into(),
+        cache_bytes: 1 << 20,
+        ..config::Log::default()
+    };
+    let bench = Bench::open(disk, kept, limits, Manual::new());
+    let after = (bench.chain("a"), bench.chain("b"), bench.inbox_numbers());
+    assert_eq!(before, after);
+}
+
+/// Copies a directory.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_deleted_message_that_then_counts_as_read_is_counted_once() {
+    let bench = Bench::new();
+    for _ in 0..3 {
+        bench.send_from("a");
+    }
+    let deletion = bench.log.delete(user("u1"), vec![Seq(1), Seq(2)]);
+    deletion.unwrap().blocking_recv().unwrap().unwrap();
+    let mut bench = bench;
+    bench.limits.format = 2;
+    let mut bench = bench.reopen(TestDisk::after_kill, true);
+    bench.send_from("a");
+    bench.limits.format = config::LOG_FORMAT;
+    let bench = bench.reopen(TestDisk::after_kill, true);
+    for _ in 0..2 {
+        bench.send_from("a");
+    }
+    assert_eq!(bench.facts("a"), [1, 6, 4, 2]);
+}
+
+#[test]
 fn messages_that_come_while_the_format_is_held_back_are_numbered_later() {
     let mut bench = Bench::new();
     bench.send_from("a");
