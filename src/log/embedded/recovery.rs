@@ -11,6 +11,7 @@ use super::{
     core::Core,
     disk::Disk,
     entry::MessageLookup,
+    entry_fields::MARKS,
     keeper::DIRTY_ROWS_MAX,
     record::{Position, Record},
     scan::{Scan, Tail, judge_tail},
@@ -367,10 +368,10 @@ impl Replay<'_> {
         Ok(count)
     }
 
-    /// Applies one record. Two records mean more here than in a running log. After damage, the earlier entries of an inbox may
+    /// Applies one record. Three records mean more here than in a running log. After damage, the earlier entries of an inbox may
     /// not have been seen. They have not expired for that reason: they should exist, and a reader of the inbox gets the error.
     /// A head is written before retention forgets the entries up to it. Their segment may still be there, because the gateway
-    /// ended before the file was removed.
+    /// ended before the file was removed. Marks move over messages that may have expired since.
     fn apply(
         &self,
         record: &Record,
@@ -402,6 +403,12 @@ impl Replay<'_> {
             && state.users.get(user)?.head == *head
         {
             state.expire(user, *first, at)?;
+        }
+        if let Record::Entry { user, fields, .. } = record
+            && fields.kind == MARKS
+            && let Some(message) = message
+        {
+            state.conversations.recall(user, message)?;
         }
         Ok(state.apply(record, at, message)?)
     }

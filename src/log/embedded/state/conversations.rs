@@ -29,6 +29,7 @@ use super::{
     keys::{self, WAYPOINT_EVERY},
     store::StateStore,
     table::{Row, Table},
+    unnumbered::UnnumberedRow,
 };
 use crate::{
     ids::{ConversationSeq, Seq, UserId},
@@ -132,6 +133,15 @@ impl ConversationRow {
         self.last_seq = seq;
     }
 
+    /// The messages up to this are not retained. Their number may not have been known.
+    fn raise(&mut self, head: ConversationSeq) {
+        if head > self.head {
+            self.head = head;
+            self.newest = Position::NONE;
+            self.first = head.next();
+        }
+    }
+
     /// Forgets deleted messages that are not unread any more.
     fn settle_deleted(&mut self) {
         let read = self.read_up_to();
@@ -201,41 +211,6 @@ struct ConversationFacts {
     last_seq: u64,
     #[prost(uint64, tag = "4")]
     mark: u64,
-}
-
-/// The place in its conversation of an entry that has no number in its record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct UnnumberedRow {
-    number: ConversationSeq,
-    /// True if the conversation's shift is to be added.
-    is_provisional: bool,
-    /// The conversation's entry before this one.
-    previous: Position,
-}
-
-impl Row for UnnumberedRow {
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(12);
-        let numbers = [
-            self.number.0,
-            self.previous.0,
-            u64::from(self.is_provisional),
-        ];
-        for number in numbers {
-            encode_varint(number, &mut bytes);
-        }
-        bytes
-    }
-
-    fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
-        let mut number = || decode_varint(&mut bytes).ok();
-        let row = Self {
-            number: ConversationSeq(number()?),
-            previous: Position(number()?),
-            is_provisional: number()? == 1,
-        };
-        bytes.is_empty().then_some(row)
-    }
 }
 
 /// All conversations, the waypoints into their chains, and the places of entries without a number.
@@ -363,6 +338,21 @@ impl Conversations {
         Ok(())
     }
 
+    /// A replay meets a user's marks. The marked messages were there; those that are not have expired since.
+    pub(in crate::log::embedded) fn recall(
+        &self,
+        user: &UserId,
+        message: &MessageFacts,
+    ) -> Result<(), StateError> {
+        for mark in &message.origin.marks {
+            let key = conversation_key(user, &mark.conversation_id);
+            let head = ConversationSeq(mark.conversation_seq);
+            self.rows
+                .update(key, |row| row.get_or_insert_default().raise(head))?;
+        }
+        Ok(())
+    }
+
     /// Moves a user's marks forward.
     pub(super) fn mark(&self, user: &UserId, message: &MessageFacts) -> Result<(), StateError> {
         for mark in &message.origin.marks {
@@ -398,10 +388,8 @@ impl Conversations {
         self.rows.update(key.to_vec(), |row| {
             let row = row.get_or_insert_default();
             row.anchor(head);
-            if head > row.head {
-                row.head = head;
-                row.newest = Position::NONE;
-                row.first = head.next();
+            row.raise(head);
+            if head == row.head && row.newest == Position::NONE {
                 row.last_time_ms = facts.last_time_ms;
                 row.last_seq = Seq(facts.last_seq);
             }

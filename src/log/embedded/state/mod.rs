@@ -10,7 +10,7 @@
 //! - `store.rs`: sled behind a trait, opened or set aside; `memory.rs`: its replacement while the disk is full
 //! - `table.rs`: one kind of row, written behind
 //! - `checkpoint.rs`: rows go to sled, and sled claims what it has
-//! - `conversations.rs`: the rows of conversations, with the read marks
+//! - `conversations.rs`: the rows of conversations, with the read marks; `unnumbered.rs`: entries of an earlier version
 //! - `users.rs`, `cursors.rs`, `idempotency.rs`, `tokens.rs`: the rows; `rows.rs`: the rows of the tables in `table_id.rs`
 
 mod checkpoint;
@@ -23,6 +23,7 @@ mod rows;
 mod store;
 mod table;
 mod tokens;
+mod unnumbered;
 mod users;
 
 use std::{

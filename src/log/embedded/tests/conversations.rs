@@ -175,6 +175,32 @@ fn a_mark_outlives_its_entry_while_its_messages_stay() {
     assert_eq!(bench.facts("a"), [2, 3, 1, 2]);
 }
 
+#[test]
+fn a_mark_outlives_the_messages_that_it_marks() {
+    // Further messages are in the segment of the mark, so the conversation goes on when retention removes the first one.
+    for later in [1, 0] {
+        let bench = short_lived();
+        bench.send_from("a");
+        bench.send_from("a");
+        let begin = bench.disk.last_segment();
+        bench.machine.advance(2 * 3600 * 1000);
+        bench.mark("a", 2);
+        for _ in 0..later {
+            bench.send_from("a");
+        }
+        let open = bench.disk.last_segment();
+        assert!(begin < open);
+        bench.machine.advance(3601 * 1000);
+        eventually("the first segment is removed", || {
+            bench.disk.segments()[0] > begin
+        });
+        let now = bench.conversation("a");
+        assert_eq!(bench.facts("a"), [3, 2 + later, 2, later]);
+        let bench = bench.reopen(TestDisk::after_power_cut, false);
+        assert_eq!(bench.conversation("a"), now);
+    }
+}
+
 /// A directory of an earlier version: messages of two senders, without numbers.
 fn older(change: impl FnOnce(&mut config::Log)) -> Bench {
     let bench = Bench::with(|limits| {
