@@ -9,7 +9,9 @@ use tokio::task::yield_now;
 use super::{Delivery, SendError, send::durable};
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Seq, UserId},
-    log::{Append, ConversationPage, ConversationRead, LogAnswer, LogError, ReadLimit},
+    log::{
+        Append, AppendError, ConversationPage, ConversationRead, LogAnswer, LogError, ReadLimit,
+    },
     message::{ReadMark, StoredMessage, TOGETHER_BYTES_MAX},
 };
 
@@ -68,6 +70,8 @@ impl Delivery {
         if self.is_draining.load(Relaxed) {
             return Err(SendError::Draining);
         }
+        // A damaged log does not know every conversation. A mark in one that it does not know would be ignored.
+        self.log.check_writable().map_err(AppendError::Refusing)?;
         let mut steps = Vec::new();
         for (looked, mark) in (1..).zip(marks) {
             steps.extend(self.step(user, epoch, mark).await?);

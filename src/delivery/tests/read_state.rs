@@ -11,8 +11,8 @@ use crate::{
     gateway::Base,
     ids::{Epoch, Seq, UserId},
     log::{
-        ReadLimit,
-        tests::memory::{EPOCH, MemoryLog},
+        AppendError, Cause, LogError, ReadLimit,
+        tests::memory::{EPOCH, Fault, MemoryLog},
     },
     message::{Content, Conversation, ReadMark, StoredMessage},
 };
@@ -180,4 +180,16 @@ async fn a_draining_gateway_takes_no_marks() {
     let user = u1();
     let refused = base.delivery.mark_read(&user, None, marks(&[("a", 1)]));
     assert_eq!(refused.await, Err(SendError::Draining));
+}
+
+#[tokio::test]
+async fn a_log_that_refuses_appends_takes_no_marks_even_of_unknown_conversations() {
+    let base = base();
+    let refusing = AppendError::Refusing(LogError::new(Cause::Damaged, "a test damaged it"));
+    base.log.rows().fault = Some(Fault::Refuse(refusing.clone()));
+    let user = u1();
+    let refused = base
+        .delivery
+        .mark_read(&user, None, marks(&[("unknown", 1)]));
+    assert_eq!(refused.await, Err(SendError::Append(refusing)));
 }
