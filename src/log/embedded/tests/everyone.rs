@@ -183,7 +183,9 @@ fn a_message_to_everyone_expires_with_its_segments_and_its_rows_go_too() {
     eventually("age", || bench.disk.segments()[0] != first);
     let lookup = Lookup::Id(receipt.message_id);
     // The file goes a moment before the log forgets it.
-    eventually("it is gone", || bench.log.find_blocking(&lookup) == Ok(None));
+    eventually("it is gone", || {
+        bench.log.find_blocking(&lookup) == Ok(None)
+    });
     let id = receipt.message_id;
     eventually("the rows", || {
         let state = &bench.log.core.state;
