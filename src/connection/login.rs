@@ -74,13 +74,15 @@ async fn enter(
         .enter(&registered.key, claims.issued_at_ms)
         .await
         .map_err(fault)?;
+    let is_damaged = delivery.is_damaged();
     let standing = Standing {
         epoch: point.inbox.epoch,
         head: point.inbox.head,
         first: point.inbox.first,
         stored: point.stored.map(|row| row.cursor),
-        is_damaged: delivery.is_damaged(),
-        has_conversations: delivery.has_conversations(),
+        is_damaged,
+        // Damage may hide messages and marks. A client keeps the counts that it is told, also when the damage is repaired.
+        has_conversations: delivery.has_conversations() && !is_damaged,
     };
     let welcome = Welcome {
         connection: id,

@@ -248,3 +248,20 @@ fn a_log_without_conversations_takes_neither_frame() {
         }
     });
 }
+
+#[test]
+fn a_damaged_log_does_not_offer_its_conversations() {
+    run(async {
+        let mut bench = Bench::new();
+        bench.notify().await;
+        let damaged = AppendError::Refusing(LogError::new(Cause::Damaged, "a test damaged it"));
+        bench.world.log.fail(Fault::Refuse(damaged));
+        let (mut client, _) = bench.open(1 << 20).await;
+        let connect = bench.world.connect("u", Platform::Web);
+        client.say(client_frame::Body::Connect(connect)).await;
+        let Body::Connected(connected) = client.hear_frame().await else {
+            panic!("not Connected")
+        };
+        assert_eq!(connected.features, 0);
+    });
+}
