@@ -3,8 +3,8 @@
 //! A workload is up to three operations on a log. For each disk operation in it, the process ends just before that
 //! operation. The end is a kill, or a power cut with every combination of unsynced writes, torn at any sector. The state
 //! store keeps any prefix of its unflushed changes, or is lost. In every state the recovered log must hold all answered
-//! messages, no message that was not tried, and take one more message, which survives the next power cut. For every single
-//! flipped bit of the files, the log detects it or is unchanged.
+//! messages and marks, nothing that was not tried, every number in its place, and take one more message, which survives the
+//! next power cut. For every single flipped bit of the files, the log detects it or is unchanged.
 
 use std::{sync::Arc, thread};
 
@@ -13,7 +13,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::{
     disk::SimDisk,
     process::Life,
-    short_life::{Step, live, recovers},
+    recovered::recovers,
+    short_life::{Step, live},
     store::Fate,
 };
 use towncrier::{log::embedded::inspect::inspect_segments, metrics::Metrics};
@@ -21,7 +22,7 @@ use towncrier::{log::embedded::inspect::inspect_segments, metrics::Metrics};
 /// The longest workload.
 const STEPS_MAX: usize = 3;
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step::Message,
     Step::Batch,
     Step::Repeat,
@@ -30,13 +31,15 @@ const STEPS: [Step; 8] = [
     Step::Roll,
     Step::Retention,
     Step::Everyone,
+    Step::Marks,
 ];
 
 /// True for a workload that is worth its time. A message to everyone has many crash points, so the longest workloads have at
-/// most one, at their end.
+/// most one, at their end. In an empty inbox there is nothing to mark.
 fn is_worthwhile(steps: &[Step]) -> bool {
     let begin = &steps[..steps.len().saturating_sub(1)];
-    steps.len() < STEPS_MAX || !begin.contains(&Step::Everyone)
+    let is_short = steps.len() < STEPS_MAX || !begin.contains(&Step::Everyone);
+    is_short && steps.first() != Some(&Step::Marks)
 }
 
 /// All workloads of up to `most` operations.

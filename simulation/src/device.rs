@@ -2,12 +2,17 @@
 //!
 //! The store is as atomic as a database, and keeps everything that ever landed, so that a second landing is detected.
 
-use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    io,
+    rc::Rc,
+};
 
 use towncrier_client::{
-    Client, ClientEvent, ConversationRecord, Ended, Knowledge, KnownConversation, Options, Status,
-    Store, StoreError, StorePosition,
-    proto::{Message, gap::Reason, kicked},
+    Client, ClientEvent, ConversationRecord, Ended, Knowledge, KnownConversation, Options,
+    ReadState, Status, Store, StoreError, StorePosition,
+    proto::{Message, ReadMark, gap::Reason, kicked},
 };
 
 use super::{
@@ -15,7 +20,7 @@ use super::{
     network::{End, Network},
     trace::{note, violated},
 };
-use towncrier::ids::Platform;
+use towncrier::{ids::Platform, log::Conversation};
 
 /// The point at which a device's process dies next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +46,15 @@ pub(super) struct Inbox {
     pub(super) position: StorePosition,
     /// The landed messages: the message's id by log and seq.
     pub(super) landed: BTreeMap<(u64, u64), String>,
+    /// The landed entries of read marks, by log and seq.
+    pub(super) marks: BTreeSet<(u64, u64)>,
     /// The seqs announced as gone.
     pub(super) gone: BTreeMap<(u64, u64), Reason>,
     /// The conversations, by id, and how much is known of them.
-    conversations: BTreeMap<String, KnownConversation>,
-    knowledge: Knowledge,
+    pub(super) conversations: BTreeMap<String, KnownConversation>,
+    pub(super) knowledge: Knowledge,
+    /// The highest mark of each conversation that the user was told to come from the gateway, by log and conversation.
+    told: BTreeMap<(u64, String), u64>,
     /// The position at which the store began in each log.
     pub(super) began: BTreeMap<u64, u64>,
     pub(super) crash: Option<Crash>,
@@ -57,6 +66,15 @@ impl Inbox {
             self.conversations.clear();
         }
         for row in &record.rows {
+            // The user's own mark may go back, if the gateway does not take it.
+            let told = (self.position.epoch, row.conversation_id.clone());
+            let told = self.told.get(&told).copied().unwrap_or_default();
+            if row.mark < told {
+                violated(
+                    "marks",
+                    format_args!("a device goes back from {told}: {row:?}"),
+                );
+            }
             self.conversations
                 .insert(row.conversation_id.clone(), row.clone());
         }
@@ -81,6 +99,8 @@ pub(super) struct Device {
     pub(super) inbox: RefCell<Inbox>,
     pub(super) connected: RefCell<Option<Connected>>,
     pub(super) caught_up: RefCell<bool>,
+    /// The conversations of the running app.
+    pub(super) read_state: RefCell<Option<ReadState<Landing>>>,
     /// True if its store lies: it moves its cursor before it keeps the messages.
     lies: bool,
 }
@@ -93,6 +113,7 @@ impl Device {
             inbox: RefCell::default(),
             connected: RefCell::default(),
             caught_up: RefCell::default(),
+            read_state: RefCell::default(),
             lies,
         }
     }
@@ -100,6 +121,66 @@ impl Device {
     /// Empties the store, as a new installation of the app does.
     pub(super) fn reinstall(&self) {
         self.inbox.take();
+    }
+
+    /// The user reads a conversation, up to the message at this distance from the newest one. Returns the conversation and the
+    /// mark; `None` if the app does not run, or shows no conversation.
+    ///
+    /// # Errors
+    /// The app crashes.
+    pub(super) fn read(
+        &self,
+        conversation: usize,
+        back: u64,
+        model: &RefCell<Model>,
+    ) -> Result<Option<(String, u64)>, StoreError> {
+        let Some(read_state) = self.read_state.borrow().clone() else {
+            return Ok(None);
+        };
+        let rows = read_state.conversations()?;
+        let Some(number) = conversation.checked_rem(rows.len()) else {
+            return Ok(None);
+        };
+        let id = rows[number].conversation_id.clone();
+        let mark = rows[number].head.saturating_sub(back);
+        let reader = (self.inbox.borrow().position.epoch, self.owner.user);
+        model.borrow_mut().conversations.asks(reader, &id, mark);
+        note(format_args!("device {} reads {id} to {mark}", self.number));
+        read_state.mark_read(&id, mark)?;
+        Ok(Some((id, mark)))
+    }
+
+    /// The difference between this device's conversations and those that the gateway lists, if there is one. The gateway does not tell
+    /// a device which unread messages it deletes or lets expire.
+    pub(super) fn difference(&self, list: &[Conversation]) -> Option<String> {
+        let inbox = self.inbox.borrow();
+        let rows = &inbox.conversations;
+        if inbox.knowledge != Knowledge::Whole || rows.len() != list.len() {
+            return Some(format!("{:?}, {rows:?} and {list:?}", inbox.knowledge));
+        }
+        list.iter().find_map(|listed| {
+            let is_same = rows.get(&*listed.id).is_some_and(|row| {
+                let most = row.head.saturating_sub(row.mark);
+                (row.head, row.mark) == (listed.head.0, listed.mark.0)
+                    && (listed.unread..=most).contains(&row.unread)
+            });
+            (!is_same).then(|| format!("{:?} and {listed:?}", rows.get(&*listed.id)))
+        })
+    }
+
+    /// Unread messages, as the app shows them.
+    pub(super) fn unread(&self) -> u64 {
+        let inbox = self.inbox.borrow();
+        inbox.conversations.values().map(|row| row.unread).sum()
+    }
+}
+
+/// The app of a device while it runs.
+struct App(Rc<Device>);
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.0.read_state.take();
     }
 }
 
@@ -135,12 +216,16 @@ pub(super) async fn run(
         network,
         device: device.number,
     };
-    let ended = Client::over(dialer, options, store)
+    let mut client = Client::over(dialer, options, store);
+    device.read_state.replace(Some(client.read_state()));
+    let app = App(device.clone());
+    let ended = client
         .run(
             |event| heard(&device, &model, event),
             std::future::pending(),
         )
         .await;
+    drop(app);
     let connected = device.connected.take();
     note(format_args!("device {} ends: {ended}", device.number));
     match ended {
@@ -174,7 +259,28 @@ fn heard(device: &Device, model: &RefCell<Model>, event: ClientEvent) {
             note(format_args!("device {number} online-only"));
             model.borrow_mut().shown(device.owner.user, &message);
         }
-        ClientEvent::Conversations { .. } | ClientEvent::Gap { .. } => {}
+        ClientEvent::Conversations { marks, .. } => {
+            let inbox = &mut *device.inbox.borrow_mut();
+            let epoch = inbox.position.epoch;
+            for ReadMark {
+                conversation_id: id,
+                conversation_seq: mark,
+            } in marks
+            {
+                note(format_args!("device {number} is told of {id} to {mark}"));
+                let told = inbox.told.entry((epoch, id.clone())).or_default();
+                if mark <= *told {
+                    violated(
+                        "marks",
+                        format_args!("device {number} is told of {id} to {mark} after {told}"),
+                    );
+                }
+                *told = mark.max(*told);
+                let reader = (epoch, device.owner.user);
+                model.borrow_mut().conversations.tells(reader, &id, mark);
+            }
+        }
+        ClientEvent::Gap { .. } => {}
         ClientEvent::Status(Status::Connected(connected)) => {
             note(format_args!(
                 "device {number} connected {} cursor {} head {}",
@@ -217,7 +323,7 @@ impl towncrier_client::Network for Dialer {
 }
 
 /// The store of one run of the app.
-struct Landing {
+pub(super) struct Landing {
     device: Rc<Device>,
     model: Rc<RefCell<Model>>,
 }
@@ -232,6 +338,39 @@ impl Landing {
         *crash = None;
         note(format_args!("device {} crashes {at:?}", self.device.number));
         Err(StoreError::InUse("it crashed".into()))
+    }
+
+    /// Lands the entries up to `position`. Each one that is no message holds read marks.
+    fn commit(&self, before: StorePosition, position: StorePosition, messages: &[Message]) {
+        let Device { number, owner, .. } = &*self.device;
+        let inbox = &mut *self.device.inbox.borrow_mut();
+        let model = &mut *self.model.borrow_mut();
+        inbox.position = position;
+        let epoch = position.epoch;
+        let mut left = messages.iter().peekable();
+        for seq in before.cursor + 1..=position.cursor {
+            let at = (epoch, seq);
+            let is_new = match left.next_if(|message| message.seq == seq) {
+                Some(message) => {
+                    model.landed(owner, epoch, message);
+                    let id = message.server_msg_id.clone();
+                    inbox.landed.insert(at, id).is_none()
+                }
+                None => {
+                    model.landed_marks(owner, epoch, seq);
+                    inbox.marks.insert(at)
+                }
+            };
+            if !is_new {
+                violated("P5", format_args!("device {number} lands {at:?} twice"));
+            }
+        }
+        if left.next().is_some() || before.epoch != epoch {
+            violated(
+                "P4",
+                format_args!("device {number} lands {messages:?} from {before:?} to {position:?}"),
+            );
+        }
     }
 }
 
@@ -252,37 +391,12 @@ impl Store for Landing {
         messages: Vec<Message>,
         record: &ConversationRecord,
     ) -> Result<Vec<Message>, StoreError> {
-        if self.device.lies
-            && let Some(last) = messages.last()
-        {
-            self.device.inbox.borrow_mut().position.cursor = last.seq;
+        let before = self.device.inbox.borrow().position;
+        if self.device.lies {
+            self.device.inbox.borrow_mut().position = position;
         }
         self.crash(Crash::BeforeCommit)?;
-        let epoch = position.epoch;
-        for message in &messages {
-            let inbox = &mut *self.device.inbox.borrow_mut();
-            let number = self.device.number;
-            let at = (epoch, message.seq);
-            let is_next =
-                self.device.lies || (inbox.position.epoch, inbox.position.cursor + 1) == at;
-            if !is_next {
-                violated(
-                    "P4",
-                    format_args!("device {number} lands {at:?} at {:?}", inbox.position),
-                );
-            }
-            inbox.position = StorePosition {
-                epoch,
-                cursor: message.seq,
-            };
-            let id = message.server_msg_id.clone();
-            if inbox.landed.insert(at, id).is_some() {
-                violated("P5", format_args!("device {number} lands {at:?} twice"));
-            }
-            self.model
-                .borrow_mut()
-                .landed(&self.device.owner, epoch, message);
-        }
+        self.commit(before, position, &messages);
         self.device.inbox.borrow_mut().record(record);
         self.crash(Crash::AfterCommit)?;
         Ok(messages)

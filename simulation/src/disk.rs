@@ -11,7 +11,10 @@ use std::{
 
 use fastrand::Rng;
 
-use super::{process::Life, trace::note};
+use super::{
+    process::{Life, is_beside},
+    trace::note,
+};
 use towncrier::log::embedded::{Disk, DiskFile, Patience};
 
 /// A write survives in pieces of this size, which a device writes at once.
@@ -403,7 +406,7 @@ impl DiskFile for SimFile {
         self.disk.life.look()?;
         if patience == Patience::MemoryOnly {
             let Directory { faults, random, .. } = &mut *lock(&self.disk.shared);
-            if faults.cold_one_in > 0 && random.u32(..faults.cold_one_in) == 0 {
+            if faults.cold_one_in > 0 && !is_beside() && random.u32(..faults.cold_one_in) == 0 {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
         }

@@ -21,7 +21,7 @@ use super::{
     clock::SimClock,
     disk::SimDisk,
     network::Network,
-    process::Life,
+    process::{Life, is_beside},
     store::SimHome,
     trace::{note, violated},
 };
@@ -179,8 +179,11 @@ impl Gateway {
     }
 }
 
-/// Work that may wait for the disk runs on the same thread, a moment later.
+/// Work that may wait for the disk runs on the same thread, a moment later. A look beside the process waits for nothing.
 fn aside(work: Box<dyn FnOnce() + Send>) {
+    if is_beside() {
+        return work();
+    }
     let wait = Duration::from_millis(fastrand::u64(0..20));
     spawn_local(async move {
         sleep(wait).await;

@@ -3,11 +3,57 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The sender or the group of a letter, which decides its conversation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Talk {
+    /// This account writes to each receiver alone.
+    #[default]
+    Notices,
+    /// This account does.
+    Alerts,
+    /// A member writes to this group.
+    Group(u8),
+}
+
+impl Talk {
+    pub(super) fn send_id(self) -> &'static str {
+        match self {
+            Self::Notices | Self::Group(_) => "oa",
+            Self::Alerts => "ob",
+        }
+    }
+
+    /// Empty for a letter that is in no group.
+    pub(super) fn group_id(self) -> String {
+        match self {
+            Self::Group(group) => format!("g{group}"),
+            Self::Notices | Self::Alerts => String::new(),
+        }
+    }
+
+    /// The session type, as callers number it.
+    pub(super) fn session_type(self) -> i32 {
+        match self {
+            Self::Notices | Self::Alerts => 1,
+            Self::Group(_) => 3,
+        }
+    }
+
+    /// The conversation in which this user finds the letter.
+    pub(super) fn conversation_id(self, user: usize) -> String {
+        match self {
+            Self::Notices | Self::Alerts => format!("si_{}_u{user}", self.send_id()),
+            Self::Group(group) => format!("sg_g{group}"),
+        }
+    }
+}
+
 /// A message that a caller wants to send.
 #[derive(Debug, Default)]
 pub(super) struct Letter {
     /// The receivers by number; `None`: all users.
     pub(super) receivers: Option<BTreeSet<usize>>,
+    pub(super) talk: Talk,
     pub(super) key: Option<u32>,
     pub(super) is_online_only: bool,
     /// Attempts under way.
@@ -35,11 +81,13 @@ pub(super) struct Known {
 impl Letter {
     pub(super) fn new(
         receivers: Option<BTreeSet<usize>>,
+        talk: Talk,
         key: Option<u32>,
         is_online_only: bool,
     ) -> Self {
         Self {
             receivers,
+            talk,
             key,
             is_online_only,
             ..Self::default()

@@ -8,14 +8,15 @@
 //!
 //! - `schedule.rs`: the schedule of a seed
 //! - `world.rs`: one run; `operations.rs`, `life.rs`, `rest.rs`: its steps, the deaths in it, its end
-//! - `model.rs`, `letter.rs`, `policy.rs`: the promises
+//! - `model.rs`, `letter.rs`, `conversations.rs`, `policy.rs`: the promises; `settle.rs`: they are checked against a whole log
 //! - `gateway.rs`, `device.rs`: a life of the gateway's process; a device with its app and its store
 //! - `clock.rs`, `network.rs`, `disk.rs`, `store.rs`: the simulated machine; `process.rs`: death in the middle of an
 //!   operation
 //! - `trace.rs`: the events of a run
 //! - `shrink.rs`: the shortest schedule that still fails
 //! - `seeds.txt`, `regressions.rs`: every seed that ever failed, and each fault that it found as a plain test
-//! - `short_life.rs`, `crash_points.rs`: the log alone, and every point at which a short life of it can end
+//! - `short_life.rs`, `recovered.rs`, `crash_points.rs`: the log alone, what must be found after it, and every point at which a
+//!   short life of it can end
 //! - `../bugs/`: bugs planted in the program, which the tests have to find
 //!
 //! Not part of a run:
@@ -24,6 +25,7 @@
 //! - `../tests/interleavings/`: threads in thousands of orders
 
 mod clock;
+mod conversations;
 #[cfg(test)]
 mod crash_points;
 mod device;
@@ -39,9 +41,12 @@ mod operations;
 mod policy;
 mod process;
 #[cfg(test)]
+mod recovered;
+#[cfg(test)]
 mod regressions;
 mod rest;
 mod schedule;
+mod settle;
 #[cfg_attr(
     not(test),
     expect(dead_code, reason = "fuzzing checks nothing but reads")

@@ -8,24 +8,25 @@ use std::{
     sync::Arc,
 };
 
-use prost::Message as _;
 use towncrier_client::{StorePosition, proto::Message};
 
 use super::{
     clock::SimClock,
+    conversations::{Conversations, Reader},
     device::Owner,
     letter::{Known, Letter, number_in},
-    trace::{note, violated},
+    trace::violated,
 };
 use towncrier::{
     clock::Clock,
-    ids::{Platform, Seq, UserId},
-    log::{Log, ReadLimit, Receipt, embedded::EmbeddedLog},
+    ids::{ConversationSeq, Platform, Seq, UserId},
+    log::{Conversation, Log, LogAnswer, LogError, Receipt, embedded::EmbeddedLog},
+    message::Numbers,
     registry::Registry,
 };
 
 /// The gateway's parts read the clocks one after the other, so retention and expiry may differ by this much.
-const SLACK_MS: u64 = 10_000;
+pub(super) const SLACK_MS: u64 = 10_000;
 
 /// The outcome of one attempt to send.
 #[derive(Debug)]
@@ -41,9 +42,14 @@ pub(super) enum Outcome {
 
 /// One user's inbox in one log.
 #[derive(Default)]
-struct Places {
-    letters: BTreeMap<u64, (u64, String)>,
+pub(super) struct Places {
+    pub(super) letters: BTreeMap<u64, (u64, String)>,
+    /// The entries of read marks.
+    marks: BTreeSet<u64>,
     deleted: BTreeSet<u64>,
+    /// Deletions while the log was damaged. The log may count such a message as unread, if it could not read to which
+    /// conversation it belongs.
+    pub(super) deleted_in_damage: u64,
 }
 
 /// All known facts.
@@ -51,20 +57,23 @@ pub(super) struct Model {
     /// The epoch of the present log. With another epoch, everything in the log before is lost, and this was announced.
     pub(super) epoch: u64,
     pub(super) policy: u8,
-    retention_ms: u64,
+    pub(super) retention_ms: u64,
     keys_ms: u64,
     pub(super) clock: Arc<SimClock>,
     pub(super) registry: Option<Arc<Registry>>,
     /// The trusted clock of the running gateway.
     pub(super) gateway_clock: Option<Arc<Clock>>,
-    letters: BTreeMap<u64, Letter>,
+    pub(super) letters: BTreeMap<u64, Letter>,
     /// By log and user.
-    inboxes: BTreeMap<(u64, usize), Places>,
+    pub(super) inboxes: BTreeMap<Reader, Places>,
+    pub(super) conversations: Conversations,
     /// The highest seq that a session had landed, by log.
     landed: BTreeMap<(u64, Session), u64>,
     /// The number of checked messages, for the summary.
     pub(super) accepted: u64,
     pub(super) landings: u64,
+    /// The number of landed entries of read marks.
+    pub(super) marks: u64,
 }
 
 /// A session as the login policy sees it. Its device counts only if the policy tells devices apart.
@@ -79,6 +88,24 @@ fn user_number(id: &str) -> Option<usize> {
     id.strip_prefix('u')?.parse().ok()
 }
 
+/// The answer to a question that is asked beside the process.
+pub(super) fn at_once<T>(answer: LogAnswer<T>) -> Result<T, LogError> {
+    match answer {
+        LogAnswer::Now(answer) => answer,
+        LogAnswer::Later(mut answer) => answer.try_recv().expect("such work is done at once"),
+    }
+}
+
+/// All conversations of a user, as the gateway lists them to a look beside the process.
+pub(super) fn listed(log: &EmbeddedLog, user: usize) -> Vec<Conversation> {
+    let page = log.conversations(&user_id(user), Seq(u64::MAX), usize::MAX);
+    let list = at_once(page).map(|page| page.conversations);
+    list.unwrap_or_else(|error| {
+        violated("P1", format_args!("user {user} has no list: {error}"));
+        Vec::new()
+    })
+}
+
 impl Model {
     pub(super) fn new(policy: u8, log: &towncrier::config::Log, clock: Arc<SimClock>) -> Self {
         Self {
@@ -91,9 +118,11 @@ impl Model {
             gateway_clock: None,
             letters: BTreeMap::new(),
             inboxes: BTreeMap::new(),
+            conversations: Conversations::default(),
             landed: BTreeMap::new(),
             accepted: 0,
             landings: 0,
+            marks: 0,
         }
     }
 
@@ -149,11 +178,11 @@ impl Model {
                 let users: Vec<_> = receipt
                     .entries
                     .iter()
-                    .map(|(user, numbers)| (user_number(user.as_str()), numbers.seq))
+                    .map(|(user, numbers)| (user_number(user.as_str()), *numbers))
                     .collect();
-                for (user, seq) in &users {
+                for (user, numbers) in &users {
                     let Some(user) = user else { continue };
-                    self.has_entry(*user, epoch, seq.0, number, &id);
+                    self.has_entry((epoch, *user), *numbers, number, &id);
                 }
                 let entered: BTreeSet<usize> = users.iter().filter_map(|(user, _)| *user).collect();
                 let wanted = &self.letters[&number].receivers;
@@ -228,9 +257,22 @@ impl Model {
         letter.messages.insert(id.to_owned(), known);
     }
 
-    /// The entry `seq` of a user holds this letter.
-    fn has_entry(&mut self, user: usize, epoch: u64, seq: u64, number: u64, id: &str) {
-        let inbox = self.inboxes.entry((epoch, user)).or_default();
+    /// An entry of a user holds this letter.
+    fn has_entry(&mut self, reader: Reader, numbers: Numbers, number: u64, id: &str) {
+        let (user, seq) = (reader.1, numbers.seq.0);
+        if let Some(letter) = self.letters.get(&number) {
+            let conversation = letter.talk.conversation_id(user);
+            let number = numbers.conversation_seq.0;
+            self.conversations
+                .has_number(reader, &conversation, number, seq);
+        }
+        let inbox = self.inboxes.entry(reader).or_default();
+        if inbox.marks.contains(&seq) {
+            violated(
+                "P4",
+                format_args!("entry {seq} of user {user} holds letter {number}, and read marks"),
+            );
+        }
         match inbox.letters.get(&seq) {
             None => {
                 let elsewhere = inbox.letters.iter().find(|(_, (_, other))| other == id);
@@ -253,7 +295,7 @@ impl Model {
     }
 
     /// A message was read, from any source.
-    fn is_read(&mut self, user: usize, epoch: u64, message: &Message) {
+    pub(super) fn is_read(&mut self, user: usize, epoch: u64, message: &Message) {
         let Some(number) = number_in(&message.content) else {
             return violated(
                 "P8",
@@ -269,7 +311,11 @@ impl Model {
             epoch,
             message.send_time as u64,
         );
-        self.has_entry(user, epoch, message.seq, number, &message.server_msg_id);
+        let numbers = Numbers {
+            seq: Seq(message.seq),
+            conversation_seq: ConversationSeq(message.conversation_seq),
+        };
+        self.has_entry((epoch, user), numbers, number, &message.server_msg_id);
         let receivers = self
             .letters
             .get(&number)
@@ -286,9 +332,45 @@ impl Model {
     pub(super) fn landed(&mut self, owner: &Owner, epoch: u64, message: &Message) {
         self.landings += 1;
         self.is_read(owner.user, epoch, message);
+        self.has_landed(owner, epoch, message.seq);
+        let letter = number_in(&message.content).and_then(|number| self.letters.get(&number));
+        let conversation = letter.map(|letter| letter.talk.conversation_id(owner.user));
+        if conversation.is_some_and(|conversation| conversation != message.conversation_id) {
+            violated("P2", format_args!("in another conversation: {message:?}"));
+        }
+    }
+
+    /// A device takes over read marks.
+    pub(super) fn landed_marks(&mut self, owner: &Owner, epoch: u64, seq: u64) {
+        self.marks += 1;
+        self.has_marks((epoch, owner.user), seq);
+        self.has_landed(owner, epoch, seq);
+    }
+
+    fn has_landed(&mut self, owner: &Owner, epoch: u64, seq: u64) {
         let session = self.session(owner);
         let highest = self.landed.entry((epoch, session)).or_default();
-        *highest = message.seq.max(*highest);
+        *highest = seq.max(*highest);
+    }
+
+    /// An entry of a user holds read marks.
+    pub(super) fn has_marks(&mut self, reader: Reader, seq: u64) {
+        let inbox = self.inboxes.entry(reader).or_default();
+        inbox.marks.insert(seq);
+        if let Some((number, _)) = inbox.letters.get(&seq) {
+            violated(
+                "P4",
+                format_args!("entry {seq} of {reader:?} holds read marks, and letter {number}"),
+            );
+        }
+    }
+
+    /// A mark was taken: the answer says so. A mark on a message that is gone may be ignored.
+    pub(super) fn is_marked(&mut self, reader: Reader, id: &str, mark: u64) {
+        let seq = self.conversations.seq_of(reader, id, mark);
+        if seq.is_some_and(|seq| !self.may_be_gone(reader.1, reader.0, seq)) {
+            self.conversations.tells(reader, id, mark);
+        }
     }
 
     /// A device shows an online-only message.
@@ -333,39 +415,50 @@ impl Model {
         }
     }
 
-    fn may_be_gone(&self, user: usize, epoch: u64, seq: u64) -> bool {
+    pub(super) fn may_be_gone(&self, user: usize, epoch: u64, seq: u64) -> bool {
         let Some(inbox) = self.inboxes.get(&(epoch, user)) else {
             return true;
         };
-        let Some((number, id)) = inbox.letters.get(&seq) else {
+        // Read marks have no time. They are younger than the letter before them, and are not deleted.
+        let is_marks = inbox.marks.contains(&seq);
+        let Some((at, (number, id))) = inbox.letters.range(..=seq).next_back() else {
             return true;
         };
+        if *at != seq && !is_marks {
+            return true;
+        }
         let at_ms = self.letters[number].messages[id].at_ms;
-        inbox.deleted.contains(&seq) || at_ms + self.retention_ms <= self.clock.now_ms() + SLACK_MS
+        let is_deleted = !is_marks && inbox.deleted.contains(&seq);
+        is_deleted || at_ms + self.retention_ms <= self.clock.now_ms() + SLACK_MS
     }
 
     /// True if the content of an entry is, or was, known.
-    fn is_known(&self, user: usize, seq: u64) -> bool {
-        let inbox = self.inboxes.get(&(self.epoch, user));
-        inbox.is_some_and(|inbox| inbox.letters.contains_key(&seq))
+    pub(super) fn is_known(&self, reader: Reader, seq: u64) -> bool {
+        let inbox = self.inboxes.get(&reader);
+        inbox.is_some_and(|inbox| inbox.letters.contains_key(&seq) || inbox.marks.contains(&seq))
     }
 
     /// A caller deletes these entries.
-    pub(super) fn deletes(&mut self, user: usize, seqs: &[u64]) {
+    pub(super) fn deletes(&mut self, user: usize, seqs: &[u64], is_damaged: bool) {
         let inbox = self.inboxes.entry((self.epoch, user)).or_default();
         inbox.deleted.extend(seqs);
+        if is_damaged {
+            inbox.deleted_in_damage += seqs.len() as u64;
+        }
     }
 
     /// The highest known seq of a user.
     pub(super) fn head(&self, user: usize) -> u64 {
         let inbox = self.inboxes.get(&(self.epoch, user));
-        inbox
-            .and_then(|inbox| inbox.letters.keys().last().copied())
-            .unwrap_or_default()
+        inbox.map_or(0, |inbox| {
+            let letters = inbox.letters.keys().next_back().copied();
+            letters.max(inbox.marks.last().copied()).unwrap_or_default()
+        })
     }
 
-    /// Rules that hold at any moment: no two sessions hold one place, and no inbox has lost its end.
-    pub(super) fn check(&self, users: usize, log: Option<&EmbeddedLog>) {
+    /// Rules that hold at any moment: no two sessions hold one place, no inbox has lost its end, and no mark goes back. It is
+    /// called beside the process.
+    pub(super) fn check(&mut self, users: usize, log: Option<&EmbeddedLog>) {
         for user in 0..users {
             let id = user_id(user);
             self.check_presence(user);
@@ -381,108 +474,9 @@ impl Model {
                     ),
                 );
             }
-        }
-    }
-
-    /// Reads all inboxes of a healthy log: every accepted message is there or was allowed to go, and no other message is
-    /// there. A message that is missing now must never appear later, unless it was deleted before any read.
-    pub(super) fn settle(&mut self, users: usize, log: &EmbeddedLog) {
-        let mut deleted_unread = BTreeSet::new();
-        for user in 0..users {
-            let id = user_id(user);
-            let mut after = Seq::ZERO;
-            let limit = ReadLimit {
-                messages: 100,
-                bytes: 1 << 20,
-            };
-            let mut seen = BTreeSet::new();
-            loop {
-                let entries = match log.read_blocking(&id, after, limit) {
-                    Ok(read) => read.entries,
-                    Err(error) => {
-                        return violated(
-                            "P1",
-                            format_args!("the inbox of user {user} does not read: {error}"),
-                        );
-                    }
-                };
-                let Some(last) = entries.last() else { break };
-                after = last.numbers.seq;
-                for entry in entries {
-                    let seq = entry.numbers.seq;
-                    seen.insert(seq.0);
-                    match entry.content.into_message().map(Message::decode) {
-                        None if !self.is_known(user, seq.0) => {
-                            deleted_unread.insert(user);
-                        }
-                        None if self.may_be_gone(user, self.epoch, seq.0) => {}
-                        None => violated("P1", format_args!("entry {seq} of user {user} is empty")),
-                        Some(Err(error)) => {
-                            violated("P8", format_args!("a message does not decode: {error}"))
-                        }
-                        Some(Ok(mut message)) => {
-                            message.seq = seq.0;
-                            self.is_read(user, self.epoch, &message);
-                        }
-                    }
-                }
-            }
-            let head = log
-                .inbox(&id)
-                .blocking_wait()
-                .map_or(0, |inbox| inbox.head.0);
-            for seq in 1..=head.max(self.head(user)) {
-                if !seen.contains(&seq) && !self.may_be_gone(user, self.epoch, seq) {
-                    violated("P1", format_args!("entry {seq} of user {user} is lost"));
-                }
-            }
-        }
-        let is_spreading = log.is_spreading().unwrap_or(true);
-        if !is_spreading {
-            self.check_everyone(&deleted_unread);
-        }
-        let now_ms = self.clock.now_ms();
-        for letter in self.letters.values_mut() {
-            let may_be_deleted = letter.receivers.as_ref().map_or_else(
-                || !deleted_unread.is_empty(),
-                |receivers| !receivers.is_disjoint(&deleted_unread),
-            );
-            // The key of a message may outlive the message, if that has expired or was deleted.
-            let may_come = is_spreading && letter.receivers.is_none() || may_be_deleted;
-            if !may_come && letter.tried_ms + self.retention_ms > now_ms + SLACK_MS {
-                letter.unknown = 0;
-            }
-            // Every stored message was accepted, even if no caller was told.
-            for known in letter.messages.values_mut() {
-                known.is_answered = true;
-            }
-        }
-        note(format_args!("settled: {} letters", self.letters.len()));
-    }
-
-    /// A message to all users is in the inbox of each user who was known before it, unless it was allowed to go.
-    fn check_everyone(&self, deleted_unread: &BTreeSet<usize>) {
-        let (epoch, kept_ms) = (self.epoch, self.clock.now_ms() + SLACK_MS);
-        let has = |user: &usize, id: &String| {
-            let inbox = self.inboxes.get(&(epoch, *user));
-            inbox.is_some_and(|inbox| inbox.letters.values().any(|(_, there)| there == id))
-        };
-        let is_to_all = |letter: &&Letter| letter.receivers.is_none() && !letter.is_online_only;
-        for letter in self.letters.values().filter(is_to_all) {
-            let reaches = letter.reaches.get(&epoch).into_iter().flatten();
-            let reaches = reaches.filter(|user| !deleted_unread.contains(user));
-            let here = letter.messages.iter().filter(|(_, known)| {
-                known.epoch == epoch && known.at_ms + self.retention_ms > kept_ms
-            });
-            for ((id, _), user) in
-                here.flat_map(|known| reaches.clone().map(move |user| (known, user)))
-            {
-                if !has(user, id) {
-                    violated(
-                        "P1",
-                        format_args!("{id}, to all users, did not come to user {user}"),
-                    );
-                }
+            if let Some(log) = log {
+                self.conversations
+                    .lists((self.epoch, user), &listed(log, user));
             }
         }
     }

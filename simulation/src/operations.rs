@@ -24,7 +24,7 @@ use towncrier::{
     delivery::{AppendError, Delivery, Receivers, Send, SendError},
     ids::Seq,
     log::{Log as _, Receipt},
-    message::StoredMessage,
+    message::{ReadMark, StoredMessage},
 };
 
 /// The error of a wrong wall clock, ms: longer than any retention.
@@ -104,6 +104,16 @@ impl World {
                 self.restart_if_refusing();
             }
             Operation::Cold(one_in) => segments.set_faults(|faults| faults.cold_one_in = *one_in),
+            Operation::Read {
+                device,
+                conversation,
+                back,
+            } => self.read(*device, *conversation, *back),
+            Operation::MarkRead {
+                user,
+                conversation,
+                back,
+            } => self.mark_read(*user, *conversation, *back),
             Operation::LoseLog => {
                 self.crash(Death {
                     power: None,
@@ -136,6 +146,7 @@ impl World {
         let Letter {
             number,
             receivers,
+            talk,
             key,
             is_online_only,
             bytes,
@@ -144,7 +155,9 @@ impl World {
         let send = Send {
             fingerprint: (u128::from(number) << 64 | bytes as u128).to_le_bytes(),
             message: StoredMessage {
-                send_id: "oa".into(),
+                send_id: talk.send_id().into(),
+                group_id: talk.group_id(),
+                session_type: talk.session_type(),
                 client_msg_id: key.map(|key| format!("k{key}")).unwrap_or_default(),
                 content: content.into(),
                 ..StoredMessage::default()
@@ -156,9 +169,9 @@ impl World {
             is_online_only,
         };
         let wanted = receivers.map(|users| users.into_iter().collect());
-        self.model
-            .borrow_mut()
-            .begins(number, || letter::Letter::new(wanted, key, is_online_only));
+        self.model.borrow_mut().begins(number, || {
+            letter::Letter::new(wanted, talk, key, is_online_only)
+        });
         let attempt = Attempt {
             number,
             model: self.model.clone(),
@@ -180,12 +193,52 @@ impl World {
             .filter_map(|back| head.checked_sub(*back))
             .filter(|seq| *seq > 0)
             .collect();
-        model.deletes(user, &seqs);
+        model.deletes(user, &seqs, self.flipped.borrow().is_some());
         self.with_delivery(|delivery| async move {
             // After a refusal or a loss the messages stay, which the model allows.
             let _ = delivery
                 .delete(user_id(user), seqs.into_iter().map(Seq).collect())
                 .await;
+        });
+    }
+
+    /// A device's user reads. An app that crashes meanwhile is started again.
+    pub(super) fn read(&self, device: usize, conversation: usize, back: u64) {
+        let read = self.devices[device].read(conversation, back, &self.model);
+        if read.is_err() {
+            self.close(device);
+            self.open(device);
+        }
+    }
+
+    /// A user's backend marks a conversation as read.
+    fn mark_read(&self, user: usize, conversation: usize, back: u64) {
+        let gateway = self.gateway.borrow();
+        let Some(gateway) = &*gateway else { return };
+        let model = &mut *self.model.borrow_mut();
+        let reader = (model.epoch, user);
+        let Some((id, head)) = model.conversations.any(reader, conversation) else {
+            return;
+        };
+        let mark = head.saturating_sub(back);
+        let asked = if back == 0 { u64::MAX } else { mark };
+        model.conversations.asks(reader, &id, asked);
+        let (delivery, life, model) = (
+            gateway.delivery.clone(),
+            gateway.life.clone(),
+            self.model.clone(),
+        );
+        gateway.spawn(async move {
+            let marks = vec![ReadMark {
+                conversation_id: id.clone(),
+                conversation_seq: asked,
+            }];
+            let marked = delivery.mark_read(&user_id(user), None, marks).await;
+            note(format_args!("{id} of user {user} to {mark}: {marked:?}"));
+            // An answer that a process gives after its death reaches no caller.
+            if marked.is_ok() && !life.is_dead() {
+                model.borrow_mut().is_marked(reader, &id, mark);
+            }
         });
     }
 
@@ -233,6 +286,7 @@ impl World {
             app.abort();
         }
         self.devices[number].connected.take();
+        self.devices[number].read_state.take();
     }
 
     pub(super) fn is_open(&self, number: usize) -> bool {

@@ -1,11 +1,21 @@
 //! The gateway's process as its disk sees it: alive, or dead in the middle of an operation.
 
 use std::{
+    cell::Cell,
     io,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
 use super::trace::note;
+
+thread_local! {
+    static IS_BESIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// True within [`Life::beside`].
+pub(super) fn is_beside() -> bool {
+    IS_BESIDE.get()
+}
 
 /// The life of a process. It can be ordered to die at a later operation: that operation and all after it do nothing.
 #[derive(Default)]
@@ -43,10 +53,13 @@ impl Life {
     }
 
     /// Runs work that is not the process's own, and so does not count.
-    pub(super) fn beside(&self, look: impl FnOnce()) {
+    pub(super) fn beside<T>(&self, look: impl FnOnce() -> T) -> T {
         let left = self.left.swap(0, Relaxed);
-        look();
+        IS_BESIDE.set(true);
+        let seen = look();
+        IS_BESIDE.set(false);
         self.left.store(left, Relaxed);
+        seen
     }
 
     pub(super) fn is_dead(&self) -> bool {

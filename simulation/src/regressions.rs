@@ -12,7 +12,8 @@ use tokio::{
 use super::{
     model::user_id,
     process::Life,
-    short_life::{Ground, Known, append, read, recovers},
+    recovered::{read, recovers},
+    short_life::{Ground, Known, append},
     store::Fate,
 };
 use towncrier::{

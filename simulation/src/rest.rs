@@ -6,13 +6,17 @@ use tokio::time::Instant;
 
 use super::{
     disk::Faults,
-    model::user_id,
-    schedule::{Death, Loss},
+    model::{listed, user_id},
+    schedule::{Death, Loss, reading_random},
     store::Fate,
     trace::{is_violated, note, violated},
     world::World,
 };
-use towncrier::{ids::SessionKey, log::Log, registry::Policy};
+use towncrier::{
+    ids::SessionKey,
+    log::{Conversation, Log},
+    registry::Policy,
+};
 
 /// The longest time for devices to return and catch up once all faults have ended: the silence of one and a half
 /// heartbeats, the longest wait before a reconnect, and a resend or two.
@@ -38,19 +42,29 @@ impl World {
         let all = 0..self.devices.len();
         let running: Vec<_> = all.clone().filter(|device| self.is_open(*device)).collect();
         self.expect_caught_up(&running).await;
-        for device in all {
-            (0..self.devices.len()).for_each(|other| self.close(other));
-            self.wait(Duration::from_secs(1)).await;
-            self.open(device);
-            self.expect_caught_up(&[device]).await;
-            if !self.is_caught_up(device) {
-                violated("P5", format_args!("device {device} was sent away"));
-            }
+        let mut random = reading_random(self.schedule.seed);
+        for device in all.clone() {
+            self.expect_alone_caught_up(device).await;
             if is_violated() {
                 return;
             }
+            if random.bool() {
+                self.read(device, random.usize(..4), 0);
+                self.expect_caught_up(&[device]).await;
+            }
+        }
+        // Later devices may have made marks.
+        for device in all {
+            if self.difference(device).is_some() {
+                self.expect_alone_caught_up(device).await;
+            }
         }
         self.check_books();
+        self.expect_new_device_counts(random.usize(..self.devices.len()))
+            .await;
+        if is_violated() {
+            return;
+        }
         self.crash(Death {
             power: Some(Loss::Anything),
             state: Fate::Kept,
@@ -59,6 +73,56 @@ impl World {
         });
         self.wait(Duration::from_secs(1)).await;
         self.check();
+    }
+
+    /// Opens this device and no other, and waits until it has everything.
+    async fn expect_alone_caught_up(&self, device: usize) {
+        (0..self.devices.len()).for_each(|other| self.close(other));
+        self.wait(Duration::from_secs(1)).await;
+        self.open(device);
+        self.expect_caught_up(&[device]).await;
+        if !self.is_caught_up(device) {
+            violated("P5", format_args!("device {device} was sent away"));
+        }
+    }
+
+    /// A new installation of the app shows as unread what the gateway counts, unless messages expire meanwhile. All devices of
+    /// its user have the same marks.
+    async fn expect_new_device_counts(&self, device: usize) {
+        self.devices[device].reinstall();
+        self.expect_alone_caught_up(device).await;
+        let user = self.devices[device].owner.user;
+        let list = self.listed(user);
+        let unread: u64 = list.iter().map(|listed| listed.unread).sum();
+        let shown = self.devices[device].unread();
+        let is_kept = self.schedule.setup.config.log.retention > REST * 10;
+        if shown != unread && is_kept {
+            violated(
+                "unread",
+                format_args!("new device {device} shows {shown} as unread: {list:?}"),
+            );
+        }
+        for (device, of) in self.devices.iter().enumerate() {
+            if of.owner.user == user
+                && let Some(difference) = self.difference(device)
+            {
+                violated("marks", format_args!("device {device} has {difference}"));
+            }
+        }
+    }
+
+    /// The conversations of a user, as the gateway lists them.
+    fn listed(&self, user: usize) -> Vec<Conversation> {
+        let gateway = self.gateway.borrow();
+        gateway.as_ref().map_or_else(Vec::new, |gateway| {
+            gateway.life.beside(|| listed(&gateway.log, user))
+        })
+    }
+
+    /// The difference between the conversations of a device and of the gateway, if there is one.
+    fn difference(&self, device: usize) -> Option<String> {
+        let device = &self.devices[device];
+        device.difference(&self.listed(device.owner.user))
     }
 
     /// Waits until these devices have everything, except devices that are sent away meanwhile.
@@ -75,16 +139,18 @@ impl World {
             if Instant::now() > deadline {
                 let position = self.devices[*late].inbox.borrow().position;
                 let head = self.model.borrow().head(self.devices[*late].owner.user);
+                let difference = self.difference(*late);
                 return violated(
                     "P5",
-                    format_args!("device {late} stays at {position:?} of {head}"),
+                    format_args!("device {late} stays at {position:?} of {head}: {difference:?}"),
                 );
             }
             self.wait(Duration::from_secs(1)).await;
         }
     }
 
-    /// True if a device has landed every message, the gateway knows that it is online, and it has acked.
+    /// True if a device has landed every message, the gateway knows that it is online, it has acked, and its conversations are
+    /// the gateway's.
     fn is_caught_up(&self, number: usize) -> bool {
         let gateway = self.gateway.borrow();
         let Some(gateway) = &*gateway else {
@@ -118,6 +184,7 @@ impl World {
         is_present
             && is_acked
             && (position.epoch, position.cursor) == (self.epoch.get(), inbox.head.0)
+            && self.difference(number).is_none()
     }
 
     /// Accepted = landed + pending + expired, for each device and for the gateway's own counters.
@@ -152,7 +219,8 @@ impl World {
             let head = self.model.borrow().head(device.owner.user);
             for seq in begin + 1..=head {
                 let at = (epoch, seq);
-                if !inbox.landed.contains_key(&at) && !inbox.gone.contains_key(&at) {
+                let has_landed = inbox.landed.contains_key(&at) || inbox.marks.contains(&at);
+                if !has_landed && !inbox.gone.contains_key(&at) {
                     violated(
                         "P5",
                         format_args!("device {} has nothing at {at:?}", device.number),

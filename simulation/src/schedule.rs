@@ -10,6 +10,7 @@ use fastrand::Rng;
 use super::{
     device::{Crash, Owner},
     gateway::Setup,
+    letter::Talk,
     network::Side,
     store::Fate,
 };
@@ -62,6 +63,18 @@ pub(super) enum Operation {
     Cold(u32),
     /// The data directory is lost: another log begins.
     LoseLog,
+    /// A device's user reads a conversation, up to the message at this distance from the newest one that the device knows.
+    Read {
+        device: usize,
+        conversation: usize,
+        back: u64,
+    },
+    /// A user's backend does. 0: it names a seq above all.
+    MarkRead {
+        user: usize,
+        conversation: usize,
+        back: u64,
+    },
 }
 
 /// The end of the process, and the state that it finds afterwards.
@@ -90,6 +103,7 @@ pub(super) struct Letter {
     pub(super) number: u64,
     /// The receivers; `None`: all users.
     pub(super) receivers: Option<Vec<usize>>,
+    pub(super) talk: Talk,
     pub(super) key: Option<u32>,
     pub(super) is_online_only: bool,
     pub(super) bytes: usize,
@@ -133,13 +147,15 @@ impl Schedule {
             .map(|_| owner(&mut random, users))
             .collect::<Vec<_>>();
         let mut maker = Maker {
+            seed,
             random,
             users,
             devices: owners.len(),
             letters: Vec::new(),
             kinds: 0,
         };
-        let operations = maker.operations();
+        let mut operations = maker.operations();
+        add_reads(seed, users, owners.len(), &mut operations);
         Self {
             seed,
             setup,
@@ -190,7 +206,56 @@ fn owner(random: &mut Rng, users: usize) -> Owner {
     }
 }
 
+/// The generator of all decisions about conversations. It is one of its own, so that a seed means for everything else what it
+/// meant before there were conversations.
+pub(super) fn reading_random(seed: u64) -> Rng {
+    Rng::with_seed(seed ^ 0x7265_6164_7265_6164)
+}
+
+/// Adds reads between the operations. One seed in four has none.
+fn add_reads(seed: u64, users: usize, devices: usize, operations: &mut Vec<Timed>) {
+    let mut random = reading_random(seed);
+    let end = operations.last().map_or(Duration::ZERO, |last| last.at);
+    let has_reads = random.u8(..4) > 0;
+    let count = if has_reads {
+        random.usize(..=operations.len() / 2)
+    } else {
+        0
+    };
+    for _ in 0..count {
+        let conversation = random.usize(..4);
+        let back = random.u64(..4) * random.u64(..2);
+        let operation = if random.u8(..5) == 0 {
+            Operation::MarkRead {
+                user: random.usize(..users),
+                conversation,
+                back,
+            }
+        } else {
+            Operation::Read {
+                device: random.usize(..devices),
+                conversation,
+                back,
+            }
+        };
+        let at = Duration::from_millis(random.u64(..=end.as_millis() as u64));
+        operations.push(Timed { at, operation });
+    }
+    // Stable: operations of the same time keep their order.
+    operations.sort_by_key(|timed| timed.at);
+}
+
+/// The conversation of a letter. All letters with one key have the same.
+fn talk(seed: u64, letter: u64) -> Talk {
+    match reading_random(seed ^ letter).u8(..8) {
+        0..4 => Talk::Notices,
+        4 | 5 => Talk::Alerts,
+        group => Talk::Group(group - 6),
+    }
+}
+
 struct Maker {
+    seed: u64,
     random: Rng,
     users: usize,
     devices: usize,
@@ -335,6 +400,7 @@ impl Maker {
         let letter = Letter {
             number,
             receivers,
+            talk: talk(self.seed, number),
             key: is_keyed.then_some(number as u32),
             is_online_only,
             bytes: if self.random.u8(..10) == 0 {

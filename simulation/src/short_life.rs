@@ -1,11 +1,7 @@
-//! The log alone on a simulated disk: a few operations, the tried and answered messages, and the state that must be found
+//! The log alone on a simulated disk: a few operations, and the tried and answered ones. `recovered.rs` has what must be found
 //! afterwards.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -14,26 +10,20 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
-    clock::SimClock,
-    disk::SimDisk,
-    model::user_id,
-    process::Life,
-    store::{Fate, SimHome},
-};
+use super::{clock::SimClock, disk::SimDisk, model::user_id, process::Life, store::SimHome};
 use towncrier::{
     config,
     ids::{Epoch, MessageId, Platform, Seq, SessionKey},
     log::{
-        Append, Log, Lookup, ReadLimit, Receipt, SessionRow,
+        Append, Log, Receipt, SessionRow,
         embedded::{Directories, EmbeddedLog, OpenError, Workers, epoch_text},
     },
-    message::Numbers,
+    message::{ReadMark, StoredMessage},
     metrics::Metrics,
 };
 
 /// The number of users that get messages.
-const USERS: usize = 2;
+pub(super) const USERS: usize = 2;
 /// The time for which a caller waits for the last piece of a message to everyone.
 const CALLER_WAITS: Duration = Duration::from_secs(5);
 /// One operation of a workload.
@@ -55,6 +45,8 @@ pub(super) enum Step {
     Retention,
     /// A message with a key for everyone, in several pieces.
     Everyone,
+    /// The first user has read everything.
+    Marks,
 }
 
 /// The disk and the store of a log.
@@ -70,17 +62,17 @@ pub(super) struct Ground {
 /// The tried operations, and those that were answered.
 #[derive(Default)]
 pub(super) struct Known {
-    tried: BTreeSet<String>,
-    answered: Vec<(Receipt, String)>,
+    pub(super) tried: BTreeSet<String>,
+    pub(super) answered: Vec<(Receipt, String)>,
     /// The messages to everyone, each with the users who were known before.
-    to_everyone: Vec<(String, Vec<usize>)>,
-    is_delete_tried: bool,
-    is_delete_answered: bool,
-    may_expire: bool,
+    pub(super) to_everyone: Vec<(String, Vec<usize>)>,
+    pub(super) is_delete_tried: bool,
+    pub(super) is_delete_answered: bool,
+    pub(super) may_expire: bool,
+    /// The highest mark of the first user that was tried, and that was answered.
+    pub(super) mark_tried: u64,
+    pub(super) mark_answered: u64,
 }
-
-/// The inboxes as users read them: for each seq the body, if there is one.
-pub(super) type Inboxes = Vec<BTreeMap<u64, Option<Bytes>>>;
 
 impl Ground {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
@@ -244,25 +236,40 @@ impl Known {
                     self.answered.push((receipt, body));
                 }
             }
+            Step::Marks => self.mark(log, clock, life).await,
         }
     }
 
-    /// Checks that a message to everyone is nowhere, or once in the inbox of each user who was known before it.
-    fn check_everyone(&self, inboxes: &Inboxes) -> Result<(), String> {
-        for (body, known) in &self.to_everyone {
-            let count = |user: usize| {
-                let bodies = inboxes[user].values().flatten();
-                bodies.filter(|there| *there == body.as_bytes()).count()
-            };
-            let counts: Vec<_> = (0..USERS).map(count).collect();
-            let is_seen = counts.iter().any(|count| *count > 0);
-            let is_incomplete = known.iter().any(|user| counts[*user] == 0);
-            let may_miss = self.may_expire || self.is_delete_tried;
-            if counts.iter().any(|count| *count > 1) || is_seen && is_incomplete && !may_miss {
-                return Err(format!("{body} is {counts:?} times in the inboxes"));
-            }
+    /// Marks everything of the first user as read, if there is something.
+    async fn mark(&mut self, log: &EmbeddedLog, clock: &SimClock, life: &Life) {
+        let page = log.conversations(&user_id(0), Seq(u64::MAX), 1).wait();
+        let Some(conversation) = page
+            .await
+            .ok()
+            .and_then(|mut page| page.conversations.pop())
+        else {
+            return;
+        };
+        let mark = conversation.head.0;
+        self.mark_tried = mark;
+        let marks = StoredMessage {
+            marks: vec![ReadMark {
+                conversation_id: conversation.id.into(),
+                conversation_seq: mark,
+            }],
+            ..StoredMessage::default()
+        };
+        let append = Append {
+            body: marks.to_bytes(),
+            is_marks: true,
+            ..append(clock.now_ms(), None, "", 1)
+        };
+        if let Ok(pending) = log.append(append)
+            && let Ok(Ok(_)) = pending.await
+            && !life.is_dead()
+        {
+            self.mark_answered = mark;
         }
-        Ok(())
     }
 
     async fn send(
@@ -282,67 +289,6 @@ impl Known {
             self.answered.push((receipt, body));
         }
     }
-
-    /// Checks a recovered log, and returns its content.
-    pub(super) fn check(&self, log: &EmbeddedLog) -> Result<Inboxes, String> {
-        log.check_writable()
-            .map_err(|refusing| format!("it refuses: {refusing}"))?;
-        let mut inboxes = Inboxes::new();
-        for user in 0..USERS {
-            let read = read(log, user)?;
-            for (seq, body) in &read {
-                let Some(body) = body else {
-                    if self.is_delete_tried && *seq == 1 {
-                        continue;
-                    }
-                    return Err(format!("entry {seq} is empty"));
-                };
-                let text = String::from_utf8_lossy(body);
-                if !self.tried.contains(&*text) {
-                    return Err(format!("{text:?} was never sent"));
-                }
-            }
-            inboxes.push(read);
-        }
-        for (receipt, body) in &self.answered {
-            for (user, Numbers { seq, .. }) in &*receipt.entries {
-                let inbox = log
-                    .inbox(user)
-                    .blocking_wait()
-                    .map_err(|error| error.to_string())?;
-                if inbox.head < *seq {
-                    return Err(format!(
-                        "{body} at {seq} is lost: the head is {}",
-                        inbox.head
-                    ));
-                }
-                if *seq < inbox.first && self.may_expire {
-                    continue;
-                }
-                let number = (0..USERS)
-                    .find(|number| user_id(*number) == *user)
-                    .ok_or("an unknown user")?;
-                match inboxes[number].get(&seq.0) {
-                    Some(Some(there)) if there == body.as_bytes() => {}
-                    Some(None) if self.is_delete_tried && seq.0 == 1 => {}
-                    other => return Err(format!("{body} at {seq} is {other:?}")),
-                }
-            }
-            let key = Lookup::Key {
-                sender: "oa".into(),
-                client_message_id: receipt.client_message_id.clone(),
-            };
-            let found = log.find_blocking(&key).map_err(|error| error.to_string())?;
-            let is_keyed = receipt.client_message_id.starts_with("message");
-            if is_keyed && found.is_none_or(|found| found.message_id != receipt.message_id) {
-                return Err(format!("the key of {body} is forgotten"));
-            }
-        }
-        if self.is_delete_answered && inboxes[0].get(&1).is_some_and(Option::is_some) {
-            return Err("what was deleted is there again".into());
-        }
-        Ok(inboxes)
-    }
 }
 
 pub(super) fn append(now_ms: u64, key: Option<&str>, body: &str, users: usize) -> Append {
@@ -358,75 +304,4 @@ pub(super) fn append(now_ms: u64, key: Option<&str>, body: &str, users: usize) -
         is_marks: false,
         receivers: (0..users).map(user_id).collect(),
     }
-}
-
-/// Reads a whole inbox.
-pub(super) fn read(log: &EmbeddedLog, user: usize) -> Result<BTreeMap<u64, Option<Bytes>>, String> {
-    let limit = ReadLimit {
-        messages: 1_000,
-        bytes: 1 << 20,
-    };
-    let read = log.read_blocking(&user_id(user), Seq::ZERO, limit);
-    let read = read.map_err(|error| format!("the inbox of user {user}: {error}"))?;
-    Ok(read
-        .entries
-        .into_iter()
-        .map(|entry| (entry.numbers.seq.0, entry.content.into_message()))
-        .collect())
-}
-
-/// A log in this state opens, holds what it must, takes a message for all users, and holds that message after one more
-/// power cut that loses everything unsynced.
-pub(super) async fn recovers(ground: &Ground, known: &Known) -> Result<(), String> {
-    let life = Arc::new(Life::exact());
-    let tasks = LocalSet::new();
-    let before = tasks
-        .run_until(async {
-            let (log, workers) = ground.open(&life).map_err(|error| error.to_string())?;
-            known.check(&log)?;
-            let (writer, _keeper) = workers.into_futures();
-            tokio::task::spawn_local(writer.ok_or("nothing to append to")?);
-            // The log spreads a message to everyone to its end by itself.
-            sleep(Duration::from_millis(100)).await;
-            let before = known.check(&log)?;
-            known.check_everyone(&before)?;
-            let heads: Vec<_> = (0..USERS)
-                .map(|user| {
-                    log.inbox(&user_id(user))
-                        .blocking_wait()
-                        .map_or(Seq::ZERO, |inbox| inbox.head)
-                })
-                .collect();
-            let pending = log.append(append(ground.clock.now_ms(), None, "one more", USERS));
-            let answer = pending.map_err(|error| error.to_string())?.await;
-            let receipt = answer
-                .map_err(|error| error.to_string())?
-                .map_err(|error| error.to_string())?;
-            for ((_, Numbers { seq, .. }), head) in receipt.entries.iter().zip(heads) {
-                if *seq != head.next() {
-                    return Err(format!("after {head} comes {seq}"));
-                }
-            }
-            Ok(before)
-        })
-        .await?;
-    drop(tasks);
-    ground.root.cut_power(&mut |_| 0, false);
-    ground.segments.cut_power(&mut |_| 0, false);
-    ground.state.crash(Fate::Kept, &mut |_| 0);
-    let (log, _) = ground
-        .open(&life)
-        .map_err(|error| format!("again: {error}"))?;
-    for (user, mut expected) in before.into_iter().enumerate() {
-        let inbox = log
-            .inbox(&user_id(user))
-            .blocking_wait()
-            .map_err(|error| error.to_string())?;
-        expected.insert(inbox.head.0, Some("one more".into()));
-        let found = read(&log, user)?;
-        if found != expected {
-            return Err(format!("user {user} read {expected:?} and then {found:?}"));
-        }
-    }
-    Ok(())
 }

@@ -24,6 +24,7 @@ struct Total {
     simulated: Duration,
     accepted: u64,
     landings: u64,
+    marks: u64,
 }
 
 impl Total {
@@ -32,17 +33,19 @@ impl Total {
         self.simulated += verdict.lasted;
         self.accepted += verdict.accepted;
         self.landings += verdict.landings;
+        self.marks += verdict.marks;
     }
 
     fn print(&self, took: Duration) {
         let (simulated, real) = (self.simulated.as_secs_f64(), took.as_secs_f64());
         println!(
-            "{} runs, {:.0} simulated minutes in {real:.1} s ({:.0} times as fast), {} sends accepted, {} messages landed",
+            "{} runs, {:.0} simulated minutes in {real:.1} s ({:.0} times as fast), {} sends accepted, {} messages and {} entries of read marks landed",
             self.runs,
             simulated / 60.0,
             simulated / real,
             self.accepted,
-            self.landings
+            self.landings,
+            self.marks
         );
     }
 }

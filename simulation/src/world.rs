@@ -47,6 +47,8 @@ pub struct Verdict {
     pub accepted: u64,
     /// The number of landed messages.
     pub landings: u64,
+    /// The number of landed entries of read marks.
+    pub marks: u64,
 }
 
 /// Carries out a schedule. With `is_printed` it prints the events to stderr.
@@ -57,7 +59,7 @@ pub fn run(schedule: &Schedule, is_printed: bool) -> Verdict {
         .start_paused(true)
         .build()
         .expect("a runtime without I/O always starts");
-    let (lasted, accepted, landings) = runtime.block_on(async {
+    let (lasted, accepted, landings, marks) = runtime.block_on(async {
         trace::begin(is_printed);
         let began = Instant::now();
         let world = World::new(schedule);
@@ -70,7 +72,7 @@ pub fn run(schedule: &Schedule, is_printed: bool) -> Verdict {
         .await;
         world.gateway.take();
         let model = world.model.borrow();
-        (began.elapsed(), model.accepted, model.landings)
+        (began.elapsed(), model.accepted, model.landings, model.marks)
     });
     drop(runtime);
     let (hash, violation) = trace::end();
@@ -80,6 +82,7 @@ pub fn run(schedule: &Schedule, is_printed: bool) -> Verdict {
         lasted,
         accepted,
         landings,
+        marks,
     }
 }
 
@@ -213,12 +216,16 @@ impl World {
 
     pub(super) fn check(&self) {
         let gateway = self.gateway.borrow();
-        let log = gateway
-            .as_ref()
-            .filter(|gateway| !gateway.life.is_dead())
-            .map(|gateway| &*gateway.log);
-        // A damaged log may not know the heads of inboxes.
-        let log = log.filter(|log| log.damages().is_empty());
-        self.model.borrow().check(self.schedule.users, log);
+        let alive = gateway.as_ref().filter(|gateway| !gateway.life.is_dead());
+        let model = &mut *self.model.borrow_mut();
+        let users = self.schedule.users;
+        match alive {
+            // A damaged log may not know the heads of inboxes.
+            Some(gateway) if gateway.log.damages().is_empty() => {
+                let log = Some(&*gateway.log);
+                gateway.life.beside(|| model.check(users, log));
+            }
+            _ => model.check(users, None),
+        }
     }
 }
