@@ -463,22 +463,19 @@ impl Conversations {
         number: ConversationSeq,
     ) -> Result<(ConversationSeq, Position), StateError> {
         let waypoint = ConversationSeq(number.0.next_multiple_of(WAYPOINT_EVERY));
-        if waypoint < row.head
-            && let Some(position) = self
-                .waypoints
-                .get(&keys::conversation_entry(key, waypoint))?
-        {
-            return Ok((waypoint, position));
-        }
         let provisional = number.0.saturating_sub(row.shift);
         let provisional = ConversationSeq(provisional.next_multiple_of(WAYPOINT_EVERY));
-        let waypoint = ConversationSeq(provisional.0 + row.shift);
-        if waypoint < row.head
-            && let Some(position) = self
-                .waypoints
-                .get(&keys::provisional_entry(key, provisional))?
-        {
-            return Ok((waypoint, position));
+        let shifted = ConversationSeq(provisional.0 + row.shift);
+        let keys = [
+            (waypoint, keys::conversation_entry(key, waypoint)),
+            (shifted, keys::provisional_entry(key, provisional)),
+        ];
+        for (waypoint, key) in keys {
+            if waypoint < row.head
+                && let Some(position) = self.waypoints.get(&key)?
+            {
+                return Ok((waypoint, position));
+            }
         }
         Ok((row.head, row.newest))
     }
