@@ -56,6 +56,19 @@ impl EmbeddedLog {
         LogAnswer::Later(receiver)
     }
 
+    /// The answer of a read from memory, or of the same read from the disk, `again`, where a wait delays nobody.
+    fn or_aside<T: Send + 'static>(
+        &self,
+        read: Result<T, ReadError>,
+        again: impl FnOnce(&Core) -> Result<T, ReadError> + Send + 'static,
+    ) -> LogAnswer<T> {
+        if matches!(read, Err(ReadError::NotInMemory)) {
+            self.core.metrics.disk_reads.increment(1);
+            return self.aside(|core| Ok(again(core)?));
+        }
+        LogAnswer::Now(read.map_err(LogError::from))
+    }
+
     fn resume_point(&self, key: &SessionKey) -> Result<ResumePoint, LogError> {
         let state = &self.core.state;
         let tokens = state.tokens.get(&key.user, key.platform)?;
@@ -114,14 +127,11 @@ impl Log for EmbeddedLog {
     }
 
     fn read(&self, user: &UserId, after: Seq, limit: ReadLimit) -> LogAnswer<InboxRead> {
-        match self.core.read(user, after, limit, Patience::MemoryOnly) {
-            Err(ReadError::NotInMemory) => {
-                self.core.metrics.disk_reads.increment(1);
-                let user = user.clone();
-                self.aside(move |core| Ok(core.read(&user, after, limit, Patience::Disk)?))
-            }
-            read => LogAnswer::Now(read.map_err(LogError::from)),
-        }
+        let read = self.core.read(user, after, limit, Patience::MemoryOnly);
+        let user = user.clone();
+        self.or_aside(read, move |core| {
+            core.read(&user, after, limit, Patience::Disk)
+        })
     }
 
     fn conversations(
@@ -141,17 +151,14 @@ impl Log for EmbeddedLog {
         range: (ConversationSeq, ConversationSeq),
         limit: ReadLimit,
     ) -> LogAnswer<ConversationRead> {
-        let read = move |core: &Core, user: &UserId, conversation: &str, patience| {
-            core.read_conversation(user, conversation, range, limit, patience)
-        };
-        match read(&self.core, user, conversation, Patience::MemoryOnly) {
-            Err(ReadError::NotInMemory) => {
-                self.core.metrics.disk_reads.increment(1);
-                let (user, conversation) = (user.clone(), conversation.to_owned());
-                self.aside(move |core| Ok(read(core, &user, &conversation, Patience::Disk)?))
-            }
-            read => LogAnswer::Now(read.map_err(LogError::from)),
-        }
+        let now = Patience::MemoryOnly;
+        let read = self
+            .core
+            .read_conversation(user, conversation, range, limit, now);
+        let (user, conversation) = (user.clone(), conversation.to_owned());
+        self.or_aside(read, move |core| {
+            core.read_conversation(&user, &conversation, range, limit, Patience::Disk)
+        })
     }
 
     fn has_conversations(&self) -> bool {
