@@ -98,7 +98,7 @@ impl KnownConversation {
     }
 }
 
-/// How much of the user's conversations is known.
+/// The extent to which the store knows the user's conversations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Knowledge {
     /// Something may be missing. The gateway has to be asked.
@@ -122,6 +122,6 @@ pub struct ConversationRecord {
     pub is_anew: bool,
     /// The rows to write.
     pub rows: Vec<KnownConversation>,
-    /// What is known once they are written.
+    /// The knowledge once the rows are written.
     pub knowledge: Knowledge,
 }

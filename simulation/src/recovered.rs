@@ -1,4 +1,4 @@
-//! What a short life of the log must leave behind, whatever ended it.
+//! The facts that a short life of the log must leave behind, whatever ended it.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

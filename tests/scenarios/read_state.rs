@@ -47,7 +47,7 @@ async fn at_gateway(gateway: &Gateway) -> Conversations {
     numbers.collect()
 }
 
-/// Those in the store of a client that does not run.
+/// The conversations in the store of a client that does not run.
 fn in_store(path: &Path) -> Conversations {
     in_open_store(&DiskStore::open(path).unwrap())
 }
@@ -187,7 +187,7 @@ async fn an_older_client_moves_on_over_marks_and_shows_nothing_for_them() {
     older.ack(5).await;
     drop(older);
 
-    // It was away while the third was read.
+    // The phone was away while the third message was read.
     phone.read(&conversation_id, 3).await;
     let mut entries = 0;
     while entries < 6 {

@@ -325,7 +325,7 @@ fn a_gap_over_a_message_is_shown_once() {
         assert_eq!(known.knowledge, Knowledge::Whole);
     }
 
-    // It was the only one of its conversation.
+    // The missing message was the only one of its conversation.
     let mut known = knowing(9, vec![told(A, 5, 5, 9)]);
     known.skip(&expired(10, 14));
     let list = vec![told(B, 1, 0, 13), told(A, 5, 5, 9)];

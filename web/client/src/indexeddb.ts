@@ -86,7 +86,7 @@ export class IndexedDbStore implements Store {
     request.onupgradeneeded = ({ oldVersion }) => {
       if (oldVersion === 0) makeFirstStores(request.result);
       isForeign = !hasStores(request.result, FIRST_STORES);
-      // It stays as it is.
+      // A foreign database stays as it is.
       if (isForeign) request.transaction?.abort();
       else request.result.createObjectStore("conversations", { keyPath: "id" });
     };
@@ -205,7 +205,7 @@ export class IndexedDbStore implements Store {
       };
       request.onerror = (event) => {
         if (request.error?.name !== "ConstraintError") return reject(request.error);
-        // It is there already: leave it, and go on with the transaction.
+        // The message is there already: the transaction goes on without it.
         event.preventDefault();
         event.stopPropagation();
         resolve(false);

@@ -165,7 +165,7 @@ export class Session {
     try {
       return await this.#converse(stop, timers.signal);
     } catch (error) {
-      // It may have ended while something else was waited for.
+      // The connection may have ended while the session waited for something else.
       for (const frame of this.#connection?.waiting ?? []) this.#heed(frame);
       if (error instanceof Lost || error instanceof StoreFailed) return error;
       if (error instanceof Misled) return new Lost(error.message);

@@ -1,5 +1,5 @@
 // Where messages land. A store moves its cursor in the same step in which it keeps a message, so the two never disagree.
-// So it is with what it knows of conversations.
+// The rows of conversations change in that step as well.
 //
 // What landed are entries in the order of their arrival here: messages, and the gaps between them. An entry's place is
 // this store's own count, so that whoever works through the entries can remember how far it came, whatever becomes of the

@@ -159,7 +159,7 @@ test("a mark that does not come back is sent three times, then what the gateway 
     [0, 0, 0, 0, 0, 1, 1, 1, 1],
   );
   assert.equal(gateway.lists, 2, "at the beginning, and in the end");
-  // It is not held against the next mark.
+  // The next mark is sent all the same.
   gateway.isDeaf = false;
   await client.markRead("a", 1n);
   await pass(1_000);

@@ -117,7 +117,7 @@ async function live(seed: number, pass: (ms: number) => Promise<void>): Promise<
     assert.equal(device.client.status.state, "live");
     assert.deepEqual(await device.state(false), expected(false));
     await device.checkMessages();
-    // What retention took since is counted by the next process.
+    // The next process counts the messages that retention removed since.
     await device.stop();
     device.start();
     await pass(1_000);
