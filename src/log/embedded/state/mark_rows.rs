@@ -25,7 +25,7 @@ impl MarkRows {
         })
     }
 
-    /// Of `pending` marks, which are all that are above `from`, up to `head`, the number up to `to`. Looks up one row for each
+    /// The number of marks up to `to`, where `pending` marks lie above `from`, up to `head`. Looks up one row for each
     /// [`MARKS_IN_ROW`] seqs on the shorter side of `to`, and none where the answer is none or all.
     pub(super) fn passed(
         &self,

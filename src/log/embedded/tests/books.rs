@@ -8,7 +8,7 @@ use crate::{
 
 const USERS: [&str; 3] = ["u0", "u1", "u2"];
 
-/// What the test knows of a user.
+/// A user's books, as the test keeps them.
 #[derive(Default)]
 struct Known {
     /// True for each entry of read marks, by seq from 1.
@@ -63,7 +63,7 @@ impl Bench {
         }
     }
 
-    /// What is pending by all that the test knows.
+    /// The pending entries by the test's own books.
     fn expected(&self, known: &[Known]) -> ByKind<u64> {
         let mut expected = ByKind::default();
         for (name, known) in USERS.iter().zip(known) {
