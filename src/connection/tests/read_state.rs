@@ -230,19 +230,25 @@ fn a_replaced_connection_marks_nothing_and_is_told_nothing() {
     });
 }
 
+/// A client that is connected, and the features that it was offered.
+async fn greeted(bench: &mut Bench) -> (Client<DuplexStream>, u64) {
+    let (mut client, _) = bench.open(1 << 20).await;
+    let connect = bench.world.connect("u", Platform::Web);
+    client.say(client_frame::Body::Connect(connect)).await;
+    match client.hear_frame().await {
+        Body::Connected(connected) => (client, connected.features),
+        body => panic!("{body:?} instead of Connected"),
+    }
+}
+
 #[test]
 fn a_log_without_conversations_takes_neither_frame() {
     run(async {
         for frame in [read(&[(CONVERSATION, 1)]), conversations(1)] {
             let mut bench = Bench::new();
             bench.world.log.rows().lacks_conversations = true;
-            let (mut client, _) = bench.open(1 << 20).await;
-            let connect = bench.world.connect("u", Platform::Web);
-            client.say(client_frame::Body::Connect(connect)).await;
-            let Body::Connected(connected) = client.hear_frame().await else {
-                panic!("not Connected")
-            };
-            assert_eq!(connected.features, 0);
+            let (mut client, features) = greeted(&mut bench).await;
+            assert_eq!(features, 0);
             client.say(frame).await;
             assert_eq!(client.hear_close().await, 4400);
         }
@@ -256,12 +262,7 @@ fn a_damaged_log_does_not_offer_its_conversations() {
         bench.notify().await;
         let damaged = AppendError::Refusing(LogError::new(Cause::Damaged, "a test damaged it"));
         bench.world.log.fail(Fault::Refuse(damaged));
-        let (mut client, _) = bench.open(1 << 20).await;
-        let connect = bench.world.connect("u", Platform::Web);
-        client.say(client_frame::Body::Connect(connect)).await;
-        let Body::Connected(connected) = client.hear_frame().await else {
-            panic!("not Connected")
-        };
-        assert_eq!(connected.features, 0);
+        let (_, features) = greeted(&mut bench).await;
+        assert_eq!(features, 0);
     });
 }
