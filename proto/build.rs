@@ -6,12 +6,14 @@ use std::path::Path;
 const PROTOCOL: &str = "towncrier/v1/gateway.proto";
 /// The stored form of messages, which is the gateway's alone.
 const STORE: &str = "towncrier/store/v1/message.proto";
+/// The messages of OpenIM's v3 SDKs.
+const OPENIM: &str = "openim/v3/sdk.proto";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manifest = std::env::var("CARGO_MANIFEST_DIR")?;
     // The client package lives one folder below the workspace root and shares this script.
     let (folder, names) = if Path::new(&manifest).join("proto").is_dir() {
-        ("proto", &[PROTOCOL, STORE][..])
+        ("proto", &[PROTOCOL, STORE, OPENIM][..])
     } else {
         ("../proto", &[PROTOCOL][..])
     };
