@@ -30,7 +30,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let derive = "#[derive(serde::Serialize)] #[serde(rename_all = \"camelCase\")]";
     config.message_attribute(JSON, derive);
     // Serde would write `userId`.
-    for name in ["ownerUserID", "conversationID", "userID", "groupID", "faceURL"] {
+    for name in [
+        "ownerUserID",
+        "conversationID",
+        "userID",
+        "groupID",
+        "faceURL",
+    ] {
         config.field_attribute(name, format!("#[serde(rename = {name:?})]"));
     }
     config.compile_fds(descriptors)?;

@@ -85,10 +85,7 @@ fn length(request: &Request<()>) -> Result<Length, BodyFault> {
 }
 
 /// The header's value. Several values are refused.
-fn single(
-    headers: &HeaderMap,
-    name: axum::http::HeaderName,
-) -> Result<Option<&str>, BodyFault> {
+fn single(headers: &HeaderMap, name: axum::http::HeaderName) -> Result<Option<&str>, BodyFault> {
     let mut values = headers.get_all(name).into_iter();
     let Some(value) = values.next() else {
         return Ok(None);
@@ -235,7 +232,12 @@ mod tests {
         let sent = b"2\r\nbo\r\n2;x=y\r\ndy\r\n0\r\nT: v\r\n\r\nPOST /";
         let expected = Ok((b"body".to_vec(), b"POST /".to_vec()));
         assert_eq!(body(&[CHUNKED], sent), expected);
-        for broken in [&b"x\r\n"[..], b"+2\r\nbo\r\n", b"2\r\nbody\r\n", b"\r\n\r\n-"] {
+        for broken in [
+            &b"x\r\n"[..],
+            b"+2\r\nbo\r\n",
+            b"2\r\nbody\r\n",
+            b"\r\n\r\n-",
+        ] {
             let read = body(&[CHUNKED], broken);
             // No digits at all are a last chunk of nothing in no grammar, so they must not end the body.
             assert!(read.is_err(), "{broken:?} {read:?}");
@@ -262,7 +264,8 @@ mod tests {
     #[test]
     fn a_body_above_64_kib_is_read_and_refused() {
         let (limit, more) = (BODY_BYTES_MAX, BODY_BYTES_MAX + 1);
-        let length = |count: usize| body(&[("content-length", &count.to_string())], &vec![0; count]);
+        let length =
+            |count: usize| body(&[("content-length", &count.to_string())], &vec![0; count]);
         assert_eq!(length(limit).unwrap().0.len(), limit);
         assert_eq!(length(more), Err(BodyFault::TooLarge));
         let chunk = |count: usize| {
@@ -270,7 +273,10 @@ mod tests {
             body(&[CHUNKED], &sent)
         };
         assert_eq!(chunk(more), Err(BodyFault::TooLarge));
-        let endless = body(&[("content-length", "99999999999")], &vec![0; 2 * DISCARDED_BYTES_MAX]);
+        let endless = body(
+            &[("content-length", "99999999999")],
+            &vec![0; 2 * DISCARDED_BYTES_MAX],
+        );
         assert_eq!(endless, Err(BodyFault::TooLarge));
     }
 }

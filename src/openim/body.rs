@@ -6,13 +6,16 @@
 use serde_json::{Map, Value};
 
 use super::failure::Failure;
-use crate::{
-    ids::UserId,
-    message::CONVERSATION_ID_BYTES_MAX,
-};
+use crate::{ids::UserId, message::CONVERSATION_ID_BYTES_MAX};
 
 /// The fields that say whose call it is. None of them may name another user.
-const OWNERS: [&str; 5] = ["userID", "ownerUserID", "fromUserID", "sendID", "sendUserID"];
+const OWNERS: [&str; 5] = [
+    "userID",
+    "ownerUserID",
+    "fromUserID",
+    "sendID",
+    "sendUserID",
+];
 
 /// The fields of a body. Other fields than a call looks for are ignored.
 pub(super) struct Body(Map<String, Value>);

@@ -116,10 +116,10 @@ impl Calls {
     pub(super) async fn one(&self, user: &UserId, body: &Body) -> Result<Response, Failure> {
         let id = body.text("conversationID")?;
         let found = self.of_ids(user, &[id]).await?;
-        let (_, conversation) = found
-            .into_iter()
-            .next()
-            .ok_or(Failure::Field("conversationID", "a conversation of the user"))?;
+        let (_, conversation) = found.into_iter().next().ok_or(Failure::Field(
+            "conversationID",
+            "a conversation of the user",
+        ))?;
         Ok(success(OneConversation { conversation }))
     }
 
@@ -163,7 +163,9 @@ impl Calls {
 
     async fn described(&self, user: &UserId) -> Result<Vec<Described>, Failure> {
         let all = self.newest(user, CONVERSATIONS_MAX).await?;
-        let described = all.iter().filter_map(|one| describe(user, &one.id, Some(one)));
+        let described = all
+            .iter()
+            .filter_map(|one| describe(user, &one.id, Some(one)));
         Ok(described.collect())
     }
 
@@ -252,8 +254,12 @@ pub(super) fn describe(user: &UserId, id: &str, known: Option<&Conversation>) ->
 /// The other user of a pair of ids that are sorted and joined by `_`. The order decides when both halves could be the user's.
 fn peer_of<'a>(user: &UserId, pair: &'a str) -> Option<&'a str> {
     let user = user.as_str();
-    let behind = pair.strip_prefix(user).and_then(|rest| rest.strip_prefix('_'));
-    let before = pair.strip_suffix(user).and_then(|rest| rest.strip_suffix('_'));
+    let behind = pair
+        .strip_prefix(user)
+        .and_then(|rest| rest.strip_prefix('_'));
+    let before = pair
+        .strip_suffix(user)
+        .and_then(|rest| rest.strip_suffix('_'));
     let behind = behind.filter(|peer| *peer >= user);
     let before = before.filter(|peer| *peer <= user);
     behind.or(before).filter(|peer| UserId::new(peer).is_ok())

@@ -34,7 +34,9 @@ impl Calls {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Response, Failure> {
-        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = headers
+            .get(CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok());
         let is_protobuf = kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("protobuf"));
         let found = match name {
             "get_active_conversations" => {

@@ -101,10 +101,9 @@ impl Calls {
             ("conversation", "get_conversations") => self.listed(user, body).await,
             ("conversation", "get_conversation") => self.one(user, body).await,
             ("conversation", "get_full_conversation_ids") => self.ids(user).await,
-            (
-                "conversation",
-                "get_not_notify_conversation_ids" | "get_pinned_conversation_ids",
-            ) => Ok(Self::no_ids()),
+            ("conversation", "get_not_notify_conversation_ids" | "get_pinned_conversation_ids") => {
+                Ok(Self::no_ids())
+            }
             ("msg", "get_conversations_has_read_and_max_seq") => self.seqs(user, body).await,
             ("msg", "mark_conversation_as_read" | "set_conversation_has_read_seq") => {
                 self.mark(user, body).await
