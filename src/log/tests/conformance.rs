@@ -70,7 +70,6 @@ every_log! {
     a_message_to_everyone_reaches_each_known_user_once
     every_user_with_an_inbox_a_session_or_a_registration_is_known
     a_profile_is_that_of_the_newest_registration
-    a_profile_is_that_of_the_newest_registration
     a_log_that_refuses_nothing_is_writable
 }
 
