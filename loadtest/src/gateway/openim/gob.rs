@@ -20,6 +20,16 @@ const REQUEST_FIELDS: [(&str, i64); 6] = [
     ("Data", BYTES),
 ];
 
+/// The names of an answer's fields.
+const NAMES: [&str; 6] = [
+    "ReqIdentifier",
+    "ErrCode",
+    "ErrMsg",
+    "MsgIncr",
+    "OperationID",
+    "Data",
+];
+
 /// The bytes are no gob of this subset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoGob(pub(super) &'static str);
@@ -180,7 +190,9 @@ impl<'a> Cursor<'a> {
             let mut last = 0;
             while let Some(field) = self.next_field(&mut last)? {
                 match field {
-                    1 => drop(self.name_and_id()?),
+                    1 => {
+                        self.name_and_id()?;
+                    }
                     2 => {
                         for _ in 0..self.unsigned()? {
                             fields.push(self.name_and_id()?);
@@ -221,7 +233,17 @@ impl<'a> Cursor<'a> {
                 ("MsgIncr", STRING) => response.msg_incr = self.text()?.to_owned(),
                 ("OperationID", STRING) => response.operation_id = self.text()?.to_owned(),
                 ("Data", BYTES) => response.data = self.counted()?.to_vec(),
-                _ => return Err(NoGob("an unknown field, or one of an unexpected type")),
+                (name, _) if NAMES.contains(&name) => {
+                    return Err(NoGob("a field of an unexpected type"));
+                }
+                // As in Go, a field that the receiver has not is passed over.
+                (_, INT) => {
+                    self.signed()?;
+                }
+                (_, BYTES | STRING) => {
+                    self.counted()?;
+                }
+                _ => return Err(NoGob("a field of an unknown type")),
             }
         }
         match self.0.is_empty() {

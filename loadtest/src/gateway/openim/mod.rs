@@ -8,6 +8,7 @@
 //! - `connection.rs`: one WebSocket, and the verdict on it
 //! - `messages.rs`: requests and answers, and the data inside of them
 //! - `envelope.rs`, `gob.rs`: their bytes in each form
+//! - `tests.rs`: sessions against a small server
 
 mod connection;
 mod envelope;
@@ -15,6 +16,8 @@ mod gob;
 mod messages;
 mod session;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, str::FromStr};
 
