@@ -37,7 +37,7 @@ const TOKEN_CONNECTIONS: usize = 32;
 pub(crate) enum Speech {
     /// `towncrier.v1`.
     Towncrier,
-    OpenIm(openim::Form),
+    OpenIm(openim::SdkForm),
 }
 
 impl FromStr for Speech {
@@ -46,11 +46,11 @@ impl FromStr for Speech {
     fn from_str(text: &str) -> Result<Self, String> {
         let form = match text {
             "towncrier" => return Ok(Self::Towncrier),
-            "openim" => Ok(openim::Form::default()),
+            "openim" => Ok(openim::SdkForm::default()),
             other => match other.strip_prefix("openim:") {
                 Some(form) => form
                     .parse()
-                    .map_err(|error: openim::NoForm| error.to_string()),
+                    .map_err(|error: openim::NoSdkForm| error.to_string()),
                 None => Err("expected towncrier, openim or openim:FORM".to_owned()),
             },
         };

@@ -13,9 +13,9 @@ use tokio_tungstenite::{
 use towncrier_client::{Carrier, Network, Trust};
 
 use super::{
-    Core, Form,
-    messages::{Request, Response},
-    store::Fault,
+    SdkCore, SdkForm,
+    messages::{SdkRequest, SdkResponse},
+    store::SdkFault,
 };
 
 /// The longest time from the first SYN to the verdict, and for a frame to leave; the same as for the gateway's own client.
@@ -30,7 +30,7 @@ const FINAL_CODES: std::ops::RangeInclusive<i64> = 1501..=1507;
 
 /// Why a connection ended, or never began.
 #[derive(Debug)]
-pub(super) enum Lost {
+pub(super) enum SdkLost {
     /// The connection was cut, or never came about.
     Io(io::Error),
     /// The verdict was no.
@@ -42,10 +42,15 @@ pub(super) enum Lost {
     /// The server was silent for too long.
     Silent,
     /// The server broke the protocol.
-    Misled(Fault),
+    Misled(SdkFault),
 }
 
-impl Lost {
+impl SdkLost {
+    /// The server sent this, which the protocol forbids.
+    pub(super) fn misled(what: impl Into<String>) -> Self {
+        Self::Misled(SdkFault(what.into()))
+    }
+
     /// True if an SDK comes back by itself.
     pub(super) fn may_come_back(&self) -> bool {
         match self {
@@ -56,7 +61,7 @@ impl Lost {
     }
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for SdkLost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(f),
@@ -64,26 +69,28 @@ impl fmt::Display for Lost {
             Self::Kicked => f.write_str("kicked"),
             Self::Closed => f.write_str("the connection was closed"),
             Self::Silent => f.write_str("the server is silent"),
-            Self::Misled(Fault(what)) => write!(f, "the server sent what is not OpenIM's: {what}"),
+            Self::Misled(SdkFault(what)) => {
+                write!(f, "the server sent what is not OpenIM's: {what}")
+            }
         }
     }
 }
 
-impl From<Fault> for Lost {
-    fn from(fault: Fault) -> Self {
+impl From<SdkFault> for SdkLost {
+    fn from(fault: SdkFault) -> Self {
         Self::Misled(fault)
     }
 }
 
-impl From<tungstenite::Error> for Lost {
+impl From<tungstenite::Error> for SdkLost {
     fn from(error: tungstenite::Error) -> Self {
         use tungstenite::{Error, error::ProtocolError};
         match error {
             Error::Io(error) => Self::Io(error),
             Error::Http(answer) => {
                 let body = answer.body().as_deref().unwrap_or_default();
-                match serde_json::from_slice::<Verdict>(body) {
-                    Ok(Verdict { code, text }) => Self::Refused { code, text },
+                match serde_json::from_slice::<SdkVerdict>(body) {
+                    Ok(SdkVerdict { code, text }) => Self::Refused { code, text },
                     Err(_) => Self::Refused {
                         code: answer.status().as_u16().into(),
                         text: "of HTTP".to_owned(),
@@ -95,14 +102,14 @@ impl From<tungstenite::Error> for Lost {
             )
             | Error::ConnectionClosed
             | Error::AlreadyClosed => Self::Closed,
-            other => Self::Misled(Fault(other.to_string())),
+            other => Self::Misled(SdkFault(other.to_string())),
         }
     }
 }
 
 /// The verdict on a connection, as text or as the body of an HTTP answer.
 #[derive(Debug, Deserialize)]
-struct Verdict {
+struct SdkVerdict {
     #[serde(rename = "errCode")]
     code: i64,
     #[serde(rename = "errMsg", default)]
@@ -111,27 +118,27 @@ struct Verdict {
 
 /// What came from the server.
 #[derive(Debug)]
-pub(super) enum Heard {
-    Frame(Response),
+pub(super) enum SdkHeard {
+    Frame(SdkResponse),
     /// The answer to the connection's last ping.
     Pong,
 }
 
 /// An open connection.
 #[derive(Debug)]
-pub(super) struct OpenImConnection {
+pub(super) struct SdkConnection {
     socket: WebSocketStream<Carrier<TcpStream>>,
-    form: Form,
+    form: SdkForm,
 }
 
-impl OpenImConnection {
+impl SdkConnection {
     /// Connects, and waits for the verdict. Cancel safe: a drop closes the connection.
     pub(super) async fn open(
         network: &impl Network<Stream = TcpStream>,
         trust: &Trust,
         url: &str,
-        form: Form,
-    ) -> Result<Self, Lost> {
+        form: SdkForm,
+    ) -> Result<Self, SdkLost> {
         let request = url.into_client_request()?;
         let is_secure = request.uri().scheme_str() == Some("wss");
         let host = request.uri().host().unwrap_or_default();
@@ -148,73 +155,73 @@ impl OpenImConnection {
             .max_message_size(Some(FRAME_BYTES_MAX))
             .max_frame_size(Some(FRAME_BYTES_MAX));
         let open = async {
-            let stream = network.connect(&host, port).await.map_err(Lost::Io)?;
+            let stream = network.connect(&host, port).await.map_err(SdkLost::Io)?;
             let stream = match is_secure {
                 false => Carrier::Plain(stream),
                 true => Carrier::secure(stream, &host, trust)
                     .await
-                    .map_err(Lost::Io)?,
+                    .map_err(SdkLost::Io)?,
             };
             let (socket, _) = client_async_with_config(request, stream, Some(config)).await?;
             let mut connection = Self { socket, form };
-            if form.core == Core::JavaScript {
+            if form.core == SdkCore::JavaScript {
                 connection.hear_verdict().await?;
             }
             Ok(connection)
         };
         timeout(OPEN_TIMEOUT, open)
             .await
-            .unwrap_or(Err(Lost::Silent))
+            .unwrap_or(Err(SdkLost::Silent))
     }
 
-    async fn hear_verdict(&mut self) -> Result<(), Lost> {
-        let first = self.socket.next().await.ok_or(Lost::Closed)??;
+    async fn hear_verdict(&mut self) -> Result<(), SdkLost> {
+        let first = self.socket.next().await.ok_or(SdkLost::Closed)??;
         let Message::Text(text) = first else {
-            return Err(misled("a first frame that is no verdict"));
+            return Err(SdkLost::misled("a first frame that is no verdict"));
         };
         match serde_json::from_str(&text) {
-            Ok(Verdict { code: 0, .. }) => Ok(()),
-            Ok(Verdict { code, text }) => Err(Lost::Refused { code, text }),
-            Err(_) => Err(misled("a first frame that is no verdict")),
+            Ok(SdkVerdict { code: 0, .. }) => Ok(()),
+            Ok(SdkVerdict { code, text }) => Err(SdkLost::Refused { code, text }),
+            Err(_) => Err(SdkLost::misled("a first frame that is no verdict")),
         }
     }
 
     /// Sends a request. Not cancel safe: a frame may be left half written.
-    pub(super) async fn ask(&mut self, request: &Request<'_>) -> Result<(), Lost> {
-        let frame = self.form.encode(request).map_err(Lost::Io)?;
+    pub(super) async fn ask(&mut self, request: &SdkRequest<'_>) -> Result<(), SdkLost> {
+        let frame = self.form.encode(request).map_err(SdkLost::Io)?;
         self.send(Message::Binary(frame.into())).await
     }
 
     /// Sends the SDK's ping: a control ping of a Go core, a text of the JavaScript SDK. Not cancel safe, as [`Self::ask`].
-    pub(super) async fn ping(&mut self) -> Result<(), Lost> {
+    pub(super) async fn ping(&mut self) -> Result<(), SdkLost> {
         let ping = match self.form.core {
-            Core::Go => Message::Ping(Bytes::from_static(b"loadtest")),
-            Core::JavaScript => Message::Text(Utf8Bytes::from_static(r#"{"type":"ping"}"#)),
+            SdkCore::Go => Message::Ping(Bytes::from_static(b"loadtest")),
+            SdkCore::JavaScript => Message::Text(Utf8Bytes::from_static(r#"{"type":"ping"}"#)),
         };
         self.send(ping).await
     }
 
-    async fn send(&mut self, message: Message) -> Result<(), Lost> {
+    async fn send(&mut self, message: Message) -> Result<(), SdkLost> {
         let sent = timeout(SEND_TIMEOUT, self.socket.send(message)).await;
-        sent.map_err(|_| Lost::Silent)?.map_err(Lost::from)
+        sent.map_err(|_| SdkLost::Silent)?.map_err(SdkLost::from)
     }
 
     /// The next frame. The pong to a ping leaves with the call that comes after: everything that this connection gave
     /// before has landed by then. Cancel safe.
-    pub(super) async fn hear(&mut self) -> Result<Heard, Lost> {
+    pub(super) async fn hear(&mut self) -> Result<SdkHeard, SdkLost> {
         loop {
-            match self.socket.next().await.ok_or(Lost::Closed)?? {
+            match self.socket.next().await.ok_or(SdkLost::Closed)?? {
                 Message::Binary(frame) => {
                     let response = self.form.decode(&frame);
-                    return Ok(Heard::Frame(response.map_err(Fault)?));
+                    return Ok(SdkHeard::Frame(response.map_err(SdkFault)?));
                 }
                 Message::Text(text) => match (self.form.core, is_pong(&text)) {
-                    (Core::JavaScript, true) => return Ok(Heard::Pong),
+                    (SdkCore::JavaScript, true) => return Ok(SdkHeard::Pong),
                     // A Go core reads no more after a text.
-                    _ => return Err(misled("a text frame")),
+                    _ => return Err(SdkLost::misled("a text frame")),
                 },
-                Message::Pong(_) if self.form.core == Core::Go => return Ok(Heard::Pong),
-                Message::Close(_) => return Err(Lost::Closed),
+                Message::Pong(_) if self.form.core == SdkCore::Go => return Ok(SdkHeard::Pong),
+                Message::Close(_) => return Err(SdkLost::Closed),
                 // tungstenite answers pings.
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
@@ -224,12 +231,8 @@ impl OpenImConnection {
 
 fn is_pong(text: &str) -> bool {
     #[derive(Deserialize)]
-    struct Typed<'a> {
+    struct TypedText<'a> {
         r#type: &'a str,
     }
-    serde_json::from_str(text).is_ok_and(|typed: Typed<'_>| typed.r#type == "pong")
-}
-
-fn misled(what: &str) -> Lost {
-    Lost::Misled(Fault(what.to_owned()))
+    serde_json::from_str(text).is_ok_and(|typed: TypedText<'_>| typed.r#type == "pong")
 }

@@ -7,16 +7,16 @@ use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Core, Form,
-    gob::{self, NoGob},
-    messages::{Request, Response},
+    SdkCore, SdkForm,
+    gob::{self, GobFault},
+    messages::{SdkRequest, SdkResponse},
 };
 
 /// No frame of a gateway has more bytes when it is inflated: a bound for broken ones.
 const INFLATED_BYTES_MAX: u64 = 32 << 20;
 
 #[derive(Serialize)]
-struct JsonRequest<'a> {
+struct SdkJsonRequest<'a> {
     #[serde(rename = "reqIdentifier")]
     number: i64,
     #[serde(rename = "msgIncr")]
@@ -29,7 +29,7 @@ struct JsonRequest<'a> {
 }
 
 #[derive(Deserialize)]
-struct JsonResponse {
+struct SdkJsonResponse {
     #[serde(rename = "reqIdentifier")]
     number: i64,
     #[serde(rename = "msgIncr", default)]
@@ -44,12 +44,12 @@ struct JsonResponse {
     data: Option<String>,
 }
 
-impl Form {
+impl SdkForm {
     /// The bytes of a request's frame.
-    pub(super) fn encode(self, request: &Request<'_>) -> io::Result<Vec<u8>> {
+    pub(super) fn encode(self, request: &SdkRequest<'_>) -> io::Result<Vec<u8>> {
         let plain = match self.core {
-            Core::Go => gob::encode(request),
-            Core::JavaScript => serde_json::to_vec(&JsonRequest {
+            SdkCore::Go => gob::encode(request),
+            SdkCore::JavaScript => serde_json::to_vec(&SdkJsonRequest {
                 number: request.number,
                 msg_incr: request.msg_incr,
                 send_id: request.send_id,
@@ -66,7 +66,7 @@ impl Form {
     }
 
     /// Opens the frame of an answer or a push.
-    pub(super) fn decode(self, frame: &[u8]) -> Result<Response, String> {
+    pub(super) fn decode(self, frame: &[u8]) -> Result<SdkResponse, String> {
         let mut inflated = Vec::new();
         let plain = match self.is_gzipped {
             false => frame,
@@ -82,14 +82,13 @@ impl Form {
             }
         };
         match self.core {
-            Core::Go => {
-                gob::decode(plain).map_err(|NoGob(what)| format!("a frame that is not gob: {what}"))
-            }
-            Core::JavaScript => {
-                let response: JsonResponse = serde_json::from_slice(plain)
+            SdkCore::Go => gob::decode(plain)
+                .map_err(|GobFault(what)| format!("a frame that is not gob: {what}")),
+            SdkCore::JavaScript => {
+                let response: SdkJsonResponse = serde_json::from_slice(plain)
                     .map_err(|error| format!("a frame that is no JSON answer: {error}"))?;
                 let data = BASE64_STANDARD.decode(response.data.unwrap_or_default());
-                Ok(Response {
+                Ok(SdkResponse {
                     number: response.number,
                     error: response.error,
                     text: response.text,
@@ -106,7 +105,7 @@ impl Form {
 mod tests {
     use super::*;
 
-    const REQUEST: Request<'static> = Request {
+    const REQUEST: SdkRequest<'static> = SdkRequest {
         number: 1006,
         send_id: "u1",
         operation_id: "op",
@@ -128,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_json_request_has_the_names_that_the_sdk_sends() {
-        let form: Form = "json".parse().unwrap();
+        let form: SdkForm = "json".parse().unwrap();
         let json = r#"{"reqIdentifier":1006,"msgIncr":"u1_1","sendID":"u1","operationID":"op","data":"CgJ1MQ=="}"#;
         assert_eq!(form.encode(&REQUEST).unwrap(), json.as_bytes());
     }
@@ -136,12 +135,12 @@ mod tests {
     #[test]
     fn gzip_changes_nothing_but_the_bytes() {
         for name in ["gob", "json"] {
-            let plain: Form = name.parse().unwrap();
-            let packed: Form = format!("{name}+gzip").parse().unwrap();
+            let plain: SdkForm = name.parse().unwrap();
+            let packed: SdkForm = format!("{name}+gzip").parse().unwrap();
             let bytes = packed.encode(&REQUEST).unwrap();
             assert_eq!(inflated(&bytes), plain.encode(&REQUEST).unwrap());
         }
-        let form: Form = "json+gzip".parse().unwrap();
+        let form: SdkForm = "json+gzip".parse().unwrap();
         let (first, second) = (br#"{"reqIdentifier":2001,"#, br#""data":"YWJj"}"#);
         let members = [gzipped(first), gzipped(second)].concat();
         let response = form.decode(&members).unwrap();
@@ -151,7 +150,7 @@ mod tests {
 
     #[test]
     fn an_answer_in_json_may_have_no_data() {
-        let form: Form = "json".parse().unwrap();
+        let form: SdkForm = "json".parse().unwrap();
         let json = br#"{"reqIdentifier":1002,"msgIncr":"m","operationID":"o","errCode":1001,"errMsg":"no","data":null}"#;
         let response = form.decode(json).unwrap();
         assert_eq!((response.number, response.error), (1002, 1001));
@@ -166,9 +165,9 @@ mod tests {
 
     #[test]
     fn a_form_has_a_name() {
-        assert_eq!("gob+gzip".parse(), Ok(Form::default()));
+        assert_eq!("gob+gzip".parse(), Ok(SdkForm::default()));
         for name in ["", "gzip", "gob+zip", "JSON", "gob+gzip+gzip"] {
-            assert!(name.parse::<Form>().is_err(), "{name}");
+            assert!(name.parse::<SdkForm>().is_err(), "{name}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A frame is a stream of its own: a message that defines the struct's type, then a message with its value.
 
-use super::messages::{Request, Response};
+use super::messages::{SdkRequest, SdkResponse};
 
 /// Built-in type ids.
 const INT: i64 = 2;
@@ -32,10 +32,10 @@ const NAMES: [&str; 6] = [
 
 /// The bytes are no gob of this subset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NoGob(pub(super) &'static str);
+pub(super) struct GobFault(pub(super) &'static str);
 
 /// Encodes a request: both messages of its stream.
-pub(super) fn encode(request: &Request<'_>) -> Vec<u8> {
+pub(super) fn encode(request: &SdkRequest<'_>) -> Vec<u8> {
     let mut stream = Vec::new();
     message(&mut stream, &definition());
     let mut value = Vec::new();
@@ -110,11 +110,11 @@ fn signed(bytes: &mut Vec<u8>, number: i64) {
 }
 
 /// Decodes an answer or a push. Its fields are known by their names.
-pub(super) fn decode(stream: &[u8]) -> Result<Response, NoGob> {
-    let mut stream = Cursor(stream);
+pub(super) fn decode(stream: &[u8]) -> Result<SdkResponse, GobFault> {
+    let mut stream = GobCursor(stream);
     let mut defined: Option<(i64, Vec<(&str, i64)>)> = None;
     while !stream.0.is_empty() {
-        let mut body = Cursor(stream.counted()?);
+        let mut body = GobCursor(stream.counted()?);
         let id = body.signed()?;
         if id < 0 {
             defined = Some((-id, body.fields()?));
@@ -122,70 +122,70 @@ pub(super) fn decode(stream: &[u8]) -> Result<Response, NoGob> {
         }
         let fields = match &defined {
             Some((known, fields)) if *known == id => fields,
-            _ => return Err(NoGob("a value of an undefined type")),
+            _ => return Err(GobFault("a value of an undefined type")),
         };
         let response = body.response(fields)?;
         return match stream.0.is_empty() {
             true => Ok(response),
-            false => Err(NoGob("bytes behind the value")),
+            false => Err(GobFault("bytes behind the value")),
         };
     }
-    Err(NoGob("no value"))
+    Err(GobFault("no value"))
 }
 
 /// The bytes that are still to be read.
-struct Cursor<'a>(&'a [u8]);
+struct GobCursor<'a>(&'a [u8]);
 
-impl<'a> Cursor<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], NoGob> {
+impl<'a> GobCursor<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], GobFault> {
         let taken = self.0.split_at_checked(length);
-        let (taken, rest) = taken.ok_or(NoGob("the end comes too early"))?;
+        let (taken, rest) = taken.ok_or(GobFault("the end comes too early"))?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn unsigned(&mut self) -> Result<u64, NoGob> {
+    fn unsigned(&mut self) -> Result<u64, GobFault> {
         let first = self.take(1)?[0];
         if first < 128 {
             return Ok(first.into());
         }
         let length = 256 - usize::from(first);
         if length > 8 {
-            return Err(NoGob("a number of more than 8 bytes"));
+            return Err(GobFault("a number of more than 8 bytes"));
         }
         let bytes = self.take(length)?.iter();
         Ok(bytes.fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    fn signed(&mut self) -> Result<i64, NoGob> {
+    fn signed(&mut self) -> Result<i64, GobFault> {
         let number = self.unsigned()?;
         let shifted = (number >> 1) as i64;
         Ok(if number & 1 == 1 { !shifted } else { shifted })
     }
 
-    fn counted(&mut self) -> Result<&'a [u8], NoGob> {
+    fn counted(&mut self) -> Result<&'a [u8], GobFault> {
         let length = self.unsigned()?;
-        self.take(usize::try_from(length).map_err(|_| NoGob("a length above memory"))?)
+        self.take(usize::try_from(length).map_err(|_| GobFault("a length above memory"))?)
     }
 
-    fn text(&mut self) -> Result<&'a str, NoGob> {
-        std::str::from_utf8(self.counted()?).map_err(|_| NoGob("a text that is not UTF-8"))
+    fn text(&mut self) -> Result<&'a str, GobFault> {
+        std::str::from_utf8(self.counted()?).map_err(|_| GobFault("a text that is not UTF-8"))
     }
 
     /// Reads the number before a field, relative to the last field's. `None`: the struct ends.
-    fn next_field(&mut self, last: &mut u64) -> Result<Option<u64>, NoGob> {
+    fn next_field(&mut self, last: &mut u64) -> Result<Option<u64>, GobFault> {
         let delta = self.unsigned()?;
-        *last = last.checked_add(delta).ok_or(NoGob("a field too far"))?;
+        *last = last.checked_add(delta).ok_or(GobFault("a field too far"))?;
         Ok((delta != 0).then_some(*last))
     }
 
     /// The names and type ids of the fields in a definition's rest.
-    fn fields(&mut self) -> Result<Vec<(&'a str, i64)>, NoGob> {
+    fn fields(&mut self) -> Result<Vec<(&'a str, i64)>, GobFault> {
         let mut fields = Vec::new();
         let mut last = 0;
         while let Some(field) = self.next_field(&mut last)? {
             if field != 3 {
-                return Err(NoGob("a type that is no struct"));
+                return Err(GobFault("a type that is no struct"));
             }
             let mut last = 0;
             while let Some(field) = self.next_field(&mut last)? {
@@ -198,35 +198,35 @@ impl<'a> Cursor<'a> {
                             fields.push(self.name_and_id()?);
                         }
                     }
-                    _ => return Err(NoGob("an unknown part of a type")),
+                    _ => return Err(GobFault("an unknown part of a type")),
                 }
             }
         }
         match self.0.is_empty() {
             true => Ok(fields),
-            false => Err(NoGob("bytes behind the type")),
+            false => Err(GobFault("bytes behind the type")),
         }
     }
 
     /// A struct of a name and a type id.
-    fn name_and_id(&mut self) -> Result<(&'a str, i64), NoGob> {
+    fn name_and_id(&mut self) -> Result<(&'a str, i64), GobFault> {
         let (mut name, mut id, mut last) = ("", 0, 0);
         while let Some(field) = self.next_field(&mut last)? {
             match field {
                 1 => name = self.text()?,
                 2 => id = self.signed()?,
-                _ => return Err(NoGob("an unknown part of a field")),
+                _ => return Err(GobFault("an unknown part of a field")),
             }
         }
         Ok((name, id))
     }
 
-    fn response(&mut self, fields: &[(&str, i64)]) -> Result<Response, NoGob> {
-        let mut response = Response::default();
+    fn response(&mut self, fields: &[(&str, i64)]) -> Result<SdkResponse, GobFault> {
+        let mut response = SdkResponse::default();
         let mut last = 0;
         while let Some(number) = self.next_field(&mut last)? {
             let field = fields.get(number as usize - 1);
-            match *field.ok_or(NoGob("a field that the type has not"))? {
+            match *field.ok_or(GobFault("a field that the type has not"))? {
                 ("ReqIdentifier", INT) => response.number = self.signed()?,
                 ("ErrCode", INT) => response.error = self.signed()?,
                 ("ErrMsg", STRING) => response.text = self.text()?.to_owned(),
@@ -234,7 +234,7 @@ impl<'a> Cursor<'a> {
                 ("OperationID", STRING) => response.operation_id = self.text()?.to_owned(),
                 ("Data", BYTES) => response.data = self.counted()?.to_vec(),
                 (name, _) if NAMES.contains(&name) => {
-                    return Err(NoGob("a field of an unexpected type"));
+                    return Err(GobFault("a field of an unexpected type"));
                 }
                 // As in Go, a field that the receiver has not is passed over.
                 (_, INT) => {
@@ -243,12 +243,12 @@ impl<'a> Cursor<'a> {
                 (_, BYTES | STRING) => {
                     self.counted()?;
                 }
-                _ => return Err(NoGob("a field of an unknown type")),
+                _ => return Err(GobFault("a field of an unknown type")),
             }
         }
         match self.0.is_empty() {
             true => Ok(response),
-            false => Err(NoGob("bytes behind the last field")),
+            false => Err(GobFault("bytes behind the last field")),
         }
     }
 }
@@ -290,7 +290,7 @@ mod tests {
             let mut encoded = Vec::new();
             unsigned(&mut encoded, number);
             assert_eq!(encoded, bytes);
-            assert_eq!(Cursor(bytes).unsigned(), Ok(number));
+            assert_eq!(GobCursor(bytes).unsigned(), Ok(number));
         }
         for (number, bytes) in [
             (-129, &[0xfe, 1, 1][..]),
@@ -301,18 +301,18 @@ mod tests {
             let mut encoded = Vec::new();
             signed(&mut encoded, number);
             assert_eq!(encoded, bytes);
-            assert_eq!(Cursor(bytes).signed(), Ok(number));
+            assert_eq!(GobCursor(bytes).signed(), Ok(number));
         }
         for number in [i64::MIN, i64::MAX, 0] {
             let mut encoded = Vec::new();
             signed(&mut encoded, number);
-            assert_eq!(Cursor(&encoded).signed(), Ok(number));
+            assert_eq!(GobCursor(&encoded).signed(), Ok(number));
         }
     }
 
     #[test]
     fn a_request_is_a_type_and_a_value_without_its_empty_fields() {
-        let request = Request {
+        let request = SdkRequest {
             number: 1001,
             send_id: "u1",
             operation_id: "op",
@@ -320,8 +320,8 @@ mod tests {
             data: b"\x0a\x02u1",
         };
         let stream = encode(&request);
-        let mut stream = Cursor(&stream);
-        let mut definition = Cursor(stream.counted().unwrap());
+        let mut stream = GobCursor(&stream);
+        let mut definition = GobCursor(stream.counted().unwrap());
         assert_eq!(definition.signed(), Ok(-REQUEST));
         assert_eq!(definition.fields().unwrap(), REQUEST_FIELDS);
         let value = stream.counted().unwrap();
@@ -354,12 +354,12 @@ mod tests {
         value.push(0);
         message(&mut stream, &value);
         let response = decode(&stream).unwrap();
-        let expected = Response {
+        let expected = SdkResponse {
             number: 2001,
             error: -3,
             text: "no".to_owned(),
             data: b"abc".to_vec(),
-            ..Response::default()
+            ..SdkResponse::default()
         };
         assert_eq!(response, expected);
         for length in 0..stream.len() {

@@ -14,7 +14,7 @@ pub(super) const PRESENCE: i64 = 2005;
 
 /// A request of a client.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Request<'a> {
+pub(super) struct SdkRequest<'a> {
     /// 1001 and so on.
     pub(super) number: i64,
     pub(super) send_id: &'a str,
@@ -26,7 +26,7 @@ pub(super) struct Request<'a> {
 
 /// An answer, or a push.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Response {
+pub(super) struct SdkResponse {
     pub(super) number: i64,
     /// 0: none.
     pub(super) error: i64,
@@ -39,28 +39,28 @@ pub(super) struct Response {
 
 /// The question of 1001 and of 1006. It asks for all conversations.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Question {
+pub(super) struct SdkQuestion {
     #[prost(string, tag = "1")]
     pub(super) user_id: String,
 }
 
 /// The answer to 1001.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Reached {
+pub(super) struct ReachedAnswer {
     #[prost(btree_map = "string, int64", tag = "1")]
     pub(super) max_seqs: BTreeMap<String, i64>,
 }
 
 /// The answer to 1006.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Heads {
+pub(super) struct HeadsAnswer {
     #[prost(btree_map = "string, message", tag = "1")]
-    pub(super) seqs: BTreeMap<String, Head>,
+    pub(super) seqs: BTreeMap<String, ConversationHead>,
 }
 
 /// The head of a conversation.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
-pub(super) struct Head {
+pub(super) struct ConversationHead {
     #[prost(int64, tag = "1")]
     pub(super) max_seq: i64,
     #[prost(int64, tag = "2")]
@@ -69,16 +69,16 @@ pub(super) struct Head {
 
 /// The request 1002.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct PullRequest {
+pub(super) struct SdkPull {
     #[prost(string, tag = "1")]
     pub(super) user_id: String,
     #[prost(message, repeated, tag = "2")]
-    pub(super) ranges: Vec<SeqRange>,
+    pub(super) ranges: Vec<PullRange>,
 }
 
 /// Messages of one conversation, both ends included.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct SeqRange {
+pub(super) struct PullRange {
     #[prost(string, tag = "1")]
     pub(super) conversation_id: String,
     #[prost(int64, tag = "2")]
@@ -101,7 +101,7 @@ pub(super) struct Bunch {
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct PulledMsgs {
     #[prost(message, repeated, tag = "1")]
-    pub(super) msgs: Vec<MsgData>,
+    pub(super) msgs: Vec<SdkMessage>,
     /// True: a lower seq than the first that still exists was asked for.
     #[prost(bool, tag = "2")]
     pub(super) is_end: bool,
@@ -109,7 +109,7 @@ pub(super) struct PulledMsgs {
 
 /// A message.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct MsgData {
+pub(super) struct SdkMessage {
     #[prost(string, tag = "1")]
     pub(super) send_id: String,
     #[prost(string, tag = "2")]
@@ -131,15 +131,15 @@ pub(super) struct MsgData {
     pub(super) send_time: i64,
 }
 
-impl MsgData {
+impl SdkMessage {
     /// The content as it was sent: v3's text element back in the form of v2's admin API. `None`: it is no text element.
     pub(super) fn sent_content(&self) -> Option<String> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct TextElement {
+        struct SdkTextElement {
             content: String,
         }
-        let element: TextElement = serde_json::from_slice(&self.content).ok()?;
+        let element: SdkTextElement = serde_json::from_slice(&self.content).ok()?;
         let text = serde_json::to_string(&element.content).ok()?;
         Some(format!(r#"{{"text":{text}}}"#))
     }
@@ -181,9 +181,9 @@ mod tests {
             r#"{"content":"a","text":"a"}"#,
             r#"{"text":"a"}"#,
         ] {
-            let message = MsgData {
+            let message = SdkMessage {
                 content: content.into(),
-                ..MsgData::default()
+                ..SdkMessage::default()
             };
             assert_eq!(message.sent_content(), None, "{content}");
         }

@@ -27,15 +27,15 @@ pub(super) use self::session::run;
 
 /// The form of the frames. It tells which SDK speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Form {
-    pub(super) core: Core,
+pub(crate) struct SdkForm {
+    pub(super) core: SdkCore,
     /// True: each frame is gzipped, in both directions.
     pub(super) is_gzipped: bool,
 }
 
 /// The two cores of the SDKs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Core {
+pub(super) enum SdkCore {
     /// The Go core of phones. It speaks gob, and has a store that sorts and sifts.
     Go,
     /// The JavaScript SDK. It speaks JSON, and tells what comes as it comes.
@@ -44,36 +44,36 @@ pub(super) enum Core {
 
 /// The text names no form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NoForm;
+pub(crate) struct NoSdkForm;
 
-impl fmt::Display for NoForm {
+impl fmt::Display for NoSdkForm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("expected gob, gob+gzip, json or json+gzip")
     }
 }
 
-impl Default for Form {
+impl Default for SdkForm {
     /// The form of phones.
     fn default() -> Self {
         Self {
-            core: Core::Go,
+            core: SdkCore::Go,
             is_gzipped: true,
         }
     }
 }
 
-impl FromStr for Form {
-    type Err = NoForm;
+impl FromStr for SdkForm {
+    type Err = NoSdkForm;
 
-    fn from_str(text: &str) -> Result<Self, NoForm> {
+    fn from_str(text: &str) -> Result<Self, NoSdkForm> {
         let (name, is_gzipped) = match text.strip_suffix("+gzip") {
             Some(name) => (name, true),
             None => (text, false),
         };
         let core = match name {
-            "gob" => Core::Go,
-            "json" => Core::JavaScript,
-            _ => return Err(NoForm),
+            "gob" => SdkCore::Go,
+            "json" => SdkCore::JavaScript,
+            _ => return Err(NoSdkForm),
         };
         Ok(Self { core, is_gzipped })
     }

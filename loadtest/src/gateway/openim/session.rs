@@ -11,13 +11,13 @@ use tokio::{
 };
 
 use super::{
-    Core, Form,
-    connection::{Heard, Lost, OpenImConnection},
+    SdkCore, SdkForm,
+    connection::{SdkConnection, SdkHeard, SdkLost},
     messages::{
-        Bunch, HEADS, Heads, KICK, MsgData, PRESENCE, PULL, PUSH, PullRequest, Question, REACHED,
-        Reached, Request, Response,
+        Bunch, HEADS, HeadsAnswer, KICK, PRESENCE, PULL, PUSH, REACHED, ReachedAnswer, SdkMessage,
+        SdkPull, SdkQuestion, SdkRequest, SdkResponse,
     },
-    store::{Ask, Fault, Store},
+    store::{SdkAsk, SdkStore},
 };
 use crate::{
     crowd::{Crowd, Orders, SLOW_PAUSE, Who, end_of_life, until},
@@ -41,20 +41,20 @@ const JAVASCRIPT_WAIT: Duration = Duration::from_secs(5);
 const OPERATION: &str = "loadtest";
 
 /// Why a session left its connection.
-enum Exit {
+enum SdkExit {
     /// The session was ordered to leave, or its connection's life was over.
     Told,
-    Lost(Lost),
+    Lost(SdkLost),
 }
 
-impl<E: Into<Lost>> From<E> for Exit {
+impl<E: Into<SdkLost>> From<E> for SdkExit {
     fn from(error: E) -> Self {
         Self::Lost(error.into())
     }
 }
 
 /// A request that was sent.
-struct Open {
+struct OpenRequest {
     number: i64,
     msg_incr: String,
     /// The time by which the answer has to be there.
@@ -66,15 +66,15 @@ pub(crate) async fn run(
     crowd: Rc<Crowd>,
     who: Who,
     access: Rc<GatewayAccess>,
-    form: Form,
+    form: SdkForm,
     token: String,
 ) {
     let user_id = crowd.ledger.borrow().user_id(who.user);
-    let mut session = OpenImSession {
+    let mut session = SdkSession {
         orders: crowd.orders.subscribe(),
         url: url(&access.ws, form, &user_id, who.session + 1, &token),
         conversation_id: conversation_id(&user_id),
-        store: Store::new(form.core),
+        store: SdkStore::new(form.core),
         open: None,
         requests: 0,
         generation: 0,
@@ -96,7 +96,7 @@ pub(crate) async fn run(
         let exit = session.attend().await;
         session.away_since = Instant::now();
         session.crowd.set_connected(who, false);
-        if let Exit::Lost(lost) = exit {
+        if let SdkExit::Lost(lost) = exit {
             session.crowd.incident(lost.to_string());
             if !lost.may_come_back() {
                 return;
@@ -107,7 +107,7 @@ pub(crate) async fn run(
 }
 
 /// The URL with the query of an SDK. `ws` may end with the path of the gateway's own protocol, which has no place here.
-fn url(ws: &str, form: Form, user_id: &str, platform: u32, token: &str) -> String {
+fn url(ws: &str, form: SdkForm, user_id: &str, platform: u32, token: &str) -> String {
     let base = ws.strip_suffix("/ws").unwrap_or(ws);
     let authority = base.split_once("://").map_or(base, |(_, rest)| rest);
     let path = if authority.contains('/') { "" } else { "/" };
@@ -117,8 +117,8 @@ fn url(ws: &str, form: Form, user_id: &str, platform: u32, token: &str) -> Strin
         ""
     };
     let core = match form.core {
-        Core::Go => "",
-        Core::JavaScript => "&sdkType=js&isMsgResp=true",
+        SdkCore::Go => "",
+        SdkCore::JavaScript => "&sdkType=js&isMsgResp=true",
     };
     format!(
         "{base}{path}?sendID={user_id}&token={token}&platformID={platform}&operationID={OPERATION}&isBackground=false{gzip}{core}"
@@ -132,18 +132,18 @@ fn conversation_id(user_id: &str) -> String {
     format!("si_{}_{}", ids[0], ids[1])
 }
 
-struct OpenImSession {
+struct SdkSession {
     crowd: Rc<Crowd>,
     who: Who,
     access: Rc<GatewayAccess>,
-    form: Form,
+    form: SdkForm,
     url: String,
     user_id: String,
     conversation_id: String,
     orders: watch::Receiver<Orders>,
-    store: Store,
+    store: SdkStore,
     /// The request without an answer.
-    open: Option<Open>,
+    open: Option<OpenRequest>,
     /// All requests so far, which are numbered.
     requests: u64,
     /// The generation in which the present connection was opened.
@@ -163,12 +163,12 @@ struct OpenImSession {
     reading_since_us: u64,
 }
 
-impl OpenImSession {
+impl SdkSession {
     /// The SDK's wait before its next attempt.
     fn wait(&mut self) -> Duration {
         match self.form.core {
-            Core::JavaScript => JAVASCRIPT_WAIT,
-            Core::Go => {
+            SdkCore::JavaScript => JAVASCRIPT_WAIT,
+            SdkCore::Go => {
                 let wait = GO_WAITS_S[self.attempts % GO_WAITS_S.len()];
                 self.attempts += 1;
                 Duration::from_secs(wait)
@@ -177,7 +177,7 @@ impl OpenImSession {
     }
 
     /// Runs one connection, from its opening to its end.
-    async fn attend(&mut self) -> Exit {
+    async fn attend(&mut self) -> SdkExit {
         let mut orders = *self.orders.borrow_and_update();
         self.generation = orders.generation;
         self.is_back = false;
@@ -189,10 +189,10 @@ impl OpenImSession {
         }
     }
 
-    async fn attend_under(&mut self, orders: &mut Orders) -> Result<Infallible, Exit> {
+    async fn attend_under(&mut self, orders: &mut Orders) -> Result<Infallible, SdkExit> {
         let network = &self.crowd.sources;
         let mut connection =
-            OpenImConnection::open(&network, &self.access.trust, &self.url, self.form).await?;
+            SdkConnection::open(&network, &self.access.trust, &self.url, self.form).await?;
         self.attempts = 0;
         self.connected_at = Instant::now();
         self.reading_since_us = self.crowd.now_us();
@@ -201,8 +201,8 @@ impl OpenImSession {
         self.store.connected(asks);
         self.go_on(&mut connection).await?;
         let ping_every = match self.form.core {
-            Core::Go => GO_PING,
-            Core::JavaScript => JAVASCRIPT_PING,
+            SdkCore::Go => GO_PING,
+            SdkCore::JavaScript => JAVASCRIPT_PING,
         };
         let ping = sleep(ping_every.mul_f64(fastrand::f64()));
         tokio::pin!(ping);
@@ -220,14 +220,14 @@ impl OpenImSession {
                 heard = connection.hear(), if !is_deaf && rests_until.is_none() => {
                     rests_until = is_slow.then(|| Instant::now() + SLOW_PAUSE);
                     match heard? {
-                        Heard::Pong => awaits_pong = false,
-                        Heard::Frame(frame) => {
+                        SdkHeard::Pong => awaits_pong = false,
+                        SdkHeard::Frame(frame) => {
                             self.take(frame)?;
                             self.go_on(&mut connection).await?;
                         }
                     }
                 }
-                () = until(due), if is_ready => return Err(Lost::Silent.into()),
+                () = until(due), if is_ready => return Err(SdkLost::Silent.into()),
                 () = until(heads_at), if !is_deaf => {
                     heads_at = None;
                     self.store.ask_heads();
@@ -235,7 +235,7 @@ impl OpenImSession {
                 }
                 () = &mut ping, if !is_deaf => {
                     if std::mem::replace(&mut awaits_pong, is_ready) {
-                        return Err(Lost::Silent.into());
+                        return Err(SdkLost::Silent.into());
                     }
                     connection.ping().await?;
                     ping.as_mut().reset(Instant::now() + ping_every);
@@ -243,7 +243,7 @@ impl OpenImSession {
                 () = until(end) => {
                     // Half of them end between landing and receipt. Such an end has to wait until a message lands.
                     if fastrand::bool() {
-                        return Err(Exit::Told);
+                        return Err(SdkExit::Told);
                     }
                     self.dies_before_receipt = true;
                     end = None;
@@ -251,7 +251,7 @@ impl OpenImSession {
                 _ = self.orders.changed() => {
                     let before = std::mem::replace(orders, *self.orders.borrow_and_update());
                     if orders.generation != before.generation || orders.away {
-                        return Err(Exit::Told);
+                        return Err(SdkExit::Told);
                     }
                     if orders.deaf != before.deaf {
                         self.reading_since_us = self.crowd.now_us();
@@ -271,13 +271,13 @@ impl OpenImSession {
     }
 
     /// Takes a frame of the server.
-    fn take(&mut self, frame: Response) -> Result<(), Exit> {
+    fn take(&mut self, frame: SdkResponse) -> Result<(), SdkExit> {
         match frame.number {
-            KICK => return Err(Lost::Kicked.into()),
+            KICK => return Err(SdkLost::Kicked.into()),
             PRESENCE => return Ok(()),
             // Without it, a Go core makes no conversation of a new sender's message.
             PUSH if frame.operation_id.is_empty() => {
-                return Err(fault("a push without operationID").into());
+                return Err(SdkLost::misled("a push without operationID").into());
             }
             PUSH => {}
             _ => self.check_answer(&frame)?,
@@ -291,7 +291,7 @@ impl OpenImSession {
             ..
         } = self;
         let mut has_landed = false;
-        let mut land = |id: &str, message: &MsgData| {
+        let mut land = |id: &str, message: &SdkMessage| {
             has_landed = true;
             let content = message.sent_content().unwrap_or_default();
             let landed = LandedMessage {
@@ -311,27 +311,29 @@ impl OpenImSession {
         let data = &frame.data[..];
         match frame.number {
             PUSH => store.pushed(decode(data)?, &mut land)?,
-            REACHED => store.reached(&decode::<Reached>(data)?, &mut land)?,
+            REACHED => store.reached(&decode::<ReachedAnswer>(data)?, &mut land)?,
             PULL => store.pulled(decode::<Bunch>(data)?, &mut land)?,
-            HEADS => store.heads(&decode::<Heads>(data)?),
-            number => return Err(fault(&format!("a frame with the number {number}")).into()),
+            HEADS => store.heads(&decode::<HeadsAnswer>(data)?),
+            number => {
+                return Err(SdkLost::misled(format!("a frame with the number {number}")).into());
+            }
         }
         if has_landed && self.dies_before_receipt {
-            return Err(Exit::Told);
+            return Err(SdkExit::Told);
         }
         Ok(())
     }
 
     /// Checks that the frame answers the open request, which is then over.
-    fn check_answer(&mut self, frame: &Response) -> Result<(), Lost> {
+    fn check_answer(&mut self, frame: &SdkResponse) -> Result<(), SdkLost> {
         let open = self.open.take();
         match open {
             Some(open) if open.number == frame.number && open.msg_incr == frame.msg_incr => {}
-            _ => return Err(fault("an answer that nobody asked for")),
+            _ => return Err(SdkLost::misled("an answer that nobody asked for")),
         }
         match frame.error {
             0 => Ok(()),
-            code => Err(fault(&format!(
+            code => Err(SdkLost::misled(format!(
                 "{} answered with {code} {}",
                 frame.number, frame.text
             ))),
@@ -339,7 +341,7 @@ impl OpenImSession {
     }
 
     /// Notes how far the session is, and sends its next request.
-    async fn go_on(&mut self, connection: &mut OpenImConnection) -> Result<(), Lost> {
+    async fn go_on(&mut self, connection: &mut SdkConnection) -> Result<(), SdkLost> {
         if self.store.has_arrived() {
             self.crowd.set_connected(self.who, true);
         }
@@ -352,14 +354,14 @@ impl OpenImSession {
         let Some(ask) = self.store.ask().filter(|_| self.open.is_none()) else {
             return Ok(());
         };
-        let question = Question {
+        let question = SdkQuestion {
             user_id: self.user_id.clone(),
         };
         let (number, data) = match ask {
-            Ask::Reached => (REACHED, question.encode_to_vec()),
-            Ask::Heads => (HEADS, question.encode_to_vec()),
-            Ask::Pull(range) => {
-                let pull = PullRequest {
+            SdkAsk::Reached => (REACHED, question.encode_to_vec()),
+            SdkAsk::Heads => (HEADS, question.encode_to_vec()),
+            SdkAsk::Pull(range) => {
+                let pull = SdkPull {
                     user_id: self.user_id.clone(),
                     ranges: vec![range.clone()],
                 };
@@ -367,12 +369,12 @@ impl OpenImSession {
             }
         };
         self.requests += 1;
-        let open = self.open.insert(Open {
+        let open = self.open.insert(OpenRequest {
             number,
             msg_incr: format!("{}_{}", self.user_id, self.requests),
             due: Instant::now() + ANSWER_TIMEOUT,
         });
-        let request = Request {
+        let request = SdkRequest {
             number,
             send_id: &self.user_id,
             operation_id: OPERATION,
@@ -383,10 +385,6 @@ impl OpenImSession {
     }
 }
 
-fn decode<M: prost::Message + Default>(data: &[u8]) -> Result<M, Lost> {
-    M::decode(data).map_err(|error| fault(&format!("undecodable data: {error}")))
-}
-
-fn fault(what: &str) -> Lost {
-    Lost::Misled(Fault(what.to_owned()))
+fn decode<M: prost::Message + Default>(data: &[u8]) -> Result<M, SdkLost> {
+    M::decode(data).map_err(|error| SdkLost::misled(format!("undecodable data: {error}")))
 }

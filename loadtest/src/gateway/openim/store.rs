@@ -10,8 +10,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{
-    Core,
-    messages::{Bunch, Heads, MsgData, Reached, SeqRange},
+    SdkCore,
+    messages::{Bunch, HeadsAnswer, PullRange, ReachedAnswer, SdkMessage},
 };
 
 /// The number of messages that a Go core wants of a range: after a connect, and of a hole.
@@ -20,38 +20,38 @@ const NUM_OF_HOLE: i64 = 10;
 
 /// A request. The next one waits for its answer.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Ask {
+pub(super) enum SdkAsk {
     Reached,
     Heads,
-    Pull(SeqRange),
+    Pull(PullRange),
 }
 
 /// The server broke the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault(pub(super) String);
+pub(super) struct SdkFault(pub(super) String);
 
 /// The newest message that was taken of a conversation.
 #[derive(Debug, Clone, Copy, Default)]
-struct Newest {
+struct NewestTaken {
     seq: i64,
     /// Unix ms.
     send_time: i64,
 }
 
 /// The taker of messages: a conversation's id, then the message.
-pub(super) type Land<'a> = &'a mut dyn FnMut(&str, &MsgData);
+pub(super) type Land<'a> = &'a mut dyn FnMut(&str, &SdkMessage);
 
 /// The state that outlives a connection, and the requests of the present one.
 #[derive(Debug)]
-pub(super) struct Store {
-    core: Core,
-    taken: BTreeMap<String, Newest>,
+pub(super) struct SdkStore {
+    core: SdkCore,
+    taken: BTreeMap<String, NewestTaken>,
     /// True until the JavaScript SDK has been told the heads once. What was sent before is history.
     is_fresh: bool,
     /// The requests of this connection: the one that was sent or is next, and those behind it.
-    asks: VecDeque<Ask>,
+    asks: VecDeque<SdkAsk>,
     /// The newer parts of the range that is being pulled.
-    held: Vec<MsgData>,
+    held: Vec<SdkMessage>,
     /// The end of that range.
     held_to: i64,
     /// Pushes that wait until the asking is over.
@@ -61,8 +61,8 @@ pub(super) struct Store {
     has_arrived: bool,
 }
 
-impl Store {
-    pub(super) fn new(core: Core) -> Self {
+impl SdkStore {
+    pub(super) fn new(core: SdkCore) -> Self {
         Self {
             core,
             taken: BTreeMap::new(),
@@ -84,21 +84,21 @@ impl Store {
         self.heads = None;
         self.has_arrived = false;
         match self.core {
-            Core::Go if asks => self.asks.push_back(Ask::Reached),
-            Core::Go => self.has_arrived = true,
-            Core::JavaScript => self.asks.push_back(Ask::Heads),
+            SdkCore::Go if asks => self.asks.push_back(SdkAsk::Reached),
+            SdkCore::Go => self.has_arrived = true,
+            SdkCore::JavaScript => self.asks.push_back(SdkAsk::Heads),
         }
     }
 
     /// Asks for the heads if nothing was asked at the connect. A Go core would not; the rig has to know when it has all.
     pub(super) fn ask_heads(&mut self) {
         if self.heads.is_none() && self.asks.is_empty() {
-            self.asks.push_back(Ask::Heads);
+            self.asks.push_back(SdkAsk::Heads);
         }
     }
 
     /// The request that waits for its answer, or is to be sent.
-    pub(super) fn ask(&self) -> Option<&Ask> {
+    pub(super) fn ask(&self) -> Option<&SdkAsk> {
         self.asks.front()
     }
 
@@ -117,7 +117,7 @@ impl Store {
     /// True while pushes wait.
     fn is_busy(&self) -> bool {
         let mut asks = self.asks.iter();
-        self.core == Core::Go && asks.any(|ask| *ask != Ask::Heads) || !self.held.is_empty()
+        self.core == SdkCore::Go && asks.any(|ask| *ask != SdkAsk::Heads) || !self.held.is_empty()
     }
 
     fn seq(&self, conversation_id: &str) -> i64 {
@@ -132,7 +132,7 @@ impl Store {
             .taken
             .get(conversation_id)
             .map_or(0, |newest| newest.seq + 1);
-        self.asks.push_back(Ask::Pull(SeqRange {
+        self.asks.push_back(SdkAsk::Pull(PullRange {
             conversation_id: conversation_id.to_owned(),
             begin,
             end,
@@ -141,7 +141,11 @@ impl Store {
     }
 
     /// The answer to 1001 has come.
-    pub(super) fn reached(&mut self, answer: &Reached, land: Land<'_>) -> Result<(), Fault> {
+    pub(super) fn reached(
+        &mut self,
+        answer: &ReachedAnswer,
+        land: Land<'_>,
+    ) -> Result<(), SdkFault> {
         self.asks.pop_front();
         self.has_arrived = true;
         for (id, max_seq) in &answer.max_seqs {
@@ -149,12 +153,12 @@ impl Store {
                 self.pull(id, *max_seq, NUM_AT_CONNECT);
             }
         }
-        self.asks.push_back(Ask::Heads);
+        self.asks.push_back(SdkAsk::Heads);
         self.take_waiting(land)
     }
 
     /// The answer to 1006 has come.
-    pub(super) fn heads(&mut self, answer: &Heads) {
+    pub(super) fn heads(&mut self, answer: &HeadsAnswer) {
         self.asks.pop_front();
         self.has_arrived = true;
         let heads = answer
@@ -162,7 +166,7 @@ impl Store {
             .iter()
             .map(|(id, head)| (id.clone(), head.max_seq));
         let heads: BTreeMap<_, _> = heads.collect();
-        if self.core == Core::JavaScript {
+        if self.core == SdkCore::JavaScript {
             for (id, head) in &heads {
                 if self.is_fresh {
                     self.taken.entry(id.clone()).or_default().seq = *head;
@@ -176,9 +180,9 @@ impl Store {
     }
 
     /// The answer to 1002 has come.
-    pub(super) fn pulled(&mut self, mut answer: Bunch, land: Land<'_>) -> Result<(), Fault> {
-        let Some(Ask::Pull(range)) = self.asks.pop_front() else {
-            return Err(Fault("messages that nobody asked for".to_owned()));
+    pub(super) fn pulled(&mut self, mut answer: Bunch, land: Land<'_>) -> Result<(), SdkFault> {
+        let Some(SdkAsk::Pull(range)) = self.asks.pop_front() else {
+            return Err(SdkFault("messages that nobody asked for".to_owned()));
         };
         let part = answer
             .msgs
@@ -186,7 +190,7 @@ impl Store {
             .unwrap_or_default();
         let seqs = part.msgs.iter().map(|message| message.seq);
         if !seqs.is_sorted_by(|before, after| before < after) {
-            return Err(Fault("an answer whose seqs do not rise".to_owned()));
+            return Err(SdkFault("an answer whose seqs do not rise".to_owned()));
         }
         if self.held.is_empty() {
             self.held_to = range.end;
@@ -195,13 +199,16 @@ impl Store {
         if let (Some(first), Some(last)) = (first, part.msgs.last())
             && (first < range.begin || last.seq > range.end)
         {
-            return Err(Fault("an answer with more than was asked for".to_owned()));
+            return Err(SdkFault(
+                "an answer with more than was asked for".to_owned(),
+            ));
         }
         let is_cut = !part.is_end && first.is_some_and(|first| first > range.begin.max(1));
         self.held.splice(..0, part.msgs);
         if let (true, Some(first)) = (is_cut, first) {
             let end = first - 1;
-            self.asks.push_front(Ask::Pull(SeqRange { end, ..range }));
+            self.asks
+                .push_front(SdkAsk::Pull(PullRange { end, ..range }));
             return Ok(());
         }
         let id = range.conversation_id;
@@ -215,19 +222,19 @@ impl Store {
     }
 
     /// A push has come.
-    pub(super) fn pushed(&mut self, push: Bunch, land: Land<'_>) -> Result<(), Fault> {
+    pub(super) fn pushed(&mut self, push: Bunch, land: Land<'_>) -> Result<(), SdkFault> {
         self.waiting.push_back(push);
         self.take_waiting(land)
     }
 
-    fn take_waiting(&mut self, land: Land<'_>) -> Result<(), Fault> {
+    fn take_waiting(&mut self, land: Land<'_>) -> Result<(), SdkFault> {
         while !self.is_busy()
             && let Some(push) = self.waiting.pop_front()
         {
             for (id, run) in &push.msgs {
                 match self.core {
-                    Core::Go => self.take_run(id, &run.msgs, land)?,
-                    Core::JavaScript => {
+                    SdkCore::Go => self.take_run(id, &run.msgs, land)?,
+                    SdkCore::JavaScript => {
                         for message in &run.msgs {
                             self.take(id, message, land)?;
                         }
@@ -239,14 +246,14 @@ impl Store {
     }
 
     /// What a Go core does with the messages that a push has for one conversation.
-    fn take_run(&mut self, id: &str, run: &[MsgData], land: Land<'_>) -> Result<(), Fault> {
+    fn take_run(&mut self, id: &str, run: &[SdkMessage], land: Land<'_>) -> Result<(), SdkFault> {
         let taken = self.seq(id);
         let last = run.last().map_or(0, |message| message.seq);
         let is_run = (1..)
             .zip(run)
             .all(|(at, message)| message.seq == run[0].seq - 1 + at);
         if !is_run || last <= 0 {
-            return Err(Fault("a push that is no contiguous run".to_owned()));
+            return Err(SdkFault("a push that is no contiguous run".to_owned()));
         }
         if last == taken + run.len() as i64 {
             for message in run {
@@ -258,14 +265,14 @@ impl Store {
         Ok(())
     }
 
-    fn take(&mut self, id: &str, message: &MsgData, land: Land<'_>) -> Result<(), Fault> {
+    fn take(&mut self, id: &str, message: &SdkMessage, land: Land<'_>) -> Result<(), SdkFault> {
         let newest = self.taken.entry(id.to_owned()).or_default();
         // History is paged by time.
         if message.seq > newest.seq && message.send_time <= newest.send_time {
-            return Err(Fault("a sendTime that does not rise".to_owned()));
+            return Err(SdkFault("a sendTime that does not rise".to_owned()));
         }
         if message.seq > newest.seq {
-            *newest = Newest {
+            *newest = NewestTaken {
                 seq: message.seq,
                 send_time: message.send_time,
             };
@@ -278,13 +285,13 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::openim::messages::{Head, PulledMsgs};
+    use crate::gateway::openim::messages::{ConversationHead, PulledMsgs};
 
     fn bunch(seqs: impl IntoIterator<Item = i64>) -> Bunch {
-        let msgs = seqs.into_iter().map(|seq| MsgData {
+        let msgs = seqs.into_iter().map(|seq| SdkMessage {
             seq,
             send_time: 1000 + seq,
-            ..MsgData::default()
+            ..SdkMessage::default()
         });
         let msgs = PulledMsgs {
             msgs: msgs.collect(),
@@ -295,24 +302,24 @@ mod tests {
         }
     }
 
-    fn reached(seq: i64) -> Reached {
-        Reached {
+    fn reached(seq: i64) -> ReachedAnswer {
+        ReachedAnswer {
             max_seqs: BTreeMap::from([("c".to_owned(), seq)]),
         }
     }
 
-    fn heads(max_seq: i64) -> Heads {
-        let head = Head {
+    fn heads(max_seq: i64) -> HeadsAnswer {
+        let head = ConversationHead {
             max_seq,
             has_read_seq: 0,
         };
-        Heads {
+        HeadsAnswer {
             seqs: BTreeMap::from([("c".to_owned(), head)]),
         }
     }
 
-    fn range(begin: i64, end: i64, num: i64) -> Ask {
-        Ask::Pull(SeqRange {
+    fn range(begin: i64, end: i64, num: i64) -> SdkAsk {
+        SdkAsk::Pull(PullRange {
             conversation_id: "c".to_owned(),
             begin,
             end,
@@ -322,20 +329,20 @@ mod tests {
 
     /// A store with the seqs that have landed.
     struct Fixture {
-        store: Store,
+        store: SdkStore,
         landed: Vec<i64>,
     }
 
     impl Fixture {
         /// Connected, with the messages up to this seq.
-        fn new(core: Core, seq: i64) -> Self {
-            let mut store = Store::new(core);
+        fn new(core: SdkCore, seq: i64) -> Self {
+            let mut store = SdkStore::new(core);
             store.connected(false);
             let mut fixture = Self {
                 store,
                 landed: Vec::new(),
             };
-            if core == Core::JavaScript {
+            if core == SdkCore::JavaScript {
                 fixture.store.heads(&heads(0));
             }
             fixture.push(1..=seq);
@@ -346,7 +353,7 @@ mod tests {
 
         fn push(&mut self, seqs: impl IntoIterator<Item = i64>) {
             let landed = &mut self.landed;
-            let mut land = |_: &str, message: &MsgData| landed.push(message.seq);
+            let mut land = |_: &str, message: &SdkMessage| landed.push(message.seq);
             let mut push = bunch(seqs);
             push.msgs.retain(|_, run| !run.msgs.is_empty());
             self.store.pushed(push, &mut land).unwrap();
@@ -354,20 +361,20 @@ mod tests {
 
         fn pulled(&mut self, seqs: impl IntoIterator<Item = i64>) {
             let landed = &mut self.landed;
-            let mut land = |_: &str, message: &MsgData| landed.push(message.seq);
+            let mut land = |_: &str, message: &SdkMessage| landed.push(message.seq);
             self.store.pulled(bunch(seqs), &mut land).unwrap();
         }
 
         fn reached(&mut self, seq: i64) {
             let landed = &mut self.landed;
-            let mut land = |_: &str, message: &MsgData| landed.push(message.seq);
+            let mut land = |_: &str, message: &SdkMessage| landed.push(message.seq);
             self.store.reached(&reached(seq), &mut land).unwrap();
         }
     }
 
     #[test]
     fn a_run_is_taken_a_repeat_dropped_and_a_hole_pulled() {
-        let mut it = Fixture::new(Core::Go, 3);
+        let mut it = Fixture::new(SdkCore::Go, 3);
         it.push(4..=5);
         it.push(2..=5);
         assert_eq!(it.landed, [4, 5]);
@@ -386,9 +393,9 @@ mod tests {
 
     #[test]
     fn a_go_core_asks_where_it_stands_and_pushes_wait_until_it_knows() {
-        let mut it = Fixture::new(Core::Go, 2);
+        let mut it = Fixture::new(SdkCore::Go, 2);
         it.store.connected(true);
-        assert_eq!(it.store.ask(), Some(&Ask::Reached));
+        assert_eq!(it.store.ask(), Some(&SdkAsk::Reached));
         assert!(!it.store.has_arrived());
         it.push([5]);
         it.reached(4);
@@ -396,7 +403,7 @@ mod tests {
         assert_eq!(it.store.ask(), Some(&range(3, 4, 1)));
         it.pulled(3..=4);
         assert_eq!(it.landed, [3, 4, 5]);
-        assert_eq!(it.store.ask(), Some(&Ask::Heads));
+        assert_eq!(it.store.ask(), Some(&SdkAsk::Heads));
         it.store.heads(&heads(6));
         assert!(!it.store.is_caught_up());
         it.push([6]);
@@ -405,7 +412,7 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_cut_answer_is_pulled_and_all_lands_in_order() {
-        let mut it = Fixture::new(Core::Go, 0);
+        let mut it = Fixture::new(SdkCore::Go, 0);
         it.store.connected(true);
         it.reached(9);
         assert_eq!(it.store.ask(), Some(&range(0, 9, 1)));
@@ -421,7 +428,7 @@ mod tests {
 
     #[test]
     fn what_an_answer_lacks_is_not_asked_for_again() {
-        let mut it = Fixture::new(Core::Go, 1);
+        let mut it = Fixture::new(SdkCore::Go, 1);
         it.push([4]);
         it.pulled([]);
         it.push([4]);
@@ -432,12 +439,12 @@ mod tests {
 
     #[test]
     fn an_early_connect_asks_only_for_the_heads_and_later() {
-        let mut it = Fixture::new(Core::Go, 1);
+        let mut it = Fixture::new(SdkCore::Go, 1);
         it.store.connected(false);
         assert!(it.store.has_arrived() && it.store.ask().is_none());
         assert!(!it.store.is_caught_up());
         it.store.ask_heads();
-        assert_eq!(it.store.ask(), Some(&Ask::Heads));
+        assert_eq!(it.store.ask(), Some(&SdkAsk::Heads));
         it.push([2]);
         assert_eq!(it.landed, [2]);
         it.store.heads(&heads(2));
@@ -448,7 +455,7 @@ mod tests {
 
     #[test]
     fn javascript_takes_every_push_and_pulls_what_it_missed() {
-        let mut it = Fixture::new(Core::JavaScript, 2);
+        let mut it = Fixture::new(SdkCore::JavaScript, 2);
         it.push([2]);
         it.push([4]);
         assert_eq!(it.landed, [2, 4]);
@@ -457,7 +464,7 @@ mod tests {
         assert_eq!(it.store.ask(), Some(&range(5, 6, 10)));
         it.pulled(5..=6);
         assert!(it.store.is_caught_up());
-        let mut fresh = Store::new(Core::JavaScript);
+        let mut fresh = SdkStore::new(SdkCore::JavaScript);
         fresh.connected(true);
         fresh.heads(&heads(6));
         assert!(fresh.is_caught_up() && fresh.ask().is_none());
@@ -465,16 +472,16 @@ mod tests {
 
     #[test]
     fn a_server_that_breaks_the_rules_is_found_out() {
-        let mut land = |_: &str, _: &MsgData| {};
+        let mut land = |_: &str, _: &SdkMessage| {};
         for seqs in [vec![], vec![0], vec![4, 6], vec![5, 4], vec![4, 4]] {
-            let mut store = Fixture::new(Core::Go, 3).store;
+            let mut store = Fixture::new(SdkCore::Go, 3).store;
             assert!(
                 store.pushed(bunch(seqs.clone()), &mut land).is_err(),
                 "{seqs:?}"
             );
         }
         for seqs in [vec![4, 6, 5], vec![3, 4], vec![4, 9]] {
-            let mut it = Fixture::new(Core::Go, 3);
+            let mut it = Fixture::new(SdkCore::Go, 3);
             it.push([7]);
             assert!(
                 it.store.pulled(bunch(seqs.clone()), &mut land).is_err(),
@@ -483,7 +490,7 @@ mod tests {
         }
         let mut same_time = bunch([4]);
         same_time.msgs.get_mut("c").unwrap().msgs[0].send_time = 1003;
-        let mut store = Fixture::new(Core::Go, 3).store;
+        let mut store = Fixture::new(SdkCore::Go, 3).store;
         assert!(store.pushed(same_time, &mut land).is_err());
     }
 }

@@ -20,10 +20,10 @@ use tokio_tungstenite::{
 use towncrier_client::Trust;
 
 use super::{
-    Form, gob,
+    SdkForm, gob,
     messages::{
-        Bunch, HEADS, Head, Heads, MsgData, PULL, PUSH, PullRequest, PulledMsgs, REACHED, Reached,
-        Request, Response,
+        Bunch, ConversationHead, HEADS, HeadsAnswer, PULL, PUSH, PulledMsgs, REACHED,
+        ReachedAnswer, SdkMessage, SdkPull, SdkRequest, SdkResponse,
     },
 };
 use crate::{
@@ -43,12 +43,12 @@ struct Fixture {
     crowd: Rc<Crowd>,
     user_id: String,
     conversation_id: String,
-    inbox: Vec<MsgData>,
+    inbox: Vec<SdkMessage>,
 }
 
 impl Fixture {
     /// Starts the session.
-    async fn new(form: Form) -> Self {
+    async fn new(form: SdkForm) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let size = Size {
             users: 1,
@@ -100,7 +100,7 @@ impl Fixture {
         let server_msg_id = format!("s{number}");
         let mut ledger = self.crowd.ledger.borrow_mut();
         ledger.accepted(key, 1, &server_msg_id);
-        self.inbox.push(MsgData {
+        self.inbox.push(SdkMessage {
             send_id: "openIM123456".to_owned(),
             recv_id: self.user_id.clone(),
             client_msg_id: key.to_string(),
@@ -124,17 +124,17 @@ impl Fixture {
     }
 
     fn heads(&self, max_seq: i64) -> Vec<u8> {
-        let head = Head {
+        let head = ConversationHead {
             max_seq,
             has_read_seq: 0,
         };
         let seqs = BTreeMap::from([(self.conversation_id.clone(), head)]);
-        Heads { seqs }.encode_to_vec()
+        HeadsAnswer { seqs }.encode_to_vec()
     }
 
     fn reached(&self, seq: i64) -> Vec<u8> {
         let max_seqs = BTreeMap::from([(self.conversation_id.clone(), seq)]);
-        Reached { max_seqs }.encode_to_vec()
+        ReachedAnswer { max_seqs }.encode_to_vec()
     }
 
     /// Waits until this many messages have landed.
@@ -157,7 +157,7 @@ impl Fixture {
 
 /// A frame in gob: an answer may have fields that the client does not know.
 fn frame(number: i64, msg_incr: &str, data: &[u8]) -> Message {
-    let frame = gob::encode(&Request {
+    let frame = gob::encode(&SdkRequest {
         number,
         send_id: "",
         operation_id: "of the server",
@@ -167,7 +167,7 @@ fn frame(number: i64, msg_incr: &str, data: &[u8]) -> Message {
     Message::Binary(frame.into())
 }
 
-async fn request(socket: &mut WebSocketStream<TcpStream>) -> Response {
+async fn request(socket: &mut WebSocketStream<TcpStream>) -> SdkResponse {
     match socket.next().await.unwrap().unwrap() {
         Message::Binary(frame) => gob::decode(&frame).unwrap(),
         other => panic!("{other:?}"),
@@ -175,7 +175,7 @@ async fn request(socket: &mut WebSocketStream<TcpStream>) -> Response {
 }
 
 /// Answers a request, which must have this number.
-async fn answer(socket: &mut WebSocketStream<TcpStream>, number: i64, data: &[u8]) -> Response {
+async fn answer(socket: &mut WebSocketStream<TcpStream>, number: i64, data: &[u8]) -> SdkResponse {
     let request = request(socket).await;
     assert_eq!(request.number, number);
     let answer = frame(number, &request.msg_incr, data);
@@ -205,7 +205,7 @@ async fn a_go_core_lands_pushes_then_pongs_pulls_holes_and_goes_on_where_it_was(
         }
         socket.send(frame(PUSH, "", &it.bunch(5, 5))).await.unwrap();
         let pull = answer(&mut socket, PULL, &it.bunch(3, 5)).await;
-        let pull = PullRequest::decode(&pull.data[..]).unwrap();
+        let pull = SdkPull::decode(&pull.data[..]).unwrap();
         assert_eq!(
             (pull.user_id, pull.ranges[0].begin, pull.ranges[0].end),
             (it.user_id.clone(), 3, 5)
