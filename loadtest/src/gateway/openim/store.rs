@@ -92,7 +92,8 @@ impl SdkStore {
 
     /// Asks for the heads if nothing was asked at the connect. A Go core would not; the rig has to know when it has all.
     pub(super) fn ask_heads(&mut self) {
-        if self.heads.is_none() && self.asks.is_empty() {
+        let is_asked = |ask: &SdkAsk| matches!(ask, SdkAsk::Heads | SdkAsk::Reached);
+        if self.heads.is_none() && !self.asks.iter().any(is_asked) {
             self.asks.push_back(SdkAsk::Heads);
         }
     }
