@@ -223,6 +223,29 @@ impl ConversationSeq {
     }
 }
 
+/// The number of a message in its conversation as OpenIM's v3 clients count it: the conversation seq, and the base of the epoch in
+/// which the message was stored. It ascends within a conversation, with a hole where an epoch begins. 0 means before the first
+/// message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct WireSeq(pub u64);
+
+impl WireSeq {
+    /// Before the first message.
+    pub const ZERO: Self = Self(0);
+
+    /// The next wire seq.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// The previous wire seq; zero stays zero.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+}
+
 /// Identifies one log from its creation on. A new log after a loss or a restore has another epoch. Never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u64);

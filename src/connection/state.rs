@@ -19,6 +19,7 @@ use tracing::error;
 
 use super::{
     Context, FullSessions,
+    ask::ask,
     life::{Life, Login, Open},
     login::log_in,
     outbox::Outbox,
@@ -125,12 +126,15 @@ impl Connection {
     /// Handles an input from the socket. Breaks when the task should stop reading.
     pub(super) fn hear(&mut self, inbound: Inbound) -> ControlFlow<()> {
         match inbound {
-            Inbound::Frame(bytes) => return self.take_frame(bytes),
+            Inbound::Frame { payload, is_text } => return self.take_frame(payload, is_text),
             Inbound::Ping(answer) => {
                 self.outbox.push(answer);
                 self.happen(Event::Heard);
             }
-            Inbound::Pong => self.happen(Event::Heard),
+            Inbound::Pong => {
+                let said = self.codec.pong();
+                self.happen(said.map_or(Event::Heard, Event::Said));
+            }
             Inbound::Violation(violation) => self.begin_close(self.codec.refuse(violation)),
             Inbound::Closed(answer) => {
                 // After its close frame the client reads only the answer to it.
@@ -151,10 +155,14 @@ impl Connection {
         }
     }
 
-    fn take_frame(&mut self, bytes: Bytes) -> ControlFlow<()> {
+    fn take_frame(&mut self, payload: Bytes, is_text: bool) -> ControlFlow<()> {
         self.tally.received += 1;
         self.context.metrics.frames_received.increment(1);
-        let said = match self.codec.decode(bytes) {
+        let said = self.codec.decode(payload, is_text);
+        if let Some(frame) = self.codec.answers() {
+            self.outbox.push(frame);
+        }
+        let said = match said {
             Ok(said) => said,
             Err(reason) => {
                 self.close(reason);
@@ -162,12 +170,24 @@ impl Connection {
             }
         };
         // A question of a few bytes asks for much, so the task counts the questions that it reads in a row.
-        let is_question = matches!(said, FromClient::Fetch(_) | FromClient::Conversations(_));
+        let is_question = matches!(
+            said,
+            FromClient::Fetch(_) | FromClient::Conversations(_) | FromClient::Ask(_)
+        );
         self.happen(Event::Said(said));
         if is_question {
             ControlFlow::Break(())
         } else {
             self.listen_on()
+        }
+    }
+
+    /// Begins the login, if it came with the upgrade.
+    pub(super) fn greet(&mut self) {
+        if matches!(&self.life, Life::Greeting { greeting, .. } if greeting.is_listening())
+            && let Some(connect) = self.codec.greet()
+        {
+            self.happen(Event::Said(FromClient::Connect(connect)));
         }
     }
 
@@ -411,9 +431,17 @@ impl Connection {
                     answer = read(&self.context, inbox, order, may_read_now, self.take_later());
                 }
                 // A replaced connection no longer speaks for the session. It is told soon, and waits for no answer.
-                Action::List(_) | Action::Mark(_) if !registered.holds() => {}
+                Action::List(_) | Action::Mark(_) | Action::Ask { .. } if !registered.holds() => {}
                 Action::List(request) => {
                     answer = list(&self.context, inbox, request, self.take_later());
+                }
+                Action::Ask { question, sent } => {
+                    ask(&self.context, inbox, question, sent, self.take_later());
+                }
+                // The answer is known at once, and orders no further look.
+                Action::Look(users) => {
+                    let seen = self.context.look(users);
+                    self.happen(Event::Looked(seen));
                 }
                 Action::Mark(marks) => mark(&self.context, inbox, marks, self.take_later()),
                 Action::DropUnsent => self.outbox.discard_unbegun(),
@@ -459,6 +487,11 @@ impl Connection {
         // The other failures of the log are logged where a read finds them.
         if let (Reason::LogShort, Life::Open(open)) = (reason, &self.life) {
             error!(user = %open.registered.key.user, "an inbox ends before its head: its sessions cannot go on");
+        }
+        if let Life::Greeting { .. } = self.life
+            && let Some(frame) = self.codec.refuse_login(reason)
+        {
+            self.outbox.push(frame);
         }
         self.begin_close(self.codec.close(reason));
     }

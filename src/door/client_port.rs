@@ -9,6 +9,7 @@
 use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use axum::http::{Method, Request};
+use bytes::Bytes;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     task::{AbortHandle, spawn_local},
@@ -38,6 +39,9 @@ const SITE_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) trait ClientHost: 'static {
     /// False during the drain: clients are told when to return.
     fn is_serving(&self) -> bool;
+
+    /// The body of the answer that refuses the login of a client that has to know before its upgrade; `None`: it may come in.
+    fn refuse(&self, codec: &dyn Codec, arrival: &Arrival) -> impl Future<Output = Option<Bytes>>;
 
     /// Starts the connection of an admitted client in a task of its own, which may be aborted at any time.
     fn let_in<S: Stream>(&self, client: Admitted<S>) -> AbortHandle;
@@ -118,8 +122,8 @@ impl<H: ClientHost, S: Stream> Gate<S> for ClientPort<H> {
     }
 }
 
-/// The answer to a good request.
-enum Answer {
+/// What a good request gets.
+enum Grant {
     /// The stream becomes a WebSocket, with the permit of a connection.
     Upgrade(Upgrade, Permit),
     /// A file of the page, as bytes.
@@ -127,14 +131,14 @@ enum Answer {
 }
 
 impl<H: ClientHost> Door<H> {
-    fn answer(&self, request: &Request<()>, arrival: &Arrival) -> Result<Answer, UpgradeRefusal> {
+    fn answer(&self, request: &Request<()>, arrival: &Arrival) -> Result<Grant, UpgradeRefusal> {
         let Entrance { site, config, .. } = &self.entrance;
         let site = site.as_ref();
-        let Some(site) = site.filter(|_| protocol::at(request.uri().path()).is_none()) else {
+        let Some(site) = site.filter(|_| protocol::of(request).is_none()) else {
             let upgrade = upgrade::accept(request, &config.origins)?;
             self.check_serving()?;
             let permit = arrival.admit().map_err(UpgradeRefusal::Admission)?;
-            return Ok(Answer::Upgrade(upgrade, permit));
+            return Ok(Grant::Upgrade(upgrade, permit));
         };
         self.check_serving()?;
         arrival.check().map_err(UpgradeRefusal::Admission)?;
@@ -143,7 +147,7 @@ impl<H: ClientHost> Door<H> {
         // proxy's connection may be idle for longer than this port waits, so that its next request would come too late.
         let is_last = self.entrance.tls.is_none() || !may_go_on(request);
         let bytes = encode(&answer, request.method(), is_last);
-        Ok(Answer::Site { bytes, is_last })
+        Ok(Grant::Site { bytes, is_last })
     }
 
     fn check_serving(&self) -> Result<(), UpgradeRefusal> {
@@ -219,15 +223,15 @@ async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut te
         };
         // A caller of the page may have ended its own direction after the request, and still wants its answer. A WebSocket
         // needs both directions.
-        let is_upgrade = |request: &Request<()>| protocol::at(request.uri().path()).is_some();
+        let is_upgrade = |request: &Request<()>| protocol::of(request).is_some();
         if request.as_ref().is_ok_and(is_upgrade) && upgrade::has_gone(&mut stream, &mut rest).await
         {
             return metrics.refused(RefusalReason::Handshake);
         }
         match request.and_then(|request| door.answer(&request, &terms.arrival)) {
-            Ok(Answer::Upgrade(upgrade, permit)) => break (upgrade, permit),
+            Ok(Grant::Upgrade(upgrade, permit)) => break (upgrade, permit),
             // If one of these writes fails, the client is gone.
-            Ok(Answer::Site { bytes, is_last }) => {
+            Ok(Grant::Site { bytes, is_last }) => {
                 let written = timeout(SITE_TIMEOUT, say(&mut stream, &bytes)).await;
                 if is_last || !matches!(written, Ok(Ok(()))) {
                     let _ = timeout_at(terms.upgraded_by, stream.shutdown()).await;
@@ -244,6 +248,19 @@ async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut te
         is_first = false;
         terms = Terms::new(&door.entrance.config, terms.arrival);
     };
+    if codec.asks_first().is_some() {
+        // The box keeps this out of the size of every other handshake.
+        let refuse = Box::pin(door.host.refuse(&*codec, &terms.arrival));
+        let Ok(refusal) = timeout_at(terms.upgraded_by, refuse).await else {
+            return metrics.refused(RefusalReason::Handshake);
+        };
+        if let Some(body) = refusal {
+            metrics.refused(RefusalReason::Token);
+            let bytes = encode(&upgrade::verdict(body), &Method::GET, true);
+            let _ = timeout_at(terms.upgraded_by, say_and_end(&mut stream, &bytes)).await;
+            return;
+        }
+    }
     let written = timeout_at(terms.upgraded_by, say(&mut stream, &answer)).await;
     if !matches!(written, Ok(Ok(()))) {
         return metrics.refused(RefusalReason::Handshake);
@@ -288,6 +305,10 @@ mod tests {
     impl ClientHost for Nobody {
         fn is_serving(&self) -> bool {
             true
+        }
+
+        async fn refuse(&self, _: &dyn Codec, _: &Arrival) -> Option<Bytes> {
+            unreachable!("no client comes")
         }
 
         fn let_in<S: Stream>(&self, _: Admitted<S>) -> AbortHandle {

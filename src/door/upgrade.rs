@@ -147,6 +147,14 @@ impl UpgradeRefusal {
     }
 }
 
+/// The answer that refuses a client's token before its upgrade. OpenIM's clients read the reason only under this status.
+pub(super) fn verdict(body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
 fn retry_after(wait: Duration) -> HeaderValue {
     wait.as_secs().max(1).into()
 }
@@ -221,7 +229,7 @@ pub(super) struct Upgrade {
 
 /// Grants a request on a protocol's path. `origins` are the origins that a browser may come from; empty: any.
 pub(super) fn accept(request: &Request, origins: &[String]) -> Result<Upgrade, UpgradeRefusal> {
-    let codec = protocol::at(request.uri().path()).ok_or(UpgradeRefusal::NotFound)?;
+    let codec = protocol::of(request).ok_or(UpgradeRefusal::NotFound)?;
     if let Some(origin) = request.headers().get(ORIGIN) {
         let mut ours = origins.iter().map(String::as_bytes);
         if !origins.is_empty() && !ours.any(|ours| ours.eq_ignore_ascii_case(origin.as_bytes())) {

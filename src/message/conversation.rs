@@ -1,9 +1,12 @@
 //! A conversation of a user, as the log describes it.
 
-use crate::ids::{ConversationSeq, ID_BYTES_MAX, Seq};
+use crate::ids::{ConversationSeq, ID_BYTES_MAX, Seq, WireSeq};
 
 /// The most bytes of a conversation's id: `si_` or `sn_`, and two ids joined by `_`.
 pub const CONVERSATION_ID_BYTES_MAX: usize = 3 + ID_BYTES_MAX + 1 + ID_BYTES_MAX;
+
+/// The most conversations of one answer to a v3 client of OpenIM.
+pub const CONVERSATIONS_MAX: usize = 2000;
 
 /// A user's conversation, with what the user has read of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,4 +25,16 @@ pub struct Conversation {
     pub last_time_ms: u64,
     /// The seq of the newest message in the inbox.
     pub last_seq: Seq,
+}
+
+impl Conversation {
+    /// The number of a message of this conversation as OpenIM's v3 clients count it.
+    pub fn wire_of(&self, seq: ConversationSeq) -> WireSeq {
+        WireSeq(seq.0)
+    }
+
+    /// The highest conversation seq whose number, as OpenIM's v3 clients count, is at most `wire`.
+    pub fn seq_of(&self, wire: WireSeq) -> ConversationSeq {
+        ConversationSeq(wire.0)
+    }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::ids::{ConversationSeq, Seq};
+use crate::ids::{ConversationSeq, Seq, WireSeq};
 
 /// The two numbers of an entry: in the inbox, and in the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -11,6 +11,18 @@ pub struct Numbers {
     pub seq: Seq,
     /// The seq in the conversation; 0 for an entry that is in none.
     pub conversation_seq: ConversationSeq,
+}
+
+impl Numbers {
+    /// The number in the conversation as OpenIM's v3 clients count it; zero for an entry that is in none.
+    pub fn wire_seq(self) -> WireSeq {
+        WireSeq(self.conversation_seq.0)
+    }
+
+    /// The conversation time, Unix ms, of a message with this send time.
+    pub fn time_ms(self, send_time_ms: u64) -> u64 {
+        send_time_ms
+    }
 }
 
 /// One entry of an inbox.

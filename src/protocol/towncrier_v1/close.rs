@@ -21,7 +21,8 @@ fn code(reason: Reason) -> u16 {
         Reason::Replaced => 4409,
         Reason::LoggedOut => 4410,
         Reason::TooManySessions => 4429,
-        Reason::AcksStopped => 4500,
+        Reason::Left => 1000,
+        Reason::AcksStopped | Reason::ReceiptsStopped => 4500,
         Reason::HeartbeatStopped => 4501,
         Reason::SlowConsumer => 4502,
         Reason::Unavailable(_) => 4503,
@@ -33,11 +34,14 @@ fn code(reason: Reason) -> u16 {
 /// The reason for a human; for [`Reason::Unavailable`] the delay in ms.
 pub(super) fn text(reason: Reason) -> Cow<'static, str> {
     match reason {
-        Reason::Protocol(text) | Reason::Unauthorized(text) => text.into(),
+        Reason::Protocol(text) => text.into(),
+        Reason::Unauthorized(bad) => bad.text().into(),
         Reason::Replaced => "replaced by a newer login".into(),
         Reason::LoggedOut => "logged out by an administrator".into(),
         Reason::TooManySessions => "too many sessions of this user".into(),
+        Reason::Left => "logged out by the client".into(),
         Reason::AcksStopped => "acks stopped".into(),
+        Reason::ReceiptsStopped => "receipts stopped".into(),
         Reason::HeartbeatStopped => "heartbeat stopped".into(),
         Reason::SlowConsumer => "outbound stalled".into(),
         Reason::Unavailable(delay) => delay.as_millis().to_string().into(),

@@ -27,8 +27,8 @@ use crate::{
         ReadMark, TOGETHER_BYTES_MAX,
     },
     session::{
-        Connect, Connected, Fetch, FromClient, Gap, GapReason, Kicked, ListRequest, Reason, Resume,
-        ToClient,
+        Connect, Connected, Fetch, FromClient, Gap, GapReason, Kicked, ListRequest, Manner, Reason,
+        Resume, ToClient,
     },
 };
 
@@ -74,7 +74,7 @@ impl Codec for TowncrierV1 {
         }
     }
 
-    fn decode(&mut self, payload: Bytes) -> Result<FromClient, Reason> {
+    fn decode(&mut self, payload: Bytes, _is_text: bool) -> Result<FromClient, Reason> {
         let frame = ClientFrame::decode(payload).ok();
         let body = frame.and_then(|frame| frame.body);
         Ok(match body.ok_or(Reason::UNKNOWN_FRAME)? {
@@ -125,6 +125,8 @@ impl Codec for TowncrierV1 {
                 list: conversations.into_iter().map(say_conversation).collect(),
                 end: is_end,
             }),
+            // This protocol has no question that these answer.
+            ToClient::Answer(_) | ToClient::Presence(_) | ToClient::Ping => return,
             ToClient::Gap(gap) => Body::Gap(say_gap(gap)),
             ToClient::Kicked(kicked) => Body::Kicked(say_kicked(kicked)),
             ToClient::Draining(after) => Body::Draining(proto::Draining {
@@ -175,6 +177,8 @@ fn connect(said: proto::Connect) -> Result<Connect, Reason> {
             epoch: said.epoch,
             cursor,
         },
+        manner: Manner::Acks,
+        named: None,
     })
 }
 

@@ -16,7 +16,7 @@ pub(super) fn opened(has_conversations: bool) -> Session {
         epoch: 0,
         cursor: None,
     };
-    let standing = Standing {
+    let footing = Footing {
         epoch: Epoch(7),
         head: Seq::ZERO,
         first: Seq(1),
@@ -29,7 +29,7 @@ pub(super) fn opened(has_conversations: bool) -> Session {
         platform: Platform::Web,
         server_time_ms: 0,
     };
-    let opened = open(resume, standing, welcome, &LIMITS, Moment(0));
+    let opened = open(resume, Manner::Acks, footing, welcome, &LIMITS, Moment(0));
     opened.expect("the log is whole").0
 }
 
