@@ -4,6 +4,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::Bytes;
 use tokio::task::yield_now;
 
 use super::{Delivery, SendError, send::durable};
@@ -43,6 +44,11 @@ impl Delivery {
         limit: usize,
     ) -> LogAnswer<ConversationPage> {
         self.log.conversations(user, before, limit)
+    }
+
+    /// The profile of the user's newest registration; `None` for a user who was never registered.
+    pub fn profile(&self, user: &UserId) -> LogAnswer<Option<Bytes>> {
+        self.log.profile(user)
     }
 
     /// The newest entries of a conversation in a range of its seqs, as many as the limit allows, ascending.

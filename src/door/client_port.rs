@@ -20,6 +20,7 @@ use super::{
     accept::{Gate, Stream},
     admission::{Admission, Arrival, Lobby, Permit},
     response::{encode, may_go_on},
+    rest::{self, Rest},
     site::Site,
     tls::Tls,
     upgrade::{self, Upgrade, UpgradeRefusal},
@@ -70,6 +71,8 @@ pub(crate) struct Entrance {
     admission: Arc<Admission>,
     /// The inbox page, if it is served.
     site: Option<Arc<Site>>,
+    /// The REST calls of OpenIM's SDKs, if they are served.
+    rest: Option<Rest>,
     tls: Option<Tls>,
     metrics: Arc<Metrics>,
 }
@@ -80,14 +83,23 @@ impl Entrance {
             config: config.clone(),
             admission: Arc::new(Admission::new(config, Arc::clone(&metrics))),
             site: config.inbox.then(|| Arc::new(Site::new())),
+            rest: None,
             tls,
             metrics,
         }
     }
+
+    /// The same, with these REST calls beside the WebSocket.
+    pub(crate) fn with_rest(self, rest: Option<Rest>) -> Self {
+        Self { rest, ..self }
+    }
 }
 
-/// The client port of one reactor.
-pub(crate) struct ClientPort<H>(Rc<Door<H>>);
+/// The client port of one reactor, or the port beside it that serves REST calls alone.
+pub(crate) struct ClientPort<H> {
+    door: Rc<Door<H>>,
+    is_for_calls: bool,
+}
 
 struct Door<H> {
     entrance: Entrance,
@@ -97,11 +109,23 @@ struct Door<H> {
 
 impl<H: ClientHost> ClientPort<H> {
     pub(crate) fn new(entrance: Entrance, host: H) -> Self {
-        Self(Rc::new(Door {
+        let door = Rc::new(Door {
             lobby: Lobby::new(&entrance.config, Arc::clone(&entrance.admission)),
             entrance,
             host,
-        }))
+        });
+        Self {
+            door,
+            is_for_calls: false,
+        }
+    }
+
+    /// The port for REST calls alone. It shares the lobby and the limits of this one.
+    pub(crate) fn for_calls(&self) -> Self {
+        Self {
+            door: Rc::clone(&self.door),
+            is_for_calls: true,
+        }
     }
 }
 
@@ -109,14 +133,15 @@ impl<H: ClientHost, S: Stream> Gate<S> for ClientPort<H> {
     const PORT: &str = "client";
 
     fn is_crowded(&self) -> bool {
-        self.0.lobby.is_crowded()
+        self.door.lobby.is_crowded()
     }
 
     fn receive(&self, stream: S, ip: IpAddr) -> bool {
-        let door = &self.0;
+        let door = &self.door;
         let arrival = door.lobby.enter(ip);
         let (number, displaces) = (arrival.number(), arrival.displaces());
-        let greeting = spawn_local(greet(Rc::clone(door), stream, arrival));
+        let greeting = greet(Rc::clone(door), stream, arrival, self.is_for_calls);
+        let greeting = spawn_local(greeting);
         door.lobby.attend(number, greeting.abort_handle());
         displaces
     }
@@ -150,6 +175,44 @@ impl<H: ClientHost> Door<H> {
         Ok(Grant::Site { bytes, is_last })
     }
 
+    /// The REST calls, if the request is one of them.
+    fn rest(&self, request: &Request<()>) -> Option<&Rest> {
+        let rest = self.entrance.rest.as_ref()?;
+        rest.takes(request).then_some(rest)
+    }
+
+    /// Answers a REST call, and waits for the next request. False: the connection is over.
+    async fn serve_call<S: Stream>(
+        &self,
+        rest: &Rest,
+        request: Request<()>,
+        stream: &mut S,
+        bytes: &mut Vec<u8>,
+        terms: &Terms,
+    ) -> Result<bool, UpgradeRefusal> {
+        let origins = &self.entrance.config.origins;
+        upgrade::check_origin(&request, origins)?;
+        self.check_serving()?;
+        let arrival = &terms.arrival;
+        arrival.check().map_err(UpgradeRefusal::Admission)?;
+        let terms = (arrival, terms.upgraded_by);
+        let answer = rest.answer(request, stream, bytes, terms, origins.is_empty());
+        let Some(answer) = answer.await else {
+            return Ok(false);
+        };
+        let written = timeout(SITE_TIMEOUT, say(stream, &answer.bytes)).await;
+        if answer.is_last || !matches!(written, Ok(Ok(()))) {
+            // A client that is gone reads no end either.
+            let _ = timeout(SITE_TIMEOUT, stream.shutdown()).await;
+            return Ok(false);
+        }
+        let next = upgrade::wait(stream, bytes);
+        Ok(matches!(
+            timeout(rest::IDLE_TIMEOUT, next).await,
+            Ok(Ok(()))
+        ))
+    }
+
     fn check_serving(&self) -> Result<(), UpgradeRefusal> {
         if self.host.is_serving() {
             return Ok(());
@@ -162,6 +225,8 @@ impl<H: ClientHost> Door<H> {
 /// The deadlines and the arrival of a handshake.
 struct Terms {
     arrival: Arrival,
+    /// True on the port that serves REST calls alone.
+    is_for_calls: bool,
     /// The deadline of the answered request.
     upgraded_by: Instant,
     /// The deadline of `Connect`.
@@ -170,10 +235,11 @@ struct Terms {
 
 impl Terms {
     /// The terms of a request that is due from now on.
-    fn new(config: &config::Listener, arrival: Arrival) -> Self {
+    fn new(config: &config::Listener, arrival: Arrival, is_for_calls: bool) -> Self {
         let now = Instant::now();
         Self {
             arrival,
+            is_for_calls,
             upgraded_by: now + config.upgrade_timeout.min(config.connect_timeout),
             connected_by: now + config.connect_timeout,
         }
@@ -181,8 +247,13 @@ impl Terms {
 }
 
 /// Does the TLS handshake if the port has TLS, then continues on the stream.
-async fn greet<H: ClientHost, S: Stream>(door: Rc<Door<H>>, stream: S, arrival: Arrival) {
-    let terms = Terms::new(&door.entrance.config, arrival);
+async fn greet<H: ClientHost, S: Stream>(
+    door: Rc<Door<H>>,
+    stream: S,
+    arrival: Arrival,
+    is_for_calls: bool,
+) {
+    let terms = Terms::new(&door.entrance.config, arrival, is_for_calls);
     match &door.entrance.tls {
         None => upgrade(&door, stream, terms).await,
         // This future is four times as large as the other, and without the box both would have its size.
@@ -206,8 +277,8 @@ async fn greet_by_tls<H: ClientHost, S: Stream>(
     }
 }
 
-/// Reads requests and answers them. Admits the connection at the first one that asks for a WebSocket, if all is well. Over
-/// TLS, a page's requests may come before that.
+/// Reads requests and answers them. Admits the connection at the first one that asks for a WebSocket, if all is well. REST
+/// calls, and over TLS a page's requests, may come before that.
 async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut terms: Terms) {
     let metrics = &door.entrance.metrics;
     let mut rest = Vec::new();
@@ -220,6 +291,24 @@ async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut te
                 metrics.refused(RefusalReason::Handshake);
             }
             return;
+        };
+        let request = match request {
+            Ok(request) if let Some(calls) = door.rest(&request) => {
+                // The calls of a connection take more memory than a handshake, so they have it for themselves.
+                let call = door.serve_call(calls, request, &mut stream, &mut rest, &terms);
+                match Box::pin(call).await {
+                    Ok(true) => {
+                        is_first = false;
+                        terms =
+                            Terms::new(&door.entrance.config, terms.arrival, terms.is_for_calls);
+                        continue;
+                    }
+                    Ok(false) => return,
+                    Err(refusal) => Err(refusal),
+                }
+            }
+            Ok(_) if terms.is_for_calls => Err(UpgradeRefusal::NotFound),
+            request => request,
         };
         // A caller of the page may have ended its own direction after the request, and still wants its answer. A WebSocket
         // needs both directions.
@@ -246,7 +335,7 @@ async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut te
             }
         }
         is_first = false;
-        terms = Terms::new(&door.entrance.config, terms.arrival);
+        terms = Terms::new(&door.entrance.config, terms.arrival, terms.is_for_calls);
     };
     if codec.asks_first().is_some() {
         // The box keeps this out of the size of every other handshake.
@@ -319,7 +408,7 @@ mod tests {
     /// After a restart there are thousands of handshakes at once.
     #[test]
     fn a_handshakes_future_stays_below_1200_bytes() {
-        fn size<F>(_: impl Fn(Rc<Door<Nobody>>, TcpStream, Arrival) -> F) -> usize {
+        fn size<F>(_: impl Fn(Rc<Door<Nobody>>, TcpStream, Arrival, bool) -> F) -> usize {
             size_of::<F>()
         }
         let size = size(greet::<Nobody, TcpStream>);

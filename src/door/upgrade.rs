@@ -206,8 +206,19 @@ pub(super) async fn has_gone<S: AsyncRead + Unpin>(stream: &mut S, rest: &mut Ve
     matches!(more, Some(Ok(0) | Err(_)))
 }
 
+/// Waits for the first bytes of the next request. The error means that the client is gone.
+pub(super) async fn wait<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    bytes: &mut Vec<u8>,
+) -> io::Result<()> {
+    if bytes.is_empty() && poll_fn(|cx| poll_piece(stream, cx, bytes)).await? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(())
+}
+
 /// Reads into a buffer on the stack: thousands of clients that have sent nothing yet, as after a restart, hold no buffers.
-fn poll_piece<S: AsyncRead + Unpin>(
+pub(super) fn poll_piece<S: AsyncRead + Unpin>(
     stream: &mut S,
     cx: &mut Context<'_>,
     bytes: &mut Vec<u8>,
@@ -230,14 +241,20 @@ pub(super) struct Upgrade {
 /// Grants a request on a protocol's path. `origins` are the origins that a browser may come from; empty: any.
 pub(super) fn accept(request: &Request, origins: &[String]) -> Result<Upgrade, UpgradeRefusal> {
     let codec = protocol::of(request).ok_or(UpgradeRefusal::NotFound)?;
+    check_origin(request, origins)?;
+    let answer = handshake::accept(request, codec.subprotocol())?;
+    Ok(Upgrade { answer, codec })
+}
+
+/// Refuses a browser on a page of an origin that is not among these. Without any in the list, every origin is good.
+pub(super) fn check_origin(request: &Request, origins: &[String]) -> Result<(), UpgradeRefusal> {
     if let Some(origin) = request.headers().get(ORIGIN) {
         let mut ours = origins.iter().map(String::as_bytes);
         if !origins.is_empty() && !ours.any(|ours| ours.eq_ignore_ascii_case(origin.as_bytes())) {
             return Err(UpgradeRefusal::Origin);
         }
     }
-    let answer = handshake::accept(request, codec.subprotocol())?;
-    Ok(Upgrade { answer, codec })
+    Ok(())
 }
 
 #[cfg(test)]

@@ -50,6 +50,11 @@ impl Message {
         self.epoch
     }
 
+    /// The stored form.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
     /// The bytes of the stored form.
     pub fn bytes(&self) -> usize {
         self.body.len()

@@ -4,7 +4,9 @@
 //! in [`of`]. Sessions, the registry and the log know of no protocol.
 //!
 //! - `towncrier_v1/`: the protocol of `proto/towncrier/v1/gateway.proto`
+//! - `openim_v3/`: what apps with an OpenIM SDK speak
 
+mod openim_v3;
 pub mod towncrier_v1;
 
 use bytes::Bytes;
@@ -75,6 +77,6 @@ pub trait Codec {
 pub fn of(request: &Request) -> Option<Box<dyn Codec>> {
     match request.uri().path().trim_matches('/') {
         towncrier_v1::PATH => Some(Box::new(TowncrierV1)),
-        _ => None,
+        _ => openim_v3::of(request),
     }
 }

@@ -200,6 +200,11 @@ impl Log for EmbeddedLog {
         self.enqueue(|sender| Work::Records(vec![Record::Register { user, profile }], sender))
     }
 
+    fn profile(&self, user: &UserId) -> LogAnswer<Option<Bytes>> {
+        let profile = self.core.state.profile(user);
+        LogAnswer::Now(profile.map_err(LogError::from))
+    }
+
     fn revoke(
         &self,
         user: UserId,

@@ -355,6 +355,17 @@ fn every_user_with_an_inbox_a_session_or_a_registration_is_known(subject: &Subje
     assert_eq!(users.unwrap(), known);
 }
 
+fn a_profile_is_that_of_the_newest_registration(subject: &Subject) {
+    let profile = |of: &str| subject.log.profile(&user(of)).blocking_wait().unwrap();
+    subject.send(&["inbox"], "a");
+    for text in ["first", "second"] {
+        let pending = subject.log.register(user("registered"), text.into());
+        assert_eq!(pending.unwrap().blocking_recv().unwrap(), Ok(()));
+        assert_eq!(profile("registered"), Some(text.into()));
+    }
+    assert_eq!(profile("inbox"), None);
+}
+
 fn a_log_that_refuses_nothing_is_writable(subject: &Subject) {
     assert_eq!(subject.log.check_writable(), Ok(()));
 }

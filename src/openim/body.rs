@@ -1,0 +1,99 @@
+//! The body of a call as JSON: its fields by name, each with its type.
+//!
+//! A field that is `null` counts as absent, because Go writes an empty list so. Names match as they are written: the SDKs make the
+//! bodies, not people.
+
+use serde_json::{Map, Value};
+
+use super::failure::Failure;
+use crate::{ids::UserId, message::CONVERSATION_ID_BYTES_MAX};
+
+/// The fields that say whose call it is. None of them may name another user.
+const OWNERS: [&str; 5] = [
+    "userID",
+    "ownerUserID",
+    "fromUserID",
+    "sendID",
+    "sendUserID",
+];
+
+/// The fields of a body. Other fields than a call looks for are ignored.
+pub(super) struct Body(Map<String, Value>);
+
+impl Body {
+    /// Parses the body of a call of `user`.
+    ///
+    /// # Errors
+    /// The body is no JSON object, or names another user as its owner.
+    pub(super) fn parse(bytes: &[u8], user: &UserId) -> Result<Self, Failure> {
+        let fields = serde_json::from_slice(bytes).map_err(|_| Failure::NoObject)?;
+        let body = Self(fields);
+        for name in OWNERS {
+            check_owner(name, body.text(name)?, user)?;
+        }
+        Ok(body)
+    }
+
+    fn field(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    /// A text; empty if it is absent.
+    pub(super) fn text(&self, name: &'static str) -> Result<&str, Failure> {
+        let Some(value) = self.field(name) else {
+            return Ok("");
+        };
+        value.as_str().ok_or(Failure::Field(name, "a text"))
+    }
+
+    /// A list of texts; empty if it is absent.
+    pub(super) fn texts(&self, name: &'static str) -> Result<Vec<&str>, Failure> {
+        let list = self.list(name, "a list of texts")?.iter();
+        let texts: Option<_> = list.map(Value::as_str).collect();
+        texts.ok_or(Failure::Field(name, "a list of texts"))
+    }
+
+    /// A number that counts; 0 if it is absent.
+    pub(super) fn number(&self, name: &'static str) -> Result<u64, Failure> {
+        let Some(value) = self.field(name) else {
+            return Ok(0);
+        };
+        value.as_u64().ok_or(Failure::Field(name, "a whole number"))
+    }
+
+    /// A list of numbers that count; empty if it is absent.
+    pub(super) fn numbers(&self, name: &'static str) -> Result<Vec<u64>, Failure> {
+        let list = self.list(name, "a list of whole numbers")?.iter();
+        let numbers: Option<_> = list.map(Value::as_u64).collect();
+        numbers.ok_or(Failure::Field(name, "a list of whole numbers"))
+    }
+
+    fn list(&self, name: &'static str, kind: &'static str) -> Result<&[Value], Failure> {
+        let Some(value) = self.field(name) else {
+            return Ok(&[]);
+        };
+        let list = value.as_array().ok_or(Failure::Field(name, kind))?;
+        Ok(list)
+    }
+}
+
+/// Refuses a call that names another user as its owner. An empty name means the caller.
+pub(super) fn check_owner(name: &'static str, owner: &str, user: &UserId) -> Result<(), Failure> {
+    if owner.is_empty() || owner == user.as_str() {
+        Ok(())
+    } else {
+        Err(Failure::OtherUser(name))
+    }
+}
+
+/// Refuses a text that cannot be the id of a conversation.
+pub(super) fn check_conversation(id: &str) -> Result<(), Failure> {
+    const NAME: &str = "conversationID";
+    if id.is_empty() {
+        return Err(Failure::Required(NAME));
+    }
+    if id.len() > CONVERSATION_ID_BYTES_MAX || id.chars().any(char::is_control) {
+        return Err(Failure::Field(NAME, "the id of a conversation"));
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! `/jssdk/…`: conversations with their peers and seqs, for the SDK that has no store. It asks in protobuf; the newest of the
+//! other SDKs ask the same in JSON, and get JSON.
+
+use axum::{
+    http::{HeaderMap, header::CONTENT_TYPE},
+    response::Response,
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use prost::Message as _;
+use tokio::task::yield_now;
+
+use super::{
+    body::{Body, check_owner},
+    conversations::{CONVERSATIONS_IN_A_ROW, describe, max_and_read},
+    failure::Failure,
+    proto::{
+        Conversation as Described, ConversationMsg, ConversationsResp, GetActiveConversationsReq,
+        GetConversationsReq, UserInfo,
+    },
+    routes::{Calls, success},
+};
+use crate::{ids::UserId, message::Conversation};
+
+/// The conversations with the newest messages of one answer. The SDK asks for 20.
+const ACTIVE_MAX: usize = 200;
+
+impl Calls {
+    /// Answers the call with this name, in the form of the request: JSON, or protobuf in JSON as base64.
+    pub(super) async fn jssdk(
+        &self,
+        user: &UserId,
+        name: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Response, Failure> {
+        let kind = headers
+            .get(CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok());
+        let is_protobuf = kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("protobuf"));
+        let found = match name {
+            "get_active_conversations" => {
+                let count = active_count(user, is_protobuf, body)?;
+                self.active(user, count).await?
+            }
+            _ => {
+                let ids = asked_ids(user, is_protobuf, body)?;
+                let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+                self.of_ids(user, &ids).await?
+            }
+        };
+        let mut answer = ConversationsResp::default();
+        for (looked, (known, conversation)) in (1..).zip(found) {
+            answer.unread_count += known.as_ref().map_or(0, |known| known.unread as i64);
+            let told = self.told(user, known, conversation).await?;
+            answer.conversations.push(told);
+            if looked % CONVERSATIONS_IN_A_ROW == 0 {
+                yield_now().await;
+            }
+        }
+        Ok(if is_protobuf {
+            success(BASE64_STANDARD.encode(answer.encode_to_vec()))
+        } else {
+            success(answer)
+        })
+    }
+
+    async fn active(
+        &self,
+        user: &UserId,
+        count: usize,
+    ) -> Result<Vec<(Option<Conversation>, Described)>, Failure> {
+        let newest = self.newest(user, count).await?.into_iter();
+        let described = newest.filter_map(|one| {
+            let described = describe(user, &one.id, Some(&one))?;
+            Some((Some(one), described))
+        });
+        Ok(described.collect())
+    }
+
+    /// A conversation with its peer and its seqs.
+    async fn told(
+        &self,
+        user: &UserId,
+        known: Option<Conversation>,
+        conversation: Described,
+    ) -> Result<ConversationMsg, Failure> {
+        let peer = match UserId::new(&conversation.user_id) {
+            Ok(peer) => self.profile(user, &peer).await?,
+            // A group.
+            Err(_) => UserInfo::default(),
+        };
+        let (max, read) = known.as_ref().map_or((0, 0), max_and_read);
+        Ok(ConversationMsg {
+            conversation: Some(conversation),
+            user: Some(peer),
+            max_seq: max as i64,
+            read_seq: read as i64,
+        })
+    }
+}
+
+/// The number of conversations that are asked for, at most [`ACTIVE_MAX`].
+fn active_count(user: &UserId, is_protobuf: bool, bytes: Bytes) -> Result<usize, Failure> {
+    let count = if is_protobuf {
+        let asked = GetActiveConversationsReq::decode(bytes).map_err(|_| Failure::NoProtobuf)?;
+        check_owner("ownerUserID", &asked.owner_user_id, user)?;
+        let count = u64::try_from(asked.count);
+        count.map_err(|_| Failure::Field("count", "a whole number"))?
+    } else {
+        Body::parse(&bytes, user)?.number("count")?
+    };
+    Ok(match usize::try_from(count) {
+        Ok(count @ 1..ACTIVE_MAX) => count,
+        _ => ACTIVE_MAX,
+    })
+}
+
+/// The ids that are asked for.
+fn asked_ids(user: &UserId, is_protobuf: bool, bytes: Bytes) -> Result<Vec<String>, Failure> {
+    if is_protobuf {
+        let asked = GetConversationsReq::decode(bytes).map_err(|_| Failure::NoProtobuf)?;
+        check_owner("ownerUserID", &asked.owner_user_id, user)?;
+        return Ok(asked.conversation_i_ds);
+    }
+    let body = Body::parse(&bytes, user)?;
+    let ids = body.texts("conversationIDs")?.into_iter();
+    Ok(ids.map(str::to_owned).collect())
+}
