@@ -8,7 +8,7 @@
 
 use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
-use axum::http::{Method, Request};
+use axum::http::{Method, Request, Response, header::UPGRADE};
 use bytes::Bytes;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
@@ -157,10 +157,13 @@ enum Grant {
 
 impl<H: ClientHost> Door<H> {
     fn answer(&self, request: &Request<()>, arrival: &Arrival) -> Result<Grant, UpgradeRefusal> {
+        // Whoever serves the SDKs' calls serves their sessions.
+        let codec = protocol::of(request, self.entrance.rest.is_some());
         let Entrance { site, config, .. } = &self.entrance;
         let site = site.as_ref();
-        let Some(site) = site.filter(|_| protocol::of(request).is_none()) else {
-            let upgrade = upgrade::accept(request, &config.origins)?;
+        let Some(site) = site.filter(|_| codec.is_none()) else {
+            let codec = codec.ok_or(UpgradeRefusal::NotFound)?;
+            let upgrade = upgrade::accept(request, codec, &config.origins)?;
             self.check_serving()?;
             let permit = arrival.admit().map_err(UpgradeRefusal::Admission)?;
             return Ok(Grant::Upgrade(upgrade, permit));
@@ -312,7 +315,7 @@ async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut te
         };
         // A caller of the page may have ended its own direction after the request, and still wants its answer. A WebSocket
         // needs both directions.
-        let is_upgrade = |request: &Request<()>| protocol::of(request).is_some();
+        let is_upgrade = |request: &Request<()>| request.headers().contains_key(UPGRADE);
         if request.as_ref().is_ok_and(is_upgrade) && upgrade::has_gone(&mut stream, &mut rest).await
         {
             return metrics.refused(RefusalReason::Handshake);
@@ -329,26 +332,17 @@ async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut te
             }
             Err(refusal) => {
                 metrics.refused(refusal.reason());
-                let bytes = encode(&refusal.response(), &Method::GET, true);
-                let _ = timeout_at(terms.upgraded_by, say_and_end(&mut stream, &bytes)).await;
-                return;
+                // The box keeps an answer that few clients get out of the size of every handshake.
+                let response = refusal.response();
+                return Box::pin(say_last(&mut stream, response, terms.upgraded_by)).await;
             }
         }
         is_first = false;
         terms = Terms::new(&door.entrance.config, terms.arrival, terms.is_for_calls);
     };
-    if codec.asks_first().is_some() {
-        // The box keeps this out of the size of every other handshake.
-        let refuse = Box::pin(door.host.refuse(&*codec, &terms.arrival));
-        let Ok(refusal) = timeout_at(terms.upgraded_by, refuse).await else {
-            return metrics.refused(RefusalReason::Handshake);
-        };
-        if let Some(body) = refusal {
-            metrics.refused(RefusalReason::Token);
-            let bytes = encode(&upgrade::verdict(body), &Method::GET, true);
-            let _ = timeout_at(terms.upgraded_by, say_and_end(&mut stream, &bytes)).await;
-            return;
-        }
+    // The box keeps this out of the size of every other handshake.
+    if codec.asks_first().is_some() && Box::pin(refuse(door, &mut stream, &*codec, &terms)).await {
+        return metrics.refused(RefusalReason::Token);
     }
     let written = timeout_at(terms.upgraded_by, say(&mut stream, &answer)).await;
     if !matches!(written, Ok(Ok(()))) {
@@ -366,14 +360,37 @@ async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut te
     door.lobby.attend(number, task);
 }
 
+/// Checks the token of a client that has to know before its upgrade. True: the client was refused, or is gone.
+async fn refuse<H: ClientHost, S: Stream>(
+    door: &Door<H>,
+    stream: &mut S,
+    codec: &dyn Codec,
+    terms: &Terms,
+) -> bool {
+    let refusal = door.host.refuse(codec, &terms.arrival);
+    match timeout_at(terms.upgraded_by, refusal).await {
+        Ok(None) => false,
+        Ok(Some(body)) => {
+            say_last(stream, upgrade::verdict(body), terms.upgraded_by).await;
+            true
+        }
+        Err(_) => true,
+    }
+}
+
 async fn say<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) -> io::Result<()> {
     stream.write_all(answer).await?;
     stream.flush().await
 }
 
-async fn say_and_end<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) -> io::Result<()> {
-    say(stream, answer).await?;
-    stream.shutdown().await
+/// Ends the connection with this answer. If that fails, the client is gone.
+async fn say_last<S: AsyncWrite + Unpin>(stream: &mut S, answer: Response<Bytes>, by: Instant) {
+    let bytes = encode(&answer, &Method::GET, true);
+    let said = async {
+        say(stream, &bytes).await?;
+        stream.shutdown().await
+    };
+    let _ = timeout_at(by, said).await;
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ pub(super) fn message(user: &UserId, numbers: Numbers, body: &Bytes, form: Form)
 /// The options of a message that is told and not kept. A Go core tells it twice unless it is kept from the conversation; the
 /// JavaScript SDK then does not tell it at all.
 fn only_told(form: Form) -> HashMap<String, bool> {
-    let mut names = vec!["history", "persistent", "senderSync"];
+    let mut names = vec!["history", "persistent", "senderSync", "unreadCount"];
     if form == Form::Gob {
         names.push("conversationUpdate");
     }
