@@ -147,7 +147,9 @@ export class Gateway {
   async log(action: string): Promise<void> {
     if (this.#process) throw new Error("it still runs");
     const file = join(this.#folder, "towncrier.toml");
-    const child = spawn(BINARY, ["log", action, "--config", file], { stdio: ["ignore", "ignore", "inherit"] });
+    const child = spawn(BINARY, ["log", action, "--config", file], {
+      stdio: ["ignore", "ignore", "inherit"],
+    });
     const [code] = await once(child, "exit");
     if (code !== 0) throw new Error(`towncrier log ${action} ended with ${code}`);
   }

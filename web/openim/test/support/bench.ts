@@ -81,7 +81,11 @@ export async function notify(
 let sent = 0;
 
 /** Resolves when it is so; asks again until then. For what no callback tells. */
-export async function eventually(what: string, isSo: () => Promise<boolean>, patience = 60_000): Promise<void> {
+export async function eventually(
+  what: string,
+  isSo: () => Promise<boolean>,
+  patience = 60_000,
+): Promise<void> {
   const end = Date.now() + patience;
   while (!(await isSo())) {
     if (Date.now() > end) assert.fail(`waited in vain: ${what}`);

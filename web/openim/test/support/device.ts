@@ -196,7 +196,9 @@ export abstract class Device {
   }
 
   #inVain(what: string): string {
-    const lately = this.callbacks.slice(-10).map(({ event, errCode }) => (errCode ? `${event} ${errCode}` : event));
+    const lately = this.callbacks
+      .slice(-10)
+      .map(({ event, errCode }) => (errCode ? `${event} ${errCode}` : event));
     return `${this.core} waited ${PATIENCE} ms for ${what}; told of ${this.told.length}; lately ${lately.join(", ")}`;
   }
 }

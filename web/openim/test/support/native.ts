@@ -24,7 +24,12 @@ new Sdk(library, {
 serve(async (method, args) => {
   // An app knows its addresses when it begins, and where it may write.
   if (method === "initSDK") {
-    Object.assign(args[0] as object, { dataDir: folder, logFilePath: folder, logLevel: 4, systemType: "electron" });
+    Object.assign(args[0] as object, {
+      dataDir: folder,
+      logFilePath: folder,
+      logLevel: 4,
+      systemType: "electron",
+    });
     return { data: await electron.invoke(OPENIM_SDK_METHOD_CHANNEL, method, ...args) };
   }
   return electron.invoke(OPENIM_SDK_METHOD_CHANNEL, method, ...args);

@@ -11,7 +11,11 @@ import { type Callback, CHROMIUM, Device, type Login, PLATFORM, Refused } from "
 
 const SDK = join(dirname(createRequire(import.meta.url).resolve("@openim/wasm-client-sdk")), "..");
 const PAGE = fileURLToPath(new URL("page.html", import.meta.url));
-const TYPES: Record<string, string> = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
+const TYPES: Record<string, string> = {
+  ".html": "text/html",
+  ".js": "text/javascript",
+  ".wasm": "application/wasm",
+};
 
 /** Serves the page, which then calls the gateway as another origin, as apps do. */
 async function servePage(): Promise<Server> {
@@ -103,7 +107,10 @@ export class PageDevice extends Device {
     if (!page) throw new Refused(method, 0, "the page is closed");
     const answer = await page.evaluate<Answer, [string, unknown[]]>(
       ([method, args]) =>
-        (globalThis as unknown as { call: (method: string, args: unknown[]) => Promise<Answer> }).call(method, args),
+        (globalThis as unknown as { call: (method: string, args: unknown[]) => Promise<Answer> }).call(
+          method,
+          args,
+        ),
       [method, args],
     );
     if ("errCode" in answer) throw new Refused(method, answer.errCode, answer.errMsg);

@@ -9,17 +9,15 @@ export interface Call {
 }
 
 /** An answer to a call, or a callback. */
-export type Told =
-  | { id: number; data: unknown }
-  | { id: number; errCode: number; errMsg: string }
-  | Callback;
+export type Told = { id: number; data: unknown } | { id: number; errCode: number; errMsg: string } | Callback;
 
 /** Serves calls by the SDK that this process was made for. */
 export function serve(call: (method: string, args: unknown[]) => Promise<unknown>): void {
   process.on("message", async ({ id, method, args }: Call) => {
     try {
-      const { data } = (await call(method, args)) as { data: unknown };
-      tell({ id, data });
+      const answer = (await call(method, args)) as { data?: unknown; errCode?: number; errMsg?: string };
+      if (answer.errCode) throw answer;
+      tell({ id, data: answer.data });
     } catch (failure) {
       const { errCode = 0, errMsg = String(failure) } = failure as { errCode?: number; errMsg?: string };
       tell({ id, errCode, errMsg });
