@@ -189,7 +189,7 @@ mod tests {
             !self.is_draining.get()
         }
 
-        async fn refuse(&self, _: &dyn Codec, _: &Arrival) -> Option<Bytes> {
+        async fn refuse(&self, _: &dyn crate::protocol::Codec, _: &Arrival) -> Option<Bytes> {
             None
         }
 
