@@ -8,8 +8,9 @@
 
 use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
-use axum::http::{Method, Request};
+use axum::http::{Method, Request, Response, header::UPGRADE};
 use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     task::{AbortHandle, spawn_local},
@@ -157,10 +158,13 @@ enum Grant {
 
 impl<H: ClientHost> Door<H> {
     fn answer(&self, request: &Request<()>, arrival: &Arrival) -> Result<Grant, UpgradeRefusal> {
+        // Whoever serves the SDKs' calls serves their sessions.
+        let codec = protocol::of(request, self.entrance.rest.is_some());
         let Entrance { site, config, .. } = &self.entrance;
         let site = site.as_ref();
-        let Some(site) = site.filter(|_| protocol::of(request).is_none()) else {
-            let upgrade = upgrade::accept(request, &config.origins)?;
+        let Some(site) = site.filter(|_| codec.is_none()) else {
+            let codec = codec.ok_or(UpgradeRefusal::NotFound)?;
+            let upgrade = upgrade::accept(request, codec, &config.origins)?;
             self.check_serving()?;
             let permit = arrival.admit().map_err(UpgradeRefusal::Admission)?;
             return Ok(Grant::Upgrade(upgrade, permit));
@@ -181,36 +185,37 @@ impl<H: ClientHost> Door<H> {
         rest.takes(request).then_some(rest)
     }
 
-    /// Answers a REST call, and waits for the next request. False: the connection is over.
-    async fn serve_call<S: Stream>(
-        &self,
-        rest: &Rest,
-        request: Request<()>,
-        stream: &mut S,
-        bytes: &mut Vec<u8>,
-        terms: &Terms,
-    ) -> Result<bool, UpgradeRefusal> {
-        let origins = &self.entrance.config.origins;
-        upgrade::check_origin(&request, origins)?;
-        self.check_serving()?;
-        let arrival = &terms.arrival;
-        arrival.check().map_err(UpgradeRefusal::Admission)?;
-        let terms = (arrival, terms.upgraded_by);
-        let answer = rest.answer(request, stream, bytes, terms, origins.is_empty());
-        let Some(answer) = answer.await else {
-            return Ok(false);
+    /// Answers a REST call, and waits for the next request. False: the connection is over. The future is apart, because it takes
+    /// more memory than a handshake.
+    fn serve<'a, S: Stream>(
+        &'a self,
+        rest: &'a Rest,
+        request: &'a Request<()>,
+        stream: &'a mut S,
+        bytes: &'a mut Vec<u8>,
+        terms: &'a Terms,
+    ) -> LocalBoxFuture<'a, Result<bool, UpgradeRefusal>> {
+        let served = async move {
+            let origins = &self.entrance.config.origins;
+            upgrade::check_origin(request, origins)?;
+            self.check_serving()?;
+            let arrival = &terms.arrival;
+            arrival.check().map_err(UpgradeRefusal::Admission)?;
+            let terms = (arrival, terms.upgraded_by);
+            let answer = rest.answer(request, stream, bytes, terms, origins.is_empty());
+            let Some(answer) = answer.await else {
+                return Ok(false);
+            };
+            let written = timeout(SITE_TIMEOUT, say(stream, &answer.bytes)).await;
+            if answer.is_last || !matches!(written, Ok(Ok(()))) {
+                // A client that is gone reads no end either.
+                let _ = timeout(SITE_TIMEOUT, stream.shutdown()).await;
+                return Ok(false);
+            }
+            let next = timeout(rest::IDLE_TIMEOUT, upgrade::wait(stream, bytes));
+            Ok(matches!(next.await, Ok(Ok(()))))
         };
-        let written = timeout(SITE_TIMEOUT, say(stream, &answer.bytes)).await;
-        if answer.is_last || !matches!(written, Ok(Ok(()))) {
-            // A client that is gone reads no end either.
-            let _ = timeout(SITE_TIMEOUT, stream.shutdown()).await;
-            return Ok(false);
-        }
-        let next = upgrade::wait(stream, bytes);
-        Ok(matches!(
-            timeout(rest::IDLE_TIMEOUT, next).await,
-            Ok(Ok(()))
-        ))
+        Box::pin(served)
     }
 
     fn check_serving(&self) -> Result<(), UpgradeRefusal> {
@@ -285,34 +290,37 @@ async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut te
     let mut is_first = true;
     let (Upgrade { answer, codec }, permit) = loop {
         let read = timeout_at(terms.upgraded_by, upgrade::read(&mut stream, &mut rest)).await;
-        let Ok(Ok(request)) = read else {
+        let Ok(Ok(mut request)) = read else {
             // A client whose earlier requests were answered is not refused.
             if is_first {
                 metrics.refused(RefusalReason::Handshake);
             }
             return;
         };
-        let request = match request {
-            Ok(request) if let Some(calls) = door.rest(&request) => {
-                // The calls of a connection take more memory than a handshake, so they have it for themselves.
-                let call = door.serve_call(calls, request, &mut stream, &mut rest, &terms);
-                match Box::pin(call).await {
-                    Ok(true) => {
-                        is_first = false;
-                        terms =
-                            Terms::new(&door.entrance.config, terms.arrival, terms.is_for_calls);
-                        continue;
-                    }
-                    Ok(false) => return,
-                    Err(refusal) => Err(refusal),
-                }
-            }
-            Ok(_) if terms.is_for_calls => Err(UpgradeRefusal::NotFound),
-            request => request,
+        let called = match &request {
+            Ok(request) => match door.rest(request) {
+                Some(calls) => Some(
+                    door.serve(calls, request, &mut stream, &mut rest, &terms)
+                        .await,
+                ),
+                None if terms.is_for_calls => Some(Err(UpgradeRefusal::NotFound)),
+                None => None,
+            },
+            Err(_) => None,
         };
+        match called {
+            Some(Ok(true)) => {
+                is_first = false;
+                terms = Terms::new(&door.entrance.config, terms.arrival, terms.is_for_calls);
+                continue;
+            }
+            Some(Ok(false)) => return,
+            Some(Err(refusal)) => request = Err(refusal),
+            None => {}
+        }
         // A caller of the page may have ended its own direction after the request, and still wants its answer. A WebSocket
         // needs both directions.
-        let is_upgrade = |request: &Request<()>| protocol::of(request).is_some();
+        let is_upgrade = |request: &Request<()>| request.headers().contains_key(UPGRADE);
         if request.as_ref().is_ok_and(is_upgrade) && upgrade::has_gone(&mut stream, &mut rest).await
         {
             return metrics.refused(RefusalReason::Handshake);
@@ -329,26 +337,17 @@ async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut te
             }
             Err(refusal) => {
                 metrics.refused(refusal.reason());
-                let bytes = encode(&refusal.response(), &Method::GET, true);
-                let _ = timeout_at(terms.upgraded_by, say_and_end(&mut stream, &bytes)).await;
-                return;
+                // The box keeps an answer that few clients get out of the size of every handshake.
+                let response = refusal.response();
+                return Box::pin(say_last(&mut stream, response, terms.upgraded_by)).await;
             }
         }
         is_first = false;
         terms = Terms::new(&door.entrance.config, terms.arrival, terms.is_for_calls);
     };
-    if codec.asks_first().is_some() {
-        // The box keeps this out of the size of every other handshake.
-        let refuse = Box::pin(door.host.refuse(&*codec, &terms.arrival));
-        let Ok(refusal) = timeout_at(terms.upgraded_by, refuse).await else {
-            return metrics.refused(RefusalReason::Handshake);
-        };
-        if let Some(body) = refusal {
-            metrics.refused(RefusalReason::Token);
-            let bytes = encode(&upgrade::verdict(body), &Method::GET, true);
-            let _ = timeout_at(terms.upgraded_by, say_and_end(&mut stream, &bytes)).await;
-            return;
-        }
+    // The box keeps this out of the size of every other handshake.
+    if codec.asks_first().is_some() && Box::pin(refuse(door, &mut stream, &*codec, &terms)).await {
+        return metrics.refused(RefusalReason::Token);
     }
     let written = timeout_at(terms.upgraded_by, say(&mut stream, &answer)).await;
     if !matches!(written, Ok(Ok(()))) {
@@ -366,14 +365,37 @@ async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut te
     door.lobby.attend(number, task);
 }
 
+/// Checks the token of a client that has to know before its upgrade. True: the client was refused, or is gone.
+async fn refuse<H: ClientHost, S: Stream>(
+    door: &Door<H>,
+    stream: &mut S,
+    codec: &dyn Codec,
+    terms: &Terms,
+) -> bool {
+    let refusal = door.host.refuse(codec, &terms.arrival);
+    match timeout_at(terms.upgraded_by, refusal).await {
+        Ok(None) => false,
+        Ok(Some(body)) => {
+            say_last(stream, upgrade::verdict(body), terms.upgraded_by).await;
+            true
+        }
+        Err(_) => true,
+    }
+}
+
 async fn say<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) -> io::Result<()> {
     stream.write_all(answer).await?;
     stream.flush().await
 }
 
-async fn say_and_end<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) -> io::Result<()> {
-    say(stream, answer).await?;
-    stream.shutdown().await
+/// Ends the connection with this answer. If that fails, the client is gone.
+async fn say_last<S: AsyncWrite + Unpin>(stream: &mut S, answer: Response<Bytes>, by: Instant) {
+    let bytes = encode(&answer, &Method::GET, true);
+    let said = async {
+        say(stream, &bytes).await?;
+        stream.shutdown().await
+    };
+    let _ = timeout_at(by, said).await;
 }
 
 #[cfg(test)]

@@ -75,10 +75,11 @@ pub trait Codec {
 }
 
 /// The codec of the client that sends this request; `None` if it asks for no protocol. Slashes around the path are ignored,
-/// because a base URL that ends in a slash makes two of them.
-pub fn of(request: &Request) -> Option<Box<dyn Codec>> {
+/// because a base URL that ends in a slash makes two of them. `has_openim`: OpenIM's SDKs are served.
+pub fn of(request: &Request, has_openim: bool) -> Option<Box<dyn Codec>> {
     match request.uri().path().trim_matches('/') {
         towncrier_v1::PATH => Some(Box::new(TowncrierV1)),
-        _ => openim_v3::of(request),
+        _ if has_openim => openim_v3::of(request),
+        _ => None,
     }
 }

@@ -7,11 +7,13 @@
 //! - `closing.rs`: the facts that close a session
 //! - `fetch.rs`: a `Fetch` reads a bounded part of the inbox
 //! - `inbox.rs`: the log that the sessions read
+//! - `manner.rs`: sessions whose client asks where it stands before it takes pushes
 //! - `read_state.rs`: read marks, and lists of conversations
 
 mod closing;
 mod fetch;
 mod inbox;
+mod manner;
 mod read_state;
 
 use std::{

@@ -105,7 +105,7 @@ fn without_address(stored: StoredMessage) -> MsgData {
 /// The options of a message that is told and not kept. A Go core tells it twice unless it is kept from the conversation; the
 /// JavaScript SDK then does not tell it at all.
 fn told_only(form: Form) -> BTreeMap<String, bool> {
-    let mut names = vec!["history", "persistent", "senderSync"];
+    let mut names = vec!["history", "persistent", "senderSync", "unreadCount"];
     if form == Form::Gob {
         names.push("conversationUpdate");
     }
