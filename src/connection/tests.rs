@@ -7,6 +7,7 @@
 //! - `end.rs`: each end of a connection, with its close code
 //! - `epoch.rs`: a log that lost its entries
 //! - `read_state.rs`: read marks reach all sessions, conversations are listed
+//! - `manners.rs`: clients that ask where they stand before they take pushes, by a third protocol
 //! - `login.rs`: from `Connect` to `Connected`, or to a refusal
 //! - `size.rs`: the bounds of a frame, of the outbox and of an idle connection
 //! - `slow_client.rs`: a client that reads little delays nobody and loses nothing
@@ -20,6 +21,7 @@ mod epoch;
 pub(crate) mod fixture;
 mod json_lines;
 mod login;
+mod manners;
 mod read_state;
 mod size;
 mod slow_client;

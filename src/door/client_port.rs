@@ -8,7 +8,8 @@
 
 use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
-use axum::http::{Method, Request};
+use axum::http::{Method, Request, Response, header::UPGRADE};
+use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
@@ -40,6 +41,9 @@ const SITE_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) trait ClientHost: 'static {
     /// False during the drain: clients are told when to return.
     fn is_serving(&self) -> bool;
+
+    /// The body of the answer that refuses the login of a client that has to know before its upgrade; `None`: it may come in.
+    fn refuse(&self, codec: &dyn Codec, arrival: &Arrival) -> impl Future<Output = Option<Bytes>>;
 
     /// Starts the connection of an admitted client in a task of its own, which may be aborted at any time.
     fn let_in<S: Stream>(&self, client: Admitted<S>) -> AbortHandle;
@@ -144,8 +148,8 @@ impl<H: ClientHost, S: Stream> Gate<S> for ClientPort<H> {
     }
 }
 
-/// The answer to a good request.
-enum Answer {
+/// What a good request gets.
+enum Grant {
     /// The stream becomes a WebSocket, with the permit of a connection.
     Upgrade(Upgrade, Permit),
     /// A file of the page, as bytes.
@@ -153,14 +157,17 @@ enum Answer {
 }
 
 impl<H: ClientHost> Door<H> {
-    fn answer(&self, request: &Request<()>, arrival: &Arrival) -> Result<Answer, UpgradeRefusal> {
+    fn answer(&self, request: &Request<()>, arrival: &Arrival) -> Result<Grant, UpgradeRefusal> {
+        // Whoever serves the SDKs' calls serves their sessions.
+        let codec = protocol::of(request, self.entrance.rest.is_some());
         let Entrance { site, config, .. } = &self.entrance;
         let site = site.as_ref();
-        let Some(site) = site.filter(|_| protocol::at(request.uri().path()).is_none()) else {
-            let upgrade = upgrade::accept(request, &config.origins)?;
+        let Some(site) = site.filter(|_| codec.is_none()) else {
+            let codec = codec.ok_or(UpgradeRefusal::NotFound)?;
+            let upgrade = upgrade::accept(request, codec, &config.origins)?;
             self.check_serving()?;
             let permit = arrival.admit().map_err(UpgradeRefusal::Admission)?;
-            return Ok(Answer::Upgrade(upgrade, permit));
+            return Ok(Grant::Upgrade(upgrade, permit));
         };
         self.check_serving()?;
         arrival.check().map_err(UpgradeRefusal::Admission)?;
@@ -169,7 +176,7 @@ impl<H: ClientHost> Door<H> {
         // proxy's connection may be idle for longer than this port waits, so that its next request would come too late.
         let is_last = self.entrance.tls.is_none() || !may_go_on(request);
         let bytes = encode(&answer, request.method(), is_last);
-        Ok(Answer::Site { bytes, is_last })
+        Ok(Grant::Site { bytes, is_last })
     }
 
     /// The REST calls, if the request is one of them.
@@ -313,15 +320,15 @@ async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut te
         }
         // A caller of the page may have ended its own direction after the request, and still wants its answer. A WebSocket
         // needs both directions.
-        let is_upgrade = |request: &Request<()>| protocol::at(request.uri().path()).is_some();
+        let is_upgrade = |request: &Request<()>| request.headers().contains_key(UPGRADE);
         if request.as_ref().is_ok_and(is_upgrade) && upgrade::has_gone(&mut stream, &mut rest).await
         {
             return metrics.refused(RefusalReason::Handshake);
         }
         match request.and_then(|request| door.answer(&request, &terms.arrival)) {
-            Ok(Answer::Upgrade(upgrade, permit)) => break (upgrade, permit),
+            Ok(Grant::Upgrade(upgrade, permit)) => break (upgrade, permit),
             // If one of these writes fails, the client is gone.
-            Ok(Answer::Site { bytes, is_last }) => {
+            Ok(Grant::Site { bytes, is_last }) => {
                 let written = timeout(SITE_TIMEOUT, say(&mut stream, &bytes)).await;
                 if is_last || !matches!(written, Ok(Ok(()))) {
                     let _ = timeout_at(terms.upgraded_by, stream.shutdown()).await;
@@ -330,14 +337,18 @@ async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut te
             }
             Err(refusal) => {
                 metrics.refused(refusal.reason());
-                let bytes = encode(&refusal.response(), &Method::GET, true);
-                let _ = timeout_at(terms.upgraded_by, say_and_end(&mut stream, &bytes)).await;
-                return;
+                // The box keeps an answer that few clients get out of the size of every handshake.
+                let response = refusal.response();
+                return Box::pin(say_last(&mut stream, response, terms.upgraded_by)).await;
             }
         }
         is_first = false;
         terms = Terms::new(&door.entrance.config, terms.arrival, terms.is_for_calls);
     };
+    // The box keeps this out of the size of every other handshake.
+    if codec.asks_first().is_some() && Box::pin(refuse(door, &mut stream, &*codec, &terms)).await {
+        return metrics.refused(RefusalReason::Token);
+    }
     let written = timeout_at(terms.upgraded_by, say(&mut stream, &answer)).await;
     if !matches!(written, Ok(Ok(()))) {
         return metrics.refused(RefusalReason::Handshake);
@@ -354,14 +365,37 @@ async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut te
     door.lobby.attend(number, task);
 }
 
+/// Checks the token of a client that has to know before its upgrade. True: the client was refused, or is gone.
+async fn refuse<H: ClientHost, S: Stream>(
+    door: &Door<H>,
+    stream: &mut S,
+    codec: &dyn Codec,
+    terms: &Terms,
+) -> bool {
+    let refusal = door.host.refuse(codec, &terms.arrival);
+    match timeout_at(terms.upgraded_by, refusal).await {
+        Ok(None) => false,
+        Ok(Some(body)) => {
+            say_last(stream, upgrade::verdict(body), terms.upgraded_by).await;
+            true
+        }
+        Err(_) => true,
+    }
+}
+
 async fn say<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) -> io::Result<()> {
     stream.write_all(answer).await?;
     stream.flush().await
 }
 
-async fn say_and_end<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) -> io::Result<()> {
-    say(stream, answer).await?;
-    stream.shutdown().await
+/// Ends the connection with this answer. If that fails, the client is gone.
+async fn say_last<S: AsyncWrite + Unpin>(stream: &mut S, answer: Response<Bytes>, by: Instant) {
+    let bytes = encode(&answer, &Method::GET, true);
+    let said = async {
+        say(stream, &bytes).await?;
+        stream.shutdown().await
+    };
+    let _ = timeout_at(by, said).await;
 }
 
 #[cfg(test)]
@@ -382,6 +416,10 @@ mod tests {
     impl ClientHost for Nobody {
         fn is_serving(&self) -> bool {
             true
+        }
+
+        async fn refuse(&self, _: &dyn Codec, _: &Arrival) -> Option<Bytes> {
+            unreachable!("no client comes")
         }
 
         fn let_in<S: Stream>(&self, _: Admitted<S>) -> AbortHandle {

@@ -189,6 +189,10 @@ mod tests {
             !self.is_draining.get()
         }
 
+        async fn refuse(&self, _: &dyn crate::protocol::Codec, _: &Arrival) -> Option<Bytes> {
+            None
+        }
+
         fn let_in<S: Stream>(&self, client: Admitted<S>) -> AbortHandle {
             self.upgraded.set(self.upgraded.get() + 1);
             spawn_local(async move { drop(client) }).abort_handle()

@@ -3,20 +3,27 @@
 //! Every event ends with the same check: is there an entry above what was sent, is there room to send it, and is no read
 //! under way? Then the session reads. So there is no "replaying" and no "live" state that could disagree with the log.
 
+mod answers;
+
 use std::time::Duration;
 
 use super::{
-    Action, Condition, Event, FromClient, Gap, GapReason, Kicked, Limits, Moment, ReadOrder,
-    Reason, SILENCE_HEARTBEATS_MAX, Scene, SessionFault, ToClient,
+    Action, BadToken, Condition, Event, FromClient, Gap, GapReason, Kicked, Limits, Manner, Moment,
+    ReadOrder, Reason, SILENCE_HEARTBEATS_MAX, Scene, SessionFault, ToClient,
     action::Messages,
-    marks::WaitingMarks,
+    hold::Hold,
     question::{History, OpenQuestion},
     window::{AheadOfSent, Overdue, Window},
+    wishes::Wishes,
 };
 use crate::{
     ids::{Epoch, Seq},
-    message::{Content, Conversation, Entry, Live},
+    message::{Content, Entry, Live},
 };
+
+/// The longest wait for a receipt from a client to which nothing is sent twice. OpenIM's own core ends a connection on which
+/// it hears nothing for this long.
+const RECEIPT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An open session, from `Connected` to its close.
 #[derive(Debug)]
@@ -36,16 +43,8 @@ pub struct Session {
     heard: Moment,
     /// True if the log has what read marks and conversations need.
     has_conversations: bool,
+    manner: Manner,
     is_closed: bool,
-}
-
-/// The wishes of a client that are not fulfilled yet.
-#[derive(Debug, Default)]
-struct Wishes {
-    /// The question that is not answered yet. No further frame is taken meanwhile.
-    question: Option<OpenQuestion>,
-    /// The read marks of the last second, and those that wait.
-    marks: WaitingMarks,
 }
 
 /// The purpose of the read under way.
@@ -59,14 +58,13 @@ enum BacklogRead {
 
 impl Session {
     pub(super) fn new(
-        epoch: Epoch,
-        cursor: Seq,
-        head: Seq,
+        (epoch, cursor, head): (Epoch, Seq, Seq),
         backlog: Option<Seq>,
         has_conversations: bool,
+        manner: Manner,
         now: Moment,
     ) -> Self {
-        Self {
+        let mut session = Self {
             epoch,
             window: Window::new(cursor),
             head,
@@ -75,8 +73,13 @@ impl Session {
             wishes: None,
             heard: now,
             has_conversations,
+            manner,
             is_closed: false,
+        };
+        if let Some(hold) = Hold::new(manner, now) {
+            session.ask().hold = Some(hold);
         }
+        session
     }
 
     /// The epoch of the log that the session is a cursor on.
@@ -88,7 +91,13 @@ impl Session {
     /// read marks wait for the log. So a flood of frames waits in the client's socket.
     pub fn is_listening(&self) -> bool {
         let wishes = self.wishes.as_ref();
-        wishes.is_none_or(|wishes| wishes.question.is_none() && wishes.marks.has_room())
+        wishes.is_none_or(|wishes| wishes.take_more())
+    }
+
+    /// True if no message of the inbox may be sent: the client has not asked where it stands, or the answer to that is on its way.
+    fn is_holding(&self) -> bool {
+        let wishes = self.wishes.as_ref();
+        wishes.is_some_and(|wishes| wishes.hold_pushes())
     }
 
     /// The place of a new wish.
@@ -106,6 +115,16 @@ impl Session {
         if self.is_closed {
             return Vec::new();
         }
+        let receipts;
+        let limits = if self.manner == Manner::Acks {
+            limits
+        } else {
+            receipts = Limits {
+                resend_after: RECEIPT_TIMEOUT,
+                ..*limits
+            };
+            &receipts
+        };
         let mut turn = Turn {
             session: self,
             scene,
@@ -140,6 +159,8 @@ impl Turn<'_> {
                 conversations,
                 is_end,
             } => self.take_list(conversations, is_end),
+            Event::Answered { answer, shown } => self.take_answer(answer, shown),
+            Event::Looked(seen) => self.take_presence(seen),
             Event::Marked => self.session.ask().marks.arrive(self.scene.now),
             Event::Failed(fault) => self.fail(fault),
             Event::Room => {}
@@ -169,12 +190,13 @@ impl Turn<'_> {
             FromClient::Conversations(request) => {
                 self.take_question(OpenQuestion::Conversations(request.bounded()));
             }
+            FromClient::Ask(question) => {
+                self.take_question(OpenQuestion::asked(question));
+            }
+            FromClient::Watch { users, unwatch } => self.watch(users, &unwatch),
+            FromClient::LogOut => self.close(Reason::Left),
+            FromClient::Nothing => {}
         }
-    }
-
-    fn take_question(&mut self, question: OpenQuestion) {
-        debug_assert!(self.session.is_listening(), "one question at a time");
-        self.session.ask().question = Some(question);
     }
 
     fn take_ack(&mut self, seq: Seq) {
@@ -204,7 +226,9 @@ impl Turn<'_> {
         // (`connection/login.rs`). It does so as well when the mailbox dropped a message (`reactor/mailbox.rs`).
         self.session.head = self.session.head.max(seq);
         let is_next = seq == window.sent().next();
-        if is_next && self.scene.has_room && window.room(self.limits) > 0 {
+        let has_room = self.scene.has_room && window.room(self.limits) > 0;
+        if is_next && has_room && !self.session.is_holding() {
+            let window = &mut self.session.window;
             window.push(seq, self.scene.now, self.limits);
             self.send(ToClient::Live(live));
             self.catch_up();
@@ -315,38 +339,13 @@ impl Turn<'_> {
         }
     }
 
-    /// Answers the pending `Fetch`, if the entries suffice.
-    fn take_history(&mut self, entries: Vec<Entry>) {
-        let head = self.session.head;
-        let Some(OpenQuestion::History(history)) = &mut self.session.ask().question else {
-            return;
-        };
-        if let Some(answer) = history.take(entries, head) {
-            self.answer(answer);
-        }
-    }
-
-    fn take_list(&mut self, conversations: Vec<Conversation>, is_end: bool) {
-        self.session.reading = None;
-        let Some(OpenQuestion::Conversations(request)) = &self.session.ask().question else {
-            return;
-        };
-        let answer = request.answer(conversations, is_end);
-        self.answer(answer);
-    }
-
-    fn answer(&mut self, answer: ToClient) {
-        self.session.ask().question = None;
-        self.send(answer);
-    }
-
     fn tick(&mut self, condition: Condition) {
         if condition.stalled >= self.limits.stall_timeout {
             self.actions.push(Action::DropUnsent);
             return self.close(Reason::SlowConsumer);
         }
         if condition.is_token_over {
-            return self.close(Reason::Unauthorized("the token has expired"));
+            return self.close(Reason::Unauthorized(BadToken::Expired));
         }
         let now = self.scene.now;
         let silence = self.limits.heartbeat.mul_f64(SILENCE_HEARTBEATS_MAX);
@@ -358,8 +357,22 @@ impl Turn<'_> {
             return self.close(Reason::HeartbeatStopped);
         }
         let window = &mut self.session.window;
-        if window.tick(now, self.scene.is_flushed, self.limits) == Overdue::GivenUp {
-            self.close(Reason::AcksStopped);
+        match window.tick(now, self.scene.is_flushed, self.limits) {
+            Overdue::No => {}
+            Overdue::Rewound if self.session.manner == Manner::Acks => {}
+            Overdue::Rewound => return self.close(Reason::ReceiptsStopped),
+            Overdue::GivenUp => return self.close(Reason::AcksStopped),
+        }
+        // Some of these clients say nothing by themselves.
+        let is_silent = now.since(self.session.heard) >= self.limits.heartbeat;
+        if is_silent && self.session.manner != Manner::Acks {
+            self.send(ToClient::Ping);
+        }
+        if let Some(wishes) = &mut self.session.wishes {
+            wishes.hold = wishes.hold.filter(|hold| !hold.is_over(now));
+            if let Some(watch) = &wishes.watch {
+                self.actions.push(Action::Look(watch.users()));
+            }
         }
     }
 
@@ -396,7 +409,7 @@ impl Turn<'_> {
         }
         if let Some(marks) = wishes.marks.due(self.scene.now) {
             self.actions.push(Action::Mark(marks));
-        } else if wishes.question.is_none() && wishes.marks.is_over(self.scene.now) {
+        } else if wishes.is_over(self.scene.now) {
             self.session.wishes = None;
         }
     }
@@ -408,8 +421,10 @@ impl Turn<'_> {
         if session.is_closed || session.reading.is_some() || !self.scene.has_room {
             return;
         }
-        let question = session.wishes.as_ref();
-        let question = question.and_then(|wishes| wishes.question.as_ref());
+        let sent = session.window.sent();
+        let is_holding = session.is_holding();
+        let question = session.wishes.as_mut();
+        let question = question.and_then(|wishes| wishes.question.as_mut());
         let (reading, action) = match question {
             Some(OpenQuestion::History(history)) => {
                 let order = history.order(session.head);
@@ -418,10 +433,16 @@ impl Turn<'_> {
             Some(OpenQuestion::Conversations(request)) => {
                 (BacklogRead::Answer, Action::List(*request))
             }
+            Some(OpenQuestion::Asked { question, .. }) => {
+                let Some(question) = question.take() else {
+                    return;
+                };
+                (BacklogRead::Answer, Action::Ask { question, sent })
+            }
             None => {
-                let after = session.window.sent();
+                let after = sent;
                 let messages = session.window.room(self.limits);
-                if after >= session.head || messages == 0 {
+                if after >= session.head || messages == 0 || is_holding {
                     return;
                 }
                 let order = ReadOrder { after, messages };
@@ -449,8 +470,8 @@ mod tests {
 
     #[test]
     fn wishes_take_memory_until_they_are_fulfilled() {
-        let (cursor, opened) = (Seq::ZERO, Moment(0));
-        let mut session = Session::new(Epoch(7), cursor, cursor, None, true, opened);
+        let (inbox, opened) = ((Epoch(7), Seq::ZERO, Seq::ZERO), Moment(0));
+        let mut session = Session::new(inbox, None, true, Manner::Acks, opened);
         let mut handle = |event, ms| {
             let scene = Scene {
                 now: Moment(ms),

@@ -1,9 +1,12 @@
-//! A question of the client that has no answer yet: for history, or for its conversations. An answer is at most
-//! [`TOGETHER_BYTES_MAX`], or a single message.
+//! A question of the client that has no answer yet. An answer to a `Fetch` or a list of conversations is at most
+//! [`TOGETHER_BYTES_MAX`], or a single message. The answers of `asked.rs` have bounds of their own.
 
 use bytes::Bytes;
 
-use super::{Fetch, ListRequest, Messages, ReadOrder, ToClient};
+use super::{
+    Fetch, ListRequest, Messages, Question, ReadOrder, ToClient,
+    asked::{RANGES_BYTES_MAX, RANGES_MAX},
+};
 use crate::{
     ids::Seq,
     message::{ADDRESS_BYTES_MAX, Conversation, Entry, TOGETHER_BYTES_MAX},
@@ -16,13 +19,20 @@ const LIST_MAX: u32 = 500;
 /// The most bytes of a conversation in an answer of any protocol, besides its id: six numbers, tags and lengths.
 const CONVERSATION_BYTES_MAX: usize = 80;
 
-/// A question. The session has one at a time.
+/// A question that is not answered yet. The session has one at a time.
 #[derive(Debug)]
 pub(super) enum OpenQuestion {
     /// A `Fetch`.
     History(History),
     /// A list of conversations.
     Conversations(ListRequest),
+    /// A [`Question`].
+    Asked {
+        /// The question, until it is put.
+        question: Option<Question>,
+        /// True if the answer says what was sent. Nothing is sent meanwhile.
+        is_reached: bool,
+    },
 }
 
 /// A `Fetch`, with the messages that were found so far.
@@ -89,6 +99,24 @@ impl History {
 
     fn is_enough(&self) -> bool {
         self.found.len() >= self.fetch.limit as usize
+    }
+}
+
+impl OpenQuestion {
+    /// The question within its bounds.
+    pub(super) fn asked(mut question: Question) -> Self {
+        match &mut question {
+            Question::Reached => {}
+            Question::Overview(named) => named.truncate(RANGES_MAX),
+            Question::Ranges { ranges, bytes } => {
+                ranges.truncate(RANGES_MAX);
+                *bytes = (*bytes).min(RANGES_BYTES_MAX);
+            }
+        }
+        Self::Asked {
+            is_reached: question == Question::Reached,
+            question: Some(question),
+        }
     }
 }
 

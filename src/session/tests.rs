@@ -7,11 +7,13 @@
 //! - `closing.rs`: the facts that close a session
 //! - `fetch.rs`: a `Fetch` reads a bounded part of the inbox
 //! - `inbox.rs`: the log that the sessions read
+//! - `manner.rs`: sessions whose client asks where it stands before it takes pushes
 //! - `read_state.rs`: read marks, and lists of conversations
 
 mod closing;
 mod fetch;
 mod inbox;
+mod manner;
 mod read_state;
 
 use std::{
@@ -127,7 +129,7 @@ impl World {
             epoch: self.client.epoch,
             cursor: self.client.cursor.map(Seq),
         };
-        let standing = Standing {
+        let footing = Footing {
             epoch: Epoch(self.inbox.epoch),
             head: Seq(self.inbox.head()),
             first: Seq(self.inbox.first),
@@ -140,7 +142,7 @@ impl World {
             platform: Platform::Web,
             server_time_ms: 0,
         };
-        let opened = open(resume, standing, welcome, &LIMITS, self.now);
+        let opened = open(resume, Manner::Acks, footing, welcome, &LIMITS, self.now);
         let (session, actions) = opened.expect("the log is whole");
         self.server = Some(Server {
             session,
@@ -174,6 +176,8 @@ impl World {
                 | Action::DropUnsent
                 | Action::List(_)
                 | Action::Mark(_)
+                | Action::Ask { .. }
+                | Action::Look(_)
                 | Action::Send(ToClient::Fetched { .. } | ToClient::Conversations { .. }) => {
                     unreachable!("never asked for")
                 }

@@ -237,7 +237,7 @@ fn every_message_is_in_one_push_and_every_push_fits_a_frame() {
 }
 
 fn decode(bytes: &[u8]) -> Result<FromClient, Reason> {
-    TowncrierV1.decode(Bytes::copy_from_slice(bytes))
+    TowncrierV1.decode(Bytes::copy_from_slice(bytes), false)
 }
 
 #[test]

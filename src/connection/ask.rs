@@ -1,0 +1,79 @@
+//! The questions of OpenIM's v3 protocol, for one session. All of it is done beside the task, so the thread never waits.
+
+use std::rc::Rc;
+
+use tokio::{task::spawn_local, time::timeout};
+
+use super::{
+    Context,
+    replay::{READ_MAX, failed},
+};
+use crate::{
+    delivery::{AskError, Delivery, Passage},
+    ids::{Epoch, Seq, UserId},
+    session::{Answer, Event, Question, RangeAnswer, SessionFault, Standing},
+};
+
+/// Answers a question of a user in this epoch, whose session was sent everything up to `sent`. `answer` is called with the event,
+/// beside the connection's task.
+pub(super) fn ask(
+    context: &Rc<Context>,
+    (user, epoch): (&UserId, Epoch),
+    question: Question,
+    sent: Seq,
+    answer: impl FnOnce(Event) + 'static,
+) {
+    let (context, user) = (Rc::clone(context), user.clone());
+    spawn_local(async move {
+        let looked = look(&context.delivery, (&user, epoch), question, sent);
+        let event = match timeout(READ_MAX, looked).await {
+            Ok(Ok((answer, shown))) => Event::Answered { answer, shown },
+            Ok(Err(AskError::EpochOver)) => Event::Failed(SessionFault::EpochOver),
+            Ok(Err(AskError::Read(failure))) => failed(&user, &failure),
+            Err(_) => Event::Failed(SessionFault::LogSilent),
+        };
+        answer(event);
+    });
+}
+
+/// The answer; with an overview of all conversations, the newest message that it shows.
+async fn look(
+    delivery: &Delivery,
+    inbox: (&UserId, Epoch),
+    question: Question,
+    sent: Seq,
+) -> Result<(Answer, Option<Seq>), AskError> {
+    Ok(match question {
+        Question::Reached => {
+            let reached = delivery.reached(inbox, sent).await?;
+            let standings = reached.into_iter().map(|(conversation, seq)| Standing {
+                reached: conversation.wire_of(seq),
+                conversation,
+            });
+            (Answer::Reached(standings.collect()), None)
+        }
+        Question::Overview(named) if named.is_empty() => {
+            let (conversations, shown) = delivery.overview(inbox).await?;
+            (Answer::Overview(conversations), Some(shown))
+        }
+        Question::Overview(named) => {
+            let conversations = delivery.describe(inbox, &named).await?;
+            (Answer::Overview(conversations), None)
+        }
+        Question::Ranges { ranges, bytes } => {
+            let passages = ranges.iter().map(|range| Passage {
+                conversation_id: &range.conversation_id,
+                from: range.from,
+                to: range.to,
+            });
+            let found = delivery.passages(inbox, passages, bytes).await?;
+            let answers = found
+                .into_iter()
+                .map(|(conversation, messages)| RangeAnswer {
+                    conversation,
+                    messages,
+                });
+            (Answer::Ranges(answers.collect()), None)
+        }
+    })
+}

@@ -1,0 +1,467 @@
+//! Clients that ask where they stand before they take pushes, over a third protocol: words in text messages.
+
+use towncrier_websocket::{
+    Close, Frame, Rules, Side, Violation,
+    frame::{FIN, TEXT, put_header},
+};
+
+use super::*;
+use crate::{
+    connection::refusal,
+    delivery::{Receivers, Send},
+    ids::WireSeq,
+    message::StoredMessage,
+    session::{self, Answer, FromClient, Manner, Question, Range, Reason, Resume, ToClient},
+};
+
+/// The first byte of an empty ping.
+const PING: u8 = 0x89;
+
+/// The codec. Its client logs in with its upgrade.
+struct Words {
+    connect: Option<session::Connect>,
+    answers: Option<Frame>,
+    /// The seq that the pong to the ping in flight acks.
+    pinged: Option<Seq>,
+}
+
+impl Words {
+    fn new(token: &str, manner: Manner, named: Option<(UserId, Platform)>) -> Self {
+        Self {
+            connect: Some(session::Connect {
+                token: token.into(),
+                device: String::new(),
+                client: String::new(),
+                resume: Resume {
+                    epoch: 0,
+                    cursor: None,
+                },
+                manner,
+                named,
+            }),
+            answers: None,
+            pinged: None,
+        }
+    }
+}
+
+impl Codec for Words {
+    fn subprotocol(&self) -> &'static str {
+        "words"
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            from: Side::Client,
+            takes_text: true,
+            message_bytes_max: 1024,
+        }
+    }
+
+    fn asks_first(&self) -> Option<&session::Connect> {
+        self.connect.as_ref()
+    }
+
+    fn refuse_upgrade(&self, reason: Reason) -> Bytes {
+        format!("{reason:?}").into()
+    }
+
+    fn greet(&mut self) -> Option<session::Connect> {
+        self.connect.take()
+    }
+
+    fn decode(&mut self, payload: Bytes, is_text: bool) -> Result<FromClient, Reason> {
+        assert!(is_text, "these clients say nothing else");
+        let text = String::from_utf8(payload.to_vec()).unwrap();
+        let words: Vec<_> = text.split(' ').collect();
+        Ok(match words[..] {
+            ["reached"] => FromClient::Ask(Question::Reached),
+            ["overview"] => FromClient::Ask(Question::Overview(Vec::new())),
+            ["ranges", bytes, ref ranges @ ..] => FromClient::Ask(Question::Ranges {
+                ranges: ranges.chunks(3).map(range).collect(),
+                bytes: bytes.parse().unwrap(),
+            }),
+            ["watch", user] => FromClient::Watch {
+                users: vec![UserId::new(user).unwrap()],
+                unwatch: Vec::new(),
+            },
+            ["bye"] => {
+                self.answers = Some(word("bye!"));
+                FromClient::LogOut
+            }
+            _ => {
+                self.answers = Some(word("what?"));
+                FromClient::Nothing
+            }
+        })
+    }
+
+    fn answers(&mut self) -> Option<Frame> {
+        self.answers.take()
+    }
+
+    fn pong(&mut self) -> Option<FromClient> {
+        Some(FromClient::Ack(self.pinged.take()?))
+    }
+
+    fn refuse_login(&mut self, reason: Reason) -> Option<Frame> {
+        Some(word(&format!("no: {reason:?}")))
+    }
+
+    fn encode(&mut self, _: &UserId, what: ToClient, send: &mut dyn FnMut(Frame)) {
+        let (text, last) = match what {
+            ToClient::Connected(_) => ("hello".into(), None),
+            ToClient::CaughtUp(_) | ToClient::Gap(_) => return,
+            ToClient::Live(live) => (format!("+{}", live.numbers.seq), Some(live.numbers.seq)),
+            ToClient::Push { messages, .. } => {
+                let seqs = messages.iter().map(|(numbers, _)| numbers.seq);
+                let text: Vec<_> = seqs.clone().map(|seq| format!("+{seq}")).collect();
+                (text.join(" "), seqs.last())
+            }
+            ToClient::Answer(answer) => (told(answer), None),
+            ToClient::Presence(seen) => (format!("{seen:?}"), None),
+            other => (format!("{other:?}"), None),
+        };
+        send(word(&text));
+        if let (Some(seq), None) = (last, self.pinged) {
+            self.pinged = Some(seq);
+            send(Frame {
+                head: Bytes::from_static(&[PING, 0]),
+                body: Bytes::new(),
+            });
+        }
+    }
+
+    fn close(&self, reason: Reason) -> Close {
+        let code = match reason {
+            Reason::Left => 1000,
+            _ => 3000,
+        };
+        Close {
+            code,
+            text: format!("{reason:?}"),
+        }
+    }
+
+    fn refuse(&self, violation: Violation) -> Close {
+        let (code, text) = (violation.code(), String::new());
+        Close { code, text }
+    }
+}
+
+fn range(words: &[&str]) -> Range {
+    let wire = |word: &str| WireSeq(word.parse().unwrap());
+    Range {
+        conversation_id: words[0].into(),
+        from: wire(words[1]),
+        to: wire(words[2]),
+    }
+}
+
+fn told(answer: Answer) -> String {
+    let told: Vec<_> = match answer {
+        Answer::Reached(standings) => {
+            let standings = standings.into_iter();
+            let text = |one: session::Standing| (one.conversation.id, one.reached.0);
+            let mut reached: Vec<_> = standings.map(text).collect();
+            reached.sort();
+            let reached = reached.into_iter();
+            reached.map(|(id, seq)| format!("{id}:{seq}")).collect()
+        }
+        Answer::Overview(conversations) => {
+            let conversations = conversations.iter();
+            let text = |one: &crate::message::Conversation| format!("{}:{}", one.id, one.head.0);
+            conversations.map(text).collect()
+        }
+        Answer::Ranges(ranges) => {
+            let ranges = ranges.iter();
+            let text = |one: &session::RangeAnswer| {
+                let seqs = one.messages.iter();
+                let seqs = seqs.map(|(numbers, _)| numbers.wire_seq().0.to_string());
+                match &one.conversation {
+                    None => "unknown".into(),
+                    Some(_) => seqs.collect::<Vec<_>>().join(","),
+                }
+            };
+            ranges.map(text).collect()
+        }
+    };
+    format!("({})", told.join(" "))
+}
+
+fn word(text: &str) -> Frame {
+    let mut head = bytes::BytesMut::new();
+    put_header(&mut head, FIN | TEXT, text.len(), None);
+    Frame {
+        head: head.freeze(),
+        body: Bytes::copy_from_slice(text.as_bytes()),
+    }
+}
+
+type Talker = WebSocketStream<DuplexStream>;
+
+async fn say(client: &mut Talker, text: &str) {
+    client.send(WsMessage::Text(text.into())).await.unwrap();
+}
+
+/// The next word. Pings are answered, because the stream answers them as it reads on.
+async fn hear(client: &mut Talker) -> String {
+    loop {
+        match client.next().await.expect("goes on").expect("well formed") {
+            WsMessage::Text(text) => return text.to_string(),
+            WsMessage::Ping(_) => client.flush().await.unwrap(),
+            WsMessage::Close(close) => {
+                let close = close.expect("a code");
+                return format!("{} {}", u16::from(close.code), close.reason);
+            }
+            message => panic!("{message:?}"),
+        }
+    }
+}
+
+impl Bench {
+    /// A session of "u" with this token, up to its first word.
+    async fn talk(&mut self, token: &str, manner: Manner) -> Talker {
+        let mut client = self.knock(Words::new(token, manner, None)).await;
+        assert_eq!(hear(&mut client).await, "hello");
+        client
+    }
+
+    async fn knock(&mut self, codec: Words) -> Talker {
+        self.open_with(Box::new(codec), 1 << 20).await.0
+    }
+
+    fn token(&self, user: &str) -> String {
+        self.world.connect(user, Platform::Web).token
+    }
+
+    /// Sends a notice to "u", and hands it out.
+    async fn notice(&self, sender: &str, content: &str) {
+        let send = Send {
+            message: StoredMessage {
+                send_id: sender.into(),
+                session_type: 4,
+                content: Bytes::copy_from_slice(content.as_bytes()),
+                ..StoredMessage::default()
+            },
+            fingerprint: [0; 16],
+            receivers: Receivers::List(vec![UserId::new("u").unwrap()]),
+            is_online_only: false,
+        };
+        self.world.delivery.send(send).await.unwrap();
+        self.hand_out();
+    }
+}
+
+#[test]
+fn who_sifts_is_told_how_far_it_came_and_gets_the_rest_then() {
+    run(async {
+        let mut bench = Bench::new();
+        let token = bench.token("u");
+        bench.notice("a", "1").await;
+        let mut client = bench.talk(&token, Manner::Sifts).await;
+        say(&mut client, "reached").await;
+        assert_eq!(hear(&mut client).await, "(sn_a_u:1)");
+        bench.notice("a", "2").await;
+        assert_eq!(hear(&mut client).await, "+2");
+        // The pong to the ping behind it is the receipt.
+        say(&mut client, "?").await;
+        assert_eq!(hear(&mut client).await, "what?");
+        drop(client);
+        rest().await;
+        for (sender, content) in [("b", "3"), ("a", "4"), ("a", "5"), ("b", "6"), ("a", "7")] {
+            bench.notice(sender, content).await;
+        }
+        bench.world.delete("u", 4);
+        let mut client = bench.talk(&token, Manner::Sifts).await;
+        bench.notice("a", "8").await;
+        say(&mut client, "reached").await;
+        assert_eq!(hear(&mut client).await, "(sn_a_u:2 sn_b_u:0)");
+        assert_eq!(hear(&mut client).await, "+3");
+        assert_eq!(hear(&mut client).await, "+5 +6 +7 +8");
+    });
+}
+
+#[test]
+fn who_sifts_and_does_not_ask_gets_the_backlog_after_a_second() {
+    run(async {
+        let mut bench = Bench::new();
+        let token = bench.token("u");
+        drop(bench.talk(&token, Manner::Sifts).await);
+        rest().await;
+        bench.notice("a", "1").await;
+        let mut client = bench.talk(&token, Manner::Sifts).await;
+        bench.let_pass(1).await;
+        assert_eq!(hear(&mut client).await, "+1");
+        say(&mut client, "reached").await;
+        assert_eq!(hear(&mut client).await, "(sn_a_u:1)");
+    });
+}
+
+#[test]
+fn who_forgets_begins_at_its_overview() {
+    run(async {
+        let mut bench = Bench::new();
+        let token = bench.token("u");
+        let mut client = bench.talk(&token, Manner::Forgets).await;
+        bench.notice("a", "1").await;
+        bench.let_pass(5).await;
+        say(&mut client, "overview").await;
+        assert_eq!(hear(&mut client).await, "(sn_a_u:1)");
+        bench.notice("b", "2").await;
+        say(&mut client, "ranges 1000 sn_a_u 1 1 sn_x_u 1 9").await;
+        assert_eq!(hear(&mut client).await, "(1 unknown)");
+        assert_eq!(hear(&mut client).await, "+2");
+        bench.notice("a", "3").await;
+        assert_eq!(hear(&mut client).await, "+3");
+    });
+}
+
+#[test]
+fn ranges_share_their_bytes_and_keep_the_newest() {
+    run(async {
+        let mut bench = Bench::new();
+        let token = bench.token("u");
+        for n in 0..300 {
+            bench.notice("a", &n.to_string()).await;
+        }
+        bench.notice("b", &"x".repeat(10_000)).await;
+        bench.notice("b", "y").await;
+        let mut client = bench.talk(&token, Manner::Sifts).await;
+        say(&mut client, "ranges 1000000 sn_a_u 0 999 sn_b_u 1 1").await;
+        let all = hear(&mut client).await;
+        assert_eq!(all.split(',').count(), 300, "{all}");
+        assert!(all.ends_with(",300 1)"), "{all}");
+        // A message takes some 350 bytes here. The large one has no room, and what it leaves goes to the others.
+        say(&mut client, "ranges 3000 sn_a_u 0 999 sn_b_u 1 2").await;
+        let few = hear(&mut client).await;
+        assert!(few.starts_with("(29") && few.ends_with(",300 2)"), "{few}");
+        say(&mut client, "ranges 3000 sn_a_u 7 6 sn_a_u 301 400").await;
+        assert_eq!(hear(&mut client).await, "( )");
+    });
+}
+
+#[test]
+fn presence_is_told_at_once_and_at_each_change() {
+    run(async {
+        let mut bench = Bench::new();
+        let token = bench.token("u");
+        let mut client = bench.talk(&token, Manner::Sifts).await;
+        say(&mut client, "watch v").await;
+        assert_eq!(hear(&mut client).await, r#"[("v", [])]"#);
+        let connect = bench.world.connect("v", Platform::Ios);
+        let other = bench.log_in_with(connect, 1 << 20).await;
+        bench.let_pass(1).await;
+        assert_eq!(hear(&mut client).await, r#"[("v", [Ios])]"#);
+        bench.let_pass(1).await;
+        drop(other);
+        rest().await;
+        bench.let_pass(1).await;
+        assert_eq!(hear(&mut client).await, r#"[("v", [])]"#);
+    });
+}
+
+#[test]
+fn a_client_that_logs_out_has_its_answer_before_the_close() {
+    run(async {
+        let mut bench = Bench::new();
+        let token = bench.token("u");
+        let mut client = bench.talk(&token, Manner::Sifts).await;
+        say(&mut client, "bye").await;
+        assert_eq!(hear(&mut client).await, "bye!");
+        assert_eq!(hear(&mut client).await, "1000 Left");
+    });
+}
+
+#[test]
+fn the_same_token_again_and_a_newer_login_are_told_before_the_close() {
+    run(async {
+        let mut bench = Bench::new();
+        let token = bench.token("u");
+        let mut older = bench.talk(&token, Manner::Sifts).await;
+        let mut newer = bench.talk(&token, Manner::Sifts).await;
+        bench.hand_out();
+        assert_eq!(hear(&mut older).await, "Kicked(Replaced)");
+        assert_eq!(hear(&mut older).await, "3000 Replaced");
+        // Under this policy a session of another protocol takes the same place, and has a cursor of its own.
+        bench.log_in_live().await;
+        bench.hand_out();
+        assert_eq!(hear(&mut newer).await, "Kicked(Replaced)");
+        let rows = bench.world.log.rows();
+        let devices: Vec<_> = rows.sessions.keys().map(|key| key.device.len()).collect();
+        drop(rows);
+        assert_eq!(devices, [0, 16]);
+    });
+}
+
+#[test]
+fn a_token_of_another_user_or_platform_is_refused_before_and_after_the_upgrade() {
+    run(async {
+        let mut bench = Bench::new();
+        let token = bench.token("u");
+        let user = |name| UserId::new(name).unwrap();
+        for named in [(user("v"), Platform::Web), (user("u"), Platform::Ios)] {
+            let codec = Words::new(&token, Manner::Sifts, Some(named.clone()));
+            let arrival = bench.world.arrival();
+            let refused = refusal(&bench.context, &codec, &arrival).await;
+            assert_eq!(refused.unwrap(), "Unauthorized(OfAnother)", "{named:?}");
+            let mut client = bench.knock(codec).await;
+            assert_eq!(hear(&mut client).await, "no: Unauthorized(OfAnother)");
+            assert_eq!(hear(&mut client).await, "3000 Unauthorized(OfAnother)");
+        }
+        let named = Some((user("u"), Platform::Web));
+        let codec = Words::new(&token, Manner::Sifts, named);
+        let arrival = bench.world.arrival();
+        assert_eq!(refusal(&bench.context, &codec, &arrival).await, None);
+        let platform = Platform::Web;
+        bench
+            .world
+            .delivery
+            .log_out(user("u"), platform)
+            .await
+            .unwrap();
+        let refused = refusal(&bench.context, &codec, &arrival).await;
+        assert_eq!(refused.unwrap(), "Unauthorized(Revoked)");
+    });
+}
+
+#[test]
+fn a_message_that_comes_while_a_question_is_answered_is_neither_lost_nor_doubled() {
+    run(async {
+        for (manner, question) in [(Manner::Sifts, "reached"), (Manner::Forgets, "overview")] {
+            let mut bench = Bench::new();
+            let token = bench.token("u");
+            let mut client = bench.talk(&token, manner).await;
+            bench.notice("a", "1").await;
+            bench.world.log.rows().answering = Answering::Held;
+            say(&mut client, question).await;
+            rest().await;
+            // Between two of the reads behind the answer.
+            let mut sent = 1;
+            for _ in 0..20 {
+                bench.world.log.release();
+                rest().await;
+                if sent < 3 {
+                    bench.world.log.rows().answering = Answering::Now;
+                    bench.notice("a", "x").await;
+                    bench.world.log.rows().answering = Answering::Held;
+                    sent += 1;
+                }
+            }
+            bench.world.log.rows().answering = Answering::Now;
+            let answer = hear(&mut client).await;
+            let reached = answer.strip_prefix("(sn_a_u:").expect("one conversation");
+            let reached: u64 = reached.strip_suffix(')').unwrap().parse().unwrap();
+            bench.let_pass(1).await;
+            bench.notice("a", "last").await;
+            let mut next = reached + 1;
+            while next <= 4 {
+                for seq in hear(&mut client).await.split(' ') {
+                    assert_eq!(seq, format!("+{next}"), "{manner:?} after {answer}");
+                    next += 1;
+                }
+            }
+            assert_eq!(next, 5, "{manner:?}");
+        }
+    });
+}

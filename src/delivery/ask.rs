@@ -1,0 +1,331 @@
+//! What OpenIM's v3 clients ask about their conversations: how far a session has received each, what there is, and the messages of
+//! some ranges.
+
+use bytes::Bytes;
+use tokio::task::yield_now;
+
+use super::{Delivery, read_state::LOOKS_IN_A_ROW};
+use crate::{
+    ids::{ConversationSeq, Epoch, Seq, UserId, WireSeq},
+    log::{ConversationRead, LogError, ReadLimit},
+    message::{ADDRESS_BYTES_MAX, CONVERSATIONS_MAX, Conversation, Numbers, TOGETHER_BYTES_MAX},
+};
+
+/// The most messages of one read of a conversation. After it other connections have their turn.
+const READ_MESSAGES: usize = 128;
+
+/// The range with which a conversation is only described: it holds nothing.
+const NOTHING: (ConversationSeq, ConversationSeq) = (ConversationSeq(1), ConversationSeq::ZERO);
+
+/// A single entry.
+const ONE: ReadLimit = ReadLimit {
+    messages: 1,
+    bytes: TOGETHER_BYTES_MAX,
+};
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The log has begun another epoch.
+    #[error("the log has begun another epoch")]
+    EpochOver,
+    /// The log could not be read.
+    #[error(transparent)]
+    Read(#[from] LogError),
+}
+
+/// A range of a conversation, both ends included.
+#[derive(Debug, Clone, Copy)]
+pub struct Passage<'a> {
+    /// The id of the conversation.
+    pub conversation_id: &'a str,
+    /// The first message.
+    pub from: WireSeq,
+    /// The last message.
+    pub to: WireSeq,
+}
+
+/// The messages of a passage that are still there, ascending, and its conversation; `None` for an unknown one.
+pub type PassageRead = (Option<Conversation>, Vec<(Numbers, Bytes)>);
+
+impl Delivery {
+    /// The newest [`CONVERSATIONS_MAX`] conversations of a user in this epoch, each with its highest message among the inbox's
+    /// entries up to `sent`. What retention removed counts as sent. Cancel safe: it only reads.
+    pub async fn reached(
+        &self,
+        (user, epoch): (&UserId, Epoch),
+        sent: Seq,
+    ) -> Result<Vec<(Conversation, ConversationSeq)>, AskError> {
+        let mut looks = Looks::new(self, user, epoch);
+        let mut conversations = looks.conversations().await?;
+        while newest(&conversations) < sent && looks.is_message(sent).await? {
+            // The message is in the inbox already, and its conversation does not show it yet.
+            yield_now().await;
+            conversations = looks.conversations().await?;
+        }
+        let mut reached = Vec::with_capacity(conversations.len());
+        for conversation in conversations {
+            let seq = looks.reached(&conversation, sent).await?;
+            reached.push((conversation, seq));
+        }
+        Ok(reached)
+    }
+
+    /// The newest [`CONVERSATIONS_MAX`] conversations of a user in this epoch, those with the newest messages first, and the seq
+    /// of the newest message that they show: they show everything up to it, and nothing above it. While messages come in
+    /// between, it looks again; the caller bounds the time. Cancel safe: it only reads.
+    pub async fn overview(
+        &self,
+        (user, epoch): (&UserId, Epoch),
+    ) -> Result<(Vec<Conversation>, Seq), AskError> {
+        let looks = Looks::new(self, user, epoch);
+        loop {
+            let before = self.log.inbox(user).wait().await?;
+            let conversations = looks.conversations().await?;
+            let after = self.log.inbox(user).wait().await?;
+            check_epoch(epoch, after.epoch)?;
+            // With the same head before and after, the conversations show everything below it. The message at the head itself
+            // may be in the inbox and not in its conversation yet.
+            if before == after {
+                let shown = newest(&conversations);
+                return Ok((conversations, shown));
+            }
+            yield_now().await;
+        }
+    }
+
+    /// Those of these conversations of a user in this epoch that are known, in their order. Cancel safe: it only reads.
+    pub async fn describe(
+        &self,
+        (user, epoch): (&UserId, Epoch),
+        ids: &[String],
+    ) -> Result<Vec<Conversation>, AskError> {
+        let mut looks = Looks::new(self, user, epoch);
+        let mut conversations = Vec::new();
+        for id in ids {
+            conversations.extend(looks.read(id, NOTHING, ONE).await?.conversation);
+        }
+        Ok(conversations)
+    }
+
+    /// The messages of passages of a user's conversations in this epoch. The newest ones of each are kept, so that all of them
+    /// together have at most `bytes`, addresses included. Each passage has an equal share; what one does not need goes to the
+    /// others. Cancel safe: it only reads.
+    pub async fn passages<'a>(
+        &self,
+        (user, epoch): (&UserId, Epoch),
+        passages: impl Iterator<Item = Passage<'a>>,
+        bytes: usize,
+    ) -> Result<Vec<PassageRead>, AskError> {
+        let mut looks = Looks::new(self, user, epoch);
+        let mut fillings = Vec::new();
+        for passage in passages {
+            let read = looks.read(passage.conversation_id, NOTHING, ONE).await?;
+            fillings.push(Filling::new(passage, read.conversation));
+        }
+        let mut left = bytes;
+        loop {
+            let open = fillings.iter().filter(|filling| filling.is_open()).count();
+            let Some(share) = left.checked_div(open).filter(|share| *share > 0) else {
+                break;
+            };
+            let mut is_last = true;
+            for filling in fillings.iter_mut().filter(|filling| filling.is_open()) {
+                let taken = filling.fill(&mut looks, share.min(left)).await?;
+                left -= taken;
+                is_last &= taken == 0;
+            }
+            // No share has room for one more message. The first passages have what is left.
+            if is_last {
+                for filling in fillings.iter_mut().filter(|filling| filling.is_open()) {
+                    left -= filling.fill(&mut looks, left).await?;
+                }
+                break;
+            }
+        }
+        Ok(fillings.into_iter().map(Filling::into_read).collect())
+    }
+}
+
+fn check_epoch(expected: Epoch, found: Epoch) -> Result<(), AskError> {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(AskError::EpochOver)
+    }
+}
+
+/// The seq of the newest message of these conversations.
+fn newest(conversations: &[Conversation]) -> Seq {
+    let seqs = conversations
+        .iter()
+        .map(|conversation| conversation.last_seq);
+    seqs.max().unwrap_or_default()
+}
+
+/// The reads behind one answer. After some of them other connections have their turn.
+struct Looks<'a> {
+    delivery: &'a Delivery,
+    user: &'a UserId,
+    epoch: Epoch,
+    made: usize,
+}
+
+impl<'a> Looks<'a> {
+    fn new(delivery: &'a Delivery, user: &'a UserId, epoch: Epoch) -> Self {
+        Self {
+            delivery,
+            user,
+            epoch,
+            made: 0,
+        }
+    }
+
+    /// The newest conversations.
+    async fn conversations(&self) -> Result<Vec<Conversation>, AskError> {
+        let log = &self.delivery.log;
+        let page = log.conversations(self.user, Seq(u64::MAX), CONVERSATIONS_MAX);
+        let page = page.wait().await?;
+        check_epoch(self.epoch, page.epoch)?;
+        Ok(page.conversations)
+    }
+
+    /// True if the entry is a message of a conversation that is still there.
+    async fn is_message(&self, seq: Seq) -> Result<bool, AskError> {
+        let read = self.delivery.log.read(self.user, seq.previous(), ONE);
+        let read = read.wait().await?;
+        check_epoch(self.epoch, read.inbox.epoch)?;
+        Ok(read.entries.into_iter().any(|entry| {
+            let Numbers {
+                seq: found,
+                conversation_seq,
+                ..
+            } = entry.numbers;
+            let is_it = found == seq && conversation_seq != ConversationSeq::ZERO;
+            is_it && entry.content.into_message().is_some()
+        }))
+    }
+
+    /// The newest entries of a range.
+    async fn read(
+        &mut self,
+        id: &str,
+        range: (ConversationSeq, ConversationSeq),
+        limit: ReadLimit,
+    ) -> Result<ConversationRead, AskError> {
+        self.made += 1;
+        if self.made.is_multiple_of(LOOKS_IN_A_ROW) {
+            yield_now().await;
+        }
+        let log = &self.delivery.log;
+        let read = log.read_conversation(self.user, id, range, limit);
+        let read = read.wait().await?;
+        check_epoch(self.epoch, read.epoch)?;
+        Ok(read)
+    }
+
+    /// The highest message of a conversation whose seq in the inbox is at most `sent`. The search begins at the newest message,
+    /// because a session is rarely far behind; its steps double, and then halve.
+    async fn reached(
+        &mut self,
+        conversation: &Conversation,
+        sent: Seq,
+    ) -> Result<ConversationSeq, AskError> {
+        if conversation.last_seq <= sent {
+            return Ok(conversation.head);
+        }
+        // `low` was sent, or is gone. `high` was not.
+        let (mut low, mut high) = (conversation.first.previous(), conversation.head);
+        let mut step = Some(1);
+        while high.0.saturating_sub(low.0) > 1 {
+            let probe = match step {
+                Some(step) => high.0.saturating_sub(step).max(low.0 + 1),
+                None => low.0 + (high.0 - low.0) / 2,
+            };
+            let probe = ConversationSeq(probe);
+            let read = self.read(&conversation.id, (probe, probe), ONE).await?;
+            let seq = read.entries.first().map(|entry| entry.numbers.seq);
+            if seq.is_some_and(|seq| seq > sent) {
+                high = probe;
+                step = step.map(|step: u64| step.saturating_mul(2));
+            } else {
+                low = probe;
+                step = None;
+            }
+        }
+        Ok(low)
+    }
+}
+
+/// A passage with the messages that were found so far.
+struct Filling<'a> {
+    id: &'a str,
+    conversation: Option<Conversation>,
+    /// The part that is still to be read; empty if `from` is above `to`.
+    from: ConversationSeq,
+    to: ConversationSeq,
+    /// The newest messages, descending.
+    found: Vec<(Numbers, Bytes)>,
+}
+
+impl<'a> Filling<'a> {
+    fn new(passage: Passage<'a>, conversation: Option<Conversation>) -> Self {
+        let (from, to) = match &conversation {
+            None => NOTHING,
+            Some(conversation) => {
+                let before = conversation.seq_of(passage.from.previous());
+                let to = conversation.seq_of(passage.to);
+                (
+                    before.next().max(conversation.first),
+                    to.min(conversation.head),
+                )
+            }
+        };
+        Self {
+            id: passage.conversation_id,
+            conversation,
+            from,
+            to,
+            found: Vec::new(),
+        }
+    }
+
+    /// True if there is more to read.
+    fn is_open(&self) -> bool {
+        self.from <= self.to
+    }
+
+    /// Adds older messages of at most `bytes`. Returns their bytes; 0, if the next one does not fit or none is left.
+    async fn fill(&mut self, looks: &mut Looks<'_>, bytes: usize) -> Result<usize, AskError> {
+        let mut taken = 0;
+        while self.is_open() {
+            let limit = ReadLimit {
+                messages: READ_MESSAGES,
+                bytes: TOGETHER_BYTES_MAX.min(bytes - taken),
+            };
+            let read = looks.read(self.id, (self.from, self.to), limit);
+            let entries = read.await?.entries;
+            if entries.is_empty() {
+                self.to = ConversationSeq::ZERO;
+            }
+            for entry in entries.into_iter().rev() {
+                let numbers = entry.numbers;
+                if let Some(body) = entry.content.into_message() {
+                    let size = body.len() + ADDRESS_BYTES_MAX;
+                    if taken + size > bytes {
+                        return Ok(taken);
+                    }
+                    taken += size;
+                    self.found.push((numbers, body));
+                }
+                self.to = numbers.conversation_seq.previous();
+            }
+        }
+        Ok(taken)
+    }
+
+    fn into_read(mut self) -> PassageRead {
+        self.found.reverse();
+        (self.conversation, self.found)
+    }
+}

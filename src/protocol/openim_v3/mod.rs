@@ -1,0 +1,349 @@
+//! OpenIM v3: what apps with an OpenIM SDK speak. `docs/openim.md` is its manual.
+//!
+//! Each WebSocket message is an envelope with a request, an answer or a push. The SDKs send no acks: the pong that answers a ping
+//! behind a push shows that the push was received, because a client reads in order. The codec turns it into an ack.
+//!
+//! The end of a push is the message without its address, and all receivers share it: encoded once, and compressed once.
+//!
+//! - `query.rs`: who the client is, and in which encoding it speaks
+//! - `verdict.rs`: the verdict on the login, and the other texts
+//! - `envelope.rs`: envelopes and their encodings; `gob.rs`, `json.rs`: the two forms; `gzip.rs`: around both
+//! - `requests.rs`: what each request asks for
+//! - `answers.rs`: the session's answers as OpenIM's
+//! - `message.rs`: one message, and the news that something was read; `element.rs`: a message's content
+//! - `push.rs`: messages of several conversations in frames
+//! - this file: the codec
+
+mod answers;
+mod element;
+mod envelope;
+mod gob;
+mod gzip;
+mod json;
+mod message;
+mod push;
+mod query;
+mod requests;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use axum::http::{Request, header::UPGRADE};
+use bytes::{Bytes, BytesMut};
+use towncrier_websocket::{
+    Close, Frame, Rules, Side, Violation,
+    frame::{self, BINARY, FIN, TEXT, put_header},
+};
+
+use self::{
+    answers::AskedRanges,
+    envelope::{Encoding, Form, Request as Envelope, Response},
+    push::unasked,
+    query::Query,
+    requests::{Asked, Refusal, asked, number},
+};
+use super::{Codec, close};
+use crate::{
+    ids::{Platform, Seq, UserId},
+    message::{Live, Numbers},
+    session::{Answer, Connect, FromClient, Manner, Question, Reason, Resume, ToClient},
+};
+
+/// The prost types of `proto/openim/v3/sdk.proto`.
+#[expect(unreachable_pub, reason = "generated; the .proto is the manual")]
+mod proto {
+    include!(concat!(env!("OUT_DIR"), "/openim.v3.rs"));
+}
+
+/// The name of the subprotocol. No SDK asks for one.
+const SUBPROTOCOL: &str = "openim.v3";
+/// The largest message of a client. OpenIM's own gateway takes 50 KiB.
+const FRAME_BYTES_MAX: usize = 64 * 1024;
+
+/// The codec of the client that sends this request; `None` if it is no client of this protocol, or its query lacks something.
+pub(super) fn of(request: &Request<()>) -> Option<Box<dyn Codec>> {
+    let is_upgrade = request.headers().contains_key(UPGRADE);
+    let query = request.uri().query().filter(|_| is_upgrade)?;
+    Some(Box::new(OpenimV3::new(query::parse(query)?)))
+}
+
+/// The codec of one connection.
+struct OpenimV3 {
+    encoding: Encoding,
+    /// The user of the query.
+    user: Box<str>,
+    /// True if the verdict on the login is a text message; false: the HTTP answer.
+    is_told: bool,
+    /// The login by the query, until it is taken.
+    login: Option<Box<Connect>>,
+    /// The request that waits for the session's answer.
+    asked: Option<Box<Waiting>>,
+    /// The request that waits for the presence of users.
+    asked_presence: Option<Box<Envelope>>,
+    /// The answer to the latest message, where the session has no part in it.
+    owed: Option<Box<Frame>>,
+    /// The highest entry that was pushed.
+    pushed: Seq,
+    /// A ping is under way, and all up to this entry was pushed before it.
+    pinged: Option<Seq>,
+}
+
+/// A request that waits for the session's answer.
+struct Waiting {
+    request: Envelope,
+    /// The ranges that it asked for.
+    ranges: AskedRanges,
+}
+
+impl OpenimV3 {
+    fn new(query: Query) -> Self {
+        let login = Connect {
+            token: query.token,
+            device: String::new(),
+            client: String::new(),
+            resume: Resume {
+                epoch: 0,
+                cursor: None,
+            },
+            manner: match query.encoding.form {
+                Form::Gob => Manner::Sifts,
+                Form::Json => Manner::Forgets,
+            },
+            named: Some((query.user.clone(), query.platform)),
+        };
+        Self {
+            encoding: query.encoding,
+            user: query.user.as_str().into(),
+            is_told: query.is_told,
+            login: Some(Box::new(login)),
+            asked: None,
+            asked_presence: None,
+            owed: None,
+            pushed: Seq::ZERO,
+            pinged: None,
+        }
+    }
+
+    /// The frame of an answer to `request`.
+    fn answer(&self, request: &Envelope, data: &[u8]) -> Frame {
+        self.respond(request, data, (0, ""))
+    }
+
+    fn respond(&self, request: &Envelope, data: &[u8], (code, text): Refusal) -> Frame {
+        self.binary(&Response {
+            number: request.number,
+            error_code: code,
+            error_text: text,
+            increment: &request.increment,
+            operation_id: &request.operation_id,
+            data,
+        })
+    }
+
+    fn binary(&self, response: &Response<'_>) -> Frame {
+        whole(BINARY, self.encoding.encode(response))
+    }
+
+    fn take(&mut self, request: Envelope) -> Result<FromClient, Reason> {
+        if request.send_id != self.user {
+            return Err(Reason::Protocol("a request of another user"));
+        }
+        let asked = match asked(request.number, request.data.clone(), &self.user) {
+            Ok(asked) => asked,
+            Err(refusal) => {
+                self.owed = Some(Box::new(self.respond(&request, &[], refusal)));
+                return Ok(FromClient::Nothing);
+            }
+        };
+        Ok(match asked {
+            Asked::Question(question) => {
+                let ranges = asked_ranges(&question);
+                self.asked = Some(Box::new(Waiting { request, ranges }));
+                FromClient::Ask(question)
+            }
+            Asked::Presence { users, unwatch } => {
+                self.asked_presence = Some(Box::new(request));
+                FromClient::Watch { users, unwatch }
+            }
+            Asked::Nothing => {
+                self.owed = Some(Box::new(self.answer(&request, &[])));
+                FromClient::Nothing
+            }
+            Asked::LogOut => {
+                self.owed = Some(Box::new(self.answer(&request, &[])));
+                FromClient::LogOut
+            }
+        })
+    }
+
+    /// Pushes a message whose encoding other receivers share.
+    fn push_live(&mut self, user: &UserId, live: &Live, send: &mut dyn FnMut(Frame)) {
+        let sharing = self.encoding.sharing();
+        let Some(sharing) = sharing.filter(|_| live.message.origin().marks.is_empty()) else {
+            let body = live.message.body().clone();
+            return self.push(user, &[(live.numbers, body)], send);
+        };
+        let (begin, end) = push::live(user, live, sharing, self.encoding.form);
+        let mut head = BytesMut::with_capacity(10 + begin.len());
+        put_header(&mut head, FIN | BINARY, begin.len() + end.len(), None);
+        head.extend_from_slice(&begin);
+        send(Frame {
+            head: head.freeze(),
+            body: end,
+        });
+        self.reach(live.numbers.seq, send);
+    }
+
+    /// Pushes messages, ascending by their place in the inbox.
+    fn push(&mut self, user: &UserId, messages: &[(Numbers, Bytes)], send: &mut dyn FnMut(Frame)) {
+        for data in push::pushes(user, messages, self.encoding.form) {
+            send(self.binary(&unasked(number::PUSH, &data)));
+        }
+        if let Some((numbers, _)) = messages.last() {
+            self.reach(numbers.seq, send);
+        }
+    }
+
+    /// All up to this entry was pushed, or will not come. A ping behind it finds out if it was received.
+    fn reach(&mut self, seq: Seq, send: &mut dyn FnMut(Frame)) {
+        self.pushed = self.pushed.max(seq);
+        if self.pinged.is_none() {
+            send(self.ping());
+        }
+    }
+
+    /// A ping behind all that was pushed.
+    fn ping(&mut self) -> Frame {
+        self.pinged = Some(self.pushed);
+        frame::ping(&[])
+    }
+
+    fn tell_presence(&mut self, users: &[(UserId, Vec<Platform>)]) -> Frame {
+        let data = answers::presence(users);
+        match self.asked_presence.take() {
+            Some(request) => self.answer(&request, &data),
+            None => self.binary(&unasked(number::PRESENCE, &data)),
+        }
+    }
+
+    fn tell_answer(&mut self, user: &UserId, answer: Answer) -> Option<Frame> {
+        let Waiting { request, ranges } = *self.asked.take()?;
+        let form = self.encoding.form;
+        let data = answers::data(request.number, ranges, answer, user, form);
+        Some(self.answer(&request, &data))
+    }
+}
+
+impl Codec for OpenimV3 {
+    fn subprotocol(&self) -> &'static str {
+        SUBPROTOCOL
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            from: Side::Client,
+            takes_text: true,
+            message_bytes_max: FRAME_BYTES_MAX,
+        }
+    }
+
+    fn asks_first(&self) -> Option<&Connect> {
+        self.login.as_deref().filter(|_| !self.is_told)
+    }
+
+    fn refuse_upgrade(&self, reason: Reason) -> Bytes {
+        verdict::refusal(reason)
+    }
+
+    fn greet(&mut self) -> Option<Connect> {
+        self.login.take().map(|login| *login)
+    }
+
+    fn decode(&mut self, message: Bytes, is_text: bool) -> Result<FromClient, Reason> {
+        if !is_text {
+            let request = self.encoding.decode(message);
+            return self.take(request.map_err(|_| Reason::UNKNOWN_FRAME)?);
+        }
+        let pong = verdict::pong(&message);
+        self.owed = pong.map(|pong| Box::new(whole(TEXT, pong)));
+        Ok(FromClient::Nothing)
+    }
+
+    fn answers(&mut self) -> Option<Frame> {
+        self.owed.take().map(|frame| *frame)
+    }
+
+    fn pong(&mut self) -> Option<FromClient> {
+        let received = self.pinged.take()?;
+        if self.pushed > received {
+            self.owed = Some(Box::new(self.ping()));
+        }
+        // A ping before the first push asks for a sign of life alone.
+        Some(if received == Seq::ZERO {
+            FromClient::Nothing
+        } else {
+            FromClient::Ack(received)
+        })
+    }
+
+    fn refuse_login(&mut self, reason: Reason) -> Option<Frame> {
+        self.is_told.then(|| whole(TEXT, verdict::refusal(reason)))
+    }
+
+    fn encode(&mut self, user: &UserId, what: ToClient, send: &mut dyn FnMut(Frame)) {
+        match what {
+            ToClient::Connected(_) => {
+                if self.is_told {
+                    send(whole(TEXT, verdict::welcome()));
+                }
+            }
+            ToClient::Live(live) => self.push_live(user, &live, send),
+            ToClient::Push { messages, .. } => self.push(user, &messages, send),
+            ToClient::Answer(answer) => {
+                if let Some(frame) = self.tell_answer(user, answer) {
+                    send(frame);
+                }
+            }
+            ToClient::Presence(users) => send(self.tell_presence(&users)),
+            ToClient::Kicked(_) => send(self.binary(&unasked(number::KICK, &[]))),
+            // A hole in the inbox is a hole in a conversation, for which the SDK asks by itself.
+            ToClient::Gap(gap) => self.reach(gap.to, send),
+            ToClient::Ping if self.pinged.is_none() => send(self.ping()),
+            // The SDKs know nothing of these.
+            ToClient::Ping
+            | ToClient::CaughtUp(_)
+            | ToClient::Fetched { .. }
+            | ToClient::Conversations { .. }
+            | ToClient::Draining(_)
+            | ToClient::Pong { .. } => {}
+        }
+    }
+
+    fn close(&self, reason: Reason) -> Close {
+        close::close(reason)
+    }
+
+    fn refuse(&self, violation: Violation) -> Close {
+        close::refuse(violation)
+    }
+}
+
+/// The ranges of a question.
+fn asked_ranges(question: &Question) -> AskedRanges {
+    match question {
+        Question::Ranges { ranges, .. } => ranges
+            .iter()
+            .map(|range| (range.conversation_id.clone(), range.from))
+            .collect(),
+        Question::Reached | Question::Overview(_) => AskedRanges::new(),
+    }
+}
+
+fn whole(kind: u8, body: Bytes) -> Frame {
+    let mut head = BytesMut::with_capacity(10);
+    put_header(&mut head, FIN | kind, body.len(), None);
+    Frame {
+        head: head.freeze(),
+        body,
+    }
+}

@@ -1,0 +1,450 @@
+//! Sessions whose client asks where it stands before it takes pushes: nothing comes before the answer, nothing is left out after it,
+//! and nothing comes twice.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{super::*, LIMITS, inbox::numbers};
+use crate::{
+    ids::{ConnectionId, Epoch, Platform, Seq, UserId},
+    message::{Content, Entry, Live, Message},
+};
+
+/// A session in an inbox with this head. It opens at 0 ms.
+fn opened(manner: Manner, head: u64, stored: Option<u64>) -> (Session, Vec<Action>) {
+    let resume = Resume {
+        epoch: 0,
+        cursor: None,
+    };
+    let footing = Footing {
+        epoch: Epoch(7),
+        head: Seq(head),
+        first: Seq(1),
+        stored: stored.map(Seq),
+        is_damaged: false,
+        has_conversations: true,
+    };
+    let welcome = Welcome {
+        connection: ConnectionId(1),
+        platform: Platform::Web,
+        server_time_ms: 0,
+    };
+    open(resume, manner, footing, welcome, &LIMITS, Moment(0)).expect("the log is whole")
+}
+
+/// The actions of a session to which this happens at this ms, as text.
+fn handle(session: &mut Session, event: Event, ms: u64) -> Vec<String> {
+    let scene = Scene {
+        now: Moment(ms),
+        has_room: true,
+        is_flushed: true,
+        random: || 0.5,
+    };
+    let actions = session.handle(event, scene, &LIMITS);
+    actions.iter().map(said).collect()
+}
+
+fn said(action: &Action) -> String {
+    match action {
+        Action::Send(ToClient::Live(live)) => format!("live {}", live.numbers.seq),
+        Action::Send(ToClient::Push { messages, resent }) => {
+            assert_eq!(*resent, 0, "nothing is sent twice");
+            let seqs = messages.iter().map(|(numbers, _)| numbers.seq.to_string());
+            format!("push {}", seqs.collect::<Vec<_>>().join(" "))
+        }
+        Action::Send(ToClient::Answer(_)) => "answer".into(),
+        Action::Read(order) => format!("read after {}", order.after),
+        Action::Ask { sent, .. } => format!("ask at {sent}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn live(seq: u64) -> Event {
+    let message = Arc::new(Message::new(Bytes::new()));
+    let numbers = numbers(Seq(seq));
+    Event::Live(Live { numbers, message })
+}
+
+fn read(seqs: std::ops::RangeInclusive<u64>) -> Event {
+    let entries = seqs.map(|seq| Entry {
+        numbers: numbers(Seq(seq)),
+        content: Content::Message(Bytes::from_static(b"m")),
+    });
+    Event::Read(entries.collect())
+}
+
+fn asks(question: Question) -> Event {
+    Event::Said(FromClient::Ask(question))
+}
+
+fn reached() -> Event {
+    answered(Answer::Reached(Vec::new()), None)
+}
+
+fn overview(shown: u64) -> Event {
+    answered(Answer::Overview(Vec::new()), Some(Seq(shown)))
+}
+
+fn answered(answer: Answer, shown: Option<Seq>) -> Event {
+    Event::Answered { answer, shown }
+}
+
+fn ranges() -> Question {
+    Question::Ranges {
+        ranges: Vec::new(),
+        bytes: usize::MAX,
+    }
+}
+
+fn tick() -> Event {
+    Event::Tick(Condition::default())
+}
+
+const NOTHING: [&str; 0] = [];
+
+#[test]
+fn who_sifts_gets_nothing_before_the_answer_and_then_all_that_follows_it() {
+    let (mut session, _) = opened(Manner::Sifts, 5, Some(3));
+    assert_eq!(handle(&mut session, Event::Room, 0), NOTHING);
+    assert_eq!(handle(&mut session, live(6), 10), NOTHING);
+    let asked = handle(&mut session, asks(Question::Reached), 20);
+    assert_eq!(asked, ["ask at 3"]);
+    assert!(!session.is_listening());
+    assert_eq!(handle(&mut session, live(7), 30), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 1500), NOTHING);
+    let told = handle(&mut session, reached(), 1600);
+    assert_eq!(told, ["answer", "read after 3"]);
+    assert_eq!(handle(&mut session, read(4..=7), 1700)[0], "push 4 5 6 7");
+    assert_eq!(handle(&mut session, live(8), 1800), ["live 8"]);
+}
+
+#[test]
+fn who_does_not_ask_for_a_second_gets_all_the_same() {
+    let (mut session, _) = opened(Manner::Sifts, 5, Some(3));
+    assert_eq!(handle(&mut session, tick(), 999), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 1000), ["read after 3"]);
+}
+
+#[test]
+fn a_later_question_is_answered_by_what_was_sent_by_then() {
+    let (mut session, _) = opened(Manner::Sifts, 5, Some(3));
+    handle(&mut session, tick(), 1000);
+    // The read under way comes first.
+    let asked = handle(&mut session, asks(Question::Reached), 1100);
+    assert_eq!(asked, NOTHING);
+    let pushed = handle(&mut session, read(4..=5), 1200);
+    assert_eq!(pushed, ["push 4 5", "CaughtUp", "ask at 5"].map(caught_up));
+    assert_eq!(handle(&mut session, live(6), 1300), NOTHING);
+    let told = handle(&mut session, reached(), 1400);
+    assert_eq!(told, ["answer", "read after 5"]);
+}
+
+/// `CaughtUp` as the tests print it.
+fn caught_up(text: &str) -> String {
+    match text {
+        "CaughtUp" => "Send(CaughtUp(Seq(5)))".into(),
+        _ => text.into(),
+    }
+}
+
+#[test]
+fn a_question_for_ranges_delays_no_live_message() {
+    let (mut session, _) = opened(Manner::Sifts, 3, Some(3));
+    handle(&mut session, asks(Question::Reached), 0);
+    handle(&mut session, reached(), 10);
+    assert_eq!(handle(&mut session, asks(ranges()), 20), ["ask at 3"]);
+    assert_eq!(handle(&mut session, live(4), 30), ["live 4"]);
+}
+
+#[test]
+fn a_session_never_seen_begins_at_the_head() {
+    for manner in [Manner::Sifts, Manner::Forgets] {
+        let (session, actions) = opened(manner, 5, None);
+        let actions: Vec<_> = actions.iter().map(said).collect();
+        assert_eq!(actions[1], "Begin(Seq(5))", "{manner:?}");
+        assert_eq!(session.epoch(), Epoch(7));
+    }
+}
+
+#[test]
+fn who_forgets_begins_anew_at_what_the_overview_shows() {
+    let (mut session, _) = opened(Manner::Forgets, 5, Some(3));
+    assert_eq!(handle(&mut session, tick(), 60_000), ["Send(Ping)"]);
+    assert_eq!(handle(&mut session, live(6), 60_000), NOTHING);
+    let named = Question::Overview(vec!["a".into()]);
+    assert_eq!(handle(&mut session, asks(named), 60_010), ["ask at 3"]);
+    let some = answered(Answer::Overview(Vec::new()), None);
+    assert_eq!(handle(&mut session, some, 60_020), ["answer"]);
+    let all = Question::Overview(Vec::new());
+    assert_eq!(handle(&mut session, asks(all), 60_030), ["ask at 3"]);
+    // Message 7 is in the overview, and its commit is heard of later. Message 8 is not in the overview.
+    let shown = handle(&mut session, overview(7), 60_040);
+    assert_eq!(shown, ["Begin(Seq(7))", "Send(CaughtUp(Seq(7)))", "answer"]);
+    assert_eq!(handle(&mut session, live(7), 60_050), NOTHING);
+    assert_eq!(handle(&mut session, live(8), 60_060), NOTHING);
+    assert_eq!(handle(&mut session, asks(ranges()), 60_070), ["ask at 7"]);
+    let told = answered(Answer::Ranges(Vec::new()), None);
+    let told = handle(&mut session, told, 60_080);
+    assert_eq!(told, ["answer", "read after 7"]);
+}
+
+#[test]
+fn who_forgets_and_asks_for_no_range_gets_pushes_a_second_after_the_overview() {
+    let (mut session, _) = opened(Manner::Forgets, 5, None);
+    handle(&mut session, asks(Question::Overview(Vec::new())), 3000);
+    handle(&mut session, overview(5), 3100);
+    assert_eq!(handle(&mut session, live(6), 3200), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 4099), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 4100), ["read after 5"]);
+}
+
+#[test]
+fn nothing_is_sent_again_and_a_receipt_that_does_not_come_ends_the_session() {
+    let (mut session, _) = opened(Manner::Sifts, 0, None);
+    handle(&mut session, tick(), 1000);
+    assert_eq!(handle(&mut session, live(1), 1000), ["live 1"]);
+    for second in 2..31 {
+        assert_eq!(handle(&mut session, Event::Heard, second * 1000), NOTHING);
+        assert_eq!(handle(&mut session, tick(), second * 1000), NOTHING);
+    }
+    let closed = handle(&mut session, tick(), 31_000);
+    assert_eq!(closed, ["Close(ReceiptsStopped)"]);
+}
+
+#[test]
+fn a_silent_client_is_asked_for_a_sign_of_life() {
+    let (mut session, _) = opened(Manner::Sifts, 0, None);
+    assert_eq!(handle(&mut session, tick(), 29_999), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 30_000), ["Send(Ping)"]);
+    let nothing = Event::Said(FromClient::Nothing);
+    assert_eq!(handle(&mut session, nothing, 31_000), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 60_999), NOTHING);
+    assert_eq!(
+        handle(&mut session, tick(), 106_001),
+        ["Close(HeartbeatStopped)"]
+    );
+}
+
+#[test]
+fn a_client_that_logs_out_is_let_go() {
+    let (mut session, _) = opened(Manner::Sifts, 0, None);
+    let left = handle(&mut session, Event::Said(FromClient::LogOut), 0);
+    assert_eq!(left, ["Close(Left)"]);
+}
+
+#[test]
+fn presence_is_answered_at_once_and_told_again_at_each_change() {
+    let (mut session, _) = opened(Manner::Sifts, 0, None);
+    let user = UserId::new("a").unwrap();
+    let on = |platforms: &[Platform]| Event::Looked(vec![(user.clone(), platforms.to_vec())]);
+    let watch = |users: &[&UserId], unwatch: &[&UserId]| {
+        Event::Said(FromClient::Watch {
+            users: users.iter().map(|user| (*user).clone()).collect(),
+            unwatch: unwatch.iter().map(|user| (*user).clone()).collect(),
+        })
+    };
+    let look = r#"Look(["a"])"#;
+    assert_eq!(handle(&mut session, watch(&[&user], &[]), 0), [look]);
+    let told = r#"Send(Presence([("a", [])]))"#;
+    assert_eq!(handle(&mut session, on(&[]), 0), [told]);
+    assert_eq!(handle(&mut session, tick(), 500), [look]);
+    assert_eq!(handle(&mut session, on(&[]), 500), NOTHING);
+    let told = r#"Send(Presence([("a", [Web])]))"#;
+    assert_eq!(handle(&mut session, on(&[Platform::Web]), 900), [told]);
+    let ended = handle(&mut session, watch(&[], &[&user]), 1000);
+    assert_eq!(ended, ["Send(Presence([]))"]);
+    assert_eq!(handle(&mut session, tick(), 2000), NOTHING);
+}
+
+#[test]
+fn a_log_without_conversations_opens_no_session_that_counts_by_them() {
+    let footing = |manner| {
+        let footing = Footing {
+            epoch: Epoch(7),
+            head: Seq(1),
+            first: Seq(1),
+            stored: None,
+            is_damaged: false,
+            has_conversations: false,
+        };
+        let welcome = Welcome {
+            connection: ConnectionId(1),
+            platform: Platform::Web,
+            server_time_ms: 0,
+        };
+        let resume = Resume {
+            epoch: 0,
+            cursor: None,
+        };
+        open(resume, manner, footing, welcome, &LIMITS, Moment(0)).map(drop)
+    };
+    assert_eq!(footing(Manner::Sifts), Err(SessionFault::LogDamaged));
+    assert_eq!(footing(Manner::Forgets), Err(SessionFault::LogDamaged));
+    assert_eq!(footing(Manner::Acks), Ok(()));
+}
+
+/// A session in an inbox that grows. Events come in any order.
+struct World {
+    session: Session,
+    rng: fastrand::Rng,
+    now: u64,
+    head: u64,
+    /// Messages that are in the inbox and not yet heard of.
+    unheard: Vec<u64>,
+    /// The read that is ordered.
+    order: Option<ReadOrder>,
+    asked: Option<(Question, u64)>,
+    /// Everything up to here the client has from an answer or a push.
+    has: u64,
+    acked: u64,
+}
+
+impl World {
+    fn happen(&mut self, event: Event) {
+        let scene = Scene {
+            now: Moment(self.now),
+            has_room: self.rng.u8(..) > 30,
+            is_flushed: true,
+            random: || 0.5,
+        };
+        for action in self.session.handle(event, scene, &LIMITS) {
+            match action {
+                Action::Send(ToClient::Live(live)) => self.land(live.numbers.seq.0),
+                Action::Send(ToClient::Push { messages, .. }) => {
+                    for (numbers, _) in messages {
+                        self.land(numbers.seq.0);
+                    }
+                }
+                Action::Read(order) => self.order = Some(order),
+                Action::Ask { question, sent } => self.asked = Some((question, sent.0)),
+                Action::Close(reason) => panic!("{reason:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    fn land(&mut self, seq: u64) {
+        assert_eq!(seq, self.has + 1, "once, in order");
+        self.has = seq;
+    }
+
+    fn answer(&mut self) {
+        let Some((question, sent)) = self.asked.take() else {
+            return;
+        };
+        match question {
+            Question::Reached => {
+                assert_eq!(sent, self.has, "what was sent, and what comes next");
+                self.happen(reached());
+            }
+            Question::Overview(_) => {
+                // The client takes all of it from the overview, of which some may be heard of later.
+                let is_first = self.has == u64::MAX;
+                let shown = self.head;
+                if is_first {
+                    self.has = shown;
+                }
+                self.happen(overview(shown));
+            }
+            Question::Ranges { .. } => self.happen(answered(Answer::Ranges(Vec::new()), None)),
+        }
+    }
+
+    fn read(&mut self) {
+        let Some(order) = self.order.take() else {
+            return;
+        };
+        let after = order.after.0;
+        let to = self.head.min(after + order.messages as u64);
+        self.happen(read(after + 1..=to));
+    }
+
+    fn step(&mut self) {
+        match self.rng.u8(..12) {
+            0..3 => {
+                self.head += 1;
+                self.unheard.push(self.head);
+            }
+            3..5 if !self.unheard.is_empty() => {
+                let seq = self.unheard.remove(0);
+                self.happen(live(seq));
+            }
+            5 if self.session.is_listening() => {
+                let question = match self.rng.u8(..3) {
+                    0 => Question::Reached,
+                    1 => Question::Overview(Vec::new()),
+                    _ => ranges(),
+                };
+                // Before its overview a client without a store asks for nothing else.
+                let is_new = self.has == u64::MAX;
+                let question = match is_new {
+                    true => Question::Overview(Vec::new()),
+                    false => question,
+                };
+                self.happen(asks(question));
+            }
+            6 => self.answer(),
+            7 => self.read(),
+            8 if self.has != u64::MAX && self.has > self.acked => {
+                self.acked = self.has;
+                self.happen(Event::Said(FromClient::Ack(Seq(self.acked))));
+            }
+            9 => {
+                self.now += 300;
+                self.happen(tick());
+            }
+            10 => self.happen(Event::Room),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_no_answer_has_comes_once_and_in_order_whatever_happens() {
+    let start = fastrand::u64(..u64::MAX / 2);
+    for seed in start..start + 2000 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let head = rng.u64(..5);
+        let stored = rng.bool().then(|| rng.u64(..=head));
+        let manner = match rng.bool() {
+            true => Manner::Sifts,
+            false => Manner::Forgets,
+        };
+        let has = match manner {
+            Manner::Forgets => u64::MAX,
+            _ => stored.unwrap_or(head),
+        };
+        let mut world = World {
+            session: opened(manner, head, stored).0,
+            rng,
+            now: 0,
+            head,
+            unheard: Vec::new(),
+            order: None,
+            asked: None,
+            has,
+            acked: has,
+        };
+        eprintln!("seed {seed}, {manner:?}");
+        for _ in 0..200 {
+            world.step();
+        }
+        world.rng = fastrand::Rng::with_seed(seed);
+        if world.has == u64::MAX && world.asked.is_none() && world.session.is_listening() {
+            world.happen(asks(Question::Overview(Vec::new())));
+        }
+        for _ in 0..200 {
+            world.now += 1000;
+            world.happen(tick());
+            world.happen(Event::Head(Seq(world.head)));
+            world.read();
+            world.answer();
+            if world.has != u64::MAX {
+                world.happen(Event::Said(FromClient::Ack(Seq(world.has))));
+            }
+        }
+        assert_eq!(world.has, world.head, "all of it");
+    }
+    assert!(LIMITS.heartbeat < Duration::from_secs(60));
+}
