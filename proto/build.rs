@@ -10,6 +10,8 @@ const STORE: &str = "towncrier/store/v1/message.proto";
 const OPENIM: &str = "openim/v3/sdk.proto";
 /// The REST calls of OpenIM's JavaScript SDK.
 const JSSDK: &str = "openim/v3/jssdk.proto";
+/// The package of the messages of the SDKs.
+const SDK: &str = ".openim.v3";
 /// The objects of that file that are JSON as well, with OpenIM's names.
 const JSON: &str = ".openim.v3.jssdk";
 
@@ -29,6 +31,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(&files, [&root])?;
     let mut config = prost_build::Config::new();
     config.bytes(["."]);
+    // Maps in one order, so that the same answer has the same bytes.
+    config.btree_map([SDK]);
     let derive = "#[derive(serde::Serialize)] #[serde(rename_all = \"camelCase\")]";
     config.message_attribute(JSON, derive);
     // Serde would write `userId`.

@@ -1,8 +1,9 @@
 //! Every metric of the gateway, with name, unit, labels and help, in one place.
 //!
 //! A [`Metrics`] belongs to one gateway and is handed to its rooms. Nothing is global, so a test may run several gateways.
-//! No label holds a user or a connection. The counters balance, counted once per receiver: `accepted = acked + pending +
-//! expired` from the first start of a data directory on. Counters begin at 0 with each process; `pending` does not.
+//! No label holds a user or a connection. The counters balance for each kind of entry, counted once per receiver: `accepted =
+//! acked + pending + expired` from the first start of a data directory on. Counters begin at 0 with each process; `pending`
+//! does not.
 
 use std::sync::Arc;
 
@@ -80,17 +81,52 @@ impl RefusalReason {
     }
 }
 
+/// A value for each kind of an inbox's entries. The label `kind` has these two values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ByKind<T> {
+    /// `message`: entries of messages.
+    pub messages: T,
+    /// `marks`: entries of read marks.
+    pub marks: T,
+}
+
+impl<T> ByKind<T> {
+    /// Makes a value for each kind from its label.
+    fn labelled(make: impl Fn(&'static str) -> T) -> Self {
+        Self {
+            messages: make("message"),
+            marks: make("marks"),
+        }
+    }
+}
+
+impl ByKind<Counter> {
+    /// Adds so many entries of each kind.
+    pub fn increment(&self, by: ByKind<u64>) {
+        self.messages.increment(by.messages);
+        self.marks.increment(by.marks);
+    }
+}
+
+impl ByKind<Gauge> {
+    /// Sets the number of entries of each kind.
+    pub fn set(&self, to: ByKind<u64>) {
+        self.messages.set(to.messages as f64);
+        self.marks.set(to.marks as f64);
+    }
+}
+
 /// Handles to every metric. Cheap to use from any thread.
 #[expect(missing_docs, reason = "`new` has the help text of each metric")]
 pub struct Metrics {
     recorder: PrometheusRecorder,
-    pub accepted: Counter,
+    pub accepted: ByKind<Counter>,
     pub appended: Counter,
     pub pushed: Counter,
-    pub acked: Counter,
+    pub acked: ByKind<Counter>,
     pub resent: Counter,
-    pub expired: Counter,
-    pub pending: Gauge,
+    pub expired: ByKind<Counter>,
+    pub pending: ByKind<Gauge>,
     pub queue_depth: Gauge,
     pub queue_bytes: Gauge,
     pub spreads: Gauge,
@@ -144,6 +180,18 @@ impl Metrics {
                 metrics::counter!(name)
             })
         };
+        let counter_by_kind = |name, help| {
+            with_local_recorder(&recorder, || {
+                metrics::describe_counter!(name, Unit::Count, help);
+                ByKind::labelled(|kind| metrics::counter!(name, "kind" => kind))
+            })
+        };
+        let gauge_by_kind = |name, help| {
+            with_local_recorder(&recorder, || {
+                metrics::describe_gauge!(name, Unit::Count, help);
+                ByKind::labelled(|kind| metrics::gauge!(name, "kind" => kind))
+            })
+        };
         let gauge = |name, unit, help| {
             with_local_recorder(&recorder, || {
                 metrics::describe_gauge!(name, unit, help);
@@ -157,34 +205,33 @@ impl Metrics {
             })
         };
         Self {
-            accepted: counter(
+            accepted: counter_by_kind(
                 "towncrier_messages_accepted_total",
-                "Messages accepted and durable, one per receiver",
+                "Messages and entries of read marks accepted and durable, one per receiver",
             ),
             appended: counter(
                 "towncrier_log_appends_total",
-                "Messages appended to the log, one per send",
+                "Messages and entries of read marks appended to the log, one per send",
             ),
             pushed: counter(
                 "towncrier_messages_pushed_total",
                 "Messages and read marks put into outboxes, resends included",
             ),
-            acked: counter(
+            acked: counter_by_kind(
                 "towncrier_messages_acked_total",
-                "Messages acked by a first session of their receiver",
+                "Messages and entries of read marks acked by a first session of their receiver",
             ),
             resent: counter(
                 "towncrier_messages_resent_total",
                 "Messages and read marks pushed again after a rewind or Resend",
             ),
-            expired: counter(
+            expired: counter_by_kind(
                 "towncrier_messages_expired_total",
-                "Messages removed by retention before any ack",
+                "Messages and entries of read marks removed by retention before any ack",
             ),
-            pending: gauge(
+            pending: gauge_by_kind(
                 "towncrier_messages_pending",
-                Unit::Count,
-                "Messages stored and not yet acked",
+                "Messages and entries of read marks stored and not yet acked",
             ),
             queue_depth: gauge(
                 "towncrier_writer_queue_depth",

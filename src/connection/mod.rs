@@ -7,7 +7,8 @@
 //! ticks of time (`reactor/sweep.rs`), the source of items (`reactor/mailbox.rs`).
 //!
 //! - `task.rs`: the future: read, act, write
-//! - `state.rs`: the state of a connection between two polls
+//! - `state.rs`: the state of a connection between two polls; `state/head.rs`: it looks up the head of the inbox;
+//!   `state/pace.rs`: the pace of its client
 //! - `life.rs`: the states of its life; each owns its guards
 //! - `login.rs`: from `Connect` to a registered session, waiting for the log where it answers later
 //! - `replay.rs`: reads of the log, answered at once or beside the task

@@ -4,6 +4,9 @@
 //! The task brings the client's frames. Other tasks of the thread bring items, ticks and the results of disk reads. Each
 //! changes the state here, and wakes the task when there is something to write. So nothing queues in between.
 
+mod head;
+mod pace;
+
 use std::{
     cell::RefCell,
     ops::ControlFlow,
@@ -13,7 +16,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::task::spawn_local;
 use towncrier_websocket::{Close, Rules, frame};
 use tracing::error;
 
@@ -29,14 +31,12 @@ use super::{
     tally::Tally,
 };
 use crate::{
-    delivery::{Inbox, LogAnswer, LogError},
     door::Arrival,
     ids::{ConnectionId, Seq},
     protocol::Codec,
     registry::Item,
     session::{
-        Action, Condition, Connect, Event, FromClient, Greeting, GreetingStep, Moment, Reason,
-        Scene, SessionFault, ToClient,
+        Action, Connect, Event, FromClient, Greeting, GreetingStep, Moment, Reason, Scene, ToClient,
     },
 };
 
@@ -261,44 +261,6 @@ impl Connection {
         self.wake_task();
     }
 
-    /// The mailbox dropped live items. Looks up the head of the inbox.
-    pub fn look_up_head(&mut self) {
-        let open = match &mut self.life {
-            Life::Greeting { greeting, .. } => return greeting.miss(),
-            Life::Open(open) => open,
-            Life::Closing { .. } | Life::Over(_) => return,
-        };
-        match self.context.delivery.inbox(&open.registered.key.user) {
-            LogAnswer::Now(inbox) => self.take_head(inbox),
-            later => {
-                let me = self.me.clone();
-                spawn_local(async move {
-                    let inbox = later.wait().await;
-                    // The connection may be gone by then.
-                    if let Some(me) = me.upgrade() {
-                        me.borrow_mut().take_head(inbox);
-                    }
-                });
-            }
-        }
-    }
-
-    fn take_head(&mut self, inbox: Result<Inbox, LogError>) {
-        // If this failed, the read that would follow fails as well, and reports the reason.
-        let Ok(inbox) = inbox else {
-            return;
-        };
-        let Life::Open(open) = &self.life else {
-            return;
-        };
-        self.happen(if inbox.epoch == open.session.epoch() {
-            Event::Head(inbox.head)
-        } else {
-            Event::Failed(SessionFault::EpochOver)
-        });
-        self.wake();
-    }
-
     /// Time passed. Checks heartbeat, resends, stalls and deadlines.
     pub fn tick(&mut self, now: Moment) {
         let condition = self.condition(now);
@@ -312,18 +274,6 @@ impl Connection {
         self.wake();
     }
 
-    fn condition(&self, now: Moment) -> Condition {
-        let Life::Open(Open { token_ends_s, .. }) = self.life else {
-            return Condition::default();
-        };
-        let since = self.stalled_since.into_iter().chain(self.full_since).min();
-        Condition {
-            stalled: since.map(|since| now.since(since)).unwrap_or_default(),
-            is_flooded: self.outbox.is_flooded(self.context.outbox),
-            is_token_over: self.context.has_passed(token_ends_s.into(), now),
-        }
-    }
-
     /// Tells the client to return after `after`, and closes.
     pub fn drain(&mut self, after: Duration) {
         self.happen(Event::Drain(after));
@@ -335,27 +285,6 @@ impl Connection {
         if let Life::Open(open) = &self.life {
             full.outboxes += u32::from(self.full_since.is_some());
             full.windows += u32::from(open.session.is_window_full(&self.context.session));
-        }
-    }
-
-    /// The socket took `bytes`. Updates the times of stalls, and tells the session if the outbox has room.
-    pub(super) fn note_written(&mut self, bytes: usize) {
-        if bytes > 0 {
-            self.tally.bytes_sent += bytes as u64;
-            self.context.metrics.bytes_sent.increment(bytes as u64);
-        }
-        if bytes > 0 || self.outbox.is_empty() {
-            self.stalled_since = None;
-        }
-        if !self.outbox.is_empty() && self.stalled_since.is_none() {
-            self.stalled_since = Some(self.context.now());
-        }
-        if self.outbox.has_room(self.context.outbox) {
-            self.full_since = None;
-            self.happen(Event::Room);
-        }
-        if !self.outbox.has_room(self.context.outbox) && self.full_since.is_none() {
-            self.full_since = Some(self.context.now());
         }
     }
 
@@ -466,9 +395,13 @@ impl Connection {
         let Life::Open(Open { registered, .. }) = &self.life else {
             return;
         };
+        let is_answer = matches!(what, ToClient::Answer(_));
         let outbox = &mut self.outbox;
         self.codec
             .encode(&registered.key.user, what, &mut |frame| outbox.push(frame));
+        if is_answer {
+            self.grant_time();
+        }
     }
 
     fn count_pushed(&mut self, last: Seq, pushed: usize, resent: usize) {

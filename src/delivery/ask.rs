@@ -17,6 +17,12 @@ const READ_MESSAGES: usize = 128;
 /// The range with which a conversation is only described: it holds nothing.
 const NOTHING: (ConversationSeq, ConversationSeq) = (ConversationSeq(1), ConversationSeq::ZERO);
 
+/// A single entry.
+const ONE: ReadLimit = ReadLimit {
+    messages: 1,
+    bytes: TOGETHER_BYTES_MAX,
+};
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
@@ -50,16 +56,16 @@ impl Delivery {
         (user, epoch): (&UserId, Epoch),
         sent: Seq,
     ) -> Result<Vec<(Conversation, ConversationSeq)>, AskError> {
-        let mut look = Look::new(self, user, epoch);
-        let mut conversations = look.conversations().await?;
-        while newest(&conversations) < sent && look.is_message(sent).await? {
+        let mut looks = Looks::new(self, user, epoch);
+        let mut conversations = looks.conversations().await?;
+        while newest(&conversations) < sent && looks.is_message(sent).await? {
             // The message is in the inbox already, and its conversation does not show it yet.
             yield_now().await;
-            conversations = look.conversations().await?;
+            conversations = looks.conversations().await?;
         }
         let mut reached = Vec::with_capacity(conversations.len());
         for conversation in conversations {
-            let seq = look.reached(&conversation, sent).await?;
+            let seq = looks.reached(&conversation, sent).await?;
             reached.push((conversation, seq));
         }
         Ok(reached)
@@ -72,10 +78,10 @@ impl Delivery {
         &self,
         (user, epoch): (&UserId, Epoch),
     ) -> Result<(Vec<Conversation>, Seq), AskError> {
-        let look = Look::new(self, user, epoch);
+        let looks = Looks::new(self, user, epoch);
         loop {
             let before = self.log.inbox(user).wait().await?;
-            let conversations = look.conversations().await?;
+            let conversations = looks.conversations().await?;
             let after = self.log.inbox(user).wait().await?;
             check_epoch(epoch, after.epoch)?;
             // With the same head before and after, the conversations show everything below it. The message at the head itself
@@ -94,10 +100,10 @@ impl Delivery {
         (user, epoch): (&UserId, Epoch),
         ids: &[String],
     ) -> Result<Vec<Conversation>, AskError> {
-        let mut look = Look::new(self, user, epoch);
+        let mut looks = Looks::new(self, user, epoch);
         let mut conversations = Vec::new();
         for id in ids {
-            conversations.extend(look.read(id, NOTHING, 1).await?.conversation);
+            conversations.extend(looks.read(id, NOTHING, ONE).await?.conversation);
         }
         Ok(conversations)
     }
@@ -111,10 +117,10 @@ impl Delivery {
         passages: impl Iterator<Item = Passage<'a>>,
         bytes: usize,
     ) -> Result<Vec<PassageRead>, AskError> {
-        let mut look = Look::new(self, user, epoch);
+        let mut looks = Looks::new(self, user, epoch);
         let mut fillings = Vec::new();
         for passage in passages {
-            let read = look.read(passage.conversation_id, NOTHING, 1).await?;
+            let read = looks.read(passage.conversation_id, NOTHING, ONE).await?;
             fillings.push(Filling::new(passage, read.conversation));
         }
         let mut left = bytes;
@@ -125,14 +131,14 @@ impl Delivery {
             };
             let mut is_last = true;
             for filling in fillings.iter_mut().filter(|filling| filling.is_open()) {
-                let taken = filling.fill(&mut look, share.min(left)).await?;
+                let taken = filling.fill(&mut looks, share.min(left)).await?;
                 left -= taken;
                 is_last &= taken == 0;
             }
             // No share has room for one more message. The first passages have what is left.
             if is_last {
                 for filling in fillings.iter_mut().filter(|filling| filling.is_open()) {
-                    left -= filling.fill(&mut look, left).await?;
+                    left -= filling.fill(&mut looks, left).await?;
                 }
                 break;
             }
@@ -158,20 +164,20 @@ fn newest(conversations: &[Conversation]) -> Seq {
 }
 
 /// The reads behind one answer. After some of them other connections have their turn.
-struct Look<'a> {
+struct Looks<'a> {
     delivery: &'a Delivery,
     user: &'a UserId,
     epoch: Epoch,
-    looks: usize,
+    made: usize,
 }
 
-impl<'a> Look<'a> {
+impl<'a> Looks<'a> {
     fn new(delivery: &'a Delivery, user: &'a UserId, epoch: Epoch) -> Self {
         Self {
             delivery,
             user,
             epoch,
-            looks: 0,
+            made: 0,
         }
     }
 
@@ -186,11 +192,7 @@ impl<'a> Look<'a> {
 
     /// True if the entry is a message of a conversation that is still there.
     async fn is_message(&self, seq: Seq) -> Result<bool, AskError> {
-        let limit = ReadLimit {
-            messages: 1,
-            bytes: TOGETHER_BYTES_MAX,
-        };
-        let read = self.delivery.log.read(self.user, seq.previous(), limit);
+        let read = self.delivery.log.read(self.user, seq.previous(), ONE);
         let read = read.wait().await?;
         check_epoch(self.epoch, read.inbox.epoch)?;
         Ok(read.entries.into_iter().any(|entry| {
@@ -209,16 +211,12 @@ impl<'a> Look<'a> {
         &mut self,
         id: &str,
         range: (ConversationSeq, ConversationSeq),
-        messages: usize,
+        limit: ReadLimit,
     ) -> Result<ConversationRead, AskError> {
-        self.looks += 1;
-        if self.looks.is_multiple_of(LOOKS_IN_A_ROW) {
+        self.made += 1;
+        if self.made.is_multiple_of(LOOKS_IN_A_ROW) {
             yield_now().await;
         }
-        let limit = ReadLimit {
-            messages,
-            bytes: TOGETHER_BYTES_MAX,
-        };
         let log = &self.delivery.log;
         let read = log.read_conversation(self.user, id, range, limit);
         let read = read.wait().await?;
@@ -245,7 +243,7 @@ impl<'a> Look<'a> {
                 None => low.0 + (high.0 - low.0) / 2,
             };
             let probe = ConversationSeq(probe);
-            let read = self.read(&conversation.id, (probe, probe), 1).await?;
+            let read = self.read(&conversation.id, (probe, probe), ONE).await?;
             let seq = read.entries.first().map(|entry| entry.numbers.seq);
             if seq.is_some_and(|seq| seq > sent) {
                 high = probe;
@@ -298,10 +296,14 @@ impl<'a> Filling<'a> {
     }
 
     /// Adds older messages of at most `bytes`. Returns their bytes; 0, if the next one does not fit or none is left.
-    async fn fill(&mut self, look: &mut Look<'_>, bytes: usize) -> Result<usize, AskError> {
+    async fn fill(&mut self, looks: &mut Looks<'_>, bytes: usize) -> Result<usize, AskError> {
         let mut taken = 0;
         while self.is_open() {
-            let read = look.read(self.id, (self.from, self.to), READ_MESSAGES);
+            let limit = ReadLimit {
+                messages: READ_MESSAGES,
+                bytes: TOGETHER_BYTES_MAX.min(bytes - taken),
+            };
+            let read = looks.read(self.id, (self.from, self.to), limit);
             let entries = read.await?.entries;
             if entries.is_empty() {
                 self.to = ConversationSeq::ZERO;

@@ -10,6 +10,7 @@ use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use axum::http::{Method, Request, Response, header::UPGRADE};
 use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     task::{AbortHandle, spawn_local},
@@ -184,36 +185,37 @@ impl<H: ClientHost> Door<H> {
         rest.takes(request).then_some(rest)
     }
 
-    /// Answers a REST call, and waits for the next request. False: the connection is over.
-    async fn serve_call<S: Stream>(
-        &self,
-        rest: &Rest,
-        request: Request<()>,
-        stream: &mut S,
-        bytes: &mut Vec<u8>,
-        terms: &Terms,
-    ) -> Result<bool, UpgradeRefusal> {
-        let origins = &self.entrance.config.origins;
-        upgrade::check_origin(&request, origins)?;
-        self.check_serving()?;
-        let arrival = &terms.arrival;
-        arrival.check().map_err(UpgradeRefusal::Admission)?;
-        let terms = (arrival, terms.upgraded_by);
-        let answer = rest.answer(request, stream, bytes, terms, origins.is_empty());
-        let Some(answer) = answer.await else {
-            return Ok(false);
+    /// Answers a REST call, and waits for the next request. False: the connection is over. The future is apart, because it takes
+    /// more memory than a handshake.
+    fn serve<'a, S: Stream>(
+        &'a self,
+        rest: &'a Rest,
+        request: &'a Request<()>,
+        stream: &'a mut S,
+        bytes: &'a mut Vec<u8>,
+        terms: &'a Terms,
+    ) -> LocalBoxFuture<'a, Result<bool, UpgradeRefusal>> {
+        let served = async move {
+            let origins = &self.entrance.config.origins;
+            upgrade::check_origin(request, origins)?;
+            self.check_serving()?;
+            let arrival = &terms.arrival;
+            arrival.check().map_err(UpgradeRefusal::Admission)?;
+            let terms = (arrival, terms.upgraded_by);
+            let answer = rest.answer(request, stream, bytes, terms, origins.is_empty());
+            let Some(answer) = answer.await else {
+                return Ok(false);
+            };
+            let written = timeout(SITE_TIMEOUT, say(stream, &answer.bytes)).await;
+            if answer.is_last || !matches!(written, Ok(Ok(()))) {
+                // A client that is gone reads no end either.
+                let _ = timeout(SITE_TIMEOUT, stream.shutdown()).await;
+                return Ok(false);
+            }
+            let next = timeout(rest::IDLE_TIMEOUT, upgrade::wait(stream, bytes));
+            Ok(matches!(next.await, Ok(Ok(()))))
         };
-        let written = timeout(SITE_TIMEOUT, say(stream, &answer.bytes)).await;
-        if answer.is_last || !matches!(written, Ok(Ok(()))) {
-            // A client that is gone reads no end either.
-            let _ = timeout(SITE_TIMEOUT, stream.shutdown()).await;
-            return Ok(false);
-        }
-        let next = upgrade::wait(stream, bytes);
-        Ok(matches!(
-            timeout(rest::IDLE_TIMEOUT, next).await,
-            Ok(Ok(()))
-        ))
+        Box::pin(served)
     }
 
     fn check_serving(&self) -> Result<(), UpgradeRefusal> {
@@ -288,31 +290,34 @@ async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut te
     let mut is_first = true;
     let (Upgrade { answer, codec }, permit) = loop {
         let read = timeout_at(terms.upgraded_by, upgrade::read(&mut stream, &mut rest)).await;
-        let Ok(Ok(request)) = read else {
+        let Ok(Ok(mut request)) = read else {
             // A client whose earlier requests were answered is not refused.
             if is_first {
                 metrics.refused(RefusalReason::Handshake);
             }
             return;
         };
-        let request = match request {
-            Ok(request) if let Some(calls) = door.rest(&request) => {
-                // The calls of a connection take more memory than a handshake, so they have it for themselves.
-                let call = door.serve_call(calls, request, &mut stream, &mut rest, &terms);
-                match Box::pin(call).await {
-                    Ok(true) => {
-                        is_first = false;
-                        terms =
-                            Terms::new(&door.entrance.config, terms.arrival, terms.is_for_calls);
-                        continue;
-                    }
-                    Ok(false) => return,
-                    Err(refusal) => Err(refusal),
-                }
-            }
-            Ok(_) if terms.is_for_calls => Err(UpgradeRefusal::NotFound),
-            request => request,
+        let called = match &request {
+            Ok(request) => match door.rest(request) {
+                Some(calls) => Some(
+                    door.serve(calls, request, &mut stream, &mut rest, &terms)
+                        .await,
+                ),
+                None if terms.is_for_calls => Some(Err(UpgradeRefusal::NotFound)),
+                None => None,
+            },
+            Err(_) => None,
         };
+        match called {
+            Some(Ok(true)) => {
+                is_first = false;
+                terms = Terms::new(&door.entrance.config, terms.arrival, terms.is_for_calls);
+                continue;
+            }
+            Some(Ok(false)) => return,
+            Some(Err(refusal)) => request = Err(refusal),
+            None => {}
+        }
         // A caller of the page may have ended its own direction after the request, and still wants its answer. A WebSocket
         // needs both directions.
         let is_upgrade = |request: &Request<()>| request.headers().contains_key(UPGRADE);

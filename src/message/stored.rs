@@ -37,6 +37,9 @@ pub struct Origin {
     group_id: String,
     #[prost(int32, tag = "10")]
     session_type: i32,
+    /// When the gateway accepted the message, Unix ms.
+    #[prost(int64, tag = "13")]
+    pub send_time: i64,
     /// The read marks of a user. Such an entry is no message.
     #[prost(message, repeated, tag = "19")]
     pub marks: Vec<ReadMark>,

@@ -4,8 +4,10 @@
 //! in [`of`]. Sessions, the registry and the log know of no protocol.
 //!
 //! - `towncrier_v1/`: the protocol of `proto/towncrier/v1/gateway.proto`
-//! - `openim_v3/`: what apps with an OpenIM SDK speak
+//! - `openim_v3/`: the protocol of OpenIM's v3 SDKs
+//! - `close.rs`: close codes and texts
 
+mod close;
 mod openim_v3;
 pub mod towncrier_v1;
 

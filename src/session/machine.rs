@@ -3,21 +3,22 @@
 //! Every event ends with the same check: is there an entry above what was sent, is there room to send it, and is no read
 //! under way? Then the session reads. So there is no "replaying" and no "live" state that could disagree with the log.
 
+mod answers;
+
 use std::time::Duration;
 
 use super::{
-    Action, Answer, BadToken, Condition, Event, FromClient, Gap, GapReason, Kicked, Limits, Manner,
-    Moment, ReadOrder, Reason, SILENCE_HEARTBEATS_MAX, Scene, SessionFault, ToClient,
+    Action, BadToken, Condition, Event, FromClient, Gap, GapReason, Kicked, Limits, Manner, Moment,
+    ReadOrder, Reason, SILENCE_HEARTBEATS_MAX, Scene, SessionFault, ToClient,
     action::Messages,
     hold::Hold,
-    marks::WaitingMarks,
     question::{History, OpenQuestion},
-    watch::Watch,
     window::{AheadOfSent, Overdue, Window},
+    wishes::Wishes,
 };
 use crate::{
-    ids::{Epoch, Platform, Seq, UserId},
-    message::{Content, Conversation, Entry, Live},
+    ids::{Epoch, Seq},
+    message::{Content, Entry, Live},
 };
 
 /// The longest wait for a receipt from a client to which nothing is sent twice. OpenIM's own core ends a connection on which
@@ -44,30 +45,6 @@ pub struct Session {
     has_conversations: bool,
     manner: Manner,
     is_closed: bool,
-}
-
-/// The wishes of a client that are not fulfilled yet.
-#[derive(Debug, Default)]
-struct Wishes {
-    /// The question that is not answered yet. No further frame is taken meanwhile.
-    question: Option<OpenQuestion>,
-    /// The read marks of the last second, and those that wait.
-    marks: WaitingMarks,
-    /// Why pushes wait; `None`: they do not.
-    hold: Option<Hold>,
-    /// The users whose presence the client watches.
-    watch: Option<Watch>,
-    /// True if the client waits for the presence of users that it has just named.
-    awaits_presence: bool,
-}
-
-impl Wishes {
-    fn is_over(&self, now: Moment) -> bool {
-        self.question.is_none()
-            && self.hold.is_none()
-            && self.watch.is_none()
-            && self.marks.is_over(now)
-    }
 }
 
 /// The purpose of the read under way.
@@ -114,17 +91,13 @@ impl Session {
     /// read marks wait for the log. So a flood of frames waits in the client's socket.
     pub fn is_listening(&self) -> bool {
         let wishes = self.wishes.as_ref();
-        wishes.is_none_or(|wishes| wishes.question.is_none() && wishes.marks.has_room())
+        wishes.is_none_or(|wishes| wishes.take_more())
     }
 
     /// True if no message of the inbox may be sent: the client has not asked where it stands, or the answer to that is on its way.
     fn is_holding(&self) -> bool {
-        self.wishes.as_ref().is_some_and(|wishes| {
-            let asks = |question: &OpenQuestion| {
-                matches!(question, OpenQuestion::Asked { is_reached, .. } if *is_reached)
-            };
-            wishes.hold.is_some() || wishes.question.as_ref().is_some_and(asks)
-        })
+        let wishes = self.wishes.as_ref();
+        wishes.is_some_and(|wishes| wishes.hold_pushes())
     }
 
     /// The place of a new wish.
@@ -224,35 +197,6 @@ impl Turn<'_> {
             FromClient::LogOut => self.close(Reason::Left),
             FromClient::Nothing => {}
         }
-    }
-
-    fn watch(&mut self, users: Vec<UserId>, unwatch: &[UserId]) {
-        let wishes = self.session.ask();
-        let watch = wishes.watch.get_or_insert_default();
-        let named = watch.change(users, unwatch);
-        if watch.is_empty() {
-            wishes.watch = None;
-        }
-        if named.is_empty() {
-            return self.send(ToClient::Presence(Vec::new()));
-        }
-        wishes.awaits_presence = true;
-        self.actions.push(Action::Look(named));
-    }
-
-    fn take_presence(&mut self, mut seen: Vec<(UserId, Vec<Platform>)>) {
-        let wishes = self.session.ask();
-        if let Some(watch) = &mut wishes.watch {
-            watch.tell(&mut seen);
-        }
-        if std::mem::take(&mut wishes.awaits_presence) || !seen.is_empty() {
-            self.send(ToClient::Presence(seen));
-        }
-    }
-
-    fn take_question(&mut self, question: OpenQuestion) {
-        debug_assert!(self.session.is_listening(), "one question at a time");
-        self.session.ask().question = Some(question);
     }
 
     fn take_ack(&mut self, seq: Seq) {
@@ -393,55 +337,6 @@ impl Turn<'_> {
             self.session.backlog = None;
             self.send(ToClient::CaughtUp(sent));
         }
-    }
-
-    /// Answers the pending `Fetch`, if the entries suffice.
-    fn take_history(&mut self, entries: Vec<Entry>) {
-        let head = self.session.head;
-        let Some(OpenQuestion::History(history)) = &mut self.session.ask().question else {
-            return;
-        };
-        if let Some(answer) = history.take(entries, head) {
-            self.answer(answer);
-        }
-    }
-
-    fn take_list(&mut self, conversations: Vec<Conversation>, is_end: bool) {
-        self.session.reading = None;
-        let Some(OpenQuestion::Conversations(request)) = &self.session.ask().question else {
-            return;
-        };
-        let answer = request.answer(conversations, is_end);
-        self.answer(answer);
-    }
-
-    fn take_answer(&mut self, answer: Answer, shown: Option<Seq>) {
-        self.session.reading = None;
-        let now = self.scene.now;
-        let wishes = self.session.ask();
-        if let Some(hold) = wishes.hold {
-            wishes.hold = hold.after(&answer, shown.is_some(), now);
-            if let (Hold::Overview, Some(shown)) = (hold, shown) {
-                self.begin_anew(shown);
-            }
-        }
-        self.answer(ToClient::Answer(answer));
-    }
-
-    /// The overview told the client of everything up to `shown`, and of nothing else. Nothing was sent before.
-    fn begin_anew(&mut self, shown: Seq) {
-        let session = &mut *self.session;
-        session.head = session.head.max(shown);
-        if shown != session.window.sent() {
-            session.window = Window::new(shown);
-            self.actions.push(Action::Begin(shown));
-        }
-        self.catch_up();
-    }
-
-    fn answer(&mut self, answer: ToClient) {
-        self.session.ask().question = None;
-        self.send(answer);
     }
 
     fn tick(&mut self, condition: Condition) {

@@ -1,84 +1,23 @@
-//! The questions of clients, and the one that has no answer yet. An answer to a `Fetch` or a list of conversations is at most
-//! [`TOGETHER_BYTES_MAX`], or a single message. The other answers have bounds of their own.
+//! A question of the client that has no answer yet. An answer to a `Fetch` or a list of conversations is at most
+//! [`TOGETHER_BYTES_MAX`], or a single message. The answers of `asked.rs` have bounds of their own.
 
 use bytes::Bytes;
 
-use super::{Fetch, ListRequest, Messages, ReadOrder, ToClient};
+use super::{
+    Fetch, ListRequest, Messages, Question, ReadOrder, ToClient,
+    asked::{RANGES_BYTES_MAX, RANGES_MAX},
+};
 use crate::{
-    ids::{Seq, WireSeq},
+    ids::Seq,
     message::{ADDRESS_BYTES_MAX, Conversation, Entry, TOGETHER_BYTES_MAX},
 };
 
 /// The most messages that a `Fetch` returns: `docs/protocol.md#history`.
 pub(super) const FETCH_MAX: u32 = 500;
-/// The most ranges of one question, and the most named conversations. Further ones get no answer. A user of 2,000 conversations has
-/// one range of each in one question.
-pub const RANGES_MAX: usize = 2000;
-/// The most bytes of the messages of one answer to [`Question::Ranges`]: what OpenIM's clients take in one frame.
-pub const RANGES_BYTES_MAX: usize = 1 << 20;
-
 /// The most conversations of one answer: `docs/protocol.md#read-state`.
 const LIST_MAX: u32 = 500;
 /// The most bytes of a conversation in an answer of any protocol, besides its id: six numbers, tags and lengths.
 const CONVERSATION_BYTES_MAX: usize = 80;
-
-/// A question of OpenIM's v3 protocol.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Question {
-    /// All conversations, the newest [`CONVERSATIONS_MAX`](crate::message::CONVERSATIONS_MAX) of them, each with how far this
-    /// session has received it.
-    Reached,
-    /// These conversations, at most [`RANGES_MAX`]. None: all, the newest
-    /// [`CONVERSATIONS_MAX`](crate::message::CONVERSATIONS_MAX) of them.
-    Overview(Vec<String>),
-    /// The messages of some ranges.
-    Ranges {
-        /// The ranges; at most [`RANGES_MAX`].
-        ranges: Vec<Range>,
-        /// The most bytes of all messages together; at most [`RANGES_BYTES_MAX`]. The newest messages of each range are kept.
-        bytes: usize,
-    },
-}
-
-/// A range of a conversation, both ends included.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Range {
-    /// The id of the conversation.
-    pub conversation_id: String,
-    /// The first message.
-    pub from: WireSeq,
-    /// The last message. Below `from`, the range is empty.
-    pub to: WireSeq,
-}
-
-/// The answer to a [`Question`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// To [`Question::Reached`].
-    Reached(Vec<Standing>),
-    /// To [`Question::Overview`]: the conversations, those with the newest messages first, or as named. Unknown ones are left out.
-    Overview(Vec<Conversation>),
-    /// To [`Question::Ranges`]: one for each range, in order.
-    Ranges(Vec<RangeAnswer>),
-}
-
-/// How far a session has received a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
-    /// The conversation.
-    pub conversation: Conversation,
-    /// The session was sent everything up to this message, and nothing above it.
-    pub reached: WireSeq,
-}
-
-/// The messages of a range.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RangeAnswer {
-    /// The conversation; `None` if it is unknown.
-    pub conversation: Option<Conversation>,
-    /// The messages that are still there, ascending; the newest that fit.
-    pub messages: Messages,
-}
 
 /// A question that is not answered yet. The session has one at a time.
 #[derive(Debug)]

@@ -9,11 +9,11 @@ pub const WATCHED_MAX: usize = 200;
 
 /// The watched users, each with the platforms that the client was told last.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct WatchList {
     told: BTreeMap<UserId, Option<Vec<Platform>>>,
 }
 
-impl Watch {
+impl WatchList {
     /// Takes users out, then adds users. Returns those of the latter that are watched now.
     pub(super) fn change(&mut self, users: Vec<UserId>, unwatch: &[UserId]) -> Vec<UserId> {
         for user in unwatch {
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn what_changed_is_told_once() {
-        let mut watch = Watch::default();
+        let mut watch = WatchList::default();
         let users = watch.change(vec![user("a"), user("b")], &[]);
         assert_eq!(users, watch.users());
         let mut told = |seen: &[(&str, Platform)]| {
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn at_most_200_are_watched_and_those_named_again_are_told_again() {
-        let mut watch = Watch::default();
+        let mut watch = WatchList::default();
         let many = |from: usize, to| (from..to).map(|n| user(&format!("u{n}"))).collect();
         assert_eq!(watch.change(many(0, 150), &[]).len(), 150);
         assert_eq!(watch.change(many(100, 300), &[]).len(), 100);

@@ -207,13 +207,16 @@ impl Admin {
         platforms.map_or_else(Vec::new, |list| list.iter().map(name).collect())
     }
 
-    /// The value of a line of `/metrics` by its name, labels included; 0 while the line is missing.
+    /// The sum of the lines of `/metrics` with this name, with these labels if the name has some; 0 while there is none.
     pub(crate) async fn metric(&mut self, name: &str) -> f64 {
         let text = self.get("/metrics").await.text;
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().expect("a number"))
+        let value = |line: &str| {
+            let rest = line.strip_prefix(name)?;
+            let (labels, value) = rest.rsplit_once(' ')?;
+            let is_named = labels.is_empty() || labels.starts_with('{');
+            is_named.then(|| value.parse::<f64>().expect("a number"))
+        };
+        text.lines().filter_map(value).sum()
     }
 
     /// The number of connections that the gateway closed with this code.

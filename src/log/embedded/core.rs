@@ -96,7 +96,7 @@ impl Core {
             tracing::info!("there is space on the disk again: sends are accepted");
         }
         drop(refusing);
-        self.metrics.pending.set(self.state.pending() as f64);
+        self.metrics.pending.set(self.state.pending());
     }
 
     /// Refuses appends from now on. The gravest reason stays: a full disk may get space again, the other reasons last.

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Append, AppendError, Commit, Receipt,
-    entry_fields::EntryFields,
+    entry_fields::{EntryFields, MARKS},
     message_facts::MessageFacts,
     record::{self, Position, Record},
     state::{State, StateError},
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     ids::{ConversationSeq, Seq, UserId},
     message::Numbers,
+    metrics::ByKind,
 };
 
 /// The sender, and its id for the message.
@@ -47,6 +48,8 @@ pub(super) struct Group {
     pub(super) commits: Vec<Commit>,
     /// The number of messages that this group accepts.
     pub(super) messages: u64,
+    /// The number of entries, one for each receiver.
+    pub(super) entries: ByKind<u64>,
     pub(super) callers: Vec<Caller>,
 }
 
@@ -90,6 +93,7 @@ impl Group {
             records: Vec::new(),
             commits: Vec::new(),
             messages: 0,
+            entries: ByKind::default(),
             callers: Vec::new(),
         }
     }
@@ -219,6 +223,10 @@ impl Group {
                 newest: at,
                 time_ms,
             };
+        }
+        match kind {
+            MARKS => self.entries.marks += 1,
+            _ => self.entries.messages += 1,
         }
         let numbers = Numbers {
             seq,

@@ -16,7 +16,7 @@ use super::{
     disk::is_short_of_space,
     queue::{Carried, UncountedSender, Work},
     record::{Position, ROWS_SINCE, Record},
-    retention::{self, Leaving, RetentionLimits},
+    retention::{self, Leaving, RetentionLimits, SizeBound},
     segment::Segment,
     state::{ChangedRows, Checkpoint, Cursors, Row, Table, TokenTable},
     table_id::TableId,
@@ -86,7 +86,7 @@ impl Keeper {
             time_mark,
             limits: RetentionLimits {
                 age: config.retention,
-                bytes: config.retention_bytes,
+                size: SizeBound::new(config.retention_bytes),
                 keys: config.idempotency_retention,
             },
             format: config.format,
@@ -330,6 +330,8 @@ impl Keeper {
 
     /// Carries over the facts that must outlive a segment, forgets the others, and removes the file.
     async fn remove(&mut self, segment: &Segment) -> Result<(), ReadError> {
+        let end = self.core.reached().position;
+        let is_too_much = self.limits.size.is_passed(self.core.segments.bytes());
         let leaving = Leaving::read(&self.core, segment, &self.pulse)?;
         let carried = leaving.carried(&self.core, segment, self.limits.keys, &self.pulse)?;
         let carried = self.without_later(carried);
@@ -347,12 +349,11 @@ impl Keeper {
                 return Err(ReadError::Io(std::io::ErrorKind::StorageFull));
             }
         }
+        // A checkpoint under way could write that a row is gone, and not what the users' rows say then.
+        self.checkpoint = None;
         let expired = leaving.forget(&self.core, segment, self.limits.keys, &self.pulse)?;
         self.core.metrics.expired.increment(expired);
-        self.core
-            .metrics
-            .pending
-            .set(self.core.state.pending() as f64);
+        self.core.metrics.pending.set(self.core.state.pending());
         // The forgetting must be durable before the file is removed, because no record in the log says it.
         if !self.checkpoint_now().await {
             return Err(ReadError::State);
@@ -363,10 +364,15 @@ impl Keeper {
         self.core.disk.remove(&segment.name()).map_err(io)?;
         self.core.segments.remove_oldest();
         self.core.disk.sync_names().map_err(io)?;
+        if is_too_much {
+            let has_entries = leaving.has_entries();
+            self.limits.size.removed(segment, has_entries, end);
+        }
         tracing::info!(
             segment = segment.name(),
             carried = carried.len() + facts.len(),
-            expired,
+            expired = expired.messages,
+            expired_marks = expired.marks,
             "retention removed a segment"
         );
         Ok(())

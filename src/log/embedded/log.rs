@@ -17,6 +17,7 @@ use super::{
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     message::Numbers,
+    metrics::ByKind,
 };
 
 impl EmbeddedLog {
@@ -189,6 +190,9 @@ impl Log for EmbeddedLog {
         }
         let acked = self.core.state.store_cursor(key, row)?;
         self.core.metrics.acked.increment(acked);
+        if acked != ByKind::default() {
+            self.core.metrics.pending.set(self.core.state.pending());
+        }
         Ok(())
     }
 

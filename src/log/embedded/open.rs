@@ -32,7 +32,7 @@ use crate::{
     clock::Clock,
     config,
     ids::Epoch,
-    metrics::Metrics,
+    metrics::{ByKind, Metrics},
     threads::{self, Watched},
 };
 
@@ -262,8 +262,8 @@ impl EmbeddedLog {
         self.core.damages()
     }
 
-    /// Messages retained and not acked by any session.
-    pub fn pending(&self) -> u64 {
+    /// Entries retained and not acked by any session.
+    pub fn pending(&self) -> ByKind<u64> {
         self.core.state.pending()
     }
 
@@ -315,11 +315,10 @@ fn open_state(
     };
     let reached = match claim {
         Claim::Reached(reached)
-            if has_conversations && !state.knows_conversations(reached).map_err(failed)? =>
+            if has_conversations && !state.is_complete(reached).map_err(failed)? =>
         {
             drop(state);
-            let why =
-                "it has no conversations: another version wrote it, or log.format was held back";
+            let why = "it lacks conversations or read marks: another version wrote it, or log.format was held back";
             set_aside(why)?;
             state = reopened()?;
             None

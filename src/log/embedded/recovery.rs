@@ -396,7 +396,7 @@ impl Replay<'_> {
         {
             let first = state.users.get(user)?.first;
             state.apply(record, at, message)?;
-            state.users.update(user, |row| row.first = first)?;
+            state.change(user, |row| row.first = first)?;
             return Ok(());
         }
         if let Record::Head { user, head, first } = record

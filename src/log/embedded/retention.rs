@@ -17,7 +17,7 @@ use super::{
     entry_fields::{MARKS, MESSAGE},
     message_facts::conversation_key,
     queue::Carried,
-    record::{Key, Record},
+    record::{Key, Position, Record},
     scan::Scan,
     segment::Segment,
     spread_row::{SpreadRow, read_piece},
@@ -25,16 +25,67 @@ use super::{
 };
 use crate::{
     ids::{ConversationSeq, Platform, Seq, SessionKey, UserId},
+    metrics::ByKind,
     threads::Pulse,
 };
 
 /// The bounds of age and size.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct RetentionLimits {
     pub(super) age: Duration,
-    /// 0: no bound.
-    pub(super) bytes: u64,
+    pub(super) size: SizeBound,
     pub(super) keys: Duration,
+}
+
+/// The bound of the log's size. Facts that are carried over can be larger than the bound. Then the removal of segments goes once
+/// round the log and frees nothing, and from there on the bound counts without these facts.
+#[derive(Debug)]
+pub(super) struct SizeBound {
+    /// 0: no bound.
+    bytes: u64,
+    /// The facts that could not be removed, in bytes.
+    facts: u64,
+    /// The removed segments without entries, one after another: the log's end before the first of them, and their bytes.
+    round: Option<(Position, u64)>,
+}
+
+impl SizeBound {
+    /// A bound of so many bytes; 0: no bound.
+    pub(super) fn new(bytes: u64) -> Self {
+        Self {
+            bytes,
+            facts: 0,
+            round: None,
+        }
+    }
+
+    /// True if a log of so many bytes is too large.
+    pub(super) fn is_passed(&self, bytes: u64) -> bool {
+        self.bytes > 0 && bytes > self.bytes.saturating_add(self.facts)
+    }
+
+    /// A segment was removed for its size, and with entries or with carried facts alone. `end` is the end of the log before
+    /// anything was carried over.
+    pub(super) fn removed(&mut self, segment: &Segment, has_entries: bool, end: Position) {
+        if has_entries {
+            self.round = None;
+            return;
+        }
+        let (begun_at, bytes) = self.round.get_or_insert((end, 0));
+        *bytes += segment.length();
+        if segment.end() < *begun_at {
+            return;
+        }
+        if self.facts == 0 {
+            tracing::warn!(
+                facts_bytes = *bytes,
+                retention_bytes = self.bytes,
+                "what outlives the messages is larger than log.retention_bytes: the log stays larger"
+            );
+        }
+        self.facts = *bytes;
+        self.round = None;
+    }
 }
 
 /// The oldest segment, if it must be removed: all its records are older than the limit, or the log is larger than its
@@ -48,7 +99,7 @@ pub(super) fn next_to_remove(core: &Core, limits: &RetentionLimits) -> Option<Ar
     // clock that was ahead for a while gave some segments a time in the future.
     let began_ms = later.iter().map(|segment| segment.created_ms).min()?;
     let is_old = began_ms < core.kept_since_ms(limits.age);
-    let is_too_much = limits.bytes > 0 && core.segments.bytes() > limits.bytes;
+    let is_too_much = limits.size.is_passed(core.segments.bytes());
     (is_old || is_too_much).then(|| oldest.clone())
 }
 
@@ -251,18 +302,25 @@ impl Leaving {
         Ok(carried)
     }
 
-    /// Forgets the facts that end with the segment. Returns the number of expired messages that no session acked.
+    /// True if the segment holds messages or read marks, and not carried facts alone.
+    pub(super) fn has_entries(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
+    /// Forgets the facts that end with the segment. Returns the number of expired entries that no session acked.
     pub(super) fn forget(
         &self,
         core: &Core,
         segment: &Segment,
         keys: Duration,
         pulse: &Pulse,
-    ) -> Result<u64, ReadError> {
-        let mut expired = 0;
+    ) -> Result<ByKind<u64>, ReadError> {
+        let mut expired = ByKind::default();
         for (user, highest) in &self.entries {
             pulse.beat();
-            expired += core.state.expire(user, highest.next(), segment.end())?;
+            let more = core.state.expire(user, highest.next(), segment.end())?;
+            expired.messages += more.messages;
+            expired.marks += more.marks;
         }
         for (key, highest) in &self.conversations {
             pulse.beat();
@@ -294,7 +352,7 @@ impl Leaving {
             if key.send_time_ms < live_since_ms {
                 core.state.keys.remove(key);
             } else if row.position < segment.end() {
-                core.state.keys.put(key, super::record::Position::NONE);
+                core.state.keys.put(key, Position::NONE);
             }
         }
         Ok(expired)

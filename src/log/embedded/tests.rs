@@ -4,6 +4,7 @@
 //!
 //! - `inbox.rs`: each inbox is dense, and its messages are found
 //! - `conversations.rs`: numbers, marks and unread messages of conversations outlive a crash and retention
+//! - `books.rs`: accepted = acked + pending + expired, for each kind of entry
 //! - `idempotency.rs`: a repeated key makes one message
 //! - `crash.rs`: an accepted message survives a kill and a power cut
 //! - `full_disk.rs`: a full disk refuses appends, and the log goes on by itself
@@ -16,6 +17,7 @@
 //! - `directory.rs`: the data directory has one process and one owner
 //! - `fixture.rs`: the disk
 
+mod books;
 mod conversations;
 mod crash;
 mod damage;

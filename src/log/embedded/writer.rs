@@ -382,15 +382,10 @@ impl Writer {
         self.refused_bytes = 0;
         self.bytes_since_check += group.buffer.len() as u64;
         let metrics = &self.core.metrics;
-        let entries: usize = group
-            .commits
-            .iter()
-            .map(|commit| commit.entries.len())
-            .sum();
         metrics.commit_seconds.record(begun.elapsed().as_secs_f64());
         metrics.commit_messages.record(group.commits.len() as f64);
         metrics.appended.increment(group.messages);
-        metrics.accepted.increment(entries as u64);
+        metrics.accepted.increment(group.entries);
         // The records are durable: from here on they are accepted, even if a row fails. Cursors and tokens come from
         // memory, where they may have changed since. Only a replay takes them from the log.
         let is_news = |(record, _): &&(Record, Position)| {

@@ -69,6 +69,7 @@ every_log! {
     the_times_of_tokens_never_go_back_and_are_each_platforms_own
     a_message_to_everyone_reaches_each_known_user_once
     every_user_with_an_inbox_a_session_or_a_registration_is_known
+    a_profile_is_that_of_the_newest_registration
     a_log_that_refuses_nothing_is_writable
 }
 

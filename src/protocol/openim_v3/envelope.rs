@@ -1,17 +1,11 @@
 //! The envelope around each request and answer: its number, whose it is, and its data. In gob or JSON, with or without gzip. Pure.
 
-use std::io::{Read as _, Write as _};
-
 use bytes::Bytes;
-use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 
-use super::{FRAME_BYTES_MAX, gob, json};
+use super::{gob, gzip, json};
 
-/// The most bytes of a request once it is inflated. Requests have some KB; a bomb of 64 KiB would have 64 MB.
-const INFLATED_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
-
-/// A level above it costs more time and saves nothing on messages of some hundred bytes.
-const LEVEL: u32 = 1;
+/// The most bytes of a request once it is inflated: it has some KB. A frame of 64 KiB could inflate to 64 MiB.
+const INFLATED_BYTES_MAX: usize = 256 * 1024;
 
 /// The bytes are no envelope of this form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,11 +60,20 @@ pub(super) struct Encoding {
     pub(super) is_gzip: bool,
 }
 
+/// An encoding in which an envelope is put together of a beginning, which belongs to one receiver, and an end, which all share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sharing {
+    Gob,
+    /// The beginning is one member and the end is another.
+    GobGzip,
+    Json,
+}
+
 impl Encoding {
     /// Decodes a request.
     pub(super) fn decode(self, message: Bytes) -> Result<Request, Malformed> {
         let message = if self.is_gzip {
-            inflate(&message)?
+            gzip::inflate(&message, INFLATED_BYTES_MAX).map_err(|_| Malformed)?
         } else {
             message
         };
@@ -87,28 +90,118 @@ impl Encoding {
             Form::Json => json::encode(response),
         };
         if self.is_gzip {
-            deflate(&message)
+            gzip::member(&message)
         } else {
             message
         }
     }
-}
 
-fn inflate(message: &[u8]) -> Result<Bytes, Malformed> {
-    let mut inflated = Vec::new();
-    let mut bounded = GzDecoder::new(message).take(INFLATED_BYTES_MAX as u64 + 1);
-    bounded.read_to_end(&mut inflated).map_err(|_| Malformed)?;
-    if inflated.len() > INFLATED_BYTES_MAX {
-        return Err(Malformed);
+    /// How receivers share the end of an envelope. `None`: they do not. No SDK speaks JSON with gzip.
+    pub(super) fn sharing(self) -> Option<Sharing> {
+        match (self.form, self.is_gzip) {
+            (Form::Gob, false) => Some(Sharing::Gob),
+            (Form::Gob, true) => Some(Sharing::GobGzip),
+            (Form::Json, false) => Some(Sharing::Json),
+            (Form::Json, true) => None,
+        }
     }
-    Ok(inflated.into())
 }
 
-fn deflate(message: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::new(LEVEL));
-    encoder
-        .write_all(message)
-        .and_then(|()| encoder.finish())
-        .expect("a Vec takes every byte")
-        .into()
+impl Sharing {
+    /// The name of the shared end: [`Message::encoding`](crate::message::Message::encoding).
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Gob => "openim.v3.gob",
+            Self::GobGzip => "openim.v3.gob+gzip",
+            Self::Json => "openim.v3.json",
+        }
+    }
+
+    /// The bytes of a beginning's data are a multiple of this.
+    pub(super) fn step(self) -> usize {
+        match self {
+            Self::Gob | Self::GobGzip => 1,
+            Self::Json => 3,
+        }
+    }
+
+    /// The end of an envelope whose data ends with `shared`.
+    pub(super) fn end(self, shared: &[u8]) -> Bytes {
+        match self {
+            Self::Gob => gob::end(shared),
+            Self::GobGzip => gzip::member(&gob::end(shared)),
+            Self::Json => json::end(shared),
+        }
+    }
+
+    /// The bytes of the data at the end of an envelope.
+    pub(super) fn shared_bytes(self, end: &[u8]) -> usize {
+        match self {
+            Self::Gob => gob::shared_bytes(end.len()),
+            Self::GobGzip => gob::shared_bytes(gzip::text_bytes(end)),
+            Self::Json => json::shared_bytes(end),
+        }
+    }
+
+    /// The beginning of an envelope. Its data is the data of `response` and as many shared bytes more.
+    pub(super) fn begin(self, response: &Response<'_>, shared_bytes: usize) -> Bytes {
+        match self {
+            Self::Gob => gob::begin(response, shared_bytes),
+            Self::GobGzip => gzip::stored(&gob::begin(response, shared_bytes)),
+            Self::Json => json::begin(response),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_of_two_parts_is_the_same_as_a_whole_one() {
+        for sharing in [Sharing::Gob, Sharing::GobGzip, Sharing::Json] {
+            for (own, shared) in [(0, 1), (3, 0), (30, 100), (129, 70_000)] {
+                let data: Vec<u8> = (0..own + shared).map(|at| (at % 251) as u8).collect();
+                let response = |data| Response {
+                    number: 2001,
+                    operation_id: "push",
+                    data,
+                    ..Response::default()
+                };
+                let end = sharing.end(&data[own..]);
+                assert_eq!(sharing.shared_bytes(&end), shared);
+                let begin = sharing.begin(&response(&data[..own]), shared);
+                let mut message: Bytes = [begin, end].concat().into();
+                let form = match sharing {
+                    Sharing::Gob | Sharing::GobGzip => Form::Gob,
+                    Sharing::Json => Form::Json,
+                };
+                if sharing == Sharing::GobGzip {
+                    message = gzip::inflate(&message, 100_000).unwrap();
+                }
+                let encoding = Encoding {
+                    form,
+                    is_gzip: false,
+                };
+                assert_eq!(message, encoding.encode(&response(&data)), "{sharing:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_that_inflates_to_too_much_is_refused() {
+        let encoding = Encoding {
+            form: Form::Json,
+            is_gzip: true,
+        };
+        let request = |bytes: usize| {
+            let json = format!(
+                r#"{{"reqIdentifier":1001,"sendID":"u"{}}}"#,
+                " ".repeat(bytes)
+            );
+            encoding.decode(gzip::member(json.as_bytes()))
+        };
+        assert!(request(INFLATED_BYTES_MAX - 100).is_ok());
+        assert_eq!(request(INFLATED_BYTES_MAX), Err(Malformed));
+    }
 }

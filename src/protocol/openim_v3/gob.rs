@@ -10,23 +10,31 @@ use super::envelope::{Malformed, Request, Response};
 /// The most fields of a request's type. OpenIM's has six.
 const FIELDS_MAX: usize = 32;
 
-/// The id of the answers' type. Gob keeps lower numbers for itself.
+/// The lowest id of a type that a program defines.
+const FIRST_ID: i64 = 64;
+/// The id of the answers' type.
 const TYPE_ID: i64 = 65;
 
-/// Gob's numbers of the types of fields.
+/// Gob's numbers of the types of fields. Values of the types up to [`FLOAT`] are one number each.
+const BOOL: i64 = 1;
 const INT: i64 = 2;
+const FLOAT: i64 = 4;
 const BYTES: i64 = 5;
 const STRING: i64 = 6;
 
-/// The fields of an answer, in their order, with the numbers of their types.
-const RESPONSE_FIELDS: [(&str, i64); 6] = [
-    ("ReqIdentifier", INT),
-    ("ErrCode", INT),
-    ("ErrMsg", STRING),
-    ("MsgIncr", STRING),
-    ("OperationID", STRING),
-    ("Data", BYTES),
-];
+/// The definition of the answers' type, which is the same in every answer: its length, the id 65 as a definition's, and a struct
+/// with the name `Resp`, the id 65 and six fields, each with its name and the number of its type.
+const DEFINITION: &[u8] = b"\x60\xff\x81\x03\x01\x01\x04Resp\x01\xff\x82\x00\x01\x06\
+    \x01\x0dReqIdentifier\x01\x04\x00\
+    \x01\x07ErrCode\x01\x04\x00\
+    \x01\x06ErrMsg\x01\x0c\x00\
+    \x01\x07MsgIncr\x01\x0c\x00\
+    \x01\x0bOperationID\x01\x0c\x00\
+    \x01\x04Data\x01\x0a\x00\
+    \x00\x00";
+
+/// The end of a value.
+const END: u8 = 0;
 
 /// Decodes a request. Its fields are found by their names.
 pub(super) fn decode(message: &Bytes) -> Result<Request, Malformed> {
@@ -37,8 +45,10 @@ pub(super) fn decode(message: &Bytes) -> Result<Request, Malformed> {
         let mut part = Input(rest.bytes()?);
         let id = part.int()?;
         if id < 0 {
+            let defined = id.checked_neg().filter(|id| *id >= FIRST_ID);
             let fields = part.definition()?;
-            if definition.replace((-id, fields)).is_some() {
+            let before = definition.replace((defined.ok_or(Malformed)?, fields));
+            if before.is_some() || !part.0.is_empty() {
                 return Err(Malformed);
             }
             continue;
@@ -54,7 +64,31 @@ pub(super) fn decode(message: &Bytes) -> Result<Request, Malformed> {
 
 /// Encodes an answer.
 pub(super) fn encode(response: &Response<'_>) -> Bytes {
-    let mut value = BytesMut::new();
+    let mut whole = begin_with(response, 0);
+    whole.put_u8(END);
+    whole.freeze()
+}
+
+/// The beginning of an envelope. Its data is the data of `response` and `shared_bytes` more bytes. [`end`] follows.
+pub(super) fn begin(response: &Response<'_>, shared_bytes: usize) -> Bytes {
+    begin_with(response, shared_bytes).freeze()
+}
+
+/// The end of an envelope whose data ends with `shared`.
+pub(super) fn end(shared: &[u8]) -> Bytes {
+    let mut end = BytesMut::with_capacity(shared.len() + 1);
+    end.put_slice(shared);
+    end.put_u8(END);
+    end.freeze()
+}
+
+/// The number of bytes with which an [`end`] of this length was made.
+pub(super) fn shared_bytes(end_bytes: usize) -> usize {
+    end_bytes - 1
+}
+
+fn begin_with(response: &Response<'_>, shared_bytes: usize) -> BytesMut {
+    let mut value = BytesMut::with_capacity(256 + response.data.len());
     put_int(&mut value, TYPE_ID);
     // The number of the last field written, from 1. Fields with the value zero are left out.
     let mut last = 0;
@@ -79,42 +113,17 @@ pub(super) fn encode(response: &Response<'_>) -> Bytes {
             put_bytes(&mut value, text.as_bytes());
         }
     }
-    if !response.data.is_empty() {
+    let data_bytes = response.data.len() + shared_bytes;
+    if data_bytes > 0 {
         field(&mut value, 6);
-        put_bytes(&mut value, response.data);
+        put_uint(&mut value, data_bytes as u64);
+        value.put_slice(response.data);
     }
-    put_uint(&mut value, 0);
-    let mut message = definition();
-    put_bytes(&mut message, &value);
-    message.freeze()
-}
-
-/// The definition of the answers' type.
-fn definition() -> BytesMut {
-    let mut body = BytesMut::new();
-    put_int(&mut body, -TYPE_ID);
-    // The third kind of a type is a struct; its first field is what all types have in common: a name and an id.
-    for delta in [3, 1, 1] {
-        put_uint(&mut body, delta);
-    }
-    put_bytes(&mut body, b"Resp");
-    put_uint(&mut body, 1);
-    put_int(&mut body, TYPE_ID);
-    put_uint(&mut body, 0);
-    // Its second field is the list of fields.
-    put_uint(&mut body, 1);
-    put_uint(&mut body, RESPONSE_FIELDS.len() as u64);
-    for (name, kind) in RESPONSE_FIELDS {
-        put_uint(&mut body, 1);
-        put_bytes(&mut body, name.as_bytes());
-        put_uint(&mut body, 1);
-        put_int(&mut body, kind);
-        put_uint(&mut body, 0);
-    }
-    put_uint(&mut body, 0);
-    put_uint(&mut body, 0);
-    let mut message = BytesMut::new();
-    put_bytes(&mut message, &body);
+    let value_bytes = value.len() + shared_bytes + 1;
+    let mut message = BytesMut::with_capacity(DEFINITION.len() + 9 + value_bytes);
+    message.put_slice(DEFINITION);
+    put_uint(&mut message, value_bytes as u64);
+    message.put_slice(&value);
     message
 }
 
@@ -253,6 +262,9 @@ impl Input {
                         _ => {}
                     }
                 }
+                BOOL..=FLOAT => {
+                    self.uint()?;
+                }
                 _ => return Err(Malformed),
             }
         }
@@ -266,4 +278,194 @@ impl Input {
 
 fn text(bytes: &[u8]) -> Result<Box<str>, Malformed> {
     str::from_utf8(bytes).map(Box::from).map_err(|_| Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream of one type with these fields, and one value of it.
+    fn stream(id: i64, fields: &[(&str, i64)], value: &[u8]) -> Bytes {
+        let mut definition = BytesMut::new();
+        put_int(&mut definition, -id);
+        definition.put_slice(&[3, 1, 1]);
+        put_bytes(&mut definition, b"GeneralWsReq");
+        definition.put_u8(1);
+        put_int(&mut definition, id);
+        definition.put_slice(&[0, 1, fields.len() as u8]);
+        for (name, kind) in fields {
+            definition.put_u8(1);
+            put_bytes(&mut definition, name.as_bytes());
+            definition.put_u8(1);
+            put_int(&mut definition, *kind);
+            definition.put_u8(0);
+        }
+        definition.put_slice(&[0, 0]);
+        let mut begin = BytesMut::new();
+        put_int(&mut begin, id);
+        begin.put_slice(value);
+        let mut stream = BytesMut::new();
+        put_bytes(&mut stream, &definition);
+        put_bytes(&mut stream, &begin);
+        stream.freeze()
+    }
+
+    /// The fields of a client, in its order.
+    const FIELDS: [(&str, i64); 6] = [
+        ("ReqIdentifier", INT),
+        ("Token", STRING),
+        ("SendID", STRING),
+        ("OperationID", STRING),
+        ("MsgIncr", STRING),
+        ("Data", BYTES),
+    ];
+    /// The number 1001, no token, the user u1, the operation o, the increment 7, and the data.
+    const VALUE: &[u8] = b"\x01\xfe\x07\xd2\x02\x02u1\x01\x01o\x01\x017\x01\x03\x0a\x01x\x00";
+
+    fn request() -> Request {
+        Request {
+            number: 1001,
+            send_id: "u1".into(),
+            operation_id: "o".into(),
+            increment: "7".into(),
+            data: Bytes::from_static(b"\x0a\x01x"),
+        }
+    }
+
+    #[test]
+    fn a_clients_request_is_read_whatever_the_id_of_its_type() {
+        for id in [64, 65, 66, 300, 1 << 40] {
+            assert_eq!(decode(&stream(id, &FIELDS, VALUE)), Ok(request()), "{id}");
+        }
+    }
+
+    /// The stream of the documentation of Go's package: `type Point struct { X, Y int }`, and the value 22, 33.
+    #[test]
+    fn the_example_of_gos_documentation_is_read() {
+        let definition = b"\x1f\xff\x81\x03\x01\x01\x05Point\x01\xff\x82\x00\x01\x02\x01\x01X\x01\x04\x00\x01\x01Y\x01\x04\x00\x00\x00";
+        let value = b"\x07\xff\x82\x01\x2c\x01\x42\x00";
+        let example: Bytes = [&definition[..], value].concat().into();
+        assert_eq!(decode(&example), Ok(Request::default()));
+        let mut ours = BytesMut::new();
+        let values = [
+            (7, &b"\x07"[..]),
+            (256, b"\xfe\x01\x00"),
+            (127, b"\x7f"),
+            (128, b"\xff\x80"),
+        ];
+        for (value, bytes) in values {
+            ours.clear();
+            put_uint(&mut ours, value);
+            assert_eq!(&ours[..], bytes);
+        }
+        ours.clear();
+        put_int(&mut ours, -129);
+        assert_eq!(&ours[..], b"\xfe\x01\x01");
+    }
+
+    #[test]
+    fn fields_may_come_in_any_order_be_left_out_or_be_unknown() {
+        let fields = [
+            ("Data", BYTES),
+            ("More", BOOL),
+            ("Level", FLOAT),
+            ("SendID", STRING),
+            ("ReqIdentifier", INT),
+        ];
+        let value = b"\x02\x01\x01\xfe\x01\x40\x01\x02u1\x01\xfe\x07\xd2\x00";
+        let found = Request {
+            number: 1001,
+            send_id: "u1".into(),
+            ..Request::default()
+        };
+        assert_eq!(decode(&stream(65, &fields, value)), Ok(found));
+        assert_eq!(decode(&stream(65, &FIELDS, &[0])), Ok(Request::default()));
+    }
+
+    #[test]
+    fn a_stream_that_is_cut_anywhere_is_malformed() {
+        let whole = stream(65, &FIELDS, VALUE);
+        for end in 0..whole.len() {
+            assert_eq!(decode(&whole.slice(..end)), Err(Malformed), "{end}");
+        }
+    }
+
+    /// Each byte in turn takes every value. No stream panics, and none has text or data beyond its own bytes.
+    #[test]
+    fn a_stream_that_lies_anywhere_is_bounded() {
+        let whole = stream(65, &FIELDS, VALUE);
+        for at in 0..whole.len() {
+            for byte in 0..=u8::MAX {
+                let mut lying = whole.to_vec();
+                lying[at] = byte;
+                // The longest number, and the lowest one.
+                for tail in [&[][..], &[0xff; 8], &[0xf8, 0xff]] {
+                    let mut lying = lying.clone();
+                    lying.splice(at + 1..at + 1, tail.iter().copied());
+                    if let Ok(request) = decode(&lying.into()) {
+                        assert!(request.data.len() <= whole.len() + 8);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_definition_and_one_value_is_malformed() {
+        let whole = stream(65, &FIELDS, VALUE);
+        let definition = usize::from(whole[0]) + 1;
+        let twice: Bytes = whole.repeat(2).into();
+        let no_definition = whole.slice(definition..);
+        let two_values: Bytes = [&whole[..], &whole[definition..]].concat().into();
+        let many: Vec<_> = (0..=FIELDS_MAX).map(|_| ("A", INT)).collect();
+        for bad in [
+            Bytes::new(),
+            whole.slice(..definition),
+            twice,
+            no_definition,
+            two_values,
+            stream(63, &FIELDS, VALUE),
+            stream(65, &many, &[0]),
+            // A field of an unknown type, a field too many, a number beyond 32 bits, text that is not UTF-8.
+            stream(65, &[("ReqIdentifier", 40)], &[1, 1, 0]),
+            stream(65, &FIELDS, &[7, 1, 0]),
+            stream(65, &FIELDS, b"\x01\xfb\x02\x00\x00\x00\x00\x00"),
+            stream(65, &FIELDS, b"\x03\x02\xff\xff\x00"),
+            stream(65, &FIELDS, b"\x00\x00"),
+        ] {
+            assert_eq!(decode(&bad), Err(Malformed), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_a_constant_definition_and_its_value() {
+        assert_eq!(DEFINITION.len(), 97);
+        let response = Response {
+            number: 1001,
+            increment: "7",
+            operation_id: "o",
+            data: b"x",
+            ..Response::default()
+        };
+        let value = b"\x10\xff\x82\x01\xfe\x07\xd2\x03\x017\x01\x01o\x01\x01x\x00";
+        assert_eq!(encode(&response), [DEFINITION, value].concat());
+        // The names and types that we write can be read back by name.
+        let read = decode(&encode(&response));
+        let expected = Request {
+            number: 1001,
+            operation_id: "o".into(),
+            increment: "7".into(),
+            data: Bytes::from_static(b"x"),
+            ..Request::default()
+        };
+        assert_eq!(read, Ok(expected));
+        let refused = Response {
+            number: 1003,
+            error_code: 1002,
+            error_text: "no",
+            ..Response::default()
+        };
+        let value = b"\x0d\xff\x82\x01\xfe\x07\xd6\x01\xfe\x07\xd4\x01\x02no\x00";
+        assert_eq!(encode(&refused), [DEFINITION, value].concat());
+    }
 }

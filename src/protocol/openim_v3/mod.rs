@@ -3,8 +3,11 @@
 //! Each WebSocket message is an envelope with a request, an answer or a push. The SDKs send no acks: the pong that answers a ping
 //! behind a push shows that the push was received, because a client reads in order. The codec turns it into an ack.
 //!
+//! The end of a push is the message without its address, and all receivers share it: encoded once, and compressed once.
+//!
 //! - `query.rs`: who the client is, and in which encoding it speaks
-//! - `envelope.rs`: envelopes and their encodings; `gob.rs`, `json.rs`: the two forms
+//! - `verdict.rs`: the verdict on the login, and the other texts
+//! - `envelope.rs`: envelopes and their encodings; `gob.rs`, `json.rs`: the two forms; `gzip.rs`: around both
 //! - `requests.rs`: what each request asks for
 //! - `answers.rs`: the session's answers as OpenIM's
 //! - `message.rs`: one message, and the news that something was read; `element.rs`: a message's content
@@ -15,6 +18,7 @@ mod answers;
 mod element;
 mod envelope;
 mod gob;
+mod gzip;
 mod json;
 mod message;
 mod push;
@@ -22,30 +26,27 @@ mod query;
 mod requests;
 #[cfg(test)]
 mod tests;
-
-use std::collections::HashMap;
+mod verdict;
 
 use axum::http::{Request, header::UPGRADE};
 use bytes::{Bytes, BytesMut};
-use prost::Message as _;
-use serde_json::{Value, json};
 use towncrier_websocket::{
     Close, Frame, Rules, Side, Violation,
     frame::{self, BINARY, FIN, TEXT, put_header},
 };
 
 use self::{
-    envelope::Request as Envelope,
-    envelope::{Encoding, Form},
-    proto::{SubUserOnlineStatusElem, SubUserOnlineStatusTips},
+    answers::AskedRanges,
+    envelope::{Encoding, Form, Request as Envelope, Response},
+    push::unasked,
     query::Query,
-    requests::{Asked, asked, number},
+    requests::{Asked, Refusal, asked, number},
 };
-use super::Codec;
+use super::{Codec, close};
 use crate::{
-    ids::{Platform, Seq, UserId, WireSeq},
+    ids::{Platform, Seq, UserId},
     message::{Live, Numbers},
-    session::{Answer, BadToken, Connect, FromClient, Manner, Question, Reason, Resume, ToClient},
+    session::{Answer, Connect, FromClient, Manner, Question, Reason, Resume, ToClient},
 };
 
 /// The prost types of `proto/openim/v3/sdk.proto`.
@@ -54,12 +55,10 @@ mod proto {
     include!(concat!(env!("OUT_DIR"), "/openim.v3.rs"));
 }
 
+/// The name of the subprotocol. No SDK asks for one.
+const SUBPROTOCOL: &str = "openim.v3";
 /// The largest message of a client. OpenIM's own gateway takes 50 KiB.
 const FRAME_BYTES_MAX: usize = 64 * 1024;
-/// Go cores need some text there in each push.
-const PUSH_OPERATION: &str = "push";
-/// The close code of every connection: the SDKs do not look at it.
-const CLOSE_CODE: u16 = 1000;
 
 /// The codec of the client that sends this request; `None` if it is no client of this protocol, or its query lacks something.
 pub(super) fn of(request: &Request<()>) -> Option<Box<dyn Codec>> {
@@ -92,8 +91,8 @@ struct OpenimV3 {
 /// A request that waits for the session's answer.
 struct Waiting {
     request: Envelope,
-    /// The lowest seq asked for in each conversation.
-    lowest: HashMap<String, WireSeq>,
+    /// The ranges that it asked for.
+    ranges: AskedRanges,
 }
 
 impl OpenimV3 {
@@ -125,29 +124,24 @@ impl OpenimV3 {
         }
     }
 
-    /// The frame of an answer to `request`, or of an error.
-    fn answer(&self, request: &Envelope, data: &[u8], error: Option<(i32, &str)>) -> Frame {
-        let (error_code, error_text) = error.unwrap_or_default();
-        let response = envelope::Response {
+    /// The frame of an answer to `request`.
+    fn answer(&self, request: &Envelope, data: &[u8]) -> Frame {
+        self.respond(request, data, (0, ""))
+    }
+
+    fn respond(&self, request: &Envelope, data: &[u8], (code, text): Refusal) -> Frame {
+        self.binary(&Response {
             number: request.number,
-            error_code,
-            error_text,
+            error_code: code,
+            error_text: text,
             increment: &request.increment,
             operation_id: &request.operation_id,
             data,
-        };
-        binary(self.encoding.encode(&response))
+        })
     }
 
-    /// The frame of a message that nobody asked for.
-    fn unasked(&self, number: i32, data: &[u8]) -> Frame {
-        let response = envelope::Response {
-            number,
-            operation_id: PUSH_OPERATION,
-            data,
-            ..envelope::Response::default()
-        };
-        binary(self.encoding.encode(&response))
+    fn binary(&self, response: &Response<'_>) -> Frame {
+        whole(BINARY, self.encoding.encode(response))
     }
 
     fn take(&mut self, request: Envelope) -> Result<FromClient, Reason> {
@@ -157,14 +151,14 @@ impl OpenimV3 {
         let asked = match asked(request.number, request.data.clone(), &self.user) {
             Ok(asked) => asked,
             Err(refusal) => {
-                self.owed = Some(Box::new(self.answer(&request, &[], Some(refusal))));
+                self.owed = Some(Box::new(self.respond(&request, &[], refusal)));
                 return Ok(FromClient::Nothing);
             }
         };
         Ok(match asked {
             Asked::Question(question) => {
-                let lowest = lowest(&question);
-                self.asked = Some(Box::new(Waiting { request, lowest }));
+                let ranges = asked_ranges(&question);
+                self.asked = Some(Box::new(Waiting { request, ranges }));
                 FromClient::Ask(question)
             }
             Asked::Presence { users, unwatch } => {
@@ -172,23 +166,47 @@ impl OpenimV3 {
                 FromClient::Watch { users, unwatch }
             }
             Asked::Nothing => {
-                self.owed = Some(Box::new(self.answer(&request, &[], None)));
+                self.owed = Some(Box::new(self.answer(&request, &[])));
                 FromClient::Nothing
             }
             Asked::LogOut => {
-                self.owed = Some(Box::new(self.answer(&request, &[], None)));
+                self.owed = Some(Box::new(self.answer(&request, &[])));
                 FromClient::LogOut
             }
         })
     }
 
+    /// Pushes a message whose encoding other receivers share.
+    fn push_live(&mut self, user: &UserId, live: &Live, send: &mut dyn FnMut(Frame)) {
+        let sharing = self.encoding.sharing();
+        let Some(sharing) = sharing.filter(|_| live.message.origin().marks.is_empty()) else {
+            let body = live.message.body().clone();
+            return self.push(user, &[(live.numbers, body)], send);
+        };
+        let (begin, end) = push::live(user, live, sharing, self.encoding.form);
+        let mut head = BytesMut::with_capacity(10 + begin.len());
+        put_header(&mut head, FIN | BINARY, begin.len() + end.len(), None);
+        head.extend_from_slice(&begin);
+        send(Frame {
+            head: head.freeze(),
+            body: end,
+        });
+        self.reach(live.numbers.seq, send);
+    }
+
     /// Pushes messages, ascending by their place in the inbox.
     fn push(&mut self, user: &UserId, messages: &[(Numbers, Bytes)], send: &mut dyn FnMut(Frame)) {
-        for part in push::parts(user, messages, self.encoding.form) {
-            send(self.unasked(number::PUSH, &part.encode_to_vec()));
+        for data in push::pushes(user, messages, self.encoding.form) {
+            send(self.binary(&unasked(number::PUSH, &data)));
         }
-        let last = messages.last().map(|(numbers, _)| numbers.seq);
-        self.pushed = self.pushed.max(last.unwrap_or_default());
+        if let Some((numbers, _)) = messages.last() {
+            self.reach(numbers.seq, send);
+        }
+    }
+
+    /// All up to this entry was pushed, or will not come. A ping behind it finds out if it was received.
+    fn reach(&mut self, seq: Seq, send: &mut dyn FnMut(Frame)) {
+        self.pushed = self.pushed.max(seq);
         if self.pinged.is_none() {
             send(self.ping());
         }
@@ -201,36 +219,24 @@ impl OpenimV3 {
     }
 
     fn tell_presence(&mut self, users: &[(UserId, Vec<Platform>)]) -> Frame {
-        let subscribers = users
-            .iter()
-            .map(|(user, platforms)| SubUserOnlineStatusElem {
-                user_id: user.as_str().to_owned(),
-                platforms: platforms
-                    .iter()
-                    .map(|platform| platform.number() as i32)
-                    .collect(),
-            });
-        let tips = SubUserOnlineStatusTips {
-            subscribers: subscribers.collect(),
-        };
-        let data = tips.encode_to_vec();
+        let data = answers::presence(users);
         match self.asked_presence.take() {
-            Some(request) => self.answer(&request, &data, None),
-            None => self.unasked(number::PRESENCE, &data),
+            Some(request) => self.answer(&request, &data),
+            None => self.binary(&unasked(number::PRESENCE, &data)),
         }
     }
 
     fn tell_answer(&mut self, user: &UserId, answer: Answer) -> Option<Frame> {
-        let Waiting { request, lowest } = *self.asked.take()?;
+        let Waiting { request, ranges } = *self.asked.take()?;
         let form = self.encoding.form;
-        let data = answers::data(request.number, &lowest, answer, user, form);
-        Some(self.answer(&request, &data, None))
+        let data = answers::data(request.number, ranges, answer, user, form);
+        Some(self.answer(&request, &data))
     }
 }
 
 impl Codec for OpenimV3 {
     fn subprotocol(&self) -> &'static str {
-        "openim.v3"
+        SUBPROTOCOL
     }
 
     fn rules(&self) -> Rules {
@@ -246,8 +252,7 @@ impl Codec for OpenimV3 {
     }
 
     fn refuse_upgrade(&self, reason: Reason) -> Bytes {
-        let (code, text) = login_error(reason);
-        verdict(code, text).to_string().into()
+        verdict::refusal(reason)
     }
 
     fn greet(&mut self) -> Option<Connect> {
@@ -259,14 +264,8 @@ impl Codec for OpenimV3 {
             let request = self.encoding.decode(message);
             return self.take(request.map_err(|_| Reason::UNKNOWN_FRAME)?);
         }
-        let said: Value = serde_json::from_slice(&message).unwrap_or_default();
-        if said["type"] == "ping" {
-            let mut pong = json!({ "type": "pong" });
-            if let Some(body) = said.get("body") {
-                pong["body"] = body.clone();
-            }
-            self.owed = Some(Box::new(text(&pong)));
-        }
+        let pong = verdict::pong(&message);
+        self.owed = pong.map(|pong| Box::new(whole(TEXT, pong)));
         Ok(FromClient::Nothing)
     }
 
@@ -279,24 +278,26 @@ impl Codec for OpenimV3 {
         if self.pushed > received {
             self.owed = Some(Box::new(self.ping()));
         }
-        Some(FromClient::Ack(received))
+        // A ping before the first push asks for a sign of life alone.
+        Some(if received == Seq::ZERO {
+            FromClient::Nothing
+        } else {
+            FromClient::Ack(received)
+        })
     }
 
     fn refuse_login(&mut self, reason: Reason) -> Option<Frame> {
-        let (code, error) = login_error(reason);
-        self.is_told.then(|| text(&verdict(code, error)))
+        self.is_told.then(|| whole(TEXT, verdict::refusal(reason)))
     }
 
     fn encode(&mut self, user: &UserId, what: ToClient, send: &mut dyn FnMut(Frame)) {
         match what {
             ToClient::Connected(_) => {
                 if self.is_told {
-                    send(text(&verdict(0, "")));
+                    send(whole(TEXT, verdict::welcome()));
                 }
             }
-            ToClient::Live(Live { numbers, message }) => {
-                self.push(user, &[(numbers, message.body().clone())], send);
-            }
+            ToClient::Live(live) => self.push_live(user, &live, send),
             ToClient::Push { messages, .. } => self.push(user, &messages, send),
             ToClient::Answer(answer) => {
                 if let Some(frame) = self.tell_answer(user, answer) {
@@ -304,12 +305,13 @@ impl Codec for OpenimV3 {
                 }
             }
             ToClient::Presence(users) => send(self.tell_presence(&users)),
-            ToClient::Kicked(_) => send(self.unasked(number::KICK, &[])),
+            ToClient::Kicked(_) => send(self.binary(&unasked(number::KICK, &[]))),
+            // A hole in the inbox is a hole in a conversation, for which the SDK asks by itself.
+            ToClient::Gap(gap) => self.reach(gap.to, send),
             ToClient::Ping if self.pinged.is_none() => send(self.ping()),
             // The SDKs know nothing of these.
             ToClient::Ping
             | ToClient::CaughtUp(_)
-            | ToClient::Gap(_)
             | ToClient::Fetched { .. }
             | ToClient::Conversations { .. }
             | ToClient::Draining(_)
@@ -317,58 +319,28 @@ impl Codec for OpenimV3 {
         }
     }
 
-    fn close(&self, _: Reason) -> Close {
-        let (code, text) = (CLOSE_CODE, String::new());
-        Close { code, text }
+    fn close(&self, reason: Reason) -> Close {
+        close::close(reason)
     }
 
     fn refuse(&self, violation: Violation) -> Close {
-        let (code, text) = (violation.code(), String::new());
-        Close { code, text }
+        close::refuse(violation)
     }
 }
 
-/// The lowest seq that a question asks for, by conversation.
-fn lowest(question: &Question) -> HashMap<String, WireSeq> {
-    let mut lowest = HashMap::new();
-    if let Question::Ranges { ranges, .. } = question {
-        for range in ranges {
-            let least = lowest
-                .entry(range.conversation_id.clone())
-                .or_insert(range.from);
-            *least = range.from.min(*least);
-        }
+/// The ranges of a question.
+fn asked_ranges(question: &Question) -> AskedRanges {
+    match question {
+        Question::Ranges { ranges, .. } => ranges
+            .iter()
+            .map(|range| (range.conversation_id.clone(), range.from))
+            .collect(),
+        Question::Reached | Question::Overview(_) => AskedRanges::new(),
     }
-    lowest
-}
-
-/// The code and name of OpenIM's error for a login that is refused. SDKs stop at 1501 to 1507, and try again after others.
-fn login_error(reason: Reason) -> (i32, &'static str) {
-    match reason {
-        Reason::Unauthorized(BadToken::Expired) => (1501, "TokenExpiredError"),
-        Reason::Unauthorized(BadToken::Revoked) | Reason::LoggedOut | Reason::Replaced => {
-            (1506, "TokenKickedError")
-        }
-        Reason::Unauthorized(_) => (1502, "TokenInvalidError"),
-        Reason::TooManySessions | Reason::Unavailable(_) => (1601, "ConnOverMaxNumLimit"),
-        _ => (500, "ServerInternalError"),
-    }
-}
-
-fn verdict(code: i32, text: &str) -> Value {
-    json!({ "errCode": code, "errMsg": text, "errDlt": "" })
-}
-
-fn text(value: &Value) -> Frame {
-    whole(TEXT, value.to_string().into())
-}
-
-fn binary(message: Bytes) -> Frame {
-    whole(BINARY, message)
 }
 
 fn whole(kind: u8, body: Bytes) -> Frame {
-    let mut head = BytesMut::new();
+    let mut head = BytesMut::with_capacity(10);
     put_header(&mut head, FIN | kind, body.len(), None);
     Frame {
         head: head.freeze(),

@@ -1,17 +1,22 @@
 //! The requests of the SDKs, and what they ask of the session. Pure.
 
+use bytes::Bytes;
+
 use super::proto::{
     GetConversationsHasReadAndMaxSeqReq, GetLastMessageReq, GetMaxSeqReq, GetSeqMessageReq,
     LogoutReq, PullMessageBySeqsReq, SetAppBackgroundStatusReq, SubUserOnlineStatus,
 };
 use crate::{
     ids::{UserId, WireSeq},
-    session::{Question, RANGES_MAX, Range},
+    message::{ADDRESS_BYTES_MAX, CONVERSATION_ID_BYTES_MAX, TOGETHER_BYTES_MAX},
+    session::{Question, RANGES_BYTES_MAX, RANGES_MAX, Range},
 };
-use bytes::Bytes;
 
-/// The most bytes of the messages in one answer. A Go core drops a connection whose frame has more than 1 MiB, and asks again.
-const ANSWER_BYTES_MAX: usize = 900 * 1024 - 64 * 1024;
+/// The most bytes of the messages of one answer, as they are stored.
+const ANSWER_BYTES_MAX: usize = 800 * 1024;
+const _: () = assert!(ANSWER_BYTES_MAX <= RANGES_BYTES_MAX);
+/// The most bytes of one message.
+const MESSAGE_BYTES_MAX: usize = TOGETHER_BYTES_MAX + ADDRESS_BYTES_MAX;
 
 /// OpenIM's numbers of requests and messages.
 pub(super) mod number {
@@ -69,30 +74,35 @@ pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Asked, Refus
                 from: seq(range.begin.max(1)),
                 to: seq(range.end),
             });
-            ranges_question(ranges.collect(), ANSWER_BYTES_MAX)?
+            ranges_question(ranges, ANSWER_BYTES_MAX)?
         }
         number::SEQ_MESSAGES => {
             let request: GetSeqMessageReq = decode(data)?;
             own(&request.user_id, user)?;
             let ranges = request.conversations.into_iter();
-            let ranges = ranges.flat_map(|one| runs(&one.conversation_id, one.seqs));
-            ranges_question(ranges.collect(), ANSWER_BYTES_MAX)?
+            let ranges = ranges.flat_map(|one| runs(one.conversation_id, one.seqs));
+            ranges_question(ranges, ANSWER_BYTES_MAX)?
         }
         number::READ_AND_MAX_SEQ => {
             let request: GetConversationsHasReadAndMaxSeqReq = decode(data)?;
             own(&request.user_id, user)?;
-            few(request.conversation_ids.len())?;
-            Asked::Question(Question::Overview(request.conversation_ids))
+            let ids = request.conversation_ids;
+            few(ids.len())?;
+            ids.iter().try_for_each(|id| conversation(id))?;
+            Asked::Question(Question::Overview(ids))
         }
         number::LAST_MESSAGES => {
             let request: GetLastMessageReq = decode(data)?;
             own(&request.user_id, user)?;
-            let ranges = request.conversation_ids.into_iter().map(|id| Range {
+            let ids = request.conversation_ids;
+            // Only the newest one of each conversation is asked for.
+            let bytes = ANSWER_BYTES_MAX.min(ids.len().saturating_mul(MESSAGE_BYTES_MAX));
+            let ranges = ids.into_iter().map(|id| Range {
                 conversation_id: id,
                 from: WireSeq(1),
                 to: WireSeq(u64::MAX),
             });
-            ranges_question(ranges.collect(), ANSWER_BYTES_MAX)?
+            ranges_question(ranges, bytes)?
         }
         number::SEND => {
             return Err((
@@ -143,8 +153,22 @@ fn few(count: usize) -> Result<(), Refusal> {
     }
 }
 
-fn ranges_question(ranges: Vec<Range>, bytes: usize) -> Result<Asked, Refusal> {
+fn conversation(id: &str) -> Result<(), Refusal> {
+    if id.len() <= CONVERSATION_ID_BYTES_MAX {
+        Ok(())
+    } else {
+        Err((
+            code::ARGUMENTS,
+            "the request names a conversation by too long an id",
+        ))
+    }
+}
+
+fn ranges_question(ranges: impl Iterator<Item = Range>, bytes: usize) -> Result<Asked, Refusal> {
+    let ranges: Vec<_> = ranges.take(RANGES_MAX + 1).collect();
     few(ranges.len())?;
+    let mut ids = ranges.iter().map(|range| &range.conversation_id);
+    ids.try_for_each(|id| conversation(id))?;
     Ok(Asked::Question(Question::Ranges { ranges, bytes }))
 }
 
@@ -153,22 +177,180 @@ fn seq(number: i64) -> WireSeq {
 }
 
 /// The seqs of a conversation as ranges, ascending.
-fn runs(id: &str, seqs: Vec<i64>) -> Vec<Range> {
-    let mut seqs: Vec<u64> = seqs
-        .into_iter()
-        .filter_map(|seq| u64::try_from(seq).ok())
-        .collect();
+fn runs(id: String, mut seqs: Vec<i64>) -> impl Iterator<Item = Range> {
     seqs.sort_unstable();
-    let mut runs: Vec<Range> = Vec::new();
-    for one in seqs {
-        match runs.last_mut() {
-            Some(run) if one <= run.to.0.saturating_add(1) => run.to = WireSeq(one),
-            _ => runs.push(Range {
-                conversation_id: id.to_owned(),
-                from: WireSeq(one),
-                to: WireSeq(one),
-            }),
+    let mut seqs = seqs.into_iter().filter(|seq| *seq > 0).peekable();
+    std::iter::from_fn(move || {
+        let from = seqs.next()?;
+        let mut to = from;
+        while let Some(next) = seqs.next_if(|seq| *seq <= to.saturating_add(1)) {
+            to = next;
+        }
+        Some(Range {
+            conversation_id: id.clone(),
+            from: seq(from),
+            to: seq(to),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::{super::proto::*, *};
+
+    fn range(id: &str, from: u64, to: u64) -> Range {
+        Range {
+            conversation_id: id.into(),
+            from: WireSeq(from),
+            to: WireSeq(to),
         }
     }
-    runs
+
+    /// The question of a request by u1, or the refusal's code.
+    fn question(number: i32, data: &impl prost::Message) -> Result<Question, i32> {
+        match asked(number, data.encode_to_vec().into(), "u1") {
+            Ok(Asked::Question(question)) => Ok(question),
+            Ok(other) => panic!("{other:?}"),
+            Err((code, _)) => Err(code),
+        }
+    }
+
+    fn pull(seq_ranges: Vec<SeqRange>) -> PullMessageBySeqsReq {
+        PullMessageBySeqsReq {
+            user_id: "u1".into(),
+            seq_ranges,
+        }
+    }
+
+    fn seq_range(id: &str, begin: i64, end: i64) -> SeqRange {
+        SeqRange {
+            conversation_id: id.into(),
+            begin,
+            end,
+        }
+    }
+
+    #[test]
+    fn a_pull_asks_for_its_ranges() {
+        let ranges = vec![
+            seq_range("a", 0, 9),
+            seq_range("b", 5, 5),
+            seq_range("c", -3, -1),
+        ];
+        let asked = Question::Ranges {
+            ranges: vec![range("a", 1, 9), range("b", 5, 5), range("c", 1, 0)],
+            bytes: ANSWER_BYTES_MAX,
+        };
+        assert_eq!(question(1002, &pull(ranges)), Ok(asked));
+        let none = Question::Ranges {
+            ranges: Vec::new(),
+            bytes: ANSWER_BYTES_MAX,
+        };
+        assert_eq!(question(1002, &pull(Vec::new())), Ok(none));
+    }
+
+    #[test]
+    fn listed_seqs_become_ranges() {
+        let conversations = vec![
+            ConversationSeqs {
+                conversation_id: "a".into(),
+                seqs: vec![9, 8, 7, 3, 3, 0, -1, i64::MAX],
+            },
+            ConversationSeqs {
+                conversation_id: "b".into(),
+                seqs: Vec::new(),
+            },
+        ];
+        let request = GetSeqMessageReq {
+            user_id: "u1".into(),
+            conversations,
+        };
+        let last = i64::MAX as u64;
+        let asked = Question::Ranges {
+            ranges: vec![range("a", 3, 3), range("a", 7, 9), range("a", last, last)],
+            bytes: ANSWER_BYTES_MAX,
+        };
+        assert_eq!(question(1005, &request), Ok(asked));
+    }
+
+    #[test]
+    fn conversations_are_asked_for_by_name_or_all() {
+        let request = |ids: &[&str]| GetConversationsHasReadAndMaxSeqReq {
+            user_id: "u1".into(),
+            conversation_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        };
+        assert_eq!(
+            question(1006, &request(&[])),
+            Ok(Question::Overview(Vec::new()))
+        );
+        assert_eq!(
+            question(1006, &request(&["a"])),
+            Ok(Question::Overview(vec!["a".into()]))
+        );
+        let last = GetLastMessageReq {
+            user_id: "u1".into(),
+            conversation_ids: vec!["a".into()],
+        };
+        let Ok(Question::Ranges { ranges, bytes }) = question(1007, &last) else {
+            panic!()
+        };
+        assert_eq!(ranges, [range("a", 1, u64::MAX)]);
+        assert_eq!(bytes, MESSAGE_BYTES_MAX);
+        let reached = GetMaxSeqReq {
+            user_id: "u1".into(),
+        };
+        assert_eq!(question(1001, &reached), Ok(Question::Reached));
+    }
+
+    #[test]
+    fn a_request_for_too_much_or_of_another_user_is_refused() {
+        let many = vec![seq_range("a", 1, 1); RANGES_MAX];
+        assert!(question(1002, &pull(many.clone())).is_ok());
+        let more = [many, vec![seq_range("a", 1, 1)]].concat();
+        assert_eq!(question(1002, &pull(more)), Err(1001));
+        let id = "x".repeat(CONVERSATION_ID_BYTES_MAX + 1);
+        assert_eq!(question(1002, &pull(vec![seq_range(&id, 1, 1)])), Err(1001));
+        let request = GetConversationsHasReadAndMaxSeqReq {
+            user_id: "u1".into(),
+            conversation_ids: vec![id],
+        };
+        assert_eq!(question(1006, &request), Err(1001));
+        let other = GetMaxSeqReq {
+            user_id: "u2".into(),
+        };
+        for number in [1001, 1002, 1005, 1006, 1007, 2003, 2004] {
+            assert_eq!(question(number, &other), Err(1002), "{number}");
+            let broken = asked(number, Bytes::from_static(&[0xff]), "u1");
+            assert!(matches!(broken, Err((1001, _))), "{number}");
+        }
+    }
+
+    #[test]
+    fn sending_and_unknown_requests_get_an_error() {
+        let code = |number| match asked(number, Bytes::new(), "u1") {
+            Err((code, _)) => code,
+            Ok(other) => panic!("{other:?}"),
+        };
+        assert_eq!(code(1003), 1002);
+        for unknown in [0, -1, 1000, 1004, 2001, 2002, 2100, 3001, i32::MAX] {
+            assert_eq!(code(unknown), 1001, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn presence_is_asked_of_users_whose_ids_are_ids() {
+        let request = SubUserOnlineStatus {
+            subscribe_user_id: vec!["a".into(), String::new(), "x".repeat(65)],
+            unsubscribe_user_id: vec!["b".into()],
+        };
+        match asked(2005, request.encode_to_vec().into(), "u1") {
+            Ok(Asked::Presence { users, unwatch }) => {
+                assert_eq!(users, [UserId::new("a").unwrap()]);
+                assert_eq!(unwatch, [UserId::new("b").unwrap()]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -2,11 +2,6 @@
 //!
 //! A message on the wire has a small head for each receiver, its address, and the body that all receivers share. Protobuf
 //! fields may come in any order. So a message is address + body, and a live push copies no body.
-//!
-//! - this file: frames, decoded and encoded
-//! - `close.rs`: close codes and texts
-
-mod close;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::{
@@ -19,7 +14,7 @@ use towncrier_websocket::{
 };
 
 use self::proto::{ClientFrame, ServerFrame, client_frame, server_frame::Body};
-use super::Codec;
+use super::{Codec, close};
 use crate::{
     ids::{Seq, UserId, check_id},
     message::{

@@ -77,18 +77,18 @@ impl State {
         self.meta.insert(b"reached", &value)?;
         if self.has_conversations && self.conversations.are_recorded() {
             let position = reached.position.0.to_le_bytes();
-            self.meta.insert(b"conversations", &position)?;
+            self.meta.insert(b"complete", &position)?;
         }
         self.store.flush()
     }
 
-    /// True if the store has the conversations of this part of the log. A version without conversations claims more of the log
-    /// and does not say so here.
-    pub(in crate::log::embedded) fn knows_conversations(
+    /// True if the store has the conversations and the rows of marks of this part of the log. A version without either claims
+    /// more of the log and does not say so here.
+    pub(in crate::log::embedded) fn is_complete(
         &self,
         reached: Reached,
     ) -> Result<bool, StateError> {
-        let position = self.meta.get(b"conversations")?;
+        let position = self.meta.get(b"complete")?;
         let position = position.and_then(|bytes| position_at(&bytes, 0));
         Ok(position == Some(reached.position))
     }

@@ -3,8 +3,9 @@
 //!
 //! | tree | key | value | lifetime |
 //! |---|---|---|---|
-//! | `users` | user | head, newest, first, acked, flags: a varint each; flag 1: has deleted messages; flag 2: the user's number follows | for ever |
+//! | `users` | user | head, newest, first, acked, flags: a varint each; flag 1: has deleted messages; flag 2: the user's number follows; flag 4: has rows of marks, and the number of pending marks follows | for ever |
 //! | `waypoints` | user `\0` seq (multiples of 64) | position u64 of that `Entry` | until its segment is removed |
+//! | `marks` | user `\0` seq / 64 | the bits u64 of the seqs whose `Entry` holds read marks | until its segments are removed |
 //! | `conversations` | user `\0` conversation id | head, newest, first, mark, last time, last seq, flags: a varint each; flag 1: provisional; flag 2: the shift follows; then the unread messages that were deleted | for ever |
 //! | `conversation_waypoints` | user `\0` conversation id `\0` conversation seq (multiples of 64) | position u64 of that `Entry` | until its segment is removed |
 //! | `conversation_waypoints` | user `\0` conversation id `\0` `\0` provisional number (multiples of 64) | the same, for an entry with a provisional number | until its segment is removed |
@@ -16,7 +17,7 @@
 //! | `profiles` | user | opaque | for ever |
 //! | `rows` | table u8, key | the row's value, see `table_id.rs` | until the row is removed |
 //! | `meta` | `reached` | epoch u64, position u64, CRC u32: the part of the log that the other trees contain at least | – |
-//! | `meta` | `conversations` | position u64: the conversations of this part are complete, see `conversations.rs` | – |
+//! | `meta` | `complete` | position u64: the conversations and the rows of marks of this part are complete, see `conversations.rs` and `mark_rows.rs` | – |
 
 use super::super::{record::Position, table_id::TableId};
 use crate::ids::{ConversationSeq, Platform, Seq, SessionKey, UserId};
@@ -24,11 +25,19 @@ use crate::ids::{ConversationSeq, Platform, Seq, SessionKey, UserId};
 /// The distance in seqs between two waypoints of a user. A read walks back at most this far to its beginning.
 pub(super) const WAYPOINT_EVERY: u64 = 64;
 
+/// The seqs of one row of the tree `marks`: the bits of its value.
+pub(super) const MARKS_IN_ROW: u64 = 64;
+
 /// The byte between the parts of a key.
 const SEPARATOR: u8 = 0;
 
 pub(super) fn entry(user: &UserId, seq: Seq) -> Vec<u8> {
     joined(user.as_str(), &seq.0.to_be_bytes())
+}
+
+/// The key of a row of the tree `marks`, by the seqs of the row divided by [`MARKS_IN_ROW`].
+pub(super) fn marks(user: &UserId, row: u64) -> Vec<u8> {
+    joined(user.as_str(), &row.to_be_bytes())
 }
 
 /// The key of an entry of the conversation with the key `conversation`.

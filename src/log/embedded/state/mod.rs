@@ -11,6 +11,7 @@
 //! - `table.rs`: one kind of row, written behind
 //! - `checkpoint.rs`: rows go to sled, and sled claims what it has
 //! - `conversations.rs`: the rows of conversations, with the read marks; `unnumbered.rs`: entries of an earlier version
+//! - `mark_rows.rs`: which entries of an inbox are read marks
 //! - `users.rs`, `cursors.rs`, `idempotency.rs`, `tokens.rs`: the rows; `rows.rs`: the rows of the tables in `table_id.rs`
 
 mod checkpoint;
@@ -18,6 +19,7 @@ mod conversations;
 mod cursors;
 mod idempotency;
 mod keys;
+mod mark_rows;
 mod memory;
 mod rows;
 mod store;
@@ -40,6 +42,7 @@ use bytes::Bytes;
 use self::keys::u64_at;
 pub use self::store::{Opened, Pace, StateStore, StoreHome, Tree, Visit};
 use self::table::WriteBehind;
+use self::users::PendingChange;
 pub(super) use self::{
     checkpoint::{Checkpoint, Claim},
     conversations::{ConversationRow, Conversations},
@@ -59,10 +62,13 @@ use super::{
     record::{Position, Record},
     table_id::TableId,
 };
-use crate::ids::{Seq, SessionKey, UserId};
+use crate::{
+    ids::{Seq, SessionKey, UserId},
+    metrics::ByKind,
+};
 
 /// The number of tables.
-const TABLES: usize = 11;
+const TABLES: usize = 12;
 
 /// The state store failed: only rows in memory can be looked up.
 #[derive(Debug, thiserror::Error)]
@@ -150,8 +156,8 @@ pub(super) struct State {
     deleted: Table<()>,
     profiles: Table<Bytes>,
     rows: Table<Bytes>,
-    /// Messages retained and not acked by any session, over all users.
-    pending: AtomicU64,
+    /// Entries retained and not acked by any session, over all users.
+    pending: ByKind<AtomicU64>,
 }
 
 impl State {
@@ -182,21 +188,46 @@ impl State {
             deleted: Table::open(&*store, "deleted")?,
             profiles: Table::open(&*store, "profiles")?,
             rows: Table::open(&*store, "rows")?,
-            pending: AtomicU64::new(0),
+            pending: ByKind::default(),
             store,
         };
-        let mut pending = 0;
         state.users.rows.visit(&[], |_, row| {
-            pending += row.pending();
+            state.book((ByKind::default(), row.pending()));
             state.users.note(row);
         })?;
-        state.pending.store(pending, Relaxed);
         Ok(state)
     }
 
-    /// Messages retained and not acked by any session.
-    pub(super) fn pending(&self) -> u64 {
-        self.pending.load(Relaxed)
+    /// Entries retained and not acked by any session.
+    pub(super) fn pending(&self) -> ByKind<u64> {
+        ByKind {
+            messages: self.pending.messages.load(Relaxed),
+            marks: self.pending.marks.load(Relaxed),
+        }
+    }
+
+    /// Takes a change into the books. Returns the number of entries that are not pending any more.
+    fn book(&self, (before, after): PendingChange) -> ByKind<u64> {
+        let book = |pending: &AtomicU64, before: u64, after: u64| {
+            // Adding what wraps around takes off.
+            pending.fetch_add(after.wrapping_sub(before), Relaxed);
+            before.saturating_sub(after)
+        };
+        ByKind {
+            messages: book(&self.pending.messages, before.messages, after.messages),
+            marks: book(&self.pending.marks, before.marks, after.marks),
+        }
+    }
+
+    /// Changes a user's row in what is pending. Returns the result of `change`, and the number of entries that are not pending any
+    /// more.
+    pub(super) fn change<T>(
+        &self,
+        user: &UserId,
+        change: impl FnOnce(&mut UserRow) -> T,
+    ) -> Result<(T, ByKind<u64>), StateError> {
+        let (answer, pending) = self.users.change(user, change)?;
+        Ok((answer, self.book(pending)))
     }
 
     /// Turns a durable record into rows. `message` has the facts of an entry's message; without them the entry is in no
@@ -214,9 +245,8 @@ impl State {
             Record::Entry {
                 user, seq, fields, ..
             } => {
-                if self.users.add_entry(user, *seq, at)? {
-                    self.pending.fetch_add(1, Relaxed);
-                }
+                let is_marks = fields.kind == MARKS;
+                self.book(self.users.add_entry(user, *seq, at, is_marks)?);
                 match (fields.kind, message) {
                     (MESSAGE, Some(message)) => {
                         let conversations = &self.conversations;
@@ -261,16 +291,18 @@ impl State {
                     self.conversations.delete(key, *number)?;
                 }
             }
-            Record::Head { user, head, first } => self.users.update(user, |row| {
-                if *head > row.head {
-                    *row = UserRow {
-                        head: *head,
-                        first: *first,
-                        newest: Position::NONE,
-                        ..*row
-                    };
-                }
-            })?,
+            Record::Head { user, head, first } => {
+                self.change(user, |row| {
+                    if *head > row.head {
+                        *row = UserRow {
+                            head: *head,
+                            first: *first,
+                            newest: Position::NONE,
+                            ..*row
+                        };
+                    }
+                })?;
+            }
             Record::Key(key) => {
                 if self
                     .keys
@@ -307,45 +339,44 @@ impl State {
         self.store.pace()
     }
 
-    /// Moves a session's cursor. Returns the number of messages that no session had acked before.
+    /// Moves a session's cursor. Returns the number of entries that no session had acked before.
     pub(super) fn store_cursor(
         &self,
         session: &SessionKey,
         row: SessionRow,
-    ) -> Result<u64, StateError> {
+    ) -> Result<ByKind<u64>, StateError> {
         self.cursors.put(session, row);
         if row.cursor == Seq::ZERO {
             // Nothing was acked. The user is known from here on.
             self.users.know(&session.user)?;
-            return Ok(0);
+            return Ok(ByKind::default());
         }
-        let acked = self.users.update(&session.user, |user| {
-            let before = user.pending();
+        let ((), acked) = self.change(&session.user, |user| {
             user.acked = user.acked.max(row.cursor.min(user.head));
-            before - user.pending()
         })?;
-        self.pending.fetch_sub(acked, Relaxed);
         Ok(acked)
     }
 
-    /// Removes everything below `first` from the inbox, because retention did. Returns the number of messages that no
+    /// Removes everything below `first` from the inbox, because retention did. Returns the number of entries that no
     /// session had acked.
     pub(super) fn expire(
         &self,
         user: &UserId,
         first: Seq,
         removed_before: Position,
-    ) -> Result<u64, StateError> {
-        let (from, expired) = self.users.update(user, |row| {
-            let (from, before) = (row.first, row.pending());
+    ) -> Result<ByKind<u64>, StateError> {
+        let ((from, has_marks), expired) = self.change(user, |row| {
+            let from = row.first;
             row.first = row.first.max(first);
             if row.newest < removed_before {
                 row.newest = Position::NONE;
             }
-            (from, before - row.pending())
+            (from, row.has_marks)
         })?;
         self.users.forget_waypoints(user, from, first);
-        self.pending.fetch_sub(expired, Relaxed);
+        if has_marks {
+            self.users.marks.forget(user, from, first);
+        }
         Ok(expired)
     }
 
@@ -383,6 +414,8 @@ impl State {
             &self.tokens.rows,
             &self.users.rows,
             &self.users.waypoints,
+            // After the users' rows: a crash that loses what a user's row says of removed entries loses no row of marks.
+            &self.users.marks.rows,
             &self.conversations.rows,
             &self.conversations.waypoints,
             &self.conversations.unnumbered,

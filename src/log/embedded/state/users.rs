@@ -14,12 +14,14 @@ use super::{
     super::record::Position,
     StateError,
     keys::{self, WAYPOINT_EVERY, position_at},
+    mark_rows::MarkRows,
     store::StateStore,
     table::{Row, Table},
 };
 use crate::{
     ids::{Epoch, Seq, UserId},
     log::Inbox,
+    metrics::ByKind,
 };
 
 /// One user. The default stands for a user who never got a message.
@@ -35,16 +37,25 @@ pub(in crate::log::embedded) struct UserRow {
     pub(in crate::log::embedded) acked: Seq,
     /// True if the tree `deleted` has rows of this user.
     pub(in crate::log::embedded) has_deleted: bool,
+    /// True if the tree `marks` has rows of this user.
+    pub(in crate::log::embedded) has_marks: bool,
+    /// The number of retained entries of read marks that no session acked.
+    pub(in crate::log::embedded) pending_marks: u64,
     /// The user's number, from 1; 0 for a user who has none yet.
     pub(in crate::log::embedded) number: u64,
 }
 
 /// No user gets so high a number. So counting on from a number that was read never overflows.
 const NUMBER_MAX: u64 = 1 << 62;
-/// The bits of a row's last varint but one.
+/// The bits of a row's fifth varint.
 const HAS_DELETED: u64 = 1;
 /// A number follows.
 const HAS_NUMBER: u64 = 2;
+/// The number of pending marks follows, after the user's number.
+const HAS_MARKS: u64 = 4;
+
+/// The entries of a user that are pending before a change and after it.
+pub(super) type PendingChange = (ByKind<u64>, ByKind<u64>);
 
 impl Default for UserRow {
     fn default() -> Self {
@@ -54,17 +65,27 @@ impl Default for UserRow {
             first: Seq(1),
             acked: Seq::ZERO,
             has_deleted: false,
+            has_marks: false,
+            pending_marks: 0,
             number: 0,
         }
     }
 }
 
 impl UserRow {
-    /// The number of retained messages that no session acked.
-    pub(in crate::log::embedded) fn pending(&self) -> u64 {
-        self.head
-            .0
-            .saturating_sub(self.acked.max(self.first.previous()).0)
+    /// No entry up to this is pending.
+    pub(super) fn settled(&self) -> Seq {
+        self.acked.max(self.first.previous())
+    }
+
+    /// The number of retained entries that no session acked.
+    pub(in crate::log::embedded) fn pending(&self) -> ByKind<u64> {
+        let all = self.head.0.saturating_sub(self.settled().0);
+        let marks = self.pending_marks.min(all);
+        ByKind {
+            messages: all - marks,
+            marks,
+        }
     }
 
     /// The bounds that sessions see.
@@ -79,12 +100,13 @@ impl UserRow {
 
 impl Row for UserRow {
     /// Varints keep the value small. sled keeps a value of at most 22 bytes within its page, and each longer one in an
-    /// allocation of its own. This value fits up to 2^21 messages of a user, 4 TB of log and 2^35 users.
+    /// allocation of its own. This value fits up to 2^21 messages of a user, 127 pending marks, 4 TB of log and 2^35 users.
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(22);
         let has_number = self.number > 0;
         let flags = if self.has_deleted { HAS_DELETED } else { 0 }
-            | if has_number { HAS_NUMBER } else { 0 };
+            | if has_number { HAS_NUMBER } else { 0 }
+            | if self.has_marks { HAS_MARKS } else { 0 };
         let numbers = [
             self.head.0,
             self.newest.0,
@@ -92,7 +114,9 @@ impl Row for UserRow {
             self.acked.0,
             flags,
         ];
-        for number in numbers.into_iter().chain(has_number.then_some(self.number)) {
+        let number = has_number.then_some(self.number);
+        let marks = self.has_marks.then_some(self.pending_marks);
+        for number in numbers.into_iter().chain(number).chain(marks) {
             encode_varint(number, &mut bytes);
         }
         bytes
@@ -112,6 +136,10 @@ impl Row for UserRow {
         if flags & HAS_NUMBER > 0 {
             row.number = number().filter(|number| *number <= NUMBER_MAX)?;
         }
+        row.has_marks = flags & HAS_MARKS > 0;
+        if row.has_marks {
+            row.pending_marks = number()?;
+        }
         bytes.is_empty().then_some(row)
     }
 }
@@ -126,10 +154,11 @@ impl Row for Position {
     }
 }
 
-/// Inboxes: the users' rows and the waypoints into their chains.
+/// Inboxes: the users' rows, the waypoints into their chains, and the rows of marks.
 pub(in crate::log::embedded) struct Users {
     pub(super) rows: Table<UserRow>,
     pub(super) waypoints: Table<Position>,
+    pub(super) marks: MarkRows,
     /// Known users without a number, to whom the writer gives numbers. `None` before the first message to everyone, because
     /// numbers take memory, and while the log's format has no numbers.
     unnumbered: Mutex<Option<BTreeSet<UserId>>>,
@@ -142,6 +171,7 @@ impl Users {
         Ok(Self {
             rows: Table::open(store, "users")?,
             waypoints: Table::open(store, "waypoints")?,
+            marks: MarkRows::open(store)?,
             unnumbered: Mutex::default(),
             highest: AtomicU64::new(0),
         })
@@ -232,27 +262,54 @@ impl Users {
         Ok(answer)
     }
 
-    /// Adds an entry: moves the head, and keeps waypoints. Returns true for a new entry. Replaying an old one changes
-    /// nothing.
-    pub(in crate::log::embedded) fn add_entry(
+    /// Changes what is pending of a user, under the row's lock. `change` need not take passed marks off: that is done after it.
+    pub(super) fn change<T>(
+        &self,
+        user: &UserId,
+        change: impl FnOnce(&mut UserRow) -> T,
+    ) -> Result<(T, PendingChange), StateError> {
+        self.update(user, |row| {
+            let before = *row;
+            let answer = change(row);
+            match self.marks.passed(user, &before, row) {
+                Ok(passed) => {
+                    row.pending_marks = row.pending_marks.saturating_sub(passed);
+                    Ok((answer, (before.pending(), row.pending())))
+                }
+                Err(error) => {
+                    *row = before;
+                    Err(error)
+                }
+            }
+        })?
+    }
+
+    /// Adds an entry: moves the head, and keeps waypoints. Replaying an old one changes nothing.
+    pub(super) fn add_entry(
         &self,
         user: &UserId,
         seq: Seq,
         at: Position,
-    ) -> Result<bool, StateError> {
+        is_marks: bool,
+    ) -> Result<PendingChange, StateError> {
         if seq.0.is_multiple_of(WAYPOINT_EVERY) {
             self.waypoints.put(keys::entry(user, seq), at);
         }
-        self.update(user, |row| {
-            let is_new = seq > row.head;
-            if is_new {
+        // The row of marks is there before the user's row counts the entry.
+        if is_marks && seq >= self.get(user)?.first {
+            self.marks.add(user, seq)?;
+        }
+        let ((), pending) = self.change(user, |row| {
+            row.has_marks |= is_marks;
+            if seq > row.head {
                 if row.newest == Position::NONE {
                     row.first = seq;
                 }
                 (row.head, row.newest) = (seq, at);
+                row.pending_marks += u64::from(is_marks);
             }
-            is_new
-        })
+        })?;
+        Ok(pending)
     }
 
     /// The start of a walk back to `seq`: the nearest stored position of an entry at or above it.
@@ -307,7 +364,15 @@ mod tests {
                 first: Seq(number()),
                 acked: Seq(number()),
                 has_deleted: number() % 2 == 1,
+                has_marks: false,
+                pending_marks: 0,
                 number: (number() >> 2) * (number() % 2),
+            };
+            let pending_marks = number();
+            let row = UserRow {
+                has_marks: pending_marks % 2 == 1,
+                pending_marks: pending_marks * (pending_marks % 2),
+                ..row
             };
             let mut bytes = row.to_bytes();
             assert_eq!(UserRow::from_bytes(&bytes), Some(row));
@@ -325,6 +390,8 @@ mod tests {
             first: Seq((1 << 21) - 1),
             acked: Seq((1 << 21) - 1),
             has_deleted: true,
+            has_marks: true,
+            pending_marks: 127,
             number: (1 << 35) - 1,
         };
         assert!(row.to_bytes().len() <= 22);

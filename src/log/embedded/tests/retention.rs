@@ -145,6 +145,48 @@ fn a_jump_of_the_wall_clock_expires_nothing_by_age() {
     }
 }
 
+/// Retention once went round for ever: each removed segment of carried facts made another one.
+#[test]
+fn facts_larger_than_the_bound_are_carried_once_round_and_later_messages_have_the_whole_bound() {
+    let bench = Bench::with(|limits| {
+        limits.segment_bytes = 16 << 10;
+        limits.retention_bytes = 64 << 10;
+    });
+    let users: Vec<_> = (0..2500).map(|number| format!("u{number}")).collect();
+    let users: Vec<_> = users.iter().map(String::as_str).collect();
+    bench.send(&users, "to many");
+    let fill = |messages| {
+        for number in 0..messages {
+            bench.send(&["u1"], &format!("{number}{}", "f".repeat(1000)));
+        }
+    };
+    fill(100);
+    // A round of the keeper marks the log as synced, and then removes segments. So once the mark is behind the second message, the
+    // removals of an earlier round are over.
+    let turns = || {
+        for _ in 0..2 {
+            bench.send(&["other"], "a turn");
+            let end = bench.log_end();
+            eventually("a turn of the keeper", || bench.disk.marks().synced >= end);
+        }
+    };
+    turns();
+    let facts = bench.disk.segment_bytes();
+    assert!(facts > 64 << 10, "{facts} bytes of facts are enough");
+    let begun = bench.bounds("u1");
+    fill(30);
+    turns();
+    assert_eq!(bench.bounds("u1").1, begun.1 + 30);
+    assert!(bench.read("u1", begun.1).len() == 30, "they fit the bound");
+    fill(300);
+    turns();
+    assert!(bench.bounds("u1").0 > begun.1, "the bound holds again");
+    let bytes = bench.disk.segment_bytes();
+    assert!(bytes <= facts + (64 << 10) + (32 << 10), "{bytes}, {facts}");
+    let bench = bench.reopen(TestDisk::after_power_cut, false);
+    assert_eq!(bench.bounds("u7"), (2, 1));
+}
+
 fn setting(key: &'static str, value: Option<&'static str>) -> Record {
     Record::Row {
         table: TableId::Settings,

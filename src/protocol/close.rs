@@ -1,4 +1,5 @@
-//! The close codes of `towncrier.v1`. After 4000–4499 a client does not return by itself, after 4500–4999 it does.
+//! The close codes of all protocols. After 4000–4499 a client of `towncrier.v1` does not return by itself, after 4500–4999 it
+//! does. The SDKs of OpenIM look at no code. The operator counts by them.
 
 use std::borrow::Cow;
 
