@@ -268,10 +268,10 @@ mod tests {
             let names: Vec<_> = message.options.into_keys().collect();
             names.join(" ")
         };
-        assert_eq!(options(Form::Json), "history persistent senderSync");
+        assert_eq!(options(Form::Json), "history persistent senderSync unreadCount");
         assert_eq!(
             options(Form::Gob),
-            "conversationUpdate history persistent senderSync"
+            "conversationUpdate history persistent senderSync unreadCount"
         );
     }
 
