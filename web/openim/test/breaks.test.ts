@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import {
+  assertSame,
   conversationOf,
   deviceOf,
   each,
@@ -20,8 +21,8 @@ const gateway = await gatewayOfFile();
 /** Resolves when the device was told of these and no others, and its history is the same. */
 async function hasExactly(device: Device, user: string, ids: string[]): Promise<void> {
   await device.isTold(ids);
-  assert.deepEqual(device.toldIds, ids, "told");
-  assert.deepEqual(await device.historyIds(conversationOf(user)), ids, "history");
+  assertSame(device.toldIds, ids, "told");
+  assertSame(await device.historyIds(conversationOf(user)), ids, "history");
   assert.equal(await device.unread(conversationOf(user)), ids.length, "unread");
 }
 
@@ -111,6 +112,6 @@ test("js: a restart costs nothing that history does not have", async (context) =
   const [last = ""] = await notify(gateway, user, 1);
   await device.isTold([last]);
   // It keeps nothing: what came before its login is history.
-  assert.deepEqual(device.toldIds, [...ids.slice(0, 5), last]);
-  assert.deepEqual(await device.historyIds(conversationOf(user)), [...ids, last]);
+  assertSame(device.toldIds, [...ids.slice(0, 5), last], "told");
+  assertSame(await device.historyIds(conversationOf(user)), [...ids, last], "history");
 });

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { cp, rm } from "node:fs/promises";
 import { test } from "node:test";
 import {
+  assertSame,
   conversationOf,
   deviceOf,
   each,
@@ -24,11 +25,11 @@ each("a fresh device is told of nothing old, and has all of it", async (core, co
   const ids = await notify(gateway, user, 60);
   const device = await entered(context, core, gateway, user);
   await eventually("all is unread", async () => (await device.unread(conversationOf(user))) === 60);
-  assert.deepEqual(await device.historyIds(conversationOf(user)), ids);
+  assertSame(await device.historyIds(conversationOf(user)), ids, "history");
   ids.push(...(await notify(gateway, user, 1)));
   await device.isTold(ids.slice(60));
-  assert.deepEqual(device.toldIds, ids.slice(60));
-  assert.deepEqual(await device.historyIds(conversationOf(user)), ids);
+  assertSame(device.toldIds, ids.slice(60), "told");
+  assertSame(await device.historyIds(conversationOf(user)), ids, "history");
 });
 
 /** First retained message of a user, as the admin API has it. */
@@ -64,13 +65,13 @@ test("of 60 notices of which retention leaves a part, each core has that part", 
   await known.start();
   await known.enter(login);
   await known.isTold(kept);
-  assert.deepEqual(known.toldIds, [...ids.slice(0, 10), ...kept]);
-  assert.deepEqual(await known.historyIds(conversationOf(user)), [...ids.slice(0, 10), ...kept]);
+  assertSame(known.toldIds, [...ids.slice(0, 10), ...kept], "told");
+  assertSame(await known.historyIds(conversationOf(user)), [...ids.slice(0, 10), ...kept], "history");
   await known.close();
   for (const core of CORES) {
     const fresh = await entered(context, core, own, user);
-    assert.deepEqual(await fresh.historyIds(conversationOf(user)), kept, core);
-    assert.deepEqual(fresh.toldIds, [], core);
+    assertSame(await fresh.historyIds(conversationOf(user)), kept, "history");
+    assertSame(fresh.toldIds, [], "told");
     await eventually(
       `${core} counts what is kept`,
       async () => (await fresh.unread(conversationOf(user))) === kept.length,
@@ -102,15 +103,15 @@ each(
     await own.restart();
     const fresh = await notify(own, user, 5);
     await device.isTold(fresh);
-    assert.deepEqual(device.toldIds, [...ids, ...lost, ...fresh]);
+    assertSame(device.toldIds, [...ids, ...lost, ...fresh], "told");
     // A core with a store still has what the server lost.
     const whole = core === "js" ? [...ids, ...fresh] : [...ids, ...lost, ...fresh];
-    assert.deepEqual(await device.historyIds(conversation), whole);
+    assertSame(await device.historyIds(conversation), whole, "history");
 
     await device.close();
     const other = await entered(context, core, own, user);
-    assert.deepEqual(await other.historyIds(conversation), [...ids, ...fresh]);
-    assert.deepEqual(other.toldIds, []);
+    assertSame(await other.historyIds(conversation), [...ids, ...fresh], "history");
+    assertSame(other.toldIds, [], "told");
     await eventually("all is unread", async () => (await other.unread(conversation)) === 45);
   },
 );

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
+  assertSame,
   conversationOf,
   deviceOf,
   each,
@@ -40,8 +41,8 @@ each("a second login with another token throws the older one out, for good", asy
   await older.hears("OnKickedOffline");
   const sent = await notify(gateway, user, 2);
   await newer.isTold(sent);
-  assert.deepEqual(newer.toldIds, sent);
-  assert.deepEqual(older.toldIds, []);
+  assertSame(newer.toldIds, sent, "told");
+  assertSame(older.toldIds, [], "told");
   assert.ok(!newer.callbacks.some(({ event }) => event === "OnKickedOffline"));
 });
 
@@ -55,7 +56,7 @@ each("a second login with the same token throws the older one out, for good", as
   await older.hears("OnKickedOffline");
   const sent = await notify(gateway, user, 2);
   await newer.isTold(sent);
-  assert.deepEqual(newer.toldIds, sent);
+  assertSame(newer.toldIds, sent, "told");
   assert.ok(!newer.callbacks.some(({ event }) => event === "OnKickedOffline"));
 });
 
@@ -66,8 +67,8 @@ test("devices on two platforms are both told", async (context) => {
   const sent = await notify(gateway, user, 3);
   for (const device of [windows, phone]) {
     await device.isTold(sent);
-    assert.deepEqual(device.toldIds, sent);
-    assert.deepEqual(await device.historyIds(conversationOf(user)), sent);
+    assertSame(device.toldIds, sent, "told");
+    assertSame(await device.historyIds(conversationOf(user)), sent, "history");
   }
 });
 

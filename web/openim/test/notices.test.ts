@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import {
   ADMIN,
+  assertSame,
   conversationOf,
   each,
   entered,
@@ -149,8 +150,8 @@ each("a notice for those who are online is told once and not kept", async (core,
   await device.isTold([id]);
   const [last = ""] = await notify(gateway, user, 1);
   await device.isTold([last]);
-  assert.deepEqual(device.toldIds, [id, last]);
-  assert.deepEqual(await device.historyIds(conversationOf(user)), [last]);
+  assertSame(device.toldIds, [id, last], "told");
+  assertSame(await device.historyIds(conversationOf(user)), [last], "history");
 });
 
 each("an app that sends is refused at once, and goes on being told", async (core, context) => {

@@ -92,3 +92,18 @@ export async function eventually(
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
+
+/** Fails unless both lists are the same, in few words: they may be long. */
+export function assertSame(found: string[], expected: string[], where: string): void {
+  const [have, want] = [new Set(found), new Set(expected)];
+  const wrong: [string, string[]][] = [
+    ["missing", expected.filter((id) => !have.has(id))],
+    ["unexpected", found.filter((id) => !want.has(id))],
+    ["doubled", found.filter((id, index) => found.indexOf(id) !== index)],
+    ["out of order", expected.filter((id, index) => found[index] !== id)],
+  ];
+  const [first] = wrong.filter(([, ids]) => ids.length > 0);
+  if (!first) return;
+  const [what, ids] = first;
+  assert.fail(`${where}: ${ids.length} of ${expected.length} ${what}, first ${ids[0]}, last ${ids.at(-1)}`);
+}

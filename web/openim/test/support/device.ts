@@ -8,7 +8,7 @@ const PATIENCE = 60_000;
 /** Messages in a page of history. */
 const PAGE = 50;
 /** Pages of one history: a core that pages on and on fails its test. */
-const PAGES_MAX = 100;
+const PAGES_MAX = 1000;
 
 /** Where Chromium is. Without it the core for browsers is left out. */
 export const CHROMIUM = "/usr/bin/chromium";

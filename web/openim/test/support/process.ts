@@ -29,14 +29,19 @@ export class ProcessDevice extends Device {
   async start(): Promise<void> {
     this.#folder ??= await mkdtemp(join(tmpdir(), "towncrier-openim-"));
     const program = fileURLToPath(new URL(`${this.core}.ts`, import.meta.url));
+    const said = process.env.TOWNCRIER_LOG ? "inherit" : "ignore";
     const child = fork(program, [this.#folder], {
       execArgv: ["--import", "tsx"],
-      stdio: ["ignore", process.env.TOWNCRIER_LOG ? "inherit" : "ignore", "inherit", "ipc"],
+      // The SDKs say much, on both.
+      stdio: ["ignore", said, said, "ipc"],
     });
     this.#process = child;
     const before = this.callbacks.length;
     child.on("message", (told: Told) => this.#take(told));
-    child.on("exit", () => this.#forget("the process ended"));
+    child.on("exit", (code) => {
+      if (code !== null) this.take({ event: "Ended", data: code });
+      this.#forget("the process ended");
+    });
     await this.hears("Started", before);
   }
 
