@@ -206,7 +206,7 @@ pub type Pending<T> = oneshot::Receiver<Result<T, AppendError>>;
 ///
 /// No method waits for a write, a sync, or another machine. Methods that return [`Pending`] enqueue. A [`LogAnswer`] that takes
 /// several reads of the disk comes later. A method that needs single rows (`enter`, `inbox`, `read`, `read_conversation`,
-/// `token_times`, `store_cursor`, `note_token`, `delete`) may look up some that are in no cache. Each row costs the calling
+/// `token_times`, `store_cursor`, `note_token`, `profile`, `delete`) may look up some that are in no cache. Each row costs the calling
 /// thread one short read of the disk.
 pub trait Log: Send + Sync + 'static {
     /// Appends one message. Refuses at once when the queue is full or no append is possible.
@@ -283,6 +283,9 @@ pub trait Log: Send + Sync + 'static {
 
     /// Makes a user known, with an opaque profile.
     fn register(&self, user: UserId, profile: Bytes) -> Result<Pending<()>, AppendError>;
+
+    /// The profile of the user's last registration; `None` for a user who was never registered.
+    fn profile(&self, user: &UserId) -> LogAnswer<Option<Bytes>>;
 
     /// Invalidates the tokens of (user, platform) issued before this Unix ms.
     fn revoke(

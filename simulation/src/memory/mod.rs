@@ -231,6 +231,10 @@ impl Log for MemoryLog {
         })
     }
 
+    fn profile(&self, user: &UserId) -> LogAnswer<Option<Bytes>> {
+        self.reply(|rows| Ok(rows.profiles.get(user).cloned()))
+    }
+
     fn revoke(
         &self,
         user: UserId,

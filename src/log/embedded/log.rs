@@ -200,6 +200,10 @@ impl Log for EmbeddedLog {
         self.enqueue(|sender| Work::Records(vec![Record::Register { user, profile }], sender))
     }
 
+    fn profile(&self, user: &UserId) -> LogAnswer<Option<Bytes>> {
+        LogAnswer::Now(self.core.state.profile(user).map_err(LogError::from))
+    }
+
     fn revoke(
         &self,
         user: UserId,

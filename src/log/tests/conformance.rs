@@ -69,6 +69,7 @@ every_log! {
     the_times_of_tokens_never_go_back_and_are_each_platforms_own
     a_message_to_everyone_reaches_each_known_user_once
     every_user_with_an_inbox_a_session_or_a_registration_is_known
+    a_profile_is_that_of_the_last_registration
     a_log_that_refuses_nothing_is_writable
 }
 
@@ -353,6 +354,20 @@ fn every_user_with_an_inbox_a_session_or_a_registration_is_known(subject: &Subje
     let known = ["inbox", "registered", "session"].map(user);
     let users = subject.log.users().blocking_wait();
     assert_eq!(users.unwrap(), known);
+}
+
+fn a_profile_is_that_of_the_last_registration(subject: &Subject) {
+    let profile = |name| subject.log.profile(&user(name)).blocking_wait();
+    subject.send(&["u1"], "a");
+    for text in ["old", "new"] {
+        let pending = subject.log.register(user("u1"), text.into()).unwrap();
+        assert_eq!(pending.blocking_recv().unwrap(), Ok(()));
+        assert_eq!(profile("u1"), Ok(Some(Bytes::from(text))));
+    }
+    let pending = subject.log.register(user("u2"), Bytes::new()).unwrap();
+    assert_eq!(pending.blocking_recv().unwrap(), Ok(()));
+    assert_eq!(profile("u2"), Ok(Some(Bytes::new())));
+    assert_eq!(profile("u3"), Ok(None));
 }
 
 fn a_log_that_refuses_nothing_is_writable(subject: &Subject) {
