@@ -4,13 +4,15 @@ use bytes::Bytes;
 
 use crate::ids::{ConversationSeq, Seq, WireSeq};
 
-/// The two numbers of an entry: in the inbox, and in the conversation.
+/// The numbers of an entry: in the inbox, and in the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Numbers {
     /// The seq in the inbox; 0 for an online-only message.
     pub seq: Seq,
     /// The seq in the conversation; 0 for an entry that is in none.
     pub conversation_seq: ConversationSeq,
+    /// The time in the conversation, Unix ms, where it is later than the send time; else 0.
+    pub later_ms: u64,
 }
 
 impl Numbers {
@@ -21,7 +23,7 @@ impl Numbers {
 
     /// The conversation time, Unix ms, of a message with this send time.
     pub fn time_ms(self, send_time_ms: u64) -> u64 {
-        send_time_ms
+        self.later_ms.max(send_time_ms)
     }
 }
 

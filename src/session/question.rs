@@ -167,6 +167,7 @@ mod tests {
             numbers: Numbers {
                 seq,
                 conversation_seq: ConversationSeq::ZERO,
+                ..Numbers::default()
             },
             content: match kind {
                 'm' => Content::Message(Bytes::from_static(b"m")),

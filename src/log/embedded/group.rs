@@ -231,6 +231,7 @@ impl Group {
         let numbers = Numbers {
             seq,
             conversation_seq: ConversationSeq(fields.conversation_seq),
+            later_ms: fields.conversation_time_ms,
         };
         let record = Record::Entry {
             user: user.clone(),

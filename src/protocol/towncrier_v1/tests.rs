@@ -75,6 +75,7 @@ fn numbers(seq: u64, conversation_seq: u64) -> Numbers {
     Numbers {
         seq: Seq(seq),
         conversation_seq: ConversationSeq(conversation_seq),
+        ..Numbers::default()
     }
 }
 
