@@ -31,7 +31,7 @@ use towncrier::{
     delivery::Delivery,
     gateway::Base,
     log::embedded::{Directories, EmbeddedLog, OpenError, Workers},
-    metrics::Metrics,
+    metrics::{ByKind, Metrics},
     reactor::{self, MailboxLimits, Parts, Stage},
     registry::Registry,
 };
@@ -69,6 +69,9 @@ pub(super) struct Gateway {
     pub(super) delivery: Arc<Delivery>,
     pub(super) registry: Arc<Registry>,
     pub(super) clock: Arc<Clock>,
+    metrics: Arc<Metrics>,
+    /// The pending entries at the start.
+    begun: ByKind<u64>,
     /// One for each reactor. With several receivers on one sender, tokio would wake them in an order of its own.
     stages: Vec<watch::Sender<Stage>>,
     is_drained: Rc<Cell<bool>>,
@@ -98,6 +101,7 @@ impl Gateway {
             metrics.clone(),
             aside,
         )?;
+        let begun = log.pending();
         let Base {
             log,
             registry,
@@ -105,7 +109,13 @@ impl Gateway {
             metrics,
             ..
         } = Base::build(config, metrics, clock.clone(), log);
-        let mut parts = Parts::new(config, None, delivery.clone(), registry.clone(), metrics);
+        let mut parts = Parts::new(
+            config,
+            None,
+            delivery.clone(),
+            registry.clone(),
+            metrics.clone(),
+        );
         parts.mailbox = *mailbox;
         let stages = (0..config.listener.reactors).map(|_| watch::channel(Stage::Serving).0);
         let gateway = Self {
@@ -115,6 +125,8 @@ impl Gateway {
             delivery,
             registry,
             clock,
+            metrics,
+            begun,
             stages: stages.collect(),
             is_drained: Rc::default(),
         };
@@ -151,6 +163,31 @@ impl Gateway {
             }
             is_drained.set(true);
         });
+    }
+
+    /// The books of this life are closed for each kind of entry: pending at the start + accepted = acked + expired + pending.
+    pub(super) fn check_books(&self) {
+        let text = self.metrics.handle().render();
+        let pending = self.log.pending();
+        let kinds = [
+            ("message", self.begun.messages, pending.messages),
+            ("marks", self.begun.marks, pending.marks),
+        ];
+        for (kind, begun, pending) in kinds {
+            let [accepted, acked, expired] = ["accepted", "acked", "expired"].map(|name| {
+                let line = format!("towncrier_messages_{name}_total{{kind=\"{kind}\"}} ");
+                let value = text.lines().find_map(|text| text.strip_prefix(&*line));
+                value.and_then(|value| value.parse().ok()).unwrap_or(0)
+            });
+            if begun + accepted != acked + expired + pending {
+                violated(
+                    "books",
+                    format_args!(
+                        "{kind}: {begun} were pending, {accepted} came, {acked} are acked, {expired} expired, {pending} are pending"
+                    ),
+                );
+            }
+        }
     }
 
     /// Runs a task within the process; it dies with the process.

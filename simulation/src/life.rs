@@ -69,6 +69,11 @@ impl World {
             return;
         };
         note(format_args!("dies: {death:?}"));
+        let log = &gateway.log;
+        let is_well = log.check_writable().is_ok() && log.damages().is_empty();
+        if is_well && !gateway.life.is_dead() {
+            gateway.check_books();
+        }
         self.armed.take();
         self.machine.network.hang_up(death.power.is_some());
         self.model.borrow_mut().registry = None;

@@ -8,13 +8,16 @@ use super::{
     disk::Faults,
     model::{listed, user_id},
     schedule::{Death, Loss, reading_random},
+    settle::ALL,
     store::Fate,
     trace::{is_violated, note, violated},
     world::World,
 };
 use towncrier::{
-    ids::SessionKey,
+    ids::{Seq, SessionKey},
     log::{Conversation, Log},
+    message::Content,
+    metrics::ByKind,
     registry::Policy,
 };
 
@@ -187,27 +190,34 @@ impl World {
             && self.difference(number).is_none()
     }
 
-    /// Accepted = landed + pending + expired, for each device and for the gateway's own counters.
+    /// Accepted = landed + pending + expired, for each device, and for the gateway's own counters of each kind of entry.
     fn check_books(&self) {
         let gateway = self.gateway.borrow();
         let Some(gateway) = &*gateway else {
             return violated("P7", format_args!("the gateway is down"));
         };
-        let mut pending = 0;
+        gateway.check_books();
+        let mut pending = ByKind::default();
         for user in 0..self.schedule.users {
-            let Ok(inbox) = gateway.log.inbox(&user_id(user)).blocking_wait() else {
+            let is_read_by_somebody = self.devices.iter().any(|device| device.owner.user == user);
+            if is_read_by_somebody {
+                continue;
+            }
+            let Ok(read) = gateway.log.read_blocking(&user_id(user), Seq::ZERO, ALL) else {
                 continue;
             };
-            let is_read_by_somebody = self.devices.iter().any(|device| device.owner.user == user);
-            if !is_read_by_somebody {
-                pending += inbox.head.0 + 1 - inbox.first.0;
+            for entry in read.entries {
+                match entry.content {
+                    Content::Marks(_) => pending.marks += 1,
+                    Content::Message(_) | Content::Removed => pending.messages += 1,
+                }
             }
         }
         let shown = gateway.log.pending();
         if shown != pending {
             violated(
                 "books",
-                format_args!("{shown} are said to be pending, {pending} are"),
+                format_args!("{shown:?} are said to be pending, {pending:?} are"),
             );
         }
         for device in &self.devices {

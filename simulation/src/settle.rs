@@ -20,7 +20,8 @@ use towncrier::{
 /// The messages that are in an inbox, by conversation: the seq of each conversation seq.
 type Numbered = BTreeMap<String, BTreeMap<u64, u64>>;
 
-const ALL: ReadLimit = ReadLimit {
+/// No limit of a read.
+pub(super) const ALL: ReadLimit = ReadLimit {
     messages: usize::MAX,
     bytes: usize::MAX,
 };

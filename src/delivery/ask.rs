@@ -8,7 +8,7 @@ use super::{Delivery, read_state::LOOKS_IN_A_ROW};
 use crate::{
     ids::{ConversationSeq, Epoch, Seq, UserId, WireSeq},
     log::{ConversationRead, LogError, ReadLimit},
-    message::{ADDRESS_BYTES_MAX, CONVERSATIONS_MAX, Conversation, Numbers, TOGETHER_BYTES_MAX},
+    message::{ADDRESS_BYTES_MAX, Conversation, Numbers, OVERVIEW_MAX, TOGETHER_BYTES_MAX},
 };
 
 /// The most messages of one read of a conversation. After it other connections have their turn.
@@ -49,7 +49,7 @@ pub struct Passage<'a> {
 pub type PassageRead = (Option<Conversation>, Vec<(Numbers, Bytes)>);
 
 impl Delivery {
-    /// The newest [`CONVERSATIONS_MAX`] conversations of a user in this epoch, each with its highest message among the inbox's
+    /// The newest [`OVERVIEW_MAX`] conversations of a user in this epoch, each with its highest message among the inbox's
     /// entries up to `sent`. What retention removed counts as sent. Cancel safe: it only reads.
     pub async fn reached(
         &self,
@@ -71,7 +71,7 @@ impl Delivery {
         Ok(reached)
     }
 
-    /// The newest [`CONVERSATIONS_MAX`] conversations of a user in this epoch, those with the newest messages first, and the seq
+    /// The newest [`OVERVIEW_MAX`] conversations of a user in this epoch, those with the newest messages first, and the seq
     /// of the newest message that they show: they show everything up to it, and nothing above it. While messages come in
     /// between, it looks again; the caller bounds the time. Cancel safe: it only reads.
     pub async fn overview(
@@ -184,7 +184,7 @@ impl<'a> Looks<'a> {
     /// The newest conversations.
     async fn conversations(&self) -> Result<Vec<Conversation>, AskError> {
         let log = &self.delivery.log;
-        let page = log.conversations(self.user, Seq(u64::MAX), CONVERSATIONS_MAX);
+        let page = log.conversations(self.user, Seq(u64::MAX), OVERVIEW_MAX);
         let page = page.wait().await?;
         check_epoch(self.epoch, page.epoch)?;
         Ok(page.conversations)

@@ -1,5 +1,6 @@
-//! Send, ack and trace over the embedded log, without sockets; `read_state.rs`: read marks.
+//! Send, ack and trace over the embedded log, without sockets; `read_state.rs`: read marks; `ask.rs`: what v3 clients ask.
 
+mod ask;
 mod read_state;
 
 use std::{sync::Mutex, time::Duration};

@@ -17,7 +17,7 @@ use super::upgrade::poll_piece;
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 /// The bytes that are read and dropped of a larger body. A connection that is closed with unread bytes is reset, and the caller
 /// sees the reset instead of the answer.
-const DISCARDED_BYTES_MAX: usize = 1024 * 1024;
+const DROPPED_BYTES_MAX: usize = 1024 * 1024;
 /// The longest line between two chunks. It has a number, and extensions that nobody uses.
 const LINE_BYTES_MAX: usize = 256;
 /// The most lines behind the last chunk.
@@ -175,7 +175,7 @@ async fn discard<S: AsyncRead + Unpin>(
     bytes: &mut Vec<u8>,
     length: u64,
 ) -> Result<(), BodyFault> {
-    let mut left = length.min(DISCARDED_BYTES_MAX as u64);
+    let mut left = length.min(DROPPED_BYTES_MAX as u64);
     loop {
         left = left.saturating_sub(bytes.len() as u64);
         bytes.clear();
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(chunk(more), Err(BodyFault::TooLarge));
         let endless = body(
             &[("content-length", "99999999999")],
-            &vec![0; 2 * DISCARDED_BYTES_MAX],
+            &vec![0; 2 * DROPPED_BYTES_MAX],
         );
         assert_eq!(endless, Err(BodyFault::TooLarge));
     }

@@ -6,7 +6,7 @@ use crate::ids::{ConversationSeq, ID_BYTES_MAX, Seq, WireSeq};
 pub const CONVERSATION_ID_BYTES_MAX: usize = 3 + ID_BYTES_MAX + 1 + ID_BYTES_MAX;
 
 /// The most conversations of one answer to a v3 client of OpenIM.
-pub const CONVERSATIONS_MAX: usize = 2000;
+pub const OVERVIEW_MAX: usize = 2000;
 
 /// A user's conversation, with what the user has read of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

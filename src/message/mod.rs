@@ -15,7 +15,7 @@ mod shared;
 mod stored;
 
 pub use self::{
-    conversation::{CONVERSATION_ID_BYTES_MAX, CONVERSATIONS_MAX, Conversation},
+    conversation::{CONVERSATION_ID_BYTES_MAX, Conversation, OVERVIEW_MAX},
     entry::{Content, Entry, Numbers},
     shared::{Live, Message},
     stored::{OfflinePush, Origin, ReadMark, StoredMessage},

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::failure::Failure;
+use super::failure::CallFailure;
 use crate::{ids::UserId, message::CONVERSATION_ID_BYTES_MAX};
 
 /// The fields that say whose call it is. None of them may name another user.
@@ -25,8 +25,8 @@ impl Body {
     ///
     /// # Errors
     /// The body is no JSON object, or names another user as its owner.
-    pub(super) fn parse(bytes: &[u8], user: &UserId) -> Result<Self, Failure> {
-        let fields = serde_json::from_slice(bytes).map_err(|_| Failure::NoObject)?;
+    pub(super) fn parse(bytes: &[u8], user: &UserId) -> Result<Self, CallFailure> {
+        let fields = serde_json::from_slice(bytes).map_err(|_| CallFailure::NoObject)?;
         let body = Self(fields);
         for name in OWNERS {
             check_owner(name, body.text(name)?, user)?;
@@ -39,61 +39,67 @@ impl Body {
     }
 
     /// A text; empty if it is absent.
-    pub(super) fn text(&self, name: &'static str) -> Result<&str, Failure> {
+    pub(super) fn text(&self, name: &'static str) -> Result<&str, CallFailure> {
         let Some(value) = self.field(name) else {
             return Ok("");
         };
-        value.as_str().ok_or(Failure::Field(name, "a text"))
+        value.as_str().ok_or(CallFailure::Field(name, "a text"))
     }
 
     /// A list of texts; empty if it is absent.
-    pub(super) fn texts(&self, name: &'static str) -> Result<Vec<&str>, Failure> {
+    pub(super) fn texts(&self, name: &'static str) -> Result<Vec<&str>, CallFailure> {
         let list = self.list(name, "a list of texts")?.iter();
         let texts: Option<_> = list.map(Value::as_str).collect();
-        texts.ok_or(Failure::Field(name, "a list of texts"))
+        texts.ok_or(CallFailure::Field(name, "a list of texts"))
     }
 
     /// A number that counts; 0 if it is absent.
-    pub(super) fn number(&self, name: &'static str) -> Result<u64, Failure> {
+    pub(super) fn number(&self, name: &'static str) -> Result<u64, CallFailure> {
         let Some(value) = self.field(name) else {
             return Ok(0);
         };
-        value.as_u64().ok_or(Failure::Field(name, "a whole number"))
+        value
+            .as_u64()
+            .ok_or(CallFailure::Field(name, "a whole number"))
     }
 
     /// A list of numbers that count; empty if it is absent.
-    pub(super) fn numbers(&self, name: &'static str) -> Result<Vec<u64>, Failure> {
+    pub(super) fn numbers(&self, name: &'static str) -> Result<Vec<u64>, CallFailure> {
         let list = self.list(name, "a list of whole numbers")?.iter();
         let numbers: Option<_> = list.map(Value::as_u64).collect();
-        numbers.ok_or(Failure::Field(name, "a list of whole numbers"))
+        numbers.ok_or(CallFailure::Field(name, "a list of whole numbers"))
     }
 
-    fn list(&self, name: &'static str, kind: &'static str) -> Result<&[Value], Failure> {
+    fn list(&self, name: &'static str, kind: &'static str) -> Result<&[Value], CallFailure> {
         let Some(value) = self.field(name) else {
             return Ok(&[]);
         };
-        let list = value.as_array().ok_or(Failure::Field(name, kind))?;
+        let list = value.as_array().ok_or(CallFailure::Field(name, kind))?;
         Ok(list)
     }
 }
 
 /// Refuses a call that names another user as its owner. An empty name means the caller.
-pub(super) fn check_owner(name: &'static str, owner: &str, user: &UserId) -> Result<(), Failure> {
+pub(super) fn check_owner(
+    name: &'static str,
+    owner: &str,
+    user: &UserId,
+) -> Result<(), CallFailure> {
     if owner.is_empty() || owner == user.as_str() {
         Ok(())
     } else {
-        Err(Failure::OtherUser(name))
+        Err(CallFailure::OtherUser(name))
     }
 }
 
 /// Refuses a text that cannot be the id of a conversation.
-pub(super) fn check_conversation(id: &str) -> Result<(), Failure> {
+pub(super) fn check_conversation(id: &str) -> Result<(), CallFailure> {
     const NAME: &str = "conversationID";
     if id.is_empty() {
-        return Err(Failure::Required(NAME));
+        return Err(CallFailure::Required(NAME));
     }
     if id.len() > CONVERSATION_ID_BYTES_MAX || id.chars().any(char::is_control) {
-        return Err(Failure::Field(NAME, "the id of a conversation"));
+        return Err(CallFailure::Field(NAME, "the id of a conversation"));
     }
     Ok(())
 }

@@ -10,10 +10,11 @@ use serde::Serialize;
 use tokio::task::yield_now;
 
 use super::{
+    answer::success,
     body::{Body, check_conversation},
-    failure::Failure,
+    failure::CallFailure,
     proto::Conversation as Described,
-    routes::{Calls, success},
+    routes::Calls,
 };
 use crate::{
     delivery::ReadLimit,
@@ -41,7 +42,7 @@ struct Incremental {
 }
 
 #[derive(Serialize)]
-struct Conversations {
+struct DescribedConversations {
     conversations: Vec<Described>,
 }
 
@@ -76,7 +77,7 @@ struct SeqsOf {
 
 impl Calls {
     /// The answer for a first login: all conversations are new.
-    pub(super) async fn incremental(&self, user: &UserId) -> Result<Response, Failure> {
+    pub(super) async fn incremental(&self, user: &UserId) -> Result<Response, CallFailure> {
         Ok(success(Incremental {
             version_id: VERSION_ID,
             version: VERSION,
@@ -87,13 +88,13 @@ impl Calls {
         }))
     }
 
-    pub(super) async fn all(&self, user: &UserId) -> Result<Response, Failure> {
+    pub(super) async fn all(&self, user: &UserId) -> Result<Response, CallFailure> {
         let conversations = self.described(user).await?;
-        Ok(success(Conversations { conversations }))
+        Ok(success(DescribedConversations { conversations }))
     }
 
     /// The ids of all conversations.
-    pub(super) async fn ids(&self, user: &UserId) -> Result<Response, Failure> {
+    pub(super) async fn ids(&self, user: &UserId) -> Result<Response, CallFailure> {
         let all = self.newest(user, CONVERSATIONS_MAX).await?.into_iter();
         let ids = all.map(|one| one.id.into()).collect();
         Ok(success(ConversationIds { ids }))
@@ -105,18 +106,18 @@ impl Calls {
     }
 
     /// The conversations that the body lists.
-    pub(super) async fn listed(&self, user: &UserId, body: &Body) -> Result<Response, Failure> {
+    pub(super) async fn listed(&self, user: &UserId, body: &Body) -> Result<Response, CallFailure> {
         let ids = body.texts("conversationIDs")?;
         let found = self.of_ids(user, &ids).await?;
         let conversations = found.into_iter().map(|(_, described)| described).collect();
-        Ok(success(Conversations { conversations }))
+        Ok(success(DescribedConversations { conversations }))
     }
 
     /// The conversation that the body names.
-    pub(super) async fn one(&self, user: &UserId, body: &Body) -> Result<Response, Failure> {
+    pub(super) async fn one(&self, user: &UserId, body: &Body) -> Result<Response, CallFailure> {
         let id = body.text("conversationID")?;
         let found = self.of_ids(user, &[id]).await?;
-        let (_, conversation) = found.into_iter().next().ok_or(Failure::Field(
+        let (_, conversation) = found.into_iter().next().ok_or(CallFailure::Field(
             "conversationID",
             "a conversation of the user",
         ))?;
@@ -124,7 +125,7 @@ impl Calls {
     }
 
     /// Heads and marks of the conversations that the body lists, or of all.
-    pub(super) async fn seqs(&self, user: &UserId, body: &Body) -> Result<Response, Failure> {
+    pub(super) async fn seqs(&self, user: &UserId, body: &Body) -> Result<Response, CallFailure> {
         let ids = body.texts("conversationIDs")?;
         let conversations = if ids.is_empty() {
             self.newest(user, CONVERSATIONS_MAX).await?
@@ -152,7 +153,7 @@ impl Calls {
         &self,
         user: &UserId,
         limit: usize,
-    ) -> Result<Vec<Conversation>, Failure> {
+    ) -> Result<Vec<Conversation>, CallFailure> {
         if !self.delivery.has_conversations() {
             return Ok(Vec::new());
         }
@@ -161,7 +162,7 @@ impl Calls {
         Ok(page.wait().await?.conversations)
     }
 
-    async fn described(&self, user: &UserId) -> Result<Vec<Described>, Failure> {
+    async fn described(&self, user: &UserId) -> Result<Vec<Described>, CallFailure> {
         let all = self.newest(user, CONVERSATIONS_MAX).await?;
         let described = all
             .iter()
@@ -174,7 +175,7 @@ impl Calls {
         &self,
         user: &UserId,
         id: &str,
-    ) -> Result<Option<Conversation>, Failure> {
+    ) -> Result<Option<Conversation>, CallFailure> {
         // No entry is in this range, so none is read.
         let range = (ConversationSeq(1), ConversationSeq::ZERO);
         let limit = ReadLimit {
@@ -192,9 +193,9 @@ impl Calls {
         &self,
         user: &UserId,
         ids: &[&str],
-    ) -> Result<Vec<(Option<Conversation>, Described)>, Failure> {
+    ) -> Result<Vec<(Option<Conversation>, Described)>, CallFailure> {
         if ids.len() > CONVERSATIONS_MAX {
-            return Err(Failure::TooMany("conversationIDs", CONVERSATIONS_MAX));
+            return Err(CallFailure::TooMany("conversationIDs", CONVERSATIONS_MAX));
         }
         let mut found = Vec::new();
         for (looked, id) in (1..).zip(ids) {

@@ -3,7 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::routes::json;
+use super::answer::json;
 use crate::{
     delivery::{AuthError, LogError, SendError},
     door::ForgedToken,
@@ -13,7 +13,7 @@ use crate::{
 
 /// Why a call is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum CallFailure {
     /// A header that every call has is missing.
     #[error("the header {0} is required")]
     Header(&'static str),
@@ -63,7 +63,7 @@ struct FailureBody<'a> {
     detail: &'a str,
 }
 
-impl Failure {
+impl CallFailure {
     /// OpenIM's number of the refusal, and its fixed name. From 1501 to 1507 an SDK logs its user out.
     fn code(&self) -> (u16, &'static str) {
         match self {
@@ -85,7 +85,7 @@ impl Failure {
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for CallFailure {
     fn into_response(self) -> Response {
         let (code, name) = self.code();
         let mut response = json(&FailureBody {
@@ -100,7 +100,7 @@ impl IntoResponse for Failure {
     }
 }
 
-impl From<AuthError> for Failure {
+impl From<AuthError> for CallFailure {
     fn from(error: AuthError) -> Self {
         match error {
             AuthError::Token(error) => Self::Token(error),
@@ -110,13 +110,13 @@ impl From<AuthError> for Failure {
     }
 }
 
-impl From<LogError> for Failure {
+impl From<LogError> for CallFailure {
     fn from(_: LogError) -> Self {
         Self::Unavailable
     }
 }
 
-impl From<SendError> for Failure {
+impl From<SendError> for CallFailure {
     fn from(_: SendError) -> Self {
         Self::Unavailable
     }

@@ -11,14 +11,15 @@ use prost::Message as _;
 use tokio::task::yield_now;
 
 use super::{
+    answer::success,
     body::{Body, check_owner},
     conversations::{CONVERSATIONS_IN_A_ROW, describe, max_and_read},
-    failure::Failure,
+    failure::CallFailure,
     proto::{
         Conversation as Described, ConversationMsg, ConversationsResp, GetActiveConversationsReq,
         GetConversationsReq, UserInfo,
     },
-    routes::{Calls, success},
+    routes::Calls,
 };
 use crate::{ids::UserId, message::Conversation};
 
@@ -33,7 +34,7 @@ impl Calls {
         name: &str,
         headers: &HeaderMap,
         body: Bytes,
-    ) -> Result<Response, Failure> {
+    ) -> Result<Response, CallFailure> {
         let kind = headers
             .get(CONTENT_TYPE)
             .and_then(|kind| kind.to_str().ok());
@@ -69,7 +70,7 @@ impl Calls {
         &self,
         user: &UserId,
         count: usize,
-    ) -> Result<Vec<(Option<Conversation>, Described)>, Failure> {
+    ) -> Result<Vec<(Option<Conversation>, Described)>, CallFailure> {
         let newest = self.newest(user, count).await?.into_iter();
         let described = newest.filter_map(|one| {
             let described = describe(user, &one.id, Some(&one))?;
@@ -84,7 +85,7 @@ impl Calls {
         user: &UserId,
         known: Option<Conversation>,
         conversation: Described,
-    ) -> Result<ConversationMsg, Failure> {
+    ) -> Result<ConversationMsg, CallFailure> {
         let peer = match UserId::new(&conversation.user_id) {
             Ok(peer) => self.profile(user, &peer).await?,
             // A group.
@@ -101,12 +102,13 @@ impl Calls {
 }
 
 /// The number of conversations that are asked for, at most [`ACTIVE_MAX`].
-fn active_count(user: &UserId, is_protobuf: bool, bytes: Bytes) -> Result<usize, Failure> {
+fn active_count(user: &UserId, is_protobuf: bool, bytes: Bytes) -> Result<usize, CallFailure> {
     let count = if is_protobuf {
-        let asked = GetActiveConversationsReq::decode(bytes).map_err(|_| Failure::NoProtobuf)?;
+        let asked =
+            GetActiveConversationsReq::decode(bytes).map_err(|_| CallFailure::NoProtobuf)?;
         check_owner("ownerUserID", &asked.owner_user_id, user)?;
         let count = u64::try_from(asked.count);
-        count.map_err(|_| Failure::Field("count", "a whole number"))?
+        count.map_err(|_| CallFailure::Field("count", "a whole number"))?
     } else {
         Body::parse(&bytes, user)?.number("count")?
     };
@@ -117,9 +119,9 @@ fn active_count(user: &UserId, is_protobuf: bool, bytes: Bytes) -> Result<usize,
 }
 
 /// The ids that are asked for.
-fn asked_ids(user: &UserId, is_protobuf: bool, bytes: Bytes) -> Result<Vec<String>, Failure> {
+fn asked_ids(user: &UserId, is_protobuf: bool, bytes: Bytes) -> Result<Vec<String>, CallFailure> {
     if is_protobuf {
-        let asked = GetConversationsReq::decode(bytes).map_err(|_| Failure::NoProtobuf)?;
+        let asked = GetConversationsReq::decode(bytes).map_err(|_| CallFailure::NoProtobuf)?;
         check_owner("ownerUserID", &asked.owner_user_id, user)?;
         return Ok(asked.conversation_i_ds);
     }

@@ -3,9 +3,10 @@
 use axum::response::Response;
 
 use super::{
+    answer::{NoData, success},
     body::{Body, check_conversation},
-    failure::Failure,
-    routes::{Calls, Nothing, success},
+    failure::CallFailure,
+    routes::Calls,
 };
 use crate::{
     ids::{UserId, WireSeq},
@@ -15,14 +16,14 @@ use crate::{
 impl Calls {
     /// Moves the mark forward, durably. It reaches the user's sessions. A mark below the present one is done already, and so is
     /// one in a conversation that the log does not know, because nothing is unread there.
-    pub(super) async fn mark(&self, user: &UserId, body: &Body) -> Result<Response, Failure> {
+    pub(super) async fn mark(&self, user: &UserId, body: &Body) -> Result<Response, CallFailure> {
         let id = body.text("conversationID")?;
         check_conversation(id)?;
         // The JavaScript SDK lists the seqs as well; the older of two calls lists them only.
         let listed = body.numbers("seqs")?.into_iter().max();
         let wire = body.number("hasReadSeq")?.max(listed.unwrap_or(0));
         if wire == 0 {
-            return Err(Failure::Required("hasReadSeq"));
+            return Err(CallFailure::Required("hasReadSeq"));
         }
         if let Some(conversation) = self.conversation(user, id).await? {
             let mark = ReadMark {
@@ -31,6 +32,6 @@ impl Calls {
             };
             self.delivery.mark_read(user, None, vec![mark]).await?;
         }
-        Ok(success(Nothing {}))
+        Ok(success(NoData {}))
     }
 }

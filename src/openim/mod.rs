@@ -8,11 +8,12 @@
 //!
 //! - `routes.rs`: the paths, and the first steps of every call: the token, then the body
 //! - `body.rs`: a body's fields, each with its type, and whose call it is
-//! - `failure.rs`: every refusal, with OpenIM's errCode
+//! - `answer.rs`: an answer as JSON; `failure.rs`: every refusal, with OpenIM's errCode
 //! - `conversations.rs`: a user's conversations; `marks.rs`: what the user has read of them
 //! - `jssdk.rs`: the calls of the JavaScript SDK, in protobuf or JSON
 //! - `profiles.rs`: names and pictures
 
+mod answer;
 mod body;
 mod conversations;
 mod failure;

@@ -8,11 +8,8 @@ use serde_json::Value;
 use tokio::task::yield_now;
 
 use super::{
-    body::Body,
-    conversations::pair_id,
-    failure::Failure,
-    proto::UserInfo,
-    routes::{Calls, success},
+    answer::success, body::Body, conversations::pair_id, failure::CallFailure, proto::UserInfo,
+    routes::Calls,
 };
 use crate::{
     delivery::ReadLimit,
@@ -39,18 +36,18 @@ impl Calls {
         &self,
         caller: &UserId,
         body: &Body,
-    ) -> Result<Response, Failure> {
+    ) -> Result<Response, CallFailure> {
         let ids = body.texts("userIDs")?;
         if ids.is_empty() {
-            return Err(Failure::Required("userIDs"));
+            return Err(CallFailure::Required("userIDs"));
         }
         if ids.len() > PROFILES_MAX {
-            return Err(Failure::TooMany("userIDs", PROFILES_MAX));
+            return Err(CallFailure::TooMany("userIDs", PROFILES_MAX));
         }
         let mut asked = HashSet::new();
         let mut users = Vec::new();
         for id in ids {
-            let user = UserId::new(id).map_err(|error| Failure::Id("userIDs", error))?;
+            let user = UserId::new(id).map_err(|error| CallFailure::Id("userIDs", error))?;
             if asked.insert(id) {
                 users.push(self.profile(caller, &user).await?);
             }
@@ -66,7 +63,7 @@ impl Calls {
         &self,
         caller: &UserId,
         user: &UserId,
-    ) -> Result<UserInfo, Failure> {
+    ) -> Result<UserInfo, CallFailure> {
         let mut info = UserInfo {
             user_id: user.to_string(),
             ..UserInfo::default()
@@ -97,7 +94,7 @@ impl Calls {
         &self,
         caller: &UserId,
         sender: &UserId,
-    ) -> Result<Option<StoredMessage>, Failure> {
+    ) -> Result<Option<StoredMessage>, CallFailure> {
         let limit = ReadLimit {
             messages: LOOKED_THROUGH,
             bytes: TOGETHER_BYTES_MAX,

@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{Request, State},
-    http::{
-        HeaderMap, HeaderValue,
-        header::{self, CONTENT_TYPE},
-    },
+    http::HeaderMap,
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
@@ -16,7 +13,11 @@ use http_body_util::BodyExt as _;
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::{body::Body, failure::Failure};
+use super::{
+    answer::{NoData, success},
+    body::Body,
+    failure::CallFailure,
+};
 use crate::{delivery::Delivery, door::Rest, ids::UserId};
 
 /// The longest time for a call. The SDKs wait as long.
@@ -79,17 +80,17 @@ fn is_change(name: &str) -> bool {
 async fn answer(State(calls): State<Arc<Calls>>, request: Request) -> Response {
     // A mark that is under way when the time is over may still be made. Repeating it does no harm.
     let answered = timeout(CALL_TIMEOUT, calls.answer(request)).await;
-    let answered = answered.unwrap_or(Err(Failure::Unavailable));
-    answered.unwrap_or_else(Failure::into_response)
+    let answered = answered.unwrap_or(Err(CallFailure::Unavailable));
+    answered.unwrap_or_else(CallFailure::into_response)
 }
 
 impl Calls {
-    async fn answer(&self, request: Request) -> Result<Response, Failure> {
+    async fn answer(&self, request: Request) -> Result<Response, CallFailure> {
         let (parts, body) = request.into_parts();
         let user = &self.caller(&parts.headers).await?;
-        let bytes = body.collect().await.map_err(|_| Failure::NoObject)?;
+        let bytes = body.collect().await.map_err(|_| CallFailure::NoObject)?;
         let bytes: Bytes = bytes.to_bytes();
-        let (group, name) = name_of(parts.uri.path()).ok_or(Failure::NotSupported)?;
+        let (group, name) = name_of(parts.uri.path()).ok_or(CallFailure::NotSupported)?;
         if group == "jssdk" {
             return self.jssdk(user, name, &parts.headers, bytes).await;
         }
@@ -105,72 +106,33 @@ impl Calls {
                 Ok(Self::no_ids())
             }
             ("msg", "get_conversations_has_read_and_max_seq") => self.seqs(user, body).await,
-            ("msg", "mark_conversation_as_read" | "set_conversation_has_read_seq") => {
-                self.mark(user, body).await
-            }
-            ("msg", "mark_msgs_as_read") => self.mark(user, body).await,
+            (
+                "msg",
+                "mark_conversation_as_read" | "set_conversation_has_read_seq" | "mark_msgs_as_read",
+            ) => self.mark(user, body).await,
             ("msg", "get_server_time") => Ok(success(ServerTime {
                 now_ms: self.delivery.now_ms(),
             })),
-            (_, name) if is_change(name) => Err(Failure::NotSupported),
-            _ => Ok(success(Nothing {})),
+            (_, name) if is_change(name) => Err(CallFailure::NotSupported),
+            _ => Ok(success(NoData {})),
         }
     }
 
     /// The user of the token in the header `token`.
-    async fn caller(&self, headers: &HeaderMap) -> Result<UserId, Failure> {
+    async fn caller(&self, headers: &HeaderMap) -> Result<UserId, CallFailure> {
         if !headers.contains_key("operationID") {
-            return Err(Failure::Header("operationID"));
+            return Err(CallFailure::Header("operationID"));
         }
         let token = headers.get("token").and_then(|token| token.to_str().ok());
         let token = token.filter(|token| !token.is_empty());
-        let token = token.ok_or(Failure::Header("token"))?;
+        let token = token.ok_or(CallFailure::Header("token"))?;
         Ok(self.delivery.authenticate(token).await?.user)
     }
 }
-
-/// An answer without data.
-#[derive(Serialize)]
-pub(super) struct Nothing {}
 
 /// The gateway's clock, Unix ms.
 #[derive(Serialize)]
 struct ServerTime {
     #[serde(rename = "serverTime")]
     now_ms: u64,
-}
-
-/// The form of every success.
-#[derive(Serialize)]
-struct SuccessBody<T> {
-    #[serde(rename = "errCode")]
-    code: u16,
-    #[serde(rename = "errMsg")]
-    name: &'static str,
-    #[serde(rename = "errDlt")]
-    detail: &'static str,
-    data: T,
-}
-
-/// The answer of a call that was done.
-pub(super) fn success<T: Serialize>(data: T) -> Response {
-    json(&SuccessBody {
-        code: 0,
-        name: "",
-        detail: "",
-        data,
-    })
-}
-
-/// Any JSON with HTTP 200.
-pub(super) fn json<T: Serialize>(value: &T) -> Response {
-    let bytes = serde_json::to_vec(value);
-    let bytes = bytes.expect("our own types have string keys and finite numbers");
-    let mut response = Response::new(bytes.into());
-    let kind = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }

@@ -16,11 +16,11 @@ pub const RANGES_BYTES_MAX: usize = 1 << 20;
 /// A question of OpenIM's v3 protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
-    /// All conversations, the newest [`CONVERSATIONS_MAX`](crate::message::CONVERSATIONS_MAX) of them, each with how far this
+    /// All conversations, the newest [`OVERVIEW_MAX`](crate::message::OVERVIEW_MAX) of them, each with how far this
     /// session has received it.
     Reached,
     /// These conversations, at most [`RANGES_MAX`]. None: all, the newest
-    /// [`CONVERSATIONS_MAX`](crate::message::CONVERSATIONS_MAX) of them.
+    /// [`OVERVIEW_MAX`](crate::message::OVERVIEW_MAX) of them.
     Overview(Vec<String>),
     /// The messages of some ranges.
     Ranges {

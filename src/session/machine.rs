@@ -23,7 +23,7 @@ use crate::{
 
 /// The longest wait for a receipt from a client to which nothing is sent twice. OpenIM's own core ends a connection on which
 /// it hears nothing for this long.
-const RECEIPT_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const RECEIPT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An open session, from `Connected` to its close.
 #[derive(Debug)]

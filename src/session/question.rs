@@ -156,8 +156,9 @@ fn wire_bytes(body: &Bytes) -> usize {
 mod tests {
     use super::*;
     use crate::{
-        ids::ConversationSeq,
+        ids::{ConversationSeq, WireSeq},
         message::{CONVERSATION_ID_BYTES_MAX, Content, Numbers},
+        session::Range,
     };
 
     /// An inbox, as letters: `m` a message, `L` a large one, `r` read marks, `-` a deleted message.
@@ -242,6 +243,36 @@ mod tests {
             last_time_ms: 0,
             last_seq: Seq(1),
         }
+    }
+
+    #[test]
+    fn a_question_is_cut_to_its_bounds() {
+        let range = Range {
+            conversation_id: "a".into(),
+            from: WireSeq::ZERO,
+            to: WireSeq::ZERO,
+        };
+        let question = Question::Ranges {
+            ranges: vec![range; RANGES_MAX + 1],
+            bytes: usize::MAX,
+        };
+        let OpenQuestion::Asked {
+            question: Some(Question::Ranges { ranges, bytes }),
+            is_reached: false,
+        } = OpenQuestion::asked(question)
+        else {
+            panic!("another question")
+        };
+        assert_eq!((ranges.len(), bytes), (RANGES_MAX, RANGES_BYTES_MAX));
+        let named = Question::Overview(vec![String::new(); RANGES_MAX + 1]);
+        let OpenQuestion::Asked {
+            question: Some(Question::Overview(named)),
+            ..
+        } = OpenQuestion::asked(named)
+        else {
+            panic!("another question")
+        };
+        assert_eq!(named.len(), RANGES_MAX);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The counters add up: accepted = acked + pending + expired, at any time. All that waits is counted.
 
+use serde_json::json;
+
 use crate::support::{Client, Gateway, WEB, admin::Admin, eventually, notice};
 
 async fn count(admin: &mut Admin, name: &str) -> f64 {
@@ -33,6 +35,57 @@ async fn accepted_equals_acked_and_pending_and_expired() {
         admin.metric("towncrier_sessions{platform=\"Web\"}").await,
         1.0
     );
+}
+
+/// A counter of the books for messages, and for read marks.
+async fn by_kind(admin: &mut Admin, name: &str) -> [f64; 2] {
+    let messages = count(admin, &format!("{name}{{kind=\"message\"}}")).await;
+    [
+        messages,
+        count(admin, &format!("{name}{{kind=\"marks\"}}")).await,
+    ]
+}
+
+#[tokio::test]
+async fn read_marks_have_books_of_their_own_also_after_kill_and_without_the_state_store() {
+    let mut gateway = Gateway::start(&[]).await;
+    let mut admin = gateway.admin().await;
+    let of_bob = json!({"operationID": "scenario", "userID": "bob"});
+    for seq in 1..=3 {
+        admin.send(&notice("bob", "unseen")).await;
+        let listed = admin.post("/conversation/list", &of_bob).await.json();
+        let mut mark = of_bob.clone();
+        mark["conversationID"] = listed["data"]["list"][0]["conversationID"].clone();
+        mark["conversationSeq"] = seq.into();
+        let marked = admin.post("/conversation/mark_read", &mark).await;
+        assert_eq!(marked.code(), 0);
+    }
+    admin.send(&notice("bob", "unseen")).await;
+    assert_eq!(by_kind(&mut admin, "accepted_total").await, [4.0, 3.0]);
+    assert_eq!(count(&mut admin, "accepted_total").await, 7.0);
+    for keeps_state in [true, false] {
+        assert_eq!(by_kind(&mut admin, "pending").await, [4.0, 3.0]);
+        gateway.kill();
+        if !keeps_state {
+            std::fs::remove_dir_all(gateway.data().join("state")).unwrap();
+        }
+        gateway.restart().await;
+        admin = gateway.admin().await;
+    }
+    let mut web = gateway.connect("bob", WEB).await;
+    web.expect_messages(7).await;
+    web.ack(4).await;
+    eventually("the ack of two of each", async || {
+        by_kind(&mut admin, "acked_total").await == [2.0, 2.0]
+            && by_kind(&mut admin, "pending").await == [2.0, 1.0]
+    })
+    .await;
+    web.ack(7).await;
+    eventually("the ack of all", async || {
+        by_kind(&mut admin, "acked_total").await == [4.0, 3.0]
+            && by_kind(&mut admin, "pending").await == [0.0, 0.0]
+    })
+    .await;
 }
 
 #[tokio::test]

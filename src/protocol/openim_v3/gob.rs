@@ -465,7 +465,7 @@ mod tests {
             error_text: "no",
             ..Response::default()
         };
-        let value = b"\x0d\xff\x82\x01\xfe\x07\xd6\x01\xfe\x07\xd4\x01\x02no\x00";
+        let value = b"\x0f\xff\x82\x01\xfe\x07\xd6\x01\xfe\x07\xd4\x01\x02no\x00";
         assert_eq!(encode(&refused), [DEFINITION, value].concat());
     }
 }

@@ -120,8 +120,9 @@ mod tests {
             for member in [member(&text), stored(&text)] {
                 assert_eq!(inflate(&member, text.len()), Ok(text.clone().into()));
                 assert_eq!(text_bytes(&member), text.len());
-                let cut = inflate(&member, text.len().wrapping_sub(1));
-                assert_eq!(cut.is_err(), !text.is_empty());
+                if let Some(too_few) = text.len().checked_sub(1) {
+                    assert_eq!(inflate(&member, too_few), Err(NotGzip));
+                }
             }
             let two = [member(&text), stored(&text)].concat();
             assert_eq!(inflate(&two, 2 * text.len()), Ok(text.repeat(2).into()));

@@ -213,12 +213,13 @@ mod tests {
     #[test]
     fn address_and_shared_part_are_the_whole_message() {
         let user = UserId::new("u1").unwrap();
+        let stored = stored();
         for form in [Form::Gob, Form::Json] {
             for numbers in [numbers(9, 7), numbers(0, 0)] {
                 let address = Address::new(&user, numbers, 1_700_000_000_000, form);
                 let mut bytes = address.encode_to_vec();
-                shared(&stored()).encode(&mut bytes).unwrap();
-                let whole = message(&user, numbers, &stored(), form);
+                shared(&stored).encode(&mut bytes).unwrap();
+                let whole = message(&user, numbers, &stored, form);
                 assert_eq!(MsgData::decode(&bytes[..]), Ok(whole));
             }
         }

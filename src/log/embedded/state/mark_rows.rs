@@ -2,9 +2,7 @@
 //! of them a cursor passes. They follow from the segments alone, and stay until their entries are removed: a row that went
 //! with an ack could be missing after a crash that the ack does not outlive.
 
-use super::{
-    StateError, keys, keys::MARKS_IN_ROW, store::StateStore, table::Table, users::UserRow,
-};
+use super::{StateError, keys, keys::MARKS_IN_ROW, store::StateStore, table::Table};
 use crate::ids::{Seq, UserId};
 
 /// For each [`MARKS_IN_ROW`] seqs of a user, the bits of those that are read marks. No row means no marks.
@@ -27,27 +25,25 @@ impl MarkRows {
         })
     }
 
-    /// The number of marks that were pending in `before`, and are not above the acked and the removed entries of `after`. Looks
-    /// up one row for each [`MARKS_IN_ROW`] seqs on the shorter side, and none for a user who has read everything.
+    /// Of `pending` marks, which are all that are above `from`, up to `head`, the number up to `to`. Looks up one row for each
+    /// [`MARKS_IN_ROW`] seqs on the shorter side of `to`, and none where the answer is none or all.
     pub(super) fn passed(
         &self,
         user: &UserId,
-        before: &UserRow,
-        after: &UserRow,
+        pending: u64,
+        (from, head): (Seq, Seq),
+        to: Seq,
     ) -> Result<u64, StateError> {
-        let (from, to, head) = (before.settled(), after.settled(), before.head);
-        if before.pending_marks == 0 || to <= from {
+        if pending == 0 || to <= from {
             return Ok(0);
         }
         if to >= head {
-            return Ok(before.pending_marks);
+            return Ok(pending);
         }
         if to.0 - from.0 <= head.0 - to.0 {
-            let passed = self.count(user, from, to)?;
-            return Ok(passed.min(before.pending_marks));
+            return Ok(self.count(user, from, to)?.min(pending));
         }
-        let left = self.count(user, to, head)?;
-        Ok(before.pending_marks.saturating_sub(left))
+        Ok(pending.saturating_sub(self.count(user, to, head)?))
     }
 
     /// The number of marks above `after`, up to `last`.
@@ -100,14 +96,9 @@ mod tests {
         };
         for from in (first - 1..=head).step_by(7) {
             for to in from..=head {
-                let row = |acked| UserRow {
-                    head: Seq(head),
-                    first: Seq(first),
-                    acked: Seq(acked),
-                    pending_marks: between(acked, head),
-                    ..UserRow::default()
-                };
-                let passed = marks.passed(&alice, &row(from), &row(to)).unwrap();
+                let pending = between(from, head);
+                let bounds = (Seq(from), Seq(head));
+                let passed = marks.passed(&alice, pending, bounds, Seq(to)).unwrap();
                 assert_eq!(passed, between(from, to), "from {from} to {to}");
             }
         }

@@ -271,7 +271,11 @@ impl Users {
         self.update(user, |row| {
             let before = *row;
             let answer = change(row);
-            match self.marks.passed(user, &before, row) {
+            let bounds = (before.settled(), before.head);
+            let passed = self
+                .marks
+                .passed(user, before.pending_marks, bounds, row.settled());
+            match passed {
                 Ok(passed) => {
                     row.pending_marks = row.pending_marks.saturating_sub(passed);
                     Ok((answer, (before.pending(), row.pending())))

@@ -1,0 +1,149 @@
+//! How far a session has received each conversation, by a search that looks at few messages; on a log in memory.
+
+use std::sync::Arc;
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    delivery::{AskError, Delivery, Passage, Receivers, Send},
+    gateway::Base,
+    ids::{ConversationSeq, Epoch, Seq, UserId, WireSeq},
+    log::{
+        Log as _,
+        tests::memory::{EPOCH, MemoryLog},
+    },
+    message::{ReadMark, StoredMessage},
+};
+
+fn base() -> Base<MemoryLog> {
+    let clock = Arc::new(Clock::system());
+    Base::build(
+        &Config::default(),
+        Arc::default(),
+        clock,
+        MemoryLog::default(),
+    )
+}
+
+fn u1() -> UserId {
+    UserId::new("u1").unwrap()
+}
+
+async fn send(delivery: &Delivery, group: &str) {
+    let send = Send {
+        message: StoredMessage {
+            send_id: "oa".into(),
+            group_id: group.into(),
+            session_type: 3,
+            ..StoredMessage::default()
+        },
+        fingerprint: [0; 16],
+        receivers: Receivers::List(vec![u1()]),
+        is_online_only: false,
+    };
+    delivery.send(send).await.unwrap();
+}
+
+/// The reached message of each group, by its id.
+async fn reached(delivery: &Delivery, sent: u64) -> Vec<(String, u64)> {
+    let reached = delivery
+        .reached((&u1(), Epoch(EPOCH)), Seq(sent))
+        .await
+        .unwrap();
+    let mut reached: Vec<_> = reached
+        .into_iter()
+        .map(|(conversation, seq)| (conversation.id.into(), seq.0))
+        .collect();
+    reached.sort();
+    reached
+}
+
+fn both(a: u64, b: u64) -> Vec<(String, u64)> {
+    vec![("sg_a".into(), a), ("sg_b".into(), b)]
+}
+
+#[tokio::test]
+async fn each_cursor_splits_each_conversation_where_the_inbox_says_it() {
+    let base = base();
+    // Two of three messages are in one conversation. A mark and a deletion are among them.
+    for n in 0..60 {
+        send(&base.delivery, if n % 3 == 0 { "b" } else { "a" }).await;
+    }
+    let mark = ReadMark {
+        conversation_id: "sg_a".into(),
+        conversation_seq: 7,
+    };
+    base.delivery
+        .mark_read(&u1(), None, vec![mark])
+        .await
+        .unwrap();
+    for n in 0..60 {
+        send(&base.delivery, if n % 3 == 0 { "b" } else { "a" }).await;
+    }
+    for seq in [5, 60, 62, 121] {
+        base.log.delete(u1(), vec![Seq(seq)]).unwrap();
+    }
+    for cursor in 0..=121_u64 {
+        let messages = if cursor > 60 { cursor - 1 } else { cursor };
+        let of_b = messages.div_ceil(3);
+        let expected = both(messages - of_b, of_b);
+        assert_eq!(reached(&base.delivery, cursor).await, expected, "{cursor}");
+    }
+}
+
+#[tokio::test]
+async fn what_retention_removed_counts_as_received() {
+    let base = base();
+    for _ in 0..5 {
+        send(&base.delivery, "a").await;
+        send(&base.delivery, "b").await;
+    }
+    base.log.expire_all();
+    assert_eq!(reached(&base.delivery, 3).await, both(5, 5));
+    send(&base.delivery, "a").await;
+    assert_eq!(reached(&base.delivery, 3).await, both(5, 5));
+    assert_eq!(reached(&base.delivery, 11).await, both(6, 5));
+}
+
+#[tokio::test]
+async fn an_overview_shows_all_up_to_its_newest_message_and_other_epochs_are_refused() {
+    let base = base();
+    send(&base.delivery, "a").await;
+    send(&base.delivery, "b").await;
+    let user = u1();
+    let inbox = (&user, Epoch(EPOCH));
+    let (conversations, shown) = base.delivery.overview(inbox).await.unwrap();
+    assert_eq!((conversations.len(), shown), (2, Seq(2)));
+    let named = ["sg_b".to_owned(), "unknown".to_owned()];
+    let described = base.delivery.describe(inbox, &named).await.unwrap();
+    assert_eq!(described.len(), 1);
+    let other = (&user, Epoch(EPOCH + 1));
+    let over = base.delivery.overview(other).await;
+    assert!(matches!(over, Err(AskError::EpochOver)));
+    let over = base.delivery.reached(other, Seq(1)).await;
+    assert!(matches!(over, Err(AskError::EpochOver)));
+}
+
+#[tokio::test]
+async fn a_passage_leaves_out_what_was_deleted_and_ends_at_the_head() {
+    let base = base();
+    for _ in 0..300 {
+        send(&base.delivery, "a").await;
+    }
+    base.log.delete(u1(), vec![Seq(300), Seq(2)]).unwrap();
+    let passage = Passage {
+        conversation_id: "sg_a",
+        from: WireSeq(1),
+        to: WireSeq(u64::MAX),
+    };
+    let user = u1();
+    let passages = [passage].into_iter();
+    let read = base
+        .delivery
+        .passages((&user, Epoch(EPOCH)), passages, usize::MAX)
+        .await
+        .unwrap();
+    let seqs: Vec<_> = read[0].1.iter().map(|(n, _)| n.conversation_seq).collect();
+    let expected = [1].into_iter().chain(3..300).map(ConversationSeq);
+    assert_eq!(seqs, expected.collect::<Vec<_>>());
+}
