@@ -2,7 +2,7 @@
 //!
 //! Promises: an error of a connection, or a panic in its task, ends this connection alone. The reactor's own tasks call
 //! into connections as well: the hand-out of items, the sweep and the drain. A panic there ends the reactor's thread, and
-//! so the gateway. The memory of a connection is bounded: one outbox, one read of the log, one `Fetch`.
+//! so the gateway. The memory of a connection is bounded: one outbox, one read of the log, one answer.
 //! `docs/measured.md#sessions` has the memory of an idle one. Leaves to others: the protocol's decisions (`session`), the
 //! ticks of time (`reactor/sweep.rs`), the source of items (`reactor/mailbox.rs`).
 //!

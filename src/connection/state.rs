@@ -3,6 +3,9 @@
 //!
 //! The task brings the client's frames. Other tasks of the thread bring items, ticks and the results of disk reads. Each
 //! changes the state here, and wakes the task when there is something to write. So nothing queues in between.
+//!
+//! - `head.rs`: it looks up the head of the inbox, after it missed something
+//! - `pace.rs`: the pace at which its client takes what it is sent
 
 mod head;
 mod pace;

@@ -56,16 +56,16 @@ impl Delivery {
         (user, epoch): (&UserId, Epoch),
         sent: Seq,
     ) -> Result<Vec<(Conversation, ConversationSeq)>, AskError> {
-        let mut looks = Looks::new(self, user, epoch);
-        let mut conversations = looks.conversations().await?;
-        while newest(&conversations) < sent && looks.is_message(sent).await? {
+        let mut reader = AskReader::new(self, user, epoch);
+        let mut conversations = reader.conversations().await?;
+        while newest(&conversations) < sent && reader.is_message(sent).await? {
             // The message is in the inbox already, and its conversation does not show it yet.
             yield_now().await;
-            conversations = looks.conversations().await?;
+            conversations = reader.conversations().await?;
         }
         let mut reached = Vec::with_capacity(conversations.len());
         for conversation in conversations {
-            let seq = looks.reached(&conversation, sent).await?;
+            let seq = reader.reached(&conversation, sent).await?;
             reached.push((conversation, seq));
         }
         Ok(reached)
@@ -78,10 +78,10 @@ impl Delivery {
         &self,
         (user, epoch): (&UserId, Epoch),
     ) -> Result<(Vec<Conversation>, Seq), AskError> {
-        let looks = Looks::new(self, user, epoch);
+        let reader = AskReader::new(self, user, epoch);
         loop {
             let before = self.log.inbox(user).wait().await?;
-            let conversations = looks.conversations().await?;
+            let conversations = reader.conversations().await?;
             let after = self.log.inbox(user).wait().await?;
             check_epoch(epoch, after.epoch)?;
             // With the same head before and after, the conversations show everything below it. The message at the head itself
@@ -100,10 +100,10 @@ impl Delivery {
         (user, epoch): (&UserId, Epoch),
         ids: &[String],
     ) -> Result<Vec<Conversation>, AskError> {
-        let mut looks = Looks::new(self, user, epoch);
+        let mut reader = AskReader::new(self, user, epoch);
         let mut conversations = Vec::new();
         for id in ids {
-            conversations.extend(looks.read(id, NOTHING, ONE).await?.conversation);
+            conversations.extend(reader.read(id, NOTHING, ONE).await?.conversation);
         }
         Ok(conversations)
     }
@@ -117,10 +117,10 @@ impl Delivery {
         passages: impl Iterator<Item = Passage<'a>>,
         bytes: usize,
     ) -> Result<Vec<PassageRead>, AskError> {
-        let mut looks = Looks::new(self, user, epoch);
+        let mut reader = AskReader::new(self, user, epoch);
         let mut fillings = Vec::new();
         for passage in passages {
-            let read = looks.read(passage.conversation_id, NOTHING, ONE).await?;
+            let read = reader.read(passage.conversation_id, NOTHING, ONE).await?;
             fillings.push(Filling::new(passage, read.conversation));
         }
         let mut left = bytes;
@@ -131,14 +131,14 @@ impl Delivery {
             };
             let mut is_last = true;
             for filling in fillings.iter_mut().filter(|filling| filling.is_open()) {
-                let taken = filling.fill(&mut looks, share.min(left)).await?;
+                let taken = filling.fill(&mut reader, share.min(left)).await?;
                 left -= taken;
                 is_last &= taken == 0;
             }
             // No share has room for one more message. The first passages have what is left.
             if is_last {
                 for filling in fillings.iter_mut().filter(|filling| filling.is_open()) {
-                    left -= filling.fill(&mut looks, left).await?;
+                    left -= filling.fill(&mut reader, left).await?;
                 }
                 break;
             }
@@ -164,14 +164,14 @@ fn newest(conversations: &[Conversation]) -> Seq {
 }
 
 /// The reads behind one answer. After some of them other connections have their turn.
-struct Looks<'a> {
+struct AskReader<'a> {
     delivery: &'a Delivery,
     user: &'a UserId,
     epoch: Epoch,
     made: usize,
 }
 
-impl<'a> Looks<'a> {
+impl<'a> AskReader<'a> {
     fn new(delivery: &'a Delivery, user: &'a UserId, epoch: Epoch) -> Self {
         Self {
             delivery,
@@ -296,14 +296,14 @@ impl<'a> Filling<'a> {
     }
 
     /// Adds older messages of at most `bytes`. Returns their bytes; 0, if the next one does not fit or none is left.
-    async fn fill(&mut self, looks: &mut Looks<'_>, bytes: usize) -> Result<usize, AskError> {
+    async fn fill(&mut self, reader: &mut AskReader<'_>, bytes: usize) -> Result<usize, AskError> {
         let mut taken = 0;
         while self.is_open() {
             let limit = ReadLimit {
                 messages: READ_MESSAGES,
                 bytes: TOGETHER_BYTES_MAX.min(bytes - taken),
             };
-            let read = looks.read(self.id, (self.from, self.to), limit);
+            let read = reader.read(self.id, (self.from, self.to), limit);
             let entries = read.await?.entries;
             if entries.is_empty() {
                 self.to = ConversationSeq::ZERO;

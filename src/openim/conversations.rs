@@ -19,7 +19,7 @@ use super::{
 use crate::{
     delivery::ReadLimit,
     ids::{ConversationSeq, Seq, UserId},
-    message::{CONVERSATIONS_MAX, Conversation},
+    message::{OVERVIEW_MAX, Conversation},
 };
 
 /// The version of every list. An SDK keeps it and sends it back.
@@ -95,7 +95,7 @@ impl Calls {
 
     /// The ids of all conversations.
     pub(super) async fn ids(&self, user: &UserId) -> Result<Response, CallFailure> {
-        let all = self.newest(user, CONVERSATIONS_MAX).await?.into_iter();
+        let all = self.newest(user, OVERVIEW_MAX).await?.into_iter();
         let ids = all.map(|one| one.id.into()).collect();
         Ok(success(ConversationIds { ids }))
     }
@@ -128,7 +128,7 @@ impl Calls {
     pub(super) async fn seqs(&self, user: &UserId, body: &Body) -> Result<Response, CallFailure> {
         let ids = body.texts("conversationIDs")?;
         let conversations = if ids.is_empty() {
-            self.newest(user, CONVERSATIONS_MAX).await?
+            self.newest(user, OVERVIEW_MAX).await?
         } else {
             let found = self.of_ids(user, &ids).await?;
             found.into_iter().filter_map(|(known, _)| known).collect()
@@ -163,7 +163,7 @@ impl Calls {
     }
 
     async fn described(&self, user: &UserId) -> Result<Vec<Described>, CallFailure> {
-        let all = self.newest(user, CONVERSATIONS_MAX).await?;
+        let all = self.newest(user, OVERVIEW_MAX).await?;
         let described = all
             .iter()
             .filter_map(|one| describe(user, &one.id, Some(one)));
@@ -194,8 +194,8 @@ impl Calls {
         user: &UserId,
         ids: &[&str],
     ) -> Result<Vec<(Option<Conversation>, Described)>, CallFailure> {
-        if ids.len() > CONVERSATIONS_MAX {
-            return Err(CallFailure::TooMany("conversationIDs", CONVERSATIONS_MAX));
+        if ids.len() > OVERVIEW_MAX {
+            return Err(CallFailure::TooMany("conversationIDs", OVERVIEW_MAX));
         }
         let mut found = Vec::new();
         for (looked, id) in (1..).zip(ids) {

@@ -14,11 +14,11 @@ use super::{
 use crate::{
     delivery::ReadLimit,
     ids::{ConversationSeq, UserId},
-    message::{CONVERSATIONS_MAX, StoredMessage, TOGETHER_BYTES_MAX},
+    message::{OVERVIEW_MAX, StoredMessage, TOGETHER_BYTES_MAX},
 };
 
 /// The users of one answer: a peer for each conversation that an SDK knows.
-const PROFILES_MAX: usize = CONVERSATIONS_MAX;
+const PROFILES_MAX: usize = OVERVIEW_MAX;
 /// The newest messages of a conversation that are looked through for one of the peer's own.
 const LOOKED_THROUGH: usize = 4;
 /// The users that are looked up before other connections of the thread have their turn.

@@ -2,6 +2,8 @@
 //!
 //! Every event ends with the same check: is there an entry above what was sent, is there room to send it, and is no read
 //! under way? Then the session reads. So there is no "replaying" and no "live" state that could disagree with the log.
+//!
+//! - `answers.rs`: what it does about its client's questions
 
 mod answers;
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::fixture::World;
-use crate::message::CONVERSATIONS_MAX;
+use crate::message::OVERVIEW_MAX;
 
 #[tokio::test]
 async fn a_body_that_is_no_object_is_refused() {
@@ -48,7 +48,7 @@ async fn a_field_of_the_wrong_type_is_refused_by_its_name() {
         ("/user/get_users_info", json!({}), "userIDs is required"),
         (
             "/user/get_users_info",
-            json!({ "userIDs": vec!["a"; CONVERSATIONS_MAX + 1] }),
+            json!({ "userIDs": vec!["a"; OVERVIEW_MAX + 1] }),
             "userIDs has more than 2000 entries",
         ),
         (
@@ -58,7 +58,7 @@ async fn a_field_of_the_wrong_type_is_refused_by_its_name() {
         ),
         (
             "/conversation/get_conversations",
-            json!({ "conversationIDs": vec!["a"; CONVERSATIONS_MAX + 1] }),
+            json!({ "conversationIDs": vec!["a"; OVERVIEW_MAX + 1] }),
             "conversationIDs has more than 2000 entries",
         ),
         (

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 
 use super::{
-    envelope::Form,
+    encoding::Form,
     message::message,
     proto::{
         GetConversationsHasReadAndMaxSeqResp, GetLastMessageResp, GetMaxSeqResp, MsgData, PullMsgs,

@@ -5,14 +5,14 @@
 
 use serde_json::{Map, Number, Value, json};
 
-use self::Kind::{Boolean, Integer, Message, Messages, Object, Objects, Short, Text, Texts};
+use self::ElementKind::{Boolean, Integer, Message, Messages, Object, Objects, Short, Text, Texts};
 
 /// A text. The element has another name for it than the admin API of version 2.
 const TEXT: i32 = 101;
 
 /// The type of a field.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum ElementKind {
     Text,
     Texts,
     Boolean,
@@ -21,18 +21,18 @@ enum Kind {
     /// A whole number of 32 bits.
     Short,
     Number,
-    Object(&'static [Field]),
-    Objects(&'static [Field]),
+    Object(&'static [ElementField]),
+    Objects(&'static [ElementField]),
     /// A whole message in the SDKs' own shape.
     Message,
     Messages,
 }
 
 /// Fields of one type.
-type Field = (&'static [&'static str], Kind);
+type ElementField = (&'static [&'static str], ElementKind);
 
 /// The known fields of the element of this type; `None` for a type without an element.
-fn fields_of(content_type: i32) -> Option<&'static [Field]> {
+fn fields_of(content_type: i32) -> Option<&'static [ElementField]> {
     Some(match content_type {
         102 => PICTURE,
         103 => SOUND,
@@ -49,23 +49,23 @@ fn fields_of(content_type: i32) -> Option<&'static [Field]> {
     })
 }
 
-const PICTURE: &[Field] = &[
+const PICTURE: &[ElementField] = &[
     (&["sourcePath"], Text),
     (
         &["sourcePicture", "bigPicture", "snapshotPicture"],
         Object(IMAGE),
     ),
 ];
-const IMAGE: &[Field] = &[
+const IMAGE: &[ElementField] = &[
     (&["uuid", "type", "url"], Text),
     (&["size"], Integer),
     (&["width", "height"], Short),
 ];
-const SOUND: &[Field] = &[
+const SOUND: &[ElementField] = &[
     (&["uuid", "soundPath", "sourceUrl", "soundType"], Text),
     (&["dataSize", "duration"], Integer),
 ];
-const VIDEO: &[Field] = &[
+const VIDEO: &[ElementField] = &[
     (&["videoPath", "videoUUID", "videoUrl", "videoType"], Text),
     (
         &[
@@ -79,14 +79,14 @@ const VIDEO: &[Field] = &[
     (&["videoSize", "duration", "snapshotSize"], Integer),
     (&["snapshotWidth", "snapshotHeight"], Short),
 ];
-const FILE: &[Field] = &[
+const FILE: &[ElementField] = &[
     (
         &["filePath", "uuid", "sourceUrl", "fileName", "fileType"],
         Text,
     ),
     (&["fileSize"], Integer),
 ];
-const AT: &[Field] = &[
+const AT: &[ElementField] = &[
     (&["text"], Text),
     (&["atUserList"], Texts),
     (
@@ -96,22 +96,22 @@ const AT: &[Field] = &[
     (&["quoteMessage"], Message),
     (&["isAtSelf"], Boolean),
 ];
-const MERGER: &[Field] = &[
+const MERGER: &[ElementField] = &[
     (&["title"], Text),
     (&["abstractList"], Texts),
     (&["multiMessage"], Messages),
 ];
-const CARD: &[Field] = &[(&["userID", "nickname", "faceURL", "ex"], Text)];
-const LOCATION: &[Field] = &[
+const CARD: &[ElementField] = &[(&["userID", "nickname", "faceURL", "ex"], Text)];
+const LOCATION: &[ElementField] = &[
     (&["description"], Text),
-    (&["longitude", "latitude"], Kind::Number),
+    (&["longitude", "latitude"], ElementKind::Number),
 ];
-const CUSTOM: &[Field] = &[(&["data", "description", "extension"], Text)];
-const TYPING: &[Field] = &[(&["msgTips"], Text)];
-const QUOTE: &[Field] = &[(&["text"], Text), (&["quoteMessage"], Message)];
+const CUSTOM: &[ElementField] = &[(&["data", "description", "extension"], Text)];
+const TYPING: &[ElementField] = &[(&["msgTips"], Text)];
+const QUOTE: &[ElementField] = &[(&["text"], Text), (&["quoteMessage"], Message)];
 
 /// A message within a message: it has elements in turn.
-const MESSAGE: &[Field] = &[
+const MESSAGE: &[ElementField] = &[
     (&["clientMsgID", "serverMsgID", "sendID", "recvID"], Text),
     (&["groupID", "senderNickname", "senderFaceUrl"], Text),
     (&["content", "attachedInfo", "ex", "localEx"], Text),
@@ -154,7 +154,7 @@ pub(super) fn element(content_type: i32, content: &[u8]) -> Vec<u8> {
 }
 
 /// The same fields, the known ones with their type. A known field that cannot be made so is left out.
-fn typed(fields: Map<String, Value>, known: &[Field]) -> Map<String, Value> {
+fn typed(fields: Map<String, Value>, known: &[ElementField]) -> Map<String, Value> {
     let field = |(name, value): (String, Value)| {
         let kind = known.iter().find(|(names, _)| names.contains(&&*name));
         let value = match kind {
@@ -167,7 +167,7 @@ fn typed(fields: Map<String, Value>, known: &[Field]) -> Map<String, Value> {
 }
 
 /// The value as one of this type, if it can be made so.
-fn made(value: Value, kind: Kind) -> Option<Value> {
+fn made(value: Value, kind: ElementKind) -> Option<Value> {
     let each = |kind| {
         move |value| match value {
             Value::Array(items) => {
@@ -186,7 +186,7 @@ fn made(value: Value, kind: Kind) -> Option<Value> {
             let (least, most) = (i32::MIN.into(), i32::MAX.into());
             integer(&value).map(|number| number.clamp(least, most).into())
         }
-        Kind::Number => number(value),
+        ElementKind::Number => number(value),
         Object(known) => match value {
             Value::Object(fields) => Some(Value::Object(typed(fields, known))),
             _ => None,

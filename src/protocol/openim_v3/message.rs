@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{
     element::element,
-    envelope::Form,
+    encoding::Form,
     proto::{MsgData, OfflinePushInfo},
 };
 use crate::{
@@ -25,7 +25,7 @@ const HAS_READ: i32 = 2200;
 /// The fields of `MsgData` that belong to one receiver. Protobuf fields may come in any order: these and the shared ones, one behind
 /// the other, are a message.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Address {
+pub(super) struct OwnFields {
     #[prost(string, tag = "2")]
     recv_id: String,
     #[prost(int64, tag = "14")]
@@ -36,7 +36,7 @@ pub(super) struct Address {
     options: BTreeMap<String, bool>,
 }
 
-impl Address {
+impl OwnFields {
     /// The fields for this user. `send_time_ms` is the one of the stored form.
     pub(super) fn new(user: &UserId, numbers: Numbers, send_time_ms: i64, form: Form) -> Self {
         let is_told_only = numbers.conversation_seq.0 == 0;
@@ -53,7 +53,7 @@ impl Address {
     }
 }
 
-/// The message with the stored form `body`, without the fields of [`Address`].
+/// The message with the stored form `body`, without the fields of [`OwnFields`].
 pub(super) fn shared(body: &Bytes) -> MsgData {
     without_address(StoredMessage::from_bytes(body))
 }
@@ -61,12 +61,12 @@ pub(super) fn shared(body: &Bytes) -> MsgData {
 /// The whole message with the stored form `body`, for this user.
 pub(super) fn message(user: &UserId, numbers: Numbers, body: &Bytes, form: Form) -> MsgData {
     let stored = StoredMessage::from_bytes(body);
-    let Address {
+    let OwnFields {
         recv_id,
         seq,
         send_time,
         options,
-    } = Address::new(user, numbers, stored.send_time, form);
+    } = OwnFields::new(user, numbers, stored.send_time, form);
     MsgData {
         recv_id,
         seq,
@@ -216,7 +216,7 @@ mod tests {
         let stored = stored();
         for form in [Form::Gob, Form::Json] {
             for numbers in [numbers(9, 7), numbers(0, 0)] {
-                let address = Address::new(&user, numbers, 1_700_000_000_000, form);
+                let address = OwnFields::new(&user, numbers, 1_700_000_000_000, form);
                 let mut bytes = address.encode_to_vec();
                 shared(&stored).encode(&mut bytes).unwrap();
                 let whole = message(&user, numbers, &stored, form);
@@ -268,10 +268,13 @@ mod tests {
             let names: Vec<_> = message.options.into_keys().collect();
             names.join(" ")
         };
-        assert_eq!(options(Form::Json), "history persistent senderSync");
+        assert_eq!(
+            options(Form::Json),
+            "history persistent senderSync unreadCount"
+        );
         assert_eq!(
             options(Form::Gob),
-            "conversationUpdate history persistent senderSync"
+            "conversationUpdate history persistent senderSync unreadCount"
         );
     }
 

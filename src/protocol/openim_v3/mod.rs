@@ -7,7 +7,7 @@
 //!
 //! - `query.rs`: who the client is, and in which encoding it speaks
 //! - `verdict.rs`: the verdict on the login, and the other texts
-//! - `envelope.rs`: envelopes and their encodings; `gob.rs`, `json.rs`: the two forms; `gzip.rs`: around both
+//! - `envelope.rs`: the envelope; `encoding.rs`: its encodings; `gob.rs`, `json.rs`: the two forms; `gzip.rs`: around both
 //! - `requests.rs`: what each request asks for
 //! - `answers.rs`: the session's answers as OpenIM's
 //! - `message.rs`: one message, and the news that something was read; `element.rs`: a message's content
@@ -16,6 +16,7 @@
 
 mod answers;
 mod element;
+mod encoding;
 mod envelope;
 mod gob;
 mod gzip;
@@ -37,10 +38,11 @@ use towncrier_websocket::{
 
 use self::{
     answers::AskedRanges,
-    envelope::{Encoding, Form, Request as Envelope, Response},
+    encoding::{Encoding, Form},
+    envelope::{Request as Envelope, Response},
     push::unasked,
     query::Query,
-    requests::{Asked, Refusal, asked, number},
+    requests::{Refusal, Wanted, asked, number},
 };
 use super::{Codec, close};
 use crate::{
@@ -156,20 +158,20 @@ impl OpenimV3 {
             }
         };
         Ok(match asked {
-            Asked::Question(question) => {
+            Wanted::Question(question) => {
                 let ranges = asked_ranges(&question);
                 self.asked = Some(Box::new(Waiting { request, ranges }));
                 FromClient::Ask(question)
             }
-            Asked::Presence { users, unwatch } => {
+            Wanted::Presence { users, unwatch } => {
                 self.asked_presence = Some(Box::new(request));
                 FromClient::Watch { users, unwatch }
             }
-            Asked::Nothing => {
+            Wanted::Nothing => {
                 self.owed = Some(Box::new(self.answer(&request, &[])));
                 FromClient::Nothing
             }
-            Asked::LogOut => {
+            Wanted::LogOut => {
                 self.owed = Some(Box::new(self.answer(&request, &[])));
                 FromClient::LogOut
             }

@@ -7,8 +7,9 @@ use prost::{
 };
 
 use super::{
-    envelope::{Form, Response, Sharing},
-    message::{Address, marks, message, shared},
+    encoding::{Form, Sharing},
+    envelope::Response,
+    message::{OwnFields, marks, message, shared},
     proto::{MsgData, PullMsgs, PushMessages},
     requests::number,
 };
@@ -106,7 +107,7 @@ pub(super) fn live(user: &UserId, live: &Live, sharing: Sharing, form: Form) -> 
     let shared_bytes = sharing.shared_bytes(&end);
     let origin = message.origin();
     let id = origin.conversation_id(user.as_str());
-    let address = Address::new(user, *numbers, origin.send_time, form);
+    let address = OwnFields::new(user, *numbers, origin.send_time, form);
     let mut data = (0..).map(|padding| own(&id, &address, shared_bytes, padding));
     let data = data.find(|data| data.len().is_multiple_of(sharing.step()));
     let data = data.expect("two more bytes at a time make every remainder");
@@ -115,7 +116,7 @@ pub(super) fn live(user: &UserId, live: &Live, sharing: Sharing, form: Form) -> 
 }
 
 /// The data of a push up to its shared bytes: tags and lengths around the message, and its own fields.
-fn own(id: &str, address: &Address, shared_bytes: usize, padding: usize) -> BytesMut {
+fn own(id: &str, address: &OwnFields, shared_bytes: usize, padding: usize) -> BytesMut {
     let own = address.encoded_len() + PADDING.len() * padding;
     let message = own + shared_bytes;
     let messages = field_bytes(message);
@@ -155,7 +156,7 @@ mod tests {
     use crate::{
         ids::{ConversationSeq, MessageId, Seq},
         message::{Message, ReadMark, StoredMessage},
-        protocol::openim_v3::envelope::Encoding,
+        protocol::openim_v3::encoding::Encoding,
     };
 
     fn user(name: &str) -> UserId {

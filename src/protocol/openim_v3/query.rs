@@ -3,7 +3,7 @@
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use serde::Deserialize;
 
-use super::envelope::{Encoding, Form};
+use super::encoding::{Encoding, Form};
 use crate::ids::{Platform, UserId};
 
 /// The query of an SDK's request.

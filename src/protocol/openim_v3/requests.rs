@@ -41,7 +41,7 @@ pub(super) mod code {
 
 /// What a request asks for.
 #[derive(Debug)]
-pub(super) enum Asked {
+pub(super) enum Wanted {
     /// Something of the session, whose answer belongs to the request.
     Question(Question),
     /// The presence of these users, and no longer that of those.
@@ -59,12 +59,12 @@ pub(super) enum Asked {
 pub(super) type Refusal = (i32, &'static str);
 
 /// What the request with this number and data asks for. `user` is the one of the session.
-pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Asked, Refusal> {
+pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Wanted, Refusal> {
     Ok(match number {
         number::MAX_SEQ => {
             let request: GetMaxSeqReq = decode(data)?;
             own(&request.user_id, user)?;
-            Asked::Question(Question::Reached)
+            Wanted::Question(Question::Reached)
         }
         number::PULL => {
             let request: PullMessageBySeqsReq = decode(data)?;
@@ -89,7 +89,7 @@ pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Asked, Refus
             let ids = request.conversation_ids;
             few(ids.len())?;
             ids.iter().try_for_each(|id| conversation(id))?;
-            Asked::Question(Question::Overview(ids))
+            Wanted::Question(Question::Overview(ids))
         }
         number::LAST_MESSAGES => {
             let request: GetLastMessageReq = decode(data)?;
@@ -113,17 +113,17 @@ pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Asked, Refus
         number::LOG_OUT => {
             let request: LogoutReq = decode(data)?;
             own(&request.user_id, user)?;
-            Asked::LogOut
+            Wanted::LogOut
         }
         number::BACKGROUND => {
             let request: SetAppBackgroundStatusReq = decode(data)?;
             own(&request.user_id, user)?;
-            Asked::Nothing
+            Wanted::Nothing
         }
         number::PRESENCE => {
             let request: SubUserOnlineStatus = decode(data)?;
             let users = |ids: Vec<String>| ids.iter().flat_map(|id| UserId::new(id)).collect();
-            Asked::Presence {
+            Wanted::Presence {
                 users: users(request.subscribe_user_id),
                 unwatch: users(request.unsubscribe_user_id),
             }
@@ -164,12 +164,12 @@ fn conversation(id: &str) -> Result<(), Refusal> {
     }
 }
 
-fn ranges_question(ranges: impl Iterator<Item = Range>, bytes: usize) -> Result<Asked, Refusal> {
+fn ranges_question(ranges: impl Iterator<Item = Range>, bytes: usize) -> Result<Wanted, Refusal> {
     let ranges: Vec<_> = ranges.take(RANGES_MAX + 1).collect();
     few(ranges.len())?;
     let mut ids = ranges.iter().map(|range| &range.conversation_id);
     ids.try_for_each(|id| conversation(id))?;
-    Ok(Asked::Question(Question::Ranges { ranges, bytes }))
+    Ok(Wanted::Question(Question::Ranges { ranges, bytes }))
 }
 
 fn seq(number: i64) -> WireSeq {
@@ -211,7 +211,7 @@ mod tests {
     /// The question of a request by u1, or the refusal's code.
     fn question(number: i32, data: &impl prost::Message) -> Result<Question, i32> {
         match asked(number, data.encode_to_vec().into(), "u1") {
-            Ok(Asked::Question(question)) => Ok(question),
+            Ok(Wanted::Question(question)) => Ok(question),
             Ok(other) => panic!("{other:?}"),
             Err((code, _)) => Err(code),
         }
@@ -346,7 +346,7 @@ mod tests {
             unsubscribe_user_id: vec!["b".into()],
         };
         match asked(2005, request.encode_to_vec().into(), "u1") {
-            Ok(Asked::Presence { users, unwatch }) => {
+            Ok(Wanted::Presence { users, unwatch }) => {
                 assert_eq!(users, [UserId::new("a").unwrap()]);
                 assert_eq!(unwatch, [UserId::new("b").unwrap()]);
             }

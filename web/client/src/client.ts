@@ -23,7 +23,7 @@ export interface Options {
   store: Store;
   /** Tells devices of one platform apart where the gateway's policy allows several. At most 64 bytes. */
   deviceId?: string;
-  /** Name and version for the operator's log, at most 64 bytes. Default `towncrier-js/1.0`. */
+  /** Name and version for the gateway's stderr log, at most 64 bytes. Default `towncrier-js/1.0`. */
   name?: string;
   /** Tabs that give the same name, and the same store, share one session. Default: this client is alone. */
   share?: string;

@@ -63,7 +63,7 @@ export interface Identity {
   token: string;
   /** Tells devices of one platform apart where the gateway's policy allows several; else empty. */
   deviceId: string;
-  /** Name and version for the operator's log, at most 64 bytes. */
+  /** Name and version for the gateway's stderr log, at most 64 bytes. */
   name: string;
 }
 

@@ -68,7 +68,7 @@ export interface Connect {
     | undefined;
   /** Tells devices of one platform apart where the login policy allows several; otherwise empty. At most 64 bytes. */
   deviceId: string;
-  /** Name and version of the client, for the operator's log, e.g. `web/1.0`. At most 64 bytes. */
+  /** Name and version of the client, for the gateway's stderr log, e.g. `web/1.0`. At most 64 bytes. */
   client: string;
 }
 
@@ -125,7 +125,7 @@ export interface Ping {
 
 /** Answer to `Connect`; nothing comes before it. */
 export interface Connected {
-  /** Names this connection in the operator's logs. */
+  /** Names this connection in the gateway's stderr log. */
   connectionId: string;
   /** The log's epoch: key the local store by (epoch, seq). */
   epoch: bigint;
