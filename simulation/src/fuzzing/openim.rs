@@ -38,7 +38,7 @@ fn client(query: &str, data: &[u8]) {
     let uri = format!("/?sendID=u1&token=t&platformID=5{query}");
     let request = Request::builder().uri(uri).header(UPGRADE, "websocket");
     let request = request.body(()).expect("a request");
-    let mut codec = protocol::of(&request).expect("a client of OpenIM");
+    let mut codec = protocol::of(&request, true).expect("a client of OpenIM");
     assert!(codec.greet().is_some());
     let mut input = Input(data);
     // The first message is all of the input: requests with longer data than a counted one.
