@@ -1,5 +1,4 @@
 // What was before: a device that comes late, messages that retention removed, and a log that went back to a backup.
-import assert from "node:assert/strict";
 import { cp, rm } from "node:fs/promises";
 import { test } from "node:test";
 import {
