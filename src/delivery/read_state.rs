@@ -46,11 +46,6 @@ impl Delivery {
         self.log.conversations(user, before, limit)
     }
 
-    /// The profile of the user's newest registration; `None` for a user who was never registered.
-    pub fn profile(&self, user: &UserId) -> LogAnswer<Option<Bytes>> {
-        self.log.profile(user)
-    }
-
     /// The newest entries of a conversation in a range of its seqs, as many as the limit allows, ascending.
     pub fn read_conversation(
         &self,

@@ -68,7 +68,7 @@ impl Calls {
             user_id: user.to_string(),
             ..UserInfo::default()
         };
-        let registered = self.delivery.profile(user).wait().await?;
+        let registered = self.delivery.profile(user).await?;
         let registered = registered.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         if let Some(Value::Object(registered)) = registered {
             let text = |name: &str| {
