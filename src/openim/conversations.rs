@@ -19,7 +19,7 @@ use super::{
 use crate::{
     delivery::ReadLimit,
     ids::{ConversationSeq, Seq, UserId},
-    message::{OVERVIEW_MAX, Conversation},
+    message::{Conversation, OVERVIEW_MAX},
 };
 
 /// The version of every list. An SDK keeps it and sends it back.
