@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    envelope::{Malformed, Request, Response},
+    envelope::{ClientRequest, Malformed, Response},
     gob, gzip, json,
 };
 
@@ -38,7 +38,7 @@ pub(super) enum Sharing {
 
 impl Encoding {
     /// Decodes a request.
-    pub(super) fn decode(self, message: Bytes) -> Result<Request, Malformed> {
+    pub(super) fn decode(self, message: Bytes) -> Result<ClientRequest, Malformed> {
         let message = if self.is_gzip {
             gzip::inflate(&message, INFLATED_BYTES_MAX).map_err(|_| Malformed)?
         } else {

@@ -8,7 +8,7 @@ pub(super) struct Malformed;
 
 /// A client's request.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Request {
+pub(super) struct ClientRequest {
     /// OpenIM's number of the request.
     pub(super) number: i32,
     /// The user who asks.

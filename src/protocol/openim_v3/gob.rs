@@ -5,7 +5,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::envelope::{Malformed, Request, Response};
+use super::envelope::{ClientRequest, Malformed, Response};
 
 /// The most fields of a request's type. OpenIM's has six.
 const FIELDS_MAX: usize = 32;
@@ -37,7 +37,7 @@ const DEFINITION: &[u8] = b"\x60\xff\x81\x03\x01\x01\x04Resp\x01\xff\x82\x00\x01
 const END: u8 = 0;
 
 /// Decodes a request. Its fields are found by their names.
-pub(super) fn decode(message: &Bytes) -> Result<Request, Malformed> {
+pub(super) fn decode(message: &Bytes) -> Result<ClientRequest, Malformed> {
     let mut rest = Input(message.clone());
     let mut definition: Option<(i64, Vec<(Bytes, i64)>)> = None;
     let mut request = None;
@@ -232,8 +232,8 @@ impl Input {
         Ok(fields)
     }
 
-    fn request(&mut self, fields: &[(Bytes, i64)]) -> Result<Request, Malformed> {
-        let mut request = Request::default();
+    fn request(&mut self, fields: &[(Bytes, i64)]) -> Result<ClientRequest, Malformed> {
+        let mut request = ClientRequest::default();
         let mut number: usize = 0;
         loop {
             let delta = self.uint()?;
@@ -322,8 +322,8 @@ mod tests {
     /// The number 1001, no token, the user u1, the operation o, the increment 7, and the data.
     const VALUE: &[u8] = b"\x01\xfe\x07\xd2\x02\x02u1\x01\x01o\x01\x017\x01\x03\x0a\x01x\x00";
 
-    fn request() -> Request {
-        Request {
+    fn request() -> ClientRequest {
+        ClientRequest {
             number: 1001,
             send_id: "u1".into(),
             operation_id: "o".into(),
@@ -345,7 +345,7 @@ mod tests {
         let definition = b"\x1f\xff\x81\x03\x01\x01\x05Point\x01\xff\x82\x00\x01\x02\x01\x01X\x01\x04\x00\x01\x01Y\x01\x04\x00\x00\x00";
         let value = b"\x07\xff\x82\x01\x2c\x01\x42\x00";
         let example: Bytes = [&definition[..], value].concat().into();
-        assert_eq!(decode(&example), Ok(Request::default()));
+        assert_eq!(decode(&example), Ok(ClientRequest::default()));
         let mut ours = BytesMut::new();
         let values = [
             (7, &b"\x07"[..]),
@@ -373,13 +373,16 @@ mod tests {
             ("ReqIdentifier", INT),
         ];
         let value = b"\x02\x01\x01\xfe\x01\x40\x01\x02u1\x01\xfe\x07\xd2\x00";
-        let found = Request {
+        let found = ClientRequest {
             number: 1001,
             send_id: "u1".into(),
-            ..Request::default()
+            ..ClientRequest::default()
         };
         assert_eq!(decode(&stream(65, &fields, value)), Ok(found));
-        assert_eq!(decode(&stream(65, &FIELDS, &[0])), Ok(Request::default()));
+        assert_eq!(
+            decode(&stream(65, &FIELDS, &[0])),
+            Ok(ClientRequest::default())
+        );
     }
 
     #[test]
@@ -451,12 +454,12 @@ mod tests {
         assert_eq!(encode(&response), [DEFINITION, value].concat());
         // The names and types that we write can be read back by name.
         let read = decode(&encode(&response));
-        let expected = Request {
+        let expected = ClientRequest {
             number: 1001,
             operation_id: "o".into(),
             increment: "7".into(),
             data: Bytes::from_static(b"x"),
-            ..Request::default()
+            ..ClientRequest::default()
         };
         assert_eq!(read, Ok(expected));
         let refused = Response {

@@ -4,7 +4,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::envelope::{Malformed, Request, Response};
+use super::envelope::{ClientRequest, Malformed, Response};
 
 /// What stands behind the data.
 const END: &str = "\"}";
@@ -38,10 +38,10 @@ struct JsonResponse<'a> {
 }
 
 /// Decodes a request.
-pub(super) fn decode(message: &[u8]) -> Result<Request, Malformed> {
+pub(super) fn decode(message: &[u8]) -> Result<ClientRequest, Malformed> {
     let request: JsonRequest = serde_json::from_slice(message).map_err(|_| Malformed)?;
     let data = request.data.unwrap_or_default();
-    Ok(Request {
+    Ok(ClientRequest {
         number: request.req_identifier,
         send_id: request.send_id,
         operation_id: request.operation_id,
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_request_of_the_sdk_is_read() {
         let message = r#"{"reqIdentifier":1006,"msgIncr":"1","sendID":"u1","operationID":"o","data":"CgJ1MQ=="}"#;
-        let request = Request {
+        let request = ClientRequest {
             number: 1006,
             send_id: "u1".into(),
             operation_id: "o".into(),
@@ -112,9 +112,9 @@ mod tests {
             data: Bytes::from_static(b"\x0a\x02u1"),
         };
         assert_eq!(decode(message.as_bytes()), Ok(request));
-        let least = Request {
+        let least = ClientRequest {
             number: 2003,
-            ..Request::default()
+            ..ClientRequest::default()
         };
         for least_message in [
             r#"{"reqIdentifier":2003}"#,

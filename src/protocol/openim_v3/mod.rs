@@ -39,10 +39,10 @@ use towncrier_websocket::{
 use self::{
     answers::AskedRanges,
     encoding::{Encoding, Form},
-    envelope::{Request as Envelope, Response},
+    envelope::{ClientRequest, Response},
     push::unasked,
     query::Query,
-    requests::{Refusal, Wanted, asked, number},
+    requests::{Errand, RequestError, asked, number},
 };
 use super::{Codec, close};
 use crate::{
@@ -79,9 +79,9 @@ struct OpenimV3 {
     /// The login by the query, until it is taken.
     login: Option<Box<Connect>>,
     /// The request that waits for the session's answer.
-    asked: Option<Box<Waiting>>,
+    asked: Option<Box<PendingRequest>>,
     /// The request that waits for the presence of users.
-    asked_presence: Option<Box<Envelope>>,
+    asked_presence: Option<Box<ClientRequest>>,
     /// The answer to the latest message, where the session has no part in it.
     owed: Option<Box<Frame>>,
     /// The highest entry that was pushed.
@@ -91,8 +91,8 @@ struct OpenimV3 {
 }
 
 /// A request that waits for the session's answer.
-struct Waiting {
-    request: Envelope,
+struct PendingRequest {
+    request: ClientRequest,
     /// The ranges that it asked for.
     ranges: AskedRanges,
 }
@@ -127,11 +127,11 @@ impl OpenimV3 {
     }
 
     /// The frame of an answer to `request`.
-    fn answer(&self, request: &Envelope, data: &[u8]) -> Frame {
+    fn answer(&self, request: &ClientRequest, data: &[u8]) -> Frame {
         self.respond(request, data, (0, ""))
     }
 
-    fn respond(&self, request: &Envelope, data: &[u8], (code, text): Refusal) -> Frame {
+    fn respond(&self, request: &ClientRequest, data: &[u8], (code, text): RequestError) -> Frame {
         self.binary(&Response {
             number: request.number,
             error_code: code,
@@ -146,7 +146,7 @@ impl OpenimV3 {
         whole(BINARY, self.encoding.encode(response))
     }
 
-    fn take(&mut self, request: Envelope) -> Result<FromClient, Reason> {
+    fn take(&mut self, request: ClientRequest) -> Result<FromClient, Reason> {
         if request.send_id != self.user {
             return Err(Reason::Protocol("a request of another user"));
         }
@@ -158,20 +158,20 @@ impl OpenimV3 {
             }
         };
         Ok(match asked {
-            Wanted::Question(question) => {
+            Errand::Question(question) => {
                 let ranges = asked_ranges(&question);
-                self.asked = Some(Box::new(Waiting { request, ranges }));
+                self.asked = Some(Box::new(PendingRequest { request, ranges }));
                 FromClient::Ask(question)
             }
-            Wanted::Presence { users, unwatch } => {
+            Errand::Presence { users, unwatch } => {
                 self.asked_presence = Some(Box::new(request));
                 FromClient::Watch { users, unwatch }
             }
-            Wanted::Nothing => {
+            Errand::Nothing => {
                 self.owed = Some(Box::new(self.answer(&request, &[])));
                 FromClient::Nothing
             }
-            Wanted::LogOut => {
+            Errand::LogOut => {
                 self.owed = Some(Box::new(self.answer(&request, &[])));
                 FromClient::LogOut
             }
@@ -229,7 +229,7 @@ impl OpenimV3 {
     }
 
     fn tell_answer(&mut self, user: &UserId, answer: Answer) -> Option<Frame> {
-        let Waiting { request, ranges } = *self.asked.take()?;
+        let PendingRequest { request, ranges } = *self.asked.take()?;
         let form = self.encoding.form;
         let data = answers::data(request.number, ranges, answer, user, form);
         Some(self.answer(&request, &data))

@@ -41,7 +41,7 @@ pub(super) mod code {
 
 /// What a request asks for.
 #[derive(Debug)]
-pub(super) enum Wanted {
+pub(super) enum Errand {
     /// Something of the session, whose answer belongs to the request.
     Question(Question),
     /// The presence of these users, and no longer that of those.
@@ -56,15 +56,15 @@ pub(super) enum Wanted {
 }
 
 /// Why a request gets an error: OpenIM's code, and a text.
-pub(super) type Refusal = (i32, &'static str);
+pub(super) type RequestError = (i32, &'static str);
 
 /// What the request with this number and data asks for. `user` is the one of the session.
-pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Wanted, Refusal> {
+pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Errand, RequestError> {
     Ok(match number {
         number::MAX_SEQ => {
             let request: GetMaxSeqReq = decode(data)?;
             own(&request.user_id, user)?;
-            Wanted::Question(Question::Reached)
+            Errand::Question(Question::Reached)
         }
         number::PULL => {
             let request: PullMessageBySeqsReq = decode(data)?;
@@ -89,7 +89,7 @@ pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Wanted, Refu
             let ids = request.conversation_ids;
             few(ids.len())?;
             ids.iter().try_for_each(|id| conversation(id))?;
-            Wanted::Question(Question::Overview(ids))
+            Errand::Question(Question::Overview(ids))
         }
         number::LAST_MESSAGES => {
             let request: GetLastMessageReq = decode(data)?;
@@ -113,17 +113,17 @@ pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Wanted, Refu
         number::LOG_OUT => {
             let request: LogoutReq = decode(data)?;
             own(&request.user_id, user)?;
-            Wanted::LogOut
+            Errand::LogOut
         }
         number::BACKGROUND => {
             let request: SetAppBackgroundStatusReq = decode(data)?;
             own(&request.user_id, user)?;
-            Wanted::Nothing
+            Errand::Nothing
         }
         number::PRESENCE => {
             let request: SubUserOnlineStatus = decode(data)?;
             let users = |ids: Vec<String>| ids.iter().flat_map(|id| UserId::new(id)).collect();
-            Wanted::Presence {
+            Errand::Presence {
                 users: users(request.subscribe_user_id),
                 unwatch: users(request.unsubscribe_user_id),
             }
@@ -132,12 +132,12 @@ pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Wanted, Refu
     })
 }
 
-fn decode<T: prost::Message + Default>(data: Bytes) -> Result<T, Refusal> {
+fn decode<T: prost::Message + Default>(data: Bytes) -> Result<T, RequestError> {
     T::decode(data).map_err(|_| (code::ARGUMENTS, "the data of the request is malformed"))
 }
 
 /// A request may name its own user alone.
-fn own(named: &str, user: &str) -> Result<(), Refusal> {
+fn own(named: &str, user: &str) -> Result<(), RequestError> {
     if named.is_empty() || named == user {
         Ok(())
     } else {
@@ -145,7 +145,7 @@ fn own(named: &str, user: &str) -> Result<(), Refusal> {
     }
 }
 
-fn few(count: usize) -> Result<(), Refusal> {
+fn few(count: usize) -> Result<(), RequestError> {
     if count <= RANGES_MAX {
         Ok(())
     } else {
@@ -153,7 +153,7 @@ fn few(count: usize) -> Result<(), Refusal> {
     }
 }
 
-fn conversation(id: &str) -> Result<(), Refusal> {
+fn conversation(id: &str) -> Result<(), RequestError> {
     if id.len() <= CONVERSATION_ID_BYTES_MAX {
         Ok(())
     } else {
@@ -164,12 +164,15 @@ fn conversation(id: &str) -> Result<(), Refusal> {
     }
 }
 
-fn ranges_question(ranges: impl Iterator<Item = Range>, bytes: usize) -> Result<Wanted, Refusal> {
+fn ranges_question(
+    ranges: impl Iterator<Item = Range>,
+    bytes: usize,
+) -> Result<Errand, RequestError> {
     let ranges: Vec<_> = ranges.take(RANGES_MAX + 1).collect();
     few(ranges.len())?;
     let mut ids = ranges.iter().map(|range| &range.conversation_id);
     ids.try_for_each(|id| conversation(id))?;
-    Ok(Wanted::Question(Question::Ranges { ranges, bytes }))
+    Ok(Errand::Question(Question::Ranges { ranges, bytes }))
 }
 
 fn seq(number: i64) -> WireSeq {
@@ -211,7 +214,7 @@ mod tests {
     /// The question of a request by u1, or the refusal's code.
     fn question(number: i32, data: &impl prost::Message) -> Result<Question, i32> {
         match asked(number, data.encode_to_vec().into(), "u1") {
-            Ok(Wanted::Question(question)) => Ok(question),
+            Ok(Errand::Question(question)) => Ok(question),
             Ok(other) => panic!("{other:?}"),
             Err((code, _)) => Err(code),
         }
@@ -346,7 +349,7 @@ mod tests {
             unsubscribe_user_id: vec!["b".into()],
         };
         match asked(2005, request.encode_to_vec().into(), "u1") {
-            Ok(Wanted::Presence { users, unwatch }) => {
+            Ok(Errand::Presence { users, unwatch }) => {
                 assert_eq!(users, [UserId::new("a").unwrap()]);
                 assert_eq!(unwatch, [UserId::new("b").unwrap()]);
             }
