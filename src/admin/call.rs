@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::RwLock;
 
 use super::{
-    error::{BadToken, Refusal},
+    error::{Refusal, TokenFault},
     json,
     outcomes::Outcomes,
 };
@@ -177,7 +177,7 @@ impl App {
         let token = headers
             .get("token")
             .and_then(|token| token.to_str().ok())
-            .ok_or(Refusal::Token(BadToken::Missing))?;
+            .ok_or(Refusal::Token(TokenFault::Missing))?;
         self.answered(self.delivery.authenticate(token)).await
     }
 

@@ -75,7 +75,7 @@ pub mod code {
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// The token is missing, is not valid, has expired or was revoked.
-    Token(BadToken),
+    Token(TokenFault),
     /// The token is out of its time by the gateway's clock, but the wall clock disagrees with that clock.
     ClockDoubted,
     /// The token is good, but does not allow this call.
@@ -144,7 +144,7 @@ pub(super) enum Refusal {
 
 /// The reason for which a token is not good. OpenIM v2 has one answer for all of them, v3 tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BadToken {
+pub(super) enum TokenFault {
     /// The request has none.
     Missing,
     /// Its own contents are not good.
@@ -386,8 +386,8 @@ impl IntoResponse for Refusal {
 impl From<AuthError> for Refusal {
     fn from(error: AuthError) -> Self {
         match error {
-            AuthError::Token(error) => Self::Token(BadToken::Contents(error)),
-            AuthError::Revoked => Self::Token(BadToken::Revoked),
+            AuthError::Token(error) => Self::Token(TokenFault::Contents(error)),
+            AuthError::Revoked => Self::Token(TokenFault::Revoked),
             AuthError::ClockDoubted(_) => Self::ClockDoubted,
             AuthError::Read(error) => Self::Read(error),
         }

@@ -137,6 +137,9 @@ impl Connection {
             Inbound::Pong => {
                 let said = self.codec.pong();
                 self.happen(said.map_or(Event::Heard, Event::Said));
+                if let Some(frame) = self.codec.answers() {
+                    self.outbox.push(frame);
+                }
             }
             Inbound::Violation(violation) => self.begin_close(self.codec.refuse(violation)),
             Inbound::Closed(answer) => {

@@ -4,7 +4,6 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use bytes::Bytes;
 use tokio::task::yield_now;
 
 use super::{Delivery, SendError, send::durable};

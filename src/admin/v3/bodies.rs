@@ -200,7 +200,7 @@ pub(super) struct UserIds<'a> {
 
 /// The profiles of registered users.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct UsersInfo {
+pub(super) struct UsersInfoData {
     #[serde(rename = "usersInfo")]
     pub(super) users_info: Vec<UserInfo>,
 }
@@ -245,7 +245,7 @@ pub(super) struct PlatformOnline {
 
 /// The gateway's clock.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct ServerTime {
+pub(super) struct ServerTimeData {
     /// Unix ms.
     #[serde(rename = "serverTime")]
     pub(super) server_time_ms: u64,

@@ -13,7 +13,7 @@ use axum::{
 use super::{
     super::{
         bodies,
-        error::{BadToken, HttpAnswer, Refusal},
+        error::{HttpAnswer, Refusal, TokenFault},
         guard::CountedStatus,
     },
     bodies::FailureV3,
@@ -75,11 +75,11 @@ pub(in crate::admin) fn refuse(refusal: Refusal) -> Response {
     V3Refusal::from(refusal).into_response()
 }
 
-fn token(bad: BadToken) -> (Code, Cow<'static, str>) {
+fn token(bad: TokenFault) -> (Code, Cow<'static, str>) {
     let error = match bad {
-        BadToken::Missing => return (ARGS, "the header token is required".into()),
-        BadToken::Revoked => return (TOKEN_KICKED, "the token was revoked".into()),
-        BadToken::Contents(error) => error,
+        TokenFault::Missing => return (ARGS, "the header token is required".into()),
+        TokenFault::Revoked => return (TOKEN_KICKED, "the token was revoked".into()),
+        TokenFault::Contents(error) => error,
     };
     let code = match error {
         TokenError::Expired => TOKEN_EXPIRED,

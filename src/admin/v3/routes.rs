@@ -12,8 +12,8 @@ use super::{
     bodies::{
         AccountCheckRequest, AccountsChecked, AddNotifier, AdminTokenRequest, AnswerV3,
         BatchSentV3, BusinessRequest, ForceLogoutRequest, Notifier, NotifiersFound, OnlineStatus,
-        ParseTokenRequest, ParsedV3, RegisterUsers, SearchNotifiers, SendV3, ServerTime, TokenV3,
-        UpdateNotifier, UpdateUserInfo, UserIds, UserTokenRequest, UsersInfo,
+        ParseTokenRequest, ParsedV3, RegisterUsers, SearchNotifiers, SendV3, ServerTimeData,
+        TokenV3, UpdateNotifier, UpdateUserInfo, UserIds, UserTokenRequest, UsersInfoData,
     },
     notification, send, user,
 };
@@ -82,7 +82,7 @@ pub(in crate::admin) fn routes() -> [Route; 16] {
             summary: "The profiles of registered users",
             access: Access::Token,
             request: Some(SchemaGenerator::subschema_for::<UserIds<'_>>),
-            answer: Some(SchemaGenerator::subschema_for::<AnswerV3<UsersInfo>>),
+            answer: Some(SchemaGenerator::subschema_for::<AnswerV3<UsersInfoData>>),
             handler: || post(user::get_users_info),
         },
         Route {
@@ -146,7 +146,7 @@ pub(in crate::admin) fn routes() -> [Route; 16] {
             summary: "The gateway's clock",
             access: Access::Token,
             request: Some(|_| schemars::json_schema!({ "type": "object" })),
-            answer: Some(SchemaGenerator::subschema_for::<AnswerV3<ServerTime>>),
+            answer: Some(SchemaGenerator::subschema_for::<AnswerV3<ServerTimeData>>),
             handler: || post(user::get_server_time),
         },
     ]

@@ -12,7 +12,7 @@ use super::{
     super::{bodies::Nothing, call::App, error::Refusal, presence::USERS_MAX, text::Text},
     bodies::{
         AccountCheckRequest, AccountStatus, AccountsChecked, NewUser, OnlineStatus, PlatformOnline,
-        RegisterUsers, ServerTime, UpdateUserInfo, UserIds, UserInfo, UsersInfo, answer,
+        RegisterUsers, ServerTimeData, UpdateUserInfo, UserIds, UserInfo, UsersInfoData, answer,
     },
     error::V3Refusal,
     profile::{StoredProfile, level},
@@ -118,7 +118,7 @@ pub(super) async fn get_users_info(
             infos.push(app.user_info(user, &profile));
         }
     }
-    Ok(answer(UsersInfo { users_info: infos }))
+    Ok(answer(UsersInfoData { users_info: infos }))
 }
 
 /// The presence of up to 200 users, in the order asked, for an administrator.
@@ -139,7 +139,7 @@ pub(super) async fn get_server_time(
     request: Request,
 ) -> Result<Response, V3Refusal> {
     app.user(request).await?;
-    Ok(answer(ServerTime {
+    Ok(answer(ServerTimeData {
         server_time_ms: app.delivery.now_ms(),
     }))
 }
