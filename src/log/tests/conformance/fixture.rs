@@ -1,6 +1,7 @@
 //! The logs under test, and a short way to use one.
 
 use std::{
+    cell::Cell,
     sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
@@ -62,6 +63,8 @@ pub(super) struct Subject {
     pub(super) can_be_read_by_consumers: bool,
     /// Makes retention remove this message and all before it. Returns when they are removed.
     pub(super) expire: Box<dyn Fn(&Receipt)>,
+    /// The sends so far. Each is a millisecond after the one before it, so that no conversation's time is later.
+    sends: Cell<u64>,
     /// The embedded log's directory.
     _dir: Option<tempfile::TempDir>,
 }
@@ -76,6 +79,7 @@ pub(super) fn memory(answering: Answering) -> Subject {
         announced,
         can_be_read_by_consumers: false,
         expire: Box::new(move |_| log.expire_all()),
+        sends: Cell::default(),
         _dir: None,
     }
 }
@@ -101,6 +105,7 @@ pub(super) fn embedded() -> Subject {
         announced,
         can_be_read_by_consumers: true,
         expire: Box::new(move |receipt| expire(&machine, &*expiring, receipt)),
+        sends: Cell::default(),
         _dir: Some(dir),
     }
 }
@@ -143,7 +148,8 @@ impl Subject {
         key: Option<&str>,
         body: &str,
     ) -> Result<Receipt, AppendError> {
-        self.append(message(NOW_MS, users, key, body))
+        let now_ms = NOW_MS + self.sends.replace(self.sends.get() + 1);
+        self.append(message(now_ms, users, key, body))
     }
 
     pub(super) fn append(&self, append: Append) -> Result<Receipt, AppendError> {
