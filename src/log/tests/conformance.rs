@@ -86,14 +86,14 @@ fn every_inbox_has_dense_seqs_from_1(subject: &Subject) {
 
 fn a_receipt_names_the_entries_in_the_order_of_the_receivers(subject: &Subject) {
     subject.send(&["u2"], "before");
-    let append = message(NOW_MS, &["u3", "u2", "u1"], None, "to three");
+    let append = message(NOW_MS + 1, &["u3", "u2", "u1"], None, "to three");
     let message_id = append.message_id;
     let receipt = subject.append(append).unwrap();
     let expected = numbered([("u3", 1), ("u2", 2), ("u1", 1)]);
     assert_eq!(*receipt.entries, expected);
     assert_eq!((receipt.message_id, &*receipt.sender), (message_id, "oa"));
     assert_eq!(*receipt.client_message_id, *message_id.to_string());
-    assert_eq!(receipt.send_time_ms, NOW_MS);
+    assert_eq!(receipt.send_time_ms, NOW_MS + 1);
 }
 
 fn every_commit_is_announced_once_and_in_order(subject: &Subject) {

@@ -174,13 +174,13 @@ fn a_repeated_key_returns_the_first_conversation_seq(subject: &Subject) {
 fn conversation_times_ascend_and_are_the_send_time_where_that_is_later(subject: &Subject) {
     let last_time = |group, after_ms| {
         let append = Append {
-            send_time_ms: NOW_MS + after_ms,
+            send_time_ms: NOW_MS + 1 + after_ms,
             ..message_of(group, &["u1"])
         };
         let receipt = subject.append(append).unwrap();
-        assert_eq!(receipt.send_time_ms, NOW_MS + after_ms);
+        assert_eq!(receipt.send_time_ms, NOW_MS + 1 + after_ms);
         let conversation = subject.conversation("u1", group).unwrap();
-        conversation.last_time_ms - NOW_MS
+        conversation.last_time_ms - (NOW_MS + 1)
     };
     // The last send time is behind the others.
     let times = [0, 0, 0, 50, 51, 20].map(|after_ms| last_time("g", after_ms));

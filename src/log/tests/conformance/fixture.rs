@@ -63,7 +63,7 @@ pub(super) struct Subject {
     pub(super) can_be_read_by_consumers: bool,
     /// Makes retention remove this message and all before it. Returns when they are removed.
     pub(super) expire: Box<dyn Fn(&Receipt)>,
-    /// The sends so far. Each is a millisecond after the one before it, so that no conversation's time is later.
+    /// The appends so far that did not say their time.
     sends: Cell<u64>,
     /// The embedded log's directory.
     _dir: Option<tempfile::TempDir>,
@@ -148,17 +148,28 @@ impl Subject {
         key: Option<&str>,
         body: &str,
     ) -> Result<Receipt, AppendError> {
-        let now_ms = NOW_MS + self.sends.replace(self.sends.get() + 1);
-        self.append(message(now_ms, users, key, body))
+        self.append(message(NOW_MS, users, key, body))
     }
 
     pub(super) fn append(&self, append: Append) -> Result<Receipt, AppendError> {
-        let pending = self.log.append(append)?;
+        let pending = self.log.append(self.later(append))?;
         pending.blocking_recv().expect("every append is answered")
     }
 
+    /// An append that does not say its time comes a millisecond after the one before it, so that its conversation's time is its own.
+    fn later(&self, append: Append) -> Append {
+        if append.send_time_ms != NOW_MS || append.is_marks {
+            return append;
+        }
+        let sends = self.sends.replace(self.sends.get() + 1);
+        Append {
+            send_time_ms: NOW_MS + sends,
+            ..append
+        }
+    }
+
     pub(super) fn append_to_everyone(&self, append: Append) -> Receipt {
-        let pending = self.log.append_to_everyone(append).unwrap();
+        let pending = self.log.append_to_everyone(self.later(append)).unwrap();
         pending.blocking_recv().unwrap().unwrap()
     }
 
