@@ -37,8 +37,8 @@ struct Gateway {
     router: Router,
     log: Arc<MemoryLog>,
     token: String,
-    /// The calls that take a body, in the order of their paths; `true` for OpenIM v3's, which have a header.
-    calls: Vec<(String, bool)>,
+    /// The calls that take a body: OpenIM v2's in the order of their paths, then v3's, which are `true` and have a header.
+    calls: Vec<(bool, String)>,
 }
 
 impl Gateway {
@@ -71,7 +71,7 @@ impl Gateway {
     }
 }
 
-async fn calls(router: &Router) -> Vec<(String, bool)> {
+async fn calls(router: &Router) -> Vec<(bool, String)> {
     let request = Request::get("/openapi.json").body(Body::empty());
     let request = request.expect("a request");
     let response = router.clone().oneshot(request).await.expect("infallible");
@@ -83,11 +83,11 @@ async fn calls(router: &Router) -> Vec<(String, bool)> {
     for (path, call) in with_body {
         // A header that may be left out tells a call that both versions have.
         match call["post"]["parameters"][0]["required"].as_bool() {
-            None => calls.push((path.clone(), false)),
+            None => calls.push((false, path.clone())),
             Some(is_required) => {
-                calls.push((path.clone(), true));
+                calls.push((true, path.clone()));
                 if !is_required {
-                    calls.push((path.clone(), false));
+                    calls.push((false, path.clone()));
                 }
             }
         }
@@ -109,7 +109,7 @@ pub fn admin(data: &[u8]) {
 async fn ask(gateway: &Gateway, data: &[u8]) {
     let mut input = Input(data);
     let which = usize::from(input.byte());
-    let (path, is_v3) = &gateway.calls[which % gateway.calls.len()];
+    let (is_v3, path) = &gateway.calls[which % gateway.calls.len()];
     let mut request = Request::builder()
         .method(Method::POST)
         .uri(path)
