@@ -65,7 +65,7 @@ const WORDS: BatchWords = BatchWords {
 };
 
 /// A batch that was sent.
-pub(super) struct Batch<'a> {
+pub(super) struct BatchOutcome<'a> {
     pub(super) result: BatchResult,
     /// The given names that are no ids, each once.
     pub(super) failed: Vec<&'a str>,
@@ -88,7 +88,7 @@ impl App {
         headers: &HeaderMap,
         body: &'a SendRequest<'_>,
         message: StoredMessage,
-    ) -> Result<Batch<'a>, Refusal> {
+    ) -> Result<BatchOutcome<'a>, Refusal> {
         if !(1..=4).contains(&message.session_type) {
             return Err(Refusal::SessionType);
         }
@@ -114,7 +114,7 @@ impl App {
             }
         };
         self.outcomes.note(&body.operation_id, outcome);
-        Ok(Batch { result, failed })
+        Ok(BatchOutcome { result, failed })
     }
 
     /// The receivers, each once, and the given names that are no ids, each once.

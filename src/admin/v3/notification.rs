@@ -19,7 +19,7 @@ use crate::ids::UserId;
 /// The longest page of a search: 300 KB of JSON.
 const PAGE_MAX: usize = 1000;
 /// The profiles that a search reads before other requests of the admin port have their turn.
-const READS_IN_A_ROW: usize = 64;
+const PROFILES_IN_A_ROW: usize = 64;
 
 /// Registers a notification account. Without `userID` it gets one of ten digits.
 pub(super) async fn add_notification_account(
@@ -94,7 +94,7 @@ pub(super) async fn search_notification_account(
     let mut users = app.answered(app.delivery.users()).await?;
     users.sort_unstable();
     for (read, user) in (1..).zip(&users) {
-        if read % READS_IN_A_ROW == 0 {
+        if read % PROFILES_IN_A_ROW == 0 {
             yield_now().await;
         }
         let Some(profile) = app.profile(user).await?.filter(StoredProfile::is_notifier) else {
