@@ -103,6 +103,7 @@ fn numbers(seq: u64) -> Numbers {
     Numbers {
         seq: Seq(seq),
         conversation_seq: ConversationSeq(seq),
+        ..Numbers::default()
     }
 }
 

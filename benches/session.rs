@@ -137,6 +137,7 @@ fn numbers(seq: Seq) -> Numbers {
     Numbers {
         seq,
         conversation_seq: ConversationSeq(seq.0),
+        ..Numbers::default()
     }
 }
 

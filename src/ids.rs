@@ -223,6 +223,11 @@ impl ConversationSeq {
     }
 }
 
+/// The number of a message in its conversation, as clients know it that know nothing of epochs: conversation seq + the base of the
+/// epoch in which the message was stored. Ascends within a conversation, with a hole where the epoch changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct WireSeq(pub u64);
+
 /// Identifies one log from its creation on. A new log after a loss or a restore has another epoch. Never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u64);

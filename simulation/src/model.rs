@@ -314,6 +314,7 @@ impl Model {
         let numbers = Numbers {
             seq: Seq(message.seq),
             conversation_seq: ConversationSeq(message.conversation_seq),
+            ..Numbers::default()
         };
         self.has_entry((epoch, user), numbers, number, &message.server_msg_id);
         let receivers = self

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
     use crate::{
         ids::ConversationSeq,
-        message::{CONVERSATION_ID_BYTES_MAX, Content, Numbers},
+        message::{Bases, CONVERSATION_ID_BYTES_MAX, Content, Numbers},
     };
 
     /// An inbox, as letters: `m` a message, `L` a large one, `r` read marks, `-` a deleted message.
@@ -138,6 +138,7 @@ mod tests {
             numbers: Numbers {
                 seq,
                 conversation_seq: ConversationSeq::ZERO,
+                ..Numbers::default()
             },
             content: match kind {
                 'm' => Content::Message(Bytes::from_static(b"m")),
@@ -213,6 +214,7 @@ mod tests {
             unread: 0,
             last_time_ms: 0,
             last_seq: Seq(1),
+            bases: Bases::default(),
         }
     }
 

@@ -279,6 +279,7 @@ impl World {
         let Numbers {
             seq,
             conversation_seq,
+            ..
         } = numbers;
         assert_eq!(conversation_seq.0, seq.0, "places stay together");
         let cursor = self.client.cursor.expect("set at Connected");

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::{
     ids::{ConversationSeq, Epoch, Seq},
     log::{Append, Conversation, Inbox},
-    message::{Content, Entry, Numbers, ReadMark},
+    message::{Bases, Content, Entry, Numbers, ReadMark},
 };
 
 /// A user's inbox.
@@ -49,6 +49,7 @@ impl UserInbox {
         let numbers = Numbers {
             seq: self.head().next(),
             conversation_seq,
+            ..Numbers::default()
         };
         self.entries.push(Entry { numbers, content });
         numbers
@@ -113,6 +114,7 @@ impl UserInbox {
             unread: unread.count() as u64,
             last_time_ms: row.last_time_ms,
             last_seq: row.seqs.last().copied().unwrap_or_default(),
+            bases: Bases::default(),
         }
     }
 

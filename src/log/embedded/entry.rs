@@ -86,6 +86,7 @@ impl Core {
         let numbers = Numbers {
             seq: link.seq,
             conversation_seq,
+            ..Numbers::default()
         };
         let is_deleted = has_deleted && self.state.is_deleted(user, link.seq)?;
         let content = match link.fields.kind {

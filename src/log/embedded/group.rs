@@ -223,6 +223,7 @@ impl Group {
         let numbers = Numbers {
             seq,
             conversation_seq: ConversationSeq(fields.conversation_seq),
+            ..Numbers::default()
         };
         let record = Record::Entry {
             user: user.clone(),

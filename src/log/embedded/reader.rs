@@ -350,6 +350,7 @@ fn numbers(seq: Seq, fields: &EntryFields) -> Numbers {
     Numbers {
         seq,
         conversation_seq: ConversationSeq(fields.conversation_seq),
+        ..Numbers::default()
     }
 }
 

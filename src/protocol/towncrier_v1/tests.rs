@@ -7,7 +7,9 @@ use towncrier_websocket::{Reader, Received};
 use super::*;
 use crate::{
     ids::{ConnectionId, ConversationSeq, Epoch, ID_BYTES_MAX, Platform},
-    message::{self, ADDRESS_BYTES_MAX, OfflinePush, ReadMark, StoredMessage, TOGETHER_BYTES_MAX},
+    message::{
+        self, ADDRESS_BYTES_MAX, Bases, OfflinePush, ReadMark, StoredMessage, TOGETHER_BYTES_MAX,
+    },
     session::Messages,
 };
 
@@ -75,6 +77,7 @@ fn numbers(seq: u64, conversation_seq: u64) -> Numbers {
     Numbers {
         seq: Seq(seq),
         conversation_seq: ConversationSeq(conversation_seq),
+        ..Numbers::default()
     }
 }
 
@@ -342,6 +345,7 @@ fn an_answer_with_the_longest_ids_fits_a_frame() {
         unread: u64::MAX,
         last_time_ms: i64::MAX as u64,
         last_seq: Seq(u64::MAX),
+        bases: Bases::default(),
     };
     let said = proto::Conversation {
         conversation_id: "z".repeat(CONVERSATION_ID_BYTES_MAX),

@@ -34,6 +34,7 @@ use super::{
 use crate::{
     ids::{ConversationSeq, Seq, UserId},
     log::Conversation,
+    message::Bases,
 };
 
 /// One conversation of a user. The default stands for a conversation without a message.
@@ -97,6 +98,7 @@ impl ConversationRow {
             unread: above.saturating_sub(self.deleted.len() as u64),
             last_time_ms: self.last_time_ms,
             last_seq: self.last_seq,
+            bases: Bases::default(),
         }
     }
 

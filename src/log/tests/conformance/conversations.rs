@@ -7,7 +7,7 @@ use crate::{
     clock::tests::manual::NOW_MS,
     ids::{ConversationSeq, Platform, Seq},
     log::{Append, Conversation, Lookup, ReadLimit},
-    message::{Content, Entry, StoredMessage},
+    message::{Bases, Content, Entry, StoredMessage},
 };
 
 every_log! {
@@ -340,6 +340,7 @@ fn a_conversation_outlives_its_messages(subject: &Subject) {
             unread,
             last_time_ms: NOW_MS + head - 1,
             last_seq: Seq(last_seq),
+            bases: Bases::default(),
         };
         Some(conversation)
     };

@@ -331,6 +331,7 @@ pub(super) fn numbers(seq: u64, conversation_seq: u64) -> Numbers {
     Numbers {
         seq: Seq(seq),
         conversation_seq: ConversationSeq(conversation_seq),
+        ..Numbers::default()
     }
 }
 
