@@ -44,12 +44,11 @@ impl UserInbox {
         }
     }
 
-    /// Adds an entry. It is in no conversation if `conversation_seq` is 0.
-    fn add(&mut self, conversation_seq: ConversationSeq, content: Content) -> Numbers {
+    /// Adds an entry with these numbers, but for its seq.
+    fn add(&mut self, numbers: Numbers, content: Content) -> Numbers {
         let numbers = Numbers {
             seq: self.head().next(),
-            conversation_seq,
-            ..Numbers::default()
+            ..numbers
         };
         self.entries.push(Entry { numbers, content });
         numbers
@@ -58,14 +57,19 @@ impl UserInbox {
     /// Adds a message to its conversation, or to none.
     pub(super) fn add_message(&mut self, conversation: Option<String>, append: &Append) -> Numbers {
         let seq = self.head().next();
-        let conversation_seq = conversation.map(|id| {
+        let numbers = conversation.map(|id| {
             let row = self.conversations.entry(id).or_default();
             row.seqs.push(seq);
             row.last_time_ms = append.send_time_ms.max(row.last_time_ms + 1);
-            ConversationSeq(row.seqs.len() as u64)
+            let ahead_ms = row.last_time_ms - append.send_time_ms;
+            Numbers {
+                conversation_seq: ConversationSeq(row.seqs.len() as u64),
+                time_ahead_ms: u32::try_from(ahead_ms).unwrap_or(u32::MAX),
+                ..Numbers::default()
+            }
         });
         let content = Content::Message(append.body.clone());
-        self.add(conversation_seq.unwrap_or_default(), content)
+        self.add(numbers.unwrap_or_default(), content)
     }
 
     /// Adds the entry of these marks, and moves each one forward, no further than its conversation's head.
@@ -77,7 +81,7 @@ impl UserInbox {
             }
         }
         let content = Content::Marks(append.body.clone());
-        self.add(ConversationSeq::ZERO, content)
+        self.add(Numbers::default(), content)
     }
 
     /// Removes a message. Its entry stays.
@@ -87,6 +91,7 @@ impl UserInbox {
             && matches!(entry.content, Content::Message(_))
         {
             entry.content = Content::Removed;
+            entry.numbers.time_ahead_ms = 0;
         }
     }
 

@@ -9,6 +9,7 @@ use std::{
 use super::{
     Damage, Refusing,
     disk::{Disk, is_short_of_space},
+    epoch::LogEpoch,
     lock::lock,
     message_facts::MessageFacts,
     record::MessageRecord,
@@ -23,6 +24,8 @@ const DAMAGES_MAX: usize = 100;
 /// The log without its threads.
 pub(super) struct Core {
     pub(super) epoch: Epoch,
+    /// The base of the messages that are stored now.
+    pub(super) base: u32,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) segments: Segments,
     pub(super) state: State,
@@ -36,7 +39,7 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(
-        epoch: Epoch,
+        epoch: LogEpoch,
         disk: Arc<dyn Disk>,
         state: State,
         clock: Arc<Clock>,
@@ -48,7 +51,8 @@ impl Core {
         };
         metrics.log_writable.set(1.0);
         Self {
-            epoch,
+            epoch: epoch.number,
+            base: epoch.base,
             disk,
             segments: Segments::default(),
             state,

@@ -331,7 +331,7 @@ impl Keeper {
     /// Carries over the facts that must outlive a segment, forgets the others, and removes the file.
     async fn remove(&mut self, segment: &Segment) -> Result<(), ReadError> {
         let leaving = Leaving::read(&self.core, segment, &self.pulse)?;
-        let carried = leaving.carried(&self.core, segment, self.limits.keys, &self.pulse)?;
+        let carried = leaving.carried(&self.core, segment, &self.limits, &self.pulse)?;
         let carried = self.without_later(carried);
         for records in carried.chunks(CARRIED_AT_ONCE) {
             if !self.append(records.to_vec()).await {
@@ -347,7 +347,7 @@ impl Keeper {
                 return Err(ReadError::Io(std::io::ErrorKind::StorageFull));
             }
         }
-        let expired = leaving.forget(&self.core, segment, self.limits.keys, &self.pulse)?;
+        let expired = leaving.forget(&self.core, segment, &self.limits, &self.pulse)?;
         self.core.metrics.expired.increment(expired);
         self.core
             .metrics

@@ -327,10 +327,12 @@ pub(super) fn entries(of: &[(u64, &str)]) -> Vec<(u64, String)> {
         .collect()
 }
 
+/// The numbers of a message whose conversation has messages of one send time only: each is a millisecond behind the last.
 pub(super) fn numbers(seq: u64, conversation_seq: u64) -> Numbers {
     Numbers {
         seq: Seq(seq),
         conversation_seq: ConversationSeq(conversation_seq),
+        time_ahead_ms: conversation_seq.saturating_sub(1) as u32,
         ..Numbers::default()
     }
 }
