@@ -8,7 +8,7 @@ use crate::ids::{ConversationSeq, WireSeq};
 
 /// A base of a conversation: it counts for the messages above `after`, up to the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Base {
+pub struct EpochBase {
     /// The conversation's head before its first message with this base.
     pub after: ConversationSeq,
     /// The base of the epoch in which these messages were stored.
@@ -18,11 +18,11 @@ pub struct Base {
 /// The bases of a conversation, ascending in both numbers. The messages before the first one have base 0. Without a change of the
 /// epoch there are none, and they cost no allocation. Each further one is an operator's act.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Bases(Vec<Base>);
+pub struct Bases(Vec<EpochBase>);
 
 impl Bases {
     /// The bases, ascending.
-    pub fn all(&self) -> &[Base] {
+    pub fn all(&self) -> &[EpochBase] {
         &self.0
     }
 
@@ -46,7 +46,7 @@ impl Bases {
     /// before the hole.
     pub fn seq_of(&self, wire: WireSeq) -> ConversationSeq {
         let mut most = ConversationSeq(u64::MAX);
-        for Base { after, base } in self.0.iter().rev() {
+        for EpochBase { after, base } in self.0.iter().rev() {
             let seq = ConversationSeq(wire.0.saturating_sub((*base).into()));
             if seq > *after {
                 return seq.min(most);
@@ -58,7 +58,7 @@ impl Bases {
 
     /// Adds a base, which counts for the messages above `after`. A base that is known counts from its lowest `after` on: a later
     /// message may have told of it before an earlier one.
-    pub fn add(&mut self, added: Base) {
+    pub fn add(&mut self, added: EpochBase) {
         match self.0.binary_search_by_key(&added.base, |base| base.base) {
             Ok(at) => self.0[at].after = self.0[at].after.min(added.after),
             Err(at) if added.base > 0 => self.0.insert(at, added),
@@ -76,7 +76,7 @@ mod tests {
         let mut bases = Bases::default();
         for (after, base) in [(40, 1000), (45, 3000)] {
             let after = ConversationSeq(after);
-            bases.add(Base { after, base });
+            bases.add(EpochBase { after, base });
         }
         bases
     }
@@ -129,7 +129,7 @@ mod tests {
     fn a_conversation_that_began_in_a_later_epoch_has_nothing_before_its_base() {
         let mut bases = Bases::default();
         let after = ConversationSeq::ZERO;
-        bases.add(Base { after, base: 1000 });
+        bases.add(EpochBase { after, base: 1000 });
         assert_eq!(bases.wire_of(ConversationSeq(1)), WireSeq(1001));
         assert_eq!(bases.wire_of(after), WireSeq(0));
         assert_eq!(bases.seq_of(WireSeq(500)), after);
@@ -141,7 +141,7 @@ mod tests {
         let mut told = Bases::default();
         for (after, base) in [(46, 3000), (44, 1000), (40, 1000), (45, 3000), (9, 0)] {
             let after = ConversationSeq(after);
-            told.add(Base { after, base });
+            told.add(EpochBase { after, base });
         }
         assert_eq!(told, bases());
     }

@@ -17,7 +17,7 @@ mod shared;
 mod stored;
 
 pub use self::{
-    bases::{Base, Bases},
+    bases::{Bases, EpochBase},
     conversation::{CONVERSATION_ID_BYTES_MAX, Conversation},
     entry::{Content, Entry, Numbers},
     shared::{Live, Message},

@@ -9,7 +9,6 @@ use std::{
 use super::{
     Damage, Refusing,
     disk::{Disk, is_short_of_space},
-    epoch::LogEpoch,
     lock::lock,
     message_facts::MessageFacts,
     record::MessageRecord,
@@ -39,7 +38,7 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(
-        epoch: LogEpoch,
+        (epoch, base): (Epoch, u32),
         disk: Arc<dyn Disk>,
         state: State,
         clock: Arc<Clock>,
@@ -51,8 +50,8 @@ impl Core {
         };
         metrics.log_writable.set(1.0);
         Self {
-            epoch: epoch.number,
-            base: epoch.base,
+            epoch,
+            base,
             disk,
             segments: Segments::default(),
             state,

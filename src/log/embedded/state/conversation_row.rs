@@ -10,7 +10,7 @@ use super::{super::record::Position, StateError, table::Row};
 use crate::{
     ids::{ConversationSeq, Seq},
     log::Conversation,
-    message::{Base, Bases},
+    message::{Bases, EpochBase},
 };
 
 /// One conversation of a user. The default stands for a conversation without a message.
@@ -108,7 +108,7 @@ impl ConversationRow {
         self.mark = self.mark.max(ConversationSeq(facts.mark).min(self.head));
         self.settle_deleted();
         for base in facts.bases {
-            self.bases.add(Base {
+            self.bases.add(EpochBase {
                 after: ConversationSeq(base.after),
                 base: base.base,
             });
@@ -206,7 +206,7 @@ impl Row for ConversationRow {
         }
         if flags & HAS_BASES > 0 {
             for _ in 0..number()? {
-                row.bases.add(Base {
+                row.bases.add(EpochBase {
                     after: ConversationSeq(number()?),
                     base: number()?.try_into().ok()?,
                 });
@@ -247,7 +247,7 @@ struct BaseFacts {
 }
 
 impl BaseFacts {
-    fn of(base: &Base) -> Self {
+    fn of(base: &EpochBase) -> Self {
         Self {
             after: base.after.0,
             base: base.base,

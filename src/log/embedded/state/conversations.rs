@@ -31,7 +31,7 @@ use super::{
 use crate::{
     ids::{ConversationSeq, Seq, UserId},
     log::Conversation,
-    message::Base,
+    message::EpochBase,
 };
 
 /// All conversations, the waypoints into their chains, and the places of entries without a number.
@@ -106,7 +106,7 @@ impl Conversations {
             if number > row.head {
                 row.add(number, seq, at, time_ms);
                 if fields.base > row.bases.newest() {
-                    row.bases.add(Base {
+                    row.bases.add(EpochBase {
                         after: number.previous(),
                         base: fields.base,
                     });
