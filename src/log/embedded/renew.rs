@@ -22,7 +22,7 @@ const BASE_STEP_MAX: u32 = 10_000_000;
 #[derive(Debug, thiserror::Error)]
 pub enum RenewError {
     /// The log cannot be read. A log whose epoch alone is unreadable gets a new one.
-    #[error("the log is left as it is: {0}")]
+    #[error("the log is left as it is")]
     Open(#[from] OpenError),
     /// The file cannot be written.
     #[error("{dir} cannot be written: {error}")]
