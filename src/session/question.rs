@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::{
         ids::{ConversationSeq, WireSeq},
-        message::{CONVERSATION_ID_BYTES_MAX, Content, Numbers},
+        message::{Bases, CONVERSATION_ID_BYTES_MAX, Content, Numbers},
         session::Range,
     };
 
@@ -243,6 +243,7 @@ mod tests {
             unread: 0,
             last_time_ms: 0,
             last_seq: Seq(1),
+            bases: Bases::default(),
         }
     }
 

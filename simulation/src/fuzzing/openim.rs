@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use towncrier::{
     ids::{ConversationSeq, Platform, Seq, UserId},
-    message::{Conversation, Numbers, StoredMessage},
+    message::{Bases, Conversation, Numbers, StoredMessage},
     protocol::{self, Codec},
     session::*,
 };
@@ -94,6 +94,7 @@ fn conversation() -> Conversation {
         unread: 2,
         last_time_ms: 1,
         last_seq: Seq(9),
+        bases: Bases::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::{
     ids::{ConversationSeq, Epoch, Seq},
     log::{Append, Conversation, Inbox},
-    message::{Content, Entry, Numbers, ReadMark},
+    message::{Bases, Content, Entry, Numbers, ReadMark},
 };
 
 /// A user's inbox.
@@ -61,10 +61,10 @@ impl UserInbox {
             let row = self.conversations.entry(id).or_default();
             row.seqs.push(seq);
             row.last_time_ms = append.send_time_ms.max(row.last_time_ms + 1);
-            let is_later = row.last_time_ms > append.send_time_ms;
+            let ahead_ms = row.last_time_ms - append.send_time_ms;
             Numbers {
                 conversation_seq: ConversationSeq(row.seqs.len() as u64),
-                later_ms: if is_later { row.last_time_ms } else { 0 },
+                time_ahead_ms: u32::try_from(ahead_ms).unwrap_or(u32::MAX),
                 ..Numbers::default()
             }
         });
@@ -91,6 +91,7 @@ impl UserInbox {
             && matches!(entry.content, Content::Message(_))
         {
             entry.content = Content::Removed;
+            entry.numbers.time_ahead_ms = 0;
         }
     }
 
@@ -118,6 +119,7 @@ impl UserInbox {
             unread: unread.count() as u64,
             last_time_ms: row.last_time_ms,
             last_seq: row.seqs.last().copied().unwrap_or_default(),
+            bases: Bases::default(),
         }
     }
 

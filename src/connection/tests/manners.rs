@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     connection::refusal,
     delivery::{Receivers, Send},
-    ids::WireSeq,
+    ids::{SessionKey, WireSeq},
     message::StoredMessage,
     session::{self, Answer, FromClient, Manner, Question, Range, Reason, Resume, ToClient},
 };
@@ -388,9 +388,9 @@ fn the_same_token_again_and_a_newer_login_are_told_before_the_close() {
         bench.hand_out();
         assert_eq!(hear(&mut newer).await, "Kicked(Replaced)");
         let rows = bench.world.log.rows();
-        let devices: Vec<_> = rows.sessions.keys().map(|key| key.device.len()).collect();
+        let are_openim: Vec<_> = rows.sessions.keys().map(SessionKey::is_openim).collect();
         drop(rows);
-        assert_eq!(devices, [0, 16]);
+        assert_eq!(are_openim, [false, true]);
     });
 }
 

@@ -10,7 +10,7 @@ use towncrier_websocket::{Reader, Received};
 use super::{proto::*, *};
 use crate::{
     ids::{ConnectionId, ConversationSeq, Epoch, WireSeq},
-    message::{Conversation, Message, StoredMessage},
+    message::{Bases, Conversation, Message, StoredMessage},
     session::{BadToken, Connected, Gap, GapReason, Kicked, RangeAnswer},
 };
 
@@ -261,6 +261,7 @@ fn the_sessions_answer_goes_to_the_request_that_waits() {
         unread: 0,
         last_time_ms: 0,
         last_seq: Seq(2),
+        bases: Bases::default(),
     };
     assert_eq!(conversation.wire_of(ConversationSeq(2)), WireSeq(2));
     let answer = || {

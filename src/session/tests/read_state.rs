@@ -3,7 +3,7 @@
 use super::{super::*, LIMITS, closing::opened};
 use crate::{
     ids::{ConversationSeq, Seq},
-    message::{Conversation, ReadMark},
+    message::{Bases, Conversation, ReadMark},
 };
 
 fn mark(conversation: &str, conversation_seq: u64) -> ReadMark {
@@ -36,6 +36,7 @@ fn listed() -> Event {
             unread: 1,
             last_time_ms: 5,
             last_seq: Seq(8),
+            bases: Bases::default(),
         }],
         is_end: true,
     }
