@@ -56,6 +56,40 @@ impl Bases {
         ConversationSeq(wire.0).min(most)
     }
 
+    /// These, and the base of the messages that are stored from now on, above `after`.
+    #[must_use]
+    pub fn then(mut self, added: EpochBase) -> Self {
+        // A log whose epoch was lost goes on with the base that it had.
+        if added.base > self.newest() {
+            self.0.push(added);
+        }
+        self
+    }
+
+    /// All messages with the newest base.
+    #[must_use]
+    pub fn dense(&self) -> Self {
+        let mut dense = Self::default();
+        dense.add(EpochBase {
+            after: ConversationSeq::ZERO,
+            base: self.newest(),
+        });
+        dense
+    }
+
+    /// The conversation seq up to which a client has messages that names its last one by this number, and may have learned the number
+    /// in an earlier epoch. Such a number means at most what that epoch left.
+    pub fn held_by(&self, wire: WireSeq) -> ConversationSeq {
+        let mut most = ConversationSeq(u64::MAX);
+        for EpochBase { after, base } in self.0.iter().rev() {
+            if let Some(seq) = wire.0.checked_sub((*base).into()) {
+                return ConversationSeq(seq).min(most);
+            }
+            most = most.min(*after);
+        }
+        ConversationSeq(wire.0).min(most)
+    }
+
     /// Adds a base, which counts for the messages above `after`. A base that is known counts from its lowest `after` on: a later
     /// message may have told of it before an earlier one.
     pub fn add(&mut self, added: EpochBase) {

@@ -26,7 +26,7 @@ pub struct Conversation {
     pub last_time_ms: u64,
     /// The seq of the newest message in the inbox.
     pub last_seq: Seq,
-    /// The bases of its messages, one for each epoch but the first.
+    /// The bases of its messages, one for each epoch but the first; with the base of the messages that are stored now.
     pub bases: Bases,
 }
 
@@ -40,5 +40,18 @@ impl Conversation {
     /// before the hole. The result may be above the head, as the number may be.
     pub fn seq_of(&self, wire: WireSeq) -> ConversationSeq {
         self.bases.seq_of(wire)
+    }
+
+    /// The conversation seq up to which a client without epochs has messages, or has read them, that names the last one by this
+    /// number. The number may be of an earlier epoch. The result may be above the head, as the number may be.
+    pub fn held_by(&self, wire: WireSeq) -> ConversationSeq {
+        self.bases.held_by(wire)
+    }
+
+    /// The conversation for a client that takes no hole between the numbers: all its messages have the newest base.
+    #[must_use]
+    pub fn dense(self) -> Self {
+        let bases = self.bases.dense();
+        Self { bases, ..self }
     }
 }

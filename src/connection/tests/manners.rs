@@ -80,6 +80,7 @@ impl Codec for Words {
             ["ranges", bytes, ref ranges @ ..] => FromClient::Ask(Question::Ranges {
                 ranges: ranges.chunks(3).map(range).collect(),
                 bytes: bytes.parse().unwrap(),
+                is_pull: true,
             }),
             ["watch", user] => FromClient::Watch {
                 users: vec![UserId::new(user).unwrap()],

@@ -161,6 +161,7 @@ fn read_marks_have_a_seq_and_the_id_of_a_message_and_nothing_else() {
     let mark = |conversation_id: &str, conversation_seq| ReadMark {
         conversation_id: conversation_id.into(),
         conversation_seq,
+        ..ReadMark::default()
     };
     let stored = StoredMessage {
         server_msg_id: "0".repeat(32),

@@ -10,6 +10,7 @@ fn mark(conversation: &str, conversation_seq: u64) -> ReadMark {
     ReadMark {
         conversation_id: conversation.into(),
         conversation_seq,
+        ..ReadMark::default()
     }
 }
 

@@ -68,8 +68,8 @@ impl ConversationRow {
         self.mark.max(self.first.previous())
     }
 
-    /// The conversation with this id, as the rooms above see it.
-    pub(in crate::log::embedded) fn conversation(&self, id: &str) -> Conversation {
+    /// The conversation with this id, as the rooms above see it. `base`: of the messages that are stored now.
+    pub(in crate::log::embedded) fn conversation(&self, id: &str, base: u32) -> Conversation {
         let above = self.head.0.saturating_sub(self.read_up_to().0);
         Conversation {
             id: id.into(),
@@ -79,7 +79,10 @@ impl ConversationRow {
             unread: above.saturating_sub(self.deleted.len() as u64),
             last_time_ms: self.last_time_ms,
             last_seq: self.last_seq,
-            bases: self.bases.clone(),
+            bases: self.bases.clone().then(EpochBase {
+                after: self.head,
+                base,
+            }),
         }
     }
 

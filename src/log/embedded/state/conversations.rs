@@ -61,16 +61,17 @@ impl Conversations {
         self.rows.get(key)
     }
 
-    /// All conversations of a user.
+    /// All conversations of a user. `base`: of the messages that are stored now.
     pub(in crate::log::embedded) fn of(
         &self,
         user: &UserId,
+        base: u32,
     ) -> Result<Vec<Conversation>, StateError> {
         let prefix = keys::prefix(user);
         let (mut conversations, mut is_readable) = (Vec::new(), true);
         self.rows.visit(&prefix, |key, row| {
             match std::str::from_utf8(&key[prefix.len()..]) {
-                Ok(id) => conversations.push(row.conversation(id)),
+                Ok(id) => conversations.push(row.conversation(id, base)),
                 Err(_) => is_readable = false,
             }
         })?;

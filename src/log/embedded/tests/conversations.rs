@@ -44,6 +44,7 @@ impl Bench {
         let mark = ReadMark {
             conversation_id: of(sender),
             conversation_seq: up_to,
+            ..ReadMark::default()
         };
         let stored = StoredMessage {
             marks: vec![mark],
