@@ -59,6 +59,7 @@ impl World {
         }
         for phone in &self.phones {
             self.expect_alone_caught_up(phone.number).await;
+            self.check_count(phone);
             if is_violated() {
                 return;
             }
@@ -122,7 +123,7 @@ impl World {
     }
 
     /// The conversations of a user, as the gateway lists them.
-    fn listed(&self, user: usize) -> Vec<Conversation> {
+    pub(super) fn listed(&self, user: usize) -> Vec<Conversation> {
         let gateway = self.gateway.borrow();
         gateway.as_ref().map_or_else(Vec::new, |gateway| {
             gateway.life.beside(|| listed(&gateway.log, user))

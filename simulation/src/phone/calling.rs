@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use loadtest::{SdkCore, SdkForm};
 
 use super::PhoneOwner;
 use crate::{
@@ -34,10 +35,26 @@ pub(in super::super) fn add_phones(
         return Vec::new();
     }
     let platforms = [Platform::Ios, Platform::Android, Platform::Windows];
-    let owner = |random: &mut Rng| PhoneOwner {
-        user: random.usize(..users),
-        platform: *random.choice(&platforms).expect("there are some"),
-        is_gzipped: random.bool(),
+    let owner = |random: &mut Rng| {
+        let user = random.usize(..users);
+        if random.u8(..3) == 0 {
+            return PhoneOwner {
+                user,
+                platform: Platform::Web,
+                form: SdkForm {
+                    core: SdkCore::JavaScript,
+                    is_gzipped: false,
+                },
+            };
+        }
+        PhoneOwner {
+            user,
+            platform: *random.choice(&platforms).expect("there are some"),
+            form: SdkForm {
+                core: SdkCore::Go,
+                is_gzipped: random.bool(),
+            },
+        }
     };
     let count = random.usize(1..=2);
     let owners: Vec<_> = (0..count).map(|_| owner(&mut random)).collect();

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _, stream::SplitStream};
-use loadtest::{SdkForm, SdkRequest, SdkResponse};
+use loadtest::{SdkCore, SdkForm, SdkRequest, SdkResponse};
 use serde_json::Value;
 use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
@@ -51,19 +51,24 @@ impl fmt::Display for Lost {
     }
 }
 
+impl Lost {
+    /// A verdict that is not yes.
+    fn refused(verdict: &[u8]) -> Self {
+        let read: Value = serde_json::from_slice(verdict).unwrap_or_default();
+        match read["errCode"].as_i64() {
+            Some(code) if FINAL_CODES.contains(&code) => Self::Refused(code),
+            _ => Self::Gone(format!("the verdict {}", String::from_utf8_lossy(verdict))),
+        }
+    }
+}
+
 impl From<tungstenite::Error> for Lost {
     fn from(error: tungstenite::Error) -> Self {
-        let code = match &error {
+        match error {
             tungstenite::Error::Http(answer) => {
-                let body = answer.body().as_deref().unwrap_or_default();
-                let verdict: Value = serde_json::from_slice(body).unwrap_or_default();
-                verdict["errCode"].as_i64()
+                Self::refused(answer.body().as_deref().unwrap_or_default())
             }
-            _ => None,
-        };
-        match code {
-            Some(code) if FINAL_CODES.contains(&code) => Self::Refused(code),
-            _ => Self::Gone(error.to_string()),
+            error => Self::Gone(error.to_string()),
         }
     }
 }
@@ -71,8 +76,10 @@ impl From<tungstenite::Error> for Lost {
 /// What came from the gateway.
 pub(super) enum Heard {
     Frame(SdkResponse),
-    /// A ping, or the answer to one.
+    /// The sign of life that the core needs.
     Life,
+    /// A sign of life that it does not need.
+    Nothing,
     /// The gateway broke a rule.
     Fault(String),
 }
@@ -102,7 +109,17 @@ impl Connection {
             let stream = network.connect(device).await;
             let stream = stream.map_err(|error| Lost::Gone(error.to_string()))?;
             let opened = client_async_with_config(url, stream, Some(config)).await;
-            Ok(opened?.0)
+            let mut socket = opened?.0;
+            if form.core == SdkCore::JavaScript {
+                let first = socket.next().await;
+                let first = first.ok_or_else(|| Lost::Gone("no verdict".into()))??;
+                let verdict: Value =
+                    serde_json::from_slice(&first.clone().into_data()).unwrap_or_default();
+                if !first.is_text() || verdict["errCode"] != 0 {
+                    return Err(Lost::refused(&first.into_data()));
+                }
+            }
+            Ok(socket)
         };
         let socket = timeout(OPEN_TIMEOUT, open).await;
         let socket = socket.unwrap_or(Err(Lost::Silent))?;
@@ -132,7 +149,10 @@ impl Connection {
     }
 
     pub(super) fn ping(&self) {
-        self.say(Message::Ping("phone".into()));
+        self.say(match self.form.core {
+            SdkCore::Go => Message::Ping("phone".into()),
+            SdkCore::JavaScript => Message::text(r#"{"type":"ping"}"#),
+        });
     }
 
     fn say(&self, message: Message) {
@@ -150,8 +170,16 @@ impl Connection {
                 Ok(response) => Heard::Frame(response),
                 Err(fault) => Heard::Fault(fault),
             },
-            Message::Ping(_) | Message::Pong(_) => Heard::Life,
+            Message::Ping(_) | Message::Pong(_) => match self.form.core {
+                SdkCore::Go => Heard::Life,
+                SdkCore::JavaScript => Heard::Nothing,
+            },
             Message::Close(close) => return Err(Lost::Gone(format!("{close:?}"))),
+            Message::Text(text)
+                if self.form.core == SdkCore::JavaScript && text.contains("\"pong\"") =>
+            {
+                Heard::Life
+            }
             // A Go core reads no more after a text.
             Message::Text(text) => Heard::Fault(format!("the text {text}")),
             Message::Frame(_) => unreachable!("it is never read"),

@@ -1,4 +1,4 @@
-//! The rules by which an SDK's core takes messages, and asks for those that it misses. Pure.
+//! The rules by which the Go core takes messages, and asks for those that it misses. Pure.
 //!
 //! A Go core has one number for each conversation, the highest seq that it has taken. It asks 1001 after a connect, pulls what
 //! it misses by 1002, then asks 1006; if the connect before was less than 5 s ago, it asks nothing. It takes a push that goes
@@ -32,6 +32,10 @@ pub(super) enum Told {
     Mark(String, i64),
     /// The newest message of a conversation, and how far it is read.
     Head(String, i64, i64),
+    /// All heads are told.
+    Counted,
+    /// A page begins, after these seqs of the conversations.
+    Begin(BTreeMap<String, i64>),
 }
 
 /// The gateway broke a rule.
@@ -127,9 +131,8 @@ impl GoCore {
     pub(super) fn heads(&mut self, answer: Heads) -> Vec<Told> {
         self.asks.pop_front();
         let heads = answer.seqs.into_iter();
-        heads
-            .map(|(id, head)| Told::Head(id, head.max_seq, head.has_read_seq))
-            .collect()
+        let heads = heads.map(|(id, head)| Told::Head(id, head.max_seq, head.has_read_seq));
+        heads.chain([Told::Counted]).collect()
     }
 
     /// The answer to 1002 has come.

@@ -6,7 +6,7 @@ use prost::Message as _;
 use tokio::{task::spawn_local, time::Instant};
 use towncrier_client::proto::Message;
 
-use super::Phone;
+use super::{Phone, app};
 use crate::{
     device::Left,
     gateway::Gateway,
@@ -48,7 +48,7 @@ impl World {
         );
         let app = spawn_local(async move {
             // The user starts a crashed app again at once.
-            while super::run(phone.clone(), network.clone(), token.clone(), model.clone()).await
+            while app::run(phone.clone(), network.clone(), token.clone(), model.clone()).await
                 == Left::Crashed
             {}
         });
@@ -88,8 +88,22 @@ impl World {
         }
     }
 
-    /// The first thing that a phone lacks at rest: a message, the right count of what is unread, or a session whose cursor is at
-    /// the head.
+    /// A phone that has just connected, after all marks, counts no message twice, and none that is read.
+    pub(in super::super) fn check_count(&self, phone: &Phone) {
+        for listed in self.listed(phone.owner.user) {
+            let most = listed.head.0 - listed.mark.0;
+            if let Some(unread) = phone.unread(&listed.id).filter(|unread| *unread > most) {
+                let number = phone.number;
+                violated(
+                    "unread",
+                    format_args!("phone {number} shows {unread} of {listed:?}"),
+                );
+            }
+        }
+    }
+
+    /// The first thing that a phone lacks at rest: a message, the count of one that is unread, or a session whose cursor is at the
+    /// head.
     pub(in super::super) fn phone_lacks(&self, phone: &Phone) -> Option<String> {
         let gateway = self.gateway.borrow();
         let Some(gateway) = &*gateway else {
@@ -102,6 +116,9 @@ impl World {
 fn lacks(phone: &Phone, gateway: &Gateway) -> Option<String> {
     let log = &gateway.log;
     let user = user_id(phone.owner.user);
+    if phone.is_blank() {
+        return Some("its begin".into());
+    }
     for listed in listed(log, phone.owner.user) {
         let range = (ConversationSeq(1), ConversationSeq(u64::MAX));
         let read = at_once(log.read_conversation(&user, &listed.id, range, ALL));
@@ -119,8 +136,9 @@ fn lacks(phone: &Phone, gateway: &Gateway) -> Option<String> {
         if let Some(seq) = phone.lacks(&listed.id, &messages) {
             return Some(format!("{}/{seq} of {listed:?}", listed.id));
         }
-        if let Some(unread) = phone.miscounts(&listed) {
-            return Some(format!("the right count instead of {unread} of {listed:?}"));
+        let unread = phone.unread(&listed.id);
+        if unread.is_some_and(|unread| unread < listed.unread) {
+            return Some(format!("unread messages, {unread:?} of {listed:?}"));
         }
     }
     let head = at_once(log.inbox(&user)).ok()?.head;
