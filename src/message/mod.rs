@@ -7,16 +7,19 @@
 //! - `stored.rs`: the stored form, and the conversation that follows from it
 //! - `entry.rs`: one entry of an inbox
 //! - `conversation.rs`: a conversation of a user
+//! - `settings.rs`: a user's settings of a conversation
 //! - `shared.rs`: a message on its way to the sessions online
 
 mod conversation;
 mod entry;
+mod settings;
 mod shared;
 mod stored;
 
 pub use self::{
     conversation::{CONVERSATION_ID_BYTES_MAX, Conversation, OVERVIEW_MAX},
     entry::{Content, Entry, Numbers},
+    settings::{ConversationSettings, ReceiveOption, SettingsChange},
     shared::{Live, Message},
     stored::{OfflinePush, Origin, ReadMark, StoredMessage},
 };

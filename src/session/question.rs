@@ -243,6 +243,7 @@ mod tests {
             unread: 0,
             last_time_ms: 0,
             last_seq: Seq(1),
+            settings: Default::default(),
         }
     }
 

@@ -56,6 +56,7 @@ fn conversations(request: ListRequest, count: u8) -> Event {
         unread: 1,
         last_time_ms: 1,
         last_seq: Seq(last_seq),
+        settings: Default::default(),
     };
     let count = u64::from(count).min(request.limit.into());
     Event::Listed {

@@ -72,7 +72,7 @@ impl Core {
         segment.damage_at(at, what).into()
     }
 
-    /// The entry at a link: its places and its content.
+    /// The entry at a link: its places and its content. `has_deleted`: the user may have removed or cleared messages.
     pub(super) fn resolve(
         &self,
         user: &UserId,
@@ -90,11 +90,33 @@ impl Core {
         };
         let is_deleted = has_deleted && self.state.is_deleted(user, link.seq)?;
         let content = match link.fields.kind {
-            MESSAGE if !is_deleted => Content::Message(message()?.body),
+            MESSAGE if !is_deleted => {
+                let message = message()?;
+                if has_deleted && self.is_cleared(user, conversation_seq, &message)? {
+                    Content::Removed
+                } else {
+                    Content::Message(message.body)
+                }
+            }
             MARKS if !is_deleted => Content::Marks(message()?.body),
             _ => Content::Removed,
         };
         Ok(Entry { numbers, content })
+    }
+
+    /// True if the user has cleared the conversation with this message in it.
+    fn is_cleared(
+        &self,
+        user: &UserId,
+        number: ConversationSeq,
+        message: &MessageRecord,
+    ) -> Result<bool, ReadError> {
+        if number == ConversationSeq::ZERO {
+            return Ok(false);
+        }
+        let key = MessageFacts::of(message).conversation_key(user);
+        let conversation = self.state.conversations.get(&key)?;
+        Ok(conversation.is_some_and(|row| number <= row.settings.cleared))
     }
 
     /// The place of an entry in its conversation: the conversation seq, and the position of the conversation's entry before it.

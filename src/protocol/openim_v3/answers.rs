@@ -215,6 +215,7 @@ mod tests {
             unread,
             last_time_ms: 77,
             last_seq: Seq(9),
+            settings: Default::default(),
         }
     }
 

@@ -261,6 +261,7 @@ fn the_sessions_answer_goes_to_the_request_that_waits() {
         unread: 0,
         last_time_ms: 0,
         last_seq: Seq(2),
+        settings: Default::default(),
     };
     assert_eq!(conversation.wire_of(ConversationSeq(2)), WireSeq(2));
     let answer = || {

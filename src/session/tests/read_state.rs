@@ -36,6 +36,7 @@ fn listed() -> Event {
             unread: 1,
             last_time_ms: 5,
             last_seq: Seq(8),
+            settings: Default::default(),
         }],
         is_end: true,
     }

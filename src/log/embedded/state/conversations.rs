@@ -27,6 +27,7 @@ use super::{
     },
     StateError,
     keys::{self, WAYPOINT_EVERY},
+    settings::{put_settings, settings_of, take_settings},
     store::StateStore,
     table::{Row, Table},
     unnumbered::UnnumberedRow,
@@ -34,6 +35,7 @@ use super::{
 use crate::{
     ids::{ConversationSeq, Seq, UserId},
     log::Conversation,
+    message::ConversationSettings,
 };
 
 /// One conversation of a user. The default stands for a conversation without a message.
@@ -57,12 +59,16 @@ pub(in crate::log::embedded) struct ConversationRow {
     is_provisional: bool,
     /// The difference between the final and the provisional numbers.
     shift: u64,
+    /// The user's settings.
+    pub(in crate::log::embedded) settings: ConversationSettings,
 }
 
 /// The flags in a row's bytes.
 const IS_PROVISIONAL: u64 = 1;
 /// A shift follows.
 const HAS_SHIFT: u64 = 2;
+/// Settings follow.
+const HAS_SETTINGS: u64 = 4;
 
 impl Default for ConversationRow {
     fn default() -> Self {
@@ -76,14 +82,25 @@ impl Default for ConversationRow {
             deleted: Vec::new(),
             is_provisional: false,
             shift: 0,
+            settings: ConversationSettings::default(),
         }
     }
 }
 
 impl ConversationRow {
+    /// Oldest conversation seq that is retained and not cleared.
+    pub(in crate::log::embedded) fn begin(&self) -> ConversationSeq {
+        self.first.max(self.settings.cleared.next())
+    }
+
     /// No message up to this is unread.
     fn read_up_to(&self) -> ConversationSeq {
-        self.mark.max(self.first.previous())
+        self.mark.max(self.begin().previous())
+    }
+
+    /// True until a record says how the entries are numbered.
+    pub(in crate::log::embedded) fn is_provisional(&self) -> bool {
+        self.is_provisional
     }
 
     /// The conversation with this id, as the rooms above see it.
@@ -92,11 +109,12 @@ impl ConversationRow {
         Conversation {
             id: id.into(),
             head: self.head,
-            first: self.first,
+            first: self.begin(),
             mark: self.mark,
             unread: above.saturating_sub(self.deleted.len() as u64),
             last_time_ms: self.last_time_ms,
             last_seq: self.last_seq,
+            settings: self.settings,
         }
     }
 
@@ -153,11 +171,14 @@ impl Row for ConversationRow {
     /// Varints keep the value small, see [`super::UserRow`].
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(22);
-        let flags = if self.is_provisional {
-            IS_PROVISIONAL
-        } else {
-            0
-        } | if self.shift > 0 { HAS_SHIFT } else { 0 };
+        let has_settings = self.settings != ConversationSettings::default();
+        let flags = [
+            (self.is_provisional, IS_PROVISIONAL),
+            (self.shift > 0, HAS_SHIFT),
+            (has_settings, HAS_SETTINGS),
+        ];
+        let flags = flags.iter().filter(|(is_set, _)| *is_set);
+        let flags = flags.map(|(_, flag)| flag).sum();
         let numbers = [
             self.head.0,
             self.newest.0,
@@ -168,9 +189,14 @@ impl Row for ConversationRow {
             flags,
         ];
         let shift = (self.shift > 0).then_some(self.shift);
-        let deleted = self.deleted.iter().map(|deleted| deleted.0);
-        for number in numbers.into_iter().chain(shift).chain(deleted) {
+        for number in numbers.into_iter().chain(shift) {
             encode_varint(number, &mut bytes);
+        }
+        if has_settings {
+            put_settings(self.settings, &mut bytes);
+        }
+        for deleted in &self.deleted {
+            encode_varint(deleted.0, &mut bytes);
         }
         bytes
     }
@@ -190,6 +216,9 @@ impl Row for ConversationRow {
         row.is_provisional = flags & IS_PROVISIONAL > 0;
         if flags & HAS_SHIFT > 0 {
             row.shift = number()?;
+        }
+        if flags & HAS_SETTINGS > 0 {
+            row.settings = take_settings(&mut bytes)?;
         }
         while !bytes.is_empty() {
             row.deleted
@@ -398,6 +427,21 @@ impl Conversations {
         })?;
         lock(&self.unrecorded).remove(key);
         Ok(())
+    }
+
+    /// Takes the user's settings of a conversation, as a record has them. What was cleared had been there; messages that a replay does
+    /// not find have expired since. Returns true if something was cleared.
+    pub(super) fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<bool, StateError> {
+        let settings = settings_of(value)?;
+        self.rows.update(key.to_vec(), |row| {
+            let row = row.get_or_insert_default();
+            row.settings = settings;
+            if !row.is_provisional {
+                row.raise(settings.cleared);
+            }
+            row.settle_deleted();
+            settings.cleared > ConversationSeq::ZERO
+        })
     }
 
     /// Removes everything below `first` from a conversation, because retention did.
