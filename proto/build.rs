@@ -45,6 +45,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ] {
         config.field_attribute(name, format!("#[serde(rename = {name:?})]"));
     }
+    // Protobuf alone has it as bytes.
+    config.field_attribute(".openim.v3.jssdk.ConversationMsg.lastMsg", "#[serde(skip)]");
     config.compile_fds(descriptors)?;
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! - `send.rs`: append, and from the log's commits to the sessions online
 //! - `cursor.rs`: a session resumes, reads the log and acks
 //! - `read_state.rs`: conversations, and the marks of what a user has read
+//! - `settings.rs`: a user's settings of conversations
 //! - `ask.rs`: what OpenIM's v3 clients ask about their conversations
 //! - `authenticate.rs`: tokens are issued and checked
 //! - `trail.rs`, `trace.rs`: the way of a message
@@ -15,6 +16,7 @@ mod authenticate;
 mod cursor;
 mod read_state;
 mod send;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod trace;

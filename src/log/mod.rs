@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
-    message::{Entry, Numbers},
+    message::{Entry, Numbers, SettingsChange},
 };
 
 /// The contents of an append: one message for one or many users.
@@ -198,7 +198,7 @@ pub enum Lookup {
 /// the writer ended in the middle of its work.
 pub type Pending<T> = oneshot::Receiver<Result<T, AppendError>>;
 
-/// A durable sequence for each user, with its conversations, read marks, cursors, idempotency keys, revocations and
+/// A durable sequence for each user, with its conversations, read marks, settings, cursors, idempotency keys, revocations and
 /// registrations.
 ///
 /// Every commit, read and cursor is of one epoch. The epoch changes when the log lost something that it had announced. Then
@@ -308,6 +308,15 @@ pub trait Log: Send + Sync + 'static {
 
     /// Removes messages from an inbox. Their entries stay, without a message.
     fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError>;
+
+    /// Changes a user's settings of conversations, one change after the other. A change in a conversation that the log does not know is
+    /// ignored, so the settings of a user are no more than the user's conversations. What a user has cleared reads as deleted in
+    /// the inbox, and as not retained in its conversation.
+    fn change_settings(
+        &self,
+        user: UserId,
+        changes: Vec<SettingsChange>,
+    ) -> Result<Pending<()>, AppendError>;
 
     /// Gives every commit from now on to the consumer, once and in log order, after the callers of the appends were
     /// answered. A commit waits until every consumer took the one before.

@@ -1,6 +1,7 @@
 //! A conversation of a user, as the log describes it.
 
 use super::Bases;
+use super::ConversationSettings;
 use crate::ids::{ConversationSeq, ID_BYTES_MAX, Seq, WireSeq};
 
 /// The most bytes of a conversation's id: `si_` or `sn_`, and two ids joined by `_`.
@@ -16,11 +17,11 @@ pub struct Conversation {
     pub id: Box<str>,
     /// Highest assigned conversation seq.
     pub head: ConversationSeq,
-    /// Oldest retained conversation seq; `head` + 1 when nothing is retained.
+    /// Oldest conversation seq that is retained and not cleared; `head` + 1 when there is none.
     pub first: ConversationSeq,
     /// The user has read everything up to this conversation seq. It never goes back.
     pub mark: ConversationSeq,
-    /// Messages above the mark that are retained and not deleted.
+    /// Messages above the mark that are retained, not cleared and not deleted.
     pub unread: u64,
     /// The conversation time of the newest message, Unix ms: its send time, or later, so that times ascend within a conversation.
     pub last_time_ms: u64,
@@ -28,6 +29,8 @@ pub struct Conversation {
     pub last_seq: Seq,
     /// The bases of its messages, one for each epoch but the first; with the base of the messages that are stored now.
     pub bases: Bases,
+    /// The user's settings.
+    pub settings: ConversationSettings,
 }
 
 impl Conversation {

@@ -63,6 +63,46 @@ impl Body {
             .ok_or(CallFailure::Field(name, "a whole number"))
     }
 
+    /// A number that counts; `None` if it is absent.
+    pub(super) fn optional_number(&self, name: &'static str) -> Result<Option<u64>, CallFailure> {
+        match self.field(name) {
+            None => Ok(None),
+            Some(_) => self.number(name).map(Some),
+        }
+    }
+
+    /// True or false; `None` if it is absent.
+    pub(super) fn optional_flag(&self, name: &'static str) -> Result<Option<bool>, CallFailure> {
+        let Some(value) = self.field(name) else {
+            return Ok(None);
+        };
+        let flag = value.as_bool();
+        flag.map(Some)
+            .ok_or(CallFailure::Field(name, "true or false"))
+    }
+
+    /// The fields of an object; `None` if it is absent.
+    pub(super) fn object(&self, name: &'static str) -> Result<Option<Self>, CallFailure> {
+        let Some(value) = self.field(name) else {
+            return Ok(None);
+        };
+        let fields = value.as_object().cloned();
+        fields
+            .map(|fields| Some(Self(fields)))
+            .ok_or(CallFailure::Field(name, "an object"))
+    }
+
+    /// True if the field is absent, or has the value that stands for nothing.
+    pub(super) fn is_default(&self, name: &str) -> bool {
+        match self.field(name) {
+            None => true,
+            Some(Value::Bool(value)) => !value,
+            Some(Value::Number(value)) => value.as_u64() == Some(0),
+            Some(Value::String(value)) => value.is_empty(),
+            Some(_) => false,
+        }
+    }
+
     /// A list of numbers that count; empty if it is absent.
     pub(super) fn numbers(&self, name: &'static str) -> Result<Vec<u64>, CallFailure> {
         let list = self.list(name, "a list of whole numbers")?.iter();

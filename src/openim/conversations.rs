@@ -15,6 +15,7 @@ use super::{
     failure::CallFailure,
     proto::Conversation as Described,
     routes::Calls,
+    settings::{is_pinned, is_silent},
 };
 use crate::{
     delivery::ReadLimit,
@@ -61,7 +62,7 @@ struct ConversationIds {
 struct ConversationSeqs {
     seqs: BTreeMap<String, SeqsOf>,
     #[serde(rename = "pinnedConversationIDs")]
-    pinned: [String; 0],
+    pinned: Vec<String>,
 }
 
 /// Heads and marks, as wire seqs.
@@ -100,9 +101,16 @@ impl Calls {
         Ok(success(ConversationIds { ids }))
     }
 
-    /// No conversation is pinned or silent.
-    pub(super) fn no_ids() -> Response {
-        success(ConversationIds { ids: Vec::new() })
+    /// The ids of the conversations that the user has pinned.
+    pub(super) async fn pinned(&self, user: &UserId) -> Result<Response, CallFailure> {
+        let ids = self.ids_with(user, is_pinned).await?;
+        Ok(success(ConversationIds { ids }))
+    }
+
+    /// The ids of the conversations whose messages the user does not want to be shown.
+    pub(super) async fn silent(&self, user: &UserId) -> Result<Response, CallFailure> {
+        let ids = self.ids_with(user, is_silent).await?;
+        Ok(success(ConversationIds { ids }))
     }
 
     /// The conversations that the body lists.
@@ -133,6 +141,8 @@ impl Calls {
             let found = self.of_ids(user, &ids).await?;
             found.into_iter().filter_map(|(known, _)| known).collect()
         };
+        let pinned = conversations.iter().filter(|one| is_pinned(one));
+        let pinned = pinned.map(|one| one.id.to_string()).collect();
         let seqs = conversations.into_iter().map(|one| {
             let (max, read) = max_and_read(&one);
             let seqs = SeqsOf {
@@ -144,7 +154,7 @@ impl Calls {
         });
         Ok(success(ConversationSeqs {
             seqs: seqs.collect(),
-            pinned: [],
+            pinned,
         }))
     }
 
@@ -241,12 +251,15 @@ pub(super) fn describe(user: &UserId, id: &str, known: Option<&Conversation>) ->
     };
     let first = known.filter(|known| known.first > ConversationSeq(1));
     let min_seq = first.map_or(0, |known| known.wire_of(known.first).0);
+    let settings = known.map(|known| known.settings).unwrap_or_default();
     Some(Described {
         owner_user_id: user.to_string(),
         conversation_id: id.to_owned(),
         conversation_type,
         user_id: peer.to_owned(),
         group_id: group.to_owned(),
+        is_pinned: settings.is_pinned,
+        recv_msg_opt: settings.receive_option.number().into(),
         min_seq: i64::try_from(min_seq).unwrap_or(i64::MAX),
         ..Described::default()
     })

@@ -1,4 +1,4 @@
-//! `/jssdk/…`: conversations with their peers and seqs, for the SDK that has no store. It asks in protobuf; the newest of the
+//! `/jssdk/…`: conversations with their peers, seqs and newest messages, for the SDK that has no store. It asks in protobuf; the newest of the
 //! other SDKs ask the same in JSON, and get JSON.
 
 use axum::{
@@ -20,11 +20,22 @@ use super::{
         GetConversationsReq, UserInfo,
     },
     routes::Calls,
+    settings::is_pinned,
 };
-use crate::{ids::UserId, message::Conversation};
+use crate::{
+    delivery::ReadLimit,
+    ids::{ConversationSeq, UserId},
+    message::{Conversation, Numbers, OVERVIEW_MAX, TOGETHER_BYTES_MAX},
+    protocol::{newest_as_json, newest_as_protobuf},
+};
 
 /// The conversations with the newest messages of one answer. The SDK asks for 20.
 const ACTIVE_MAX: usize = 200;
+/// The newest entries of a conversation that are looked through for a message that was not deleted.
+const NEWEST_LOOKED_AT: usize = 4;
+/// The bytes of the newest messages of one answer. The conversations behind them come without: the SDK then shows them without a line
+/// of text until they are opened.
+const NEWEST_BYTES_MAX: usize = 512 * 1024;
 
 impl Calls {
     /// Answers the call with this name, in the form of the request: JSON, or protobuf in JSON as base64.
@@ -51,28 +62,68 @@ impl Calls {
             }
         };
         let mut answer = ConversationsResp::default();
+        let (mut newest, mut bytes) = (Vec::new(), 0);
         for (looked, (known, conversation)) in (1..).zip(found) {
             answer.unread_count += known.as_ref().map_or(0, |known| known.unread as i64);
+            let message = self.newest_of(user, known.as_ref()).await?;
+            bytes += message.as_ref().map_or(0, |(_, body)| body.len());
+            newest.push(message.filter(|_| bytes <= NEWEST_BYTES_MAX));
             let told = self.told(user, known, conversation).await?;
             answer.conversations.push(told);
             if looked % CONVERSATIONS_IN_A_ROW == 0 {
                 yield_now().await;
             }
         }
-        Ok(if is_protobuf {
-            success(BASE64_STANDARD.encode(answer.encode_to_vec()))
-        } else {
-            success(answer)
-        })
+        if is_protobuf {
+            for (told, newest) in answer.conversations.iter_mut().zip(newest) {
+                let newest = newest.map(|(numbers, body)| newest_as_protobuf(user, numbers, &body));
+                told.last_msg = newest;
+            }
+            return Ok(success(BASE64_STANDARD.encode(answer.encode_to_vec())));
+        }
+        let mut answer = serde_json::to_value(answer).map_err(|_| CallFailure::Unavailable)?;
+        for (at, newest) in newest.into_iter().enumerate() {
+            let newest = newest.map(|(numbers, body)| newest_as_json(user, numbers, &body));
+            answer["conversations"][at]["lastMsg"] = newest.into();
+        }
+        Ok(success(answer))
     }
 
+    /// The newest message of a conversation, if it is among its newest entries.
+    async fn newest_of(
+        &self,
+        user: &UserId,
+        known: Option<&Conversation>,
+    ) -> Result<Option<(Numbers, Bytes)>, CallFailure> {
+        let Some(conversation) = known else {
+            return Ok(None);
+        };
+        let range = (conversation.first, ConversationSeq(u64::MAX));
+        let limit = ReadLimit {
+            messages: NEWEST_LOOKED_AT,
+            bytes: TOGETHER_BYTES_MAX,
+        };
+        let id = &conversation.id;
+        let read = self.delivery.read_conversation(user, id, range, limit);
+        let newest_first = read.wait().await?.entries.into_iter().rev();
+        let mut messages = newest_first.filter_map(|entry| {
+            entry
+                .content
+                .into_message()
+                .map(|body| (entry.numbers, body))
+        });
+        Ok(messages.next())
+    }
+
+    /// The pinned conversations, and those with the newest messages. The SDK asks for few, and shows the pinned ones above the others.
     async fn active(
         &self,
         user: &UserId,
         count: usize,
     ) -> Result<Vec<(Option<Conversation>, Described)>, CallFailure> {
-        let newest = self.newest(user, count).await?.into_iter();
-        let described = newest.filter_map(|one| {
+        let mut newest = self.newest(user, OVERVIEW_MAX).await?;
+        newest.sort_by_key(|one| !is_pinned(one));
+        let described = newest.into_iter().take(count).filter_map(|one| {
             let described = describe(user, &one.id, Some(&one))?;
             Some((Some(one), described))
         });
@@ -94,6 +145,7 @@ impl Calls {
         let (max, read) = known.as_ref().map_or((0, 0), max_and_read);
         Ok(ConversationMsg {
             conversation: Some(conversation),
+            last_msg: None,
             user: Some(peer),
             max_seq: max as i64,
             read_seq: read as i64,

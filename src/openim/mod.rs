@@ -10,6 +10,7 @@
 //! - `body.rs`: a body's fields, each with its type, and whose call it is
 //! - `answer.rs`: an answer as JSON; `failure.rs`: every refusal, with OpenIM's errCode
 //! - `conversations.rs`: a user's conversations; `marks.rs`: what the user has read of them
+//! - `settings.rs`: a user's settings of conversations, and the removal of messages
 //! - `jssdk.rs`: the calls of the JavaScript SDK, in protobuf or JSON
 //! - `profiles.rs`: names and pictures
 
@@ -21,6 +22,7 @@ mod jssdk;
 mod marks;
 mod profiles;
 mod routes;
+mod settings;
 #[cfg(test)]
 mod tests;
 

@@ -78,7 +78,7 @@ fn is_change(name: &str) -> bool {
 }
 
 async fn answer(State(calls): State<Arc<Calls>>, request: Request) -> Response {
-    // A mark that is under way when the time is over may still be made. Repeating it does no harm.
+    // A change that is under way when the time is over may still be made. Repeating it does no harm.
     let answered = timeout(CALL_TIMEOUT, calls.answer(request)).await;
     let answered = answered.unwrap_or(Err(CallFailure::Unavailable));
     answered.unwrap_or_else(CallFailure::into_response)
@@ -102,9 +102,12 @@ impl Calls {
             ("conversation", "get_conversations") => self.listed(user, body).await,
             ("conversation", "get_conversation") => self.one(user, body).await,
             ("conversation", "get_full_conversation_ids") => self.ids(user).await,
-            ("conversation", "get_not_notify_conversation_ids" | "get_pinned_conversation_ids") => {
-                Ok(Self::no_ids())
-            }
+            ("conversation", "get_not_notify_conversation_ids") => self.silent(user).await,
+            ("conversation", "get_pinned_conversation_ids") => self.pinned(user).await,
+            ("conversation", "set_conversations") => self.set(user, body).await,
+            ("msg", "clear_conversation_msg") => self.clear(user, body).await,
+            ("msg", "user_clear_all_msg") => self.clear_all(user, body).await,
+            ("msg", "delete_msgs") => self.delete(user, body).await,
             ("msg", "get_conversations_has_read_and_max_seq") => self.seqs(user, body).await,
             (
                 "msg",

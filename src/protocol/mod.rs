@@ -14,6 +14,7 @@ pub mod towncrier_v1;
 use bytes::Bytes;
 use towncrier_websocket::{Close, Frame, Rules, Violation, handshake::Request};
 
+pub use self::openim_v3::{newest_as_json, newest_as_protobuf};
 use self::towncrier_v1::TowncrierV1;
 use crate::{
     ids::UserId,

@@ -244,6 +244,7 @@ mod tests {
             last_time_ms: 0,
             last_seq: Seq(1),
             bases: Bases::default(),
+            settings: Default::default(),
         }
     }
 

@@ -57,6 +57,7 @@ fn conversations(request: ListRequest, count: u8) -> Event {
         last_time_ms: 1,
         last_seq: Seq(last_seq),
         bases: Bases::default(),
+        settings: Default::default(),
     };
     let count = u64::from(count).min(request.limit.into());
     Event::Listed {

@@ -95,6 +95,7 @@ fn conversation() -> Conversation {
         last_time_ms: 1,
         last_seq: Seq(9),
         bases: Bases::default(),
+        settings: Default::default(),
     }
 }
 

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use crate::{
     ids::{ConversationSeq, Epoch, Seq},
     log::{Append, Conversation, Inbox},
-    message::{Bases, Content, Entry, EpochBase, Numbers, ReadMark},
+    message::{
+        Bases, Content, ConversationSettings, Entry, EpochBase, Numbers, ReadMark, SettingsChange,
+    },
 };
 
 /// A user's inbox.
@@ -33,6 +35,8 @@ struct ConversationRow {
     mark: ConversationSeq,
     /// The bases of its messages.
     bases: Bases,
+    /// The user's settings.
+    settings: ConversationSettings,
 }
 
 impl UserInbox {
@@ -103,6 +107,17 @@ impl UserInbox {
         }
     }
 
+    /// Changes the settings of a conversation. What it clears is removed.
+    pub(super) fn change_settings(&mut self, change: &SettingsChange) {
+        let Some(row) = self.conversations.get_mut(&change.conversation_id) else {
+            return;
+        };
+        let head = ConversationSeq(row.seqs.len() as u64);
+        row.settings = row.settings.changed(change, head);
+        let cleared = row.seqs[..row.settings.cleared.0 as usize].to_vec();
+        cleared.into_iter().for_each(|seq| self.delete(seq));
+    }
+
     /// Makes retention remove every entry.
     pub(super) fn expire(&mut self) {
         self.expired = self.entries.len();
@@ -116,6 +131,7 @@ impl UserInbox {
     fn describe(&self, id: &str, row: &ConversationRow) -> Conversation {
         let expired = self.expired as u64;
         let gone = row.seqs.partition_point(|seq| seq.0 <= expired);
+        let gone = gone.max(row.settings.cleared.0 as usize);
         let above = gone.max(row.mark.0 as usize);
         let above = row.seqs[above..].iter().map(|seq| self.entry(*seq));
         let unread = above.filter(|entry| matches!(entry.content, Content::Message(_)));
@@ -132,6 +148,7 @@ impl UserInbox {
                 after: head,
                 base: self.base,
             }),
+            settings: row.settings,
         }
     }
 

@@ -25,7 +25,7 @@ use crate::{
         InboxRead, Log, LogAnswer, LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint,
         SessionRow, TokenTimes,
     },
-    message::Numbers,
+    message::{Numbers, SettingsChange},
 };
 
 /// The log. An append is durable, and announced, when the call returns.
@@ -274,6 +274,14 @@ impl Log for MemoryLog {
             rows.delete(&user, &seqs);
             Ok(())
         })
+    }
+
+    fn change_settings(
+        &self,
+        user: UserId,
+        changes: Vec<SettingsChange>,
+    ) -> Result<Pending<()>, AppendError> {
+        self.answer(|rows| rows.change_settings(&user, &changes))
     }
 
     fn commits(&self, consumer: Arc<dyn Consumer>) {

@@ -14,7 +14,7 @@ use crate::{
         Append, AppendError, Cause, Commit, ConversationPage, ConversationRead, Inbox, InboxRead,
         LogError, Lookup, ReadLimit, Receipt, SessionRow, TokenTimes,
     },
-    message::{Entry, Numbers, Origin},
+    message::{Entry, Numbers, Origin, SettingsChange},
 };
 
 /// The first epoch of every [`MemoryLog`](super::MemoryLog).
@@ -281,6 +281,22 @@ impl Rows {
         if let Some(inbox) = self.inboxes.get_mut(user) {
             seqs.iter().for_each(|seq| inbox.delete(*seq));
         }
+    }
+
+    pub(super) fn change_settings(
+        &mut self,
+        user: &UserId,
+        changes: &[SettingsChange],
+    ) -> Result<(), AppendError> {
+        if self.lacks_conversations {
+            let failure = LogError::new(Cause::LookupFailed, "the format has no conversations");
+            return Err(AppendError::Refusing(failure));
+        }
+        if let Some(inbox) = self.inboxes.get_mut(user) {
+            let change = |change| inbox.change_settings(change);
+            changes.iter().for_each(change);
+        }
+        Ok(())
     }
 
     pub(super) fn find(&self, lookup: &Lookup) -> Result<Option<Receipt>, LogError> {

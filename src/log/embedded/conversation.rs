@@ -75,7 +75,7 @@ impl Core {
         limit: ReadLimit,
         patience: Patience,
     ) -> Result<Vec<Entry>, ReadError> {
-        let (first, last) = (from.max(row.first), to.min(row.head));
+        let (first, last) = (from.max(row.begin()), to.min(row.head));
         if first > last {
             return Ok(Vec::new());
         }

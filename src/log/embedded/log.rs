@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
-    message::Numbers,
+    message::{Numbers, SettingsChange},
     metrics::ByKind,
 };
 
@@ -80,6 +80,17 @@ impl EmbeddedLog {
         })
     }
 
+    /// Refuses with this text if the format of the log has no conversations.
+    fn check_conversations(&self, text: &'static str) -> Result<(), AppendError> {
+        if self.core.has_conversations() {
+            return Ok(());
+        }
+        Err(AppendError::Refusing(LogError::new(
+            Cause::LookupFailed,
+            text,
+        )))
+    }
+
     pub(super) fn enqueue<T>(
         &self,
         work: impl FnOnce(oneshot::Sender<Result<T, AppendError>>) -> Work,
@@ -95,12 +106,8 @@ impl EmbeddedLog {
 
 impl Log for EmbeddedLog {
     fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
-        if append.is_marks && !self.core.has_conversations() {
-            let text = "log.format is held back to one without read marks";
-            return Err(AppendError::Refusing(LogError::new(
-                Cause::LookupFailed,
-                text,
-            )));
+        if append.is_marks {
+            self.check_conversations("log.format is held back to one without read marks")?;
         }
         self.enqueue(|sender| Work::Append(append, sender))
     }
@@ -248,6 +255,15 @@ impl Log for EmbeddedLog {
             .filter(|seq| (inbox.first..=inbox.head).contains(seq));
         let retained = retained.collect();
         self.enqueue(|sender| Work::Delete(user, retained, sender))
+    }
+
+    fn change_settings(
+        &self,
+        user: UserId,
+        changes: Vec<SettingsChange>,
+    ) -> Result<Pending<()>, AppendError> {
+        self.check_conversations("log.format is held back to one without settings")?;
+        self.enqueue(|sender| Work::Settings(user, changes, sender))
     }
 
     fn commits(&self, consumer: Arc<dyn Consumer>) {

@@ -26,6 +26,7 @@
 //! - `queue.rs`: the requests that wait for the writer
 //! - `writer.rs`: the only part that appends
 //! - `group.rs`: the records of one write and one sync
+//! - `settings.rs`: changes of a user's settings of conversations
 //! - `spread.rs`: messages to everyone, in pieces
 //! - `spread_row.rs`: the rows that say how far each one is spread
 //! - `state/`: the rows that follow from the records, in sled and in memory
@@ -77,6 +78,7 @@ mod retention;
 mod scan;
 mod scrub;
 mod segment;
+mod settings;
 mod slots;
 mod spread;
 mod spread_row;

@@ -243,7 +243,7 @@ impl Bench {
         self.log
             .core
             .state
-            .row(TableId::Settings, key.as_bytes())
+            .row(TableId::Profiles, key.as_bytes())
             .unwrap()
             .map(text)
     }

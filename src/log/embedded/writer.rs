@@ -22,6 +22,7 @@ use super::{
     queue::{Carried, Work, WorkReceiver},
     record::{Key, MessageRecord, Position, Record},
     segment::Segment,
+    settings::change_settings,
     spread::{self, Spreads},
     spread_row::SpreadRow,
     state::{Reached, StateError},
@@ -235,6 +236,13 @@ impl Writer {
                     }
                 }
                 group.callers.push(Caller::Records(sender));
+            }
+            Work::Settings(user, changes, sender) => {
+                match change_settings(&self.core, group, &user, &changes) {
+                    Ok(()) => group.callers.push(Caller::Records(sender)),
+                    // The receiver may have been dropped. Then the answer is discarded.
+                    Err(error) => drop(sender.send(Err(ReadError::from(error).into()))),
+                }
             }
             Work::Carry(facts, sender) => match self.carry(group, facts) {
                 Ok(()) => group.callers.push(Caller::Records(sender)),
@@ -461,7 +469,10 @@ fn refuse(work: Work, error: &AppendError) {
         Work::Append(_, sender) | Work::Everyone(_, sender) => {
             drop(sender.send(Err(error.clone())));
         }
-        Work::Records(_, sender) | Work::Delete(_, _, sender) | Work::Carry(_, sender) => {
+        Work::Records(_, sender)
+        | Work::Delete(_, _, sender)
+        | Work::Settings(_, _, sender)
+        | Work::Carry(_, sender) => {
             drop(sender.send(Err(error.clone())));
         }
     }

@@ -4,6 +4,7 @@
 //! - `tokens.rs`: whose call it is
 //! - `wrong.rs`: bodies that are refused
 //! - `conversations.rs`: lists, seqs and marks
+//! - `settings.rs`: settings, and the removal of messages
 //! - `profiles.rs`: names and pictures
 //! - `jssdk.rs`: the JavaScript SDK's calls
 
@@ -11,5 +12,6 @@ mod conversations;
 mod fixture;
 mod jssdk;
 mod profiles;
+mod settings;
 mod tokens;
 mod wrong;

@@ -126,10 +126,8 @@ async fn a_field_of_the_wrong_type_is_refused_by_its_name() {
 async fn a_call_that_asks_for_a_change_is_refused_and_any_other_finds_nothing() {
     let world = World::new();
     for path in [
-        "/conversation/set_conversations",
-        "/msg/clear_conversation_msg",
-        "/msg/user_clear_all_msg",
-        "/msg/delete_msgs",
+        "/conversation/update_conversation",
+        "/msg/delete_msg_phsical_by_seq",
         "/msg/revoke_msg",
         "/user/set_global_msg_recv_opt",
         "/user/update_user_info_ex",

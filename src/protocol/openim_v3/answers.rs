@@ -216,6 +216,7 @@ mod tests {
             last_time_ms: 77,
             last_seq: Seq(9),
             bases: Bases::default(),
+            settings: Default::default(),
         }
     }
 

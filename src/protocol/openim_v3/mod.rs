@@ -6,12 +6,14 @@
 //! The end of a push is the message without its address, and all receivers share it: encoded once, and compressed once.
 //!
 //! - `query.rs`: who the client is, and in which encoding it speaks
+//! - `mistaken.rs`: a client whose query lacks something
 //! - `verdict.rs`: the verdict on the login, and the other texts
 //! - `envelope.rs`: the envelope; `encoding.rs`: its encodings; `gob.rs`, `json.rs`: the two forms; `gzip.rs`: around both
 //! - `requests.rs`: what each request asks for
 //! - `answers.rs`: the session's answers as OpenIM's
 //! - `message.rs`: one message, and the news that something was read; `element.rs`: a message's content
 //! - `push.rs`: messages of several conversations in frames
+//! - `newest.rs`: a conversation's newest message in an answer over HTTP
 //! - this file: the codec
 
 mod answers;
@@ -22,6 +24,8 @@ mod gob;
 mod gzip;
 mod json;
 mod message;
+mod mistaken;
+mod newest;
 mod push;
 mod query;
 mod requests;
@@ -36,10 +40,12 @@ use towncrier_websocket::{
     frame::{self, BINARY, FIN, TEXT, put_header},
 };
 
+pub use self::newest::{newest_as_json, newest_as_protobuf};
 use self::{
     answers::AskedRanges,
     encoding::{Encoding, Form},
     envelope::{ClientRequest, Response},
+    mistaken::Mistaken,
     push::unasked,
     query::Query,
     requests::{Errand, RequestError, asked, number},
@@ -62,11 +68,23 @@ const SUBPROTOCOL: &str = "openim.v3";
 /// The largest message of a client. OpenIM's own gateway takes 50 KiB.
 const FRAME_BYTES_MAX: usize = 64 * 1024;
 
-/// The codec of the client that sends this request; `None` if it is no client of this protocol, or its query lacks something.
+/// The codec of the client that sends this request; `None` if it is no client of this protocol.
 pub(super) fn of(request: &Request<()>) -> Option<Box<dyn Codec>> {
     let is_upgrade = request.headers().contains_key(UPGRADE);
     let query = request.uri().query().filter(|_| is_upgrade)?;
-    Some(Box::new(OpenimV3::new(query::parse(query)?)))
+    Some(match query::parse(query) {
+        Some(query) => Box::new(OpenimV3::new(query)),
+        None => Box::new(Mistaken::new(query::is_told(query)?)),
+    })
+}
+
+/// The bounds of a client's messages.
+fn openim_rules() -> Rules {
+    Rules {
+        from: Side::Client,
+        takes_text: true,
+        message_bytes_max: FRAME_BYTES_MAX,
+    }
 }
 
 /// The codec of one connection.
@@ -242,11 +260,7 @@ impl Codec for OpenimV3 {
     }
 
     fn rules(&self) -> Rules {
-        Rules {
-            from: Side::Client,
-            takes_text: true,
-            message_bytes_max: FRAME_BYTES_MAX,
-        }
+        openim_rules()
     }
 
     fn asks_first(&self) -> Option<&Connect> {

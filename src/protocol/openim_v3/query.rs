@@ -62,6 +62,14 @@ pub(super) fn parse(query: &str) -> Option<Query> {
     })
 }
 
+/// For a query that says that it is of an SDK, whatever it lacks: true if the client reads the verdict on its login as a text
+/// message. `None`: another client.
+pub(super) fn is_told(query: &str) -> Option<bool> {
+    let has = |name| parameters(query).any(|(key, _)| key == name);
+    let is_sdks = has("v") || has("token") && has("sendID");
+    is_sdks.then(|| parameters(query).any(|pair| pair == ("isMsgResp", "true")))
+}
+
 fn encoding(sdk: &str, compression: &str) -> Option<Encoding> {
     let form = match sdk {
         "" | "go" => Form::Gob,
@@ -140,6 +148,21 @@ mod tests {
             "v=e30",
         ] {
             assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_query_of_an_sdk_is_known_whatever_it_lacks() {
+        for (query, expected) in [
+            ("", None),
+            ("token=t", None),
+            ("sendID=u&tokens=t", None),
+            ("sendID=u&token=t", Some(false)),
+            ("sendID=&token=", Some(false)),
+            ("sendID=u&token=t&isMsgResp=true&platformID=x", Some(true)),
+            ("v=!", Some(false)),
+        ] {
+            assert_eq!(is_told(query), expected, "{query}");
         }
     }
 }

@@ -262,6 +262,7 @@ fn the_sessions_answer_goes_to_the_request_that_waits() {
         last_time_ms: 0,
         last_seq: Seq(2),
         bases: Bases::default(),
+        settings: Default::default(),
     };
     assert_eq!(conversation.wire_of(ConversationSeq(2)), WireSeq(2));
     let answer = || {

@@ -17,6 +17,11 @@ pub(super) fn refusal(reason: Reason) -> Bytes {
     verdict(code, name)
 }
 
+/// The verdict on a login whose query lacks something.
+pub(super) fn mistaken() -> Bytes {
+    verdict(1001, "ArgsError")
+}
+
 fn verdict(code: i32, name: &str) -> Bytes {
     let verdict = json!({ "errCode": code, "errMsg": name, "errDlt": "" });
     verdict.to_string().into()
@@ -94,6 +99,10 @@ mod tests {
         ] {
             assert!(!(1501..=1507).contains(&code(retried)));
         }
+        assert_eq!(
+            mistaken(),
+            r#"{"errCode":1001,"errDlt":"","errMsg":"ArgsError"}"#
+        );
         assert_eq!(welcome(), r#"{"errCode":0,"errDlt":"","errMsg":""}"#);
     }
 }

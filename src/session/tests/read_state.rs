@@ -38,6 +38,7 @@ fn listed() -> Event {
             last_time_ms: 5,
             last_seq: Seq(8),
             bases: Bases::default(),
+            settings: Default::default(),
         }],
         is_end: true,
     }

@@ -6,11 +6,16 @@ use prost::{
     encoding::{decode_varint, encode_varint},
 };
 
-use super::{super::record::Position, StateError, table::Row};
+use super::{
+    super::record::Position,
+    StateError,
+    settings::{put_settings, take_settings},
+    table::Row,
+};
 use crate::{
     ids::{ConversationSeq, Seq},
     log::Conversation,
-    message::{Bases, EpochBase},
+    message::{Bases, ConversationSettings, EpochBase},
 };
 
 /// One conversation of a user. The default stands for a conversation without a message.
@@ -36,6 +41,8 @@ pub(in crate::log::embedded) struct ConversationRow {
     pub(super) shift: u64,
     /// The bases of its messages.
     pub(in crate::log::embedded) bases: Bases,
+    /// The user's settings.
+    pub(in crate::log::embedded) settings: ConversationSettings,
 }
 
 /// The flags in a row's bytes.
@@ -44,6 +51,8 @@ const IS_PROVISIONAL: u64 = 1;
 const HAS_SHIFT: u64 = 2;
 /// Bases follow: their number, and both numbers of each.
 const HAS_BASES: u64 = 4;
+/// Settings follow.
+const HAS_SETTINGS: u64 = 8;
 
 impl Default for ConversationRow {
     fn default() -> Self {
@@ -58,14 +67,25 @@ impl Default for ConversationRow {
             is_provisional: false,
             shift: 0,
             bases: Bases::default(),
+            settings: ConversationSettings::default(),
         }
     }
 }
 
 impl ConversationRow {
+    /// Oldest conversation seq that is retained and not cleared.
+    pub(in crate::log::embedded) fn begin(&self) -> ConversationSeq {
+        self.first.max(self.settings.cleared.next())
+    }
+
     /// No message up to this is unread.
     pub(super) fn read_up_to(&self) -> ConversationSeq {
-        self.mark.max(self.first.previous())
+        self.mark.max(self.begin().previous())
+    }
+
+    /// True until a record says how the entries are numbered.
+    pub(in crate::log::embedded) fn is_provisional(&self) -> bool {
+        self.is_provisional
     }
 
     /// The conversation with this id, as the rooms above see it. `base`: of the messages that are stored now.
@@ -74,7 +94,7 @@ impl ConversationRow {
         Conversation {
             id: id.into(),
             head: self.head,
-            first: self.first,
+            first: self.begin(),
             mark: self.mark,
             unread: above.saturating_sub(self.deleted.len() as u64),
             last_time_ms: self.last_time_ms,
@@ -83,6 +103,7 @@ impl ConversationRow {
                 after: self.head,
                 base,
             }),
+            settings: self.settings,
         }
     }
 
@@ -162,10 +183,12 @@ impl Row for ConversationRow {
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(22);
         let bases = self.bases.all();
+        let has_settings = self.settings != ConversationSettings::default();
         let flags = [
             (self.is_provisional, IS_PROVISIONAL),
             (self.shift > 0, HAS_SHIFT),
             (!bases.is_empty(), HAS_BASES),
+            (has_settings, HAS_SETTINGS),
         ];
         let flags = flags.iter().filter(|(is_set, _)| *is_set);
         let flags = flags.map(|(_, flag)| flag).sum();
@@ -183,10 +206,15 @@ impl Row for ConversationRow {
         let bases = bases
             .iter()
             .flat_map(|base| [base.after.0, base.base.into()]);
-        let deleted = self.deleted.iter().map(|deleted| deleted.0);
         let numbers = numbers.into_iter().chain(shift).chain(count).chain(bases);
-        for number in numbers.chain(deleted) {
+        for number in numbers {
             encode_varint(number, &mut bytes);
+        }
+        if has_settings {
+            put_settings(self.settings, &mut bytes);
+        }
+        for deleted in &self.deleted {
+            encode_varint(deleted.0, &mut bytes);
         }
         bytes
     }
@@ -214,6 +242,9 @@ impl Row for ConversationRow {
                     base: number()?.try_into().ok()?,
                 });
             }
+        }
+        if flags & HAS_SETTINGS > 0 {
+            row.settings = take_settings(&mut bytes)?;
         }
         while !bytes.is_empty() {
             row.deleted

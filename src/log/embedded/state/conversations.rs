@@ -24,6 +24,7 @@ use super::{
     StateError,
     conversation_row::ConversationRow,
     keys::{self, WAYPOINT_EVERY},
+    settings::settings_of,
     store::StateStore,
     table::Table,
     unnumbered::UnnumberedRow,
@@ -215,6 +216,21 @@ impl Conversations {
             .update(key.to_vec(), |row| row.get_or_insert_default().take(facts))??;
         lock(&self.unrecorded).remove(key);
         Ok(())
+    }
+
+    /// Takes the user's settings of a conversation, as a record has them. What was cleared had been there; messages that a replay does
+    /// not find have expired since. Returns true if something was cleared.
+    pub(super) fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<bool, StateError> {
+        let settings = settings_of(value)?;
+        self.rows.update(key.to_vec(), |row| {
+            let row = row.get_or_insert_default();
+            row.settings = settings;
+            if !row.is_provisional {
+                row.raise(settings.cleared);
+            }
+            row.settle_deleted();
+            settings.cleared > ConversationSeq::ZERO
+        })
     }
 
     /// Removes everything below `first` from a conversation, because retention did.

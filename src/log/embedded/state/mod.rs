@@ -24,6 +24,7 @@ mod keys;
 mod mark_rows;
 mod memory;
 mod rows;
+mod settings;
 mod store;
 mod table;
 mod tokens;
@@ -53,6 +54,8 @@ pub(super) use self::{
     idempotency::KeyRow,
     idempotency::Keys,
     memory::MemoryHome,
+    settings::settings_of,
+    settings::settings_value,
     store::SledHome,
     table::{ChangedRows, Row, Table},
     tokens::TokenTable,
@@ -322,6 +325,11 @@ impl State {
             } => self
                 .conversations
                 .merge(key, value.as_deref().unwrap_or_default())?,
+            Record::Row {
+                table: TableId::Settings,
+                key,
+                value,
+            } => self.set(key, value.as_deref())?,
             Record::Row { table, key, value } => {
                 if let (TableId::Numbers, Some(user)) = (table, value) {
                     self.users.number(key, user)?;

@@ -7,6 +7,8 @@ use crate::{
     message::{Content, ReadMark, StoredMessage},
 };
 
+mod settings;
+
 pub(super) const ALL: ReadLimit = ReadLimit {
     messages: usize::MAX,
     bytes: usize::MAX,

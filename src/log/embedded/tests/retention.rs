@@ -189,7 +189,7 @@ fn facts_larger_than_the_bound_are_carried_once_round_and_later_messages_have_th
 
 fn setting(key: &'static str, value: Option<&'static str>) -> Record {
     Record::Row {
-        table: TableId::Settings,
+        table: TableId::Profiles,
         key: Bytes::from_static(key.as_bytes()),
         value: value.map(|value| Bytes::from_static(value.as_bytes())),
     }
@@ -255,7 +255,7 @@ fn retention_never_undoes_a_newer_value_of_a_row() {
     let bench = Bench::new();
     bench.append(vec![setting("a", Some("old")), setting("b", Some("on"))]);
     let rows =
-        ["a", "b"].map(|key| Carried::Row(TableId::Settings, Bytes::from_static(key.as_bytes())));
+        ["a", "b"].map(|key| Carried::Row(TableId::Profiles, Bytes::from_static(key.as_bytes())));
     // One group: the newer values, and then the values that retention found.
     let thawed = bench.disk.faults.frozen.lock().unwrap();
     let head = bench

@@ -362,6 +362,7 @@ fn a_conversation_outlives_its_messages(subject: &Subject) {
             last_time_ms: NOW_MS + head - 1,
             last_seq: Seq(last_seq),
             bases: Bases::default(),
+            settings: Default::default(),
         };
         Some(conversation)
     };

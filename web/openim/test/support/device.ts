@@ -44,6 +44,8 @@ export interface Conversation {
   showName: string;
   unreadCount: number;
   latestMsg: string;
+  isPinned: boolean;
+  recvMsgOpt: number;
 }
 
 /** What an SDK calls back with. */
