@@ -33,7 +33,10 @@ const MAP: [(&str, &[&str]); 19] = [
         "admin",
         &["door", "delivery", "registry", "token", "message", "ids"],
     ),
-    ("openim", &["door", "delivery", "token", "message", "ids"]),
+    (
+        "openim",
+        &["door", "delivery", "protocol", "token", "message", "ids"],
+    ),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
     (
         "reactor",

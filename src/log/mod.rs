@@ -310,8 +310,8 @@ pub trait Log: Send + Sync + 'static {
     fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError>;
 
     /// Changes a user's settings of conversations, one change after the other. A change in a conversation that the log does not know is
-    /// ignored, so the settings of a user are no more than the user's conversations. What a user has cleared reads as deleted in
-    /// the inbox, and as not retained in its conversation.
+    /// ignored, so the settings of a user are no more than the user's conversations. Cleared messages read as deleted in the
+    /// inbox, and as not retained in their conversation.
     fn change_settings(
         &self,
         user: UserId,

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The messages that one call deletes. Each costs a look into the log, and an SDK's app deletes what a user has chosen by hand.
-const DELETED_MAX: usize = 500;
+pub(super) const DELETED_MAX: usize = 500;
 /// The settings of an SDK that are not kept. A call may only ask for their default.
 const NOT_KEPT: [&str; 9] = [
     "attachedInfo",

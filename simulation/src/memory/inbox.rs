@@ -107,7 +107,7 @@ impl UserInbox {
         }
     }
 
-    /// Changes the settings of a conversation. What it clears is removed.
+    /// Changes the settings of a conversation. The messages that it clears are removed.
     pub(super) fn change_settings(&mut self, change: &SettingsChange) {
         let Some(row) = self.conversations.get_mut(&change.conversation_id) else {
             return;

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::fixture::World;
+use super::fixture::{World, message};
+use crate::openim::settings::DELETED_MAX;
 
 const SET: &str = "/conversation/set_conversations";
 const CLEAR: &str = "/msg/clear_conversation_msg";
@@ -129,7 +130,7 @@ async fn a_deleted_message_is_not_unread_and_the_others_stay() {
 async fn what_is_not_kept_or_not_ones_own_is_refused() {
     let world = World::new();
     world.notices(&["oa"], 1).await;
-    world.send("u2", super::fixture::message("oa", 4)).await;
+    world.send("u2", message("oa", 4)).await;
     let another = json!({ "userIDs": ["u1", "u2"], "conversation": { "conversationID": ID, "isPinned": true } });
     let unknown = json!({ "userIDs": ["u1"], "conversation": { "conversationID": "sn_oa_u2", "isPinned": true } });
     let both = json!({ "isSyncSelf": true, "isSyncOther": true });
@@ -181,7 +182,7 @@ async fn what_is_not_kept_or_not_ones_own_is_refused() {
         (DELETE, json!({ "conversationID": ID, "seqs": [-1] }), 1001),
         (
             DELETE,
-            json!({ "conversationID": ID, "seqs": vec![1; 501] }),
+            json!({ "conversationID": ID, "seqs": vec![1; DELETED_MAX + 1] }),
             1001,
         ),
         (DELETE, json!({ "seqs": [1] }), 1001),

@@ -1,4 +1,4 @@
-// What a user has set, cleared and deleted on one device outlives kill -9 of the gateway, and is so on a new device.
+// A user's settings, cleared conversations and deleted messages outlive kill -9 of the gateway, and are the same on a new device.
 import assert from "node:assert/strict";
 import {
   assertSame,
