@@ -13,7 +13,7 @@ use tokio::task::yield_now;
 use super::{
     answer::success,
     body::{Body, check_owner},
-    conversations::{CONVERSATIONS_IN_A_ROW, describe, max_and_read},
+    conversations::{CONVERSATIONS_IN_A_ROW, describe, max_and_read, min_seq},
     failure::CallFailure,
     proto::{
         Conversation as Described, ConversationMsg, ConversationsResp, GetActiveConversationsReq,
@@ -21,7 +21,10 @@ use super::{
     },
     routes::Calls,
 };
-use crate::{ids::UserId, message::Conversation};
+use crate::{
+    ids::UserId,
+    message::{Conversation, Counting},
+};
 
 /// The conversations with the newest messages of one answer. The SDK asks for 20.
 const ACTIVE_MAX: usize = 200;
@@ -51,7 +54,15 @@ impl Calls {
             }
         };
         let mut answer = ConversationsResp::default();
-        for (looked, (known, conversation)) in (1..).zip(found) {
+        // The SDK that has no store counts otherwise than those that have one.
+        let counting = if is_protobuf {
+            Counting::Dense
+        } else {
+            Counting::Kept
+        };
+        for (looked, (known, mut conversation)) in (1..).zip(found) {
+            let known = known.map(|known| counting.tell(known));
+            conversation.min_seq = min_seq(known.as_ref());
             answer.unread_count += known.as_ref().map_or(0, |known| known.unread as i64);
             let told = self.told(user, known, conversation).await?;
             answer.conversations.push(told);
