@@ -147,7 +147,7 @@ pub struct Inbox {
 pub struct SessionRow {
     /// The highest acked seq. Everything up to it was acked.
     pub cursor: Seq,
-    /// The time of the cursor's last move, Unix ms.
+    /// The time of the cursor's last move, Unix ms. A session that begins moves its cursor, also when it stays in its place.
     pub acked_at_ms: u64,
 }
 

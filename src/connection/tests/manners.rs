@@ -1,4 +1,8 @@
 //! Clients that ask where they stand before they take pushes, over a third protocol: words in text messages.
+//!
+//! - `epochs.rs`: the numbers that each is told in a new epoch
+
+mod epochs;
 
 use towncrier_websocket::{
     Close, Frame, Rules, Side, Violation,
@@ -171,7 +175,9 @@ fn told(answer: Answer) -> String {
         }
         Answer::Overview(conversations) => {
             let conversations = conversations.iter();
-            let text = |one: &crate::message::Conversation| format!("{}:{}", one.id, one.head.0);
+            let text = |one: &crate::message::Conversation| {
+                format!("{}:{}", one.id, one.wire_of(one.head).0)
+            };
             conversations.map(text).collect()
         }
         Answer::Ranges(ranges) => {
