@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::{
     Fetch, ListRequest, Messages, Question, ReadOrder, ToClient,
     asked::{RANGES_BYTES_MAX, RANGES_MAX},
+    hold::AskKind,
 };
 use crate::{
     ids::Seq,
@@ -30,8 +31,8 @@ pub(super) enum OpenQuestion {
     Asked {
         /// The question, until it is put.
         question: Option<Question>,
-        /// True if the answer says what was sent. Nothing is sent meanwhile.
-        is_reached: bool,
+        /// Its part in a wait of pushes.
+        kind: AskKind,
     },
 }
 
@@ -108,13 +109,13 @@ impl OpenQuestion {
         match &mut question {
             Question::Reached => {}
             Question::Overview(named) => named.truncate(RANGES_MAX),
-            Question::Ranges { ranges, bytes } => {
+            Question::Ranges { ranges, bytes, .. } => {
                 ranges.truncate(RANGES_MAX);
                 *bytes = (*bytes).min(RANGES_BYTES_MAX);
             }
         }
         Self::Asked {
-            is_reached: question == Question::Reached,
+            kind: AskKind::of(&question),
             question: Some(question),
         }
     }
@@ -256,10 +257,11 @@ mod tests {
         let question = Question::Ranges {
             ranges: vec![range; RANGES_MAX + 1],
             bytes: usize::MAX,
+            is_pull: true,
         };
         let OpenQuestion::Asked {
-            question: Some(Question::Ranges { ranges, bytes }),
-            is_reached: false,
+            question: Some(Question::Ranges { ranges, bytes, .. }),
+            ..
         } = OpenQuestion::asked(question)
         else {
             panic!("another question")

@@ -107,7 +107,7 @@ fn answer(question: Question) -> Answer {
             assert!(named.len() <= RANGES_MAX);
             Answer::Overview(vec![conversation()])
         }
-        Question::Ranges { ranges, bytes } => {
+        Question::Ranges { ranges, bytes, .. } => {
             assert!(ranges.len() <= RANGES_MAX && bytes <= RANGES_BYTES_MAX);
             let found = ranges.into_iter().map(|range| {
                 let is_known = range.conversation_id == CONVERSATION;

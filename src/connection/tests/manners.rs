@@ -21,8 +21,8 @@ const PING: u8 = 0x89;
 struct Words {
     connect: Option<session::Connect>,
     answers: Option<Frame>,
-    /// The seq that the pong to the ping in flight acks.
-    pinged: Option<Seq>,
+    /// The seq that the pong to the ping in flight acks, and if the session asked for that ping.
+    pinged: Option<(Seq, bool)>,
 }
 
 impl Words {
@@ -80,6 +80,7 @@ impl Codec for Words {
             ["ranges", bytes, ref ranges @ ..] => FromClient::Ask(Question::Ranges {
                 ranges: ranges.chunks(3).map(range).collect(),
                 bytes: bytes.parse().unwrap(),
+                is_pull: true,
             }),
             ["watch", user] => FromClient::Watch {
                 users: vec![UserId::new(user).unwrap()],
@@ -101,7 +102,12 @@ impl Codec for Words {
     }
 
     fn pong(&mut self) -> Option<FromClient> {
-        Some(FromClient::Ack(self.pinged.take()?))
+        let (seq, is_asked) = self.pinged.take()?;
+        Some(if is_asked {
+            FromClient::Received(seq)
+        } else {
+            FromClient::Ack(seq)
+        })
     }
 
     fn refuse_login(&mut self, reason: Reason) -> Option<Frame> {
@@ -112,6 +118,15 @@ impl Codec for Words {
         let (text, last) = match what {
             ToClient::Connected(_) => ("hello".into(), None),
             ToClient::CaughtUp(_) | ToClient::Gap(_) => return,
+            ToClient::Ping => {
+                self.pinged = Some((Seq::ZERO, true));
+                return send(ping());
+            }
+            ToClient::Newest(messages) => {
+                let seqs = messages.iter().map(|(numbers, _)| numbers.seq);
+                let text: Vec<_> = seqs.map(|seq| format!("={seq}")).collect();
+                (text.join(" "), None)
+            }
             ToClient::Live(live) => (format!("+{}", live.numbers.seq), Some(live.numbers.seq)),
             ToClient::Push { messages, .. } => {
                 let seqs = messages.iter().map(|(numbers, _)| numbers.seq);
@@ -124,11 +139,8 @@ impl Codec for Words {
         };
         send(word(&text));
         if let (Some(seq), None) = (last, self.pinged) {
-            self.pinged = Some(seq);
-            send(Frame {
-                head: Bytes::from_static(&[PING, 0]),
-                body: Bytes::new(),
-            });
+            self.pinged = Some((seq, false));
+            send(ping());
         }
     }
 
@@ -146,6 +158,13 @@ impl Codec for Words {
     fn refuse(&self, violation: Violation) -> Close {
         let (code, text) = (violation.code(), String::new());
         Close { code, text }
+    }
+}
+
+fn ping() -> Frame {
+    Frame {
+        head: Bytes::from_static(&[PING, 0]),
+        body: Bytes::new(),
     }
 }
 

@@ -74,14 +74,14 @@ pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Errand, Requ
                 from: seq(range.begin.max(1)),
                 to: seq(range.end),
             });
-            ranges_question(ranges, ANSWER_BYTES_MAX)?
+            ranges_question(ranges, ANSWER_BYTES_MAX, true)?
         }
         number::SEQ_MESSAGES => {
             let request: GetSeqMessageReq = decode(data)?;
             own(&request.user_id, user)?;
             let ranges = request.conversations.into_iter();
             let ranges = ranges.flat_map(|one| runs(one.conversation_id, one.seqs));
-            ranges_question(ranges, ANSWER_BYTES_MAX)?
+            ranges_question(ranges, ANSWER_BYTES_MAX, false)?
         }
         number::READ_AND_MAX_SEQ => {
             let request: GetConversationsHasReadAndMaxSeqReq = decode(data)?;
@@ -102,7 +102,7 @@ pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Errand, Requ
                 from: WireSeq(1),
                 to: WireSeq(u64::MAX),
             });
-            ranges_question(ranges, bytes)?
+            ranges_question(ranges, bytes, false)?
         }
         number::SEND => {
             return Err((
@@ -167,28 +167,39 @@ fn conversation(id: &str) -> Result<(), RequestError> {
 fn ranges_question(
     ranges: impl Iterator<Item = Range>,
     bytes: usize,
+    is_pull: bool,
 ) -> Result<Errand, RequestError> {
     let ranges: Vec<_> = ranges.take(RANGES_MAX + 1).collect();
     few(ranges.len())?;
     let mut ids = ranges.iter().map(|range| &range.conversation_id);
     ids.try_for_each(|id| conversation(id))?;
-    Ok(Errand::Question(Question::Ranges { ranges, bytes }))
+    Ok(Errand::Question(Question::Ranges {
+        ranges,
+        bytes,
+        is_pull,
+    }))
 }
 
 fn seq(number: i64) -> WireSeq {
     WireSeq(u64::try_from(number).unwrap_or_default())
 }
 
-/// The seqs of a conversation as ranges, ascending.
+/// The seqs of a conversation as ranges, ascending; without any seq an empty range, because the answer has to name each conversation
+/// that was asked for.
 fn runs(id: String, mut seqs: Vec<i64>) -> impl Iterator<Item = Range> {
     seqs.sort_unstable();
     let mut seqs = seqs.into_iter().filter(|seq| *seq > 0).peekable();
+    let mut empty = seqs.peek().is_none().then_some((1, 0));
     std::iter::from_fn(move || {
-        let from = seqs.next()?;
-        let mut to = from;
-        while let Some(next) = seqs.next_if(|seq| *seq <= to.saturating_add(1)) {
-            to = next;
-        }
+        let run = empty.take().or_else(|| {
+            let from = seqs.next()?;
+            let mut to = from;
+            while let Some(next) = seqs.next_if(|seq| *seq <= to.saturating_add(1)) {
+                to = next;
+            }
+            Some((from, to))
+        });
+        let (from, to) = run?;
         Some(Range {
             conversation_id: id.clone(),
             from: seq(from),
@@ -245,17 +256,19 @@ mod tests {
         let asked = Question::Ranges {
             ranges: vec![range("a", 1, 9), range("b", 5, 5), range("c", 1, 0)],
             bytes: ANSWER_BYTES_MAX,
+            is_pull: true,
         };
         assert_eq!(question(1002, &pull(ranges)), Ok(asked));
         let none = Question::Ranges {
             ranges: Vec::new(),
             bytes: ANSWER_BYTES_MAX,
+            is_pull: true,
         };
         assert_eq!(question(1002, &pull(Vec::new())), Ok(none));
     }
 
     #[test]
-    fn listed_seqs_become_ranges() {
+    fn listed_seqs_become_ranges_and_none_of_them_an_empty_one() {
         let conversations = vec![
             ConversationSeqs {
                 conversation_id: "a".into(),
@@ -265,6 +278,10 @@ mod tests {
                 conversation_id: "b".into(),
                 seqs: Vec::new(),
             },
+            ConversationSeqs {
+                conversation_id: "c".into(),
+                seqs: vec![0],
+            },
         ];
         let request = GetSeqMessageReq {
             user_id: "u1".into(),
@@ -272,8 +289,15 @@ mod tests {
         };
         let last = i64::MAX as u64;
         let asked = Question::Ranges {
-            ranges: vec![range("a", 3, 3), range("a", 7, 9), range("a", last, last)],
+            ranges: vec![
+                range("a", 3, 3),
+                range("a", 7, 9),
+                range("a", last, last),
+                range("b", 1, 0),
+                range("c", 1, 0),
+            ],
             bytes: ANSWER_BYTES_MAX,
+            is_pull: false,
         };
         assert_eq!(question(1005, &request), Ok(asked));
     }
@@ -296,7 +320,7 @@ mod tests {
             user_id: "u1".into(),
             conversation_ids: vec!["a".into()],
         };
-        let Ok(Question::Ranges { ranges, bytes }) = question(1007, &last) else {
+        let Ok(Question::Ranges { ranges, bytes, .. }) = question(1007, &last) else {
             panic!()
         };
         assert_eq!(ranges, [range("a", 1, u64::MAX)]);
