@@ -278,6 +278,15 @@ pub trait Log: Send + Sync + 'static {
     fn store_cursor(&self, key: &SessionKey, epoch: Epoch, row: SessionRow)
     -> Result<(), LogError>;
 
+    /// Moves a session's cursor as `store_cursor` does, and makes it durable. Sessions that begin together share a write and a
+    /// sync.
+    fn begin_session(
+        &self,
+        key: &SessionKey,
+        epoch: Epoch,
+        row: SessionRow,
+    ) -> Result<Pending<()>, AppendError>;
+
     /// All users with an inbox, a session or a registration. Reads the whole user table.
     fn users(&self) -> LogAnswer<Vec<UserId>>;
 

@@ -99,6 +99,10 @@ pub fn open(
     let backlog = has_backlog.then_some(head);
     let inbox = (epoch, cursor, head);
     let session = Session::new(inbox, backlog, has_conversations, manner, now);
+    if manner == Manner::Sifts {
+        // The time in which the client has to ask begins with its pong.
+        actions.push(Action::Send(ToClient::Ping));
+    }
     Ok((session, actions))
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::{
     Fetch, ListRequest, Messages, Question, ReadOrder, ToClient,
     asked::{RANGES_BYTES_MAX, RANGES_MAX},
+    hold::AskKind,
 };
 use crate::{
     ids::Seq,
@@ -30,8 +31,8 @@ pub(super) enum OpenQuestion {
     Asked {
         /// The question, until it is put.
         question: Option<Question>,
-        /// True if the answer says what was sent. Nothing is sent meanwhile.
-        is_reached: bool,
+        /// Its part in a wait of pushes.
+        kind: AskKind,
     },
 }
 
@@ -114,7 +115,7 @@ impl OpenQuestion {
             }
         }
         Self::Asked {
-            is_reached: question == Question::Reached,
+            kind: AskKind::of(&question),
             question: Some(question),
         }
     }
@@ -262,7 +263,7 @@ mod tests {
         };
         let OpenQuestion::Asked {
             question: Some(Question::Ranges { ranges, bytes, .. }),
-            is_reached: false,
+            ..
         } = OpenQuestion::asked(question)
         else {
             panic!("another question")

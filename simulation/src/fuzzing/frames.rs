@@ -223,7 +223,7 @@ impl World {
             match action {
                 Action::Send(said) => self.hear(said, &mut live),
                 Action::Pong(_) | Action::Begin(_) | Action::DropUnsent => {}
-                Action::Ask { .. } | Action::Look(_) => {
+                Action::Ask { .. } | Action::ReadNewest(_) | Action::Look(_) => {
                     unreachable!("this protocol has no such question")
                 }
                 Action::Read(order) => {
