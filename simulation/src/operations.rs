@@ -245,6 +245,7 @@ impl World {
             let marks = vec![ReadMark {
                 conversation_id: id.clone(),
                 conversation_seq: asked,
+                ..ReadMark::default()
             }];
             let marked = delivery.mark_read(&user_id(user), None, marks).await;
             note(format_args!("{id} of user {user} to {mark}: {marked:?}"));

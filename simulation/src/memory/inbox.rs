@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::{
     ids::{ConversationSeq, Epoch, Seq},
     log::{Append, Conversation, Inbox},
-    message::{Content, Entry, Numbers, ReadMark},
+    message::{Bases, Content, Entry, EpochBase, Numbers, ReadMark},
 };
 
 /// A user's inbox.
@@ -16,6 +16,8 @@ pub(super) struct UserInbox {
     entries: Vec<Entry>,
     /// The number of expired entries. They are the oldest ones.
     expired: usize,
+    /// The base of the messages that are added now.
+    pub(super) base: u32,
     /// The conversations by their ids.
     conversations: BTreeMap<String, ConversationRow>,
 }
@@ -29,6 +31,8 @@ struct ConversationRow {
     last_time_ms: u64,
     /// The user has read everything up to here.
     mark: ConversationSeq,
+    /// The bases of its messages.
+    bases: Bases,
 }
 
 impl UserInbox {
@@ -59,12 +63,16 @@ impl UserInbox {
         let seq = self.head().next();
         let numbers = conversation.map(|id| {
             let row = self.conversations.entry(id).or_default();
+            let after = ConversationSeq(row.seqs.len() as u64);
+            let base = self.base;
+            row.bases = std::mem::take(&mut row.bases).then(EpochBase { after, base });
             row.seqs.push(seq);
             row.last_time_ms = append.send_time_ms.max(row.last_time_ms + 1);
-            let is_later = row.last_time_ms > append.send_time_ms;
+            let ahead_ms = row.last_time_ms - append.send_time_ms;
             Numbers {
                 conversation_seq: ConversationSeq(row.seqs.len() as u64),
-                later_ms: if is_later { row.last_time_ms } else { 0 },
+                time_ahead_ms: u32::try_from(ahead_ms).unwrap_or(u32::MAX),
+                base: row.bases.newest(),
                 ..Numbers::default()
             }
         });
@@ -91,6 +99,7 @@ impl UserInbox {
             && matches!(entry.content, Content::Message(_))
         {
             entry.content = Content::Removed;
+            entry.numbers.time_ahead_ms = 0;
         }
     }
 
@@ -110,14 +119,19 @@ impl UserInbox {
         let above = gone.max(row.mark.0 as usize);
         let above = row.seqs[above..].iter().map(|seq| self.entry(*seq));
         let unread = above.filter(|entry| matches!(entry.content, Content::Message(_)));
+        let head = ConversationSeq(row.seqs.len() as u64);
         Conversation {
             id: id.into(),
-            head: ConversationSeq(row.seqs.len() as u64),
+            head,
             first: ConversationSeq(gone as u64 + 1),
             mark: row.mark,
             unread: unread.count() as u64,
             last_time_ms: row.last_time_ms,
             last_seq: row.seqs.last().copied().unwrap_or_default(),
+            bases: row.bases.clone().then(EpochBase {
+                after: head,
+                base: self.base,
+            }),
         }
     }
 

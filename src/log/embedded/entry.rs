@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ids::{ConversationSeq, Seq, UserId},
-    message::{Content, Entry, Numbers},
+    message::{Content, Entry},
 };
 
 /// An entry as its record has it.
@@ -81,19 +81,26 @@ impl Core {
         patience: Patience,
     ) -> Result<Entry, ReadError> {
         let message = || self.message_patiently(link.message, patience);
-        let key = || Ok(MessageFacts::of(&message()?).conversation_key(user));
-        let (conversation_seq, _) = self.place(user, link, key)?;
-        let numbers = Numbers {
-            seq: link.seq,
-            conversation_seq,
-            later_ms: link.fields.conversation_time_ms,
-        };
         let is_deleted = has_deleted && self.state.is_deleted(user, link.seq)?;
-        let content = match link.fields.kind {
-            MESSAGE if !is_deleted => Content::Message(message()?.body),
-            MARKS if !is_deleted => Content::Marks(message()?.body),
-            _ => Content::Removed,
+        let (content, send_time_ms) = match link.fields.kind {
+            kind @ (MESSAGE | MARKS) if !is_deleted => {
+                let MessageRecord { key, body, .. } = message()?;
+                let content = match kind {
+                    MARKS => Content::Marks(body),
+                    _ => Content::Message(body),
+                };
+                (content, key.send_time_ms)
+            }
+            // Without a message there is no send time to be ahead of.
+            _ => (Content::Removed, u64::MAX),
         };
+        let mut numbers = link.fields.numbers(link.seq, send_time_ms);
+        let key = || Ok(MessageFacts::of(&message()?).conversation_key(user));
+        (numbers.conversation_seq, _) = self.place(user, link, key)?;
+        if numbers.conversation_seq.0 > link.fields.conversation_seq {
+            let row = self.state.conversations.get(&key()?)?;
+            numbers.base = row.map_or(0, |row| row.bases.of(numbers.conversation_seq));
+        }
         Ok(Entry { numbers, content })
     }
 

@@ -198,7 +198,7 @@ mod tests {
     use super::*;
     use crate::{
         ids::{ConversationSeq, Seq},
-        message::{Numbers, StoredMessage},
+        message::{Bases, Numbers, StoredMessage},
         session::Messages,
     };
 
@@ -215,6 +215,7 @@ mod tests {
             unread,
             last_time_ms: 77,
             last_seq: Seq(9),
+            bases: Bases::default(),
         }
     }
 
