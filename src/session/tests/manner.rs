@@ -262,13 +262,16 @@ fn who_forgets_begins_anew_at_what_the_overview_shows() {
     assert_eq!(handle(&mut session, live(7), 60_050), NOTHING);
     assert_eq!(handle(&mut session, live(8), 60_060), NOTHING);
     assert_eq!(handle(&mut session, asks(ranges()), 60_070), ["ask at 7"]);
-    let told = handle(&mut session, pulled(), 60_080);
-    assert_eq!(told, ["answer", "read after 7"]);
+    assert_eq!(handle(&mut session, pulled(), 60_080), ["answer", "ping"]);
+    assert_eq!(handle(&mut session, pong(), 60_090), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 61_089), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 61_090), ["read after 7"]);
 }
 
-/// After an answer with a hundred messages it asks once more, and does not count what comes in between.
+/// After an answer with a hundred messages it pulls once more. It counts neither what comes in between nor what comes right behind an
+/// answer.
 #[test]
-fn who_forgets_gets_no_push_between_two_pulls() {
+fn who_forgets_gets_no_push_before_it_has_pulled_all() {
     let (mut session, _) = opened(Manner::Forgets, 5, None);
     handle(&mut session, asks(Question::Overview(Vec::new())), 0);
     handle(&mut session, overview(5), 10);
@@ -279,15 +282,16 @@ fn who_forgets_gets_no_push_between_two_pulls() {
     assert_eq!(handle(&mut session, live(6), 50), NOTHING);
     assert_eq!(handle(&mut session, tick(), 9000), NOTHING);
     assert_eq!(handle(&mut session, pong(), 9000), NOTHING);
-    assert_eq!(handle(&mut session, tick(), 9999), NOTHING);
-    assert_eq!(handle(&mut session, asks(pull(0)), 9999), ["ask at 5"]);
-    assert_eq!(handle(&mut session, tick(), 9999), NOTHING);
-    let told = handle(&mut session, pulled(), 10_010);
-    assert_eq!(told, ["answer", "read after 5"]);
+    assert_eq!(handle(&mut session, tick(), 18_999), NOTHING);
+    assert_eq!(handle(&mut session, asks(pull(0)), 18_999), ["ask at 5"]);
+    assert_eq!(handle(&mut session, pulled(), 19_000), ["answer", "ping"]);
+    assert_eq!(handle(&mut session, pong(), 19_010), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 20_009), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 20_010), ["read after 5"]);
 }
 
 #[test]
-fn who_forgets_and_pulls_no_second_time_gets_pushes_a_second_after_its_receipt() {
+fn who_forgets_and_does_not_pull_once_more_gets_pushes_all_the_same() {
     let (mut session, _) = opened(Manner::Forgets, 5, None);
     handle(&mut session, asks(Question::Overview(Vec::new())), 0);
     handle(&mut session, overview(5), 10);
@@ -295,16 +299,17 @@ fn who_forgets_and_pulls_no_second_time_gets_pushes_a_second_after_its_receipt()
     handle(&mut session, pulled(), 40);
     handle(&mut session, live(6), 50);
     handle(&mut session, pong(), 60);
-    assert_eq!(handle(&mut session, tick(), 1059), NOTHING);
-    assert_eq!(handle(&mut session, tick(), 1060), ["read after 5"]);
+    assert_eq!(handle(&mut session, tick(), 10_059), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 10_060), ["read after 5"]);
 }
 
 /// Its app may look at history at any time.
 #[test]
-fn history_ends_no_wait_for_a_pull() {
+fn history_changes_no_wait_for_a_pull() {
     let (mut session, _) = opened(Manner::Forgets, 5, None);
     handle(&mut session, asks(Question::Overview(Vec::new())), 0);
     handle(&mut session, overview(5), 10);
+    handle(&mut session, pong(), 10);
     handle(&mut session, live(6), 20);
     let history = Question::Ranges {
         ranges: Vec::new(),
@@ -313,11 +318,8 @@ fn history_ends_no_wait_for_a_pull() {
     };
     assert_eq!(handle(&mut session, asks(history), 30), ["ask at 5"]);
     assert_eq!(handle(&mut session, pulled(), 40), ["answer"]);
-    handle(&mut session, asks(ranges()), 50);
-    assert_eq!(
-        handle(&mut session, pulled(), 60),
-        ["answer", "read after 5"]
-    );
+    assert_eq!(handle(&mut session, tick(), 1009), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 1010), ["read after 5"]);
 }
 
 /// A Go core takes each mark for all of its conversation, so the marks are looked up first.
