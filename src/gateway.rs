@@ -109,6 +109,19 @@ impl<L: Log> Base<L> {
             metrics,
         }
     }
+
+    /// The parts of its reactors: both client protocols, and OpenIM's REST calls, where they are on.
+    pub fn parts(&self, config: &Config, tls: Option<Tls>) -> Parts {
+        let rest = || openim::rest(self.delivery.clone());
+        Parts::new(
+            config,
+            tls,
+            self.delivery.clone(),
+            self.registry.clone(),
+            self.metrics.clone(),
+        )
+        .with_rest(config.openim.enabled.then(rest))
+    }
 }
 
 /// A running gateway.
@@ -165,15 +178,7 @@ impl Gateway {
             metrics: base.metrics.clone(),
             watch: watch.clone(),
         };
-        let parts = Parts::new(
-            &config,
-            client_tls.clone(),
-            base.delivery.clone(),
-            base.registry.clone(),
-            base.metrics.clone(),
-        );
-        let rest = || openim::rest(base.delivery.clone());
-        let parts = parts.with_rest(config.openim.enabled.then(rest));
+        let parts = base.parts(&config, client_tls.clone());
         let mut reactors = Reactors::start(port, &parts)?;
         opening.open(&config, rooms)?;
         watch.add(base.log.take_watched());

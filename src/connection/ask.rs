@@ -11,21 +11,22 @@ use super::{
 use crate::{
     delivery::{AskError, Delivery, Passage},
     ids::{Epoch, Seq, UserId},
-    session::{Answer, Event, Question, RangeAnswer, SessionFault, Standing},
+    message::Counting,
+    session::{Answer, Event, Manner, Question, RangeAnswer, SessionFault, Standing},
 };
 
-/// Answers a question of a user in this epoch, whose session was sent everything up to `sent`. `answer` is called with the event,
-/// beside the connection's task.
+/// Answers a question of a user in this epoch, whose client takes pushes in this manner, and was sent everything up to the seq.
+/// `answer` is called with the event, beside the connection's task.
 pub(super) fn ask(
     context: &Rc<Context>,
     (user, epoch): (&UserId, Epoch),
-    question: Question,
-    sent: Seq,
+    manner: Manner,
+    (question, sent): (Question, Seq),
     answer: impl FnOnce(Event) + 'static,
 ) {
     let (context, user) = (Rc::clone(context), user.clone());
     spawn_local(async move {
-        let looked = look(&context.delivery, (&user, epoch), question, sent);
+        let looked = look(&context.delivery, (&user, epoch), manner, question, sent);
         let event = match timeout(READ_MAX, looked).await {
             Ok(Ok((answer, shown))) => Event::Answered { answer, shown },
             Ok(Err(AskError::EpochOver)) => Event::Failed(SessionFault::EpochOver),
@@ -40,9 +41,18 @@ pub(super) fn ask(
 async fn look(
     delivery: &Delivery,
     inbox: (&UserId, Epoch),
+    manner: Manner,
     question: Question,
     sent: Seq,
 ) -> Result<(Answer, Option<Seq>), AskError> {
+    let counting = match manner {
+        Manner::Acks | Manner::Sifts => Counting::Kept,
+        Manner::Forgets => Counting::Dense,
+    };
+    let told = |conversations: Vec<_>| {
+        let conversations = conversations.into_iter();
+        Answer::Overview(conversations.map(|one| counting.tell(one)).collect())
+    };
     Ok(match question {
         Question::Reached => {
             let reached = delivery.reached(inbox, sent).await?;
@@ -54,19 +64,24 @@ async fn look(
         }
         Question::Overview(named) if named.is_empty() => {
             let (conversations, shown) = delivery.overview(inbox).await?;
-            (Answer::Overview(conversations), Some(shown))
+            (told(conversations), Some(shown))
         }
         Question::Overview(named) => {
             let conversations = delivery.describe(inbox, &named).await?;
-            (Answer::Overview(conversations), None)
+            (told(conversations), None)
         }
-        Question::Ranges { ranges, bytes } => {
+        Question::Ranges {
+            ranges,
+            bytes,
+            is_pull,
+        } => {
             let passages = ranges.iter().map(|range| Passage {
                 conversation_id: &range.conversation_id,
                 from: range.from,
                 to: range.to,
+                is_pull,
             });
-            let found = delivery.passages(inbox, passages, bytes).await?;
+            let found = delivery.passages(inbox, passages, counting, bytes).await?;
             let answers = found
                 .into_iter()
                 .map(|(conversation, messages)| RangeAnswer {

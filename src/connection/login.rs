@@ -20,9 +20,6 @@ use crate::{
     token::{Claims, TokenError},
 };
 
-/// The bytes of a token's digest that make the device of a session whose client sends none: 16 hexadecimal digits.
-const DIGEST_BYTES: usize = 8;
-
 /// Checks the token. The future does the rest, which may wait for the log.
 pub(super) fn log_in(
     context: &Rc<Context>,
@@ -74,12 +71,7 @@ fn verify(context: &Context, arrival: &Arrival, connect: &Connect) -> Result<Cla
 /// of an older device.
 fn device(context: &Context, connect: &Connect) -> Arc<str> {
     if connect.manner != Manner::Acks {
-        let digest = Sha256::digest(&connect.token);
-        let digits = digest.iter().take(DIGEST_BYTES);
-        return digits
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-            .into();
+        return SessionKey::openim_device(&Sha256::digest(&connect.token).into());
     }
     if context.registry.policy().tells_devices_apart() {
         connect.device.as_str().into()

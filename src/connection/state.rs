@@ -371,7 +371,9 @@ impl Connection {
                     answer = list(&self.context, inbox, request, self.take_later());
                 }
                 Action::Ask { question, sent } => {
-                    ask(&self.context, inbox, question, sent, self.take_later());
+                    let manner = session.manner();
+                    let later = self.take_later();
+                    ask(&self.context, inbox, manner, (question, sent), later);
                 }
                 // The answer is known at once, and orders no further look.
                 Action::Look(users) => {

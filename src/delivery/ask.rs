@@ -8,7 +8,9 @@ use super::{Delivery, read_state::LOOKS_IN_A_ROW};
 use crate::{
     ids::{ConversationSeq, Epoch, Seq, UserId, WireSeq},
     log::{ConversationRead, LogError, ReadLimit},
-    message::{ADDRESS_BYTES_MAX, Conversation, Numbers, OVERVIEW_MAX, TOGETHER_BYTES_MAX},
+    message::{
+        ADDRESS_BYTES_MAX, Conversation, Counting, Numbers, OVERVIEW_MAX, TOGETHER_BYTES_MAX,
+    },
 };
 
 /// The most messages of one read of a conversation. After it other connections have their turn.
@@ -43,6 +45,8 @@ pub struct Passage<'a> {
     pub from: WireSeq,
     /// The last message.
     pub to: WireSeq,
+    /// True if the client catches up behind what it had: then `from` may be a number of an earlier epoch.
+    pub is_pull: bool,
 }
 
 /// The messages of a passage that are still there, ascending, and its conversation; `None` for an unknown one.
@@ -110,18 +114,19 @@ impl Delivery {
 
     /// The messages of passages of a user's conversations in this epoch. The newest ones of each are kept, so that all of them
     /// together have at most `bytes`, addresses included. Each passage has an equal share; what one does not need goes to the
-    /// others. Cancel safe: it only reads.
+    /// others. `counting`: of the client. Cancel safe: it only reads.
     pub async fn passages<'a>(
         &self,
         (user, epoch): (&UserId, Epoch),
         passages: impl Iterator<Item = Passage<'a>>,
+        counting: Counting,
         bytes: usize,
     ) -> Result<Vec<PassageRead>, AskError> {
         let mut reader = AskReader::new(self, user, epoch);
         let mut fillings = Vec::new();
         for passage in passages {
             let read = reader.read(passage.conversation_id, NOTHING, ONE).await?;
-            fillings.push(Filling::new(passage, read.conversation));
+            fillings.push(Filling::new(passage, read.conversation, counting));
         }
         let mut left = bytes;
         loop {
@@ -143,7 +148,10 @@ impl Delivery {
                 break;
             }
         }
-        Ok(fillings.into_iter().map(Filling::into_read).collect())
+        Ok(fillings
+            .into_iter()
+            .map(|one| one.into_read(counting))
+            .collect())
     }
 }
 
@@ -269,12 +277,13 @@ struct Filling<'a> {
 }
 
 impl<'a> Filling<'a> {
-    fn new(passage: Passage<'a>, conversation: Option<Conversation>) -> Self {
+    fn new(passage: Passage<'a>, conversation: Option<Conversation>, counting: Counting) -> Self {
         let (from, to) = match &conversation {
             None => NOTHING,
             Some(conversation) => {
-                let before = conversation.seq_of(passage.from.previous());
-                let to = conversation.seq_of(passage.to);
+                let had = passage.from.previous();
+                let before = counting.seq_before(conversation, had, passage.is_pull);
+                let to = counting.seq_of(conversation, passage.to);
                 (
                     before.next().max(conversation.first),
                     to.min(conversation.head),
@@ -324,8 +333,14 @@ impl<'a> Filling<'a> {
         Ok(taken)
     }
 
-    fn into_read(mut self) -> PassageRead {
+    fn into_read(mut self, counting: Counting) -> PassageRead {
         self.found.reverse();
-        (self.conversation, self.found)
+        let conversation = self.conversation.map(|one| counting.tell(one));
+        if let Some(conversation) = &conversation {
+            for (numbers, _) in &mut self.found {
+                numbers.base = conversation.bases.of(numbers.conversation_seq);
+            }
+        }
+        (conversation, self.found)
     }
 }

@@ -123,6 +123,7 @@ impl Delivery {
             return Ok(None);
         }
         mark.conversation_seq = reached.0;
+        mark.base = conversation.bases.of(reached);
         let mut read = read;
         loop {
             if let Some(newest) = newest_message(&read) {

@@ -1,6 +1,6 @@
 //! A conversation of a user, as the log describes it.
 
-use super::ConversationSettings;
+use super::{Bases, ConversationSettings};
 use crate::ids::{ConversationSeq, ID_BYTES_MAX, Seq, WireSeq};
 
 /// The most bytes of a conversation's id: `si_` or `sn_`, and two ids joined by `_`.
@@ -28,16 +28,32 @@ pub struct Conversation {
     pub last_seq: Seq,
     /// The user's settings.
     pub settings: ConversationSettings,
+    /// The bases of its messages, one for each epoch but the first; with the base of the messages that are stored now.
+    pub bases: Bases,
 }
 
 impl Conversation {
-    /// The number of a message of this conversation as OpenIM's v3 clients count it.
+    /// The number under which clients without epochs know a conversation seq.
     pub fn wire_of(&self, seq: ConversationSeq) -> WireSeq {
-        WireSeq(seq.0)
+        self.bases.wire_of(seq)
     }
 
-    /// The highest conversation seq whose number, as OpenIM's v3 clients count, is at most `wire`.
+    /// The conversation seq that clients without epochs know under this number. A number within a hole gives the newest message
+    /// before the hole. The result may be above the head, as the number may be.
     pub fn seq_of(&self, wire: WireSeq) -> ConversationSeq {
-        ConversationSeq(wire.0)
+        self.bases.seq_of(wire)
+    }
+
+    /// The conversation seq up to which a client without epochs has messages, or has read them, that names the last one by this
+    /// number. The number may be of an earlier epoch. The result may be above the head, as the number may be.
+    pub fn held_by(&self, wire: WireSeq) -> ConversationSeq {
+        self.bases.held_by(wire)
+    }
+
+    /// The conversation for a client that takes no hole between the numbers: all its messages have the newest base.
+    #[must_use]
+    pub fn dense(self) -> Self {
+        let bases = self.bases.dense();
+        Self { bases, ..self }
     }
 }

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use prost::Message as _;
 
+use crate::ids::WireSeq;
+
 pub use self::store::{OfflinePush, ReadMark, StoredMessage};
 
 /// The prost types of `proto/towncrier/store/v1/message.proto`.
@@ -25,6 +27,13 @@ impl StoredMessage {
     /// If the bytes are not a message. The log checks the bytes that it reads.
     pub fn from_bytes(bytes: &Bytes) -> Self {
         Self::decode(bytes.clone()).expect(WHOLE)
+    }
+}
+
+impl ReadMark {
+    /// The number under which clients without epochs know the marked message.
+    pub fn wire_seq(&self) -> WireSeq {
+        WireSeq(self.conversation_seq.saturating_add(self.base.into()))
     }
 }
 

@@ -64,6 +64,10 @@ impl Calls {
         let mut answer = ConversationsResp::default();
         let (mut newest, mut bytes) = (Vec::new(), 0);
         for (looked, (known, conversation)) in (1..).zip(found) {
+            let (known, conversation) = match known {
+                Some(known) if is_protobuf => densely(user, known, conversation),
+                known => (known, conversation),
+            };
             answer.unread_count += known.as_ref().map_or(0, |known| known.unread as i64);
             let message = self.newest_of(user, known.as_ref()).await?;
             bytes += message.as_ref().map_or(0, |(_, body)| body.len());
@@ -107,10 +111,9 @@ impl Calls {
         let read = self.delivery.read_conversation(user, id, range, limit);
         let newest_first = read.wait().await?.entries.into_iter().rev();
         let mut messages = newest_first.filter_map(|entry| {
-            entry
-                .content
-                .into_message()
-                .map(|body| (entry.numbers, body))
+            let mut numbers = entry.numbers;
+            numbers.base = conversation.bases.of(numbers.conversation_seq);
+            Some((numbers, entry.content.into_message()?))
         });
         Ok(messages.next())
     }
@@ -151,6 +154,17 @@ impl Calls {
             read_seq: read as i64,
         })
     }
+}
+
+/// A conversation with the numbers of the SDK without a store.
+fn densely(
+    user: &UserId,
+    known: Conversation,
+    conversation: Described,
+) -> (Option<Conversation>, Described) {
+    let known = known.dense();
+    let conversation = describe(user, &known.id, Some(&known)).unwrap_or(conversation);
+    (Some(known), conversation)
 }
 
 /// The number of conversations that are asked for, at most [`ACTIVE_MAX`].

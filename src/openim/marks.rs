@@ -28,7 +28,8 @@ impl Calls {
         if let Some(conversation) = self.conversation(user, id).await? {
             let mark = ReadMark {
                 conversation_id: id.to_owned(),
-                conversation_seq: conversation.seq_of(WireSeq(wire)).0,
+                conversation_seq: conversation.held_by(WireSeq(wire)).0,
+                ..ReadMark::default()
             };
             self.delivery.mark_read(user, None, vec![mark]).await?;
         }

@@ -28,6 +28,8 @@ pub enum Question {
         ranges: Vec<Range>,
         /// The most bytes of all messages together; at most [`RANGES_BYTES_MAX`]. The newest messages of each range are kept.
         bytes: usize,
+        /// True if the client catches up with them; false: its app shows history.
+        is_pull: bool,
     },
 }
 

@@ -89,6 +89,11 @@ impl Session {
         self.epoch
     }
 
+    /// How its client takes pushes.
+    pub fn manner(&self) -> Manner {
+        self.manner
+    }
+
     /// True if the session takes the client's next frame. It takes none while a question waits for its answer, or too many
     /// read marks wait for the log. So a flood of frames waits in the client's socket.
     pub fn is_listening(&self) -> bool {
@@ -487,6 +492,7 @@ mod tests {
         let mark = ReadMark {
             conversation_id: "a".into(),
             conversation_seq: 1,
+            ..ReadMark::default()
         };
         assert!(handle(Event::Said(FromClient::Read(vec![mark])), 0));
         assert!(handle(Event::Marked, 100));

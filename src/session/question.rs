@@ -108,7 +108,7 @@ impl OpenQuestion {
         match &mut question {
             Question::Reached => {}
             Question::Overview(named) => named.truncate(RANGES_MAX),
-            Question::Ranges { ranges, bytes } => {
+            Question::Ranges { ranges, bytes, .. } => {
                 ranges.truncate(RANGES_MAX);
                 *bytes = (*bytes).min(RANGES_BYTES_MAX);
             }
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::{
         ids::{ConversationSeq, WireSeq},
-        message::{CONVERSATION_ID_BYTES_MAX, Content, Numbers},
+        message::{Bases, CONVERSATION_ID_BYTES_MAX, Content, Numbers},
         session::Range,
     };
 
@@ -244,6 +244,7 @@ mod tests {
             last_time_ms: 0,
             last_seq: Seq(1),
             settings: Default::default(),
+            bases: Bases::default(),
         }
     }
 
@@ -257,9 +258,10 @@ mod tests {
         let question = Question::Ranges {
             ranges: vec![range; RANGES_MAX + 1],
             bytes: usize::MAX,
+            is_pull: true,
         };
         let OpenQuestion::Asked {
-            question: Some(Question::Ranges { ranges, bytes }),
+            question: Some(Question::Ranges { ranges, bytes, .. }),
             is_reached: false,
         } = OpenQuestion::asked(question)
         else {

@@ -8,7 +8,7 @@
 mod http;
 mod lane;
 mod lean;
-mod openim;
+pub(crate) mod openim;
 mod program;
 mod session;
 mod token;

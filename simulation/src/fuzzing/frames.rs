@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use towncrier::{
     ids::{ConnectionId, ConversationSeq, Epoch, Platform, Seq},
-    message::{Content, Conversation, Entry, Live, Message, Numbers},
+    message::{Bases, Content, Conversation, Entry, Live, Message, Numbers},
     protocol::{Codec as _, towncrier_v1::TowncrierV1},
     session::*,
 };
@@ -57,6 +57,7 @@ fn conversations(request: ListRequest, count: u8) -> Event {
         last_time_ms: 1,
         last_seq: Seq(last_seq),
         settings: Default::default(),
+        bases: Bases::default(),
     };
     let count = u64::from(count).min(request.limit.into());
     Event::Listed {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use towncrier::{
     ids::{ConversationSeq, Platform, Seq, UserId},
-    message::{Conversation, Numbers, StoredMessage},
+    message::{Bases, Conversation, Numbers, StoredMessage},
     protocol::{self, Codec},
     session::*,
 };
@@ -95,6 +95,7 @@ fn conversation() -> Conversation {
         last_time_ms: 1,
         last_seq: Seq(9),
         settings: Default::default(),
+        bases: Bases::default(),
     }
 }
 
@@ -108,7 +109,7 @@ fn answer(question: Question) -> Answer {
             assert!(named.len() <= RANGES_MAX);
             Answer::Overview(vec![conversation()])
         }
-        Question::Ranges { ranges, bytes } => {
+        Question::Ranges { ranges, bytes, .. } => {
             assert!(ranges.len() <= RANGES_MAX && bytes <= RANGES_BYTES_MAX);
             let found = ranges.into_iter().map(|range| {
                 let is_known = range.conversation_id == CONVERSATION;

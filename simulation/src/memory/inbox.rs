@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use crate::{
     ids::{ConversationSeq, Epoch, Seq},
     log::{Append, Conversation, Inbox},
-    message::{Content, ConversationSettings, Entry, Numbers, ReadMark, SettingsChange},
+    message::{
+        Bases, Content, ConversationSettings, Entry, EpochBase, Numbers, ReadMark, SettingsChange,
+    },
 };
 
 /// A user's inbox.
@@ -16,6 +18,8 @@ pub(super) struct UserInbox {
     entries: Vec<Entry>,
     /// The number of expired entries. They are the oldest ones.
     expired: usize,
+    /// The base of the messages that are added now.
+    pub(super) base: u32,
     /// The conversations by their ids.
     conversations: BTreeMap<String, ConversationRow>,
 }
@@ -31,6 +35,8 @@ struct ConversationRow {
     mark: ConversationSeq,
     /// The user's settings.
     settings: ConversationSettings,
+    /// The bases of its messages.
+    bases: Bases,
 }
 
 impl UserInbox {
@@ -61,12 +67,16 @@ impl UserInbox {
         let seq = self.head().next();
         let numbers = conversation.map(|id| {
             let row = self.conversations.entry(id).or_default();
+            let after = ConversationSeq(row.seqs.len() as u64);
+            let base = self.base;
+            row.bases = std::mem::take(&mut row.bases).then(EpochBase { after, base });
             row.seqs.push(seq);
             row.last_time_ms = append.send_time_ms.max(row.last_time_ms + 1);
-            let is_later = row.last_time_ms > append.send_time_ms;
+            let ahead_ms = row.last_time_ms - append.send_time_ms;
             Numbers {
                 conversation_seq: ConversationSeq(row.seqs.len() as u64),
-                later_ms: if is_later { row.last_time_ms } else { 0 },
+                time_ahead_ms: u32::try_from(ahead_ms).unwrap_or(u32::MAX),
+                base: row.bases.newest(),
                 ..Numbers::default()
             }
         });
@@ -93,6 +103,7 @@ impl UserInbox {
             && matches!(entry.content, Content::Message(_))
         {
             entry.content = Content::Removed;
+            entry.numbers.time_ahead_ms = 0;
         }
     }
 
@@ -124,15 +135,20 @@ impl UserInbox {
         let above = gone.max(row.mark.0 as usize);
         let above = row.seqs[above..].iter().map(|seq| self.entry(*seq));
         let unread = above.filter(|entry| matches!(entry.content, Content::Message(_)));
+        let head = ConversationSeq(row.seqs.len() as u64);
         Conversation {
             id: id.into(),
-            head: ConversationSeq(row.seqs.len() as u64),
+            head,
             first: ConversationSeq(gone as u64 + 1),
             mark: row.mark,
             unread: unread.count() as u64,
             last_time_ms: row.last_time_ms,
             last_seq: row.seqs.last().copied().unwrap_or_default(),
             settings: row.settings,
+            bases: row.bases.clone().then(EpochBase {
+                after: head,
+                base: self.base,
+            }),
         }
     }
 

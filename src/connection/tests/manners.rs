@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     connection::refusal,
     delivery::{Receivers, Send},
-    ids::WireSeq,
+    ids::{SessionKey, WireSeq},
     message::StoredMessage,
     session::{self, Answer, FromClient, Manner, Question, Range, Reason, Resume, ToClient},
 };
@@ -80,6 +80,7 @@ impl Codec for Words {
             ["ranges", bytes, ref ranges @ ..] => FromClient::Ask(Question::Ranges {
                 ranges: ranges.chunks(3).map(range).collect(),
                 bytes: bytes.parse().unwrap(),
+                is_pull: true,
             }),
             ["watch", user] => FromClient::Watch {
                 users: vec![UserId::new(user).unwrap()],
@@ -388,9 +389,9 @@ fn the_same_token_again_and_a_newer_login_are_told_before_the_close() {
         bench.hand_out();
         assert_eq!(hear(&mut newer).await, "Kicked(Replaced)");
         let rows = bench.world.log.rows();
-        let devices: Vec<_> = rows.sessions.keys().map(|key| key.device.len()).collect();
+        let are_openim: Vec<_> = rows.sessions.keys().map(SessionKey::is_openim).collect();
         drop(rows);
-        assert_eq!(devices, [0, 16]);
+        assert_eq!(are_openim, [false, true]);
     });
 }
 

@@ -8,11 +8,12 @@ use crate::{
     delivery::{AskError, Delivery, Passage, Receivers, Send},
     gateway::Base,
     ids::{ConversationSeq, Epoch, Seq, UserId, WireSeq},
+    log::ReadLimit,
     log::{
         Log as _,
         tests::memory::{EPOCH, MemoryLog},
     },
-    message::{ReadMark, StoredMessage},
+    message::{Content, Counting, Origin, ReadMark, StoredMessage},
 };
 
 fn base() -> Base<MemoryLog> {
@@ -72,6 +73,7 @@ async fn each_cursor_splits_each_conversation_where_the_inbox_says_it() {
     let mark = ReadMark {
         conversation_id: "sg_a".into(),
         conversation_seq: 7,
+        ..ReadMark::default()
     };
     base.delivery
         .mark_read(&u1(), None, vec![mark])
@@ -135,15 +137,139 @@ async fn a_passage_leaves_out_what_was_deleted_and_ends_at_the_head() {
         conversation_id: "sg_a",
         from: WireSeq(1),
         to: WireSeq(u64::MAX),
+        is_pull: true,
     };
     let user = u1();
     let passages = [passage].into_iter();
     let read = base
         .delivery
-        .passages((&user, Epoch(EPOCH)), passages, usize::MAX)
+        .passages((&user, Epoch(EPOCH)), passages, Counting::Kept, usize::MAX)
         .await
         .unwrap();
     let seqs: Vec<_> = read[0].1.iter().map(|(n, _)| n.conversation_seq).collect();
     let expected = [1].into_iter().chain(3..300).map(ConversationSeq);
     assert_eq!(seqs, expected.collect::<Vec<_>>());
+}
+
+/// 40 messages of the first epoch, and 5 of the second.
+async fn two_epochs() -> Base<MemoryLog> {
+    let base = base();
+    for n in 0..45 {
+        if n == 40 {
+            base.log.rows().begin_base(1000);
+        }
+        send(&base.delivery, "a").await;
+    }
+    base
+}
+
+/// The numbers of the messages of this range, as a client that counts so is told them.
+async fn told(
+    delivery: &Delivery,
+    counting: Counting,
+    (from, to): (u64, u64),
+    is_pull: bool,
+) -> Vec<u64> {
+    let passage = Passage {
+        conversation_id: "sg_a",
+        from: WireSeq(from),
+        to: WireSeq(to),
+        is_pull,
+    };
+    let (user, passages) = (u1(), [passage].into_iter());
+    let inbox = (&user, Epoch(EPOCH));
+    let read = delivery.passages(inbox, passages, counting, usize::MAX);
+    let read = read.await.unwrap().remove(0);
+    let numbers = read.1.iter().map(|(numbers, _)| numbers.wire_seq().0);
+    numbers.collect()
+}
+
+fn all(ranges: &[std::ops::RangeInclusive<u64>]) -> Vec<u64> {
+    ranges.iter().cloned().flatten().collect()
+}
+
+#[tokio::test]
+async fn who_has_a_store_is_told_the_numbers_of_each_messages_epoch() {
+    let base = two_epochs().await;
+    for (range, expected) in [
+        ((1, 1045), all(&[1..=40, 1041..=1045])),
+        ((51, 1045), all(&[1041..=1045])),
+        ((31, 1045), all(&[31..=40, 1041..=1045])),
+        ((991, 1040), vec![]),
+        ((1036, 1045), all(&[1041..=1045])),
+    ] {
+        for is_pull in [false, true] {
+            let told = told(&base.delivery, Counting::Kept, range, is_pull).await;
+            assert_eq!(told, expected, "{range:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_store_is_told_dense_numbers_and_no_message_twice() {
+    let base = two_epochs().await;
+    for (range, is_pull, expected) in [
+        // History, which counts down beyond the first message.
+        ((1, 1045), false, all(&[1001..=1045])),
+        ((991, 1040), false, all(&[1001..=1040])),
+        ((941, 990), false, vec![]),
+        // A page that was online at the change had 30, 40 or 50 messages, of which 40 are left.
+        ((31, 1045), true, all(&[1031..=1045])),
+        ((41, 1045), true, all(&[1041..=1045])),
+        ((51, 1045), true, all(&[1041..=1045])),
+        ((1, 1045), true, all(&[1001..=1045])),
+        ((1001, 1045), true, all(&[1001..=1045])),
+        ((1044, 1045), true, all(&[1044..=1045])),
+    ] {
+        let told = told(&base.delivery, Counting::Dense, range, is_pull).await;
+        assert_eq!(told, expected, "{range:?}");
+    }
+    // The next change finds the page with a number of this epoch.
+    base.log.rows().begin_base(3000);
+    for (range, expected) in [
+        ((1043, 3045), all(&[3043..=3045])),
+        ((1060, 3045), vec![]),
+        ((41, 3045), all(&[3041..=3045])),
+    ] {
+        let told = told(&base.delivery, Counting::Dense, range, true).await;
+        assert_eq!(told, expected, "{range:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_without_a_message_of_the_epoch_has_the_base_all_the_same() {
+    let base = base();
+    send(&base.delivery, "a").await;
+    base.log.rows().begin_base(1000);
+    let user = u1();
+    let overview = base.delivery.overview((&user, Epoch(EPOCH))).await;
+    let conversation = overview.unwrap().0.remove(0);
+    let head = conversation.head;
+    assert_eq!(conversation.wire_of(head), WireSeq(1));
+    assert_eq!(conversation.dense().wire_of(head), WireSeq(1001));
+}
+
+#[tokio::test]
+async fn a_mark_has_the_base_of_the_message_that_it_marks() {
+    let base = two_epochs().await;
+    for (to, wire) in [(40, 40), (41, 1041), (99, 1045)] {
+        let mark = ReadMark {
+            conversation_id: "sg_a".into(),
+            conversation_seq: to,
+            ..ReadMark::default()
+        };
+        let marked = base.delivery.mark_read(&u1(), None, vec![mark]).await;
+        marked.unwrap();
+        let inbox = base.log.inbox(&u1()).wait().await.unwrap();
+        let limit = ReadLimit {
+            messages: 1,
+            bytes: usize::MAX,
+        };
+        let read = base.log.read(&u1(), inbox.head.previous(), limit);
+        let entry = read.wait().await.unwrap().entries.remove(0);
+        let Content::Marks(body) = entry.content else {
+            panic!("no mark")
+        };
+        assert_eq!(Origin::of(&body).marks[0].wire_seq(), WireSeq(wire));
+    }
 }

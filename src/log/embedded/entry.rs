@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{
     Damage, Patience, ReadError,
     core::Core,
     entry_fields::{EntryFields, MARKS, MESSAGE},
-    message_facts::MessageFacts,
+    message_facts::{MessageFacts, conversation_key},
     record::{MessageRecord, Position, Record},
     segment::Segment,
 };
 use crate::{
     ids::{ConversationSeq, Seq, UserId},
-    message::{Content, Entry, Numbers},
+    message::{Content, Entry, Origin},
 };
 
 /// An entry as its record has it.
@@ -81,41 +83,50 @@ impl Core {
         patience: Patience,
     ) -> Result<Entry, ReadError> {
         let message = || self.message_patiently(link.message, patience);
-        let key = || Ok(MessageFacts::of(&message()?).conversation_key(user));
-        let (conversation_seq, _) = self.place(user, link, key)?;
-        let numbers = Numbers {
-            seq: link.seq,
-            conversation_seq,
-            later_ms: link.fields.conversation_time_ms,
-        };
         let is_deleted = has_deleted && self.state.is_deleted(user, link.seq)?;
-        let content = match link.fields.kind {
-            MESSAGE if !is_deleted => {
-                let message = message()?;
-                if has_deleted && self.is_cleared(user, conversation_seq, &message)? {
-                    Content::Removed
-                } else {
-                    Content::Message(message.body)
-                }
+        let (content, send_time_ms) = match link.fields.kind {
+            kind @ (MESSAGE | MARKS) if !is_deleted => {
+                let MessageRecord { key, body, .. } = message()?;
+                let content = match kind {
+                    MARKS => Content::Marks(body),
+                    _ => Content::Message(body),
+                };
+                (content, key.send_time_ms)
             }
-            MARKS if !is_deleted => Content::Marks(message()?.body),
-            _ => Content::Removed,
+            // Without a message there is no send time to be ahead of.
+            _ => (Content::Removed, u64::MAX),
+        };
+        let mut numbers = link.fields.numbers(link.seq, send_time_ms);
+        let key = || Ok(MessageFacts::of(&message()?).conversation_key(user));
+        (numbers.conversation_seq, _) = self.place(user, link, key)?;
+        if numbers.conversation_seq.0 > link.fields.conversation_seq {
+            let row = self.state.conversations.get(&key()?)?;
+            numbers.base = row.map_or(0, |row| row.bases.of(numbers.conversation_seq));
+        }
+        let is_cleared = match content.body() {
+            Some(body) if has_deleted => self.is_cleared(user, numbers.conversation_seq, body)?,
+            _ => false,
+        };
+        let content = if is_cleared {
+            Content::Removed
+        } else {
+            content
         };
         Ok(Entry { numbers, content })
     }
 
-    /// True if the user has cleared the conversation with this message in it.
+    /// True if the user has cleared the conversation with this message in it. Read marks are in none.
     fn is_cleared(
         &self,
         user: &UserId,
         number: ConversationSeq,
-        message: &MessageRecord,
+        body: &Bytes,
     ) -> Result<bool, ReadError> {
         if number == ConversationSeq::ZERO {
             return Ok(false);
         }
-        let key = MessageFacts::of(message).conversation_key(user);
-        let conversation = self.state.conversations.get(&key)?;
+        let id = Origin::of(body).conversation_id(user.as_str());
+        let conversation = self.state.conversations.get(&conversation_key(user, &id))?;
         Ok(conversation.is_some_and(|row| number <= row.settings.cleared))
     }
 

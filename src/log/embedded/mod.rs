@@ -51,7 +51,7 @@
 //! The start, and an operator's look:
 //!
 //! - `recovery.rs`: from the files to the state in memory, after any crash
-//! - `epoch.rs`: the number that names this log
+//! - `epoch.rs`: the number that names this log, with its base; `renew.rs`: a new one
 //! - `inspect.rs`: the size, the damage and the records of a stopped log
 
 mod conversation;
@@ -73,6 +73,7 @@ mod reader;
 mod reads;
 mod record;
 mod recovery;
+mod renew;
 mod retention;
 mod scan;
 mod scrub;
@@ -97,10 +98,11 @@ pub use self::{
     state::{Opened, Pace, StateError, StateStore, StoreHome, Tree, Visit},
 };
 pub use self::{
-    epoch::renew as renew_epoch,
+    epoch::LogEpoch,
     error::{Damage, Later, ReadError},
     open::{EmbeddedLog, is_in_use},
     recovery::OpenError,
+    renew::{RenewError, renew as renew_epoch},
 };
 
 /// The names that every file here uses: this log's errors, and the trait's types.

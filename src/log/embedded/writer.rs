@@ -142,7 +142,12 @@ impl Writer {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         buffer.shrink_to(BUFFER_BYTES_KEPT);
-        let mut group = Group::new(self.active.end(), self.core.reached().crc, buffer);
+        let mut group = Group::new(
+            self.active.end(),
+            self.core.reached().crc,
+            self.core.base,
+            buffer,
+        );
         let mut next = first;
         let mut requests = 0;
         while let Some(work) = next {

@@ -198,7 +198,7 @@ mod tests {
     use super::*;
     use crate::{
         ids::{ConversationSeq, Seq},
-        message::{Numbers, StoredMessage},
+        message::{Bases, Numbers, StoredMessage},
         session::Messages,
     };
 
@@ -216,6 +216,7 @@ mod tests {
             last_time_ms: 77,
             last_seq: Seq(9),
             settings: Default::default(),
+            bases: Bases::default(),
         }
     }
 

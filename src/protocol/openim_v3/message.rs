@@ -136,7 +136,7 @@ fn has_read(user: &UserId, numbers: Numbers, mark: &ReadMark, time_ms: i64) -> M
         "markAsReadUserID": user.as_str(),
         "conversationID": mark.conversation_id,
         "seqs": [],
-        "hasReadSeq": mark.conversation_seq,
+        "hasReadSeq": mark.wire_seq().0,
     });
     let content = serde_json::json!({ "detail": detail.to_string() });
     // Ids are unique within a conversation: the entry's place, and the conversation that was read.
@@ -283,6 +283,7 @@ mod tests {
         let mark = |id: &str, conversation_seq| ReadMark {
             conversation_id: id.into(),
             conversation_seq,
+            ..ReadMark::default()
         };
         let body = StoredMessage {
             server_msg_id: MessageId::new(1_700_000_000_000).to_string(),

@@ -189,6 +189,7 @@ mod tests {
         let mark = ReadMark {
             conversation_id: id.into(),
             conversation_seq,
+            ..ReadMark::default()
         };
         StoredMessage {
             marks: vec![mark],

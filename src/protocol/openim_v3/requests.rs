@@ -74,14 +74,14 @@ pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Errand, Requ
                 from: seq(range.begin.max(1)),
                 to: seq(range.end),
             });
-            ranges_question(ranges, ANSWER_BYTES_MAX)?
+            ranges_question(ranges, ANSWER_BYTES_MAX, true)?
         }
         number::SEQ_MESSAGES => {
             let request: GetSeqMessageReq = decode(data)?;
             own(&request.user_id, user)?;
             let ranges = request.conversations.into_iter();
             let ranges = ranges.flat_map(|one| runs(one.conversation_id, one.seqs));
-            ranges_question(ranges, ANSWER_BYTES_MAX)?
+            ranges_question(ranges, ANSWER_BYTES_MAX, false)?
         }
         number::READ_AND_MAX_SEQ => {
             let request: GetConversationsHasReadAndMaxSeqReq = decode(data)?;
@@ -102,7 +102,7 @@ pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Errand, Requ
                 from: WireSeq(1),
                 to: WireSeq(u64::MAX),
             });
-            ranges_question(ranges, bytes)?
+            ranges_question(ranges, bytes, false)?
         }
         number::SEND => {
             return Err((
@@ -167,12 +167,17 @@ fn conversation(id: &str) -> Result<(), RequestError> {
 fn ranges_question(
     ranges: impl Iterator<Item = Range>,
     bytes: usize,
+    is_pull: bool,
 ) -> Result<Errand, RequestError> {
     let ranges: Vec<_> = ranges.take(RANGES_MAX + 1).collect();
     few(ranges.len())?;
     let mut ids = ranges.iter().map(|range| &range.conversation_id);
     ids.try_for_each(|id| conversation(id))?;
-    Ok(Errand::Question(Question::Ranges { ranges, bytes }))
+    Ok(Errand::Question(Question::Ranges {
+        ranges,
+        bytes,
+        is_pull,
+    }))
 }
 
 fn seq(number: i64) -> WireSeq {
@@ -245,11 +250,13 @@ mod tests {
         let asked = Question::Ranges {
             ranges: vec![range("a", 1, 9), range("b", 5, 5), range("c", 1, 0)],
             bytes: ANSWER_BYTES_MAX,
+            is_pull: true,
         };
         assert_eq!(question(1002, &pull(ranges)), Ok(asked));
         let none = Question::Ranges {
             ranges: Vec::new(),
             bytes: ANSWER_BYTES_MAX,
+            is_pull: true,
         };
         assert_eq!(question(1002, &pull(Vec::new())), Ok(none));
     }
@@ -274,6 +281,7 @@ mod tests {
         let asked = Question::Ranges {
             ranges: vec![range("a", 3, 3), range("a", 7, 9), range("a", last, last)],
             bytes: ANSWER_BYTES_MAX,
+            is_pull: false,
         };
         assert_eq!(question(1005, &request), Ok(asked));
     }
@@ -296,7 +304,7 @@ mod tests {
             user_id: "u1".into(),
             conversation_ids: vec!["a".into()],
         };
-        let Ok(Question::Ranges { ranges, bytes }) = question(1007, &last) else {
+        let Ok(Question::Ranges { ranges, bytes, .. }) = question(1007, &last) else {
             panic!()
         };
         assert_eq!(ranges, [range("a", 1, u64::MAX)]);

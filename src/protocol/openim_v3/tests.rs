@@ -10,7 +10,7 @@ use towncrier_websocket::{Reader, Received};
 use super::{proto::*, *};
 use crate::{
     ids::{ConnectionId, ConversationSeq, Epoch, WireSeq},
-    message::{Conversation, Message, StoredMessage},
+    message::{Bases, Conversation, Message, ReadMark, StoredMessage},
     session::{BadToken, Connected, Gap, GapReason, Kicked, RangeAnswer},
 };
 
@@ -262,6 +262,7 @@ fn the_sessions_answer_goes_to_the_request_that_waits() {
         last_time_ms: 0,
         last_seq: Seq(2),
         settings: Default::default(),
+        bases: Bases::default(),
     };
     assert_eq!(conversation.wire_of(ConversationSeq(2)), WireSeq(2));
     let answer = || {
@@ -388,9 +389,10 @@ fn a_live_push_and_one_from_the_log_say_the_same_in_every_form() {
 #[test]
 fn what_a_user_has_read_is_told_to_go_cores_alone() {
     let marks = StoredMessage {
-        marks: vec![crate::message::ReadMark {
+        marks: vec![ReadMark {
             conversation_id: "sn_oa_u1".into(),
             conversation_seq: 2,
+            ..ReadMark::default()
         }],
         ..StoredMessage::default()
     }

@@ -190,6 +190,7 @@ fn read_marks(said: proto::Read) -> Result<Vec<ReadMark>, Reason> {
     let marks = said.marks.into_iter().map(|mark| ReadMark {
         conversation_id: mark.conversation_id,
         conversation_seq: mark.conversation_seq,
+        ..ReadMark::default()
     });
     Ok(marks.collect())
 }

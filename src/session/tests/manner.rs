@@ -94,6 +94,7 @@ fn ranges() -> Question {
     Question::Ranges {
         ranges: Vec::new(),
         bytes: usize::MAX,
+        is_pull: true,
     }
 }
 

@@ -3,13 +3,14 @@
 use super::{super::*, LIMITS, closing::opened};
 use crate::{
     ids::{ConversationSeq, Seq},
-    message::{Conversation, ReadMark},
+    message::{Bases, Conversation, ReadMark},
 };
 
 fn mark(conversation: &str, conversation_seq: u64) -> ReadMark {
     ReadMark {
         conversation_id: conversation.into(),
         conversation_seq,
+        ..ReadMark::default()
     }
 }
 
@@ -37,6 +38,7 @@ fn listed() -> Event {
             last_time_ms: 5,
             last_seq: Seq(8),
             settings: Default::default(),
+            bases: Bases::default(),
         }],
         is_end: true,
     }

@@ -46,7 +46,10 @@ struct SdkJsonResponse {
 
 impl SdkForm {
     /// The bytes of a request's frame.
-    pub(super) fn encode(self, request: &SdkRequest<'_>) -> io::Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// None that a client could cause: JSON and gzip write into memory.
+    pub fn encode(self, request: &SdkRequest<'_>) -> io::Result<Vec<u8>> {
         let plain = match self.core {
             SdkCore::Go => gob::encode(request),
             SdkCore::JavaScript => serde_json::to_vec(&SdkJsonRequest {
@@ -66,7 +69,10 @@ impl SdkForm {
     }
 
     /// Opens the frame of an answer or a push.
-    pub(super) fn decode(self, frame: &[u8]) -> Result<SdkResponse, String> {
+    ///
+    /// # Errors
+    /// The fault of a frame that is not in this form, in words.
+    pub fn decode(self, frame: &[u8]) -> Result<SdkResponse, String> {
         let mut inflated = Vec::new();
         let plain = match self.is_gzipped {
             false => frame,

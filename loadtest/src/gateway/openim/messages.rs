@@ -14,27 +14,34 @@ pub(super) const PRESENCE: i64 = 2005;
 
 /// A request of a client.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SdkRequest<'a> {
+pub struct SdkRequest<'a> {
     /// 1001 and so on.
-    pub(super) number: i64,
-    pub(super) send_id: &'a str,
-    pub(super) operation_id: &'a str,
+    pub number: i64,
+    /// The user.
+    pub send_id: &'a str,
+    /// A name for the gateway's traces; not empty.
+    pub operation_id: &'a str,
     /// The mark by which the client knows the answer.
-    pub(super) msg_incr: &'a str,
-    pub(super) data: &'a [u8],
+    pub msg_incr: &'a str,
+    /// The question: a protobuf message.
+    pub data: &'a [u8],
 }
 
 /// An answer, or a push.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct SdkResponse {
-    pub(super) number: i64,
+pub struct SdkResponse {
+    /// The request's number; of a push, its own.
+    pub number: i64,
     /// 0: none.
-    pub(super) error: i64,
-    pub(super) text: String,
+    pub error: i64,
+    /// The text of the error.
+    pub text: String,
     /// The request's mark; empty in a push.
-    pub(super) msg_incr: String,
-    pub(super) operation_id: String,
-    pub(super) data: Vec<u8>,
+    pub msg_incr: String,
+    /// The request's; in a push the gateway's own.
+    pub operation_id: String,
+    /// The answer: a protobuf message.
+    pub data: Vec<u8>,
 }
 
 /// The question of 1001 and of 1006. It asks for all conversations.

@@ -23,19 +23,21 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::messages::{SdkRequest, SdkResponse};
 pub(super) use self::session::run;
 
 /// The form of the frames. It tells which SDK speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SdkForm {
-    pub(super) core: SdkCore,
+pub struct SdkForm {
+    /// The SDK that speaks.
+    pub core: SdkCore,
     /// True: each frame is gzipped, in both directions.
-    pub(super) is_gzipped: bool,
+    pub is_gzipped: bool,
 }
 
 /// The two cores of the SDKs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum SdkCore {
+pub enum SdkCore {
     /// The Go core of phones. It speaks gob, and has a store that sorts and sifts.
     Go,
     /// The JavaScript SDK. It speaks JSON, and tells what comes as it comes.
@@ -44,7 +46,7 @@ pub(super) enum SdkCore {
 
 /// The text names no form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NoSdkForm;
+pub struct NoSdkForm;
 
 impl fmt::Display for NoSdkForm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,7 +7,7 @@ use crate::{
     clock::tests::manual::NOW_MS,
     ids::{ConversationSeq, Platform, Seq},
     log::{Append, Conversation, Lookup, ReadLimit},
-    message::{Content, Entry, StoredMessage},
+    message::{Bases, Content, Entry, Numbers, StoredMessage},
 };
 
 every_log! {
@@ -186,6 +186,27 @@ fn conversation_times_ascend_and_are_the_send_time_where_that_is_later(subject: 
     let times = [0, 0, 0, 50, 51, 20].map(|after_ms| last_time("g", after_ms));
     assert_eq!(times, [0, 1, 2, 50, 51, 52]);
     assert_eq!(last_time("another", 20), 20);
+    // Every place that tells the numbers tells this time.
+    let ahead = [0, 1, 2, 0, 0, 32, 0];
+    let of = |numbers: Vec<Numbers>| -> Vec<u32> {
+        let ahead = numbers.iter().map(|numbers| numbers.time_ahead_ms);
+        ahead.collect()
+    };
+    let entries = |entries: Vec<Entry>| of(entries.iter().map(|entry| entry.numbers).collect());
+    assert_eq!(entries(subject.entries("u1", 0, ALL)), ahead);
+    let read = subject.read_group("u1", "g", EVERY, ALL);
+    assert_eq!(entries(read.entries), ahead[..6]);
+    let commits = subject.announced.first(ahead.len());
+    let committed = commits.iter().map(|commit| commit.entries[0].1);
+    assert_eq!(of(committed.collect()), ahead);
+    let Numbers { seq, .. } = commits[5].entries[0].1;
+    assert_eq!(commits[5].entries[0].1.time_ms(NOW_MS + 21), NOW_MS + 53);
+    subject.delete("u1", &[seq.0]);
+    let deleted = subject.entries("u1", 5, ALL)[0].numbers;
+    assert_eq!(
+        deleted.time_ahead_ms, 0,
+        "it has no send time to be ahead of"
+    );
 }
 
 fn a_range_read_returns_the_newest_entries_within_its_limits(subject: &Subject) {
@@ -341,6 +362,7 @@ fn a_conversation_outlives_its_messages(subject: &Subject) {
             last_time_ms: NOW_MS + head - 1,
             last_seq: Seq(last_seq),
             settings: Default::default(),
+            bases: Bases::default(),
         };
         Some(conversation)
     };

@@ -325,6 +325,7 @@ pub(super) fn marks(name: &str, read: &[(&str, u64)]) -> Append {
     let mark = |(group, seq): &(&str, u64)| ReadMark {
         conversation_id: conversation_id(group),
         conversation_seq: *seq,
+        ..ReadMark::default()
     };
     let stored = StoredMessage {
         server_msg_id: append.message_id.to_string(),

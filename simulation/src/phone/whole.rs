@@ -1,0 +1,151 @@
+//! Phones in a run: their apps start, and in the end each has every message.
+
+use std::{rc::Rc, time::Duration};
+
+use prost::Message as _;
+use tokio::{task::spawn_local, time::Instant};
+use towncrier_client::proto::Message;
+
+use super::{Phone, app};
+use crate::{
+    device::Left,
+    gateway::Gateway,
+    model::{at_once, listed, user_id},
+    settle::ALL,
+    trace::violated,
+    world::World,
+};
+use towncrier::{ids::ConversationSeq, log::Log as _, message::Content};
+
+/// The bytes of the device in a phone's session row: the beginning of its token's digest, hexadecimal.
+const DIGEST_DIGITS: usize = 16;
+/// The longest time until a running phone has everything: the silence after which it gives up a link, the longest wait before it
+/// connects again, and the time that a gateway waits for receipts.
+const CALM: Duration = Duration::from_secs(120);
+
+impl World {
+    /// The phone with this number among all devices; `None` for a device of the gateway's own protocol.
+    pub(in super::super) fn phone(&self, number: usize) -> Option<&Rc<Phone>> {
+        self.phones.get(number.checked_sub(self.devices.len())?)
+    }
+
+    /// The app of a phone starts, if it does not run; with a new token, if it has none.
+    pub(in super::super) fn open_phone(&self, phone: &Rc<Phone>) {
+        let apps = &mut *self.apps.borrow_mut();
+        let running = &mut apps[phone.number];
+        if running.as_ref().is_some_and(|app| !app.is_finished()) {
+            return;
+        }
+        let (user, platform) = (phone.owner.user, phone.owner.platform);
+        let token = phone.token.borrow_mut();
+        let token = { token }
+            .get_or_insert_with(|| self.token(user, platform))
+            .clone();
+        let (phone, network, model) = (
+            phone.clone(),
+            self.machine.network.clone(),
+            self.model.clone(),
+        );
+        let app = spawn_local(async move {
+            // The user starts a crashed app again at once.
+            while app::run(phone.clone(), network.clone(), token.clone(), model.clone()).await
+                == Left::Crashed
+            {}
+        });
+        *running = Some(app.abort_handle());
+    }
+
+    /// All data of all phones is gone, as it is with a log that is lost: what their stores have has no meaning in another log.
+    pub(in super::super) fn reinstall_phones(&self) {
+        for phone in &self.phones {
+            let was_open = self.is_open(phone.number);
+            self.close(phone.number);
+            phone.reinstall();
+            if was_open {
+                self.open_phone(phone);
+            }
+        }
+    }
+
+    /// Expects that a phone has everything after some time, if its app runs and the gateway is well. Meanwhile nothing else
+    /// happens.
+    pub(in super::super) async fn expect_calm(&self, number: usize) {
+        self.machine.network.heal();
+        let Some(phone) = self.phone(number) else {
+            return;
+        };
+        let deadline = Instant::now() + CALM;
+        let mut lacks = self.phone_lacks(phone);
+        while lacks.is_some() && self.is_open(number) && Instant::now() < deadline {
+            self.wait(Duration::from_secs(1)).await;
+            lacks = self.phone_lacks(phone);
+        }
+        let is_well = self.gateway.borrow().as_ref().is_some_and(|gateway| {
+            gateway.log.check_writable().is_ok() && gateway.log.damages().is_empty()
+        });
+        if let Some(lacks) = lacks.filter(|_| is_well && self.is_open(number)) {
+            violated("P5", format_args!("phone {number} lacks {lacks}"));
+        }
+    }
+
+    /// A phone that has just connected, after all marks, counts no message twice, and none that is read.
+    pub(in super::super) fn check_count(&self, phone: &Phone) {
+        for listed in self.listed(phone.owner.user) {
+            let most = listed.head.0 - listed.mark.0;
+            if let Some(unread) = phone.unread(&listed.id).filter(|unread| *unread > most) {
+                let number = phone.number;
+                violated(
+                    "unread",
+                    format_args!("phone {number} shows {unread} of {listed:?}"),
+                );
+            }
+        }
+    }
+
+    /// The first thing that a phone lacks at rest: a message, the count of one that is unread, or a session whose cursor is at the
+    /// head.
+    pub(in super::super) fn phone_lacks(&self, phone: &Phone) -> Option<String> {
+        let gateway = self.gateway.borrow();
+        let Some(gateway) = &*gateway else {
+            return Some("a gateway".into());
+        };
+        gateway.life.beside(|| lacks(phone, gateway))
+    }
+}
+
+fn lacks(phone: &Phone, gateway: &Gateway) -> Option<String> {
+    let log = &gateway.log;
+    let user = user_id(phone.owner.user);
+    if phone.is_blank() {
+        return Some("its begin".into());
+    }
+    for listed in listed(log, phone.owner.user) {
+        let range = (ConversationSeq(1), ConversationSeq(u64::MAX));
+        let read = at_once(log.read_conversation(&user, &listed.id, range, ALL));
+        let Ok(read) = read else {
+            return Some(format!("a log that reads: {:?}", read.err()));
+        };
+        let messages = read.entries.into_iter().filter_map(|entry| {
+            let Content::Message(body) = entry.content else {
+                return None;
+            };
+            let id = Message::decode(body).unwrap_or_default().server_msg_id;
+            Some((entry.numbers.conversation_seq.0, id))
+        });
+        let messages: Vec<_> = messages.collect();
+        if let Some(seq) = phone.lacks(&listed.id, &messages) {
+            return Some(format!("{}/{seq} of {listed:?}", listed.id));
+        }
+        let unread = phone.unread(&listed.id);
+        if unread.is_some_and(|unread| unread < listed.unread) {
+            return Some(format!("unread messages, {unread:?} of {listed:?}"));
+        }
+    }
+    let head = at_once(log.inbox(&user)).ok()?.head;
+    let rows = at_once(log.sessions(&user)).ok()?;
+    let is_received = rows.iter().any(|(key, row)| {
+        let is_own = key.platform == phone.owner.platform && key.device.len() == DIGEST_DIGITS;
+        is_own && row.cursor == head
+    });
+    (!is_received).then(|| format!("a session at {head}: {rows:?}"))
+}
