@@ -4,7 +4,6 @@
 //!
 //! - `inbox.rs`: each inbox is dense, and its messages are found
 //! - `conversations.rs`: numbers, marks and unread messages of conversations outlive a crash and retention
-//! - `conversations/settings.rs`: a user's settings outlive the same
 //! - `books.rs`: accepted = acked + pending + expired, for each kind of entry
 //! - `epochs.rs`: a message keeps the base of the epoch in which it was stored
 //! - `idempotency.rs`: a repeated key makes one message
