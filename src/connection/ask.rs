@@ -2,19 +2,16 @@
 
 use std::rc::Rc;
 
-use tokio::{
-    task::spawn_local,
-    time::{error::Elapsed, timeout},
-};
+use tokio::{task::spawn_local, time::timeout};
 
 use super::{
     Context,
-    replay::{READ_MAX, failed},
+    replay::{READ_MAX, told},
 };
 use crate::{
     delivery::{AskError, Delivery, Passage},
     ids::{Epoch, Seq, UserId},
-    session::{Answer, Event, Question, RangeAnswer, SessionFault, Standing},
+    session::{Answer, Event, Question, RangeAnswer, Standing},
 };
 
 /// Answers a question of a user in this epoch, whose session was sent everything up to `sent`. `answer` is called with the event,
@@ -49,16 +46,6 @@ pub(super) fn read_newest(
         let newest = timeout(READ_MAX, newest).await;
         answer(told(&user, newest.map(|found| found.map(Event::Newest))));
     });
-}
-
-/// The event of an answer that was awaited.
-pub(super) fn told(user: &UserId, answer: Result<Result<Event, AskError>, Elapsed>) -> Event {
-    match answer {
-        Ok(Ok(event)) => event,
-        Ok(Err(AskError::EpochOver)) => Event::Failed(SessionFault::EpochOver),
-        Ok(Err(AskError::Read(failure))) => failed(user, &failure),
-        Err(_) => Event::Failed(SessionFault::LogSilent),
-    }
 }
 
 /// The answer; with an overview of all conversations, the newest message that it shows.
