@@ -183,7 +183,8 @@ impl SessionKey {
         format!("{OPENIM_DEVICE}{:016x}", u64::from_be_bytes(*first)).into()
     }
 
-    /// True for an OpenIM session. It is forgotten when it has acked nothing for `log.retention`: each new token is another one.
+    /// True for an OpenIM session. It is forgotten when it has neither logged in nor acked for `log.retention`: each new token is
+    /// another one.
     pub fn is_openim(&self) -> bool {
         self.device.starts_with(OPENIM_DEVICE)
     }

@@ -310,6 +310,9 @@ impl World {
             device.connected.take();
             device.read_state.take();
         }
+        if let Some(phone) = self.phone(number) {
+            phone.end();
+        }
     }
 
     pub(super) fn is_open(&self, number: usize) -> bool {

@@ -59,7 +59,7 @@ impl World {
         }
         for phone in &self.phones {
             self.expect_alone_caught_up(phone.number).await;
-            self.check_count(phone);
+            self.expect_count(phone).await;
             if is_violated() {
                 return;
             }

@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
-use tokio::{task::spawn_local, time::timeout};
+use tokio::{
+    task::spawn_local,
+    time::{error::Elapsed, timeout},
+};
 
 use super::{
     Context,
@@ -27,14 +30,36 @@ pub(super) fn ask(
     let (context, user) = (Rc::clone(context), user.clone());
     spawn_local(async move {
         let looked = look(&context.delivery, (&user, epoch), manner, question, sent);
-        let event = match timeout(READ_MAX, looked).await {
-            Ok(Ok((answer, shown))) => Event::Answered { answer, shown },
-            Ok(Err(AskError::EpochOver)) => Event::Failed(SessionFault::EpochOver),
-            Ok(Err(AskError::Read(failure))) => failed(&user, &failure),
-            Err(_) => Event::Failed(SessionFault::LogSilent),
-        };
-        answer(event);
+        let answered = |(answer, shown)| Event::Answered { answer, shown };
+        let looked = timeout(READ_MAX, looked).await;
+        answer(told(&user, looked.map(|found| found.map(answered))));
     });
+}
+
+/// Reads the newest message of each conversation of a user in this epoch of which everything was sent. `answer` is called with the
+/// event, beside the connection's task.
+pub(super) fn read_newest(
+    context: &Rc<Context>,
+    (user, epoch): (&UserId, Epoch),
+    sent: Seq,
+    answer: impl FnOnce(Event) + 'static,
+) {
+    let (context, user) = (Rc::clone(context), user.clone());
+    spawn_local(async move {
+        let newest = context.delivery.newest_messages((&user, epoch), sent);
+        let newest = timeout(READ_MAX, newest).await;
+        answer(told(&user, newest.map(|found| found.map(Event::Newest))));
+    });
+}
+
+/// The event of an answer that was awaited.
+pub(super) fn told(user: &UserId, answer: Result<Result<Event, AskError>, Elapsed>) -> Event {
+    match answer {
+        Ok(Ok(event)) => event,
+        Ok(Err(AskError::EpochOver)) => Event::Failed(SessionFault::EpochOver),
+        Ok(Err(AskError::Read(failure))) => failed(user, &failure),
+        Err(_) => Event::Failed(SessionFault::LogSilent),
+    }
 }
 
 /// The answer; with an overview of all conversations, the newest message that it shows.

@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     Context,
@@ -16,7 +16,7 @@ use crate::{
     door::Arrival,
     ids::{ConnectionId, SessionKey},
     protocol::Codec,
-    session::{self, BadToken, Connect, Footing, Manner, SessionFault, Welcome},
+    session::{self, Action, BadToken, Connect, Footing, Manner, SessionFault, Welcome},
     token::{Claims, TokenError},
 };
 
@@ -134,6 +134,18 @@ async fn enter(
         &context.session,
         context.now(),
     )?;
+    let begins = actions.iter().find_map(|action| match action {
+        Action::Begin(cursor) => Some(*cursor),
+        _ => None,
+    });
+    if let (Manner::Sifts, None, Some(cursor)) = (connect.manner, point.stored, begins) {
+        // A client that is let in counts as told of its place. So its place must survive a crash. The login goes on where the log
+        // takes no writes: then nothing new comes that could be missed.
+        let begun = delivery.begin_durably(&registered.key, session.epoch(), cursor);
+        if let Err(error) = begun.await {
+            debug!(user = %registered.key.user, %error, "a session begins, and a crash would lose that");
+        }
+    }
     Ok(Login {
         open: Open {
             session,

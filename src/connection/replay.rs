@@ -6,12 +6,12 @@ use std::{rc::Rc, time::Duration};
 use tokio::time::timeout;
 use tracing::error;
 
-use super::{Context, login::unreadable};
+use super::{Context, ask::told, login::unreadable};
 use crate::{
     delivery::{Cause, InboxRead, LogAnswer, LogError, ReadLimit},
     ids::{Epoch, UserId},
-    message::TOGETHER_BYTES_MAX,
-    session::{Event, ReadOrder, SessionFault},
+    message::{Content, Entry, TOGETHER_BYTES_MAX},
+    session::{Event, Manner, ReadOrder, SessionFault},
 };
 
 /// The most reads from memory in a row that one event may cause. Each brings up to 64 KiB or a window. Other connections
@@ -39,12 +39,13 @@ fn before_damage(order: ReadOrder, result: &Result<InboxRead, LogError>) -> Opti
     })
 }
 
-/// Reads the inbox of a user in this epoch. The event is returned if it is known now. Otherwise `answer` is called with it,
-/// beside the connection's task. With `may_be_now` false, other connections are served first.
+/// Reads the inbox of a user in this epoch, for a client that takes pushes in this manner. The event is returned if it is known now.
+/// Otherwise `answer` is called with it, beside the connection's task. With `may_be_now` false, other connections are served first.
 pub(super) fn read(
     context: &Rc<Context>,
     (user, epoch): (&UserId, Epoch),
     mut order: ReadOrder,
+    manner: Manner,
     may_be_now: bool,
     answer: impl FnOnce(Event) + 'static,
 ) -> Option<Event> {
@@ -54,6 +55,7 @@ pub(super) fn read(
         match look(order) {
             LogAnswer::Now(result) => match before_damage(order, &result) {
                 Some(less) => order = less,
+                None if needs_sifting(manner, &result) => read = Some(LogAnswer::Now(result)),
                 None => return Some(event(user, epoch, result)),
             },
             later => read = Some(later),
@@ -72,9 +74,23 @@ pub(super) fn read(
                 None => break event(&user, epoch, result),
             }
         };
-        answer(event);
+        answer(match event {
+            Event::Read(entries) if manner == Manner::Sifts => {
+                let sifted = context.delivery.whole_marks((&user, epoch), entries);
+                let sifted = timeout(READ_MAX, sifted).await;
+                told(&user, sifted.map(|found| found.map(Event::Read)))
+            }
+            event => event,
+        });
     });
     None
+}
+
+/// True if the entries have marks of which some may be none for this client: a Go core takes each mark for all of its conversation.
+fn needs_sifting(manner: Manner, result: &Result<InboxRead, LogError>) -> bool {
+    let is_marks = |entry: &Entry| matches!(entry.content, Content::Marks(_));
+    let has_marks = |read: &InboxRead| read.entries.iter().any(is_marks);
+    manner == Manner::Sifts && result.as_ref().is_ok_and(has_marks)
 }
 
 fn event(user: &UserId, epoch: Epoch, result: Result<InboxRead, LogError>) -> Event {
@@ -138,7 +154,9 @@ mod tests {
         tasks
             .run_until(async {
                 let answer = move |event| answered.set(Some(event));
-                assert!(read(&context, (&user, epoch), order, true, answer).is_none());
+                assert!(
+                    read(&context, (&user, epoch), order, Manner::Acks, true, answer).is_none()
+                );
             })
             .await;
         tasks.await;

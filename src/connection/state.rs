@@ -24,7 +24,7 @@ use tracing::error;
 
 use super::{
     Context, FullSessions,
-    ask::ask,
+    ask::{ask, read_newest},
     life::{Life, Login, Open},
     login::log_in,
     outbox::Outbox,
@@ -363,7 +363,9 @@ impl Connection {
                     }
                 }
                 Action::Read(order) => {
-                    answer = read(&self.context, inbox, order, may_read_now, self.take_later());
+                    let manner = session.manner();
+                    let later = self.take_later();
+                    answer = read(&self.context, inbox, order, manner, may_read_now, later);
                 }
                 // A replaced connection no longer speaks for the session. It is told soon, and waits for no answer.
                 Action::List(_) | Action::Mark(_) | Action::Ask { .. } if !registered.holds() => {}
@@ -374,6 +376,9 @@ impl Connection {
                     let manner = session.manner();
                     let later = self.take_later();
                     ask(&self.context, inbox, manner, (question, sent), later);
+                }
+                Action::ReadNewest(sent) => {
+                    read_newest(&self.context, inbox, sent, self.take_later());
                 }
                 // The answer is known at once, and orders no further look.
                 Action::Look(users) => {

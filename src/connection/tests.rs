@@ -31,7 +31,7 @@ mod wire;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt as _, SinkExt, StreamExt};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     task::{JoinHandle, LocalSet, spawn_local, yield_now},

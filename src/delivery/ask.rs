@@ -4,17 +4,27 @@
 use bytes::Bytes;
 use tokio::task::yield_now;
 
-use super::{Delivery, read_state::LOOKS_IN_A_ROW};
+use super::{
+    Delivery,
+    read_state::{LOOKS_IN_A_ROW, PASSED_OVER},
+};
 use crate::{
     ids::{ConversationSeq, Epoch, Seq, UserId, WireSeq},
     log::{ConversationRead, LogError, ReadLimit},
     message::{
-        ADDRESS_BYTES_MAX, Conversation, Counting, Numbers, OVERVIEW_MAX, TOGETHER_BYTES_MAX,
+        ADDRESS_BYTES_MAX, Content, Conversation, Counting, Entry, Numbers, OVERVIEW_MAX, ReadMark,
+        StoredMessage, TOGETHER_BYTES_MAX,
     },
 };
 
 /// The most messages of one read of a conversation. After it other connections have their turn.
 const READ_MESSAGES: usize = 128;
+
+/// The most conversations whose newest messages are shown to a client that asked nothing. It missed at most what came between two
+/// connections, in few conversations; an older one waits for the client's next question.
+const NEWEST_MAX: usize = 200;
+/// The most bytes of these messages: of one answer.
+const NEWEST_BYTES_MAX: usize = 1 << 20;
 
 /// The range with which a conversation is only described: it holds nothing.
 const NOTHING: (ConversationSeq, ConversationSeq) = (ConversationSeq(1), ConversationSeq::ZERO);
@@ -155,6 +165,63 @@ impl Delivery {
     }
 }
 
+impl Delivery {
+    /// The newest message of each of a user's conversations of which everything is among the inbox's entries up to `sent`, ascending:
+    /// of at most [`NEWEST_MAX`] conversations, and at most [`NEWEST_BYTES_MAX`]. Cancel safe: it only reads.
+    pub async fn newest_messages(
+        &self,
+        (user, epoch): (&UserId, Epoch),
+        sent: Seq,
+    ) -> Result<Vec<(Numbers, Bytes)>, AskError> {
+        let mut reader = AskReader::new(self, user, epoch);
+        let mut conversations = reader.conversations().await?;
+        conversations.retain(|conversation| conversation.last_seq <= sent);
+        conversations.truncate(NEWEST_MAX);
+        let (mut newest, mut bytes) = (Vec::new(), 0);
+        for conversation in conversations {
+            let Some((numbers, body)) = reader.newest(&conversation).await? else {
+                continue;
+            };
+            bytes += body.len() + ADDRESS_BYTES_MAX;
+            if bytes > NEWEST_BYTES_MAX {
+                break;
+            }
+            newest.push((numbers, body));
+        }
+        newest.sort_unstable_by_key(|(numbers, _)| numbers.seq);
+        Ok(newest)
+    }
+
+    /// The entries without those marks that leave a message before them unread. An entry without any mark is removed. Cancel safe:
+    /// it only reads.
+    pub async fn whole_marks(
+        &self,
+        (user, epoch): (&UserId, Epoch),
+        mut entries: Vec<Entry>,
+    ) -> Result<Vec<Entry>, AskError> {
+        let mut reader = AskReader::new(self, user, epoch);
+        for entry in &mut entries {
+            let Content::Marks(body) = &entry.content else {
+                continue;
+            };
+            let mut stored = StoredMessage::from_bytes(body);
+            let mut whole = Vec::new();
+            for mark in std::mem::take(&mut stored.marks) {
+                if reader.is_whole(&mark, entry.numbers.seq).await? {
+                    whole.push(mark);
+                }
+            }
+            stored.marks = whole;
+            entry.content = if stored.marks.is_empty() {
+                Content::Removed
+            } else {
+                Content::Marks(stored.to_bytes())
+            };
+        }
+        Ok(entries)
+    }
+}
+
 fn check_epoch(expected: Epoch, found: Epoch) -> Result<(), AskError> {
     if found == expected {
         Ok(())
@@ -230,6 +297,53 @@ impl<'a> AskReader<'a> {
         let read = read.wait().await?;
         check_epoch(self.epoch, read.epoch)?;
         Ok(read)
+    }
+
+    /// The newest message of a conversation, unless too many are deleted.
+    async fn newest(
+        &mut self,
+        conversation: &Conversation,
+    ) -> Result<Option<(Numbers, Bytes)>, AskError> {
+        let all = (conversation.first, conversation.head);
+        for messages in [1, PASSED_OVER] {
+            let limit = ReadLimit { messages, ..ONE };
+            let entries = self.read(&conversation.id, all, limit).await?.entries;
+            let mut newest_first = entries.into_iter().rev();
+            let message = newest_first.find_map(|entry| {
+                let body = entry.content.into_message()?;
+                Some((entry.numbers, body))
+            });
+            if message.is_some() {
+                return Ok(message);
+            }
+        }
+        Ok(None)
+    }
+
+    /// True if the mark, an entry at `seq`, left no message before it unread.
+    async fn is_whole(&mut self, mark: &ReadMark, seq: Seq) -> Result<bool, AskError> {
+        let id = &mark.conversation_id;
+        let mut above = ConversationSeq(mark.conversation_seq).next();
+        for _ in 0..PASSED_OVER {
+            let read = self.read(id, (above, above), ONE).await?;
+            let Some(entry) = read.entries.into_iter().next() else {
+                let first = read.conversation.map(|conversation| conversation.first);
+                let Some(first) = first.filter(|first| *first > above) else {
+                    break;
+                };
+                // Retention removed everything before it.
+                above = first;
+                continue;
+            };
+            if entry.numbers.seq > seq {
+                break;
+            }
+            if entry.content.into_message().is_some() {
+                return Ok(false);
+            }
+            above = above.next();
+        }
+        Ok(true)
     }
 
     /// The highest message of a conversation whose seq in the inbox is at most `sent`. The search begins at the newest message,

@@ -19,7 +19,7 @@ use crate::{
 pub(super) const LOOKS_IN_A_ROW: usize = 16;
 
 /// The entries of one further read, if the newest marked message was deleted: as many as the log walks over anyway.
-const PASSED_OVER: usize = 64;
+pub(super) const PASSED_OVER: usize = 64;
 
 /// A mark that moves forward.
 struct MarkStep {

@@ -147,7 +147,7 @@ pub struct Inbox {
 pub struct SessionRow {
     /// The highest acked seq. Everything up to it was acked.
     pub cursor: Seq,
-    /// The time of the cursor's last move, Unix ms.
+    /// The time of the cursor's last move, Unix ms. A session that begins moves its cursor, also when it stays in its place.
     pub acked_at_ms: u64,
 }
 
@@ -277,6 +277,15 @@ pub trait Log: Send + Sync + 'static {
     /// own misses the messages before the head.
     fn store_cursor(&self, key: &SessionKey, epoch: Epoch, row: SessionRow)
     -> Result<(), LogError>;
+
+    /// Moves a session's cursor as `store_cursor` does, and makes it durable. Sessions that begin together share a write and a
+    /// sync.
+    fn begin_session(
+        &self,
+        key: &SessionKey,
+        epoch: Epoch,
+        row: SessionRow,
+    ) -> Result<Pending<()>, AppendError>;
 
     /// All users with an inbox, a session or a registration. Reads the whole user table.
     fn users(&self) -> LogAnswer<Vec<UserId>>;

@@ -26,10 +26,10 @@ pub struct Conversation {
     pub last_time_ms: u64,
     /// The seq of the newest message in the inbox.
     pub last_seq: Seq,
-    /// The user's settings.
-    pub settings: ConversationSettings,
     /// The bases of its messages, one for each epoch but the first; with the base of the messages that are stored now.
     pub bases: Bases,
+    /// The user's settings.
+    pub settings: ConversationSettings,
 }
 
 impl Conversation {

@@ -249,8 +249,6 @@ pub(super) fn describe(user: &UserId, id: &str, known: Option<&Conversation>) ->
         "sg_" if known.is_some() => (3, "", rest),
         _ => return None,
     };
-    let first = known.filter(|known| known.first > ConversationSeq(1));
-    let min_seq = first.map_or(0, |known| known.wire_of(known.first).0);
     let settings = known.map(|known| known.settings).unwrap_or_default();
     Some(Described {
         owner_user_id: user.to_string(),
@@ -260,9 +258,16 @@ pub(super) fn describe(user: &UserId, id: &str, known: Option<&Conversation>) ->
         group_id: group.to_owned(),
         is_pinned: settings.is_pinned,
         recv_msg_opt: settings.receive_option.number().into(),
-        min_seq: i64::try_from(min_seq).unwrap_or(i64::MAX),
+        min_seq: min_seq(known),
         ..Described::default()
     })
+}
+
+/// The wire seq at which a conversation begins; 0 if it begins at its first message.
+pub(super) fn min_seq(known: Option<&Conversation>) -> i64 {
+    let first = known.filter(|known| known.first > ConversationSeq(1));
+    let first = first.map_or(0, |known| known.wire_of(known.first).0);
+    i64::try_from(first).unwrap_or(i64::MAX)
 }
 
 /// The other user of a pair of ids that are sorted and joined by `_`. The order decides when both halves could be the user's.

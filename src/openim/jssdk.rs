@@ -13,7 +13,7 @@ use tokio::task::yield_now;
 use super::{
     answer::success,
     body::{Body, check_owner},
-    conversations::{CONVERSATIONS_IN_A_ROW, describe, max_and_read},
+    conversations::{CONVERSATIONS_IN_A_ROW, describe, max_and_read, min_seq},
     failure::CallFailure,
     proto::{
         Conversation as Described, ConversationMsg, ConversationsResp, GetActiveConversationsReq,
@@ -25,7 +25,7 @@ use super::{
 use crate::{
     delivery::ReadLimit,
     ids::{ConversationSeq, UserId},
-    message::{Conversation, Numbers, OVERVIEW_MAX, TOGETHER_BYTES_MAX},
+    message::{Conversation, Counting, Numbers, OVERVIEW_MAX, TOGETHER_BYTES_MAX},
     protocol::{newest_as_json, newest_as_protobuf},
 };
 
@@ -63,11 +63,15 @@ impl Calls {
         };
         let mut answer = ConversationsResp::default();
         let (mut newest, mut bytes) = (Vec::new(), 0);
-        for (looked, (known, conversation)) in (1..).zip(found) {
-            let (known, conversation) = match known {
-                Some(known) if is_protobuf => densely(user, known, conversation),
-                known => (known, conversation),
-            };
+        // The SDK that has no store counts otherwise than those that have one.
+        let counting = if is_protobuf {
+            Counting::Dense
+        } else {
+            Counting::Kept
+        };
+        for (looked, (known, mut conversation)) in (1..).zip(found) {
+            let known = known.map(|known| counting.tell(known));
+            conversation.min_seq = min_seq(known.as_ref());
             answer.unread_count += known.as_ref().map_or(0, |known| known.unread as i64);
             let message = self.newest_of(user, known.as_ref()).await?;
             bytes += message.as_ref().map_or(0, |(_, body)| body.len());
@@ -93,7 +97,7 @@ impl Calls {
         Ok(success(answer))
     }
 
-    /// The newest message of a conversation, if it is among its newest entries.
+    /// The newest message of a conversation, if it is among its newest entries. It has the number that the conversation tells.
     async fn newest_of(
         &self,
         user: &UserId,
@@ -154,17 +158,6 @@ impl Calls {
             read_seq: read as i64,
         })
     }
-}
-
-/// A conversation with the numbers of the SDK without a store.
-fn densely(
-    user: &UserId,
-    known: Conversation,
-    conversation: Described,
-) -> (Option<Conversation>, Described) {
-    let known = known.dense();
-    let conversation = describe(user, &known.id, Some(&known)).unwrap_or(conversation);
-    (Some(known), conversation)
 }
 
 /// The number of conversations that are asked for, at most [`ACTIVE_MAX`].

@@ -41,6 +41,9 @@ pub enum Action {
         /// Everything up to this seq was sent.
         sent: Seq,
     },
+    /// Read the newest message of each conversation of which everything was sent, where everything up to this seq was. The answer
+    /// is [`Event::Newest`](super::Event::Newest). No read is under way meanwhile.
+    ReadNewest(Seq),
     /// Look up on which platforms these users are connected. [`Event::Looked`](super::Event::Looked) follows at once.
     Look(Vec<UserId>),
     /// Move the user's read marks forward. [`Event::Marked`](super::Event::Marked) follows when the log has taken them or has
@@ -75,6 +78,9 @@ pub enum ToClient {
         /// The number of them that this connection had pushed before.
         resent: usize,
     },
+    /// Messages that the session counts as sent: the newest ones of some conversations, ascending. A client that sifts finds by them
+    /// what it misses.
+    Newest(Messages),
     /// The session has sent the whole backlog that was present at connect, up to this seq.
     CaughtUp(Seq),
     /// The answer to a `Fetch`.
@@ -102,7 +108,8 @@ pub enum ToClient {
     /// [`FromClient::Watch`](super::FromClient::Watch) answers it, and has the users that it named; each later one has those
     /// that changed.
     Presence(Vec<(UserId, Vec<Platform>)>),
-    /// Ask the client for a sign of life, unless such a question is under way.
+    /// Ask the client for a sign of life. [`FromClient::Received`](super::FromClient::Received) answers it once the client has
+    /// received everything before.
     Ping,
     /// A range of the inbox that will not come.
     Gap(Gap),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Answer, Question, SessionFault};
+use super::{Answer, Messages, Question, SessionFault};
 use crate::{
     ids::{Platform, Seq, UserId},
     message::{Conversation, Entry, Live, ReadMark},
@@ -60,6 +60,9 @@ pub enum FromClient {
     Resend(Seq),
     /// Send history. No cursor moves.
     Fetch(Fetch),
+    /// The client has received everything that was sent before the latest [`ToClient::Ping`](super::ToClient::Ping), and all entries
+    /// up to this seq.
+    Received(Seq),
     /// Answer with this nonce.
     Ping(u64),
     /// The user has read these conversations up to these messages.
@@ -88,12 +91,13 @@ pub enum Manner {
     /// It acks each message, and takes repeats.
     Acks,
     /// It has a store that sorts and sifts, and asks where it stands first. Pushes wait until its question
-    /// [`Reached`](Question::Reached) is answered, or for one second. Nothing is sent twice: a push without a receipt for too
-    /// long closes the connection. A session never seen begins at the head.
+    /// [`Reached`](Question::Reached) is answered. A client that reads and asks nothing for one second gets the newest message of each
+    /// conversation, and then the pushes. Nothing is sent twice: a push without a receipt for too long closes the connection. A
+    /// session never seen begins at the head.
     Sifts,
     /// It has no store, and sorts nothing. As [`Sifts`](Self::Sifts), but the session begins anew at the head with which its
-    /// question [`Overview`](Question::Overview) was answered. Then pushes wait until [`Ranges`](Question::Ranges) is answered
-    /// as well, or for one second.
+    /// question [`Overview`](Question::Overview) was answered. Then pushes wait until its last pull by
+    /// [`Ranges`](Question::Ranges) is answered as well, or has not come for one second.
     Forgets,
 }
 
@@ -174,6 +178,8 @@ pub enum Event {
         /// An overview of all conversations shows every message up to this seq, and none above it; `None` with any other answer.
         shown: Option<Seq>,
     },
+    /// The answer to an [`super::Action::ReadNewest`]: messages, ascending.
+    Newest(Messages),
     /// The answer to an [`super::Action::Look`]: the users, each with the platforms on which it is connected, ascending.
     Looked(Vec<(UserId, Vec<Platform>)>),
     /// The log took the marks of an [`super::Action::Mark`], or did not: then the client sends them again.

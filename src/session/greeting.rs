@@ -83,6 +83,7 @@ impl Greeting {
             | Event::ReadNothing(_)
             | Event::Listed { .. }
             | Event::Answered { .. }
+            | Event::Newest(_)
             | Event::Looked(_)
             | Event::Marked => return GreetingStep::Wait,
         };

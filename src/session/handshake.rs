@@ -81,7 +81,8 @@ pub fn open(
         has_conversations: footing.has_conversations,
     };
     let mut actions = vec![Action::Send(ToClient::Connected(connected))];
-    if footing.stored != Some(cursor) {
+    // The row of a session that its token alone names is forgotten some time after the session was last seen.
+    if footing.stored != Some(cursor) || manner != Manner::Acks {
         actions.push(Action::Begin(cursor));
     }
     actions.extend(gap.map(|gap| Action::Send(ToClient::Gap(gap))));
@@ -98,6 +99,10 @@ pub fn open(
     let backlog = has_backlog.then_some(head);
     let inbox = (epoch, cursor, head);
     let session = Session::new(inbox, backlog, has_conversations, manner, now);
+    if manner == Manner::Sifts {
+        // The time in which the client has to ask begins with its pong.
+        actions.push(Action::Send(ToClient::Ping));
+    }
     Ok((session, actions))
 }
 
@@ -151,6 +156,37 @@ mod tests {
         stall_timeout: Duration::from_secs(20),
         starts_at_head: false,
     };
+
+    #[test]
+    fn the_row_of_a_session_that_its_token_names_is_renewed_at_each_login() {
+        let begun = |manner, stored| {
+            let resume = Resume {
+                epoch: 0,
+                cursor: None,
+            };
+            let footing = footing(9, 1, stored);
+            let welcome = Welcome {
+                connection: ConnectionId(1),
+                platform: Platform::Web,
+                server_time_ms: 0,
+            };
+            let now = Moment::default();
+            let opened = super::open(resume, manner, footing, welcome, &LIMITS, now);
+            let (_, actions) = opened.unwrap();
+            actions.iter().find_map(|action| match action {
+                Action::Begin(cursor) => Some(cursor.0),
+                _ => None,
+            })
+        };
+        for (manner, at_5) in [
+            (Manner::Acks, None),
+            (Manner::Sifts, Some(5)),
+            (Manner::Forgets, Some(5)),
+        ] {
+            assert_eq!(begun(manner, Some(5)), at_5, "{manner:?}");
+        }
+        assert_eq!(begun(Manner::Sifts, None), Some(9));
+    }
 
     fn footing(head: u64, first: u64, stored: Option<u64>) -> Footing {
         Footing {

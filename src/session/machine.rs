@@ -4,18 +4,20 @@
 //! under way? Then the session reads. So there is no "replaying" and no "live" state that could disagree with the log.
 //!
 //! - `answers.rs`: what it does about its client's questions
+//! - `tick.rs`: what it does as time passes
 
 mod answers;
+mod tick;
 
 use std::time::Duration;
 
 use super::{
-    Action, BadToken, Condition, Event, FromClient, Gap, GapReason, Kicked, Limits, Manner, Moment,
-    ReadOrder, Reason, SILENCE_HEARTBEATS_MAX, Scene, SessionFault, ToClient,
+    Action, Event, FromClient, Gap, GapReason, Kicked, Limits, Manner, Moment, ReadOrder, Reason,
+    Scene, SessionFault, ToClient,
     action::Messages,
     hold::Hold,
     question::{History, OpenQuestion},
-    window::{AheadOfSent, Overdue, Window},
+    window::{AheadOfSent, Window},
     wishes::Wishes,
 };
 use crate::{
@@ -56,6 +58,8 @@ enum BacklogRead {
     Push(Seq),
     /// Answer the pending question.
     Answer,
+    /// Show the client the newest messages.
+    Newest,
 }
 
 impl Session {
@@ -167,6 +171,7 @@ impl Turn<'_> {
                 is_end,
             } => self.take_list(conversations, is_end),
             Event::Answered { answer, shown } => self.take_answer(answer, shown),
+            Event::Newest(messages) => self.take_newest(messages),
             Event::Looked(seen) => self.take_presence(seen),
             Event::Marked => self.session.ask().marks.arrive(self.scene.now),
             Event::Failed(fault) => self.fail(fault),
@@ -183,6 +188,10 @@ impl Turn<'_> {
         match said {
             FromClient::Connect(_) => self.close(Reason::Protocol("a second Connect")),
             FromClient::Ack(seq) => self.take_ack(seq),
+            FromClient::Received(seq) => {
+                self.take_ack(seq);
+                self.take_receipt();
+            }
             FromClient::Resend(after) => self.session.window.rewind_to(after),
             FromClient::Fetch(fetch) => {
                 self.take_question(OpenQuestion::History(History::new(fetch)))
@@ -232,7 +241,10 @@ impl Turn<'_> {
         // the session was open is not above the head of its resume point, or the session looks the head up
         // (`connection/login.rs`). It does so as well when the mailbox dropped a message (`reactor/mailbox.rs`).
         self.session.head = self.session.head.max(seq);
-        let is_next = seq == window.sent().next();
+        // Marks have to be looked up for a client that takes each for all of its conversation (`connection/replay.rs`).
+        let sifts_marks =
+            self.session.manner == Manner::Sifts && !live.message.origin().marks.is_empty();
+        let is_next = seq == window.sent().next() && !sifts_marks;
         let has_room = self.scene.has_room && window.room(self.limits) > 0;
         if is_next && has_room && !self.session.is_holding() {
             let window = &mut self.session.window;
@@ -248,7 +260,7 @@ impl Turn<'_> {
                 self.push(entries)
             }
             // A rewind happened while the read was under way. The read no longer brings the next entries.
-            Some(BacklogRead::Push(_)) | None => {}
+            Some(BacklogRead::Push(_) | BacklogRead::Newest) | None => {}
             Some(BacklogRead::Answer) => self.take_history(entries),
         }
     }
@@ -266,7 +278,7 @@ impl Turn<'_> {
                     self.close(Reason::LogShort);
                 }
             }
-            Some(BacklogRead::Push(_)) | None => {}
+            Some(BacklogRead::Push(_) | BacklogRead::Newest) | None => {}
             Some(BacklogRead::Answer) => self.take_history(Vec::new()),
         }
     }
@@ -346,43 +358,6 @@ impl Turn<'_> {
         }
     }
 
-    fn tick(&mut self, condition: Condition) {
-        if condition.stalled >= self.limits.stall_timeout {
-            self.actions.push(Action::DropUnsent);
-            return self.close(Reason::SlowConsumer);
-        }
-        if condition.is_token_over {
-            return self.close(Reason::Unauthorized(BadToken::Expired));
-        }
-        let now = self.scene.now;
-        let silence = self.limits.heartbeat.mul_f64(SILENCE_HEARTBEATS_MAX);
-        // While the connection takes no frames, the silence is not the client's fault.
-        if condition.is_flooded || !self.session.is_listening() {
-            self.session.heard = now;
-        }
-        if now.since(self.session.heard) > silence {
-            return self.close(Reason::HeartbeatStopped);
-        }
-        let window = &mut self.session.window;
-        match window.tick(now, self.scene.is_flushed, self.limits) {
-            Overdue::No => {}
-            Overdue::Rewound if self.session.manner == Manner::Acks => {}
-            Overdue::Rewound => return self.close(Reason::ReceiptsStopped),
-            Overdue::GivenUp => return self.close(Reason::AcksStopped),
-        }
-        // Some of these clients say nothing by themselves.
-        let is_silent = now.since(self.session.heard) >= self.limits.heartbeat;
-        if is_silent && self.session.manner != Manner::Acks {
-            self.send(ToClient::Ping);
-        }
-        if let Some(wishes) = &mut self.session.wishes {
-            wishes.hold = wishes.hold.filter(|hold| !hold.is_over(now));
-            if let Some(watch) = &wishes.watch {
-                self.actions.push(Action::Look(watch.users()));
-            }
-        }
-    }
-
     fn kick(&mut self, kicked: Kicked, reason: Reason) {
         self.send(ToClient::Kicked(kicked));
         self.close(reason);
@@ -430,8 +405,9 @@ impl Turn<'_> {
         }
         let sent = session.window.sent();
         let is_holding = session.is_holding();
-        let question = session.wishes.as_mut();
-        let question = question.and_then(|wishes| wishes.question.as_mut());
+        let wishes = session.wishes.as_mut();
+        let needs_newest = wishes.as_ref().is_some_and(|wishes| wishes.needs_newest);
+        let question = wishes.and_then(|wishes| wishes.question.as_mut());
         let (reading, action) = match question {
             Some(OpenQuestion::History(history)) => {
                 let order = history.order(session.head);
@@ -445,6 +421,10 @@ impl Turn<'_> {
                     return;
                 };
                 (BacklogRead::Answer, Action::Ask { question, sent })
+            }
+            None if needs_newest => {
+                session.ask().needs_newest = false;
+                (BacklogRead::Newest, Action::ReadNewest(sent))
             }
             None => {
                 let after = sent;
@@ -464,7 +444,7 @@ impl Turn<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::ReadMark;
+    use crate::{message::ReadMark, session::Condition};
 
     const LIMITS: Limits = Limits {
         window: 4,

@@ -17,7 +17,8 @@
 //! - `hold.rs`: pushes that wait until the client has asked where it stands
 //! - `watch.rs`: the users whose presence the client watches
 //! - `wishes.rs`: all that the client wished for and has not got
-//! - `machine.rs`: the session itself; `machine/answers.rs`: what it does about its client's questions
+//! - `machine.rs`: the session itself; `machine/answers.rs`: what it does about its client's questions; `machine/tick.rs`: what it
+//!   does as time passes
 //! - `event.rs`, `action.rs`: input and output; `reason.rs`: why a connection is closed, from the fact to the reason
 
 mod action;

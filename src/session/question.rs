@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::{
     Fetch, ListRequest, Messages, Question, ReadOrder, ToClient,
     asked::{RANGES_BYTES_MAX, RANGES_MAX},
+    hold::AskKind,
 };
 use crate::{
     ids::Seq,
@@ -30,8 +31,8 @@ pub(super) enum OpenQuestion {
     Asked {
         /// The question, until it is put.
         question: Option<Question>,
-        /// True if the answer says what was sent. Nothing is sent meanwhile.
-        is_reached: bool,
+        /// Its part in a wait of pushes.
+        kind: AskKind,
     },
 }
 
@@ -114,7 +115,7 @@ impl OpenQuestion {
             }
         }
         Self::Asked {
-            is_reached: question == Question::Reached,
+            kind: AskKind::of(&question),
             question: Some(question),
         }
     }
@@ -243,8 +244,8 @@ mod tests {
             unread: 0,
             last_time_ms: 0,
             last_seq: Seq(1),
-            settings: Default::default(),
             bases: Bases::default(),
+            settings: Default::default(),
         }
     }
 
@@ -262,7 +263,7 @@ mod tests {
         };
         let OpenQuestion::Asked {
             question: Some(Question::Ranges { ranges, bytes, .. }),
-            is_reached: false,
+            ..
         } = OpenQuestion::asked(question)
         else {
             panic!("another question")

@@ -177,6 +177,7 @@ impl World {
                 | Action::List(_)
                 | Action::Mark(_)
                 | Action::Ask { .. }
+                | Action::ReadNewest(_)
                 | Action::Look(_)
                 | Action::Send(ToClient::Fetched { .. } | ToClient::Conversations { .. }) => {
                     unreachable!("never asked for")

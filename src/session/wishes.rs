@@ -1,6 +1,12 @@
 //! All that a session's client wished for and has not got. A session without wishes keeps no memory for them.
 
-use super::{Moment, hold::Hold, marks::WaitingMarks, question::OpenQuestion, watch::WatchList};
+use super::{
+    Moment,
+    hold::{AskKind, Hold},
+    marks::WaitingMarks,
+    question::OpenQuestion,
+    watch::WatchList,
+};
 
 /// The wishes of a client that are not fulfilled yet.
 #[derive(Debug, Default)]
@@ -11,6 +17,8 @@ pub(super) struct Wishes {
     pub(super) marks: WaitingMarks,
     /// Why pushes wait; `None`: they do not.
     pub(super) hold: Option<Hold>,
+    /// True if the client asked nothing in its time, and gets the newest messages instead: they show it what it misses.
+    pub(super) needs_newest: bool,
     /// The users whose presence the client watches.
     pub(super) watch: Option<WatchList>,
     /// True if the client waits for the presence of users that it has just named.
@@ -20,7 +28,15 @@ pub(super) struct Wishes {
 impl Wishes {
     /// True if no message of the inbox may be sent: the client has not asked where it stands, or the answer to that is on its way.
     pub(super) fn hold_pushes(&self) -> bool {
-        let asks = |question: &OpenQuestion| matches!(question, OpenQuestion::Asked { is_reached, .. } if *is_reached);
+        let asks = |question: &OpenQuestion| {
+            matches!(
+                question,
+                OpenQuestion::Asked {
+                    kind: AskKind::Reached,
+                    ..
+                }
+            )
+        };
         self.hold.is_some() || self.question.as_ref().is_some_and(asks)
     }
 
@@ -33,6 +49,7 @@ impl Wishes {
     pub(super) fn is_over(&self, now: Moment) -> bool {
         self.question.is_none()
             && self.hold.is_none()
+            && !self.needs_newest
             && self.watch.is_none()
             && self.marks.is_over(now)
     }

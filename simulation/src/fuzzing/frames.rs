@@ -56,8 +56,8 @@ fn conversations(request: ListRequest, count: u8) -> Event {
         unread: 1,
         last_time_ms: 1,
         last_seq: Seq(last_seq),
-        settings: Default::default(),
         bases: Bases::default(),
+        settings: Default::default(),
     };
     let count = u64::from(count).min(request.limit.into());
     Event::Listed {
@@ -223,7 +223,7 @@ impl World {
             match action {
                 Action::Send(said) => self.hear(said, &mut live),
                 Action::Pong(_) | Action::Begin(_) | Action::DropUnsent => {}
-                Action::Ask { .. } | Action::Look(_) => {
+                Action::Ask { .. } | Action::ReadNewest(_) | Action::Look(_) => {
                     unreachable!("this protocol has no such question")
                 }
                 Action::Read(order) => {

@@ -94,8 +94,8 @@ fn conversation() -> Conversation {
         unread: 2,
         last_time_ms: 1,
         last_seq: Seq(9),
-        settings: Default::default(),
         bases: Bases::default(),
+        settings: Default::default(),
     }
 }
 

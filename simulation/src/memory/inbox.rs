@@ -33,10 +33,10 @@ struct ConversationRow {
     last_time_ms: u64,
     /// The user has read everything up to here.
     mark: ConversationSeq,
-    /// The user's settings.
-    settings: ConversationSettings,
     /// The bases of its messages.
     bases: Bases,
+    /// The user's settings.
+    settings: ConversationSettings,
 }
 
 impl UserInbox {
@@ -144,11 +144,11 @@ impl UserInbox {
             unread: unread.count() as u64,
             last_time_ms: row.last_time_ms,
             last_seq: row.seqs.last().copied().unwrap_or_default(),
-            settings: row.settings,
             bases: row.bases.clone().then(EpochBase {
                 after: head,
                 base: self.base,
             }),
+            settings: row.settings,
         }
     }
 

@@ -220,6 +220,20 @@ impl Log for MemoryLog {
         Ok(())
     }
 
+    fn begin_session(
+        &self,
+        key: &SessionKey,
+        epoch: Epoch,
+        row: SessionRow,
+    ) -> Result<Pending<()>, AppendError> {
+        self.answer(|rows| {
+            if epoch == rows.epoch() {
+                rows.sessions.insert(key.clone(), row);
+            }
+            Ok(())
+        })
+    }
+
     fn users(&self) -> LogAnswer<Vec<UserId>> {
         self.reply(|rows| Ok(rows.users()))
     }

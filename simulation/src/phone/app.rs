@@ -119,7 +119,7 @@ pub(super) async fn run(
     token: String,
     model: Rc<RefCell<Model>>,
 ) -> Left {
-    phone.begin();
+    phone.end();
     let owner = phone.owner;
     let (number, user) = (phone.number, user_id(owner.user).to_string());
     let mut query = format!(

@@ -83,8 +83,8 @@ impl Phone {
         self.token.take();
     }
 
-    /// A process of the app begins: a page has forgotten everything.
-    fn begin(&self) {
+    /// The app's process ends: a page forgets everything.
+    pub(super) fn end(&self) {
         let store = &mut *self.store.borrow_mut();
         store.is_counted = false;
         if self.owner.form.core == SdkCore::JavaScript {
@@ -108,6 +108,12 @@ impl Phone {
     /// True if the phone does not know yet where it begins.
     fn is_blank(&self) -> bool {
         self.owner.form.core == SdkCore::JavaScript && self.store.borrow().begin.is_none()
+    }
+
+    /// True if the running process knows how many messages are unread. A page is not asked: the count of the real one may be off
+    /// after a break.
+    fn is_counted(&self) -> bool {
+        self.owner.form.core == SdkCore::JavaScript || self.store.borrow().is_counted
     }
 
     /// The count of unread messages that a phone shows; `None`, if it does not know.

@@ -10,7 +10,7 @@ use super::{Phone, app};
 use crate::{
     device::Left,
     gateway::Gateway,
-    model::{at_once, listed, user_id},
+    model::{SLACK_MS, at_once, listed, user_id},
     settle::ALL,
     trace::violated,
     world::World,
@@ -80,16 +80,28 @@ impl World {
             self.wait(Duration::from_secs(1)).await;
             lacks = self.phone_lacks(phone);
         }
+        let now_ms = self.machine.clock.now_ms();
         let is_well = self.gateway.borrow().as_ref().is_some_and(|gateway| {
-            gateway.log.check_writable().is_ok() && gateway.log.damages().is_empty()
+            // A gateway whose clock is wrong may refuse a token until it knows better.
+            gateway.clock.now_ms().abs_diff(now_ms) < SLACK_MS
+                && gateway.log.check_writable().is_ok()
+                && gateway.log.damages().is_empty()
         });
         if let Some(lacks) = lacks.filter(|_| is_well && self.is_open(number)) {
             violated("P5", format_args!("phone {number} lacks {lacks}"));
         }
     }
 
-    /// A phone that has just connected, after all marks, counts no message twice, and none that is read.
-    pub(in super::super) fn check_count(&self, phone: &Phone) {
+    /// A phone that connects after all marks is told how many messages are unread: it counts none twice, and none that is read.
+    pub(in super::super) async fn expect_count(&self, phone: &Phone) {
+        let deadline = Instant::now() + CALM;
+        while !phone.is_counted() {
+            if Instant::now() > deadline {
+                let number = phone.number;
+                return violated("unread", format_args!("phone {number} is told of none"));
+            }
+            self.wait(Duration::from_secs(1)).await;
+        }
         for listed in self.listed(phone.owner.user) {
             let most = listed.head.0 - listed.mark.0;
             if let Some(unread) = phone.unread(&listed.id).filter(|unread| *unread > most) {

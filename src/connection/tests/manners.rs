@@ -1,4 +1,8 @@
 //! Clients that ask where they stand before they take pushes, over a third protocol: words in text messages.
+//!
+//! - `epochs.rs`: the numbers that each is told in a new epoch
+
+mod epochs;
 
 use towncrier_websocket::{
     Close, Frame, Rules, Side, Violation,
@@ -21,8 +25,8 @@ const PING: u8 = 0x89;
 struct Words {
     connect: Option<session::Connect>,
     answers: Option<Frame>,
-    /// The seq that the pong to the ping in flight acks.
-    pinged: Option<Seq>,
+    /// The seq that the pong to the ping in flight acks, and if the session asked for that ping.
+    pinged: Option<(Seq, bool)>,
 }
 
 impl Words {
@@ -102,7 +106,12 @@ impl Codec for Words {
     }
 
     fn pong(&mut self) -> Option<FromClient> {
-        Some(FromClient::Ack(self.pinged.take()?))
+        let (seq, is_asked) = self.pinged.take()?;
+        Some(if is_asked {
+            FromClient::Received(seq)
+        } else {
+            FromClient::Ack(seq)
+        })
     }
 
     fn refuse_login(&mut self, reason: Reason) -> Option<Frame> {
@@ -113,6 +122,15 @@ impl Codec for Words {
         let (text, last) = match what {
             ToClient::Connected(_) => ("hello".into(), None),
             ToClient::CaughtUp(_) | ToClient::Gap(_) => return,
+            ToClient::Ping => {
+                self.pinged = Some((Seq::ZERO, true));
+                return send(ping());
+            }
+            ToClient::Newest(messages) => {
+                let seqs = messages.iter().map(|(numbers, _)| numbers.seq);
+                let text: Vec<_> = seqs.map(|seq| format!("={seq}")).collect();
+                (text.join(" "), None)
+            }
             ToClient::Live(live) => (format!("+{}", live.numbers.seq), Some(live.numbers.seq)),
             ToClient::Push { messages, .. } => {
                 let seqs = messages.iter().map(|(numbers, _)| numbers.seq);
@@ -125,11 +143,8 @@ impl Codec for Words {
         };
         send(word(&text));
         if let (Some(seq), None) = (last, self.pinged) {
-            self.pinged = Some(seq);
-            send(Frame {
-                head: Bytes::from_static(&[PING, 0]),
-                body: Bytes::new(),
-            });
+            self.pinged = Some((seq, false));
+            send(ping());
         }
     }
 
@@ -147,6 +162,13 @@ impl Codec for Words {
     fn refuse(&self, violation: Violation) -> Close {
         let (code, text) = (violation.code(), String::new());
         Close { code, text }
+    }
+}
+
+fn ping() -> Frame {
+    Frame {
+        head: Bytes::from_static(&[PING, 0]),
+        body: Bytes::new(),
     }
 }
 
@@ -171,7 +193,9 @@ fn told(answer: Answer) -> String {
         }
         Answer::Overview(conversations) => {
             let conversations = conversations.iter();
-            let text = |one: &crate::message::Conversation| format!("{}:{}", one.id, one.head.0);
+            let text = |one: &crate::message::Conversation| {
+                format!("{}:{}", one.id, one.wire_of(one.head).0)
+            };
             conversations.map(text).collect()
         }
         Answer::Ranges(ranges) => {
@@ -220,11 +244,22 @@ async fn hear(client: &mut Talker) -> String {
     }
 }
 
+/// Answers the ping that comes next.
+async fn pong(client: &mut Talker) {
+    let ping = client.next().await.expect("goes on").expect("well formed");
+    assert!(matches!(ping, WsMessage::Ping(_)), "{ping:?}");
+    client.flush().await.unwrap();
+    rest().await;
+}
+
 impl Bench {
     /// A session of "u" with this token, up to its first word.
     async fn talk(&mut self, token: &str, manner: Manner) -> Talker {
         let mut client = self.knock(Words::new(token, manner, None)).await;
         assert_eq!(hear(&mut client).await, "hello");
+        if manner == Manner::Sifts {
+            pong(&mut client).await;
+        }
         client
     }
 
@@ -296,6 +331,97 @@ fn who_sifts_and_does_not_ask_gets_the_backlog_after_a_second() {
         assert_eq!(hear(&mut client).await, "+1");
         say(&mut client, "reached").await;
         assert_eq!(hear(&mut client).await, "(sn_a_u:1)");
+    });
+}
+
+/// A client that lost a connection before it had pulled what its place covers finds that by the newest message of each conversation.
+#[test]
+fn who_sifts_and_does_not_ask_is_shown_the_newest_message_of_each_conversation() {
+    run(async {
+        let mut bench = Bench::new();
+        let token = bench.token("u");
+        for (sender, content) in [("a", "1"), ("a", "2"), ("b", "3"), ("a", "4"), ("c", "5")] {
+            bench.notice(sender, content).await;
+        }
+        // Newest of their conversations, and deleted: one before it is shown, or none.
+        bench.world.delete("u", 4);
+        bench.world.delete("u", 5);
+        drop(bench.talk(&token, Manner::Sifts).await);
+        rest().await;
+        bench.notice("b", "6").await;
+        let mut client = bench.talk(&token, Manner::Sifts).await;
+        bench.let_pass(1).await;
+        // The newest message of b was not sent, and comes as a push.
+        assert_eq!(hear(&mut client).await, "=2");
+        assert_eq!(hear(&mut client).await, "+6");
+    });
+}
+
+#[test]
+fn a_first_login_of_who_sifts_waits_until_its_place_is_durable() {
+    run(async {
+        let mut bench = Bench::new();
+        let token = bench.token("u");
+        bench.world.log.fail(Fault::Hang);
+        let words = Words::new(&token, Manner::Sifts, None);
+        let mut client = bench.knock(words).await;
+        rest().await;
+        assert!(client.next().now_or_never().is_none(), "not let in yet");
+        // It goes on where the log takes no write.
+        bench.world.log.rows().hanging.clear();
+        assert_eq!(hear(&mut client).await, "hello");
+        drop(client);
+        rest().await;
+        // A later login writes nothing.
+        bench.talk(&token, Manner::Sifts).await;
+        assert_eq!(bench.world.log.rows().sessions.len(), 1);
+    });
+}
+
+/// A Go core takes each mark for all of its conversation.
+#[test]
+fn a_mark_that_leaves_something_unread_is_not_told_to_who_sifts() {
+    run(async {
+        let mut bench = Bench::new();
+        let token = bench.token("u");
+        let mut client = bench.talk(&token, Manner::Sifts).await;
+        say(&mut client, "reached").await;
+        assert_eq!(hear(&mut client).await, "()");
+        for content in ["1", "2", "3"] {
+            bench.notice("a", content).await;
+            hear(&mut client).await;
+        }
+        bench.notice("b", "4").await;
+        assert_eq!(hear(&mut client).await, "+4");
+        let mark = async |marks: &[(&str, u64)]| {
+            let marks = marks.iter().map(|(id, seq)| crate::message::ReadMark {
+                conversation_id: (*id).into(),
+                conversation_seq: *seq,
+                base: 0,
+            });
+            let user = UserId::new("u").unwrap();
+            let marked = bench.world.delivery.mark_read(&user, None, marks.collect());
+            marked.await.unwrap();
+            bench.hand_out();
+            rest().await;
+        };
+        mark(&[("sn_a_u", 2)]).await;
+        mark(&[("sn_a_u", 3)]).await;
+        // The mark at 5 was left out.
+        assert_eq!(hear(&mut client).await, "+6");
+        pong(&mut client).await;
+        drop(client);
+        rest().await;
+        bench.notice("a", "7").await;
+        bench.notice("a", "8").await;
+        mark(&[("sn_a_u", 4), ("sn_b_u", 1)]).await;
+        mark(&[("sn_a_u", 5)]).await;
+        bench.notice("a", "11").await;
+        let mut client = bench.talk(&token, Manner::Sifts).await;
+        say(&mut client, "reached").await;
+        assert_eq!(hear(&mut client).await, "(sn_a_u:3 sn_b_u:1)");
+        // Of entry 9 one mark is left. What came after a mark leaves it whole.
+        assert_eq!(hear(&mut client).await, "+7 +8 +9 +10 +11");
     });
 }
 
@@ -451,6 +577,9 @@ fn a_message_that_comes_while_a_question_is_answered_is_neither_lost_nor_doubled
             }
             bench.world.log.rows().answering = Answering::Now;
             let answer = hear(&mut client).await;
+            if manner == Manner::Forgets {
+                pong(&mut client).await;
+            }
             let reached = answer.strip_prefix("(sn_a_u:").expect("one conversation");
             let reached: u64 = reached.strip_suffix(')').unwrap().parse().unwrap();
             bench.let_pass(1).await;

@@ -14,7 +14,6 @@ fn read(marks: &[(&str, u64)]) -> client_frame::Body {
     let marks = marks.iter().map(|(id, seq)| ReadMark {
         conversation_id: (*id).into(),
         conversation_seq: *seq,
-        ..ReadMark::default()
     });
     client_frame::Body::Read(Read {
         marks: marks.collect(),
@@ -79,7 +78,6 @@ fn a_mark_reaches_each_session_of_the_user_and_one_that_comes_later() {
             marks: vec![ReadMark {
                 conversation_id: CONVERSATION.into(),
                 conversation_seq: 2,
-                ..ReadMark::default()
             }],
             ..Pushed::default()
         };

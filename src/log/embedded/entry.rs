@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{
     Damage, Patience, ReadError,
     core::Core,
     entry_fields::{EntryFields, MARKS, MESSAGE},
-    message_facts::{MessageFacts, conversation_key},
+    message_facts::MessageFacts,
     record::{MessageRecord, Position, Record},
     segment::Segment,
 };
 use crate::{
     ids::{ConversationSeq, Seq, UserId},
-    message::{Content, Entry, Origin},
+    message::{Content, Entry},
 };
 
 /// An entry as its record has it.
@@ -84,18 +82,14 @@ impl Core {
     ) -> Result<Entry, ReadError> {
         let message = || self.message_patiently(link.message, patience);
         let is_deleted = has_deleted && self.state.is_deleted(user, link.seq)?;
-        let (content, send_time_ms) = match link.fields.kind {
-            kind @ (MESSAGE | MARKS) if !is_deleted => {
-                let MessageRecord { key, body, .. } = message()?;
-                let content = match kind {
-                    MARKS => Content::Marks(body),
-                    _ => Content::Message(body),
-                };
-                (content, key.send_time_ms)
-            }
-            // Without a message there is no send time to be ahead of.
-            _ => (Content::Removed, u64::MAX),
+        let stored = match link.fields.kind {
+            MESSAGE | MARKS if !is_deleted => Some(message()?),
+            _ => None,
         };
+        // Without a message there is no send time to be ahead of.
+        let send_time_ms = stored
+            .as_ref()
+            .map_or(u64::MAX, |stored| stored.key.send_time_ms);
         let mut numbers = link.fields.numbers(link.seq, send_time_ms);
         let key = || Ok(MessageFacts::of(&message()?).conversation_key(user));
         (numbers.conversation_seq, _) = self.place(user, link, key)?;
@@ -103,30 +97,31 @@ impl Core {
             let row = self.state.conversations.get(&key()?)?;
             numbers.base = row.map_or(0, |row| row.bases.of(numbers.conversation_seq));
         }
-        let is_cleared = match content.body() {
-            Some(body) if has_deleted => self.is_cleared(user, numbers.conversation_seq, body)?,
-            _ => false,
-        };
-        let content = if is_cleared {
-            Content::Removed
-        } else {
-            content
+        let content = match stored {
+            Some(stored) if link.fields.kind == MARKS => Content::Marks(stored.body),
+            Some(stored)
+                if !(has_deleted
+                    && self.is_cleared(user, numbers.conversation_seq, &stored)?) =>
+            {
+                Content::Message(stored.body)
+            }
+            _ => Content::Removed,
         };
         Ok(Entry { numbers, content })
     }
 
-    /// True if the user has cleared the conversation with this message in it. Read marks are in none.
+    /// True if the user has cleared the conversation with this message in it.
     fn is_cleared(
         &self,
         user: &UserId,
         number: ConversationSeq,
-        body: &Bytes,
+        message: &MessageRecord,
     ) -> Result<bool, ReadError> {
         if number == ConversationSeq::ZERO {
             return Ok(false);
         }
-        let id = Origin::of(body).conversation_id(user.as_str());
-        let conversation = self.state.conversations.get(&conversation_key(user, &id))?;
+        let key = MessageFacts::of(message).conversation_key(user);
+        let conversation = self.state.conversations.get(&key)?;
         Ok(conversation.is_some_and(|row| number <= row.settings.cleared))
     }
 

@@ -203,6 +203,24 @@ impl Log for EmbeddedLog {
         Ok(())
     }
 
+    fn begin_session(
+        &self,
+        key: &SessionKey,
+        epoch: Epoch,
+        row: SessionRow,
+    ) -> Result<Pending<()>, AppendError> {
+        let stored = self.store_cursor(key, epoch, row);
+        stored.map_err(AppendError::Refusing)?;
+        let record = Record::Cursor {
+            session: key.clone(),
+            cursor: row.cursor,
+            acked_at_ms: row.acked_at_ms,
+        };
+        let is_current = epoch == self.core.epoch;
+        let records = is_current.then_some(record).into_iter().collect();
+        self.enqueue(|sender| Work::Records(records, sender))
+    }
+
     fn users(&self) -> LogAnswer<Vec<UserId>> {
         self.aside(|core| Ok(core.state.all_users()?))
     }

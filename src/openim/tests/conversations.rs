@@ -136,6 +136,31 @@ async fn a_mark_moves_forward_and_counts_as_entry_of_the_inbox() {
     assert_eq!(world.data(MARK, unknown).await, json!({}));
 }
 
+/// The numbers of a Go core, which has a store. Some of its messages were lost with the log before the change.
+#[tokio::test]
+async fn a_mark_of_an_earlier_epoch_reaches_what_the_change_left() {
+    for (said, read) in [
+        (3, 1003),
+        (4, 1004),
+        (9, 1004),
+        (999, 1004),
+        (1003, 1003),
+        (1005, 1005),
+        (1006, 1006),
+        (9999, 1006),
+    ] {
+        let world = World::new();
+        world.notices(&["oa"], 4).await;
+        world.log.rows().begin_base(1000);
+        assert_eq!(seqs(&world, "sn_oa_u1").await, (4, 0));
+        world.notices(&["oa"], 2).await;
+        assert_eq!(seqs(&world, "sn_oa_u1").await, (1006, 1000));
+        let mark = json!({ "conversationID": "sn_oa_u1", "hasReadSeq": said });
+        world.data(MARK, mark).await;
+        assert_eq!(seqs(&world, "sn_oa_u1").await, (1006, read), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn a_mark_during_the_drain_is_refused() {
     let world = World::new();

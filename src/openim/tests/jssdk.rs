@@ -90,6 +90,28 @@ async fn a_conversation_that_had_only_online_messages_is_described_all_the_same(
 }
 
 #[tokio::test]
+async fn the_sdk_without_a_store_is_told_dense_numbers_in_a_new_epoch() {
+    let world = World::new();
+    world.notices(&["oa"], 3).await;
+    world.log.expire_all();
+    world.notices(&["oa", "hr"], 1).await;
+    world.log.rows().begin_base(1000);
+    world.notices(&["hr"], 1).await;
+    let answer = protobuf(&world, ACTIVE, active(0)).await;
+    let told = answer.conversations.iter().map(|one| {
+        let conversation = one.conversation.as_ref().unwrap();
+        (one.max_seq, one.read_seq, conversation.min_seq)
+    });
+    let expected = [(1002, 1000, 0), (1004, 1003, 1004)];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    let asked = json!({ "ownerUserID": "u1", "count": 9 });
+    let data = world.data(ACTIVE, asked).await;
+    let kept = data["conversations"].as_array().unwrap().iter();
+    let kept = kept.map(|one| one["maxSeq"].as_u64().unwrap());
+    assert_eq!(kept.collect::<Vec<_>>(), [1002, 4]);
+}
+
+#[tokio::test]
 async fn a_wrong_request_is_refused() {
     let world = World::new();
     let foreign = GetActiveConversationsReq {

@@ -280,14 +280,14 @@ mod tests {
 
     #[test]
     fn marks_are_notifications_of_the_user_to_itself() {
-        let mark = |id: &str, conversation_seq| ReadMark {
+        let mark = |id: &str, conversation_seq, base| ReadMark {
             conversation_id: id.into(),
             conversation_seq,
-            ..ReadMark::default()
+            base,
         };
         let body = StoredMessage {
             server_msg_id: MessageId::new(1_700_000_000_000).to_string(),
-            marks: vec![mark("sn_oa_u1", 7), mark("sg_g", 2)],
+            marks: vec![mark("sn_oa_u1", 7, 1000), mark("sg_g", 2, 0)],
             ..StoredMessage::default()
         };
         let user = UserId::new("u1").unwrap();
@@ -302,7 +302,7 @@ mod tests {
         let content: serde_json::Value = serde_json::from_slice(&first.content).unwrap();
         let detail: serde_json::Value =
             serde_json::from_str(content["detail"].as_str().unwrap()).unwrap();
-        assert_eq!(detail["hasReadSeq"], 7);
+        assert_eq!(detail["hasReadSeq"], 1007);
         assert_eq!(detail["conversationID"], "sn_oa_u1");
         assert_eq!(detail["markAsReadUserID"], "u1");
     }

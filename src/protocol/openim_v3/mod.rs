@@ -104,8 +104,18 @@ struct OpenimV3 {
     owed: Option<Box<Frame>>,
     /// The highest entry that was pushed.
     pushed: Seq,
-    /// A ping is under way, and all up to this entry was pushed before it.
-    pinged: Option<Seq>,
+    /// The ping under way.
+    pinged: Option<Pinged>,
+    /// True if the session asked for a ping while another one was under way.
+    owes_ping: bool,
+}
+
+/// A ping under way. There is one at a time: a client may answer only the latest.
+struct Pinged {
+    /// All up to this entry was pushed before it.
+    pushed: Seq,
+    /// True if the session asked for it.
+    is_asked: bool,
 }
 
 /// A request that waits for the session's answer.
@@ -141,6 +151,7 @@ impl OpenimV3 {
             owed: None,
             pushed: Seq::ZERO,
             pinged: None,
+            owes_ping: false,
         }
     }
 
@@ -228,13 +239,16 @@ impl OpenimV3 {
     fn reach(&mut self, seq: Seq, send: &mut dyn FnMut(Frame)) {
         self.pushed = self.pushed.max(seq);
         if self.pinged.is_none() {
-            send(self.ping());
+            send(self.ping(false));
         }
     }
 
-    /// A ping behind all that was pushed.
-    fn ping(&mut self) -> Frame {
-        self.pinged = Some(self.pushed);
+    /// A ping behind all that was pushed. `is_asked`: the session asked for it.
+    fn ping(&mut self, is_asked: bool) -> Frame {
+        self.pinged = Some(Pinged {
+            pushed: self.pushed,
+            is_asked,
+        });
         frame::ping(&[])
     }
 
@@ -290,15 +304,16 @@ impl Codec for OpenimV3 {
     }
 
     fn pong(&mut self) -> Option<FromClient> {
-        let received = self.pinged.take()?;
-        if self.pushed > received {
-            self.owed = Some(Box::new(self.ping()));
+        let Pinged { pushed, is_asked } = self.pinged.take()?;
+        let owes = std::mem::take(&mut self.owes_ping);
+        if owes || self.pushed > pushed {
+            self.owed = Some(Box::new(self.ping(owes)));
         }
-        // A ping before the first push asks for a sign of life alone.
-        Some(if received == Seq::ZERO {
-            FromClient::Nothing
+        // A ping that is owed has its own answer.
+        Some(if is_asked && !owes {
+            FromClient::Received(pushed)
         } else {
-            FromClient::Ack(received)
+            FromClient::Ack(pushed)
         })
     }
 
@@ -314,7 +329,9 @@ impl Codec for OpenimV3 {
                 }
             }
             ToClient::Live(live) => self.push_live(user, &live, send),
-            ToClient::Push { messages, .. } => self.push(user, &messages, send),
+            ToClient::Push { messages, .. } | ToClient::Newest(messages) => {
+                self.push(user, &messages, send);
+            }
             ToClient::Answer(answer) => {
                 if let Some(frame) = self.tell_answer(user, answer) {
                     send(frame);
@@ -324,10 +341,10 @@ impl Codec for OpenimV3 {
             ToClient::Kicked(_) => send(self.binary(&unasked(number::KICK, &[]))),
             // A hole in the inbox is a hole in a conversation, for which the SDK asks by itself.
             ToClient::Gap(gap) => self.reach(gap.to, send),
-            ToClient::Ping if self.pinged.is_none() => send(self.ping()),
+            ToClient::Ping if self.pinged.is_none() => send(self.ping(true)),
+            ToClient::Ping => self.owes_ping = true,
             // The SDKs know nothing of these.
-            ToClient::Ping
-            | ToClient::CaughtUp(_)
+            ToClient::CaughtUp(_)
             | ToClient::Fetched { .. }
             | ToClient::Conversations { .. }
             | ToClient::Draining(_)

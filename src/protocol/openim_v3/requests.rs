@@ -184,16 +184,22 @@ fn seq(number: i64) -> WireSeq {
     WireSeq(u64::try_from(number).unwrap_or_default())
 }
 
-/// The seqs of a conversation as ranges, ascending.
+/// The seqs of a conversation as ranges, ascending; without any seq an empty range, because the answer has to name each conversation
+/// that was asked for.
 fn runs(id: String, mut seqs: Vec<i64>) -> impl Iterator<Item = Range> {
     seqs.sort_unstable();
     let mut seqs = seqs.into_iter().filter(|seq| *seq > 0).peekable();
+    let mut empty = seqs.peek().is_none().then_some((1, 0));
     std::iter::from_fn(move || {
-        let from = seqs.next()?;
-        let mut to = from;
-        while let Some(next) = seqs.next_if(|seq| *seq <= to.saturating_add(1)) {
-            to = next;
-        }
+        let run = empty.take().or_else(|| {
+            let from = seqs.next()?;
+            let mut to = from;
+            while let Some(next) = seqs.next_if(|seq| *seq <= to.saturating_add(1)) {
+                to = next;
+            }
+            Some((from, to))
+        });
+        let (from, to) = run?;
         Some(Range {
             conversation_id: id.clone(),
             from: seq(from),
@@ -262,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn listed_seqs_become_ranges() {
+    fn listed_seqs_become_ranges_and_none_of_them_an_empty_one() {
         let conversations = vec![
             ConversationSeqs {
                 conversation_id: "a".into(),
@@ -272,6 +278,10 @@ mod tests {
                 conversation_id: "b".into(),
                 seqs: Vec::new(),
             },
+            ConversationSeqs {
+                conversation_id: "c".into(),
+                seqs: vec![0],
+            },
         ];
         let request = GetSeqMessageReq {
             user_id: "u1".into(),
@@ -279,7 +289,13 @@ mod tests {
         };
         let last = i64::MAX as u64;
         let asked = Question::Ranges {
-            ranges: vec![range("a", 3, 3), range("a", 7, 9), range("a", last, last)],
+            ranges: vec![
+                range("a", 3, 3),
+                range("a", 7, 9),
+                range("a", last, last),
+                range("b", 1, 0),
+                range("c", 1, 0),
+            ],
             bytes: ANSWER_BYTES_MAX,
             is_pull: false,
         };

@@ -261,8 +261,8 @@ fn the_sessions_answer_goes_to_the_request_that_waits() {
         unread: 0,
         last_time_ms: 0,
         last_seq: Seq(2),
-        settings: Default::default(),
         bases: Bases::default(),
+        settings: Default::default(),
     };
     assert_eq!(conversation.wire_of(ConversationSeq(2)), WireSeq(2));
     let answer = || {
@@ -315,15 +315,22 @@ fn a_kick_is_a_frame_of_its_own_and_a_drain_is_none() {
 
 /// The codec's word after a pong, and the ping that may follow at once.
 fn pong(client: &mut Client) -> (Option<u64>, bool) {
+    let (ack, is_pinged, _) = receipt(client);
+    (ack, is_pinged)
+}
+
+/// The same; at last, if the pong answers the session's own ping.
+fn receipt(client: &mut Client) -> (Option<u64>, bool, bool) {
     let said = client.codec.pong();
+    let is_asked = matches!(said, Some(FromClient::Received(_)));
     let ack = match said {
-        Some(FromClient::Ack(seq)) => Some(seq.0),
-        Some(FromClient::Nothing) | None => None,
+        Some(FromClient::Ack(seq) | FromClient::Received(seq)) => Some(seq.0),
+        None => None,
         other => panic!("{other:?}"),
     };
     let pings = client.codec.answers().map(read);
     assert!(pings.as_ref().is_none_or(|one| *one == ping()));
-    (ack, pings.is_some())
+    (ack, pings.is_some(), is_asked)
 }
 
 #[test]
@@ -336,7 +343,6 @@ fn a_pong_acks_what_was_pushed_before_its_ping() {
         // One ping at most is under way.
         assert_eq!(client.hear(live(2)).len(), 1);
         assert_eq!(client.hear(push(3..=5)).len(), 1);
-        assert!(client.hear(ToClient::Ping).is_empty());
         assert_eq!(pong(&mut client), (Some(1), true));
         assert_eq!(client.hear(live(6)).len(), 1);
         assert_eq!(pong(&mut client), (Some(5), true));
@@ -354,14 +360,37 @@ fn a_pong_acks_what_was_pushed_before_its_ping() {
 }
 
 #[test]
-fn a_ping_without_a_push_asks_for_a_sign_of_life() {
+fn a_ping_without_a_push_acks_nothing() {
     let mut client = Client::new(NATIVE);
     assert_eq!(client.hear(ToClient::Ping), [ping()]);
-    assert!(client.hear(ToClient::Ping).is_empty());
-    assert_eq!(pong(&mut client), (None, false));
+    assert_eq!(receipt(&mut client), (Some(0), false, true));
     // An online-only message acks nothing.
     assert_eq!(client.hear(live(0)).len(), 2);
-    assert_eq!(pong(&mut client), (None, false));
+    assert_eq!(receipt(&mut client), (Some(0), false, false));
+}
+
+/// A client may answer only the latest of several pings, so one is under way at a time.
+#[test]
+fn the_session_learns_that_all_before_its_ping_was_received() {
+    let mut client = Client::new(JS);
+    assert_eq!(client.hear(live(1)).len(), 2);
+    assert!(client.hear(ToClient::Ping).is_empty());
+    assert!(client.hear(ToClient::Ping).is_empty());
+    assert_eq!(receipt(&mut client), (Some(1), true, false));
+    assert_eq!(client.hear(live(2)).len(), 1);
+    assert!(client.hear(ToClient::Ping).is_empty());
+    assert_eq!(receipt(&mut client), (Some(1), true, false));
+    assert_eq!(receipt(&mut client), (Some(2), false, true));
+}
+
+/// Entries before the session's place may be shown. They raise no receipt.
+#[test]
+fn the_newest_messages_are_pushed_and_acked_as_what_they_are() {
+    let mut client = Client::new(NATIVE);
+    assert_eq!(client.hear(live(5)).len(), 2);
+    let newest = ToClient::Newest(vec![(numbers(3), body())]);
+    assert_eq!(client.hear(newest).len(), 1);
+    assert_eq!(pong(&mut client), (Some(5), false));
 }
 
 /// JSON with gzip is spoken by no SDK, and shares nothing.

@@ -121,7 +121,9 @@ impl Codec for TowncrierV1 {
                 end: is_end,
             }),
             // This protocol has no question that these answer.
-            ToClient::Answer(_) | ToClient::Presence(_) | ToClient::Ping => return,
+            ToClient::Answer(_) | ToClient::Presence(_) | ToClient::Newest(_) | ToClient::Ping => {
+                return;
+            }
             ToClient::Gap(gap) => Body::Gap(say_gap(gap)),
             ToClient::Kicked(kicked) => Body::Kicked(say_kicked(kicked)),
             ToClient::Draining(after) => Body::Draining(proto::Draining {

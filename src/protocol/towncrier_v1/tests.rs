@@ -346,8 +346,8 @@ fn an_answer_with_the_longest_ids_fits_a_frame() {
         unread: u64::MAX,
         last_time_ms: i64::MAX as u64,
         last_seq: Seq(u64::MAX),
-        settings: Default::default(),
         bases: Bases::default(),
+        settings: Default::default(),
     };
     let said = proto::Conversation {
         conversation_id: "z".repeat(CONVERSATION_ID_BYTES_MAX),

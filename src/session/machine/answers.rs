@@ -1,7 +1,9 @@
 //! What a session does about its client's questions, and about the users that its client watches.
 
 use super::{
-    super::{Action, Answer, ToClient, hold::Hold, question::OpenQuestion, window::Window},
+    super::{
+        Action, Answer, Messages, ToClient, hold::Hold, question::OpenQuestion, window::Window,
+    },
     Turn,
 };
 use crate::{
@@ -63,13 +65,34 @@ impl Turn<'_> {
         self.session.reading = None;
         let now = self.scene.now;
         let wishes = self.session.ask();
-        if let Some(hold) = wishes.hold {
-            wishes.hold = hold.after(&answer, shown.is_some(), now);
-            if let (Hold::Overview, Some(shown)) = (hold, shown) {
-                self.begin_anew(shown);
-            }
+        let before = wishes.hold;
+        if let (Some(hold), Some(OpenQuestion::Asked { kind, .. })) = (before, &wishes.question) {
+            wishes.hold = hold.after(*kind, now);
+        }
+        let hold = wishes.hold;
+        if let (Some(Hold::Overview), Some(shown)) = (before, shown) {
+            self.begin_anew(shown);
         }
         self.answer(ToClient::Answer(answer));
+        if hold.is_some() && hold != before {
+            // The pong behind the answer shows that the client has read it.
+            self.send(ToClient::Ping);
+        }
+    }
+
+    /// The client has read everything that was sent before the latest [`ToClient::Ping`].
+    pub(super) fn take_receipt(&mut self) {
+        let now = self.scene.now;
+        if let Some(wishes) = &mut self.session.wishes {
+            wishes.hold = wishes.hold.map(|hold| hold.read(now));
+        }
+    }
+
+    pub(super) fn take_newest(&mut self, messages: Messages) {
+        self.session.reading = None;
+        if !messages.is_empty() {
+            self.send(ToClient::Newest(messages));
+        }
     }
 
     /// The overview told the client of everything up to `shown`, and of nothing else. Nothing was sent before.

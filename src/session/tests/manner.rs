@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::{super::*, LIMITS, inbox::numbers};
 use crate::{
-    ids::{ConnectionId, Epoch, Platform, Seq, UserId},
-    message::{Content, Entry, Live, Message},
+    ids::{ConnectionId, Epoch, Platform, Seq, UserId, WireSeq},
+    message::{Content, Entry, Live, Message, ReadMark, StoredMessage},
 };
 
 /// A session in an inbox with this head. It opens at 0 ms.
@@ -55,7 +55,10 @@ fn said(action: &Action) -> String {
         }
         Action::Send(ToClient::Answer(_)) => "answer".into(),
         Action::Read(order) => format!("read after {}", order.after),
+        Action::Send(ToClient::Newest(messages)) => format!("newest {}", messages.len()),
+        Action::Send(ToClient::Ping) => "ping".into(),
         Action::Ask { sent, .. } => format!("ask at {sent}"),
+        Action::ReadNewest(sent) => format!("read newest at {sent}"),
         other => format!("{other:?}"),
     }
 }
@@ -91,11 +94,35 @@ fn answered(answer: Answer, shown: Option<Seq>) -> Event {
 }
 
 fn ranges() -> Question {
+    pull(0)
+}
+
+/// A pull of so many messages.
+fn pull(messages: u64) -> Question {
+    let range = Range {
+        conversation_id: "a".into(),
+        from: WireSeq(1),
+        to: WireSeq(messages),
+    };
     Question::Ranges {
-        ranges: Vec::new(),
+        ranges: vec![range],
         bytes: usize::MAX,
         is_pull: true,
     }
+}
+
+fn pulled() -> Event {
+    answered(Answer::Ranges(Vec::new()), None)
+}
+
+/// The pong to the last ping.
+fn pong() -> Event {
+    Event::Said(FromClient::Received(Seq::ZERO))
+}
+
+fn newest(seqs: std::ops::RangeInclusive<u64>) -> Event {
+    let messages = seqs.map(|seq| (numbers(Seq(seq)), Bytes::from_static(b"m")));
+    Event::Newest(messages.collect())
 }
 
 fn tick() -> Event {
@@ -120,17 +147,58 @@ fn who_sifts_gets_nothing_before_the_answer_and_then_all_that_follows_it() {
     assert_eq!(handle(&mut session, live(8), 1800), ["live 8"]);
 }
 
+/// The newest messages show a client what it missed before its place, and the pushes bring what follows.
 #[test]
-fn who_does_not_ask_for_a_second_gets_all_the_same() {
+fn who_reads_and_asks_nothing_for_a_second_gets_the_newest_and_what_follows() {
+    for stored in [Some(3), None] {
+        let (mut session, actions) = opened(Manner::Sifts, 5, stored);
+        assert_eq!(actions.last().map(said).as_deref(), Some("ping"));
+        let sent = stored.unwrap_or(5);
+        // A slow client has its time.
+        assert_eq!(handle(&mut session, tick(), 7000), NOTHING);
+        assert_eq!(handle(&mut session, pong(), 7500), NOTHING);
+        assert_eq!(handle(&mut session, pong(), 8000), NOTHING);
+        assert_eq!(handle(&mut session, tick(), 8499), NOTHING);
+        let looked = handle(&mut session, tick(), 8500);
+        assert_eq!(looked, [format!("read newest at {sent}")]);
+        let told = handle(&mut session, newest(1..=3), 8600);
+        assert_eq!(told[0], "newest 3");
+        assert_eq!(
+            told.get(1).map(String::as_str),
+            stored.map(|_| "read after 3")
+        );
+    }
+}
+
+#[test]
+fn what_comes_while_the_newest_are_read_is_not_held() {
+    let (mut session, _) = opened(Manner::Sifts, 5, None);
+    handle(&mut session, pong(), 0);
+    handle(&mut session, tick(), 1000);
+    assert_eq!(handle(&mut session, live(6), 1010), ["live 6"]);
+    assert_eq!(handle(&mut session, asks(Question::Reached), 1020), NOTHING);
+    // A user without a message has no newest one.
+    let told = handle(&mut session, newest(1..=0), 1030);
+    assert_eq!(told, ["ask at 6"]);
+    assert_eq!(handle(&mut session, reached(), 1040), ["answer"]);
+    assert_eq!(handle(&mut session, tick(), 9000), NOTHING);
+}
+
+#[test]
+fn a_client_whose_pong_does_not_come_is_not_waited_for_without_end() {
     let (mut session, _) = opened(Manner::Sifts, 5, Some(3));
-    assert_eq!(handle(&mut session, tick(), 999), NOTHING);
-    assert_eq!(handle(&mut session, tick(), 1000), ["read after 3"]);
+    let timeout = super::super::machine::RECEIPT_TIMEOUT.as_millis() as u64;
+    handle(&mut session, Event::Said(FromClient::Nothing), timeout - 1);
+    assert_eq!(handle(&mut session, tick(), timeout - 1), NOTHING);
+    assert_eq!(handle(&mut session, tick(), timeout), ["read newest at 3"]);
 }
 
 #[test]
 fn a_later_question_is_answered_by_what_was_sent_by_then() {
     let (mut session, _) = opened(Manner::Sifts, 5, Some(3));
+    handle(&mut session, pong(), 0);
     handle(&mut session, tick(), 1000);
+    handle(&mut session, newest(3..=3), 1000);
     // The read under way comes first.
     let asked = handle(&mut session, asks(Question::Reached), 1100);
     assert_eq!(asked, NOTHING);
@@ -171,7 +239,7 @@ fn a_session_never_seen_begins_at_the_head() {
 #[test]
 fn who_forgets_begins_anew_at_what_the_overview_shows() {
     let (mut session, _) = opened(Manner::Forgets, 5, Some(3));
-    assert_eq!(handle(&mut session, tick(), 60_000), ["Send(Ping)"]);
+    assert_eq!(handle(&mut session, tick(), 60_000), ["ping"]);
     assert_eq!(handle(&mut session, live(6), 60_000), NOTHING);
     let named = Question::Overview(vec!["a".into()]);
     assert_eq!(handle(&mut session, asks(named), 60_010), ["ask at 3"]);
@@ -181,29 +249,112 @@ fn who_forgets_begins_anew_at_what_the_overview_shows() {
     assert_eq!(handle(&mut session, asks(all), 60_030), ["ask at 3"]);
     // Message 7 is in the overview, and its commit is heard of later. Message 8 is not in the overview.
     let shown = handle(&mut session, overview(7), 60_040);
-    assert_eq!(shown, ["Begin(Seq(7))", "Send(CaughtUp(Seq(7)))", "answer"]);
+    let expected = ["Begin(Seq(7))", "Send(CaughtUp(Seq(7)))", "answer", "ping"];
+    assert_eq!(shown, expected);
     assert_eq!(handle(&mut session, live(7), 60_050), NOTHING);
     assert_eq!(handle(&mut session, live(8), 60_060), NOTHING);
     assert_eq!(handle(&mut session, asks(ranges()), 60_070), ["ask at 7"]);
-    let told = answered(Answer::Ranges(Vec::new()), None);
-    let told = handle(&mut session, told, 60_080);
+    let told = handle(&mut session, pulled(), 60_080);
     assert_eq!(told, ["answer", "read after 7"]);
 }
 
+/// After an answer with a hundred messages it asks once more, and does not count what comes in between.
 #[test]
-fn who_forgets_and_asks_for_no_range_gets_pushes_a_second_after_the_overview() {
+fn who_forgets_gets_no_push_between_two_pulls() {
+    let (mut session, _) = opened(Manner::Forgets, 5, None);
+    handle(&mut session, asks(Question::Overview(Vec::new())), 0);
+    handle(&mut session, overview(5), 10);
+    assert_eq!(handle(&mut session, asks(pull(100)), 20), ["ask at 5"]);
+    // The pong shows that it has read the overview, and not the answer to its pull.
+    assert_eq!(handle(&mut session, pong(), 30), NOTHING);
+    assert_eq!(handle(&mut session, pulled(), 40), ["answer", "ping"]);
+    assert_eq!(handle(&mut session, live(6), 50), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 9000), NOTHING);
+    assert_eq!(handle(&mut session, pong(), 9000), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 9999), NOTHING);
+    assert_eq!(handle(&mut session, asks(pull(0)), 9999), ["ask at 5"]);
+    assert_eq!(handle(&mut session, tick(), 9999), NOTHING);
+    let told = handle(&mut session, pulled(), 10_010);
+    assert_eq!(told, ["answer", "read after 5"]);
+}
+
+#[test]
+fn who_forgets_and_pulls_no_second_time_gets_pushes_a_second_after_its_receipt() {
+    let (mut session, _) = opened(Manner::Forgets, 5, None);
+    handle(&mut session, asks(Question::Overview(Vec::new())), 0);
+    handle(&mut session, overview(5), 10);
+    handle(&mut session, asks(pull(100)), 20);
+    handle(&mut session, pulled(), 40);
+    handle(&mut session, live(6), 50);
+    handle(&mut session, pong(), 60);
+    assert_eq!(handle(&mut session, tick(), 1059), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 1060), ["read after 5"]);
+}
+
+/// Its app may look at history at any time.
+#[test]
+fn history_ends_no_wait_for_a_pull() {
+    let (mut session, _) = opened(Manner::Forgets, 5, None);
+    handle(&mut session, asks(Question::Overview(Vec::new())), 0);
+    handle(&mut session, overview(5), 10);
+    handle(&mut session, live(6), 20);
+    let history = Question::Ranges {
+        ranges: Vec::new(),
+        bytes: usize::MAX,
+        is_pull: false,
+    };
+    assert_eq!(handle(&mut session, asks(history), 30), ["ask at 5"]);
+    assert_eq!(handle(&mut session, pulled(), 40), ["answer"]);
+    handle(&mut session, asks(ranges()), 50);
+    assert_eq!(
+        handle(&mut session, pulled(), 60),
+        ["answer", "read after 5"]
+    );
+}
+
+/// A Go core takes each mark for all of its conversation, so the marks are looked up first.
+#[test]
+fn marks_come_from_the_log_to_who_sifts() {
+    let marks = StoredMessage {
+        marks: vec![ReadMark {
+            conversation_id: "a".into(),
+            conversation_seq: 1,
+            base: 0,
+        }],
+        ..StoredMessage::default()
+    };
+    for (manner, expected) in [(Manner::Sifts, "read after 0"), (Manner::Acks, "live 1")] {
+        let (mut session, _) = opened(manner, 0, None);
+        if manner == Manner::Sifts {
+            handle(&mut session, asks(Question::Reached), 0);
+            handle(&mut session, reached(), 10);
+        }
+        let live = Event::Live(Live {
+            numbers: numbers(Seq(1)),
+            message: Arc::new(Message::new(marks.to_bytes())),
+        });
+        assert_eq!(handle(&mut session, live, 20), [expected]);
+    }
+}
+
+#[test]
+fn who_forgets_and_asks_for_no_range_gets_pushes_a_second_after_it_read_the_overview() {
     let (mut session, _) = opened(Manner::Forgets, 5, None);
     handle(&mut session, asks(Question::Overview(Vec::new())), 3000);
     handle(&mut session, overview(5), 3100);
     assert_eq!(handle(&mut session, live(6), 3200), NOTHING);
-    assert_eq!(handle(&mut session, tick(), 4099), NOTHING);
-    assert_eq!(handle(&mut session, tick(), 4100), ["read after 5"]);
+    // A slow client has its time.
+    assert_eq!(handle(&mut session, tick(), 8000), NOTHING);
+    assert_eq!(handle(&mut session, pong(), 8100), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 9099), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 9100), ["read after 5"]);
 }
 
 #[test]
 fn nothing_is_sent_again_and_a_receipt_that_does_not_come_ends_the_session() {
     let (mut session, _) = opened(Manner::Sifts, 0, None);
-    handle(&mut session, tick(), 1000);
+    handle(&mut session, asks(Question::Reached), 0);
+    handle(&mut session, reached(), 0);
     assert_eq!(handle(&mut session, live(1), 1000), ["live 1"]);
     let timeout = super::super::machine::RECEIPT_TIMEOUT.as_secs();
     for second in 2..=timeout {
@@ -217,8 +368,10 @@ fn nothing_is_sent_again_and_a_receipt_that_does_not_come_ends_the_session() {
 #[test]
 fn a_silent_client_is_asked_for_a_sign_of_life() {
     let (mut session, _) = opened(Manner::Sifts, 0, None);
+    handle(&mut session, asks(Question::Reached), 0);
+    handle(&mut session, reached(), 0);
     assert_eq!(handle(&mut session, tick(), 29_999), NOTHING);
-    assert_eq!(handle(&mut session, tick(), 30_000), ["Send(Ping)"]);
+    assert_eq!(handle(&mut session, tick(), 30_000), ["ping"]);
     let nothing = Event::Said(FromClient::Nothing);
     assert_eq!(handle(&mut session, nothing, 31_000), NOTHING);
     assert_eq!(handle(&mut session, tick(), 60_999), NOTHING);
@@ -297,6 +450,10 @@ struct World {
     /// The read that is ordered.
     order: Option<ReadOrder>,
     asked: Option<(Question, u64)>,
+    /// The newest messages up to here are asked for.
+    newest: Option<u64>,
+    /// A ping is under way.
+    is_pinged: bool,
     /// Everything up to here the client has from an answer or a push.
     has: u64,
     acked: u64,
@@ -320,6 +477,8 @@ impl World {
                 }
                 Action::Read(order) => self.order = Some(order),
                 Action::Ask { question, sent } => self.asked = Some((question, sent.0)),
+                Action::ReadNewest(sent) => self.newest = Some(sent.0),
+                Action::Send(ToClient::Ping) => self.is_pinged = true,
                 Action::Close(reason) => panic!("{reason:?}"),
                 _ => {}
             }
@@ -332,6 +491,13 @@ impl World {
     }
 
     fn answer(&mut self) {
+        if let Some(sent) = self.newest.take() {
+            assert!(
+                sent <= self.has,
+                "what was sent, or is before the client's place"
+            );
+            self.happen(newest(sent..=sent));
+        }
         let Some((question, sent)) = self.asked.take() else {
             return;
         };
@@ -349,7 +515,7 @@ impl World {
                 }
                 self.happen(overview(shown));
             }
-            Question::Ranges { .. } => self.happen(answered(Answer::Ranges(Vec::new()), None)),
+            Question::Ranges { .. } => self.happen(pulled()),
         }
     }
 
@@ -362,8 +528,14 @@ impl World {
         self.happen(read(after + 1..=to));
     }
 
+    fn pong(&mut self) {
+        if std::mem::take(&mut self.is_pinged) {
+            self.happen(pong());
+        }
+    }
+
     fn step(&mut self) {
-        match self.rng.u8(..12) {
+        match self.rng.u8(..13) {
             0..3 => {
                 self.head += 1;
                 self.unheard.push(self.head);
@@ -376,7 +548,7 @@ impl World {
                 let question = match self.rng.u8(..3) {
                     0 => Question::Reached,
                     1 => Question::Overview(Vec::new()),
-                    _ => ranges(),
+                    _ => pull(self.rng.u64(99..=100)),
                 };
                 // Before its overview a client without a store asks for nothing else.
                 let is_new = self.has == u64::MAX;
@@ -397,6 +569,7 @@ impl World {
                 self.happen(tick());
             }
             10 => self.happen(Event::Room),
+            11 => self.pong(),
             _ => {}
         }
     }
@@ -425,6 +598,9 @@ fn what_no_answer_has_comes_once_and_in_order_whatever_happens() {
             unheard: Vec::new(),
             order: None,
             asked: None,
+            newest: None,
+            // Who sifts is pinged as the session opens.
+            is_pinged: manner == Manner::Sifts,
             has,
             acked: has,
         };
@@ -440,6 +616,7 @@ fn what_no_answer_has_comes_once_and_in_order_whatever_happens() {
             world.now += 1000;
             world.happen(tick());
             world.happen(Event::Head(Seq(world.head)));
+            world.pong();
             world.read();
             world.answer();
             if world.has != u64::MAX {

@@ -37,8 +37,8 @@ fn listed() -> Event {
             unread: 1,
             last_time_ms: 5,
             last_seq: Seq(8),
-            settings: Default::default(),
             bases: Bases::default(),
+            settings: Default::default(),
         }],
         is_end: true,
     }

@@ -29,7 +29,7 @@ impl Row for SessionRow {
     }
 }
 
-/// True for an OpenIM session that has acked nothing since this Unix ms.
+/// True for an OpenIM session that has neither begun nor acked since this Unix ms.
 pub(in crate::log::embedded) fn is_forgotten(
     key: &SessionKey,
     row: &SessionRow,
@@ -57,7 +57,7 @@ impl Cursors {
         self.rows.put(keys::session(key), row);
     }
 
-    /// Forgets an OpenIM session that has acked nothing since this Unix ms.
+    /// Forgets an OpenIM session that has neither begun nor acked since this Unix ms.
     pub(in crate::log::embedded) fn forget_silent(
         &self,
         key: &SessionKey,

@@ -10,7 +10,7 @@
 //! | `conversation_waypoints` | user `\0` conversation id `\0` conversation seq (multiples of 64) | position u64 of that `Entry` | until its segment is removed |
 //! | `conversation_waypoints` | user `\0` conversation id `\0` `\0` provisional number (multiples of 64) | the same, for an entry with a provisional number | until its segment is removed |
 //! | `unnumbered` | user `\0` seq | for an `Entry` without a conversation seq: the seq, the position of the conversation's `Entry` before it, provisional: a varint each | until its segment is removed |
-//! | `sessions` | user `\0` platform u8, device | cursor u64, acked_at_ms u64 | for ever; of an OpenIM session: `log.retention` after the last ack, when a segment is removed |
+//! | `sessions` | user `\0` platform u8, device | cursor u64, acked_at_ms u64 | for ever; of an OpenIM session: `log.retention` after the last login or ack, when a segment is removed |
 //! | `keys` | sender `\0` clientMsgID | message id 16, send_time u64, fingerprint 16, position u64 | as its message, at least `log.idempotency_retention` |
 //! | `revoked` | user `\0` platform u8 | revoked_before_ms u64, newest_ms u64 (absent in older rows) | for ever |
 //! | `deleted` | user `\0` seq | – | until its segment is removed |

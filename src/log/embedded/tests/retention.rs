@@ -306,7 +306,7 @@ fn what_retention_forgot_stays_forgotten_also_when_nothing_had_to_be_carried_on(
 }
 
 #[test]
-fn an_openim_session_is_forgotten_with_its_segment_when_it_acked_nothing_for_the_retention() {
+fn an_openim_session_is_forgotten_with_its_segment_when_it_was_not_seen_for_the_retention() {
     let bench = short_lived();
     let session = |name: &str, digest| SessionKey {
         user: user(name),

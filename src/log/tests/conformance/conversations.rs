@@ -361,8 +361,8 @@ fn a_conversation_outlives_its_messages(subject: &Subject) {
             unread,
             last_time_ms: NOW_MS + head - 1,
             last_seq: Seq(last_seq),
-            settings: Default::default(),
             bases: Bases::default(),
+            settings: Default::default(),
         };
         Some(conversation)
     };
