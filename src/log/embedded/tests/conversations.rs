@@ -1,4 +1,5 @@
 //! A conversation's numbers, its read mark and its unread messages outlive a crash, a lost state store and retention.
+//! `settings.rs`: the user's settings do so too.
 
 use super::*;
 use crate::{
