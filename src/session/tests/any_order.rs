@@ -66,7 +66,7 @@ impl World {
                 sent <= self.has,
                 "what was sent, or is before the client's place"
             );
-            self.happen(newest(sent..=sent));
+            self.happen(newest(sent..sent + 1));
         }
         let Some((question, sent)) = self.asked.take() else {
             return;
