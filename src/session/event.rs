@@ -96,8 +96,8 @@ pub enum Manner {
     /// session never seen begins at the head.
     Sifts,
     /// It has no store, and sorts nothing. As [`Sifts`](Self::Sifts), but the session begins anew at the head with which its
-    /// question [`Overview`](Question::Overview) was answered. Then pushes wait until its last pull by
-    /// [`Ranges`](Question::Ranges) is answered as well, or has not come for one second.
+    /// question [`Overview`](Question::Overview) was answered. Then pushes wait until it has read that, or the answer to its last pull
+    /// by [`Ranges`](Question::Ranges), and pulls nothing for one second more.
     Forgets,
 }
 

@@ -12,8 +12,10 @@ use super::{Manner, Moment, Question, machine::RECEIPT_TIMEOUT};
 /// link breaks twice within 5 s does not ask at all.
 const ASKED_WITHIN: Duration = Duration::from_secs(1);
 /// After a pull of so many messages the JavaScript SDK pulls once more, with the ranges that are left or with none. What is pushed
-/// in between it does not count.
+/// in between it does not count, and neither what is pushed right behind an answer.
 const PULL_GOES_ON: u64 = 100;
+/// The longest wait for that pull, from the same moment on: some ten times what a phone takes to tell its app of a full answer.
+const PULLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why pushes wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub(super) enum Hold {
     Reached(Wait),
     /// The overview is not answered. A client without a store always asks for it; before that it can place no message.
     Overview,
-    /// The last pull is not answered, and may not be asked.
+    /// The client may pull, or pull once more.
     Pull(Wait),
 }
 
@@ -31,8 +33,8 @@ pub(super) enum Hold {
 pub(super) struct Wait {
     /// The time is over at this moment.
     until: Moment,
-    /// True if the client is known to have read all that was sent before.
-    has_read: bool,
+    /// The time from the moment at which the client is known to have read all that was sent before; `None`: that moment has come.
+    once_read: Option<Duration>,
 }
 
 /// A question, as far as pushes wait for its answer.
@@ -70,22 +72,20 @@ impl AskKind {
 }
 
 impl Wait {
-    /// A wait that begins now. Without a receipt it ends when a receipt is overdue.
-    fn new(now: Moment) -> Self {
+    /// A wait for this long once the client has read all that was sent before now. Without a receipt it ends when a receipt is overdue.
+    fn new(now: Moment, within: Duration) -> Self {
         Self {
             until: now.plus(RECEIPT_TIMEOUT),
-            has_read: false,
+            once_read: Some(within),
         }
     }
 
     /// The client has read all that was sent before now.
     fn read(self, now: Moment) -> Self {
-        if self.has_read {
-            return self;
-        }
+        let within = self.once_read;
         Self {
-            until: now.plus(ASKED_WITHIN),
-            has_read: true,
+            until: within.map_or(self.until, |within| now.plus(within)),
+            once_read: None,
         }
     }
 }
@@ -95,7 +95,7 @@ impl Hold {
     pub(super) fn new(manner: Manner, now: Moment) -> Option<Self> {
         match manner {
             Manner::Acks => None,
-            Manner::Sifts => Some(Self::Reached(Wait::new(now))),
+            Manner::Sifts => Some(Self::Reached(Wait::new(now, ASKED_WITHIN))),
             Manner::Forgets => Some(Self::Overview),
         }
     }
@@ -103,10 +103,11 @@ impl Hold {
     /// The hold after an answer.
     pub(super) fn after(self, kind: AskKind, now: Moment) -> Option<Self> {
         match (self, kind) {
-            (Self::Reached(_), AskKind::Reached) | (Self::Pull(_), AskKind::Pull(false)) => None,
-            (Self::Overview, AskKind::Overview) | (Self::Pull(_), AskKind::Pull(true)) => {
-                Some(Self::Pull(Wait::new(now)))
+            (Self::Reached(_), AskKind::Reached) => None,
+            (Self::Overview, AskKind::Overview) | (Self::Pull(_), AskKind::Pull(false)) => {
+                Some(Self::Pull(Wait::new(now, ASKED_WITHIN)))
             }
+            (Self::Pull(_), AskKind::Pull(true)) => Some(Self::Pull(Wait::new(now, PULLED_WITHIN))),
             _ => Some(self),
         }
     }
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn who_forgets_waits_for_the_whole_overview_and_then_for_the_last_pull() {
+    fn who_forgets_waits_for_the_whole_overview_and_then_until_it_pulls_no_more() {
         let hold = Hold::new(Manner::Forgets, at(0)).expect("waits");
         assert!(!hold.read(at(0)).is_over(at(100_000)));
         assert_eq!(hold.after(AskKind::Other, at(2000)), Some(hold));
@@ -170,8 +171,12 @@ mod tests {
         assert_eq!(hold.after(AskKind::Other, at(2500)), Some(hold));
         let hold = hold.after(AskKind::Pull(true), at(9500)).expect("waits on");
         assert_over_at(hold, 39_500);
-        assert_over_at(hold.read(at(12_000)), 13_000);
-        assert_eq!(hold.after(AskKind::Pull(false), at(9600)), None);
+        let hold = hold.read(at(12_000));
+        assert_over_at(hold, 22_000);
+        let hold = hold.after(AskKind::Pull(false), at(12_500));
+        let hold = hold.expect("the client does not count what comes right behind");
+        assert_over_at(hold, 42_500);
+        assert_over_at(hold.read(at(12_600)), 13_600);
     }
 
     #[test]

@@ -327,10 +327,17 @@ impl Turn<'_> {
         window.note_replayed(run.iter().map(|(_, body)| body.len()).sum());
         let head = &mut self.session.head;
         *head = (*head).max(last);
-        self.send(ToClient::Push {
-            messages: std::mem::take(run),
-            resent,
-        });
+        let messages = std::mem::take(run);
+        let singly_to = self.session.wishes.as_ref().and_then(|one| one.singly_to);
+        if singly_to.is_some_and(|to| messages[0].0.seq <= to) {
+            debug_assert_eq!(resent, 0, "nothing is sent twice to a client that sifts");
+            for message in messages {
+                let messages = vec![message];
+                self.send(ToClient::Push { messages, resent });
+            }
+        } else {
+            self.send(ToClient::Push { messages, resent });
+        }
         self.catch_up();
     }
 

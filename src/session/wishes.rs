@@ -7,6 +7,7 @@ use super::{
     question::OpenQuestion,
     watch::WatchList,
 };
+use crate::ids::Seq;
 
 /// The wishes of a client that are not fulfilled yet.
 #[derive(Debug, Default)]
@@ -19,6 +20,9 @@ pub(super) struct Wishes {
     pub(super) hold: Option<Hold>,
     /// True if the client asked nothing in its time, and gets the newest messages instead: they show it what it misses.
     pub(super) needs_newest: bool,
+    /// The client did not say what it has: up to this entry each message is a push of its own. Of a run of which it has a part it
+    /// would pull the rest, and not count that as unread.
+    pub(super) singly_to: Option<Seq>,
     /// The users whose presence the client watches.
     pub(super) watch: Option<WatchList>,
     /// True if the client waits for the presence of users that it has just named.
@@ -50,6 +54,7 @@ impl Wishes {
         self.question.is_none()
             && self.hold.is_none()
             && !self.needs_newest
+            && self.singly_to.is_none()
             && self.watch.is_none()
             && self.marks.is_over(now)
     }

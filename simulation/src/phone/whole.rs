@@ -17,8 +17,6 @@ use crate::{
 };
 use towncrier::{ids::ConversationSeq, log::Log as _, message::Content};
 
-/// The bytes of the device in a phone's session row: the beginning of its token's digest, hexadecimal.
-const DIGEST_DIGITS: usize = 16;
 /// The longest time until a running phone has everything: the silence after which it gives up a link, the longest wait before it
 /// connects again, and the time that a gateway waits for receipts.
 const CALM: Duration = Duration::from_secs(120);
@@ -156,7 +154,7 @@ fn lacks(phone: &Phone, gateway: &Gateway) -> Option<String> {
     let head = at_once(log.inbox(&user)).ok()?.head;
     let rows = at_once(log.sessions(&user)).ok()?;
     let is_received = rows.iter().any(|(key, row)| {
-        let is_own = key.platform == phone.owner.platform && key.device.len() == DIGEST_DIGITS;
+        let is_own = key.platform == phone.owner.platform && key.is_openim();
         is_own && row.cursor == head
     });
     (!is_received).then(|| format!("a session at {head}: {rows:?}"))

@@ -438,6 +438,8 @@ fn who_forgets_begins_at_its_overview() {
         bench.notice("b", "2").await;
         say(&mut client, "ranges 1000 sn_a_u 1 1 sn_x_u 1 9").await;
         assert_eq!(hear(&mut client).await, "(1 unknown)");
+        pong(&mut client).await;
+        bench.let_pass(1).await;
         assert_eq!(hear(&mut client).await, "+2");
         bench.notice("a", "3").await;
         assert_eq!(hear(&mut client).await, "+3");

@@ -64,6 +64,7 @@ every_log! {
     a_message_is_found_by_its_id_and_by_its_key
     a_login_learns_revocation_cursor_bounds_and_epoch_at_once
     a_session_is_known_from_its_first_cursor_on
+    a_session_that_begins_is_known_and_only_in_its_epoch
     a_cursor_may_go_back
     a_cursor_of_another_epoch_is_ignored
     a_login_a_read_and_a_commit_name_the_epoch
@@ -280,6 +281,22 @@ fn a_session_is_known_from_its_first_cursor_on(subject: &Subject) {
     let mut sessions = sessions.blocking_wait().unwrap();
     sessions.sort_by_key(|(key, _)| key.platform as u8);
     assert_eq!(sessions, [(ios, row), (web, row)]);
+}
+
+fn a_session_that_begins_is_known_and_only_in_its_epoch(subject: &Subject) {
+    let (ios, web) = (session("u1", Platform::Ios), session("u1", Platform::Web));
+    subject.send(&["u1"], "a");
+    let row = SessionRow {
+        cursor: Seq(1),
+        acked_at_ms: NOW_MS,
+    };
+    let epoch = subject.enter(&ios).inbox.epoch;
+    for (key, epoch) in [(&ios, epoch), (&web, Epoch(epoch.0 + 1))] {
+        let begun = subject.log.begin_session(key, epoch, row).unwrap();
+        assert_eq!(begun.blocking_recv().unwrap(), Ok(()));
+    }
+    assert_eq!(subject.stored(&ios), Some(row));
+    assert_eq!(subject.stored(&web), None);
 }
 
 fn a_cursor_may_go_back(subject: &Subject) {

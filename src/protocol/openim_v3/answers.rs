@@ -11,6 +11,7 @@ use super::{
         GetConversationsHasReadAndMaxSeqResp, GetLastMessageResp, GetMaxSeqResp, MsgData, PullMsgs,
         PushMessages, Seqs, SubUserOnlineStatusElem, SubUserOnlineStatusTips,
     },
+    push::entry_without_value,
     requests::number,
 };
 use crate::{
@@ -46,11 +47,9 @@ pub(super) fn data(
             let is_history = asked == number::SEQ_MESSAGES;
             let mut answer = pulled(is_history, ranges, &found, user, form);
             cut(&mut answer.msgs, MESSAGES_BYTES_MAX);
-            let answer = answer.encode_to_vec();
-            if answer.is_empty() && form == Form::Json {
-                UNKNOWN_FIELD.to_vec()
-            } else {
-                answer
+            match form {
+                Form::Gob => answer.encode_to_vec(),
+                Form::Json => encode_whole(answer),
             }
         }
     }
@@ -152,15 +151,29 @@ fn pulled(
         let messages = messages.map(|(numbers, body)| message(user, *numbers, body, form));
         pulled.messages.extend(messages);
     }
-    if form == Form::Json {
-        // An entry of a map has no value where the value has no byte. The JavaScript SDK trips over that.
-        let without_bytes = msgs.values_mut().filter(|run| **run == PullMsgs::default());
-        without_bytes.for_each(|run| run.is_end = true);
-    }
     PushMessages {
         msgs,
         ..PushMessages::default()
     }
+}
+
+/// The answer for the JavaScript SDK, which trips over a conversation without a value, and over an answer without a byte. A value that
+/// says nothing is left out by the usual encoding.
+fn encode_whole(mut answer: PushMessages) -> Vec<u8> {
+    let nothing = PullMsgs::default();
+    let (empty, msgs) = std::mem::take(&mut answer.msgs)
+        .into_iter()
+        .partition(|(_, run)| *run == nothing);
+    answer.msgs = msgs;
+    let mut data = answer.encode_to_vec();
+    let empty: BTreeMap<String, PullMsgs> = empty;
+    for id in empty.keys() {
+        data.extend(entry_without_value(id));
+    }
+    if data.is_empty() {
+        data.extend(UNKNOWN_FIELD);
+    }
+    data
 }
 
 /// Takes out the oldest messages of the conversation that has most, until all of them have at most `bytes_max`. The last message of
@@ -346,13 +359,17 @@ mod tests {
             ..PullMsgs::default()
         };
         assert_eq!(pulled(1002, Form::Gob), [("a".into(), end.clone())]);
-        let nothing_there = PullMsgs {
-            is_end: true,
-            ..PullMsgs::default()
-        };
-        let all = [("a".into(), end), ("none".into(), nothing_there)];
+        let all = [("a".into(), end), ("none".into(), PullMsgs::default())];
         assert_eq!(pulled(1005, Form::Json), all);
         assert_eq!(pulled(1002, Form::Json), all);
+        // The value is there, and is empty.
+        let data = pull(
+            1005,
+            Form::Json,
+            &[("none", 1)],
+            vec![found(None, Vec::new())],
+        );
+        assert_eq!(data, b"\x0a\x08\x0a\x04none\x12\x00");
     }
 
     #[test]

@@ -138,7 +138,17 @@ fn own(id: &str, address: &OwnFields, shared_bytes: usize, padding: usize) -> By
     data
 }
 
-fn put_field(data: &mut BytesMut, tag: u8, bytes: usize) {
+/// The entry of a conversation in `PushMessages.msgs`, with an empty value.
+pub(super) fn entry_without_value(id: &str) -> Vec<u8> {
+    let mut data = Vec::with_capacity(frame_bytes(id));
+    put_field(&mut data, FIRST_TAG, field_bytes(id.len()) + field_bytes(0));
+    put_field(&mut data, FIRST_TAG, id.len());
+    data.put_slice(id.as_bytes());
+    put_field(&mut data, VALUE_TAG, 0);
+    data
+}
+
+fn put_field(data: &mut impl BufMut, tag: u8, bytes: usize) {
     data.put_u8(tag);
     encode_varint(bytes as u64, data);
 }

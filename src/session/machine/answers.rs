@@ -2,7 +2,10 @@
 
 use super::{
     super::{
-        Action, Answer, Messages, ToClient, hold::Hold, question::OpenQuestion, window::Window,
+        Action, Answer, Messages, ToClient,
+        hold::{AskKind, Hold},
+        question::OpenQuestion,
+        window::Window,
     },
     Turn,
 };
@@ -66,15 +69,16 @@ impl Turn<'_> {
         let now = self.scene.now;
         let wishes = self.session.ask();
         let before = wishes.hold;
+        let mut is_read_awaited = false;
         if let (Some(hold), Some(OpenQuestion::Asked { kind, .. })) = (before, &wishes.question) {
             wishes.hold = hold.after(*kind, now);
+            is_read_awaited = wishes.hold.is_some() && *kind != AskKind::Other;
         }
-        let hold = wishes.hold;
         if let (Some(Hold::Overview), Some(shown)) = (before, shown) {
             self.begin_anew(shown);
         }
         self.answer(ToClient::Answer(answer));
-        if hold.is_some() && hold != before {
+        if is_read_awaited {
             // The pong behind the answer shows that the client has read it.
             self.send(ToClient::Ping);
         }

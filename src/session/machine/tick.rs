@@ -38,12 +38,17 @@ impl Turn<'_> {
         if is_silent && self.session.manner != Manner::Acks {
             self.send(ToClient::Ping);
         }
+        let (sent, head) = (self.session.window.sent(), self.session.head);
         if let Some(wishes) = &mut self.session.wishes {
+            wishes.singly_to = wishes.singly_to.filter(|to| *to > sent);
             if let Some(hold) = wishes.hold
                 && hold.is_over(now)
             {
                 wishes.hold = None;
-                wishes.needs_newest = matches!(hold, Hold::Reached(_));
+                if let Hold::Reached(_) = hold {
+                    wishes.needs_newest = true;
+                    wishes.singly_to = Some(head);
+                }
             }
             if let Some(watch) = &wishes.watch {
                 self.actions.push(Action::Look(watch.users()));

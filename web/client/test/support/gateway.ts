@@ -239,6 +239,8 @@ class Relay {
         [gateway, client],
       ] as const) {
         this.#sockets.add(one);
+        // A relay that waits to fill its packets would change the order of what comes by two connections.
+        one.setNoDelay(true);
         one.pipe(other);
         // What one side did, the other sees: an end is an end, a cut is a cut.
         one.on("error", () => other.destroy());
