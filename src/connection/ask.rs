@@ -2,20 +2,17 @@
 
 use std::rc::Rc;
 
-use tokio::{
-    task::spawn_local,
-    time::{error::Elapsed, timeout},
-};
+use tokio::{task::spawn_local, time::timeout};
 
 use super::{
     Context,
-    replay::{READ_MAX, failed},
+    replay::{READ_MAX, told},
 };
 use crate::{
     delivery::{AskError, Delivery, Passage},
     ids::{Epoch, Seq, UserId},
     message::Counting,
-    session::{Answer, Event, Manner, Question, RangeAnswer, SessionFault, Standing},
+    session::{Answer, Event, Manner, Question, RangeAnswer, Standing},
 };
 
 /// Answers a question of a user in this epoch, whose client takes pushes in this manner, and was sent everything up to the seq.
@@ -50,16 +47,6 @@ pub(super) fn read_newest(
         let newest = timeout(READ_MAX, newest).await;
         answer(told(&user, newest.map(|found| found.map(Event::Newest))));
     });
-}
-
-/// The event of an answer that was awaited.
-pub(super) fn told(user: &UserId, answer: Result<Result<Event, AskError>, Elapsed>) -> Event {
-    match answer {
-        Ok(Ok(event)) => event,
-        Ok(Err(AskError::EpochOver)) => Event::Failed(SessionFault::EpochOver),
-        Ok(Err(AskError::Read(failure))) => failed(user, &failure),
-        Err(_) => Event::Failed(SessionFault::LogSilent),
-    }
 }
 
 /// The answer; with an overview of all conversations, the newest message that it shows.

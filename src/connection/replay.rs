@@ -3,12 +3,12 @@
 
 use std::{rc::Rc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 use tracing::error;
 
-use super::{Context, ask::told, login::unreadable};
+use super::{Context, login::unreadable};
 use crate::{
-    delivery::{Cause, InboxRead, LogAnswer, LogError, ReadLimit},
+    delivery::{AskError, Cause, InboxRead, LogAnswer, LogError, ReadLimit},
     ids::{Epoch, UserId},
     message::{Content, Entry, TOGETHER_BYTES_MAX},
     session::{Event, Manner, ReadOrder, SessionFault},
@@ -99,6 +99,16 @@ fn event(user: &UserId, epoch: Epoch, result: Result<InboxRead, LogError>) -> Ev
         Ok(InboxRead { inbox, entries }) if entries.is_empty() => Event::ReadNothing(inbox.first),
         Ok(InboxRead { entries, .. }) => Event::Read(entries),
         Err(failure) => failed(user, &failure),
+    }
+}
+
+/// The event of an answer that was awaited.
+pub(super) fn told(user: &UserId, answer: Result<Result<Event, AskError>, Elapsed>) -> Event {
+    match answer {
+        Ok(Ok(event)) => event,
+        Ok(Err(AskError::EpochOver)) => Event::Failed(SessionFault::EpochOver),
+        Ok(Err(AskError::Read(failure))) => failed(user, &failure),
+        Err(_) => Event::Failed(SessionFault::LogSilent),
     }
 }
 

@@ -22,9 +22,9 @@ const READ_MESSAGES: usize = 128;
 
 /// The most conversations whose newest messages are shown to a client that asked nothing. It missed at most what came between two
 /// connections, in few conversations; an older one waits for the client's next question.
-const NEWEST_MAX: usize = 200;
+pub(super) const NEWEST_MAX: usize = 200;
 /// The most bytes of these messages: of one answer.
-const NEWEST_BYTES_MAX: usize = 1 << 20;
+pub(super) const NEWEST_BYTES_MAX: usize = 1 << 20;
 
 /// The range with which a conversation is only described: it holds nothing.
 const NOTHING: (ConversationSeq, ConversationSeq) = (ConversationSeq(1), ConversationSeq::ZERO);

@@ -1,7 +1,6 @@
 //! A conversation of a user, as the log describes it.
 
-use super::Bases;
-use super::ConversationSettings;
+use super::{Bases, ConversationSettings};
 use crate::ids::{ConversationSeq, ID_BYTES_MAX, Seq, WireSeq};
 
 /// The most bytes of a conversation's id: `si_` or `sn_`, and two ids joined by `_`.

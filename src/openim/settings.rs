@@ -110,9 +110,13 @@ impl Calls {
             return Err(CallFailure::TooMany("seqs", DELETED_MAX));
         }
         if let Some(conversation) = self.conversation(user, id).await? {
+            // A client without a store counts densely. No number means one message for it and another for a client with a store.
+            let countings = [conversation.bases.dense(), conversation.bases];
             let seqs = wires.into_iter().filter_map(|wire| {
-                let seq = conversation.seq_of(WireSeq(wire));
-                (conversation.wire_of(seq).0 == wire).then_some(seq)
+                let wire = WireSeq(wire);
+                let seqs = countings.iter().map(|bases| (bases, bases.seq_of(wire)));
+                let mut exact = seqs.filter(|(bases, seq)| bases.wire_of(*seq) == wire);
+                exact.next().map(|(_, seq)| seq)
             });
             let seqs: Vec<_> = seqs.collect();
             let seqs = self.delivery.seqs_of(user, id, &seqs).await?;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Answer, Messages, Question, SessionFault};
+use bytes::Bytes;
+
+use super::{Answer, Question, SessionFault};
 use crate::{
     ids::{Platform, Seq, UserId},
-    message::{Conversation, Entry, Live, ReadMark},
+    message::{Conversation, Entry, Live, Numbers, ReadMark},
 };
 
 /// A point in time, in ms since an origin that all calls share. Never goes backwards.
@@ -96,8 +98,8 @@ pub enum Manner {
     /// session never seen begins at the head.
     Sifts,
     /// It has no store, and sorts nothing. As [`Sifts`](Self::Sifts), but the session begins anew at the head with which its
-    /// question [`Overview`](Question::Overview) was answered. Then pushes wait until it has read that, or the answer to its last pull
-    /// by [`Ranges`](Question::Ranges), and pulls nothing for one second more.
+    /// question [`Overview`](Question::Overview) was answered. Then pushes wait until it has read the answer to its last pull by
+    /// [`Ranges`](Question::Ranges), or has pulled nothing for one second.
     Forgets,
 }
 
@@ -179,7 +181,7 @@ pub enum Event {
         shown: Option<Seq>,
     },
     /// The answer to an [`super::Action::ReadNewest`]: messages, ascending.
-    Newest(Messages),
+    Newest(Vec<(Numbers, Bytes)>),
     /// The answer to an [`super::Action::Look`]: the users, each with the platforms on which it is connected, ascending.
     Looked(Vec<(UserId, Vec<Platform>)>),
     /// The log took the marks of an [`super::Action::Mark`], or did not: then the client sends them again.

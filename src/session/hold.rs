@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Manner, Moment, Question, machine::RECEIPT_TIMEOUT};
+use super::{Manner, Moment, Question, window::RECEIPT_TIMEOUT};
 
 /// The longest wait for a question of a client that has read all before it: a client that asks does so at once. A Go core whose
 /// link breaks twice within 5 s does not ask at all.
@@ -104,8 +104,9 @@ impl Hold {
     pub(super) fn after(self, kind: AskKind, now: Moment) -> Option<Self> {
         match (self, kind) {
             (Self::Reached(_), AskKind::Reached) => None,
-            (Self::Overview, AskKind::Overview) | (Self::Pull(_), AskKind::Pull(false)) => {
-                Some(Self::Pull(Wait::new(now, ASKED_WITHIN)))
+            (Self::Overview, AskKind::Overview) => Some(Self::Pull(Wait::new(now, ASKED_WITHIN))),
+            (Self::Pull(_), AskKind::Pull(false)) => {
+                Some(Self::Pull(Wait::new(now, Duration::ZERO)))
             }
             (Self::Pull(_), AskKind::Pull(true)) => Some(Self::Pull(Wait::new(now, PULLED_WITHIN))),
             _ => Some(self),
@@ -119,6 +120,11 @@ impl Hold {
             Self::Overview => Self::Overview,
             Self::Pull(wait) => Self::Pull(wait.read(now)),
         }
+    }
+
+    /// True if nothing more is waited for: the client has read the answer to its last pull.
+    pub(super) fn is_settled(self, now: Moment) -> bool {
+        matches!(self, Self::Pull(_)) && self.is_over(now)
     }
 
     /// True if the time for the question is over.
@@ -176,7 +182,7 @@ mod tests {
         let hold = hold.after(AskKind::Pull(false), at(12_500));
         let hold = hold.expect("the client does not count what comes right behind");
         assert_over_at(hold, 42_500);
-        assert_over_at(hold.read(at(12_600)), 13_600);
+        assert_over_at(hold.read(at(12_600)), 12_600);
     }
 
     #[test]

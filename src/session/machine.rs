@@ -17,17 +17,13 @@ use super::{
     action::Messages,
     hold::Hold,
     question::{History, OpenQuestion},
-    window::{AheadOfSent, Window},
+    window::{AheadOfSent, RECEIPT_TIMEOUT, Window},
     wishes::Wishes,
 };
 use crate::{
     ids::{Epoch, Seq},
     message::{Content, Entry, Live},
 };
-
-/// The longest wait for a receipt from a client to which nothing is sent twice. OpenIM's own core ends a connection on which
-/// it hears nothing for this long.
-pub(super) const RECEIPT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An open session, from `Connected` to its close.
 #[derive(Debug)]

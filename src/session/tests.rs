@@ -4,12 +4,14 @@
 //!
 //! `TOWNCRIER_SEED=n` runs the one schedule `n` again; a failure prints its own.
 //!
+//! - `any_order.rs`: events in any order at the sessions of `manner.rs`
 //! - `closing.rs`: the facts that close a session
 //! - `fetch.rs`: a `Fetch` reads a bounded part of the inbox
 //! - `inbox.rs`: the log that the sessions read
 //! - `manner.rs`: sessions whose client asks where it stands before it takes pushes
 //! - `read_state.rs`: read marks, and lists of conversations
 
+mod any_order;
 mod closing;
 mod fetch;
 mod inbox;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use crate::{
     clock::Clock,
     config::Config,
-    delivery::{AskError, Delivery, Passage, Receivers, Send},
+    delivery::{
+        AskError, Delivery, Passage, Receivers, Send,
+        ask::{NEWEST_BYTES_MAX, NEWEST_MAX},
+    },
     gateway::Base,
     ids::{ConversationSeq, Epoch, Seq, UserId, WireSeq},
     log::ReadLimit,
@@ -13,7 +16,7 @@ use crate::{
         Log as _,
         tests::memory::{EPOCH, MemoryLog},
     },
-    message::{Content, Counting, Origin, ReadMark, StoredMessage},
+    message::{Content, Counting, Origin, ReadMark, StoredMessage, TOGETHER_BYTES_MAX},
 };
 
 fn base() -> Base<MemoryLog> {
@@ -31,11 +34,16 @@ fn u1() -> UserId {
 }
 
 async fn send(delivery: &Delivery, group: &str) {
+    send_large(delivery, group, 0).await;
+}
+
+async fn send_large(delivery: &Delivery, group: &str, bytes: usize) {
     let send = Send {
         message: StoredMessage {
             send_id: "oa".into(),
             group_id: group.into(),
             session_type: 3,
+            content: vec![b'x'; bytes].into(),
             ..StoredMessage::default()
         },
         fingerprint: [0; 16],
@@ -163,6 +171,39 @@ async fn two_epochs() -> Base<MemoryLog> {
     base
 }
 
+#[tokio::test]
+async fn the_newest_messages_of_the_newest_conversations_are_read_within_their_bounds() {
+    let newest = async |base: &Base<MemoryLog>, sent| {
+        let inbox = (&u1(), Epoch(EPOCH));
+        let newest = base.delivery.newest_messages(inbox, Seq(sent)).await;
+        let newest = newest.unwrap().into_iter();
+        newest.map(|(numbers, _)| numbers.seq.0).collect::<Vec<_>>()
+    };
+    let base = base_with_groups(NEWEST_MAX + 1, 0).await;
+    let last = NEWEST_MAX as u64 + 1;
+    assert_eq!(newest(&base, last).await, (2..=last).collect::<Vec<_>>());
+    // Of a conversation that goes on the rest is pushed.
+    send(&base.delivery, "7").await;
+    let others: Vec<_> = (1..=last).filter(|seq| *seq != 8).collect();
+    assert_eq!(newest(&base, last).await, others);
+
+    let large = TOGETHER_BYTES_MAX / 2;
+    let base = base_with_groups(100, large).await;
+    let seqs = newest(&base, 100).await;
+    let bytes = seqs.len() * large;
+    assert!(bytes <= NEWEST_BYTES_MAX && bytes > NEWEST_BYTES_MAX - 2 * large);
+    assert_eq!(seqs.last(), Some(&100));
+}
+
+/// A log with so many conversations of one message of u1.
+async fn base_with_groups(groups: usize, bytes: usize) -> Base<MemoryLog> {
+    let base = base();
+    for group in 0..groups {
+        send_large(&base.delivery, &group.to_string(), bytes).await;
+    }
+    base
+}
+
 /// The numbers of the messages of this range, as a client that counts so is told them.
 async fn told(
     delivery: &Delivery,
@@ -272,4 +313,51 @@ async fn a_mark_has_the_base_of_the_message_that_it_marks() {
         };
         assert_eq!(Origin::of(&body).marks[0].wire_seq(), WireSeq(wire));
     }
+}
+
+#[tokio::test]
+async fn a_mark_is_whole_if_no_message_before_it_is_left_unread() {
+    let base = base();
+    for _ in 0..4 {
+        send(&base.delivery, "a").await;
+    }
+    let mark = async |conversation_seq| {
+        let mark = ReadMark {
+            conversation_id: "sg_a".into(),
+            conversation_seq,
+            base: 0,
+        };
+        let user = u1();
+        let marked = base.delivery.mark_read(&user, None, vec![mark]);
+        marked.await.unwrap();
+    };
+    let whole = async || {
+        let read = base.log.read(
+            &u1(),
+            Seq(4),
+            crate::log::ReadLimit {
+                messages: 9,
+                bytes: usize::MAX,
+            },
+        );
+        let entries = read.wait().await.unwrap().entries;
+        let inbox = (&u1(), Epoch(EPOCH));
+        let entries = base.delivery.whole_marks(inbox, entries).await.unwrap();
+        let is_whole = |content| match content {
+            Content::Marks(body) => StoredMessage::from_bytes(&body).marks.len(),
+            _ => 0,
+        };
+        let entries = entries.into_iter();
+        entries
+            .map(|entry| is_whole(entry.content))
+            .collect::<Vec<_>>()
+    };
+    for seq in [1, 2, 4] {
+        mark(seq).await;
+    }
+    assert_eq!(whole().await, [0, 0, 1]);
+    // What was deleted is not unread, and what came later was not before it.
+    base.log.delete(u1(), vec![Seq(3), Seq(4)]).unwrap();
+    send(&base.delivery, "a").await;
+    assert_eq!(whole().await, [0, 1, 1, 0]);
 }

@@ -134,3 +134,50 @@ async fn a_wrong_request_is_refused() {
     let unknown = world.text("/jssdk/get_something", "{}").await;
     assert_eq!(unknown["errCode"], 1002, "the port answers 404 before");
 }
+
+#[tokio::test]
+async fn the_newest_message_and_the_seqs_are_numbered_as_the_client_counts() {
+    let world = World::new();
+    world.notices(&["oa"], 3).await;
+    world.log.rows().begin_base(1000);
+    let pinned = json!({ "conversation": { "conversationID": "sn_oa_u1", "isPinned": true } });
+    world.data("/conversation/set_conversations", pinned).await;
+    world.notices(&["hr"], 1).await;
+    let answer = protobuf(&world, ACTIVE, active(1)).await;
+    let told = &answer.conversations[0];
+    assert_eq!(
+        (told.max_seq, told.read_seq),
+        (1003, 1000),
+        "the pinned one"
+    );
+    let same = world.data(ACTIVE, json!({ "count": 1 })).await;
+    let same = &same["conversations"][0];
+    assert_eq!(
+        (&same["maxSeq"], &same["lastMsg"]["seq"]),
+        (&3.into(), &3.into())
+    );
+    assert_eq!(same["lastMsg"]["senderNickname"], "Name of oa");
+    let newest = told.last_msg.clone().unwrap();
+    // The field `seq` is 14, a varint.
+    assert!(
+        newest
+            .windows(3)
+            .any(|bytes| bytes == [14 << 3, 0xeb, 0x07])
+    );
+}
+
+#[tokio::test]
+async fn the_newest_message_is_one_that_is_left() {
+    let world = World::new();
+    world.notices(&["oa"], 3).await;
+    let newest = async || {
+        let data = world.data(ACTIVE, json!({})).await;
+        data["conversations"][0]["lastMsg"]["seq"].as_u64()
+    };
+    assert_eq!(newest().await, Some(3));
+    let delete = json!({ "conversationID": "sn_oa_u1", "seqs": [3] });
+    world.data("/msg/delete_msgs", delete).await;
+    assert_eq!(newest().await, Some(2));
+    world.data("/msg/user_clear_all_msg", json!({})).await;
+    assert_eq!(newest().await, None);
+}

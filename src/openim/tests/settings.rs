@@ -193,3 +193,25 @@ async fn what_is_not_kept_or_not_ones_own_is_refused() {
     assert_eq!(seqs(&world, ID).await, (0, 1, 0));
     assert_eq!(conversation(&world, ID).await["isPinned"], false);
 }
+
+#[tokio::test]
+async fn a_message_is_deleted_by_its_number_as_either_client_counts() {
+    let world = World::new();
+    world.notices(&["oa"], 3).await;
+    world.log.rows().begin_base(1000);
+    world.notices(&["oa"], 3).await;
+    assert_eq!(seqs(&world, ID).await, (0, 1006, 1000));
+    let delete = async |seqs: &[u64]| {
+        let body = json!({ "conversationID": ID, "seqs": seqs });
+        world.data(DELETE, body).await;
+        let left = world.data(
+            "/jssdk/get_conversations",
+            json!({ "conversationIDs": [ID] }),
+        );
+        left.await["unreadCount"].as_u64().unwrap()
+    };
+    // A Go core knows 1, 2, 3, 1004, 1005, 1006. The JavaScript core knows 1001 to 1006.
+    assert_eq!(delete(&[4, 1000, 1007]).await, 6);
+    assert_eq!(delete(&[1, 1004]).await, 4);
+    assert_eq!(delete(&[1001, 1002, 1004, 1005]).await, 2);
+}

@@ -88,7 +88,9 @@ impl Turn<'_> {
     pub(super) fn take_receipt(&mut self) {
         let now = self.scene.now;
         if let Some(wishes) = &mut self.session.wishes {
-            wishes.hold = wishes.hold.map(|hold| hold.read(now));
+            let hold = wishes.hold.map(|hold| hold.read(now));
+            // A wait for a question ends with a tick, which knows what follows.
+            wishes.hold = hold.filter(|hold| !hold.is_settled(now));
         }
     }
 

@@ -1,7 +1,8 @@
 //! Sessions' cursors: the end of an ack's path. Cursors are written behind the acks, so a crash loses the acks since the
 //! last writing into the segments, usually some seconds. The session then begins at its older cursor, and its client
 //! gets messages again. A session without an older stored cursor begins as `delivery.new_session` says: with "head", a
-//! client that does not send a cursor of its own misses the messages before the head.
+//! client that does not send a cursor of its own misses the messages before the head. `Log::begin_session` writes the first
+//! cursor at once.
 
 use super::{
     StateError,

@@ -11,7 +11,7 @@
 //! - `table.rs`: one kind of row, written behind
 //! - `checkpoint.rs`: rows go to sled, and sled claims what it has
 //! - `conversations.rs`: conversations and their read marks; `conversation_row.rs`: the row of one; `unnumbered.rs`: entries of an
-//!   earlier version
+//!   earlier version; `settings.rs`: a user's settings as bytes
 //! - `mark_rows.rs`: which entries of an inbox are read marks
 //! - `users.rs`, `cursors.rs`, `idempotency.rs`, `tokens.rs`: the rows; `rows.rs`: the rows of the tables in `table_id.rs`
 
