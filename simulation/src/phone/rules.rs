@@ -236,3 +236,76 @@ fn check_times(run: &Run) -> Result<(), Broken> {
         Err(Broken(format!("a run with the times {times:?}")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(seqs: std::ops::RangeInclusive<i64>) -> Bundle {
+        let messages = seqs.map(|seq| PhoneMessage {
+            seq,
+            send_time: seq,
+            ..PhoneMessage::default()
+        });
+        let run = Run {
+            messages: messages.collect(),
+            ..Run::default()
+        };
+        Bundle {
+            msgs: [("c".to_owned(), run)].into(),
+            ..Bundle::default()
+        }
+    }
+
+    fn seqs(told: Result<Vec<Told>, Broken>) -> Vec<i64> {
+        let told = told.expect("no rule is broken").into_iter();
+        told.map(|told| match told {
+            Told::Message(_, message) => message.seq,
+            other => panic!("{other:?}"),
+        })
+        .collect()
+    }
+
+    fn pull(begin: i64, end: i64, num: i64) -> Ask {
+        Ask::Pull(vec![Range {
+            conversation_id: "c".into(),
+            begin,
+            end,
+            num,
+        }])
+    }
+
+    #[test]
+    fn a_run_is_taken_a_repeat_dropped_and_a_hole_pulled() {
+        let rows = ("c".to_owned(), 3);
+        let mut core = GoCore::new([&rows].into_iter());
+        core.connected(false);
+        assert_eq!(seqs(core.pushed(run(4..=5))), [4, 5]);
+        assert_eq!(seqs(core.pushed(run(2..=5))), [0; 0]);
+        assert_eq!(seqs(core.pushed(run(8..=8))), [0; 0]);
+        assert_eq!(core.ask(), Some(&pull(6, 8, 10)));
+        // It waits for the answer. What that does not hold is not asked for again.
+        assert_eq!(seqs(core.pushed(run(9..=9))), [0; 0]);
+        assert_eq!(seqs(core.pulled(run(7..=8))), [7, 8, 9]);
+        assert_eq!(core.ask(), None);
+    }
+
+    #[test]
+    fn a_connect_asks_and_pulls_unless_another_was_just_before() {
+        let mut core = GoCore::default();
+        core.connected(true);
+        assert_eq!(core.ask(), Some(&Ask::Reached));
+        let reached = Reached {
+            max_seqs: [("c".to_owned(), 2)].into(),
+        };
+        assert_eq!(seqs(core.reached(&reached)), [0; 0]);
+        assert_eq!(core.ask(), Some(&pull(0, 2, 1)));
+        // The link breaks: the pull is forgotten, and so is the push with a hole before it.
+        assert_eq!(seqs(core.pushed(run(3..=3))), [0; 0]);
+        assert_eq!(seqs(core.lost()), [0; 0]);
+        core.connected(false);
+        assert_eq!(core.ask(), None);
+        assert_eq!(seqs(core.pushed(run(3..=3))), [0; 0]);
+        assert_eq!(core.ask(), Some(&pull(1, 3, 10)));
+    }
+}
