@@ -35,7 +35,7 @@ const ACTIVE_MAX: usize = 200;
 const NEWEST_LOOKED_AT: usize = 4;
 /// The bytes of the newest messages of one answer. The conversations behind them come without: the SDK then shows them without a line
 /// of text until they are opened.
-const NEWEST_BYTES_MAX: usize = 512 * 1024;
+const LAST_MESSAGES_BYTES_MAX: usize = 512 * 1024;
 
 impl Calls {
     /// Answers the call with this name, in the form of the request: JSON, or protobuf in JSON as base64.
@@ -75,7 +75,7 @@ impl Calls {
             answer.unread_count += known.as_ref().map_or(0, |known| known.unread as i64);
             let message = self.newest_of(user, known.as_ref()).await?;
             bytes += message.as_ref().map_or(0, |(_, body)| body.len());
-            newest.push(message.filter(|_| bytes <= NEWEST_BYTES_MAX));
+            newest.push(message.filter(|_| bytes <= LAST_MESSAGES_BYTES_MAX));
             let told = self.told(user, known, conversation).await?;
             answer.conversations.push(told);
             if looked % CONVERSATIONS_IN_A_ROW == 0 {
