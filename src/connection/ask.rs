@@ -61,7 +61,7 @@ async fn look(
         Manner::Acks | Manner::Sifts => Counting::Kept,
         Manner::Forgets => Counting::Dense,
     };
-    let told = |conversations: Vec<_>| {
+    let overview = |conversations: Vec<_>| {
         let conversations = conversations.into_iter();
         Answer::Overview(conversations.map(|one| counting.tell(one)).collect())
     };
@@ -76,11 +76,11 @@ async fn look(
         }
         Question::Overview(named) if named.is_empty() => {
             let (conversations, shown) = delivery.overview(inbox).await?;
-            (told(conversations), Some(shown))
+            (overview(conversations), Some(shown))
         }
         Question::Overview(named) => {
             let conversations = delivery.describe(inbox, &named).await?;
-            (told(conversations), None)
+            (overview(conversations), None)
         }
         Question::Ranges {
             ranges,

@@ -1,4 +1,5 @@
 // What was before: a device that comes late, messages that retention removed, and a log that went back to a backup.
+import assert from "node:assert/strict";
 import { cp, rm } from "node:fs/promises";
 import { test } from "node:test";
 import {
@@ -15,7 +16,7 @@ import {
   loginOf,
   notify,
 } from "./support/bench.ts";
-import { CORES, PLATFORM } from "./support/device.ts";
+import { CORES, IOS, PLATFORM } from "./support/device.ts";
 
 const gateway = await gatewayOfFile();
 
@@ -114,3 +115,39 @@ each(
     await eventually("all is unread", async () => (await other.unread(conversation)) === 45);
   },
 );
+
+each("over two new epochs nothing is told twice, and marks and counts hold", async (core, context) => {
+  const own = await gatewayOf(context);
+  const user = freshUser();
+  const conversation = conversationOf(user);
+  const device = await entered(context, core, own, user);
+  const ids = await notify(own, user, 10);
+  await device.isTold(ids);
+  for (const count of [5, 3]) {
+    const before = device.callbacks.length;
+    await own.drain();
+    await own.log("new-epoch");
+    await own.restart();
+    // It may be behind when it returns.
+    ids.push(...(await notify(own, user, count)));
+    // A Go core that returns within 5 s of its last connect asks nothing.
+    await device.hears(core === "js" ? "OnSyncServerFinish" : "OnConnectSuccess", before);
+    await device.isTold(ids);
+    ids.push(...(await notify(own, user, 1)));
+    await device.isTold(ids);
+    assertSame(device.toldIds, ids, "told");
+    assertSame(await device.historyIds(conversation), ids, "history");
+  }
+  const phone = await entered(context, "native", own, user, IOS);
+  await eventually("all is unread", async () => (await phone.unread(conversation)) === ids.length);
+  await phone.markRead(conversation);
+  const { data } = await own.call("/conversation/list", { userID: user, beforeSeq: 0, limit: 1 });
+  assert.equal((data.list as { unread: number }[])[0]?.unread, 0);
+  // The core without a store takes a mark of its own user only when it logs in.
+  if (core !== "js")
+    await eventually("none is unread there", async () => (await device.unread(conversation)) === 0);
+  await device.close();
+  const other = await entered(context, core, own, user);
+  assertSame(await other.historyIds(conversation), ids, "history");
+  await eventually("nothing is unread", async () => (await other.unread(conversation)) === 0);
+});
