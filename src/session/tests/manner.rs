@@ -185,7 +185,7 @@ fn what_comes_while_the_newest_are_read_is_not_held() {
     assert_eq!(handle(&mut session, live(6), 1010), ["live 6"]);
     assert_eq!(handle(&mut session, asks(Question::Reached), 1020), NOTHING);
     // A user without a message has no newest one.
-    let told = handle(&mut session, newest(0..0), 1030);
+    let told = handle(&mut session, Event::Newest(Vec::new()), 1030);
     assert_eq!(told, ["ask at 6"]);
     assert_eq!(handle(&mut session, reached(), 1040), ["answer"]);
     assert_eq!(handle(&mut session, tick(), 9000), NOTHING);

@@ -63,9 +63,10 @@ each("kill -9 of the gateway costs nothing", async (core, context) => {
   const own = await gatewayOf(context);
   const user = freshUser();
   const device = await entered(context, core, own, user);
-  const ids = await notify(own, user, 5);
-  // The core without a store counts a conversation twice that begins while it is away.
-  if (core === "js") await device.isTold(ids.slice(0, 1));
+  // For a new conversation a core calls the gateway. Where that call is cut off, it counts wrongly until its next login.
+  const ids = await notify(own, user, 1);
+  await eventually("the first is unread", async () => (await device.unread(conversationOf(user))) === 1);
+  ids.push(...(await notify(own, user, 5)));
   await own.kill();
   await own.restart();
   ids.push(...(await notify(own, user, 5)));
