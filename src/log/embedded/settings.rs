@@ -29,7 +29,7 @@ pub(super) fn change_settings(
     }
     for (key, conversation, change) in rows {
         let row = (TableId::Settings, key.clone());
-        let before = settings_of(group.row(&core.state, &row)?.as_deref())?;
+        let before = settings_of(group.row(&core.state, &row)?.as_deref());
         let after = before.changed(change, conversation.head);
         if after == before {
             continue;

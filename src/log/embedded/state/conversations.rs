@@ -221,7 +221,7 @@ impl Conversations {
     /// Takes the user's settings of a conversation, as a record has them. The cleared messages had been there; those that a replay
     /// does not find have expired since. Returns true if something was cleared.
     pub(super) fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<bool, StateError> {
-        let settings = settings_of(value)?;
+        let settings = settings_of(value);
         self.rows.update(key.to_vec(), |row| {
             let row = row.get_or_insert_default();
             row.settings = settings;

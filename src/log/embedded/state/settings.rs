@@ -6,7 +6,6 @@ use prost::{
     encoding::{decode_varint, encode_varint},
 };
 
-use super::StateError;
 use crate::{
     ids::ConversationSeq,
     message::{ConversationSettings, ReceiveOption},
@@ -35,17 +34,15 @@ pub(in crate::log::embedded) fn settings_value(settings: ConversationSettings) -
     (!is_default).then(|| facts.encode_to_vec().into())
 }
 
-/// The settings that a row in the segments holds. An option of a later version counts as the default one.
-pub(in crate::log::embedded) fn settings_of(
-    value: Option<&[u8]>,
-) -> Result<ConversationSettings, StateError> {
-    let facts = SettingsFacts::decode(value.unwrap_or_default());
-    let facts = facts.map_err(|_| StateError::Undecodable)?;
-    Ok(ConversationSettings {
+/// The settings that a row in the segments holds. An option of a later version counts as the default one, and so does a value that no
+/// version writes: it must not keep a log from opening.
+pub(in crate::log::embedded) fn settings_of(value: Option<&[u8]>) -> ConversationSettings {
+    let facts = SettingsFacts::decode(value.unwrap_or_default()).unwrap_or_default();
+    ConversationSettings {
         is_pinned: facts.is_pinned,
         receive_option: ReceiveOption::from_number(facts.receive_option.into()).unwrap_or_default(),
         cleared: ConversationSeq(facts.cleared),
-    })
+    }
 }
 
 /// Appends the settings to the bytes of a conversation's row.
@@ -79,7 +76,7 @@ mod tests {
                         cleared: ConversationSeq(cleared),
                     };
                     let value = settings_value(settings);
-                    assert_eq!(settings_of(value.as_deref()).unwrap(), settings);
+                    assert_eq!(settings_of(value.as_deref()), settings);
                     let mut bytes = Vec::new();
                     put_settings(settings, &mut bytes);
                     let mut rest = &bytes[..];
@@ -91,7 +88,7 @@ mod tests {
         assert_eq!(settings_value(ConversationSettings::default()), None);
         let later = [0x10, 9, 0x78, 1];
         let default = ConversationSettings::default();
-        assert_eq!(settings_of(Some(&later)).unwrap(), default);
-        assert!(settings_of(Some(&[0xff])).is_err());
+        assert_eq!(settings_of(Some(&later)), default);
+        assert_eq!(settings_of(Some(&[0xff])), default);
     }
 }
