@@ -56,6 +56,7 @@ fn main() {
     let numbers = Numbers {
         seq: Seq(7),
         conversation_seq: ConversationSeq(7),
+        ..Numbers::default()
     };
     let deliver = |key: &SessionKey| {
         let reached = registry.deliver(key.user.as_str(), numbers, black_box(&message));

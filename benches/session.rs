@@ -15,8 +15,8 @@ use towncrier::{
     ids::{ConnectionId, ConversationSeq, Epoch, Platform, Seq},
     message::{Content, Entry, Live, Message, Numbers},
     session::{
-        Action, Condition, Event, FromClient, Limits, Moment, Resume, Scene, Session, Standing,
-        Welcome, open,
+        Action, Condition, Event, Footing, FromClient, Limits, Manner, Moment, Resume, Scene,
+        Session, Welcome, open,
     },
 };
 
@@ -108,7 +108,7 @@ fn opened(head: Seq) -> Session {
         epoch: epoch.0,
         cursor: Some(Seq::ZERO),
     };
-    let standing = Standing {
+    let footing = Footing {
         epoch,
         head,
         first: Seq(1),
@@ -121,7 +121,7 @@ fn opened(head: Seq) -> Session {
         platform: Platform::Web,
         server_time_ms: 1_700_000_000_000,
     };
-    let opened = open(resume, standing, welcome, &LIMITS, SCENE.now);
+    let opened = open(resume, Manner::Acks, footing, welcome, &LIMITS, SCENE.now);
     let (session, actions) = opened.expect("the log is whole");
     black_box(actions);
     session
@@ -137,6 +137,7 @@ fn numbers(seq: Seq) -> Numbers {
     Numbers {
         seq,
         conversation_seq: ConversationSeq(seq.0),
+        ..Numbers::default()
     }
 }
 

@@ -6,12 +6,20 @@ use std::path::Path;
 const PROTOCOL: &str = "towncrier/v1/gateway.proto";
 /// The stored form of messages, which is the gateway's alone.
 const STORE: &str = "towncrier/store/v1/message.proto";
+/// The messages of OpenIM's v3 SDKs.
+const OPENIM: &str = "openim/v3/sdk.proto";
+/// The REST calls of OpenIM's JavaScript SDK.
+const JSSDK: &str = "openim/v3/jssdk.proto";
+/// The package of the messages of the SDKs.
+const SDK: &str = ".openim.v3";
+/// The objects of that file that are JSON as well, with OpenIM's names.
+const JSON: &str = ".openim.v3.jssdk";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manifest = std::env::var("CARGO_MANIFEST_DIR")?;
     // The client package lives one folder below the workspace root and shares this script.
     let (folder, names) = if Path::new(&manifest).join("proto").is_dir() {
-        ("proto", &[PROTOCOL, STORE][..])
+        ("proto", &[PROTOCOL, STORE, OPENIM, JSSDK][..])
     } else {
         ("../proto", &[PROTOCOL][..])
     };
@@ -21,8 +29,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("cargo:rerun-if-changed={}", file.display());
     }
     let descriptors = protox::compile(&files, [&root])?;
-    prost_build::Config::new()
-        .bytes(["."])
-        .compile_fds(descriptors)?;
+    let mut config = prost_build::Config::new();
+    config.bytes(["."]);
+    // Maps in one order, so that the same answer has the same bytes.
+    config.btree_map([SDK]);
+    let derive = "#[derive(serde::Serialize)] #[serde(rename_all = \"camelCase\")]";
+    config.message_attribute(JSON, derive);
+    // Serde would write `userId`.
+    for name in [
+        "ownerUserID",
+        "conversationID",
+        "userID",
+        "groupID",
+        "faceURL",
+    ] {
+        config.field_attribute(name, format!("#[serde(rename = {name:?})]"));
+    }
+    // Protobuf alone has it as bytes.
+    config.field_attribute(".openim.v3.jssdk.ConversationMsg.lastMsg", "#[serde(skip)]");
+    config.compile_fds(descriptors)?;
     Ok(())
 }

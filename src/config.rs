@@ -6,8 +6,9 @@
 //! - `sources.rs`: file, then environment, then flags
 //! - `check.rs`: the limits that types cannot express
 //! - `secrets.rs`: `secrets.toml`, written at the first start
-//! - `duration.rs`: durations as text
+//! - `duration.rs`: durations as text; `address.rs`: an address that may be absent
 
+mod address;
 mod check;
 mod duration;
 mod secrets;
@@ -37,6 +38,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// Window and resends.
     pub delivery: Delivery,
+    /// Clients of OpenIM v3.
+    pub openim: OpenIm,
     /// The drain at shutdown.
     pub drain: Drain,
 }
@@ -213,6 +216,27 @@ pub enum NewSession {
     Head,
 }
 
+/// Clients of OpenIM v3, which use its SDKs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OpenIm {
+    /// True if the client port serves them.
+    pub enabled: bool,
+    /// A second address for the REST calls of the SDKs alone; `None` (empty in the file): only the client port serves them.
+    #[serde(with = "address")]
+    pub api_listen: Option<SocketAddr>,
+    /// The answer to a message that a user sends from an app.
+    pub user_sends: UserSends,
+}
+
+/// The answer to a message that a user sends from an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserSends {
+    /// An error, which the SDK gives to the app.
+    Refuse,
+}
+
 /// The drain at shutdown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -309,6 +333,16 @@ impl Default for Delivery {
             resend_after: Duration::from_secs(5),
             message_bytes_max: 48 * 1024,
             new_session: NewSession::Backlog,
+        }
+    }
+}
+
+impl Default for OpenIm {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            api_listen: None,
+            user_sends: UserSends::Refuse,
         }
     }
 }

@@ -30,7 +30,8 @@ use crate::{
         embedded::{EmbeddedLog, OpenError},
     },
     metrics::Metrics,
-    reactor::{self, Reactors},
+    openim,
+    reactor::{self, Parts, Reactors},
     registry::Registry,
     threads::{self, Pulse, Unwell, Watch},
     token::Tokens,
@@ -108,6 +109,19 @@ impl<L: Log> Base<L> {
             metrics,
         }
     }
+
+    /// The parts of its reactors: both client protocols, and OpenIM's REST calls, where they are on.
+    pub fn parts(&self, config: &Config, tls: Option<Tls>) -> Parts {
+        let rest = || openim::rest(self.delivery.clone());
+        Parts::new(
+            config,
+            tls,
+            self.delivery.clone(),
+            self.registry.clone(),
+            self.metrics.clone(),
+        )
+        .with_rest(config.openim.enabled.then(rest))
+    }
 }
 
 /// A running gateway.
@@ -138,7 +152,10 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         let watch = Arc::new(Watch::default());
         // Clients that return while the log is read wait at the port and are not refused.
-        let port = Port::bind(&config.listener, reactor::count(&config.listener))?;
+        let mut port = Port::bind(&config.listener, reactor::count(&config.listener))?;
+        if let Some(listen) = config.openim.api_listen {
+            port = port.with_calls(&config.listener, listen)?;
+        }
         // While the log is read, health probes are answered, and callers are told to return later.
         let (server, opening) = admin::bind(
             &config.admin,
@@ -161,14 +178,8 @@ impl Gateway {
             metrics: base.metrics.clone(),
             watch: watch.clone(),
         };
-        let mut reactors = Reactors::start(
-            &config,
-            port,
-            client_tls.clone(),
-            base.delivery.clone(),
-            base.registry.clone(),
-            base.metrics.clone(),
-        )?;
+        let parts = base.parts(&config, client_tls.clone());
+        let mut reactors = Reactors::start(port, &parts)?;
         opening.open(&config, rooms)?;
         watch.add(base.log.take_watched());
         watch.add(reactors.take_watched());
@@ -187,6 +198,12 @@ impl Gateway {
     /// The address at which clients connect. It has the real port if the configuration says 0.
     pub fn client_addr(&self) -> SocketAddr {
         self.reactors.local_addr()
+    }
+
+    /// The address of the port that serves OpenIM's REST calls alone, if there is one. It has the real port if the
+    /// configuration says 0.
+    pub fn calls_addr(&self) -> Option<SocketAddr> {
+        self.reactors.calls_addr()
     }
 
     /// The address of the admin API. It has the real port if the configuration says 0.

@@ -169,8 +169,25 @@ pub struct SessionKey {
     pub user: UserId,
     /// The class of its device.
     pub platform: Platform,
-    /// The device's id. Empty unless the policy allows several devices. At most 64 bytes.
+    /// The device's id. Empty unless the policy allows several devices, or the session is an OpenIM client's. At most 64 bytes.
     pub device: Arc<str>,
+}
+
+/// The first bytes of the device of an OpenIM session. No client can choose such a device, because of the control character.
+const OPENIM_DEVICE: &str = "v3\u{1f}";
+
+impl SessionKey {
+    /// The device of an OpenIM session, whose token has this SHA-256: it is told apart by the token, not by a device id.
+    pub fn openim_device(token_sha256: &[u8; 32]) -> Arc<str> {
+        let first = token_sha256.first_chunk().expect("32 bytes hold 8");
+        format!("{OPENIM_DEVICE}{:016x}", u64::from_be_bytes(*first)).into()
+    }
+
+    /// True for an OpenIM session. It is forgotten when it has neither logged in nor acked for `log.retention`: each new token is
+    /// another one.
+    pub fn is_openim(&self) -> bool {
+        self.device.starts_with(OPENIM_DEVICE)
+    }
 }
 
 /// The number of an entry in a user's inbox: from 1, without gaps, assigned at append. 0 means before the first entry, and
@@ -217,6 +234,29 @@ impl ConversationSeq {
     }
 
     /// The previous conversation seq; zero stays zero.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+}
+
+/// The number of a message in its conversation as OpenIM's v3 clients count it: the conversation seq, and the base of the epoch in
+/// which the message was stored. It ascends within a conversation, with a hole where an epoch begins. 0 means before the first
+/// message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct WireSeq(pub u64);
+
+impl WireSeq {
+    /// Before the first message.
+    pub const ZERO: Self = Self(0);
+
+    /// The next wire seq.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// The previous wire seq; zero stays zero.
     #[must_use]
     pub fn previous(self) -> Self {
         Self(self.0.saturating_sub(1))
@@ -302,6 +342,23 @@ mod tests {
         assert_eq!(UserId::new(&"x".repeat(65)), Err(IdError::TooLong(65)));
         assert_eq!(UserId::new("a\nb"), Err(IdError::Control));
         assert_eq!(UserId::new("a\u{85}b"), Err(IdError::Control));
+    }
+
+    #[test]
+    fn the_device_of_an_openim_session_is_its_tokens_and_none_that_a_client_can_choose() {
+        let digest = std::array::from_fn(|at| at as u8);
+        let device = SessionKey::openim_device(&digest);
+        assert_eq!(&*device, "v3\u{1f}0001020304050607");
+        assert_eq!(check_id(&device), Err(IdError::Control));
+        let key = |device| SessionKey {
+            user: UserId::new("u").unwrap(),
+            platform: Platform::Ios,
+            device,
+        };
+        assert!(key(device).is_openim());
+        for other in ["", "v3", "v3:0001020304050607"] {
+            assert!(!key(other.into()).is_openim());
+        }
     }
 
     #[test]

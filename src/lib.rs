@@ -17,6 +17,7 @@ pub mod lines;
 pub mod log;
 pub mod message;
 pub mod metrics;
+pub mod openim;
 pub mod pages;
 pub mod process;
 pub mod protocol;

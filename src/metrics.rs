@@ -44,11 +44,13 @@ pub enum RefusalReason {
     Crowded,
     /// `address`: a later arrival of the same address needed the room.
     Address,
+    /// `token`: the token is not good, and the client had to know before its upgrade.
+    Token,
 }
 
 impl RefusalReason {
     /// Every reason, in the order of the metric's help text.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Handshake,
         Self::Tls,
         Self::Origin,
@@ -59,6 +61,7 @@ impl RefusalReason {
         Self::BadTokens,
         Self::Crowded,
         Self::Address,
+        Self::Token,
     ];
 
     const fn label(self) -> &'static str {
@@ -73,6 +76,7 @@ impl RefusalReason {
             Self::BadTokens => "bad_tokens",
             Self::Crowded => "crowded",
             Self::Address => "address",
+            Self::Token => "token",
         }
     }
 }
@@ -477,7 +481,7 @@ mod tests {
                     .strip_suffix("\"} 1")
             })
             .collect();
-        counted.sort_by_key(|reason| named.find(reason));
+        counted.sort_by_key(|reason| named.split(", ").position(|name| name == *reason));
         assert_eq!(counted.join(", "), named);
     }
 }

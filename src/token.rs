@@ -1,4 +1,5 @@
-//! Tokens: JSON Web Tokens (RFC 7519) signed with HMAC-SHA-256, with OpenIM v2's claims.
+//! Tokens: JSON Web Tokens (RFC 7519) signed with HMAC-SHA-256, with OpenIM's claims: `UID` and `Platform`
+//! (v2), `UserID` and `PlatformID` (v3). One version's claims are enough.
 //!
 //! Promises: a token that verifies was issued by a holder of one of the two keys, names a valid user and a known platform,
 //! and has not expired. Signatures are compared in constant time, and no other algorithm is known. Leaves to others:
@@ -16,7 +17,7 @@ use crate::{
     ids::{IdError, Platform, UserId},
 };
 
-/// The longest token that is checked, in bytes. Our tokens have about 250. Tokens of a company's login server hold groups
+/// The longest token that is checked, in bytes. Our tokens have about 300. Tokens of a company's login server hold groups
 /// and roles and grow to several KiB. Proxies and servers accept headers of 8 to 16 KiB, so callers have no longer tokens.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
@@ -76,10 +77,13 @@ pub enum TokenError {
     /// The token's time has not begun.
     #[error("the token is not valid yet")]
     NotYet,
-    /// `UID` is no user id.
+    /// The claims of OpenIM v2 and those of v3 name different users or platforms.
+    #[error("the token's claims contradict each other")]
+    Contradiction,
+    /// `UID` or `UserID` is no user id.
     #[error("the token's user {0}")]
     User(IdError),
-    /// `Platform` is no platform.
+    /// `Platform` or `PlatformID` is no platform.
     #[error("the token's platform {0}")]
     Platform(IdError),
 }
@@ -94,10 +98,18 @@ struct JwtHeader {
 /// The claims as the token holds them. Times are whole seconds, as in OpenIM.
 #[derive(Deserialize)]
 struct Payload {
+    /// OpenIM v2's name of the user.
     #[serde(rename = "UID")]
-    user: String,
+    user_v2: Option<String>,
+    /// OpenIM v3's name of the user.
+    #[serde(rename = "UserID")]
+    user_v3: Option<String>,
+    /// OpenIM v2's claim: the platform's name.
     #[serde(rename = "Platform")]
-    platform: String,
+    platform_v2: Option<String>,
+    /// OpenIM v3's claim: the platform's number.
+    #[serde(rename = "PlatformID")]
+    platform_v3: Option<u32>,
     #[serde(deserialize_with = "seconds")]
     exp: u64,
     #[serde(default, deserialize_with = "seconds")]
@@ -151,6 +163,7 @@ impl Tokens {
         let claims = TokenClaims {
             user_id: user.as_str(),
             platform: platform.name(),
+            platform_id: platform.number(),
             expires_at_s,
             not_before_s: now_s,
             issued_at_s: now_s,
@@ -200,12 +213,26 @@ impl Payload {
         if issued_at_ms > ISSUED_AT_MS_MAX {
             return Err(TokenError::Malformed);
         }
+        let platform_v2 = self.platform_v2.map(|name| name.parse()).transpose();
+        let platform_v3 = self.platform_v3.map(Platform::from_number).transpose();
+        let user = agreed(self.user_v2, self.user_v3)?;
         Ok(Claims {
-            user: UserId::new(&self.user).map_err(TokenError::User)?,
-            platform: self.platform.parse().map_err(TokenError::Platform)?,
+            user: UserId::new(&user).map_err(TokenError::User)?,
+            platform: agreed(
+                platform_v2.map_err(TokenError::Platform)?,
+                platform_v3.map_err(TokenError::Platform)?,
+            )?,
             issued_at_ms,
             expires_at_s: self.exp,
         })
+    }
+}
+
+/// The value of a claim that has a name in each version of OpenIM. One is enough; two must be equal.
+fn agreed<T: PartialEq>(v2: Option<T>, v3: Option<T>) -> Result<T, TokenError> {
+    match (v2, v3) {
+        (Some(v2), Some(v3)) if v2 != v3 => Err(TokenError::Contradiction),
+        (v2, v3) => v2.or(v3).ok_or(TokenError::Malformed),
     }
 }
 
@@ -458,6 +485,43 @@ mod tests {
                 "{payload}"
             );
         }
+    }
+
+    #[test]
+    fn the_claims_of_one_version_are_enough_and_those_of_two_must_agree() {
+        let of = |claims: &str| {
+            let claims = verify_payload(&format!(r#"{{{claims},"exp":4102444800}}"#))?;
+            Ok((claims.user.to_string(), claims.platform))
+        };
+        let web = Ok(("u1".to_owned(), Platform::Web));
+        for good in [
+            r#""UID":"u1","Platform":"Web""#,
+            r#""UserID":"u1","PlatformID":5"#,
+            r#""UID":"u1","Platform":"Web","UserID":"u1","PlatformID":5"#,
+            r#""UID":"u1","Platform":"5","UserID":"u1","PlatformID":5"#,
+        ] {
+            assert_eq!(of(good), web, "{good}");
+        }
+        for contradiction in [
+            r#""UID":"u1","Platform":"Web","UserID":"u2","PlatformID":5"#,
+            r#""UID":"u1","Platform":"Web","UserID":"u1","PlatformID":1"#,
+            r#""UID":"u1","Platform":"Web","UserID":"u2""#,
+            r#""UID":"u1","Platform":"Web","UserID":"","PlatformID":5"#,
+        ] {
+            let refused = Err(TokenError::Contradiction);
+            assert_eq!(of(contradiction), refused, "{contradiction}");
+        }
+        for malformed in [
+            r#""UserID":"u1""#,
+            r#""PlatformID":5"#,
+            r#""UserID":1,"PlatformID":5"#,
+            r#""UserID":"u1","PlatformID":"5""#,
+            r#""UserID":"u1","PlatformID":-5"#,
+        ] {
+            assert_eq!(of(malformed), Err(TokenError::Malformed), "{malformed}");
+        }
+        let unknown = r#""UserID":"u1","PlatformID":12"#;
+        assert_eq!(of(unknown), Err(TokenError::Platform(IdError::Platform)));
     }
 
     #[test]

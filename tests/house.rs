@@ -28,10 +28,14 @@ use self::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 18] = [
+const MAP: [(&str, &[&str]); 19] = [
     (
         "admin",
         &["door", "delivery", "registry", "token", "message", "ids"],
+    ),
+    (
+        "openim",
+        &["door", "delivery", "protocol", "token", "message", "ids"],
     ),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
     (

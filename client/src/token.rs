@@ -1,7 +1,7 @@
 //! Tokens as a holder of the gateway's key signs them: the gateway itself, a company's login server, a load test.
 //!
-//! A token is a JSON Web Token (RFC 7519) signed with HMAC-SHA-256, with OpenIM v2's claims. Leaves to others: the check of
-//! the claims and revocation, which are the gateway's. This file writes the envelope itself;
+//! A token is a JSON Web Token (RFC 7519) signed with HMAC-SHA-256, with the claims of OpenIM v2 and of v3. Leaves to
+//! others: the check of the claims and revocation, which are the gateway's. This file writes the envelope itself;
 //! `docs/architecture.md#decisions` says why it uses no library.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
@@ -21,6 +21,9 @@ pub struct TokenClaims<'a> {
     /// The platform's name: `IOS`, `Android`, `Web` and so on.
     #[serde(rename = "Platform")]
     pub platform: &'a str,
+    /// The same platform by OpenIM's number, 1–11, as OpenIM v3 has it.
+    #[serde(rename = "PlatformID")]
+    pub platform_id: u32,
     /// The time at which the token ends.
     #[serde(rename = "exp")]
     pub expires_at_s: u64,
@@ -36,6 +39,15 @@ pub struct TokenClaims<'a> {
     pub issued_at_ms: u64,
 }
 
+/// The claims with the user under both names: `UID` as in OpenIM v2, `UserID` as in v3.
+#[derive(Serialize)]
+struct BothClaims<'a> {
+    #[serde(flatten)]
+    claims: &'a TokenClaims<'a>,
+    #[serde(rename = "UserID")]
+    user_id: &'a str,
+}
+
 /// The key that signs tokens: `auth.token_key` of the gateway. It is already absorbed, so that a signature costs no key
 /// setup.
 #[derive(Debug, Clone)]
@@ -49,7 +61,11 @@ impl TokenKey {
 
     /// A token with these claims.
     pub fn sign(&self, claims: &TokenClaims<'_>) -> String {
-        let claims = serde_json::to_vec(claims).expect("strings and integers are always JSON");
+        let both = BothClaims {
+            claims,
+            user_id: claims.user_id,
+        };
+        let claims = serde_json::to_vec(&both).expect("strings and integers are always JSON");
         let mut token = format!("{HEADER}.{}", BASE64URL.encode(claims));
         let signature = self.0.clone().chain_update(&token).finalize();
         token.push('.');
@@ -71,6 +87,7 @@ mod tests {
     const CLAIMS: TokenClaims<'static> = TokenClaims {
         user_id: "u1",
         platform: "Web",
+        platform_id: 5,
         expires_at_s: 4_102_444_800,
         not_before_s: 1_645_697_804,
         issued_at_s: 1_645_697_804,
@@ -82,7 +99,7 @@ mod tests {
         // Made with Python's hmac.
         assert_eq!(
             TokenKey::new(b"key").sign(&CLAIMS),
-            "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJVSUQiOiJ1MSIsIlBsYXRmb3JtIjoiV2ViIiwiZXhwIjo0MTAyNDQ0ODAwLCJuYmYiOjE2NDU2OTc4MDQsImlhdCI6MTY0NTY5NzgwNCwiaWF0X21zIjoxNjQ1Njk3ODA0NDMyfQ.yqWGjv7lrTuHJEdjSspIp-uoX1DjvsO0rfC2sv1fgnw"
+            "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJVSUQiOiJ1MSIsIlBsYXRmb3JtIjoiV2ViIiwiUGxhdGZvcm1JRCI6NSwiZXhwIjo0MTAyNDQ0ODAwLCJuYmYiOjE2NDU2OTc4MDQsImlhdCI6MTY0NTY5NzgwNCwiaWF0X21zIjoxNjQ1Njk3ODA0NDMyLCJVc2VySUQiOiJ1MSJ9.pYlqlqG4IMuBrYmXzIdHIDiIgxZudfkVQJnX_49pFW4"
         );
     }
 

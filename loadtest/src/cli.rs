@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     compare,
     crew::{self, Crew, PROCESSES_MAX},
-    gateway,
+    gateway::{self, Speech},
     keep::Keep,
     machine::MachineFacts,
     mqtt::{self, Broker, Mosquitto, Qos},
@@ -68,6 +68,16 @@ struct ServerArgs {
     /// A setting of the rig's own gateway, e.g. log.cache_bytes=1000000.
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// The protocol of the gateway's sessions: towncrier, or openim as OpenIM v3's SDKs speak it. openim alone is what phones
+    /// speak, openim:gob+gzip; other forms are openim:gob, openim:json (the JavaScript SDK) and openim:json+gzip.
+    #[arg(
+        long,
+        global = true,
+        value_name = "PROTOCOL",
+        default_value = "towncrier",
+        conflicts_with = "target"
+    )]
+    protocol: Speech,
     /// An MQTT broker instead of a gateway: mqtt://HOST[:PORT] or mqtt+ws://HOST[:PORT][/PATH], open to anonymous
     /// clients; or one of the rig's own: mosquitto, which writes every change to disk, or mosquitto-memory, which writes
     /// nothing.
@@ -122,6 +132,7 @@ impl ServerArgs {
             ca,
             data,
             settings,
+            protocol,
             target,
             senders,
             qos,
@@ -149,11 +160,12 @@ impl ServerArgs {
                     secret,
                     ca,
                     token_key: None,
+                    speech: protocol,
                 };
                 Ok(Target::Remote(ServerAddress::Gateway(address)))
             }
             _ => {
-                let gateway = gateway::GatewayProgram::find(settings)?;
+                let gateway = gateway::GatewayProgram::find(settings, protocol)?;
                 Target::start(Program::Gateway(gateway), data)
             }
         }
@@ -187,10 +199,14 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
             ws,
             data,
             settings,
+            protocol,
             target,
             qos,
             ..
         } = cli.server;
+        if protocol != Speech::Towncrier {
+            bail!("a comparison loads the gateway by towncrier.v1: leave out --protocol");
+        }
         if ws.is_some() || target.is_some() {
             bail!("both sides of a comparison are started by the rig: leave out --ws and --target");
         }

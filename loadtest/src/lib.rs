@@ -42,3 +42,4 @@ mod sources;
 mod target;
 
 pub use cli::{Cli, run};
+pub use gateway::openim::{NoSdkForm, SdkCore, SdkForm, SdkRequest, SdkResponse};

@@ -73,9 +73,7 @@ impl Protocol {
     /// Starts a session. It runs until it is aborted, or may not reconnect.
     pub(crate) fn start(&self, crowd: &Rc<Crowd>, who: Who, token: String) -> JoinHandle<()> {
         match self {
-            Self::Gateway(access) => {
-                spawn_local(gateway::run(crowd.clone(), who, access.clone(), token))
-            }
+            Self::Gateway(access) => access.start(crowd, who, token),
             Self::Mqtt(address) => spawn_local(mqtt::run(crowd.clone(), who, address.clone())),
         }
     }

@@ -73,6 +73,18 @@ fn several_processes_come_to_one_result() {
 }
 
 #[test]
+fn sessions_speak_openim_in_each_form() {
+    for form in ["openim", "openim:gob", "openim:json", "openim:json+gzip"] {
+        let run = run(&format!(
+            "send --protocol {form} --users 50 --rate 50 --seconds 1"
+        ));
+        assert_eq!(run.count("send to landed"), 50, "{form}");
+    }
+    let run = run("connect --protocol openim --sessions 60 --hold 1");
+    assert_eq!(run.row("sessions still connected"), 60.0);
+}
+
+#[test]
 fn batches_and_broadcasts_land_at_everyone_they_are_for() {
     let batches = run("send --users 30 --batch 10 --rate 20 --seconds 1");
     assert_eq!(batches.count("send to landed"), 200);

@@ -102,21 +102,16 @@ impl Gateway {
             aside,
         )?;
         let begun = log.pending();
+        let base = Base::build(config, metrics, clock.clone(), log);
+        let mut parts = base.parts(config, None);
+        parts.mailbox = *mailbox;
         let Base {
             log,
             registry,
             delivery,
             metrics,
             ..
-        } = Base::build(config, metrics, clock.clone(), log);
-        let mut parts = Parts::new(
-            config,
-            None,
-            delivery.clone(),
-            registry.clone(),
-            metrics.clone(),
-        );
-        parts.mailbox = *mailbox;
+        } = base;
         let stages = (0..config.listener.reactors).map(|_| watch::channel(Stage::Serving).0);
         let gateway = Self {
             tasks: LocalSet::new(),

@@ -8,8 +8,10 @@
 //!
 //! - `schedule.rs`: the schedule of a seed
 //! - `world.rs`: one run; `operations.rs`, `life.rs`, `rest.rs`: its steps, the deaths in it, its end
-//! - `model.rs`, `letter.rs`, `conversations.rs`, `policy.rs`: the promises; `settle.rs`: they are checked against a whole log
-//! - `gateway.rs`, `device.rs`: a life of the gateway's process; a device with its app and its store
+//! - `model.rs`, `letter.rs`, `conversations.rs`, `policy.rs`, `told.rs`: the promises; `settle.rs`: they are checked against a
+//!   whole log
+//! - `gateway.rs`, `device.rs`: a life of the gateway's process; a device with its app and its store; `phone/`: one with
+//!   OpenIM's core
 //! - `clock.rs`, `network.rs`, `disk.rs`, `store.rs`: the simulated machine; `process.rs`: death in the middle of an
 //!   operation
 //! - `trace.rs`: the events of a run
@@ -38,6 +40,7 @@ pub mod memory;
 mod model;
 mod network;
 mod operations;
+mod phone;
 mod policy;
 mod process;
 #[cfg(test)]
@@ -56,6 +59,7 @@ mod shrink;
 mod store;
 #[cfg(test)]
 mod tests;
+mod told;
 mod trace;
 mod world;
 

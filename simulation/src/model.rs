@@ -15,6 +15,7 @@ use super::{
     conversations::{Conversations, Reader},
     device::Owner,
     letter::{Known, Letter, number_in},
+    told::ToldToPhones,
     trace::violated,
 };
 use towncrier::{
@@ -67,6 +68,7 @@ pub(super) struct Model {
     /// By log and user.
     pub(super) inboxes: BTreeMap<Reader, Places>,
     pub(super) conversations: Conversations,
+    pub(super) told: ToldToPhones,
     /// The highest seq that a session had landed, by log.
     landed: BTreeMap<(u64, Session), u64>,
     /// The number of checked messages, for the summary.
@@ -119,6 +121,7 @@ impl Model {
             letters: BTreeMap::new(),
             inboxes: BTreeMap::new(),
             conversations: Conversations::default(),
+            told: ToldToPhones::new(),
             landed: BTreeMap::new(),
             accepted: 0,
             landings: 0,
@@ -208,7 +211,7 @@ impl Model {
     }
 
     /// A letter became the message `id`.
-    fn is_message(&mut self, number: u64, id: &str, epoch: u64, at_ms: u64) {
+    pub(super) fn is_message(&mut self, number: u64, id: &str, epoch: u64, at_ms: u64) {
         let now_ms = self.clock.now_ms();
         let Some(letter) = self.letters.get(&number) else {
             return violated("P8", format_args!("letter {number} was never sent"));
@@ -314,6 +317,7 @@ impl Model {
         let numbers = Numbers {
             seq: Seq(message.seq),
             conversation_seq: ConversationSeq(message.conversation_seq),
+            ..Numbers::default()
         };
         self.has_entry((epoch, user), numbers, number, &message.server_msg_id);
         let receivers = self
@@ -375,7 +379,11 @@ impl Model {
 
     /// A device shows an online-only message.
     pub(super) fn shown(&self, user: usize, message: &Message) {
-        let letter = number_in(&message.content).and_then(|number| self.letters.get(&number));
+        self.shown_letter(user, number_in(&message.content));
+    }
+
+    pub(super) fn shown_letter(&self, user: usize, number: Option<u64>) {
+        let letter = number.and_then(|number| self.letters.get(&number));
         let is_good = letter.is_some_and(|letter| {
             letter.is_online_only
                 && letter

@@ -22,7 +22,7 @@ use super::{
 };
 use towncrier::{
     delivery::{AppendError, Delivery, Receivers, Send, SendError},
-    ids::Seq,
+    ids::{Platform, Seq},
     log::{Log as _, Receipt},
     message::{ReadMark, StoredMessage},
 };
@@ -42,13 +42,25 @@ impl World {
             Operation::Send(letter) => self.send(letter),
             Operation::Burst(letters) => letters.iter().for_each(|letter| self.send(letter)),
             Operation::Open(device) => self.open(*device),
-            Operation::Close(device) => self.close(*device),
-            Operation::CrashAt(device, crash) => {
-                self.devices[*device].inbox.borrow_mut().crash = Some(*crash);
+            Operation::LogIn(number) => {
+                if let Some(phone) = self.phone(*number) {
+                    self.close(*number);
+                    phone.token.take();
+                    self.open(*number);
+                }
             }
-            Operation::Reinstall(device) => {
-                self.close(*device);
-                self.devices[*device].reinstall();
+            Operation::Calm(phone) => self.expect_calm(*phone).await,
+            Operation::Close(device) => self.close(*device),
+            Operation::CrashAt(number, crash) => match self.phone(*number) {
+                Some(phone) => phone.store.borrow_mut().crash = Some(*crash),
+                None => self.devices[*number].inbox.borrow_mut().crash = Some(*crash),
+            },
+            Operation::Reinstall(number) => {
+                self.close(*number);
+                match self.phone(*number) {
+                    Some(phone) => phone.reinstall(),
+                    None => self.devices[*number].reinstall(),
+                }
             }
             Operation::Cut(device) => network.cut(*device),
             Operation::HalfOpen(device) => network.half_open(Some(*device)),
@@ -126,6 +138,7 @@ impl World {
                 segments.wipe();
                 self.epoch.set(self.epoch.get() + 1);
                 self.begin_log();
+                self.reinstall_phones();
             }
         }
     }
@@ -232,6 +245,7 @@ impl World {
             let marks = vec![ReadMark {
                 conversation_id: id.clone(),
                 conversation_seq: asked,
+                ..ReadMark::default()
             }];
             let marked = delivery.mark_read(&user_id(user), None, marks).await;
             note(format_args!("{id} of user {user} to {mark}: {marked:?}"));
@@ -244,27 +258,16 @@ impl World {
 
     /// The app of a device starts with a new token, if it does not run.
     pub(super) fn open(&self, number: usize) {
+        if let Some(phone) = self.phone(number) {
+            return self.open_phone(phone);
+        }
         let apps = &mut *self.apps.borrow_mut();
         if apps[number].as_ref().is_some_and(|app| !app.is_finished()) {
             return;
         }
         let device = self.devices[number].clone();
         device.connected.take();
-        let user = user_id(device.owner.user);
-        let platform = device.owner.platform;
-        let gateway = self.gateway.borrow();
-        // As the gateway issues it: a token is not older than the user's last logout.
-        let (now_ms, issued_at_ms) = gateway.as_ref().map_or_else(
-            || (self.machine.clock.now_ms(), 0),
-            |gateway| {
-                let times = gateway.log.token_times(&user, platform).blocking_wait();
-                let revoked_ms = times.map_or(0, |times| times.revoked_before_ms);
-                (gateway.clock.now_ms(), revoked_ms)
-            },
-        );
-        let issued_at_ms = issued_at_ms.max(now_ms);
-        let issued = self.tokens.issue_at(&user, platform, now_ms, issued_at_ms);
-        let token = issued.token;
+        let token = self.token(device.owner.user, device.owner.platform);
         let (network, model) = (self.machine.network.clone(), self.model.clone());
         let app = spawn_local(async move {
             // The user starts a crashed app again at once.
@@ -281,12 +284,35 @@ impl World {
         apps[number] = Some(app.abort_handle());
     }
 
+    /// A new token.
+    pub(super) fn token(&self, user: usize, platform: Platform) -> String {
+        let user = user_id(user);
+        let gateway = self.gateway.borrow();
+        // As the gateway issues it: a token is not older than the user's last logout.
+        let (now_ms, issued_at_ms) = gateway.as_ref().map_or_else(
+            || (self.machine.clock.now_ms(), 0),
+            |gateway| {
+                let times = gateway.log.token_times(&user, platform).blocking_wait();
+                let revoked_ms = times.map_or(0, |times| times.revoked_before_ms);
+                (gateway.clock.now_ms(), revoked_ms)
+            },
+        );
+        let issued_at_ms = issued_at_ms.max(now_ms);
+        let issued = self.tokens.issue_at(&user, platform, now_ms, issued_at_ms);
+        issued.token
+    }
+
     pub(super) fn close(&self, number: usize) {
         if let Some(app) = self.apps.borrow_mut()[number].take() {
             app.abort();
         }
-        self.devices[number].connected.take();
-        self.devices[number].read_state.take();
+        if let Some(device) = self.devices.get(number) {
+            device.connected.take();
+            device.read_state.take();
+        }
+        if let Some(phone) = self.phone(number) {
+            phone.end();
+        }
     }
 
     pub(super) fn is_open(&self, number: usize) -> bool {

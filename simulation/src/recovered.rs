@@ -201,6 +201,7 @@ pub(super) async fn recovers(ground: &Ground, known: &Known) -> Result<(), Strin
                 let next = Numbers {
                     seq: head.next(),
                     conversation_seq: ConversationSeq(number + 1),
+                    ..*numbers
                 };
                 if *numbers != next {
                     return Err(format!("{numbers:?} comes instead of {next:?}"));

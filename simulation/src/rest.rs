@@ -43,7 +43,8 @@ impl World {
         self.restart_if_refusing();
         self.wait(Duration::from_secs(1)).await;
         let all = 0..self.devices.len();
-        let running: Vec<_> = all.clone().filter(|device| self.is_open(*device)).collect();
+        let running = 0..self.devices.len() + self.phones.len();
+        let running: Vec<_> = running.filter(|device| self.is_open(*device)).collect();
         self.expect_caught_up(&running).await;
         let mut random = reading_random(self.schedule.seed);
         for device in all.clone() {
@@ -54,6 +55,13 @@ impl World {
             if random.bool() {
                 self.read(device, random.usize(..4), 0);
                 self.expect_caught_up(&[device]).await;
+            }
+        }
+        for phone in &self.phones {
+            self.expect_alone_caught_up(phone.number).await;
+            self.expect_count(phone).await;
+            if is_violated() {
+                return;
             }
         }
         // Later devices may have made marks.
@@ -80,7 +88,7 @@ impl World {
 
     /// Opens this device and no other, and waits until it has everything.
     async fn expect_alone_caught_up(&self, device: usize) {
-        (0..self.devices.len()).for_each(|other| self.close(other));
+        (0..self.devices.len() + self.phones.len()).for_each(|other| self.close(other));
         self.wait(Duration::from_secs(1)).await;
         self.open(device);
         self.expect_caught_up(&[device]).await;
@@ -115,7 +123,7 @@ impl World {
     }
 
     /// The conversations of a user, as the gateway lists them.
-    fn listed(&self, user: usize) -> Vec<Conversation> {
+    pub(super) fn listed(&self, user: usize) -> Vec<Conversation> {
         let gateway = self.gateway.borrow();
         gateway.as_ref().map_or_else(Vec::new, |gateway| {
             gateway.life.beside(|| listed(&gateway.log, user))
@@ -139,6 +147,12 @@ impl World {
             if is_violated() {
                 return;
             }
+            if let Some(phone) = self.phone(*late)
+                && Instant::now() > deadline
+            {
+                let lacks = self.phone_lacks(phone);
+                return violated("P5", format_args!("phone {late} lacks {lacks:?}"));
+            }
             if Instant::now() > deadline {
                 let position = self.devices[*late].inbox.borrow().position;
                 let head = self.model.borrow().head(self.devices[*late].owner.user);
@@ -155,6 +169,9 @@ impl World {
     /// True if a device has landed every message, the gateway knows that it is online, it has acked, and its conversations are
     /// the gateway's.
     fn is_caught_up(&self, number: usize) -> bool {
+        if let Some(phone) = self.phone(number) {
+            return self.phone_lacks(phone).is_none();
+        }
         let gateway = self.gateway.borrow();
         let Some(gateway) = &*gateway else {
             return false;
@@ -199,7 +216,8 @@ impl World {
         gateway.check_books();
         let mut pending = ByKind::default();
         for user in 0..self.schedule.users {
-            let is_read_by_somebody = self.devices.iter().any(|device| device.owner.user == user);
+            let is_read_by_somebody = self.devices.iter().any(|device| device.owner.user == user)
+                || self.phones.iter().any(|phone| phone.owner.user == user);
             if is_read_by_somebody {
                 continue;
             }

@@ -12,6 +12,7 @@ use super::{
     gateway::Setup,
     letter::Talk,
     network::Side,
+    phone::{PhoneOwner, add_phones},
     store::Fate,
 };
 use towncrier::{config::Config, ids::Platform, reactor::MailboxLimits};
@@ -25,6 +26,10 @@ pub(super) enum Operation {
     Burst(Vec<Letter>),
     /// A device's user opens the app, with a new token.
     Open(usize),
+    /// A phone's user logs in anew: the token is another one, and the store is kept.
+    LogIn(usize),
+    /// A phone's link is whole, and nothing else happens until the phone has everything.
+    Calm(usize),
     /// The app is killed.
     Close(usize),
     /// The app dies at its next landing.
@@ -134,6 +139,8 @@ pub struct Schedule {
     pub(super) way_bytes_max: usize,
     pub(super) users: usize,
     pub(super) owners: Vec<Owner>,
+    /// Their numbers follow the ones of the other devices.
+    pub(super) phones: Vec<PhoneOwner>,
     pub(super) operations: Vec<Timed>,
 }
 
@@ -156,12 +163,14 @@ impl Schedule {
         };
         let mut operations = maker.operations();
         add_reads(seed, users, owners.len(), &mut operations);
+        let phones = add_phones(seed, users, owners.len(), &mut operations);
         Self {
             seed,
             setup,
             way_bytes_max: WAYS_BYTES_MAX[(seed % 3) as usize],
             users,
             owners,
+            phones,
             operations,
         }
     }

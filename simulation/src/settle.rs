@@ -71,6 +71,7 @@ impl Model {
             }
             self.settle_conversations(reader, log, &numbered);
         }
+        self.settle_told(&deleted_unread);
         let is_spreading = log.is_spreading().unwrap_or(true);
         if !is_spreading {
             self.check_everyone(&deleted_unread);

@@ -256,6 +256,7 @@ impl Known {
             marks: vec![ReadMark {
                 conversation_id: conversation.id.into(),
                 conversation_seq: mark,
+                ..ReadMark::default()
             }],
             ..StoredMessage::default()
         };

@@ -25,6 +25,7 @@ use super::{
     gateway::{Gateway, Lie, Machine, Setup},
     model::Model,
     network::Network,
+    phone::Phone,
     schedule::{Death, Schedule, Timed},
     store::SimHome,
     trace::{self, is_violated, note},
@@ -92,6 +93,8 @@ pub(super) struct World {
     pub(super) tokens: Tokens,
     pub(super) model: Rc<RefCell<Model>>,
     pub(super) devices: Vec<Rc<Device>>,
+    pub(super) phones: Vec<Rc<Phone>>,
+    /// The running apps, of devices and then of phones.
     pub(super) apps: RefCell<Vec<Option<AbortHandle>>>,
     pub(super) gateway: RefCell<Option<Gateway>>,
     pub(super) random: RefCell<Rng>,
@@ -117,7 +120,11 @@ impl World {
             segments: SimDisk::new(random.fork()),
             state: SimHome::new(),
             clock: clock.clone(),
-            network: Network::new(random.fork(), schedule.owners.len(), schedule.way_bytes_max),
+            network: Network::new(
+                random.fork(),
+                schedule.owners.len() + schedule.phones.len(),
+                schedule.way_bytes_max,
+            ),
         };
         machine
             .segments
@@ -130,13 +137,18 @@ impl World {
                 Rc::new(Device::new(number, owner.clone(), lies))
             })
             .collect();
+        let phones = (devices.len()..).zip(&schedule.phones);
+        let phones: Vec<_> = phones
+            .map(|(number, owner)| Rc::new(Phone::new(number, *owner)))
+            .collect();
         let world = Self {
             schedule: schedule.clone(),
             machine,
             tokens: Tokens::new(&config.auth),
             model: Rc::new(RefCell::new(model)),
-            apps: RefCell::new(vec![None; devices.len()]),
+            apps: RefCell::new(vec![None; devices.len() + phones.len()]),
             devices,
+            phones,
             gateway: RefCell::default(),
             random: RefCell::new(random),
             armed: Cell::default(),

@@ -45,8 +45,11 @@ pub(super) async fn user_register(
             max: PROFILE_BYTES_MAX,
         });
     }
-    app.confirmed(app.delivery.register(user.clone(), profile.into()))
-        .await?;
+    let registered = async {
+        let _order = app.profiles.read().await;
+        app.delivery.register(user.clone(), profile.into()).await
+    };
+    app.confirmed(registered).await?;
     app.issue(&user, platform).await
 }
 
@@ -56,7 +59,7 @@ pub(super) async fn parse_token(
     request: Request,
 ) -> Result<Response, Refusal> {
     let call = app.user(request).await.map_err(|refusal| match refusal {
-        Refusal::Token => Refusal::TokenUnparsed,
+        Refusal::Token(_) => Refusal::TokenUnparsed,
         other => other,
     })?;
     let body: Operation<'_> = call.json()?;

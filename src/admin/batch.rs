@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use axum::{
     body::Body,
     extract::{Request, State},
+    http::HeaderMap,
     response::Response,
 };
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     delivery::{Receipt, Receivers},
     ids::UserId,
+    message::StoredMessage,
 };
 
 /// The receivers in one piece of the answer: about 64 KB. An answer about many users is never whole in memory.
@@ -33,39 +35,88 @@ pub(super) async fn batch_send_msg(
     let call = app.admin(request).await?;
     let body: SendRequest<'_> = call.json()?;
     let message = app.message(&call.body, &body)?;
-    if !(1..=4).contains(&message.session_type) {
-        return Err(Refusal::SessionType);
-    }
-    if GROUPS.contains(&message.session_type) && message.group_id.is_empty() {
-        return Err(Refusal::NullString("groupID"));
-    }
-    let (receivers, failed) = app.receivers(&body)?;
-    let outcome = if failed.is_empty() {
-        SendingStatus::Done
-    } else {
-        SendingStatus::Failed
-    };
-    let is_nobody = matches!(&receivers, Receivers::List(list) if list.is_empty());
-    let answer = if is_nobody {
-        bodies::answer(BatchSent {
+    let batch = app.send_to_many(&call.headers, &body, message).await?;
+    Ok(match batch.result {
+        BatchResult::Nobody => bodies::answer(BatchSent {
             results: Vec::new(),
-            failed,
+            failed: batch.failed,
             count: None,
-        })
-    } else {
-        let receipt = app.deliver(&call, &body, message, receivers).await?;
-        let is_listed = receipt.entries.len() as u64 == receipt.receivers;
-        if !is_listed || receipt.receivers > app.batch_max as u64 {
-            count(&receipt, failed)
-        } else {
-            answer(receipt, &failed)
-        }
-    };
-    app.outcomes.note(&body.operation_id, outcome);
-    Ok(answer)
+        }),
+        BatchResult::Counted(receipt) => bodies::answer(BatchSent {
+            results: Vec::new(),
+            failed: batch.failed,
+            count: Some(counted(&receipt, &receipt.message_id.to_string())),
+        }),
+        BatchResult::Listed(receipt) => answer(receipt, &batch.failed, &WORDS),
+    })
+}
+
+/// The text around the results of a batch, in one version's words.
+pub(super) struct BatchWords {
+    /// Everything before the first result.
+    pub(super) head: &'static str,
+    /// The key of the list of failed names.
+    pub(super) failed: &'static str,
+}
+
+const WORDS: BatchWords = BatchWords {
+    head: r#"{"errCode":0,"errMsg":"","data":{"resultList":["#,
+    failed: "FailedIDList",
+};
+
+/// A batch that was sent.
+pub(super) struct BatchCall<'a> {
+    pub(super) result: BatchResult,
+    /// The given names that are no ids, each once.
+    pub(super) failed: Vec<&'a str>,
+}
+
+/// The receivers of a batch, as the answer names them.
+pub(super) enum BatchResult {
+    /// No given name was an id.
+    Nobody,
+    /// Every receiver.
+    Listed(Receipt),
+    /// Only their number: there are more than a batch may name.
+    Counted(Receipt),
 }
 
 impl App {
+    /// Sends a checked message to the users of `recvIDList`, or to everyone, and waits until it is durable.
+    pub(super) async fn send_to_many<'a>(
+        &self,
+        headers: &HeaderMap,
+        body: &'a SendRequest<'_>,
+        message: StoredMessage,
+    ) -> Result<BatchCall<'a>, Refusal> {
+        if !(1..=4).contains(&message.session_type) {
+            return Err(Refusal::SessionType);
+        }
+        if GROUPS.contains(&message.session_type) && message.group_id.is_empty() {
+            return Err(Refusal::NullString("groupID"));
+        }
+        let (receivers, failed) = self.receivers(body)?;
+        let outcome = if failed.is_empty() {
+            SendingStatus::Done
+        } else {
+            SendingStatus::Failed
+        };
+        let is_nobody = matches!(&receivers, Receivers::List(list) if list.is_empty());
+        let result = if is_nobody {
+            BatchResult::Nobody
+        } else {
+            let receipt = self.deliver(headers, body, message, receivers).await?;
+            let is_listed = receipt.entries.len() as u64 == receipt.receivers;
+            if !is_listed || receipt.receivers > self.batch_max as u64 {
+                BatchResult::Counted(receipt)
+            } else {
+                BatchResult::Listed(receipt)
+            }
+        };
+        self.outcomes.note(&body.operation_id, outcome);
+        Ok(BatchCall { result, failed })
+    }
+
     /// The receivers, each once, and the given names that are no ids, each once.
     fn receivers<'a>(
         &self,
@@ -107,27 +158,23 @@ impl App {
     }
 }
 
-/// The answer about more receivers than a batch may name.
-fn count(receipt: &Receipt, failed: Vec<&str>) -> Response {
-    bodies::answer(BatchSent {
-        results: Vec::new(),
-        failed,
-        count: Some(SentToMany {
-            sent: Sent {
-                server_msg_id: &receipt.message_id.to_string(),
-                client_msg_id: &receipt.client_message_id,
-                send_time: receipt.send_time_ms,
-            },
-            receivers_total: receipt.receivers,
-        }),
-    })
+/// The result for more receivers than an answer lists. `server_msg_id` is the receipt's, printed.
+pub(super) fn counted<'a>(receipt: &'a Receipt, server_msg_id: &'a str) -> SentToMany<'a> {
+    SentToMany {
+        sent: Sent {
+            server_msg_id,
+            client_msg_id: &receipt.client_message_id,
+            send_time: receipt.send_time_ms,
+        },
+        receivers_total: receipt.receivers,
+    }
 }
 
 /// The answer, written piece by piece as fast as the connection takes it.
-fn answer(receipt: Receipt, failed: &[&str]) -> Response {
+pub(super) fn answer(receipt: Receipt, failed: &[&str], words: &BatchWords) -> Response {
     let failed = serde_json::to_string(failed).expect("strings are always JSON");
-    let tail = format!("],\"FailedIDList\":{failed}}}}}");
-    let head = Bytes::from_static(b"{\"errCode\":0,\"errMsg\":\"\",\"data\":{\"resultList\":[");
+    let tail = format!("],\"{}\":{failed}}}}}", words.failed);
+    let head = Bytes::from_static(words.head.as_bytes());
     let server_msg_id = receipt.message_id.to_string();
     let pieces = receipt.entries.len().div_ceil(RESULTS_PER_PIECE);
     let results = (0..pieces).map(move |piece| results(&receipt, &server_msg_id, piece).into());

@@ -14,8 +14,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::RwLock;
 
-use super::{error::Refusal, json, outcomes::Outcomes};
+use super::{
+    error::{Refusal, TokenFault},
+    json,
+    outcomes::Outcomes,
+};
 use crate::{
     config::Config,
     delivery::{Cause, Delivery, LogError, SendError},
@@ -74,6 +79,9 @@ pub(super) struct App {
     pub(super) content_bytes_max: usize,
     /// The longest time for a body to arrive, and then the longest time for delivery.
     pub(super) request_timeout: Duration,
+    /// Orders changes of profiles. A registration that looks at nothing reads; a change that depends on the profile before
+    /// writes.
+    pub(super) profiles: RwLock<()>,
     admins: HashSet<UserId>,
     /// A digest of the secret, so that comparing takes the same time for any length; `None` when no secret is set: then no
     /// secret is right.
@@ -110,6 +118,7 @@ impl App {
             batch_max: config.admin.batch_max,
             content_bytes_max: config.delivery.message_bytes_max,
             request_timeout: config.admin.request_timeout,
+            profiles: RwLock::new(()),
             admins: config
                 .admin
                 .user_ids
@@ -168,13 +177,18 @@ impl App {
         let token = headers
             .get("token")
             .and_then(|token| token.to_str().ok())
-            .ok_or(Refusal::Token)?;
+            .ok_or(Refusal::Token(TokenFault::Missing))?;
         self.answered(self.delivery.authenticate(token)).await
     }
 
     /// True if the token's user is an administrator. The token's platform does not matter, as in OpenIM.
     pub(super) fn is_admin(&self, caller: &Claims) -> bool {
-        self.admins.contains(&caller.user)
+        self.administers(&caller.user)
+    }
+
+    /// True if this user is an administrator.
+    pub(super) fn administers(&self, user: &UserId) -> bool {
+        self.admins.contains(user)
     }
 
     /// Waits for an append. A queued append cannot be taken back. So if the wait ends first, the outcome is unknown, and

@@ -61,6 +61,7 @@ pub(super) async fn mark_read(
     let mark = ReadMark {
         conversation_id: conversation_id.to_owned(),
         conversation_seq: json::required(body.conversation_seq, "conversationSeq")?,
+        ..ReadMark::default()
     };
     app.check_inbox_of(&call.caller, &user)?;
     app.check_conversations()?;

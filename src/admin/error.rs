@@ -15,6 +15,7 @@ use super::{bodies, shape::Problem};
 use crate::{
     delivery::{AppendError, AuthError, Cause, LogError, SendError},
     ids::IdError,
+    token::TokenError,
 };
 
 /// The errCodes. A code below 10,000 is OpenIM v2's or repeats the HTTP status. The `503xx` are ours and come with HTTP 503
@@ -74,7 +75,7 @@ pub mod code {
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// The token is missing, is not valid, has expired or was revoked.
-    Token,
+    Token(TokenFault),
     /// The token is out of its time by the gateway's clock, but the wall clock disagrees with that clock.
     ClockDoubted,
     /// The token is good, but does not allow this call.
@@ -141,13 +142,24 @@ pub(super) enum Refusal {
     Panic,
 }
 
+/// The reason for which a token is not good. OpenIM v2 has one answer for all of them, v3 tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TokenFault {
+    /// The request has none.
+    Missing,
+    /// Its own contents are not good.
+    Contents(TokenError),
+    /// An administrator logged the user out after it was issued.
+    Revoked,
+}
+
 /// The answer to the caller.
-struct HttpAnswer {
-    status: StatusCode,
-    code: u16,
-    sentence: Cow<'static, str>,
+pub(super) struct HttpAnswer {
+    pub(super) status: StatusCode,
+    pub(super) code: u16,
+    pub(super) sentence: Cow<'static, str>,
     /// The seconds in `Retry-After`.
-    retry_after_s: Option<u16>,
+    pub(super) retry_after_s: Option<u16>,
 }
 
 /// The body of every refusal.
@@ -164,12 +176,13 @@ pub(super) struct Failure<'a> {
 }
 
 impl Refusal {
-    fn verdict(&self) -> HttpAnswer {
+    /// The answer in OpenIM v2's words.
+    pub(super) fn verdict(&self) -> HttpAnswer {
         use StatusCode as Http;
 
         let bad = |code, sentence| HttpAnswer::new(Http::BAD_REQUEST, code, sentence);
         match self {
-            Self::Token => bad(code::REQUEST, "parse token failed".into()),
+            Self::Token(_) => bad(code::REQUEST, "parse token failed".into()),
             Self::ClockDoubted => HttpAnswer::unavailable(
                 code::CLOCK_DOUBTED,
                 "the gateway's clock is doubted and the token is out of its time: ask again, or have an administrator confirm the clock",
@@ -226,11 +239,20 @@ impl Refusal {
         }
     }
 
+    /// Writes the cause to the stderr log, where only the operator can use it.
+    pub(super) fn report(&self) {
+        if let Self::Read(error)
+        | Self::Send(SendError::Read(error) | SendError::Append(AppendError::Read(error))) = self
+        {
+            tracing::warn!(%error, "an admin request could not read the log");
+        }
+    }
+
     /// True if OpenIM adds `sendTime` and `MsgID` to this refusal.
     fn has_send_fields(&self) -> bool {
         matches!(
             self,
-            Self::Token | Self::NotAuthorized | Self::NullString(_)
+            Self::Token(_) | Self::NotAuthorized | Self::NullString(_)
         )
     }
 }
@@ -336,12 +358,7 @@ fn shortened(mut text: String) -> String {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        if let Self::Read(error)
-        | Self::Send(SendError::Read(error) | SendError::Append(AppendError::Read(error))) =
-            &self
-        {
-            tracing::warn!(%error, "an admin request could not read the log");
-        }
+        self.report();
         let HttpAnswer {
             status,
             code,
@@ -369,7 +386,8 @@ impl IntoResponse for Refusal {
 impl From<AuthError> for Refusal {
     fn from(error: AuthError) -> Self {
         match error {
-            AuthError::Token(_) | AuthError::Revoked => Self::Token,
+            AuthError::Token(error) => Self::Token(TokenFault::Contents(error)),
+            AuthError::Revoked => Self::Token(TokenFault::Revoked),
             AuthError::ClockDoubted(_) => Self::ClockDoubted,
             AuthError::Read(error) => Self::Read(error),
         }

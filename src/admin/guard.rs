@@ -4,31 +4,45 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::Next,
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 use futures_util::FutureExt as _;
 
 use super::error::Refusal;
 use crate::metrics::AdminRoute;
 
+/// The parts of a guard that differ between routes.
+pub(super) struct Guarded {
+    pub(super) counted: AdminRoute,
+    /// Answers in the words of the route's version of OpenIM.
+    pub(super) refuse: fn(Refusal) -> Response,
+}
+
+/// The HTTP status that an answer is counted with, where it is sent with another one.
+#[derive(Clone, Copy)]
+pub(super) struct CountedStatus(pub(super) StatusCode);
+
 /// Runs the handler, and counts its answer for its route.
 pub(super) async fn guard(
-    State(route): State<Arc<AdminRoute>>,
+    State(route): State<Arc<Guarded>>,
     request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
     // It is safe to continue after a panic: handlers keep no state, and their locks recover from poison.
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let mut response = answered.unwrap_or_else(|_| Refusal::Panic.into_response());
+    let mut response = answered.unwrap_or_else(|_| (route.refuse)(Refusal::Panic));
     // Any origin may call, as in OpenIM. The token is a header that a page must already know, and never a cookie that the
     // browser would add. So a foreign page gains nothing from the permission.
     response
         .headers_mut()
         .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
-    route.answered(response.status().as_u16(), started.elapsed().as_secs_f64());
+    let counted = response.extensions_mut().remove::<CountedStatus>();
+    let status = counted.map_or(response.status(), |counted| counted.0);
+    let took = started.elapsed();
+    route.counted.answered(status.as_u16(), took.as_secs_f64());
     response
 }
 

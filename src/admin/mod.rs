@@ -1,4 +1,4 @@
-//! The admin port: OpenIM v2's calls over HTTP, with the differences of `docs/operation.md#the-admin-api`.
+//! The admin port: the calls of OpenIM v2 and v3 over HTTP, with the differences of `docs/operation.md#the-admin-api`.
 //!
 //! Promises: the token is checked before the body is read. Every answer to a call is JSON with an `errCode`, also after a
 //! panic. Health, metrics, `/openapi.json` and the console's page have forms of their own. Bodies, waits and the number of
@@ -6,7 +6,9 @@
 //! itself (`door`), durability and fan-out (`delivery`), online sessions (`registry`), the claims of a token (`token`).
 //!
 //! - `opening.rs`: the answers before the log is open
-//! - `routes.rs`: the one table of paths; the router and `/openapi.json` (`openapi.rs`) both come from it
+//! - `routes.rs`, `route.rs`: the table of v2's paths and our own; the router and `/openapi.json` (`openapi.rs`) both come from
+//!   it and from v3's table
+//! - `v3/`: OpenIM v3's calls
 //! - `guard.rs`: the layer around every handler: panics, CORS, metrics
 //! - `call.rs`: the first steps of every handler: the caller's token, then the body
 //! - `bodies/`, `json.rs`, `text.rs`: requests and answers; strings borrowed from the request; `required.rs`: their checks
@@ -35,6 +37,7 @@ mod outcomes;
 mod presence;
 mod pull;
 mod required;
+mod route;
 mod routes;
 mod send;
 mod shape;
@@ -42,6 +45,7 @@ mod shape;
 mod tests;
 mod text;
 mod trace;
+mod v3;
 
 pub use self::{
     call::{Rooms, SetupError},

@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 use super::{
     content::CONTENT_TYPES,
     error::Failure,
-    routes::{Access, Route, routes},
-    shape,
+    route::{Access, Route},
+    routes::routes,
+    shape, v3,
 };
 
 /// The document, as JSON.
@@ -31,6 +32,15 @@ pub(super) fn document() -> Bytes {
             paths.insert((*path).to_owned(), json!({ method: operation }));
         }
     }
+    let failure_v3 = generator.subschema_for::<v3::FailureV3<'_>>();
+    for route in v3::routes() {
+        let operation = operation(&route, &mut generator, &json!(failure_v3));
+        for path in route.paths {
+            let v2 = paths.get(*path).map(|call| call["post"].clone());
+            let operation = with_header(operation.clone(), v2);
+            paths.insert((*path).to_owned(), json!({ "post": operation }));
+        }
+    }
     let mut schemas = generator.take_definitions(true);
     for known in CONTENT_TYPES {
         let mut schema = shape::schema(known.fields);
@@ -42,7 +52,7 @@ pub(super) fn document() -> Bytes {
         "info": {
             "title": "Towncrier admin API",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "OpenIM v2's calls. errCode 0 means done; for a send: durable.",
+            "description": "The calls of OpenIM v2 and v3. errCode 0 means done; for a send: durable.",
         },
         "paths": paths,
         "components": {
@@ -81,6 +91,31 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, failure: &Value) ->
         }
     }
     operation
+}
+
+/// A v3 call with its header; together with v2's call of the same path, if there is one.
+fn with_header(mut v3: Value, v2: Option<Value>) -> Value {
+    let is_required = v2.is_none();
+    if let Some(v2) = v2 {
+        for pointer in [
+            "/requestBody/content/application~1json/schema",
+            "/responses/200/content/application~1json/schema",
+            "/responses/default/content/application~1json/schema",
+        ] {
+            if let (Some(of_v3), Some(of_v2)) = (v3.pointer_mut(pointer), v2.pointer(pointer)) {
+                *of_v3 = json!({ "oneOf": [of_v2, of_v3] });
+            }
+        }
+        v3["description"] = "With the header operationID in OpenIM v3's form, else in v2's.".into();
+        v3["security"] = v2["security"].clone();
+    }
+    v3["parameters"] = json!([{
+        "name": "operationID",
+        "in": "header",
+        "required": is_required,
+        "schema": { "type": "string" },
+    }]);
+    v3
 }
 
 fn content(kind: &str, schema: Value) -> Value {

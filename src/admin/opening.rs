@@ -6,12 +6,17 @@
 
 use std::sync::Arc;
 
-use axum::{Router, http::StatusCode, response::Response, routing::get};
+use axum::{
+    Router,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+    routing::get,
+};
 
 use super::{
     call::{App, Rooms, SetupError},
     error::Refusal,
-    health, openapi, routes,
+    health, openapi, routes, v3,
 };
 use crate::{
     config::{self, Config},
@@ -43,7 +48,7 @@ fn new(metrics: Arc<Metrics>, watch: Arc<Watch>) -> (Api, Opening) {
         .route("/healthz", get(async move || health::of(&watch)))
         .route("/readyz", get(readyz))
         .route("/metrics", get(async move || health::rendered(&metrics)))
-        .fallback(async || Refusal::Starting);
+        .fallback(async |headers: HeaderMap| v3::in_words_of(&headers, Refusal::Starting));
     let api = Api::new(starting);
     (api.clone(), Opening(api))
 }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The most users of one request, OpenIM's number.
-const USERS_MAX: usize = 200;
+pub(super) const USERS_MAX: usize = 200;
 /// The length of a list of users if the caller sets none.
 const ONLINE_DEFAULT: usize = 100;
 /// The longest list of users: 300 KB of JSON.

@@ -1,17 +1,18 @@
-//! The one table of paths. The mounted calls are exactly those that `/openapi.json` describes.
+//! The table of OpenIM v2's and our own calls, and the router of both versions. The mounted calls are exactly those that `/openapi.json` describes.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Router,
     extract::Request,
-    http::Uri,
+    http::{HeaderMap, Uri},
     middleware,
+    response::IntoResponse as _,
     routing::{MethodRouter, get, post},
 };
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
-use schemars::{Schema, SchemaGenerator};
+use schemars::SchemaGenerator;
 
 use super::{
     auth, batch,
@@ -25,37 +26,10 @@ use super::{
     call::App,
     console, conversation,
     error::Refusal,
-    guard, health, inbox, presence, pull, send, trace,
+    guard, health, inbox, presence, pull,
+    route::{Access, Route},
+    send, trace, v3,
 };
-
-/// The proof that a caller needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
-    /// None.
-    Open,
-    /// The secret of the configuration, in the body.
-    Secret,
-    /// Any good token, in the header `token`.
-    Token,
-    /// An administrator's token, in the header `token`.
-    Admin,
-}
-
-/// Describes one type, and adds the types that it refers to to the generator.
-type Describe = fn(&mut SchemaGenerator) -> Schema;
-
-/// One call of the API.
-pub(super) struct Route {
-    /// All spellings of its path. The first is its name in metrics.
-    pub(super) paths: &'static [&'static str],
-    pub(super) summary: &'static str,
-    pub(super) access: Access,
-    /// The schema of the body. A call without one is a `GET`.
-    pub(super) request: Option<Describe>,
-    /// The schema of the answer. An answer without one is plain text.
-    pub(super) answer: Option<Describe>,
-    handler: fn() -> MethodRouter<Arc<App>>,
-}
 
 /// Every call.
 pub(super) fn routes() -> [Route; 21] {
@@ -242,19 +216,45 @@ pub(super) fn routes() -> [Route; 21] {
 
 /// Mounts every call under every spelling, each guarded.
 pub(super) fn router(app: Arc<App>) -> Router {
-    let guarded = |router: MethodRouter<Arc<App>>, name| {
-        let counted = Arc::new(app.metrics.admin_route(name));
-        router.layer(middleware::from_fn_with_state(counted, guard::guard))
+    let guarded = |router: MethodRouter<Arc<App>>, name, refuse| {
+        let guarded = guard::Guarded {
+            counted: app.metrics.admin_route(name),
+            refuse,
+        };
+        router
+            .layer(middleware::from_fn_with_state(
+                Arc::new(guarded),
+                guard::guard,
+            ))
+            .with_state(Arc::clone(&app))
     };
-    let mut router = Router::new();
+    // Both versions have some of the paths. There the header decides.
+    let mut calls: BTreeMap<&str, (Option<MethodRouter>, Option<MethodRouter>)> = BTreeMap::new();
     for route in routes() {
         let handler = (route.handler)()
             .options(guard::preflight)
             .fallback(async || Refusal::NoMethod);
-        let handler = guarded(handler, route.paths[0]);
+        let handler = guarded(handler, route.paths[0], Refusal::into_response);
         for path in route.paths {
-            router = router.route(path, handler.clone());
+            calls.entry(path).or_default().0 = Some(handler.clone());
         }
+    }
+    for route in v3::routes() {
+        let handler = (route.handler)()
+            .route_layer(middleware::from_fn(v3::check_operation))
+            .options(guard::preflight)
+            .fallback(async || v3::V3Refusal::from(Refusal::NoMethod));
+        for path in route.paths {
+            let handler = guarded(handler.clone(), path, v3::refuse);
+            calls.entry(path).or_default().1 = Some(handler);
+        }
+    }
+    let mut router = Router::new();
+    for (path, call) in calls {
+        router = match call {
+            (Some(v2), Some(v3)) => router.route(path, v3::either(v2, v3)),
+            (v2, v3) => router.route(path, v2.or(v3).unwrap_or_default()),
+        };
     }
     // The page does not belong to the API.
     for (path, handler) in [
@@ -263,11 +263,11 @@ pub(super) fn router(app: Arc<App>) -> Router {
         ("/console/{file}", get(console::file)),
     ] {
         let handler = handler.fallback(async || Refusal::NoMethod);
-        router = router.route(path, guarded(handler, "console"));
+        router = router.route(path, guarded(handler, "console", Refusal::into_response));
     }
-    let unknown = MethodRouter::new().fallback(async || Refusal::NoPath);
-    let unknown = guarded(unknown, "other").with_state(Arc::clone(&app));
-    let router: Router = router.with_state(app);
+    let unknown = MethodRouter::new()
+        .fallback(async |headers: HeaderMap| v3::in_words_of(&headers, Refusal::NoPath));
+    let unknown = guarded(unknown, "other", Refusal::into_response);
     // Only paths without a route are looked up a second time.
     let tidied = TowerToHyperService::new(router.clone().fallback_service(unknown));
     router.fallback(move |mut request: Request| {

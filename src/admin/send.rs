@@ -14,8 +14,8 @@ use bytes::Bytes;
 
 use super::{
     bodies::{self, OfflinePushInfo, Operation, OperationStatus, SendRequest, Sent},
-    call::{App, Call},
-    content,
+    call::App,
+    content::{self, ContentType},
     error::Refusal,
     fingerprint::fingerprint,
     json,
@@ -39,27 +39,7 @@ pub(super) async fn send_msg(
     let call = app.admin(request).await?;
     let body: SendRequest<'_> = call.json()?;
     let message = app.message(&call.body, &body)?;
-    match message.session_type {
-        1 | 4 => {}
-        2 | 3 => return Err(Refusal::GroupSend),
-        _ => return Err(Refusal::SessionType),
-    }
-    if body
-        .recv_id_list
-        .as_ref()
-        .is_some_and(|list| !list.is_empty())
-        || body.is_send_all == Some(true)
-    {
-        return Err(Refusal::Rule(
-            "send_msg reaches recvID alone: recvIDList and isSendAll are for batch_send_msg",
-        ));
-    }
-    if body.recv_id.is_empty() {
-        return Err(Refusal::NullString("recvID"));
-    }
-    let receivers = Receivers::List(vec![body.recv_id.required_user("recvID")?]);
-    let receipt = app.deliver(&call, &body, message, receivers).await?;
-    app.outcomes.note(&body.operation_id, SendingStatus::Done);
+    let receipt = app.send_to_one(&call.headers, &body, message).await?;
     Ok(bodies::answer(Sent {
         server_msg_id: &receipt.message_id.to_string(),
         client_msg_id: &receipt.client_message_id,
@@ -83,9 +63,19 @@ pub(super) async fn check_msg_is_send_success(
 }
 
 impl App {
-    /// Checks everything in a send except its receivers, and makes the message. `body` borrows from `request`.
+    /// Checks everything in a send except its receivers, and makes the message. The content borrows from `request`.
     pub(super) fn message(
         &self,
+        request: &Bytes,
+        body: &SendRequest<'_>,
+    ) -> Result<StoredMessage, Refusal> {
+        self.message_of(content::content_type, request, body)
+    }
+
+    /// The same with other content types: `known` finds one by its number.
+    pub(super) fn message_of(
+        &self,
+        known: impl FnOnce(i32) -> Option<&'static ContentType>,
         request: &Bytes,
         body: &SendRequest<'_>,
     ) -> Result<StoredMessage, Refusal> {
@@ -98,7 +88,7 @@ impl App {
         if !content.starts_with('{') {
             return Err(Refusal::Rule("content must be a JSON object"));
         }
-        let known = content::content_type(content_type).ok_or(Refusal::ContentType)?;
+        let known = known(content_type).ok_or(Refusal::ContentType)?;
         if content.len() > self.content_bytes_max {
             return Err(Refusal::TooLarge {
                 what: "content",
@@ -130,15 +120,42 @@ impl App {
         })
     }
 
+    /// Sends a checked message to `recvID`, and waits until it is durable.
+    pub(super) async fn send_to_one(
+        &self,
+        headers: &HeaderMap,
+        body: &SendRequest<'_>,
+        message: StoredMessage,
+    ) -> Result<Receipt, Refusal> {
+        match message.session_type {
+            1 | 4 => {}
+            2 | 3 => return Err(Refusal::GroupSend),
+            _ => return Err(Refusal::SessionType),
+        }
+        let list = body.recv_id_list.as_deref().unwrap_or_default();
+        if !list.is_empty() || body.is_send_all == Some(true) {
+            return Err(Refusal::Rule(
+                "send_msg reaches recvID alone: recvIDList and isSendAll are for batch_send_msg",
+            ));
+        }
+        if body.recv_id.is_empty() {
+            return Err(Refusal::NullString("recvID"));
+        }
+        let receivers = Receivers::List(vec![body.recv_id.required_user("recvID")?]);
+        let receipt = self.deliver(headers, body, message, receivers).await?;
+        self.outcomes.note(&body.operation_id, SendingStatus::Done);
+        Ok(receipt)
+    }
+
     /// Hands a checked message to `delivery` and waits until it is durable.
     pub(super) async fn deliver(
         &self,
-        call: &Call,
+        headers: &HeaderMap,
         body: &SendRequest<'_>,
         message: StoredMessage,
         receivers: Receivers,
     ) -> Result<Receipt, Refusal> {
-        let key = idempotency_key(&call.headers, body)?;
+        let key = idempotency_key(headers, body)?;
         let is_online_only =
             body.is_online_only.unwrap_or_default() || message.content_type == content::TYPING;
         let mut send = Send {

@@ -1,4 +1,4 @@
-//! `/msg/trace`: the state of a message: the time it was accepted, its seq, and pending, sent, acked or expired
+//! `/msg/trace`: the state of a message: the time it was accepted, its seq, and pending, sent, received, acked or expired
 //! for each receiver and session.
 
 use std::sync::Arc;
@@ -114,6 +114,7 @@ fn name(state: &TraceState) -> &'static str {
     match state {
         TraceState::Pending => "pending",
         TraceState::Sent => "sent",
+        TraceState::Received => "received",
         TraceState::Acked => "acked",
         TraceState::Expired => "expired",
     }

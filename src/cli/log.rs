@@ -6,12 +6,14 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use crate::log::embedded::{
-    inspect::{LogReport, inspect},
-    renew_epoch,
+use crate::{
+    clock::Clock,
+    log::embedded::{
+        inspect::{LogReport, inspect},
+        renew_epoch,
+    },
 };
 
 /// Looks into the log of a stopped gateway.
@@ -30,15 +32,20 @@ enum LogAction {
     /// Prints one line for each record, without bodies. Exit code 1 if something is damaged.
     Dump,
     /// Gives the log a new epoch, so that every client starts over. Use it for a directory restored from a backup.
-    NewEpoch,
+    NewEpoch {
+        /// Where clients of OpenIM go on counting: above every number that they have seen. Needed where the data directory was
+        /// lost; otherwise the log knows.
+        #[arg(long, value_name = "N")]
+        openim_base: Option<u32>,
+    },
 }
 
 impl LogCommand {
     pub(super) fn run(&self, data: &Path) -> anyhow::Result<ExitCode> {
         let mut out = BufWriter::new(io::stdout().lock());
         let report = match self.action {
-            LogAction::NewEpoch => {
-                renew(data, &mut out)?;
+            LogAction::NewEpoch { openim_base } => {
+                renew(data, openim_base, &mut out)?;
                 return Ok(ExitCode::SUCCESS);
             }
             LogAction::Dump => {
@@ -93,17 +100,16 @@ impl LogCommand {
     }
 }
 
-fn renew(data: &Path, out: &mut impl Write) -> anyhow::Result<()> {
-    // This also ensures that no gateway holds the directory.
-    inspect(data, None).context("the log is left as it is")?;
-    let epoch =
-        renew_epoch(data).with_context(|| format!("{} cannot be written", data.display()))?;
-    writeln!(out, "epoch {:016x}", epoch.0)?;
+fn renew(data: &Path, base: Option<u32>, out: &mut impl Write) -> anyhow::Result<()> {
+    let epoch = renew_epoch(data, base, Clock::system().now_ms())?;
+    writeln!(out, "epoch {:016x}", epoch.number.0)?;
+    writeln!(out, "openim_base {}", epoch.base)?;
     Ok(out.flush()?)
 }
 
 fn print_stat(report: &LogReport, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "epoch       {:016x}", report.epoch)?;
+    writeln!(out, "openim_base {}", report.base)?;
     writeln!(out, "segments    {}", report.segments)?;
     writeln!(out, "bytes       {}", report.bytes)?;
     writeln!(out, "records     {}", report.records)?;

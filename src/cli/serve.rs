@@ -63,10 +63,13 @@ pub(super) fn run(mut config: Config, lines: &Lines) -> anyhow::Result<ExitCode>
         };
         let (client, admin) = (gateway.client_addr(), gateway.admin_addr());
         gateway.count_dropped_lines(lines);
-        tracing::info!(ws = %client, admin = %admin, "listening");
+        // The port for REST calls alone, if there is one.
+        let calls = gateway.calls_addr();
+        let api = calls.map_or_else(String::new, |address| format!(" api={address}"));
+        tracing::info!(ws = %client, admin = %admin, api = calls.map(tracing::field::display), "listening");
         // As with the stderr log, the gateway does not wait for a reader. The line above says the same there.
         Lines::start("stdout", stdout(), |_| ())?
-            .push(format!("listening ws={client} admin={admin}\n").as_bytes());
+            .push(format!("listening ws={client} admin={admin}{api}\n").as_bytes());
         if is_first_start && stdout().is_terminal() {
             lines.push(hints().as_bytes());
         }

@@ -3,7 +3,7 @@
 use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
-    Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, Sessions,
+    Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, OpenIm, Sessions,
     duration::DurationText,
 };
 use crate::{
@@ -44,6 +44,7 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
     auth(&config.auth)?;
     sessions(&config.sessions)?;
     delivery(&config.delivery)?;
+    openim(&config.openim)?;
     drain(&config.drain)
 }
 
@@ -305,6 +306,16 @@ fn delivery(delivery: &Delivery) -> Result<(), Invalid> {
     )
 }
 
+fn openim(openim: &OpenIm) -> Result<(), Invalid> {
+    if openim.api_listen.is_some() && !openim.enabled {
+        return Err(Invalid {
+            key: "openim.api_listen",
+            rule: "must be empty while openim.enabled is false".into(),
+        });
+    }
+    Ok(())
+}
+
 fn drain(drain: &Drain) -> Result<(), Invalid> {
     lasts("drain.period", drain.period, Duration::ZERO..=HOUR)
 }
@@ -367,7 +378,7 @@ mod tests {
     #[test]
     fn each_limit_is_refused_by_the_name_of_its_key() {
         type Spoil = fn(&mut Config);
-        let spoiled: [(&str, Spoil); 18] = [
+        let spoiled: [(&str, Spoil); 19] = [
             ("listener.tls_key", |c| {
                 c.listener.tls_certificate = "port.pem".into()
             }),
@@ -401,6 +412,10 @@ mod tests {
             ("delivery.window", |c| c.delivery.window = 0),
             ("delivery.message_bytes_max", |c| {
                 c.delivery.message_bytes_max = 64 * 1024
+            }),
+            ("openim.api_listen", |c| {
+                c.openim.enabled = false;
+                c.openim.api_listen = Some(([127, 0, 0, 1], 10002).into());
             }),
         ];
         for (key, spoil) in spoiled {

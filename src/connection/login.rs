@@ -1,9 +1,11 @@
 //! From a good `Connect` to a session that is registered and has its resume point. The log may answer at once or later;
 //! until then the login is a state of its connection.
 
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
-use tracing::warn;
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use tracing::{debug, warn};
 
 use super::{
     Context,
@@ -13,7 +15,8 @@ use crate::{
     delivery::{AuthError, LogError},
     door::Arrival,
     ids::{ConnectionId, SessionKey},
-    session::{self, Connect, SessionFault, Standing, Welcome},
+    protocol::Codec,
+    session::{self, Action, BadToken, Connect, Footing, Manner, SessionFault, Welcome},
     token::{Claims, TokenError},
 };
 
@@ -24,19 +27,57 @@ pub(super) fn log_in(
     arrival: &Arrival,
     connect: Connect,
 ) -> Result<LoggingIn, SessionFault> {
-    let claims = context
-        .delivery
-        .verify(&connect.token)
+    let claims = verify(context, arrival, &connect)?;
+    let is_new = connect.resume.cursor.is_none();
+    let wait_if_new = is_new.then(|| arrival.wait_if_new()).flatten();
+    let context = Rc::clone(context);
+    Ok(Box::pin(enter(context, id, claims, connect, wait_if_new)))
+}
+
+/// The body of the answer that refuses the token of a client that has to know before its upgrade; `None`: the token is good, or
+/// is checked later. Cancel safe: it only reads.
+pub async fn refusal(context: &Context, codec: &dyn Codec, arrival: &Arrival) -> Option<Bytes> {
+    let connect = codec.asks_first()?;
+    let checked = match verify(context, arrival, connect) {
+        Ok(claims) => {
+            let checked = context.delivery.check_revocation(&claims).await;
+            checked.map_err(fault)
+        }
+        Err(fault) => Err(fault),
+    };
+    let fault = checked.err()?;
+    Some(codec.refuse_upgrade(fault.reason(fastrand::f64)))
+}
+
+/// The claims of the token, if it is good and names the user and platform that its client gives.
+fn verify(context: &Context, arrival: &Arrival, connect: &Connect) -> Result<Claims, SessionFault> {
+    let verified = context.delivery.verify(&connect.token);
+    let claims = verified
         .inspect_err(|error| {
             if is_guess(error) {
                 arrival.note_bad_token(&connect.token);
             }
         })
         .map_err(fault)?;
-    let is_new = connect.resume.cursor.is_none();
-    let wait_if_new = is_new.then(|| arrival.wait_if_new()).flatten();
-    let context = Rc::clone(context);
-    Ok(Box::pin(enter(context, id, claims, connect, wait_if_new)))
+    match &connect.named {
+        Some((user, platform)) if (user, platform) != (&claims.user, &claims.platform) => {
+            Err(SessionFault::Token(BadToken::OfAnother))
+        }
+        _ => Ok(claims),
+    }
+}
+
+/// The device of a session. Clients of OpenIM's v3 protocol send none. A new login there has a new token, so that it inherits no cursor
+/// of an older device.
+fn device(context: &Context, connect: &Connect) -> Arc<str> {
+    if connect.manner != Manner::Acks {
+        return SessionKey::openim_device(&Sha256::digest(&connect.token).into());
+    }
+    if context.registry.policy().tells_devices_apart() {
+        connect.device.as_str().into()
+    } else {
+        context.no_device.clone()
+    }
 }
 
 /// Registers the session and opens it at its resume point. With `wait_if_new`, a session that was never seen has to return
@@ -50,11 +91,7 @@ async fn enter(
 ) -> Result<Login, SessionFault> {
     let delivery = &context.delivery;
     delivery.check_revocation(&claims).await.map_err(fault)?;
-    let device = if context.registry.policy().tells_devices_apart() {
-        connect.device.into()
-    } else {
-        context.no_device.clone()
-    };
+    let device = device(&context, &connect);
     let key = SessionKey {
         user: claims.user,
         platform: claims.platform,
@@ -75,7 +112,7 @@ async fn enter(
         .await
         .map_err(fault)?;
     let is_damaged = delivery.is_damaged();
-    let standing = Standing {
+    let footing = Footing {
         epoch: point.inbox.epoch,
         head: point.inbox.head,
         first: point.inbox.first,
@@ -91,11 +128,24 @@ async fn enter(
     };
     let (session, actions) = session::open(
         connect.resume,
-        standing,
+        connect.manner,
+        footing,
         welcome,
         &context.session,
         context.now(),
     )?;
+    let begins = actions.iter().find_map(|action| match action {
+        Action::Begin(cursor) => Some(*cursor),
+        _ => None,
+    });
+    if let (Manner::Sifts, None, Some(cursor)) = (connect.manner, point.stored, begins) {
+        // A client that is let in counts as told of its place. So its place must survive a crash. The login goes on where the log
+        // takes no writes: then nothing new comes that could be missed.
+        let begun = delivery.begin_durably(&registered.key, session.epoch(), cursor);
+        if let Err(error) = begun.await {
+            debug!(user = %registered.key.user, %error, "a session begins, and a crash would lose that");
+        }
+    }
     Ok(Login {
         open: Open {
             session,
@@ -115,8 +165,9 @@ fn is_guess(error: &AuthError) -> bool {
 
 fn fault(error: AuthError) -> SessionFault {
     match error {
-        AuthError::Token(_) => SessionFault::TokenRefused,
-        AuthError::Revoked => SessionFault::TokenRevoked,
+        AuthError::Token(TokenError::Expired) => SessionFault::Token(BadToken::Expired),
+        AuthError::Token(_) => SessionFault::Token(BadToken::Invalid),
+        AuthError::Revoked => SessionFault::Token(BadToken::Revoked),
         AuthError::ClockDoubted(_) => SessionFault::ClockDoubted,
         AuthError::Read(error) => unreadable(&error),
     }

@@ -2,20 +2,23 @@
 //!
 //! Promises: an error of a connection, or a panic in its task, ends this connection alone. The reactor's own tasks call
 //! into connections as well: the hand-out of items, the sweep and the drain. A panic there ends the reactor's thread, and
-//! so the gateway. The memory of a connection is bounded: one outbox, one read of the log, one `Fetch`.
+//! so the gateway. The memory of a connection is bounded: one outbox, one read of the log, one answer.
 //! `docs/measured.md#sessions` has the memory of an idle one. Leaves to others: the protocol's decisions (`session`), the
 //! ticks of time (`reactor/sweep.rs`), the source of items (`reactor/mailbox.rs`).
 //!
 //! - `task.rs`: the future: read, act, write
-//! - `state.rs`: the state of a connection between two polls
+//! - `state.rs`: the state of a connection between two polls; `state/head.rs`: it looks up the head of the inbox;
+//!   `state/pace.rs`: the pace of its client
 //! - `life.rs`: the states of its life; each owns its guards
 //! - `login.rs`: from `Connect` to a registered session, waiting for the log where it answers later
 //! - `replay.rs`: reads of the log, answered at once or beside the task
 //! - `read_state.rs`: lists of conversations and read marks, in the same way
+//! - `ask.rs`: the questions of OpenIM's v3 protocol, in the same way
 //! - `outbox.rs`: frames that wait for the socket, and their writing
 //! - `socket.rs`: the stream, and its reading
 //! - `tally.rs`: the counts of a connection, for its one line in the stderr log
 
+mod ask;
 mod life;
 mod login;
 mod outbox;
@@ -36,11 +39,11 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::socket::Socket;
-pub use self::{outbox::OutboxLimits, state::Connection, task::Task};
+pub use self::{login::refusal, outbox::OutboxLimits, state::Connection, task::Task};
 use crate::{
     delivery::Delivery,
     door::Arrival,
-    ids::ConnectionId,
+    ids::{ConnectionId, Platform, UserId},
     metrics::Metrics,
     protocol::Codec,
     registry::{Mailbox, Registry},
@@ -76,6 +79,18 @@ impl Context {
     pub fn now(&self) -> Moment {
         let passed = self.started.elapsed();
         Moment::default().plus(passed.saturating_sub(self.stood_still.get()))
+    }
+
+    /// The users, each with the platforms on which it is connected, ascending.
+    fn look(&self, users: Vec<UserId>) -> Vec<(UserId, Vec<Platform>)> {
+        let look = |user: UserId| {
+            let presence = self.registry.presence(user.as_str());
+            let mut platforms: Vec<_> = presence.iter().map(|seen| seen.platform).collect();
+            platforms.sort_unstable();
+            platforms.dedup();
+            (user, platforms)
+        };
+        users.into_iter().map(look).collect()
     }
 
     /// The thread did not run for this long: a paused process, a virtual machine that moved, a debugger. All deadlines of

@@ -49,6 +49,12 @@ impl Outbox {
         self.frames.len() < limits.frames_max && self.bytes < limits.bytes_max
     }
 
+    /// The number of times that the waiting bytes would fill an outbox, rounded down.
+    pub(super) fn fullness(&self, limits: OutboxLimits) -> u32 {
+        let times = self.bytes / limits.bytes_max.max(1);
+        u32::try_from(times).unwrap_or(u32::MAX)
+    }
+
     /// True if so much waits that the connection must stop reading from the client. Only answers to the client's own frames
     /// (pongs) can fill the outbox this far, because pushes stop at half of it.
     pub(super) fn is_flooded(&self, limits: OutboxLimits) -> bool {

@@ -3,15 +3,15 @@
 
 use std::{rc::Rc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 use tracing::error;
 
 use super::{Context, login::unreadable};
 use crate::{
-    delivery::{Cause, InboxRead, LogAnswer, LogError, ReadLimit},
+    delivery::{AskError, Cause, InboxRead, LogAnswer, LogError, ReadLimit},
     ids::{Epoch, UserId},
-    message::TOGETHER_BYTES_MAX,
-    session::{Event, ReadOrder, SessionFault},
+    message::{Content, Entry, TOGETHER_BYTES_MAX},
+    session::{Event, Manner, ReadOrder, SessionFault},
 };
 
 /// The most reads from memory in a row that one event may cause. Each brings up to 64 KiB or a window. Other connections
@@ -39,12 +39,13 @@ fn before_damage(order: ReadOrder, result: &Result<InboxRead, LogError>) -> Opti
     })
 }
 
-/// Reads the inbox of a user in this epoch. The event is returned if it is known now. Otherwise `answer` is called with it,
-/// beside the connection's task. With `may_be_now` false, other connections are served first.
+/// Reads the inbox of a user in this epoch, for a client that takes pushes in this manner. The event is returned if it is known now.
+/// Otherwise `answer` is called with it, beside the connection's task. With `may_be_now` false, other connections are served first.
 pub(super) fn read(
     context: &Rc<Context>,
     (user, epoch): (&UserId, Epoch),
     mut order: ReadOrder,
+    manner: Manner,
     may_be_now: bool,
     answer: impl FnOnce(Event) + 'static,
 ) -> Option<Event> {
@@ -54,6 +55,7 @@ pub(super) fn read(
         match look(order) {
             LogAnswer::Now(result) => match before_damage(order, &result) {
                 Some(less) => order = less,
+                None if needs_sifting(manner, &result) => read = Some(LogAnswer::Now(result)),
                 None => return Some(event(user, epoch, result)),
             },
             later => read = Some(later),
@@ -72,9 +74,23 @@ pub(super) fn read(
                 None => break event(&user, epoch, result),
             }
         };
-        answer(event);
+        answer(match event {
+            Event::Read(entries) if manner == Manner::Sifts => {
+                let sifted = context.delivery.whole_marks((&user, epoch), entries);
+                let sifted = timeout(READ_MAX, sifted).await;
+                told(&user, sifted.map(|found| found.map(Event::Read)))
+            }
+            event => event,
+        });
     });
     None
+}
+
+/// True if the entries have marks of which some may be none for this client: a Go core takes each mark for all of its conversation.
+fn needs_sifting(manner: Manner, result: &Result<InboxRead, LogError>) -> bool {
+    let is_marks = |entry: &Entry| matches!(entry.content, Content::Marks(_));
+    let has_marks = |read: &InboxRead| read.entries.iter().any(is_marks);
+    manner == Manner::Sifts && result.as_ref().is_ok_and(has_marks)
 }
 
 fn event(user: &UserId, epoch: Epoch, result: Result<InboxRead, LogError>) -> Event {
@@ -83,6 +99,16 @@ fn event(user: &UserId, epoch: Epoch, result: Result<InboxRead, LogError>) -> Ev
         Ok(InboxRead { inbox, entries }) if entries.is_empty() => Event::ReadNothing(inbox.first),
         Ok(InboxRead { entries, .. }) => Event::Read(entries),
         Err(failure) => failed(user, &failure),
+    }
+}
+
+/// The event of an answer that was awaited.
+pub(super) fn told(user: &UserId, answer: Result<Result<Event, AskError>, Elapsed>) -> Event {
+    match answer {
+        Ok(Ok(event)) => event,
+        Ok(Err(AskError::EpochOver)) => Event::Failed(SessionFault::EpochOver),
+        Ok(Err(AskError::Read(failure))) => failed(user, &failure),
+        Err(_) => Event::Failed(SessionFault::LogSilent),
     }
 }
 
@@ -138,7 +164,9 @@ mod tests {
         tasks
             .run_until(async {
                 let answer = move |event| answered.set(Some(event));
-                assert!(read(&context, (&user, epoch), order, true, answer).is_none());
+                assert!(
+                    read(&context, (&user, epoch), order, Manner::Acks, true, answer).is_none()
+                );
             })
             .await;
         tasks.await;

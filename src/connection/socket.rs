@@ -25,7 +25,7 @@ thread_local! {
 #[derive(Debug)]
 pub(super) enum Inbound {
     /// The payload of a message: binary, or text if the protocol's rules allow it.
-    Frame(Bytes),
+    Frame { payload: Bytes, is_text: bool },
     /// A ping, with the pong to send back.
     Ping(Frame),
     /// A pong. It counts as a sign of life.
@@ -96,9 +96,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         loop {
             let inbound = match self.reader.next(&mut input, rules) {
                 Ok(None) => return ControlFlow::Continue(()),
-                Ok(Some(Received::Binary(payload) | Received::Text(payload))) => {
-                    Inbound::Frame(payload)
-                }
+                Ok(Some(Received::Binary(payload))) => Inbound::Frame {
+                    payload,
+                    is_text: false,
+                },
+                Ok(Some(Received::Text(payload))) => Inbound::Frame {
+                    payload,
+                    is_text: true,
+                },
                 Ok(Some(Received::Ping(payload))) => Inbound::Ping(frame::pong(&payload)),
                 Ok(Some(Received::Pong(_))) => Inbound::Pong,
                 Ok(Some(Received::Close(close))) => {

@@ -3,6 +3,12 @@
 //!
 //! The task brings the client's frames. Other tasks of the thread bring items, ticks and the results of disk reads. Each
 //! changes the state here, and wakes the task when there is something to write. So nothing queues in between.
+//!
+//! - `head.rs`: it looks up the head of the inbox, after it missed something
+//! - `pace.rs`: the pace at which its client takes what it is sent
+
+mod head;
+mod pace;
 
 use std::{
     cell::RefCell,
@@ -13,12 +19,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::task::spawn_local;
 use towncrier_websocket::{Close, Rules, frame};
 use tracing::error;
 
 use super::{
     Context, FullSessions,
+    ask::{ask, read_newest},
     life::{Life, Login, Open},
     login::log_in,
     outbox::Outbox,
@@ -28,14 +34,12 @@ use super::{
     tally::Tally,
 };
 use crate::{
-    delivery::{Inbox, LogAnswer, LogError},
     door::Arrival,
     ids::{ConnectionId, Seq},
     protocol::Codec,
     registry::Item,
     session::{
-        Action, Condition, Connect, Event, FromClient, Greeting, GreetingStep, Moment, Reason,
-        Scene, SessionFault, ToClient,
+        Action, Connect, Event, FromClient, Greeting, GreetingStep, Moment, Reason, Scene, ToClient,
     },
 };
 
@@ -125,12 +129,18 @@ impl Connection {
     /// Handles an input from the socket. Breaks when the task should stop reading.
     pub(super) fn hear(&mut self, inbound: Inbound) -> ControlFlow<()> {
         match inbound {
-            Inbound::Frame(bytes) => return self.take_frame(bytes),
+            Inbound::Frame { payload, is_text } => return self.take_frame(payload, is_text),
             Inbound::Ping(answer) => {
                 self.outbox.push(answer);
                 self.happen(Event::Heard);
             }
-            Inbound::Pong => self.happen(Event::Heard),
+            Inbound::Pong => {
+                let said = self.codec.pong();
+                self.happen(said.map_or(Event::Heard, Event::Said));
+                if let Some(frame) = self.codec.answers() {
+                    self.outbox.push(frame);
+                }
+            }
             Inbound::Violation(violation) => self.begin_close(self.codec.refuse(violation)),
             Inbound::Closed(answer) => {
                 // After its close frame the client reads only the answer to it.
@@ -151,10 +161,14 @@ impl Connection {
         }
     }
 
-    fn take_frame(&mut self, bytes: Bytes) -> ControlFlow<()> {
+    fn take_frame(&mut self, payload: Bytes, is_text: bool) -> ControlFlow<()> {
         self.tally.received += 1;
         self.context.metrics.frames_received.increment(1);
-        let said = match self.codec.decode(bytes) {
+        let said = self.codec.decode(payload, is_text);
+        if let Some(frame) = self.codec.answers() {
+            self.outbox.push(frame);
+        }
+        let said = match said {
             Ok(said) => said,
             Err(reason) => {
                 self.close(reason);
@@ -162,12 +176,24 @@ impl Connection {
             }
         };
         // A question of a few bytes asks for much, so the task counts the questions that it reads in a row.
-        let is_question = matches!(said, FromClient::Fetch(_) | FromClient::Conversations(_));
+        let is_question = matches!(
+            said,
+            FromClient::Fetch(_) | FromClient::Conversations(_) | FromClient::Ask(_)
+        );
         self.happen(Event::Said(said));
         if is_question {
             ControlFlow::Break(())
         } else {
             self.listen_on()
+        }
+    }
+
+    /// Begins the login, if it came with the upgrade.
+    pub(super) fn greet(&mut self) {
+        if matches!(&self.life, Life::Greeting { greeting, .. } if greeting.is_listening())
+            && let Some(connect) = self.codec.greet()
+        {
+            self.happen(Event::Said(FromClient::Connect(connect)));
         }
     }
 
@@ -241,44 +267,6 @@ impl Connection {
         self.wake_task();
     }
 
-    /// The mailbox dropped live items. Looks up the head of the inbox.
-    pub fn look_up_head(&mut self) {
-        let open = match &mut self.life {
-            Life::Greeting { greeting, .. } => return greeting.miss(),
-            Life::Open(open) => open,
-            Life::Closing { .. } | Life::Over(_) => return,
-        };
-        match self.context.delivery.inbox(&open.registered.key.user) {
-            LogAnswer::Now(inbox) => self.take_head(inbox),
-            later => {
-                let me = self.me.clone();
-                spawn_local(async move {
-                    let inbox = later.wait().await;
-                    // The connection may be gone by then.
-                    if let Some(me) = me.upgrade() {
-                        me.borrow_mut().take_head(inbox);
-                    }
-                });
-            }
-        }
-    }
-
-    fn take_head(&mut self, inbox: Result<Inbox, LogError>) {
-        // If this failed, the read that would follow fails as well, and reports the reason.
-        let Ok(inbox) = inbox else {
-            return;
-        };
-        let Life::Open(open) = &self.life else {
-            return;
-        };
-        self.happen(if inbox.epoch == open.session.epoch() {
-            Event::Head(inbox.head)
-        } else {
-            Event::Failed(SessionFault::EpochOver)
-        });
-        self.wake();
-    }
-
     /// Time passed. Checks heartbeat, resends, stalls and deadlines.
     pub fn tick(&mut self, now: Moment) {
         let condition = self.condition(now);
@@ -292,18 +280,6 @@ impl Connection {
         self.wake();
     }
 
-    fn condition(&self, now: Moment) -> Condition {
-        let Life::Open(Open { token_ends_s, .. }) = self.life else {
-            return Condition::default();
-        };
-        let since = self.stalled_since.into_iter().chain(self.full_since).min();
-        Condition {
-            stalled: since.map(|since| now.since(since)).unwrap_or_default(),
-            is_flooded: self.outbox.is_flooded(self.context.outbox),
-            is_token_over: self.context.has_passed(token_ends_s.into(), now),
-        }
-    }
-
     /// Tells the client to return after `after`, and closes.
     pub fn drain(&mut self, after: Duration) {
         self.happen(Event::Drain(after));
@@ -315,27 +291,6 @@ impl Connection {
         if let Life::Open(open) = &self.life {
             full.outboxes += u32::from(self.full_since.is_some());
             full.windows += u32::from(open.session.is_window_full(&self.context.session));
-        }
-    }
-
-    /// The socket took `bytes`. Updates the times of stalls, and tells the session if the outbox has room.
-    pub(super) fn note_written(&mut self, bytes: usize) {
-        if bytes > 0 {
-            self.tally.bytes_sent += bytes as u64;
-            self.context.metrics.bytes_sent.increment(bytes as u64);
-        }
-        if bytes > 0 || self.outbox.is_empty() {
-            self.stalled_since = None;
-        }
-        if !self.outbox.is_empty() && self.stalled_since.is_none() {
-            self.stalled_since = Some(self.context.now());
-        }
-        if self.outbox.has_room(self.context.outbox) {
-            self.full_since = None;
-            self.happen(Event::Room);
-        }
-        if !self.outbox.has_room(self.context.outbox) && self.full_since.is_none() {
-            self.full_since = Some(self.context.now());
         }
     }
 
@@ -408,12 +363,27 @@ impl Connection {
                     }
                 }
                 Action::Read(order) => {
-                    answer = read(&self.context, inbox, order, may_read_now, self.take_later());
+                    let manner = session.manner();
+                    let later = self.take_later();
+                    answer = read(&self.context, inbox, order, manner, may_read_now, later);
                 }
                 // A replaced connection no longer speaks for the session. It is told soon, and waits for no answer.
-                Action::List(_) | Action::Mark(_) if !registered.holds() => {}
+                Action::List(_) | Action::Mark(_) | Action::Ask { .. } if !registered.holds() => {}
                 Action::List(request) => {
                     answer = list(&self.context, inbox, request, self.take_later());
+                }
+                Action::Ask { question, sent } => {
+                    let manner = session.manner();
+                    let later = self.take_later();
+                    ask(&self.context, inbox, manner, (question, sent), later);
+                }
+                Action::ReadNewest(sent) => {
+                    read_newest(&self.context, inbox, sent, self.take_later());
+                }
+                // The answer is known at once, and orders no further look.
+                Action::Look(users) => {
+                    let seen = self.context.look(users);
+                    self.happen(Event::Looked(seen));
                 }
                 Action::Mark(marks) => mark(&self.context, inbox, marks, self.take_later()),
                 Action::DropUnsent => self.outbox.discard_unbegun(),
@@ -438,9 +408,13 @@ impl Connection {
         let Life::Open(Open { registered, .. }) = &self.life else {
             return;
         };
+        let is_answer = matches!(what, ToClient::Answer(_));
         let outbox = &mut self.outbox;
         self.codec
             .encode(&registered.key.user, what, &mut |frame| outbox.push(frame));
+        if is_answer {
+            self.grant_time();
+        }
     }
 
     fn count_pushed(&mut self, last: Seq, pushed: usize, resent: usize) {
@@ -459,6 +433,11 @@ impl Connection {
         // The other failures of the log are logged where a read finds them.
         if let (Reason::LogShort, Life::Open(open)) = (reason, &self.life) {
             error!(user = %open.registered.key.user, "an inbox ends before its head: its sessions cannot go on");
+        }
+        if let Life::Greeting { .. } = self.life
+            && let Some(frame) = self.codec.refuse_login(reason)
+        {
+            self.outbox.push(frame);
         }
         self.begin_close(self.codec.close(reason));
     }

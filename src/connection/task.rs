@@ -36,6 +36,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
         let Self { socket, connection } = self.get_mut();
         let mut connection = connection.borrow_mut();
         connection.set_waker(cx.waker());
+        connection.greet();
         connection.poll_login(cx);
         let rules = connection.rules();
         let mut left = TURN_READ_BYTES;

@@ -7,12 +7,13 @@
 //! - `end.rs`: each end of a connection, with its close code
 //! - `epoch.rs`: a log that lost its entries
 //! - `read_state.rs`: read marks reach all sessions, conversations are listed
+//! - `manners.rs`: clients that ask where they stand before they take pushes
 //! - `login.rs`: from `Connect` to `Connected`, or to a refusal
 //! - `size.rs`: the bounds of a frame, of the outbox and of an idle connection
 //! - `slow_client.rs`: a client that reads little delays nobody and loses nothing
 //! - `violation.rs`: input that breaks the protocol
 //! - `wire.rs`: the bytes on the wire, for every size of write
-//! - `json_lines.rs`: a second protocol; `fixture.rs`: the rooms below, and the client
+//! - `json_lines.rs`: a second protocol; `words.rs`: a third one; `fixture.rs`: the rooms below, and the client
 
 mod backlog;
 mod end;
@@ -20,16 +21,18 @@ mod epoch;
 pub(crate) mod fixture;
 mod json_lines;
 mod login;
+mod manners;
 mod read_state;
 mod size;
 mod slow_client;
 mod violation;
 mod wire;
+mod words;
 
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt as _, SinkExt, StreamExt};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     task::{JoinHandle, LocalSet, spawn_local, yield_now},

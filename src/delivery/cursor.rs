@@ -1,6 +1,6 @@
 //! A session is a cursor on its user's inbox: where it resumes, the reads behind it, and the acks that move it.
 
-use super::{AuthError, Delivery};
+use super::{AppendError, AuthError, Delivery, send::durable};
 use crate::{
     ids::{Epoch, Seq, SessionKey, UserId},
     log::{Inbox, InboxRead, LogAnswer, LogError, ReadLimit, ResumePoint, SessionRow},
@@ -32,6 +32,21 @@ impl Delivery {
                 acked_at_ms: self.clock.now_ms(),
             },
         )
+    }
+
+    /// Begins a session that was never seen, and returns once a crash does not lose that. `Err`: a crash may lose it; the session is
+    /// known until then. Cancel safe: the session is known all the same.
+    pub async fn begin_durably(
+        &self,
+        key: &SessionKey,
+        epoch: Epoch,
+        cursor: Seq,
+    ) -> Result<(), AppendError> {
+        let row = SessionRow {
+            cursor,
+            acked_at_ms: self.clock.now_ms(),
+        };
+        durable(self.log.begin_session(key, epoch, row)?).await
     }
 
     /// The bounds of a user's inbox.

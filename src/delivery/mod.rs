@@ -6,13 +6,17 @@
 //! - `send.rs`: append, and from the log's commits to the sessions online
 //! - `cursor.rs`: a session resumes, reads the log and acks
 //! - `read_state.rs`: conversations, and the marks of what a user has read
+//! - `settings.rs`: a user's settings of conversations
+//! - `ask.rs`: what OpenIM's v3 clients ask about their conversations
 //! - `authenticate.rs`: tokens are issued and checked
 //! - `trail.rs`, `trace.rs`: the way of a message
 
+mod ask;
 mod authenticate;
 mod cursor;
 mod read_state;
 mod send;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -25,6 +29,7 @@ use std::sync::{
 
 use self::send::FanOut;
 pub use self::{
+    ask::{AskError, Passage, PassageRead},
     authenticate::AuthError,
     send::{Receivers, Send, SendError},
     trace::{Trace, TracePage, TraceReceiver, TraceSession, TraceState},

@@ -19,7 +19,7 @@ use crate::{
 pub(super) const LOOKS_IN_A_ROW: usize = 16;
 
 /// The entries of one further read, if the newest marked message was deleted: as many as the log walks over anyway.
-const PASSED_OVER: usize = 64;
+pub(super) const PASSED_OVER: usize = 64;
 
 /// A mark that moves forward.
 struct MarkStep {
@@ -123,6 +123,7 @@ impl Delivery {
             return Ok(None);
         }
         mark.conversation_seq = reached.0;
+        mark.base = conversation.bases.of(reached);
         let mut read = read;
         loop {
             if let Some(newest) = newest_message(&read) {

@@ -139,6 +139,16 @@ impl Delivery {
         Ok(durable(self.log.register(user, profile)?).await?)
     }
 
+    /// The profile of the user's last registration; `None` for a user who was never registered. Cancel safe.
+    pub async fn profile(&self, user: &UserId) -> Result<Option<Bytes>, LogError> {
+        self.log.profile(user).wait().await
+    }
+
+    /// All known users. Cancel safe.
+    pub async fn users(&self) -> Result<Vec<UserId>, LogError> {
+        self.log.users().wait().await
+    }
+
     /// Removes messages from an inbox, durably. Their entries stay, without a message. Not cancel safe: after a drop the messages
     /// may be removed or not. A repeat does no harm.
     pub async fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<(), SendError> {

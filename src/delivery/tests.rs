@@ -1,5 +1,6 @@
-//! Send, ack and trace over the embedded log, without sockets; `read_state.rs`: read marks.
+//! Send, ack and trace over the embedded log, without sockets; `read_state.rs`: read marks; `ask.rs`: what v3 clients ask.
 
+mod ask;
 mod read_state;
 
 use std::{sync::Mutex, time::Duration};
@@ -258,6 +259,33 @@ async fn everyone_is_who_connected_was_registered_or_has_an_inbox() {
         .collect();
     users.sort_unstable();
     assert_eq!(users, ["addressed", "connected", "registered"]);
+}
+
+#[tokio::test]
+async fn what_an_openim_client_acks_is_received() {
+    let dir = tempfile::tempdir().unwrap();
+    let delivery = delivery(dir.path());
+    let phone = SessionKey {
+        device: SessionKey::openim_device(&[7; 32]),
+        ..session("u1")
+    };
+    for key in [&phone, &session("u1")] {
+        begin(&delivery, key, Seq(0)).await;
+    }
+    let receipt = delivery.send(notice(to(&["u1"]))).await.unwrap();
+    let ack = async |key: &SessionKey| {
+        let epoch = delivery.enter(key, 0).await.unwrap().inbox.epoch;
+        delivery.ack(key, epoch, Seq(1)).unwrap();
+        let page = TracePage {
+            user: None,
+            offset: 0,
+            limit: 1,
+        };
+        let trace = delivery.trace(Lookup::Id(receipt.message_id), page).await;
+        trace.unwrap().unwrap().receivers[0].state
+    };
+    assert_eq!(ack(&phone).await, TraceState::Received);
+    assert_eq!(ack(&session("u1")).await, TraceState::Acked);
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ pub struct TraceSession {
     /// The time at which the message was handed to the socket, Unix ms; `None` when it was not, or too long ago to be
     /// remembered.
     pub sent_at_ms: Option<u64>,
-    /// The time of the message's ack, Unix ms. If that was long ago: the time of the session's last ack.
+    /// The time of the message's ack or receipt, Unix ms. If that was long ago: the time of the session's last one.
     pub acked_at_ms: Option<u64>,
 }
 
@@ -75,6 +75,8 @@ pub enum TraceState {
     Pending,
     /// The message was handed to a socket.
     Sent,
+    /// The WebSocket of an OpenIM client received it. OpenIM's clients do not say what they stored.
+    Received,
     /// The client stored it.
     Acked,
 }
@@ -157,6 +159,7 @@ impl Delivery {
         let is_acked = row.cursor >= seq;
         let acked_at_ms = is_acked.then(|| self.acked.when(&key, seq).unwrap_or(row.acked_at_ms));
         let state = match sent_at_ms {
+            _ if is_acked && key.is_openim() => TraceState::Received,
             _ if is_acked => TraceState::Acked,
             Some(_) => TraceState::Sent,
             None => least,

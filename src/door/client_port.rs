@@ -8,7 +8,9 @@
 
 use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
-use axum::http::{Method, Request};
+use axum::http::{Method, Request, Response, header::UPGRADE};
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     task::{AbortHandle, spawn_local},
@@ -19,6 +21,7 @@ use super::{
     accept::{Gate, Stream},
     admission::{Admission, Arrival, Lobby, Permit},
     response::{encode, may_go_on},
+    rest::{self, Rest},
     site::Site,
     tls::Tls,
     upgrade::{self, Upgrade, UpgradeRefusal},
@@ -38,6 +41,9 @@ const SITE_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) trait ClientHost: 'static {
     /// False during the drain: clients are told when to return.
     fn is_serving(&self) -> bool;
+
+    /// The body of the answer that refuses the login of a client that has to know before its upgrade; `None`: it may come in.
+    fn refuse(&self, codec: &dyn Codec, arrival: &Arrival) -> impl Future<Output = Option<Bytes>>;
 
     /// Starts the connection of an admitted client in a task of its own, which may be aborted at any time.
     fn let_in<S: Stream>(&self, client: Admitted<S>) -> AbortHandle;
@@ -66,6 +72,8 @@ pub(crate) struct Entrance {
     admission: Arc<Admission>,
     /// The inbox page, if it is served.
     site: Option<Arc<Site>>,
+    /// The REST calls of OpenIM's SDKs, if they are served.
+    rest: Option<Rest>,
     tls: Option<Tls>,
     metrics: Arc<Metrics>,
 }
@@ -76,14 +84,23 @@ impl Entrance {
             config: config.clone(),
             admission: Arc::new(Admission::new(config, Arc::clone(&metrics))),
             site: config.inbox.then(|| Arc::new(Site::new())),
+            rest: None,
             tls,
             metrics,
         }
     }
+
+    /// The same, with these REST calls beside the WebSocket.
+    pub(crate) fn with_rest(self, rest: Option<Rest>) -> Self {
+        Self { rest, ..self }
+    }
 }
 
-/// The client port of one reactor.
-pub(crate) struct ClientPort<H>(Rc<Door<H>>);
+/// The client port of one reactor, or the port beside it that serves REST calls alone.
+pub(crate) struct ClientPort<H> {
+    door: Rc<Door<H>>,
+    is_for_calls: bool,
+}
 
 struct Door<H> {
     entrance: Entrance,
@@ -93,11 +110,23 @@ struct Door<H> {
 
 impl<H: ClientHost> ClientPort<H> {
     pub(crate) fn new(entrance: Entrance, host: H) -> Self {
-        Self(Rc::new(Door {
+        let door = Rc::new(Door {
             lobby: Lobby::new(&entrance.config, Arc::clone(&entrance.admission)),
             entrance,
             host,
-        }))
+        });
+        Self {
+            door,
+            is_for_calls: false,
+        }
+    }
+
+    /// The port for REST calls alone. It shares the lobby and the limits of this one.
+    pub(crate) fn for_calls(&self) -> Self {
+        Self {
+            door: Rc::clone(&self.door),
+            is_for_calls: true,
+        }
     }
 }
 
@@ -105,21 +134,22 @@ impl<H: ClientHost, S: Stream> Gate<S> for ClientPort<H> {
     const PORT: &str = "client";
 
     fn is_crowded(&self) -> bool {
-        self.0.lobby.is_crowded()
+        self.door.lobby.is_crowded()
     }
 
     fn receive(&self, stream: S, ip: IpAddr) -> bool {
-        let door = &self.0;
+        let door = &self.door;
         let arrival = door.lobby.enter(ip);
         let (number, displaces) = (arrival.number(), arrival.displaces());
-        let greeting = spawn_local(greet(Rc::clone(door), stream, arrival));
+        let greeting = greet(Rc::clone(door), stream, arrival, self.is_for_calls);
+        let greeting = spawn_local(greeting);
         door.lobby.attend(number, greeting.abort_handle());
         displaces
     }
 }
 
-/// The answer to a good request.
-enum Answer {
+/// What a good request gets.
+enum Grant {
     /// The stream becomes a WebSocket, with the permit of a connection.
     Upgrade(Upgrade, Permit),
     /// A file of the page, as bytes.
@@ -127,14 +157,17 @@ enum Answer {
 }
 
 impl<H: ClientHost> Door<H> {
-    fn answer(&self, request: &Request<()>, arrival: &Arrival) -> Result<Answer, UpgradeRefusal> {
+    fn answer(&self, request: &Request<()>, arrival: &Arrival) -> Result<Grant, UpgradeRefusal> {
+        // Whoever serves the SDKs' calls serves their sessions.
+        let codec = protocol::of(request, self.entrance.rest.is_some());
         let Entrance { site, config, .. } = &self.entrance;
         let site = site.as_ref();
-        let Some(site) = site.filter(|_| protocol::at(request.uri().path()).is_none()) else {
-            let upgrade = upgrade::accept(request, &config.origins)?;
+        let Some(site) = site.filter(|_| codec.is_none()) else {
+            let codec = codec.ok_or(UpgradeRefusal::NotFound)?;
+            let upgrade = upgrade::accept(request, codec, &config.origins)?;
             self.check_serving()?;
             let permit = arrival.admit().map_err(UpgradeRefusal::Admission)?;
-            return Ok(Answer::Upgrade(upgrade, permit));
+            return Ok(Grant::Upgrade(upgrade, permit));
         };
         self.check_serving()?;
         arrival.check().map_err(UpgradeRefusal::Admission)?;
@@ -143,7 +176,46 @@ impl<H: ClientHost> Door<H> {
         // proxy's connection may be idle for longer than this port waits, so that its next request would come too late.
         let is_last = self.entrance.tls.is_none() || !may_go_on(request);
         let bytes = encode(&answer, request.method(), is_last);
-        Ok(Answer::Site { bytes, is_last })
+        Ok(Grant::Site { bytes, is_last })
+    }
+
+    /// The REST calls, if the request is one of them.
+    fn rest(&self, request: &Request<()>) -> Option<&Rest> {
+        let rest = self.entrance.rest.as_ref()?;
+        rest.takes(request).then_some(rest)
+    }
+
+    /// Answers a REST call, and waits for the next request. False: the connection is over. The future is apart, because it takes
+    /// more memory than a handshake.
+    fn serve<'a, S: Stream>(
+        &'a self,
+        rest: &'a Rest,
+        request: &'a Request<()>,
+        stream: &'a mut S,
+        bytes: &'a mut Vec<u8>,
+        terms: &'a Terms,
+    ) -> LocalBoxFuture<'a, Result<bool, UpgradeRefusal>> {
+        let served = async move {
+            let origins = &self.entrance.config.origins;
+            upgrade::check_origin(request, origins)?;
+            self.check_serving()?;
+            let arrival = &terms.arrival;
+            arrival.check().map_err(UpgradeRefusal::Admission)?;
+            let terms = (arrival, terms.upgraded_by);
+            let answer = rest.answer(request, stream, bytes, terms, origins.is_empty());
+            let Some(answer) = answer.await else {
+                return Ok(false);
+            };
+            let written = timeout(SITE_TIMEOUT, say(stream, &answer.bytes)).await;
+            if answer.is_last || !matches!(written, Ok(Ok(()))) {
+                // A client that is gone reads no end either.
+                let _ = timeout(SITE_TIMEOUT, stream.shutdown()).await;
+                return Ok(false);
+            }
+            let next = timeout(rest::IDLE_TIMEOUT, upgrade::wait(stream, bytes));
+            Ok(matches!(next.await, Ok(Ok(()))))
+        };
+        Box::pin(served)
     }
 
     fn check_serving(&self) -> Result<(), UpgradeRefusal> {
@@ -158,6 +230,8 @@ impl<H: ClientHost> Door<H> {
 /// The deadlines and the arrival of a handshake.
 struct Terms {
     arrival: Arrival,
+    /// True on the port that serves REST calls alone.
+    is_for_calls: bool,
     /// The deadline of the answered request.
     upgraded_by: Instant,
     /// The deadline of `Connect`.
@@ -166,10 +240,11 @@ struct Terms {
 
 impl Terms {
     /// The terms of a request that is due from now on.
-    fn new(config: &config::Listener, arrival: Arrival) -> Self {
+    fn new(config: &config::Listener, arrival: Arrival, is_for_calls: bool) -> Self {
         let now = Instant::now();
         Self {
             arrival,
+            is_for_calls,
             upgraded_by: now + config.upgrade_timeout.min(config.connect_timeout),
             connected_by: now + config.connect_timeout,
         }
@@ -177,8 +252,13 @@ impl Terms {
 }
 
 /// Does the TLS handshake if the port has TLS, then continues on the stream.
-async fn greet<H: ClientHost, S: Stream>(door: Rc<Door<H>>, stream: S, arrival: Arrival) {
-    let terms = Terms::new(&door.entrance.config, arrival);
+async fn greet<H: ClientHost, S: Stream>(
+    door: Rc<Door<H>>,
+    stream: S,
+    arrival: Arrival,
+    is_for_calls: bool,
+) {
+    let terms = Terms::new(&door.entrance.config, arrival, is_for_calls);
     match &door.entrance.tls {
         None => upgrade(&door, stream, terms).await,
         // This future is four times as large as the other, and without the box both would have its size.
@@ -202,32 +282,53 @@ async fn greet_by_tls<H: ClientHost, S: Stream>(
     }
 }
 
-/// Reads requests and answers them. Admits the connection at the first one that asks for a WebSocket, if all is well. Over
-/// TLS, a page's requests may come before that.
+/// Reads requests and answers them. Admits the connection at the first one that asks for a WebSocket, if all is well. REST
+/// calls, and over TLS a page's requests, may come before that.
 async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut terms: Terms) {
     let metrics = &door.entrance.metrics;
     let mut rest = Vec::new();
     let mut is_first = true;
     let (Upgrade { answer, codec }, permit) = loop {
         let read = timeout_at(terms.upgraded_by, upgrade::read(&mut stream, &mut rest)).await;
-        let Ok(Ok(request)) = read else {
+        let Ok(Ok(mut request)) = read else {
             // A client whose earlier requests were answered is not refused.
             if is_first {
                 metrics.refused(RefusalReason::Handshake);
             }
             return;
         };
+        let called = match &request {
+            Ok(request) => match door.rest(request) {
+                Some(calls) => Some(
+                    door.serve(calls, request, &mut stream, &mut rest, &terms)
+                        .await,
+                ),
+                None if terms.is_for_calls => Some(Err(UpgradeRefusal::NotFound)),
+                None => None,
+            },
+            Err(_) => None,
+        };
+        match called {
+            Some(Ok(true)) => {
+                is_first = false;
+                terms = Terms::new(&door.entrance.config, terms.arrival, terms.is_for_calls);
+                continue;
+            }
+            Some(Ok(false)) => return,
+            Some(Err(refusal)) => request = Err(refusal),
+            None => {}
+        }
         // A caller of the page may have ended its own direction after the request, and still wants its answer. A WebSocket
         // needs both directions.
-        let is_upgrade = |request: &Request<()>| protocol::at(request.uri().path()).is_some();
+        let is_upgrade = |request: &Request<()>| request.headers().contains_key(UPGRADE);
         if request.as_ref().is_ok_and(is_upgrade) && upgrade::has_gone(&mut stream, &mut rest).await
         {
             return metrics.refused(RefusalReason::Handshake);
         }
         match request.and_then(|request| door.answer(&request, &terms.arrival)) {
-            Ok(Answer::Upgrade(upgrade, permit)) => break (upgrade, permit),
+            Ok(Grant::Upgrade(upgrade, permit)) => break (upgrade, permit),
             // If one of these writes fails, the client is gone.
-            Ok(Answer::Site { bytes, is_last }) => {
+            Ok(Grant::Site { bytes, is_last }) => {
                 let written = timeout(SITE_TIMEOUT, say(&mut stream, &bytes)).await;
                 if is_last || !matches!(written, Ok(Ok(()))) {
                     let _ = timeout_at(terms.upgraded_by, stream.shutdown()).await;
@@ -236,14 +337,18 @@ async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut te
             }
             Err(refusal) => {
                 metrics.refused(refusal.reason());
-                let bytes = encode(&refusal.response(), &Method::GET, true);
-                let _ = timeout_at(terms.upgraded_by, say_and_end(&mut stream, &bytes)).await;
-                return;
+                // The box keeps an answer that few clients get out of the size of every handshake.
+                let response = refusal.response();
+                return Box::pin(say_last(&mut stream, response, terms.upgraded_by)).await;
             }
         }
         is_first = false;
-        terms = Terms::new(&door.entrance.config, terms.arrival);
+        terms = Terms::new(&door.entrance.config, terms.arrival, terms.is_for_calls);
     };
+    // The box keeps this out of the size of every other handshake.
+    if codec.asks_first().is_some() && Box::pin(refuse(door, &mut stream, &*codec, &terms)).await {
+        return metrics.refused(RefusalReason::Token);
+    }
     let written = timeout_at(terms.upgraded_by, say(&mut stream, &answer)).await;
     if !matches!(written, Ok(Ok(()))) {
         return metrics.refused(RefusalReason::Handshake);
@@ -260,14 +365,37 @@ async fn upgrade<H: ClientHost, S: Stream>(door: &Door<H>, mut stream: S, mut te
     door.lobby.attend(number, task);
 }
 
+/// Checks the token of a client that has to know before its upgrade. True: the client was refused, or is gone.
+async fn refuse<H: ClientHost, S: Stream>(
+    door: &Door<H>,
+    stream: &mut S,
+    codec: &dyn Codec,
+    terms: &Terms,
+) -> bool {
+    let refusal = door.host.refuse(codec, &terms.arrival);
+    match timeout_at(terms.upgraded_by, refusal).await {
+        Ok(None) => false,
+        Ok(Some(body)) => {
+            say_last(stream, upgrade::verdict(body), terms.upgraded_by).await;
+            true
+        }
+        Err(_) => true,
+    }
+}
+
 async fn say<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) -> io::Result<()> {
     stream.write_all(answer).await?;
     stream.flush().await
 }
 
-async fn say_and_end<S: AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) -> io::Result<()> {
-    say(stream, answer).await?;
-    stream.shutdown().await
+/// Ends the connection with this answer. If that fails, the client is gone.
+async fn say_last<S: AsyncWrite + Unpin>(stream: &mut S, answer: Response<Bytes>, by: Instant) {
+    let bytes = encode(&answer, &Method::GET, true);
+    let said = async {
+        say(stream, &bytes).await?;
+        stream.shutdown().await
+    };
+    let _ = timeout_at(by, said).await;
 }
 
 #[cfg(test)]
@@ -290,6 +418,10 @@ mod tests {
             true
         }
 
+        async fn refuse(&self, _: &dyn Codec, _: &Arrival) -> Option<Bytes> {
+            unreachable!("no client comes")
+        }
+
         fn let_in<S: Stream>(&self, _: Admitted<S>) -> AbortHandle {
             unreachable!("no client comes")
         }
@@ -298,7 +430,7 @@ mod tests {
     /// After a restart there are thousands of handshakes at once.
     #[test]
     fn a_handshakes_future_stays_below_1200_bytes() {
-        fn size<F>(_: impl Fn(Rc<Door<Nobody>>, TcpStream, Arrival) -> F) -> usize {
+        fn size<F>(_: impl Fn(Rc<Door<Nobody>>, TcpStream, Arrival, bool) -> F) -> usize {
             size_of::<F>()
         }
         let size = size(greet::<Nobody, TcpStream>);

@@ -36,6 +36,8 @@ pub struct Port {
     pub(crate) address: SocketAddr,
     /// One for each reactor.
     pub(crate) listeners: Vec<TcpListener>,
+    /// The port for REST calls alone, if there is one: its address, and a listener for each reactor.
+    pub(crate) calls: Option<(SocketAddr, Vec<TcpListener>)>,
 }
 
 impl Port {
@@ -49,7 +51,35 @@ impl Port {
             address: config.listen,
             source,
         })?;
-        Ok(Self { address, listeners })
+        Ok(Self {
+            address,
+            listeners,
+            calls: None,
+        })
+    }
+
+    /// Binds a second port at `listen`, for REST calls alone.
+    ///
+    /// # Errors
+    /// [`BindError`], also if another process listens there.
+    pub fn with_calls(
+        self,
+        config: &config::Listener,
+        listen: SocketAddr,
+    ) -> Result<Self, BindError> {
+        let config = config::Listener {
+            listen,
+            ..config.clone()
+        };
+        let calls = bind(&config, self.listeners.len()).map_err(|source| BindError {
+            setting: "openim.api_listen",
+            address: listen,
+            source,
+        })?;
+        Ok(Self {
+            calls: Some(calls),
+            ..self
+        })
     }
 }
 

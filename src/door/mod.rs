@@ -9,16 +9,19 @@
 //! - `tls.rs`: certificates that may be replaced
 //! - `admission/`: which clients may come in
 //! - `client_port.rs`: from a TCP connection to a WebSocket; `upgrade.rs`: the HTTP in between;
-//!   `site.rs`: the inbox page; `response.rs`: an answer as bytes
+//!   `site.rs`: the inbox page; `rest.rs`: the REST calls of OpenIM's SDKs; `body.rs`: the body of a request;
+//!   `response.rs`: an answer as bytes
 //! - `admin_port.rs`: HTTP/1 for the admin API; `admin_connections.rs`: which connection is cut off when the port is full
 
 mod accept;
 mod admin_connections;
 mod admin_port;
 mod admission;
+mod body;
 mod client_port;
 mod listener;
 mod response;
+mod rest;
 mod site;
 pub mod tls;
 mod upgrade;
@@ -28,6 +31,7 @@ pub(crate) use self::{
     admin_port::Api,
     client_port::{Admitted, ClientHost, ClientPort, Entrance},
     listener::BACKLOG,
+    rest::{ForgedToken, Rest},
 };
 pub use self::{
     accept::{ClientSource, Stream},

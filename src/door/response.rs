@@ -6,18 +6,22 @@ use axum::http::{
 };
 use bytes::Bytes;
 
-/// True if another request may follow this one on its connection. A request with a body ends its connection, because the
-/// body is not read.
+/// True if another request may follow this one, whose body is not read, on its connection. So a body ends the connection.
 pub(super) fn may_go_on(request: &Request<()>) -> bool {
     let headers = request.headers();
-    let mut lists = headers.get_all(CONNECTION).into_iter();
+    let has_body = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+    !has_body && !ends(request)
+}
+
+/// True if the client ends its connection with this request, or speaks HTTP/1.0.
+pub(super) fn ends(request: &Request<()>) -> bool {
+    let mut lists = request.headers().get_all(CONNECTION).into_iter();
     let closes = |list: &HeaderValue| {
         let list = list.to_str().unwrap_or_default();
         list.split(',')
             .any(|item| item.trim().eq_ignore_ascii_case("close"))
     };
-    let has_body = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
-    request.version() == Version::HTTP_11 && !has_body && !lists.any(closes)
+    request.version() != Version::HTTP_11 || lists.any(closes)
 }
 
 /// The head, then the body, which an answer to HEAD omits. `is_last`: the connection ends after it.

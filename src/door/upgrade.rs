@@ -23,10 +23,7 @@ use tokio::{
 use towncrier_websocket::handshake::{self, BadRequest, Request};
 
 use super::admission::Refused;
-use crate::{
-    metrics::RefusalReason,
-    protocol::{self, Codec},
-};
+use crate::{metrics::RefusalReason, protocol::Codec};
 
 /// The largest request, the same as nginx allows. A browser's request has 2 KiB, and with a company's sign-on cookies 12
 /// KiB.
@@ -147,6 +144,14 @@ impl UpgradeRefusal {
     }
 }
 
+/// The answer that refuses a client's token before its upgrade. OpenIM's clients read the reason only under this status.
+pub(super) fn verdict(body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
 fn retry_after(wait: Duration) -> HeaderValue {
     wait.as_secs().max(1).into()
 }
@@ -198,8 +203,19 @@ pub(super) async fn has_gone<S: AsyncRead + Unpin>(stream: &mut S, rest: &mut Ve
     matches!(more, Some(Ok(0) | Err(_)))
 }
 
+/// Waits for the first bytes of the next request. The error means that the client is gone.
+pub(super) async fn wait<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    bytes: &mut Vec<u8>,
+) -> io::Result<()> {
+    if bytes.is_empty() && poll_fn(|cx| poll_piece(stream, cx, bytes)).await? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(())
+}
+
 /// Reads into a buffer on the stack: thousands of clients that have sent nothing yet, as after a restart, hold no buffers.
-fn poll_piece<S: AsyncRead + Unpin>(
+pub(super) fn poll_piece<S: AsyncRead + Unpin>(
     stream: &mut S,
     cx: &mut Context<'_>,
     bytes: &mut Vec<u8>,
@@ -219,22 +235,32 @@ pub(super) struct Upgrade {
     pub(super) codec: Box<dyn Codec>,
 }
 
-/// Grants a request on a protocol's path. `origins` are the origins that a browser may come from; empty: any.
-pub(super) fn accept(request: &Request, origins: &[String]) -> Result<Upgrade, UpgradeRefusal> {
-    let codec = protocol::at(request.uri().path()).ok_or(UpgradeRefusal::NotFound)?;
+/// Grants a request for a protocol. `origins` are the origins that a browser may come from; empty: any.
+pub(super) fn accept(
+    request: &Request,
+    codec: Box<dyn Codec>,
+    origins: &[String],
+) -> Result<Upgrade, UpgradeRefusal> {
+    check_origin(request, origins)?;
+    let answer = handshake::accept(request, codec.subprotocol())?;
+    Ok(Upgrade { answer, codec })
+}
+
+/// Refuses a browser on a page of an origin that is not among these. Without any in the list, every origin is good.
+pub(super) fn check_origin(request: &Request, origins: &[String]) -> Result<(), UpgradeRefusal> {
     if let Some(origin) = request.headers().get(ORIGIN) {
         let mut ours = origins.iter().map(String::as_bytes);
         if !origins.is_empty() && !ours.any(|ours| ours.eq_ignore_ascii_case(origin.as_bytes())) {
             return Err(UpgradeRefusal::Origin);
         }
     }
-    let answer = handshake::accept(request, codec.subprotocol())?;
-    Ok(Upgrade { answer, codec })
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol;
 
     const GOOD: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -246,7 +272,9 @@ mod tests {
             .build()
             .unwrap();
         let read = runtime.block_on(read(&mut bytes, &mut Vec::new()));
-        let upgrade = accept(&read.unwrap()?, &origins)?;
+        let request = read.unwrap()?;
+        let codec = protocol::of(&request, true).ok_or(UpgradeRefusal::NotFound)?;
+        let upgrade = accept(&request, codec, &origins)?;
         Ok(String::from_utf8(upgrade.answer).unwrap().to_lowercase())
     }
 

@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
-    message::{Entry, Numbers},
+    message::{Entry, Numbers, SettingsChange},
 };
 
 /// The contents of an append: one message for one or many users.
@@ -147,7 +147,7 @@ pub struct Inbox {
 pub struct SessionRow {
     /// The highest acked seq. Everything up to it was acked.
     pub cursor: Seq,
-    /// The time of the cursor's last move, Unix ms.
+    /// The time of the cursor's last move, Unix ms. A session that begins moves its cursor, also when it stays in its place.
     pub acked_at_ms: u64,
 }
 
@@ -198,7 +198,7 @@ pub enum Lookup {
 /// the writer ended in the middle of its work.
 pub type Pending<T> = oneshot::Receiver<Result<T, AppendError>>;
 
-/// A durable sequence for each user, with its conversations, read marks, cursors, idempotency keys, revocations and
+/// A durable sequence for each user, with its conversations, read marks, settings, cursors, idempotency keys, revocations and
 /// registrations.
 ///
 /// Every commit, read and cursor is of one epoch. The epoch changes when the log lost something that it had announced. Then
@@ -206,7 +206,7 @@ pub type Pending<T> = oneshot::Receiver<Result<T, AppendError>>;
 ///
 /// No method waits for a write, a sync, or another machine. Methods that return [`Pending`] enqueue. A [`LogAnswer`] that takes
 /// several reads of the disk comes later. A method that needs single rows (`enter`, `inbox`, `read`, `read_conversation`,
-/// `token_times`, `store_cursor`, `note_token`, `delete`) may look up some that are in no cache. Each row costs the calling
+/// `profile`, `token_times`, `store_cursor`, `note_token`, `delete`) may look up some that are in no cache. Each row costs the calling
 /// thread one short read of the disk.
 pub trait Log: Send + Sync + 'static {
     /// Appends one message. Refuses at once when the queue is full or no append is possible.
@@ -278,11 +278,23 @@ pub trait Log: Send + Sync + 'static {
     fn store_cursor(&self, key: &SessionKey, epoch: Epoch, row: SessionRow)
     -> Result<(), LogError>;
 
+    /// Moves a session's cursor as `store_cursor` does, and makes it durable. Sessions that begin together share a write and a
+    /// sync.
+    fn begin_session(
+        &self,
+        key: &SessionKey,
+        epoch: Epoch,
+        row: SessionRow,
+    ) -> Result<Pending<()>, AppendError>;
+
     /// All users with an inbox, a session or a registration. Reads the whole user table.
     fn users(&self) -> LogAnswer<Vec<UserId>>;
 
     /// Makes a user known, with an opaque profile.
     fn register(&self, user: UserId, profile: Bytes) -> Result<Pending<()>, AppendError>;
+
+    /// The profile of the user's newest registration; `None` for a user who was never registered.
+    fn profile(&self, user: &UserId) -> LogAnswer<Option<Bytes>>;
 
     /// Invalidates the tokens of (user, platform) issued before this Unix ms.
     fn revoke(
@@ -305,6 +317,15 @@ pub trait Log: Send + Sync + 'static {
 
     /// Removes messages from an inbox. Their entries stay, without a message.
     fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError>;
+
+    /// Changes a user's settings of conversations, one change after the other. A change in a conversation that the log does not know is
+    /// ignored, so the settings of a user are no more than the user's conversations. Cleared messages read as deleted in the
+    /// inbox, and as not retained in their conversation.
+    fn change_settings(
+        &self,
+        user: UserId,
+        changes: Vec<SettingsChange>,
+    ) -> Result<Pending<()>, AppendError>;
 
     /// Gives every commit from now on to the consumer, once and in log order, after the callers of the appends were
     /// answered. A commit waits until every consumer took the one before.

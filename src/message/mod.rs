@@ -7,16 +7,25 @@
 //! - `stored.rs`: the stored form, and the conversation that follows from it
 //! - `entry.rs`: one entry of an inbox
 //! - `conversation.rs`: a conversation of a user
+//! - `bases.rs`: its numbers as clients without epochs know them
+//! - `counting.rs`: how a client without epochs counts
+//! - `settings.rs`: a user's settings of a conversation
 //! - `shared.rs`: a message on its way to the sessions online
 
+mod bases;
 mod conversation;
+mod counting;
 mod entry;
+mod settings;
 mod shared;
 mod stored;
 
 pub use self::{
-    conversation::{CONVERSATION_ID_BYTES_MAX, Conversation},
+    bases::{Bases, EpochBase},
+    conversation::{CONVERSATION_ID_BYTES_MAX, Conversation, OVERVIEW_MAX},
+    counting::Counting,
     entry::{Content, Entry, Numbers},
+    settings::{ConversationSettings, ReceiveOption, SettingsChange},
     shared::{Live, Message},
     stored::{OfflinePush, Origin, ReadMark, StoredMessage},
 };

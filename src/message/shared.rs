@@ -8,9 +8,9 @@ use bytes::Bytes;
 use super::{Numbers, Origin};
 use crate::ids::Epoch;
 
-/// The number of protocols whose encodings are kept at once. A further protocol encodes the message for each of its
+/// The number of encodings that are kept at once: one of `towncrier.v1`, and three of OpenIM v3. A further one is made for each of its
 /// sessions.
-const ENCODINGS_MAX: usize = 2;
+const ENCODINGS_MAX: usize = 4;
 
 /// One message, shared by all sessions that get it, on any thread.
 #[derive(Debug)]
@@ -48,6 +48,11 @@ impl Message {
     /// The epoch of the log that has the message; `None` for a message that no log has.
     pub fn epoch(&self) -> Option<Epoch> {
         self.epoch
+    }
+
+    /// The stored form.
+    pub fn body(&self) -> &Bytes {
+        &self.body
     }
 
     /// The bytes of the stored form.
@@ -120,7 +125,7 @@ mod tests {
     #[test]
     fn a_protocol_too_many_is_served_all_the_same() {
         let message = Message::new(Bytes::from_static(b"body"));
-        for protocol in ["one", "two", "three", "four", "three"] {
+        for protocol in ["one", "two", "three", "four", "five", "six", "five"] {
             let encoding = message.encoding(protocol, |_| Bytes::from_static(protocol.as_bytes()));
             assert_eq!(encoding, protocol);
         }

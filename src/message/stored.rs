@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use prost::Message as _;
 
+use crate::ids::WireSeq;
+
 pub use self::store::{OfflinePush, ReadMark, StoredMessage};
 
 /// The prost types of `proto/towncrier/store/v1/message.proto`.
@@ -28,6 +30,13 @@ impl StoredMessage {
     }
 }
 
+impl ReadMark {
+    /// The number under which clients without epochs know the marked message.
+    pub fn wire_seq(&self) -> WireSeq {
+        WireSeq(self.conversation_seq.saturating_add(self.base.into()))
+    }
+}
+
 /// The fields of a stored message that decide a receiver's conversation, and the read marks. Decoding skips the others.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Origin {
@@ -37,6 +46,9 @@ pub struct Origin {
     group_id: String,
     #[prost(int32, tag = "10")]
     session_type: i32,
+    /// When the gateway accepted the message, Unix ms.
+    #[prost(int64, tag = "13")]
+    pub send_time: i64,
     /// The read marks of a user. Such an entry is no message.
     #[prost(message, repeated, tag = "19")]
     pub marks: Vec<ReadMark>,

@@ -6,6 +6,7 @@ use std::{
     task::{Context as Cx, Poll},
 };
 
+use bytes::Bytes;
 use tokio::{
     sync::watch,
     task::{AbortHandle, spawn_local},
@@ -18,7 +19,8 @@ use super::{
 };
 use crate::{
     connection::{self, Context, Task},
-    door::{Admitted, ClientHost, Permit, Stream},
+    door::{Admitted, Arrival, ClientHost, Permit, Stream},
+    protocol::Codec,
 };
 
 /// Starts the connections of one reactor.
@@ -31,6 +33,10 @@ pub(super) struct ReactorHost {
 impl ClientHost for ReactorHost {
     fn is_serving(&self) -> bool {
         *self.stage.borrow() == Stage::Serving
+    }
+
+    async fn refuse(&self, codec: &dyn Codec, arrival: &Arrival) -> Option<Bytes> {
+        connection::refusal(&self.context, codec, arrival).await
     }
 
     fn let_in<S: Stream>(&self, client: Admitted<S>) -> AbortHandle {

@@ -44,7 +44,7 @@ use crate::{
     config::{self, Config, NewSession},
     connection::OutboxLimits,
     delivery::Delivery,
-    door::{Entrance, Port, tls::Tls},
+    door::{Entrance, Port, Rest, tls::Tls},
     metrics::Metrics,
     registry::Registry,
     session::{Limits, REPLAYED_BYTES_MAX},
@@ -108,6 +108,14 @@ impl Parts {
         }
     }
 
+    /// The same, with these REST calls on the client port.
+    pub(crate) fn with_rest(self, rest: Option<Rest>) -> Self {
+        Self {
+            entrance: self.entrance.with_rest(rest),
+            ..self
+        }
+    }
+
     fn outbox(&self) -> OutboxLimits {
         OutboxLimits {
             frames_max: self.config.outbox_frames_max,
@@ -127,6 +135,8 @@ pub fn count(config: &config::Listener) -> usize {
 /// All reactor threads. Dropping it stops them at once.
 pub struct Reactors {
     address: SocketAddr,
+    /// The address of the port for REST calls alone.
+    calls_address: Option<SocketAddr>,
     /// The order to the threads; each thread watches it.
     stage: watch::Sender<Stage>,
     threads: Vec<Thread>,
@@ -140,26 +150,22 @@ struct Thread {
 }
 
 impl Reactors {
-    /// Serves the port, with a thread for each of its reactors.
-    pub fn start(
-        config: &Config,
-        port: Port,
-        tls: Option<Tls>,
-        delivery: Arc<Delivery>,
-        registry: Arc<Registry>,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, Error> {
-        let parts = Parts::new(config, tls, delivery, registry, metrics);
+    /// Serves the port, with a thread for each of its reactors, which are built from `parts`.
+    pub fn start(port: Port, parts: &Parts) -> Result<Self, Error> {
         let (stage, _) = watch::channel(Stage::Serving);
+        let (calls_address, calls) = port.calls.unzip();
+        let mut calls = calls.into_iter().flatten();
         let mut reactors = Self {
             address: port.address,
+            calls_address,
             stage,
             threads: Vec::with_capacity(port.listeners.len()),
         };
         for (number, listener) in (0..).zip(port.listeners) {
             let (pulse, watched) = watched(format!("reactor-{number}"));
             let stage = reactors.stage.subscribe();
-            let reactor = Reactor::new(number, listener, parts.clone(), stage, pulse);
+            let listeners = (listener, calls.next());
+            let reactor = Reactor::new(number, listeners, parts.clone(), stage, pulse);
             let thread = start(number, reactor, watched).map_err(Error)?;
             reactors.threads.push(thread);
         }
@@ -169,6 +175,11 @@ impl Reactors {
     /// The address of the client port, with its real port.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of the port for REST calls alone, with its real port, if there is one.
+    pub fn calls_addr(&self) -> Option<SocketAddr> {
+        self.calls_address
     }
 
     /// The threads for the gateway's watch; only the first call returns them.

@@ -54,14 +54,14 @@ fn start_with(config: &Config) -> Gateway {
 
 fn start_on(port: Port, config: &Config) -> Gateway {
     let world = World::new(&config.sessions);
-    let reactors = Reactors::start(
+    let parts = Parts::new(
         config,
-        port,
         None,
         Arc::clone(&world.delivery),
         Arc::clone(&world.registry),
         Arc::clone(&world.metrics),
     );
+    let reactors = Reactors::start(port, &parts);
     Gateway {
         world,
         reactors: reactors.expect("starts"),

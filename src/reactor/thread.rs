@@ -1,6 +1,6 @@
 //! One reactor's life: a runtime, a listener, a mailbox, a sweep, until it is told to drain or to stop.
 
-use std::{cell::Cell, io, net, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, future::pending, io, net, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -37,6 +37,8 @@ pub const DISK_GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Reactor {
     number: u16,
     listener: net::TcpListener,
+    /// The listener for REST calls alone.
+    calls: Option<net::TcpListener>,
     parts: Parts,
     stage: watch::Receiver<Stage>,
     pulse: Pulse,
@@ -45,7 +47,7 @@ pub(super) struct Reactor {
 impl Reactor {
     pub(super) fn new(
         number: u16,
-        listener: net::TcpListener,
+        (listener, calls): (net::TcpListener, Option<net::TcpListener>),
         parts: Parts,
         stage: watch::Receiver<Stage>,
         pulse: Pulse,
@@ -53,6 +55,7 @@ impl Reactor {
         Self {
             number,
             listener,
+            calls,
             parts,
             stage,
             pulse,
@@ -69,14 +72,16 @@ impl Reactor {
         let Self {
             number,
             listener,
+            calls,
             parts,
             stage,
             pulse,
         } = self;
         let served = runtime.block_on(async {
             let listener = TcpListener::from_std(listener)?;
+            let calls = calls.map(TcpListener::from_std).transpose()?;
             spawn_local(turns::watch(Arc::clone(&parts.metrics), pulse));
-            serve(number, listener, parts, stage).await
+            serve_ports(number, (listener, calls), parts, stage).await
         });
         if let Err(error) = served {
             error!(reactor = number, %error, "a reactor thread ends with an error");
@@ -99,6 +104,16 @@ fn runtime() -> io::Result<LocalRuntime> {
 pub async fn serve(
     number: u16,
     listener: impl ClientSource + 'static,
+    parts: Parts,
+    stage: watch::Receiver<Stage>,
+) -> io::Result<()> {
+    serve_ports(number, (listener, None), parts, stage).await
+}
+
+/// The same, with a listener for REST calls alone beside the first.
+async fn serve_ports<L: ClientSource + 'static>(
+    number: u16,
+    (listener, calls): (L, Option<L>),
     parts: Parts,
     mut stage: watch::Receiver<Stage>,
 ) -> io::Result<()> {
@@ -126,7 +141,19 @@ pub async fn serve(
         stage: stage.clone(),
     };
     let port = ClientPort::new(parts.entrance, host);
-    let mut accepting = spawn_local(async move { accept(&listener, &port).await });
+    let mut accepting = spawn_local(async move {
+        let calls_port = port.for_calls();
+        let calls = async {
+            match &calls {
+                Some(listener) => accept(listener, &calls_port).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            never = accept(&listener, &port) => never,
+            never = calls => never,
+        }
+    });
     let handing = Rc::clone(&table);
     let mut handing = spawn_local(async move { handing.hand_out(&mailbox).await });
     let mut sweeping = spawn_local(sweep(context, Rc::clone(&table), period));

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{ListRequest, Reason};
+use super::{Answer, ListRequest, Question, Reason};
 use crate::{
-    ids::{ConnectionId, Epoch, Platform, Seq},
+    ids::{ConnectionId, Epoch, Platform, Seq, UserId},
     message::{Conversation, Live, Numbers, ReadMark},
 };
 
@@ -34,6 +34,18 @@ pub enum Action {
     Read(ReadOrder),
     /// Look up the user's conversations. The answer is [`Event::Listed`](super::Event::Listed). No read is under way meanwhile.
     List(ListRequest),
+    /// Answer a question. [`Event::Answered`](super::Event::Answered) follows. No read is under way meanwhile.
+    Ask {
+        /// The question.
+        question: Question,
+        /// Everything up to this seq was sent.
+        sent: Seq,
+    },
+    /// Read the newest message of each conversation of which everything was sent, where everything up to this seq was. The answer
+    /// is [`Event::Newest`](super::Event::Newest). No read is under way meanwhile.
+    ReadNewest(Seq),
+    /// Look up on which platforms these users are connected. [`Event::Looked`](super::Event::Looked) follows at once.
+    Look(Vec<UserId>),
     /// Move the user's read marks forward. [`Event::Marked`](super::Event::Marked) follows when the log has taken them or has
     /// not. Until then there is no other `Mark`.
     Mark(Vec<ReadMark>),
@@ -66,6 +78,9 @@ pub enum ToClient {
         /// The number of them that this connection had pushed before.
         resent: usize,
     },
+    /// Messages that the session counts as sent: the newest ones of some conversations, ascending. A client that sifts finds by them
+    /// what it misses.
+    Newest(Messages),
     /// The session has sent the whole backlog that was present at connect, up to this seq.
     CaughtUp(Seq),
     /// The answer to a `Fetch`.
@@ -87,6 +102,15 @@ pub enum ToClient {
         /// True if no other conversation follows.
         is_end: bool,
     },
+    /// The answer to a [`FromClient::Ask`](super::FromClient::Ask).
+    Answer(Answer),
+    /// Users, each with the platforms on which it is connected, ascending. The first one after a
+    /// [`FromClient::Watch`](super::FromClient::Watch) answers it, and has the users that it named; each later one has those
+    /// that changed.
+    Presence(Vec<(UserId, Vec<Platform>)>),
+    /// Ask the client for a sign of life. [`FromClient::Received`](super::FromClient::Received) answers it once the client has
+    /// received everything before.
+    Ping,
     /// A range of the inbox that will not come.
     Gap(Gap),
     /// The connection loses its place. A close follows.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::SessionFault;
+use bytes::Bytes;
+
+use super::{Answer, Question, SessionFault};
 use crate::{
-    ids::Seq,
-    message::{Conversation, Entry, Live, ReadMark},
+    ids::{Platform, Seq, UserId},
+    message::{Conversation, Entry, Live, Numbers, ReadMark},
 };
 
 /// A point in time, in ms since an origin that all calls share. Never goes backwards.
@@ -60,12 +62,45 @@ pub enum FromClient {
     Resend(Seq),
     /// Send history. No cursor moves.
     Fetch(Fetch),
+    /// The client has received everything that was sent before the latest [`ToClient::Ping`](super::ToClient::Ping), and all entries
+    /// up to this seq.
+    Received(Seq),
     /// Answer with this nonce.
     Ping(u64),
     /// The user has read these conversations up to these messages.
     Read(Vec<ReadMark>),
     /// List the user's conversations.
     Conversations(ListRequest),
+    /// Answer a question of OpenIM's v3 protocol.
+    Ask(Question),
+    /// Tell on which platforms these users are connected, now and at each change. The answer is a
+    /// [`ToClient::Presence`](super::ToClient::Presence).
+    Watch {
+        /// The users to watch from now on. The session watches at most [`WATCHED_MAX`](super::WATCHED_MAX).
+        users: Vec<UserId>,
+        /// The users to watch no more. They go first.
+        unwatch: Vec<UserId>,
+    },
+    /// The client leaves for good.
+    LogOut,
+    /// A frame that needs nothing of the session. It is a sign of life.
+    Nothing,
+}
+
+/// How a client takes pushes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// It acks each message, and takes repeats.
+    Acks,
+    /// It has a store that sorts and sifts, and asks where it stands first. Pushes wait until its question
+    /// [`Reached`](Question::Reached) is answered. A client that reads and asks nothing for one second gets the newest message of each
+    /// conversation, and then the pushes. Nothing is sent twice: a push without a receipt for too long closes the connection. A
+    /// session never seen begins at the head.
+    Sifts,
+    /// It has no store, and sorts nothing. As [`Sifts`](Self::Sifts), but the session begins anew at the head with which its
+    /// question [`Overview`](Question::Overview) was answered. Then pushes wait until it has read the answer to its last pull by
+    /// [`Ranges`](Question::Ranges), or has pulled nothing for one second.
+    Forgets,
 }
 
 /// The first frame of a client.
@@ -79,6 +114,10 @@ pub struct Connect {
     pub client: String,
     /// The point from which the client wants to resume.
     pub resume: Resume,
+    /// How the client takes pushes. With another than [`Manner::Acks`] the device follows from the token.
+    pub manner: Manner,
+    /// The user and the platform that the client gives beside its token, which has to name the same. `None`: it gives none.
+    pub named: Option<(UserId, Platform)>,
 }
 
 /// The resume point that a client claims.
@@ -134,6 +173,17 @@ pub enum Event {
         /// True if no other conversation follows.
         is_end: bool,
     },
+    /// The answer to an [`super::Action::Ask`].
+    Answered {
+        /// The answer.
+        answer: Answer,
+        /// An overview of all conversations shows every message up to this seq, and none above it; `None` with any other answer.
+        shown: Option<Seq>,
+    },
+    /// The answer to an [`super::Action::ReadNewest`]: messages, ascending.
+    Newest(Vec<(Numbers, Bytes)>),
+    /// The answer to an [`super::Action::Look`]: the users, each with the platforms on which it is connected, ascending.
+    Looked(Vec<(UserId, Vec<Platform>)>),
     /// The log took the marks of an [`super::Action::Mark`], or did not: then the client sends them again.
     Marked,
     /// A read of the log or the login failed, for this reason.

@@ -82,6 +82,9 @@ impl Greeting {
             | Event::Read(_)
             | Event::ReadNothing(_)
             | Event::Listed { .. }
+            | Event::Answered { .. }
+            | Event::Newest(_)
+            | Event::Looked(_)
             | Event::Marked => return GreetingStep::Wait,
         };
         GreetingStep::Close(reason)
@@ -97,7 +100,7 @@ mod tests {
     use super::*;
     use crate::{
         message::{Live, Message, Numbers},
-        session::{Condition, Resume},
+        session::{Condition, Manner, Resume},
     };
 
     fn connect() -> Event {
@@ -109,6 +112,8 @@ mod tests {
                 epoch: 0,
                 cursor: None,
             },
+            manner: Manner::Acks,
+            named: None,
         }))
     }
 

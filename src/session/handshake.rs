@@ -4,13 +4,14 @@
 //! The connection checks the token and reads the session's state from the log. [`open`] decides the rest.
 
 use super::{
-    Action, Connected, Gap, GapReason, Limits, Moment, Resume, Session, SessionFault, ToClient,
+    Action, Connected, Gap, GapReason, Limits, Manner, Moment, Resume, Session, SessionFault,
+    ToClient,
 };
 use crate::ids::{ConnectionId, Epoch, Platform, Seq};
 
 /// The resume point that the log knows.
 #[derive(Debug, Clone, Copy)]
-pub struct Standing {
+pub struct Footing {
     /// The epoch of the log.
     pub epoch: Epoch,
     /// The highest seq of the inbox.
@@ -46,57 +47,69 @@ struct Start {
 /// Opens the session. Perform the actions before any other event.
 ///
 /// # Errors
-/// [`SessionFault::LogDamaged`], if the log is damaged and its head is doubtful.
+/// [`SessionFault::LogDamaged`], if the log is damaged and its head is doubtful, or if it has no conversations and the client
+/// counts by them.
 pub fn open(
     resume: Resume,
-    standing: Standing,
+    manner: Manner,
+    footing: Footing,
     welcome: Welcome,
     limits: &Limits,
     now: Moment,
 ) -> Result<(Session, Vec<Action>), SessionFault> {
     // With a head that is too low, the client must not be treated as one of another log, and must not be told that nothing
     // waits for it.
-    let is_doubtful = standing.head == Seq::ZERO || resume.cursor > Some(standing.head);
-    if is_doubtful && standing.is_damaged {
+    let is_doubtful = footing.head == Seq::ZERO || resume.cursor > Some(footing.head);
+    if is_doubtful && footing.is_damaged {
         return Err(SessionFault::LogDamaged);
     }
-    let Start { cursor, gap } = start(resume, standing, limits);
+    if manner != Manner::Acks && !footing.has_conversations {
+        return Err(SessionFault::LogDamaged);
+    }
+    let begins_at_head = limits.starts_at_head || manner != Manner::Acks;
+    let Start { cursor, gap } = start(resume, footing, begins_at_head);
     let connected = Connected {
         connection: welcome.connection,
         platform: welcome.platform,
-        epoch: standing.epoch,
+        epoch: footing.epoch,
         cursor,
-        head: standing.head,
-        first: standing.first,
+        head: footing.head,
+        first: footing.first,
         heartbeat: limits.heartbeat,
         window: limits.window,
         server_time_ms: welcome.server_time_ms,
-        has_conversations: standing.has_conversations,
+        has_conversations: footing.has_conversations,
     };
     let mut actions = vec![Action::Send(ToClient::Connected(connected))];
-    if standing.stored != Some(cursor) {
+    // The row of a session that its token alone names is forgotten some time after the session was last seen.
+    if footing.stored != Some(cursor) || manner != Manner::Acks {
         actions.push(Action::Begin(cursor));
     }
     actions.extend(gap.map(|gap| Action::Send(ToClient::Gap(gap))));
-    let has_backlog = cursor < standing.head;
+    let has_backlog = cursor < footing.head;
     if !has_backlog {
         actions.push(Action::Send(ToClient::CaughtUp(cursor)));
     }
-    let Standing {
+    let Footing {
         epoch,
         head,
         has_conversations,
         ..
-    } = standing;
+    } = footing;
     let backlog = has_backlog.then_some(head);
-    let session = Session::new(epoch, cursor, head, backlog, has_conversations, now);
+    let inbox = (epoch, cursor, head);
+    let session = Session::new(inbox, backlog, has_conversations, manner, now);
+    if manner == Manner::Sifts {
+        // The time in which the client has to ask begins with its pong.
+        actions.push(Action::Send(ToClient::Ping));
+    }
     Ok((session, actions))
 }
 
-fn start(resume: Resume, standing: Standing, limits: &Limits) -> Start {
-    let Standing { head, first, .. } = standing;
+fn start(resume: Resume, footing: Footing, begins_at_head: bool) -> Start {
+    let Footing { head, first, .. } = footing;
     let before_first = first.previous();
-    let is_other_epoch = resume.epoch != 0 && resume.epoch != standing.epoch.0;
+    let is_other_epoch = resume.epoch != 0 && resume.epoch != footing.epoch.0;
     if is_other_epoch || resume.cursor > Some(head) {
         // When nothing has expired, this gap goes from 1 to 0. It still moves the client's cursor back to 0.
         let gap = gap(Seq(1), before_first, GapReason::EpochChanged);
@@ -107,14 +120,14 @@ fn start(resume: Resume, standing: Standing, limits: &Limits) -> Start {
     }
     let known = resume
         .cursor
-        .or(standing.stored.filter(|cursor| *cursor <= head));
+        .or(footing.stored.filter(|cursor| *cursor <= head));
     match known {
         Some(cursor) if cursor < before_first => Start {
             cursor: before_first,
             gap: Some(gap(cursor.next(), before_first, GapReason::Expired)),
         },
         Some(cursor) => Start { cursor, gap: None },
-        None if limits.starts_at_head => Start {
+        None if begins_at_head => Start {
             cursor: head,
             gap: None,
         },
@@ -144,8 +157,39 @@ mod tests {
         starts_at_head: false,
     };
 
-    fn standing(head: u64, first: u64, stored: Option<u64>) -> Standing {
-        Standing {
+    #[test]
+    fn the_row_of_a_session_that_its_token_names_is_renewed_at_each_login() {
+        let begun = |manner, stored| {
+            let resume = Resume {
+                epoch: 0,
+                cursor: None,
+            };
+            let footing = footing(9, 1, stored);
+            let welcome = Welcome {
+                connection: ConnectionId(1),
+                platform: Platform::Web,
+                server_time_ms: 0,
+            };
+            let now = Moment::default();
+            let opened = super::open(resume, manner, footing, welcome, &LIMITS, now);
+            let (_, actions) = opened.unwrap();
+            actions.iter().find_map(|action| match action {
+                Action::Begin(cursor) => Some(cursor.0),
+                _ => None,
+            })
+        };
+        for (manner, at_5) in [
+            (Manner::Acks, None),
+            (Manner::Sifts, Some(5)),
+            (Manner::Forgets, Some(5)),
+        ] {
+            assert_eq!(begun(manner, Some(5)), at_5, "{manner:?}");
+        }
+        assert_eq!(begun(Manner::Sifts, None), Some(9));
+    }
+
+    fn footing(head: u64, first: u64, stored: Option<u64>) -> Footing {
+        Footing {
             epoch: Epoch(7),
             head: Seq(head),
             first: Seq(first),
@@ -158,40 +202,36 @@ mod tests {
     fn begins(
         epoch: u64,
         cursor: Option<u64>,
-        standing: Standing,
+        footing: Footing,
     ) -> (u64, Option<(u64, u64, GapReason)>) {
         let resume = Resume {
             epoch,
             cursor: cursor.map(Seq),
         };
-        let start = start(resume, standing, &LIMITS);
+        let start = start(resume, footing, false);
         let gap = start.gap.map(|gap| (gap.from.0, gap.to.0, gap.reason));
         (start.cursor.0, gap)
     }
 
     #[test]
     fn the_clients_cursor_wins_over_the_servers() {
-        assert_eq!(begins(7, Some(3), standing(9, 1, Some(5))), (3, None));
-        assert_eq!(begins(7, Some(8), standing(9, 1, Some(5))), (8, None));
-        assert_eq!(begins(7, None, standing(9, 1, Some(5))), (5, None));
-        assert_eq!(begins(0, None, standing(9, 1, Some(5))), (5, None));
-        assert_eq!(begins(0, Some(0), standing(9, 1, Some(5))), (0, None));
+        assert_eq!(begins(7, Some(3), footing(9, 1, Some(5))), (3, None));
+        assert_eq!(begins(7, Some(8), footing(9, 1, Some(5))), (8, None));
+        assert_eq!(begins(7, None, footing(9, 1, Some(5))), (5, None));
+        assert_eq!(begins(0, None, footing(9, 1, Some(5))), (5, None));
+        assert_eq!(begins(0, Some(0), footing(9, 1, Some(5))), (0, None));
     }
 
     #[test]
     fn a_session_never_seen_begins_before_the_first_or_at_the_head() {
-        assert_eq!(begins(0, None, standing(9, 4, None)), (3, None));
-        let at_head = Limits {
-            starts_at_head: true,
-            ..LIMITS
-        };
+        assert_eq!(begins(0, None, footing(9, 4, None)), (3, None));
         let resume = Resume {
             epoch: 0,
             cursor: None,
         };
-        assert_eq!(start(resume, standing(9, 4, None), &at_head).cursor, Seq(9));
+        assert_eq!(start(resume, footing(9, 4, None), true).cursor, Seq(9));
         assert_eq!(
-            start(resume, standing(9, 4, Some(Seq(5).0)), &at_head).cursor,
+            start(resume, footing(9, 4, Some(Seq(5).0)), true).cursor,
             Seq(5)
         );
     }
@@ -199,23 +239,20 @@ mod tests {
     #[test]
     fn what_expired_before_the_client_had_it_is_announced() {
         let expired = |from, to| Some((from, to, GapReason::Expired));
-        assert_eq!(begins(7, Some(2), standing(9, 6, None)), (5, expired(3, 5)));
-        assert_eq!(begins(7, None, standing(9, 6, Some(1))), (5, expired(2, 5)));
-        assert_eq!(begins(7, Some(5), standing(9, 6, None)), (5, None));
-        assert_eq!(
-            begins(7, Some(4), standing(9, 10, None)),
-            (9, expired(5, 9))
-        );
+        assert_eq!(begins(7, Some(2), footing(9, 6, None)), (5, expired(3, 5)));
+        assert_eq!(begins(7, None, footing(9, 6, Some(1))), (5, expired(2, 5)));
+        assert_eq!(begins(7, Some(5), footing(9, 6, None)), (5, None));
+        assert_eq!(begins(7, Some(4), footing(9, 10, None)), (9, expired(5, 9)));
     }
 
     #[test]
     fn another_epoch_or_a_cursor_above_the_head_resets_the_client() {
         let changed = |to| Some((1, to, GapReason::EpochChanged));
-        assert_eq!(begins(8, Some(2), standing(9, 6, None)), (5, changed(5)));
-        assert_eq!(begins(8, None, standing(9, 6, Some(8))), (5, changed(5)));
-        assert_eq!(begins(8, Some(2), standing(9, 1, None)), (0, changed(0)));
-        assert_eq!(begins(7, Some(10), standing(9, 1, None)), (0, changed(0)));
-        assert_eq!(begins(7, Some(9), standing(9, 1, None)), (9, None));
+        assert_eq!(begins(8, Some(2), footing(9, 6, None)), (5, changed(5)));
+        assert_eq!(begins(8, None, footing(9, 6, Some(8))), (5, changed(5)));
+        assert_eq!(begins(8, Some(2), footing(9, 1, None)), (0, changed(0)));
+        assert_eq!(begins(7, Some(10), footing(9, 1, None)), (0, changed(0)));
+        assert_eq!(begins(7, Some(9), footing(9, 1, None)), (9, None));
     }
 
     #[test]
@@ -225,16 +262,17 @@ mod tests {
                 epoch: 7,
                 cursor: cursor.map(Seq),
             };
-            let standing = Standing {
+            let footing = Footing {
                 is_damaged: true,
-                ..standing(head, 1, None)
+                ..footing(head, 1, None)
             };
             let welcome = Welcome {
                 connection: ConnectionId(1),
                 platform: Platform::Web,
                 server_time_ms: 0,
             };
-            super::open(resume, standing, welcome, &LIMITS, Moment::default()).map(drop)
+            let now = Moment::default();
+            super::open(resume, Manner::Acks, footing, welcome, &LIMITS, now).map(drop)
         };
         assert_eq!(open(9, Some(9)), Ok(()));
         assert_eq!(open(9, None), Ok(()));

@@ -2,20 +2,27 @@
 //!
 //! Every event ends with the same check: is there an entry above what was sent, is there room to send it, and is no read
 //! under way? Then the session reads. So there is no "replaying" and no "live" state that could disagree with the log.
+//!
+//! - `answers.rs`: what it does about its client's questions
+//! - `tick.rs`: what it does as time passes
+
+mod answers;
+mod tick;
 
 use std::time::Duration;
 
 use super::{
-    Action, Condition, Event, FromClient, Gap, GapReason, Kicked, Limits, Moment, ReadOrder,
-    Reason, SILENCE_HEARTBEATS_MAX, Scene, SessionFault, ToClient,
+    Action, Event, FromClient, Gap, GapReason, Kicked, Limits, Manner, Moment, ReadOrder, Reason,
+    Scene, SessionFault, ToClient,
     action::Messages,
-    marks::WaitingMarks,
+    hold::Hold,
     question::{History, OpenQuestion},
-    window::{AheadOfSent, Overdue, Window},
+    window::{AheadOfSent, RECEIPT_TIMEOUT, Window},
+    wishes::Wishes,
 };
 use crate::{
     ids::{Epoch, Seq},
-    message::{Content, Conversation, Entry, Live},
+    message::{Content, Entry, Live},
 };
 
 /// An open session, from `Connected` to its close.
@@ -36,16 +43,8 @@ pub struct Session {
     heard: Moment,
     /// True if the log has what read marks and conversations need.
     has_conversations: bool,
+    manner: Manner,
     is_closed: bool,
-}
-
-/// The wishes of a client that are not fulfilled yet.
-#[derive(Debug, Default)]
-struct Wishes {
-    /// The question that is not answered yet. No further frame is taken meanwhile.
-    question: Option<OpenQuestion>,
-    /// The read marks of the last second, and those that wait.
-    marks: WaitingMarks,
 }
 
 /// The purpose of the read under way.
@@ -55,18 +54,19 @@ enum BacklogRead {
     Push(Seq),
     /// Answer the pending question.
     Answer,
+    /// Show the client the newest messages.
+    Newest,
 }
 
 impl Session {
     pub(super) fn new(
-        epoch: Epoch,
-        cursor: Seq,
-        head: Seq,
+        (epoch, cursor, head): (Epoch, Seq, Seq),
         backlog: Option<Seq>,
         has_conversations: bool,
+        manner: Manner,
         now: Moment,
     ) -> Self {
-        Self {
+        let mut session = Self {
             epoch,
             window: Window::new(cursor),
             head,
@@ -75,8 +75,13 @@ impl Session {
             wishes: None,
             heard: now,
             has_conversations,
+            manner,
             is_closed: false,
+        };
+        if let Some(hold) = Hold::new(manner, now) {
+            session.ask().hold = Some(hold);
         }
+        session
     }
 
     /// The epoch of the log that the session is a cursor on.
@@ -84,11 +89,22 @@ impl Session {
         self.epoch
     }
 
+    /// How its client takes pushes.
+    pub fn manner(&self) -> Manner {
+        self.manner
+    }
+
     /// True if the session takes the client's next frame. It takes none while a question waits for its answer, or too many
     /// read marks wait for the log. So a flood of frames waits in the client's socket.
     pub fn is_listening(&self) -> bool {
         let wishes = self.wishes.as_ref();
-        wishes.is_none_or(|wishes| wishes.question.is_none() && wishes.marks.has_room())
+        wishes.is_none_or(|wishes| wishes.take_more())
+    }
+
+    /// True if no message of the inbox may be sent: the client has not asked where it stands, or the answer to that is on its way.
+    fn is_holding(&self) -> bool {
+        let wishes = self.wishes.as_ref();
+        wishes.is_some_and(|wishes| wishes.hold_pushes())
     }
 
     /// The place of a new wish.
@@ -106,6 +122,16 @@ impl Session {
         if self.is_closed {
             return Vec::new();
         }
+        let receipts;
+        let limits = if self.manner == Manner::Acks {
+            limits
+        } else {
+            receipts = Limits {
+                resend_after: RECEIPT_TIMEOUT,
+                ..*limits
+            };
+            &receipts
+        };
         let mut turn = Turn {
             session: self,
             scene,
@@ -140,6 +166,9 @@ impl Turn<'_> {
                 conversations,
                 is_end,
             } => self.take_list(conversations, is_end),
+            Event::Answered { answer, shown } => self.take_answer(answer, shown),
+            Event::Newest(messages) => self.take_newest(messages),
+            Event::Looked(seen) => self.take_presence(seen),
             Event::Marked => self.session.ask().marks.arrive(self.scene.now),
             Event::Failed(fault) => self.fail(fault),
             Event::Room => {}
@@ -155,6 +184,10 @@ impl Turn<'_> {
         match said {
             FromClient::Connect(_) => self.close(Reason::Protocol("a second Connect")),
             FromClient::Ack(seq) => self.take_ack(seq),
+            FromClient::Received(seq) => {
+                self.take_ack(seq);
+                self.take_receipt();
+            }
             FromClient::Resend(after) => self.session.window.rewind_to(after),
             FromClient::Fetch(fetch) => {
                 self.take_question(OpenQuestion::History(History::new(fetch)))
@@ -169,12 +202,13 @@ impl Turn<'_> {
             FromClient::Conversations(request) => {
                 self.take_question(OpenQuestion::Conversations(request.bounded()));
             }
+            FromClient::Ask(question) => {
+                self.take_question(OpenQuestion::asked(question));
+            }
+            FromClient::Watch { users, unwatch } => self.watch(users, &unwatch),
+            FromClient::LogOut => self.close(Reason::Left),
+            FromClient::Nothing => {}
         }
-    }
-
-    fn take_question(&mut self, question: OpenQuestion) {
-        debug_assert!(self.session.is_listening(), "one question at a time");
-        self.session.ask().question = Some(question);
     }
 
     fn take_ack(&mut self, seq: Seq) {
@@ -203,8 +237,13 @@ impl Turn<'_> {
         // the session was open is not above the head of its resume point, or the session looks the head up
         // (`connection/login.rs`). It does so as well when the mailbox dropped a message (`reactor/mailbox.rs`).
         self.session.head = self.session.head.max(seq);
-        let is_next = seq == window.sent().next();
-        if is_next && self.scene.has_room && window.room(self.limits) > 0 {
+        // Marks have to be looked up for a client that takes each for all of its conversation (`connection/replay.rs`).
+        let sifts_marks =
+            self.session.manner == Manner::Sifts && !live.message.origin().marks.is_empty();
+        let is_next = seq == window.sent().next() && !sifts_marks;
+        let has_room = self.scene.has_room && window.room(self.limits) > 0;
+        if is_next && has_room && !self.session.is_holding() {
+            let window = &mut self.session.window;
             window.push(seq, self.scene.now, self.limits);
             self.send(ToClient::Live(live));
             self.catch_up();
@@ -217,7 +256,7 @@ impl Turn<'_> {
                 self.push(entries)
             }
             // A rewind happened while the read was under way. The read no longer brings the next entries.
-            Some(BacklogRead::Push(_)) | None => {}
+            Some(BacklogRead::Push(_) | BacklogRead::Newest) | None => {}
             Some(BacklogRead::Answer) => self.take_history(entries),
         }
     }
@@ -235,7 +274,7 @@ impl Turn<'_> {
                     self.close(Reason::LogShort);
                 }
             }
-            Some(BacklogRead::Push(_)) | None => {}
+            Some(BacklogRead::Push(_) | BacklogRead::Newest) | None => {}
             Some(BacklogRead::Answer) => self.take_history(Vec::new()),
         }
     }
@@ -284,10 +323,17 @@ impl Turn<'_> {
         window.note_replayed(run.iter().map(|(_, body)| body.len()).sum());
         let head = &mut self.session.head;
         *head = (*head).max(last);
-        self.send(ToClient::Push {
-            messages: std::mem::take(run),
-            resent,
-        });
+        let messages = std::mem::take(run);
+        let singly_to = self.session.wishes.as_ref().and_then(|one| one.singly_to);
+        if singly_to.is_some_and(|to| messages[0].0.seq <= to) {
+            debug_assert_eq!(resent, 0, "nothing is sent twice to a client that sifts");
+            for message in messages {
+                let messages = vec![message];
+                self.send(ToClient::Push { messages, resent });
+            }
+        } else {
+            self.send(ToClient::Push { messages, resent });
+        }
         self.catch_up();
     }
 
@@ -312,54 +358,6 @@ impl Turn<'_> {
         if self.session.backlog.is_some_and(|head| sent >= head) {
             self.session.backlog = None;
             self.send(ToClient::CaughtUp(sent));
-        }
-    }
-
-    /// Answers the pending `Fetch`, if the entries suffice.
-    fn take_history(&mut self, entries: Vec<Entry>) {
-        let head = self.session.head;
-        let Some(OpenQuestion::History(history)) = &mut self.session.ask().question else {
-            return;
-        };
-        if let Some(answer) = history.take(entries, head) {
-            self.answer(answer);
-        }
-    }
-
-    fn take_list(&mut self, conversations: Vec<Conversation>, is_end: bool) {
-        self.session.reading = None;
-        let Some(OpenQuestion::Conversations(request)) = &self.session.ask().question else {
-            return;
-        };
-        let answer = request.answer(conversations, is_end);
-        self.answer(answer);
-    }
-
-    fn answer(&mut self, answer: ToClient) {
-        self.session.ask().question = None;
-        self.send(answer);
-    }
-
-    fn tick(&mut self, condition: Condition) {
-        if condition.stalled >= self.limits.stall_timeout {
-            self.actions.push(Action::DropUnsent);
-            return self.close(Reason::SlowConsumer);
-        }
-        if condition.is_token_over {
-            return self.close(Reason::Unauthorized("the token has expired"));
-        }
-        let now = self.scene.now;
-        let silence = self.limits.heartbeat.mul_f64(SILENCE_HEARTBEATS_MAX);
-        // While the connection takes no frames, the silence is not the client's fault.
-        if condition.is_flooded || !self.session.is_listening() {
-            self.session.heard = now;
-        }
-        if now.since(self.session.heard) > silence {
-            return self.close(Reason::HeartbeatStopped);
-        }
-        let window = &mut self.session.window;
-        if window.tick(now, self.scene.is_flushed, self.limits) == Overdue::GivenUp {
-            self.close(Reason::AcksStopped);
         }
     }
 
@@ -396,7 +394,7 @@ impl Turn<'_> {
         }
         if let Some(marks) = wishes.marks.due(self.scene.now) {
             self.actions.push(Action::Mark(marks));
-        } else if wishes.question.is_none() && wishes.marks.is_over(self.scene.now) {
+        } else if wishes.is_over(self.scene.now) {
             self.session.wishes = None;
         }
     }
@@ -408,8 +406,11 @@ impl Turn<'_> {
         if session.is_closed || session.reading.is_some() || !self.scene.has_room {
             return;
         }
-        let question = session.wishes.as_ref();
-        let question = question.and_then(|wishes| wishes.question.as_ref());
+        let sent = session.window.sent();
+        let is_holding = session.is_holding();
+        let wishes = session.wishes.as_mut();
+        let needs_newest = wishes.as_ref().is_some_and(|wishes| wishes.needs_newest);
+        let question = wishes.and_then(|wishes| wishes.question.as_mut());
         let (reading, action) = match question {
             Some(OpenQuestion::History(history)) => {
                 let order = history.order(session.head);
@@ -418,10 +419,20 @@ impl Turn<'_> {
             Some(OpenQuestion::Conversations(request)) => {
                 (BacklogRead::Answer, Action::List(*request))
             }
+            Some(OpenQuestion::Asked { question, .. }) => {
+                let Some(question) = question.take() else {
+                    return;
+                };
+                (BacklogRead::Answer, Action::Ask { question, sent })
+            }
+            None if needs_newest => {
+                session.ask().needs_newest = false;
+                (BacklogRead::Newest, Action::ReadNewest(sent))
+            }
             None => {
-                let after = session.window.sent();
+                let after = sent;
                 let messages = session.window.room(self.limits);
-                if after >= session.head || messages == 0 {
+                if after >= session.head || messages == 0 || is_holding {
                     return;
                 }
                 let order = ReadOrder { after, messages };
@@ -436,7 +447,7 @@ impl Turn<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::ReadMark;
+    use crate::{message::ReadMark, session::Condition};
 
     const LIMITS: Limits = Limits {
         window: 4,
@@ -449,8 +460,8 @@ mod tests {
 
     #[test]
     fn wishes_take_memory_until_they_are_fulfilled() {
-        let (cursor, opened) = (Seq::ZERO, Moment(0));
-        let mut session = Session::new(Epoch(7), cursor, cursor, None, true, opened);
+        let (inbox, opened) = ((Epoch(7), Seq::ZERO, Seq::ZERO), Moment(0));
+        let mut session = Session::new(inbox, None, true, Manner::Acks, opened);
         let mut handle = |event, ms| {
             let scene = Scene {
                 now: Moment(ms),
@@ -464,6 +475,7 @@ mod tests {
         let mark = ReadMark {
             conversation_id: "a".into(),
             conversation_seq: 1,
+            ..ReadMark::default()
         };
         assert!(handle(Event::Said(FromClient::Read(vec![mark])), 0));
         assert!(handle(Event::Marked, 100));

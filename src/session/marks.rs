@@ -57,6 +57,7 @@ impl WaitingMarks {
         let marks = marks.map(|(conversation_id, conversation_seq)| ReadMark {
             conversation_id,
             conversation_seq,
+            ..ReadMark::default()
         });
         Some(marks.collect())
     }
@@ -81,6 +82,7 @@ mod tests {
         ReadMark {
             conversation_id: format!("c{conversation:04}"),
             conversation_seq: seq,
+            ..ReadMark::default()
         }
     }
 
@@ -136,6 +138,7 @@ mod tests {
         let longest = ReadMark {
             conversation_id: "z".repeat(CONVERSATION_ID_BYTES_MAX),
             conversation_seq: u64::MAX,
+            ..ReadMark::default()
         };
         let entry = |marks| crate::message::StoredMessage {
             marks: vec![longest.clone(); marks],

@@ -11,29 +11,42 @@
 //! - `greeting.rs`: a connection before its session: `Connect`, and the wait for the log
 //! - `handshake.rs`: from `Connect` to a session: where delivery resumes, which gap is announced
 //! - `window.rs`: pushes sent and not yet acked; rewinds and their deadlines
-//! - `question.rs`: what the client asked for and has no answer to: history, conversations
+//! - `question.rs`: what the client asked for and has no answer to: history, conversations, where it stands
+//! - `asked.rs`: the questions of OpenIM's v3 protocol, and their answers
 //! - `marks.rs`: the read marks that wait for the log
-//! - `machine.rs`: the session itself
+//! - `hold.rs`: pushes that wait until the client has asked where it stands
+//! - `watch.rs`: the users whose presence the client watches
+//! - `wishes.rs`: all that the client wished for and has not got
+//! - `machine.rs`: the session itself; `machine/answers.rs`: what it does about its client's questions; `machine/tick.rs`: what it
+//!   does as time passes
 //! - `event.rs`, `action.rs`: input and output; `reason.rs`: why a connection is closed, from the fact to the reason
 
 mod action;
+mod asked;
 mod event;
 mod greeting;
 mod handshake;
+mod hold;
 mod machine;
 mod marks;
 mod question;
 mod reason;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod window;
+mod wishes;
 
 pub use action::{Action, Connected, Gap, GapReason, Kicked, Messages, ReadOrder, ToClient};
-pub use event::{Condition, Connect, Event, Fetch, FromClient, ListRequest, Moment, Resume, Scene};
+pub use asked::{Answer, Question, RANGES_BYTES_MAX, RANGES_MAX, Range, RangeAnswer, Standing};
+pub use event::{
+    Condition, Connect, Event, Fetch, FromClient, ListRequest, Manner, Moment, Resume, Scene,
+};
 pub use greeting::{Greeting, GreetingStep};
-pub use handshake::{Standing, Welcome, open};
+pub use handshake::{Footing, Welcome, open};
 pub use machine::Session;
-pub use reason::{Reason, SessionFault};
+pub use reason::{BadToken, Reason, SessionFault};
+pub use watch::WATCHED_MAX;
 
 use std::time::Duration;
 

@@ -1,9 +1,13 @@
-//! A question of the client that has no answer yet: for history, or for its conversations. An answer is at most
-//! [`TOGETHER_BYTES_MAX`], or a single message.
+//! A question of the client that has no answer yet. An answer to a `Fetch` or a list of conversations is at most
+//! [`TOGETHER_BYTES_MAX`], or a single message. The answers of `asked.rs` have bounds of their own.
 
 use bytes::Bytes;
 
-use super::{Fetch, ListRequest, Messages, ReadOrder, ToClient};
+use super::{
+    Fetch, ListRequest, Messages, Question, ReadOrder, ToClient,
+    asked::{RANGES_BYTES_MAX, RANGES_MAX},
+    hold::AskKind,
+};
 use crate::{
     ids::Seq,
     message::{ADDRESS_BYTES_MAX, Conversation, Entry, TOGETHER_BYTES_MAX},
@@ -16,13 +20,20 @@ const LIST_MAX: u32 = 500;
 /// The most bytes of a conversation in an answer of any protocol, besides its id: six numbers, tags and lengths.
 const CONVERSATION_BYTES_MAX: usize = 80;
 
-/// A question. The session has one at a time.
+/// A question that is not answered yet. The session has one at a time.
 #[derive(Debug)]
 pub(super) enum OpenQuestion {
     /// A `Fetch`.
     History(History),
     /// A list of conversations.
     Conversations(ListRequest),
+    /// A [`Question`].
+    Asked {
+        /// The question, until it is put.
+        question: Option<Question>,
+        /// Its part in a wait of pushes.
+        kind: AskKind,
+    },
 }
 
 /// A `Fetch`, with the messages that were found so far.
@@ -92,6 +103,24 @@ impl History {
     }
 }
 
+impl OpenQuestion {
+    /// The question within its bounds.
+    pub(super) fn asked(mut question: Question) -> Self {
+        match &mut question {
+            Question::Reached => {}
+            Question::Overview(named) => named.truncate(RANGES_MAX),
+            Question::Ranges { ranges, bytes, .. } => {
+                ranges.truncate(RANGES_MAX);
+                *bytes = (*bytes).min(RANGES_BYTES_MAX);
+            }
+        }
+        Self::Asked {
+            kind: AskKind::of(&question),
+            question: Some(question),
+        }
+    }
+}
+
 impl ListRequest {
     /// The request within its bound.
     pub(super) fn bounded(self) -> Self {
@@ -128,8 +157,9 @@ fn wire_bytes(body: &Bytes) -> usize {
 mod tests {
     use super::*;
     use crate::{
-        ids::ConversationSeq,
-        message::{CONVERSATION_ID_BYTES_MAX, Content, Numbers},
+        ids::{ConversationSeq, WireSeq},
+        message::{Bases, CONVERSATION_ID_BYTES_MAX, Content, Numbers},
+        session::Range,
     };
 
     /// An inbox, as letters: `m` a message, `L` a large one, `r` read marks, `-` a deleted message.
@@ -138,6 +168,7 @@ mod tests {
             numbers: Numbers {
                 seq,
                 conversation_seq: ConversationSeq::ZERO,
+                ..Numbers::default()
             },
             content: match kind {
                 'm' => Content::Message(Bytes::from_static(b"m")),
@@ -213,7 +244,40 @@ mod tests {
             unread: 0,
             last_time_ms: 0,
             last_seq: Seq(1),
+            bases: Bases::default(),
+            settings: Default::default(),
         }
+    }
+
+    #[test]
+    fn a_question_is_cut_to_its_bounds() {
+        let range = Range {
+            conversation_id: "a".into(),
+            from: WireSeq::ZERO,
+            to: WireSeq::ZERO,
+        };
+        let question = Question::Ranges {
+            ranges: vec![range; RANGES_MAX + 1],
+            bytes: usize::MAX,
+            is_pull: true,
+        };
+        let OpenQuestion::Asked {
+            question: Some(Question::Ranges { ranges, bytes, .. }),
+            ..
+        } = OpenQuestion::asked(question)
+        else {
+            panic!("another question")
+        };
+        assert_eq!((ranges.len(), bytes), (RANGES_MAX, RANGES_BYTES_MAX));
+        let named = Question::Overview(vec![String::new(); RANGES_MAX + 1]);
+        let OpenQuestion::Asked {
+            question: Some(Question::Overview(named)),
+            ..
+        } = OpenQuestion::asked(named)
+        else {
+            panic!("another question")
+        };
+        assert_eq!(named.len(), RANGES_MAX);
     }
 
     #[test]

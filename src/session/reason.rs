@@ -19,16 +19,20 @@ const EPOCH_RETRY_MAX: Duration = Duration::from_secs(10);
 pub enum Reason {
     /// The client broke its protocol; the text says how. The client's developer has to repair it.
     Protocol(&'static str),
-    /// The token is missing, invalid, expired or revoked; the text says which. The client needs another token.
-    Unauthorized(&'static str),
+    /// The token is not good. The client needs another one.
+    Unauthorized(BadToken),
     /// A newer login took the place.
     Replaced,
     /// An administrator logged the user out. The client needs another token.
     LoggedOut,
     /// The user has as many sessions as the policy allows.
     TooManySessions,
+    /// The client logged out.
+    Left,
     /// Five rewinds passed without an ack. The client may return.
     AcksStopped,
+    /// No receipt came in time, from a client to which nothing is sent twice. The client may return.
+    ReceiptsStopped,
     /// The client was silent for [`SILENCE_HEARTBEATS_MAX`](super::SILENCE_HEARTBEATS_MAX) heartbeats. It may return.
     HeartbeatStopped,
     /// The client reads too slowly. It may return and resume.
@@ -50,14 +54,37 @@ impl Reason {
     pub const UNKNOWN_FRAME: Self = Self::Protocol("an undecodable or unknown frame");
 }
 
+/// Why a token is not good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadToken {
+    /// It is missing or invalid.
+    Invalid,
+    /// Its time is over.
+    Expired,
+    /// An administrator revoked it.
+    Revoked,
+    /// It names another user or platform than its client.
+    OfAnother,
+}
+
+impl BadToken {
+    /// The text for the developer of the client.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Invalid => "the token is missing, invalid or expired",
+            Self::Expired => "the token has expired",
+            Self::Revoked => "the token was revoked",
+            Self::OfAnother => "the token names another user or platform",
+        }
+    }
+}
+
 /// A fact about a token, the user's sessions or the log that ends a session, or keeps it from beginning. The connection
 /// reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionFault {
-    /// The token is missing, invalid or expired.
-    TokenRefused,
-    /// An administrator revoked the token.
-    TokenRevoked,
+    /// The token is not good.
+    Token(BadToken),
     /// The token is out of its time by the gateway's clock, but the clock may be wrong.
     ClockDoubted,
     /// The user has as many sessions as the policy allows.
@@ -79,8 +106,7 @@ impl SessionFault {
     /// away together.
     pub fn reason(self, random: fn() -> f64) -> Reason {
         match self {
-            Self::TokenRefused => Reason::Unauthorized("the token is missing, invalid or expired"),
-            Self::TokenRevoked => Reason::Unauthorized("the token was revoked"),
+            Self::Token(bad) => Reason::Unauthorized(bad),
             Self::ClockDoubted => Reason::Unavailable(CLOCK_RETRY_AFTER.mul_f64(1.0 + random())),
             Self::TooManySessions => Reason::TooManySessions,
             Self::NewcomersWait(delay) => Reason::Unavailable(delay),

@@ -4,14 +4,18 @@
 //!
 //! `TOWNCRIER_SEED=n` runs the one schedule `n` again; a failure prints its own.
 //!
+//! - `any_order.rs`: events in any order at the sessions of `manner.rs`
 //! - `closing.rs`: the facts that close a session
 //! - `fetch.rs`: a `Fetch` reads a bounded part of the inbox
 //! - `inbox.rs`: the log that the sessions read
+//! - `manner.rs`: sessions whose client asks where it stands before it takes pushes
 //! - `read_state.rs`: read marks, and lists of conversations
 
+mod any_order;
 mod closing;
 mod fetch;
 mod inbox;
+mod manner;
 mod read_state;
 
 use std::{
@@ -127,7 +131,7 @@ impl World {
             epoch: self.client.epoch,
             cursor: self.client.cursor.map(Seq),
         };
-        let standing = Standing {
+        let footing = Footing {
             epoch: Epoch(self.inbox.epoch),
             head: Seq(self.inbox.head()),
             first: Seq(self.inbox.first),
@@ -140,7 +144,7 @@ impl World {
             platform: Platform::Web,
             server_time_ms: 0,
         };
-        let opened = open(resume, standing, welcome, &LIMITS, self.now);
+        let opened = open(resume, Manner::Acks, footing, welcome, &LIMITS, self.now);
         let (session, actions) = opened.expect("the log is whole");
         self.server = Some(Server {
             session,
@@ -174,6 +178,9 @@ impl World {
                 | Action::DropUnsent
                 | Action::List(_)
                 | Action::Mark(_)
+                | Action::Ask { .. }
+                | Action::ReadNewest(_)
+                | Action::Look(_)
                 | Action::Send(ToClient::Fetched { .. } | ToClient::Conversations { .. }) => {
                     unreachable!("never asked for")
                 }
@@ -279,6 +286,7 @@ impl World {
         let Numbers {
             seq,
             conversation_seq,
+            ..
         } = numbers;
         assert_eq!(conversation_seq.0, seq.0, "places stay together");
         let cursor = self.client.cursor.expect("set at Connected");

@@ -9,6 +9,9 @@ use std::time::Duration;
 use super::{Limits, Moment};
 use crate::ids::Seq;
 
+/// The longest wait for a receipt from a client to which nothing is sent twice. OpenIM's own core ends a connection on which
+/// it hears nothing for this long.
+pub(super) const RECEIPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// After this many rewinds without an ack in between the connection is closed: `docs/protocol.md#acks`.
 const REWINDS_MAX: u8 = 5;
 /// The longest wait for an ack before the next rewind: `docs/protocol.md#acks`.

@@ -147,7 +147,7 @@ fn the_table_of_refused_handshakes_has_each_status_and_says_which_of_them_tell_h
 
 #[test]
 fn the_tables_of_close_codes_have_every_code_that_is_sent() {
-    let folders = ["src/protocol/towncrier_v1", "websocket/src"];
+    let folders = ["src/protocol", "websocket/src"];
     let files = folders.into_iter().flat_map(files_below);
     let closes = files.filter(|path| path.ends_with("close.rs"));
     let mut coded = BTreeSet::new();

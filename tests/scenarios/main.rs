@@ -7,6 +7,8 @@
 //! - `damage`: a flipped byte is named and never delivered (P8)
 //! - `listen`: kill -9 of the client, and the commands of the README's tour (P5)
 //! - `read_state`: read on one device is read on all, whatever is killed in between
+//! - `openim_rest`: the REST calls of OpenIM's SDKs on the client port, and on a port of their own
+//! - `openim_limits`: bad input of OpenIM's clients harms no other (P7)
 //! - `retention`: expired messages are announced (P6)
 //! - `slow_consumer`, `limits`: a slow or hostile client harms no other (P7)
 //! - `hostile`: the small effect of hostile clients on honest ones, in numbers (P7)
@@ -37,6 +39,8 @@ mod limits;
 mod listen;
 mod memory;
 mod metrics;
+mod openim_limits;
+mod openim_rest;
 mod order;
 mod read_state;
 mod reconnect;

@@ -23,6 +23,8 @@ pub(crate) const SECRET: &str = "scenario-secret";
 pub(crate) struct Place {
     pub(crate) clients: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// The port for OpenIM's REST calls alone, if there is one.
+    pub(crate) calls: Option<SocketAddr>,
 }
 
 /// The addresses of a gateway from start to start. Each start has other ports.
@@ -273,8 +275,13 @@ pub(crate) fn towncrier() -> Command {
 
 fn read_place(line: &str) -> Option<Place> {
     let (clients, admin) = line.strip_prefix("listening ws=")?.split_once(" admin=")?;
+    let (admin, calls) = match admin.split_once(" api=") {
+        Some((admin, calls)) => (admin, Some(calls.parse().ok()?)),
+        None => (admin, None),
+    };
     Some(Place {
         clients: clients.parse().ok()?,
         admin: admin.parse().ok()?,
+        calls,
     })
 }

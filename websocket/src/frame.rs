@@ -88,6 +88,11 @@ pub fn closed(code: Option<u16>) -> Frame {
     control(CLOSE, code.as_ref().map_or(&[], |code| &code[..]), &[])
 }
 
+/// A server's ping.
+pub fn ping(payload: &[u8]) -> Frame {
+    control(PING, payload, &[])
+}
+
 /// A server's answer to a ping with this payload.
 pub fn pong(payload: &[u8]) -> Frame {
     control(PONG, payload, &[])

@@ -14,7 +14,7 @@ use crate::{
 
 /// One question.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Question {
+pub(super) struct CrewQuestion {
     pub(super) number: u64,
     pub(super) command: CrewCommand,
 }

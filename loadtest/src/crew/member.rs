@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    call::{CrewAnswer, CrewCommand, Question},
+    call::{CrewAnswer, CrewCommand, CrewQuestion},
     worker,
 };
 
@@ -130,7 +130,7 @@ impl Member {
         waiting.asked += 1;
         if let Some(open) = &mut waiting.open {
             open.insert(number, caller);
-            let question = Question { number, command };
+            let question = CrewQuestion { number, command };
             let mut line = serde_json::to_vec(&question).expect("questions are plain JSON");
             line.push(b'\n');
             // If the worker is gone, the caller's end is dropped soon.

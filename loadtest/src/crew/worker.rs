@@ -12,7 +12,7 @@ use tokio::{
     task::{JoinHandle, spawn_local},
 };
 
-use super::call::{Closed, CrewAnswer, CrewCommand, Question};
+use super::call::{Closed, CrewAnswer, CrewCommand, CrewQuestion};
 use crate::{
     crowd::{Crowd, Size},
     protocol::{Protocol, ServerAddress},
@@ -59,7 +59,7 @@ pub(super) async fn serve(
     });
     let mut questions = BufReader::new(questions).lines();
     while let Some(line) = questions.next_line().await? {
-        let Question { number, command } = serde_json::from_str(&line)?;
+        let CrewQuestion { number, command } = serde_json::from_str(&line)?;
         let (worker, said) = (Rc::clone(&worker), said.clone());
         spawn_local(async move {
             let result = worker.obey(command).await;

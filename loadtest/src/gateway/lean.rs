@@ -46,7 +46,8 @@ const RULES: Rules = Rules {
 };
 /// The nonce of every handshake. It may be constant, because no proxy lies between that could confuse answers.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const PLATFORM: &str = "IOS";
+/// The platform of every connection, by name and number.
+const PLATFORM: (&str, u32) = ("IOS", 1);
 
 /// The loop and its sessions, by number.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Towncrier as a server under load: its address, its sessions, and its sends.
 //!
-//! - `session.rs`: one session by the rules of `towncrier.v1`
+//! - `session.rs`: one session by the rules of `towncrier.v1`; `openim/`: one by those of OpenIM's SDKs
 //! - `lane.rs`, `http.rs`: sends, one request after the other, and their kept HTTP connection
 //! - `lean.rs`: very many sessions in one loop; `token.rs`: their tokens
 //! - `program.rs`: a process of the rig's own
@@ -8,11 +8,12 @@
 mod http;
 mod lane;
 mod lean;
+pub(crate) mod openim;
 mod program;
 mod session;
 mod token;
 
-use std::{collections::BTreeMap, path::PathBuf, rc::Rc};
+use std::{collections::BTreeMap, path::PathBuf, rc::Rc, str::FromStr};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
@@ -20,8 +21,8 @@ use tokio::task::{JoinHandle, spawn_local};
 use towncrier_client::{AdminClient, Trust};
 
 use self::{http::Http, lean::Lean};
-pub(crate) use self::{lane::GatewayLane, program::GatewayProgram, session::run};
-use crate::crowd::Crowd;
+pub(crate) use self::{lane::GatewayLane, program::GatewayProgram};
+use crate::crowd::{Crowd, Who};
 
 /// The default administrator, in whose name everything is sent.
 const ADMIN: &str = "openIM123456";
@@ -30,6 +31,32 @@ const ADMIN_PLATFORM: u32 = 10;
 const REFUSED: &str = "towncrier_connections_refused_total{reason=\"";
 /// The number of connections that ask for tokens at once: enough to keep the gateway busy.
 const TOKEN_CONNECTIONS: usize = 32;
+
+/// The protocol of a gateway's sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Speech {
+    /// `towncrier.v1`.
+    Towncrier,
+    OpenIm(openim::SdkForm),
+}
+
+impl FromStr for Speech {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = match text {
+            "towncrier" => return Ok(Self::Towncrier),
+            "openim" => Ok(openim::SdkForm::default()),
+            other => match other.strip_prefix("openim:") {
+                Some(form) => form
+                    .parse()
+                    .map_err(|error: openim::NoSdkForm| error.to_string()),
+                None => Err("expected towncrier, openim or openim:FORM".to_owned()),
+            },
+        };
+        form.map(Self::OpenIm)
+    }
+}
 
 /// The addresses and secrets of a gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,6 +69,7 @@ pub(crate) struct GatewayAddress {
     pub(crate) ca: Option<PathBuf>,
     /// Its `auth.token_key`, if the rig has set it.
     pub(crate) token_key: Option<String>,
+    pub(crate) speech: Speech,
 }
 
 /// A gateway, with everything that is needed to speak to it.
@@ -52,6 +80,7 @@ pub(crate) struct GatewayAccess {
     secret: String,
     trust: Trust,
     token_key: Option<String>,
+    speech: Speech,
     /// The administrator's token; empty until there is one.
     admin_token: String,
 }
@@ -64,6 +93,7 @@ impl GatewayAddress {
             secret: self.secret.clone(),
             trust: self.trust()?,
             token_key: self.token_key.clone(),
+            speech: self.speech,
             admin_token: String::new(),
         };
         let mut http = Http::new(&access);
@@ -89,8 +119,25 @@ impl GatewayAddress {
 }
 
 impl GatewayAccess {
+    /// Starts a session. It runs until it is aborted, or may not reconnect.
+    pub(crate) fn start(
+        self: &Rc<Self>,
+        crowd: &Rc<Crowd>,
+        who: Who,
+        token: String,
+    ) -> JoinHandle<()> {
+        let (crowd, access) = (crowd.clone(), self.clone());
+        match self.speech {
+            Speech::Towncrier => spawn_local(session::run(crowd, who, access, token)),
+            Speech::OpenIm(form) => spawn_local(openim::run(crowd, who, access, form, token)),
+        }
+    }
+
     /// Starts the sessions of a crowd of users with one session each, all in one loop.
     pub(crate) fn start_lean(&self, crowd: &Rc<Crowd>) -> anyhow::Result<JoinHandle<()>> {
+        if self.speech != Speech::Towncrier {
+            bail!("only sessions of towncrier.v1 can be lean: leave out --protocol");
+        }
         Ok(spawn_local(Lean::new(crowd.clone(), self)?.run()))
     }
 

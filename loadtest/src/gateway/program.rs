@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::GatewayAddress;
+use super::{GatewayAddress, Speech};
 
 /// The secret for `/auth/user_token`.
 const SECRET: &str = "loadtest-secret";
@@ -28,12 +28,14 @@ const OPEN_DOOR: [&str; 5] = [
 pub(crate) struct GatewayProgram {
     path: PathBuf,
     settings: Vec<String>,
+    /// The protocol of the sessions.
+    speech: Speech,
     /// The addresses at which it listened last.
     address: Option<GatewayAddress>,
 }
 
 impl GatewayProgram {
-    pub(crate) fn find(settings: Vec<String>) -> anyhow::Result<Self> {
+    pub(crate) fn find(settings: Vec<String>, speech: Speech) -> anyhow::Result<Self> {
         let path = std::env::current_exe()?.with_file_name("towncrier");
         if !path.is_file() {
             bail!(
@@ -44,6 +46,7 @@ impl GatewayProgram {
         Ok(Self {
             path,
             settings,
+            speech,
             address: None,
         })
     }
@@ -107,6 +110,7 @@ impl GatewayProgram {
             secret: SECRET.to_owned(),
             ca: None,
             token_key: Some(TOKEN_KEY.to_owned()),
+            speech: self.speech,
         };
         self.address = Some(address.clone());
         Ok((child, address))

@@ -22,11 +22,12 @@ impl Signer {
         })
     }
 
-    /// A token for a user on a platform, by name.
-    pub(super) fn token(&self, user_id: &str, platform: &str) -> String {
+    /// A token for a user on a platform, given by its name and number.
+    pub(super) fn token(&self, user_id: &str, platform: (&str, u32)) -> String {
         self.key.sign(&TokenClaims {
             user_id,
-            platform,
+            platform: platform.0,
+            platform_id: platform.1,
             expires_at_s: self.now_s + LIFETIME_S,
             not_before_s: self.now_s,
             issued_at_s: self.now_s,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use towncrier::{
     ids::{ConnectionId, ConversationSeq, Epoch, Platform, Seq},
-    message::{Content, Conversation, Entry, Live, Message, Numbers},
+    message::{Bases, Content, Conversation, Entry, Live, Message, Numbers},
     protocol::{Codec as _, towncrier_v1::TowncrierV1},
     session::*,
 };
@@ -56,6 +56,8 @@ fn conversations(request: ListRequest, count: u8) -> Event {
         unread: 1,
         last_time_ms: 1,
         last_seq: Seq(last_seq),
+        bases: Bases::default(),
+        settings: Default::default(),
     };
     let count = u64::from(count).min(request.limit.into());
     Event::Listed {
@@ -69,6 +71,7 @@ fn numbers(seq: u64) -> Numbers {
     Numbers {
         seq: Seq(seq),
         conversation_seq: ConversationSeq(seq),
+        ..Numbers::default()
     }
 }
 
@@ -88,10 +91,10 @@ pub fn frames(data: &[u8]) {
     let first = 1 + u64::from(input.byte()) % (head + 1);
     let stored = Some(Seq(input.byte().into())).filter(|seq| seq.0 <= head);
     let frame = Bytes::copy_from_slice(input.counted());
-    let Ok(FromClient::Connect(connect)) = TowncrierV1.decode(frame) else {
+    let Ok(FromClient::Connect(connect)) = TowncrierV1.decode(frame, false) else {
         return;
     };
-    let standing = Standing {
+    let footing = Footing {
         epoch: Epoch(7),
         head: Seq(head),
         first: Seq(first),
@@ -105,7 +108,14 @@ pub fn frames(data: &[u8]) {
         server_time_ms: 0,
     };
     let mut now = Moment::default();
-    let opened = open(connect.resume, standing, welcome, &LIMITS, now);
+    let opened = open(
+        connect.resume,
+        connect.manner,
+        footing,
+        welcome,
+        &LIMITS,
+        now,
+    );
     let (mut session, actions) = opened.expect("the log is whole");
     let Some(Action::Send(ToClient::Connected(connected))) = actions.first() else {
         panic!("{actions:?}")
@@ -126,7 +136,7 @@ pub fn frames(data: &[u8]) {
         let what = input.byte();
         let event = match what & 0xf {
             0 if session.is_listening() => {
-                match TowncrierV1.decode(Bytes::copy_from_slice(input.counted())) {
+                match TowncrierV1.decode(Bytes::copy_from_slice(input.counted()), false) {
                     Ok(said) => Event::Said(said),
                     Err(_) => return,
                 }
@@ -213,6 +223,9 @@ impl World {
             match action {
                 Action::Send(said) => self.hear(said, &mut live),
                 Action::Pong(_) | Action::Begin(_) | Action::DropUnsent => {}
+                Action::Ask { .. } | Action::ReadNewest(_) | Action::Look(_) => {
+                    unreachable!("this protocol has no such question")
+                }
                 Action::Read(order) => {
                     assert!(order.messages >= 1 && order.after.0 <= self.head);
                     assert_eq!(self.order.replace(order), None, "one read at a time");

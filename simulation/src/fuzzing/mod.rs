@@ -7,12 +7,14 @@
 //! - `frames`: a client's frames, and all other events of a session, against its machine (`frames.rs`)
 //! - `admin`: a body against a call of the admin API (`admin.rs`)
 //! - `segments`, `recovery`: the content of a log's files (`log.rs`)
+//! - `openim_gob`, `openim_json`, `openim_gzip`: the requests of an OpenIM client in each encoding (`openim.rs`)
 //! - `rows`: the content of the state store (`rows.rs`)
 //! - `config`: file, environment and flags, below
 
 mod admin;
 mod frames;
 mod log;
+mod openim;
 mod rows;
 mod websocket;
 
@@ -23,6 +25,7 @@ pub use self::{
     admin::admin,
     frames::frames,
     log::{recovery, segments},
+    openim::{openim_gob, openim_gzip, openim_json},
     rows::rows,
     websocket::websocket,
 };
@@ -31,9 +34,12 @@ pub use self::{
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("websocket", websocket),
     ("frames", frames),
+    ("openim_gob", openim_gob),
+    ("openim_json", openim_json),
+    ("openim_gzip", openim_gzip),
     ("admin", admin),
     ("segments", segments),
     ("recovery", recovery),

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use crate::{
     ids::{ConversationSeq, Epoch, Seq},
     log::{Append, Conversation, Inbox},
-    message::{Content, Entry, Numbers, ReadMark},
+    message::{
+        Bases, Content, ConversationSettings, Entry, EpochBase, Numbers, ReadMark, SettingsChange,
+    },
 };
 
 /// A user's inbox.
@@ -16,6 +18,8 @@ pub(super) struct UserInbox {
     entries: Vec<Entry>,
     /// The number of expired entries. They are the oldest ones.
     expired: usize,
+    /// The base of the messages that are added now.
+    pub(super) base: u32,
     /// The conversations by their ids.
     conversations: BTreeMap<String, ConversationRow>,
 }
@@ -29,6 +33,10 @@ struct ConversationRow {
     last_time_ms: u64,
     /// The user has read everything up to here.
     mark: ConversationSeq,
+    /// The bases of its messages.
+    bases: Bases,
+    /// The user's settings.
+    settings: ConversationSettings,
 }
 
 impl UserInbox {
@@ -44,11 +52,11 @@ impl UserInbox {
         }
     }
 
-    /// Adds an entry. It is in no conversation if `conversation_seq` is 0.
-    fn add(&mut self, conversation_seq: ConversationSeq, content: Content) -> Numbers {
+    /// Adds an entry with these numbers, but for its seq.
+    fn add(&mut self, numbers: Numbers, content: Content) -> Numbers {
         let numbers = Numbers {
             seq: self.head().next(),
-            conversation_seq,
+            ..numbers
         };
         self.entries.push(Entry { numbers, content });
         numbers
@@ -57,14 +65,23 @@ impl UserInbox {
     /// Adds a message to its conversation, or to none.
     pub(super) fn add_message(&mut self, conversation: Option<String>, append: &Append) -> Numbers {
         let seq = self.head().next();
-        let conversation_seq = conversation.map(|id| {
+        let numbers = conversation.map(|id| {
             let row = self.conversations.entry(id).or_default();
+            let after = ConversationSeq(row.seqs.len() as u64);
+            let base = self.base;
+            row.bases = std::mem::take(&mut row.bases).then(EpochBase { after, base });
             row.seqs.push(seq);
             row.last_time_ms = append.send_time_ms.max(row.last_time_ms + 1);
-            ConversationSeq(row.seqs.len() as u64)
+            let ahead_ms = row.last_time_ms - append.send_time_ms;
+            Numbers {
+                conversation_seq: ConversationSeq(row.seqs.len() as u64),
+                time_ahead_ms: u32::try_from(ahead_ms).unwrap_or(u32::MAX),
+                base: row.bases.newest(),
+                ..Numbers::default()
+            }
         });
         let content = Content::Message(append.body.clone());
-        self.add(conversation_seq.unwrap_or_default(), content)
+        self.add(numbers.unwrap_or_default(), content)
     }
 
     /// Adds the entry of these marks, and moves each one forward, no further than its conversation's head.
@@ -76,7 +93,7 @@ impl UserInbox {
             }
         }
         let content = Content::Marks(append.body.clone());
-        self.add(ConversationSeq::ZERO, content)
+        self.add(Numbers::default(), content)
     }
 
     /// Removes a message. Its entry stays.
@@ -86,7 +103,19 @@ impl UserInbox {
             && matches!(entry.content, Content::Message(_))
         {
             entry.content = Content::Removed;
+            entry.numbers.time_ahead_ms = 0;
         }
+    }
+
+    /// Changes the settings of a conversation. The messages that it clears are removed.
+    pub(super) fn change_settings(&mut self, change: &SettingsChange) {
+        let Some(row) = self.conversations.get_mut(&change.conversation_id) else {
+            return;
+        };
+        let head = ConversationSeq(row.seqs.len() as u64);
+        row.settings = row.settings.changed(change, head);
+        let cleared = row.seqs[..row.settings.cleared.0 as usize].to_vec();
+        cleared.into_iter().for_each(|seq| self.delete(seq));
     }
 
     /// Makes retention remove every entry.
@@ -102,17 +131,24 @@ impl UserInbox {
     fn describe(&self, id: &str, row: &ConversationRow) -> Conversation {
         let expired = self.expired as u64;
         let gone = row.seqs.partition_point(|seq| seq.0 <= expired);
+        let gone = gone.max(row.settings.cleared.0 as usize);
         let above = gone.max(row.mark.0 as usize);
         let above = row.seqs[above..].iter().map(|seq| self.entry(*seq));
         let unread = above.filter(|entry| matches!(entry.content, Content::Message(_)));
+        let head = ConversationSeq(row.seqs.len() as u64);
         Conversation {
             id: id.into(),
-            head: ConversationSeq(row.seqs.len() as u64),
+            head,
             first: ConversationSeq(gone as u64 + 1),
             mark: row.mark,
             unread: unread.count() as u64,
             last_time_ms: row.last_time_ms,
             last_seq: row.seqs.last().copied().unwrap_or_default(),
+            bases: row.bases.clone().then(EpochBase {
+                after: head,
+                base: self.base,
+            }),
+            settings: row.settings,
         }
     }
 

@@ -25,7 +25,7 @@ use crate::{
         InboxRead, Log, LogAnswer, LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint,
         SessionRow, TokenTimes,
     },
-    message::Numbers,
+    message::{Numbers, SettingsChange},
 };
 
 /// The log. An append is durable, and announced, when the call returns.
@@ -220,6 +220,20 @@ impl Log for MemoryLog {
         Ok(())
     }
 
+    fn begin_session(
+        &self,
+        key: &SessionKey,
+        epoch: Epoch,
+        row: SessionRow,
+    ) -> Result<Pending<()>, AppendError> {
+        self.answer(|rows| {
+            if epoch == rows.epoch() {
+                rows.sessions.insert(key.clone(), row);
+            }
+            Ok(())
+        })
+    }
+
     fn users(&self) -> LogAnswer<Vec<UserId>> {
         self.reply(|rows| Ok(rows.users()))
     }
@@ -229,6 +243,10 @@ impl Log for MemoryLog {
             rows.profiles.insert(user, profile);
             Ok(())
         })
+    }
+
+    fn profile(&self, user: &UserId) -> LogAnswer<Option<Bytes>> {
+        self.reply(|rows| Ok(rows.profiles.get(user).cloned()))
     }
 
     fn revoke(
@@ -270,6 +288,14 @@ impl Log for MemoryLog {
             rows.delete(&user, &seqs);
             Ok(())
         })
+    }
+
+    fn change_settings(
+        &self,
+        user: UserId,
+        changes: Vec<SettingsChange>,
+    ) -> Result<Pending<()>, AppendError> {
+        self.answer(|rows| rows.change_settings(&user, &changes))
     }
 
     fn commits(&self, consumer: Arc<dyn Consumer>) {

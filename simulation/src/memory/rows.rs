@@ -14,7 +14,7 @@ use crate::{
         Append, AppendError, Cause, Commit, ConversationPage, ConversationRead, Inbox, InboxRead,
         LogError, Lookup, ReadLimit, Receipt, SessionRow, TokenTimes,
     },
-    message::{Entry, Numbers, Origin},
+    message::{Entry, Numbers, Origin, SettingsChange},
 };
 
 /// The first epoch of every [`MemoryLog`](super::MemoryLog).
@@ -56,6 +56,8 @@ pub enum Answering {
 pub struct Rows {
     /// The number of losses: each began another epoch.
     losses: u64,
+    /// The base of the messages that are appended now.
+    base: u32,
     /// The way in which the log fails now.
     pub fault: Option<Fault>,
     /// The time at which questions are answered.
@@ -87,6 +89,13 @@ struct Remembered {
 }
 
 impl Rows {
+    /// Messages have this base from now on.
+    pub fn begin_base(&mut self, base: u32) {
+        self.base = base;
+        let inboxes = self.inboxes.values_mut();
+        inboxes.for_each(|inbox| inbox.base = base);
+    }
+
     /// The receipt, and the commit unless this is a repeat.
     pub(super) fn append(
         &mut self,
@@ -117,6 +126,7 @@ impl Rows {
         let mut entries = Vec::new();
         for user in &append.receivers {
             let inbox = self.inboxes.entry(user.clone()).or_default();
+            inbox.base = self.base;
             let numbers = if append.is_marks {
                 inbox.add_marks(&origin.marks, &append)
             } else {
@@ -271,6 +281,22 @@ impl Rows {
         if let Some(inbox) = self.inboxes.get_mut(user) {
             seqs.iter().for_each(|seq| inbox.delete(*seq));
         }
+    }
+
+    pub(super) fn change_settings(
+        &mut self,
+        user: &UserId,
+        changes: &[SettingsChange],
+    ) -> Result<(), AppendError> {
+        if self.lacks_conversations {
+            let failure = LogError::new(Cause::LookupFailed, "the format has no conversations");
+            return Err(AppendError::Refusing(failure));
+        }
+        if let Some(inbox) = self.inboxes.get_mut(user) {
+            let change = |change| inbox.change_settings(change);
+            changes.iter().for_each(change);
+        }
+        Ok(())
     }
 
     pub(super) fn find(&self, lookup: &Lookup) -> Result<Option<Receipt>, LogError> {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::admin::{json, text::Text};
 
 /// One send, to one receiver (`send_msg`) or to many (`batch_send_msg`).
-#[derive(Deserialize, JsonSchema)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["operationID", "sendID", "content", "contentType", "sessionType"]))]
 pub(in crate::admin) struct SendRequest<'a> {
     /// For the caller's own tracing. `check_msg_is_send_success` looks a send up by it. A caller may repeat it.

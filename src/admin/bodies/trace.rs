@@ -50,7 +50,7 @@ pub(in crate::admin) struct TracedReceiver<'a> {
     #[serde(rename = "userID")]
     pub(in crate::admin) user_id: &'a str,
     pub(in crate::admin) seq: u64,
-    /// The furthest state at any of the receiver's sessions: `pending`, `sent`, `acked` or `expired`.
+    /// The furthest state at any of the receiver's sessions: `pending`, `sent`, `received`, `acked` or `expired`.
     pub(in crate::admin) state: &'static str,
     pub(in crate::admin) sessions: Vec<TracedSession<'a>>,
 }
@@ -62,7 +62,7 @@ pub(in crate::admin) struct TracedSession<'a> {
     pub(in crate::admin) platform: &'static str,
     #[serde(rename = "deviceID")]
     pub(in crate::admin) device_id: &'a str,
-    /// `pending`, `sent`, `acked` or `expired`.
+    /// `pending`, `sent`, `received`, `acked` or `expired`.
     pub(in crate::admin) state: &'static str,
     /// Unix ms; null when the message was not sent, or the time is no longer remembered.
     #[serde(rename = "sentTime")]

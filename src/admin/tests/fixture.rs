@@ -15,19 +15,19 @@ use crate::{
 };
 
 /// A message id that no test makes.
-pub(super) const UNKNOWN: MessageId = MessageId([0x5a; 16]);
+pub(in crate::admin) const UNKNOWN: MessageId = MessageId([0x5a; 16]);
 
-pub(super) const ADMIN: &str = "openIM123456";
-pub(super) const SECRET: &str = "tuoyun";
-pub(super) use crate::clock::tests::manual::NOW_MS;
+pub(in crate::admin) const ADMIN: &str = "openIM123456";
+pub(in crate::admin) const SECRET: &str = "tuoyun";
+pub(in crate::admin) use crate::clock::tests::manual::NOW_MS;
 
 /// The API, and the rooms that it uses.
-pub(super) struct Gateway {
-    pub(super) router: Router,
+pub(in crate::admin) struct Gateway {
+    pub(in crate::admin) router: Router,
     base: Base<MemoryLog>,
-    pub(super) clock: Arc<Clock>,
-    pub(super) machine: Arc<Manual>,
-    pub(super) watch: Arc<Watch>,
+    pub(in crate::admin) clock: Arc<Clock>,
+    pub(in crate::admin) machine: Arc<Manual>,
+    pub(in crate::admin) watch: Arc<Watch>,
 }
 
 /// The rooms are reached as if they were fields.
@@ -39,7 +39,7 @@ impl Deref for Gateway {
     }
 }
 
-pub(super) fn admin_config() -> config::Admin {
+pub(in crate::admin) fn admin_config() -> config::Admin {
     config::Admin {
         listen: ([127, 0, 0, 1], 0).into(),
         body_bytes_max: 128 * 1024,
@@ -49,7 +49,7 @@ pub(super) fn admin_config() -> config::Admin {
     }
 }
 
-pub(super) fn auth_config() -> config::Auth {
+pub(in crate::admin) fn auth_config() -> config::Auth {
     config::Auth {
         secret: SECRET.into(),
         token_key: "open_im_server".into(),
@@ -58,7 +58,7 @@ pub(super) fn auth_config() -> config::Auth {
 }
 
 /// This admin section with the defaults of all others.
-pub(super) fn whole_config(admin: &config::Admin) -> Config {
+pub(in crate::admin) fn whole_config(admin: &config::Admin) -> Config {
     Config {
         admin: admin.clone(),
         auth: auth_config(),
@@ -67,11 +67,11 @@ pub(super) fn whole_config(admin: &config::Admin) -> Config {
 }
 
 impl Gateway {
-    pub(super) fn new() -> Self {
+    pub(in crate::admin) fn new() -> Self {
         Self::with(&admin_config())
     }
 
-    pub(super) fn with(config: &config::Admin) -> Self {
+    pub(in crate::admin) fn with(config: &config::Admin) -> Self {
         let machine = Manual::new();
         let clock = machine.clock();
         let config = whole_config(config);
@@ -87,7 +87,7 @@ impl Gateway {
         gateway
     }
 
-    pub(super) fn rooms(&self) -> Rooms {
+    pub(in crate::admin) fn rooms(&self) -> Rooms {
         Rooms {
             delivery: Arc::clone(&self.delivery),
             registry: Arc::clone(&self.registry),
@@ -96,7 +96,7 @@ impl Gateway {
         }
     }
 
-    pub(super) fn token(&self, user: &str) -> String {
+    pub(in crate::admin) fn token(&self, user: &str) -> String {
         let user = UserId::new(user).unwrap();
         let now_ms = self.clock.now_ms();
         self.tokens.issue(&user, Platform::Web, now_ms).token

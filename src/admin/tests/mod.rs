@@ -33,7 +33,7 @@ use tower::ServiceExt as _;
 
 use crate::log::tests::memory::Fault;
 
-use self::fixture::{
+pub(super) use self::fixture::{
     ADMIN, Gateway, NOW_MS, SECRET, UNKNOWN, admin_config, auth_config, whole_config,
 };
 /// The seed document's sample request, word for word.
@@ -41,14 +41,14 @@ const SEED: &str = include_str!("seed_send.json");
 
 /// One answer.
 #[derive(Debug)]
-struct Reply {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: String,
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: String,
 }
 
 impl Gateway {
-    async fn ask(&self, request: Request<Body>) -> Reply {
+    pub(super) async fn ask(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
@@ -60,56 +60,56 @@ impl Gateway {
     }
 
     /// Posts any text as `user`.
-    async fn post_text(&self, path: &str, user: &str, body: impl Into<Body>) -> Reply {
+    pub(super) async fn post_text(&self, path: &str, user: &str, body: impl Into<Body>) -> Reply {
         let request = Request::post(path).header("token", self.token(user));
         self.ask(request.body(body.into()).unwrap()).await
     }
 
-    async fn post_as(&self, user: &str, path: &str, body: &Value) -> Reply {
+    pub(super) async fn post_as(&self, user: &str, path: &str, body: &Value) -> Reply {
         self.post_text(path, user, body.to_string()).await
     }
 
     /// Posts as an administrator.
-    async fn post(&self, path: &str, body: &Value) -> Reply {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Reply {
         self.post_as(ADMIN, path, body).await
     }
 
     /// Posts without a token.
-    async fn post_open(&self, path: &str, body: &Value) -> Reply {
+    pub(super) async fn post_open(&self, path: &str, body: &Value) -> Reply {
         let request = Request::post(path).body(body.to_string().into());
         self.ask(request.unwrap()).await
     }
 
-    async fn get(&self, path: &str) -> Reply {
+    pub(super) async fn get(&self, path: &str) -> Reply {
         self.ask(Request::get(path).body(Body::empty()).unwrap())
             .await
     }
 
-    async fn send(&self, body: &Value) -> Reply {
+    pub(super) async fn send(&self, body: &Value) -> Reply {
         self.post("/manager/send_msg", body).await
     }
 
     /// The number of messages that the log took.
-    fn appended(&self) -> usize {
+    pub(super) fn appended(&self) -> usize {
         self.log.rows().appends.len()
     }
 }
 
 impl Reply {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
     /// The data of the answer, which must be a success.
     #[track_caller]
-    fn data(&self) -> Value {
+    pub(super) fn data(&self) -> Value {
         assert_eq!(self.verdict(), (200, 0), "{}", self.body);
         assert_eq!(self.json()["errMsg"], "");
         self.json()["data"].clone()
     }
 
     /// HTTP status and errCode.
-    fn verdict(&self) -> (u16, u64) {
+    pub(super) fn verdict(&self) -> (u16, u64) {
         let code = self.json()["errCode"].as_u64();
         (
             self.status.as_u16(),
@@ -118,18 +118,18 @@ impl Reply {
     }
 
     #[track_caller]
-    fn assert_refused(&self, status: u16, code: u64, sentence: &str) {
+    pub(super) fn assert_refused(&self, status: u16, code: u64, sentence: &str) {
         assert_eq!(self.verdict(), (status, code), "{}", self.body);
         assert_eq!(self.json()["errMsg"], sentence);
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 }
 
 /// A text for one user.
-fn text_send() -> Value {
+pub(super) fn text_send() -> Value {
     json!({
         "operationID": "op",
         "sendID": "openIM123456",
@@ -141,13 +141,13 @@ fn text_send() -> Value {
 }
 
 /// `value` with one field replaced; `null` removes it.
-fn with(mut value: Value, field: &str, to: Value) -> Value {
+pub(super) fn with(mut value: Value, field: &str, to: Value) -> Value {
     value[field] = to;
     value
 }
 
 /// `value` without a field.
-fn without(mut value: Value, field: &str) -> Value {
+pub(super) fn without(mut value: Value, field: &str) -> Value {
     value.as_object_mut().unwrap().remove(field);
     value
 }

@@ -3,7 +3,10 @@
 use axum::{body::Body, http::Request};
 use serde_json::{Value, json};
 
-use super::{super::routes::routes, Fault, Gateway, text_send};
+use super::{
+    super::{routes::routes, v3},
+    Fault, Gateway, text_send,
+};
 use crate::{
     log::{AppendError, Cause, LogError},
     threads::watched,
@@ -58,8 +61,16 @@ async fn every_path_of_the_design_is_mounted_and_described() {
         );
     }
     let mounted: usize = routes().iter().map(|route| route.paths.len()).sum();
-    assert_eq!(described.len(), mounted);
     assert_eq!(mounted, POSTS.len() + GETS.len() + 1);
+    let of_v3 = v3::routes().map(|route| route.paths[0]);
+    let both = of_v3.iter().filter(|path| POSTS.contains(path)).count();
+    assert_eq!((of_v3.len(), both), (16, 4));
+    assert_eq!(described.len(), mounted + of_v3.len() - both);
+    for path in of_v3 {
+        let call = &described[path]["post"];
+        assert_eq!(call["parameters"][0]["name"], "operationID", "{path}");
+        assert!(call["requestBody"].is_object(), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -130,7 +141,7 @@ async fn every_reference_of_the_description_resolves() {
 #[tokio::test]
 async fn unknown_paths_and_methods_are_json_too() {
     let gateway = Gateway::new();
-    for path in ["/", "/manager", "/msg/send_msg", "/%00", "//"] {
+    for path in ["/", "/manager", "/msg/none", "/%00", "//"] {
         let reply = gateway.post(path, &text_send()).await;
         reply.assert_refused(404, 404, "no such path");
     }

@@ -12,7 +12,7 @@ use towncrier_websocket::{
 use super::*;
 use crate::{
     message::{Live, Origin, StoredMessage},
-    session::{self, FromClient, Reason, Resume, ToClient},
+    session::{self, FromClient, Manner, Reason, Resume, ToClient},
 };
 
 const NAME: &str = "lines";
@@ -36,7 +36,7 @@ impl Codec for JsonLines {
         }
     }
 
-    fn decode(&mut self, payload: Bytes) -> Result<FromClient, Reason> {
+    fn decode(&mut self, payload: Bytes, _is_text: bool) -> Result<FromClient, Reason> {
         let said: Value =
             serde_json::from_slice(&payload).map_err(|_| Reason::Protocol("no JSON"))?;
         let seq = |value: &Value| value.as_u64().map(Seq);
@@ -50,6 +50,8 @@ impl Codec for JsonLines {
                     epoch: 0,
                     cursor: None,
                 },
+                manner: Manner::Acks,
+                named: None,
             }));
         }
         if let Some(ack) = seq(&said["ack"]) {

@@ -51,6 +51,7 @@ fn marks(of: &[(&str, u64)]) -> Vec<ReadMark> {
     let marks = of.iter().map(|(group, seq)| ReadMark {
         conversation_id: format!("sg_{group}"),
         conversation_seq: *seq,
+        ..ReadMark::default()
     });
     marks.collect()
 }

@@ -20,7 +20,7 @@ impl Core {
         before: Seq,
         limit: usize,
     ) -> Result<ConversationPage, ReadError> {
-        let mut conversations = self.state.conversations.of(user)?;
+        let mut conversations = self.state.conversations.of(user, self.base)?;
         conversations.retain(|conversation| conversation.last_seq < before);
         conversations.sort_unstable_by_key(|conversation| std::cmp::Reverse(conversation.last_seq));
         let is_end = conversations.len() <= limit;
@@ -61,7 +61,7 @@ impl Core {
         }
         Ok(ConversationRead {
             epoch: self.epoch,
-            conversation: Some(conversation.conversation(id)),
+            conversation: Some(conversation.conversation(id, self.base)),
             entries: entries.inspect_err(|error| self.report_damage(error))?,
         })
     }
@@ -75,7 +75,7 @@ impl Core {
         limit: ReadLimit,
         patience: Patience,
     ) -> Result<Vec<Entry>, ReadError> {
-        let (first, last) = (from.max(row.first), to.min(row.head));
+        let (first, last) = (from.max(row.begin()), to.min(row.head));
         if first > last {
             return Ok(Vec::new());
         }

@@ -23,6 +23,8 @@ const DAMAGES_MAX: usize = 100;
 /// The log without its threads.
 pub(super) struct Core {
     pub(super) epoch: Epoch,
+    /// The base of the messages that are stored now.
+    pub(super) base: u32,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) segments: Segments,
     pub(super) state: State,
@@ -36,7 +38,7 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(
-        epoch: Epoch,
+        (epoch, base): (Epoch, u32),
         disk: Arc<dyn Disk>,
         state: State,
         clock: Arc<Clock>,
@@ -49,6 +51,7 @@ impl Core {
         metrics.log_writable.set(1.0);
         Self {
             epoch,
+            base,
             disk,
             segments: Segments::default(),
             state,

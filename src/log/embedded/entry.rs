@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ids::{ConversationSeq, Seq, UserId},
-    message::{Content, Entry, Numbers},
+    message::{Content, Entry},
 };
 
 /// An entry as its record has it.
@@ -72,7 +72,7 @@ impl Core {
         segment.damage_at(at, what).into()
     }
 
-    /// The entry at a link: its places and its content.
+    /// The entry at a link: its places and its content. `has_deleted`: the user may have removed or cleared messages.
     pub(super) fn resolve(
         &self,
         user: &UserId,
@@ -81,19 +81,48 @@ impl Core {
         patience: Patience,
     ) -> Result<Entry, ReadError> {
         let message = || self.message_patiently(link.message, patience);
-        let key = || Ok(MessageFacts::of(&message()?).conversation_key(user));
-        let (conversation_seq, _) = self.place(user, link, key)?;
-        let numbers = Numbers {
-            seq: link.seq,
-            conversation_seq,
-        };
         let is_deleted = has_deleted && self.state.is_deleted(user, link.seq)?;
-        let content = match link.fields.kind {
-            MESSAGE if !is_deleted => Content::Message(message()?.body),
-            MARKS if !is_deleted => Content::Marks(message()?.body),
+        let stored = match link.fields.kind {
+            MESSAGE | MARKS if !is_deleted => Some(message()?),
+            _ => None,
+        };
+        // Without a message there is no send time to be ahead of.
+        let send_time_ms = stored
+            .as_ref()
+            .map_or(u64::MAX, |stored| stored.key.send_time_ms);
+        let mut numbers = link.fields.numbers(link.seq, send_time_ms);
+        let key = || Ok(MessageFacts::of(&message()?).conversation_key(user));
+        (numbers.conversation_seq, _) = self.place(user, link, key)?;
+        if numbers.conversation_seq.0 > link.fields.conversation_seq {
+            let row = self.state.conversations.get(&key()?)?;
+            numbers.base = row.map_or(0, |row| row.bases.of(numbers.conversation_seq));
+        }
+        let content = match stored {
+            Some(stored) if link.fields.kind == MARKS => Content::Marks(stored.body),
+            Some(stored)
+                if !(has_deleted
+                    && self.is_cleared(user, numbers.conversation_seq, &stored)?) =>
+            {
+                Content::Message(stored.body)
+            }
             _ => Content::Removed,
         };
         Ok(Entry { numbers, content })
+    }
+
+    /// True if the user has cleared the conversation with this message in it.
+    fn is_cleared(
+        &self,
+        user: &UserId,
+        number: ConversationSeq,
+        message: &MessageRecord,
+    ) -> Result<bool, ReadError> {
+        if number == ConversationSeq::ZERO {
+            return Ok(false);
+        }
+        let key = MessageFacts::of(message).conversation_key(user);
+        let conversation = self.state.conversations.get(&key)?;
+        Ok(conversation.is_some_and(|row| number <= row.settings.cleared))
     }
 
     /// The place of an entry in its conversation: the conversation seq, and the position of the conversation's entry before it.

@@ -1,5 +1,10 @@
 //! The fields that an entry of an inbox may have besides its seq and its message.
 
+use crate::{
+    ids::{ConversationSeq, Seq},
+    message::Numbers,
+};
+
 /// The optional fields of an entry, in protobuf's encoding after its other parts. An absent field is 0 or empty and takes no
 /// bytes. Numbers are final. A reader passes over the fields that it does not know.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -22,6 +27,9 @@ pub(super) struct EntryFields {
     /// The position of the entry before this one in the conversation; 0 when none is retained.
     #[prost(uint64, tag = "6")]
     pub(super) conversation_previous: u64,
+    /// The base of the epoch in which the message was stored.
+    #[prost(uint32, tag = "7")]
+    pub(super) base: u32,
 }
 
 /// The kind of an entry that holds a message.
@@ -35,6 +43,17 @@ impl EntryFields {
         match self.conversation_time_ms {
             0 => send_time_ms,
             time_ms => time_ms,
+        }
+    }
+
+    /// The numbers of the entry with this seq, whose message was accepted at this time, Unix ms.
+    pub(super) fn numbers(&self, seq: Seq, send_time_ms: u64) -> Numbers {
+        let ahead_ms = self.time_ms(send_time_ms).saturating_sub(send_time_ms);
+        Numbers {
+            seq,
+            conversation_seq: ConversationSeq(self.conversation_seq),
+            base: self.base,
+            time_ahead_ms: u32::try_from(ahead_ms).unwrap_or(u32::MAX),
         }
     }
 }

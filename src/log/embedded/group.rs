@@ -29,6 +29,8 @@ pub(super) struct Group {
     begin: Position,
     /// The CRC of the last record.
     crc: u32,
+    /// The base of the epoch.
+    base: u32,
     pub(super) buffer: Vec<u8>,
     /// Heads and newest positions of the group's users, as they will be after the sync.
     heads: HashMap<UserId, (Seq, Position), RandomState>,
@@ -59,6 +61,8 @@ struct ConversationEnd {
     head: ConversationSeq,
     newest: Position,
     time_ms: u64,
+    /// The base of its next entry.
+    base: u32,
 }
 
 /// A waiting caller, and the answer for it.
@@ -77,11 +81,12 @@ pub(super) enum Caller {
 }
 
 impl Group {
-    /// An empty group behind the record with this CRC. `buffer` is empty.
-    pub(super) fn new(begin: Position, crc: u32, buffer: Vec<u8>) -> Self {
+    /// An empty group behind the record with this CRC, in an epoch with this base. `buffer` is empty.
+    pub(super) fn new(begin: Position, crc: u32, base: u32, buffer: Vec<u8>) -> Self {
         Self {
             begin,
             crc,
+            base,
             buffer,
             heads: HashMap::default(),
             conversations: Vec::new(),
@@ -179,6 +184,8 @@ impl Group {
             head: row.head,
             newest: row.newest,
             time_ms: row.last_time_ms,
+            // A log whose epoch was lost goes on with the base that it had.
+            base: self.base.max(row.bases.newest()),
         });
         self.conversation_at.insert(key.into_boxed_slice(), at);
         Ok(Some(at))
@@ -215,6 +222,7 @@ impl Group {
             let time_ms = facts.send_time_ms.max(end.time_ms + 1);
             fields.conversation_seq = end.head.0 + 1;
             fields.conversation_previous = end.newest.0;
+            fields.base = end.base;
             if time_ms != facts.send_time_ms {
                 fields.conversation_time_ms = time_ms;
             }
@@ -222,16 +230,18 @@ impl Group {
                 head: end.head.next(),
                 newest: at,
                 time_ms,
+                base: end.base,
             };
         }
         match kind {
             MARKS => self.entries.marks += 1,
             _ => self.entries.messages += 1,
         }
-        let numbers = Numbers {
-            seq,
-            conversation_seq: ConversationSeq(fields.conversation_seq),
-        };
+        let send_time_ms = self
+            .facts
+            .get(&message)
+            .map_or(0, |facts| facts.send_time_ms);
+        let numbers = fields.numbers(seq, send_time_ms);
         let record = Record::Entry {
             user: user.clone(),
             seq,

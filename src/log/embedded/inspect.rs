@@ -12,6 +12,8 @@ use super::{
     recovery::open_segments,
     scan::{Scan, Tail, judge_tail},
     segment::Segment,
+    state::newest_base,
+    table_id::TableId,
     watermark::Watermark,
 };
 
@@ -24,6 +26,8 @@ pub struct LogReport {
     pub segments: usize,
     /// The size of the segments in bytes.
     pub bytes: u64,
+    /// The highest base in use: the epoch's, or one of a record.
+    pub base: u32,
     /// Records of all kinds.
     pub records: u64,
     /// Messages, each counted once.
@@ -56,15 +60,36 @@ pub fn count_segments(dir: &Path) -> usize {
 /// Walks over the whole log in the data directory `dir`. `visit` gets each record as one line of text.
 ///
 /// Fails when the directory is in use or cannot be read. Damage is no failure: the report contains it.
-pub fn inspect(
+pub fn inspect(dir: &Path, visit: Option<&mut dyn FnMut(&str)>) -> Result<LogReport, OpenError> {
+    let report = inspect_records(dir, visit)?;
+    let root = RealDisk::open(dir).map_err(|error| io_failed(dir, error))?;
+    let epoch = epoch::read_or_create(&root, dir)?;
+    Ok(LogReport {
+        epoch: epoch.number.0,
+        base: report.base.max(epoch.base),
+        ..report
+    })
+}
+
+fn io_failed(dir: &Path, error: io::Error) -> OpenError {
+    OpenError::Io {
+        dir: dir.display().to_string(),
+        error,
+    }
+}
+
+/// True if there are segments in the data directory, or a place for them.
+pub(super) fn has_log(dir: &Path) -> bool {
+    dir.join(SEGMENTS).is_dir()
+}
+
+/// The same as [`inspect`], without a look at the epoch.
+pub(super) fn inspect_records(
     dir: &Path,
     mut visit: Option<&mut dyn FnMut(&str)>,
 ) -> Result<LogReport, OpenError> {
-    let io = |error: io::Error| OpenError::Io {
-        dir: dir.display().to_string(),
-        error,
-    };
-    if !dir.join(SEGMENTS).is_dir() {
+    let io = |error| io_failed(dir, error);
+    if !has_log(dir) {
         return Err(io(io::Error::new(
             io::ErrorKind::NotFound,
             "there is no log in it",
@@ -72,11 +97,7 @@ pub fn inspect(
     }
     let _lock = lock_directory(dir)?;
     let disk = RealDisk::open(&dir.join(SEGMENTS)).map_err(io)?;
-    let report = inspect_segments(&disk, &mut visit)?;
-    Ok(LogReport {
-        epoch: epoch::read_or_create(&RealDisk::open(dir).map_err(io)?, dir)?.0,
-        ..report
-    })
+    Ok(inspect_segments(&disk, &mut visit)?)
 }
 
 /// Walks over the segments alone, in a directory that no other process writes to.
@@ -174,7 +195,15 @@ fn count(report: &mut LogReport, record: &Record) {
     report.records += 1;
     match record {
         Record::Message(_) => report.messages += 1,
-        Record::Entry { .. } => report.entries += 1,
+        Record::Entry { fields, .. } => {
+            report.entries += 1;
+            report.base = report.base.max(fields.base);
+        }
+        Record::Row {
+            table: TableId::Conversations,
+            value: Some(value),
+            ..
+        } => report.base = report.base.max(newest_base(value)),
         Record::GroupEnd { time_ms, .. } => report.newest_ms = report.newest_ms.max(*time_ms),
         _ => {}
     }

@@ -333,7 +333,7 @@ impl Keeper {
         let end = self.core.reached().position;
         let is_too_much = self.limits.size.is_passed(self.core.segments.bytes());
         let leaving = Leaving::read(&self.core, segment, &self.pulse)?;
-        let carried = leaving.carried(&self.core, segment, self.limits.keys, &self.pulse)?;
+        let carried = leaving.carried(&self.core, segment, &self.limits, &self.pulse)?;
         let carried = self.without_later(carried);
         for records in carried.chunks(CARRIED_AT_ONCE) {
             if !self.append(records.to_vec()).await {
@@ -351,7 +351,7 @@ impl Keeper {
         }
         // A checkpoint under way could write that a row is gone, and not what the users' rows say then.
         self.checkpoint = None;
-        let expired = leaving.forget(&self.core, segment, self.limits.keys, &self.pulse)?;
+        let expired = leaving.forget(&self.core, segment, &self.limits, &self.pulse)?;
         self.core.metrics.expired.increment(expired);
         self.core.metrics.pending.set(self.core.state.pending());
         // The forgetting must be durable before the file is removed, because no record in the log says it.

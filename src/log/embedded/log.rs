@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
-    message::Numbers,
+    message::{Numbers, SettingsChange},
     metrics::ByKind,
 };
 
@@ -80,6 +80,17 @@ impl EmbeddedLog {
         })
     }
 
+    /// Refuses with this text if the format of the log has no conversations.
+    fn check_conversations(&self, text: &'static str) -> Result<(), AppendError> {
+        if self.core.has_conversations() {
+            return Ok(());
+        }
+        Err(AppendError::Refusing(LogError::new(
+            Cause::LookupFailed,
+            text,
+        )))
+    }
+
     pub(super) fn enqueue<T>(
         &self,
         work: impl FnOnce(oneshot::Sender<Result<T, AppendError>>) -> Work,
@@ -95,12 +106,8 @@ impl EmbeddedLog {
 
 impl Log for EmbeddedLog {
     fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
-        if append.is_marks && !self.core.has_conversations() {
-            let text = "log.format is held back to one without read marks";
-            return Err(AppendError::Refusing(LogError::new(
-                Cause::LookupFailed,
-                text,
-            )));
+        if append.is_marks {
+            self.check_conversations("log.format is held back to one without read marks")?;
         }
         self.enqueue(|sender| Work::Append(append, sender))
     }
@@ -196,12 +203,35 @@ impl Log for EmbeddedLog {
         Ok(())
     }
 
+    fn begin_session(
+        &self,
+        key: &SessionKey,
+        epoch: Epoch,
+        row: SessionRow,
+    ) -> Result<Pending<()>, AppendError> {
+        let stored = self.store_cursor(key, epoch, row);
+        stored.map_err(AppendError::Refusing)?;
+        let record = Record::Cursor {
+            session: key.clone(),
+            cursor: row.cursor,
+            acked_at_ms: row.acked_at_ms,
+        };
+        let is_current = epoch == self.core.epoch;
+        let records = is_current.then_some(record).into_iter().collect();
+        self.enqueue(|sender| Work::Records(records, sender))
+    }
+
     fn users(&self) -> LogAnswer<Vec<UserId>> {
         self.aside(|core| Ok(core.state.all_users()?))
     }
 
     fn register(&self, user: UserId, profile: Bytes) -> Result<Pending<()>, AppendError> {
         self.enqueue(|sender| Work::Records(vec![Record::Register { user, profile }], sender))
+    }
+
+    fn profile(&self, user: &UserId) -> LogAnswer<Option<Bytes>> {
+        let profile = self.core.state.profile(user);
+        LogAnswer::Now(profile.map_err(LogError::from))
     }
 
     fn revoke(
@@ -243,6 +273,15 @@ impl Log for EmbeddedLog {
             .filter(|seq| (inbox.first..=inbox.head).contains(seq));
         let retained = retained.collect();
         self.enqueue(|sender| Work::Delete(user, retained, sender))
+    }
+
+    fn change_settings(
+        &self,
+        user: UserId,
+        changes: Vec<SettingsChange>,
+    ) -> Result<Pending<()>, AppendError> {
+        self.check_conversations("log.format is held back to one without settings")?;
+        self.enqueue(|sender| Work::Settings(user, changes, sender))
     }
 
     fn commits(&self, consumer: Arc<dyn Consumer>) {

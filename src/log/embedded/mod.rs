@@ -26,6 +26,7 @@
 //! - `queue.rs`: the requests that wait for the writer
 //! - `writer.rs`: the only part that appends
 //! - `group.rs`: the records of one write and one sync
+//! - `settings.rs`: changes of a user's settings of conversations
 //! - `spread.rs`: messages to everyone, in pieces
 //! - `spread_row.rs`: the rows that say how far each one is spread
 //! - `state/`: the rows that follow from the records, in sled and in memory
@@ -50,7 +51,7 @@
 //! The start, and an operator's look:
 //!
 //! - `recovery.rs`: from the files to the state in memory, after any crash
-//! - `epoch.rs`: the number that names this log
+//! - `epoch.rs`: the number that names this log, with its base; `renew.rs`: a new one
 //! - `inspect.rs`: the size, the damage and the records of a stopped log
 
 mod conversation;
@@ -72,10 +73,12 @@ mod reader;
 mod reads;
 mod record;
 mod recovery;
+mod renew;
 mod retention;
 mod scan;
 mod scrub;
 mod segment;
+mod settings;
 mod slots;
 mod spread;
 mod spread_row;
@@ -95,10 +98,11 @@ pub use self::{
     state::{Opened, Pace, StateError, StateStore, StoreHome, Tree, Visit},
 };
 pub use self::{
-    epoch::renew as renew_epoch,
+    epoch::LogEpoch,
     error::{Damage, Later, ReadError},
     open::{EmbeddedLog, is_in_use},
     recovery::OpenError,
+    renew::{RenewError, renew as renew_epoch},
 };
 
 /// The names that every file here uses: this log's errors, and the trait's types.

@@ -172,9 +172,15 @@ impl EmbeddedLog {
         let mut watermark = Watermark::open(&*disk).map_err(io)?;
         let synced = watermark.marks().synced;
         let has_rows = config.format >= ROWS_SINCE;
-        let (state, reached) = open_state(home, epoch, has_rows, synced, &config.dir)?;
+        let (state, reached) = open_state(home, epoch.number, has_rows, synced, &config.dir)?;
         let (time_mark, last_time) = TimeMark::open(&*directories.root).map_err(io)?;
-        let core = Arc::new(Core::new(epoch, disk, state, clock, metrics));
+        let core = Arc::new(Core::new(
+            (epoch.number, epoch.base),
+            disk,
+            state,
+            clock,
+            metrics,
+        ));
         recovery::replay(&core, reached, &mut watermark, config.format)?;
         let newest_ms = core.segments.all().last().map(|last| last.created_ms);
         core.clock.resume(last_time, newest_ms.unwrap_or_default());

@@ -19,7 +19,10 @@ use tokio::sync::{
 };
 
 use super::{Append, AppendError, Receipt, Refusing, record::Record, table_id::TableId};
-use crate::ids::{Seq, UserId};
+use crate::{
+    ids::{Seq, UserId},
+    message::SettingsChange,
+};
 
 /// No further request is taken while this many bytes wait: 32 full groups, which a disk with 100 MB/s writes in less than two
 /// seconds. All of `log.queue_max` fit with 2 KiB each.
@@ -37,6 +40,12 @@ pub(super) enum Work {
     Records(Vec<Record>, oneshot::Sender<Result<(), AppendError>>),
     /// Deletions of a user's messages.
     Delete(UserId, Vec<Seq>, oneshot::Sender<Result<(), AppendError>>),
+    /// Changes of a user's settings.
+    Settings(
+        UserId,
+        Vec<SettingsChange>,
+        oneshot::Sender<Result<(), AppendError>>,
+    ),
     /// Facts that must outlive a segment. They are written again with their values at the time of the write, so that no newer
     /// value is undone.
     Carry(Vec<Carried>, oneshot::Sender<Result<(), AppendError>>),
@@ -164,6 +173,11 @@ fn bytes_of(work: &Work) -> u64 {
         Work::Append(append, _) | Work::Everyone(append, _) => bytes_of_append(append),
         Work::Records(records, _) => records.iter().map(bytes_of_record).sum(),
         Work::Delete(user, seqs, _) => SHARED_BYTES + user.as_str().len() + size_of_val(&seqs[..]),
+        Work::Settings(user, changes, _) => {
+            let ids = changes.iter().map(|change| change.conversation_id.len());
+            let ids: usize = ids.sum();
+            SHARED_BYTES + user.as_str().len() + ids + size_of_val(&changes[..])
+        }
         Work::Carry(facts, _) => size_of_val(&facts[..]),
     };
     (size_of::<Queued>() + bytes) as u64

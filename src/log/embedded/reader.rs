@@ -12,7 +12,7 @@ use super::{
     Append, AppendError, Inbox, InboxRead, LISTED_MAX, Lookup, Patience, ReadError, ReadLimit,
     Receipt,
     core::Core,
-    entry_fields::{EntryFields, MARKS},
+    entry_fields::MARKS,
     record::{MessageRecord, Position, Record},
     scan::{Scan, Scanned},
     segment::Segment,
@@ -21,7 +21,7 @@ use super::{
     table_id::TableId,
 };
 use crate::{
-    ids::{ConversationSeq, MessageId, Seq, UserId},
+    ids::{MessageId, Seq, UserId},
     message::{Entry, Numbers},
 };
 
@@ -217,7 +217,7 @@ impl Core {
         let key = self.message_of(row)?.key;
         let is_listed = row.highest <= LISTED_MAX as u64;
         let entries = if is_listed {
-            self.entries_of_spread(id, row, 0, LISTED_MAX)?
+            self.entries_of_spread(id, row, key.send_time_ms, (0, LISTED_MAX))?
         } else {
             Vec::new()
         };
@@ -231,14 +231,14 @@ impl Core {
         })
     }
 
-    /// Up to `limit` entries of a message to everyone, of the users with a number above `skip`. Entries that retention
-    /// removed are left out.
+    /// Up to `limit` entries of a message to everyone that was accepted at this time, of the users with a number above `skip`. Entries
+    /// that retention removed are left out.
     fn entries_of_spread(
         &self,
         id: MessageId,
         row: &SpreadRow,
-        skip: u64,
-        limit: usize,
+        send_time_ms: u64,
+        (skip, limit): (u64, usize),
     ) -> Result<Vec<(UserId, Numbers)>, ReadError> {
         let mut entries = Vec::new();
         for (key, value) in self.state.rows_of(TableId::Pieces, &id.0)? {
@@ -246,15 +246,20 @@ impl Core {
             if begin + row.piece <= skip || entries.len() >= limit {
                 continue;
             }
-            let of_piece = self.entries_at(read_piece(&value)?)?;
+            let of_piece = self.entries_at(read_piece(&value)?, send_time_ms)?;
             let (skipped, room) = (skip.saturating_sub(begin), limit - entries.len());
             entries.extend(of_piece.into_iter().skip(skipped as usize).take(room));
         }
         Ok(entries)
     }
 
-    /// The entries of one message that stand one behind the other from `at` on; none when retention removed them.
-    fn entries_at(&self, at: Position) -> Result<Vec<(UserId, Numbers)>, ReadError> {
+    /// The entries of one message, accepted at this time, that stand one behind the other from `at` on; none when retention removed
+    /// them.
+    fn entries_at(
+        &self,
+        at: Position,
+        send_time_ms: u64,
+    ) -> Result<Vec<(UserId, Numbers)>, ReadError> {
         let Some(segment) = self.segments.holding(at) else {
             return Ok(Vec::new());
         };
@@ -273,7 +278,7 @@ impl Core {
         }) = scan.next()?
             && *of.get_or_insert(message) == message
         {
-            entries.push((user, numbers(seq, &fields)));
+            entries.push((user, fields.numbers(seq, send_time_ms)));
         }
         Ok(entries)
     }
@@ -286,7 +291,10 @@ impl Core {
         limit: usize,
     ) -> Result<Vec<(UserId, Numbers)>, ReadError> {
         match self.spread(id)? {
-            Some(row) => self.entries_of_spread(id, &row, skip as u64, limit),
+            Some(row) => {
+                let send_time_ms = self.message_of(&row)?.key.send_time_ms;
+                self.entries_of_spread(id, &row, send_time_ms, (skip as u64, limit))
+            }
             None => Ok(Vec::new()),
         }
     }
@@ -345,20 +353,13 @@ impl Core {
     }
 }
 
-/// The places of an entry, as its record has them.
-fn numbers(seq: Seq, fields: &EntryFields) -> Numbers {
-    Numbers {
-        seq,
-        conversation_seq: ConversationSeq(fields.conversation_seq),
-    }
-}
-
 /// The message at `at` with the entries that follow it; `None` when `at` holds something else.
 fn receipt_at(segment: &Segment, at: Position) -> Result<Option<Receipt>, ReadError> {
     let mut scan = Scan::from(segment, at, None);
     let Some(Record::Message(message)) = scan.next()?.map(|scanned| scanned.record) else {
         return Ok(None);
     };
+    let key = message.key;
     let mut entries = Vec::new();
     while let Some(scanned) = scan.next()? {
         match scanned.record {
@@ -373,16 +374,16 @@ fn receipt_at(segment: &Segment, at: Position) -> Result<Option<Receipt>, ReadEr
                 if fields.kind == MARKS {
                     return Ok(None);
                 }
-                entries.push((user, numbers(seq, &fields)));
+                entries.push((user, fields.numbers(seq, key.send_time_ms)));
             }
             _ => break,
         }
     }
     Ok(Some(Receipt {
-        message_id: message.key.message_id,
-        sender: message.key.sender,
-        client_message_id: message.key.client_message_id,
-        send_time_ms: message.key.send_time_ms,
+        message_id: key.message_id,
+        sender: key.sender,
+        client_message_id: key.client_message_id,
+        send_time_ms: key.send_time_ms,
         receivers: entries.len() as u64,
         entries: entries.into(),
     }))

@@ -544,6 +544,7 @@ mod tests {
                     recv_id: "everyone".into(),
                     conversation_id: "sn_oa_everyone".into(),
                     conversation_previous: 140,
+                    base: 1_000_000,
                 },
             },
             Record::Row {

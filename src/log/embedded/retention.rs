@@ -1,9 +1,10 @@
 //! Removes whole segments, oldest first, by age and by total size. The facts that must outlive a segment are first written
 //! into the log again: heads of inboxes and conversations, read marks, cursors, registrations, revocations, idempotency keys that are still valid, rows of
-//! tables.
+//! tables. OpenIM sessions are forgotten with the segments: a client has a new one with each token.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
     sync::Arc,
     time::Duration,
 };
@@ -21,6 +22,7 @@ use super::{
     scan::Scan,
     segment::Segment,
     spread_row::{SpreadRow, read_piece},
+    state::is_forgotten,
     table_id::TableId,
 };
 use crate::{
@@ -118,8 +120,8 @@ pub(super) struct Leaving {
     keys: Vec<Key>,
     /// The rows of tables that the segment wrote.
     rows: BTreeSet<(TableId, Bytes)>,
-    /// The highest conversation seq of each conversation with an entry in the segment, by its key.
-    conversations: BTreeMap<Box<[u8]>, ConversationSeq>,
+    /// The lowest and the highest conversation seq of each conversation with an entry in the segment, by its key.
+    conversations: BTreeMap<Box<[u8]>, RangeInclusive<ConversationSeq>>,
     /// The conversations that the segment marks, by their keys.
     marked: BTreeSet<Box<[u8]>>,
     /// The entries without a conversation seq.
@@ -181,8 +183,9 @@ impl Leaving {
                     conversations.place_of(user, *seq, || Ok::<_, ReadError>(key.clone()))?;
                 number = place.map_or(number, |(number, _)| number);
             }
-            let highest = self.conversations.entry(key.into()).or_default();
-            *highest = number.max(*highest);
+            let range = self.conversations.entry(key.into());
+            let range = range.or_insert(number..=number);
+            *range = number.min(*range.start())..=number.max(*range.end());
         }
         Ok(())
     }
@@ -222,7 +225,7 @@ impl Leaving {
         &self,
         core: &Core,
         segment: &Segment,
-        keys: Duration,
+        limits: &RetentionLimits,
         pulse: &Pulse,
     ) -> Result<Vec<Record>, ReadError> {
         let state = &core.state;
@@ -238,14 +241,31 @@ impl Leaving {
                 });
             }
         }
+        let kept_since_ms = core.kept_since_ms(limits.age);
+        let mut left = BTreeSet::new();
         for session in &self.sessions {
             pulse.beat();
-            if let Some(row) = state.cursors.get(session)? {
-                let session = session.clone();
-                carried.push(Record::Cursor {
-                    session,
-                    cursor: row.cursor,
-                    acked_at_ms: row.acked_at_ms,
+            let Some(row) = state.cursors.get(session)? else {
+                continue;
+            };
+            if is_forgotten(session, &row, kept_since_ms) {
+                left.insert(&session.user);
+                continue;
+            }
+            carried.push(Record::Cursor {
+                session: session.clone(),
+                cursor: row.cursor,
+                acked_at_ms: row.acked_at_ms,
+            });
+        }
+        for user in left {
+            // A user of whom nothing but the session was known stays known.
+            let row = state.users.get(user)?;
+            if row.head == Seq::ZERO && !self.heads.contains(user) {
+                carried.push(Record::Head {
+                    user: user.clone(),
+                    head: row.head,
+                    first: row.first,
                 });
             }
         }
@@ -253,7 +273,7 @@ impl Leaving {
             pulse.beat();
             carried.extend(state.tokens.get(user, *platform)?.records(user, *platform));
         }
-        let live_since_ms = core.kept_since_ms(keys);
+        let live_since_ms = core.kept_since_ms(limits.keys);
         carried.extend(
             self.keys
                 .iter()
@@ -286,9 +306,17 @@ impl Leaving {
             let row = (TableId::Conversations, Bytes::copy_from_slice(key));
             let conversation = core.state.conversations.get(key)?;
             // An entry in a later segment gives the facts of a conversation, but for its mark.
-            let is_leaving =
-                conversation.is_some_and(|conversation| conversation.newest < segment.end());
-            if (is_leaving || self.marked.contains(key)) && !self.rows.contains(&row) {
+            let is_leaving = conversation
+                .as_ref()
+                .is_some_and(|conversation| conversation.newest < segment.end());
+            // The first entry with a base says where the base begins.
+            let has_base = conversation.zip(self.conversations.get(key));
+            let has_base = has_base.is_some_and(|(conversation, leaving)| {
+                let bases = conversation.bases.all().iter();
+                let mut firsts = bases.map(|base| base.after.next());
+                firsts.any(|first| leaving.contains(&first))
+            });
+            if (is_leaving || has_base || self.marked.contains(key)) && !self.rows.contains(&row) {
                 carried.push(Carried::Row(row.0, row.1));
             }
         }
@@ -312,7 +340,7 @@ impl Leaving {
         &self,
         core: &Core,
         segment: &Segment,
-        keys: Duration,
+        limits: &RetentionLimits,
         pulse: &Pulse,
     ) -> Result<ByKind<u64>, ReadError> {
         let mut expired = ByKind::default();
@@ -322,10 +350,15 @@ impl Leaving {
             expired.messages += more.messages;
             expired.marks += more.marks;
         }
-        for (key, highest) in &self.conversations {
+        for (key, range) in &self.conversations {
             pulse.beat();
             let conversations = &core.state.conversations;
-            conversations.expire(key, highest.next(), segment.end())?;
+            conversations.expire(key, range.end().next(), segment.end())?;
+        }
+        let kept_since_ms = core.kept_since_ms(limits.age);
+        for session in &self.sessions {
+            pulse.beat();
+            core.state.cursors.forget_silent(session, kept_since_ms)?;
         }
         self.unnumbered
             .iter()
@@ -339,7 +372,7 @@ impl Leaving {
                 core.state.forget_row(row.0, &row.1);
             }
         }
-        let live_since_ms = core.kept_since_ms(keys);
+        let live_since_ms = core.kept_since_ms(limits.keys);
         for key in &self.keys {
             pulse.beat();
             let Some(row) = core.state.keys.get(&key.sender, &key.client_message_id)? else {

@@ -2,9 +2,10 @@
 //!
 //! A row is a key with a value. One kind of record writes or removes a row of any table, the state store keeps the present
 //! rows, and retention carries them over. So a new table needs no new code here except its number. Numbers are final. A table whose rows
-//! only grow may merge them instead, as [`TableId::Conversations`] does.
+//! only grow may merge them instead, as [`TableId::Conversations`] does. [`TableId::Settings`] stand in the rows of conversations.
 //!
-//! This version writes [`TableId::Numbers`], [`TableId::Spreads`], [`TableId::Pieces`] and [`TableId::Conversations`]. The other tables are reserved:
+//! This version writes [`TableId::Numbers`], [`TableId::Spreads`], [`TableId::Pieces`], [`TableId::Conversations`] and
+//! [`TableId::Settings`]. The other tables are reserved:
 //! their numbers and keys stand here so that this version keeps such rows, when a later version has written them.
 //!
 //! A version that meets a table without a number here does not start. It would lose the table's rows with their segments.

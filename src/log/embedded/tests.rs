@@ -5,6 +5,7 @@
 //! - `inbox.rs`: each inbox is dense, and its messages are found
 //! - `conversations.rs`: numbers, marks and unread messages of conversations outlive a crash and retention
 //! - `books.rs`: accepted = acked + pending + expired, for each kind of entry
+//! - `epochs.rs`: a message keeps the base of the epoch in which it was stored
 //! - `idempotency.rs`: a repeated key makes one message
 //! - `crash.rs`: an accepted message survives a kill and a power cut
 //! - `full_disk.rs`: a full disk refuses appends, and the log goes on by itself
@@ -22,6 +23,7 @@ mod conversations;
 mod crash;
 mod damage;
 mod directory;
+mod epochs;
 mod everyone;
 mod fixture;
 mod format;
@@ -241,7 +243,7 @@ impl Bench {
         self.log
             .core
             .state
-            .row(TableId::Settings, key.as_bytes())
+            .row(TableId::Profiles, key.as_bytes())
             .unwrap()
             .map(text)
     }

@@ -22,6 +22,7 @@ use super::{
     queue::{Carried, Work, WorkReceiver},
     record::{Key, MessageRecord, Position, Record},
     segment::Segment,
+    settings::change_settings,
     spread::{self, Spreads},
     spread_row::SpreadRow,
     state::{Reached, StateError},
@@ -141,7 +142,12 @@ impl Writer {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         buffer.shrink_to(BUFFER_BYTES_KEPT);
-        let mut group = Group::new(self.active.end(), self.core.reached().crc, buffer);
+        let mut group = Group::new(
+            self.active.end(),
+            self.core.reached().crc,
+            self.core.base,
+            buffer,
+        );
         let mut next = first;
         let mut requests = 0;
         while let Some(work) = next {
@@ -230,6 +236,13 @@ impl Writer {
                     }
                 }
                 group.callers.push(Caller::Records(sender));
+            }
+            Work::Settings(user, changes, sender) => {
+                match change_settings(&self.core, group, &user, &changes) {
+                    Ok(()) => group.callers.push(Caller::Records(sender)),
+                    // The receiver may have been dropped. Then the answer is discarded.
+                    Err(error) => drop(sender.send(Err(ReadError::from(error).into()))),
+                }
             }
             Work::Carry(facts, sender) => match self.carry(group, facts) {
                 Ok(()) => group.callers.push(Caller::Records(sender)),
@@ -456,7 +469,10 @@ fn refuse(work: Work, error: &AppendError) {
         Work::Append(_, sender) | Work::Everyone(_, sender) => {
             drop(sender.send(Err(error.clone())));
         }
-        Work::Records(_, sender) | Work::Delete(_, _, sender) | Work::Carry(_, sender) => {
+        Work::Records(_, sender)
+        | Work::Delete(_, _, sender)
+        | Work::Settings(_, _, sender)
+        | Work::Carry(_, sender) => {
             drop(sender.send(Err(error.clone())));
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! Each log adds tests of its own, for durability and for its kinds of damage. `fixture.rs` has the logs under test, and
 //! `everyone.rs` the tests of messages to everyone. `conversations.rs` has those of conversations, and `marks.rs` those of
-//! read marks. `readable.rs` has the test of a read that a consumer begins.
+//! read marks. `settings.rs` has those of settings. `readable.rs` has the test of a read that a consumer begins.
 
 /// Runs each test of a file against each log.
 macro_rules! every_log {
@@ -33,6 +33,7 @@ mod everyone;
 mod fixture;
 mod marks;
 mod readable;
+mod settings;
 
 use bytes::Bytes;
 
@@ -63,12 +64,14 @@ every_log! {
     a_message_is_found_by_its_id_and_by_its_key
     a_login_learns_revocation_cursor_bounds_and_epoch_at_once
     a_session_is_known_from_its_first_cursor_on
+    a_session_that_begins_is_known_and_only_in_its_epoch
     a_cursor_may_go_back
     a_cursor_of_another_epoch_is_ignored
     a_login_a_read_and_a_commit_name_the_epoch
     the_times_of_tokens_never_go_back_and_are_each_platforms_own
     a_message_to_everyone_reaches_each_known_user_once
     every_user_with_an_inbox_a_session_or_a_registration_is_known
+    a_profile_is_that_of_the_newest_registration
     a_log_that_refuses_nothing_is_writable
 }
 
@@ -85,14 +88,14 @@ fn every_inbox_has_dense_seqs_from_1(subject: &Subject) {
 
 fn a_receipt_names_the_entries_in_the_order_of_the_receivers(subject: &Subject) {
     subject.send(&["u2"], "before");
-    let append = message(NOW_MS, &["u3", "u2", "u1"], None, "to three");
+    let append = message(NOW_MS + 1, &["u3", "u2", "u1"], None, "to three");
     let message_id = append.message_id;
     let receipt = subject.append(append).unwrap();
     let expected = numbered([("u3", 1), ("u2", 2), ("u1", 1)]);
     assert_eq!(*receipt.entries, expected);
     assert_eq!((receipt.message_id, &*receipt.sender), (message_id, "oa"));
     assert_eq!(*receipt.client_message_id, *message_id.to_string());
-    assert_eq!(receipt.send_time_ms, NOW_MS);
+    assert_eq!(receipt.send_time_ms, NOW_MS + 1);
 }
 
 fn every_commit_is_announced_once_and_in_order(subject: &Subject) {
@@ -280,6 +283,22 @@ fn a_session_is_known_from_its_first_cursor_on(subject: &Subject) {
     assert_eq!(sessions, [(ios, row), (web, row)]);
 }
 
+fn a_session_that_begins_is_known_and_only_in_its_epoch(subject: &Subject) {
+    let (ios, web) = (session("u1", Platform::Ios), session("u1", Platform::Web));
+    subject.send(&["u1"], "a");
+    let row = SessionRow {
+        cursor: Seq(1),
+        acked_at_ms: NOW_MS,
+    };
+    let epoch = subject.enter(&ios).inbox.epoch;
+    for (key, epoch) in [(&ios, epoch), (&web, Epoch(epoch.0 + 1))] {
+        let begun = subject.log.begin_session(key, epoch, row).unwrap();
+        assert_eq!(begun.blocking_recv().unwrap(), Ok(()));
+    }
+    assert_eq!(subject.stored(&ios), Some(row));
+    assert_eq!(subject.stored(&web), None);
+}
+
 fn a_cursor_may_go_back(subject: &Subject) {
     let key = session("u1", Platform::Web);
     subject.send(&["u1"], "a");
@@ -353,6 +372,17 @@ fn every_user_with_an_inbox_a_session_or_a_registration_is_known(subject: &Subje
     let known = ["inbox", "registered", "session"].map(user);
     let users = subject.log.users().blocking_wait();
     assert_eq!(users.unwrap(), known);
+}
+
+fn a_profile_is_that_of_the_newest_registration(subject: &Subject) {
+    let profile = |of: &str| subject.log.profile(&user(of)).blocking_wait().unwrap();
+    subject.send(&["inbox"], "a");
+    for text in ["first", "second"] {
+        let pending = subject.log.register(user("registered"), text.into());
+        assert_eq!(pending.unwrap().blocking_recv().unwrap(), Ok(()));
+        assert_eq!(profile("registered"), Some(text.into()));
+    }
+    assert_eq!(profile("inbox"), None);
 }
 
 fn a_log_that_refuses_nothing_is_writable(subject: &Subject) {

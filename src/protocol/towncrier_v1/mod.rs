@@ -2,11 +2,6 @@
 //!
 //! A message on the wire has a small head for each receiver, its address, and the body that all receivers share. Protobuf
 //! fields may come in any order. So a message is address + body, and a live push copies no body.
-//!
-//! - this file: frames, decoded and encoded
-//! - `close.rs`: close codes and texts
-
-mod close;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::{
@@ -19,7 +14,7 @@ use towncrier_websocket::{
 };
 
 use self::proto::{ClientFrame, ServerFrame, client_frame, server_frame::Body};
-use super::Codec;
+use super::{Codec, close};
 use crate::{
     ids::{Seq, UserId, check_id},
     message::{
@@ -27,8 +22,8 @@ use crate::{
         ReadMark, TOGETHER_BYTES_MAX,
     },
     session::{
-        Connect, Connected, Fetch, FromClient, Gap, GapReason, Kicked, ListRequest, Reason, Resume,
-        ToClient,
+        Connect, Connected, Fetch, FromClient, Gap, GapReason, Kicked, ListRequest, Manner, Reason,
+        Resume, ToClient,
     },
 };
 
@@ -74,7 +69,7 @@ impl Codec for TowncrierV1 {
         }
     }
 
-    fn decode(&mut self, payload: Bytes) -> Result<FromClient, Reason> {
+    fn decode(&mut self, payload: Bytes, _is_text: bool) -> Result<FromClient, Reason> {
         let frame = ClientFrame::decode(payload).ok();
         let body = frame.and_then(|frame| frame.body);
         Ok(match body.ok_or(Reason::UNKNOWN_FRAME)? {
@@ -125,6 +120,10 @@ impl Codec for TowncrierV1 {
                 list: conversations.into_iter().map(say_conversation).collect(),
                 end: is_end,
             }),
+            // This protocol has no question that these answer.
+            ToClient::Answer(_) | ToClient::Presence(_) | ToClient::Newest(_) | ToClient::Ping => {
+                return;
+            }
             ToClient::Gap(gap) => Body::Gap(say_gap(gap)),
             ToClient::Kicked(kicked) => Body::Kicked(say_kicked(kicked)),
             ToClient::Draining(after) => Body::Draining(proto::Draining {
@@ -175,6 +174,8 @@ fn connect(said: proto::Connect) -> Result<Connect, Reason> {
             epoch: said.epoch,
             cursor,
         },
+        manner: Manner::Acks,
+        named: None,
     })
 }
 
@@ -191,6 +192,7 @@ fn read_marks(said: proto::Read) -> Result<Vec<ReadMark>, Reason> {
     let marks = said.marks.into_iter().map(|mark| ReadMark {
         conversation_id: mark.conversation_id,
         conversation_seq: mark.conversation_seq,
+        ..ReadMark::default()
     });
     Ok(marks.collect())
 }

@@ -7,7 +7,9 @@ use towncrier_websocket::{Reader, Received};
 use super::*;
 use crate::{
     ids::{ConnectionId, ConversationSeq, Epoch, ID_BYTES_MAX, Platform},
-    message::{self, ADDRESS_BYTES_MAX, OfflinePush, ReadMark, StoredMessage, TOGETHER_BYTES_MAX},
+    message::{
+        self, ADDRESS_BYTES_MAX, Bases, OfflinePush, ReadMark, StoredMessage, TOGETHER_BYTES_MAX,
+    },
     session::Messages,
 };
 
@@ -75,6 +77,7 @@ fn numbers(seq: u64, conversation_seq: u64) -> Numbers {
     Numbers {
         seq: Seq(seq),
         conversation_seq: ConversationSeq(conversation_seq),
+        ..Numbers::default()
     }
 }
 
@@ -158,6 +161,7 @@ fn read_marks_have_a_seq_and_the_id_of_a_message_and_nothing_else() {
     let mark = |conversation_id: &str, conversation_seq| ReadMark {
         conversation_id: conversation_id.into(),
         conversation_seq,
+        ..ReadMark::default()
     };
     let stored = StoredMessage {
         server_msg_id: "0".repeat(32),
@@ -237,7 +241,7 @@ fn every_message_is_in_one_push_and_every_push_fits_a_frame() {
 }
 
 fn decode(bytes: &[u8]) -> Result<FromClient, Reason> {
-    TowncrierV1.decode(Bytes::copy_from_slice(bytes))
+    TowncrierV1.decode(Bytes::copy_from_slice(bytes), false)
 }
 
 #[test]
@@ -342,6 +346,8 @@ fn an_answer_with_the_longest_ids_fits_a_frame() {
         unread: u64::MAX,
         last_time_ms: i64::MAX as u64,
         last_seq: Seq(u64::MAX),
+        bases: Bases::default(),
+        settings: Default::default(),
     };
     let said = proto::Conversation {
         conversation_id: "z".repeat(CONVERSATION_ID_BYTES_MAX),

@@ -19,6 +19,7 @@ pub(super) fn numbers(seq: Seq) -> Numbers {
     Numbers {
         seq,
         conversation_seq: ConversationSeq(seq.0),
+        ..Numbers::default()
     }
 }
 

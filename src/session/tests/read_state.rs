@@ -3,13 +3,14 @@
 use super::{super::*, LIMITS, closing::opened};
 use crate::{
     ids::{ConversationSeq, Seq},
-    message::{Conversation, ReadMark},
+    message::{Bases, Conversation, ReadMark},
 };
 
 fn mark(conversation: &str, conversation_seq: u64) -> ReadMark {
     ReadMark {
         conversation_id: conversation.into(),
         conversation_seq,
+        ..ReadMark::default()
     }
 }
 
@@ -36,6 +37,8 @@ fn listed() -> Event {
             unread: 1,
             last_time_ms: 5,
             last_seq: Seq(8),
+            bases: Bases::default(),
+            settings: Default::default(),
         }],
         is_end: true,
     }

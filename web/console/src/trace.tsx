@@ -18,7 +18,8 @@ export interface Followed {
   failed: string[];
 }
 
-type State = "pending" | "sent" | "acked" | "expired";
+/** `received` is what is known of an OpenIM client in place of `acked`. */
+type State = "pending" | "sent" | "received" | "acked" | "expired";
 
 interface Session {
   platform: string;
@@ -94,7 +95,7 @@ function useTrace(api: Api, one: Followed): [Trace | null, string] {
         if (end.signal.aborted) return;
         setTrace(trace);
         setProblem("");
-        const isDone = (state: State) => state === "acked" || state === "expired";
+        const isDone = (state: State) => state === "received" || state === "acked" || state === "expired";
         const receivers = trace.receivers.filter(({ sessions }) => !sessions.every((s) => isDone(s.state)));
         const isOver = receivers.length === 0 && trace.receivers.every(({ state }) => isDone(state));
         if (!isOver) timer = setTimeout(ask, FOLLOW_MS);
@@ -130,7 +131,7 @@ function Traced({ api, one }: { api: Api; one: Followed }) {
             <b class="ok">Accepted and durable</b> at {clock(trace.sendTime)}, for {trace.receiversTotal}{" "}
             {trace.receiversTotal === 1 ? "receiver" : "receivers"}
             {trace.receivers.length > 1 &&
-              `: ${count("acked")} acked, ${count("sent")} pushed, ${count("pending")} waiting`}
+              `: ${count("acked") + count("received")} acked, ${count("sent")} pushed, ${count("pending")} waiting`}
           </p>
           <table>
             <thead>
@@ -180,7 +181,7 @@ function rows({ userID, seq, state, sessions }: Trace["receivers"][number]) {
             ? "waiting"
             : "yes"}
       </td>
-      <td class={session.state === "acked" ? "ok" : "hint"}>
+      <td class={session.state === "acked" || session.state === "received" ? "ok" : "hint"}>
         {session.ackedTime !== null
           ? clock(session.ackedTime)
           : session.state === "acked"

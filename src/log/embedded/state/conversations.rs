@@ -14,10 +14,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use prost::{
-    Message as _,
-    encoding::{decode_varint, encode_varint},
-};
 
 use super::{
     super::{
@@ -26,192 +22,18 @@ use super::{
         record::Position,
     },
     StateError,
+    conversation_row::ConversationRow,
     keys::{self, WAYPOINT_EVERY},
+    settings::settings_of,
     store::StateStore,
-    table::{Row, Table},
+    table::Table,
     unnumbered::UnnumberedRow,
 };
 use crate::{
     ids::{ConversationSeq, Seq, UserId},
     log::Conversation,
+    message::EpochBase,
 };
-
-/// One conversation of a user. The default stands for a conversation without a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::log::embedded) struct ConversationRow {
-    /// Highest assigned conversation seq.
-    pub(in crate::log::embedded) head: ConversationSeq,
-    /// The position of the newest entry's record; [`Position::NONE`] when no entry is retained.
-    pub(in crate::log::embedded) newest: Position,
-    /// Oldest retained conversation seq.
-    pub(in crate::log::embedded) first: ConversationSeq,
-    /// The user has read everything up to this.
-    pub(in crate::log::embedded) mark: ConversationSeq,
-    /// The conversation time of the newest message, Unix ms.
-    pub(in crate::log::embedded) last_time_ms: u64,
-    /// The newest message's seq in the inbox.
-    pub(in crate::log::embedded) last_seq: Seq,
-    /// The retained messages above the mark that were deleted, ascending.
-    deleted: Vec<ConversationSeq>,
-    /// True until a record says how many entries without a number there were.
-    is_provisional: bool,
-    /// The difference between the final and the provisional numbers.
-    shift: u64,
-}
-
-/// The flags in a row's bytes.
-const IS_PROVISIONAL: u64 = 1;
-/// A shift follows.
-const HAS_SHIFT: u64 = 2;
-
-impl Default for ConversationRow {
-    fn default() -> Self {
-        Self {
-            head: ConversationSeq::ZERO,
-            newest: Position::NONE,
-            first: ConversationSeq(1),
-            mark: ConversationSeq::ZERO,
-            last_time_ms: 0,
-            last_seq: Seq::ZERO,
-            deleted: Vec::new(),
-            is_provisional: false,
-            shift: 0,
-        }
-    }
-}
-
-impl ConversationRow {
-    /// No message up to this is unread.
-    fn read_up_to(&self) -> ConversationSeq {
-        self.mark.max(self.first.previous())
-    }
-
-    /// The conversation with this id, as the rooms above see it.
-    pub(in crate::log::embedded) fn conversation(&self, id: &str) -> Conversation {
-        let above = self.head.0.saturating_sub(self.read_up_to().0);
-        Conversation {
-            id: id.into(),
-            head: self.head,
-            first: self.first,
-            mark: self.mark,
-            unread: above.saturating_sub(self.deleted.len() as u64),
-            last_time_ms: self.last_time_ms,
-            last_seq: self.last_seq,
-        }
-    }
-
-    /// The facts that a record in the segments carries over.
-    pub(in crate::log::embedded) fn facts(&self) -> Bytes {
-        let facts = ConversationFacts {
-            head: self.head.0,
-            last_time_ms: self.last_time_ms,
-            last_seq: self.last_seq.0,
-            mark: self.mark.0,
-        };
-        facts.encode_to_vec().into()
-    }
-
-    /// Makes provisional numbers final. `head` is the final number of the newest entry.
-    fn anchor(&mut self, head: ConversationSeq) {
-        if self.is_provisional {
-            self.is_provisional = false;
-            self.shift = head.0.saturating_sub(self.head.0);
-            for number in [&mut self.head, &mut self.first, &mut self.mark] {
-                number.0 += self.shift;
-            }
-        }
-    }
-
-    /// Takes a new message.
-    fn add(&mut self, number: ConversationSeq, seq: Seq, at: Position, time_ms: u64) {
-        if self.newest == Position::NONE {
-            self.first = number;
-        }
-        self.head = number;
-        self.newest = at;
-        self.last_time_ms = time_ms;
-        self.last_seq = seq;
-    }
-
-    /// The messages up to this are not retained. Their number may not have been known.
-    fn raise(&mut self, head: ConversationSeq) {
-        if head > self.head {
-            self.head = head;
-            self.newest = Position::NONE;
-            self.first = head.next();
-        }
-    }
-
-    /// Forgets deleted messages that are not unread any more.
-    fn settle_deleted(&mut self) {
-        let read = self.read_up_to();
-        self.deleted.retain(|deleted| *deleted > read);
-    }
-}
-
-impl Row for ConversationRow {
-    /// Varints keep the value small, see [`super::UserRow`].
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(22);
-        let flags = if self.is_provisional {
-            IS_PROVISIONAL
-        } else {
-            0
-        } | if self.shift > 0 { HAS_SHIFT } else { 0 };
-        let numbers = [
-            self.head.0,
-            self.newest.0,
-            self.first.0,
-            self.mark.0,
-            self.last_time_ms,
-            self.last_seq.0,
-            flags,
-        ];
-        let shift = (self.shift > 0).then_some(self.shift);
-        let deleted = self.deleted.iter().map(|deleted| deleted.0);
-        for number in numbers.into_iter().chain(shift).chain(deleted) {
-            encode_varint(number, &mut bytes);
-        }
-        bytes
-    }
-
-    fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
-        let mut number = || decode_varint(&mut bytes).ok();
-        let mut row = Self {
-            head: ConversationSeq(number()?),
-            newest: Position(number()?),
-            first: ConversationSeq(number()?),
-            mark: ConversationSeq(number()?),
-            last_time_ms: number()?,
-            last_seq: Seq(number()?),
-            ..Self::default()
-        };
-        let flags = number()?;
-        row.is_provisional = flags & IS_PROVISIONAL > 0;
-        if flags & HAS_SHIFT > 0 {
-            row.shift = number()?;
-        }
-        while !bytes.is_empty() {
-            row.deleted
-                .push(ConversationSeq(decode_varint(&mut bytes).ok()?));
-        }
-        Some(row)
-    }
-}
-
-/// The value of a row of [`TableId::Conversations`](super::super::table_id::TableId::Conversations) in the segments: the facts
-/// that outlive a conversation's messages.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-struct ConversationFacts {
-    #[prost(uint64, tag = "1")]
-    head: u64,
-    #[prost(uint64, tag = "2")]
-    last_time_ms: u64,
-    #[prost(uint64, tag = "3")]
-    last_seq: u64,
-    #[prost(uint64, tag = "4")]
-    mark: u64,
-}
 
 /// All conversations, the waypoints into their chains, and the places of entries without a number.
 pub(in crate::log::embedded) struct Conversations {
@@ -240,16 +62,17 @@ impl Conversations {
         self.rows.get(key)
     }
 
-    /// All conversations of a user.
+    /// All conversations of a user. `base`: of the messages that are stored now.
     pub(in crate::log::embedded) fn of(
         &self,
         user: &UserId,
+        base: u32,
     ) -> Result<Vec<Conversation>, StateError> {
         let prefix = keys::prefix(user);
         let (mut conversations, mut is_readable) = (Vec::new(), true);
         self.rows.visit(&prefix, |key, row| {
             match std::str::from_utf8(&key[prefix.len()..]) {
-                Ok(id) => conversations.push(row.conversation(id)),
+                Ok(id) => conversations.push(row.conversation(id, base)),
                 Err(_) => is_readable = false,
             }
         })?;
@@ -284,6 +107,12 @@ impl Conversations {
             row.anchor(number.previous());
             if number > row.head {
                 row.add(number, seq, at, time_ms);
+                if fields.base > row.bases.newest() {
+                    row.bases.add(EpochBase {
+                        after: number.previous(),
+                        base: fields.base,
+                    });
+                }
                 // Nothing before it was retained when it was written, whatever else a replay has found.
                 if is_first {
                     row.first = number;
@@ -383,21 +212,25 @@ impl Conversations {
 
     /// Takes the facts that were carried over into the segments.
     pub(super) fn merge(&self, key: &[u8], facts: &[u8]) -> Result<(), StateError> {
-        let facts = ConversationFacts::decode(facts).map_err(|_| StateError::Undecodable)?;
-        let head = ConversationSeq(facts.head);
-        self.rows.update(key.to_vec(), |row| {
-            let row = row.get_or_insert_default();
-            row.anchor(head);
-            row.raise(head);
-            if head == row.head && row.newest == Position::NONE {
-                row.last_time_ms = facts.last_time_ms;
-                row.last_seq = Seq(facts.last_seq);
-            }
-            row.mark = row.mark.max(ConversationSeq(facts.mark).min(row.head));
-            row.settle_deleted();
-        })?;
+        self.rows
+            .update(key.to_vec(), |row| row.get_or_insert_default().take(facts))??;
         lock(&self.unrecorded).remove(key);
         Ok(())
+    }
+
+    /// Takes the user's settings of a conversation, as a record has them. The cleared messages had been there; those that a replay
+    /// does not find have expired since. Returns true if something was cleared.
+    pub(super) fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<bool, StateError> {
+        let settings = settings_of(value);
+        self.rows.update(key.to_vec(), |row| {
+            let row = row.get_or_insert_default();
+            row.settings = settings;
+            if !row.is_provisional {
+                row.raise(settings.cleared);
+            }
+            row.settle_deleted();
+            settings.cleared > ConversationSeq::ZERO
+        })
     }
 
     /// Removes everything below `first` from a conversation, because retention did.

@@ -1,7 +1,8 @@
 //! Sessions' cursors: the end of an ack's path. Cursors are written behind the acks, so a crash loses the acks since the
 //! last writing into the segments, usually some seconds. The session then begins at its older cursor, and its client
 //! gets messages again. A session without an older stored cursor begins as `delivery.new_session` says: with "head", a
-//! client that does not send a cursor of its own misses the messages before the head.
+//! client that does not send a cursor of its own misses the messages before the head. `Log::begin_session` writes the first
+//! cursor at once.
 
 use super::{
     StateError,
@@ -29,7 +30,16 @@ impl Row for SessionRow {
     }
 }
 
-/// The cursors of all sessions ever seen.
+/// True for an OpenIM session that has neither begun nor acked since this Unix ms.
+pub(in crate::log::embedded) fn is_forgotten(
+    key: &SessionKey,
+    row: &SessionRow,
+    since_ms: u64,
+) -> bool {
+    key.is_openim() && row.acked_at_ms < since_ms
+}
+
+/// The cursors of all sessions ever seen, but for OpenIM sessions that retention forgot.
 pub(in crate::log::embedded) struct Cursors {
     pub(in crate::log::embedded) rows: Table<SessionRow>,
 }
@@ -46,6 +56,17 @@ impl Cursors {
     /// Moves a session's cursor.
     pub(in crate::log::embedded) fn put(&self, key: &SessionKey, row: SessionRow) {
         self.rows.put(keys::session(key), row);
+    }
+
+    /// Forgets an OpenIM session that has neither begun nor acked since this Unix ms.
+    pub(in crate::log::embedded) fn forget_silent(
+        &self,
+        key: &SessionKey,
+        since_ms: u64,
+    ) -> Result<(), StateError> {
+        self.rows.update(keys::session(key), |row| {
+            row.take_if(|row| is_forgotten(key, row, since_ms));
+        })
     }
 
     /// All sessions of a user.

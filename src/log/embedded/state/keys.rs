@@ -6,11 +6,11 @@
 //! | `users` | user | head, newest, first, acked, flags: a varint each; flag 1: has deleted messages; flag 2: the user's number follows; flag 4: has rows of marks, and the number of pending marks follows | for ever |
 //! | `waypoints` | user `\0` seq (multiples of 64) | position u64 of that `Entry` | until its segment is removed |
 //! | `marks` | user `\0` seq / 64 | the bits u64 of the seqs whose `Entry` holds read marks | until its segments are removed |
-//! | `conversations` | user `\0` conversation id | head, newest, first, mark, last time, last seq, flags: a varint each; flag 1: provisional; flag 2: the shift follows; then the unread messages that were deleted | for ever |
+//! | `conversations` | user `\0` conversation id | head, newest, first, mark, last time, last seq, flags: a varint each; flag 1: provisional; flag 2: the shift follows; flag 4: the bases follow, their number, then after and base of each; flag 8: the settings follow, pinned, receive option, cleared; then the unread messages that were deleted | for ever |
 //! | `conversation_waypoints` | user `\0` conversation id `\0` conversation seq (multiples of 64) | position u64 of that `Entry` | until its segment is removed |
 //! | `conversation_waypoints` | user `\0` conversation id `\0` `\0` provisional number (multiples of 64) | the same, for an entry with a provisional number | until its segment is removed |
 //! | `unnumbered` | user `\0` seq | for an `Entry` without a conversation seq: the seq, the position of the conversation's `Entry` before it, provisional: a varint each | until its segment is removed |
-//! | `sessions` | user `\0` platform u8, device | cursor u64, acked_at_ms u64 | for ever |
+//! | `sessions` | user `\0` platform u8, device | cursor u64, acked_at_ms u64 | for ever; of an OpenIM session: `log.retention` after the last login or ack, when a segment is removed |
 //! | `keys` | sender `\0` clientMsgID | message id 16, send_time u64, fingerprint 16, position u64 | as its message, at least `log.idempotency_retention` |
 //! | `revoked` | user `\0` platform u8 | revoked_before_ms u64, newest_ms u64 (absent in older rows) | for ever |
 //! | `deleted` | user `\0` seq | – | until its segment is removed |
@@ -85,6 +85,12 @@ pub(super) fn prefix(user: &UserId) -> Vec<u8> {
 pub(super) fn read_user_and_platform(bytes: &[u8]) -> Option<(UserId, Platform)> {
     let session = read_session(bytes)?;
     Some((session.user, session.platform))
+}
+
+/// The user that a key of `conversations` names.
+pub(super) fn user_of(bytes: &[u8]) -> Option<UserId> {
+    let at = bytes.iter().position(|byte| *byte == SEPARATOR)?;
+    UserId::new(std::str::from_utf8(&bytes[..at]).ok()?).ok()
 }
 
 /// The session that a key of `sessions` names.

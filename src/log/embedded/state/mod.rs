@@ -10,11 +10,13 @@
 //! - `store.rs`: sled behind a trait, opened or set aside; `memory.rs`: its replacement while the disk is full
 //! - `table.rs`: one kind of row, written behind
 //! - `checkpoint.rs`: rows go to sled, and sled claims what it has
-//! - `conversations.rs`: the rows of conversations, with the read marks; `unnumbered.rs`: entries of an earlier version
+//! - `conversations.rs`: conversations and their read marks; `conversation_row.rs`: the row of one; `unnumbered.rs`: entries of an
+//!   earlier version; `settings.rs`: a user's settings as bytes
 //! - `mark_rows.rs`: which entries of an inbox are read marks
 //! - `users.rs`, `cursors.rs`, `idempotency.rs`, `tokens.rs`: the rows; `rows.rs`: the rows of the tables in `table_id.rs`
 
 mod checkpoint;
+mod conversation_row;
 mod conversations;
 mod cursors;
 mod idempotency;
@@ -22,6 +24,7 @@ mod keys;
 mod mark_rows;
 mod memory;
 mod rows;
+mod settings;
 mod store;
 mod table;
 mod tokens;
@@ -45,11 +48,14 @@ use self::table::WriteBehind;
 use self::users::PendingChange;
 pub(super) use self::{
     checkpoint::{Checkpoint, Claim},
-    conversations::{ConversationRow, Conversations},
-    cursors::Cursors,
+    conversation_row::{ConversationRow, newest_base},
+    conversations::Conversations,
+    cursors::{Cursors, is_forgotten},
     idempotency::KeyRow,
     idempotency::Keys,
     memory::MemoryHome,
+    settings::settings_of,
+    settings::settings_value,
     store::SledHome,
     table::{ChangedRows, Row, Table},
     tokens::TokenTable,
@@ -319,6 +325,11 @@ impl State {
             } => self
                 .conversations
                 .merge(key, value.as_deref().unwrap_or_default())?,
+            Record::Row {
+                table: TableId::Settings,
+                key,
+                value,
+            } => self.set(key, value.as_deref())?,
             Record::Row { table, key, value } => {
                 if let (TableId::Numbers, Some(user)) = (table, value) {
                     self.users.number(key, user)?;

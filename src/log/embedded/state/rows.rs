@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     super::table_id::{TableId, number_key},
-    State, StateError, keys, users,
+    State, StateError, keys, settings_value, users,
 };
 use crate::ids::UserId;
 
@@ -17,7 +17,24 @@ impl State {
         table: TableId,
         key: &[u8],
     ) -> Result<Option<Bytes>, StateError> {
+        if table == TableId::Settings {
+            let conversation = self.conversations.get(key)?;
+            return Ok(conversation.and_then(|row| settings_value(row.settings)));
+        }
         self.rows.get(&keys::row(table, key))
+    }
+
+    /// Takes a user's settings of a conversation.
+    pub(super) fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
+        let Some(user) = keys::user_of(key) else {
+            // No version writes such a key.
+            return Ok(());
+        };
+        if self.conversations.set(key, value)? {
+            // Reads of the inbox look for removed messages from now on.
+            self.users.update(&user, |row| row.has_deleted = true)?;
+        }
+        Ok(())
     }
 
     /// The rows of a table whose keys begin with `prefix`, with their keys, ascending.

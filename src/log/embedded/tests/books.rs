@@ -21,6 +21,7 @@ impl Bench {
         let mark = ReadMark {
             conversation_id: "si_sender_receiver".into(),
             conversation_seq: 1,
+            ..ReadMark::default()
         };
         let stored = StoredMessage {
             marks: vec![mark],

@@ -1,4 +1,5 @@
 //! A conversation's numbers, its read mark and its unread messages outlive a crash, a lost state store and retention.
+//! `settings.rs`: the user's settings do so too.
 
 use super::*;
 use crate::{
@@ -7,7 +8,9 @@ use crate::{
     message::{Content, ReadMark, StoredMessage},
 };
 
-const ALL: ReadLimit = ReadLimit {
+mod settings;
+
+pub(super) const ALL: ReadLimit = ReadLimit {
     messages: usize::MAX,
     bytes: usize::MAX,
 };
@@ -31,7 +34,7 @@ impl Bench {
     }
 
     /// Sends a message to u1. Returns its conversation seq.
-    fn send_from(&self, sender: &str) -> u64 {
+    pub(super) fn send_from(&self, sender: &str) -> u64 {
         let stored = StoredMessage {
             send_id: sender.into(),
             session_type: 1,
@@ -40,10 +43,11 @@ impl Bench {
         self.send_stored(&stored, false).conversation_seq.0
     }
 
-    fn mark(&self, sender: &str, up_to: u64) {
+    pub(super) fn mark(&self, sender: &str, up_to: u64) {
         let mark = ReadMark {
             conversation_id: of(sender),
             conversation_seq: up_to,
+            ..ReadMark::default()
         };
         let stored = StoredMessage {
             marks: vec![mark],
@@ -52,7 +56,7 @@ impl Bench {
         assert_eq!(self.send_stored(&stored, true).conversation_seq.0, 0);
     }
 
-    fn conversation(&self, sender: &str) -> Conversation {
+    pub(super) fn conversation(&self, sender: &str) -> Conversation {
         let page = self.log.conversations(&user("u1"), Seq(u64::MAX), 100);
         let conversations = page.blocking_wait().unwrap().conversations;
         let mut conversations = conversations.into_iter();
@@ -89,7 +93,7 @@ impl Bench {
     }
 
     /// Makes retention remove all segments but the open one, which holds one more message of `sender`.
-    fn expire_before(&self, sender: &str) {
+    pub(super) fn expire_before(&self, sender: &str) {
         self.machine.advance(2 * 3600 * 1000);
         self.send_from(sender);
         let open = self.disk.last_segment();
@@ -100,7 +104,7 @@ impl Bench {
     }
 }
 
-fn short_lived() -> Bench {
+pub(super) fn short_lived() -> Bench {
     Bench::with(|limits| {
         limits.segment_bytes = 1024;
         limits.retention = Duration::from_secs(3600);
@@ -202,7 +206,7 @@ fn a_mark_outlives_the_messages_that_it_marks() {
 }
 
 /// A directory of an earlier version: messages of two senders, without numbers.
-fn older(change: impl FnOnce(&mut config::Log)) -> Bench {
+pub(super) fn older(change: impl FnOnce(&mut config::Log)) -> Bench {
     let bench = Bench::with(|limits| {
         limits.format = 2;
         change(limits);

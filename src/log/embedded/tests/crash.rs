@@ -174,6 +174,29 @@ fn cursors_survive_an_orderly_stop_and_a_lost_state_store() {
 }
 
 #[test]
+fn a_session_that_has_begun_survives_a_power_cut_and_its_later_acks_may_not() {
+    let bench = Bench::with(|limits| limits.checkpoint_interval = Duration::from_secs(3600));
+    bench.send(&["u1"], "one");
+    bench.send(&["u1"], "two");
+    let session = SessionKey {
+        user: user("u1"),
+        platform: Platform::Web,
+        device: "d".into(),
+    };
+    let row = |cursor| SessionRow {
+        cursor: Seq(cursor),
+        acked_at_ms: 9,
+    };
+    let epoch = bench.log.core.epoch;
+    let begun = bench.log.begin_session(&session, epoch, row(1)).unwrap();
+    begun.blocking_recv().unwrap().unwrap();
+    bench.store_cursor(&session, row(2));
+    let bench = bench.reopen(TestDisk::after_power_cut, false);
+    let entered = bench.log.enter(&session).blocking_wait().unwrap();
+    assert_eq!(entered.stored, Some(row(1)));
+}
+
+#[test]
 fn a_mark_that_cannot_be_written_leaves_the_one_before_it() {
     let disk = TestDisk::default();
     let mut watermark = Watermark::open(&disk).unwrap();

@@ -1,6 +1,6 @@
 //! Retention removes whole segments. The facts that outlive them stay, with their newest values.
 
-use super::*;
+use super::{conversations::short_lived, *};
 
 #[test]
 fn retention_removes_whole_segments_and_forgets_no_head_key_cursor_or_revocation() {
@@ -189,7 +189,7 @@ fn facts_larger_than_the_bound_are_carried_once_round_and_later_messages_have_th
 
 fn setting(key: &'static str, value: Option<&'static str>) -> Record {
     Record::Row {
-        table: TableId::Settings,
+        table: TableId::Profiles,
         key: Bytes::from_static(key.as_bytes()),
         value: value.map(|value| Bytes::from_static(value.as_bytes())),
     }
@@ -255,7 +255,7 @@ fn retention_never_undoes_a_newer_value_of_a_row() {
     let bench = Bench::new();
     bench.append(vec![setting("a", Some("old")), setting("b", Some("on"))]);
     let rows =
-        ["a", "b"].map(|key| Carried::Row(TableId::Settings, Bytes::from_static(key.as_bytes())));
+        ["a", "b"].map(|key| Carried::Row(TableId::Profiles, Bytes::from_static(key.as_bytes())));
     // One group: the newer values, and then the values that retention found.
     let thawed = bench.disk.faults.frozen.lock().unwrap();
     let head = bench
@@ -302,5 +302,47 @@ fn what_retention_forgot_stays_forgotten_also_when_nothing_had_to_be_carried_on(
         );
         assert_eq!(bench.read("u1", 0), expected, "state kept: {keeps_state}");
         assert!(bench.log.damages().is_empty());
+    }
+}
+
+#[test]
+fn an_openim_session_is_forgotten_with_its_segment_when_it_was_not_seen_for_the_retention() {
+    let bench = short_lived();
+    let session = |name: &str, digest| SessionKey {
+        user: user(name),
+        platform: Platform::Ios,
+        device: SessionKey::openim_device(&[digest; 32]),
+    };
+    let (silent, alive) = (session("u1", 1), session("u1", 2));
+    let other = SessionKey {
+        device: "v3:0101010101010101".into(),
+        ..silent.clone()
+    };
+    let only = session("only", 3);
+    let row = |acked_at_ms| SessionRow {
+        cursor: Seq::ZERO,
+        acked_at_ms,
+    };
+    for key in [&silent, &alive, &other, &only] {
+        bench.store_cursor(key, row(START_MS));
+    }
+    bench.send_from("a");
+    bench.log.close();
+    let mut bench = bench.reopen(TestDisk::after_kill, true);
+    bench.store_cursor(&alive, row(START_MS + 3 * 3600 * 1000));
+    for keeps_state in [true, false] {
+        bench.expire_before("a");
+        let is_known = |key| {
+            let found = bench.log.enter(key).blocking_wait().unwrap();
+            found.stored.is_some()
+        };
+        assert_eq!(
+            [&silent, &alive, &other, &only].map(is_known),
+            [false, keeps_state, true, false],
+        );
+        bench.log.close();
+        bench = bench.reopen(TestDisk::after_power_cut, keeps_state);
+        let users = bench.log.users().blocking_wait().unwrap();
+        assert_eq!(users, [user("only"), user("u1")]);
     }
 }

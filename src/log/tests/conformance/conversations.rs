@@ -7,7 +7,7 @@ use crate::{
     clock::tests::manual::NOW_MS,
     ids::{ConversationSeq, Platform, Seq},
     log::{Append, Conversation, Lookup, ReadLimit},
-    message::{Content, Entry, StoredMessage},
+    message::{Bases, Content, Entry, Numbers, StoredMessage},
 };
 
 every_log! {
@@ -174,18 +174,39 @@ fn a_repeated_key_returns_the_first_conversation_seq(subject: &Subject) {
 fn conversation_times_ascend_and_are_the_send_time_where_that_is_later(subject: &Subject) {
     let last_time = |group, after_ms| {
         let append = Append {
-            send_time_ms: NOW_MS + after_ms,
+            send_time_ms: NOW_MS + 1 + after_ms,
             ..message_of(group, &["u1"])
         };
         let receipt = subject.append(append).unwrap();
-        assert_eq!(receipt.send_time_ms, NOW_MS + after_ms);
+        assert_eq!(receipt.send_time_ms, NOW_MS + 1 + after_ms);
         let conversation = subject.conversation("u1", group).unwrap();
-        conversation.last_time_ms - NOW_MS
+        conversation.last_time_ms - (NOW_MS + 1)
     };
     // The last send time is behind the others.
     let times = [0, 0, 0, 50, 51, 20].map(|after_ms| last_time("g", after_ms));
     assert_eq!(times, [0, 1, 2, 50, 51, 52]);
     assert_eq!(last_time("another", 20), 20);
+    // Every place that tells the numbers tells this time.
+    let ahead = [0, 1, 2, 0, 0, 32, 0];
+    let of = |numbers: Vec<Numbers>| -> Vec<u32> {
+        let ahead = numbers.iter().map(|numbers| numbers.time_ahead_ms);
+        ahead.collect()
+    };
+    let entries = |entries: Vec<Entry>| of(entries.iter().map(|entry| entry.numbers).collect());
+    assert_eq!(entries(subject.entries("u1", 0, ALL)), ahead);
+    let read = subject.read_group("u1", "g", EVERY, ALL);
+    assert_eq!(entries(read.entries), ahead[..6]);
+    let commits = subject.announced.first(ahead.len());
+    let committed = commits.iter().map(|commit| commit.entries[0].1);
+    assert_eq!(of(committed.collect()), ahead);
+    let Numbers { seq, .. } = commits[5].entries[0].1;
+    assert_eq!(commits[5].entries[0].1.time_ms(NOW_MS + 21), NOW_MS + 53);
+    subject.delete("u1", &[seq.0]);
+    let deleted = subject.entries("u1", 5, ALL)[0].numbers;
+    assert_eq!(
+        deleted.time_ahead_ms, 0,
+        "it has no send time to be ahead of"
+    );
 }
 
 fn a_range_read_returns_the_newest_entries_within_its_limits(subject: &Subject) {
@@ -340,6 +361,8 @@ fn a_conversation_outlives_its_messages(subject: &Subject) {
             unread,
             last_time_ms: NOW_MS + head - 1,
             last_seq: Seq(last_seq),
+            bases: Bases::default(),
+            settings: Default::default(),
         };
         Some(conversation)
     };

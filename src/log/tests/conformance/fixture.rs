@@ -1,6 +1,7 @@
 //! The logs under test, and a short way to use one.
 
 use std::{
+    cell::Cell,
     sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
@@ -62,6 +63,8 @@ pub(super) struct Subject {
     pub(super) can_be_read_by_consumers: bool,
     /// Makes retention remove this message and all before it. Returns when they are removed.
     pub(super) expire: Box<dyn Fn(&Receipt)>,
+    /// The appends so far that did not say their time.
+    sends: Cell<u64>,
     /// The embedded log's directory.
     _dir: Option<tempfile::TempDir>,
 }
@@ -76,6 +79,7 @@ pub(super) fn memory(answering: Answering) -> Subject {
         announced,
         can_be_read_by_consumers: false,
         expire: Box::new(move |_| log.expire_all()),
+        sends: Cell::default(),
         _dir: None,
     }
 }
@@ -101,6 +105,7 @@ pub(super) fn embedded() -> Subject {
         announced,
         can_be_read_by_consumers: true,
         expire: Box::new(move |receipt| expire(&machine, &*expiring, receipt)),
+        sends: Cell::default(),
         _dir: Some(dir),
     }
 }
@@ -147,12 +152,24 @@ impl Subject {
     }
 
     pub(super) fn append(&self, append: Append) -> Result<Receipt, AppendError> {
-        let pending = self.log.append(append)?;
+        let pending = self.log.append(self.later(append))?;
         pending.blocking_recv().expect("every append is answered")
     }
 
+    /// An append that does not say its time comes a millisecond after the one before it, so that its conversation's time is its own.
+    fn later(&self, append: Append) -> Append {
+        if append.send_time_ms != NOW_MS || append.is_marks {
+            return append;
+        }
+        let sends = self.sends.replace(self.sends.get() + 1);
+        Append {
+            send_time_ms: NOW_MS + sends,
+            ..append
+        }
+    }
+
     pub(super) fn append_to_everyone(&self, append: Append) -> Receipt {
-        let pending = self.log.append_to_everyone(append).unwrap();
+        let pending = self.log.append_to_everyone(self.later(append)).unwrap();
         pending.blocking_recv().unwrap().unwrap()
     }
 
@@ -308,6 +325,7 @@ pub(super) fn marks(name: &str, read: &[(&str, u64)]) -> Append {
     let mark = |(group, seq): &(&str, u64)| ReadMark {
         conversation_id: conversation_id(group),
         conversation_seq: *seq,
+        ..ReadMark::default()
     };
     let stored = StoredMessage {
         server_msg_id: append.message_id.to_string(),
@@ -331,6 +349,7 @@ pub(super) fn numbers(seq: u64, conversation_seq: u64) -> Numbers {
     Numbers {
         seq: Seq(seq),
         conversation_seq: ConversationSeq(conversation_seq),
+        ..Numbers::default()
     }
 }
 

@@ -128,6 +128,32 @@ export class Gateway {
     this.#relay.cut();
   }
 
+  /** Cuts every connection of clients, and new ones too until they are let in again. */
+  shutOut(): void {
+    this.#relay.isOpen = false;
+    this.#relay.cut();
+  }
+
+  letIn(): void {
+    this.#relay.isOpen = true;
+  }
+
+  /** Its data directory: to be copied or replaced while it does not run. */
+  get data(): string {
+    return join(this.#folder, "data");
+  }
+
+  /** Runs `towncrier log ACTION` on the directory. It must not run. */
+  async log(action: string): Promise<void> {
+    if (this.#process) throw new Error("it still runs");
+    const file = join(this.#folder, "towncrier.toml");
+    const child = spawn(BINARY, ["log", action, "--config", file], {
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+    const [code] = await once(child, "exit");
+    if (code !== 0) throw new Error(`towncrier log ${action} ended with ${code}`);
+  }
+
   /** Ends it and removes its directory. */
   async close(): Promise<void> {
     await this.kill();
@@ -197,16 +223,24 @@ class Relay {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   portBehind = 0;
+  /** Whether newcomers are let in. */
+  isOpen = true;
 
   private constructor(server: Server) {
     this.#server = server;
     server.on("connection", (client) => {
+      if (!this.isOpen) {
+        client.destroy();
+        return;
+      }
       const gateway = connect(this.portBehind, "127.0.0.1");
       for (const [one, other] of [
         [client, gateway],
         [gateway, client],
       ] as const) {
         this.#sockets.add(one);
+        // A relay that waits to fill its packets would change the order of what comes by two connections.
+        one.setNoDelay(true);
         one.pipe(other);
         // What one side did, the other sees: an end is an end, a cut is a cut.
         one.on("error", () => other.destroy());

@@ -1,4 +1,5 @@
-//! The close codes of `towncrier.v1`. After 4000–4499 a client does not return by itself, after 4500–4999 it does.
+//! The close codes of all protocols. After 4000–4499 a client of `towncrier.v1` does not return by itself, after 4500–4999 it
+//! does. The SDKs of OpenIM look at no code. The operator counts by them.
 
 use std::borrow::Cow;
 
@@ -19,9 +20,9 @@ fn code(reason: Reason) -> u16 {
         Reason::Protocol(_) => 4400,
         Reason::Unauthorized(_) => 4401,
         Reason::Replaced => 4409,
-        Reason::LoggedOut => 4410,
+        Reason::LoggedOut | Reason::Left => 4410,
         Reason::TooManySessions => 4429,
-        Reason::AcksStopped => 4500,
+        Reason::AcksStopped | Reason::ReceiptsStopped => 4500,
         Reason::HeartbeatStopped => 4501,
         Reason::SlowConsumer => 4502,
         Reason::Unavailable(_) => 4503,
@@ -33,11 +34,14 @@ fn code(reason: Reason) -> u16 {
 /// The reason for a human; for [`Reason::Unavailable`] the delay in ms.
 pub(super) fn text(reason: Reason) -> Cow<'static, str> {
     match reason {
-        Reason::Protocol(text) | Reason::Unauthorized(text) => text.into(),
+        Reason::Protocol(text) => text.into(),
+        Reason::Unauthorized(bad) => bad.text().into(),
         Reason::Replaced => "replaced by a newer login".into(),
         Reason::LoggedOut => "logged out by an administrator".into(),
         Reason::TooManySessions => "too many sessions of this user".into(),
+        Reason::Left => "logged out by the client".into(),
         Reason::AcksStopped => "acks stopped".into(),
+        Reason::ReceiptsStopped => "receipts stopped".into(),
         Reason::HeartbeatStopped => "heartbeat stopped".into(),
         Reason::SlowConsumer => "outbound stalled".into(),
         Reason::Unavailable(delay) => delay.as_millis().to_string().into(),

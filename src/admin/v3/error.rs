@@ -1,0 +1,176 @@
+//! The refusals in OpenIM v3's words: always HTTP 200, with v3's code, its name and the sentence.
+//!
+//! v3 has no codes for a disk that is full or an outcome that is not known. These refusals have 500, and their sentence begins
+//! with v2's errCode.
+
+use std::borrow::Cow;
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    super::{
+        bodies,
+        error::{HttpAnswer, Refusal, TokenFault},
+        guard::CountedStatus,
+    },
+    bodies::FailureV3,
+};
+use crate::{
+    delivery::{AppendError, SendError},
+    token::TokenError,
+};
+
+/// A code of OpenIM v3 with its name, which is the `errMsg`.
+type Code = (u16, &'static str);
+
+/// The gateway cannot do it now, or the outcome is not known.
+const INTERNAL: Code = (500, "ServerInternalError");
+/// The request breaks a rule.
+const ARGS: Code = (1001, "ArgsError");
+/// The caller may not do this.
+const NO_PERMISSION: Code = (1002, "NoPermissionError");
+/// The id or key is used already.
+const DUPLICATE_KEY: Code = (1003, "DuplicateKeyError");
+/// The thing that was asked for does not exist.
+const NOT_FOUND: Code = (1004, "RecordNotFoundError");
+/// The user is not registered.
+const NO_USER: Code = (1101, "UserIDNotFoundError");
+/// The user is registered already.
+const REGISTERED: Code = (1102, "RegisteredAlreadyError");
+/// The token's time is over.
+const TOKEN_EXPIRED: Code = (1501, "TokenExpiredError");
+/// The token's signature or claims are not good.
+const TOKEN_INVALID: Code = (1502, "TokenInvalidError");
+/// The text is no token.
+const TOKEN_MALFORMED: Code = (1503, "TokenMalformedError");
+/// The token's time has not begun.
+const TOKEN_NOT_YET: Code = (1504, "TokenNotValidYetError");
+/// The token was revoked.
+const TOKEN_KICKED: Code = (1506, "TokenKickedError");
+
+/// The reason for which a v3 request was not done.
+#[derive(Debug)]
+pub(in crate::admin) enum V3Refusal {
+    /// A reason that v2's calls have as well.
+    Common(Refusal),
+    /// The header `operationID` is missing.
+    NoOperation,
+    /// The caller may not do this. The sentence says why.
+    NotPermitted(&'static str),
+    /// This user is not registered.
+    NoUser(String),
+    /// The sender of an OA notification is no notification account.
+    NoNotifier,
+    /// This user is registered already.
+    Registered(String),
+    /// The id of a new notification account is used already.
+    IdUsed,
+}
+
+/// The answer in v3's form, as a function for the guard.
+pub(in crate::admin) fn refuse(refusal: Refusal) -> Response {
+    V3Refusal::from(refusal).into_response()
+}
+
+fn token(bad: TokenFault) -> (Code, Cow<'static, str>) {
+    let error = match bad {
+        TokenFault::Missing => return (ARGS, "the header token is required".into()),
+        TokenFault::Revoked => return (TOKEN_KICKED, "the token was revoked".into()),
+        TokenFault::Contents(error) => error,
+    };
+    let code = match error {
+        TokenError::Expired => TOKEN_EXPIRED,
+        TokenError::NotYet => TOKEN_NOT_YET,
+        TokenError::Malformed => TOKEN_MALFORMED,
+        TokenError::Algorithm
+        | TokenError::Signature
+        | TokenError::Contradiction
+        | TokenError::User(_)
+        | TokenError::Platform(_) => TOKEN_INVALID,
+    };
+    (code, error.to_string().into())
+}
+
+/// The code of a reason that v2's calls have as well. `answer` is v2's.
+fn common(refusal: &Refusal, answer: &HttpAnswer) -> Code {
+    match refusal {
+        Refusal::NotAuthorized | Refusal::NotPermitted | Refusal::Secret => NO_PERMISSION,
+        Refusal::Send(SendError::Append(AppendError::KeyReused)) => DUPLICATE_KEY,
+        Refusal::NoMessage | Refusal::NoPath => NOT_FOUND,
+        _ if answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS => {
+            INTERNAL
+        }
+        _ => ARGS,
+    }
+}
+
+impl V3Refusal {
+    /// v3's code, the sentence, and v2's answer where there is one.
+    fn verdict(&self) -> (Code, Cow<'static, str>, Option<HttpAnswer>) {
+        match self {
+            Self::Common(refusal) => {
+                let answer = refusal.verdict();
+                let (code, sentence) = if let Refusal::Token(bad) = refusal {
+                    token(*bad)
+                } else {
+                    let code = common(refusal, &answer);
+                    let sentence = if code == INTERNAL {
+                        format!("{}: {}", answer.code, answer.sentence)
+                    } else {
+                        answer.sentence.replace("recvIDList", "recvIDs")
+                    };
+                    (code, sentence.into())
+                };
+                (code, sentence, Some(answer))
+            }
+            Self::NoOperation => (ARGS, "the header operationID is required".into(), None),
+            Self::NotPermitted(sentence) => (NO_PERMISSION, (*sentence).into(), None),
+            Self::NoUser(user) => (NO_USER, format!("{user} is not registered").into(), None),
+            Self::NoNotifier => (
+                NO_USER,
+                "sendID is no notification account: add it with /user/add_notification_account"
+                    .into(),
+                None,
+            ),
+            Self::Registered(user) => {
+                let sentence = format!("{user} is registered already");
+                (REGISTERED, sentence.into(), None)
+            }
+            Self::IdUsed => (DUPLICATE_KEY, "userID is used already".into(), None),
+        }
+    }
+}
+
+impl IntoResponse for V3Refusal {
+    fn into_response(self) -> Response {
+        if let Self::Common(refusal) = &self {
+            refusal.report();
+        }
+        let ((code, name), sentence, answer) = self.verdict();
+        let mut response = bodies::json(&FailureV3 {
+            err_code: code,
+            err_msg: name,
+            err_dlt: &sentence,
+        });
+        let status = answer.as_ref().map(|answer| answer.status);
+        let counted = CountedStatus(status.unwrap_or(StatusCode::BAD_REQUEST));
+        response.extensions_mut().insert(counted);
+        if matches!(self, Self::Common(Refusal::NoPath)) {
+            *response.status_mut() = StatusCode::NOT_FOUND;
+        }
+        if let Some(seconds) = answer.and_then(|answer| answer.retry_after_s) {
+            let seconds = HeaderValue::from(seconds);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response
+    }
+}
+
+impl From<Refusal> for V3Refusal {
+    fn from(refusal: Refusal) -> Self {
+        Self::Common(refusal)
+    }
+}

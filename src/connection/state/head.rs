@@ -1,0 +1,50 @@
+//! A connection looks up the head of its user's inbox, after it missed something.
+
+use tokio::task::spawn_local;
+
+use super::Connection;
+use crate::{
+    connection::life::Life,
+    delivery::{Inbox, LogAnswer, LogError},
+    session::{Event, SessionFault},
+};
+
+impl Connection {
+    /// The mailbox dropped live items. Looks up the head of the inbox.
+    pub fn look_up_head(&mut self) {
+        let open = match &mut self.life {
+            Life::Greeting { greeting, .. } => return greeting.miss(),
+            Life::Open(open) => open,
+            Life::Closing { .. } | Life::Over(_) => return,
+        };
+        match self.context.delivery.inbox(&open.registered.key.user) {
+            LogAnswer::Now(inbox) => self.take_head(inbox),
+            later => {
+                let me = self.me.clone();
+                spawn_local(async move {
+                    let inbox = later.wait().await;
+                    // The connection may be gone by then.
+                    if let Some(me) = me.upgrade() {
+                        me.borrow_mut().take_head(inbox);
+                    }
+                });
+            }
+        }
+    }
+
+    fn take_head(&mut self, inbox: Result<Inbox, LogError>) {
+        // If this failed, the read that would follow fails as well, and reports the reason.
+        let Ok(inbox) = inbox else {
+            return;
+        };
+        let Life::Open(open) = &self.life else {
+            return;
+        };
+        self.happen(if inbox.epoch == open.session.epoch() {
+            Event::Head(inbox.head)
+        } else {
+            Event::Failed(SessionFault::EpochOver)
+        });
+        self.wake();
+    }
+}
