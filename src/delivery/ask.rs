@@ -167,7 +167,7 @@ impl Delivery {
 
 impl Delivery {
     /// The newest message of each of a user's conversations of which everything is among the inbox's entries up to `sent`, ascending:
-    /// of at most [`NEWEST_MAX`] conversations, and at most [`NEWEST_BYTES_MAX`]. Cancel safe: it only reads.
+    /// of at most `NEWEST_MAX` conversations, and at most `NEWEST_BYTES_MAX`. Cancel safe: it only reads.
     pub async fn newest_messages(
         &self,
         (user, epoch): (&UserId, Epoch),
