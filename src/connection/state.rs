@@ -137,7 +137,8 @@ impl Connection {
             Inbound::Pong => {
                 let said = self.codec.pong();
                 self.happen(said.map_or(Event::Heard, Event::Said));
-                if let Some(frame) = self.codec.answers() {
+                // Nothing follows a close frame.
+                if let Some(frame) = self.codec.answers().filter(|_| !self.is_closing()) {
                     self.outbox.push(frame);
                 }
             }

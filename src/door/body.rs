@@ -13,7 +13,8 @@ use tokio::io::AsyncRead;
 
 use super::upgrade::poll_piece;
 
-/// The largest body of a call. The longest list of an SDK, the ids of 2,000 users or conversations, takes about as much.
+/// The largest body of a call. A list of 2,000 ids of some 30 bytes takes about as much. Before its
+/// token is known, anybody may send one.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 /// The bytes that are read and dropped of a larger body. A connection that is closed with unread bytes is reset, and the caller
 /// sees the reset instead of the answer.

@@ -85,6 +85,8 @@ pub fn open(
     if footing.stored != Some(cursor) || manner != Manner::Acks {
         actions.push(Action::Begin(cursor));
     }
+    // A client without a store begins at its overview. It misses nothing, and its window knows nothing of a gap.
+    let gap = gap.filter(|_| manner != Manner::Forgets);
     actions.extend(gap.map(|gap| Action::Send(ToClient::Gap(gap))));
     let has_backlog = cursor < footing.head;
     if !has_backlog {

@@ -152,6 +152,11 @@ impl Window {
         }
     }
 
+    /// The receipt of what was sent may lie where it is not read yet: its time begins now.
+    pub(super) fn wait_anew(&mut self, now: Moment, limits: &Limits) {
+        self.deadline = now.plus(self.resend_after(limits));
+    }
+
     /// Time passed. Acks are not overdue while sent frames still wait in the outbox: a resend would only lengthen the queue
     /// of a slow client.
     pub(super) fn tick(&mut self, now: Moment, is_flushed: bool, limits: &Limits) -> Overdue {

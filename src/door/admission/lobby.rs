@@ -59,6 +59,8 @@ pub struct Arrival {
     displaces: bool,
     /// True once its socket is counted by its permit.
     is_admitted: Cell<bool>,
+    /// True once its handshake is charged for requests that are answered here.
+    is_charged: Cell<bool>,
 }
 
 impl Arrivals {
@@ -127,6 +129,7 @@ impl Lobby {
             address,
             displaces: oldest.is_some(),
             is_admitted: Cell::new(false),
+            is_charged: Cell::new(false),
         }
     }
 
@@ -173,9 +176,15 @@ impl Arrival {
     }
 
     /// For a good request that is answered here: says why a connection would be refused, but gives no permit. It stays an
-    /// arrival, which bounds it.
+    /// arrival, which bounds it. Further requests of the same arrival cost no handshake.
     pub fn check(&self) -> Result<(), Refused> {
-        self.lobby.admission.admit(self.address).map(drop)
+        let admission = &self.lobby.admission;
+        if self.is_charged.get() {
+            return admission.check(self.address);
+        }
+        admission.admit(self.address)?;
+        self.is_charged.set(true);
+        Ok(())
     }
 
     /// Counts a token that no key of ours has signed.
@@ -332,6 +341,21 @@ mod tests {
         assert_eq!(sockets(), 1);
         drop(arrival);
         assert_eq!(sockets(), 0);
+    }
+
+    #[test]
+    fn further_requests_of_an_arrival_cost_no_handshake() {
+        let lobby = lobby(100, 0);
+        let owed = || {
+            let admission = &lobby.admission;
+            admission.handshakes.owed(admission.started.elapsed())
+        };
+        let arrival = lobby.enter([1; 4].into());
+        assert!(arrival.check().is_ok());
+        let first = owed();
+        assert!(first > Duration::ZERO);
+        assert!(arrival.check().is_ok());
+        assert!(owed() <= first);
     }
 
     #[test]

@@ -120,8 +120,8 @@ impl Admission {
         }
     }
 
-    /// Admits one more connection, if the limits allow it.
-    fn admit(self: &Arc<Self>, address: Address) -> Result<Permit, Refused> {
+    /// Says why nobody of this address is served now.
+    fn check(&self, address: Address) -> Result<(), Refused> {
         let now = self.started.elapsed();
         if let Some(wait) = self.bad_tokens.wait(address, now) {
             return Err(Refused::BadTokens(wait + soon()));
@@ -129,6 +129,13 @@ impl Admission {
         if self.memory.is_full(now, self.open.load(Relaxed)) {
             return Err(Refused::Memory(soon()));
         }
+        Ok(())
+    }
+
+    /// Admits one more connection, if the limits allow it.
+    fn admit(self: &Arc<Self>, address: Address) -> Result<Permit, Refused> {
+        self.check(address)?;
+        let now = self.started.elapsed();
         let permit = self.take().ok_or_else(|| Refused::Connections(soon()))?;
         self.handshakes
             .charge(now, self.handshake_cost, BURST)

@@ -153,17 +153,32 @@ pub(super) fn element(content_type: i32, content: &[u8]) -> Vec<u8> {
     element.to_string().into_bytes()
 }
 
-/// The same fields, the known ones with their type. A known field that cannot be made so is left out.
-fn typed(fields: Map<String, Value>, known: &[ElementField]) -> Map<String, Value> {
-    let field = |(name, value): (String, Value)| {
-        let kind = known.iter().find(|(names, _)| names.contains(&&*name));
-        let value = match kind {
-            Some((_, kind)) => made(value, *kind)?,
-            None => value,
+/// The same fields, the known ones with their type. A known field that cannot be made so is left out. A name in other letters, upper
+/// or lower case, is a known one for the SDK's JSON: it is written as known, unless the field is there under that name as well.
+fn typed(mut fields: Map<String, Value>, known: &[ElementField]) -> Map<String, Value> {
+    let (mut same, mut others) = (Map::new(), Vec::new());
+    for (name, value) in std::mem::take(&mut fields) {
+        let is_it = |known: &&&str| known.eq_ignore_ascii_case(&name);
+        let found = known
+            .iter()
+            .find_map(|(names, kind)| Some((*names.iter().find(is_it)?, *kind)));
+        let Some((known_name, kind)) = found else {
+            same.insert(name, value);
+            continue;
         };
-        Some((name, value))
-    };
-    fields.into_iter().filter_map(field).collect()
+        let Some(value) = made(value, kind) else {
+            continue;
+        };
+        if known_name == name {
+            same.insert(name, value);
+        } else {
+            others.push((known_name, value));
+        }
+    }
+    for (name, value) in others {
+        same.entry(name).or_insert(value);
+    }
+    same
 }
 
 /// The value as one of this type, if it can be made so.
@@ -265,6 +280,16 @@ mod tests {
         assert_eq!(made(101, &json!({})), json!({ "content": "" }));
         let raw: Value = serde_json::from_slice(&element(101, b"just so")).unwrap();
         assert_eq!(raw, json!({ "content": "just so" }));
+    }
+
+    /// A Go core reads `Extension` as `extension`, and would tell no message with a value of another type there.
+    #[test]
+    fn a_name_in_other_letters_is_a_known_one() {
+        let loose = json!({ "data": "x", "Extension": { "a": 1 }, "DESCRIPTION": 7 });
+        let strict = json!({ "data": "x", "extension": "{\"a\":1}", "description": "7" });
+        assert_eq!(made(110, &loose), strict);
+        let both = json!({ "Data": "other", "data": "x" });
+        assert_eq!(made(110, &both), json!({ "data": "x" }));
     }
 
     #[test]

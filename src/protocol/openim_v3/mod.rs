@@ -1,9 +1,10 @@
 //! OpenIM v3: what apps with an OpenIM SDK speak. `docs/openim.md` is its manual.
 //!
-//! Each WebSocket message is an envelope with a request, an answer or a push. The SDKs send no acks: the pong that answers a ping
+//! Each binary WebSocket message is an envelope with a request, an answer or a push. The SDKs send no acks: the pong that answers a ping
 //! behind a push shows that the push was received, because a client reads in order. The codec turns it into an ack.
 //!
-//! The end of a push is the message without its address, and all receivers share it: encoded once, and compressed once.
+//! The end of a live push is the message without its address, and all receivers share it: encoded once and compressed once for each
+//! encoding. JSON with gzip alone is not shared.
 //!
 //! - `query.rs`: who the client is, and in which encoding it speaks
 //! - `mistaken.rs`: a client whose query lacks something
@@ -65,8 +66,9 @@ mod proto {
 
 /// The name of the subprotocol. No SDK asks for one.
 const SUBPROTOCOL: &str = "openim.v3";
-/// The largest message of a client. OpenIM's own gateway takes 50 KiB.
-const FRAME_BYTES_MAX: usize = 64 * 1024;
+/// The largest message of a client. A JavaScript SDK asks for all conversations that moved in one request, some 75 bytes for each.
+/// OpenIM's own gateway takes 50 KiB.
+const FRAME_BYTES_MAX: usize = 256 * 1024;
 
 /// The codec of the client that sends this request; `None` if it is no client of this protocol.
 pub(super) fn of(request: &Request<()>) -> Option<Box<dyn Codec>> {

@@ -79,6 +79,9 @@ pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Errand, Requ
         number::SEQ_MESSAGES => {
             let request: GetSeqMessageReq = decode(data)?;
             own(&request.user_id, user)?;
+            let mut asked = request.conversations.iter();
+            // Each run of seqs has a copy of its id.
+            asked.try_for_each(|one| conversation(&one.conversation_id))?;
             let ranges = request.conversations.into_iter();
             let ranges = ranges.flat_map(|one| runs(one.conversation_id, one.seqs));
             ranges_question(ranges, ANSWER_BYTES_MAX, false)?
@@ -339,6 +342,14 @@ mod tests {
         assert_eq!(question(1002, &pull(more)), Err(1001));
         let id = "x".repeat(CONVERSATION_ID_BYTES_MAX + 1);
         assert_eq!(question(1002, &pull(vec![seq_range(&id, 1, 1)])), Err(1001));
+        let runs = GetSeqMessageReq {
+            user_id: "u1".into(),
+            conversations: vec![ConversationSeqs {
+                conversation_id: id.clone(),
+                seqs: (1..9).step_by(2).collect(),
+            }],
+        };
+        assert_eq!(question(1005, &runs), Err(1001));
         let request = GetConversationsHasReadAndMaxSeqReq {
             user_id: "u1".into(),
             conversation_ids: vec![id],

@@ -20,13 +20,18 @@ impl Turn<'_> {
         let now = self.scene.now;
         let silence = self.limits.heartbeat.mul_f64(SILENCE_HEARTBEATS_MAX);
         // While the connection takes no frames, the silence is not the client's fault.
-        if condition.is_flooded || !self.session.is_listening() {
+        let is_heard = !condition.is_flooded && self.session.is_listening();
+        if !is_heard {
             self.session.heard = now;
         }
         if now.since(self.session.heard) > silence {
             return self.close(Reason::HeartbeatStopped);
         }
         let window = &mut self.session.window;
+        // Nor is a receipt overdue that may lie behind a question.
+        if !is_heard && self.session.manner != Manner::Acks {
+            window.wait_anew(now, self.limits);
+        }
         match window.tick(now, self.scene.is_flushed, self.limits) {
             Overdue::No => {}
             Overdue::Rewound if self.session.manner == Manner::Acks => {}

@@ -13,6 +13,14 @@ use crate::{
 
 /// A session in an inbox with this head. It opens at 0 ms.
 pub(super) fn opened(manner: Manner, head: u64, stored: Option<u64>) -> (Session, Vec<Action>) {
+    opened_in(manner, (1, head), stored)
+}
+
+fn opened_in(
+    manner: Manner,
+    (first, head): (u64, u64),
+    stored: Option<u64>,
+) -> (Session, Vec<Action>) {
     let resume = Resume {
         epoch: 0,
         cursor: None,
@@ -20,7 +28,7 @@ pub(super) fn opened(manner: Manner, head: u64, stored: Option<u64>) -> (Session
     let footing = Footing {
         epoch: Epoch(7),
         head: Seq(head),
-        first: Seq(1),
+        first: Seq(first),
         stored: stored.map(Seq),
         is_damaged: false,
         has_conversations: true,
@@ -242,6 +250,35 @@ fn a_session_never_seen_begins_at_the_head() {
         assert_eq!(actions[1], "Begin(Seq(5))", "{manner:?}");
         assert_eq!(session.epoch(), Epoch(7));
     }
+}
+
+/// Its overview may be older than the gap, because a conversation's newest message outlives retention.
+#[test]
+fn who_forgets_is_told_of_no_gap() {
+    for (manner, has_gap) in [(Manner::Sifts, true), (Manner::Forgets, false)] {
+        let (_, actions) = opened_in(manner, (12, 12), Some(9));
+        let is_gap = |action: &Action| matches!(action, Action::Send(ToClient::Gap(_)));
+        assert_eq!(actions.iter().any(is_gap), has_gap, "{manner:?}");
+    }
+}
+
+/// The socket is not read while a question waits for a slow disk, so the receipt lies behind it.
+#[test]
+fn no_receipt_is_overdue_while_a_question_waits() {
+    let (mut session, _) = opened(Manner::Sifts, 3, Some(3));
+    handle(&mut session, asks(Question::Reached), 0);
+    handle(&mut session, reached(), 10);
+    handle(&mut session, live(4), 20);
+    handle(&mut session, asks(ranges()), 30);
+    for second in 1..60 {
+        let told = handle(&mut session, tick(), second * 1000);
+        assert!(!told.join(" ").contains("Close"), "{second}: {told:?}");
+    }
+    handle(&mut session, pulled(), 60_000);
+    let told = handle(&mut session, tick(), 88_000);
+    assert_eq!(told, NOTHING, "the receipt has its time once more");
+    let told = handle(&mut session, tick(), 95_000);
+    assert!(told.join(" ").contains("ReceiptsStopped"), "{told:?}");
 }
 
 #[test]

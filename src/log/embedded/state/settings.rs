@@ -56,7 +56,7 @@ pub(super) fn put_settings(settings: ConversationSettings, bytes: &mut Vec<u8>) 
 pub(super) fn take_settings(bytes: &mut &[u8]) -> Option<ConversationSettings> {
     Some(ConversationSettings {
         is_pinned: decode_varint(bytes).ok()? > 0,
-        receive_option: ReceiveOption::from_number(decode_varint(bytes).ok()?)?,
+        receive_option: ReceiveOption::from_number(decode_varint(bytes).ok()?).unwrap_or_default(),
         cleared: ConversationSeq(decode_varint(bytes).ok()?),
     })
 }
