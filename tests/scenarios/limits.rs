@@ -9,29 +9,7 @@ use tokio::{
 };
 use towncrier::protocol::towncrier_v1::proto::{Ack, ClientFrame, Connect, client_frame};
 
-use crate::support::{Client, Gateway, WEB, admin::Admin, eventually, notice, text_of, within};
-
-/// An honest client that must not notice anything.
-struct Witness {
-    client: Client,
-    admin: Admin,
-}
-
-impl Witness {
-    async fn of(gateway: &Gateway) -> Self {
-        Self {
-            client: gateway.connect("witness", WEB).await,
-            admin: gateway.admin().await,
-        }
-    }
-
-    async fn is_undisturbed(&mut self, by: &str) {
-        self.admin.send(&notice("witness", by)).await;
-        let message = self.client.expect_push().await;
-        assert_eq!(text_of(&message), by);
-        self.client.ack(message.seq).await;
-    }
-}
+use crate::support::{Client, Gateway, WEB, eventually, notice, within, witness::Witness};
 
 #[tokio::test]
 async fn broken_frames_close_their_connection_only() {

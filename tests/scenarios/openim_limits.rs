@@ -9,34 +9,12 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message as Socket},
 };
 
-use crate::support::{Client, Gateway, WEB, admin::Admin, eventually, notice, text_of, within};
+use crate::support::{Gateway, WEB, eventually, notice, within, witness::Witness};
 
 /// The users of the fuzz targets' seeds.
 const USER: &str = "u1";
 const GOB: &[u8] = include_bytes!("../../fuzz/seeds/openim_gob/overview");
 const GZIP_BOMB: &[u8] = include_bytes!("../../fuzz/seeds/openim_gzip/bomb");
-
-/// An honest client that must not notice anything.
-struct Witness {
-    client: Client,
-    admin: Admin,
-}
-
-impl Witness {
-    async fn of(gateway: &Gateway) -> Self {
-        Self {
-            client: gateway.connect("witness", WEB).await,
-            admin: gateway.admin().await,
-        }
-    }
-
-    async fn is_undisturbed(&mut self, by: &str) {
-        self.admin.send(&notice("witness", by)).await;
-        let message = self.client.expect_push().await;
-        assert_eq!(text_of(&message), by);
-        self.client.ack(message.seq).await;
-    }
-}
 
 type Sdk = WebSocketStream<TcpStream>;
 
@@ -62,7 +40,7 @@ async fn log_in(gateway: &Gateway, more: &str) -> Sdk {
     sdk
 }
 
-/// What comes next, but for pings.
+/// The next message, but for pings.
 async fn hear(sdk: &mut Sdk) -> Socket {
     loop {
         let heard = within("a message", sdk.next()).await.unwrap().unwrap();
