@@ -50,6 +50,18 @@ impl Conversation {
         self.bases.held_by(wire)
     }
 
+    /// The head and the highest read message as clients without epochs know them. The count of unread messages leaves out deleted
+    /// ones, so what counts as read is that far below the head.
+    pub fn head_and_read(&self) -> (WireSeq, WireSeq) {
+        let head = self.wire_of(self.head);
+        (head, WireSeq(head.0.saturating_sub(self.unread)))
+    }
+
+    /// The number of the first retained message as clients without epochs know it; `None` if none has left the conversation.
+    pub fn first_after_others(&self) -> Option<WireSeq> {
+        (self.first > ConversationSeq(1)).then(|| self.wire_of(self.first))
+    }
+
     /// The conversation for a client that takes no hole between the numbers: all its messages have the newest base.
     #[must_use]
     pub fn dense(self) -> Self {

@@ -144,10 +144,10 @@ impl Calls {
         let pinned = conversations.iter().filter(|one| is_pinned(one));
         let pinned = pinned.map(|one| one.id.to_string()).collect();
         let seqs = conversations.into_iter().map(|one| {
-            let (max, read) = max_and_read(&one);
+            let (head, read) = one.head_and_read();
             let seqs = SeqsOf {
-                max,
-                read,
+                max: head.0,
+                read: read.0,
                 time_ms: one.last_time_ms,
             };
             (one.id.into(), seqs)
@@ -222,13 +222,6 @@ impl Calls {
     }
 }
 
-/// The wire seqs of a conversation's head, and of what counts as read. The count of unread messages leaves out deleted ones, so
-/// what counts as read is that far below the head.
-pub(super) fn max_and_read(conversation: &Conversation) -> (u64, u64) {
-    let max = conversation.wire_of(conversation.head).0;
-    (max, max.saturating_sub(conversation.unread))
-}
-
 /// The id of the conversation of two users: `si_` or `sn_`, then the two ids sorted and joined by `_`.
 pub(super) fn pair_id(kind: &str, one: &UserId, other: &UserId) -> String {
     let (low, high) = if one <= other {
@@ -265,9 +258,8 @@ pub(super) fn describe(user: &UserId, id: &str, known: Option<&Conversation>) ->
 
 /// The wire seq at which a conversation begins; 0 if it begins at its first message.
 pub(super) fn min_seq(known: Option<&Conversation>) -> i64 {
-    let first = known.filter(|known| known.first > ConversationSeq(1));
-    let first = first.map_or(0, |known| known.wire_of(known.first).0);
-    i64::try_from(first).unwrap_or(i64::MAX)
+    let first = known.and_then(Conversation::first_after_others);
+    first.map_or(0, |first| i64::try_from(first.0).unwrap_or(i64::MAX))
 }
 
 /// The other user of a pair of ids that are sorted and joined by `_`. The order decides when both halves could be the user's.

@@ -13,7 +13,7 @@ use tokio::task::yield_now;
 use super::{
     answer::success,
     body::{Body, check_owner},
-    conversations::{CONVERSATIONS_IN_A_ROW, describe, max_and_read, min_seq},
+    conversations::{CONVERSATIONS_IN_A_ROW, describe, min_seq},
     failure::CallFailure,
     proto::{
         Conversation as Described, ConversationMsg, ConversationsResp, GetActiveConversationsReq,
@@ -149,13 +149,16 @@ impl Calls {
             // A group.
             Err(_) => UserInfo::default(),
         };
-        let (max, read) = known.as_ref().map_or((0, 0), max_and_read);
+        let (head, read) = known
+            .as_ref()
+            .map(Conversation::head_and_read)
+            .unwrap_or_default();
         Ok(ConversationMsg {
             conversation: Some(conversation),
             last_msg: None,
             user: Some(peer),
-            max_seq: max as i64,
-            read_seq: read as i64,
+            max_seq: head.0 as i64,
+            read_seq: read.0 as i64,
         })
     }
 }

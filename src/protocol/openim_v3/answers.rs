@@ -82,9 +82,8 @@ fn max_seqs(all: &[Standing]) -> GetMaxSeqResp {
         if reached > 0 {
             answer.max_seqs.insert(id.to_string(), reached);
         }
-        if conversation.first.0 > 1 {
-            let first = conversation.wire_of(conversation.first).0 as i64;
-            answer.min_seqs.insert(id.to_string(), first);
+        if let Some(first) = conversation.first_after_others() {
+            answer.min_seqs.insert(id.to_string(), first.0 as i64);
         }
     }
     answer
@@ -93,10 +92,10 @@ fn max_seqs(all: &[Standing]) -> GetMaxSeqResp {
 /// The unread messages are the ones that the gateway counts: a phone and the inbox page show the same number.
 fn read_and_max_seqs(all: &[Conversation]) -> GetConversationsHasReadAndMaxSeqResp {
     let seqs = all.iter().map(|conversation| {
-        let max = conversation.wire_of(conversation.head).0;
+        let (head, read) = conversation.head_and_read();
         let seqs = Seqs {
-            max_seq: max as i64,
-            has_read_seq: max.saturating_sub(conversation.unread) as i64,
+            max_seq: head.0 as i64,
+            has_read_seq: read.0 as i64,
             max_seq_time: conversation.last_time_ms as i64,
         };
         (conversation.id.to_string(), seqs)
