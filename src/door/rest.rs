@@ -250,7 +250,7 @@ mod tests {
         )
     }
 
-    /// What comes on a connection that stays open, in lower case.
+    /// The answers on a connection that stays open, in lower case.
     async fn heard(stream: &mut DuplexStream) -> String {
         let mut bytes = vec![0; 256 * 1024];
         let count = timeout(Duration::from_secs(1), stream.read(&mut bytes)).await;

@@ -1,9 +1,9 @@
-//! How a client counts that knows nothing of epochs.
+//! The numbers by which a client counts that knows nothing of epochs.
 
 use super::Conversation;
 use crate::ids::{ConversationSeq, WireSeq};
 
-/// How a client without epochs counts the messages of a conversation.
+/// The way in which a client without epochs counts the messages of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counting {
     /// Each message keeps the number of the epoch in which it was stored. For a client with a store: a message with a second number

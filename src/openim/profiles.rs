@@ -58,7 +58,7 @@ impl Calls {
         Ok(success(UsersInfo { users }))
     }
 
-    /// What the caller sees of a user. A registration's other fields, such as the phone number, are not for others.
+    /// The part of a user that a caller sees. A registration's other fields, such as the phone number, are not for others.
     pub(super) async fn profile(
         &self,
         caller: &UserId,

@@ -20,7 +20,7 @@ const PULLED_WITHIN: Duration = Duration::from_secs(10);
 /// Why pushes wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hold {
-    /// How far the session has received each conversation is not answered, and may not be asked.
+    /// The question about how far the session has received each conversation is not answered, and may not be asked.
     Reached(Wait),
     /// The overview is not answered. A client without a store always asks for it; before that it can place no message.
     Overview,

@@ -89,7 +89,7 @@ impl Session {
         self.epoch
     }
 
-    /// How its client takes pushes.
+    /// The manner in which its client takes pushes.
     pub fn manner(&self) -> Manner {
         self.manner
     }

@@ -104,7 +104,7 @@ struct App {
     user: String,
     core: Core,
     items: VecDeque<Item>,
-    /// What the core took, and has not stored.
+    /// The messages that the core took and has not stored.
     unwritten: Vec<Told>,
     open: Option<OpenRequest>,
     requests: u64,

@@ -27,7 +27,7 @@ const FINAL_CODES: std::ops::RangeInclusive<i64> = 1501..=1507;
 /// Why a connection ended, or never began.
 #[derive(Debug)]
 pub(super) enum Lost {
-    /// It was cut, closed, or never came about.
+    /// The connection was cut, closed, or never came about.
     Gone(String),
     /// The verdict was no. The app does not come back.
     Refused(i64),
@@ -73,7 +73,7 @@ impl From<tungstenite::Error> for Lost {
     }
 }
 
-/// What came from the gateway.
+/// An input from the gateway.
 pub(super) enum Heard {
     Frame(SdkResponse),
     /// The sign of life that the core needs.

@@ -177,7 +177,7 @@ impl PhoneStore {
             SdkCore::Go => newest.filter(|newest| *newest >= seq),
             SdkCore::JavaScript => {
                 let Some(begin) = &self.begin else {
-                    // It cannot place a message yet.
+                    // The core cannot place a message yet.
                     return Some(0);
                 };
                 let is_there = self.rows.contains_key(&(id.to_owned(), seq));

@@ -23,7 +23,7 @@ pub(super) enum Ask {
     Heads,
 }
 
-/// What a core tells its app, in order.
+/// The news that a core tells its app, in order.
 #[derive(Debug, PartialEq)]
 pub(super) enum Told {
     /// A message of this conversation. With a seq it is stored.
@@ -155,7 +155,7 @@ impl GoCore {
             check_times(&run)?;
             let messages = run.messages.into_iter();
             told.extend(messages.map(|message| Told::Message(id.clone(), message)));
-            // What the answer does not hold is never asked for again.
+            // A message that the answer does not hold is never asked for again.
             self.synced.insert(id, range.end);
         }
         if !answer.msgs.is_empty() {
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(seqs(core.pushed(run(2..=5))), [0; 0]);
         assert_eq!(seqs(core.pushed(run(8..=8))), [0; 0]);
         assert_eq!(core.ask(), Some(&pull(6, 8, 10)));
-        // It waits for the answer. What that does not hold is not asked for again.
+        // The core waits for the answer, and asks for nothing again that the answer does not hold.
         assert_eq!(seqs(core.pushed(run(9..=9))), [0; 0]);
         assert_eq!(seqs(core.pulled(run(7..=8))), [7, 8, 9]);
         assert_eq!(core.ask(), None);

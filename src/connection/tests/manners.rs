@@ -157,7 +157,7 @@ fn a_first_login_of_who_sifts_waits_until_its_place_is_durable() {
         let mut client = bench.knock(words).await;
         rest().await;
         assert!(client.next().now_or_never().is_none(), "not let in yet");
-        // It goes on where the log takes no write.
+        // The login goes on where the log takes no write.
         bench.world.log.rows().hanging.clear();
         assert_eq!(hear(&mut client).await, "hello");
         drop(client);
@@ -210,7 +210,7 @@ fn a_mark_that_leaves_something_unread_is_not_told_to_who_sifts() {
         let mut client = bench.talk(&token, Manner::Sifts).await;
         say(&mut client, "reached").await;
         assert_eq!(hear(&mut client).await, "(sn_a_u:3 sn_b_u:1)");
-        // Of entry 9 one mark is left. What came after a mark leaves it whole.
+        // Entry 9 keeps one mark. Messages that came after a mark leave it whole.
         assert_eq!(hear(&mut client).await, "+7 +8 +9 +10 +11");
     });
 }

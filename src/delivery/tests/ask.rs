@@ -182,7 +182,7 @@ async fn the_newest_messages_of_the_newest_conversations_are_read_within_their_b
     let base = base_with_groups(NEWEST_MAX + 1, 0).await;
     let last = NEWEST_MAX as u64 + 1;
     assert_eq!(newest(&base, last).await, (2..=last).collect::<Vec<_>>());
-    // Of a conversation that goes on the rest is pushed.
+    // A conversation that goes on has its rest pushed.
     send(&base.delivery, "7").await;
     let others: Vec<_> = (1..=last).filter(|seq| *seq != 8).collect();
     assert_eq!(newest(&base, last).await, others);
@@ -356,7 +356,7 @@ async fn a_mark_is_whole_if_no_message_before_it_is_left_unread() {
         mark(seq).await;
     }
     assert_eq!(whole().await, [0, 0, 1]);
-    // What was deleted is not unread, and what came later was not before it.
+    // Deleted messages are not unread, and later ones were not before the mark.
     base.log.delete(u1(), vec![Seq(3), Seq(4)]).unwrap();
     send(&base.delivery, "a").await;
     assert_eq!(whole().await, [0, 1, 1, 0]);

@@ -80,7 +80,7 @@ impl World {
         self.delivery.send(send).await.unwrap();
     }
 
-    /// So many notices of each of these senders to u1, in turn.
+    /// Sends this number of notices of each of these senders to u1, in turn.
     pub(super) async fn notices(&self, senders: &[&str], each: usize) {
         for sender in senders.repeat(each) {
             self.send("u1", message(sender, 4)).await;

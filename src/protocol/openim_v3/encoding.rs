@@ -63,7 +63,7 @@ impl Encoding {
         }
     }
 
-    /// How receivers share the end of an envelope. `None`: they do not. No SDK speaks JSON with gzip.
+    /// The way in which receivers share the end of an envelope. `None`: they do not. No SDK speaks JSON with gzip.
     pub(super) fn sharing(self) -> Option<Sharing> {
         match (self.form, self.is_gzip) {
             (Form::Gob, false) => Some(Sharing::Gob),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::envelope::{ClientRequest, Malformed, Response};
 
-/// What stands behind the data.
+/// The bytes behind the data.
 const END: &str = "\"}";
 /// Base64 makes of three bytes four letters.
 const GROUP: (usize, usize) = (3, 4);

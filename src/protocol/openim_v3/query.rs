@@ -1,4 +1,4 @@
-//! What an SDK says by the query of its request: who it is, and in which encoding it speaks. Pure.
+//! An SDK's query says who it is, and in which encoding it speaks. Pure.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use serde::Deserialize;

@@ -39,7 +39,7 @@ pub(super) mod code {
     pub(crate) const NO_PERMISSION: i32 = 1002;
 }
 
-/// What a request asks for.
+/// The errand of a request.
 #[derive(Debug)]
 pub(super) enum Errand {
     /// Something of the session, whose answer belongs to the request.
@@ -58,7 +58,7 @@ pub(super) enum Errand {
 /// Why a request gets an error: OpenIM's code, and a text.
 pub(super) type RequestError = (i32, &'static str);
 
-/// What the request with this number and data asks for. `user` is the one of the session.
+/// The errand of the request with this number and data. `user` is the one of the session.
 pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Errand, RequestError> {
     Ok(match number {
         number::MAX_SEQ => {

@@ -41,7 +41,7 @@ impl Client {
         }
     }
 
-    /// What the client reads when the session says this.
+    /// The frames that the client reads when the session says this.
     fn hear(&mut self, what: ToClient) -> Vec<Received> {
         let mut frames = Vec::new();
         self.codec
@@ -348,7 +348,7 @@ fn a_pong_acks_what_was_pushed_before_its_ping() {
         assert_eq!(pong(&mut client), (Some(5), true));
         assert_eq!(pong(&mut client), (Some(6), false));
         assert_eq!(pong(&mut client), (None, false));
-        // What will not come is received with what was pushed before it.
+        // A gap is received with the messages that were pushed before it.
         let gap = Gap {
             from: Seq(7),
             to: Seq(9),

@@ -1,4 +1,4 @@
-//! What a session does as time passes: it gives up on a client that takes nothing or says nothing, and waits for it no longer.
+//! Time passes: the session gives up on a client that takes nothing or says nothing, and waits for it no longer.
 
 use super::{
     super::{

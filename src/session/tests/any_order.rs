@@ -169,7 +169,7 @@ fn what_no_answer_has_comes_once_and_in_order_whatever_happens() {
             order: None,
             asked: None,
             newest: None,
-            // Who sifts is pinged as the session opens.
+            // A client that sifts is pinged as the session opens.
             is_pinged: manner == Manner::Sifts,
             has,
             acked: has,

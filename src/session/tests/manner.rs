@@ -176,7 +176,7 @@ fn who_reads_and_asks_nothing_for_a_second_gets_the_newest_and_what_follows() {
             continue;
         };
         assert_eq!(read_after, "read after 3");
-        // Of a run of which it has a part it would pull the rest.
+        // The client would pull the rest of a run of which it has a part.
         let pushed = handle(&mut session, read(4..=5), 8700);
         assert_eq!(pushed, ["push 4", "push 5", &caught_up("CaughtUp")]);
         handle(&mut session, tick(), 9000);

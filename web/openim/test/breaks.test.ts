@@ -80,7 +80,7 @@ async function survives(context: TestContext, device: Device, end: () => Promise
   await device.enter(login);
   const ids = await notify(gateway, user, 5);
   await device.isTold(ids);
-  // What an app was told is in its store a moment later: it asks for its history, which comes after that.
+  // A notice is in the store a moment after the app was told of it. The history is read after that.
   await device.historyIds(conversationOf(user));
   await end();
   ids.push(...(await notify(gateway, user, 5)));
@@ -116,7 +116,7 @@ test("js: a restart costs nothing that history does not have", async (context) =
   await device.enter(login);
   const [last = ""] = await notify(gateway, user, 1);
   await device.isTold([last]);
-  // It keeps nothing: what came before its login is history.
+  // The core keeps nothing: notices from before its login are history.
   assertSame(device.toldIds, [...ids.slice(0, 5), last], "told");
   assertSame(await device.historyIds(conversationOf(user)), [...ids, last], "history");
 });

@@ -1,4 +1,4 @@
-// What was before: a device that comes late, messages that retention removed, and a log that went back to a backup.
+// The past: a device that comes late, messages that retention removed, and a log that went back to a backup.
 import assert from "node:assert/strict";
 import { cp, rm } from "node:fs/promises";
 import { test } from "node:test";
@@ -128,7 +128,7 @@ each("over two new epochs nothing is told twice, and marks and counts hold", asy
     await own.drain();
     await own.log("new-epoch");
     await own.restart();
-    // It may be behind when it returns.
+    // The device may be behind when it returns.
     ids.push(...(await notify(own, user, count)));
     // A Go core that returns within 5 s of its last connect asks nothing.
     await device.hears(core === "js" ? "OnSyncServerFinish" : "OnConnectSuccess", before);

@@ -1,4 +1,4 @@
-// What the admin API sends, as the app behind each of OpenIM's cores finds it.
+// Sends of the admin API, as the app behind each of OpenIM's cores finds them.
 import assert from "node:assert/strict";
 import {
   ADMIN,

@@ -116,7 +116,7 @@ struct SdkVerdict {
     text: String,
 }
 
-/// What came from the server.
+/// An input from the server.
 #[derive(Debug)]
 pub(super) enum SdkHeard {
     Frame(SdkResponse),

@@ -216,7 +216,7 @@ impl SdkStore {
         for message in std::mem::take(&mut self.held) {
             self.take(&id, &message, land)?;
         }
-        // What an answer does not hold is never asked for again.
+        // A message that an answer does not hold is never asked for again.
         let newest = self.taken.entry(id).or_default();
         newest.seq = newest.seq.max(self.held_to);
         self.take_waiting(land)
@@ -246,7 +246,7 @@ impl SdkStore {
         Ok(())
     }
 
-    /// What a Go core does with the messages that a push has for one conversation.
+    /// A Go core takes the messages that a push has for one conversation.
     fn take_run(&mut self, id: &str, run: &[SdkMessage], land: Land<'_>) -> Result<(), SdkFault> {
         let taken = self.seq(id);
         let last = run.last().map_or(0, |message| message.seq);
@@ -382,7 +382,7 @@ mod tests {
         assert_eq!(it.store.ask(), None);
         it.push([8]);
         assert_eq!(it.store.ask(), Some(&range(6, 8, 10)));
-        // It waits for the answer, and then repeats nothing.
+        // The core waits for the answer, and then repeats nothing.
         it.push([9]);
         assert_eq!(it.landed, [4, 5]);
         it.pulled(6..=8);

@@ -21,7 +21,7 @@ fn each_manner_is_told_the_numbers_by_which_it_counts() {
             say(&mut client, "ranges 9999 sn_a_u 3 52").await;
             assert_eq!(hear(&mut client).await, "()", "{manner:?}");
             if manner == Manner::Forgets {
-                // It asked for so many that it pulls once more, within 10 s.
+                // The client asked for so many that it pulls once more, within 10 s.
                 pong(&mut client).await;
                 bench.let_pass(10).await;
             }

@@ -1,4 +1,4 @@
-// What the tests of one file share: a gateway, and devices that end with their test.
+// The tests of one file share a gateway, and devices that end with their test.
 import assert from "node:assert/strict";
 import { after, type TestContext, test } from "node:test";
 import { ADMIN, Gateway, type Notice } from "../../../client/test/support/gateway.ts";

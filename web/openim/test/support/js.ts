@@ -8,7 +8,7 @@ class BrowserSocket extends WebSocket {
 }
 // Node has one of its own only from version 22 on.
 globalThis.WebSocket = BrowserSocket as unknown as typeof globalThis.WebSocket;
-// Of its four builds this is the one that goes on after a break.
+// This is the one of its four builds that goes on after a break.
 const { getSDK, CbEvents } = (await import(
   new URL("index.modern.mjs", import.meta.resolve("@openim/client-sdk")).href
 )) as {

@@ -1,4 +1,4 @@
-// What passes between a test and the process that an SDK runs in.
+// Messages between a test and the process that an SDK runs in.
 import type { Callback } from "./device.ts";
 
 /** A method of the SDK to call. */
