@@ -9,7 +9,7 @@
 //! - `serve.rs`: the gateway; also without a command
 //! - `listen.rs`, `print.rs`: a client that lands pushed messages, and their form on the terminal
 //! - `send.rs`, `token.rs`: the admin side
-//! - `check.rs`: the configuration; `log.rs`: a stopped data directory; `doctor.rs`: the load that this host can carry
+//! - `health.rs`: the running gateway's health; `check.rs`: the configuration; `log.rs`: a stopped data directory; `doctor.rs`: the load that this host can carry
 //! - `filter.rs`: the log filter; `supervisor.rs`: what systemd is told; `manual.rs`: shell completions and manual pages
 //! - `admin.rs`, `scratch.rs`, `signals.rs`: shared by several commands
 
@@ -17,6 +17,7 @@ mod admin;
 mod check;
 mod doctor;
 mod filter;
+mod health;
 mod listen;
 mod log;
 mod manual;
@@ -96,6 +97,8 @@ enum Command {
     Check,
     /// Says how many sessions and messages to expect of this host, and what limits them.
     Doctor(doctor::DoctorCommand),
+    /// Asks the running gateway how it is: exit code 0 if it is well.
+    Health(health::HealthCommand),
     /// Prints every setting with its default and meaning.
     Config(check::ConfigCommand),
     /// Looks into the log of a stopped gateway.
@@ -144,6 +147,7 @@ fn run_command(arguments: Arguments, lines: &Lines) -> anyhow::Result<ExitCode> 
         Command::Token(token) => block_on(token.run(config)),
         Command::Check => check::run(config),
         Command::Doctor(doctor) => block_on(doctor.run(config)),
+        Command::Health(health) => block_on(health.run(&config)),
         Command::Config(print) => print.run(&config),
         Command::Log(log) => log.run(&config.log.dir),
         Command::Completions(completions) => Ok(completions.run()),
