@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::answer::json;
 use crate::{
     delivery::{AuthError, LogError, SendError},
-    door::ForgedToken,
+    door::Stranger,
     ids::IdError,
     token::TokenError,
 };
@@ -47,6 +47,9 @@ pub(super) enum CallFailure {
     /// The user was logged out.
     #[error("the token was revoked")]
     Revoked,
+    /// The user makes changes faster than a person does.
+    #[error("too many changes: try again later")]
+    TooOften,
     /// The log does not answer now, or the clock is in doubt. The details are the operator's.
     #[error("try again later")]
     Unavailable,
@@ -80,7 +83,7 @@ impl CallFailure {
             Self::Token(TokenError::NotYet) => (1504, "TokenNotValidYetError"),
             Self::Token(_) => (1502, "TokenInvalidError"),
             Self::Revoked => (1506, "TokenKickedError"),
-            Self::Unavailable => (500, "ServerInternalError"),
+            Self::TooOften | Self::Unavailable => (500, "ServerInternalError"),
         }
     }
 }
@@ -93,8 +96,9 @@ impl IntoResponse for CallFailure {
             name,
             detail: &self.to_string(),
         });
-        if self == Self::Token(TokenError::Signature) {
-            response.extensions_mut().insert(ForgedToken);
+        if let Self::Header(_) | Self::Token(_) | Self::Revoked = self {
+            let is_forger = self == Self::Token(TokenError::Signature);
+            response.extensions_mut().insert(Stranger { is_forger });
         }
         response
     }

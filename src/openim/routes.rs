@@ -17,6 +17,7 @@ use super::{
     answer::{NoData, success},
     body::Body,
     failure::CallFailure,
+    rate::ChangeRate,
 };
 use crate::{delivery::Delivery, door::Rest, ids::UserId};
 
@@ -43,14 +44,17 @@ pub(crate) fn rest(delivery: Arc<Delivery>) -> Rest {
 
 /// The calls as a router, which answers every path.
 pub(super) fn router(delivery: Arc<Delivery>) -> Router {
-    Router::new()
-        .fallback(answer)
-        .with_state(Arc::new(Calls { delivery }))
+    Router::new().fallback(answer).with_state(Arc::new(Calls {
+        delivery,
+        changes: ChangeRate::new(),
+    }))
 }
 
 /// The state that all calls share.
 pub(super) struct Calls {
     pub(super) delivery: Arc<Delivery>,
+    /// The rate of the changes that are made.
+    pub(super) changes: ChangeRate,
 }
 
 /// Group and name of the call at `path`, which may begin with `/api`. Slashes around it are ignored, because an address that ends
