@@ -395,6 +395,27 @@ fn who_forgets_and_asks_for_no_range_gets_pushes_a_second_after_it_read_the_over
     assert_eq!(handle(&mut session, tick(), 9100), ["read after 5"]);
 }
 
+/// A page may be busy for seconds after its overview.
+#[test]
+fn who_forgets_and_lacks_some_gets_no_new_message_before_the_missed_ones() {
+    let (mut session, _) = opened(Manner::Forgets, 5, Some(3));
+    handle(&mut session, asks(Question::Overview(Vec::new())), 0);
+    handle(&mut session, overview(5), 10);
+    assert_eq!(handle(&mut session, pong(), 20), NOTHING);
+    assert_eq!(handle(&mut session, live(6), 30), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 10_019), NOTHING);
+    assert_eq!(handle(&mut session, asks(pull(2)), 10_019), ["ask at 5"]);
+    assert_eq!(handle(&mut session, pulled(), 10_019), ["answer", "ping"]);
+    assert_eq!(handle(&mut session, pong(), 10_030), ["read after 5"]);
+    // A page that was loaded again has no store, and never pulls.
+    let (mut session, _) = opened(Manner::Forgets, 5, Some(3));
+    handle(&mut session, asks(Question::Overview(Vec::new())), 0);
+    handle(&mut session, overview(5), 10);
+    assert_eq!(handle(&mut session, pong(), 20), NOTHING);
+    assert_eq!(handle(&mut session, live(6), 30), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 10_020), ["read after 5"]);
+}
+
 #[test]
 fn nothing_is_sent_again_and_a_receipt_that_does_not_come_ends_the_session() {
     let (mut session, _) = opened(Manner::Sifts, 0, None);
@@ -445,16 +466,28 @@ fn presence_is_answered_at_once_and_told_again_at_each_change() {
         })
     };
     let look = r#"Look(["a"])"#;
+    let tick = |presence| {
+        Event::Tick(Condition {
+            presence,
+            ..Condition::default()
+        })
+    };
     assert_eq!(handle(&mut session, watch(&[&user], &[]), 0), [look]);
     let told = r#"Send(Presence([("a", [])]))"#;
     assert_eq!(handle(&mut session, on(&[]), 0), [told]);
-    assert_eq!(handle(&mut session, tick(), 500), [look]);
+    assert_eq!(handle(&mut session, tick(1), 500), [look]);
     assert_eq!(handle(&mut session, on(&[]), 500), NOTHING);
+    assert_eq!(
+        handle(&mut session, tick(1), 600),
+        NOTHING,
+        "nobody came or went"
+    );
+    assert_eq!(handle(&mut session, tick(2), 900), [look]);
     let told = r#"Send(Presence([("a", [Web])]))"#;
     assert_eq!(handle(&mut session, on(&[Platform::Web]), 900), [told]);
     let ended = handle(&mut session, watch(&[], &[&user]), 1000);
     assert_eq!(ended, ["Send(Presence([]))"]);
-    assert_eq!(handle(&mut session, tick(), 2000), NOTHING);
+    assert_eq!(handle(&mut session, tick(3), 2000), NOTHING);
 }
 
 #[test]
