@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::answer::json;
 use crate::{
+    codes::{self, Code},
     delivery::{AuthError, LogError, SendError},
     door::Stranger,
     ids::IdError,
@@ -67,8 +68,7 @@ struct FailureBody<'a> {
 }
 
 impl CallFailure {
-    /// OpenIM's number of the refusal, and its fixed name. From 1501 to 1507 an SDK logs its user out.
-    fn code(&self) -> (u16, &'static str) {
+    fn code(&self) -> Code {
         match self {
             Self::Header(_)
             | Self::NoObject
@@ -76,14 +76,11 @@ impl CallFailure {
             | Self::Field(..)
             | Self::Required(_)
             | Self::Id(..)
-            | Self::TooMany(..) => (1001, "ArgsError"),
-            Self::OtherUser(_) | Self::NotSupported => (1002, "NoPermissionError"),
-            Self::Token(TokenError::Expired) => (1501, "TokenExpiredError"),
-            Self::Token(TokenError::Malformed) => (1503, "TokenMalformedError"),
-            Self::Token(TokenError::NotYet) => (1504, "TokenNotValidYetError"),
-            Self::Token(_) => (1502, "TokenInvalidError"),
-            Self::Revoked => (1506, "TokenKickedError"),
-            Self::TooOften | Self::Unavailable => (500, "ServerInternalError"),
+            | Self::TooMany(..) => codes::ARGS,
+            Self::OtherUser(_) | Self::NotSupported => codes::NO_PERMISSION,
+            Self::Token(error) => codes::of_token(*error),
+            Self::Revoked => codes::TOKEN_KICKED,
+            Self::TooOften | Self::Unavailable => codes::INTERNAL,
         }
     }
 }
