@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::{
     answer::{NoData, success},
-    body::Body,
+    body::{Body, counting_of},
     failure::CallFailure,
     rate::ChangeRate,
 };
@@ -99,12 +99,15 @@ impl Calls {
             return self.jssdk(user, name, &parts.headers, bytes).await;
         }
         let body = &Body::parse(&bytes, user)?;
+        let counting = counting_of(&parts.headers);
         match (group, name) {
             ("user", "get_users_info") => self.users_info(user, body).await,
-            ("conversation", "get_incremental_conversations") => self.incremental(user).await,
-            ("conversation", "get_all_conversations") => self.all(user).await,
-            ("conversation", "get_conversations") => self.listed(user, body).await,
-            ("conversation", "get_conversation") => self.one(user, body).await,
+            ("conversation", "get_incremental_conversations") => {
+                self.incremental(user, counting).await
+            }
+            ("conversation", "get_all_conversations") => self.all(user, counting).await,
+            ("conversation", "get_conversations") => self.listed(user, body, counting).await,
+            ("conversation", "get_conversation") => self.one(user, body, counting).await,
             ("conversation", "get_full_conversation_ids") => self.ids(user).await,
             ("conversation", "get_not_notify_conversation_ids") => self.silent(user).await,
             ("conversation", "get_pinned_conversation_ids") => self.pinned(user).await,
@@ -112,7 +115,9 @@ impl Calls {
             ("msg", "clear_conversation_msg") => self.clear(user, body).await,
             ("msg", "user_clear_all_msg") => self.clear_all(user, body).await,
             ("msg", "delete_msgs") => self.delete(user, body).await,
-            ("msg", "get_conversations_has_read_and_max_seq") => self.seqs(user, body).await,
+            ("msg", "get_conversations_has_read_and_max_seq") => {
+                self.seqs(user, body, counting).await
+            }
             (
                 "msg",
                 "mark_conversation_as_read" | "set_conversation_has_read_seq" | "mark_msgs_as_read",

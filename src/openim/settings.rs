@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     ids::{UserId, WireSeq},
-    message::{Conversation, OVERVIEW_MAX, ReceiveOption, SettingsChange},
+    message::{Conversation, Counting, OVERVIEW_MAX, ReceiveOption, SettingsChange},
 };
 
 /// The messages that one call deletes. Each costs a look into the log, and an SDK's app deletes what a user has chosen by hand.
@@ -75,7 +75,7 @@ impl Calls {
         if ids.is_empty() {
             return Err(CallFailure::Required("conversationIDs"));
         }
-        let found = self.of_ids(user, &ids).await?.into_iter();
+        let found = self.of_ids(user, &ids, Counting::Kept).await?.into_iter();
         let changes = found.filter_map(|(known, _)| {
             let Conversation { id, head, .. } = known?;
             Some(SettingsChange {
