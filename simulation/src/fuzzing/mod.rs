@@ -5,6 +5,7 @@
 //!
 //! - `websocket`: a client's bytes against a reactor (`websocket.rs`)
 //! - `frames`: a client's frames, and all other events of a session, against its machine (`frames.rs`)
+//! - `proxy`: a proxy's bytes before those of its client (`proxy.rs`)
 //! - `admin`: a body against a call of the admin API (`admin.rs`)
 //! - `segments`, `recovery`: the content of a log's files (`log.rs`)
 //! - `openim_gob`, `openim_json`, `openim_gzip`: the requests of an OpenIM client in each encoding (`openim.rs`)
@@ -15,6 +16,7 @@ mod admin;
 mod frames;
 mod log;
 mod openim;
+mod proxy;
 mod rows;
 mod websocket;
 
@@ -26,6 +28,7 @@ pub use self::{
     frames::frames,
     log::{recovery, segments},
     openim::{openim_gob, openim_gzip, openim_json},
+    proxy::proxy,
     rows::rows,
     websocket::websocket,
 };
@@ -34,12 +37,13 @@ pub use self::{
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("websocket", websocket),
     ("frames", frames),
     ("openim_gob", openim_gob),
     ("openim_json", openim_json),
     ("openim_gzip", openim_gzip),
+    ("proxy", proxy),
     ("admin", admin),
     ("segments", segments),
     ("recovery", recovery),
