@@ -19,6 +19,11 @@ impl Model {
     /// A phone stores a message of a conversation.
     pub(super) fn stored_by_phone(&mut self, user: usize, id: &str, message: &PhoneMessage) {
         self.landings += 1;
+        self.seen_by_phone(user, id, message);
+    }
+
+    /// A phone's user sees a message: it is the one that was sent, at its place.
+    pub(super) fn seen_by_phone(&mut self, user: usize, id: &str, message: &PhoneMessage) {
         let server_id = &message.server_msg_id;
         let (Some(number), Ok(parsed)) = (
             number_in(message.sent().as_bytes()),
