@@ -4,6 +4,10 @@
 //! No label holds a user or a connection. The counters balance for each kind of entry, counted once per receiver: `accepted =
 //! acked + pending + expired` from the first start of a data directory on. Counters begin at 0 with each process; `pending`
 //! does not.
+//!
+//! - `push.rs`: those of vendor push
+
+mod push;
 
 use std::sync::Arc;
 
@@ -12,6 +16,7 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+pub use self::push::{PushMetrics, PushOutcomes};
 use crate::{ids::Platform, process};
 
 /// The bounds of the time histograms, in seconds: from one fast sync to a request's deadline.
@@ -161,6 +166,8 @@ pub struct Metrics {
     pub connections: Gauge,
     pub frames_received: Counter,
     pub bytes_sent: Counter,
+    /// Vendor push.
+    pub push: PushMetrics,
 }
 
 impl Metrics {
@@ -349,6 +356,7 @@ impl Metrics {
                 "towncrier_sent_bytes_total",
                 "Bytes written to clients' sockets",
             ),
+            push: PushMetrics::new(&recorder),
             recorder,
         }
     }

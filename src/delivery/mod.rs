@@ -9,11 +9,13 @@
 //! - `settings.rs`: a user's settings of conversations
 //! - `ask.rs`: what OpenIM's v3 clients ask about their conversations
 //! - `authenticate.rs`: tokens are issued and checked
+//! - `proofs.rs`: what OpenIM's v3 clients have for certain
 //! - `trail.rs`, `trace.rs`: the way of a message
 
 mod ask;
 mod authenticate;
 mod cursor;
+mod proofs;
 mod read_state;
 mod send;
 mod settings;
@@ -54,6 +56,8 @@ pub struct Delivery {
     clock: Arc<Clock>,
     pushed: trail::Trail,
     acked: trail::Trail,
+    /// `None`: nobody asks for them.
+    proofs: Option<proofs::Proofs>,
     is_draining: AtomicBool,
 }
 
@@ -86,7 +90,17 @@ impl Delivery {
             clock,
             pushed: trail::Trail::default(),
             acked: trail::Trail::default(),
+            proofs: None,
             is_draining: AtomicBool::new(false),
+        }
+    }
+
+    /// The same, which remembers what OpenIM's v3 clients have for certain.
+    #[must_use]
+    pub fn with_proofs(self) -> Self {
+        Self {
+            proofs: Some(proofs::Proofs::default()),
+            ..self
         }
     }
 

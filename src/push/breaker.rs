@@ -28,7 +28,7 @@ pub(super) struct Breaker {
 
 /// The change that a call's end made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum BreakerTurn {
     /// None that an operator needs to know.
     Same,
     /// The breaker opened.
@@ -75,13 +75,13 @@ impl Breaker {
     }
 
     /// The vendor answered a call. `is_try`: as [`begin`](Self::begin) said. An answer to an older call does not close it.
-    pub(super) fn succeed(&mut self, is_try: bool) -> Turn {
+    pub(super) fn succeed(&mut self, is_try: bool) -> BreakerTurn {
         if self.is_open() && !is_try {
-            return Turn::Same;
+            return BreakerTurn::Same;
         }
         let was_open = self.is_open();
         *self = Self::default();
-        if was_open { Turn::Closed } else { Turn::Same }
+        if was_open { BreakerTurn::Closed } else { BreakerTurn::Same }
     }
 
     /// A call failed, and the vendor may have asked for a pause. `random`: 0–1, so that vendors are not tried in step.
@@ -91,27 +91,27 @@ impl Breaker {
         now_ms: u64,
         asked_ms: Option<u64>,
         random: f64,
-    ) -> Turn {
+    ) -> BreakerTurn {
         if self.is_open() && !is_try {
-            return Turn::Same;
+            return BreakerTurn::Same;
         }
         self.failures += 1;
         // A vendor that asks for a pause gets it at once.
         if !is_try && self.failures < FAILURES_MAX && asked_ms.is_none() {
-            return Turn::Same;
+            return BreakerTurn::Same;
         }
         let pause_ms = backoff_ms(PAUSE_MS, PAUSE_MS_MAX, self.pauses, random);
         self.pauses += 1;
         self.open(now_ms, pause_ms.max(asked_ms.unwrap_or(0)));
-        if is_try { Turn::Same } else { Turn::Opened }
+        if is_try { BreakerTurn::Same } else { BreakerTurn::Opened }
     }
 
     /// The vendor refused our credentials.
-    pub(super) fn stop(&mut self, now_ms: u64) -> Turn {
+    pub(super) fn stop(&mut self, now_ms: u64) -> BreakerTurn {
         let was_stopped = self.is_stopped;
         self.is_stopped = true;
         self.open(now_ms, CREDENTIALS_PAUSE_MS);
-        if was_stopped { Turn::Same } else { Turn::Stopped }
+        if was_stopped { BreakerTurn::Same } else { BreakerTurn::Stopped }
     }
 
     fn open(&mut self, now_ms: u64, pause_ms: u64) {
@@ -137,20 +137,20 @@ mod tests {
     fn it_opens_after_failures_in_a_row_and_one_call_closes_it() {
         let mut breaker = Breaker::default();
         for _ in 1..FAILURES_MAX {
-            assert_eq!(breaker.fail(false, 0, None, 1.0), Turn::Same);
+            assert_eq!(breaker.fail(false, 0, None, 1.0), BreakerTurn::Same);
         }
         assert!(breaker.may_call(0));
-        assert_eq!(breaker.fail(false, 0, None, 1.0), Turn::Opened);
+        assert_eq!(breaker.fail(false, 0, None, 1.0), BreakerTurn::Opened);
         assert!(!breaker.may_call(PAUSE_MS - 1) && breaker.may_call(PAUSE_MS));
         // A call from before it opened changes nothing.
-        assert_eq!(breaker.succeed(false), Turn::Same);
-        assert_eq!(breaker.fail(false, 0, None, 1.0), Turn::Same);
+        assert_eq!(breaker.succeed(false), BreakerTurn::Same);
+        assert_eq!(breaker.fail(false, 0, None, 1.0), BreakerTurn::Same);
         assert!(breaker.begin());
         assert!(!breaker.may_call(PAUSE_MS), "one call tries");
-        assert_eq!(breaker.fail(true, PAUSE_MS, None, 1.0), Turn::Same);
+        assert_eq!(breaker.fail(true, PAUSE_MS, None, 1.0), BreakerTurn::Same);
         assert!(!breaker.may_call(3 * PAUSE_MS - 1) && breaker.may_call(3 * PAUSE_MS));
         assert!(breaker.begin());
-        assert_eq!(breaker.succeed(true), Turn::Closed);
+        assert_eq!(breaker.succeed(true), BreakerTurn::Closed);
         assert!(breaker.may_call(0) && !breaker.begin());
     }
 
@@ -158,22 +158,22 @@ mod tests {
     fn successes_in_between_keep_it_closed() {
         let mut breaker = Breaker::default();
         for _ in 0..4 * FAILURES_MAX {
-            assert_eq!(breaker.fail(false, 0, None, 0.0), Turn::Same);
-            assert_eq!(breaker.succeed(false), Turn::Same);
+            assert_eq!(breaker.fail(false, 0, None, 0.0), BreakerTurn::Same);
+            assert_eq!(breaker.succeed(false), BreakerTurn::Same);
         }
     }
 
     #[test]
     fn a_vendor_that_asks_for_a_pause_gets_it_and_refused_credentials_stop_it() {
         let mut breaker = Breaker::default();
-        assert_eq!(breaker.fail(false, 0, Some(60_000), 0.0), Turn::Opened);
+        assert_eq!(breaker.fail(false, 0, Some(60_000), 0.0), BreakerTurn::Opened);
         assert!(!breaker.may_call(59_999) && breaker.may_call(60_000));
         let mut breaker = Breaker::default();
-        assert_eq!(breaker.stop(0), Turn::Stopped);
-        assert_eq!(breaker.stop(0), Turn::Same, "the operator is told once");
+        assert_eq!(breaker.stop(0), BreakerTurn::Stopped);
+        assert_eq!(breaker.stop(0), BreakerTurn::Same, "the operator is told once");
         assert!(breaker.is_stopped() && !breaker.may_call(CREDENTIALS_PAUSE_MS - 1));
         assert!(breaker.begin());
-        assert_eq!(breaker.succeed(true), Turn::Closed);
+        assert_eq!(breaker.succeed(true), BreakerTurn::Closed);
         assert!(!breaker.is_stopped());
     }
 

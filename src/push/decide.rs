@@ -14,7 +14,7 @@ use crate::{
 
 /// A message at one receiver.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Case {
+pub(super) struct PushCase {
     /// The message's seq in the inbox.
     pub(super) seq: Seq,
     /// The message's seq in its conversation.
@@ -25,7 +25,7 @@ pub(super) struct Case {
 
 /// The rules of a gateway.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Rules {
+pub(super) struct PushRules {
     /// `push.after`, in ms.
     pub(super) after_ms: u64,
     /// `push.unless_acked_on`.
@@ -69,7 +69,7 @@ pub(super) enum Proof {
 
 /// The outcome for one class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum ClassStanding {
     /// This session, by its index, has the message.
     Served(usize, Proof),
     /// The decision falls at this time, Unix ms.
@@ -85,6 +85,11 @@ impl Classes {
 
     pub(super) fn has(self, class: DeviceClass) -> bool {
         self.0 & 1 << class as u8 != 0
+    }
+
+    /// The classes in both.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     pub(super) fn is_empty(self) -> bool {
@@ -117,7 +122,7 @@ impl FromIterator<DeviceClass> for Classes {
     }
 }
 
-impl Rules {
+impl PushRules {
     /// The time at which the decision about a message falls at the latest, Unix ms.
     pub(super) fn deadline_ms(&self, accepted_ms: u64) -> u64 {
         let deadline_ms = accepted_ms.saturating_add(self.after_ms);
@@ -129,12 +134,12 @@ impl Rules {
     /// waits.
     pub(super) fn decide(
         &self,
-        case: Case,
+        case: PushCase,
         wanted: Classes,
         sessions: &[SessionFacts],
         absent: Classes,
         now_ms: u64,
-    ) -> Vec<(DeviceClass, Standing)> {
+    ) -> Vec<(DeviceClass, ClassStanding)> {
         let deadline_ms = self.deadline_ms(case.accepted_ms);
         let is_due = now_ms >= deadline_ms;
         let served: Vec<_> = DeviceClass::ALL
@@ -149,12 +154,12 @@ impl Rules {
         let is_awaited = self.unless_acked_on.iter().any(|class| !absent.has(class));
         let standing = |class: DeviceClass| {
             if let Some((index, proof)) = served[class as usize].or(by_other) {
-                return Standing::Served(index, proof);
+                return ClassStanding::Served(index, proof);
             }
             if is_due || absent.has(class) && !is_awaited {
-                Standing::Push
+                ClassStanding::Push
             } else {
-                Standing::Waits(deadline_ms)
+                ClassStanding::Waits(deadline_ms)
             }
         };
         wanted.iter().map(|class| (class, standing(class))).collect()
@@ -163,7 +168,7 @@ impl Rules {
 
 /// The session that serves a class, and its proof.
 fn serving(
-    case: Case,
+    case: PushCase,
     class: DeviceClass,
     sessions: &[SessionFacts],
     is_due: bool,
@@ -177,7 +182,7 @@ fn serving(
 }
 
 /// The proof by which a session has the message, if there is one.
-fn proof(case: Case, session: &SessionFacts, is_due: bool) -> Option<Proof> {
+fn proof(case: PushCase, session: &SessionFacts, is_due: bool) -> Option<Proof> {
     let is_in_conversation = case.conversation_seq != ConversationSeq::ZERO;
     if !session.is_openim {
         return (session.cursor >= case.seq).then_some(Proof::Ack);
@@ -193,14 +198,14 @@ fn proof(case: Case, session: &SessionFacts, is_due: bool) -> Option<Proof> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Standing::{Push, Served, Waits};
+    use ClassStanding::{Push, Served, Waits};
 
     const MOBILE: DeviceClass = DeviceClass::Mobile;
     const PC: DeviceClass = DeviceClass::Pc;
     const WEB: DeviceClass = DeviceClass::Web;
 
     /// Message 5 of the inbox, 3 of its conversation, accepted at 1,000; the deadline is 11,000.
-    const CASE: Case = Case {
+    const CASE: PushCase = PushCase {
         seq: Seq(5),
         conversation_seq: ConversationSeq(3),
         accepted_ms: 1000,
@@ -208,8 +213,8 @@ mod tests {
     const EARLY: u64 = 1500;
     const DUE: u64 = 11_000;
 
-    fn rules(unless_acked_on: &[DeviceClass]) -> Rules {
-        Rules {
+    fn rules(unless_acked_on: &[DeviceClass]) -> PushRules {
+        PushRules {
             after_ms: 10_000,
             unless_acked_on: unless_acked_on.iter().copied().collect(),
             settled_ms: 0,
@@ -239,12 +244,12 @@ mod tests {
 
     /// The standing of the one class with devices.
     fn standing(
-        rules: &Rules,
+        rules: &PushRules,
         class: DeviceClass,
         sessions: &[SessionFacts],
         absent: &[DeviceClass],
         now_ms: u64,
-    ) -> Standing {
+    ) -> ClassStanding {
         let wanted = [class].into_iter().collect();
         let absent = absent.iter().copied().collect();
         let decided = rules.decide(CASE, wanted, sessions, absent, now_ms);
@@ -349,7 +354,7 @@ mod tests {
 
     #[test]
     fn after_a_start_no_decision_falls_before_clients_had_time_to_come_back() {
-        let rules = Rules {
+        let rules = PushRules {
             settled_ms: 70_000,
             ..rules(&[])
         };

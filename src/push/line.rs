@@ -6,8 +6,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    breaker::{Breaker, Turn, backoff_ms},
-    rows::Task,
+    breaker::{Breaker, BreakerTurn, backoff_ms},
+    rows::PushTask,
 };
 
 /// The tasks that are looked at together: some calls of the vendor with the largest lists. More stay on the disk.
@@ -21,9 +21,11 @@ const RETRY_MS_MAX: u64 = 600_000;
 
 /// The tasks of one vendor.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct TaskLine {
     /// The most devices of one call.
     devices_max: usize,
+    /// True if one call may have several users.
+    takes_many_users: bool,
     /// `push.expire_after`, in ms.
     expire_after_ms: u64,
     slots: BTreeMap<u64, Slot>,
@@ -38,7 +40,7 @@ pub(super) struct Line {
 
 #[derive(Debug)]
 struct Slot {
-    task: Task,
+    task: PushTask,
     /// Tries that failed.
     attempts: u32,
     state: SlotState,
@@ -54,9 +56,9 @@ enum SlotState {
 
 /// A call that is to be made: tasks of one message to one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Batch {
+pub(super) struct TaskBatch {
     /// The tasks with their numbers, ascending. At least one.
-    pub(super) tasks: Vec<(u64, Task)>,
+    pub(super) tasks: Vec<(u64, PushTask)>,
     /// True if the call tries whether the vendor works again.
     is_try: bool,
 }
@@ -72,10 +74,14 @@ pub(super) enum Verdict {
     Stop,
 }
 
-impl Line {
-    pub(super) fn new(devices_max: usize, expire_after: Duration) -> Self {
+impl TaskLine {
+    pub(super) fn new(
+        (devices_max, takes_many_users): (usize, bool),
+        expire_after: Duration,
+    ) -> Self {
         Self {
             devices_max: devices_max.max(1),
+            takes_many_users,
             expire_after_ms: expire_after.as_millis() as u64,
             slots: BTreeMap::new(),
             read_to: 0,
@@ -97,7 +103,7 @@ impl Line {
     }
 
     /// Takes the tasks that were read, at most as many as wanted. `asked`: that many.
-    pub(super) fn add(&mut self, tasks: Vec<(u64, Task)>, asked: usize) {
+    pub(super) fn add(&mut self, tasks: Vec<(u64, PushTask)>, asked: usize) {
         self.is_at_end = tasks.len() < asked;
         for (number, task) in tasks {
             self.read_to = self.read_to.max(number);
@@ -111,7 +117,7 @@ impl Line {
     }
 
     /// Takes out the tasks that are too old now.
-    pub(super) fn expire(&mut self, now_ms: u64) -> Vec<(u64, Task)> {
+    pub(super) fn expire(&mut self, now_ms: u64) -> Vec<(u64, PushTask)> {
         let is_over = |slot: &Slot| {
             slot.state != SlotState::Flying && self.ends_ms(slot) <= now_ms
         };
@@ -135,7 +141,7 @@ impl Line {
         slot.task.accepted_ms.saturating_add(self.expire_after_ms)
     }
 
-    fn take(&mut self, numbers: Vec<u64>) -> Vec<(u64, Task)> {
+    fn take(&mut self, numbers: Vec<u64>) -> Vec<(u64, PushTask)> {
         let taken = numbers.into_iter();
         taken
             .filter_map(|number| Some((number, self.slots.remove(&number)?.task)))
@@ -143,7 +149,7 @@ impl Line {
     }
 
     /// The next call, which is under way from now on; `None`: none may begin now.
-    pub(super) fn next(&mut self, now_ms: u64) -> Option<Batch> {
+    pub(super) fn next(&mut self, now_ms: u64) -> Option<TaskBatch> {
         if self.calls >= CALLS_MAX || !self.breaker.may_call(now_ms) {
             return None;
         }
@@ -152,8 +158,9 @@ impl Line {
         let mut ready = self.slots.iter_mut().filter(|(_, slot)| is_ready(slot));
         let (number, first) = ready.next()?;
         first.state = SlotState::Flying;
-        let mut tasks = vec![(*number, first.task.clone())];
-        let same = ready.filter(|(_, slot)| tasks[0].1.is_same_notice(&slot.task));
+        let first_task = first.task.clone();
+        let mut tasks = vec![(*number, first_task.clone())];
+        let same = ready.filter(|(_, slot)| first_task.goes_with(&slot.task, self.takes_many_users));
         let same = same.take(self.devices_max - 1);
         let more: Vec<_> = same
             .map(|(number, slot)| {
@@ -164,18 +171,18 @@ impl Line {
         tasks.extend(more);
         self.calls += 1;
         let is_try = self.breaker.begin();
-        Some(Batch { tasks, is_try })
+        Some(TaskBatch { tasks, is_try })
     }
 
     /// The call has ended with these verdicts, one for each of its tasks. A task without one is tried again. Returns the change of
     /// the breaker. A task that is tried again has its next time in [`retries_at_ms`](Self::retries_at_ms).
     pub(super) fn end(
         &mut self,
-        batch: &Batch,
+        batch: &TaskBatch,
         verdicts: &[Verdict],
         now_ms: u64,
         random: f64,
-    ) -> Turn {
+    ) -> BreakerTurn {
         self.calls -= 1;
         let verdict = |index: usize| verdicts.get(index).copied();
         for (index, (number, _)) in batch.tasks.iter().enumerate() {
@@ -209,11 +216,35 @@ impl Line {
         }
     }
 
-    /// The call was not made: its tasks were over before. They are done, and the vendor has said nothing.
-    pub(super) fn cancel(&mut self, batch: &Batch) {
+    /// Makes several calls of one: the tasks at these places of the batch go together. Each place stands in one part.
+    pub(super) fn split(&mut self, batch: TaskBatch, parts: Vec<Vec<usize>>) -> Vec<TaskBatch> {
+        self.calls += parts.len().saturating_sub(1);
+        let mut is_try = batch.is_try;
+        parts
+            .into_iter()
+            .map(|places| TaskBatch {
+                tasks: places
+                    .into_iter()
+                    .map(|place| batch.tasks[place].clone())
+                    .collect(),
+                is_try: std::mem::take(&mut is_try),
+            })
+            .collect()
+    }
+
+    /// A task of a call is done before the call is made.
+    pub(super) fn finish(&mut self, batch: &mut TaskBatch, number: u64) {
+        self.slots.remove(&number);
+        batch.tasks.retain(|(other, _)| *other != number);
+    }
+
+    /// The call was not made. Its tasks wait for this time, Unix ms.
+    pub(super) fn cancel(&mut self, batch: &TaskBatch, until_ms: u64) {
         self.calls -= 1;
         for (number, _) in &batch.tasks {
-            self.slots.remove(number);
+            if let Some(slot) = self.slots.get_mut(number) {
+                slot.state = SlotState::Ready(until_ms);
+            }
         }
         self.breaker.give_back(batch.is_try);
     }
@@ -268,8 +299,8 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
     const HOUR_MS: u64 = 3_600_000;
 
-    fn task(user: &str, message: u8, device: u8) -> Task {
-        Task {
+    fn task(user: &str, message: u8, device: u8) -> PushTask {
+        PushTask {
             message_id: MessageId([message; 16]),
             user: UserId::new(user).unwrap(),
             seq: Seq(message.into()),
@@ -279,15 +310,15 @@ mod tests {
         }
     }
 
-    fn line(devices_max: usize, tasks: impl IntoIterator<Item = Task>) -> Line {
-        let mut line = Line::new(devices_max, HOUR);
+    fn line(devices_max: usize, tasks: impl IntoIterator<Item = PushTask>) -> TaskLine {
+        let mut line = TaskLine::new((devices_max, false), HOUR);
         let tasks: Vec<_> = (1..).zip(tasks).collect();
         let (_, asked) = line.wants().unwrap();
         line.add(tasks, asked);
         line
     }
 
-    fn numbers(batch: &Batch) -> Vec<u64> {
+    fn numbers(batch: &TaskBatch) -> Vec<u64> {
         batch.tasks.iter().map(|(number, _)| *number).collect()
     }
 
@@ -308,7 +339,7 @@ mod tests {
         assert_eq!(batches.iter().map(numbers).collect::<Vec<_>>(), expected);
         for batch in &batches {
             let verdicts = vec![Verdict::Done; batch.tasks.len()];
-            assert_eq!(line.end(batch, &verdicts, 0, 0.0), Turn::Same);
+            assert_eq!(line.end(batch, &verdicts, 0, 0.0), BreakerTurn::Same);
         }
         assert_eq!(line.wakes_at_ms(), None);
     }
@@ -355,7 +386,7 @@ mod tests {
         assert_eq!(line.next(wake_ms), None, "one call tries");
         assert_eq!(line.wakes_at_ms(), Some(HOUR_MS));
         let turn = line.end(&batch, &[Verdict::Done], wake_ms, 1.0);
-        assert_eq!(turn, Turn::Closed);
+        assert_eq!(turn, BreakerTurn::Closed);
         assert!(line.next(wake_ms).is_some());
     }
 
@@ -363,7 +394,7 @@ mod tests {
     fn refused_credentials_stop_all_and_no_task_is_lost() {
         let mut line = line(1, [task("a", 1, 1), task("b", 2, 2)]);
         let batch = line.next(0).unwrap();
-        assert_eq!(line.end(&batch, &[Verdict::Stop], 0, 1.0), Turn::Stopped);
+        assert_eq!(line.end(&batch, &[Verdict::Stop], 0, 1.0), BreakerTurn::Stopped);
         assert!(line.is_stopped());
         assert_eq!(line.next(599_999), None);
         assert_eq!(numbers(&line.next(600_000).unwrap()), [1]);
@@ -393,6 +424,22 @@ mod tests {
         assert_eq!(line.wants(), None, "there is no more");
         line.wake();
         assert_eq!(line.wants(), Some((WINDOW as u64, 1)));
+    }
+
+    #[test]
+    fn a_call_may_be_split_or_not_made() {
+        let tasks = [task("a", 1, 1), task("b", 1, 2), task("c", 1, 3)];
+        let mut line = TaskLine::new((9, true), HOUR);
+        line.add((1..).zip(tasks).collect(), 3);
+        let mut batch = line.next(0).unwrap();
+        assert_eq!(numbers(&batch), [1, 2, 3], "several users in one call");
+        line.finish(&mut batch, 2);
+        let parts = line.split(batch, vec![vec![1], vec![0]]);
+        assert_eq!(parts.iter().map(numbers).collect::<Vec<_>>(), [[3], [1]]);
+        line.cancel(&parts[0], 500);
+        line.end(&parts[1], &[Verdict::Done], 0, 0.0);
+        assert_eq!(line.next(499), None);
+        assert_eq!(numbers(&line.next(500).unwrap()), [3]);
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(super) struct Due {
 
 /// A push to one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Task {
+pub(super) struct PushTask {
     pub(super) message_id: MessageId,
     pub(super) user: UserId,
     pub(super) seq: Seq,
@@ -123,7 +123,7 @@ impl Due {
     }
 }
 
-impl Task {
+impl PushTask {
     /// The change that writes the row of this provider and number.
     pub(super) fn put(&self, provider: Provider, number: u64) -> RowChange {
         let value = TaskValue {
@@ -156,15 +156,15 @@ impl Task {
         Some((number, task))
     }
 
-    /// True if both push the same message to the same user.
-    pub(super) fn is_same_notice(&self, other: &Self) -> bool {
-        self.message_id == other.message_id && self.user == other.user
+    /// True if one call may push both: the same message, to the same user unless the vendor takes several.
+    pub(super) fn goes_with(&self, other: &Self, takes_many_users: bool) -> bool {
+        self.message_id == other.message_id && (takes_many_users || self.user == other.user)
     }
 }
 
 /// The first bytes of the keys of a provider's tasks.
 pub(super) fn task_prefix(provider: Provider) -> [u8; 2] {
-    [TASK, provider.number()]
+    [TASK, provider as u8]
 }
 
 /// The key of a task.
@@ -229,7 +229,7 @@ mod tests {
         };
         let row = due.put();
         assert_eq!(Due::read(&row.key, &row.value.unwrap()), Some(due));
-        let task = Task {
+        let task = PushTask {
             message_id: MessageId([8; 16]),
             user: user(),
             seq: Seq(1),
@@ -239,14 +239,14 @@ mod tests {
         };
         let row = task.put(Provider::Http, 77);
         assert_eq!(row.key, task_key(Provider::Http, 77));
-        assert_eq!(Task::read(&row.key, &row.value.unwrap()), Some((77, task)));
+        assert_eq!(PushTask::read(&row.key, &row.value.unwrap()), Some((77, task)));
         let row = put_position(Epoch(4), FeedPosition(6));
         assert_eq!(
             read_position(&row.value.unwrap()),
             Some((Epoch(4), FeedPosition(6)))
         );
         assert_eq!(Due::read(&[], &[]), None);
-        assert_eq!(Task::read(&[TASK, 1, 0], &[]), None);
+        assert_eq!(PushTask::read(&[TASK, 1, 0], &[]), None);
     }
 
     #[test]

@@ -49,8 +49,8 @@ pub(super) enum Errand {
         users: Vec<UserId>,
         unwatch: Vec<UserId>,
     },
-    /// Nothing but an empty answer.
-    Nothing,
+    /// The app went to the background, or came back. The answer is empty.
+    Background(bool),
     /// The end of the session, after an empty answer.
     LogOut,
 }
@@ -121,7 +121,7 @@ pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Errand, Requ
         number::BACKGROUND => {
             let request: SetAppBackgroundStatusReq = decode(data)?;
             own(&request.user_id, user)?;
-            Errand::Nothing
+            Errand::Background(request.is_background)
         }
         number::PRESENCE => {
             let request: SubUserOnlineStatus = decode(data)?;
