@@ -2,7 +2,7 @@
 //!
 //! [`Base`] puts together the rooms that both ports stand on, for every gateway: the program's, a simulated one, a test's.
 //!
-//! Start: client port, admin port (health only), log, registry, delivery, reactors, admin API. Drain: sends refused,
+//! Start: client port, admin port (health only), log, registry, delivery, reactors, admin API, vendor push. Drain: sends refused,
 //! clients told to return over `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the
 //! end. Clients and admin requests under way have their time at once, not one after the other.
 
@@ -32,7 +32,8 @@ use crate::{
     metrics::Metrics,
     openim,
     reactor::{self, Parts, Reactors},
-    registry::Registry,
+    push::{PushRoom, PushThread, vendor::Vendor},
+    registry::{Departures, Registry},
     threads::{self, Pulse, Unwell, Watch},
     token::Tokens,
 };
@@ -97,10 +98,18 @@ pub struct Base<L> {
 impl<L: Log> Base<L> {
     /// Puts the rooms together on these parts: a clock, and a log with the same clock and metrics.
     pub fn build(config: &Config, metrics: Arc<Metrics>, clock: Arc<Clock>, log: L) -> Self {
-        let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
+        let mut registry = Registry::new(&config.sessions, metrics.clone());
+        if config.push.is_on() {
+            let departures = Departures::new(clock.clone(), config.push.after);
+            registry = registry.noting(departures);
+        }
+        let registry = Arc::new(registry);
         let log = Arc::new(log);
         let tokens = Arc::new(Tokens::new(&config.auth));
-        let delivery = Delivery::new(log.clone(), registry.clone(), tokens.clone(), clock);
+        let mut delivery = Delivery::new(log.clone(), registry.clone(), tokens.clone(), clock);
+        if config.push.is_on() {
+            delivery = delivery.with_proofs();
+        }
         Self {
             log,
             registry,
@@ -122,6 +131,20 @@ impl<L: Log> Base<L> {
         )
         .with_rest(config.openim.enabled.then(rest))
     }
+
+    /// Vendor push by these vendors; `None` without a vendor.
+    pub fn push(&self, config: &Config, vendors: Vec<Arc<dyn Vendor>>) -> Option<PushRoom> {
+        (!vendors.is_empty()).then(|| {
+            PushRoom::new(
+                &config.push,
+                vendors,
+                self.log.clone(),
+                self.registry.clone(),
+                self.delivery.clone(),
+                &self.metrics,
+            )
+        })
+    }
 }
 
 /// A running gateway.
@@ -131,6 +154,8 @@ pub struct Gateway {
     base: Base<EmbeddedLog>,
     reactors: Reactors,
     admin: AdminThread,
+    /// Vendor push, where a vendor is configured.
+    push: Option<PushThread>,
     /// The task that watches the certificates' files. It never ends by itself.
     certificates: AbortHandle,
 }
@@ -172,17 +197,26 @@ impl Gateway {
         let shares = Shares::of_process(&config, reactor::count(&config.listener))?;
         config.listener.connections_max = shares.connections_max;
         config.admin.connections_max = shares.admin_connections_max;
+        let vendors = vendors(&config)?;
+        let push = base.push(&config, vendors);
         let rooms = Rooms {
             delivery: base.delivery.clone(),
             registry: base.registry.clone(),
             metrics: base.metrics.clone(),
             watch: watch.clone(),
+            seen: push.as_ref().map(PushRoom::seen),
         };
         let parts = base.parts(&config, client_tls.clone());
         let mut reactors = Reactors::start(port, &parts)?;
         opening.open(&config, rooms)?;
         watch.add(base.log.take_watched());
         watch.add(reactors.take_watched());
+        let push = push.map(|push| {
+            let (pulse, push_watched) = threads::watched("push");
+            watch.add([push_watched]);
+            PushThread::start(push, pulse)
+        });
+        let push = push.transpose()?;
         let ports = [client_tls, admin_tls].into_iter().flatten().collect();
         let certificates = tokio::spawn(tls::follow(ports)).abort_handle();
         Ok(Self {
@@ -191,6 +225,7 @@ impl Gateway {
             base,
             reactors,
             admin,
+            push,
             certificates,
         })
     }
@@ -233,7 +268,13 @@ impl Gateway {
         tracing::info!(period = ?self.config.drain.period, "draining");
         let begun = Instant::now();
         self.base.delivery.start_draining();
+        // A drain is no absence: no decision falls for clients that are sent away.
+        if let Some(push) = &self.push {
+            push.stop();
+        }
         let reactors_ended = self.reactors.drain(self.config.drain.period).await;
+        let push = self.push;
+        let push_ended = tokio::task::spawn_blocking(|| push.is_none_or(PushThread::join)).await;
         let log = self.base.log;
         let log_closed = tokio::task::spawn_blocking(move || log.close()).await;
         let requests_grace = REQUESTS_GRACE.saturating_sub(begun.elapsed());
@@ -244,6 +285,7 @@ impl Gateway {
         self.certificates.abort();
         for (part, has_ended) in [
             ("the reactors", reactors_ended),
+            ("vendor push", push_ended.unwrap_or(false)),
             ("the log", log_closed.unwrap_or(false)),
             ("the admin port", admin_ended.unwrap_or(false)),
         ] {

@@ -34,9 +34,9 @@ struct Known {
 
 /// The class of a device; of its provider, if its platform has none.
 pub(super) fn class_of(device: &Device) -> DeviceClass {
-    let class = DeviceClass::of(device.platform);
+    let class = device.platform.and_then(DeviceClass::of);
     class.unwrap_or(match device.provider {
-        Provider::Webpush => DeviceClass::Web,
+        Provider::WebPush => DeviceClass::Web,
         _ => DeviceClass::Mobile,
     })
 }
@@ -49,25 +49,8 @@ pub(super) fn digest_of(device: &Device) -> [u8; 16] {
 
 /// True if the device's badge shows a number.
 pub(super) fn has_badge(device: &Device) -> bool {
-    matches!(device.platform, Platform::Ios | Platform::IPad) || device.provider == Provider::Apns
-}
-
-/// True if the vendor knows users by an alias, which is the user id, so that nothing registers.
-pub(super) fn is_by_alias(provider: Provider) -> bool {
-    matches!(provider, Provider::Getui | Provider::Jpush)
-}
-
-/// The one mobile device that stands for all of a user's devices at such a vendor.
-pub(super) fn alias_device(provider: Provider, user: &UserId) -> Device {
-    Device {
-        provider,
-        token: user.as_str().into(),
-        user: user.clone(),
-        platform: Platform::Android,
-        app: "".into(),
-        lang: "".into(),
-        token_hash: [0; 32],
-    }
+    matches!(device.platform, Some(Platform::Ios | Platform::IPad))
+        || device.provider == Provider::Apns
 }
 
 impl DeviceBook {
@@ -94,8 +77,8 @@ impl DeviceBook {
         }
         let mut devices = self.delivery.devices(user).await?;
         devices.retain(|device| self.providers.contains(&device.provider));
-        let by_alias = self.providers.iter().copied().filter(|one| is_by_alias(*one));
-        devices.extend(by_alias.map(|provider| alias_device(provider, user)));
+        let by_alias = self.providers.iter().copied().filter(|one| one.is_by_alias());
+        devices.extend(by_alias.map(|provider| Device::of_alias(provider, user)));
         let devices: Arc<[Device]> = devices.into();
         let known = Known {
             version,

@@ -164,7 +164,7 @@ impl PushTask {
 
 /// The first bytes of the keys of a provider's tasks.
 pub(super) fn task_prefix(provider: Provider) -> [u8; 2] {
-    [TASK, provider as u8]
+    [TASK, provider.number() as u8]
 }
 
 /// The key of a task.

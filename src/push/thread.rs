@@ -77,9 +77,10 @@ impl Driver {
         *self.stopped.borrow()
     }
 
-    async fn stopped(&mut self) {
+    async fn stopped(&self) {
         // A dropped sender also ends the gateway.
-        let _ = self.stopped.wait_for(|stopped| *stopped).await;
+        let mut stopped = self.stopped.clone();
+        let _ = stopped.wait_for(|stopped| *stopped).await;
     }
 
     /// Waits until this time, Unix ms; `None`: for ever.
@@ -94,7 +95,7 @@ impl Driver {
     }
 
     /// Waits before a step is tried again.
-    async fn pause(&mut self, error: &StepError) {
+    async fn pause(&self, error: &StepError) {
         warn!(%error, "vendor push waits for the log");
         tokio::select! {
             () = sleep(RETRY) => {}
@@ -104,7 +105,7 @@ impl Driver {
 }
 
 async fn run(room: PushRoom, pulse: Pulse, stopped: watch::Receiver<bool>) {
-    let mut driver = Driver {
+    let driver = Driver {
         delivery: room.delivery,
         stopped,
     };
@@ -137,7 +138,7 @@ async fn decide_on(
     mut decider: Decider,
     workers: Vec<VendorWorker>,
     news: Arc<Notify>,
-    mut driver: Driver,
+    driver: Driver,
 ) {
     while let Err(error) = decider.start(driver.now_ms()).await {
         driver.pause(&error).await;
@@ -206,7 +207,7 @@ async fn decide_step(decider: &mut Decider, now_ms: u64) -> Result<DecisionWait,
 }
 
 /// Works through the tasks of one vendor.
-async fn work_on(mut worker: VendorWorker, mut driver: Driver) {
+async fn work_on(mut worker: VendorWorker, driver: Driver) {
     let vendor = worker.vendor();
     let lane = Arc::clone(worker.lane());
     let mut calls = JoinSet::new();

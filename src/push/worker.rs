@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tracing::{error, info, warn};
 
 use super::{
-    book::{alias_device, digest_of, has_badge, is_by_alias},
+    book::{digest_of, has_badge},
     breaker::BreakerTurn,
     lane::VendorLane,
     line::{TaskBatch, TaskLine, Verdict},
@@ -150,8 +150,8 @@ impl VendorWorker {
         if let Some((after, limit)) = self.line.wants() {
             let provider = self.lane.provider;
             let after = task_key(provider, after);
-            let rows = self.parts.log;
-            let rows = rows.rows(RowTable::PushTasks, &task_prefix(provider), &after, limit);
+            let log = &self.parts.log;
+            let rows = log.rows(RowTable::PushTasks, &task_prefix(provider), &after, limit);
             let rows = rows.wait().await?;
             let asked = rows.len();
             let tasks: Vec<_> = rows
@@ -291,8 +291,8 @@ impl VendorWorker {
 
     async fn device(&self, task: &PushTask) -> Result<Option<Device>, LogError> {
         let provider = self.lane.provider;
-        if is_by_alias(provider) {
-            return Ok(Some(alias_device(provider, &task.user)));
+        if provider.is_by_alias() {
+            return Ok(Some(Device::of_alias(provider, &task.user)));
         }
         let devices = self.parts.delivery.devices(&task.user).await?;
         let mut devices = devices.into_iter();
@@ -410,7 +410,7 @@ impl VendorWorker {
     /// Removes a device that its vendor no longer knows.
     async fn forget(&self, device: &Device) {
         // There is nothing to remove where a vendor knows users by an alias.
-        if is_by_alias(device.provider) {
+        if device.provider.is_by_alias() {
             return;
         }
         let removed = self.parts.delivery.remove_device(device.provider, &device.token);
