@@ -23,6 +23,8 @@ pub struct Push {
     pub expire_after: Duration,
     /// True if a push has the text of its message.
     pub preview: bool,
+    /// The most devices of a user. A further one takes the place of the one that was registered first.
+    pub devices_per_user_max: usize,
     /// The title of a push whose request has none: by language, then by content type; `other` for all other types.
     pub titles: Titles,
 }
@@ -81,6 +83,7 @@ impl Default for Push {
             tasks_max: 1_000_000,
             expire_after: Duration::from_secs(24 * 3600),
             preview: false,
+            devices_per_user_max: 16,
             titles: titles(),
         }
     }
