@@ -413,7 +413,7 @@ impl VendorWorker {
         if device.provider.is_by_alias() {
             return;
         }
-        let removed = self.parts.delivery.remove_device(device.provider, &device.token);
+        let removed = self.parts.delivery.remove_gone_device(device.clone());
         if let Err(error) = removed.await {
             let user = &device.user;
             warn!(%user, %error, "a device that is gone could not be removed");
