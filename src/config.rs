@@ -6,20 +6,26 @@
 //! - `sources.rs`: file, then environment, then flags
 //! - `check.rs`: the limits that types cannot express
 //! - `secrets.rs`: `secrets.toml`, written at the first start
-//! - `push.rs`: the section of vendor push
+//! - `push.rs`: the section of vendor push; `vendors.rs`: those of the vendors; `check_vendors.rs`: their limits
+//! - `webpush_key.rs`: the key of Web Push
 //! - `duration.rs`: durations as text; `address.rs`: an address that may be absent
 
 mod address;
 mod check;
+mod check_vendors;
 mod duration;
 mod push;
 mod secrets;
 mod sources;
+mod vendors;
+mod webpush_key;
 
 pub use check::Invalid;
 pub use push::{DeviceClass, OTHER_TITLE, Push, Titles};
 pub use secrets::{SECRETS_FILE, SecretsError};
 pub use sources::{ENVIRONMENT_PREFIX, LoadError, Sources};
+pub use vendors::{ApnsKeys, FcmKeys, GetuiKeys, HttpKeys, JpushKeys, WebPushKeys};
+pub use webpush_key::{WEBPUSH_KEY_FILE, WebPushKey};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 

@@ -14,11 +14,12 @@ use std::{
 };
 
 use tokio::{sync::oneshot, task::AbortHandle};
+use towncrier_client::Trust;
 
 use crate::{
     admin::{self, Rooms},
     clock::Clock,
-    config::Config,
+    config::{Config, SecretsError},
     delivery::Delivery,
     devices,
     door::{
@@ -33,7 +34,10 @@ use crate::{
     metrics::Metrics,
     openim,
     reactor::{self, Parts, Reactors},
-    push::{PushRoom, PushThread, vendor::Vendor},
+    push::{
+        PushRoom, PushThread,
+        vendor::{Vendor, VendorFault, vendors},
+    },
     registry::{Departures, Registry},
     threads::{self, Pulse, Unwell, Watch},
     token::Tokens,
@@ -72,6 +76,12 @@ pub enum Error {
     /// There are too few file descriptors to serve with.
     #[error(transparent)]
     Descriptors(#[from] TooFew),
+    /// A vendor of the configuration cannot be used.
+    #[error(transparent)]
+    Vendor(#[from] VendorFault),
+    /// The key of Web Push cannot be read or written.
+    #[error(transparent)]
+    WebPushKey(#[from] SecretsError),
     /// A thread could not be started.
     #[error("the operating system gives no thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -185,6 +195,10 @@ impl Gateway {
         // The configuration is checked before any port or file is opened.
         let client_tls = Tls::load(&config.listener.tls_certificate, &config.listener.tls_key)?;
         let admin_tls = Tls::load(&config.admin.tls_certificate, &config.admin.tls_key)?;
+        let clock = Arc::new(Clock::system());
+        let webpush_key = config.read_or_create_webpush_key()?;
+        let trust = Trust::default();
+        let vendors = vendors(&config.push, webpush_key.as_ref(), &clock, &trust)?;
         let metrics = Arc::new(Metrics::new());
         let watch = Arc::new(Watch::default());
         // Clients that return while the log is read wait at the port and are not refused.
@@ -202,13 +216,14 @@ impl Gateway {
         let (pulse, admin_watched) = threads::watched("admin");
         let admin = AdminThread::start(server, pulse)?;
         watch.add([admin_watched]);
-        let clock = Arc::new(Clock::system());
         let log = EmbeddedLog::open(&config.log, clock.clone(), metrics.clone())?;
         let base = Base::build(&config, metrics, clock, log);
         let shares = Shares::of_process(&config, reactor::count(&config.listener))?;
         config.listener.connections_max = shares.connections_max;
         config.admin.connections_max = shares.admin_connections_max;
-        let vendors = vendors(&config)?;
+        if let Some(key) = webpush_key {
+            base.delivery.offer_webpush_key(key.public);
+        }
         let push = base.push(&config, vendors);
         let rooms = Rooms {
             delivery: base.delivery.clone(),

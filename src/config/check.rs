@@ -3,8 +3,8 @@
 use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
-    Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, OTHER_TITLE, OpenIm, Push, Sessions,
-    duration::DurationText,
+    Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, OTHER_TITLE, OpenIm, Push,
+    Sessions, duration::DurationText,
 };
 use crate::{
     ids,

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::duration;
+use super::{
+    duration,
+    vendors::{ApnsKeys, FcmKeys, GetuiKeys, HttpKeys, JpushKeys, WebPushKeys},
+};
 use crate::ids::Platform;
 
 /// Vendor push.
@@ -27,6 +30,18 @@ pub struct Push {
     pub devices_per_user_max: usize,
     /// The title of a push whose request has none: by language, then by content type; `other` for all other types.
     pub titles: Titles,
+    /// Getui.
+    pub getui: GetuiKeys,
+    /// JPush.
+    pub jpush: JpushKeys,
+    /// Apple's service.
+    pub apns: ApnsKeys,
+    /// Google's service.
+    pub fcm: FcmKeys,
+    /// The services of the browsers.
+    pub webpush: WebPushKeys,
+    /// The generic provider.
+    pub http: HttpKeys,
 }
 
 /// Titles by language (`zh`, `en`), then by the number of the content type or [`OTHER_TITLE`].
@@ -85,7 +100,28 @@ impl Default for Push {
             preview: false,
             devices_per_user_max: 16,
             titles: titles(),
+            getui: GetuiKeys::default(),
+            jpush: JpushKeys::default(),
+            apns: ApnsKeys::default(),
+            fcm: FcmKeys::default(),
+            webpush: WebPushKeys::default(),
+            http: HttpKeys::default(),
         }
+    }
+}
+
+impl Push {
+    /// True if a vendor is in use.
+    pub fn is_on(&self) -> bool {
+        let first_keys = [
+            !self.getui.app_id.is_empty(),
+            !self.jpush.app_key.is_empty(),
+            !self.apns.key_file.as_os_str().is_empty(),
+            !self.fcm.service_account_file.as_os_str().is_empty(),
+            !self.webpush.subject.is_empty(),
+            !self.http.url.is_empty(),
+        ];
+        first_keys.contains(&true)
     }
 }
 

@@ -12,7 +12,18 @@
 //! - `setup.rs`: the vendors of a configuration
 //! - `http.rs`, `jpush.rs`, `getui.rs`, `apns.rs`, `fcm.rs`, `webpush/`: the vendors
 
+mod access;
+mod answer;
+mod apns;
+mod fcm;
+mod getui;
+mod http;
+mod jpush;
+mod jwt;
 mod notice;
+mod payload;
+mod setup;
+mod webpush;
 
 use std::time::Duration;
 
@@ -20,6 +31,7 @@ use futures_util::future::BoxFuture;
 
 pub use self::{
     notice::{Notice, Outcome},
+    setup::{VendorFault, vendors},
 };
 use crate::message::{Device, Provider};
 
@@ -42,9 +54,6 @@ pub trait Vendor: Send + Sync {
 
     /// Pushes a notice to some devices, and answers one outcome for each, in their order. Cancel safe: devices may have got the
     /// notice.
-    fn push<'a>(
-        &'a self,
-        notice: &'a Notice,
-        devices: &'a [Device],
-    ) -> BoxFuture<'a, Vec<Outcome>>;
+    fn push<'a>(&'a self, notice: &'a Notice, devices: &'a [Device])
+    -> BoxFuture<'a, Vec<Outcome>>;
 }

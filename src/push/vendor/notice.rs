@@ -46,7 +46,7 @@ impl Notice {
     }
 }
 
-/// What became of a notice at one device. A reason is at most [`REASON_BYTES_MAX`] bytes without control characters.
+/// What became of a notice at one device. A reason is at most 200 bytes without control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The vendor took it.
@@ -79,7 +79,7 @@ pub enum Outcome {
 }
 
 /// The most bytes of a reason: a line in a log.
-pub const REASON_BYTES_MAX: usize = 200;
+pub(super) const REASON_BYTES_MAX: usize = 200;
 
 impl Outcome {
     pub(super) fn sent(vendor_id: &str) -> Self {
