@@ -33,11 +33,11 @@ use crate::{
     },
     metrics::Metrics,
     openim,
-    reactor::{self, Parts, Reactors},
     push::{
         PushRoom, PushThread,
         vendor::{Vendor, VendorFault, vendors},
     },
+    reactor::{self, Parts, Reactors},
     registry::{Departures, Registry},
     threads::{self, Pulse, Unwell, Watch},
     token::Tokens,

@@ -31,7 +31,9 @@ use self::{
 const MAP: [(&str, &[&str]); 21] = [
     (
         "admin",
-        &["door", "push", "delivery", "registry", "token", "message", "ids"],
+        &[
+            "door", "push", "delivery", "registry", "token", "message", "ids",
+        ],
     ),
     (
         "push",

@@ -16,8 +16,8 @@
 mod ask;
 mod authenticate;
 mod cursor;
-mod proofs;
 mod devices;
+mod proofs;
 mod read_state;
 mod send;
 mod settings;

@@ -45,7 +45,12 @@ impl Proofs {
         let key = self.hasher.hash_one((session, conversation));
         let generations = self.lock();
         let proven = [&generations.present, &generations.before].map(|one| one.get(&key));
-        proven.into_iter().flatten().copied().max().unwrap_or_default()
+        proven
+            .into_iter()
+            .flatten()
+            .copied()
+            .max()
+            .unwrap_or_default()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Generations> {

@@ -77,7 +77,11 @@ impl DeviceBook {
         }
         let mut devices = self.delivery.devices(user).await?;
         devices.retain(|device| self.providers.contains(&device.provider));
-        let by_alias = self.providers.iter().copied().filter(|one| one.is_by_alias());
+        let by_alias = self
+            .providers
+            .iter()
+            .copied()
+            .filter(|one| one.is_by_alias());
         devices.extend(by_alias.map(|provider| Device::of_alias(provider, user)));
         let devices: Arc<[Device]> = devices.into();
         let known = Known {

@@ -81,7 +81,11 @@ impl Breaker {
         }
         let was_open = self.is_open();
         *self = Self::default();
-        if was_open { BreakerTurn::Closed } else { BreakerTurn::Same }
+        if was_open {
+            BreakerTurn::Closed
+        } else {
+            BreakerTurn::Same
+        }
     }
 
     /// A call failed, and the vendor may have asked for a pause. `random`: 0–1, so that vendors are not tried in step.
@@ -103,7 +107,11 @@ impl Breaker {
         let pause_ms = backoff_ms(PAUSE_MS, PAUSE_MS_MAX, self.pauses, random);
         self.pauses += 1;
         self.open(now_ms, pause_ms.max(asked_ms.unwrap_or(0)));
-        if is_try { BreakerTurn::Same } else { BreakerTurn::Opened }
+        if is_try {
+            BreakerTurn::Same
+        } else {
+            BreakerTurn::Opened
+        }
     }
 
     /// The vendor refused our credentials.
@@ -111,7 +119,11 @@ impl Breaker {
         let was_stopped = self.is_stopped;
         self.is_stopped = true;
         self.open(now_ms, CREDENTIALS_PAUSE_MS);
-        if was_stopped { BreakerTurn::Same } else { BreakerTurn::Stopped }
+        if was_stopped {
+            BreakerTurn::Same
+        } else {
+            BreakerTurn::Stopped
+        }
     }
 
     fn open(&mut self, now_ms: u64, pause_ms: u64) {
@@ -166,11 +178,18 @@ mod tests {
     #[test]
     fn a_vendor_that_asks_for_a_pause_gets_it_and_refused_credentials_stop_it() {
         let mut breaker = Breaker::default();
-        assert_eq!(breaker.fail(false, 0, Some(60_000), 0.0), BreakerTurn::Opened);
+        assert_eq!(
+            breaker.fail(false, 0, Some(60_000), 0.0),
+            BreakerTurn::Opened
+        );
         assert!(!breaker.may_call(59_999) && breaker.may_call(60_000));
         let mut breaker = Breaker::default();
         assert_eq!(breaker.stop(0), BreakerTurn::Stopped);
-        assert_eq!(breaker.stop(0), BreakerTurn::Same, "the operator is told once");
+        assert_eq!(
+            breaker.stop(0),
+            BreakerTurn::Same,
+            "the operator is told once"
+        );
         assert!(breaker.is_stopped() && !breaker.may_call(CREDENTIALS_PAUSE_MS - 1));
         assert!(breaker.begin());
         assert_eq!(breaker.succeed(true), BreakerTurn::Closed);

@@ -147,9 +147,7 @@ impl PushRules {
             .map(|class| serving(case, class, sessions, is_due))
             .collect();
         let by_other = self.unless_acked_on.iter();
-        let by_other = by_other
-            .filter_map(|class| served[class as usize])
-            .next();
+        let by_other = by_other.filter_map(|class| served[class as usize]).next();
         // A class that would serve the others is waited for, unless it is absent.
         let is_awaited = self.unless_acked_on.iter().any(|class| !absent.has(class));
         let standing = |class: DeviceClass| {
@@ -162,7 +160,10 @@ impl PushRules {
                 ClassStanding::Waits(deadline_ms)
             }
         };
-        wanted.iter().map(|class| (class, standing(class))).collect()
+        wanted
+            .iter()
+            .map(|class| (class, standing(class)))
+            .collect()
     }
 }
 
@@ -174,8 +175,7 @@ fn serving(
     is_due: bool,
 ) -> Option<(usize, Proof)> {
     let of_class = sessions.iter().enumerate();
-    let of_class =
-        of_class.filter(|(_, session)| DeviceClass::of(session.platform) == Some(class));
+    let of_class = of_class.filter(|(_, session)| DeviceClass::of(session.platform) == Some(class));
     of_class
         .filter_map(|(index, session)| Some((index, proof(case, session, is_due)?)))
         .next()
@@ -272,8 +272,14 @@ mod tests {
         let rules = rules(&[]);
         let behind = [session(Platform::Android, 4)];
         let others = [PC, WEB];
-        assert_eq!(standing(&rules, MOBILE, &behind, &others, EARLY), Waits(DUE));
-        assert_eq!(standing(&rules, MOBILE, &behind, &others, DUE - 1), Waits(DUE));
+        assert_eq!(
+            standing(&rules, MOBILE, &behind, &others, EARLY),
+            Waits(DUE)
+        );
+        assert_eq!(
+            standing(&rules, MOBILE, &behind, &others, DUE - 1),
+            Waits(DUE)
+        );
         assert_eq!(standing(&rules, MOBILE, &behind, &others, DUE), Push);
     }
 
@@ -296,7 +302,10 @@ mod tests {
         // Until the deadline the PC may ack.
         let behind = [session(Platform::Windows, 4)];
         let rules = rules(&[PC]);
-        assert_eq!(standing(&rules, MOBILE, &behind, &absent, EARLY), Waits(DUE));
+        assert_eq!(
+            standing(&rules, MOBILE, &behind, &absent, EARLY),
+            Waits(DUE)
+        );
         assert_eq!(standing(&rules, MOBILE, &behind, &absent, DUE), Push);
         assert_eq!(standing(&rules, MOBILE, &[], &[MOBILE, PC], EARLY), Push);
     }

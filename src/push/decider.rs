@@ -11,12 +11,11 @@ use tracing::{info, warn};
 
 use super::{
     book::{DeviceBook, class_of, digest_of},
-    decide::{Classes, ClassStanding, PushCase, PushRules},
+    decide::{ClassStanding, Classes, PushCase, PushRules},
     facts::FactSource,
     lane::VendorLane,
     rows::{
-        self, DUE, Due, POSITION_KEY, PushTask, put_position, read_position, task_key,
-        task_prefix,
+        self, DUE, Due, POSITION_KEY, PushTask, put_position, read_position, task_key, task_prefix,
     },
     seen::{self, Seen, SeenFact, SeenState},
 };
@@ -218,7 +217,10 @@ impl Decider {
             };
             after = last.clone();
             self.due += page.len();
-            for (_, due) in page.iter().filter_map(|(key, due)| Some((key, due.as_ref()?))) {
+            for (_, due) in page
+                .iter()
+                .filter_map(|(key, due)| Some((key, due.as_ref()?)))
+            {
                 let deadline_ms = self.rules.deadline_ms(due.accepted_ms);
                 self.note_due(deadline_ms);
                 for class in due.classes.iter() {
@@ -235,7 +237,10 @@ impl Decider {
         after: &[u8],
         limit: usize,
     ) -> Result<Vec<(Bytes, Option<Due>)>, LogError> {
-        let rows = self.source.log.rows(RowTable::PushTasks, &[DUE], after, limit);
+        let rows = self
+            .source
+            .log
+            .rows(RowTable::PushTasks, &[DUE], after, limit);
         let rows = rows.wait().await?.into_iter();
         Ok(rows
             .map(|(key, value)| {
@@ -246,7 +251,9 @@ impl Decider {
     }
 
     fn note_due(&mut self, deadline_ms: u64) {
-        let first_ms = self.first_due_ms.map_or(deadline_ms, |ms| ms.min(deadline_ms));
+        let first_ms = self
+            .first_due_ms
+            .map_or(deadline_ms, |ms| ms.min(deadline_ms));
         self.first_due_ms = Some(first_ms);
     }
 
@@ -257,11 +264,15 @@ impl Decider {
             None => self.source.log.feed(self.position, PAGE).wait().await?,
         };
         if let Some(lost) = page.lost {
-            warn!(?lost, "vendor push missed messages that the log no longer has");
+            warn!(
+                ?lost,
+                "vendor push missed messages that the log no longer has"
+            );
         }
         let newest_ms = page.commits.iter().map(|commit| commit.send_time_ms).max();
         let Some(newest_ms) = newest_ms else {
-            self.write(Decided::default(), Some(page.next), now_ms).await?;
+            self.write(Decided::default(), Some(page.next), now_ms)
+                .await?;
             return Ok(if page.is_end {
                 DeciderStep::Until(None)
             } else {
@@ -377,7 +388,8 @@ impl Decider {
             conversation_id: &due.conversation_id,
             conversation_seq: due.conversation_seq,
         };
-        self.decide(&receipt, classes, &devices, now_ms, decided).await
+        self.decide(&receipt, classes, &devices, now_ms, decided)
+            .await
     }
 
     /// Decides a message at one receiver, as far as it can be decided now.
@@ -467,7 +479,9 @@ impl Decider {
     ) {
         for device in devices.iter().filter(|device| class_of(device) == class) {
             let lanes = self.lanes.iter();
-            let Some(lane) = lanes.clone().position(|lane| lane.provider == device.provider)
+            let Some(lane) = lanes
+                .clone()
+                .position(|lane| lane.provider == device.provider)
             else {
                 continue;
             };
@@ -605,7 +619,8 @@ impl Decider {
     /// may be written or not.
     pub(super) async fn keep_position(&mut self) -> Result<(), StepError> {
         if self.has_moved {
-            self.put(vec![put_position(self.epoch, self.position)]).await?;
+            self.put(vec![put_position(self.epoch, self.position)])
+                .await?;
             self.has_moved = false;
         }
         Ok(())

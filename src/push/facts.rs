@@ -43,8 +43,7 @@ impl FactSource {
         let rows = self.log.sessions(user).wait().await?;
         let rows = rows.into_iter().map(|(key, row)| {
             let mut held = present.iter();
-            let held =
-                held.find(|one| one.platform == key.platform && one.device == key.device);
+            let held = held.find(|one| one.platform == key.platform && one.device == key.device);
             let is_openim = key.is_openim();
             SessionFacts {
                 platform: key.platform,
@@ -74,7 +73,9 @@ impl FactSource {
             messages: 1,
             bytes: TOGETHER_BYTES_MAX,
         };
-        let read = self.log.read_conversation(user, conversation, NOTHING, limit);
+        let read = self
+            .log
+            .read_conversation(user, conversation, NOTHING, limit);
         let found = read.wait().await?.conversation;
         Ok(found.is_some_and(|found| found.settings.receive_option != ReceiveOption::Notify))
     }

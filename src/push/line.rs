@@ -118,9 +118,7 @@ impl TaskLine {
 
     /// Takes out the tasks that are too old now.
     pub(super) fn expire(&mut self, now_ms: u64) -> Vec<(u64, PushTask)> {
-        let is_over = |slot: &Slot| {
-            slot.state != SlotState::Flying && self.ends_ms(slot) <= now_ms
-        };
+        let is_over = |slot: &Slot| slot.state != SlotState::Flying && self.ends_ms(slot) <= now_ms;
         let over: Vec<_> = self
             .slots
             .iter()
@@ -160,7 +158,8 @@ impl TaskLine {
         first.state = SlotState::Flying;
         let first_task = first.task.clone();
         let mut tasks = vec![(*number, first_task.clone())];
-        let same = ready.filter(|(_, slot)| first_task.goes_with(&slot.task, self.takes_many_users));
+        let same =
+            ready.filter(|(_, slot)| first_task.goes_with(&slot.task, self.takes_many_users));
         let same = same.take(self.devices_max - 1);
         let more: Vec<_> = same
             .map(|(number, slot)| {
@@ -394,7 +393,10 @@ mod tests {
     fn refused_credentials_stop_all_and_no_task_is_lost() {
         let mut line = line(1, [task("a", 1, 1), task("b", 2, 2)]);
         let batch = line.next(0).unwrap();
-        assert_eq!(line.end(&batch, &[Verdict::Stop], 0, 1.0), BreakerTurn::Stopped);
+        assert_eq!(
+            line.end(&batch, &[Verdict::Stop], 0, 1.0),
+            BreakerTurn::Stopped
+        );
         assert!(line.is_stopped());
         assert_eq!(line.next(599_999), None);
         assert_eq!(numbers(&line.next(600_000).unwrap()), [1]);

@@ -38,16 +38,16 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-pub use self::{
-    seen::{Seen, SeenDevice, SeenFact, SeenState},
-    thread::PushThread,
-};
 use self::{
     decider::Decider,
     facts::FactSource,
     lane::VendorLane,
     vendor::Vendor,
     worker::{VendorWorker, WorkerParts},
+};
+pub use self::{
+    seen::{Seen, SeenDevice, SeenFact, SeenState},
+    thread::PushThread,
 };
 use crate::{
     config,

@@ -239,7 +239,10 @@ mod tests {
         };
         let row = task.put(Provider::Http, 77);
         assert_eq!(row.key, task_key(Provider::Http, 77));
-        assert_eq!(PushTask::read(&row.key, &row.value.unwrap()), Some((77, task)));
+        assert_eq!(
+            PushTask::read(&row.key, &row.value.unwrap()),
+            Some((77, task))
+        );
         let row = put_position(Epoch(4), FeedPosition(6));
         assert_eq!(
             read_position(&row.value.unwrap()),

@@ -123,7 +123,10 @@ pub(super) fn word(text: &str) -> Box<str> {
 
 /// A device as an operator may see it.
 pub(super) fn device(provider: Provider, digest: &[u8; 16]) -> SeenDevice {
-    let short: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    let short: String = digest[..4]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     SeenDevice {
         provider,
         short: short.into(),

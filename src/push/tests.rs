@@ -336,7 +336,8 @@ impl Bench {
 
     /// The number of rows of vendor push in the log.
     fn rows(&self) -> usize {
-        let rows = self.base.log.rows(RowTable::PushTasks, b"", b"", 1000);
+        let log = Arc::clone(&self.base.log) as Arc<dyn Log>;
+        let rows = log.rows(RowTable::PushTasks, b"", b"", 1000);
         rows.blocking_wait().unwrap().len()
     }
 }

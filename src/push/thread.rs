@@ -110,7 +110,12 @@ async fn run(room: PushRoom, pulse: Pulse, stopped: watch::Receiver<bool>) {
         stopped,
     };
     let mut tasks = JoinSet::new();
-    tasks.spawn(decide_on(room.decider, room.workers, room.news, driver.clone()));
+    tasks.spawn(decide_on(
+        room.decider,
+        room.workers,
+        room.news,
+        driver.clone(),
+    ));
     loop {
         pulse.beat();
         tokio::select! {

@@ -9,13 +9,13 @@ use tracing::{error, info, warn};
 use super::{
     book::{digest_of, has_badge},
     breaker::BreakerTurn,
+    decider::StepError,
     lane::VendorLane,
     line::{TaskBatch, TaskLine, Verdict},
     rows::{PushTask, remove, task_key, task_prefix},
     seen::{self, Seen, SeenFact, SeenState, word},
     text::{PushWords, Wording},
     vendor::{Notice, Outcome, Vendor},
-    decider::StepError,
 };
 use crate::{
     config,
@@ -98,11 +98,7 @@ struct TaskMessage {
 }
 
 impl VendorWorker {
-    pub(super) fn new(
-        parts: WorkerParts,
-        vendor: Arc<dyn Vendor>,
-        lane: Arc<VendorLane>,
-    ) -> Self {
+    pub(super) fn new(parts: WorkerParts, vendor: Arc<dyn Vendor>, lane: Arc<VendorLane>) -> Self {
         let bounds = (vendor.devices_max(), vendor.takes_many_users());
         Self {
             line: TaskLine::new(bounds, parts.expire_after),
@@ -161,7 +157,11 @@ impl VendorWorker {
             if tasks.len() < asked {
                 warn!("rows of vendor push cannot be read, and are passed over");
             }
-            let read = if asked < limit { asked + 1 } else { tasks.len() };
+            let read = if asked < limit {
+                asked + 1
+            } else {
+                tasks.len()
+            };
             self.line.add(tasks, read);
         }
         self.flush(ENDED_TOGETHER).await
@@ -393,7 +393,10 @@ impl VendorWorker {
         let provider = self.lane.provider.name();
         match turn {
             BreakerTurn::Same => {}
-            BreakerTurn::Opened => warn!(provider, reason, "a push vendor fails: it is tried now and then"),
+            BreakerTurn::Opened => warn!(
+                provider,
+                reason, "a push vendor fails: it is tried now and then"
+            ),
             BreakerTurn::Closed => info!(provider, "a push vendor works again"),
             BreakerTurn::Stopped => error!(
                 provider,

@@ -140,7 +140,9 @@ mod tests {
         departures.note_at(&user, class, 100_000);
         {
             let mut spans = departures.spans.lock().unwrap();
-            spans.present.extend((0..DEPARTURES_MAX as u64).map(|key| (key, 0)));
+            spans
+                .present
+                .extend((0..DEPARTURES_MAX as u64).map(|key| (key, 0)));
         }
         departures.note_at(&user, class, 100_001);
         assert!(departures.has_left(&UserId::new("v").unwrap(), class, 105_000));

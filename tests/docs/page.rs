@@ -21,7 +21,10 @@ pub(super) fn metrics() -> String {
     let files = std::iter::once("src/metrics.rs".into()).chain(files);
     let code = files.map(|file| {
         let text = read(file);
-        text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
+        text.split("#[cfg(test)]")
+            .next()
+            .unwrap_or_default()
+            .to_owned()
     });
     code.collect::<Vec<_>>().concat()
 }

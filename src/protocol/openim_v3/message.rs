@@ -206,7 +206,7 @@ mod tests {
             }),
             ex: "more".into(),
             marks: Vec::new(),
-        no_push: false,
+            no_push: false,
         }
         .to_bytes()
     }

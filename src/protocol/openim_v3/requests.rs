@@ -366,6 +366,20 @@ mod tests {
     }
 
     #[test]
+    fn an_app_says_that_it_goes_to_the_background_and_comes_back() {
+        for is_background in [true, false] {
+            let request = SetAppBackgroundStatusReq {
+                user_id: "u1".into(),
+                is_background,
+            };
+            match asked(2004, request.encode_to_vec().into(), "u1") {
+                Ok(Errand::Background(said)) => assert_eq!(said, is_background),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn sending_and_unknown_requests_get_an_error() {
         let code = |number| match asked(number, Bytes::new(), "u1") {
             Err((code, _)) => code,

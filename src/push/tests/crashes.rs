@@ -27,7 +27,11 @@ async fn a_message_of_before_a_crash_is_decided_after_it() {
     let (message, _) = bench.send().await;
     bench.crash().await;
     bench.soon().await;
-    assert_eq!(bench.pushed(message), NONE, "the phone may have been connected");
+    assert_eq!(
+        bench.pushed(message),
+        NONE,
+        "the phone may have been connected"
+    );
     assert_eq!(bench.states(message), [(MOBILE, "waiting")]);
     bench.later().await;
     assert_eq!(bench.pushed(message), ["phone"]);

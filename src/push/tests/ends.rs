@@ -122,7 +122,10 @@ async fn a_log_that_takes_no_rows_delays_a_decision_and_loses_none() {
     let (message, _) = bench.send().await;
     bench.pass(500);
     let refused = crate::log::AppendError::QueueFull;
-    bench.base.log.fail(crate::log::tests::memory::Fault::Refuse(refused));
+    bench
+        .base
+        .log
+        .fail(crate::log::tests::memory::Fault::Refuse(refused));
     let now_ms = bench.now_ms();
     assert!(bench.room.decider.take_feed(now_ms).await.is_err());
     bench.base.log.rows().fault = None;

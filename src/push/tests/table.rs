@@ -217,7 +217,8 @@ async fn a_conversation_set_to_do_not_disturb_is_not_pushed() {
             receive_option: Some(option),
             ..SettingsChange::default()
         };
-        let changed = bench.base.delivery.change_settings(&user(), vec![change]);
+        let (delivery, user) = (&bench.base.delivery, user());
+        let changed = delivery.change_settings(&user, vec![change]);
         changed.await.unwrap();
         let (message, _) = bench.send().await;
         bench.soon().await;
@@ -249,7 +250,10 @@ async fn a_message_to_many_is_decided_for_each_and_speaks_the_language_of_each_d
         .collect();
     seen.sort();
     let expected = [("[Notice]", "phone"), ("[通知]", "pad")];
-    assert_eq!(seen, expected.map(|(title, token)| (title.into(), token.into())));
+    assert_eq!(
+        seen,
+        expected.map(|(title, token)| (title.into(), token.into()))
+    );
 }
 
 #[tokio::test]
