@@ -12,7 +12,7 @@ use super::{
     decider::StepError,
     lane::VendorLane,
     line::{TaskBatch, TaskLine, Verdict},
-    rows::{PushTask, remove, task_key, task_prefix},
+    rows::{PushTask, number_of, remove, task_key, task_prefix},
     seen::{self, Seen, SeenFact, SeenState, word},
     text::{PushWords, Wording},
     vendor::{Notice, Outcome, Vendor},
@@ -139,32 +139,37 @@ impl VendorWorker {
             self.floor = floor;
             self.line.drop_below(floor);
         }
-        for (number, task) in self.line.expire(now_ms) {
-            self.end(number, &task, SeenState::Expired, now_ms);
-            self.outcomes.expired.increment(1);
-        }
-        if let Some((after, limit)) = self.line.wants() {
-            let provider = self.lane.provider;
-            let after = task_key(provider, after);
-            let log = &self.parts.log;
-            let rows = log.rows(RowTable::PushTasks, &task_prefix(provider), &after, limit);
-            let rows = rows.wait().await?;
-            let asked = rows.len();
-            let tasks: Vec<_> = rows
-                .iter()
-                .filter_map(|(key, value)| PushTask::read(key, value))
-                .collect();
-            if tasks.len() < asked {
-                warn!("rows of vendor push cannot be read, and are passed over");
+        loop {
+            for (number, task) in self.line.expire(now_ms) {
+                self.end(number, &task, SeenState::Expired, now_ms);
+                self.outcomes.expired.increment(1);
             }
-            let read = if asked < limit {
-                asked + 1
-            } else {
-                tasks.len()
+            self.flush(ENDED_TOGETHER).await?;
+            let Some((after, limit)) = self.line.wants() else {
+                return Ok(());
             };
-            self.line.add(tasks, read);
+            self.read(after, limit).await?;
         }
-        self.flush(ENDED_TOGETHER).await
+    }
+
+    /// Reads further tasks from the log.
+    async fn read(&mut self, after: u64, limit: usize) -> Result<(), StepError> {
+        let provider = self.lane.provider;
+        let after = task_key(provider, after);
+        let log = &self.parts.log;
+        let rows = log.rows(RowTable::PushTasks, &task_prefix(provider), &after, limit);
+        let rows = rows.wait().await?;
+        let last = rows.last().and_then(|(key, _)| number_of(key));
+        let tasks: Vec<_> = rows
+            .iter()
+            .filter_map(|(key, value)| PushTask::read(key, value))
+            .collect();
+        if tasks.len() < rows.len() {
+            warn!("rows of vendor push cannot be read, and are passed over");
+        }
+        let is_end = rows.len() < limit;
+        self.line.add(tasks, last.unwrap_or(0), is_end);
+        Ok(())
     }
 
     /// Removes the rows of ended tasks, if there are at least so many. Not cancel safe: after a drop they may be there still.
