@@ -4,6 +4,10 @@
 //! No label holds a user or a connection. The counters balance for each kind of entry, counted once per receiver: `accepted =
 //! acked + pending + expired` from the first start of a data directory on. Counters begin at 0 with each process; `pending`
 //! does not.
+//!
+//! - `push.rs`: those of vendor push
+
+mod push;
 
 use std::sync::Arc;
 
@@ -12,6 +16,7 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+pub use self::push::{PushMetrics, PushOutcomes};
 use crate::{ids::Platform, process};
 
 /// The bounds of the time histograms, in seconds: from one fast sync to a request's deadline.
@@ -20,6 +25,43 @@ const SECONDS: [f64; 12] = [
 ];
 /// The bounds of the histogram of commit sizes, in messages.
 const MESSAGES: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
+
+/// What became of a device. The label `outcome` has exactly these values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceOutcome {
+    /// `registered`: it is a device of its user from now on, or has changed.
+    Registered,
+    /// `moved`: its user lost it to another user, who registered it.
+    Moved,
+    /// `unchanged`: it was registered before in the same way.
+    Unchanged,
+    /// `refused`: its registration was refused.
+    Refused,
+    /// `displaced`: its user registered one device too many, and it was the oldest.
+    Displaced,
+    /// `removed`: its user or an administrator removed it.
+    Removed,
+    /// `logged_out`: its user was logged out.
+    LoggedOut,
+    /// `gone`: its vendor does not know it any more.
+    Gone,
+}
+
+impl DeviceOutcome {
+    /// The value of the label.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Moved => "moved",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+            Self::Displaced => "displaced",
+            Self::Removed => "removed",
+            Self::LoggedOut => "logged_out",
+            Self::Gone => "gone",
+        }
+    }
+}
 
 /// Why a connection was refused before it was a session. The label `reason` has exactly these values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +203,8 @@ pub struct Metrics {
     pub connections: Gauge,
     pub frames_received: Counter,
     pub bytes_sent: Counter,
+    /// Vendor push.
+    pub push: PushMetrics,
 }
 
 impl Metrics {
@@ -349,6 +393,7 @@ impl Metrics {
                 "towncrier_sent_bytes_total",
                 "Bytes written to clients' sockets",
             ),
+            push: PushMetrics::new(&recorder),
             recorder,
         }
     }
@@ -373,6 +418,15 @@ impl Metrics {
     pub fn refused(&self, reason: RefusalReason) {
         with_local_recorder(&self.recorder, || {
             metrics::counter!("towncrier_connections_refused_total", "reason" => reason.label())
+                .increment(1);
+        });
+    }
+
+    /// Counts what became of a device of this provider.
+    pub fn device(&self, provider: &'static str, outcome: DeviceOutcome) {
+        let outcome = outcome.text();
+        with_local_recorder(&self.recorder, || {
+            metrics::counter!("towncrier_devices_total", "provider" => provider, "outcome" => outcome)
                 .increment(1);
         });
     }
@@ -445,6 +499,11 @@ fn describe_labelled() {
             "Connections refused before Connect, by reason: {}",
             RefusalReason::ALL.map(RefusalReason::label).join(", ")
         )
+    );
+    metrics::describe_counter!(
+        "towncrier_devices_total",
+        Unit::Count,
+        "Registrations and removals of devices for push, by provider and outcome"
     );
     metrics::describe_counter!(
         "towncrier_admin_requests_total",

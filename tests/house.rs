@@ -28,10 +28,16 @@ use self::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 20] = [
+const MAP: [(&str, &[&str]); 21] = [
     (
         "admin",
-        &["door", "delivery", "registry", "token", "message", "ids"],
+        &[
+            "door", "push", "delivery", "registry", "token", "message", "ids",
+        ],
+    ),
+    (
+        "push",
+        &["outbound", "log", "delivery", "registry", "message", "ids"],
     ),
     (
         "openim",

@@ -324,6 +324,12 @@ fn push(push: &Push) -> Result<(), Invalid> {
     lasts("push.after", push.after, SECOND..=HOUR)?;
     within("push.tasks_max", push.tasks_max, 1000..=100_000_000)?;
     lasts("push.expire_after", push.expire_after, 60 * SECOND..=YEAR)?;
+    // Each message to a user looks at all devices of the user.
+    within(
+        "push.devices_per_user_max",
+        push.devices_per_user_max,
+        1..=256,
+    )?;
     let is_type = |key: &String| key == OTHER_TITLE || key.parse::<i32>().is_ok();
     for (language, titles) in &push.titles {
         let known = ["zh", "en"].contains(&language.as_str());

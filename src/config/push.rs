@@ -26,6 +26,8 @@ pub struct Push {
     pub expire_after: Duration,
     /// True if a push has the text of its message.
     pub preview: bool,
+    /// The most devices of a user. A further one takes the place of the one that was registered first.
+    pub devices_per_user_max: usize,
     /// The title of a push whose request has none: by language, then by content type; `other` for all other types.
     pub titles: Titles,
     /// Getui.
@@ -96,6 +98,7 @@ impl Default for Push {
             tasks_max: 1_000_000,
             expire_after: Duration::from_secs(24 * 3600),
             preview: false,
+            devices_per_user_max: 16,
             titles: titles(),
             getui: GetuiKeys::default(),
             jpush: JpushKeys::default(),
@@ -104,6 +107,21 @@ impl Default for Push {
             webpush: WebPushKeys::default(),
             http: HttpKeys::default(),
         }
+    }
+}
+
+impl Push {
+    /// True if a vendor is in use.
+    pub fn is_on(&self) -> bool {
+        let first_keys = [
+            !self.getui.app_id.is_empty(),
+            !self.jpush.app_key.is_empty(),
+            !self.apns.key_file.as_os_str().is_empty(),
+            !self.fcm.service_account_file.as_os_str().is_empty(),
+            !self.webpush.subject.is_empty(),
+            !self.http.url.is_empty(),
+        ];
+        first_keys.contains(&true)
     }
 }
 

@@ -9,11 +9,15 @@
 //! - `settings.rs`: a user's settings of conversations
 //! - `ask.rs`: what OpenIM's v3 clients ask about their conversations
 //! - `authenticate.rs`: tokens are issued and checked
+//! - `proofs.rs`: what OpenIM's v3 clients have for certain
+//! - `devices.rs`: the devices for push
 //! - `trail.rs`, `trace.rs`: the way of a message
 
 mod ask;
 mod authenticate;
 mod cursor;
+mod devices;
+mod proofs;
 mod read_state;
 mod send;
 mod settings;
@@ -31,6 +35,7 @@ use self::send::FanOut;
 pub use self::{
     ask::{AskError, Passage, PassageRead},
     authenticate::AuthError,
+    devices::{DeviceError, Registration},
     send::{Receivers, Send, SendError},
     trace::{Trace, TracePage, TraceReceiver, TraceSession, TraceState},
 };
@@ -42,6 +47,8 @@ pub use crate::log::{
 use crate::{
     clock::{Clock, Doubt},
     log::Log,
+    message::PUSH_SERVICES,
+    metrics::Metrics,
     registry::Registry,
     token::Tokens,
 };
@@ -54,6 +61,9 @@ pub struct Delivery {
     clock: Arc<Clock>,
     pushed: trail::Trail,
     acked: trail::Trail,
+    /// `None`: nobody asks for them.
+    proofs: Option<proofs::Proofs>,
+    devices: Arc<devices::Devices>,
     is_draining: AtomicBool,
 }
 
@@ -69,16 +79,21 @@ pub enum NotReady {
 }
 
 impl Delivery {
-    /// Puts the collaborators together. From now on each durable message goes to the sessions in `registry`.
+    /// Puts the collaborators together. From now on each durable message goes to the sessions in `registry`. A user has at most
+    /// `devices_per_user_max` devices for push.
     pub fn new(
         log: Arc<dyn Log>,
         registry: Arc<Registry>,
         tokens: Arc<Tokens>,
         clock: Arc<Clock>,
+        metrics: Arc<Metrics>,
+        devices_per_user_max: usize,
     ) -> Self {
         log.commits(Arc::new(FanOut {
             registry: Arc::clone(&registry),
         }));
+        let hosts = PUSH_SERVICES.map(str::to_owned).to_vec();
+        let devices = devices::Devices::new(log.clone(), metrics, devices_per_user_max, hosts);
         Self {
             log,
             registry,
@@ -86,7 +101,18 @@ impl Delivery {
             clock,
             pushed: trail::Trail::default(),
             acked: trail::Trail::default(),
+            proofs: None,
+            devices,
             is_draining: AtomicBool::new(false),
+        }
+    }
+
+    /// The same, which remembers what OpenIM's v3 clients have for certain.
+    #[must_use]
+    pub fn with_proofs(self) -> Self {
+        Self {
+            proofs: Some(proofs::Proofs::default()),
+            ..self
         }
     }
 

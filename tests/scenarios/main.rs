@@ -9,6 +9,7 @@
 //! - `read_state`: read on one device is read on all, whatever is killed in between
 //! - `openim_rest`: the REST calls of OpenIM's SDKs on the client port, and on a port of their own
 //! - `openim_limits`: bad input of OpenIM's clients harms no other (P7)
+//! - `push`: devices whose apps did not ack get a vendor's push, never lost
 //! - `retention`: expired messages are announced (P6)
 //! - `slow_consumer`, `limits`: a slow or hostile client harms no other (P7)
 //! - `hostile`: the small effect of hostile clients on honest ones, in numbers (P7)
@@ -43,6 +44,7 @@ mod metrics;
 mod openim_limits;
 mod openim_rest;
 mod order;
+mod push;
 mod read_state;
 mod reconnect;
 mod replacement;

@@ -37,7 +37,7 @@ pub(super) use self::{
         UserPresence,
     },
     send::{BatchSent, OfflinePushInfo, OperationStatus, SendRequest, Sent, SentTo, SentToMany},
-    trace::{TraceRequest, Traced, TracedReceiver, TracedSession},
+    trace::{TraceRequest, Traced, TracedPush, TracedReceiver, TracedSession},
 };
 use super::text::Text;
 
