@@ -22,6 +22,7 @@
 //! - `stderr`: the gateway serves on without a reader of its log
 //! - `memory`: the cost of a session
 //! - `tls`: either port over TLS
+//! - `vendors`: the vendors of push services, each against its stand-in
 //! - `tokens`, `trace`, `metrics`, `config`, `doctor`: operation
 
 #![expect(
@@ -59,3 +60,4 @@ mod support;
 mod tls;
 mod tokens;
 mod trace;
+mod vendors;

@@ -25,42 +25,34 @@ pub(super) fn data(notice: &Notice, is_shared: bool) -> Map<String, Value> {
     data
 }
 
-/// The payload with title and text cut so far that it has at most `bytes_max` bytes. `encode` makes it of both.
+/// The payload with title and text cut so far that it has at most `bytes_max` bytes. `encode` makes it of both, and may use each
+/// of them more than once.
 ///
-/// The text is cut first, then the title; both between characters. `None` if the rest is too large by itself.
+/// The text is cut first, then the title; both between characters, and no more than needed. `None` if the rest is too large by
+/// itself.
 pub(super) fn fit(
     notice: &Notice,
     bytes_max: usize,
     encode: impl Fn(&str, &str) -> Vec<u8>,
 ) -> Option<Vec<u8>> {
-    let (mut title, mut text) = (notice.title.to_string(), notice.shown().to_owned());
-    loop {
-        let payload = encode(&title, &text);
-        if payload.len() <= bytes_max {
-            return Some(payload);
-        }
-        // Each byte that is taken away makes the payload shorter by one byte at least.
-        let excess = payload.len() - bytes_max;
-        let longest = if text.is_empty() {
-            &mut title
-        } else {
-            &mut text
-        };
-        if longest.is_empty() {
-            return None;
-        }
-        shorten(longest, excess);
-    }
+    let (title, text) = (&*notice.title, notice.shown());
+    let fitting = |title: &str, text: &str| {
+        let payload = encode(title, text);
+        (payload.len() <= bytes_max).then_some(payload)
+    };
+    fitting(title, text)
+        .or_else(|| longest(text, |text| fitting(title, text)))
+        .or_else(|| fitting(title, ""))
+        .or_else(|| longest(title, |title| fitting(title, "")))
+        .or_else(|| fitting("", ""))
 }
 
-/// Cuts at least `excess` bytes off, and shows that something was cut.
-fn shorten(text: &mut String, excess: usize) {
-    let whole = text.strip_suffix(ELLIPSIS).unwrap_or(text).len();
-    let kept = whole.saturating_sub(excess + ELLIPSIS.len());
-    text.truncate(text.floor_char_boundary(kept));
-    if !text.is_empty() {
-        text.push_str(ELLIPSIS);
-    }
+/// The payload with the longest beginning of a text, and a sign that it was cut, with which there is a payload.
+fn longest(text: &str, payload: impl Fn(&str) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
+    let ends: Vec<_> = text.char_indices().map(|(end, _)| end).skip(1).collect();
+    let cut = |end: usize| payload(&format!("{}{ELLIPSIS}", &text[..end]));
+    let fits = ends.partition_point(|end| cut(*end).is_some());
+    cut(*ends.get(fits.checked_sub(1)?)?)
 }
 
 /// The first `chars_max` characters of a text.
@@ -120,6 +112,11 @@ mod tests {
                     assert!(long.starts_with(title.trim_end_matches(ELLIPSIS)));
                     assert!(long.starts_with(body.trim_end_matches(ELLIPSIS)));
                     assert!(title == long || body.is_empty(), "the text goes first");
+                    let is_whole = title == long && body == long;
+                    assert!(
+                        is_whole || payload.len() + 16 > bytes_max,
+                        "no more than needed"
+                    );
                 }
             }
         }
