@@ -397,11 +397,8 @@ impl Decider {
         decided: &mut Decided,
     ) {
         for device in devices.iter().filter(|device| class_of(device) == class) {
-            let lanes = self.lanes.iter();
-            let Some(lane) = lanes
-                .clone()
-                .position(|lane| lane.provider == device.provider)
-            else {
+            let mut lanes = self.lanes.iter();
+            let Some(lane) = lanes.position(|lane| lane.provider == device.provider) else {
                 continue;
             };
             let provider = device.provider;

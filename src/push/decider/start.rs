@@ -43,11 +43,8 @@ impl Decider {
 
     async fn take_up_tasks(&mut self, now_ms: u64) -> Result<(), StepError> {
         for provider in Provider::ALL {
-            let lanes = self.lanes.iter();
-            let lane = lanes
-                .clone()
-                .find(|lane| lane.provider == provider)
-                .cloned();
+            let mut lanes = self.lanes.iter();
+            let lane = lanes.find(|lane| lane.provider == provider).cloned();
             let mut after = Bytes::new();
             loop {
                 let log = &self.source.log;
