@@ -21,7 +21,7 @@ use crate::{
     config,
     delivery::Delivery,
     ids::{Seq, UserId},
-    log::{AppendError, Log, LogError, ReadLimit, RowTable},
+    log::{AppendError, Log, LogError, ReadLimit, RowChange, RowTable},
     message::{Device, Numbers, OVERVIEW_MAX, Origin, StoredMessage, TOGETHER_BYTES_MAX},
     metrics::{Metrics, PushOutcomes},
 };
@@ -70,8 +70,8 @@ pub(super) struct VendorWorker {
     lane: Arc<VendorLane>,
     line: TaskLine,
     outcomes: PushOutcomes,
-    /// Tasks that have ended, whose rows are not removed yet.
-    ended: Vec<u64>,
+    /// The changes of rows by tasks that have ended. They are not written yet.
+    ended: Vec<RowChange>,
     /// The floor of the lane that the line knows.
     floor: u64,
 }
@@ -176,9 +176,8 @@ impl VendorWorker {
     pub(super) async fn flush(&mut self, least: usize) -> Result<(), StepError> {
         while !self.ended.is_empty() && self.ended.len() >= least {
             let together = self.ended.len().min(ENDED_TOGETHER);
-            let rows = self.ended[..together].iter();
-            let rows = rows.map(|number| remove(task_key(self.lane.provider, *number)));
-            let pending = self.parts.log.put_rows(rows.collect())?;
+            let rows = self.ended[..together].to_vec();
+            let pending = self.parts.log.put_rows(rows)?;
             let durable = pending.await;
             durable.unwrap_or(Err(AppendError::OutcomeUnknown))?;
             self.ended.drain(..together);
@@ -430,10 +429,9 @@ impl VendorWorker {
 
     fn end(&mut self, number: u64, task: &PushTask, state: SeenState, now_ms: u64) {
         self.tell(task, state, now_ms);
-        // A task that was dropped has no row any more.
-        if self.lane.end(number) {
-            self.ended.push(number);
-        }
+        self.lane.end(number);
+        let key = task_key(self.lane.provider, number);
+        self.ended.push(remove(key));
     }
 
     fn tell(&self, task: &PushTask, state: SeenState, now_ms: u64) {

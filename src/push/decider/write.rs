@@ -38,7 +38,15 @@ impl Decider {
         if has_moved {
             rows.push(put_position(self.epoch, position));
         }
-        self.put(rows).await?;
+        for (lane, number) in &decided.tasks {
+            self.lanes[*lane].add([*number]);
+        }
+        if let Err(error) = self.put(rows).await {
+            for (lane, number) in &decided.tasks {
+                self.lanes[*lane].end(*number);
+            }
+            return Err(error);
+        }
         (self.position, self.has_moved, self.written_ms) = (position, false, now_ms);
         self.tell(decided);
         self.bound(now_ms).await
@@ -61,16 +69,8 @@ impl Decider {
         for (message_id, user, fact) in decided.facts {
             self.seen.add(message_id, &user, fact);
         }
-        for (index, lane) in self.lanes.iter().enumerate() {
-            let numbers: Vec<_> = decided
-                .tasks
-                .iter()
-                .filter(|(of, _)| *of == index)
-                .map(|(_, number)| *number)
-                .collect();
-            if !numbers.is_empty() {
-                lane.add(numbers);
-            }
+        for (lane, _) in decided.tasks {
+            self.lanes[lane].changed.notify_one();
         }
     }
 
