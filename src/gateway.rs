@@ -123,7 +123,7 @@ impl<L: Log> Base<L> {
             tokens.clone(),
             clock,
             metrics.clone(),
-            config.push.devices_per_user_max,
+            &config.push,
         );
         if config.push.is_on() {
             delivery = delivery.with_proofs();

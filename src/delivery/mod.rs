@@ -46,8 +46,8 @@ pub use crate::log::{
 };
 use crate::{
     clock::{Clock, Doubt},
+    config,
     log::Log,
-    message::PUSH_SERVICES,
     metrics::Metrics,
     registry::Registry,
     token::Tokens,
@@ -79,21 +79,21 @@ pub enum NotReady {
 }
 
 impl Delivery {
-    /// Puts the collaborators together. From now on each durable message goes to the sessions in `registry`. A user has at most
-    /// `devices_per_user_max` devices for push.
+    /// Puts the collaborators together. From now on each durable message goes to the sessions in `registry`. `push`: how
+    /// many devices a user has, and which hosts a browser's subscription may name.
     pub fn new(
         log: Arc<dyn Log>,
         registry: Arc<Registry>,
         tokens: Arc<Tokens>,
         clock: Arc<Clock>,
         metrics: Arc<Metrics>,
-        devices_per_user_max: usize,
+        push: &config::Push,
     ) -> Self {
         log.commits(Arc::new(FanOut {
             registry: Arc::clone(&registry),
         }));
-        let hosts = PUSH_SERVICES.map(str::to_owned).to_vec();
-        let devices = devices::Devices::new(log.clone(), metrics, devices_per_user_max, hosts);
+        let (most, hosts) = (push.devices_per_user_max, push.webpush.hosts.clone());
+        let devices = devices::Devices::new(log.clone(), metrics, most, hosts);
         Self {
             log,
             registry,
