@@ -28,14 +28,18 @@ use self::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 20] = [
+const MAP: [(&str, &[&str]); 21] = [
     (
         "admin",
-        &["door", "delivery", "registry", "token", "message", "ids"],
+        &[
+            "door", "delivery", "registry", "codes", "token", "message", "ids",
+        ],
     ),
     (
         "openim",
-        &["door", "delivery", "protocol", "token", "message", "ids"],
+        &[
+            "door", "delivery", "protocol", "codes", "token", "message", "ids",
+        ],
     ),
     ("devices", &["door", "delivery", "token", "message", "ids"]),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
@@ -60,7 +64,7 @@ const MAP: [(&str, &[&str]); 20] = [
     ("door", &["protocol"]),
     ("delivery", &["log", "registry", "message", "ids"]),
     ("registry", &["message", "ids"]),
-    ("protocol", &["session", "message", "ids"]),
+    ("protocol", &["session", "codes", "message", "ids"]),
     ("session", &["message", "ids"]),
     ("log", &["message", "ids"]),
     ("message", &["ids"]),
@@ -69,6 +73,7 @@ const MAP: [(&str, &[&str]); 20] = [
     ("clock", &[]),
     ("pages", &[]),
     ("process", &[]),
+    ("codes", &["token"]),
     ("token", &["ids"]),
     ("lines", &[]),
     ("threads", &[]),

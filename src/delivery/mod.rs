@@ -5,6 +5,7 @@
 //!
 //! - `send.rs`: append, and from the log's commits to the sessions online
 //! - `cursor.rs`: a session resumes, reads the log and acks
+//! - `newest.rs`: the newest message of a conversation
 //! - `read_state.rs`: conversations, and the marks of what a user has read
 //! - `settings.rs`: a user's settings of conversations
 //! - `ask.rs`: what OpenIM's v3 clients ask about their conversations
@@ -16,6 +17,7 @@ mod ask;
 mod authenticate;
 mod cursor;
 mod devices;
+mod newest;
 mod read_state;
 mod send;
 mod settings;
@@ -34,6 +36,7 @@ pub use self::{
     ask::{AskError, Passage, PassageRead},
     authenticate::AuthError,
     devices::{DeviceError, Registration},
+    newest::NewestRead,
     send::{Receivers, Send, SendError},
     trace::{Trace, TracePage, TraceReceiver, TraceSession, TraceState},
 };

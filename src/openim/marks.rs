@@ -17,6 +17,7 @@ impl Calls {
     /// Moves the mark forward, durably. It reaches the user's sessions. A mark below the present one is done already, and so is
     /// one in a conversation that the log does not know, because nothing is unread there.
     pub(super) async fn mark(&self, user: &UserId, body: &Body) -> Result<Response, CallFailure> {
+        self.changes.charge(user)?;
         let id = body.text("conversationID")?;
         check_conversation(id)?;
         // The JavaScript SDK lists the seqs as well; the older of two calls lists them only.
