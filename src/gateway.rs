@@ -283,6 +283,11 @@ impl Gateway {
         self.watch.ended().await
     }
 
+    /// True while every thread moves, as `/healthz` says.
+    pub fn is_well(&self) -> bool {
+        self.watch.check().is_ok()
+    }
+
     /// The longest time that [`drain`](Self::drain) may take. After it something hangs: end the process.
     pub fn drain_deadline(&self) -> Duration {
         self.config.drain.period + DRAIN_SLACK

@@ -28,11 +28,11 @@ use self::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 22] = [
+const MAP: [(&str, &[&str]); 23] = [
     (
         "admin",
         &[
-            "door", "push", "delivery", "registry", "token", "message", "ids",
+            "door", "push", "delivery", "registry", "codes", "token", "message", "ids",
         ],
     ),
     (
@@ -41,7 +41,9 @@ const MAP: [(&str, &[&str]); 22] = [
     ),
     (
         "openim",
-        &["door", "delivery", "protocol", "token", "message", "ids"],
+        &[
+            "door", "delivery", "protocol", "codes", "token", "message", "ids",
+        ],
     ),
     ("devices", &["door", "delivery", "token", "message", "ids"]),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
@@ -66,7 +68,7 @@ const MAP: [(&str, &[&str]); 22] = [
     ("door", &["protocol"]),
     ("delivery", &["log", "registry", "message", "ids"]),
     ("registry", &["message", "ids"]),
-    ("protocol", &["session", "message", "ids"]),
+    ("protocol", &["session", "codes", "message", "ids"]),
     ("session", &["message", "ids"]),
     ("log", &["message", "ids"]),
     ("message", &["ids"]),
@@ -76,6 +78,7 @@ const MAP: [(&str, &[&str]); 22] = [
     ("clock", &[]),
     ("pages", &[]),
     ("process", &[]),
+    ("codes", &["token"]),
     ("token", &["ids"]),
     ("lines", &[]),
     ("threads", &[]),

@@ -5,6 +5,7 @@
 //!
 //! - `send.rs`: append, and from the log's commits to the sessions online
 //! - `cursor.rs`: a session resumes, reads the log and acks
+//! - `newest.rs`: the newest message of a conversation
 //! - `read_state.rs`: conversations, and the marks of what a user has read
 //! - `settings.rs`: a user's settings of conversations
 //! - `ask.rs`: what OpenIM's v3 clients ask about their conversations
@@ -17,6 +18,7 @@ mod ask;
 mod authenticate;
 mod cursor;
 mod devices;
+mod newest;
 mod proofs;
 mod read_state;
 mod send;
@@ -36,6 +38,7 @@ pub use self::{
     ask::{AskError, Passage, PassageRead},
     authenticate::AuthError,
     devices::{DeviceError, Registration},
+    newest::NewestRead,
     send::{Receivers, Send, SendError},
     trace::{Trace, TracePage, TraceReceiver, TraceSession, TraceState},
 };
