@@ -24,7 +24,7 @@ pub use self::{
     answer::LogAnswer,
     error::{AppendError, Cause, LogError},
     feed::{
-        FeedCommit, FeedLimit, FeedPage, FeedPosition, Lost, ROW_KEY_BYTES_MAX,
+        FeedCommit, FeedLimit, FeedLoss, FeedPage, FeedPosition, ROW_KEY_BYTES_MAX,
         ROW_VALUE_BYTES_MAX, RowChange, RowTable,
     },
 };

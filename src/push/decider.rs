@@ -2,21 +2,25 @@
 //!
 //! Each step takes the time as a parameter and makes what it decided durable, together with how far the feed was read. So after a crash
 //! a message is decided once more at most, and never forgotten.
+//!
+//! - `decider/start.rs`: takes up the rows of earlier decisions
+//! - `decider/write.rs`: writes what was decided, and ends the oldest tasks while too many wait
+
+mod start;
+mod write;
 
 use std::{mem::take, sync::Arc};
 
 use bytes::Bytes;
 use tokio::task::yield_now;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{
     book::{DeviceBook, class_of, digest_of},
     decide::{ClassStanding, Classes, PushCase, PushRules},
     facts::FactSource,
     lane::VendorLane,
-    rows::{
-        self, DUE, Due, POSITION_KEY, PushTask, put_position, read_position, task_key, task_prefix,
-    },
+    rows::{self, DUE, Due, PushTask},
     seen::{self, Seen, SeenFact, SeenState},
 };
 use crate::{
@@ -42,9 +46,6 @@ const ROWS_TOGETHER: usize = 4096;
 const DUE_TOGETHER: usize = 256;
 /// The receivers that are decided before other tasks of the thread have their turn.
 const DECIDED_IN_A_ROW: usize = 64;
-/// The longest time for which the position is not written while there is nothing else to write, in ms: after a crash so much of the
-/// feed is read again.
-const POSITION_MS: u64 = 5000;
 
 /// Why a step was not made. It is repeated.
 #[derive(Debug, thiserror::Error)]
@@ -147,88 +148,6 @@ impl Decider {
             due: 0,
             first_due_ms: None,
             last_number: 0,
-        }
-    }
-
-    /// Takes up what the rows say. The first start of a gateway with vendors begins at the end of the feed. Call it before any other
-    /// step, and again if it fails.
-    pub(super) async fn start(&mut self, now_ms: u64) -> Result<(), StepError> {
-        let log = Arc::clone(&self.source.log);
-        let newest = log.feed(FeedPosition::NEWEST, PAGE).wait().await?;
-        let row = log
-            .rows(RowTable::Consumers, POSITION_KEY, b"", 1)
-            .wait()
-            .await?;
-        let kept = row.first().and_then(|(_, value)| read_position(value));
-        self.epoch = newest.epoch;
-        match kept {
-            Some((epoch, position)) if epoch == newest.epoch => self.position = position,
-            // Positions of another epoch mean nothing. Its messages were decided, or were lost with it.
-            _ => {
-                let rows = vec![put_position(newest.epoch, newest.next)];
-                self.put(rows).await?;
-                self.position = newest.next;
-            }
-        }
-        self.take_up_tasks(now_ms).await?;
-        self.take_up_due().await
-    }
-
-    async fn take_up_tasks(&mut self, now_ms: u64) -> Result<(), StepError> {
-        for lane in self.lanes.clone() {
-            let prefix = task_prefix(lane.provider);
-            let mut after = Bytes::new();
-            loop {
-                let log = &self.source.log;
-                let page = log.rows(RowTable::PushTasks, &prefix, &after, ROWS_TOGETHER);
-                let page = page.wait().await?;
-                let Some((last, _)) = page.last() else {
-                    break;
-                };
-                after = last.clone();
-                let tasks: Vec<_> = page
-                    .iter()
-                    .filter_map(|(key, value)| PushTask::read(key, value))
-                    .collect();
-                for (number, task) in &tasks {
-                    self.last_number = self.last_number.max(*number);
-                    let fact = SeenFact {
-                        class: task.class,
-                        device: Some(seen::device(lane.provider, &task.device)),
-                        state: SeenState::Queued,
-                        time_ms: now_ms,
-                    };
-                    self.seen.add(task.message_id, &task.user, fact);
-                }
-                lane.add(tasks.into_iter().map(|(number, _)| number));
-            }
-        }
-        Ok(())
-    }
-
-    async fn take_up_due(&mut self) -> Result<(), StepError> {
-        (self.due, self.first_due_ms) = (0, None);
-        let mut after = Bytes::new();
-        loop {
-            let page = self.due_rows(&after, ROWS_TOGETHER).await?;
-            let Some((last, _)) = page.last() else {
-                self.metrics.push.due.set(self.due as f64);
-                return Ok(());
-            };
-            after = last.clone();
-            self.due += page.len();
-            for (_, due) in page
-                .iter()
-                .filter_map(|(key, due)| Some((key, due.as_ref()?)))
-            {
-                let deadline_ms = self.rules.deadline_ms(due.accepted_ms);
-                self.note_due(deadline_ms);
-                for class in due.classes.iter() {
-                    let state = SeenState::Waiting(deadline_ms);
-                    let fact = class_fact(class, state, due.accepted_ms);
-                    self.seen.add(due.message_id, &due.user, fact);
-                }
-            }
         }
     }
 
@@ -478,11 +397,8 @@ impl Decider {
         decided: &mut Decided,
     ) {
         for device in devices.iter().filter(|device| class_of(device) == class) {
-            let lanes = self.lanes.iter();
-            let Some(lane) = lanes
-                .clone()
-                .position(|lane| lane.provider == device.provider)
-            else {
+            let mut lanes = self.lanes.iter();
+            let Some(lane) = lanes.position(|lane| lane.provider == device.provider) else {
                 continue;
             };
             let provider = device.provider;
@@ -509,121 +425,6 @@ impl Decider {
                 .facts
                 .push((receipt.message_id, receipt.user.clone(), fact));
         }
-    }
-
-    /// Writes what was decided, and the position up to which the feed is decided with it. Only then it counts. A position alone is
-    /// written now and then.
-    async fn write(
-        &mut self,
-        mut decided: Decided,
-        position: Option<FeedPosition>,
-        now_ms: u64,
-    ) -> Result<(), StepError> {
-        let position = position.unwrap_or(self.position);
-        let has_moved = self.has_moved || position != self.position;
-        let is_time = now_ms.saturating_sub(self.written_ms) >= POSITION_MS;
-        if decided.rows.is_empty() && !(has_moved && is_time) {
-            (self.position, self.has_moved) = (position, has_moved);
-            self.tell(decided);
-            return Ok(());
-        }
-        let mut rows = take(&mut decided.rows);
-        if has_moved {
-            rows.push(put_position(self.epoch, position));
-        }
-        self.put(rows).await?;
-        (self.position, self.has_moved, self.written_ms) = (position, false, now_ms);
-        self.tell(decided);
-        self.bound(now_ms).await
-    }
-
-    async fn put(&self, rows: Vec<RowChange>) -> Result<(), StepError> {
-        let pending = self.source.log.put_rows(rows)?;
-        let durable = pending.await;
-        Ok(durable.unwrap_or(Err(AppendError::OutcomeUnknown))?)
-    }
-
-    /// Tells the workers and the trace what counts now.
-    fn tell(&mut self, decided: Decided) {
-        self.due += decided.due_ms.len();
-        self.due = self.due.saturating_sub(decided.undue);
-        self.metrics.push.due.set(self.due as f64);
-        for deadline_ms in decided.due_ms {
-            self.note_due(deadline_ms);
-        }
-        for (message_id, user, fact) in decided.facts {
-            self.seen.add(message_id, &user, fact);
-        }
-        for (index, lane) in self.lanes.iter().enumerate() {
-            let numbers: Vec<_> = decided
-                .tasks
-                .iter()
-                .filter(|(of, _)| *of == index)
-                .map(|(_, number)| *number)
-                .collect();
-            if !numbers.is_empty() {
-                lane.add(numbers);
-            }
-        }
-    }
-
-    /// Ends the oldest tasks while too many decisions and tasks wait.
-    async fn bound(&mut self, now_ms: u64) -> Result<(), StepError> {
-        loop {
-            let waiting = self.due + self.lanes.iter().map(|lane| lane.len()).sum::<usize>();
-            let excess = waiting.saturating_sub(self.tasks_max).min(ROWS_TOGETHER);
-            let oldest = self.lanes.iter().filter(|lane| lane.oldest().is_some());
-            let oldest = oldest.min_by_key(|lane| lane.oldest());
-            let Some(lane) = oldest.filter(|_| excess > 0).cloned() else {
-                return Ok(());
-            };
-            let before = lane.oldest().unwrap_or(0).saturating_sub(1);
-            let rows = self.source.log.rows(
-                RowTable::PushTasks,
-                &task_prefix(lane.provider),
-                &task_key(lane.provider, before),
-                excess,
-            );
-            for (key, value) in rows.wait().await? {
-                if let Some((_, task)) = PushTask::read(&key, &value) {
-                    let fact = SeenFact {
-                        class: task.class,
-                        device: Some(seen::device(lane.provider, &task.device)),
-                        state: SeenState::Expired,
-                        time_ms: now_ms,
-                    };
-                    self.seen.add(task.message_id, &task.user, fact);
-                }
-            }
-            let dropped = lane.drop_oldest(excess);
-            info!(
-                provider = lane.provider.name(),
-                tasks = dropped.len(),
-                "pushes ended as expired: more wait than push.tasks_max"
-            );
-            let outcomes = self.metrics.push_outcomes(lane.provider.name());
-            outcomes.expired.increment(dropped.len() as u64);
-            let removed = dropped
-                .into_iter()
-                .map(|number| rows::remove(task_key(lane.provider, number)));
-            self.put(removed.collect()).await?;
-        }
-    }
-
-    /// True if the position has moved since it was written last.
-    pub(super) fn has_moved(&self) -> bool {
-        self.has_moved
-    }
-
-    /// Writes the position, if it has moved. Call it now and then while nothing comes, and at the end. Not cancel safe: after a drop it
-    /// may be written or not.
-    pub(super) async fn keep_position(&mut self) -> Result<(), StepError> {
-        if self.has_moved {
-            self.put(vec![put_position(self.epoch, self.position)])
-                .await?;
-            self.has_moved = false;
-        }
-        Ok(())
     }
 }
 

@@ -36,20 +36,19 @@ impl VendorLane {
         })
     }
 
-    /// New tasks wait.
+    /// New tasks wait. Call it before their rows are written: the worker may read and end them as soon as they are. Call
+    /// `changed.notify_one` once they are.
     pub(super) fn add(&self, numbers: impl IntoIterator<Item = u64>) {
         let mut waiting = self.lock();
         waiting.numbers.extend(numbers);
         self.gauge.set(waiting.numbers.len() as f64);
-        self.changed.notify_one();
     }
 
-    /// A task has ended. False if it had been dropped before.
-    pub(super) fn end(&self, number: u64) -> bool {
+    /// A task has ended, or its row was not written.
+    pub(super) fn end(&self, number: u64) {
         let mut waiting = self.lock();
-        let is_there = waiting.numbers.remove(&number);
+        waiting.numbers.remove(&number);
         self.gauge.set(waiting.numbers.len() as f64);
-        is_there
     }
 
     /// The number of tasks that wait.

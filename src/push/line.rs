@@ -96,17 +96,18 @@ impl TaskLine {
         self.is_at_end = false;
     }
 
-    /// The number after which to read on, and the most tasks to read; `None`: nothing is to be read.
+    /// The number after which to read on, and the most tasks to read; `None`: nothing is to be read. Half a window is read at once,
+    /// because each read costs a look at the disk.
     pub(super) fn wants(&self) -> Option<(u64, usize)> {
         let room = WINDOW.saturating_sub(self.slots.len());
-        (!self.is_at_end && room > 0).then_some((self.read_to, room))
+        (!self.is_at_end && room >= WINDOW / 2).then_some((self.read_to, room))
     }
 
-    /// Takes the tasks that were read, at most as many as wanted. `asked`: that many.
-    pub(super) fn add(&mut self, tasks: Vec<(u64, PushTask)>, asked: usize) {
-        self.is_at_end = tasks.len() < asked;
+    /// Takes the tasks that were read up to this number, at most as many as wanted. `is_end`: there are no more.
+    pub(super) fn add(&mut self, tasks: Vec<(u64, PushTask)>, read_to: u64, is_end: bool) {
+        self.is_at_end = is_end;
+        self.read_to = self.read_to.max(read_to);
         for (number, task) in tasks {
-            self.read_to = self.read_to.max(number);
             let slot = Slot {
                 task,
                 attempts: 0,
@@ -312,8 +313,9 @@ mod tests {
     fn line(devices_max: usize, tasks: impl IntoIterator<Item = PushTask>) -> TaskLine {
         let mut line = TaskLine::new((devices_max, false), HOUR);
         let tasks: Vec<_> = (1..).zip(tasks).collect();
-        let (_, asked) = line.wants().unwrap();
-        line.add(tasks, asked);
+        assert!(line.wants().is_some());
+        let read_to = tasks.len() as u64;
+        line.add(tasks, read_to, false);
         line
     }
 
@@ -421,18 +423,22 @@ mod tests {
         let batches: Vec<_> = std::iter::from_fn(|| line.next(0)).collect();
         assert_eq!(batches.len(), CALLS_MAX);
         line.end(&batches[0], &[Verdict::Done], 0, 0.0);
-        assert_eq!(line.wants(), Some((WINDOW as u64, 1)));
-        line.add(Vec::new(), 1);
+        assert_eq!(line.wants(), None);
+        line.drop_below(WINDOW as u64 / 2 + 100);
+        let (after, limit) = line.wants().unwrap();
+        assert_eq!(after, WINDOW as u64);
+        assert!((WINDOW / 2..WINDOW).contains(&limit), "{limit}");
+        line.add(Vec::new(), 0, true);
         assert_eq!(line.wants(), None, "there is no more");
         line.wake();
-        assert_eq!(line.wants(), Some((WINDOW as u64, 1)));
+        assert_eq!(line.wants(), Some((after, limit)));
     }
 
     #[test]
     fn a_call_may_be_split_or_not_made() {
         let tasks = [task("a", 1, 1), task("b", 1, 2), task("c", 1, 3)];
         let mut line = TaskLine::new((9, true), HOUR);
-        line.add((1..).zip(tasks).collect(), 3);
+        line.add((1..).zip(tasks).collect(), 3, true);
         let mut batch = line.next(0).unwrap();
         assert_eq!(numbers(&batch), [1, 2, 3], "several users in one call");
         line.finish(&mut batch, 2);

@@ -142,7 +142,7 @@ impl PushTask {
 
     /// The row, read back with its number; `None` if it is none of this version.
     pub(super) fn read(key: &[u8], value: &[u8]) -> Option<(u64, Self)> {
-        let number = u64::from_be_bytes(*key.get(2..)?.first_chunk()?);
+        let number = number_of(key)?;
         let value = TaskValue::decode(value).ok()?;
         let mut classes = DeviceClass::ALL.into_iter();
         let task = Self {
@@ -165,6 +165,11 @@ impl PushTask {
 /// The first bytes of the keys of a provider's tasks.
 pub(super) fn task_prefix(provider: Provider) -> [u8; 2] {
     [TASK, provider.number() as u8]
+}
+
+/// The number of the task with this key.
+pub(super) fn number_of(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(*key.get(2..)?.first_chunk()?))
 }
 
 /// The key of a task.

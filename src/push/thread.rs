@@ -44,7 +44,7 @@ impl PushThread {
         let (stop, stopped) = watch::channel(false);
         let handle = std::thread::Builder::new()
             .name("push".into())
-            .spawn(move || runtime.block_on(run(room, pulse, stopped)))?;
+            .spawn(move || runtime.block_on(room.run(pulse, stopped)))?;
         Ok(Self { stop, handle })
     }
 
@@ -104,28 +104,28 @@ impl Driver {
     }
 }
 
-async fn run(room: PushRoom, pulse: Pulse, stopped: watch::Receiver<bool>) {
-    let driver = Driver {
-        delivery: room.delivery,
-        stopped,
-    };
-    let mut tasks = JoinSet::new();
-    tasks.spawn(decide_on(
-        room.decider,
-        room.workers,
-        room.news,
-        driver.clone(),
-    ));
-    loop {
-        pulse.beat();
-        tokio::select! {
-            () = sleep(BEAT) => {}
-            () = driver.stopped() => break,
-            ended = tasks.join_next() => return raise(ended),
+impl PushRoom {
+    /// Makes the decisions and the calls until `stopped` says true. Panics where one of its tasks does. Cancel safe: after a drop tasks
+    /// that were done in the last second may be done again.
+    pub async fn run(self, pulse: Pulse, stopped: watch::Receiver<bool>) {
+        let driver = Driver {
+            delivery: self.delivery,
+            stopped,
+        };
+        let mut tasks = JoinSet::new();
+        let decided = decide_on(self.decider, self.workers, self.news, driver.clone());
+        tasks.spawn(decided);
+        loop {
+            pulse.beat();
+            tokio::select! {
+                () = sleep(BEAT) => {}
+                () = driver.stopped() => break,
+                ended = tasks.join_next() => return raise(ended),
+            }
         }
-    }
-    while let Some(ended) = tasks.join_next().await {
-        raise(Some(ended));
+        while let Some(ended) = tasks.join_next().await {
+            raise(Some(ended));
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     decider::StepError,
     lane::VendorLane,
     line::{TaskBatch, TaskLine, Verdict},
-    rows::{PushTask, remove, task_key, task_prefix},
+    rows::{PushTask, number_of, remove, task_key, task_prefix},
     seen::{self, Seen, SeenFact, SeenState, word},
     text::{PushWords, Wording},
     vendor::{Notice, Outcome, Vendor},
@@ -21,7 +21,7 @@ use crate::{
     config,
     delivery::Delivery,
     ids::{Seq, UserId},
-    log::{AppendError, Log, LogError, ReadLimit, RowTable},
+    log::{AppendError, Log, LogError, ReadLimit, RowChange, RowTable},
     message::{Device, Numbers, OVERVIEW_MAX, Origin, StoredMessage, TOGETHER_BYTES_MAX},
     metrics::{Metrics, PushOutcomes},
 };
@@ -70,8 +70,8 @@ pub(super) struct VendorWorker {
     lane: Arc<VendorLane>,
     line: TaskLine,
     outcomes: PushOutcomes,
-    /// Tasks that have ended, whose rows are not removed yet.
-    ended: Vec<u64>,
+    /// The changes of rows by tasks that have ended. They are not written yet.
+    ended: Vec<RowChange>,
     /// The floor of the lane that the line knows.
     floor: u64,
 }
@@ -139,41 +139,45 @@ impl VendorWorker {
             self.floor = floor;
             self.line.drop_below(floor);
         }
-        for (number, task) in self.line.expire(now_ms) {
-            self.end(number, &task, SeenState::Expired, now_ms);
-            self.outcomes.expired.increment(1);
-        }
-        if let Some((after, limit)) = self.line.wants() {
-            let provider = self.lane.provider;
-            let after = task_key(provider, after);
-            let log = &self.parts.log;
-            let rows = log.rows(RowTable::PushTasks, &task_prefix(provider), &after, limit);
-            let rows = rows.wait().await?;
-            let asked = rows.len();
-            let tasks: Vec<_> = rows
-                .iter()
-                .filter_map(|(key, value)| PushTask::read(key, value))
-                .collect();
-            if tasks.len() < asked {
-                warn!("rows of vendor push cannot be read, and are passed over");
+        loop {
+            for (number, task) in self.line.expire(now_ms) {
+                self.end(number, &task, SeenState::Expired, now_ms);
+                self.outcomes.expired.increment(1);
             }
-            let read = if asked < limit {
-                asked + 1
-            } else {
-                tasks.len()
+            self.flush(ENDED_TOGETHER).await?;
+            let Some((after, limit)) = self.line.wants() else {
+                return Ok(());
             };
-            self.line.add(tasks, read);
+            self.read(after, limit).await?;
         }
-        self.flush(ENDED_TOGETHER).await
+    }
+
+    /// Reads further tasks from the log.
+    async fn read(&mut self, after: u64, limit: usize) -> Result<(), StepError> {
+        let provider = self.lane.provider;
+        let after = task_key(provider, after);
+        let log = &self.parts.log;
+        let rows = log.rows(RowTable::PushTasks, &task_prefix(provider), &after, limit);
+        let rows = rows.wait().await?;
+        let last = rows.last().and_then(|(key, _)| number_of(key));
+        let tasks: Vec<_> = rows
+            .iter()
+            .filter_map(|(key, value)| PushTask::read(key, value))
+            .collect();
+        if tasks.len() < rows.len() {
+            warn!("rows of vendor push cannot be read, and are passed over");
+        }
+        let is_end = rows.len() < limit;
+        self.line.add(tasks, last.unwrap_or(0), is_end);
+        Ok(())
     }
 
     /// Removes the rows of ended tasks, if there are at least so many. Not cancel safe: after a drop they may be there still.
     pub(super) async fn flush(&mut self, least: usize) -> Result<(), StepError> {
         while !self.ended.is_empty() && self.ended.len() >= least {
             let together = self.ended.len().min(ENDED_TOGETHER);
-            let rows = self.ended[..together].iter();
-            let rows = rows.map(|number| remove(task_key(self.lane.provider, *number)));
-            let pending = self.parts.log.put_rows(rows.collect())?;
+            let rows = self.ended[..together].to_vec();
+            let pending = self.parts.log.put_rows(rows)?;
             let durable = pending.await;
             durable.unwrap_or(Err(AppendError::OutcomeUnknown))?;
             self.ended.drain(..together);
@@ -425,10 +429,9 @@ impl VendorWorker {
 
     fn end(&mut self, number: u64, task: &PushTask, state: SeenState, now_ms: u64) {
         self.tell(task, state, now_ms);
-        // A task that was dropped has no row any more.
-        if self.lane.end(number) {
-            self.ended.push(number);
-        }
+        self.lane.end(number);
+        let key = task_key(self.lane.provider, number);
+        self.ended.push(remove(key));
     }
 
     fn tell(&self, task: &PushTask, state: SeenState, now_ms: u64) {

@@ -7,6 +7,7 @@
 //! - `damage`: a flipped byte is named and never delivered (P8)
 //! - `listen`: kill -9 of the client, and the commands of the README's tour (P5)
 //! - `read_state`: read on one device is read on all, whatever is killed in between
+//! - `devices`: devices for push survive a kill, and end with a logout
 //! - `openim_rest`: the REST calls of OpenIM's SDKs on the client port, and on a port of their own
 //! - `openim_limits`: bad input of OpenIM's clients harms no other (P7)
 //! - `push`: devices whose apps did not ack get a vendor's push, never lost
@@ -33,6 +34,7 @@ mod admission;
 mod config;
 mod conformance;
 mod damage;
+mod devices;
 mod disk;
 mod doctor;
 mod drain;

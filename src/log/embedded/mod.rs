@@ -111,7 +111,7 @@ pub use self::{
 use self::error::Refusing;
 use super::{
     Append, AppendError, Cause, Commit, Consumer, ConversationPage, ConversationRead, FeedCommit,
-    FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, LISTED_MAX, Log, LogAnswer, LogError,
-    Lookup, Lost, Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow,
+    FeedLimit, FeedLoss, FeedPage, FeedPosition, Inbox, InboxRead, LISTED_MAX, Log, LogAnswer,
+    LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow,
     TokenTimes,
 };

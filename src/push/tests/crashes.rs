@@ -85,6 +85,18 @@ async fn a_crash_between_decision_and_call_loses_no_push() {
 }
 
 #[tokio::test]
+async fn pushes_of_a_vendor_that_is_configured_no_more_end_at_the_next_start() {
+    let mut bench = Bench::with_phone().await;
+    bench.send().await;
+    bench.pass(500);
+    bench.decide().await;
+    bench.provider = Provider::Fcm;
+    bench.crash().await;
+    assert_eq!(bench.rows(), 0);
+    assert_eq!(bench.call().await, 0);
+}
+
+#[tokio::test]
 async fn a_crash_after_the_vendors_answer_repeats_the_push_under_the_same_id() {
     let mut bench = Bench::with_phone().await;
     let (message, _) = bench.send().await;
