@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serializer};
+use serde::Deserialize;
 
 use super::{Auth, Config, check, sources::without_byte_order_mark};
 
@@ -266,11 +266,6 @@ fn random_secrets() -> String {
         random(),
         random(),
     )
-}
-
-/// Prints a secret as stars, and an empty one as nothing.
-pub(super) fn mask<S: Serializer>(secret: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(if secret.is_empty() { "" } else { "********" })
 }
 
 #[cfg(test)]

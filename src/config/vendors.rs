@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::secrets;
+use super::mask;
 use crate::message::PUSH_SERVICES;
 
 /// `push.getui`. No print shows a secret.
@@ -16,7 +16,7 @@ pub struct GetuiKeys {
     /// The app's key.
     pub app_key: String,
     /// The secret that signs for it.
-    #[serde(serialize_with = "secrets::mask")]
+    #[serde(serialize_with = "mask::mask")]
     pub master_secret: String,
     /// Getui's address, without a path.
     pub url: String,
@@ -29,7 +29,7 @@ pub struct JpushKeys {
     /// The app's key; empty: JPush is not in use.
     pub app_key: String,
     /// The secret that belongs to it.
-    #[serde(serialize_with = "secrets::mask")]
+    #[serde(serialize_with = "mask::mask")]
     pub master_secret: String,
     /// JPush's address, without a path.
     pub url: String,
@@ -82,7 +82,7 @@ pub struct HttpKeys {
     /// The address that gets the notices; empty: the generic provider is not in use.
     pub url: String,
     /// The secret that signs them: `whsec_` and base64.
-    #[serde(serialize_with = "secrets::mask")]
+    #[serde(serialize_with = "mask::mask")]
     pub secret: String,
 }
 

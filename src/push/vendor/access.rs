@@ -8,7 +8,7 @@ use super::notice::Outcome;
 
 /// The token in use. Calls that need a new one wait for the first of them to get it.
 #[derive(Default)]
-pub(super) struct Access(Mutex<Option<Granted>>);
+pub(super) struct AccessToken(Mutex<Option<Granted>>);
 
 /// A token, and how long it is good.
 #[derive(Clone)]
@@ -18,7 +18,7 @@ pub(super) struct Granted {
     pub(super) until_ms: u64,
 }
 
-impl Access {
+impl AccessToken {
     /// The token in use, or else the one that `make` gets. Cancel safe.
     pub(super) async fn token(
         &self,
@@ -53,7 +53,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_is_made_once_until_it_runs_out_or_is_forgotten() {
-        let access = Access::default();
+        let access = AccessToken::default();
         let token = async |now_ms, new| {
             let made = access
                 .token(now_ms, async { granted(new, now_ms + 10) })
@@ -71,7 +71,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_not_kept() {
-        let access = Access::default();
+        let access = AccessToken::default();
         let failed = access
             .token(0, async { Err(Outcome::credentials("no")) })
             .await;

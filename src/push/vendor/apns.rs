@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 
 use super::{
     VENDOR_TIMEOUT, Vendor,
-    access::{Access, Granted},
+    access::{AccessToken, Granted},
     answer::{by_failure, read},
     jwt::ClaimsKey,
     notice::{Notice, Outcome},
@@ -60,7 +60,7 @@ pub(super) struct Apns {
     pub(super) key_id: String,
     pub(super) team_id: String,
     pub(super) topic: HeaderValue,
-    pub(super) access: Access,
+    pub(super) access: AccessToken,
 }
 
 #[derive(Deserialize)]

@@ -28,7 +28,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     VENDOR_TIMEOUT, Vendor,
-    access::{Access, Granted},
+    access::{AccessToken, Granted},
     answer::{by_failure, by_status, read, text},
     jwt::ClaimsKey,
     notice::{Notice, Outcome},
@@ -66,7 +66,7 @@ pub(super) struct Fcm {
     pub(super) token_url: Uri,
     pub(super) account: ServiceAccount,
     pub(super) key: ClaimsKey,
-    pub(super) access: Access,
+    pub(super) access: AccessToken,
 }
 
 /// The file of a service account, as Google gives it out. Other fields are ignored.

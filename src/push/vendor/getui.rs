@@ -25,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     VENDOR_TIMEOUT, Vendor,
-    access::{Access, Granted},
+    access::{AccessToken, Granted},
     answer::{by_failure, by_status, read},
     notice::{Notice, Outcome},
     payload::{data, first_chars},
@@ -57,7 +57,7 @@ pub(super) struct Getui {
     pub(super) base: String,
     pub(super) app_key: String,
     pub(super) master_secret: String,
-    pub(super) access: Access,
+    pub(super) access: AccessToken,
 }
 
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@ use towncrier_client::Trust;
 
 use super::{
     Vendor,
-    access::Access,
+    access::AccessToken,
     apns::Apns,
     fcm::{Fcm, ServiceAccount},
     getui::Getui,
@@ -73,7 +73,7 @@ pub fn vendors(
             base: format!("{}/v2/{}", base(&config.getui.url), config.getui.app_id),
             app_key: config.getui.app_key.clone(),
             master_secret: config.getui.master_secret.clone(),
-            access: Access::default(),
+            access: AccessToken::default(),
         }));
     }
     let jpush = &config.jpush;
@@ -140,7 +140,7 @@ fn apns(
         team_id: section.team_id.clone(),
         topic: HeaderValue::try_from(&section.topic)
             .expect("the configuration's topic was checked"),
-        access: Access::default(),
+        access: AccessToken::default(),
     })
 }
 
@@ -173,7 +173,7 @@ fn fcm(
         token_url: uri(&section.token_url),
         key: ClaimsKey::rs256_of_pem(&account.private_key).map_err(of_file)?,
         account,
-        access: Access::default(),
+        access: AccessToken::default(),
     })
 }
 
