@@ -47,6 +47,9 @@ const DUE_TOGETHER: usize = 256;
 /// The receivers that are decided before other tasks of the thread have their turn.
 const DECIDED_IN_A_ROW: usize = 64;
 
+/// The content type of a message that takes another one back. OpenIM pushes none of these.
+const REVOKE: i32 = 111;
+
 /// Why a step was not made. It is repeated.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StepError {
@@ -457,7 +460,7 @@ impl Told {
     fn of(commit: &FeedCommit) -> Self {
         let message = StoredMessage::from_bytes(&commit.body);
         Self {
-            no_push: message.no_push,
+            no_push: message.no_push || message.content_type == REVOKE,
             origin: Origin::of(&commit.body),
         }
     }
