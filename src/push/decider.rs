@@ -3,8 +3,8 @@
 //! Each step takes the time as a parameter and makes what it decided durable, together with how far the feed was read. So after a crash
 //! a message is decided once more at most, and never forgotten.
 //!
-//! - `decider/start.rs`: takes up the rows of earlier decisions
-//! - `decider/write.rs`: writes what was decided, and ends the oldest tasks while too many wait
+//! - `start.rs`: takes up the rows of earlier decisions
+//! - `write.rs`: writes what was decided, and ends the oldest tasks while too many wait
 
 mod start;
 mod write;

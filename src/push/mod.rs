@@ -7,8 +7,7 @@
 //!
 //! - `decide.rs`: which classes of a receiver's devices get a push, and when. Pure
 //! - `facts.rs`: the facts behind a decision
-//! - `decider.rs`: from the feed of commits to decisions that are due and to tasks; `decider/start.rs`: takes up those of before the
-//!   start; `decider/write.rs`: writes them, and bounds them
+//! - `decider.rs`: from the feed of commits to decisions that are due and to tasks
 //! - `rows.rs`: both as rows of the log
 //! - `book.rs`: the devices of users, remembered
 //! - `lane.rs`: the numbers of the tasks that wait for one vendor
