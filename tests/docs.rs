@@ -83,7 +83,9 @@ fn the_settings_that_the_pages_name_exist() {
             let is_file = ["rs", "toml", "md"].contains(&key) || key.contains(['/', ' ', '(']);
             // A section may have sections below it.
             let mut names = key.split('.');
-            let is_key = names.try_fold(section, |section, name| section.get(name)).is_some();
+            let is_key = names
+                .try_fold(section, |section, name| section.get(name))
+                .is_some();
             if !is_file && !is_key {
                 wrong.push(format!("{}: {name}", page.display()));
             }
