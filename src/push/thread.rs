@@ -28,9 +28,11 @@ use crate::{delivery::Delivery, threads::Pulse};
 const RETRY: Duration = Duration::from_secs(1);
 /// The interval of beats of the thread's pulse.
 const BEAT: Duration = Duration::from_secs(1);
-/// The longest time for which rows of ended tasks stay, and for which the position in the feed is not written: after a crash so much is
-/// done again.
-const KEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest time for which rows of ended tasks stay: after a crash these pushes are sent again.
+const REMOVE_INTERVAL: Duration = Duration::from_secs(1);
+/// The time after which the position in the feed is written while nothing else is. What is read again after a crash was decided without
+/// a push.
+const POSITION_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest time for the last rows at the end.
 const LAST_ROWS: Duration = Duration::from_secs(1);
 /// The threads that read the log's disk for the decisions and the workers: each of them reads one thing at a time.
@@ -207,7 +209,7 @@ async fn decide_on(
             () = driver.until(due_ms), if due_ms.is_some() => {}
             // While a page waits for its time, news change nothing.
             () = news.notified(), if feed_ms.is_none() => {}
-            () = sleep(KEEP_INTERVAL), if keeps => {
+            () = sleep(POSITION_INTERVAL), if keeps => {
                 if let Err(error) = decider.keep_position().await {
                     driver.pause(&error).await;
                 }
@@ -280,7 +282,7 @@ async fn work_on(mut worker: VendorWorker, driver: Driver) {
             },
             () = lane.changed.notified() => worker.wake(),
             () = driver.until(wakes_ms), if wakes_ms.is_some() => {}
-            () = sleep(KEEP_INTERVAL), if removes => {
+            () = sleep(REMOVE_INTERVAL), if removes => {
                 if let Err(error) = worker.flush(1).await {
                     driver.pause(&error).await;
                 }
