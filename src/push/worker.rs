@@ -31,7 +31,7 @@ const ENDED_TOGETHER: usize = 1024;
 /// The pause before a task is tried again that could not be read, in ms.
 const UNREAD_MS: u64 = 1000;
 /// The most conversations whose unread messages a badge counts: a phone shows a number, nobody reads beyond it.
-const BADGE_CONVERSATIONS_MAX: usize = 5 * OVERVIEW_MAX;
+const BADGE_CONVERSATIONS_MAX: usize = 10_000;
 
 /// The rooms and settings that all workers share.
 #[derive(Clone)]
