@@ -136,6 +136,7 @@ impl Caller {
             registry,
             metrics,
             watch,
+            seen: None,
         };
         opening.open(config, rooms).expect("a good configuration");
         let local = LocalSet::new();

@@ -2,7 +2,7 @@
 //!
 //! [`Base`] puts together the rooms that both ports stand on, for every gateway: the program's, a simulated one, a test's.
 //!
-//! Start: client port, admin port (health only), log, registry, delivery, reactors, admin API. Drain: sends refused,
+//! Start: client port, admin port (health only), log, registry, delivery, reactors, admin API, vendor push. Drain: sends refused,
 //! clients told to return over `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the
 //! end. Clients and admin requests under way have their time at once, not one after the other.
 
@@ -14,12 +14,14 @@ use std::{
 };
 
 use tokio::{sync::oneshot, task::AbortHandle};
+use towncrier_client::Trust;
 
 use crate::{
     admin::{self, Rooms},
     clock::Clock,
-    config::Config,
+    config::{Config, SecretsError},
     delivery::Delivery,
+    devices,
     door::{
         self, Port, Shares, TooFew,
         tls::{self, Tls, TlsError},
@@ -31,8 +33,12 @@ use crate::{
     },
     metrics::Metrics,
     openim,
+    push::{
+        PushRoom, PushThread,
+        vendor::{Vendor, VendorFault, vendors},
+    },
     reactor::{self, Parts, Reactors},
-    registry::Registry,
+    registry::{Departures, Registry},
     threads::{self, Pulse, Unwell, Watch},
     token::Tokens,
 };
@@ -70,6 +76,12 @@ pub enum Error {
     /// There are too few file descriptors to serve with.
     #[error(transparent)]
     Descriptors(#[from] TooFew),
+    /// A vendor of the configuration cannot be used.
+    #[error(transparent)]
+    Vendor(#[from] VendorFault),
+    /// The key of Web Push cannot be read or written.
+    #[error(transparent)]
+    WebPushKey(#[from] SecretsError),
     /// A thread could not be started.
     #[error("the operating system gives no thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -97,10 +109,25 @@ pub struct Base<L> {
 impl<L: Log> Base<L> {
     /// Puts the rooms together on these parts: a clock, and a log with the same clock and metrics.
     pub fn build(config: &Config, metrics: Arc<Metrics>, clock: Arc<Clock>, log: L) -> Self {
-        let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
+        let mut registry = Registry::new(&config.sessions, metrics.clone());
+        if config.push.is_on() {
+            let departures = Departures::new(clock.clone(), config.push.after);
+            registry = registry.noting(departures);
+        }
+        let registry = Arc::new(registry);
         let log = Arc::new(log);
         let tokens = Arc::new(Tokens::new(&config.auth));
-        let delivery = Delivery::new(log.clone(), registry.clone(), tokens.clone(), clock);
+        let mut delivery = Delivery::new(
+            log.clone(),
+            registry.clone(),
+            tokens.clone(),
+            clock,
+            metrics.clone(),
+            &config.push,
+        );
+        if config.push.is_on() {
+            delivery = delivery.with_proofs();
+        }
         Self {
             log,
             registry,
@@ -110,9 +137,12 @@ impl<L: Log> Base<L> {
         }
     }
 
-    /// The parts of its reactors: both client protocols, and OpenIM's REST calls, where they are on.
+    /// The parts of its reactors: both client protocols, the calls for devices, and OpenIM's REST calls, where they are on.
     pub fn parts(&self, config: &Config, tls: Option<Tls>) -> Parts {
-        let rest = || openim::rest(self.delivery.clone());
+        let mut rest = devices::rest(self.delivery.clone());
+        if config.openim.enabled {
+            rest = rest.and(openim::rest(self.delivery.clone()));
+        }
         Parts::new(
             config,
             tls,
@@ -120,7 +150,21 @@ impl<L: Log> Base<L> {
             self.registry.clone(),
             self.metrics.clone(),
         )
-        .with_rest(config.openim.enabled.then(rest))
+        .with_rest(rest)
+    }
+
+    /// Vendor push by these vendors; `None` without a vendor.
+    pub fn push(&self, config: &Config, vendors: Vec<Arc<dyn Vendor>>) -> Option<PushRoom> {
+        (!vendors.is_empty()).then(|| {
+            PushRoom::new(
+                &config.push,
+                vendors,
+                self.log.clone(),
+                self.registry.clone(),
+                self.delivery.clone(),
+                &self.metrics,
+            )
+        })
     }
 }
 
@@ -131,6 +175,8 @@ pub struct Gateway {
     base: Base<EmbeddedLog>,
     reactors: Reactors,
     admin: AdminThread,
+    /// Vendor push, where a vendor is configured.
+    push: Option<PushThread>,
     /// The task that watches the certificates' files. It never ends by itself.
     certificates: AbortHandle,
 }
@@ -149,6 +195,10 @@ impl Gateway {
         // The configuration is checked before any port or file is opened.
         let client_tls = Tls::load(&config.listener.tls_certificate, &config.listener.tls_key)?;
         let admin_tls = Tls::load(&config.admin.tls_certificate, &config.admin.tls_key)?;
+        let clock = Arc::new(Clock::system());
+        let webpush_key = config.read_or_create_webpush_key()?;
+        let trust = Trust::default();
+        let vendors = vendors(&config.push, webpush_key.as_ref(), &clock, &trust)?;
         let metrics = Arc::new(Metrics::new());
         let watch = Arc::new(Watch::default());
         // Clients that return while the log is read wait at the port and are not refused.
@@ -167,23 +217,33 @@ impl Gateway {
         let server = server.behind_proxies(&config.listener);
         let admin = AdminThread::start(server, pulse)?;
         watch.add([admin_watched]);
-        let clock = Arc::new(Clock::system());
         let log = EmbeddedLog::open(&config.log, clock.clone(), metrics.clone())?;
         let base = Base::build(&config, metrics, clock, log);
         let shares = Shares::of_process(&config, reactor::count(&config.listener))?;
         config.listener.connections_max = shares.connections_max;
         config.admin.connections_max = shares.admin_connections_max;
+        if let Some(key) = webpush_key {
+            base.delivery.offer_webpush_key(key.public);
+        }
+        let push = base.push(&config, vendors);
         let rooms = Rooms {
             delivery: base.delivery.clone(),
             registry: base.registry.clone(),
             metrics: base.metrics.clone(),
             watch: watch.clone(),
+            seen: push.as_ref().map(PushRoom::seen),
         };
         let parts = base.parts(&config, client_tls.clone());
         let mut reactors = Reactors::start(port, &parts)?;
         opening.open(&config, rooms)?;
         watch.add(base.log.take_watched());
         watch.add(reactors.take_watched());
+        let push = push.map(|push| {
+            let (pulse, push_watched) = threads::watched("push");
+            watch.add([push_watched]);
+            PushThread::start(push, pulse)
+        });
+        let push = push.transpose()?;
         let ports = [client_tls, admin_tls].into_iter().flatten().collect();
         let certificates = tokio::spawn(tls::follow(ports)).abort_handle();
         Ok(Self {
@@ -192,6 +252,7 @@ impl Gateway {
             base,
             reactors,
             admin,
+            push,
             certificates,
         })
     }
@@ -239,7 +300,13 @@ impl Gateway {
         tracing::info!(period = ?self.config.drain.period, "draining");
         let begun = Instant::now();
         self.base.delivery.start_draining();
+        // A drain is no absence: no decision falls for clients that are sent away.
+        if let Some(push) = &self.push {
+            push.stop();
+        }
         let reactors_ended = self.reactors.drain(self.config.drain.period).await;
+        let push = self.push;
+        let push_ended = tokio::task::spawn_blocking(|| push.is_none_or(PushThread::join)).await;
         let log = self.base.log;
         let log_closed = tokio::task::spawn_blocking(move || log.close()).await;
         let requests_grace = REQUESTS_GRACE.saturating_sub(begun.elapsed());
@@ -250,6 +317,7 @@ impl Gateway {
         self.certificates.abort();
         for (part, has_ended) in [
             ("the reactors", reactors_ended),
+            ("vendor push", push_ended.unwrap_or(false)),
             ("the log", log_closed.unwrap_or(false)),
             ("the admin port", admin_ended.unwrap_or(false)),
         ] {

@@ -4,6 +4,12 @@
 //! No label holds a user or a connection. The counters balance for each kind of entry, counted once per receiver: `accepted =
 //! acked + pending + expired` from the first start of a data directory on. Counters begin at 0 with each process; `pending`
 //! does not.
+//!
+//! - `push.rs`: those of vendor push
+//! - `device_outcome.rs`: what became of a device
+
+mod device_outcome;
+mod push;
 
 use std::sync::Arc;
 
@@ -12,6 +18,10 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+pub use self::{
+    device_outcome::DeviceOutcome,
+    push::{PushMetrics, PushOutcomes},
+};
 use crate::{ids::Platform, process};
 
 /// The bounds of the time histograms, in seconds: from one fast sync to a request's deadline.
@@ -161,6 +171,8 @@ pub struct Metrics {
     pub connections: Gauge,
     pub frames_received: Counter,
     pub bytes_sent: Counter,
+    /// Vendor push.
+    pub push: PushMetrics,
 }
 
 impl Metrics {
@@ -349,6 +361,7 @@ impl Metrics {
                 "towncrier_sent_bytes_total",
                 "Bytes written to clients' sockets",
             ),
+            push: PushMetrics::new(&recorder),
             recorder,
         }
     }
@@ -373,6 +386,15 @@ impl Metrics {
     pub fn refused(&self, reason: RefusalReason) {
         with_local_recorder(&self.recorder, || {
             metrics::counter!("towncrier_connections_refused_total", "reason" => reason.label())
+                .increment(1);
+        });
+    }
+
+    /// Counts what became of a device of this provider.
+    pub fn device(&self, provider: &'static str, outcome: DeviceOutcome) {
+        let outcome = outcome.text();
+        with_local_recorder(&self.recorder, || {
+            metrics::counter!("towncrier_devices_total", "provider" => provider, "outcome" => outcome)
                 .increment(1);
         });
     }
@@ -445,6 +467,11 @@ fn describe_labelled() {
             "Connections refused before Connect, by reason: {}",
             RefusalReason::ALL.map(RefusalReason::label).join(", ")
         )
+    );
+    metrics::describe_counter!(
+        "towncrier_devices_total",
+        Unit::Count,
+        "Registrations and removals of devices for push, by provider and outcome"
     );
     metrics::describe_counter!(
         "towncrier_admin_requests_total",

@@ -28,12 +28,16 @@ use self::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 20] = [
+const MAP: [(&str, &[&str]); 23] = [
     (
         "admin",
         &[
-            "door", "delivery", "registry", "codes", "token", "message", "ids",
+            "door", "push", "delivery", "registry", "codes", "token", "message", "ids",
         ],
+    ),
+    (
+        "push",
+        &["outbound", "log", "delivery", "registry", "message", "ids"],
     ),
     (
         "openim",
@@ -41,6 +45,7 @@ const MAP: [(&str, &[&str]); 20] = [
             "door", "delivery", "protocol", "codes", "token", "message", "ids",
         ],
     ),
+    ("devices", &["door", "delivery", "token", "message", "ids"]),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
     (
         "reactor",
@@ -67,7 +72,8 @@ const MAP: [(&str, &[&str]); 20] = [
     ("session", &["message", "ids"]),
     ("log", &["message", "ids"]),
     ("message", &["ids"]),
-    ("config", &["ids", "message"]),
+    ("outbound", &[]),
+    ("config", &["ids", "message", "outbound"]),
     ("metrics", &["ids"]),
     ("clock", &[]),
     ("pages", &[]),
@@ -94,11 +100,12 @@ const IMPURE: [&str; 8] = [
     "std::net",
 ];
 /// The names that more than one type may have, each with the reason.
-const SHARED_NAMES: [(&str, &str); 4] = [
+const SHARED_NAMES: [(&str, &str); 5] = [
     ("Error", "the one error of its room"),
     ("Visitor", "serde's word for the half of a `Deserialize`"),
     ("Delivery", "its section of config.rs has the room's name"),
     ("Log", "its section of config.rs has the room's name"),
+    ("Push", "its section of config.rs has the room's name"),
 ];
 /// Every folder with Rust files in the repository.
 const FOLDERS: [&str; 11] = [

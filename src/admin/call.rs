@@ -27,6 +27,7 @@ use crate::{
     ids::{IdError, UserId},
     metrics::Metrics,
     pages::Page,
+    push::Seen,
     registry::Registry,
     threads::Watch,
     token::Claims,
@@ -46,6 +47,8 @@ pub struct Rooms {
     pub metrics: Arc<Metrics>,
     /// Knows if every thread runs.
     pub watch: Arc<Watch>,
+    /// Knows what became of the latest pushes; `None`: no vendor is configured.
+    pub seen: Option<Arc<Seen>>,
 }
 
 /// A configuration that cannot be used.
@@ -67,6 +70,7 @@ pub(super) struct App {
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Arc<Watch>,
+    pub(super) seen: Option<Arc<Seen>>,
     /// The outcomes of recent sends, by operationID.
     pub(super) outcomes: Outcomes,
     /// The document of `/openapi.json`.
@@ -111,6 +115,7 @@ impl App {
             registry: rooms.registry,
             metrics: rooms.metrics,
             watch: rooms.watch,
+            seen: rooms.seen,
             outcomes: Outcomes::default(),
             openapi,
             console: Page::console(),

@@ -14,7 +14,7 @@
 //! - `bodies/`, `json.rs`, `text.rs`: requests and answers; strings borrowed from the request; `required.rs`: their checks
 //! - `content.rs`, `shape.rs`: the content types and their fields; the check against them
 //! - `send.rs`, `batch.rs`, `fingerprint.rs`, `outcomes.rs`: sends, and their outcomes
-//! - `auth.rs`, `presence.rs`, `inbox.rs`, `pull.rs`, `conversation.rs`, `trace.rs`, `health.rs`: the other calls
+//! - `auth.rs`, `presence.rs`, `inbox.rs`, `pull.rs`, `conversation.rs`, `device.rs`, `trace.rs`, `health.rs`: the other calls
 //! - `console.rs`: the page at `/console/`, and the configuration that it shows
 //! - `error.rs`: every refusal, with its HTTP status, errCode and sentence
 
@@ -25,6 +25,7 @@ mod call;
 mod console;
 mod content;
 mod conversation;
+mod device;
 mod error;
 mod fingerprint;
 mod guard;

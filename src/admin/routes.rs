@@ -17,14 +17,14 @@ use schemars::SchemaGenerator;
 use super::{
     auth, batch,
     bodies::{
-        BatchSent, ClockAccepted, ConversationsListed, DeleteRequest, Envelope, ListConversations,
-        LoggedOut, LogoutRequest, MarkRead, NewestSeq, NewestSeqRequest, Nothing, OnlineRequest,
-        OnlineUsers, Operation, OperationStatus, PresenceRequest, Profile, PullRequest, Pulled,
-        SendRequest, Sent, TokenIssued, TokenParsed, TokenRequest, TraceRequest, Traced,
-        UserPresence,
+        BatchSent, ClockAccepted, ConversationsListed, DeleteRequest, DeviceRequest, DevicesListed,
+        DevicesRemoved, Envelope, ListConversations, LoggedOut, LogoutRequest, MarkRead, NewestSeq,
+        NewestSeqRequest, Nothing, OnlineRequest, OnlineUsers, Operation, OperationStatus,
+        PresenceRequest, Profile, PullRequest, Pulled, SendRequest, Sent, TokenIssued, TokenParsed,
+        TokenRequest, TraceRequest, Traced, UserPresence,
     },
     call::App,
-    console, conversation,
+    console, conversation, device,
     error::Refusal,
     guard, health, inbox, presence, pull,
     route::{Access, Route},
@@ -32,7 +32,7 @@ use super::{
 };
 
 /// Every call.
-pub(super) fn routes() -> [Route; 21] {
+pub(super) fn routes() -> [Route; 23] {
     [
         Route {
             paths: &["/manager/send_msg", "/msg/manage_send_msg"],
@@ -178,6 +178,22 @@ pub(super) fn routes() -> [Route; 21] {
             request: Some(SchemaGenerator::subschema_for::<MarkRead<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<Nothing>>),
             handler: || post(conversation::mark_read),
+        },
+        Route {
+            paths: &["/device/list"],
+            summary: "A user's devices for push",
+            access: Access::Admin,
+            request: Some(SchemaGenerator::subschema_for::<DeviceRequest<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<DevicesListed<'_>>>),
+            handler: || post(device::list),
+        },
+        Route {
+            paths: &["/device/remove"],
+            summary: "Removes a user's devices for push",
+            access: Access::Admin,
+            request: Some(SchemaGenerator::subschema_for::<DeviceRequest<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<DevicesRemoved>>),
+            handler: || post(device::remove),
         },
         Route {
             paths: &["/healthz"],

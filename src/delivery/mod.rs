@@ -10,12 +10,16 @@
 //! - `settings.rs`: a user's settings of conversations
 //! - `ask.rs`: what OpenIM's v3 clients ask about their conversations
 //! - `authenticate.rs`: tokens are issued and checked
+//! - `proofs.rs`: what OpenIM's v3 clients have for certain
+//! - `devices.rs`: the devices for push
 //! - `trail.rs`, `trace.rs`: the way of a message
 
 mod ask;
 mod authenticate;
 mod cursor;
+mod devices;
 mod newest;
+mod proofs;
 mod read_state;
 mod send;
 mod settings;
@@ -33,6 +37,7 @@ use self::send::FanOut;
 pub use self::{
     ask::{AskError, Passage, PassageRead},
     authenticate::AuthError,
+    devices::{DeviceError, Registration},
     newest::NewestRead,
     send::{Receivers, Send, SendError},
     trace::{Trace, TracePage, TraceReceiver, TraceSession, TraceState},
@@ -44,7 +49,9 @@ pub use crate::log::{
 };
 use crate::{
     clock::{Clock, Doubt},
+    config,
     log::Log,
+    metrics::Metrics,
     registry::Registry,
     token::Tokens,
 };
@@ -57,6 +64,9 @@ pub struct Delivery {
     clock: Arc<Clock>,
     pushed: trail::Trail,
     acked: trail::Trail,
+    /// `None`: nobody asks for them.
+    proofs: Option<proofs::Proofs>,
+    devices: Arc<devices::Devices>,
     is_draining: AtomicBool,
 }
 
@@ -72,16 +82,21 @@ pub enum NotReady {
 }
 
 impl Delivery {
-    /// Puts the collaborators together. From now on each durable message goes to the sessions in `registry`.
+    /// Puts the collaborators together. From now on each durable message goes to the sessions in `registry`. `push`: how
+    /// many devices a user has, and which hosts a browser's subscription may name.
     pub fn new(
         log: Arc<dyn Log>,
         registry: Arc<Registry>,
         tokens: Arc<Tokens>,
         clock: Arc<Clock>,
+        metrics: Arc<Metrics>,
+        push: &config::Push,
     ) -> Self {
         log.commits(Arc::new(FanOut {
             registry: Arc::clone(&registry),
         }));
+        let (most, hosts) = (push.devices_per_user_max, push.webpush.hosts.clone());
+        let devices = devices::Devices::new(log.clone(), metrics, most, hosts);
         Self {
             log,
             registry,
@@ -89,7 +104,18 @@ impl Delivery {
             clock,
             pushed: trail::Trail::default(),
             acked: trail::Trail::default(),
+            proofs: None,
+            devices,
             is_draining: AtomicBool::new(false),
+        }
+    }
+
+    /// The same, which remembers what OpenIM's v3 clients have for certain.
+    #[must_use]
+    pub fn with_proofs(self) -> Self {
+        Self {
+            proofs: Some(proofs::Proofs::default()),
+            ..self
         }
     }
 

@@ -16,11 +16,11 @@ use metrics::Gauge;
 
 use super::dashmap::{DashMap, Entry};
 use crate::{
-    config,
+    config::{self, DeviceClass},
     ids::{ConnectionId, Platform, SessionKey, UserId},
     message::{Live, Message, Numbers},
     metrics::Metrics,
-    registry::{Item, Mailbox, Policy, Presence, TooManySessions},
+    registry::{Departures, Item, Mailbox, Policy, Presence, TooManySessions},
 };
 
 /// A session's place. A user has at most `per_user_max` of them.
@@ -29,6 +29,7 @@ struct Place {
     device: Arc<str>,
     connection: ConnectionId,
     since_ms: u64,
+    is_background: bool,
     mailbox: Arc<dyn Mailbox>,
 }
 
@@ -39,6 +40,7 @@ impl Place {
             device: Arc::clone(&self.device),
             connection: self.connection,
             since_ms: self.since_ms,
+            is_background: self.is_background,
         }
     }
 }
@@ -52,6 +54,8 @@ pub struct Registry {
     /// The number of changes so far. It rises after each change.
     changes: AtomicU64,
     gauges: HashMap<Platform, Gauge>,
+    /// `None`: nobody asks who left.
+    departures: Option<Departures>,
 }
 
 impl Registry {
@@ -68,6 +72,16 @@ impl Registry {
             sessions: AtomicUsize::new(0),
             changes: AtomicU64::new(0),
             gauges: gauges.into(),
+            departures: None,
+        }
+    }
+
+    /// The same, which remembers who left.
+    #[must_use]
+    pub fn noting(self, departures: Departures) -> Self {
+        Self {
+            departures: Some(departures),
+            ..self
         }
     }
 
@@ -93,6 +107,7 @@ impl Registry {
             device: Arc::clone(&key.device),
             connection,
             since_ms: now_ms,
+            is_background: false,
             mailbox: Arc::clone(mailbox),
         };
         let is_replaced =
@@ -107,7 +122,7 @@ impl Registry {
             return Err(TooManySessions(staying));
         }
         for older in places.extract_if(.., |older| is_replaced(older)) {
-            self.count_out(&older);
+            self.count_out(&key.user, &older);
             older.mailbox.post(older.connection, Item::Replaced);
         }
         places.reserve_exact(1);
@@ -123,6 +138,23 @@ impl Registry {
     pub fn holds(&self, key: &SessionKey, connection: ConnectionId) -> bool {
         let places = self.users.get(key.user.as_str());
         places.is_some_and(|places| places.iter().any(|place| place.connection == connection))
+    }
+
+    /// The app of the session that this connection holds went to the background, or came back.
+    pub fn set_background(&self, key: &SessionKey, connection: ConnectionId, is_background: bool) {
+        if let Some(mut places) = self.users.get_mut(key.user.as_str()) {
+            let mut held = places.iter_mut();
+            if let Some(place) = held.find(|place| place.connection == connection) {
+                place.is_background = is_background;
+            }
+        }
+    }
+
+    /// True if a session of the user's class left a short while ago. `false` also where nobody notes it. Ask after
+    /// [`presence`](Self::presence): a class that was not connected then has left before, or a long while ago.
+    pub fn has_left(&self, user: &UserId, class: DeviceClass, now_ms: u64) -> bool {
+        let departures = self.departures.as_ref();
+        departures.is_some_and(|departures| departures.has_left(user, class, now_ms))
     }
 
     /// Gives the place back, if this connection still holds it.
@@ -194,11 +226,12 @@ impl Registry {
             return Vec::new();
         };
         let removed: Vec<Place> = entry.get_mut().extract_if(.., |p| is_removed(p)).collect();
+        // Under the lock of the entry: a class that is not there has left, or left long ago.
+        for place in &removed {
+            self.count_out(user, place);
+        }
         if entry.get().is_empty() {
             entry.remove();
-        }
-        for place in &removed {
-            self.count_out(place);
         }
         if !removed.is_empty() {
             self.changes.fetch_add(1, Release);
@@ -206,7 +239,10 @@ impl Registry {
         removed
     }
 
-    fn count_out(&self, place: &Place) {
+    fn count_out(&self, user: &UserId, place: &Place) {
+        if let Some(departures) = &self.departures {
+            departures.note(user, place.platform);
+        }
         self.sessions.fetch_sub(1, Relaxed);
         self.gauges[&place.platform].decrement(1);
     }

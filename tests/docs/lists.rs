@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use towncrier::ids::Platform;
 
-use super::page::{files_below, names_with, numbers_behind, quoted, read, rows, section};
+use super::page::{files_below, metrics, names_with, numbers_behind, quoted, read, rows, section};
 
 /// The platforms in a list such as `1 iOS, 4 OSX (macOS)`.
 fn platforms(list: &str) -> Vec<Platform> {
@@ -76,7 +76,7 @@ fn the_comments_that_list_the_content_types_have_each_of_them() {
 
 #[test]
 fn the_metrics_that_console_alerts_and_dashboard_show_exist() {
-    let metrics = read("src/metrics.rs");
+    let metrics = metrics();
     let exist = names_with(&metrics, "towncrier_");
     for (file, suffix) in [
         ("web/console/src/health.tsx", ""),

@@ -56,6 +56,7 @@ impl Gateway {
             registry: base.registry,
             metrics: base.metrics,
             watch: Arc::default(),
+            seen: None,
         };
         let router = api(&config, rooms).expect("a good configuration");
         let admin = UserId::new(ADMIN).expect("an id");
