@@ -6,6 +6,7 @@
 //! - `sources.rs`: file, then environment, then flags
 //! - `check.rs`: the limits that types cannot express
 //! - `secrets.rs`: `secrets.toml`, written at the first start
+//! - `webhooks.rs`: the section of webhooks
 //! - `duration.rs`: durations as text; `address.rs`: an address that may be absent
 
 mod address;
@@ -13,10 +14,12 @@ mod check;
 mod duration;
 mod secrets;
 mod sources;
+mod webhooks;
 
 pub use check::Invalid;
 pub use secrets::{SECRETS_FILE, SecretsError};
 pub use sources::{ENVIRONMENT_PREFIX, LoadError, Sources};
+pub use webhooks::{BeforeSend, EventKind, OnFailure, Webhooks};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -40,6 +43,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// Clients of OpenIM v3.
     pub openim: OpenIm,
+    /// Events for another system.
+    pub webhooks: Webhooks,
     /// The drain at shutdown.
     pub drain: Drain,
 }

@@ -4,7 +4,7 @@ use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
     Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, OpenIm, Sessions,
-    duration::DurationText,
+    duration::DurationText, webhooks,
 };
 use crate::{
     ids,
@@ -45,6 +45,7 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
     sessions(&config.sessions)?;
     delivery(&config.delivery)?;
     openim(&config.openim)?;
+    webhooks::check(&config.webhooks)?;
     drain(&config.drain)
 }
 
@@ -338,7 +339,7 @@ fn pair(
     })
 }
 
-fn within<T: PartialOrd + Display>(
+pub(super) fn within<T: PartialOrd + Display>(
     key: &'static str,
     value: T,
     range: RangeInclusive<T>,
@@ -353,7 +354,7 @@ fn within<T: PartialOrd + Display>(
     })
 }
 
-fn lasts(
+pub(super) fn lasts(
     key: &'static str,
     value: Duration,
     range: RangeInclusive<Duration>,

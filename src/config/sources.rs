@@ -126,10 +126,10 @@ impl Sources {
                 &mut table,
                 &shape,
                 name,
-                &key.replacen(ENVIRONMENT_JOINT, ".", 1),
+                &key.replace(ENVIRONMENT_JOINT, "."),
                 value,
                 &|key| {
-                    let name = key.to_uppercase().replacen('.', ENVIRONMENT_JOINT, 1);
+                    let name = key.to_uppercase().replace('.', ENVIRONMENT_JOINT);
                     format!("{ENVIRONMENT_PREFIX}{name}")
                 },
             )?;
@@ -172,24 +172,24 @@ fn read_file(path: &Path, shape: &Table) -> Result<Table, LoadError> {
     };
     let table: Table = toml::from_str(text).map_err(failed)?;
     let origin = path.display().to_string();
-    for (section, value) in &table {
-        let known = shape.get(section).and_then(Value::as_table);
-        let unknown = match (known, value.as_table()) {
-            (None, _) => Some(section.clone()),
-            // A section that is not a table is a type error. The parse below reports it with its line.
-            (Some(_), None) => None,
-            (Some(known), Some(keys)) => keys
-                .keys()
-                .find(|key| !known.contains_key(*key))
-                .map(|key| format!("{section}.{key}")),
-        };
-        if let Some(key) = unknown {
-            return Err(unknown_key(&origin, key, shape, &str::to_owned));
-        }
+    if let Some(key) = unknown_in(&table, shape) {
+        return Err(unknown_key(&origin, key, shape, &str::to_owned));
     }
     // The types are checked against the text, so that an error can show the line.
     toml::from_str::<Config>(text).map_err(failed)?;
     Ok(table)
+}
+
+/// The first key of a table that its shape does not have, with the sections around it.
+fn unknown_in(table: &Table, shape: &Table) -> Option<String> {
+    table.iter().find_map(|(key, value)| {
+        let Some(known) = shape.get(key) else {
+            return Some(key.clone());
+        };
+        // A section that is not a table, or a key that is one, is a type error. The parse of the whole reports it with its line.
+        let below = unknown_in(value.as_table()?, known.as_table()?)?;
+        Some(format!("{key}.{below}"))
+    })
 }
 
 /// Editors on Windows put a byte order mark in front of a file, but TOML does not allow it.
@@ -208,7 +208,7 @@ fn lay_over(below: &mut Table, above: Table) {
     }
 }
 
-/// Sets one `section.key` from text, or says why it cannot. `spell` writes a key as this source does.
+/// Sets one `section.key` or `section.section.key` from text, or says why it cannot. `spell` writes a key as this source does.
 fn set(
     table: &mut Table,
     shape: &Table,
@@ -219,11 +219,16 @@ fn set(
 ) -> Result<(), LoadError> {
     let unknown = || unknown_key(origin, spell(key), shape, spell);
     let (section, name) = key.split_once('.').ok_or_else(unknown)?;
-    let slot = table
-        .get_mut(section)
-        .and_then(Value::as_table_mut)
-        .and_then(|keys| keys.get_mut(name))
-        .ok_or_else(unknown)?;
+    let mut slot = table.get_mut(section).ok_or_else(unknown)?;
+    for part in name.split('.') {
+        let keys = slot.as_table_mut();
+        slot = keys
+            .and_then(|keys| keys.get_mut(part))
+            .ok_or_else(unknown)?;
+    }
+    if slot.is_table() {
+        return Err(unknown());
+    }
     let bad = |error| LoadError::Value {
         origin: origin.to_owned(),
         key: key.to_owned(),
@@ -232,10 +237,10 @@ fn set(
     let value = parse_like(slot, text).map_err(bad)?;
     *slot = value.clone();
     // The value is tried alone, so that an error can name its key and origin.
-    let alone = Table::from_iter([(
-        section.to_owned(),
-        Value::Table(Table::from_iter([(name.to_owned(), value)])),
-    )]);
+    let parts = key.rsplit('.');
+    let alone = parts.fold(value, |value, part| {
+        Value::Table(Table::from_iter([(part.to_owned(), value)]))
+    });
     match alone.try_into::<Config>() {
         Ok(_) => Ok(()),
         Err(error) => Err(bad(ValueError::Type(error.message().to_owned()))),
@@ -264,12 +269,20 @@ fn parse_like(slot: &Value, text: &str) -> Result<Value, ValueError> {
     }
 }
 
-/// Every known `section.key`.
+/// Every known `section.key`, and every `section.section.key`.
 fn keys(shape: &Table) -> impl Iterator<Item = String> {
-    shape.iter().flat_map(|(section, keys)| {
-        let keys = keys.as_table().into_iter().flat_map(Table::keys);
+    let sections = shape.iter().filter_map(|(section, keys)| {
+        let keys = keys.as_table()?;
+        Some((section, keys))
+    });
+    let keys = sections.flat_map(|(section, keys)| {
+        let keys = keys.iter().flat_map(|(key, value)| match value {
+            Value::Table(below) => below.keys().map(|name| format!("{key}.{name}")).collect(),
+            _ => vec![key.clone()],
+        });
         keys.map(move |key| format!("{section}.{key}"))
-    })
+    });
+    keys.collect::<Vec<_>>().into_iter()
 }
 
 fn unknown_key(
@@ -319,6 +332,30 @@ mod tests {
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
         }
         .load()
+    }
+
+    #[test]
+    fn a_section_within_a_section_is_set_from_every_source_and_its_keys_are_known() {
+        let file = "[webhooks.before_send]\non_failure = \"allow\"\n";
+        let environment = ("TOWNCRIER_WEBHOOKS__BEFORE_SEND__TIMEOUT", "2s");
+        let config = load(
+            Some(file),
+            &[environment],
+            &["webhooks.before_send.timeout=3s"],
+        );
+        let hook = config.unwrap().webhooks.before_send;
+        assert_eq!(hook.on_failure, crate::config::OnFailure::Allow);
+        assert_eq!(hook.timeout, Duration::from_secs(3));
+        let misspelt = load(Some("[webhooks.before_send]\ntimout = 1\n"), &[], &[]);
+        let refused = misspelt.unwrap_err().to_string();
+        assert!(
+            refused.contains("webhooks.before_send.timeout?"),
+            "{refused}"
+        );
+        for flag in ["webhooks.before_send=x", "webhooks.url.x=y"] {
+            let refused = load(None, &[], &[flag]).unwrap_err();
+            assert!(matches!(refused, LoadError::Unknown { .. }), "{refused}");
+        }
     }
 
     #[test]
