@@ -6,8 +6,10 @@
 //!
 //! - this file: [`MemoryLog`], and the time of its answers
 //! - `rows.rs`: the contents of the log, and the ways in which it fails
+//! - `feed.rs`: the commits so far, and the rows beside the messages
 //! - `inbox.rs`: one user's inbox, with its conversations and read marks
 
+mod feed;
 mod inbox;
 mod rows;
 
@@ -21,9 +23,9 @@ use tokio::sync::oneshot;
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
-        Append, AppendError, Consumer, Consumers, ConversationPage, ConversationRead, Inbox,
-        InboxRead, Log, LogAnswer, LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint,
-        SessionRow, TokenTimes,
+        Append, AppendError, Consumer, Consumers, ConversationPage, ConversationRead, FeedLimit,
+        FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError, Lookup, Pending,
+        ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow, TokenTimes,
     },
     message::{Numbers, SettingsChange},
 };
@@ -296,6 +298,24 @@ impl Log for MemoryLog {
         changes: Vec<SettingsChange>,
     ) -> Result<Pending<()>, AppendError> {
         self.answer(|rows| rows.change_settings(&user, &changes))
+    }
+
+    fn put_rows(&self, changes: Vec<RowChange>) -> Result<Pending<()>, AppendError> {
+        self.answer(|rows| rows.put_rows(changes))
+    }
+
+    fn rows(
+        &self,
+        table: RowTable,
+        prefix: &[u8],
+        after: &[u8],
+        limit: usize,
+    ) -> LogAnswer<Vec<(Bytes, Bytes)>> {
+        self.reply(|rows| rows.page(table, prefix, after, limit))
+    }
+
+    fn feed(&self, from: FeedPosition, limit: FeedLimit) -> LogAnswer<FeedPage> {
+        self.reply(|rows| rows.feed(from, limit))
     }
 
     fn commits(&self, consumer: Arc<dyn Consumer>) {

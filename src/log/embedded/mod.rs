@@ -36,6 +36,7 @@
 //! - `reader.rs`: one user's messages, in order, every byte checked
 //! - `entry.rs`: one entry of an inbox, with its places and its content
 //! - `conversation.rs`: one conversation's messages, and the list of a user's conversations
+//! - `feed.rs`: the commits in log order, from any position
 //! - `reads.rs`: the reads that wait for the disk
 //! - `scan.rs`: a segment from end to end
 //!
@@ -61,6 +62,7 @@ mod entry;
 mod entry_fields;
 mod epoch;
 mod error;
+mod feed;
 mod group;
 pub mod inspect;
 mod keeper;
@@ -108,7 +110,8 @@ pub use self::{
 /// The names that every file here uses: this log's errors, and the trait's types.
 use self::error::Refusing;
 use super::{
-    Append, AppendError, Cause, Commit, Consumer, ConversationPage, ConversationRead, Inbox,
-    InboxRead, LISTED_MAX, Log, LogAnswer, LogError, Lookup, Pending, ReadLimit, Receipt,
-    ResumePoint, SessionRow, TokenTimes,
+    Append, AppendError, Cause, Commit, Consumer, ConversationPage, ConversationRead, FeedCommit,
+    FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, LISTED_MAX, Log, LogAnswer, LogError,
+    Lookup, Lost, Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow,
+    TokenTimes,
 };

@@ -1,0 +1,123 @@
+//! Durable rows beside the messages, and the feed: the commits of the log in order, read again from any position.
+//!
+//! A reader of the feed keeps its position in a row, and writes it together with all that it decided. So after a crash it
+//! decides each commit once.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    ids::{Epoch, MessageId, UserId},
+    message::Numbers,
+};
+
+/// The longest key of a row in bytes: some ids. The log looks rows up by their keys, and holds the keys of many in memory.
+pub const ROW_KEY_BYTES_MAX: usize = 1024;
+/// The largest value of a row in bytes: a push message's text with all its settings. A group of the writer holds it besides
+/// messages.
+pub const ROW_VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// A table of rows that means nothing to the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RowTable {
+    /// The registered devices for push.
+    Devices,
+    /// Pushes that are due or to be sent.
+    PushTasks,
+    /// The positions of the feed's readers.
+    Consumers,
+}
+
+/// A change of a row. The rows of one [`put_rows`](super::Log::put_rows) become durable together or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowChange {
+    /// The table of the row.
+    pub table: RowTable,
+    /// The key, at least one byte and at most [`ROW_KEY_BYTES_MAX`].
+    pub key: Bytes,
+    /// The new value, at most [`ROW_VALUE_BYTES_MAX`]; `None`: the row is removed.
+    pub value: Option<Bytes>,
+}
+
+impl RowChange {
+    /// True if key and value have a length that a row may have.
+    pub fn fits(&self) -> bool {
+        let value = self.value.as_ref().map_or(0, Bytes::len);
+        (1..=ROW_KEY_BYTES_MAX).contains(&self.key.len()) && value <= ROW_VALUE_BYTES_MAX
+    }
+}
+
+/// A position in the feed. Positions ascend. A reader gets one from a page and keeps it; it means nothing in another epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FeedPosition(pub u64);
+
+impl FeedPosition {
+    /// The oldest retained commit.
+    pub const OLDEST: Self = Self(0);
+    /// The end of the log at the time of the read. The page is empty, and its `next` is this end.
+    pub const NEWEST: Self = Self(u64::MAX);
+}
+
+/// The bounds of one page. A page has at least one commit, if there is one.
+#[derive(Debug, Clone, Copy)]
+pub struct FeedLimit {
+    /// The most commits.
+    pub commits: usize,
+    /// The page ends with the commit that reaches this many bytes: bodies, and the memory of the entries.
+    pub bytes: usize,
+}
+
+/// A part of the feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedPage {
+    /// The log's epoch.
+    pub epoch: Epoch,
+    /// The commits, in log order. A page may be empty before the end, where the log holds other records for a while.
+    pub commits: Vec<FeedCommit>,
+    /// The position from which the next page goes on.
+    pub next: FeedPosition,
+    /// True if the page ends at the end of the log.
+    pub is_end: bool,
+    /// Commits that are missing between `from` and `next`, because retention removed them or because they are damaged.
+    pub lost: Option<Lost>,
+}
+
+/// The time in which commits of a feed are missing, Unix ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// The time of the last commit before them, as far as the page knows; 0: not known, so the reader's last commit counts.
+    pub from_time_ms: u64,
+    /// The time of the next commit that is there, to within a group; the time of the read, if there is none.
+    pub to_time_ms: u64,
+}
+
+/// A commit as the feed tells it. A message to everyone comes in several commits with the same message. An append without
+/// receivers is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedCommit {
+    /// The position of this commit and of no other.
+    pub position: FeedPosition,
+    /// The server's id of the message.
+    pub message_id: MessageId,
+    /// The time at which the message was accepted, Unix ms.
+    pub send_time_ms: u64,
+    /// The sender of the message.
+    pub sender: Box<str>,
+    /// The sender's id for the message.
+    pub client_message_id: Box<str>,
+    /// The bytes of [`Append::body`](super::Append::body), also if the message was deleted since.
+    pub body: Bytes,
+    /// True if the body holds read marks of its one receiver.
+    pub is_marks: bool,
+    /// The message's numbers at each receiver, as they were written.
+    pub entries: Arc<[(UserId, Numbers)]>,
+}
+
+impl FeedCommit {
+    /// The memory of the commit in bytes, about.
+    pub fn bytes(&self) -> usize {
+        let ids = self.entries.iter().map(|(user, _)| user.as_str().len());
+        size_of::<Self>() + self.body.len() + size_of_val(&*self.entries) + ids.sum::<usize>()
+    }
+}
