@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::SessionRow;
 use crate::{
-    ids::{Epoch, MessageId, UserId},
+    ids::{Epoch, MessageId, Seq, SessionKey, UserId},
     message::Numbers,
 };
 
@@ -119,5 +120,87 @@ impl FeedCommit {
     pub fn bytes(&self) -> usize {
         let ids = self.entries.iter().map(|(user, _)| user.as_str().len());
         size_of::<Self>() + self.body.len() + size_of_val(&*self.entries) + ids.sum::<usize>()
+    }
+}
+
+/// The moves of sessions' cursors in a part of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CursorPage {
+    /// The log's epoch.
+    pub epoch: Epoch,
+    /// The moves, in log order. Several acks of one session are one move. A page may be empty before the end.
+    pub cursors: Vec<CursorMove>,
+    /// The position from which the next page goes on.
+    pub next: FeedPosition,
+    /// True if the page ends at the end of the log.
+    pub is_end: bool,
+}
+
+/// A cursor as the log wrote it down. Retention writes cursors again, so a cursor may come again unmoved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CursorMove {
+    /// The position of this move and of no other.
+    pub position: FeedPosition,
+    /// The session.
+    pub session: SessionKey,
+    /// Its cursor and the time of the last move.
+    pub row: SessionRow,
+}
+
+/// The row of [`RowTable::Consumers`] that makes retention tell of expired messages. While it is there, retention writes an
+/// [`Expiry`] for each user whose unacked messages it removes.
+pub const EXPIRIES_WANTED: &[u8] = b"expiries";
+/// The begin of the keys of rows that hold an [`Expiry`]. Their reader removes them.
+pub const EXPIRY_PREFIX: &[u8] = b"expiry/";
+/// The removed segments whose expiries wait for their reader: with 64 MiB in each, some million rows. Beyond it one row stands for
+/// all users of a segment.
+pub const EXPIRY_SEGMENTS_MAX: usize = 16;
+
+/// Messages of a user that retention removed before any session acked them; without a user, of all users at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiry {
+    /// The position of the removed segment. With the user it names the expiry.
+    pub position: FeedPosition,
+    /// The user; `None` if the expiries of a whole segment are counted together.
+    pub user: Option<UserId>,
+    /// The first and the last seq that expired. For a whole segment: the times of its begin and its end, Unix ms.
+    pub range: (u64, u64),
+    /// The time of the removal, Unix ms.
+    pub time_ms: u64,
+}
+
+impl Expiry {
+    /// The first seq that expired.
+    pub fn first(&self) -> Seq {
+        Seq(self.range.0)
+    }
+
+    /// The row that tells it.
+    pub fn row(&self) -> (Bytes, Bytes) {
+        let user = self.user.as_ref().map_or("", UserId::as_str);
+        let position = self.position.0.to_be_bytes();
+        let key = [EXPIRY_PREFIX, &position, user.as_bytes()].concat();
+        let numbers = [self.range.0, self.range.1, self.time_ms];
+        let value = numbers.map(u64::to_be_bytes).concat();
+        (key.into(), value.into())
+    }
+
+    /// Reads a row; `None` if it is none of these.
+    pub fn read(key: &[u8], value: &[u8]) -> Option<Self> {
+        let (position, user) = key.strip_prefix(EXPIRY_PREFIX)?.split_first_chunk()?;
+        let user = match user {
+            [] => None,
+            user => Some(UserId::new(std::str::from_utf8(user).ok()?).ok()?),
+        };
+        let number = |index: usize| {
+            let bytes = value.get(8 * index..8 * index + 8)?;
+            Some(u64::from_be_bytes(bytes.try_into().ok()?))
+        };
+        Some(Self {
+            position: FeedPosition(u64::from_be_bytes(*position)),
+            user,
+            range: (number(0)?, number(1)?),
+            time_ms: number(2)?,
+        })
     }
 }
