@@ -18,6 +18,7 @@ pub mod log;
 pub mod message;
 pub mod metrics;
 pub mod openim;
+pub mod outbound;
 pub mod pages;
 pub mod process;
 pub mod protocol;

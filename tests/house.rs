@@ -28,7 +28,7 @@ use self::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 19] = [
+const MAP: [(&str, &[&str]); 20] = [
     (
         "admin",
         &["door", "delivery", "registry", "token", "message", "ids"],
@@ -63,7 +63,8 @@ const MAP: [(&str, &[&str]); 19] = [
     ("session", &["message", "ids"]),
     ("log", &["message", "ids"]),
     ("message", &["ids"]),
-    ("config", &["ids", "message"]),
+    ("outbound", &[]),
+    ("config", &["ids", "message", "outbound"]),
     ("metrics", &["ids"]),
     ("clock", &[]),
     ("pages", &[]),
