@@ -2,7 +2,7 @@
 //!
 //! [`Base`] puts together the rooms that both ports stand on, for every gateway: the program's, a simulated one, a test's.
 //!
-//! Start: client port, admin port (health only), log, registry, delivery, reactors, admin API. Drain: sends refused,
+//! Start: client port, admin port (health only), log, registry, delivery, webhooks, reactors, admin API. Drain: sends refused,
 //! clients told to return over `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the
 //! end. Clients and admin requests under way have their time at once, not one after the other.
 
@@ -35,6 +35,7 @@ use crate::{
     registry::Registry,
     threads::{self, Pulse, Unwell, Watch},
     token::Tokens,
+    webhooks::{self, WebhooksError, WebhooksThread},
 };
 
 /// A drain may take this much longer than its period. The time is for clients that do not answer the close, and for the log's
@@ -67,6 +68,9 @@ pub enum Error {
     /// A port's certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Webhooks do not start.
+    #[error(transparent)]
+    Webhooks(#[from] WebhooksError),
     /// There are too few file descriptors to serve with.
     #[error(transparent)]
     Descriptors(#[from] TooFew),
@@ -131,6 +135,8 @@ pub struct Gateway {
     base: Base<EmbeddedLog>,
     reactors: Reactors,
     admin: AdminThread,
+    /// The thread that sends events, if there is one.
+    webhooks: Option<WebhooksThread>,
     /// The task that watches the certificates' files. It never ends by itself.
     certificates: AbortHandle,
 }
@@ -168,7 +174,17 @@ impl Gateway {
         watch.add([admin_watched]);
         let clock = Arc::new(Clock::system());
         let log = EmbeddedLog::open(&config.log, clock.clone(), metrics.clone())?;
-        let base = Base::build(&config, metrics, clock, log);
+        let base = Base::build(&config, metrics, clock.clone(), log);
+        let webhooks = webhooks::start(
+            &config,
+            base.log.clone(),
+            base.registry.clone(),
+            clock,
+            base.metrics.clone(),
+        )?;
+        if webhooks.thread.is_some() {
+            base.delivery.keep_begins();
+        }
         let shares = Shares::of_process(&config, reactor::count(&config.listener))?;
         config.listener.connections_max = shares.connections_max;
         config.admin.connections_max = shares.admin_connections_max;
@@ -177,12 +193,15 @@ impl Gateway {
             registry: base.registry.clone(),
             metrics: base.metrics.clone(),
             watch: watch.clone(),
+            hooks: webhooks.hooks,
         };
         let parts = base.parts(&config, client_tls.clone());
         let mut reactors = Reactors::start(port, &parts)?;
         opening.open(&config, rooms)?;
         watch.add(base.log.take_watched());
         watch.add(reactors.take_watched());
+        let (webhooks, webhooks_watched) = webhooks.thread.unzip();
+        watch.add(webhooks_watched);
         let ports = [client_tls, admin_tls].into_iter().flatten().collect();
         let certificates = tokio::spawn(tls::follow(ports)).abort_handle();
         Ok(Self {
@@ -191,6 +210,7 @@ impl Gateway {
             base,
             reactors,
             admin,
+            webhooks,
             certificates,
         })
     }
@@ -233,7 +253,14 @@ impl Gateway {
         tracing::info!(period = ?self.config.drain.period, "draining");
         let begun = Instant::now();
         self.base.delivery.start_draining();
+        // It ends beside the clients, and before the log.
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.halt();
+        }
         let reactors_ended = self.reactors.drain(self.config.drain.period).await;
+        let webhooks = self.webhooks;
+        let join = move || webhooks.is_none_or(WebhooksThread::join);
+        let webhooks_ended = tokio::task::spawn_blocking(join).await;
         let log = self.base.log;
         let log_closed = tokio::task::spawn_blocking(move || log.close()).await;
         let requests_grace = REQUESTS_GRACE.saturating_sub(begun.elapsed());
@@ -244,6 +271,7 @@ impl Gateway {
         self.certificates.abort();
         for (part, has_ended) in [
             ("the reactors", reactors_ended),
+            ("webhooks", webhooks_ended.unwrap_or(false)),
             ("the log", log_closed.unwrap_or(false)),
             ("the admin port", admin_ended.unwrap_or(false)),
         ] {

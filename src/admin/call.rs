@@ -30,6 +30,7 @@ use crate::{
     registry::Registry,
     threads::Watch,
     token::Claims,
+    webhooks::Hooks,
 };
 
 /// The bytes that are read and dropped from a body that is too large. If a connection is closed with unread bytes, it is
@@ -46,6 +47,8 @@ pub struct Rooms {
     pub metrics: Arc<Metrics>,
     /// Knows if every thread runs.
     pub watch: Arc<Watch>,
+    /// The question before each send, and the events that a receiver refused, where there are webhooks.
+    pub hooks: Hooks,
 }
 
 /// A configuration that cannot be used.
@@ -67,6 +70,7 @@ pub(super) struct App {
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Arc<Watch>,
+    pub(super) hooks: Hooks,
     /// The outcomes of recent sends, by operationID.
     pub(super) outcomes: Outcomes,
     /// The document of `/openapi.json`.
@@ -111,6 +115,7 @@ impl App {
             registry: rooms.registry,
             metrics: rooms.metrics,
             watch: rooms.watch,
+            hooks: rooms.hooks,
             outcomes: Outcomes::default(),
             openapi,
             console: Page::console(),

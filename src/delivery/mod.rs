@@ -55,6 +55,8 @@ pub struct Delivery {
     pushed: trail::Trail,
     acked: trail::Trail,
     is_draining: AtomicBool,
+    /// True if a reader of the log wants to know where new sessions begin.
+    keeps_begins: AtomicBool,
 }
 
 /// The reason for which the gateway should get no traffic now.
@@ -87,6 +89,7 @@ impl Delivery {
             pushed: trail::Trail::default(),
             acked: trail::Trail::default(),
             is_draining: AtomicBool::new(false),
+            keeps_begins: AtomicBool::new(false),
         }
     }
 
@@ -114,6 +117,11 @@ impl Delivery {
                 ..
             })
         )
+    }
+
+    /// Keeps from now on where each new session begins, as [`Begun`](crate::log::Begun), for a reader of cursors.
+    pub fn keep_begins(&self) {
+        self.keeps_begins.store(true, Relaxed);
     }
 
     /// Refuses sends from now on.

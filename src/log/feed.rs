@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::SessionRow;
 use crate::{
-    ids::{Epoch, MessageId, Seq, SessionKey, UserId},
+    ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     message::Numbers,
 };
 
@@ -170,12 +170,7 @@ pub struct Expiry {
 }
 
 impl Expiry {
-    /// The first seq that expired.
-    pub fn first(&self) -> Seq {
-        Seq(self.range.0)
-    }
-
-    /// The row that tells it.
+    /// The key and the value of the row that tells it.
     pub fn row(&self) -> (Bytes, Bytes) {
         let user = self.user.as_ref().map_or("", UserId::as_str);
         let position = self.position.0.to_be_bytes();
@@ -192,15 +187,75 @@ impl Expiry {
             [] => None,
             user => Some(UserId::new(std::str::from_utf8(user).ok()?).ok()?),
         };
-        let number = |index: usize| {
-            let bytes = value.get(8 * index..8 * index + 8)?;
-            Some(u64::from_be_bytes(bytes.try_into().ok()?))
-        };
         Some(Self {
             position: FeedPosition(u64::from_be_bytes(*position)),
             user,
-            range: (number(0)?, number(1)?),
-            time_ms: number(2)?,
+            range: (number_at(value, 0)?, number_at(value, 1)?),
+            time_ms: number_at(value, 2)?,
         })
     }
+}
+
+/// The point at which a session began that was never seen before, where that is not the begin of the inbox. A row of
+/// [`RowTable::Consumers`] keeps it for a reader of cursors: the session received nothing below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// The log's epoch.
+    pub epoch: Epoch,
+    /// The session's first cursor.
+    pub cursor: Seq,
+    /// The time of the begin, Unix ms.
+    pub time_ms: u64,
+}
+
+impl Begun {
+    /// The begin of the keys of these rows.
+    pub const PREFIX: &[u8] = b"begun/";
+
+    /// The key of a session's row.
+    pub fn key(session: &SessionKey) -> Vec<u8> {
+        session_row_key(Self::PREFIX, session)
+    }
+
+    /// The row's value.
+    pub fn value(&self) -> Bytes {
+        let numbers = [self.epoch.0, self.cursor.0, self.time_ms];
+        numbers.map(u64::to_be_bytes).concat().into()
+    }
+
+    /// Reads a row's value.
+    pub fn read(value: &[u8]) -> Option<Self> {
+        Some(Self {
+            epoch: Epoch(number_at(value, 0)?),
+            cursor: Seq(number_at(value, 1)?),
+            time_ms: number_at(value, 2)?,
+        })
+    }
+}
+
+/// The key of a row of a session: a prefix, the length of the user id as u8, the id, the platform as u8, the device.
+pub fn session_row_key(prefix: &[u8], session: &SessionKey) -> Vec<u8> {
+    let user = session.user.as_str().as_bytes();
+    let length = u8::try_from(user.len()).expect("an id has at most 64 bytes");
+    let (length, platform) = ([length], [session.platform as u8]);
+    let device = session.device.as_bytes();
+    [prefix, &length, user, &platform, device].concat()
+}
+
+/// Reads such a key; `None` if it has another form.
+pub fn read_session_row_key(prefix: &[u8], key: &[u8]) -> Option<SessionKey> {
+    let (length, rest) = key.strip_prefix(prefix)?.split_first()?;
+    let (user, rest) = rest.split_at_checked(usize::from(*length))?;
+    let (platform, device) = rest.split_first()?;
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    Some(SessionKey {
+        user: UserId::new(text(user)?).ok()?,
+        platform: Platform::from_number(u32::from(*platform)).ok()?,
+        device: text(device)?.into(),
+    })
+}
+
+fn number_at(bytes: &[u8], index: usize) -> Option<u64> {
+    let bytes = bytes.get(8 * index..8 * index + 8)?;
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }

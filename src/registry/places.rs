@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
@@ -17,7 +17,7 @@ use crate::{
     ids::{ConnectionId, Platform, SessionKey, UserId},
     message::{Live, Message, Numbers},
     metrics::Metrics,
-    registry::{Item, Mailbox, Policy, Presence, TooManySessions},
+    registry::{Item, Mailbox, Policy, Presence, PresenceWatch, TooManySessions},
 };
 
 /// A session's place. A user has at most `per_user_max` of them.
@@ -47,6 +47,8 @@ pub struct Registry {
     users: DashMap<UserId, Vec<Place>>,
     sessions: AtomicUsize,
     gauges: HashMap<Platform, Gauge>,
+    /// Is told of each change, if somebody wants to know.
+    watch: OnceLock<Arc<dyn PresenceWatch>>,
 }
 
 impl Registry {
@@ -62,7 +64,14 @@ impl Registry {
             users: DashMap::new(),
             sessions: AtomicUsize::new(0),
             gauges: gauges.into(),
+            watch: OnceLock::new(),
         }
+    }
+
+    /// Tells this watch of each change from now on. The first one stays.
+    pub fn watch(&self, watch: Arc<dyn PresenceWatch>) {
+        // A gateway sets one watch, when it starts.
+        let _ = self.watch.set(watch);
     }
 
     /// The login policy.
@@ -100,9 +109,19 @@ impl Registry {
         if staying >= self.per_user_max {
             return Err(TooManySessions(staying));
         }
+        let mut is_new = true;
         for older in places.extract_if(.., |older| is_replaced(older)) {
             self.count_out(&older);
+            if older.platform == key.platform && older.device == key.device {
+                // The same session goes on, on another connection.
+                is_new = false;
+            } else {
+                self.tell(&key.user, &older, false);
+            }
             older.mailbox.post(older.connection, Item::Replaced);
+        }
+        if is_new {
+            self.tell(&key.user, &newer, true);
         }
         places.reserve_exact(1);
         places.push(newer);
@@ -181,13 +200,20 @@ impl Registry {
             return Vec::new();
         };
         let removed: Vec<Place> = entry.get_mut().extract_if(.., |p| is_removed(p)).collect();
+        for place in &removed {
+            self.count_out(place);
+            self.tell(user, place, false);
+        }
         if entry.get().is_empty() {
             entry.remove();
         }
-        for place in &removed {
-            self.count_out(place);
-        }
         removed
+    }
+
+    fn tell(&self, user: &UserId, place: &Place, is_online: bool) {
+        if let Some(watch) = self.watch.get() {
+            watch.changed(user, place.platform, &place.device, is_online);
+        }
     }
 
     fn count_out(&self, place: &Place) {

@@ -6,12 +6,14 @@
 //! - `send.rs`: sends to one user, to a batch and to everyone
 //! - `inbox.rs`: reads and deletions in an inbox
 //! - `conversation.rs`: a user's conversations and read marks
+//! - `dead_letters.rs`: events that the receiver of webhooks refused
 //! - `presence.rs`: the sessions that are online
 //! - `trace.rs`: a message and its progress
 //! - `auth.rs`: tokens, registrations and logouts
 
 mod auth;
 mod conversation;
+mod dead_letters;
 mod inbox;
 mod presence;
 mod send;
@@ -28,6 +30,9 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::{
     auth::{LoggedOut, LogoutRequest, Profile, TokenIssued, TokenParsed, TokenRequest},
     conversation::{ConversationsListed, ListConversations, ListedConversation, MarkRead},
+    dead_letters::{
+        DeadLettersListed, ListDeadLetters, ListedDeadLetter, SendDeadLetters, SentDeadLetters,
+    },
     inbox::{
         DeleteRequest, MsgData, NewestSeq, NewestSeqRequest, PullRequest, Pulled,
         PulledOfflinePush, SeqBounds, SeqRange,
