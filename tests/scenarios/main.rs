@@ -18,6 +18,7 @@
 //! - `drain`: the drain, and signals (P2, P5)
 //! - `disk`: no room on the disk, for a while (P2)
 //! - `stderr`: the gateway serves on without a reader of its log
+//! - `webhooks`: each event reaches its receiver at least once and in order
 //! - `memory`: the cost of a session
 //! - `tls`: either port over TLS
 //! - `tokens`, `trace`, `metrics`, `config`, `doctor`: operation
@@ -55,3 +56,4 @@ mod support;
 mod tls;
 mod tokens;
 mod trace;
+mod webhooks;
