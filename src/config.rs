@@ -6,17 +6,20 @@
 //! - `sources.rs`: file, then environment, then flags
 //! - `check.rs`: the limits that types cannot express
 //! - `secrets.rs`: `secrets.toml`, written at the first start
+//! - `push.rs`: the section of vendor push
 //! - `webhooks.rs`: the section of webhooks
 //! - `duration.rs`: durations as text; `address.rs`: an address that may be absent
 
 mod address;
 mod check;
 mod duration;
+mod push;
 mod secrets;
 mod sources;
 mod webhooks;
 
 pub use check::Invalid;
+pub use push::Push;
 pub use secrets::{SECRETS_FILE, SecretsError};
 pub use sources::{ENVIRONMENT_PREFIX, LoadError, Sources};
 pub use webhooks::{BeforeSend, EventKind, OnFailure, Webhooks};
@@ -43,6 +46,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// Clients of OpenIM v3.
     pub openim: OpenIm,
+    /// Vendor push.
+    pub push: Push,
     /// Events for another system.
     pub webhooks: Webhooks,
     /// The drain at shutdown.

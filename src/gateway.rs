@@ -20,6 +20,7 @@ use crate::{
     clock::Clock,
     config::Config,
     delivery::Delivery,
+    devices,
     door::{
         self, Port, Shares, TooFew,
         tls::{self, Tls, TlsError},
@@ -104,7 +105,14 @@ impl<L: Log> Base<L> {
         let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
         let log = Arc::new(log);
         let tokens = Arc::new(Tokens::new(&config.auth));
-        let delivery = Delivery::new(log.clone(), registry.clone(), tokens.clone(), clock);
+        let delivery = Delivery::new(
+            log.clone(),
+            registry.clone(),
+            tokens.clone(),
+            clock,
+            metrics.clone(),
+            config.push.devices_per_user_max,
+        );
         Self {
             log,
             registry,
@@ -114,9 +122,12 @@ impl<L: Log> Base<L> {
         }
     }
 
-    /// The parts of its reactors: both client protocols, and OpenIM's REST calls, where they are on.
+    /// The parts of its reactors: both client protocols, the calls for devices, and OpenIM's REST calls, where they are on.
     pub fn parts(&self, config: &Config, tls: Option<Tls>) -> Parts {
-        let rest = || openim::rest(self.delivery.clone());
+        let mut rest = devices::rest(self.delivery.clone());
+        if config.openim.enabled {
+            rest = rest.and(openim::rest(self.delivery.clone()));
+        }
         Parts::new(
             config,
             tls,
@@ -124,7 +135,7 @@ impl<L: Log> Base<L> {
             self.registry.clone(),
             self.metrics.clone(),
         )
-        .with_rest(config.openim.enabled.then(rest))
+        .with_rest(rest)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod delivery;
+pub mod devices;
 pub mod doctor;
 pub mod door;
 pub mod gateway;

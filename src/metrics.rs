@@ -27,6 +27,43 @@ const SECONDS: [f64; 12] = [
 /// The bounds of the histogram of commit sizes, in messages.
 const MESSAGES: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
 
+/// What became of a device. The label `outcome` has exactly these values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceOutcome {
+    /// `registered`: it is a device of its user from now on, or has changed.
+    Registered,
+    /// `moved`: its user lost it to another user, who registered it.
+    Moved,
+    /// `unchanged`: it was registered before in the same way.
+    Unchanged,
+    /// `refused`: its registration was refused.
+    Refused,
+    /// `displaced`: its user registered one device too many, and it was the oldest.
+    Displaced,
+    /// `removed`: its user or an administrator removed it.
+    Removed,
+    /// `logged_out`: its user was logged out.
+    LoggedOut,
+    /// `gone`: its vendor does not know it any more.
+    Gone,
+}
+
+impl DeviceOutcome {
+    /// The value of the label.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Moved => "moved",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+            Self::Displaced => "displaced",
+            Self::Removed => "removed",
+            Self::LoggedOut => "logged_out",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 /// Why a connection was refused before it was a session. The label `reason` has exactly these values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalReason {
@@ -434,6 +471,15 @@ impl Metrics {
         });
     }
 
+    /// Counts what became of a device of this provider.
+    pub fn device(&self, provider: &'static str, outcome: DeviceOutcome) {
+        let outcome = outcome.text();
+        with_local_recorder(&self.recorder, || {
+            metrics::counter!("towncrier_devices_total", "provider" => provider, "outcome" => outcome)
+                .increment(1);
+        });
+    }
+
     /// Handles for one route of the admin API, looked up once.
     pub fn admin_route(self: &Arc<Self>, path: &'static str) -> AdminRoute {
         with_local_recorder(&self.recorder, || AdminRoute {
@@ -480,6 +526,11 @@ fn describe_labelled() {
             "Connections refused before Connect, by reason: {}",
             RefusalReason::ALL.map(RefusalReason::label).join(", ")
         )
+    );
+    metrics::describe_counter!(
+        "towncrier_devices_total",
+        Unit::Count,
+        "Registrations and removals of devices for push, by provider and outcome"
     );
     metrics::describe_counter!(
         "towncrier_admin_requests_total",

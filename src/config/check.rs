@@ -3,7 +3,7 @@
 use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
-    Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, OpenIm, Sessions,
+    Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, OpenIm, Push, Sessions,
     duration::DurationText, webhooks,
 };
 use crate::{
@@ -45,6 +45,7 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
     sessions(&config.sessions)?;
     delivery(&config.delivery)?;
     openim(&config.openim)?;
+    push(&config.push)?;
     webhooks::check(&config.webhooks)?;
     drain(&config.drain)
 }
@@ -315,6 +316,15 @@ fn openim(openim: &OpenIm) -> Result<(), Invalid> {
         });
     }
     Ok(())
+}
+
+fn push(push: &Push) -> Result<(), Invalid> {
+    // Each message to a user looks at all devices of the user.
+    within(
+        "push.devices_per_user_max",
+        push.devices_per_user_max,
+        1..=256,
+    )
 }
 
 fn drain(drain: &Drain) -> Result<(), Invalid> {

@@ -1,10 +1,11 @@
 //! From a good `Connect` to a session that is registered and has its resume point. The log may answer at once or later;
-//! until then the login is a state of its connection.
+//! until then the login is a state of its connection. A logout ends what the login began.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
+use tokio::task::spawn_local;
 use tracing::{debug, warn};
 
 use super::{
@@ -158,6 +159,17 @@ async fn enter(
         },
         actions,
     })
+}
+
+/// Removes the devices for push that were registered in the login of this session, beside the connection's task.
+pub(super) fn log_out(context: &Rc<Context>, key: &SessionKey) {
+    let (context, key) = (Rc::clone(context), key.clone());
+    spawn_local(async move {
+        let removed = context.delivery.remove_devices_of_login(&key).await;
+        if let Err(error) = removed {
+            warn!(user = %key.user, %error, "a logout could not remove the devices for push");
+        }
+    });
 }
 
 /// True if the token was never signed by this gateway. An expired or revoked token is not a guess.

@@ -26,7 +26,7 @@ use super::{
     Context, FullSessions,
     ask::{ask, read_newest},
     life::{Life, Login, Open},
-    login::log_in,
+    login::{log_in, log_out},
     outbox::Outbox,
     read_state::{list, mark},
     replay::{READS_IN_A_ROW, read},
@@ -181,6 +181,9 @@ impl Connection {
             said,
             FromClient::Fetch(_) | FromClient::Conversations(_) | FromClient::Ask(_)
         );
+        if let (FromClient::LogOut, Life::Open(open)) = (&said, &self.life) {
+            log_out(&self.context, &open.registered.key);
+        }
         self.happen(Event::Said(said));
         if is_question {
             ControlFlow::Break(())

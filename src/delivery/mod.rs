@@ -9,11 +9,13 @@
 //! - `settings.rs`: a user's settings of conversations
 //! - `ask.rs`: what OpenIM's v3 clients ask about their conversations
 //! - `authenticate.rs`: tokens are issued and checked
+//! - `devices.rs`: the devices for push
 //! - `trail.rs`, `trace.rs`: the way of a message
 
 mod ask;
 mod authenticate;
 mod cursor;
+mod devices;
 mod read_state;
 mod send;
 mod settings;
@@ -31,6 +33,7 @@ use self::send::FanOut;
 pub use self::{
     ask::{AskError, Passage, PassageRead},
     authenticate::AuthError,
+    devices::{DeviceError, Registration},
     send::{Receivers, Send, SendError},
     trace::{Trace, TracePage, TraceReceiver, TraceSession, TraceState},
 };
@@ -42,6 +45,8 @@ pub use crate::log::{
 use crate::{
     clock::{Clock, Doubt},
     log::Log,
+    message::PUSH_SERVICES,
+    metrics::Metrics,
     registry::Registry,
     token::Tokens,
 };
@@ -54,6 +59,7 @@ pub struct Delivery {
     clock: Arc<Clock>,
     pushed: trail::Trail,
     acked: trail::Trail,
+    devices: Arc<devices::Devices>,
     is_draining: AtomicBool,
     /// True if a reader of the log wants to know where new sessions begin.
     keeps_begins: AtomicBool,
@@ -71,16 +77,21 @@ pub enum NotReady {
 }
 
 impl Delivery {
-    /// Puts the collaborators together. From now on each durable message goes to the sessions in `registry`.
+    /// Puts the collaborators together. From now on each durable message goes to the sessions in `registry`. A user has at most
+    /// `devices_per_user_max` devices for push.
     pub fn new(
         log: Arc<dyn Log>,
         registry: Arc<Registry>,
         tokens: Arc<Tokens>,
         clock: Arc<Clock>,
+        metrics: Arc<Metrics>,
+        devices_per_user_max: usize,
     ) -> Self {
         log.commits(Arc::new(FanOut {
             registry: Arc::clone(&registry),
         }));
+        let hosts = PUSH_SERVICES.map(str::to_owned).to_vec();
+        let devices = devices::Devices::new(log.clone(), metrics, devices_per_user_max, hosts);
         Self {
             log,
             registry,
@@ -88,6 +99,7 @@ impl Delivery {
             clock,
             pushed: trail::Trail::default(),
             acked: trail::Trail::default(),
+            devices,
             is_draining: AtomicBool::new(false),
             keeps_begins: AtomicBool::new(false),
         }

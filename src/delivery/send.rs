@@ -165,13 +165,15 @@ impl Delivery {
     }
 
     /// Revokes all tokens of (user, platform) issued until now, by this clock or a later one, durably. Then closes the
-    /// sessions that came with such a token. Returns the number of closed connections.
+    /// sessions that came with such a token, and removes the devices on the platform. Returns the number of closed connections.
     /// Not cancel safe: after a drop the tokens may be revoked and the sessions still open. A repeat closes them.
     pub async fn log_out(&self, user: UserId, platform: Platform) -> Result<usize, SendError> {
         let times = self.log.token_times(&user, platform).wait().await?;
         let before_ms = self.clock.now_ms().max(times.newest_ms.saturating_add(1));
         durable(self.log.revoke(user.clone(), platform, before_ms)?).await?;
-        Ok(self.registry.log_out(&user, platform))
+        let closed = self.registry.log_out(&user, platform);
+        self.remove_devices_on(&user, platform).await?;
+        Ok(closed)
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) struct Entrance {
     admission: Arc<Admission>,
     /// The inbox page, if it is served.
     site: Option<Arc<Site>>,
-    /// The REST calls of OpenIM's SDKs, if they are served.
+    /// The REST calls, if there are any.
     rest: Option<Rest>,
     tls: Option<Tls>,
     metrics: Arc<Metrics>,
@@ -158,8 +158,8 @@ enum Grant {
 
 impl<H: ClientHost> Door<H> {
     fn answer(&self, request: &Request<()>, arrival: &Arrival) -> Result<Grant, UpgradeRefusal> {
-        // Whoever serves the SDKs' calls serves their sessions.
-        let codec = protocol::of(request, self.entrance.rest.is_some());
+        let rest = self.entrance.rest.as_ref();
+        let codec = protocol::of(request, rest.is_some_and(|rest| rest.is_for_sdks));
         let Entrance { site, config, .. } = &self.entrance;
         let site = site.as_ref();
         let Some(site) = site.filter(|_| codec.is_none()) else {

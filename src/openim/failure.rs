@@ -38,6 +38,9 @@ pub(super) enum CallFailure {
     /// The call names another user as its own.
     #[error("{0} must be the user of the token")]
     OtherUser(&'static str),
+    /// A device breaks a rule.
+    #[error("{0}")]
+    Device(String),
     /// The call asks for a change that the gateway does not make.
     #[error("this gateway does not support the call")]
     NotSupported,
@@ -73,6 +76,7 @@ impl CallFailure {
             | Self::Field(..)
             | Self::Required(_)
             | Self::Id(..)
+            | Self::Device(_)
             | Self::TooMany(..) => (1001, "ArgsError"),
             Self::OtherUser(_) | Self::NotSupported => (1002, "NoPermissionError"),
             Self::Token(TokenError::Expired) => (1501, "TokenExpiredError"),

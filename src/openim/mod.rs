@@ -11,12 +11,14 @@
 //! - `answer.rs`: an answer as JSON; `failure.rs`: every refusal, with OpenIM's errCode
 //! - `conversations.rs`: a user's conversations; `marks.rs`: what the user has read of them
 //! - `settings.rs`: a user's settings of conversations, and the removal of messages
+//! - `devices.rs`: a phone's token of FCM, and its badge
 //! - `jssdk.rs`: the calls of the JavaScript SDK, in protobuf or JSON
 //! - `profiles.rs`: names and pictures
 
 mod answer;
 mod body;
 mod conversations;
+mod devices;
 mod failure;
 mod jssdk;
 mod marks;

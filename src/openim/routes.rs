@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{Request, State},
-    http::HeaderMap,
+    http::{HeaderMap, Method},
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
@@ -38,7 +38,8 @@ const CHANGES: [&str; 28] = [
 
 /// The calls of a gateway, for its client port.
 pub(crate) fn rest(delivery: Arc<Delivery>) -> Rest {
-    Rest::new(router(delivery), |path| name_of(path).is_some())
+    let is_call = |method: &Method, path: &str| *method == Method::POST && name_of(path).is_some();
+    Rest::new(router(delivery), is_call).for_sdks()
 }
 
 /// The calls as a router, which answers every path.
@@ -113,6 +114,10 @@ impl Calls {
                 "msg",
                 "mark_conversation_as_read" | "set_conversation_has_read_seq" | "mark_msgs_as_read",
             ) => self.mark(user, body).await,
+            ("third", "fcm_update_token") => {
+                self.update_fcm_token(user, &parts.headers, body).await
+            }
+            ("third", "set_app_badge") => self.set_badge(body),
             ("msg", "get_server_time") => Ok(success(ServerTime {
                 now_ms: self.delivery.now_ms(),
             })),
