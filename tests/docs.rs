@@ -82,7 +82,12 @@ fn the_settings_that_the_pages_name_exist() {
                 continue;
             };
             let is_file = ["rs", "toml", "md"].contains(&key) || key.contains(['/', ' ', '(']);
-            if !is_file && !section.contains_key(key) {
+            let (below, name) = key.split_once('.').unwrap_or(("", key));
+            let section = match section.get(below).and_then(toml::Value::as_table) {
+                Some(below) => below.contains_key(name),
+                None => section.contains_key(key),
+            };
+            if !is_file && !section {
                 wrong.push(format!("{}: {name}", page.display()));
             }
         }

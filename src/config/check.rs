@@ -46,7 +46,7 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
     delivery(&config.delivery)?;
     openim(&config.openim)?;
     push(&config.push)?;
-    webhooks::check(&config.webhooks)?;
+    webhooks::check(&config.webhooks, config.log.format)?;
     drain(&config.drain)
 }
 

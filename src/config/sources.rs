@@ -14,7 +14,7 @@ use super::{Config, check, check::Invalid};
 
 /// The prefix of our environment variables: `TOWNCRIER_LISTENER__LISTEN` is `listener.listen`.
 pub const ENVIRONMENT_PREFIX: &str = "TOWNCRIER_";
-/// The separator of section and key in their names. A name without it is not ours. Such names are the log filter,
+/// The separator of section, section below it and key in their names. A name without it is not ours. Such names are the log filter,
 /// `TOWNCRIER_LOG`, and those that Kubernetes gives every container when a Service is called towncrier:
 /// `TOWNCRIER_SERVICE_HOST` and so on.
 const ENVIRONMENT_JOINT: &str = "__";
@@ -118,7 +118,8 @@ impl Sources {
             };
             let key = key.to_lowercase();
             // A name of ours with a single underscore instead of two is an unknown key. The error says how it is spelt.
-            if !key.contains(ENVIRONMENT_JOINT) && !keys(&shape).any(|k| k.replace('.', "_") == key)
+            if !key.contains(ENVIRONMENT_JOINT)
+                && !keys(&shape).iter().any(|k| k.replace('.', "_") == key)
             {
                 continue;
             }
@@ -208,7 +209,8 @@ fn lay_over(below: &mut Table, above: Table) {
     }
 }
 
-/// Sets one `section.key` or `section.section.key` from text, or says why it cannot. `spell` writes a key as this source does.
+/// Sets one `section.key` from text, or says why it cannot. `spell` writes a key as this source does. A section may have
+/// sections below it.
 fn set(
     table: &mut Table,
     shape: &Table,
@@ -218,17 +220,14 @@ fn set(
     spell: &dyn Fn(&str) -> String,
 ) -> Result<(), LoadError> {
     let unknown = || unknown_key(origin, spell(key), shape, spell);
-    let (section, name) = key.split_once('.').ok_or_else(unknown)?;
-    let mut slot = table.get_mut(section).ok_or_else(unknown)?;
-    for part in name.split('.') {
-        let keys = slot.as_table_mut();
-        slot = keys
-            .and_then(|keys| keys.get_mut(part))
-            .ok_or_else(unknown)?;
+    let (sections, name) = key.rsplit_once('.').ok_or_else(unknown)?;
+    let mut keys = &mut *table;
+    for section in sections.split('.') {
+        let below = keys.get_mut(section).and_then(Value::as_table_mut);
+        keys = below.ok_or_else(unknown)?;
     }
-    if slot.is_table() {
-        return Err(unknown());
-    }
+    let slot = keys.get_mut(name).filter(|slot| !slot.is_table());
+    let slot = slot.ok_or_else(unknown)?;
     let bad = |error| LoadError::Value {
         origin: origin.to_owned(),
         key: key.to_owned(),
@@ -237,10 +236,10 @@ fn set(
     let value = parse_like(slot, text).map_err(bad)?;
     *slot = value.clone();
     // The value is tried alone, so that an error can name its key and origin.
-    let parts = key.rsplit('.');
-    let alone = parts.fold(value, |value, part| {
-        Value::Table(Table::from_iter([(part.to_owned(), value)]))
-    });
+    let mut alone = Table::from_iter([(name.to_owned(), value)]);
+    for section in sections.rsplit('.') {
+        alone = Table::from_iter([(section.to_owned(), Value::Table(alone))]);
+    }
     match alone.try_into::<Config>() {
         Ok(_) => Ok(()),
         Err(error) => Err(bad(ValueError::Type(error.message().to_owned()))),
@@ -269,20 +268,16 @@ fn parse_like(slot: &Value, text: &str) -> Result<Value, ValueError> {
     }
 }
 
-/// Every known `section.key`, and every `section.section.key`.
-fn keys(shape: &Table) -> impl Iterator<Item = String> {
-    let sections = shape.iter().filter_map(|(section, keys)| {
-        let keys = keys.as_table()?;
-        Some((section, keys))
+/// Every known `section.key`, also of sections below others.
+fn keys(shape: &Table) -> Vec<String> {
+    let keys = shape.iter().flat_map(|(name, value)| match value {
+        Value::Table(below) => {
+            let below = keys(below).into_iter();
+            below.map(|key| format!("{name}.{key}")).collect()
+        }
+        _ => vec![name.clone()],
     });
-    let keys = sections.flat_map(|(section, keys)| {
-        let keys = keys.iter().flat_map(|(key, value)| match value {
-            Value::Table(below) => below.keys().map(|name| format!("{key}.{name}")).collect(),
-            _ => vec![key.clone()],
-        });
-        keys.map(move |key| format!("{section}.{key}"))
-    });
-    keys.collect::<Vec<_>>().into_iter()
+    keys.collect()
 }
 
 fn unknown_key(
@@ -292,6 +287,7 @@ fn unknown_key(
     spell: &dyn Fn(&str) -> String,
 ) -> LoadError {
     let nearest = keys(shape)
+        .into_iter()
         .chain(shape.keys().cloned())
         .map(|known| spell(&known))
         .map(|known| (strsim::jaro_winkler(&known, &key), known))
@@ -414,11 +410,19 @@ mod tests {
             }
             other => other.to_string(),
         };
-        for (section, keys) in &shape() {
-            for (key, value) in keys.as_table().unwrap() {
-                let flag = format!("{section}.{key}={}", text(value));
-                assert_eq!(load(None, &[], &[&flag]).unwrap(), Config::default());
-            }
+        let value_of = |key: &str| {
+            let whole = Value::Table(shape());
+            key.split('.')
+                .fold(whole, |value, name| value[name].clone())
+        };
+        let all = keys(&shape());
+        assert!(
+            all.contains(&"webhooks.before_send.url".to_owned()),
+            "{all:?}"
+        );
+        for key in all {
+            let flag = format!("{key}={}", text(&value_of(&key)));
+            assert_eq!(load(None, &[], &[&flag]).unwrap(), Config::default());
         }
         let off = load(None, &[], &["listener.inbox=false"]).unwrap();
         assert!(!off.listener.inbox);

@@ -20,6 +20,9 @@ const SECRETS_MAX: usize = 2;
 /// A receiver has to hold a whole batch. More events in one gain nothing.
 const EVENTS_IN_BATCH_MAX: usize = 1000;
 
+/// The first format of the log that has rows.
+const EVENTS_SINCE: u8 = 3;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Events for another system, and its word on each send. No print shows a secret.
@@ -159,7 +162,7 @@ impl fmt::Debug for Webhooks {
 }
 
 /// The first rule that the section breaks.
-pub(super) fn check(webhooks: &Webhooks) -> Result<(), Invalid> {
+pub(super) fn check(webhooks: &Webhooks, log_format: u8) -> Result<(), Invalid> {
     let invalid = |key, rule: &str| {
         Err(Invalid {
             key,
@@ -183,6 +186,12 @@ pub(super) fn check(webhooks: &Webhooks) -> Result<(), Invalid> {
                 "is empty: the requests need one to be signed with",
             );
         }
+    }
+    if !webhooks.url.is_empty() && log_format < EVENTS_SINCE {
+        return invalid(
+            "webhooks.url",
+            "needs log.format 3: an older log cannot keep how far the receiver was told",
+        );
     }
     if webhooks.secrets.len() > SECRETS_MAX {
         return invalid(
@@ -238,6 +247,7 @@ fn is_secret(secret: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LOG_FORMAT;
 
     fn good() -> Webhooks {
         Webhooks {
@@ -249,8 +259,8 @@ mod tests {
 
     #[test]
     fn an_address_needs_a_secret_and_has_no_password() {
-        assert_eq!(check(&Webhooks::default()), Ok(()));
-        assert_eq!(check(&good()), Ok(()));
+        assert_eq!(check(&Webhooks::default(), LOG_FORMAT), Ok(()));
+        assert_eq!(check(&good(), LOG_FORMAT), Ok(()));
         for url in [
             "oa.example",
             "ftp://oa.example/",
@@ -258,17 +268,26 @@ mod tests {
         ] {
             let mut webhooks = good();
             webhooks.url = url.into();
-            let refused = check(&webhooks).expect_err(url);
+            let refused = check(&webhooks, LOG_FORMAT).expect_err(url);
             assert_eq!(refused.key, "webhooks.url");
             assert!(!refused.to_string().contains("pw"));
             webhooks = good();
             webhooks.before_send.url = url.into();
-            let refused = check(&webhooks).expect_err(url);
+            let refused = check(&webhooks, LOG_FORMAT).expect_err(url);
             assert_eq!(refused.key, "webhooks.before_send.url");
         }
         let mut webhooks = good();
         webhooks.secrets.clear();
-        assert_eq!(check(&webhooks).expect_err("").key, "webhooks.secrets");
+        assert_eq!(
+            check(&webhooks, LOG_FORMAT).expect_err("").key,
+            "webhooks.secrets"
+        );
+    }
+
+    #[test]
+    fn a_log_without_rows_has_no_webhooks() {
+        assert_eq!(check(&good(), 2).expect_err("").key, "webhooks.url");
+        assert_eq!(check(&Webhooks::default(), 1), Ok(()));
     }
 
     #[test]
@@ -282,12 +301,15 @@ mod tests {
         ] {
             let mut webhooks = good();
             webhooks.secrets = vec![wrong.into()];
-            let refused = check(&webhooks).expect_err(wrong);
+            let refused = check(&webhooks, LOG_FORMAT).expect_err(wrong);
             assert_eq!(refused.key, "webhooks.secrets");
         }
         let mut webhooks = good();
         webhooks.secrets = vec![secret; 3];
-        assert_eq!(check(&webhooks).expect_err("").key, "webhooks.secrets");
+        assert_eq!(
+            check(&webhooks, LOG_FORMAT).expect_err("").key,
+            "webhooks.secrets"
+        );
     }
 
     #[test]

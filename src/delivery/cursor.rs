@@ -6,8 +6,8 @@ use super::{AppendError, AuthError, Delivery, send::durable};
 use crate::{
     ids::{Epoch, Seq, SessionKey, UserId},
     log::{
-        Begun, Inbox, InboxRead, LogAnswer, LogError, ReadLimit, ResumePoint, RowChange, RowTable,
-        SessionRow,
+        Inbox, InboxRead, LogAnswer, LogError, ReadLimit, ResumePoint, RowChange, RowTable,
+        SessionBegin, SessionRow,
     },
 };
 
@@ -59,14 +59,14 @@ impl Delivery {
         if cursor == Seq::ZERO || !self.keeps_begins.load(Relaxed) {
             return;
         }
-        let begun = Begun {
+        let begun = SessionBegin {
             epoch,
             cursor,
             time_ms: self.clock.now_ms(),
         };
         let row = RowChange {
             table: RowTable::Consumers,
-            key: Begun::key(key).into(),
+            key: SessionBegin::key(key).into(),
             value: Some(begun.value()),
         };
         // Without the row the reader takes the messages below for acked, as the books do.

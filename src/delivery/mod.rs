@@ -131,7 +131,7 @@ impl Delivery {
         )
     }
 
-    /// Keeps from now on where each new session begins, as [`Begun`](crate::log::Begun), for a reader of cursors.
+    /// Keeps from now on where each new session begins, as [`SessionBegin`](crate::log::SessionBegin), for a reader of cursors.
     pub fn keep_begins(&self) {
         self.keeps_begins.store(true, Relaxed);
     }

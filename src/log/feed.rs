@@ -199,7 +199,7 @@ impl Expiry {
 /// The point at which a session began that was never seen before, where that is not the begin of the inbox. A row of
 /// [`RowTable::Consumers`] keeps it for a reader of cursors: the session received nothing below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Begun {
+pub struct SessionBegin {
     /// The log's epoch.
     pub epoch: Epoch,
     /// The session's first cursor.
@@ -208,7 +208,7 @@ pub struct Begun {
     pub time_ms: u64,
 }
 
-impl Begun {
+impl SessionBegin {
     /// The begin of the keys of these rows.
     pub const PREFIX: &[u8] = b"begun/";
 

@@ -24,9 +24,10 @@ pub use self::{
     answer::LogAnswer,
     error::{AppendError, Cause, LogError},
     feed::{
-        Begun, CursorMove, CursorPage, EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Expiry,
+        CursorMove, CursorPage, EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Expiry,
         FeedCommit, FeedLimit, FeedPage, FeedPosition, Lost, ROW_KEY_BYTES_MAX,
-        ROW_VALUE_BYTES_MAX, RowChange, RowTable, read_session_row_key, session_row_key,
+        ROW_VALUE_BYTES_MAX, RowChange, RowTable, SessionBegin, read_session_row_key,
+        session_row_key,
     },
 };
 pub use crate::message::Conversation;

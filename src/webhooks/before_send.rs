@@ -73,14 +73,14 @@ pub enum Ruling {
 }
 
 #[derive(Serialize)]
-struct Asked<'a> {
+struct AskedSend<'a> {
     r#type: &'static str,
     timestamp: String,
-    data: AskedData<'a>,
+    data: AskedSendData<'a>,
 }
 
 #[derive(Serialize)]
-struct AskedData<'a> {
+struct AskedSendData<'a> {
     client_msg_id: &'a str,
     send_id: &'a str,
     group_id: &'a str,
@@ -150,10 +150,10 @@ fn body(question: &SendQuestion<'_>, now_ms: u64) -> Result<Bytes, serde_json::E
         message, receivers, ..
     } = question;
     let listed = receivers.filter(|receivers| receivers.len() <= EVENT_RECEIVERS_MAX);
-    let body = Asked {
+    let body = AskedSend {
         r#type: "before_send",
         timestamp: timestamp(now_ms),
-        data: AskedData {
+        data: AskedSendData {
             client_msg_id: &message.client_msg_id,
             send_id: &message.send_id,
             group_id: &message.group_id,

@@ -14,9 +14,9 @@ use super::event::{HookEvent, named, timestamp};
 use crate::log::RowChange;
 
 /// The first pause after a failure. It doubles with each further failure.
-const PAUSE_MIN: Duration = Duration::from_secs(1);
+const WEBHOOK_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest pause that the receiver did not ask for: a receiver that is back is found within a minute.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+const WEBHOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// The tries of a batch that the receiver refuses. A refusal may be a fault of a moment, e.g. of a deployment.
 pub(super) const REFUSALS_MAX: u32 = 5;
 
@@ -180,9 +180,9 @@ impl Dispatch {
     /// The pause before the next try: doubled with each failure, and somewhere between its half and the whole, so that many
     /// gateways do not come at once.
     fn pause(&self, chance: f64) -> Duration {
-        let whole = PAUSE_MIN * 2_u32.saturating_pow(self.failures.min(16));
+        let whole = WEBHOOK_PAUSE_MIN * 2_u32.saturating_pow(self.failures.min(16));
         whole
-            .min(PAUSE_MAX)
+            .min(WEBHOOK_PAUSE_MAX)
             .mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct HookEvent {
 }
 
 #[derive(Serialize)]
-struct Envelope<'a, T> {
+struct EventEnvelope<'a, T> {
     id: &'a str,
     r#type: &'static str,
     timestamp: String,
@@ -69,7 +69,7 @@ impl HookEvent {
         data: impl Serialize,
     ) -> Self {
         let id = event_id(epoch, kind, position);
-        let envelope = Envelope {
+        let envelope = EventEnvelope {
             id: &id,
             r#type: kind.name(),
             timestamp: timestamp(time_ms),

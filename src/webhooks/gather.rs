@@ -14,20 +14,20 @@ use super::{
     dispatch::EventBatch,
     event::HookEvent,
     presence::PresenceNotes,
-    rows::{self, FeedPlace, PushNote, Told},
+    rows::{self, FeedPlace, PushNote, ToldUpTo},
 };
 use crate::{
     config::{EventKind, Webhooks},
     ids::{Seq, SessionKey},
     log::{
-        Begun, CursorMove, EXPIRY_PREFIX, Expiry, FeedLimit, FeedPage, FeedPosition, Log, LogError,
-        RowChange, RowTable,
+        CursorMove, EXPIRY_PREFIX, Expiry, FeedLimit, FeedPage, FeedPosition, Log, LogError,
+        RowChange, RowTable, SessionBegin,
     },
     registry::Registry,
 };
 
 /// A batch ends with the event that reaches this many bytes. A receiver has to hold the body.
-pub(super) const BATCH_BYTES_MAX: usize = 1 << 20;
+pub(super) const EVENT_BATCH_BYTES_MAX: usize = 1 << 20;
 /// The commits of one page of the feed have about so many bytes. Their bodies are read and not sent.
 const FEED_BYTES: usize = 2 << 20;
 /// Pages without events that one composition passes. The thread then looks at its orders.
@@ -79,7 +79,7 @@ impl Draft {
     }
 
     fn room(&self) -> usize {
-        if self.bytes >= BATCH_BYTES_MAX {
+        if self.bytes >= EVENT_BATCH_BYTES_MAX {
             return 0;
         }
         self.max.saturating_sub(self.events.len())
@@ -360,7 +360,7 @@ impl Gatherer {
         if let Some(event) = HookEvent::acked(epoch, moved, told) {
             draft.push(event);
             draft.told.insert(session.clone(), row.cursor);
-            let told = Told {
+            let told = ToldUpTo {
                 epoch,
                 up_to: row.cursor,
                 acked_at_ms: row.acked_at_ms,
@@ -375,20 +375,26 @@ impl Gatherer {
     async fn told(&self, session: &SessionKey, done: &mut Vec<RowChange>) -> Result<Seq, LogError> {
         let epoch = self.cursors.epoch;
         let kept = row(&*self.log, &rows::told_key(session)).await?;
-        let kept = kept.and_then(|value| Told::read(&value));
+        let kept = kept.and_then(|value| ToldUpTo::read(&value));
         if let Some(kept) = kept.filter(|kept| kept.epoch == epoch) {
             return Ok(kept.up_to);
         }
-        let key = Begun::key(session);
+        let key = SessionBegin::key(session);
         let begun = row(&*self.log, &key).await?;
-        let Some(begun) = begun.and_then(|value| Begun::read(&value)) else {
+        let Some(begun) = begun.and_then(|value| SessionBegin::read(&value)) else {
             return Ok(Seq::ZERO);
         };
+        let told = ToldUpTo {
+            epoch,
+            up_to: match begun.epoch == epoch {
+                true => begun.cursor,
+                false => Seq::ZERO,
+            },
+            acked_at_ms: begun.time_ms,
+        };
         done.push(rows::remove(key));
-        Ok(match begun.epoch == epoch {
-            true => begun.cursor,
-            false => Seq::ZERO,
-        })
+        done.push(told.row(session));
+        Ok(told.up_to)
     }
 
     /// Takes up to `limit` commits. Returns true if the feed has more of them.

@@ -44,7 +44,7 @@ pub use self::{
     push_events::PushEvents,
     thread::{WebhooksError, WebhooksThread},
 };
-use self::{thread::Sources, worker::Courier};
+use self::{thread::HookSources, worker::Courier};
 use crate::{
     clock::Clock,
     config::Config,
@@ -58,7 +58,7 @@ use crate::{
 /// The parts of webhooks that the admin API uses. Without webhooks there are none.
 #[derive(Clone, Default)]
 pub struct Hooks {
-    /// Asked before each send.
+    /// AskedSend before each send.
     pub before_send: Option<Arc<BeforeSendHook>>,
     /// Events that the receiver refused.
     pub dead_letters: Option<Arc<DeadLetters>>,
@@ -130,7 +130,7 @@ pub fn start(
         secrets,
         timeout: settings.timeout,
     };
-    let sources = Sources {
+    let sources = HookSources {
         log,
         registry,
         clock,

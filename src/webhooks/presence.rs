@@ -23,11 +23,11 @@ pub(super) const PRESENCE_NOTES_MAX: usize = 8192;
 pub(super) struct PresenceNotes {
     clock: Arc<Clock>,
     news: Arc<Notify>,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<NotesWaiting>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct NotesWaiting {
     notes: VecDeque<PresenceNote>,
     /// The times of the first and the last note that found no room, Unix ms.
     lost: Option<(u64, u64)>,
@@ -54,10 +54,10 @@ impl PresenceNotes {
 
     /// Forgets all notes, because a state that is read after this has them.
     pub(super) fn clear(&self) {
-        *self.lock() = Waiting::default();
+        *self.lock() = NotesWaiting::default();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, NotesWaiting> {
         // A panic of the lock's holder leaves the list of plain values whole.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -84,14 +84,14 @@ impl FeedPlace {
 
 /// How far the receiver was told of a session's acks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct ToldUpTo {
     pub(super) epoch: Epoch,
     pub(super) up_to: Seq,
     /// The time of the ack, Unix ms.
     pub(super) acked_at_ms: u64,
 }
 
-impl Told {
+impl ToldUpTo {
     pub(super) fn row(&self, session: &SessionKey) -> RowChange {
         let value = numbers([self.epoch.0, self.up_to.0, self.acked_at_ms]);
         put(told_key(session), value)

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::rows::{self, Told};
-use crate::log::{Begun, Log, RowTable, read_session_row_key};
+use super::rows::{self, ToldUpTo};
+use crate::log::{Log, RowTable, SessionBegin, read_session_row_key};
 
 /// The interval between two steps.
 const SWEEP_INTERVAL_MS: u64 = 60_000;
@@ -36,7 +36,7 @@ impl Sweep {
             return;
         }
         self.next_ms = now_ms.saturating_add(SWEEP_INTERVAL_MS);
-        let prefix = [rows::TOLD_PREFIX, Begun::PREFIX][self.walk];
+        let prefix = [rows::TOLD_PREFIX, SessionBegin::PREFIX][self.walk];
         let page = log.rows(RowTable::Consumers, prefix, &self.after, SWEPT_AT_ONCE);
         let Ok(page) = page.wait().await else {
             return;
@@ -50,7 +50,7 @@ impl Sweep {
         let is_old = |key: &[u8], value: &[u8]| {
             let session = read_session_row_key(prefix, key);
             // A row of a begin has the same form.
-            let told_ms = Told::read(value).map(|told| told.acked_at_ms);
+            let told_ms = ToldUpTo::read(value).map(|told| told.acked_at_ms);
             session.is_some_and(|session| session.is_openim())
                 && told_ms.is_some_and(|told_ms| told_ms < since_ms)
         };

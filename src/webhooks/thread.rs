@@ -20,7 +20,7 @@ use super::{
     presence::PresenceNotes,
     rows,
     sweep::Sweep,
-    worker::{Courier, Worker},
+    worker::{Courier, HookWorker},
 };
 use crate::{
     clock::Clock,
@@ -33,9 +33,9 @@ use crate::{
 
 /// The time for the request under way at the end, so that it is not repeated at the next start. It runs beside the drain of the
 /// clients.
-const REQUEST_GRACE: Duration = Duration::from_secs(1);
+const WEBHOOK_REQUEST_GRACE: Duration = Duration::from_secs(1);
 /// The time in which the log answers at the start. It was just read.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+const WEBHOOKS_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why the thread does not start.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ pub enum WebhooksError {
 }
 
 /// The rooms that the thread reads.
-pub(super) struct Sources {
+pub(super) struct HookSources {
     pub(super) log: Arc<dyn Log>,
     pub(super) registry: Arc<Registry>,
     pub(super) clock: Arc<Clock>,
@@ -68,9 +68,9 @@ pub struct WebhooksThread {
 }
 
 /// Tells the thread of commits. The log's thread only leaves a mark.
-struct News(Arc<Notify>);
+struct HookNews(Arc<Notify>);
 
-impl Consumer for News {
+impl Consumer for HookNews {
     fn take(&self, _: &[Commit]) {
         self.0.notify_one();
     }
@@ -80,7 +80,7 @@ impl WebhooksThread {
     /// Starts the thread. When it returns, each message that is accepted from now on is told. Blocks while the log is read.
     pub(super) fn start(
         config: &Config,
-        sources: Sources,
+        sources: HookSources,
         courier: Courier,
     ) -> Result<(Self, Arc<DeadLetters>, Watched), WebhooksError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -111,7 +111,7 @@ impl WebhooksThread {
         let handle = std::thread::Builder::new()
             .name("webhooks".into())
             .spawn(work)?;
-        let letters = match is_open.recv_timeout(OPEN_TIMEOUT) {
+        let letters = match is_open.recv_timeout(WEBHOOKS_OPEN_TIMEOUT) {
             Ok(opened) => opened?,
             Err(_) => return Err(WebhooksError::Late),
         };
@@ -132,7 +132,7 @@ impl WebhooksThread {
 }
 
 /// Works until the order to end, and a little longer if a request is under way.
-async fn run(mut worker: Worker, pulse: &Pulse, halted: watch::Receiver<bool>) {
+async fn run(mut worker: HookWorker, pulse: &Pulse, halted: watch::Receiver<bool>) {
     let mut order = halted.clone();
     let work = worker.run(pulse, halted);
     tokio::pin!(work);
@@ -142,11 +142,15 @@ async fn run(mut worker: Worker, pulse: &Pulse, halted: watch::Receiver<bool>) {
         _ = order.wait_for(|is_over| *is_over) => {}
     }
     // A request that takes longer is repeated at the next start.
-    let _ = timeout(REQUEST_GRACE, work).await;
+    let _ = timeout(WEBHOOK_REQUEST_GRACE, work).await;
 }
 
-async fn open(config: &Config, sources: Sources, courier: Courier) -> Result<Worker, LogError> {
-    let Sources {
+async fn open(
+    config: &Config,
+    sources: HookSources,
+    courier: Courier,
+) -> Result<HookWorker, LogError> {
+    let HookSources {
         log,
         registry,
         clock,
@@ -154,7 +158,7 @@ async fn open(config: &Config, sources: Sources, courier: Courier) -> Result<Wor
         news,
         pushes_made,
     } = sources;
-    log.commits(Arc::new(News(Arc::clone(&news))));
+    log.commits(Arc::new(HookNews(Arc::clone(&news))));
     let presence = Arc::new(PresenceNotes::new(Arc::clone(&clock), Arc::clone(&news)));
     registry.watch(presence.clone());
     let (commits, is_kept) = gather::place(&*log, rows::COMMITS_KEY).await?;
@@ -195,7 +199,7 @@ async fn open(config: &Config, sources: Sources, courier: Courier) -> Result<Wor
         pushes,
         clock.now_ms(),
     );
-    Ok(Worker {
+    Ok(HookWorker {
         log,
         clock,
         metrics,

@@ -54,7 +54,7 @@ impl Courier {
 }
 
 /// All that the thread works with.
-pub(super) struct Worker {
+pub(super) struct HookWorker {
     pub(super) log: Arc<dyn Log>,
     pub(super) clock: Arc<Clock>,
     pub(super) metrics: Arc<Metrics>,
@@ -69,7 +69,7 @@ pub(super) struct Worker {
     pub(super) is_away: bool,
 }
 
-impl Worker {
+impl HookWorker {
     /// Works until `halt` is true, and finishes the request under way.
     pub(super) async fn run(&mut self, pulse: &Pulse, mut halt: watch::Receiver<bool>) {
         while !*halt.borrow() {
