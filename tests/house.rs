@@ -28,10 +28,17 @@ use self::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 20] = [
+const MAP: [(&str, &[&str]); 21] = [
     (
         "admin",
-        &["door", "delivery", "registry", "token", "message", "ids"],
+        &[
+            "door", "webhooks", "delivery", "registry", "token", "message", "ids",
+        ],
+    ),
+    // Below the rooms that send, and beside delivery: it follows the log, and asks before a send.
+    (
+        "webhooks",
+        &["outbound", "registry", "log", "message", "ids"],
     ),
     (
         "openim",

@@ -3,20 +3,14 @@
 use std::{fmt, time::Duration};
 
 use axum::http::Uri;
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
 use super::{
     check::{Invalid, lasts, within},
     duration, secrets,
 };
+use crate::outbound::WebhookSecrets;
 
-/// The prefix of a secret, by the Standard Webhooks specification.
-const SECRET_PREFIX: &str = "whsec_";
-/// The bytes of a secret's key, by the same specification.
-const SECRET_KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
-/// A rotation has an old secret and a new one.
-const SECRETS_MAX: usize = 2;
 /// A receiver has to hold a whole batch. More events in one gain nothing.
 const EVENTS_IN_BATCH_MAX: usize = 1000;
 
@@ -193,18 +187,11 @@ pub(super) fn check(webhooks: &Webhooks, log_format: u8) -> Result<(), Invalid> 
             "needs log.format 3: an older log cannot keep how far the receiver was told",
         );
     }
-    if webhooks.secrets.len() > SECRETS_MAX {
-        return invalid(
-            "webhooks.secrets",
-            "holds more than two: the new one and the old one",
-        );
-    }
-    if !webhooks.secrets.iter().all(|secret| is_secret(secret)) {
-        return invalid(
-            "webhooks.secrets",
-            "holds one that is not whsec_ and 24 to 64 random bytes in base64: make one with \
-             `echo whsec_$(head -c 32 /dev/urandom | base64)`",
-        );
+    if !webhooks.secrets.is_empty() {
+        WebhookSecrets::parse(&webhooks.secrets).map_err(|fault| Invalid {
+            key: "webhooks.secrets",
+            rule: fault.to_string(),
+        })?;
     }
     within(
         "webhooks.batch_max",
@@ -236,12 +223,6 @@ fn broken_rule(url: &str) -> Option<&'static str> {
         Some(_) if ["http", "https"].contains(&scheme) => None,
         _ => Some("must begin with https:// or http://"),
     }
-}
-
-fn is_secret(secret: &str) -> bool {
-    let key = secret.strip_prefix(SECRET_PREFIX);
-    let key = key.and_then(|key| BASE64_STANDARD.decode(key).ok());
-    key.is_some_and(|key| SECRET_KEY_BYTES.contains(&key.len()))
 }
 
 #[cfg(test)]

@@ -34,6 +34,9 @@ use crate::{
 /// The time for the request under way at the end, so that it is not repeated at the next start. It runs beside the drain of the
 /// clients.
 const WEBHOOK_REQUEST_GRACE: Duration = Duration::from_secs(1);
+/// The threads that read the log for this one, and look names up. One read is under way at a time, and a slow look-up must not
+/// hold it up.
+const READ_THREADS: usize = 2;
 /// The time in which the log answers at the start. It was just read.
 const WEBHOOKS_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -85,6 +88,7 @@ impl WebhooksThread {
     ) -> Result<(Self, Arc<DeadLetters>, Watched), WebhooksError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(READ_THREADS)
             .build()?;
         let (halt, halted) = watch::channel(false);
         let (pulse, watched) = watched("webhooks");
