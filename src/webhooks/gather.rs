@@ -20,8 +20,8 @@ use crate::{
     config::{EventKind, Webhooks},
     ids::{Seq, SessionKey},
     log::{
-        CursorMove, EXPIRY_PREFIX, Expiry, FeedLimit, FeedPage, FeedPosition, Log, LogError,
-        RowChange, RowTable, SessionBegin,
+        CursorMove, EXPIRY_PREFIX, Expiry, FeedLimit, FeedPosition, Log, LogError, RowChange,
+        RowTable, SessionBegin,
     },
     registry::Registry,
 };
@@ -38,6 +38,12 @@ const STATE_SESSIONS_MAX: usize = 10_000;
 const UNSAVED_BYTES_MAX: u64 = 4 << 20;
 /// The same after so long, so that retention never passes a place where nothing waits.
 const SAVE_INTERVAL_MS: u64 = 3_600_000;
+
+/// The bounds of a page that only tells where the log ends.
+const END_ONLY: FeedLimit = FeedLimit {
+    commits: 1,
+    bytes: 1,
+};
 
 /// Composes batches.
 pub(super) struct Gatherer {
@@ -107,11 +113,13 @@ pub(super) async fn place(
     if let Some(kept) = kept {
         return Ok((kept, true));
     }
-    let limit = FeedLimit {
-        commits: 1,
-        bytes: 1,
+    let (epoch, next) = if key == rows::CURSORS_KEY {
+        let page = log.cursor_feed(FeedPosition::NEWEST, 1).wait().await?;
+        (page.epoch, page.next)
+    } else {
+        let page = log.feed(FeedPosition::NEWEST, END_ONLY).wait().await?;
+        (page.epoch, page.next)
     };
-    let FeedPage { epoch, next, .. } = log.feed(FeedPosition::NEWEST, limit).wait().await?;
     let end = FeedPlace {
         position: next,
         epoch,
@@ -450,11 +458,7 @@ impl Gatherer {
     /// A new epoch began: positions of the old one mean nothing. The messages between the last one told and now are announced as
     /// lost.
     async fn begin_epoch(&mut self, draft: &mut Draft, now_ms: u64) -> Result<(), LogError> {
-        let limit = FeedLimit {
-            commits: 1,
-            bytes: 1,
-        };
-        let page = self.log.feed(FeedPosition::NEWEST, limit).wait().await?;
+        let page = self.log.feed(FeedPosition::NEWEST, END_ONLY).wait().await?;
         let old = self.commits;
         self.commits = FeedPlace {
             position: page.next,
