@@ -137,6 +137,7 @@ impl Caller {
             registry,
             metrics,
             watch,
+            seen: None,
             hooks: Hooks::default(),
         };
         opening.open(config, rooms).expect("a good configuration");

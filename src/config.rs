@@ -5,24 +5,31 @@
 //!
 //! - `sources.rs`: file, then environment, then flags
 //! - `check.rs`: the limits that types cannot express
-//! - `secrets.rs`: `secrets.toml`, written at the first start
-//! - `push.rs`: the section of vendor push
+//! - `secrets.rs`: `secrets.toml`, written at the first start; `mask.rs`: secrets as they are printed
+//! - `push.rs`: the section of vendor push; `vendors.rs`: those of the vendors; `check_vendors.rs`: their limits
+//! - `webpush_key.rs`: the key of Web Push
 //! - `webhooks.rs`: the section of webhooks
 //! - `duration.rs`: durations as text; `address.rs`: an address that may be absent
 
 mod address;
 mod check;
+mod check_vendors;
 mod duration;
+mod mask;
 mod push;
 mod secrets;
 mod sources;
+mod vendors;
 mod webhooks;
+mod webpush_key;
 
 pub use check::Invalid;
-pub use push::Push;
+pub use push::{DeviceClass, OTHER_TITLE, Push, Titles};
 pub use secrets::{SECRETS_FILE, SecretsError};
 pub use sources::{ENVIRONMENT_PREFIX, LoadError, Sources};
+pub use vendors::{ApnsKeys, FcmKeys, GetuiKeys, HttpKeys, JpushKeys, WebPushKeys};
 pub use webhooks::{BeforeSend, EventKind, OnFailure, Webhooks};
+pub use webpush_key::{WEBPUSH_KEY_FILE, WebPushKey};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -172,13 +179,13 @@ pub const LOG_FORMAT: u8 = 3;
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
     /// The secret that a caller of `/auth/user_token` has to send.
-    #[serde(serialize_with = "secrets::mask")]
+    #[serde(serialize_with = "mask::mask")]
     pub secret: String,
     /// The key that signs tokens.
-    #[serde(serialize_with = "secrets::mask")]
+    #[serde(serialize_with = "mask::mask")]
     pub token_key: String,
     /// The old key, which still verifies tokens during a rotation.
-    #[serde(serialize_with = "secrets::mask")]
+    #[serde(serialize_with = "mask::mask")]
     pub token_key_previous: String,
     /// The file that holds the secrets not given above; empty: `secrets.toml` in the data directory, written if it is
     /// missing.

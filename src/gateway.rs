@@ -2,8 +2,8 @@
 //!
 //! [`Base`] puts together the rooms that both ports stand on, for every gateway: the program's, a simulated one, a test's.
 //!
-//! Start: client port, admin port (health only), log, registry, delivery, webhooks, reactors, admin API. Drain: sends refused,
-//! clients told to return over `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the
+//! Start: client port, admin port (health only), log, registry, delivery, webhooks, reactors, admin API, vendor push. Drain: sends
+//! refused, clients told to return over `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the
 //! end. Clients and admin requests under way have their time at once, not one after the other.
 
 use std::{
@@ -14,11 +14,12 @@ use std::{
 };
 
 use tokio::{sync::oneshot, task::AbortHandle};
+use towncrier_client::Trust;
 
 use crate::{
     admin::{self, Rooms},
     clock::Clock,
-    config::Config,
+    config::{Config, SecretsError},
     delivery::Delivery,
     devices,
     door::{
@@ -32,8 +33,12 @@ use crate::{
     },
     metrics::Metrics,
     openim,
+    push::{
+        PushRoom, PushThread,
+        vendor::{Vendor, VendorFault, vendors},
+    },
     reactor::{self, Parts, Reactors},
-    registry::Registry,
+    registry::{Departures, Registry},
     threads::{self, Pulse, Unwell, Watch},
     token::Tokens,
     webhooks::{self, WebhooksError, WebhooksThread},
@@ -75,6 +80,12 @@ pub enum Error {
     /// There are too few file descriptors to serve with.
     #[error(transparent)]
     Descriptors(#[from] TooFew),
+    /// A vendor of the configuration cannot be used.
+    #[error(transparent)]
+    Vendor(#[from] VendorFault),
+    /// The key of Web Push cannot be read or written.
+    #[error(transparent)]
+    WebPushKey(#[from] SecretsError),
     /// A thread could not be started.
     #[error("the operating system gives no thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -102,10 +113,15 @@ pub struct Base<L> {
 impl<L: Log> Base<L> {
     /// Puts the rooms together on these parts: a clock, and a log with the same clock and metrics.
     pub fn build(config: &Config, metrics: Arc<Metrics>, clock: Arc<Clock>, log: L) -> Self {
-        let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
+        let mut registry = Registry::new(&config.sessions, metrics.clone());
+        if config.push.is_on() {
+            let departures = Departures::new(clock.clone(), config.push.after);
+            registry = registry.noting(departures);
+        }
+        let registry = Arc::new(registry);
         let log = Arc::new(log);
         let tokens = Arc::new(Tokens::new(&config.auth));
-        let delivery = Delivery::new(
+        let mut delivery = Delivery::new(
             log.clone(),
             registry.clone(),
             tokens.clone(),
@@ -113,6 +129,9 @@ impl<L: Log> Base<L> {
             metrics.clone(),
             config.push.devices_per_user_max,
         );
+        if config.push.is_on() {
+            delivery = delivery.with_proofs();
+        }
         Self {
             log,
             registry,
@@ -137,6 +156,20 @@ impl<L: Log> Base<L> {
         )
         .with_rest(rest)
     }
+
+    /// Vendor push by these vendors; `None` without a vendor.
+    pub fn push(&self, config: &Config, vendors: Vec<Arc<dyn Vendor>>) -> Option<PushRoom> {
+        (!vendors.is_empty()).then(|| {
+            PushRoom::new(
+                &config.push,
+                vendors,
+                self.log.clone(),
+                self.registry.clone(),
+                self.delivery.clone(),
+                &self.metrics,
+            )
+        })
+    }
 }
 
 /// A running gateway.
@@ -146,6 +179,8 @@ pub struct Gateway {
     base: Base<EmbeddedLog>,
     reactors: Reactors,
     admin: AdminThread,
+    /// Vendor push, where a vendor is configured.
+    push: Option<PushThread>,
     /// The thread that sends events, if there is one.
     webhooks: Option<WebhooksThread>,
     /// The task that watches the certificates' files. It never ends by itself.
@@ -166,6 +201,10 @@ impl Gateway {
         // The configuration is checked before any port or file is opened.
         let client_tls = Tls::load(&config.listener.tls_certificate, &config.listener.tls_key)?;
         let admin_tls = Tls::load(&config.admin.tls_certificate, &config.admin.tls_key)?;
+        let clock = Arc::new(Clock::system());
+        let webpush_key = config.read_or_create_webpush_key()?;
+        let trust = Trust::default();
+        let vendors = vendors(&config.push, webpush_key.as_ref(), &clock, &trust)?;
         let metrics = Arc::new(Metrics::new());
         let watch = Arc::new(Watch::default());
         // Clients that return while the log is read wait at the port and are not refused.
@@ -183,14 +222,13 @@ impl Gateway {
         let (pulse, admin_watched) = threads::watched("admin");
         let admin = AdminThread::start(server, pulse)?;
         watch.add([admin_watched]);
-        let clock = Arc::new(Clock::system());
         let log = EmbeddedLog::open(&config.log, clock.clone(), metrics.clone())?;
         let base = Base::build(&config, metrics, clock.clone(), log);
         let webhooks = webhooks::start(
             &config,
             base.log.clone(),
             base.registry.clone(),
-            clock,
+            clock.clone(),
             base.metrics.clone(),
         )?;
         if webhooks.thread.is_some() {
@@ -199,11 +237,17 @@ impl Gateway {
         let shares = Shares::of_process(&config, reactor::count(&config.listener))?;
         config.listener.connections_max = shares.connections_max;
         config.admin.connections_max = shares.admin_connections_max;
+        if let Some(key) = webpush_key {
+            base.delivery.offer_webpush_key(key.public);
+        }
+        let push = base.push(&config, vendors);
+        let push = push.map(|push| push.telling(&webhooks.push_events));
         let rooms = Rooms {
             delivery: base.delivery.clone(),
             registry: base.registry.clone(),
             metrics: base.metrics.clone(),
             watch: watch.clone(),
+            seen: push.as_ref().map(PushRoom::seen),
             hooks: webhooks.hooks,
         };
         let parts = base.parts(&config, client_tls.clone());
@@ -211,6 +255,12 @@ impl Gateway {
         opening.open(&config, rooms)?;
         watch.add(base.log.take_watched());
         watch.add(reactors.take_watched());
+        let push = push.map(|push| {
+            let (pulse, push_watched) = threads::watched("push");
+            watch.add([push_watched]);
+            PushThread::start(push, pulse)
+        });
+        let push = push.transpose()?;
         let (webhooks, webhooks_watched) = webhooks.thread.unzip();
         watch.add(webhooks_watched);
         let ports = [client_tls, admin_tls].into_iter().flatten().collect();
@@ -221,6 +271,7 @@ impl Gateway {
             base,
             reactors,
             admin,
+            push,
             webhooks,
             certificates,
         })
@@ -264,11 +315,17 @@ impl Gateway {
         tracing::info!(period = ?self.config.drain.period, "draining");
         let begun = Instant::now();
         self.base.delivery.start_draining();
-        // It ends beside the clients, and before the log.
+        // A drain is no absence: no decision falls for clients that are sent away.
+        if let Some(push) = &self.push {
+            push.stop();
+        }
+        // Both end beside the clients, and before the log.
         if let Some(webhooks) = &self.webhooks {
             webhooks.halt();
         }
         let reactors_ended = self.reactors.drain(self.config.drain.period).await;
+        let push = self.push;
+        let push_ended = tokio::task::spawn_blocking(|| push.is_none_or(PushThread::join)).await;
         let webhooks = self.webhooks;
         let join = move || webhooks.is_none_or(WebhooksThread::join);
         let webhooks_ended = tokio::task::spawn_blocking(join).await;
@@ -282,6 +339,7 @@ impl Gateway {
         self.certificates.abort();
         for (part, has_ended) in [
             ("the reactors", reactors_ended),
+            ("vendor push", push_ended.unwrap_or(false)),
             ("webhooks", webhooks_ended.unwrap_or(false)),
             ("the log", log_closed.unwrap_or(false)),
             ("the admin port", admin_ended.unwrap_or(false)),

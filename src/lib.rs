@@ -23,6 +23,7 @@ pub mod outbound;
 pub mod pages;
 pub mod process;
 pub mod protocol;
+pub mod push;
 pub mod reactor;
 pub mod registry;
 pub mod session;

@@ -6,8 +6,12 @@
 //! does not.
 //!
 //! - `admin_route.rs`: the answers of one route of the admin API
+//! - `push.rs`: those of vendor push
+//! - `device_outcome.rs`: what became of a device
 
 mod admin_route;
+mod device_outcome;
+mod push;
 
 use std::sync::Arc;
 
@@ -18,6 +22,10 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+pub use self::{
+    device_outcome::DeviceOutcome,
+    push::{PushMetrics, PushOutcomes},
+};
 use crate::{ids::Platform, process};
 
 /// The bounds of the time histograms, in seconds: from one fast sync to a request's deadline.
@@ -26,43 +34,6 @@ const SECONDS: [f64; 12] = [
 ];
 /// The bounds of the histogram of commit sizes, in messages.
 const MESSAGES: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
-
-/// What became of a device. The label `outcome` has exactly these values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceOutcome {
-    /// `registered`: it is a device of its user from now on, or has changed.
-    Registered,
-    /// `moved`: its user lost it to another user, who registered it.
-    Moved,
-    /// `unchanged`: it was registered before in the same way.
-    Unchanged,
-    /// `refused`: its registration was refused.
-    Refused,
-    /// `displaced`: its user registered one device too many, and it was the oldest.
-    Displaced,
-    /// `removed`: its user or an administrator removed it.
-    Removed,
-    /// `logged_out`: its user was logged out.
-    LoggedOut,
-    /// `gone`: its vendor does not know it any more.
-    Gone,
-}
-
-impl DeviceOutcome {
-    /// The value of the label.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Registered => "registered",
-            Self::Moved => "moved",
-            Self::Unchanged => "unchanged",
-            Self::Refused => "refused",
-            Self::Displaced => "displaced",
-            Self::Removed => "removed",
-            Self::LoggedOut => "logged_out",
-            Self::Gone => "gone",
-        }
-    }
-}
 
 /// Why a connection was refused before it was a session. The label `reason` has exactly these values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,6 +194,8 @@ pub struct Metrics {
     pub connections: Gauge,
     pub frames_received: Counter,
     pub bytes_sent: Counter,
+    /// Vendor push.
+    pub push: PushMetrics,
 }
 
 impl Metrics {
@@ -429,6 +402,7 @@ impl Metrics {
                 "towncrier_sent_bytes_total",
                 "Bytes written to clients' sockets",
             ),
+            push: PushMetrics::new(&recorder),
             recorder,
         }
     }

@@ -28,11 +28,17 @@ use self::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 21] = [
+const MAP: [(&str, &[&str]); 23] = [
     (
         "admin",
         &[
-            "door", "webhooks", "delivery", "registry", "token", "message", "ids",
+            "door", "push", "webhooks", "delivery", "registry", "token", "message", "ids",
+        ],
+    ),
+    (
+        "push",
+        &[
+            "outbound", "webhooks", "log", "delivery", "registry", "message", "ids",
         ],
     ),
     // Below the rooms that send, and beside delivery: it follows the log, and asks before a send.
@@ -44,6 +50,7 @@ const MAP: [(&str, &[&str]); 21] = [
         "openim",
         &["door", "delivery", "protocol", "token", "message", "ids"],
     ),
+    ("devices", &["door", "delivery", "token", "message", "ids"]),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
     (
         "reactor",
@@ -97,11 +104,12 @@ const IMPURE: [&str; 8] = [
     "std::net",
 ];
 /// The names that more than one type may have, each with the reason.
-const SHARED_NAMES: [(&str, &str); 4] = [
+const SHARED_NAMES: [(&str, &str); 5] = [
     ("Error", "the one error of its room"),
     ("Visitor", "serde's word for the half of a `Deserialize`"),
     ("Delivery", "its section of config.rs has the room's name"),
     ("Log", "its section of config.rs has the room's name"),
+    ("Push", "its section of config.rs has the room's name"),
 ];
 /// Every folder with Rust files in the repository.
 const FOLDERS: [&str; 11] = [

@@ -27,6 +27,7 @@ use crate::{
     ids::{IdError, UserId},
     metrics::Metrics,
     pages::Page,
+    push::Seen,
     registry::Registry,
     threads::Watch,
     token::Claims,
@@ -47,6 +48,8 @@ pub struct Rooms {
     pub metrics: Arc<Metrics>,
     /// Knows if every thread runs.
     pub watch: Arc<Watch>,
+    /// Knows what became of the latest pushes; `None`: no vendor is configured.
+    pub seen: Option<Arc<Seen>>,
     /// The question before each send, and the events that a receiver refused, where there are webhooks.
     pub hooks: Hooks,
 }
@@ -70,6 +73,7 @@ pub(super) struct App {
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Arc<Watch>,
+    pub(super) seen: Option<Arc<Seen>>,
     pub(super) hooks: Hooks,
     /// The outcomes of recent sends, by operationID.
     pub(super) outcomes: Outcomes,
@@ -115,6 +119,7 @@ impl App {
             registry: rooms.registry,
             metrics: rooms.metrics,
             watch: rooms.watch,
+            seen: rooms.seen,
             hooks: rooms.hooks,
             outcomes: Outcomes::default(),
             openapi,

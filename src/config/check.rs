@@ -3,8 +3,8 @@
 use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
-    Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, OpenIm, Push, Sessions,
-    duration::DurationText, webhooks,
+    Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, OTHER_TITLE, OpenIm, Push,
+    Sessions, duration::DurationText, webhooks,
 };
 use crate::{
     ids,
@@ -26,6 +26,8 @@ const REQUEST_BYTES: usize = 16 * 1024;
 /// RFC 7518 asks for an HS256 key of 32 bytes, but OpenIM's deployments have shorter ones. A key below this length can be
 /// guessed.
 const TOKEN_KEY_BYTES_MIN: usize = 16;
+/// A phone shows less than this of a title.
+const TITLE_BYTES_MAX: usize = 256;
 /// The secret can only be guessed over the network, where each guess costs a request.
 const SECRET_BYTES_MIN: usize = 8;
 /// OpenIM's callers may send no longer secret.
@@ -319,12 +321,33 @@ fn openim(openim: &OpenIm) -> Result<(), Invalid> {
 }
 
 fn push(push: &Push) -> Result<(), Invalid> {
+    // Below a second an ack has no time to come.
+    lasts("push.after", push.after, SECOND..=HOUR)?;
+    within("push.tasks_max", push.tasks_max, 1000..=100_000_000)?;
+    lasts("push.expire_after", push.expire_after, 60 * SECOND..=YEAR)?;
     // Each message to a user looks at all devices of the user.
     within(
         "push.devices_per_user_max",
         push.devices_per_user_max,
         1..=256,
-    )
+    )?;
+    let is_type = |key: &String| key == OTHER_TITLE || key.parse::<i32>().is_ok();
+    for (language, titles) in &push.titles {
+        let known = ["zh", "en"].contains(&language.as_str());
+        if !known || !titles.keys().all(is_type) {
+            return Err(Invalid {
+                key: "push.titles",
+                rule: "has the languages zh and en, each with content types and `other`".into(),
+            });
+        }
+        if titles.values().any(|title| title.len() > TITLE_BYTES_MAX) {
+            return Err(Invalid {
+                key: "push.titles",
+                rule: format!("has titles of at most {TITLE_BYTES_MAX} bytes"),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn drain(drain: &Drain) -> Result<(), Invalid> {

@@ -10,7 +10,7 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::{Config, check, check::Invalid};
+use super::{Config, check, check::Invalid, check_vendors::check_vendors};
 
 /// The prefix of our environment variables: `TOWNCRIER_LISTENER__LISTEN` is `listener.listen`.
 pub const ENVIRONMENT_PREFIX: &str = "TOWNCRIER_";
@@ -152,6 +152,7 @@ impl Sources {
             .try_into()
             .expect("each value was tried under its key");
         check::check(&config)?;
+        check_vendors(&config.push)?;
         Ok(config)
     }
 }
@@ -395,6 +396,35 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_a_section_below_another_is_set_by_every_source() {
+        let file = "[push.jpush]\napp_key = \"file\"\nmaster_secret = \"s\"\n";
+        let environment = [("TOWNCRIER_PUSH__JPUSH__MASTER_SECRET", "variable")];
+        let config = load(
+            Some(file),
+            &environment,
+            &["push.jpush.url=http://127.0.0.1:1"],
+        );
+        let jpush = config.unwrap().push.jpush;
+        assert_eq!(
+            (&*jpush.app_key, &*jpush.master_secret),
+            ("file", "variable")
+        );
+        assert_eq!(jpush.url, "http://127.0.0.1:1");
+        for unknown in [
+            "push.jpush=a",
+            "push.jpush.app=a",
+            "push.apn.topic=a",
+            "push.after.x=1s",
+        ] {
+            let refused = load(None, &[], &[unknown]);
+            assert!(
+                matches!(refused, Err(LoadError::Unknown { .. })),
+                "{unknown}"
+            );
+        }
+    }
+
+    #[test]
     fn a_file_of_an_editor_on_windows_is_read() {
         let file = "\u{feff}[delivery]\r\nwindow = 7\r\n";
         assert_eq!(load(Some(file), &[], &[]).unwrap().delivery.window, 7);
@@ -416,6 +446,7 @@ mod tests {
                 .fold(whole, |value, name| value[name].clone())
         };
         let all = keys(&shape());
+        assert!(all.contains(&"push.apns.key_file".to_owned()), "{all:?}");
         assert!(
             all.contains(&"webhooks.before_send.url".to_owned()),
             "{all:?}"

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     check::{Invalid, lasts, within},
-    duration, secrets,
+    duration, mask,
 };
 use crate::outbound::WebhookSecrets;
 
@@ -26,7 +26,7 @@ pub struct Webhooks {
     /// The address that gets the events; empty: there are none.
     pub url: String,
     /// One or two secrets that sign each request: `whsec_` and base64. During a rotation both sign.
-    #[serde(serialize_with = "secrets::mask_each")]
+    #[serde(serialize_with = "mask::mask_each")]
     pub secrets: Vec<String>,
     /// The kinds of events that are sent; empty: all. `events.lost` and `user.state` always come.
     pub events: Vec<EventKind>,

@@ -105,6 +105,9 @@ async fn enter(
         }
     }
     let registered = Registered::new(&context, id, key)?;
+    if connect.is_background {
+        registered.set_background(true);
+    }
     // The session is registered before its resume point is read, so a message between the two is either in the inbox or
     // comes live. Reading the resume point also checks the revocation a second time: a logout between the first check and
     // the registration found no connection to close.

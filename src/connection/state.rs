@@ -379,7 +379,8 @@ impl Connection {
                 Action::Ask { question, sent } => {
                     let manner = session.manner();
                     let later = self.take_later();
-                    ask(&self.context, inbox, manner, (question, sent), later);
+                    let key = &registered.key;
+                    ask(&self.context, (key, epoch), manner, (question, sent), later);
                 }
                 Action::ReadNewest(sent) => {
                     read_newest(&self.context, inbox, sent, self.take_later());
@@ -390,6 +391,7 @@ impl Connection {
                     self.happen(Event::Looked(seen));
                 }
                 Action::Mark(marks) => mark(&self.context, inbox, marks, self.take_later()),
+                Action::Background(is_background) => registered.set_background(is_background),
                 Action::DropUnsent => self.outbox.discard_unbegun(),
                 Action::Close(reason) => self.close(reason),
             }

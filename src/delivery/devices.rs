@@ -4,8 +4,8 @@
 //! one by the user, which has the device. Both change together. Changes are made one after the other, in tasks of their own: a caller
 //! that goes away leaves no half change, and each look at the rows sees the change before.
 //!
-//! - `devices/checks.rs`: what a registration may contain; `devices/pace.rs`: how often a user may change devices
-//! - `devices/rows.rs`: the two rows of a device
+//! - `checks.rs`: what a registration may contain; `pace.rs`: how often a user may change devices
+//! - `rows.rs`: the two rows of a device
 
 mod checks;
 mod pace;

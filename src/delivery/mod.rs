@@ -9,6 +9,7 @@
 //! - `settings.rs`: a user's settings of conversations
 //! - `ask.rs`: what OpenIM's v3 clients ask about their conversations
 //! - `authenticate.rs`: tokens are issued and checked
+//! - `proofs.rs`: what OpenIM's v3 clients have for certain
 //! - `devices.rs`: the devices for push
 //! - `trail.rs`, `trace.rs`: the way of a message
 
@@ -16,6 +17,7 @@ mod ask;
 mod authenticate;
 mod cursor;
 mod devices;
+mod proofs;
 mod read_state;
 mod send;
 mod settings;
@@ -59,6 +61,8 @@ pub struct Delivery {
     clock: Arc<Clock>,
     pushed: trail::Trail,
     acked: trail::Trail,
+    /// `None`: nobody asks for them.
+    proofs: Option<proofs::Proofs>,
     devices: Arc<devices::Devices>,
     is_draining: AtomicBool,
     /// True if a reader of the log wants to know where new sessions begin.
@@ -99,9 +103,19 @@ impl Delivery {
             clock,
             pushed: trail::Trail::default(),
             acked: trail::Trail::default(),
+            proofs: None,
             devices,
             is_draining: AtomicBool::new(false),
             keeps_begins: AtomicBool::new(false),
+        }
+    }
+
+    /// The same, which remembers what OpenIM's v3 clients have for certain.
+    #[must_use]
+    pub fn with_proofs(self) -> Self {
+        Self {
+            proofs: Some(proofs::Proofs::default()),
+            ..self
         }
     }
 

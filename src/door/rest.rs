@@ -362,6 +362,33 @@ mod tests {
     }
 
     #[test]
+    fn a_call_has_its_methods_and_several_groups_stand_side_by_side() {
+        let calls = |is_call| Rest::new(Router::new().fallback(echo), is_call);
+        let of_apps =
+            calls(|method, path| path == "/own" && [Method::GET, Method::DELETE].contains(method));
+        assert!(!of_apps.is_for_sdks);
+        let of_sdks = calls(|method, path| *method == Method::POST && path == "/call").for_sdks();
+        let both = of_apps.and(of_sdks);
+        assert!(both.is_for_sdks);
+        for (method, path, is_taken) in [
+            (Method::GET, "/own", true),
+            (Method::DELETE, "/own", true),
+            (Method::POST, "/own", false),
+            (Method::PUT, "/own", false),
+            (Method::OPTIONS, "/own", true),
+            (Method::GET, "/own/", false),
+            (Method::POST, "/call", true),
+            (Method::GET, "/call", false),
+            (Method::OPTIONS, "/call", true),
+            (Method::OPTIONS, "/other", false),
+        ] {
+            let request = Request::builder().method(method.clone()).uri(path);
+            let request = request.body(()).unwrap();
+            assert_eq!(both.takes(&request), is_taken, "{method} {path}");
+        }
+    }
+
+    #[test]
     fn a_preflight_is_told_that_a_page_may_send_what_it_asks_for() {
         run(async {
             let world = World::new(config::Listener::default());

@@ -81,12 +81,12 @@ pub struct FeedPage {
     /// True if the page ends at the end of the log.
     pub is_end: bool,
     /// Commits that are missing between `from` and `next`, because retention removed them or because they are damaged.
-    pub lost: Option<Lost>,
+    pub lost: Option<FeedLoss>,
 }
 
 /// The time in which commits of a feed are missing, Unix ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lost {
+pub struct FeedLoss {
     /// The time of the last commit before them, as far as the page knows; 0: not known, so the reader's last commit counts.
     pub from_time_ms: u64,
     /// The time of the next commit that is there, to within a group; the time of the read, if there is none.

@@ -25,7 +25,7 @@ pub use self::{
     error::{AppendError, Cause, LogError},
     feed::{
         CursorMove, CursorPage, EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Expiry,
-        FeedCommit, FeedLimit, FeedPage, FeedPosition, Lost, ROW_KEY_BYTES_MAX,
+        FeedCommit, FeedLimit, FeedLoss, FeedPage, FeedPosition, ROW_KEY_BYTES_MAX,
         ROW_VALUE_BYTES_MAX, RowChange, RowTable, SessionBegin, read_session_row_key,
         session_row_key,
     },

@@ -11,6 +11,7 @@ use axum::{
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
 use super::{
@@ -18,7 +19,11 @@ use super::{
     body::Body,
     failure::CallFailure,
 };
-use crate::{delivery::Delivery, door::Rest, ids::UserId};
+use crate::{
+    delivery::Delivery,
+    door::Rest,
+    ids::{SessionKey, UserId},
+};
 
 /// The longest time for a call. The SDKs wait as long.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -88,7 +93,7 @@ async fn answer(State(calls): State<Arc<Calls>>, request: Request) -> Response {
 impl Calls {
     async fn answer(&self, request: Request) -> Result<Response, CallFailure> {
         let (parts, body) = request.into_parts();
-        let user = &self.caller(&parts.headers).await?;
+        let (user, session) = &self.caller(&parts.headers).await?;
         let bytes = body.collect().await.map_err(|_| CallFailure::NoObject)?;
         let bytes: Bytes = bytes.to_bytes();
         let (group, name) = name_of(parts.uri.path()).ok_or(CallFailure::NotSupported)?;
@@ -113,7 +118,7 @@ impl Calls {
             (
                 "msg",
                 "mark_conversation_as_read" | "set_conversation_has_read_seq" | "mark_msgs_as_read",
-            ) => self.mark(user, body).await,
+            ) => self.mark((user, session), body).await,
             ("third", "fcm_update_token") => {
                 self.update_fcm_token(user, &parts.headers, body).await
             }
@@ -126,15 +131,21 @@ impl Calls {
         }
     }
 
-    /// The user of the token in the header `token`.
-    async fn caller(&self, headers: &HeaderMap) -> Result<UserId, CallFailure> {
+    /// The user of the token in the header `token`, and the session that has this token.
+    async fn caller(&self, headers: &HeaderMap) -> Result<(UserId, SessionKey), CallFailure> {
         if !headers.contains_key("operationID") {
             return Err(CallFailure::Header("operationID"));
         }
         let token = headers.get("token").and_then(|token| token.to_str().ok());
         let token = token.filter(|token| !token.is_empty());
         let token = token.ok_or(CallFailure::Header("token"))?;
-        Ok(self.delivery.authenticate(token).await?.user)
+        let claims = self.delivery.authenticate(token).await?;
+        let session = SessionKey {
+            user: claims.user.clone(),
+            platform: claims.platform,
+            device: SessionKey::openim_device(&Sha256::digest(token).into()),
+        };
+        Ok((claims.user, session))
     }
 }
 

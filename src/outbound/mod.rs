@@ -23,5 +23,5 @@ pub use self::{
     client::{ANSWER_BYTES_MAX, LONG_IDLE_TIMEOUT, Outbound, SHORT_IDLE_TIMEOUT},
     failure::CallError,
     retry_after::{ASKED_WAIT_MAX, retry_after},
-    standard_webhooks::{SecretFault, WebhookSecrets},
+    standard_webhooks::{SecretFault, WebhookSecrets, iso_8601},
 };

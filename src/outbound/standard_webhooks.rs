@@ -83,6 +83,27 @@ impl WebhookSecrets {
     }
 }
 
+/// A time as the specification writes it, ISO 8601 in UTC: `2026-11-30T11:35:32.042Z`. `time_ms` is Unix ms.
+pub fn iso_8601(time_ms: u64) -> String {
+    let (days, ms) = (time_ms / 86_400_000, time_ms % 86_400_000);
+    // A calendar whose years begin in March has its leap day at the end of a year: Howard Hinnant, `civil_from_days`.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    let year = era * 400 + year + next;
+    let (hour, minute) = (ms / 3_600_000, ms / 60_000 % 60);
+    let (second, ms) = (ms / 1000 % 60, ms % 1000);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}
+
 fn parse(text: &str) -> Result<hmac::Key, SecretFault> {
     let encoded = text.strip_prefix(SECRET_PREFIX).ok_or(SecretFault::Form)?;
     let secret = BASE64.decode(encoded).map_err(|_| SecretFault::Form)?;
@@ -136,6 +157,20 @@ mod tests {
         assert_eq!(header("webhook-signature"), SIGNATURE);
         assert_eq!(header("content-type"), "application/json");
         assert_eq!((request.uri(), &request.body()[..]), (&url, BODY));
+    }
+
+    #[test]
+    fn a_time_is_written_in_utc_with_its_ms() {
+        for (time_ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_001, "2000-02-29T00:00:00.001Z"),
+            (951_868_799_999, "2000-02-29T23:59:59.999Z"),
+            (1_614_265_330_000, "2021-02-25T15:02:10.000Z"),
+            (1_798_675_200_000, "2026-12-31T00:00:00.000Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(iso_8601(time_ms), text);
+        }
     }
 
     #[test]

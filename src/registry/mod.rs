@@ -7,8 +7,10 @@
 //! later.
 //!
 //! - `places.rs`: the sessions and the places that they hold
+//! - `departures.rs`: who left a short while ago
 //! - `policy.rs`: the login policies, which decide what a new login replaces
 
+mod departures;
 mod places;
 mod policy;
 
@@ -17,7 +19,7 @@ use std::sync::Arc;
 // The map of `places.rs`. `simulation/tests/interleavings/` compiles that file with shuttle's.
 use ::dashmap;
 
-pub use self::{places::Registry, policy::Policy};
+pub use self::{departures::Departures, places::Registry, policy::Policy};
 use crate::{
     ids::{ConnectionId, Platform, UserId},
     message::Live,
@@ -63,6 +65,8 @@ pub struct Presence {
     pub connection: ConnectionId,
     /// Connected since, Unix ms.
     pub since_ms: u64,
+    /// True if its app said that it is in background.
+    pub is_background: bool,
 }
 
 #[cfg(test)]

@@ -13,11 +13,11 @@ use metrics::Gauge;
 
 use super::dashmap::{DashMap, Entry};
 use crate::{
-    config,
+    config::{self, DeviceClass},
     ids::{ConnectionId, Platform, SessionKey, UserId},
     message::{Live, Message, Numbers},
     metrics::Metrics,
-    registry::{Item, Mailbox, Policy, Presence, PresenceWatch, TooManySessions},
+    registry::{Departures, Item, Mailbox, Policy, Presence, PresenceWatch, TooManySessions},
 };
 
 /// A session's place. A user has at most `per_user_max` of them.
@@ -26,6 +26,7 @@ struct Place {
     device: Arc<str>,
     connection: ConnectionId,
     since_ms: u64,
+    is_background: bool,
     mailbox: Arc<dyn Mailbox>,
 }
 
@@ -36,6 +37,7 @@ impl Place {
             device: Arc::clone(&self.device),
             connection: self.connection,
             since_ms: self.since_ms,
+            is_background: self.is_background,
         }
     }
 }
@@ -47,6 +49,8 @@ pub struct Registry {
     users: DashMap<UserId, Vec<Place>>,
     sessions: AtomicUsize,
     gauges: HashMap<Platform, Gauge>,
+    /// `None`: nobody asks who left.
+    departures: Option<Departures>,
     /// Is told of each change, if somebody wants to know.
     watch: OnceLock<Arc<dyn PresenceWatch>>,
 }
@@ -64,7 +68,17 @@ impl Registry {
             users: DashMap::new(),
             sessions: AtomicUsize::new(0),
             gauges: gauges.into(),
+            departures: None,
             watch: OnceLock::new(),
+        }
+    }
+
+    /// The same, which remembers who left.
+    #[must_use]
+    pub fn noting(self, departures: Departures) -> Self {
+        Self {
+            departures: Some(departures),
+            ..self
         }
     }
 
@@ -96,6 +110,7 @@ impl Registry {
             device: Arc::clone(&key.device),
             connection,
             since_ms: now_ms,
+            is_background: false,
             mailbox: Arc::clone(mailbox),
         };
         let is_replaced =
@@ -111,7 +126,7 @@ impl Registry {
         }
         let mut is_new = true;
         for older in places.extract_if(.., |older| is_replaced(older)) {
-            self.count_out(&older);
+            self.count_out(&key.user, &older);
             if older.platform == key.platform && older.device == key.device {
                 // The same session goes on, on another connection.
                 is_new = false;
@@ -135,6 +150,23 @@ impl Registry {
     pub fn holds(&self, key: &SessionKey, connection: ConnectionId) -> bool {
         let places = self.users.get(key.user.as_str());
         places.is_some_and(|places| places.iter().any(|place| place.connection == connection))
+    }
+
+    /// The app of the session that this connection holds went to the background, or came back.
+    pub fn set_background(&self, key: &SessionKey, connection: ConnectionId, is_background: bool) {
+        if let Some(mut places) = self.users.get_mut(key.user.as_str()) {
+            let mut held = places.iter_mut();
+            if let Some(place) = held.find(|place| place.connection == connection) {
+                place.is_background = is_background;
+            }
+        }
+    }
+
+    /// True if a session of the user's class left a short while ago. `false` also where nobody notes it. Ask after
+    /// [`presence`](Self::presence): a class that was not connected then has left before, or a long while ago.
+    pub fn has_left(&self, user: &UserId, class: DeviceClass, now_ms: u64) -> bool {
+        let departures = self.departures.as_ref();
+        departures.is_some_and(|departures| departures.has_left(user, class, now_ms))
     }
 
     /// Gives the place back, if this connection still holds it.
@@ -200,8 +232,9 @@ impl Registry {
             return Vec::new();
         };
         let removed: Vec<Place> = entry.get_mut().extract_if(.., |p| is_removed(p)).collect();
+        // Under the lock of the entry: a class that is not there has left, or left long ago.
         for place in &removed {
-            self.count_out(place);
+            self.count_out(user, place);
             self.tell(user, place, false);
         }
         if entry.get().is_empty() {
@@ -216,7 +249,10 @@ impl Registry {
         }
     }
 
-    fn count_out(&self, place: &Place) {
+    fn count_out(&self, user: &UserId, place: &Place) {
+        if let Some(departures) = &self.departures {
+            departures.note(user, place.platform);
+        }
         self.sessions.fetch_sub(1, Relaxed);
         self.gauges[&place.platform].decrement(1);
     }

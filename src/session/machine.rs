@@ -206,6 +206,9 @@ impl Turn<'_> {
                 self.take_question(OpenQuestion::asked(question));
             }
             FromClient::Watch { users, unwatch } => self.watch(users, &unwatch),
+            FromClient::Background(is_background) => {
+                self.actions.push(Action::Background(is_background));
+            }
             FromClient::LogOut => self.close(Reason::Left),
             FromClient::Nothing => {}
         }

@@ -176,6 +176,7 @@ impl World {
             match action {
                 Action::Pong(_)
                 | Action::DropUnsent
+                | Action::Background(_)
                 | Action::List(_)
                 | Action::Mark(_)
                 | Action::Ask { .. }

@@ -7,8 +7,10 @@
 //! - `damage`: a flipped byte is named and never delivered (P8)
 //! - `listen`: kill -9 of the client, and the commands of the README's tour (P5)
 //! - `read_state`: read on one device is read on all, whatever is killed in between
+//! - `devices`: devices for push survive a kill, and end with a logout
 //! - `openim_rest`: the REST calls of OpenIM's SDKs on the client port, and on a port of their own
 //! - `openim_limits`: bad input of OpenIM's clients harms no other (P7)
+//! - `push`: devices whose apps did not ack get a vendor's push, never lost
 //! - `retention`: expired messages are announced (P6)
 //! - `slow_consumer`, `limits`: a slow or hostile client harms no other (P7)
 //! - `hostile`: the small effect of hostile clients on honest ones, in numbers (P7)
@@ -21,6 +23,7 @@
 //! - `webhooks`: each event reaches its receiver at least once and in order
 //! - `memory`: the cost of a session
 //! - `tls`: either port over TLS
+//! - `vendors`: the vendors of push services, each against its stand-in
 //! - `tokens`, `trace`, `metrics`, `config`, `doctor`: operation
 
 #![expect(
@@ -32,6 +35,7 @@ mod admission;
 mod config;
 mod conformance;
 mod damage;
+mod devices;
 mod disk;
 mod doctor;
 mod drain;
@@ -43,6 +47,7 @@ mod metrics;
 mod openim_limits;
 mod openim_rest;
 mod order;
+mod push;
 mod read_state;
 mod reconnect;
 mod replacement;
@@ -56,4 +61,5 @@ mod support;
 mod tls;
 mod tokens;
 mod trace;
+mod vendors;
 mod webhooks;

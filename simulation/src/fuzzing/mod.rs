@@ -9,9 +9,11 @@
 //! - `segments`, `recovery`: the content of a log's files (`log.rs`)
 //! - `openim_gob`, `openim_json`, `openim_gzip`: the requests of an OpenIM client in each encoding (`openim.rs`)
 //! - `rows`: the content of the state store (`rows.rs`)
+//! - `calls`: texts of other systems (`calls.rs`)
 //! - `config`: file, environment and flags, below
 
 mod admin;
+mod calls;
 mod frames;
 mod log;
 mod openim;
@@ -23,6 +25,7 @@ use towncrier::config::Sources;
 
 pub use self::{
     admin::admin,
+    calls::calls,
     frames::frames,
     log::{recovery, segments},
     openim::{openim_gob, openim_gzip, openim_json},
@@ -34,7 +37,7 @@ pub use self::{
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("websocket", websocket),
     ("frames", frames),
     ("openim_gob", openim_gob),
@@ -44,6 +47,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("segments", segments),
     ("recovery", recovery),
     ("rows", rows),
+    ("calls", calls),
     ("config", config),
 ];
 

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::rows::Rows;
 use crate::ids::SessionKey;
 use crate::log::{
-    Append, AppendError, Cause, CursorMove, CursorPage, FeedCommit, FeedLimit, FeedPage,
-    FeedPosition, LogError, Lost, Receipt, RowChange, RowTable, SessionRow,
+    Append, AppendError, Cause, CursorMove, CursorPage, FeedCommit, FeedLimit, FeedLoss, FeedPage,
+    FeedPosition, LogError, Receipt, RowChange, RowTable, SessionRow,
 };
 
 /// The commits that are retained, and the rows.
@@ -63,6 +63,12 @@ impl FeedRows {
 }
 
 impl Rows {
+    /// The number of rows of devices.
+    pub fn device_rows(&self) -> usize {
+        let tables = self.feed.rows.keys().map(|(table, _)| *table);
+        tables.filter(|table| *table == RowTable::Devices).count()
+    }
+
     /// See [`Log::put_rows`](crate::log::Log::put_rows).
     pub(super) fn put_rows(&mut self, changes: Vec<RowChange>) -> Result<(), AppendError> {
         let refuse = |text| {
@@ -150,7 +156,7 @@ impl Rows {
         }
         let is_before = from > FeedPosition::OLDEST && from.0 <= feed.expired;
         if is_before || from > end {
-            page.lost = Some(Lost {
+            page.lost = Some(FeedLoss {
                 from_time_ms: 0,
                 to_time_ms: feed
                     .commits

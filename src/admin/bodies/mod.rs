@@ -6,6 +6,7 @@
 //! - `send.rs`: sends to one user, to a batch and to everyone
 //! - `inbox.rs`: reads and deletions in an inbox
 //! - `conversation.rs`: a user's conversations and read marks
+//! - `device.rs`: a user's devices for push
 //! - `dead_letters.rs`: events that the receiver of webhooks refused
 //! - `presence.rs`: the sessions that are online
 //! - `trace.rs`: a message and its progress
@@ -14,6 +15,7 @@
 mod auth;
 mod conversation;
 mod dead_letters;
+mod device;
 mod inbox;
 mod presence;
 mod send;
@@ -33,6 +35,7 @@ pub(super) use self::{
     dead_letters::{
         DeadLettersListed, ListDeadLetters, ListedDeadLetter, SendDeadLetters, SentDeadLetters,
     },
+    device::{DeviceRequest, DevicesListed, DevicesRemoved, ListedDevice},
     inbox::{
         DeleteRequest, MsgData, NewestSeq, NewestSeqRequest, PullRequest, Pulled,
         PulledOfflinePush, SeqBounds, SeqRange,
@@ -42,7 +45,7 @@ pub(super) use self::{
         UserPresence,
     },
     send::{BatchSent, OfflinePushInfo, OperationStatus, SendRequest, Sent, SentTo, SentToMany},
-    trace::{TraceRequest, Traced, TracedReceiver, TracedSession},
+    trace::{TraceRequest, Traced, TracedPush, TracedReceiver, TracedSession},
 };
 use super::text::Text;
 

@@ -94,6 +94,7 @@ impl Gateway {
             registry: Arc::clone(&self.registry),
             metrics: Arc::clone(&self.metrics),
             watch: Arc::clone(&self.watch),
+            seen: None,
             hooks: Hooks::default(),
         }
     }

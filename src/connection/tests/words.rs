@@ -35,6 +35,7 @@ impl Words {
                 },
                 manner,
                 named,
+                is_background: false,
             }),
             answers: None,
             pinged: None,

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{
-    FeedCommit, FeedLimit, FeedPage, FeedPosition, Lost, Patience, ReadError,
+    FeedCommit, FeedLimit, FeedLoss, FeedPage, FeedPosition, Patience, ReadError,
     core::Core,
     entry_fields::{EntryFields, MARKS, MESSAGE},
     record::{MessageRecord, Position, Record},
@@ -240,7 +240,7 @@ impl Feed<'_> {
 
     /// Notes that commits are missing here.
     fn lose(&mut self) {
-        let lost = Lost {
+        let lost = FeedLoss {
             from_time_ms: self.last_ms,
             to_time_ms: self.last_ms,
         };

@@ -116,6 +116,6 @@ use self::error::Refusing;
 use super::{
     Append, AppendError, Cause, Commit, Consumer, ConversationPage, ConversationRead, CursorMove,
     CursorPage, EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Expiry, FeedCommit, FeedLimit,
-    FeedPage, FeedPosition, Inbox, InboxRead, LISTED_MAX, Log, LogAnswer, LogError, Lookup, Lost,
-    Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow, TokenTimes,
+    FeedLoss, FeedPage, FeedPosition, Inbox, InboxRead, LISTED_MAX, Log, LogAnswer, LogError,
+    Lookup, Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow, TokenTimes,
 };

@@ -49,8 +49,8 @@ pub(super) enum Errand {
         users: Vec<UserId>,
         unwatch: Vec<UserId>,
     },
-    /// Nothing but an empty answer.
-    Nothing,
+    /// The app went to the background, or came back. The answer is empty.
+    Background(bool),
     /// The end of the session, after an empty answer.
     LogOut,
 }
@@ -121,7 +121,7 @@ pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Errand, Requ
         number::BACKGROUND => {
             let request: SetAppBackgroundStatusReq = decode(data)?;
             own(&request.user_id, user)?;
-            Errand::Nothing
+            Errand::Background(request.is_background)
         }
         number::PRESENCE => {
             let request: SubUserOnlineStatus = decode(data)?;
@@ -362,6 +362,20 @@ mod tests {
             assert_eq!(question(number, &other), Err(1002), "{number}");
             let broken = asked(number, Bytes::from_static(&[0xff]), "u1");
             assert!(matches!(broken, Err((1001, _))), "{number}");
+        }
+    }
+
+    #[test]
+    fn an_app_says_that_it_goes_to_the_background_and_comes_back() {
+        for is_background in [true, false] {
+            let request = SetAppBackgroundStatusReq {
+                user_id: "u1".into(),
+                is_background,
+            };
+            match asked(2004, request.encode_to_vec().into(), "u1") {
+                Ok(Errand::Background(said)) => assert_eq!(said, is_background),
+                other => panic!("{other:?}"),
+            }
         }
     }
 

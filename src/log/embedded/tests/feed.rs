@@ -89,7 +89,7 @@ fn pages_of_rows_pass_over_any_number_of_removed_ones() {
     let key = |number: usize| format!("{number:05}");
     let rows = (0..5000).map(|number| change(&key(number), Some("v")));
     bench.put(rows.collect()).unwrap();
-    // The state store has all of them now, and memory has the removed ones.
+    // The state store has all of them now, and memory has the removed ones: several times `RECENT_AT_ONCE` (1,024).
     let bench = bench.reopen(TestDisk::after_kill, true);
     let removed = (0..5000).filter(|number| number % 1500 != 7);
     let removed = removed.map(|number| change(&key(number), None));
@@ -206,4 +206,27 @@ fn the_feed_passes_over_damage_and_tells_it() {
         assert!(left.iter().copied().eq(&told), "byte {at}");
         assert!(told.len() >= bodies.len() - 2, "byte {at}: {}", told.len());
     }
+}
+
+#[test]
+fn a_long_part_without_commits_is_passed_in_several_pages() {
+    let bench = Bench::with(|limits| limits.segment_bytes = 4 << 20);
+    bench.send(&["u1"], "first");
+    let value = "v".repeat(60_000);
+    for number in 0..6 {
+        let rows = (0..60).map(|row| change(&format!("{number} {row}"), Some(&value)));
+        bench.put(rows.collect()).unwrap();
+    }
+    bench.send(&["u1"], "last");
+    let mut from = FeedPosition::OLDEST;
+    let mut pages = Vec::new();
+    loop {
+        let page = bench.page(from);
+        pages.push(told(&page.commits));
+        if page.is_end {
+            break;
+        }
+        from = page.next;
+    }
+    assert_eq!(pages, [vec!["first".to_owned()], vec!["last".to_owned()]]);
 }
