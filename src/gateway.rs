@@ -127,7 +127,7 @@ impl<L: Log> Base<L> {
             tokens.clone(),
             clock,
             metrics.clone(),
-            config.push.devices_per_user_max,
+            &config.push,
         );
         if config.push.is_on() {
             delivery = delivery.with_proofs();
@@ -302,6 +302,11 @@ impl Gateway {
     /// safe.
     pub async fn failed(&self) -> Unwell {
         self.watch.ended().await
+    }
+
+    /// True while every thread moves, as `/healthz` says.
+    pub fn is_well(&self) -> bool {
+        self.watch.check().is_ok()
     }
 
     /// The longest time that [`drain`](Self::drain) may take. After it something hangs: end the process.

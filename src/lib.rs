@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod cli;
 pub mod clock;
+mod codes;
 pub mod config;
 pub mod connection;
 pub mod delivery;

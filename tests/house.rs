@@ -28,11 +28,11 @@ use self::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 23] = [
+const MAP: [(&str, &[&str]); 24] = [
     (
         "admin",
         &[
-            "door", "push", "webhooks", "delivery", "registry", "token", "message", "ids",
+            "door", "push", "webhooks", "delivery", "registry", "codes", "token", "message", "ids",
         ],
     ),
     (
@@ -48,7 +48,9 @@ const MAP: [(&str, &[&str]); 23] = [
     ),
     (
         "openim",
-        &["door", "delivery", "protocol", "token", "message", "ids"],
+        &[
+            "door", "delivery", "protocol", "codes", "token", "message", "ids",
+        ],
     ),
     ("devices", &["door", "delivery", "token", "message", "ids"]),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
@@ -73,7 +75,7 @@ const MAP: [(&str, &[&str]); 23] = [
     ("door", &["protocol"]),
     ("delivery", &["log", "registry", "message", "ids"]),
     ("registry", &["message", "ids"]),
-    ("protocol", &["session", "message", "ids"]),
+    ("protocol", &["session", "codes", "message", "ids"]),
     ("session", &["message", "ids"]),
     ("log", &["message", "ids"]),
     ("message", &["ids"]),
@@ -83,6 +85,7 @@ const MAP: [(&str, &[&str]); 23] = [
     ("clock", &[]),
     ("pages", &[]),
     ("process", &[]),
+    ("codes", &["token"]),
     ("token", &["ids"]),
     ("lines", &[]),
     ("threads", &[]),

@@ -5,6 +5,7 @@
 //!
 //! - `send.rs`: append, and from the log's commits to the sessions online
 //! - `cursor.rs`: a session resumes, reads the log and acks
+//! - `newest.rs`: the newest message of a conversation
 //! - `read_state.rs`: conversations, and the marks of what a user has read
 //! - `settings.rs`: a user's settings of conversations
 //! - `ask.rs`: what OpenIM's v3 clients ask about their conversations
@@ -17,6 +18,7 @@ mod ask;
 mod authenticate;
 mod cursor;
 mod devices;
+mod newest;
 mod proofs;
 mod read_state;
 mod send;
@@ -36,6 +38,7 @@ pub use self::{
     ask::{AskError, Passage, PassageRead},
     authenticate::AuthError,
     devices::{DeviceError, Registration},
+    newest::NewestRead,
     send::{Receivers, Send, SendError},
     trace::{Trace, TracePage, TraceReceiver, TraceSession, TraceState},
 };
@@ -46,8 +49,8 @@ pub use crate::log::{
 };
 use crate::{
     clock::{Clock, Doubt},
+    config,
     log::Log,
-    message::PUSH_SERVICES,
     metrics::Metrics,
     registry::Registry,
     token::Tokens,
@@ -81,21 +84,21 @@ pub enum NotReady {
 }
 
 impl Delivery {
-    /// Puts the collaborators together. From now on each durable message goes to the sessions in `registry`. A user has at most
-    /// `devices_per_user_max` devices for push.
+    /// Puts the collaborators together. From now on each durable message goes to the sessions in `registry`. `push`: how
+    /// many devices a user has, and which hosts a browser's subscription may name.
     pub fn new(
         log: Arc<dyn Log>,
         registry: Arc<Registry>,
         tokens: Arc<Tokens>,
         clock: Arc<Clock>,
         metrics: Arc<Metrics>,
-        devices_per_user_max: usize,
+        push: &config::Push,
     ) -> Self {
         log.commits(Arc::new(FanOut {
             registry: Arc::clone(&registry),
         }));
-        let hosts = PUSH_SERVICES.map(str::to_owned).to_vec();
-        let devices = devices::Devices::new(log.clone(), metrics, devices_per_user_max, hosts);
+        let (most, hosts) = (push.devices_per_user_max, push.webpush.hosts.clone());
+        let devices = devices::Devices::new(log.clone(), metrics, most, hosts);
         Self {
             log,
             registry,

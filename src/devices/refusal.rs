@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::json;
 use crate::{
     delivery::{AuthError, DeviceError},
-    door::ForgedToken,
+    door::Stranger,
     token::TokenError,
 };
 
@@ -72,8 +72,9 @@ impl IntoResponse for DeviceRefusal {
             let headers = response.headers_mut();
             headers.insert(RETRY_AFTER, HeaderValue::from(wait_s));
         }
-        if matches!(self, Self::Token(TokenError::Signature)) {
-            response.extensions_mut().insert(ForgedToken);
+        if status == StatusCode::UNAUTHORIZED {
+            let is_forger = matches!(self, Self::Token(TokenError::Signature));
+            response.extensions_mut().insert(Stranger { is_forger });
         }
         response
     }

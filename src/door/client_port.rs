@@ -139,7 +139,9 @@ impl<H: ClientHost, S: Stream> Gate<S> for ClientPort<H> {
 
     fn receive(&self, stream: S, ip: IpAddr) -> bool {
         let door = &self.door;
-        let arrival = door.lobby.enter(ip);
+        let Some(arrival) = door.lobby.enter(ip) else {
+            return false;
+        };
         let (number, displaces) = (arrival.number(), arrival.displaces());
         let greeting = greet(Rc::clone(door), stream, arrival, self.is_for_calls);
         let greeting = spawn_local(greeting);

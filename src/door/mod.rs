@@ -29,9 +29,10 @@ mod upgrade;
 pub(crate) use self::{
     accept::accept,
     admin_port::Api,
+    admission::Debt,
     client_port::{Admitted, ClientHost, ClientPort, Entrance},
     listener::BACKLOG,
-    rest::{ForgedToken, Rest},
+    rest::{Rest, Stranger},
 };
 pub use self::{
     accept::{ClientSource, Stream},

@@ -1,8 +1,8 @@
 //! The REST calls of the client port, beside the WebSocket: those of apps for their devices, and those of OpenIM's SDKs.
 //!
 //! Promises: a call has the admission, the origins and the deadlines of every request of this port. Its connection goes on after
-//! it, without TLS as well, and may then ask for anything that the port serves. A preflight is answered here. Leaves to others:
-//! the calls themselves, which a router answers in bounded time.
+//! it, without TLS as well, and may then ask for anything that the port serves. A client is not cut off for another one while
+//! its call is answered, and is the last to give way afterwards. A preflight is answered here. Leaves to others: the calls themselves, which a router answers in bounded time.
 
 use std::time::Duration;
 
@@ -44,9 +44,12 @@ const CALL_METHODS: [Method; 3] = [Method::GET, Method::POST, Method::DELETE];
 /// The header with a caller's token.
 const TOKEN: HeaderName = HeaderName::from_static("token");
 
-/// The mark of an answer to a call whose token was signed by no key of ours. It counts against the caller's address.
+/// The mark of an answer to a call without a good token.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ForgedToken;
+pub(crate) struct Stranger {
+    /// True if the token was signed by no key of ours. It counts against the caller's address.
+    pub(crate) is_forger: bool,
+}
 
 /// The calls, and the paths that are theirs. Cheap to clone.
 #[derive(Clone)]
@@ -138,11 +141,17 @@ impl Rest {
             Err(BodyFault::TooLarge) => status(StatusCode::PAYLOAD_TOO_LARGE),
             Ok(_) if request.method() == Method::OPTIONS => preflight(request),
             Ok(body) => {
+                let engaged = arrival.engage();
                 let response = self.call(request, body).await;
-                if response.extensions().get::<ForgedToken>().is_some() {
-                    let token = request.headers().get(TOKEN);
-                    let token = token.and_then(|token| token.to_str().ok());
-                    arrival.note_bad_token(token.unwrap_or_default());
+                drop(engaged);
+                match response.extensions().get() {
+                    None => arrival.renew(),
+                    Some(Stranger { is_forger: false }) => {}
+                    Some(Stranger { is_forger: true }) => {
+                        let token = request.headers().get(TOKEN);
+                        let token = token.and_then(|token| token.to_str().ok());
+                        arrival.note_bad_token(token.unwrap_or_default());
+                    }
                 }
                 response
             }
@@ -246,7 +255,8 @@ mod tests {
         let is_forged = request.uri().path().ends_with("forged");
         let mut response = request.into_body().into_response();
         if is_forged {
-            response.extensions_mut().insert(ForgedToken);
+            let forger = Stranger { is_forger: true };
+            response.extensions_mut().insert(forger);
         }
         response
     }
@@ -386,6 +396,35 @@ mod tests {
             let request = request.body(()).unwrap();
             assert_eq!(both.takes(&request), is_taken, "{method} {path}");
         }
+    }
+
+    #[test]
+    fn a_client_that_calls_gives_way_after_those_that_are_silent() {
+        run(async {
+            let world = World::new(config::Listener {
+                handshakes_per_address_max: 2,
+                ..config::Listener::default()
+            });
+            let mut calling = world.dial();
+            ask(&mut calling, &post("/call", "", "one")).await;
+            let mut silent = world.dial();
+            ask(&mut calling, &post("/call", "", "two")).await;
+            let _next = world.dial();
+            assert_eq!(silent.read(&mut [0]).await.unwrap(), 0, "cut off");
+            let answer = ask(&mut calling, &post("/call", "", "three")).await;
+            assert!(answer.ends_with("three"), "{answer}");
+        });
+        run(async {
+            let world = World::new(config::Listener {
+                handshakes_per_address_max: 2,
+                ..config::Listener::default()
+            });
+            let mut forging = world.dial();
+            let _silent = world.dial();
+            ask(&mut forging, &post("/call/forged", "", "one")).await;
+            let _next = world.dial();
+            assert_eq!(forging.read(&mut [0]).await.unwrap(), 0, "cut off");
+        });
     }
 
     #[test]

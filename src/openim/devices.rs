@@ -61,7 +61,7 @@ impl From<DeviceError> for CallFailure {
         match error {
             DeviceError::Token(error) => error.into(),
             DeviceError::Send(error) => error.into(),
-            DeviceError::TooOften => Self::Unavailable,
+            DeviceError::TooOften => Self::TooOften,
             error => Self::Device(error.to_string()),
         }
     }

@@ -21,6 +21,7 @@ impl Calls {
         (user, session): (&UserId, &SessionKey),
         body: &Body,
     ) -> Result<Response, CallFailure> {
+        self.changes.charge(user)?;
         let id = body.text("conversationID")?;
         check_conversation(id)?;
         // The JavaScript SDK lists the seqs as well; the older of two calls lists them only.

@@ -16,8 +16,9 @@ use tokio::time::timeout;
 
 use super::{
     answer::{NoData, success},
-    body::Body,
+    body::{Body, counting_of},
     failure::CallFailure,
+    rate::ChangeRate,
 };
 use crate::{
     delivery::Delivery,
@@ -49,14 +50,17 @@ pub(crate) fn rest(delivery: Arc<Delivery>) -> Rest {
 
 /// The calls as a router, which answers every path.
 pub(super) fn router(delivery: Arc<Delivery>) -> Router {
-    Router::new()
-        .fallback(answer)
-        .with_state(Arc::new(Calls { delivery }))
+    Router::new().fallback(answer).with_state(Arc::new(Calls {
+        delivery,
+        changes: ChangeRate::new(),
+    }))
 }
 
 /// The state that all calls share.
 pub(super) struct Calls {
     pub(super) delivery: Arc<Delivery>,
+    /// The rate of the changes that are made.
+    pub(super) changes: ChangeRate,
 }
 
 /// Group and name of the call at `path`, which may begin with `/api`. Slashes around it are ignored, because an address that ends
@@ -101,12 +105,15 @@ impl Calls {
             return self.jssdk(user, name, &parts.headers, bytes).await;
         }
         let body = &Body::parse(&bytes, user)?;
+        let counting = counting_of(&parts.headers);
         match (group, name) {
             ("user", "get_users_info") => self.users_info(user, body).await,
-            ("conversation", "get_incremental_conversations") => self.incremental(user).await,
-            ("conversation", "get_all_conversations") => self.all(user).await,
-            ("conversation", "get_conversations") => self.listed(user, body).await,
-            ("conversation", "get_conversation") => self.one(user, body).await,
+            ("conversation", "get_incremental_conversations") => {
+                self.incremental(user, counting).await
+            }
+            ("conversation", "get_all_conversations") => self.all(user, counting).await,
+            ("conversation", "get_conversations") => self.listed(user, body, counting).await,
+            ("conversation", "get_conversation") => self.one(user, body, counting).await,
             ("conversation", "get_full_conversation_ids") => self.ids(user).await,
             ("conversation", "get_not_notify_conversation_ids") => self.silent(user).await,
             ("conversation", "get_pinned_conversation_ids") => self.pinned(user).await,
@@ -114,7 +121,9 @@ impl Calls {
             ("msg", "clear_conversation_msg") => self.clear(user, body).await,
             ("msg", "user_clear_all_msg") => self.clear_all(user, body).await,
             ("msg", "delete_msgs") => self.delete(user, body).await,
-            ("msg", "get_conversations_has_read_and_max_seq") => self.seqs(user, body).await,
+            ("msg", "get_conversations_has_read_and_max_seq") => {
+                self.seqs(user, body, counting).await
+            }
             (
                 "msg",
                 "mark_conversation_as_read" | "set_conversation_has_read_seq" | "mark_msgs_as_read",

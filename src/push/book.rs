@@ -15,7 +15,7 @@ use crate::{
 
 /// The users that are remembered in one generation; the one before is kept as well. Some 20 MB where nobody has a device: the users of
 /// 20 s at 9,000 messages a second.
-const USERS_MAX: usize = 131_072;
+const KNOWN_USERS_MAX: usize = 131_072;
 
 /// Devices of users, as far as their vendors are configured.
 pub(super) struct DeviceBook {
@@ -93,7 +93,7 @@ impl DeviceBook {
     }
 
     fn remember(&mut self, user: &UserId, known: Known) {
-        if self.present.len() >= USERS_MAX {
+        if self.present.len() >= KNOWN_USERS_MAX {
             self.before = take(&mut self.present);
         }
         self.present.insert(user.clone(), known);

@@ -3,8 +3,8 @@
 //! Each step takes the time as a parameter and makes what it decided durable, together with how far the feed was read. So after a crash
 //! a message is decided once more at most, and never forgotten.
 //!
-//! - `decider/start.rs`: takes up the rows of earlier decisions
-//! - `decider/write.rs`: writes what was decided, and ends the oldest tasks while too many wait
+//! - `start.rs`: takes up the rows of earlier decisions
+//! - `write.rs`: writes what was decided, and ends the oldest tasks while too many wait
 
 mod start;
 mod write;
@@ -46,6 +46,9 @@ const ROWS_TOGETHER: usize = 4096;
 const DUE_TOGETHER: usize = 256;
 /// The receivers that are decided before other tasks of the thread have their turn.
 const DECIDED_IN_A_ROW: usize = 64;
+
+/// The content type of a message that takes another one back. OpenIM pushes none of these.
+const REVOKE: i32 = 111;
 
 /// Why a step was not made. It is repeated.
 #[derive(Debug, thiserror::Error)]
@@ -457,7 +460,7 @@ impl Told {
     fn of(commit: &FeedCommit) -> Self {
         let message = StoredMessage::from_bytes(&commit.body);
         Self {
-            no_push: message.no_push,
+            no_push: message.no_push || message.content_type == REVOKE,
             origin: Origin::of(&commit.body),
         }
     }

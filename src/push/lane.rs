@@ -13,14 +13,14 @@ use crate::{message::Provider, metrics::Metrics};
 /// The tasks of one vendor, by their numbers. At most `push.tasks_max` over all vendors, some 12 bytes each.
 pub(super) struct VendorLane {
     pub(super) provider: Provider,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<LaneNumbers>,
     /// Tells the worker that there are more or fewer.
     pub(super) changed: Notify,
     gauge: Gauge,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct LaneNumbers {
     numbers: BTreeSet<u64>,
     /// The tasks below this number have been dropped.
     floor: u64,
@@ -83,7 +83,7 @@ impl VendorLane {
         dropped
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, LaneNumbers> {
         // A panic of the lock's holder leaves the set of plain values whole.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

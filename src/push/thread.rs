@@ -1,13 +1,21 @@
 //! The thread `push` and its runtime. They are its own, so that no vendor and no decision delays a session or the writer.
 
-use std::{panic::resume_unwind, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    panic::resume_unwind,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     PushRoom,
@@ -20,9 +28,11 @@ use crate::{delivery::Delivery, threads::Pulse};
 const RETRY: Duration = Duration::from_secs(1);
 /// The interval of beats of the thread's pulse.
 const BEAT: Duration = Duration::from_secs(1);
-/// The longest time for which rows of ended tasks stay, and for which the position in the feed is not written: after a crash so much is
-/// done again.
-const KEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest time for which rows of ended tasks stay: after a crash these pushes are sent again.
+const REMOVE_INTERVAL: Duration = Duration::from_secs(1);
+/// The time after which the position in the feed is written while nothing else is. What is read again after a crash was decided without
+/// a push.
+const POSITION_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest time for the last rows at the end.
 const LAST_ROWS: Duration = Duration::from_secs(1);
 /// The threads that read the log's disk for the decisions and the workers: each of them reads one thing at a time.
@@ -61,14 +71,24 @@ impl PushThread {
     }
 }
 
-/// The order to end, and the clock.
-#[derive(Clone)]
+/// The order to end, and the clock, for one task.
 struct Driver {
     delivery: Arc<Delivery>,
     stopped: watch::Receiver<bool>,
+    /// True while the log does not do the task's steps, so that the operator is told once.
+    is_failing: AtomicBool,
 }
 
 impl Driver {
+    /// The same for another task.
+    fn another(&self) -> Self {
+        Self {
+            delivery: Arc::clone(&self.delivery),
+            stopped: self.stopped.clone(),
+            is_failing: AtomicBool::new(false),
+        }
+    }
+
     fn now_ms(&self) -> u64 {
         self.delivery.now_ms()
     }
@@ -94,9 +114,18 @@ impl Driver {
         }
     }
 
+    /// All that was to be written is written.
+    fn works(&self) {
+        if self.is_failing.swap(false, Relaxed) {
+            info!("vendor push goes on: the log works again");
+        }
+    }
+
     /// Waits before a step is tried again.
     async fn pause(&self, error: &StepError) {
-        warn!(%error, "vendor push waits for the log");
+        if !self.is_failing.swap(true, Relaxed) {
+            warn!(%error, "vendor push waits for the log");
+        }
         tokio::select! {
             () = sleep(RETRY) => {}
             () = self.stopped() => {}
@@ -111,9 +140,10 @@ impl PushRoom {
         let driver = Driver {
             delivery: self.delivery,
             stopped,
+            is_failing: AtomicBool::new(false),
         };
         let mut tasks = JoinSet::new();
-        let decided = decide_on(self.decider, self.workers, self.news, driver.clone());
+        let decided = decide_on(self.decider, self.workers, self.news, driver.another());
         tasks.spawn(decided);
         loop {
             pulse.beat();
@@ -153,7 +183,7 @@ async fn decide_on(
     }
     let mut tasks = JoinSet::new();
     for worker in workers {
-        tasks.spawn(work_on(worker, driver.clone()));
+        tasks.spawn(work_on(worker, driver.another()));
     }
     while !driver.is_stopped() {
         let step = match decide_step(&mut decider, driver.now_ms()).await {
@@ -168,6 +198,9 @@ async fn decide_on(
             continue;
         };
         let keeps = decider.has_moved();
+        if !keeps {
+            driver.works();
+        }
         tokio::select! {
             biased;
             () = driver.stopped() => {}
@@ -176,7 +209,7 @@ async fn decide_on(
             () = driver.until(due_ms), if due_ms.is_some() => {}
             // While a page waits for its time, news change nothing.
             () = news.notified(), if feed_ms.is_none() => {}
-            () = sleep(KEEP_INTERVAL), if keeps => {
+            () = sleep(POSITION_INTERVAL), if keeps => {
                 if let Err(error) = decider.keep_position().await {
                     driver.pause(&error).await;
                 }
@@ -237,6 +270,9 @@ async fn work_on(mut worker: VendorWorker, driver: Driver) {
         }
         let wakes_ms = worker.wakes_at_ms();
         let removes = worker.has_ended();
+        if !removes {
+            driver.works();
+        }
         tokio::select! {
             biased;
             () = driver.stopped() => {}
@@ -246,7 +282,7 @@ async fn work_on(mut worker: VendorWorker, driver: Driver) {
             },
             () = lane.changed.notified() => worker.wake(),
             () = driver.until(wakes_ms), if wakes_ms.is_some() => {}
-            () = sleep(KEEP_INTERVAL), if removes => {
+            () = sleep(REMOVE_INTERVAL), if removes => {
                 if let Err(error) = worker.flush(1).await {
                     driver.pause(&error).await;
                 }

@@ -50,7 +50,7 @@ impl Departures {
     }
 
     /// A session of the user on this platform leaves now.
-    pub(super) fn note(&self, user: &UserId, platform: Platform) {
+    pub fn note(&self, user: &UserId, platform: Platform) {
         if let Some(class) = DeviceClass::of(platform) {
             self.note_at(user, class, self.clock.now_ms());
         }
@@ -68,7 +68,7 @@ impl Departures {
     }
 
     /// True if a session of the user's class left within the span before now, or may have.
-    pub(super) fn has_left(&self, user: &UserId, class: DeviceClass, now_ms: u64) -> bool {
+    pub fn has_left(&self, user: &UserId, class: DeviceClass, now_ms: u64) -> bool {
         let key = self.hasher.hash_one((user, class));
         let spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
         let known = [&spans.present, &spans.before].map(|span| span.get(&key).copied());

@@ -5,7 +5,10 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
 
@@ -48,6 +51,8 @@ pub struct Registry {
     per_user_max: usize,
     users: DashMap<UserId, Vec<Place>>,
     sessions: AtomicUsize,
+    /// The number of changes so far. It rises after each change.
+    changes: AtomicU64,
     gauges: HashMap<Platform, Gauge>,
     /// `None`: nobody asks who left.
     departures: Option<Departures>,
@@ -67,6 +72,7 @@ impl Registry {
             per_user_max: config.per_user_max,
             users: DashMap::new(),
             sessions: AtomicUsize::new(0),
+            changes: AtomicU64::new(0),
             gauges: gauges.into(),
             departures: None,
             watch: OnceLock::new(),
@@ -142,6 +148,7 @@ impl Registry {
         places.push(newer);
         self.sessions.fetch_add(1, Relaxed);
         self.gauges[&key.platform].increment(1);
+        self.changes.fetch_add(1, Release);
         Ok(())
     }
 
@@ -205,6 +212,12 @@ impl Registry {
         places.iter().map(Place::presence).collect()
     }
 
+    /// A number that rises with every session that comes or goes. While it is the same, everybody's presence is the same as
+    /// after it was read.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Acquire)
+    }
+
     /// Up to `limit` users that are connected now, each with all its sessions, in no order. With `platform`, only users
     /// that have a session there. If few users are on that platform, it looks at every user, one after the other.
     pub fn online(&self, platform: Option<Platform>, limit: usize) -> Vec<(UserId, Vec<Presence>)> {
@@ -239,6 +252,9 @@ impl Registry {
         }
         if entry.get().is_empty() {
             entry.remove();
+        }
+        if !removed.is_empty() {
+            self.changes.fetch_add(1, Release);
         }
         removed
     }

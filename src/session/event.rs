@@ -49,6 +49,8 @@ pub struct Condition {
     pub is_flooded: bool,
     /// True if the client's token has expired for certain.
     pub is_token_over: bool,
+    /// A number that rises whenever the presence of any user changes.
+    pub presence: u64,
 }
 
 /// One thing that a client says. The connection's codec decodes it from a frame.

@@ -18,6 +18,7 @@
 //! - `conformance`: RFC 6455, case by case
 //! - `replacement`: login policies
 //! - `drain`: the drain, and signals (P2, P5)
+//! - `supervisor`: systemd hears when the gateway serves and when it goes down
 //! - `disk`: no room on the disk, for a while (P2)
 //! - `stderr`: the gateway serves on without a reader of its log
 //! - `webhooks`: each event reaches its receiver at least once and in order
@@ -56,6 +57,7 @@ mod retention;
 mod seed;
 mod slow_consumer;
 mod stderr;
+mod supervisor;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;

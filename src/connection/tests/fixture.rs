@@ -97,7 +97,9 @@ impl World {
     pub(crate) fn arrival(&self) -> Arrival {
         let listener = config::Listener::default();
         let admission = Admission::new(&listener, Arc::clone(&self.metrics));
-        Lobby::new(&listener, Arc::new(admission)).enter([127, 0, 0, 1].into())
+        let lobby = Lobby::new(&listener, Arc::new(admission));
+        let arrival = lobby.enter([127, 0, 0, 1].into());
+        arrival.expect("an empty lobby has room")
     }
 
     /// Appends a message with this content, and tells nobody.

@@ -31,7 +31,8 @@ use std::{
 
 use tokio::time::Instant;
 
-use self::{address::Address, bad_tokens::BadTokens, debt::Debt, memory::Memory};
+pub(crate) use self::debt::Debt;
+use self::{address::Address, bad_tokens::BadTokens, memory::Memory};
 pub use self::{
     descriptors::{Shares, TooFew, raise_limit},
     lobby::{Arrival, Lobby},

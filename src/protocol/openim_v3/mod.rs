@@ -166,7 +166,7 @@ impl OpenimV3 {
     fn respond(&self, request: &ClientRequest, data: &[u8], (code, text): RequestError) -> Frame {
         self.binary(&Response {
             number: request.number,
-            error_code: code,
+            error_code: code.into(),
             error_text: text,
             increment: &request.increment,
             operation_id: &request.operation_id,

@@ -192,6 +192,9 @@ async fn a_browsers_pong_never_serves() {
 async fn marks_and_messages_that_say_so_and_online_only_ones_are_not_pushed() {
     let mut bench = Bench::with_phone().await;
     bench.send_with(|send| send.message.no_push = true).await;
+    bench
+        .send_with(|send| send.message.content_type = 111)
+        .await;
     bench.send_with(|send| send.is_online_only = true).await;
     let mark = ReadMark {
         conversation_id: "si_oa_u".into(),
