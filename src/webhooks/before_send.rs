@@ -14,14 +14,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::event::{EVENT_RECEIVERS_MAX, timestamp};
+use super::event::EVENT_RECEIVERS_MAX;
 use crate::{
     clock::Clock,
     config::OnFailure,
     ids::UserId,
     message::StoredMessage,
     metrics::{AskOutcome, Metrics},
-    outbound::{Outbound, WebhookSecrets},
+    outbound::{Outbound, WebhookSecrets, iso_8601},
 };
 
 /// The questions at once. With an answer in 20 ms that is more than the gateway takes of sends.
@@ -152,7 +152,7 @@ fn body(question: &SendQuestion<'_>, now_ms: u64) -> Result<Bytes, serde_json::E
     let listed = receivers.filter(|receivers| receivers.len() <= EVENT_RECEIVERS_MAX);
     let body = AskedSend {
         r#type: "before_send",
-        timestamp: timestamp(now_ms),
+        timestamp: iso_8601(now_ms),
         data: AskedSendData {
             client_msg_id: &message.client_msg_id,
             send_id: &message.send_id,

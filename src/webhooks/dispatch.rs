@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::event::{HookEvent, named, timestamp};
-use crate::log::RowChange;
+use super::event::{HookEvent, named};
+use crate::{log::RowChange, outbound::iso_8601};
 
 /// The first pause after a failure. It doubles with each further failure.
 const WEBHOOK_PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ impl EventBatch {
         events.iter().for_each(|event| digest.update(&event.id));
         let body = serde_json::to_vec(&Several {
             r#type: "batch",
-            timestamp: timestamp(now_ms),
+            timestamp: iso_8601(now_ms),
             data: events.iter().map(|event| &*event.json).collect(),
         });
         Self {

@@ -13,6 +13,7 @@ use crate::{
     ids::{Epoch, Platform, Seq, SessionKey, UserId},
     log::{CursorMove, Expiry, FeedCommit, FeedPosition},
     message::StoredMessage,
+    outbound::iso_8601,
 };
 
 /// The receivers that an event names. With more it has their number only.
@@ -72,7 +73,7 @@ impl HookEvent {
         let envelope = EventEnvelope {
             id: &id,
             r#type: kind.name(),
-            timestamp: timestamp(time_ms),
+            timestamp: iso_8601(time_ms),
             data,
         };
         let json = serde_json::value::to_raw_value(&envelope);
@@ -251,33 +252,4 @@ pub(super) fn named(prefix: &str, digest: &[u8]) -> String {
 /// A text of another system, shortened to its bound.
 pub(super) fn shortened(text: &str) -> &str {
     &text[..text.floor_char_boundary(EVENT_TEXT_BYTES_MAX)]
-}
-
-/// A time in the form of RFC 3339, UTC, with milliseconds.
-pub(super) fn timestamp(time_ms: u64) -> String {
-    let (days, ms) = (time_ms / 86_400_000, time_ms % 86_400_000);
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
-        ms % 1000
-    )
-}
-
-/// The date of a day since 1970-01-01. Source: Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
-fn date(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let of_era = shifted % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    (year, month, day)
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        event::{EVENT_RECEIVERS_MAX, EVENT_TEXT_BYTES_MAX, timestamp},
+        event::{EVENT_RECEIVERS_MAX, EVENT_TEXT_BYTES_MAX},
         gather::EVENT_BATCH_BYTES_MAX,
         presence::PRESENCE_NOTES_MAX,
         rows,
@@ -339,17 +339,4 @@ async fn read_marks_are_passed_over() {
     let mut run = bench.start().await;
     bench.send_marks("alice");
     assert_eq!(run.of_kind("message.accepted").await, Vec::<Value>::new());
-}
-
-#[test]
-fn a_timestamp_is_a_date_of_rfc_3339() {
-    for (time_ms, text) in [
-        (0, "1970-01-01T00:00:00.000Z"),
-        (951_782_399_999, "2000-02-28T23:59:59.999Z"),
-        (951_782_400_000, "2000-02-29T00:00:00.000Z"),
-        (1_614_265_330_123, "2021-02-25T15:02:10.123Z"),
-        (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
-    ] {
-        assert_eq!(timestamp(time_ms), text);
-    }
 }
