@@ -21,7 +21,7 @@ const LOSSES_AT_ONCE: usize = 4;
 pub(super) struct PushBacklog {
     /// Rows that were made since the start.
     made: Arc<AtomicU64>,
-    /// Rows that were there at the start, less those told or removed since. It may be negative.
+    /// Rows that were there at the start, less those told or removed since. The number may be negative.
     balance: i64,
     max: u64,
 }

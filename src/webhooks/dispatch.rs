@@ -1,7 +1,7 @@
 //! One batch on its way: when it is sent, what an answer means, and when it is tried again. Pure: times and random numbers are
 //! parameters.
 //!
-//! At most one batch is under way. It is tried until the receiver takes it, or refuses it five times. The order of the events
+//! At most one batch is under way. The batch is tried until the receiver takes it, or refuses it five times. The order of the events
 //! therefore follows from the order in which batches are composed.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::event::{HookEvent, named};
 use crate::{log::RowChange, outbound::iso_8601};
 
-/// The first pause after a failure. It doubles with each further failure.
+/// The first pause after a failure. The pause doubles with each further failure.
 const WEBHOOK_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest pause that the receiver did not ask for: a receiver that is back is found within a minute.
 const WEBHOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -25,7 +25,7 @@ pub(super) const REFUSALS_MAX: u32 = 5;
 pub(super) struct EventBatch {
     /// The id of the request: the event's, or one that follows from the ids of all events.
     pub(super) id: String,
-    /// The request's body. It is the same at each try.
+    /// The request's body, the same at each try.
     pub(super) body: bytes::Bytes,
     /// The events, at least one.
     pub(super) events: Vec<HookEvent>,
@@ -70,9 +70,9 @@ impl EventBatch {
 /// The receiver's answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum HookReply {
-    /// It answered with this HTTP status, and perhaps asked to be left alone for a while.
+    /// The receiver answered with this HTTP status, and perhaps asked to be left alone for a while.
     Status(u16, Option<Duration>),
-    /// It did not answer, for this reason.
+    /// The receiver did not answer, for this reason.
     Silence(String),
 }
 
@@ -102,14 +102,14 @@ pub(super) enum DispatchStep {
     Wait(u64),
 }
 
-/// What became of a batch.
+/// The fate of a batch after an answer.
 #[derive(Debug)]
 pub(super) enum Settled {
     /// The receiver has it.
     Delivered(EventBatch),
     /// The receiver refused it five times.
     Refused(EventBatch),
-    /// It is tried again.
+    /// The batch is tried again.
     Held,
 }
 

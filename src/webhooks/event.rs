@@ -1,6 +1,6 @@
 //! An event as the receiver gets it, and the events that follow from the log. Pure.
 //!
-//! An event's id follows from the epoch, the kind and a position that only this event has. So a repeat has the same id, also
+//! An event's id follows from the epoch, the kind and a position that only this event has. A repeat therefore has the same id, also
 //! after a crash.
 
 use prost::Message as _;

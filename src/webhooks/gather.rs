@@ -1,8 +1,8 @@
 //! Composes the next batch from what waits: in the log's feed, in rows, and in memory. Nothing is queued here but the batch
 //! itself: the log is the queue of a receiver that is slow or away.
 //!
-//! Each source gives its events in their order, and a batch is told before the next one is composed. So a user's events of one
-//! kind keep their order.
+//! Each source gives its events in their order, and a batch is told before the next one is composed. A user's events of one
+//! kind therefore keep their order.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -56,7 +56,7 @@ pub(super) struct Gatherer {
     cursors: FeedPlace,
     /// The positions in the rows, and the time at which they were written, Unix ms.
     saved: (FeedPosition, FeedPosition, u64),
-    /// The time of this start, Unix ms. It names the events of presence.
+    /// The time of this start, Unix ms. The time names the events of presence.
     start_ms: u64,
     presence_count: u64,
     is_state_told: bool,
@@ -379,7 +379,7 @@ impl Gatherer {
         Ok(())
     }
 
-    /// How far the receiver was told of a session. At first it is where the session began.
+    /// The seq up to which the receiver was told of a session. At first that is where the session began.
     async fn told(&self, session: &SessionKey, done: &mut Vec<RowChange>) -> Result<Seq, LogError> {
         let epoch = self.cursors.epoch;
         let kept = row(&*self.log, &rows::told_key(session)).await?;

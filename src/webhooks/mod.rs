@@ -2,7 +2,7 @@
 //!
 //! Promises: each event of a message or a push is told at least once, under an id that stays the same at each repeat. A user's
 //! events of one kind keep their order. A receiver that is slow or away costs bounded memory and delays no message: the log is
-//! its queue. What retention removed before it was told is announced. Leaves to others: the calls themselves (`outbound`), and
+//! its queue. Events that retention removed before they were told are announced. Leaves to others: the calls themselves (`outbound`), and
 //! when a push ends (`push`).
 //!
 //! - `thread.rs`: the thread, its start and its end

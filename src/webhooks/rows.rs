@@ -56,7 +56,7 @@ fn number(bytes: &[u8], index: usize) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }
 
-/// How far a part of the log was told.
+/// The point up to which a part of the log was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FeedPlace {
     /// Everything before it was told.
@@ -82,7 +82,7 @@ impl FeedPlace {
     }
 }
 
-/// How far the receiver was told of a session's acks.
+/// The seq up to which the receiver was told of a session's acks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ToldUpTo {
     pub(super) epoch: Epoch,

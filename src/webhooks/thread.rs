@@ -31,13 +31,13 @@ use crate::{
     threads::{Pulse, Watched, watched},
 };
 
-/// The time for the request under way at the end, so that it is not repeated at the next start. It runs beside the drain of the
+/// The time for the request under way at the end, so that it is not repeated at the next start. The time runs beside the drain of the
 /// clients.
 const WEBHOOK_REQUEST_GRACE: Duration = Duration::from_secs(1);
 /// The threads that read the log for this one, and look names up. One read is under way at a time, and a slow look-up must not
 /// hold it up.
 const READ_THREADS: usize = 2;
-/// The time in which the log answers at the start. It was just read.
+/// The time in which the log answers at the start. The log was just read.
 const WEBHOOKS_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why the thread does not start.

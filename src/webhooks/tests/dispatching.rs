@@ -1,4 +1,4 @@
-//! What an answer means, and when a batch is tried again.
+//! The meaning of an answer, and when a batch is tried again.
 
 use std::time::Duration;
 
