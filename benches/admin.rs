@@ -32,6 +32,7 @@ use towncrier::{
     log::embedded::EmbeddedLog,
     metrics::Metrics,
     threads::watched,
+    webhooks::Hooks,
 };
 
 /// One of the configuration's administrators.
@@ -137,6 +138,7 @@ impl Caller {
             metrics,
             watch,
             seen: None,
+            hooks: Hooks::default(),
         };
         opening.open(config, rooms).expect("a good configuration");
         let local = LocalSet::new();

@@ -8,6 +8,7 @@
 //! - `secrets.rs`: `secrets.toml`, written at the first start; `mask.rs`: secrets as they are printed
 //! - `push.rs`: the section of vendor push; `vendors.rs`: those of the vendors; `check_vendors.rs`: their limits
 //! - `webpush_key.rs`: the key of Web Push
+//! - `webhooks.rs`: the section of webhooks
 //! - `duration.rs`: durations as text; `address.rs`: an address that may be absent; `address_range.rs`: a network of addresses
 
 mod address;
@@ -20,6 +21,7 @@ mod push;
 mod secrets;
 mod sources;
 mod vendors;
+mod webhooks;
 mod webpush_key;
 
 pub use address_range::{AddressRange, NoAddressRange};
@@ -28,6 +30,7 @@ pub use push::{DeviceClass, OTHER_TITLE, Push, Titles};
 pub use secrets::{SECRETS_FILE, SecretsError};
 pub use sources::{ENVIRONMENT_PREFIX, LoadError, Sources};
 pub use vendors::{ApnsKeys, FcmKeys, GetuiKeys, HttpKeys, JpushKeys, WebPushKeys};
+pub use webhooks::{BeforeSend, EventKind, OnFailure, Webhooks};
 pub use webpush_key::{WEBPUSH_KEY_FILE, WebPushKey};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -54,6 +57,8 @@ pub struct Config {
     pub openim: OpenIm,
     /// Vendor push.
     pub push: Push,
+    /// Events for another system.
+    pub webhooks: Webhooks,
     /// The drain at shutdown.
     pub drain: Drain,
 }

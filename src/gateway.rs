@@ -2,8 +2,8 @@
 //!
 //! [`Base`] puts together the rooms that both ports stand on, for every gateway: the program's, a simulated one, a test's.
 //!
-//! Start: client port, admin port (health only), log, registry, delivery, reactors, admin API, vendor push. Drain: sends refused,
-//! clients told to return over `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the
+//! Start: client port, admin port (health only), log, registry, delivery, webhooks, reactors, admin API, vendor push. Drain: sends
+//! refused, clients told to return over `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the
 //! end. Clients and admin requests under way have their time at once, not one after the other.
 
 use std::{
@@ -41,6 +41,7 @@ use crate::{
     registry::{Departures, Registry},
     threads::{self, Pulse, Unwell, Watch},
     token::Tokens,
+    webhooks::{self, WebhooksError, WebhooksThread},
 };
 
 /// A drain may take this much longer than its period. The time is for clients that do not answer the close, and for the log's
@@ -73,6 +74,9 @@ pub enum Error {
     /// A port's certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Webhooks do not start.
+    #[error(transparent)]
+    Webhooks(#[from] WebhooksError),
     /// There are too few file descriptors to serve with.
     #[error(transparent)]
     Descriptors(#[from] TooFew),
@@ -177,6 +181,8 @@ pub struct Gateway {
     admin: AdminThread,
     /// Vendor push, where a vendor is configured.
     push: Option<PushThread>,
+    /// The thread that sends events, if there is one.
+    webhooks: Option<WebhooksThread>,
     /// The task that watches the certificates' files. It never ends by itself.
     certificates: AbortHandle,
 }
@@ -218,7 +224,17 @@ impl Gateway {
         let admin = AdminThread::start(server, pulse)?;
         watch.add([admin_watched]);
         let log = EmbeddedLog::open(&config.log, clock.clone(), metrics.clone())?;
-        let base = Base::build(&config, metrics, clock, log);
+        let base = Base::build(&config, metrics, clock.clone(), log);
+        let webhooks = webhooks::start(
+            &config,
+            base.log.clone(),
+            base.registry.clone(),
+            clock.clone(),
+            base.metrics.clone(),
+        )?;
+        if webhooks.thread.is_some() {
+            base.delivery.keep_begins();
+        }
         let shares = Shares::of_process(&config, reactor::count(&config.listener))?;
         config.listener.connections_max = shares.connections_max;
         config.admin.connections_max = shares.admin_connections_max;
@@ -226,12 +242,14 @@ impl Gateway {
             base.delivery.offer_webpush_key(key.public);
         }
         let push = base.push(&config, vendors);
+        let push = push.map(|push| push.telling(&webhooks.push_events));
         let rooms = Rooms {
             delivery: base.delivery.clone(),
             registry: base.registry.clone(),
             metrics: base.metrics.clone(),
             watch: watch.clone(),
             seen: push.as_ref().map(PushRoom::seen),
+            hooks: webhooks.hooks,
         };
         let parts = base.parts(&config, client_tls.clone());
         let mut reactors = Reactors::start(port, &parts)?;
@@ -244,6 +262,8 @@ impl Gateway {
             PushThread::start(push, pulse)
         });
         let push = push.transpose()?;
+        let (webhooks, webhooks_watched) = webhooks.thread.unzip();
+        watch.add(webhooks_watched);
         let ports = [client_tls, admin_tls].into_iter().flatten().collect();
         let certificates = tokio::spawn(tls::follow(ports)).abort_handle();
         Ok(Self {
@@ -253,6 +273,7 @@ impl Gateway {
             reactors,
             admin,
             push,
+            webhooks,
             certificates,
         })
     }
@@ -304,9 +325,16 @@ impl Gateway {
         if let Some(push) = &self.push {
             push.stop();
         }
+        // Both end beside the clients, and before the log.
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.halt();
+        }
         let reactors_ended = self.reactors.drain(self.config.drain.period).await;
         let push = self.push;
         let push_ended = tokio::task::spawn_blocking(|| push.is_none_or(PushThread::join)).await;
+        let webhooks = self.webhooks;
+        let join = move || webhooks.is_none_or(WebhooksThread::join);
+        let webhooks_ended = tokio::task::spawn_blocking(join).await;
         let log = self.base.log;
         let log_closed = tokio::task::spawn_blocking(move || log.close()).await;
         let requests_grace = REQUESTS_GRACE.saturating_sub(begun.elapsed());
@@ -318,6 +346,7 @@ impl Gateway {
         for (part, has_ended) in [
             ("the reactors", reactors_ended),
             ("vendor push", push_ended.unwrap_or(false)),
+            ("webhooks", webhooks_ended.unwrap_or(false)),
             ("the log", log_closed.unwrap_or(false)),
             ("the admin port", admin_ended.unwrap_or(false)),
         ] {

@@ -30,3 +30,4 @@ pub mod registry;
 pub mod session;
 pub mod threads;
 pub mod token;
+pub mod webhooks;

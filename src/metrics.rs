@@ -5,13 +5,17 @@
 //! acked + pending + expired` from the first start of a data directory on. Counters begin at 0 with each process; `pending`
 //! does not.
 //!
+//! - `admin_route.rs`: the answers of one route of the admin API
 //! - `push.rs`: those of vendor push
 //! - `device_outcome.rs`: what became of a device
 
+mod admin_route;
 mod device_outcome;
 mod push;
 
 use std::sync::Arc;
+
+pub use self::admin_route::AdminRoute;
 
 use metrics::{Counter, Gauge, Histogram, Unit, with_local_recorder};
 use metrics_exporter_prometheus::{
@@ -91,6 +95,19 @@ impl RefusalReason {
     }
 }
 
+/// The outcome of a question before a send. The label `outcome` has exactly these values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskOutcome {
+    /// `allowed`: the send goes on unchanged.
+    Allowed,
+    /// `changed`: it goes on with another content.
+    Changed,
+    /// `refused`: it is refused.
+    Refused,
+    /// `failed`: there was no usable answer in time.
+    Failed,
+}
+
 /// A value for each kind of an inbox's entries. The label `kind` has these two values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ByKind<T> {
@@ -165,6 +182,12 @@ pub struct Metrics {
     /// The log counts each position once.
     pub damage_met: Counter,
     pub log_lines_dropped: Counter,
+    /// One for each event.
+    pub webhook_delivered: Counter,
+    /// One for each request.
+    pub webhook_failed: Counter,
+    pub webhook_lag: Gauge,
+    pub webhook_dead_letters: Gauge,
     /// As of the last [`render`](Self::render).
     memory_bytes: Gauge,
     /// With or without a session.
@@ -347,6 +370,24 @@ impl Metrics {
                 "towncrier_stderr_lines_dropped_total",
                 "Lines of the stderr log that were lost",
             ),
+            webhook_delivered: counter(
+                "towncrier_webhook_events_delivered_total",
+                "Events that the receiver of webhooks took",
+            ),
+            webhook_failed: counter(
+                "towncrier_webhook_requests_failed_total",
+                "Requests with events that the receiver of webhooks did not take",
+            ),
+            webhook_lag: gauge(
+                "towncrier_webhook_lag_seconds",
+                Unit::Seconds,
+                "Age of the oldest event on its way to the receiver of webhooks, 0 when none waits",
+            ),
+            webhook_dead_letters: gauge(
+                "towncrier_webhook_dead_letters",
+                Unit::Count,
+                "Events that the receiver of webhooks refused",
+            ),
             memory_bytes: gauge(
                 "towncrier_memory_bytes",
                 Unit::Bytes,
@@ -372,6 +413,20 @@ impl Metrics {
             &self.recorder,
             || metrics::gauge!("towncrier_sessions", "platform" => platform.name()),
         )
+    }
+
+    /// Counts a question before a send that was answered after this many seconds.
+    pub fn asked(&self, outcome: AskOutcome, seconds: f64) {
+        let outcome = match outcome {
+            AskOutcome::Allowed => "allowed",
+            AskOutcome::Changed => "changed",
+            AskOutcome::Refused => "refused",
+            AskOutcome::Failed => "failed",
+        };
+        with_local_recorder(&self.recorder, || {
+            metrics::counter!("towncrier_before_send_total", "outcome" => outcome).increment(1);
+            metrics::histogram!("towncrier_before_send_seconds").record(seconds);
+        });
     }
 
     /// Counts a connection that the gateway closed with this code.
@@ -421,28 +476,6 @@ impl Metrics {
     }
 }
 
-/// Counts the answers of one admin route; the usual statuses need no lookup.
-pub struct AdminRoute {
-    metrics: Arc<Metrics>,
-    path: &'static str,
-    answered_ok: Counter,
-    seconds: Histogram,
-}
-
-impl AdminRoute {
-    /// Counts a request that was answered with this HTTP status, after this many seconds.
-    pub fn answered(&self, status: u16, seconds: f64) {
-        self.seconds.record(seconds);
-        if status == 200 {
-            return self.answered_ok.increment(1);
-        }
-        with_local_recorder(&self.metrics.recorder, || {
-            let status = status.to_string();
-            metrics::counter!("towncrier_admin_requests_total", "path" => self.path, "status" => status).increment(1);
-        });
-    }
-}
-
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -477,6 +510,16 @@ fn describe_labelled() {
         "towncrier_admin_requests_total",
         Unit::Count,
         "Admin requests answered"
+    );
+    metrics::describe_counter!(
+        "towncrier_before_send_total",
+        Unit::Count,
+        "Questions before a send, by outcome: allowed, changed, refused, failed"
+    );
+    metrics::describe_histogram!(
+        "towncrier_before_send_seconds",
+        Unit::Seconds,
+        "Time to the answer to a question before a send"
     );
     metrics::describe_histogram!(
         "towncrier_admin_request_seconds",

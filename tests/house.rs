@@ -28,16 +28,23 @@ use self::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 23] = [
+const MAP: [(&str, &[&str]); 24] = [
     (
         "admin",
         &[
-            "door", "push", "delivery", "registry", "codes", "token", "message", "ids",
+            "door", "push", "webhooks", "delivery", "registry", "codes", "token", "message", "ids",
         ],
     ),
     (
         "push",
-        &["outbound", "log", "delivery", "registry", "message", "ids"],
+        &[
+            "outbound", "webhooks", "log", "delivery", "registry", "message", "ids",
+        ],
+    ),
+    // Below the rooms that send, and beside delivery: it follows the log, and asks before a send.
+    (
+        "webhooks",
+        &["outbound", "registry", "log", "message", "ids"],
     ),
     (
         "openim",

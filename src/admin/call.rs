@@ -31,6 +31,7 @@ use crate::{
     registry::Registry,
     threads::Watch,
     token::Claims,
+    webhooks::Hooks,
 };
 
 /// The bytes that are read and dropped from a body that is too large. If a connection is closed with unread bytes, it is
@@ -49,6 +50,8 @@ pub struct Rooms {
     pub watch: Arc<Watch>,
     /// Knows what became of the latest pushes; `None`: no vendor is configured.
     pub seen: Option<Arc<Seen>>,
+    /// The question before each send, and the events that a receiver refused, where there are webhooks.
+    pub hooks: Hooks,
 }
 
 /// A configuration that cannot be used.
@@ -71,6 +74,7 @@ pub(super) struct App {
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Arc<Watch>,
     pub(super) seen: Option<Arc<Seen>>,
+    pub(super) hooks: Hooks,
     /// The outcomes of recent sends, by operationID.
     pub(super) outcomes: Outcomes,
     /// The document of `/openapi.json`.
@@ -116,6 +120,7 @@ impl App {
             metrics: rooms.metrics,
             watch: rooms.watch,
             seen: rooms.seen,
+            hooks: rooms.hooks,
             outcomes: Outcomes::default(),
             openapi,
             console: Page::console(),

@@ -172,7 +172,10 @@ impl App {
         }
         self.outcomes
             .note(&body.operation_id, SendingStatus::Sending);
-        let sent = self.confirmed(self.delivery.send(send)).await;
+        let sent = match self.check_with_hook(&mut send).await {
+            Ok(()) => self.confirmed(self.delivery.send(send)).await,
+            Err(refusal) => Err(refusal),
+        };
         match &sent {
             // Nobody knows: the message may be there, or come yet.
             Err(

@@ -4,7 +4,7 @@ use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
     Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, OTHER_TITLE, OpenIm, Push,
-    Sessions, duration::DurationText,
+    Sessions, duration::DurationText, webhooks,
 };
 use crate::{
     ids,
@@ -48,6 +48,7 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
     delivery(&config.delivery)?;
     openim(&config.openim)?;
     push(&config.push)?;
+    webhooks::check(&config.webhooks, config.log.format)?;
     drain(&config.drain)
 }
 
@@ -377,7 +378,7 @@ fn pair(
     })
 }
 
-fn within<T: PartialOrd + Display>(
+pub(super) fn within<T: PartialOrd + Display>(
     key: &'static str,
     value: T,
     range: RangeInclusive<T>,
@@ -392,7 +393,7 @@ fn within<T: PartialOrd + Display>(
     })
 }
 
-fn lasts(
+pub(super) fn lasts(
     key: &'static str,
     value: Duration,
     range: RangeInclusive<Duration>,

@@ -174,24 +174,24 @@ fn read_file(path: &Path, shape: &Table) -> Result<Table, LoadError> {
     };
     let table: Table = toml::from_str(text).map_err(failed)?;
     let origin = path.display().to_string();
-    for (section, value) in &table {
-        let known = shape.get(section).and_then(Value::as_table);
-        let unknown = match (known, value.as_table()) {
-            (None, _) => Some(section.clone()),
-            // A section that is not a table is a type error. The parse below reports it with its line.
-            (Some(_), None) => None,
-            (Some(known), Some(keys)) => keys
-                .keys()
-                .find(|key| !known.contains_key(*key))
-                .map(|key| format!("{section}.{key}")),
-        };
-        if let Some(key) = unknown {
-            return Err(unknown_key(&origin, key, shape, &str::to_owned));
-        }
+    if let Some(key) = unknown_in(&table, shape) {
+        return Err(unknown_key(&origin, key, shape, &str::to_owned));
     }
     // The types are checked against the text, so that an error can show the line.
     toml::from_str::<Config>(text).map_err(failed)?;
     Ok(table)
+}
+
+/// The first key of a table that its shape does not have, with the sections around it.
+fn unknown_in(table: &Table, shape: &Table) -> Option<String> {
+    table.iter().find_map(|(key, value)| {
+        let Some(known) = shape.get(key) else {
+            return Some(key.clone());
+        };
+        // A section that is not a table, or a key that is one, is a type error. The parse of the whole reports it with its line.
+        let below = unknown_in(value.as_table()?, known.as_table()?)?;
+        Some(format!("{key}.{below}"))
+    })
 }
 
 /// Editors on Windows put a byte order mark in front of a file, but TOML does not allow it.
@@ -332,6 +332,30 @@ mod tests {
     }
 
     #[test]
+    fn a_section_within_a_section_is_set_from_every_source_and_its_keys_are_known() {
+        let file = "[webhooks.before_send]\non_failure = \"allow\"\n";
+        let environment = ("TOWNCRIER_WEBHOOKS__BEFORE_SEND__TIMEOUT", "2s");
+        let config = load(
+            Some(file),
+            &[environment],
+            &["webhooks.before_send.timeout=3s"],
+        );
+        let hook = config.unwrap().webhooks.before_send;
+        assert_eq!(hook.on_failure, crate::config::OnFailure::Allow);
+        assert_eq!(hook.timeout, Duration::from_secs(3));
+        let misspelt = load(Some("[webhooks.before_send]\ntimout = 1\n"), &[], &[]);
+        let refused = misspelt.unwrap_err().to_string();
+        assert!(
+            refused.contains("webhooks.before_send.timeout?"),
+            "{refused}"
+        );
+        for flag in ["webhooks.before_send=x", "webhooks.url.x=y"] {
+            let refused = load(None, &[], &[flag]).unwrap_err();
+            assert!(matches!(refused, LoadError::Unknown { .. }), "{refused}");
+        }
+    }
+
+    #[test]
     fn the_annotated_file_lists_every_key_with_its_default() {
         let listed: Table = toml::from_str(ANNOTATED).unwrap();
         assert_eq!(listed, shape());
@@ -423,6 +447,10 @@ mod tests {
         };
         let all = keys(&shape());
         assert!(all.contains(&"push.apns.key_file".to_owned()), "{all:?}");
+        assert!(
+            all.contains(&"webhooks.before_send.url".to_owned()),
+            "{all:?}"
+        );
         for key in all {
             let flag = format!("{key}={}", text(&value_of(&key)));
             assert_eq!(load(None, &[], &[&flag]).unwrap(), Config::default());

@@ -142,6 +142,9 @@ async fn enter(
         Action::Begin(cursor) => Some(*cursor),
         _ => None,
     });
+    if let (None, Some(cursor)) = (point.stored, begins) {
+        delivery.note_begin(&registered.key, session.epoch(), cursor);
+    }
     if let (Manner::Sifts, None, Some(cursor)) = (connect.manner, point.stored, begins) {
         // A client that is let in counts as told of its place. So its place must survive a crash. The login goes on where the log
         // takes no writes: then nothing new comes that could be missed.

@@ -68,6 +68,8 @@ pub struct Delivery {
     proofs: Option<proofs::Proofs>,
     devices: Arc<devices::Devices>,
     is_draining: AtomicBool,
+    /// True if a reader of the log wants to know where new sessions begin.
+    keeps_begins: AtomicBool,
 }
 
 /// The reason for which the gateway should get no traffic now.
@@ -107,6 +109,7 @@ impl Delivery {
             proofs: None,
             devices,
             is_draining: AtomicBool::new(false),
+            keeps_begins: AtomicBool::new(false),
         }
     }
 
@@ -143,6 +146,11 @@ impl Delivery {
                 ..
             })
         )
+    }
+
+    /// Keeps from now on where each new session begins, as [`SessionBegin`](crate::log::SessionBegin), for a reader of cursors.
+    pub fn keep_begins(&self) {
+        self.keeps_begins.store(true, Relaxed);
     }
 
     /// Refuses sends from now on.

@@ -12,7 +12,7 @@ use tokio::{task::yield_now, time::timeout};
 use super::Delivery;
 use crate::{
     ids::{MessageId, Platform, Seq, UserId},
-    log::{Append, AppendError, Commit, Consumer, LogError, Pending, Receipt},
+    log::{Append, AppendError, Commit, Consumer, LogError, Lookup, Pending, Receipt},
     message::{Message, Numbers, StoredMessage},
     registry::Registry,
 };
@@ -132,6 +132,15 @@ impl Delivery {
             return Ok(spread.unwrap_or(Err(AppendError::OutcomeUnknown))?);
         }
         Ok(durable(self.log.append(append)?).await?)
+    }
+
+    /// True if a send with this key was accepted, and the key is remembered. Cancel safe.
+    pub async fn is_known(&self, sender: &str, client_message_id: &str) -> Result<bool, LogError> {
+        let key = Lookup::Key {
+            sender: sender.into(),
+            client_message_id: client_message_id.into(),
+        };
+        Ok(self.log.find(key).wait().await?.is_some())
     }
 
     /// Makes a user known, durably. Not cancel safe: after a drop the user may be known or not. A repeat does no harm.

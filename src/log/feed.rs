@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::SessionRow;
 use crate::{
-    ids::{Epoch, MessageId, UserId},
+    ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     message::Numbers,
 };
 
@@ -120,4 +121,141 @@ impl FeedCommit {
         let ids = self.entries.iter().map(|(user, _)| user.as_str().len());
         size_of::<Self>() + self.body.len() + size_of_val(&*self.entries) + ids.sum::<usize>()
     }
+}
+
+/// The moves of sessions' cursors in a part of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CursorPage {
+    /// The log's epoch.
+    pub epoch: Epoch,
+    /// The moves, in log order. Several acks of one session are one move. A page may be empty before the end.
+    pub cursors: Vec<CursorMove>,
+    /// The position from which the next page goes on.
+    pub next: FeedPosition,
+    /// True if the page ends at the end of the log.
+    pub is_end: bool,
+}
+
+/// A cursor as the log wrote it down. Retention writes cursors again, so a cursor may come again unmoved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CursorMove {
+    /// The position of this move and of no other.
+    pub position: FeedPosition,
+    /// The session.
+    pub session: SessionKey,
+    /// Its cursor and the time of the last move.
+    pub row: SessionRow,
+}
+
+/// The row of [`RowTable::Consumers`] that makes retention tell of expired messages. While it is there, retention writes an
+/// [`Expiry`] for each user whose unacked messages it removes.
+pub const EXPIRIES_WANTED: &[u8] = b"expiries";
+/// The begin of the keys of rows that hold an [`Expiry`]. Their reader removes them.
+pub const EXPIRY_PREFIX: &[u8] = b"expiry/";
+/// The removed segments whose expiries wait for their reader: with 64 MiB in each, some million rows. Beyond it one row stands for
+/// all users of a segment.
+pub const EXPIRY_SEGMENTS_MAX: usize = 16;
+
+/// Messages of a user that retention removed before any session acked them; without a user, of all users at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiry {
+    /// The position of the removed segment. With the user it names the expiry.
+    pub position: FeedPosition,
+    /// The user; `None` if the expiries of a whole segment are counted together.
+    pub user: Option<UserId>,
+    /// The first and the last seq that expired. For a whole segment: the times of its begin and its end, Unix ms.
+    pub range: (u64, u64),
+    /// The time of the removal, Unix ms.
+    pub time_ms: u64,
+}
+
+impl Expiry {
+    /// The key and the value of the row that tells it.
+    pub fn row(&self) -> (Bytes, Bytes) {
+        let user = self.user.as_ref().map_or("", UserId::as_str);
+        let position = self.position.0.to_be_bytes();
+        let key = [EXPIRY_PREFIX, &position, user.as_bytes()].concat();
+        let numbers = [self.range.0, self.range.1, self.time_ms];
+        let value = numbers.map(u64::to_be_bytes).concat();
+        (key.into(), value.into())
+    }
+
+    /// Reads a row; `None` if it is none of these.
+    pub fn read(key: &[u8], value: &[u8]) -> Option<Self> {
+        let (position, user) = key.strip_prefix(EXPIRY_PREFIX)?.split_first_chunk()?;
+        let user = match user {
+            [] => None,
+            user => Some(UserId::new(std::str::from_utf8(user).ok()?).ok()?),
+        };
+        Some(Self {
+            position: FeedPosition(u64::from_be_bytes(*position)),
+            user,
+            range: (number_at(value, 0)?, number_at(value, 1)?),
+            time_ms: number_at(value, 2)?,
+        })
+    }
+}
+
+/// The point at which a session began that was never seen before, where that is not the begin of the inbox. A row of
+/// [`RowTable::Consumers`] keeps it for a reader of cursors: the session received nothing below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionBegin {
+    /// The log's epoch.
+    pub epoch: Epoch,
+    /// The session's first cursor.
+    pub cursor: Seq,
+    /// The time of the begin, Unix ms.
+    pub time_ms: u64,
+}
+
+impl SessionBegin {
+    /// The begin of the keys of these rows.
+    pub const PREFIX: &[u8] = b"begun/";
+
+    /// The key of a session's row.
+    pub fn key(session: &SessionKey) -> Vec<u8> {
+        session_row_key(Self::PREFIX, session)
+    }
+
+    /// The row's value.
+    pub fn value(&self) -> Bytes {
+        let numbers = [self.epoch.0, self.cursor.0, self.time_ms];
+        numbers.map(u64::to_be_bytes).concat().into()
+    }
+
+    /// Reads a row's value.
+    pub fn read(value: &[u8]) -> Option<Self> {
+        Some(Self {
+            epoch: Epoch(number_at(value, 0)?),
+            cursor: Seq(number_at(value, 1)?),
+            time_ms: number_at(value, 2)?,
+        })
+    }
+}
+
+/// The key of a row of a session: a prefix, the length of the user id as u8, the id, the platform as u8, the device.
+pub fn session_row_key(prefix: &[u8], session: &SessionKey) -> Vec<u8> {
+    let user = session.user.as_str().as_bytes();
+    let length = u8::try_from(user.len()).expect("an id has at most 64 bytes");
+    let (length, platform) = ([length], [session.platform as u8]);
+    let device = session.device.as_bytes();
+    [prefix, &length, user, &platform, device].concat()
+}
+
+/// Reads such a key; `None` if it has another form.
+pub fn read_session_row_key(prefix: &[u8], key: &[u8]) -> Option<SessionKey> {
+    let (length, rest) = key.strip_prefix(prefix)?.split_first()?;
+    let (user, rest) = rest.split_at_checked(usize::from(*length))?;
+    let (platform, device) = rest.split_first()?;
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    Some(SessionKey {
+        user: UserId::new(text(user)?).ok()?,
+        platform: Platform::from_number(u32::from(*platform)).ok()?,
+        device: text(device)?.into(),
+    })
+}
+
+fn number_at(bytes: &[u8], index: usize) -> Option<u64> {
+    let bytes = bytes.get(8 * index..8 * index + 8)?;
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }

@@ -24,8 +24,10 @@ pub use self::{
     answer::LogAnswer,
     error::{AppendError, Cause, LogError},
     feed::{
+        CursorMove, CursorPage, EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Expiry,
         FeedCommit, FeedLimit, FeedLoss, FeedPage, FeedPosition, ROW_KEY_BYTES_MAX,
-        ROW_VALUE_BYTES_MAX, RowChange, RowTable,
+        ROW_VALUE_BYTES_MAX, RowChange, RowTable, SessionBegin, read_session_row_key,
+        session_row_key,
     },
 };
 pub use crate::message::Conversation;
@@ -354,6 +356,10 @@ pub trait Log: Send + Sync + 'static {
     /// The durable commits from `from` on, in log order. A reader that was told of a commit finds it here. A page costs a read of
     /// the part of the log that it passes.
     fn feed(&self, from: FeedPosition, limit: FeedLimit) -> LogAnswer<FeedPage>;
+
+    /// Moves of sessions' cursors from `from` on, in log order, at most `limit`. The log writes cursors down some seconds after the
+    /// acks, so these survive a crash. A page costs a read of the part of the log that it passes.
+    fn cursor_feed(&self, from: FeedPosition, limit: usize) -> LogAnswer<CursorPage>;
 
     /// `Err` with the reason while the log refuses appends.
     fn check_writable(&self) -> Result<(), LogError>;

@@ -55,6 +55,7 @@ use crate::{
     log::{Commit, Consumer, Log},
     metrics::Metrics,
     registry::Registry,
+    webhooks::PushEvents,
 };
 
 /// Vendor push of one gateway, before it runs.
@@ -122,6 +123,15 @@ impl PushRoom {
             news,
             seen,
         }
+    }
+
+    /// The same, which tells webhooks of the ends of pushes.
+    #[must_use]
+    pub fn telling(mut self, events: &PushEvents) -> Self {
+        for worker in &mut self.workers {
+            worker.tell_events(events.clone());
+        }
+        self
     }
 
     /// What became of the latest pushes.

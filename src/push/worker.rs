@@ -24,6 +24,7 @@ use crate::{
     log::{AppendError, Log, LogError, ReadLimit, RowChange, RowTable},
     message::{Device, Numbers, OVERVIEW_MAX, Origin, StoredMessage, TOGETHER_BYTES_MAX},
     metrics::{Metrics, PushOutcomes},
+    webhooks::PushEvents,
 };
 
 /// The ended tasks whose rows are removed together.
@@ -42,6 +43,8 @@ pub(super) struct WorkerParts {
     pub(super) seen: Arc<Seen>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) expire_after: Duration,
+    /// Tells webhooks of the ends of pushes.
+    pub(super) events: PushEvents,
 }
 
 impl WorkerParts {
@@ -59,6 +62,7 @@ impl WorkerParts {
             seen,
             metrics,
             expire_after: config.expire_after,
+            events: PushEvents::default(),
         }
     }
 }
@@ -117,6 +121,11 @@ impl VendorWorker {
             ended: Vec::new(),
             floor: 0,
         }
+    }
+
+    /// Tells webhooks of the ends of pushes.
+    pub(super) fn tell_events(&mut self, events: PushEvents) {
+        self.parts.events = events;
     }
 
     /// The vendor.
@@ -440,10 +449,26 @@ impl VendorWorker {
     }
 
     fn end(&mut self, number: u64, task: &PushTask, state: SeenState, now_ms: u64) {
+        // An event's row is written with the end of its task, or before it.
+        self.ended.extend(self.event(task, &state));
         self.tell(task, state, now_ms);
         self.lane.end(number);
         let key = task_key(self.lane.provider, number);
         self.ended.push(remove(key));
+    }
+
+    /// The row that tells webhooks of the end of a task.
+    fn event(&self, task: &PushTask, state: &SeenState) -> Option<RowChange> {
+        let (events, provider) = (&self.parts.events, self.lane.provider.name());
+        let (message, user) = (task.message_id, &task.user);
+        match state {
+            SeenState::Sent(id) => events.sent(message, user, provider, id),
+            SeenState::Gone(reason) | SeenState::Refused(reason) => {
+                events.failed(message, user, provider, reason)
+            }
+            SeenState::Expired => events.failed(message, user, provider, "expired"),
+            _ => None,
+        }
     }
 
     fn tell(&self, task: &PushTask, state: SeenState, now_ms: u64) {

@@ -21,7 +21,7 @@ use ::dashmap;
 
 pub use self::{departures::Departures, places::Registry, policy::Policy};
 use crate::{
-    ids::{ConnectionId, Platform},
+    ids::{ConnectionId, Platform, UserId},
     message::Live,
 };
 
@@ -41,6 +41,12 @@ pub trait Mailbox: Send + Sync + 'static {
     /// Hands `item` to a connection. Never blocks. A connection that is gone ignores it. A `Live` item without room is
     /// dropped, and the connection learns that it has to read the log. All other items always arrive.
     fn post(&self, to: ConnectionId, item: Item);
+}
+
+/// Is told of each session that comes online or goes offline.
+pub trait PresenceWatch: Send + Sync + 'static {
+    /// A session changed. Called under the lock of the user's entry, in the order of the changes, so it must be quick.
+    fn changed(&self, user: &UserId, platform: Platform, device: &Arc<str>, is_online: bool);
 }
 
 /// The user has as many sessions as `sessions.per_user_max` allows.

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{
             AtomicU64, AtomicUsize,
             Ordering::{Acquire, Relaxed, Release},
@@ -20,7 +20,7 @@ use crate::{
     ids::{ConnectionId, Platform, SessionKey, UserId},
     message::{Live, Message, Numbers},
     metrics::Metrics,
-    registry::{Departures, Item, Mailbox, Policy, Presence, TooManySessions},
+    registry::{Departures, Item, Mailbox, Policy, Presence, PresenceWatch, TooManySessions},
 };
 
 /// A session's place. A user has at most `per_user_max` of them.
@@ -56,6 +56,8 @@ pub struct Registry {
     gauges: HashMap<Platform, Gauge>,
     /// `None`: nobody asks who left.
     departures: Option<Departures>,
+    /// Is told of each change, if somebody wants to know.
+    watch: OnceLock<Arc<dyn PresenceWatch>>,
 }
 
 impl Registry {
@@ -73,6 +75,7 @@ impl Registry {
             changes: AtomicU64::new(0),
             gauges: gauges.into(),
             departures: None,
+            watch: OnceLock::new(),
         }
     }
 
@@ -83,6 +86,12 @@ impl Registry {
             departures: Some(departures),
             ..self
         }
+    }
+
+    /// Tells this watch of each change from now on. The first one stays.
+    pub fn watch(&self, watch: Arc<dyn PresenceWatch>) {
+        // A gateway sets one watch, when it starts.
+        let _ = self.watch.set(watch);
     }
 
     /// The login policy.
@@ -121,9 +130,19 @@ impl Registry {
         if staying >= self.per_user_max {
             return Err(TooManySessions(staying));
         }
+        let mut is_new = true;
         for older in places.extract_if(.., |older| is_replaced(older)) {
             self.count_out(&key.user, &older);
+            if older.platform == key.platform && older.device == key.device {
+                // The same session goes on, on another connection.
+                is_new = false;
+            } else {
+                self.tell(&key.user, &older, false);
+            }
             older.mailbox.post(older.connection, Item::Replaced);
+        }
+        if is_new {
+            self.tell(&key.user, &newer, true);
         }
         places.reserve_exact(1);
         places.push(newer);
@@ -229,6 +248,7 @@ impl Registry {
         // Under the lock of the entry: a class that is not there has left, or left long ago.
         for place in &removed {
             self.count_out(user, place);
+            self.tell(user, place, false);
         }
         if entry.get().is_empty() {
             entry.remove();
@@ -237,6 +257,12 @@ impl Registry {
             self.changes.fetch_add(1, Release);
         }
         removed
+    }
+
+    fn tell(&self, user: &UserId, place: &Place, is_online: bool) {
+        if let Some(watch) = self.watch.get() {
+            watch.changed(user, place.platform, &place.device, is_online);
+        }
     }
 
     fn count_out(&self, user: &UserId, place: &Place) {

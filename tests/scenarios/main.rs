@@ -22,6 +22,7 @@
 //! - `supervisor`: systemd hears when the gateway serves and when it goes down
 //! - `disk`: no room on the disk, for a while (P2)
 //! - `stderr`: the gateway serves on without a reader of its log
+//! - `webhooks`: each event reaches its receiver at least once and in order
 //! - `memory`: the cost of a session
 //! - `tls`: either port over TLS
 //! - `vendors`: the vendors of push services, each against its stand-in
@@ -65,3 +66,4 @@ mod tls;
 mod tokens;
 mod trace;
 mod vendors;
+mod webhooks;

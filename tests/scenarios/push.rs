@@ -10,6 +10,7 @@ use crate::support::{
     Gateway, IOS, WINDOWS,
     admin::Admin,
     eventually, notice,
+    receiver::{Receiver, SECRET_1},
     vendor::{StandAnswer, VendorStand},
     within,
 };
@@ -104,6 +105,37 @@ async fn a_phone_without_an_ack_gets_a_push_and_one_with_an_ack_gets_none() {
         (&json!("served"), &json!("IOS"))
     );
     assert!(stand.is_quiet());
+}
+
+#[tokio::test]
+async fn the_ends_of_pushes_are_told_to_the_receiver_of_webhooks() {
+    let mut stand = VendorStand::start().await;
+    let receiver = Receiver::start().await;
+    let url = format!("webhooks.url={}", receiver.url());
+    let secret = format!("webhooks.secrets={SECRET_1}");
+    let gateway = gateway(&stand, &[&url, &secret]).await;
+    let mut admin = gateway.admin().await;
+    phone_of(&gateway, "alice").await;
+    stand.answer(StandAnswer::Status(400, "{}".into()));
+    for (text, kind, key) in [
+        ("refused", "push.failed", "reason"),
+        ("taken", "push.sent", "id"),
+    ] {
+        let sent = admin.send(&notice("alice", text)).await;
+        stand.expect_push().await;
+        receiver
+            .until("the end of a push", |receiver| {
+                !receiver.once(kind).is_empty()
+            })
+            .await;
+        let data = &receiver.once(kind)[0]["data"];
+        assert_eq!(data["server_msg_id"], json!(sent.server_msg_id));
+        assert_eq!(
+            (&data["user_id"], &data["provider"]),
+            (&json!("alice"), &json!("http"))
+        );
+        assert!(!data[key].as_str().unwrap().is_empty(), "{data}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! - `admin.rs`: calls over HTTP
 //! - `client.rs`: one WebSocket that sends and receives exactly what a test wants
 //! - `listener.rs`: a client by the landing rule, which reconnects until it is told to stop
+//! - `receiver.rs`: a receiver of webhooks, which verifies and remembers
 //! - `witness.rs`: an honest client that hostile ones must not disturb
 //! - `vendor.rs`: a stand-in for a vendor of push services
 //! - `authority.rs`: certificates
@@ -18,6 +19,7 @@ pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod ledger;
 pub(crate) mod listener;
+pub(crate) mod receiver;
 pub(crate) mod vendor;
 pub(crate) mod vendors;
 pub(crate) mod witness;

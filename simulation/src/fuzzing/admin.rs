@@ -57,6 +57,7 @@ impl Gateway {
             metrics: base.metrics,
             watch: Arc::default(),
             seen: None,
+            hooks: towncrier::webhooks::Hooks::default(),
         };
         let router = api(&config, rooms).expect("a good configuration");
         let admin = UserId::new(ADMIN).expect("an id");

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::rows::Rows;
+use crate::ids::SessionKey;
 use crate::log::{
-    Append, AppendError, Cause, FeedCommit, FeedLimit, FeedLoss, FeedPage, FeedPosition, LogError,
-    Receipt, RowChange, RowTable,
+    Append, AppendError, Cause, CursorMove, CursorPage, FeedCommit, FeedLimit, FeedLoss, FeedPage,
+    FeedPosition, LogError, Receipt, RowChange, RowTable, SessionRow,
 };
 
 /// The commits that are retained, and the rows.
@@ -19,6 +20,8 @@ pub(super) struct FeedRows {
     /// The time of the last of them.
     expired_ms: u64,
     rows: BTreeMap<(RowTable, Bytes), Bytes>,
+    /// The moves of cursors since the last loss of everything.
+    cursors: Vec<CursorMove>,
 }
 
 impl FeedRows {
@@ -46,6 +49,11 @@ impl FeedRows {
         }
         self.expired += self.commits.len() as u64;
         self.commits.clear();
+    }
+
+    /// Forgets the moves of cursors.
+    pub(super) fn forget_cursors(&mut self) {
+        self.cursors.clear();
     }
 
     /// The position of the next commit.
@@ -98,6 +106,38 @@ impl Rows {
         let rows = rows.filter(|((_, key), _)| key.starts_with(prefix) && &**key > after);
         let rows = rows.map(|((_, key), value)| (key.clone(), value.clone()));
         Ok(rows.take(limit).collect())
+    }
+
+    /// Moves a session's cursor.
+    pub(super) fn move_cursor(&mut self, session: &SessionKey, row: SessionRow) {
+        self.sessions.insert(session.clone(), row);
+        let position = FeedPosition(self.feed.cursors.len() as u64 + 1);
+        self.feed.cursors.push(CursorMove {
+            position,
+            session: session.clone(),
+            row,
+        });
+    }
+
+    /// See [`Log::cursor_feed`](crate::log::Log::cursor_feed).
+    pub(super) fn cursor_feed(
+        &self,
+        from: FeedPosition,
+        limit: usize,
+    ) -> Result<CursorPage, LogError> {
+        self.check_readable()?;
+        let all = &self.feed.cursors;
+        let waiting = all.iter().filter(|cursor| cursor.position >= from);
+        let cursors: Vec<_> = waiting.take(limit).cloned().collect();
+        let end = FeedPosition(all.len() as u64 + 1);
+        let last = cursors.last().map(|last| FeedPosition(last.position.0 + 1));
+        let next = last.unwrap_or(end);
+        Ok(CursorPage {
+            epoch: self.epoch(),
+            cursors,
+            next,
+            is_end: next == end,
+        })
     }
 
     /// See [`Log::feed`](crate::log::Log::feed).

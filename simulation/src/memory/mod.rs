@@ -23,9 +23,9 @@ use tokio::sync::oneshot;
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
-        Append, AppendError, Consumer, Consumers, ConversationPage, ConversationRead, FeedLimit,
-        FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError, Lookup, Pending,
-        ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow, TokenTimes,
+        Append, AppendError, Consumer, Consumers, ConversationPage, ConversationRead, CursorPage,
+        FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError, Lookup,
+        Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow, TokenTimes,
     },
     message::{Numbers, SettingsChange},
 };
@@ -217,7 +217,7 @@ impl Log for MemoryLog {
     ) -> Result<(), LogError> {
         let mut rows = self.rows();
         if epoch == rows.epoch() {
-            rows.sessions.insert(key.clone(), row);
+            rows.move_cursor(key, row);
         }
         Ok(())
     }
@@ -230,7 +230,7 @@ impl Log for MemoryLog {
     ) -> Result<Pending<()>, AppendError> {
         self.answer(|rows| {
             if epoch == rows.epoch() {
-                rows.sessions.insert(key.clone(), row);
+                rows.move_cursor(key, row);
             }
             Ok(())
         })
@@ -316,6 +316,10 @@ impl Log for MemoryLog {
 
     fn feed(&self, from: FeedPosition, limit: FeedLimit) -> LogAnswer<FeedPage> {
         self.reply(|rows| rows.feed(from, limit))
+    }
+
+    fn cursor_feed(&self, from: FeedPosition, limit: usize) -> LogAnswer<CursorPage> {
+        self.reply(|rows| rows.cursor_feed(from, limit))
     }
 
     fn commits(&self, consumer: Arc<dyn Consumer>) {

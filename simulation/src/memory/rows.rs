@@ -279,6 +279,7 @@ impl Rows {
         self.feed.expire();
         self.remembered.clear();
         self.sessions.clear();
+        self.feed.forget_cursors();
     }
 
     pub(super) fn delete(&mut self, user: &UserId, seqs: &[Seq]) {

@@ -7,12 +7,14 @@
 //! - `inbox.rs`: reads and deletions in an inbox
 //! - `conversation.rs`: a user's conversations and read marks
 //! - `device.rs`: a user's devices for push
+//! - `dead_letters.rs`: events that the receiver of webhooks refused
 //! - `presence.rs`: the sessions that are online
 //! - `trace.rs`: a message and its progress
 //! - `auth.rs`: tokens, registrations and logouts
 
 mod auth;
 mod conversation;
+mod dead_letters;
 mod device;
 mod inbox;
 mod presence;
@@ -30,6 +32,9 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::{
     auth::{LoggedOut, LogoutRequest, Profile, TokenIssued, TokenParsed, TokenRequest},
     conversation::{ConversationsListed, ListConversations, ListedConversation, MarkRead},
+    dead_letters::{
+        DeadLettersListed, ListDeadLetters, ListedDeadLetter, SendDeadLetters, SentDeadLetters,
+    },
     device::{DeviceRequest, DevicesListed, DevicesRemoved, ListedDevice},
     inbox::{
         DeleteRequest, MsgData, NewestSeq, NewestSeqRequest, PullRequest, Pulled,

@@ -1,7 +1,7 @@
 //! The refusals in OpenIM v3's words: always HTTP 200, with v3's code, its name and the sentence.
 //!
 //! v3 has no codes for a disk that is full or an outcome that is not known. These refusals have 500, and their sentence begins
-//! with v2's errCode.
+//! with v2's errCode. So does the sentence of a refusal by the system that is asked before each send.
 
 use std::borrow::Cow;
 
@@ -62,7 +62,9 @@ fn token(bad: TokenFault) -> (Code, Cow<'static, str>) {
 /// The code of a reason that v2's calls have as well. `answer` is v2's.
 fn common(refusal: &Refusal, answer: &HttpAnswer) -> Code {
     match refusal {
-        Refusal::NotAuthorized | Refusal::NotPermitted | Refusal::Secret => NO_PERMISSION,
+        Refusal::NotAuthorized | Refusal::NotPermitted | Refusal::Secret | Refusal::Hook { .. } => {
+            NO_PERMISSION
+        }
         Refusal::Send(SendError::Append(AppendError::KeyReused)) => DUPLICATE_KEY,
         Refusal::NoMessage | Refusal::NoPath => NOT_FOUND,
         _ if answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS => {
@@ -82,7 +84,8 @@ impl V3Refusal {
                     token(*bad)
                 } else {
                     let code = common(refusal, &answer);
-                    let sentence = if code == INTERNAL {
+                    let has_code = code == INTERNAL || matches!(refusal, Refusal::Hook { .. });
+                    let sentence = if has_code {
                         format!("{}: {}", answer.code, answer.sentence)
                     } else {
                         answer.sentence.replace("recvIDList", "recvIDs")

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    Append, AppendError, Cause, Consumer, ConversationPage, ConversationRead, EmbeddedLog,
-    FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError, Lookup,
-    Patience, Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, RowChange, RowTable,
-    SessionRow, TokenTimes, core::Core, lock::lock, queue::Work, record::Record, table_id::TableId,
+    Append, AppendError, Cause, Consumer, ConversationPage, ConversationRead, CursorPage,
+    EmbeddedLog, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError,
+    Lookup, Patience, Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, RowChange,
+    RowTable, SessionRow, TokenTimes, core::Core, lock::lock, queue::Work, record::Record,
+    table_id::TableId,
 };
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
@@ -313,6 +314,10 @@ impl Log for EmbeddedLog {
 
     fn feed(&self, from: FeedPosition, limit: FeedLimit) -> LogAnswer<FeedPage> {
         self.aside(move |core| Ok(core.feed(from, limit)?))
+    }
+
+    fn cursor_feed(&self, from: FeedPosition, limit: usize) -> LogAnswer<CursorPage> {
+        self.aside(move |core| Ok(core.cursor_feed(from, limit)?))
     }
 
     fn commits(&self, consumer: Arc<dyn Consumer>) {
