@@ -177,7 +177,7 @@ impl Phone {
                 }
                 Told::Mark(id, seq) => {
                     note(format_args!("phone {number} is told of {id} to {seq}"));
-                    model.mark_told(user, &id, seq as u64);
+                    model.mark_told(user, &id, seq);
                     let read = store.read.entry(id).or_default();
                     read.1 = read.1.max(seq);
                 }

@@ -13,7 +13,7 @@ use crate::{
     model::{SLACK_MS, at_once, listed, user_id},
     settle::ALL,
     trace::violated,
-    world::World,
+    world::{World, base_of},
 };
 use towncrier::{
     ids::ConversationSeq,
@@ -57,12 +57,11 @@ impl World {
         *running = Some(app.abort_handle());
     }
 
-    /// All data of all phones is gone, as it is with a log that is lost: what their stores have has no meaning in another log.
-    pub(in super::super) fn reinstall_phones(&self) {
+    /// Every app starts again, with its store, because another log has begun: nothing on its way comes from the lost one.
+    pub(in super::super) fn restart_phones(&self) {
         for phone in &self.phones {
             let was_open = self.is_open(phone.number);
             self.close(phone.number);
-            phone.reinstall();
             if was_open {
                 self.open_phone(phone);
             }
@@ -140,10 +139,11 @@ impl World {
     fn phone_hides(&self, phone: &Phone) -> Option<String> {
         let gateway = self.gateway.borrow();
         let gateway = gateway.as_ref()?;
+        let base = base_of(self.epoch.get());
         gateway.life.beside(|| {
             let user = phone.owner.user;
             listed(&gateway.log, user).into_iter().find_map(|listed| {
-                let messages = messages(gateway, user, &listed.id).ok()?;
+                let messages = messages(gateway, base, user, &listed.id).ok()?;
                 let seq = phone.hides(&listed.id, &messages)?;
                 Some(format!("{}/{seq} of {listed:?}", listed.id))
             })
@@ -157,18 +157,19 @@ impl World {
         let Some(gateway) = &*gateway else {
             return Some("a gateway".into());
         };
-        gateway.life.beside(|| lacks(phone, gateway))
+        let base = base_of(self.epoch.get());
+        gateway.life.beside(|| lacks(phone, gateway, base))
     }
 }
 
-fn lacks(phone: &Phone, gateway: &Gateway) -> Option<String> {
+fn lacks(phone: &Phone, gateway: &Gateway, base: u32) -> Option<String> {
     let log = &gateway.log;
     let user = user_id(phone.owner.user);
     if phone.is_blank() {
         return Some("its begin".into());
     }
     for listed in listed(log, phone.owner.user) {
-        let messages = match messages(gateway, phone.owner.user, &listed.id) {
+        let messages = match messages(gateway, base, phone.owner.user, &listed.id) {
             Ok(messages) => messages,
             Err(error) => return Some(format!("a log that reads: {error:?}")),
         };
@@ -191,8 +192,13 @@ fn lacks(phone: &Phone, gateway: &Gateway) -> Option<String> {
     (!is_received).then(|| format!("a session at {head}: {rows:?}"))
 }
 
-/// The messages of a conversation, with their conversation seqs.
-fn messages(gateway: &Gateway, user: usize, id: &str) -> Result<Vec<(u64, String)>, LogError> {
+/// The messages of a conversation, with the numbers under which phones know them.
+fn messages(
+    gateway: &Gateway,
+    base: u32,
+    user: usize,
+    id: &str,
+) -> Result<Vec<(u64, String)>, LogError> {
     let range = (ConversationSeq(1), ConversationSeq(u64::MAX));
     let read = gateway
         .log
@@ -202,7 +208,7 @@ fn messages(gateway: &Gateway, user: usize, id: &str) -> Result<Vec<(u64, String
             return None;
         };
         let id = Message::decode(body).unwrap_or_default().server_msg_id;
-        Some((entry.numbers.conversation_seq.0, id))
+        Some((entry.numbers.conversation_seq.0 + u64::from(base), id))
     });
     Ok(messages.collect())
 }
