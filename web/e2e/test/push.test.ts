@@ -58,7 +58,7 @@ test("a message that no page has seen is shown by the browser after a click, and
   await page.getByRole("button", { name: "Stop notifying" }).waitFor();
   assert.match(await devices(), /webpush/);
 
-  await page.goto(`${pushing.origin}/icon.svg`);
+  await page.goto("about:blank");
   const offlinePushInfo = {
     title: "Fire drill",
     desc: "At nine",
