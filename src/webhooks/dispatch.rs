@@ -14,9 +14,9 @@ use super::event::{HookEvent, named};
 use crate::{log::RowChange, outbound::iso_8601};
 
 /// The first pause after a failure. The pause doubles with each further failure.
-const WEBHOOK_PAUSE_MIN: Duration = Duration::from_secs(1);
+pub(super) const WEBHOOK_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest pause that the receiver did not ask for: a receiver that is back is found within a minute.
-const WEBHOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
+pub(super) const WEBHOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// The tries of a batch that the receiver refuses. A refusal may be a fault of a moment, e.g. of a deployment.
 pub(super) const REFUSALS_MAX: u32 = 5;
 
