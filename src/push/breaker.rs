@@ -4,10 +4,10 @@
 
 /// The failed calls in a row that open the breaker: fewer can be bad luck.
 const FAILURES_MAX: u32 = 5;
-/// The first pause of an open breaker, in ms. It doubles up to [`PAUSE_MS_MAX`].
+/// The first pause of an open breaker, in ms. It doubles up to [`VENDOR_PAUSE_MS_MAX`].
 const PAUSE_MS: u64 = 5000;
 /// The longest pause, in ms: a vendor that is back after hours has its pushes five minutes later.
-const PAUSE_MS_MAX: u64 = 300_000;
+const VENDOR_PAUSE_MS_MAX: u64 = 300_000;
 /// The pause after the vendor has refused our credentials, in ms. Only an operator can help, and repeats look like an attack.
 const CREDENTIALS_PAUSE_MS: u64 = 600_000;
 
@@ -104,7 +104,7 @@ impl Breaker {
         if !is_try && self.failures < FAILURES_MAX && asked_ms.is_none() {
             return BreakerTurn::Same;
         }
-        let pause_ms = backoff_ms(PAUSE_MS, PAUSE_MS_MAX, self.pauses, random);
+        let pause_ms = backoff_ms(PAUSE_MS, VENDOR_PAUSE_MS_MAX, self.pauses, random);
         self.pauses += 1;
         self.open(now_ms, pause_ms.max(asked_ms.unwrap_or(0)));
         if is_try {

@@ -335,14 +335,11 @@ mod tests {
     #[test]
     fn a_pong_of_a_browser_serves_never_and_its_pull_or_mark_does() {
         let rules = rules(&[]);
-        let pong = openim(Platform::Web, 5);
-        assert_eq!(standing(&rules, WEB, &[pong.clone()], &[], DUE), Push);
-        let proven = SessionFacts {
-            proven: ConversationSeq(3),
-            ..pong
-        };
+        let mut sessions = [openim(Platform::Web, 5)];
+        assert_eq!(standing(&rules, WEB, &sessions, &[], DUE), Push);
+        sessions[0].proven = ConversationSeq(3);
         assert_eq!(
-            standing(&rules, WEB, &[proven], &[], EARLY),
+            standing(&rules, WEB, &sessions, &[], EARLY),
             Served(0, Proof::Later)
         );
     }
@@ -353,7 +350,8 @@ mod tests {
         let mut proven = openim(Platform::Android, 0);
         proven.is_connected = false;
         proven.proven = ConversationSeq(2);
-        assert_eq!(standing(&rules, MOBILE, &[proven.clone()], &[], DUE), Push);
+        let sessions = [proven.clone()];
+        assert_eq!(standing(&rules, MOBILE, &sessions, &[], DUE), Push);
         proven.proven = ConversationSeq(4);
         assert_eq!(
             standing(&rules, MOBILE, &[proven], &[MOBILE], EARLY),

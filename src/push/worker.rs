@@ -32,7 +32,7 @@ const ENDED_TOGETHER: usize = 1024;
 /// The pause before a task is tried again that could not be read, in ms.
 const UNREAD_MS: u64 = 1000;
 /// The most conversations whose unread messages a badge counts: a phone shows a number, nobody reads beyond it.
-const BADGE_CONVERSATIONS_MAX: usize = 5 * OVERVIEW_MAX;
+const BADGE_CONVERSATIONS_MAX: usize = 10_000;
 
 /// The rooms and settings that all workers share.
 #[derive(Clone)]
@@ -92,6 +92,14 @@ impl VendorCall {
     pub(super) async fn make(&self, vendor: &dyn Vendor) -> Vec<Outcome> {
         vendor.push(&self.notice, &self.devices).await
     }
+}
+
+/// A notice for some tasks of a batch.
+struct PreparedNotice {
+    notice: Notice,
+    devices: Vec<Device>,
+    /// The places of their tasks in the batch.
+    places: Vec<usize>,
 }
 
 /// A message of a task, as far as all its receivers share it.
@@ -202,14 +210,14 @@ impl VendorWorker {
         };
         match self.prepare(&mut batch, now_ms).await {
             Ok(notices) => {
-                let parts = notices.iter().map(|(_, places)| places.clone()).collect();
+                let parts = notices.iter().map(|one| one.places.clone()).collect();
                 let batches = self.line.split(batch, parts);
                 let calls = batches.into_iter().zip(notices);
                 calls
-                    .map(|(batch, ((notice, devices), _))| VendorCall {
+                    .map(|(batch, prepared)| VendorCall {
                         batch,
-                        notice,
-                        devices,
+                        notice: prepared.notice,
+                        devices: prepared.devices,
                     })
                     .collect()
             }
@@ -229,10 +237,10 @@ impl VendorWorker {
         &mut self,
         batch: &mut TaskBatch,
         now_ms: u64,
-    ) -> Result<Vec<((Notice, Vec<Device>), Vec<usize>)>, Option<LogError>> {
+    ) -> Result<Vec<PreparedNotice>, Option<LogError>> {
         let mut shared: Option<TaskMessage> = None;
         let mut by_words: HashMap<(PushWords, bool), usize> = HashMap::new();
-        let mut notices: Vec<((Notice, Vec<Device>), Vec<usize>)> = Vec::new();
+        let mut notices: Vec<PreparedNotice> = Vec::new();
         let mut place = 0;
         while let Some((number, task)) = batch.tasks.get(place).cloned() {
             if shared.is_none() {
@@ -250,12 +258,16 @@ impl VendorWorker {
             let words = self.parts.wording.words(&message.message, &device.lang);
             let key = (words, has_badge(&device));
             if let Some(index) = by_words.get(&key) {
-                notices[*index].0.1.push(device);
-                notices[*index].1.push(place);
+                notices[*index].devices.push(device);
+                notices[*index].places.push(place);
             } else {
                 let notice = self.notice(&task, message, &key.0, key.1, now_ms).await?;
                 by_words.insert(key, notices.len());
-                notices.push(((notice, vec![device]), vec![place]));
+                notices.push(PreparedNotice {
+                    notice,
+                    devices: vec![device],
+                    places: vec![place],
+                });
             }
             place += 1;
         }

@@ -88,7 +88,7 @@ async fn the_logout_of_an_sdk_removes_the_device_of_its_login() {
     let upgrade = client_async(format!("ws://{clients}/?{query}"), stream);
     let (mut sdk, _) = within("the upgrade", upgrade).await.unwrap();
     let request = json!({ "reqIdentifier": 2003, "msgIncr": "1", "sendID": "u1", "operationID": "o", "data": "CgJ1MQ==" });
-    sdk.send(Socket::Text(request.to_string().into()))
+    sdk.send(Socket::Binary(request.to_string().into()))
         .await
         .unwrap();
     while let Some(Ok(heard)) = within("the end of the session", sdk.next()).await {
