@@ -93,7 +93,8 @@ test("a message that no page has seen is shown by the browser after a click, and
 test("a gateway without Web Push offers no notices", async () => {
   const somebody = await Somebody.with(browser);
   const page = await signIn(somebody, gateway, "plain");
-  await page.evaluate(() => fetch("./devices"));
+  const [asked] = await Promise.all([page.waitForResponse(/\/devices$/), page.reload()]);
+  assert.deepEqual(await asked.json(), { webpush_key: null });
   assert.equal(await page.getByRole("button", { name: "Notify me" }).count(), 0);
   await somebody.leave();
 });

@@ -11,7 +11,7 @@ const canPush = () =>
 /** How it stands, without a question to the user. Where it is on, the gateway is told again, as a new sign-in needs it. */
 export async function pushState(account: Account): Promise<PushState> {
   if (!canPush()) return "none";
-  const key = await gatewayKey();
+  const key = await gatewayKey(account);
   if (!key) return "none";
   if (Notification.permission === "denied") return "denied";
   const subscription = await currentSubscription();
@@ -24,7 +24,7 @@ export async function pushState(account: Account): Promise<PushState> {
 export async function startPush(account: Account): Promise<PushState> {
   const permission = await Notification.requestPermission();
   if (permission !== "granted") return permission === "denied" ? "denied" : "off";
-  const [key, registration] = await Promise.all([gatewayKey(), navigator.serviceWorker.ready]);
+  const [key, registration] = await Promise.all([gatewayKey(account), navigator.serviceWorker.ready]);
   if (!key) return "none";
   const options = { userVisibleOnly: true, applicationServerKey: key };
   const subscription = await registration.pushManager.subscribe(options).catch(async () => {
@@ -53,8 +53,8 @@ async function currentSubscription(): Promise<PushSubscription | null> {
 }
 
 /** The key for which a subscription is made; nothing where the gateway sends no Web Push. */
-async function gatewayKey(): Promise<string | undefined> {
-  const response = await fetch("./devices");
+async function gatewayKey({ token }: Account): Promise<string | undefined> {
+  const response = await fetch("./devices", { headers: { token } });
   if (!response.ok) return undefined;
   const { webpush_key: key } = await response.json();
   return typeof key === "string" ? key : undefined;
