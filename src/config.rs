@@ -9,9 +9,10 @@
 //! - `push.rs`: the section of vendor push; `vendors.rs`: those of the vendors; `check_vendors.rs`: their limits
 //! - `webpush_key.rs`: the key of Web Push
 //! - `webhooks.rs`: the section of webhooks
-//! - `duration.rs`: durations as text; `address.rs`: an address that may be absent
+//! - `duration.rs`: durations as text; `address.rs`: an address that may be absent; `address_range.rs`: a network of addresses
 
 mod address;
+mod address_range;
 mod check;
 mod check_vendors;
 mod duration;
@@ -23,6 +24,7 @@ mod vendors;
 mod webhooks;
 mod webpush_key;
 
+pub use address_range::{AddressRange, NoAddressRange};
 pub use check::Invalid;
 pub use push::{DeviceClass, OTHER_TITLE, Push, Titles};
 pub use secrets::{SECRETS_FILE, SecretsError};
@@ -102,6 +104,10 @@ pub struct Listener {
     /// A connection is closed with 4502 when its socket takes no byte, or its outbox stays full, for this long.
     #[serde(with = "duration")]
     pub stall_timeout: Duration,
+    /// Proxies that are believed when they name the address of their client; the same for the admin port.
+    pub trusted_proxies: Vec<AddressRange>,
+    /// True if these proxies send the PROXY protocol before everything else.
+    pub proxy_protocol: bool,
     /// Origins that a browser may come from, e.g. `https://oa.example`; empty: any.
     pub origins: Vec<String>,
     /// True if the inbox page is served at `/`.
@@ -282,6 +288,8 @@ impl Default for Listener {
             outbox_frames_max: 512,
             outbox_bytes_max: 256 * 1024,
             stall_timeout: Duration::from_secs(20),
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             origins: Vec::new(),
             inbox: true,
             demo: false,

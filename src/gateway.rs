@@ -220,6 +220,7 @@ impl Gateway {
             watch.clone(),
         )?;
         let (pulse, admin_watched) = threads::watched("admin");
+        let server = server.behind_proxies(&config.listener);
         let admin = AdminThread::start(server, pulse)?;
         watch.add([admin_watched]);
         let log = EmbeddedLog::open(&config.log, clock.clone(), metrics.clone())?;

@@ -58,6 +58,12 @@ fn listener(listener: &Listener) -> Result<(), Invalid> {
         "listener.tls_key",
         &listener.tls_key,
     )?;
+    if listener.proxy_protocol && listener.trusted_proxies.is_empty() {
+        return Err(Invalid {
+            key: "listener.proxy_protocol",
+            rule: "needs listener.trusted_proxies: nobody else is believed".into(),
+        });
+    }
     // A connection id has 16 bits for its reactor. No machine has as many cores as this bound allows.
     within("listener.reactors", listener.reactors, 0..=1024)?;
     lasts(
@@ -411,7 +417,7 @@ mod tests {
     #[test]
     fn each_limit_is_refused_by_the_name_of_its_key() {
         type Spoil = fn(&mut Config);
-        let spoiled: [(&str, Spoil); 19] = [
+        let spoiled: [(&str, Spoil); 20] = [
             ("listener.tls_key", |c| {
                 c.listener.tls_certificate = "port.pem".into()
             }),
@@ -445,6 +451,9 @@ mod tests {
             ("delivery.window", |c| c.delivery.window = 0),
             ("delivery.message_bytes_max", |c| {
                 c.delivery.message_bytes_max = 64 * 1024
+            }),
+            ("listener.proxy_protocol", |c| {
+                c.listener.proxy_protocol = true;
             }),
             ("openim.api_listen", |c| {
                 c.openim.enabled = false;

@@ -14,6 +14,7 @@
 //! - `retention`: expired messages are announced (P6)
 //! - `slow_consumer`, `limits`: a slow or hostile client harms no other (P7)
 //! - `hostile`: the small effect of hostile clients on honest ones, in numbers (P7)
+//! - `proxy`: clients behind a proxy count by their own addresses (P7)
 //! - `admission`: which connections give way to others, on either port (P7)
 //! - `conformance`: RFC 6455, case by case
 //! - `replacement`: login policies
@@ -48,6 +49,7 @@ mod metrics;
 mod openim_limits;
 mod openim_rest;
 mod order;
+mod proxy;
 mod push;
 mod read_state;
 mod reconnect;

@@ -5,6 +5,7 @@
 //!
 //! - `websocket`: a client's bytes against a reactor (`websocket.rs`)
 //! - `frames`: a client's frames, and all other events of a session, against its machine (`frames.rs`)
+//! - `proxy`: a proxy's bytes before those of its client (`proxy.rs`)
 //! - `admin`: a body against a call of the admin API (`admin.rs`)
 //! - `segments`, `recovery`: the content of a log's files (`log.rs`)
 //! - `openim_gob`, `openim_json`, `openim_gzip`: the requests of an OpenIM client in each encoding (`openim.rs`)
@@ -17,6 +18,7 @@ mod calls;
 mod frames;
 mod log;
 mod openim;
+mod proxy;
 mod rows;
 mod websocket;
 
@@ -29,6 +31,7 @@ pub use self::{
     frames::frames,
     log::{recovery, segments},
     openim::{openim_gob, openim_gzip, openim_json},
+    proxy::proxy,
     rows::rows,
     websocket::websocket,
 };
@@ -43,6 +46,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("openim_gob", openim_gob),
     ("openim_json", openim_json),
     ("openim_gzip", openim_gzip),
+    ("proxy", proxy),
     ("admin", admin),
     ("segments", segments),
     ("recovery", recovery),

@@ -100,7 +100,7 @@ impl World {
         let listener = config::Listener::default();
         let admission = Admission::new(&listener, Arc::clone(&self.metrics));
         let lobby = Lobby::new(&listener, Arc::new(admission));
-        let arrival = lobby.enter([127, 0, 0, 1].into());
+        let arrival = lobby.enter(Some([127, 0, 0, 1].into()));
         arrival.expect("an empty lobby has room")
     }
 

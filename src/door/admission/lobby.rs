@@ -20,7 +20,7 @@ use std::{
 
 use tokio::{task::AbortHandle, time::Instant};
 
-use super::{Address, Admission, Permit, Refused, later};
+use super::{Address, Admission, Permit, Refused, later, soon};
 use crate::{config, metrics::RefusalReason};
 
 /// The arrivals that a lobby has room for when all connections are taken. It is enough to answer 503 to about 1,000 clients
@@ -48,7 +48,8 @@ struct Arrivals {
 }
 
 struct ListedArrival {
-    address: Address,
+    /// `None` while its proxy has not named it.
+    address: Option<Address>,
     entered: Instant,
     /// The task of the arrival.
     task: Option<AbortHandle>,
@@ -60,7 +61,8 @@ struct ListedArrival {
 pub struct Arrival {
     lobby: Rc<Lobby>,
     number: Cell<u64>,
-    address: Address,
+    /// The client's address; `None` while its proxy has not named it.
+    address: Cell<Option<Address>>,
     displaces: bool,
     /// True once its socket is counted by its permit.
     is_admitted: Cell<bool>,
@@ -73,20 +75,29 @@ pub struct Engaged<'a>(&'a Arrival);
 
 impl Arrivals {
     fn add(&mut self, number: u64, listed: ListedArrival) {
-        let of_address = self.of_address.entry(listed.address).or_default();
-        of_address.insert(number);
+        if let Some(address) = listed.address {
+            self.of_address.entry(address).or_default().insert(number);
+        }
         self.all.insert(number, listed);
     }
 
     fn remove(&mut self, number: u64) -> Option<ListedArrival> {
         let listed = self.all.remove(&number)?;
-        let of_address = self.of_address.get_mut(&listed.address);
-        let of_address = of_address.expect("every arrival is listed by its address");
-        of_address.remove(&number);
-        if of_address.is_empty() {
-            self.of_address.remove(&listed.address);
+        if let Some(address) = listed.address {
+            let of_address = self.of_address.get_mut(&address);
+            let of_address = of_address.expect("every arrival is listed by its address");
+            of_address.remove(&number);
+            if of_address.is_empty() {
+                self.of_address.remove(&address);
+            }
         }
         Some(listed)
+    }
+
+    fn cut_off(&mut self, number: u64) {
+        if let Some(task) = self.remove(number).and_then(|listed| listed.task) {
+            task.abort();
+        }
     }
 
     /// The first of these arrivals that may be cut off.
@@ -112,12 +123,12 @@ impl Lobby {
     }
 
     /// Adds an arrival. If there is no room, another arrival is cut off, which takes a turn of the thread: see
-    /// [`Arrival::displaces`]. `None`: nobody may be cut off for it.
-    pub fn enter(self: &Rc<Self>, ip: IpAddr) -> Option<Arrival> {
-        let address = Address::of(ip);
+    /// [`Arrival::displaces`]. `None`: nobody may be cut off for it. An arrival behind a proxy has no address yet: see
+    /// [`Arrival::come_from`].
+    pub fn enter(self: &Rc<Self>, ip: Option<IpAddr>) -> Option<Arrival> {
+        let address = ip.map(Address::of);
         let arrivals = &mut *self.arrivals.borrow_mut();
-        let alike = arrivals.of_address.get(&address);
-        let alike = alike.filter(|alike| alike.len() >= self.of_address_max);
+        let alike = address.and_then(|address| self.too_many(arrivals, address));
         let has_room = self.admission.add_socket() || arrivals.all.len() < ARRIVALS_MIN;
         let is_full = !has_room || arrivals.all.len() >= self.max;
         let (reason, oldest) = match alike {
@@ -134,9 +145,7 @@ impl Lobby {
                 self.admission.sockets.fetch_sub(1, Relaxed);
                 return None;
             };
-            if let Some(task) = arrivals.remove(oldest).and_then(|listed| listed.task) {
-                task.abort();
-            }
+            arrivals.cut_off(oldest);
         }
         self.admission.metrics.arrivals.increment(1);
         let number = self.next_number();
@@ -150,11 +159,17 @@ impl Lobby {
         Some(Arrival {
             lobby: Rc::clone(self),
             number: Cell::new(number),
-            address,
+            address: Cell::new(address),
             displaces: oldest.is_some(),
             is_admitted: Cell::new(false),
             is_charged: Cell::new(false),
         })
+    }
+
+    /// The arrivals of this address, if there may be no further one.
+    fn too_many<'a>(&self, arrivals: &'a Arrivals, address: Address) -> Option<&'a BTreeSet<u64>> {
+        let alike = arrivals.of_address.get(&address);
+        alike.filter(|alike| alike.len() >= self.of_address_max)
     }
 
     fn next_number(&self) -> u64 {
@@ -184,6 +199,37 @@ impl Arrival {
     /// The arrival's number, for [`Lobby::attend`].
     pub fn number(&self) -> u64 {
         self.number.get()
+    }
+
+    /// Counts the arrival under the address of its client from now on. A proxy named it, and may name another one for its next
+    /// request. If the address has too many arrivals, its oldest is cut off.
+    ///
+    /// # Errors
+    /// [`Refused::Address`] if none of them may be cut off.
+    pub fn come_from(&self, ip: IpAddr) -> Result<(), Refused> {
+        let address = Address::of(ip);
+        if self.address.replace(Some(address)) == Some(address) {
+            return Ok(());
+        }
+        let arrivals = &mut *self.lobby.arrivals.borrow_mut();
+        let Some(mut listed) = arrivals.remove(self.number.get()) else {
+            // It has been cut off, and its task ends at its next turn.
+            return Ok(());
+        };
+        let alike = self.lobby.too_many(arrivals, address);
+        let oldest = alike.map(|alike| arrivals.idle(alike.iter()));
+        listed.address = Some(address);
+        arrivals.add(self.number.get(), listed);
+        match oldest {
+            None => Ok(()),
+            Some(Some(oldest)) => {
+                let metrics = &self.lobby.admission.metrics;
+                metrics.refused(RefusalReason::Address);
+                arrivals.cut_off(oldest);
+                Ok(())
+            }
+            Some(None) => Err(Refused::Address(soon())),
+        }
     }
 
     /// Keeps the arrival from being cut off until the guard is dropped. The caller bounds the time.
@@ -222,7 +268,7 @@ impl Arrival {
     /// For a good request: gives a connection's permit, or says why there is none.
     pub fn admit(&self) -> Result<Permit, Refused> {
         let admission = &self.lobby.admission;
-        let permit = admission.admit(self.address)?;
+        let permit = admission.admit(self.address.get())?;
         if !self.is_admitted.replace(true) {
             admission.sockets.fetch_sub(1, Relaxed);
         }
@@ -234,9 +280,9 @@ impl Arrival {
     pub fn check(&self) -> Result<(), Refused> {
         let admission = &self.lobby.admission;
         if self.is_charged.get() {
-            return admission.check(self.address);
+            return admission.check(self.address.get());
         }
-        admission.admit(self.address)?;
+        admission.admit(self.address.get())?;
         self.is_charged.set(true);
         Ok(())
     }
@@ -245,7 +291,9 @@ impl Arrival {
     pub fn note_bad_token(&self, token: &str) {
         let admission = &self.lobby.admission;
         let now = admission.started.elapsed();
-        admission.bad_tokens.note(self.address, token, now);
+        if let Some(address) = self.address.get() {
+            admission.bad_tokens.note(address, token, now);
+        }
     }
 
     /// The delay for a new session, if only sessions that resume are admitted now.
@@ -293,7 +341,7 @@ mod tests {
 
     /// Enters an arrival for which there is room, or somebody to cut off.
     fn come(lobby: &Rc<Lobby>, ip: [u8; 4]) -> Arrival {
-        let arrival = lobby.enter(ip.into());
+        let arrival = lobby.enter(Some(ip.into()));
         arrival.expect("somebody gives way")
     }
 
@@ -362,6 +410,42 @@ mod tests {
     }
 
     #[test]
+    fn clients_behind_a_proxy_count_by_the_address_that_it_names() {
+        run(async {
+            let lobby = lobby(100, 2);
+            let behind = || {
+                let arrival = lobby.enter(None).expect("there is room");
+                let number = arrival.number();
+                let listed = spawn_local(std::future::pending::<()>());
+                lobby.attend(number, listed.abort_handle());
+                (arrival, listed)
+            };
+            let clients: Vec<_> = (0..10).map(|_| behind()).collect();
+            let come_from = |index: usize, ip: [u8; 4]| {
+                let (arrival, _): &(Arrival, _) = &clients[index];
+                arrival.come_from(ip.into())
+            };
+            for (index, ip) in [(5, 1), (4, 1), (3, 2), (3, 1), (6, 2), (3, 2)] {
+                assert_eq!(come_from(index, [ip; 4]), Ok(()));
+            }
+            tokio::task::yield_now().await;
+            let is_cut_off = |(_, task): &(Arrival, JoinHandle<()>)| task.is_finished();
+            let cut_off: Vec<_> = clients.iter().map(is_cut_off).collect();
+            // The fourth of the clients was the third one of the first address, and its oldest had to go.
+            assert_eq!(cut_off.iter().filter(|&&cut| cut).count(), 1, "{cut_off:?}");
+            assert!(cut_off[4], "{cut_off:?}");
+            // It went back to its other address, which has room.
+            let calls: Vec<_> = [3, 6].map(|index| clients[index].0.engage()).into();
+            let refused = come_from(7, [2; 4]);
+            assert!(matches!(refused, Err(Refused::Address(_))), "{refused:?}");
+            drop(calls);
+            drop(clients);
+            assert!(lobby.arrivals.borrow().all.is_empty());
+            assert!(lobby.arrivals.borrow().of_address.is_empty());
+        });
+    }
+
+    #[test]
     fn an_answered_call_makes_its_client_the_newest() {
         run(async {
             let lobby = lobby(100, 2);
@@ -388,13 +472,13 @@ mod tests {
             let also_calling = come(&lobby, [1; 4]);
             let also_call = also_calling.engage();
             assert!(cut_off(vec![silent]).await[0], "the silent one gave way");
-            let is_refused = lobby.enter([1; 4].into()).is_none();
+            let is_refused = lobby.enter(Some([1; 4].into())).is_none();
             assert!(is_refused, "no other client of the address may go");
             assert_eq!(sockets(), 2);
             let other = come(&lobby, [2; 4]);
             let other_call = other.engage();
             assert!(lobby.is_crowded(), "the next client waits");
-            assert!(lobby.enter([3; 4].into()).is_none());
+            assert!(lobby.enter(Some([3; 4].into())).is_none());
             drop((call, also_call, other_call));
             assert!(come(&lobby, [3; 4]).displaces());
         });

@@ -83,9 +83,9 @@ pub(super) fn write(root: &dyn Disk, epoch: LogEpoch) -> io::Result<()> {
     root.sync_names()
 }
 
-/// The text of the file of an epoch with base 0.
-pub fn text(number: ids::Epoch) -> String {
-    LogEpoch { number, base: 0 }.text()
+/// The text of the file of an epoch.
+pub fn text(number: ids::Epoch, base: u32) -> String {
+    LogEpoch { number, base }.text()
 }
 
 /// Reads the file; `None` when its text is no epoch.
