@@ -23,7 +23,7 @@ fn event(number: u8) -> HookEvent {
 
 fn batch(numbers: &[u8]) -> EventBatch {
     let events = numbers.iter().map(|number| event(*number)).collect();
-    EventBatch::new(events, Vec::new(), 9)
+    EventBatch::new(events, Vec::new())
 }
 
 fn under_way() -> Dispatch {
