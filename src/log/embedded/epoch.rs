@@ -115,7 +115,7 @@ mod tests {
             }
             assert_eq!(LogEpoch::of_text(&text[..text.len() - 1]), None);
         }
-        assert_eq!(text(number), "000000000000beef 78ee9d66\n");
+        assert_eq!(text(number, 0), "000000000000beef 78ee9d66\n");
         for none in ["", "\n", "000000000000beef"] {
             assert_eq!(LogEpoch::of_text(none), None);
         }
