@@ -268,7 +268,7 @@ mod tests {
             serde_json::from_slice(&body(&question, 0).unwrap()).unwrap()
         };
         let user = UserId::new("u").unwrap();
-        let few = asked(Some(&[user.clone()]));
+        let few = asked(Some(std::slice::from_ref(&user)));
         assert_eq!(few["data"]["receivers"], serde_json::json!(["u"]));
         assert_eq!(few["data"]["content"]["text"], "hello");
         assert_eq!(few["timestamp"], "1970-01-01T00:00:00.000Z");

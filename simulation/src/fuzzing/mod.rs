@@ -40,7 +40,7 @@ pub use self::{
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("websocket", websocket),
     ("frames", frames),
     ("openim_gob", openim_gob),
