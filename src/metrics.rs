@@ -6,16 +6,18 @@
 //! does not.
 //!
 //! - `admin_route.rs`: the answers of one route of the admin API
+//! - `before_send.rs`: the questions before a send
 //! - `push.rs`: those of vendor push
 //! - `device_outcome.rs`: what became of a device
 
 mod admin_route;
+mod before_send;
 mod device_outcome;
 mod push;
 
 use std::sync::Arc;
 
-pub use self::admin_route::AdminRoute;
+pub use self::{admin_route::AdminRoute, before_send::AskOutcome};
 
 use metrics::{Counter, Gauge, Histogram, Unit, with_local_recorder};
 use metrics_exporter_prometheus::{
@@ -93,19 +95,6 @@ impl RefusalReason {
             Self::Token => "token",
         }
     }
-}
-
-/// The outcome of a question before a send. The label `outcome` has exactly these values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AskOutcome {
-    /// `allowed`: the send goes on unchanged.
-    Allowed,
-    /// `changed`: it goes on with another content.
-    Changed,
-    /// `refused`: it is refused.
-    Refused,
-    /// `failed`: there was no usable answer in time.
-    Failed,
 }
 
 /// A value for each kind of an inbox's entries. The label `kind` has these two values.
@@ -415,20 +404,6 @@ impl Metrics {
         )
     }
 
-    /// Counts a question before a send that was answered after this many seconds.
-    pub fn asked(&self, outcome: AskOutcome, seconds: f64) {
-        let outcome = match outcome {
-            AskOutcome::Allowed => "allowed",
-            AskOutcome::Changed => "changed",
-            AskOutcome::Refused => "refused",
-            AskOutcome::Failed => "failed",
-        };
-        with_local_recorder(&self.recorder, || {
-            metrics::counter!("towncrier_before_send_total", "outcome" => outcome).increment(1);
-            metrics::histogram!("towncrier_before_send_seconds").record(seconds);
-        });
-    }
-
     /// Counts a connection that the gateway closed with this code.
     pub fn closed(&self, code: u16) {
         with_local_recorder(&self.recorder, || {
@@ -511,16 +486,7 @@ fn describe_labelled() {
         Unit::Count,
         "Admin requests answered"
     );
-    metrics::describe_counter!(
-        "towncrier_before_send_total",
-        Unit::Count,
-        "Questions before a send, by outcome: allowed, changed, refused, failed"
-    );
-    metrics::describe_histogram!(
-        "towncrier_before_send_seconds",
-        Unit::Seconds,
-        "Time to the answer to a question before a send"
-    );
+    before_send::describe();
     metrics::describe_histogram!(
         "towncrier_admin_request_seconds",
         Unit::Seconds,

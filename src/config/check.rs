@@ -4,7 +4,7 @@ use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
     Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, OTHER_TITLE, OpenIm, Push,
-    Sessions, duration::DurationText, webhooks,
+    Sessions, duration::DurationText,
 };
 use crate::{
     ids,
@@ -48,7 +48,6 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
     delivery(&config.delivery)?;
     openim(&config.openim)?;
     push(&config.push)?;
-    webhooks::check(&config.webhooks, config.log.format)?;
     drain(&config.drain)
 }
 

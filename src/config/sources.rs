@@ -10,7 +10,7 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::{Config, check, check::Invalid, check_vendors::check_vendors};
+use super::{Config, check, check::Invalid, check_vendors::check_vendors, webhooks};
 
 /// The prefix of our environment variables: `TOWNCRIER_LISTENER__LISTEN` is `listener.listen`.
 pub const ENVIRONMENT_PREFIX: &str = "TOWNCRIER_";
@@ -153,6 +153,7 @@ impl Sources {
             .expect("each value was tried under its key");
         check::check(&config)?;
         check_vendors(&config.push)?;
+        webhooks::check(&config.webhooks, config.log.format)?;
         Ok(config)
     }
 }

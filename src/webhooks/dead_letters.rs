@@ -298,9 +298,9 @@ impl DeadLetters {
 /// The kind that an event names.
 fn kind_of(event: &RawValue) -> String {
     #[derive(Deserialize)]
-    struct Kind {
+    struct TypedEvent {
         r#type: String,
     }
-    let kind: Result<Kind, _> = serde_json::from_str(event.get());
+    let kind: Result<TypedEvent, _> = serde_json::from_str(event.get());
     kind.map(|kind| kind.r#type).unwrap_or_default()
 }

@@ -14,9 +14,9 @@ use super::event::{HookEvent, named};
 use crate::{log::RowChange, outbound::iso_8601};
 
 /// The first pause after a failure. The pause doubles with each further failure.
-const WEBHOOK_PAUSE_MIN: Duration = Duration::from_secs(1);
+pub(super) const WEBHOOK_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest pause that the receiver did not ask for: a receiver that is back is found within a minute.
-const WEBHOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
+pub(super) const WEBHOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// The tries of a batch that the receiver refuses. A refusal may be a fault of a moment, e.g. of a deployment.
 pub(super) const REFUSALS_MAX: u32 = 5;
 
@@ -41,8 +41,8 @@ struct Several<'a> {
 }
 
 impl EventBatch {
-    /// Puts events together.
-    pub(super) fn new(events: Vec<HookEvent>, done: Vec<RowChange>, now_ms: u64) -> Self {
+    /// Puts events together. The same events have the same body, also after a crash: its time is that of the newest one.
+    pub(super) fn new(events: Vec<HookEvent>, done: Vec<RowChange>) -> Self {
         if let [event] = &events[..] {
             return Self {
                 id: event.id.clone(),
@@ -53,9 +53,10 @@ impl EventBatch {
         }
         let mut digest = Sha256::new();
         events.iter().for_each(|event| digest.update(&event.id));
+        let newest_ms = events.iter().map(|event| event.time_ms).max();
         let body = serde_json::to_vec(&Several {
             r#type: "batch",
-            timestamp: iso_8601(now_ms),
+            timestamp: iso_8601(newest_ms.unwrap_or_default()),
             data: events.iter().map(|event| &*event.json).collect(),
         });
         Self {

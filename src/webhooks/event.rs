@@ -171,8 +171,11 @@ impl HookEvent {
         (from_ms, to_ms): (u64, u64),
     ) -> Self {
         let data = json!({ "type": kind.name(), "from_time": from_ms, "to_time": to_ms });
+        // A loss that grew before it was told is another event.
+        let times = [from_ms.to_be_bytes(), to_ms.to_be_bytes()].concat();
         let name = kind.name().as_bytes();
-        let position: Vec<_> = [name].into_iter().chain(position.iter().copied()).collect();
+        let of_loss = [name, &times[..]].into_iter();
+        let position: Vec<_> = of_loss.chain(position.iter().copied()).collect();
         Self::new(epoch, EventKind::EventsLost, &position, to_ms, data)
     }
 

@@ -159,7 +159,7 @@ impl Gatherer {
         &mut self,
         now_ms: u64,
     ) -> Result<(Option<EventBatch>, bool), LogError> {
-        if let Some(batch) = self.again(now_ms).await? {
+        if let Some(batch) = self.again().await? {
             return Ok((Some(batch), true));
         }
         let mut draft = Draft::new(self.settings.batch_max);
@@ -195,7 +195,7 @@ impl Gatherer {
             }
             return Ok((None, has_more));
         }
-        let batch = EventBatch::new(draft.events, draft.done, now_ms);
+        let batch = EventBatch::new(draft.events, draft.done);
         Ok((Some(batch), true))
     }
 
@@ -208,7 +208,7 @@ impl Gatherer {
     }
 
     /// Letters that an administrator sends again, in a batch of their own.
-    async fn again(&self, now_ms: u64) -> Result<Option<EventBatch>, LogError> {
+    async fn again(&self) -> Result<Option<EventBatch>, LogError> {
         let letters =
             dead_letters::read(&*self.log, rows::AGAIN_PREFIX, &[], self.settings.batch_max);
         let mut draft = Draft::new(self.settings.batch_max);
@@ -220,7 +220,7 @@ impl Gatherer {
             draft.push(letter.into_event());
         }
         let is_batch = !draft.events.is_empty();
-        Ok(is_batch.then(|| EventBatch::new(draft.events, draft.done, now_ms)))
+        Ok(is_batch.then(|| EventBatch::new(draft.events, draft.done)))
     }
 
     fn tell_state(&mut self, draft: &mut Draft, now_ms: u64) {

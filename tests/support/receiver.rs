@@ -122,11 +122,17 @@ impl Receiver {
         *self.shared.answer.lock().unwrap() = Box::new(answer);
     }
 
-    /// All requests so far, with their answers. No request had a wrong signature.
+    /// All requests so far, with their answers. No request had a wrong signature, and those with the same id are the same.
     pub(crate) fn requests(&self) -> Vec<Taken> {
         let forged = self.shared.forged.lock().unwrap();
         assert!(forged.is_empty(), "{forged:?}");
-        self.shared.taken.borrow().clone()
+        let taken = self.shared.taken.borrow().clone();
+        let mut bodies = HashMap::new();
+        for request in &taken {
+            let first = bodies.entry(&request.id).or_insert(&request.body);
+            assert_eq!(*first, &request.body, "{}", request.id);
+        }
+        taken
     }
 
     /// The events of requests that were answered 2xx, with their repeats.

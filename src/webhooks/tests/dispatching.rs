@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::super::{
-    dispatch::{Dispatch, DispatchStep, EventBatch, HookReply, REFUSALS_MAX, Settled},
+    dispatch::{
+        Dispatch, DispatchStep, EventBatch, HookReply, REFUSALS_MAX, Settled, WEBHOOK_PAUSE_MAX,
+        WEBHOOK_PAUSE_MIN,
+    },
     event::HookEvent,
 };
 use crate::{config::EventKind, ids::Epoch};
@@ -20,7 +23,7 @@ fn event(number: u8) -> HookEvent {
 
 fn batch(numbers: &[u8]) -> EventBatch {
     let events = numbers.iter().map(|number| event(*number)).collect();
-    EventBatch::new(events, Vec::new(), 9)
+    EventBatch::new(events, Vec::new())
 }
 
 fn under_way() -> Dispatch {
@@ -99,7 +102,8 @@ fn timeouts_429_and_5xx_hold_the_order_for_ever_and_at_most_a_minute_apart() {
             assert_eq!(dispatch.step(now_ms), DispatchStep::Send);
         }
         assert_eq!(pauses[..8], [1, 2, 4, 8, 16, 32, 60, 60], "{reply:?}");
-        assert_eq!(pauses[999], 60);
+        assert_eq!(pauses[0], WEBHOOK_PAUSE_MIN.as_secs());
+        assert_eq!(pauses[999], WEBHOOK_PAUSE_MAX.as_secs());
     }
 }
 

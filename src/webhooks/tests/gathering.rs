@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
+        backlog::PUSH_EVENTS_MAX,
         event::{EVENT_RECEIVERS_MAX, EVENT_TEXT_BYTES_MAX},
         gather::EVENT_BATCH_BYTES_MAX,
         presence::PRESENCE_NOTES_MAX,
@@ -258,7 +259,8 @@ async fn presence_that_finds_no_room_is_announced_as_lost() {
 #[tokio::test]
 async fn ends_of_pushes_are_told_once_and_too_many_of_them_are_announced_as_lost() {
     let mut bench = Bench::new();
-    bench.pushes_max = 10;
+    // A gateway has the bound PUSH_EVENTS_MAX.
+    bench.pushes_max = PUSH_EVENTS_MAX / 100_000;
     let mut run = bench.start().await;
     let alice = user("alice");
     let message = MessageId::new(1);

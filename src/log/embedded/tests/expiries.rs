@@ -72,7 +72,10 @@ fn unacked_messages_that_expire_are_told_if_somebody_wants_to_know() {
 
 #[test]
 fn only_so_many_segments_have_rows_for_each_user() {
-    let bench = small();
+    let bench = Bench::with(|limits| {
+        limits.segment_bytes = 8192;
+        limits.retention_bytes = 32_768;
+    });
     put(&bench, EXPIRIES_WANTED, Some(b"1"));
     let counted = |bench: &Bench| {
         let all = expiries(bench);
@@ -80,9 +83,10 @@ fn only_so_many_segments_have_rows_for_each_user() {
             all.into_iter().partition(|expiry| expiry.user.is_some());
         (users.len(), segments.len())
     };
-    while counted(&bench).1 < 3 {
-        bench.send(&["u1"], &"o".repeat(200));
+    for _ in 0..150 {
+        bench.send(&["u1"], &"o".repeat(2000));
     }
+    eventually("retention", || counted(&bench).1 >= 3);
     assert_eq!(counted(&bench).0, EXPIRY_SEGMENTS_MAX);
 }
 
