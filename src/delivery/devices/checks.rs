@@ -68,7 +68,9 @@ fn token_of(provider: &str, token: &str) -> Result<(Provider, String), DeviceErr
     }
     check_text("token", token, DEVICE_TOKEN_BYTES_MAX)?;
     let token = match provider {
-        Provider::Apns if token.len() % 2 != 0 || !token.bytes().all(|b| b.is_ascii_hexdigit()) => {
+        Provider::Apns
+            if !token.len().is_multiple_of(2) || !token.bytes().all(|b| b.is_ascii_hexdigit()) =>
+        {
             return rule("must be a device token in hexadecimal");
         }
         Provider::Apns => token.to_ascii_lowercase(),

@@ -15,7 +15,7 @@ use serde_json::Value;
 /// A key that signs claims. No print shows it.
 pub(super) enum ClaimsKey {
     /// ECDSA on P-256 with SHA-256.
-    Es256(EcdsaKeyPair),
+    Es256(Box<EcdsaKeyPair>),
     /// RSA of 2048 bits or more, PKCS#1 v1.5 with SHA-256.
     Rs256(Box<RsaKeyPair>),
 }
@@ -44,7 +44,7 @@ impl ClaimsKey {
     /// The key on P-256 in PKCS#8.
     pub(super) fn es256(der: &[u8]) -> Result<Self, KeyFault> {
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der, &SystemRandom::new())
-            .map(Self::Es256)
+            .map(|pair| Self::Es256(Box::new(pair)))
             .map_err(|_| KeyFault::P256)
     }
 

@@ -45,8 +45,11 @@ pub(crate) struct StandIn {
     shared: Arc<Shared>,
 }
 
+/// Looks at a request as the vendor would.
+type Check = Box<dyn Fn(&Request<Bytes>) -> Checked + Send + Sync>;
+
 struct Shared {
-    check: Box<dyn Fn(&Request<Bytes>) -> Checked + Send + Sync>,
+    check: Check,
     /// Each with a part of the path for which it is meant.
     orders: Mutex<Vec<(String, Order)>>,
     calls: Mutex<Vec<Request<Bytes>>>,
