@@ -45,7 +45,7 @@ pub(crate) struct StandIn {
     shared: Arc<Shared>,
 }
 
-/// Looks at a request as the vendor does.
+/// Looks at a request as the vendor would.
 type Check = Box<dyn Fn(&Request<Bytes>) -> Checked + Send + Sync>;
 
 struct Shared {

@@ -8,11 +8,11 @@ use super::{
     table::{Row, Table},
 };
 
-/// Rows with their keys.
-pub(super) type Page<R> = Vec<(Box<[u8]>, R)>;
-
 /// The rows in memory that a page looks at in one go. Their keys are copied under the lock that the writer needs, so they are few.
 const RECENT_AT_ONCE: usize = 1024;
+
+/// A row with its key.
+type KeyedRow<R> = (Box<[u8]>, R);
 
 impl<R: Row> Table<R> {
     /// The rows whose keys begin with `prefix` and come after `after`, ascending, at most `limit`. Not a snapshot. Costs a look at
@@ -22,7 +22,7 @@ impl<R: Row> Table<R> {
         prefix: &[u8],
         after: &[u8],
         limit: usize,
-    ) -> Result<Page<R>, StateError> {
+    ) -> Result<Vec<KeyedRow<R>>, StateError> {
         let mut page = Vec::new();
         let mut after: Box<[u8]> = after.into();
         while page.len() < limit {
