@@ -127,6 +127,16 @@ impl Callee {
         self.conduct == Conduct::Ok
     }
 
+    /// Counts from now on. Calls under way go on.
+    pub(crate) fn forget(&self) {
+        let under_way = self.seen.get().under_way;
+        self.seen.set(CallsSeen {
+            at_once: under_way,
+            under_way,
+            ..CallsSeen::default()
+        });
+    }
+
     pub(crate) fn seen(&self) -> CallsSeen {
         self.seen.get()
     }

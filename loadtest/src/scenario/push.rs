@@ -21,7 +21,7 @@ use crate::{
     meter::{Latencies, quantiles},
     parcel::To,
     protocol::{Protocol, ServerAddress},
-    senders::{self, Load, LoadResult},
+    senders::{self, Load},
 };
 
 /// The key of the callees' signatures, which nobody checks.
@@ -88,10 +88,13 @@ struct DecisionPace {
     behind: Duration,
 }
 
-/// Both loads, as they were sent.
+/// The messages that were accepted, the first ones included.
+#[derive(Debug, Clone, Copy)]
 struct PushLoads {
-    online: LoadResult,
-    absent: LoadResult,
+    online: u32,
+    absent: u32,
+    /// Those of the warm-up among them.
+    probes: u32,
 }
 
 impl PushPlan {
@@ -166,12 +169,9 @@ pub(crate) async fn run(
     }
     crew.gather(super::ARRIVALS).await?;
     stage.report.row("sessions connected", online.into(), "");
-    stage.warm_up().await?;
-    if callees.vendor.is_some() {
-        decided(&gateway, stage.patience, |now| now.all >= online.into()).await?;
-    }
-
     let protocol = Protocol::enter(stage.target.address()).await?;
+    let probe = warm_up(callees, &gateway, &protocol, stage).await?;
+
     let timekeeper = crew.keep_time();
     let syncs = stage.target.dir().map(SyncWatch::begin).transpose()?;
     let (before, began) = (stage.look()?, Instant::now());
@@ -186,28 +186,29 @@ pub(crate) async fn run(
     };
     let (to_online, to_absent) = try_join!(crew.send(load(plan.rate * share)), to_absent)?;
     let sent = PushLoads {
-        online: to_online,
-        absent: to_absent,
+        online: online + to_online.accepted,
+        absent: probe + to_absent.accepted,
+        probes: online + probe,
     };
     let sending = began.elapsed();
     let syncs = syncs.map(SyncWatch::end).transpose()?;
     crew.settle().await?;
     let mut pace = DecisionPace::default();
     if callees.vendor.is_some() {
-        pace = decide_all(&gateway, stage.patience, &sent, online, began).await?;
+        pace = decide_all(&gateway, stage.patience, &sent, began).await?;
         pace.behind = pace.behind.saturating_sub(sending);
     }
-    let messages = u64::from(online + sent.online.accepted + sent.absent.accepted);
+    let messages = u64::from(sent.online + sent.absent);
     come_to_rest(callees, messages, stage.patience).await;
     let after = stage.look()?;
     timekeeper.abort();
 
-    let accepted = f64::from(sent.online.accepted + sent.absent.accepted);
+    let accepted = f64::from(to_online.accepted + to_absent.accepted);
     let report = &mut stage.report;
-    let seconds = sent.online.took.max(sent.absent.took).as_secs_f64();
+    let seconds = to_online.took.max(to_absent.took).as_secs_f64();
     report.row("rate asked for", plan.rate, "sends/s");
     report.row("sends answered", accepted / seconds, "sends/s");
-    let refused = sent.online.refused + sent.absent.refused;
+    let refused = to_online.refused + to_absent.refused;
     report.row("sends refused", refused.into(), "");
     cost_rows(stage, (before, after), accepted);
     let at_last = match &callees.vendor {
@@ -254,22 +255,44 @@ async fn register(
     Ok(())
 }
 
+/// A first message to each user who is online and to one who is away, in both ways that a run sends. Returns those to the latter,
+/// once they are decided: a gateway that has just started pushes nothing for a while.
+async fn warm_up(
+    callees: &PushCallees,
+    gateway: &GatewayAddress,
+    protocol: &Protocol,
+    stage: &ScenarioStage,
+) -> anyhow::Result<u32> {
+    stage.warm_up().await?;
+    let load = Load {
+        has_notice: true,
+        ..Load::reach_all(1, 1)
+    };
+    let probe = senders::send(&callees.absent, protocol, load).await;
+    if let Some((vendor, _)) = &callees.vendor {
+        let online = f64::from(stage.crew.sessions());
+        let is_so = |now: &Decisions| now.pushed >= 1.0 && now.all >= online + 1.0;
+        decided(gateway, stage.patience, is_so).await?;
+        vendor.forget();
+    }
+    callees.absent.meter.borrow_mut().reset();
+    Ok(probe.accepted)
+}
+
 /// Waits until every message was decided. The times count from `began`.
 async fn decide_all(
     gateway: &GatewayAddress,
     patience: Duration,
     sent: &PushLoads,
-    warmed: u32,
     began: Instant,
 ) -> anyhow::Result<DecisionPace> {
-    let to_push = f64::from(sent.absent.accepted);
-    let until_pushed = decided(gateway, patience, |now| now.pushed >= to_push).await?;
+    let is_so = |now: &Decisions| now.pushed >= sent.absent.into();
+    let until_pushed = decided(gateway, patience, is_so).await?;
     let took = began.elapsed();
-    let to_decide = f64::from(warmed + sent.online.accepted) + to_push;
-    let at_last = decided(gateway, patience, |now| now.all >= to_decide).await?;
+    let is_so = |now: &Decisions| now.all >= f64::from(sent.online + sent.absent);
     Ok(DecisionPace {
-        at_last,
-        a_second: (until_pushed.all - f64::from(warmed)) / took.as_secs_f64(),
+        at_last: decided(gateway, patience, is_so).await?,
+        a_second: (until_pushed.all - f64::from(sent.probes)) / took.as_secs_f64(),
         behind: took,
     })
 }
@@ -380,7 +403,7 @@ fn vendor_report(
     report.row("pushes that wait for the vendor", at_last.waiting, "");
     let absent = &callees.absent;
     let ledger = absent.ledger.borrow();
-    let accepted = f64::from(sent.absent.accepted);
+    let accepted = f64::from(sent.absent);
     let (undecided, users_missed) = if vendor.is_well() {
         let missed = (0..absent.size.users).filter(|user| ledger.missing(*user, 0) > 0);
         (ledger.missing_everywhere(), missed.count() as u64)
