@@ -128,6 +128,7 @@ impl PushRoom {
     /// The same, which tells webhooks of the ends of pushes.
     #[must_use]
     pub fn telling(mut self, events: &PushEvents) -> Self {
+        self.decider.tell_events(events.clone());
         for worker in &mut self.workers {
             worker.tell_events(events.clone());
         }

@@ -102,6 +102,9 @@ async fn a_push_that_was_not_possible_for_too_long_expires() {
 async fn of_too_many_tasks_the_oldest_end() {
     let few = |config: &mut config::Push| config.tasks_max = 3;
     let mut bench = Bench::with(Provider::Http, few).await;
+    let (all, clock) = (config::Webhooks::default(), clock(&bench.hands));
+    let events = PushEvents::new(&all, clock, Arc::default(), Arc::default());
+    bench.room.decider.tell_events(events);
     bench.register(Platform::Ios, "phone", "").await;
     let mut messages = Vec::new();
     for _ in 0..5 {
@@ -111,6 +114,10 @@ async fn of_too_many_tasks_the_oldest_end() {
     }
     assert_eq!(bench.rows(), 3);
     assert_eq!(bench.states(messages[1]), [(MOBILE, "expired")]);
+    // The position, and an event of each end.
+    let log: &dyn Log = &*bench.base.log;
+    let rows = log.rows(RowTable::Consumers, b"", b"", 10);
+    assert_eq!(rows.blocking_wait().unwrap().len(), 1 + 2);
     assert_eq!(bench.call().await, 3);
     assert_eq!(bench.notices()[0].0.id, messages[2]);
     assert_eq!(bench.rows(), 0);
