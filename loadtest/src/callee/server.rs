@@ -59,7 +59,7 @@ pub(crate) struct Callee {
 }
 
 /// The work on one connection.
-struct Connection {
+struct CallerLine {
     stream: TcpStream,
     /// The bytes that came and were not taken yet.
     bytes: Vec<u8>,
@@ -98,7 +98,7 @@ impl Callee {
         let listening = spawn_local(async move {
             // A gateway opens some tens of connections.
             while let Ok((stream, _)) = listener.accept().await {
-                let connection = Connection {
+                let connection = CallerLine {
                     stream,
                     bytes: Vec::new(),
                     conduct,
@@ -148,7 +148,7 @@ impl Drop for Callee {
     }
 }
 
-impl Connection {
+impl CallerLine {
     async fn serve(mut self, books: &dyn CallBooks) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
         let is_taken = matches!(self.conduct, Conduct::Ok | Conduct::Slow);
