@@ -28,9 +28,6 @@ pub enum CallError {
     /// The connection ended before the whole answer had come, or the server does not speak HTTP.
     #[error("the connection ended before the answer")]
     Cut,
-    /// The answer is larger than this many bytes.
-    #[error("the answer is larger than {0} bytes")]
-    AnswerTooLarge(usize),
 }
 
 impl CallError {
