@@ -210,8 +210,13 @@ pub(super) fn check(webhooks: &Webhooks, log_format: u8) -> Result<(), Invalid> 
     )
 }
 
-/// The rule that an address breaks. An address with a password would be printed.
+/// The rule that an address breaks. Prints of the configuration show the whole address, so it must hold no secret.
 fn broken_rule(url: &str) -> Option<&'static str> {
+    if url.contains(['?', '#']) {
+        return Some(
+            "holds a query or a fragment, which prints of the configuration would show: the receiver checks the signature instead",
+        );
+    }
     let Ok(uri) = url.parse::<Uri>() else {
         return Some("is no address: write https://host/path");
     };
@@ -246,6 +251,9 @@ mod tests {
             "oa.example",
             "ftp://oa.example/",
             "https://me:pw@oa.example/",
+            "https://oa.example/hooks?key=pw",
+            "https://oa.example?key=pw",
+            "https://oa.example/hooks#pw",
         ] {
             let mut webhooks = good();
             webhooks.url = url.into();

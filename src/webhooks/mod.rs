@@ -32,7 +32,10 @@ mod tests;
 mod thread;
 mod worker;
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64},
+};
 
 use axum::http::Uri;
 use tokio::sync::{Notify, Semaphore};
@@ -111,6 +114,7 @@ pub fn start(
             places: Semaphore::new(QUESTIONS_MAX),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
+            is_away: AtomicBool::new(false),
         }));
     }
     if settings.url.is_empty() {
