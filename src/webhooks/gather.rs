@@ -6,7 +6,7 @@
 //!
 //! A read of the log may fail in the middle of a composition. The events before it are then the batch, and the places in its
 //! rows cover exactly these events: a source moves its place only with the events that it adds. A composition that failed
-//! without an event returns the error. It has passed only what is not told, and the next one goes on from there.
+//! without an event returns the error. Such a composition passed only what is not told, and the next one goes on from there.
 
 use std::{collections::HashMap, sync::Arc};
 

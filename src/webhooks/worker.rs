@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     dead_letters::DeadLetters,
-    dispatch::{Dispatch, DispatchStep, EventBatch, HookReply, Settled},
+    dispatch::{Dispatch, DispatchStep, EndedBatch, EventBatch, HookReply, Settled},
     gather::Gatherer,
     sweep::Sweep,
 };
@@ -127,39 +127,38 @@ impl HookWorker {
         let now_ms = self.clock.now_ms();
         let settled = self.dispatch.answered(now_ms, fastrand::f64(), &reply);
         self.note(&settled, &reply);
-        match settled {
-            Settled::Held => {}
-            Settled::Delivered(batch) => self.record(pulse, batch.done).await,
-            Settled::Refused(batch) => {
-                let EventBatch {
-                    events, mut done, ..
-                } = batch;
-                done.extend(self.letters.add(events, &reply.in_words(), now_ms));
-                self.record(pulse, done).await;
-            }
+        let Settled::Ended(EndedBatch {
+            refused, mut done, ..
+        }) = settled
+        else {
+            return;
+        };
+        for (event, reason) in refused {
+            done.extend(self.letters.add(vec![event], &reason, now_ms));
         }
+        self.record(pulse, done).await;
     }
 
     /// Counts an answer, and says when the receiver goes and when it is back.
     fn note(&mut self, settled: &Settled, reply: &HookReply) {
+        if !reply.is_success() {
+            self.metrics.webhook_failed.increment(1);
+        } else if std::mem::take(&mut self.is_away) {
+            tracing::info!("the receiver of webhooks takes events again");
+        }
         match settled {
-            Settled::Delivered(batch) => {
-                let events = batch.events.len() as u64;
-                self.metrics.webhook_delivered.increment(events);
-                if std::mem::take(&mut self.is_away) {
-                    tracing::info!("the receiver of webhooks takes events again");
+            Settled::Ended(EndedBatch { told, refused, .. }) => {
+                self.metrics.webhook_delivered.increment(*told as u64);
+                if let Some((_, reason)) = refused.first() {
+                    tracing::warn!(
+                        reply = reason,
+                        events = refused.len(),
+                        "the receiver of webhooks refused events: they are dead letters now"
+                    );
                 }
             }
-            Settled::Refused(batch) => {
-                self.metrics.webhook_failed.increment(1);
-                tracing::warn!(
-                    reply = reply.in_words(),
-                    events = batch.events.len(),
-                    "the receiver of webhooks refused events: they are dead letters now"
-                );
-            }
+            Settled::Next => {}
             Settled::Held => {
-                self.metrics.webhook_failed.increment(1);
                 if !std::mem::replace(&mut self.is_away, true) {
                     tracing::warn!(
                         reply = reply.in_words(),
