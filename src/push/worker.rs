@@ -156,7 +156,9 @@ impl VendorWorker {
             self.line.drop_below(floor);
         }
         loop {
-            for (number, task) in self.line.expire(now_ms) {
+            let mut over = self.line.expire(now_ms);
+            over.extend(self.line.surplus());
+            for (number, task) in over {
                 self.end(number, &task, SeenState::Expired, now_ms);
                 self.outcomes.expired.increment(1);
             }
