@@ -54,7 +54,7 @@ pub struct Outbound {
 impl Outbound {
     /// A client without connections. `idle_timeout` is [`SHORT_IDLE_TIMEOUT`] or [`LONG_IDLE_TIMEOUT`].
     pub fn new(trust: &Trust, reach: Reach, idle_timeout: Duration) -> Self {
-        let mut http = HttpConnector::new_with_resolver(Resolver(reach));
+        let mut http = HttpConnector::new_with_resolver(Resolver::new(reach));
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));

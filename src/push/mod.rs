@@ -12,7 +12,7 @@
 //! - `book.rs`: the devices of users, remembered
 //! - `lane.rs`: the numbers of the tasks that wait for one vendor
 //! - `line.rs`: which of them is sent next; `breaker.rs`: when the vendor is left alone. Pure
-//! - `worker.rs`: asks one vendor, and ends its tasks
+//! - `worker.rs`: asks one vendor, and ends its tasks; `ended.rs`: the rows of those, until they are removed
 //! - `text.rs`: the words of a push. Pure
 //! - `seen.rs`: what became of the latest pushes, for `/msg/trace`
 //! - `thread.rs`: the thread, which drives all of them
@@ -22,6 +22,7 @@ mod book;
 mod breaker;
 mod decide;
 mod decider;
+mod ended;
 mod facts;
 mod lane;
 mod line;

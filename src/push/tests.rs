@@ -279,7 +279,7 @@ impl Bench {
             worker.fill(now_ms).await.unwrap();
             let calls = worker.next(now_ms).await;
             if calls.is_empty() {
-                worker.flush(1).await.unwrap();
+                worker.flush().await.unwrap();
                 return made;
             }
             for call in calls {

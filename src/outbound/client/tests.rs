@@ -216,3 +216,22 @@ async fn a_certificate_that_nobody_signed_is_not_trusted() {
     let error = client.call(get(&url), LONG).await.unwrap_err();
     assert!(matches!(error, CallError::Tls(_)), "{error}");
 }
+
+#[test]
+fn the_look_up_of_a_name_waits_for_no_thread_of_the_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let url = says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        let url = url.replace("127.0.0.1", "localhost");
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let holds = tokio::task::spawn_blocking(move || ended.recv());
+        let answer = client().call(get(&url), LONG).await;
+        drop(end);
+        assert!(holds.await.unwrap().is_err());
+        assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    });
+}

@@ -1,6 +1,7 @@
 //! The vendor's answers, and how tasks end.
 
 use super::*;
+use crate::push::ended::REMOVE_MS;
 
 fn reason() -> String {
     "because".into()
@@ -138,4 +139,28 @@ async fn a_log_that_takes_no_rows_delays_a_decision_and_loses_none() {
     bench.base.log.rows().fault = None;
     bench.decide_and_call().await;
     assert_eq!(bench.pushed(message), ["phone"]);
+}
+
+#[tokio::test]
+async fn rows_of_ended_tasks_stay_for_a_second_however_much_goes_on() {
+    let mut bench = Bench::with_phone().await;
+    // Ten pushes, one each 500 ms, so that the worker never rests for a second.
+    for _ in 0..10 {
+        bench.send().await;
+        bench.pass(500);
+        bench.decide().await;
+        let now_ms = bench.now_ms();
+        let worker = &mut bench.room.workers[0];
+        worker.wake();
+        worker.fill(now_ms).await.unwrap();
+        for call in worker.next(now_ms).await {
+            let outcomes = call.make(&*worker.vendor()).await;
+            worker.take(call, outcomes, now_ms, 1.0).await;
+        }
+        let removes_ms = worker.wakes_at_ms().unwrap();
+        assert!(removes_ms <= now_ms + REMOVE_MS);
+        assert!(bench.rows() <= 3, "{}", bench.rows());
+    }
+    bench.crash().await;
+    assert!(bench.call().await <= 2);
 }

@@ -36,6 +36,7 @@ pub(super) fn by_failure(error: &CallError) -> Outcome {
         CallError::PrivateAddress => Outcome::refused(&reason),
         CallError::Timeout(_)
         | CallError::Resolve
+        | CallError::SlowLookup
         | CallError::Connect(_)
         | CallError::Tls(_)
         | CallError::Cut => Outcome::later(None, &reason),
