@@ -12,7 +12,7 @@ mod pace;
 mod rows;
 
 use std::{
-    hash::{BuildHasher as _, RandomState},
+    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
     sync::{
         Arc, OnceLock,
         atomic::{
@@ -103,7 +103,8 @@ pub(super) struct Devices {
     changing: Mutex<()>,
     pace: ChangePace,
     versions: Box<[AtomicU64]>,
-    hasher: RandomState,
+    /// The same in every process: users who share a counter cost a look, and nothing else.
+    hasher: BuildHasherDefault<DefaultHasher>,
     /// The public key of Web Push, once it is known.
     webpush_key: OnceLock<String>,
 }
@@ -128,7 +129,7 @@ impl Devices {
             changing: Mutex::default(),
             pace: ChangePace::default(),
             versions: versions.collect(),
-            hasher: RandomState::new(),
+            hasher: BuildHasherDefault::default(),
             webpush_key: OnceLock::new(),
         })
     }

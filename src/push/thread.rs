@@ -13,7 +13,7 @@ use std::{
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tracing::{info, warn};
 
@@ -127,8 +127,9 @@ impl Driver {
             warn!(%error, "vendor push waits for the log");
         }
         tokio::select! {
-            () = sleep(RETRY) => {}
+            biased;
             () = self.stopped() => {}
+            () = sleep(RETRY) => {}
         }
     }
 }
@@ -148,8 +149,9 @@ impl PushRoom {
         loop {
             pulse.beat();
             tokio::select! {
-                () = sleep(BEAT) => {}
+                biased;
                 () = driver.stopped() => break,
+                () = sleep(BEAT) => {}
                 ended = tasks.join_next() => return raise(ended),
             }
         }
@@ -249,6 +251,8 @@ async fn work_on(mut worker: VendorWorker, driver: Driver) {
     let vendor = worker.vendor();
     let lane = Arc::clone(worker.lane());
     let mut calls = JoinSet::new();
+    // The time at which the rows of ended tasks are removed, however many more end until then.
+    let mut removes_at = None;
     while !driver.is_stopped() {
         let now_ms = driver.now_ms();
         if let Err(error) = worker.fill(now_ms).await {
@@ -269,29 +273,39 @@ async fn work_on(mut worker: VendorWorker, driver: Driver) {
             }
         }
         let wakes_ms = worker.wakes_at_ms();
-        let removes = worker.has_ended();
-        if !removes {
+        if worker.has_ended() {
+            removes_at = removes_at.or_else(|| Some(Instant::now() + REMOVE_INTERVAL));
+        } else {
+            removes_at = None;
             driver.works();
         }
         tokio::select! {
             biased;
             () = driver.stopped() => {}
+            () = until(removes_at), if removes_at.is_some() => {
+                if let Err(error) = worker.flush(1).await {
+                    driver.pause(&error).await;
+                }
+            }
             Some(ended) = calls.join_next(), if !calls.is_empty() => match ended {
                 Ok((call, outcomes)) => take(&mut worker, call, outcomes, &driver).await,
                 Err(error) => raise::<()>(Some(Err(error))),
             },
             () = lane.changed.notified() => worker.wake(),
             () = driver.until(wakes_ms), if wakes_ms.is_some() => {}
-            () = sleep(REMOVE_INTERVAL), if removes => {
-                if let Err(error) = worker.flush(1).await {
-                    driver.pause(&error).await;
-                }
-            }
         }
     }
     calls.abort_all();
     // Tasks whose rows stay are tried again after the next start.
     let _ = timeout(LAST_ROWS, worker.flush(1)).await;
+}
+
+/// Waits until this time; `None`: for ever.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn take(
