@@ -14,7 +14,7 @@ mod rows;
 
 use std::{
     collections::BTreeSet,
-    hash::{BuildHasher as _, Hash, RandomState},
+    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash},
     sync::{
         Arc, OnceLock,
         atomic::{
@@ -107,7 +107,8 @@ pub(super) struct Devices {
     changing: Box<[Mutex<()>]>,
     pace: ChangePace,
     versions: Box<[AtomicU64]>,
-    hasher: RandomState,
+    /// The same in every process: users who share a counter cost a look, and nothing else.
+    hasher: BuildHasherDefault<DefaultHasher>,
     /// The public key of Web Push, once it is known.
     webpush_key: OnceLock<String>,
 }
@@ -132,7 +133,7 @@ impl Devices {
             changing: (0..CHANGE_LOCKS).map(|_| Mutex::default()).collect(),
             pace: ChangePace::default(),
             versions: versions.collect(),
-            hasher: RandomState::new(),
+            hasher: BuildHasherDefault::default(),
             webpush_key: OnceLock::new(),
         })
     }

@@ -125,8 +125,9 @@ impl Driver {
             warn!(%error, "vendor push waits for the log");
         }
         tokio::select! {
-            () = sleep(RETRY) => {}
+            biased;
             () = self.stopped() => {}
+            () = sleep(RETRY) => {}
         }
     }
 }
@@ -146,8 +147,9 @@ impl PushRoom {
         loop {
             pulse.beat();
             tokio::select! {
-                () = sleep(BEAT) => {}
+                biased;
                 () = driver.stopped() => break,
+                () = sleep(BEAT) => {}
                 ended = tasks.join_next() => return raise(ended),
             }
         }

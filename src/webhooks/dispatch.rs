@@ -11,7 +11,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::event::{HookEvent, named};
+use super::{
+    courier::HookReply,
+    event::{HookEvent, named},
+};
 use crate::{log::RowChange, outbound::iso_8601};
 
 /// The first pause after a failure. The pause doubles with each further failure.
@@ -66,35 +69,6 @@ impl EventBatch {
             events,
             done,
         }
-    }
-}
-
-/// The receiver's answer to a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum HookReply {
-    /// The receiver answered with this HTTP status, and perhaps asked to be left alone for a while.
-    Status(u16, Option<Duration>),
-    /// The receiver did not answer, for this reason.
-    Silence(String),
-}
-
-impl HookReply {
-    /// The answer in words, for an operator.
-    pub(super) fn in_words(&self) -> String {
-        match self {
-            Self::Status(status, _) => format!("HTTP {status}"),
-            Self::Silence(reason) => reason.clone(),
-        }
-    }
-
-    /// True if the receiver has the events.
-    pub(super) fn is_success(&self) -> bool {
-        matches!(self, Self::Status(200..=299, _))
-    }
-
-    /// True if a repeat of the same request would be refused again. A request that took too long, or came too early, would not.
-    fn is_refusal(&self) -> bool {
-        matches!(self, Self::Status(400..=499, _)) && !matches!(self, Self::Status(408 | 429, _))
     }
 }
 

@@ -5,8 +5,8 @@
 //! its queue. Events that retention removed before they were told are announced. Leaves to others: the calls themselves (`outbound`), and
 //! when a push ends (`push`).
 //!
-//! - `thread.rs`: the thread, its start and its end
-//! - `worker.rs`: composes, sends, writes down what was told
+//! - `room.rs`: the room before it runs, and its end; `thread.rs`: the thread that drives it
+//! - `worker.rs`: composes, sends, writes down what was told; `courier.rs`: the way to the receiver
 //! - `gather.rs`: composes a batch from the log's feed, from rows and from memory
 //! - `event.rs`: an event, its id and its JSON. Pure
 //! - `dispatch.rs`: one batch on its way, and what an answer means. Pure
@@ -19,12 +19,14 @@
 
 mod backlog;
 mod before_send;
+mod courier;
 mod dead_letters;
 mod dispatch;
 mod event;
 mod gather;
 mod presence;
 mod push_events;
+mod room;
 mod rows;
 mod sweep;
 #[cfg(test)]
@@ -32,22 +34,21 @@ mod tests;
 mod thread;
 mod worker;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64},
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use axum::http::Uri;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use towncrier_client::Trust;
 
+use self::courier::Courier;
 pub use self::{
     before_send::{BeforeSendHook, QUESTIONS_MAX, Ruling, SendQuestion},
+    courier::{HookReceiver, HookReply},
     dead_letters::{DeadLetter, DeadLetters, LetterError},
     push_events::PushEvents,
+    room::{HookSources, WebhooksRoom},
     thread::{WebhooksError, WebhooksThread},
 };
-use self::{thread::HookSources, worker::Courier};
 use crate::{
     clock::Clock,
     config::Config,
@@ -120,14 +121,6 @@ pub fn start(
     if settings.url.is_empty() {
         return Ok(started);
     }
-    let news = Arc::new(Notify::new());
-    let pushes_made = Arc::new(AtomicU64::new(0));
-    started.push_events = PushEvents::new(
-        settings,
-        Arc::clone(&clock),
-        Arc::clone(&pushes_made),
-        Arc::clone(&news),
-    );
     let courier = Courier {
         outbound: outbound(),
         url: uri(&settings.url),
@@ -139,11 +132,11 @@ pub fn start(
         registry,
         clock,
         metrics,
-        news,
-        pushes_made,
     };
-    let (thread, letters, watched) = WebhooksThread::start(config, sources, courier)?;
+    let (thread, letters, push_events, watched) =
+        WebhooksThread::start(config, sources, Arc::new(courier))?;
     started.hooks.dead_letters = Some(letters);
+    started.push_events = push_events;
     started.thread = Some((thread, watched));
     Ok(started)
 }

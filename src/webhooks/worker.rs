@@ -1,16 +1,16 @@
-//! The work of the thread `webhooks`: composes a batch, sends it, writes down that it was told, and begins anew.
+//! The work of the thread `webhooks`: composes a batch, has it sent, writes down that it was told, and begins anew.
 
 use std::{sync::Arc, time::Duration};
 
-use axum::http::Uri;
 use tokio::{
     sync::{Notify, watch},
     time::sleep,
 };
 
 use super::{
+    courier::{HookReceiver, HookReply},
     dead_letters::DeadLetters,
-    dispatch::{Dispatch, DispatchStep, EndedBatch, EventBatch, HookReply, Settled},
+    dispatch::{Dispatch, DispatchStep, EndedBatch, Settled},
     gather::Gatherer,
     sweep::Sweep,
 };
@@ -18,7 +18,6 @@ use crate::{
     clock::Clock,
     log::{Log, RowChange},
     metrics::Metrics,
-    outbound::{self, Outbound, WebhookSecrets},
     threads::Pulse,
 };
 
@@ -29,30 +28,6 @@ const LINGER_FOR_MORE: Duration = Duration::from_millis(10);
 /// The pause before the log is asked again that failed, or refused the rows of a batch.
 const LOG_RETRY: Duration = Duration::from_secs(1);
 
-/// Sends requests to the receiver.
-pub(super) struct Courier {
-    pub(super) outbound: Outbound,
-    pub(super) url: Uri,
-    pub(super) secrets: WebhookSecrets,
-    pub(super) timeout: Duration,
-}
-
-impl Courier {
-    async fn send(&self, batch: &EventBatch, now_ms: u64) -> HookReply {
-        let timestamp_s = now_ms / 1000;
-        let request = self
-            .secrets
-            .post(&self.url, &batch.id, timestamp_s, batch.body.clone());
-        match self.outbound.call(request, self.timeout).await {
-            Ok(answer) => {
-                let wait = outbound::retry_after(answer.headers());
-                HookReply::Status(answer.status().as_u16(), wait)
-            }
-            Err(error) => HookReply::Silence(error.to_string()),
-        }
-    }
-}
-
 /// All that the thread works with.
 pub(super) struct HookWorker {
     pub(super) log: Arc<dyn Log>,
@@ -60,7 +35,7 @@ pub(super) struct HookWorker {
     pub(super) metrics: Arc<Metrics>,
     pub(super) gatherer: Gatherer,
     pub(super) letters: Arc<DeadLetters>,
-    pub(super) courier: Courier,
+    pub(super) receiver: Arc<dyn HookReceiver>,
     pub(super) sweep: Sweep,
     /// Says that there may be events.
     pub(super) news: Arc<Notify>,
@@ -84,6 +59,7 @@ impl HookWorker {
                     let wait = Duration::from_millis(until_ms - now_ms);
                     pulse.rest();
                     tokio::select! {
+                        biased;
                         _ = halt.changed() => {}
                         () = sleep(wait.min(WEBHOOK_LOOK_INTERVAL)) => {}
                     }
@@ -96,6 +72,7 @@ impl HookWorker {
                         self.sweep.step(&*self.log, now_ms).await;
                         pulse.rest();
                         tokio::select! {
+                            biased;
                             _ = halt.changed() => {}
                             () = self.news.notified() => sleep(LINGER_FOR_MORE).await,
                             () = sleep(WEBHOOK_LOOK_INTERVAL) => {}
@@ -105,6 +82,7 @@ impl HookWorker {
                         tracing::warn!(%error, "webhooks cannot read the log, and try again");
                         pulse.rest();
                         tokio::select! {
+                            biased;
                             _ = halt.changed() => {}
                             () = sleep(LOG_RETRY) => {}
                         }
@@ -122,7 +100,7 @@ impl HookWorker {
         let lag_ms = now_ms.saturating_sub(oldest_ms.unwrap_or(now_ms));
         self.metrics.webhook_lag.set(lag_ms as f64 / 1000.0);
         pulse.rest();
-        let reply = self.courier.send(batch, now_ms).await;
+        let reply = self.receiver.take(&batch.id, now_ms, &batch.body).await;
         pulse.beat();
         let now_ms = self.clock.now_ms();
         let settled = self.dispatch.answered(now_ms, fastrand::f64(), &reply);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::super::{
+    courier::HookReply,
     dispatch::{
-        Dispatch, DispatchStep, EndedBatch, EventBatch, HookReply, REFUSALS_MAX, Settled,
+        Dispatch, DispatchStep, EndedBatch, EventBatch, REFUSALS_MAX, Settled,
         WEBHOOK_PAUSE_MAX, WEBHOOK_PAUSE_MIN,
     },
     event::HookEvent,
