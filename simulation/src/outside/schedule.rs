@@ -16,7 +16,7 @@ const AWAY_S_MAX: u64 = 3 * 3_600;
 
 /// Sets the other systems of a seed up, and adds their operations between the others. One seed in three has none.
 pub(in super::super) fn add_outside(seed: u64, config: &mut Config, operations: &mut Vec<Timed>) {
-    let mut random = Rng::with_seed(seed ^ 0x6f75_7473_6964_65);
+    let mut random = Rng::with_seed(seed ^ 0x006f_7574_7369_6465);
     let kind = random.u8(..6);
     let (has_push, has_webhooks) = (kind >= 2 && kind != 3, kind >= 3);
     if has_push {
