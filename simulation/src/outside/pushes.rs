@@ -25,6 +25,8 @@ use towncrier::{
 const DECIDES_WITHIN: Duration = Duration::from_secs(5);
 /// A task's end is durable after this time.
 const ENDS_WITHIN: Duration = Duration::from_secs(3);
+/// A fault of the disk that was ordered lasts no longer.
+const FAULT: Duration = Duration::from_secs(10);
 /// A device that was registered just before a message may be too late for it, ms.
 const REGISTERS_WITHIN_MS: u64 = 2_000;
 /// The prefix of the keys of tasks; see `src/push/rows.rs`.
@@ -277,7 +279,7 @@ impl Pushes {
             .get(&before.life)
             .is_none_or(|ended| *ended >= until);
         let mut unwell = self.unwell.iter();
-        let is_well = !unwell.any(|at| (answered..=until).contains(at));
+        let is_well = !unwell.any(|at| (answered - FAULT..=until).contains(at));
         let is_excused = self.excused.is_some_and(|excused| excused >= answered);
         is_whole && is_well && !is_excused && Instant::now() >= until
     }

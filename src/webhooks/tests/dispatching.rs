@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::super::{
     courier::HookReply,
     dispatch::{
-        Dispatch, DispatchStep, EndedBatch, EventBatch, REFUSALS_MAX, Settled,
-        WEBHOOK_PAUSE_MAX, WEBHOOK_PAUSE_MIN,
+        Dispatch, DispatchStep, EndedBatch, EventBatch, REFUSALS_MAX, Settled, WEBHOOK_PAUSE_MAX,
+        WEBHOOK_PAUSE_MIN,
     },
     event::HookEvent,
 };
