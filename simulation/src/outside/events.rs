@@ -45,6 +45,7 @@ fn text(value: &Value) -> String {
 impl Events {
     /// Another log begins.
     pub(super) fn begin(&mut self) {
+        self.refusals.clear();
         self.accepted.clear();
         self.highest.clear();
         self.acked.clear();
@@ -54,10 +55,16 @@ impl Events {
         self.is_excused = false;
     }
 
-    /// Ids of events that were refused to the end and not taken since.
+    /// Events of messages and pushes that were refused to the end and not taken since.
     pub(super) fn dead(&self) -> usize {
         let refused = self.refusals.iter().filter(|(_, tries)| **tries >= TRIES);
-        refused.filter(|(id, _)| !self.taken.contains(*id)).count()
+        let dead = refused.filter(|(id, _)| !self.taken.contains(*id));
+        // Presence is told at best, and a loss that grew meanwhile is another event.
+        let is_kept = |content: &String| {
+            !content.contains("\"type\":\"user.") && !content.contains("\"type\":\"events.lost")
+        };
+        dead.filter(|(id, _)| self.contents.get(*id).is_some_and(is_kept))
+            .count()
     }
 
     /// A request arrives, and gets this answer.

@@ -57,7 +57,6 @@ struct OpenCase {
     id: String,
     at_ms: u64,
     seen: Instant,
-    life: u64,
     classes: BTreeSet<DeviceClass>,
 }
 
@@ -99,7 +98,9 @@ pub(super) struct Pushes {
     after: Duration,
     unless_acked_on: Vec<DeviceClass>,
     expire_ms: u64,
-    pub(super) life: u64,
+    life: u64,
+    /// The time at which it began, Unix ms.
+    began_ms: u64,
     /// The end of each life.
     ended: BTreeMap<u64, Instant>,
     /// The times at which the gateway could not do all its work.
@@ -125,6 +126,7 @@ impl Pushes {
             unless_acked_on: config.unless_acked_on.clone(),
             expire_ms: config.expire_after.as_millis() as u64,
             life: 0,
+            began_ms: 0,
             ended: BTreeMap::new(),
             unwell: Vec::new(),
             excused: None,
@@ -141,8 +143,9 @@ impl Pushes {
     }
 
     /// A process begins.
-    pub(super) fn starts(&mut self) {
+    pub(super) fn starts(&mut self, now_ms: u64) {
         self.life += 1;
+        self.began_ms = now_ms;
         self.acks.clear();
         self.rows = None;
     }
@@ -394,7 +397,6 @@ impl Pushes {
                     id: id.to_owned(),
                     at_ms,
                     seen: Instant::now(),
-                    life: self.life,
                     classes: registered.map(|one| one.class).collect(),
                 };
                 self.cases.insert((user, seq), case);
@@ -415,7 +417,8 @@ impl Pushes {
         open.retain(|(user, seq), case| {
             case.classes.retain(|class| {
                 // An ack that a crash lost served as well.
-                let is_lost = case.life != self.life && model.has_landed_on(*user, *class, *seq);
+                let is_lost =
+                    case.at_ms <= self.began_ms && model.has_landed_on(*user, *class, *seq);
                 !is_lost
                     && !phones.contains(&(*user, *class))
                     && self.served_since(*user, *class, *seq).is_none()

@@ -38,7 +38,7 @@ impl World {
     pub(in super::super) fn outside_starts(&self, is_damaged: bool) {
         let outside = &self.outside;
         outside.life.set(outside.life.get() + 1);
-        outside.pushes().starts();
+        outside.pushes().starts(self.machine.clock.now_ms());
         outside.registering.borrow_mut().clear();
         self.disturb();
         if is_damaged {
