@@ -159,7 +159,7 @@ fn the_runbooks_of_the_alerts_are_sections_of_the_pages() {
     for runbook in runbooks {
         let runbook = runbook.split('"').next().unwrap();
         let (page, anchor) = runbook.split_once('#').unwrap();
-        let page = read(&format!("docs/{page}"));
+        let page = read(format!("docs/{page}"));
         let headings = page
             .lines()
             .filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));

@@ -205,7 +205,7 @@ impl Arrival {
     /// request. If the address has too many arrivals, its oldest is cut off.
     ///
     /// # Errors
-    /// [`Refused::Address`] if none of them may be cut off.
+    /// `Refused::Address` if none of them may be cut off.
     pub fn come_from(&self, ip: IpAddr) -> Result<(), Refused> {
         let address = Address::of(ip);
         if self.address.replace(Some(address)) == Some(address) {
