@@ -103,7 +103,7 @@ pub(super) struct Devices {
     per_user_max: usize,
     /// The services at which a Web Push subscription may be.
     webpush_hosts: Vec<String>,
-    /// Those of a change's users and token are held during it.
+    /// A change holds the locks of its users and its token.
     changing: Box<[Mutex<()>]>,
     pace: ChangePace,
     versions: Box<[AtomicU64]>,

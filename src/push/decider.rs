@@ -109,7 +109,7 @@ struct Addressed<'a> {
     conversation_seq: ConversationSeq,
 }
 
-/// What a step decided, to be written together.
+/// The decisions of a step, to be written together.
 #[derive(Default)]
 struct Decided {
     rows: Vec<RowChange>,

@@ -63,7 +63,7 @@ struct Slot {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SlotState {
-    /// It may be tried from this time on, Unix ms.
+    /// The task may be tried from this time on, Unix ms.
     Ready(u64),
     /// A call with it is under way.
     Flying,
@@ -83,7 +83,7 @@ pub(super) struct TaskBatch {
 pub(super) enum Verdict {
     /// The task is done, one way or the other.
     Done,
-    /// It is to be tried again, after this pause at the earliest.
+    /// The task is to be tried again, after this pause at the earliest.
     Again(Option<Duration>),
     /// The vendor refuses our credentials.
     Stop,

@@ -136,7 +136,7 @@ impl PushRoom {
         self
     }
 
-    /// What became of the latest pushes.
+    /// The fate of the latest pushes.
     pub fn seen(&self) -> Arc<Seen> {
         Arc::clone(&self.seen)
     }

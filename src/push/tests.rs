@@ -65,7 +65,7 @@ impl Mailbox for Nobody {
     fn post(&self, _: ConnectionId, _: Item) {}
 }
 
-/// What a vendor sees and answers.
+/// The calls that a vendor sees, and its answers.
 #[derive(Default)]
 struct Stand {
     seen: Mutex<Vec<(Notice, Vec<String>)>>,

@@ -62,7 +62,7 @@ use crate::{
 /// The parts of webhooks that the admin API uses. Without webhooks there are none.
 #[derive(Clone, Default)]
 pub struct Hooks {
-    /// AskedSend before each send.
+    /// The question before each send.
     pub before_send: Option<Arc<BeforeSendHook>>,
     /// Events that the receiver refused.
     pub dead_letters: Option<Arc<DeadLetters>>,

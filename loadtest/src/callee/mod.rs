@@ -1,7 +1,7 @@
 //! The systems that a gateway calls, in the rig: a vendor of push and a receiver of webhooks, each well, slow or away.
 //!
 //! A callee is an HTTP server by hand on the rig's own thread, because the rig shares the machine with the measured gateway.
-//! It checks no signature: the tests of the gateway do.
+//! The rig checks no signature: the tests of the gateway do.
 //!
 //! - `server.rs`: the server, its conduct, and the traffic that it saw
 //! - `vendor.rs`: the pushes that came, in a ledger

@@ -93,7 +93,7 @@ struct DecisionPace {
 struct PushLoads {
     online: u32,
     absent: u32,
-    /// Those of the warm-up among them.
+    /// The warm-up's are among them.
     probes: u32,
 }
 

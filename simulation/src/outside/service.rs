@@ -1,4 +1,4 @@
-//! How another system is for some time.
+//! The state of another system for some time.
 
 use std::{
     sync::{Arc, Mutex},
@@ -21,19 +21,19 @@ pub(in super::super) enum Service {
     Up,
     /// No call reaches it.
     Down,
-    /// It takes its time.
+    /// The system takes its time.
     Slow,
-    /// It asks for a pause.
+    /// The system asks for a pause.
     Busy,
-    /// It answers with an error of its own.
+    /// The system answers with an error of its own.
     Failing,
-    /// It takes what it gets, and its answers are lost.
+    /// The system takes each call, and its answers are lost.
     Mute,
-    /// It takes nothing, and says that it never will.
+    /// The system takes nothing, and says that it never will.
     Refusing,
-    /// It says that devices are gone. A receiver of webhooks fails.
+    /// The system says that devices are gone. A receiver of webhooks fails.
     Forgetful,
-    /// It refuses the caller. A receiver of webhooks fails.
+    /// The system refuses the caller. A receiver of webhooks fails.
     Locked,
 }
 

@@ -28,7 +28,7 @@ struct AccessState {
 #[derive(Clone)]
 pub(super) struct Granted {
     pub(super) token: Arc<str>,
-    /// It is renewed from this time on, Unix ms.
+    /// The token is renewed from this time on, Unix ms.
     pub(super) until_ms: u64,
 }
 

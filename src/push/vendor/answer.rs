@@ -1,4 +1,4 @@
-//! What an answer means where a vendor has no words of its own.
+//! The meaning of an answer where a vendor has no words of its own.
 
 use bytes::Bytes;
 use hyper::{Response, StatusCode};
