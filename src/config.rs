@@ -33,7 +33,7 @@ pub use vendors::{ApnsKeys, FcmKeys, GetuiKeys, HttpKeys, JpushKeys, WebPushKeys
 pub use webhooks::{BeforeSend, EventKind, OnFailure, Webhooks};
 pub use webpush_key::{WEBPUSH_KEY_FILE, WebPushKey};
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +128,8 @@ pub struct Admin {
     pub tls_key: PathBuf,
     /// Users whose tokens may call the admin API.
     pub user_ids: Vec<String>,
+    /// The roles of some of these users. A user who is not named here has all.
+    pub roles: BTreeMap<String, Vec<Role>>,
     /// Largest request body.
     pub body_bytes_max: usize,
     /// The most receivers of one batch.
@@ -140,6 +142,32 @@ pub struct Admin {
     /// The longest time in which a request's body may arrive, and then the longest time in which it may be done.
     #[serde(with = "duration")]
     pub request_timeout: Duration,
+}
+
+/// A part of an administrator's power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// To send messages.
+    Send,
+    /// To see where messages and users are, and the console.
+    Read,
+    /// To change what belongs to users, and the gateway's state.
+    Operate,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 3] = [Self::Send, Self::Read, Self::Operate];
+
+    /// Its name, as the configuration spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Send => "send",
+            Self::Read => "read",
+            Self::Operate => "operate",
+        }
+    }
 }
 
 /// The log.
@@ -304,6 +332,7 @@ impl Default for Admin {
             tls_certificate: PathBuf::new(),
             tls_key: PathBuf::new(),
             user_ids: vec!["openIM123456".into()],
+            roles: BTreeMap::new(),
             body_bytes_max: 1024 * 1024,
             batch_max: 10_000,
             connections_max: 1024,

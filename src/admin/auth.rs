@@ -76,14 +76,10 @@ pub(super) async fn force_logout(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let is_admin = |caller: &_| {
-        if app.is_admin(caller) {
-            Ok(())
-        } else {
-            Err(Refusal::NotPermitted)
-        }
-    };
-    let call = app.authorized(request, is_admin).await?;
+    let call = app.admin(request).await.map_err(|refusal| match refusal {
+        Refusal::NotAuthorized => Refusal::NotPermitted,
+        other => other,
+    })?;
     let body: LogoutRequest<'_> = call.json()?;
     body.operation_id.required("operationID")?;
     let platform = required_platform(body.platform)?;

@@ -1,7 +1,7 @@
 //! The beginning of every handler: check the token, then read the body. A refusal of the token comes before the body is
 //! read.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, HttpBody as _},
@@ -17,9 +17,11 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::RwLock;
 
 use super::{
+    administrators::Administrators,
     error::{Refusal, TokenFault},
     json,
     outcomes::Outcomes,
+    route::Access,
 };
 use crate::{
     config::Config,
@@ -90,7 +92,7 @@ pub(super) struct App {
     /// Orders changes of profiles. A registration that looks at nothing reads; a change that depends on the profile before
     /// writes.
     pub(super) profiles: RwLock<()>,
-    admins: HashSet<UserId>,
+    administrators: Administrators,
     /// A digest of the secret, so that comparing takes the same time for any length; `None` when no secret is set: then no
     /// secret is right.
     secret: Option<[u8; 32]>,
@@ -100,6 +102,7 @@ pub(super) struct App {
 /// One request whose token was good and whose body has arrived.
 pub(super) struct Call {
     pub(super) caller: Claims,
+    access: Access,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
@@ -108,12 +111,6 @@ impl App {
     /// `openapi` is the document of `/openapi.json`. It describes the handlers, and each handler needs this type, so the
     /// caller makes it.
     pub(super) fn new(config: &Config, rooms: Rooms, openapi: Bytes) -> Result<Self, SetupError> {
-        let admin = |user: &String| {
-            UserId::new(user).map_err(|error| SetupError::UserId {
-                user: user.clone(),
-                error,
-            })
-        };
         Ok(Self {
             delivery: rooms.delivery,
             registry: rooms.registry,
@@ -129,12 +126,7 @@ impl App {
             content_bytes_max: config.delivery.message_bytes_max,
             request_timeout: config.admin.request_timeout,
             profiles: RwLock::new(()),
-            admins: config
-                .admin
-                .user_ids
-                .iter()
-                .map(admin)
-                .collect::<Result<_, _>>()?,
+            administrators: Administrators::new(&config.admin)?,
             secret: Some(&config.auth.secret)
                 .filter(|secret| !secret.is_empty())
                 .map(|secret| Sha256::digest(secret).into()),
@@ -142,14 +134,11 @@ impl App {
         })
     }
 
-    /// A call that only an administrator may make.
+    /// A call that only an administrator with the route's role may make.
     pub(super) async fn admin(&self, request: Request) -> Result<Call, Refusal> {
+        let role = Access::of(&request).role();
         self.authorized(request, |caller| {
-            if self.is_admin(caller) {
-                Ok(())
-            } else {
-                Err(Refusal::NotAuthorized)
-            }
+            self.administrators.check(&caller.user, role)
         })
         .await
     }
@@ -160,17 +149,19 @@ impl App {
     }
 
     /// A call for which `check` looks at the token's claims before the body is read.
-    pub(super) async fn authorized(
+    async fn authorized(
         &self,
         request: Request,
         check: impl FnOnce(&Claims) -> Result<(), Refusal>,
     ) -> Result<Call, Refusal> {
         let caller = self.caller(request.headers()).await?;
         check(&caller)?;
+        let access = Access::of(&request);
         let (parts, body) = request.into_parts();
         let body = self.read(&parts.headers, body).await?;
         Ok(Call {
             caller,
+            access,
             headers: parts.headers,
             body,
         })
@@ -191,14 +182,9 @@ impl App {
         self.answered(self.delivery.authenticate(token)).await
     }
 
-    /// True if the token's user is an administrator. The token's platform does not matter, as in OpenIM.
-    pub(super) fn is_admin(&self, caller: &Claims) -> bool {
-        self.administers(&caller.user)
-    }
-
-    /// True if this user is an administrator.
+    /// True if this user is an administrator, with any role. The platform of its token does not matter, as in OpenIM.
     pub(super) fn administers(&self, user: &UserId) -> bool {
-        self.admins.contains(user)
+        self.administrators.contains(user)
     }
 
     /// Waits for an append. A queued append cannot be taken back. So if the wait ends first, the outcome is unknown, and
@@ -224,13 +210,13 @@ impl App {
         Ok(answer.map_err(|_| late())??)
     }
 
-    /// `Ok` if the caller may look into this user's inbox: its own, or any inbox for an administrator.
-    pub(super) fn check_inbox_of(&self, caller: &Claims, user: &UserId) -> Result<(), Refusal> {
-        if caller.user == *user || self.is_admin(caller) {
-            Ok(())
-        } else {
-            Err(Refusal::NotAuthorized)
+    /// `Ok` if the call may be about this user: the caller itself, or anybody for an administrator with the route's role.
+    pub(super) fn check_user(&self, call: &Call, user: &UserId) -> Result<(), Refusal> {
+        if call.caller.user == *user {
+            return Ok(());
         }
+        self.administrators
+            .check(&call.caller.user, call.access.role())
     }
 
     /// Compares with `auth.secret` in constant time.

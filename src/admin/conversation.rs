@@ -33,7 +33,7 @@ pub(super) async fn list(
     let body: ListConversations<'_> = call.json()?;
     body.operation_id.required("operationID")?;
     let user = body.user_id.required_user("userID")?;
-    app.check_inbox_of(&call.caller, &user)?;
+    app.check_user(&call, &user)?;
     app.check_conversations()?;
     let before = body.before_seq.filter(|seq| *seq != 0).unwrap_or(u64::MAX);
     let limit = body.limit.filter(|limit| *limit != 0);
@@ -63,7 +63,7 @@ pub(super) async fn mark_read(
         conversation_seq: json::required(body.conversation_seq, "conversationSeq")?,
         ..ReadMark::default()
     };
-    app.check_inbox_of(&call.caller, &user)?;
+    app.check_user(&call, &user)?;
     app.check_conversations()?;
     app.confirmed(app.delivery.mark_read(&user, None, vec![mark]))
         .await?;

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::{bodies, shape::Problem};
 use crate::{
+    config::Role,
     delivery::{AppendError, AuthError, Cause, LogError, SendError},
     ids::IdError,
     token::TokenError,
@@ -47,7 +48,7 @@ pub mod code {
     pub const INTERNAL: u16 = 500;
     /// The log is held back to a format without conversations.
     pub const NO_CONVERSATIONS: u16 = 501;
-    /// A user who is no administrator called `force_logout`.
+    /// A user who is no administrator called `force_logout`, or an administrator lacks the role for a call.
     pub const NOT_PERMITTED: u16 = 801;
     /// `parse_token`: the token is not good. Comes with HTTP 200.
     pub const TOKEN_UNPARSED: u16 = 1001;
@@ -86,6 +87,8 @@ pub(super) enum Refusal {
     NotAuthorized,
     /// The same, for `force_logout`.
     NotPermitted,
+    /// The token is an administrator's who does not have this role.
+    NoRole(Role),
     /// `parse_token` was asked about a token that is not good.
     TokenUnparsed,
     /// The secret of the `/auth` calls is wrong.
@@ -198,6 +201,10 @@ impl Refusal {
             ),
             Self::NotAuthorized => bad(code::REQUEST, "not authorized".into()),
             Self::NotPermitted => bad(code::NOT_PERMITTED, "not authorized".into()),
+            Self::NoRole(role) => bad(
+                code::NOT_PERMITTED,
+                format!("not authorized: this administrator does not have the role {} (admin.roles)", role.name()).into(),
+            ),
             Self::TokenUnparsed => HttpAnswer::new(Http::OK, code::TOKEN_UNPARSED, "parse token failed".into()),
             Self::Secret => bad(code::SECRET, "not authorized".into()),
             Self::BodyLost => bad(code::REQUEST, "the body broke off".into()),

@@ -10,12 +10,14 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 
-use super::error::Refusal;
+use super::{error::Refusal, route::Access};
 use crate::metrics::AdminRoute;
 
 /// The parts of a guard that differ between routes.
 pub(super) struct Guarded {
     pub(super) counted: AdminRoute,
+    /// The proof that the route needs. The handler's first step asks for it.
+    pub(super) access: Access,
     /// Answers in the words of the route's version of OpenIM.
     pub(super) refuse: fn(Refusal) -> Response,
 }
@@ -27,10 +29,11 @@ pub(super) struct CountedStatus(pub(super) StatusCode);
 /// Runs the handler, and counts its answer for its route.
 pub(super) async fn guard(
     State(route): State<Arc<Guarded>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
+    request.extensions_mut().insert(route.access);
     // It is safe to continue after a panic: handlers keep no state, and their locks recover from poison.
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| (route.refuse)(Refusal::Panic));

@@ -29,7 +29,7 @@ pub(super) async fn newest_seq(
     body.operation_id.required("operationID")?;
     let msg_incr = json::required(body.msg_incr, "msgIncr")?;
     let user = body.send_id.required_user("sendID")?;
-    app.check_inbox_of(&call.caller, &user)?;
+    app.check_user(&call, &user)?;
     let inbox = app.answered(app.delivery.inbox(&user).wait()).await?;
     Ok(bodies::json(&NewestSeq {
         err_code: 0,
@@ -52,7 +52,7 @@ pub(super) async fn del_msg(
     let body: DeleteRequest<'_> = call.json()?;
     body.operation_id.required("operationID")?;
     let user = body.user_id.required_user("userID")?;
-    app.check_inbox_of(&call.caller, &user)?;
+    app.check_user(&call, &user)?;
     let seqs = seqs(body.seq_list.as_deref().unwrap_or_default())?;
     if seqs.is_empty() {
         return Err(Refusal::Required("seqList"));

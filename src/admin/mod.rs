@@ -10,7 +10,7 @@
 //!   it and from v3's table
 //! - `v3/`: OpenIM v3's calls
 //! - `guard.rs`: the layer around every handler: panics, CORS, metrics
-//! - `call.rs`: the first steps of every handler: the caller's token, then the body
+//! - `call.rs`: the first steps of every handler: the caller's token, then the body; `administrators.rs`: who has which role
 //! - `bodies/`, `json.rs`, `text.rs`: requests and answers; strings borrowed from the request; `required.rs`: their checks
 //! - `content.rs`, `shape.rs`: the content types and their fields; the check against them
 //! - `send.rs`, `batch.rs`, `fingerprint.rs`, `outcomes.rs`: sends, and their outcomes
@@ -19,6 +19,7 @@
 //! - `console.rs`: the page at `/console/`, and the configuration that it shows
 //! - `error.rs`: every refusal, with its HTTP status, errCode and sentence
 
+mod administrators;
 mod auth;
 mod batch;
 mod before_send;

@@ -84,10 +84,21 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, failure: &Value) ->
     match route.access {
         Access::Open | Access::Secret => {}
         Access::Token => operation["security"] = json!([{ "token": [] }]),
-        Access::Admin => {
+        Access::Own(role) => {
             operation["security"] = json!([{ "token": [] }]);
-            operation["description"] =
-                "The token must be an administrator's (`admin.user_ids`).".into();
+            operation["description"] = format!(
+                "The token must be the user's, or an administrator's with the role `{}`.",
+                role.name()
+            )
+            .into();
+        }
+        Access::Admin(role) => {
+            operation["security"] = json!([{ "token": [] }]);
+            operation["description"] = format!(
+                "The token must be an administrator's (`admin.user_ids`) with the role `{}` (`admin.roles`).",
+                role.name()
+            )
+            .into();
         }
     }
     operation

@@ -42,7 +42,7 @@ pub(super) async fn pull_msg_by_seq(
     let req_identifier = json::required(body.req_identifier, "reqIdentifier")?;
     body.operation_id.required("operationID")?;
     let user = body.send_id.required_user("sendID")?;
-    app.check_inbox_of(&call.caller, &user)?;
+    app.check_user(&call, &user)?;
     let seqs = seqs(body.seq_list.as_deref().unwrap_or_default())?;
     let ranges = body.seq_ranges.as_deref().unwrap_or_default();
     let ranges = spans(ranges, seqs.len())?;

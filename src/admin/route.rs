@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::routing::MethodRouter;
+use axum::{extract::Request, routing::MethodRouter};
 use schemars::{Schema, SchemaGenerator};
 
 use super::call::App;
+use crate::config::Role;
 
 /// The proof that a caller needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +17,26 @@ pub(super) enum Access {
     Secret,
     /// Any good token, in the header `token`.
     Token,
-    /// An administrator's token, in the header `token`.
-    Admin,
+    /// The same, for what belongs to the token's user. For what belongs to another user, as [`Admin`](Self::Admin).
+    Own(Role),
+    /// The token of an administrator with this role, in the header `token`.
+    Admin(Role),
+}
+
+impl Access {
+    /// The access of the request's route.
+    pub(super) fn of(request: &Request) -> Self {
+        let access = request.extensions().get();
+        *access.expect("the guard around every handler adds it")
+    }
+
+    /// The role that an administrator needs; `None` for a call that is not an administrator's.
+    pub(super) fn role(self) -> Option<Role> {
+        match self {
+            Self::Own(role) | Self::Admin(role) => Some(role),
+            Self::Open | Self::Secret | Self::Token => None,
+        }
+    }
 }
 
 /// Describes one type, and adds the types that it refers to to the generator.
@@ -29,6 +48,9 @@ pub(super) struct Route {
     pub(super) paths: &'static [&'static str],
     pub(super) summary: &'static str,
     pub(super) access: Access,
+    /// True if a call changes something. Then it has a line in the audit log.
+    #[expect(dead_code, reason = "the audit log follows")]
+    pub(super) changes: bool,
     /// The schema of the body. A call without one is a `GET`.
     pub(super) request: Option<Describe>,
     /// The schema of the answer. An answer without one is plain text.

@@ -31,6 +31,7 @@ use super::{
     route::{Access, Route},
     send, trace, v3,
 };
+use crate::config::Role;
 
 /// Every call.
 pub(super) fn routes() -> [Route; 25] {
@@ -38,7 +39,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/manager/send_msg", "/msg/manage_send_msg"],
             summary: "Sends one message to one user",
-            access: Access::Admin,
+            access: Access::Admin(Role::Send),
+            changes: true,
             request: Some(SchemaGenerator::subschema_for::<SendRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<Sent<'_>>>),
             handler: || post(send::send_msg),
@@ -46,7 +48,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/manager/batch_send_msg", "/msg/batch_send_msg"],
             summary: "Sends one message to many users, or to all",
-            access: Access::Admin,
+            access: Access::Admin(Role::Send),
+            changes: true,
             request: Some(SchemaGenerator::subschema_for::<SendRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<BatchSent<'_>>>),
             handler: || post(batch::batch_send_msg),
@@ -54,7 +57,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/msg/check_msg_is_send_success"],
             summary: "What became of the newest send with an operationID",
-            access: Access::Admin,
+            access: Access::Admin(Role::Send),
+            changes: false,
             request: Some(SchemaGenerator::subschema_for::<Operation<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<OperationStatus>),
             handler: || post(send::check_msg_is_send_success),
@@ -62,7 +66,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/msg/trace"],
             summary: "Where a message stands, for each receiver and session",
-            access: Access::Admin,
+            access: Access::Admin(Role::Read),
+            changes: false,
             request: Some(SchemaGenerator::subschema_for::<TraceRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<Traced<'_>>>),
             handler: || post(trace::trace),
@@ -71,6 +76,7 @@ pub(super) fn routes() -> [Route; 25] {
             paths: &["/auth/user_token"],
             summary: "Issues a token",
             access: Access::Secret,
+            changes: true,
             request: Some(SchemaGenerator::subschema_for::<TokenRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<TokenIssued<'_>>>),
             handler: || post(auth::user_token),
@@ -79,6 +85,7 @@ pub(super) fn routes() -> [Route; 25] {
             paths: &["/auth/user_register"],
             summary: "Makes a user known and issues a token",
             access: Access::Secret,
+            changes: true,
             request: Some(|generator| {
                 let both = [
                     generator.subschema_for::<TokenRequest<'_>>(),
@@ -93,6 +100,7 @@ pub(super) fn routes() -> [Route; 25] {
             paths: &["/auth/parse_token"],
             summary: "Says whom the token in the header stands for",
             access: Access::Token,
+            changes: false,
             request: Some(SchemaGenerator::subschema_for::<Operation<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<TokenParsed<'_>>>),
             handler: || post(auth::parse_token),
@@ -100,7 +108,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/auth/force_logout"],
             summary: "Revokes a user's tokens on one platform and closes its connections",
-            access: Access::Admin,
+            access: Access::Admin(Role::Operate),
+            changes: true,
             request: Some(SchemaGenerator::subschema_for::<LogoutRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<LoggedOut>>),
             handler: || post(auth::force_logout),
@@ -112,6 +121,7 @@ pub(super) fn routes() -> [Route; 25] {
             ],
             summary: "Who is online, and on which platforms",
             access: Access::Token,
+            changes: false,
             request: Some(SchemaGenerator::subschema_for::<PresenceRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<Vec<UserPresence<'_>>>>),
             handler: || post(presence::get_users_online_status),
@@ -119,7 +129,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/user/get_online_users"],
             summary: "Who is online now, of all users",
-            access: Access::Admin,
+            access: Access::Admin(Role::Read),
+            changes: false,
             request: Some(SchemaGenerator::subschema_for::<OnlineRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<OnlineUsers>>),
             handler: || post(presence::get_online_users),
@@ -127,7 +138,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/gateway/config"],
             summary: "The configuration in force, secrets masked",
-            access: Access::Admin,
+            access: Access::Admin(Role::Read),
+            changes: false,
             request: None,
             answer: Some(|_| schemars::json_schema!({ "type": "object" })),
             handler: || get(console::config),
@@ -135,7 +147,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/clock/accept"],
             summary: "Confirms that the wall clock is right after it jumped",
-            access: Access::Admin,
+            access: Access::Admin(Role::Operate),
+            changes: true,
             request: Some(SchemaGenerator::subschema_for::<Operation<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<ClockAccepted>>),
             handler: || post(console::accept_clock),
@@ -143,7 +156,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/msg/newest_seq"],
             summary: "The bounds of an inbox",
-            access: Access::Token,
+            access: Access::Own(Role::Read),
+            changes: false,
             request: Some(SchemaGenerator::subschema_for::<NewestSeqRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<NewestSeq>),
             handler: || post(inbox::newest_seq),
@@ -151,7 +165,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/msg/pull_msg_by_seq"],
             summary: "Messages of an inbox by their seqs, or by those in a conversation",
-            access: Access::Token,
+            access: Access::Own(Role::Read),
+            changes: false,
             request: Some(SchemaGenerator::subschema_for::<PullRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Pulled>),
             handler: || post(pull::pull_msg_by_seq),
@@ -159,7 +174,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/msg/del_msg"],
             summary: "Removes messages from an inbox",
-            access: Access::Token,
+            access: Access::Own(Role::Operate),
+            changes: true,
             request: Some(SchemaGenerator::subschema_for::<DeleteRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<Nothing>>),
             handler: || post(inbox::del_msg),
@@ -167,7 +183,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/conversation/list"],
             summary: "A user's conversations, with what the user has read",
-            access: Access::Token,
+            access: Access::Own(Role::Read),
+            changes: false,
             request: Some(SchemaGenerator::subschema_for::<ListConversations<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<ConversationsListed<'_>>>),
             handler: || post(conversation::list),
@@ -175,7 +192,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/conversation/mark_read"],
             summary: "Marks a conversation as read on all of a user's devices",
-            access: Access::Token,
+            access: Access::Own(Role::Operate),
+            changes: true,
             request: Some(SchemaGenerator::subschema_for::<MarkRead<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<Nothing>>),
             handler: || post(conversation::mark_read),
@@ -183,7 +201,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/device/list"],
             summary: "A user's devices for push",
-            access: Access::Admin,
+            access: Access::Admin(Role::Operate),
+            changes: false,
             request: Some(SchemaGenerator::subschema_for::<DeviceRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<DevicesListed<'_>>>),
             handler: || post(device::list),
@@ -191,7 +210,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/device/remove"],
             summary: "Removes a user's devices for push",
-            access: Access::Admin,
+            access: Access::Admin(Role::Operate),
+            changes: true,
             request: Some(SchemaGenerator::subschema_for::<DeviceRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<DevicesRemoved>>),
             handler: || post(device::remove),
@@ -199,7 +219,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/webhook/dead_letters"],
             summary: "The events that the receiver of webhooks refused",
-            access: Access::Admin,
+            access: Access::Admin(Role::Read),
+            changes: false,
             request: Some(SchemaGenerator::subschema_for::<ListDeadLetters<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<DeadLettersListed>>),
             handler: || post(dead_letters::list),
@@ -207,7 +228,8 @@ pub(super) fn routes() -> [Route; 25] {
         Route {
             paths: &["/webhook/send_again"],
             summary: "Sends refused events to the receiver of webhooks again",
-            access: Access::Admin,
+            access: Access::Admin(Role::Operate),
+            changes: true,
             request: Some(SchemaGenerator::subschema_for::<SendDeadLetters<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<SentDeadLetters>>),
             handler: || post(dead_letters::send_again),
@@ -216,6 +238,7 @@ pub(super) fn routes() -> [Route; 25] {
             paths: &["/healthz"],
             summary: "The process answers",
             access: Access::Open,
+            changes: false,
             request: None,
             answer: None,
             handler: || get(health::healthz),
@@ -224,6 +247,7 @@ pub(super) fn routes() -> [Route; 25] {
             paths: &["/readyz"],
             summary: "Sends are accepted; 503 and the reason where not",
             access: Access::Open,
+            changes: false,
             request: None,
             answer: None,
             handler: || get(health::readyz),
@@ -232,6 +256,7 @@ pub(super) fn routes() -> [Route; 25] {
             paths: &["/metrics"],
             summary: "Metrics in Prometheus' text format",
             access: Access::Open,
+            changes: false,
             request: None,
             answer: None,
             handler: || get(health::metrics),
@@ -240,6 +265,7 @@ pub(super) fn routes() -> [Route; 25] {
             paths: &["/openapi.json"],
             summary: "This document",
             access: Access::Open,
+            changes: false,
             request: None,
             answer: Some(|_| schemars::json_schema!({ "type": "object" })),
             handler: || get(health::openapi),
@@ -249,9 +275,10 @@ pub(super) fn routes() -> [Route; 25] {
 
 /// Mounts every call under every spelling, each guarded.
 pub(super) fn router(app: Arc<App>) -> Router {
-    let guarded = |router: MethodRouter<Arc<App>>, name, refuse| {
+    let guarded = |router: MethodRouter<Arc<App>>, name, access, refuse| {
         let guarded = guard::Guarded {
             counted: app.metrics.admin_route(name),
+            access,
             refuse,
         };
         router
@@ -267,7 +294,12 @@ pub(super) fn router(app: Arc<App>) -> Router {
         let handler = (route.handler)()
             .options(guard::preflight)
             .fallback(async || Refusal::NoMethod);
-        let handler = guarded(handler, route.paths[0], Refusal::into_response);
+        let handler = guarded(
+            handler,
+            route.paths[0],
+            route.access,
+            Refusal::into_response,
+        );
         for path in route.paths {
             calls.entry(path).or_default().0 = Some(handler.clone());
         }
@@ -278,7 +310,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
             .options(guard::preflight)
             .fallback(async || v3::V3Refusal::from(Refusal::NoMethod));
         for path in route.paths {
-            let handler = guarded(handler.clone(), path, v3::refuse);
+            let handler = guarded(handler.clone(), path, route.access, v3::refuse);
             calls.entry(path).or_default().1 = Some(handler);
         }
     }
@@ -296,11 +328,14 @@ pub(super) fn router(app: Arc<App>) -> Router {
         ("/console/{file}", get(console::file)),
     ] {
         let handler = handler.fallback(async || Refusal::NoMethod);
-        router = router.route(path, guarded(handler, "console", Refusal::into_response));
+        router = router.route(
+            path,
+            guarded(handler, "console", Access::Open, Refusal::into_response),
+        );
     }
     let unknown = MethodRouter::new()
         .fallback(async |headers: HeaderMap| v3::in_words_of(&headers, Refusal::NoPath));
-    let unknown = guarded(unknown, "other", Refusal::into_response);
+    let unknown = guarded(unknown, "other", Access::Open, Refusal::into_response);
     // Only paths without a route are looked up a second time.
     let tidied = TowerToHyperService::new(router.clone().fallback_service(unknown));
     router.fallback(move |mut request: Request| {

@@ -202,6 +202,21 @@ fn admin(admin: &Admin, delivery: &Delivery) -> Result<(), Invalid> {
             rule: format!("holds {id:?}, which {error}"),
         })?;
     }
+    for (id, roles) in &admin.roles {
+        let rule = if !admin.user_ids.contains(id) {
+            format!("names {id:?}, who is not in admin.user_ids")
+        } else if roles.is_empty() {
+            format!(
+                "gives {id:?} no role: give send, read or operate, or remove the user from admin.user_ids"
+            )
+        } else {
+            continue;
+        };
+        return Err(Invalid {
+            key: "admin.roles",
+            rule,
+        });
+    }
     within(
         "admin.body_bytes_max",
         admin.body_bytes_max,

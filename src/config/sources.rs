@@ -189,10 +189,18 @@ fn unknown_in(table: &Table, shape: &Table) -> Option<String> {
         let Some(known) = shape.get(key) else {
             return Some(key.clone());
         };
+        if is_open(known) {
+            return None;
+        }
         // A section that is not a table, or a key that is one, is a type error. The parse of the whole reports it with its line.
         let below = unknown_in(value.as_table()?, known.as_table()?)?;
         Some(format!("{key}.{below}"))
     })
+}
+
+/// True for a section whose keys are names that the operator gives: it has none by default.
+fn is_open(section: &Value) -> bool {
+    section.as_table().is_some_and(Table::is_empty)
 }
 
 /// Editors on Windows put a byte order mark in front of a file, but TOML does not allow it.
@@ -227,6 +235,12 @@ fn set(
     for section in sections.split('.') {
         let below = keys.get_mut(section).and_then(Value::as_table_mut);
         keys = below.ok_or_else(unknown)?;
+    }
+    let known = sections.split('.').try_fold(shape, |known, section| {
+        known.get(section).and_then(Value::as_table)
+    });
+    if known.is_some_and(Table::is_empty) && !keys.contains_key(name) {
+        keys.insert(name.to_owned(), Value::Array(Vec::new()));
     }
     let slot = keys.get_mut(name).filter(|slot| !slot.is_table());
     let slot = slot.ok_or_else(unknown)?;
@@ -422,6 +436,28 @@ mod tests {
                 matches!(refused, Err(LoadError::Unknown { .. })),
                 "{unknown}"
             );
+        }
+    }
+
+    #[test]
+    fn roles_are_given_by_name_and_only_to_administrators() {
+        use crate::config::Role;
+        let file =
+            "[admin]\nuser_ids = [\"oa\", \"Desk\", \"x\"]\n[admin.roles]\nDesk = [\"read\"]\n";
+        let variable = ("TOWNCRIER_ADMIN__ROLES__OA", "send,read");
+        let config = load(Some(file), &[variable], &["admin.roles.x=operate"]).unwrap();
+        let roles = &config.admin.roles;
+        assert_eq!(roles["Desk"], [Role::Read]);
+        assert_eq!(roles["oa"], [Role::Send, Role::Read]);
+        assert_eq!(roles["x"], [Role::Operate]);
+        for (flag, said) in [
+            ("admin.roles.stranger=send", "not in admin.user_ids"),
+            ("admin.roles.openIM123456=", "no role"),
+            ("admin.roles.openIM123456=sender", "unknown variant"),
+            ("admin.roles=send", "unknown key"),
+        ] {
+            let refused = load(None, &[], &[flag]).unwrap_err().to_string();
+            assert!(refused.contains(said), "{flag}: {refused}");
         }
     }
 

@@ -5,6 +5,7 @@
 //! - `content.rs`: every content type and its fields
 //! - `batch.rs`, `auth.rs`, `inbox.rs`, `conversation.rs`, `device.rs`, `trace.rs`, `operation.rs`: the other calls
 //! - `console.rs`: the console and its calls
+//! - `roles.rs`: each call with each role
 //! - `server.rs`: the port over a real socket
 //! - `fixture.rs`: a gateway without sockets
 
@@ -21,6 +22,7 @@ mod idempotency;
 mod inbox;
 mod limits;
 mod operation;
+mod roles;
 mod send;
 mod server;
 mod trace;

@@ -62,9 +62,11 @@ fn token(bad: TokenFault) -> (Code, Cow<'static, str>) {
 /// The code of a reason that v2's calls have as well. `answer` is v2's.
 fn common(refusal: &Refusal, answer: &HttpAnswer) -> Code {
     match refusal {
-        Refusal::NotAuthorized | Refusal::NotPermitted | Refusal::Secret | Refusal::Hook { .. } => {
-            NO_PERMISSION
-        }
+        Refusal::NotAuthorized
+        | Refusal::NotPermitted
+        | Refusal::NoRole(_)
+        | Refusal::Secret
+        | Refusal::Hook { .. } => NO_PERMISSION,
         Refusal::Send(SendError::Append(AppendError::KeyReused)) => DUPLICATE_KEY,
         Refusal::NoMessage | Refusal::NoPath => NOT_FOUND,
         _ if answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS => {

@@ -22,7 +22,7 @@ mod profile;
 mod routes;
 mod send;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod user;
 mod version;
 

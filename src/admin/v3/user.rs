@@ -69,7 +69,7 @@ pub(super) async fn update_user_info_ex(
     let body: UpdateUserInfo<'_> = call.json()?;
     let new = body.user_info.ok_or(Refusal::Required("userInfo"))?;
     let user = new.user_id.required_user("userInfo.userID")?;
-    app.check_inbox_of(&call.caller, &user)?;
+    app.check_user(&call, &user)?;
     let _order = app.profiles.write().await;
     let mut profile = app.registered(&user).await?;
     if let Some(nickname) = new.nickname {

@@ -6,7 +6,7 @@ use super::{ADMIN, Gateway, SECRET, text_v3, with, without};
 use crate::admin::{route::Access, v3::routes};
 
 /// A good body of each call, and the names of its required fields.
-fn good(path: &str, gateway: &Gateway) -> (Value, &'static [&'static str]) {
+pub(in crate::admin) fn good(path: &str, gateway: &Gateway) -> (Value, &'static [&'static str]) {
     match path {
         "/auth/get_admin_token" => (
             json!({ "secret": SECRET, "userID": ADMIN }),
@@ -144,7 +144,7 @@ async fn a_token_must_be_there_be_good_and_suffice() {
         reply.refused_v3(1503, "TokenMalformedError");
         let other = gateway.token("u9");
         let reply = gateway.v3_with(Some(&other), path, body).await;
-        if route.access == Access::Admin || path == "/user/update_user_info_ex" {
+        if matches!(route.access, Access::Admin(_)) || path == "/user/update_user_info_ex" {
             reply.refused_v3(1002, "NoPermissionError");
         } else {
             reply.data_v3();

@@ -16,6 +16,7 @@ mod version;
 use axum::{body::Body, http::Request};
 use serde_json::{Value, json};
 
+pub(in crate::admin) use self::every_call::good;
 use crate::admin::tests::{ADMIN, Gateway, Reply, SECRET, with, without};
 
 impl Gateway {
@@ -28,7 +29,7 @@ impl Gateway {
         self.ask(request.body(body.into()).unwrap()).await
     }
 
-    async fn v3_as(&self, user: &str, path: &str, body: &Value) -> Reply {
+    pub(in crate::admin) async fn v3_as(&self, user: &str, path: &str, body: &Value) -> Reply {
         let token = self.token(user);
         self.v3_with(Some(&token), path, body.to_string()).await
     }
@@ -39,7 +40,7 @@ impl Gateway {
     }
 
     /// Registers a user, and a notification account.
-    async fn register_both(&self) {
+    pub(in crate::admin) async fn register_both(&self) {
         let users =
             json!({ "users": [{ "userID": "u1", "nickname": "One", "faceURL": "f", "ex": "e" }] });
         self.v3("/user/user_register", &users).await.data_v3();
