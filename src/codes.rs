@@ -39,6 +39,8 @@ pub(crate) fn of_token(error: TokenError) -> Code {
         TokenError::NotYet => TOKEN_NOT_YET,
         TokenError::Malformed => TOKEN_MALFORMED,
         TokenError::Algorithm
+        | TokenError::UnknownKey
+        | TokenError::Purpose
         | TokenError::Signature
         | TokenError::Contradiction
         | TokenError::User(_)

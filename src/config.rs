@@ -4,7 +4,7 @@
 //! from [`Sources::load`] has passed every check, so no later code checks it again.
 //!
 //! - `sources.rs`: file, then environment, then flags
-//! - `check.rs`: the limits that types cannot express
+//! - `check.rs`: the limits that types cannot express; `check_auth.rs`: those of secrets and tokens
 //! - `secrets.rs`: `secrets.toml`, written at the first start; `mask.rs`: secrets as they are printed
 //! - `push.rs`: the section of vendor push; `vendors.rs`: those of the vendors; `check_vendors.rs`: their limits
 //! - `webpush_key.rs`: the key of Web Push
@@ -14,6 +14,7 @@
 mod address;
 mod address_range;
 mod check;
+mod check_auth;
 mod check_vendors;
 mod duration;
 mod mask;
@@ -128,6 +129,8 @@ pub struct Admin {
     pub tls_key: PathBuf,
     /// Users whose tokens may call the admin API.
     pub user_ids: Vec<String>,
+    /// The most messages a second of each of these users, one for each receiver; 0: no limit.
+    pub sends_per_second_max: u32,
     /// The roles of some of these users. A user who is not named here has all.
     pub roles: BTreeMap<String, Vec<Role>>,
     /// Largest request body.
@@ -227,6 +230,36 @@ pub struct Auth {
     /// The time for which a token is valid.
     #[serde(with = "duration")]
     pub token_lifetime: Duration,
+    /// The file with the public keys of a company's own login, a JSON Web Key Set; empty: none.
+    pub jwks_file: PathBuf,
+    /// The address of such a set; empty: none. One of the two.
+    pub jwks_url: String,
+    /// The time between two looks at the address.
+    #[serde(with = "duration")]
+    pub jwks_interval: Duration,
+    /// The `iss` that tokens of that login must have; empty: any.
+    pub issuer: String,
+    /// The `aud` that they must have; empty: any.
+    pub audience: String,
+    /// The names of their claims.
+    pub claims: ClaimNames,
+}
+
+/// The names of the claims in tokens of a company's own login. An empty one means OpenIM's names.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClaimNames {
+    /// The claim that names the user.
+    pub user: String,
+    /// The claim that names the platform, by name or number.
+    pub platform: String,
+}
+
+impl Auth {
+    /// True if tokens of a company's own login are accepted.
+    pub fn has_login_keys(&self) -> bool {
+        !self.jwks_file.as_os_str().is_empty() || !self.jwks_url.is_empty()
+    }
 }
 
 /// Sessions.
@@ -332,6 +365,7 @@ impl Default for Admin {
             tls_certificate: PathBuf::new(),
             tls_key: PathBuf::new(),
             user_ids: vec!["openIM123456".into()],
+            sends_per_second_max: 0,
             roles: BTreeMap::new(),
             body_bytes_max: 1024 * 1024,
             batch_max: 10_000,
@@ -366,6 +400,12 @@ impl Default for Auth {
             token_key_previous: String::new(),
             secrets_file: PathBuf::new(),
             token_lifetime: Duration::from_secs(90 * 24 * 3600),
+            jwks_file: PathBuf::new(),
+            jwks_url: String::new(),
+            jwks_interval: Duration::from_secs(300),
+            issuer: String::new(),
+            audience: String::new(),
+            claims: ClaimNames::default(),
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::{
         self, Port, Shares, TooFew,
         tls::{self, Tls, TlsError},
     },
+    jwks::{self, KeySource, KeySourceFault},
     lines::Lines,
     log::{
         Log,
@@ -83,6 +84,9 @@ pub enum Error {
     /// A vendor of the configuration cannot be used.
     #[error(transparent)]
     Vendor(#[from] VendorFault),
+    /// The keys of the company's own login cannot be read.
+    #[error(transparent)]
+    LoginKeys(#[from] KeySourceFault),
     /// The key of Web Push cannot be read or written.
     #[error(transparent)]
     WebPushKey(#[from] SecretsError),
@@ -185,6 +189,8 @@ pub struct Gateway {
     webhooks: Option<WebhooksThread>,
     /// The task that watches the certificates' files. It never ends by itself.
     certificates: AbortHandle,
+    /// The task that reads the keys of the company's own login, if it has one. It never ends by itself.
+    login_keys: Option<AbortHandle>,
 }
 
 /// The thread and runtime of the admin API. They are its own, so that no load on it delays a session.
@@ -204,6 +210,7 @@ impl Gateway {
         let clock = Arc::new(Clock::system());
         let webpush_key = config.read_or_create_webpush_key()?;
         let trust = Trust::default();
+        let login_keys = KeySource::open(&config.auth, &trust)?;
         let vendors = vendors(&config.push, webpush_key.as_ref(), &clock, &trust)?;
         let metrics = Arc::new(Metrics::new());
         let watch = Arc::new(Watch::default());
@@ -225,6 +232,13 @@ impl Gateway {
         watch.add([admin_watched]);
         let log = EmbeddedLog::open(&config.log, clock.clone(), metrics.clone())?;
         let base = Base::build(&config, metrics, clock.clone(), log);
+        // Clients that come at once wait for its first look.
+        let login_keys = login_keys
+            .zip(base.tokens.login_keys().cloned())
+            .map(|(source, keys)| {
+                let following = jwks::follow(source, keys, base.metrics.clone());
+                tokio::spawn(following).abort_handle()
+            });
         let webhooks = webhooks::start(
             &config,
             base.log.clone(),
@@ -275,6 +289,7 @@ impl Gateway {
             push,
             webhooks,
             certificates,
+            login_keys,
         })
     }
 
@@ -343,6 +358,7 @@ impl Gateway {
         let handle = self.admin.handle;
         let admin_ended = tokio::task::spawn_blocking(move || handle.join().is_ok()).await;
         self.certificates.abort();
+        self.login_keys.iter().for_each(AbortHandle::abort);
         for (part, has_ended) in [
             ("the reactors", reactors_ended),
             ("vendor push", push_ended.unwrap_or(false)),

@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod door;
 pub mod gateway;
 pub mod ids;
+pub mod jwks;
 pub mod lines;
 pub mod log;
 pub mod message;

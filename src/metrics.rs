@@ -8,11 +8,13 @@
 //! - `admin_route.rs`: the answers of one route of the admin API
 //! - `before_send.rs`: the questions before a send
 //! - `push.rs`: those of vendor push
+//! - `login_keys.rs`: those of the keys of a company's own login
 //! - `device_outcome.rs`: what became of a device
 
 mod admin_route;
 mod before_send;
 mod device_outcome;
+mod login_keys;
 mod push;
 
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use metrics_exporter_prometheus::{
 
 pub use self::{
     device_outcome::DeviceOutcome,
+    login_keys::LoginKeysMetrics,
     push::{PushMetrics, PushOutcomes},
 };
 use crate::{ids::Platform, process};
@@ -185,6 +188,8 @@ pub struct Metrics {
     pub bytes_sent: Counter,
     /// Vendor push.
     pub push: PushMetrics,
+    /// The keys of a company's own login.
+    pub login_keys: LoginKeysMetrics,
 }
 
 impl Metrics {
@@ -392,6 +397,7 @@ impl Metrics {
                 "Bytes written to clients' sockets",
             ),
             push: PushMetrics::new(&recorder),
+            login_keys: LoginKeysMetrics::new(&recorder),
             recorder,
         }
     }

@@ -28,7 +28,7 @@ use self::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 24] = [
+const MAP: [(&str, &[&str]); 25] = [
     (
         "admin",
         &[
@@ -80,6 +80,7 @@ const MAP: [(&str, &[&str]); 24] = [
     ("log", &["message", "ids"]),
     ("message", &["ids"]),
     ("outbound", &[]),
+    ("jwks", &["outbound"]),
     ("config", &["ids", "message", "outbound"]),
     ("metrics", &["ids"]),
     ("clock", &[]),

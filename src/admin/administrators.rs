@@ -1,6 +1,12 @@
-//! The administrators, and the roles of each.
+//! The administrators: the roles of each, and how fast each may send.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
 
 use super::{call::SetupError, error::Refusal};
 use crate::{
@@ -8,8 +14,21 @@ use crate::{
     ids::UserId,
 };
 
-/// The users of `admin.user_ids`, each with its roles.
-pub(super) struct Administrators(HashMap<UserId, Vec<Role>>);
+/// The debt with which an administrator may still send. It lets the calls of one moment come together.
+const DEBT_MAX: Duration = Duration::from_millis(100);
+
+/// The users of `admin.user_ids`. Their number is fixed, and so is what is kept for each.
+pub(super) struct Administrators {
+    by_user: HashMap<UserId, Administrator>,
+    /// The time that one message costs; zero: no limit.
+    cost: Duration,
+}
+
+struct Administrator {
+    roles: Vec<Role>,
+    /// The moment at which the sends so far are paid.
+    paid: Mutex<Option<Instant>>,
+}
 
 impl Administrators {
     pub(super) fn new(config: &config::Admin) -> Result<Self, SetupError> {
@@ -19,26 +38,118 @@ impl Administrators {
                 error,
             })?;
             let roles = config.roles.get(user).cloned();
-            Ok((id, roles.unwrap_or_else(|| Role::ALL.into())))
+            let administrator = Administrator {
+                roles: roles.unwrap_or_else(|| Role::ALL.into()),
+                paid: Mutex::default(),
+            };
+            Ok((id, administrator))
         };
-        let administrators = config.user_ids.iter().map(administrator);
-        Ok(Self(administrators.collect::<Result<_, _>>()?))
+        let by_user = config.user_ids.iter().map(administrator);
+        let cost = Duration::from_secs(1).checked_div(config.sends_per_second_max);
+        Ok(Self {
+            by_user: by_user.collect::<Result<_, _>>()?,
+            cost: cost.unwrap_or_default(),
+        })
     }
 
     /// True if this user is an administrator, with any role.
     pub(super) fn contains(&self, user: &UserId) -> bool {
-        self.0.contains_key(user)
+        self.by_user.contains_key(user)
     }
 
     /// `Ok` if this user is an administrator with the role. `None`: the call is no administrator's.
     pub(super) fn check(&self, user: &UserId, role: Option<Role>) -> Result<(), Refusal> {
-        let (Some(role), Some(roles)) = (role, self.0.get(user)) else {
+        let (Some(role), Some(administrator)) = (role, self.by_user.get(user)) else {
             return Err(Refusal::NotAuthorized);
         };
-        if roles.contains(&role) {
+        if administrator.roles.contains(&role) {
             Ok(())
         } else {
             Err(Refusal::NoRole(role))
+        }
+    }
+
+    /// Charges so many messages to the administrator. A batch is taken whole, and paid afterwards.
+    ///
+    /// # Errors
+    /// The sends before are not paid yet. Nothing was charged.
+    pub(super) fn charge(&self, user: &UserId, messages: u64) -> Result<(), Refusal> {
+        self.owe(user, messages, Some(DEBT_MAX))
+    }
+
+    /// Charges messages that were sent already.
+    pub(super) fn charge_sent(&self, user: &UserId, messages: u64) {
+        // Without a bound nothing is refused.
+        let _ = self.owe(user, messages, None);
+    }
+
+    fn owe(&self, user: &UserId, messages: u64, max: Option<Duration>) -> Result<(), Refusal> {
+        let Some(administrator) = self.by_user.get(user).filter(|_| !self.cost.is_zero()) else {
+            return Ok(());
+        };
+        let mut paid = administrator
+            .paid
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let before = paid.unwrap_or(now).max(now);
+        let wait = max.and_then(|max| before.duration_since(now).checked_sub(max));
+        if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+            let seconds = wait.as_millis().div_ceil(1000);
+            return Err(Refusal::TooManySends(
+                seconds.try_into().unwrap_or(u16::MAX),
+            ));
+        }
+        let cost = self
+            .cost
+            .saturating_mul(messages.try_into().unwrap_or(u32::MAX));
+        *paid = before.checked_add(cost).or(*paid);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_counts_its_messages_and_each_administrator_pays_its_own() {
+        let config = config::Admin {
+            user_ids: vec!["a".into(), "b".into()],
+            sends_per_second_max: 10,
+            ..config::Admin::default()
+        };
+        let administrators = Administrators::new(&config).unwrap();
+        let user = |name: &str| UserId::new(name).unwrap();
+        let charge = |name: &str, messages| match administrators.charge(&user(name), messages) {
+            Ok(()) => 0,
+            Err(Refusal::TooManySends(seconds)) => seconds,
+            Err(other) => panic!("{other:?}"),
+        };
+        assert_eq!(charge("a", 30), 0);
+        assert_eq!(charge("a", 1), 3);
+        assert_eq!(charge("b", 1), 0);
+        advance(Duration::from_millis(2500)).await;
+        assert_eq!(charge("a", 1), 1);
+        advance(Duration::from_millis(500)).await;
+        let sent = (0..100).filter(|_| charge("a", 1) == 0).count();
+        assert!((1..=2).contains(&sent), "{sent}");
+        for _ in 0..10 {
+            advance(Duration::from_millis(100)).await;
+            assert_eq!(charge("a", 1), 0);
+        }
+        administrators.charge_sent(&user("a"), u64::MAX);
+        assert_eq!(charge("a", 1), u16::MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_limit_nothing_is_counted() {
+        let administrators = Administrators::new(&config::Admin::default()).unwrap();
+        let user = UserId::new("openIM123456").unwrap();
+        for _ in 0..3 {
+            assert!(administrators.charge(&user, u64::MAX).is_ok());
         }
     }
 }

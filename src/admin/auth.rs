@@ -11,7 +11,7 @@ use super::{
     bodies::{
         self, LoggedOut, LogoutRequest, Operation, Profile, TokenIssued, TokenParsed, TokenRequest,
     },
-    call::App,
+    call::{App, OpenCall},
     error::Refusal,
     json,
 };
@@ -25,8 +25,8 @@ pub(super) async fn user_token(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let body = app.anonymous(request).await?;
-    let (user, platform) = app.applicant(&json::parse(&body)?)?;
+    let call = app.anonymous(request).await?;
+    let (user, platform) = app.applicant(&call)?;
     app.issue(&user, platform).await
 }
 
@@ -35,9 +35,9 @@ pub(super) async fn user_register(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let body = app.anonymous(request).await?;
-    let (user, platform) = app.applicant(&json::parse(&body)?)?;
-    let profile: Profile<'_> = json::parse(&body)?;
+    let call = app.anonymous(request).await?;
+    let (user, platform) = app.applicant(&call)?;
+    let profile: Profile<'_> = json::parse(&call.body)?;
     let profile = serde_json::to_vec(&profile).expect("strings and integers are always JSON");
     if profile.len() > PROFILE_BYTES_MAX {
         return Err(Refusal::TooLarge {
@@ -84,17 +84,22 @@ pub(super) async fn force_logout(
     body.operation_id.required("operationID")?;
     let platform = required_platform(body.platform)?;
     let user = body.from_user_id.required_user("fromUserID")?;
+    call.note.user(&user);
+    call.note.platform(platform);
     let connections = app.confirmed(app.delivery.log_out(user, platform)).await?;
     Ok(bodies::answer(LoggedOut { connections }))
 }
 
 impl App {
     /// The user and platform that a token is asked for, after the secret was checked.
-    fn applicant(&self, body: &TokenRequest<'_>) -> Result<(UserId, Platform), Refusal> {
+    fn applicant(&self, call: &OpenCall) -> Result<(UserId, Platform), Refusal> {
+        let body: TokenRequest<'_> = json::parse(&call.body)?;
         let secret = body.secret.required("secret")?;
         body.operation_id.required("operationID")?;
         let platform = required_platform(body.platform)?;
         let user = body.user_id.required_user("userID")?;
+        call.note.user(&user);
+        call.note.platform(platform);
         self.check_secret(secret)?;
         Ok((user, platform))
     }

@@ -5,7 +5,6 @@ use std::{collections::HashSet, sync::Arc};
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::HeaderMap,
     response::Response,
 };
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use futures_util::stream;
 
 use super::{
     bodies::{self, BatchSent, SendRequest, Sent, SentTo, SentToMany},
-    call::App,
+    call::{App, Call},
     error::Refusal,
     outcomes::SendingStatus,
     send::GROUPS,
@@ -35,7 +34,7 @@ pub(super) async fn batch_send_msg(
     let call = app.admin(request).await?;
     let body: SendRequest<'_> = call.json()?;
     let message = app.message(&call.body, &body)?;
-    let batch = app.send_to_many(&call.headers, &body, message).await?;
+    let batch = app.send_to_many(&call, &body, message).await?;
     Ok(match batch.result {
         BatchResult::Nobody => bodies::answer(BatchSent {
             results: Vec::new(),
@@ -85,7 +84,7 @@ impl App {
     /// Sends a checked message to the users of `recvIDList`, or to everyone, and waits until it is durable.
     pub(super) async fn send_to_many<'a>(
         &self,
-        headers: &HeaderMap,
+        call: &Call,
         body: &'a SendRequest<'_>,
         message: StoredMessage,
     ) -> Result<BatchCall<'a>, Refusal> {
@@ -105,7 +104,7 @@ impl App {
         let result = if is_nobody {
             BatchResult::Nobody
         } else {
-            let receipt = self.deliver(headers, body, message, receivers).await?;
+            let receipt = self.deliver(call, body, message, receivers).await?;
             let is_listed = receipt.entries.len() as u64 == receipt.receivers;
             if !is_listed || receipt.receivers > self.batch_max as u64 {
                 BatchResult::Counted(receipt)

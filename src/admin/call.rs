@@ -18,6 +18,7 @@ use tokio::sync::RwLock;
 
 use super::{
     administrators::Administrators,
+    audit::Note,
     error::{Refusal, TokenFault},
     json,
     outcomes::Outcomes,
@@ -92,7 +93,7 @@ pub(super) struct App {
     /// Orders changes of profiles. A registration that looks at nothing reads; a change that depends on the profile before
     /// writes.
     pub(super) profiles: RwLock<()>,
-    administrators: Administrators,
+    pub(super) administrators: Administrators,
     /// A digest of the secret, so that comparing takes the same time for any length; `None` when no secret is set: then no
     /// secret is right.
     secret: Option<[u8; 32]>,
@@ -105,6 +106,15 @@ pub(super) struct Call {
     access: Access,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// Takes what the audit log tells about the call.
+    pub(super) note: Note,
+}
+
+/// One request that needs no token, whose body has arrived.
+pub(super) struct OpenCall {
+    pub(super) body: Bytes,
+    /// The same as a call's.
+    pub(super) note: Note,
 }
 
 impl App {
@@ -155,8 +165,12 @@ impl App {
         check: impl FnOnce(&Claims) -> Result<(), Refusal>,
     ) -> Result<Call, Refusal> {
         let caller = self.caller(request.headers()).await?;
+        let (access, note) = (Access::of(&request), Note::of(&request));
+        // What users do with their own things is not an administrator's act.
+        if self.administers(&caller.user) || matches!(access, Access::Admin(_)) {
+            note.caller(&caller.user);
+        }
         check(&caller)?;
-        let access = Access::of(&request);
         let (parts, body) = request.into_parts();
         let body = self.read(&parts.headers, body).await?;
         Ok(Call {
@@ -164,13 +178,16 @@ impl App {
             access,
             headers: parts.headers,
             body,
+            note,
         })
     }
 
     /// The body of a call that needs no token.
-    pub(super) async fn anonymous(&self, request: Request) -> Result<Bytes, Refusal> {
+    pub(super) async fn anonymous(&self, request: Request) -> Result<OpenCall, Refusal> {
+        let note = Note::of(&request);
         let (parts, body) = request.into_parts();
-        self.read(&parts.headers, body).await
+        let body = self.read(&parts.headers, body).await?;
+        Ok(OpenCall { body, note })
     }
 
     /// The claims of the token in the header `token`.

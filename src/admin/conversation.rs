@@ -63,6 +63,8 @@ pub(super) async fn mark_read(
         conversation_seq: json::required(body.conversation_seq, "conversationSeq")?,
         ..ReadMark::default()
     };
+    call.note.user(&user);
+    call.note.ids([conversation_id]);
     app.check_user(&call, &user)?;
     app.check_conversations()?;
     app.confirmed(app.delivery.mark_read(&user, None, vec![mark]))

@@ -82,6 +82,7 @@ pub(super) async fn send_again(
         (None, true) => None,
         _ => return Err(Refusal::Rule("give numbers, or all")),
     };
+    call.note.ids(numbers.iter().flatten());
     let Some(letters) = &app.hooks.dead_letters else {
         return Ok(bodies::answer(SentDeadLetters { sent: 0 }));
     };

@@ -45,7 +45,9 @@ impl App {
         let call = self.admin(request).await?;
         let body: DeviceRequest<'_> = call.json()?;
         body.operation_id.required("operationID")?;
-        body.user_id.required_user("userID")
+        let user = body.user_id.required_user("userID")?;
+        call.note.user(&user);
+        Ok(user)
     }
 }
 

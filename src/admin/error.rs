@@ -11,7 +11,7 @@ use axum::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{bodies, shape::Problem};
+use super::{audit::ErrCode, bodies, shape::Problem};
 use crate::{
     config::Role,
     delivery::{AppendError, AuthError, Cause, LogError, SendError},
@@ -42,7 +42,7 @@ pub mod code {
     pub const KEY_REUSED: u16 = 409;
     /// The body, the content or the answer asked for is too large.
     pub const TOO_LARGE: u16 = 413;
-    /// The writer's queue is full; nothing was stored.
+    /// The writer's queue is full, or the administrator sends too fast; nothing was stored.
     pub const BUSY: u16 = 429;
     /// A fault of the gateway. Its outcome is not known: send again with the same clientMsgID.
     pub const INTERNAL: u16 = 500;
@@ -74,6 +74,8 @@ pub mod code {
     pub const STARTING: u16 = 50309;
     /// The system that is asked before each send gave no usable answer. Nothing was stored.
     pub const HOOK_UNANSWERED: u16 = 50310;
+    /// The token is of an unknown key of the company's own login, whose keys cannot be read now.
+    pub const KEYS_UNREAD: u16 = 50311;
 }
 
 /// The reason for which a request was not done.
@@ -89,6 +91,10 @@ pub(super) enum Refusal {
     NotPermitted,
     /// The token is an administrator's who does not have this role.
     NoRole(Role),
+    /// The administrator sends faster than the configuration allows. The number of seconds until it may send again.
+    TooManySends(u16),
+    /// The keys of the company's own login cannot be read, and the token is of a key that is not known.
+    KeysUnread,
     /// `parse_token` was asked about a token that is not good.
     TokenUnparsed,
     /// The secret of the `/auth` calls is wrong.
@@ -204,6 +210,18 @@ impl Refusal {
             Self::NoRole(role) => bad(
                 code::NOT_PERMITTED,
                 format!("not authorized: this administrator does not have the role {} (admin.roles)", role.name()).into(),
+            ),
+            Self::TooManySends(seconds) => HttpAnswer::new(
+                Http::TOO_MANY_REQUESTS,
+                code::BUSY,
+                "this administrator sends faster than admin.sends_per_second_max allows, nothing was stored: send again later".into(),
+            )
+            .retry_after(1)
+            .and_not_before(*seconds),
+            Self::KeysUnread => HttpAnswer::unavailable(
+                code::KEYS_UNREAD,
+                "the token's key is not known, and the keys of the company's login cannot be read now: ask again",
+                5,
             ),
             Self::TokenUnparsed => HttpAnswer::new(Http::OK, code::TOKEN_UNPARSED, "parse token failed".into()),
             Self::Secret => bad(code::SECRET, "not authorized".into()),
@@ -344,6 +362,15 @@ impl HttpAnswer {
         }
     }
 
+    /// Waiting takes at least so long.
+    fn and_not_before(self, seconds: u16) -> Self {
+        let retry_after_s = self.retry_after_s.max(Some(seconds));
+        Self {
+            retry_after_s,
+            ..self
+        }
+    }
+
     fn unavailable(code: u16, sentence: &'static str, retry_after_s: u16) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, sentence.into()).retry_after(retry_after_s)
     }
@@ -395,6 +422,7 @@ impl IntoResponse for Refusal {
         };
         let mut response = bodies::json(&failure);
         *response.status_mut() = status;
+        response.extensions_mut().insert(ErrCode(code));
         if let Some(seconds) = retry_after_s {
             response
                 .headers_mut()
@@ -410,6 +438,7 @@ impl From<AuthError> for Refusal {
             AuthError::Token(error) => Self::Token(TokenFault::Contents(error)),
             AuthError::Revoked => Self::Token(TokenFault::Revoked),
             AuthError::ClockDoubted(_) => Self::ClockDoubted,
+            AuthError::Keys(_) => Self::KeysUnread,
             AuthError::Read(error) => Self::Read(error),
         }
     }

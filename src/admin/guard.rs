@@ -10,7 +10,7 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 
-use super::{error::Refusal, route::Access};
+use super::{audit::AuditLine, error::Refusal, route::Access};
 use crate::metrics::AdminRoute;
 
 /// The parts of a guard that differ between routes.
@@ -18,6 +18,8 @@ pub(super) struct Guarded {
     pub(super) counted: AdminRoute,
     /// The proof that the route needs. The handler's first step asks for it.
     pub(super) access: Access,
+    /// The route's path, if its calls have lines in the audit log.
+    pub(super) audited: Option<&'static str>,
     /// Answers in the words of the route's version of OpenIM.
     pub(super) refuse: fn(Refusal) -> Response,
 }
@@ -34,9 +36,15 @@ pub(super) async fn guard(
 ) -> Response {
     let started = Instant::now();
     request.extensions_mut().insert(route.access);
+    let line = route
+        .audited
+        .and_then(|call| AuditLine::begin(call, route.access, &mut request));
     // It is safe to continue after a panic: handlers keep no state, and their locks recover from poison.
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| (route.refuse)(Refusal::Panic));
+    if let Some(line) = line {
+        line.end(&response);
+    }
     // Any origin may call, as in OpenIM. The token is a header that a page must already know, and never a cookie that the
     // browser would add. So a foreign page gains nothing from the permission.
     response

@@ -52,11 +52,13 @@ pub(super) async fn del_msg(
     let body: DeleteRequest<'_> = call.json()?;
     body.operation_id.required("operationID")?;
     let user = body.user_id.required_user("userID")?;
+    call.note.user(&user);
     app.check_user(&call, &user)?;
     let seqs = seqs(body.seq_list.as_deref().unwrap_or_default())?;
     if seqs.is_empty() {
         return Err(Refusal::Required("seqList"));
     }
+    call.note.ids(seqs.iter().map(|seq| seq.0));
     app.confirmed(app.delivery.delete(user, seqs.into_iter().collect()))
         .await?;
     Ok(bodies::answer(Nothing {}))

@@ -10,7 +10,8 @@
 //!   it and from v3's table
 //! - `v3/`: OpenIM v3's calls
 //! - `guard.rs`: the layer around every handler: panics, CORS, metrics
-//! - `call.rs`: the first steps of every handler: the caller's token, then the body; `administrators.rs`: who has which role
+//! - `call.rs`: the first steps of every handler: the caller's token, then the body; `administrators.rs`: who has which role;
+//!   `audit.rs`: the line about a call that changed something
 //! - `bodies/`, `json.rs`, `text.rs`: requests and answers; strings borrowed from the request; `required.rs`: their checks
 //! - `content.rs`, `shape.rs`: the content types and their fields; the check against them
 //! - `send.rs`, `batch.rs`, `fingerprint.rs`, `outcomes.rs`: sends, and their outcomes
@@ -20,6 +21,7 @@
 //! - `error.rs`: every refusal, with its HTTP status, errCode and sentence
 
 mod administrators;
+mod audit;
 mod auth;
 mod batch;
 mod before_send;

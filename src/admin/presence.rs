@@ -81,6 +81,7 @@ fn online((user, sessions): (UserId, Vec<Presence>)) -> OnlineUser {
         platform_id: presence.platform as u32,
         device_id: presence.device.as_ref().into(),
         connected_time: presence.since_ms,
+        address: presence.address.map(|address| address.to_string()),
     };
     OnlineUser {
         user_id: user.as_str().into(),

@@ -49,7 +49,6 @@ pub(super) struct Route {
     pub(super) summary: &'static str,
     pub(super) access: Access,
     /// True if a call changes something. Then it has a line in the audit log.
-    #[expect(dead_code, reason = "the audit log follows")]
     pub(super) changes: bool,
     /// The schema of the body. A call without one is a `GET`.
     pub(super) request: Option<Describe>,

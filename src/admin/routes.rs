@@ -275,10 +275,11 @@ pub(super) fn routes() -> [Route; 25] {
 
 /// Mounts every call under every spelling, each guarded.
 pub(super) fn router(app: Arc<App>) -> Router {
-    let guarded = |router: MethodRouter<Arc<App>>, name, access, refuse| {
+    let guarded = |router: MethodRouter<Arc<App>>, name, (access, changes): (_, bool), refuse| {
         let guarded = guard::Guarded {
             counted: app.metrics.admin_route(name),
             access,
+            audited: changes.then_some(name),
             refuse,
         };
         router
@@ -297,7 +298,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         let handler = guarded(
             handler,
             route.paths[0],
-            route.access,
+            (route.access, route.changes),
             Refusal::into_response,
         );
         for path in route.paths {
@@ -310,7 +311,12 @@ pub(super) fn router(app: Arc<App>) -> Router {
             .options(guard::preflight)
             .fallback(async || v3::V3Refusal::from(Refusal::NoMethod));
         for path in route.paths {
-            let handler = guarded(handler.clone(), path, route.access, v3::refuse);
+            let handler = guarded(
+                handler.clone(),
+                path,
+                (route.access, route.changes),
+                v3::refuse,
+            );
             calls.entry(path).or_default().1 = Some(handler);
         }
     }
@@ -330,12 +336,22 @@ pub(super) fn router(app: Arc<App>) -> Router {
         let handler = handler.fallback(async || Refusal::NoMethod);
         router = router.route(
             path,
-            guarded(handler, "console", Access::Open, Refusal::into_response),
+            guarded(
+                handler,
+                "console",
+                (Access::Open, false),
+                Refusal::into_response,
+            ),
         );
     }
     let unknown = MethodRouter::new()
         .fallback(async |headers: HeaderMap| v3::in_words_of(&headers, Refusal::NoPath));
-    let unknown = guarded(unknown, "other", Access::Open, Refusal::into_response);
+    let unknown = guarded(
+        unknown,
+        "other",
+        (Access::Open, false),
+        Refusal::into_response,
+    );
     // Only paths without a route are looked up a second time.
     let tidied = TowerToHyperService::new(router.clone().fallback_service(unknown));
     router.fallback(move |mut request: Request| {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::{
     bodies::{self, OfflinePushInfo, Operation, OperationStatus, SendRequest, Sent},
-    call::App,
+    call::{App, Call},
     content::{self, ContentType},
     error::Refusal,
     fingerprint::fingerprint,
@@ -39,7 +39,7 @@ pub(super) async fn send_msg(
     let call = app.admin(request).await?;
     let body: SendRequest<'_> = call.json()?;
     let message = app.message(&call.body, &body)?;
-    let receipt = app.send_to_one(&call.headers, &body, message).await?;
+    let receipt = app.send_to_one(&call, &body, message).await?;
     Ok(bodies::answer(Sent {
         server_msg_id: &receipt.message_id.to_string(),
         client_msg_id: &receipt.client_message_id,
@@ -124,7 +124,7 @@ impl App {
     /// Sends a checked message to `recvID`, and waits until it is durable.
     pub(super) async fn send_to_one(
         &self,
-        headers: &HeaderMap,
+        call: &Call,
         body: &SendRequest<'_>,
         message: StoredMessage,
     ) -> Result<Receipt, Refusal> {
@@ -143,7 +143,7 @@ impl App {
             return Err(Refusal::NullString("recvID"));
         }
         let receivers = Receivers::List(vec![body.recv_id.required_user("recvID")?]);
-        let receipt = self.deliver(headers, body, message, receivers).await?;
+        let receipt = self.deliver(call, body, message, receivers).await?;
         self.outcomes.note(&body.operation_id, SendingStatus::Done);
         Ok(receipt)
     }
@@ -151,12 +151,20 @@ impl App {
     /// Hands a checked message to `delivery` and waits until it is durable.
     pub(super) async fn deliver(
         &self,
-        headers: &HeaderMap,
+        call: &Call,
         body: &SendRequest<'_>,
         message: StoredMessage,
         receivers: Receivers,
     ) -> Result<Receipt, Refusal> {
-        let key = idempotency_key(headers, body)?;
+        call.note.send(&message.send_id, &receivers);
+        let key = idempotency_key(&call.headers, body)?;
+        let caller = &call.caller.user;
+        // The number of all users is known when the message has been sent.
+        let charged = match &receivers {
+            Receivers::List(list) => list.len() as u64,
+            Receivers::Everyone => 1,
+        };
+        self.administrators.charge(caller, charged)?;
         let is_online_only =
             body.is_online_only.unwrap_or_default() || message.content_type == content::TYPING;
         let mut send = Send {
@@ -187,7 +195,11 @@ impl App {
             Err(_) => self
                 .outcomes
                 .note(&body.operation_id, SendingStatus::Failed),
-            Ok(_) => {}
+            Ok(receipt) => {
+                call.note.sent(receipt);
+                let more = receipt.receivers.saturating_sub(charged);
+                self.administrators.charge_sent(caller, more);
+            }
         }
         sent
     }

@@ -4,9 +4,10 @@ use std::{fs, io, path::Path, process::ExitCode};
 
 use anyhow::Context;
 use clap::Args;
+use towncrier_client::Trust;
 
 use super::{scratch::Scratch, serve::SHARED_SECRETS};
-use crate::{config::Config, door::tls::Tls, log::embedded::is_in_use};
+use crate::{config::Config, door::tls::Tls, jwks::KeySource, log::embedded::is_in_use};
 
 /// Every key with its default, unit and meaning. A test holds it equal to the code.
 const ANNOTATED: &str = include_str!("../../config/towncrier.toml");
@@ -63,6 +64,7 @@ pub(super) struct Startable {
 pub(super) fn could_start(config: &mut Config) -> anyhow::Result<Startable> {
     Tls::load(&config.listener.tls_certificate, &config.listener.tls_key)?;
     Tls::load(&config.admin.tls_certificate, &config.admin.tls_key)?;
+    KeySource::open(&config.auth, &Trust::default())?;
     let dir = &config.log.dir;
     try_out(dir).with_context(|| format!("the data directory {} cannot be used", dir.display()))?;
     let is_in_use = is_in_use(dir)?;

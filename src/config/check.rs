@@ -3,8 +3,8 @@
 use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
-    Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, OTHER_TITLE, OpenIm, Push,
-    Sessions, duration::DurationText,
+    Admin, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, OTHER_TITLE, OpenIm, Push, Sessions,
+    check_auth::check_auth, duration::DurationText,
 };
 use crate::{
     ids,
@@ -23,27 +23,19 @@ pub struct Invalid {
 
 /// The bytes of a send request besides its content.
 const REQUEST_BYTES: usize = 16 * 1024;
-/// RFC 7518 asks for an HS256 key of 32 bytes, but OpenIM's deployments have shorter ones. A key below this length can be
-/// guessed.
-const TOKEN_KEY_BYTES_MIN: usize = 16;
 /// A phone shows less than this of a title.
 const TITLE_BYTES_MAX: usize = 256;
-/// The secret can only be guessed over the network, where each guess costs a request.
-const SECRET_BYTES_MIN: usize = 8;
-/// OpenIM's callers may send no longer secret.
-const SECRET_BYTES_MAX: usize = 32;
-
 const MIB: u64 = 1024 * 1024;
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3600);
-const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The first rule that `config` breaks.
 pub(super) fn check(config: &Config) -> Result<(), Invalid> {
     listener(&config.listener)?;
     admin(&config.admin, &config.delivery)?;
     log(&config.log)?;
-    auth(&config.auth)?;
+    check_auth(&config.auth)?;
     sessions(&config.sessions)?;
     delivery(&config.delivery)?;
     openim(&config.openim)?;
@@ -272,41 +264,6 @@ fn log(log: &Log) -> Result<(), Invalid> {
     within("log.queue_max", log.queue_max, 1..=1_000_000)?;
     within("log.format", log.format, 1..=LOG_FORMAT)?;
     within("log.cache_bytes", log.cache_bytes, MIB..=1 << 40)
-}
-
-pub(super) fn auth(auth: &Auth) -> Result<(), Invalid> {
-    let length = |key, secret: &str, range: RangeInclusive<usize>| match secret.len() {
-        0 => Ok(()),
-        length if range.contains(&length) => Ok(()),
-        length => Err(Invalid {
-            key,
-            rule: format!(
-                "is {length} bytes long: it must have {} to {} bytes",
-                range.start(),
-                range.end()
-            ),
-        }),
-    };
-    length(
-        "auth.secret",
-        &auth.secret,
-        SECRET_BYTES_MIN..=SECRET_BYTES_MAX,
-    )?;
-    length(
-        "auth.token_key",
-        &auth.token_key,
-        TOKEN_KEY_BYTES_MIN..=1024,
-    )?;
-    length(
-        "auth.token_key_previous",
-        &auth.token_key_previous,
-        TOKEN_KEY_BYTES_MIN..=1024,
-    )?;
-    lasts(
-        "auth.token_lifetime",
-        auth.token_lifetime,
-        SECOND..=100 * YEAR,
-    )
 }
 
 fn sessions(sessions: &Sessions) -> Result<(), Invalid> {

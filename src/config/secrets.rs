@@ -17,7 +17,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Auth, Config, check, sources::without_byte_order_mark};
+use super::{Auth, Config, check, check_auth::check_auth, sources::without_byte_order_mark};
 
 /// Name of the secrets file in the data directory.
 pub const SECRETS_FILE: &str = "secrets.toml";
@@ -121,7 +121,7 @@ impl Config {
         let path = self.secrets_path();
         let (secrets, mode) = read(&path)?;
         self.auth.fill(secrets);
-        check::auth(&self.auth).map_err(|invalid| SecretsError::Invalid { path, invalid })?;
+        check_auth(&self.auth).map_err(|invalid| SecretsError::Invalid { path, invalid })?;
         Ok(mode & GROUP != 0)
     }
 

@@ -4,7 +4,7 @@
 //! registration, an owner and a token. Only a connection without a session is in the lobby. Leaves to others: what brings a
 //! connection from one state to the next (`state.rs`).
 
-use std::{mem::replace, pin::Pin, sync::Arc};
+use std::{mem::replace, net::IpAddr, pin::Pin, sync::Arc};
 
 use super::Context;
 use crate::{
@@ -52,7 +52,8 @@ pub(super) struct Open {
     pub(super) registered: Registered,
     /// Name and version of the client.
     pub(super) client: Box<str>,
-    /// The time at which the token expires, Unix seconds. 32 bits last until 2106 and save memory in every idle session.
+    /// The time at which the token expires, seconds after the thread's start by a clock that nobody sets. 32 bits last for 136
+    /// years and save memory in every idle session.
     pub(super) token_ends_s: u32,
 }
 
@@ -134,6 +135,11 @@ impl Registered {
     /// True while no later login has replaced this one.
     pub(super) fn holds(&self) -> bool {
         self.registry.holds(&self.key, self.id)
+    }
+
+    /// The client has this address.
+    pub(super) fn set_address(&self, address: IpAddr) {
+        self.registry.set_address(&self.key, self.id, address);
     }
 
     /// The client's app went to the background, or came back.

@@ -1,7 +1,7 @@
 //! From a good `Connect` to a session that is registered and has its resume point. The log may answer at once or later;
 //! until then the login is a state of its connection. A logout ends what the login began.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -14,32 +14,53 @@ use super::{
 };
 use crate::{
     delivery::{AuthError, LogError},
-    door::Arrival,
+    door::{Arrival, Suspect},
     ids::{ConnectionId, SessionKey},
     protocol::Codec,
     session::{self, Action, BadToken, Connect, Footing, Manner, SessionFault, Welcome},
     token::{Claims, TokenError},
 };
 
-/// Checks the token. The future does the rest, which may wait for the log.
+/// The facts about an arrival that its login needs.
+struct Origin {
+    /// The client's address, if it is known.
+    ip: Option<IpAddr>,
+    /// A session that was never seen has to return after this delay.
+    wait_if_new: Option<Duration>,
+}
+
+/// Checks the token. The future does the rest, which may wait for the log, or first for the key of the token.
 pub(super) fn log_in(
     context: &Rc<Context>,
     id: ConnectionId,
     arrival: &Arrival,
     connect: Connect,
 ) -> Result<LoggingIn, SessionFault> {
-    let claims = verify(context, arrival, &connect)?;
+    let verified = context.delivery.verify(&connect.token);
     let is_new = connect.resume.cursor.is_none();
     let wait_if_new = is_new.then(|| arrival.wait_if_new()).flatten();
-    let context = Rc::clone(context);
-    Ok(Box::pin(enter(context, id, claims, connect, wait_if_new)))
+    let origin = Origin {
+        ip: arrival.ip(),
+        wait_if_new,
+    };
+    let (context, suspect) = (Rc::clone(context), arrival.suspect());
+    if verified.as_ref().is_err_and(AuthError::is_of_unknown_key) {
+        return Ok(Box::pin(async move {
+            let verified = context.delivery.verify_with_new_keys(&connect.token).await;
+            let claims = judge(verified, &suspect, &connect)?;
+            enter(context, id, claims, connect, origin).await
+        }));
+    }
+    let claims = judge(verified, &suspect, &connect)?;
+    Ok(Box::pin(enter(context, id, claims, connect, origin)))
 }
 
 /// The body of the answer that refuses the token of a client that has to know before its upgrade; `None`: the token is good, or
 /// is checked later. Cancel safe: it only reads.
 pub async fn refusal(context: &Context, codec: &dyn Codec, arrival: &Arrival) -> Option<Bytes> {
     let connect = codec.asks_first()?;
-    let checked = match verify(context, arrival, connect) {
+    let verified = context.delivery.verify_with_new_keys(&connect.token).await;
+    let checked = match judge(verified, &arrival.suspect(), connect) {
         Ok(claims) => {
             let checked = context.delivery.check_revocation(&claims).await;
             checked.map_err(fault)
@@ -51,12 +72,15 @@ pub async fn refusal(context: &Context, codec: &dyn Codec, arrival: &Arrival) ->
 }
 
 /// The claims of the token, if it is good and names the user and platform that its client gives.
-fn verify(context: &Context, arrival: &Arrival, connect: &Connect) -> Result<Claims, SessionFault> {
-    let verified = context.delivery.verify(&connect.token);
+fn judge(
+    verified: Result<Claims, AuthError>,
+    suspect: &Suspect,
+    connect: &Connect,
+) -> Result<Claims, SessionFault> {
     let claims = verified
         .inspect_err(|error| {
             if is_guess(error) {
-                arrival.note_bad_token(&connect.token);
+                suspect.note_bad_token(&connect.token);
             }
         })
         .map_err(fault)?;
@@ -81,14 +105,13 @@ fn device(context: &Context, connect: &Connect) -> Arc<str> {
     }
 }
 
-/// Registers the session and opens it at its resume point. With `wait_if_new`, a session that was never seen has to return
-/// after this delay.
+/// Registers the session and opens it at its resume point.
 async fn enter(
     context: Rc<Context>,
     id: ConnectionId,
     claims: Claims,
     connect: Connect,
-    wait_if_new: Option<Duration>,
+    origin: Origin,
 ) -> Result<Login, SessionFault> {
     let delivery = &context.delivery;
     delivery.check_revocation(&claims).await.map_err(fault)?;
@@ -98,13 +121,16 @@ async fn enter(
         platform: claims.platform,
         device,
     };
-    if let Some(wait) = wait_if_new {
+    if let Some(wait) = origin.wait_if_new {
         let point = delivery.enter(&key, claims.issued_at_ms).await;
         if point.is_ok_and(|point| point.stored.is_none()) {
             return Err(SessionFault::NewcomersWait(wait));
         }
     }
     let registered = Registered::new(&context, id, key)?;
+    if let Some(ip) = origin.ip {
+        registered.set_address(ip);
+    }
     if connect.is_background {
         registered.set_background(true);
     }
@@ -158,7 +184,7 @@ async fn enter(
             session,
             registered,
             client: connect.client.into(),
-            token_ends_s: u32::try_from(claims.expires_at_s).unwrap_or(u32::MAX),
+            token_ends_s: context.seconds_until(claims.expires_at_s),
         },
         actions,
     })
@@ -177,8 +203,11 @@ pub(super) fn log_out(context: &Rc<Context>, key: &SessionKey) {
 
 /// True if the token was never signed by this gateway. An expired or revoked token is not a guess.
 fn is_guess(error: &AuthError) -> bool {
-    use TokenError::{Algorithm, Malformed, Signature};
-    matches!(error, AuthError::Token(Malformed | Algorithm | Signature))
+    use TokenError::{Algorithm, Malformed, Signature, UnknownKey};
+    matches!(
+        error,
+        AuthError::Token(Malformed | Algorithm | Signature | UnknownKey)
+    )
 }
 
 fn fault(error: AuthError) -> SessionFault {
@@ -187,6 +216,7 @@ fn fault(error: AuthError) -> SessionFault {
         AuthError::Token(_) => SessionFault::Token(BadToken::Invalid),
         AuthError::Revoked => SessionFault::Token(BadToken::Revoked),
         AuthError::ClockDoubted(_) => SessionFault::ClockDoubted,
+        AuthError::Keys(_) => SessionFault::KeysUnread,
         AuthError::Read(error) => unreadable(&error),
     }
 }

@@ -70,8 +70,6 @@ pub struct Context {
     pub stood_still: Cell<Duration>,
     /// The empty device, shared by all sessions that have none.
     pub no_device: Arc<str>,
-    /// Unix seconds at a moment, cached because a sweep asks for each of its connections.
-    pub unix: Cell<(Moment, u64)>,
 }
 
 impl Context {
@@ -99,14 +97,20 @@ impl Context {
         self.stood_still.set(self.stood_still.get() + time);
     }
 
-    /// True if this time, in Unix seconds, is past at `now`. Always false while the clock is doubted.
-    fn has_passed(&self, time_s: u64, now: Moment) -> bool {
-        let (mut moment, mut now_s) = self.unix.get();
-        if moment != now {
-            (moment, now_s) = (now, self.delivery.now_ms() / 1000);
-            self.unix.set((moment, now_s));
-        }
-        now_s >= time_s && self.delivery.clock_doubt().is_none()
+    /// The seconds from the start of this thread until this time, in Unix seconds. No change of the wall clock after this call
+    /// moves them.
+    fn seconds_until(&self, time_s: u64) -> u32 {
+        let left_ms = time_s
+            .saturating_mul(1000)
+            .saturating_sub(self.delivery.now_ms());
+        let ends = self.started.elapsed() + Duration::from_millis(left_ms);
+        u32::try_from(ends.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+    }
+
+    /// True if so many seconds have passed since the start of this thread. The time in which it stood still counts, too.
+    fn has_passed(&self, seconds: u32, now: Moment) -> bool {
+        let passed = now.plus(self.stood_still.get()).since(Moment::default());
+        passed >= Duration::from_secs(seconds.into())
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     clock::Doubt,
     ids::{Platform, UserId},
     log::LogError,
-    token::{Claims, Issued, TokenError},
+    token::{Claims, Issued, KeysUnread, TokenError},
 };
 
 /// The reason for which a token is not good.
@@ -21,9 +21,19 @@ pub enum AuthError {
     /// certain.
     #[error("whether the token is in its time is not known: {0}")]
     ClockDoubted(Doubt),
+    /// The token is of a key that is not known, and the keys of the company's login cannot be read now.
+    #[error(transparent)]
+    Keys(#[from] KeysUnread),
     /// The revocations could not be looked up.
     #[error(transparent)]
     Read(#[from] LogError),
+}
+
+impl AuthError {
+    /// True if the token's key is not known, but a look at the keys of the company's login may find it.
+    pub fn is_of_unknown_key(&self) -> bool {
+        matches!(self, Self::Token(TokenError::UnknownKey))
+    }
 }
 
 impl Delivery {
@@ -41,9 +51,23 @@ impl Delivery {
 
     /// The claims of the token, if it is good now. Cancel safe.
     pub async fn authenticate(&self, token: &str) -> Result<Claims, AuthError> {
-        let claims = self.verify(token)?;
+        let claims = self.verify_with_new_keys(token).await?;
         self.check_revocation(&claims).await?;
         Ok(claims)
+    }
+
+    /// The same as [`verify`](Self::verify). For a token of an unknown key the keys of the company's login are read once more.
+    /// Cancel safe.
+    pub async fn verify_with_new_keys(&self, token: &str) -> Result<Claims, AuthError> {
+        let verified = self.verify(token);
+        let Some(keys) = self.tokens.login_keys() else {
+            return verified;
+        };
+        if !verified.as_ref().is_err_and(AuthError::is_of_unknown_key) {
+            return verified;
+        }
+        keys.look_again().await?;
+        self.verify(token)
     }
 
     /// The claims of the token, if its signature and its time are good. It may be revoked.

@@ -73,7 +73,10 @@ impl IntoResponse for DeviceRefusal {
             headers.insert(RETRY_AFTER, HeaderValue::from(wait_s));
         }
         if status == StatusCode::UNAUTHORIZED {
-            let is_forger = matches!(self, Self::Token(TokenError::Signature));
+            let is_forger = matches!(
+                self,
+                Self::Token(TokenError::Signature | TokenError::UnknownKey)
+            );
             response.extensions_mut().insert(Stranger { is_forger });
         }
         response
@@ -85,7 +88,9 @@ impl From<AuthError> for DeviceRefusal {
         match error {
             AuthError::Token(error) => Self::Token(error),
             AuthError::Revoked => Self::Revoked,
-            AuthError::ClockDoubted(_) | AuthError::Read(_) => Self::Unavailable,
+            AuthError::ClockDoubted(_) | AuthError::Keys(_) | AuthError::Read(_) => {
+                Self::Unavailable
+            }
         }
     }
 }

@@ -155,6 +155,10 @@ async fn upkeep(metrics: Arc<Metrics>, pulse: Pulse) -> Infallible {
     }
 }
 
+/// The address of a request's caller, also behind a proxy. The port adds it to each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CallerAddress(pub(crate) IpAddr);
+
 /// The rule for new connections: [`AdminConnections`].
 struct AdminGate {
     connections: Arc<AdminConnections>,
@@ -238,34 +242,37 @@ impl HttpServer {
         let preface = async {
             // Commands on a proxy's machine come without it.
             if self.proxies.trust(peer) && proxy::begins_with_preface(&stream).await? {
-                self.proxies.read_preface(peer, &mut stream).await?;
+                return self.proxies.read_preface(peer, &mut stream).await;
             }
-            io::Result::Ok(())
+            io::Result::Ok(peer)
         };
-        match timeout(self.tls_timeout, preface).await {
-            Ok(Ok(())) => {}
+        let hop = match timeout(self.tls_timeout, preface).await {
+            Ok(Ok(hop)) => hop,
             Ok(Err(error)) => return tracing::debug!(%peer, %error, "an admin connection broke"),
             Err(_) => return,
-        }
+        };
         let Some(tls) = &self.tls else {
-            return self.converse(stream, connection).await;
+            return self.converse(stream, hop, connection).await;
         };
         match timeout(self.tls_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.converse(stream, connection).await,
+            Ok(Ok(stream)) => self.converse(stream, hop, connection).await,
             Ok(Err(error)) => tracing::debug!(%error, "an admin connection does not speak TLS"),
             Err(_) => {}
         }
     }
 
-    /// Serves one connection until it ends by itself, or until its current request ends after `stopped` was closed.
-    async fn converse<S>(mut self, stream: S, connection: AdminConnection)
+    /// Serves one connection until it ends by itself, or until its current request ends after `stopped` was closed. It comes from
+    /// `hop`, which may be a proxy that names its client in each request.
+    async fn converse<S>(mut self, stream: S, hop: IpAddr, connection: AdminConnection)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let activity = connection.activity();
         let service = service_fn(|request: Request<Incoming>| {
             activity.begin();
-            let request = request.map(|body| watched(body, activity));
+            let mut request = request.map(|body| watched(body, activity));
+            let caller = self.proxies.client_of(hop, request.headers());
+            request.extensions_mut().insert(CallerAddress(caller));
             let answer = self.api.router().call(request);
             let activity = Arc::clone(activity);
             async move {

@@ -29,7 +29,7 @@ mod upgrade;
 
 pub(crate) use self::{
     accept::accept,
-    admin_port::Api,
+    admin_port::{Api, CallerAddress},
     admission::Debt,
     client_port::{Admitted, ClientHost, ClientPort, Entrance},
     listener::BACKLOG,
@@ -39,8 +39,8 @@ pub use self::{
     accept::{ClientSource, Stream},
     admin_port::Server,
     admission::{
-        Admission, Arrival, Lobby, Permit, SOCKET_BYTES, Shares, TooFew, memory_bytes_max_for,
-        new_sessions_bytes_max, raise_limit,
+        Admission, Arrival, Lobby, Permit, SOCKET_BYTES, Shares, Suspect, TooFew,
+        memory_bytes_max_for, new_sessions_bytes_max, raise_limit,
     },
     listener::{BindError, Port},
     proxy::named_by,

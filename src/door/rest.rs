@@ -150,7 +150,7 @@ impl Rest {
                     Some(Stranger { is_forger: true }) => {
                         let token = request.headers().get(TOKEN);
                         let token = token.and_then(|token| token.to_str().ok());
-                        arrival.note_bad_token(token.unwrap_or_default());
+                        arrival.suspect().note_bad_token(token.unwrap_or_default());
                     }
                 }
                 response

@@ -98,7 +98,10 @@ impl IntoResponse for CallFailure {
             detail: &self.to_string(),
         });
         if let Self::Header(_) | Self::Token(_) | Self::Revoked = self {
-            let is_forger = self == Self::Token(TokenError::Signature);
+            let is_forger = matches!(
+                self,
+                Self::Token(TokenError::Signature | TokenError::UnknownKey)
+            );
             response.extensions_mut().insert(Stranger { is_forger });
         }
         response
@@ -110,7 +113,9 @@ impl From<AuthError> for CallFailure {
         match error {
             AuthError::Token(error) => Self::Token(error),
             AuthError::Revoked => Self::Revoked,
-            AuthError::ClockDoubted(_) | AuthError::Read(_) => Self::Unavailable,
+            AuthError::ClockDoubted(_) | AuthError::Keys(_) | AuthError::Read(_) => {
+                Self::Unavailable
+            }
         }
     }
 }

@@ -133,7 +133,6 @@ async fn serve_ports<L: ClientSource + 'static>(
         started: Instant::now(),
         stood_still: Cell::default(),
         no_device: "".into(),
-        unix: Cell::default(),
     });
     let host = ReactorHost {
         context: Rc::clone(&context),

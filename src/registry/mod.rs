@@ -14,7 +14,7 @@ mod departures;
 mod places;
 mod policy;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 // The map of `places.rs`. `simulation/tests/interleavings/` compiles that file with shuttle's.
 use ::dashmap;
@@ -67,6 +67,8 @@ pub struct Presence {
     pub since_ms: u64,
     /// True if its app said that it is in background.
     pub is_background: bool,
+    /// The client's address, also behind a proxy that is believed; `None` if it is not known.
+    pub address: Option<IpAddr>,
 }
 
 #[cfg(test)]

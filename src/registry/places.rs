@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc, OnceLock,
         atomic::{
@@ -30,6 +31,7 @@ struct Place {
     connection: ConnectionId,
     since_ms: u64,
     is_background: bool,
+    address: Option<IpAddr>,
     mailbox: Arc<dyn Mailbox>,
 }
 
@@ -41,6 +43,7 @@ impl Place {
             connection: self.connection,
             since_ms: self.since_ms,
             is_background: self.is_background,
+            address: self.address,
         }
     }
 }
@@ -117,6 +120,7 @@ impl Registry {
             connection,
             since_ms: now_ms,
             is_background: false,
+            address: None,
             mailbox: Arc::clone(mailbox),
         };
         let is_replaced =
@@ -161,10 +165,19 @@ impl Registry {
 
     /// The app of the session that this connection holds went to the background, or came back.
     pub fn set_background(&self, key: &SessionKey, connection: ConnectionId, is_background: bool) {
+        self.change(key, connection, |place| place.is_background = is_background);
+    }
+
+    /// The client of the session that this connection holds has this address.
+    pub fn set_address(&self, key: &SessionKey, connection: ConnectionId, address: IpAddr) {
+        self.change(key, connection, |place| place.address = Some(address));
+    }
+
+    fn change(&self, key: &SessionKey, connection: ConnectionId, change: impl FnOnce(&mut Place)) {
         if let Some(mut places) = self.users.get_mut(key.user.as_str()) {
             let mut held = places.iter_mut();
             if let Some(place) = held.find(|place| place.connection == connection) {
-                place.is_background = is_background;
+                change(place);
             }
         }
     }

@@ -47,7 +47,7 @@ pub struct Condition {
     pub stalled: Duration,
     /// True if so many answers wait that the connection reads nothing from the client.
     pub is_flooded: bool,
-    /// True if the client's token has expired for certain.
+    /// True if the client's token has expired.
     pub is_token_over: bool,
     /// A number that rises whenever the presence of any user changes.
     pub presence: u64,

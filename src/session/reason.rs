@@ -87,6 +87,8 @@ pub enum SessionFault {
     Token(BadToken),
     /// The token is out of its time by the gateway's clock, but the clock may be wrong.
     ClockDoubted,
+    /// The token is of a key that is not known, and the keys of the company's login cannot be read now.
+    KeysUnread,
     /// The user has as many sessions as the policy allows.
     TooManySessions,
     /// A session that was never seen has to return after this delay, so that sessions that resume go first.
@@ -110,7 +112,9 @@ impl SessionFault {
             Self::ClockDoubted => Reason::Unavailable(CLOCK_RETRY_AFTER.mul_f64(1.0 + random())),
             Self::TooManySessions => Reason::TooManySessions,
             Self::NewcomersWait(delay) => Reason::Unavailable(delay),
-            Self::LogSilent => Reason::Unavailable(LOGIN_MAX.mul_f64(1.0 + random())),
+            Self::LogSilent | Self::KeysUnread => {
+                Reason::Unavailable(LOGIN_MAX.mul_f64(1.0 + random()))
+            }
             Self::LogUnreadable => Reason::LogUnreadable,
             Self::LogDamaged => Reason::LogDamaged,
             Self::EpochOver => Reason::Unavailable(EPOCH_RETRY_MAX.mul_f64(random())),
@@ -127,6 +131,7 @@ mod tests {
         for (fault, least, most) in [
             (SessionFault::ClockDoubted, 30, 60),
             (SessionFault::LogSilent, 5, 10),
+            (SessionFault::KeysUnread, 5, 10),
             (SessionFault::EpochOver, 0, 10),
         ] {
             let after = |seconds| Reason::Unavailable(Duration::from_secs(seconds));

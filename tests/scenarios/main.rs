@@ -26,6 +26,7 @@
 //! - `memory`: the cost of a session
 //! - `tls`: either port over TLS
 //! - `vendors`: the vendors of push services, each against its stand-in
+//! - `login_keys`: tokens of a company's own login, and what the audit log tells
 //! - `tokens`, `trace`, `metrics`, `config`, `doctor`: operation
 
 #![expect(
@@ -44,6 +45,7 @@ mod drain;
 mod hostile;
 mod limits;
 mod listen;
+mod login_keys;
 mod memory;
 mod metrics;
 mod openim_limits;

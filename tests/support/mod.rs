@@ -8,6 +8,7 @@
 //! - `witness.rs`: an honest client that hostile ones must not disturb
 //! - `vendor.rs`: a stand-in for a vendor of push services
 //! - `authority.rs`: certificates
+//! - `login_server.rs`: a company's own login, which signs tokens
 //! - `vendors/`: stand-ins of the vendors of push services
 //! - `ledger.rs`: a run under the load rig's ledger, which compares accepted and landed messages
 //!
@@ -19,6 +20,7 @@ pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod ledger;
 pub(crate) mod listener;
+pub(crate) mod login_server;
 pub(crate) mod receiver;
 pub(crate) mod vendor;
 pub(crate) mod vendors;

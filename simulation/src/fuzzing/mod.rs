@@ -11,12 +11,14 @@
 //! - `openim_gob`, `openim_json`, `openim_gzip`: the requests of an OpenIM client in each encoding (`openim.rs`)
 //! - `rows`: the content of the state store (`rows.rs`)
 //! - `calls`: texts of other systems (`calls.rs`)
+//! - `login_keys`: the keys of a company's own login (`login_keys.rs`)
 //! - `config`: file, environment and flags, below
 
 mod admin;
 mod calls;
 mod frames;
 mod log;
+mod login_keys;
 mod openim;
 mod proxy;
 mod rows;
@@ -30,6 +32,7 @@ pub use self::{
     calls::calls,
     frames::frames,
     log::{recovery, segments},
+    login_keys::login_keys,
     openim::{openim_gob, openim_gzip, openim_json},
     proxy::proxy,
     rows::rows,
@@ -40,7 +43,7 @@ pub use self::{
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("websocket", websocket),
     ("frames", frames),
     ("openim_gob", openim_gob),
@@ -52,6 +55,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("recovery", recovery),
     ("rows", rows),
     ("calls", calls),
+    ("login_keys", login_keys),
     ("config", config),
 ];
 

@@ -80,4 +80,7 @@ pub(in crate::admin) struct OnlineSession {
     /// The time at which it connected, Unix ms.
     #[serde(rename = "connectedTime")]
     pub(in crate::admin) connected_time: u64,
+    /// The client's address, also behind a proxy that the configuration names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::admin) address: Option<String>,
 }

@@ -5,10 +5,11 @@
 //! - `content.rs`: every content type and its fields
 //! - `batch.rs`, `auth.rs`, `inbox.rs`, `conversation.rs`, `device.rs`, `trace.rs`, `operation.rs`: the other calls
 //! - `console.rs`: the console and its calls
-//! - `roles.rs`: each call with each role
+//! - `roles.rs`: each call with each role; `audit.rs`: the audit log, and how fast an administrator may send
 //! - `server.rs`: the port over a real socket
 //! - `fixture.rs`: a gateway without sockets
 
+mod audit;
 mod auth;
 mod batch;
 mod clock;

@@ -22,10 +22,11 @@ pub(super) async fn get_admin_token(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, V3Refusal> {
-    let body = app.anonymous(request).await?;
-    let body: AdminTokenRequest<'_> = json::parse(&body)?;
+    let call = app.anonymous(request).await?;
+    let body: AdminTokenRequest<'_> = json::parse(&call.body)?;
     let secret = body.secret.required("secret")?;
     let user = body.user_id.required_user("userID")?;
+    call.note.user(&user);
     app.check_secret(secret)?;
     if !app.administers(&user) {
         return Err(Refusal::Rule("userID is no administrator of admin.user_ids").into());
@@ -42,6 +43,8 @@ pub(super) async fn get_user_token(
     let body: UserTokenRequest<'_> = call.json()?;
     let platform = platform(body.platform_id)?;
     let user = body.user_id.required_user("userID")?;
+    call.note.user(&user);
+    call.note.platform(platform);
     if platform == Platform::Admin || app.administers(&user) {
         return Err(V3Refusal::NotPermitted(
             "an administrator's token comes from /auth/get_admin_token",
@@ -58,8 +61,8 @@ pub(super) async fn parse_token(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, V3Refusal> {
-    let body = app.anonymous(request).await?;
-    let body: ParseTokenRequest<'_> = json::parse(&body)?;
+    let call = app.anonymous(request).await?;
+    let body: ParseTokenRequest<'_> = json::parse(&call.body)?;
     let token = body.token.required("token")?;
     let claims = app.answered(app.delivery.authenticate(token)).await?;
     Ok(answer(ParsedV3 {
@@ -78,6 +81,8 @@ pub(super) async fn force_logout(
     let body: ForceLogoutRequest<'_> = call.json()?;
     let platform = platform(body.platform_id)?;
     let user = body.user_id.required_user("userID")?;
+    call.note.user(&user);
+    call.note.platform(platform);
     app.confirmed(app.delivery.log_out(user, platform)).await?;
     Ok(answer(Nothing {}))
 }

@@ -12,6 +12,7 @@ use axum::{
 
 use super::{
     super::{
+        audit::ErrCode,
         bodies,
         error::{HttpAnswer, Refusal, TokenFault},
         guard::CountedStatus,
@@ -128,6 +129,7 @@ impl IntoResponse for V3Refusal {
         let status = answer.as_ref().map(|answer| answer.status);
         let counted = CountedStatus(status.unwrap_or(StatusCode::BAD_REQUEST));
         response.extensions_mut().insert(counted);
+        response.extensions_mut().insert(ErrCode(code));
         if matches!(self, Self::Common(Refusal::NoPath)) {
             *response.status_mut() = StatusCode::NOT_FOUND;
         }

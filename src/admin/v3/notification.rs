@@ -43,6 +43,7 @@ pub(super) async fn add_notification_account(
     profile.set_nickname(nickname);
     profile.set_face_url(&body.face_url);
     profile.mark_as_notifier();
+    call.note.user(&user);
     let _order = app.profiles.write().await;
     if app.profile(&user).await?.is_some() {
         return Err(V3Refusal::IdUsed);
@@ -59,6 +60,7 @@ pub(super) async fn update_notification_account(
     let call = app.admin(request).await?;
     let body: UpdateNotifier<'_> = call.json()?;
     let user = body.user_id.required_user("userID")?;
+    call.note.user(&user);
     let _order = app.profiles.write().await;
     let mut profile = app.registered(&user).await?;
     if !profile.is_notifier() {

@@ -39,7 +39,7 @@ pub(super) async fn send_msg(
     let content = content(&call, &body)?;
     let send = into_v2(&call.headers, body, &content)?;
     let message = app.v3_message(&content, &send).await?;
-    app.answer_send(&call.headers, &send.request, message).await
+    app.answer_send(&call, &send.request, message).await
 }
 
 /// Sends one message to the users of `recvIDs`, or to everyone.
@@ -52,7 +52,7 @@ pub(super) async fn batch_send_msg(
     let content = content(&call, &body)?;
     let send = into_v2(&call.headers, body, &content)?;
     let message = app.v3_message(&content, &send).await?;
-    let batch = app.send_to_many(&call.headers, &send.request, message);
+    let batch = app.send_to_many(&call, &send.request, message);
     let batch = batch.await?;
     Ok(match batch.result {
         BatchResult::Nobody => answer(BatchSentV3 {
@@ -101,7 +101,7 @@ pub(super) async fn send_business_notification(
     };
     let known = |_| Some(&BUSINESS as &'static ContentType);
     let message = app.message_of(known, &content, &request)?;
-    app.answer_send(&call.headers, &request, message).await
+    app.answer_send(&call, &request, message).await
 }
 
 /// A request in v2's form, and the time that the caller gave.
@@ -190,11 +190,11 @@ impl App {
 
     async fn answer_send(
         &self,
-        headers: &HeaderMap,
+        call: &Call,
         request: &SendRequest<'_>,
         message: StoredMessage,
     ) -> Result<Response, V3Refusal> {
-        let receipt = self.send_to_one(headers, request, message).await?;
+        let receipt = self.send_to_one(call, request, message).await?;
         Ok(answer(Sent {
             server_msg_id: &receipt.message_id.to_string(),
             client_msg_id: &receipt.client_message_id,

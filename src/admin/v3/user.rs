@@ -40,6 +40,7 @@ pub(super) async fn user_register(
         }
         users.push((user, profile_of(new, create_time_ms).to_bytes()?));
     }
+    call.note.users(users.iter().map(|(user, _)| user));
     let _order = app.profiles.write().await;
     for (user, _) in &users {
         if app.profile(user).await?.is_some() {
@@ -69,6 +70,7 @@ pub(super) async fn update_user_info_ex(
     let body: UpdateUserInfo<'_> = call.json()?;
     let new = body.user_info.ok_or(Refusal::Required("userInfo"))?;
     let user = new.user_id.required_user("userInfo.userID")?;
+    call.note.user(&user);
     app.check_user(&call, &user)?;
     let _order = app.profiles.write().await;
     let mut profile = app.registered(&user).await?;

@@ -1,7 +1,7 @@
 //! The surroundings for tests of connections and reactors: a log in memory, a client that speaks frames, and a
 //! strict reader of the server's bytes.
 
-use std::{cell::Cell, ops::Deref, rc::Rc, sync::Arc};
+use std::{ops::Deref, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -91,7 +91,6 @@ impl World {
             started: tokio::time::Instant::now(),
             stood_still: std::cell::Cell::default(),
             no_device: "".into(),
-            unix: Cell::default(),
         })
     }
 

@@ -63,11 +63,18 @@ pub struct Arrival {
     number: Cell<u64>,
     /// The client's address; `None` while its proxy has not named it.
     address: Cell<Option<Address>>,
+    ip: Cell<Option<IpAddr>>,
     displaces: bool,
     /// True once its socket is counted by its permit.
     is_admitted: Cell<bool>,
     /// True once its handshake is charged for requests that are answered here.
     is_charged: Cell<bool>,
+}
+
+/// The address that a token came from.
+pub struct Suspect {
+    lobby: Rc<Lobby>,
+    address: Option<Address>,
 }
 
 /// An arrival within a call, which ends when dropped.
@@ -160,6 +167,7 @@ impl Lobby {
             lobby: Rc::clone(self),
             number: Cell::new(number),
             address: Cell::new(address),
+            ip: Cell::new(ip),
             displaces: oldest.is_some(),
             is_admitted: Cell::new(false),
             is_charged: Cell::new(false),
@@ -208,6 +216,7 @@ impl Arrival {
     /// `Refused::Address` if none of them may be cut off.
     pub fn come_from(&self, ip: IpAddr) -> Result<(), Refused> {
         let address = Address::of(ip);
+        self.ip.set(Some(ip));
         if self.address.replace(Some(address)) == Some(address) {
             return Ok(());
         }
@@ -287,18 +296,33 @@ impl Arrival {
         Ok(())
     }
 
-    /// Counts a token that no key of ours has signed.
-    pub fn note_bad_token(&self, token: &str) {
-        let admission = &self.lobby.admission;
-        let now = admission.started.elapsed();
-        if let Some(address) = self.address.get() {
-            admission.bad_tokens.note(address, token, now);
+    /// The client's address; `None` while its proxy has not named it.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.ip.get()
+    }
+
+    /// The client's address, for a bad token that may be found when the arrival has gone.
+    pub fn suspect(&self) -> Suspect {
+        Suspect {
+            lobby: Rc::clone(&self.lobby),
+            address: self.address.get(),
         }
     }
 
     /// The delay for a new session, if only sessions that resume are admitted now.
     pub fn wait_if_new(&self) -> Option<Duration> {
         self.lobby.admission.is_pressed().then(later)
+    }
+}
+
+impl Suspect {
+    /// Counts a token that no key of ours has signed.
+    pub fn note_bad_token(&self, token: &str) {
+        let admission = &self.lobby.admission;
+        let now = admission.started.elapsed();
+        if let Some(address) = self.address {
+            admission.bad_tokens.note(address, token, now);
+        }
     }
 }
 

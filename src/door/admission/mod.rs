@@ -35,7 +35,7 @@ pub(crate) use self::debt::Debt;
 use self::{address::Address, bad_tokens::BadTokens, memory::Memory};
 pub use self::{
     descriptors::{Shares, TooFew, raise_limit},
-    lobby::{Arrival, Lobby},
+    lobby::{Arrival, Lobby, Suspect},
     memory::{SOCKET_BYTES, memory_bytes_max_for, new_sessions_bytes_max},
 };
 use crate::{

@@ -25,6 +25,7 @@ interface Session {
   platformID: number;
   deviceID: string;
   connectedTime: number;
+  address?: string;
 }
 
 interface OnlineUsers {
@@ -104,6 +105,7 @@ export function Online({ api }: { api: Api }) {
               <th>User</th>
               <th>Platform</th>
               <th>Since</th>
+              <th>From</th>
               <th>
                 <span class="unseen">Actions</span>
               </th>
@@ -118,6 +120,7 @@ export function Online({ api }: { api: Api }) {
                     {session.platform} {session.deviceID}
                   </td>
                   <td>{since(session.connectedTime)}</td>
+                  <td>{session.address ?? ""}</td>
                   <td>
                     <button type="button" class="plain" onClick={() => logOut(userID, session)}>
                       Log out

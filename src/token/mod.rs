@@ -1,17 +1,31 @@
-//! Tokens: JSON Web Tokens (RFC 7519) signed with HMAC-SHA-256, with OpenIM's claims: `UID` and `Platform`
-//! (v2), `UserID` and `PlatformID` (v3). One version's claims are enough.
+//! Tokens: JSON Web Tokens (RFC 7519). The gateway's own are signed with HMAC-SHA-256 and have OpenIM's claims: `UID` and
+//! `Platform` (v2), `UserID` and `PlatformID` (v3). One version's claims are enough. Those of a company's own login are signed
+//! with RS256 or ES256, and the configuration names their claims.
 //!
-//! Promises: a token that verifies was issued by a holder of one of the two keys, names a valid user and a known platform,
-//! and has not expired. Signatures are compared in constant time, and no other algorithm is known. Leaves to others:
-//! revocation (the log's), and the list of administrators (`admin`'s).
+//! Promises: a token that verifies was issued by a holder of one of the two secret keys, or of a key of the company's login,
+//! names a valid user and a known platform, and has not expired. Signatures are compared in constant time, and no other
+//! algorithm is known. A secret key checks HS256 alone, and a public key never does. Leaves to others: revocation (the log's),
+//! the list of administrators (`admin`'s), and reading the company's keys from their place (`jwks`).
+//!
+//! - `key_set.rs`: the public keys of a company's login
+//! - `login_keys.rs`: those in force, and the claims of its tokens
 //!
 //! The client library signs (`client/src/token.rs`), for the gateway, the load test and any login server with the key. This
 //! file checks: which header, which claims, at which time. `docs/architecture.md#decisions` says why no library does it.
+
+mod key_set;
+mod login_keys;
+
+use std::sync::Arc;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use towncrier_client::token::{HEADER, TokenClaims, TokenKey};
 
+pub use self::{
+    key_set::{KEY_SET_BYTES_MAX, KeySet, KeySetFault},
+    login_keys::{KEYS_WAIT, KeysUnread, LoginKeys},
+};
 use crate::{
     config,
     ids::{IdError, Platform, UserId},
@@ -35,6 +49,8 @@ pub struct Tokens {
     /// The key before the rotation, which still verifies.
     previous: Option<TokenKey>,
     lifetime_s: u64,
+    /// The keys of the company's own login, if it has one.
+    login_keys: Option<Arc<LoginKeys>>,
 }
 
 /// The claims of a good token.
@@ -65,9 +81,15 @@ pub enum TokenError {
     /// Not three parts of base64url, or not the JSON they should hold.
     #[error("the token is malformed")]
     Malformed,
-    /// Another algorithm than HS256, or an extension we do not know.
-    #[error("the token is not signed with HS256")]
+    /// An algorithm or an extension we do not know, or another algorithm than its key's.
+    #[error("the token's algorithm is not accepted")]
     Algorithm,
+    /// It names a key that the company's login does not have.
+    #[error("the token's key is not known")]
+    UnknownKey,
+    /// The company's login made it for another system.
+    #[error("the token's iss or aud is another one")]
+    Purpose,
     /// Neither key signed it.
     #[error("the token's signature does not verify")]
     Signature,
@@ -88,9 +110,22 @@ pub enum TokenError {
     Platform(IdError),
 }
 
+/// An algorithm of signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// HMAC with SHA-256, by the gateway's own keys.
+    Hs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+}
+
 #[derive(Deserialize)]
 struct JwtHeader {
     alg: String,
+    /// The name of the key in its set.
+    kid: Option<String>,
     /// RFC 7515 section 4.1.11: a token with an extension that is not understood must be refused. We know none.
     crit: Option<serde::de::IgnoredAny>,
 }
@@ -141,7 +176,13 @@ impl Tokens {
             current,
             previous,
             lifetime_s: config.token_lifetime.as_secs(),
+            login_keys: LoginKeys::new(config),
         }
+    }
+
+    /// The keys of the company's own login, for their reader.
+    pub fn login_keys(&self) -> Option<&Arc<LoginKeys>> {
+        self.login_keys.as_ref()
     }
 
     /// A token for `user` on `platform`, valid from `now_ms` (Unix ms) for `auth.token_lifetime`.
@@ -182,12 +223,19 @@ impl Tokens {
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
-        if header != HEADER {
-            check_header(header)?;
-        }
-        self.check_signature(signed, &decode(signature)?)?;
-        let payload: Payload =
-            serde_json::from_slice(&decode(payload)?).map_err(|_| TokenError::Malformed)?;
+        let (algorithm, key_id) = match header {
+            HEADER => (Algorithm::Hs256, None),
+            header => read_header(header)?,
+        };
+        let (signature, payload) = (decode(signature)?, decode(payload));
+        let payload = if algorithm == Algorithm::Hs256 {
+            self.check_signature(signed, &signature)?;
+            serde_json::from_slice(&payload?).map_err(|_| TokenError::Malformed)?
+        } else {
+            let keys = self.login_keys.as_ref().ok_or(TokenError::Algorithm)?;
+            keys.check(algorithm, key_id.as_deref(), signed.as_bytes(), &signature)?;
+            keys.read(&payload?)?
+        };
         payload.check(now_ms / 1000)
     }
 
@@ -250,13 +298,18 @@ fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
 }
 
 /// Reads a header that differs from ours: another issuer may write its keys in another order.
-fn check_header(header: &str) -> Result<(), TokenError> {
+fn read_header(header: &str) -> Result<(Algorithm, Option<String>), TokenError> {
     let header: JwtHeader =
         serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
-    if header.alg == "HS256" && header.crit.is_none() {
-        Ok(())
-    } else {
-        Err(TokenError::Algorithm)
+    let algorithm = match &*header.alg {
+        "HS256" => Algorithm::Hs256,
+        "RS256" => Algorithm::Rs256,
+        "ES256" => Algorithm::Es256,
+        _ => return Err(TokenError::Algorithm),
+    };
+    match header.crit {
+        None => Ok((algorithm, header.kid)),
+        Some(_) => Err(TokenError::Algorithm),
     }
 }
 
@@ -394,13 +447,14 @@ mod tests {
     }
 
     #[test]
-    fn no_algorithm_but_hs256_is_known() {
+    fn no_algorithm_but_hs256_is_known_where_no_login_has_keys() {
         let payload = r#"{"UID":"u1","Platform":"Web","exp":4102444800}"#;
         for header in [
             r#"{"alg":"none"}"#,
             r#"{"alg":"None"}"#,
             r#"{"alg":"HS512"}"#,
             r#"{"alg":"RS256"}"#,
+            r#"{"alg":"ES256"}"#,
             r#"{"alg":"hs256"}"#,
             r#"{"alg":"HS256","crit":["b64"],"b64":false}"#,
         ] {
@@ -570,5 +624,223 @@ mod tests {
             issued(r#"{"UID":"u1","Platform":"Web","exp":4102444800}"#),
             Ok(0)
         );
+    }
+
+    mod of_a_login {
+        //! Tokens of a company's own login.
+
+        use futures_util::FutureExt as _;
+        use ring::{
+            rand::SystemRandom,
+            signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
+        };
+        use serde_json::{Value, json};
+
+        use super::*;
+        use crate::config::ClaimNames;
+
+        /// The modulus of an RSA key that nobody here can sign with.
+        const MODULUS: [u8; 256] = [0xff; 256];
+
+        struct Login {
+            pair: EcdsaKeyPair,
+            tokens: Tokens,
+        }
+
+        impl Login {
+            fn new(config: config::Auth) -> Self {
+                let (algorithm, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
+                let der = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
+                let pair = EcdsaKeyPair::from_pkcs8(algorithm, der.as_ref(), &random).unwrap();
+                let tokens = Tokens::new(&config::Auth {
+                    token_key: "key".into(),
+                    jwks_file: "keys.json".into(),
+                    ..config
+                });
+                let login = Self { pair, tokens };
+                login.publish("e");
+                login
+            }
+
+            fn publish(&self, id: &str) {
+                let point = &self.pair.public_key().as_ref()[1..];
+                let [x, y] = [&point[..32], &point[32..]].map(|part| BASE64URL.encode(part));
+                let set = json!({ "keys": [
+                    { "kty": "EC", "crv": "P-256", "kid": id, "x": x, "y": y },
+                    { "kty": "RSA", "kid": "r", "e": "AQAB", "n": BASE64URL.encode(MODULUS) },
+                ] });
+                let set = KeySet::decode(set.to_string().as_bytes()).unwrap();
+                assert_eq!(set.len(), 2);
+                self.tokens.login_keys().unwrap().replace(set);
+            }
+
+            fn sign(&self, header: &Value, payload: &Value) -> String {
+                let parts = [header, payload].map(|part| BASE64URL.encode(part.to_string()));
+                let signed = parts.join(".");
+                let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes());
+                format!("{signed}.{}", BASE64URL.encode(signature.unwrap()))
+            }
+
+            fn verify(&self, header: &Value, payload: &Value) -> Result<Claims, TokenError> {
+                self.tokens.verify(&self.sign(header, payload), NOW_MS)
+            }
+
+            /// With a good header.
+            fn claims(&self, payload: Value) -> Result<Claims, TokenError> {
+                self.verify(&json!({ "alg": "ES256", "kid": "e" }), &payload)
+            }
+        }
+
+        fn payload() -> Value {
+            json!({ "UserID": "u1", "PlatformID": 5, "exp": NOW_MS / 1000 + 60, "iat": NOW_MS / 1000 })
+        }
+
+        #[test]
+        fn a_token_of_the_login_is_good_beside_our_own_until_its_key_goes() {
+            let login = Login::new(config::Auth::default());
+            let claims = login.claims(payload()).unwrap();
+            assert_eq!(
+                (claims.user.as_str(), claims.platform),
+                ("u1", Platform::Web)
+            );
+            assert_eq!(claims.issued_at_ms, NOW_MS / 1000 * 1000);
+            let without_id = login.verify(&json!({ "alg": "ES256" }), &payload());
+            assert!(without_id.is_ok(), "it is the only key of its algorithm");
+            let ours = login.tokens.issue(&user(), Platform::Web, NOW_MS).token;
+            assert!(login.tokens.verify(&ours, NOW_MS).is_ok());
+            login.publish("another");
+            assert_eq!(login.claims(payload()), Err(TokenError::UnknownKey));
+            let strangers = Login::new(config::Auth::default());
+            let forged = strangers.sign(&json!({ "alg": "ES256", "kid": "another" }), &payload());
+            let refused = login.tokens.verify(&forged, NOW_MS);
+            assert_eq!(refused, Err(TokenError::Signature));
+        }
+
+        #[test]
+        fn no_token_chooses_how_it_is_checked() {
+            let login = Login::new(config::Auth::default());
+            for (header, refusal) in [
+                (json!({ "alg": "none", "kid": "e" }), TokenError::Algorithm),
+                (json!({ "alg": "ES384", "kid": "e" }), TokenError::Algorithm),
+                (json!({ "alg": "PS256", "kid": "r" }), TokenError::Algorithm),
+                // A key of another type.
+                (json!({ "alg": "RS256", "kid": "e" }), TokenError::Algorithm),
+                (json!({ "alg": "ES256", "kid": "r" }), TokenError::Algorithm),
+                (json!({ "alg": "RS256", "kid": "r" }), TokenError::Signature),
+                (json!({ "alg": "HS256", "kid": "e" }), TokenError::Signature),
+                (
+                    json!({ "alg": "ES256", "kid": "x" }),
+                    TokenError::UnknownKey,
+                ),
+                (
+                    json!({ "alg": "ES256", "kid": "e", "crit": ["b64"] }),
+                    TokenError::Algorithm,
+                ),
+                // A key that the token brings along is no key of the login.
+                (
+                    json!({ "alg": "ES256", "kid": "x", "jwk": { "kty": "EC" }, "jku": "http://a" }),
+                    TokenError::UnknownKey,
+                ),
+                (json!({ "alg": "ES256", "kid": 7 }), TokenError::Malformed),
+            ] {
+                assert_eq!(login.verify(&header, &payload()), Err(refusal), "{header}");
+            }
+            // The published key as a secret.
+            let text = payload().to_string();
+            let point = login.pair.public_key().as_ref();
+            for secret in [
+                point,
+                &point[1..],
+                &MODULUS,
+                BASE64URL.encode(point).as_bytes(),
+            ] {
+                let signed =
+                    [r#"{"alg":"HS256","kid":"e"}"#, &text].map(|part| BASE64URL.encode(part));
+                let signed = signed.join(".");
+                let signature = keyed(secret).chain_update(&signed).finalize().into_bytes();
+                let token = format!("{signed}.{}", BASE64URL.encode(signature));
+                let refused = login.tokens.verify(&token, NOW_MS);
+                assert_eq!(refused, Err(TokenError::Signature));
+            }
+            // Without a place of keys there is no such login.
+            let token = login.sign(&json!({ "alg": "ES256", "kid": "e" }), &payload());
+            let refused = tokens("key", "").verify(&token, NOW_MS);
+            assert_eq!(refused, Err(TokenError::Algorithm));
+        }
+
+        #[test]
+        fn the_configuration_names_the_claims_and_the_purpose() {
+            let login = Login::new(config::Auth {
+                claims: ClaimNames {
+                    user: "sub".into(),
+                    platform: "device".into(),
+                },
+                issuer: "https://login.example".into(),
+                audience: "towncrier".into(),
+                ..config::Auth::default()
+            });
+            // OpenIM's names mean nothing here, whatever they hold.
+            let good = json!({
+                "sub": "alice", "device": "iOS", "iss": "https://login.example", "aud": "towncrier",
+                "exp": NOW_MS / 1000 + 60, "UID": { "a": 1 }, "UserID": "admin", "Platform": 3,
+            });
+            let claims = login.claims(good.clone()).unwrap();
+            assert_eq!(
+                (claims.user.as_str(), claims.platform),
+                ("alice", Platform::Ios)
+            );
+            assert_eq!(claims.issued_at_ms, 0);
+            let with = |name: &str, value: Value| {
+                let mut claims = good.clone();
+                claims[name] = value;
+                login.claims(claims).map(|claims| claims.platform)
+            };
+            assert_eq!(with("device", json!(5)), Ok(Platform::Web));
+            assert_eq!(with("aud", json!(["mail", "towncrier"])), Ok(Platform::Ios));
+            for (name, value, refusal) in [
+                ("sub", json!(7), TokenError::Malformed),
+                ("sub", Value::Null, TokenError::Malformed),
+                ("device", json!([]), TokenError::Malformed),
+                (
+                    "device",
+                    json!("x"),
+                    TokenError::Platform(IdError::Platform),
+                ),
+                ("iss", json!("https://login.example/"), TokenError::Purpose),
+                ("iss", Value::Null, TokenError::Purpose),
+                ("aud", json!("mail"), TokenError::Purpose),
+                ("aud", json!(["mail"]), TokenError::Purpose),
+                ("aud", Value::Null, TokenError::Purpose),
+                ("exp", Value::Null, TokenError::Malformed),
+                ("exp", json!(NOW_MS / 1000), TokenError::Expired),
+                ("nbf", json!(NOW_MS / 1000 + 61), TokenError::NotYet),
+            ] {
+                assert_eq!(with(name, value.clone()), Err(refusal), "{name} {value}");
+            }
+        }
+
+        #[tokio::test(start_paused = true)]
+        async fn a_token_of_an_unknown_key_waits_for_a_look_that_begins_after_it() {
+            let login = Login::new(config::Auth::default());
+            let keys = login.tokens.login_keys().unwrap();
+            let early = keys.begin_look();
+            let mut waiting = std::pin::pin!(keys.look_again());
+            assert!((&mut waiting).now_or_never().is_none());
+            keys.end_look(early, true);
+            assert!((&mut waiting).now_or_never().is_none());
+            keys.wanted().await;
+            let later = keys.begin_look();
+            keys.end_look(later, true);
+            assert_eq!(waiting.await, Ok(()));
+            let failing = async {
+                let look = keys.begin_look();
+                keys.end_look(look, false);
+            };
+            let mut waiting = std::pin::pin!(keys.look_again());
+            assert!((&mut waiting).now_or_never().is_none());
+            failing.await;
+            assert_eq!(waiting.await, Err(KeysUnread));
+            assert_eq!(keys.look_again().await, Err(KeysUnread), "nobody looks");
+        }
     }
 }
