@@ -69,6 +69,8 @@ pub mod code {
     pub const CLOCK_DOUBTED: u16 = 50308;
     /// The gateway is starting and still reads its log. Nothing was stored.
     pub const STARTING: u16 = 50309;
+    /// The store of the fleet does not answer. Nothing was stored.
+    pub const STORE_AWAY: u16 = 50310;
 }
 
 /// The reason for which a request was not done.
@@ -301,6 +303,11 @@ fn failed(failure: &LogError) -> HttpAnswer {
             code::READ_FAILED,
             "the log could not be read: try again later",
             10,
+        ),
+        Cause::Away => HttpAnswer::unavailable(
+            code::STORE_AWAY,
+            "the store does not answer, nothing was stored: send again in a moment",
+            5,
         ),
         Cause::Closed => HttpAnswer::draining(),
     }

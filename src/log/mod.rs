@@ -8,9 +8,11 @@
 //!   it as well
 //! - `answer.rs`: an answer that is there at once, or comes later
 //! - `error.rs`: the failures of a log, and the events that end them
+//! - `cluster/`: many gateways on one store
 //! - `embedded/`: the present implementation: segments and a state store in one data directory
 
 mod answer;
+pub mod cluster;
 pub mod embedded;
 mod error;
 #[cfg(test)]

@@ -6,14 +6,20 @@
 //!
 //! - this file: [`MemoryLog`], and the time of its answers
 //! - `rows.rs`: the contents of the log, and the ways in which it fails
+//! - `engine.rs`: a store of a fleet, with a standby, in memory; `store_rows.rs`: its rows
 //! - `inbox.rs`: one user's inbox, with its conversations and read marks
 
+mod engine;
 mod inbox;
 mod rows;
+mod store_rows;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-pub use self::rows::{Answering, EPOCH, Fault, Rows};
+pub use self::{
+    engine::{SimEngine, StoreFault},
+    rows::{Answering, EPOCH, Fault, Rows},
+};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;

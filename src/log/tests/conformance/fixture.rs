@@ -1,6 +1,7 @@
 //! The logs under test, and a short way to use one.
 
 use std::{
+    any::Any,
     cell::Cell,
     sync::{Arc, Condvar, Mutex},
     time::Duration,
@@ -13,8 +14,9 @@ use crate::{
     log::{
         Append, AppendError, Commit, Consumer, Conversation, ConversationPage, ConversationRead,
         Inbox, Log, Lookup, ReadLimit, Receipt, ResumePoint, SessionRow,
+        cluster::{ClusterLog, ClusterPace},
         embedded::EmbeddedLog,
-        tests::memory::{Answering, MemoryLog},
+        tests::memory::{Answering, MemoryLog, SimEngine},
     },
     message::{Entry, Numbers, ReadMark, StoredMessage},
     metrics::Metrics,
@@ -65,8 +67,8 @@ pub(super) struct Subject {
     pub(super) expire: Box<dyn Fn(&Receipt)>,
     /// The appends so far that did not say their time.
     sends: Cell<u64>,
-    /// The embedded log's directory.
-    _dir: Option<tempfile::TempDir>,
+    /// What the log needs until its end: a directory, a runtime, a server.
+    _kept: Vec<Box<dyn Any>>,
 }
 
 pub(super) fn memory(answering: Answering) -> Subject {
@@ -80,7 +82,7 @@ pub(super) fn memory(answering: Answering) -> Subject {
         can_be_read_by_consumers: false,
         expire: Box::new(move |_| log.expire_all()),
         sends: Cell::default(),
-        _dir: None,
+        _kept: Vec::new(),
     }
 }
 
@@ -106,7 +108,35 @@ pub(super) fn embedded() -> Subject {
         can_be_read_by_consumers: true,
         expire: Box::new(move |receipt| expire(&machine, &*expiring, receipt)),
         sends: Cell::default(),
-        _dir: Some(dir),
+        _kept: vec![Box::new(dir)],
+    }
+}
+
+/// The times of a fleet's log in these tests, which wait for most of its barriers.
+const PACE: ClusterPace = ClusterPace {
+    answer_within: Duration::from_secs(30),
+    barrier_spacing: Duration::from_millis(1),
+};
+
+/// The log of a fleet, on a store in memory.
+pub(super) fn cluster() -> Subject {
+    let announced = Arc::new(Announced::default());
+    let engine = Arc::new(SimEngine::default());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .unwrap();
+    let opening = ClusterLog::open(engine.clone(), PACE, runtime.handle().clone());
+    let (log, tasks) = runtime.block_on(opening).unwrap();
+    log.commits(announced.clone());
+    Subject {
+        log: Arc::new(log),
+        announced,
+        can_be_read_by_consumers: true,
+        expire: Box::new(move |_| engine.expire_all()),
+        sends: Cell::default(),
+        _kept: vec![Box::new(tasks), Box::new(runtime)],
     }
 }
 
