@@ -12,7 +12,8 @@
 //! - `barrier.rs`: what a read saw goes out only once it is confirmed
 //! - `rows.rs`: all other writes; `cursors.rs`: those that are written behind
 //! - `everyone.rs`: messages to everyone, in pieces
-//! - `core.rs`: what these parts share
+//! - `core.rs`: what these parts share; `body.rs`: the stored form of a message
+//! - `postgres/`: PostgreSQL as such a store
 //!
 //! Why so: rows of users stay locked until a standby has answered, so groups are bounded and lanes are few; more lanes of one
 //! gateway gain nothing. A group is one statement, so that no lock waits for a gateway. The store tells nobody that a transaction
@@ -21,6 +22,7 @@
 //! Leaves to others: the statements, and who is online.
 
 mod barrier;
+mod body;
 mod core;
 mod cursors;
 pub mod engine;
@@ -28,6 +30,7 @@ mod everyone;
 mod group;
 mod lane;
 mod log;
+pub mod postgres;
 mod resolver;
 mod rows;
 #[cfg(test)]

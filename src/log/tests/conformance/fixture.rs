@@ -3,9 +3,12 @@
 use std::{
     any::Any,
     cell::Cell,
+    rc::Rc,
     sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
+
+use tokio::runtime::Runtime;
 
 use crate::{
     clock::tests::manual::{Manual, NOW_MS},
@@ -14,7 +17,11 @@ use crate::{
     log::{
         Append, AppendError, Commit, Consumer, Conversation, ConversationPage, ConversationRead,
         Inbox, Log, Lookup, ReadLimit, Receipt, ResumePoint, SessionRow,
-        cluster::{ClusterLog, ClusterPace},
+        cluster::{
+            ClusterLog, ClusterPace,
+            engine::Engine,
+            postgres::{PostgresEngine, tests::server::Server},
+        },
         embedded::EmbeddedLog,
         tests::memory::{Answering, MemoryLog, SimEngine},
     },
@@ -120,27 +127,52 @@ const PACE: ClusterPace = ClusterPace {
 
 /// The log of a fleet, on a store in memory.
 pub(super) fn cluster() -> Subject {
-    let announced = Arc::new(Announced::default());
     let engine = Arc::new(SimEngine::default());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let expiring = engine.clone();
+    on_store(store_runtime(), engine, move |_| expiring.expire_all())
+}
+
+/// The log of a fleet, on PostgreSQL; `None` where it is not installed.
+pub(super) fn postgres() -> Option<Subject> {
+    let database = Server::of_process()?.database();
+    let runtime = store_runtime();
+    let url = database.url();
+    let engine = runtime.block_on(PostgresEngine::connect(&url)).unwrap();
+    let expiring = engine.clone();
+    let expire = move |runtime: &Runtime| runtime.block_on(database.expire(&expiring));
+    Some(on_store(runtime, engine, expire))
+}
+
+fn store_runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
-        .enable_time()
+        .enable_all()
         .build()
-        .unwrap();
-    let opening = ClusterLog::open(engine.clone(), PACE, runtime.handle().clone());
+        .unwrap()
+}
+
+fn on_store(
+    runtime: Runtime,
+    engine: Arc<dyn Engine>,
+    expire: impl Fn(&Runtime) + 'static,
+) -> Subject {
+    let announced = Arc::new(Announced::default());
+    let opening = ClusterLog::open(engine, PACE, runtime.handle().clone());
     let (log, tasks) = runtime.block_on(opening).unwrap();
     log.commits(announced.clone());
+    let runtime = Rc::new(runtime);
+    let kept = Rc::clone(&runtime);
     Subject {
         log: Arc::new(log),
         announced,
         can_be_read_by_consumers: true,
-        expire: Box::new(move |_| engine.expire_all()),
+        expire: Box::new(move |_| expire(&runtime)),
         sends: Cell::default(),
-        _kept: vec![Box::new(tasks), Box::new(runtime)],
+        _kept: vec![Box::new(tasks), Box::new(kept)],
     }
 }
 
-pub(super) fn runtime() -> tokio::runtime::Runtime {
+pub(super) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap()
