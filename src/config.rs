@@ -6,6 +6,7 @@
 //! - `sources.rs`: file, then environment, then flags
 //! - `check.rs`: the limits that types cannot express
 //! - `secrets.rs`: `secrets.toml`, written at the first start
+//! - `store.rs`: where the log is
 //! - `duration.rs`: durations as text; `address.rs`: an address that may be absent
 
 mod address;
@@ -13,10 +14,12 @@ mod check;
 mod duration;
 mod secrets;
 mod sources;
+mod store;
 
 pub use check::Invalid;
 pub use secrets::{SECRETS_FILE, SecretsError};
 pub use sources::{ENVIRONMENT_PREFIX, LoadError, Sources};
+pub use store::StoreAddress;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -32,6 +35,8 @@ pub struct Config {
     pub admin: Admin,
     /// The log.
     pub log: Log,
+    /// The store of a log that is not embedded.
+    pub store: LogStore,
     /// Secrets and tokens.
     pub auth: Auth,
     /// Login policy and heartbeats.
@@ -123,6 +128,8 @@ pub struct Admin {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
+    /// Where the log is: in the data directory, or on the PostgreSQL servers of a URL.
+    pub store: StoreAddress,
     /// The data directory.
     pub dir: PathBuf,
     /// The time for which messages are kept.
@@ -145,6 +152,23 @@ pub struct Log {
     pub cache_bytes: u64,
     /// The format in which new segments are written, 1 to [`LOG_FORMAT`].
     pub format: u8,
+}
+
+/// The store of a log that is not embedded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogStore {
+    /// The longest time to the answer of a caller while the store hangs.
+    #[serde(with = "duration")]
+    pub answer_within: Duration,
+}
+
+impl Default for LogStore {
+    fn default() -> Self {
+        Self {
+            answer_within: Duration::from_secs(5),
+        }
+    }
 }
 
 /// The newest format of segments that this version reads and writes:
@@ -291,6 +315,7 @@ impl Default for Admin {
 impl Default for Log {
     fn default() -> Self {
         Self {
+            store: StoreAddress::default(),
             dir: "./data".into(),
             retention: Duration::from_secs(30 * 24 * 3600),
             retention_bytes: 0,

@@ -27,13 +27,14 @@ use crate::{
     lines::Lines,
     log::{
         Log,
+        cluster::{ClusterError, ClusterHost},
         embedded::{EmbeddedLog, OpenError},
     },
     metrics::Metrics,
     openim,
     reactor::{self, Parts, Reactors},
     registry::Registry,
-    threads::{self, Pulse, Unwell, Watch},
+    threads::{self, Pulse, Unwell, Watch, Watched},
     token::Tokens,
 };
 
@@ -55,6 +56,9 @@ pub enum Error {
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] OpenError),
+    /// The log's servers cannot be used.
+    #[error(transparent)]
+    Store(#[from] ClusterError),
     /// The reactors do not start.
     #[error(transparent)]
     Reactor(#[from] reactor::Error),
@@ -81,7 +85,7 @@ pub enum Error {
 pub struct Unclean(&'static str);
 
 /// The rooms that both ports stand on, put together.
-pub struct Base<L> {
+pub struct Base<L: ?Sized> {
     /// The log. It announces its commits to the registry's sessions.
     pub log: Arc<L>,
     /// The sessions that are online.
@@ -97,10 +101,24 @@ pub struct Base<L> {
 impl<L: Log> Base<L> {
     /// Puts the rooms together on these parts: a clock, and a log with the same clock and metrics.
     pub fn build(config: &Config, metrics: Arc<Metrics>, clock: Arc<Clock>, log: L) -> Self {
-        let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
         let log = Arc::new(log);
+        let shared: Arc<dyn Log> = log.clone();
+        Self::over(config, metrics, clock, log, shared)
+    }
+}
+
+impl<L: ?Sized> Base<L> {
+    /// Puts the rooms together on this log, once as its own type and once as any log.
+    fn over(
+        config: &Config,
+        metrics: Arc<Metrics>,
+        clock: Arc<Clock>,
+        log: Arc<L>,
+        shared: Arc<dyn Log>,
+    ) -> Self {
+        let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
         let tokens = Arc::new(Tokens::new(&config.auth));
-        let delivery = Delivery::new(log.clone(), registry.clone(), tokens.clone(), clock);
+        let delivery = Delivery::new(shared, registry.clone(), tokens.clone(), clock);
         Self {
             log,
             registry,
@@ -124,11 +142,50 @@ impl<L: Log> Base<L> {
     }
 }
 
+/// The log of a running gateway.
+enum OpenLog {
+    Embedded(Arc<EmbeddedLog>),
+    Cluster(ClusterHost),
+}
+
+impl OpenLog {
+    /// Opens the log that `log.store` names. Blocks.
+    fn open(config: &Config, clock: Arc<Clock>, metrics: Arc<Metrics>) -> Result<Self, Error> {
+        Ok(match config.log.store.url() {
+            None => Self::Embedded(Arc::new(EmbeddedLog::open(&config.log, clock, metrics)?)),
+            Some(url) => Self::Cluster(ClusterHost::start(url, config, clock)?),
+        })
+    }
+
+    fn shared(&self) -> Arc<dyn Log> {
+        match self {
+            Self::Embedded(log) => log.clone(),
+            Self::Cluster(host) => host.log(),
+        }
+    }
+
+    fn take_watched(&self) -> Vec<Watched> {
+        match self {
+            Self::Embedded(log) => log.take_watched(),
+            Self::Cluster(host) => host.take_watched(),
+        }
+    }
+
+    /// Blocks until every accepted message is stored. False if a thread of the log had panicked.
+    fn close(&self) -> bool {
+        match self {
+            Self::Embedded(log) => log.close(),
+            Self::Cluster(host) => host.close(),
+        }
+    }
+}
+
 /// A running gateway.
 pub struct Gateway {
     config: Config,
     watch: Arc<Watch>,
-    base: Base<EmbeddedLog>,
+    base: Base<dyn Log>,
+    log: OpenLog,
     reactors: Reactors,
     admin: AdminThread,
     /// The task that watches the certificates' files. It never ends by itself.
@@ -167,8 +224,8 @@ impl Gateway {
         let admin = AdminThread::start(server, pulse)?;
         watch.add([admin_watched]);
         let clock = Arc::new(Clock::system());
-        let log = EmbeddedLog::open(&config.log, clock.clone(), metrics.clone())?;
-        let base = Base::build(&config, metrics, clock, log);
+        let log = OpenLog::open(&config, clock.clone(), metrics.clone())?;
+        let base = Base::over(&config, metrics, clock, log.shared(), log.shared());
         let shares = Shares::of_process(&config, reactor::count(&config.listener))?;
         config.listener.connections_max = shares.connections_max;
         config.admin.connections_max = shares.admin_connections_max;
@@ -181,7 +238,7 @@ impl Gateway {
         let parts = base.parts(&config, client_tls.clone());
         let mut reactors = Reactors::start(port, &parts)?;
         opening.open(&config, rooms)?;
-        watch.add(base.log.take_watched());
+        watch.add(log.take_watched());
         watch.add(reactors.take_watched());
         let ports = [client_tls, admin_tls].into_iter().flatten().collect();
         let certificates = tokio::spawn(tls::follow(ports)).abort_handle();
@@ -189,6 +246,7 @@ impl Gateway {
             config,
             watch,
             base,
+            log,
             reactors,
             admin,
             certificates,
@@ -234,7 +292,7 @@ impl Gateway {
         let begun = Instant::now();
         self.base.delivery.start_draining();
         let reactors_ended = self.reactors.drain(self.config.drain.period).await;
-        let log = self.base.log;
+        let log = self.log;
         let log_closed = tokio::task::spawn_blocking(move || log.close()).await;
         let requests_grace = REQUESTS_GRACE.saturating_sub(begun.elapsed());
         // The thread may have ended by itself, and said why. Then nobody takes this.

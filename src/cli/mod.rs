@@ -9,7 +9,7 @@
 //! - `serve.rs`: the gateway; also without a command
 //! - `listen.rs`, `print.rs`: a client that lands pushed messages, and their form on the terminal
 //! - `send.rs`, `token.rs`: the admin side
-//! - `check.rs`: the configuration; `log.rs`: a stopped data directory; `doctor.rs`: the load that this host can carry
+//! - `check.rs`: the configuration; `log.rs`: a stopped data directory; `store.rs`: the store of a fleet; `doctor.rs`: the load that this host can carry
 //! - `filter.rs`: the log filter
 //! - `admin.rs`, `scratch.rs`, `signals.rs`: shared by several commands
 
@@ -24,6 +24,7 @@ mod scratch;
 mod send;
 mod serve;
 mod signals;
+mod store;
 mod token;
 
 use std::{
@@ -95,6 +96,8 @@ enum Command {
     Config(check::ConfigCommand),
     /// Looks into the log of a stopped gateway.
     Log(log::LogCommand),
+    /// Prepares and checks the PostgreSQL servers of `log.store`.
+    Store(store::StoreCommand),
 }
 
 /// Runs the command that the command line names.
@@ -137,6 +140,7 @@ fn run_command(arguments: Arguments, lines: &Lines) -> anyhow::Result<ExitCode> 
         Command::Doctor(doctor) => block_on(doctor.run(config)),
         Command::Config(print) => print.run(&config),
         Command::Log(log) => log.run(&config.log.dir),
+        Command::Store(store) => block_on(store.run(config)),
     }
 }
 

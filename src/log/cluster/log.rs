@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    ClusterLog,
+    ClusterLog, LogSenders,
     core::ClusterCore,
     engine::{Change, EngineError},
     everyone::ToEveryone,
@@ -75,20 +75,31 @@ impl ClusterLog {
         T: Send + 'static,
         F: Future<Output = Result<T, EngineError>> + Send + 'static,
     {
-        let rows = self.rows.clone();
+        let rows = self.sender(|senders| Ok(senders.rows.clone()));
         self.ask(move |core| async move {
-            flush(&rows).await?;
+            let closed = |_| EngineError::Away("the log is closed".into());
+            flush(&rows.map_err(closed)?).await?;
             ask(core).await
         })
+    }
+
+    /// Uses the callers' end of a task, unless the log is closed.
+    fn sender<T>(
+        &self,
+        with: impl FnOnce(&LogSenders) -> Result<T, AppendError>,
+    ) -> Result<T, AppendError> {
+        let senders = self.senders.read().unwrap_or_else(PoisonError::into_inner);
+        let senders = senders.as_ref();
+        with(senders.ok_or_else(ClusterCore::closed)?)
     }
 
     /// Makes a change durable.
     fn change(&self, change: Change) -> Result<Pending<()>, AppendError> {
         let (caller, pending) = oneshot::channel();
         let work = RowWork::change(change, caller);
-        self.rows.try_send(work).map_err(|error| match error {
-            tokio::sync::mpsc::error::TrySendError::Full(_) => AppendError::QueueFull,
-            tokio::sync::mpsc::error::TrySendError::Closed(_) => ClusterCore::closed(),
+        self.sender(|senders| {
+            let sent = senders.rows.try_send(work);
+            sent.map_err(|_| AppendError::QueueFull)
         })?;
         Ok(pending)
     }
@@ -109,18 +120,20 @@ impl Log for ClusterLog {
         // The messages of one user go one way, so they are handed on in the order of their seqs.
         let mut hasher = DefaultHasher::new();
         append.receivers.first().hash(&mut hasher);
-        let lane = hasher.finish() as usize % self.lanes.len();
+        let hash = hasher.finish() as usize;
         let (caller, pending) = oneshot::channel();
-        self.lanes[lane].put(append, caller)?;
+        self.sender(|senders| senders.lanes[hash % senders.lanes.len()].put(append, caller))?;
         Ok(pending)
     }
 
     fn append_to_everyone(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
         self.check_writable().map_err(AppendError::Refusing)?;
         let (caller, pending) = oneshot::channel();
-        let permit = self.everyone.clone().try_reserve_owned();
-        let permit = permit.map_err(|_| AppendError::QueueFull)?;
-        let rows = self.rows.clone();
+        let (permit, rows) = self.sender(|senders| {
+            let permit = senders.everyone.clone().try_reserve_owned();
+            let permit = permit.map_err(|_| AppendError::QueueFull)?;
+            Ok((permit, senders.rows.clone()))
+        })?;
         // Who has a session is known to the store once its cursor is.
         self.runtime.spawn(async move {
             match flush(&rows).await {

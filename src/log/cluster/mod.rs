@@ -12,6 +12,7 @@
 //! - `barrier.rs`: what a read saw goes out only once it is confirmed
 //! - `rows.rs`: all other writes; `cursors.rs`: those that are written behind
 //! - `everyone.rs`: messages to everyone, in pieces
+//! - `host.rs`: the thread of all these parts
 //! - `core.rs`: what these parts share; `body.rs`: the stored form of a message
 //! - `postgres/`: PostgreSQL as such a store
 //!
@@ -28,6 +29,7 @@ mod cursors;
 pub mod engine;
 mod everyone;
 mod group;
+mod host;
 mod lane;
 mod log;
 pub mod postgres;
@@ -37,7 +39,7 @@ mod rows;
 mod tests;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -47,6 +49,7 @@ use tokio::{
     task::JoinSet,
 };
 
+pub use self::host::{ClusterError, ClusterHost};
 use self::{
     barrier::Barrier,
     core::ClusterCore,
@@ -67,11 +70,17 @@ const BARRIER_SPACING: Duration = Duration::from_millis(100);
 /// The log.
 pub struct ClusterLog {
     core: Arc<ClusterCore>,
+    /// `None` after the log was closed.
+    senders: RwLock<Option<LogSenders>>,
+    questions: Arc<Semaphore>,
+    runtime: Handle,
+}
+
+/// The callers' ends of the log's tasks.
+struct LogSenders {
     lanes: Vec<LaneSender>,
     rows: mpsc::Sender<RowWork>,
     everyone: mpsc::Sender<ToEveryone>,
-    questions: Arc<Semaphore>,
-    runtime: Handle,
 }
 
 /// The times of a log.
@@ -94,18 +103,19 @@ impl ClusterPace {
     }
 }
 
-/// The tasks of a log. They end after the log was dropped and all that it took has an outcome.
+/// The tasks of a log. They end after the log was closed or dropped, and all that it took has an outcome.
 #[derive(Debug)]
 pub struct ClusterTasks(JoinSet<()>);
 
 impl ClusterTasks {
-    /// Waits until all tasks have ended. True if none of them panicked. Cancel safe.
+    /// Waits until all tasks have ended, or one of them has panicked: then it is false. Cancel safe.
     pub async fn ended(&mut self) -> bool {
-        let mut is_whole = true;
         while let Some(ended) = self.0.join_next().await {
-            is_whole &= ended.is_ok();
+            if ended.is_err() {
+                return false;
+            }
         }
-        is_whole
+        true
     }
 }
 
@@ -134,13 +144,21 @@ impl ClusterLog {
         tasks.spawn_on(everyone::run(Arc::clone(&core), waiting), &runtime);
         let log = Self {
             core,
-            lanes,
-            rows,
-            everyone,
+            senders: RwLock::new(Some(LogSenders {
+                lanes,
+                rows,
+                everyone,
+            })),
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             runtime,
         };
         Ok((log, ClusterTasks(tasks)))
+    }
+
+    /// Refuses appends from now on. The tasks end once all that was accepted has an outcome.
+    pub fn close(&self) {
+        let mut senders = self.senders.write().unwrap_or_else(PoisonError::into_inner);
+        *senders = None;
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) struct StoreSession {
 }
 
 impl StoreSession {
-    async fn open(servers: &Servers) -> Result<Arc<Self>, EngineError> {
+    pub(super) async fn open(servers: &Servers) -> Result<Arc<Self>, EngineError> {
         let away = |text: String| EngineError::Away(text.into());
         let connecting = timeout(CONNECT_TIMEOUT, servers.config.connect(NoTls));
         let connected = connecting.await;
@@ -139,7 +139,7 @@ impl StoreSession {
         Ok(())
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.client.is_closed() || self.is_warned.load(SeqCst)
     }
 }

@@ -7,6 +7,7 @@
 //! - `reads.rs`: the questions, each one statement
 //! - `writes.rs`: all other changes
 //! - `spread.rs`: messages to everyone
+//! - `inspect.rs`: a look at the servers' settings
 //!
 //! A gateway has a connection for each lane, one for reads, one for barriers, one for all other writes. No timeout of the server
 //! ever ends a statement of a lane: a cancelled wait for a standby would leave the transaction visible and not replicated, with a
@@ -16,6 +17,7 @@
 //! has the user's own.
 
 mod append;
+mod inspect;
 mod link;
 mod reads;
 mod schema;
@@ -35,9 +37,12 @@ use std::{
 use bytes::Bytes;
 use uuid::Uuid;
 
-pub use self::schema::{Migration, StoreRetention, migrate, new_epoch};
+pub use self::{
+    inspect::{Finding, StoreReport, inspect},
+    schema::{Migration, StoreRetention, migrate, new_epoch},
+};
 use self::{
-    link::{ServerLink, Servers},
+    link::{ServerLink, Servers, StoreSession},
     reads::Dated,
 };
 use super::{
@@ -61,6 +66,9 @@ fn slot_of(user: &UserId) -> i16 {
     (crc32c::crc32c(user.as_str().as_bytes()) % schema::SLOTS) as i16
 }
 
+/// The name of the lock of the one gateway.
+const GATEWAY_LOCK: i64 = 0x746f_776e_6777;
+
 /// A group of PostgreSQL servers.
 pub struct PostgresEngine {
     servers: Arc<Servers>,
@@ -68,6 +76,8 @@ pub struct PostgresEngine {
     reads: Arc<ServerLink>,
     barriers: Arc<ServerLink>,
     writes: Arc<ServerLink>,
+    /// The connection that says that this gateway is alone.
+    alone: tokio::sync::Mutex<Option<Arc<StoreSession>>>,
     /// The number of connections when the newest barrier began.
     confirmed: AtomicU64,
 }
@@ -82,6 +92,7 @@ impl PostgresEngine {
             reads: link(),
             barriers: link(),
             writes: link(),
+            alone: tokio::sync::Mutex::default(),
             confirmed: AtomicU64::new(0),
             servers,
         };
@@ -97,6 +108,23 @@ impl PostgresEngine {
         retention: StoreRetention,
     ) -> Result<(), EngineError> {
         schema::keep(&self.writes, today, retention).await
+    }
+
+    /// Makes sure that no other gateway uses the store: gateways do not tell each other of messages yet. Cancel safe.
+    pub async fn lock_for_one_gateway(&self) -> Result<(), EngineError> {
+        let mut alone = self.alone.lock().await;
+        if alone.as_ref().is_some_and(|session| !session.is_over()) {
+            return Ok(());
+        }
+        let session = StoreSession::open(&self.servers).await?;
+        let text = "SELECT pg_try_advisory_lock($1)";
+        let rows = session.query(text, &[&GATEWAY_LOCK]).await?;
+        if !rows.first().is_some_and(|row| row.get(0)) {
+            let text = "another gateway uses it, and this version runs one gateway on a store";
+            return Err(EngineError::Refused(text.into()));
+        }
+        *alone = Some(session);
+        Ok(())
     }
 
     fn lane(&self, id: LaneId) -> Arc<ServerLink> {

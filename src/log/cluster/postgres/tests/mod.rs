@@ -9,10 +9,10 @@ use tokio::{runtime::Handle, time::sleep};
 
 use super::{
     super::{
-        ClusterLog, ClusterPace, ClusterTasks,
+        ClusterHost, ClusterLog, ClusterPace, ClusterTasks,
         engine::{Engine, EngineError, LaneId},
     },
-    Migration, PostgresEngine, StoreRetention, migrate, new_epoch,
+    Migration, PostgresEngine, StoreRetention, inspect, migrate, new_epoch,
 };
 use crate::{
     ids::{Platform, Seq, SessionKey},
@@ -280,4 +280,54 @@ async fn a_wait_for_a_standby_that_is_cut_off_confirms_nothing() {
     assert_eq!(receipt.entries[0].1.seq, Seq(2));
     assert_eq!(reading.await.unwrap().unwrap().entries.len(), 2);
     assert_eq!(bodies(&log, "u1").await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn one_gateway_at_a_time_uses_a_store_and_leaves_it_whole() {
+    let Some(database) = database().await else {
+        return;
+    };
+    let url = database.url();
+    let start = move || {
+        let clock = Arc::new(crate::clock::Clock::system());
+        ClusterHost::start(&url, &crate::config::Config::default(), clock)
+    };
+    let uses = move || {
+        let host = start().unwrap();
+        let refused = start().err().unwrap().to_string();
+        assert!(refused.contains("another gateway"), "{refused}");
+        let log = host.log();
+        let pending = log.append(message(1, &["u1"], None, "a")).unwrap();
+        assert!(host.close());
+        assert!(pending.blocking_recv().unwrap().is_ok());
+        assert!(log.append(message(1, &["u1"], None, "b")).is_err());
+        // The server notices the end of the connections in its own time.
+        let mut next = start();
+        while next.is_err() {
+            std::thread::sleep(Duration::from_millis(10));
+            next = start();
+        }
+        let next = next.unwrap();
+        let inbox = next.log().inbox(&user("u1")).blocking_wait().unwrap();
+        assert_eq!(inbox.head, Seq(1));
+        assert!(next.close());
+    };
+    tokio::task::spawn_blocking(uses).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_look_at_a_server_names_what_is_wrong_with_the_line_that_mends_it() {
+    let Some(database) = database().await else {
+        return;
+    };
+    let report = inspect(&database.url()).await.unwrap();
+    assert!(report.standbys.is_empty());
+    let remedies: Vec<_> = report.findings.iter().map(|one| one.remedy).collect();
+    // The tests' server writes nothing to the disk in time.
+    let expected = "ALTER SYSTEM SET fsync = 'on'; SELECT pg_reload_conf();";
+    assert_eq!(remedies, [expected]);
+    database.command("DROP TABLE store").await;
+    let report = inspect(&database.url()).await.unwrap();
+    let last = report.findings.last().unwrap();
+    assert_eq!(last.remedy, "towncrier store migrate");
 }
