@@ -34,16 +34,31 @@ const PIECE_GATE: &str = "SELECT $1::bigint, $2::bigint";
 /// and takes it for 10. It would then compare each row of a group with each other one.
 const MANY_SINCE: usize = 16;
 /// A join with one row. The planner takes it for a thousand.
-const MANY: &str = ", generate_series(1, sign(1 + abs($2))::int)";
+const MANY: &str = " CROSS JOIN generate_series(1, sign(1 + abs($2))::int)";
+/// The part of the statement that moves read marks. A group without marks leaves it out.
+const MARKS: &str = include_str!("marks.sql");
+/// The parameters of the marks. The statement without marks has them too.
+const NO_MARKS: &str = "k_none AS (SELECT $14::bigint[], $15::text[], $16::text[], $17::bigint[]),";
 
-static OF_LANE_FEW: LazyLock<String> = LazyLock::new(|| statement(LANE_GATE, ""));
-static OF_LANE_MANY: LazyLock<String> = LazyLock::new(|| statement(LANE_GATE, MANY));
-static OF_PIECE_FEW: LazyLock<String> = LazyLock::new(|| statement(PIECE_GATE, ""));
-static OF_PIECE_MANY: LazyLock<String> = LazyLock::new(|| statement(PIECE_GATE, MANY));
+/// The statements of a gate: for few rows and for many, without marks and with them.
+struct Statements([LazyLock<String>; 4]);
 
-fn statement(gate: &str, many: &str) -> String {
+static OF_LANE: Statements = Statements([
+    LazyLock::new(|| statement(LANE_GATE, "", NO_MARKS)),
+    LazyLock::new(|| statement(LANE_GATE, MANY, NO_MARKS)),
+    LazyLock::new(|| statement(LANE_GATE, "", MARKS)),
+    LazyLock::new(|| statement(LANE_GATE, MANY, MARKS)),
+]);
+static OF_PIECE: Statements = Statements([
+    LazyLock::new(|| statement(PIECE_GATE, "", NO_MARKS)),
+    LazyLock::new(|| statement(PIECE_GATE, MANY, NO_MARKS)),
+    LazyLock::new(|| statement(PIECE_GATE, "", MARKS)),
+    LazyLock::new(|| statement(PIECE_GATE, MANY, MARKS)),
+]);
+
+fn statement(gate: &str, many: &str, marks: &str) -> String {
     let gated = TEMPLATE.replace("/*GATE*/", gate);
-    gated.replace("/*MANY*/", many)
+    gated.replace("/*MANY*/", many).replace("/*MARKS*/", marks)
 }
 
 /// The parameters of the statement.
@@ -119,11 +134,7 @@ impl GroupArrays {
         lane: u64,
         number: u64,
     ) -> Result<Vec<Row>, EngineError> {
-        let statement = match self.are_many() {
-            true => &OF_LANE_MANY,
-            false => &OF_LANE_FEW,
-        };
-        self.run(session, statement, lane, number).await
+        self.run(session, &OF_LANE, lane, number).await
     }
 
     /// Appends a piece of a message to everyone within a transaction.
@@ -131,28 +142,23 @@ impl GroupArrays {
         &self,
         session: &StoreSession,
     ) -> Result<Vec<Row>, EngineError> {
-        let statement = match self.are_many() {
-            true => &OF_PIECE_MANY,
-            false => &OF_PIECE_FEW,
-        };
-        self.run(session, statement, 0, 0).await
-    }
-
-    fn are_many(&self) -> bool {
-        self.ids.len().max(self.users.len()) >= MANY_SINCE
+        self.run(session, &OF_PIECE, 0, 0).await
     }
 
     async fn run(
         &self,
         session: &StoreSession,
-        statement: &'static str,
+        statements: &'static Statements,
         lane: u64,
         number: u64,
     ) -> Result<Vec<Row>, EngineError> {
         let (lane, number) = (lane as i64, number as i64);
+        let are_many = self.ids.len().max(self.users.len()) >= MANY_SINCE;
+        let have_marks = !self.marks.is_empty();
+        let which = usize::from(are_many) + 2 * usize::from(have_marks);
         session
             .query(
-                statement,
+                &statements.0[which],
                 &[
                     &lane,
                     &number,

@@ -1,7 +1,7 @@
 -- $1 lane, $2 number of the group
 -- a message each: $3 id, $4 digest (NULL: no key), $5 print, $6 body, $7 send time, $8 whether it has several receivers
 -- an entry each: $9 message, $10 place among its receivers, $11 user, $12 slot, $13 conversation (NULL: read marks)
--- a read mark each: $14 message, $15 user, $16 conversation, $17 mark
+-- a read mark each, in a group that has some: $14 message, $15 user, $16 conversation, $17 mark (marks.sql)
 WITH g AS (/*GATE*/),
 s AS MATERIALIZED (
   SELECT least(floor(extract(epoch FROM now()) / 86400)::int, day + 1) AS day,
@@ -15,7 +15,8 @@ k AS (
   INSERT INTO idem (digest, print, message_id, period)
   SELECT m.digest, m.print, m.message_id, s.period FROM m, s
   WHERE m.digest IS NOT NULL
-    AND NOT EXISTS (SELECT FROM idem o WHERE o.digest = m.digest AND o.period = s.period - 1)
+    -- A limit keeps the planner from reading the whole period for a join.
+    AND (SELECT true FROM idem o WHERE o.digest = m.digest AND o.period = s.period - 1 LIMIT 1) IS NULL
   ORDER BY m.digest
   ON CONFLICT DO NOTHING RETURNING digest),
 ok AS MATERIALIZED (
@@ -27,7 +28,7 @@ q AS (
          row_number() OVER (PARTITION BY t.user_id, t.conversation ORDER BY t.message) AS cn,
          count(*) OVER (PARTITION BY t.user_id, t.conversation) AS ctotal
   FROM unnest($9::bigint[], $10::int[], $11::text[], $12::smallint[], $13::text[])
-    AS t(message, ord, user_id, slot, conversation) JOIN ok USING (message)),
+    AS t(message, ord, user_id, slot, conversation)/*MANY*/ JOIN ok USING (message)),
 -- A conversation's times ascend: entry cn of this group is at this time, or cn after the time before.
 p AS MATERIALIZED (
   SELECT q.*, cn + max(send_time - cn) OVER (PARTITION BY user_id, conversation ORDER BY cn) AS at FROM q),
@@ -47,7 +48,7 @@ c AS (
     (uid, conversation_id, head, first, first_day, day, last_time, last_seq, base, bases)
   SELECT u.uid, p.conversation, p.ctotal, 1, u.day, u.day, p.at, u.head - p.total + p.n, b.base,
          CASE WHEN b.base > 0 THEN ARRAY[0, b.base::bigint] END
-  FROM p JOIN u USING (user_id) JOIN slot b ON b.slot = u.slot
+  FROM p JOIN u USING (user_id), LATERAL (SELECT base FROM slot b WHERE b.slot = u.slot LIMIT 1) b
   WHERE p.conversation IS NOT NULL AND p.cn = p.ctotal
   ORDER BY p.user_id, p.conversation
   ON CONFLICT (uid, conversation_id) DO UPDATE SET
@@ -68,13 +69,7 @@ r AS MATERIALIZED (
          nullif(c.base, 0) AS base
   FROM p JOIN u USING (user_id)
     LEFT JOIN c ON c.uid = u.uid AND c.conversation_id = p.conversation),
-k_marks AS (
-  UPDATE conversation x SET mark = greatest(x.mark, least(t.mark, x.head))
-  FROM (SELECT u.uid, t.conversation, t.mark
-        FROM unnest($14::bigint[], $15::text[], $16::text[], $17::bigint[]) AS t(message, user_id, conversation, mark)
-          JOIN ok USING (message) JOIN u USING (user_id)) t
-  WHERE x.uid = t.uid AND x.conversation_id = t.conversation),
-m_shared AS (
+/*MARKS*/m_shared AS (
   INSERT INTO message (message_id, day, body)
   SELECT d.message_id, d.day, ok.body FROM (SELECT DISTINCT message, message_id, day FROM r) d
     JOIN ok ON ok.message = d.message AND ok.is_shared
@@ -83,6 +78,7 @@ r_placed AS (
   INSERT INTO place (uid, seq, message_id, day, ord, cid, cseq, ahead, base, body)
   SELECT r.uid, r.seq, r.message_id, r.day, r.ord, r.cid, r.cseq, r.ahead, r.base, ok.body
   FROM r LEFT JOIN ok ON ok.message = r.message AND NOT ok.is_shared)
-SELECT r.message, r.ord, r.seq, r.cseq, r.ahead, r.base, b.epoch FROM r JOIN slot b ON b.slot = r.slot
+SELECT r.message, r.ord, r.seq, r.cseq, r.ahead, r.base,
+  (SELECT b.epoch FROM slot b WHERE b.slot = r.slot LIMIT 1) FROM r
 UNION ALL SELECT ok.message, -1, NULL, NULL, NULL, NULL, NULL FROM ok
 UNION ALL SELECT 0, -1, NULL, NULL, NULL, NULL, NULL FROM g

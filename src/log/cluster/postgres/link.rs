@@ -26,9 +26,10 @@ use super::super::engine::EngineError;
 /// A server that takes no connection in this time is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The settings of each connection, whatever those of its user are. The statements are short, and compiling one takes longer than a
-/// thousand runs of it. A timeout of the server would cut off the wait for a standby.
-const SESSION_OPTIONS: &str = "-c jit=off -c statement_timeout=0 -c lock_timeout=0";
+/// The settings of each connection, whatever those of its user are. The statements are short: to plan or to compile one takes
+/// longer than many runs of it. A timeout of the server would cut off the wait for a standby.
+const SESSION_OPTIONS: &str =
+    "-c jit=off -c plan_cache_mode=force_generic_plan -c statement_timeout=0 -c lock_timeout=0";
 
 /// The parameters of a statement.
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];

@@ -3,7 +3,7 @@
 //! - this file: [`PostgresEngine`], the store as an [`Engine`]
 //! - `link.rs`: connections, and what their errors and warnings mean for an outcome
 //! - `schema.rs`: the tables of `schema.sql`, epochs, partitions
-//! - `append.rs`: a group as the one statement of `append.sql`; what is stored of earlier appends
+//! - `append.rs`: a group as the one statement of `append.sql` (with read marks: `marks.sql`); what is stored of earlier appends
 //! - `reads.rs`: the questions, each one statement
 //! - `writes.rs`: all other changes
 //! - `spread.rs`: messages to everyone
