@@ -32,6 +32,7 @@ use towncrier::{
     log::embedded::EmbeddedLog,
     metrics::Metrics,
     threads::watched,
+    webhooks::Hooks,
 };
 
 /// One of the configuration's administrators.
@@ -136,6 +137,8 @@ impl Caller {
             registry,
             metrics,
             watch,
+            seen: None,
+            hooks: Hooks::default(),
         };
         opening.open(config, rooms).expect("a good configuration");
         let local = LocalSet::new();

@@ -1,6 +1,6 @@
-//! Generates the prost types of `proto/` with a pure-Rust compiler, so that no `protoc` is needed.
+//! Generates the prost types of `proto/` with a pure-Rust compiler, so that no `protoc` is needed. Names the gateway's version.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 /// The client protocol, which the gateway and the client package speak.
 const PROTOCOL: &str = "towncrier/v1/gateway.proto";
@@ -23,6 +23,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     } else {
         ("../proto", &[PROTOCOL][..])
     };
+    if folder == "proto" {
+        println!("cargo:rustc-env=TOWNCRIER_VERSION={}", version()?);
+    }
     let root = Path::new(&manifest).join(folder);
     let files: Vec<_> = names.iter().map(|name| root.join(name)).collect();
     for file in &files {
@@ -49,4 +52,37 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.field_attribute(".openim.v3.jssdk.ConversationMsg.lastMsg", "#[serde(skip)]");
     config.compile_fds(descriptors)?;
     Ok(())
+}
+
+/// The package's version. A release build adds the commit; a debug build does not, because each commit would build everything anew.
+fn version() -> Result<String, std::env::VarError> {
+    let version = std::env::var("CARGO_PKG_VERSION")?;
+    if std::env::var("PROFILE")? != "release" {
+        return Ok(version);
+    }
+    // The reflog changes with each commit and each checkout. A file that does not exist would build everything at each call.
+    if let Some(reflog) = git(&[
+        "rev-parse",
+        "--path-format=absolute",
+        "--git-path",
+        "logs/HEAD",
+    ]) && Path::new(&reflog).exists()
+    {
+        println!("cargo:rerun-if-changed={reflog}");
+    }
+    println!("cargo:rerun-if-env-changed=TOWNCRIER_COMMIT");
+    let commit = std::env::var("TOWNCRIER_COMMIT").ok();
+    let commit = commit.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
+    Ok(match commit {
+        Some(commit) => format!("{version} ({commit})"),
+        // A source archive has no repository.
+        None => version,
+    })
+}
+
+/// The line that git prints; `None` where there is no git, or no repository.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let line = String::from_utf8(output.stdout).ok()?;
+    (output.status.success() && !line.trim().is_empty()).then(|| line.trim().to_owned())
 }

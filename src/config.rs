@@ -5,21 +5,36 @@
 //!
 //! - `sources.rs`: file, then environment, then flags
 //! - `check.rs`: the limits that types cannot express
-//! - `secrets.rs`: `secrets.toml`, written at the first start
+//! - `secrets.rs`: `secrets.toml`, written at the first start; `mask.rs`: secrets as they are printed
+//! - `push.rs`: the section of vendor push; `vendors.rs`: those of the vendors; `check_vendors.rs`: their limits
+//! - `webpush_key.rs`: the key of Web Push
+//! - `webhooks.rs`: the section of webhooks
 //! - `store.rs`: where the log is
-//! - `duration.rs`: durations as text; `address.rs`: an address that may be absent
+//! - `duration.rs`: durations as text; `address.rs`: an address that may be absent; `address_range.rs`: a network of addresses
 
 mod address;
+mod address_range;
 mod check;
+mod check_vendors;
 mod duration;
+mod mask;
+mod push;
 mod secrets;
 mod sources;
 mod store;
+mod vendors;
+mod webhooks;
+mod webpush_key;
 
+pub use address_range::{AddressRange, NoAddressRange};
 pub use check::Invalid;
+pub use push::{DeviceClass, OTHER_TITLE, Push, Titles};
 pub use secrets::{SECRETS_FILE, SecretsError};
 pub use sources::{ENVIRONMENT_PREFIX, LoadError, Sources};
 pub use store::StoreAddress;
+pub use vendors::{ApnsKeys, FcmKeys, GetuiKeys, HttpKeys, JpushKeys, WebPushKeys};
+pub use webhooks::{BeforeSend, EventKind, OnFailure, Webhooks};
+pub use webpush_key::{WEBPUSH_KEY_FILE, WebPushKey};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -45,6 +60,10 @@ pub struct Config {
     pub delivery: Delivery,
     /// Clients of OpenIM v3.
     pub openim: OpenIm,
+    /// Vendor push.
+    pub push: Push,
+    /// Events for another system.
+    pub webhooks: Webhooks,
     /// The drain at shutdown.
     pub drain: Drain,
 }
@@ -90,6 +109,10 @@ pub struct Listener {
     /// A connection is closed with 4502 when its socket takes no byte, or its outbox stays full, for this long.
     #[serde(with = "duration")]
     pub stall_timeout: Duration,
+    /// Proxies that are believed when they name the address of their client; the same for the admin port.
+    pub trusted_proxies: Vec<AddressRange>,
+    /// True if these proxies send the PROXY protocol before everything else.
+    pub proxy_protocol: bool,
     /// Origins that a browser may come from, e.g. `https://oa.example`; empty: any.
     pub origins: Vec<String>,
     /// True if the inbox page is served at `/`.
@@ -186,13 +209,13 @@ pub const LOG_FORMAT: u8 = 3;
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
     /// The secret that a caller of `/auth/user_token` has to send.
-    #[serde(serialize_with = "secrets::mask")]
+    #[serde(serialize_with = "mask::mask")]
     pub secret: String,
     /// The key that signs tokens.
-    #[serde(serialize_with = "secrets::mask")]
+    #[serde(serialize_with = "mask::mask")]
     pub token_key: String,
     /// The old key, which still verifies tokens during a rotation.
-    #[serde(serialize_with = "secrets::mask")]
+    #[serde(serialize_with = "mask::mask")]
     pub token_key_previous: String,
     /// The file that holds the secrets not given above; empty: `secrets.toml` in the data directory, written if it is
     /// missing.
@@ -289,6 +312,8 @@ impl Default for Listener {
             outbox_frames_max: 512,
             outbox_bytes_max: 256 * 1024,
             stall_timeout: Duration::from_secs(20),
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             origins: Vec::new(),
             inbox: true,
             demo: false,

@@ -2,8 +2,8 @@
 //!
 //! [`Base`] puts together the rooms that both ports stand on, for every gateway: the program's, a simulated one, a test's.
 //!
-//! Start: client port, admin port (health only), log, registry, delivery, reactors, admin API. Drain: sends refused,
-//! clients told to return over `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the
+//! Start: client port, admin port (health only), log, registry, delivery, webhooks, reactors, admin API, vendor push. Drain: sends
+//! refused, clients told to return over `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the
 //! end. Clients and admin requests under way have their time at once, not one after the other.
 
 use std::{
@@ -14,12 +14,14 @@ use std::{
 };
 
 use tokio::{sync::oneshot, task::AbortHandle};
+use towncrier_client::Trust;
 
 use crate::{
     admin::{self, Rooms},
     clock::Clock,
-    config::Config,
+    config::{Config, SecretsError},
     delivery::Delivery,
+    devices,
     door::{
         self, Port, Shares, TooFew,
         tls::{self, Tls, TlsError},
@@ -32,10 +34,15 @@ use crate::{
     },
     metrics::Metrics,
     openim,
+    push::{
+        PushRoom, PushThread,
+        vendor::{Vendor, VendorFault, vendors},
+    },
     reactor::{self, Parts, Reactors},
-    registry::Registry,
+    registry::{Departures, Registry},
     threads::{self, Pulse, Unwell, Watch, Watched},
     token::Tokens,
+    webhooks::{self, WebhooksError, WebhooksThread},
 };
 
 /// A drain may take this much longer than its period. The time is for clients that do not answer the close, and for the log's
@@ -71,9 +78,18 @@ pub enum Error {
     /// A port's certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Webhooks do not start.
+    #[error(transparent)]
+    Webhooks(#[from] WebhooksError),
     /// There are too few file descriptors to serve with.
     #[error(transparent)]
     Descriptors(#[from] TooFew),
+    /// A vendor of the configuration cannot be used.
+    #[error(transparent)]
+    Vendor(#[from] VendorFault),
+    /// The key of Web Push cannot be read or written.
+    #[error(transparent)]
+    WebPushKey(#[from] SecretsError),
     /// A thread could not be started.
     #[error("the operating system gives no thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -116,9 +132,24 @@ impl<L: ?Sized> Base<L> {
         log: Arc<L>,
         shared: Arc<dyn Log>,
     ) -> Self {
-        let registry = Arc::new(Registry::new(&config.sessions, metrics.clone()));
+        let mut registry = Registry::new(&config.sessions, metrics.clone());
+        if config.push.is_on() {
+            let departures = Departures::new(clock.clone(), config.push.after);
+            registry = registry.noting(departures);
+        }
+        let registry = Arc::new(registry);
         let tokens = Arc::new(Tokens::new(&config.auth));
-        let delivery = Delivery::new(shared, registry.clone(), tokens.clone(), clock);
+        let mut delivery = Delivery::new(
+            shared,
+            registry.clone(),
+            tokens.clone(),
+            clock,
+            metrics.clone(),
+            &config.push,
+        );
+        if config.push.is_on() {
+            delivery = delivery.with_proofs();
+        }
         Self {
             log,
             registry,
@@ -128,9 +159,12 @@ impl<L: ?Sized> Base<L> {
         }
     }
 
-    /// The parts of its reactors: both client protocols, and OpenIM's REST calls, where they are on.
+    /// The parts of its reactors: both client protocols, the calls for devices, and OpenIM's REST calls, where they are on.
     pub fn parts(&self, config: &Config, tls: Option<Tls>) -> Parts {
-        let rest = || openim::rest(self.delivery.clone());
+        let mut rest = devices::rest(self.delivery.clone());
+        if config.openim.enabled {
+            rest = rest.and(openim::rest(self.delivery.clone()));
+        }
         Parts::new(
             config,
             tls,
@@ -138,7 +172,21 @@ impl<L: ?Sized> Base<L> {
             self.registry.clone(),
             self.metrics.clone(),
         )
-        .with_rest(config.openim.enabled.then(rest))
+        .with_rest(rest)
+    }
+
+    /// Vendor push by these vendors; `None` without a vendor.
+    pub fn push(&self, config: &Config, vendors: Vec<Arc<dyn Vendor>>) -> Option<PushRoom> {
+        (!vendors.is_empty()).then(|| {
+            PushRoom::new(
+                &config.push,
+                vendors,
+                self.log.clone(),
+                self.registry.clone(),
+                self.delivery.clone(),
+                &self.metrics,
+            )
+        })
     }
 }
 
@@ -188,6 +236,10 @@ pub struct Gateway {
     log: OpenLog,
     reactors: Reactors,
     admin: AdminThread,
+    /// Vendor push, where a vendor is configured.
+    push: Option<PushThread>,
+    /// The thread that sends events, if there is one.
+    webhooks: Option<WebhooksThread>,
     /// The task that watches the certificates' files. It never ends by itself.
     certificates: AbortHandle,
 }
@@ -206,6 +258,10 @@ impl Gateway {
         // The configuration is checked before any port or file is opened.
         let client_tls = Tls::load(&config.listener.tls_certificate, &config.listener.tls_key)?;
         let admin_tls = Tls::load(&config.admin.tls_certificate, &config.admin.tls_key)?;
+        let clock = Arc::new(Clock::system());
+        let webpush_key = config.read_or_create_webpush_key()?;
+        let trust = Trust::default();
+        let vendors = vendors(&config.push, webpush_key.as_ref(), &clock, &trust)?;
         let metrics = Arc::new(Metrics::new());
         let watch = Arc::new(Watch::default());
         // Clients that return while the log is read wait at the port and are not refused.
@@ -221,25 +277,50 @@ impl Gateway {
             watch.clone(),
         )?;
         let (pulse, admin_watched) = threads::watched("admin");
+        let server = server.behind_proxies(&config.listener);
         let admin = AdminThread::start(server, pulse)?;
         watch.add([admin_watched]);
-        let clock = Arc::new(Clock::system());
         let log = OpenLog::open(&config, clock.clone(), metrics.clone())?;
-        let base = Base::over(&config, metrics, clock, log.shared(), log.shared());
+        let base = Base::over(&config, metrics, clock.clone(), log.shared(), log.shared());
+        let webhooks = webhooks::start(
+            &config,
+            log.shared(),
+            base.registry.clone(),
+            clock.clone(),
+            base.metrics.clone(),
+        )?;
+        if webhooks.thread.is_some() {
+            base.delivery.keep_begins();
+        }
         let shares = Shares::of_process(&config, reactor::count(&config.listener))?;
         config.listener.connections_max = shares.connections_max;
         config.admin.connections_max = shares.admin_connections_max;
+        if let Some(key) = webpush_key {
+            base.delivery.offer_webpush_key(key.public);
+        }
+        let push = base.push(&config, vendors);
+        let push = push.map(|push| push.telling(&webhooks.push_events));
         let rooms = Rooms {
             delivery: base.delivery.clone(),
             registry: base.registry.clone(),
             metrics: base.metrics.clone(),
             watch: watch.clone(),
+            seen: push.as_ref().map(PushRoom::seen),
+            hooks: webhooks.hooks,
         };
         let parts = base.parts(&config, client_tls.clone());
         let mut reactors = Reactors::start(port, &parts)?;
         opening.open(&config, rooms)?;
         watch.add(log.take_watched());
         watch.add(reactors.take_watched());
+        let push = push.map(|push| {
+            let (pulse, push_watched) = threads::watched("push");
+            watch.add([push_watched]);
+            PushThread::start(push, pulse)
+        });
+        let push = push.transpose()?;
+        let (webhooks, webhooks_watched) = webhooks.thread.unzip();
+        watch.add(webhooks_watched);
         let ports = [client_tls, admin_tls].into_iter().flatten().collect();
         let certificates = tokio::spawn(tls::follow(ports)).abort_handle();
         Ok(Self {
@@ -249,6 +330,8 @@ impl Gateway {
             log,
             reactors,
             admin,
+            push,
+            webhooks,
             certificates,
         })
     }
@@ -280,6 +363,11 @@ impl Gateway {
         self.watch.ended().await
     }
 
+    /// True while every thread moves, as `/healthz` says.
+    pub fn is_well(&self) -> bool {
+        self.watch.check().is_ok()
+    }
+
     /// The longest time that [`drain`](Self::drain) may take. After it something hangs: end the process.
     pub fn drain_deadline(&self) -> Duration {
         self.config.drain.period + DRAIN_SLACK
@@ -291,7 +379,20 @@ impl Gateway {
         tracing::info!(period = ?self.config.drain.period, "draining");
         let begun = Instant::now();
         self.base.delivery.start_draining();
+        // A drain is no absence: no decision falls for clients that are sent away.
+        if let Some(push) = &self.push {
+            push.stop();
+        }
+        // Both end beside the clients, and before the log.
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.halt();
+        }
         let reactors_ended = self.reactors.drain(self.config.drain.period).await;
+        let push = self.push;
+        let push_ended = tokio::task::spawn_blocking(|| push.is_none_or(PushThread::join)).await;
+        let webhooks = self.webhooks;
+        let join = move || webhooks.is_none_or(WebhooksThread::join);
+        let webhooks_ended = tokio::task::spawn_blocking(join).await;
         let log = self.log;
         let log_closed = tokio::task::spawn_blocking(move || log.close()).await;
         let requests_grace = REQUESTS_GRACE.saturating_sub(begun.elapsed());
@@ -302,6 +403,8 @@ impl Gateway {
         self.certificates.abort();
         for (part, has_ended) in [
             ("the reactors", reactors_ended),
+            ("vendor push", push_ended.unwrap_or(false)),
+            ("webhooks", webhooks_ended.unwrap_or(false)),
             ("the log", log_closed.unwrap_or(false)),
             ("the admin port", admin_ended.unwrap_or(false)),
         ] {

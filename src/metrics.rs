@@ -4,14 +4,30 @@
 //! No label holds a user or a connection. The counters balance for each kind of entry, counted once per receiver: `accepted =
 //! acked + pending + expired` from the first start of a data directory on. Counters begin at 0 with each process; `pending`
 //! does not.
+//!
+//! - `admin_route.rs`: the answers of one route of the admin API
+//! - `before_send.rs`: the questions before a send
+//! - `push.rs`: those of vendor push
+//! - `device_outcome.rs`: what became of a device
+
+mod admin_route;
+mod before_send;
+mod device_outcome;
+mod push;
 
 use std::sync::Arc;
+
+pub use self::{admin_route::AdminRoute, before_send::AskOutcome};
 
 use metrics::{Counter, Gauge, Histogram, Unit, with_local_recorder};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+pub use self::{
+    device_outcome::DeviceOutcome,
+    push::{PushMetrics, PushOutcomes},
+};
 use crate::{ids::Platform, process};
 
 /// The bounds of the time histograms, in seconds: from one fast sync to a request's deadline.
@@ -155,12 +171,20 @@ pub struct Metrics {
     /// The log counts each position once.
     pub damage_met: Counter,
     pub log_lines_dropped: Counter,
+    /// One for each event.
+    pub webhook_delivered: Counter,
+    /// One for each request.
+    pub webhook_failed: Counter,
+    pub webhook_lag: Gauge,
+    pub webhook_dead_letters: Gauge,
     /// As of the last [`render`](Self::render).
     memory_bytes: Gauge,
     /// With or without a session.
     pub connections: Gauge,
     pub frames_received: Counter,
     pub bytes_sent: Counter,
+    /// Vendor push.
+    pub push: PushMetrics,
 }
 
 impl Metrics {
@@ -335,6 +359,24 @@ impl Metrics {
                 "towncrier_stderr_lines_dropped_total",
                 "Lines of the stderr log that were lost",
             ),
+            webhook_delivered: counter(
+                "towncrier_webhook_events_delivered_total",
+                "Events that the receiver of webhooks took",
+            ),
+            webhook_failed: counter(
+                "towncrier_webhook_requests_failed_total",
+                "Requests with events that the receiver of webhooks did not take",
+            ),
+            webhook_lag: gauge(
+                "towncrier_webhook_lag_seconds",
+                Unit::Seconds,
+                "Age of the oldest event on its way to the receiver of webhooks, 0 when none waits",
+            ),
+            webhook_dead_letters: gauge(
+                "towncrier_webhook_dead_letters",
+                Unit::Count,
+                "Events that the receiver of webhooks refused",
+            ),
             memory_bytes: gauge(
                 "towncrier_memory_bytes",
                 Unit::Bytes,
@@ -349,6 +391,7 @@ impl Metrics {
                 "towncrier_sent_bytes_total",
                 "Bytes written to clients' sockets",
             ),
+            push: PushMetrics::new(&recorder),
             recorder,
         }
     }
@@ -377,6 +420,15 @@ impl Metrics {
         });
     }
 
+    /// Counts what became of a device of this provider.
+    pub fn device(&self, provider: &'static str, outcome: DeviceOutcome) {
+        let outcome = outcome.text();
+        with_local_recorder(&self.recorder, || {
+            metrics::counter!("towncrier_devices_total", "provider" => provider, "outcome" => outcome)
+                .increment(1);
+        });
+    }
+
     /// Handles for one route of the admin API, looked up once.
     pub fn admin_route(self: &Arc<Self>, path: &'static str) -> AdminRoute {
         with_local_recorder(&self.recorder, || AdminRoute {
@@ -396,28 +448,6 @@ impl Metrics {
     /// The handle for the upkeep of the histograms.
     pub fn handle(&self) -> PrometheusHandle {
         self.recorder.handle()
-    }
-}
-
-/// Counts the answers of one admin route; the usual statuses need no lookup.
-pub struct AdminRoute {
-    metrics: Arc<Metrics>,
-    path: &'static str,
-    answered_ok: Counter,
-    seconds: Histogram,
-}
-
-impl AdminRoute {
-    /// Counts a request that was answered with this HTTP status, after this many seconds.
-    pub fn answered(&self, status: u16, seconds: f64) {
-        self.seconds.record(seconds);
-        if status == 200 {
-            return self.answered_ok.increment(1);
-        }
-        with_local_recorder(&self.metrics.recorder, || {
-            let status = status.to_string();
-            metrics::counter!("towncrier_admin_requests_total", "path" => self.path, "status" => status).increment(1);
-        });
     }
 }
 
@@ -447,10 +477,16 @@ fn describe_labelled() {
         )
     );
     metrics::describe_counter!(
+        "towncrier_devices_total",
+        Unit::Count,
+        "Registrations and removals of devices for push, by provider and outcome"
+    );
+    metrics::describe_counter!(
         "towncrier_admin_requests_total",
         Unit::Count,
         "Admin requests answered"
     );
+    before_send::describe();
     metrics::describe_histogram!(
         "towncrier_admin_request_seconds",
         Unit::Seconds,

@@ -66,7 +66,8 @@ impl Trust {
         configure(RootCertStore::empty())
     }
 
-    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+    /// The settings for rustls, with ring, without client certificates and without protocols for ALPN.
+    pub fn config(&self) -> Arc<ClientConfig> {
         let of_machine = || {
             let mut roots = RootCertStore::empty();
             // Certificates that cannot be read or used are not trusted. A handshake that needs one fails, and the error

@@ -36,7 +36,7 @@ impl Parcel {
 
 /// The outcome of a send.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum ParcelOutcome {
     /// Accepted under this serverMsgID.
     Accepted(String),
     /// The parcel will never arrive, for this reason.

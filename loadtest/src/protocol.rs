@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use crate::{
     crowd::{Crowd, Who},
     gateway, mqtt,
-    parcel::{Outcome, Parcel},
+    parcel::{Parcel, ParcelOutcome},
 };
 
 /// The addresses of a server, and its protocol.
@@ -97,7 +97,7 @@ impl Protocol {
 
 impl Lane {
     /// Sends a parcel. The same parcel again, after an unknown outcome, is the same message.
-    pub(crate) async fn send(&mut self, crowd: &Crowd, parcel: Parcel) -> Outcome {
+    pub(crate) async fn send(&mut self, crowd: &Crowd, parcel: Parcel) -> ParcelOutcome {
         match self {
             Self::Gateway(lane) => lane.send(crowd, parcel).await,
             Self::Mqtt(lane) => lane.send(crowd, parcel).await,

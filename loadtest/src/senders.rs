@@ -14,7 +14,7 @@ use tokio::{task::spawn_local, time::sleep};
 
 use crate::{
     crowd::Crowd,
-    parcel::{Outcome, Parcel, To},
+    parcel::{Parcel, ParcelOutcome, To},
     protocol::{Lane, Protocol},
 };
 
@@ -159,7 +159,7 @@ impl Loop {
         let mut may_be_stored = false;
         loop {
             match lane.send(crowd, parcel).await {
-                Outcome::Accepted(server_msg_id) => {
+                ParcelOutcome::Accepted(server_msg_id) => {
                     let now_us = crowd.now_us();
                     let mut ledger = crowd.ledger.borrow_mut();
                     ledger.accepted(key, now_us, &server_msg_id);
@@ -169,16 +169,16 @@ impl Loop {
                     return;
                 }
                 // An earlier attempt may have been stored, so the refusal of this one decides nothing.
-                Outcome::Refused(why) if may_be_stored => {
+                ParcelOutcome::Refused(why) if may_be_stored => {
                     crowd.incident(format!("a repeat was refused: {why}"));
                 }
-                Outcome::Refused(why) => {
+                ParcelOutcome::Refused(why) => {
                     crowd.incident(format!("a send was refused: {why}"));
                     crowd.ledger.borrow_mut().refused(key);
                     self.refused.set(self.refused.get() + 1);
                     return;
                 }
-                Outcome::Unknown(why) => {
+                ParcelOutcome::Unknown(why) => {
                     crowd.incident(format!("a send whose outcome is unknown: {why}"));
                     may_be_stored = true;
                 }

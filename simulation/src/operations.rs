@@ -138,7 +138,7 @@ impl World {
                 segments.wipe();
                 self.epoch.set(self.epoch.get() + 1);
                 self.begin_log();
-                self.reinstall_phones();
+                self.restart_phones();
             }
         }
     }

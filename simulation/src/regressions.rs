@@ -190,7 +190,7 @@ fn a_state_store_of_another_log_is_set_aside() {
     ground.segments.wipe();
     ground
         .root
-        .put("epoch", epoch_text(Epoch(0xbeef)).as_bytes());
+        .put("epoch", epoch_text(Epoch(0xbeef), 0).as_bytes());
     expect_whole(&ground, &[]);
 }
 
@@ -216,7 +216,7 @@ fn a_state_store_whose_first_checkpoint_was_not_finished_is_known_by_its_log() {
         ground.segments.wipe();
         ground
             .root
-            .put("epoch", epoch_text(Epoch(0xbeef)).as_bytes());
+            .put("epoch", epoch_text(Epoch(0xbeef), 0).as_bytes());
         expect_whole(&ground, &[]);
         if is_open {
             return;

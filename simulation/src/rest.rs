@@ -60,6 +60,7 @@ impl World {
         for phone in &self.phones {
             self.expect_alone_caught_up(phone.number).await;
             self.expect_count(phone).await;
+            self.expect_history(phone).await;
             if is_violated() {
                 return;
             }

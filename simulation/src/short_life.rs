@@ -77,7 +77,7 @@ pub(super) struct Known {
 impl Ground {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         let root = SimDisk::new(Rng::with_seed(0));
-        root.put("epoch", epoch_text(Epoch(0xc0de)).as_bytes());
+        root.put("epoch", epoch_text(Epoch(0xc0de), 0).as_bytes());
         Self {
             root,
             segments: SimDisk::new(Rng::with_seed(0)),

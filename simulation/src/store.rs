@@ -202,12 +202,16 @@ impl Tree for SimTree {
         self.change(key, None)
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError> {
+    fn scan(&self, prefix: &[u8], after: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError> {
         self.home.life.look()?;
         let shared = self.home.lock();
-        let rows = shared.live.range((self.name, prefix.to_vec())..);
-        let mut rows =
-            rows.take_while(|((tree, key), _)| *tree == self.name && key.starts_with(prefix));
-        rows.try_for_each(|((_, key), value)| visit(key, value))
+        let from = (self.name, prefix.max(after).to_vec());
+        for ((tree, key), value) in shared.live.range(from..) {
+            let is_there = *tree == self.name && key.starts_with(prefix);
+            if !is_there || &**key > after && !visit(key, value)? {
+                break;
+            }
+        }
+        Ok(())
     }
 }

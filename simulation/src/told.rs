@@ -9,6 +9,7 @@ use super::{
     model::{Model, SLACK_MS, user_id},
     phone::PhoneMessage,
     trace::violated,
+    world::base_of,
 };
 use towncrier::ids::MessageId;
 
@@ -19,6 +20,11 @@ impl Model {
     /// A phone stores a message of a conversation.
     pub(super) fn stored_by_phone(&mut self, user: usize, id: &str, message: &PhoneMessage) {
         self.landings += 1;
+        self.seen_by_phone(user, id, message);
+    }
+
+    /// A phone's user sees a message: it is the one that was sent, at its place.
+    pub(super) fn seen_by_phone(&mut self, user: usize, id: &str, message: &PhoneMessage) {
         let server_id = &message.server_msg_id;
         let (Some(number), Ok(parsed)) = (
             number_in(message.sent().as_bytes()),
@@ -42,7 +48,13 @@ impl Model {
                 format_args!("letter {number} came to user {user} in {id}: {message:?}"),
             );
         }
-        let (reader, seq) = ((self.epoch, user), message.seq as u64);
+        let reader = (self.epoch, user);
+        let Some(seq) = self.seq_on_phones(message.seq) else {
+            return violated(
+                "P4",
+                format_args!("{message:?} has a number of an earlier log"),
+            );
+        };
         let told = self.told.entry((reader, id.to_owned())).or_default();
         let before = told.entry(seq).or_insert_with(|| server_id.clone());
         let inbox_seq = self.conversations.seq_of(reader, id, seq);
@@ -63,10 +75,22 @@ impl Model {
     }
 
     /// A phone is told how far a conversation is read.
-    pub(super) fn mark_told(&mut self, user: usize, id: &str, mark: u64) {
+    pub(super) fn mark_told(&mut self, user: usize, id: &str, mark: i64) {
         self.marks += 1;
         let reader = (self.epoch, user);
-        self.conversations.tells(reader, id, mark);
+        match self.seq_on_phones(mark) {
+            Some(mark) => self.conversations.tells(reader, id, mark),
+            None => violated(
+                "P4",
+                format_args!("the mark {mark} in {id} is of an earlier log"),
+            ),
+        }
+    }
+
+    /// The seq of the message that phones know under this number; `None`: of an earlier log.
+    fn seq_on_phones(&self, number: i64) -> Option<u64> {
+        let base = base_of(self.epoch).into();
+        (number as u64).checked_sub(base).filter(|seq| *seq > 0)
     }
 
     /// In a log that was read as a whole, each message that a phone stored is there, under the same number, or was allowed to go.

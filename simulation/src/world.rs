@@ -34,6 +34,13 @@ use towncrier::{ids::Epoch, log::embedded::epoch_text, token::Tokens};
 
 /// The epoch of the first log. Every later log has the next number.
 const EPOCH: u64 = 0x5eed;
+/// The base of each log is above all numbers that phones know from the one before.
+const BASE_STEP: u32 = 100_000;
+
+/// The base of a log, by its epoch: a message's number on a phone is this far above its seq.
+pub(super) fn base_of(epoch: u64) -> u32 {
+    (epoch - EPOCH) as u32 * BASE_STEP
+}
 
 /// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,7 +174,7 @@ impl World {
         let epoch = self.epoch.get();
         self.machine
             .root
-            .put("epoch", epoch_text(Epoch(epoch)).as_bytes());
+            .put("epoch", epoch_text(Epoch(epoch), base_of(epoch)).as_bytes());
         self.model.borrow_mut().epoch = epoch;
     }
 

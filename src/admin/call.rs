@@ -27,9 +27,11 @@ use crate::{
     ids::{IdError, UserId},
     metrics::Metrics,
     pages::Page,
+    push::Seen,
     registry::Registry,
     threads::Watch,
     token::Claims,
+    webhooks::Hooks,
 };
 
 /// The bytes that are read and dropped from a body that is too large. If a connection is closed with unread bytes, it is
@@ -46,6 +48,10 @@ pub struct Rooms {
     pub metrics: Arc<Metrics>,
     /// Knows if every thread runs.
     pub watch: Arc<Watch>,
+    /// Knows what became of the latest pushes; `None`: no vendor is configured.
+    pub seen: Option<Arc<Seen>>,
+    /// The question before each send, and the events that a receiver refused, where there are webhooks.
+    pub hooks: Hooks,
 }
 
 /// A configuration that cannot be used.
@@ -67,6 +73,8 @@ pub(super) struct App {
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Arc<Watch>,
+    pub(super) seen: Option<Arc<Seen>>,
+    pub(super) hooks: Hooks,
     /// The outcomes of recent sends, by operationID.
     pub(super) outcomes: Outcomes,
     /// The document of `/openapi.json`.
@@ -111,6 +119,8 @@ impl App {
             registry: rooms.registry,
             metrics: rooms.metrics,
             watch: rooms.watch,
+            seen: rooms.seen,
+            hooks: rooms.hooks,
             outcomes: Outcomes::default(),
             openapi,
             console: Page::console(),

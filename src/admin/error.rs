@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The errCodes. A code below 10,000 is OpenIM v2's or repeats the HTTP status. The `503xx` are ours and come with HTTP 503
-/// and `Retry-After`.
+/// and `Retry-After`; the `403xx` come from the system that is asked before each send.
 pub mod code {
     /// The request is not JSON or lacks a field, or its token is not good or not sufficient.
     pub const REQUEST: u16 = 400;
@@ -51,6 +51,8 @@ pub mod code {
     pub const NOT_PERMITTED: u16 = 801;
     /// `parse_token`: the token is not good. Comes with HTTP 200.
     pub const TOKEN_UNPARSED: u16 = 1001;
+    /// The system that is asked before each send refused this one. It may give any code up to 40399.
+    pub const HOOK_REFUSED: u16 = 40301;
     /// The disk is full. Nothing was stored; sending resumes by itself once there is space.
     pub const DISK_FULL: u16 = 50301;
     /// A write or a sync failed. Nothing more is accepted until an operator restarts the gateway.
@@ -69,8 +71,10 @@ pub mod code {
     pub const CLOCK_DOUBTED: u16 = 50308;
     /// The gateway is starting and still reads its log. Nothing was stored.
     pub const STARTING: u16 = 50309;
+    /// The system that is asked before each send gave no usable answer. Nothing was stored.
+    pub const HOOK_UNANSWERED: u16 = 50310;
     /// The store of the fleet does not answer. Nothing was stored.
-    pub const STORE_AWAY: u16 = 50310;
+    pub const STORE_AWAY: u16 = 50311;
 }
 
 /// The reason for which a request was not done.
@@ -134,6 +138,10 @@ pub(super) enum Refusal {
     NoMessage,
     /// The log keeps no conversations.
     NoConversations,
+    /// The system that is asked before each send refused this one, with a code from 40301 to 40399.
+    Hook { code: u16, text: String },
+    /// That system gave no usable answer.
+    HookUnanswered,
     /// The log is not open yet.
     Starting,
     /// The path does not exist.
@@ -229,6 +237,12 @@ impl Refusal {
                 Http::NOT_IMPLEMENTED,
                 code::NO_CONVERSATIONS,
                 "the log keeps no conversations: the operator has to remove log.format from the configuration".into(),
+            ),
+            Self::Hook { code, text } => HttpAnswer::new(Http::FORBIDDEN, code::HOOK_REFUSED.max(*code), text.clone().into()),
+            Self::HookUnanswered => HttpAnswer::unavailable(
+                code::HOOK_UNANSWERED,
+                "the system that is asked before each send gave no answer, nothing was stored: send again in a moment",
+                1,
             ),
             Self::Starting => HttpAnswer::unavailable(code::STARTING, "the gateway is starting, nothing was stored", 5),
             Self::NoPath => HttpAnswer::new(Http::NOT_FOUND, code::NOT_FOUND, "no such path".into()),

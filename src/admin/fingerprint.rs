@@ -31,6 +31,7 @@ pub(super) fn fingerprint(send: &Send) -> [u8; 16] {
         content_type,
         content,
         offline_push,
+        no_push,
         ex,
         // The key itself, under which the digest is kept.
         client_msg_id: _,
@@ -69,6 +70,10 @@ pub(super) fn fingerprint(send: &Send) -> [u8; 16] {
         put(ex.as_bytes());
         put(ios_push_sound.as_bytes());
         put(&[u8::from(*ios_badge_count)]);
+    }
+    // Earlier versions knew nothing of it, and their digests stay.
+    if *no_push {
+        put(b"no push");
     }
     match receivers {
         // A mark of its own, because no id is empty.

@@ -17,14 +17,15 @@ use schemars::SchemaGenerator;
 use super::{
     auth, batch,
     bodies::{
-        BatchSent, ClockAccepted, ConversationsListed, DeleteRequest, Envelope, ListConversations,
+        BatchSent, ClockAccepted, ConversationsListed, DeadLettersListed, DeleteRequest,
+        DeviceRequest, DevicesListed, DevicesRemoved, Envelope, ListConversations, ListDeadLetters,
         LoggedOut, LogoutRequest, MarkRead, NewestSeq, NewestSeqRequest, Nothing, OnlineRequest,
         OnlineUsers, Operation, OperationStatus, PresenceRequest, Profile, PullRequest, Pulled,
-        SendRequest, Sent, TokenIssued, TokenParsed, TokenRequest, TraceRequest, Traced,
-        UserPresence,
+        SendDeadLetters, SendRequest, Sent, SentDeadLetters, TokenIssued, TokenParsed,
+        TokenRequest, TraceRequest, Traced, UserPresence,
     },
     call::App,
-    console, conversation,
+    console, conversation, dead_letters, device,
     error::Refusal,
     guard, health, inbox, presence, pull,
     route::{Access, Route},
@@ -32,7 +33,7 @@ use super::{
 };
 
 /// Every call.
-pub(super) fn routes() -> [Route; 21] {
+pub(super) fn routes() -> [Route; 25] {
     [
         Route {
             paths: &["/manager/send_msg", "/msg/manage_send_msg"],
@@ -178,6 +179,38 @@ pub(super) fn routes() -> [Route; 21] {
             request: Some(SchemaGenerator::subschema_for::<MarkRead<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<Nothing>>),
             handler: || post(conversation::mark_read),
+        },
+        Route {
+            paths: &["/device/list"],
+            summary: "A user's devices for push",
+            access: Access::Admin,
+            request: Some(SchemaGenerator::subschema_for::<DeviceRequest<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<DevicesListed<'_>>>),
+            handler: || post(device::list),
+        },
+        Route {
+            paths: &["/device/remove"],
+            summary: "Removes a user's devices for push",
+            access: Access::Admin,
+            request: Some(SchemaGenerator::subschema_for::<DeviceRequest<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<DevicesRemoved>>),
+            handler: || post(device::remove),
+        },
+        Route {
+            paths: &["/webhook/dead_letters"],
+            summary: "The events that the receiver of webhooks refused",
+            access: Access::Admin,
+            request: Some(SchemaGenerator::subschema_for::<ListDeadLetters<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<DeadLettersListed>>),
+            handler: || post(dead_letters::list),
+        },
+        Route {
+            paths: &["/webhook/send_again"],
+            summary: "Sends refused events to the receiver of webhooks again",
+            access: Access::Admin,
+            request: Some(SchemaGenerator::subschema_for::<SendDeadLetters<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<SentDeadLetters>>),
+            handler: || post(dead_letters::send_again),
         },
         Route {
             paths: &["/healthz"],

@@ -110,6 +110,7 @@ impl App {
             content_type,
             content: request.slice_ref(content.as_bytes()),
             offline_push: body.offline_push.as_ref().map(offline_push),
+            no_push: body.not_offline_push.unwrap_or_default(),
             ex: body.ex.to_string(),
             // Delivery gives the send its ids and times.
             server_msg_id: String::new(),
@@ -171,7 +172,10 @@ impl App {
         }
         self.outcomes
             .note(&body.operation_id, SendingStatus::Sending);
-        let sent = self.confirmed(self.delivery.send(send)).await;
+        let sent = match self.check_with_hook(&mut send).await {
+            Ok(()) => self.confirmed(self.delivery.send(send)).await,
+            Err(refusal) => Err(refusal),
+        };
         match &sent {
             // Nobody knows: the message may be there, or come yet.
             Err(

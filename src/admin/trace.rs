@@ -1,5 +1,5 @@
 //! `/msg/trace`: the state of a message: the time it was accepted, its seq, and pending, sent, received, acked or expired
-//! for each receiver and session.
+//! for each receiver and session; and what vendor push did.
 
 use std::sync::Arc;
 
@@ -9,13 +9,14 @@ use axum::{
 };
 
 use super::{
-    bodies::{self, TraceRequest, Traced, TracedReceiver, TracedSession},
+    bodies::{self, TraceRequest, Traced, TracedPush, TracedReceiver, TracedSession},
     call::App,
     error::Refusal,
 };
 use crate::{
     delivery::{Lookup, Trace, TracePage, TraceReceiver, TraceSession, TraceState},
-    ids::UserId,
+    ids::{MessageId, UserId},
+    push::{Seen, SeenFact, SeenState},
 };
 
 /// The receivers of one page if the caller sets no number.
@@ -47,7 +48,7 @@ pub(super) async fn trace(
     let trace = app.answered(app.delivery.trace(lookup, page)).await?;
     let trace = trace.ok_or(Refusal::NoMessage)?;
     check_key(&body, &trace)?;
-    Ok(bodies::answer(traced(&trace)))
+    Ok(bodies::answer(traced(&trace, app.seen.as_deref())))
 }
 
 fn lookup(body: &TraceRequest<'_>) -> Result<Lookup, Refusal> {
@@ -80,24 +81,76 @@ fn check_key(body: &TraceRequest<'_>, trace: &Trace) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn traced(trace: &Trace) -> Traced<'_> {
+fn traced<'a>(trace: &'a Trace, seen: Option<&Seen>) -> Traced<'a> {
+    let id = trace.message_id;
+    let receivers = trace.receivers.iter();
     Traced {
         server_msg_id: trace.message_id.to_string(),
         client_msg_id: &trace.client_message_id,
         send_id: &trace.sender,
         send_time: trace.send_time_ms,
         receivers_total: trace.receivers_total,
-        receivers: trace.receivers.iter().map(receiver).collect(),
+        receivers: receivers.map(|one| receiver(one, id, seen)).collect(),
     }
 }
 
-fn receiver(receiver: &TraceReceiver) -> TracedReceiver<'_> {
+fn receiver<'a>(
+    receiver: &'a TraceReceiver,
+    message: MessageId,
+    seen: Option<&Seen>,
+) -> TracedReceiver<'a> {
     TracedReceiver {
         user_id: receiver.user.as_str(),
         seq: receiver.seq.0,
         state: name(&receiver.state),
         sessions: receiver.sessions.iter().map(session).collect(),
+        push: seen.map(|seen| {
+            let facts = seen.facts(message, &receiver.user).into_iter();
+            facts.map(push).collect()
+        }),
     }
+}
+
+fn push(fact: SeenFact) -> TracedPush {
+    let mut traced = TracedPush {
+        class: fact.class.name(),
+        state: fact.state.name(),
+        time: fact.time_ms,
+        until: None,
+        platform: None,
+        device_id: None,
+        proof: None,
+        provider: None,
+        device: None,
+        vendor_id: None,
+        reason: None,
+    };
+    if let Some(device) = fact.device {
+        traced.provider = Some(device.provider.name());
+        traced.device = Some(device.short.into());
+    }
+    match fact.state {
+        SeenState::Served {
+            platform,
+            session,
+            proof,
+        } => {
+            traced.platform = Some(platform.name());
+            traced.device_id = Some(session.to_string());
+            traced.proof = Some(proof);
+        }
+        SeenState::Waiting(until_ms) => traced.until = Some(until_ms),
+        SeenState::Sent(id) => traced.vendor_id = Some(id.into()),
+        SeenState::Retried(reason, until_ms) => {
+            traced.until = Some(until_ms);
+            traced.reason = Some(reason.into());
+        }
+        SeenState::Refused(reason) | SeenState::Gone(reason) => {
+            traced.reason = Some(reason.into());
+        }
+        SeenState::DoNotDisturb | SeenState::Queued | SeenState::Expired => {}
+    }
+    traced
 }
 
 fn session(session: &TraceSession) -> TracedSession<'_> {

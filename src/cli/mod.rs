@@ -9,22 +9,26 @@
 //! - `serve.rs`: the gateway; also without a command
 //! - `listen.rs`, `print.rs`: a client that lands pushed messages, and their form on the terminal
 //! - `send.rs`, `token.rs`: the admin side
-//! - `check.rs`: the configuration; `log.rs`: a stopped data directory; `store.rs`: the store of a fleet; `doctor.rs`: the load that this host can carry
-//! - `filter.rs`: the log filter
+//! - `health.rs`: the running gateway's health; `check.rs`: the configuration; `doctor.rs`: the load that this host can carry
+//! - `log.rs`: a stopped data directory; `store.rs`: the store of a fleet
+//! - `filter.rs`: the log filter; `supervisor.rs`: what systemd is told; `manual.rs`: shell completions and manual pages
 //! - `admin.rs`, `scratch.rs`, `signals.rs`: shared by several commands
 
 mod admin;
 mod check;
 mod doctor;
 mod filter;
+mod health;
 mod listen;
 mod log;
+mod manual;
 mod print;
 mod scratch;
 mod send;
 mod serve;
 mod signals;
 mod store;
+mod supervisor;
 mod token;
 
 use std::{
@@ -50,9 +54,12 @@ use crate::{
 /// The longest wait for the last lines at the end of the process. A reader that works takes milliseconds.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
+/// The version, with the commit that a release build was made from.
+const VERSION: &str = env!("TOWNCRIER_VERSION");
+
 /// A WebSocket push gateway: every notice lands exactly once on every device.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version = VERSION)]
 struct Arguments {
     #[command(flatten)]
     common: Common,
@@ -92,12 +99,18 @@ enum Command {
     Check,
     /// Says how many sessions and messages to expect of this host, and what limits them.
     Doctor(doctor::DoctorCommand),
+    /// Asks the running gateway how it is: exit code 0 if it is well.
+    Health(health::HealthCommand),
     /// Prints every setting with its default and meaning.
     Config(check::ConfigCommand),
     /// Looks into the log of a stopped gateway.
     Log(log::LogCommand),
     /// Prepares and checks the PostgreSQL servers of `log.store`.
     Store(store::StoreCommand),
+    /// Prints a script that completes command lines, for a shell.
+    Completions(manual::CompletionsCommand),
+    /// Writes manual pages into a directory.
+    Man(manual::ManCommand),
 }
 
 /// Runs the command that the command line names.
@@ -138,9 +151,12 @@ fn run_command(arguments: Arguments, lines: &Lines) -> anyhow::Result<ExitCode> 
         Command::Token(token) => block_on(token.run(config)),
         Command::Check => check::run(config),
         Command::Doctor(doctor) => block_on(doctor.run(config)),
+        Command::Health(health) => block_on(health.run(&config)),
         Command::Config(print) => print.run(&config),
         Command::Log(log) => log.run(&config.log.dir),
         Command::Store(store) => block_on(store.run(config)),
+        Command::Completions(completions) => Ok(completions.run()),
+        Command::Man(man) => man.run(),
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::{runtime::Handle, sync::oneshot, time::sleep};
 use super::{
     LAST_LINES,
     signals::{Signals, outlive_others},
+    supervisor,
 };
 use crate::{
     config::Config,
@@ -73,11 +74,14 @@ pub(super) fn run(mut config: Config, lines: &Lines) -> anyhow::Result<ExitCode>
         if is_first_start && stdout().is_terminal() {
             lines.push(hints().as_bytes());
         }
+        supervisor::say_ready();
         let failed = tokio::select! {
             () = signals.next() => false,
             // The watch has logged the reason.
             _ = gateway.failed() => true,
+            never = supervisor::feed_watchdog(|| gateway.is_well()) => match never {},
         };
+        supervisor::say_stopping();
         let deadline = gateway.drain_deadline();
         let code = tokio::select! {
             drained = gateway.drain() => {

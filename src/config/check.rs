@@ -3,8 +3,8 @@
 use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
-    Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, OpenIm, Sessions,
-    duration::DurationText,
+    Admin, Auth, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, OTHER_TITLE, OpenIm, Push,
+    Sessions, duration::DurationText,
 };
 use crate::{
     ids,
@@ -26,6 +26,8 @@ const REQUEST_BYTES: usize = 16 * 1024;
 /// RFC 7518 asks for an HS256 key of 32 bytes, but OpenIM's deployments have shorter ones. A key below this length can be
 /// guessed.
 const TOKEN_KEY_BYTES_MIN: usize = 16;
+/// A phone shows less than this of a title.
+const TITLE_BYTES_MAX: usize = 256;
 /// The secret can only be guessed over the network, where each guess costs a request.
 const SECRET_BYTES_MIN: usize = 8;
 /// OpenIM's callers may send no longer secret.
@@ -50,6 +52,7 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
     sessions(&config.sessions)?;
     delivery(&config.delivery)?;
     openim(&config.openim)?;
+    push(&config.push)?;
     drain(&config.drain)
 }
 
@@ -60,6 +63,12 @@ fn listener(listener: &Listener) -> Result<(), Invalid> {
         "listener.tls_key",
         &listener.tls_key,
     )?;
+    if listener.proxy_protocol && listener.trusted_proxies.is_empty() {
+        return Err(Invalid {
+            key: "listener.proxy_protocol",
+            rule: "needs listener.trusted_proxies: nobody else is believed".into(),
+        });
+    }
     // A connection id has 16 bits for its reactor. No machine has as many cores as this bound allows.
     within("listener.reactors", listener.reactors, 0..=1024)?;
     lasts(
@@ -327,6 +336,36 @@ fn openim(openim: &OpenIm) -> Result<(), Invalid> {
     Ok(())
 }
 
+fn push(push: &Push) -> Result<(), Invalid> {
+    // Below a second an ack has no time to come.
+    lasts("push.after", push.after, SECOND..=HOUR)?;
+    within("push.tasks_max", push.tasks_max, 1000..=100_000_000)?;
+    lasts("push.expire_after", push.expire_after, 60 * SECOND..=YEAR)?;
+    // Each message to a user looks at all devices of the user.
+    within(
+        "push.devices_per_user_max",
+        push.devices_per_user_max,
+        1..=256,
+    )?;
+    let is_type = |key: &String| key == OTHER_TITLE || key.parse::<i32>().is_ok();
+    for (language, titles) in &push.titles {
+        let known = ["zh", "en"].contains(&language.as_str());
+        if !known || !titles.keys().all(is_type) {
+            return Err(Invalid {
+                key: "push.titles",
+                rule: "has the languages zh and en, each with content types and `other`".into(),
+            });
+        }
+        if titles.values().any(|title| title.len() > TITLE_BYTES_MAX) {
+            return Err(Invalid {
+                key: "push.titles",
+                rule: format!("has titles of at most {TITLE_BYTES_MAX} bytes"),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn drain(drain: &Drain) -> Result<(), Invalid> {
     lasts("drain.period", drain.period, Duration::ZERO..=HOUR)
 }
@@ -349,7 +388,7 @@ fn pair(
     })
 }
 
-fn within<T: PartialOrd + Display>(
+pub(super) fn within<T: PartialOrd + Display>(
     key: &'static str,
     value: T,
     range: RangeInclusive<T>,
@@ -364,7 +403,7 @@ fn within<T: PartialOrd + Display>(
     })
 }
 
-fn lasts(
+pub(super) fn lasts(
     key: &'static str,
     value: Duration,
     range: RangeInclusive<Duration>,
@@ -389,7 +428,7 @@ mod tests {
     #[test]
     fn each_limit_is_refused_by_the_name_of_its_key() {
         type Spoil = fn(&mut Config);
-        let spoiled: [(&str, Spoil); 21] = [
+        let spoiled: [(&str, Spoil); 22] = [
             ("listener.tls_key", |c| {
                 c.listener.tls_certificate = "port.pem".into()
             }),
@@ -429,6 +468,9 @@ mod tests {
             ("delivery.window", |c| c.delivery.window = 0),
             ("delivery.message_bytes_max", |c| {
                 c.delivery.message_bytes_max = 64 * 1024
+            }),
+            ("listener.proxy_protocol", |c| {
+                c.listener.proxy_protocol = true;
             }),
             ("openim.api_listen", |c| {
                 c.openim.enabled = false;

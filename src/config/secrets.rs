@@ -5,6 +5,8 @@
 //! start logs this: Kubernetes mounts Secrets, and the volumes of a pod with `fsGroup`, with such modes and no stricter
 //! ones. Rotation: move the old `token_key` to `token_key_previous`, set a new `token_key`, and restart. Tokens of both
 //! keys verify until the old line is removed.
+//!
+//! `webpush_key.rs` keeps its file in the same way.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -13,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serializer};
+use serde::Deserialize;
 
 use super::{Auth, Config, check, sources::without_byte_order_mark};
 
@@ -74,6 +76,12 @@ pub enum SecretsError {
         /// The line number, from 1.
         line: usize,
     },
+    /// The file of the key of Web Push holds no such key.
+    #[error(
+        "{} holds no private key on P-256 in PEM: restore it, or remove it and start again; without the old key every browser \
+         has to subscribe anew", .0.display()
+    )]
+    NoKey(PathBuf),
     /// A secret in it is too short or too long.
     #[error("{}: {invalid}", path.display())]
     Invalid {
@@ -122,7 +130,7 @@ impl Config {
     pub fn read_or_create_secrets(&mut self) -> Result<bool, SecretsError> {
         let is_ours = self.auth.secrets_file.as_os_str().is_empty();
         if is_ours && !self.auth.has_secrets() {
-            create(&self.log.dir, &self.secrets_path())?;
+            create(&self.log.dir, &self.secrets_path(), random_secrets)?;
         }
         self.read_secrets()
     }
@@ -147,6 +155,24 @@ impl Auth {
 
 /// The secrets, and the permission bits of the file.
 fn read(path: &Path) -> Result<(Secrets, u32), SecretsError> {
+    let (text, mode) = read_private(path)?;
+    let text = without_byte_order_mark(&text);
+    let secrets = toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start.min(text.len()));
+        SecretsError::Malformed {
+            path: path.to_owned(),
+            line: text.as_bytes()[..start]
+                .iter()
+                .filter(|b| **b == b'\n')
+                .count()
+                + 1,
+        }
+    })?;
+    Ok((secrets, mode))
+}
+
+/// The text of a file that not everybody may use, and its permission bits.
+pub(super) fn read_private(path: &Path) -> Result<(String, u32), SecretsError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => SecretsError::Missing(path.to_owned()),
         io::ErrorKind::PermissionDenied => SecretsError::Denied(path.to_owned()),
@@ -169,24 +195,16 @@ fn read(path: &Path) -> Result<(Secrets, u32), SecretsError> {
     }
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(failed)?;
-    let text = without_byte_order_mark(&text);
-    let secrets = toml::from_str(text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start.min(text.len()));
-        SecretsError::Malformed {
-            path: path.to_owned(),
-            line: text.as_bytes()[..start]
-                .iter()
-                .filter(|b| **b == b'\n')
-                .count()
-                + 1,
-        }
-    })?;
-    Ok((secrets, mode))
+    Ok((text, mode))
 }
 
 /// Writes random secrets unless the file exists. The file appears whole or not at all: it gets its name only after a sync,
 /// by a link. Unlike a rename, a link fails if another start was faster.
-fn create(dir: &Path, path: &Path) -> Result<(), SecretsError> {
+pub(super) fn create(
+    dir: &Path,
+    path: &Path,
+    random: impl FnOnce() -> String,
+) -> Result<(), SecretsError> {
     let failed = |error| SecretsError::Io {
         path: path.to_owned(),
         error,
@@ -200,8 +218,8 @@ fn create(dir: &Path, path: &Path) -> Result<(), SecretsError> {
     builder.create(dir).map_err(failed)?;
 
     let draft = path.with_extension(format!("{}.new", std::process::id()));
-    let written =
-        write_synced(&draft).and_then(|()| name(&draft, path, fs::hard_link(&draft, path)));
+    let written = write_synced(&draft, &random())
+        .and_then(|()| name(&draft, path, fs::hard_link(&draft, path)));
     // A draft left behind by a crash has another process id in its name, and does no harm.
     let removed = match fs::remove_file(&draft) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -224,32 +242,30 @@ fn name(draft: &Path, path: &Path, linked: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn write_synced(draft: &Path) -> io::Result<()> {
+fn write_synced(draft: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
         .open(draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn random_secrets() -> String {
     // Version 4 UUIDs: 122 bits each from the operating system's generator.
     let random = || uuid::Uuid::new_v4().simple().to_string();
-    writeln!(
-        file,
+    format!(
         "# Random, written by the gateway's first start. Keep this file from others.\n\
          # What /auth/user_token asks for:\n\
          secret = \"{}\"\n\
          # Signs tokens. To rotate: move this value to token_key_previous, put a new one here, restart.\n\
-         token_key = \"{}{}\"",
+         token_key = \"{}{}\"\n",
         random(),
         random(),
         random(),
-    )?;
-    file.sync_all()
-}
-
-/// Prints a secret as stars, and an empty one as nothing.
-pub(super) fn mask<S: Serializer>(secret: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(if secret.is_empty() { "" } else { "********" })
+    )
 }
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::{Config, check, check::Invalid};
+use super::{Config, check, check::Invalid, check_vendors::check_vendors, webhooks};
 
 /// The prefix of our environment variables: `TOWNCRIER_LISTENER__LISTEN` is `listener.listen`.
 pub const ENVIRONMENT_PREFIX: &str = "TOWNCRIER_";
-/// The separator of section and key in their names. A name without it is not ours. Such names are the log filter,
+/// The separator of section, section below it and key in their names. A name without it is not ours. Such names are the log filter,
 /// `TOWNCRIER_LOG`, and those that Kubernetes gives every container when a Service is called towncrier:
 /// `TOWNCRIER_SERVICE_HOST` and so on.
 const ENVIRONMENT_JOINT: &str = "__";
@@ -118,7 +118,8 @@ impl Sources {
             };
             let key = key.to_lowercase();
             // A name of ours with a single underscore instead of two is an unknown key. The error says how it is spelt.
-            if !key.contains(ENVIRONMENT_JOINT) && !keys(&shape).any(|k| k.replace('.', "_") == key)
+            if !key.contains(ENVIRONMENT_JOINT)
+                && !keys(&shape).iter().any(|k| k.replace('.', "_") == key)
             {
                 continue;
             }
@@ -126,10 +127,10 @@ impl Sources {
                 &mut table,
                 &shape,
                 name,
-                &key.replacen(ENVIRONMENT_JOINT, ".", 1),
+                &key.replace(ENVIRONMENT_JOINT, "."),
                 value,
                 &|key| {
-                    let name = key.to_uppercase().replacen('.', ENVIRONMENT_JOINT, 1);
+                    let name = key.to_uppercase().replace('.', ENVIRONMENT_JOINT);
                     format!("{ENVIRONMENT_PREFIX}{name}")
                 },
             )?;
@@ -151,6 +152,8 @@ impl Sources {
             .try_into()
             .expect("each value was tried under its key");
         check::check(&config)?;
+        check_vendors(&config.push)?;
+        webhooks::check(&config.webhooks, config.log.format)?;
         Ok(config)
     }
 }
@@ -172,24 +175,24 @@ fn read_file(path: &Path, shape: &Table) -> Result<Table, LoadError> {
     };
     let table: Table = toml::from_str(text).map_err(failed)?;
     let origin = path.display().to_string();
-    for (section, value) in &table {
-        let known = shape.get(section).and_then(Value::as_table);
-        let unknown = match (known, value.as_table()) {
-            (None, _) => Some(section.clone()),
-            // A section that is not a table is a type error. The parse below reports it with its line.
-            (Some(_), None) => None,
-            (Some(known), Some(keys)) => keys
-                .keys()
-                .find(|key| !known.contains_key(*key))
-                .map(|key| format!("{section}.{key}")),
-        };
-        if let Some(key) = unknown {
-            return Err(unknown_key(&origin, key, shape, &str::to_owned));
-        }
+    if let Some(key) = unknown_in(&table, shape) {
+        return Err(unknown_key(&origin, key, shape, &str::to_owned));
     }
     // The types are checked against the text, so that an error can show the line.
     toml::from_str::<Config>(text).map_err(failed)?;
     Ok(table)
+}
+
+/// The first key of a table that its shape does not have, with the sections around it.
+fn unknown_in(table: &Table, shape: &Table) -> Option<String> {
+    table.iter().find_map(|(key, value)| {
+        let Some(known) = shape.get(key) else {
+            return Some(key.clone());
+        };
+        // A section that is not a table, or a key that is one, is a type error. The parse of the whole reports it with its line.
+        let below = unknown_in(value.as_table()?, known.as_table()?)?;
+        Some(format!("{key}.{below}"))
+    })
 }
 
 /// Editors on Windows put a byte order mark in front of a file, but TOML does not allow it.
@@ -208,7 +211,8 @@ fn lay_over(below: &mut Table, above: Table) {
     }
 }
 
-/// Sets one `section.key` from text, or says why it cannot. `spell` writes a key as this source does.
+/// Sets one `section.key` from text, or says why it cannot. `spell` writes a key as this source does. A section may have
+/// sections below it.
 fn set(
     table: &mut Table,
     shape: &Table,
@@ -218,12 +222,14 @@ fn set(
     spell: &dyn Fn(&str) -> String,
 ) -> Result<(), LoadError> {
     let unknown = || unknown_key(origin, spell(key), shape, spell);
-    let (section, name) = key.split_once('.').ok_or_else(unknown)?;
-    let slot = table
-        .get_mut(section)
-        .and_then(Value::as_table_mut)
-        .and_then(|keys| keys.get_mut(name))
-        .ok_or_else(unknown)?;
+    let (sections, name) = key.rsplit_once('.').ok_or_else(unknown)?;
+    let mut keys = &mut *table;
+    for section in sections.split('.') {
+        let below = keys.get_mut(section).and_then(Value::as_table_mut);
+        keys = below.ok_or_else(unknown)?;
+    }
+    let slot = keys.get_mut(name).filter(|slot| !slot.is_table());
+    let slot = slot.ok_or_else(unknown)?;
     let bad = |error| LoadError::Value {
         origin: origin.to_owned(),
         key: key.to_owned(),
@@ -232,10 +238,10 @@ fn set(
     let value = parse_like(slot, text).map_err(bad)?;
     *slot = value.clone();
     // The value is tried alone, so that an error can name its key and origin.
-    let alone = Table::from_iter([(
-        section.to_owned(),
-        Value::Table(Table::from_iter([(name.to_owned(), value)])),
-    )]);
+    let mut alone = Table::from_iter([(name.to_owned(), value)]);
+    for section in sections.rsplit('.') {
+        alone = Table::from_iter([(section.to_owned(), Value::Table(alone))]);
+    }
     match alone.try_into::<Config>() {
         Ok(_) => Ok(()),
         Err(error) => Err(bad(ValueError::Type(error.message().to_owned()))),
@@ -264,12 +270,16 @@ fn parse_like(slot: &Value, text: &str) -> Result<Value, ValueError> {
     }
 }
 
-/// Every known `section.key`.
-fn keys(shape: &Table) -> impl Iterator<Item = String> {
-    shape.iter().flat_map(|(section, keys)| {
-        let keys = keys.as_table().into_iter().flat_map(Table::keys);
-        keys.map(move |key| format!("{section}.{key}"))
-    })
+/// Every known `section.key`, also of sections below others.
+fn keys(shape: &Table) -> Vec<String> {
+    let keys = shape.iter().flat_map(|(name, value)| match value {
+        Value::Table(below) => {
+            let below = keys(below).into_iter();
+            below.map(|key| format!("{name}.{key}")).collect()
+        }
+        _ => vec![name.clone()],
+    });
+    keys.collect()
 }
 
 fn unknown_key(
@@ -279,6 +289,7 @@ fn unknown_key(
     spell: &dyn Fn(&str) -> String,
 ) -> LoadError {
     let nearest = keys(shape)
+        .into_iter()
         .chain(shape.keys().cloned())
         .map(|known| spell(&known))
         .map(|known| (strsim::jaro_winkler(&known, &key), known))
@@ -322,6 +333,30 @@ mod tests {
     }
 
     #[test]
+    fn a_section_within_a_section_is_set_from_every_source_and_its_keys_are_known() {
+        let file = "[webhooks.before_send]\non_failure = \"allow\"\n";
+        let environment = ("TOWNCRIER_WEBHOOKS__BEFORE_SEND__TIMEOUT", "2s");
+        let config = load(
+            Some(file),
+            &[environment],
+            &["webhooks.before_send.timeout=3s"],
+        );
+        let hook = config.unwrap().webhooks.before_send;
+        assert_eq!(hook.on_failure, crate::config::OnFailure::Allow);
+        assert_eq!(hook.timeout, Duration::from_secs(3));
+        let misspelt = load(Some("[webhooks.before_send]\ntimout = 1\n"), &[], &[]);
+        let refused = misspelt.unwrap_err().to_string();
+        assert!(
+            refused.contains("webhooks.before_send.timeout?"),
+            "{refused}"
+        );
+        for flag in ["webhooks.before_send=x", "webhooks.url.x=y"] {
+            let refused = load(None, &[], &[flag]).unwrap_err();
+            assert!(matches!(refused, LoadError::Unknown { .. }), "{refused}");
+        }
+    }
+
+    #[test]
     fn the_annotated_file_lists_every_key_with_its_default() {
         let listed: Table = toml::from_str(ANNOTATED).unwrap();
         assert_eq!(listed, shape());
@@ -362,6 +397,35 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_a_section_below_another_is_set_by_every_source() {
+        let file = "[push.jpush]\napp_key = \"file\"\nmaster_secret = \"s\"\n";
+        let environment = [("TOWNCRIER_PUSH__JPUSH__MASTER_SECRET", "variable")];
+        let config = load(
+            Some(file),
+            &environment,
+            &["push.jpush.url=http://127.0.0.1:1"],
+        );
+        let jpush = config.unwrap().push.jpush;
+        assert_eq!(
+            (&*jpush.app_key, &*jpush.master_secret),
+            ("file", "variable")
+        );
+        assert_eq!(jpush.url, "http://127.0.0.1:1");
+        for unknown in [
+            "push.jpush=a",
+            "push.jpush.app=a",
+            "push.apn.topic=a",
+            "push.after.x=1s",
+        ] {
+            let refused = load(None, &[], &[unknown]);
+            assert!(
+                matches!(refused, Err(LoadError::Unknown { .. })),
+                "{unknown}"
+            );
+        }
+    }
+
+    #[test]
     fn a_file_of_an_editor_on_windows_is_read() {
         let file = "\u{feff}[delivery]\r\nwindow = 7\r\n";
         assert_eq!(load(Some(file), &[], &[]).unwrap().delivery.window, 7);
@@ -377,11 +441,20 @@ mod tests {
             }
             other => other.to_string(),
         };
-        for (section, keys) in &shape() {
-            for (key, value) in keys.as_table().unwrap() {
-                let flag = format!("{section}.{key}={}", text(value));
-                assert_eq!(load(None, &[], &[&flag]).unwrap(), Config::default());
-            }
+        let value_of = |key: &str| {
+            let whole = Value::Table(shape());
+            key.split('.')
+                .fold(whole, |value, name| value[name].clone())
+        };
+        let all = keys(&shape());
+        assert!(all.contains(&"push.apns.key_file".to_owned()), "{all:?}");
+        assert!(
+            all.contains(&"webhooks.before_send.url".to_owned()),
+            "{all:?}"
+        );
+        for key in all {
+            let flag = format!("{key}={}", text(&value_of(&key)));
+            assert_eq!(load(None, &[], &[&flag]).unwrap(), Config::default());
         }
         let off = load(None, &[], &["listener.inbox=false"]).unwrap();
         assert!(!off.listener.inbox);

@@ -10,26 +10,26 @@ use super::{
 };
 use crate::{
     delivery::{AskError, Delivery, Passage},
-    ids::{Epoch, Seq, UserId},
+    ids::{Epoch, Seq, SessionKey, UserId},
     message::Counting,
     session::{Answer, Event, Manner, Question, RangeAnswer, Standing},
 };
 
-/// Answers a question of a user in this epoch, whose client takes pushes in this manner, and was sent everything up to the seq.
+/// Answers a question of a session in this epoch, whose client takes pushes in this manner, and was sent everything up to the seq.
 /// `answer` is called with the event, beside the connection's task.
 pub(super) fn ask(
     context: &Rc<Context>,
-    (user, epoch): (&UserId, Epoch),
+    (key, epoch): (&SessionKey, Epoch),
     manner: Manner,
     (question, sent): (Question, Seq),
     answer: impl FnOnce(Event) + 'static,
 ) {
-    let (context, user) = (Rc::clone(context), user.clone());
+    let (context, key) = (Rc::clone(context), key.clone());
     spawn_local(async move {
-        let looked = look(&context.delivery, (&user, epoch), manner, question, sent);
+        let looked = look(&context.delivery, (&key, epoch), manner, question, sent);
         let answered = |(answer, shown)| Event::Answered { answer, shown };
         let looked = timeout(READ_MAX, looked).await;
-        answer(told(&user, looked.map(|found| found.map(answered))));
+        answer(told(&key.user, looked.map(|found| found.map(answered))));
     });
 }
 
@@ -52,11 +52,12 @@ pub(super) fn read_newest(
 /// The answer; with an overview of all conversations, the newest message that it shows.
 async fn look(
     delivery: &Delivery,
-    inbox: (&UserId, Epoch),
+    (key, epoch): (&SessionKey, Epoch),
     manner: Manner,
     question: Question,
     sent: Seq,
 ) -> Result<(Answer, Option<Seq>), AskError> {
+    let inbox = (&key.user, epoch);
     let counting = match manner {
         Manner::Acks | Manner::Sifts => Counting::Kept,
         Manner::Forgets => Counting::Dense,
@@ -94,6 +95,15 @@ async fn look(
                 is_pull,
             });
             let found = delivery.passages(inbox, passages, counting, bytes).await?;
+            if is_pull {
+                for (range, (conversation, _)) in ranges.iter().zip(&found) {
+                    // A client pulls behind what it has.
+                    if let Some(conversation) = conversation {
+                        let had = counting.seq_before(conversation, range.from.previous(), true);
+                        delivery.prove(key, &range.conversation_id, had);
+                    }
+                }
+            }
             let answers = found
                 .into_iter()
                 .map(|(conversation, messages)| RangeAnswer {

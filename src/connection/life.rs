@@ -135,6 +135,12 @@ impl Registered {
     pub(super) fn holds(&self) -> bool {
         self.registry.holds(&self.key, self.id)
     }
+
+    /// The client's app went to the background, or came back.
+    pub(super) fn set_background(&self, is_background: bool) {
+        self.registry
+            .set_background(&self.key, self.id, is_background);
+    }
 }
 
 impl Drop for Registered {

@@ -1,10 +1,11 @@
 //! From a good `Connect` to a session that is registered and has its resume point. The log may answer at once or later;
-//! until then the login is a state of its connection.
+//! until then the login is a state of its connection. A logout ends what the login began.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
+use tokio::task::spawn_local;
 use tracing::{debug, warn};
 
 use super::{
@@ -104,6 +105,9 @@ async fn enter(
         }
     }
     let registered = Registered::new(&context, id, key)?;
+    if connect.is_background {
+        registered.set_background(true);
+    }
     // The session is registered before its resume point is read, so a message between the two is either in the inbox or
     // comes live. Reading the resume point also checks the revocation a second time: a logout between the first check and
     // the registration found no connection to close.
@@ -138,6 +142,9 @@ async fn enter(
         Action::Begin(cursor) => Some(*cursor),
         _ => None,
     });
+    if let (None, Some(cursor)) = (point.stored, begins) {
+        delivery.note_begin(&registered.key, session.epoch(), cursor);
+    }
     if let (Manner::Sifts, None, Some(cursor)) = (connect.manner, point.stored, begins) {
         // A client that is let in counts as told of its place. So its place must survive a crash. The login goes on where the log
         // takes no writes: then nothing new comes that could be missed.
@@ -155,6 +162,17 @@ async fn enter(
         },
         actions,
     })
+}
+
+/// Removes the devices for push that were registered in the login of this session, beside the connection's task.
+pub(super) fn log_out(context: &Rc<Context>, key: &SessionKey) {
+    let (context, key) = (Rc::clone(context), key.clone());
+    spawn_local(async move {
+        let removed = context.delivery.remove_devices_of_login(&key).await;
+        if let Err(error) = removed {
+            warn!(user = %key.user, %error, "a logout could not remove the devices for push");
+        }
+    });
 }
 
 /// True if the token was never signed by this gateway. An expired or revoked token is not a guess.

@@ -26,7 +26,7 @@ use super::{
     Context, FullSessions,
     ask::{ask, read_newest},
     life::{Life, Login, Open},
-    login::log_in,
+    login::{log_in, log_out},
     outbox::Outbox,
     read_state::{list, mark},
     replay::{READS_IN_A_ROW, read},
@@ -181,6 +181,9 @@ impl Connection {
             said,
             FromClient::Fetch(_) | FromClient::Conversations(_) | FromClient::Ask(_)
         );
+        if let (FromClient::LogOut, Life::Open(open)) = (&said, &self.life) {
+            log_out(&self.context, &open.registered.key);
+        }
         self.happen(Event::Said(said));
         if is_question {
             ControlFlow::Break(())
@@ -376,7 +379,8 @@ impl Connection {
                 Action::Ask { question, sent } => {
                     let manner = session.manner();
                     let later = self.take_later();
-                    ask(&self.context, inbox, manner, (question, sent), later);
+                    let key = &registered.key;
+                    ask(&self.context, (key, epoch), manner, (question, sent), later);
                 }
                 Action::ReadNewest(sent) => {
                     read_newest(&self.context, inbox, sent, self.take_later());
@@ -387,6 +391,7 @@ impl Connection {
                     self.happen(Event::Looked(seen));
                 }
                 Action::Mark(marks) => mark(&self.context, inbox, marks, self.take_later()),
+                Action::Background(is_background) => registered.set_background(is_background),
                 Action::DropUnsent => self.outbox.discard_unbegun(),
                 Action::Close(reason) => self.close(reason),
             }

@@ -4,10 +4,7 @@
 use bytes::Bytes;
 use tokio::task::yield_now;
 
-use super::{
-    Delivery,
-    read_state::{LOOKS_IN_A_ROW, PASSED_OVER},
-};
+use super::{Delivery, newest::PASSED_OVER, read_state::LOOKS_IN_A_ROW};
 use crate::{
     ids::{ConversationSeq, Epoch, Seq, UserId, WireSeq},
     log::{ConversationRead, LogError, ReadLimit},
@@ -281,6 +278,14 @@ impl<'a> AskReader<'a> {
         }))
     }
 
+    /// Counts a read.
+    async fn give_turns(&mut self) {
+        self.made += 1;
+        if self.made.is_multiple_of(LOOKS_IN_A_ROW) {
+            yield_now().await;
+        }
+    }
+
     /// The newest entries of a range.
     async fn read(
         &mut self,
@@ -288,10 +293,7 @@ impl<'a> AskReader<'a> {
         range: (ConversationSeq, ConversationSeq),
         limit: ReadLimit,
     ) -> Result<ConversationRead, AskError> {
-        self.made += 1;
-        if self.made.is_multiple_of(LOOKS_IN_A_ROW) {
-            yield_now().await;
-        }
+        self.give_turns().await;
         let log = &self.delivery.log;
         let read = log.read_conversation(self.user, id, range, limit);
         let read = read.wait().await?;
@@ -304,20 +306,12 @@ impl<'a> AskReader<'a> {
         &mut self,
         conversation: &Conversation,
     ) -> Result<Option<(Numbers, Bytes)>, AskError> {
-        let all = (conversation.first, conversation.head);
-        for messages in [1, PASSED_OVER] {
-            let limit = ReadLimit { messages, ..ONE };
-            let entries = self.read(&conversation.id, all, limit).await?.entries;
-            let mut newest_first = entries.into_iter().rev();
-            let message = newest_first.find_map(|entry| {
-                let body = entry.content.into_message()?;
-                Some((entry.numbers, body))
-            });
-            if message.is_some() {
-                return Ok(message);
-            }
-        }
-        Ok(None)
+        self.give_turns().await;
+        let Conversation { id, head, .. } = conversation;
+        let read = self.delivery.newest_message(self.user, id, *head, |_| true);
+        let read = read.await?;
+        check_epoch(self.epoch, read.epoch)?;
+        Ok(read.message)
     }
 
     /// True if the mark, an entry at `seq`, left no message before it unread.

@@ -5,15 +5,21 @@
 //!
 //! - `send.rs`: append, and from the log's commits to the sessions online
 //! - `cursor.rs`: a session resumes, reads the log and acks
+//! - `newest.rs`: the newest message of a conversation
 //! - `read_state.rs`: conversations, and the marks of what a user has read
 //! - `settings.rs`: a user's settings of conversations
 //! - `ask.rs`: what OpenIM's v3 clients ask about their conversations
 //! - `authenticate.rs`: tokens are issued and checked
+//! - `proofs.rs`: what OpenIM's v3 clients have for certain
+//! - `devices.rs`: the devices for push
 //! - `trail.rs`, `trace.rs`: the way of a message
 
 mod ask;
 mod authenticate;
 mod cursor;
+mod devices;
+mod newest;
+mod proofs;
 mod read_state;
 mod send;
 mod settings;
@@ -31,6 +37,8 @@ use self::send::FanOut;
 pub use self::{
     ask::{AskError, Passage, PassageRead},
     authenticate::AuthError,
+    devices::{DeviceError, Registration},
+    newest::NewestRead,
     send::{Receivers, Send, SendError},
     trace::{Trace, TracePage, TraceReceiver, TraceSession, TraceState},
 };
@@ -41,7 +49,9 @@ pub use crate::log::{
 };
 use crate::{
     clock::{Clock, Doubt},
+    config,
     log::Log,
+    metrics::Metrics,
     registry::Registry,
     token::Tokens,
 };
@@ -54,7 +64,12 @@ pub struct Delivery {
     clock: Arc<Clock>,
     pushed: trail::Trail,
     acked: trail::Trail,
+    /// `None`: nobody asks for them.
+    proofs: Option<proofs::Proofs>,
+    devices: Arc<devices::Devices>,
     is_draining: AtomicBool,
+    /// True if a reader of the log wants to know where new sessions begin.
+    keeps_begins: AtomicBool,
 }
 
 /// The reason for which the gateway should get no traffic now.
@@ -69,16 +84,21 @@ pub enum NotReady {
 }
 
 impl Delivery {
-    /// Puts the collaborators together. From now on each durable message goes to the sessions in `registry`.
+    /// Puts the collaborators together. From now on each durable message goes to the sessions in `registry`. `push`: how
+    /// many devices a user has, and which hosts a browser's subscription may name.
     pub fn new(
         log: Arc<dyn Log>,
         registry: Arc<Registry>,
         tokens: Arc<Tokens>,
         clock: Arc<Clock>,
+        metrics: Arc<Metrics>,
+        push: &config::Push,
     ) -> Self {
         log.commits(Arc::new(FanOut {
             registry: Arc::clone(&registry),
         }));
+        let (most, hosts) = (push.devices_per_user_max, push.webpush.hosts.clone());
+        let devices = devices::Devices::new(log.clone(), metrics, most, hosts);
         Self {
             log,
             registry,
@@ -86,7 +106,19 @@ impl Delivery {
             clock,
             pushed: trail::Trail::default(),
             acked: trail::Trail::default(),
+            proofs: None,
+            devices,
             is_draining: AtomicBool::new(false),
+            keeps_begins: AtomicBool::new(false),
+        }
+    }
+
+    /// The same, which remembers what OpenIM's v3 clients have for certain.
+    #[must_use]
+    pub fn with_proofs(self) -> Self {
+        Self {
+            proofs: Some(proofs::Proofs::default()),
+            ..self
         }
     }
 
@@ -114,6 +146,11 @@ impl Delivery {
                 ..
             })
         )
+    }
+
+    /// Keeps from now on where each new session begins, as [`SessionBegin`](crate::log::SessionBegin), for a reader of cursors.
+    pub fn keep_begins(&self) {
+        self.keeps_begins.store(true, Relaxed);
     }
 
     /// Refuses sends from now on.

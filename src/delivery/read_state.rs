@@ -12,14 +12,11 @@ use crate::{
     log::{
         Append, AppendError, ConversationPage, ConversationRead, LogAnswer, LogError, ReadLimit,
     },
-    message::{ReadMark, StoredMessage, TOGETHER_BYTES_MAX},
+    message::{ReadMark, StoredMessage},
 };
 
 /// The conversations that are looked at before other connections of the thread have their turn.
 pub(super) const LOOKS_IN_A_ROW: usize = 16;
-
-/// The entries of one further read, if the newest marked message was deleted: as many as the log walks over anyway.
-pub(super) const PASSED_OVER: usize = 64;
 
 /// A mark that moves forward.
 struct MarkStep {
@@ -113,7 +110,8 @@ impl Delivery {
         mut mark: ReadMark,
     ) -> Result<Option<MarkStep>, LogError> {
         let to = ConversationSeq(mark.conversation_seq);
-        let read = self.newest(user, &mark.conversation_id, to, 1).await?;
+        let id = mark.conversation_id.clone();
+        let mut read = self.newest_message(user, &id, to, |_| true).await?;
         let is_of_epoch = epoch.is_none_or(|epoch| epoch == read.epoch);
         let Some(conversation) = read.conversation.as_ref().filter(|_| is_of_epoch) else {
             return Ok(None);
@@ -124,47 +122,19 @@ impl Delivery {
         }
         mark.conversation_seq = reached.0;
         mark.base = conversation.bases.of(reached);
-        let mut read = read;
         loop {
-            if let Some(newest) = newest_message(&read) {
+            if let Some((numbers, body)) = read.message {
+                let id = StoredMessage::from_bytes(&body).server_msg_id;
+                let newest = (numbers.seq, id);
                 return Ok(Some(MarkStep { mark, newest }));
             }
             // All of these were deleted. An older one may be there.
-            let Some(oldest) = read.entries.first() else {
+            let Some(oldest) = read.oldest else {
                 return Ok(None);
             };
-            let before = oldest.numbers.conversation_seq.previous();
-            read = self
-                .newest(user, &mark.conversation_id, before, PASSED_OVER)
-                .await?;
+            let older = self.newest_message(user, &id, oldest.previous(), |_| true);
+            read = older.await?;
             yield_now().await;
         }
     }
-
-    /// The newest entries of a conversation up to `to`.
-    async fn newest(
-        &self,
-        user: &UserId,
-        conversation: &str,
-        to: ConversationSeq,
-        messages: usize,
-    ) -> Result<ConversationRead, LogError> {
-        let range = (ConversationSeq(1), to);
-        let limit = ReadLimit {
-            messages,
-            bytes: TOGETHER_BYTES_MAX,
-        };
-        let read = self.log.read_conversation(user, conversation, range, limit);
-        read.wait().await
-    }
-}
-
-/// The seq and the id of the newest message among the entries.
-fn newest_message(read: &ConversationRead) -> Option<(Seq, String)> {
-    let mut newest_first = read.entries.iter().rev();
-    newest_first.find_map(|entry| {
-        let body = entry.content.body()?;
-        let id = StoredMessage::from_bytes(body).server_msg_id;
-        Some((entry.numbers.seq, id))
-    })
 }

@@ -12,7 +12,7 @@ use tokio::{task::yield_now, time::timeout};
 use super::Delivery;
 use crate::{
     ids::{MessageId, Platform, Seq, UserId},
-    log::{Append, AppendError, Commit, Consumer, LogError, Pending, Receipt},
+    log::{Append, AppendError, Commit, Consumer, LogError, Lookup, Pending, Receipt},
     message::{Message, Numbers, StoredMessage},
     registry::Registry,
 };
@@ -134,6 +134,15 @@ impl Delivery {
         Ok(durable(self.log.append(append)?).await?)
     }
 
+    /// True if a send with this key was accepted, and the key is remembered. Cancel safe.
+    pub async fn is_known(&self, sender: &str, client_message_id: &str) -> Result<bool, LogError> {
+        let key = Lookup::Key {
+            sender: sender.into(),
+            client_message_id: client_message_id.into(),
+        };
+        Ok(self.log.find(key).wait().await?.is_some())
+    }
+
     /// Makes a user known, durably. Not cancel safe: after a drop the user may be known or not. A repeat does no harm.
     pub async fn register(&self, user: UserId, profile: Bytes) -> Result<(), SendError> {
         Ok(durable(self.log.register(user, profile)?).await?)
@@ -156,13 +165,15 @@ impl Delivery {
     }
 
     /// Revokes all tokens of (user, platform) issued until now, by this clock or a later one, durably. Then closes the
-    /// sessions that came with such a token. Returns the number of closed connections.
+    /// sessions that came with such a token, and removes the devices on the platform. Returns the number of closed connections.
     /// Not cancel safe: after a drop the tokens may be revoked and the sessions still open. A repeat closes them.
     pub async fn log_out(&self, user: UserId, platform: Platform) -> Result<usize, SendError> {
         let times = self.log.token_times(&user, platform).wait().await?;
         let before_ms = self.clock.now_ms().max(times.newest_ms.saturating_add(1));
         durable(self.log.revoke(user.clone(), platform, before_ms)?).await?;
-        Ok(self.registry.log_out(&user, platform))
+        let closed = self.registry.log_out(&user, platform);
+        self.remove_devices_on(&user, platform).await?;
+        Ok(closed)
     }
 }
 

@@ -38,6 +38,7 @@ use super::{
     accept::{Gate, accept},
     admin_connections::{AdminConnection, AdminConnections, watched},
     listener::{BindError, bind_admin},
+    proxy::{self, Proxies},
     tls::Tls,
 };
 use crate::{config, metrics::Metrics, threads::Pulse};
@@ -63,6 +64,7 @@ pub struct Server {
     metrics: Arc<Metrics>,
     idle_timeout: Duration,
     tls: Option<Tls>,
+    proxies: Proxies,
 }
 
 impl Server {
@@ -81,7 +83,14 @@ impl Server {
             metrics,
             idle_timeout: config.idle_timeout,
             tls,
+            proxies: Proxies::default(),
         })
+    }
+
+    /// The same, behind the proxies of the client port.
+    pub(crate) fn behind_proxies(self, listener: &config::Listener) -> Self {
+        let proxies = Proxies::new(listener);
+        Self { proxies, ..self }
     }
 
     /// The address of the port. It has the real port if the configuration says 0.
@@ -111,6 +120,7 @@ impl Server {
             connections: Arc::clone(&connections),
             server: HttpServer {
                 tls: self.tls,
+                proxies: self.proxies,
                 tls_timeout: self.idle_timeout,
                 http,
                 api: self.api,
@@ -158,12 +168,12 @@ impl Gate<TcpStream> for AdminGate {
         self.connections.is_full(self.server.api.connections_max())
     }
 
-    fn receive(&self, stream: TcpStream, _: IpAddr) -> bool {
+    fn receive(&self, stream: TcpStream, ip: IpAddr) -> bool {
         // A socket that refuses this option is about to fail anyway.
         let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
         let connection = self.connections.enter(self.server.api.connections_max());
         let (number, displaces) = (connection.number(), connection.displaces());
-        let task = tokio::spawn(self.server.clone().greet(stream, connection));
+        let task = tokio::spawn(self.server.clone().greet(stream, ip, connection));
         self.connections.attend(number, task.abort_handle());
         displaces
     }
@@ -214,6 +224,7 @@ impl Api {
 #[derive(Clone)]
 struct HttpServer {
     tls: Option<Tls>,
+    proxies: Proxies,
     tls_timeout: Duration,
     http: http1::Builder,
     api: Api,
@@ -222,8 +233,20 @@ struct HttpServer {
 }
 
 impl HttpServer {
-    /// Does the TLS handshake if the port has TLS, then serves HTTP on the stream.
-    async fn greet(self, stream: TcpStream, connection: AdminConnection) {
+    /// Reads the preface of a proxy that sends one, does the TLS handshake if the port has TLS, then serves HTTP on the stream.
+    async fn greet(self, mut stream: TcpStream, peer: IpAddr, connection: AdminConnection) {
+        let preface = async {
+            // Commands on a proxy's machine come without it.
+            if self.proxies.trust(peer) && proxy::begins_with_preface(&stream).await? {
+                self.proxies.read_preface(peer, &mut stream).await?;
+            }
+            io::Result::Ok(())
+        };
+        match timeout(self.tls_timeout, preface).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return tracing::debug!(%peer, %error, "an admin connection broke"),
+            Err(_) => return,
+        }
         let Some(tls) = &self.tls else {
             return self.converse(stream, connection).await;
         };

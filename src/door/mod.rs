@@ -7,7 +7,7 @@
 //!
 //! - `listener.rs`: sockets that share a port; `accept.rs`: the accept loop of either port
 //! - `tls.rs`: certificates that may be replaced
-//! - `admission/`: which clients may come in
+//! - `admission/`: which clients may come in; `proxy.rs`: the client behind a proxy
 //! - `client_port.rs`: from a TCP connection to a WebSocket; `upgrade.rs`: the HTTP in between;
 //!   `site.rs`: the inbox page; `rest.rs`: the REST calls of OpenIM's SDKs; `body.rs`: the body of a request;
 //!   `response.rs`: an answer as bytes
@@ -20,6 +20,7 @@ mod admission;
 mod body;
 mod client_port;
 mod listener;
+mod proxy;
 mod response;
 mod rest;
 mod site;
@@ -29,9 +30,10 @@ mod upgrade;
 pub(crate) use self::{
     accept::accept,
     admin_port::Api,
+    admission::Debt,
     client_port::{Admitted, ClientHost, ClientPort, Entrance},
     listener::BACKLOG,
-    rest::{ForgedToken, Rest},
+    rest::{Rest, Stranger},
 };
 pub use self::{
     accept::{ClientSource, Stream},
@@ -41,4 +43,5 @@ pub use self::{
         new_sessions_bytes_max, raise_limit,
     },
     listener::{BindError, Port},
+    proxy::named_by,
 };

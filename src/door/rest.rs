@@ -1,8 +1,8 @@
-//! The REST calls of OpenIM's SDKs on the client port, beside the WebSocket.
+//! The REST calls of the client port, beside the WebSocket: those of apps for their devices, and those of OpenIM's SDKs.
 //!
 //! Promises: a call has the admission, the origins and the deadlines of every request of this port. Its connection goes on after
-//! it, without TLS as well, and may then ask for anything that the port serves. A preflight is answered here. Leaves to others:
-//! the calls themselves, which a router answers in bounded time.
+//! it, without TLS as well, and may then ask for anything that the port serves. A client is not cut off for another one while
+//! its call is answered, and is the last to give way afterwards. A preflight is answered here. Leaves to others: the calls themselves, which a router answers in bounded time.
 
 use std::time::Duration;
 
@@ -39,18 +39,31 @@ use super::{
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(100);
 /// The time for which a browser remembers a preflight: two days, OpenIM's number.
 const PREFLIGHT_LIFE_S: u64 = 172_800;
+/// The methods of calls.
+const CALL_METHODS: [Method; 3] = [Method::GET, Method::POST, Method::DELETE];
 /// The header with a caller's token.
 const TOKEN: HeaderName = HeaderName::from_static("token");
 
-/// The mark of an answer to a call whose token was signed by no key of ours. It counts against the caller's address.
+/// The mark of an answer to a call without a good token.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ForgedToken;
+pub(crate) struct Stranger {
+    /// True if the token was signed by no key of ours. It counts against the caller's address.
+    pub(crate) is_forger: bool,
+}
 
 /// The calls, and the paths that are theirs. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Rest {
+    groups: Vec<CallGroup>,
+    /// True if they are the calls of OpenIM's SDKs, among others. Whoever serves these calls serves the SDKs' sessions.
+    pub(super) is_for_sdks: bool,
+}
+
+/// Calls that one router answers.
+#[derive(Clone)]
+struct CallGroup {
     calls: TowerToHyperService<Router>,
-    is_call: fn(&str) -> bool,
+    is_call: fn(&Method, &str) -> bool,
 }
 
 /// An answer as bytes. The connection ends after the last one.
@@ -60,18 +73,46 @@ pub(super) struct RestAnswer {
 }
 
 impl Rest {
-    /// `router` answers the requests on the paths for which `is_call` is true.
-    pub(crate) fn new(router: Router, is_call: fn(&str) -> bool) -> Self {
+    /// `router` answers the requests with the methods and on the paths for which `is_call` is true.
+    pub(crate) fn new(router: Router, is_call: fn(&Method, &str) -> bool) -> Self {
         Self {
-            calls: TowerToHyperService::new(router),
-            is_call,
+            groups: vec![CallGroup {
+                calls: TowerToHyperService::new(router),
+                is_call,
+            }],
+            is_for_sdks: false,
         }
+    }
+
+    /// The same calls, which are those of OpenIM's SDKs.
+    pub(crate) fn for_sdks(self) -> Self {
+        Self {
+            is_for_sdks: true,
+            ..self
+        }
+    }
+
+    /// These calls and the others.
+    pub(crate) fn and(mut self, others: Self) -> Self {
+        self.groups.extend(others.groups);
+        self.is_for_sdks |= others.is_for_sdks;
+        self
     }
 
     /// True if the request is a call, or a preflight of one.
     pub(super) fn takes(&self, request: &Request<()>) -> bool {
-        let is_method = [Method::POST, Method::OPTIONS].contains(request.method());
-        is_method && (self.is_call)(request.uri().path())
+        self.group_of(request).is_some()
+    }
+
+    fn group_of(&self, request: &Request<()>) -> Option<&CallGroup> {
+        let path = request.uri().path();
+        let is_call = |group: &&CallGroup| match request.method() {
+            &Method::OPTIONS => CALL_METHODS
+                .iter()
+                .any(|method| (group.is_call)(method, path)),
+            method => (group.is_call)(method, path),
+        };
+        self.groups.iter().find(is_call)
     }
 
     /// Reads the body, which is due at `by`, and answers the call. `bytes` were read behind the head of the request, and in the end
@@ -100,11 +141,17 @@ impl Rest {
             Err(BodyFault::TooLarge) => status(StatusCode::PAYLOAD_TOO_LARGE),
             Ok(_) if request.method() == Method::OPTIONS => preflight(request),
             Ok(body) => {
-                let response = self.call(request.clone().map(|()| body)).await;
-                if response.extensions().get::<ForgedToken>().is_some() {
-                    let token = request.headers().get(TOKEN);
-                    let token = token.and_then(|token| token.to_str().ok());
-                    arrival.note_bad_token(token.unwrap_or_default());
+                let engaged = arrival.engage();
+                let response = self.call(request, body).await;
+                drop(engaged);
+                match response.extensions().get() {
+                    None => arrival.renew(),
+                    Some(Stranger { is_forger: false }) => {}
+                    Some(Stranger { is_forger: true }) => {
+                        let token = request.headers().get(TOKEN);
+                        let token = token.and_then(|token| token.to_str().ok());
+                        arrival.note_bad_token(token.unwrap_or_default());
+                    }
                 }
                 response
             }
@@ -116,8 +163,12 @@ impl Rest {
         Some(RestAnswer { bytes, is_last })
     }
 
-    async fn call(&self, request: Request<Vec<u8>>) -> Response<Bytes> {
-        let Ok(response) = self.calls.call(request.map(Body::from)).await;
+    async fn call(&self, request: &Request<()>, body: Vec<u8>) -> Response<Bytes> {
+        let Some(group) = self.group_of(request) else {
+            return status(StatusCode::NOT_FOUND);
+        };
+        let request = request.clone().map(|()| Body::from(body));
+        let Ok(response) = group.calls.call(request).await;
         let (mut parts, body) = response.into_parts();
         // `encode` writes the length.
         parts.headers.remove(CONTENT_LENGTH);
@@ -204,7 +255,8 @@ mod tests {
         let is_forged = request.uri().path().ends_with("forged");
         let mut response = request.into_body().into_response();
         if is_forged {
-            response.extensions_mut().insert(ForgedToken);
+            let forger = Stranger { is_forger: true };
+            response.extensions_mut().insert(forger);
         }
         response
     }
@@ -218,7 +270,9 @@ mod tests {
         fn new(config: config::Listener) -> Self {
             let host = Host::default();
             let router = Router::new().fallback(echo);
-            let rest = Rest::new(router, |path| path.starts_with("/call"));
+            let rest = Rest::new(router, |method, path| {
+                *method == Method::POST && path.starts_with("/call")
+            });
             let entrance = Entrance::new(&config, None, Arc::default());
             Self {
                 port: ClientPort::new(entrance.with_rest(Some(rest)), host.clone()),
@@ -314,6 +368,62 @@ mod tests {
                 .unwrap();
             assert_eq!(half.read(&mut [0]).await.unwrap(), 0);
             assert_eq!(begun.elapsed(), config::Listener::default().upgrade_timeout);
+        });
+    }
+
+    #[test]
+    fn a_call_has_its_methods_and_several_groups_stand_side_by_side() {
+        let calls = |is_call| Rest::new(Router::new().fallback(echo), is_call);
+        let of_apps =
+            calls(|method, path| path == "/own" && [Method::GET, Method::DELETE].contains(method));
+        assert!(!of_apps.is_for_sdks);
+        let of_sdks = calls(|method, path| *method == Method::POST && path == "/call").for_sdks();
+        let both = of_apps.and(of_sdks);
+        assert!(both.is_for_sdks);
+        for (method, path, is_taken) in [
+            (Method::GET, "/own", true),
+            (Method::DELETE, "/own", true),
+            (Method::POST, "/own", false),
+            (Method::PUT, "/own", false),
+            (Method::OPTIONS, "/own", true),
+            (Method::GET, "/own/", false),
+            (Method::POST, "/call", true),
+            (Method::GET, "/call", false),
+            (Method::OPTIONS, "/call", true),
+            (Method::OPTIONS, "/other", false),
+        ] {
+            let request = Request::builder().method(method.clone()).uri(path);
+            let request = request.body(()).unwrap();
+            assert_eq!(both.takes(&request), is_taken, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_calls_gives_way_after_those_that_are_silent() {
+        run(async {
+            let world = World::new(config::Listener {
+                handshakes_per_address_max: 2,
+                ..config::Listener::default()
+            });
+            let mut calling = world.dial();
+            ask(&mut calling, &post("/call", "", "one")).await;
+            let mut silent = world.dial();
+            ask(&mut calling, &post("/call", "", "two")).await;
+            let _next = world.dial();
+            assert_eq!(silent.read(&mut [0]).await.unwrap(), 0, "cut off");
+            let answer = ask(&mut calling, &post("/call", "", "three")).await;
+            assert!(answer.ends_with("three"), "{answer}");
+        });
+        run(async {
+            let world = World::new(config::Listener {
+                handshakes_per_address_max: 2,
+                ..config::Listener::default()
+            });
+            let mut forging = world.dial();
+            let _silent = world.dial();
+            ask(&mut forging, &post("/call/forged", "", "one")).await;
+            let _next = world.dial();
+            assert_eq!(forging.read(&mut [0]).await.unwrap(), 0, "cut off");
         });
     }
 

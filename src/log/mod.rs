@@ -7,6 +7,7 @@
 //! - this file: [`Log`], the trait between the log and the rooms above, and its types; a distributed store could implement
 //!   it as well
 //! - `answer.rs`: an answer that is there at once, or comes later
+//! - `feed.rs`: durable rows beside the messages, and the feed of commits
 //! - `error.rs`: the failures of a log, and the events that end them
 //! - `cluster/`: many gateways on one store
 //! - `embedded/`: the present implementation: segments and a state store in one data directory
@@ -15,6 +16,7 @@ mod answer;
 pub mod cluster;
 pub mod embedded;
 mod error;
+mod feed;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -23,6 +25,12 @@ use std::sync::{Arc, RwLock};
 pub use self::{
     answer::LogAnswer,
     error::{AppendError, Cause, LogError},
+    feed::{
+        CursorMove, CursorPage, EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Expiry,
+        FeedCommit, FeedLimit, FeedLoss, FeedPage, FeedPosition, ROW_KEY_BYTES_MAX,
+        ROW_VALUE_BYTES_MAX, RowChange, RowTable, SessionBegin, read_session_row_key,
+        session_row_key,
+    },
 };
 pub use crate::message::Conversation;
 
@@ -332,6 +340,28 @@ pub trait Log: Send + Sync + 'static {
     /// Gives every commit from now on to the consumer, once and in log order, after the callers of the appends were
     /// answered. A commit waits until every consumer took the one before.
     fn commits(&self, consumer: Arc<dyn Consumer>);
+
+    /// Changes rows beside the messages, all of them or none. Of two changes of a row the later one counts. Refuses rows that do
+    /// not [fit](RowChange::fits), and all rows while the format of the log has none.
+    fn put_rows(&self, rows: Vec<RowChange>) -> Result<Pending<()>, AppendError>;
+
+    /// The rows of a table whose keys begin with `prefix` and come after the key `after`, with their keys, ascending, at most
+    /// `limit`. Not a snapshot: a row that changes meanwhile comes in either form.
+    fn rows(
+        &self,
+        table: RowTable,
+        prefix: &[u8],
+        after: &[u8],
+        limit: usize,
+    ) -> LogAnswer<Vec<(Bytes, Bytes)>>;
+
+    /// The durable commits from `from` on, in log order. A reader that was told of a commit finds it here. A page costs a read of
+    /// the part of the log that it passes.
+    fn feed(&self, from: FeedPosition, limit: FeedLimit) -> LogAnswer<FeedPage>;
+
+    /// Moves of sessions' cursors from `from` on, in log order, at most `limit`. The log writes cursors down some seconds after the
+    /// acks, so these survive a crash. A page costs a read of the part of the log that it passes.
+    fn cursor_feed(&self, from: FeedPosition, limit: usize) -> LogAnswer<CursorPage>;
 
     /// `Err` with the reason while the log refuses appends.
     fn check_writable(&self) -> Result<(), LogError>;

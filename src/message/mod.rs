@@ -10,24 +10,31 @@
 //! - `bases.rs`: its numbers as clients without epochs know them
 //! - `counting.rs`: how a client without epochs counts
 //! - `settings.rs`: a user's settings of a conversation
+//! - `device.rs`: a device that gets pushes; `subscription.rs`: a browser's subscription
 //! - `shared.rs`: a message on its way to the sessions online
 
 mod bases;
 mod conversation;
 mod counting;
+mod device;
 mod entry;
 mod settings;
 mod shared;
 mod stored;
+mod subscription;
 
 pub use self::{
     bases::{Bases, EpochBase},
     conversation::{CONVERSATION_ID_BYTES_MAX, Conversation, OVERVIEW_MAX},
     counting::Counting,
+    device::{
+        DEVICE_APP_BYTES_MAX, DEVICE_LANG_BYTES_MAX, DEVICE_TOKEN_BYTES_MAX, Device, Provider,
+    },
     entry::{Content, Entry, Numbers},
     settings::{ConversationSettings, ReceiveOption, SettingsChange},
     shared::{Live, Message},
     stored::{OfflinePush, Origin, ReadMark, StoredMessage},
+    subscription::{PUSH_SERVICES, PushSubscription},
 };
 
 /// Messages up to this many bytes are read, pushed and answered together: `docs/protocol.md#transport`.

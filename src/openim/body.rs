@@ -1,12 +1,16 @@
-//! The body of a call as JSON: its fields by name, each with its type.
+//! The body of a call as JSON: its fields by name, each with its type. And the numbers by which its caller counts.
 //!
 //! A field that is `null` counts as absent, because Go writes an empty list so. Names match as they are written: the SDKs make the
 //! bodies, not people.
 
+use axum::http::{HeaderMap, header::CONTENT_TYPE};
 use serde_json::{Map, Value};
 
 use super::failure::CallFailure;
-use crate::{ids::UserId, message::CONVERSATION_ID_BYTES_MAX};
+use crate::{
+    ids::UserId,
+    message::{CONVERSATION_ID_BYTES_MAX, Counting},
+};
 
 /// The fields that say whose call it is. None of them may name another user.
 const OWNERS: [&str; 5] = [
@@ -142,4 +146,22 @@ pub(super) fn check_conversation(id: &str) -> Result<(), CallFailure> {
         return Err(CallFailure::Field(NAME, "the id of a conversation"));
     }
     Ok(())
+}
+
+/// The way in which the caller counts messages. The JavaScript SDK, which has no store, is the only one that names its functions, and
+/// the only one that asks in protobuf.
+pub(super) fn counting_of(headers: &HeaderMap) -> Counting {
+    if headers.contains_key("reqFuncName") || is_protobuf(headers) {
+        Counting::Dense
+    } else {
+        Counting::Kept
+    }
+}
+
+/// True if the body is protobuf.
+pub(super) fn is_protobuf(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("protobuf"))
 }

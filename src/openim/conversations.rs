@@ -20,7 +20,7 @@ use super::{
 use crate::{
     delivery::ReadLimit,
     ids::{ConversationSeq, Seq, UserId},
-    message::{Conversation, OVERVIEW_MAX},
+    message::{Conversation, Counting, OVERVIEW_MAX},
 };
 
 /// The version of every list. An SDK keeps it and sends it back.
@@ -78,19 +78,27 @@ struct SeqsOf {
 
 impl Calls {
     /// The answer for a first login: all conversations are new.
-    pub(super) async fn incremental(&self, user: &UserId) -> Result<Response, CallFailure> {
+    pub(super) async fn incremental(
+        &self,
+        user: &UserId,
+        counting: Counting,
+    ) -> Result<Response, CallFailure> {
         Ok(success(Incremental {
             version_id: VERSION_ID,
             version: VERSION,
             full: false,
             delete: [],
-            insert: self.described(user).await?,
+            insert: self.described(user, counting).await?,
             update: [],
         }))
     }
 
-    pub(super) async fn all(&self, user: &UserId) -> Result<Response, CallFailure> {
-        let conversations = self.described(user).await?;
+    pub(super) async fn all(
+        &self,
+        user: &UserId,
+        counting: Counting,
+    ) -> Result<Response, CallFailure> {
+        let conversations = self.described(user, counting).await?;
         Ok(success(DescribedConversations { conversations }))
     }
 
@@ -114,17 +122,27 @@ impl Calls {
     }
 
     /// The conversations that the body lists.
-    pub(super) async fn listed(&self, user: &UserId, body: &Body) -> Result<Response, CallFailure> {
+    pub(super) async fn listed(
+        &self,
+        user: &UserId,
+        body: &Body,
+        counting: Counting,
+    ) -> Result<Response, CallFailure> {
         let ids = body.texts("conversationIDs")?;
-        let found = self.of_ids(user, &ids).await?;
+        let found = self.of_ids(user, &ids, counting).await?;
         let conversations = found.into_iter().map(|(_, described)| described).collect();
         Ok(success(DescribedConversations { conversations }))
     }
 
     /// The conversation that the body names.
-    pub(super) async fn one(&self, user: &UserId, body: &Body) -> Result<Response, CallFailure> {
+    pub(super) async fn one(
+        &self,
+        user: &UserId,
+        body: &Body,
+        counting: Counting,
+    ) -> Result<Response, CallFailure> {
         let id = body.text("conversationID")?;
-        let found = self.of_ids(user, &[id]).await?;
+        let found = self.of_ids(user, &[id], counting).await?;
         let (_, conversation) = found.into_iter().next().ok_or(CallFailure::Field(
             "conversationID",
             "a conversation of the user",
@@ -133,12 +151,18 @@ impl Calls {
     }
 
     /// Heads and marks of the conversations that the body lists, or of all.
-    pub(super) async fn seqs(&self, user: &UserId, body: &Body) -> Result<Response, CallFailure> {
+    pub(super) async fn seqs(
+        &self,
+        user: &UserId,
+        body: &Body,
+        counting: Counting,
+    ) -> Result<Response, CallFailure> {
         let ids = body.texts("conversationIDs")?;
-        let conversations = if ids.is_empty() {
-            self.newest(user, OVERVIEW_MAX).await?
+        let conversations: Vec<_> = if ids.is_empty() {
+            let all = self.newest(user, OVERVIEW_MAX).await?.into_iter();
+            all.map(|one| counting.tell(one)).collect()
         } else {
-            let found = self.of_ids(user, &ids).await?;
+            let found = self.of_ids(user, &ids, counting).await?;
             found.into_iter().filter_map(|(known, _)| known).collect()
         };
         let pinned = conversations.iter().filter(|one| is_pinned(one));
@@ -172,11 +196,14 @@ impl Calls {
         Ok(page.wait().await?.conversations)
     }
 
-    async fn described(&self, user: &UserId) -> Result<Vec<Described>, CallFailure> {
-        let all = self.newest(user, OVERVIEW_MAX).await?;
-        let described = all
-            .iter()
-            .filter_map(|one| describe(user, &one.id, Some(one)));
+    async fn described(
+        &self,
+        user: &UserId,
+        counting: Counting,
+    ) -> Result<Vec<Described>, CallFailure> {
+        let all = self.newest(user, OVERVIEW_MAX).await?.into_iter();
+        let all = all.map(|one| counting.tell(one));
+        let described = all.filter_map(|one| describe(user, &one.id, Some(&one)));
         Ok(described.collect())
     }
 
@@ -203,6 +230,7 @@ impl Calls {
         &self,
         user: &UserId,
         ids: &[&str],
+        counting: Counting,
     ) -> Result<Vec<(Option<Conversation>, Described)>, CallFailure> {
         if ids.len() > OVERVIEW_MAX {
             return Err(CallFailure::TooMany("conversationIDs", OVERVIEW_MAX));
@@ -211,6 +239,7 @@ impl Calls {
         for (looked, id) in (1..).zip(ids) {
             check_conversation(id)?;
             let known = self.conversation(user, id).await?;
+            let known = known.map(|known| counting.tell(known));
             if let Some(described) = describe(user, id, known.as_ref()) {
                 found.push((known, described));
             }
@@ -243,6 +272,9 @@ pub(super) fn describe(user: &UserId, id: &str, known: Option<&Conversation>) ->
         _ => return None,
     };
     let settings = known.map(|known| known.settings).unwrap_or_default();
+    // 0: the conversation begins at its first message.
+    let first = known.and_then(Conversation::first_after_others);
+    let min_seq = first.map_or(0, |first| i64::try_from(first.0).unwrap_or(i64::MAX));
     Some(Described {
         owner_user_id: user.to_string(),
         conversation_id: id.to_owned(),
@@ -251,15 +283,9 @@ pub(super) fn describe(user: &UserId, id: &str, known: Option<&Conversation>) ->
         group_id: group.to_owned(),
         is_pinned: settings.is_pinned,
         recv_msg_opt: settings.receive_option.number().into(),
-        min_seq: min_seq(known),
+        min_seq,
         ..Described::default()
     })
-}
-
-/// The wire seq at which a conversation begins; 0 if it begins at its first message.
-pub(super) fn min_seq(known: Option<&Conversation>) -> i64 {
-    let first = known.and_then(Conversation::first_after_others);
-    first.map_or(0, |first| i64::try_from(first.0).unwrap_or(i64::MAX))
 }
 
 /// The other user of a pair of ids that are sorted and joined by `_`. The order decides when both halves could be the user's.

@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use super::answer::json;
 use crate::{
+    codes::{self, Code},
     delivery::{AuthError, LogError, SendError},
-    door::ForgedToken,
+    door::Stranger,
     ids::IdError,
     token::TokenError,
 };
@@ -38,6 +39,9 @@ pub(super) enum CallFailure {
     /// The call names another user as its own.
     #[error("{0} must be the user of the token")]
     OtherUser(&'static str),
+    /// A device breaks a rule.
+    #[error("{0}")]
+    Device(String),
     /// The call asks for a change that the gateway does not make.
     #[error("this gateway does not support the call")]
     NotSupported,
@@ -47,6 +51,9 @@ pub(super) enum CallFailure {
     /// The user was logged out.
     #[error("the token was revoked")]
     Revoked,
+    /// The user makes changes faster than a person does.
+    #[error("too many changes: try again later")]
+    TooOften,
     /// The log does not answer now, or the clock is in doubt. The details are the operator's.
     #[error("try again later")]
     Unavailable,
@@ -64,8 +71,7 @@ struct FailureBody<'a> {
 }
 
 impl CallFailure {
-    /// OpenIM's number of the refusal, and its fixed name. From 1501 to 1507 an SDK logs its user out.
-    fn code(&self) -> (u16, &'static str) {
+    fn code(&self) -> Code {
         match self {
             Self::Header(_)
             | Self::NoObject
@@ -73,14 +79,12 @@ impl CallFailure {
             | Self::Field(..)
             | Self::Required(_)
             | Self::Id(..)
-            | Self::TooMany(..) => (1001, "ArgsError"),
-            Self::OtherUser(_) | Self::NotSupported => (1002, "NoPermissionError"),
-            Self::Token(TokenError::Expired) => (1501, "TokenExpiredError"),
-            Self::Token(TokenError::Malformed) => (1503, "TokenMalformedError"),
-            Self::Token(TokenError::NotYet) => (1504, "TokenNotValidYetError"),
-            Self::Token(_) => (1502, "TokenInvalidError"),
-            Self::Revoked => (1506, "TokenKickedError"),
-            Self::Unavailable => (500, "ServerInternalError"),
+            | Self::Device(_)
+            | Self::TooMany(..) => codes::ARGS,
+            Self::OtherUser(_) | Self::NotSupported => codes::NO_PERMISSION,
+            Self::Token(error) => codes::of_token(*error),
+            Self::Revoked => codes::TOKEN_KICKED,
+            Self::TooOften | Self::Unavailable => codes::INTERNAL,
         }
     }
 }
@@ -93,8 +97,9 @@ impl IntoResponse for CallFailure {
             name,
             detail: &self.to_string(),
         });
-        if self == Self::Token(TokenError::Signature) {
-            response.extensions_mut().insert(ForgedToken);
+        if let Self::Header(_) | Self::Token(_) | Self::Revoked = self {
+            let is_forger = self == Self::Token(TokenError::Signature);
+            response.extensions_mut().insert(Stranger { is_forger });
         }
         response
     }

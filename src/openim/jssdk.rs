@@ -1,10 +1,7 @@
 //! `/jssdk/…`: conversations with their peers, seqs and newest messages, for the SDK that has no store. It asks in protobuf; the newest of the
 //! other SDKs ask the same in JSON, and get JSON.
 
-use axum::{
-    http::{HeaderMap, header::CONTENT_TYPE},
-    response::Response,
-};
+use axum::{http::HeaderMap, response::Response};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use prost::Message as _;
@@ -12,8 +9,8 @@ use tokio::task::yield_now;
 
 use super::{
     answer::success,
-    body::{Body, check_owner},
-    conversations::{CONVERSATIONS_IN_A_ROW, describe, min_seq},
+    body::{Body, check_owner, counting_of, is_protobuf},
+    conversations::{CONVERSATIONS_IN_A_ROW, describe},
     failure::CallFailure,
     proto::{
         Conversation as Described, ConversationMsg, ConversationsResp, GetActiveConversationsReq,
@@ -23,16 +20,13 @@ use super::{
     settings::is_pinned,
 };
 use crate::{
-    delivery::ReadLimit,
-    ids::{ConversationSeq, UserId},
-    message::{Conversation, Counting, Numbers, OVERVIEW_MAX, TOGETHER_BYTES_MAX},
+    ids::UserId,
+    message::{Conversation, Counting, Numbers, OVERVIEW_MAX},
     protocol::{newest_as_json, newest_as_protobuf},
 };
 
 /// The conversations with the newest messages of one answer. The SDK asks for 20.
 const ACTIVE_MAX: usize = 200;
-/// The newest entries of a conversation that are looked through for a message that was not deleted.
-const NEWEST_LOOKED_AT: usize = 4;
 /// The bytes of the newest messages of one answer. The conversations behind them come without: the SDK then shows them without a line
 /// of text until they are opened.
 const LAST_MESSAGES_BYTES_MAX: usize = 512 * 1024;
@@ -46,32 +40,21 @@ impl Calls {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Response, CallFailure> {
-        let kind = headers
-            .get(CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok());
-        let is_protobuf = kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("protobuf"));
+        let (is_protobuf, counting) = (is_protobuf(headers), counting_of(headers));
         let found = match name {
             "get_active_conversations" => {
                 let count = active_count(user, is_protobuf, body)?;
-                self.active(user, count).await?
+                self.active(user, count, counting).await?
             }
             _ => {
                 let ids = asked_ids(user, is_protobuf, body)?;
                 let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-                self.of_ids(user, &ids).await?
+                self.of_ids(user, &ids, counting).await?
             }
         };
         let mut answer = ConversationsResp::default();
         let (mut newest, mut bytes) = (Vec::new(), 0);
-        // The SDK that has no store counts otherwise than those that have one.
-        let counting = if is_protobuf {
-            Counting::Dense
-        } else {
-            Counting::Kept
-        };
-        for (looked, (known, mut conversation)) in (1..).zip(found) {
-            let known = known.map(|known| counting.tell(known));
-            conversation.min_seq = min_seq(known.as_ref());
+        for (looked, (known, conversation)) in (1..).zip(found) {
             answer.unread_count += known.as_ref().map_or(0, |known| known.unread as i64);
             let message = self.newest_of(user, known.as_ref()).await?;
             bytes += message.as_ref().map_or(0, |(_, body)| body.len());
@@ -103,23 +86,17 @@ impl Calls {
         user: &UserId,
         known: Option<&Conversation>,
     ) -> Result<Option<(Numbers, Bytes)>, CallFailure> {
-        let Some(conversation) = known else {
+        let Some(Conversation {
+            id, head, bases, ..
+        }) = known
+        else {
             return Ok(None);
         };
-        let range = (conversation.first, ConversationSeq(u64::MAX));
-        let limit = ReadLimit {
-            messages: NEWEST_LOOKED_AT,
-            bytes: TOGETHER_BYTES_MAX,
-        };
-        let id = &conversation.id;
-        let read = self.delivery.read_conversation(user, id, range, limit);
-        let newest_first = read.wait().await?.entries.into_iter().rev();
-        let mut messages = newest_first.filter_map(|entry| {
-            let mut numbers = entry.numbers;
-            numbers.base = conversation.bases.of(numbers.conversation_seq);
-            Some((numbers, entry.content.into_message()?))
-        });
-        Ok(messages.next())
+        let read = self.delivery.newest_message(user, id, *head, |_| true);
+        Ok(read.await?.message.map(|(mut numbers, body)| {
+            numbers.base = bases.of(numbers.conversation_seq);
+            (numbers, body)
+        }))
     }
 
     /// The pinned conversations, and those with the newest messages. The SDK asks for few, and shows the pinned ones above the others.
@@ -127,10 +104,13 @@ impl Calls {
         &self,
         user: &UserId,
         count: usize,
+        counting: Counting,
     ) -> Result<Vec<(Option<Conversation>, Described)>, CallFailure> {
         let mut newest = self.newest(user, OVERVIEW_MAX).await?;
         newest.sort_by_key(|one| !is_pinned(one));
-        let described = newest.into_iter().take(count).filter_map(|one| {
+        let newest = newest.into_iter().take(count);
+        let described = newest.filter_map(|one| {
+            let one = counting.tell(one);
             let described = describe(user, &one.id, Some(&one))?;
             Some((Some(one), described))
         });

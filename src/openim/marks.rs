@@ -9,14 +9,19 @@ use super::{
     routes::Calls,
 };
 use crate::{
-    ids::{UserId, WireSeq},
+    ids::{SessionKey, UserId, WireSeq},
     message::ReadMark,
 };
 
 impl Calls {
     /// Moves the mark forward, durably. It reaches the user's sessions. A mark below the present one is done already, and so is
     /// one in a conversation that the log does not know, because nothing is unread there.
-    pub(super) async fn mark(&self, user: &UserId, body: &Body) -> Result<Response, CallFailure> {
+    pub(super) async fn mark(
+        &self,
+        (user, session): (&UserId, &SessionKey),
+        body: &Body,
+    ) -> Result<Response, CallFailure> {
+        self.changes.charge(user)?;
         let id = body.text("conversationID")?;
         check_conversation(id)?;
         // The JavaScript SDK lists the seqs as well; the older of two calls lists them only.
@@ -26,9 +31,11 @@ impl Calls {
             return Err(CallFailure::Required("hasReadSeq"));
         }
         if let Some(conversation) = self.conversation(user, id).await? {
+            let read = conversation.held_by(WireSeq(wire));
+            self.delivery.prove(session, id, read);
             let mark = ReadMark {
                 conversation_id: id.to_owned(),
-                conversation_seq: conversation.held_by(WireSeq(wire)).0,
+                conversation_seq: read.0,
                 ..ReadMark::default()
             };
             self.delivery.mark_read(user, None, vec![mark]).await?;

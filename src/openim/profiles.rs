@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use axum::response::Response;
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::yield_now;
@@ -12,15 +13,12 @@ use super::{
     routes::Calls,
 };
 use crate::{
-    delivery::ReadLimit,
     ids::{ConversationSeq, UserId},
-    message::{OVERVIEW_MAX, StoredMessage, TOGETHER_BYTES_MAX},
+    message::{OVERVIEW_MAX, StoredMessage},
 };
 
 /// The users of one answer: a peer for each conversation that an SDK knows.
 const PROFILES_MAX: usize = OVERVIEW_MAX;
-/// The newest messages of a conversation that are looked through for one of the peer's own.
-const LOOKED_THROUGH: usize = 4;
 /// The users that are looked up before other connections of the thread have their turn.
 const PROFILES_IN_A_ROW: usize = 16;
 
@@ -95,26 +93,17 @@ impl Calls {
         caller: &UserId,
         sender: &UserId,
     ) -> Result<Option<StoredMessage>, CallFailure> {
-        let limit = ReadLimit {
-            messages: LOOKED_THROUGH,
-            bytes: TOGETHER_BYTES_MAX,
-        };
+        let is_theirs = |body: &Bytes| StoredMessage::from_bytes(body).send_id == sender.as_str();
         let mut newest: Option<StoredMessage> = None;
         for kind in ["sn_", "si_"] {
             let id = pair_id(kind, caller, sender);
-            let range = (ConversationSeq(1), ConversationSeq(u64::MAX));
-            let read = self.delivery.read_conversation(caller, &id, range, limit);
-            for entry in read.wait().await?.entries.into_iter().rev() {
-                let Some(body) = entry.content.into_message() else {
-                    continue;
-                };
+            let all = ConversationSeq(u64::MAX);
+            let read = self.delivery.newest_message(caller, &id, all, is_theirs);
+            if let Some((_, body)) = read.await?.message {
                 let message = StoredMessage::from_bytes(&body);
-                if message.send_id == sender.as_str() {
-                    newest = newest
-                        .filter(|other| other.send_time >= message.send_time)
-                        .or(Some(message));
-                    break;
-                }
+                newest = newest
+                    .filter(|other| other.send_time >= message.send_time)
+                    .or(Some(message));
             }
         }
         Ok(newest)

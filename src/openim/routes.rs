@@ -5,20 +5,26 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{Request, State},
-    http::HeaderMap,
+    http::{HeaderMap, Method},
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
 use super::{
     answer::{NoData, success},
-    body::Body,
+    body::{Body, counting_of},
     failure::CallFailure,
+    rate::ChangeRate,
 };
-use crate::{delivery::Delivery, door::Rest, ids::UserId};
+use crate::{
+    delivery::Delivery,
+    door::Rest,
+    ids::{SessionKey, UserId},
+};
 
 /// The longest time for a call. The SDKs wait as long.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,19 +44,23 @@ const CHANGES: [&str; 28] = [
 
 /// The calls of a gateway, for its client port.
 pub(crate) fn rest(delivery: Arc<Delivery>) -> Rest {
-    Rest::new(router(delivery), |path| name_of(path).is_some())
+    let is_call = |method: &Method, path: &str| *method == Method::POST && name_of(path).is_some();
+    Rest::new(router(delivery), is_call).for_sdks()
 }
 
 /// The calls as a router, which answers every path.
 pub(super) fn router(delivery: Arc<Delivery>) -> Router {
-    Router::new()
-        .fallback(answer)
-        .with_state(Arc::new(Calls { delivery }))
+    Router::new().fallback(answer).with_state(Arc::new(Calls {
+        delivery,
+        changes: ChangeRate::new(),
+    }))
 }
 
 /// The state that all calls share.
 pub(super) struct Calls {
     pub(super) delivery: Arc<Delivery>,
+    /// The rate of the changes that are made.
+    pub(super) changes: ChangeRate,
 }
 
 /// Group and name of the call at `path`, which may begin with `/api`. Slashes around it are ignored, because an address that ends
@@ -87,7 +97,7 @@ async fn answer(State(calls): State<Arc<Calls>>, request: Request) -> Response {
 impl Calls {
     async fn answer(&self, request: Request) -> Result<Response, CallFailure> {
         let (parts, body) = request.into_parts();
-        let user = &self.caller(&parts.headers).await?;
+        let (user, session) = &self.caller(&parts.headers).await?;
         let bytes = body.collect().await.map_err(|_| CallFailure::NoObject)?;
         let bytes: Bytes = bytes.to_bytes();
         let (group, name) = name_of(parts.uri.path()).ok_or(CallFailure::NotSupported)?;
@@ -95,12 +105,15 @@ impl Calls {
             return self.jssdk(user, name, &parts.headers, bytes).await;
         }
         let body = &Body::parse(&bytes, user)?;
+        let counting = counting_of(&parts.headers);
         match (group, name) {
             ("user", "get_users_info") => self.users_info(user, body).await,
-            ("conversation", "get_incremental_conversations") => self.incremental(user).await,
-            ("conversation", "get_all_conversations") => self.all(user).await,
-            ("conversation", "get_conversations") => self.listed(user, body).await,
-            ("conversation", "get_conversation") => self.one(user, body).await,
+            ("conversation", "get_incremental_conversations") => {
+                self.incremental(user, counting).await
+            }
+            ("conversation", "get_all_conversations") => self.all(user, counting).await,
+            ("conversation", "get_conversations") => self.listed(user, body, counting).await,
+            ("conversation", "get_conversation") => self.one(user, body, counting).await,
             ("conversation", "get_full_conversation_ids") => self.ids(user).await,
             ("conversation", "get_not_notify_conversation_ids") => self.silent(user).await,
             ("conversation", "get_pinned_conversation_ids") => self.pinned(user).await,
@@ -108,11 +121,17 @@ impl Calls {
             ("msg", "clear_conversation_msg") => self.clear(user, body).await,
             ("msg", "user_clear_all_msg") => self.clear_all(user, body).await,
             ("msg", "delete_msgs") => self.delete(user, body).await,
-            ("msg", "get_conversations_has_read_and_max_seq") => self.seqs(user, body).await,
+            ("msg", "get_conversations_has_read_and_max_seq") => {
+                self.seqs(user, body, counting).await
+            }
             (
                 "msg",
                 "mark_conversation_as_read" | "set_conversation_has_read_seq" | "mark_msgs_as_read",
-            ) => self.mark(user, body).await,
+            ) => self.mark((user, session), body).await,
+            ("third", "fcm_update_token") => {
+                self.update_fcm_token(user, &parts.headers, body).await
+            }
+            ("third", "set_app_badge") => self.set_badge(body),
             ("msg", "get_server_time") => Ok(success(ServerTime {
                 now_ms: self.delivery.now_ms(),
             })),
@@ -121,15 +140,21 @@ impl Calls {
         }
     }
 
-    /// The user of the token in the header `token`.
-    async fn caller(&self, headers: &HeaderMap) -> Result<UserId, CallFailure> {
+    /// The user of the token in the header `token`, and the session that has this token.
+    async fn caller(&self, headers: &HeaderMap) -> Result<(UserId, SessionKey), CallFailure> {
         if !headers.contains_key("operationID") {
             return Err(CallFailure::Header("operationID"));
         }
         let token = headers.get("token").and_then(|token| token.to_str().ok());
         let token = token.filter(|token| !token.is_empty());
         let token = token.ok_or(CallFailure::Header("token"))?;
-        Ok(self.delivery.authenticate(token).await?.user)
+        let claims = self.delivery.authenticate(token).await?;
+        let session = SessionKey {
+            user: claims.user.clone(),
+            platform: claims.platform,
+            device: SessionKey::openim_device(&Sha256::digest(token).into()),
+        };
+        Ok((claims.user, session))
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     ids::{UserId, WireSeq},
-    message::{Conversation, OVERVIEW_MAX, ReceiveOption, SettingsChange},
+    message::{Conversation, Counting, OVERVIEW_MAX, ReceiveOption, SettingsChange},
 };
 
 /// The messages that one call deletes. Each costs a look into the log, and an SDK's app deletes what a user has chosen by hand.
@@ -34,6 +34,7 @@ const NOT_KEPT: [&str; 9] = [
 impl Calls {
     /// Pins a conversation or sets do-not-disturb, or takes either back. A setting that is absent stays as it is.
     pub(super) async fn set(&self, user: &UserId, body: &Body) -> Result<Response, CallFailure> {
+        self.changes.charge(user)?;
         for owner in body.texts("userIDs")? {
             check_owner("userIDs", owner, user)?;
         }
@@ -68,12 +69,13 @@ impl Calls {
 
     /// Clears the conversations that the body lists, up to their newest messages now. An unknown one has nothing to clear.
     pub(super) async fn clear(&self, user: &UserId, body: &Body) -> Result<Response, CallFailure> {
+        self.changes.charge(user)?;
         check_sync(body)?;
         let ids = body.texts("conversationIDs")?;
         if ids.is_empty() {
             return Err(CallFailure::Required("conversationIDs"));
         }
-        let found = self.of_ids(user, &ids).await?.into_iter();
+        let found = self.of_ids(user, &ids, Counting::Kept).await?.into_iter();
         let changes = found.filter_map(|(known, _)| {
             let Conversation { id, head, .. } = known?;
             Some(SettingsChange {
@@ -92,6 +94,7 @@ impl Calls {
         user: &UserId,
         body: &Body,
     ) -> Result<Response, CallFailure> {
+        self.changes.charge(user)?;
         check_sync(body)?;
         self.delivery.clear_all(user).await?;
         Ok(success(NoData {}))
@@ -99,6 +102,7 @@ impl Calls {
 
     /// Deletes messages of a conversation, by their wire seqs. Those that are not there are deleted already.
     pub(super) async fn delete(&self, user: &UserId, body: &Body) -> Result<Response, CallFailure> {
+        self.changes.charge(user)?;
         check_sync(body)?;
         let id = body.text("conversationID")?;
         check_conversation(id)?;

@@ -109,9 +109,9 @@ impl Parts {
     }
 
     /// The same, with these REST calls on the client port.
-    pub(crate) fn with_rest(self, rest: Option<Rest>) -> Self {
+    pub(crate) fn with_rest(self, rest: Rest) -> Self {
         Self {
-            entrance: self.entrance.with_rest(rest),
+            entrance: self.entrance.with_rest(Some(rest)),
             ..self
         }
     }

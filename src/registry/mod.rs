@@ -7,8 +7,10 @@
 //! later.
 //!
 //! - `places.rs`: the sessions and the places that they hold
+//! - `departures.rs`: who left a short while ago
 //! - `policy.rs`: the login policies, which decide what a new login replaces
 
+mod departures;
 mod places;
 mod policy;
 
@@ -17,9 +19,9 @@ use std::sync::Arc;
 // The map of `places.rs`. `simulation/tests/interleavings/` compiles that file with shuttle's.
 use ::dashmap;
 
-pub use self::{places::Registry, policy::Policy};
+pub use self::{departures::Departures, places::Registry, policy::Policy};
 use crate::{
-    ids::{ConnectionId, Platform},
+    ids::{ConnectionId, Platform, UserId},
     message::Live,
 };
 
@@ -41,6 +43,12 @@ pub trait Mailbox: Send + Sync + 'static {
     fn post(&self, to: ConnectionId, item: Item);
 }
 
+/// Is told of each session that comes online or goes offline.
+pub trait PresenceWatch: Send + Sync + 'static {
+    /// A session changed. Called under the lock of the user's entry, in the order of the changes, so it must be quick.
+    fn changed(&self, user: &UserId, platform: Platform, device: &Arc<str>, is_online: bool);
+}
+
 /// The user has as many sessions as `sessions.per_user_max` allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the user has {0} sessions already")]
@@ -57,6 +65,8 @@ pub struct Presence {
     pub connection: ConnectionId,
     /// Connected since, Unix ms.
     pub since_ms: u64,
+    /// True if its app said that it is in background.
+    pub is_background: bool,
 }
 
 #[cfg(test)]

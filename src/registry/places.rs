@@ -4,8 +4,11 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        Arc, OnceLock,
+        atomic::{
+            AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
 
@@ -13,11 +16,11 @@ use metrics::Gauge;
 
 use super::dashmap::{DashMap, Entry};
 use crate::{
-    config,
+    config::{self, DeviceClass},
     ids::{ConnectionId, Platform, SessionKey, UserId},
     message::{Live, Message, Numbers},
     metrics::Metrics,
-    registry::{Item, Mailbox, Policy, Presence, TooManySessions},
+    registry::{Departures, Item, Mailbox, Policy, Presence, PresenceWatch, TooManySessions},
 };
 
 /// A session's place. A user has at most `per_user_max` of them.
@@ -26,6 +29,7 @@ struct Place {
     device: Arc<str>,
     connection: ConnectionId,
     since_ms: u64,
+    is_background: bool,
     mailbox: Arc<dyn Mailbox>,
 }
 
@@ -36,6 +40,7 @@ impl Place {
             device: Arc::clone(&self.device),
             connection: self.connection,
             since_ms: self.since_ms,
+            is_background: self.is_background,
         }
     }
 }
@@ -46,7 +51,13 @@ pub struct Registry {
     per_user_max: usize,
     users: DashMap<UserId, Vec<Place>>,
     sessions: AtomicUsize,
+    /// The number of changes so far. It rises after each change.
+    changes: AtomicU64,
     gauges: HashMap<Platform, Gauge>,
+    /// `None`: nobody asks who left.
+    departures: Option<Departures>,
+    /// Is told of each change, if somebody wants to know.
+    watch: OnceLock<Arc<dyn PresenceWatch>>,
 }
 
 impl Registry {
@@ -61,8 +72,26 @@ impl Registry {
             per_user_max: config.per_user_max,
             users: DashMap::new(),
             sessions: AtomicUsize::new(0),
+            changes: AtomicU64::new(0),
             gauges: gauges.into(),
+            departures: None,
+            watch: OnceLock::new(),
         }
+    }
+
+    /// The same, which remembers who left.
+    #[must_use]
+    pub fn noting(self, departures: Departures) -> Self {
+        Self {
+            departures: Some(departures),
+            ..self
+        }
+    }
+
+    /// Tells this watch of each change from now on. The first one stays.
+    pub fn watch(&self, watch: Arc<dyn PresenceWatch>) {
+        // A gateway sets one watch, when it starts.
+        let _ = self.watch.set(watch);
     }
 
     /// The login policy.
@@ -87,6 +116,7 @@ impl Registry {
             device: Arc::clone(&key.device),
             connection,
             since_ms: now_ms,
+            is_background: false,
             mailbox: Arc::clone(mailbox),
         };
         let is_replaced =
@@ -100,14 +130,25 @@ impl Registry {
         if staying >= self.per_user_max {
             return Err(TooManySessions(staying));
         }
+        let mut is_new = true;
         for older in places.extract_if(.., |older| is_replaced(older)) {
-            self.count_out(&older);
+            self.count_out(&key.user, &older);
+            if older.platform == key.platform && older.device == key.device {
+                // The same session goes on, on another connection.
+                is_new = false;
+            } else {
+                self.tell(&key.user, &older, false);
+            }
             older.mailbox.post(older.connection, Item::Replaced);
+        }
+        if is_new {
+            self.tell(&key.user, &newer, true);
         }
         places.reserve_exact(1);
         places.push(newer);
         self.sessions.fetch_add(1, Relaxed);
         self.gauges[&key.platform].increment(1);
+        self.changes.fetch_add(1, Release);
         Ok(())
     }
 
@@ -116,6 +157,23 @@ impl Registry {
     pub fn holds(&self, key: &SessionKey, connection: ConnectionId) -> bool {
         let places = self.users.get(key.user.as_str());
         places.is_some_and(|places| places.iter().any(|place| place.connection == connection))
+    }
+
+    /// The app of the session that this connection holds went to the background, or came back.
+    pub fn set_background(&self, key: &SessionKey, connection: ConnectionId, is_background: bool) {
+        if let Some(mut places) = self.users.get_mut(key.user.as_str()) {
+            let mut held = places.iter_mut();
+            if let Some(place) = held.find(|place| place.connection == connection) {
+                place.is_background = is_background;
+            }
+        }
+    }
+
+    /// True if a session of the user's class left a short while ago. `false` also where nobody notes it. Ask after
+    /// [`presence`](Self::presence): a class that was not connected then has left before, or a long while ago.
+    pub fn has_left(&self, user: &UserId, class: DeviceClass, now_ms: u64) -> bool {
+        let departures = self.departures.as_ref();
+        departures.is_some_and(|departures| departures.has_left(user, class, now_ms))
     }
 
     /// Gives the place back, if this connection still holds it.
@@ -154,6 +212,12 @@ impl Registry {
         places.iter().map(Place::presence).collect()
     }
 
+    /// A number that rises with every session that comes or goes. While it is the same, everybody's presence is the same as
+    /// after it was read.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Acquire)
+    }
+
     /// Up to `limit` users that are connected now, each with all its sessions, in no order. With `platform`, only users
     /// that have a session there. If few users are on that platform, it looks at every user, one after the other.
     pub fn online(&self, platform: Option<Platform>, limit: usize) -> Vec<(UserId, Vec<Presence>)> {
@@ -181,16 +245,30 @@ impl Registry {
             return Vec::new();
         };
         let removed: Vec<Place> = entry.get_mut().extract_if(.., |p| is_removed(p)).collect();
+        // Under the lock of the entry: a class that is not there has left, or left long ago.
+        for place in &removed {
+            self.count_out(user, place);
+            self.tell(user, place, false);
+        }
         if entry.get().is_empty() {
             entry.remove();
         }
-        for place in &removed {
-            self.count_out(place);
+        if !removed.is_empty() {
+            self.changes.fetch_add(1, Release);
         }
         removed
     }
 
-    fn count_out(&self, place: &Place) {
+    fn tell(&self, user: &UserId, place: &Place, is_online: bool) {
+        if let Some(watch) = self.watch.get() {
+            watch.changed(user, place.platform, &place.device, is_online);
+        }
+    }
+
+    fn count_out(&self, user: &UserId, place: &Place) {
+        if let Some(departures) = &self.departures {
+            departures.note(user, place.platform);
+        }
         self.sessions.fetch_sub(1, Relaxed);
         self.gauges[&place.platform].decrement(1);
     }

@@ -100,6 +100,23 @@ fn each_policy_keeps_whom_it_should() {
 }
 
 #[test]
+fn the_number_of_changes_rises_with_all_who_come_and_go() {
+    let setup = setup(0, 32);
+    let changes = || setup.registry.changes();
+    let (web, mut last) = (key(Platform::Web, ""), changes());
+    let mut has_risen = || {
+        let before = std::mem::replace(&mut last, changes());
+        before < last
+    };
+    setup.register(&web, 1).unwrap();
+    assert!(has_risen());
+    setup.registry.deregister(&web, ConnectionId(2));
+    assert!(!has_risen(), "nobody went");
+    setup.registry.deregister(&web, ConnectionId(1));
+    assert!(has_risen());
+}
+
+#[test]
 fn a_reconnect_replaces_its_own_older_connection_under_every_policy() {
     for policy in 0..=5 {
         let setup = setup(policy, 1);

@@ -60,6 +60,8 @@ pub enum Action {
     },
     /// Drop the frames of which no byte has left. The client gets their messages again after its return.
     DropUnsent,
+    /// Note that the client's app went to the background (true), or came back.
+    Background(bool),
     /// Close the connection once everything sent before has left.
     Close(Reason),
 }

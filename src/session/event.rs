@@ -49,6 +49,8 @@ pub struct Condition {
     pub is_flooded: bool,
     /// True if the client's token has expired for certain.
     pub is_token_over: bool,
+    /// A number that rises whenever the presence of any user changes.
+    pub presence: u64,
 }
 
 /// One thing that a client says. The connection's codec decodes it from a frame.
@@ -81,6 +83,8 @@ pub enum FromClient {
         /// The users to watch no more. They go first.
         unwatch: Vec<UserId>,
     },
+    /// The client's app went to the background (true), or came back.
+    Background(bool),
     /// The client leaves for good.
     LogOut,
     /// A frame that needs nothing of the session. It is a sign of life.
@@ -118,6 +122,8 @@ pub struct Connect {
     pub manner: Manner,
     /// The user and the platform that the client gives beside its token, which has to name the same. `None`: it gives none.
     pub named: Option<(UserId, Platform)>,
+    /// True if its app is in background.
+    pub is_background: bool,
 }
 
 /// The resume point that a client claims.

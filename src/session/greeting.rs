@@ -114,6 +114,7 @@ mod tests {
             },
             manner: Manner::Acks,
             named: None,
+            is_background: false,
         }))
     }
 

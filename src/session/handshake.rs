@@ -5,7 +5,7 @@
 
 use super::{
     Action, Connected, Gap, GapReason, Limits, Manner, Moment, Resume, Session, SessionFault,
-    ToClient,
+    ToClient, hold::Hold,
 };
 use crate::ids::{ConnectionId, Epoch, Platform, Seq};
 
@@ -100,7 +100,10 @@ pub fn open(
     } = footing;
     let backlog = has_backlog.then_some(head);
     let inbox = (epoch, cursor, head);
-    let session = Session::new(inbox, backlog, has_conversations, manner, now);
+    let mut session = Session::new(inbox, backlog, has_conversations, manner, now);
+    if let Some(hold) = Hold::new(manner, footing.stored, now) {
+        session.ask().hold = Some(hold);
+    }
     if manner == Manner::Sifts {
         // The time in which the client has to ask begins with its pong.
         actions.push(Action::Send(ToClient::Ping));

@@ -15,7 +15,6 @@ use super::{
     Action, Event, FromClient, Gap, GapReason, Kicked, Limits, Manner, Moment, ReadOrder, Reason,
     Scene, SessionFault, ToClient,
     action::Messages,
-    hold::Hold,
     question::{History, OpenQuestion},
     window::{AheadOfSent, RECEIPT_TIMEOUT, Window},
     wishes::Wishes,
@@ -66,7 +65,7 @@ impl Session {
         manner: Manner,
         now: Moment,
     ) -> Self {
-        let mut session = Self {
+        Self {
             epoch,
             window: Window::new(cursor),
             head,
@@ -77,11 +76,7 @@ impl Session {
             has_conversations,
             manner,
             is_closed: false,
-        };
-        if let Some(hold) = Hold::new(manner, now) {
-            session.ask().hold = Some(hold);
         }
-        session
     }
 
     /// The epoch of the log that the session is a cursor on.
@@ -108,7 +103,7 @@ impl Session {
     }
 
     /// The place of a new wish.
-    fn ask(&mut self) -> &mut Wishes {
+    pub(super) fn ask(&mut self) -> &mut Wishes {
         self.wishes.get_or_insert_default()
     }
 
@@ -206,6 +201,9 @@ impl Turn<'_> {
                 self.take_question(OpenQuestion::asked(question));
             }
             FromClient::Watch { users, unwatch } => self.watch(users, &unwatch),
+            FromClient::Background(is_background) => {
+                self.actions.push(Action::Background(is_background));
+            }
             FromClient::LogOut => self.close(Reason::Left),
             FromClient::Nothing => {}
         }

@@ -9,6 +9,7 @@
 //! - `fetch.rs`: a `Fetch` reads a bounded part of the inbox
 //! - `inbox.rs`: the log that the sessions read
 //! - `manner.rs`: sessions whose client asks where it stands before it takes pushes
+//! - `presence.rs`: watched users
 //! - `read_state.rs`: read marks, and lists of conversations
 
 mod any_order;
@@ -16,6 +17,7 @@ mod closing;
 mod fetch;
 mod inbox;
 mod manner;
+mod presence;
 mod read_state;
 
 use std::{
@@ -176,6 +178,7 @@ impl World {
             match action {
                 Action::Pong(_)
                 | Action::DropUnsent
+                | Action::Background(_)
                 | Action::List(_)
                 | Action::Mark(_)
                 | Action::Ask { .. }

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::ids::{Platform, UserId};
 
-/// The most users that one session watches; further ones are left out. Each costs a look once a second: 200 take some 20 µs.
+/// The most users that one session watches; further ones are left out. Each costs a look in a second in which any
+/// session came or went: 200 take some 20 µs.
 pub const WATCHED_MAX: usize = 200;
 
 /// The watched users, each with the platforms that the client was told last.
 #[derive(Debug, Default)]
 pub(super) struct WatchList {
     told: BTreeMap<UserId, Option<Vec<Platform>>>,
+    /// The presence at the last look at all of them, as the ticks number it.
+    seen: Option<u64>,
 }
 
 impl WatchList {
@@ -32,6 +35,11 @@ impl WatchList {
     /// All watched users.
     pub(super) fn users(&self) -> Vec<UserId> {
         self.told.keys().cloned().collect()
+    }
+
+    /// True if the presence of any user may have changed since the last look. The look is made then.
+    pub(super) fn is_stale(&mut self, presence: u64) -> bool {
+        self.seen.replace(presence) != Some(presence)
     }
 
     pub(super) fn is_empty(&self) -> bool {

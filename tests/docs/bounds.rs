@@ -1,6 +1,6 @@
 //! The table of bounds names metrics and tests that exist, and each bound stands in the file of a test that is named for it.
 
-use super::page::{files_below, quoted, read, rows, section};
+use super::page::{files_below, metrics, quoted, read, rows, section};
 
 /// The files of the program and its tests, as text.
 fn sources() -> Vec<String> {
@@ -13,7 +13,7 @@ fn sources() -> Vec<String> {
 #[test]
 fn the_table_of_bounds_names_metrics_and_tests_that_exist() {
     let sources = sources().concat();
-    let metrics = read("src/metrics.rs");
+    let metrics = metrics();
     let section = section("docs/architecture.md", "## Bounds");
     let (mut told, mut wrong) = (0, Vec::new());
     for row in rows(&section) {

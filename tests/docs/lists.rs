@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use towncrier::ids::Platform;
 
-use super::page::{files_below, names_with, numbers_behind, quoted, read, rows, section};
+use super::page::{files_below, metrics, names_with, numbers_behind, quoted, read, rows, section};
 
 /// The platforms in a list such as `1 iOS, 4 OSX (macOS)`.
 fn platforms(list: &str) -> Vec<Platform> {
@@ -75,14 +75,21 @@ fn the_comments_that_list_the_content_types_have_each_of_them() {
 }
 
 #[test]
-fn the_metrics_that_the_console_shows_exist() {
-    let console = read("web/console/src/health.tsx");
-    let shown = names_with(&console, "towncrier_");
-    assert!(shown.len() > 5, "{shown:?}");
-    let metrics = read("src/metrics.rs");
+fn the_metrics_that_console_alerts_and_dashboard_show_exist() {
+    let metrics = metrics();
     let exist = names_with(&metrics, "towncrier_");
-    let missing: Vec<_> = shown.difference(&exist).collect();
-    assert!(missing.is_empty(), "{missing:?}");
+    for (file, suffix) in [
+        ("web/console/src/health.tsx", ""),
+        ("packaging/prometheus/alerts.yaml", "_bucket"),
+        ("packaging/grafana/towncrier.json", "_bucket"),
+    ] {
+        let text = read(file);
+        let shown = names_with(&text, "towncrier_");
+        assert!(shown.len() > 5, "{file}: {shown:?}");
+        let is_unknown = |name: &&str| !exist.contains(name.trim_end_matches(suffix));
+        let missing: Vec<_> = shown.into_iter().filter(is_unknown).collect();
+        assert!(missing.is_empty(), "{file}: {missing:?}");
+    }
 }
 
 #[test]
@@ -142,4 +149,22 @@ fn each_promise_of_the_readme_has_a_module_of_scenarios_that_names_it() {
         held.extend(head);
     }
     assert_eq!(held, told);
+}
+
+#[test]
+fn the_runbooks_of_the_alerts_are_sections_of_the_operators_page() {
+    let alerts = read("packaging/prometheus/alerts.yaml");
+    let page = read("docs/operation.md");
+    let headings = page
+        .lines()
+        .filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
+    let anchors: BTreeSet<_> = headings
+        .map(|heading| heading.to_lowercase().replace(' ', "-"))
+        .collect();
+    let runbooks: Vec<_> = alerts.split("operation.md#").skip(1).collect();
+    assert!(runbooks.len() > 5);
+    for runbook in runbooks {
+        let anchor = runbook.split('"').next().unwrap();
+        assert!(anchors.contains(anchor), "{anchor}");
+    }
 }

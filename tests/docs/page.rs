@@ -15,6 +15,20 @@ pub(super) fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// The code of the room `metrics`, without its tests.
+pub(super) fn metrics() -> String {
+    let files = files_below("src/metrics").into_iter();
+    let files = std::iter::once("src/metrics.rs".into()).chain(files);
+    let code = files.map(|file| {
+        let text = read(file);
+        text.split("#[cfg(test)]")
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    });
+    code.collect::<Vec<_>>().concat()
+}
+
 /// All files below a folder of the repository, as paths within the repository, and their folders.
 pub(super) fn files_below(folder: &str) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();

@@ -4,8 +4,11 @@
 //! - `admin.rs`: calls over HTTP
 //! - `client.rs`: one WebSocket that sends and receives exactly what a test wants
 //! - `listener.rs`: a client by the landing rule, which reconnects until it is told to stop
+//! - `receiver.rs`: a receiver of webhooks, which verifies and remembers
 //! - `witness.rs`: an honest client that hostile ones must not disturb
+//! - `vendor.rs`: a stand-in for a vendor of push services
 //! - `authority.rs`: certificates
+//! - `vendors/`: stand-ins of the vendors of push services
 //! - `ledger.rs`: a run under the load rig's ledger, which compares accepted and landed messages
 //!
 //! Every wait has a deadline. No test sleeps in the hope that something has happened meanwhile.
@@ -16,6 +19,9 @@ pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod ledger;
 pub(crate) mod listener;
+pub(crate) mod receiver;
+pub(crate) mod vendor;
+pub(crate) mod vendors;
 pub(crate) mod witness;
 
 use std::time::Duration;

@@ -7,7 +7,7 @@ use towncrier_client::admin::OUTCOME_UNKNOWN;
 use super::{ADMIN, GatewayAccess, http::Http};
 use crate::{
     crowd::Crowd,
-    parcel::{Outcome, Parcel, To},
+    parcel::{Parcel, ParcelOutcome, To},
 };
 
 /// A lane. It connects when needed.
@@ -24,18 +24,18 @@ impl GatewayLane {
     }
 
     /// Sends a parcel. The same parcel again is the same message.
-    pub(crate) async fn send(&mut self, crowd: &Crowd, parcel: Parcel) -> Outcome {
+    pub(crate) async fn send(&mut self, crowd: &Crowd, parcel: Parcel) -> ParcelOutcome {
         let (path, body) = request(crowd, parcel);
         match self.http.post(path, &body).await {
             Ok(answer) if answer.code == 0 => {
                 let id = answer.data.and_then(|data| server_msg_id(data.get()));
-                Outcome::Accepted(id.unwrap_or_default().to_owned())
+                ParcelOutcome::Accepted(id.unwrap_or_default().to_owned())
             }
             Ok(answer) if answer.code != OUTCOME_UNKNOWN => {
-                Outcome::Refused(format!("{} {}", answer.code, answer.text))
+                ParcelOutcome::Refused(format!("{} {}", answer.code, answer.text))
             }
-            Ok(answer) => Outcome::Unknown(answer.text),
-            Err(error) => Outcome::Unknown(error.to_string()),
+            Ok(answer) => ParcelOutcome::Unknown(answer.text),
+            Err(error) => ParcelOutcome::Unknown(error.to_string()),
         }
     }
 }

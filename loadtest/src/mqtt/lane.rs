@@ -13,7 +13,7 @@ use super::{
 use crate::{
     crowd::Crowd,
     ledger::MessageKey,
-    parcel::{Outcome, Parcel},
+    parcel::{Parcel, ParcelOutcome},
 };
 
 /// The same as a gateway's lane waits.
@@ -61,7 +61,7 @@ impl MqttLane {
     }
 
     /// Sends a parcel. The same parcel again continues where it stopped.
-    pub(crate) async fn send(&mut self, crowd: &Crowd, parcel: Parcel) -> Outcome {
+    pub(crate) async fn send(&mut self, crowd: &Crowd, parcel: Parcel) -> ParcelOutcome {
         if self.key != Some(parcel.key) {
             self.key = Some(parcel.key);
             self.content = crowd.ledger.borrow().content(parcel.key);
@@ -70,10 +70,10 @@ impl MqttLane {
         }
         let delivered = timeout(ANSWER_TIMEOUT, self.deliver(crowd, parcel)).await;
         match delivered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(()) => Outcome::Accepted(parcel.key.to_string()),
+            Ok(()) => ParcelOutcome::Accepted(parcel.key.to_string()),
             Err(error) => {
                 self.connection = None;
-                Outcome::Unknown(error.to_string())
+                ParcelOutcome::Unknown(error.to_string())
             }
         }
     }

@@ -56,6 +56,8 @@ impl Gateway {
             registry: base.registry,
             metrics: base.metrics,
             watch: Arc::default(),
+            seen: None,
+            hooks: towncrier::webhooks::Hooks::default(),
         };
         let router = api(&config, rooms).expect("a good configuration");
         let admin = UserId::new(ADMIN).expect("an id");

@@ -223,7 +223,10 @@ impl World {
             match action {
                 Action::Send(said) => self.hear(said, &mut live),
                 Action::Pong(_) | Action::Begin(_) | Action::DropUnsent => {}
-                Action::Ask { .. } | Action::ReadNewest(_) | Action::Look(_) => {
+                Action::Ask { .. }
+                | Action::ReadNewest(_)
+                | Action::Look(_)
+                | Action::Background(_) => {
                     unreachable!("this protocol has no such question")
                 }
                 Action::Read(order) => {

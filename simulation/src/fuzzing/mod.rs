@@ -5,16 +5,20 @@
 //!
 //! - `websocket`: a client's bytes against a reactor (`websocket.rs`)
 //! - `frames`: a client's frames, and all other events of a session, against its machine (`frames.rs`)
+//! - `proxy`: a proxy's bytes before those of its client (`proxy.rs`)
 //! - `admin`: a body against a call of the admin API (`admin.rs`)
 //! - `segments`, `recovery`: the content of a log's files (`log.rs`)
 //! - `openim_gob`, `openim_json`, `openim_gzip`: the requests of an OpenIM client in each encoding (`openim.rs`)
 //! - `rows`: the content of the state store (`rows.rs`)
+//! - `calls`: texts of other systems (`calls.rs`)
 //! - `config`: file, environment and flags, below
 
 mod admin;
+mod calls;
 mod frames;
 mod log;
 mod openim;
+mod proxy;
 mod rows;
 mod websocket;
 
@@ -23,9 +27,11 @@ use towncrier::config::Sources;
 
 pub use self::{
     admin::admin,
+    calls::calls,
     frames::frames,
     log::{recovery, segments},
     openim::{openim_gob, openim_gzip, openim_json},
+    proxy::proxy,
     rows::rows,
     websocket::websocket,
 };
@@ -34,16 +40,18 @@ pub use self::{
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("websocket", websocket),
     ("frames", frames),
     ("openim_gob", openim_gob),
     ("openim_json", openim_json),
     ("openim_gzip", openim_gzip),
+    ("proxy", proxy),
     ("admin", admin),
     ("segments", segments),
     ("recovery", recovery),
     ("rows", rows),
+    ("calls", calls),
     ("config", config),
 ];
 

@@ -7,9 +7,11 @@
 //! - this file: [`MemoryLog`], and the time of its answers
 //! - `rows.rs`: the contents of the log, and the ways in which it fails
 //! - `engine.rs`: a store of a fleet, with a standby, in memory; `store_rows.rs`: its rows
+//! - `feed.rs`: the commits so far, and the rows beside the messages
 //! - `inbox.rs`: one user's inbox, with its conversations and read marks
 
 mod engine;
+mod feed;
 mod inbox;
 mod rows;
 mod store_rows;
@@ -27,9 +29,9 @@ use tokio::sync::oneshot;
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
-        Append, AppendError, Consumer, Consumers, ConversationPage, ConversationRead, Inbox,
-        InboxRead, Log, LogAnswer, LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint,
-        SessionRow, TokenTimes,
+        Append, AppendError, Consumer, Consumers, ConversationPage, ConversationRead, CursorPage,
+        FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError, Lookup,
+        Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow, TokenTimes,
     },
     message::{Numbers, SettingsChange},
 };
@@ -221,7 +223,7 @@ impl Log for MemoryLog {
     ) -> Result<(), LogError> {
         let mut rows = self.rows();
         if epoch == rows.epoch() {
-            rows.sessions.insert(key.clone(), row);
+            rows.move_cursor(key, row);
         }
         Ok(())
     }
@@ -234,7 +236,7 @@ impl Log for MemoryLog {
     ) -> Result<Pending<()>, AppendError> {
         self.answer(|rows| {
             if epoch == rows.epoch() {
-                rows.sessions.insert(key.clone(), row);
+                rows.move_cursor(key, row);
             }
             Ok(())
         })
@@ -302,6 +304,28 @@ impl Log for MemoryLog {
         changes: Vec<SettingsChange>,
     ) -> Result<Pending<()>, AppendError> {
         self.answer(|rows| rows.change_settings(&user, &changes))
+    }
+
+    fn put_rows(&self, changes: Vec<RowChange>) -> Result<Pending<()>, AppendError> {
+        self.answer(|rows| rows.put_rows(changes))
+    }
+
+    fn rows(
+        &self,
+        table: RowTable,
+        prefix: &[u8],
+        after: &[u8],
+        limit: usize,
+    ) -> LogAnswer<Vec<(Bytes, Bytes)>> {
+        self.reply(|rows| rows.page(table, prefix, after, limit))
+    }
+
+    fn feed(&self, from: FeedPosition, limit: FeedLimit) -> LogAnswer<FeedPage> {
+        self.reply(|rows| rows.feed(from, limit))
+    }
+
+    fn cursor_feed(&self, from: FeedPosition, limit: usize) -> LogAnswer<CursorPage> {
+        self.reply(|rows| rows.cursor_feed(from, limit))
     }
 
     fn commits(&self, consumer: Arc<dyn Consumer>) {

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::inbox::UserInbox;
+use super::{feed::FeedRows, inbox::UserInbox};
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
@@ -75,6 +75,7 @@ pub struct Rows {
     remembered: Vec<Remembered>,
     inboxes: BTreeMap<UserId, UserInbox>,
     tokens: BTreeMap<(UserId, Platform), TokenTimes>,
+    pub(super) feed: FeedRows,
     /// The senders of answers that never come.
     pub hanging: Vec<Box<dyn std::any::Any + Send>>,
 }
@@ -156,11 +157,12 @@ impl Rows {
             body: append.body.clone(),
             entries: receipt.entries.clone(),
         };
+        self.feed.add(&append, &receipt);
         self.appends.push(append);
         Ok((receipt, Some(commit)))
     }
 
-    fn check_readable(&self) -> Result<(), LogError> {
+    pub(super) fn check_readable(&self) -> Result<(), LogError> {
         match &self.fault {
             Some(Fault::Read(error)) => Err(error.clone()),
             _ => Ok(()),
@@ -260,6 +262,7 @@ impl Rows {
     /// Makes retention remove every message. Keys are still remembered.
     pub(super) fn expire_all(&mut self) {
         self.inboxes.values_mut().for_each(UserInbox::expire);
+        self.feed.expire();
         self.remembered
             .retain(|remembered| remembered.fingerprint.is_some());
         for remembered in &mut self.remembered {
@@ -273,8 +276,10 @@ impl Rows {
     pub(super) fn lose_everything(&mut self) {
         self.losses += 1;
         self.inboxes.clear();
+        self.feed.expire();
         self.remembered.clear();
         self.sessions.clear();
+        self.feed.forget_cursors();
     }
 
     pub(super) fn delete(&mut self, user: &UserId, seqs: &[Seq]) {

@@ -12,7 +12,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{
     Phone,
     connection::{Connection, Heard, Lost},
-    messages::{Bundle, HEADS, Heads, KICK, OwnQuestion, PULL, PUSH, Pull, REACHED, Reached},
+    messages::{
+        Bundle, HEADS, HISTORY, Heads, HistoryQuestion, KICK, NEWEST, Newest, NewestQuestion,
+        OwnQuestion, PULL, PUSH, Pull, REACHED, Reached,
+    },
     page::Page,
     rules::{Ask, Broken, GoCore, Told},
 };
@@ -65,12 +68,15 @@ impl Core {
                 return match frame.number {
                     REACHED => core.reached(&decode::<Reached>(&frame.data)?),
                     PULL => core.pulled(decode::<Bundle>(&frame.data)?),
+                    HISTORY => core.history(decode(&frame.data)?),
+                    NEWEST => core.newest(decode::<Newest>(&frame.data)?),
                     _ => Ok(core.heads(decode::<Heads>(&frame.data)?)),
                 };
             }
             (Self::Page(page), Item::Answer(frame)) => {
                 return match frame.number {
                     PULL => page.pulled(&frame.data, decode(&frame.data)?),
+                    HISTORY => page.history(decode(&frame.data)?),
                     _ => Ok(page.heads(decode::<Heads>(&frame.data)?)),
                 };
             }
@@ -334,6 +340,17 @@ impl App {
             Ask::Pull(ranges) => {
                 let ranges = ranges.clone();
                 (PULL, Pull { user_id, ranges }.encode_to_vec())
+            }
+            Ask::History(page) => {
+                let pages = vec![page.clone()];
+                (HISTORY, HistoryQuestion { user_id, pages }.encode_to_vec())
+            }
+            Ask::Newest(ids) => {
+                let question = NewestQuestion {
+                    user_id,
+                    conversation_ids: ids.clone(),
+                };
+                (NEWEST, question.encode_to_vec())
             }
         };
         note(format_args!("phone {} asks {ask:?}", self.phone.number));

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 /// The numbers of requests and pushes.
 pub(super) const REACHED: i64 = 1001;
 pub(super) const PULL: i64 = 1002;
+pub(super) const HISTORY: i64 = 1005;
 pub(super) const HEADS: i64 = 1006;
+pub(super) const NEWEST: i64 = 1007;
 pub(super) const PUSH: i64 = 2001;
 pub(super) const KICK: i64 = 2002;
 
@@ -62,7 +64,41 @@ pub(super) struct Range {
     pub(super) num: i64,
 }
 
-/// A push, and the answer to 1002.
+/// The question of 1005.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct HistoryQuestion {
+    #[prost(string, tag = "1")]
+    pub(super) user_id: String,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) pages: Vec<HistoryPage>,
+}
+
+/// Messages of a conversation by their seqs.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct HistoryPage {
+    #[prost(string, tag = "2")]
+    pub(super) conversation_id: String,
+    #[prost(int64, repeated, tag = "3")]
+    pub(super) seqs: Vec<i64>,
+}
+
+/// The question of 1007.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct NewestQuestion {
+    #[prost(string, tag = "1")]
+    pub(super) user_id: String,
+    #[prost(string, repeated, tag = "2")]
+    pub(super) conversation_ids: Vec<String>,
+}
+
+/// The answer to 1007.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Newest {
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub(super) msgs: BTreeMap<String, PhoneMessage>,
+}
+
+/// A push, and the answer to 1002 and 1005.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Bundle {
     #[prost(btree_map = "string, message", tag = "1")]

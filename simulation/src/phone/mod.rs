@@ -23,8 +23,8 @@ use std::{cell::RefCell, collections::BTreeMap};
 
 use loadtest::{SdkCore, SdkForm};
 
-use self::rules::Told;
 pub(super) use self::{calling::add_phones, messages::PhoneMessage};
+use self::{messages::HistoryPage, rules::Told};
 use super::{
     device::Crash,
     model::Model,
@@ -51,6 +51,10 @@ pub(super) struct PhoneStore {
     /// The newest message of each conversation when a page began: it is told only what comes after. `None`: the page does not know
     /// yet. A Go core begins with nothing.
     begin: Option<BTreeMap<String, i64>>,
+    /// The history that the user of the running process saw last: each conversation's newest page, with the ids that were there.
+    seen: BTreeMap<String, (HistoryPage, BTreeMap<i64, String>)>,
+    /// The newest message that it was shown of each.
+    shown: BTreeMap<String, String>,
     /// True if the running process knows how many messages are unread: a core that was not told at its last connect that asks does
     /// not.
     is_counted: bool,
@@ -87,6 +91,8 @@ impl Phone {
     pub(super) fn end(&self) {
         let store = &mut *self.store.borrow_mut();
         store.is_counted = false;
+        store.seen.clear();
+        store.shown.clear();
         if self.owner.form.core == SdkCore::JavaScript {
             store.rows.clear();
             store.begin = None;
@@ -103,6 +109,26 @@ impl Phone {
             seq > begin && store.rows.get(&(id.to_owned(), seq)) != Some(message)
         };
         messages.iter().find(lacks).map(|(seq, _)| *seq)
+    }
+
+    /// The first of a conversation's messages that its user does not see in the newest page of history, or another one in its place;
+    /// or the newest one, if a Go core shows another.
+    fn hides(&self, id: &str, messages: &[(u64, String)]) -> Option<u64> {
+        let store = self.store.borrow();
+        let (page, seen) = match store.seen.get(id) {
+            Some((page, seen)) => (&page.seqs[..], Some(seen)),
+            None => (&[][..], None),
+        };
+        let is_hidden = |(seq, message): &&(u64, String)| {
+            let seq = *seq as i64;
+            let is_asked = seen.is_none() || page.contains(&seq);
+            is_asked && seen.and_then(|seen| seen.get(&seq)) != Some(message)
+        };
+        let newest = messages.last().filter(|(_, newest)| {
+            self.owner.form.core == SdkCore::Go && store.shown.get(id) != Some(newest)
+        });
+        let hidden = messages.iter().find(is_hidden).or(newest);
+        hidden.map(|(seq, _)| *seq)
     }
 
     /// True if the phone does not know yet where it begins.
@@ -151,13 +177,26 @@ impl Phone {
                 }
                 Told::Mark(id, seq) => {
                     note(format_args!("phone {number} is told of {id} to {seq}"));
-                    model.mark_told(user, &id, seq as u64);
+                    model.mark_told(user, &id, seq);
                     let read = store.read.entry(id).or_default();
                     read.1 = read.1.max(seq);
                 }
                 Told::Head(id, head, has_read) => {
                     let read = store.read.entry(id).or_default();
                     *read = (read.0.max(head), has_read);
+                }
+                Told::History(page, messages) => {
+                    let id = page.conversation_id.clone();
+                    let mut seen = BTreeMap::new();
+                    for message in messages {
+                        model.seen_by_phone(user, &id, &message);
+                        seen.insert(message.seq, message.server_msg_id);
+                    }
+                    store.seen.insert(id, (page, seen));
+                }
+                Told::Newest(id, message) => {
+                    model.seen_by_phone(user, &id, &message);
+                    store.shown.insert(id, message.server_msg_id);
                 }
                 Told::Counted => store.is_counted = true,
                 Told::Begin(begin) => store.begin = Some(begin),

@@ -1,13 +1,13 @@
 //! The rules of the JavaScript SDK, which has no store. Pure.
 //!
 //! A page asks 1006 at each connect. The maxima of its first connect are where it begins; after a later one it pulls by 1002 what is
-//! above the highest message that it has been told of. It tells a push as it comes.
+//! above the highest message that it has been told of. It tells a push as it comes. Its user looks at the history by 1005.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{
     messages::{Bundle, Heads, PhoneMessage, Range},
-    rules::{Ask, Broken, Told},
+    rules::{Ask, Broken, Told, histories, history},
 };
 
 /// The number of messages that a page wants of a range. It takes all that come.
@@ -45,11 +45,13 @@ impl Page {
     /// The answer to 1006 has come.
     pub(super) fn heads(&mut self, answer: Heads) -> Vec<Told> {
         self.asks.pop_front();
+        let histories: Vec<_> = histories(&answer).collect();
         let heads = answer.seqs.into_iter();
         let heads: BTreeMap<_, _> = heads.map(|(id, head)| (id, head.max_seq)).collect();
         if !self.has_begun {
             self.has_begun = true;
             self.known.clone_from(&heads);
+            self.asks.extend(histories);
             return vec![Told::Begin(heads)];
         }
         let ranges = heads.into_iter().map(|(id, max)| Range {
@@ -62,7 +64,17 @@ impl Page {
         if !ranges.is_empty() {
             self.asks.push_back(Ask::Pull(ranges));
         }
+        self.asks.extend(histories);
         Vec::new()
+    }
+
+    /// The answer to 1005 has come.
+    pub(super) fn history(&mut self, answer: Bundle) -> Result<Vec<Told>, Broken> {
+        // A page trips over an answer without its conversation.
+        if answer.msgs.is_empty() {
+            return Err(Broken("history without an entry".into()));
+        }
+        history(self.asks.pop_front(), answer)
     }
 
     /// The answer to 1002 has come.
@@ -74,7 +86,7 @@ impl Page {
         }
         let told = self.tell(answer);
         if told.len() >= MANY {
-            self.asks.push_back(Ask::Pull(Vec::new()));
+            self.asks.push_front(Ask::Pull(Vec::new()));
         }
         Ok(told)
     }

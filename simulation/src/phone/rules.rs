@@ -3,17 +3,20 @@
 //! A Go core has one number for each conversation, the highest seq that it has taken. It asks 1001 after a connect, pulls what
 //! it misses by 1002, then asks 1006; if the connect before was less than 5 s ago, it asks nothing. It takes a push that goes
 //! on with what it has, drops one that it has, and pulls a hole. A pull moves the number to the end that was asked for,
-//! whatever the answer holds. Pushes wait while it asks.
+//! whatever the answer holds. Pushes wait while it asks. After 1006 its user looks at the history of each conversation, by
+//! 1005, and at the newest messages, by 1007.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::messages::{Bundle, Heads, PhoneMessage, Range, Reached, Run};
+use super::messages::{Bundle, Heads, HistoryPage, Newest, PhoneMessage, Range, Reached, Run};
 
 /// The number of messages that a core wants of a range: after a connect, and of a hole.
 const NUM_AT_CONNECT: i64 = 1;
 const NUM_OF_HOLE: i64 = 10;
 /// A core asks for ranges of so many messages at once.
 const PULL_MESSAGES: i64 = 100;
+/// A page of history.
+const PAGE_MESSAGES: i64 = 50;
 
 /// A request. The next one waits for its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub(super) enum Ask {
     Reached,
     Pull(Vec<Range>),
     Heads,
+    History(HistoryPage),
+    Newest(Vec<String>),
 }
 
 /// The news that a core tells its app, in order.
@@ -34,6 +39,10 @@ pub(super) enum Told {
     Head(String, i64, i64),
     /// All heads are told.
     Counted,
+    /// A page of history, with the messages that are there.
+    History(HistoryPage, Vec<PhoneMessage>),
+    /// The newest message of a conversation.
+    Newest(String, PhoneMessage),
     /// A page begins, after these seqs of the conversations.
     Begin(BTreeMap<String, i64>),
 }
@@ -91,7 +100,8 @@ impl GoCore {
 
     /// True while pushes wait.
     fn is_busy(&self) -> bool {
-        self.asks.iter().any(|ask| *ask != Ask::Heads)
+        let mut asks = self.asks.iter();
+        asks.any(|ask| matches!(ask, Ask::Reached | Ask::Pull(_)))
     }
 
     fn synced(&self, id: &str) -> i64 {
@@ -130,9 +140,29 @@ impl GoCore {
     /// The answer to 1006 has come.
     pub(super) fn heads(&mut self, answer: Heads) -> Vec<Told> {
         self.asks.pop_front();
+        self.asks.extend(histories(&answer));
+        let ids: Vec<_> = answer.seqs.keys().cloned().collect();
+        self.asks.push_back(Ask::Newest(ids));
         let heads = answer.seqs.into_iter();
         let heads = heads.map(|(id, head)| Told::Head(id, head.max_seq, head.has_read_seq));
         heads.chain([Told::Counted]).collect()
+    }
+
+    /// The answer to 1005 has come.
+    pub(super) fn history(&mut self, answer: Bundle) -> Result<Vec<Told>, Broken> {
+        history(self.asks.pop_front(), answer)
+    }
+
+    /// The answer to 1007 has come.
+    pub(super) fn newest(&mut self, answer: Newest) -> Result<Vec<Told>, Broken> {
+        let Some(Ask::Newest(ids)) = self.asks.pop_front() else {
+            return Err(Broken("newest messages that nobody asked for".into()));
+        };
+        if let Some(other) = answer.msgs.keys().find(|id| !ids.contains(id)) {
+            return Err(Broken(format!("nobody asked for the newest of {other}")));
+        }
+        let newest = answer.msgs.into_iter();
+        Ok(newest.map(|(id, one)| Told::Newest(id, one)).collect())
     }
 
     /// The answer to 1002 has come.
@@ -226,6 +256,34 @@ impl GoCore {
     }
 }
 
+/// The first page of each conversation's history.
+pub(super) fn histories(heads: &Heads) -> impl Iterator<Item = Ask> {
+    let heads = heads.seqs.iter().filter(|(_, head)| head.max_seq > 0);
+    heads.map(|(id, head)| {
+        let oldest = (head.max_seq - PAGE_MESSAGES + 1).max(1);
+        Ask::History(HistoryPage {
+            conversation_id: id.clone(),
+            seqs: (oldest..=head.max_seq).rev().collect(),
+        })
+    })
+}
+
+/// What is told of the answer to 1005.
+pub(super) fn history(asked: Option<Ask>, mut answer: Bundle) -> Result<Vec<Told>, Broken> {
+    let Some(Ask::History(page)) = asked else {
+        return Err(Broken("history that nobody asked for".into()));
+    };
+    let run = answer.msgs.remove(&page.conversation_id);
+    let messages = run.unwrap_or_default().messages;
+    let seqs: Vec<_> = messages.iter().map(|message| message.seq).collect();
+    let is_asked = seqs.iter().all(|seq| page.seqs.contains(seq));
+    if !is_asked || !seqs.is_sorted_by(|before, after| before < after) || !answer.msgs.is_empty() {
+        let asked = &page.seqs;
+        return Err(Broken(format!("{seqs:?} as the answer to {asked:?}")));
+    }
+    Ok(vec![Told::History(page, messages)])
+}
+
 /// History is paged by time: the times of a run ascend.
 fn check_times(run: &Run) -> Result<(), Broken> {
     let counted = run.messages.iter().filter(|message| message.seq > 0);
@@ -288,6 +346,29 @@ mod tests {
         assert_eq!(seqs(core.pushed(run(9..=9))), [0; 0]);
         assert_eq!(seqs(core.pulled(run(7..=8))), [7, 8, 9]);
         assert_eq!(core.ask(), None);
+    }
+
+    #[test]
+    fn history_is_asked_for_by_pages_and_holds_nothing_else() {
+        let mut core = GoCore::default();
+        core.asks.push_back(Ask::Heads);
+        let head = super::super::messages::Head {
+            max_seq: 60,
+            has_read_seq: 0,
+        };
+        let heads = Heads {
+            seqs: [("c".to_owned(), head)].into(),
+        };
+        assert_eq!(core.heads(heads).len(), 2);
+        let page = HistoryPage {
+            conversation_id: "c".into(),
+            seqs: (11..=60).rev().collect(),
+        };
+        assert_eq!(core.ask(), Some(&Ask::History(page.clone())));
+        let told = core.history(run(59..=60)).expect("both were asked for");
+        assert!(matches!(&told[..], [Told::History(of, two)] if *of == page && two.len() == 2));
+        assert_eq!(core.ask(), Some(&Ask::Newest(vec!["c".into()])));
+        assert!(history(Some(Ask::History(page)), run(10..=11)).is_err());
     }
 
     #[test]

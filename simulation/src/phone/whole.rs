@@ -13,9 +13,13 @@ use crate::{
     model::{SLACK_MS, at_once, listed, user_id},
     settle::ALL,
     trace::violated,
-    world::World,
+    world::{World, base_of},
 };
-use towncrier::{ids::ConversationSeq, log::Log as _, message::Content};
+use towncrier::{
+    ids::ConversationSeq,
+    log::{Log as _, LogError},
+    message::Content,
+};
 
 /// The longest time until a running phone has everything: the silence after which it gives up a link, the longest wait before it
 /// connects again, and the time that a gateway waits for receipts.
@@ -53,12 +57,11 @@ impl World {
         *running = Some(app.abort_handle());
     }
 
-    /// All data of all phones is gone, as it is with a log that is lost: what their stores have has no meaning in another log.
-    pub(in super::super) fn reinstall_phones(&self) {
+    /// Every app starts again, with its store, because another log has begun: nothing on its way comes from the lost one.
+    pub(in super::super) fn restart_phones(&self) {
         for phone in &self.phones {
             let was_open = self.is_open(phone.number);
             self.close(phone.number);
-            phone.reinstall();
             if was_open {
                 self.open_phone(phone);
             }
@@ -117,6 +120,36 @@ impl World {
         }
     }
 
+    /// A phone that has just started shows its user the newest history of each conversation, without a hole.
+    pub(in super::super) async fn expect_history(&self, phone: &Phone) {
+        let deadline = Instant::now() + CALM;
+        while let Some(hidden) = self.phone_hides(phone) {
+            if Instant::now() > deadline {
+                let number = phone.number;
+                return violated(
+                    "history",
+                    format_args!("phone {number} does not show {hidden}"),
+                );
+            }
+            self.wait(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// The first message of the log that a phone does not show.
+    fn phone_hides(&self, phone: &Phone) -> Option<String> {
+        let gateway = self.gateway.borrow();
+        let gateway = gateway.as_ref()?;
+        let base = base_of(self.epoch.get());
+        gateway.life.beside(|| {
+            let user = phone.owner.user;
+            listed(&gateway.log, user).into_iter().find_map(|listed| {
+                let messages = messages(gateway, base, user, &listed.id).ok()?;
+                let seq = phone.hides(&listed.id, &messages)?;
+                Some(format!("{}/{seq} of {listed:?}", listed.id))
+            })
+        })
+    }
+
     /// The first thing that a phone lacks at rest: a message, the count of one that is unread, or a session whose cursor is at the
     /// head.
     pub(in super::super) fn phone_lacks(&self, phone: &Phone) -> Option<String> {
@@ -124,30 +157,22 @@ impl World {
         let Some(gateway) = &*gateway else {
             return Some("a gateway".into());
         };
-        gateway.life.beside(|| lacks(phone, gateway))
+        let base = base_of(self.epoch.get());
+        gateway.life.beside(|| lacks(phone, gateway, base))
     }
 }
 
-fn lacks(phone: &Phone, gateway: &Gateway) -> Option<String> {
+fn lacks(phone: &Phone, gateway: &Gateway, base: u32) -> Option<String> {
     let log = &gateway.log;
     let user = user_id(phone.owner.user);
     if phone.is_blank() {
         return Some("its begin".into());
     }
     for listed in listed(log, phone.owner.user) {
-        let range = (ConversationSeq(1), ConversationSeq(u64::MAX));
-        let read = at_once(log.read_conversation(&user, &listed.id, range, ALL));
-        let Ok(read) = read else {
-            return Some(format!("a log that reads: {:?}", read.err()));
+        let messages = match messages(gateway, base, phone.owner.user, &listed.id) {
+            Ok(messages) => messages,
+            Err(error) => return Some(format!("a log that reads: {error:?}")),
         };
-        let messages = read.entries.into_iter().filter_map(|entry| {
-            let Content::Message(body) = entry.content else {
-                return None;
-            };
-            let id = Message::decode(body).unwrap_or_default().server_msg_id;
-            Some((entry.numbers.conversation_seq.0, id))
-        });
-        let messages: Vec<_> = messages.collect();
         if let Some(seq) = phone.lacks(&listed.id, &messages) {
             return Some(format!("{}/{seq} of {listed:?}", listed.id));
         }
@@ -165,4 +190,25 @@ fn lacks(phone: &Phone, gateway: &Gateway) -> Option<String> {
     // The row of a session that received nothing for as long as messages are kept is forgotten.
     let is_received = own.clone().next().is_none() || own.any(|cursor| cursor == head);
     (!is_received).then(|| format!("a session at {head}: {rows:?}"))
+}
+
+/// The messages of a conversation, with the numbers under which phones know them.
+fn messages(
+    gateway: &Gateway,
+    base: u32,
+    user: usize,
+    id: &str,
+) -> Result<Vec<(u64, String)>, LogError> {
+    let range = (ConversationSeq(1), ConversationSeq(u64::MAX));
+    let read = gateway
+        .log
+        .read_conversation(&user_id(user), id, range, ALL);
+    let messages = at_once(read)?.entries.into_iter().filter_map(|entry| {
+        let Content::Message(body) = entry.content else {
+            return None;
+        };
+        let id = Message::decode(body).unwrap_or_default().server_msg_id;
+        Some((entry.numbers.conversation_seq.0 + u64::from(base), id))
+    });
+    Ok(messages.collect())
 }

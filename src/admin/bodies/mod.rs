@@ -6,12 +6,16 @@
 //! - `send.rs`: sends to one user, to a batch and to everyone
 //! - `inbox.rs`: reads and deletions in an inbox
 //! - `conversation.rs`: a user's conversations and read marks
+//! - `device.rs`: a user's devices for push
+//! - `dead_letters.rs`: events that the receiver of webhooks refused
 //! - `presence.rs`: the sessions that are online
 //! - `trace.rs`: a message and its progress
 //! - `auth.rs`: tokens, registrations and logouts
 
 mod auth;
 mod conversation;
+mod dead_letters;
+mod device;
 mod inbox;
 mod presence;
 mod send;
@@ -28,6 +32,10 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::{
     auth::{LoggedOut, LogoutRequest, Profile, TokenIssued, TokenParsed, TokenRequest},
     conversation::{ConversationsListed, ListConversations, ListedConversation, MarkRead},
+    dead_letters::{
+        DeadLettersListed, ListDeadLetters, ListedDeadLetter, SendDeadLetters, SentDeadLetters,
+    },
+    device::{DeviceRequest, DevicesListed, DevicesRemoved, ListedDevice},
     inbox::{
         DeleteRequest, MsgData, NewestSeq, NewestSeqRequest, PullRequest, Pulled,
         PulledOfflinePush, SeqBounds, SeqRange,
@@ -37,7 +45,7 @@ pub(super) use self::{
         UserPresence,
     },
     send::{BatchSent, OfflinePushInfo, OperationStatus, SendRequest, Sent, SentTo, SentToMany},
-    trace::{TraceRequest, Traced, TracedReceiver, TracedSession},
+    trace::{TraceRequest, Traced, TracedPush, TracedReceiver, TracedSession},
 };
 use super::text::Text;
 

@@ -65,6 +65,9 @@ pub(in crate::admin) struct SendRequest<'a> {
         borrow
     )]
     pub(in crate::admin) offline_push: Option<OfflinePushInfo<'a>>,
+    /// True: no vendor push tells of the message.
+    #[serde(rename = "notOfflinePush", default)]
+    pub(in crate::admin) not_offline_push: Option<bool>,
     #[serde(default, borrow)]
     pub(in crate::admin) ex: Text<'a>,
 }

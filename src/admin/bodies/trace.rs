@@ -53,6 +53,45 @@ pub(in crate::admin) struct TracedReceiver<'a> {
     /// The furthest state at any of the receiver's sessions: `pending`, `sent`, `received`, `acked` or `expired`.
     pub(in crate::admin) state: &'static str,
     pub(in crate::admin) sessions: Vec<TracedSession<'a>>,
+    /// What vendor push did, by class of devices. Absent without a configured vendor; empty where the receiver has no device, or that
+    /// is no longer remembered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::admin) push: Option<Vec<TracedPush>>,
+}
+
+/// A message and one class of its receiver's devices, or one device.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::admin) struct TracedPush {
+    /// `mobile`, `pc` or `web`.
+    pub(in crate::admin) class: &'static str,
+    /// `served`, `do-not-disturb`, `waiting`, `queued`, `sent`, `retried`, `refused`, `gone` or `expired`.
+    pub(in crate::admin) state: &'static str,
+    /// Unix ms: since when it is so.
+    pub(in crate::admin) time: u64,
+    /// Unix ms: when a `waiting` class is decided, or when a `retried` push is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::admin) until: Option<u64>,
+    /// The platform of the session that serves the class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::admin) platform: Option<&'static str>,
+    /// The device of that session.
+    #[serde(rename = "deviceID", skip_serializing_if = "Option::is_none")]
+    pub(in crate::admin) device_id: Option<String>,
+    /// How it has the message: `ack`, `pull or mark`, or `pong`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::admin) proof: Option<&'static str>,
+    /// The vendor of the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::admin) provider: Option<&'static str>,
+    /// The first characters of a digest of the vendor's token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::admin) device: Option<String>,
+    /// The vendor's id of a `sent` push; may be empty.
+    #[serde(rename = "vendorID", skip_serializing_if = "Option::is_none")]
+    pub(in crate::admin) vendor_id: Option<String>,
+    /// Why the push failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::admin) reason: Option<String>,
 }
 
 /// A message and one session.

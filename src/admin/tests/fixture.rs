@@ -12,6 +12,7 @@ use crate::{
     ids::{MessageId, Platform, UserId},
     log::tests::memory::MemoryLog,
     threads::Watch,
+    webhooks::Hooks,
 };
 
 /// A message id that no test makes.
@@ -93,6 +94,8 @@ impl Gateway {
             registry: Arc::clone(&self.registry),
             metrics: Arc::clone(&self.metrics),
             watch: Arc::clone(&self.watch),
+            seen: None,
+            hooks: Hooks::default(),
         }
     }
 

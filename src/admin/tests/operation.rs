@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// OpenIM v2's calls in both spellings, and our own.
-const POSTS: [&str; 19] = [
+const POSTS: [&str; 21] = [
     "/manager/send_msg",
     "/msg/manage_send_msg",
     "/manager/batch_send_msg",
@@ -33,6 +33,8 @@ const POSTS: [&str; 19] = [
     "/clock/accept",
     "/conversation/list",
     "/conversation/mark_read",
+    "/device/list",
+    "/device/remove",
 ];
 const GETS: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/openapi.json"];
 /// A call for administrators.

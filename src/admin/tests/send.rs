@@ -387,7 +387,8 @@ async fn nulls_and_unknown_fields_are_as_if_absent() {
     body["notOfflinePush"] = json!(true);
     body["somethingElse"] = json!({ "x": [1, 2] });
     gateway.send(&body).await.data();
-    assert_eq!(only_message(&gateway).0.offline_push, None);
+    let message = only_message(&gateway).0;
+    assert_eq!((message.offline_push, message.no_push), (None, true));
 }
 
 #[tokio::test]

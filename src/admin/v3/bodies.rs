@@ -382,6 +382,9 @@ pub(super) struct SendV3<'a> {
         borrow
     )]
     pub(super) offline_push: Option<OfflinePushInfo<'a>>,
+    /// True: no vendor push tells of the message.
+    #[serde(rename = "notOfflinePush", default)]
+    pub(super) not_offline_push: Option<bool>,
     #[serde(default, borrow)]
     pub(super) ex: Text<'a>,
 }

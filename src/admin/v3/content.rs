@@ -29,7 +29,7 @@ const AMOUNT: Kind = Integer {
 };
 
 /// An app's own notice to users online. It is never stored, so v2's list does not have it.
-pub(super) static BUSINESS: ContentType = ContentType {
+pub(in crate::admin) static BUSINESS: ContentType = ContentType {
     number: 2001,
     name: "Business",
     fields: &[Field::optional("key", Text), Field::optional("data", Text)],

@@ -1,7 +1,7 @@
 //! The refusals in OpenIM v3's words: always HTTP 200, with v3's code, its name and the sentence.
 //!
 //! v3 has no codes for a disk that is full or an outcome that is not known. These refusals have 500, and their sentence begins
-//! with v2's errCode.
+//! with v2's errCode. So does the sentence of a refusal by the system that is asked before each send.
 
 use std::borrow::Cow;
 
@@ -19,37 +19,12 @@ use super::{
     bodies::FailureV3,
 };
 use crate::{
+    codes::{
+        self, ARGS, Code, DUPLICATE_KEY, INTERNAL, NO_PERMISSION, NO_USER, NOT_FOUND, REGISTERED,
+        TOKEN_KICKED,
+    },
     delivery::{AppendError, SendError},
-    token::TokenError,
 };
-
-/// A code of OpenIM v3 with its name, which is the `errMsg`.
-type Code = (u16, &'static str);
-
-/// The gateway cannot do it now, or the outcome is not known.
-const INTERNAL: Code = (500, "ServerInternalError");
-/// The request breaks a rule.
-const ARGS: Code = (1001, "ArgsError");
-/// The caller may not do this.
-const NO_PERMISSION: Code = (1002, "NoPermissionError");
-/// The id or key is used already.
-const DUPLICATE_KEY: Code = (1003, "DuplicateKeyError");
-/// The thing that was asked for does not exist.
-const NOT_FOUND: Code = (1004, "RecordNotFoundError");
-/// The user is not registered.
-const NO_USER: Code = (1101, "UserIDNotFoundError");
-/// The user is registered already.
-const REGISTERED: Code = (1102, "RegisteredAlreadyError");
-/// The token's time is over.
-const TOKEN_EXPIRED: Code = (1501, "TokenExpiredError");
-/// The token's signature or claims are not good.
-const TOKEN_INVALID: Code = (1502, "TokenInvalidError");
-/// The text is no token.
-const TOKEN_MALFORMED: Code = (1503, "TokenMalformedError");
-/// The token's time has not begun.
-const TOKEN_NOT_YET: Code = (1504, "TokenNotValidYetError");
-/// The token was revoked.
-const TOKEN_KICKED: Code = (1506, "TokenKickedError");
 
 /// The reason for which a v3 request was not done.
 #[derive(Debug)]
@@ -81,23 +56,15 @@ fn token(bad: TokenFault) -> (Code, Cow<'static, str>) {
         TokenFault::Revoked => return (TOKEN_KICKED, "the token was revoked".into()),
         TokenFault::Contents(error) => error,
     };
-    let code = match error {
-        TokenError::Expired => TOKEN_EXPIRED,
-        TokenError::NotYet => TOKEN_NOT_YET,
-        TokenError::Malformed => TOKEN_MALFORMED,
-        TokenError::Algorithm
-        | TokenError::Signature
-        | TokenError::Contradiction
-        | TokenError::User(_)
-        | TokenError::Platform(_) => TOKEN_INVALID,
-    };
-    (code, error.to_string().into())
+    (codes::of_token(error), error.to_string().into())
 }
 
 /// The code of a reason that v2's calls have as well. `answer` is v2's.
 fn common(refusal: &Refusal, answer: &HttpAnswer) -> Code {
     match refusal {
-        Refusal::NotAuthorized | Refusal::NotPermitted | Refusal::Secret => NO_PERMISSION,
+        Refusal::NotAuthorized | Refusal::NotPermitted | Refusal::Secret | Refusal::Hook { .. } => {
+            NO_PERMISSION
+        }
         Refusal::Send(SendError::Append(AppendError::KeyReused)) => DUPLICATE_KEY,
         Refusal::NoMessage | Refusal::NoPath => NOT_FOUND,
         _ if answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS => {
@@ -117,7 +84,8 @@ impl V3Refusal {
                     token(*bad)
                 } else {
                     let code = common(refusal, &answer);
-                    let sentence = if code == INTERNAL {
+                    let has_code = code == INTERNAL || matches!(refusal, Refusal::Hook { .. });
+                    let sentence = if has_code {
                         format!("{}: {}", answer.code, answer.sentence)
                     } else {
                         answer.sentence.replace("recvIDList", "recvIDs")

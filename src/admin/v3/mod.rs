@@ -28,6 +28,7 @@ mod version;
 
 pub(super) use self::{
     bodies::FailureV3,
+    content::BUSINESS,
     error::{V3Refusal, refuse},
     routes::routes,
     version::{check_operation, either, in_words_of},

@@ -148,6 +148,7 @@ fn into_v2<'a>(
         session_type: body.session_type,
         is_online_only: body.is_online_only,
         offline_push: body.offline_push,
+        not_offline_push: body.not_offline_push,
         ex: body.ex,
     };
     Ok(Translated {

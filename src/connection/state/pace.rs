@@ -16,6 +16,7 @@ impl Connection {
             stalled: since.map(|since| now.since(since)).unwrap_or_default(),
             is_flooded: self.outbox.is_flooded(self.context.outbox),
             is_token_over: self.context.has_passed(token_ends_s.into(), now),
+            presence: self.context.registry.changes(),
         }
     }
 

@@ -51,10 +51,12 @@ impl Deref for World {
 
 impl World {
     pub(crate) fn new(sessions: &config::Sessions) -> Self {
-        let config = Config {
+        let mut config = Config {
             sessions: sessions.clone(),
             ..Config::default()
         };
+        // Vendor push is on, as far as connections notice it.
+        config.push.http.url = "http://127.0.0.1:9/".into();
         let machine = Manual::new();
         let clock = machine.clock();
         let base = Base::build(&config, Arc::default(), clock.clone(), MemoryLog::default());
@@ -97,7 +99,9 @@ impl World {
     pub(crate) fn arrival(&self) -> Arrival {
         let listener = config::Listener::default();
         let admission = Admission::new(&listener, Arc::clone(&self.metrics));
-        Lobby::new(&listener, Arc::new(admission)).enter([127, 0, 0, 1].into())
+        let lobby = Lobby::new(&listener, Arc::new(admission));
+        let arrival = lobby.enter(Some([127, 0, 0, 1].into()));
+        arrival.expect("an empty lobby has room")
     }
 
     /// Appends a message with this content, and tells nobody.

@@ -52,6 +52,7 @@ impl Codec for JsonLines {
                 },
                 manner: Manner::Acks,
                 named: None,
+                is_background: false,
             }));
         }
         if let Some(ack) = seq(&said["ack"]) {

@@ -1,7 +1,9 @@
 //! Clients that ask where they stand before they take pushes, over the protocol of `words.rs`.
 //!
 //! - `epochs.rs`: the numbers that each is told in a new epoch
+//! - `certain.rs`: what is known for certain of a client that does not ack
 
+mod certain;
 mod epochs;
 
 use super::{words::Words, *};

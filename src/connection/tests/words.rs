@@ -35,6 +35,7 @@ impl Words {
                 },
                 manner,
                 named,
+                is_background: false,
             }),
             answers: None,
             pinged: None,
@@ -83,6 +84,10 @@ impl Codec for Words {
                 users: vec![UserId::new(user).unwrap()],
                 unwatch: Vec::new(),
             },
+            ["background", is_background] => {
+                self.answers = Some(word("ok"));
+                FromClient::Background(is_background == "true")
+            }
             ["bye"] => {
                 self.answers = Some(word("bye!"));
                 FromClient::LogOut

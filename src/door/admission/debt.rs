@@ -11,16 +11,16 @@ use std::{
 
 /// The time at which all charges will be paid, in ns.
 #[derive(Debug, Default)]
-pub(super) struct Debt(AtomicU64);
+pub(crate) struct Debt(AtomicU64);
 
 impl Debt {
     /// The part that is not paid yet.
-    pub(super) fn owed(&self, now: Duration) -> Duration {
+    pub(crate) fn owed(&self, now: Duration) -> Duration {
         Duration::from_nanos(self.0.load(Relaxed)).saturating_sub(now)
     }
 
     /// Adds `cost` if the debt then is at most `most`. Otherwise it adds nothing, and returns the excess.
-    pub(super) fn charge(
+    pub(crate) fn charge(
         &self,
         now: Duration,
         cost: Duration,

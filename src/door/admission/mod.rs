@@ -31,7 +31,8 @@ use std::{
 
 use tokio::time::Instant;
 
-use self::{address::Address, bad_tokens::BadTokens, debt::Debt, memory::Memory};
+pub(crate) use self::debt::Debt;
+use self::{address::Address, bad_tokens::BadTokens, memory::Memory};
 pub use self::{
     descriptors::{Shares, TooFew, raise_limit},
     lobby::{Arrival, Lobby},
@@ -60,6 +61,8 @@ pub enum Refused {
     Memory(Duration),
     /// The address sent too many bad tokens.
     BadTokens(Duration),
+    /// The address has too many arrivals, each within a call.
+    Address(Duration),
 }
 
 impl Refused {
@@ -69,7 +72,8 @@ impl Refused {
             Self::Connections(wait)
             | Self::Rate(wait)
             | Self::Memory(wait)
-            | Self::BadTokens(wait) => wait,
+            | Self::BadTokens(wait)
+            | Self::Address(wait) => wait,
         }
     }
 
@@ -80,6 +84,7 @@ impl Refused {
             Self::Rate(_) => RefusalReason::Rate,
             Self::Memory(_) => RefusalReason::Memory,
             Self::BadTokens(_) => RefusalReason::BadTokens,
+            Self::Address(_) => RefusalReason::Address,
         }
     }
 }
@@ -120,10 +125,10 @@ impl Admission {
         }
     }
 
-    /// Says why nobody of this address is served now.
-    fn check(&self, address: Address) -> Result<(), Refused> {
+    /// Says why nobody of this address is served now. `None`: an address that no proxy has named.
+    fn check(&self, address: Option<Address>) -> Result<(), Refused> {
         let now = self.started.elapsed();
-        if let Some(wait) = self.bad_tokens.wait(address, now) {
+        if let Some(wait) = address.and_then(|address| self.bad_tokens.wait(address, now)) {
             return Err(Refused::BadTokens(wait + soon()));
         }
         if self.memory.is_full(now, self.open.load(Relaxed)) {
@@ -133,7 +138,7 @@ impl Admission {
     }
 
     /// Admits one more connection, if the limits allow it.
-    fn admit(self: &Arc<Self>, address: Address) -> Result<Permit, Refused> {
+    fn admit(self: &Arc<Self>, address: Option<Address>) -> Result<Permit, Refused> {
         self.check(address)?;
         let now = self.started.elapsed();
         let permit = self.take().ok_or_else(|| Refused::Connections(soon()))?;
@@ -205,15 +210,15 @@ mod tests {
     #[test]
     fn a_permit_that_is_given_back_is_somebody_elses() {
         let admission = admission(|config| config.connections_max = 1);
-        let Ok(held) = admission.admit(somebody()) else {
+        let Ok(held) = admission.admit(Some(somebody())) else {
             panic!("the first is let in")
         };
         assert!(matches!(
-            admission.admit(somebody()),
+            admission.admit(Some(somebody())),
             Err(Refused::Connections(_))
         ));
         drop(held);
-        assert!(admission.admit(somebody()).is_ok());
+        assert!(admission.admit(Some(somebody())).is_ok());
     }
 
     #[test]
@@ -224,7 +229,10 @@ mod tests {
             .handshakes
             .charge(BURST * 3600, BURST, BURST)
             .unwrap();
-        assert!(matches!(admission.admit(somebody()), Err(Refused::Rate(_))));
+        assert!(matches!(
+            admission.admit(Some(somebody())),
+            Err(Refused::Rate(_))
+        ));
         assert_eq!(admission.open.load(Relaxed), 0);
         assert!(admission.is_rushed() && admission.is_pressed());
     }
@@ -239,7 +247,7 @@ mod tests {
             admission
                 .bad_tokens
                 .note(somebody(), "none", Duration::ZERO);
-            assert!(admission.admit(somebody()).is_ok());
+            assert!(admission.admit(Some(somebody())).is_ok());
         }
         assert!(!admission.is_rushed() && !admission.is_pressed());
     }
@@ -248,7 +256,7 @@ mod tests {
     fn more_memory_than_there_may_be_lets_nobody_in() {
         let admission = admission(|config| config.memory_bytes_max = 1);
         assert!(matches!(
-            admission.admit(somebody()),
+            admission.admit(Some(somebody())),
             Err(Refused::Memory(_))
         ));
         assert!(admission.is_pressed());

@@ -83,9 +83,9 @@ pub(super) fn write(root: &dyn Disk, epoch: LogEpoch) -> io::Result<()> {
     root.sync_names()
 }
 
-/// The text of the file of an epoch with base 0.
-pub fn text(number: ids::Epoch) -> String {
-    LogEpoch { number, base: 0 }.text()
+/// The text of the file of an epoch.
+pub fn text(number: ids::Epoch, base: u32) -> String {
+    LogEpoch { number, base }.text()
 }
 
 /// Reads the file; `None` when its text is no epoch.
@@ -115,7 +115,7 @@ mod tests {
             }
             assert_eq!(LogEpoch::of_text(&text[..text.len() - 1]), None);
         }
-        assert_eq!(text(number), "000000000000beef 78ee9d66\n");
+        assert_eq!(text(number, 0), "000000000000beef 78ee9d66\n");
         for none in ["", "\n", "000000000000beef"] {
             assert_eq!(LogEpoch::of_text(none), None);
         }

@@ -342,6 +342,12 @@ impl Keeper {
         }
         let mut facts = leaving.carried_profiles();
         if self.format >= ROWS_SINCE {
+            let expiries = leaving.expiries(&self.core, segment, &self.pulse)?;
+            for records in expiries.chunks(CARRIED_AT_ONCE) {
+                if !self.append(records.to_vec()).await {
+                    return Err(ReadError::Io(std::io::ErrorKind::StorageFull));
+                }
+            }
             facts.extend(leaving.carried_rows(&self.core, segment, &self.pulse)?);
         }
         for facts in facts.chunks(CARRIED_AT_ONCE) {

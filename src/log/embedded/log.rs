@@ -9,10 +9,11 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    Append, AppendError, Cause, Consumer, ConversationPage, ConversationRead, EmbeddedLog, Inbox,
-    InboxRead, Log, LogAnswer, LogError, Lookup, Patience, Pending, ReadError, ReadLimit, Receipt,
-    Refusing, ResumePoint, SessionRow, TokenTimes, core::Core, lock::lock, queue::Work,
-    record::Record,
+    Append, AppendError, Cause, Consumer, ConversationPage, ConversationRead, CursorPage,
+    EmbeddedLog, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError,
+    Lookup, Patience, Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, RowChange,
+    RowTable, SessionRow, TokenTimes, core::Core, lock::lock, queue::Work, record::Record,
+    table_id::TableId,
 };
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
@@ -282,6 +283,41 @@ impl Log for EmbeddedLog {
     ) -> Result<Pending<()>, AppendError> {
         self.check_conversations("log.format is held back to one without settings")?;
         self.enqueue(|sender| Work::Settings(user, changes, sender))
+    }
+
+    fn put_rows(&self, rows: Vec<RowChange>) -> Result<Pending<()>, AppendError> {
+        self.check_conversations("log.format is held back to one without rows")?;
+        if !rows.iter().all(RowChange::fits) {
+            let text = "a row has no key, or is too long";
+            let failure = LogError::new(Cause::LookupFailed, text);
+            return Err(AppendError::Refusing(failure));
+        }
+        let record = |row: RowChange| Record::Row {
+            table: row.table.into(),
+            key: row.key,
+            value: row.value,
+        };
+        let records = rows.into_iter().map(record).collect();
+        self.enqueue(|sender| Work::Records(records, sender))
+    }
+
+    fn rows(
+        &self,
+        table: RowTable,
+        prefix: &[u8],
+        after: &[u8],
+        limit: usize,
+    ) -> LogAnswer<Vec<(Bytes, Bytes)>> {
+        let (table, prefix, after) = (TableId::from(table), prefix.to_vec(), after.to_vec());
+        self.aside(move |core| Ok(core.state.page_of(table, &prefix, &after, limit)?))
+    }
+
+    fn feed(&self, from: FeedPosition, limit: FeedLimit) -> LogAnswer<FeedPage> {
+        self.aside(move |core| Ok(core.feed(from, limit)?))
+    }
+
+    fn cursor_feed(&self, from: FeedPosition, limit: usize) -> LogAnswer<CursorPage> {
+        self.aside(move |core| Ok(core.cursor_feed(from, limit)?))
     }
 
     fn commits(&self, consumer: Arc<dyn Consumer>) {

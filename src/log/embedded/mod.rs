@@ -36,12 +36,15 @@
 //! - `reader.rs`: one user's messages, in order, every byte checked
 //! - `entry.rs`: one entry of an inbox, with its places and its content
 //! - `conversation.rs`: one conversation's messages, and the list of a user's conversations
+//! - `feed.rs`: the commits in log order, from any position
+//! - `cursor_feed.rs`: the moves of sessions' cursors in log order
 //! - `reads.rs`: the reads that wait for the disk
 //! - `scan.rs`: a segment from end to end
 //!
 //! Work beside the writer:
 //!
 //! - `keeper.rs`: checkpoints, marks, retention, and another try on a full disk, in rounds
+//! - `expiry_rows.rs`: tells which unacked messages leave with a segment
 //! - `retention.rs`: removes whole segments, and first writes the facts again that must outlive them
 //! - `watermark.rs`: the position up to which the log is known to be synced
 //! - `time_mark.rs`: the stored time
@@ -56,11 +59,14 @@
 
 mod conversation;
 mod core;
+mod cursor_feed;
 mod disk;
 mod entry;
 mod entry_fields;
 mod epoch;
 mod error;
+mod expiry_rows;
+mod feed;
 mod group;
 pub mod inspect;
 mod keeper;
@@ -108,7 +114,8 @@ pub use self::{
 /// The names that every file here uses: this log's errors, and the trait's types.
 use self::error::Refusing;
 use super::{
-    Append, AppendError, Cause, Commit, Consumer, ConversationPage, ConversationRead, Inbox,
-    InboxRead, LISTED_MAX, Log, LogAnswer, LogError, Lookup, Pending, ReadLimit, Receipt,
-    ResumePoint, SessionRow, TokenTimes,
+    Append, AppendError, Cause, Commit, Consumer, ConversationPage, ConversationRead, CursorMove,
+    CursorPage, EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Expiry, FeedCommit, FeedLimit,
+    FeedLoss, FeedPage, FeedPosition, Inbox, InboxRead, LISTED_MAX, Log, LogAnswer, LogError,
+    Lookup, Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow, TokenTimes,
 };

@@ -190,11 +190,12 @@ fn bytes_of_append(append: &Append) -> usize {
 }
 
 fn bytes_of_record(record: &Record) -> usize {
-    let profile = match record {
+    let held = match record {
         Record::Register { profile, .. } => profile.len(),
+        Record::Row { key, value, .. } => key.len() + value.as_ref().map_or(0, Bytes::len),
         _ => 0,
     };
-    size_of::<Record>() + profile
+    size_of::<Record>() + held
 }
 
 #[cfg(test)]

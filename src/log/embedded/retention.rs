@@ -16,6 +16,7 @@ use super::{
     core::Core,
     entry::MessageLookup,
     entry_fields::{MARKS, MESSAGE},
+    expiry_rows::expiry_records,
     message_facts::conversation_key,
     queue::Carried,
     record::{Key, Position, Record},
@@ -328,6 +329,16 @@ impl Leaving {
             }
         }
         Ok(carried)
+    }
+
+    /// The records that tell which unacked messages leave with the segment.
+    pub(super) fn expiries(
+        &self,
+        core: &Core,
+        segment: &Segment,
+        pulse: &Pulse,
+    ) -> Result<Vec<Record>, ReadError> {
+        expiry_records(core, segment, &self.entries, pulse)
     }
 
     /// True if the segment holds messages or read marks, and not carried facts alone.

@@ -5,12 +5,14 @@
 //! only grow may merge them instead, as [`TableId::Conversations`] does. [`TableId::Settings`] stand in the rows of conversations.
 //!
 //! This version writes [`TableId::Numbers`], [`TableId::Spreads`], [`TableId::Pieces`], [`TableId::Conversations`] and
-//! [`TableId::Settings`]. The other tables are reserved:
+//! [`TableId::Settings`], and the tables of [`RowTable`] for the rooms above the log. The other tables are reserved:
 //! their numbers and keys stand here so that this version keeps such rows, when a later version has written them.
 //!
 //! A version that meets a table without a number here does not start. It would lose the table's rows with their segments.
 
 use bytes::Bytes;
+
+use super::RowTable;
 
 /// A table, by its number in records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,15 +28,15 @@ pub(super) enum TableId {
     Conversations = 4,
     /// Not used. A row of [`TableId::Conversations`] has the read mark.
     Marks = 5,
-    /// Devices for vendor push: provider `\0` vendor token → user, platform, app, language.
+    /// Devices for vendor push. The rooms above the log make the keys and the values, also of the next two tables.
     Devices = 6,
     /// A user's settings: user `\0` conversation id → pinned, do-not-disturb, cleared.
     Settings = 7,
     /// A sender's profile, from the sender's newest message: user → name, picture.
     Profiles = 8,
-    /// Vendor push that is due: provider `\0` user `\0` seq, device → text, deadline.
+    /// Vendor push that is due.
     PushTasks = 9,
-    /// Consumers of the feed of commits: consumer, then what it counts by → cursor.
+    /// Readers of the feed of commits.
     Consumers = 10,
 }
 
@@ -54,6 +56,16 @@ impl TableId {
             10 => Self::Consumers,
             _ => return None,
         })
+    }
+}
+
+impl From<RowTable> for TableId {
+    fn from(table: RowTable) -> Self {
+        match table {
+            RowTable::Devices => Self::Devices,
+            RowTable::PushTasks => Self::PushTasks,
+            RowTable::Consumers => Self::Consumers,
+        }
     }
 }
 

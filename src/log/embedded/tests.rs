@@ -12,6 +12,8 @@
 //! - `damage.rs`: no damage goes unnoticed, and no whole message is lost with it
 //! - `retention.rs`: whole segments go, and the facts that outlive them stay
 //! - `everyone.rs`: a message to everyone is placed to its end, in pieces
+//! - `feed.rs`: the feed has each commit once, and tells what is missing; rows outlive their segment
+//! - `expiries.rs`: a reader learns which unacked messages left, and which cursors moved
 //! - `format.rs`: older formats are read and written on, later ones are named
 //! - `parts.rs`: a work on very many rows or records is done in parts
 //! - `threads.rs`: a thread that ended or hangs is named
@@ -25,6 +27,8 @@ mod damage;
 mod directory;
 mod epochs;
 mod everyone;
+mod expiries;
+mod feed;
 mod fixture;
 mod format;
 mod full_disk;

@@ -161,6 +161,30 @@ async fn a_mark_of_an_earlier_epoch_reaches_what_the_change_left() {
     }
 }
 
+/// The JavaScript core names its functions.
+#[tokio::test]
+async fn each_core_is_told_the_numbers_by_which_it_counts() {
+    let world = World::new();
+    world.notices(&["oa"], 3).await;
+    world.log.expire_all();
+    world.notices(&["oa"], 1).await;
+    world.log.rows().begin_base(1000);
+    let token = world.token("u1");
+    for (name, first, head) in [("os", 4, 4), ("reqFuncName", 1004, 1004)] {
+        let headers = [("operationID", "op"), ("token", &*token), (name, "x")];
+        let ask = async |path| {
+            let asked = json!({ "conversationIDs": ["sn_oa_u1"] }).to_string();
+            world.ask(path, &headers, asked).await.0["data"].take()
+        };
+        let listed = ask(INCREMENTAL).await;
+        assert_eq!(listed["insert"][0]["minSeq"], first, "{name}");
+        let found = ask("/conversation/get_conversations").await;
+        assert_eq!(found["conversations"][0]["minSeq"], first, "{name}");
+        let seqs = ask("/msg/get_conversations_has_read_and_max_seq").await;
+        assert_eq!(seqs["seqs"]["sn_oa_u1"]["maxSeq"], head, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_mark_during_the_drain_is_refused() {
     let world = World::new();

@@ -6,9 +6,11 @@
 //! - `conversations.rs`: lists, seqs and marks
 //! - `settings.rs`: settings, and the removal of messages
 //! - `profiles.rs`: names and pictures
+//! - `devices.rs`: a phone's token, and its badge
 //! - `jssdk.rs`: the JavaScript SDK's calls
 
 mod conversations;
+mod devices;
 mod fixture;
 mod jssdk;
 mod profiles;

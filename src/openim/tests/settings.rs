@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fixture::{World, message};
-use crate::openim::settings::DELETED_MAX;
+use crate::openim::{rate::CHANGES_AT_ONCE_MAX, settings::DELETED_MAX};
 
 const SET: &str = "/conversation/set_conversations";
 const CLEAR: &str = "/msg/clear_conversation_msg";
@@ -43,6 +43,29 @@ async fn seqs(world: &World, id: &str) -> (i64, i64, i64) {
     let seq = |name: &str| data["seqs"][id][name].as_i64().unwrap();
     let first = conversation(world, id).await["minSeq"].as_i64().unwrap();
     (first, seq("maxSeq"), seq("hasReadSeq"))
+}
+
+#[tokio::test]
+async fn changes_above_the_rate_are_refused_and_questions_are_not() {
+    let world = World::new();
+    world.notices(&["oa"], 1).await;
+    let mark = json!({ "conversationID": ID, "hasReadSeq": 1, "seqs": null });
+    let mark = ("/msg/mark_conversation_as_read", mark);
+    let set = (SET, change(json!({ "isPinned": true })));
+    for (path, body) in [mark.clone(), set.clone()]
+        .iter()
+        .cycle()
+        .take(CHANGES_AT_ONCE_MAX as usize)
+    {
+        world.data(path, body.clone()).await;
+    }
+    let clear = (CLEAR, json!({ "conversationIDs": [ID] }));
+    let delete = (DELETE, json!({ "conversationID": ID, "seqs": [1] }));
+    for (path, body) in [mark, set, clear, (CLEAR_ALL, json!({})), delete] {
+        let (code, detail) = world.refused(path, &body.to_string()).await;
+        assert_eq!((code, &*detail), (500, "too many changes: try again later"));
+    }
+    assert_eq!(conversation(&world, ID).await["isPinned"], true);
 }
 
 #[tokio::test]

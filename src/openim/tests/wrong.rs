@@ -133,8 +133,7 @@ async fn a_call_that_asks_for_a_change_is_refused_and_any_other_finds_nothing() 
         "/user/update_user_info_ex",
         "/friend/add_friend",
         "/group/create_group",
-        "/third/fcm_update_token",
-        "/third/set_app_badge",
+        "/third/upload_logs",
     ] {
         let expected = (1002, "this gateway does not support the call".into());
         assert_eq!(world.refused(path, "{}").await, expected, "{path}");

@@ -206,6 +206,7 @@ mod tests {
             }),
             ex: "more".into(),
             marks: Vec::new(),
+            no_push: false,
         }
         .to_bytes()
     }

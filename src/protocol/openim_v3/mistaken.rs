@@ -30,6 +30,7 @@ impl Mistaken {
             },
             manner: Manner::Sifts,
             named: None,
+            is_background: false,
         };
         Self {
             is_told,

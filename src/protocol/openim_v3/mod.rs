@@ -142,6 +142,7 @@ impl OpenimV3 {
                 Form::Json => Manner::Forgets,
             },
             named: Some((query.user.clone(), query.platform)),
+            is_background: query.is_background,
         };
         Self {
             encoding: query.encoding,
@@ -165,7 +166,7 @@ impl OpenimV3 {
     fn respond(&self, request: &ClientRequest, data: &[u8], (code, text): RequestError) -> Frame {
         self.binary(&Response {
             number: request.number,
-            error_code: code,
+            error_code: code.into(),
             error_text: text,
             increment: &request.increment,
             operation_id: &request.operation_id,
@@ -198,9 +199,9 @@ impl OpenimV3 {
                 self.asked_presence = Some(Box::new(request));
                 FromClient::Watch { users, unwatch }
             }
-            Errand::Nothing => {
+            Errand::Background(is_background) => {
                 self.owed = Some(Box::new(self.answer(&request, &[])));
-                FromClient::Nothing
+                FromClient::Background(is_background)
             }
             Errand::LogOut => {
                 self.owed = Some(Box::new(self.answer(&request, &[])));

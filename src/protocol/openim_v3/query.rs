@@ -16,6 +16,8 @@ pub(super) struct Query {
     pub(super) encoding: Encoding,
     /// True if the verdict on the login is a text message; false: the HTTP answer.
     pub(super) is_told: bool,
+    /// True if its app is in background.
+    pub(super) is_background: bool,
 }
 
 /// The same as one JSON object, in base64url: the parameter `v`.
@@ -33,6 +35,8 @@ struct Packed {
     sdk_type: String,
     #[serde(default)]
     send_response: bool,
+    #[serde(default)]
+    background: bool,
 }
 
 /// The query, if it names all that it has to.
@@ -50,6 +54,7 @@ pub(super) fn parse(query: &str) -> Option<Query> {
             platform: Platform::from_number(packed.platform_id).ok()?,
             encoding: encoding(&packed.sdk_type, &packed.compression)?,
             is_told: packed.send_response,
+            is_background: packed.background,
         });
     }
     let text = |name| value(name).unwrap_or_default();
@@ -59,6 +64,7 @@ pub(super) fn parse(query: &str) -> Option<Query> {
         platform: Platform::from_number(value("platformID")?.parse().ok()?).ok()?,
         encoding: encoding(&text("sdkType"), &text("compression"))?,
         is_told: text("isMsgResp") == "true",
+        is_background: text("isBackground") == "true",
     })
 }
 
@@ -122,6 +128,7 @@ mod tests {
             platform: Platform::Android,
             encoding: gob(true),
             is_told: false,
+            is_background: false,
         };
         assert_eq!(parse(native), Some(query.clone()));
         let js = "sendID=%E5%BC%A0+a&token=t&platformID=5&isMsgResp=true&sdkType=js";
@@ -131,6 +138,8 @@ mod tests {
         let packed = r#"{"token":"a.b-c_d","userID":"u1","platformID":2,"operationID":"o","compression":"gzip","sdkType":"go"}"#;
         let packed = format!("v={}", BASE64URL.encode(packed));
         assert_eq!(parse(&packed), Some(query));
+        let background = native.replace("isBackground=false", "isBackground=true");
+        assert!(parse(&background).unwrap().is_background);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::proto::{
     LogoutReq, PullMessageBySeqsReq, SetAppBackgroundStatusReq, SubUserOnlineStatus,
 };
 use crate::{
+    codes::{ARGS, NO_PERMISSION},
     ids::{UserId, WireSeq},
     message::{ADDRESS_BYTES_MAX, CONVERSATION_ID_BYTES_MAX, TOGETHER_BYTES_MAX},
     session::{Question, RANGES_BYTES_MAX, RANGES_MAX, Range},
@@ -33,12 +34,6 @@ pub(super) mod number {
     pub(crate) const PRESENCE: i32 = 2005;
 }
 
-/// OpenIM's error codes.
-pub(super) mod code {
-    pub(crate) const ARGUMENTS: i32 = 1001;
-    pub(crate) const NO_PERMISSION: i32 = 1002;
-}
-
 /// The errand of a request.
 #[derive(Debug)]
 pub(super) enum Errand {
@@ -49,14 +44,14 @@ pub(super) enum Errand {
         users: Vec<UserId>,
         unwatch: Vec<UserId>,
     },
-    /// Nothing but an empty answer.
-    Nothing,
+    /// The app went to the background, or came back. The answer is empty.
+    Background(bool),
     /// The end of the session, after an empty answer.
     LogOut,
 }
 
-/// Why a request gets an error: OpenIM's code, and a text.
-pub(super) type RequestError = (i32, &'static str);
+/// Why a request gets an error: OpenIM's code, and a text in place of its name.
+pub(super) type RequestError = (u16, &'static str);
 
 /// The errand of the request with this number and data. `user` is the one of the session.
 pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Errand, RequestError> {
@@ -109,7 +104,7 @@ pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Errand, Requ
         }
         number::SEND => {
             return Err((
-                code::NO_PERMISSION,
+                NO_PERMISSION.0,
                 "messages are sent by the admin API: apps cannot send here",
             ));
         }
@@ -121,7 +116,7 @@ pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Errand, Requ
         number::BACKGROUND => {
             let request: SetAppBackgroundStatusReq = decode(data)?;
             own(&request.user_id, user)?;
-            Errand::Nothing
+            Errand::Background(request.is_background)
         }
         number::PRESENCE => {
             let request: SubUserOnlineStatus = decode(data)?;
@@ -131,12 +126,12 @@ pub(super) fn asked(number: i32, data: Bytes, user: &str) -> Result<Errand, Requ
                 unwatch: users(request.unsubscribe_user_id),
             }
         }
-        _ => return Err((code::ARGUMENTS, "no such request")),
+        _ => return Err((ARGS.0, "no such request")),
     })
 }
 
 fn decode<T: prost::Message + Default>(data: Bytes) -> Result<T, RequestError> {
-    T::decode(data).map_err(|_| (code::ARGUMENTS, "the data of the request is malformed"))
+    T::decode(data).map_err(|_| (ARGS.0, "the data of the request is malformed"))
 }
 
 /// A request may name its own user alone.
@@ -144,7 +139,7 @@ fn own(named: &str, user: &str) -> Result<(), RequestError> {
     if named.is_empty() || named == user {
         Ok(())
     } else {
-        Err((code::NO_PERMISSION, "the request names another user"))
+        Err((NO_PERMISSION.0, "the request names another user"))
     }
 }
 
@@ -152,7 +147,7 @@ fn few(count: usize) -> Result<(), RequestError> {
     if count <= RANGES_MAX {
         Ok(())
     } else {
-        Err((code::ARGUMENTS, "the request names too many conversations"))
+        Err((ARGS.0, "the request names too many conversations"))
     }
 }
 
@@ -160,10 +155,7 @@ fn conversation(id: &str) -> Result<(), RequestError> {
     if id.len() <= CONVERSATION_ID_BYTES_MAX {
         Ok(())
     } else {
-        Err((
-            code::ARGUMENTS,
-            "the request names a conversation by too long an id",
-        ))
+        Err((ARGS.0, "the request names a conversation by too long an id"))
     }
 }
 
@@ -230,7 +222,7 @@ mod tests {
         match asked(number, data.encode_to_vec().into(), "u1") {
             Ok(Errand::Question(question)) => Ok(question),
             Ok(other) => panic!("{other:?}"),
-            Err((code, _)) => Err(code),
+            Err((code, _)) => Err(code.into()),
         }
     }
 
@@ -362,6 +354,20 @@ mod tests {
             assert_eq!(question(number, &other), Err(1002), "{number}");
             let broken = asked(number, Bytes::from_static(&[0xff]), "u1");
             assert!(matches!(broken, Err((1001, _))), "{number}");
+        }
+    }
+
+    #[test]
+    fn an_app_says_that_it_goes_to_the_background_and_comes_back() {
+        for is_background in [true, false] {
+            let request = SetAppBackgroundStatusReq {
+                user_id: "u1".into(),
+                is_background,
+            };
+            match asked(2004, request.encode_to_vec().into(), "u1") {
+                Ok(Errand::Background(said)) => assert_eq!(said, is_background),
+                other => panic!("{other:?}"),
+            }
         }
     }
 

@@ -224,7 +224,12 @@ fn requests_without_a_session_are_answered_at_once() {
     let mut js = Client::new(JS);
     for (number, code) in [(2004, 0), (1003, 1002), (1004, 1001), (9999, 1001)] {
         let (said, answer) = js.ask(number, &[]);
-        assert!(matches!(said, Ok(FromClient::Nothing)), "{said:?}");
+        let is_said = match said {
+            Ok(FromClient::Background(false)) => number == 2004,
+            Ok(FromClient::Nothing) => number != 2004,
+            _ => false,
+        };
+        assert!(is_said, "{number}");
         let answer = answer.unwrap();
         assert_eq!(answer["errCode"], code);
         assert_eq!(answer["reqIdentifier"], number);

@@ -4,39 +4,41 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use crate::session::{BadToken, Reason};
+use crate::{
+    codes::{self, Code},
+    session::{BadToken, Reason},
+};
 
 /// The verdict on a good login.
 pub(super) fn welcome() -> Bytes {
-    verdict(0, "")
+    verdict((0, ""))
 }
 
 /// The verdict on a login that is refused.
 pub(super) fn refusal(reason: Reason) -> Bytes {
-    let (code, name) = error(reason);
-    verdict(code, name)
+    verdict(error(reason))
 }
 
 /// The verdict on a login whose query lacks something.
 pub(super) fn mistaken() -> Bytes {
-    verdict(1001, "ArgsError")
+    verdict(codes::ARGS)
 }
 
-fn verdict(code: i32, name: &str) -> Bytes {
+fn verdict((code, name): Code) -> Bytes {
     let verdict = json!({ "errCode": code, "errMsg": name, "errDlt": "" });
     verdict.to_string().into()
 }
 
 /// The code and name of OpenIM's error for a login that is refused. SDKs stop at 1501 to 1507, and try again after others.
-fn error(reason: Reason) -> (i32, &'static str) {
+fn error(reason: Reason) -> Code {
     match reason {
-        Reason::Unauthorized(BadToken::Expired) => (1501, "TokenExpiredError"),
+        Reason::Unauthorized(BadToken::Expired) => codes::TOKEN_EXPIRED,
         Reason::Unauthorized(BadToken::Revoked) | Reason::LoggedOut | Reason::Replaced => {
-            (1506, "TokenKickedError")
+            codes::TOKEN_KICKED
         }
-        Reason::Unauthorized(_) => (1502, "TokenInvalidError"),
-        Reason::TooManySessions | Reason::Unavailable(_) => (1601, "ConnOverMaxNumLimit"),
-        _ => (500, "ServerInternalError"),
+        Reason::Unauthorized(_) => codes::TOKEN_INVALID,
+        Reason::TooManySessions | Reason::Unavailable(_) => codes::CONNECTIONS,
+        _ => codes::INTERNAL,
     }
 }
 

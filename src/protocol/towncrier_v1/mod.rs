@@ -176,6 +176,7 @@ fn connect(said: proto::Connect) -> Result<Connect, Reason> {
         },
         manner: Manner::Acks,
         named: None,
+        is_background: false,
     })
 }
 

@@ -36,6 +36,7 @@ fn sample(content_bytes: usize) -> StoredMessage {
         }),
         ex: "more".into(),
         marks: Vec::new(),
+        no_push: false,
     }
 }
 

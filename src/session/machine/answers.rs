@@ -71,10 +71,10 @@ impl Turn<'_> {
         let before = wishes.hold;
         let mut is_read_awaited = false;
         if let (Some(hold), Some(OpenQuestion::Asked { kind, .. })) = (before, &wishes.question) {
-            wishes.hold = hold.after(*kind, now);
+            wishes.hold = hold.after(*kind, shown, now);
             is_read_awaited = wishes.hold.is_some() && *kind != AskKind::Other;
         }
-        if let (Some(Hold::Overview), Some(shown)) = (before, shown) {
+        if let (Some(Hold::Overview(_)), Some(shown)) = (before, shown) {
             self.begin_anew(shown);
         }
         self.answer(ToClient::Answer(answer));

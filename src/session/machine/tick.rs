@@ -55,7 +55,9 @@ impl Turn<'_> {
                     wishes.singly_to = Some(head);
                 }
             }
-            if let Some(watch) = &wishes.watch {
+            if let Some(watch) = &mut wishes.watch
+                && watch.is_stale(condition.presence)
+            {
                 self.actions.push(Action::Look(watch.users()));
             }
         }

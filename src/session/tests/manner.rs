@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{super::*, LIMITS, inbox::numbers};
 use crate::{
-    ids::{ConnectionId, Epoch, Platform, Seq, UserId, WireSeq},
+    ids::{ConnectionId, Epoch, Platform, Seq, WireSeq},
     message::{Content, Entry, Live, Message, ReadMark, StoredMessage},
 };
 
@@ -42,7 +42,7 @@ fn opened_in(
 }
 
 /// The actions of a session to which this happens at this ms, as text.
-fn handle(session: &mut Session, event: Event, ms: u64) -> Vec<String> {
+pub(super) fn handle(session: &mut Session, event: Event, ms: u64) -> Vec<String> {
     let scene = Scene {
         now: Moment(ms),
         has_room: true,
@@ -137,7 +137,7 @@ pub(super) fn tick() -> Event {
     Event::Tick(Condition::default())
 }
 
-const NOTHING: [&str; 0] = [];
+pub(super) const NOTHING: [&str; 0] = [];
 
 #[test]
 fn who_sifts_gets_nothing_before_the_answer_and_then_all_that_follows_it() {
@@ -395,6 +395,27 @@ fn who_forgets_and_asks_for_no_range_gets_pushes_a_second_after_it_read_the_over
     assert_eq!(handle(&mut session, tick(), 9100), ["read after 5"]);
 }
 
+/// A page may be busy for seconds after its overview.
+#[test]
+fn who_forgets_and_lacks_some_gets_no_new_message_before_the_missed_ones() {
+    let (mut session, _) = opened(Manner::Forgets, 5, Some(3));
+    handle(&mut session, asks(Question::Overview(Vec::new())), 0);
+    handle(&mut session, overview(5), 10);
+    assert_eq!(handle(&mut session, pong(), 20), NOTHING);
+    assert_eq!(handle(&mut session, live(6), 30), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 10_019), NOTHING);
+    assert_eq!(handle(&mut session, asks(pull(2)), 10_019), ["ask at 5"]);
+    assert_eq!(handle(&mut session, pulled(), 10_019), ["answer", "ping"]);
+    assert_eq!(handle(&mut session, pong(), 10_030), ["read after 5"]);
+    // A page that was loaded again has no store, and never pulls.
+    let (mut session, _) = opened(Manner::Forgets, 5, Some(3));
+    handle(&mut session, asks(Question::Overview(Vec::new())), 0);
+    handle(&mut session, overview(5), 10);
+    assert_eq!(handle(&mut session, pong(), 20), NOTHING);
+    assert_eq!(handle(&mut session, live(6), 30), NOTHING);
+    assert_eq!(handle(&mut session, tick(), 10_020), ["read after 5"]);
+}
+
 #[test]
 fn nothing_is_sent_again_and_a_receipt_that_does_not_come_ends_the_session() {
     let (mut session, _) = opened(Manner::Sifts, 0, None);
@@ -431,30 +452,6 @@ fn a_client_that_logs_out_is_let_go() {
     let (mut session, _) = opened(Manner::Sifts, 0, None);
     let left = handle(&mut session, Event::Said(FromClient::LogOut), 0);
     assert_eq!(left, ["Close(Left)"]);
-}
-
-#[test]
-fn presence_is_answered_at_once_and_told_again_at_each_change() {
-    let (mut session, _) = opened(Manner::Sifts, 0, None);
-    let user = UserId::new("a").unwrap();
-    let on = |platforms: &[Platform]| Event::Looked(vec![(user.clone(), platforms.to_vec())]);
-    let watch = |users: &[&UserId], unwatch: &[&UserId]| {
-        Event::Said(FromClient::Watch {
-            users: users.iter().map(|user| (*user).clone()).collect(),
-            unwatch: unwatch.iter().map(|user| (*user).clone()).collect(),
-        })
-    };
-    let look = r#"Look(["a"])"#;
-    assert_eq!(handle(&mut session, watch(&[&user], &[]), 0), [look]);
-    let told = r#"Send(Presence([("a", [])]))"#;
-    assert_eq!(handle(&mut session, on(&[]), 0), [told]);
-    assert_eq!(handle(&mut session, tick(), 500), [look]);
-    assert_eq!(handle(&mut session, on(&[]), 500), NOTHING);
-    let told = r#"Send(Presence([("a", [Web])]))"#;
-    assert_eq!(handle(&mut session, on(&[Platform::Web]), 900), [told]);
-    let ended = handle(&mut session, watch(&[], &[&user]), 1000);
-    assert_eq!(ended, ["Send(Presence([]))"]);
-    assert_eq!(handle(&mut session, tick(), 2000), NOTHING);
 }
 
 #[test]

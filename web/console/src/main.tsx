@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Api, forgetToken, savedToken, saveToken } from "./api.ts";
 import { Conversations } from "./conversations.tsx";
 import { Health } from "./health.tsx";
+import { Letters } from "./letters.tsx";
 import { Online } from "./online.tsx";
 import { Send } from "./send.tsx";
 import { Settings } from "./settings.tsx";
@@ -11,7 +12,13 @@ import { SignIn, userOf } from "./signin.tsx";
 import "../../theme.css";
 import "./style.css";
 
-const VIEWS = { send: "Send", online: "Online", health: "Health", settings: "Settings" } as const;
+const VIEWS = {
+  send: "Send",
+  online: "Online",
+  health: "Health",
+  webhooks: "Webhooks",
+  settings: "Settings",
+} as const;
 type View = keyof typeof VIEWS;
 
 const viewOfHash = (): View => {
@@ -79,6 +86,7 @@ function Desk({ token, onLeave }: { token: string; onLeave: () => void }) {
           </>
         )}
         {view === "health" && <Health api={api} />}
+        {view === "webhooks" && <Letters api={api} />}
         {view === "settings" && <Settings api={api} />}
       </main>
     </>

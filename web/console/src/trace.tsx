@@ -7,6 +7,9 @@ const FOLLOW_MS = 1000;
 /** Receivers that one message shows; the others are counted. */
 const RECEIVERS_MAX = 100;
 
+/** The states of a push that is not over. */
+const UNDER_WAY = ["waiting", "queued", "retried"];
+
 /** A message that was sent from here, or that somebody looks for. */
 export interface Followed {
   id: string;
@@ -29,12 +32,27 @@ interface Session {
   ackedTime: number | null;
 }
 
+/** What vendor push did for a class of devices, or for one device. */
+interface Push {
+  class: string;
+  state: string;
+  time: number;
+  until?: number;
+  platform?: string;
+  deviceID?: string;
+  proof?: string;
+  provider?: string;
+  device?: string;
+  vendorID?: string;
+  reason?: string;
+}
+
 interface Trace {
   serverMsgID: string;
   clientMsgID: string;
   sendTime: number;
   receiversTotal: number;
-  receivers: { userID: string; seq: number; state: State; sessions: Session[] }[];
+  receivers: { userID: string; seq: number; state: State; sessions: Session[]; push?: Push[] }[];
 }
 
 const clock = (ms: number) => {
@@ -96,7 +114,10 @@ function useTrace(api: Api, one: Followed): [Trace | null, string] {
         setTrace(trace);
         setProblem("");
         const isDone = (state: State) => state === "received" || state === "acked" || state === "expired";
-        const receivers = trace.receivers.filter(({ sessions }) => !sessions.every((s) => isDone(s.state)));
+        const isPushed = (push: Push[] = []) => !push.some(({ state }) => UNDER_WAY.includes(state));
+        const receivers = trace.receivers.filter(
+          ({ sessions, push }) => !sessions.every((s) => isDone(s.state)) || !isPushed(push),
+        );
         const isOver = receivers.length === 0 && trace.receivers.every(({ state }) => isDone(state));
         if (!isOver) timer = setTimeout(ask, FOLLOW_MS);
       } catch (error) {
@@ -142,7 +163,7 @@ function Traced({ api, one }: { api: Api; one: Followed }) {
                 <th>Acked</th>
               </tr>
             </thead>
-            <tbody>{trace.receivers.flatMap(rows)}</tbody>
+            <tbody>{trace.receivers.flatMap((receiver) => [...rows(receiver), ...pushes(receiver)])}</tbody>
           </table>
           {trace.receiversTotal > trace.receivers.length && (
             <p class="hint">and {trace.receiversTotal - trace.receivers.length} more</p>
@@ -190,4 +211,24 @@ function rows({ userID, seq, state, sessions }: Trace["receivers"][number]) {
       </td>
     </tr>
   ));
+}
+
+/** The rows of vendor push, below those of the sessions. */
+function pushes({ userID, push = [] }: Trace["receivers"][number]) {
+  return push.map((fact) => (
+    <tr key={`${userID} push ${fact.class} ${fact.provider} ${fact.device}`} data-push={fact.state}>
+      <td class="hint">push</td>
+      <td>
+        {fact.class} {fact.provider} {fact.device}
+      </td>
+      <td>{clock(fact.time)}</td>
+      <td class={fact.state === "sent" || fact.state === "served" ? "ok" : "hint"}>{said(fact)}</td>
+    </tr>
+  ));
+}
+
+function said({ state, until, platform, deviceID, proof, vendorID, reason }: Push) {
+  if (state === "served") return `served by ${platform}${deviceID ? ` ${deviceID}` : ""}: ${proof}`;
+  const details = [vendorID, reason, until !== undefined && `until ${clock(until)}`];
+  return [state, ...details.filter(Boolean)].join(", ");
 }

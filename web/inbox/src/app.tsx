@@ -8,6 +8,8 @@ import { useChanges, useLanguage, useRoute } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
 import { LanguageButton } from "./language.tsx";
 import { Mailbox } from "./mailbox.ts";
+import { NotifyButton } from "./notify.tsx";
+import { stopPush } from "./push.ts";
 import { isServed } from "./release.ts";
 import { go, goUp, type Route } from "./route.ts";
 import { SignIn } from "./signin.tsx";
@@ -31,7 +33,10 @@ export function App() {
     setAccount(next);
   };
   /** What landed is one user's: it leaves with the sign-in. A tab that is frozen may delay that, but holds nobody up. */
-  const forget = () => void mailbox?.forget().catch(() => {});
+  const forget = () => {
+    mailbox?.forget().catch(() => {});
+    if (account) stopPush(account).catch(() => {});
+  };
   useEffect(
     () =>
       onOtherTab(() => {
@@ -148,6 +153,7 @@ function Inbox({ mailbox, ...actions }: { mailbox: Mailbox } & Omit<BannerProps,
           <span class="who" title={mailbox.account.user}>
             {mailbox.account.user}
           </span>
+          <NotifyButton account={mailbox.account} />
           <LanguageButton />
           <button type="button" class="plain" onClick={actions.onSignOut} title={say("signOutNote")}>
             <Icon name="exit" />

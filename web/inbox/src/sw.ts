@@ -3,7 +3,11 @@
 // The page is asked for first and taken from here where it does not come; what it is made of has its hash in its name and
 // is taken from here first. A sign-on in front of the gateway reaches the browser. Nothing else passes through: no token,
 // no message.
+//
+// A push of the gateway is shown as a notice; a press on it opens its conversation.
+import { groupOfConversation } from "./group.ts";
 import { ownName } from "./keep.ts";
+import { hrefOf } from "./route.ts";
 import { isRefusal, ownScript } from "./signon.ts";
 
 /** Of the service worker's world, what is used here: its types and the page's cannot be loaded together. */
@@ -15,6 +19,13 @@ interface WorkerEvents {
     respondWith(response: Promise<Response>): void;
     waitUntil(work: Promise<unknown>): void;
   };
+  push: { data: { json(): unknown } | null; waitUntil(work: Promise<unknown>): void };
+  notificationclick: { notification: Notification; waitUntil(work: Promise<unknown>): void };
+}
+interface Page {
+  url: string;
+  focus(): Promise<unknown>;
+  navigate(url: string): Promise<unknown>;
 }
 interface Worker {
   addEventListener<Name extends keyof WorkerEvents>(
@@ -22,7 +33,12 @@ interface Worker {
     listener: (event: WorkerEvents[Name]) => void,
   ): void;
   skipWaiting(): Promise<void>;
-  clients: { claim(): Promise<void> };
+  registration: { showNotification(title: string, options: NotificationOptions): Promise<void> };
+  clients: {
+    claim(): Promise<void>;
+    matchAll(kind: { type: "window"; includeUncontrolled: boolean }): Promise<Page[]>;
+    openWindow(url: string): Promise<unknown>;
+  };
 }
 const worker = self as unknown as Worker;
 
@@ -57,6 +73,61 @@ worker.addEventListener("fetch", (event) => {
     event.respondWith(part(request));
   }
 });
+
+worker.addEventListener("push", (event) => {
+  event.waitUntil(show(readPush(event.data)));
+});
+worker.addEventListener("notificationclick", (event) => {
+  event.notification.close();
+  event.waitUntil(open(String(event.notification.data ?? "")));
+});
+
+/** A push as the gateway sends it, as far as it is shown. */
+interface Push {
+  title?: string;
+  body?: string;
+  badge?: number;
+  server_msg_id?: string;
+  conversation_id?: string;
+}
+
+function readPush(data: { json(): unknown } | null): Push {
+  try {
+    return (data?.json() ?? {}) as Push;
+  } catch {
+    return {};
+  }
+}
+
+/**
+ * Shows a push, also one that says nothing: a browser takes the right away from a page that shows none. A repeat has the same
+ * tag, and takes the place of the one before.
+ */
+async function show({
+  title,
+  body,
+  badge,
+  server_msg_id: id,
+  conversation_id: conversation,
+}: Push): Promise<void> {
+  await worker.registration.showNotification(title || "Towncrier", {
+    body: body ?? "",
+    tag: id ?? "",
+    icon: "icon.svg",
+    data: conversation ? hrefOf({ group: groupOfConversation(conversation) }) : "",
+  });
+  if (badge !== undefined) await navigator.setAppBadge?.(badge).catch(() => {});
+}
+
+/** Opens a part of the page, in a window that has the page already or in a new one. */
+async function open(hash: string): Promise<void> {
+  const url = new URL(hash, HOME).href;
+  const pages = await worker.clients.matchAll({ type: "window", includeUncontrolled: true });
+  const page = pages.find((page) => new URL(page.url).pathname === HOME.pathname);
+  if (!page) return void (await worker.clients.openWindow(url));
+  await page.focus();
+  await page.navigate(url);
+}
 
 /** Keeps the page and all that it names, and lets go of what it no longer names. Another page is left alone. */
 async function keepPage(response: Response): Promise<void> {

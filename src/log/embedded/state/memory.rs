@@ -116,11 +116,13 @@ impl Tree for MemoryTree {
         Ok(())
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError> {
-        let rows = self.rows();
-        let from = rows.range(prefix.to_vec()..);
-        let mut these = from.take_while(|(key, _)| key.starts_with(prefix));
-        these.try_for_each(|(key, value)| visit(key, value))
+    fn scan(&self, prefix: &[u8], after: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError> {
+        for (key, value) in self.rows().range(prefix.max(after).to_vec()..) {
+            if !key.starts_with(prefix) || &**key > after && !visit(key, value)? {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

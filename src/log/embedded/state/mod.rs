@@ -8,7 +8,7 @@
 //!
 //! - `keys.rs`: the catalogue of the rows in sled
 //! - `store.rs`: sled behind a trait, opened or set aside; `memory.rs`: its replacement while the disk is full
-//! - `table.rs`: one kind of row, written behind
+//! - `table.rs`: one kind of row, written behind; `page.rs`: some rows of a table, in the order of their keys
 //! - `checkpoint.rs`: rows go to sled, and sled claims what it has
 //! - `conversations.rs`: conversations and their read marks; `conversation_row.rs`: the row of one; `unnumbered.rs`: entries of an
 //!   earlier version; `settings.rs`: a user's settings as bytes
@@ -23,6 +23,7 @@ mod idempotency;
 mod keys;
 mod mark_rows;
 mod memory;
+mod page;
 mod rows;
 mod settings;
 mod store;
@@ -193,7 +194,7 @@ impl State {
             },
             deleted: Table::open(&*store, "deleted")?,
             profiles: Table::open(&*store, "profiles")?,
-            rows: Table::open(&*store, "rows")?,
+            rows: Table::open_sorted(&*store, "rows")?,
             pending: ByKind::default(),
             store,
         };

@@ -51,6 +51,20 @@ impl State {
         Ok(rows)
     }
 
+    /// The rows of a table whose keys begin with `prefix` and come after `after`, with their keys, ascending, at most `limit`.
+    pub(in crate::log::embedded) fn page_of(
+        &self,
+        table: TableId,
+        prefix: &[u8],
+        after: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        let (prefix, after) = (keys::row(table, prefix), keys::row(table, after));
+        let rows = self.rows.page(&prefix, &after, limit)?.into_iter();
+        let row = |(key, value): (Box<[u8]>, _)| (Bytes::copy_from_slice(&key[1..]), value);
+        Ok(rows.map(row).collect())
+    }
+
     /// Forgets a row of a table, because its segment is removed.
     pub(in crate::log::embedded) fn forget_row(&self, table: TableId, key: &[u8]) {
         self.rows.remove(keys::row(table, key));

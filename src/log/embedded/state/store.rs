@@ -75,12 +75,12 @@ pub trait Tree: Send + Sync + 'static {
     fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), StateError>;
     /// Removes a row, unflushed.
     fn remove(&self, key: &[u8]) -> Result<(), StateError>;
-    /// Visits the rows whose keys begin with `prefix`, ascending, until `visit` fails.
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError>;
+    /// Visits the rows whose keys begin with `prefix` and are greater than `after`, ascending, until `visit` fails or has enough.
+    fn scan(&self, prefix: &[u8], after: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError>;
 }
 
-/// The function that a scan calls for each row.
-pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StateError> + 'a;
+/// The function that a scan calls for each row. It returns false when it has enough.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, StateError> + 'a;
 
 /// sled in a directory of the machine.
 pub(crate) struct SledHome {
@@ -172,10 +172,13 @@ impl Tree for sled::Tree {
         Ok(())
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError> {
-        self.scan_prefix(prefix).try_for_each(|row| {
+    fn scan(&self, prefix: &[u8], after: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError> {
+        for row in self.range(prefix.max(after)..) {
             let (key, value) = row?;
-            visit(&key, &value)
-        })
+            if !key.starts_with(prefix) || &*key > after && !visit(&key, &value)? {
+                break;
+            }
+        }
+        Ok(())
     }
 }

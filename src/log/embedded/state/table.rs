@@ -37,9 +37,9 @@ pub(in crate::log::embedded) trait Row:
 
 /// A row in memory.
 #[derive(Clone)]
-struct Recent<R> {
+pub(super) struct Recent<R> {
     /// `None`: the row was removed, or is known not to exist.
-    row: Option<R>,
+    pub(super) row: Option<R>,
     /// True if sled does not have this version of the row yet.
     is_dirty: bool,
     /// True if the table is logged, and the segments do not have this version of the row yet.
@@ -51,17 +51,17 @@ type KeyQueue = Mutex<VecDeque<Box<[u8]>>>;
 
 /// A tree, and the rows that are not in it yet.
 pub(in crate::log::embedded) struct Table<R> {
-    tree: Arc<dyn Tree>,
+    pub(super) tree: Arc<dyn Tree>,
     /// The rows that a checkpoint holds at a time.
     rows_at_once: usize,
-    recent: DashMap<Box<[u8]>, Recent<R>, RandomState>,
+    pub(super) recent: DashMap<Box<[u8]>, Recent<R>, RandomState>,
     /// Keys of the rows that are not in sled yet, each once, in the order of their first change. A checkpoint takes the
     /// keys that were there when it began, however many are added while it works.
     dirty: KeyQueue,
     /// Keys of the rows that are not in the segments yet; `None` for a table that is not logged.
     unlogged: Option<KeyQueue>,
     /// The keys in `recent`, sorted, for a table whose rows are often visited by prefix. A key may come a moment after its row.
-    sorted: Option<Mutex<BTreeSet<Box<[u8]>>>>,
+    pub(super) sorted: Option<Mutex<BTreeSet<Box<[u8]>>>>,
 }
 
 /// A table without the type of its rows, as a checkpoint sees it.
@@ -277,11 +277,11 @@ impl<R: Row> Table<R> {
                 .binary_search_by(|(seen, _)| (**seen).cmp(key))
                 .is_ok()
         };
-        self.tree.scan(prefix, &mut |key, value| {
+        self.tree.scan(prefix, &[], &mut |key, value| {
             if !is_seen(key) {
                 visit(key, &R::from_bytes(value).ok_or(StateError::Undecodable)?);
             }
-            Ok(())
+            Ok(true)
         })
     }
 }
@@ -393,7 +393,7 @@ mod tests {
             Ok(())
         }
 
-        fn scan(&self, _: &[u8], _: &mut Visit<'_>) -> Result<(), StateError> {
+        fn scan(&self, _: &[u8], _: &[u8], _: &mut Visit<'_>) -> Result<(), StateError> {
             Ok(())
         }
     }

@@ -148,8 +148,8 @@ impl Tree for NotingTree {
         self.1.remove(key)
     }
 
-    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError> {
-        self.1.scan(prefix, visit)
+    fn scan(&self, prefix: &[u8], after: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError> {
+        self.1.scan(prefix, after, visit)
     }
 }
 

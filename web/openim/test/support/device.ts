@@ -2,6 +2,7 @@
 //
 // All cores have the same calls, so that a test is written once. Where one runs is left to the subclasses.
 import { existsSync } from "node:fs";
+import { stripVTControlCharacters } from "node:util";
 
 /** Far above what anything here takes, on a machine that is busy with other things, ms. */
 const PATIENCE = 60_000;
@@ -56,6 +57,10 @@ export interface Callback {
   errMsg?: string;
 }
 
+/** Whether a core in Go calls this line of its log a warning, an error or worse. */
+export const isComplaint = (line: string) =>
+  /\b(WARN|ERROR|DPANIC|PANIC|FATAL)\b/.test(stripVTControlCharacters(line));
+
 /** A call that an SDK refused. */
 export class Refused extends Error {
   readonly errCode: number;
@@ -85,6 +90,9 @@ export abstract class Device {
   readonly #waiting = new Set<() => void>();
 
   abstract readonly core: Core;
+
+  /** Lines of its core's log, in all lives, that the core itself calls warnings or errors. */
+  abstract complaints(): Promise<string[]>;
 
   /** Starts the app, anew after a kill: its store is the same. */
   abstract start(): Promise<void>;

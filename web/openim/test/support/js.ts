@@ -1,4 +1,5 @@
 // The SDK for mini programs, which keeps nothing, in a process of its own.
+import { format } from "node:util";
 import { WebSocket } from "ws";
 import { serve, tell } from "./wire.ts";
 
@@ -8,6 +9,9 @@ class BrowserSocket extends WebSocket {
 }
 // Node has one of its own only from version 22 on.
 globalThis.WebSocket = BrowserSocket as unknown as typeof globalThis.WebSocket;
+// Before the SDK takes them for its log.
+for (const level of ["warn", "error"] as const)
+  console[level] = (...words) => tell({ logged: `${level}: ${format(...words)}` });
 // This is the one of its four builds that goes on after a break.
 const { getSDK, CbEvents } = (await import(
   new URL("index.modern.mjs", import.meta.resolve("@openim/client-sdk")).href

@@ -4,6 +4,9 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { serve, tell } from "./wire.ts";
 
+/** The level of the SDK's log at which it says everything. */
+const LOUDEST = 6;
+
 const require = createRequire(import.meta.url);
 const browser = require("@openim/wasm-client-sdk");
 // Both packages have the same names of events; this version exports them by the older of two words.
@@ -27,7 +30,7 @@ serve(async (method, args) => {
     Object.assign(args[0] as object, {
       dataDir: folder,
       logFilePath: folder,
-      logLevel: 4,
+      logLevel: LOUDEST,
       systemType: "electron",
     });
     return { data: await electron.invoke(OPENIM_SDK_METHOD_CHANNEL, method, ...args) };

@@ -7,7 +7,7 @@ import type { AddressInfo } from "node:net";
 import { dirname, extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
-import { type Callback, CHROMIUM, Device, type Login, PLATFORM, Refused } from "./device.ts";
+import { type Callback, CHROMIUM, Device, isComplaint, type Login, PLATFORM, Refused } from "./device.ts";
 
 const SDK = join(dirname(createRequire(import.meta.url).resolve("@openim/wasm-client-sdk")), "..");
 const PAGE = fileURLToPath(new URL("page.html", import.meta.url));
@@ -53,8 +53,7 @@ export async function leaveChromium(): Promise<void> {
 
 export class PageDevice extends Device {
   readonly core = "wasm";
-  /** Lines on the page's console that are errors. */
-  readonly errors: string[] = [];
+  readonly #logged: string[] = [];
   #context: BrowserContext | undefined;
   #page: Page | undefined;
 
@@ -65,13 +64,18 @@ export class PageDevice extends Device {
       this.#context = await browser.newContext();
       await this.#context.exposeBinding("tell", (_source, callback: Callback) => this.take(callback));
       this.#context.on("console", (line) => {
-        if (line.type() === "error") this.errors.push(line.text());
+        if (["error", "warning"].includes(line.type()) || isComplaint(line.text()))
+          this.#logged.push(`${line.type()}: ${line.text()}`);
       });
     }
     const before = this.callbacks.length;
     this.#page = await this.#context.newPage();
     await this.#page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
     await this.hears("Started", before);
+  }
+
+  async complaints(): Promise<string[]> {
+    return this.#logged;
   }
 
   /** Loads the page again, as somebody who is impatient does. */

@@ -5,7 +5,7 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Device, type Login, PLATFORM, Refused } from "./device.ts";
+import { Device, isComplaint, type Login, PLATFORM, Refused } from "./device.ts";
 import type { Call, Told } from "./wire.ts";
 
 interface Asked {
@@ -20,6 +20,8 @@ export class ProcessDevice extends Device {
   #process: ChildProcess | undefined;
   readonly #asked = new Map<number, Asked>();
   #calls = 0;
+  /** What the core in JavaScript wrote to its console as warnings and errors. */
+  readonly #logged: string[] = [];
 
   constructor(core: "native" | "js") {
     super();
@@ -77,15 +79,19 @@ export class ProcessDevice extends Device {
     await this.call("login", { userID: user, token });
   }
 
-  /** The lines of its log that the core itself calls errors. */
-  async errors(): Promise<string[]> {
+  async complaints(): Promise<string[]> {
+    if (this.core === "js") return this.#logged;
     const folder = this.#folder ?? "";
     const names = (await readdir(folder)).filter((name) => name.startsWith("open-im-sdk-core"));
     const logs = await Promise.all(names.map((name) => readFile(join(folder, name), "utf8")));
-    return logs.flatMap((log) => log.split("\n")).filter((line) => /\bERROR\b/.test(line));
+    return logs.flatMap((log) => log.split("\n")).filter(isComplaint);
   }
 
   #take(told: Told): void {
+    if ("logged" in told) {
+      this.#logged.push(told.logged);
+      return;
+    }
     if ("event" in told) {
       this.take(told);
       return;

@@ -8,8 +8,12 @@ export interface Call {
   args: unknown[];
 }
 
-/** An answer to a call, or a callback. */
-export type Told = { id: number; data: unknown } | { id: number; errCode: number; errMsg: string } | Callback;
+/** An answer to a call, a line of the SDK's log, or a callback. */
+export type Told =
+  | { id: number; data: unknown }
+  | { id: number; errCode: number; errMsg: string }
+  | { logged: string }
+  | Callback;
 
 /** Serves calls by the SDK that this process was made for. */
 export function serve(call: (method: string, args: unknown[]) => Promise<unknown>): void {

@@ -1,0 +1,135 @@
+//! Writes what was decided, keeps the position in the feed, and ends the oldest tasks while too many wait.
+
+use std::mem::take;
+
+use tracing::info;
+
+use super::{Decided, Decider, ROWS_TOGETHER, StepError};
+use crate::{
+    log::{AppendError, FeedPosition, RowChange, RowTable},
+    push::{
+        rows::{self, PushTask, put_position, task_key, task_prefix},
+        seen::{self, SeenFact, SeenState},
+    },
+};
+
+/// The longest time for which the position is not written while there is nothing else to write, in ms: after a crash so much of the
+/// feed is read again.
+const POSITION_MS: u64 = 5000;
+
+impl Decider {
+    /// Writes what was decided, and the position up to which the feed is decided with it. Only then it counts. A position alone is
+    /// written now and then.
+    pub(super) async fn write(
+        &mut self,
+        mut decided: Decided,
+        position: Option<FeedPosition>,
+        now_ms: u64,
+    ) -> Result<(), StepError> {
+        let position = position.unwrap_or(self.position);
+        let has_moved = self.has_moved || position != self.position;
+        let is_time = now_ms.saturating_sub(self.written_ms) >= POSITION_MS;
+        if decided.rows.is_empty() && !(has_moved && is_time) {
+            (self.position, self.has_moved) = (position, has_moved);
+            self.tell(decided);
+            return Ok(());
+        }
+        let mut rows = take(&mut decided.rows);
+        if has_moved {
+            rows.push(put_position(self.epoch, position));
+        }
+        for (lane, number) in &decided.tasks {
+            self.lanes[*lane].add([*number]);
+        }
+        if let Err(error) = self.put(rows).await {
+            for (lane, number) in &decided.tasks {
+                self.lanes[*lane].end(*number);
+            }
+            return Err(error);
+        }
+        (self.position, self.has_moved, self.written_ms) = (position, false, now_ms);
+        self.tell(decided);
+        self.bound(now_ms).await
+    }
+
+    pub(super) async fn put(&self, rows: Vec<RowChange>) -> Result<(), StepError> {
+        let pending = self.source.log.put_rows(rows)?;
+        let durable = pending.await;
+        Ok(durable.unwrap_or(Err(AppendError::OutcomeUnknown))?)
+    }
+
+    /// Tells the workers and the trace what counts now.
+    fn tell(&mut self, decided: Decided) {
+        self.due += decided.due_ms.len();
+        self.due = self.due.saturating_sub(decided.undue);
+        self.metrics.push.due.set(self.due as f64);
+        for deadline_ms in decided.due_ms {
+            self.note_due(deadline_ms);
+        }
+        for (message_id, user, fact) in decided.facts {
+            self.seen.add(message_id, &user, fact);
+        }
+        for (lane, _) in decided.tasks {
+            self.lanes[lane].changed.notify_one();
+        }
+    }
+
+    /// Ends the oldest tasks while too many decisions and tasks wait.
+    async fn bound(&mut self, now_ms: u64) -> Result<(), StepError> {
+        loop {
+            let waiting = self.due + self.lanes.iter().map(|lane| lane.len()).sum::<usize>();
+            let excess = waiting.saturating_sub(self.tasks_max).min(ROWS_TOGETHER);
+            let oldest = self.lanes.iter().filter(|lane| lane.oldest().is_some());
+            let oldest = oldest.min_by_key(|lane| lane.oldest());
+            let Some(lane) = oldest.filter(|_| excess > 0).cloned() else {
+                return Ok(());
+            };
+            let before = lane.oldest().unwrap_or(0).saturating_sub(1);
+            let rows = self.source.log.rows(
+                RowTable::PushTasks,
+                &task_prefix(lane.provider),
+                &task_key(lane.provider, before),
+                excess,
+            );
+            for (key, value) in rows.wait().await? {
+                if let Some((_, task)) = PushTask::read(&key, &value) {
+                    let fact = SeenFact {
+                        class: task.class,
+                        device: Some(seen::device(lane.provider, &task.device)),
+                        state: SeenState::Expired,
+                        time_ms: now_ms,
+                    };
+                    self.seen.add(task.message_id, &task.user, fact);
+                }
+            }
+            let dropped = lane.drop_oldest(excess);
+            info!(
+                provider = lane.provider.name(),
+                tasks = dropped.len(),
+                "pushes ended as expired: more wait than push.tasks_max"
+            );
+            let outcomes = self.metrics.push_outcomes(lane.provider.name());
+            outcomes.expired.increment(dropped.len() as u64);
+            let removed = dropped
+                .into_iter()
+                .map(|number| rows::remove(task_key(lane.provider, number)));
+            self.put(removed.collect()).await?;
+        }
+    }
+
+    /// True if the position has moved since it was written last.
+    pub(in crate::push) fn has_moved(&self) -> bool {
+        self.has_moved
+    }
+
+    /// Writes the position, if it has moved. Call it now and then while nothing comes, and at the end. Not cancel safe: after a drop it
+    /// may be written or not.
+    pub(in crate::push) async fn keep_position(&mut self) -> Result<(), StepError> {
+        if self.has_moved {
+            self.put(vec![put_position(self.epoch, self.position)])
+                .await?;
+            self.has_moved = false;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! Vendor push: devices whose apps did not get a message are told by their makers' services.
+//!
+//! Promises: no push for a message that a session of the device's class had acked durably when the decision fell. At least one attempt
+//! for every device of a class that was not served, unless its task expired. Both hold over a crash, which can cause a push too many and
+//! never one too few. A vendor that is down delays no other vendor and no message. A gateway without a vendor has none of this: no
+//! thread, no row, no memory. Leaves to others: the devices (`delivery`), and how a vendor is called (`vendor/`).
+//!
+//! - `decide.rs`: which classes of a receiver's devices get a push, and when. Pure
+//! - `facts.rs`: the facts behind a decision
+//! - `decider.rs`: from the feed of commits to decisions that are due and to tasks
+//! - `rows.rs`: both as rows of the log
+//! - `book.rs`: the devices of users, remembered
+//! - `lane.rs`: the numbers of the tasks that wait for one vendor
+//! - `line.rs`: which of them is sent next; `breaker.rs`: when the vendor is left alone. Pure
+//! - `worker.rs`: asks one vendor, and ends its tasks
+//! - `text.rs`: the words of a push. Pure
+//! - `seen.rs`: what became of the latest pushes, for `/msg/trace`
+//! - `thread.rs`: the thread, which drives all of them
+//! - `vendor/`: the vendors
+
+mod book;
+mod breaker;
+mod decide;
+mod decider;
+mod facts;
+mod lane;
+mod line;
+mod rows;
+mod seen;
+#[cfg(test)]
+mod tests;
+mod text;
+mod thread;
+pub mod vendor;
+mod worker;
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use self::{
+    decider::Decider,
+    facts::FactSource,
+    lane::VendorLane,
+    vendor::Vendor,
+    worker::{VendorWorker, WorkerParts},
+};
+pub use self::{
+    seen::{Seen, SeenDevice, SeenFact, SeenState},
+    thread::PushThread,
+};
+use crate::{
+    config,
+    delivery::Delivery,
+    log::{Commit, Consumer, Log},
+    metrics::Metrics,
+    registry::Registry,
+    webhooks::PushEvents,
+};
+
+/// Vendor push of one gateway, before it runs.
+pub struct PushRoom {
+    decider: Decider,
+    workers: Vec<VendorWorker>,
+    delivery: Arc<Delivery>,
+    /// Tells that the feed has something new.
+    news: Arc<Notify>,
+    seen: Arc<Seen>,
+}
+
+/// Tells of commits. The feed has them.
+struct News(Arc<Notify>);
+
+impl Consumer for News {
+    fn take(&self, _: &[Commit]) {
+        self.0.notify_one();
+    }
+}
+
+impl PushRoom {
+    /// Vendor push by these vendors, each once. It makes no decision before it runs.
+    pub fn new(
+        config: &config::Push,
+        vendors: Vec<Arc<dyn Vendor>>,
+        log: Arc<dyn Log>,
+        registry: Arc<Registry>,
+        delivery: Arc<Delivery>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let news = Arc::new(Notify::new());
+        log.commits(Arc::new(News(Arc::clone(&news))));
+        let seen = Arc::new(Seen::default());
+        let parts = WorkerParts::new(
+            config,
+            Arc::clone(&log),
+            Arc::clone(&delivery),
+            Arc::clone(&seen),
+            Arc::clone(metrics),
+        );
+        let workers = vendors.into_iter().map(|vendor| {
+            let lane = VendorLane::new(vendor.provider(), metrics);
+            VendorWorker::new(parts.clone(), vendor, lane)
+        });
+        let workers: Vec<_> = workers.collect();
+        let lanes = workers.iter().map(|worker| Arc::clone(worker.lane()));
+        let source = FactSource {
+            log,
+            registry,
+            delivery: Arc::clone(&delivery),
+        };
+        let decider = Decider::new(
+            config,
+            source,
+            lanes.collect(),
+            Arc::clone(&seen),
+            Arc::clone(metrics),
+            delivery.now_ms(),
+        );
+        Self {
+            decider,
+            workers,
+            delivery,
+            news,
+            seen,
+        }
+    }
+
+    /// The same, which tells webhooks of the ends of pushes.
+    #[must_use]
+    pub fn telling(mut self, events: &PushEvents) -> Self {
+        for worker in &mut self.workers {
+            worker.tell_events(events.clone());
+        }
+        self
+    }
+
+    /// What became of the latest pushes.
+    pub fn seen(&self) -> Arc<Seen> {
+        Arc::clone(&self.seen)
+    }
+}

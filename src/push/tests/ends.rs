@@ -1,0 +1,134 @@
+//! The vendor's answers, and how tasks end.
+
+use super::*;
+
+fn reason() -> String {
+    "because".into()
+}
+
+#[tokio::test]
+async fn a_refused_push_ends() {
+    let mut bench = Bench::with_phone().await;
+    bench.answer(Outcome::Refused { reason: reason() });
+    let (message, _) = bench.send().await;
+    bench.soon().await;
+    assert_eq!(bench.states(message), [(MOBILE, "refused")]);
+    assert_eq!(bench.pushed(message), ["phone"]);
+    assert_eq!(bench.rows(), 0);
+}
+
+#[tokio::test]
+async fn a_push_that_the_vendor_wants_later_is_tried_then() {
+    let mut bench = Bench::with_phone().await;
+    bench.answer(Outcome::Later {
+        retry_after: Some(Duration::from_secs(60)),
+        reason: reason(),
+    });
+    let (message, _) = bench.send().await;
+    bench.soon().await;
+    assert_eq!(bench.states(message), [(MOBILE, "retried")]);
+    assert_eq!(bench.rows(), 1);
+    bench.pass(59_999);
+    assert_eq!(bench.call().await, 0);
+    bench.pass(1);
+    assert_eq!(bench.call().await, 1);
+    assert_eq!(bench.states(message), [(MOBILE, "sent")]);
+    assert_eq!(bench.rows(), 0);
+}
+
+#[tokio::test]
+async fn a_vendor_that_refuses_our_credentials_is_left_alone_and_no_push_is_lost() {
+    let mut bench = Bench::with_phone().await;
+    bench.answer(Outcome::Credentials { reason: reason() });
+    let (message, _) = bench.send().await;
+    bench.soon().await;
+    assert_eq!(bench.states(message), [(MOBILE, "retried")]);
+    bench.pass(599_999);
+    assert_eq!(bench.call().await, 0, "only an operator can help");
+    let stopped = "towncrier_push_vendor_stopped{provider=\"http\"} 1";
+    assert!(bench.base.metrics.render().contains(stopped));
+    bench.pass(1);
+    assert_eq!(bench.call().await, 1);
+    assert!(!bench.base.metrics.render().contains(stopped));
+    assert_eq!(bench.states(message), [(MOBILE, "sent")]);
+}
+
+#[tokio::test]
+async fn a_device_that_is_gone_is_removed() {
+    let mut bench = Bench::with_phone().await;
+    bench.answer(Outcome::Gone { reason: reason() });
+    let (message, _) = bench.send().await;
+    bench.soon().await;
+    assert_eq!(bench.states(message), [(MOBILE, "gone")]);
+    assert_eq!(bench.base.delivery.devices(&user()).await.unwrap(), []);
+    bench.pushed(message);
+    let (message, _) = bench.send().await;
+    bench.later().await;
+    assert_eq!(bench.pushed(message), NONE);
+}
+
+#[tokio::test]
+async fn a_deleted_message_is_not_pushed() {
+    let mut bench = Bench::with_phone().await;
+    let (message, seq) = bench.send().await;
+    bench.pass(500);
+    bench.decide().await;
+    let deleted = bench.base.delivery.delete(user(), vec![seq]);
+    deleted.await.unwrap();
+    bench.call().await;
+    assert_eq!(bench.states(message), [(MOBILE, "gone")]);
+    assert_eq!(bench.pushed(message), NONE);
+    assert_eq!(bench.rows(), 0);
+}
+
+#[tokio::test]
+async fn a_push_that_was_not_possible_for_too_long_expires() {
+    let mut bench = Bench::with_phone().await;
+    let (message, _) = bench.send().await;
+    bench.pass(500);
+    bench.decide().await;
+    bench.pass(24 * 3_600_000);
+    assert_eq!(bench.call().await, 0);
+    assert_eq!(bench.states(message), [(MOBILE, "expired")]);
+    assert_eq!(bench.rows(), 0);
+    // A message that was not decided for so long is passed over.
+    bench.send().await;
+    bench.pass(24 * 3_600_000);
+    bench.soon().await;
+    assert_eq!(bench.notices(), []);
+}
+
+#[tokio::test]
+async fn of_too_many_tasks_the_oldest_end() {
+    let few = |config: &mut config::Push| config.tasks_max = 3;
+    let mut bench = Bench::with(Provider::Http, few).await;
+    bench.register(Platform::Ios, "phone", "").await;
+    let mut messages = Vec::new();
+    for _ in 0..5 {
+        messages.push(bench.send().await.0);
+        bench.pass(500);
+        bench.decide().await;
+    }
+    assert_eq!(bench.rows(), 3);
+    assert_eq!(bench.states(messages[1]), [(MOBILE, "expired")]);
+    assert_eq!(bench.call().await, 3);
+    assert_eq!(bench.notices()[0].0.id, messages[2]);
+    assert_eq!(bench.rows(), 0);
+}
+
+#[tokio::test]
+async fn a_log_that_takes_no_rows_delays_a_decision_and_loses_none() {
+    let mut bench = Bench::with_phone().await;
+    let (message, _) = bench.send().await;
+    bench.pass(500);
+    let refused = crate::log::AppendError::QueueFull;
+    bench
+        .base
+        .log
+        .fail(crate::log::tests::memory::Fault::Refuse(refused));
+    let now_ms = bench.now_ms();
+    assert!(bench.room.decider.take_feed(now_ms).await.is_err());
+    bench.base.log.rows().fault = None;
+    bench.decide_and_call().await;
+    assert_eq!(bench.pushed(message), ["phone"]);
+}

@@ -1,0 +1,189 @@
+//! One batch on its way: when it is sent, what an answer means, and when it is tried again. Pure: times and random numbers are
+//! parameters.
+//!
+//! At most one batch is under way. The batch is tried until the receiver takes it, or refuses it five times. The order of the events
+//! therefore follows from the order in which batches are composed.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+use super::event::{HookEvent, named};
+use crate::{log::RowChange, outbound::iso_8601};
+
+/// The first pause after a failure. The pause doubles with each further failure.
+pub(super) const WEBHOOK_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The longest pause that the receiver did not ask for: a receiver that is back is found within a minute.
+pub(super) const WEBHOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// The tries of a batch that the receiver refuses. A refusal may be a fault of a moment, e.g. of a deployment.
+pub(super) const REFUSALS_MAX: u32 = 5;
+
+/// Events that go out together.
+#[derive(Debug)]
+pub(super) struct EventBatch {
+    /// The id of the request: the event's, or one that follows from the ids of all events.
+    pub(super) id: String,
+    /// The request's body, the same at each try.
+    pub(super) body: bytes::Bytes,
+    /// The events, at least one.
+    pub(super) events: Vec<HookEvent>,
+    /// The rows that say that the batch was told.
+    pub(super) done: Vec<RowChange>,
+}
+
+#[derive(Serialize)]
+struct Several<'a> {
+    r#type: &'static str,
+    timestamp: String,
+    data: Vec<&'a RawValue>,
+}
+
+impl EventBatch {
+    /// Puts events together. The same events have the same body, also after a crash: its time is that of the newest one.
+    pub(super) fn new(events: Vec<HookEvent>, done: Vec<RowChange>) -> Self {
+        if let [event] = &events[..] {
+            return Self {
+                id: event.id.clone(),
+                body: event.json.get().as_bytes().to_vec().into(),
+                events,
+                done,
+            };
+        }
+        let mut digest = Sha256::new();
+        events.iter().for_each(|event| digest.update(&event.id));
+        let newest_ms = events.iter().map(|event| event.time_ms).max();
+        let body = serde_json::to_vec(&Several {
+            r#type: "batch",
+            timestamp: iso_8601(newest_ms.unwrap_or_default()),
+            data: events.iter().map(|event| &*event.json).collect(),
+        });
+        Self {
+            id: named("batch", &digest.finalize()),
+            body: body.expect("events are JSON").into(),
+            events,
+            done,
+        }
+    }
+}
+
+/// The receiver's answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum HookReply {
+    /// The receiver answered with this HTTP status, and perhaps asked to be left alone for a while.
+    Status(u16, Option<Duration>),
+    /// The receiver did not answer, for this reason.
+    Silence(String),
+}
+
+impl HookReply {
+    /// The answer in words, for an operator.
+    pub(super) fn in_words(&self) -> String {
+        match self {
+            Self::Status(status, _) => format!("HTTP {status}"),
+            Self::Silence(reason) => reason.clone(),
+        }
+    }
+
+    /// True if a repeat of the same request would be refused again. A request that took too long, or came too early, would not.
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Status(400..=499, _)) && !matches!(self, Self::Status(408 | 429, _))
+    }
+}
+
+/// The next thing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DispatchStep {
+    /// No batch is under way: compose one.
+    Compose,
+    /// Send the batch now.
+    Send,
+    /// Wait until this time, Unix ms.
+    Wait(u64),
+}
+
+/// The fate of a batch after an answer.
+#[derive(Debug)]
+pub(super) enum Settled {
+    /// The receiver has it.
+    Delivered(EventBatch),
+    /// The receiver refused it five times.
+    Refused(EventBatch),
+    /// The batch is tried again.
+    Held,
+}
+
+/// The batch under way, if there is one.
+#[derive(Debug, Default)]
+pub(super) struct Dispatch {
+    batch: Option<EventBatch>,
+    /// Failures since the last success.
+    failures: u32,
+    /// Refusals of this batch.
+    refusals: u32,
+    not_before_ms: u64,
+}
+
+impl Dispatch {
+    /// The next thing to do at this time.
+    pub(super) fn step(&self, now_ms: u64) -> DispatchStep {
+        match &self.batch {
+            None => DispatchStep::Compose,
+            Some(_) if now_ms < self.not_before_ms => DispatchStep::Wait(self.not_before_ms),
+            Some(_) => DispatchStep::Send,
+        }
+    }
+
+    /// Takes a composed batch.
+    ///
+    /// # Panics
+    /// If there is one already.
+    pub(super) fn take(&mut self, batch: EventBatch) {
+        assert!(self.batch.is_none(), "one batch at a time");
+        self.batch = Some(batch);
+        self.refusals = 0;
+    }
+
+    /// The batch under way.
+    pub(super) fn batch(&self) -> Option<&EventBatch> {
+        self.batch.as_ref()
+    }
+
+    /// Takes the answer to the batch. `chance` is a random number from 0 to 1.
+    ///
+    /// # Panics
+    /// If no batch is under way.
+    pub(super) fn answered(&mut self, now_ms: u64, chance: f64, reply: &HookReply) -> Settled {
+        let batch = self.batch.take().expect("an answer belongs to a batch");
+        if matches!(reply, HookReply::Status(200..=299, _)) {
+            self.failures = 0;
+            self.not_before_ms = 0;
+            return Settled::Delivered(batch);
+        }
+        self.refusals += u32::from(reply.is_refusal());
+        if self.refusals >= REFUSALS_MAX {
+            self.failures = 0;
+            self.not_before_ms = 0;
+            return Settled::Refused(batch);
+        }
+        let asked = match reply {
+            HookReply::Status(_, asked) => asked.unwrap_or_default(),
+            HookReply::Silence(_) => Duration::ZERO,
+        };
+        let pause = asked.max(self.pause(chance));
+        self.failures = self.failures.saturating_add(1);
+        self.not_before_ms = now_ms.saturating_add(pause.as_millis() as u64);
+        self.batch = Some(batch);
+        Settled::Held
+    }
+
+    /// The pause before the next try: doubled with each failure, and somewhere between its half and the whole, so that many
+    /// gateways do not come at once.
+    fn pause(&self, chance: f64) -> Duration {
+        let whole = WEBHOOK_PAUSE_MIN * 2_u32.saturating_pow(self.failures.min(16));
+        whole
+            .min(WEBHOOK_PAUSE_MAX)
+            .mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
+    }
+}

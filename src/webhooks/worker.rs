@@ -1,0 +1,193 @@
+//! The work of the thread `webhooks`: composes a batch, sends it, writes down that it was told, and begins anew.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::http::Uri;
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
+
+use super::{
+    dead_letters::DeadLetters,
+    dispatch::{Dispatch, DispatchStep, EventBatch, HookReply, Settled},
+    gather::Gatherer,
+    sweep::Sweep,
+};
+use crate::{
+    clock::Clock,
+    log::{Log, RowChange},
+    metrics::Metrics,
+    outbound::{self, Outbound, WebhookSecrets},
+    threads::Pulse,
+};
+
+/// The log is looked at this often without news: cursors and expired messages come without.
+const WEBHOOK_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The time from the first news to the batch. More events then share a request.
+const LINGER_FOR_MORE: Duration = Duration::from_millis(10);
+/// The pause before the log is asked again that failed, or refused the rows of a batch.
+const LOG_RETRY: Duration = Duration::from_secs(1);
+
+/// Sends requests to the receiver.
+pub(super) struct Courier {
+    pub(super) outbound: Outbound,
+    pub(super) url: Uri,
+    pub(super) secrets: WebhookSecrets,
+    pub(super) timeout: Duration,
+}
+
+impl Courier {
+    async fn send(&self, batch: &EventBatch, now_ms: u64) -> HookReply {
+        let timestamp_s = now_ms / 1000;
+        let request = self
+            .secrets
+            .post(&self.url, &batch.id, timestamp_s, batch.body.clone());
+        match self.outbound.call(request, self.timeout).await {
+            Ok(answer) => {
+                let wait = outbound::retry_after(answer.headers());
+                HookReply::Status(answer.status().as_u16(), wait)
+            }
+            Err(error) => HookReply::Silence(error.to_string()),
+        }
+    }
+}
+
+/// All that the thread works with.
+pub(super) struct HookWorker {
+    pub(super) log: Arc<dyn Log>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) gatherer: Gatherer,
+    pub(super) letters: Arc<DeadLetters>,
+    pub(super) courier: Courier,
+    pub(super) sweep: Sweep,
+    /// Says that there may be events.
+    pub(super) news: Arc<Notify>,
+    pub(super) dispatch: Dispatch,
+    /// True while the receiver takes nothing, so that this is said once.
+    pub(super) is_away: bool,
+}
+
+impl HookWorker {
+    /// Works until `halt` is true, and finishes the request under way.
+    pub(super) async fn run(&mut self, pulse: &Pulse, mut halt: watch::Receiver<bool>) {
+        while !*halt.borrow() {
+            pulse.beat();
+            let now_ms = self.clock.now_ms();
+            match self.dispatch.step(now_ms) {
+                DispatchStep::Send => self.send(pulse, now_ms).await,
+                DispatchStep::Wait(until_ms) => {
+                    if let Err(error) = self.gatherer.pushes.trim(&*self.log).await {
+                        tracing::warn!(%error, "the events of push could not be counted");
+                    }
+                    let wait = Duration::from_millis(until_ms - now_ms);
+                    pulse.rest();
+                    tokio::select! {
+                        _ = halt.changed() => {}
+                        () = sleep(wait.min(WEBHOOK_LOOK_INTERVAL)) => {}
+                    }
+                }
+                DispatchStep::Compose => match self.gatherer.gather(now_ms).await {
+                    Ok((Some(batch), _)) => self.dispatch.take(batch),
+                    Ok((None, true)) => tokio::task::yield_now().await,
+                    Ok((None, false)) => {
+                        self.metrics.webhook_lag.set(0.0);
+                        self.sweep.step(&*self.log, now_ms).await;
+                        pulse.rest();
+                        tokio::select! {
+                            _ = halt.changed() => {}
+                            () = self.news.notified() => sleep(LINGER_FOR_MORE).await,
+                            () = sleep(WEBHOOK_LOOK_INTERVAL) => {}
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "webhooks cannot read the log, and try again");
+                        pulse.rest();
+                        tokio::select! {
+                            _ = halt.changed() => {}
+                            () = sleep(LOG_RETRY) => {}
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    async fn send(&mut self, pulse: &Pulse, now_ms: u64) {
+        let Some(batch) = self.dispatch.batch() else {
+            return;
+        };
+        let oldest_ms = batch.events.iter().map(|event| event.time_ms).min();
+        let lag_ms = now_ms.saturating_sub(oldest_ms.unwrap_or(now_ms));
+        self.metrics.webhook_lag.set(lag_ms as f64 / 1000.0);
+        pulse.rest();
+        let reply = self.courier.send(batch, now_ms).await;
+        pulse.beat();
+        let now_ms = self.clock.now_ms();
+        let settled = self.dispatch.answered(now_ms, fastrand::f64(), &reply);
+        self.note(&settled, &reply);
+        match settled {
+            Settled::Held => {}
+            Settled::Delivered(batch) => self.record(pulse, batch.done).await,
+            Settled::Refused(batch) => {
+                let EventBatch {
+                    events, mut done, ..
+                } = batch;
+                done.extend(self.letters.add(events, &reply.in_words(), now_ms));
+                self.record(pulse, done).await;
+            }
+        }
+    }
+
+    /// Counts an answer, and says when the receiver goes and when it is back.
+    fn note(&mut self, settled: &Settled, reply: &HookReply) {
+        match settled {
+            Settled::Delivered(batch) => {
+                let events = batch.events.len() as u64;
+                self.metrics.webhook_delivered.increment(events);
+                if std::mem::take(&mut self.is_away) {
+                    tracing::info!("the receiver of webhooks takes events again");
+                }
+            }
+            Settled::Refused(batch) => {
+                self.metrics.webhook_failed.increment(1);
+                tracing::warn!(
+                    reply = reply.in_words(),
+                    events = batch.events.len(),
+                    "the receiver of webhooks refused events: they are dead letters now"
+                );
+            }
+            Settled::Held => {
+                self.metrics.webhook_failed.increment(1);
+                if !std::mem::replace(&mut self.is_away, true) {
+                    tracing::warn!(
+                        reply = reply.in_words(),
+                        "the receiver of webhooks takes no events: they wait in the log"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Writes down that a batch was told. Until it is durable nothing more is sent: a later batch is composed from these rows.
+    async fn record(&self, pulse: &Pulse, changes: Vec<RowChange>) {
+        loop {
+            pulse.beat();
+            let failure = match self.log.put_rows(changes.clone()) {
+                Ok(pending) => match pending.await {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => "the log ended".into(),
+                },
+                Err(error) => error.to_string(),
+            };
+            tracing::warn!(
+                error = failure,
+                "webhooks cannot write what was told, and try again"
+            );
+            pulse.rest();
+            sleep(LOG_RETRY).await;
+        }
+    }
+}
