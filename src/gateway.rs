@@ -104,6 +104,8 @@ pub struct Unclean(&'static str);
 pub struct Base<L: ?Sized> {
     /// The log. It announces its commits to the registry's sessions.
     pub log: Arc<L>,
+    /// The same log, whatever its type is.
+    shared: Arc<dyn Log>,
     /// The sessions that are online.
     pub registry: Arc<Registry>,
     /// The operations on both.
@@ -140,7 +142,7 @@ impl<L: ?Sized> Base<L> {
         let registry = Arc::new(registry);
         let tokens = Arc::new(Tokens::new(&config.auth));
         let mut delivery = Delivery::new(
-            shared,
+            shared.clone(),
             registry.clone(),
             tokens.clone(),
             clock,
@@ -152,6 +154,7 @@ impl<L: ?Sized> Base<L> {
         }
         Self {
             log,
+            shared,
             registry,
             delivery: Arc::new(delivery),
             tokens,
@@ -181,7 +184,7 @@ impl<L: ?Sized> Base<L> {
             PushRoom::new(
                 &config.push,
                 vendors,
-                self.log.clone(),
+                self.shared.clone(),
                 self.registry.clone(),
                 self.delivery.clone(),
                 &self.metrics,

@@ -15,8 +15,9 @@ use super::store_rows::StoreRows;
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
-        Append, ConversationPage, ConversationRead, Inbox, InboxRead, LogError, Lookup, ReadLimit,
-        Receipt, ResumePoint, SessionRow, TokenTimes,
+        Append, ConversationPage, ConversationRead, CursorPage, FeedLimit, FeedPage, FeedPosition,
+        Inbox, InboxRead, LogError, Lookup, ReadLimit, Receipt, ResumePoint, RowTable, SessionRow,
+        TokenTimes,
         cluster::engine::{
             Change, Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId,
             Placement, Seen, SpreadPiece, Unfinished,
@@ -225,6 +226,15 @@ impl SimEngine {
         Ok(Seen { value, is_young })
     }
 
+    /// Reads in a transaction of its own, so that all that it saw is confirmed with it.
+    async fn look_confirmed<T: Send + 'static>(
+        &self,
+        look: impl Fn(&StoreRows) -> Result<T, LogError> + Send + Sync + 'static,
+    ) -> Result<T, EngineError> {
+        let looked = self.commit(None, move |store| look(store)).await?;
+        looked.map_err(|error| EngineError::Damaged(error.text))
+    }
+
     fn answer<T: Send + 'static>(
         &self,
         look: impl FnOnce(&StoreRows) -> Result<T, LogError>,
@@ -396,6 +406,37 @@ impl Engine for SimEngine {
 
     fn enter(&self, key: SessionKey, horizon: Horizon) -> EngineFuture<'_, Seen<ResumePoint>> {
         self.seen(horizon, |store| store.resume_point(&key))
+    }
+
+    fn rows(
+        &self,
+        table: RowTable,
+        prefix: Vec<u8>,
+        after: Vec<u8>,
+        limit: usize,
+        horizon: Horizon,
+    ) -> EngineFuture<'_, Seen<Vec<(Bytes, Bytes)>>> {
+        self.seen(horizon, |store| {
+            store.rows.page(table, &prefix, &after, limit)
+        })
+    }
+
+    fn feed(
+        &self,
+        _: LaneId,
+        from: FeedPosition,
+        limit: FeedLimit,
+    ) -> EngineFuture<'_, FeedPage> {
+        Box::pin(self.look_confirmed(move |store| store.rows.feed(from, limit)))
+    }
+
+    fn cursor_feed(
+        &self,
+        _: LaneId,
+        from: FeedPosition,
+        limit: usize,
+    ) -> EngineFuture<'_, CursorPage> {
+        Box::pin(self.look_confirmed(move |store| store.rows.cursor_feed(from, limit)))
     }
 
     fn sessions(&self, user: UserId) -> EngineFuture<'_, (Epoch, Vec<(SessionKey, SessionRow)>)> {

@@ -89,7 +89,7 @@ impl StoreRows {
         match change {
             Change::Cursor(key, epoch, row) => {
                 if *epoch == rows.epoch() {
-                    rows.sessions.insert(key.clone(), *row);
+                    rows.move_cursor(key, *row);
                 }
             }
             Change::Register(user, profile) => {
@@ -103,6 +103,10 @@ impl StoreRows {
                 let changes: &[SettingsChange] = changes;
                 let changed = rows.change_settings(user, changes);
                 changed.expect("a store has conversations");
+            }
+            Change::Rows(changes) => {
+                let put = rows.put_rows(changes.clone());
+                put.expect("a store takes rows that fit");
             }
         }
     }

@@ -58,7 +58,7 @@ impl<T> YoungReads<T> {
 /// The barriers of one gateway.
 pub(super) struct Barrier {
     engine: Arc<dyn Engine>,
-    lane: LaneId,
+    pub(super) lane: LaneId,
     pace: ClusterPace,
     horizon: AtomicU64,
     reads: Mutex<YoungReads<Confirmed>>,

@@ -115,7 +115,10 @@ impl CursorBuffer {
                         rows.tokens.remove(&key);
                     }
                 }
-                Change::Register(..) | Change::Delete(..) | Change::Settings(..) => {}
+                Change::Register(..)
+                | Change::Delete(..)
+                | Change::Settings(..)
+                | Change::Rows(..) => {}
             }
         }
     }

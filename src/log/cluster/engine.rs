@@ -10,8 +10,9 @@ use bytes::Bytes;
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
-        Append, ConversationPage, ConversationRead, Inbox, InboxRead, Lookup, ReadLimit, Receipt,
-        ResumePoint, SessionRow, TokenTimes,
+        Append, ConversationPage, ConversationRead, CursorPage, FeedLimit, FeedPage, FeedPosition,
+        Inbox, InboxRead, Lookup, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow,
+        TokenTimes,
     },
     message::{Numbers, SettingsChange},
 };
@@ -99,6 +100,8 @@ pub enum Change {
     Delete(UserId, Vec<Seq>),
     /// The settings of the user's conversations change.
     Settings(UserId, Vec<SettingsChange>),
+    /// These rows beside the messages change.
+    Rows(Vec<RowChange>),
 }
 
 /// The moment at which a write is answered.
@@ -219,6 +222,33 @@ pub trait Engine: Send + Sync + 'static {
 
     /// See [`Log::enter`](crate::log::Log::enter).
     fn enter(&self, key: SessionKey, horizon: Horizon) -> EngineFuture<'_, Seen<ResumePoint>>;
+
+    /// See [`Log::rows`](crate::log::Log::rows).
+    fn rows(
+        &self,
+        table: RowTable,
+        prefix: Vec<u8>,
+        after: Vec<u8>,
+        limit: usize,
+        horizon: Horizon,
+    ) -> EngineFuture<'_, Seen<Vec<(Bytes, Bytes)>>>;
+
+    /// See [`Log::feed`](crate::log::Log::feed). Everything in the page is confirmed. The page waits for transactions that began
+    /// before the newest commit and are still open.
+    fn feed(
+        &self,
+        lane: LaneId,
+        from: FeedPosition,
+        limit: FeedLimit,
+    ) -> EngineFuture<'_, FeedPage>;
+
+    /// See [`Log::cursor_feed`](crate::log::Log::cursor_feed). It waits in the same way.
+    fn cursor_feed(
+        &self,
+        lane: LaneId,
+        from: FeedPosition,
+        limit: usize,
+    ) -> EngineFuture<'_, CursorPage>;
 
     /// The sessions of a user, with the epoch of the user's inbox.
     fn sessions(&self, user: UserId) -> EngineFuture<'_, (Epoch, Vec<(SessionKey, SessionRow)>)>;

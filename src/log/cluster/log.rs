@@ -23,9 +23,9 @@ use super::{
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
-        Append, AppendError, Cause, Consumer, ConversationPage, ConversationRead, Inbox, InboxRead,
-        Log, LogAnswer, LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint, SessionRow,
-        TokenTimes,
+        Append, AppendError, Cause, Consumer, ConversationPage, ConversationRead, CursorPage,
+        FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError, Lookup,
+        Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow, TokenTimes,
     },
     message::{Numbers, SettingsChange},
 };
@@ -324,6 +324,41 @@ impl Log for ClusterLog {
         changes: Vec<SettingsChange>,
     ) -> Result<Pending<()>, AppendError> {
         self.change(Change::Settings(user, changes))
+    }
+
+    fn put_rows(&self, rows: Vec<RowChange>) -> Result<Pending<()>, AppendError> {
+        if !rows.iter().all(RowChange::fits) {
+            let text = "a row has no key, or is too long";
+            let failure = LogError::new(Cause::LookupFailed, text);
+            return Err(AppendError::Refusing(failure));
+        }
+        self.change(Change::Rows(rows))
+    }
+
+    fn rows(
+        &self,
+        table: RowTable,
+        prefix: &[u8],
+        after: &[u8],
+        limit: usize,
+    ) -> LogAnswer<Vec<(Bytes, Bytes)>> {
+        let (prefix, after) = (prefix.to_vec(), after.to_vec());
+        self.ask(move |core| async move {
+            let horizon = core.barrier.horizon();
+            let rows = core.engine.rows(table, prefix, after, limit, horizon);
+            core.barrier.confirmed(rows.await?).await
+        })
+    }
+
+    fn feed(&self, from: FeedPosition, limit: FeedLimit) -> LogAnswer<FeedPage> {
+        self.ask(move |core| async move { core.engine.feed(core.barrier.lane, from, limit).await })
+    }
+
+    fn cursor_feed(&self, from: FeedPosition, limit: usize) -> LogAnswer<CursorPage> {
+        self.ask(move |core| async move {
+            let lane = core.barrier.lane;
+            core.engine.cursor_feed(lane, from, limit).await
+        })
     }
 
     fn commits(&self, consumer: Arc<dyn Consumer>) {

@@ -1,4 +1,5 @@
-//! The writes besides messages: registrations, revocations, deletions, settings, the begin of sessions, and cursors that are
+//! The writes besides messages: registrations, revocations, deletions, settings, rows beside the
+//! messages, the begin of sessions, and cursors that are
 //! written behind. All that waits goes to the store in one transaction. Each may be done twice, so a lost answer is repeated.
 
 use std::{sync::Arc, time::Duration};

@@ -77,7 +77,14 @@ r AS MATERIALIZED (
 r_placed AS (
   INSERT INTO place (uid, seq, message_id, day, ord, cid, cseq, ahead, base, body)
   SELECT r.uid, r.seq, r.message_id, r.day, r.ord, r.cid, r.cseq, r.ahead, r.base, ok.body
-  FROM r LEFT JOIN ok ON ok.message = r.message AND NOT ok.is_shared)
+  FROM r LEFT JOIN ok ON ok.message = r.message AND NOT ok.is_shared),
+r_feed AS (
+  INSERT INTO feed (xid, day, message_ids, uids, seqs, cseqs, aheads, bases)
+  SELECT pg_current_xact_id()::text::bigint, (SELECT day FROM s), array_agg(r.message_id ORDER BY r.message, r.ord),
+         array_agg(r.uid ORDER BY r.message, r.ord), array_agg(r.seq ORDER BY r.message, r.ord),
+         array_agg(r.cseq ORDER BY r.message, r.ord), array_agg(r.ahead ORDER BY r.message, r.ord),
+         array_agg(r.base ORDER BY r.message, r.ord)
+  FROM r HAVING count(*) > 0)
 SELECT r.message, r.ord, r.seq, r.cseq, r.ahead, r.base,
   (SELECT b.epoch FROM slot b WHERE b.slot = r.slot LIMIT 1) FROM r
 UNION ALL SELECT ok.message, -1, NULL, NULL, NULL, NULL, NULL FROM ok

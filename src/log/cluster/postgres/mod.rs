@@ -7,9 +7,12 @@
 //! - `reads.rs`: the questions, each one statement
 //! - `writes.rs`: all other changes
 //! - `spread.rs`: messages to everyone
+//! - `feed.rs`: the feed of commits and that of moved cursors
+//! - `expiries.rs`: the rows that tell which unacked messages retention removed
 //! - `inspect.rs`: a look at the servers' settings
 //!
-//! A gateway has a connection for each lane, one for reads, one for barriers, one for all other writes. No timeout of the server
+//! A gateway has a connection for each lane, one for reads, one for barriers, one for all other writes, and one for feeds where
+//! somebody reads them. No timeout of the server
 //! ever ends a statement of a lane: a cancelled wait for a standby would leave the transaction visible and not replicated, with a
 //! warning. A connection that was warned, or whose last outcome is unknown, is not used again.
 //!
@@ -17,6 +20,8 @@
 //! has the user's own.
 
 mod append;
+mod expiries;
+mod feed;
 mod inspect;
 mod link;
 mod reads;
@@ -55,8 +60,9 @@ use super::{
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
-        Append, ConversationPage, ConversationRead, Inbox, InboxRead, Lookup, ReadLimit, Receipt,
-        ResumePoint, SessionRow, TokenTimes,
+        Append, ConversationPage, ConversationRead, CursorPage, FeedLimit, FeedPage, FeedPosition,
+        Inbox, InboxRead, Lookup, ReadLimit, Receipt, ResumePoint, RowTable, SessionRow,
+        TokenTimes,
     },
     message::Numbers,
 };
@@ -76,6 +82,7 @@ pub struct PostgresEngine {
     reads: Arc<ServerLink>,
     barriers: Arc<ServerLink>,
     writes: Arc<ServerLink>,
+    feeds: Arc<ServerLink>,
     /// The connection that says that this gateway is alone.
     alone: tokio::sync::Mutex<Option<Arc<StoreSession>>>,
     /// The number of connections when the newest barrier began.
@@ -92,6 +99,7 @@ impl PostgresEngine {
             reads: link(),
             barriers: link(),
             writes: link(),
+            feeds: link(),
             alone: tokio::sync::Mutex::default(),
             confirmed: AtomicU64::new(0),
             servers,
@@ -107,7 +115,9 @@ impl PostgresEngine {
         today: Option<u32>,
         retention: StoreRetention,
     ) -> Result<(), EngineError> {
-        schema::keep(&self.writes, today, retention).await
+        // A day of expiries takes time, and nobody waits for this connection.
+        let link = Arc::new(ServerLink::new(Arc::clone(&self.servers)));
+        schema::keep(&link, today, retention).await
     }
 
     /// Makes sure that no other gateway uses the store: gateways do not tell each other of messages yet. Cancel safe.
@@ -337,6 +347,38 @@ impl Engine for PostgresEngine {
 
     fn enter(&self, key: SessionKey, horizon: Horizon) -> EngineFuture<'_, Seen<ResumePoint>> {
         Box::pin(async move { Ok(self.seen(reads::enter(&self.reads, &key).await?, horizon)) })
+    }
+
+    fn rows(
+        &self,
+        table: RowTable,
+        prefix: Vec<u8>,
+        after: Vec<u8>,
+        limit: usize,
+        horizon: Horizon,
+    ) -> EngineFuture<'_, Seen<Vec<(Bytes, Bytes)>>> {
+        Box::pin(async move {
+            let rows = reads::facts(&self.reads, table, &prefix, &after, limit).await?;
+            Ok(self.seen(rows, horizon))
+        })
+    }
+
+    fn feed(
+        &self,
+        lane: LaneId,
+        from: FeedPosition,
+        limit: FeedLimit,
+    ) -> EngineFuture<'_, FeedPage> {
+        Box::pin(feed::feed(&self.feeds, lane, from, limit))
+    }
+
+    fn cursor_feed(
+        &self,
+        lane: LaneId,
+        from: FeedPosition,
+        limit: usize,
+    ) -> EngineFuture<'_, CursorPage> {
+        Box::pin(feed::cursor_feed(&self.feeds, lane, from, limit))
     }
 
     fn sessions(&self, user: UserId) -> EngineFuture<'_, (Epoch, Vec<(SessionKey, SessionRow)>)> {

@@ -13,12 +13,13 @@ use super::{
     append::{clamp, damaged, numbers_of, user_of},
     link::ServerLink,
     slot_of,
+    writes::kind_of,
 };
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Conversation, ConversationPage, ConversationRead, Inbox, InboxRead, ReadLimit, ResumePoint,
-        SessionRow, TokenTimes,
+        RowTable, SessionRow, TokenTimes,
     },
     message::{Bases, Content, ConversationSettings, Entry, EpochBase, Numbers, ReceiveOption},
 };
@@ -387,4 +388,39 @@ pub(super) async fn entry_of_everyone(
     let id = uuid::Uuid::from_bytes(message.0);
     let rows = link.query(ENTRY_OF, &[&id, &user.as_str()]).await?;
     Ok(rows.first().map(|row| numbers_of(row, 0)))
+}
+
+const FACTS: &str = "SELECT key, value, xmin::text::bigint FROM fact \
+    WHERE kind = $1 AND key > $2 AND key >= $3 AND ($4::bytea IS NULL OR key < $4) ORDER BY key LIMIT $5";
+
+/// See [`Engine::rows`](super::super::engine::Engine::rows).
+pub(super) async fn facts(
+    link: &ServerLink,
+    table: RowTable,
+    prefix: &[u8],
+    after: &[u8],
+    limit: usize,
+) -> Result<Dated<Vec<(Bytes, Bytes)>>, EngineError> {
+    let (kind, limit) = (kind_of(table), clamp(limit as u64));
+    let end = end_of(prefix);
+    let rows = link
+        .query(FACTS, &[&kind, &after, &prefix, &end, &limit])
+        .await?;
+    // Transactions are numbered in a circle: the newest is the one that is ahead of the others.
+    let transactions = rows.iter().filter_map(|row| transaction(row, 2));
+    let newest = transactions.reduce(|newest, other| {
+        let is_ahead = other.wrapping_sub(newest) < u32::MAX / 2;
+        if is_ahead { other } else { newest }
+    });
+    let bytes = |row: &Row, at| Bytes::from(row.get::<_, Vec<u8>>(at));
+    let facts = rows.iter().map(|row| (bytes(row, 0), bytes(row, 1)));
+    Ok((facts.collect(), newest))
+}
+
+/// The first key behind all keys that begin with this prefix; `None`: there is none.
+fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
 }

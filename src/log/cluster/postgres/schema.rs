@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     super::engine::EngineError,
+    expiries,
     link::{ServerLink, Servers, StoreSession, Taken},
 };
 
@@ -149,7 +150,10 @@ pub async fn new_epoch(url: &str, base_step: u32) -> Result<(), EngineError> {
     let link = ServerLink::new(Servers::new(url)?);
     check(&link).await?;
     let (epoch, step) = (new_epoch_number(), base_step as i32);
-    let text = "UPDATE slot SET epoch = $1, base = base + $2";
+    // Transactions of a database that was restored have other numbers, and positions count in one epoch only.
+    let text = "WITH f AS (DELETE FROM feed), e AS (UPDATE session SET moved = 0), \
+          s AS (UPDATE store SET feed_floor = pg_current_xact_id()::text::bigint) \
+        UPDATE slot SET epoch = $1, base = base + $2";
     link.query(text, &[&epoch, &step]).await?;
     Ok(())
 }
@@ -162,6 +166,8 @@ async fn make_partitions(session: &StoreSession) -> Result<u64, EngineError> {
                SELECT 'place' AS name, 'place_' || at AS range, at, s.partition_days AS width \
                  FROM generate_series(s.floor_day / s.partition_days, (s.day + $1) / s.partition_days + 1) at \
                UNION ALL SELECT 'message', 'message_' || at, at, s.partition_days \
+                 FROM generate_series(s.floor_day / s.partition_days, (s.day + $1) / s.partition_days + 1) at \
+               UNION ALL SELECT 'feed', 'feed_' || at, at, s.partition_days \
                  FROM generate_series(s.floor_day / s.partition_days, (s.day + $1) / s.partition_days + 1) at \
                UNION ALL SELECT 'idem', 'idem_' || at, at, 1 \
                  FROM generate_series(s.day / s.period_days - 1, (s.day + $1) / s.period_days + 1) at) t \
@@ -208,6 +214,9 @@ pub(super) async fn keep(
     Ok(())
 }
 
+const FEED_FLOOR: &str = "UPDATE store s SET feed_floor = greatest(s.feed_floor, \
+    (SELECT max(f.xid) + 1 FROM feed f WHERE f.day < s.floor_day))";
+
 /// Returns the partitions that are too old.
 async fn keep_in(
     session: &StoreSession,
@@ -220,20 +229,29 @@ async fn keep_in(
     if let Some(today) = today {
         let days = i32::try_from(retention.message_days).unwrap_or(i32::MAX);
         let today = i32::try_from(today).unwrap_or(i32::MAX);
-        session
+        let rows = session.query("SELECT floor_day FROM store", &[]).await?;
+        let before: Option<i32> = rows.first().map(|row| row.get(0));
+        let rows = session
             .query(
                 "UPDATE store SET day = greatest(day, d.today), floor_day = greatest(floor_day, greatest(day, d.today) - $2 + 1) \
-                 FROM (SELECT least($1, floor(extract(epoch FROM now()) / 86400)::int) AS today) d",
+                 FROM (SELECT least($1, floor(extract(epoch FROM now()) / 86400)::int) AS today) d RETURNING floor_day",
                 &[&today, &days],
             )
             .await?;
+        let after = rows.first().map(|row| row.get(0));
+        if let (Some(before), Some(after)) = (before, after)
+            && before < after
+        {
+            session.query(FEED_FLOOR, &[]).await?;
+            expiries::tell(session, before, after).await?;
+        }
     }
     make_partitions(session).await?;
     let rows = session
         .query(
             "SELECT c.relname::text FROM store s, pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid, \
                LATERAL (SELECT substring(c.relname FROM '[0-9]+$')::int AS at) n \
-             WHERE h.inhparent IN ('place'::regclass, 'message'::regclass) AND (n.at + 1) * s.partition_days <= s.floor_day \
+             WHERE h.inhparent IN ('place'::regclass, 'message'::regclass, 'feed'::regclass) AND (n.at + 1) * s.partition_days <= s.floor_day \
                OR h.inhparent = 'idem'::regclass AND n.at < s.day / s.period_days - 1",
             &[],
         )

@@ -10,7 +10,9 @@ CREATE TABLE store (
   floor_day int NOT NULL,
   -- The days of one period of idempotency keys, and of one partition of messages.
   period_days int NOT NULL CHECK (period_days > 0),
-  partition_days int NOT NULL CHECK (partition_days > 0)
+  partition_days int NOT NULL CHECK (partition_days > 0),
+  -- The feed is retained from this transaction on.
+  feed_floor bigint NOT NULL DEFAULT 0
 );
 
 CREATE TABLE slot (
@@ -82,6 +84,20 @@ CREATE TABLE message (
   PRIMARY KEY (message_id, day)
 ) PARTITION BY RANGE (day);
 
+-- The entries of one transaction of appends, in their order. Whoever reads only what is before the oldest open transaction reads
+-- each row in the order of xid, and misses none.
+CREATE TABLE feed (
+  xid bigint NOT NULL,
+  day int NOT NULL,
+  message_ids uuid[] NOT NULL,
+  uids bigint[] NOT NULL,
+  seqs bigint[] NOT NULL,
+  cseqs bigint[] NOT NULL,
+  aheads int[] NOT NULL,
+  bases int[] NOT NULL,
+  PRIMARY KEY (xid, day)
+) PARTITION BY RANGE (day);
+
 CREATE TABLE idem (
   digest uuid NOT NULL,
   print uuid NOT NULL,
@@ -124,8 +140,11 @@ CREATE TABLE session (
   cursor bigint NOT NULL,
   acked_at bigint NOT NULL,
   fence bigint NOT NULL DEFAULT 0,
+  -- The place of the newest move in the order of all moves: the transaction, and in its lowest 16 bits the place in there.
+  moved bigint NOT NULL,
   PRIMARY KEY (uid, platform, device)
 ) WITH (fillfactor = 70);
+CREATE INDEX session_moved ON session (moved);
 
 CREATE TABLE token (
   user_id text COLLATE "C" NOT NULL,
@@ -134,3 +153,11 @@ CREATE TABLE token (
   newest_ms bigint NOT NULL,
   PRIMARY KEY (user_id, platform)
 ) WITH (fillfactor = 70);
+
+-- Rows beside the messages, which mean nothing to the store.
+CREATE TABLE fact (
+  kind smallint NOT NULL,
+  key bytea NOT NULL,
+  value bytea NOT NULL,
+  PRIMARY KEY (kind, key)
+);

@@ -13,21 +13,22 @@ use super::{
 };
 use crate::{
     ids::{Epoch, Platform, Seq, SessionKey, UserId},
-    log::{SessionRow, TokenTimes},
+    log::{RowChange, RowTable, SessionRow, TokenTimes},
     message::SettingsChange,
 };
 
 const KNOW: &str = "INSERT INTO inbox (user_id, slot) SELECT * FROM unnest($1::text[], $2::smallint[]) AS u(user_id, slot) \
     WHERE NOT EXISTS (SELECT FROM inbox i WHERE i.user_id = u.user_id) ORDER BY user_id ON CONFLICT DO NOTHING";
 const LOCK: &str = "SELECT FROM inbox WHERE user_id = ANY($1) ORDER BY user_id FOR NO KEY UPDATE";
-const CURSORS: &str = "INSERT INTO session AS e (uid, platform, device, epoch, cursor, acked_at) \
-    SELECT i.uid, c.platform, c.device, c.epoch, c.cursor, c.acked_at \
+const CURSORS: &str = "INSERT INTO session AS e (uid, platform, device, epoch, cursor, acked_at, moved) \
+    SELECT i.uid, c.platform, c.device, c.epoch, c.cursor, c.acked_at, \
+      pg_current_xact_id()::text::bigint << 16 | (c.ord + $7) \
     FROM unnest($1::text[], $2::smallint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[]) \
-      AS c(user_id, platform, device, epoch, cursor, acked_at) \
+      WITH ORDINALITY AS c(user_id, platform, device, epoch, cursor, acked_at, ord) \
       JOIN inbox i USING (user_id) JOIN slot b ON b.slot = i.slot AND b.epoch = c.epoch \
     ORDER BY i.uid, c.platform, c.device \
     ON CONFLICT (uid, platform, device) DO UPDATE SET \
-      epoch = EXCLUDED.epoch, cursor = EXCLUDED.cursor, acked_at = EXCLUDED.acked_at";
+      epoch = EXCLUDED.epoch, cursor = EXCLUDED.cursor, acked_at = EXCLUDED.acked_at, moved = EXCLUDED.moved";
 const PROFILES: &str = "UPDATE inbox i SET profile = u.profile \
     FROM unnest($1::text[], $2::bytea[]) AS u(user_id, profile) WHERE i.user_id = u.user_id";
 const TOKENS: &str = "INSERT INTO token AS t (user_id, platform, before_ms, newest_ms) \
@@ -35,7 +36,12 @@ const TOKENS: &str = "INSERT INTO token AS t (user_id, platform, before_ms, newe
     ORDER BY user_id, platform \
     ON CONFLICT (user_id, platform) DO UPDATE SET \
       before_ms = greatest(t.before_ms, EXCLUDED.before_ms), newest_ms = greatest(t.newest_ms, EXCLUDED.newest_ms)";
-const DELETE: &str = "WITH d AS ( \
+/// The feed tells bodies also of messages that are removed.
+const DELETE: &str = "WITH o AS ( \
+      INSERT INTO message (message_id, day, body) SELECT p.message_id, p.day, p.body FROM place p, inbox i, store s \
+      WHERE i.user_id = $1 AND p.uid = i.uid AND p.seq = ANY($2) AND p.cid IS NOT NULL AND p.is_removed IS NULL \
+        AND p.body IS NOT NULL AND p.day >= s.floor_day ON CONFLICT DO NOTHING), \
+    d AS ( \
       UPDATE place p SET body = NULL, ahead = NULL, is_removed = true FROM inbox i, store s \
       WHERE i.user_id = $1 AND p.uid = i.uid AND p.seq = ANY($2) AND p.cid IS NOT NULL AND p.is_removed IS NULL \
         AND p.day >= s.floor_day RETURNING p.uid, p.cid, p.cseq), \
@@ -46,10 +52,28 @@ const DELETE: &str = "WITH d AS ( \
 const SETTINGS: &str = "WITH c AS ( \
       UPDATE conversation c SET is_pinned = coalesce($3, c.is_pinned), receive_option = coalesce($4, c.receive_option), \
         cleared = CASE WHEN $5::bigint IS NULL THEN c.cleared ELSE greatest(c.cleared, least($5, c.head)) END \
-      FROM inbox i WHERE i.user_id = $1 AND c.uid = i.uid AND c.conversation_id = $2 RETURNING c.cid, c.cleared) \
+      FROM inbox i WHERE i.user_id = $1 AND c.uid = i.uid AND c.conversation_id = $2 RETURNING c.cid, c.cleared), \
+    o AS (INSERT INTO message (message_id, day, body) SELECT p.message_id, p.day, p.body FROM place p, c, store s \
+      WHERE $5::bigint IS NOT NULL AND p.cid = c.cid AND p.cseq <= c.cleared AND p.is_removed IS NULL \
+        AND p.body IS NOT NULL AND p.day >= s.floor_day ON CONFLICT DO NOTHING) \
     UPDATE place p SET body = NULL, ahead = NULL, is_removed = true FROM c, store s \
     WHERE $5::bigint IS NOT NULL AND p.cid = c.cid AND p.cseq <= c.cleared AND p.is_removed IS NULL \
       AND p.day >= s.floor_day";
+
+const REMOVE_FACTS: &str = "DELETE FROM fact f USING unnest($1::smallint[], $2::bytea[]) AS u(kind, key) \
+    WHERE f.kind = u.kind AND f.key = u.key";
+const PUT_FACTS: &str = "INSERT INTO fact (kind, key, value) \
+    SELECT * FROM unnest($1::smallint[], $2::bytea[], $3::bytea[]) AS u(kind, key, value) ORDER BY kind, key \
+    ON CONFLICT (kind, key) DO UPDATE SET value = EXCLUDED.value";
+
+/// The number of a table of rows in the store. It never changes.
+pub(super) fn kind_of(table: RowTable) -> i16 {
+    match table {
+        RowTable::Devices => 1,
+        RowTable::PushTasks => 2,
+        RowTable::Consumers => 3,
+    }
+}
 
 /// The changes of a batch by their kind. Of two that set one row, the later counts.
 #[derive(Default)]
@@ -61,6 +85,7 @@ struct ChangeBatch<'a> {
     tokens: BTreeMap<(&'a UserId, Platform), TokenTimes>,
     deletions: Vec<(&'a UserId, &'a [Seq])>,
     settings: Vec<(&'a UserId, &'a SettingsChange)>,
+    facts: BTreeMap<(i16, &'a [u8]), Option<&'a [u8]>>,
 }
 
 impl<'a> ChangeBatch<'a> {
@@ -86,6 +111,12 @@ impl<'a> ChangeBatch<'a> {
                 Change::Settings(user, changes) => {
                     let changes = changes.iter().map(|change| (user, change));
                     batch.settings.extend(changes);
+                }
+                Change::Rows(rows) => {
+                    let row = |row: &'a RowChange| {
+                        ((kind_of(row.table), &*row.key), row.value.as_deref())
+                    };
+                    batch.facts.extend(rows.iter().map(row));
                 }
             }
         }
@@ -139,12 +170,31 @@ impl<'a> ChangeBatch<'a> {
             let parameters: Parameters<'_> = &[&user, id, &change.is_pinned, &option, &cleared];
             session.query(SETTINGS, parameters).await?;
         }
+        self.write_facts(session).await
+    }
+
+    async fn write_facts(&self, session: &StoreSession) -> Result<(), EngineError> {
+        let removed = self.facts.iter().filter(|(_, value)| value.is_none());
+        let (kinds, keys): (Vec<_>, Vec<_>) = removed.map(|(key, _)| *key).unzip();
+        if !keys.is_empty() {
+            session.query(REMOVE_FACTS, &[&kinds, &keys]).await?;
+        }
+        let put = self
+            .facts
+            .iter()
+            .filter_map(|(key, value)| Some((*key, (*value)?)));
+        let (keys, values): (Vec<_>, Vec<_>) = put.unzip();
+        let (kinds, keys): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
+        if !keys.is_empty() {
+            session.query(PUT_FACTS, &[&kinds, &keys, &values]).await?;
+        }
         Ok(())
     }
 
     /// Writes the cursors of the present epochs. One statement sets a row once, so each older epoch goes first.
     async fn write_cursors(&self, session: &StoreSession) -> Result<(), EngineError> {
         let mut left = self.cursors.clone();
+        let mut written = 0;
         while !left.is_empty() {
             let (mut keys, mut rows) = (Vec::new(), Vec::new());
             left.retain(|key, of_epoch| {
@@ -161,8 +211,9 @@ impl<'a> ChangeBatch<'a> {
             let cursors: Vec<_> = rows.iter().map(|row| clamp(row.cursor.0)).collect();
             let acked: Vec<_> = rows.iter().map(|row| clamp(row.acked_at_ms)).collect();
             let parameters: Parameters<'_> =
-                &[&users, &platforms, &devices, &epochs, &cursors, &acked];
+                &[&users, &platforms, &devices, &epochs, &cursors, &acked, &written];
             session.query(CURSORS, parameters).await?;
+            written += rows.len() as i64;
         }
         Ok(())
     }

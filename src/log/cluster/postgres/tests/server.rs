@@ -236,6 +236,7 @@ impl Database {
         self.command(
             "UPDATE place p SET day = s.floor_day FROM store s; \
              UPDATE message m SET day = s.floor_day FROM store s; \
+             UPDATE feed f SET day = s.floor_day FROM store s; \
              UPDATE inbox i SET day = s.floor_day, first_day = s.floor_day FROM store s; \
              UPDATE conversation c SET day = s.floor_day, first_day = s.floor_day FROM store s",
         )
