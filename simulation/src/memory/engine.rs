@@ -421,12 +421,7 @@ impl Engine for SimEngine {
         })
     }
 
-    fn feed(
-        &self,
-        _: LaneId,
-        from: FeedPosition,
-        limit: FeedLimit,
-    ) -> EngineFuture<'_, FeedPage> {
+    fn feed(&self, _: LaneId, from: FeedPosition, limit: FeedLimit) -> EngineFuture<'_, FeedPage> {
         Box::pin(self.look_confirmed(move |store| store.rows.feed(from, limit)))
     }
 

@@ -20,6 +20,9 @@
 //! gateway gain nothing. A group is one statement, so that no lock waits for a gateway. The store tells nobody that a transaction
 //! failed, only that it has no answer, so each lane is numbered and fenced in the rows of the transaction itself.
 //!
+//! The feed is in the order of the store's transactions, so one position stands for all lanes and all gateways. A page has only what
+//! is confirmed, and waits for older transactions that are open.
+//!
 //! Leaves to others: the statements, and who is online.
 
 mod barrier;

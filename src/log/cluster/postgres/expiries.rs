@@ -2,7 +2,9 @@
 //! before any partition goes. So each is written once. Retention removes whole days, and a day stands for a segment.
 
 use super::{super::engine::EngineError, link::StoreSession, writes::kind_of};
-use crate::log::{EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Expiry, FeedPosition, RowTable};
+use crate::log::{
+    EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Expiry, FeedPosition, RowTable,
+};
 
 /// The number of days whose rows wait, if somebody wants such rows.
 const WAITING: &str = "SELECT (SELECT count(DISTINCT substring(f.key FROM length($3::bytea) + 1 FOR 8)) FROM fact f \
@@ -23,11 +25,7 @@ const OF_ALL: &str =
 const MS_OF_DAY: u64 = 86_400_000;
 
 /// Tells of the messages of these days, of which `end` is the first that stays. Not cancel safe: it is part of a transaction.
-pub(super) async fn tell(
-    session: &StoreSession,
-    first: i32,
-    end: i32,
-) -> Result<(), EngineError> {
+pub(super) async fn tell(session: &StoreSession, first: i32, end: i32) -> Result<(), EngineError> {
     let kind = kind_of(RowTable::Consumers);
     let wanted = session
         .query(WAITING, &[&kind, &EXPIRIES_WANTED, &EXPIRY_PREFIX])

@@ -4,7 +4,9 @@
 //! transaction that is open: none with a lower number can commit later. A barrier on the same connection tells which one that is,
 //! and confirms all before it. A position is the number of a transaction, and in its lowest 16 bits the place in there.
 
-use tokio::time::{Duration, sleep};
+use std::time::Duration;
+
+use tokio::time::sleep;
 use tokio_postgres::Row;
 use uuid::Uuid;
 

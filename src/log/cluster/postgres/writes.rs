@@ -210,8 +210,9 @@ impl<'a> ChangeBatch<'a> {
             let epochs: Vec<_> = keys.iter().map(|(_, epoch)| *epoch as i64).collect();
             let cursors: Vec<_> = rows.iter().map(|row| clamp(row.cursor.0)).collect();
             let acked: Vec<_> = rows.iter().map(|row| clamp(row.acked_at_ms)).collect();
-            let parameters: Parameters<'_> =
-                &[&users, &platforms, &devices, &epochs, &cursors, &acked, &written];
+            let parameters: Parameters<'_> = &[
+                &users, &platforms, &devices, &epochs, &cursors, &acked, &written,
+            ];
             session.query(CURSORS, parameters).await?;
             written += rows.len() as i64;
         }

@@ -1,5 +1,6 @@
-//! Tests on a real server (`server.rs`): what only it can show. `measure.rs` measures an append.
+//! Tests on a real server (`server.rs`): what only it can show; `feed.rs`: the feeds. `measure.rs` measures an append.
 
+mod feed;
 mod measure;
 pub(crate) mod server;
 
