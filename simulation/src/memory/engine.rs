@@ -19,8 +19,8 @@ use crate::{
         Inbox, InboxRead, LogError, Lookup, ReadLimit, Receipt, ResumePoint, RowTable, SessionRow,
         TokenTimes,
         cluster::engine::{
-            Change, Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId,
-            Placement, Seen, SpreadPiece, Unfinished,
+            Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId, Placement, Seen,
+            SpreadPiece, StoreChange, Unfinished,
         },
     },
     message::Numbers,
@@ -296,7 +296,7 @@ impl Engine for SimEngine {
         })
     }
 
-    fn write(&self, changes: Vec<Change>, durability: Durability) -> EngineFuture<'_, ()> {
+    fn write(&self, changes: Vec<StoreChange>, durability: Durability) -> EngineFuture<'_, ()> {
         let make = move |store: &mut StoreRows| {
             changes.iter().for_each(|change| store.change(change));
         };

@@ -7,7 +7,7 @@ use crate::{
     ids::{MessageId, SessionKey, UserId},
     log::{
         Append, LogError, ResumePoint,
-        cluster::engine::{Change, First, LaneId, Placement},
+        cluster::engine::{First, LaneId, Placement, StoreChange},
     },
     message::{Numbers, SettingsChange},
 };
@@ -84,27 +84,27 @@ impl StoreRows {
         self.placed.get(id).cloned()
     }
 
-    pub(super) fn change(&mut self, change: &Change) {
+    pub(super) fn change(&mut self, change: &StoreChange) {
         let rows = &mut self.rows;
         match change {
-            Change::Cursor(key, epoch, row) => {
+            StoreChange::Cursor(key, epoch, row) => {
                 if *epoch == rows.epoch() {
                     rows.move_cursor(key, *row);
                 }
             }
-            Change::Register(user, profile) => {
+            StoreChange::Register(user, profile) => {
                 rows.profiles.insert(user.clone(), profile.clone());
             }
-            Change::Tokens(user, platform, times) => {
+            StoreChange::Tokens(user, platform, times) => {
                 rows.raise_tokens(user.clone(), *platform, *times);
             }
-            Change::Delete(user, seqs) => rows.delete(user, seqs),
-            Change::Settings(user, changes) => {
+            StoreChange::Delete(user, seqs) => rows.delete(user, seqs),
+            StoreChange::Settings(user, changes) => {
                 let changes: &[SettingsChange] = changes;
                 let changed = rows.change_settings(user, changes);
                 changed.expect("a store has conversations");
             }
-            Change::Rows(changes) => {
+            StoreChange::Rows(changes) => {
                 let put = rows.put_rows(changes.clone());
                 put.expect("a store takes rows that fit");
             }

@@ -84,41 +84,42 @@ impl CursorBuffer {
     }
 
     /// Everything that is not stored yet.
-    pub(super) fn changes(&self) -> Vec<Change> {
+    pub(super) fn changes(&self) -> Vec<StoreChange> {
         let rows = lock(&self.0);
         let cursors = rows.cursors.iter();
-        let cursors = cursors.map(|((key, epoch), row)| Change::Cursor(key.clone(), *epoch, *row));
+        let cursors =
+            cursors.map(|((key, epoch), row)| StoreChange::Cursor(key.clone(), *epoch, *row));
         let tokens = rows.tokens.iter().map(|((user, platform), newest_ms)| {
             let times = TokenTimes {
                 revoked_before_ms: 0,
                 newest_ms: *newest_ms,
             };
-            Change::Tokens(user.clone(), *platform, times)
+            StoreChange::Tokens(user.clone(), *platform, times)
         });
         cursors.chain(tokens).collect()
     }
 
     /// These changes are stored. What has moved since stays.
-    pub(super) fn stored(&self, changes: &[Change]) {
+    pub(super) fn stored(&self, changes: &[StoreChange]) {
         let mut rows = lock(&self.0);
         for change in changes {
             match change {
-                Change::Cursor(key, epoch, row) => {
+                StoreChange::Cursor(key, epoch, row) => {
                     let key = (key.clone(), *epoch);
                     if rows.cursors.get(&key) == Some(row) {
                         rows.cursors.remove(&key);
                     }
                 }
-                Change::Tokens(user, platform, times) => {
+                StoreChange::Tokens(user, platform, times) => {
                     let key = (user.clone(), *platform);
                     if rows.tokens.get(&key) == Some(&times.newest_ms) {
                         rows.tokens.remove(&key);
                     }
                 }
-                Change::Register(..)
-                | Change::Delete(..)
-                | Change::Settings(..)
-                | Change::Rows(..) => {}
+                StoreChange::Register(..)
+                | StoreChange::Delete(..)
+                | StoreChange::Settings(..)
+                | StoreChange::Rows(..) => {}
             }
         }
     }
@@ -153,7 +154,7 @@ mod tests {
         let first = cursors.changes();
         cursors.store(&key(), EPOCH, row(2));
         cursors.stored(&first);
-        let second = vec![Change::Cursor(key(), EPOCH, row(2))];
+        let second = vec![StoreChange::Cursor(key(), EPOCH, row(2))];
         assert_eq!(cursors.changes(), second);
         cursors.stored(&second);
         assert_eq!(cursors.changes(), []);

@@ -89,7 +89,7 @@ pub struct First {
 
 /// A change of rows besides messages. Each may be done twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum StoreChange {
     /// A session has this cursor, if the epoch is the present one.
     Cursor(SessionKey, Epoch, SessionRow),
     /// A user is known, with this profile.
@@ -162,7 +162,7 @@ pub trait Engine: Send + Sync + 'static {
     fn barrier(&self, lane: LaneId) -> EngineFuture<'_, Horizon>;
 
     /// Makes all changes in their order, in one transaction.
-    fn write(&self, changes: Vec<Change>, durability: Durability) -> EngineFuture<'_, ()>;
+    fn write(&self, changes: Vec<StoreChange>, durability: Durability) -> EngineFuture<'_, ()>;
 
     /// Accepts a message to every user that is known now.
     fn accept_to_everyone(&self, append: Append) -> EngineFuture<'_, Placement>;

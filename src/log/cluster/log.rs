@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{
     ClusterLog, LogSenders,
     core::ClusterCore,
-    engine::{Change, EngineError},
+    engine::{EngineError, StoreChange},
     everyone::ToEveryone,
     lane::answer_of,
     rows::RowWork,
@@ -94,7 +94,7 @@ impl ClusterLog {
     }
 
     /// Makes a change durable.
-    fn change(&self, change: Change) -> Result<Pending<()>, AppendError> {
+    fn change(&self, change: StoreChange) -> Result<Pending<()>, AppendError> {
         let (caller, pending) = oneshot::channel();
         let work = RowWork::change(change, caller);
         self.sender(|senders| {
@@ -266,7 +266,7 @@ impl Log for ClusterLog {
         row: SessionRow,
     ) -> Result<Pending<()>, AppendError> {
         self.core.cursors.store(key, epoch, row);
-        self.change(Change::Cursor(key.clone(), epoch, row))
+        self.change(StoreChange::Cursor(key.clone(), epoch, row))
     }
 
     fn users(&self) -> LogAnswer<Vec<UserId>> {
@@ -274,7 +274,7 @@ impl Log for ClusterLog {
     }
 
     fn register(&self, user: UserId, profile: Bytes) -> Result<Pending<()>, AppendError> {
-        self.change(Change::Register(user, profile))
+        self.change(StoreChange::Register(user, profile))
     }
 
     fn profile(&self, user: &UserId) -> LogAnswer<Option<Bytes>> {
@@ -292,7 +292,7 @@ impl Log for ClusterLog {
             revoked_before_ms: before_ms,
             newest_ms: 0,
         };
-        self.change(Change::Tokens(user, platform, times))
+        self.change(StoreChange::Tokens(user, platform, times))
     }
 
     fn token_times(&self, user: &UserId, platform: Platform) -> LogAnswer<TokenTimes> {
@@ -315,7 +315,7 @@ impl Log for ClusterLog {
     }
 
     fn delete(&self, user: UserId, seqs: Vec<Seq>) -> Result<Pending<()>, AppendError> {
-        self.change(Change::Delete(user, seqs))
+        self.change(StoreChange::Delete(user, seqs))
     }
 
     fn change_settings(
@@ -323,7 +323,7 @@ impl Log for ClusterLog {
         user: UserId,
         changes: Vec<SettingsChange>,
     ) -> Result<Pending<()>, AppendError> {
-        self.change(Change::Settings(user, changes))
+        self.change(StoreChange::Settings(user, changes))
     }
 
     fn put_rows(&self, rows: Vec<RowChange>) -> Result<Pending<()>, AppendError> {
@@ -332,7 +332,7 @@ impl Log for ClusterLog {
             let failure = LogError::new(Cause::LookupFailed, text);
             return Err(AppendError::Refusing(failure));
         }
-        self.change(Change::Rows(rows))
+        self.change(StoreChange::Rows(rows))
     }
 
     fn rows(

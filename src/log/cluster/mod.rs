@@ -66,7 +66,7 @@ use self::{
 /// longer it waits.
 const LANES: usize = 2;
 /// The most questions that wait for the store. Each has a task and its answer in memory.
-const QUESTIONS_MAX: usize = 4096;
+const STORE_QUESTIONS_MAX: usize = 4096;
 /// See [`ClusterPace::barrier_spacing`].
 const BARRIER_SPACING: Duration = Duration::from_millis(100);
 
@@ -152,7 +152,7 @@ impl ClusterLog {
                 rows,
                 everyone,
             })),
-            questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            questions: Arc::new(Semaphore::new(STORE_QUESTIONS_MAX)),
             runtime,
         };
         Ok((log, ClusterTasks(tasks)))

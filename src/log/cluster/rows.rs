@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     core::ClusterCore,
-    engine::{Change, Durability, EngineError},
+    engine::{Durability, EngineError, StoreChange},
     lane::answer_of,
 };
 use crate::log::{AppendError, SessionRow};
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A change that waits, and its caller.
 pub(super) struct WaitingChange {
-    change: Change,
+    change: StoreChange,
     caller: oneshot::Sender<Result<(), AppendError>>,
     since: Instant,
 }
@@ -41,7 +41,10 @@ pub(super) enum RowWork {
 
 impl RowWork {
     /// A change for this caller.
-    pub(super) fn change(change: Change, caller: oneshot::Sender<Result<(), AppendError>>) -> Self {
+    pub(super) fn change(
+        change: StoreChange,
+        caller: oneshot::Sender<Result<(), AppendError>>,
+    ) -> Self {
         let since = Instant::now();
         Self::Change(WaitingChange {
             change,
@@ -136,7 +139,7 @@ async fn write(core: &ClusterCore, batch: Vec<WaitingChange>) {
 /// Repeats a batch until it has an outcome, or its oldest caller has waited for too long.
 async fn write_batch(
     core: &ClusterCore,
-    changes: &[Change],
+    changes: &[StoreChange],
     batch: &[WaitingChange],
 ) -> Result<(), EngineError> {
     let oldest = batch.iter().map(|one| one.since).min();
@@ -162,11 +165,11 @@ async fn write_batch(
 }
 
 /// The change with the cursor as it is now, so that no older cursor replaces a newer one.
-fn newest(core: &ClusterCore, change: &Change) -> Change {
+fn newest(core: &ClusterCore, change: &StoreChange) -> StoreChange {
     match change {
-        Change::Cursor(key, epoch, row) => {
+        StoreChange::Cursor(key, epoch, row) => {
             let newest: Option<SessionRow> = core.cursors.newest(key, *epoch, Some(*row));
-            Change::Cursor(key.clone(), *epoch, newest.unwrap_or(*row))
+            StoreChange::Cursor(key.clone(), *epoch, newest.unwrap_or(*row))
         }
         other => other.clone(),
     }

@@ -52,8 +52,8 @@ use self::{
 };
 use super::{
     engine::{
-        Change, Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId, Placement,
-        Seen, SpreadPiece, Unfinished,
+        Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId, Placement, Seen,
+        SpreadPiece, StoreChange, Unfinished,
     },
     lock,
 };
@@ -262,7 +262,7 @@ impl Engine for PostgresEngine {
         })
     }
 
-    fn write(&self, changes: Vec<Change>, durability: Durability) -> EngineFuture<'_, ()> {
+    fn write(&self, changes: Vec<StoreChange>, durability: Durability) -> EngineFuture<'_, ()> {
         Box::pin(async move { writes::write(&self.writes, &changes, durability).await })
     }
 

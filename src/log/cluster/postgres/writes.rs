@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::engine::{Change, Durability, EngineError},
+    super::engine::{Durability, EngineError, StoreChange},
     append::clamp,
     link::{Parameters, ServerLink, StoreSession},
     slot_of,
@@ -89,30 +89,30 @@ struct ChangeBatch<'a> {
 }
 
 impl<'a> ChangeBatch<'a> {
-    fn of(changes: &'a [Change]) -> Self {
+    fn of(changes: &'a [StoreChange]) -> Self {
         let mut batch = Self::default();
         for change in changes {
             match change {
-                Change::Cursor(key, Epoch(epoch), row) => {
+                StoreChange::Cursor(key, Epoch(epoch), row) => {
                     batch.known.insert(&key.user, slot_of(&key.user));
                     let rows = batch.cursors.entry(key).or_default();
                     rows.insert(*epoch, *row);
                 }
-                Change::Register(user, profile) => {
+                StoreChange::Register(user, profile) => {
                     batch.known.insert(user, slot_of(user));
                     batch.profiles.insert(user, profile);
                 }
-                Change::Tokens(user, platform, times) => {
+                StoreChange::Tokens(user, platform, times) => {
                     let row = batch.tokens.entry((user, *platform)).or_default();
                     row.revoked_before_ms = row.revoked_before_ms.max(times.revoked_before_ms);
                     row.newest_ms = row.newest_ms.max(times.newest_ms);
                 }
-                Change::Delete(user, seqs) => batch.deletions.push((user, seqs)),
-                Change::Settings(user, changes) => {
+                StoreChange::Delete(user, seqs) => batch.deletions.push((user, seqs)),
+                StoreChange::Settings(user, changes) => {
                     let changes = changes.iter().map(|change| (user, change));
                     batch.settings.extend(changes);
                 }
-                Change::Rows(rows) => {
+                StoreChange::Rows(rows) => {
                     let row = |row: &'a RowChange| {
                         ((kind_of(row.table), &*row.key), row.value.as_deref())
                     };
@@ -223,7 +223,7 @@ impl<'a> ChangeBatch<'a> {
 /// See [`Engine::write`](super::super::engine::Engine::write).
 pub(super) async fn write(
     link: &ServerLink,
-    changes: &[Change],
+    changes: &[StoreChange],
     durability: Durability,
 ) -> Result<(), EngineError> {
     let batch = ChangeBatch::of(changes);
