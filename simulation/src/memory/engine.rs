@@ -19,8 +19,8 @@ use crate::{
         Inbox, InboxRead, LogError, Lookup, ReadLimit, Receipt, ResumePoint, RowTable, SessionRow,
         TokenTimes,
         cluster::engine::{
-            Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId, Placement, Seen,
-            SpreadPiece, StoreChange, Unfinished,
+            Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId, Observed,
+            Placement, SpreadPiece, StoreChange, Unfinished,
         },
     },
     message::Numbers,
@@ -215,7 +215,7 @@ impl SimEngine {
         &self,
         horizon: Horizon,
         look: impl FnOnce(&StoreRows) -> Result<T, LogError>,
-    ) -> Result<Seen<T>, EngineError> {
+    ) -> Result<Observed<T>, EngineError> {
         let servers = self.servers();
         if servers.is_away {
             return Err(EngineError::Away("the store is away".into()));
@@ -223,7 +223,7 @@ impl SimEngine {
         let value = look(&servers.primary);
         let value = value.map_err(|error| EngineError::Damaged(error.text))?;
         let is_young = servers.history.len() as u64 > horizon.0;
-        Ok(Seen { value, is_young })
+        Ok(Observed { value, is_young })
     }
 
     /// Reads in a transaction of its own, so that all that it saw is confirmed with it.
@@ -247,7 +247,7 @@ impl SimEngine {
         &self,
         horizon: Horizon,
         look: impl FnOnce(&StoreRows) -> Result<T, LogError>,
-    ) -> EngineFuture<'_, Seen<T>> {
+    ) -> EngineFuture<'_, Observed<T>> {
         let seen = self.look(horizon, look);
         Box::pin(async { seen })
     }
@@ -360,7 +360,7 @@ impl Engine for SimEngine {
         })
     }
 
-    fn inbox(&self, user: UserId, horizon: Horizon) -> EngineFuture<'_, Seen<Inbox>> {
+    fn inbox(&self, user: UserId, horizon: Horizon) -> EngineFuture<'_, Observed<Inbox>> {
         self.seen(horizon, |store| store.rows.inbox(&user))
     }
 
@@ -370,7 +370,7 @@ impl Engine for SimEngine {
         after: Seq,
         limit: ReadLimit,
         horizon: Horizon,
-    ) -> EngineFuture<'_, Seen<InboxRead>> {
+    ) -> EngineFuture<'_, Observed<InboxRead>> {
         self.seen(horizon, |store| store.rows.read(&user, after, limit))
     }
 
@@ -380,7 +380,7 @@ impl Engine for SimEngine {
         before: Seq,
         limit: usize,
         horizon: Horizon,
-    ) -> EngineFuture<'_, Seen<ConversationPage>> {
+    ) -> EngineFuture<'_, Observed<ConversationPage>> {
         self.seen(horizon, |store| {
             store.rows.conversations(&user, before, limit)
         })
@@ -393,7 +393,7 @@ impl Engine for SimEngine {
         range: (ConversationSeq, ConversationSeq),
         limit: ReadLimit,
         horizon: Horizon,
-    ) -> EngineFuture<'_, Seen<ConversationRead>> {
+    ) -> EngineFuture<'_, Observed<ConversationRead>> {
         self.seen(horizon, |store| {
             let rows = &store.rows;
             rows.read_conversation(&user, &conversation, range, limit)
@@ -404,7 +404,7 @@ impl Engine for SimEngine {
         self.answer(|store| store.rows.find(&lookup))
     }
 
-    fn enter(&self, key: SessionKey, horizon: Horizon) -> EngineFuture<'_, Seen<ResumePoint>> {
+    fn enter(&self, key: SessionKey, horizon: Horizon) -> EngineFuture<'_, Observed<ResumePoint>> {
         self.seen(horizon, |store| store.resume_point(&key))
     }
 
@@ -415,7 +415,7 @@ impl Engine for SimEngine {
         after: Vec<u8>,
         limit: usize,
         horizon: Horizon,
-    ) -> EngineFuture<'_, Seen<Vec<(Bytes, Bytes)>>> {
+    ) -> EngineFuture<'_, Observed<Vec<(Bytes, Bytes)>>> {
         self.seen(horizon, |store| {
             store.rows.page(table, &prefix, &after, limit)
         })

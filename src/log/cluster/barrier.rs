@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     ClusterPace,
-    engine::{Engine, EngineError, Horizon, LaneId, Seen},
+    engine::{Engine, EngineError, Horizon, LaneId, Observed},
     lock,
 };
 
@@ -88,7 +88,10 @@ impl Barrier {
     }
 
     /// The value of a read, once everything in it is confirmed. Cancel safe.
-    pub(super) async fn confirmed<T>(self: &Arc<Self>, seen: Seen<T>) -> Result<T, EngineError> {
+    pub(super) async fn confirmed<T>(
+        self: &Arc<Self>,
+        seen: Observed<T>,
+    ) -> Result<T, EngineError> {
         if seen.is_young {
             self.pass().await?;
         }

@@ -53,7 +53,7 @@ pub struct Horizon(pub u64);
 
 /// The answer to a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen<T> {
+pub struct Observed<T> {
     /// The answer.
     pub value: T,
     /// True if the answer holds a transaction that is not before the horizon. A barrier that begins after the read confirms it.
@@ -187,7 +187,7 @@ pub trait Engine: Send + Sync + 'static {
     fn entry_of(&self, message: MessageId, user: UserId) -> EngineFuture<'_, Option<Numbers>>;
 
     /// See [`Log::inbox`](crate::log::Log::inbox).
-    fn inbox(&self, user: UserId, horizon: Horizon) -> EngineFuture<'_, Seen<Inbox>>;
+    fn inbox(&self, user: UserId, horizon: Horizon) -> EngineFuture<'_, Observed<Inbox>>;
 
     /// See [`Log::read`](crate::log::Log::read).
     fn read(
@@ -196,7 +196,7 @@ pub trait Engine: Send + Sync + 'static {
         after: Seq,
         limit: ReadLimit,
         horizon: Horizon,
-    ) -> EngineFuture<'_, Seen<InboxRead>>;
+    ) -> EngineFuture<'_, Observed<InboxRead>>;
 
     /// See [`Log::conversations`](crate::log::Log::conversations).
     fn conversations(
@@ -205,7 +205,7 @@ pub trait Engine: Send + Sync + 'static {
         before: Seq,
         limit: usize,
         horizon: Horizon,
-    ) -> EngineFuture<'_, Seen<ConversationPage>>;
+    ) -> EngineFuture<'_, Observed<ConversationPage>>;
 
     /// See [`Log::read_conversation`](crate::log::Log::read_conversation).
     fn read_conversation(
@@ -215,13 +215,13 @@ pub trait Engine: Send + Sync + 'static {
         range: (ConversationSeq, ConversationSeq),
         limit: ReadLimit,
         horizon: Horizon,
-    ) -> EngineFuture<'_, Seen<ConversationRead>>;
+    ) -> EngineFuture<'_, Observed<ConversationRead>>;
 
     /// See [`Log::find`](crate::log::Log::find).
     fn find(&self, lookup: Lookup) -> EngineFuture<'_, Option<Receipt>>;
 
     /// See [`Log::enter`](crate::log::Log::enter).
-    fn enter(&self, key: SessionKey, horizon: Horizon) -> EngineFuture<'_, Seen<ResumePoint>>;
+    fn enter(&self, key: SessionKey, horizon: Horizon) -> EngineFuture<'_, Observed<ResumePoint>>;
 
     /// See [`Log::rows`](crate::log::Log::rows).
     fn rows(
@@ -231,7 +231,7 @@ pub trait Engine: Send + Sync + 'static {
         after: Vec<u8>,
         limit: usize,
         horizon: Horizon,
-    ) -> EngineFuture<'_, Seen<Vec<(Bytes, Bytes)>>>;
+    ) -> EngineFuture<'_, Observed<Vec<(Bytes, Bytes)>>>;
 
     /// See [`Log::feed`](crate::log::Log::feed). Everything in the page is confirmed. The page waits for transactions that began
     /// before the newest commit and are still open.

@@ -17,7 +17,7 @@ use super::{
 use crate::log::{AppendError, SessionRow};
 
 /// The most changes that wait. Each is a call of the admin API or a login.
-const CHANGES_MAX: usize = 8192;
+const STORE_CHANGES_MAX: usize = 8192;
 /// The most changes of one transaction.
 const BATCH_MAX: usize = 500;
 /// Cursors are written behind by this time: what the death of a gateway loses of them.
@@ -56,7 +56,7 @@ impl RowWork {
 
 /// The queue of the writer of rows.
 pub(super) fn queue() -> (mpsc::Sender<RowWork>, mpsc::Receiver<RowWork>) {
-    mpsc::channel(CHANGES_MAX)
+    mpsc::channel(STORE_CHANGES_MAX)
 }
 
 /// Writes rows until the queue is closed, and then what was to be written behind. Not cancel safe.

@@ -89,7 +89,7 @@ async fn confirm(session: &StoreSession, lane: LaneId, xid: i64) -> Result<(), E
 }
 
 /// A commit without its body.
-struct Draft {
+struct CommitDraft {
     position: FeedPosition,
     message_id: Uuid,
     uid: i64,
@@ -156,8 +156,8 @@ async fn page(
 fn drafts_of(
     rows: &[Row],
     from: FeedPosition,
-) -> Result<(Vec<Draft>, Option<FeedPosition>), EngineError> {
-    let mut drafts: Vec<Draft> = Vec::new();
+) -> Result<(Vec<CommitDraft>, Option<FeedPosition>), EngineError> {
+    let mut drafts: Vec<CommitDraft> = Vec::new();
     let (mut transactions, mut place) = (0, 0);
     let mut last: Option<(i64, Uuid)> = None;
     for row in rows {
@@ -174,7 +174,7 @@ fn drafts_of(
             continue;
         }
         if is_new {
-            drafts.push(Draft {
+            drafts.push(CommitDraft {
                 position,
                 message_id,
                 uid: row.get(3),
@@ -196,7 +196,7 @@ impl FeedPage {
     async fn fill(
         &mut self,
         session: &StoreSession,
-        (mut drafts, next): (Vec<Draft>, Option<FeedPosition>),
+        (mut drafts, next): (Vec<CommitDraft>, Option<FeedPosition>),
         limit: FeedLimit,
     ) -> Result<(), EngineError> {
         let mut next = next;
@@ -205,9 +205,10 @@ impl FeedPage {
             next = Some(left_out.position);
             drafts.truncate(most);
         }
-        let column = |draft: &Draft| (draft.message_id, draft.uid);
+        let column = |draft: &CommitDraft| (draft.message_id, draft.uid);
         let (ids, uids): (Vec<_>, Vec<_>) = drafts.iter().map(column).unzip();
-        let first_seq = |draft: &Draft| draft.entries.first().map_or(0, |(_, at)| clamp(at.seq.0));
+        let first_seq =
+            |draft: &CommitDraft| draft.entries.first().map_or(0, |(_, at)| clamp(at.seq.0));
         let seqs: Vec<_> = drafts.iter().map(first_seq).collect();
         let days: Vec<_> = drafts.iter().map(|draft| draft.day).collect();
         let bytes_max = clamp(limit.bytes as u64);
@@ -242,7 +243,7 @@ impl FeedPage {
     }
 }
 
-impl Draft {
+impl CommitDraft {
     /// The commit with this stored body; `None` if the body is damaged.
     fn commit(self, stored: Vec<u8>) -> Option<FeedCommit> {
         let message_id = MessageId(self.message_id.into_bytes());

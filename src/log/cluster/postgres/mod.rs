@@ -52,7 +52,7 @@ use self::{
 };
 use super::{
     engine::{
-        Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId, Placement, Seen,
+        Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId, Observed, Placement,
         SpreadPiece, StoreChange, Unfinished,
     },
     lock,
@@ -144,11 +144,11 @@ impl PostgresEngine {
     }
 
     /// A read's answer, and whether it has to be confirmed.
-    fn seen<T>(&self, (value, transaction): Dated<T>, horizon: Horizon) -> Seen<T> {
+    fn seen<T>(&self, (value, transaction): Dated<T>, horizon: Horizon) -> Observed<T> {
         // Transactions are numbered in a circle. One that is half a circle old looks young, and costs a barrier.
         let is_young = |number: u32| number.wrapping_sub(horizon.0 as u32) < u32::MAX / 2;
         let is_new = self.confirmed.load(SeqCst) < self.servers.connections.load(SeqCst);
-        Seen {
+        Observed {
             value,
             is_young: is_new || horizon.0 == 0 || transaction.is_some_and(is_young),
         }
@@ -296,7 +296,7 @@ impl Engine for PostgresEngine {
         Box::pin(async move { reads::entry_of_everyone(&self.reads, message, &user).await })
     }
 
-    fn inbox(&self, user: UserId, horizon: Horizon) -> EngineFuture<'_, Seen<Inbox>> {
+    fn inbox(&self, user: UserId, horizon: Horizon) -> EngineFuture<'_, Observed<Inbox>> {
         Box::pin(async move { Ok(self.seen(reads::inbox(&self.reads, &user).await?, horizon)) })
     }
 
@@ -306,7 +306,7 @@ impl Engine for PostgresEngine {
         after: Seq,
         limit: ReadLimit,
         horizon: Horizon,
-    ) -> EngineFuture<'_, Seen<InboxRead>> {
+    ) -> EngineFuture<'_, Observed<InboxRead>> {
         Box::pin(async move {
             let read = reads::read(&self.reads, &user, after, limit).await?;
             Ok(self.seen(read, horizon))
@@ -319,7 +319,7 @@ impl Engine for PostgresEngine {
         before: Seq,
         limit: usize,
         horizon: Horizon,
-    ) -> EngineFuture<'_, Seen<ConversationPage>> {
+    ) -> EngineFuture<'_, Observed<ConversationPage>> {
         Box::pin(async move {
             let page = reads::conversations(&self.reads, &user, before, limit).await?;
             Ok(self.seen(page, horizon))
@@ -333,7 +333,7 @@ impl Engine for PostgresEngine {
         range: (ConversationSeq, ConversationSeq),
         limit: ReadLimit,
         horizon: Horizon,
-    ) -> EngineFuture<'_, Seen<ConversationRead>> {
+    ) -> EngineFuture<'_, Observed<ConversationRead>> {
         Box::pin(async move {
             let link = &self.reads;
             let read = reads::read_conversation(link, &user, &conversation, range, limit).await?;
@@ -345,7 +345,7 @@ impl Engine for PostgresEngine {
         Box::pin(self.find_stored(lookup))
     }
 
-    fn enter(&self, key: SessionKey, horizon: Horizon) -> EngineFuture<'_, Seen<ResumePoint>> {
+    fn enter(&self, key: SessionKey, horizon: Horizon) -> EngineFuture<'_, Observed<ResumePoint>> {
         Box::pin(async move { Ok(self.seen(reads::enter(&self.reads, &key).await?, horizon)) })
     }
 
@@ -356,7 +356,7 @@ impl Engine for PostgresEngine {
         after: Vec<u8>,
         limit: usize,
         horizon: Horizon,
-    ) -> EngineFuture<'_, Seen<Vec<(Bytes, Bytes)>>> {
+    ) -> EngineFuture<'_, Observed<Vec<(Bytes, Bytes)>>> {
         Box::pin(async move {
             let rows = reads::facts(&self.reads, table, &prefix, &after, limit).await?;
             Ok(self.seen(rows, horizon))
