@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, sync::Mutex};
 
-use super::{engine::Change, lock};
+use super::{engine::StoreChange, lock};
 use crate::{
     ids::{Epoch, Platform, SessionKey, UserId},
     log::{SessionRow, TokenTimes},

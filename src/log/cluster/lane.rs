@@ -132,13 +132,13 @@ impl AppendLane {
     async fn commit(&mut self, group: LaneGroup) {
         let mut groups = VecDeque::from([group]);
         while let Some(mut group) = groups.pop_front() {
-            if self.settle(&mut group).await == Settled::Split {
+            if self.settle(&mut group).await == LaneOutcome::Split {
                 groups.extend(group.split());
             }
         }
     }
 
-    async fn settle(&mut self, group: &mut LaneGroup) -> Settled {
+    async fn settle(&mut self, group: &mut LaneGroup) -> LaneOutcome {
         let appends = Arc::clone(&group.appends);
         let deadline = Instant::now() + self.core.answer_within;
         let (mut attempt, mut step) = Attempt::new(self.newest, appends.len() == 1);
@@ -151,7 +151,7 @@ impl AppendLane {
                 self.core.set_away(true);
                 group.answer_all(&Err(ClusterCore::away()));
                 self.wait_for_store().await;
-                break Settled::Done;
+                break LaneOutcome::Done;
             }
             step = match step {
                 LaneStep::Append(number) | LaneStep::AppendLater(number) => {
@@ -188,12 +188,12 @@ impl AppendLane {
                     self.finish(group, outcomes, deadline).await;
                     LaneStep::Answered
                 }
-                LaneStep::Split => break Settled::Split,
+                LaneStep::Split => break LaneOutcome::Split,
                 LaneStep::Refuse => {
                     group.answer_all(&Err(ClusterCore::refused()));
-                    break Settled::Done;
+                    break LaneOutcome::Done;
                 }
-                LaneStep::Answered => break Settled::Done,
+                LaneStep::Answered => break LaneOutcome::Done,
             };
         };
         self.newest = attempt.number();
@@ -301,7 +301,7 @@ impl AppendLane {
 
 /// The end of the work on a group.
 #[derive(Debug, PartialEq, Eq)]
-enum Settled {
+enum LaneOutcome {
     Done,
     /// Its messages have to go one by one.
     Split,

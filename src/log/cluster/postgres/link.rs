@@ -24,7 +24,7 @@ use tokio_postgres::{
 use super::super::engine::EngineError;
 
 /// A server that takes no connection in this time is away.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The settings of each connection, whatever those of its user are. The statements are short: to plan or to compile one takes
 /// longer than many runs of it. A timeout of the server would cut off the wait for a standby.
@@ -52,7 +52,7 @@ impl Servers {
         config
             .options(options)
             .application_name("towncrier")
-            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_timeout(STORE_CONNECT_TIMEOUT)
             .target_session_attrs(TargetSessionAttrs::ReadWrite);
         Ok(Arc::new(Self {
             config,
@@ -72,7 +72,7 @@ pub(super) struct StoreSession {
 impl StoreSession {
     pub(super) async fn open(servers: &Servers) -> Result<Arc<Self>, EngineError> {
         let away = |text: String| EngineError::Away(text.into());
-        let connecting = timeout(CONNECT_TIMEOUT, servers.config.connect(NoTls));
+        let connecting = timeout(STORE_CONNECT_TIMEOUT, servers.config.connect(NoTls));
         let connected = connecting.await;
         let connected = connected.map_err(|_| away("no server answers in time".into()))?;
         let (client, mut connection) = connected.map_err(|error| away(text_of(&error)))?;
