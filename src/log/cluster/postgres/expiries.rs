@@ -35,7 +35,6 @@ pub(super) async fn tell(session: &StoreSession, first: i32, end: i32) -> Result
     };
     let (waiting, now_ms): (i64, i64) = (wanted.get(0), wanted.get(1));
     if (waiting as usize) < EXPIRY_SEGMENTS_MAX {
-        let end = i64::from(end);
         session
             .query(OF_USERS, &[&kind, &EXPIRY_PREFIX, &first, &end, &now_ms])
             .await?;
