@@ -5,7 +5,7 @@ use crate::token::TokenError;
 /// A code with its name, which is the `errMsg` of an answer over HTTP.
 pub(crate) type Code = (u16, &'static str);
 
-/// It cannot be done now, or the outcome is not known.
+/// The call cannot be done now, or the outcome is not known.
 pub(crate) const INTERNAL: Code = (500, "ServerInternalError");
 /// The request breaks a rule.
 pub(crate) const ARGS: Code = (1001, "ArgsError");

@@ -14,7 +14,7 @@ use crate::{
     mqtt::{self, Broker, Mosquitto, Qos},
     protocol::ServerAddress,
     report::Report,
-    scenario::{ScenarioStage, churn, connect, outage, replay, send, slow, soak, storm},
+    scenario::{ScenarioStage, churn, connect, outage, push, replay, send, slow, soak, storm},
     signals,
     target::{Program, Target},
 };
@@ -107,6 +107,8 @@ enum Scenario {
     Slow(slow::SlowPlan),
     /// Lets a session that was away for long reconnect.
     Replay(replay::ReplayPlan),
+    /// Sends to users of whom most are away, with a vendor of push and a receiver of webhooks of the rig's own.
+    Push(push::PushPlan),
     /// Mixes all of them for a given time, with clients and the server killed at random.
     Soak(soak::SoakPlan),
     /// Compares the gateway with Mosquitto, which must be installed: the same loads in turn, and the ratios.
@@ -230,7 +232,18 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
 }
 
 /// Runs one scenario. Dropping it takes down the server and removes its data.
-async fn load(cli: Cli) -> anyhow::Result<bool> {
+async fn load(mut cli: Cli) -> anyhow::Result<bool> {
+    let mut callees = None;
+    if let Scenario::Push(plan) = &cli.scenario {
+        let server = &mut cli.server;
+        if server.ws.is_some() || server.target.is_some() {
+            bail!("only a gateway of the rig's own calls its vendor: leave out --ws and --target");
+        }
+        let opened = plan.open(Duration::from_secs(cli.patience)).await?;
+        // Settings of the command line come last, and win.
+        server.settings.splice(..0, opened.settings());
+        callees = Some(opened);
+    }
     let target = cli.server.target()?;
     let words = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     // A report must not show a secret.
@@ -250,6 +263,10 @@ async fn load(cli: Cli) -> anyhow::Result<bool> {
         Scenario::Churn(plan) => churn::run(plan, &mut stage).await?,
         Scenario::Slow(plan) => slow::run(plan, &mut stage).await?,
         Scenario::Outage(plan) => outage::run(plan, &mut stage).await?,
+        Scenario::Push(plan) => {
+            let callees = callees.context("they were opened above")?;
+            push::run(plan, &callees, &mut stage).await?;
+        }
         Scenario::Replay(plan) => replay::run(plan, &mut stage).await?,
         Scenario::Soak(plan) => soak::run(plan, &mut stage).await?,
         Scenario::Compare(_) | Scenario::Command { .. } | Scenario::Worker { .. } => {
@@ -266,5 +283,5 @@ async fn load(cli: Cli) -> anyhow::Result<bool> {
         let page = report.write_page(&dir)?;
         eprintln!("report: {}", page.display());
     }
-    Ok(report.tally.is_exactly_once())
+    Ok(report.is_good())
 }

@@ -9,6 +9,7 @@
 //! - `cli.rs`: the command line
 //! - `compare.rs`: the gateway and a broker: the scenarios in turn
 //! - `scenario/`: the loads, one file each; `loadtest/vm/` runs two of them in virtual machines
+//! - `callee/`: the systems that a gateway calls: a vendor of push, a receiver of webhooks
 //! - `crew/`: the rig's processes, together
 //! - `crowd.rs`, `sources.rs`: the sessions of one process, and their source addresses
 //! - `senders.rs`: the open loop
@@ -20,6 +21,7 @@
 //! - `machine.rs`, `report/`, `progress.rs`: the circumstances of a number, and its presentation
 //! - `keep/`: a run in the repository, with everything that a reader needs to follow its numbers
 
+mod callee;
 mod cli;
 mod compare;
 mod crew;

@@ -25,6 +25,8 @@ pub(crate) struct Parcel {
     pub(crate) to: To,
     /// The number of receivers, from the key's first on.
     pub(crate) count: u32,
+    /// The message has a text for vendor push, with the key in it.
+    pub(crate) has_notice: bool,
 }
 
 impl Parcel {

@@ -70,6 +70,18 @@ impl Protocol {
         }
     }
 
+    /// Registers a device for the user of each session, with the sessions' tokens. Cancel safe: registrations under way end.
+    pub(crate) async fn register_devices(
+        &self,
+        crowd: &Rc<Crowd>,
+        tokens: Vec<String>,
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::Gateway(access) => access.register_devices(crowd, tokens).await,
+            Self::Mqtt(_) => bail!("a broker has no devices"),
+        }
+    }
+
     /// Starts a session. It runs until it is aborted, or may not reconnect.
     pub(crate) fn start(&self, crowd: &Rc<Crowd>, who: Who, token: String) -> JoinHandle<()> {
         match self {

@@ -34,6 +34,8 @@ pub(crate) struct Load {
     pub(crate) rate: Option<f64>,
     /// Connections that send.
     pub(crate) lanes: usize,
+    /// Each message has a text for vendor push.
+    pub(crate) has_notice: bool,
     /// Sending ends once a message is this late.
     pub(crate) late_max: Duration,
 }
@@ -46,6 +48,7 @@ impl Load {
             messages: (rate * f64::from(seconds)).ceil() as u32,
             rate: Some(rate),
             lanes: 256,
+            has_notice: false,
             lasts: Duration::MAX,
             late_max: Duration::MAX,
         }
@@ -59,6 +62,7 @@ impl Load {
             messages: users.div_ceil(batch) * messages_each,
             rate: None,
             lanes: 16,
+            has_notice: false,
             lasts: Duration::MAX,
             late_max: Duration::MAX,
         }
@@ -154,6 +158,7 @@ impl Loop {
             key,
             to: self.load.to,
             count,
+            has_notice: self.load.has_notice,
         };
         let began = Instant::now();
         let mut may_be_stored = false;

@@ -291,3 +291,33 @@ fn a_gateway_elsewhere_is_loaded_over_tls() {
     let run = run(&format!("send --users 20 --rate 50 --seconds 1 {words}"));
     assert_eq!(run.count("send to landed"), 50);
 }
+
+#[test]
+fn each_user_who_is_away_gets_a_push_and_nobody_who_acked() {
+    let run =
+        run("push --users 60 --online 50 --rate 60 --seconds 1 --webhooks ok --set push.after=2s");
+    assert_eq!(run.row("devices registered"), 60.0);
+    assert_eq!(run.row("decisions: pushed"), 31.0);
+    // Each of 30 users got a first message, and one of the load.
+    assert_eq!(run.row("decisions: served"), 60.0);
+    assert_eq!(run.row("users missed"), 0.0);
+    assert_eq!(run.row("pushes for users who acked"), 0.0);
+    assert_eq!(run.count("send to the vendor's call"), 30);
+    assert_eq!(run.row("messages told"), 91.0);
+}
+
+#[test]
+fn a_dead_vendor_and_a_dead_receiver_lose_nothing() {
+    let run = run(
+        "push --users 40 --online 50 --rate 40 --seconds 1 --vendor dead --webhooks dead --set push.after=2s",
+    );
+    assert_eq!(run.row("pushes that wait for the vendor"), 21.0);
+    assert_eq!(run.row("users missed"), 0.0);
+    assert_eq!(run.row("messages told"), 0.0);
+}
+
+#[test]
+fn without_a_vendor_the_same_load_has_no_devices() {
+    let run = run("push --users 40 --online 50 --rate 40 --seconds 1 --vendor none");
+    assert_eq!(run.count("send to landed"), 20);
+}

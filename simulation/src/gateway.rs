@@ -11,16 +11,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::watch,
-    task::{LocalSet, spawn_local},
-    time::sleep,
-};
+use tokio::{sync::watch, task::LocalSet, time::sleep};
 
 use super::{
     clock::SimClock,
     disk::SimDisk,
     network::Network,
+    outside::{Outside, Sends},
     process::{Life, is_beside},
     store::SimHome,
     trace::{note, violated},
@@ -34,6 +31,7 @@ use towncrier::{
     metrics::{ByKind, Metrics},
     reactor::{self, MailboxLimits, Parts, Stage},
     registry::Registry,
+    webhooks::DeadLetters,
 };
 
 /// The setup of a run's gateway.
@@ -75,6 +73,8 @@ pub(super) struct Gateway {
     /// One for each reactor. With several receivers on one sender, tokio would wake them in an order of its own.
     stages: Vec<watch::Sender<Stage>>,
     is_drained: Rc<Cell<bool>>,
+    /// Vendor push and webhooks.
+    sends: Sends,
 }
 
 impl Gateway {
@@ -82,6 +82,7 @@ impl Gateway {
     pub(super) fn start(
         setup: &Setup,
         machine: &Machine,
+        outside: &Outside,
         life: Arc<Life>,
     ) -> Result<Self, OpenError> {
         let Setup {
@@ -105,6 +106,7 @@ impl Gateway {
         let base = Base::build(config, metrics, clock.clone(), log);
         let mut parts = base.parts(config, None);
         parts.mailbox = *mailbox;
+        let sends = Sends::new(&base, config, &clock, outside, &life);
         let Base {
             log,
             registry,
@@ -124,6 +126,7 @@ impl Gateway {
             begun,
             stages: stages.collect(),
             is_drained: Rc::default(),
+            sends,
         };
         gateway.run(machine, &parts, workers);
         Ok(gateway)
@@ -143,6 +146,7 @@ impl Gateway {
         let (writer, keeper) = workers.into_futures();
         let writing = writer.map(|writer| self.tasks.spawn_local(writer));
         let keeping = self.tasks.spawn_local(keeper);
+        let sending = self.tasks.spawn_local(self.sends.run());
         let (log, is_drained) = (self.log.clone(), self.is_drained.clone());
         self.tasks.spawn_local(async move {
             for reactor in serving {
@@ -150,6 +154,8 @@ impl Gateway {
                     violated("P7", format_args!("a reactor ended by itself"));
                 }
             }
+            // A panic in it is already a violation.
+            let _ = sending.await;
             log.close();
             // A panic in one of them is already a violation.
             let _ = keeping.await;
@@ -185,6 +191,16 @@ impl Gateway {
         }
     }
 
+    /// True once vendor push and webhooks run.
+    pub(super) fn sends_outside(&self) -> bool {
+        self.sends.is_running()
+    }
+
+    /// The events that the receiver of webhooks refused.
+    pub(super) fn letters(&self) -> Option<Arc<DeadLetters>> {
+        self.sends.letters()
+    }
+
     /// Runs a task within the process; it dies with the process.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.tasks.spawn_local(task);
@@ -194,6 +210,7 @@ impl Gateway {
     pub(super) fn drain(&self, period: Duration) {
         note(format_args!("drains over {period:?}"));
         self.delivery.start_draining();
+        self.sends.stop();
         for stage in &self.stages {
             stage.send_replace(Stage::Draining(period));
         }
@@ -211,13 +228,14 @@ impl Gateway {
     }
 }
 
-/// Work that may wait for the disk runs on the same thread, a moment later. A look beside the process waits for nothing.
+/// Work that may wait for the disk runs on the same thread, a moment later. A look beside the process waits for nothing. Vendor push has
+/// tasks outside the process's set, which ask as well; the disk of a dead process answers nothing.
 fn aside(work: Box<dyn FnOnce() + Send>) {
     if is_beside() {
         return work();
     }
     let wait = Duration::from_millis(fastrand::u64(0..20));
-    spawn_local(async move {
+    tokio::spawn(async move {
         sleep(wait).await;
         work();
     });

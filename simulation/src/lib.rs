@@ -14,6 +14,7 @@
 //!   OpenIM's core
 //! - `clock.rs`, `network.rs`, `disk.rs`, `store.rs`: the simulated machine; `process.rs`: death in the middle of an
 //!   operation
+//! - `outside/`: the vendors of push and the receiver of webhooks, with the promises to them
 //! - `trace.rs`: the events of a run
 //! - `shrink.rs`: the shortest schedule that still fails
 //! - `seeds.txt`, `regressions.rs`: every seed that ever failed, and each fault that it found as a plain test
@@ -40,6 +41,7 @@ pub mod memory;
 mod model;
 mod network;
 mod operations;
+mod outside;
 mod phone;
 mod policy;
 mod process;

@@ -23,8 +23,15 @@ impl World {
             life.end_after(operations);
         }
         let faults = self.machine.segments.faults();
-        match Gateway::start(&self.schedule.setup, &self.machine, life.clone()) {
+        let started = Gateway::start(
+            &self.schedule.setup,
+            &self.machine,
+            &self.outside,
+            life.clone(),
+        );
+        match started {
             Ok(gateway) => {
+                self.outside_starts(!gateway.log.damages().is_empty());
                 let is_well = gateway.log.check_writable().is_ok();
                 note(format_args!(
                     "starts, writable: {is_well}, damages: {:?}",
@@ -78,7 +85,10 @@ impl World {
         self.machine.network.hang_up(death.power.is_some());
         self.model.borrow_mut().registry = None;
         self.model.borrow_mut().gateway_clock = None;
+        // Tasks that the process began beside its own set end a moment later.
+        gateway.life.end();
         drop(gateway);
+        self.outside_ends();
         self.bury(death);
     }
 
@@ -170,6 +180,7 @@ impl World {
     /// Shuts down in order and starts again.
     pub(super) async fn drain(&self, down: Duration) {
         let period = Duration::from_secs(3);
+        self.disturb();
         match &*self.gateway.borrow() {
             Some(gateway) => gateway.drain(period),
             None => return,

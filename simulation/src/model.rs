@@ -70,7 +70,7 @@ pub(super) struct Model {
     pub(super) conversations: Conversations,
     pub(super) told: ToldToPhones,
     /// The highest seq that a session had landed, by log.
-    landed: BTreeMap<(u64, Session), u64>,
+    pub(super) landed: BTreeMap<(u64, Session), u64>,
     /// The number of checked messages, for the summary.
     pub(super) accepted: u64,
     pub(super) landings: u64,
@@ -79,7 +79,7 @@ pub(super) struct Model {
 }
 
 /// A session as the login policy sees it. Its device counts only if the policy tells devices apart.
-type Session = (usize, Platform, String);
+pub(super) type Session = (usize, Platform, String);
 
 /// A user's id.
 pub(super) fn user_id(number: usize) -> UserId {

@@ -77,6 +77,7 @@ impl World {
             }
             Operation::Drain(down) => self.drain(*down).await,
             Operation::LogOut(user, platform) => {
+                self.outside_logs_out(*user, *platform);
                 let (user, platform) = (user_id(*user), *platform);
                 self.with_delivery(|delivery| async move {
                     // The outcome does not matter here, because devices get new tokens when they are opened.
@@ -90,7 +91,10 @@ impl World {
                     let _ = delivery.register(user, "profile".into()).await;
                 });
             }
-            Operation::Suspend(time) => clock.sleep(time.as_millis() as u64),
+            Operation::Suspend(time) => {
+                self.disturb();
+                clock.sleep(time.as_millis() as u64);
+            }
             // A gateway that starts after a power cut can only take the wall clock's word, so that one is right then.
             Operation::ClockWrong(_) if self.gateway.borrow().is_none() => {}
             Operation::ClockWrong(time) => {
@@ -103,6 +107,7 @@ impl World {
                 });
             }
             Operation::DiskFull(time) => {
+                self.disturb();
                 segments.set_faults(|faults| faults.is_full = true);
                 let (segments, time) = (segments.clone(), *time);
                 spawn_local(async move {
@@ -111,10 +116,13 @@ impl World {
                 });
             }
             Operation::SyncFails => {
+                self.disturb();
                 segments.set_faults(|faults| faults.sync_fails = true);
                 self.wait(Duration::from_secs(2)).await;
                 self.restart_if_refusing();
             }
+            Operation::System(system, service, time) => self.set_system(*system, *service, *time),
+            Operation::Away(time) => self.be_away(*time).await,
             Operation::Cold(one_in) => segments.set_faults(|faults| faults.cold_one_in = *one_in),
             Operation::Read {
                 device,
@@ -138,6 +146,7 @@ impl World {
                 segments.wipe();
                 self.epoch.set(self.epoch.get() + 1);
                 self.begin_log();
+                self.outside_begins();
                 self.restart_phones();
             }
         }

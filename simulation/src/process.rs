@@ -62,6 +62,11 @@ impl Life {
         seen
     }
 
+    /// The process ends.
+    pub(super) fn end(&self) {
+        self.is_dead.store(true, Relaxed);
+    }
+
     pub(super) fn is_dead(&self) -> bool {
         self.is_dead.load(Relaxed)
     }

@@ -71,6 +71,10 @@ impl World {
                 self.expect_alone_caught_up(device).await;
             }
         }
+        self.expect_told().await;
+        if is_violated() {
+            return;
+        }
         self.check_books();
         self.expect_new_device_counts(random.usize(..self.devices.len()))
             .await;
@@ -85,6 +89,7 @@ impl World {
         });
         self.wait(Duration::from_secs(1)).await;
         self.check();
+        self.expect_only_accepted();
     }
 
     /// Opens this device and no other, and waits until it has everything.

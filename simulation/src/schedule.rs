@@ -12,6 +12,7 @@ use super::{
     gateway::Setup,
     letter::Talk,
     network::Side,
+    outside::{Service, add_outside},
     phone::{PhoneOwner, add_phones},
     store::Fate,
 };
@@ -68,6 +69,10 @@ pub(super) enum Operation {
     Cold(u32),
     /// The data directory is lost: another log begins.
     LoseLog,
+    /// A vendor of push, or the receiver of webhooks behind them, is like this for some time.
+    System(usize, Service, Duration),
+    /// All of them are away for hours.
+    Away(Duration),
     /// A device's user reads a conversation, up to the message at this distance from the newest one that the device knows.
     Read {
         device: usize,
@@ -148,7 +153,7 @@ impl Schedule {
     /// The schedule of a seed.
     pub fn new(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
-        let setup = setup(&mut random);
+        let mut setup = setup(&mut random);
         let users = random.usize(1..=3);
         let owners = (0..random.usize(2..=5))
             .map(|_| owner(&mut random, users))
@@ -164,6 +169,7 @@ impl Schedule {
         let mut operations = maker.operations();
         add_reads(seed, users, owners.len(), &mut operations);
         let phones = add_phones(seed, users, owners.len(), &mut operations);
+        add_outside(seed, &mut setup.config, &mut operations);
         Self {
             seed,
             setup,

@@ -25,6 +25,7 @@ use super::{
     gateway::{Gateway, Lie, Machine, Setup},
     model::Model,
     network::Network,
+    outside::Outside,
     phone::Phone,
     schedule::{Death, Schedule, Timed},
     store::SimHome,
@@ -115,6 +116,7 @@ pub(super) struct World {
     /// The bit that is flipped at present.
     pub(super) flipped: RefCell<Option<(String, usize)>>,
     pub(super) epoch: Cell<u64>,
+    pub(super) outside: Outside,
 }
 
 impl World {
@@ -164,6 +166,7 @@ impl World {
             died: Notify::new(),
             flipped: RefCell::default(),
             epoch: Cell::new(EPOCH),
+            outside: Outside::new(config),
         };
         world.begin_log();
         world
@@ -209,17 +212,15 @@ impl World {
     /// Waits. A gateway that is due to start meanwhile starts.
     pub(super) async fn wait_until(&self, until: Instant) {
         loop {
-            let next = self
-                .starts_at
-                .get()
-                .filter(|at| *at <= until)
-                .unwrap_or(until);
+            let next = [self.starts_at.get(), self.outside.next_look()];
+            let next = next.into_iter().flatten().fold(until, Instant::min);
             tokio::select! {
                 biased;
                 () = sleep_until(next) => {}
                 // The gateway died meanwhile.
                 () = self.died.notified() => {}
             }
+            self.look_outside();
             if self.starts_at.get().is_some_and(|at| at <= Instant::now()) {
                 self.starts_at.set(None);
                 self.start();

@@ -188,9 +188,16 @@ pub(super) fn check(webhooks: &Webhooks, log_format: u8) -> Result<(), Invalid> 
         );
     }
     if !webhooks.secrets.is_empty() {
+        let is_toml = |text: &String| text.contains(['[', ']', '"', '\'']);
+        let hint = match webhooks.secrets.iter().any(is_toml) {
+            true => {
+                "; --set and the environment take a list without brackets and quotes, with commas between its items"
+            }
+            false => "",
+        };
         WebhookSecrets::parse(&webhooks.secrets).map_err(|fault| Invalid {
             key: "webhooks.secrets",
-            rule: fault.to_string(),
+            rule: format!("{fault}{hint}"),
         })?;
     }
     within(
@@ -210,8 +217,13 @@ pub(super) fn check(webhooks: &Webhooks, log_format: u8) -> Result<(), Invalid> 
     )
 }
 
-/// The rule that an address breaks. An address with a password would be printed.
+/// The rule that an address breaks. Prints of the configuration show the whole address, so it must hold no secret.
 fn broken_rule(url: &str) -> Option<&'static str> {
+    if url.contains(['?', '#']) {
+        return Some(
+            "holds a query or a fragment, which prints of the configuration would show: the receiver checks the signature instead",
+        );
+    }
     let Ok(uri) = url.parse::<Uri>() else {
         return Some("is no address: write https://host/path");
     };
@@ -246,6 +258,9 @@ mod tests {
             "oa.example",
             "ftp://oa.example/",
             "https://me:pw@oa.example/",
+            "https://oa.example/hooks?key=pw",
+            "https://oa.example?key=pw",
+            "https://oa.example/hooks#pw",
         ] {
             let mut webhooks = good();
             webhooks.url = url.into();
@@ -291,6 +306,20 @@ mod tests {
             check(&webhooks, LOG_FORMAT).expect_err("").key,
             "webhooks.secrets"
         );
+    }
+
+    #[test]
+    fn a_list_in_the_form_of_toml_is_told_the_form_of_set_and_the_environment() {
+        let secret = good().secrets[0].clone();
+        let mut webhooks = good();
+        // The two ends of a list in TOML's form, as the comma between them cuts it.
+        webhooks.secrets = vec![format!("[\"{secret}\""), format!("\"{secret}\"]")];
+        let refused = check(&webhooks, LOG_FORMAT).expect_err("").to_string();
+        assert!(refused.contains("without brackets and quotes"), "{refused}");
+        assert!(!refused.contains("MfKQ"), "{refused}");
+        webhooks.secrets = vec!["whsec_x".into()];
+        let refused = check(&webhooks, LOG_FORMAT).expect_err("").to_string();
+        assert!(!refused.contains("brackets"), "{refused}");
     }
 
     #[test]

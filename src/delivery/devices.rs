@@ -1,8 +1,9 @@
 //! The devices for push: users register them, and logouts, users, administrators and vendors remove them.
 //!
 //! A vendor's token belongs to the user who registered it last. So a device has two rows: one by the token, which names the user, and
-//! one by the user, which has the device. Both change together. Changes are made one after the other, in tasks of their own: a caller
-//! that goes away leaves no half change, and each look at the rows sees the change before.
+//! one by the user, which has the device. Both change together. Changes of the same user or token are made one after the other: each look
+//! at the rows sees the change before. All others go on at the same time, and share syncs of the log. Each is made in a task of its own:
+//! a caller that goes away leaves no half change.
 //!
 //! - `checks.rs`: what a registration may contain; `pace.rs`: how often a user may change devices
 //! - `rows.rs`: the two rows of a device
@@ -12,7 +13,8 @@ mod pace;
 mod rows;
 
 use std::{
-    hash::{BuildHasher as _, RandomState},
+    collections::BTreeSet,
+    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash},
     sync::{
         Arc, OnceLock,
         atomic::{
@@ -23,7 +25,7 @@ use std::{
 };
 
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, MutexGuard, oneshot};
 
 use self::{
     pace::ChangePace,
@@ -42,6 +44,8 @@ use crate::{
 const REFRESH_MS: u64 = 24 * 3_600_000;
 /// The counters of changes. Users share them: a change of one seems to be one of the others, and costs their readers a look.
 const VERSIONS: usize = 4096;
+/// The locks of changes. Users and tokens share them: now and then a change waits for one of another user.
+const CHANGE_LOCKS: usize = 256;
 
 /// A registration as an app sends it.
 #[derive(Debug, Clone, Default)]
@@ -99,11 +103,12 @@ pub(super) struct Devices {
     per_user_max: usize,
     /// The services at which a Web Push subscription may be.
     webpush_hosts: Vec<String>,
-    /// Held during a change.
-    changing: Mutex<()>,
+    /// A change holds the locks of its users and its token.
+    changing: Box<[Mutex<()>]>,
     pace: ChangePace,
     versions: Box<[AtomicU64]>,
-    hasher: RandomState,
+    /// The same in every process: users who share a counter cost a look, and nothing else.
+    hasher: BuildHasherDefault<DefaultHasher>,
     /// The public key of Web Push, once it is known.
     webpush_key: OnceLock<String>,
 }
@@ -125,10 +130,10 @@ impl Devices {
             metrics,
             per_user_max,
             webpush_hosts,
-            changing: Mutex::default(),
+            changing: (0..CHANGE_LOCKS).map(|_| Mutex::default()).collect(),
             pace: ChangePace::default(),
             versions: versions.collect(),
-            hasher: RandomState::new(),
+            hasher: BuildHasherDefault::default(),
             webpush_key: OnceLock::new(),
         })
     }
@@ -157,9 +162,41 @@ impl Devices {
         Ok(row.and_then(|(_, owner)| owner_of_row(&owner)))
     }
 
-    /// Makes a change in a task of its own. `change` is called when no other change is under way. Returns its result.
+    /// Waits until no other change touches the user, the token, or the token's owner, who would have to give it up.
+    async fn hold(
+        &self,
+        user: &UserId,
+        key: Option<&DeviceKey>,
+    ) -> Result<Vec<MutexGuard<'_, ()>>, LogError> {
+        let mut places = BTreeSet::from([self.lock_of(user)]);
+        places.extend(key.map(|key| self.lock_of(&key.by_token())));
+        loop {
+            let mut held = Vec::with_capacity(places.len());
+            // Ascending, so that no two changes wait for each other.
+            for place in &places {
+                held.push(self.changing[*place].lock().await);
+            }
+            let owner = match key {
+                Some(key) => self.owner(key).await?,
+                None => None,
+            };
+            let is_held = owner.is_none_or(|owner| !places.insert(self.lock_of(&owner)));
+            if is_held {
+                return Ok(held);
+            }
+        }
+    }
+
+    fn lock_of(&self, of: &(impl Hash + ?Sized)) -> usize {
+        self.hasher.hash_one(of) as usize % CHANGE_LOCKS
+    }
+
+    /// Makes a change in a task of its own. `change` is called when no other change of this user and this token is under way.
+    /// Returns its result.
     async fn change<T, E, F>(
         self: &Arc<Self>,
+        user: UserId,
+        key: Option<DeviceKey>,
         change: impl FnOnce(Arc<Self>) -> F + Send + 'static,
     ) -> Result<T, E>
     where
@@ -170,11 +207,16 @@ impl Devices {
         let (sender, result) = oneshot::channel();
         let devices = Arc::clone(self);
         tokio::spawn(async move {
-            let _order = devices.changing.lock().await;
+            let order = devices.hold(&user, key.as_ref()).await;
             // A caller who has gone while others made their changes needs none.
-            if !sender.is_closed() {
-                drop(sender.send(change(Arc::clone(&devices)).await));
+            if sender.is_closed() {
+                return;
             }
+            let result = match &order {
+                Ok(_) => change(Arc::clone(&devices)).await,
+                Err(error) => Err(SendError::from(error.clone()).into()),
+            };
+            drop(sender.send(result));
         });
         let unknown = || Err(SendError::from(AppendError::OutcomeUnknown).into());
         result.await.unwrap_or_else(|_| unknown())
@@ -311,17 +353,18 @@ impl Delivery {
         }
         self.take_a_turn(&claims.user)?;
         let (user, platform) = (claims.user.clone(), claims.platform);
+        let key = DeviceKey::of(&device);
         let issued_at_ms = claims.issued_at_ms;
         let change = async move |devices: Arc<Devices>| {
             // A logout revokes the token before it removes devices, so one of the two sees the other.
-            let times = devices.log.token_times(&user, platform);
+            let times = devices.log.token_times(&device.user, platform);
             let times = times.wait().await?;
             if issued_at_ms < times.revoked_before_ms {
                 return Err(AuthError::Revoked.into());
             }
             Ok(devices.put(device).await?)
         };
-        self.devices.change(change).await
+        self.devices.change(user, Some(key), change).await
     }
 
     /// Removes the user's device with this vendor's token, durably. Returns false if the user has no such device. Not cancel safe:
@@ -390,10 +433,10 @@ impl Delivery {
         outcome: DeviceOutcome,
         is_meant: impl Fn(&Device) -> bool + Send + Sync + 'static,
     ) -> Result<usize, SendError> {
-        let user = user.clone();
+        let of = user.clone();
         let change =
-            async move |devices: Arc<Devices>| devices.remove(&user, outcome, is_meant).await;
-        self.devices.change(change).await
+            async move |devices: Arc<Devices>| devices.remove(&of, outcome, is_meant).await;
+        self.devices.change(user.clone(), None, change).await
     }
 
     fn check_device_change(&self) -> Result<(), SendError> {

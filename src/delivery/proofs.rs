@@ -1,4 +1,4 @@
-//! What OpenIM's v3 clients have for certain: they pulled behind it, or marked it read. Bounded, in memory only.
+//! The messages that OpenIM's v3 clients have for certain: they pulled behind it, or marked it read. Bounded, in memory only.
 //!
 //! The receipt of such a session is a pong, which its socket gives also when the app dies before it stores the message. Vendor push
 //! wants to know better. A proof that is forgotten, or lost with the process, costs a push too many.

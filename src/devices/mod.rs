@@ -81,7 +81,7 @@ impl VendorToken {
     }
 }
 
-/// What a page needs for a subscription.
+/// The facts that a page needs for a subscription.
 #[derive(Serialize)]
 struct DeviceKeys<'a> {
     /// The gateway's public key in base64url; `null` while it has none.

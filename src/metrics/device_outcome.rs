@@ -1,6 +1,6 @@
-//! What became of a device: the values of a label.
+//! The outcomes of a device's changes: the values of a label.
 
-/// What became of a device. The label `outcome` has exactly these values.
+/// The outcome of a device's change. The label `outcome` has exactly these values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceOutcome {
     /// `registered`: it is a device of its user from now on, or has changed.

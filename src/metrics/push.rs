@@ -15,7 +15,7 @@ pub struct PushMetrics {
     pub decided_expired: Counter,
 }
 
-/// What became of the tasks of one vendor. The label `outcome` has these values.
+/// The outcomes of the tasks of one vendor. The label `outcome` has these values.
 #[derive(Clone)]
 pub struct PushOutcomes {
     /// `sent`: the vendor took the push.

@@ -15,6 +15,8 @@ use std::{
 use hyper_util::client::legacy::connect::dns::Name;
 use tower_service::Service;
 
+use super::lookups::Lookups;
+
 /// The addresses that calls may reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
@@ -40,7 +42,19 @@ pub(super) struct NoPublicAddress;
 
 /// Looks names up, and leaves out addresses that may not be reached.
 #[derive(Debug, Clone)]
-pub(super) struct Resolver(pub(super) Reach);
+pub(super) struct Resolver {
+    reach: Reach,
+    lookups: Lookups,
+}
+
+impl Resolver {
+    pub(super) fn new(reach: Reach) -> Self {
+        Self {
+            reach,
+            lookups: Lookups::new(),
+        }
+    }
+}
 
 impl Service<Name> for Resolver {
     type Response = vec::IntoIter<SocketAddr>;
@@ -52,9 +66,9 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let reach = self.0;
+        let (reach, lookups) = (self.reach, self.lookups.clone());
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let found = lookups.addresses(name.as_str()).await?.into_iter();
             let (allowed, refused): (Vec<_>, Vec<_>) =
                 found.partition(|address| reach.allows(address.ip()));
             if allowed.is_empty() && !refused.is_empty() {

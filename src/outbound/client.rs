@@ -20,7 +20,8 @@ use super::{
     failure::CallError,
 };
 
-/// The largest body of an answer, in bytes: a vendor's word on each device of a list of 1,000 has some 200 KB.
+/// The largest body of an answer, in bytes: a vendor's word on each device of a list of 1,000 has some 200 KB. A larger one is
+/// dropped.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Connections are closed when they have been idle for this long: Node.js and Apache close theirs after 5 s, and a request
 /// that meets the end of its connection fails.
@@ -53,7 +54,7 @@ pub struct Outbound {
 impl Outbound {
     /// A client without connections. `idle_timeout` is [`SHORT_IDLE_TIMEOUT`] or [`LONG_IDLE_TIMEOUT`].
     pub fn new(trust: &Trust, reach: Reach, idle_timeout: Duration) -> Self {
-        let mut http = HttpConnector::new_with_resolver(Resolver(reach));
+        let mut http = HttpConnector::new_with_resolver(Resolver::new(reach));
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -76,7 +77,9 @@ impl Outbound {
         Self { client, reach }
     }
 
-    /// Makes a call, and waits for the whole answer for at most `timeout`. An answer of any status is `Ok`, a redirect too.
+    /// Makes a call, and waits for the whole answer for at most `timeout`. An answer of any status is `Ok`, a redirect too. An
+    /// answer with more than [`ANSWER_BYTES_MAX`] bytes comes with its head and without its body: its status still says what
+    /// became of the request.
     ///
     /// The request names scheme and host in its URI. Errors: [`CallError`]. Cancel safe: a call whose future is dropped may
     /// have reached the server.
@@ -98,12 +101,12 @@ impl Outbound {
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, CallError> {
         let answer = self.client.request(request).await;
         let (head, body) = answer.map_err(|error| CallError::of(&error))?.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
-            true => CallError::AnswerTooLarge(ANSWER_BYTES_MAX),
-            false => CallError::Cut,
-        })?;
-        Ok(Response::from_parts(head, body.to_bytes()))
+        let body = match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => Bytes::new(),
+            Err(_) => return Err(CallError::Cut),
+        };
+        Ok(Response::from_parts(head, body))
     }
 }
 

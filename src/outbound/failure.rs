@@ -4,7 +4,7 @@ use std::{error::Error, io, time::Duration};
 
 use hyper_util::client::legacy;
 
-use super::addresses::NoPublicAddress;
+use super::{addresses::NoPublicAddress, lookups::SlowLookup};
 
 /// Why a call has no answer. Unless it says otherwise, the server may have done all that the request asked for. No text holds
 /// a URL, a header or a body.
@@ -16,6 +16,9 @@ pub enum CallError {
     /// The host has no address. The server has not been reached.
     #[error("the host name was not found")]
     Resolve,
+    /// The look-up of the host's addresses takes too long. The server has not been reached.
+    #[error("{SlowLookup}")]
+    SlowLookup,
     /// The URL leads into a private network, and the caller forbids this. The server has not been reached.
     #[error("{NoPublicAddress}")]
     PrivateAddress,
@@ -28,9 +31,6 @@ pub enum CallError {
     /// The connection ended before the whole answer had come, or the server does not speak HTTP.
     #[error("the connection ended before the answer")]
     Cut,
-    /// The answer is larger than this many bytes.
-    #[error("the answer is larger than {0} bytes")]
-    AnswerTooLarge(usize),
 }
 
 impl CallError {
@@ -41,6 +41,9 @@ impl CallError {
         for cause in causes(error) {
             if cause.is::<NoPublicAddress>() {
                 return Self::PrivateAddress;
+            }
+            if cause.is::<SlowLookup>() {
+                return Self::SlowLookup;
             }
             if let Some(error) = cause.downcast_ref::<rustls::Error>() {
                 return Self::Tls(error.clone());

@@ -8,6 +8,7 @@
 //!
 //! - `client.rs`: the client and its connections
 //! - `addresses.rs`: which addresses a name may resolve to
+//! - `lookups.rs`: look-ups of names, on threads of their own
 //! - `failure.rs`: why a call has no answer
 //! - `retry_after.rs`: how long a server wants to be left alone
 //! - `standard_webhooks.rs`: signatures by the Standard Webhooks specification
@@ -15,6 +16,7 @@
 mod addresses;
 mod client;
 mod failure;
+mod lookups;
 mod retry_after;
 mod standard_webhooks;
 

@@ -1,4 +1,4 @@
-//! How long a server wants to be left alone.
+//! The time for which a server wants to be left alone.
 
 use std::time::{Duration, SystemTime};
 

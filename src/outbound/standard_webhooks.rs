@@ -26,7 +26,7 @@ const WEBHOOK_SECRETS_MAX: usize = 2;
 /// Why a text is no secret. Its text does not show the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SecretFault {
-    /// It does not begin with `whsec_`, or base64 does not follow.
+    /// The text does not begin with `whsec_`, or base64 does not follow.
     #[error("must be whsec_ and base64, e.g. from: echo whsec_$(openssl rand -base64 32)")]
     Form,
     /// The number of its bytes.

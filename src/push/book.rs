@@ -47,10 +47,11 @@ pub(super) fn digest_of(device: &Device) -> [u8; 16] {
     *digest.first_chunk().expect("32 bytes begin with 16")
 }
 
-/// True if the device's badge shows a number.
+/// True if the device's badge shows a number, or may do so: nobody knows the devices behind an alias.
 pub(super) fn has_badge(device: &Device) -> bool {
     matches!(device.platform, Some(Platform::Ios | Platform::IPad))
         || device.provider == Provider::Apns
+        || device.provider.is_by_alias()
 }
 
 impl DeviceBook {

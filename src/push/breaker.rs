@@ -1,9 +1,15 @@
 //! The breaker of one vendor: after failures in a row nothing is sent for a while, then one call tries. Pure.
 //!
-//! A vendor that is down costs one call now and then, and a vendor that asks for patience gets it.
+//! A vendor that is down costs one call now and then. Some answers are about a user's device and not about the vendor, and no answer says
+//! which. Therefore a failure counts only with a user of whom no failure has counted since the last success, and only with a task that
+//! had not failed before: no user can stop a vendor for the others.
 
-/// The failed calls in a row that open the breaker: fewer can be bad luck.
-const FAILURES_MAX: u32 = 5;
+use crate::ids::UserId;
+
+/// The failed calls in a row that open the breaker, each of another user: fewer can be bad luck, or one user's doing.
+const FAILURES_MAX: usize = 5;
+/// The users of failed calls that are kept. With so many the pauses have long reached their bound.
+const FAILED_USERS_MAX: usize = 64;
 /// The first pause of an open breaker, in ms. It doubles up to [`VENDOR_PAUSE_MS_MAX`].
 const PAUSE_MS: u64 = 5000;
 /// The longest pause, in ms: a vendor that is back after hours has its pushes five minutes later.
@@ -14,9 +20,9 @@ const CREDENTIALS_PAUSE_MS: u64 = 600_000;
 /// The breaker of one vendor.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
-    /// Failed calls in a row.
-    failures: u32,
-    /// The number of pauses in a row.
+    /// The users of failed calls since the last success, one of each call that counts.
+    failed: Vec<UserId>,
+    /// The number of pauses in a row that became longer.
     pauses: u32,
     /// While it is open: nothing is sent before this time, Unix ms, and then one call at a time.
     open_until_ms: Option<u64>,
@@ -24,6 +30,17 @@ pub(super) struct Breaker {
     is_trying: bool,
     /// True while the vendor refuses our credentials.
     is_stopped: bool,
+}
+
+/// A call that failed.
+#[derive(Debug)]
+pub(super) struct FailedCall<'a> {
+    /// As [`Breaker::begin`] said.
+    pub(super) is_try: bool,
+    /// The pause that the vendor asks for, in ms.
+    pub(super) asked_ms: Option<u64>,
+    /// The users whose tasks failed for the first time, without users who have failed tasks already.
+    pub(super) users: &'a [&'a UserId],
 }
 
 /// The change that a call's end made.
@@ -88,26 +105,28 @@ impl Breaker {
         }
     }
 
-    /// A call failed, and the vendor may have asked for a pause. `random`: 0–1, so that vendors are not tried in step.
-    pub(super) fn fail(
-        &mut self,
-        is_try: bool,
-        now_ms: u64,
-        asked_ms: Option<u64>,
-        random: f64,
-    ) -> BreakerTurn {
-        if self.is_open() && !is_try {
+    /// A call failed. `random`: 0–1, so that vendors are not tried in step.
+    pub(super) fn fail(&mut self, call: &FailedCall<'_>, now_ms: u64, random: f64) -> BreakerTurn {
+        if self.is_open() && !call.is_try {
             return BreakerTurn::Same;
         }
-        self.failures += 1;
-        // A vendor that asks for a pause gets it at once.
-        if !is_try && self.failures < FAILURES_MAX && asked_ms.is_none() {
+        let another = call.users.iter().find(|user| !self.failed.contains(user));
+        if let Some(user) = another
+            && self.failed.len() < FAILED_USERS_MAX
+        {
+            self.failed.push((*user).clone());
+        }
+        let counts = another.is_some();
+        if !call.is_try && (!counts || self.failed.len() < FAILURES_MAX) {
             return BreakerTurn::Same;
         }
-        let pause_ms = backoff_ms(PAUSE_MS, VENDOR_PAUSE_MS_MAX, self.pauses, random);
-        self.pauses += 1;
-        self.open(now_ms, pause_ms.max(asked_ms.unwrap_or(0)));
-        if is_try {
+        // A failure that may be about a device makes no pause longer.
+        let before = self.pauses.saturating_sub(u32::from(!counts));
+        let pause_ms = backoff_ms(PAUSE_MS, VENDOR_PAUSE_MS_MAX, before, random);
+        self.pauses = before + 1;
+        let asked_ms = call.asked_ms.filter(|_| counts).unwrap_or(0);
+        self.open(now_ms, pause_ms.max(asked_ms.min(VENDOR_PAUSE_MS_MAX)));
+        if call.is_try {
             BreakerTurn::Same
         } else {
             BreakerTurn::Opened
@@ -145,21 +164,38 @@ pub(super) fn backoff_ms(first_ms: u64, most_ms: u64, before: u32, random: f64) 
 mod tests {
     use super::*;
 
+    fn fail(
+        breaker: &mut Breaker,
+        is_try: bool,
+        user: usize,
+        asked_ms: Option<u64>,
+    ) -> BreakerTurn {
+        let now_ms = breaker.opens_at_ms().unwrap_or(0);
+        let user = UserId::new(&format!("u{user}")).unwrap();
+        let call = FailedCall {
+            is_try,
+            asked_ms,
+            users: &[&user],
+        };
+        breaker.fail(&call, now_ms, 1.0)
+    }
+
     #[test]
     fn it_opens_after_failures_in_a_row_and_one_call_closes_it() {
         let mut breaker = Breaker::default();
-        for _ in 1..FAILURES_MAX {
-            assert_eq!(breaker.fail(false, 0, None, 1.0), BreakerTurn::Same);
+        for user in 1..FAILURES_MAX {
+            assert_eq!(fail(&mut breaker, false, user, None), BreakerTurn::Same);
         }
         assert!(breaker.may_call(0));
-        assert_eq!(breaker.fail(false, 0, None, 1.0), BreakerTurn::Opened);
+        assert_eq!(fail(&mut breaker, false, 0, None), BreakerTurn::Opened);
         assert!(!breaker.may_call(PAUSE_MS - 1) && breaker.may_call(PAUSE_MS));
         // A call from before it opened changes nothing.
         assert_eq!(breaker.succeed(false), BreakerTurn::Same);
-        assert_eq!(breaker.fail(false, 0, None, 1.0), BreakerTurn::Same);
+        assert_eq!(fail(&mut breaker, false, 90, None), BreakerTurn::Same);
         assert!(breaker.begin());
         assert!(!breaker.may_call(PAUSE_MS), "one call tries");
-        assert_eq!(breaker.fail(true, PAUSE_MS, None, 1.0), BreakerTurn::Same);
+        breaker.give_back(true);
+        assert_eq!(fail(&mut breaker, true, 91, None), BreakerTurn::Same);
         assert!(!breaker.may_call(3 * PAUSE_MS - 1) && breaker.may_call(3 * PAUSE_MS));
         assert!(breaker.begin());
         assert_eq!(breaker.succeed(true), BreakerTurn::Closed);
@@ -169,20 +205,38 @@ mod tests {
     #[test]
     fn successes_in_between_keep_it_closed() {
         let mut breaker = Breaker::default();
-        for _ in 0..4 * FAILURES_MAX {
-            assert_eq!(breaker.fail(false, 0, None, 0.0), BreakerTurn::Same);
+        for user in 0..4 * FAILURES_MAX {
+            assert_eq!(fail(&mut breaker, false, user, None), BreakerTurn::Same);
             assert_eq!(breaker.succeed(false), BreakerTurn::Same);
         }
     }
 
     #[test]
-    fn a_vendor_that_asks_for_a_pause_gets_it_and_refused_credentials_stop_it() {
+    fn the_failures_of_one_user_neither_open_it_nor_make_its_pauses_longer() {
         let mut breaker = Breaker::default();
-        assert_eq!(
-            breaker.fail(false, 0, Some(60_000), 0.0),
-            BreakerTurn::Opened
-        );
+        for _ in 0..4 * FAILURES_MAX {
+            let turn = fail(&mut breaker, false, 7, Some(60_000));
+            assert_eq!(turn, BreakerTurn::Same);
+        }
+        for user in 0..FAILURES_MAX {
+            fail(&mut breaker, false, user, None);
+        }
+        assert_eq!(breaker.opens_at_ms(), Some(PAUSE_MS));
+        for pauses in 2..9 {
+            fail(&mut breaker, true, 0, Some(60_000));
+            assert_eq!(breaker.opens_at_ms(), Some(pauses * PAUSE_MS));
+        }
+    }
+
+    #[test]
+    fn a_vendor_that_asks_for_a_pause_gets_it_up_to_the_bound_and_refused_credentials_stop_it() {
+        let mut breaker = Breaker::default();
+        for user in 0..FAILURES_MAX {
+            fail(&mut breaker, false, user, Some(60_000));
+        }
         assert!(!breaker.may_call(59_999) && breaker.may_call(60_000));
+        fail(&mut breaker, true, 50, Some(3_600_000));
+        assert_eq!(breaker.opens_at_ms(), Some(60_000 + VENDOR_PAUSE_MS_MAX));
         let mut breaker = Breaker::default();
         assert_eq!(breaker.stop(0), BreakerTurn::Stopped);
         assert_eq!(

@@ -31,6 +31,7 @@ use crate::{
     },
     message::{Device, Origin, StoredMessage},
     metrics::Metrics,
+    webhooks::PushEvents,
 };
 
 /// A page of the feed is decided when its newest commit is this old, in ms: most acks have come by then, so most messages need no row.
@@ -42,6 +43,8 @@ const PAGE: FeedLimit = FeedLimit {
 };
 /// The rows that are written together: below a group of the log's writer.
 const ROWS_TOGETHER: usize = 4096;
+/// The tasks that end together, each with an event's row.
+const ENDING_TOGETHER: usize = ROWS_TOGETHER / 2;
 /// The decisions that are due and are made together.
 const DUE_TOGETHER: usize = 256;
 /// The receivers that are decided before other tasks of the thread have their turn.
@@ -80,6 +83,7 @@ pub(super) struct Decider {
     lanes: Vec<Arc<VendorLane>>,
     seen: Arc<Seen>,
     metrics: Arc<Metrics>,
+    events: PushEvents,
     epoch: Epoch,
     position: FeedPosition,
     /// The time at which the position was written last, Unix ms.
@@ -105,7 +109,7 @@ struct Addressed<'a> {
     conversation_seq: ConversationSeq,
 }
 
-/// What a step decided, to be written together.
+/// The decisions of a step, to be written together.
 #[derive(Default)]
 struct Decided {
     rows: Vec<RowChange>,
@@ -143,6 +147,7 @@ impl Decider {
             lanes,
             seen,
             metrics,
+            events: PushEvents::default(),
             epoch: Epoch(0),
             position: FeedPosition::NEWEST,
             written_ms: now_ms,
@@ -152,6 +157,11 @@ impl Decider {
             first_due_ms: None,
             last_number: 0,
         }
+    }
+
+    /// Tells webhooks of the tasks that end here.
+    pub(super) fn tell_events(&mut self, events: PushEvents) {
+        self.events = events;
     }
 
     async fn due_rows(

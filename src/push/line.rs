@@ -1,17 +1,26 @@
 //! The tasks of one vendor that are looked at now: which is sent next, again, or no more. Pure.
 //!
-//! Tasks are taken in the order of their numbers. One that is to be tried again waits in its place and holds up no later one, until
-//! as many wait as the window takes.
+//! Tasks of users without a failure go first, then those that failed less often, then the older ones. So those that fail again and
+//! again, because of a user's device, hold up no other: neither the calls, nor the reading of further tasks, nor the one call that tries
+//! a vendor that failed.
 
-use std::{collections::BTreeMap, time::Duration};
-
-use super::{
-    breaker::{Breaker, BreakerTurn, backoff_ms},
-    rows::PushTask,
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    time::Duration,
 };
 
-/// The tasks that are looked at together: some calls of the vendor with the largest lists. More stay on the disk.
+use super::{
+    breaker::{Breaker, BreakerTurn, FailedCall, backoff_ms},
+    rows::PushTask,
+};
+use crate::ids::UserId;
+
+/// The tasks without a failure that are looked at together: some calls of the vendor with the largest lists. More stay on the disk.
 pub(super) const WINDOW: usize = 2048;
+/// The tasks that are to be tried again: 4 MB. A vendor that is down has few of them, because the breaker lets few calls through. Of more,
+/// those end that failed most often.
+pub(super) const AGAIN_TASKS_MAX: usize = 16_384;
 /// The calls of one vendor under way at once: with 50 ms each they do some 300 a second.
 pub(super) const CALLS_MAX: usize = 16;
 /// The first pause before a task is tried again, in ms. It doubles up to [`RETRY_MS_MAX`].
@@ -29,6 +38,10 @@ pub(super) struct TaskLine {
     /// `push.expire_after`, in ms.
     expire_after_ms: u64,
     slots: BTreeMap<u64, Slot>,
+    /// The slots of them whose tasks failed before.
+    again: usize,
+    /// The users with tasks that failed in calls for nobody else, and the number of those.
+    suspects: HashMap<UserId, usize>,
     /// All tasks up to this number were read.
     read_to: u64,
     /// False: there may be more tasks to read.
@@ -43,12 +56,14 @@ struct Slot {
     task: PushTask,
     /// Tries that failed.
     attempts: u32,
+    /// True if one of these calls had no other user.
+    is_suspect: bool,
     state: SlotState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SlotState {
-    /// It may be tried from this time on, Unix ms.
+    /// The task may be tried from this time on, Unix ms.
     Ready(u64),
     /// A call with it is under way.
     Flying,
@@ -68,7 +83,7 @@ pub(super) struct TaskBatch {
 pub(super) enum Verdict {
     /// The task is done, one way or the other.
     Done,
-    /// It is to be tried again, after this pause at the earliest.
+    /// The task is to be tried again, after this pause at the earliest.
     Again(Option<Duration>),
     /// The vendor refuses our credentials.
     Stop,
@@ -84,6 +99,8 @@ impl TaskLine {
             takes_many_users,
             expire_after_ms: expire_after.as_millis() as u64,
             slots: BTreeMap::new(),
+            again: 0,
+            suspects: HashMap::new(),
             read_to: 0,
             is_at_end: false,
             calls: 0,
@@ -97,9 +114,9 @@ impl TaskLine {
     }
 
     /// The number after which to read on, and the most tasks to read; `None`: nothing is to be read. Half a window is read at once,
-    /// because each read costs a look at the disk.
+    /// because each read costs a look at the disk. Tasks that failed before take no room.
     pub(super) fn wants(&self) -> Option<(u64, usize)> {
-        let room = WINDOW.saturating_sub(self.slots.len());
+        let room = WINDOW.saturating_sub(self.slots.len() - self.again);
         (!self.is_at_end && room >= WINDOW / 2).then_some((self.read_to, room))
     }
 
@@ -111,6 +128,7 @@ impl TaskLine {
             let slot = Slot {
                 task,
                 attempts: 0,
+                is_suspect: false,
                 state: SlotState::Ready(0),
             };
             self.slots.insert(number, slot);
@@ -129,10 +147,28 @@ impl TaskLine {
         self.take(over)
     }
 
+    /// Takes out the tasks that failed most often, if too many are to be tried again.
+    pub(super) fn surplus(&mut self) -> Vec<(u64, PushTask)> {
+        let over = self.again.saturating_sub(AGAIN_TASKS_MAX);
+        if over == 0 {
+            return Vec::new();
+        }
+        let failed = self.slots.iter().filter(|(_, slot)| slot.attempts > 0);
+        let waiting = failed.filter(|(_, slot)| slot.state != SlotState::Flying);
+        let mut waiting: Vec<_> = waiting
+            .map(|(number, slot)| (Reverse(slot.attempts), *number))
+            .collect();
+        waiting.sort_unstable();
+        let over = waiting.into_iter().take(over);
+        self.take(over.map(|(_, number)| number).collect())
+    }
+
     /// Takes out the tasks below a number, because there were too many. Those of a call under way end with it.
     pub(super) fn drop_below(&mut self, floor: u64) {
-        self.slots
-            .retain(|number, slot| *number >= floor || slot.state == SlotState::Flying);
+        let below = self.slots.range(..floor);
+        let below = below.filter(|(_, slot)| slot.state != SlotState::Flying);
+        let below: Vec<_> = below.map(|(number, _)| *number).collect();
+        self.take(below);
         self.read_to = self.read_to.max(floor.saturating_sub(1));
     }
 
@@ -143,8 +179,24 @@ impl TaskLine {
     fn take(&mut self, numbers: Vec<u64>) -> Vec<(u64, PushTask)> {
         let taken = numbers.into_iter();
         taken
-            .filter_map(|number| Some((number, self.slots.remove(&number)?.task)))
+            .filter_map(|number| Some((number, self.remove(number)?)))
             .collect()
+    }
+
+    fn remove(&mut self, number: u64) -> Option<PushTask> {
+        let slot = self.slots.remove(&number)?;
+        if slot.attempts > 0 {
+            self.again -= 1;
+        }
+        if slot.is_suspect
+            && let Some(count) = self.suspects.get_mut(&slot.task.user)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.suspects.remove(&slot.task.user);
+            }
+        }
+        Some(slot.task)
     }
 
     /// The next call, which is under way from now on; `None`: none may begin now.
@@ -154,21 +206,30 @@ impl TaskLine {
         }
         let is_ready =
             |slot: &Slot| matches!(slot.state, SlotState::Ready(from_ms) if from_ms <= now_ms);
-        let mut ready = self.slots.iter_mut().filter(|(_, slot)| is_ready(slot));
-        let (number, first) = ready.next()?;
-        first.state = SlotState::Flying;
-        let first_task = first.task.clone();
-        let mut tasks = vec![(*number, first_task.clone())];
-        let same =
-            ready.filter(|(_, slot)| first_task.goes_with(&slot.task, self.takes_many_users));
-        let same = same.take(self.devices_max - 1);
-        let more: Vec<_> = same
+        let ready = self.slots.iter().filter(|(_, slot)| is_ready(slot));
+        let (_, _, first) = ready
             .map(|(number, slot)| {
-                slot.state = SlotState::Flying;
-                (*number, slot.task.clone())
+                let is_suspect = self.suspects.contains_key(&slot.task.user);
+                (is_suspect, slot.attempts, *number)
             })
+            .min()?;
+        let first_task = self.slots.get(&first)?.task.clone();
+        let same = self.slots.iter().filter(|(number, slot)| {
+            **number != first
+                && is_ready(slot)
+                && first_task.goes_with(&slot.task, self.takes_many_users)
+        });
+        let same = same.take(self.devices_max - 1);
+        let mut tasks: Vec<_> = same
+            .map(|(number, slot)| (*number, slot.task.clone()))
             .collect();
-        tasks.extend(more);
+        tasks.push((first, first_task));
+        tasks.sort_unstable_by_key(|(number, _)| *number);
+        for (number, _) in &tasks {
+            if let Some(slot) = self.slots.get_mut(number) {
+                slot.state = SlotState::Flying;
+            }
+        }
         self.calls += 1;
         let is_try = self.breaker.begin();
         Some(TaskBatch { tasks, is_try })
@@ -185,13 +246,21 @@ impl TaskLine {
     ) -> BreakerTurn {
         self.calls -= 1;
         let verdict = |index: usize| verdicts.get(index).copied();
-        for (index, (number, _)) in batch.tasks.iter().enumerate() {
+        // Failures of users who had others, and of tasks that failed before, may be about their devices and not about the vendor.
+        let mut failed = Vec::new();
+        let mut users = batch.tasks.iter().map(|(_, task)| &task.user);
+        let is_of_one = users
+            .next()
+            .is_some_and(|first| users.all(|user| user == first));
+        let was_suspect = is_of_one && self.suspects.contains_key(&batch.tasks[0].1.user);
+        for (index, (number, task)) in batch.tasks.iter().enumerate() {
             let Some(slot) = self.slots.get_mut(number) else {
                 continue;
             };
-            let pause = match verdict(index).unwrap_or(Verdict::Again(None)) {
+            let verdict = verdict(index).unwrap_or(Verdict::Again(None));
+            let pause = match verdict {
                 Verdict::Done => {
-                    self.slots.remove(number);
+                    self.remove(*number);
                     continue;
                 }
                 Verdict::Again(pause) => pause,
@@ -199,6 +268,16 @@ impl TaskLine {
             };
             let wait_ms = backoff_ms(RETRY_MS, RETRY_MS_MAX, slot.attempts, random);
             let asked_ms = pause.map_or(0, |pause| pause.as_millis() as u64);
+            if slot.attempts == 0 {
+                self.again += 1;
+                if !was_suspect {
+                    failed.push(&task.user);
+                }
+            }
+            if is_of_one && !slot.is_suspect && verdict != Verdict::Stop {
+                slot.is_suspect = true;
+                *self.suspects.entry(task.user.clone()).or_default() += 1;
+            }
             slot.attempts += 1;
             slot.state = SlotState::Ready(now_ms.saturating_add(wait_ms.max(asked_ms)));
         }
@@ -212,7 +291,12 @@ impl TaskLine {
         } else if verdicts.contains(&Verdict::Done) {
             self.breaker.succeed(batch.is_try)
         } else {
-            self.breaker.fail(batch.is_try, now_ms, asked_ms, random)
+            let call = FailedCall {
+                is_try: batch.is_try,
+                asked_ms,
+                users: &failed,
+            };
+            self.breaker.fail(&call, now_ms, random)
         }
     }
 
@@ -234,7 +318,7 @@ impl TaskLine {
 
     /// A task of a call is done before the call is made.
     pub(super) fn finish(&mut self, batch: &mut TaskBatch, number: u64) {
-        self.slots.remove(&number);
+        self.remove(number);
         batch.tasks.retain(|(other, _)| *other != number);
     }
 
@@ -289,174 +373,4 @@ impl TaskLine {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        config::DeviceClass,
-        ids::{MessageId, Seq, UserId},
-    };
-
-    const HOUR: Duration = Duration::from_secs(3600);
-    const HOUR_MS: u64 = 3_600_000;
-
-    fn task(user: &str, message: u8, device: u8) -> PushTask {
-        PushTask {
-            message_id: MessageId([message; 16]),
-            user: UserId::new(user).unwrap(),
-            seq: Seq(message.into()),
-            accepted_ms: 0,
-            class: DeviceClass::Mobile,
-            device: [device; 16],
-        }
-    }
-
-    fn line(devices_max: usize, tasks: impl IntoIterator<Item = PushTask>) -> TaskLine {
-        let mut line = TaskLine::new((devices_max, false), HOUR);
-        let tasks: Vec<_> = (1..).zip(tasks).collect();
-        assert!(line.wants().is_some());
-        let read_to = tasks.len() as u64;
-        line.add(tasks, read_to, false);
-        line
-    }
-
-    fn numbers(batch: &TaskBatch) -> Vec<u64> {
-        batch.tasks.iter().map(|(number, _)| *number).collect()
-    }
-
-    #[test]
-    fn tasks_go_in_order_and_those_of_one_notice_together() {
-        let mut line = line(
-            2,
-            [
-                task("a", 1, 1),
-                task("b", 1, 2),
-                task("a", 1, 3),
-                task("a", 1, 4),
-                task("a", 2, 1),
-            ],
-        );
-        let batches: Vec<_> = std::iter::from_fn(|| line.next(0)).collect();
-        let expected = [vec![1, 3], vec![2], vec![4], vec![5]];
-        assert_eq!(batches.iter().map(numbers).collect::<Vec<_>>(), expected);
-        for batch in &batches {
-            let verdicts = vec![Verdict::Done; batch.tasks.len()];
-            assert_eq!(line.end(batch, &verdicts, 0, 0.0), BreakerTurn::Same);
-        }
-        assert_eq!(line.wakes_at_ms(), None);
-    }
-
-    #[test]
-    fn one_device_of_a_call_can_be_tried_again_alone() {
-        let mut line = line(9, [task("a", 1, 1), task("a", 1, 2)]);
-        let batch = line.next(0).unwrap();
-        line.end(&batch, &[Verdict::Done, Verdict::Again(None)], 0, 1.0);
-        assert_eq!(line.wakes_at_ms(), Some(RETRY_MS));
-        assert_eq!(line.next(RETRY_MS - 1), None);
-        let again = line.next(RETRY_MS).unwrap();
-        assert_eq!(numbers(&again), [2]);
-        // The vendor asked for a longer pause.
-        let pause = Duration::from_secs(90);
-        line.end(&again, &[Verdict::Again(Some(pause))], RETRY_MS, 1.0);
-        assert_eq!(line.retries_at_ms(2), Some(91_000));
-        assert_eq!(line.next(90_999), None);
-        assert!(line.next(91_000).is_some());
-    }
-
-    #[test]
-    fn a_task_that_waits_for_its_next_try_holds_up_no_later_one() {
-        let mut line = line(1, [task("a", 1, 1), task("b", 2, 1)]);
-        let first = line.next(0).unwrap();
-        line.end(&first, &[Verdict::Again(None)], 0, 0.0);
-        assert_eq!(numbers(&line.next(0).unwrap()), [2]);
-    }
-
-    #[test]
-    fn a_dead_vendor_gets_one_call_after_each_pause() {
-        let tasks = (1..=100).map(|n| task("a", n, n));
-        let mut line = line(1, tasks);
-        let mut calls = 0;
-        while let Some(batch) = line.next(0) {
-            calls += 1;
-            line.end(&batch, &[Verdict::Again(None)], 0, 1.0);
-        }
-        assert_eq!(calls, 5);
-        assert!(line.is_open());
-        let wake_ms = line.wakes_at_ms().unwrap();
-        assert_eq!(line.next(wake_ms - 1), None);
-        let batch = line.next(wake_ms).unwrap();
-        assert_eq!(line.next(wake_ms), None, "one call tries");
-        assert_eq!(line.wakes_at_ms(), Some(HOUR_MS));
-        let turn = line.end(&batch, &[Verdict::Done], wake_ms, 1.0);
-        assert_eq!(turn, BreakerTurn::Closed);
-        assert!(line.next(wake_ms).is_some());
-    }
-
-    #[test]
-    fn refused_credentials_stop_all_and_no_task_is_lost() {
-        let mut line = line(1, [task("a", 1, 1), task("b", 2, 2)]);
-        let batch = line.next(0).unwrap();
-        assert_eq!(
-            line.end(&batch, &[Verdict::Stop], 0, 1.0),
-            BreakerTurn::Stopped
-        );
-        assert!(line.is_stopped());
-        assert_eq!(line.next(599_999), None);
-        assert_eq!(numbers(&line.next(600_000).unwrap()), [1]);
-    }
-
-    #[test]
-    fn a_task_ends_when_it_is_too_old_but_not_while_its_call_is_under_way() {
-        let mut line = line(1, [task("a", 1, 1), task("b", 2, 2)]);
-        let batch = line.next(0).unwrap();
-        let expired = line.expire(HOUR_MS);
-        assert_eq!(expired.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [2]);
-        line.end(&batch, &[Verdict::Again(None)], HOUR_MS, 0.0);
-        assert_eq!(line.expire(HOUR_MS).len(), 1);
-        assert_eq!(line.wakes_at_ms(), None);
-    }
-
-    #[test]
-    fn no_more_calls_are_under_way_than_allowed_and_no_more_tasks_in_memory_than_the_window() {
-        let tasks = (0..WINDOW).map(|n| task(&format!("u{n}"), 1, 1));
-        let mut line = line(1, tasks);
-        assert_eq!(line.wants(), None);
-        let batches: Vec<_> = std::iter::from_fn(|| line.next(0)).collect();
-        assert_eq!(batches.len(), CALLS_MAX);
-        line.end(&batches[0], &[Verdict::Done], 0, 0.0);
-        assert_eq!(line.wants(), None);
-        line.drop_below(WINDOW as u64 / 2 + 100);
-        let (after, limit) = line.wants().unwrap();
-        assert_eq!(after, WINDOW as u64);
-        assert!((WINDOW / 2..WINDOW).contains(&limit), "{limit}");
-        line.add(Vec::new(), 0, true);
-        assert_eq!(line.wants(), None, "there is no more");
-        line.wake();
-        assert_eq!(line.wants(), Some((after, limit)));
-    }
-
-    #[test]
-    fn a_call_may_be_split_or_not_made() {
-        let tasks = [task("a", 1, 1), task("b", 1, 2), task("c", 1, 3)];
-        let mut line = TaskLine::new((9, true), HOUR);
-        line.add((1..).zip(tasks).collect(), 3, true);
-        let mut batch = line.next(0).unwrap();
-        assert_eq!(numbers(&batch), [1, 2, 3], "several users in one call");
-        line.finish(&mut batch, 2);
-        let parts = line.split(batch, vec![vec![1], vec![0]]);
-        assert_eq!(parts.iter().map(numbers).collect::<Vec<_>>(), [[3], [1]]);
-        line.cancel(&parts[0], 500);
-        line.end(&parts[1], &[Verdict::Done], 0, 0.0);
-        assert_eq!(line.next(499), None);
-        assert_eq!(numbers(&line.next(500).unwrap()), [3]);
-    }
-
-    #[test]
-    fn tasks_below_the_floor_are_dropped() {
-        let mut line = line(1, [task("a", 1, 1), task("b", 2, 2), task("c", 3, 3)]);
-        let batch = line.next(0).unwrap();
-        line.drop_below(3);
-        assert_eq!(numbers(&line.next(0).unwrap()), [3]);
-        line.end(&batch, &[Verdict::Done], 0, 0.0);
-        assert_eq!(line.next(0), None);
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@
 //! - `book.rs`: the devices of users, remembered
 //! - `lane.rs`: the numbers of the tasks that wait for one vendor
 //! - `line.rs`: which of them is sent next; `breaker.rs`: when the vendor is left alone. Pure
-//! - `worker.rs`: asks one vendor, and ends its tasks
+//! - `worker.rs`: asks one vendor, and ends its tasks; `ended.rs`: the rows of those, until they are removed
 //! - `text.rs`: the words of a push. Pure
 //! - `seen.rs`: what became of the latest pushes, for `/msg/trace`
 //! - `thread.rs`: the thread, which drives all of them
@@ -22,6 +22,7 @@ mod book;
 mod breaker;
 mod decide;
 mod decider;
+mod ended;
 mod facts;
 mod lane;
 mod line;
@@ -128,13 +129,14 @@ impl PushRoom {
     /// The same, which tells webhooks of the ends of pushes.
     #[must_use]
     pub fn telling(mut self, events: &PushEvents) -> Self {
+        self.decider.tell_events(events.clone());
         for worker in &mut self.workers {
             worker.tell_events(events.clone());
         }
         self
     }
 
-    /// What became of the latest pushes.
+    /// The fate of the latest pushes.
     pub fn seen(&self) -> Arc<Seen> {
         Arc::clone(&self.seen)
     }

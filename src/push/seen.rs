@@ -1,4 +1,4 @@
-//! What became of the latest pushes, for `/msg/trace`: for each receiver and class of devices. Bounded, in memory only; after a start
+//! The fate of the latest pushes, for `/msg/trace`: for each receiver and class of devices. Bounded, in memory only; after a start
 //! with what the rows still say.
 
 use std::{
@@ -81,7 +81,7 @@ pub enum SeenState {
     Refused(Box<str>),
     /// The device is no longer there: the vendor, the user or the message's deletion ended it.
     Gone(Box<str>),
-    /// It was too old, or too many waited.
+    /// The push was too old, or too many waited.
     Expired,
 }
 

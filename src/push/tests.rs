@@ -65,7 +65,7 @@ impl Mailbox for Nobody {
     fn post(&self, _: ConnectionId, _: Item) {}
 }
 
-/// What a vendor sees and answers.
+/// The calls that a vendor sees, and its answers.
 #[derive(Default)]
 struct Stand {
     seen: Mutex<Vec<(Notice, Vec<String>)>>,
@@ -279,7 +279,7 @@ impl Bench {
             worker.fill(now_ms).await.unwrap();
             let calls = worker.next(now_ms).await;
             if calls.is_empty() {
-                worker.flush(1).await.unwrap();
+                worker.flush().await.unwrap();
                 return made;
             }
             for call in calls {

@@ -28,8 +28,6 @@ use crate::{delivery::Delivery, threads::Pulse};
 const RETRY: Duration = Duration::from_secs(1);
 /// The interval of beats of the thread's pulse.
 const BEAT: Duration = Duration::from_secs(1);
-/// The longest time for which rows of ended tasks stay: after a crash these pushes are sent again.
-const REMOVE_INTERVAL: Duration = Duration::from_secs(1);
 /// The time after which the position in the feed is written while nothing else is. What is read again after a crash was decided without
 /// a push.
 const POSITION_INTERVAL: Duration = Duration::from_secs(5);
@@ -127,8 +125,9 @@ impl Driver {
             warn!(%error, "vendor push waits for the log");
         }
         tokio::select! {
-            () = sleep(RETRY) => {}
+            biased;
             () = self.stopped() => {}
+            () = sleep(RETRY) => {}
         }
     }
 }
@@ -148,8 +147,9 @@ impl PushRoom {
         loop {
             pulse.beat();
             tokio::select! {
-                () = sleep(BEAT) => {}
+                biased;
                 () = driver.stopped() => break,
+                () = sleep(BEAT) => {}
                 ended = tasks.join_next() => return raise(ended),
             }
         }
@@ -269,8 +269,7 @@ async fn work_on(mut worker: VendorWorker, driver: Driver) {
             }
         }
         let wakes_ms = worker.wakes_at_ms();
-        let removes = worker.has_ended();
-        if !removes {
+        if !worker.has_ended() {
             driver.works();
         }
         tokio::select! {
@@ -282,16 +281,11 @@ async fn work_on(mut worker: VendorWorker, driver: Driver) {
             },
             () = lane.changed.notified() => worker.wake(),
             () = driver.until(wakes_ms), if wakes_ms.is_some() => {}
-            () = sleep(REMOVE_INTERVAL), if removes => {
-                if let Err(error) = worker.flush(1).await {
-                    driver.pause(&error).await;
-                }
-            }
         }
     }
     calls.abort_all();
     // Tasks whose rows stay are tried again after the next start.
-    let _ = timeout(LAST_ROWS, worker.flush(1)).await;
+    let _ = timeout(LAST_ROWS, worker.flush()).await;
 }
 
 async fn take(

@@ -10,6 +10,7 @@ use super::{
     book::{digest_of, has_badge},
     breaker::BreakerTurn,
     decider::StepError,
+    ended::EndedRows,
     lane::VendorLane,
     line::{TaskBatch, TaskLine, Verdict},
     rows::{PushTask, number_of, remove, task_key, task_prefix},
@@ -21,14 +22,12 @@ use crate::{
     config,
     delivery::Delivery,
     ids::{Seq, UserId},
-    log::{AppendError, Log, LogError, ReadLimit, RowChange, RowTable},
+    log::{Log, LogError, ReadLimit, RowChange, RowTable},
     message::{Device, Numbers, OVERVIEW_MAX, Origin, StoredMessage, TOGETHER_BYTES_MAX},
     metrics::{Metrics, PushOutcomes},
     webhooks::PushEvents,
 };
 
-/// The ended tasks whose rows are removed together.
-const ENDED_TOGETHER: usize = 1024;
 /// The pause before a task is tried again that could not be read, in ms.
 const UNREAD_MS: u64 = 1000;
 /// The most conversations whose unread messages a badge counts: a phone shows a number, nobody reads beyond it.
@@ -74,8 +73,7 @@ pub(super) struct VendorWorker {
     lane: Arc<VendorLane>,
     line: TaskLine,
     outcomes: PushOutcomes,
-    /// The changes of rows by tasks that have ended. They are not written yet.
-    ended: Vec<RowChange>,
+    ended: EndedRows,
     /// The floor of the lane that the line knows.
     floor: u64,
 }
@@ -118,7 +116,7 @@ impl VendorWorker {
             parts,
             vendor,
             lane,
-            ended: Vec::new(),
+            ended: EndedRows::default(),
             floor: 0,
         }
     }
@@ -145,11 +143,12 @@ impl VendorWorker {
 
     /// The time at which there is something to do without a call's end or a new task, Unix ms; `None`: never.
     pub(super) fn wakes_at_ms(&self) -> Option<u64> {
-        self.line.wakes_at_ms()
+        let times = [self.line.wakes_at_ms(), self.ended.due_at_ms()];
+        times.into_iter().flatten().min()
     }
 
-    /// Ends the tasks that are over, and reads further ones. Not cancel safe: after a drop rows of ended tasks may be there still, and
-    /// the tasks are tried again after a restart.
+    /// Ends the tasks that are over, removes the rows of those that ended a while ago, and reads further ones. Not cancel safe: after a
+    /// drop rows of ended tasks may be there still, and the tasks are tried again after a restart.
     pub(super) async fn fill(&mut self, now_ms: u64) -> Result<(), StepError> {
         let floor = self.lane.floor();
         if floor > self.floor {
@@ -157,11 +156,14 @@ impl VendorWorker {
             self.line.drop_below(floor);
         }
         loop {
-            for (number, task) in self.line.expire(now_ms) {
+            let mut over = self.line.expire(now_ms);
+            over.extend(self.line.surplus());
+            for (number, task) in over {
                 self.end(number, &task, SeenState::Expired, now_ms);
                 self.outcomes.expired.increment(1);
             }
-            self.flush(ENDED_TOGETHER).await?;
+            let log = &*self.parts.log;
+            self.ended.write_due(log, now_ms).await?;
             let Some((after, limit)) = self.line.wants() else {
                 return Ok(());
             };
@@ -189,17 +191,9 @@ impl VendorWorker {
         Ok(())
     }
 
-    /// Removes the rows of ended tasks, if there are at least so many. Not cancel safe: after a drop they may be there still.
-    pub(super) async fn flush(&mut self, least: usize) -> Result<(), StepError> {
-        while !self.ended.is_empty() && self.ended.len() >= least {
-            let together = self.ended.len().min(ENDED_TOGETHER);
-            let rows = self.ended[..together].to_vec();
-            let pending = self.parts.log.put_rows(rows)?;
-            let durable = pending.await;
-            durable.unwrap_or(Err(AppendError::OutcomeUnknown))?;
-            self.ended.drain(..together);
-        }
-        Ok(())
+    /// Removes the rows of all ended tasks. Not cancel safe: after a drop they may be there still.
+    pub(super) async fn flush(&mut self) -> Result<(), StepError> {
+        self.ended.write(&*self.parts.log, 1).await
     }
 
     /// The calls that are to be made next; none if none may begin now. Give the end of each to [`take`](Self::take).
@@ -450,11 +444,12 @@ impl VendorWorker {
 
     fn end(&mut self, number: u64, task: &PushTask, state: SeenState, now_ms: u64) {
         // An event's row is written with the end of its task, or before it.
-        self.ended.extend(self.event(task, &state));
+        let event = self.event(task, &state);
         self.tell(task, state, now_ms);
         self.lane.end(number);
         let key = task_key(self.lane.provider, number);
-        self.ended.push(remove(key));
+        self.ended
+            .add(event.into_iter().chain([remove(key)]), now_ms);
     }
 
     /// The row that tells webhooks of the end of a task.

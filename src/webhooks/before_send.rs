@@ -4,7 +4,10 @@
 //! is a part of the time for the answer.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -41,6 +44,8 @@ pub struct BeforeSendHook {
     pub(super) places: Semaphore,
     pub(super) clock: Arc<Clock>,
     pub(super) metrics: Arc<Metrics>,
+    /// True while there are no usable answers, so that this is said once.
+    pub(super) is_away: AtomicBool,
 }
 
 /// A send as the other system sees it.
@@ -118,7 +123,12 @@ impl BeforeSendHook {
             Ok(ruling @ Ruling::Refused { .. }) => (ruling, AskOutcome::Refused),
             Ok(ruling) => (ruling, AskOutcome::Allowed),
             Err(reason) => {
-                tracing::warn!(reason, "before_send has no answer");
+                if !self.is_away.swap(true, Relaxed) {
+                    tracing::warn!(
+                        reason,
+                        "before_send gives no usable answer: webhooks.before_send.on_failure decides"
+                    );
+                }
                 let ruling = match self.on_failure {
                     OnFailure::Allow => Ruling::Allowed,
                     OnFailure::Refuse => Ruling::Unanswered,
@@ -126,6 +136,9 @@ impl BeforeSendHook {
                 (ruling, AskOutcome::Failed)
             }
         };
+        if outcome != AskOutcome::Failed && self.is_away.swap(false, Relaxed) {
+            tracing::info!("before_send answers again");
+        }
         self.metrics.asked(outcome, begun.elapsed().as_secs_f64());
         ruling
     }
@@ -170,10 +183,12 @@ fn body(question: &SendQuestion<'_>, now_ms: u64) -> Result<Bytes, serde_json::E
     Ok(serde_json::to_vec(&body)?.into())
 }
 
-/// Reads an answer's body.
+/// Reads an answer's body. An error quotes nothing of it: the body may hold the content of a message.
 fn read(body: &[u8]) -> Result<Ruling, String> {
-    let answer: RulingAnswer =
-        serde_json::from_slice(body).map_err(|error| format!("not the JSON asked for: {error}"))?;
+    let answer: RulingAnswer = serde_json::from_slice(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        format!("not the JSON asked for, from line {line} column {column} on")
+    })?;
     Ok(match answer {
         RulingAnswer {
             allow: false,
@@ -240,6 +255,18 @@ mod tests {
     fn anything_else_is_no_answer() {
         for body in ["", "{}", "true", r#"{"allow":"yes"}"#, "<html>"] {
             assert!(read(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_error_quotes_nothing_of_an_answer() {
+        for body in [
+            r#"{"allow":"s3cret"}"#,
+            r#"{"allow":false,"errCode":"s3cret"}"#,
+            r#""s3cret""#,
+        ] {
+            let reason = read(body.as_bytes()).expect_err(body);
+            assert!(!reason.contains("s3cret"), "{reason}");
         }
     }
 

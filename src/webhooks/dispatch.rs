@@ -1,16 +1,20 @@
 //! One batch on its way: when it is sent, what an answer means, and when it is tried again. Pure: times and random numbers are
 //! parameters.
 //!
-//! At most one batch is under way. The batch is tried until the receiver takes it, or refuses it five times. The order of the events
-//! therefore follows from the order in which batches are composed.
+//! At most one batch is under way. The batch is tried until the receiver takes it, or refuses it five times. Its events then go one by
+//! one, in their order, so that one bad event spoils no other. The order of the events therefore follows from the order in which
+//! batches are composed.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::event::{HookEvent, named};
+use super::{
+    courier::HookReply,
+    event::{HookEvent, named},
+};
 use crate::{log::RowChange, outbound::iso_8601};
 
 /// The first pause after a failure. The pause doubles with each further failure.
@@ -68,30 +72,6 @@ impl EventBatch {
     }
 }
 
-/// The receiver's answer to a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum HookReply {
-    /// The receiver answered with this HTTP status, and perhaps asked to be left alone for a while.
-    Status(u16, Option<Duration>),
-    /// The receiver did not answer, for this reason.
-    Silence(String),
-}
-
-impl HookReply {
-    /// The answer in words, for an operator.
-    pub(super) fn in_words(&self) -> String {
-        match self {
-            Self::Status(status, _) => format!("HTTP {status}"),
-            Self::Silence(reason) => reason.clone(),
-        }
-    }
-
-    /// True if a repeat of the same request would be refused again. A request that took too long, or came too early, would not.
-    fn is_refusal(&self) -> bool {
-        matches!(self, Self::Status(400..=499, _)) && !matches!(self, Self::Status(408 | 429, _))
-    }
-}
-
 /// The next thing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DispatchStep {
@@ -106,21 +86,36 @@ pub(super) enum DispatchStep {
 /// The fate of a batch after an answer.
 #[derive(Debug)]
 pub(super) enum Settled {
-    /// The receiver has it.
-    Delivered(EventBatch),
-    /// The receiver refused it five times.
-    Refused(EventBatch),
-    /// The batch is tried again.
+    /// Each event of the batch was told or refused.
+    Ended(EndedBatch),
+    /// The next event of a refused batch goes, alone.
+    Next,
+    /// The request is tried again.
     Held,
+}
+
+/// The outcome of a batch.
+#[derive(Debug, Default)]
+pub(super) struct EndedBatch {
+    /// The number of events that the receiver has.
+    pub(super) told: usize,
+    /// The events that the receiver refused for good, with its answers in words.
+    pub(super) refused: Vec<(HookEvent, String)>,
+    /// The rows that say that the batch is over.
+    pub(super) done: Vec<RowChange>,
 }
 
 /// The batch under way, if there is one.
 #[derive(Debug, Default)]
 pub(super) struct Dispatch {
     batch: Option<EventBatch>,
+    /// The further events of a refused batch, each a batch of its own.
+    alone: VecDeque<EventBatch>,
+    /// The outcome so far.
+    end: EndedBatch,
     /// Failures since the last success.
     failures: u32,
-    /// Refusals of this batch.
+    /// Refusals of this request.
     refusals: u32,
     not_before_ms: u64,
 }
@@ -156,17 +151,39 @@ impl Dispatch {
     /// If no batch is under way.
     pub(super) fn answered(&mut self, now_ms: u64, chance: f64, reply: &HookReply) -> Settled {
         let batch = self.batch.take().expect("an answer belongs to a batch");
-        if matches!(reply, HookReply::Status(200..=299, _)) {
-            self.failures = 0;
-            self.not_before_ms = 0;
-            return Settled::Delivered(batch);
-        }
         self.refusals += u32::from(reply.is_refusal());
-        if self.refusals >= REFUSALS_MAX {
-            self.failures = 0;
-            self.not_before_ms = 0;
-            return Settled::Refused(batch);
+        if !reply.is_success() && self.refusals < REFUSALS_MAX {
+            self.hold(now_ms, chance, reply);
+            self.batch = Some(batch);
+            return Settled::Held;
         }
+        self.failures = 0;
+        self.not_before_ms = 0;
+        self.end.done.extend(batch.done);
+        let events = batch.events;
+        if reply.is_success() {
+            self.end.told += events.len();
+        } else if events.len() > 1 {
+            let alone = events.into_iter();
+            self.alone = alone
+                .map(|event| EventBatch::new(vec![event], Vec::new()))
+                .collect();
+        } else {
+            let events = events.into_iter();
+            let refused = events.map(|event| (event, reply.in_words()));
+            self.end.refused.extend(refused);
+        }
+        self.batch = self.alone.pop_front();
+        // The batch had the other tries.
+        self.refusals = REFUSALS_MAX - 1;
+        match self.batch {
+            Some(_) => Settled::Next,
+            None => Settled::Ended(std::mem::take(&mut self.end)),
+        }
+    }
+
+    /// Puts the next try off.
+    fn hold(&mut self, now_ms: u64, chance: f64, reply: &HookReply) {
         let asked = match reply {
             HookReply::Status(_, asked) => asked.unwrap_or_default(),
             HookReply::Silence(_) => Duration::ZERO,
@@ -174,8 +191,6 @@ impl Dispatch {
         let pause = asked.max(self.pause(chance));
         self.failures = self.failures.saturating_add(1);
         self.not_before_ms = now_ms.saturating_add(pause.as_millis() as u64);
-        self.batch = Some(batch);
-        Settled::Held
     }
 
     /// The pause before the next try: doubled with each failure, and somewhere between its half and the whole, so that many

@@ -3,6 +3,10 @@
 //!
 //! Each source gives its events in their order, and a batch is told before the next one is composed. A user's events of one
 //! kind therefore keep their order.
+//!
+//! A read of the log may fail in the middle of a composition. The events before it are then the batch, and the places in its
+//! rows cover exactly these events: a source moves its place only with the events that it adds. A composition that failed
+//! without an event returns the error. Such a composition passed only what is not told, and the next one goes on from there.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -154,7 +158,8 @@ impl Gatherer {
         }
     }
 
-    /// The next batch; `None` if nothing waits. The second value is true if the log may have more at once.
+    /// The next batch; `None` if nothing waits. The second value is true if the log may have more at once. An error comes only
+    /// without a batch: the events that were found before it are sent first.
     pub(super) async fn gather(
         &mut self,
         now_ms: u64,
@@ -163,25 +168,7 @@ impl Gatherer {
             return Ok((Some(batch), true));
         }
         let mut draft = Draft::new(self.settings.batch_max);
-        self.tell_state(&mut draft, now_ms);
-        self.turn += 1;
-        // Each source has its share, so that a flood of one kind does not hold up the others. In a small batch they take turns.
-        let share = (draft.max / 8).max(1);
-        let acks = (draft.max / 4).max(1);
-        let (before, after) = match self.turn % 2 {
-            0 => (draft.max.div_ceil(2), usize::MAX),
-            _ => (0, usize::MAX),
-        };
-        let mut has_more = self.gather_commits(&mut draft, before, now_ms).await?;
-        for source in 0..4 {
-            match (self.turn + source) % 4 {
-                0 => self.gather_presence(&mut draft, share),
-                1 => self.gather_pushes(&mut draft, share).await?,
-                2 => self.gather_expiries(&mut draft, share).await?,
-                _ => has_more |= self.gather_cursors(&mut draft, acks).await?,
-            }
-        }
-        has_more |= self.gather_commits(&mut draft, after, now_ms).await?;
+        let filled = self.fill(&mut draft, now_ms).await;
         let is_batch = !draft.events.is_empty();
         if is_batch || self.is_save_due(now_ms) {
             draft.done.push(self.commits.row(rows::COMMITS_KEY));
@@ -193,10 +180,37 @@ impl Gatherer {
             if !draft.done.is_empty() {
                 let _ = self.log.put_rows(draft.done);
             }
-            return Ok((None, has_more));
+            return filled.map(|has_more| (None, has_more));
+        }
+        if let Err(error) = filled {
+            tracing::warn!(%error, "webhooks cannot read a part of the log, and send what they have");
         }
         let batch = EventBatch::new(draft.events, draft.done);
         Ok((Some(batch), true))
+    }
+
+    /// Adds what each source has. Returns true if the log may have more. What was added before an error stays whole.
+    async fn fill(&mut self, draft: &mut Draft, now_ms: u64) -> Result<bool, LogError> {
+        self.tell_state(draft, now_ms);
+        self.turn += 1;
+        // Each source has its share, so that a flood of one kind does not hold up the others. In a small batch they take turns.
+        let share = (draft.max / 8).max(1);
+        let acks = (draft.max / 4).max(1);
+        let (before, after) = match self.turn % 2 {
+            0 => (draft.max.div_ceil(2), usize::MAX),
+            _ => (0, usize::MAX),
+        };
+        let mut has_more = self.gather_commits(draft, before, now_ms).await?;
+        for source in 0..4 {
+            match (self.turn + source) % 4 {
+                0 => self.gather_presence(draft, share),
+                1 => self.gather_pushes(draft, share).await?,
+                2 => self.gather_expiries(draft, share).await?,
+                _ => has_more |= self.gather_cursors(draft, acks).await?,
+            }
+        }
+        has_more |= self.gather_commits(draft, after, now_ms).await?;
+        Ok(has_more)
     }
 
     fn is_save_due(&self, now_ms: u64) -> bool {

@@ -5,8 +5,8 @@
 //! its queue. Events that retention removed before they were told are announced. Leaves to others: the calls themselves (`outbound`), and
 //! when a push ends (`push`).
 //!
-//! - `thread.rs`: the thread, its start and its end
-//! - `worker.rs`: composes, sends, writes down what was told
+//! - `room.rs`: the room before it runs, and its end; `thread.rs`: the thread that drives it
+//! - `worker.rs`: composes, sends, writes down what was told; `courier.rs`: the way to the receiver
 //! - `gather.rs`: composes a batch from the log's feed, from rows and from memory
 //! - `event.rs`: an event, its id and its JSON. Pure
 //! - `dispatch.rs`: one batch on its way, and what an answer means. Pure
@@ -19,12 +19,14 @@
 
 mod backlog;
 mod before_send;
+mod courier;
 mod dead_letters;
 mod dispatch;
 mod event;
 mod gather;
 mod presence;
 mod push_events;
+mod room;
 mod rows;
 mod sweep;
 #[cfg(test)]
@@ -32,19 +34,21 @@ mod tests;
 mod thread;
 mod worker;
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use axum::http::Uri;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use towncrier_client::Trust;
 
+use self::courier::Courier;
 pub use self::{
     before_send::{BeforeSendHook, QUESTIONS_MAX, Ruling, SendQuestion},
+    courier::{HookReceiver, HookReply},
     dead_letters::{DeadLetter, DeadLetters, LetterError},
     push_events::PushEvents,
+    room::{HookSources, WebhooksRoom},
     thread::{WebhooksError, WebhooksThread},
 };
-use self::{thread::HookSources, worker::Courier};
 use crate::{
     clock::Clock,
     config::Config,
@@ -58,7 +62,7 @@ use crate::{
 /// The parts of webhooks that the admin API uses. Without webhooks there are none.
 #[derive(Clone, Default)]
 pub struct Hooks {
-    /// AskedSend before each send.
+    /// The question before each send.
     pub before_send: Option<Arc<BeforeSendHook>>,
     /// Events that the receiver refused.
     pub dead_letters: Option<Arc<DeadLetters>>,
@@ -111,19 +115,12 @@ pub fn start(
             places: Semaphore::new(QUESTIONS_MAX),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
+            is_away: AtomicBool::new(false),
         }));
     }
     if settings.url.is_empty() {
         return Ok(started);
     }
-    let news = Arc::new(Notify::new());
-    let pushes_made = Arc::new(AtomicU64::new(0));
-    started.push_events = PushEvents::new(
-        settings,
-        Arc::clone(&clock),
-        Arc::clone(&pushes_made),
-        Arc::clone(&news),
-    );
     let courier = Courier {
         outbound: outbound(),
         url: uri(&settings.url),
@@ -135,11 +132,11 @@ pub fn start(
         registry,
         clock,
         metrics,
-        news,
-        pushes_made,
     };
-    let (thread, letters, watched) = WebhooksThread::start(config, sources, courier)?;
+    let (thread, letters, push_events, watched) =
+        WebhooksThread::start(config, sources, Arc::new(courier))?;
     started.hooks.dead_letters = Some(letters);
+    started.push_events = push_events;
     started.thread = Some((thread, watched));
     Ok(started)
 }

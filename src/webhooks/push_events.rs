@@ -36,7 +36,7 @@ struct Maker {
 
 impl PushEvents {
     /// The maker of a gateway with this section of the configuration.
-    pub(super) fn new(
+    pub(crate) fn new(
         webhooks: &Webhooks,
         clock: Arc<Clock>,
         made: Arc<AtomicU64>,

@@ -1,16 +1,16 @@
-//! The work of the thread `webhooks`: composes a batch, sends it, writes down that it was told, and begins anew.
+//! The work of the thread `webhooks`: composes a batch, has it sent, writes down that it was told, and begins anew.
 
 use std::{sync::Arc, time::Duration};
 
-use axum::http::Uri;
 use tokio::{
     sync::{Notify, watch},
     time::sleep,
 };
 
 use super::{
+    courier::{HookReceiver, HookReply},
     dead_letters::DeadLetters,
-    dispatch::{Dispatch, DispatchStep, EventBatch, HookReply, Settled},
+    dispatch::{Dispatch, DispatchStep, EndedBatch, Settled},
     gather::Gatherer,
     sweep::Sweep,
 };
@@ -18,7 +18,6 @@ use crate::{
     clock::Clock,
     log::{Log, RowChange},
     metrics::Metrics,
-    outbound::{self, Outbound, WebhookSecrets},
     threads::Pulse,
 };
 
@@ -29,30 +28,6 @@ const LINGER_FOR_MORE: Duration = Duration::from_millis(10);
 /// The pause before the log is asked again that failed, or refused the rows of a batch.
 const LOG_RETRY: Duration = Duration::from_secs(1);
 
-/// Sends requests to the receiver.
-pub(super) struct Courier {
-    pub(super) outbound: Outbound,
-    pub(super) url: Uri,
-    pub(super) secrets: WebhookSecrets,
-    pub(super) timeout: Duration,
-}
-
-impl Courier {
-    async fn send(&self, batch: &EventBatch, now_ms: u64) -> HookReply {
-        let timestamp_s = now_ms / 1000;
-        let request = self
-            .secrets
-            .post(&self.url, &batch.id, timestamp_s, batch.body.clone());
-        match self.outbound.call(request, self.timeout).await {
-            Ok(answer) => {
-                let wait = outbound::retry_after(answer.headers());
-                HookReply::Status(answer.status().as_u16(), wait)
-            }
-            Err(error) => HookReply::Silence(error.to_string()),
-        }
-    }
-}
-
 /// All that the thread works with.
 pub(super) struct HookWorker {
     pub(super) log: Arc<dyn Log>,
@@ -60,7 +35,7 @@ pub(super) struct HookWorker {
     pub(super) metrics: Arc<Metrics>,
     pub(super) gatherer: Gatherer,
     pub(super) letters: Arc<DeadLetters>,
-    pub(super) courier: Courier,
+    pub(super) receiver: Arc<dyn HookReceiver>,
     pub(super) sweep: Sweep,
     /// Says that there may be events.
     pub(super) news: Arc<Notify>,
@@ -84,6 +59,7 @@ impl HookWorker {
                     let wait = Duration::from_millis(until_ms - now_ms);
                     pulse.rest();
                     tokio::select! {
+                        biased;
                         _ = halt.changed() => {}
                         () = sleep(wait.min(WEBHOOK_LOOK_INTERVAL)) => {}
                     }
@@ -96,6 +72,7 @@ impl HookWorker {
                         self.sweep.step(&*self.log, now_ms).await;
                         pulse.rest();
                         tokio::select! {
+                            biased;
                             _ = halt.changed() => {}
                             () = self.news.notified() => sleep(LINGER_FOR_MORE).await,
                             () = sleep(WEBHOOK_LOOK_INTERVAL) => {}
@@ -105,6 +82,7 @@ impl HookWorker {
                         tracing::warn!(%error, "webhooks cannot read the log, and try again");
                         pulse.rest();
                         tokio::select! {
+                            biased;
                             _ = halt.changed() => {}
                             () = sleep(LOG_RETRY) => {}
                         }
@@ -122,44 +100,43 @@ impl HookWorker {
         let lag_ms = now_ms.saturating_sub(oldest_ms.unwrap_or(now_ms));
         self.metrics.webhook_lag.set(lag_ms as f64 / 1000.0);
         pulse.rest();
-        let reply = self.courier.send(batch, now_ms).await;
+        let reply = self.receiver.take(&batch.id, now_ms, &batch.body).await;
         pulse.beat();
         let now_ms = self.clock.now_ms();
         let settled = self.dispatch.answered(now_ms, fastrand::f64(), &reply);
         self.note(&settled, &reply);
-        match settled {
-            Settled::Held => {}
-            Settled::Delivered(batch) => self.record(pulse, batch.done).await,
-            Settled::Refused(batch) => {
-                let EventBatch {
-                    events, mut done, ..
-                } = batch;
-                done.extend(self.letters.add(events, &reply.in_words(), now_ms));
-                self.record(pulse, done).await;
-            }
+        let Settled::Ended(EndedBatch {
+            refused, mut done, ..
+        }) = settled
+        else {
+            return;
+        };
+        for (event, reason) in refused {
+            done.extend(self.letters.add(vec![event], &reason, now_ms));
         }
+        self.record(pulse, done).await;
     }
 
     /// Counts an answer, and says when the receiver goes and when it is back.
     fn note(&mut self, settled: &Settled, reply: &HookReply) {
+        if !reply.is_success() {
+            self.metrics.webhook_failed.increment(1);
+        } else if std::mem::take(&mut self.is_away) {
+            tracing::info!("the receiver of webhooks takes events again");
+        }
         match settled {
-            Settled::Delivered(batch) => {
-                let events = batch.events.len() as u64;
-                self.metrics.webhook_delivered.increment(events);
-                if std::mem::take(&mut self.is_away) {
-                    tracing::info!("the receiver of webhooks takes events again");
+            Settled::Ended(EndedBatch { told, refused, .. }) => {
+                self.metrics.webhook_delivered.increment(*told as u64);
+                if let Some((_, reason)) = refused.first() {
+                    tracing::warn!(
+                        reply = reason,
+                        events = refused.len(),
+                        "the receiver of webhooks refused events: they are dead letters now"
+                    );
                 }
             }
-            Settled::Refused(batch) => {
-                self.metrics.webhook_failed.increment(1);
-                tracing::warn!(
-                    reply = reply.in_words(),
-                    events = batch.events.len(),
-                    "the receiver of webhooks refused events: they are dead letters now"
-                );
-            }
+            Settled::Next => {}
             Settled::Held => {
-                self.metrics.webhook_failed.increment(1);
                 if !std::mem::replace(&mut self.is_away, true) {
                     tracing::warn!(
                         reply = reply.in_words(),

@@ -45,7 +45,7 @@ async fn phone_of(gateway: &Gateway, user: &str) {
     register(gateway, &token, &format!("phone of {user}")).await;
 }
 
-/// What the trace says of vendor push to the one receiver.
+/// The trace's list of vendor push for the one receiver.
 async fn traced(admin: &mut Admin, message: &str) -> Value {
     let answer = admin
         .post("/msg/trace", &json!({"serverMsgID": message}))

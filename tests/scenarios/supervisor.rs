@@ -15,7 +15,7 @@ struct KilledAtTheEnd(Child);
 
 impl Drop for KilledAtTheEnd {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -31,6 +31,8 @@ pub(super) struct CrewAnswer {
 pub(super) enum CrewCommand {
     /// Dismiss the crowd before, and fetch the tokens that the next one needs.
     Enlist { address: ServerAddress, size: Size },
+    /// Register a device for the user of each session, before they start.
+    Register,
     /// Start its sessions, this many a second.
     Gather { rate: f64 },
     /// Return the present state: a [`Counts`](crate::crowd::Counts).

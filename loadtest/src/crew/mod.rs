@@ -99,6 +99,11 @@ impl Crew {
         .await
     }
 
+    /// Registers a device for the user of each session. Between [`enlist`](Self::enlist) and [`gather`](Self::gather).
+    pub(crate) async fn register(&self) -> anyhow::Result<()> {
+        self.ask_all(&CrewCommand::Register).done().await
+    }
+
     /// Starts the sessions, this many a second, and waits until all are connected.
     pub(crate) async fn gather(&self, rate: f64) -> anyhow::Result<()> {
         let rate = rate / self.members.len() as f64;

@@ -80,6 +80,12 @@ impl Worker {
     async fn obey(&self, command: CrewCommand) -> anyhow::Result<Box<RawValue>> {
         match command {
             CrewCommand::Enlist { address, size } => answer(&self.enlist(&address, size).await?),
+            CrewCommand::Register => {
+                let enlisted = self.enlisted()?;
+                let tokens = enlisted.tokens.borrow().clone();
+                let (crowd, protocol) = (&enlisted.crowd, &enlisted.protocol);
+                answer(&protocol.register_devices(crowd, tokens).await?)
+            }
             CrewCommand::Gather { rate } => answer(&self.enlisted()?.gather(rate).await?),
             CrewCommand::Look => answer(&self.crowd()?.counts()),
             CrewCommand::Obey(orders) => answer(&self.crowd()?.obey(orders)),

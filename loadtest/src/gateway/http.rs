@@ -1,4 +1,4 @@
-//! One kept HTTP connection to the admin port: one request, one answer, and so on.
+//! One kept HTTP connection to a port of the gateway: one request, one answer, and so on.
 //!
 //! The code is written by hand, because the rig shares the machine with the measured server. With hyper's connection a
 //! message takes the rig 1.3 times as long (docs/measured.md#the-clients-of-the-rig).
@@ -50,23 +50,26 @@ pub(super) struct AnswerBody<'a> {
 impl Http {
     /// A connection to the admin port, with the administrator's token if there is one yet.
     pub(super) fn new(access: &GatewayAccess) -> Self {
-        let (scheme, authority) = access
-            .admin
-            .split_once("://")
-            .unwrap_or(("http", &access.admin));
-        let authority = authority.trim_end_matches('/');
+        Self::to(&access.admin, access.trust.clone(), &access.admin_token)
+    }
+
+    /// A connection to the port of a URL, http://, https://, ws:// or wss://.
+    pub(super) fn to(url: &str, trust: Trust, token: &str) -> Self {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+        let is_secure = ["https", "wss"].contains(&scheme);
+        let authority = rest.split('/').next().unwrap_or_default();
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, port),
-            _ if scheme == "https" => (authority, "443"),
+            _ if is_secure => (authority, "443"),
             _ => (authority, "80"),
         };
         // The URL's spelling of an IPv6 address has brackets, but the address has none.
         let name = host.trim_start_matches('[').trim_end_matches(']');
         Self {
             authority: format!("{host}:{port}"),
-            secure_host: (scheme == "https").then(|| name.to_owned()),
-            trust: access.trust.clone(),
-            token: access.admin_token.clone(),
+            secure_host: is_secure.then(|| name.to_owned()),
+            trust,
+            token: token.to_owned(),
             stream: None,
             request: Vec::new(),
             answer: Vec::new(),
@@ -74,8 +77,19 @@ impl Http {
         }
     }
 
-    /// The complete answer, or an error if the outcome of the request is unknown.
+    /// Later requests have this token.
+    pub(super) fn set_token(&mut self, token: String) {
+        self.token = token;
+    }
+
+    /// The complete answer of the admin API, or an error if the outcome of the request is unknown.
     pub(super) async fn post(&mut self, path: &str, body: &str) -> io::Result<AnswerBody<'_>> {
+        let answer = self.ask(path, body).await?;
+        serde_json::from_slice(answer).map_err(|_| unreadable())
+    }
+
+    /// The body of the answer, or an error if the outcome of the request is unknown.
+    pub(super) async fn ask(&mut self, path: &str, body: &str) -> io::Result<&[u8]> {
         self.request.clear();
         write!(
             self.request,
@@ -89,7 +103,7 @@ impl Http {
             self.stream = None;
             return Err(error);
         }
-        serde_json::from_slice(&self.body).map_err(|_| unreadable())
+        Ok(&self.body)
     }
 
     /// Returns once the whole answer's body is in `body`.

@@ -44,8 +44,13 @@ fn request(crowd: &Crowd, parcel: Parcel) -> (&'static str, String) {
     let ledger = crowd.ledger.borrow();
     let key = parcel.key;
     let content = ledger.content(key);
+    let notice = if parcel.has_notice {
+        format!(r#""offlinePushInfo":{{"title":"loadtest","desc":"a message","ex":"{key}"}},"#)
+    } else {
+        String::new()
+    };
     let (path, to) = match parcel.to {
-        To::One => (
+        To::One | To::InTurn(1) => (
             "/manager/send_msg",
             format!(r#""recvID":"{}""#, ledger.user_id(key.first)),
         ),
@@ -62,7 +67,7 @@ fn request(crowd: &Crowd, parcel: Parcel) -> (&'static str, String) {
         }
     };
     let body = format!(
-        r#"{{"operationID":"loadtest","sendID":"{ADMIN}",{to},"clientMsgID":"{key}","senderPlatformID":10,"contentType":101,"sessionType":1,"content":{content}}}"#
+        r#"{{"operationID":"loadtest","sendID":"{ADMIN}",{to},{notice}"clientMsgID":"{key}","senderPlatformID":10,"contentType":101,"sessionType":1,"content":{content}}}"#
     );
     (path, body)
 }

@@ -2,9 +2,11 @@
 //!
 //! - `session.rs`: one session by the rules of `towncrier.v1`; `openim/`: one by those of OpenIM's SDKs
 //! - `lane.rs`, `http.rs`: sends, one request after the other, and their kept HTTP connection
+//! - `devices.rs`: devices of users, for vendor push
 //! - `lean.rs`: very many sessions in one loop; `token.rs`: their tokens
 //! - `program.rs`: a process of the rig's own
 
+mod devices;
 mod http;
 mod lane;
 mod lean;
@@ -27,7 +29,7 @@ use crate::crowd::{Crowd, Who};
 /// The default administrator, in whose name everything is sent.
 const ADMIN: &str = "openIM123456";
 const ADMIN_PLATFORM: u32 = 10;
-/// The name of the gateway's metric.
+/// The name of the gateway's metric, up to the reason.
 const REFUSED: &str = "towncrier_connections_refused_total{reason=\"";
 /// The number of connections that ask for tokens at once: enough to keep the gateway busy.
 const TOKEN_CONNECTIONS: usize = 32;
@@ -103,13 +105,23 @@ impl GatewayAddress {
 
     /// The connections refused since its start, by reason, from its metrics.
     pub(crate) async fn refusals(&self) -> anyhow::Result<BTreeMap<String, f64>> {
-        let admin = AdminClient::trusting(&self.admin, &self.trust()?)?;
-        let (_, metrics) = admin.get("/metrics").await?;
-        let lines = metrics.lines().filter_map(|line| {
-            let (reason, times) = line.strip_prefix(REFUSED)?.split_once("\"} ")?;
-            Some((reason.to_owned(), times.parse().ok()?))
+        let metrics = self.metrics().await?.into_iter();
+        let refused = metrics.filter_map(|(name, times)| {
+            let reason = name.strip_prefix(REFUSED)?.strip_suffix("\"}")?;
+            Some((reason.to_owned(), times))
         });
-        Ok(lines.filter(|(_, times)| *times > 0.0).collect())
+        Ok(refused.filter(|(_, times)| *times > 0.0).collect())
+    }
+
+    /// Its metrics, each by its name and labels as they are written.
+    pub(crate) async fn metrics(&self) -> anyhow::Result<BTreeMap<String, f64>> {
+        let admin = AdminClient::trusting(&self.admin, &self.trust()?)?;
+        let (_, text) = admin.get("/metrics").await?;
+        let lines = text.lines().filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        });
+        Ok(lines.collect())
     }
 
     fn trust(&self) -> anyhow::Result<Trust> {

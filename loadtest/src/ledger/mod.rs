@@ -136,6 +136,12 @@ impl Ledger {
         format!("u{:08x}-{user}", self.run)
     }
 
+    /// The user with this userID, if it is one of this run.
+    pub(crate) fn user_of(&self, user_id: &str) -> Option<u32> {
+        let user = user_id.rsplit_once('-')?.1.parse().ok()?;
+        (user < self.users && is_user(user_id, self.run, user)).then_some(user)
+    }
+
     /// Enters a message for `count` users from `first` on, before it is sent.
     ///
     /// # Panics

@@ -41,6 +41,8 @@ pub(crate) struct Report {
     /// Faults of connections and sends, with their counts.
     pub(crate) incidents: BTreeMap<String, u64>,
     pub(crate) tally: LedgerTally,
+    /// Faults that are not in the ledger. Each has its text among the incidents.
+    pub(crate) other_faults: u64,
 }
 
 impl Report {
@@ -52,6 +54,7 @@ impl Report {
             course: Vec::new(),
             incidents: BTreeMap::new(),
             tally: LedgerTally::default(),
+            other_faults: 0,
         }
     }
 
@@ -65,6 +68,19 @@ impl Report {
 
     pub(crate) fn latency(&mut self, name: impl Into<String>, quantiles: Quantiles) {
         self.latencies.push((name.into(), quantiles));
+    }
+
+    /// Enters a fault, if there were any.
+    pub(crate) fn fault(&mut self, what: &str, times: u64) {
+        if times > 0 {
+            self.incidents.insert(format!("a fault: {what}"), times);
+            self.other_faults += times;
+        }
+    }
+
+    /// True if there was no fault.
+    pub(crate) fn is_good(&self) -> bool {
+        self.tally.is_exactly_once() && self.other_faults == 0
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -84,6 +100,7 @@ impl Report {
             "course": self.course,
             "incidents": self.incidents,
             "ledger": self.tally,
+            "other_faults": self.other_faults,
         })
     }
 

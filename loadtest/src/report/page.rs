@@ -25,6 +25,13 @@ fn write(report: &Report, page: &mut String) -> std::fmt::Result {
          <title>{command}</title><style>{STYLE}</style><main><h1><code>{command}</code></h1>"
     )?;
     verdict(report.tally, page)?;
+    if report.other_faults > 0 {
+        let faults = report.other_faults;
+        writeln!(
+            page,
+            "<section class='fault'><b>Other faults: {faults}</b></section>"
+        )?;
+    }
     if report.course.len() > 1 {
         plots(&report.course, page)?;
     }

@@ -48,7 +48,11 @@ impl Report {
             true => "exactly once",
             false => "NOT EXACTLY ONCE",
         };
-        writeln!(text, "ledger: {}\n{verdict}", self.tally)
+        writeln!(text, "ledger: {}\n{verdict}", self.tally)?;
+        match self.other_faults {
+            0 => Ok(()),
+            faults => writeln!(text, "OTHER FAULTS: {faults}"),
+        }
     }
 }
 

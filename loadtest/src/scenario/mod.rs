@@ -4,6 +4,7 @@
 //! - `send.rs`: messages flow at a rate
 //! - `storm.rs`: the server is killed under all sessions
 //! - `outage/`: another program takes the gateway down and up again
+//! - `push.rs`: most users are away, and their devices get pushes
 //! - `churn.rs`: connections end and reconnect while messages flow
 //! - `slow.rs`: some sessions read slowly or not at all, and the effect on the others
 //! - `replay.rs`: a session that was away for long gets its backlog
@@ -12,6 +13,7 @@
 pub(crate) mod churn;
 pub(crate) mod connect;
 pub(crate) mod outage;
+pub(crate) mod push;
 pub(crate) mod replay;
 pub(crate) mod send;
 pub(crate) mod slow;

@@ -148,6 +148,7 @@ async fn try_rate(
         },
         rate,
         lanes: plan.lanes,
+        has_notice: false,
         late_max: if plan.search { LATE_MAX } else { Duration::MAX },
     };
     crew.reset().await?;

@@ -70,7 +70,7 @@ fn said(codec: &mut dyn Codec, message: Bytes, is_text: bool) -> Option<()> {
             let seen = users.into_iter().map(|user| (user, vec![Platform::Web]));
             Some(ToClient::Presence(seen.collect()))
         }
-        FromClient::Nothing | FromClient::LogOut => None,
+        FromClient::Nothing | FromClient::LogOut | FromClient::Background(_) => None,
         other => panic!("{other:?}"),
     };
     let is_asked = answer.is_some();

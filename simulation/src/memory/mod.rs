@@ -54,6 +54,11 @@ impl MemoryLog {
         self.rows().fault = Some(fault);
     }
 
+    /// Makes one read fail, once, after so many other reads.
+    pub fn fail_read_after(&self, reads: usize) {
+        self.rows().reads_before_failure = Some(reads);
+    }
+
     /// Makes retention remove every message. Keys are still remembered.
     pub fn expire_all(&self) {
         self.rows().expire_all();
@@ -103,7 +108,10 @@ impl MemoryLog {
         make: impl FnOnce(&Rows) -> Result<T, LogError>,
     ) -> LogAnswer<T> {
         let mut rows = self.rows();
-        let result = make(&rows);
+        let result = match rows.passing_failure() {
+            Some(error) => Err(error),
+            None => make(&rows),
+        };
         if rows.answering == Answering::Now {
             return LogAnswer::Now(result);
         }

@@ -60,6 +60,8 @@ pub struct Rows {
     base: u32,
     /// The way in which the log fails now.
     pub fault: Option<Fault>,
+    /// The reads that are answered before one of them fails; `None`: no read fails in this way.
+    pub reads_before_failure: Option<usize>,
     /// The time at which questions are answered.
     pub answering: Answering,
     /// True if the log says that its format has no conversations.
@@ -90,6 +92,16 @@ struct Remembered {
 }
 
 impl Rows {
+    /// The failure of this read, if this read is the one that fails.
+    pub(super) fn passing_failure(&mut self) -> Option<LogError> {
+        let others = self.reads_before_failure.take()?;
+        if others == 0 {
+            return Some(LogError::new(Cause::ReadFailed, "this read fails"));
+        }
+        self.reads_before_failure = Some(others - 1);
+        None
+    }
+
     /// Messages have this base from now on.
     pub fn begin_base(&mut self, base: u32) {
         self.base = base;

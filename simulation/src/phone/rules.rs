@@ -268,7 +268,7 @@ pub(super) fn histories(heads: &Heads) -> impl Iterator<Item = Ask> {
     })
 }
 
-/// What is told of the answer to 1005.
+/// The part of the answer to 1005 that the app is told.
 pub(super) fn history(asked: Option<Ask>, mut answer: Bundle) -> Result<Vec<Told>, Broken> {
     let Some(Ask::History(page)) = asked else {
         return Err(Broken("history that nobody asked for".into()));

@@ -53,7 +53,7 @@ pub(in crate::admin) struct TracedReceiver<'a> {
     /// The furthest state at any of the receiver's sessions: `pending`, `sent`, `received`, `acked` or `expired`.
     pub(in crate::admin) state: &'static str,
     pub(in crate::admin) sessions: Vec<TracedSession<'a>>,
-    /// What vendor push did, by class of devices. Absent without a configured vendor; empty where the receiver has no device, or that
+    /// The doings of vendor push, by class of devices. Absent without a configured vendor; empty where the receiver has no device, or that
     /// is no longer remembered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::admin) push: Option<Vec<TracedPush>>,
@@ -77,7 +77,7 @@ pub(in crate::admin) struct TracedPush {
     /// The device of that session.
     #[serde(rename = "deviceID", skip_serializing_if = "Option::is_none")]
     pub(in crate::admin) device_id: Option<String>,
-    /// How it has the message: `ack`, `pull or mark`, or `pong`.
+    /// The proof that it has the message: `ack`, `pull or mark`, or `pong`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::admin) proof: Option<&'static str>,
     /// The vendor of the device.

@@ -13,7 +13,9 @@ use crate::{
 };
 
 /// OpenIM v2's calls in both spellings, and our own.
-const POSTS: [&str; 21] = [
+const POSTS: [&str; 23] = [
+    "/webhook/dead_letters",
+    "/webhook/send_again",
     "/manager/send_msg",
     "/msg/manage_send_msg",
     "/manager/batch_send_msg",

@@ -1,4 +1,4 @@
-//! What a registration may contain. Everything here comes from an app, and so from anybody.
+//! The rules of a registration's fields. Everything here comes from an app, and so from anybody.
 
 use super::{DeviceError, Registration, rows::DeviceKey};
 use crate::{

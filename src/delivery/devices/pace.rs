@@ -1,4 +1,4 @@
-//! How often a user may change devices. Each change is a write and a sync of the log.
+//! The rate at which a user may change devices. Each change is a write and a sync of the log.
 
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 

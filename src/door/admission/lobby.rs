@@ -205,7 +205,7 @@ impl Arrival {
     /// request. If the address has too many arrivals, its oldest is cut off.
     ///
     /// # Errors
-    /// [`Refused::Address`] if none of them may be cut off.
+    /// `Refused::Address` if none of them may be cut off.
     pub fn come_from(&self, ip: IpAddr) -> Result<(), Refused> {
         let address = Address::of(ip);
         if self.address.replace(Some(address)) == Some(address) {
@@ -213,7 +213,7 @@ impl Arrival {
         }
         let arrivals = &mut *self.lobby.arrivals.borrow_mut();
         let Some(mut listed) = arrivals.remove(self.number.get()) else {
-            // It has been cut off, and its task ends at its next turn.
+            // The arrival has been cut off, and its task ends at its next turn.
             return Ok(());
         };
         let alike = self.lobby.too_many(arrivals, address);
@@ -434,7 +434,7 @@ mod tests {
             // The fourth of the clients was the third one of the first address, and its oldest had to go.
             assert_eq!(cut_off.iter().filter(|&&cut| cut).count(), 1, "{cut_off:?}");
             assert!(cut_off[4], "{cut_off:?}");
-            // It went back to its other address, which has room.
+            // The client went back to its other address, which has room.
             let calls: Vec<_> = [3, 6].map(|index| clients[index].0.engage()).into();
             let refused = come_from(7, [2; 4]);
             assert!(matches!(refused, Err(Refused::Address(_))), "{refused:?}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::info;
 
-use super::{Decider, PAGE, ROWS_TOGETHER, StepError, class_fact};
+use super::{Decider, ENDING_TOGETHER, PAGE, ROWS_TOGETHER, StepError, class_fact};
 use crate::{
     log::{FeedPosition, RowTable},
     message::Provider,
@@ -49,7 +49,7 @@ impl Decider {
             loop {
                 let log = &self.source.log;
                 let prefix = task_prefix(provider);
-                let page = log.rows(RowTable::PushTasks, &prefix, &after, ROWS_TOGETHER);
+                let page = log.rows(RowTable::PushTasks, &prefix, &after, ENDING_TOGETHER);
                 let page = page.wait().await?;
                 let Some((last, _)) = page.last() else {
                     break;
@@ -63,8 +63,18 @@ impl Decider {
                             provider,
                             tasks, "pushes ended: their vendor is configured no more"
                         );
-                        let removed = page.into_iter().map(|(key, _)| rows::remove(key));
-                        self.put(removed.collect()).await?;
+                        let outcomes = self.metrics.push_outcomes(provider);
+                        outcomes.expired.increment(tasks as u64);
+                        let mut changes = Vec::new();
+                        for (key, row) in page {
+                            if let Some((_, task)) = PushTask::read(&key, &row) {
+                                let (message, user) = (task.message_id, &task.user);
+                                let reason = "the vendor is configured no more";
+                                changes.extend(self.events.failed(message, user, provider, reason));
+                            }
+                            changes.push(rows::remove(key));
+                        }
+                        self.put(changes).await?;
                     }
                 }
             }

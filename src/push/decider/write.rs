@@ -4,7 +4,7 @@ use std::mem::take;
 
 use tracing::info;
 
-use super::{Decided, Decider, ROWS_TOGETHER, StepError};
+use super::{Decided, Decider, ENDING_TOGETHER, StepError};
 use crate::{
     log::{AppendError, FeedPosition, RowChange, RowTable},
     push::{
@@ -78,7 +78,7 @@ impl Decider {
     async fn bound(&mut self, now_ms: u64) -> Result<(), StepError> {
         loop {
             let waiting = self.due + self.lanes.iter().map(|lane| lane.len()).sum::<usize>();
-            let excess = waiting.saturating_sub(self.tasks_max).min(ROWS_TOGETHER);
+            let excess = waiting.saturating_sub(self.tasks_max).min(ENDING_TOGETHER);
             let oldest = self.lanes.iter().filter(|lane| lane.oldest().is_some());
             let oldest = oldest.min_by_key(|lane| lane.oldest());
             let Some(lane) = oldest.filter(|_| excess > 0).cloned() else {
@@ -91,8 +91,12 @@ impl Decider {
                 &task_key(lane.provider, before),
                 excess,
             );
+            let mut told = Vec::new();
+            let provider = lane.provider.name();
             for (key, value) in rows.wait().await? {
                 if let Some((_, task)) = PushTask::read(&key, &value) {
+                    let (message, user) = (task.message_id, &task.user);
+                    told.extend(self.events.failed(message, user, provider, "expired"));
                     let fact = SeenFact {
                         class: task.class,
                         device: Some(seen::device(lane.provider, &task.device)),
@@ -104,16 +108,18 @@ impl Decider {
             }
             let dropped = lane.drop_oldest(excess);
             info!(
-                provider = lane.provider.name(),
+                provider,
                 tasks = dropped.len(),
                 "pushes ended as expired: more wait than push.tasks_max"
             );
-            let outcomes = self.metrics.push_outcomes(lane.provider.name());
+            let outcomes = self.metrics.push_outcomes(provider);
             outcomes.expired.increment(dropped.len() as u64);
+            // An event's row is written with the end of its task.
             let removed = dropped
                 .into_iter()
                 .map(|number| rows::remove(task_key(lane.provider, number)));
-            self.put(removed.collect()).await?;
+            told.extend(removed);
+            self.put(told).await?;
         }
     }
 

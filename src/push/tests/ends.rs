@@ -1,6 +1,7 @@
 //! The vendor's answers, and how tasks end.
 
 use super::*;
+use crate::push::ended::REMOVE_MS;
 
 fn reason() -> String {
     "because".into()
@@ -102,6 +103,9 @@ async fn a_push_that_was_not_possible_for_too_long_expires() {
 async fn of_too_many_tasks_the_oldest_end() {
     let few = |config: &mut config::Push| config.tasks_max = 3;
     let mut bench = Bench::with(Provider::Http, few).await;
+    let (all, clock) = (config::Webhooks::default(), clock(&bench.hands));
+    let events = PushEvents::new(&all, clock, Arc::default(), Arc::default());
+    bench.room.decider.tell_events(events);
     bench.register(Platform::Ios, "phone", "").await;
     let mut messages = Vec::new();
     for _ in 0..5 {
@@ -111,6 +115,10 @@ async fn of_too_many_tasks_the_oldest_end() {
     }
     assert_eq!(bench.rows(), 3);
     assert_eq!(bench.states(messages[1]), [(MOBILE, "expired")]);
+    // The position, and an event of each end.
+    let log: &dyn Log = &*bench.base.log;
+    let rows = log.rows(RowTable::Consumers, b"", b"", 10);
+    assert_eq!(rows.blocking_wait().unwrap().len(), 1 + 2);
     assert_eq!(bench.call().await, 3);
     assert_eq!(bench.notices()[0].0.id, messages[2]);
     assert_eq!(bench.rows(), 0);
@@ -131,4 +139,28 @@ async fn a_log_that_takes_no_rows_delays_a_decision_and_loses_none() {
     bench.base.log.rows().fault = None;
     bench.decide_and_call().await;
     assert_eq!(bench.pushed(message), ["phone"]);
+}
+
+#[tokio::test]
+async fn rows_of_ended_tasks_stay_for_a_second_however_much_goes_on() {
+    let mut bench = Bench::with_phone().await;
+    // Ten pushes, one each 500 ms, so that the worker never rests for a second.
+    for _ in 0..10 {
+        bench.send().await;
+        bench.pass(500);
+        bench.decide().await;
+        let now_ms = bench.now_ms();
+        let worker = &mut bench.room.workers[0];
+        worker.wake();
+        worker.fill(now_ms).await.unwrap();
+        for call in worker.next(now_ms).await {
+            let outcomes = call.make(&*worker.vendor()).await;
+            worker.take(call, outcomes, now_ms, 1.0).await;
+        }
+        let removes_ms = worker.wakes_at_ms().unwrap();
+        assert!(removes_ms <= now_ms + REMOVE_MS);
+        assert!(bench.rows() <= 3, "{}", bench.rows());
+    }
+    bench.crash().await;
+    assert!(bench.call().await <= 2);
 }

@@ -29,7 +29,7 @@ use serde_json::{Map, Value, json};
 use super::{
     VENDOR_TIMEOUT, Vendor,
     access::{AccessToken, Granted},
-    answer::{by_failure, by_status, read, text},
+    answer::{by_failure, by_status, read, text, unnamed},
     jwt::ClaimsKey,
     notice::{Notice, Outcome},
     payload::{data, fit},
@@ -291,7 +291,7 @@ fn meaning(answer: &Response<Bytes>) -> Outcome {
     if status.is_success() {
         return match read::<FcmSent>(answer) {
             Some(FcmSent { name }) => Outcome::sent(&name),
-            None => Outcome::refused("an answer of another form"),
+            None => unnamed(answer),
         };
     }
     let wait = || retry_after(answer.headers()).or(Some(FCM_PAUSE));

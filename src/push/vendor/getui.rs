@@ -26,7 +26,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     VENDOR_TIMEOUT, Vendor,
     access::{AccessToken, Granted},
-    answer::{by_failure, by_status, read},
+    answer::{by_failure, by_status, read, unnamed},
     notice::{Notice, Outcome},
     payload::{data, first_chars},
 };
@@ -187,13 +187,15 @@ enum Meaning {
 fn meaning(answer: &Response<Bytes>) -> Meaning {
     let status = answer.status();
     let Some(GetuiAnswer { code, msg, data }) = read(answer) else {
-        return Meaning::Other(match by_status(answer, "") {
+        return match by_status(answer, "") {
             // A wrong URL says nothing about the device.
-            Outcome::Gone { reason } | Outcome::Sent { vendor_id: reason } => {
-                Outcome::refused(&reason)
-            }
-            outcome => outcome,
-        });
+            Outcome::Gone { reason } => Meaning::Other(Outcome::refused(&reason)),
+            Outcome::Sent { .. } => match unnamed(answer) {
+                Outcome::Sent { .. } => Meaning::Done(Value::Null),
+                outcome => Meaning::Other(outcome),
+            },
+            outcome => Meaning::Other(outcome),
+        };
     };
     let reason = format!("{code} {msg}");
     let later = || Outcome::later(retry_after(answer.headers()), &reason);

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use super::{
     VENDOR_TIMEOUT, Vendor,
-    answer::{by_failure, by_status, read},
+    answer::{by_failure, by_status, read, unnamed},
     notice::{Notice, Outcome},
     payload::{data, fit},
 };
@@ -176,7 +176,7 @@ fn meaning(answer: &Response<Bytes>) -> Outcome {
                 msg_id: Value::String(id),
             }) => Outcome::sent(&id),
             Some(JpushSent { msg_id }) => Outcome::sent(&msg_id.to_string()),
-            None => Outcome::refused("an answer of another form"),
+            None => unnamed(answer),
         };
     }
     let Some(JpushRefused { error }) = read(answer) else {
@@ -230,6 +230,12 @@ impl Vendor for Jpush {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_success_whose_body_was_too_large_is_sent() {
+        let answer = Response::new(Bytes::new());
+        assert_eq!(meaning(&answer), Outcome::sent(""));
+    }
 
     #[test]
     fn an_alias_has_at_most_40_bytes_of_the_characters_that_jpush_takes() {

@@ -23,7 +23,7 @@ pub(super) enum ClaimsKey {
 /// Why a text is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFault {
-    /// It has no `BEGIN PRIVATE KEY`.
+    /// The text has no `BEGIN PRIVATE KEY`.
     #[error("holds no private key in PEM (BEGIN PRIVATE KEY)")]
     Pem,
     /// The key has another kind.

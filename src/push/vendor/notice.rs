@@ -46,7 +46,7 @@ impl Notice {
     }
 }
 
-/// What became of a notice at one device. A reason is at most 200 bytes without control characters.
+/// The fate of a notice at one device. A reason is at most 200 bytes without control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The vendor took it.

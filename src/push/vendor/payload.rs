@@ -9,7 +9,7 @@ const EX_BYTES_MAX: usize = 2048;
 /// Stands behind a text that was cut.
 const ELLIPSIS: &str = "…";
 
-/// What an app needs to open the message: its id, conversation and seq, and `ex` where there is one. `is_shared`: the payload
+/// The facts that an app needs to open the message: its id, conversation and seq, and `ex` where there is one. `is_shared`: the payload
 /// is for several users, whose conversations and seqs differ.
 pub(super) fn data(notice: &Notice, is_shared: bool) -> Map<String, Value> {
     let mut data = Map::new();

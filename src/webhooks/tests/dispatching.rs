@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::super::{
+    courier::HookReply,
     dispatch::{
-        Dispatch, DispatchStep, EventBatch, HookReply, REFUSALS_MAX, Settled, WEBHOOK_PAUSE_MAX,
+        Dispatch, DispatchStep, EndedBatch, EventBatch, REFUSALS_MAX, Settled, WEBHOOK_PAUSE_MAX,
         WEBHOOK_PAUSE_MIN,
     },
     event::HookEvent,
@@ -73,7 +74,10 @@ fn a_batch_that_was_taken_makes_room_for_the_next_one() {
     for good in [200, 202, 204] {
         let mut dispatch = under_way();
         let settled = dispatch.answered(0, 0.0, &status(good));
-        assert!(matches!(settled, Settled::Delivered(_)));
+        let Settled::Ended(end) = settled else {
+            panic!("it is over");
+        };
+        assert_eq!((end.told, end.refused.len()), (1, 0));
         assert_eq!(dispatch.step(0), DispatchStep::Compose);
     }
 }
@@ -140,7 +144,74 @@ fn other_4xx_end_a_batch_after_refusals_max_tries_and_free_the_order() {
             assert!(matches!(settled, Settled::Held), "{refusal}");
         }
         let settled = dispatch.answered(0, 0.0, &status(refusal));
-        assert!(matches!(settled, Settled::Refused(_)), "{refusal}");
+        let Settled::Ended(end) = settled else {
+            panic!("{refusal}: it is over");
+        };
+        assert_eq!((end.told, end.refused.len()), (0, 1), "{refusal}");
         assert_eq!(dispatch.step(0), DispatchStep::Compose);
     }
+}
+
+/// A batch of three events that the receiver refuses until its events go one by one.
+fn refused_batch() -> Dispatch {
+    let done = vec![super::super::rows::put("place", "3")];
+    let mut dispatch = Dispatch::default();
+    dispatch.take(EventBatch::new((1..=3).map(event).collect(), done));
+    for _ in 1..REFUSALS_MAX {
+        let settled = dispatch.answered(0, 0.0, &status(400));
+        assert!(matches!(settled, Settled::Held));
+    }
+    let settled = dispatch.answered(0, 0.0, &status(400));
+    assert!(matches!(settled, Settled::Next));
+    dispatch
+}
+
+/// Answers each event that goes alone.
+fn answer_each(dispatch: &mut Dispatch, statuses: [u16; 3]) -> EndedBatch {
+    for (number, answer) in (1..).zip(statuses) {
+        assert_eq!(dispatch.step(0), DispatchStep::Send);
+        assert_eq!(dispatch.batch().unwrap().id, event(number).id);
+        match dispatch.answered(0, 0.0, &status(answer)) {
+            Settled::Next => {}
+            Settled::Ended(end) => return end,
+            Settled::Held => panic!("an event alone has one try"),
+        }
+    }
+    panic!("it is over");
+}
+
+#[test]
+fn of_a_refused_batch_only_the_event_that_is_refused_alone_is_a_dead_letter() {
+    let mut dispatch = refused_batch();
+    let end = answer_each(&mut dispatch, [200, 422, 204]);
+    assert_eq!((end.told, end.done.len()), (2, 1));
+    let refused: Vec<_> = end
+        .refused
+        .iter()
+        .map(|(event, reason)| (&event.id, &**reason))
+        .collect();
+    assert_eq!(refused, [(&event(2).id, "HTTP 422")]);
+    assert_eq!(dispatch.step(0), DispatchStep::Compose);
+    // The next batch has all its tries, and an outcome of its own.
+    dispatch.take(batch(&[4]));
+    let settled = dispatch.answered(0, 0.0, &status(400));
+    assert!(matches!(settled, Settled::Held));
+    let Settled::Ended(end) = dispatch.answered(0, 0.0, &status(200)) else {
+        panic!("it is over");
+    };
+    assert_eq!((end.told, end.refused.len(), end.done.len()), (1, 0, 0));
+    let end = answer_each(&mut refused_batch(), [401, 401, 401]);
+    assert_eq!((end.told, end.refused.len(), end.done.len()), (0, 3, 1));
+}
+
+#[test]
+fn an_event_alone_is_held_by_a_receiver_that_goes_away() {
+    let mut dispatch = refused_batch();
+    for _ in 0..REFUSALS_MAX {
+        let settled = dispatch.answered(0, 1.0, &status(503));
+        assert!(matches!(settled, Settled::Held));
+    }
+    assert!(matches!(dispatch.step(0), DispatchStep::Wait(_)));
+    let settled = dispatch.answered(0, 0.0, &status(200));
+    assert!(matches!(settled, Settled::Next));
 }

@@ -342,3 +342,71 @@ async fn read_marks_are_passed_over() {
     bench.send_marks("alice");
     assert_eq!(run.of_kind("message.accepted").await, Vec::<Value>::new());
 }
+
+#[tokio::test]
+async fn a_read_that_fails_once_loses_no_event_and_repeats_none() {
+    // The first composition after a start tells the state, which stands for all earlier changes of presence.
+    for (batch_max, is_first) in [(2, false), (8, false), (8, true), (100, true)] {
+        let mut bench = Bench::new();
+        bench.settings.batch_max = batch_max;
+        for reads in 0.. {
+            bench.log = std::sync::Arc::default();
+            let mut run = bench.start().await;
+            if !is_first {
+                run.all().await;
+            }
+            for _ in 0..20 {
+                bench.send(&["alice"]);
+            }
+            bench.ack(&session("alice", ""), 3);
+            bench.ack(&session("bob", ""), 4);
+            let (alice, device) = (user("alice"), "".into());
+            run.presence.changed(&alice, Platform::Web, &device, true);
+            let expiry = Expiry {
+                position: FeedPosition(1),
+                user: Some(user("alice")),
+                range: (4, 9),
+                time_ms: 77,
+            };
+            let (key, value) = expiry.row();
+            let sent = run.pushes.sent(MessageId::new(1), &alice, "http", "7");
+            let lost = [rows::put(key, value), rows::push_loss((1, 2))];
+            bench.put(lost.into_iter().chain(sent).collect());
+            bench.log.fail_read_after(reads);
+            let mut told = Vec::new();
+            loop {
+                match run.gatherer.gather(bench.clock.now_ms()).await {
+                    Ok((Some(batch), _)) => told.extend(run.told(batch)),
+                    Ok((None, false)) => break,
+                    Ok((None, true)) | Err(_) => {}
+                }
+            }
+            let mut kinds: Vec<_> = told
+                .iter()
+                .filter_map(|event| event["type"].as_str())
+                .collect();
+            kinds.retain(|kind| *kind != "message.accepted");
+            kinds.sort_unstable();
+            let expected = [
+                "events.lost",
+                "events.lost",
+                "message.acked",
+                "message.acked",
+                "message.expired",
+                "push.sent",
+                if is_first {
+                    "user.state"
+                } else {
+                    "user.online"
+                },
+            ];
+            assert_eq!(kinds, expected, "batches of {batch_max}, read {reads}");
+            told.retain(|event| event["type"] == "message.accepted");
+            let all: Vec<_> = (1..=20).collect();
+            assert_eq!(seqs(&told), all, "batches of {batch_max}, read {reads}");
+            if bench.log.rows().reads_before_failure.is_some() {
+                break;
+            }
+        }
+    }
+}

@@ -25,7 +25,7 @@ use crate::support::authority::Authority;
 /// The answer of a vendor to a request, or the rule that the request breaks.
 pub(crate) type Checked = Result<Response<Bytes>, String>;
 
-/// What a stand-in does with one request in place of its own answer.
+/// The conduct of a stand-in at one request, in place of its own answer.
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Answers this.

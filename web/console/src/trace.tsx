@@ -32,7 +32,7 @@ interface Session {
   ackedTime: number | null;
 }
 
-/** What vendor push did for a class of devices, or for one device. */
+/** The doings of vendor push for a class of devices, or for one device. */
 interface Push {
   class: string;
   state: string;

@@ -38,7 +38,7 @@ export class PushService {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** What the browser's subscription says of itself. */
+  /** The browser's subscription in its own words. */
   get subscription(): object {
     const keys = { p256dh: this.#key.getPublicKey("base64url"), auth: this.#auth.toString("base64url") };
     return { endpoint: `https://${HOST}/wpush/v2/1`, expirationTime: null, keys };

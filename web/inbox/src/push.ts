@@ -8,7 +8,7 @@ export type PushState = "none" | "denied" | "off" | "on";
 const canPush = () =>
   "serviceWorker" in navigator && "PushManager" in globalThis && "Notification" in globalThis;
 
-/** How it stands, without a question to the user. Where it is on, the gateway is told again, as a new sign-in needs it. */
+/** The present state, without a question to the user. Where it is on, the gateway is told again, as a new sign-in needs it. */
 export async function pushState(account: Account): Promise<PushState> {
   if (!canPush()) return "none";
   const key = await gatewayKey(account);

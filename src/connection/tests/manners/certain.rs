@@ -1,4 +1,4 @@
-//! What is known for certain of a client that does not ack. Vendor push decides by it.
+//! Certain knowledge of a client that does not ack. Vendor push decides by it.
 
 use std::sync::Arc;
 

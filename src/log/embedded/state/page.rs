@@ -60,14 +60,14 @@ impl<R: Row> Table<R> {
 
     /// The keys of the first rows in memory that begin with `prefix` and come after `after`, ascending.
     fn recent_after(&self, prefix: &[u8], after: &[u8]) -> Vec<Box<[u8]>> {
-        let sorted = self.sorted.as_ref();
+        let sorted = self.sorted.get();
         let sorted = sorted.expect("pages are made of tables with sorted keys");
         let begin = if after < prefix {
             Bound::Included(prefix)
         } else {
             Bound::Excluded(after)
         };
-        let sorted = lock(sorted);
+        let sorted = lock(&sorted.keys);
         let keys = sorted.range::<[u8], _>((begin, Bound::Unbounded));
         let of_prefix = keys.take_while(|key| key.starts_with(prefix));
         of_prefix.take(RECENT_AT_ONCE).cloned().collect()

@@ -7,7 +7,13 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     ops::Bound,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
+    },
 };
 
 use dashmap::{DashMap, Entry};
@@ -60,8 +66,16 @@ pub(in crate::log::embedded) struct Table<R> {
     dirty: KeyQueue,
     /// Keys of the rows that are not in the segments yet; `None` for a table that is not logged.
     unlogged: Option<KeyQueue>,
-    /// The keys in `recent`, sorted, for a table whose rows are often visited by prefix. A key may come a moment after its row.
-    pub(super) sorted: Option<Mutex<BTreeSet<Box<[u8]>>>>,
+    /// The keys in `recent`, sorted, for a table whose rows are often visited by prefix.
+    pub(super) sorted: OnceLock<SortedKeys>,
+}
+
+/// The sorted keys of a table's rows in memory. A key may come a moment after its row.
+#[derive(Default)]
+pub(super) struct SortedKeys {
+    pub(super) keys: Mutex<BTreeSet<Box<[u8]>>>,
+    /// False while keys from before the begin of sorting may be missing.
+    is_whole: AtomicBool,
 }
 
 /// A table without the type of its rows, as a checkpoint sees it.
@@ -82,7 +96,7 @@ impl<R: Row> Table<R> {
             recent: DashMap::default(),
             dirty: Mutex::default(),
             unlogged: None,
-            sorted: None,
+            sorted: OnceLock::new(),
         })
     }
 
@@ -91,9 +105,22 @@ impl<R: Row> Table<R> {
         store: &dyn StateStore,
         name: &'static str,
     ) -> Result<Self, StateError> {
-        let mut table = Self::open(store, name)?;
-        table.sorted = Some(Mutex::default());
+        let table = Self::open(store, name)?;
+        table.sort_keys();
         Ok(table)
+    }
+
+    /// Sorts the keys in memory from now on, because rows are visited by prefix. Costs a look at each row the first time, and
+    /// nothing later.
+    pub(super) fn sort_keys(&self) {
+        let sorted = self.sorted.get_or_init(SortedKeys::default);
+        if sorted.is_whole.load(Acquire) {
+            return;
+        }
+        // Whoever adds a row from now on adds its key.
+        let keys: Vec<_> = self.recent.iter().map(|row| row.key().clone()).collect();
+        lock(&sorted.keys).extend(keys);
+        sorted.is_whole.store(true, Release);
     }
 
     /// Opens a table whose rows go into the segments too, by [`Table::take_unlogged`].
@@ -138,7 +165,7 @@ impl<R: Row> Table<R> {
                 let mut row = self.stored(entry.key())?;
                 let answer = change(&mut row);
                 self.queue(entry.key(), None);
-                let key = self.sorted.is_some().then(|| entry.key().clone());
+                let key = self.sorted.get().map(|_| entry.key().clone());
                 drop(entry.insert(self.changed(row)));
                 self.sort(key);
                 Ok(answer)
@@ -157,8 +184,8 @@ impl<R: Row> Table<R> {
     /// Adds the key of a row that came into memory to the sorted ones. No row is locked meanwhile: whoever removes rows from memory
     /// holds the sorted keys first.
     fn sort(&self, key: Option<Box<[u8]>>) {
-        if let (Some(sorted), Some(key)) = (&self.sorted, key) {
-            lock(sorted).insert(key);
+        if let (Some(sorted), Some(key)) = (self.sorted.get(), key) {
+            lock(&sorted.keys).insert(key);
         }
     }
 
@@ -241,11 +268,13 @@ impl<R: Row> Table<R> {
                 }
                 Entry::Vacant(entry) => {
                     self.requeue(entry.key());
-                    entry.insert(Recent {
+                    let key = self.sorted.get().map(|_| entry.key().clone());
+                    drop(entry.insert(Recent {
                         row,
                         is_dirty: false,
                         is_unlogged: true,
-                    });
+                    }));
+                    self.sort(key);
                 }
             }
         }
@@ -289,8 +318,9 @@ impl<R: Row> Table<R> {
 impl<R: Row> Table<R> {
     /// The rows in memory whose keys begin with `prefix`, sorted.
     fn recent_rows(&self, prefix: &[u8]) -> ChangedRows<R> {
-        if let Some(sorted) = &self.sorted {
-            let sorted = lock(sorted);
+        let sorted = self.sorted.get();
+        if let Some(sorted) = sorted.filter(|sorted| sorted.is_whole.load(Acquire)) {
+            let sorted = lock(&sorted.keys);
             let keys = sorted.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
             let of_prefix = keys.take_while(|key| key.starts_with(prefix));
             let keys: Vec<_> = of_prefix.cloned().collect();
@@ -330,7 +360,7 @@ impl<R: Row> WriteBehind for Table<R> {
     fn shrink(&self) {
         if self.recent.len() > CLEAN_ROWS_MAX {
             // A key that is added meanwhile waits, so that it is not taken out again.
-            let sorted = self.sorted.as_ref().map(lock);
+            let sorted = self.sorted.get().map(|sorted| lock(&sorted.keys));
             self.recent
                 .retain(|_, recent| recent.is_dirty || recent.is_unlogged);
             self.recent.shrink_to_fit();
@@ -354,10 +384,7 @@ fn first_keys(keys: &KeyQueue, max: usize) -> Vec<Box<[u8]>> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        collections::BTreeMap,
-        sync::{OnceLock, Weak},
-    };
+    use std::{collections::BTreeMap, sync::Weak};
 
     use super::{
         super::{
@@ -409,7 +436,7 @@ mod tests {
             recent: DashMap::default(),
             dirty: Mutex::default(),
             unlogged: None,
-            sorted: None,
+            sorted: OnceLock::new(),
         });
         tree.table.set(Arc::downgrade(&table)).unwrap();
         let keys = (0..3).map(|row| format!("row {row}").into_bytes());

@@ -222,7 +222,7 @@ fn a_row_has_its_newest_value_and_is_gone_when_removed(subject: &Subject) {
         (vec!["1".into()], vec!["2".into()])
     );
     assert_eq!(all(PushTasks), Vec::<String>::new());
-    // Of two changes of one row the later one counts.
+    // The later one of two changes of one row counts.
     put(subject, &[(Devices, "k", None), (Devices, "k", Some("3"))]).unwrap();
     assert_eq!(all(Devices), ["3"]);
     put(subject, &[(Devices, "k", None), (Consumers, "k", Some(""))]).unwrap();

@@ -20,7 +20,7 @@ export class ProcessDevice extends Device {
   #process: ChildProcess | undefined;
   readonly #asked = new Map<number, Asked>();
   #calls = 0;
-  /** What the core in JavaScript wrote to its console as warnings and errors. */
+  /** The warnings and errors that the core in JavaScript wrote to its console. */
   readonly #logged: string[] = [];
 
   constructor(core: "native" | "js") {
