@@ -30,6 +30,7 @@ use crate::{
     lines::Lines,
     log::{
         Log,
+        cluster::{ClusterError, ClusterHost},
         embedded::{EmbeddedLog, OpenError},
     },
     metrics::Metrics,
@@ -40,7 +41,7 @@ use crate::{
     },
     reactor::{self, Parts, Reactors},
     registry::{Departures, Registry},
-    threads::{self, Pulse, Unwell, Watch},
+    threads::{self, Pulse, Unwell, Watch, Watched},
     token::Tokens,
     webhooks::{self, WebhooksError, WebhooksThread},
 };
@@ -63,6 +64,9 @@ pub enum Error {
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] OpenError),
+    /// The log's servers cannot be used.
+    #[error(transparent)]
+    Store(#[from] ClusterError),
     /// The reactors do not start.
     #[error(transparent)]
     Reactor(#[from] reactor::Error),
@@ -101,9 +105,11 @@ pub enum Error {
 pub struct Unclean(&'static str);
 
 /// The rooms that both ports stand on, put together.
-pub struct Base<L> {
+pub struct Base<L: ?Sized> {
     /// The log. It announces its commits to the registry's sessions.
     pub log: Arc<L>,
+    /// The same log, whatever its type is.
+    shared: Arc<dyn Log>,
     /// The sessions that are online.
     pub registry: Arc<Registry>,
     /// The operations on both.
@@ -117,16 +123,30 @@ pub struct Base<L> {
 impl<L: Log> Base<L> {
     /// Puts the rooms together on these parts: a clock, and a log with the same clock and metrics.
     pub fn build(config: &Config, metrics: Arc<Metrics>, clock: Arc<Clock>, log: L) -> Self {
+        let log = Arc::new(log);
+        let shared: Arc<dyn Log> = log.clone();
+        Self::over(config, metrics, clock, log, shared)
+    }
+}
+
+impl<L: ?Sized> Base<L> {
+    /// Puts the rooms together on this log, once as its own type and once as any log.
+    fn over(
+        config: &Config,
+        metrics: Arc<Metrics>,
+        clock: Arc<Clock>,
+        log: Arc<L>,
+        shared: Arc<dyn Log>,
+    ) -> Self {
         let mut registry = Registry::new(&config.sessions, metrics.clone());
         if config.push.is_on() {
             let departures = Departures::new(clock.clone(), config.push.after);
             registry = registry.noting(departures);
         }
         let registry = Arc::new(registry);
-        let log = Arc::new(log);
         let tokens = Arc::new(Tokens::new(&config.auth));
         let mut delivery = Delivery::new(
-            log.clone(),
+            shared.clone(),
             registry.clone(),
             tokens.clone(),
             clock,
@@ -138,6 +158,7 @@ impl<L: Log> Base<L> {
         }
         Self {
             log,
+            shared,
             registry,
             delivery: Arc::new(delivery),
             tokens,
@@ -167,7 +188,7 @@ impl<L: Log> Base<L> {
             PushRoom::new(
                 &config.push,
                 vendors,
-                self.log.clone(),
+                self.shared.clone(),
                 self.registry.clone(),
                 self.delivery.clone(),
                 &self.metrics,
@@ -176,11 +197,50 @@ impl<L: Log> Base<L> {
     }
 }
 
+/// The log of a running gateway.
+enum OpenLog {
+    Embedded(Arc<EmbeddedLog>),
+    Cluster(ClusterHost),
+}
+
+impl OpenLog {
+    /// Opens the log that `log.store` names. Blocks.
+    fn open(config: &Config, clock: Arc<Clock>, metrics: Arc<Metrics>) -> Result<Self, Error> {
+        Ok(match config.log.store.url() {
+            None => Self::Embedded(Arc::new(EmbeddedLog::open(&config.log, clock, metrics)?)),
+            Some(url) => Self::Cluster(ClusterHost::start(url, config, clock)?),
+        })
+    }
+
+    fn shared(&self) -> Arc<dyn Log> {
+        match self {
+            Self::Embedded(log) => log.clone(),
+            Self::Cluster(host) => host.log(),
+        }
+    }
+
+    fn take_watched(&self) -> Vec<Watched> {
+        match self {
+            Self::Embedded(log) => log.take_watched(),
+            Self::Cluster(host) => host.take_watched(),
+        }
+    }
+
+    /// Blocks until every accepted message is stored. False if a thread of the log had panicked.
+    fn close(&self) -> bool {
+        match self {
+            Self::Embedded(log) => log.close(),
+            Self::Cluster(host) => host.close(),
+        }
+    }
+}
+
 /// A running gateway.
 pub struct Gateway {
     config: Config,
     watch: Arc<Watch>,
-    base: Base<EmbeddedLog>,
+    base: Base<dyn Log>,
+    log: OpenLog,
     reactors: Reactors,
     admin: AdminThread,
     /// Vendor push, where a vendor is configured.
@@ -230,8 +290,8 @@ impl Gateway {
         let server = server.behind_proxies(&config.listener);
         let admin = AdminThread::start(server, pulse)?;
         watch.add([admin_watched]);
-        let log = EmbeddedLog::open(&config.log, clock.clone(), metrics.clone())?;
-        let base = Base::build(&config, metrics, clock.clone(), log);
+        let log = OpenLog::open(&config, clock.clone(), metrics.clone())?;
+        let base = Base::over(&config, metrics, clock.clone(), log.shared(), log.shared());
         // Clients that come at once wait for its first look.
         let login_keys = login_keys
             .zip(base.tokens.login_keys().cloned())
@@ -241,7 +301,7 @@ impl Gateway {
             });
         let webhooks = webhooks::start(
             &config,
-            base.log.clone(),
+            log.shared(),
             base.registry.clone(),
             clock.clone(),
             base.metrics.clone(),
@@ -268,7 +328,7 @@ impl Gateway {
         let parts = base.parts(&config, client_tls.clone());
         let mut reactors = Reactors::start(port, &parts)?;
         opening.open(&config, rooms)?;
-        watch.add(base.log.take_watched());
+        watch.add(log.take_watched());
         watch.add(reactors.take_watched());
         let push = push.map(|push| {
             let (pulse, push_watched) = threads::watched("push");
@@ -284,6 +344,7 @@ impl Gateway {
             config,
             watch,
             base,
+            log,
             reactors,
             admin,
             push,
@@ -350,7 +411,7 @@ impl Gateway {
         let webhooks = self.webhooks;
         let join = move || webhooks.is_none_or(WebhooksThread::join);
         let webhooks_ended = tokio::task::spawn_blocking(join).await;
-        let log = self.base.log;
+        let log = self.log;
         let log_closed = tokio::task::spawn_blocking(move || log.close()).await;
         let requests_grace = REQUESTS_GRACE.saturating_sub(begun.elapsed());
         // The thread may have ended by itself, and said why. Then nobody takes this.

@@ -50,7 +50,7 @@ pub struct KeySource {
 
 enum Place {
     File(PathBuf),
-    Url { uri: Uri, outbound: Outbound },
+    Url { uri: Uri, outbound: Box<Outbound> },
 }
 
 impl KeySource {
@@ -62,7 +62,7 @@ impl KeySource {
         } else if !config.jwks_url.is_empty() {
             let place = Place::Url {
                 uri: config.jwks_url.parse().unwrap_or_default(),
-                outbound: Outbound::new(trust, Reach::Anywhere, SHORT_IDLE_TIMEOUT),
+                outbound: Box::new(Outbound::new(trust, Reach::Anywhere, SHORT_IDLE_TIMEOUT)),
             };
             (place, config.jwks_interval)
         } else {

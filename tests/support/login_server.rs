@@ -145,7 +145,7 @@ impl LoginServer {
                 let service = service_fn(move |_| {
                     counted.fetch_add(1, Relaxed);
                     let text = Bytes::from(given.lock().unwrap().clone());
-                    async { Ok::<_, hyper::Error>(Response::new(Full::new(text))) }
+                    async move { Ok::<_, hyper::Error>(Response::new(Full::new(text))) }
                 });
                 let connection = http1::Builder::new();
                 tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
