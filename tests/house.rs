@@ -28,13 +28,15 @@ use self::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 24] = [
+const MAP: [(&str, &[&str]); 25] = [
     (
         "admin",
         &[
-            "door", "push", "webhooks", "delivery", "registry", "codes", "token", "message", "ids",
+            "door", "erase", "push", "webhooks", "delivery", "registry", "codes", "token",
+            "message", "ids",
         ],
     ),
+    ("erase", &["push", "webhooks", "delivery", "log", "ids"]),
     (
         "push",
         &[

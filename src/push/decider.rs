@@ -9,7 +9,10 @@
 mod start;
 mod write;
 
-use std::{mem::take, sync::Arc};
+use std::{
+    mem::take,
+    sync::{Arc, atomic::AtomicUsize},
+};
 
 use bytes::Bytes;
 use tokio::task::yield_now;
@@ -19,6 +22,7 @@ use super::{
     book::{DeviceBook, class_of, digest_of},
     decide::{ClassStanding, Classes, PushCase, PushRules},
     facts::FactSource,
+    forget::is_erased,
     lane::VendorLane,
     rows::{self, DUE, Due, PushTask},
     seen::{self, Seen, SeenFact, SeenState},
@@ -94,6 +98,8 @@ pub(super) struct Decider {
     held: Option<FeedPage>,
     /// The rows that are due, and the deadline of the first one, Unix ms.
     due: usize,
+    /// The rows of erased users that were removed and are still counted.
+    forgotten: Arc<AtomicUsize>,
     first_due_ms: Option<u64>,
     /// The number of the last task.
     last_number: u64,
@@ -127,7 +133,7 @@ impl Decider {
     pub(super) fn new(
         config: &config::Push,
         source: FactSource,
-        lanes: Vec<Arc<VendorLane>>,
+        (lanes, forgotten): (Vec<Arc<VendorLane>>, Arc<AtomicUsize>),
         seen: Arc<Seen>,
         metrics: Arc<Metrics>,
         now_ms: u64,
@@ -154,6 +160,7 @@ impl Decider {
             has_moved: false,
             held: None,
             due: 0,
+            forgotten,
             first_due_ms: None,
             last_number: 0,
         }
@@ -302,6 +309,9 @@ impl Decider {
         now_ms: u64,
         decided: &mut Decided,
     ) -> Result<(), StepError> {
+        if is_erased(&*self.source.log, &due.user, due.seq).await? {
+            return Ok(());
+        }
         if self.is_over(due.accepted_ms, now_ms) {
             for class in due.classes.iter() {
                 self.metrics.push.decided_expired.increment(1);
@@ -342,6 +352,10 @@ impl Decider {
             conversation_id,
             ..
         } = *receipt;
+        // The page was read, or the row written, before the user was erased.
+        if is_erased(&*self.source.log, user, receipt.seq).await? {
+            return Ok(());
+        }
         let (sessions, mut absent) = self.source.sessions(user, conversation_id, now_ms).await?;
         if now_ms < self.rules.settled_ms {
             // Whoever is not back yet may have been connected a moment before the start.

@@ -38,8 +38,12 @@ pub(super) const GROUP_END_MAGIC: [u8; 8] = *b"\xf1TC-end\n";
 
 /// The first format of segments that has rows of tables.
 pub(super) const ROWS_SINCE: u8 = 3;
-/// The kind of a row, the highest kind that this version knows.
+/// The first format of segments that has erasures.
+pub(super) const ERASURES_SINCE: u8 = 4;
+/// The kind of a row.
 const KIND_ROW: u8 = 11;
+/// The kind of an erasure, the highest kind that this version knows.
+const KIND_ERASE: u8 = 12;
 
 /// One record's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +100,14 @@ pub(super) enum Record {
         key: Bytes,
         value: Option<Bytes>,
     },
+    /// The user was erased. The entries up to `head` are the erased ones, and tokens issued before `before_ms` are revoked. Retention
+    /// writes it again for a user who is still unknown.
+    Erase {
+        user: UserId,
+        head: Seq,
+        time_ms: u64,
+        before_ms: u64,
+    },
 }
 
 impl Record {
@@ -104,6 +116,7 @@ impl Record {
         match self {
             Self::Entry { fields, .. } if *fields != EntryFields::default() => 3,
             Self::Row { .. } => ROWS_SINCE,
+            Self::Erase { .. } => ERASURES_SINCE,
             Self::Token { .. } => 2,
             _ => 1,
         }
@@ -294,6 +307,16 @@ fn encode_body(record: &Record, out: &mut Vec<u8>) -> u8 {
             out.extend_from_slice(value.as_deref().unwrap_or_default());
             KIND_ROW
         }
+        Record::Erase {
+            user,
+            head,
+            time_ms,
+            before_ms,
+        } => {
+            put_u64s(out, [head.0, *time_ms, *before_ms]);
+            put_id(out, user.as_str());
+            KIND_ERASE
+        }
     }
 }
 
@@ -335,7 +358,7 @@ pub(super) fn decode(header: &Header, body: &Bytes) -> Result<Record, NoRecord> 
         (KIND_ROW, Some(table)) if TableId::from_number(*table).is_none() => {
             Some(Later::Table(*table))
         }
-        (1..=KIND_ROW, _) => None,
+        (1..=KIND_ERASE, _) => None,
         (kind, _) => Some(Later::Record(kind)),
     };
     if let Some(later) = later {
@@ -437,6 +460,15 @@ impl Fields {
                     return None;
                 }
                 Record::Row { table, key, value }
+            }
+            KIND_ERASE => {
+                let (head, time_ms, before_ms) = (self.seq()?, self.u64()?, self.u64()?);
+                Record::Erase {
+                    user: self.user()?,
+                    head,
+                    time_ms,
+                    before_ms,
+                }
             }
             _ => return None,
         })
@@ -596,6 +628,12 @@ mod tests {
                 platform: Platform::Ios,
                 issued_at_ms: 78,
             },
+            Record::Erase {
+                user: user("u1"),
+                head: Seq(8),
+                time_ms: 1_700_000_000_003,
+                before_ms: 1_700_000_000_004,
+            },
         ]
     }
 
@@ -630,7 +668,7 @@ mod tests {
 
     #[test]
     fn a_record_of_a_later_version_is_not_damaged() {
-        assert_eq!(read(12, b""), Err(NoRecord::Later(Later::Record(12))));
+        assert_eq!(read(13, b""), Err(NoRecord::Later(Later::Record(13))));
         assert_eq!(read(0, b""), Err(NoRecord::Later(Later::Record(0))));
         assert_eq!(
             read(KIND_ROW, b"\xc8\x01\x00\x00"),
