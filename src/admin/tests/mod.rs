@@ -3,7 +3,7 @@
 //! - `send.rs`, `idempotency.rs`, `limits.rs`, `faults.rs`: sends and their refusals
 //! - `clock.rs`: a clock that is doubted
 //! - `content.rs`: every content type and its fields
-//! - `batch.rs`, `auth.rs`, `inbox.rs`, `conversation.rs`, `device.rs`, `trace.rs`, `operation.rs`: the other calls
+//! - `batch.rs`, `auth.rs`, `inbox.rs`, `conversation.rs`, `device.rs`, `erase.rs`, `trace.rs`, `operation.rs`: the other calls
 //! - `console.rs`: the console and its calls
 //! - `server.rs`: the port over a real socket
 //! - `fixture.rs`: a gateway without sockets
@@ -15,6 +15,7 @@ mod console;
 mod content;
 mod conversation;
 mod device;
+mod erase;
 mod faults;
 mod fixture;
 mod idempotency;

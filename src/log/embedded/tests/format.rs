@@ -48,10 +48,11 @@ fn an_older_log_is_written_on_in_the_format_that_is_configured() {
 }
 
 /// A segment that an older version wrote, in each older format: messages `one` for u1 and u2, `two` with a key and `three`
-/// for u1, a registration of u3, a revocation, the deletion of `three`, and the session of u2. Format 2: a token as well.
-const OLDER: [(u8, &[u8]); 2] = [
+/// for u1, a registration of u3, a revocation, the deletion of `three`, and the session of u2. From format 2 on: a token as well.
+const OLDER: [(u8, &[u8]); 3] = [
     (1, include_bytes!("../samples/format-1.log")),
     (2, include_bytes!("../samples/format-2.log")),
+    (3, include_bytes!("../samples/format-3.log")),
 ];
 
 /// A log whose directory holds this one segment, all of which is retained.
@@ -250,4 +251,20 @@ fn a_log_of_a_later_version_is_no_damaged_one() {
     let error = bench.refusal(&disk);
     assert!(error.contains("which a later version wrote"), "{error}");
     assert_eq!(disk.get(&name), bytes, "nothing was changed");
+}
+
+#[test]
+fn write_sample() {
+    let bench = Bench::with(|limits| limits.format = 3);
+    bench.send(&["u1", "u2"], "one");
+    bench.try_send(&["u1"], Some("leave-policy"), "two").unwrap();
+    bench.send(&["u1"], "three");
+    bench.log.register(user("u3"), Bytes::from_static(b"{}")).unwrap().blocking_recv().unwrap().unwrap();
+    bench.log.revoke(user("u1"), Platform::Web, 77).unwrap().blocking_recv().unwrap().unwrap();
+    bench.log.delete(user("u1"), vec![Seq(3)]).unwrap().blocking_recv().unwrap().unwrap();
+    bench.log.note_token(&user("u1"), Platform::Web, 99).unwrap();
+    let session = SessionKey { user: user("u2"), platform: Platform::Web, device: "d".into() };
+    bench.store_cursor(&session, SessionRow { cursor: Seq(1), acked_at_ms: START_MS });
+    bench.log.close();
+    std::fs::write(std::env::var("SAMPLE").unwrap(), bench.disk.get(&bench.disk.last_segment())).unwrap();
 }
