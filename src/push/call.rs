@@ -23,7 +23,9 @@ impl VendorCall {
     /// Makes the call. Cancel safe: after a drop the devices may have got the notice, and their tasks are still there.
     pub(super) async fn make(&self, vendor: &dyn Vendor) -> Vec<Outcome> {
         let tasks = self.batch.tasks.iter().map(|(_, task)| task);
-        let _underway = self.underway.begin(tasks.clone().map(|task| task.user.clone()).collect());
+        let _underway = self
+            .underway
+            .begin(tasks.clone().map(|task| task.user.clone()).collect());
         // An erasure from here on waits for the end of the call.
         for task in tasks {
             let is_erased = is_erased(&*self.log, &task.user, task.seq).await;

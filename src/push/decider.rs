@@ -9,10 +9,8 @@
 mod start;
 mod write;
 
-use std::{
-    mem::take,
-    sync::{Arc, atomic::AtomicUsize},
-};
+use std::mem::take;
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use bytes::Bytes;
 use tokio::task::yield_now;
@@ -309,9 +307,6 @@ impl Decider {
         now_ms: u64,
         decided: &mut Decided,
     ) -> Result<(), StepError> {
-        if is_erased(&*self.source.log, &due.user, due.seq).await? {
-            return Ok(());
-        }
         if self.is_over(due.accepted_ms, now_ms) {
             for class in due.classes.iter() {
                 self.metrics.push.decided_expired.increment(1);

@@ -153,7 +153,11 @@ impl HookForgetter {
     }
 
     /// Removes the user from the letters of one of the two lists.
-    async fn forget_letters(&self, prefix: &'static [u8], user: &UserId) -> Result<(), LetterError> {
+    async fn forget_letters(
+        &self,
+        prefix: &'static [u8],
+        user: &UserId,
+    ) -> Result<(), LetterError> {
         let mut after = Vec::new();
         loop {
             let letters = dead_letters::read(&*self.log, prefix, &after, FORGOTTEN_LETTERS).await?;
@@ -173,7 +177,11 @@ impl HookForgetter {
                 changed.push((number, bytes));
             }
             self.put(changes).await?;
-            if let Some((list, _)) = self.running.as_ref().filter(|_| prefix == rows::DEAD_PREFIX) {
+            if let Some((list, _)) = self
+                .running
+                .as_ref()
+                .filter(|_| prefix == rows::DEAD_PREFIX)
+            {
                 list.changed(&changed);
             }
         }
@@ -233,7 +241,9 @@ mod tests {
         let of = |data: Value| {
             let event = serde_json::value::to_raw_value(&json!({"id": "e", "data": data})).unwrap();
             let left = without(&event, &alice)?;
-            Some(left.map(|left| serde_json::from_str::<Value>(left.get()).unwrap()["data"].clone()))
+            Some(
+                left.map(|left| serde_json::from_str::<Value>(left.get()).unwrap()["data"].clone()),
+            )
         };
         let (alice, bob) = (json!({"user_id": "al\"ice"}), json!({"user_id": "bob"}));
         assert_eq!(of(bob.clone()), None);
@@ -243,6 +253,9 @@ mod tests {
         let left = json!({"send_id": "oa", "receivers": [bob]});
         assert_eq!(of(both), Some(Some(left)));
         assert_eq!(of(json!({"send_id": "al\"ice", "receivers": [bob]})), None);
-        assert_eq!(of(json!({"users": [alice, bob]})), Some(Some(json!({"users": [bob]}))));
+        assert_eq!(
+            of(json!({"users": [alice, bob]})),
+            Some(Some(json!({"users": [bob]})))
+        );
     }
 }

@@ -7,6 +7,10 @@
 //! A read of the log may fail in the middle of a composition. The events before it are then the batch, and the places in its
 //! rows cover exactly these events: a source moves its place only with the events that it adds. A composition that failed
 //! without an event returns the error. Such a composition passed only what is not told, and the next one goes on from there.
+//!
+//! - `anew.rs`: a batch is dropped and composed anew, because a user in it was erased
+
+mod anew;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -22,9 +26,9 @@ use super::{
 };
 use crate::{
     config::{EventKind, Webhooks},
-    ids::{Seq, SessionKey, UserId},
+    ids::{Seq, SessionKey},
     log::{
-        CursorMove, EXPIRY_PREFIX, Erasure, Expiry, FeedLimit, FeedPosition, Log, LogError, RowChange,
+        CursorMove, EXPIRY_PREFIX, Expiry, FeedLimit, FeedPosition, Log, LogError, RowChange,
         RowTable, SessionBegin,
     },
     registry::Registry,
@@ -167,9 +171,7 @@ impl Gatherer {
         &mut self,
         now_ms: u64,
     ) -> Result<(Option<EventBatch>, bool), LogError> {
-        if self.must_begin_anew {
-            self.begin_anew(now_ms).await?;
-        }
+        self.begin_anew_if_dropped(now_ms).await?;
         if let Some(batch) = self.again().await? {
             return Ok((Some(batch), true));
         }
@@ -193,36 +195,6 @@ impl Gatherer {
         }
         let batch = EventBatch::new(draft.events, draft.done);
         Ok((Some(batch), true))
-    }
-
-    /// Forgets the presence of a user, and so many events of push that were removed from the rows.
-    pub(super) fn forget(&mut self, user: &UserId, pushes: usize) {
-        self.presence.forget(user);
-        self.pushes.removed(pushes);
-    }
-
-    /// The present batch was dropped, and is composed anew.
-    pub(super) fn drop_batch(&mut self) {
-        self.must_begin_anew = true;
-    }
-
-    /// Goes back to what the rows say, as after a start.
-    async fn begin_anew(&mut self, now_ms: u64) -> Result<(), LogError> {
-        (self.commits, _) = place(&*self.log, rows::COMMITS_KEY).await?;
-        (self.cursors, _) = place(&*self.log, rows::CURSORS_KEY).await?;
-        self.pushes.recount(&*self.log).await?;
-        self.saved = (self.commits.position, self.cursors.position, now_ms);
-        (self.start_ms, self.presence_count) = (now_ms, 0);
-        (self.is_state_told, self.must_begin_anew) = (false, false);
-        Ok(())
-    }
-
-    /// The last erasure of the user of an event, if the user was erased.
-    async fn erasure(&self, user: &str) -> Result<Option<Erasure>, LogError> {
-        match UserId::new(user) {
-            Ok(user) => self.log.erasure(&user).wait().await,
-            Err(_) => Ok(None),
-        }
     }
 
     /// Adds what each source has. Returns true if the log may have more. What was added before an error stays whole.
@@ -342,10 +314,7 @@ impl Gatherer {
         for (key, value) in waiting.wait().await? {
             let time_ms = rows::push_time_ms(&key).unwrap_or_default();
             if let Ok(note) = serde_json::from_slice::<PushNote>(&value)
-                && self
-                    .erasure(&note.user_id)
-                    .await?
-                    .is_none_or(|erased| time_ms > erased.time_ms)
+                && !self.is_late(&note, time_ms).await?
             {
                 let kind = match note.id {
                     Some(_) => EventKind::PushSent,
@@ -377,15 +346,6 @@ impl Gatherer {
             draft.done.push(rows::remove(key));
         }
         Ok(())
-    }
-
-    /// True if the user of these messages was erased since they came.
-    async fn is_erased(&self, expiry: &Expiry) -> Result<bool, LogError> {
-        let Some(user) = &expiry.user else {
-            return Ok(false);
-        };
-        let erasure = self.log.erasure(user).wait().await?;
-        Ok(erasure.is_some_and(|erased| erased.covers(Seq(expiry.range.1))))
     }
 
     /// Takes moves of cursors. Returns true if the log has more of them.

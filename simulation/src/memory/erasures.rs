@@ -109,7 +109,9 @@ impl Rows {
 
     fn has_newer_token(&self, user: &UserId, revoked_before_ms: u64) -> bool {
         let times = Platform::ALL.map(|platform| self.token_times(user, platform));
-        times.iter().any(|times| times.newest_ms >= revoked_before_ms)
+        times
+            .iter()
+            .any(|times| times.newest_ms >= revoked_before_ms)
     }
 
     pub(super) fn erasure(&self, user: &UserId) -> Option<Erasure> {

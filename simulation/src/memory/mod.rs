@@ -26,8 +26,9 @@ use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Append, AppendError, Consumer, Consumers, ConversationPage, ConversationRead, CursorPage,
-        Erasure, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError, Lookup,
-        Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow, TokenTimes,
+        Erasure, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError,
+        Lookup, Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow,
+        TokenTimes,
     },
     message::{Numbers, SettingsChange},
 };

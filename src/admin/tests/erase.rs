@@ -15,7 +15,9 @@ async fn an_administrator_erases_a_user_and_a_repeat_answers_the_same() {
     let refused = gateway.post_as("u1", "/user/erase", &body).await;
     assert_eq!(refused.verdict(), (400, 400));
     for field in ["operationID", "userID"] {
-        let refused = gateway.post("/user/erase", &without(body.clone(), field)).await;
+        let refused = gateway
+            .post("/user/erase", &without(body.clone(), field))
+            .await;
         assert_eq!(refused.verdict(), (400, 400), "{field}");
     }
     assert!(delivery.profile(&user).await.unwrap().is_some());

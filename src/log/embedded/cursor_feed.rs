@@ -74,7 +74,11 @@ impl CursorPage {
                             cursor,
                             acked_at_ms,
                         };
-                        if !core.state.erasures.has_erased_session(&session.user, &row)? {
+                        if !core
+                            .state
+                            .erasures
+                            .has_erased_session(&session.user, &row)?
+                        {
                             self.cursors.push(CursorMove {
                                 position: FeedPosition(at.0),
                                 session,

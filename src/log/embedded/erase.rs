@@ -93,7 +93,10 @@ impl Core {
             cursor: *cursor,
             acked_at_ms: *acked_at_ms,
         };
-        Ok(self.state.erasures.has_erased_session(&session.user, &row)?)
+        Ok(self
+            .state
+            .erasures
+            .has_erased_session(&session.user, &row)?)
     }
 
     /// The record that carries a user's erasure over: only while nothing of the user came since. Otherwise what came says it.

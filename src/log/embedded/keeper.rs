@@ -167,7 +167,10 @@ impl Keeper {
         let last = self.core.segments.all().last().cloned();
         let age_ms = self.core.lifetimes.segment_age_ms;
         let now_ms = self.core.clock.now_ms();
-        let is_old = |last: Arc<Segment>| now_ms.saturating_sub(last.created_ms) >= age_ms;
+        let is_old = |last: Arc<Segment>| {
+            let is_used = last.end() > last.first_record();
+            is_used && now_ms.saturating_sub(last.created_ms) >= age_ms
+        };
         self.core.state.erasures.has_some() && last.is_some_and(is_old)
     }
 

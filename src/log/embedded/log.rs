@@ -10,10 +10,10 @@ use tokio::sync::oneshot;
 
 use super::{
     Append, AppendError, Cause, Consumer, ConversationPage, ConversationRead, CursorPage,
-    EmbeddedLog, Erasure, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError,
-    Lookup, Patience, Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, RowChange,
-    RowTable, SessionRow, TokenTimes, core::Core, erase, lock::lock, queue::Work, record::Record,
-    table_id::TableId,
+    EmbeddedLog, Erasure, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer,
+    LogError, Lookup, Patience, Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint,
+    RowChange, RowTable, SessionRow, TokenTimes, core::Core, erase, lock::lock, queue::Work,
+    record::Record, table_id::TableId,
 };
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
@@ -197,7 +197,12 @@ impl Log for EmbeddedLog {
             return Ok(());
         }
         // The last acks of a session that ends because its user was erased.
-        if self.core.state.erasures.has_erased_session(&key.user, &row)? {
+        if self
+            .core
+            .state
+            .erasures
+            .has_erased_session(&key.user, &row)?
+        {
             return Ok(());
         }
         let acked = self.core.state.store_cursor(key, row)?;

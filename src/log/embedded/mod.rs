@@ -120,8 +120,7 @@ use self::error::Refusing;
 use super::{
     Append, AppendError, Cause, Commit, Consumer, ConversationPage, ConversationRead, CursorMove,
     CursorPage, EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Erasure, Expiry, FeedCommit,
-    FeedLimit,
-    FeedLoss, FeedPage, FeedPosition, Inbox, InboxRead, LISTED_MAX, Log, LogAnswer, LogError,
-    Lookup, Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow, TokenTimes,
-    erasing_key,
+    FeedLimit, FeedLoss, FeedPage, FeedPosition, Inbox, InboxRead, LISTED_MAX, Log, LogAnswer,
+    LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow,
+    TokenTimes, erasing_key,
 };

@@ -47,14 +47,26 @@ pub(super) enum Work {
         oneshot::Sender<Result<(), AppendError>>,
     ),
     /// The erasure of a user, and of the user's tokens issued before this Unix ms.
-    Erase(
-        UserId,
-        u64,
-        oneshot::Sender<Result<Erasure, AppendError>>,
-    ),
+    Erase(UserId, u64, oneshot::Sender<Result<Erasure, AppendError>>),
     /// Facts that must outlive a segment. They are written again with their values at the time of the write, so that no newer
     /// value is undone.
     Carry(Vec<Carried>, oneshot::Sender<Result<(), AppendError>>),
+}
+
+impl Work {
+    /// Answers the caller that it is not done.
+    pub(super) fn refuse(self, error: &AppendError) {
+        let error = error.clone();
+        // The receiver may have been dropped. Then the answer is discarded.
+        match self {
+            Self::Append(_, sender) | Self::Everyone(_, sender) => drop(sender.send(Err(error))),
+            Self::Records(_, sender)
+            | Self::Delete(_, _, sender)
+            | Self::Settings(_, _, sender)
+            | Self::Carry(_, sender) => drop(sender.send(Err(error))),
+            Self::Erase(_, _, sender) => drop(sender.send(Err(error))),
+        }
+    }
 }
 
 /// A fact that must outlive a segment, by its key.

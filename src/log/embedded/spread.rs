@@ -329,7 +329,8 @@ impl Spreads {
 /// True unless the user was erased after the message was sent, or is unknown since. What cannot be looked up fails later.
 fn is_reached(core: &Core, user: &UserId, send_time_ms: u64) -> bool {
     let erased = core.state.erasures.get(user);
-    let is_before = erased.is_ok_and(|erased| erased.is_some_and(|one| send_time_ms <= one.time_ms));
+    let is_before =
+        erased.is_ok_and(|erased| erased.is_some_and(|one| send_time_ms <= one.time_ms));
     let is_unknown = core.state.users.get(user).is_ok_and(|row| row.is_erased);
     !is_before && !is_unknown
 }

@@ -140,7 +140,7 @@ impl Writer {
             let error = refusing.into();
             self.spreads.refuse(&error);
             return first.map_or(0, |first| {
-                refuse(first, &error);
+                first.refuse(&error);
                 1
             });
         }
@@ -165,7 +165,8 @@ impl Writer {
             }
             self.add(&mut group, work);
             requests += 1;
-            let has_room = !is_alone && group.buffer.len() < GROUP_BYTES_MAX && requests < GROUP_REQUESTS_MAX;
+            let has_room =
+                !is_alone && group.buffer.len() < GROUP_BYTES_MAX && requests < GROUP_REQUESTS_MAX;
             next = if has_room {
                 self.queue.try_recv()
             } else {
@@ -494,22 +495,6 @@ fn refusing_for(error: &io::Error) -> Refusing {
             Refusing::DiskFull
         }
         _ => Refusing::SyncFailed,
-    }
-}
-
-fn refuse(work: Work, error: &AppendError) {
-    // The receiver may have been dropped. Then the answer is discarded.
-    match work {
-        Work::Append(_, sender) | Work::Everyone(_, sender) => {
-            drop(sender.send(Err(error.clone())));
-        }
-        Work::Records(_, sender)
-        | Work::Delete(_, _, sender)
-        | Work::Settings(_, _, sender)
-        | Work::Carry(_, sender) => {
-            drop(sender.send(Err(error.clone())));
-        }
-        Work::Erase(_, _, sender) => drop(sender.send(Err(error.clone()))),
     }
 }
 

@@ -6,8 +6,15 @@ impl Bench {
     async fn erase(&self) {
         let (erasure, _) = self.base.delivery.erase(&user()).await.unwrap();
         let delivery = &self.base.delivery;
-        delivery.remove_erased_devices(&user(), &erasure).await.unwrap();
-        self.room.forgetter().forget(&user(), &erasure).await.unwrap();
+        delivery
+            .remove_erased_devices(&user(), &erasure)
+            .await
+            .unwrap();
+        self.room
+            .forgetter()
+            .forget(&user(), &erasure)
+            .await
+            .unwrap();
     }
 }
 

@@ -51,10 +51,14 @@ async fn rows_and_letters_lose_an_erased_user_and_keep_the_others() {
     let letters = DeadLetters::open(bench.log.clone(), Arc::default()).await;
     let letters = Arc::new(letters.unwrap());
     let events = [&["alice"][..], &["alice", "bob"], &["bob"]];
-    let events = (0..).zip(events).map(|(number, names)| accepted(number, names));
+    let events = (0..)
+        .zip(events)
+        .map(|(number, names)| accepted(number, names));
     bench.put(letters.add(events.collect(), "HTTP 404", 7));
     for name in ["alice", "bob"] {
-        let sent = run.pushes.sent(MessageId([1; 16]), &user(name), "http", "v");
+        let sent = run
+            .pushes
+            .sent(MessageId([1; 16]), &user(name), "http", "v");
         bench.put(sent.into_iter().collect());
         let expiry = Expiry {
             position: FeedPosition(7),
@@ -95,7 +99,11 @@ async fn rows_and_letters_lose_an_erased_user_and_keep_the_others() {
     };
     let left: Vec<_> = all.iter().filter(|row| is_of_alice(row)).collect();
     assert!(left.is_empty(), "{left:?}");
-    for prefix in [rows::PUSH_PREFIX, crate::log::EXPIRY_PREFIX, SessionBegin::PREFIX] {
+    for prefix in [
+        rows::PUSH_PREFIX,
+        crate::log::EXPIRY_PREFIX,
+        SessionBegin::PREFIX,
+    ] {
         assert_eq!(bench.kept(prefix).await.len(), 1, "bob's stays");
     }
     let list = letters.list(0, 10).await.unwrap();
@@ -103,8 +111,14 @@ async fn rows_and_letters_lose_an_erased_user_and_keep_the_others() {
         serde_json::from_str::<Value>(letter.event.get()).unwrap()["data"]["receivers"].clone()
     };
     let bob = json!([{ "user_id": "bob", "seq": 1 }]);
-    assert_eq!(list.iter().map(receivers).collect::<Vec<_>>(), [bob.clone(), bob]);
-    assert_eq!((letters.count(), letters.send_again(None).await.unwrap()), (2, 2));
+    assert_eq!(
+        list.iter().map(receivers).collect::<Vec<_>>(),
+        [bob.clone(), bob]
+    );
+    assert_eq!(
+        (letters.count(), letters.send_again(None).await.unwrap()),
+        (2, 2)
+    );
     let told = run.all().await;
     let text = json!(told).to_string();
     assert!(!text.contains("alice") && text.contains("bob"), "{text}");
@@ -116,7 +130,9 @@ async fn rows_that_are_written_late_are_not_told() {
     let mut run = bench.start().await;
     run.all().await;
     bench.send(&["alice"]);
-    let late = run.pushes.sent(MessageId([1; 16]), &user("alice"), "http", "v");
+    let late = run
+        .pushes
+        .sent(MessageId([1; 16]), &user("alice"), "http", "v");
     tokio::task::block_in_place(|| bench.erase("alice"));
     bench.put(late.into_iter().collect());
     assert_eq!(run.all().await, Vec::<Value>::new());
@@ -156,7 +172,9 @@ async fn a_batch_that_is_under_way_is_given_up_and_composed_anew() {
         metrics: Arc::default(),
     };
     let stand = Arc::new(Stand::default());
-    let room = WebhooksRoom::open(&config, sources, stand.clone()).await.unwrap();
+    let room = WebhooksRoom::open(&config, sources, stand.clone())
+        .await
+        .unwrap();
     let forgetter = room.forgetter();
     let (stop, stopped) = watch::channel(false);
     bench.send(&["alice"]);
@@ -169,14 +187,21 @@ async fn a_batch_that_is_under_way_is_given_up_and_composed_anew() {
     let has_alice = |bodies: &Vec<String>| bodies.iter().any(|body| body.contains("alice"));
     bodies.wait_for(has_alice).await.unwrap();
     let erasure = tokio::task::block_in_place(|| bench.erase("alice"));
-    forgetter.forget(&user("alice"), &erasure).await.unwrap();
     let before = stand.bodies.borrow().len();
     *stand.is_there.lock().unwrap() = true;
-    let has_bob = |bodies: &Vec<String>| bodies[before.min(bodies.len())..].iter().any(|body| body.contains("bob"));
+    forgetter.forget(&user("alice"), &erasure).await.unwrap();
+    let has_bob = |bodies: &Vec<String>| {
+        bodies[before.min(bodies.len())..]
+            .iter()
+            .any(|body| body.contains("bob"))
+    };
     let come = tokio::time::timeout(Duration::from_secs(30), bodies.wait_for(has_bob));
     drop(come.await.unwrap().unwrap());
     let later = stand.bodies.borrow()[before..].to_vec();
-    assert!(later.iter().all(|body| !body.contains("alice")), "{later:?}");
+    assert!(
+        later.iter().all(|body| !body.contains("alice")),
+        "{later:?}"
+    );
     stop.send_replace(true);
     running.await.unwrap();
 }

@@ -95,7 +95,9 @@ impl Erasures {
         user: &UserId,
         seq: Seq,
     ) -> Result<bool, StateError> {
-        Ok(self.get(user)?.is_some_and(|row| row.erasure(0).covers(seq)))
+        Ok(self
+            .get(user)?
+            .is_some_and(|row| row.erasure(0).covers(seq)))
     }
 
     /// True if this was the state of a session from before the user's erasure.
@@ -182,13 +184,15 @@ impl State {
         self.users.waypoints.visit(&prefix, |key, position| {
             gone.extend(is_before(position).then(|| key.to_vec()));
         })?;
-        gone.drain(..).for_each(|key| self.users.waypoints.remove(key));
+        gone.drain(..)
+            .for_each(|key| self.users.waypoints.remove(key));
         self.users.marks.rows.visit(&prefix, |key, _| {
             let row = keys::seq_of(key).map(|row| row.0.saturating_mul(MARKS_IN_ROW));
             let is_whole = row.is_some_and(|first| first + MARKS_IN_ROW <= head.0 + 1);
             gone.extend(is_whole.then(|| key.to_vec()));
         })?;
-        gone.drain(..).for_each(|key| self.users.marks.rows.remove(key));
+        gone.drain(..)
+            .for_each(|key| self.users.marks.rows.remove(key));
         self.deleted.visit(&prefix, |key, ()| {
             let is_erased = keys::seq_of(key).is_some_and(|seq| seq <= head);
             gone.extend(is_erased.then(|| key.to_vec()));
@@ -199,13 +203,18 @@ impl State {
             let is_erased = keys::seq_of(key).is_some_and(|seq| seq <= head);
             gone.extend(is_erased.then(|| key.to_vec()));
         })?;
-        gone.drain(..).for_each(|key| conversations.unnumbered.remove(key));
+        gone.drain(..)
+            .for_each(|key| conversations.unnumbered.remove(key));
         conversations.waypoints.visit(&prefix, |key, position| {
             gone.extend(is_before(position).then(|| key.to_vec()));
         })?;
-        gone.drain(..).for_each(|key| conversations.waypoints.remove(key));
-        conversations.rows.visit(&prefix, |key, _| gone.push(key.to_vec()))?;
-        gone.drain(..).try_for_each(|key| conversations.erase(key, head))
+        gone.drain(..)
+            .for_each(|key| conversations.waypoints.remove(key));
+        conversations
+            .rows
+            .visit(&prefix, |key, _| gone.push(key.to_vec()))?;
+        gone.drain(..)
+            .try_for_each(|key| conversations.erase(key, head))
     }
 }
 

@@ -252,19 +252,3 @@ fn a_log_of_a_later_version_is_no_damaged_one() {
     assert!(error.contains("which a later version wrote"), "{error}");
     assert_eq!(disk.get(&name), bytes, "nothing was changed");
 }
-
-#[test]
-fn write_sample() {
-    let bench = Bench::with(|limits| limits.format = 3);
-    bench.send(&["u1", "u2"], "one");
-    bench.try_send(&["u1"], Some("leave-policy"), "two").unwrap();
-    bench.send(&["u1"], "three");
-    bench.log.register(user("u3"), Bytes::from_static(b"{}")).unwrap().blocking_recv().unwrap().unwrap();
-    bench.log.revoke(user("u1"), Platform::Web, 77).unwrap().blocking_recv().unwrap().unwrap();
-    bench.log.delete(user("u1"), vec![Seq(3)]).unwrap().blocking_recv().unwrap().unwrap();
-    bench.log.note_token(&user("u1"), Platform::Web, 99).unwrap();
-    let session = SessionKey { user: user("u2"), platform: Platform::Web, device: "d".into() };
-    bench.store_cursor(&session, SessionRow { cursor: Seq(1), acked_at_ms: START_MS });
-    bench.log.close();
-    std::fs::write(std::env::var("SAMPLE").unwrap(), bench.disk.get(&bench.disk.last_segment())).unwrap();
-}

@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 
-use super::fixture::{
-    ALL, EVERY, Subject, entries, marks, numbered, numbers, session, user,
-};
+use super::fixture::{ALL, EVERY, Subject, entries, marks, numbered, numbers, session, user};
 use crate::{
     clock::tests::manual::NOW_MS,
     ids::{ConversationSeq, Platform, Seq},
@@ -46,7 +44,9 @@ impl Subject {
     }
 
     fn register(&self, name: &str, profile: &'static str) {
-        let pending = self.log.register(user(name), Bytes::from_static(profile.as_bytes()));
+        let pending = self
+            .log
+            .register(user(name), Bytes::from_static(profile.as_bytes()));
         assert_eq!(pending.unwrap().blocking_recv().unwrap(), Ok(()));
     }
 
@@ -58,10 +58,16 @@ impl Subject {
         };
         let page = self.log.feed(FeedPosition::OLDEST, limit).blocking_wait();
         let names = |entries: &[(crate::ids::UserId, _)]| -> Vec<String> {
-            entries.iter().map(|(user, _)| user.as_str().to_owned()).collect()
+            entries
+                .iter()
+                .map(|(user, _)| user.as_str().to_owned())
+                .collect()
         };
         let commits = page.unwrap().commits;
-        commits.iter().map(|commit| names(&commit.entries)).collect()
+        commits
+            .iter()
+            .map(|commit| names(&commit.entries))
+            .collect()
     }
 }
 
@@ -77,9 +83,15 @@ fn an_erased_inbox_is_empty_and_goes_on_behind_its_head(subject: &Subject) {
         subject.send(&["u1"], body);
     }
     let erasure = subject.erase("u1");
-    assert_eq!((erasure.head, erasure.revoked_before_ms), (Seq(3), BEFORE_MS));
+    assert_eq!(
+        (erasure.head, erasure.revoked_before_ms),
+        (Seq(3), BEFORE_MS)
+    );
     assert!(erasure.until_ms >= erasure.time_ms);
-    assert_eq!(subject.log.erasure(&user("u1")).blocking_wait(), Ok(Some(erasure)));
+    assert_eq!(
+        subject.log.erasure(&user("u1")).blocking_wait(),
+        Ok(Some(erasure))
+    );
     assert_eq!(subject.bounds("u1"), (4, 3));
     assert_eq!(subject.read("u1", 0, ALL), []);
     subject.send(&["u1"], "d");
@@ -95,7 +107,8 @@ fn an_erased_user_is_unknown_until_something_new_comes(subject: &Subject) {
         ("entry", &|name| drop(subject.send(&[name], "new"))),
         ("registered", &|name| subject.register(name, "new")),
         ("session", &|name| {
-            subject.store_cursor(&session(name, WEB), row(1, u64::MAX));
+            let (_, head) = subject.bounds(name);
+            subject.store_cursor(&session(name, WEB), row(head, u64::MAX));
         }),
     ];
     for (name, _) in comes {
@@ -106,11 +119,17 @@ fn an_erased_user_is_unknown_until_something_new_comes(subject: &Subject) {
         subject.erase(name);
         assert!(!subject.known().contains(&name.to_owned()), "{name}");
         let all = subject.append_to_everyone(super::message(NOW_MS, &[], None, "all"));
-        assert!(all.entries.iter().all(|(user, _)| user.as_str() != name), "{name}");
+        assert!(
+            all.entries.iter().all(|(user, _)| user.as_str() != name),
+            "{name}"
+        );
         come(name);
         assert!(subject.known().contains(&name.to_owned()), "{name}");
         let all = subject.append_to_everyone(super::message(NOW_MS, &[], None, "all again"));
-        assert!(all.entries.iter().any(|(user, _)| user.as_str() == name), "{name}");
+        assert!(
+            all.entries.iter().any(|(user, _)| user.as_str() == name),
+            "{name}"
+        );
     }
 }
 
@@ -118,7 +137,10 @@ fn what_others_have_stays(subject: &Subject) {
     let both = subject.send(&["u1", "u2"], "both");
     subject.send(&["u2"], "alone");
     subject.erase("u1");
-    assert_eq!(subject.read("u2", 0, ALL), entries(&[(1, "both"), (2, "alone")]));
+    assert_eq!(
+        subject.read("u2", 0, ALL),
+        entries(&[(1, "both"), (2, "alone")])
+    );
     let found = subject.find(Lookup::Id(both.message_id)).unwrap();
     assert_eq!(*found.entries, numbered([("u2", 1)]));
     assert_eq!(found.receivers, 1);
@@ -145,15 +167,29 @@ fn an_erased_conversation_is_in_no_list_and_goes_on_behind_its_head(subject: &Su
     }
     subject.mark("u1", &[("g", 2)]);
     subject.erase("u1");
-    assert!(subject.conversations("u1", u64::MAX, 1000).conversations.is_empty());
+    assert!(
+        subject
+            .conversations("u1", u64::MAX, 1000)
+            .conversations
+            .is_empty()
+    );
     let read = subject.read_group("u1", "g", EVERY, ALL);
     let known = read.conversation.unwrap();
-    assert_eq!((known.head, known.first), (ConversationSeq(3), ConversationSeq(4)));
-    assert_eq!((known.unread, known.last_time_ms, read.entries.len()), (0, 0, 0));
+    assert_eq!(
+        (known.head, known.first),
+        (ConversationSeq(3), ConversationSeq(4))
+    );
+    assert_eq!(
+        (known.unread, known.last_time_ms, read.entries.len()),
+        (0, 0, 0)
+    );
     let next = subject.send_of("g", &["u1", "u2"]);
     assert_eq!(next.entries[0].1, numbers(5, 4));
     let conversation = subject.conversation("u1", "g").unwrap();
-    assert_eq!((conversation.first, conversation.unread), (ConversationSeq(4), 1));
+    assert_eq!(
+        (conversation.first, conversation.unread),
+        (ConversationSeq(4), 1)
+    );
     assert_eq!(subject.read_group("u1", "g", EVERY, ALL).entries.len(), 1);
     let others = subject.conversation("u2", "g").unwrap();
     assert_eq!((others.first, others.unread), (ConversationSeq(1), 4));
@@ -178,7 +214,10 @@ fn profile_sessions_and_settings_go_and_tokens_are_revoked(subject: &Subject) {
     assert_eq!(pending.unwrap().blocking_recv().unwrap(), Ok(()));
     subject.erase("u1");
     assert_eq!(subject.log.profile(&user("u1")).blocking_wait(), Ok(None));
-    assert_eq!(subject.log.sessions(&user("u1")).blocking_wait(), Ok(Vec::new()));
+    assert_eq!(
+        subject.log.sessions(&user("u1")).blocking_wait(),
+        Ok(Vec::new())
+    );
     let point = subject.enter(&key);
     assert_eq!((point.stored, point.revoked_before_ms), (None, BEFORE_MS));
     for platform in Platform::ALL {
@@ -228,7 +267,9 @@ fn a_session_of_before_that_acks_late_stays_unknown(subject: &Subject) {
 
 fn an_erasure_names_its_user_to_the_rooms_above(subject: &Subject) {
     subject.erase("u1");
-    let rows = subject.log.rows(RowTable::Consumers, ERASING_PREFIX, &[], 10);
+    let rows = subject
+        .log
+        .rows(RowTable::Consumers, ERASING_PREFIX, &[], 10);
     let rows = rows.blocking_wait().unwrap();
     let named: Vec<_> = rows.iter().map(|(key, _)| read_erasing_key(key)).collect();
     assert_eq!(named, [Some(user("u1"))]);
