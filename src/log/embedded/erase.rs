@@ -17,7 +17,7 @@ use crate::ids::{Platform, Seq, UserId};
 
 /// The longest time from the moment at which a segment may be removed to its end, in ms: some rounds of the keeper, each with the
 /// facts of a segment.
-const REMOVAL_MS_MAX: u64 = 600_000;
+const REMOVAL_MS: u64 = 600_000;
 
 impl Core {
     /// Puts the records of an erasure into an empty group. A user who got nothing since the last one needs none.
@@ -71,7 +71,7 @@ impl Core {
     /// The time by which the segment with the record is gone, Unix ms.
     fn until_ms(&self, erased: &ErasureRow) -> u64 {
         let kept_ms = self.lifetimes.retention_ms + self.lifetimes.segment_age_ms;
-        erased.time_ms.saturating_add(kept_ms + REMOVAL_MS_MAX)
+        erased.time_ms.saturating_add(kept_ms + REMOVAL_MS)
     }
 
     /// True if this entry of the user is erased.

@@ -1,6 +1,7 @@
 //! Reads records back. Bytes that differ from the bytes that were written are no record.
 
 use bytes::Bytes;
+use prost::Message as _;
 
 use super::{
     GROUP_END_MAGIC, Header, KIND_ERASE, KIND_ROW, Key, MessageRecord, Position, Record, SEQ_MAX,
