@@ -232,7 +232,8 @@ impl Default for LogStore {
 /// | 1 | |
 /// | 2 | records of the newest token of each user and platform |
 /// | 3 | rows of tables; the optional fields of an entry |
-pub const LOG_FORMAT: u8 = 3;
+/// | 4 | erasures of users |
+pub const LOG_FORMAT: u8 = 4;
 
 /// Secrets and tokens. [`Config::read_or_create_secrets`] fills the empty secrets from the secrets file. No print shows a
 /// secret.

@@ -26,6 +26,7 @@ use crate::{
         self, Port, Shares, TooFew,
         tls::{self, Tls, TlsError},
     },
+    erase::Eraser,
     jwks::{self, KeySource, KeySourceFault},
     lines::Lines,
     log::{
@@ -36,14 +37,14 @@ use crate::{
     metrics::Metrics,
     openim,
     push::{
-        PushRoom, PushThread,
+        PushForgetter, PushRoom, PushThread,
         vendor::{Vendor, VendorFault, vendors},
     },
     reactor::{self, Parts, Reactors},
     registry::{Departures, Registry},
     threads::{self, Pulse, Unwell, Watch, Watched},
     token::Tokens,
-    webhooks::{self, WebhooksError, WebhooksThread},
+    webhooks::{self, HookForgetter, WebhooksError, WebhooksThread},
 };
 
 /// A drain may take this much longer than its period. The time is for clients that do not answer the close, and for the log's
@@ -182,6 +183,11 @@ impl<L: ?Sized> Base<L> {
         .with_rest(rest)
     }
 
+    /// The eraser of users, in these rooms where they run.
+    pub fn eraser(&self, push: Option<PushForgetter>, hooks: Option<HookForgetter>) -> Eraser {
+        Eraser::new(self.log.clone(), self.delivery.clone(), push, hooks)
+    }
+
     /// Vendor push by these vendors; `None` without a vendor.
     pub fn push(&self, config: &Config, vendors: Vec<Arc<dyn Vendor>>) -> Option<PushRoom> {
         (!vendors.is_empty()).then(|| {
@@ -299,6 +305,8 @@ impl Gateway {
                 let following = jwks::follow(source, keys, base.metrics.clone());
                 tokio::spawn(following).abort_handle()
             });
+        // Before anything is sent.
+        base.eraser(None, None).finish_all();
         let webhooks = webhooks::start(
             &config,
             log.shared(),
@@ -317,6 +325,8 @@ impl Gateway {
         }
         let push = base.push(&config, vendors);
         let push = push.map(|push| push.telling(&webhooks.push_events));
+        let push_forgetter = push.as_ref().map(PushRoom::forgetter);
+        let eraser = base.eraser(push_forgetter, webhooks.hooks.forgetter.clone());
         let rooms = Rooms {
             delivery: base.delivery.clone(),
             registry: base.registry.clone(),
@@ -324,6 +334,7 @@ impl Gateway {
             watch: watch.clone(),
             seen: push.as_ref().map(PushRoom::seen),
             hooks: webhooks.hooks,
+            eraser,
         };
         let parts = base.parts(&config, client_tls.clone());
         let mut reactors = Reactors::start(port, &parts)?;

@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod devices;
 pub mod doctor;
 pub mod door;
+pub mod erase;
 pub mod gateway;
 pub mod ids;
 pub mod jwks;

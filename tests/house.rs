@@ -32,9 +32,11 @@ const MAP: [(&str, &[&str]); 25] = [
     (
         "admin",
         &[
-            "door", "push", "webhooks", "delivery", "registry", "codes", "token", "message", "ids",
+            "door", "erase", "push", "webhooks", "delivery", "registry", "codes", "token",
+            "message", "ids",
         ],
     ),
+    ("erase", &["push", "webhooks", "delivery", "log", "ids"]),
     (
         "push",
         &[

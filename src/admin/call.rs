@@ -27,6 +27,7 @@ use super::{
 use crate::{
     config::Config,
     delivery::{Cause, Delivery, LogError, SendError},
+    erase::Eraser,
     ids::{IdError, UserId},
     metrics::Metrics,
     pages::Page,
@@ -55,6 +56,8 @@ pub struct Rooms {
     pub seen: Option<Arc<Seen>>,
     /// The question before each send, and the events that a receiver refused, where there are webhooks.
     pub hooks: Hooks,
+    /// Erases users.
+    pub eraser: Eraser,
 }
 
 /// A configuration that cannot be used.
@@ -78,6 +81,7 @@ pub(super) struct App {
     pub(super) watch: Arc<Watch>,
     pub(super) seen: Option<Arc<Seen>>,
     pub(super) hooks: Hooks,
+    pub(super) eraser: Eraser,
     /// The outcomes of recent sends, by operationID.
     pub(super) outcomes: Outcomes,
     /// The document of `/openapi.json`.
@@ -128,6 +132,7 @@ impl App {
             watch: rooms.watch,
             seen: rooms.seen,
             hooks: rooms.hooks,
+            eraser: rooms.eraser,
             outcomes: Outcomes::default(),
             openapi,
             console: Page::console(),

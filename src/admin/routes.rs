@@ -18,14 +18,15 @@ use super::{
     auth, batch,
     bodies::{
         BatchSent, ClockAccepted, ConversationsListed, DeadLettersListed, DeleteRequest,
-        DeviceRequest, DevicesListed, DevicesRemoved, Envelope, ListConversations, ListDeadLetters,
-        LoggedOut, LogoutRequest, MarkRead, NewestSeq, NewestSeqRequest, Nothing, OnlineRequest,
-        OnlineUsers, Operation, OperationStatus, PresenceRequest, Profile, PullRequest, Pulled,
-        SendDeadLetters, SendRequest, Sent, SentDeadLetters, TokenIssued, TokenParsed,
-        TokenRequest, TraceRequest, Traced, UserPresence,
+        DeviceRequest, DevicesListed, DevicesRemoved, Envelope, EraseRequest, Erased,
+        ListConversations, ListDeadLetters, LoggedOut, LogoutRequest, MarkRead, NewestSeq,
+        NewestSeqRequest, Nothing, OnlineRequest, OnlineUsers, Operation, OperationStatus,
+        PresenceRequest, Profile, PullRequest, Pulled, SendDeadLetters, SendRequest, Sent,
+        SentDeadLetters, TokenIssued, TokenParsed, TokenRequest, TraceRequest, Traced,
+        UserPresence,
     },
     call::App,
-    console, conversation, dead_letters, device,
+    console, conversation, dead_letters, device, erase,
     error::Refusal,
     guard, health, inbox, presence, pull,
     route::{Access, Route},
@@ -34,7 +35,7 @@ use super::{
 use crate::config::Role;
 
 /// Every call.
-pub(super) fn routes() -> [Route; 25] {
+pub(super) fn routes() -> [Route; 26] {
     [
         Route {
             paths: &["/manager/send_msg", "/msg/manage_send_msg"],
@@ -215,6 +216,14 @@ pub(super) fn routes() -> [Route; 25] {
             request: Some(SchemaGenerator::subschema_for::<DeviceRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<DevicesRemoved>>),
             handler: || post(device::remove),
+        },
+        Route {
+            paths: &["/user/erase"],
+            summary: "Erases a user: all that the gateway has of it",
+            access: Access::Admin,
+            request: Some(SchemaGenerator::subschema_for::<EraseRequest<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<Erased>>),
+            handler: || post(erase::erase),
         },
         Route {
             paths: &["/webhook/dead_letters"],

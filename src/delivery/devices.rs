@@ -427,7 +427,7 @@ impl Delivery {
         removed.await.map(drop)
     }
 
-    async fn remove_devices_of(
+    pub(super) async fn remove_devices_of(
         &self,
         user: &UserId,
         outcome: DeviceOutcome,

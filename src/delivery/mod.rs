@@ -12,12 +12,14 @@
 //! - `authenticate.rs`: tokens are issued and checked
 //! - `proofs.rs`: what OpenIM's v3 clients have for certain
 //! - `devices.rs`: the devices for push
+//! - `erase.rs`: the erasure of a user
 //! - `trail.rs`, `trace.rs`: the way of a message
 
 mod ask;
 mod authenticate;
 mod cursor;
 mod devices;
+mod erase;
 mod newest;
 mod proofs;
 mod read_state;

@@ -94,7 +94,7 @@ pub struct FeedLoss {
 }
 
 /// A commit as the feed tells it. A message to everyone comes in several commits with the same message. An append without
-/// receivers is none.
+/// receivers is none, and so is one whose receivers were all erased since.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedCommit {
     /// The position of this commit and of no other.
@@ -111,7 +111,7 @@ pub struct FeedCommit {
     pub body: Bytes,
     /// True if the body holds read marks of its one receiver.
     pub is_marks: bool,
-    /// The message's numbers at each receiver, as they were written.
+    /// The message's numbers at each receiver, as they were written, but for receivers who were erased since.
     pub entries: Arc<[(UserId, Numbers)]>,
 }
 

@@ -8,6 +8,7 @@
 //!   it as well
 //! - `answer.rs`: an answer that is there at once, or comes later
 //! - `feed.rs`: durable rows beside the messages, and the feed of commits
+//! - `erasure.rs`: the erasure of a user
 //! - `error.rs`: the failures of a log, and the events that end them
 //! - `cluster/`: many gateways on one store
 //! - `embedded/`: the present implementation: segments and a state store in one data directory
@@ -15,6 +16,7 @@
 mod answer;
 pub mod cluster;
 pub mod embedded;
+mod erasure;
 mod error;
 mod feed;
 #[cfg(test)]
@@ -24,6 +26,7 @@ use std::sync::{Arc, RwLock};
 
 pub use self::{
     answer::LogAnswer,
+    erasure::{ERASING_PREFIX, Erasure, erasing_key, read_erasing_key},
     error::{AppendError, Cause, LogError},
     feed::{
         CursorMove, CursorPage, EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Expiry,
@@ -297,7 +300,8 @@ pub trait Log: Send + Sync + 'static {
         row: SessionRow,
     ) -> Result<Pending<()>, AppendError>;
 
-    /// All users with an inbox, a session or a registration. Reads the whole user table.
+    /// All users with an inbox, a session or a registration, but for those who were erased and got nothing since. Reads the whole
+    /// user table.
     fn users(&self) -> LogAnswer<Vec<UserId>>;
 
     /// Makes a user known, with an opaque profile.
@@ -336,6 +340,16 @@ pub trait Log: Send + Sync + 'static {
         user: UserId,
         changes: Vec<SettingsChange>,
     ) -> Result<Pending<()>, AppendError>;
+
+    /// Erases a user: messages, marks, settings, sessions, profile; and revokes all tokens issued before `before_ms`. The heads of the
+    /// inbox and of its conversations stay, so no seq is given twice, and `first` is above the head. Appends of before and of after
+    /// are told apart by their order; the idempotency keys stay. Nothing of before is read, listed or fed from the answer on. A
+    /// message to everyone that was accepted before comes no more. Puts a row for the rooms above, see [`ERASING_PREFIX`]. For a user who
+    /// was erased and got nothing since, the answer is that of before. Refuses while the format of the log has no erasures.
+    fn erase(&self, user: UserId, before_ms: u64) -> Result<Pending<Erasure>, AppendError>;
+
+    /// The last erasure of a user, as long as the log may hold bytes of before it.
+    fn erasure(&self, user: &UserId) -> LogAnswer<Option<Erasure>>;
 
     /// Gives every commit from now on to the consumer, once and in log order, after the callers of the appends were
     /// answered. A commit waits until every consumer took the one before.

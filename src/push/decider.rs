@@ -9,7 +9,8 @@
 mod start;
 mod write;
 
-use std::{mem::take, sync::Arc};
+use std::mem::take;
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use bytes::Bytes;
 use tokio::task::yield_now;
@@ -19,6 +20,7 @@ use super::{
     book::{DeviceBook, class_of, digest_of},
     decide::{ClassStanding, Classes, PushCase, PushRules},
     facts::FactSource,
+    forget::is_erased,
     lane::VendorLane,
     rows::{self, DUE, Due, PushTask},
     seen::{self, Seen, SeenFact, SeenState},
@@ -94,6 +96,8 @@ pub(super) struct Decider {
     held: Option<FeedPage>,
     /// The rows that are due, and the deadline of the first one, Unix ms.
     due: usize,
+    /// The rows of erased users that were removed and are still counted.
+    forgotten: Arc<AtomicUsize>,
     first_due_ms: Option<u64>,
     /// The number of the last task.
     last_number: u64,
@@ -127,7 +131,7 @@ impl Decider {
     pub(super) fn new(
         config: &config::Push,
         source: FactSource,
-        lanes: Vec<Arc<VendorLane>>,
+        (lanes, forgotten): (Vec<Arc<VendorLane>>, Arc<AtomicUsize>),
         seen: Arc<Seen>,
         metrics: Arc<Metrics>,
         now_ms: u64,
@@ -154,6 +158,7 @@ impl Decider {
             has_moved: false,
             held: None,
             due: 0,
+            forgotten,
             first_due_ms: None,
             last_number: 0,
         }
@@ -342,6 +347,10 @@ impl Decider {
             conversation_id,
             ..
         } = *receipt;
+        // The page was read, or the row written, before the user was erased.
+        if is_erased(&*self.source.log, user, receipt.seq).await? {
+            return Ok(());
+        }
         let (sessions, mut absent) = self.source.sessions(user, conversation_id, now_ms).await?;
         if now_ms < self.rules.settled_ms {
             // Whoever is not back yet may have been connected a moment before the start.

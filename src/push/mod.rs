@@ -12,7 +12,8 @@
 //! - `book.rs`: the devices of users, remembered
 //! - `lane.rs`: the numbers of the tasks that wait for one vendor
 //! - `line.rs`: which of them is sent next; `breaker.rs`: when the vendor is left alone. Pure
-//! - `worker.rs`: asks one vendor, and ends its tasks; `ended.rs`: the rows of those, until they are removed
+//! - `worker.rs`: asks one vendor, and ends its tasks; `call.rs`: one call; `ended.rs`: the rows of those, until they are removed
+//! - `underway.rs`: the calls to vendors that are under way; `forget.rs`: forgets users who were erased
 //! - `text.rs`: the words of a push. Pure
 //! - `seen.rs`: what became of the latest pushes, for `/msg/trace`
 //! - `thread.rs`: the thread, which drives all of them
@@ -20,10 +21,12 @@
 
 mod book;
 mod breaker;
+mod call;
 mod decide;
 mod decider;
 mod ended;
 mod facts;
+mod forget;
 mod lane;
 mod line;
 mod rows;
@@ -32,6 +35,7 @@ mod seen;
 mod tests;
 mod text;
 mod thread;
+mod underway;
 pub mod vendor;
 mod worker;
 
@@ -47,6 +51,7 @@ use self::{
     worker::{VendorWorker, WorkerParts},
 };
 pub use self::{
+    forget::PushForgetter,
     seen::{Seen, SeenDevice, SeenFact, SeenState},
     thread::PushThread,
 };
@@ -67,6 +72,7 @@ pub struct PushRoom {
     /// Tells that the feed has something new.
     news: Arc<Notify>,
     seen: Arc<Seen>,
+    forgetter: PushForgetter,
 }
 
 /// Tells of commits. The feed has them.
@@ -104,6 +110,14 @@ impl PushRoom {
         });
         let workers: Vec<_> = workers.collect();
         let lanes = workers.iter().map(|worker| Arc::clone(worker.lane()));
+        let lanes: Vec<_> = lanes.collect();
+        let undue = Arc::default();
+        let forgetter = PushForgetter::new(
+            Arc::clone(&log),
+            lanes.clone(),
+            parts.underway,
+            Arc::clone(&undue),
+        );
         let source = FactSource {
             log,
             registry,
@@ -112,7 +126,7 @@ impl PushRoom {
         let decider = Decider::new(
             config,
             source,
-            lanes.collect(),
+            (lanes, undue),
             Arc::clone(&seen),
             Arc::clone(metrics),
             delivery.now_ms(),
@@ -123,6 +137,7 @@ impl PushRoom {
             delivery,
             news,
             seen,
+            forgetter,
         }
     }
 
@@ -134,6 +149,11 @@ impl PushRoom {
             worker.tell_events(events.clone());
         }
         self
+    }
+
+    /// Forgets users who were erased.
+    pub fn forgetter(&self) -> PushForgetter {
+        self.forgetter.clone()
     }
 
     /// The fate of the latest pushes.

@@ -142,7 +142,8 @@ impl PushTask {
 
     /// The row, read back with its number; `None` if it is none of this version.
     pub(super) fn read(key: &[u8], value: &[u8]) -> Option<(u64, Self)> {
-        let number = number_of(key)?;
+        let number = key.first().filter(|first| **first == TASK);
+        let number = number.and_then(|_| number_of(key))?;
         let value = TaskValue::decode(value).ok()?;
         let mut classes = DeviceClass::ALL.into_iter();
         let task = Self {
@@ -165,6 +166,13 @@ impl PushTask {
 /// The first bytes of the keys of a provider's tasks.
 pub(super) fn task_prefix(provider: Provider) -> [u8; 2] {
     [TASK, provider.number() as u8]
+}
+
+/// The provider of the task with this key.
+pub(super) fn provider_of(key: &[u8]) -> Option<Provider> {
+    let number = u32::from(*key.get(1)?);
+    let mut all = Provider::ALL.into_iter();
+    all.find(|provider| provider.number() == number)
 }
 
 /// The number of the task with this key.

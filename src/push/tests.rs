@@ -3,10 +3,12 @@
 //! - this file: the gateway and the vendor of these tests
 //! - `table.rs`: the decision table, and what the vendor sees in each of its cases
 //! - `crashes.rs`: crashes before, at and after the vendor's answer
+//! - `erasures.rs`: no push of before an erasure
 //! - `ends.rs`: the vendor's answers, and how tasks end
 
 mod crashes;
 mod ends;
+mod erasures;
 mod table;
 
 use std::{

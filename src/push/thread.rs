@@ -19,8 +19,9 @@ use tracing::{info, warn};
 
 use super::{
     PushRoom,
+    call::VendorCall,
     decider::{Decider, DeciderStep, StepError},
-    worker::{VendorCall, VendorWorker},
+    worker::VendorWorker,
 };
 use crate::{delivery::Delivery, threads::Pulse};
 

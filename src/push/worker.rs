@@ -9,13 +9,16 @@ use tracing::{error, info, warn};
 use super::{
     book::{digest_of, has_badge},
     breaker::BreakerTurn,
+    call::VendorCall,
     decider::StepError,
     ended::EndedRows,
+    forget::is_erased,
     lane::VendorLane,
     line::{TaskBatch, TaskLine, Verdict},
     rows::{PushTask, number_of, remove, task_key, task_prefix},
     seen::{self, Seen, SeenFact, SeenState, word},
     text::{PushWords, Wording},
+    underway::CallsUnderway,
     vendor::{Notice, Outcome, Vendor},
 };
 use crate::{
@@ -44,6 +47,7 @@ pub(super) struct WorkerParts {
     pub(super) expire_after: Duration,
     /// Tells webhooks of the ends of pushes.
     pub(super) events: PushEvents,
+    pub(super) underway: Arc<CallsUnderway>,
 }
 
 impl WorkerParts {
@@ -62,6 +66,7 @@ impl WorkerParts {
             metrics,
             expire_after: config.expire_after,
             events: PushEvents::default(),
+            underway: Arc::default(),
         }
     }
 }
@@ -76,20 +81,6 @@ pub(super) struct VendorWorker {
     ended: EndedRows,
     /// The floor of the lane that the line knows.
     floor: u64,
-}
-
-/// A call that is to be made.
-pub(super) struct VendorCall {
-    batch: TaskBatch,
-    notice: Notice,
-    devices: Vec<Device>,
-}
-
-impl VendorCall {
-    /// Makes the call. Cancel safe: after a drop the devices may have got the notice, and their tasks are still there.
-    pub(super) async fn make(&self, vendor: &dyn Vendor) -> Vec<Outcome> {
-        vendor.push(&self.notice, &self.devices).await
-    }
 }
 
 /// A notice for some tasks of a batch.
@@ -159,7 +150,7 @@ impl VendorWorker {
             let mut over = self.line.expire(now_ms);
             over.extend(self.line.surplus());
             for (number, task) in over {
-                self.end(number, &task, SeenState::Expired, now_ms);
+                self.end(number, &task, SeenState::Expired, now_ms).await;
                 self.outcomes.expired.increment(1);
             }
             let log = &*self.parts.log;
@@ -212,6 +203,8 @@ impl VendorWorker {
                         batch,
                         notice: prepared.notice,
                         devices: prepared.devices,
+                        log: Arc::clone(&self.parts.log),
+                        underway: Arc::clone(&self.parts.underway),
                     })
                     .collect()
             }
@@ -242,11 +235,12 @@ impl VendorWorker {
             }
             let Some(message) = &shared else {
                 let reason = "the message is no longer there";
-                self.finish(batch, number, &task, reason, now_ms);
+                self.finish(batch, number, &task, reason, now_ms).await;
                 continue;
             };
             let Some(device) = self.device(&task).await? else {
-                self.finish(batch, number, &task, "the device was removed", now_ms);
+                let reason = "the device was removed";
+                self.finish(batch, number, &task, reason, now_ms).await;
                 continue;
             };
             let words = self.parts.wording.words(&message.message, &device.lang);
@@ -271,7 +265,7 @@ impl VendorWorker {
         Ok(notices)
     }
 
-    fn finish(
+    async fn finish(
         &mut self,
         batch: &mut TaskBatch,
         number: u64,
@@ -280,7 +274,8 @@ impl VendorWorker {
         now_ms: u64,
     ) {
         self.line.finish(batch, number);
-        self.end(number, task, SeenState::Gone(reason.into()), now_ms);
+        let state = SeenState::Gone(reason.into());
+        self.end(number, task, state, now_ms).await;
         self.outcomes.gone.increment(1);
     }
 
@@ -402,7 +397,7 @@ impl VendorWorker {
                     continue;
                 }
             };
-            self.end(*number, task, state, now_ms);
+            self.end(*number, task, state, now_ms).await;
         }
         self.turn(turn, &stopped.unwrap_or_default());
     }
@@ -442,10 +437,14 @@ impl VendorWorker {
         }
     }
 
-    fn end(&mut self, number: u64, task: &PushTask, state: SeenState, now_ms: u64) {
-        // An event's row is written with the end of its task, or before it.
-        let event = self.event(task, &state);
-        self.tell(task, state, now_ms);
+    async fn end(&mut self, number: u64, task: &PushTask, state: SeenState, now_ms: u64) {
+        let erased = is_erased(&*self.parts.log, &task.user, task.seq).await;
+        let mut event = None;
+        if !erased.unwrap_or(false) {
+            // An event's row is written with the end of its task, or before it.
+            event = self.event(task, &state);
+            self.tell(task, state, now_ms);
+        }
         self.lane.end(number);
         let key = task_key(self.lane.provider, number);
         self.ended

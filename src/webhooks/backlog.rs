@@ -57,6 +57,22 @@ impl PushBacklog {
         Ok(Self { made, balance, max })
     }
 
+    /// So many events were removed from the rows.
+    pub(super) fn removed(&mut self, count: usize) {
+        self.balance -= count as i64;
+    }
+
+    /// Counts anew what waits.
+    pub(super) async fn recount(&mut self, log: &dyn Log) -> Result<(), LogError> {
+        let made = self.made.load(Relaxed);
+        let counted = Self::open(log, Arc::clone(&self.made), self.max).await?;
+        // The rows that were made are among those that were counted.
+        self.balance = counted
+            .balance
+            .saturating_sub(i64::try_from(made).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
     /// An event is on its way.
     pub(super) fn took_one(&mut self) {
         self.balance -= 1;

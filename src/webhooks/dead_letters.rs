@@ -56,6 +56,23 @@ impl DeadLetter {
         removal(prefix, self.number, self.bytes)
     }
 
+    /// The changes that put this event into its place, or remove it, and the bytes of its rows then.
+    pub(super) fn changed(
+        self,
+        prefix: &'static [u8],
+        event: Option<Box<RawValue>>,
+    ) -> (Vec<RowChange>, usize) {
+        let mut changes: Vec<_> = self.removal(prefix).collect();
+        let Some(event) = event else {
+            return (changes, 0);
+        };
+        let number = self.number;
+        let text = serde_json::to_vec(&Self { event, ..self }).expect("a letter is JSON");
+        let text = Bytes::from(text);
+        changes.extend(rows::letter_rows(prefix, number, &text));
+        (changes, text.len())
+    }
+
     pub(super) fn into_event(self) -> HookEvent {
         HookEvent {
             id: self.id,
@@ -222,6 +239,18 @@ impl DeadLetters {
         }
         self.measure(&index);
         changes
+    }
+
+    /// Letters have so many bytes now; with none they are gone.
+    pub(super) fn changed(&self, letters: &[(u64, usize)]) {
+        let mut index = self.lock();
+        for (number, bytes) in letters {
+            if index.remove(*number).is_some() && *bytes > 0 {
+                index.letters.insert(*number, *bytes);
+                index.bytes += bytes;
+            }
+        }
+        self.measure(&index);
     }
 
     /// The number of letters.

@@ -145,6 +145,23 @@ impl Dispatch {
         self.batch.as_ref()
     }
 
+    /// True if the batch, or what is left of a refused one, has this text in it.
+    pub(super) fn names(&self, text: &str) -> bool {
+        let batches = self.batch.iter().chain(&self.alone);
+        let mut events = batches.flat_map(|batch| &batch.events);
+        let mut refused = self.end.refused.iter().map(|(event, _)| event);
+        events.any(|event| event.json.get().contains(text))
+            || refused.any(|event| event.json.get().contains(text))
+    }
+
+    /// Drops the batch, which is composed anew. The pauses stay.
+    pub(super) fn drop_batch(&mut self) {
+        self.batch = None;
+        self.alone.clear();
+        self.end = EndedBatch::default();
+        self.refusals = 0;
+    }
+
     /// Takes the answer to the batch. `chance` is a random number from 0 to 1.
     ///
     /// # Panics

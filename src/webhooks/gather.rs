@@ -7,6 +7,10 @@
 //! A read of the log may fail in the middle of a composition. The events before it are then the batch, and the places in its
 //! rows cover exactly these events: a source moves its place only with the events that it adds. A composition that failed
 //! without an event returns the error. Such a composition passed only what is not told, and the next one goes on from there.
+//!
+//! - `anew.rs`: a batch is dropped and composed anew, because a user in it was erased
+
+mod anew;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -64,6 +68,8 @@ pub(super) struct Gatherer {
     start_ms: u64,
     presence_count: u64,
     is_state_told: bool,
+    /// True if a batch was dropped that was not told: all that was taken for it is taken again.
+    must_begin_anew: bool,
     turn: u64,
 }
 
@@ -154,6 +160,7 @@ impl Gatherer {
             start_ms: now_ms,
             presence_count: 0,
             is_state_told: false,
+            must_begin_anew: false,
             turn: 0,
         }
     }
@@ -164,6 +171,7 @@ impl Gatherer {
         &mut self,
         now_ms: u64,
     ) -> Result<(Option<EventBatch>, bool), LogError> {
+        self.begin_anew_if_dropped(now_ms).await?;
         if let Some(batch) = self.again().await? {
             return Ok((Some(batch), true));
         }
@@ -305,7 +313,9 @@ impl Gatherer {
             .rows(RowTable::Consumers, rows::PUSH_PREFIX, &[], limit);
         for (key, value) in waiting.wait().await? {
             let time_ms = rows::push_time_ms(&key).unwrap_or_default();
-            if let Ok(note) = serde_json::from_slice::<PushNote>(&value) {
+            if let Ok(note) = serde_json::from_slice::<PushNote>(&value)
+                && !self.is_late(&note, time_ms).await?
+            {
                 let kind = match note.id {
                     Some(_) => EventKind::PushSent,
                     None => EventKind::PushFailed,
@@ -329,6 +339,7 @@ impl Gatherer {
         for (key, value) in waiting.wait().await? {
             if let Some(expiry) = Expiry::read(&key, &value)
                 && self.settings.wants(EventKind::MessageExpired)
+                && !self.is_erased(&expiry).await?
             {
                 draft.push(HookEvent::expired(self.commits.epoch, &expiry));
             }

@@ -15,6 +15,7 @@
 //! - `push_events.rs`, `backlog.rs`: the ends of pushes, and the bound of those that wait
 //! - `dead_letters.rs`: events that the receiver refused
 //! - `sweep.rs`: removes rows of forgotten sessions
+//! - `forget.rs`: forgets users who were erased
 //! - `before_send.rs`: the question before each send
 
 mod backlog;
@@ -23,6 +24,7 @@ mod courier;
 mod dead_letters;
 mod dispatch;
 mod event;
+mod forget;
 mod gather;
 mod presence;
 mod push_events;
@@ -45,6 +47,7 @@ pub use self::{
     before_send::{BeforeSendHook, QUESTIONS_MAX, Ruling, SendQuestion},
     courier::{HookReceiver, HookReply},
     dead_letters::{DeadLetter, DeadLetters, LetterError},
+    forget::HookForgetter,
     push_events::PushEvents,
     room::{HookSources, WebhooksRoom},
     thread::{WebhooksError, WebhooksThread},
@@ -66,6 +69,8 @@ pub struct Hooks {
     pub before_send: Option<Arc<BeforeSendHook>>,
     /// Events that the receiver refused.
     pub dead_letters: Option<Arc<DeadLetters>>,
+    /// Forgets users who were erased, where events are sent.
+    pub forgetter: Option<HookForgetter>,
 }
 
 /// Webhooks as a gateway starts them.
@@ -133,10 +138,10 @@ pub fn start(
         clock,
         metrics,
     };
-    let (thread, letters, push_events, watched) =
-        WebhooksThread::start(config, sources, Arc::new(courier))?;
-    started.hooks.dead_letters = Some(letters);
-    started.push_events = push_events;
+    let (thread, opened, watched) = WebhooksThread::start(config, sources, Arc::new(courier))?;
+    started.hooks.dead_letters = Some(opened.letters);
+    started.hooks.forgetter = Some(opened.forgetter);
+    started.push_events = opened.push_events;
     started.thread = Some((thread, watched));
     Ok(started)
 }

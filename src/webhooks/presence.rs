@@ -52,6 +52,11 @@ impl PresenceNotes {
         (notes, lost)
     }
 
+    /// Forgets the notes about a user.
+    pub(super) fn forget(&self, user: &UserId) {
+        self.lock().notes.retain(|note| note.user != *user);
+    }
+
     /// Forgets all notes, because a state that is read after this has them.
     pub(super) fn clear(&self) {
         *self.lock() = NotesWaiting::default();

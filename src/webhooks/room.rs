@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     time::timeout,
 };
 
@@ -15,6 +15,7 @@ use super::{
     courier::HookReceiver,
     dead_letters::DeadLetters,
     dispatch::Dispatch,
+    forget::{FORGET_ORDERS_MAX, HookForgetter},
     gather::{self, Gatherer},
     presence::PresenceNotes,
     push_events::PushEvents,
@@ -51,7 +52,15 @@ pub struct HookSources {
 /// The events of one gateway, before they are sent.
 pub struct WebhooksRoom {
     worker: HookWorker,
-    push_events: PushEvents,
+    opened: OpenedHooks,
+}
+
+/// The parts of the room that other rooms use.
+#[derive(Clone)]
+pub(super) struct OpenedHooks {
+    pub(super) letters: Arc<DeadLetters>,
+    pub(super) push_events: PushEvents,
+    pub(super) forgetter: HookForgetter,
 }
 
 /// Tells of commits. The log's thread only leaves a mark.
@@ -108,6 +117,8 @@ impl WebhooksRoom {
             }
         }
         let letters = DeadLetters::open(Arc::clone(&log), Arc::clone(&metrics)).await?;
+        let letters = Arc::new(letters);
+        let (orders, forgets) = mpsc::channel(FORGET_ORDERS_MAX);
         let pushes_made = Arc::new(AtomicU64::new(0));
         let pushes = PushBacklog::open(&*log, Arc::clone(&pushes_made), PUSH_EVENTS_MAX).await?;
         let push_events =
@@ -121,32 +132,44 @@ impl WebhooksRoom {
             pushes,
             clock.now_ms(),
         );
+        let opened = OpenedHooks {
+            letters: Arc::clone(&letters),
+            push_events,
+            forgetter: HookForgetter::new(Arc::clone(&log), Arc::clone(&letters), orders),
+        };
         let worker = HookWorker {
             log,
             clock,
             metrics,
             gatherer,
-            letters: Arc::new(letters),
+            letters,
             receiver,
             sweep: Sweep::new(config.log.retention),
             news,
             dispatch: Dispatch::default(),
+            forgets,
             is_away: false,
         };
-        Ok(Self {
-            worker,
-            push_events,
-        })
+        Ok(Self { worker, opened })
     }
 
     /// Events that the receiver refused.
     pub fn letters(&self) -> Arc<DeadLetters> {
-        Arc::clone(&self.worker.letters)
+        Arc::clone(&self.opened.letters)
     }
 
     /// For the room `push`.
     pub fn push_events(&self) -> PushEvents {
-        self.push_events.clone()
+        self.opened.push_events.clone()
+    }
+
+    pub(super) fn opened(&self) -> OpenedHooks {
+        self.opened.clone()
+    }
+
+    /// Forgets users who were erased.
+    pub fn forgetter(&self) -> HookForgetter {
+        self.opened.forgetter.clone()
     }
 
     /// Sends events until `halted` says true, and a little longer if a request is under way. Cancel safe: after a drop events that

@@ -3,9 +3,11 @@
 //! - `fixture.rs`: a log, and the gatherer on it
 //! - `gathering.rs`: which events come, in which order, and again after a crash
 //! - `dispatching.rs`: what an answer means, and when a batch is tried again
+//! - `forgetting.rs`: users who were erased are in no event
 //! - `letters.rs`: the list of dead letters
 
 mod dispatching;
 mod fixture;
+mod forgetting;
 mod gathering;
 mod letters;

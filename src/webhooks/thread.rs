@@ -10,10 +10,8 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    PushEvents,
     courier::HookReceiver,
-    dead_letters::DeadLetters,
-    room::{HookSources, WebhooksRoom},
+    room::{HookSources, OpenedHooks, WebhooksRoom},
 };
 use crate::{
     config::Config,
@@ -53,7 +51,7 @@ impl WebhooksThread {
         config: &Config,
         sources: HookSources,
         receiver: Arc<dyn HookReceiver>,
-    ) -> Result<(Self, Arc<DeadLetters>, PushEvents, Watched), WebhooksError> {
+    ) -> Result<(Self, OpenedHooks, Watched), WebhooksError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(READ_THREADS)
@@ -68,7 +66,7 @@ impl WebhooksThread {
                 let room = match opening {
                     Ok(room) => {
                         // The gateway waits for it.
-                        let _ = opened.send(Ok((room.letters(), room.push_events())));
+                        let _ = opened.send(Ok(room.opened()));
                         room
                     }
                     Err(error) => {
@@ -83,11 +81,11 @@ impl WebhooksThread {
         let handle = std::thread::Builder::new()
             .name("webhooks".into())
             .spawn(work)?;
-        let (letters, events) = match is_open.recv_timeout(WEBHOOKS_OPEN_TIMEOUT) {
+        let opened = match is_open.recv_timeout(WEBHOOKS_OPEN_TIMEOUT) {
             Ok(opened) => opened?,
             Err(_) => return Err(WebhooksError::Late),
         };
-        Ok((Self { halt, handle }, letters, events, watched))
+        Ok((Self { halt, handle }, opened, watched))
     }
 
     /// Says that the thread has to end.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     time::sleep,
 };
 
@@ -11,6 +11,7 @@ use super::{
     courier::{HookReceiver, HookReply},
     dead_letters::DeadLetters,
     dispatch::{Dispatch, DispatchStep, EndedBatch, Settled},
+    forget::{ForgetOrder, name_in_json},
     gather::Gatherer,
     sweep::Sweep,
 };
@@ -40,6 +41,8 @@ pub(super) struct HookWorker {
     /// Says that there may be events.
     pub(super) news: Arc<Notify>,
     pub(super) dispatch: Dispatch,
+    /// Orders to forget users who were erased.
+    pub(super) forgets: mpsc::Receiver<ForgetOrder>,
     /// True while the receiver takes nothing, so that this is said once.
     pub(super) is_away: bool,
 }
@@ -49,6 +52,9 @@ impl HookWorker {
     pub(super) async fn run(&mut self, pulse: &Pulse, mut halt: watch::Receiver<bool>) {
         while !*halt.borrow() {
             pulse.beat();
+            while let Ok(order) = self.forgets.try_recv() {
+                self.forget(order);
+            }
             let now_ms = self.clock.now_ms();
             match self.dispatch.step(now_ms) {
                 DispatchStep::Send => self.send(pulse, now_ms).await,
@@ -61,6 +67,7 @@ impl HookWorker {
                     tokio::select! {
                         biased;
                         _ = halt.changed() => {}
+                        Some(order) = self.forgets.recv() => self.forget(order),
                         () = sleep(wait.min(WEBHOOK_LOOK_INTERVAL)) => {}
                     }
                 }
@@ -74,6 +81,7 @@ impl HookWorker {
                         tokio::select! {
                             biased;
                             _ = halt.changed() => {}
+                            Some(order) = self.forgets.recv() => self.forget(order),
                             () = self.news.notified() => sleep(LINGER_FOR_MORE).await,
                             () = sleep(WEBHOOK_LOOK_INTERVAL) => {}
                         }
@@ -84,6 +92,7 @@ impl HookWorker {
                         tokio::select! {
                             biased;
                             _ = halt.changed() => {}
+                            Some(order) = self.forgets.recv() => self.forget(order),
                             () = sleep(LOG_RETRY) => {}
                         }
                     }
@@ -100,7 +109,24 @@ impl HookWorker {
         let lag_ms = now_ms.saturating_sub(oldest_ms.unwrap_or(now_ms));
         self.metrics.webhook_lag.set(lag_ms as f64 / 1000.0);
         pulse.rest();
-        let reply = self.receiver.take(&batch.id, now_ms, &batch.body).await;
+        let (id, body) = (batch.id.clone(), batch.body.clone());
+        let receiver = Arc::clone(&self.receiver);
+        let taking = receiver.take(&id, now_ms, &body);
+        tokio::pin!(taking);
+        let reply = loop {
+            tokio::select! {
+                biased;
+                reply = &mut taking => break reply,
+                Some(order) = self.forgets.recv() => {
+                    self.forget(order);
+                    if self.dispatch.batch().is_none() {
+                        // The request is given up. The receiver may have got it a moment before the erasure.
+                        pulse.beat();
+                        return;
+                    }
+                }
+            }
+        };
         pulse.beat();
         let now_ms = self.clock.now_ms();
         let settled = self.dispatch.answered(now_ms, fastrand::f64(), &reply);
@@ -115,6 +141,18 @@ impl HookWorker {
             done.extend(self.letters.add(vec![event], &reason, now_ms));
         }
         self.record(pulse, done).await;
+    }
+
+    /// Forgets a user who was erased. A batch with the user in it is dropped: it is composed anew, without the user.
+    fn forget(&mut self, order: ForgetOrder) {
+        let ForgetOrder { user, pushes, done } = order;
+        self.gatherer.forget(&user, pushes);
+        if self.dispatch.names(&name_in_json(&user)) {
+            self.dispatch.drop_batch();
+            self.gatherer.drop_batch();
+        }
+        // The eraser may have gone.
+        let _ = done.send(());
     }
 
     /// Counts an answer, and says when the receiver goes and when it is back.

@@ -11,6 +11,7 @@
 //! - `openim_rest`: the REST calls of OpenIM's SDKs on the client port, and on a port of their own
 //! - `openim_limits`: bad input of OpenIM's clients harms no other (P7)
 //! - `push`: devices whose apps did not ack get a vendor's push, never lost
+//! - `erase`: nothing of an erased user is told, whatever is killed in between
 //! - `retention`: expired messages are announced (P6)
 //! - `slow_consumer`, `limits`: a slow or hostile client harms no other (P7)
 //! - `hostile`: the small effect of hostile clients on honest ones, in numbers (P7)
@@ -42,6 +43,7 @@ mod devices;
 mod disk;
 mod doctor;
 mod drain;
+mod erase;
 mod hostile;
 mod limits;
 mod listen;

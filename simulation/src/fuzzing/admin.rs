@@ -51,6 +51,7 @@ impl Gateway {
         config.admin.batch_max = 10;
         let clock = SimClock::new().for_process();
         let base = Base::build(&config, Arc::default(), clock.clone(), MemoryLog::default());
+        let eraser = base.eraser(None, None);
         let rooms = Rooms {
             delivery: base.delivery,
             registry: base.registry,
@@ -58,6 +59,7 @@ impl Gateway {
             watch: Arc::default(),
             seen: None,
             hooks: towncrier::webhooks::Hooks::default(),
+            eraser,
         };
         let router = api(&config, rooms).expect("a good configuration");
         let admin = UserId::new(ADMIN).expect("an id");

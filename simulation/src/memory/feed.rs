@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::rows::Rows;
-use crate::ids::SessionKey;
+use crate::ids::{SessionKey, UserId};
 use crate::log::{
     Append, AppendError, Cause, CursorMove, CursorPage, FeedCommit, FeedLimit, FeedLoss, FeedPage,
-    FeedPosition, LogError, Receipt, RowChange, RowTable, SessionRow,
+    FeedPosition, LogError, Receipt, RowChange, RowTable, SessionRow, erasing_key,
 };
 
 /// The commits that are retained, and the rows.
@@ -69,6 +69,12 @@ impl Rows {
         tables.filter(|table| *table == RowTable::Devices).count()
     }
 
+    /// Writes a row that names an erased user to the rooms above.
+    pub(super) fn name_erased(&mut self, user: &UserId) {
+        let key = (RowTable::Consumers, erasing_key(user));
+        self.feed.rows.insert(key, Bytes::new());
+    }
+
     /// See [`Log::put_rows`](crate::log::Log::put_rows).
     pub(super) fn put_rows(&mut self, changes: Vec<RowChange>) -> Result<(), AppendError> {
         let refuse = |text| {
@@ -110,6 +116,9 @@ impl Rows {
 
     /// Moves a session's cursor.
     pub(super) fn move_cursor(&mut self, session: &SessionKey, row: SessionRow) {
+        if self.erasures.cover_session(session, &row) {
+            return;
+        }
         self.sessions.insert(session.clone(), row);
         let position = FeedPosition(self.feed.cursors.len() as u64 + 1);
         self.feed.cursors.push(CursorMove {
@@ -127,7 +136,10 @@ impl Rows {
     ) -> Result<CursorPage, LogError> {
         self.check_readable()?;
         let all = &self.feed.cursors;
-        let waiting = all.iter().filter(|cursor| cursor.position >= from);
+        let waiting = all.iter().filter(|cursor| {
+            let is_erased = self.erasures.cover_session(&cursor.session, &cursor.row);
+            cursor.position >= from && !is_erased
+        });
         let cursors: Vec<_> = waiting.take(limit).cloned().collect();
         let end = FeedPosition(all.len() as u64 + 1);
         let last = cursors.last().map(|last| FeedPosition(last.position.0 + 1));
@@ -166,13 +178,17 @@ impl Rows {
         }
         let mut bytes = 0;
         for commit in feed.commits.iter().filter(|commit| commit.position >= from) {
+            let commit = self.erasures.without_erased(commit);
+            if commit.entries.is_empty() {
+                continue;
+            }
             let is_full = page.commits.len() >= limit.commits || bytes >= limit.bytes;
             if is_full && !page.commits.is_empty() {
                 (page.next, page.is_end) = (commit.position, false);
                 break;
             }
             bytes += commit.bytes();
-            page.commits.push(commit.clone());
+            page.commits.push(commit);
         }
         Ok(page)
     }

@@ -18,6 +18,8 @@ pub(super) struct UserInbox {
     entries: Vec<Entry>,
     /// The number of expired entries. They are the oldest ones.
     expired: usize,
+    /// The number of erased entries. They are the oldest ones.
+    erased: usize,
     /// The base of the messages that are added now.
     pub(super) base: u32,
     /// The conversations by their ids.
@@ -123,6 +125,18 @@ impl UserInbox {
         self.expired = self.entries.len();
     }
 
+    /// Erases every entry. The heads stay.
+    pub(super) fn erase(&mut self) {
+        (self.expired, self.erased) = (self.entries.len(), self.entries.len());
+        for entry in &mut self.entries {
+            entry.content = Content::Removed;
+        }
+        for row in self.conversations.values_mut() {
+            (row.last_time_ms, row.mark) = (0, ConversationSeq::ZERO);
+            row.settings = ConversationSettings::default();
+        }
+    }
+
     /// The retained entries after this seq, ascending.
     pub(super) fn after(&self, seq: Seq) -> impl Iterator<Item = &Entry> {
         self.entries.iter().skip(self.expired.max(seq.0 as usize))
@@ -143,7 +157,7 @@ impl UserInbox {
             mark: row.mark,
             unread: unread.count() as u64,
             last_time_ms: row.last_time_ms,
-            last_seq: row.seqs.last().copied().unwrap_or_default(),
+            last_seq: self.last_seq(row),
             bases: row.bases.clone().then(EpochBase {
                 after: head,
                 base: self.base,
@@ -152,13 +166,21 @@ impl UserInbox {
         }
     }
 
+    /// The newest message's seq; 0 where it is erased.
+    fn last_seq(&self, row: &ConversationRow) -> Seq {
+        let last = row.seqs.last().copied();
+        last.filter(|last| last.0 > self.erased as u64)
+            .unwrap_or_default()
+    }
+
     fn entry(&self, seq: Seq) -> &Entry {
         &self.entries[seq.0 as usize - 1]
     }
 
-    /// All conversations.
+    /// All conversations, but for those whose messages are all erased.
     pub(super) fn conversations(&self) -> impl Iterator<Item = Conversation> {
         let rows = self.conversations.iter();
+        let rows = rows.filter(|(_, row)| self.last_seq(row) > Seq::ZERO);
         rows.map(|(id, row)| self.describe(id, row))
     }
 

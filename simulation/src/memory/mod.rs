@@ -8,9 +8,11 @@
 //! - `rows.rs`: the contents of the log, and the ways in which it fails
 //! - `engine.rs`: a store of a fleet, with a standby, in memory; `store_rows.rs`: its rows
 //! - `feed.rs`: the commits so far, and the rows beside the messages
+//! - `erasures.rs`: users who were erased
 //! - `inbox.rs`: one user's inbox, with its conversations and read marks
 
 mod engine;
+mod erasures;
 mod feed;
 mod inbox;
 mod rows;
@@ -30,8 +32,9 @@ use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Append, AppendError, Consumer, Consumers, ConversationPage, ConversationRead, CursorPage,
-        FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError, Lookup,
-        Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow, TokenTimes,
+        Erasure, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError,
+        Lookup, Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow,
+        TokenTimes,
     },
     message::{Numbers, SettingsChange},
 };
@@ -312,6 +315,14 @@ impl Log for MemoryLog {
         changes: Vec<SettingsChange>,
     ) -> Result<Pending<()>, AppendError> {
         self.answer(|rows| rows.change_settings(&user, &changes))
+    }
+
+    fn erase(&self, user: UserId, before_ms: u64) -> Result<Pending<Erasure>, AppendError> {
+        self.answer(|rows| rows.erase(user, before_ms))
+    }
+
+    fn erasure(&self, user: &UserId) -> LogAnswer<Option<Erasure>> {
+        self.reply(|rows| Ok(rows.erasure(user)))
     }
 
     fn put_rows(&self, changes: Vec<RowChange>) -> Result<Pending<()>, AppendError> {

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{feed::FeedRows, inbox::UserInbox};
+use super::{erasures::Erasures, feed::FeedRows, inbox::UserInbox};
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
@@ -74,21 +74,22 @@ pub struct Rows {
     pub profiles: BTreeMap<UserId, Bytes>,
     /// The state of each session.
     pub sessions: BTreeMap<SessionKey, SessionRow>,
-    remembered: Vec<Remembered>,
-    inboxes: BTreeMap<UserId, UserInbox>,
-    tokens: BTreeMap<(UserId, Platform), TokenTimes>,
+    pub(super) remembered: Vec<Remembered>,
+    pub(super) inboxes: BTreeMap<UserId, UserInbox>,
+    pub(super) tokens: BTreeMap<(UserId, Platform), TokenTimes>,
+    pub(super) erasures: Erasures,
     pub(super) feed: FeedRows,
     /// The senders of answers that never come.
     pub hanging: Vec<Box<dyn std::any::Any + Send>>,
 }
 
 /// The remembered facts of an append of a message.
-struct Remembered {
+pub(super) struct Remembered {
     /// The digest of the append's request, if it had a key.
     fingerprint: Option<[u8; 16]>,
-    receipt: Receipt,
+    pub(super) receipt: Receipt,
     /// True if only the key is still known.
-    is_expired: bool,
+    pub(super) is_expired: bool,
 }
 
 impl Rows {
@@ -140,6 +141,7 @@ impl Rows {
         for user in &append.receivers {
             let inbox = self.inboxes.entry(user.clone()).or_default();
             inbox.base = self.base;
+            self.erasures.know(user);
             let numbers = if append.is_marks {
                 inbox.add_marks(&origin.marks, &append)
             } else {
@@ -345,7 +347,9 @@ impl Rows {
     }
 
     pub(super) fn users(&self) -> Vec<UserId> {
-        let with_inbox = self.inboxes.keys().chain(self.profiles.keys());
+        let with_inbox = self.inboxes.keys();
+        let with_inbox = with_inbox.filter(|user| !self.erasures.is_unknown(user));
+        let with_inbox = with_inbox.chain(self.profiles.keys());
         let with_session = self.sessions.keys().map(|key| &key.user);
         let users: BTreeSet<_> = with_inbox.chain(with_session).cloned().collect();
         users.into_iter().collect()

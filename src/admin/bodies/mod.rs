@@ -7,6 +7,7 @@
 //! - `inbox.rs`: reads and deletions in an inbox
 //! - `conversation.rs`: a user's conversations and read marks
 //! - `device.rs`: a user's devices for push
+//! - `erase.rs`: the erasure of a user
 //! - `dead_letters.rs`: events that the receiver of webhooks refused
 //! - `presence.rs`: the sessions that are online
 //! - `trace.rs`: a message and its progress
@@ -16,6 +17,7 @@ mod auth;
 mod conversation;
 mod dead_letters;
 mod device;
+mod erase;
 mod inbox;
 mod presence;
 mod send;
@@ -36,6 +38,7 @@ pub(super) use self::{
         DeadLettersListed, ListDeadLetters, ListedDeadLetter, SendDeadLetters, SentDeadLetters,
     },
     device::{DeviceRequest, DevicesListed, DevicesRemoved, ListedDevice},
+    erase::{EraseRequest, Erased},
     inbox::{
         DeleteRequest, MsgData, NewestSeq, NewestSeqRequest, PullRequest, Pulled,
         PulledOfflinePush, SeqBounds, SeqRange,

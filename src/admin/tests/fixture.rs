@@ -96,6 +96,7 @@ impl Gateway {
             watch: Arc::clone(&self.watch),
             seen: None,
             hooks: Hooks::default(),
+            eraser: self.base.eraser(None, None),
         }
     }
 

@@ -3,7 +3,7 @@
 //! - `send.rs`, `idempotency.rs`, `limits.rs`, `faults.rs`: sends and their refusals
 //! - `clock.rs`: a clock that is doubted
 //! - `content.rs`: every content type and its fields
-//! - `batch.rs`, `auth.rs`, `inbox.rs`, `conversation.rs`, `device.rs`, `trace.rs`, `operation.rs`: the other calls
+//! - `batch.rs`, `auth.rs`, `inbox.rs`, `conversation.rs`, `device.rs`, `erase.rs`, `trace.rs`, `operation.rs`: the other calls
 //! - `console.rs`: the console and its calls
 //! - `roles.rs`: each call with each role; `audit.rs`: the audit log, and how fast an administrator may send
 //! - `server.rs`: the port over a real socket
@@ -17,6 +17,7 @@ mod console;
 mod content;
 mod conversation;
 mod device;
+mod erase;
 mod faults;
 mod fixture;
 mod idempotency;

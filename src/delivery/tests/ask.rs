@@ -159,6 +159,31 @@ async fn a_passage_leaves_out_what_was_deleted_and_ends_at_the_head() {
     assert_eq!(seqs, expected.collect::<Vec<_>>());
 }
 
+#[tokio::test]
+async fn an_erased_conversation_is_in_no_overview_and_a_pull_is_told_where_it_goes_on() {
+    let base = base();
+    for _ in 0..3 {
+        send(&base.delivery, "a").await;
+    }
+    base.delivery.erase(&u1()).await.unwrap();
+    let (user, delivery) = (u1(), &base.delivery);
+    let inbox = (&user, Epoch(EPOCH));
+    assert_eq!(delivery.overview(inbox).await.unwrap(), (vec![], Seq::ZERO));
+    assert_eq!(delivery.reached(inbox, Seq(3)).await.unwrap(), []);
+    let passage = Passage {
+        conversation_id: "sg_a",
+        from: WireSeq(1),
+        to: WireSeq(3),
+        is_pull: true,
+    };
+    let passages = [passage].into_iter();
+    let read = delivery.passages(inbox, passages, Counting::Kept, usize::MAX);
+    let (conversation, messages) = read.await.unwrap().remove(0);
+    let conversation = conversation.unwrap();
+    assert_eq!(conversation.first_after_others(), Some(WireSeq(4)));
+    assert_eq!((messages, conversation.unread), (vec![], 0));
+}
+
 /// 40 messages of the first epoch, and 5 of the second.
 async fn two_epochs() -> Base<MemoryLog> {
     let base = base();

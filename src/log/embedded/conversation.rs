@@ -21,7 +21,8 @@ impl Core {
         limit: usize,
     ) -> Result<ConversationPage, ReadError> {
         let mut conversations = self.state.conversations.of(user, self.base)?;
-        conversations.retain(|conversation| conversation.last_seq < before);
+        // An erased conversation has no newest message.
+        conversations.retain(|one| (Seq(1)..before).contains(&one.last_seq));
         conversations.sort_unstable_by_key(|conversation| std::cmp::Reverse(conversation.last_seq));
         let is_end = conversations.len() <= limit;
         conversations.truncate(limit);

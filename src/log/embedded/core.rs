@@ -15,16 +15,36 @@ use super::{
     segment::Segments,
     state::{Reached, State},
 };
-use crate::{clock::Clock, ids::Epoch, log::Consumers, metrics::Metrics};
+use crate::{clock::Clock, config, ids::Epoch, log::Consumers, metrics::Metrics};
 
 /// The most damaged positions that are remembered and counted. More of them are one disaster.
 const DAMAGES_MAX: usize = 100;
+
+/// The lifetimes of what is stored, in ms.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lifetimes {
+    /// `log.retention`.
+    pub(super) retention_ms: u64,
+    /// The age at which a segment ends. Its age then tells the age of its messages to within an eighth.
+    pub(super) segment_age_ms: u64,
+}
+
+impl Lifetimes {
+    pub(super) fn of(config: &config::Log) -> Self {
+        let retention_ms = config.retention.as_millis() as u64;
+        Self {
+            retention_ms,
+            segment_age_ms: (retention_ms / 8).max(1000),
+        }
+    }
+}
 
 /// The log without its threads.
 pub(super) struct Core {
     pub(super) epoch: Epoch,
     /// The base of the messages that are stored now.
     pub(super) base: u32,
+    pub(super) lifetimes: Lifetimes,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) segments: Segments,
     pub(super) state: State,
@@ -39,6 +59,7 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(
         (epoch, base): (Epoch, u32),
+        lifetimes: Lifetimes,
         disk: Arc<dyn Disk>,
         state: State,
         clock: Arc<Clock>,
@@ -52,6 +73,7 @@ impl Core {
         Self {
             epoch,
             base,
+            lifetimes,
             disk,
             segments: Segments::default(),
             state,

@@ -74,11 +74,17 @@ impl CursorPage {
                             cursor,
                             acked_at_ms,
                         };
-                        self.cursors.push(CursorMove {
-                            position: FeedPosition(at.0),
-                            session,
-                            row,
-                        });
+                        if !core
+                            .state
+                            .erasures
+                            .has_erased_session(&session.user, &row)?
+                        {
+                            self.cursors.push(CursorMove {
+                                position: FeedPosition(at.0),
+                                session,
+                                row,
+                            });
+                        }
                     }
                 }
                 Ok(None) => break,

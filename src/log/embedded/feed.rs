@@ -209,7 +209,9 @@ impl Feed<'_> {
             }),
         };
         let numbers = fields.numbers(seq, run.message.key.send_time_ms);
-        run.entries.push((user, numbers));
+        if !self.core.is_erased(&user, seq)? {
+            run.entries.push((user, numbers));
+        }
         Ok(())
     }
 
@@ -218,6 +220,9 @@ impl Feed<'_> {
         let Some(run) = self.run.take() else {
             return;
         };
+        if run.entries.is_empty() {
+            return;
+        }
         let key = &run.message.key;
         let commit = FeedCommit {
             position: FeedPosition(run.position.0),

@@ -7,7 +7,7 @@ use foldhash::quality::RandomState;
 use tokio::sync::oneshot;
 
 use super::{
-    Append, AppendError, Commit, Receipt,
+    Append, AppendError, Commit, Erasure, Receipt,
     entry_fields::{EntryFields, MARKS},
     message_facts::MessageFacts,
     record::{self, Position, Record},
@@ -73,6 +73,8 @@ pub(super) enum Caller {
         Result<Receipt, AppendError>,
     ),
     Records(oneshot::Sender<Result<(), AppendError>>),
+    /// The same, with another answer.
+    Erase(oneshot::Sender<Result<Erasure, AppendError>>, Erasure),
     /// The answer does not depend on the group's outcome.
     Decided(
         oneshot::Sender<Result<Receipt, AppendError>>,
@@ -255,6 +257,11 @@ impl Group {
         numbers
     }
 
+    /// True if this group has an entry or a registration of the user.
+    pub(super) fn has_news_of(&self, user: &UserId) -> bool {
+        self.heads.contains_key(user) || self.profiles.contains_key(user)
+    }
+
     /// The value of a row after this group.
     pub(super) fn row(
         &self,
@@ -287,6 +294,9 @@ pub(super) fn answer(callers: Vec<Caller>, outcome: &Result<(), AppendError>) {
         match caller {
             Caller::Append(sender, answer) => drop(sender.send(outcome.clone().and(answer))),
             Caller::Records(sender) => drop(sender.send(outcome.clone())),
+            Caller::Erase(sender, erasure) => {
+                drop(sender.send(outcome.clone().map(|()| erasure)));
+            }
             Caller::Decided(sender, decided) => drop(sender.send(decided)),
         }
     }

@@ -265,6 +265,12 @@ fn line(segment: &Segment, at: Position, record: &Record) -> String {
                 key.sender, key.client_message_id
             )
         }
+        Record::Erase {
+            user,
+            head,
+            time_ms,
+            ..
+        } => format!("{at} erase user={user:?} head={head} time_ms={time_ms}"),
         Record::Row { table, key, value } => {
             let key = key.escape_ascii();
             match value {

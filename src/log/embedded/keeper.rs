@@ -14,6 +14,7 @@ use super::{
     AppendError, ReadError, Refusing,
     core::Core,
     disk::is_short_of_space,
+    erase::is_possible,
     queue::{Carried, UncountedSender, Work},
     record::{Position, ROWS_SINCE, Record},
     retention::{self, Leaving, RetentionLimits, SizeBound},
@@ -144,8 +145,8 @@ impl Keeper {
         self.go_on().await;
         self.mark();
         self.measure();
-        if self.core.is_disk_full() {
-            // An empty group shows if there is space again.
+        if self.core.is_disk_full() || self.must_end_segment() {
+            // An empty group shows if there is space again, and ends a segment that is old.
             self.append(Vec::new()).await;
         }
         while !self.is_retention_stuck
@@ -159,6 +160,18 @@ impl Keeper {
             }
             self.measure();
         }
+    }
+
+    /// True if the last segment is old, and holds bytes of users who were erased. Without it, a quiet log would keep them for long.
+    fn must_end_segment(&self) -> bool {
+        let last = self.core.segments.all().last().cloned();
+        let age_ms = self.core.lifetimes.segment_age_ms;
+        let now_ms = self.core.clock.now_ms();
+        let is_old = |last: Arc<Segment>| {
+            let is_used = last.end() > last.first_record();
+            is_used && now_ms.saturating_sub(last.created_ms) >= age_ms
+        };
+        self.core.state.erasures.has_some() && last.is_some_and(is_old)
     }
 
     /// Sets the metrics of the log's size.
@@ -349,6 +362,9 @@ impl Keeper {
                 }
             }
             facts.extend(leaving.carried_rows(&self.core, segment, &self.pulse)?);
+        }
+        if is_possible(self.format) {
+            facts.extend(leaving.carried_erasures());
         }
         for facts in facts.chunks(CARRIED_AT_ONCE) {
             if !self.ask(|sender| Work::Carry(facts.to_vec(), sender)).await {

@@ -10,10 +10,10 @@ use tokio::sync::oneshot;
 
 use super::{
     Append, AppendError, Cause, Consumer, ConversationPage, ConversationRead, CursorPage,
-    EmbeddedLog, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError,
-    Lookup, Patience, Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint, RowChange,
-    RowTable, SessionRow, TokenTimes, core::Core, lock::lock, queue::Work, record::Record,
-    table_id::TableId,
+    EmbeddedLog, Erasure, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer,
+    LogError, Lookup, Patience, Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint,
+    RowChange, RowTable, SessionRow, TokenTimes, core::Core, erase, lock::lock, queue::Work,
+    record::Record, table_id::TableId,
 };
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
@@ -196,6 +196,15 @@ impl Log for EmbeddedLog {
         if epoch != self.core.epoch {
             return Ok(());
         }
+        // The last acks of a session that ends because its user was erased.
+        if self
+            .core
+            .state
+            .erasures
+            .has_erased_session(&key.user, &row)?
+        {
+            return Ok(());
+        }
         let acked = self.core.state.store_cursor(key, row)?;
         self.core.metrics.acked.increment(acked);
         if acked != ByKind::default() {
@@ -283,6 +292,19 @@ impl Log for EmbeddedLog {
     ) -> Result<Pending<()>, AppendError> {
         self.check_conversations("log.format is held back to one without settings")?;
         self.enqueue(|sender| Work::Settings(user, changes, sender))
+    }
+
+    fn erase(&self, user: UserId, before_ms: u64) -> Result<Pending<Erasure>, AppendError> {
+        if !erase::is_possible(self.format) {
+            let text = "log.format is held back to one without erasures";
+            let failure = LogError::new(Cause::LookupFailed, text);
+            return Err(AppendError::Refusing(failure));
+        }
+        self.enqueue(|sender| Work::Erase(user, before_ms, sender))
+    }
+
+    fn erasure(&self, user: &UserId) -> LogAnswer<Option<Erasure>> {
+        LogAnswer::Now(self.core.erasure(user).map_err(LogError::from))
     }
 
     fn put_rows(&self, rows: Vec<RowChange>) -> Result<Pending<()>, AppendError> {

@@ -27,6 +27,7 @@
 //! - `writer.rs`: the only part that appends
 //! - `group.rs`: the records of one write and one sync
 //! - `settings.rs`: changes of a user's settings of conversations
+//! - `erase.rs`: erasures of users; `erase_again.rs`: the list of them, for a log that is restored from an earlier backup
 //! - `spread.rs`: messages to everyone, in pieces
 //! - `spread_row.rs`: the rows that say how far each one is spread
 //! - `state/`: the rows that follow from the records, in sled and in memory
@@ -64,6 +65,8 @@ mod disk;
 mod entry;
 mod entry_fields;
 mod epoch;
+mod erase;
+mod erase_again;
 mod error;
 mod expiry_rows;
 mod feed;
@@ -105,6 +108,7 @@ pub use self::{
 };
 pub use self::{
     epoch::LogEpoch,
+    erase_again::EraseAgainError,
     error::{Damage, Later, ReadError},
     open::{EmbeddedLog, is_in_use},
     recovery::OpenError,
@@ -115,7 +119,8 @@ pub use self::{
 use self::error::Refusing;
 use super::{
     Append, AppendError, Cause, Commit, Consumer, ConversationPage, ConversationRead, CursorMove,
-    CursorPage, EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Expiry, FeedCommit, FeedLimit,
-    FeedLoss, FeedPage, FeedPosition, Inbox, InboxRead, LISTED_MAX, Log, LogAnswer, LogError,
-    Lookup, Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow, TokenTimes,
+    CursorPage, EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Erasure, Expiry, FeedCommit,
+    FeedLimit, FeedLoss, FeedPage, FeedPosition, Inbox, InboxRead, LISTED_MAX, Log, LogAnswer,
+    LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow,
+    TokenTimes, erasing_key,
 };

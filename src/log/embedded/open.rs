@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Damage, LogError, OpenError,
-    core::Core,
+    core::{Core, Lifetimes},
     disk::{Disk, RealDisk, is_short_of_space},
     epoch,
     keeper::Keeper,
@@ -54,6 +54,8 @@ pub struct EmbeddedLog {
     /// The threads without which a gateway cannot go on, for its watch.
     watched: Mutex<Vec<Watched>>,
     pub(super) aside: Aside,
+    /// The format of new segments.
+    pub(super) format: u8,
     /// The reads that were given to `aside` and have not ended.
     pub(super) reads: Arc<WaitingReads>,
     /// The locked file. It is held as long as the log exists, so that no second process opens the directory.
@@ -176,6 +178,7 @@ impl EmbeddedLog {
         let (time_mark, last_time) = TimeMark::open(&*directories.root).map_err(io)?;
         let core = Arc::new(Core::new(
             (epoch.number, epoch.base),
+            Lifetimes::of(config),
             disk,
             state,
             clock,
@@ -219,6 +222,7 @@ impl EmbeddedLog {
             threads: Mutex::default(),
             watched: Mutex::new(watched),
             aside,
+            format: config.format,
             reads,
             lock: None,
         };

@@ -18,7 +18,7 @@ use tokio::sync::{
     oneshot,
 };
 
-use super::{Append, AppendError, Receipt, Refusing, record::Record, table_id::TableId};
+use super::{Append, AppendError, Erasure, Receipt, Refusing, record::Record, table_id::TableId};
 use crate::{
     ids::{Seq, UserId},
     message::SettingsChange,
@@ -46,9 +46,27 @@ pub(super) enum Work {
         Vec<SettingsChange>,
         oneshot::Sender<Result<(), AppendError>>,
     ),
+    /// The erasure of a user, and of the user's tokens issued before this Unix ms.
+    Erase(UserId, u64, oneshot::Sender<Result<Erasure, AppendError>>),
     /// Facts that must outlive a segment. They are written again with their values at the time of the write, so that no newer
     /// value is undone.
     Carry(Vec<Carried>, oneshot::Sender<Result<(), AppendError>>),
+}
+
+impl Work {
+    /// Answers the caller that it is not done.
+    pub(super) fn refuse(self, error: &AppendError) {
+        let error = error.clone();
+        // The receiver may have been dropped. Then the answer is discarded.
+        match self {
+            Self::Append(_, sender) | Self::Everyone(_, sender) => drop(sender.send(Err(error))),
+            Self::Records(_, sender)
+            | Self::Delete(_, _, sender)
+            | Self::Settings(_, _, sender)
+            | Self::Carry(_, sender) => drop(sender.send(Err(error))),
+            Self::Erase(_, _, sender) => drop(sender.send(Err(error))),
+        }
+    }
 }
 
 /// A fact that must outlive a segment, by its key.
@@ -58,6 +76,8 @@ pub(super) enum Carried {
     Profile(UserId),
     /// A row of a table.
     Row(TableId, Bytes),
+    /// The erasure of a user who got nothing since.
+    Erasure(UserId),
 }
 
 /// A request, and the bytes that were counted for it.
@@ -179,6 +199,7 @@ fn bytes_of(work: &Work) -> u64 {
             SHARED_BYTES + user.as_str().len() + ids + size_of_val(&changes[..])
         }
         Work::Carry(facts, _) => size_of_val(&facts[..]),
+        Work::Erase(user, ..) => SHARED_BYTES + user.as_str().len(),
     };
     (size_of::<Queued>() + bytes) as u64
 }

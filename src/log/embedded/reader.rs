@@ -16,7 +16,7 @@ use super::{
     record::{MessageRecord, Position, Record},
     scan::{Scan, Scanned},
     segment::Segment,
-    spread_row::{SpreadRow, read_piece, read_piece_key},
+    spread_row::{SpreadRow, piece_key, read_piece, read_piece_key},
     state::{KeyRow, UserRow},
     table_id::TableId,
 };
@@ -145,7 +145,8 @@ impl Core {
             return self.receipt_of_spread(row.message_id, &spread);
         }
         if let Some(segment) = self.segments.holding(row.position) {
-            return receipt_at(&segment, row.position)?.ok_or_else(|| {
+            let found = self.receipt_at(&segment, row.position)?;
+            return found.map(|(receipt, _)| receipt).ok_or_else(|| {
                 segment
                     .damage_at(row.position, "no message stands where a key points")
                     .into()
@@ -278,7 +279,9 @@ impl Core {
         }) = scan.next()?
             && *of.get_or_insert(message) == message
         {
-            entries.push((user, fields.numbers(seq, send_time_ms)));
+            if !self.is_erased(&user, seq)? {
+                entries.push((user, fields.numbers(seq, send_time_ms)));
+            }
         }
         Ok(entries)
     }
@@ -306,10 +309,16 @@ impl Core {
         user: &UserId,
     ) -> Result<Option<Numbers>, ReadError> {
         let number = self.state.users.get(user)?.number;
-        let Some(skip) = number.checked_sub(1) else {
+        let (Some(index), Some(row)) = (number.checked_sub(1), self.spread(id)?) else {
             return Ok(None);
         };
-        let entries = self.entries(id, skip as usize, 1)?;
+        let piece = piece_key(id, index / row.piece);
+        let Some(piece) = self.state.row(TableId::Pieces, &piece)? else {
+            return Ok(None);
+        };
+        let send_time_ms = self.message_of(&row)?.key.send_time_ms;
+        // Users who were erased have no entry in the piece, so the number does not say the place in it.
+        let entries = self.entries_at(read_piece(&piece)?, send_time_ms)?;
         let entry = entries.into_iter().find(|(owner, _)| owner == user);
         Ok(entry.map(|(_, numbers)| numbers))
     }
@@ -338,7 +347,10 @@ impl Core {
             while let Some(scanned) = scan.next()? {
                 match scanned.record {
                     Record::Message(message) if message.key.message_id == id => {
-                        return receipt_at(segment, scanned.position);
+                        let found = self.receipt_at(segment, scanned.position)?;
+                        return Ok(found
+                            .filter(|(_, is_nobodys)| !is_nobodys)
+                            .map(|(receipt, _)| receipt));
                     }
                     Record::GroupEnd { time_ms, .. }
                         if time_ms > id.time_ms() + COMMIT_DELAY_MAX_MS =>
@@ -351,40 +363,51 @@ impl Core {
         }
         Ok(None)
     }
-}
 
-/// The message at `at` with the entries that follow it; `None` when `at` holds something else.
-fn receipt_at(segment: &Segment, at: Position) -> Result<Option<Receipt>, ReadError> {
-    let mut scan = Scan::from(segment, at, None);
-    let Some(Record::Message(message)) = scan.next()?.map(|scanned| scanned.record) else {
-        return Ok(None);
-    };
-    let key = message.key;
-    let mut entries = Vec::new();
-    while let Some(scanned) = scan.next()? {
-        match scanned.record {
-            Record::Entry {
-                user,
-                seq,
-                message,
-                fields,
-                ..
-            } if message == at => {
-                // Read marks are no message that anybody looks for.
-                if fields.kind == MARKS {
-                    return Ok(None);
+    /// The message at `at` with the entries that follow it, but for those of erased users, and true if these were all. `None` when `at`
+    /// holds something else.
+    fn receipt_at(
+        &self,
+        segment: &Segment,
+        at: Position,
+    ) -> Result<Option<(Receipt, bool)>, ReadError> {
+        let mut scan = Scan::from(segment, at, None);
+        let Some(Record::Message(message)) = scan.next()?.map(|scanned| scanned.record) else {
+            return Ok(None);
+        };
+        let key = message.key;
+        let (mut entries, mut has_erased) = (Vec::new(), false);
+        while let Some(scanned) = scan.next()? {
+            match scanned.record {
+                Record::Entry {
+                    user,
+                    seq,
+                    message,
+                    fields,
+                    ..
+                } if message == at => {
+                    // Read marks are no message that anybody looks for.
+                    if fields.kind == MARKS {
+                        return Ok(None);
+                    }
+                    if self.is_erased(&user, seq)? {
+                        has_erased = true;
+                        continue;
+                    }
+                    entries.push((user, fields.numbers(seq, key.send_time_ms)));
                 }
-                entries.push((user, fields.numbers(seq, key.send_time_ms)));
+                _ => break,
             }
-            _ => break,
         }
+        let is_nobodys = has_erased && entries.is_empty();
+        let receipt = Receipt {
+            message_id: key.message_id,
+            sender: key.sender,
+            client_message_id: key.client_message_id,
+            send_time_ms: key.send_time_ms,
+            receivers: entries.len() as u64,
+            entries: entries.into(),
+        };
+        Ok(Some((receipt, is_nobodys)))
     }
-    Ok(Some(Receipt {
-        message_id: key.message_id,
-        sender: key.sender,
-        client_message_id: key.client_message_id,
-        send_time_ms: key.send_time_ms,
-        receivers: entries.len() as u64,
-        entries: entries.into(),
-    }))
 }

@@ -9,11 +9,16 @@
 //!
 //! A later version may add a kind of record or a table of rows, with a new format of segments. This version then names the
 //! record and does not start. A later version may add fields to an entry in any format; this version passes over them.
+//!
+//! - `decode.rs`: reads them back
+
+mod decode;
 
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{Append, entry_fields::EntryFields, error::Later, table_id::TableId};
+pub(super) use self::decode::{NoRecord, decode};
+use super::{Append, entry_fields::EntryFields, table_id::TableId};
 use crate::ids::{ConversationSeq, MessageId, Platform, Seq, SessionKey, UserId};
 
 /// A position in the log: bytes since its beginning, over all segments. It names one record for ever.
@@ -38,8 +43,12 @@ pub(super) const GROUP_END_MAGIC: [u8; 8] = *b"\xf1TC-end\n";
 
 /// The first format of segments that has rows of tables.
 pub(super) const ROWS_SINCE: u8 = 3;
-/// The kind of a row, the highest kind that this version knows.
+/// The first format of segments that has erasures.
+pub(super) const ERASURES_SINCE: u8 = 4;
+/// The kind of a row.
 const KIND_ROW: u8 = 11;
+/// The kind of an erasure, the highest kind that this version knows.
+const KIND_ERASE: u8 = 12;
 
 /// One record's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +105,14 @@ pub(super) enum Record {
         key: Bytes,
         value: Option<Bytes>,
     },
+    /// The user was erased. The entries up to `head` are the erased ones, and tokens issued before `before_ms` are revoked. Retention
+    /// writes it again for a user who is still unknown.
+    Erase {
+        user: UserId,
+        head: Seq,
+        time_ms: u64,
+        before_ms: u64,
+    },
 }
 
 impl Record {
@@ -104,6 +121,7 @@ impl Record {
         match self {
             Self::Entry { fields, .. } if *fields != EntryFields::default() => 3,
             Self::Row { .. } => ROWS_SINCE,
+            Self::Erase { .. } => ERASURES_SINCE,
             Self::Token { .. } => 2,
             _ => 1,
         }
@@ -294,6 +312,16 @@ fn encode_body(record: &Record, out: &mut Vec<u8>) -> u8 {
             out.extend_from_slice(value.as_deref().unwrap_or_default());
             KIND_ROW
         }
+        Record::Erase {
+            user,
+            head,
+            time_ms,
+            before_ms,
+        } => {
+            put_u64s(out, [head.0, *time_ms, *before_ms]);
+            put_id(out, user.as_str());
+            KIND_ERASE
+        }
     }
 }
 
@@ -317,190 +345,9 @@ fn put_key(out: &mut Vec<u8>, key: &Key) {
     put_id(out, &key.client_message_id);
 }
 
-/// The reason for which bytes are no record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoRecord {
-    /// The bytes differ from the bytes that were written. The text names the part that does not fit.
-    Damaged(&'static str),
-    /// The bytes are as they were written, by a later version.
-    Later(Later),
-}
-
-/// Reads a record from its bytes (header and body, exactly).
-pub(super) fn decode(header: &Header, body: &Bytes) -> Result<Record, NoRecord> {
-    if body.len() != header.length || header.crc_of(body) != header.crc {
-        return Err(NoRecord::Damaged("the checksum does not match"));
-    }
-    let later = match (header.kind, body.first()) {
-        (KIND_ROW, Some(table)) if TableId::from_number(*table).is_none() => {
-            Some(Later::Table(*table))
-        }
-        (1..=KIND_ROW, _) => None,
-        (kind, _) => Some(Later::Record(kind)),
-    };
-    if let Some(later) = later {
-        return Err(NoRecord::Later(later));
-    }
-    let mut fields = Fields { rest: body.clone() };
-    fields
-        .record(header.kind)
-        .ok_or(NoRecord::Damaged("the record has no form of its kind"))
-}
-
-/// Takes the fields of a body off its front.
-struct Fields {
-    rest: Bytes,
-}
-
-impl Fields {
-    fn record(&mut self, kind: u8) -> Option<Record> {
-        Some(match kind {
-            1 => {
-                let magic = self.array::<8>()?;
-                let (position, start, time_ms) = (self.position()?, self.position()?, self.u64()?);
-                (magic == GROUP_END_MAGIC).then_some(Record::GroupEnd {
-                    position,
-                    start,
-                    time_ms,
-                })?
-            }
-            2 => {
-                let (key, is_keyed) = (self.key()?, self.u8()? == 1);
-                Record::Message(MessageRecord {
-                    key,
-                    is_keyed,
-                    body: self.rest.split_off(0),
-                })
-            }
-            3 => {
-                let (seq, previous, message) = (self.seq()?, self.position()?, self.position()?);
-                Record::Entry {
-                    user: self.user()?,
-                    seq,
-                    previous,
-                    message,
-                    fields: EntryFields::decode(self.rest.split_off(0)).ok()?,
-                }
-            }
-            4 => {
-                let (cursor, acked_at_ms, platform) = (self.seq()?, self.u64()?, self.platform()?);
-                let device = self.id()?.into();
-                Record::Cursor {
-                    session: SessionKey {
-                        user: self.user()?,
-                        platform,
-                        device,
-                    },
-                    cursor,
-                    acked_at_ms,
-                }
-            }
-            5 => {
-                let (user, profile) = (self.user()?, self.rest.split_off(0));
-                Record::Register { user, profile }
-            }
-            6 => {
-                let (before_ms, platform, user) = (self.u64()?, self.platform()?, self.user()?);
-                Record::Revoke {
-                    user,
-                    platform,
-                    before_ms,
-                }
-            }
-            7 => {
-                let (seq, user) = (self.seq()?, self.user()?);
-                let place = match self.rest.is_empty() {
-                    true => None,
-                    false => Some((ConversationSeq(self.seq()?.0), self.id()?.into())),
-                };
-                Record::Delete { user, seq, place }
-            }
-            8 => {
-                let (head, first, user) = (self.seq()?, self.seq()?, self.user()?);
-                Record::Head { user, head, first }
-            }
-            9 => Record::Key(self.key()?),
-            10 => {
-                let (issued_at_ms, platform) = (self.u64()?, self.platform()?);
-                Record::Token {
-                    user: self.user()?,
-                    platform,
-                    issued_at_ms,
-                }
-            }
-            KIND_ROW => {
-                let (table, is_there) = (TableId::from_number(self.u8()?)?, self.u8()? == 1);
-                let key = u16::from_le_bytes(self.array()?);
-                let key = self.take(key.into())?;
-                let value = is_there.then(|| self.rest.split_off(0));
-                if table == TableId::Numbers && !is_number(&key, value.as_deref()) {
-                    return None;
-                }
-                Record::Row { table, key, value }
-            }
-            _ => return None,
-        })
-    }
-
-    fn take(&mut self, count: usize) -> Option<Bytes> {
-        (count <= self.rest.len()).then(|| self.rest.split_to(count))
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.as_ref().try_into().ok()
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.array().map(|[byte]| byte)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn seq(&mut self) -> Option<Seq> {
-        self.u64().filter(|seq| *seq <= SEQ_MAX).map(Seq)
-    }
-
-    fn position(&mut self) -> Option<Position> {
-        self.u64().map(Position)
-    }
-
-    fn platform(&mut self) -> Option<Platform> {
-        Platform::from_number(self.u8()?.into()).ok()
-    }
-
-    fn id(&mut self) -> Option<String> {
-        let length = self.u8()?;
-        String::from_utf8(self.take(length.into())?.into()).ok()
-    }
-
-    fn user(&mut self) -> Option<UserId> {
-        UserId::new(&self.id()?).ok()
-    }
-
-    fn key(&mut self) -> Option<Key> {
-        Some(Key {
-            message_id: MessageId(self.array()?),
-            send_time_ms: self.u64()?,
-            fingerprint: self.array()?,
-            sender: self.id()?.into(),
-            client_message_id: self.id()?.into(),
-        })
-    }
-}
-
-/// True if a row gives a user a number. A user keeps a number for ever.
-fn is_number(key: &[u8], value: Option<&[u8]>) -> bool {
-    let number = key.try_into().map(u64::from_be_bytes);
-    let user = value.and_then(|value| std::str::from_utf8(value).ok());
-    number.is_ok_and(|number| number <= SEQ_MAX)
-        && user.is_some_and(|user| UserId::new(user).is_ok())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::error::Later, *};
 
     fn user(name: &str) -> UserId {
         UserId::new(name).unwrap()
@@ -596,6 +443,12 @@ mod tests {
                 platform: Platform::Ios,
                 issued_at_ms: 78,
             },
+            Record::Erase {
+                user: user("u1"),
+                head: Seq(8),
+                time_ms: 1_700_000_000_003,
+                before_ms: 1_700_000_000_004,
+            },
         ]
     }
 
@@ -630,7 +483,7 @@ mod tests {
 
     #[test]
     fn a_record_of_a_later_version_is_not_damaged() {
-        assert_eq!(read(12, b""), Err(NoRecord::Later(Later::Record(12))));
+        assert_eq!(read(13, b""), Err(NoRecord::Later(Later::Record(13))));
         assert_eq!(read(0, b""), Err(NoRecord::Later(Later::Record(0))));
         assert_eq!(
             read(KIND_ROW, b"\xc8\x01\x00\x00"),

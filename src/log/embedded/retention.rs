@@ -23,7 +23,7 @@ use super::{
     scan::Scan,
     segment::Segment,
     spread_row::{SpreadRow, read_piece},
-    state::is_forgotten,
+    state::{ErasureRow, is_forgotten},
     table_id::TableId,
 };
 use crate::{
@@ -123,6 +123,8 @@ pub(super) struct Leaving {
     rows: BTreeSet<(TableId, Bytes)>,
     /// The lowest and the highest conversation seq of each conversation with an entry in the segment, by its key.
     conversations: BTreeMap<Box<[u8]>, RangeInclusive<ConversationSeq>>,
+    /// The users whose erasures the segment holds.
+    erased: Vec<(UserId, ErasureRow)>,
     /// The conversations that the segment marks, by their keys.
     marked: BTreeSet<Box<[u8]>>,
     /// The entries without a conversation seq.
@@ -213,6 +215,24 @@ impl Leaving {
             Record::Head { user, .. } => {
                 self.heads.insert(user);
             }
+            Record::Erase {
+                user,
+                head,
+                time_ms,
+                before_ms,
+            } => {
+                // The record itself says the head and the revocations.
+                self.heads.insert(user.clone());
+                let platforms = Platform::ALL.into_iter();
+                self.tokens
+                    .extend(platforms.map(|platform| (user.clone(), platform)));
+                let erased = ErasureRow {
+                    head,
+                    time_ms,
+                    before_ms,
+                };
+                self.erased.push((user, erased));
+            }
             Record::Key(key) => self.keys.push(key),
             Record::Row { table, key, .. } => {
                 // The key of a record is a part of a larger read. A copy keeps its own bytes only.
@@ -294,6 +314,12 @@ impl Leaving {
             .collect()
     }
 
+    /// The erasures that the log must hold again before the segment is removed.
+    pub(super) fn carried_erasures(&self) -> Vec<Carried> {
+        let users = self.erased.iter().map(|(user, _)| user.clone());
+        users.map(Carried::Erasure).collect()
+    }
+
     /// The rows that the log must hold again before the segment is removed.
     pub(super) fn carried_rows(
         &self,
@@ -365,6 +391,13 @@ impl Leaving {
             pulse.beat();
             let conversations = &core.state.conversations;
             conversations.expire(key, range.end().next(), segment.end())?;
+        }
+        for (user, erased) in &self.erased {
+            pulse.beat();
+            // The erasure of a user who is unknown was carried over.
+            if !core.state.users.get(user)?.is_erased {
+                core.state.erasures.forget(user, erased)?;
+            }
         }
         let kept_since_ms = core.kept_since_ms(limits.age);
         for session in &self.sessions {

@@ -22,7 +22,7 @@ use super::{
     state::StateError,
     table_id::{TableId, number_key},
 };
-use crate::ids::MessageId;
+use crate::ids::{MessageId, UserId};
 
 /// The most messages to everyone that wait or are being spread. Each has its body in memory, at
 /// most a frame.
@@ -252,7 +252,9 @@ impl Spreads {
         let facts = core.facts_of(&running.message);
         let mut receivers = Vec::with_capacity((end - begin) as usize);
         for number in begin + 1..=end {
-            if let Some(user) = core.state.user_of(number)? {
+            let user = core.state.user_of(number)?;
+            let send_time_ms = running.message.key.send_time_ms;
+            if let Some(user) = user.filter(|user| is_reached(core, user, send_time_ms)) {
                 let conversation = group.look_up(&core.state, &user, facts.as_ref())?;
                 receivers.push((user, conversation));
             }
@@ -322,6 +324,15 @@ impl Spreads {
             drop(caller.send(Err(error.clone())));
         }
     }
+}
+
+/// True unless the user was erased after the message was sent, or is unknown since. What cannot be looked up fails later.
+fn is_reached(core: &Core, user: &UserId, send_time_ms: u64) -> bool {
+    let erased = core.state.erasures.get(user);
+    let is_before =
+        erased.is_ok_and(|erased| erased.is_some_and(|one| send_time_ms <= one.time_ms));
+    let is_unknown = core.state.users.get(user).is_ok_and(|row| row.is_erased);
+    !is_before && !is_unknown
 }
 
 /// A copy of a message for another segment. Only the first one says that its key was used.

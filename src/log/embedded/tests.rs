@@ -14,6 +14,7 @@
 //! - `everyone.rs`: a message to everyone is placed to its end, in pieces
 //! - `feed.rs`: the feed has each commit once, and tells what is missing; rows outlive their segment
 //! - `expiries.rs`: a reader learns which unacked messages left, and which cursors moved
+//! - `erase.rs`: an erased user is erased after whatever comes
 //! - `format.rs`: older formats are read and written on, later ones are named
 //! - `parts.rs`: a work on very many rows or records is done in parts
 //! - `threads.rs`: a thread that ended or hangs is named
@@ -26,6 +27,7 @@ mod crash;
 mod damage;
 mod directory;
 mod epochs;
+mod erase;
 mod everyone;
 mod expiries;
 mod feed;

@@ -51,6 +51,8 @@ pub(crate) struct Writer {
     /// The memory of a group's bytes, kept between groups.
     buffer: Vec<u8>,
     spreads: Spreads,
+    /// A request that waits for a group of its own.
+    held: Option<Work>,
     bytes_since_check: u64,
     /// The bytes of the last group that found no space, 0 once a group has been written. A test for space writes as many.
     refused_bytes: usize,
@@ -76,20 +78,20 @@ impl Writer {
         pulse: Pulse,
     ) -> Self {
         Self {
-            core,
             queue,
             active,
             buffer: Vec::new(),
             spreads,
+            held: None,
             bytes_since_check: FREE_CHECK_BYTES,
             refused_bytes: 0,
             is_cut_short: false,
             segment_bytes: limits.segment_bytes,
             format: limits.format,
-            // A segment's age then tells the age of its messages to within an eighth.
-            segment_age_ms: (limits.retention.as_millis() as u64 / 8).max(1000),
+            segment_age_ms: core.lifetimes.segment_age_ms,
             newest_ms: 0,
             pulse,
+            core,
         }
     }
 
@@ -122,6 +124,9 @@ impl Writer {
     /// Waits for a request, or until the next piece of a message to everyone is due: then there is no request. The outer
     /// `None`: the queue is closed and empty.
     async fn next(&mut self) -> Option<Option<Work>> {
+        if let Some(held) = self.held.take() {
+            return Some(Some(held));
+        }
         if !self.spreads.is_busy() {
             return self.queue.recv().await.map(Some);
         }
@@ -135,7 +140,7 @@ impl Writer {
             let error = refusing.into();
             self.spreads.refuse(&error);
             return first.map_or(0, |first| {
-                refuse(first, &error);
+                first.refuse(&error);
                 1
             });
         }
@@ -150,17 +155,27 @@ impl Writer {
         );
         let mut next = first;
         let mut requests = 0;
+        let mut is_alone = false;
         while let Some(work) = next {
+            is_alone = matches!(work, Work::Erase(..));
+            if is_alone && requests > 0 {
+                self.held = Some(work);
+                is_alone = false;
+                break;
+            }
             self.add(&mut group, work);
             requests += 1;
-            let has_room = group.buffer.len() < GROUP_BYTES_MAX && requests < GROUP_REQUESTS_MAX;
+            let has_room =
+                !is_alone && group.buffer.len() < GROUP_BYTES_MAX && requests < GROUP_REQUESTS_MAX;
             next = if has_room {
                 self.queue.try_recv()
             } else {
                 None
             };
         }
-        self.spreads.add(&self.core, &mut group, self.active.base);
+        if !is_alone {
+            self.spreads.add(&self.core, &mut group, self.active.base);
+        }
         // An empty group is written only to test if a full disk has space again.
         let is_idle = group.records.is_empty() && !self.core.is_disk_full();
         let outcome = if is_idle {
@@ -225,12 +240,27 @@ impl Writer {
         match work {
             Work::Records(records, sender) => {
                 for record in records {
-                    group.put(record);
+                    match self.core.is_of_erased_session(&record) {
+                        Ok(true) => {}
+                        // A record too many does less harm than one too few.
+                        Ok(false) | Err(_) => drop(group.put(record)),
+                    }
                 }
                 group.callers.push(Caller::Records(sender));
             }
+            Work::Erase(user, before_ms, sender) => {
+                match self.core.erase(group, &user, before_ms) {
+                    Ok(erasure) => group.callers.push(Caller::Erase(sender, erasure)),
+                    // The receiver may have been dropped. Then the answer is discarded.
+                    Err(error) => drop(sender.send(Err(error.into()))),
+                }
+            }
             Work::Delete(user, seqs, sender) => {
                 for seq in seqs {
+                    // The user may have been erased while the request waited.
+                    if matches!(self.core.is_erased(&user, seq), Ok(true)) {
+                        continue;
+                    }
                     if let Some(deletion) = self.core.deletion(&user, seq) {
                         group.put(deletion);
                     }
@@ -292,6 +322,11 @@ impl Writer {
                     }
                 }
                 Carried::Row(table, key) => self.carry_row(group, table, key)?,
+                Carried::Erasure(user) => {
+                    if let Some(record) = self.core.carried_erasure(group, &user)? {
+                        group.put(record);
+                    }
+                }
             }
         }
         Ok(())
@@ -460,21 +495,6 @@ fn refusing_for(error: &io::Error) -> Refusing {
             Refusing::DiskFull
         }
         _ => Refusing::SyncFailed,
-    }
-}
-
-fn refuse(work: Work, error: &AppendError) {
-    // The receiver may have been dropped. Then the answer is discarded.
-    match work {
-        Work::Append(_, sender) | Work::Everyone(_, sender) => {
-            drop(sender.send(Err(error.clone())));
-        }
-        Work::Records(_, sender)
-        | Work::Delete(_, _, sender)
-        | Work::Settings(_, _, sender)
-        | Work::Carry(_, sender) => {
-            drop(sender.send(Err(error.clone())));
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Each log adds tests of its own, for durability and for its kinds of damage. `fixture.rs` has the logs under test, and
 //! `everyone.rs` the tests of messages to everyone. `conversations.rs` has those of conversations, and `marks.rs` those of
-//! read marks. `settings.rs` has those of settings, and `feed.rs` those of rows and of the feed. `readable.rs` has the test of a read that a consumer begins.
+//! read marks. `settings.rs` has those of settings, `erasure.rs` those of erasures, and `feed.rs` those of rows and of the feed. `readable.rs` has the test of a read that a consumer begins.
 
 /// Runs each test of a file against each log.
 macro_rules! every_log {
@@ -42,6 +42,7 @@ macro_rules! every_log {
 }
 
 mod conversations;
+mod erasure;
 mod everyone;
 mod feed;
 mod fixture;

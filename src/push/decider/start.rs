@@ -10,6 +10,7 @@ use crate::{
     log::{FeedPosition, RowTable},
     message::Provider,
     push::{
+        forget::is_erased,
         lane::VendorLane,
         rows::{self, POSITION_KEY, PushTask, put_position, read_position, task_prefix},
         seen::{self, SeenFact, SeenState},
@@ -67,7 +68,9 @@ impl Decider {
                         outcomes.expired.increment(tasks as u64);
                         let mut changes = Vec::new();
                         for (key, row) in page {
-                            if let Some((_, task)) = PushTask::read(&key, &row) {
+                            if let Some((_, task)) = PushTask::read(&key, &row)
+                                && !is_erased(&**log, &task.user, task.seq).await?
+                            {
                                 let (message, user) = (task.message_id, &task.user);
                                 let reason = "the vendor is configured no more";
                                 changes.extend(self.events.failed(message, user, provider, reason));

@@ -1,6 +1,6 @@
 //! Writes what was decided, keeps the position in the feed, and ends the oldest tasks while too many wait.
 
-use std::mem::take;
+use std::{mem::take, sync::atomic::Ordering::Relaxed};
 
 use tracing::info;
 
@@ -8,6 +8,7 @@ use super::{Decided, Decider, ENDING_TOGETHER, StepError};
 use crate::{
     log::{AppendError, FeedPosition, RowChange, RowTable},
     push::{
+        forget::is_erased,
         rows::{self, PushTask, put_position, task_key, task_prefix},
         seen::{self, SeenFact, SeenState},
     },
@@ -61,7 +62,8 @@ impl Decider {
     /// Tells the workers and the trace what counts now.
     fn tell(&mut self, decided: Decided) {
         self.due += decided.due_ms.len();
-        self.due = self.due.saturating_sub(decided.undue);
+        let undue = decided.undue + self.forgotten.swap(0, Relaxed);
+        self.due = self.due.saturating_sub(undue);
         self.metrics.push.due.set(self.due as f64);
         for deadline_ms in decided.due_ms {
             self.note_due(deadline_ms);
@@ -96,6 +98,9 @@ impl Decider {
             for (key, value) in rows.wait().await? {
                 if let Some((_, task)) = PushTask::read(&key, &value) {
                     let (message, user) = (task.message_id, &task.user);
+                    if is_erased(&*self.source.log, user, task.seq).await? {
+                        continue;
+                    }
                     told.extend(self.events.failed(message, user, provider, "expired"));
                     let fact = SeenFact {
                         class: task.class,

@@ -171,6 +171,19 @@ impl ConversationRow {
         }
     }
 
+    /// The user's entries up to this seq are erased. A newer message says that this happened before. Without a last seq a conversation
+    /// is in no list.
+    pub(super) fn erase(&mut self, head: Seq) {
+        if self.last_seq <= head {
+            self.first = self.head.next();
+            self.newest = Position::NONE;
+            self.mark = ConversationSeq::ZERO;
+            (self.last_time_ms, self.last_seq) = (0, Seq::ZERO);
+        }
+        self.settings = ConversationSettings::default();
+        self.settle_deleted();
+    }
+
     /// Forgets deleted messages that are not unread any more.
     pub(super) fn settle_deleted(&mut self) {
         let read = self.read_up_to();

@@ -265,6 +265,15 @@ impl Conversations {
         Ok(())
     }
 
+    /// The user's entries up to this seq are erased. The heads stay.
+    pub(super) fn erase(&self, key: Vec<u8>, head: Seq) -> Result<(), StateError> {
+        self.rows.update(key, |row| {
+            if let Some(row) = row {
+                row.erase(head);
+            }
+        })
+    }
+
     /// Forgets the place of an entry without a number, because retention removed the entry.
     pub(in crate::log::embedded) fn forget_unnumbered(&self, user: &UserId, seq: Seq) {
         self.unnumbered.remove(keys::entry(user, seq));

@@ -3,7 +3,7 @@
 //!
 //! | tree | key | value | lifetime |
 //! |---|---|---|---|
-//! | `users` | user | head, newest, first, acked, flags: a varint each; flag 1: has deleted messages; flag 2: the user's number follows; flag 4: has rows of marks, and the number of pending marks follows | for ever |
+//! | `users` | user | head, newest, first, acked, flags: a varint each; flag 1: has deleted messages; flag 2: the user's number follows; flag 4: has rows of marks, and the number of pending marks follows; flag 8: was erased, and got nothing since | for ever |
 //! | `waypoints` | user `\0` seq (multiples of 64) | position u64 of that `Entry` | until its segment is removed |
 //! | `marks` | user `\0` seq / 64 | the bits u64 of the seqs whose `Entry` holds read marks | until its segments are removed |
 //! | `conversations` | user `\0` conversation id | head, newest, first, mark, last time, last seq, flags: a varint each; flag 1: provisional; flag 2: the shift follows; flag 4: the bases follow, their number, then after and base of each; flag 8: the settings follow, pinned, receive option, cleared; then the unread messages that were deleted | for ever |
@@ -13,6 +13,7 @@
 //! | `sessions` | user `\0` platform u8, device | cursor u64, acked_at_ms u64 | for ever; of an OpenIM session: `log.retention` after the last login or ack, when a segment is removed |
 //! | `keys` | sender `\0` clientMsgID | message id 16, send_time u64, fingerprint 16, position u64 | as its message, at least `log.idempotency_retention` |
 //! | `revoked` | user `\0` platform u8 | revoked_before_ms u64, newest_ms u64 (absent in older rows) | for ever |
+//! | `erased` | user | head u64, time u64, before u64: the erasure | until its segment is removed; of a user who got nothing since: for ever |
 //! | `deleted` | user `\0` seq | – | until its segment is removed |
 //! | `profiles` | user | opaque | for ever |
 //! | `rows` | table u8, key | the row's value, see `table_id.rs` | until the row is removed |
@@ -85,6 +86,11 @@ pub(super) fn prefix(user: &UserId) -> Vec<u8> {
 pub(super) fn read_user_and_platform(bytes: &[u8]) -> Option<(UserId, Platform)> {
     let session = read_session(bytes)?;
     Some((session.user, session.platform))
+}
+
+/// The number at the end of a key of an entry, or of a row of `marks`.
+pub(super) fn seq_of(bytes: &[u8]) -> Option<Seq> {
+    bytes.last_chunk().copied().map(u64::from_be_bytes).map(Seq)
 }
 
 /// The user that a key of `conversations` names.

@@ -13,12 +13,14 @@
 //! - `conversations.rs`: conversations and their read marks; `conversation_row.rs`: the row of one; `unnumbered.rs`: entries of an
 //!   earlier version; `settings.rs`: a user's settings as bytes
 //! - `mark_rows.rs`: which entries of an inbox are read marks
+//! - `erasures.rs`: users who were erased, and what of their rows goes
 //! - `users.rs`, `cursors.rs`, `idempotency.rs`, `tokens.rs`: the rows; `rows.rs`: the rows of the tables in `table_id.rs`
 
 mod checkpoint;
 mod conversation_row;
 mod conversations;
 mod cursors;
+mod erasures;
 mod idempotency;
 mod keys;
 mod mark_rows;
@@ -52,6 +54,7 @@ pub(super) use self::{
     conversation_row::{ConversationRow, newest_base},
     conversations::Conversations,
     cursors::{Cursors, is_forgotten},
+    erasures::{ErasureRow, Erasures},
     idempotency::KeyRow,
     idempotency::Keys,
     memory::MemoryHome,
@@ -75,7 +78,7 @@ use crate::{
 };
 
 /// The number of tables.
-const TABLES: usize = 12;
+const TABLES: usize = 13;
 
 /// The state store failed: only rows in memory can be looked up.
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +163,7 @@ pub(super) struct State {
     pub(super) cursors: Cursors,
     pub(super) keys: Keys,
     pub(super) tokens: TokenTable,
+    pub(super) erasures: Erasures,
     deleted: Table<()>,
     profiles: Table<Bytes>,
     rows: Table<Bytes>,
@@ -192,6 +196,7 @@ impl State {
             tokens: TokenTable {
                 rows: Table::open_logged(&*store, "revoked")?,
             },
+            erasures: Erasures::open(&*store)?,
             deleted: Table::open(&*store, "deleted")?,
             profiles: Table::open(&*store, "profiles")?,
             rows: Table::open_sorted(&*store, "rows")?,
@@ -278,7 +283,7 @@ impl State {
             }
             Record::Register { user, profile } => {
                 self.profiles.put(user.as_str().into(), profile.clone());
-                self.users.update(user, |_| {})?;
+                self.users.update(user, |row| row.is_erased = false)?;
             }
             Record::Revoke {
                 user,
@@ -290,6 +295,19 @@ impl State {
                 platform,
                 issued_at_ms,
             } => self.tokens.note(user, *platform, *issued_at_ms)?,
+            Record::Erase {
+                user,
+                head,
+                time_ms,
+                before_ms,
+            } => {
+                let erased = ErasureRow {
+                    head: *head,
+                    time_ms: *time_ms,
+                    before_ms: *before_ms,
+                };
+                self.erase(user, erased, at)?;
+            }
             Record::Delete { user, seq, place } => {
                 self.deleted.put(keys::entry(user, *seq), ());
                 self.users.update(user, |row| row.has_deleted = true)?;
@@ -365,6 +383,7 @@ impl State {
         }
         let ((), acked) = self.change(&session.user, |user| {
             user.acked = user.acked.max(row.cursor.min(user.head));
+            user.is_erased = false;
         })?;
         Ok(acked)
     }
@@ -407,11 +426,11 @@ impl State {
         self.profiles.get(user.as_str().as_bytes())
     }
 
-    /// All known users.
+    /// All known users. A user who was erased is unknown, until something new comes.
     pub(super) fn all_users(&self) -> Result<Vec<UserId>, StateError> {
         let mut users = BTreeSet::new();
-        self.users.rows.visit(&[], |key, _| {
-            let text = std::str::from_utf8(key).ok();
+        self.users.rows.visit(&[], |key, row| {
+            let text = std::str::from_utf8(key).ok().filter(|_| !row.is_erased);
             users.extend(text.and_then(|user| UserId::new(user).ok()));
         })?;
         self.cursors.rows.visit(&[], |key, _| {
@@ -432,6 +451,7 @@ impl State {
             &self.conversations.waypoints,
             &self.conversations.unnumbered,
             &self.keys.rows,
+            &self.erasures.rows,
             &self.deleted,
             &self.profiles,
             &self.rows,

@@ -106,6 +106,23 @@ impl TokenTable {
         )
     }
 
+    /// Revokes the tokens issued before this Unix ms, and forgets when one of them was seen.
+    pub(super) fn erase(
+        &self,
+        user: &UserId,
+        platform: Platform,
+        before_ms: u64,
+    ) -> Result<(), StateError> {
+        self.rows
+            .update(keys::user_and_platform(user, platform), |row| {
+                let row = row.get_or_insert_default();
+                row.revoked_before_ms = row.revoked_before_ms.max(before_ms);
+                if row.newest_ms < before_ms {
+                    row.newest_ms = 0;
+                }
+            })
+    }
+
     /// Changes the times. Neither of them ever goes back.
     fn raise(
         &self,

@@ -39,6 +39,8 @@ pub(in crate::log::embedded) struct UserRow {
     pub(in crate::log::embedded) has_deleted: bool,
     /// True if the tree `marks` has rows of this user.
     pub(in crate::log::embedded) has_marks: bool,
+    /// True if the user was erased, and got nothing since.
+    pub(in crate::log::embedded) is_erased: bool,
     /// The number of retained entries of read marks that no session acked.
     pub(in crate::log::embedded) pending_marks: u64,
     /// The user's number, from 1; 0 for a user who has none yet.
@@ -53,6 +55,8 @@ const HAS_DELETED: u64 = 1;
 const HAS_NUMBER: u64 = 2;
 /// The number of pending marks follows, after the user's number.
 const HAS_MARKS: u64 = 4;
+/// The user was erased.
+const IS_ERASED: u64 = 8;
 
 /// The entries of a user that are pending before a change and after it.
 pub(super) type PendingChange = (ByKind<u64>, ByKind<u64>);
@@ -66,6 +70,7 @@ impl Default for UserRow {
             acked: Seq::ZERO,
             has_deleted: false,
             has_marks: false,
+            is_erased: false,
             pending_marks: 0,
             number: 0,
         }
@@ -106,7 +111,8 @@ impl Row for UserRow {
         let has_number = self.number > 0;
         let flags = if self.has_deleted { HAS_DELETED } else { 0 }
             | if has_number { HAS_NUMBER } else { 0 }
-            | if self.has_marks { HAS_MARKS } else { 0 };
+            | if self.has_marks { HAS_MARKS } else { 0 }
+            | if self.is_erased { IS_ERASED } else { 0 };
         let numbers = [
             self.head.0,
             self.newest.0,
@@ -133,6 +139,7 @@ impl Row for UserRow {
         };
         let flags = number()?;
         row.has_deleted = flags & HAS_DELETED > 0;
+        row.is_erased = flags & IS_ERASED > 0;
         if flags & HAS_NUMBER > 0 {
             row.number = number().filter(|number| *number <= NUMBER_MAX)?;
         }
@@ -233,10 +240,11 @@ impl Users {
         Ok(())
     }
 
-    /// Makes a user with a session known, if that is news. Without numbers the session's row is enough.
+    /// Makes a user with a session known, if that is news. Without numbers the session's row is enough, but for a user who was erased.
     pub(super) fn know(&self, user: &UserId) -> Result<(), StateError> {
-        if lock(&self.unnumbered).is_some() && self.get(user)?.number == 0 {
-            self.update(user, |_| {})?;
+        let row = self.get(user)?;
+        if row.is_erased || lock(&self.unnumbered).is_some() && row.number == 0 {
+            self.update(user, |row| row.is_erased = false)?;
         }
         Ok(())
     }
@@ -310,6 +318,7 @@ impl Users {
                     row.first = seq;
                 }
                 (row.head, row.newest) = (seq, at);
+                row.is_erased = false;
                 row.pending_marks += u64::from(is_marks);
             }
         })?;
@@ -369,6 +378,7 @@ mod tests {
                 acked: Seq(number()),
                 has_deleted: number() % 2 == 1,
                 has_marks: false,
+                is_erased: number() % 2 == 1,
                 pending_marks: 0,
                 number: (number() >> 2) * (number() % 2),
             };
@@ -395,6 +405,7 @@ mod tests {
             acked: Seq((1 << 21) - 1),
             has_deleted: true,
             has_marks: true,
+            is_erased: true,
             pending_marks: 127,
             number: (1 << 35) - 1,
         };

@@ -48,10 +48,11 @@ fn an_older_log_is_written_on_in_the_format_that_is_configured() {
 }
 
 /// A segment that an older version wrote, in each older format: messages `one` for u1 and u2, `two` with a key and `three`
-/// for u1, a registration of u3, a revocation, the deletion of `three`, and the session of u2. Format 2: a token as well.
-const OLDER: [(u8, &[u8]); 2] = [
+/// for u1, a registration of u3, a revocation, the deletion of `three`, and the session of u2. From format 2 on: a token as well.
+const OLDER: [(u8, &[u8]); 3] = [
     (1, include_bytes!("../samples/format-1.log")),
     (2, include_bytes!("../samples/format-2.log")),
+    (3, include_bytes!("../samples/format-3.log")),
 ];
 
 /// A log whose directory holds this one segment, all of which is retained.
