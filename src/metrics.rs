@@ -7,17 +7,19 @@
 //!
 //! - `admin_route.rs`: the answers of one route of the admin API
 //! - `before_send.rs`: the questions before a send
+//! - `backup.rs`: the backups of the log
 //! - `push.rs`: those of vendor push
 //! - `device_outcome.rs`: what became of a device
 
 mod admin_route;
+mod backup;
 mod before_send;
 mod device_outcome;
 mod push;
 
 use std::sync::Arc;
 
-pub use self::{admin_route::AdminRoute, before_send::AskOutcome};
+pub use self::{admin_route::AdminRoute, backup::BackupMetrics, before_send::AskOutcome};
 
 use metrics::{Counter, Gauge, Histogram, Unit, with_local_recorder};
 use metrics_exporter_prometheus::{
@@ -183,8 +185,8 @@ pub struct Metrics {
     pub connections: Gauge,
     pub frames_received: Counter,
     pub bytes_sent: Counter,
-    /// Vendor push.
     pub push: PushMetrics,
+    pub backup: BackupMetrics,
 }
 
 impl Metrics {
@@ -392,6 +394,7 @@ impl Metrics {
                 "Bytes written to clients' sockets",
             ),
             push: PushMetrics::new(&recorder),
+            backup: BackupMetrics::new(&recorder),
             recorder,
         }
     }

@@ -15,11 +15,12 @@
 //! - `content.rs`, `shape.rs`: the content types and their fields; the check against them
 //! - `send.rs`, `batch.rs`, `fingerprint.rs`, `outcomes.rs`: sends, and their outcomes
 //! - `before_send.rs`: the question to another system before a send; `dead_letters.rs`: the events that it refused
-//! - `auth.rs`, `presence.rs`, `inbox.rs`, `pull.rs`, `conversation.rs`, `device.rs`, `trace.rs`, `health.rs`: the other calls
+//! - `auth.rs`, `presence.rs`, `inbox.rs`, `pull.rs`, `conversation.rs`, `device.rs`, `trace.rs`, `health.rs`, `backup.rs`: the other calls
 //! - `console.rs`: the page at `/console/`, and the configuration that it shows
 //! - `error.rs`: every refusal, with its HTTP status, errCode and sentence
 
 mod auth;
+mod backup;
 mod batch;
 mod before_send;
 mod bodies;

@@ -9,11 +9,12 @@
 //! - `serve.rs`: the gateway; also without a command
 //! - `listen.rs`, `print.rs`: a client that lands pushed messages, and their form on the terminal
 //! - `send.rs`, `token.rs`: the admin side
-//! - `health.rs`: the running gateway's health; `check.rs`: the configuration; `log.rs`: a stopped data directory; `doctor.rs`: the load that this host can carry
+//! - `health.rs`: the running gateway's health; `check.rs`: the configuration; `log.rs`: a stopped data directory, `backup.rs`: its backups; `doctor.rs`: the load that this host can carry
 //! - `filter.rs`: the log filter; `supervisor.rs`: what systemd is told; `manual.rs`: shell completions and manual pages
 //! - `admin.rs`, `scratch.rs`, `signals.rs`: shared by several commands
 
 mod admin;
+mod backup;
 mod check;
 mod doctor;
 mod filter;
@@ -101,7 +102,7 @@ enum Command {
     Health(health::HealthCommand),
     /// Prints every setting with its default and meaning.
     Config(check::ConfigCommand),
-    /// Looks into the log of a stopped gateway.
+    /// Looks into the log of a stopped gateway, backs up the log of a running one, restores a backup.
     Log(log::LogCommand),
     /// Prints a script that completes command lines, for a shell.
     Completions(manual::CompletionsCommand),
@@ -149,7 +150,7 @@ fn run_command(arguments: Arguments, lines: &Lines) -> anyhow::Result<ExitCode> 
         Command::Doctor(doctor) => block_on(doctor.run(config)),
         Command::Health(health) => block_on(health.run(&config)),
         Command::Config(print) => print.run(&config),
-        Command::Log(log) => log.run(&config.log.dir),
+        Command::Log(log) => log.run(config),
         Command::Completions(completions) => Ok(completions.run()),
         Command::Man(man) => man.run(),
     }

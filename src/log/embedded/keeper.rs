@@ -148,6 +148,7 @@ impl Keeper {
             // An empty group shows if there is space again.
             self.append(Vec::new()).await;
         }
+        self.give_cut().await;
         while !self.is_retention_stuck
             && let Some(segment) = retention::next_to_remove(&self.core, &self.limits)
         {
@@ -158,6 +159,8 @@ impl Keeper {
                 break;
             }
             self.measure();
+            // Under a high load there may always be one more segment to remove.
+            self.give_cut().await;
         }
     }
 
@@ -251,6 +254,15 @@ impl Keeper {
     /// the disk since.
     fn can_write(&self) -> bool {
         self.core.check_writable().is_ok() && self.core.check_space().is_ok()
+    }
+
+    /// Gives a backup its part of the log. Cursors and tokens go into the segments first, because a backup has nothing else.
+    async fn give_cut(&mut self) {
+        if self.core.backups.is_wanted() {
+            // A log that refuses appends is backed up with the cursors that it has.
+            self.log_rows().await;
+            self.core.backups.give(|| self.core.cut());
+        }
     }
 
     /// Begins a checkpoint when one is due, and goes on with the one under way.
