@@ -220,12 +220,12 @@ impl Backup<'_> {
         let mut scan = Scan::whole(&copy);
         let mut is_closed = true;
         let mut begun = Instant::now();
-        for count in 1.. {
+        for count in 1_usize.. {
             let Some(scanned) = scan.next()? else {
                 break;
             };
             is_closed = matches!(scanned.record, Record::GroupEnd { .. });
-            if count % RECORDS_AT_ONCE == 0 {
+            if count.is_multiple_of(RECORDS_AT_ONCE) {
                 (self.after)(Piece {
                     done_bytes: 0,
                     written_bytes: 0,
