@@ -7,11 +7,13 @@
 //!
 //! - `admin_route.rs`: the answers of one route of the admin API
 //! - `before_send.rs`: the questions before a send
+//! - `backup.rs`: the backups of the log
 //! - `push.rs`: those of vendor push
 //! - `login_keys.rs`: those of the keys of a company's own login
 //! - `device_outcome.rs`: what became of a device
 
 mod admin_route;
+mod backup;
 mod before_send;
 mod device_outcome;
 mod login_keys;
@@ -19,7 +21,7 @@ mod push;
 
 use std::sync::Arc;
 
-pub use self::{admin_route::AdminRoute, before_send::AskOutcome};
+pub use self::{admin_route::AdminRoute, backup::BackupMetrics, before_send::AskOutcome};
 
 use metrics::{Counter, Gauge, Histogram, Unit, with_local_recorder};
 use metrics_exporter_prometheus::{
@@ -186,10 +188,10 @@ pub struct Metrics {
     pub connections: Gauge,
     pub frames_received: Counter,
     pub bytes_sent: Counter,
-    /// Vendor push.
     pub push: PushMetrics,
     /// The keys of a company's own login.
     pub login_keys: LoginKeysMetrics,
+    pub backup: BackupMetrics,
 }
 
 impl Metrics {
@@ -398,6 +400,7 @@ impl Metrics {
             ),
             push: PushMetrics::new(&recorder),
             login_keys: LoginKeysMetrics::new(&recorder),
+            backup: BackupMetrics::new(&recorder),
             recorder,
         }
     }

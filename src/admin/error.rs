@@ -2,7 +2,7 @@
 //!
 //! The caller gets a code and a sentence. Causes that only the operator can use go to the stderr log.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -15,6 +15,7 @@ use super::{audit::ErrCode, bodies, shape::Problem};
 use crate::{
     config::Role,
     delivery::{AppendError, AuthError, Cause, LogError, SendError},
+    delivery::{AppendError, AuthError, BackupError, Cause, LogError, SendError},
     ids::IdError,
     token::TokenError,
 };
@@ -48,12 +49,16 @@ pub mod code {
     pub const INTERNAL: u16 = 500;
     /// The log is held back to a format without conversations.
     pub const NO_CONVERSATIONS: u16 = 501;
+    /// The gateway does not back this log up.
+    pub const NO_BACKUP: u16 = 50101;
     /// A user who is no administrator called `force_logout`, or an administrator lacks the role for a call.
     pub const NOT_PERMITTED: u16 = 801;
     /// `parse_token`: the token is not good. Comes with HTTP 200.
     pub const TOKEN_UNPARSED: u16 = 1001;
     /// The system that is asked before each send refused this one. It may give any code up to 40399.
     pub const HOOK_REFUSED: u16 = 40301;
+    /// Another backup is being made.
+    pub const BACKUP_BUSY: u16 = 40901;
     /// The disk is full. Nothing was stored; sending resumes by itself once there is space.
     pub const DISK_FULL: u16 = 50301;
     /// A write or a sync failed. Nothing more is accepted until an operator restarts the gateway.
@@ -78,6 +83,8 @@ pub mod code {
     pub const STORE_AWAY: u16 = 50311;
     /// The token is of an unknown key of the company's own login, whose keys cannot be read now.
     pub const KEYS_UNREAD: u16 = 50312;
+    /// A backup could not be completed. The one before it is whole.
+    pub const BACKUP_FAILED: u16 = 50313;
 }
 
 /// The reason for which a request was not done.
@@ -151,6 +158,12 @@ pub(super) enum Refusal {
     Hook { code: u16, text: String },
     /// That system gave no usable answer.
     HookUnanswered,
+    /// No backup begins.
+    Backup(BackupError),
+    /// The destination cannot take a backup.
+    Destination(Arc<str>),
+    /// A backup could not be completed.
+    BackupFailed(Arc<str>),
     /// The log is not open yet.
     Starting,
     /// The path does not exist.
@@ -269,6 +282,20 @@ impl Refusal {
                 "the system that is asked before each send gave no answer, nothing was stored: send again in a moment",
                 1,
             ),
+            Self::Backup(BackupError::Closed) => HttpAnswer::draining(),
+            Self::Backup(error @ BackupError::Elsewhere(_)) => {
+                HttpAnswer::new(Http::NOT_IMPLEMENTED, code::NO_BACKUP, error.to_string().into())
+            }
+            Self::Backup(error @ BackupError::Busy(_)) => {
+                HttpAnswer::new(Http::CONFLICT, code::BACKUP_BUSY, error.to_string().into())
+            }
+            Self::Backup(error @ BackupError::Thread(_)) => {
+                HttpAnswer::new(Http::INTERNAL_SERVER_ERROR, code::BACKUP_FAILED, error.to_string().into())
+            }
+            Self::Destination(text) => bad(code::REQUEST, text.to_string().into()),
+            Self::BackupFailed(text) => {
+                HttpAnswer::new(Http::INTERNAL_SERVER_ERROR, code::BACKUP_FAILED, text.to_string().into())
+            }
             Self::Starting => HttpAnswer::unavailable(code::STARTING, "the gateway is starting, nothing was stored", 5),
             Self::NoPath => HttpAnswer::new(Http::NOT_FOUND, code::NOT_FOUND, "no such path".into()),
             Self::NoMethod => HttpAnswer::new(Http::METHOD_NOT_ALLOWED, code::RECEIVER, "no such method on this path".into()),
@@ -454,6 +481,12 @@ impl From<AuthError> for Refusal {
 impl From<SendError> for Refusal {
     fn from(error: SendError) -> Self {
         Self::Send(error)
+    }
+}
+
+impl From<BackupError> for Refusal {
+    fn from(error: BackupError) -> Self {
+        Self::Backup(error)
     }
 }
 

@@ -16,14 +16,15 @@
 //! - `content.rs`, `shape.rs`: the content types and their fields; the check against them
 //! - `send.rs`, `batch.rs`, `fingerprint.rs`, `outcomes.rs`: sends, and their outcomes
 //! - `before_send.rs`: the question to another system before a send; `dead_letters.rs`: the events that it refused
-//! - `auth.rs`, `presence.rs`, `inbox.rs`, `pull.rs`, `conversation.rs`, `device.rs`, `trace.rs`, `erase.rs`, `health.rs`: the other
-//!   calls
+//! - `auth.rs`, `presence.rs`, `inbox.rs`, `pull.rs`, `conversation.rs`, `device.rs`, `trace.rs`, `erase.rs`, `backup.rs`, `health.rs`:
+//!   the other calls
 //! - `console.rs`: the page at `/console/`, and the configuration that it shows
 //! - `error.rs`: every refusal, with its HTTP status, errCode and sentence
 
 mod administrators;
 mod audit;
 mod auth;
+mod backup;
 mod batch;
 mod before_send;
 mod bodies;

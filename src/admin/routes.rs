@@ -15,10 +15,11 @@ use hyper_util::service::TowerToHyperService;
 use schemars::SchemaGenerator;
 
 use super::{
-    auth, batch,
+    auth, backup, batch,
     bodies::{
-        BatchSent, ClockAccepted, ConversationsListed, DeadLettersListed, DeleteRequest,
-        DeviceRequest, DevicesListed, DevicesRemoved, Envelope, EraseRequest, Erased,
+        BackupRequest, BackupTold, BatchSent, ClockAccepted, ConversationsListed,
+        DeadLettersListed, DeleteRequest, DeviceRequest, DevicesListed, DevicesRemoved, Envelope,
+        EraseRequest, Erased,
         ListConversations, ListDeadLetters, LoggedOut, LogoutRequest, MarkRead, NewestSeq,
         NewestSeqRequest, Nothing, OnlineRequest, OnlineUsers, Operation, OperationStatus,
         PresenceRequest, Profile, PullRequest, Pulled, SendDeadLetters, SendRequest, Sent,
@@ -153,6 +154,14 @@ pub(super) fn routes() -> [Route; 26] {
             request: Some(SchemaGenerator::subschema_for::<Operation<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<ClockAccepted>>),
             handler: || post(console::accept_clock),
+        },
+        Route {
+            paths: &["/log/backup"],
+            summary: "Copies the log into a directory of the gateway's machine, or tells how far the copy has come",
+            access: Access::Admin,
+            request: Some(SchemaGenerator::subschema_for::<BackupRequest<'_>>),
+            answer: Some(SchemaGenerator::subschema_for::<Envelope<BackupTold>>),
+            handler: || post(backup::back_up),
         },
         Route {
             paths: &["/msg/newest_seq"],

@@ -1,4 +1,4 @@
-//! Access to the admin API of the configured gateway, for `send`, `token` and `listen`.
+//! Access to the admin API of the configured gateway, for `send`, `token`, `listen` and `log backup`.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -34,13 +34,7 @@ impl AdminApi {
             .user_ids
             .first()
             .ok_or_else(|| anyhow!("admin.user_ids names nobody"))?;
-        let url = url.map_or_else(
-            || {
-                let scheme = secure("http", &config.admin.tls_certificate);
-                format!("{scheme}://{}", reachable(config.admin.listen))
-            },
-            Into::into,
-        );
+        let url = admin_url(&config, url);
         Ok(Self {
             client: AdminClient::trusting(&url, trust)?,
             secret: config.auth.secret,
@@ -56,6 +50,17 @@ impl AdminApi {
             .await?
             .token)
     }
+}
+
+/// The address of the admin API: `url`, or without it that of the gateway that the configuration describes.
+pub(super) fn admin_url(config: &Config, url: Option<&str>) -> String {
+    url.map_or_else(
+        || {
+            let scheme = secure("http", &config.admin.tls_certificate);
+            format!("{scheme}://{}", reachable(config.admin.listen))
+        },
+        Into::into,
+    )
 }
 
 /// The certificates that a command trusts over TLS.

@@ -7,7 +7,7 @@ use clap::Args;
 use tokio::time::timeout;
 use towncrier_client::AdminClient;
 
-use super::admin::{TrustArguments, reachable, secure};
+use super::admin::{TrustArguments, admin_url};
 use crate::config::Config;
 
 /// The longest wait for the answer. A gateway that moves answers from memory.
@@ -28,10 +28,7 @@ pub(super) struct HealthCommand {
 
 impl HealthCommand {
     pub(super) async fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
-        let url = self.admin.clone().unwrap_or_else(|| {
-            let scheme = secure("http", &config.admin.tls_certificate);
-            format!("{scheme}://{}", reachable(config.admin.listen))
-        });
+        let url = admin_url(config, self.admin.as_deref());
         let client = AdminClient::trusting(&url, &self.trust.read()?)?;
         let path = if self.ready { "/readyz" } else { "/healthz" };
         let (status, text) = timeout(HEALTH_TIMEOUT, client.get(path))

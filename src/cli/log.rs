@@ -1,4 +1,4 @@
-//! `towncrier log …`: an operator's view into a stopped data directory.
+//! `towncrier log …`: an operator's view into a stopped data directory, and backups.
 
 use std::{
     io::{self, BufWriter, Write},
@@ -8,15 +8,20 @@ use std::{
 
 use clap::{Args, Subcommand};
 
+use super::{
+    backup::{BackupArguments, RestoreArguments},
+    block_on,
+};
 use crate::{
     clock::Clock,
+    config::Config,
     log::embedded::{
         inspect::{LogReport, inspect},
         renew_epoch,
     },
 };
 
-/// Looks into the log of a stopped gateway.
+/// Looks into the log of a stopped gateway, backs up the log of a running one, restores a backup.
 #[derive(Debug, Args)]
 pub(super) struct LogCommand {
     #[command(subcommand)]
@@ -38,14 +43,23 @@ enum LogAction {
         #[arg(long, value_name = "N")]
         openim_base: Option<u32>,
     },
+    /// Copies the log of the running gateway into a directory of its machine, whole and checked. Into a directory with the backup
+    /// before it copies only what is new. Secrets and keys are not in it.
+    Backup(BackupArguments),
+    /// Makes the data directory of a gateway from a backup, and gives the log a new epoch, so that every client starts over. Refuses
+    /// a directory that is not empty.
+    Restore(RestoreArguments),
 }
 
 impl LogCommand {
-    pub(super) fn run(&self, data: &Path) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(&self, config: Config) -> anyhow::Result<ExitCode> {
+        let data = &config.log.dir;
         let mut out = BufWriter::new(io::stdout().lock());
-        let report = match self.action {
+        let report = match &self.action {
+            LogAction::Backup(backup) => return block_on(backup.run(config)),
+            LogAction::Restore(restore) => return restore.run(data),
             LogAction::NewEpoch { openim_base } => {
-                renew(data, openim_base, &mut out)?;
+                renew(data, *openim_base, &mut out)?;
                 return Ok(ExitCode::SUCCESS);
             }
             LogAction::Dump => {

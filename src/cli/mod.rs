@@ -10,11 +10,12 @@
 //! - `listen.rs`, `print.rs`: a client that lands pushed messages, and their form on the terminal
 //! - `send.rs`, `token.rs`: the admin side
 //! - `health.rs`: the running gateway's health; `check.rs`: the configuration; `doctor.rs`: the load that this host can carry
-//! - `log.rs`: a stopped data directory; `store.rs`: the store of a fleet
+//! - `log.rs`: a stopped data directory, `backup.rs`: its backups; `store.rs`: the store of a fleet
 //! - `filter.rs`: the log filter; `supervisor.rs`: what systemd is told; `manual.rs`: shell completions and manual pages
 //! - `admin.rs`, `scratch.rs`, `signals.rs`: shared by several commands
 
 mod admin;
+mod backup;
 mod check;
 mod doctor;
 mod filter;
@@ -103,7 +104,7 @@ enum Command {
     Health(health::HealthCommand),
     /// Prints every setting with its default and meaning.
     Config(check::ConfigCommand),
-    /// Looks into the log of a stopped gateway.
+    /// Looks into the log of a stopped gateway, backs up the log of a running one, restores a backup.
     Log(log::LogCommand),
     /// Prepares and checks the PostgreSQL servers of `log.store`.
     Store(store::StoreCommand),
@@ -153,7 +154,7 @@ fn run_command(arguments: Arguments, lines: &Lines) -> anyhow::Result<ExitCode> 
         Command::Doctor(doctor) => block_on(doctor.run(config)),
         Command::Health(health) => block_on(health.run(&config)),
         Command::Config(print) => print.run(&config),
-        Command::Log(log) => log.run(&config.log.dir),
+        Command::Log(log) => log.run(config),
         Command::Store(store) => block_on(store.run(config)),
         Command::Completions(completions) => Ok(completions.run()),
         Command::Man(man) => man.run(),

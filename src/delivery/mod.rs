@@ -30,10 +30,15 @@ mod tests;
 mod trace;
 mod trail;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
+
+use tokio::sync::watch;
 
 use self::send::FanOut;
 pub use self::{
@@ -46,8 +51,8 @@ pub use self::{
 };
 /// The log's types, for the rooms that read the log through this one.
 pub use crate::log::{
-    AppendError, Cause, ConversationPage, ConversationRead, Inbox, InboxRead, LogAnswer, LogError,
-    Lookup, ReadLimit, Receipt, ResumePoint,
+    AppendError, BackupError, BackupState, Cause, ConversationPage, ConversationRead, Inbox,
+    InboxRead, LogAnswer, LogError, Lookup, ReadLimit, Receipt, ResumePoint,
 };
 use crate::{
     clock::{Clock, Doubt},
@@ -137,6 +142,15 @@ impl Delivery {
     /// Takes the wall clock's time at once, because an administrator says that it is right.
     pub fn accept_clock(&self) {
         self.clock.accept();
+    }
+
+    /// Begins a backup of the log, or returns the state of the one with this id. See [`Log::back_up`].
+    pub fn back_up(
+        &self,
+        id: &str,
+        destination: &Path,
+    ) -> Result<watch::Receiver<BackupState>, BackupError> {
+        self.log.back_up(id, destination)
     }
 
     /// True if damage in the log hides the heads of inboxes.

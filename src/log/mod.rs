@@ -7,6 +7,7 @@
 //! - this file: [`Log`], the trait between the log and the rooms above, and its types; a distributed store could implement
 //!   it as well
 //! - `answer.rs`: an answer that is there at once, or comes later
+//! - `backup.rs`: the state of a backup
 //! - `feed.rs`: durable rows beside the messages, and the feed of commits
 //! - `erasure.rs`: the erasure of a user
 //! - `error.rs`: the failures of a log, and the events that end them
@@ -14,6 +15,7 @@
 //! - `embedded/`: the present implementation: segments and a state store in one data directory
 
 mod answer;
+mod backup;
 pub mod cluster;
 pub mod embedded;
 mod erasure;
@@ -22,10 +24,14 @@ mod feed;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::sync::{Arc, RwLock};
+use std::{
+    path::Path,
+    sync::{Arc, RwLock},
+};
 
 pub use self::{
     answer::LogAnswer,
+    backup::{BackupError, BackupReport, BackupState},
     erasure::{ERASING_PREFIX, Erasure, erasing_key, read_erasing_key},
     error::{AppendError, Cause, LogError},
     feed::{
@@ -38,7 +44,7 @@ pub use self::{
 pub use crate::message::Conversation;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
@@ -379,4 +385,18 @@ pub trait Log: Send + Sync + 'static {
 
     /// `Err` with the reason while the log refuses appends.
     fn check_writable(&self) -> Result<(), LogError>;
+
+    /// Begins a backup of the log into a directory of this machine, and returns its state as it changes. A repeat of the call
+    /// with the same `id` and destination returns the same backup, while it is being made and for a minute after its end. Two
+    /// backups are never made at once. A log that is not in files of its own names another way.
+    fn back_up(
+        &self,
+        id: &str,
+        destination: &Path,
+    ) -> Result<watch::Receiver<BackupState>, BackupError> {
+        let _ = (id, destination);
+        Err(BackupError::Elsewhere(
+            "the gateway makes no backup of this log",
+        ))
+    }
 }

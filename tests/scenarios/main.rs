@@ -4,6 +4,7 @@
 //! - `order`: seqs without gaps, in the order of acceptance (P4)
 //! - `reconnect`: a session resumes at its cursor (P5)
 //! - `restart`: kill -9 of the gateway loses and repeats nothing (P1, P3, P5)
+//! - `backup`: a restore has what was accepted before its backup, in a new epoch (P1, P6)
 //! - `damage`: a flipped byte is named and never delivered (P8)
 //! - `listen`: kill -9 of the client, and the commands of the README's tour (P5)
 //! - `read_state`: read on one device is read on all, whatever is killed in between
@@ -36,6 +37,7 @@
 )]
 
 mod admission;
+mod backup;
 mod config;
 mod conformance;
 mod damage;

@@ -9,11 +9,13 @@
 //! - `device.rs`: a user's devices for push
 //! - `erase.rs`: the erasure of a user
 //! - `dead_letters.rs`: events that the receiver of webhooks refused
+//! - `backup.rs`: a backup of the log
 //! - `presence.rs`: the sessions that are online
 //! - `trace.rs`: a message and its progress
 //! - `auth.rs`: tokens, registrations and logouts
 
 mod auth;
+mod backup;
 mod conversation;
 mod dead_letters;
 mod device;
@@ -33,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::{
     auth::{LoggedOut, LogoutRequest, Profile, TokenIssued, TokenParsed, TokenRequest},
+    backup::{BackupMade, BackupRequest, BackupTold},
     conversation::{ConversationsListed, ListConversations, ListedConversation, MarkRead},
     dead_letters::{
         DeadLettersListed, ListDeadLetters, ListedDeadLetter, SendDeadLetters, SentDeadLetters,

@@ -101,6 +101,25 @@ async fn a_question_that_the_disk_does_not_answer_fails_in_time() {
 }
 
 #[tokio::test]
+async fn a_log_that_the_gateway_does_not_back_up_names_another_way() {
+    let gateway = Gateway::new();
+    let body = json!({ "operationID": "op", "destination": "/var/backups/towncrier" });
+    let reply = gateway.post("/log/backup", &body).await;
+    assert_eq!(reply.verdict(), (501, 50101), "{}", reply.body);
+    let reply = gateway
+        .post("/log/backup", &json!({ "operationID": "op" }))
+        .await;
+    assert_eq!(reply.verdict(), (400, 400), "a destination is missing");
+    let long = json!({ "operationID": "op", "destination": "/".repeat(5000) });
+    assert_eq!(
+        gateway.post("/log/backup", &long).await.verdict(),
+        (400, 400)
+    );
+    let reply = gateway.post_as("u1", "/log/backup", &body).await;
+    assert_eq!(reply.verdict(), (400, 400), "no administrator");
+}
+
+#[tokio::test]
 async fn a_writer_that_goes_away_without_an_answer_leaves_the_outcome_unknown() {
     let gateway = Gateway::new();
     gateway.log.fail(Fault::Vanish);

@@ -13,7 +13,8 @@ use crate::{
 };
 
 /// OpenIM v2's calls in both spellings, and our own.
-const POSTS: [&str; 23] = [
+const POSTS: [&str; 24] = [
+    "/log/backup",
     "/webhook/dead_letters",
     "/webhook/send_again",
     "/manager/send_msg",

@@ -8,10 +8,11 @@ use std::{
 
 use super::{
     Damage, Refusing,
+    backup::{cut::Cut, slot::Backups},
     disk::{Disk, is_short_of_space},
     lock::lock,
     message_facts::MessageFacts,
-    record::MessageRecord,
+    record::{MessageRecord, Position},
     segment::Segments,
     state::{Reached, State},
 };
@@ -54,6 +55,8 @@ pub(super) struct Core {
     reached: Mutex<Reached>,
     refusing: Mutex<Option<Refusing>>,
     damages: Mutex<Vec<Damage>>,
+    /// The backup that is being made.
+    pub(super) backups: Backups,
 }
 
 impl Core {
@@ -66,7 +69,7 @@ impl Core {
         metrics: Arc<Metrics>,
     ) -> Self {
         let nothing = Reached {
-            position: super::record::Position::NONE,
+            position: Position::NONE,
             crc: 0,
         };
         metrics.log_writable.set(1.0);
@@ -83,6 +86,7 @@ impl Core {
             reached: Mutex::new(nothing),
             refusing: Mutex::new(None),
             damages: Mutex::new(Vec::new()),
+            backups: Backups::default(),
         }
     }
 
@@ -163,6 +167,30 @@ impl Core {
 
     pub(super) fn is_disk_full(&self) -> bool {
         *lock(&self.refusing) == Some(Refusing::DiskFull)
+    }
+
+    /// Cuts the log at its synced end, for a backup. Only while no segment is being removed. Refuses a log that only a restart can
+    /// judge.
+    pub(super) fn cut(&self) -> Result<Cut, Refusing> {
+        self.check_writable_for_good()?;
+        // The writer may go on and begin another segment meanwhile. So the list is taken first, and the part ends with it.
+        let segments = self.segments.all();
+        let end = segments.last().map_or(Position::NONE, |last| last.end());
+        let position = self.reached().position.min(end);
+        let segments = segments
+            .into_iter()
+            .filter(|segment| segment.base < position);
+        let segments = segments.map(|segment| {
+            let length = segment.length().min(position.0 - segment.base.0);
+            (segment, length)
+        });
+        Ok(Cut {
+            epoch: self.epoch,
+            base: self.base,
+            position,
+            taken_ms: self.clock.now_ms(),
+            segments: segments.collect(),
+        })
     }
 
     /// Remembers damage that was found, and logs it, once for each position.

@@ -6,7 +6,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, IoSliceMut},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -68,12 +68,16 @@ pub trait DiskFile: Send + Sync + 'static {
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// Returns once all written bytes are on the device (`fdatasync`).
     fn sync(&self) -> io::Result<()>;
+    /// Lets go of what memory holds of the file, so that the next read comes from the device. Only a hint. Synced bytes only.
+    fn forget_cached(&self) {}
 }
 
 /// A directory of the machine.
 #[derive(Debug)]
 pub(super) struct RealDisk {
     dir: PathBuf,
+    /// False: its files are only read, so they may be another user's, or on a disk that takes no writes.
+    is_written: bool,
 }
 
 impl RealDisk {
@@ -87,7 +91,16 @@ impl RealDisk {
         }
         Ok(Self {
             dir: dir.to_owned(),
+            is_written: true,
         })
+    }
+
+    /// A directory that is only read. It need not exist.
+    pub(super) fn reading(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            is_written: false,
+        }
     }
 }
 
@@ -102,7 +115,7 @@ impl Disk for RealDisk {
         Ok(Arc::new(
             OpenOptions::new()
                 .read(true)
-                .write(true)
+                .write(self.is_written)
                 .open(self.dir.join(name))?,
         ))
     }
@@ -110,6 +123,8 @@ impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
+        // The messages of all users are nobody else's on this machine.
+        options.mode(0o600);
         Ok(Arc::new(options.open(self.dir.join(name))?))
     }
 
@@ -164,6 +179,11 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn forget_cached(&self) {
+        // A file system that knows no such hint gives the bytes from memory.
+        let _ = rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed);
     }
 }
 

@@ -149,6 +149,7 @@ impl Keeper {
             // An empty group shows if there is space again, and ends a segment that is old.
             self.append(Vec::new()).await;
         }
+        self.give_cut().await;
         while !self.is_retention_stuck
             && let Some(segment) = retention::next_to_remove(&self.core, &self.limits)
         {
@@ -159,6 +160,8 @@ impl Keeper {
                 break;
             }
             self.measure();
+            // Under a high load there may always be one more segment to remove.
+            self.give_cut().await;
         }
     }
 
@@ -264,6 +267,15 @@ impl Keeper {
     /// the disk since.
     fn can_write(&self) -> bool {
         self.core.check_writable().is_ok() && self.core.check_space().is_ok()
+    }
+
+    /// Gives a backup its part of the log. Cursors and tokens go into the segments first, because a backup has nothing else.
+    async fn give_cut(&mut self) {
+        if self.core.backups.is_wanted() {
+            // A log that refuses appends is backed up with the cursors that it has.
+            self.log_rows().await;
+            self.core.backups.give(|| self.core.cut());
+        }
     }
 
     /// Begins a checkpoint when one is due, and goes on with the one under way.

@@ -3,16 +3,20 @@
 //! Appends go to the writer's queue. A question is answered at once if its answer is in memory, or is one row. All other
 //! questions are answered where a wait for the disk delays nobody.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    path::Path,
+    sync::{Arc, PoisonError},
+};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{
-    Append, AppendError, Cause, Consumer, ConversationPage, ConversationRead, CursorPage,
-    EmbeddedLog, Erasure, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer,
-    LogError, Lookup, Patience, Pending, ReadError, ReadLimit, Receipt, Refusing, ResumePoint,
-    RowChange, RowTable, SessionRow, TokenTimes, core::Core, erase, lock::lock, queue::Work,
+    Append, AppendError, BackupError, BackupState, Cause, Consumer, ConversationPage,
+    ConversationRead, CursorPage, EmbeddedLog, Erasure, FeedLimit, FeedPage, FeedPosition, Inbox,
+    InboxRead, Log, LogAnswer, LogError, Lookup, Patience, Pending, ReadError, ReadLimit, Receipt,
+    Refusing, ResumePoint, RowChange, RowTable, SessionRow, TokenTimes, core::Core, erase,
+    lock::lock, queue::Work,
     record::Record, table_id::TableId,
 };
 use crate::{
@@ -352,6 +356,14 @@ impl Log for EmbeddedLog {
     fn check_writable(&self) -> Result<(), LogError> {
         Ok(self.core.check_writable()?)
     }
+
+    fn back_up(
+        &self,
+        id: &str,
+        destination: &Path,
+    ) -> Result<watch::Receiver<BackupState>, BackupError> {
+        self.begin_backup(id, destination)
+    }
 }
 
 #[cfg(test)]
@@ -377,7 +389,10 @@ pub(crate) mod tests {
         };
         let metrics = Arc::new(Metrics::new());
         let clock = Arc::new(Clock::system());
-        let config = config::Log::default();
+        let config = config::Log {
+            dir: dir.path().into(),
+            ..config::Log::default()
+        };
         let opened =
             EmbeddedLog::open_in(&directories, &config, clock, Arc::clone(&metrics), aside);
         let (log, workers) = opened.expect("opens");

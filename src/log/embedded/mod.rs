@@ -56,8 +56,10 @@
 //!
 //! - `recovery.rs`: from the files to the state in memory, after any crash
 //! - `epoch.rs`: the number that names this log, with its base; `renew.rs`: a new one
+//! - `backup/`: a copy of the running log, and the way back from it
 //! - `inspect.rs`: the size, the damage and the records of a stopped log
 
+mod backup;
 mod conversation;
 mod core;
 mod cursor_feed;
@@ -99,14 +101,8 @@ mod time_mark;
 mod watermark;
 mod writer;
 
-/// A log on other directories than those of the machine, and without threads of its own.
 pub use self::{
-    disk::{Disk, DiskFile, Patience},
-    epoch::text as epoch_text,
-    open::{Aside, Directories, Workers},
-    state::{Opened, Pace, StateError, StateStore, StoreHome, Tree, Visit},
-};
-pub use self::{
+    backup::{RestoreError, Restored, restore},
     epoch::LogEpoch,
     erase_again::EraseAgainError,
     error::{Damage, Later, ReadError},
@@ -114,13 +110,20 @@ pub use self::{
     recovery::OpenError,
     renew::{RenewError, renew as renew_epoch},
 };
+/// A log on other directories than those of the machine, and without threads of its own.
+pub use self::{
+    disk::{Disk, DiskFile, Patience},
+    epoch::text as epoch_text,
+    open::{Aside, Directories, Workers},
+    state::{Opened, Pace, StateError, StateStore, StoreHome, Tree, Visit},
+};
 
 /// The names that every file here uses: this log's errors, and the trait's types.
 use self::error::Refusing;
 use super::{
-    Append, AppendError, Cause, Commit, Consumer, ConversationPage, ConversationRead, CursorMove,
-    CursorPage, EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Erasure, Expiry, FeedCommit,
-    FeedLimit, FeedLoss, FeedPage, FeedPosition, Inbox, InboxRead, LISTED_MAX, Log, LogAnswer,
-    LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow,
-    TokenTimes, erasing_key,
+    Append, AppendError, BackupError, BackupState, Cause, Commit, Consumer, ConversationPage,
+    ConversationRead, CursorMove, CursorPage, EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX,
+    Erasure, Expiry, FeedCommit, FeedLimit, FeedLoss, FeedPage, FeedPosition, Inbox, InboxRead,
+    LISTED_MAX, Log, LogAnswer, LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint,
+    RowChange, RowTable, SessionRow, TokenTimes, erasing_key,
 };

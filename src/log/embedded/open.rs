@@ -4,7 +4,7 @@ use std::{
     fs::{DirBuilder, File, TryLockError},
     io,
     os::unix::fs::DirBuilderExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread::JoinHandle,
 };
@@ -39,7 +39,9 @@ use crate::{
 /// The folder of the segments, within the data directory.
 pub(super) const SEGMENTS: &str = "log";
 /// The lock file. The process that holds the data directory keeps it locked.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
+/// The folder of the segments until a restore is complete. A gateway does not start beside it.
+pub(super) const RESTORING: &str = "log.restoring";
 /// The folder of the state store, within the data directory.
 pub(super) const STATE: &str = "state";
 
@@ -58,6 +60,8 @@ pub struct EmbeddedLog {
     pub(super) format: u8,
     /// The reads that were given to `aside` and have not ended.
     pub(super) reads: Arc<WaitingReads>,
+    /// The data directory.
+    pub(super) dir: PathBuf,
     /// The locked file. It is held as long as the log exists, so that no second process opens the directory.
     lock: Option<File>,
 }
@@ -116,6 +120,9 @@ impl EmbeddedLog {
         directory.recursive(true).mode(0o700);
         directory.create(&config.dir).map_err(io)?;
         let lock = lock_directory(&config.dir)?;
+        if config.dir.join(RESTORING).exists() {
+            return Err(OpenError::Restoring(config.dir.display().to_string()));
+        }
         let directories = Directories {
             root: RealDisk::open(&config.dir).map(Arc::new).map_err(io)?,
             segments: RealDisk::open(&config.dir.join(SEGMENTS))
@@ -224,6 +231,7 @@ impl EmbeddedLog {
             aside,
             format: config.format,
             reads,
+            dir: config.dir.clone(),
             lock: None,
         };
         Ok((log, workers))
@@ -260,6 +268,7 @@ impl EmbeddedLog {
     /// Refuses appends from now on, finishes the accepted ones, makes a checkpoint, and ends the threads. Blocks. Returns
     /// false if one of the threads had panicked.
     pub fn close(&self) -> bool {
+        self.core.backups.stop();
         drop(lock(&self.writer).take());
         drop(lock(&self.stop).take());
         let threads: Vec<_> = lock(&self.threads).drain(..).collect();

@@ -38,6 +38,9 @@ pub enum OpenError {
     /// Another process has the directory.
     #[error("{0} is in use by another process: stop it, or choose another log.dir")]
     InUse(String),
+    /// A restore into the directory has begun and not ended.
+    #[error("a restore into {0} has not come to its end: run `towncrier log restore` again")]
+    Restoring(String),
     /// The file with the log's epoch is not readable.
     #[error(
         "{0} does not hold an epoch: restore it from a backup, or run `towncrier log new-epoch`"

@@ -74,7 +74,7 @@ pub fn renew(dir: &Path, base: Option<u32>, now_ms: u64) -> Result<LogEpoch, Ren
 }
 
 /// The base after `last`, of a log whose newest record is of `newest_ms`; 0 for a log without records.
-fn next_base(
+pub(super) fn next_base(
     last: u32,
     newest_ms: u64,
     wanted: Option<u32>,

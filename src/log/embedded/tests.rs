@@ -16,11 +16,13 @@
 //! - `expiries.rs`: a reader learns which unacked messages left, and which cursors moved
 //! - `erase.rs`: an erased user is erased after whatever comes
 //! - `format.rs`: older formats are read and written on, later ones are named
+//! - `backup.rs`: a backup of a running log is whole, and is used whole or not at all; `backup/` has the disks that fail, and what is refused
 //! - `parts.rs`: a work on very many rows or records is done in parts
 //! - `threads.rs`: a thread that ended or hangs is named
 //! - `directory.rs`: the data directory has one process and one owner
 //! - `fixture.rs`: the disk
 
+mod backup;
 mod books;
 mod conversations;
 mod crash;
