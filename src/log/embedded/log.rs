@@ -187,6 +187,10 @@ impl Log for EmbeddedLog {
         self.aside(move |core| Ok(core.state.cursors.of(&user)?))
     }
 
+    fn session_now(&self, key: &SessionKey) -> Option<SessionRow> {
+        self.core.state.cursors.recent(key)
+    }
+
     fn store_cursor(
         &self,
         key: &SessionKey,
