@@ -79,12 +79,12 @@ impl Delivery {
         self.begins.for_push.store(true, Relaxed);
     }
 
-    /// A session that was never seen begins at `cursor`: it received nothing up to there. The rows are written behind, before the
-    /// session's cursor.
-    pub fn note_begin(&self, key: &SessionKey, epoch: Epoch, cursor: Seq) {
+    /// A session that was never seen begins at `cursor`: it acked nothing up to there. `is_blank`: its client has received nothing up
+    /// to there either. The rows are written behind, before the session's cursor.
+    pub fn note_begin(&self, key: &SessionKey, epoch: Epoch, cursor: Seq, is_blank: bool) {
         let begins = &self.begins;
         let for_webhooks = begins.for_webhooks.load(Relaxed);
-        let for_push = begins.for_push.load(Relaxed);
+        let for_push = is_blank && begins.for_push.load(Relaxed);
         if cursor == Seq::ZERO || !(for_webhooks || for_push) {
             return;
         }

@@ -64,10 +64,8 @@ impl BegunRows {
         }
         self.next_ms = now_ms.saturating_add(BEGUN_SWEEP_MS);
         let page = page(log, &self.after).await?;
-        self.after = page
-            .last()
-            .map(|(last, _)| last.clone())
-            .unwrap_or_default();
+        let last = page.last().filter(|_| page.len() == BEGUN_TOGETHER);
+        self.after = last.map(|(last, _)| last.clone()).unwrap_or_default();
         let is_old =
             |value: &[u8]| SessionBegin::read(value).is_none_or(|one| one.time_ms < since_ms);
         let old = page.into_iter().filter(|(_, value)| is_old(value));

@@ -366,6 +366,23 @@ pub(crate) mod tests {
         (log, workers, dir, metrics)
     }
 
+    #[test]
+    fn the_row_of_a_session_that_acked_is_at_hand() {
+        let (log, _workers, _dir, _metrics) = quiet_log(|_| panic!("no read waits"));
+        let key = SessionKey {
+            user: UserId::new("u").unwrap(),
+            platform: Platform::Ios,
+            device: "".into(),
+        };
+        assert_eq!(log.session_now(&key), None);
+        let row = SessionRow {
+            cursor: Seq(3),
+            acked_at_ms: 5,
+        };
+        log.store_cursor(&key, log.core.epoch, row).unwrap();
+        assert_eq!(log.session_now(&key), Some(row));
+    }
+
     /// Reads that wait for the disk of a test.
     type Jobs = Vec<Box<dyn FnOnce() + Send>>;
 
