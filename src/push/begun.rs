@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{decider::StepError, rows::remove_begun};
+use super::rows::remove_begun;
 use crate::{
     delivery::Delivery,
     ids::Epoch,
@@ -58,7 +58,7 @@ impl BegunRows {
         log: &dyn Log,
         since_ms: u64,
         now_ms: u64,
-    ) -> Result<(), StepError> {
+    ) -> Result<(), LogError> {
         if now_ms < self.next_ms {
             return Ok(());
         }
@@ -72,7 +72,7 @@ impl BegunRows {
         let removed: Vec<_> = old.map(|(key, _)| remove_begun(key)).collect();
         if !removed.is_empty() {
             // Nobody waits for it. The next round repairs a failure.
-            drop(log.put_rows(removed)?);
+            let _ = log.put_rows(removed);
         }
         Ok(())
     }

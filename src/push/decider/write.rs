@@ -154,7 +154,7 @@ impl Decider {
     pub(in crate::push) async fn sweep(&mut self, now_ms: u64) -> Result<(), StepError> {
         let since_ms = now_ms.saturating_sub(self.expire_after_ms);
         let log = &*self.source.log;
-        self.begun.sweep(log, since_ms, now_ms).await
+        Ok(self.begun.sweep(log, since_ms, now_ms).await?)
     }
 
     /// True if the position has moved since it was written last.
