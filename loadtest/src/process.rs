@@ -1,6 +1,20 @@
 //! The resources that a process has used so far, from `/proc`.
 
-use std::{fs, io, ops::AddAssign, time::Duration};
+use std::{
+    cell::RefCell,
+    fs, io,
+    ops::AddAssign,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    task::{JoinHandle, spawn_local},
+    time::sleep,
+};
+
+/// The interval of looks at a process's memory over a run of minutes.
+const MEMORY_LOOK: Duration = Duration::from_secs(60);
 
 /// One reading of a process.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,6 +32,29 @@ impl AddAssign for Usage {
         self.cpu += other.cpu;
         self.rss += other.rss;
         self.rss_peak += other.rss_peak;
+    }
+}
+
+/// A process's resident memory in bytes, by the seconds since a begin.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryCourse(Rc<RefCell<Vec<(u64, u64)>>>);
+
+impl MemoryCourse {
+    /// Looks at the process now and then, until the returned task is aborted.
+    pub(crate) fn follow(&self, process_id: u32, began: Instant) -> JoinHandle<()> {
+        let course = Rc::clone(&self.0);
+        spawn_local(async move {
+            while let Ok(usage) = usage(process_id) {
+                let second = began.elapsed().as_secs();
+                course.borrow_mut().push((second, usage.rss));
+                sleep(MEMORY_LOOK).await;
+            }
+        })
+    }
+
+    /// All looks so far.
+    pub(crate) fn take(&self) -> Vec<(u64, u64)> {
+        self.0.take()
     }
 }
 

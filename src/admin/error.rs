@@ -14,8 +14,8 @@ use serde::Serialize;
 use super::{audit::ErrCode, bodies, shape::Problem};
 use crate::{
     config::Role,
-    delivery::{AppendError, AuthError, Cause, LogError, SendError},
     delivery::{AppendError, AuthError, BackupError, Cause, LogError, SendError},
+    delivery::{AppendError, AuthError, Cause, LogError, SendError},
     ids::IdError,
     token::TokenError,
 };

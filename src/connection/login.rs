@@ -169,7 +169,9 @@ async fn enter(
         _ => None,
     });
     if let (None, Some(cursor)) = (point.stored, begins) {
-        delivery.note_begin(&registered.key, session.epoch(), cursor);
+        // A client with a store of its own goes on where it was, e.g. after a crash lost its row.
+        let is_blank = connect.resume.cursor != Some(cursor);
+        delivery.note_begin(&registered.key, session.epoch(), cursor, is_blank);
     }
     if let (Manner::Sifts, None, Some(cursor)) = (connect.manner, point.stored, begins) {
         // A client that is let in counts as told of its place. So its place must survive a crash. The login goes on where the log

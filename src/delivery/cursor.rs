@@ -1,14 +1,9 @@
 //! A session is a cursor on its user's inbox: where it resumes, the reads behind it, and the acks that move it.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use super::{AppendError, AuthError, Delivery, send::durable};
 use crate::{
     ids::{Epoch, Seq, SessionKey, UserId},
-    log::{
-        Inbox, InboxRead, LogAnswer, LogError, ReadLimit, ResumePoint, RowChange, RowTable,
-        SessionBegin, SessionRow,
-    },
+    log::{Inbox, InboxRead, LogAnswer, LogError, ReadLimit, ResumePoint, SessionRow},
 };
 
 impl Delivery {
@@ -52,25 +47,6 @@ impl Delivery {
             acked_at_ms: self.clock.now_ms(),
         };
         durable(self.log.begin_session(key, epoch, row)?).await
-    }
-
-    /// A session that was never seen begins at `cursor`: it received nothing below. Written behind, for a reader of cursors.
-    pub fn note_begin(&self, key: &SessionKey, epoch: Epoch, cursor: Seq) {
-        if cursor == Seq::ZERO || !self.keeps_begins.load(Relaxed) {
-            return;
-        }
-        let begun = SessionBegin {
-            epoch,
-            cursor,
-            time_ms: self.clock.now_ms(),
-        };
-        let row = RowChange {
-            table: RowTable::Consumers,
-            key: SessionBegin::key(key).into(),
-            value: Some(begun.value()),
-        };
-        // Without the row the reader takes the messages below for acked, as the books do.
-        let _ = self.log.put_rows(vec![row]);
     }
 
     /// The bounds of a user's inbox.

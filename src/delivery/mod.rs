@@ -4,7 +4,7 @@
 //! others: HTTP, sockets, the protocol's rules.
 //!
 //! - `send.rs`: append, and from the log's commits to the sessions online
-//! - `cursor.rs`: a session resumes, reads the log and acks
+//! - `cursor.rs`: a session resumes, reads the log and acks; `begins.rs`: where new sessions began
 //! - `newest.rs`: the newest message of a conversation
 //! - `read_state.rs`: conversations, and the marks of what a user has read
 //! - `settings.rs`: a user's settings of conversations
@@ -17,6 +17,7 @@
 
 mod ask;
 mod authenticate;
+mod begins;
 mod cursor;
 mod devices;
 mod erase;
@@ -75,8 +76,7 @@ pub struct Delivery {
     proofs: Option<proofs::Proofs>,
     devices: Arc<devices::Devices>,
     is_draining: AtomicBool,
-    /// True if a reader of the log wants to know where new sessions begin.
-    keeps_begins: AtomicBool,
+    begins: begins::Begins,
 }
 
 /// The reason for which the gateway should get no traffic now.
@@ -116,7 +116,7 @@ impl Delivery {
             proofs: None,
             devices,
             is_draining: AtomicBool::new(false),
-            keeps_begins: AtomicBool::new(false),
+            begins: begins::Begins::default(),
         }
     }
 
@@ -162,11 +162,6 @@ impl Delivery {
                 ..
             })
         )
-    }
-
-    /// Keeps from now on where each new session begins, as [`SessionBegin`](crate::log::SessionBegin), for a reader of cursors.
-    pub fn keep_begins(&self) {
-        self.keeps_begins.store(true, Relaxed);
     }
 
     /// Refuses sends from now on.

@@ -196,8 +196,8 @@ impl Expiry {
     }
 }
 
-/// The point at which a session began that was never seen before, where that is not the begin of the inbox. A row of
-/// [`RowTable::Consumers`] keeps it for a reader of cursors: the session received nothing below it.
+/// The point at which a session began that was never seen before, where that is not the begin of the inbox. Rows of
+/// [`RowTable::Consumers`] keep it, one for each reader that wants to know: the session received nothing up to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionBegin {
     /// The log's epoch.
@@ -209,10 +209,24 @@ pub struct SessionBegin {
 }
 
 impl SessionBegin {
-    /// The begin of the keys of these rows.
+    /// The begin of the keys of the rows for webhooks.
     pub const PREFIX: &[u8] = b"begun/";
+    /// The begin of the keys of the rows for vendor push.
+    pub const PUSH_PREFIX: &[u8] = b"begun-push/";
 
-    /// The key of a session's row.
+    /// The key of a session's row for vendor push.
+    pub fn key_for_push(session: &SessionKey) -> Vec<u8> {
+        session_row_key(Self::PUSH_PREFIX, session)
+    }
+
+    /// The begin of the keys of a user's rows for vendor push.
+    pub fn of_user_for_push(user: &UserId) -> Vec<u8> {
+        let user = user.as_str().as_bytes();
+        let length = u8::try_from(user.len()).expect("an id has at most 64 bytes");
+        [Self::PUSH_PREFIX, &[length], user].concat()
+    }
+
+    /// The key of a session's row for webhooks.
     pub fn key(session: &SessionKey) -> Vec<u8> {
         session_row_key(Self::PREFIX, session)
     }

@@ -290,6 +290,12 @@ pub trait Log: Send + Sync + 'static {
     /// All sessions of a user that were ever seen.
     fn sessions(&self, user: &UserId) -> LogAnswer<Vec<(SessionKey, SessionRow)>>;
 
+    /// The row of a session, where it can be had without a wait for a disk or another machine. `None`: [`sessions`](Self::sessions) knows
+    /// if there is one.
+    fn session_now(&self, _key: &SessionKey) -> Option<SessionRow> {
+        None
+    }
+
     /// Moves a session's cursor in this epoch. A cursor of another epoch is ignored. The cursor is written behind, so a crash loses the acks since the last checkpoint, usually
     /// some seconds. The session then begins at its older cursor, and its client gets messages again. A session without an
     /// older stored cursor begins as `delivery.new_session` says: with "head", a client that does not send a cursor of its

@@ -9,6 +9,7 @@ use super::Metrics;
 #[expect(missing_docs, reason = "`new` has the help text of each metric")]
 pub struct PushMetrics {
     pub due: Gauge,
+    pub lag: Gauge,
     pub decided_served: Counter,
     pub decided_pushed: Counter,
     pub decided_silent: Counter,
@@ -22,6 +23,8 @@ pub struct PushOutcomes {
     pub sent: Counter,
     /// `retried`: a try failed, and another one follows.
     pub retried: Counter,
+    /// `served`: a session acked the message while the push waited.
+    pub served: Counter,
     /// `refused`: the vendor never takes this push.
     pub refused: Counter,
     /// `gone`: the device or the message is no longer there.
@@ -42,6 +45,11 @@ impl PushMetrics {
                 Unit::Count,
                 "Decisions about vendor push that are due later"
             );
+            metrics::describe_gauge!(
+                "towncrier_push_lag_seconds",
+                Unit::Seconds,
+                "Age of the oldest message that vendor push has not looked at, 0 when there is none"
+            );
             metrics::describe_counter!(
                 "towncrier_push_decisions_total",
                 Unit::Count,
@@ -55,7 +63,7 @@ impl PushMetrics {
             metrics::describe_counter!(
                 "towncrier_push_outcomes_total",
                 Unit::Count,
-                "Pushes to single devices, by vendor and outcome: sent, retried, refused, gone, expired"
+                "Pushes to single devices, by vendor and outcome: sent, retried, served, refused, gone, expired"
             );
             metrics::describe_gauge!(
                 "towncrier_push_vendor_paused",
@@ -71,6 +79,7 @@ impl PushMetrics {
                 |outcome| metrics::counter!("towncrier_push_decisions_total", "outcome" => outcome);
             Self {
                 due: metrics::gauge!("towncrier_push_decisions_waiting"),
+                lag: metrics::gauge!("towncrier_push_lag_seconds"),
                 decided_served: decided("served"),
                 decided_pushed: decided("pushed"),
                 decided_silent: decided("do-not-disturb"),
@@ -102,6 +111,7 @@ impl Metrics {
             PushOutcomes {
                 sent: outcome("sent"),
                 retried: outcome("retried"),
+                served: outcome("served"),
                 refused: outcome("refused"),
                 gone: outcome("gone"),
                 expired: outcome("expired"),

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::{
-    config::DeviceClass,
+    config::{self, DeviceClass},
     ids::{ConversationSeq, Platform, Seq},
 };
 
@@ -44,8 +44,10 @@ pub(super) struct SessionFacts {
     pub(super) platform: Platform,
     pub(super) device: Arc<str>,
     pub(super) is_openim: bool,
-    /// Everything up to it was acked, or received.
+    /// Everything between `begun` and it was acked, or received.
     pub(super) cursor: Seq,
+    /// The session began behind it: it received nothing up to it.
+    pub(super) begun: Seq,
     /// The time of the cursor's last move, Unix ms.
     pub(super) acked_at_ms: u64,
     /// An OpenIM session has everything up to it in the message's conversation, as a pull or a mark proved.
@@ -123,6 +125,16 @@ impl FromIterator<DeviceClass> for Classes {
 }
 
 impl PushRules {
+    /// The rules of a gateway that starts now: no decision falls before clients had `push.after` to come back.
+    pub(super) fn new(config: &config::Push, now_ms: u64) -> Self {
+        let after_ms = config.after.as_millis() as u64;
+        Self {
+            after_ms,
+            unless_acked_on: config.unless_acked_on.iter().copied().collect(),
+            settled_ms: now_ms.saturating_add(after_ms),
+        }
+    }
+
     /// The time at which the decision about a message falls at the latest, Unix ms.
     pub(super) fn deadline_ms(&self, accepted_ms: u64) -> u64 {
         let deadline_ms = accepted_ms.saturating_add(self.after_ms);
@@ -142,10 +154,7 @@ impl PushRules {
     ) -> Vec<(DeviceClass, ClassStanding)> {
         let deadline_ms = self.deadline_ms(case.accepted_ms);
         let is_due = now_ms >= deadline_ms;
-        let served: Vec<_> = DeviceClass::ALL
-            .into_iter()
-            .map(|class| serving(case, class, sessions, is_due))
-            .collect();
+        let served = DeviceClass::ALL.map(|class| serving(case, class, sessions, is_due));
         let by_other = self.unless_acked_on.iter();
         let by_other = by_other.filter_map(|class| served[class as usize]).next();
         // A class that would serve the others is waited for, unless it is absent.
@@ -184,15 +193,16 @@ fn serving(
 /// The proof by which a session has the message, if there is one.
 fn proof(case: PushCase, session: &SessionFacts, is_due: bool) -> Option<Proof> {
     let is_in_conversation = case.conversation_seq != ConversationSeq::ZERO;
+    let is_received = session.cursor >= case.seq && session.begun < case.seq;
     if !session.is_openim {
-        return (session.cursor >= case.seq).then_some(Proof::Ack);
+        return is_received.then_some(Proof::Ack);
     }
     if is_in_conversation && session.proven >= case.conversation_seq {
         return Some(Proof::Later);
     }
     let is_browser = DeviceClass::of(session.platform) == Some(DeviceClass::Web);
     let is_awake = session.is_connected && !session.is_background && !is_browser;
-    (is_due && is_awake && session.cursor >= case.seq).then_some(Proof::Pong)
+    (is_due && is_awake && is_received).then_some(Proof::Pong)
 }
 
 #[cfg(test)]
@@ -228,6 +238,7 @@ mod tests {
             device: "".into(),
             is_openim: false,
             cursor: Seq(cursor),
+            begun: Seq::ZERO,
             acked_at_ms: 1200,
             proven: ConversationSeq::ZERO,
             is_connected: true,
@@ -342,6 +353,24 @@ mod tests {
             standing(&rules, WEB, &sessions, &[], EARLY),
             Served(0, Proof::Later)
         );
+    }
+
+    #[test]
+    fn a_session_that_began_behind_the_message_serves_only_by_a_pull_or_a_mark() {
+        let rules = rules(&[]);
+        for session in [session(Platform::Ios, 7), openim(Platform::Ios, 7)] {
+            let began = |begun| SessionFacts {
+                begun: Seq(begun),
+                ..session.clone()
+            };
+            let of = |session: SessionFacts| standing(&rules, MOBILE, &[session], &[], DUE);
+            assert_eq!(of(began(5)), Push);
+            assert!(matches!(of(began(4)), Served(0, _)));
+        }
+        let mut proven = openim(Platform::Ios, 7);
+        (proven.begun, proven.proven) = (Seq(7), ConversationSeq(3));
+        let standing = standing(&rules, MOBILE, &[proven], &[], EARLY);
+        assert_eq!(standing, Served(0, Proof::Later));
     }
 
     #[test]

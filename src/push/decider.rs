@@ -3,22 +3,23 @@
 //! Each step takes the time as a parameter and makes what it decided durable, together with how far the feed was read. So after a crash
 //! a message is decided once more at most, and never forgotten.
 //!
+//! - `feed.rs`: decides what the feed brings, and tells how far the decisions are behind
 //! - `start.rs`: takes up the rows of earlier decisions
-//! - `write.rs`: writes what was decided, and ends the oldest tasks while too many wait
+//! - `write.rs`: writes what was decided, and ends the oldest tasks and decisions while too many wait
 
+mod feed;
 mod start;
 mod write;
 
-use std::mem::take;
 use std::sync::{Arc, atomic::AtomicUsize};
 
 use bytes::Bytes;
-use tokio::task::yield_now;
 use tracing::warn;
 
 use super::{
+    begun::BegunRows,
     book::{DeviceBook, class_of, digest_of},
-    decide::{ClassStanding, Classes, PushCase, PushRules},
+    decide::{ClassStanding, Classes, Proof, PushCase, PushRules, SessionFacts},
     facts::FactSource,
     forget::is_erased,
     lane::VendorLane,
@@ -28,32 +29,18 @@ use super::{
 use crate::{
     config::{self, DeviceClass},
     ids::{ConversationSeq, Epoch, MessageId, Seq, UserId},
-    log::{
-        AppendError, FeedCommit, FeedLimit, FeedPage, FeedPosition, LogError, RowChange, RowTable,
-    },
-    message::{Device, Origin, StoredMessage},
+    log::{AppendError, FeedPage, FeedPosition, LogError, RowChange, RowTable},
+    message::Device,
     metrics::Metrics,
     webhooks::PushEvents,
 };
 
-/// A page of the feed is decided when its newest commit is this old, in ms: most acks have come by then, so most messages need no row.
-const ACKS_COME_MS: u64 = 500;
-/// The bounds of a page: half a second's messages at 1,000 a second.
-const PAGE: FeedLimit = FeedLimit {
-    commits: 512,
-    bytes: 256 * 1024,
-};
 /// The rows that are written together: below a group of the log's writer.
 const ROWS_TOGETHER: usize = 4096;
 /// The tasks that end together, each with an event's row.
 const ENDING_TOGETHER: usize = ROWS_TOGETHER / 2;
 /// The decisions that are due and are made together.
 const DUE_TOGETHER: usize = 256;
-/// The receivers that are decided before other tasks of the thread have their turn.
-const DECIDED_IN_A_ROW: usize = 64;
-
-/// The content type of a message that takes another one back. OpenIM pushes none of these.
-const REVOKE: i32 = 111;
 
 /// Why a step was not made. It is repeated.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +81,9 @@ pub(super) struct Decider {
     has_moved: bool,
     /// The page whose newest commit is not old enough.
     held: Option<FeedPage>,
+    /// The time of the oldest commit that is known and not decided, Unix ms.
+    undecided_ms: Option<u64>,
+    begun: BegunRows,
     /// The rows that are due, and the deadline of the first one, Unix ms.
     due: usize,
     /// The rows of erased users that were removed and are still counted.
@@ -127,25 +117,21 @@ struct Decided {
 }
 
 impl Decider {
-    /// The decisions of a gateway that starts now: none falls before clients had `push.after` to come back.
+    /// The decisions of a gateway that starts now.
     pub(super) fn new(
         config: &config::Push,
         source: FactSource,
         (lanes, forgotten): (Vec<Arc<VendorLane>>, Arc<AtomicUsize>),
+        rules: PushRules,
         seen: Arc<Seen>,
         metrics: Arc<Metrics>,
         now_ms: u64,
     ) -> Self {
-        let after_ms = config.after.as_millis() as u64;
         let providers = lanes.iter().map(|lane| lane.provider).collect();
         Self {
             book: DeviceBook::new(Arc::clone(&source.delivery), providers),
             source,
-            rules: PushRules {
-                after_ms,
-                unless_acked_on: config.unless_acked_on.iter().copied().collect(),
-                settled_ms: now_ms.saturating_add(after_ms),
-            },
+            rules,
             expire_after_ms: config.expire_after.as_millis() as u64,
             tasks_max: config.tasks_max,
             lanes,
@@ -157,6 +143,8 @@ impl Decider {
             written_ms: now_ms,
             has_moved: false,
             held: None,
+            undecided_ms: None,
+            begun: BegunRows::default(),
             due: 0,
             forgotten,
             first_due_ms: None,
@@ -192,76 +180,6 @@ impl Decider {
             .first_due_ms
             .map_or(deadline_ms, |ms| ms.min(deadline_ms));
         self.first_due_ms = Some(first_ms);
-    }
-
-    /// Decides the next page of the feed, once it is old enough. Not cancel safe: after a drop the page may be decided once more.
-    pub(super) async fn take_feed(&mut self, now_ms: u64) -> Result<DeciderStep, StepError> {
-        let page = match self.held.take() {
-            Some(page) => page,
-            None => self.source.log.feed(self.position, PAGE).wait().await?,
-        };
-        if let Some(lost) = page.lost {
-            warn!(
-                ?lost,
-                "vendor push missed messages that the log no longer has"
-            );
-        }
-        let newest_ms = page.commits.iter().map(|commit| commit.send_time_ms).max();
-        let Some(newest_ms) = newest_ms else {
-            self.write(Decided::default(), Some(page.next), now_ms)
-                .await?;
-            return Ok(if page.is_end {
-                DeciderStep::Until(None)
-            } else {
-                DeciderStep::Done
-            });
-        };
-        // After a step back of the clock nothing waits for the old time.
-        let ready_ms = newest_ms.saturating_add(ACKS_COME_MS);
-        if now_ms < ready_ms && newest_ms <= now_ms {
-            self.held = Some(page);
-            return Ok(DeciderStep::Until(Some(ready_ms)));
-        }
-        let mut decided = Decided::default();
-        let mut looked = 0_usize;
-        for commit in &page.commits {
-            if commit.is_marks || self.is_over(commit.send_time_ms, now_ms) {
-                continue;
-            }
-            let mut told = None;
-            for (user, numbers) in &*commit.entries {
-                looked += 1;
-                if looked.is_multiple_of(DECIDED_IN_A_ROW) {
-                    yield_now().await;
-                }
-                let devices = self.book.devices(user).await?;
-                if devices.is_empty() {
-                    continue;
-                }
-                // The message is looked at once a receiver has a device.
-                let told = told.get_or_insert_with(|| Told::of(commit));
-                if told.no_push {
-                    break;
-                }
-                let receipt = Addressed {
-                    message_id: commit.message_id,
-                    user,
-                    seq: numbers.seq,
-                    accepted_ms: commit.send_time_ms,
-                    conversation_id: &told.origin.conversation_id(user.as_str()),
-                    conversation_seq: numbers.conversation_seq,
-                };
-                let classes = classes_of(&devices);
-                self.decide(&receipt, classes, &devices, now_ms, &mut decided)
-                    .await?;
-                if decided.rows.len() >= ROWS_TOGETHER {
-                    // Without the position: after a crash the page is decided again from its begin.
-                    self.write(take(&mut decided), None, now_ms).await?;
-                }
-            }
-        }
-        self.write(decided, Some(page.next), now_ms).await?;
-        Ok(DeciderStep::Done)
     }
 
     fn is_over(&self, accepted_ms: u64, now_ms: u64) -> bool {
@@ -308,10 +226,7 @@ impl Decider {
         decided: &mut Decided,
     ) -> Result<(), StepError> {
         if self.is_over(due.accepted_ms, now_ms) {
-            for class in due.classes.iter() {
-                self.metrics.push.decided_expired.increment(1);
-                decided.tell(due.message_id, &due.user, class, SeenState::Expired, now_ms);
-            }
+            self.expire(due.message_id, &due.user, due.classes, now_ms, decided);
             return Ok(());
         }
         let devices = self.book.devices(&due.user).await?;
@@ -356,11 +271,7 @@ impl Decider {
             // Whoever is not back yet may have been connected a moment before the start.
             absent = Classes::default();
         }
-        let case = PushCase {
-            seq: receipt.seq,
-            conversation_seq: receipt.conversation_seq,
-            accepted_ms: receipt.accepted_ms,
-        };
+        let case = receipt.case();
         let standings = self.rules.decide(case, classes, &sessions, absent, now_ms);
         let is_served = |standing: &ClassStanding| matches!(standing, ClassStanding::Served(..));
         let is_silent = !standings.iter().all(|(_, standing)| is_served(standing))
@@ -370,10 +281,7 @@ impl Decider {
             let state = match standing {
                 ClassStanding::Served(index, proof) => {
                     self.metrics.push.decided_served.increment(1);
-                    let session = &sessions[index];
-                    let state = SeenState::served(session.platform, &session.device, proof);
-                    let fact = class_fact(class, state, session.acked_at_ms);
-                    decided.facts.push((message_id, user.clone(), fact));
+                    decided.serve(message_id, user, class, &sessions[index], proof);
                     continue;
                 }
                 _ if is_silent => {
@@ -425,7 +333,7 @@ impl Decider {
             };
             let provider = device.provider;
             // Ascends also when the clock goes back.
-            self.last_number = (now_ms << 20).max(self.last_number + 1);
+            self.last_number = rows::first_number(now_ms).max(self.last_number + 1);
             let number = self.last_number;
             let task = PushTask {
                 message_id: receipt.message_id,
@@ -450,7 +358,30 @@ impl Decider {
     }
 }
 
+impl Addressed<'_> {
+    fn case(&self) -> PushCase {
+        PushCase {
+            seq: self.seq,
+            conversation_seq: self.conversation_seq,
+            accepted_ms: self.accepted_ms,
+        }
+    }
+}
+
 impl Decided {
+    fn serve(
+        &mut self,
+        message_id: MessageId,
+        user: &UserId,
+        class: DeviceClass,
+        session: &SessionFacts,
+        proof: Proof,
+    ) {
+        let state = SeenState::served(session.platform, &session.device, proof);
+        let fact = class_fact(class, state, session.acked_at_ms);
+        self.facts.push((message_id, user.clone(), fact));
+    }
+
     fn tell(
         &mut self,
         message_id: MessageId,
@@ -466,22 +397,6 @@ impl Decided {
     fn undo(&mut self, key: Bytes) {
         self.rows.push(rows::remove(key));
         self.undue += 1;
-    }
-}
-
-/// The parts of a message that a decision needs.
-struct Told {
-    no_push: bool,
-    origin: Origin,
-}
-
-impl Told {
-    fn of(commit: &FeedCommit) -> Self {
-        let message = StoredMessage::from_bytes(&commit.body);
-        Self {
-            no_push: message.no_push || message.content_type == REVOKE,
-            origin: Origin::of(&commit.body),
-        }
     }
 }
 

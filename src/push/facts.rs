@@ -6,8 +6,8 @@ use super::decide::{Classes, SessionFacts};
 use crate::{
     config::DeviceClass,
     delivery::{Delivery, LogError, ReadLimit},
-    ids::{ConversationSeq, UserId},
-    log::Log,
+    ids::{ConversationSeq, SessionKey, UserId},
+    log::{Log, SessionRow},
     message::{ReceiveOption, TOGETHER_BYTES_MAX},
     registry::Registry,
 };
@@ -24,6 +24,47 @@ pub(super) struct FactSource {
 }
 
 impl FactSource {
+    /// The sessions of a user that are connected and whose newest acks are in memory. OpenIM's are left out, because their acks
+    /// prove less. Nearly always these sessions tell that every class is served, and no disk has to be asked.
+    pub(super) fn sessions_at_hand(&self, user: &UserId) -> Vec<SessionFacts> {
+        let present = self.registry.presence(user.as_str()).into_iter();
+        let at_hand = present.filter_map(|held| {
+            let key = SessionKey {
+                user: user.clone(),
+                platform: held.platform,
+                device: held.device,
+            };
+            if key.is_openim() {
+                return None;
+            }
+            let row = self.log.session_now(&key)?;
+            let held = Some(held.is_background);
+            Some(self.facts(key, row, held, ConversationSeq::ZERO))
+        });
+        at_hand.collect()
+    }
+
+    /// The facts of a session. `held`: it is connected, and its app is in background or not.
+    fn facts(
+        &self,
+        key: SessionKey,
+        row: SessionRow,
+        held: Option<bool>,
+        proven: ConversationSeq,
+    ) -> SessionFacts {
+        SessionFacts {
+            platform: key.platform,
+            is_openim: key.is_openim(),
+            cursor: row.cursor,
+            begun: self.delivery.begun(&key),
+            acked_at_ms: row.acked_at_ms,
+            proven,
+            is_connected: held.is_some(),
+            is_background: held == Some(true),
+            device: key.device,
+        }
+    }
+
     /// The sessions of a user that were seen before, and the classes that are absent: of which no session is connected, and none was
     /// for `push.after`. Cancel safe: it only reads.
     pub(super) async fn sessions(
@@ -44,21 +85,13 @@ impl FactSource {
         let rows = rows.into_iter().map(|(key, row)| {
             let mut held = present.iter();
             let held = held.find(|one| one.platform == key.platform && one.device == key.device);
-            let is_openim = key.is_openim();
-            SessionFacts {
-                platform: key.platform,
-                is_openim,
-                cursor: row.cursor,
-                acked_at_ms: row.acked_at_ms,
-                proven: if is_openim {
-                    self.delivery.proven(&key, conversation)
-                } else {
-                    ConversationSeq::ZERO
-                },
-                is_connected: held.is_some(),
-                is_background: held.is_some_and(|one| one.is_background),
-                device: key.device,
-            }
+            let held = held.map(|one| one.is_background);
+            let proven = if key.is_openim() {
+                self.delivery.proven(&key, conversation)
+            } else {
+                ConversationSeq::ZERO
+            };
+            self.facts(key, row, held, proven)
         });
         Ok((rows.collect(), absent))
     }

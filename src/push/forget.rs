@@ -15,7 +15,7 @@ use super::{
 use crate::{
     delivery::SendError,
     ids::{Seq, UserId},
-    log::{AppendError, Erasure, Log, LogError, RowTable},
+    log::{AppendError, Erasure, Log, LogError, RowTable, SessionBegin},
     message::Provider,
 };
 
@@ -56,6 +56,7 @@ impl PushForgetter {
     /// of before begins after it returns. Looks at all rows of vendor push. Not cancel safe: after a drop some rows may be there. A
     /// repeat removes them.
     pub async fn forget(&self, user: &UserId, erasure: &Erasure) -> Result<(), SendError> {
+        self.forget_begins(user, erasure).await?;
         let mut after = Bytes::new();
         loop {
             let page = self
@@ -93,6 +94,31 @@ impl PushForgetter {
         }
         self.underway.none_for(user).await;
         Ok(())
+    }
+
+    /// Removes the rows of sessions that began before.
+    async fn forget_begins(&self, user: &UserId, erasure: &Erasure) -> Result<(), SendError> {
+        let prefix = SessionBegin::of_user_for_push(user);
+        let mut after = Bytes::new();
+        loop {
+            let page = self
+                .log
+                .rows(RowTable::Consumers, &prefix, &after, FORGOTTEN_TOGETHER);
+            let page = page.wait().await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(());
+            };
+            after = last.clone();
+            let is_covered = |value: &[u8]| {
+                SessionBegin::read(value).is_none_or(|begun| begun.time_ms <= erasure.time_ms)
+            };
+            let covered = page.into_iter().filter(|(_, value)| is_covered(value));
+            let removed: Vec<_> = covered.map(|(key, _)| rows::remove_begun(key)).collect();
+            if !removed.is_empty() {
+                let durable = self.log.put_rows(removed)?.await;
+                durable.unwrap_or(Err(AppendError::OutcomeUnknown))?;
+            }
+        }
     }
 
     fn end(&self, provider: Option<Provider>, number: u64) {

@@ -6,7 +6,7 @@
 //! thread, no row, no memory. Leaves to others: the devices (`delivery`), and how a vendor is called (`vendor/`).
 //!
 //! - `decide.rs`: which classes of a receiver's devices get a push, and when. Pure
-//! - `facts.rs`: the facts behind a decision
+//! - `facts.rs`: the facts behind a decision; `begun.rs`: the rows of sessions that began behind messages
 //! - `decider.rs`: from the feed of commits to decisions that are due and to tasks
 //! - `rows.rs`: both as rows of the log
 //! - `book.rs`: the devices of users, remembered
@@ -19,6 +19,7 @@
 //! - `thread.rs`: the thread, which drives all of them
 //! - `vendor/`: the vendors
 
+mod begun;
 mod book;
 mod breaker;
 mod call;
@@ -44,6 +45,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use self::{
+    decide::PushRules,
     decider::Decider,
     facts::FactSource,
     lane::VendorLane,
@@ -96,11 +98,19 @@ impl PushRoom {
     ) -> Self {
         let news = Arc::new(Notify::new());
         log.commits(Arc::new(News(Arc::clone(&news))));
+        delivery.keep_begins_for_push();
         let seen = Arc::new(Seen::default());
+        let now_ms = delivery.now_ms();
+        let rules = PushRules::new(config, now_ms);
+        let source = FactSource {
+            log,
+            registry,
+            delivery: Arc::clone(&delivery),
+        };
         let parts = WorkerParts::new(
             config,
-            Arc::clone(&log),
-            Arc::clone(&delivery),
+            source.clone(),
+            rules.clone(),
             Arc::clone(&seen),
             Arc::clone(metrics),
         );
@@ -113,23 +123,19 @@ impl PushRoom {
         let lanes: Vec<_> = lanes.collect();
         let undue = Arc::default();
         let forgetter = PushForgetter::new(
-            Arc::clone(&log),
+            Arc::clone(&source.log),
             lanes.clone(),
             parts.underway,
             Arc::clone(&undue),
         );
-        let source = FactSource {
-            log,
-            registry,
-            delivery: Arc::clone(&delivery),
-        };
         let decider = Decider::new(
             config,
             source,
             (lanes, undue),
+            rules,
             Arc::clone(&seen),
             Arc::clone(metrics),
-            delivery.now_ms(),
+            now_ms,
         );
         Self {
             decider,

@@ -5,6 +5,7 @@
 //! | `PushTasks` | 1, time of accept u64, seq u64, user | [`DueValue`] |
 //! | `PushTasks` | 2, provider u8, number u64 | [`TaskValue`] |
 //! | `Consumers` | `push` | epoch u64, position in the feed u64 |
+//! | `Consumers` | `begun-push/` session | [`SessionBegin`](crate::log::SessionBegin), written by `delivery` |
 //!
 //! Integers are big endian, so decisions are in the order of their deadlines, and tasks in the order of their numbers. A number is
 //! the time of the decision with a counter behind it; it ascends also over a restart.
@@ -188,9 +189,28 @@ pub(super) fn task_key(provider: Provider, number: u64) -> Bytes {
     key.freeze()
 }
 
+/// The lowest number of a task that is decided at this time, Unix ms.
+pub(super) fn first_number(now_ms: u64) -> u64 {
+    now_ms << 20
+}
+
+/// The time at which the task with this number was decided, Unix ms. Later than that where the clock was set back before.
+pub(super) fn decided_ms(number: u64) -> u64 {
+    number >> 20
+}
+
 /// The change that removes the row of a task or of a decision.
 pub(super) fn remove(key: Bytes) -> RowChange {
     change(key, None)
+}
+
+/// The change that removes the row of a session's begin.
+pub(super) fn remove_begun(key: Bytes) -> RowChange {
+    RowChange {
+        table: RowTable::Consumers,
+        key,
+        value: None,
+    }
 }
 
 /// The change that writes the reader's position.

@@ -192,6 +192,15 @@ impl Bench {
         let departures = Departures::new(clock(&self.hands), self.config.push.after);
         let registry = Registry::new(&self.config.sessions, Arc::default());
         self.registry = Arc::new(registry.noting(departures));
+        let delivery = Delivery::new(
+            Arc::clone(&self.base.log) as Arc<dyn Log>,
+            Arc::clone(&self.registry),
+            Arc::clone(&self.base.tokens),
+            clock(&self.hands),
+            Arc::clone(&self.base.metrics),
+            &self.config.push,
+        );
+        self.base.delivery = Arc::new(delivery.with_proofs());
         let vendor = StandVendor(self.provider, Arc::clone(&self.stand));
         self.room = PushRoom::new(
             &self.config.push,
@@ -216,6 +225,14 @@ impl Bench {
         };
         let registered = delivery.register_device(&claims, &issued.token, &registration);
         registered.await.unwrap();
+    }
+
+    /// A session that was never seen connects, and begins behind this message.
+    fn begin_at(&mut self, key: &SessionKey, seq: Seq) {
+        let epoch = self.base.log.inbox(&user()).blocking_wait().unwrap().epoch;
+        self.base.delivery.note_begin(key, epoch, seq, true);
+        self.base.delivery.begin(key, epoch, seq).unwrap();
+        self.connect(key);
     }
 
     fn connect(&mut self, key: &SessionKey) -> ConnectionId {
@@ -334,6 +351,11 @@ impl Bench {
         let facts = self.room.seen.facts(message, &user());
         let states = facts.iter().map(|fact| (fact.class, fact.state.name()));
         states.collect()
+    }
+
+    fn tells(&self, metric: &str) -> bool {
+        let text = self.base.metrics.render();
+        text.lines().any(|line| line == metric)
     }
 
     /// The number of rows of vendor push in the log.

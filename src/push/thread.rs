@@ -235,6 +235,7 @@ enum DecisionWait {
 }
 
 async fn decide_step(decider: &mut Decider, now_ms: u64) -> Result<DecisionWait, StepError> {
+    decider.sweep(now_ms).await?;
     let feed = decider.take_feed(now_ms).await?;
     let due = decider.decide_due(now_ms).await?;
     Ok(match (feed, due) {

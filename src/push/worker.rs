@@ -1,46 +1,47 @@
 //! The worker of one vendor: takes its tasks in order, asks the vendor, and ends them. A vendor that is slow or down delays no other.
 //!
 //! Each step takes the time as a parameter. The caller makes the calls to the vendor, so it decides what runs at once.
+//!
+//! - `prepare.rs`: the notices of a call, from its tasks
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+mod prepare;
+
+use std::{sync::Arc, time::Duration};
 
 use tracing::{error, info, warn};
 
 use super::{
-    book::{digest_of, has_badge},
     breaker::BreakerTurn,
     call::VendorCall,
+    decide::PushRules,
     decider::StepError,
     ended::EndedRows,
+    facts::FactSource,
     forget::is_erased,
     lane::VendorLane,
     line::{TaskBatch, TaskLine, Verdict},
     rows::{PushTask, number_of, remove, task_key, task_prefix},
     seen::{self, Seen, SeenFact, SeenState, word},
-    text::{PushWords, Wording},
+    text::Wording,
     underway::CallsUnderway,
     vendor::{Notice, Outcome, Vendor},
 };
 use crate::{
     config,
-    delivery::Delivery,
-    ids::{Seq, UserId},
-    log::{Log, LogError, ReadLimit, RowChange, RowTable},
-    message::{Device, Numbers, OVERVIEW_MAX, Origin, StoredMessage, TOGETHER_BYTES_MAX},
+    log::{RowChange, RowTable},
+    message::Device,
     metrics::{Metrics, PushOutcomes},
     webhooks::PushEvents,
 };
 
 /// The pause before a task is tried again that could not be read, in ms.
 const UNREAD_MS: u64 = 1000;
-/// The most conversations whose unread messages a badge counts: a phone shows a number, nobody reads beyond it.
-const BADGE_CONVERSATIONS_MAX: usize = 10_000;
 
 /// The rooms and settings that all workers share.
 #[derive(Clone)]
 pub(super) struct WorkerParts {
-    pub(super) log: Arc<dyn Log>,
-    pub(super) delivery: Arc<Delivery>,
+    pub(super) source: FactSource,
+    pub(super) rules: PushRules,
     pub(super) wording: Arc<Wording>,
     pub(super) seen: Arc<Seen>,
     pub(super) metrics: Arc<Metrics>,
@@ -53,14 +54,14 @@ pub(super) struct WorkerParts {
 impl WorkerParts {
     pub(super) fn new(
         config: &config::Push,
-        log: Arc<dyn Log>,
-        delivery: Arc<Delivery>,
+        source: FactSource,
+        rules: PushRules,
         seen: Arc<Seen>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            log,
-            delivery,
+            source,
+            rules,
             wording: Arc::new(Wording::new(config)),
             seen,
             metrics,
@@ -81,21 +82,6 @@ pub(super) struct VendorWorker {
     ended: EndedRows,
     /// The floor of the lane that the line knows.
     floor: u64,
-}
-
-/// A notice for some tasks of a batch.
-struct PreparedNotice {
-    notice: Notice,
-    devices: Vec<Device>,
-    /// The places of their tasks in the batch.
-    places: Vec<usize>,
-}
-
-/// A message of a task, as far as all its receivers share it.
-struct TaskMessage {
-    numbers: Numbers,
-    message: StoredMessage,
-    origin: Origin,
 }
 
 impl VendorWorker {
@@ -153,7 +139,7 @@ impl VendorWorker {
                 self.end(number, &task, SeenState::Expired, now_ms).await;
                 self.outcomes.expired.increment(1);
             }
-            let log = &*self.parts.log;
+            let log = &*self.parts.source.log;
             self.ended.write_due(log, now_ms).await?;
             let Some((after, limit)) = self.line.wants() else {
                 return Ok(());
@@ -166,7 +152,7 @@ impl VendorWorker {
     async fn read(&mut self, after: u64, limit: usize) -> Result<(), StepError> {
         let provider = self.lane.provider;
         let after = task_key(provider, after);
-        let log = &self.parts.log;
+        let log = &self.parts.source.log;
         let rows = log.rows(RowTable::PushTasks, &task_prefix(provider), &after, limit);
         let rows = rows.wait().await?;
         let last = rows.last().and_then(|(key, _)| number_of(key));
@@ -184,7 +170,7 @@ impl VendorWorker {
 
     /// Removes the rows of all ended tasks. Not cancel safe: after a drop they may be there still.
     pub(super) async fn flush(&mut self) -> Result<(), StepError> {
-        self.ended.write(&*self.parts.log, 1).await
+        self.ended.write(&*self.parts.source.log, 1).await
     }
 
     /// The calls that are to be made next; none if none may begin now. Give the end of each to [`take`](Self::take).
@@ -203,7 +189,7 @@ impl VendorWorker {
                         batch,
                         notice: prepared.notice,
                         devices: prepared.devices,
-                        log: Arc::clone(&self.parts.log),
+                        log: Arc::clone(&self.parts.source.log),
                         underway: Arc::clone(&self.parts.underway),
                     })
                     .collect()
@@ -214,148 +200,6 @@ impl VendorWorker {
                 }
                 self.line.cancel(&batch, now_ms.saturating_add(UNREAD_MS));
                 Vec::new()
-            }
-        }
-    }
-
-    /// The notices of a batch, each with its devices and their places in the batch. Ends the tasks whose message or device is no
-    /// longer there. `Err(None)`: no task is left.
-    async fn prepare(
-        &mut self,
-        batch: &mut TaskBatch,
-        now_ms: u64,
-    ) -> Result<Vec<PreparedNotice>, Option<LogError>> {
-        let mut shared: Option<TaskMessage> = None;
-        let mut by_words: HashMap<(PushWords, bool), usize> = HashMap::new();
-        let mut notices: Vec<PreparedNotice> = Vec::new();
-        let mut place = 0;
-        while let Some((number, task)) = batch.tasks.get(place).cloned() {
-            if shared.is_none() {
-                shared = self.message(&task).await?;
-            }
-            let Some(message) = &shared else {
-                let reason = "the message is no longer there";
-                self.finish(batch, number, &task, reason, now_ms).await;
-                continue;
-            };
-            let Some(device) = self.device(&task).await? else {
-                let reason = "the device was removed";
-                self.finish(batch, number, &task, reason, now_ms).await;
-                continue;
-            };
-            let words = self.parts.wording.words(&message.message, &device.lang);
-            let key = (words, has_badge(&device));
-            if let Some(index) = by_words.get(&key) {
-                notices[*index].devices.push(device);
-                notices[*index].places.push(place);
-            } else {
-                let notice = self.notice(&task, message, &key.0, key.1, now_ms).await?;
-                by_words.insert(key, notices.len());
-                notices.push(PreparedNotice {
-                    notice,
-                    devices: vec![device],
-                    places: vec![place],
-                });
-            }
-            place += 1;
-        }
-        if notices.is_empty() {
-            return Err(None);
-        }
-        Ok(notices)
-    }
-
-    async fn finish(
-        &mut self,
-        batch: &mut TaskBatch,
-        number: u64,
-        task: &PushTask,
-        reason: &str,
-        now_ms: u64,
-    ) {
-        self.line.finish(batch, number);
-        let state = SeenState::Gone(reason.into());
-        self.end(number, task, state, now_ms).await;
-        self.outcomes.gone.increment(1);
-    }
-
-    /// The message of a task; `None` if it was deleted, cleared or has expired.
-    async fn message(&self, task: &PushTask) -> Result<Option<TaskMessage>, LogError> {
-        let limit = ReadLimit {
-            messages: 1,
-            bytes: TOGETHER_BYTES_MAX,
-        };
-        let read = self.parts.log.read(&task.user, task.seq.previous(), limit);
-        let entry = read.wait().await?.entries.into_iter().next();
-        let entry = entry.filter(|entry| entry.numbers.seq == task.seq);
-        Ok(entry.and_then(|entry| {
-            let numbers = entry.numbers;
-            let body = entry.content.into_message()?;
-            let message = StoredMessage::from_bytes(&body);
-            let origin = Origin::of(&body);
-            let id = task.message_id.to_string();
-            // After a new epoch another message may have this seq.
-            (message.server_msg_id == id).then_some(TaskMessage {
-                numbers,
-                message,
-                origin,
-            })
-        }))
-    }
-
-    async fn device(&self, task: &PushTask) -> Result<Option<Device>, LogError> {
-        let provider = self.lane.provider;
-        if provider.is_by_alias() {
-            return Ok(Some(Device::of_alias(provider, &task.user)));
-        }
-        let devices = self.parts.delivery.devices(&task.user).await?;
-        let mut devices = devices.into_iter();
-        Ok(devices.find(|one| one.provider == provider && digest_of(one) == task.device))
-    }
-
-    async fn notice(
-        &self,
-        task: &PushTask,
-        message: &TaskMessage,
-        words: &PushWords,
-        has_badge: bool,
-        now_ms: u64,
-    ) -> Result<Notice, LogError> {
-        let badge = if has_badge {
-            Some(self.unread(&task.user).await?)
-        } else {
-            None
-        };
-        let age = Duration::from_millis(now_ms.saturating_sub(task.accepted_ms));
-        Ok(Notice {
-            id: task.message_id,
-            user: task.user.clone(),
-            conversation_id: message.origin.conversation_id(task.user.as_str()).into(),
-            seq: message.numbers.seq,
-            title: words.title.as_str().into(),
-            body: words.body.as_str().into(),
-            ex: words.ex.as_str().into(),
-            sound: words.sound.as_str().into(),
-            badge,
-            text: words.text.as_deref().map(Into::into),
-            expires_in: self.parts.expire_after.saturating_sub(age),
-        })
-    }
-
-    /// The sum of a user's unread messages.
-    async fn unread(&self, user: &UserId) -> Result<u32, LogError> {
-        let (mut sum, mut looked, mut before) = (0_u64, 0, Seq(u64::MAX));
-        loop {
-            let page = self.parts.log.conversations(user, before, OVERVIEW_MAX);
-            let page = page.wait().await?;
-            let unread = page.conversations.iter().map(|one| one.unread);
-            sum = unread.fold(sum, u64::saturating_add);
-            looked += page.conversations.len();
-            match page.conversations.last() {
-                Some(last) if !page.is_end && looked < BADGE_CONVERSATIONS_MAX => {
-                    before = last.last_seq;
-                }
-                _ => return Ok(u32::try_from(sum).unwrap_or(u32::MAX)),
             }
         }
     }
@@ -430,7 +274,11 @@ impl VendorWorker {
         if device.provider.is_by_alias() {
             return;
         }
-        let removed = self.parts.delivery.remove_gone_device(device.clone());
+        let removed = self
+            .parts
+            .source
+            .delivery
+            .remove_gone_device(device.clone());
         if let Err(error) = removed.await {
             let user = &device.user;
             warn!(%user, %error, "a device that is gone could not be removed");
@@ -438,7 +286,7 @@ impl VendorWorker {
     }
 
     async fn end(&mut self, number: u64, task: &PushTask, state: SeenState, now_ms: u64) {
-        let erased = is_erased(&*self.parts.log, &task.user, task.seq).await;
+        let erased = is_erased(&*self.parts.source.log, &task.user, task.seq).await;
         let mut event = None;
         if !erased.unwrap_or(false) {
             // An event's row is written with the end of its task, or before it.
@@ -461,6 +309,9 @@ impl VendorWorker {
                 events.failed(message, user, provider, reason)
             }
             SeenState::Expired => events.failed(message, user, provider, "expired"),
+            SeenState::Served { .. } => {
+                events.failed(message, user, provider, "the message was acked")
+            }
             _ => None,
         }
     }

@@ -55,6 +55,7 @@ pub(crate) struct Callee {
     conduct: Conduct,
     url: String,
     seen: Rc<Cell<CallsSeen>>,
+    away: Rc<Cell<Option<Instant>>>,
     listening: JoinHandle<()>,
 }
 
@@ -66,6 +67,8 @@ struct CallerLine {
     conduct: Conduct,
     delay: Duration,
     seen: Rc<Cell<CallsSeen>>,
+    /// Until this time each call ends with its connection and without an answer.
+    away: Rc<Cell<Option<Instant>>>,
 }
 
 /// A call that is under way until this is dropped.
@@ -95,6 +98,8 @@ impl Callee {
         let url = format!("http://{}/", listener.local_addr()?);
         let seen = Rc::new(Cell::new(CallsSeen::default()));
         let shared = Rc::clone(&seen);
+        let away = Rc::new(Cell::new(None));
+        let until = Rc::clone(&away);
         let listening = spawn_local(async move {
             // A gateway opens some tens of connections.
             while let Ok((stream, _)) = listener.accept().await {
@@ -104,6 +109,7 @@ impl Callee {
                     conduct,
                     delay,
                     seen: Rc::clone(&shared),
+                    away: Rc::clone(&until),
                 };
                 let books = Rc::clone(&books);
                 // The gateway may end a connection at any time, and repeats a call that has no answer.
@@ -114,6 +120,7 @@ impl Callee {
             conduct,
             url,
             seen,
+            away,
             listening,
         })
     }
@@ -125,6 +132,11 @@ impl Callee {
     /// True if it answers each call at once, so that nothing waits for it in the end.
     pub(crate) fn is_well(&self) -> bool {
         self.conduct == Conduct::Ok
+    }
+
+    /// Goes away until this time: each call ends with its connection and without an answer.
+    pub(crate) fn leave_until(&self, until: Instant) {
+        self.away.set(Some(until));
     }
 
     /// Counts from now on. Calls under way go on.
@@ -158,6 +170,9 @@ impl CallerLine {
         };
         while let Some(body) = self.request().await? {
             let open = OpenCall::begin(&self.seen);
+            if self.away.get().is_some_and(|until| Instant::now() < until) {
+                return Ok(());
+            }
             books.call(&self.bytes[body.clone()], is_taken);
             self.bytes.drain(..body.end);
             match self.conduct {

@@ -20,6 +20,7 @@ use crate::{
     machine::SyncWatch,
     meter::{Latencies, quantiles},
     parcel::To,
+    process::MemoryCourse,
     protocol::{Protocol, ServerAddress},
     senders::{self, Load},
 };
@@ -57,6 +58,9 @@ pub(crate) struct PushPlan {
     /// The delay of slow ones, ms.
     #[arg(long, default_value_t = 200)]
     delay: u64,
+    /// Seconds from the first send on for which the receiver of webhooks is away. The memory of the gateway is then told over time.
+    #[arg(long, default_value_t = 0)]
+    down_for: u32,
 }
 
 /// The systems that the gateway of a run calls, and the users who are away.
@@ -175,6 +179,19 @@ pub(crate) async fn run(
     let timekeeper = crew.keep_time();
     let syncs = stage.target.dir().map(SyncWatch::begin).transpose()?;
     let (before, began) = (stage.look()?, Instant::now());
+    let back = began + Duration::from_secs(plan.down_for.into());
+    let memory = MemoryCourse::default();
+    let mut looking = None;
+    if plan.down_for > 0 {
+        let Some((receiver, _)) = &callees.receiver else {
+            bail!("--down-for needs a receiver of webhooks: --webhooks ok");
+        };
+        receiver.leave_until(back);
+        looking = stage
+            .target
+            .process_id()
+            .map(|process| memory.follow(process, began));
+    }
     let share = f64::from(online) / f64::from(plan.users);
     let load = |rate| Load {
         has_notice: true,
@@ -200,6 +217,10 @@ pub(crate) async fn run(
     }
     let messages = u64::from(sent.online + sent.absent);
     come_to_rest(callees, messages, stage.patience).await;
+    let told_after = back.elapsed();
+    if let Some(looking) = looking {
+        looking.abort();
+    }
     let after = stage.look()?;
     timekeeper.abort();
 
@@ -211,6 +232,14 @@ pub(crate) async fn run(
     let refused = to_online.refused + to_absent.refused;
     report.row("sends refused", refused.into(), "");
     cost_rows(stage, (before, after), accepted);
+    if plan.down_for > 0 {
+        let report = &mut stage.report;
+        let told_after = told_after.as_secs_f64();
+        report.row("all told after the receiver was back", told_after, "s");
+        for (second, rss) in memory.take() {
+            report.row(format!("server RSS at {second} s"), rss as f64 / 1e6, "MB");
+        }
+    }
     let at_last = match &callees.vendor {
         Some(_) => decisions(&gateway).await?,
         None => Decisions::default(),

@@ -226,6 +226,10 @@ impl Log for MemoryLog {
         })
     }
 
+    fn session_now(&self, key: &SessionKey) -> Option<SessionRow> {
+        self.rows().sessions.get(key).copied()
+    }
+
     fn store_cursor(
         &self,
         key: &SessionKey,

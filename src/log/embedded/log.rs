@@ -16,8 +16,7 @@ use super::{
     ConversationRead, CursorPage, EmbeddedLog, Erasure, FeedLimit, FeedPage, FeedPosition, Inbox,
     InboxRead, Log, LogAnswer, LogError, Lookup, Patience, Pending, ReadError, ReadLimit, Receipt,
     Refusing, ResumePoint, RowChange, RowTable, SessionRow, TokenTimes, core::Core, erase,
-    lock::lock, queue::Work,
-    record::Record, table_id::TableId,
+    lock::lock, queue::Work, record::Record, table_id::TableId,
 };
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
@@ -189,6 +188,10 @@ impl Log for EmbeddedLog {
     fn sessions(&self, user: &UserId) -> LogAnswer<Vec<(SessionKey, SessionRow)>> {
         let user = user.clone();
         self.aside(move |core| Ok(core.state.cursors.of(&user)?))
+    }
+
+    fn session_now(&self, key: &SessionKey) -> Option<SessionRow> {
+        self.core.state.cursors.recent(key)
     }
 
     fn store_cursor(
@@ -397,6 +400,23 @@ pub(crate) mod tests {
             EmbeddedLog::open_in(&directories, &config, clock, Arc::clone(&metrics), aside);
         let (log, workers) = opened.expect("opens");
         (log, workers, dir, metrics)
+    }
+
+    #[test]
+    fn the_row_of_a_session_that_acked_is_at_hand() {
+        let (log, _workers, _dir, _metrics) = quiet_log(|_| panic!("no read waits"));
+        let key = SessionKey {
+            user: UserId::new("u").unwrap(),
+            platform: Platform::Ios,
+            device: "".into(),
+        };
+        assert_eq!(log.session_now(&key), None);
+        let row = SessionRow {
+            cursor: Seq(3),
+            acked_at_ms: 5,
+        };
+        log.store_cursor(&key, log.core.epoch, row).unwrap();
+        assert_eq!(log.session_now(&key), Some(row));
     }
 
     /// Reads that wait for the disk of a test.

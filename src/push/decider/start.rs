@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::info;
 
-use super::{Decider, ENDING_TOGETHER, PAGE, ROWS_TOGETHER, StepError, class_fact};
+use super::{Decider, ENDING_TOGETHER, ROWS_TOGETHER, StepError, class_fact, feed::PAGE};
 use crate::{
     log::{FeedPosition, RowTable},
     message::Provider,
     push::{
+        begun,
         forget::is_erased,
         lane::VendorLane,
         rows::{self, POSITION_KEY, PushTask, put_position, read_position, task_prefix},
@@ -38,6 +39,7 @@ impl Decider {
                 self.position = newest.next;
             }
         }
+        begun::take_up(&*log, &self.source.delivery, self.epoch).await?;
         self.take_up_tasks(now_ms).await?;
         self.take_up_due().await
     }

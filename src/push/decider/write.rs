@@ -76,15 +76,19 @@ impl Decider {
         }
     }
 
-    /// Ends the oldest tasks while too many decisions and tasks wait.
+    /// Ends the oldest tasks while too many decisions and tasks wait; without tasks, the oldest decisions that are due.
     async fn bound(&mut self, now_ms: u64) -> Result<(), StepError> {
         loop {
             let waiting = self.due + self.lanes.iter().map(|lane| lane.len()).sum::<usize>();
             let excess = waiting.saturating_sub(self.tasks_max).min(ENDING_TOGETHER);
+            if excess == 0 {
+                return Ok(());
+            }
             let oldest = self.lanes.iter().filter(|lane| lane.oldest().is_some());
             let oldest = oldest.min_by_key(|lane| lane.oldest());
-            let Some(lane) = oldest.filter(|_| excess > 0).cloned() else {
-                return Ok(());
+            let Some(lane) = oldest.cloned() else {
+                self.end_due(excess, now_ms).await?;
+                continue;
             };
             let before = lane.oldest().unwrap_or(0).saturating_sub(1);
             let rows = self.source.log.rows(
@@ -126,6 +130,36 @@ impl Decider {
             told.extend(removed);
             self.put(told).await?;
         }
+    }
+
+    /// Ends the oldest decisions that are due, so many at most.
+    async fn end_due(&mut self, count: usize, now_ms: u64) -> Result<(), StepError> {
+        let page = self.due_rows(b"", count).await?;
+        let ended = page.len();
+        let removed = page.iter().map(|(key, _)| rows::remove(key.clone()));
+        self.put(removed.collect()).await?;
+        info!(
+            decisions = ended,
+            "decisions about pushes ended as expired: more wait than push.tasks_max"
+        );
+        let mut decided = Decided::default();
+        for due in page.into_iter().filter_map(|(_, due)| due) {
+            self.expire(due.message_id, &due.user, due.classes, now_ms, &mut decided);
+        }
+        decided.undue = ended;
+        if ended < count {
+            // No other row is there.
+            self.due = ended;
+        }
+        self.tell(decided);
+        Ok(())
+    }
+
+    /// Removes the rows of begins of sessions that no decision needs any more, now and then. Cancel safe: a later call repeats it.
+    pub(in crate::push) async fn sweep(&mut self, now_ms: u64) -> Result<(), StepError> {
+        let since_ms = now_ms.saturating_sub(self.expire_after_ms);
+        let log = &*self.source.log;
+        Ok(self.begun.sweep(log, since_ms, now_ms).await?)
     }
 
     /// True if the position has moved since it was written last.

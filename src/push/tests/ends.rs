@@ -1,7 +1,7 @@
 //! The vendor's answers, and how tasks end.
 
 use super::*;
-use crate::push::ended::REMOVE_MS;
+use crate::{log::SessionBegin, push::ended::REMOVE_MS};
 
 fn reason() -> String {
     "because".into()
@@ -35,6 +35,31 @@ async fn a_push_that_the_vendor_wants_later_is_tried_then() {
     assert_eq!(bench.call().await, 1);
     assert_eq!(bench.states(message), [(MOBILE, "sent")]);
     assert_eq!(bench.rows(), 0);
+}
+
+#[tokio::test]
+async fn a_push_that_waits_for_another_try_ends_with_an_ack() {
+    let mut bench = Bench::with_phone().await;
+    for acks in [true, false] {
+        bench.answer(Outcome::Later {
+            retry_after: None,
+            reason: reason(),
+        });
+        let (message, seq) = bench.send().await;
+        bench.soon().await;
+        assert_eq!(bench.pushed(message), ["phone"]);
+        if acks {
+            bench.ack(&key(Platform::Ios), seq);
+        }
+        bench.pass(1000);
+        assert_eq!(bench.call().await, usize::from(!acks));
+        let state = if acks { "served" } else { "sent" };
+        assert_eq!(bench.states(message), [(MOBILE, state)]);
+        assert_eq!(bench.rows(), 0);
+        bench.notices();
+    }
+    let served = r#"towncrier_push_outcomes_total{provider="http",outcome="served"} 1"#;
+    assert!(bench.tells(served));
 }
 
 #[tokio::test]
@@ -92,11 +117,14 @@ async fn a_push_that_was_not_possible_for_too_long_expires() {
     assert_eq!(bench.call().await, 0);
     assert_eq!(bench.states(message), [(MOBILE, "expired")]);
     assert_eq!(bench.rows(), 0);
-    // A message that was not decided for so long is passed over.
-    bench.send().await;
+    // A message that was not decided for so long gets no push, and is counted.
+    let (message, _) = bench.send().await;
     bench.pass(24 * 3_600_000);
     bench.soon().await;
     assert_eq!(bench.notices(), []);
+    assert_eq!(bench.states(message), [(MOBILE, "expired")]);
+    let expired = r#"towncrier_push_decisions_total{outcome="expired"} 1"#;
+    assert!(bench.tells(expired));
 }
 
 #[tokio::test]
@@ -122,6 +150,63 @@ async fn of_too_many_tasks_the_oldest_end() {
     assert_eq!(bench.call().await, 3);
     assert_eq!(bench.notices()[0].0.id, messages[2]);
     assert_eq!(bench.rows(), 0);
+}
+
+#[tokio::test]
+async fn of_too_many_decisions_that_are_due_the_oldest_end() {
+    let few = |config: &mut config::Push| config.tasks_max = 3;
+    let mut bench = Bench::with(Provider::Http, few).await;
+    bench.register(Platform::Ios, "phone", "").await;
+    bench.connect(&key(Platform::Ios));
+    let mut messages = Vec::new();
+    for _ in 0..5 {
+        messages.push(bench.send().await.0);
+        bench.pass(500);
+        bench.decide().await;
+    }
+    assert_eq!(bench.rows(), 3);
+    assert_eq!(bench.states(messages[1]), [(MOBILE, "expired")]);
+    assert_eq!(bench.states(messages[2]), [(MOBILE, "waiting")]);
+    assert!(bench.tells("towncrier_push_decisions_waiting 3"));
+    assert!(bench.tells(r#"towncrier_push_decisions_total{outcome="expired"} 2"#));
+    bench.later().await;
+    assert_eq!(bench.notices().len(), 3);
+    assert_eq!(bench.rows(), 0);
+}
+
+#[tokio::test]
+async fn the_age_of_what_is_not_decided_is_told() {
+    let mut bench = Bench::with_phone().await;
+    let (message, _) = bench.send().await;
+    bench.pass(30_000);
+    let refused = crate::log::AppendError::QueueFull;
+    let fault = crate::log::tests::memory::Fault::Refuse(refused);
+    bench.base.log.fail(fault);
+    for lag in ["30", "40"] {
+        let now_ms = bench.now_ms();
+        assert!(bench.room.decider.take_feed(now_ms).await.is_err());
+        assert!(bench.tells(&format!("towncrier_push_lag_seconds {lag}")));
+        bench.pass(10_000);
+    }
+    bench.base.log.rows().fault = None;
+    bench.decide_and_call().await;
+    assert_eq!(bench.pushed(message), ["phone"]);
+    assert!(bench.tells("towncrier_push_lag_seconds 0"));
+}
+
+#[tokio::test]
+async fn the_begin_of_a_session_is_forgotten_once_no_decision_can_ask_for_it() {
+    let mut bench = Bench::with_phone().await;
+    let (_, seq) = bench.send().await;
+    bench.begin_at(&key(Platform::Ios), seq);
+    for (passed, kept) in [(24 * 3_600_000, 1), (60_000, 0)] {
+        bench.pass(passed);
+        let now_ms = bench.now_ms();
+        bench.room.decider.sweep(now_ms).await.unwrap();
+        let log: &dyn Log = &*bench.base.log;
+        let rows = log.rows(RowTable::Consumers, SessionBegin::PUSH_PREFIX, b"", 10);
+        assert_eq!(rows.blocking_wait().unwrap().len(), kept);
+    }
 }
 
 #[tokio::test]

@@ -62,6 +62,44 @@ async fn a_phone_that_is_online_and_acks_gets_none() {
 }
 
 #[tokio::test]
+async fn a_decision_about_a_phone_that_acks_reads_nothing_but_the_feed() {
+    let mut bench = Bench::with_phone().await;
+    bench.connect(&key(Platform::Ios));
+    for reads in [None, Some(1)] {
+        let (message, seq) = bench.send().await;
+        bench.ack(&key(Platform::Ios), seq);
+        bench.pass(500);
+        if let Some(reads) = reads {
+            bench.base.log.fail_read_after(reads);
+        }
+        let now_ms = bench.now_ms();
+        bench.room.decider.take_feed(now_ms).await.unwrap();
+        assert_eq!(bench.states(message), [(MOBILE, "served")]);
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_began_behind_a_message_does_not_serve_it() {
+    for crashes in [false, true] {
+        let mut bench = Bench::with_phone().await;
+        let (message, seq) = bench.send().await;
+        bench.begin_at(&key(Platform::Ios), seq);
+        if crashes {
+            bench.crash().await;
+        }
+        bench.soon().await;
+        assert_eq!(bench.states(message), [(MOBILE, "waiting")]);
+        bench.later().await;
+        assert_eq!(bench.pushed(message), ["phone"]);
+        let (message, seq) = bench.send().await;
+        bench.ack(&key(Platform::Ios), seq);
+        bench.later().await;
+        assert_eq!(bench.states(message), [(MOBILE, "served")]);
+        assert_eq!(bench.pushed(message), NONE);
+    }
+}
+
+#[tokio::test]
 async fn a_phone_that_is_online_and_does_not_ack_gets_a_push_at_the_deadline() {
     let mut bench = Bench::with_phone().await;
     bench.connect(&key(Platform::Ios));

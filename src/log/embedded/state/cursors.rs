@@ -53,6 +53,11 @@ impl Cursors {
         self.rows.get(&keys::session(key))
     }
 
+    /// The row of a session, if it is in memory.
+    pub(in crate::log::embedded) fn recent(&self, key: &SessionKey) -> Option<SessionRow> {
+        self.rows.recent(&keys::session(key))
+    }
+
     /// Moves a session's cursor.
     pub(in crate::log::embedded) fn put(&self, key: &SessionKey, row: SessionRow) {
         self.rows.put(keys::session(key), row);

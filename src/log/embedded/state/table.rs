@@ -140,6 +140,11 @@ impl<R: Row> Table<R> {
         self.stored(key)
     }
 
+    /// The row, if it is in memory.
+    pub(super) fn recent(&self, key: &[u8]) -> Option<R> {
+        self.recent.get(key)?.row.clone()
+    }
+
     fn stored(&self, key: &[u8]) -> Result<Option<R>, StateError> {
         self.tree
             .get(key)?
