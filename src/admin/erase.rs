@@ -23,6 +23,7 @@ pub(super) async fn erase(
     let body: EraseRequest<'_> = call.json()?;
     body.operation_id.required("operationID")?;
     let user = body.user_id.required_user("userID")?;
+    call.note.user(&user);
     let rooms = Arc::clone(&app);
     let work = tokio::spawn(async move {
         // A profile that is being changed would be written again.

@@ -15,7 +15,6 @@ use super::{audit::ErrCode, bodies, shape::Problem};
 use crate::{
     config::Role,
     delivery::{AppendError, AuthError, BackupError, Cause, LogError, SendError},
-    delivery::{AppendError, AuthError, Cause, LogError, SendError},
     ids::IdError,
     token::TokenError,
 };

@@ -157,7 +157,8 @@ pub(super) fn routes() -> [Route; 26] {
         Route {
             paths: &["/log/backup"],
             summary: "Copies the log into a directory of the gateway's machine, or tells how far the copy has come",
-            access: Access::Admin,
+            access: Access::Admin(Role::Operate),
+            changes: true,
             request: Some(SchemaGenerator::subschema_for::<BackupRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<BackupTold>>),
             handler: || post(backup::back_up),
@@ -228,7 +229,8 @@ pub(super) fn routes() -> [Route; 26] {
         Route {
             paths: &["/user/erase"],
             summary: "Erases a user: all that the gateway has of it",
-            access: Access::Admin,
+            access: Access::Admin(Role::Operate),
+            changes: true,
             request: Some(SchemaGenerator::subschema_for::<EraseRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<Erased>>),
             handler: || post(erase::erase),

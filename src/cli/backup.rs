@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,7 +17,8 @@ use crate::{
     clock::Clock,
     config::Config,
     ids::Platform,
-    log::embedded::{Restored, restore},
+    log::embedded::{EmbeddedLog, Restored, restore},
+    metrics::Metrics,
 };
 
 /// A backup that makes no progress for this long is given up here. The gateway may still complete it.
@@ -46,6 +48,9 @@ pub(super) struct RestoreArguments {
     /// The directory of the backup. It is only read.
     #[arg(value_name = "SRC")]
     source: PathBuf,
+    /// The file "erased" of a newer backup: users who were erased since SRC was made are erased again.
+    #[arg(long, value_name = "FILE")]
+    erased: Option<PathBuf>,
 }
 
 /// The answer of `/log/backup`.
@@ -142,12 +147,19 @@ fn read_token(file: &Path) -> anyhow::Result<String> {
 }
 
 impl RestoreArguments {
-    pub(super) fn run(&self, data: &Path) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
+        let data = &config.log.dir;
+        let erased = self.erased.as_ref().map(|file| {
+            let list = std::fs::read_to_string(file);
+            list.with_context(|| file.display().to_string())
+        });
+        let erased = erased.transpose()?;
         let Restored {
             epoch,
             segments,
             bytes,
             messages,
+            newest_ms,
             ..
         } = restore(&self.source, data, Clock::system().now_ms())?;
         println!(
@@ -157,6 +169,16 @@ impl RestoreArguments {
             epoch.number.0,
             epoch.base
         );
+        if let Some(list) = erased {
+            let metrics = Arc::new(Metrics::new());
+            let log = EmbeddedLog::open(&config.log, Arc::new(Clock::system()), metrics)?;
+            let again = log.erase_again(&list, newest_ms);
+            log.close();
+            println!(
+                "erased {} users again",
+                again.context("restore it again before a gateway starts on it")?
+            );
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -19,12 +19,12 @@ use super::{
     facts::FactSource,
     forget::is_erased,
     lane::VendorLane,
-    line::{TaskBatch, TaskLine, Verdict},
+    line::{TaskLine, Verdict},
     rows::{PushTask, number_of, remove, task_key, task_prefix},
     seen::{self, Seen, SeenFact, SeenState, word},
     text::Wording,
     underway::CallsUnderway,
-    vendor::{Notice, Outcome, Vendor},
+    vendor::{Outcome, Vendor},
 };
 use crate::{
     config,

@@ -24,8 +24,9 @@ use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Append, AppendError, Cause, Consumer, ConversationPage, ConversationRead, CursorPage,
-        FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError, Lookup,
-        Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow, TokenTimes,
+        Erasure, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError,
+        Lookup, Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow,
+        TokenTimes,
     },
     message::{Numbers, SettingsChange},
 };
@@ -324,6 +325,18 @@ impl Log for ClusterLog {
         changes: Vec<SettingsChange>,
     ) -> Result<Pending<()>, AppendError> {
         self.change(StoreChange::Settings(user, changes))
+    }
+
+    fn erase(&self, _: UserId, _: u64) -> Result<Pending<Erasure>, AppendError> {
+        let text = "this version does not erase users from a PostgreSQL store";
+        Err(AppendError::Refusing(LogError::new(
+            Cause::LookupFailed,
+            text,
+        )))
+    }
+
+    fn erasure(&self, _: &UserId) -> LogAnswer<Option<Erasure>> {
+        LogAnswer::Now(Ok(None))
     }
 
     fn put_rows(&self, rows: Vec<RowChange>) -> Result<Pending<()>, AppendError> {

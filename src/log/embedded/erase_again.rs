@@ -4,7 +4,7 @@
 //! A line is the time of the erasure, the time before which tokens are revoked, both in Unix ms, and the user, separated by tabs: ids
 //! contain none.
 
-use super::{AppendError, EmbeddedLog, Log, LogError};
+use super::{AppendError, EmbeddedLog, Log, LogError, ReadError, core::Core};
 use crate::ids::UserId;
 
 /// Why the erasures of a list were not made. Those of the lines before it were; a repeat is harmless.
@@ -21,16 +21,18 @@ pub enum EraseAgainError {
     Write(#[from] AppendError),
 }
 
-impl EmbeddedLog {
+impl Core {
     /// The erasures that a restored log may need again, one in each line.
-    pub fn erasures(&self) -> Result<String, LogError> {
-        let all = self.core.state.erasures.all()?;
+    pub(super) fn erasures(&self) -> Result<String, ReadError> {
+        let all = self.state.erasures.all()?;
         let line = |(user, row): (UserId, super::state::ErasureRow)| {
             format!("{}\t{}\t{}\n", row.time_ms, row.before_ms, user.as_str())
         };
         Ok(all.into_iter().map(line).collect())
     }
+}
 
+impl EmbeddedLog {
     /// Makes the erasures of a list that this log lacks, durably. Returns their number. `newest_ms`: the time of the log's newest group,
     /// Unix ms, before it was opened: [`LogReport::newest_ms`](super::inspect::LogReport::newest_ms). An erasure from before it is in the
     /// log already, or all that it erased is gone. Blocks.

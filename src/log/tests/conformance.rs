@@ -8,14 +8,7 @@
 /// Runs each test of a file against each log.
 macro_rules! every_log {
     ($($test:ident)*) => {
-        mod of_memory {
-            use crate::log::tests::{conformance::fixture, memory::Answering};
-            $(#[test] fn $test() { super::$test(&fixture::memory(Answering::Now)); })*
-        }
-        mod of_memory_that_answers_later {
-            use crate::log::tests::{conformance::fixture, memory::Answering};
-            $(#[test] fn $test() { super::$test(&fixture::memory(Answering::Later)); })*
-        }
+        logs_of_one_gateway! { $($test)* }
         mod of_cluster_in_memory {
             use crate::log::tests::conformance::fixture;
             $(#[test] fn $test() { super::$test(&fixture::cluster()); })*
@@ -28,6 +21,20 @@ macro_rules! every_log {
                     super::$test(&subject);
                 }
             })*
+        }
+    };
+}
+
+/// The same tests, of the logs that one gateway has for itself.
+macro_rules! logs_of_one_gateway {
+    ($($test:ident)*) => {
+        mod of_memory {
+            use crate::log::tests::{conformance::fixture, memory::Answering};
+            $(#[test] fn $test() { super::$test(&fixture::memory(Answering::Now)); })*
+        }
+        mod of_memory_that_answers_later {
+            use crate::log::tests::{conformance::fixture, memory::Answering};
+            $(#[test] fn $test() { super::$test(&fixture::memory(Answering::Later)); })*
         }
         mod of_embedded {
             use crate::log::tests::conformance::fixture;

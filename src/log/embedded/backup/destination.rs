@@ -1,4 +1,4 @@
-//! The directory of a backup: a manifest, and a folder of segments.
+//! The directory of a backup: a manifest, a folder of segments, and the list of the users who were erased.
 //!
 //! The directory is the operator's choice, and an administrator's token is enough to name one. So a backup goes only into a
 //! directory that is empty or holds a backup already, belongs to the gateway's user, and is closed to all others.
@@ -21,6 +21,9 @@ use crate::log::embedded::{
 
 /// The folder of the segments, within the directory.
 pub(super) const FOLDER: &str = "segments";
+/// The list of erasures, for older copies of the backup.
+const ERASED: &str = "erased";
+const NEW_ERASED: &str = "erased.new";
 /// Permission bits of everybody but the owner.
 const NOT_OWNER: u32 = 0o077;
 
@@ -80,6 +83,18 @@ impl Destination {
             return Err(BackupFault::Ahead);
         }
         Ok(Some(earlier))
+    }
+
+    /// Writes the list of the erasures so far, which an older copy of a backup needs when it is restored.
+    pub(super) fn write_erasures(&self, list: &str) -> Result<(), BackupFault> {
+        let written = (|| {
+            let file = self.root.create(NEW_ERASED)?;
+            file.write_at(list.as_bytes(), 0)?;
+            file.sync()?;
+            self.root.rename(NEW_ERASED, ERASED)?;
+            self.root.sync_names()
+        })();
+        written.map_err(BackupFault::at(ERASED))
     }
 
     /// Removes the segments that the manifest does not name. The manifest is durable before.
@@ -146,7 +161,8 @@ fn check(dir: &Path, metadata: &Metadata) -> Result<(), BackupFault> {
 /// Refuses a directory with anything that no backup makes.
 fn check_names(root: &dyn Disk) -> Result<(), BackupFault> {
     let names = root.list().map_err(BackupFault::at("the directory"))?;
-    let is_foreign = |name: &String| ![MANIFEST, NEW_MANIFEST, FOLDER].contains(&name.as_str());
+    let own = [MANIFEST, NEW_MANIFEST, ERASED, NEW_ERASED, FOLDER];
+    let is_foreign = |name: &String| !own.contains(&name.as_str());
     match names.into_iter().find(is_foreign) {
         Some(name) => Err(BackupFault::NotEmpty(name)),
         None => Ok(()),

@@ -101,6 +101,8 @@ pub struct Restored {
     pub bytes: u64,
     /// The messages in them, each counted once.
     pub messages: u64,
+    /// The time of the newest of them, Unix ms.
+    pub newest_ms: u64,
 }
 
 /// Restores the backup in `source` to the data directory `data`, which must hold no log. Secrets and keys in it may stay.
@@ -138,7 +140,7 @@ pub fn restore(source: &Path, data: &Path, now_ms: u64) -> Result<Restored, Rest
     for file in &manifest.files {
         bring(source, &kept, &disk, *file)?;
     }
-    let (epoch, messages) = conclude(&manifest, &disk, now_ms)?;
+    let (epoch, messages, newest_ms) = conclude(&manifest, &disk, now_ms)?;
     disk.sync_names().map_err(at(&restoring))?;
     // The folder gets its name when all else is durable. Until then the directory is one that was not restored.
     let named = epoch::write(&root, epoch)
@@ -151,6 +153,7 @@ pub fn restore(source: &Path, data: &Path, now_ms: u64) -> Result<Restored, Rest
         segments: manifest.files.len(),
         bytes: manifest.bytes(),
         messages,
+        newest_ms,
     })
 }
 
@@ -232,7 +235,7 @@ fn conclude(
     manifest: &Manifest,
     disk: &RealDisk,
     now_ms: u64,
-) -> Result<(LogEpoch, u64), RestoreError> {
+) -> Result<(LogEpoch, u64, u64), RestoreError> {
     let marked = Watermark::open(disk).and_then(|mut watermark| {
         if let Some(first) = manifest.files.first() {
             watermark.set_begin(first.base)?;
@@ -249,5 +252,5 @@ fn conclude(
     }
     let last = report.base.max(manifest.epoch.base);
     let base = next_base(last, report.newest_ms, None, now_ms)?;
-    Ok((LogEpoch::new(base), report.messages))
+    Ok((LogEpoch::new(base), report.messages, report.newest_ms))
 }

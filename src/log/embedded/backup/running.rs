@@ -148,5 +148,6 @@ fn make(
         }
         Ok(())
     };
+    destination.write_erasures(&core.erasures()?)?;
     take(&cut, &destination, after)
 }

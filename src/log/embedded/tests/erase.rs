@@ -219,7 +219,7 @@ fn a_user_who_was_used_again_needs_no_erasure_once_its_segment_is_gone() {
         let bench = bench.reopen(TestDisk::after_power_cut, keeps_state);
         assert_eq!(bench.bounds("alice").1, 104);
         assert!(bench.knows("alice"));
-        assert_eq!(bench.log.erasures(), Ok(String::new()));
+        assert_eq!(bench.log.core.erasures().unwrap(), "");
     }
 }
 
@@ -279,7 +279,7 @@ fn a_log_restored_from_an_earlier_backup_is_told_the_erasures() {
     let earlier = bench.disk.after_power_cut();
     bench.machine.advance(1000);
     bench.erase("alice");
-    let list = bench.log.erasures().unwrap();
+    let list = bench.log.core.erasures().unwrap();
     assert_eq!(list.lines().count(), 2);
     // A later backup has both.
     let later = bench.disk.after_power_cut();
