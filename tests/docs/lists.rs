@@ -97,14 +97,18 @@ fn the_table_of_records_has_every_kind() {
     let source = read("src/log/embedded/record.rs");
     let (_, body) = source.split_once("fn encode_body").unwrap();
     let (body, _) = body.split_once("\n}\n").unwrap();
-    let highest = source.split_once("const KIND_ROW: u8 = ").unwrap().1;
-    let highest: u8 = highest.split(';').next().unwrap().parse().unwrap();
+    let constant = |name: &str| -> u8 {
+        let number = source.split_once(&format!("const {name}: u8 = "));
+        let number = number.unwrap().1.split(';').next();
+        number.unwrap().parse().unwrap()
+    };
+    let highest = constant("KIND_ERASE");
     // Each arm names its kind of record, and ends in the number of the kind.
     let coded = body.split("        Record::").skip(1).map(|arm| {
         let name = arm.split(|c: char| !c.is_alphanumeric()).next().unwrap();
         let mut lines = arm.lines().map(str::trim).rev();
         let number = lines.find_map(|line| match line {
-            "KIND_ROW" => Some(highest),
+            "KIND_ROW" | "KIND_ERASE" => Some(constant(line)),
             line => line.parse().ok(),
         });
         (number.expect("an arm ends in a number"), name.to_owned())

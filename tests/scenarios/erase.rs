@@ -339,7 +339,8 @@ async fn kill_in_the_middle(rounds: usize) {
             both.as_object_mut().unwrap().remove("recvID");
             both["recvIDList"] = json!([&user, "bob"]);
             let sent = admin.post("/manager/batch_send_msg", &both).await.json();
-            let id = sent["data"]["serverMsgID"].as_str().unwrap().to_owned();
+            let id = &sent["data"]["resultList"][0]["serverMsgID"];
+            let id = id.as_str().unwrap().to_owned();
             first.get_or_insert(id);
         }
         others.extend((0..20).map(|number| format!("{SECRET_TEXT} {number}")));
