@@ -16,7 +16,10 @@ use crate::{
     clock::Clock,
     config::Config,
     ids::Platform,
-    log::embedded::{Restored, restore},
+    log::{
+        cluster::OWN_BACKUP,
+        embedded::{Restored, restore},
+    },
 };
 
 /// A backup that makes no progress for this long is given up here. The gateway may still complete it.
@@ -142,7 +145,9 @@ fn read_token(file: &Path) -> anyhow::Result<String> {
 }
 
 impl RestoreArguments {
-    pub(super) fn run(&self, data: &Path) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
+        ensure!(config.log.store.url().is_none(), OWN_BACKUP);
+        let data = &config.log.dir;
         let Restored {
             epoch,
             segments,

@@ -57,7 +57,7 @@ impl LogCommand {
         let mut out = BufWriter::new(io::stdout().lock());
         let report = match &self.action {
             LogAction::Backup(backup) => return block_on(backup.run(config)),
-            LogAction::Restore(restore) => return restore.run(data),
+            LogAction::Restore(restore) => return restore.run(&config),
             LogAction::NewEpoch { openim_base } => {
                 renew(data, *openim_base, &mut out)?;
                 return Ok(ExitCode::SUCCESS);

@@ -10,10 +10,12 @@
 //! - `backup.rs`: the state of a backup
 //! - `feed.rs`: durable rows beside the messages, and the feed of commits
 //! - `error.rs`: the failures of a log, and the events that end them
+//! - `cluster/`: many gateways on one store
 //! - `embedded/`: the present implementation: segments and a state store in one data directory
 
 mod answer;
 mod backup;
+pub mod cluster;
 pub mod embedded;
 mod error;
 mod feed;
