@@ -185,7 +185,7 @@ impl<L: ?Sized> Base<L> {
 
     /// The eraser of users, in these rooms where they run.
     pub fn eraser(&self, push: Option<PushForgetter>, hooks: Option<HookForgetter>) -> Eraser {
-        Eraser::new(self.log.clone(), self.delivery.clone(), push, hooks)
+        Eraser::new(self.shared.clone(), self.delivery.clone(), push, hooks)
     }
 
     /// Vendor push by these vendors; `None` without a vendor.

@@ -35,7 +35,7 @@ use super::{
 use crate::config::Role;
 
 /// Every call.
-pub(super) fn routes() -> [Route; 26] {
+pub(super) fn routes() -> [Route; 28] {
     [
         Route {
             paths: &["/manager/send_msg", "/msg/manage_send_msg"],

@@ -17,7 +17,10 @@ use crate::{
     clock::Clock,
     config::Config,
     ids::Platform,
-    log::embedded::{EmbeddedLog, Restored, restore},
+    log::{
+        cluster::OWN_BACKUP,
+        embedded::{EmbeddedLog, Restored, restore},
+    },
     metrics::Metrics,
 };
 
@@ -148,6 +151,7 @@ fn read_token(file: &Path) -> anyhow::Result<String> {
 
 impl RestoreArguments {
     pub(super) fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
+        ensure!(config.log.store.url().is_none(), OWN_BACKUP);
         let data = &config.log.dir;
         let erased = self.erased.as_ref().map(|file| {
             let list = std::fs::read_to_string(file);

@@ -10,7 +10,7 @@
 //! - `listen.rs`, `print.rs`: a client that lands pushed messages, and their form on the terminal
 //! - `send.rs`, `token.rs`: the admin side
 //! - `health.rs`: the running gateway's health; `check.rs`: the configuration; `doctor.rs`: the load that this host can carry
-//! - `log.rs`: a stopped data directory, `backup.rs`: its backups; `store.rs`: the store of a fleet
+//! - `log.rs`: a stopped data directory; `backup.rs`: its backups; `store.rs`: the store of a fleet
 //! - `filter.rs`: the log filter; `supervisor.rs`: what systemd is told; `manual.rs`: shell completions and manual pages
 //! - `admin.rs`, `scratch.rs`, `signals.rs`: shared by several commands
 

@@ -6,14 +6,15 @@
 use std::{
     future::Future,
     hash::{DefaultHasher, Hash, Hasher},
+    path::Path,
     sync::{Arc, PoisonError},
 };
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{
-    ClusterLog, LogSenders,
+    ClusterLog, LogSenders, OWN_BACKUP,
     core::ClusterCore,
     engine::{EngineError, StoreChange},
     everyone::ToEveryone,
@@ -23,10 +24,10 @@ use super::{
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
-        Append, AppendError, Cause, Consumer, ConversationPage, ConversationRead, CursorPage,
-        Erasure, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError,
-        Lookup, Pending, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow,
-        TokenTimes,
+        Append, AppendError, BackupError, BackupState, Cause, Consumer, ConversationPage,
+        ConversationRead, CursorPage, Erasure, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead,
+        Log, LogAnswer, LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint, RowChange,
+        RowTable, SessionRow, TokenTimes,
     },
     message::{Numbers, SettingsChange},
 };
@@ -383,5 +384,9 @@ impl Log for ClusterLog {
 
     fn check_writable(&self) -> Result<(), LogError> {
         self.core.check_writable()
+    }
+
+    fn back_up(&self, _: &str, _: &Path) -> Result<watch::Receiver<BackupState>, BackupError> {
+        Err(BackupError::Elsewhere(OWN_BACKUP))
     }
 }

@@ -62,6 +62,10 @@ use self::{
     rows::RowWork,
 };
 
+/// The way to back up a log that is in PostgreSQL.
+pub const OWN_BACKUP: &str = "the log is in PostgreSQL: back the database up with PostgreSQL's own tools (pg_basebackup, pg_dump), and after a \
+                              restore of it run `towncrier store new-epoch`";
+
 /// The lanes of a gateway. One would wait for a standby most of the time; more than two gain nothing, as each group is larger the
 /// longer it waits.
 const LANES: usize = 2;

@@ -110,8 +110,8 @@ fn each_backup_under_load_holds_what_was_accepted_before_it_in_a_new_epoch() {
             }
         });
         let mut epochs = BTreeSet::from([bench.log.core.epoch.0]);
-        for round in 0..6 {
-            eventually("more is accepted", || accepted.load(Relaxed) > round * 200);
+        for round in 0..4 {
+            eventually("more is accepted", || accepted.load(Relaxed) > round * 150);
             let before = accepted.load(Relaxed) as u64;
             bench.backed_up(&format!("round {round}"), &shelf.backup());
             let restored = shelf.open();
