@@ -37,6 +37,7 @@ const POSTS: [&str; 23] = [
     "/conversation/mark_read",
     "/device/list",
     "/device/remove",
+    "/user/erase",
 ];
 const GETS: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/openapi.json"];
 /// A call for administrators.
