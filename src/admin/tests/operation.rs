@@ -38,6 +38,7 @@ const POSTS: [&str; 24] = [
     "/conversation/mark_read",
     "/device/list",
     "/device/remove",
+    "/user/erase",
 ];
 const GETS: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/openapi.json"];
 /// A call for administrators.

@@ -125,6 +125,8 @@ impl Core {
             tracing::info!("there is space on the disk again: sends are accepted");
         }
         drop(refusing);
+        // Erased entries count as expired, so that the books are even.
+        self.metrics.expired.increment(self.state.take_lapsed());
         self.metrics.pending.set(self.state.pending());
     }
 

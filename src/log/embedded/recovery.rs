@@ -177,6 +177,8 @@ pub(super) fn replay(
     }
     // The last segment may have been made just before a kill. Then its name may not be on disk yet.
     core.disk.sync_names().map_err(io)?;
+    // They were counted when they were erased.
+    core.state.take_lapsed();
     core.publish(reached);
     if let Some(damage) = damages.into_iter().next() {
         core.refuse(Refusing::Damaged(damage));

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     ids::{Platform, Seq, UserId},
     log::{Erasure, SessionRow},
+    metrics::ByKind,
 };
 
 /// An erasure, as its record has it.
@@ -155,7 +156,7 @@ impl State {
         // First of all, so that no reader of the segments finds what no row has any more.
         self.erasures.put(user, erased)?;
         let head = erased.head;
-        self.change(user, |row| {
+        let ((), lapsed) = self.change(user, |row| {
             // A replay may not have found the entries.
             if row.head <= head {
                 (row.head, row.newest) = (head, Position::NONE);
@@ -163,6 +164,8 @@ impl State {
             }
             row.first = row.first.max(head.next());
         })?;
+        self.lapsed.messages.fetch_add(lapsed.messages, Relaxed);
+        self.lapsed.marks.fetch_add(lapsed.marks, Relaxed);
         self.profiles.remove(user.as_str().into());
         self.erase_entries(user, head, at)?;
         for (session, row) in self.cursors.of(user)? {
@@ -174,6 +177,14 @@ impl State {
             self.tokens.erase(user, platform, erased.before_ms)?;
         }
         Ok(())
+    }
+
+    /// The unacked entries that erasures took since the last call.
+    pub(in crate::log::embedded) fn take_lapsed(&self) -> ByKind<u64> {
+        ByKind {
+            messages: self.lapsed.messages.swap(0, Relaxed),
+            marks: self.lapsed.marks.swap(0, Relaxed),
+        }
     }
 
     /// Removes the rows of a user's entries up to this head, and what the conversations have of them.

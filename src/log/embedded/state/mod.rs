@@ -169,6 +169,8 @@ pub(super) struct State {
     rows: Table<Bytes>,
     /// Entries retained and not acked by any session, over all users.
     pending: ByKind<AtomicU64>,
+    /// Entries that erasures took while no session had acked them, until they are counted.
+    lapsed: ByKind<AtomicU64>,
 }
 
 impl State {
@@ -201,6 +203,7 @@ impl State {
             profiles: Table::open(&*store, "profiles")?,
             rows: Table::open_sorted(&*store, "rows")?,
             pending: ByKind::default(),
+            lapsed: ByKind::default(),
             store,
         };
         state.users.rows.visit(&[], |_, row| {
