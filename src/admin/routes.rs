@@ -15,6 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use schemars::SchemaGenerator;
 
 use super::{
+    access::Access,
     auth, batch,
     bodies::{
         BatchSent, ClockAccepted, ConversationsListed, DeadLettersListed, DeleteRequest,
@@ -28,7 +29,7 @@ use super::{
     console, conversation, dead_letters, device,
     error::Refusal,
     guard, health, inbox, presence, pull,
-    route::{Access, Route},
+    route::Route,
     send, trace, v3,
 };
 use crate::config::Role;
