@@ -8,8 +8,7 @@
 //! - `admin_route.rs`: the answers of one route of the admin API
 //! - `before_send.rs`: the questions before a send
 //! - `backup.rs`: the backups of the log
-//! - `push.rs`: those of vendor push
-//! - `login_keys.rs`: those of the keys of a company's own login
+//! - `push.rs`, `login_keys.rs`: those of vendor push, and of the keys of a company's own login
 //! - `device_outcome.rs`: what became of a device
 
 mod admin_route;
@@ -189,7 +188,6 @@ pub struct Metrics {
     pub frames_received: Counter,
     pub bytes_sent: Counter,
     pub push: PushMetrics,
-    /// The keys of a company's own login.
     pub login_keys: LoginKeysMetrics,
     pub backup: BackupMetrics,
 }

@@ -8,14 +8,27 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{call::SetupError, error::Refusal};
+use super::error::Refusal;
 use crate::{
     config::{self, Role},
-    ids::UserId,
+    ids::{IdError, UserId},
 };
 
 /// The debt with which an administrator may still send. It lets the calls of one moment come together.
 const DEBT_MAX: Duration = Duration::from_millis(100);
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// An administrator's id is not a valid id.
+    #[error("admin.user_ids: {user:?} {error}")]
+    UserId {
+        /// The text in the configuration.
+        user: String,
+        /// The reason for which it is not valid.
+        error: IdError,
+    },
+}
 
 /// The users of `admin.user_ids`. Their number is fixed, and so is what is kept for each.
 pub(super) struct Administrators {

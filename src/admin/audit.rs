@@ -12,7 +12,7 @@ use std::{
 use axum::{extract::Request, response::Response};
 use tracing::Level;
 
-use super::route::Access;
+use super::access::Access;
 use crate::{
     delivery::{Receipt, Receivers},
     door::CallerAddress,
@@ -22,16 +22,16 @@ use crate::{
 /// The target of the lines.
 const TARGET: &str = "towncrier::audit";
 /// The most users and ids in a line. A batch has thousands.
-const LISTED_IN_LINE_MAX: usize = 8;
+pub(super) const LISTED_IN_LINE_MAX: usize = 8;
 /// The name of a caller that gave the secret of the configuration in place of a token.
 const SECRET_HOLDER: &str = "auth.secret";
 
-/// What a handler tells about its call. Clones share it.
+/// The facts that a handler tells about its call. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct Note(Option<Arc<Mutex<Facts>>>);
+pub(super) struct Note(Option<Arc<Mutex<CallFacts>>>);
 
 #[derive(Default)]
-struct Facts {
+struct CallFacts {
     caller: Option<UserId>,
     sender: Option<String>,
     users: Vec<UserId>,
@@ -50,7 +50,7 @@ pub(super) struct AuditLine {
     call: &'static str,
     from: Option<IpAddr>,
     has_secret: bool,
-    note: Arc<Mutex<Facts>>,
+    note: Arc<Mutex<CallFacts>>,
     code: Option<u16>,
 }
 
@@ -60,7 +60,7 @@ impl AuditLine {
         if !tracing::enabled!(target: TARGET, Level::INFO) {
             return None;
         }
-        let note: Arc<Mutex<Facts>> = Arc::default();
+        let note: Arc<Mutex<CallFacts>> = Arc::default();
         let extensions = request.extensions_mut();
         extensions.insert(Note(Some(Arc::clone(&note))));
         let from = extensions.get::<CallerAddress>().map(|address| address.0);
@@ -118,7 +118,7 @@ impl Note {
         request.extensions().get().cloned().unwrap_or_default()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Facts)) {
+    fn change(&self, change: impl FnOnce(&mut CallFacts)) {
         if let Some(facts) = &self.0 {
             change(&mut lock(facts));
         }
@@ -172,7 +172,7 @@ impl Note {
     }
 }
 
-impl Facts {
+impl CallFacts {
     fn add(&mut self, user: &UserId) {
         self.users_total += 1;
         if self.users.len() < LISTED_IN_LINE_MAX {
@@ -182,6 +182,6 @@ impl Facts {
 }
 
 /// A panic elsewhere leaves the facts as far as they were told.
-fn lock(facts: &Mutex<Facts>) -> MutexGuard<'_, Facts> {
+fn lock(facts: &Mutex<CallFacts>) -> MutexGuard<'_, CallFacts> {
     facts.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,7 +11,7 @@ use super::{
     bodies::{
         self, LoggedOut, LogoutRequest, Operation, Profile, TokenIssued, TokenParsed, TokenRequest,
     },
-    call::{App, OpenCall},
+    call::{App, TokenlessCall},
     error::Refusal,
     json,
 };
@@ -92,7 +92,7 @@ pub(super) async fn force_logout(
 
 impl App {
     /// The user and platform that a token is asked for, after the secret was checked.
-    fn applicant(&self, call: &OpenCall) -> Result<(UserId, Platform), Refusal> {
+    fn applicant(&self, call: &TokenlessCall) -> Result<(UserId, Platform), Refusal> {
         let body: TokenRequest<'_> = json::parse(&call.body)?;
         let secret = body.secret.required("secret")?;
         body.operation_id.required("operationID")?;

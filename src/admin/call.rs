@@ -17,18 +17,18 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::RwLock;
 
 use super::{
-    administrators::Administrators,
+    access::Access,
+    administrators::{Administrators, SetupError},
     audit::Note,
     error::{Refusal, TokenFault},
     json,
     outcomes::Outcomes,
-    route::Access,
 };
 use crate::{
     config::Config,
     delivery::{Cause, Delivery, LogError, SendError},
     erase::Eraser,
-    ids::{IdError, UserId},
+    ids::UserId,
     metrics::Metrics,
     pages::Page,
     push::Seen,
@@ -58,19 +58,6 @@ pub struct Rooms {
     pub hooks: Hooks,
     /// Erases users.
     pub eraser: Eraser,
-}
-
-/// A configuration that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// An administrator's id is not a valid id.
-    #[error("admin.user_ids: {user:?} {error}")]
-    UserId {
-        /// The text in the configuration.
-        user: String,
-        /// The reason for which it is not valid.
-        error: IdError,
-    },
 }
 
 /// The state that all handlers share.
@@ -115,7 +102,7 @@ pub(super) struct Call {
 }
 
 /// One request that needs no token, whose body has arrived.
-pub(super) struct OpenCall {
+pub(super) struct TokenlessCall {
     pub(super) body: Bytes,
     /// The same as a call's.
     pub(super) note: Note,
@@ -171,7 +158,7 @@ impl App {
     ) -> Result<Call, Refusal> {
         let caller = self.caller(request.headers()).await?;
         let (access, note) = (Access::of(&request), Note::of(&request));
-        // What users do with their own things is not an administrator's act.
+        // Acts of users on their own things are no administrator's.
         if self.administers(&caller.user) || matches!(access, Access::Admin(_)) {
             note.caller(&caller.user);
         }
@@ -188,11 +175,11 @@ impl App {
     }
 
     /// The body of a call that needs no token.
-    pub(super) async fn anonymous(&self, request: Request) -> Result<OpenCall, Refusal> {
+    pub(super) async fn anonymous(&self, request: Request) -> Result<TokenlessCall, Refusal> {
         let note = Note::of(&request);
         let (parts, body) = request.into_parts();
         let body = self.read(&parts.headers, body).await?;
-        Ok(OpenCall { body, note })
+        Ok(TokenlessCall { body, note })
     }
 
     /// The claims of the token in the header `token`.

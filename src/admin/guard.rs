@@ -10,7 +10,7 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 
-use super::{audit::AuditLine, error::Refusal, route::Access};
+use super::{access::Access, audit::AuditLine, error::Refusal};
 use crate::metrics::AdminRoute;
 
 /// The parts of a guard that differ between routes.

@@ -10,7 +10,7 @@
 //!   it and from v3's table
 //! - `v3/`: OpenIM v3's calls
 //! - `guard.rs`: the layer around every handler: panics, CORS, metrics
-//! - `call.rs`: the first steps of every handler: the caller's token, then the body; `administrators.rs`: who has which role;
+//! - `call.rs`: the first steps of every handler: the caller's token, then the body; `access.rs`, `administrators.rs`: who may call;
 //!   `audit.rs`: the line about a call that changed something
 //! - `bodies/`, `json.rs`, `text.rs`: requests and answers; strings borrowed from the request; `required.rs`: their checks
 //! - `content.rs`, `shape.rs`: the content types and their fields; the check against them
@@ -21,6 +21,7 @@
 //! - `console.rs`: the page at `/console/`, and the configuration that it shows
 //! - `error.rs`: every refusal, with its HTTP status, errCode and sentence
 
+mod access;
 mod administrators;
 mod audit;
 mod auth;
@@ -58,7 +59,8 @@ mod trace;
 mod v3;
 
 pub use self::{
-    call::{Rooms, SetupError},
+    administrators::SetupError,
+    call::Rooms,
     error::code,
     opening::{Opening, api, bind},
 };

@@ -5,11 +5,7 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
-    content::CONTENT_TYPES,
-    error::Failure,
-    route::{Access, Route},
-    routes::routes,
-    shape, v3,
+    access::Access, content::CONTENT_TYPES, error::Failure, route::Route, routes::routes, shape, v3,
 };
 
 /// The document, as JSON.

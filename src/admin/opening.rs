@@ -14,7 +14,8 @@ use axum::{
 };
 
 use super::{
-    call::{App, Rooms, SetupError},
+    administrators::SetupError,
+    call::{App, Rooms},
     error::Refusal,
     health, openapi, routes, v3,
 };

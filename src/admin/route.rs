@@ -2,42 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::{extract::Request, routing::MethodRouter};
+use axum::routing::MethodRouter;
 use schemars::{Schema, SchemaGenerator};
 
-use super::call::App;
-use crate::config::Role;
-
-/// The proof that a caller needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
-    /// None.
-    Open,
-    /// The secret of the configuration, in the body.
-    Secret,
-    /// Any good token, in the header `token`.
-    Token,
-    /// The same, for what belongs to the token's user. For what belongs to another user, as [`Admin`](Self::Admin).
-    Own(Role),
-    /// The token of an administrator with this role, in the header `token`.
-    Admin(Role),
-}
-
-impl Access {
-    /// The access of the request's route.
-    pub(super) fn of(request: &Request) -> Self {
-        let access = request.extensions().get();
-        *access.expect("the guard around every handler adds it")
-    }
-
-    /// The role that an administrator needs; `None` for a call that is not an administrator's.
-    pub(super) fn role(self) -> Option<Role> {
-        match self {
-            Self::Own(role) | Self::Admin(role) => Some(role),
-            Self::Open | Self::Secret | Self::Token => None,
-        }
-    }
-}
+use super::{access::Access, call::App};
 
 /// Describes one type, and adds the types that it refers to to the generator.
 pub(super) type Describe = fn(&mut SchemaGenerator) -> Schema;

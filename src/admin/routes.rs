@@ -15,6 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use schemars::SchemaGenerator;
 
 use super::{
+    access::Access,
     auth, backup, batch,
     bodies::{
         BackupRequest, BackupTold, BatchSent, ClockAccepted, ConversationsListed,
@@ -29,13 +30,13 @@ use super::{
     console, conversation, dead_letters, device, erase,
     error::Refusal,
     guard, health, inbox, presence, pull,
-    route::{Access, Route},
+    route::Route,
     send, trace, v3,
 };
 use crate::config::Role;
 
 /// Every call.
-pub(super) fn routes() -> [Route; 28] {
+pub(super) fn routes() -> [Route; 27] {
     [
         Route {
             paths: &["/manager/send_msg", "/msg/manage_send_msg"],

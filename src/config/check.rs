@@ -4,7 +4,7 @@ use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
     Admin, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, OTHER_TITLE, OpenIm, Push, Sessions,
-    check_auth::check_auth, duration::DurationText,
+    duration::DurationText,
 };
 use crate::{
     ids,
@@ -40,7 +40,6 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
         config.store.answer_within,
         SECOND..=60 * SECOND,
     )?;
-    check_auth(&config.auth)?;
     sessions(&config.sessions)?;
     delivery(&config.delivery)?;
     openim(&config.openim)?;

@@ -10,7 +10,9 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::{Config, check, check::Invalid, check_vendors::check_vendors, webhooks};
+use super::{
+    Config, check, check::Invalid, check_auth::check_auth, check_vendors::check_vendors, webhooks,
+};
 
 /// The prefix of our environment variables: `TOWNCRIER_LISTENER__LISTEN` is `listener.listen`.
 pub const ENVIRONMENT_PREFIX: &str = "TOWNCRIER_";
@@ -152,6 +154,7 @@ impl Sources {
             .try_into()
             .expect("each value was tried under its key");
         check::check(&config)?;
+        check_auth(&config.auth)?;
         check_vendors(&config.push)?;
         webhooks::check(&config.webhooks, config.log.format)?;
         Ok(config)

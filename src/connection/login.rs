@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The facts about an arrival that its login needs.
-struct Origin {
+struct LoginOrigin {
     /// The client's address, if it is known.
     ip: Option<IpAddr>,
     /// A session that was never seen has to return after this delay.
@@ -39,7 +39,7 @@ pub(super) fn log_in(
     let verified = context.delivery.verify(&connect.token);
     let is_new = connect.resume.cursor.is_none();
     let wait_if_new = is_new.then(|| arrival.wait_if_new()).flatten();
-    let origin = Origin {
+    let origin = LoginOrigin {
         ip: arrival.ip(),
         wait_if_new,
     };
@@ -111,7 +111,7 @@ async fn enter(
     id: ConnectionId,
     claims: Claims,
     connect: Connect,
-    origin: Origin,
+    origin: LoginOrigin,
 ) -> Result<Login, SessionFault> {
     let delivery = &context.delivery;
     delivery.check_revocation(&claims).await.map_err(fault)?;

@@ -42,13 +42,13 @@ pub enum KeySourceFault {
 
 /// The place of the keys, and what was read there last.
 pub struct KeySource {
-    place: Place,
+    place: KeysPlace,
     interval: Duration,
     /// The last good text. An empty one is no set.
     read: Bytes,
 }
 
-enum Place {
+enum KeysPlace {
     File(PathBuf),
     Url { uri: Uri, outbound: Box<Outbound> },
 }
@@ -58,9 +58,9 @@ impl KeySource {
     pub fn open(config: &config::Auth, trust: &Trust) -> Result<Option<Self>, KeySourceFault> {
         let (place, interval) = if !config.jwks_file.as_os_str().is_empty() {
             KeySet::decode(&read_file(&config.jwks_file)?)?;
-            (Place::File(config.jwks_file.clone()), FILE_INTERVAL)
+            (KeysPlace::File(config.jwks_file.clone()), FILE_INTERVAL)
         } else if !config.jwks_url.is_empty() {
-            let place = Place::Url {
+            let place = KeysPlace::Url {
                 uri: config.jwks_url.parse().unwrap_or_default(),
                 outbound: Box::new(Outbound::new(trust, Reach::Anywhere, SHORT_IDLE_TIMEOUT)),
             };
@@ -84,8 +84,8 @@ impl KeySource {
     pub(super) async fn look(&mut self) -> Result<Option<KeySet>, KeySourceFault> {
         let text = match &self.place {
             // A small file, read on a thread with little other work.
-            Place::File(path) => read_file(path)?,
-            Place::Url { uri, outbound } => ask(outbound, uri.clone()).await?,
+            KeysPlace::File(path) => read_file(path)?,
+            KeysPlace::Url { uri, outbound } => ask(outbound, uri.clone()).await?,
         };
         if text == self.read {
             return Ok(None);

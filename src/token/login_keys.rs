@@ -36,13 +36,13 @@ pub struct LoginKeys {
     audience: String,
     /// The number of the newest look at the keys' place.
     begun: AtomicU64,
-    ended: watch::Sender<Look>,
+    ended: watch::Sender<KeysLook>,
     wanted: Notify,
 }
 
 /// A look at the keys' place that ended.
 #[derive(Debug, Clone, Copy, Default)]
-struct Look {
+struct KeysLook {
     number: u64,
     is_good: bool,
 }
@@ -57,7 +57,7 @@ impl LoginKeys {
                 issuer: config.issuer.clone(),
                 audience: config.audience.clone(),
                 begun: AtomicU64::new(0),
-                ended: watch::Sender::new(Look::default()),
+                ended: watch::Sender::new(KeysLook::default()),
                 wanted: Notify::new(),
             })
         })
@@ -75,7 +75,7 @@ impl LoginKeys {
 
     /// The look ended. `is_good`: the keys in force are those of the place.
     pub fn end_look(&self, number: u64, is_good: bool) {
-        self.ended.send_replace(Look { number, is_good });
+        self.ended.send_replace(KeysLook { number, is_good });
     }
 
     /// Returns when a token waits for a look. Cancel safe.

@@ -12,7 +12,7 @@ use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::EnvFilter;
 
 use super::{ADMIN, Fault, Gateway, SECRET, admin_config, text_send, with, without};
-use crate::{config, door::CallerAddress};
+use crate::{admin::audit::LISTED_IN_LINE_MAX, config, door::CallerAddress};
 
 /// The lines that a test's thread logged, as JSON.
 #[derive(Clone, Default)]
@@ -61,7 +61,9 @@ async fn a_call_that_changes_something_has_one_line_and_others_have_none() {
     let gateway = Gateway::new();
     let (written, _guard) = Written::begin(FILTER);
     let sent = gateway.send(&text_send()).await.data();
-    let many: Vec<_> = (0..10).map(|n| format!("u{n}")).collect();
+    let many: Vec<_> = (0..LISTED_IN_LINE_MAX + 2)
+        .map(|n| format!("u{n}"))
+        .collect();
     let batch = with(without(text_send(), "recvID"), "recvIDList", json!(many));
     gateway.post("/manager/batch_send_msg", &batch).await.data();
     let logout = json!({ "operationID": "op", "fromUserID": "u1", "platform": 5 });

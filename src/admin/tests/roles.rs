@@ -10,11 +10,7 @@ use serde_json::{Value, json};
 
 use super::{ADMIN, Gateway, Reply, SECRET, UNKNOWN, admin_config, text_send, with, without};
 use crate::{
-    admin::{
-        route::{Access, Route},
-        routes::routes,
-        v3,
-    },
+    admin::{access::Access, route::Route, routes::routes, v3},
     config::{self, Role},
 };
 

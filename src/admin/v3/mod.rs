@@ -22,7 +22,7 @@ mod profile;
 mod routes;
 mod send;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 mod user;
 mod version;
 

@@ -5,8 +5,9 @@ use schemars::SchemaGenerator;
 
 use super::{
     super::{
+        access::Access,
         bodies::{Nothing, Sent},
-        route::{Access, Route},
+        route::Route,
     },
     auth,
     bodies::{

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{ADMIN, Gateway, SECRET, text_v3, with, without};
-use crate::admin::{route::Access, v3::routes};
+use crate::admin::{access::Access, v3::routes};
 
 /// A good body of each call, and the names of its required fields.
 pub(in crate::admin) fn good(path: &str, gateway: &Gateway) -> (Value, &'static [&'static str]) {
