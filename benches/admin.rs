@@ -114,9 +114,11 @@ impl Caller {
         let clock = Arc::new(Clock::system());
         let log = EmbeddedLog::open(&config.log, clock.clone(), metrics.clone());
         let log = log.expect("the log opens");
+        let base = Base::build(config, metrics.clone(), clock, log);
+        let eraser = base.eraser(None, None);
         let Base {
             registry, delivery, ..
-        } = Base::build(config, metrics.clone(), clock, log);
+        } = base;
         let admin = UserId::new(ADMIN).expect("an id");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -139,6 +141,7 @@ impl Caller {
             watch,
             seen: None,
             hooks: Hooks::default(),
+            eraser,
         };
         opening.open(config, rooms).expect("a good configuration");
         let local = LocalSet::new();

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// OpenIM v2's calls in both spellings, and our own.
-const POSTS: [&str; 24] = [
+const POSTS: [&str; 25] = [
     "/log/backup",
     "/webhook/dead_letters",
     "/webhook/send_again",

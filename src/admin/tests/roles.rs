@@ -21,7 +21,7 @@ const OWN_READ: Access = Access::Own(Role::Read);
 const OWN_OPERATE: Access = Access::Own(Role::Operate);
 
 /// The access to each call of OpenIM v2 and of our own.
-const V2: [(&str, Access); 25] = [
+const V2: [(&str, Access); 27] = [
     ("/manager/send_msg", SEND),
     ("/manager/batch_send_msg", SEND),
     ("/msg/check_msg_is_send_success", SEND),
@@ -41,6 +41,8 @@ const V2: [(&str, Access); 25] = [
     ("/conversation/mark_read", OWN_OPERATE),
     ("/device/list", OPERATE),
     ("/device/remove", OPERATE),
+    ("/user/erase", OPERATE),
+    ("/log/backup", OPERATE),
     ("/webhook/dead_letters", READ),
     ("/webhook/send_again", OPERATE),
     ("/healthz", Access::Open),
