@@ -28,7 +28,7 @@ use self::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 25] = [
+const MAP: [(&str, &[&str]); 26] = [
     (
         "admin",
         &[
