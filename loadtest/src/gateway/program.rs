@@ -139,7 +139,9 @@ impl GatewayProgram {
         ];
         if let Some(url) = &self.store {
             own.push(format!("log.store={url}"));
-            own.push(format!("mesh.listen=127.0.0.1:{}", self.mesh[number]));
+            if self.mesh.len() > 1 {
+                own.push(format!("mesh.listen=127.0.0.1:{}", self.mesh[number]));
+            }
         }
         let own = OPEN_DOOR.into_iter().chain(own.iter().map(String::as_str));
         for setting in own.chain(self.settings.iter().map(String::as_str)) {

@@ -106,6 +106,7 @@ pub(crate) async fn run(plan: FailoverPlan, stage: &mut ScenarioStage) -> anyhow
         admins,
         under_way: Cell::new(0),
         accepted: RefCell::default(),
+        failure: RefCell::default(),
     });
     let probing = prober.clone().begin();
     let Target::Own(own) = &mut stage.target else {
@@ -183,10 +184,19 @@ async fn strike(
             }
             Strike::Gateway => {
                 own.kill(gateway)?;
-                let outage = prober.outage_since(Instant::now(), patience).await?;
-                sleep(DOWN).await;
-                own.restart(gateway).await?;
-                outage
+                let since = Instant::now();
+                if own.count() == 1 {
+                    own.restart(gateway).await?;
+                    prober.outage_since(since, patience).await?
+                } else {
+                    let outage = prober.outage_since(since, patience).await?;
+                    sleep(DOWN).await;
+                    own.restart(gateway).await?;
+                    outage
+                }
+            }
+            Strike::Frozen if own.count() == 1 => {
+                bail!("nobody takes the sends of a frozen gateway: add --gateways 2");
             }
             Strike::Frozen => {
                 own.freeze(gateway, true)?;
@@ -223,6 +233,8 @@ struct Prober {
     under_way: Cell<u32>,
     /// The begin and the end of each accepted send since the last strike.
     accepted: RefCell<Vec<(Instant, Instant)>>,
+    /// The newest reason for which one was not accepted.
+    failure: RefCell<String>,
 }
 
 impl Prober {
@@ -241,7 +253,7 @@ impl Prober {
     async fn probe(self: Rc<Self>, number: usize) {
         let began = Instant::now();
         let admin = &self.admins[number % self.admins.len()];
-        let content = RawValue::from_string(r#"{"content":"a probe"}"#.to_owned());
+        let content = RawValue::from_string(r#"{"text":"a probe"}"#.to_owned());
         let send = SendFields {
             operation_id: "failover".into(),
             send_id: ADMIN.into(),
@@ -253,9 +265,9 @@ impl Prober {
             content: content.expect("it is JSON"),
             is_online_only: false,
         };
-        let sent = admin.send(&self.token, &send, PROBED).await;
-        if sent.is_ok() {
-            self.accepted.borrow_mut().push((began, Instant::now()));
+        match admin.send(&self.token, &send, PROBED).await {
+            Ok(_) => self.accepted.borrow_mut().push((began, Instant::now())),
+            Err(error) => *self.failure.borrow_mut() = error.to_string(),
         }
         self.under_way.set(self.under_way.get() - 1);
     }
@@ -276,6 +288,11 @@ impl Prober {
             }
         };
         let outage = timeout(patience * 2, accepted).await;
-        outage.context("no send was accepted after a strike")
+        outage.with_context(|| {
+            format!(
+                "no send was accepted after a strike: {}",
+                self.failure.borrow()
+            )
+        })
     }
 }
