@@ -14,10 +14,16 @@ use crate::{
     mqtt::{self, Broker, Mosquitto, Qos},
     protocol::ServerAddress,
     report::Report,
-    scenario::{ScenarioStage, churn, connect, outage, push, replay, send, slow, soak, storm},
+    scenario::{
+        ScenarioStage, churn, connect, failover, outage, push, replay, send, slow, soak, storm,
+    },
     signals,
     target::{Program, Target},
 };
+
+/// More would share two cores without use.
+const GATEWAYS_MAX: u8 = 16;
+const STANDBYS_MAX: u8 = 4;
 
 /// Loads a Towncrier gateway, or an MQTT broker for comparison, and checks that every message lands exactly once. Exit
 /// code 0: it did; 1: a fault; 2: the run could not be done.
@@ -68,6 +74,16 @@ struct ServerArgs {
     /// A setting of the rig's own gateway, e.g. log.cache_bytes=1000000.
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// The store of the rig's own gateways: embedded, a data directory, or postgres, servers that the rig starts. PostgreSQL has to be
+    /// installed.
+    #[arg(long, global = true, value_enum, default_value_t = Store::Embedded, conflicts_with_all = ["ws", "target"])]
+    store: Store,
+    /// Gateways on the store.
+    #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(GATEWAYS_MAX)))]
+    gateways: u8,
+    /// Standbys of the store, of which a send waits for one.
+    #[arg(long, global = true, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=i64::from(STANDBYS_MAX)))]
+    standbys: u8,
     /// The protocol of the gateway's sessions: towncrier, or openim as OpenIM v3's SDKs speak it. openim alone is what phones
     /// speak, openim:gob+gzip; other forms are openim:gob, openim:json (the JavaScript SDK) and openim:json+gzip.
     #[arg(
@@ -91,6 +107,13 @@ struct ServerArgs {
     qos: Qos,
 }
 
+/// The kind of store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Store {
+    Embedded,
+    Postgres,
+}
+
 #[derive(Debug, Subcommand)]
 enum Scenario {
     /// Ramps to this many sessions, holds them, and reaches each once.
@@ -101,6 +124,8 @@ enum Scenario {
     Send(send::SendPlan),
     /// Kills the gateway (-9) under all sessions, each with a backlog, and waits until they are back.
     Storm(storm::StormPlan),
+    /// Strikes servers of the store and gateways of a fleet while messages flow: see --store, --gateways and --standbys.
+    Failover(failover::FailoverPlan),
     /// Ends connections at a rate while messages flow.
     Churn(churn::ChurnPlan),
     /// Lets some sessions read slowly or not at all, and measures the others.
@@ -138,7 +163,13 @@ impl ServerArgs {
             target,
             senders,
             qos,
+            store,
+            gateways,
+            standbys,
         } = self;
+        if store == Store::Embedded && (gateways > 1 || standbys > 0) {
+            bail!("a data directory has one gateway and no standby: add --store postgres");
+        }
         match (target, ws, admin, secret) {
             (Some(Broker::At(sessions)), ..) => {
                 Ok(Target::Remote(ServerAddress::Mqtt(mqtt::BrokerAddress {
@@ -157,8 +188,7 @@ impl ServerArgs {
                     false => format!("http://{admin}"),
                 };
                 let address = gateway::GatewayAddress {
-                    ws,
-                    admin,
+                    gateways: vec![gateway::GatewayPorts { ws, admin }],
                     secret,
                     ca,
                     token_key: None,
@@ -168,7 +198,12 @@ impl ServerArgs {
             }
             _ => {
                 let gateway = gateway::GatewayProgram::find(settings, protocol)?;
-                Target::start(Program::Gateway(gateway), data)
+                match store {
+                    Store::Embedded => Target::start(Program::Gateway(gateway), data),
+                    Store::Postgres => {
+                        Target::start_fleet(gateway, gateways.into(), standbys.into(), data)
+                    }
+                }
             }
         }
     }
@@ -260,6 +295,7 @@ async fn load(mut cli: Cli) -> anyhow::Result<bool> {
         Scenario::Connect(plan) => connect::run(plan, &mut stage).await?,
         Scenario::Send(plan) => send::run(plan, &mut stage).await?,
         Scenario::Storm(plan) => storm::run(plan, &mut stage).await?,
+        Scenario::Failover(plan) => failover::run(plan, &mut stage).await?,
         Scenario::Churn(plan) => churn::run(plan, &mut stage).await?,
         Scenario::Slow(plan) => slow::run(plan, &mut stage).await?,
         Scenario::Outage(plan) => outage::run(plan, &mut stage).await?,

@@ -15,7 +15,8 @@
 //! - `senders.rs`: the open loop
 //! - `parcel.rs`: one send, its receivers and its outcome
 //! - `protocol.rs`: the seam between the loads and a server's protocol; `gateway/`, `mqtt/`: the two protocols
-//! - `target.rs`, `process.rs`: the server under load, and the resources that a process has used
+//! - `target.rs`, `process.rs`: the server under load, and the resources that a process has used; `store.rs`: PostgreSQL servers of the
+//!   rig's own, for the gateways of a fleet
 //! - `signals.rs`: the early end of a run
 //! - `meter.rs`: latencies and their course
 //! - `machine.rs`, `report/`, `progress.rs`: the circumstances of a number, and its presentation
@@ -41,6 +42,7 @@ mod scenario;
 mod senders;
 mod signals;
 mod sources;
+mod store;
 mod target;
 
 pub use cli::{Cli, run};

@@ -80,6 +80,19 @@ pub(crate) fn usage(id: u32) -> io::Result<Usage> {
     })
 }
 
+/// The ids of the processes that this one has started and that run.
+pub(crate) fn children(of: u32) -> io::Result<Vec<u32>> {
+    let ids = fs::read_dir("/proc")?.filter_map(|entry| {
+        let id = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        // A process may end meanwhile.
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let parent: u32 = rest.split(' ').nth(1)?.parse().ok()?;
+        (parent == of).then_some(id)
+    });
+    Ok(ids.collect())
+}
+
 /// The whole machine's kernel memory in slabs, bytes.
 pub(crate) fn slab() -> io::Result<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo")?;

@@ -101,7 +101,9 @@ impl Protocol {
     /// The lane of this number among those that send at once.
     pub(crate) fn lane(&self, number: usize) -> Lane {
         match self {
-            Self::Gateway(access) => Lane::Gateway(gateway::GatewayLane::new(access)),
+            Self::Gateway(access) => {
+                Lane::Gateway(gateway::GatewayLane::new(access.clone(), number))
+            }
             Self::Mqtt(address) => Lane::Mqtt(mqtt::MqttLane::new(address.clone(), number)),
         }
     }

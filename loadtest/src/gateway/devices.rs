@@ -48,7 +48,8 @@ impl GatewayAccess {
         let connections = (0..REGISTERING as u32).map(|first| {
             let (access, crowd, token) = (self.clone(), crowd.clone(), Rc::clone(&token));
             spawn_local(async move {
-                let mut http = Http::to(&access.ws, access.trust.clone(), "");
+                let mut http =
+                    Http::to(&access.gateway(first as usize).ws, access.trust.clone(), "");
                 for at in (first..count).step_by(REGISTERING) {
                     let user = crowd.who(at).user;
                     let user_id = crowd.ledger.borrow().user_id(user);

@@ -48,9 +48,10 @@ pub(super) struct AnswerBody<'a> {
 }
 
 impl Http {
-    /// A connection to the admin port, with the administrator's token if there is one yet.
-    pub(super) fn new(access: &GatewayAccess) -> Self {
-        Self::to(&access.admin, access.trust.clone(), &access.admin_token)
+    /// A connection to the admin port of the gateway of this number, with the administrator's token if there is one yet.
+    pub(super) fn new(access: &GatewayAccess, number: usize) -> Self {
+        let admin = &access.gateway(number).admin;
+        Self::to(admin, access.trust.clone(), &access.admin_token)
     }
 
     /// A connection to the port of a URL, http://, https://, ws:// or wss://.

@@ -1,6 +1,8 @@
 //! Sends to a gateway, one after the other over one HTTP connection: a message to one user is `send_msg`, one to several
 //! is `batch_send_msg`.
 
+use std::rc::Rc;
+
 use serde::Deserialize;
 use towncrier_client::admin::OUTCOME_UNKNOWN;
 
@@ -13,18 +15,33 @@ use crate::{
 /// A lane. It connects when needed.
 #[derive(Debug)]
 pub(crate) struct GatewayLane {
+    access: Rc<GatewayAccess>,
+    /// The number of the present gateway.
+    number: usize,
     http: Http,
 }
 
 impl GatewayLane {
-    pub(crate) fn new(access: &GatewayAccess) -> Self {
+    /// A lane that begins at the gateway of this number.
+    pub(crate) fn new(access: Rc<GatewayAccess>, number: usize) -> Self {
         Self {
-            http: Http::new(access),
+            http: Http::new(&access, number),
+            access,
+            number,
         }
     }
 
-    /// Sends a parcel. The same parcel again is the same message.
+    /// Sends a parcel. The same parcel again is the same message. After an unknown outcome the next gateway has its turn.
     pub(crate) async fn send(&mut self, crowd: &Crowd, parcel: Parcel) -> ParcelOutcome {
+        let outcome = self.try_send(crowd, parcel).await;
+        if matches!(outcome, ParcelOutcome::Unknown(_)) && self.access.gateways.len() > 1 {
+            self.number += 1;
+            self.http = Http::new(&self.access, self.number);
+        }
+        outcome
+    }
+
+    async fn try_send(&mut self, crowd: &Crowd, parcel: Parcel) -> ParcelOutcome {
         let (path, body) = request(crowd, parcel);
         match self.http.post(path, &body).await {
             Ok(answer) if answer.code == 0 => {

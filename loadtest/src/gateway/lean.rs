@@ -6,7 +6,7 @@
 
 use std::{io, net::SocketAddrV4, os::fd::OwnedFd, rc::Rc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use bytes::Bytes;
 use prost::Message as _;
 use rustix::{
@@ -77,7 +77,11 @@ impl Lean {
         let key = key.context(
             "only a gateway that the rig has started has a key known to it: leave out --ws",
         )?;
+        if access.gateways.len() > 1 {
+            bail!("lean sessions know one gateway: leave out --gateways");
+        }
         let server = access
+            .gateway(0)
             .ws
             .trim_start_matches("ws://")
             .trim_end_matches("/ws");

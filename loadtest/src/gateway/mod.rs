@@ -60,12 +60,20 @@ impl FromStr for Speech {
     }
 }
 
-/// The addresses and secrets of a gateway.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct GatewayAddress {
+/// The ports of one gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GatewayPorts {
+    /// ws://HOST:PORT/ws, or wss.
     pub(crate) ws: String,
     /// http://HOST:PORT, or https.
     pub(crate) admin: String,
+}
+
+/// The addresses and secrets of a gateway, or of the gateways of a fleet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct GatewayAddress {
+    /// Not empty. The gateways are told apart by their places here.
+    pub(crate) gateways: Vec<GatewayPorts>,
     pub(crate) secret: String,
     /// The file of trusted certificates over TLS; `None`: those that this machine trusts.
     pub(crate) ca: Option<PathBuf>,
@@ -74,11 +82,10 @@ pub(crate) struct GatewayAddress {
     pub(crate) speech: Speech,
 }
 
-/// A gateway, with everything that is needed to speak to it.
+/// One gateway or several, with everything that is needed to speak to them.
 #[derive(Debug)]
 pub(crate) struct GatewayAccess {
-    ws: String,
-    admin: String,
+    gateways: Vec<GatewayPorts>,
     secret: String,
     trust: Trust,
     token_key: Option<String>,
@@ -90,20 +97,19 @@ pub(crate) struct GatewayAccess {
 impl GatewayAddress {
     pub(crate) async fn enter(&self) -> anyhow::Result<Rc<GatewayAccess>> {
         let mut access = GatewayAccess {
-            ws: self.ws.clone(),
-            admin: self.admin.clone(),
+            gateways: self.gateways.clone(),
             secret: self.secret.clone(),
             trust: self.trust()?,
             token_key: self.token_key.clone(),
             speech: self.speech,
             admin_token: String::new(),
         };
-        let mut http = Http::new(&access);
+        let mut http = Http::new(&access, 0);
         access.admin_token = token(&mut http, &access.secret, ADMIN, ADMIN_PLATFORM).await?;
         Ok(Rc::new(access))
     }
 
-    /// The connections refused since its start, by reason, from its metrics.
+    /// The connections refused since their start, by reason, from their metrics.
     pub(crate) async fn refusals(&self) -> anyhow::Result<BTreeMap<String, f64>> {
         let metrics = self.metrics().await?.into_iter();
         let refused = metrics.filter_map(|(name, times)| {
@@ -113,15 +119,24 @@ impl GatewayAddress {
         Ok(refused.filter(|(_, times)| *times > 0.0).collect())
     }
 
-    /// Its metrics, each by its name and labels as they are written.
+    /// The metrics of all gateways that answer, each by its name and labels as they are written, summed up.
     pub(crate) async fn metrics(&self) -> anyhow::Result<BTreeMap<String, f64>> {
-        let admin = AdminClient::trusting(&self.admin, &self.trust()?)?;
-        let (_, text) = admin.get("/metrics").await?;
-        let lines = text.lines().filter_map(|line| {
-            let (name, value) = line.rsplit_once(' ')?;
-            Some((name.to_owned(), value.parse().ok()?))
-        });
-        Ok(lines.collect())
+        let mut sums = BTreeMap::new();
+        for gateway in &self.gateways {
+            let admin = AdminClient::trusting(&gateway.admin, &self.trust()?)?;
+            let text = match admin.get("/metrics").await {
+                Ok((_, text)) => text,
+                // A gateway of a fleet may have been killed.
+                Err(_) if self.gateways.len() > 1 => continue,
+                Err(error) => return Err(error.into()),
+            };
+            for (name, value) in text.lines().filter_map(|line| line.rsplit_once(' ')) {
+                if let Ok(value) = value.parse::<f64>() {
+                    *sums.entry(name.to_owned()).or_default() += value;
+                }
+            }
+        }
+        Ok(sums)
     }
 
     fn trust(&self) -> anyhow::Result<Trust> {
@@ -131,6 +146,11 @@ impl GatewayAddress {
 }
 
 impl GatewayAccess {
+    /// The gateway of this number, counted round.
+    fn gateway(&self, number: usize) -> &GatewayPorts {
+        &self.gateways[number % self.gateways.len()]
+    }
+
     /// Starts a session. It runs until it is aborted, or may not reconnect.
     pub(crate) fn start(
         self: &Rc<Self>,
@@ -158,7 +178,7 @@ impl GatewayAccess {
         let connections = (0..TOKEN_CONNECTIONS as u32).map(|first| {
             let (access, crowd) = (self.clone(), crowd.clone());
             spawn_local(async move {
-                let mut http = Http::new(&access);
+                let mut http = Http::new(&access, first as usize);
                 let mut tokens = Vec::new();
                 for at in (first..crowd.sessions()).step_by(TOKEN_CONNECTIONS) {
                     let who = crowd.who(at);

@@ -46,6 +46,7 @@ pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, access: Rc<GatewayAccess>, t
         away_since: Instant::now(),
         connected_at: Instant::now(),
         reading_since_us: 0,
+        gateway: who.user as usize,
         crowd,
         who,
         access,
@@ -66,6 +67,8 @@ pub(crate) async fn run(crowd: Rc<Crowd>, who: Who, access: Rc<GatewayAccess>, t
                 if !lost.may_come_back() {
                     return;
                 }
+                // A balancer sends it elsewhere.
+                session.gateway += 1;
                 lost.asked_delay()
             }
         };
@@ -93,6 +96,8 @@ struct ClientSession {
     connected_at: Instant,
     /// The time on the crowd's clock since which it reads. A message that was due earlier counts as hindered.
     reading_since_us: u64,
+    /// The number of its gateway.
+    gateway: usize,
 }
 
 impl ClientSession {
@@ -114,7 +119,7 @@ impl ClientSession {
     ) -> Result<std::convert::Infallible, ClientExit> {
         let mut connection = ClientConnection::open_trusting(
             &&self.crowd.sources,
-            &self.access.ws,
+            &self.access.gateway(self.gateway).ws,
             &self.access.trust,
         )
         .await?;

@@ -5,6 +5,7 @@
 //! - `storm.rs`: the server is killed under all sessions
 //! - `outage/`: another program takes the gateway down and up again
 //! - `push.rs`: most users are away, and their devices get pushes
+//! - `failover.rs`: servers of the store and gateways of a fleet are struck while messages flow
 //! - `churn.rs`: connections end and reconnect while messages flow
 //! - `slow.rs`: some sessions read slowly or not at all, and the effect on the others
 //! - `replay.rs`: a session that was away for long gets its backlog
@@ -12,6 +13,7 @@
 
 pub(crate) mod churn;
 pub(crate) mod connect;
+pub(crate) mod failover;
 pub(crate) mod outage;
 pub(crate) mod push;
 pub(crate) mod replay;
@@ -25,7 +27,7 @@ use std::{rc::Rc, time::Duration};
 use crate::{
     crew::{Closed, Crew},
     crowd::Size,
-    process::{self, Usage},
+    process::Usage,
     report::Report,
     target::Target,
 };
@@ -47,6 +49,8 @@ pub(crate) struct ScenarioStage {
 #[derive(Debug, Clone, Copy)]
 struct Look {
     server: Option<Usage>,
+    /// The servers of a fleet's store.
+    store: Option<Usage>,
     rig: Usage,
 }
 
@@ -63,7 +67,8 @@ impl ScenarioStage {
 
     fn look(&self) -> anyhow::Result<Look> {
         Ok(Look {
-            server: self.target.process_id().map(process::usage).transpose()?,
+            server: self.target.usage()?,
+            store: self.target.store_usage()?,
             rig: self.crew.usage()?,
         })
     }
@@ -76,10 +81,15 @@ impl ScenarioStage {
         many: f64,
         unit: &'static str,
     ) {
-        let share =
-            |before: Usage, after: Usage| (after.cpu - before.cpu).as_secs_f64() * 1e6 / many;
+        let share = |before: Usage, after: Usage| {
+            after.cpu.saturating_sub(before.cpu).as_secs_f64() * 1e6 / many
+        };
         if let (Some(before), Some(after)) = (before.server, after.server) {
             let row = format!("server CPU, {what}");
+            self.report.row(row, share(before, after), unit);
+        }
+        if let (Some(before), Some(after)) = (before.store, after.store) {
+            let row = format!("store CPU, {what}");
             self.report.row(row, share(before, after), unit);
         }
         let row = format!("rig CPU, {what}");

@@ -139,7 +139,7 @@ async fn hinder(plan: &SoakPlan, crew: &Crew, ends: Instant) -> anyhow::Result<(
     Ok(())
 }
 
-/// Kills the server at random moments, and starts it again.
+/// Kills the server, or a gateway of a fleet, at random moments, and starts it again.
 async fn kill(plan: &SoakPlan, server: Option<&mut Own>, ends: Instant) -> anyhow::Result<()> {
     if plan.kills == 0 {
         return Ok(());
@@ -155,8 +155,9 @@ async fn kill(plan: &SoakPlan, server: Option<&mut Own>, ends: Instant) -> anyho
     let began = Instant::now();
     for moment in moments {
         sleep_until(began + moment).await;
-        server.kill()?;
-        server.restart().await?;
+        let number = fastrand::usize(..server.count());
+        server.kill(number)?;
+        server.restart(number).await?;
     }
     Ok(())
 }

@@ -72,7 +72,8 @@ pub(crate) async fn run(
     let user_id = crowd.ledger.borrow().user_id(who.user);
     let mut session = SdkSession {
         orders: crowd.orders.subscribe(),
-        url: url(&access.ws, form, &user_id, who.session + 1, &token),
+        gateway: who.user as usize,
+        token,
         conversation_id: conversation_id(&user_id),
         store: SdkStore::new(form.core),
         open: None,
@@ -101,6 +102,7 @@ pub(crate) async fn run(
             if !lost.may_come_back() {
                 return;
             }
+            session.gateway += 1;
         }
         sleep(session.wait()).await;
     }
@@ -137,7 +139,9 @@ struct SdkSession {
     who: Who,
     access: Rc<GatewayAccess>,
     form: SdkForm,
-    url: String,
+    /// The number of its gateway.
+    gateway: usize,
+    token: String,
     user_id: String,
     conversation_id: String,
     orders: watch::Receiver<Orders>,
@@ -191,8 +195,11 @@ impl SdkSession {
 
     async fn attend_under(&mut self, orders: &mut Orders) -> Result<Infallible, SdkExit> {
         let network = &self.crowd.sources;
+        let ws = &self.access.gateway(self.gateway).ws;
+        let platform = self.who.session + 1;
+        let url = url(ws, self.form, &self.user_id, platform, &self.token);
         let mut connection =
-            SdkConnection::open(&network, &self.access.trust, &self.url, self.form).await?;
+            SdkConnection::open(&network, &self.access.trust, &url, self.form).await?;
         self.attempts = 0;
         self.connected_at = Instant::now();
         self.reading_since_us = self.crowd.now_us();

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     crowd::{Crowd, Size, Who},
-    gateway::{GatewayAccess, Speech},
+    gateway::{GatewayAccess, GatewayPorts, Speech},
     ledger::MessageKey,
 };
 
@@ -59,8 +59,10 @@ impl Fixture {
         };
         let crowd = Crowd::new(size, 40).unwrap();
         let access = Rc::new(GatewayAccess {
-            ws: format!("ws://{}/ws", listener.local_addr().unwrap()),
-            admin: String::new(),
+            gateways: vec![GatewayPorts {
+                ws: format!("ws://{}/ws", listener.local_addr().unwrap()),
+                admin: String::new(),
+            }],
             secret: String::new(),
             trust: Trust::default(),
             token_key: None,

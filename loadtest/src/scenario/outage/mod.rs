@@ -112,12 +112,15 @@ pub(crate) async fn run(plan: OutagePlan, stage: &mut ScenarioStage) -> anyhow::
         (1..=plan.users).contains(&plan.stored),
         "1 to all users have stores"
     );
-    let admin = AdminClient::new(&address.admin)?;
+    let [gateway] = &address.gateways[..] else {
+        bail!("an outage is one gateway's");
+    };
+    let admin = AdminClient::new(&gateway.admin)?;
     let now = clock_gettime(ClockId::Monotonic);
     let books = Rc::new(Books {
         plan,
         patience: stage.patience,
-        ws: address.ws.clone(),
+        ws: gateway.ws.clone(),
         admin_token: admin
             .user_token(&address.secret, ADMIN, ADMIN_PLATFORM)
             .await?
