@@ -95,6 +95,8 @@ pub(super) struct Decider {
     /// The rows that are due, and the deadline of the first one, Unix ms.
     due: usize,
     first_due_ms: Option<u64>,
+    /// The rows that end dropped tasks and are not written yet.
+    dropping: Vec<RowChange>,
     /// The number of the last task.
     last_number: u64,
 }
@@ -155,6 +157,7 @@ impl Decider {
             held: None,
             due: 0,
             first_due_ms: None,
+            dropping: Vec::new(),
             last_number: 0,
         }
     }

@@ -22,10 +22,10 @@ use crate::{
     config,
     delivery::Delivery,
     ids::{Seq, UserId},
-    log::{Log, LogError, ReadLimit, RowChange, RowTable},
+    log::{Log, LogError, ReadLimit, RowTable},
     message::{Device, Numbers, OVERVIEW_MAX, Origin, StoredMessage, TOGETHER_BYTES_MAX},
     metrics::{Metrics, PushOutcomes},
-    webhooks::PushEvents,
+    webhooks::{PushEvent, PushEvents},
 };
 
 /// The pause before a task is tried again that could not be read, in ms.
@@ -443,17 +443,15 @@ impl VendorWorker {
     }
 
     fn end(&mut self, number: u64, task: &PushTask, state: SeenState, now_ms: u64) {
-        // An event's row is written with the end of its task, or before it.
         let event = self.event(task, &state);
         self.tell(task, state, now_ms);
         self.lane.end(number);
         let key = task_key(self.lane.provider, number);
-        self.ended
-            .add(event.into_iter().chain([remove(key)]), now_ms);
+        self.ended.add(remove(key), event, now_ms);
     }
 
-    /// The row that tells webhooks of the end of a task.
-    fn event(&self, task: &PushTask, state: &SeenState) -> Option<RowChange> {
+    /// The event that tells webhooks of the end of a task.
+    fn event(&self, task: &PushTask, state: &SeenState) -> Option<PushEvent> {
         let (events, provider) = (&self.parts.events, self.lane.provider.name());
         let (message, user) = (task.message_id, &task.user);
         match state {

@@ -45,7 +45,7 @@ pub use self::{
     before_send::{BeforeSendHook, QUESTIONS_MAX, Ruling, SendQuestion},
     courier::{HookReceiver, HookReply},
     dead_letters::{DeadLetter, DeadLetters, LetterError},
-    push_events::PushEvents,
+    push_events::{PushEvent, PushEvents},
     room::{HookSources, WebhooksRoom},
     thread::{WebhooksError, WebhooksThread},
 };

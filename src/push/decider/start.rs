@@ -70,7 +70,8 @@ impl Decider {
                             if let Some((_, task)) = PushTask::read(&key, &row) {
                                 let (message, user) = (task.message_id, &task.user);
                                 let reason = "the vendor is configured no more";
-                                changes.extend(self.events.failed(message, user, provider, reason));
+                                let event = self.events.failed(message, user, provider, reason);
+                                changes.extend(event.map(|event| event.row()));
                             }
                             changes.push(rows::remove(key));
                         }

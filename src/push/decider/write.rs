@@ -77,6 +77,11 @@ impl Decider {
     /// Ends the oldest tasks while too many decisions and tasks wait.
     async fn bound(&mut self, now_ms: u64) -> Result<(), StepError> {
         loop {
+            // Rows that an earlier attempt could not write. Their tasks wait no longer.
+            if !self.dropping.is_empty() {
+                self.put(self.dropping.clone()).await?;
+                self.dropping.clear();
+            }
             let waiting = self.due + self.lanes.iter().map(|lane| lane.len()).sum::<usize>();
             let excess = waiting.saturating_sub(self.tasks_max).min(ENDING_TOGETHER);
             let oldest = self.lanes.iter().filter(|lane| lane.oldest().is_some());
@@ -96,7 +101,8 @@ impl Decider {
             for (key, value) in rows.wait().await? {
                 if let Some((_, task)) = PushTask::read(&key, &value) {
                     let (message, user) = (task.message_id, &task.user);
-                    told.extend(self.events.failed(message, user, provider, "expired"));
+                    let event = self.events.failed(message, user, provider, "expired");
+                    told.extend(event.map(|event| event.row()));
                     let fact = SeenFact {
                         class: task.class,
                         device: Some(seen::device(lane.provider, &task.device)),
@@ -119,7 +125,7 @@ impl Decider {
                 .into_iter()
                 .map(|number| rows::remove(task_key(lane.provider, number)));
             told.extend(removed);
-            self.put(told).await?;
+            self.dropping = told;
         }
     }
 
