@@ -9,6 +9,7 @@
 //! - `push.rs`: the section of vendor push; `vendors.rs`: those of the vendors; `check_vendors.rs`: their limits
 //! - `webpush_key.rs`: the key of Web Push
 //! - `webhooks.rs`: the section of webhooks
+//! - `store.rs`: where the log is
 //! - `duration.rs`: durations as text; `address.rs`: an address that may be absent; `address_range.rs`: a network of addresses
 
 mod address;
@@ -20,6 +21,7 @@ mod mask;
 mod push;
 mod secrets;
 mod sources;
+mod store;
 mod vendors;
 mod webhooks;
 mod webpush_key;
@@ -29,6 +31,7 @@ pub use check::Invalid;
 pub use push::{DeviceClass, OTHER_TITLE, Push, Titles};
 pub use secrets::{SECRETS_FILE, SecretsError};
 pub use sources::{ENVIRONMENT_PREFIX, LoadError, Sources};
+pub use store::StoreAddress;
 pub use vendors::{ApnsKeys, FcmKeys, GetuiKeys, HttpKeys, JpushKeys, WebPushKeys};
 pub use webhooks::{BeforeSend, EventKind, OnFailure, Webhooks};
 pub use webpush_key::{WEBPUSH_KEY_FILE, WebPushKey};
@@ -47,6 +50,8 @@ pub struct Config {
     pub admin: Admin,
     /// The log.
     pub log: Log,
+    /// The store of a log that is not embedded.
+    pub store: LogStore,
     /// Secrets and tokens.
     pub auth: Auth,
     /// Login policy and heartbeats.
@@ -146,6 +151,8 @@ pub struct Admin {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
+    /// Where the log is: in the data directory, or on the PostgreSQL servers of a URL.
+    pub store: StoreAddress,
     /// The data directory.
     pub dir: PathBuf,
     /// The time for which messages are kept.
@@ -168,6 +175,23 @@ pub struct Log {
     pub cache_bytes: u64,
     /// The format in which new segments are written, 1 to [`LOG_FORMAT`].
     pub format: u8,
+}
+
+/// The store of a log that is not embedded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogStore {
+    /// The longest time to the answer of a caller while the store hangs.
+    #[serde(with = "duration")]
+    pub answer_within: Duration,
+}
+
+impl Default for LogStore {
+    fn default() -> Self {
+        Self {
+            answer_within: Duration::from_secs(5),
+        }
+    }
 }
 
 /// The newest format of segments that this version reads and writes:
@@ -316,6 +340,7 @@ impl Default for Admin {
 impl Default for Log {
     fn default() -> Self {
         Self {
+            store: StoreAddress::default(),
             dir: "./data".into(),
             retention: Duration::from_secs(30 * 24 * 3600),
             retention_bytes: 0,

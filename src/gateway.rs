@@ -29,6 +29,7 @@ use crate::{
     lines::Lines,
     log::{
         Log,
+        cluster::{ClusterError, ClusterHost},
         embedded::{EmbeddedLog, OpenError},
     },
     metrics::Metrics,
@@ -39,7 +40,7 @@ use crate::{
     },
     reactor::{self, Parts, Reactors},
     registry::{Departures, Registry},
-    threads::{self, Pulse, Unwell, Watch},
+    threads::{self, Pulse, Unwell, Watch, Watched},
     token::Tokens,
     webhooks::{self, WebhooksError, WebhooksThread},
 };
@@ -62,6 +63,9 @@ pub enum Error {
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] OpenError),
+    /// The log's servers cannot be used.
+    #[error(transparent)]
+    Store(#[from] ClusterError),
     /// The reactors do not start.
     #[error(transparent)]
     Reactor(#[from] reactor::Error),
@@ -97,9 +101,11 @@ pub enum Error {
 pub struct Unclean(&'static str);
 
 /// The rooms that both ports stand on, put together.
-pub struct Base<L> {
+pub struct Base<L: ?Sized> {
     /// The log. It announces its commits to the registry's sessions.
     pub log: Arc<L>,
+    /// The same log, whatever its type is.
+    shared: Arc<dyn Log>,
     /// The sessions that are online.
     pub registry: Arc<Registry>,
     /// The operations on both.
@@ -113,16 +119,30 @@ pub struct Base<L> {
 impl<L: Log> Base<L> {
     /// Puts the rooms together on these parts: a clock, and a log with the same clock and metrics.
     pub fn build(config: &Config, metrics: Arc<Metrics>, clock: Arc<Clock>, log: L) -> Self {
+        let log = Arc::new(log);
+        let shared: Arc<dyn Log> = log.clone();
+        Self::over(config, metrics, clock, log, shared)
+    }
+}
+
+impl<L: ?Sized> Base<L> {
+    /// Puts the rooms together on this log, once as its own type and once as any log.
+    fn over(
+        config: &Config,
+        metrics: Arc<Metrics>,
+        clock: Arc<Clock>,
+        log: Arc<L>,
+        shared: Arc<dyn Log>,
+    ) -> Self {
         let mut registry = Registry::new(&config.sessions, metrics.clone());
         if config.push.is_on() {
             let departures = Departures::new(clock.clone(), config.push.after);
             registry = registry.noting(departures);
         }
         let registry = Arc::new(registry);
-        let log = Arc::new(log);
         let tokens = Arc::new(Tokens::new(&config.auth));
         let mut delivery = Delivery::new(
-            log.clone(),
+            shared.clone(),
             registry.clone(),
             tokens.clone(),
             clock,
@@ -134,6 +154,7 @@ impl<L: Log> Base<L> {
         }
         Self {
             log,
+            shared,
             registry,
             delivery: Arc::new(delivery),
             tokens,
@@ -163,7 +184,7 @@ impl<L: Log> Base<L> {
             PushRoom::new(
                 &config.push,
                 vendors,
-                self.log.clone(),
+                self.shared.clone(),
                 self.registry.clone(),
                 self.delivery.clone(),
                 &self.metrics,
@@ -172,11 +193,50 @@ impl<L: Log> Base<L> {
     }
 }
 
+/// The log of a running gateway.
+enum OpenLog {
+    Embedded(Arc<EmbeddedLog>),
+    Cluster(ClusterHost),
+}
+
+impl OpenLog {
+    /// Opens the log that `log.store` names. Blocks.
+    fn open(config: &Config, clock: Arc<Clock>, metrics: Arc<Metrics>) -> Result<Self, Error> {
+        Ok(match config.log.store.url() {
+            None => Self::Embedded(Arc::new(EmbeddedLog::open(&config.log, clock, metrics)?)),
+            Some(url) => Self::Cluster(ClusterHost::start(url, config, clock)?),
+        })
+    }
+
+    fn shared(&self) -> Arc<dyn Log> {
+        match self {
+            Self::Embedded(log) => log.clone(),
+            Self::Cluster(host) => host.log(),
+        }
+    }
+
+    fn take_watched(&self) -> Vec<Watched> {
+        match self {
+            Self::Embedded(log) => log.take_watched(),
+            Self::Cluster(host) => host.take_watched(),
+        }
+    }
+
+    /// Blocks until every accepted message is stored. False if a thread of the log had panicked.
+    fn close(&self) -> bool {
+        match self {
+            Self::Embedded(log) => log.close(),
+            Self::Cluster(host) => host.close(),
+        }
+    }
+}
+
 /// A running gateway.
 pub struct Gateway {
     config: Config,
     watch: Arc<Watch>,
-    base: Base<EmbeddedLog>,
+    base: Base<dyn Log>,
+    log: OpenLog,
     reactors: Reactors,
     admin: AdminThread,
     /// Vendor push, where a vendor is configured.
@@ -223,11 +283,11 @@ impl Gateway {
         let server = server.behind_proxies(&config.listener);
         let admin = AdminThread::start(server, pulse)?;
         watch.add([admin_watched]);
-        let log = EmbeddedLog::open(&config.log, clock.clone(), metrics.clone())?;
-        let base = Base::build(&config, metrics, clock.clone(), log);
+        let log = OpenLog::open(&config, clock.clone(), metrics.clone())?;
+        let base = Base::over(&config, metrics, clock.clone(), log.shared(), log.shared());
         let webhooks = webhooks::start(
             &config,
-            base.log.clone(),
+            log.shared(),
             base.registry.clone(),
             clock.clone(),
             base.metrics.clone(),
@@ -254,7 +314,7 @@ impl Gateway {
         let parts = base.parts(&config, client_tls.clone());
         let mut reactors = Reactors::start(port, &parts)?;
         opening.open(&config, rooms)?;
-        watch.add(base.log.take_watched());
+        watch.add(log.take_watched());
         watch.add(reactors.take_watched());
         let push = push.map(|push| {
             let (pulse, push_watched) = threads::watched("push");
@@ -270,6 +330,7 @@ impl Gateway {
             config,
             watch,
             base,
+            log,
             reactors,
             admin,
             push,
@@ -335,7 +396,7 @@ impl Gateway {
         let webhooks = self.webhooks;
         let join = move || webhooks.is_none_or(WebhooksThread::join);
         let webhooks_ended = tokio::task::spawn_blocking(join).await;
-        let log = self.base.log;
+        let log = self.log;
         let log_closed = tokio::task::spawn_blocking(move || log.close()).await;
         let requests_grace = REQUESTS_GRACE.saturating_sub(begun.elapsed());
         // The thread may have ended by itself, and said why. Then nobody takes this.

@@ -73,6 +73,8 @@ pub mod code {
     pub const STARTING: u16 = 50309;
     /// The system that is asked before each send gave no usable answer. Nothing was stored.
     pub const HOOK_UNANSWERED: u16 = 50310;
+    /// The store of the fleet does not answer. Nothing was stored.
+    pub const STORE_AWAY: u16 = 50311;
 }
 
 /// The reason for which a request was not done.
@@ -315,6 +317,11 @@ fn failed(failure: &LogError) -> HttpAnswer {
             code::READ_FAILED,
             "the log could not be read: try again later",
             10,
+        ),
+        Cause::Away => HttpAnswer::unavailable(
+            code::STORE_AWAY,
+            "the store does not answer, nothing was stored: send again in a moment",
+            5,
         ),
         Cause::Closed => HttpAnswer::draining(),
     }

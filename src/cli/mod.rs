@@ -9,7 +9,8 @@
 //! - `serve.rs`: the gateway; also without a command
 //! - `listen.rs`, `print.rs`: a client that lands pushed messages, and their form on the terminal
 //! - `send.rs`, `token.rs`: the admin side
-//! - `health.rs`: the running gateway's health; `check.rs`: the configuration; `log.rs`: a stopped data directory; `doctor.rs`: the load that this host can carry
+//! - `health.rs`: the running gateway's health; `check.rs`: the configuration; `doctor.rs`: the load that this host can carry
+//! - `log.rs`: a stopped data directory; `store.rs`: the store of a fleet
 //! - `filter.rs`: the log filter; `supervisor.rs`: what systemd is told; `manual.rs`: shell completions and manual pages
 //! - `admin.rs`, `scratch.rs`, `signals.rs`: shared by several commands
 
@@ -26,6 +27,7 @@ mod scratch;
 mod send;
 mod serve;
 mod signals;
+mod store;
 mod supervisor;
 mod token;
 
@@ -103,6 +105,8 @@ enum Command {
     Config(check::ConfigCommand),
     /// Looks into the log of a stopped gateway.
     Log(log::LogCommand),
+    /// Prepares and checks the PostgreSQL servers of `log.store`.
+    Store(store::StoreCommand),
     /// Prints a script that completes command lines, for a shell.
     Completions(manual::CompletionsCommand),
     /// Writes manual pages into a directory.
@@ -150,6 +154,7 @@ fn run_command(arguments: Arguments, lines: &Lines) -> anyhow::Result<ExitCode> 
         Command::Health(health) => block_on(health.run(&config)),
         Command::Config(print) => print.run(&config),
         Command::Log(log) => log.run(&config.log.dir),
+        Command::Store(store) => block_on(store.run(config)),
         Command::Completions(completions) => Ok(completions.run()),
         Command::Man(man) => man.run(),
     }

@@ -43,6 +43,11 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
     listener(&config.listener)?;
     admin(&config.admin, &config.delivery)?;
     log(&config.log)?;
+    lasts(
+        "store.answer_within",
+        config.store.answer_within,
+        SECOND..=60 * SECOND,
+    )?;
     auth(&config.auth)?;
     sessions(&config.sessions)?;
     delivery(&config.delivery)?;
@@ -227,6 +232,12 @@ fn log(log: &Log) -> Result<(), Invalid> {
         return Err(Invalid {
             key: "log.dir",
             rule: "is empty: it names the data directory".into(),
+        });
+    }
+    if !log.store.is_known() {
+        return Err(Invalid {
+            key: "log.store",
+            rule: "is neither \"embedded\" nor a postgres:// URL".into(),
         });
     }
     lasts("log.retention", log.retention, SECOND..=100 * YEAR)?;
@@ -417,7 +428,7 @@ mod tests {
     #[test]
     fn each_limit_is_refused_by_the_name_of_its_key() {
         type Spoil = fn(&mut Config);
-        let spoiled: [(&str, Spoil); 20] = [
+        let spoiled: [(&str, Spoil); 22] = [
             ("listener.tls_key", |c| {
                 c.listener.tls_certificate = "port.pem".into()
             }),
@@ -442,6 +453,12 @@ mod tests {
             ("log.segment_bytes", |c| c.log.segment_bytes = 4 << 30),
             ("log.retention_bytes", |c| c.log.retention_bytes = 1),
             ("log.dir", |c| c.log.dir = "".into()),
+            ("log.store", |c| {
+                c.log.store = "mysql://h/d".to_owned().into()
+            }),
+            ("store.answer_within", |c| {
+                c.store.answer_within = Duration::ZERO
+            }),
             ("auth.token_key", |c| c.auth.token_key = "short".into()),
             ("auth.secret", |c| c.auth.secret = "tuoyun".into()),
             ("sessions.policy", |c| c.sessions.policy = 6),

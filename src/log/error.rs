@@ -18,6 +18,8 @@ pub enum Cause {
     Damaged,
     /// Rows besides messages cannot be looked up. The operator restarts the gateway.
     LookupFailed,
+    /// The store of a fleet does not answer. Callers try again later. The failure ends by itself once the store answers.
+    Away,
     /// Messages could not be read. Callers try again later. The text gives the reason.
     ReadFailed,
     /// The gateway is going down. Callers try again later.

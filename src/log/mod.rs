@@ -9,9 +9,11 @@
 //! - `answer.rs`: an answer that is there at once, or comes later
 //! - `feed.rs`: durable rows beside the messages, and the feed of commits
 //! - `error.rs`: the failures of a log, and the events that end them
+//! - `cluster/`: many gateways on one store
 //! - `embedded/`: the present implementation: segments and a state store in one data directory
 
 mod answer;
+pub mod cluster;
 pub mod embedded;
 mod error;
 mod feed;

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -142,10 +142,51 @@ async fn limits_count_by_the_address_in_the_proxy_protocol() {
 
 /// A proxy of a Debian package, on a free port of its own.
 struct ReverseProxy {
+    kind: &'static ProxyKind,
     child: Child,
     dir: tempfile::TempDir,
     address: SocketAddr,
 }
+
+/// A proxy that the operator's page names.
+struct ProxyKind {
+    program: &'static str,
+    /// Its configuration, in `tests/support/proxies/`. It stands behind these arguments.
+    file: &'static str,
+    arguments: &'static [&'static str],
+    reload: Reload,
+    /// The gateway's settings behind it.
+    settings: &'static [&'static str],
+}
+
+/// The way in which a proxy loads its configuration anew, as an operator asks for it after a change.
+enum Reload {
+    Signal(Signal),
+    /// Its command with these arguments and the configuration. Sessions through it end.
+    Command(&'static [&'static str]),
+}
+
+const NGINX: ProxyKind = ProxyKind {
+    program: "/usr/sbin/nginx",
+    file: "nginx.conf",
+    arguments: &["-e", "stderr", "-c"],
+    reload: Reload::Signal(Signal::HUP),
+    settings: &[],
+};
+const HAPROXY: ProxyKind = ProxyKind {
+    program: "/usr/sbin/haproxy",
+    file: "haproxy.cfg",
+    arguments: &["-W", "-f"],
+    reload: Reload::Signal(Signal::USR2),
+    settings: &["listener.proxy_protocol=true"],
+};
+const CADDY: ProxyKind = ProxyKind {
+    program: "/usr/bin/caddy",
+    file: "Caddyfile",
+    arguments: &["run", "--config"],
+    reload: Reload::Command(&["reload", "--force", "--config"]),
+    settings: &[],
+};
 
 impl Drop for ReverseProxy {
     fn drop(&mut self) {
@@ -156,11 +197,10 @@ impl Drop for ReverseProxy {
 }
 
 impl ReverseProxy {
-    /// Starts it with the configuration in this file of `tests/support/proxies/`. `None`: its package is not installed.
-    async fn start(program: &str, file: &str, clients: SocketAddr) -> Option<Self> {
-        let program = Path::new("/usr/sbin").join(program);
-        if !program.exists() {
-            eprintln!("{} is not installed: left out", program.display());
+    /// Starts it. `None`: its package is not installed.
+    async fn start(kind: &'static ProxyKind, clients: SocketAddr) -> Option<Self> {
+        if !Path::new(kind.program).exists() {
+            eprintln!("{} is not installed: left out", kind.program);
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
@@ -168,16 +208,17 @@ impl ReverseProxy {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        let configuration = dir.path().join(file);
         let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/proxies");
-        let text = fs::read_to_string(place.join(file)).unwrap();
+        let text = fs::read_to_string(place.join(kind.file)).unwrap();
         let text = text
             .replace("DIRECTORY", dir.path().to_str().unwrap())
             .replace("LISTEN", &address.to_string())
+            .replace("PORT", &address.port().to_string())
             .replace("GATEWAY", &clients.to_string());
-        fs::write(&configuration, text).unwrap();
-        let child = Self::command(&program, &configuration).spawn().unwrap();
+        fs::write(dir.path().join(kind.file), text).unwrap();
+        let child = Self::command(kind, kind.arguments, &dir).spawn().unwrap();
         let proxy = Self {
+            kind,
             child,
             dir,
             address,
@@ -189,45 +230,55 @@ impl ReverseProxy {
         Some(proxy)
     }
 
-    fn command(program: &PathBuf, configuration: &PathBuf) -> Command {
-        let mut command = Command::new(program);
-        let arguments = if program.ends_with("nginx") {
-            ["-e", "stderr", "-c"].as_slice()
-        } else {
-            &["-W", "-f"]
-        };
-        command.args(arguments).arg(configuration);
+    fn command(kind: &ProxyKind, arguments: &[&str], dir: &tempfile::TempDir) -> Command {
+        let mut command = Command::new(kind.program);
         command
+            .args(arguments)
+            .arg(dir.path().join(kind.file))
+            .env("HOME", dir.path())
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_DATA_HOME")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         command
     }
 
-    /// Loads its configuration anew, as an operator does after a change.
-    fn reload(&self) {
-        let is_nginx = self.dir.path().join("nginx.conf").exists();
-        let signal = if is_nginx { Signal::HUP } else { Signal::USR2 };
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    /// True if its sessions survive.
+    fn reload(&self) -> bool {
+        match self.kind.reload {
+            Reload::Signal(signal) => {
+                kill_process(Pid::from_child(&self.child), signal).unwrap();
+                true
+            }
+            Reload::Command(arguments) => {
+                let mut command = Self::command(self.kind, arguments, &self.dir);
+                assert!(command.status().unwrap().success());
+                false
+            }
+        }
     }
 }
 
 /// Sessions through the proxy land what is sent, also after its reload, and the limits count by the clients' addresses.
-async fn expect_all_is_well_behind(program: &str, file: &str, more: &[&str]) {
+async fn expect_all_is_well_behind(kind: &'static ProxyKind) {
     let common = [
         "listener.bad_tokens_per_minute_max=3",
         "listener.trusted_proxies=127.0.0.1",
     ];
-    let gateway = Gateway::start(&[&common, more].concat()).await;
-    let Some(proxy) = ReverseProxy::start(program, file, gateway.place().clients).await else {
+    let gateway = Gateway::start(&[&common, kind.settings].concat()).await;
+    let Some(proxy) = ReverseProxy::start(kind, gateway.place().clients).await else {
         return;
     };
     let mut admin = gateway.admin().await;
     let mut before = log_in(&gateway, proxy.address, "alice").await;
     admin.send(&notice("alice", "one")).await;
     assert_eq!(text_of(&before.expect_push().await), "one");
-    proxy.reload();
-    // The old worker keeps its sessions.
+    if !proxy.reload() {
+        before = log_in(&gateway, proxy.address, "alice").await;
+        // It was pushed and not acked.
+        assert_eq!(text_of(&before.expect_push().await), "one");
+    }
     admin.send(&notice("alice", "two")).await;
     assert_eq!(text_of(&before.expect_push().await), "two");
     let mut after = log_in(&gateway, proxy.address, "bob").await;
@@ -260,11 +311,15 @@ async fn log_in(gateway: &Gateway, address: SocketAddr, user: &str) -> Client {
 
 #[tokio::test]
 async fn nginx_names_its_clients_in_a_header() {
-    expect_all_is_well_behind("nginx", "nginx.conf", &[]).await;
+    expect_all_is_well_behind(&NGINX).await;
 }
 
 #[tokio::test]
 async fn haproxy_names_its_clients_in_the_proxy_protocol() {
-    let settings = ["listener.proxy_protocol=true"];
-    expect_all_is_well_behind("haproxy", "haproxy.cfg", &settings).await;
+    expect_all_is_well_behind(&HAPROXY).await;
+}
+
+#[tokio::test]
+async fn caddy_names_its_clients_in_a_header() {
+    expect_all_is_well_behind(&CADDY).await;
 }

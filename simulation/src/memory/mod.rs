@@ -6,16 +6,22 @@
 //!
 //! - this file: [`MemoryLog`], and the time of its answers
 //! - `rows.rs`: the contents of the log, and the ways in which it fails
+//! - `engine.rs`: a store of a fleet, with a standby, in memory; `store_rows.rs`: its rows
 //! - `feed.rs`: the commits so far, and the rows beside the messages
 //! - `inbox.rs`: one user's inbox, with its conversations and read marks
 
+mod engine;
 mod feed;
 mod inbox;
 mod rows;
+mod store_rows;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-pub use self::rows::{Answering, EPOCH, Fault, Rows};
+pub use self::{
+    engine::{SimEngine, StoreFault},
+    rows::{Answering, EPOCH, Fault, Rows},
+};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;

@@ -20,6 +20,7 @@ async fn what_the_log_refuses_is_told_apart() {
         (refusing(Cause::Damaged), 503, 50303, Some("60")),
         (AppendError::OutcomeUnknown, 503, 50304, Some("5")),
         (refusing(Cause::Closed), 503, 50305, Some("5")),
+        (refusing(Cause::Away), 503, 50311, Some("5")),
         (refusing(Cause::LookupFailed), 503, 50306, Some("60")),
         (read(Cause::Damaged), 503, 50303, Some("60")),
         (read(Cause::LookupFailed), 503, 50306, Some("60")),

@@ -1,5 +1,5 @@
-//! The tests that every log passes. They run against the log in memory, which answers at once or later, and the embedded
-//! log. A test's name is a promise of [`Log`](super::Log).
+//! The tests that every log passes. They run against the log in memory, which answers at once or later, the log of a fleet
+//! on a store in memory and on PostgreSQL, and the embedded log. A test's name is a promise of [`Log`](super::Log).
 //!
 //! Each log adds tests of its own, for durability and for its kinds of damage. `fixture.rs` has the logs under test, and
 //! `everyone.rs` the tests of messages to everyone. `conversations.rs` has those of conversations, and `marks.rs` those of
@@ -15,6 +15,19 @@ macro_rules! every_log {
         mod of_memory_that_answers_later {
             use crate::log::tests::{conformance::fixture, memory::Answering};
             $(#[test] fn $test() { super::$test(&fixture::memory(Answering::Later)); })*
+        }
+        mod of_cluster_in_memory {
+            use crate::log::tests::conformance::fixture;
+            $(#[test] fn $test() { super::$test(&fixture::cluster()); })*
+        }
+        mod of_postgres {
+            use crate::log::tests::conformance::fixture;
+            $(#[test] fn $test() {
+                // Without the server's programs there is nothing to test.
+                if let Some(subject) = fixture::postgres() {
+                    super::$test(&subject);
+                }
+            })*
         }
         mod of_embedded {
             use crate::log::tests::conformance::fixture;

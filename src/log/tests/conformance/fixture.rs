@@ -1,10 +1,14 @@
 //! The logs under test, and a short way to use one.
 
 use std::{
+    any::Any,
     cell::Cell,
+    rc::Rc,
     sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
+
+use tokio::runtime::Runtime;
 
 use crate::{
     clock::tests::manual::{Manual, NOW_MS},
@@ -13,8 +17,13 @@ use crate::{
     log::{
         Append, AppendError, Commit, Consumer, Conversation, ConversationPage, ConversationRead,
         Inbox, Log, Lookup, ReadLimit, Receipt, ResumePoint, SessionRow,
+        cluster::{
+            ClusterLog, ClusterPace,
+            engine::Engine,
+            postgres::{PostgresEngine, tests::server::Server},
+        },
         embedded::EmbeddedLog,
-        tests::memory::{Answering, MemoryLog},
+        tests::memory::{Answering, MemoryLog, SimEngine},
     },
     message::{Entry, Numbers, ReadMark, StoredMessage},
     metrics::Metrics,
@@ -65,8 +74,8 @@ pub(super) struct Subject {
     pub(super) expire: Box<dyn Fn(&Receipt)>,
     /// The appends so far that did not say their time.
     sends: Cell<u64>,
-    /// The embedded log's directory.
-    _dir: Option<tempfile::TempDir>,
+    /// What the log needs until its end: a directory, a runtime, a server.
+    _kept: Vec<Box<dyn Any>>,
 }
 
 pub(super) fn memory(answering: Answering) -> Subject {
@@ -80,7 +89,7 @@ pub(super) fn memory(answering: Answering) -> Subject {
         can_be_read_by_consumers: false,
         expire: Box::new(move |_| log.expire_all()),
         sends: Cell::default(),
-        _dir: None,
+        _kept: Vec::new(),
     }
 }
 
@@ -106,11 +115,64 @@ pub(super) fn embedded() -> Subject {
         can_be_read_by_consumers: true,
         expire: Box::new(move |receipt| expire(&machine, &*expiring, receipt)),
         sends: Cell::default(),
-        _dir: Some(dir),
+        _kept: vec![Box::new(dir)],
     }
 }
 
-pub(super) fn runtime() -> tokio::runtime::Runtime {
+/// The times of a fleet's log in these tests, which wait for most of its barriers.
+const PACE: ClusterPace = ClusterPace {
+    answer_within: Duration::from_secs(30),
+    barrier_spacing: Duration::from_millis(1),
+};
+
+/// The log of a fleet, on a store in memory.
+pub(super) fn cluster() -> Subject {
+    let engine = Arc::new(SimEngine::default());
+    let expiring = engine.clone();
+    on_store(store_runtime(), engine, move |_| expiring.expire_all())
+}
+
+/// The log of a fleet, on PostgreSQL; `None` where it is not installed.
+pub(super) fn postgres() -> Option<Subject> {
+    let database = Server::of_process()?.database();
+    let runtime = store_runtime();
+    let url = database.url();
+    let engine = runtime.block_on(PostgresEngine::connect(&url)).unwrap();
+    let expiring = engine.clone();
+    let expire = move |runtime: &Runtime| runtime.block_on(database.expire(&expiring));
+    Some(on_store(runtime, engine, expire))
+}
+
+fn store_runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+fn on_store(
+    runtime: Runtime,
+    engine: Arc<dyn Engine>,
+    expire: impl Fn(&Runtime) + 'static,
+) -> Subject {
+    let announced = Arc::new(Announced::default());
+    let opening = ClusterLog::open(engine, PACE, runtime.handle().clone());
+    let (log, tasks) = runtime.block_on(opening).unwrap();
+    log.commits(announced.clone());
+    let runtime = Rc::new(runtime);
+    let kept = Rc::clone(&runtime);
+    Subject {
+        log: Arc::new(log),
+        announced,
+        can_be_read_by_consumers: true,
+        expire: Box::new(move |_| expire(&runtime)),
+        sends: Cell::default(),
+        _kept: vec![Box::new(tasks), Box::new(kept)],
+    }
+}
+
+pub(super) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap()

@@ -1,0 +1,457 @@
+//! A store of a fleet in memory: one primary, and one standby that follows it.
+//!
+//! A transaction is visible on the primary at once, and is answered when the standby has it. It may hang, lose its request or its
+//! answer, or come late. When the standby takes over, everything that it does not have is lost.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::store_rows::StoreRows;
+use crate::{
+    ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
+    log::{
+        Append, ConversationPage, ConversationRead, CursorPage, FeedLimit, FeedPage, FeedPosition,
+        Inbox, InboxRead, LogError, Lookup, ReadLimit, Receipt, ResumePoint, RowTable, SessionRow,
+        TokenTimes,
+        cluster::engine::{
+            Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId, Observed,
+            Placement, SpreadPiece, StoreChange, Unfinished,
+        },
+    },
+    message::Numbers,
+};
+
+/// The fate of the next append of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreFault {
+    /// The request is lost.
+    LoseRequest,
+    /// The transaction is confirmed, and its answer is lost.
+    LoseAnswer,
+    /// The answer is lost, and the transaction begins only when [`SimEngine::let_late_go`] is called.
+    Late,
+    /// The wait for the standby was cut off. The transaction is visible, and the standby gets it with the next one.
+    Warn,
+    /// The store refuses the transaction.
+    Refuse,
+}
+
+/// A transaction: what it does to the rows.
+type Transaction = Arc<dyn Fn(&mut StoreRows) + Send + Sync>;
+
+/// The primary, and how far its standby follows.
+#[derive(Default)]
+struct Servers {
+    primary: StoreRows,
+    /// All transactions of the primary.
+    history: Vec<Transaction>,
+    /// The number of transactions that the standby has.
+    replicated: usize,
+    /// The standby gets nothing.
+    is_cut: bool,
+    is_away: bool,
+    /// The number of promotions.
+    timeline: u64,
+    faults: VecDeque<StoreFault>,
+    late: Vec<Transaction>,
+}
+
+impl Servers {
+    fn commit(&mut self, transaction: Transaction) -> usize {
+        transaction(&mut self.primary);
+        self.history.push(transaction);
+        if !self.is_cut {
+            self.replicated = self.history.len();
+        }
+        self.history.len()
+    }
+}
+
+/// The store.
+#[derive(Default)]
+pub struct SimEngine {
+    servers: Mutex<Servers>,
+    changed: Notify,
+}
+
+fn unknown(text: &'static str) -> EngineError {
+    EngineError::Unknown(text.into())
+}
+
+impl SimEngine {
+    fn servers(&self) -> MutexGuard<'_, Servers> {
+        self.servers.lock().expect("no holder panics")
+    }
+
+    /// The next append of a group has this fate.
+    pub fn fail(&self, fault: StoreFault) {
+        self.servers().faults.push_back(fault);
+    }
+
+    /// The standby gets nothing until [`SimEngine::join`] or [`SimEngine::promote`].
+    pub fn cut(&self) {
+        self.servers().is_cut = true;
+    }
+
+    /// The standby follows again, and gets all that it missed.
+    pub fn join(&self) {
+        let mut servers = self.servers();
+        servers.is_cut = false;
+        servers.replicated = servers.history.len();
+        self.changed.notify_waiters();
+    }
+
+    /// The standby takes over. What it does not have is lost.
+    pub fn promote(&self) {
+        let mut servers = self.servers();
+        let replicated = servers.replicated;
+        servers.history.truncate(replicated);
+        servers.primary = StoreRows::default();
+        for transaction in servers.history.clone() {
+            transaction(&mut servers.primary);
+        }
+        servers.is_cut = false;
+        servers.timeline += 1;
+        self.changed.notify_waiters();
+    }
+
+    /// Nobody reaches the store, or everyone does again.
+    pub fn set_away(&self, is_away: bool) {
+        self.servers().is_away = is_away;
+    }
+
+    /// The transactions that are late begin now.
+    pub fn let_late_go(&self) {
+        let mut servers = self.servers();
+        for transaction in std::mem::take(&mut servers.late) {
+            servers.commit(transaction);
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Makes retention remove every message. Keys are still remembered.
+    pub fn expire_all(&self) {
+        self.servers().commit(Arc::new(|store| {
+            store.rows.expire_all();
+            for first in store.placed.values_mut() {
+                first.receipt.receivers = 0;
+                first.receipt.entries = [].into();
+            }
+            store.to_everyone.clear();
+        }));
+    }
+
+    /// The bodies of a user's messages on the primary.
+    pub fn bodies(&self, user: &UserId) -> Vec<Bytes> {
+        let limit = ReadLimit {
+            messages: usize::MAX,
+            bytes: usize::MAX,
+        };
+        let read = self.servers().primary.rows.read(user, Seq::ZERO, limit);
+        let entries = read.expect("a store has no faults of this kind").entries;
+        let bodies = entries.iter().filter_map(|entry| entry.content.body());
+        bodies.cloned().collect()
+    }
+
+    /// Makes a transaction, and waits until the standby has it.
+    async fn commit<T: Send + 'static>(
+        &self,
+        fault: Option<StoreFault>,
+        make: impl Fn(&mut StoreRows) -> T + Send + Sync + 'static,
+    ) -> Result<T, EngineError> {
+        let make = Arc::new(make);
+        let again = Arc::clone(&make);
+        let transaction: Transaction = Arc::new(move |store| drop(again(store)));
+        let (made, number, timeline) = {
+            let mut servers = self.servers();
+            if servers.is_away {
+                return Err(EngineError::Away("the store is away".into()));
+            }
+            match fault {
+                Some(StoreFault::LoseRequest) => return Err(unknown("the request was lost")),
+                Some(StoreFault::Refuse) => {
+                    return Err(EngineError::Refused("a test asked for it".into()));
+                }
+                Some(StoreFault::Late) => {
+                    servers.late.push(transaction);
+                    return Err(unknown("the connection was lost"));
+                }
+                _ => {}
+            }
+            let made = make(&mut servers.primary);
+            servers.history.push(transaction);
+            if !servers.is_cut {
+                servers.replicated = servers.history.len();
+            }
+            (made, servers.history.len(), servers.timeline)
+        };
+        match fault {
+            Some(StoreFault::Warn) => return Err(unknown("a warning")),
+            Some(StoreFault::LoseAnswer) => return Err(unknown("the answer was lost")),
+            _ => {}
+        }
+        loop {
+            let changed = self.changed.notified();
+            {
+                let servers = self.servers();
+                if servers.timeline != timeline {
+                    return Err(unknown("the primary was lost"));
+                }
+                if servers.replicated >= number {
+                    return Ok(made);
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Reads the primary. A read of what the standby does not have is young.
+    fn look<T>(
+        &self,
+        horizon: Horizon,
+        look: impl FnOnce(&StoreRows) -> Result<T, LogError>,
+    ) -> Result<Observed<T>, EngineError> {
+        let servers = self.servers();
+        if servers.is_away {
+            return Err(EngineError::Away("the store is away".into()));
+        }
+        let value = look(&servers.primary);
+        let value = value.map_err(|error| EngineError::Damaged(error.text))?;
+        let is_young = servers.history.len() as u64 > horizon.0;
+        Ok(Observed { value, is_young })
+    }
+
+    /// Reads in a transaction of its own, so that all that it saw is confirmed with it.
+    async fn look_confirmed<T: Send + 'static>(
+        &self,
+        look: impl Fn(&StoreRows) -> Result<T, LogError> + Send + Sync + 'static,
+    ) -> Result<T, EngineError> {
+        let looked = self.commit(None, move |store| look(store)).await?;
+        looked.map_err(|error| EngineError::Damaged(error.text))
+    }
+
+    fn answer<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&StoreRows) -> Result<T, LogError>,
+    ) -> EngineFuture<'_, T> {
+        let seen = self.look(Horizon::default(), look);
+        Box::pin(async { seen.map(|seen| seen.value) })
+    }
+
+    fn seen<T: Send + 'static>(
+        &self,
+        horizon: Horizon,
+        look: impl FnOnce(&StoreRows) -> Result<T, LogError>,
+    ) -> EngineFuture<'_, Observed<T>> {
+        let seen = self.look(horizon, look);
+        Box::pin(async { seen })
+    }
+}
+
+impl Engine for SimEngine {
+    fn lanes(&self, count: usize) -> EngineFuture<'_, Vec<LaneId>> {
+        let make = move |store: &mut StoreRows| {
+            let first = store.lanes.len() as u64 + 1;
+            let ids = (first..first + count as u64).map(LaneId);
+            let ids: Vec<_> = ids.collect();
+            store.lanes.extend(ids.iter().map(|id| (*id, (0, 0))));
+            ids
+        };
+        Box::pin(self.commit(None, make))
+    }
+
+    fn append(
+        &self,
+        lane: LaneId,
+        number: u64,
+        group: Arc<[Append]>,
+    ) -> EngineFuture<'_, Vec<Placement>> {
+        let fault = self.servers().faults.pop_front();
+        let make = move |store: &mut StoreRows| store.append(lane, number, &group);
+        Box::pin(async move {
+            let placements = self.commit(fault, make).await?;
+            placements.ok_or_else(|| unknown("the lane is fenced"))
+        })
+    }
+
+    fn fence(&self, lane: LaneId, number: u64) -> EngineFuture<'_, u64> {
+        let make = move |store: &mut StoreRows| store.fence(lane, number);
+        Box::pin(self.commit(None, make))
+    }
+
+    fn firsts(&self, appends: Arc<[Append]>) -> EngineFuture<'_, Vec<Option<First>>> {
+        self.answer(|store| Ok(appends.iter().map(|append| store.first(append)).collect()))
+    }
+
+    fn barrier(&self, _: LaneId) -> EngineFuture<'_, Horizon> {
+        Box::pin(async {
+            let before = self.servers().history.len() as u64;
+            self.commit(None, |_| ()).await?;
+            Ok(Horizon(before))
+        })
+    }
+
+    fn write(&self, changes: Vec<StoreChange>, durability: Durability) -> EngineFuture<'_, ()> {
+        let make = move |store: &mut StoreRows| {
+            changes.iter().for_each(|change| store.change(change));
+        };
+        if durability == Durability::Confirmed {
+            return Box::pin(self.commit(None, make));
+        }
+        self.servers().commit(Arc::new(make));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn accept_to_everyone(&self, append: Append) -> EngineFuture<'_, Placement> {
+        let make = move |store: &mut StoreRows| {
+            let append = Append {
+                receivers: store.rows.users(),
+                ..append.clone()
+            };
+            let placement = store.place(&append);
+            if placement != Placement::Repeated {
+                store.to_everyone.push(append.message_id);
+            }
+            placement
+        };
+        Box::pin(self.commit(None, make))
+    }
+
+    fn spread(&self, id: MessageId, after: u64, limit: usize) -> EngineFuture<'_, SpreadPiece> {
+        self.answer(|store| {
+            let all = store.entries(id);
+            let begin = all.len().min(after as usize);
+            let end = all.len().min(begin + limit);
+            Ok(SpreadPiece {
+                epoch: store.rows.epoch(),
+                entries: all[begin..end].into(),
+                upto: end as u64,
+                is_last: end == all.len(),
+            })
+        })
+    }
+
+    fn unfinished(&self) -> EngineFuture<'_, Vec<Unfinished>> {
+        self.answer(|_| Ok(Vec::new()))
+    }
+
+    fn entries(
+        &self,
+        message: MessageId,
+        skip: usize,
+        limit: usize,
+    ) -> EngineFuture<'_, Vec<(UserId, Numbers)>> {
+        self.answer(|store| {
+            let entries = store.entries(message).iter().skip(skip).take(limit);
+            Ok(entries.cloned().collect())
+        })
+    }
+
+    fn entry_of(&self, message: MessageId, user: UserId) -> EngineFuture<'_, Option<Numbers>> {
+        self.answer(|store| {
+            let mut entries = store.entries(message).iter();
+            let of_user = entries.find(|(owner, _)| *owner == user);
+            Ok(of_user.map(|(_, numbers)| *numbers))
+        })
+    }
+
+    fn inbox(&self, user: UserId, horizon: Horizon) -> EngineFuture<'_, Observed<Inbox>> {
+        self.seen(horizon, |store| store.rows.inbox(&user))
+    }
+
+    fn read(
+        &self,
+        user: UserId,
+        after: Seq,
+        limit: ReadLimit,
+        horizon: Horizon,
+    ) -> EngineFuture<'_, Observed<InboxRead>> {
+        self.seen(horizon, |store| store.rows.read(&user, after, limit))
+    }
+
+    fn conversations(
+        &self,
+        user: UserId,
+        before: Seq,
+        limit: usize,
+        horizon: Horizon,
+    ) -> EngineFuture<'_, Observed<ConversationPage>> {
+        self.seen(horizon, |store| {
+            store.rows.conversations(&user, before, limit)
+        })
+    }
+
+    fn read_conversation(
+        &self,
+        user: UserId,
+        conversation: String,
+        range: (ConversationSeq, ConversationSeq),
+        limit: ReadLimit,
+        horizon: Horizon,
+    ) -> EngineFuture<'_, Observed<ConversationRead>> {
+        self.seen(horizon, |store| {
+            let rows = &store.rows;
+            rows.read_conversation(&user, &conversation, range, limit)
+        })
+    }
+
+    fn find(&self, lookup: Lookup) -> EngineFuture<'_, Option<Receipt>> {
+        self.answer(|store| store.rows.find(&lookup))
+    }
+
+    fn enter(&self, key: SessionKey, horizon: Horizon) -> EngineFuture<'_, Observed<ResumePoint>> {
+        self.seen(horizon, |store| store.resume_point(&key))
+    }
+
+    fn rows(
+        &self,
+        table: RowTable,
+        prefix: Vec<u8>,
+        after: Vec<u8>,
+        limit: usize,
+        horizon: Horizon,
+    ) -> EngineFuture<'_, Observed<Vec<(Bytes, Bytes)>>> {
+        self.seen(horizon, |store| {
+            store.rows.page(table, &prefix, &after, limit)
+        })
+    }
+
+    fn feed(&self, _: LaneId, from: FeedPosition, limit: FeedLimit) -> EngineFuture<'_, FeedPage> {
+        Box::pin(self.look_confirmed(move |store| store.rows.feed(from, limit)))
+    }
+
+    fn cursor_feed(
+        &self,
+        _: LaneId,
+        from: FeedPosition,
+        limit: usize,
+    ) -> EngineFuture<'_, CursorPage> {
+        Box::pin(self.look_confirmed(move |store| store.rows.cursor_feed(from, limit)))
+    }
+
+    fn sessions(&self, user: UserId) -> EngineFuture<'_, (Epoch, Vec<(SessionKey, SessionRow)>)> {
+        self.answer(|store| {
+            let sessions = store.rows.sessions.iter();
+            let of_user = sessions.filter(|(key, _)| key.user == user);
+            let of_user = of_user.map(|(key, row)| (key.clone(), *row));
+            Ok((store.rows.epoch(), of_user.collect()))
+        })
+    }
+
+    fn users(&self) -> EngineFuture<'_, Vec<UserId>> {
+        self.answer(|store| Ok(store.rows.users()))
+    }
+
+    fn profile(&self, user: UserId) -> EngineFuture<'_, Option<Bytes>> {
+        self.answer(|store| Ok(store.rows.profiles.get(&user).cloned()))
+    }
+
+    fn token_times(&self, user: UserId, platform: Platform) -> EngineFuture<'_, TokenTimes> {
+        self.answer(|store| Ok(store.rows.token_times(&user, platform)))
+    }
+}

@@ -1,0 +1,130 @@
+//! The rows of a store of a fleet, and the transactions on them.
+
+use std::collections::BTreeMap;
+
+use super::rows::Rows;
+use crate::{
+    ids::{MessageId, SessionKey, UserId},
+    log::{
+        Append, LogError, ResumePoint,
+        cluster::engine::{First, LaneId, Placement, StoreChange},
+    },
+    message::{Numbers, SettingsChange},
+};
+
+/// The rows of the store.
+#[derive(Default)]
+pub(super) struct StoreRows {
+    pub(super) rows: Rows,
+    /// The newest group and the fence of each lane.
+    pub(super) lanes: BTreeMap<LaneId, (u64, u64)>,
+    /// The id of the first message of each key.
+    keys: BTreeMap<(Box<str>, Box<str>), MessageId>,
+    pub(super) placed: BTreeMap<MessageId, First>,
+    /// The ids of messages to everyone.
+    pub(super) to_everyone: Vec<MessageId>,
+}
+
+impl StoreRows {
+    /// Places an append, unless its key was used before.
+    pub(super) fn place(&mut self, append: &Append) -> Placement {
+        let key = (append.sender.clone(), append.client_message_id.clone());
+        if append.is_keyed {
+            if self.keys.contains_key(&key) {
+                return Placement::Repeated;
+            }
+            self.keys.insert(key, append.message_id);
+        }
+        let unkeyed = Append {
+            is_keyed: false,
+            ..append.clone()
+        };
+        let (receipt, commit) = self.rows.append(unkeyed).expect("it has no key");
+        let epoch = commit.expect("it is no repeat").epoch;
+        let entries = receipt.entries.clone();
+        let first = First {
+            fingerprint: append.fingerprint,
+            epoch,
+            receipt,
+            is_complete: true,
+        };
+        self.placed.insert(append.message_id, first);
+        Placement::Placed { epoch, entries }
+    }
+
+    /// Appends a group; `None` if the lane is behind its number.
+    pub(super) fn append(
+        &mut self,
+        lane: LaneId,
+        number: u64,
+        group: &[Append],
+    ) -> Option<Vec<Placement>> {
+        let (newest, fenced) = self.lanes.get_mut(&lane)?;
+        if *newest >= number || *fenced >= number {
+            return None;
+        }
+        *newest = number;
+        Some(group.iter().map(|append| self.place(append)).collect())
+    }
+
+    pub(super) fn fence(&mut self, lane: LaneId, number: u64) -> u64 {
+        let (newest, fenced) = self.lanes.entry(lane).or_default();
+        if *newest < number {
+            *fenced = number.max(*fenced);
+        }
+        *newest
+    }
+
+    pub(super) fn first(&self, append: &Append) -> Option<First> {
+        let key = (append.sender.clone(), append.client_message_id.clone());
+        let id = match append.is_keyed {
+            true => self.keys.get(&key)?,
+            false => &append.message_id,
+        };
+        self.placed.get(id).cloned()
+    }
+
+    pub(super) fn change(&mut self, change: &StoreChange) {
+        let rows = &mut self.rows;
+        match change {
+            StoreChange::Cursor(key, epoch, row) => {
+                if *epoch == rows.epoch() {
+                    rows.move_cursor(key, *row);
+                }
+            }
+            StoreChange::Register(user, profile) => {
+                rows.profiles.insert(user.clone(), profile.clone());
+            }
+            StoreChange::Tokens(user, platform, times) => {
+                rows.raise_tokens(user.clone(), *platform, *times);
+            }
+            StoreChange::Delete(user, seqs) => rows.delete(user, seqs),
+            StoreChange::Settings(user, changes) => {
+                let changes: &[SettingsChange] = changes;
+                let changed = rows.change_settings(user, changes);
+                changed.expect("a store has conversations");
+            }
+            StoreChange::Rows(changes) => {
+                let put = rows.put_rows(changes.clone());
+                put.expect("a store takes rows that fit");
+            }
+        }
+    }
+
+    pub(super) fn resume_point(&self, key: &SessionKey) -> Result<ResumePoint, LogError> {
+        let times = self.rows.token_times(&key.user, key.platform);
+        Ok(ResumePoint {
+            revoked_before_ms: times.revoked_before_ms,
+            stored: self.rows.sessions.get(key).copied(),
+            inbox: self.rows.inbox(&key.user)?,
+        })
+    }
+
+    /// The entries of a message to everyone.
+    pub(super) fn entries(&self, message: MessageId) -> &[(UserId, Numbers)] {
+        match self.to_everyone.contains(&message) {
+            true => &self.placed[&message].receipt.entries,
+            false => &[],
+        }
+    }
+}

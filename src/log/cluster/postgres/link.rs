@@ -1,0 +1,259 @@
+//! One connection to the primary, made again when it is lost. The server's warnings make an outcome unknown.
+
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::timeout,
+};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, NoTls, Row, Statement,
+    config::TargetSessionAttrs,
+    error::{Severity, SqlState},
+    types::ToSql,
+};
+
+use super::super::engine::EngineError;
+
+/// A server that takes no connection in this time is away.
+const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The settings of each connection, whatever those of its user are. The statements are short: to plan or to compile one takes
+/// longer than many runs of it. A timeout of the server would cut off the wait for a standby.
+const SESSION_OPTIONS: &str =
+    "-c jit=off -c plan_cache_mode=force_generic_plan -c statement_timeout=0 -c lock_timeout=0";
+
+/// The parameters of a statement.
+pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// The way to the servers.
+pub(super) struct Servers {
+    config: Config,
+    /// The number of connections so far. A read over a new connection may come from another primary.
+    pub(super) connections: AtomicU64,
+}
+
+impl Servers {
+    /// Reads a `postgres://` URL, with several hosts if there are more servers.
+    pub(super) fn new(url: &str) -> Result<Arc<Self>, EngineError> {
+        let config: Result<Config, _> = url.parse();
+        // The text of this error has no part of the URL, which may hold a password.
+        let mut config = config.map_err(|error| EngineError::Refused(error.to_string().into()))?;
+        let options = config.get_options().unwrap_or_default();
+        let options = format!("{options} {SESSION_OPTIONS}");
+        config
+            .options(options)
+            .application_name("towncrier")
+            .connect_timeout(STORE_CONNECT_TIMEOUT)
+            .target_session_attrs(TargetSessionAttrs::ReadWrite);
+        Ok(Arc::new(Self {
+            config,
+            connections: AtomicU64::new(0),
+        }))
+    }
+}
+
+/// An open connection.
+pub(super) struct StoreSession {
+    pub(super) client: Client,
+    /// The server gave a warning: a commit may be on fewer copies than it should be.
+    is_warned: Arc<AtomicBool>,
+    statements: Mutex<HashMap<&'static str, Statement>>,
+}
+
+impl StoreSession {
+    pub(super) async fn open(servers: &Servers) -> Result<Arc<Self>, EngineError> {
+        let away = |text: String| EngineError::Away(text.into());
+        let connecting = timeout(STORE_CONNECT_TIMEOUT, servers.config.connect(NoTls));
+        let connected = connecting.await;
+        let connected = connected.map_err(|_| away("no server answers in time".into()))?;
+        let (client, mut connection) = connected.map_err(|error| away(text_of(&error)))?;
+        servers.connections.fetch_add(1, SeqCst);
+        let is_warned = Arc::new(AtomicBool::new(false));
+        let warned = Arc::clone(&is_warned);
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await
+            {
+                if let AsyncMessage::Notice(notice) = message
+                    && notice.parsed_severity() == Some(Severity::Warning)
+                {
+                    tracing::warn!(warning = notice.message(), "the store warns");
+                    warned.store(true, SeqCst);
+                }
+            }
+        });
+        Ok(Arc::new(Self {
+            client,
+            is_warned,
+            statements: Mutex::default(),
+        }))
+    }
+
+    /// The statement, prepared once on this connection.
+    async fn prepared(&self, text: &'static str) -> Result<Statement, EngineError> {
+        let mut statements = self.statements.lock().await;
+        if let Some(statement) = statements.get(text) {
+            return Ok(statement.clone());
+        }
+        // Nothing was done yet, whatever the reason.
+        let prepared = self.client.prepare(text).await;
+        let statement = prepared.map_err(|error| match error_of(&error) {
+            EngineError::Unknown(text) => EngineError::Away(text),
+            error => error,
+        })?;
+        statements.insert(text, statement.clone());
+        Ok(statement)
+    }
+
+    /// Makes one statement, which is a transaction of its own or a part of one. Not cancel safe: a drop leaves its outcome unknown.
+    pub(super) async fn query(
+        &self,
+        text: &'static str,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, EngineError> {
+        let statement = self.prepared(text).await?;
+        let rows = self.client.query(&statement, parameters).await;
+        let rows = rows.map_err(|error| error_of(&error))?;
+        self.check()?;
+        Ok(rows)
+    }
+
+    /// Makes commands without parameters.
+    pub(super) async fn command(&self, text: &str) -> Result<(), EngineError> {
+        let made = self.client.batch_execute(text).await;
+        made.map_err(|error| error_of(&error))?;
+        self.check()
+    }
+
+    fn check(&self) -> Result<(), EngineError> {
+        if self.is_warned.load(SeqCst) {
+            return Err(EngineError::Unknown("the server gave a warning".into()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.client.is_closed() || self.is_warned.load(SeqCst)
+    }
+}
+
+/// A place for one connection.
+pub(super) struct ServerLink {
+    servers: Arc<Servers>,
+    session: Mutex<Option<Arc<StoreSession>>>,
+}
+
+impl ServerLink {
+    pub(super) fn new(servers: Arc<Servers>) -> Self {
+        Self {
+            servers,
+            session: Mutex::new(None),
+        }
+    }
+
+    /// The connection, or a new one. Cancel safe.
+    pub(super) async fn session(&self) -> Result<Arc<StoreSession>, EngineError> {
+        let mut place = self.session.lock().await;
+        if let Some(session) = place.as_ref().filter(|session| !session.is_over()) {
+            return Ok(Arc::clone(session));
+        }
+        *place = None;
+        let session = StoreSession::open(&self.servers).await?;
+        *place = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// Makes one statement over the connection. Its statements are answered one after the other. Not cancel safe: a drop leaves its
+    /// outcome unknown.
+    pub(super) async fn query(
+        &self,
+        text: &'static str,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, EngineError> {
+        let session = self.session().await?;
+        session.query(text, parameters).await
+    }
+
+    /// Takes the connection, or a new one, for one user alone. Cancel safe.
+    pub(super) async fn take(&self) -> Result<Taken<'_>, EngineError> {
+        let mut place = self.session.lock().await;
+        let open = place.take().filter(|session| !session.is_over());
+        let session = match open {
+            Some(session) => session,
+            None => StoreSession::open(&self.servers).await?,
+        };
+        Ok(Taken { place, session })
+    }
+}
+
+/// A connection in the hands of one user. Dropped, it is closed: whatever it was in the middle of, nobody goes on behind it.
+pub(super) struct Taken<'a> {
+    place: MutexGuard<'a, Option<Arc<StoreSession>>>,
+    pub(super) session: Arc<StoreSession>,
+}
+
+impl Taken<'_> {
+    /// Gives the connection back, unless the outcome of its last work is unknown.
+    pub(super) fn give_back<T>(mut self, outcome: &Result<T, EngineError>) {
+        if !matches!(outcome, Err(EngineError::Unknown(_))) {
+            *self.place = Some(self.session);
+        }
+    }
+
+    /// Begins a transaction. Not cancel safe, as all work on it: a drop leaves the outcome unknown.
+    pub(super) async fn begin(&self, text: &str) -> Result<(), EngineError> {
+        self.session.command(text).await
+    }
+
+    /// Ends a transaction by the outcome of its work.
+    pub(super) async fn end<T>(self, made: Result<T, EngineError>) -> Result<T, EngineError> {
+        let made = match made {
+            Ok(made) => self.session.command("COMMIT").await.map(|()| made),
+            Err(error) => match self.session.command("ROLLBACK").await {
+                Ok(()) => Err(error),
+                Err(lost) => Err(lost),
+            },
+        };
+        self.give_back(&made);
+        made
+    }
+}
+
+/// The meaning of a driver's error for the outcome of a transaction.
+pub(super) fn error_of(error: &tokio_postgres::Error) -> EngineError {
+    let text = text_of(error).into();
+    let Some(of_server) = error.as_db_error() else {
+        return EngineError::Unknown(text);
+    };
+    let code = of_server.code();
+    if [SqlState::DATA_CORRUPTED, SqlState::INDEX_CORRUPTED].contains(code) {
+        return EngineError::Damaged(text);
+    }
+    match of_server.parsed_severity() {
+        // A transaction that ends with an error is nowhere.
+        Some(Severity::Error) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => {
+            EngineError::Away(text)
+        }
+        Some(Severity::Error) => EngineError::Refused(text),
+        _ => EngineError::Unknown(text),
+    }
+}
+
+/// The texts of an error and its sources.
+fn text_of(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
