@@ -92,6 +92,18 @@ impl Conversations {
         conversation.seqs.get(&number).copied()
     }
 
+    /// The number of the message at this seq of the inbox.
+    pub(super) fn number_of(&self, reader: Reader, id: &str, seq: u64) -> Option<u64> {
+        let conversation = self.of.get(&(reader, id.to_owned()))?;
+        let mut seqs = conversation.seqs.iter();
+        seqs.find(|(_, at)| **at == seq).map(|(number, _)| *number)
+    }
+
+    /// The ids of a user's conversations.
+    pub(super) fn ids(&self, reader: Reader) -> impl Iterator<Item = &String> {
+        self.all(reader).map(|(id, _)| id)
+    }
+
     /// Somebody asks for a mark.
     pub(super) fn asks(&mut self, reader: Reader, id: &str, mark: u64) {
         let asked = &mut self.get(reader, id).asked;

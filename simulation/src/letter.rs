@@ -99,6 +99,11 @@ impl Letter {
     }
 }
 
+/// True if the caller of the letter with this number wants no push of it.
+pub(super) fn is_unpushed(letter: u64) -> bool {
+    letter % 8 == 5
+}
+
 /// A letter's content: a JSON object, as a caller would send it.
 pub(super) fn content(letter: u64, bytes: usize) -> String {
     format!("{{\"letter\":{letter},\"text\":\"{}\"}}", "x".repeat(bytes))

@@ -134,6 +134,11 @@ impl World {
                 conversation,
                 back,
             } => self.mark_read(*user, *conversation, *back),
+            Operation::Silence {
+                user,
+                conversation,
+                is_silent,
+            } => self.silence(*user, *conversation, *is_silent),
             Operation::LoseLog => {
                 self.crash(Death {
                     power: None,
@@ -182,6 +187,7 @@ impl World {
                 session_type: talk.session_type(),
                 client_msg_id: key.map(|key| format!("k{key}")).unwrap_or_default(),
                 content: content.into(),
+                no_push: letter::is_unpushed(number),
                 ..StoredMessage::default()
             },
             receivers: match &receivers {

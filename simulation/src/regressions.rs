@@ -1,7 +1,7 @@
 //! The faults that the simulation found in the log, each as a plain test. `seeds.txt` has the seeds, which lose their value
 //! when schedules change.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     runtime::Builder,
@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    model::user_id,
+    model::{at_once, user_id},
     process::Life,
     recovered::{read, recovers},
     short_life::{Ground, Known, append},
@@ -19,7 +19,7 @@ use super::{
 use towncrier::{
     ids::{Epoch, Seq},
     log::{
-        AppendError, Cause, Log, LogError,
+        AppendError, Cause, EXPIRIES_WANTED, EXPIRY_PREFIX, Log, LogError, RowChange, RowTable,
         embedded::{EmbeddedLog, epoch_text},
     },
     metrics::Metrics,
@@ -178,6 +178,49 @@ fn a_crash_within_retention_leaves_no_hole_for_a_rebuilt_state_store() {
             assert_eq!(read(log, 0).expect("it reads"), found, "{operations}");
         });
     }
+}
+
+#[test]
+fn an_expiry_has_one_time_however_often_its_segment_is_removed() {
+    let expiries = |log: &EmbeddedLog| {
+        let rows = log.rows(RowTable::Consumers, EXPIRY_PREFIX, b"", usize::MAX);
+        let rows: BTreeMap<_, _> = at_once(rows).unwrap_or_default().into_iter().collect();
+        rows
+    };
+    let mut is_retried = false;
+    for operations in 1..=30 {
+        let ground = ground();
+        live(&ground, async |log, process| {
+            let wanted = RowChange {
+                table: RowTable::Consumers,
+                key: EXPIRIES_WANTED.into(),
+                value: Some("1".into()),
+            };
+            let pending = log.put_rows(vec![wanted]).unwrap();
+            pending.await.unwrap().unwrap();
+            for body in ["one", "two"] {
+                send(log, &ground, body).await.unwrap();
+                ground.clock.sleep(11_000);
+            }
+            sleep(Duration::from_millis(2_500)).await;
+            ground.clock.sleep(300_000);
+            process.end_after(operations);
+            sleep(Duration::from_secs(3)).await;
+        });
+        let segments = ground.segments.names().len();
+        ground.clock.sleep(7_000);
+        let mut before = BTreeMap::new();
+        live(&ground, async |log, _| {
+            before = expiries(log);
+            sleep(Duration::from_secs(3)).await;
+            let after = expiries(log);
+            for (key, value) in &before {
+                assert_eq!(after.get(key), Some(value), "{operations}");
+            }
+        });
+        is_retried |= !before.is_empty() && ground.segments.names().len() < segments;
+    }
+    assert!(is_retried);
 }
 
 #[test]

@@ -85,6 +85,12 @@ pub(super) enum Operation {
         conversation: usize,
         back: u64,
     },
+    /// A user wants no push of a conversation, or does again.
+    Silence {
+        user: usize,
+        conversation: usize,
+        is_silent: bool,
+    },
 }
 
 /// The end of the process, and the state that it finds afterwards.
@@ -169,7 +175,7 @@ impl Schedule {
         let mut operations = maker.operations();
         add_reads(seed, users, owners.len(), &mut operations);
         let phones = add_phones(seed, users, owners.len(), &mut operations);
-        add_outside(seed, &mut setup.config, &mut operations);
+        add_outside(seed, &mut setup.config, &owners, &mut operations);
         Self {
             seed,
             setup,

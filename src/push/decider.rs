@@ -89,6 +89,8 @@ pub(super) struct Decider {
     /// The rows of erased users that were removed and are still counted.
     forgotten: Arc<AtomicUsize>,
     first_due_ms: Option<u64>,
+    /// The rows that end dropped tasks and are not written yet.
+    dropping: Vec<RowChange>,
     /// The number of the last task.
     last_number: u64,
 }
@@ -148,6 +150,7 @@ impl Decider {
             due: 0,
             forgotten,
             first_due_ms: None,
+            dropping: Vec::new(),
             last_number: 0,
         }
     }

@@ -1,24 +1,46 @@
 //! The changes of rows by tasks that have ended, until they are written.
 
 use super::decider::StepError;
-use crate::log::{AppendError, Log, RowChange};
+use crate::{
+    log::{AppendError, Log, RowChange},
+    webhooks::PushEvent,
+};
 
 /// The ended tasks whose rows are removed together.
 const ENDED_TOGETHER: usize = 1024;
 /// The longest time for which rows of ended tasks stay, in ms: after a crash these pushes are sent again.
 pub(super) const REMOVE_MS: u64 = 1000;
 
+/// A change of a row that is not written yet.
+enum EndedRow {
+    Change(RowChange),
+    /// The event has its place among the events once the log takes its row.
+    Event(PushEvent),
+}
+
 /// Changes of rows that are not written yet.
 #[derive(Default)]
 pub(super) struct EndedRows {
-    rows: Vec<RowChange>,
+    rows: Vec<EndedRow>,
     /// The time of the oldest of them, Unix ms.
     since_ms: Option<u64>,
 }
 
+impl EndedRow {
+    fn change(&self) -> RowChange {
+        match self {
+            Self::Change(change) => change.clone(),
+            Self::Event(event) => event.row(),
+        }
+    }
+}
+
 impl EndedRows {
-    pub(super) fn add(&mut self, rows: impl IntoIterator<Item = RowChange>, now_ms: u64) {
-        self.rows.extend(rows);
+    /// A task has ended: its row goes, and an event tells of it.
+    pub(super) fn add(&mut self, removal: RowChange, event: Option<PushEvent>, now_ms: u64) {
+        // The event is written with the end of its task, or before it.
+        self.rows.extend(event.map(EndedRow::Event));
+        self.rows.push(EndedRow::Change(removal));
         self.since_ms.get_or_insert(now_ms);
     }
 
@@ -43,7 +65,13 @@ impl EndedRows {
     pub(super) async fn write(&mut self, log: &dyn Log, least: usize) -> Result<(), StepError> {
         while !self.rows.is_empty() && self.rows.len() >= least {
             let together = self.rows.len().min(ENDED_TOGETHER);
-            let pending = log.put_rows(self.rows[..together].to_vec())?;
+            let rows = &mut self.rows[..together];
+            let changes: Vec<_> = rows.iter().map(EndedRow::change).collect();
+            let pending = log.put_rows(changes.clone())?;
+            // They may be written from now on, and are tried again as they are.
+            for (row, change) in rows.iter_mut().zip(changes) {
+                *row = EndedRow::Change(change);
+            }
             let durable = pending.await;
             durable.unwrap_or(Err(AppendError::OutcomeUnknown))?;
             self.rows.drain(..together);

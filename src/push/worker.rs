@@ -28,10 +28,10 @@ use super::{
 };
 use crate::{
     config,
-    log::{RowChange, RowTable},
+    log::RowTable,
     message::Device,
     metrics::{Metrics, PushOutcomes},
-    webhooks::PushEvents,
+    webhooks::{PushEvent, PushEvents},
 };
 
 /// The pause before a task is tried again that could not be read, in ms.
@@ -289,18 +289,16 @@ impl VendorWorker {
         let erased = is_erased(&*self.parts.source.log, &task.user, task.seq).await;
         let mut event = None;
         if !erased.unwrap_or(false) {
-            // An event's row is written with the end of its task, or before it.
             event = self.event(task, &state);
             self.tell(task, state, now_ms);
         }
         self.lane.end(number);
         let key = task_key(self.lane.provider, number);
-        self.ended
-            .add(event.into_iter().chain([remove(key)]), now_ms);
+        self.ended.add(remove(key), event, now_ms);
     }
 
-    /// The row that tells webhooks of the end of a task.
-    fn event(&self, task: &PushTask, state: &SeenState) -> Option<RowChange> {
+    /// The event that tells webhooks of the end of a task.
+    fn event(&self, task: &PushTask, state: &SeenState) -> Option<PushEvent> {
         let (events, provider) = (&self.parts.events, self.lane.provider.name());
         let (message, user) = (task.message_id, &task.user);
         match state {

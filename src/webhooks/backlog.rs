@@ -19,11 +19,13 @@ const LOSSES_AT_ONCE: usize = 4;
 
 /// The number of events of push that wait.
 pub(super) struct PushBacklog {
-    /// Rows that were made since the start.
+    /// Events that were made since the start.
     made: Arc<AtomicU64>,
     /// Rows that were there at the start, less those told or removed since. The number may be negative.
     balance: i64,
     max: u64,
+    /// The time of the newest row at the start, Unix ms.
+    pub(super) newest_ms: u64,
 }
 
 /// Events of push that are gone.
@@ -40,7 +42,7 @@ impl PushBacklog {
         made: Arc<AtomicU64>,
         max: u64,
     ) -> Result<Self, LogError> {
-        let mut balance = 0;
+        let (mut balance, mut newest_ms) = (0, 0);
         let mut after = Vec::new();
         loop {
             let page = log.rows(
@@ -51,10 +53,16 @@ impl PushBacklog {
             );
             let page = page.wait().await?;
             let Some((last, _)) = page.last() else { break };
+            newest_ms = rows::push_time_ms(last).unwrap_or(newest_ms);
             after = last.to_vec();
             balance += page.len() as i64;
         }
-        Ok(Self { made, balance, max })
+        Ok(Self {
+            made,
+            balance,
+            max,
+            newest_ms,
+        })
     }
 
     /// So many events were removed from the rows.

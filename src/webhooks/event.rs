@@ -130,11 +130,13 @@ impl HookEvent {
                 "acked_time": row.acked_at_ms,
                 "proof": proof,
             });
-            let position = position.0.to_be_bytes();
+            // Retention may remove a move that was told in front of this one, and the answer to it may be lost. The range is another one
+            // then.
+            let position = [position.0.to_be_bytes(), told.0.to_be_bytes()];
             Self::new(
                 epoch,
                 EventKind::MessageAcked,
-                &[&position],
+                &[&position[0], &position[1]],
                 row.acked_at_ms,
                 data,
             )
@@ -154,10 +156,12 @@ impl HookEvent {
             );
         };
         let data = json!({ "user_id": user.as_str(), "from_seq": first, "to_seq": last });
+        // The removal of a segment may be tried again after an ack: then it leaves with another range.
+        let range = [first.to_be_bytes(), last.to_be_bytes()].concat();
         Self::new(
             epoch,
             EventKind::MessageExpired,
-            &[&position, user.as_str().as_bytes()],
+            &[&position, user.as_str().as_bytes(), &range],
             expiry.time_ms,
             data,
         )

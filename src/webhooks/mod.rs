@@ -48,7 +48,7 @@ pub use self::{
     courier::{HookReceiver, HookReply},
     dead_letters::{DeadLetter, DeadLetters, LetterError},
     forget::HookForgetter,
-    push_events::PushEvents,
+    push_events::{PushEvent, PushEvents},
     room::{HookSources, WebhooksRoom},
     thread::{WebhooksError, WebhooksThread},
 };

@@ -1,11 +1,13 @@
 //! The ends of pushes, for the room `push`: it writes an event's row together with the end of its task, so the event is told
-//! at least once.
+//! at least once. The key of the row is made when the row is written. So no event becomes durable in front of one that was told, although
+//! several workers write.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::{
@@ -19,7 +21,7 @@ use crate::{
     log::RowChange,
 };
 
-/// Makes the rows that tell of pushes. Without webhooks it makes none.
+/// Makes the events that tell of pushes. Without webhooks it makes none.
 #[derive(Clone, Default)]
 pub struct PushEvents(Option<Arc<Maker>>);
 
@@ -29,16 +31,25 @@ struct Maker {
     wants_failed: bool,
     /// Begins at a random number, so that no row of an earlier start has the same key.
     count: AtomicU64,
-    /// The number of rows that were made.
+    /// The time in the last key, Unix ms: keys ascend also when the clock goes back.
+    last_ms: AtomicU64,
+    /// The number of events that were made.
     made: Arc<AtomicU64>,
     news: Arc<Notify>,
 }
 
+/// The end of a push that is not written yet.
+pub struct PushEvent {
+    maker: Arc<Maker>,
+    value: Bytes,
+}
+
 impl PushEvents {
-    /// The maker of a gateway with this section of the configuration.
+    /// The maker of a gateway with this section of the configuration. `last_ms`: the time in the last key of earlier starts, Unix ms.
     pub(crate) fn new(
         webhooks: &Webhooks,
         clock: Arc<Clock>,
+        last_ms: u64,
         made: Arc<AtomicU64>,
         news: Arc<Notify>,
     ) -> Self {
@@ -50,46 +61,58 @@ impl PushEvents {
                 wants_sent,
                 wants_failed,
                 count: AtomicU64::new(fastrand::u64(..u64::MAX / 2)),
+                last_ms: AtomicU64::new(last_ms.saturating_add(1)),
                 made,
                 news,
             })
         }))
     }
 
-    /// The row that tells that a vendor took a push. `id` is the vendor's id for it. Write it together with the end of the
-    /// task.
+    /// The event of a vendor that took a push. `id` is the vendor's id for it. Write its row together with the end of the task.
     pub fn sent(
         &self,
         message: MessageId,
         user: &UserId,
         provider: &str,
         id: &str,
-    ) -> Option<RowChange> {
+    ) -> Option<PushEvent> {
         let maker = self.0.as_ref().filter(|maker| maker.wants_sent)?;
-        Some(maker.row(message, user, provider, (Some(id), None)))
+        Some(Maker::event(
+            maker,
+            message,
+            user,
+            provider,
+            (Some(id), None),
+        ))
     }
 
-    /// The row that tells that a push failed for good, or expired. Write it together with the end of the task.
+    /// The event of a push that failed for good, or expired. Write its row together with the end of the task.
     pub fn failed(
         &self,
         message: MessageId,
         user: &UserId,
         provider: &str,
         reason: &str,
-    ) -> Option<RowChange> {
+    ) -> Option<PushEvent> {
         let maker = self.0.as_ref().filter(|maker| maker.wants_failed)?;
-        Some(maker.row(message, user, provider, (None, Some(reason))))
+        Some(Maker::event(
+            maker,
+            message,
+            user,
+            provider,
+            (None, Some(reason)),
+        ))
     }
 }
 
 impl Maker {
-    fn row(
-        &self,
+    fn event(
+        maker: &Arc<Self>,
         message: MessageId,
         user: &UserId,
         provider: &str,
         (id, reason): (Option<&str>, Option<&str>),
-    ) -> RowChange {
+    ) -> PushEvent {
         let note = PushNote {
             server_msg_id: message.to_string(),
             user_id: user.as_str().into(),
@@ -97,11 +120,31 @@ impl Maker {
             id: id.map(|id| shortened(id).into()),
             reason: reason.map(|reason| shortened(reason).into()),
         };
-        let key = rows::push_key(self.clock.now_ms(), self.count.fetch_add(1, Relaxed));
         let value = serde_json::to_vec(&note).expect("texts are JSON");
-        self.made.fetch_add(1, Relaxed);
+        maker.made.fetch_add(1, Relaxed);
+        PushEvent {
+            maker: Arc::clone(maker),
+            value: value.into(),
+        }
+    }
+}
+
+impl PushEvent {
+    /// The row that tells of the event, behind all rows before. Give it to the log at once. A row that the log refused may be made anew, and
+    /// one that may be written may not.
+    pub fn row(&self) -> RowChange {
+        let Maker {
+            clock,
+            count,
+            last_ms,
+            news,
+            ..
+        } = &*self.maker;
+        let now_ms = clock.now_ms();
+        let time_ms = last_ms.fetch_max(now_ms, Relaxed).max(now_ms);
+        let key = rows::push_key(time_ms, count.fetch_add(1, Relaxed));
         // The row is durable a moment later. The thread waits a moment before it looks.
-        self.news.notify_one();
-        rows::put(key, value)
+        news.notify_one();
+        rows::put(key, self.value.clone())
     }
 }

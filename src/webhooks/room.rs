@@ -121,8 +121,9 @@ impl WebhooksRoom {
         let (orders, forgets) = mpsc::channel(FORGET_ORDERS_MAX);
         let pushes_made = Arc::new(AtomicU64::new(0));
         let pushes = PushBacklog::open(&*log, Arc::clone(&pushes_made), PUSH_EVENTS_MAX).await?;
+        let (of_pushes, last_ms) = (Arc::clone(&clock), pushes.newest_ms);
         let push_events =
-            PushEvents::new(settings, Arc::clone(&clock), pushes_made, Arc::clone(&news));
+            PushEvents::new(settings, of_pushes, last_ms, pushes_made, Arc::clone(&news));
         let gatherer = Gatherer::new(
             Arc::clone(&log),
             registry,

@@ -1,12 +1,15 @@
 //! The promise of webhooks: each event at least once, the same at each repeat, in order for each user and kind; nothing that was not
 //! so.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::trace::violated;
+use crate::{model::user_id, trace::violated};
 use towncrier::webhooks::HookReply;
 
 /// The tries after which a refused batch becomes dead letters.
@@ -15,9 +18,27 @@ const TRIES: u32 = 5;
 /// A session in an event: user, platform, device.
 pub(super) type SessionName = (String, u64, String);
 
+/// The last ack of a session that was told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LastAck {
+    pub(super) up_to: u64,
+    /// Unix ms.
+    acked_ms: u64,
+}
+
+/// The end of a push that was told.
+pub(super) struct ToldEnd {
+    /// The vendor's word.
+    pub(super) word: String,
+    /// The user, the type and the vendor.
+    pub(super) of: (String, String, String),
+}
+
 /// All that the receiver was told.
 #[derive(Default)]
 pub(super) struct Events {
+    /// The log forgets an OpenIM session that was silent for so long, ms. The session then begins anew, at the newest message.
+    kept_ms: u64,
     /// The content of each event that ever came, by its id.
     contents: BTreeMap<String, String>,
     /// The bodies of batches.
@@ -27,13 +48,19 @@ pub(super) struct Events {
     /// The receivers, with their seqs, of each message that was told.
     pub(super) accepted: BTreeMap<String, BTreeSet<(String, u64)>>,
     highest: BTreeMap<String, u64>,
-    pub(super) acked: BTreeMap<SessionName, u64>,
+    pub(super) acked: BTreeMap<SessionName, LastAck>,
     /// Losses that were announced: the kind, and the times.
     pub(super) lost: Vec<(String, u64, u64)>,
     /// Users and ranges that were announced as expired, and are not judged yet.
     pub(super) expired: Vec<(String, u64, u64)>,
     /// The vendors' words in events of push.
     pub(super) pushes: BTreeSet<String>,
+    /// The ends of pushes that were told in their turn, and are not judged yet.
+    pub(super) push_ends: Vec<ToldEnd>,
+    /// Messages and users of pushes that ended because too many waited, or for too long.
+    expired_pushes: BTreeSet<(String, String)>,
+    /// The newest time in an event of push, by user and type.
+    push_times: BTreeMap<(String, String), String>,
     /// True while the gateway may lose acks of the log, or messages, for a reason of its machine.
     pub(super) is_excused: bool,
 }
@@ -43,6 +70,13 @@ fn text(value: &Value) -> String {
 }
 
 impl Events {
+    pub(super) fn new(retention: Duration) -> Self {
+        Self {
+            kept_ms: retention.as_millis() as u64,
+            ..Self::default()
+        }
+    }
+
     /// Another log begins.
     pub(super) fn begin(&mut self) {
         self.refusals.clear();
@@ -52,18 +86,32 @@ impl Events {
         self.lost.clear();
         self.expired.clear();
         self.pushes.clear();
+        self.push_ends.clear();
+        self.expired_pushes.clear();
+        self.push_times.clear();
         self.is_excused = false;
     }
 
-    /// Events of messages and pushes that were refused to the end and not taken since.
-    pub(super) fn dead(&self) -> usize {
+    /// The events that were refused to the end and not taken since.
+    fn all_dead(&self) -> impl Iterator<Item = &String> {
         let refused = self.refusals.iter().filter(|(_, tries)| **tries >= TRIES);
-        let dead = refused.filter(|(id, _)| !self.taken.contains(*id));
+        let ids = refused.map(|(id, _)| id);
+        ids.filter(|id| !self.taken.contains(*id))
+    }
+
+    /// True if there are any.
+    pub(super) fn has_dead(&self) -> bool {
+        self.all_dead().next().is_some()
+    }
+
+    /// Those of messages and pushes.
+    pub(super) fn dead(&self) -> usize {
         // Presence is told at best, and a loss that grew meanwhile is another event.
         let is_kept = |content: &String| {
             !content.contains("\"type\":\"user.") && !content.contains("\"type\":\"events.lost")
         };
-        dead.filter(|(id, _)| self.contents.get(*id).is_some_and(is_kept))
+        self.all_dead()
+            .filter(|id| self.contents.get(*id).is_some_and(is_kept))
             .count()
     }
 
@@ -108,7 +156,8 @@ impl Events {
                 for event in &events {
                     let id = text(&event["id"]);
                     *self.refusals.entry(id.clone()).or_default() += 1;
-                    if self.refusals[&id] == TRIES && !self.taken.contains(&id) {
+                    let is_dead = self.refusals[&id] == TRIES && !self.taken.contains(&id);
+                    if is_dead && event["type"] == "message.acked" {
                         self.moves_ack(event);
                     }
                 }
@@ -136,8 +185,7 @@ impl Events {
                 };
                 self.expired.push((text(&data["user_id"]), from, to));
             }
-            "push.sent" => drop(self.pushes.insert(text(&data["id"]))),
-            "push.failed" => drop(self.pushes.insert(text(&data["reason"]))),
+            "push.sent" | "push.failed" => self.tell_push(event, is_in_turn),
             "events.lost" => {
                 let times = (data["from_time"].as_u64(), data["to_time"].as_u64());
                 let (Some(from_ms), Some(to_ms)) = times else {
@@ -170,28 +218,64 @@ impl Events {
         }
     }
 
+    /// The ends of a user's pushes come in their order, one type at a time.
+    fn tell_push(&mut self, event: &Value, is_in_turn: bool) {
+        let data = &event["data"];
+        let word = match &data["id"] {
+            Value::Null => text(&data["reason"]),
+            id => text(id),
+        };
+        let (user, kind) = (text(&data["user_id"]), text(&event["type"]));
+        if word == "expired" {
+            let message = text(&data["server_msg_id"]);
+            self.expired_pushes.insert((message, user.clone()));
+        }
+        self.pushes.insert(word.clone());
+        if !is_in_turn {
+            return;
+        }
+        let time = text(&event["timestamp"]);
+        let newest = self.push_times.entry((user.clone(), kind.clone()));
+        let newest = newest.or_default();
+        if time < *newest && !self.is_excused {
+            violated(
+                "webhooks",
+                format_args!("out of order, behind {newest}: {event}"),
+            );
+        }
+        *newest = time;
+        let of = (user, kind, text(&data["provider"]));
+        self.push_ends.push(ToldEnd { word, of });
+    }
+
+    /// True if the receiver was told that a push of this message ended without a vendor, for its age or because too many waited.
+    pub(super) fn has_expired(&self, message: &str, user: usize) -> bool {
+        let user = user_id(user).to_string();
+        self.expired_pushes.contains(&(message.to_owned(), user))
+    }
+
     /// The ranges of a session's acks go on without a hole.
     fn moves_ack(&mut self, event: &Value) {
         let data = &event["data"];
-        let (Some(from), Some(to)) = (data["from_seq"].as_u64(), data["to_seq"].as_u64()) else {
-            return;
+        let numbers = ["from_seq", "to_seq", "acked_time"].map(|name| data[name].as_u64());
+        let [Some(from), Some(up_to), Some(acked_ms)] = numbers else {
+            return violated("webhooks", format_args!("no range: {event}"));
         };
-        let session = (
-            text(&data["user_id"]),
-            data["platform"].as_u64().unwrap_or_default(),
-            text(&data["device_id"]),
-        );
-        let told = self.acked.get(&session).copied();
-        if let Some(told) = told
+        let device = text(&data["device_id"]);
+        let is_openim = data["proof"] == "received";
+        let platform = data["platform"].as_u64().unwrap_or_default();
+        let session = (text(&data["user_id"]), platform, device);
+        if let Some(told) = self.acked.get(&session) {
             // A session that the log forgot begins anew: what was told of it may come again.
-            && from > told + 1
-            && !self.is_excused
-        {
-            violated(
-                "webhooks",
-                format_args!("acks do not go on from {told}: {event}"),
-            );
+            let is_hole = from > told.up_to + 1;
+            let was_forgotten = is_openim && acked_ms.saturating_sub(told.acked_ms) >= self.kept_ms;
+            if is_hole && !was_forgotten && !self.is_excused {
+                violated(
+                    "webhooks",
+                    format_args!("acks do not go on from {told:?}: {event}"),
+                );
+            }
         }
-        self.acked.insert(session, to);
+        self.acked.insert(session, LastAck { up_to, acked_ms });
     }
 }

@@ -3,7 +3,28 @@
 use crate::model::Model;
 use towncrier::config::DeviceClass;
 
+/// The place of a message.
+pub(super) struct MessagePlace {
+    pub(super) letter: u64,
+    pub(super) conversation: String,
+    /// Its number in the conversation.
+    pub(super) number: u64,
+}
+
 impl Model {
+    /// The place of a user's message in the present log, if it is known.
+    pub(super) fn place_of(&self, user: usize, seq: u64) -> Option<MessagePlace> {
+        let reader = (self.epoch, user);
+        let (letter, _) = self.inboxes.get(&reader)?.letters.get(&seq)?;
+        let conversation = self.letters.get(letter)?.talk.conversation_id(user);
+        let number = self.conversations.number_of(reader, &conversation, seq)?;
+        Some(MessagePlace {
+            letter: *letter,
+            conversation,
+            number,
+        })
+    }
+
     /// The known messages of a user in the present log: seq, id, and the time of their accept, Unix ms.
     pub(in super::super) fn messages_of(
         &self,

@@ -3,12 +3,17 @@
 //! - `service.rs`: how a system is for some time; `schedule.rs`: the operations of a seed that change it
 //! - `sends.rs`: vendor push and webhooks of one life of the process
 //! - `vendor.rs`, `receiver.rs`: the systems
-//! - `pushes.rs`: the promise of vendor push; `events.rs`: that of webhooks; `known.rs`: facts of
-//!   the model
-//! - `watch.rs`: looks at the gateway between its steps, so that the promises can be judged
+//! - `pushes.rs`, `decisions.rs`, `duties.rs`: the promise of vendor push; `events.rs`: that of webhooks
+//! - `proofs.rs`, `wishes.rs`, `known.rs`: what a decision follows from: who is served, who wants no push, and facts of the model
+//! - `watch.rs`, `look.rs`: look at the gateway between its steps, so that the promises can be judged; `owed.rs`: the end of a run
 
+mod decisions;
+mod duties;
 mod events;
 mod known;
+mod look;
+mod owed;
+mod proofs;
 mod pushes;
 mod receiver;
 mod schedule;
@@ -16,6 +21,7 @@ mod sends;
 mod service;
 mod vendor;
 mod watch;
+mod wishes;
 
 use std::{
     cell::{Cell, RefCell},
@@ -69,7 +75,7 @@ impl Outside {
             vendors: Default::default(),
             receiver: Weather::default(),
             pushes: Arc::new(Mutex::new(Pushes::new(&config.push))),
-            events: Arc::default(),
+            events: Arc::new(Mutex::new(Events::new(config.log.retention))),
             life: Cell::default(),
             looks_at: Cell::new(is_there.then(Instant::now)),
             well_since: Cell::default(),

@@ -55,7 +55,8 @@ impl SimVendor {
         let (id, user) = (notice.id.to_string(), notice.user.as_str());
         let mut outcomes = Vec::new();
         for device in devices {
-            let outcome = lock(&self.pushes).arrives(&id, user, &device.token, service);
+            let push = (&*id, user, &*device.token);
+            let outcome = lock(&self.pushes).arrives(self.provider, push, service);
             note(format_args!("push {id} to {}: {outcome:?}", device.token));
             outcomes.push(outcome);
         }

@@ -1,37 +1,32 @@
-//! Looks at the gateway between its steps, registers devices, and waits at the end for all that the other systems are owed.
+//! Looks at the gateway between its steps, and registers devices.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{PROVIDERS, Service, lock};
+use super::{PROVIDERS, Service, lock, look::LookAtGateway};
 use crate::{
-    model::{SLACK_MS, at_once, user_id},
+    model::user_id,
     trace::{note, violated},
     world::World,
 };
 use towncrier::{
-    config::DeviceClass,
     delivery::Registration,
-    ids::{MessageId, Platform},
-    log::{Log as _, RowTable, SessionBegin, session_row_key},
+    ids::Platform,
+    log::Log as _,
+    message::{ReceiveOption, SettingsChange},
 };
 
 /// The interval of looks.
-const INTERVAL: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(250);
 /// The same while nothing is to be decided.
 const IDLE_INTERVAL: Duration = Duration::from_secs(5);
 /// After this time without a fault both rooms have begun in a log.
-const BEGINS_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const BEGINS_WITHIN: Duration = Duration::from_secs(5);
 /// A gateway's clock that is further from the truth dates and expires messages wrongly, ms.
 const CLOCK_MS_MAX: u64 = 2_000;
 /// The time after a logout before its devices are registered again.
 const LOGOUT_TAKES: Duration = Duration::from_secs(30);
-/// The prefix of the rows that say how far the receiver was told of a session, in the form of a begin; see `src/webhooks/rows.rs`. A
-/// session of which no event came may have begun there.
-const TOLD_PREFIX: &[u8] = b"webhooks/told/";
-/// The longest time until the other systems have what they are owed: the longest pauses of a vendor and of a receiver, some times over.
-const OWED_WITHIN: Duration = Duration::from_secs(40 * 60);
 
 impl World {
     /// A process begins, or does not.
@@ -86,6 +81,40 @@ impl World {
     pub(in super::super) async fn be_away(&self, time: Duration) {
         (0..=PROVIDERS.len()).for_each(|system| self.set_system(system, Service::Down, time));
         self.wait(time).await;
+    }
+
+    /// A user wants no push of a conversation, or does again.
+    pub(in super::super) fn silence(&self, user: usize, conversation: usize, is_silent: bool) {
+        let gateway = self.gateway.borrow();
+        let Some(gateway) = &*gateway else { return };
+        let known = self.model.borrow();
+        let Some((id, _)) = known.conversations.any((known.epoch, user), conversation) else {
+            return;
+        };
+        self.outside.pushes().wishes.asks(user, &id);
+        let change = SettingsChange {
+            conversation_id: id.clone(),
+            receive_option: Some(match (is_silent, conversation % 2) {
+                (false, _) => ReceiveOption::Notify,
+                (true, 0) => ReceiveOption::Unwanted,
+                (true, _) => ReceiveOption::Silent,
+            }),
+            ..SettingsChange::default()
+        };
+        let (delivery, clock) = (gateway.delivery.clone(), gateway.clock.clone());
+        let (pushes, life) = (Arc::clone(&self.outside.pushes), gateway.life.clone());
+        let (epoch, model) = (self.epoch.get(), self.model.clone());
+        gateway.spawn(async move {
+            let changed = delivery.change_settings(&user_id(user), vec![change]).await;
+            note(format_args!(
+                "{id} of user {user} is silent, {is_silent}: {changed:?}"
+            ));
+            if changed.is_ok() && !life.is_dead() && model.borrow().epoch == epoch {
+                lock(&pushes)
+                    .wishes
+                    .has(user, &id, is_silent, clock.now_ms());
+            }
+        });
     }
 
     /// A user logs out on a platform: the devices are registered no longer.
@@ -155,22 +184,22 @@ impl World {
         }
         let model = self.model.borrow();
         if outside.has_push {
-            let phones: BTreeSet<_> = self
-                .phones
-                .iter()
-                .filter_map(|phone| {
-                    Some((phone.owner.user, DeviceClass::of(phone.owner.platform)?))
-                })
-                .collect();
-            let (users, excused_ms) = (self.schedule.users, outside.excused_ms.get());
-            gateway.life.beside(|| {
-                outside
-                    .pushes()
-                    .look(&model, &gateway.log, users, settled, excused_ms, &phones);
-            });
+            let look = LookAtGateway {
+                model: &model,
+                gateway,
+                users: self.schedule.users,
+                settled,
+                excused_ms: outside.excused_ms.get(),
+                now,
+                now_ms: gateway.clock.now_ms(),
+            };
+            gateway.life.beside(|| outside.pushes().look(&look));
             self.register_devices();
         }
         let mut events = outside.events();
+        outside
+            .pushes()
+            .judge_order(std::mem::take(&mut events.push_ends));
         for (user, from, to) in std::mem::take(&mut events.expired) {
             let user = user.strip_prefix('u').and_then(|user| user.parse().ok());
             let mut gone = (from..=to)
@@ -235,151 +264,6 @@ impl World {
                 outside
                     .registers_at
                     .set(Some(Instant::now() + LOGOUT_TAKES));
-            }
-        }
-    }
-
-    /// The other systems are well again. Waits until they have all that they are owed.
-    pub(in super::super) async fn expect_told(&self) {
-        let outside = &self.outside;
-        if outside.looks_at.get().is_none() {
-            return;
-        }
-        outside.vendors.iter().for_each(|vendor| vendor.clear());
-        outside.receiver.clear();
-        let deadline = Instant::now() + OWED_WITHIN;
-        loop {
-            self.wait(Duration::from_secs(1)).await;
-            let Some(owed) = self.owed() else { break };
-            if Instant::now() > deadline {
-                return violated("owed", format_args!("{owed}"));
-            }
-            if outside.events().dead() > 0 {
-                self.send_letters_again();
-            }
-        }
-        note(format_args!("pushes: {:?}", outside.pushes().counts()));
-    }
-
-    fn send_letters_again(&self) {
-        let gateway = self.gateway.borrow();
-        let Some(gateway) = &*gateway else { return };
-        let Some(letters) = gateway.letters() else {
-            return;
-        };
-        gateway.spawn(async move {
-            // A failure is tried again a second later.
-            let _ = letters.send_again(None).await;
-        });
-    }
-
-    /// Anything that another system is owed.
-    fn owed(&self) -> Option<String> {
-        let outside = &self.outside;
-        if outside
-            .well_since
-            .get()
-            .is_none_or(|since| since.elapsed() < BEGINS_WITHIN)
-        {
-            return Some("the gateway is not well".into());
-        }
-        let model = self.model.borrow();
-        if outside.has_push
-            && let Some(owed) = outside.pushes().owed(&model)
-        {
-            return Some(owed);
-        }
-        if !outside.has_webhooks {
-            return None;
-        }
-        let events = outside.events();
-        if events.dead() > 0 {
-            return Some(format!("{} dead letters", events.dead()));
-        }
-        let excused_ms = outside.excused_ms.get();
-        for user in 0..self.schedule.users {
-            for (seq, id, at_ms) in model.messages_of(user) {
-                let receiver = (user_id(user).to_string(), seq);
-                let is_told = events
-                    .accepted
-                    .get(id)
-                    .is_some_and(|told| told.contains(&receiver));
-                let is_lost = events.lost.iter().any(|(kind, from_ms, to_ms)| {
-                    kind == "message.accepted"
-                        && (from_ms.saturating_sub(SLACK_MS)..=to_ms + SLACK_MS).contains(&at_ms)
-                        && (model.may_be_gone(user, model.epoch, seq) || events.is_excused)
-                });
-                if !is_told && !is_lost && at_ms > excused_ms {
-                    return Some(format!("no event tells {id} at {receiver:?}"));
-                }
-            }
-        }
-        if outside.has_push {
-            let pushes = outside.pushes();
-            let untold = pushes.words().find(|word| !events.pushes.contains(*word));
-            if let Some(untold) = untold {
-                return Some(format!("no event tells {untold}"));
-            }
-        }
-        drop(events);
-        self.untold_ack()
-    }
-
-    /// A session whose receiver was not told of its last ack.
-    fn untold_ack(&self) -> Option<String> {
-        let events = self.outside.events();
-        if events.is_excused {
-            return None;
-        }
-        let gateway = self.gateway.borrow();
-        let gateway = gateway.as_ref()?;
-        gateway.life.beside(|| {
-            for user in 0..self.schedule.users {
-                let id = user_id(user);
-                for (key, row) in at_once(gateway.log.sessions(&id)).unwrap_or_default() {
-                    let name = (
-                        id.to_string(),
-                        u64::from(key.platform.number()),
-                        key.device.to_string(),
-                    );
-                    let told = events.acked.get(&name).copied();
-                    // Rows of OpenIM's sessions end sooner.
-                    if told.is_none() && key.is_openim() {
-                        continue;
-                    }
-                    let begun = [SessionBegin::PREFIX, TOLD_PREFIX].map(|prefix| {
-                        let begin_key = session_row_key(prefix, &key);
-                        let rows = gateway.log.rows(RowTable::Consumers, &begin_key, b"", 1);
-                        let rows = at_once(rows).unwrap_or_default().into_iter();
-                        let mut rows = rows.filter(|(key, _)| key[..] == begin_key[..]);
-                        let begun = rows.find_map(|(_, value)| SessionBegin::read(&value));
-                        begun.map_or(0, |begun| begun.cursor.0)
-                    });
-                    let begun = begun[0].max(begun[1]);
-                    if told.unwrap_or(begun) != row.cursor.0 {
-                        return Some(format!("{name:?} is at {row:?}, told: {told:?}"));
-                    }
-                }
-            }
-            None
-        })
-    }
-
-    /// No event told a message that was never accepted. Call it after a look at the whole log.
-    pub(in super::super) fn expect_only_accepted(&self) {
-        let model = self.model.borrow();
-        let mut letters = model.letters.values();
-        if letters.any(|letter| letter.unknown > 0 || letter.open > 0) {
-            return;
-        }
-        for id in self.outside.events().accepted.keys() {
-            let mut letters = model.letters.values();
-            let is_known = letters.any(|letter| letter.messages.contains_key(id));
-            if !is_known {
-                violated("webhooks", format_args!("{id} was told and never accepted"));
-            }
-            if id.parse::<MessageId>().is_err() {
-                violated("webhooks", format_args!("{id} is no id"));
             }
         }
     }

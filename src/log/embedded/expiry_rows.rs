@@ -1,5 +1,6 @@
 //! The rows that tell a reader of the log which unacked messages a removed segment takes with it. They are durable before the
-//! segment goes. A retry after a crash writes the same rows again.
+//! segment goes. A retry after a crash or a failure writes the same rows again, with the time of the first attempt: the reader may have
+//! taken the rows of that attempt already. Another row keeps that time.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +8,19 @@ use bytes::Bytes;
 
 use super::{
     EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Expiry, FeedPosition, ReadError,
-    core::Core, record::Record, segment::Segment, table_id::TableId,
+    core::Core,
+    record::{Position, Record},
+    segment::Segment,
+    table_id::TableId,
 };
 use crate::{
     ids::{Seq, UserId},
     threads::Pulse,
 };
+
+/// The row of the segment that was the last to leave with unacked messages: its position and the time of the first attempt to remove
+/// it, Unix ms, both u64, big endian.
+const LEAVING: &[u8] = b"leaving";
 
 /// The records that tell of unacked messages up to these seqs, which leave with the segment. None, if nobody wants them.
 pub(super) fn expiry_records(
@@ -29,7 +37,8 @@ pub(super) fn expiry_records(
         return Ok(Vec::new());
     }
     let position = FeedPosition(segment.base.0);
-    let time_ms = core.clock.now_ms();
+    let begun_ms = begun_ms(core, segment.base)?;
+    let time_ms = begun_ms.unwrap_or_else(|| core.clock.now_ms());
     let mut expiries = Vec::new();
     for (user, highest) in highest {
         pulse.beat();
@@ -52,15 +61,33 @@ pub(super) fn expiry_records(
             time_ms,
         }];
     }
-    let record = |expiry: Expiry| {
-        let (key, value) = expiry.row();
-        Record::Row {
-            table: TableId::Consumers,
-            key,
-            value: Some(value),
-        }
+    let record = |(key, value)| Record::Row {
+        table: TableId::Consumers,
+        key,
+        value: Some(value),
     };
-    Ok(expiries.into_iter().map(record).collect())
+    let is_first = begun_ms.is_none() && !expiries.is_empty();
+    // In front of the others, so that none of them is durable without it.
+    let begin = is_first.then(|| begin_row(segment.base, time_ms));
+    let rows = expiries.iter().map(Expiry::row);
+    Ok(begin.into_iter().chain(rows).map(record).collect())
+}
+
+fn begin_row(base: Position, time_ms: u64) -> (Bytes, Bytes) {
+    let value = [base.0, time_ms].map(u64::to_be_bytes).concat();
+    (Bytes::from_static(LEAVING), value.into())
+}
+
+/// The time of the first attempt to remove this segment, Unix ms; `None`: there was none, or nothing was to be told then.
+fn begun_ms(core: &Core, base: Position) -> Result<Option<u64>, ReadError> {
+    let row = core.state.row(TableId::Consumers, LEAVING)?;
+    let numbers = row.and_then(|row| {
+        let (base, time_ms) = row.split_first_chunk()?;
+        Some((*base, time_ms.try_into().ok()?))
+    });
+    let numbers =
+        numbers.map(|(base, time_ms)| (u64::from_be_bytes(base), u64::from_be_bytes(time_ms)));
+    Ok(numbers.and_then(|(of, time_ms)| (of == base.0).then_some(time_ms)))
 }
 
 /// The number of other segments whose expiries wait, counted up to its bound.

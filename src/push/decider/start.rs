@@ -75,7 +75,8 @@ impl Decider {
                             {
                                 let (message, user) = (task.message_id, &task.user);
                                 let reason = "the vendor is configured no more";
-                                changes.extend(self.events.failed(message, user, provider, reason));
+                                let event = self.events.failed(message, user, provider, reason);
+                                changes.extend(event.map(|event| event.row()));
                             }
                             changes.push(rows::remove(key));
                         }

@@ -79,6 +79,11 @@ impl Decider {
     /// Ends the oldest tasks while too many decisions and tasks wait; without tasks, the oldest decisions that are due.
     async fn bound(&mut self, now_ms: u64) -> Result<(), StepError> {
         loop {
+            // Rows that an earlier attempt could not write. Their tasks wait no longer.
+            if !self.dropping.is_empty() {
+                self.put(self.dropping.clone()).await?;
+                self.dropping.clear();
+            }
             let waiting = self.due + self.lanes.iter().map(|lane| lane.len()).sum::<usize>();
             let excess = waiting.saturating_sub(self.tasks_max).min(ENDING_TOGETHER);
             if excess == 0 {
@@ -105,7 +110,8 @@ impl Decider {
                     if is_erased(&*self.source.log, user, task.seq).await? {
                         continue;
                     }
-                    told.extend(self.events.failed(message, user, provider, "expired"));
+                    let event = self.events.failed(message, user, provider, "expired");
+                    told.extend(event.map(|event| event.row()));
                     let fact = SeenFact {
                         class: task.class,
                         device: Some(seen::device(lane.provider, &task.device)),
@@ -128,7 +134,7 @@ impl Decider {
                 .into_iter()
                 .map(|number| rows::remove(task_key(lane.provider, number)));
             told.extend(removed);
-            self.put(told).await?;
+            self.dropping = told;
         }
     }
 

@@ -132,7 +132,7 @@ async fn of_too_many_tasks_the_oldest_end() {
     let few = |config: &mut config::Push| config.tasks_max = 3;
     let mut bench = Bench::with(Provider::Http, few).await;
     let (all, clock) = (config::Webhooks::default(), clock(&bench.hands));
-    let events = PushEvents::new(&all, clock, Arc::default(), Arc::default());
+    let events = PushEvents::new(&all, clock, 0, Arc::default(), Arc::default());
     bench.room.decider.tell_events(events);
     bench.register(Platform::Ios, "phone", "").await;
     let mut messages = Vec::new();

@@ -138,8 +138,10 @@ impl Bench {
         let made = Arc::new(AtomicU64::new(0));
         let news = Arc::new(Notify::new());
         let presence = Arc::new(PresenceNotes::new(self.clock.clone(), news.clone()));
-        let pushes = PushEvents::new(&self.settings, self.clock.clone(), made.clone(), news);
         let backlog = PushBacklog::open(&*log, made.clone(), self.pushes_max).await;
+        let backlog = backlog.unwrap();
+        let (clock, last_ms) = (self.clock.clone(), backlog.newest_ms);
+        let pushes = PushEvents::new(&self.settings, clock, last_ms, made.clone(), news);
         assert_eq!(made.load(Relaxed), 0);
         let registry = Registry::new(&config::Sessions::default(), Arc::default());
         let gatherer = Gatherer::new(
@@ -148,7 +150,7 @@ impl Bench {
             self.settings.clone(),
             presence.clone(),
             (commits, cursors),
-            backlog.unwrap(),
+            backlog,
             self.clock.now_ms(),
         );
         Run {

@@ -211,8 +211,8 @@ async fn a_flood_of_one_kind_does_not_hold_up_the_others_even_one_by_one() {
         run.told(state);
         bench.ack(&session("alice", ""), 1);
         run.presence.changed(&alice, Platform::Web, &device, true);
-        let row = run.pushes.sent(MessageId::new(1), &alice, "http", "7");
-        bench.put(row.into_iter().collect());
+        let sent = run.pushes.sent(MessageId::new(1), &alice, "http", "7");
+        bench.put(vec![sent.unwrap().row()]);
         let mut missing = vec!["message.acked", "user.online", "push.sent"];
         for _ in 0..16 {
             let batch = run.next().await.unwrap();
@@ -268,7 +268,7 @@ async fn ends_of_pushes_are_told_once_and_too_many_of_them_are_announced_as_lost
     let end = |run: &super::fixture::Run| {
         let sent = run.pushes.sent(message, &alice, "http", "7");
         let failed = run.pushes.failed(message, &alice, "http", &long);
-        bench.put(sent.into_iter().chain(failed).collect());
+        bench.put(vec![sent.unwrap().row(), failed.unwrap().row()]);
     };
     end(&run);
     let told = run.of_kind("push.sent").await;
@@ -336,6 +336,28 @@ async fn kinds_that_are_not_chosen_are_passed_over() {
 }
 
 #[tokio::test]
+async fn ends_of_pushes_are_told_in_the_order_in_which_their_rows_were_written() {
+    let bench = Bench::new();
+    let alice = user("alice");
+    let end = |run: &super::fixture::Run, id: &str| {
+        let sent = run.pushes.sent(MessageId::new(1), &alice, "http", id);
+        sent.unwrap()
+    };
+    let run = bench.start().await;
+    let early = end(&run, "0");
+    for id in ["1", "2"] {
+        bench.put(vec![end(&run, id).row()]);
+    }
+    bench.put(vec![early.row()]);
+    // A start within the same millisecond.
+    let mut run = bench.start().await;
+    bench.put(vec![end(&run, "3").row()]);
+    let told = run.of_kind("push.sent").await;
+    let ids: Vec<_> = told.iter().map(|event| &event["data"]["id"]).collect();
+    assert_eq!(ids, ["1", "2", "0", "3"]);
+}
+
+#[tokio::test]
 async fn read_marks_are_passed_over() {
     let bench = Bench::new();
     let mut run = bench.start().await;
@@ -370,8 +392,8 @@ async fn a_read_that_fails_once_loses_no_event_and_repeats_none() {
             };
             let (key, value) = expiry.row();
             let sent = run.pushes.sent(MessageId::new(1), &alice, "http", "7");
-            let lost = [rows::put(key, value), rows::push_loss((1, 2))];
-            bench.put(lost.into_iter().chain(sent).collect());
+            let lost = rows::push_loss((1, 2));
+            bench.put(vec![rows::put(key, value), lost, sent.unwrap().row()]);
             bench.log.fail_read_after(reads);
             let mut told = Vec::new();
             loop {
