@@ -113,6 +113,14 @@ impl Target {
         Ok(Some(all))
     }
 
+    /// The id of its first process that runs, if it is ours.
+    pub(crate) fn process_id(&self) -> Option<u32> {
+        match self {
+            Self::Own(own) => own.processes.iter().flatten().map(|one| one.0.id()).next(),
+            Self::Remote(_) => None,
+        }
+    }
+
     /// The resources of the servers of its store, if they are ours.
     pub(crate) fn store_usage(&self) -> io::Result<Option<Usage>> {
         match self {
