@@ -9,7 +9,7 @@
 //! - `before_send.rs`: the questions before a send
 //! - `backup.rs`: the backups of the log
 //! - `push.rs`, `login_keys.rs`: those of vendor push, and of the keys of a company's own login
-//! - `device_outcome.rs`: what became of a device
+//! - `device_outcome.rs`: what became of a device; `refusal_reason.rs`: why a connection was refused
 
 mod admin_route;
 mod backup;
@@ -17,10 +17,9 @@ mod before_send;
 mod device_outcome;
 mod login_keys;
 mod push;
+mod refusal_reason;
 
 use std::sync::Arc;
-
-pub use self::{admin_route::AdminRoute, backup::BackupMetrics, before_send::AskOutcome};
 
 use metrics::{Counter, Gauge, Histogram, Unit, with_local_recorder};
 use metrics_exporter_prometheus::{
@@ -28,9 +27,13 @@ use metrics_exporter_prometheus::{
 };
 
 pub use self::{
+    admin_route::AdminRoute,
+    backup::BackupMetrics,
+    before_send::AskOutcome,
     device_outcome::DeviceOutcome,
     login_keys::LoginKeysMetrics,
     push::{PushMetrics, PushOutcomes},
+    refusal_reason::RefusalReason,
 };
 use crate::{ids::Platform, process};
 
@@ -40,66 +43,6 @@ const SECONDS: [f64; 12] = [
 ];
 /// The bounds of the histogram of commit sizes, in messages.
 const MESSAGES: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
-
-/// Why a connection was refused before it was a session. The label `reason` has exactly these values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusalReason {
-    /// `handshake`: no good WebSocket request, or none in time.
-    Handshake,
-    /// `tls`: no good TLS handshake, or none in time.
-    Tls,
-    /// `origin`: a browser on a page that may not connect.
-    Origin,
-    /// `overload`: the number of connections is at its limit.
-    Overload,
-    /// `rate`: handshakes come faster than allowed.
-    Rate,
-    /// `memory`: the memory of the process is at its limit.
-    Memory,
-    /// `draining`: the gateway drains.
-    Draining,
-    /// `bad_tokens`: too many bad tokens came from the client's address.
-    BadTokens,
-    /// `crowded`: a later arrival needed the oldest arrival's room.
-    Crowded,
-    /// `address`: a later arrival of the same address needed the room.
-    Address,
-    /// `token`: the token is not good, and the client had to know before its upgrade.
-    Token,
-}
-
-impl RefusalReason {
-    /// Every reason, in the order of the metric's help text.
-    const ALL: [Self; 11] = [
-        Self::Handshake,
-        Self::Tls,
-        Self::Origin,
-        Self::Overload,
-        Self::Rate,
-        Self::Memory,
-        Self::Draining,
-        Self::BadTokens,
-        Self::Crowded,
-        Self::Address,
-        Self::Token,
-    ];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Handshake => "handshake",
-            Self::Tls => "tls",
-            Self::Origin => "origin",
-            Self::Overload => "overload",
-            Self::Rate => "rate",
-            Self::Memory => "memory",
-            Self::Draining => "draining",
-            Self::BadTokens => "bad_tokens",
-            Self::Crowded => "crowded",
-            Self::Address => "address",
-            Self::Token => "token",
-        }
-    }
-}
 
 /// A value for each kind of an inbox's entries. The label `kind` has these two values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

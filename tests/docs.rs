@@ -53,7 +53,7 @@ fn the_table_of_metrics_has_every_metric() {
 
 #[test]
 fn the_table_of_admission_limits_has_every_reason_of_a_refusal() {
-    let metrics = read("src/metrics.rs");
+    let metrics = read("src/metrics/refusal_reason.rs");
     let labels = metrics.split_once("fn label(self)").unwrap().1;
     let labels = labels.split_once("\n    }\n").unwrap().0;
     let coded: BTreeSet<_> = labels.split('"').skip(1).step_by(2).collect();

@@ -31,13 +31,13 @@ const NOBODY: u32 = 65534;
 #[derive(Debug)]
 pub(crate) struct PostgresServers {
     programs: PathBuf,
-    servers: Vec<Server>,
+    servers: Vec<StoreServer>,
     primary: usize,
     dir: TempDir,
 }
 
 #[derive(Debug)]
-struct Server {
+struct StoreServer {
     name: String,
     data: PathBuf,
     port: u16,
@@ -56,7 +56,7 @@ impl PostgresServers {
         }
         let servers = (0..=standbys).map(|number| {
             let name = format!("s{number}");
-            Ok(Server {
+            Ok(StoreServer {
                 data: dir.path().join(&name),
                 name,
                 port: TcpListener::bind("127.0.0.1:0")?.local_addr()?.port(),
@@ -272,7 +272,7 @@ impl PostgresServers {
     }
 }
 
-impl Server {
+impl StoreServer {
     fn kill(&mut self) -> io::Result<()> {
         let Some(mut process) = self.process.take() else {
             return Ok(());

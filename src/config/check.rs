@@ -390,6 +390,7 @@ pub(super) fn lasts(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::check_auth::check_auth;
 
     #[test]
     fn the_defaults_pass() {
@@ -451,7 +452,8 @@ mod tests {
         for (key, spoil) in spoiled {
             let mut config = Config::default();
             spoil(&mut config);
-            assert_eq!(check(&config).expect_err(key).key, key);
+            let checked = check(&config).and_then(|()| check_auth(&config.auth));
+            assert_eq!(checked.expect_err(key).key, key);
         }
     }
 
@@ -524,7 +526,7 @@ mod tests {
     fn no_refusal_shows_a_secret() {
         let mut config = Config::default();
         config.auth.secret = "tuoyun".into();
-        let text = check(&config).expect_err("too short").to_string();
+        let text = check_auth(&config.auth).expect_err("too short").to_string();
         assert!(!text.contains("tuoyun"), "{text}");
     }
 }

@@ -59,7 +59,7 @@ async fn rows_and_letters_lose_an_erased_user_and_keep_the_others() {
         let sent = run
             .pushes
             .sent(MessageId([1; 16]), &user(name), "http", "v");
-        bench.put(sent.into_iter().collect());
+        bench.put(sent.map(|event| event.row()).into_iter().collect());
         let expiry = Expiry {
             position: FeedPosition(7),
             user: Some(user(name)),
@@ -134,7 +134,7 @@ async fn rows_that_are_written_late_are_not_told() {
         .pushes
         .sent(MessageId([1; 16]), &user("alice"), "http", "v");
     tokio::task::block_in_place(|| bench.erase("alice"));
-    bench.put(late.into_iter().collect());
+    bench.put(late.map(|event| event.row()).into_iter().collect());
     assert_eq!(run.all().await, Vec::<Value>::new());
     assert_eq!(bench.kept(rows::PUSH_PREFIX).await, []);
 }
