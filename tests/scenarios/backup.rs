@@ -85,13 +85,13 @@ impl Sdk {
     }
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     let text = [&output.stdout[..], &output.stderr].concat();
     String::from_utf8_lossy(&text).into_owned()
 }
 
 /// `towncrier log backup` into this directory.
-async fn back_up(gateway: &Gateway, dir: &Path) -> Output {
+pub(crate) async fn back_up(gateway: &Gateway, dir: &Path) -> Output {
     let mut command = gateway.command("log");
     command.arg("backup").arg(dir);
     tokio::task::spawn_blocking(move || command.output().unwrap())
@@ -101,17 +101,22 @@ async fn back_up(gateway: &Gateway, dir: &Path) -> Output {
 
 /// `towncrier log restore` of this backup.
 fn restore(backup: &Path, data: &Path) -> Output {
+    restoring(backup, data).output().unwrap()
+}
+
+/// The command `towncrier log restore` of this backup.
+pub(crate) fn restoring(backup: &Path, data: &Path) -> std::process::Command {
     let mut command = towncrier();
     command
         .args(["log", "restore"])
         .arg(backup)
         .arg("--data")
         .arg(data);
-    command.output().unwrap()
+    command
 }
 
 /// A gateway on the data directory that a restore made. The directory is moved.
-async fn serve(restored: &Path) -> Gateway {
+pub(crate) async fn serve(restored: &Path) -> Gateway {
     let mut gateway = Gateway::start(&[]).await;
     gateway.kill();
     fs::remove_dir_all(gateway.data()).unwrap();

@@ -13,6 +13,7 @@ use tokio::{
 };
 use towncrier::protocol::towncrier_v1::proto::{Connect, gap, kicked};
 
+use crate::backup::{back_up, restoring, said, serve};
 use crate::support::{
     ADMIN, Gateway, IOS, WEB,
     admin::{Admin, Answer},
@@ -297,6 +298,30 @@ async fn an_erased_user_is_erased_in_a_copy_that_was_made_later() {
     gateway.restart().await;
     expect_nothing_of(&mut admin, "alice", &sent.server_msg_id, "restored").await;
     assert_eq!(admin.bounds("alice").await, (2, 1));
+}
+
+#[tokio::test]
+async fn a_restore_of_an_earlier_backup_erases_again_by_the_list_of_a_later_one() {
+    let gateway = Gateway::start(&[]).await;
+    let mut admin = gateway.admin().await;
+    let sent = admin.send(&notice("alice", SECRET_TEXT)).await;
+    admin.send(&notice("bob", "one")).await;
+    let temp = tempfile::tempdir().unwrap();
+    let [earlier, later, data] = ["earlier", "later", "data"].map(|name| temp.path().join(name));
+    let made = back_up(&gateway, &earlier).await;
+    assert!(made.status.success(), "{}", said(&made));
+    erase(&mut admin, "alice").await;
+    let made = back_up(&gateway, &later).await;
+    assert!(made.status.success(), "{}", said(&made));
+    let mut command = restoring(&earlier, &data);
+    command.arg("--erased").arg(later.join("erased"));
+    let restored = command.output().unwrap();
+    assert!(restored.status.success(), "{}", said(&restored));
+    let gateway = serve(&data).await;
+    let mut admin = gateway.admin().await;
+    expect_nothing_of(&mut admin, "alice", &sent.server_msg_id, "restored").await;
+    assert_eq!(inbox(&mut admin, "alice").await, Vec::<String>::new());
+    assert_eq!(inbox(&mut admin, "bob").await.len(), 1);
 }
 
 #[tokio::test]
