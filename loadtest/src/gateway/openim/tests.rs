@@ -169,10 +169,14 @@ fn frame(number: i64, msg_incr: &str, data: &[u8]) -> Message {
     Message::Binary(frame.into())
 }
 
+/// The next request. The session's heartbeat may come before it.
 async fn request(socket: &mut WebSocketStream<TcpStream>) -> SdkResponse {
-    match socket.next().await.unwrap().unwrap() {
-        Message::Binary(frame) => gob::decode(&frame).unwrap(),
-        other => panic!("{other:?}"),
+    loop {
+        match socket.next().await.unwrap().unwrap() {
+            Message::Binary(frame) => return gob::decode(&frame).unwrap(),
+            Message::Ping(_) => {}
+            other => panic!("{other:?}"),
+        }
     }
 }
 
