@@ -76,8 +76,8 @@ struct ServerArgs {
     settings: Vec<String>,
     /// The store of the rig's own gateways: embedded, a data directory, or postgres, servers that the rig starts. PostgreSQL has to be
     /// installed.
-    #[arg(long, global = true, value_enum, default_value_t = Store::Embedded, conflicts_with_all = ["ws", "target"])]
-    store: Store,
+    #[arg(long, global = true, value_enum, default_value_t = StoreKind::Embedded, conflicts_with_all = ["ws", "target"])]
+    store: StoreKind,
     /// Gateways on the store.
     #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(GATEWAYS_MAX)))]
     gateways: u8,
@@ -109,7 +109,7 @@ struct ServerArgs {
 
 /// The kind of store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Store {
+enum StoreKind {
     Embedded,
     Postgres,
 }
@@ -167,7 +167,7 @@ impl ServerArgs {
             gateways,
             standbys,
         } = self;
-        if store == Store::Embedded && (gateways > 1 || standbys > 0) {
+        if store == StoreKind::Embedded && (gateways > 1 || standbys > 0) {
             bail!("a data directory has one gateway and no standby: add --store postgres");
         }
         match (target, ws, admin, secret) {
@@ -199,8 +199,8 @@ impl ServerArgs {
             _ => {
                 let gateway = gateway::GatewayProgram::find(settings, protocol)?;
                 match store {
-                    Store::Embedded => Target::start(Program::Gateway(gateway), data),
-                    Store::Postgres => {
+                    StoreKind::Embedded => Target::start(Program::Gateway(gateway), data),
+                    StoreKind::Postgres => {
                         Target::start_fleet(gateway, gateways.into(), standbys.into(), data)
                     }
                 }
