@@ -3,12 +3,14 @@
 use std::{
     fs::File,
     io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
     time::Duration,
 };
 
 use bytes::Bytes;
 use hyper::{Request, StatusCode, Uri, header::ACCEPT};
+use rustix::fs::OFlags;
 use towncrier_client::Trust;
 
 use super::{FILE_INTERVAL, LOOK_TIMEOUT};
@@ -98,10 +100,19 @@ impl KeySource {
 
 fn read_file(path: &PathBuf) -> Result<Bytes, KeySourceFault> {
     let read = || {
+        // The open of a FIFO waits for no writer, and then the FIFO is refused.
+        let mut options = File::options();
+        options
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits() as i32);
+        let file = options.open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
         let mut text = Vec::new();
         // One byte more than a set may have tells a set that is too large.
         let bytes_max = KEY_SET_BYTES_MAX as u64 + 1;
-        File::open(path)?.take(bytes_max).read_to_end(&mut text)?;
+        file.take(bytes_max).read_to_end(&mut text)?;
         io::Result::Ok(text.into())
     };
     read().map_err(|error| KeySourceFault::File {
@@ -151,5 +162,10 @@ mod tests {
         assert!(matches!(source.look().await, Err(KeySourceFault::Set(_))));
         std::fs::write(&path, r#"{"keys":[{}]}"#).unwrap();
         assert!(source.look().await.unwrap().is_none(), "as before");
+        std::fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let refused = source.look().await.unwrap_err().to_string();
+        assert!(refused.contains("no regular file"), "{refused}");
     }
 }

@@ -116,7 +116,7 @@ impl KeySet {
         &self.passed_over
     }
 
-    /// Checks the signature of a token that names this algorithm and key.
+    /// Checks the signature of a token that names this algorithm and key. Of keys with one name each is tried.
     ///
     /// # Errors
     /// [`TokenError::UnknownKey`] if the set has no such key, [`TokenError::Algorithm`] if the key is for another algorithm,
@@ -128,33 +128,34 @@ impl KeySet {
         signed: &[u8],
         signature: &[u8],
     ) -> Result<(), TokenError> {
-        let key = self.find(algorithm, key_id)?;
-        let is_good = match key {
-            PublicKey::Rsa { n, e } => {
-                let key = RsaPublicKeyComponents { n, e };
-                key.verify(&RSA_PKCS1_2048_8192_SHA256, signed, signature)
-            }
-            PublicKey::P256(point) => {
-                let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
-                key.verify(signed, signature)
-            }
-        };
-        is_good.map_err(|_| TokenError::Signature)
+        let keys = self.find(algorithm, key_id)?;
+        let is_good = keys.iter().any(|key| key.verifies(signed, signature));
+        if is_good {
+            Ok(())
+        } else {
+            Err(TokenError::Signature)
+        }
     }
 
-    /// The key that a token names. A token that names none means the only key of its algorithm.
-    fn find(&self, algorithm: Algorithm, key_id: Option<&str>) -> Result<&PublicKey, TokenError> {
+    /// The keys that a token names, at least one. A token that names none means the only key of its algorithm.
+    fn find(
+        &self,
+        algorithm: Algorithm,
+        key_id: Option<&str>,
+    ) -> Result<Vec<&PublicKey>, TokenError> {
         let fits = |key: &&LoginKey| key.key.algorithm() == algorithm;
         let mut fitting = self.keys.iter().filter(fits);
         let Some(id) = key_id else {
             return match (fitting.next(), fitting.next()) {
-                (Some(only), None) => Ok(&only.key),
+                (Some(only), None) => Ok(vec![&only.key]),
                 _ => Err(TokenError::UnknownKey),
             };
         };
         let is_named = |key: &&LoginKey| key.id.as_deref() == Some(id);
-        if let Some(key) = fitting.find(is_named) {
-            return Ok(&key.key);
+        // One, but for a login that gives two keys the same name.
+        let named: Vec<_> = fitting.filter(is_named).map(|key| &key.key).collect();
+        if !named.is_empty() {
+            return Ok(named);
         }
         let is_for_another = self.keys.iter().any(|key| is_named(&key));
         Err(if is_for_another {
@@ -166,6 +167,20 @@ impl KeySet {
 }
 
 impl PublicKey {
+    fn verifies(&self, signed: &[u8], signature: &[u8]) -> bool {
+        let checked = match self {
+            Self::Rsa { n, e } => {
+                let key = RsaPublicKeyComponents { n, e };
+                key.verify(&RSA_PKCS1_2048_8192_SHA256, signed, signature)
+            }
+            Self::P256(point) => {
+                let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
+                key.verify(signed, signature)
+            }
+        };
+        checked.is_ok()
+    }
+
     fn algorithm(&self) -> Algorithm {
         match self {
             Self::Rsa { .. } => Algorithm::Rs256,
@@ -310,6 +325,23 @@ mod tests {
         let refused = check(&two, Algorithm::Rs256, None, RFC_RS256);
         assert_eq!(refused, Err(TokenError::UnknownKey));
         assert_eq!(check(&two, Algorithm::Rs256, Some("r2"), RFC_RS256), Ok(()));
+    }
+
+    #[test]
+    fn of_keys_with_one_name_each_is_tried() {
+        let mut other = rsa_key();
+        other["n"] = json!(BASE64URL.encode([0xff; 256]));
+        for keys in [[other.clone(), rsa_key()], [rsa_key(), other.clone()]] {
+            let both = set(&keys);
+            assert_eq!(check(&both, Algorithm::Rs256, Some("r"), RFC_RS256), Ok(()));
+        }
+        let refused = check(
+            &set(&[other.clone(), other]),
+            Algorithm::Rs256,
+            Some("r"),
+            RFC_RS256,
+        );
+        assert_eq!(refused, Err(TokenError::Signature));
     }
 
     #[test]

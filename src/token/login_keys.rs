@@ -118,6 +118,8 @@ impl LoginKeys {
         let mut payload: Payload = serde_json::from_slice(json)
             .or_else(|_| self.dates_of(&all))
             .map_err(malformed)?;
+        // `iat_ms` is a claim of the gateway's own tokens.
+        payload.iat_ms = None;
         let names = &self.claims;
         if !names.user.is_empty() {
             payload.user_v2 = all[&names.user].as_str().map(str::to_owned);

@@ -39,8 +39,8 @@ const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// a revocation lies behind the newest token.
 const ISSUED_AT_MS_MAX: u64 = 253_402_300_799_999;
 
-/// `nbf` may be ahead of our clock by this many seconds, because tokens may come from a machine whose clock is ahead.
-const NOT_BEFORE_LEEWAY_S: u64 = 60;
+/// `nbf` and `iat` may be ahead of our clock by this many seconds, because tokens may come from a machine whose clock is ahead.
+const CLOCK_LEEWAY_S: u64 = 60;
 
 /// Issues and verifies tokens. Shared by all rooms that meet one.
 pub struct Tokens {
@@ -60,7 +60,9 @@ pub struct Claims {
     pub user: UserId,
     /// The platform that it names.
     pub platform: Platform,
-    /// The time at which it was issued, Unix ms; a revocation is compared with it. 0 if the token does not say it.
+    /// The time at which it was issued, Unix ms; a revocation is compared with it. 0 if the token does not say it. A token of a
+    /// company's login counts as issued 60 s before its `iat`: the login's clock may be ahead by as much, and a revocation covers
+    /// all tokens that were issued before it, also those that the gateway has not seen.
     pub issued_at_ms: u64,
     /// The time until which it is valid, Unix seconds.
     pub expires_at_s: u64,
@@ -236,7 +238,11 @@ impl Tokens {
             keys.check(algorithm, key_id.as_deref(), signed.as_bytes(), &signature)?;
             keys.read(&payload?)?
         };
-        payload.check(now_ms / 1000)
+        let mut claims = payload.check(now_ms / 1000)?;
+        if algorithm != Algorithm::Hs256 {
+            claims.issued_at_ms = claims.issued_at_ms.saturating_sub(CLOCK_LEEWAY_S * 1000);
+        }
+        Ok(claims)
     }
 
     fn check_signature(&self, signed: &str, signature: &[u8]) -> Result<(), TokenError> {
@@ -254,12 +260,12 @@ impl Payload {
         if now_s >= self.exp {
             return Err(TokenError::Expired);
         }
-        if self.nbf > now_s + NOT_BEFORE_LEEWAY_S {
-            return Err(TokenError::NotYet);
-        }
         let issued_at_ms = self.iat_ms.unwrap_or(self.iat.saturating_mul(1000));
         if issued_at_ms > ISSUED_AT_MS_MAX {
             return Err(TokenError::Malformed);
+        }
+        if self.nbf.max(self.iat) > now_s.saturating_add(CLOCK_LEEWAY_S) {
+            return Err(TokenError::NotYet);
         }
         let platform_v2 = self.platform_v2.map(|name| name.parse()).transpose();
         let platform_v3 = self.platform_v3.map(Platform::from_number).transpose();
@@ -614,6 +620,18 @@ mod tests {
     }
 
     #[test]
+    fn a_token_from_a_time_to_come_is_not_valid_yet() {
+        let issued = |at_s: u64| {
+            let payload =
+                format!(r#"{{"UID":"u1","Platform":"Web","exp":4102444800,"iat":{at_s}}}"#);
+            verify_payload(&payload).map(|claims| claims.issued_at_ms)
+        };
+        let last_s = NOW_MS / 1000 + 60;
+        assert_eq!(issued(last_s), Ok(last_s * 1000));
+        assert_eq!(issued(last_s + 1), Err(TokenError::NotYet));
+    }
+
+    #[test]
     fn a_token_without_milliseconds_counts_from_its_second() {
         let issued = |payload| verify_payload(payload).map(|claims| claims.issued_at_ms);
         assert_eq!(
@@ -703,7 +721,7 @@ mod tests {
                 (claims.user.as_str(), claims.platform),
                 ("u1", Platform::Web)
             );
-            assert_eq!(claims.issued_at_ms, NOW_MS / 1000 * 1000);
+            assert_eq!(claims.issued_at_ms, (NOW_MS / 1000 - 60) * 1000);
             let without_id = login.verify(&json!({ "alg": "ES256" }), &payload());
             assert!(without_id.is_ok(), "it is the only key of its algorithm");
             let ours = login.tokens.issue(&user(), Platform::Web, NOW_MS).token;
@@ -814,8 +832,23 @@ mod tests {
                 ("exp", Value::Null, TokenError::Malformed),
                 ("exp", json!(NOW_MS / 1000), TokenError::Expired),
                 ("nbf", json!(NOW_MS / 1000 + 61), TokenError::NotYet),
+                ("iat", json!(NOW_MS / 1000 + 61), TokenError::NotYet),
             ] {
                 assert_eq!(with(name, value.clone()), Err(refusal), "{name} {value}");
+            }
+        }
+
+        /// A revocation at any moment covers the token if it was issued before: the time that counts is never after now.
+        #[test]
+        fn no_token_of_the_login_counts_as_issued_after_now() {
+            let login = Login::new(config::Auth::default());
+            for ahead_s in [0, 5, 60] {
+                let mut payload = payload();
+                payload["iat"] = json!(NOW_MS / 1000 + ahead_s);
+                // The gateway's own claim means nothing in another's token.
+                payload["iat_ms"] = json!(NOW_MS + 3_600_000);
+                let claims = login.claims(payload).unwrap();
+                assert!(claims.issued_at_ms <= NOW_MS, "{ahead_s}");
             }
         }
 

@@ -63,10 +63,22 @@ impl LoginKey {
 
     /// A token of this user for so many seconds from now.
     pub(crate) fn token(&self, user: &str, platform: u32, lifetime_s: u64) -> String {
+        self.token_ahead(user, platform, lifetime_s, 0)
+    }
+
+    /// The same by a clock that is so many seconds ahead.
+    pub(crate) fn token_ahead(
+        &self,
+        user: &str,
+        platform: u32,
+        lifetime_s: u64,
+        ahead_s: u64,
+    ) -> String {
         let now_s = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap()
-            .as_secs();
+            .as_secs()
+            + ahead_s;
         let algorithm = match self.pair {
             Pair::Rsa(_) => "RS256",
             Pair::P256(_) => "ES256",
