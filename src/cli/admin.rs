@@ -9,14 +9,16 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use towncrier_client::{AdminClient, Trust};
 
-use crate::{config::Config, ids::Platform};
+use crate::{
+    config::{self, Config, Role},
+    ids::Platform,
+};
 
 /// A gateway's admin API with the secret for its tokens.
 pub(super) struct AdminApi {
     pub(super) client: AdminClient,
     secret: String,
-    /// The user in whose name a send is made, unless the caller names another.
-    pub(super) user: String,
+    admin: config::Admin,
 }
 
 impl AdminApi {
@@ -29,17 +31,23 @@ impl AdminApi {
         config
             .read_secrets()
             .context("there is no secret to ask for tokens with")?;
-        let user = config
-            .admin
-            .user_ids
-            .first()
-            .ok_or_else(|| anyhow!("admin.user_ids names nobody"))?;
         let url = admin_url(&config, url);
         Ok(Self {
             client: AdminClient::trusting(&url, trust)?,
             secret: config.auth.secret,
-            user: user.clone(),
+            admin: config.admin,
         })
+    }
+
+    /// The first administrator with the role, in whose name a command calls.
+    pub(super) fn administrator(&self, role: Role) -> anyhow::Result<&str> {
+        let has_role = |user: &&String| {
+            let roles = self.admin.roles.get(*user);
+            roles.is_none_or(|roles| roles.contains(&role))
+        };
+        let user = self.admin.user_ids.iter().find(has_role);
+        user.map(String::as_str)
+            .ok_or_else(|| anyhow!("no user of admin.user_ids has the role {}", role.name()))
     }
 
     /// A fresh token.
@@ -90,4 +98,30 @@ pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
         return SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port());
     }
     address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_calls_in_the_name_of_the_first_administrator_with_its_role() {
+        let mut config = Config::default();
+        config.auth.secret = "secret".into();
+        config.auth.token_key = "key".into();
+        config.admin.user_ids = ["a", "b"].map(String::from).into();
+        let a_sends = ("a".to_owned(), vec![Role::Send]);
+        config.admin.roles = [a_sends].into();
+        let api = AdminApi::new(config, None, &Trust::default()).unwrap();
+        assert_eq!(api.administrator(Role::Send).unwrap(), "a");
+        assert_eq!(api.administrator(Role::Operate).unwrap(), "b");
+        let none = AdminApi {
+            admin: config::Admin {
+                user_ids: vec!["a".into()],
+                ..api.admin.clone()
+            },
+            ..api
+        };
+        assert!(none.administrator(Role::Operate).is_err());
+    }
 }

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::admin::{AdminApi, TrustArguments, admin_url};
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, Role},
     ids::Platform,
     log::{
         cluster::OWN_BACKUP,
@@ -90,7 +90,8 @@ impl BackupArguments {
             }
             None => {
                 let admin = AdminApi::new(config, self.admin.as_deref(), &trust)?;
-                let token = admin.token(&admin.user, Platform::Admin).await?;
+                let user = admin.administrator(Role::Operate)?;
+                let token = admin.token(user, Platform::Admin).await?;
                 (admin.client, token)
             }
         };

@@ -8,7 +8,10 @@ use serde_json::{json, value::RawValue};
 use towncrier_client::admin::{BatchCount, BatchReceivers, SendFields};
 
 use super::admin::{AdminApi, TrustArguments};
-use crate::{config::Config, ids::Platform};
+use crate::{
+    config::{Config, Role},
+    ids::Platform,
+};
 
 /// The content type of an OA notification.
 const NOTICE: i32 = 1400;
@@ -29,7 +32,7 @@ pub(super) struct SendCommand {
     /// The content's type: 101–114 or 1400.
     #[arg(long, default_value_t = NOTICE, value_name = "NUMBER")]
     content_type: i32,
-    /// The user in whose name it is sent; default: the first of admin.user_ids.
+    /// The user in whose name it is sent; default: the first of admin.user_ids with the role send.
     #[arg(long, value_name = "USER")]
     from: Option<String>,
     /// The sender's name as shown.
@@ -83,8 +86,9 @@ struct What {
 impl SendCommand {
     pub(super) async fn run(&self, config: Config) -> anyhow::Result<ExitCode> {
         let admin = AdminApi::new(config, self.admin.as_deref(), &self.trust.read()?)?;
-        let token = admin.token(&admin.user, Platform::Admin).await?;
-        let message = self.message(&admin.user)?;
+        let user = admin.administrator(Role::Send)?;
+        let token = admin.token(user, Platform::Admin).await?;
+        let message = self.message(user)?;
         if let ([receiver], false) = (&self.whom.to[..], self.whom.to_all) {
             let sent = admin.client.send(&token, &message, receiver).await?;
             self.print(receiver, &sent.server_msg_id, sent.send_time);
