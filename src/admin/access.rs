@@ -13,6 +13,8 @@ pub(super) enum Access {
     Secret,
     /// Any good token, in the header `token`.
     Token,
+    /// The same. That of an administrator needs this role.
+    User(Role),
     /// The same, for what belongs to the token's user. For what belongs to another user, as [`Admin`](Self::Admin).
     Own(Role),
     /// The token of an administrator with this role, in the header `token`.
@@ -29,7 +31,7 @@ impl Access {
     /// The role that an administrator needs; `None` for a call that is not an administrator's.
     pub(super) fn role(self) -> Option<Role> {
         match self {
-            Self::Own(role) | Self::Admin(role) => Some(role),
+            Self::User(role) | Self::Own(role) | Self::Admin(role) => Some(role),
             Self::Open | Self::Secret | Self::Token => None,
         }
     }

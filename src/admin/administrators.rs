@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -32,7 +35,7 @@ pub enum SetupError {
 
 /// The users of `admin.user_ids`. Their number is fixed, and so is what is kept for each.
 pub(super) struct Administrators {
-    by_user: HashMap<UserId, Administrator>,
+    by_user: HashMap<UserId, Arc<Administrator>>,
     /// The time that one message costs; zero: no limit.
     cost: Duration,
 }
@@ -41,6 +44,14 @@ struct Administrator {
     roles: Vec<Role>,
     /// The moment at which the sends so far are paid.
     paid: Mutex<Option<Instant>>,
+    /// True while a send to everyone runs.
+    is_sending_to_all: AtomicBool,
+}
+
+/// A send to everyone that is limited. Its receivers are known when it has ended, so that no other one runs meanwhile.
+pub(super) struct SendToAll {
+    administrator: Arc<Administrator>,
+    cost: Duration,
 }
 
 impl Administrators {
@@ -54,8 +65,9 @@ impl Administrators {
             let administrator = Administrator {
                 roles: roles.unwrap_or_else(|| Role::ALL.into()),
                 paid: Mutex::default(),
+                is_sending_to_all: AtomicBool::new(false),
             };
-            Ok((id, administrator))
+            Ok((id, Arc::new(administrator)))
         };
         let by_user = config.user_ids.iter().map(administrator);
         let cost = Duration::from_secs(1).checked_div(config.sends_per_second_max);
@@ -87,23 +99,53 @@ impl Administrators {
     /// # Errors
     /// The sends before are not paid yet. Nothing was charged.
     pub(super) fn charge(&self, user: &UserId, messages: u64) -> Result<(), Refusal> {
-        self.owe(user, messages, Some(DEBT_MAX))
+        self.limited(user).map_or(Ok(()), |administrator| {
+            administrator.owe(self.cost, messages, Some(DEBT_MAX))
+        })
     }
 
-    /// Charges messages that were sent already.
-    pub(super) fn charge_sent(&self, user: &UserId, messages: u64) {
-        // Without a bound nothing is refused.
-        let _ = self.owe(user, messages, None);
-    }
-
-    fn owe(&self, user: &UserId, messages: u64, max: Option<Duration>) -> Result<(), Refusal> {
-        let Some(administrator) = self.by_user.get(user).filter(|_| !self.cost.is_zero()) else {
-            return Ok(());
+    /// Begins a send to everyone; `None` without a limit. It charges one message, and [`SendToAll::sent`] the others.
+    ///
+    /// # Errors
+    /// The sends before are not paid yet, or another send to everyone runs. Nothing was charged.
+    pub(super) fn send_to_all(&self, user: &UserId) -> Result<Option<SendToAll>, Refusal> {
+        let Some(administrator) = self.limited(user) else {
+            return Ok(None);
         };
-        let mut paid = administrator
-            .paid
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        if administrator.is_sending_to_all.swap(true, Relaxed) {
+            return Err(Refusal::TooManySends(1));
+        }
+        let send = SendToAll {
+            administrator: Arc::clone(administrator),
+            cost: self.cost,
+        };
+        administrator.owe(self.cost, 1, Some(DEBT_MAX))?;
+        Ok(Some(send))
+    }
+
+    fn limited(&self, user: &UserId) -> Option<&Arc<Administrator>> {
+        self.by_user.get(user).filter(|_| !self.cost.is_zero())
+    }
+}
+
+impl SendToAll {
+    /// Charges the receivers of the send.
+    pub(super) fn sent(self, receivers: u64) {
+        let more = receivers.saturating_sub(1);
+        // Without a bound nothing is refused.
+        let _ = self.administrator.owe(self.cost, more, None);
+    }
+}
+
+impl Drop for SendToAll {
+    fn drop(&mut self) {
+        self.administrator.is_sending_to_all.store(false, Relaxed);
+    }
+}
+
+impl Administrator {
+    fn owe(&self, cost: Duration, messages: u64, max: Option<Duration>) -> Result<(), Refusal> {
+        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let before = paid.unwrap_or(now).max(now);
         let wait = max.and_then(|max| before.duration_since(now).checked_sub(max));
@@ -113,9 +155,7 @@ impl Administrators {
                 seconds.try_into().unwrap_or(u16::MAX),
             ));
         }
-        let cost = self
-            .cost
-            .saturating_mul(messages.try_into().unwrap_or(u32::MAX));
+        let cost = cost.saturating_mul(messages.try_into().unwrap_or(u32::MAX));
         *paid = before.checked_add(cost).or(*paid);
         Ok(())
     }
@@ -153,8 +193,17 @@ mod tests {
             advance(Duration::from_millis(100)).await;
             assert_eq!(charge("a", 1), 0);
         }
-        administrators.charge_sent(&user("a"), u64::MAX);
+        advance(Duration::from_millis(100)).await;
+        let to_all = administrators.send_to_all(&user("a")).unwrap().unwrap();
+        // It is charged when it has ended, and no second one runs meanwhile.
+        advance(Duration::from_secs(1)).await;
+        let second = administrators.send_to_all(&user("a"));
+        assert!(matches!(second, Err(Refusal::TooManySends(1))));
+        assert!(administrators.send_to_all(&user("b")).is_ok());
+        to_all.sent(u64::MAX);
         assert_eq!(charge("a", 1), u16::MAX);
+        let third = administrators.send_to_all(&user("a"));
+        assert!(matches!(third, Err(Refusal::TooManySends(u16::MAX))));
     }
 
     #[tokio::test(start_paused = true)]
@@ -163,6 +212,7 @@ mod tests {
         let user = UserId::new("openIM123456").unwrap();
         for _ in 0..3 {
             assert!(administrators.charge(&user, u64::MAX).is_ok());
+            assert!(administrators.send_to_all(&user).unwrap().is_none());
         }
     }
 }

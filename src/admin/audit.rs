@@ -10,9 +10,9 @@ use std::{
 };
 
 use axum::{extract::Request, response::Response};
+use serde::Serialize;
 use tracing::Level;
 
-use super::access::Access;
 use crate::{
     delivery::{Receipt, Receivers},
     door::CallerAddress,
@@ -32,6 +32,7 @@ pub(super) struct Note(Option<Arc<Mutex<CallFacts>>>);
 
 #[derive(Default)]
 struct CallFacts {
+    has_secret: bool,
     caller: Option<UserId>,
     sender: Option<String>,
     users: Vec<UserId>,
@@ -47,27 +48,26 @@ pub(super) struct ErrCode(pub(super) u16);
 
 /// The line of a call. It is written when the call ends, also if its caller goes away before.
 pub(super) struct AuditLine {
-    call: &'static str,
+    call: Box<str>,
     from: Option<IpAddr>,
-    has_secret: bool,
     note: Arc<Mutex<CallFacts>>,
     code: Option<u16>,
 }
 
 impl AuditLine {
     /// Begins the line of a call; `None` if nobody reads it. The handler finds its [`Note`] in the request.
-    pub(super) fn begin(call: &'static str, access: Access, request: &mut Request) -> Option<Self> {
+    pub(super) fn begin(request: &mut Request) -> Option<Self> {
         if !tracing::enabled!(target: TARGET, Level::INFO) {
             return None;
         }
         let note: Arc<Mutex<CallFacts>> = Arc::default();
+        let call = request.uri().path().into();
         let extensions = request.extensions_mut();
         extensions.insert(Note(Some(Arc::clone(&note))));
         let from = extensions.get::<CallerAddress>().map(|address| address.0);
         Some(Self {
             call,
             from,
-            has_secret: access == Access::Secret,
             note,
             code: None,
         })
@@ -85,22 +85,22 @@ impl Drop for AuditLine {
         let facts = lock(&self.note);
         let by = match &facts.caller {
             Some(caller) => caller.as_str(),
-            None if self.has_secret => SECRET_HOLDER,
+            None if facts.has_secret => SECRET_HOLDER,
             // Nobody whose name is known called, and nothing was done.
             None => return,
         };
         let users: Vec<_> = facts.users.iter().map(UserId::as_str).collect();
         tracing::info!(
             target: TARGET,
-            call = self.call,
+            call = &*self.call,
             by,
             from = self.from.map(tracing::field::display),
             sender = facts.sender.as_deref(),
-            users = ?users,
+            users = list(&users),
             users_total = facts.users_total,
             everyone = facts.is_everyone.then_some(true),
             platform = facts.platform.map(Platform::name),
-            ids = ?facts.ids,
+            ids = list(&facts.ids),
             err_code = self.code,
             outcome = match self.code {
                 Some(0) => "done",
@@ -122,6 +122,11 @@ impl Note {
         if let Some(facts) = &self.0 {
             change(&mut lock(facts));
         }
+    }
+
+    /// The caller gave the right secret.
+    pub(super) fn secret(&self) {
+        self.change(|facts| facts.has_secret = true);
     }
 
     /// The user of the caller's token.
@@ -179,6 +184,11 @@ impl CallFacts {
             self.users.push(user.clone());
         }
     }
+}
+
+/// The text of a JSON list.
+fn list<T: Serialize>(items: &[T]) -> String {
+    serde_json::to_string(items).expect("strings are always JSON")
 }
 
 /// A panic elsewhere leaves the facts as far as they were told.

@@ -100,7 +100,7 @@ impl App {
         let user = body.user_id.required_user("userID")?;
         call.note.user(&user);
         call.note.platform(platform);
-        self.check_secret(secret)?;
+        self.check_secret(&call.note, secret)?;
         Ok((user, platform))
     }
 

@@ -145,9 +145,17 @@ impl App {
         .await
     }
 
-    /// A call that any good token may make.
+    /// A call that any good token may make. An administrator needs the route's role, if it has one.
     pub(super) async fn user(&self, request: Request) -> Result<Call, Refusal> {
-        self.authorized(request, |_| Ok(())).await
+        let role = Access::of(&request).role();
+        self.authorized(request, |caller| {
+            if role.is_some() && self.administers(&caller.user) {
+                self.administrators.check(&caller.user, role)
+            } else {
+                Ok(())
+            }
+        })
+        .await
     }
 
     /// A call for which `check` looks at the token's claims before the body is read.
@@ -228,11 +236,12 @@ impl App {
             .check(&call.caller.user, call.access.role())
     }
 
-    /// Compares with `auth.secret` in constant time.
-    pub(super) fn check_secret(&self, secret: &str) -> Result<(), Refusal> {
+    /// Compares with `auth.secret` in constant time, and notes that the secret is right.
+    pub(super) fn check_secret(&self, note: &Note, secret: &str) -> Result<(), Refusal> {
         let given: [u8; 32] = Sha256::digest(secret).into();
         let is_right = self.secret.is_some_and(|right| right.ct_eq(&given).into());
         if is_right {
+            note.secret();
             Ok(())
         } else {
             Err(Refusal::Secret)

@@ -18,8 +18,8 @@ pub(super) struct Guarded {
     pub(super) counted: AdminRoute,
     /// The proof that the route needs. The handler's first step asks for it.
     pub(super) access: Access,
-    /// The route's path, if its calls have lines in the audit log.
-    pub(super) audited: Option<&'static str>,
+    /// True if its calls have lines in the audit log.
+    pub(super) is_audited: bool,
     /// Answers in the words of the route's version of OpenIM.
     pub(super) refuse: fn(Refusal) -> Response,
 }
@@ -37,8 +37,9 @@ pub(super) async fn guard(
     let started = Instant::now();
     request.extensions_mut().insert(route.access);
     let line = route
-        .audited
-        .and_then(|call| AuditLine::begin(call, route.access, &mut request));
+        .is_audited
+        .then(|| AuditLine::begin(&mut request))
+        .flatten();
     // It is safe to continue after a panic: handlers keep no state, and their locks recover from poison.
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| (route.refuse)(Refusal::Panic));

@@ -80,6 +80,14 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, failure: &Value) ->
     match route.access {
         Access::Open | Access::Secret => {}
         Access::Token => operation["security"] = json!([{ "token": [] }]),
+        Access::User(role) => {
+            operation["security"] = json!([{ "token": [] }]);
+            operation["description"] = format!(
+                "An administrator's token needs the role `{}` (`admin.roles`).",
+                role.name()
+            )
+            .into();
+        }
         Access::Own(role) => {
             operation["security"] = json!([{ "token": [] }]);
             operation["description"] = format!(

@@ -28,7 +28,7 @@ const ONLINE_DEFAULT: usize = 100;
 /// The longest list of users: 300 KB of JSON.
 const ONLINE_MAX: usize = 1000;
 
-/// The presence of up to 200 users, in the order asked. Any good token may ask, as with OpenIM's `/user` spelling.
+/// The presence of up to 200 users, in the order asked. Any user may ask, as with OpenIM's `/user` spelling.
 pub(super) async fn get_users_online_status(
     State(app): State<Arc<App>>,
     request: Request,

@@ -122,7 +122,7 @@ pub(super) fn routes() -> [Route; 27] {
                 "/manager/get_users_online_status",
             ],
             summary: "Who is online, and on which platforms",
-            access: Access::Token,
+            access: Access::User(Role::Read),
             changes: false,
             request: Some(SchemaGenerator::subschema_for::<PresenceRequest<'_>>),
             answer: Some(SchemaGenerator::subschema_for::<Envelope<Vec<UserPresence<'_>>>>),
@@ -299,7 +299,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         let guarded = guard::Guarded {
             counted: app.metrics.admin_route(name),
             access,
-            audited: changes.then_some(name),
+            is_audited: changes,
             refuse,
         };
         router

@@ -13,6 +13,7 @@ use axum::{
 use bytes::Bytes;
 
 use super::{
+    administrators::SendToAll,
     bodies::{self, OfflinePushInfo, Operation, OperationStatus, SendRequest, Sent},
     call::{App, Call},
     content::{self, ContentType},
@@ -159,12 +160,13 @@ impl App {
         call.note.send(&message.send_id, &receivers);
         let key = idempotency_key(&call.headers, body)?;
         let caller = &call.caller.user;
-        // The number of all users is known when the message has been sent.
-        let charged = match &receivers {
-            Receivers::List(list) => list.len() as u64,
-            Receivers::Everyone => 1,
+        let to_all = match &receivers {
+            Receivers::List(list) => {
+                self.administrators.charge(caller, list.len() as u64)?;
+                None
+            }
+            Receivers::Everyone => self.administrators.send_to_all(caller)?,
         };
-        self.administrators.charge(caller, charged)?;
         let is_online_only =
             body.is_online_only.unwrap_or_default() || message.content_type == content::TYPING;
         let mut send = Send {
@@ -181,7 +183,7 @@ impl App {
         self.outcomes
             .note(&body.operation_id, SendingStatus::Sending);
         let sent = match self.check_with_hook(&mut send).await {
-            Ok(()) => self.confirmed(self.delivery.send(send)).await,
+            Ok(()) => self.confirmed(self.charged(send, to_all)).await,
             Err(refusal) => Err(refusal),
         };
         match &sent {
@@ -197,11 +199,26 @@ impl App {
                 .note(&body.operation_id, SendingStatus::Failed),
             Ok(receipt) => {
                 call.note.sent(receipt);
-                let more = receipt.receivers.saturating_sub(charged);
-                self.administrators.charge_sent(caller, more);
             }
         }
         sent
+    }
+
+    /// Sends. A limited send to everyone is charged at its end, also if its caller went away before.
+    async fn charged(&self, send: Send, to_all: Option<SendToAll>) -> Result<Receipt, SendError> {
+        let Some(to_all) = to_all else {
+            return self.delivery.send(send).await;
+        };
+        let delivery = Arc::clone(&self.delivery);
+        let work = tokio::spawn(async move {
+            let sent = delivery.send(send).await;
+            if let Ok(receipt) = &sent {
+                to_all.sent(receipt.receivers);
+            }
+            sent
+        });
+        let unknown = |_| Err(AppendError::OutcomeUnknown.into());
+        work.await.unwrap_or_else(unknown)
     }
 }
 

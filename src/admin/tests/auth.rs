@@ -325,7 +325,7 @@ async fn an_empty_secret_in_the_configuration_lets_nobody_in() {
     )
     .unwrap();
     for secret in ["", "x"] {
-        assert!(app.check_secret(secret).is_err());
+        assert!(app.check_secret(&Default::default(), secret).is_err());
     }
 }
 

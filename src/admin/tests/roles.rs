@@ -30,7 +30,7 @@ const V2: [(&str, Access); 27] = [
     ("/auth/user_register", Access::Secret),
     ("/auth/parse_token", Access::Token),
     ("/auth/force_logout", OPERATE),
-    ("/user/get_users_online_status", Access::Token),
+    ("/user/get_users_online_status", Access::User(Role::Read)),
     ("/user/get_online_users", READ),
     ("/gateway/config", READ),
     ("/clock/accept", OPERATE),
@@ -136,7 +136,8 @@ fn listed(table: &[(&str, Access)], route: &Route) -> Access {
 fn may(access: Access, roles: Option<&[Role]>) -> bool {
     let role = match access {
         Access::Open | Access::Secret | Access::Token => return true,
-        Access::Own(role) | Access::Admin(role) => role,
+        Access::User(_) if roles.is_none() => return true,
+        Access::User(role) | Access::Own(role) | Access::Admin(role) => role,
     };
     roles.is_some_and(|roles| roles.contains(&role))
 }

@@ -27,7 +27,7 @@ pub(super) async fn get_admin_token(
     let secret = body.secret.required("secret")?;
     let user = body.user_id.required_user("userID")?;
     call.note.user(&user);
-    app.check_secret(secret)?;
+    app.check_secret(&call.note, secret)?;
     if !app.administers(&user) {
         return Err(Refusal::Rule("userID is no administrator of admin.user_ids").into());
     }
