@@ -19,9 +19,8 @@ use crate::{
     ids::Platform,
     log::{
         cluster::OWN_BACKUP,
-        embedded::{EmbeddedLog, Restored, restore},
+        embedded::{ErasureList, Restored, restore, restore_and_erase},
     },
-    metrics::Metrics,
 };
 
 /// A backup that makes no progress for this long is given up here. The gateway may still complete it.
@@ -154,19 +153,27 @@ impl RestoreArguments {
     pub(super) fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
         ensure!(config.log.store.url().is_none(), OWN_BACKUP);
         let data = &config.log.dir;
-        let erased = self.erased.as_ref().map(|file| {
-            let list = std::fs::read_to_string(file);
-            list.with_context(|| file.display().to_string())
+        // A list that cannot be used is refused before anything is done.
+        let list = self.erased.as_ref().map(|file| {
+            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            ErasureList::of_text(&text).with_context(|| file.display().to_string())
         });
-        let erased = erased.transpose()?;
+        let list = list.transpose()?;
+        let clock = Clock::system();
+        let (restored, erased) = match &list {
+            Some(list) => {
+                let done = restore_and_erase(&self.source, &config.log, list, Arc::new(clock))?;
+                (done.0, Some(done.1))
+            }
+            None => (restore(&self.source, data, clock.now_ms())?, None),
+        };
         let Restored {
             epoch,
             segments,
             bytes,
             messages,
-            newest_ms,
             ..
-        } = restore(&self.source, data, Clock::system().now_ms())?;
+        } = restored;
         println!(
             "restored {} to {}: {segments} segments, {bytes} bytes, {messages} messages, in the new epoch {:016x} with openim_base {}",
             self.source.display(),
@@ -174,15 +181,8 @@ impl RestoreArguments {
             epoch.number.0,
             epoch.base
         );
-        if let Some(list) = erased {
-            let metrics = Arc::new(Metrics::new());
-            let log = EmbeddedLog::open(&config.log, Arc::new(Clock::system()), metrics)?;
-            let again = log.erase_again(&list, newest_ms);
-            log.close();
-            println!(
-                "erased {} users again",
-                again.context("restore it again before a gateway starts on it")?
-            );
+        if let Some(erased) = erased {
+            println!("erased {erased} users again");
         }
         Ok(ExitCode::SUCCESS)
     }

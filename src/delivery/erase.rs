@@ -17,6 +17,8 @@ impl Delivery {
         if self.is_draining.load(Relaxed) {
             return Err(SendError::Draining);
         }
+        // A refused erasure revokes nothing.
+        self.log.check_erasable()?;
         let before_ms = self.revoke_all(user).await?;
         let mut closed = self.log_out_everywhere(user);
         let erasure = durable(self.log.erase(user.clone(), before_ms)?).await?;

@@ -360,6 +360,9 @@ pub trait Log: Send + Sync + 'static {
     /// was erased and got nothing since, the answer is that of before. Refuses while the format of the log has no erasures.
     fn erase(&self, user: UserId, before_ms: u64) -> Result<Pending<Erasure>, AppendError>;
 
+    /// Refuses if [`Log::erase`] refuses for a reason that only a restart ends.
+    fn check_erasable(&self) -> Result<(), AppendError>;
+
     /// The last erasure of a user, as long as the log may hold bytes of before it.
     fn erasure(&self, user: &UserId) -> LogAnswer<Option<Erasure>>;
 

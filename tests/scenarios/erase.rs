@@ -315,9 +315,20 @@ async fn a_restore_of_an_earlier_backup_erases_again_by_the_list_of_a_later_one(
     erase(&mut admin, "alice").await;
     let made = back_up(&gateway, &later).await;
     assert!(made.status.success(), "{}", said(&made));
-    let mut command = restoring(&earlier, &data);
-    command.arg("--erased").arg(later.join("erased"));
-    let restored = command.output().unwrap();
+    let list = fs::read_to_string(later.join("erased")).unwrap();
+    let restore = |list: &str| {
+        fs::write(temp.path().join("list"), list).unwrap();
+        let mut command = restoring(&earlier, &data);
+        command.arg("--erased").arg(temp.path().join("list"));
+        command.output().unwrap()
+    };
+    for damaged in ["", &list[..list.len() - 1], &list.replace("alice", "alicf")] {
+        let refused = restore(damaged);
+        assert!(!refused.status.success(), "{damaged:?}");
+        assert!(said(&refused).contains("list"), "{}", said(&refused));
+        assert!(!data.exists(), "{damaged:?}");
+    }
+    let restored = restore(&list);
     assert!(restored.status.success(), "{}", said(&restored));
     let gateway = serve(&data).await;
     let mut admin = gateway.admin().await;

@@ -325,6 +325,10 @@ impl Log for MemoryLog {
         self.answer(|rows| rows.erase(user, before_ms))
     }
 
+    fn check_erasable(&self) -> Result<(), AppendError> {
+        Ok(())
+    }
+
     fn erasure(&self, user: &UserId) -> LogAnswer<Option<Erasure>> {
         self.reply(|rows| Ok(rows.erasure(user)))
     }

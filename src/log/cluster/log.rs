@@ -116,6 +116,11 @@ async fn flush(rows: &tokio::sync::mpsc::Sender<RowWork>) -> Result<(), EngineEr
     flushed.await.unwrap_or_else(|_| Err(closed()))
 }
 
+fn no_erasures() -> AppendError {
+    let text = "this version does not erase users from a PostgreSQL store";
+    AppendError::Refusing(LogError::new(Cause::LookupFailed, text))
+}
+
 impl Log for ClusterLog {
     fn append(&self, append: Append) -> Result<Pending<Receipt>, AppendError> {
         self.check_writable().map_err(AppendError::Refusing)?;
@@ -329,11 +334,11 @@ impl Log for ClusterLog {
     }
 
     fn erase(&self, _: UserId, _: u64) -> Result<Pending<Erasure>, AppendError> {
-        let text = "this version does not erase users from a PostgreSQL store";
-        Err(AppendError::Refusing(LogError::new(
-            Cause::LookupFailed,
-            text,
-        )))
+        Err(no_erasures())
+    }
+
+    fn check_erasable(&self) -> Result<(), AppendError> {
+        Err(no_erasures())
     }
 
     fn erasure(&self, _: &UserId) -> LogAnswer<Option<Erasure>> {

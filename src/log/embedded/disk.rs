@@ -125,6 +125,8 @@ impl Disk for RealDisk {
         options.read(true).write(true).create(true).truncate(true);
         // The messages of all users are nobody else's on this machine.
         options.mode(0o600);
+        // A link would write over a file elsewhere.
+        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
         Ok(Arc::new(options.open(self.dir.join(name))?))
     }
 

@@ -5,8 +5,9 @@
 //! its segment or an earlier one.
 
 use super::{
-    Erasure, ReadError,
+    AppendError, Cause, Erasure, LogError, ReadError,
     core::Core,
+    erase_again::listed,
     erasing_key,
     group::Group,
     record::{ERASURES_SINCE, Record},
@@ -44,6 +45,7 @@ impl Core {
             before_ms,
         };
         group.put(record_of(user, &erased));
+        group.put(listed(user, &erased));
         group.put(Record::Row {
             table: TableId::Consumers,
             key: erasing_key(user),
@@ -121,7 +123,14 @@ fn record_of(user: &UserId, erased: &ErasureRow) -> Record {
     }
 }
 
-/// The first format with erasures, for the refusal of one.
-pub(super) fn is_possible(format: u8) -> bool {
-    format >= ERASURES_SINCE
+/// Refuses erasures in a format without them.
+pub(super) fn check(format: u8) -> Result<(), AppendError> {
+    if format >= ERASURES_SINCE {
+        return Ok(());
+    }
+    let text = "log.format is held back to one without erasures";
+    Err(AppendError::Refusing(LogError::new(
+        Cause::LookupFailed,
+        text,
+    )))
 }

@@ -14,7 +14,7 @@ use super::{
     AppendError, ReadError, Refusing,
     core::Core,
     disk::is_short_of_space,
-    erase::is_possible,
+    erase,
     queue::{Carried, UncountedSender, Work},
     record::{Position, ROWS_SINCE, Record},
     retention::{self, Leaving, RetentionLimits, SizeBound},
@@ -375,7 +375,7 @@ impl Keeper {
             }
             facts.extend(leaving.carried_rows(&self.core, segment, &self.pulse)?);
         }
-        if is_possible(self.format) {
+        if erase::check(self.format).is_ok() {
             facts.extend(leaving.carried_erasures());
         }
         for facts in facts.chunks(CARRIED_AT_ONCE) {

@@ -302,12 +302,12 @@ impl Log for EmbeddedLog {
     }
 
     fn erase(&self, user: UserId, before_ms: u64) -> Result<Pending<Erasure>, AppendError> {
-        if !erase::is_possible(self.format) {
-            let text = "log.format is held back to one without erasures";
-            let failure = LogError::new(Cause::LookupFailed, text);
-            return Err(AppendError::Refusing(failure));
-        }
+        self.check_erasable()?;
         self.enqueue(|sender| Work::Erase(user, before_ms, sender))
+    }
+
+    fn check_erasable(&self) -> Result<(), AppendError> {
+        erase::check(self.format)
     }
 
     fn erasure(&self, user: &UserId) -> LogAnswer<Option<Erasure>> {

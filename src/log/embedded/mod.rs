@@ -102,9 +102,9 @@ mod watermark;
 mod writer;
 
 pub use self::{
-    backup::{RestoreError, Restored, restore},
+    backup::{RestoreError, Restored, restore, restore_and_erase},
     epoch::LogEpoch,
-    erase_again::EraseAgainError,
+    erase_again::{EraseAgainError, ErasureList, ErasureListError},
     error::{Damage, Later, ReadError},
     open::{EmbeddedLog, is_in_use},
     recovery::OpenError,

@@ -42,8 +42,12 @@ pub(super) const SEGMENTS: &str = "log";
 pub(super) const LOCK: &str = "lock";
 /// The folder of the segments until a restore is complete. A gateway does not start beside it.
 pub(super) const RESTORING: &str = "log.restoring";
+/// The file that says that a restored log needs erasures first. A gateway does not start beside it.
+pub(super) const ERASING: &str = "log.erasing";
 /// The folder of the state store, within the data directory.
 pub(super) const STATE: &str = "state";
+/// The folder of a state store that was set aside.
+pub(super) const STATE_ASIDE: &str = "state.set-aside";
 
 /// A log in a data directory, held by this process alone.
 pub struct EmbeddedLog {
@@ -114,13 +118,32 @@ impl EmbeddedLog {
         clock: Arc<Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, OpenError> {
+        Self::open_without(&[RESTORING, ERASING], config, clock, metrics)
+    }
+
+    /// Opens a log that was just restored, for its erasures.
+    pub(super) fn open_to_erase(
+        config: &config::Log,
+        clock: Arc<Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, OpenError> {
+        Self::open_without(&[RESTORING], config, clock, metrics)
+    }
+
+    /// Opens the log in a directory that has none of these files.
+    fn open_without(
+        files: &[&str],
+        config: &config::Log,
+        clock: Arc<Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, OpenError> {
         let io = |error| io_failed(&config.dir, error);
         // The directory will hold the messages of all users, so no other account of the machine may read it.
         let mut directory = DirBuilder::new();
         directory.recursive(true).mode(0o700);
         directory.create(&config.dir).map_err(io)?;
         let lock = lock_directory(&config.dir)?;
-        if config.dir.join(RESTORING).exists() {
+        if files.iter().any(|file| config.dir.join(file).exists()) {
             return Err(OpenError::Restoring(config.dir.display().to_string()));
         }
         let directories = Directories {

@@ -6,7 +6,7 @@ use std::io;
 use super::{disk::Disk, slots::Slots};
 use crate::clock::{MARK_WORDS, Mark};
 
-const NAME: &str = "clock";
+pub(super) const NAME: &str = "clock";
 
 /// The open file.
 pub(super) struct TimeMark {

@@ -54,8 +54,11 @@ impl Destination {
         let root = RealDisk::open(dir).map_err(io)?;
         check_names(&root)?;
         let folder = dir.join(FOLDER);
-        if !folder.exists() {
-            make(&folder).map_err(io)?;
+        // A link is not followed.
+        match fs::symlink_metadata(&folder) {
+            Ok(metadata) => check(&folder, &metadata)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make(&folder).map_err(io)?,
+            Err(error) => return Err(io(error)),
         }
         Ok(Self {
             root: Arc::new(root),

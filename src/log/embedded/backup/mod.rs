@@ -12,7 +12,7 @@
 //! - `take.rs`: one backup from begin to end
 //! - `slot.rs`: the one that is being made, as its callers, its thread and the keeper share it
 //! - `running.rs`: its thread and its pace
-//! - `restore.rs`: from a backup to a data directory with a new epoch
+//! - `restore.rs`: from a backup to a data directory with a new epoch; `restore_and_erase.rs`: the same, and the erasures of a later list
 //! - `fault.rs`: the failures
 
 pub(super) mod cut;
@@ -21,8 +21,12 @@ pub(super) mod fault;
 mod manifest;
 mod pieces;
 mod restore;
+mod restore_and_erase;
 mod running;
 pub(super) mod slot;
 pub(super) mod take;
 
-pub use self::restore::{RestoreError, Restored, restore};
+pub use self::{
+    restore::{RestoreError, Restored, restore},
+    restore_and_erase::restore_and_erase,
+};

@@ -18,16 +18,20 @@ use super::{
 use crate::{
     config::{SECRETS_FILE, WEBPUSH_KEY_FILE},
     log::embedded::{
-        Damage, OpenError, ReadError, RenewError,
+        Damage, EraseAgainError, OpenError, ReadError, RenewError,
         disk::{Disk, RealDisk},
         epoch::{self, LogEpoch},
         inspect::inspect_segments,
-        open::{LOCK, RESTORING, SEGMENTS, lock_directory},
+        open::{ERASING, LOCK, RESTORING, SEGMENTS, STATE, STATE_ASIDE, lock_directory},
         renew::next_base,
         segment::Segment,
+        time_mark,
         watermark::Watermark,
     },
 };
+
+/// The files and folders that an opened log has in its directory, but for its epoch.
+const OF_A_LOG: [&str; 4] = [SEGMENTS, STATE, STATE_ASIDE, time_mark::NAME];
 
 /// The reason for which a backup was not restored. The data directory has no log then.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +69,11 @@ pub enum RestoreError {
     /// A gateway holds the place, or it cannot be locked.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The erasures of the list were not made.
+    #[error(
+        "the list of erasures: {0}. No gateway starts on the directory until a restore into it is complete"
+    )]
+    Erase(#[from] EraseAgainError),
     /// There is no room.
     #[error("{dir} has too little space: {needed} bytes are needed, {free} are free")]
     NoSpace {
@@ -107,6 +116,16 @@ pub struct Restored {
 
 /// Restores the backup in `source` to the data directory `data`, which must hold no log. Secrets and keys in it may stay.
 pub fn restore(source: &Path, data: &Path, now_ms: u64) -> Result<Restored, RestoreError> {
+    bring_back(source, data, now_ms, false)
+}
+
+/// The same. `then_erases`: the log keeps gateways from starting until the caller removes the file [`ERASING`].
+pub(super) fn bring_back(
+    source: &Path,
+    data: &Path,
+    now_ms: u64,
+    then_erases: bool,
+) -> Result<Restored, RestoreError> {
     let manifest = read_manifest(source)?;
     let at = |path: &Path| {
         let path = path.display().to_string();
@@ -118,6 +137,10 @@ pub fn restore(source: &Path, data: &Path, now_ms: u64) -> Result<Restored, Rest
     let _lock = lock_directory(data)?;
     check_empty(data)?;
     let root = RealDisk::open(data).map_err(at(data))?;
+    let erasing = data.join(ERASING);
+    if erasing.exists() {
+        remove_unerased(data).map_err(at(data))?;
+    }
     let restoring = data.join(RESTORING);
     if restoring.exists() {
         fs::remove_dir_all(&restoring).map_err(at(&restoring))?;
@@ -142,6 +165,14 @@ pub fn restore(source: &Path, data: &Path, now_ms: u64) -> Result<Restored, Rest
     }
     let (epoch, messages, newest_ms) = conclude(&manifest, &disk, now_ms)?;
     disk.sync_names().map_err(at(&restoring))?;
+    let marked = match then_erases {
+        true => root.create(ERASING).and_then(|file| file.sync()),
+        false if erasing.exists() => root.remove(ERASING),
+        false => Ok(()),
+    };
+    marked
+        .and_then(|()| root.sync_names())
+        .map_err(at(&erasing))?;
     // The folder gets its name when all else is durable. Until then the directory is one that was not restored.
     let named = epoch::write(&root, epoch)
         .and_then(|()| root.rename(RESTORING, SEGMENTS))
@@ -178,6 +209,19 @@ fn damaged(source: &Path, file: &str, what: &'static str) -> RestoreError {
     }
 }
 
+/// Removes a log that was restored and waits for its erasures. The file that says so stays.
+fn remove_unerased(data: &Path) -> io::Result<()> {
+    for name in OF_A_LOG {
+        let path = data.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(&path)?,
+            Ok(_) => fs::remove_file(&path)?,
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a directory with anything but secrets, keys, and what a restore has left that did not come to its end.
 fn check_empty(data: &Path) -> Result<(), RestoreError> {
     let dir = data.display().to_string();
@@ -189,9 +233,11 @@ fn check_empty(data: &Path) -> Result<(), RestoreError> {
     let names: Vec<_> = names
         .map(|name| name.to_string_lossy().into_owned())
         .collect();
-    let has_begun = names.iter().any(|name| name == RESTORING);
+    let is_unerased = names.iter().any(|name| name == ERASING);
+    let has_begun = is_unerased || names.iter().any(|name| name == RESTORING);
     let stays = |name: &str| {
-        [LOCK, SECRETS_FILE, WEBPUSH_KEY_FILE, RESTORING].contains(&name)
+        [LOCK, SECRETS_FILE, WEBPUSH_KEY_FILE, RESTORING, ERASING].contains(&name)
+            || is_unerased && OF_A_LOG.contains(&name)
             // A restore writes the epoch before its folder gets its name.
             || has_begun && name.starts_with("epoch")
     };

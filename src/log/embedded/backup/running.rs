@@ -148,6 +148,6 @@ fn make(
         }
         Ok(())
     };
-    destination.write_erasures(&core.erasures()?)?;
+    destination.write_erasures(&core.erasures()?.text())?;
     take(&cut, &destination, after)
 }

@@ -111,17 +111,6 @@ impl Erasures {
         Ok(erased.is_some_and(|erased| erased.erasure(0).covers_session(row)))
     }
 
-    /// All of them, by the ids of their users.
-    pub(in crate::log::embedded) fn all(&self) -> Result<Vec<(UserId, ErasureRow)>, StateError> {
-        let mut all = Vec::new();
-        self.rows.visit(&[], |key, row| {
-            let user = std::str::from_utf8(key).ok();
-            all.extend(user.and_then(|user| Some((UserId::new(user).ok()?, *row))));
-        })?;
-        all.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
-        Ok(all)
-    }
-
     /// Forgets this erasure, because no segment holds bytes of before it. A later one stays.
     pub(in crate::log::embedded) fn forget(
         &self,

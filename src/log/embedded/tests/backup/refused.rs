@@ -7,6 +7,7 @@ use crate::log::embedded::backup::{
     RestoreError,
     destination::Destination,
     fault::BackupFault,
+    restore_and_erase,
     take::{BACKUP_FREE_BYTES_MIN, take},
 };
 
@@ -228,4 +229,56 @@ fn a_backup_goes_only_to_an_empty_place_and_keys_may_be_there() {
     let none = restore(shelf.temp.path(), &shelf.temp.path().join("new"), START_MS);
     assert!(matches!(none, Err(RestoreError::NoBackup(_))));
     assert!(!shelf.temp.path().join("new").exists());
+}
+
+#[test]
+fn a_restore_that_could_not_erase_keeps_gateways_away_and_begins_anew() {
+    let bench = Bench::new();
+    let mut shelf = Shelf::new();
+    bench.send(&["u1"], "one");
+    bench.backed_up("one", &shelf.backup());
+    bench.machine.advance(1000);
+    let pending = bench.log.erase(user("u1"), START_MS).unwrap();
+    pending.blocking_recv().unwrap().unwrap();
+    let list = bench.log.core.erasures().unwrap();
+    let place = shelf.place();
+    let with = |format: u8| {
+        let limits = config::Log {
+            dir: place.clone(),
+            format,
+            ..config::Log::default()
+        };
+        restore_and_erase(&shelf.backup(), &limits, &list, Manual::new().clock())
+    };
+    let newest = config::Log::default().format;
+    with(3).unwrap_err();
+    let kept_away = open_directory(&place).err();
+    assert!(
+        matches!(kept_away, Some(OpenError::Restoring(_))),
+        "{kept_away:?}"
+    );
+    assert_eq!(with(newest).unwrap().1, 1);
+    assert!(bodies_of(&open_directory(&place).unwrap()).is_empty());
+    assert!(matches!(with(newest), Err(RestoreError::NotEmpty { .. })));
+}
+
+#[test]
+fn a_backup_follows_no_link_within_its_directory() {
+    let bench = Bench::new();
+    let shelf = Shelf::new();
+    let elsewhere = shelf.temp.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    bench.backed_up("one", &shelf.backup());
+    let segments = shelf.backup().join("segments");
+    fs::remove_dir_all(&segments).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &segments).unwrap();
+    assert!(refusal(&bench, &shelf.backup()).contains("is not a directory"));
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+    fs::remove_file(&segments).unwrap();
+    let file = shelf.temp.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    std::os::unix::fs::symlink(&file, shelf.backup().join("erased.new")).unwrap();
+    let state = bench.back_up("two", &shelf.backup());
+    assert!(matches!(&state, BackupState::Failed(_)), "{state:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
 }
