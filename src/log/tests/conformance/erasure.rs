@@ -104,7 +104,8 @@ fn an_erased_inbox_is_empty_and_goes_on_behind_its_head(subject: &Subject) {
 }
 
 fn an_erased_user_is_unknown_until_something_new_comes(subject: &Subject) {
-    let comes: [(&str, &dyn Fn(&str)); 3] = [
+    type Coming<'a> = (&'a str, &'a dyn Fn(&str));
+    let comes: [Coming<'_>; 3] = [
         ("entry", &|name| drop(subject.send(&[name], "new"))),
         ("registered", &|name| subject.register(name, "new")),
         ("session", &|name| {
