@@ -1,8 +1,8 @@
 //! Reads the public keys of a company's own login from their place: a file or an address.
 //!
 //! Promises: the keys in force are those of the last good look. A file is looked at every two seconds. An address is asked every
-//! `auth.jwks_interval`, and once more when a token names an unknown key, but never twice within [`LOOK_PAUSE`]. A look at an
-//! address ends within [`LOOK_TIMEOUT`], and its answer is bounded. After a look that failed the keys from before stay. Leaves to
+//! `auth.jwks_interval`, and once more when a token names an unknown key, but never twice within `LOOK_PAUSE`. A look at an
+//! address ends within `LOOK_TIMEOUT`, and its answer is bounded. After a look that failed the keys from before stay. Leaves to
 //! others: which tokens are good (`token`).
 //!
 //! - `source.rs`: the place of the keys

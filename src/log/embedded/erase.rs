@@ -7,7 +7,6 @@
 use super::{
     AppendError, Cause, Erasure, LogError, ReadError,
     core::Core,
-    erase_again::listed,
     erasing_key,
     group::Group,
     record::{ERASURES_SINCE, Record},
@@ -16,6 +15,8 @@ use super::{
 };
 use crate::ids::{Platform, Seq, UserId};
 
+/// The begin of the keys of the rows, one for each user who was ever erased. The list is made of them.
+pub(super) const LISTED_PREFIX: &[u8] = b"erased/";
 /// The longest time from the moment at which a segment may be removed to its end, in ms: some rounds of the keeper, each with the
 /// facts of a segment.
 const REMOVAL_MS: u64 = 600_000;
@@ -133,4 +134,14 @@ pub(super) fn check(format: u8) -> Result<(), AppendError> {
         Cause::LookupFailed,
         text,
     )))
+}
+
+/// The record that keeps an erasure in the list for ever.
+fn listed(user: &UserId, erased: &ErasureRow) -> Record {
+    let value = [erased.time_ms, erased.before_ms].map(u64::to_le_bytes);
+    Record::Row {
+        table: TableId::Consumers,
+        key: [LISTED_PREFIX, user.as_str().as_bytes()].concat().into(),
+        value: Some(bytes::Bytes::copy_from_slice(&value.concat())),
+    }
 }

@@ -12,11 +12,11 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
 use super::{
-    AppendError, EmbeddedLog, Log, LogError, ReadError, ReadLimit, core::Core, erase,
-    record::Record, state::ErasureRow, table_id::TableId,
+    AppendError, EmbeddedLog, Log, LogError, ReadError, ReadLimit,
+    core::Core,
+    erase::{self, LISTED_PREFIX},
+    table_id::TableId,
 };
 use crate::{
     ids::{Seq, UserId},
@@ -27,8 +27,6 @@ use crate::{
 const HEAD: &str = "towncrier erased ";
 /// The format of this version.
 const LIST_FORMAT: &str = "1";
-/// The begin of the keys of the rows, one for each user who was ever erased. The list is made of them.
-const LISTED_PREFIX: &[u8] = b"erased/";
 /// The part of an inbox that is looked at together.
 const LOOK: ReadLimit = ReadLimit {
     messages: 256,
@@ -125,16 +123,6 @@ impl ErasureList {
     fn add(&mut self, user: UserId, times: Times) {
         let known = self.0.entry(user).or_insert(times);
         *known = times.max(*known);
-    }
-}
-
-/// The record that keeps an erasure in the list for ever.
-pub(super) fn listed(user: &UserId, erased: &ErasureRow) -> Record {
-    let value = [erased.time_ms, erased.before_ms].map(u64::to_le_bytes);
-    Record::Row {
-        table: TableId::Consumers,
-        key: [LISTED_PREFIX, user.as_str().as_bytes()].concat().into(),
-        value: Some(Bytes::copy_from_slice(&value.concat())),
     }
 }
 
