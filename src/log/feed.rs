@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::SessionRow;
+use super::{AppendError, Log, LogError, SessionRow};
 use crate::{
     ids::{Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     message::Numbers,
@@ -219,13 +219,6 @@ impl SessionBegin {
         session_row_key(Self::PUSH_PREFIX, session)
     }
 
-    /// The begin of the keys of a user's rows for vendor push.
-    pub fn of_user_for_push(user: &UserId) -> Vec<u8> {
-        let user = user.as_str().as_bytes();
-        let length = u8::try_from(user.len()).expect("an id has at most 64 bytes");
-        [Self::PUSH_PREFIX, &[length], user].concat()
-    }
-
     /// The key of a session's row for webhooks.
     pub fn key(session: &SessionKey) -> Vec<u8> {
         session_row_key(Self::PREFIX, session)
@@ -249,11 +242,53 @@ impl SessionBegin {
 
 /// The key of a row of a session: a prefix, the length of the user id as u8, the id, the platform as u8, the device.
 pub fn session_row_key(prefix: &[u8], session: &SessionKey) -> Vec<u8> {
-    let user = session.user.as_str().as_bytes();
+    let of_user = session_rows_of(prefix, &session.user);
+    [
+        &*of_user,
+        &[session.platform as u8],
+        session.device.as_bytes(),
+    ]
+    .concat()
+}
+
+/// The begin of the keys of the rows of all sessions of a user.
+pub fn session_rows_of(prefix: &[u8], user: &UserId) -> Vec<u8> {
+    let user = user.as_str().as_bytes();
     let length = u8::try_from(user.len()).expect("an id has at most 64 bytes");
-    let (length, platform) = ([length], [session.platform as u8]);
-    let device = session.device.as_bytes();
-    [prefix, &length, user, &platform, device].concat()
+    [prefix, &[length], user].concat()
+}
+
+/// Removes the rows of a table whose keys begin with `prefix` and for which `is_removed` is true, durably, up to `at_once` together.
+/// Returns their number. Not cancel safe: after a drop some may be there. A repeat removes them.
+pub async fn remove_rows<E: From<LogError> + From<AppendError>>(
+    log: &dyn Log,
+    (table, prefix): (RowTable, &[u8]),
+    at_once: usize,
+    is_removed: impl Fn(&[u8], &[u8]) -> bool,
+) -> Result<usize, E> {
+    let (mut after, mut count) = (Bytes::new(), 0);
+    loop {
+        let page = log.rows(table, prefix, &after, at_once).wait().await?;
+        let Some((last, _)) = page.last() else {
+            return Ok(count);
+        };
+        after = last.clone();
+        let rows = page
+            .into_iter()
+            .filter(|(key, value)| is_removed(key, value));
+        let removed = rows.map(|(key, _)| RowChange {
+            table,
+            key,
+            value: None,
+        });
+        let removed: Vec<_> = removed.collect();
+        if removed.is_empty() {
+            continue;
+        }
+        count += removed.len();
+        let durable = log.put_rows(removed)?.await;
+        durable.unwrap_or(Err(AppendError::OutcomeUnknown))?;
+    }
 }
 
 /// Reads such a key; `None` if it has another form.

@@ -37,8 +37,8 @@ pub use self::{
     feed::{
         CursorMove, CursorPage, EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Expiry,
         FeedCommit, FeedLimit, FeedLoss, FeedPage, FeedPosition, ROW_KEY_BYTES_MAX,
-        ROW_VALUE_BYTES_MAX, RowChange, RowTable, SessionBegin, read_session_row_key,
-        session_row_key,
+        ROW_VALUE_BYTES_MAX, RowChange, RowTable, SessionBegin, read_session_row_key, remove_rows,
+        session_row_key, session_rows_of,
     },
 };
 pub use crate::message::Conversation;

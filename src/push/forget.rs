@@ -15,7 +15,9 @@ use super::{
 use crate::{
     delivery::SendError,
     ids::{Seq, UserId},
-    log::{AppendError, Erasure, Log, LogError, RowTable, SessionBegin},
+    log::{
+        AppendError, Erasure, Log, LogError, RowTable, SessionBegin, remove_rows, session_rows_of,
+    },
     message::Provider,
 };
 
@@ -33,7 +35,7 @@ pub struct PushForgetter {
 }
 
 impl PushForgetter {
-    /// Of a gateway without a vendor. Rows of an earlier configuration may be there.
+    /// The forgetter of a gateway without a vendor. Rows of an earlier configuration may be there.
     pub fn without_vendor(log: Arc<dyn Log>) -> Self {
         Self::new(log, Vec::new(), Arc::default(), Arc::default())
     }
@@ -98,27 +100,13 @@ impl PushForgetter {
 
     /// Removes the rows of sessions that began before.
     async fn forget_begins(&self, user: &UserId, erasure: &Erasure) -> Result<(), SendError> {
-        let prefix = SessionBegin::of_user_for_push(user);
-        let mut after = Bytes::new();
-        loop {
-            let page = self
-                .log
-                .rows(RowTable::Consumers, &prefix, &after, FORGOTTEN_TOGETHER);
-            let page = page.wait().await?;
-            let Some((last, _)) = page.last() else {
-                return Ok(());
-            };
-            after = last.clone();
-            let is_covered = |value: &[u8]| {
-                SessionBegin::read(value).is_none_or(|begun| begun.time_ms <= erasure.time_ms)
-            };
-            let covered = page.into_iter().filter(|(_, value)| is_covered(value));
-            let removed: Vec<_> = covered.map(|(key, _)| rows::remove_begun(key)).collect();
-            if !removed.is_empty() {
-                let durable = self.log.put_rows(removed)?.await;
-                durable.unwrap_or(Err(AppendError::OutcomeUnknown))?;
-            }
-        }
+        let of_user = session_rows_of(SessionBegin::PUSH_PREFIX, user);
+        let is_covered = |_: &[u8], value: &[u8]| {
+            SessionBegin::read(value).is_none_or(|begun| begun.time_ms <= erasure.time_ms)
+        };
+        let rows = (RowTable::Consumers, &*of_user);
+        let removed = remove_rows(&*self.log, rows, FORGOTTEN_TOGETHER, is_covered);
+        removed.await.map(drop)
     }
 
     fn end(&self, provider: Option<Provider>, number: u64) {

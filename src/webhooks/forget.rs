@@ -16,7 +16,7 @@ use crate::{
     ids::{Seq, UserId},
     log::{
         AppendError, EXPIRY_PREFIX, Erasure, Expiry, Log, RowChange, RowTable, SessionBegin,
-        read_session_row_key,
+        read_session_row_key, remove_rows, session_rows_of,
     },
 };
 
@@ -45,7 +45,7 @@ pub struct HookForgetter {
 }
 
 impl HookForgetter {
-    /// Of a gateway that sends no events. Rows of an earlier configuration may be there.
+    /// The forgetter of a gateway that sends no events. Rows of an earlier configuration may be there.
     pub fn without_receiver(log: Arc<dyn Log>) -> Self {
         Self { log, running: None }
     }
@@ -94,9 +94,7 @@ impl HookForgetter {
     /// Removes the rows of sessions of before.
     async fn forget_sessions(&self, user: &UserId, erasure: &Erasure) -> Result<(), LetterError> {
         for prefix in [rows::TOLD_PREFIX, SessionBegin::PREFIX] {
-            let id = user.as_str().as_bytes();
-            let length = u8::try_from(id.len()).unwrap_or(u8::MAX);
-            let of_user = [prefix, &[length], id].concat();
+            let of_user = session_rows_of(prefix, user);
             let is_covered = |key: &[u8], value: &[u8]| {
                 // Both kinds of rows have the same form: epoch, seq, time.
                 let told = rows::ToldUpTo::read(value);
@@ -133,23 +131,8 @@ impl HookForgetter {
         prefix: &[u8],
         is_covered: impl Fn(&[u8], &[u8]) -> bool,
     ) -> Result<usize, LetterError> {
-        let (mut after, mut count) = (Vec::new(), 0);
-        loop {
-            let page = self
-                .log
-                .rows(RowTable::Consumers, prefix, &after, FORGOTTEN_ROWS);
-            let page = page.wait().await?;
-            let Some((last, _)) = page.last() else {
-                return Ok(count);
-            };
-            after = last.to_vec();
-            let covered = page
-                .into_iter()
-                .filter(|(key, value)| is_covered(key, value));
-            let removed: Vec<_> = covered.map(|(key, _)| rows::remove(key)).collect();
-            count += removed.len();
-            self.put(removed).await?;
-        }
+        let rows = (RowTable::Consumers, prefix);
+        remove_rows(&*self.log, rows, FORGOTTEN_ROWS, is_covered).await
     }
 
     /// Removes the user from the letters of one of the two lists.

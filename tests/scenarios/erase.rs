@@ -7,10 +7,6 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
 use towncrier::protocol::towncrier_v1::proto::{Connect, gap, kicked};
 
 use crate::backup::{back_up, restoring, said, serve};
@@ -26,21 +22,6 @@ use crate::support::{
 
 /// A text in each message to the user who is erased.
 const SECRET_TEXT: &str = "between you and me";
-
-async fn register(gateway: &Gateway, token: &str, device: &str) {
-    let body = json!({ "provider": "http", "token": device, "lang": "en" }).to_string();
-    let length = body.len();
-    let request = format!(
-        "POST /devices HTTP/1.1\r\nHost: oa.example\r\ntoken: {token}\r\nConnection: close\r\n\
-         Content-Length: {length}\r\n\r\n{body}"
-    );
-    let mut stream = TcpStream::connect(gateway.place().clients).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    let read = stream.read_to_string(&mut answer);
-    within("the answer to a registration", read).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-}
 
 async fn register_profile(admin: &mut Admin, user: &str) {
     let body = json!({
@@ -146,8 +127,9 @@ async fn nothing_of_an_erased_user_is_told_and_others_keep_what_they_have() {
     let mut admin = gateway.admin().await;
     register_profile(&mut admin, "alice").await;
     let phone = gateway.token("alice", IOS).await;
-    register(&gateway, &phone, "phone of alice").await;
-    register(&gateway, &gateway.token("bob", IOS).await, "phone of bob").await;
+    gateway.register_device(&phone, "phone of alice").await;
+    let bobs = gateway.token("bob", IOS).await;
+    gateway.register_device(&bobs, "phone of bob").await;
     let mut page = gateway.connect("alice", WEB).await;
     let epoch = page.welcome.epoch;
     // The vendor takes nothing either.
@@ -177,7 +159,7 @@ async fn nothing_of_an_erased_user_is_told_and_others_keep_what_they_have() {
     let answer = erase(&mut admin, "alice").await;
     let until = answer["untilTime"].as_u64().unwrap();
     assert!(until > first.send_time, "{answer}");
-    // What the vendor got before the answer.
+    // The pushes that the vendor got before the answer.
     while !stand.is_quiet() {}
     assert_eq!(answer["connections"], 1);
     page.expect_kicked(kicked::Reason::LoggedOut).await;
@@ -232,7 +214,7 @@ async fn nothing_of_an_erased_user_is_told_and_others_keep_what_they_have() {
     let listed = again.conversations().await;
     assert_eq!((listed.len(), listed[0].unread), (1, 1));
 
-    // What is told of bob alone.
+    // Bob's events and pushes go on.
     admin.send(&notice("bob", "for bob")).await;
     let pushed = within("the push for bob", async {
         loop {
@@ -370,7 +352,9 @@ async fn kill_in_the_middle(rounds: usize) {
         let user = format!("alice-{round}");
         register_profile(&mut admin, &user).await;
         let token = gateway.token(&user, IOS).await;
-        register(&gateway, &token, &format!("phone {round}")).await;
+        gateway
+            .register_device(&token, &format!("phone {round}"))
+            .await;
         let mut first = None;
         for number in 0..20 {
             let mut both = notice(&user, &format!("{SECRET_TEXT} {number}"));

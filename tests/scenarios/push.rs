@@ -1,10 +1,7 @@
 //! Vendor push from a real gateway to a stand-in of a vendor: after no ack, and never lost, whatever is killed in between.
 
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-};
+use tokio::net::TcpListener;
 
 use crate::support::{
     Gateway, IOS, WINDOWS,
@@ -12,7 +9,6 @@ use crate::support::{
     eventually, notice,
     receiver::{Receiver, SECRET_1},
     vendor::{StandAnswer, VendorStand},
-    within,
 };
 
 /// A gateway whose generic provider is the stand-in, with these settings.
@@ -24,25 +20,11 @@ async fn gateway(stand: &VendorStand, more: &[&str]) -> Gateway {
     Gateway::start(&all).await
 }
 
-/// Registers a device of the user of this token.
-async fn register(gateway: &Gateway, token: &str, device: &str) {
-    let body = json!({ "provider": "http", "token": device, "lang": "en" }).to_string();
-    let length = body.len();
-    let request = format!(
-        "POST /devices HTTP/1.1\r\nHost: oa.example\r\ntoken: {token}\r\nConnection: close\r\n\
-         Content-Length: {length}\r\n\r\n{body}"
-    );
-    let mut stream = TcpStream::connect(gateway.place().clients).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    let read = stream.read_to_string(&mut answer);
-    within("the answer to a registration", read).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-}
-
 async fn phone_of(gateway: &Gateway, user: &str) {
     let token = gateway.token(user, IOS).await;
-    register(gateway, &token, &format!("phone of {user}")).await;
+    gateway
+        .register_device(&token, &format!("phone of {user}"))
+        .await;
 }
 
 /// The trace's list of vendor push for the one receiver.

@@ -9,8 +9,13 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use tempfile::TempDir;
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::{oneshot, watch},
+};
 use towncrier::protocol::towncrier_v1::proto::Connect;
 
 use super::{ADMIN, IOS, admin::Admin, client::Client, within};
@@ -210,6 +215,22 @@ impl Gateway {
         Admin::new(self.whereabouts(), String::new())
             .token(user, platform)
             .await
+    }
+
+    /// Registers a device of the user of this token, at the stand-in of a vendor.
+    pub(crate) async fn register_device(&self, token: &str, device: &str) {
+        let body = json!({ "provider": "http", "token": device, "lang": "en" }).to_string();
+        let length = body.len();
+        let request = format!(
+            "POST /devices HTTP/1.1\r\nHost: oa.example\r\ntoken: {token}\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        let mut stream = TcpStream::connect(self.place().clients).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        within("the answer to a registration", read).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     /// An open, silent WebSocket.

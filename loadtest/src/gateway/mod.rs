@@ -27,8 +27,8 @@ pub(crate) use self::{lane::GatewayLane, program::GatewayProgram};
 use crate::crowd::{Crowd, Who};
 
 /// The default administrator, in whose name everything is sent.
-const ADMIN: &str = "openIM123456";
-const ADMIN_PLATFORM: u32 = 10;
+pub(crate) const ADMIN: &str = "openIM123456";
+pub(crate) const ADMIN_PLATFORM: u32 = 10;
 /// The name of the gateway's metric, up to the reason.
 const REFUSED: &str = "towncrier_connections_refused_total{reason=\"";
 /// The number of connections that ask for tokens at once: enough to keep the gateway busy.

@@ -20,6 +20,7 @@ use towncrier_client::{AdminClient, admin::SendFields};
 use super::ScenarioStage;
 use crate::{
     crew::Crew,
+    gateway::{ADMIN, ADMIN_PLATFORM},
     meter::quantiles,
     parcel::To,
     protocol::ServerAddress,
@@ -28,8 +29,6 @@ use crate::{
     target::{Own, Target},
 };
 
-const ADMIN: &str = "openIM123456";
-const ADMIN_PLATFORM: u32 = 10;
 /// The user whom the sends that look for the end of an outage go to. No session of the rig is this user's.
 const PROBED: &str = "failover-probe";
 /// The interval of these sends. They overlap, because one may hang.

@@ -127,6 +127,17 @@ async fn a_push_that_was_not_possible_for_too_long_expires() {
     assert!(bench.tells(expired));
 }
 
+/// Sends five messages, half a second apart, and decides each.
+async fn five_apart(bench: &mut Bench) -> Vec<MessageId> {
+    let mut messages = Vec::new();
+    for _ in 0..5 {
+        messages.push(bench.send().await.0);
+        bench.pass(500);
+        bench.decide().await;
+    }
+    messages
+}
+
 #[tokio::test]
 async fn of_too_many_tasks_the_oldest_end() {
     let few = |config: &mut config::Push| config.tasks_max = 3;
@@ -135,12 +146,7 @@ async fn of_too_many_tasks_the_oldest_end() {
     let events = PushEvents::new(&all, clock, 0, Arc::default(), Arc::default());
     bench.room.decider.tell_events(events);
     bench.register(Platform::Ios, "phone", "").await;
-    let mut messages = Vec::new();
-    for _ in 0..5 {
-        messages.push(bench.send().await.0);
-        bench.pass(500);
-        bench.decide().await;
-    }
+    let messages = five_apart(&mut bench).await;
     assert_eq!(bench.rows(), 3);
     assert_eq!(bench.states(messages[1]), [(MOBILE, "expired")]);
     // The position, and an event of each end.
@@ -158,12 +164,7 @@ async fn of_too_many_decisions_that_are_due_the_oldest_end() {
     let mut bench = Bench::with(Provider::Http, few).await;
     bench.register(Platform::Ios, "phone", "").await;
     bench.connect(&key(Platform::Ios));
-    let mut messages = Vec::new();
-    for _ in 0..5 {
-        messages.push(bench.send().await.0);
-        bench.pass(500);
-        bench.decide().await;
-    }
+    let messages = five_apart(&mut bench).await;
     assert_eq!(bench.rows(), 3);
     assert_eq!(bench.states(messages[1]), [(MOBILE, "expired")]);
     assert_eq!(bench.states(messages[2]), [(MOBILE, "waiting")]);

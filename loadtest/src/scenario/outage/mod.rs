@@ -37,13 +37,12 @@ use towncrier_client::{
 use self::inbox::LedgerStore;
 use super::ScenarioStage;
 use crate::{
+    gateway::{ADMIN, ADMIN_PLATFORM},
     ledger::{LandedMessage, Ledger, LedgerTally, MessageKey, SessionStanding},
     protocol::ServerAddress,
     target::Target,
 };
 
-const ADMIN: &str = "openIM123456";
-const ADMIN_PLATFORM: u32 = 10;
 /// A user's sessions in the ledger. The first two are on the platforms 1 and 2.
 const LISTENING: u32 = 0;
 const READING: u32 = 1;
