@@ -99,7 +99,7 @@ impl PostgresServers {
         {
             all += process::usage(process.id())?;
             for child in process::children(process.id())? {
-                // It may have ended.
+                // A child may have ended.
                 all += process::usage(child).unwrap_or_default();
             }
         }
@@ -282,7 +282,7 @@ impl StoreServer {
         process.kill()?;
         for child in children {
             if let Some(child) = i32::try_from(child).ok().and_then(Pid::from_raw) {
-                // It may have ended.
+                // A child may have ended.
                 let _ = kill_process(child, Signal::KILL);
             }
         }

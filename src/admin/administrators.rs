@@ -195,7 +195,7 @@ mod tests {
         }
         advance(Duration::from_millis(100)).await;
         let to_all = administrators.send_to_all(&user("a")).unwrap().unwrap();
-        // It is charged when it has ended, and no second one runs meanwhile.
+        // A send to everyone is charged when it has ended, and no second one runs meanwhile.
         advance(Duration::from_secs(1)).await;
         let second = administrators.send_to_all(&user("a"));
         assert!(matches!(second, Err(Refusal::TooManySends(1))));

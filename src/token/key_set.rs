@@ -47,13 +47,13 @@ enum PublicKey {
 /// Why a text is no set of keys.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetFault {
-    /// It is larger than [`KEY_SET_BYTES_MAX`].
+    /// The text is larger than [`KEY_SET_BYTES_MAX`].
     #[error("it has more than {KEY_SET_BYTES_MAX} bytes")]
     TooLarge,
-    /// It is not `{"keys":[…]}`.
+    /// The text is not `{"keys":[…]}`.
     #[error("it is no JSON Web Key Set: {0}")]
     NotASet(String),
-    /// It has more keys than a set may have.
+    /// The text has more keys than a set may have.
     #[error("it has {0} keys, more than {KEYS_MAX}")]
     TooMany(usize),
 }

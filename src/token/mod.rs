@@ -86,7 +86,7 @@ pub enum TokenError {
     /// An algorithm or an extension we do not know, or another algorithm than its key's.
     #[error("the token's algorithm is not accepted")]
     Algorithm,
-    /// It names a key that the company's login does not have.
+    /// The token names a key that the company's login does not have.
     #[error("the token's key is not known")]
     UnknownKey,
     /// The company's login made it for another system.

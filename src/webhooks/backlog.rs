@@ -65,7 +65,7 @@ impl PushBacklog {
         })
     }
 
-    /// So many events were removed from the rows.
+    /// This many events were removed from the rows.
     pub(super) fn removed(&mut self, count: usize) {
         self.balance -= count as i64;
     }

@@ -79,7 +79,7 @@ async fn keys_rotate_while_clients_log_in_and_no_good_token_is_refused() {
             while !is_over.load(Relaxed) {
                 let token = signer.lock().unwrap().token(&user, IOS, 60);
                 let mut client = Client::dial(clients).await.unwrap();
-                // It fails if the login is refused.
+                // This fails if the login is refused.
                 client.log_in(connect(token)).await;
                 logins.fetch_add(1, Relaxed);
             }
@@ -152,7 +152,7 @@ async fn a_key_of_a_set_that_is_read_seldom_is_found_at_once_and_forgers_make_no
     gateway.connect("u3", WEB).await;
     let token = new.token("u4", WEB, 60);
     let mut client = gateway.connect_as(connect(token.clone())).await;
-    // It comes from a clock that is ahead, and nobody has used it before the logout.
+    // The token comes from a clock that is ahead, and nobody has used it before the logout.
     let unused = new.token_ahead("u4", WEB, 60, 50);
     let mut admin = gateway.admin().await;
     admin.force_logout("u4", WEB).await;

@@ -276,7 +276,7 @@ async fn expect_all_is_well_behind(kind: &'static ProxyKind) {
     assert_eq!(text_of(&before.expect_push().await), "one");
     if !proxy.reload() {
         before = log_in(&gateway, proxy.address, "alice").await;
-        // It was pushed and not acked.
+        // The message was pushed and not acked.
         assert_eq!(text_of(&before.expect_push().await), "one");
     }
     admin.send(&notice("alice", "two")).await;

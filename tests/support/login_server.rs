@@ -187,7 +187,7 @@ impl LoginServer {
         *self.published.lock().unwrap() = key_set(keys);
     }
 
-    /// How often the keys were asked for.
+    /// The number of times that the keys were asked for.
     pub(crate) fn asked(&self) -> u64 {
         self.asked.load(Relaxed)
     }

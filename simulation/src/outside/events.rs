@@ -104,7 +104,7 @@ impl Events {
         self.all_dead().next().is_some()
     }
 
-    /// Those of messages and pushes.
+    /// The number of dead letters about messages and pushes.
     pub(super) fn dead(&self) -> usize {
         // Presence is told at best, and a loss that grew meanwhile is another event.
         let is_kept = |content: &String| {

@@ -219,7 +219,7 @@ impl AppendLane {
         }
     }
 
-    /// What is stored of these appends, once it is confirmed: another gateway's commit may be visible before it is.
+    /// The stored part of these appends, once it is confirmed: another gateway's commit may be visible before it is.
     async fn firsts(
         &mut self,
         group: &mut LaneGroup,

@@ -141,7 +141,7 @@ impl Log for ClusterLog {
             let permit = permit.map_err(|_| AppendError::QueueFull)?;
             Ok((permit, senders.rows.clone()))
         })?;
-        // Who has a session is known to the store once its cursor is.
+        // The store knows a user by a session only once the session's cursor is written.
         self.runtime.spawn(async move {
             match flush(&rows).await {
                 Ok(()) => drop(permit.send(ToEveryone { append, caller })),

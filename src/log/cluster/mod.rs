@@ -135,7 +135,7 @@ impl ClusterLog {
     ) -> Result<(Self, ClusterTasks), EngineError> {
         let ids = engine.lanes(LANES).await?;
         let barrier = Barrier::new(Arc::clone(&engine), ids[0], pace, runtime.clone());
-        // What an earlier primary showed and lost is not shown again.
+        // Nothing is shown again that an earlier primary showed and lost.
         barrier.pass().await?;
         let core = ClusterCore::new(engine, barrier, pace.answer_within);
         let mut tasks = JoinSet::new();

@@ -157,7 +157,7 @@ async fn nothing_that_a_promotion_may_take_back_is_answered_or_read() {
     while stored(&engine).len() < 2 {
         yield_now().await;
     }
-    // It is visible, and another gateway reads it meanwhile.
+    // The message is visible, and another gateway reads it meanwhile.
     let reader = tokio::spawn(member.log.read(&user("u1"), Seq::ZERO, ALL).wait());
     sleep(Duration::from_secs(1)).await;
     assert!(!reader.is_finished());
@@ -180,7 +180,7 @@ async fn a_hanging_commit_is_unknown_in_time_and_is_handed_on_once_it_is_confirm
     let member = Member::of(&engine).await;
     engine.cut();
     let pending = member.send(to_u1("a"));
-    // Of another key's lane or not: it waits behind the first one, or hangs as well.
+    // The second one waits behind the first in its lane, or hangs in the other lane.
     assert_eq!(pending.await.unwrap(), Err(AppendError::OutcomeUnknown));
     let away = member.log.check_writable().unwrap_err();
     assert_eq!(away.cause, Cause::Away);

@@ -75,7 +75,7 @@ async fn a_page_that_was_read_before_and_a_row_that_is_written_late_push_nothing
     bench.call().await;
     assert_eq!(bench.notices(), []);
     assert_eq!(bench.states(id), []);
-    // What comes after is pushed.
+    // A message that comes after is pushed.
     let (new, _) = bench.send().await;
     bench.later().await;
     assert_eq!(bench.pushed(new), ["new phone"]);

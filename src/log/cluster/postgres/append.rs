@@ -273,7 +273,7 @@ pub(super) async fn keys(
     Ok(rows.iter().map(key).collect())
 }
 
-/// What is stored of a message.
+/// The stored part of a message.
 pub(super) struct StoredAppend {
     /// `None` if no receiver has the message any more.
     pub(super) header: Option<body::BodyHeader>,
@@ -294,7 +294,7 @@ const BODIES: &str = "SELECT DISTINCT ON (x.message_id) x.message_id, x.body FRO
         WHERE m.message_id = ANY($1) AND m.day >= s.floor_day) x";
 const SPREADS: &str = "SELECT message_id, placed, is_done FROM spread WHERE message_id = ANY($1)";
 
-/// What is stored of these messages, by their ids.
+/// The stored part of these messages, by their ids.
 pub(super) async fn stored(
     link: &ServerLink,
     ids: &[Uuid],

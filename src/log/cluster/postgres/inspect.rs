@@ -16,13 +16,13 @@ const CONNECTIONS: i64 = 6;
 /// A setting that is wrong for a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What is wrong, and its effect.
+    /// The fault, and its effect.
     pub text: String,
     /// The line that mends it.
     pub remedy: &'static str,
 }
 
-/// What a look at a store found.
+/// The result of a look at a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreReport {
     /// The version of the server.

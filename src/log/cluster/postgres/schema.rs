@@ -45,7 +45,7 @@ impl StoreRetention {
     }
 }
 
-/// What [`migrate`] did.
+/// The work that [`migrate`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Migration {
     /// The database was empty and has tables now.

@@ -1,6 +1,6 @@
 //! The manifest: which bytes of a backup's files count, with a checksum of each file.
 //!
-//! It is a text of lines, so that an operator can read it:
+//! The manifest is a text of lines, so that an operator can read it:
 //!
 //! ```text
 //! towncrier backup 1

@@ -74,7 +74,7 @@ pub(super) struct Subject {
     pub(super) expire: Box<dyn Fn(&Receipt)>,
     /// The appends so far that did not say their time.
     sends: Cell<u64>,
-    /// What the log needs until its end: a directory, a runtime, a server.
+    /// The things that the log needs until its end: a directory, a runtime, a server.
     _kept: Vec<Box<dyn Any>>,
 }
 

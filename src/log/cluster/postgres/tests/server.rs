@@ -1,6 +1,6 @@
 //! A PostgreSQL server of the tests' own: in a directory of its own, on a socket in it, as a user without rights.
 //!
-//! It ends with the process of the tests, which holds the other end of its stdin. Each test has a database of its own.
+//! The server ends with the process of the tests, which holds the other end of its stdin. Each test has a database of its own.
 
 use std::{
     path::{Path, PathBuf},

@@ -204,7 +204,7 @@ fn a_backup_goes_only_to_an_empty_place_and_keys_may_be_there() {
         fs::read_to_string(place.join("secrets.toml")).unwrap(),
         "key"
     );
-    // It is a log now, and another restore would destroy it.
+    // The place holds a log now, and another restore would destroy it.
     let refused = restore(&shelf.backup(), &place, START_MS).unwrap_err();
     assert!(
         matches!(refused, RestoreError::NotEmpty { .. }),
