@@ -31,8 +31,13 @@ pub(super) struct OpenCase {
 #[derive(Debug)]
 pub(super) struct Duty {
     user: usize,
+    class: DeviceClass,
     seq: u64,
+    /// The conversation, and the number there.
+    place: (String, u64),
     at_ms: u64,
+    /// True once the class was served. A push that waits for its vendor then ends without a further attempt.
+    may_be_served: bool,
 }
 
 impl Pushes {
@@ -98,8 +103,11 @@ impl Pushes {
                     if is_owed {
                         let duty = Duty {
                             user: *user,
+                            class: one.class,
                             seq: *seq,
+                            place: case.place.clone(),
                             at_ms: case.at_ms,
+                            may_be_served: false,
                         };
                         self.duties.insert((case.id.clone(), token.clone()), duty);
                     }
@@ -108,6 +116,20 @@ impl Pushes {
             !is_due && !case.classes.is_empty()
         });
         self.cases = open;
+    }
+
+    /// Notes what was served since it was owed.
+    pub(super) fn note_served(&mut self, model: &Model) {
+        for duty in self.duties.values_mut().filter(|duty| !duty.may_be_served) {
+            let (user, seq) = (duty.user, duty.seq);
+            let others = self.unless_acked_on.iter().copied();
+            duty.may_be_served = others.chain([duty.class]).any(|class| {
+                let since_ms = self.proofs.since_ms(user, class, seq, Some(&duty.place));
+                since_ms.is_some()
+                    || self.proofs.is_awake(user, class, seq)
+                    || model.has_landed_on(user, class, seq)
+            });
+        }
     }
 
     /// Any push that is owed and was not given an end by its vendor. `events`: what the receiver of webhooks was told, if there is one.
@@ -120,7 +142,9 @@ impl Pushes {
             let mut tries = self.tries.get(key).into_iter().flatten();
             let is_given = tries.any(|one| one.end.is_some());
             let is_over = duty.at_ms + self.expire_ms <= now_ms + SLACK_MS
-                || model.may_be_gone(duty.user, model.epoch, duty.seq);
+                || model.may_be_gone(duty.user, model.epoch, duty.seq)
+                || duty.may_be_served
+                || model.is_on_phone(duty.user, &duty.place);
             !is_given && !is_over && !self.may_have_ended(key, duty, events)
         });
         unmet.map(|unmet| format!("{unmet:?}, tried: {:?}", self.tries.get(unmet.0)))

@@ -50,4 +50,15 @@ impl Model {
             is_here && DeviceClass::of(session.1) == Some(class) && *landed >= seq
         })
     }
+
+    /// True if a phone of this user has stored a message.
+    pub(in super::super) fn is_on_phone(
+        &self,
+        user: usize,
+        (conversation, number): &(String, u64),
+    ) -> bool {
+        let of_conversation = ((self.epoch, user), conversation.clone());
+        let told = self.told.get(&of_conversation);
+        told.is_some_and(|told| told.contains_key(number))
+    }
 }

@@ -32,5 +32,6 @@ impl Pushes {
         self.judge_tasks(look);
         self.take_cases(look);
         self.close_cases(look);
+        self.note_served(look.model);
     }
 }

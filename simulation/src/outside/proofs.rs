@@ -14,6 +14,9 @@ use towncrier::{
 /// A point that only rises, with the times of its moves: of this program, and of the gateway in Unix ms.
 type Rise = VecDeque<(Instant, u64, u64)>;
 
+/// The seq behind which a session began, and the seq up to which it has received since.
+type Span = (u64, u64);
+
 /// The user, the class, and the conversation; all conversations have their acks in common.
 type Proven = (usize, DeviceClass, Option<String>);
 
@@ -21,10 +24,10 @@ type Proven = (usize, DeviceClass, Option<String>);
 #[derive(Default)]
 pub(super) struct ServedSince {
     rises: BTreeMap<Proven, Rise>,
-    /// The highest seq that a pong gave for, of OpenIM clients that are connected and whose pong counts.
-    awake: BTreeMap<(usize, DeviceClass), u64>,
+    /// The spans of OpenIM clients that are connected and whose pong counts.
+    awake: BTreeMap<(usize, DeviceClass), Vec<Span>>,
     /// The same at the look before, if nobody came or went since.
-    still_awake: BTreeMap<(usize, DeviceClass), u64>,
+    still_awake: BTreeMap<(usize, DeviceClass), Vec<Span>>,
     changes: u64,
     looked_ms: u64,
 }
@@ -69,8 +72,9 @@ impl ServedSince {
                 let is_connected =
                     held.any(|one| one.platform == key.platform && one.device == key.device);
                 if is_connected && class != DeviceClass::Web {
+                    let begun = gateway.delivery.begun(&key).0;
                     let awake = self.awake.entry((user, class)).or_default();
-                    *awake = row.cursor.0.max(*awake);
+                    awake.push((begun, row.cursor.0));
                 }
             }
         }
@@ -111,16 +115,18 @@ impl ServedSince {
         by_ack.into_iter().chain(proven).min()
     }
 
-    /// True if a pong may serve: an OpenIM client of the class is connected and has the message.
+    /// True if a pong may serve: an OpenIM client of the class is connected and received the message.
     pub(super) fn is_awake(&self, user: usize, class: DeviceClass, seq: u64) -> bool {
-        self.awake
-            .get(&(user, class))
-            .is_some_and(|awake| *awake >= seq)
+        has_received(self.awake.get(&(user, class)), seq)
     }
 
     /// True if one was at the look before, and nobody came or went since.
     pub(super) fn was_awake(&self, user: usize, class: DeviceClass, seq: u64) -> bool {
-        let still = self.still_awake.get(&(user, class));
-        still.is_some_and(|awake| *awake >= seq)
+        has_received(self.still_awake.get(&(user, class)), seq)
     }
+}
+
+fn has_received(spans: Option<&Vec<Span>>, seq: u64) -> bool {
+    let mut spans = spans.into_iter().flatten();
+    spans.any(|(begun, upto)| (begun + 1..=*upto).contains(&seq))
 }
