@@ -227,7 +227,7 @@ impl Core {
             sender: key.sender,
             client_message_id: key.client_message_id,
             send_time_ms: key.send_time_ms,
-            receivers: row.highest,
+            receivers: row.receivers(),
             entries: entries.into(),
         })
     }

@@ -274,7 +274,7 @@ impl Spreads {
         });
         let entries: Vec<_> = entries.collect();
         group.put(piece_record(running.id, begin / row.piece, first));
-        let moved = row.moved(end, message);
+        let moved = row.moved(end, message, entries.len());
         group.put(moved.record(running.id));
         group.commits.push(Commit {
             epoch: core.epoch,
@@ -357,7 +357,7 @@ pub(super) fn carry(
         row
     } else {
         let at = group.put(copy(&core.message_of(&row)?));
-        row.moved(row.done, at)
+        row.moved(row.done, at, 0)
     };
     group.put(row.record(id));
     Ok(())

@@ -16,7 +16,7 @@ const PIECE_MAX: u64 = 65_536;
 /// The present state of a message to everyone: a row of [`TableId::Spreads`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(super) struct SpreadRow {
-    /// The receivers are the users with a number from 1 to this one.
+    /// The message is for the users with a number from 1 to this one.
     #[prost(uint64, tag = "1")]
     pub(super) highest: u64,
     /// The users with a number up to this one have their entry.
@@ -28,6 +28,9 @@ pub(super) struct SpreadRow {
     /// The receivers of each piece, except the last.
     #[prost(uint64, tag = "4")]
     pub(super) piece: u64,
+    /// The users with such a number who have no entry: they were erased before their turn.
+    #[prost(uint64, tag = "5")]
+    left_out: u64,
 }
 
 impl SpreadRow {
@@ -38,14 +41,17 @@ impl SpreadRow {
             done: 0,
             message: message.0,
             piece,
+            left_out: 0,
         }
     }
 
-    /// The row after more entries.
-    pub(super) fn moved(&self, done: u64, message: Position) -> Self {
+    /// The row after this many more entries, up to the user with the number `done`.
+    pub(super) fn moved(&self, done: u64, message: Position, entries: usize) -> Self {
+        let left_out = (done - self.done).saturating_sub(entries as u64);
         Self {
             done,
             message: message.0,
+            left_out: self.left_out + left_out,
             ..self.clone()
         }
     }
@@ -55,6 +61,11 @@ impl SpreadRow {
         let row = Self::decode(value).ok();
         let row = row.filter(|row| (1..=PIECE_MAX).contains(&row.piece) && row.done <= row.highest);
         row.ok_or(StateError::Undecodable)
+    }
+
+    /// The number of users who have an entry, once the message is spread to its end.
+    pub(super) fn receivers(&self) -> u64 {
+        self.highest.saturating_sub(self.left_out)
     }
 
     /// The position of the message's newest copy.

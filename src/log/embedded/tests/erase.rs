@@ -247,6 +247,7 @@ fn a_message_to_everyone_that_is_on_its_way_passes_over_an_erased_user() {
             .unwrap()
             .unwrap()
     };
+    assert_eq!(receipt.receivers, 1098);
     for name in ["u0001", "u1099"] {
         assert_eq!(bench.bodies(name), [""; 0]);
         assert!(

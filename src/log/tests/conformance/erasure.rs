@@ -125,6 +125,7 @@ fn an_erased_user_is_unknown_until_something_new_comes(subject: &Subject) {
             all.entries.iter().all(|(user, _)| user.as_str() != name),
             "{name}"
         );
+        assert_eq!(all.receivers, all.entries.len() as u64, "{name}");
         come(name);
         assert!(subject.known().contains(&name.to_owned()), "{name}");
         let all = subject.append_to_everyone(super::message(NOW_MS, &[], None, "all again"));
