@@ -14,6 +14,7 @@ pub mod devices;
 pub mod doctor;
 pub mod door;
 pub mod erase;
+pub mod fleet;
 pub mod gateway;
 pub mod ids;
 pub mod jwks;
