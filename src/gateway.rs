@@ -8,7 +8,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -27,11 +27,12 @@ use crate::{
         tls::{self, Tls, TlsError},
     },
     erase::Eraser,
+    fleet::{Fleet, FleetParts},
     jwks::{self, KeySource, KeySourceFault},
     lines::Lines,
     log::{
         Log,
-        cluster::{ClusterError, ClusterHost},
+        cluster::{ClusterError, ClusterHost, engine::EngineError},
         embedded::{EmbeddedLog, OpenError},
     },
     metrics::Metrics,
@@ -225,6 +226,31 @@ impl OpenLog {
         }
     }
 
+    /// Joins the fleet of the log's store, if it has one. Blocks.
+    fn join_fleet(
+        &self,
+        config: &Config,
+        registry: Arc<Registry>,
+    ) -> Result<Option<Arc<Fleet>>, Error> {
+        let Self::Cluster(host) = self else {
+            return Ok(None);
+        };
+        let parts = FleetParts {
+            store: host.fleet_store(),
+            registry,
+            address: String::new(),
+            answer_within: config.store.answer_within,
+        };
+        let (joined, joining) = mpsc::channel();
+        let runtime = host.runtime();
+        let join = Fleet::join(parts, runtime.clone());
+        // The receiver waits below.
+        runtime.spawn(async move { drop(joined.send(join.await)) });
+        let ended = |_| Err(EngineError::Away("the thread of the log ended".into()));
+        let fleet = joining.recv().unwrap_or_else(ended);
+        Ok(Some(fleet.map_err(ClusterError::from)?))
+    }
+
     fn take_watched(&self) -> Vec<Watched> {
         match self {
             Self::Embedded(log) => log.take_watched(),
@@ -247,6 +273,8 @@ pub struct Gateway {
     watch: Arc<Watch>,
     base: Base<dyn Log>,
     log: OpenLog,
+    /// The gateways that share the log's store.
+    fleet: Option<Arc<Fleet>>,
     reactors: Reactors,
     admin: AdminThread,
     /// Vendor push, where a vendor is configured.
@@ -298,6 +326,10 @@ impl Gateway {
         watch.add([admin_watched]);
         let log = OpenLog::open(&config, clock.clone(), metrics.clone())?;
         let base = Base::over(&config, metrics, clock.clone(), log.shared(), log.shared());
+        let fleet = log.join_fleet(&config, base.registry.clone())?;
+        if let Some(fleet) = &fleet {
+            base.delivery.join(fleet.clone());
+        }
         // Clients that come at once wait for its first look.
         let login_keys = login_keys
             .zip(base.tokens.login_keys().cloned())
@@ -329,7 +361,6 @@ impl Gateway {
         let eraser = base.eraser(push_forgetter, webhooks.hooks.forgetter.clone());
         let rooms = Rooms {
             delivery: base.delivery.clone(),
-            registry: base.registry.clone(),
             metrics: base.metrics.clone(),
             watch: watch.clone(),
             seen: push.as_ref().map(PushRoom::seen),
@@ -356,6 +387,7 @@ impl Gateway {
             watch,
             base,
             log,
+            fleet,
             reactors,
             admin,
             push,
@@ -422,6 +454,9 @@ impl Gateway {
         let webhooks = self.webhooks;
         let join = move || webhooks.is_none_or(WebhooksThread::join);
         let webhooks_ended = tokio::task::spawn_blocking(join).await;
+        if let Some(fleet) = &self.fleet {
+            fleet.part().await;
+        }
         let log = self.log;
         let log_closed = tokio::task::spawn_blocking(move || log.close()).await;
         let requests_grace = REQUESTS_GRACE.saturating_sub(begun.elapsed());

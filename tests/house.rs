@@ -76,7 +76,7 @@ const MAP: [(&str, &[&str]); 27] = [
         ],
     ),
     ("door", &["protocol"]),
-    ("delivery", &["log", "registry", "message", "ids"]),
+    ("delivery", &["fleet", "log", "registry", "message", "ids"]),
     ("registry", &["message", "ids"]),
     ("protocol", &["session", "codes", "message", "ids"]),
     ("session", &["message", "ids"]),

@@ -12,6 +12,7 @@
 //! - `authenticate.rs`: tokens are issued and checked
 //! - `proofs.rs`: what OpenIM's v3 clients have for certain
 //! - `devices.rs`: the devices for push
+//! - `presence.rs`: the sessions that are connected, at all gateways
 //! - `erase.rs`: the erasure of a user
 //! - `trail.rs`, `trace.rs`: the way of a message
 
@@ -22,6 +23,7 @@ mod cursor;
 mod devices;
 mod erase;
 mod newest;
+mod presence;
 mod proofs;
 mod read_state;
 mod send;
@@ -34,7 +36,7 @@ mod trail;
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
@@ -47,6 +49,7 @@ pub use self::{
     authenticate::AuthError,
     devices::{DeviceError, Registration},
     newest::NewestRead,
+    presence::{SeenSession, SeenUsers},
     send::{Receivers, Send, SendError},
     trace::{Trace, TracePage, TraceReceiver, TraceSession, TraceState},
 };
@@ -58,6 +61,7 @@ pub use crate::log::{
 use crate::{
     clock::{Clock, Doubt},
     config,
+    fleet::Fleet,
     log::Log,
     metrics::Metrics,
     registry::Registry,
@@ -77,6 +81,8 @@ pub struct Delivery {
     devices: Arc<devices::Devices>,
     is_draining: AtomicBool,
     begins: begins::Begins,
+    /// The other gateways, if the log has several.
+    fleet: OnceLock<Arc<Fleet>>,
 }
 
 /// The reason for which the gateway should get no traffic now.
@@ -117,6 +123,7 @@ impl Delivery {
             devices,
             is_draining: AtomicBool::new(false),
             begins: begins::Begins::default(),
+            fleet: OnceLock::new(),
         }
     }
 
@@ -127,6 +134,12 @@ impl Delivery {
             proofs: Some(proofs::Proofs::default()),
             ..self
         }
+    }
+
+    /// Shares the sessions with the other gateways of the log from now on. The first one stays.
+    pub fn join(&self, fleet: Arc<Fleet>) {
+        // A gateway joins once, when it starts.
+        let _ = self.fleet.set(fleet);
     }
 
     /// The gateway's clock, Unix ms.

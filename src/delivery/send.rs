@@ -171,7 +171,7 @@ impl Delivery {
         let times = self.log.token_times(&user, platform).wait().await?;
         let before_ms = self.clock.now_ms().max(times.newest_ms.saturating_add(1));
         durable(self.log.revoke(user.clone(), platform, before_ms)?).await?;
-        let closed = self.registry.log_out(&user, platform);
+        let closed = self.close_sessions(&user, platform, before_ms).await;
         self.remove_devices_on(&user, platform).await?;
         Ok(closed)
     }

@@ -21,7 +21,7 @@ use ::dashmap;
 
 pub use self::{departures::Departures, places::Registry, policy::Policy};
 use crate::{
-    ids::{ConnectionId, Platform, UserId},
+    ids::{ConnectionId, Fence, Platform, UserId},
     message::Live,
 };
 
@@ -49,6 +49,15 @@ pub trait PresenceWatch: Send + Sync + 'static {
     fn changed(&self, user: &UserId, platform: Platform, device: &Arc<str>, is_online: bool);
 }
 
+/// Follows the places for the other gateways of the fleet. Its methods are called under the lock of the user's entry, so they must be
+/// quick.
+pub trait PlaceWatch: Send + Sync + 'static {
+    /// The connection of this session lost its place, or gave it back.
+    fn left(&self, user: &UserId, session: &Presence);
+    /// The app of this session went to the background, or came back.
+    fn turned(&self, user: &UserId, session: &Presence);
+}
+
 /// The user has as many sessions as `sessions.per_user_max` allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the user has {0} sessions already")]
@@ -67,6 +76,8 @@ pub struct Presence {
     pub since_ms: u64,
     /// True if its app said that it is in background.
     pub is_background: bool,
+    /// The order of the session among those that had its place at any gateway.
+    pub fence: Fence,
     /// The client's address, also behind a proxy that is believed; `None` if it is not known.
     pub address: Option<IpAddr>,
 }

@@ -21,6 +21,7 @@ pub(crate) mod gateway;
 pub(crate) mod ledger;
 pub(crate) mod listener;
 pub(crate) mod login_server;
+pub(crate) mod postgres;
 pub(crate) mod receiver;
 pub(crate) mod vendor;
 pub(crate) mod vendors;

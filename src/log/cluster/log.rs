@@ -22,7 +22,7 @@ use super::{
     rows::RowWork,
 };
 use crate::{
-    ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{ConversationSeq, Epoch, Fence, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Append, AppendError, BackupError, BackupState, Cause, Consumer, ConversationPage,
         ConversationRead, CursorPage, Erasure, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead,
@@ -240,9 +240,11 @@ impl Log for ClusterLog {
         self.ask(|core| async move {
             let horizon = core.barrier.horizon();
             let seen = core.engine.enter(key.clone(), horizon).await?;
-            let mut point = core.barrier.confirmed(seen).await?;
+            let (mut point, fence) = core.barrier.confirmed(seen).await?;
             let epoch = point.inbox.epoch;
-            point.stored = core.cursors.newest(&key, epoch, point.stored);
+            let stored = point.stored.map(|row| (fence, row));
+            let newest = core.cursors.newest(&key, epoch, stored);
+            point.stored = newest.map(|(_, row)| row);
             Ok(point)
         })
     }
@@ -260,9 +262,10 @@ impl Log for ClusterLog {
         &self,
         key: &SessionKey,
         epoch: Epoch,
+        fence: Fence,
         row: SessionRow,
     ) -> Result<(), LogError> {
-        self.core.cursors.store(key, epoch, row);
+        self.core.cursors.store(key, epoch, fence, row);
         Ok(())
     }
 
@@ -270,10 +273,11 @@ impl Log for ClusterLog {
         &self,
         key: &SessionKey,
         epoch: Epoch,
+        fence: Fence,
         row: SessionRow,
     ) -> Result<Pending<()>, AppendError> {
-        self.core.cursors.store(key, epoch, row);
-        self.change(StoreChange::Cursor(key.clone(), epoch, row))
+        self.core.cursors.store(key, epoch, fence, row);
+        self.change(StoreChange::Cursor(key.clone(), epoch, fence, row))
     }
 
     fn users(&self) -> LogAnswer<Vec<UserId>> {
