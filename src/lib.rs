@@ -20,6 +20,7 @@ pub mod ids;
 pub mod jwks;
 pub mod lines;
 pub mod log;
+pub mod mesh;
 pub mod message;
 pub mod metrics;
 pub mod openim;

@@ -28,7 +28,7 @@ use self::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 27] = [
+const MAP: [(&str, &[&str]); 28] = [
     (
         "admin",
         &[
@@ -56,6 +56,7 @@ const MAP: [(&str, &[&str]); 27] = [
     ),
     ("devices", &["door", "delivery", "token", "message", "ids"]),
     ("fleet", &["log", "registry", "message", "ids"]),
+    ("mesh", &["fleet", "message", "ids"]),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
     (
         "reactor",
