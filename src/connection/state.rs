@@ -247,6 +247,7 @@ impl Connection {
     pub fn take(&mut self, item: Item) {
         self.happen(match item {
             Item::Live(live) => Event::Live(live),
+            Item::Head(epoch, head) => return self.hear_head(epoch, head),
             Item::Replaced => Event::Replaced,
             Item::LoggedOut => Event::LoggedOut,
         });

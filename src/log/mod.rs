@@ -105,6 +105,17 @@ pub struct Commit {
     pub body: Bytes,
     /// The message's numbers at each receiver.
     pub entries: Arc<[(UserId, Numbers)]>,
+    /// The group of the commit.
+    pub group: CommitGroup,
+}
+
+/// A group of commits of a log that has several lanes. Zeros: the commit belongs to none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CommitGroup {
+    /// The lane.
+    pub lane: u64,
+    /// The number of the group in its lane.
+    pub number: u64,
 }
 
 /// Takes the commits of a log, for everything that must happen after a message became durable.

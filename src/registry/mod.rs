@@ -21,7 +21,7 @@ use ::dashmap;
 
 pub use self::{departures::Departures, places::Registry, policy::Policy};
 use crate::{
-    ids::{ConnectionId, Fence, Platform, UserId},
+    ids::{ConnectionId, Epoch, Fence, Platform, Seq, UserId},
     message::Live,
 };
 
@@ -30,6 +30,8 @@ use crate::{
 pub enum Item {
     /// A message came. Push it if it fits; otherwise read the log.
     Live(Live),
+    /// The head of the user's inbox, as the store of all gateways has it. Read what is missing.
+    Head(Epoch, Seq),
     /// A newer connection took the place. Send `Kicked` REPLACED and close with 4409.
     Replaced,
     /// An administrator revoked the token. Send `Kicked` LOGGED_OUT and close with 4410.
@@ -38,7 +40,7 @@ pub enum Item {
 
 /// Receives the items for the connections of one thread, or of one node.
 pub trait Mailbox: Send + Sync + 'static {
-    /// Hands `item` to a connection. Never blocks. A connection that is gone ignores it. A `Live` item without room is
+    /// Hands `item` to a connection. Never blocks. A connection that is gone ignores it. A `Live` or `Head` item without room is
     /// dropped, and the connection learns that it has to read the log. All other items always arrive.
     fn post(&self, to: ConnectionId, item: Item);
 }

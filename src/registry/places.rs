@@ -18,7 +18,7 @@ use metrics::Gauge;
 use super::dashmap::{DashMap, Entry};
 use crate::{
     config::{self, DeviceClass},
-    ids::{ConnectionId, Fence, Platform, SessionKey, UserId},
+    ids::{ConnectionId, Epoch, Fence, Platform, Seq, SessionKey, UserId},
     message::{Live, Message, Numbers},
     metrics::Metrics,
     registry::{
@@ -268,6 +268,17 @@ impl Registry {
             place.mailbox.post(place.connection, item);
         }
         places.len()
+    }
+
+    /// Tells all sessions of a user where the head of the inbox is.
+    pub fn tell_head(&self, user: &str, epoch: Epoch, head: Seq) {
+        if let Some(places) = self.users.get(user) {
+            for place in places.iter() {
+                place
+                    .mailbox
+                    .post(place.connection, Item::Head(epoch, head));
+            }
+        }
     }
 
     /// Removes a user's sessions on a platform, tells them, and returns their number.

@@ -393,6 +393,32 @@ impl Engine for SimEngine {
         self.seen(horizon, |store| store.rows.inbox(&user))
     }
 
+    fn heads(
+        &self,
+        users: Vec<UserId>,
+        horizon: Horizon,
+    ) -> EngineFuture<'_, Observed<Vec<(Epoch, Seq)>>> {
+        self.seen(horizon, move |store| {
+            let inboxes = users.iter().map(|user| store.rows.inbox(user));
+            inboxes
+                .map(|inbox| inbox.map(|inbox| (inbox.epoch, inbox.head)))
+                .collect()
+        })
+    }
+
+    fn logged_out(&self, users: Vec<UserId>) -> EngineFuture<'_, Vec<(UserId, Platform, u64)>> {
+        self.answer(move |store| {
+            let of_user = |user: &UserId| {
+                Platform::ALL.map(|platform| {
+                    let times = store.rows.token_times(user, platform);
+                    let is_out = times.revoked_before_ms > times.newest_ms;
+                    is_out.then(|| (user.clone(), platform, times.revoked_before_ms))
+                })
+            };
+            Ok(users.iter().flat_map(of_user).flatten().collect())
+        })
+    }
+
     fn read(
         &self,
         user: UserId,

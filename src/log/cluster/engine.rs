@@ -189,6 +189,16 @@ pub trait Engine: Send + Sync + 'static {
     /// See [`Log::inbox`](crate::log::Log::inbox).
     fn inbox(&self, user: UserId, horizon: Horizon) -> EngineFuture<'_, Observed<Inbox>>;
 
+    /// The epoch and the head of each user's inbox.
+    fn heads(
+        &self,
+        users: Vec<UserId>,
+        horizon: Horizon,
+    ) -> EngineFuture<'_, Observed<Vec<(Epoch, Seq)>>>;
+
+    /// The platforms of these users on which all known tokens are revoked.
+    fn logged_out(&self, users: Vec<UserId>) -> EngineFuture<'_, Vec<(UserId, Platform, u64)>>;
+
     /// See [`Log::read`](crate::log::Log::read).
     fn read(
         &self,

@@ -85,6 +85,20 @@ impl ClusterLog {
         })
     }
 
+    /// The epoch and the head of each user's inbox, once they are confirmed. One round trip.
+    pub fn heads(&self, users: Vec<UserId>) -> LogAnswer<Vec<(Epoch, Seq)>> {
+        self.ask(move |core| async move {
+            let horizon = core.barrier.horizon();
+            let seen = core.engine.heads(users, horizon).await?;
+            core.barrier.confirmed(seen).await
+        })
+    }
+
+    /// The platforms of these users on which all known tokens are revoked, with the time of the revocation, Unix ms. One round trip.
+    pub fn logged_out(&self, users: Vec<UserId>) -> LogAnswer<Vec<(UserId, Platform, u64)>> {
+        self.ask(move |core| async move { core.engine.logged_out(users).await })
+    }
+
     /// Uses the callers' end of a task, unless the log is closed.
     fn sender<T>(
         &self,

@@ -5,6 +5,7 @@
 //! - `schema.rs`: the tables of `schema.sql`, epochs, partitions
 //! - `append.rs`: a group as the one statement of `append.sql` (with read marks: `marks.sql`); what is stored of earlier appends
 //! - `reads.rs`: the questions, each one statement
+//! - `heads.rs`: the looks at many users at once
 //! - `writes.rs`: all other changes
 //! - `spread.rs`: messages to everyone
 //! - `feed.rs`: the feed of commits and that of moved cursors
@@ -23,6 +24,7 @@
 mod append;
 mod expiries;
 mod feed;
+mod heads;
 mod inspect;
 mod link;
 mod presence;
@@ -282,6 +284,27 @@ impl Engine for PostgresEngine {
 
     fn inbox(&self, user: UserId, horizon: Horizon) -> EngineFuture<'_, Observed<Inbox>> {
         Box::pin(async move { Ok(self.seen(reads::inbox(&self.reads, &user).await?, horizon)) })
+    }
+
+    fn heads(
+        &self,
+        users: Vec<UserId>,
+        horizon: Horizon,
+    ) -> EngineFuture<'_, Observed<Vec<(Epoch, Seq)>>> {
+        Box::pin(async move {
+            let heads = heads::heads(&self.reads, &users).await?;
+            let seen = heads.into_iter().map(|head| self.seen(head, horizon));
+            let is_young = |heads: &[Observed<_>]| heads.iter().any(|head| head.is_young);
+            let seen: Vec<_> = seen.collect();
+            Ok(Observed {
+                is_young: is_young(&seen),
+                value: seen.into_iter().map(|head| head.value).collect(),
+            })
+        })
+    }
+
+    fn logged_out(&self, users: Vec<UserId>) -> EngineFuture<'_, Vec<(UserId, Platform, u64)>> {
+        Box::pin(async move { heads::logged_out(&self.reads, &users).await })
     }
 
     fn read(

@@ -88,11 +88,11 @@ static ENTER: LazyLock<String> = LazyLock::new(|| {
 /// An answer, and the transaction that wrote its newest row; `None` where there is none.
 pub(super) type Dated<T> = (T, Option<u32>);
 
-fn number(row: &Row, at: usize) -> u64 {
+pub(super) fn number(row: &Row, at: usize) -> u64 {
     row.get::<_, Option<i64>>(at).unwrap_or_default() as u64
 }
 
-fn transaction(row: &Row, at: usize) -> Option<u32> {
+pub(super) fn transaction(row: &Row, at: usize) -> Option<u32> {
     row.get::<_, Option<i64>>(at).map(|xid| xid as u32)
 }
 
