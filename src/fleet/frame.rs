@@ -56,4 +56,7 @@ pub trait Teller: Send + Sync + 'static {
     /// Hands a frame to a gateway. Never blocks. A frame without room or without a link is dropped: who needs it finds out later from
     /// the store.
     fn tell(&self, gateway: GatewayId, frame: FleetFrame);
+
+    /// The gateways of the fleet without a link in one of the two directions, ascending.
+    fn missing(&self) -> Vec<GatewayId>;
 }

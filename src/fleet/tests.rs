@@ -37,6 +37,10 @@ impl Teller for Told {
     fn tell(&self, gateway: GatewayId, frame: FleetFrame) {
         self.frames.lock().unwrap().push((gateway, frame));
     }
+
+    fn missing(&self) -> Vec<GatewayId> {
+        Vec::new()
+    }
 }
 
 struct Gateway {

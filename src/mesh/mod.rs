@@ -198,14 +198,9 @@ impl Mesh {
         })
     }
 
-    /// The way to hand frames to other gateways.
-    pub fn teller(&self) -> Arc<dyn Teller> {
-        Arc::new(LinkTeller(Arc::clone(&self.shared)))
-    }
-
-    /// The gateways of the fleet without a link in one of the two directions.
-    pub fn missing(&self) -> Vec<GatewayId> {
-        self.shared.missing()
+    /// The links, for those who tell.
+    pub fn links(&self) -> MeshLinks {
+        MeshLinks(Arc::clone(&self.shared))
     }
 
     /// Ends all links. Blocks until the thread has ended. False if it had panicked.
@@ -220,31 +215,42 @@ impl MeshShared {
     fn queues(&self) -> RwLockReadGuard<'_, LinkQueues> {
         self.queues.read().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn missing(&self) -> Vec<GatewayId> {
-        let queues = self.queues();
-        let is_missing = |(to, queue): &(&GatewayId, &Arc<LinkQueue>)| {
-            !queue.has_link() || !self.arrived.has(**to)
-        };
-        let mut missing: Vec<_> = queues
-            .iter()
-            .filter(is_missing)
-            .map(|(to, _)| *to)
-            .collect();
-        missing.sort_unstable();
-        missing
+/// The links of a gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct MeshLinks(Arc<MeshShared>);
+
+impl MeshLinks {
+    /// Says on all links that frames are missing.
+    pub fn skip(&self) {
+        self.0.queues().values().for_each(|queue| queue.skip());
+    }
+
+    /// True if another gateway of the fleet has no link to this one.
+    pub fn has_silent(&self) -> bool {
+        let queues = self.0.queues();
+        queues.keys().any(|from| !self.0.arrived.has(*from))
     }
 }
 
-/// Hands frames to the queues of links.
-struct LinkTeller(Arc<MeshShared>);
-
-impl Teller for LinkTeller {
+impl Teller for MeshLinks {
     fn tell(&self, gateway: GatewayId, frame: FleetFrame) {
         let queues = self.0.queues();
         let is_put = queues.get(&gateway).is_some_and(|queue| queue.put(frame));
         if !is_put {
             self.0.metrics.frames_dropped.increment(1);
         }
+    }
+
+    fn missing(&self) -> Vec<GatewayId> {
+        let queues = self.0.queues();
+        let is_missing = |(to, queue): &(&GatewayId, &Arc<LinkQueue>)| {
+            !queue.has_link() || !self.0.arrived.has(**to)
+        };
+        let missing = queues.iter().filter(is_missing).map(|(to, _)| *to);
+        let mut missing: Vec<_> = missing.collect();
+        missing.sort_unstable();
+        missing
     }
 }

@@ -154,8 +154,8 @@ fn frames_come_once_in_their_order_after_both_ends_have_proven_the_secret() {
     a.meet(B, b.address);
     assert_eq!(b.next(), Heard::Missed(A, FramesMissed::BeforeLink));
     a.until(|a| a.has("towncrier_mesh_links{direction=\"out\"} 1"));
-    assert_eq!(a.mesh.missing(), [B], "one direction is not enough");
-    let teller = a.mesh.teller();
+    assert_eq!(a.mesh.links().missing(), [B], "one direction is not enough");
+    let teller = a.mesh.links();
     for text in ["one", "two", "three"] {
         teller.tell(B, frame(text));
     }
@@ -164,10 +164,10 @@ fn frames_come_once_in_their_order_after_both_ends_have_proven_the_secret() {
     }
     b.meet(A, a.address);
     assert_eq!(a.next(), Heard::Missed(B, FramesMissed::BeforeLink));
-    a.until(|a| a.mesh.missing().is_empty());
+    a.until(|a| a.mesh.links().missing().is_empty());
     assert!(b.mesh.stop());
     assert_eq!(a.next(), Heard::Missed(B, FramesMissed::AfterLink));
-    a.until(|a| a.mesh.missing() == [B]);
+    a.until(|a| a.mesh.links().missing() == [B]);
     assert!(a.mesh.stop());
 }
 
@@ -177,10 +177,10 @@ fn a_gateway_with_another_secret_is_refused_and_no_frame_reaches_it() {
     let (a, b) = (Node::start(A, 1, limits), Node::start(B, 2, limits));
     a.meet(B, b.address);
     b.until(|b| b.has("towncrier_mesh_refused_total 1"));
-    a.mesh.teller().tell(B, frame("secret"));
+    a.mesh.links().tell(B, frame("secret"));
     a.until(|a| a.has("towncrier_mesh_frames_dropped_total 1"));
     assert_eq!(b.heard.try_recv(), Err(mpsc::TryRecvError::Empty));
-    assert_eq!(a.mesh.missing(), [B]);
+    assert_eq!(a.mesh.links().missing(), [B]);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn a_link_without_room_tells_its_receiver_that_frames_are_missing() {
     let (a, b) = (Node::start(A, 1, limits), Node::start(B, 1, limits));
     a.meet(B, b.address);
     assert_eq!(b.next(), Heard::Missed(A, FramesMissed::BeforeLink));
-    let teller = a.mesh.teller();
+    let teller = a.mesh.links();
     let deadline = Instant::now() + SOON;
     loop {
         teller.tell(B, frame("many"));

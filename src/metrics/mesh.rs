@@ -20,7 +20,6 @@ pub struct MeshMetrics {
     /// `sweep`: the regular look.
     pub sweeps: Counter,
     pub sweep_seconds: Histogram,
-    pub behind: Counter,
 }
 
 impl MeshMetrics {
@@ -72,10 +71,6 @@ impl MeshMetrics {
                 repairs_of_gateways: repairs("gateway"),
                 sweeps: repairs("sweep"),
                 sweep_seconds: metrics::histogram!("towncrier_mesh_sweep_seconds"),
-                behind: counter(
-                    "towncrier_mesh_sessions_behind_total",
-                    "Users whose sessions a look into the store told of a higher head",
-                ),
             }
         })
     }
