@@ -2,13 +2,17 @@
 //!
 //! [`Base`] puts together the rooms that both ports stand on, for every gateway: the program's, a simulated one, a test's.
 //!
+//! - `links.rs`: the gateway among the others of its log
+//!
 //! Start: client port, admin port (health only), log, registry, delivery, webhooks, reactors, admin API, vendor push. Drain: sends
 //! refused, clients told to return over `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the
 //! end. Clients and admin requests under way have their time at once, not one after the other.
 
+mod links;
+
 use std::{
     net::SocketAddr,
-    sync::{Arc, mpsc},
+    sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -16,6 +20,7 @@ use std::{
 use tokio::{sync::oneshot, task::AbortHandle};
 use towncrier_client::Trust;
 
+use self::links::Membership;
 use crate::{
     admin::{self, Rooms},
     clock::Clock,
@@ -27,14 +32,14 @@ use crate::{
         tls::{self, Tls, TlsError},
     },
     erase::Eraser,
-    fleet::{Fleet, FleetParts},
     jwks::{self, KeySource, KeySourceFault},
     lines::Lines,
     log::{
         Log,
-        cluster::{ClusterError, ClusterHost, engine::EngineError},
+        cluster::{ClusterError, ClusterHost},
         embedded::{EmbeddedLog, OpenError},
     },
+    mesh::MeshError,
     metrics::Metrics,
     openim,
     push::{
@@ -87,6 +92,9 @@ pub enum Error {
     /// There are too few file descriptors to serve with.
     #[error(transparent)]
     Descriptors(#[from] TooFew),
+    /// The other gateways of the log cannot be reached or listened for.
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
     /// A vendor of the configuration cannot be used.
     #[error(transparent)]
     Vendor(#[from] VendorFault),
@@ -226,31 +234,6 @@ impl OpenLog {
         }
     }
 
-    /// Joins the fleet of the log's store, if it has one. Blocks.
-    fn join_fleet(
-        &self,
-        config: &Config,
-        registry: Arc<Registry>,
-    ) -> Result<Option<Arc<Fleet>>, Error> {
-        let Self::Cluster(host) = self else {
-            return Ok(None);
-        };
-        let parts = FleetParts {
-            store: host.fleet_store(),
-            registry,
-            address: String::new(),
-            answer_within: config.store.answer_within,
-        };
-        let (joined, joining) = mpsc::channel();
-        let runtime = host.runtime();
-        let join = Fleet::join(parts, runtime.clone());
-        // The receiver waits below.
-        runtime.spawn(async move { drop(joined.send(join.await)) });
-        let ended = |_| Err(EngineError::Away("the thread of the log ended".into()));
-        let fleet = joining.recv().unwrap_or_else(ended);
-        Ok(Some(fleet.map_err(ClusterError::from)?))
-    }
-
     fn take_watched(&self) -> Vec<Watched> {
         match self {
             Self::Embedded(log) => log.take_watched(),
@@ -273,8 +256,8 @@ pub struct Gateway {
     watch: Arc<Watch>,
     base: Base<dyn Log>,
     log: OpenLog,
-    /// The gateways that share the log's store.
-    fleet: Option<Arc<Fleet>>,
+    /// The other gateways, where several share the log's store.
+    membership: Option<Membership>,
     reactors: Reactors,
     admin: AdminThread,
     /// Vendor push, where a vendor is configured.
@@ -313,6 +296,7 @@ impl Gateway {
         if let Some(listen) = config.openim.api_listen {
             port = port.with_calls(&config.listener, listen)?;
         }
+        let mesh_port = links::bind(&config)?;
         // While the log is read, health probes are answered, and callers are told to return later.
         let (server, opening) = admin::bind(
             &config.admin,
@@ -326,10 +310,7 @@ impl Gateway {
         watch.add([admin_watched]);
         let log = OpenLog::open(&config, clock.clone(), metrics.clone())?;
         let base = Base::over(&config, metrics, clock.clone(), log.shared(), log.shared());
-        let fleet = log.join_fleet(&config, base.registry.clone())?;
-        if let Some(fleet) = &fleet {
-            base.delivery.join(fleet.clone());
-        }
+        let membership = Membership::join(&config, mesh_port, &log, &base, &watch)?;
         // Clients that come at once wait for its first look.
         let login_keys = login_keys
             .zip(base.tokens.login_keys().cloned())
@@ -387,7 +368,7 @@ impl Gateway {
             watch,
             base,
             log,
-            fleet,
+            membership,
             reactors,
             admin,
             push,
@@ -454,9 +435,10 @@ impl Gateway {
         let webhooks = self.webhooks;
         let join = move || webhooks.is_none_or(WebhooksThread::join);
         let webhooks_ended = tokio::task::spawn_blocking(join).await;
-        if let Some(fleet) = &self.fleet {
-            fleet.part().await;
-        }
+        let has_parted = match self.membership {
+            Some(membership) => membership.part().await,
+            None => true,
+        };
         let log = self.log;
         let log_closed = tokio::task::spawn_blocking(move || log.close()).await;
         let requests_grace = REQUESTS_GRACE.saturating_sub(begun.elapsed());
@@ -470,6 +452,7 @@ impl Gateway {
             ("the reactors", reactors_ended),
             ("vendor push", push_ended.unwrap_or(false)),
             ("webhooks", webhooks_ended.unwrap_or(false)),
+            ("the mesh", has_parted),
             ("the log", log_closed.unwrap_or(false)),
             ("the admin port", admin_ended.unwrap_or(false)),
         ] {

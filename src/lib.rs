@@ -16,6 +16,7 @@ pub mod door;
 pub mod erase;
 pub mod fleet;
 pub mod gateway;
+pub mod hints;
 pub mod ids;
 pub mod jwks;
 pub mod lines;

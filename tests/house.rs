@@ -28,7 +28,7 @@ use self::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 28] = [
+const MAP: [(&str, &[&str]); 29] = [
     (
         "admin",
         &[
@@ -57,6 +57,10 @@ const MAP: [(&str, &[&str]); 28] = [
     ("devices", &["door", "delivery", "token", "message", "ids"]),
     ("fleet", &["log", "registry", "message", "ids"]),
     ("mesh", &["fleet", "message", "ids"]),
+    (
+        "hints",
+        &["mesh", "fleet", "log", "registry", "message", "ids"],
+    ),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
     (
         "reactor",

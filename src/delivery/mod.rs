@@ -3,7 +3,7 @@
 //! A send is appended first and fanned out when it is durable. A session that misses the fan-out reads the log. Leaves to
 //! others: HTTP, sockets, the protocol's rules.
 //!
-//! - `send.rs`: append, and from the log's commits to the sessions online
+//! - `send.rs`: append, and from the log's commits to the sessions online; `elsewhere.rs`: online-only messages at other gateways
 //! - `cursor.rs`: a session resumes, reads the log and acks; `begins.rs`: where new sessions began
 //! - `newest.rs`: the newest message of a conversation
 //! - `read_state.rs`: conversations, and the marks of what a user has read
@@ -21,6 +21,7 @@ mod authenticate;
 mod begins;
 mod cursor;
 mod devices;
+mod elsewhere;
 mod erase;
 mod newest;
 mod presence;
@@ -62,7 +63,8 @@ use crate::{
     clock::{Clock, Doubt},
     config,
     fleet::Fleet,
-    log::Log,
+    ids::GatewayId,
+    log::{Consumer, Log},
     metrics::Metrics,
     registry::Registry,
     token::Tokens,
@@ -140,6 +142,19 @@ impl Delivery {
     pub fn join(&self, fleet: Arc<Fleet>) {
         // A gateway joins once, when it starts.
         let _ = self.fleet.set(fleet);
+    }
+
+    /// Hands commits of other gateways to the sessions of this one, as it does those of the log.
+    pub fn fan_out(&self) -> Arc<dyn Consumer> {
+        Arc::new(FanOut {
+            registry: Arc::clone(&self.registry),
+        })
+    }
+
+    /// The other gateways of the log without a link in one of the two directions.
+    pub fn missing_links(&self) -> Vec<GatewayId> {
+        let fleet = self.fleet.get();
+        fleet.map_or_else(Vec::new, |fleet| fleet.missing_links())
     }
 
     /// The gateway's clock, Unix ms.

@@ -93,7 +93,7 @@ impl Delivery {
         }
         let body = message.to_bytes();
         if send.is_online_only {
-            let message = Arc::new(Message::new(body));
+            let message = Arc::new(Message::new(body.clone()));
             for (handed, user) in (1..).zip(&receivers) {
                 self.registry
                     .deliver(user.as_str(), Numbers::default(), &message);
@@ -101,6 +101,7 @@ impl Delivery {
                     yield_now().await;
                 }
             }
+            self.push_elsewhere(&body, &receivers).await;
             let entries: Arc<[_]> = receivers
                 .into_iter()
                 .map(|user| (user, Numbers::default()))
@@ -171,7 +172,7 @@ impl Delivery {
         let times = self.log.token_times(&user, platform).wait().await?;
         let before_ms = self.clock.now_ms().max(times.newest_ms.saturating_add(1));
         durable(self.log.revoke(user.clone(), platform, before_ms)?).await?;
-        let closed = self.close_sessions(&user, platform, before_ms).await;
+        let closed = self.registry.log_out(&user, platform);
         self.remove_devices_on(&user, platform).await?;
         Ok(closed)
     }

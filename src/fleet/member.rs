@@ -151,6 +151,17 @@ impl Fleet {
         let _ = self.core.teller.set(teller);
     }
 
+    /// Hands a frame to another gateway. A frame without a link is dropped.
+    pub fn tell(&self, gateway: GatewayId, frame: FleetFrame) {
+        self.core.tell(gateway, frame);
+    }
+
+    /// The other gateways without a link in one of the two directions, ascending.
+    pub fn missing_links(&self) -> Vec<GatewayId> {
+        let teller = self.core.teller.get();
+        teller.map_or_else(Vec::new, |teller| teller.missing())
+    }
+
     /// Gives the connection's session its place in the store, after the registry gave it the place here. Cancel safe: the connection's
     /// deregistration ends what was begun.
     pub async fn take_place(

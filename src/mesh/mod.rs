@@ -227,10 +227,9 @@ impl MeshLinks {
         self.0.queues().values().for_each(|queue| queue.skip());
     }
 
-    /// True if another gateway of the fleet has no link to this one.
-    pub fn has_silent(&self) -> bool {
-        let queues = self.0.queues();
-        queues.keys().any(|from| !self.0.arrived.has(*from))
+    /// True while there is a link from this gateway.
+    pub fn hears(&self, from: GatewayId) -> bool {
+        self.0.arrived.has(from)
     }
 }
 

@@ -94,9 +94,10 @@ impl ClusterLog {
         })
     }
 
-    /// The platforms of these users on which all known tokens are revoked, with the time of the revocation, Unix ms. One round trip.
+    /// The platforms of these users on which all known tokens are revoked, with the time of the revocation, Unix ms. A token that this
+    /// gateway has accepted is known.
     pub fn logged_out(&self, users: Vec<UserId>) -> LogAnswer<Vec<(UserId, Platform, u64)>> {
-        self.ask(move |core| async move { core.engine.logged_out(users).await })
+        self.ask_after_flush(move |core| async move { core.engine.logged_out(users).await })
     }
 
     /// Uses the callers' end of a task, unless the log is closed.

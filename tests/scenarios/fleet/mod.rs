@@ -1,7 +1,9 @@
 //! Several gateways on one PostgreSQL server.
 //!
+//! - `links.rs`: a message lands live wherever it was accepted, and whatever is cut or killed in between
 //! - `presence.rs`: who is online, and which login replaces which
 
+mod links;
 mod presence;
 
 use crate::support::{Gateway, postgres::Postgres};
@@ -14,7 +16,7 @@ async fn gateways<const COUNT: usize>() -> Option<(Postgres, [Gateway; COUNT])> 
     let key = format!("auth.token_key={:032x}", fastrand::u128(..));
     let mut gateways = Vec::new();
     for _ in 0..COUNT {
-        gateways.push(Gateway::start(&[&store, &key]).await);
+        gateways.push(Gateway::start(&[&store, &key, "mesh.listen=127.0.0.1:0"]).await);
     }
     let gateways = gateways.try_into();
     Some((server, gateways.unwrap_or_else(|_| unreachable!())))

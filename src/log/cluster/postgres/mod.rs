@@ -5,6 +5,7 @@
 //! - `schema.rs`: the tables of `schema.sql`, epochs, partitions
 //! - `append.rs`: a group as the one statement of `append.sql` (with read marks: `marks.sql`); what is stored of earlier appends
 //! - `reads.rs`: the questions, each one statement
+//! - `route.rs`: the address of this host in the direction of the store
 //! - `heads.rs`: the looks at many users at once
 //! - `writes.rs`: all other changes
 //! - `spread.rs`: messages to everyone
@@ -29,6 +30,7 @@ mod inspect;
 mod link;
 mod presence;
 mod reads;
+mod route;
 mod schema;
 mod spread;
 #[cfg(test)]
@@ -48,6 +50,7 @@ use uuid::Uuid;
 
 pub use self::{
     inspect::{Finding, StoreReport, inspect},
+    route::own_address,
     schema::{Migration, StoreRetention, migrate, new_epoch},
 };
 use self::{

@@ -1,6 +1,7 @@
-//! Tests on a real server (`server.rs`): what only it can show; `feed.rs`: the feeds; `presence.rs`: the fleet. `measure.rs` measures an append.
+//! Tests on a real server (`server.rs`): what only it can show; `feed.rs`: the feeds; `heads.rs`: many users at once; `presence.rs`: the fleet. `measure.rs` measures an append.
 
 mod feed;
+mod heads;
 mod measure;
 mod presence;
 pub(crate) mod server;
