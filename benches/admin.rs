@@ -116,9 +116,7 @@ impl Caller {
         let log = log.expect("the log opens");
         let base = Base::build(config, metrics.clone(), clock, log);
         let eraser = base.eraser(None, None);
-        let Base {
-            registry, delivery, ..
-        } = base;
+        let delivery = base.delivery;
         let admin = UserId::new(ADMIN).expect("an id");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -136,7 +134,6 @@ impl Caller {
         let (server, opening) = bound.expect("a port is free");
         let rooms = Rooms {
             delivery,
-            registry,
             metrics,
             watch,
             seen: None,

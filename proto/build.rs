@@ -6,6 +6,8 @@ use std::{path::Path, process::Command};
 const PROTOCOL: &str = "towncrier/v1/gateway.proto";
 /// The stored form of messages, which is the gateway's alone.
 const STORE: &str = "towncrier/store/v1/message.proto";
+/// The frames between the gateways of a fleet.
+const MESH: &str = "towncrier/mesh/v1/mesh.proto";
 /// The messages of OpenIM's v3 SDKs.
 const OPENIM: &str = "openim/v3/sdk.proto";
 /// The REST calls of OpenIM's JavaScript SDK.
@@ -19,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manifest = std::env::var("CARGO_MANIFEST_DIR")?;
     // The client package lives one folder below the workspace root and shares this script.
     let (folder, names) = if Path::new(&manifest).join("proto").is_dir() {
-        ("proto", &[PROTOCOL, STORE, OPENIM, JSSDK][..])
+        ("proto", &[PROTOCOL, STORE, MESH, OPENIM, JSSDK][..])
     } else {
         ("../proto", &[PROTOCOL][..])
     };

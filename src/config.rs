@@ -9,7 +9,7 @@
 //! - `push.rs`: the section of vendor push; `vendors.rs`: those of the vendors; `check_vendors.rs`: their limits
 //! - `webpush_key.rs`: the key of Web Push
 //! - `webhooks.rs`: the section of webhooks
-//! - `store.rs`: where the log is
+//! - `store.rs`: where the log is; `mesh.rs`: the section of the links between gateways
 //! - `duration.rs`: durations as text; `address.rs`: an address that may be absent; `address_range.rs`: a network of addresses
 
 mod address;
@@ -19,6 +19,7 @@ mod check_auth;
 mod check_vendors;
 mod duration;
 mod mask;
+mod mesh;
 mod push;
 mod secrets;
 mod sources;
@@ -29,6 +30,7 @@ mod webpush_key;
 
 pub use address_range::{AddressRange, NoAddressRange};
 pub use check::Invalid;
+pub use mesh::MeshSettings;
 pub use push::{DeviceClass, OTHER_TITLE, Push, Titles};
 pub use secrets::{SECRETS_FILE, SecretsError};
 pub use sources::{ENVIRONMENT_PREFIX, LoadError, Sources};
@@ -53,6 +55,8 @@ pub struct Config {
     pub log: Log,
     /// The store of a log that is not embedded.
     pub store: LogStore,
+    /// The links to the other gateways of a log that is not embedded.
+    pub mesh: MeshSettings,
     /// Secrets and tokens.
     pub auth: Auth,
     /// Login policy and heartbeats.

@@ -2,9 +2,13 @@
 //!
 //! [`Base`] puts together the rooms that both ports stand on, for every gateway: the program's, a simulated one, a test's.
 //!
+//! - `links.rs`: the gateway among the others of its log
+//!
 //! Start: client port, admin port (health only), log, registry, delivery, webhooks, reactors, admin API, vendor push. Drain: sends
 //! refused, clients told to return over `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the
 //! end. Clients and admin requests under way have their time at once, not one after the other.
+
+mod links;
 
 use std::{
     net::SocketAddr,
@@ -16,6 +20,7 @@ use std::{
 use tokio::{sync::oneshot, task::AbortHandle};
 use towncrier_client::Trust;
 
+use self::links::Membership;
 use crate::{
     admin::{self, Rooms},
     clock::Clock,
@@ -34,6 +39,7 @@ use crate::{
         cluster::{ClusterError, ClusterHost},
         embedded::{EmbeddedLog, OpenError},
     },
+    mesh::MeshError,
     metrics::Metrics,
     openim,
     push::{
@@ -86,6 +92,9 @@ pub enum Error {
     /// There are too few file descriptors to serve with.
     #[error(transparent)]
     Descriptors(#[from] TooFew),
+    /// The other gateways of the log cannot be reached or listened for.
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
     /// A vendor of the configuration cannot be used.
     #[error(transparent)]
     Vendor(#[from] VendorFault),
@@ -247,6 +256,8 @@ pub struct Gateway {
     watch: Arc<Watch>,
     base: Base<dyn Log>,
     log: OpenLog,
+    /// The other gateways, where several share the log's store.
+    membership: Option<Membership>,
     reactors: Reactors,
     admin: AdminThread,
     /// Vendor push, where a vendor is configured.
@@ -285,6 +296,7 @@ impl Gateway {
         if let Some(listen) = config.openim.api_listen {
             port = port.with_calls(&config.listener, listen)?;
         }
+        let mesh_port = links::bind(&config)?;
         // While the log is read, health probes are answered, and callers are told to return later.
         let (server, opening) = admin::bind(
             &config.admin,
@@ -298,6 +310,7 @@ impl Gateway {
         watch.add([admin_watched]);
         let log = OpenLog::open(&config, clock.clone(), metrics.clone())?;
         let base = Base::over(&config, metrics, clock.clone(), log.shared(), log.shared());
+        let membership = Membership::join(&config, mesh_port, &log, &base, &watch)?;
         // Clients that come at once wait for its first look.
         let login_keys = login_keys
             .zip(base.tokens.login_keys().cloned())
@@ -329,7 +342,6 @@ impl Gateway {
         let eraser = base.eraser(push_forgetter, webhooks.hooks.forgetter.clone());
         let rooms = Rooms {
             delivery: base.delivery.clone(),
-            registry: base.registry.clone(),
             metrics: base.metrics.clone(),
             watch: watch.clone(),
             seen: push.as_ref().map(PushRoom::seen),
@@ -356,6 +368,7 @@ impl Gateway {
             watch,
             base,
             log,
+            membership,
             reactors,
             admin,
             push,
@@ -422,6 +435,10 @@ impl Gateway {
         let webhooks = self.webhooks;
         let join = move || webhooks.is_none_or(WebhooksThread::join);
         let webhooks_ended = tokio::task::spawn_blocking(join).await;
+        let has_parted = match self.membership {
+            Some(membership) => membership.part().await,
+            None => true,
+        };
         let log = self.log;
         let log_closed = tokio::task::spawn_blocking(move || log.close()).await;
         let requests_grace = REQUESTS_GRACE.saturating_sub(begun.elapsed());
@@ -435,6 +452,7 @@ impl Gateway {
             ("the reactors", reactors_ended),
             ("vendor push", push_ended.unwrap_or(false)),
             ("webhooks", webhooks_ended.unwrap_or(false)),
+            ("the mesh", has_parted),
             ("the log", log_closed.unwrap_or(false)),
             ("the admin port", admin_ended.unwrap_or(false)),
         ] {

@@ -278,6 +278,25 @@ impl fmt::Display for ConnectionId {
     }
 }
 
+/// A gateway of a fleet. The store gives each number once, and a gateway that comes back has another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GatewayId(pub u64);
+
+impl fmt::Display for GatewayId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The order of the sessions that had one place: the newest has the highest. 0 where a single gateway orders them by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Fence(pub u64);
+
+impl Fence {
+    /// The fence of a session at the only gateway of its log.
+    pub const NONE: Self = Self(0);
+}
+
 /// The server's message id: a UUIDv7, printed as 32 lowercase hex digits, so ids sort by time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub [u8; 16]);

@@ -8,6 +8,7 @@
 //! - `admin_route.rs`: the answers of one route of the admin API
 //! - `before_send.rs`: the questions before a send
 //! - `backup.rs`: the backups of the log
+//! - `mesh.rs`: the links between gateways
 //! - `push.rs`, `login_keys.rs`: those of vendor push, and of the keys of a company's own login
 //! - `device_outcome.rs`: what became of a device; `refusal_reason.rs`: why a connection was refused
 
@@ -16,6 +17,7 @@ mod backup;
 mod before_send;
 mod device_outcome;
 mod login_keys;
+mod mesh;
 mod push;
 mod refusal_reason;
 
@@ -32,6 +34,7 @@ pub use self::{
     before_send::AskOutcome,
     device_outcome::DeviceOutcome,
     login_keys::LoginKeysMetrics,
+    mesh::MeshMetrics,
     push::{PushMetrics, PushOutcomes},
     refusal_reason::RefusalReason,
 };
@@ -133,6 +136,7 @@ pub struct Metrics {
     pub push: PushMetrics,
     pub login_keys: LoginKeysMetrics,
     pub backup: BackupMetrics,
+    pub mesh: MeshMetrics,
 }
 
 impl Metrics {
@@ -342,6 +346,7 @@ impl Metrics {
             push: PushMetrics::new(&recorder),
             login_keys: LoginKeysMetrics::new(&recorder),
             backup: BackupMetrics::new(&recorder),
+            mesh: MeshMetrics::new(&recorder),
             recorder,
         }
     }

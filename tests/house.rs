@@ -28,7 +28,7 @@ use self::{
 };
 
 /// Which rooms a room may use. Rooms not named as keys may use everything; `OPEN` is open to all but the pure rooms.
-const MAP: [(&str, &[&str]); 26] = [
+const MAP: [(&str, &[&str]); 29] = [
     (
         "admin",
         &[
@@ -55,6 +55,12 @@ const MAP: [(&str, &[&str]); 26] = [
         ],
     ),
     ("devices", &["door", "delivery", "token", "message", "ids"]),
+    ("fleet", &["log", "registry", "message", "ids"]),
+    ("mesh", &["fleet", "message", "ids"]),
+    (
+        "hints",
+        &["mesh", "fleet", "log", "registry", "message", "ids"],
+    ),
     // Beside connections and who holds which place, a reactor names what it hands to its connections.
     (
         "reactor",
@@ -75,7 +81,7 @@ const MAP: [(&str, &[&str]); 26] = [
         ],
     ),
     ("door", &["protocol"]),
-    ("delivery", &["log", "registry", "message", "ids"]),
+    ("delivery", &["fleet", "log", "registry", "message", "ids"]),
     ("registry", &["message", "ids"]),
     ("protocol", &["session", "codes", "message", "ids"]),
     ("session", &["message", "ids"]),

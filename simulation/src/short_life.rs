@@ -13,7 +13,7 @@ use tokio::{
 use super::{clock::SimClock, disk::SimDisk, model::user_id, process::Life, store::SimHome};
 use towncrier::{
     config,
-    ids::{Epoch, MessageId, Platform, Seq, SessionKey},
+    ids::{Epoch, Fence, MessageId, Platform, Seq, SessionKey},
     log::{
         Append, Log, Receipt, SessionRow,
         embedded::{Directories, EmbeddedLog, OpenError, Workers, epoch_text},
@@ -194,7 +194,7 @@ impl Known {
                         acked_at_ms: clock.now_ms(),
                     };
                     // A dead process does not get here.
-                    let _ = log.store_cursor(&key, point.inbox.epoch, row);
+                    let _ = log.store_cursor(&key, point.inbox.epoch, Fence::NONE, row);
                 }
                 sleep(Duration::from_millis(1_100)).await;
             }

@@ -32,7 +32,6 @@ use crate::{
     metrics::Metrics,
     pages::Page,
     push::Seen,
-    registry::Registry,
     threads::Watch,
     token::Claims,
     webhooks::Hooks,
@@ -44,10 +43,8 @@ const DISCARDED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The rooms that the admin API uses.
 pub struct Rooms {
-    /// Sends, logs out, reads, issues tokens.
+    /// Sends, logs out, reads, issues tokens, and knows the sessions that are online.
     pub delivery: Arc<Delivery>,
-    /// Knows the sessions that are online.
-    pub registry: Arc<Registry>,
     /// Counts requests, and is rendered at `/metrics`.
     pub metrics: Arc<Metrics>,
     /// Knows if every thread runs.
@@ -63,7 +60,6 @@ pub struct Rooms {
 /// The state that all handlers share.
 pub(super) struct App {
     pub(super) delivery: Arc<Delivery>,
-    pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Arc<Watch>,
     pub(super) seen: Option<Arc<Seen>>,
@@ -114,7 +110,6 @@ impl App {
     pub(super) fn new(config: &Config, rooms: Rooms, openapi: Bytes) -> Result<Self, SetupError> {
         Ok(Self {
             delivery: rooms.delivery,
-            registry: rooms.registry,
             metrics: rooms.metrics,
             watch: rooms.watch,
             seen: rooms.seen,

@@ -9,7 +9,7 @@ use axum::{
 };
 
 use super::{bodies, call::App};
-use crate::{metrics::Metrics, threads::Watch};
+use crate::{ids::GatewayId, metrics::Metrics, threads::Watch};
 
 /// 200 if the process answers and all its threads run; else 503 with the thread and its fault.
 pub(super) async fn healthz(State(app): State<Arc<App>>) -> Response {
@@ -24,7 +24,20 @@ pub(super) fn of(watch: &Watch) -> Response {
     }
 }
 
-/// 200 if sends are accepted and all threads run; else 503 with the reason. A doubt about the time is told, but stops no send.
+/// The line about links that are missing. Messages come without them, some seconds later.
+fn links_note(missing: &[GatewayId]) -> String {
+    if missing.is_empty() {
+        return String::new();
+    }
+    let named: Vec<_> = missing.iter().map(GatewayId::to_string).collect();
+    let named = named.join(", ");
+    format!(
+        "no link to or from gateway {named}: messages between the two come late; see mesh.listen and mesh.advertise\n"
+    )
+}
+
+/// 200 if sends are accepted and all threads run; else 503 with the reason. A doubt about the time or a link is told, but stops no
+/// send.
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
     match (app.watch.check(), app.delivery.check_ready()) {
         (Err(unwell), _) => unavailable(&unwell),
@@ -32,7 +45,8 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
         _ => {
             let doubt = app.delivery.clock_doubt();
             let doubt = doubt.map_or_else(String::new, |doubt| format!("{doubt}\n"));
-            text(StatusCode::OK, format!("ready\n{doubt}"))
+            let missing = links_note(&app.delivery.missing_links());
+            text(StatusCode::OK, format!("ready\n{doubt}{missing}"))
         }
     }
 }

@@ -17,8 +17,8 @@ use super::{
     error::Refusal,
 };
 use crate::{
+    delivery::SeenSession,
     ids::{Platform, UserId},
-    registry::Presence,
 };
 
 /// The most users of one request, OpenIM's number.
@@ -48,7 +48,15 @@ pub(super) async fn get_users_online_status(
         }
         _ => {}
     }
-    let presences: Vec<_> = users.iter().map(|user| app.presence(user)).collect();
+    // A text that is no user id is never online.
+    let ids: Vec<_> = users.iter().map(|user| UserId::new(user)).collect();
+    let known = ids.iter().flatten().cloned().collect();
+    let mut seen = app.delivery.presence(known).await?.into_iter();
+    let presences = users.iter().zip(&ids).map(|(user, id)| {
+        let sessions = id.as_ref().ok().and_then(|_| seen.next());
+        presence(user, &sessions.unwrap_or_default())
+    });
+    let presences: Vec<_> = presences.collect();
     Ok(bodies::answer(presences))
 }
 
@@ -68,19 +76,20 @@ pub(super) async fn get_online_users(
         .map_err(|error| Refusal::Id("platform", error))?;
     let limit = body.limit.filter(|limit| *limit != 0);
     let limit = limit.unwrap_or(ONLINE_DEFAULT).min(ONLINE_MAX);
-    let users = app.registry.online(platform, limit);
+    let (sessions_total, users) = app.delivery.online(platform, limit).await?;
     Ok(bodies::answer(OnlineUsers {
-        sessions_total: app.registry.sessions(),
+        sessions_total,
         users: users.into_iter().map(online).collect(),
     }))
 }
 
-fn online((user, sessions): (UserId, Vec<Presence>)) -> OnlineUser {
-    let session = |presence: Presence| OnlineSession {
+fn online((user, sessions): (UserId, Vec<SeenSession>)) -> OnlineUser {
+    let session = |SeenSession { presence, gateway }| OnlineSession {
         platform: presence.platform.name(),
         platform_id: presence.platform as u32,
         device_id: presence.device.as_ref().into(),
         connected_time: presence.since_ms,
+        gateway_id: gateway.map(|gateway| gateway.0),
         address: presence.address.map(|address| address.to_string()),
     };
     OnlineUser {
@@ -89,29 +98,22 @@ fn online((user, sessions): (UserId, Vec<Presence>)) -> OnlineUser {
     }
 }
 
-impl App {
-    fn presence<'a>(&self, user: &'a str) -> UserPresence<'a> {
-        // Several devices of one platform make one entry.
-        let platforms: BTreeSet<_> = self
-            .registry
-            .presence(user)
+fn presence<'a>(user: &'a str, sessions: &[SeenSession]) -> UserPresence<'a> {
+    // Several devices of one platform make one entry.
+    let platforms: BTreeSet<_> = sessions.iter().map(|seen| seen.presence.platform).collect();
+    UserPresence {
+        user_id: user,
+        status: if platforms.is_empty() {
+            "offline"
+        } else {
+            "online"
+        },
+        platforms: platforms
             .into_iter()
-            .map(|presence| presence.platform)
-            .collect();
-        UserPresence {
-            user_id: user,
-            status: if platforms.is_empty() {
-                "offline"
-            } else {
-                "online"
-            },
-            platforms: platforms
-                .into_iter()
-                .map(|platform| PlatformPresence {
-                    platform: platform.name(),
-                    status: "online",
-                })
-                .collect(),
-        }
+            .map(|platform| PlatformPresence {
+                platform: platform.name(),
+                status: "online",
+            })
+            .collect(),
     }
 }

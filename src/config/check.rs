@@ -3,8 +3,8 @@
 use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
-    Admin, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, OTHER_TITLE, OpenIm, Push, Sessions,
-    duration::DurationText,
+    Admin, Config, Delivery, Drain, LOG_FORMAT, Listener, Log, MeshSettings, OTHER_TITLE, OpenIm,
+    Push, Sessions, duration::DurationText,
 };
 use crate::{
     ids,
@@ -40,6 +40,7 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
         config.store.answer_within,
         SECOND..=60 * SECOND,
     )?;
+    mesh(&config.mesh)?;
     sessions(&config.sessions)?;
     delivery(&config.delivery)?;
     openim(&config.openim)?;
@@ -233,6 +234,16 @@ fn admin(admin: &Admin, delivery: &Delivery) -> Result<(), Invalid> {
     )
 }
 
+fn mesh(mesh: &MeshSettings) -> Result<(), Invalid> {
+    if mesh.is_valid() {
+        return Ok(());
+    }
+    Err(Invalid {
+        key: "mesh.advertise",
+        rule: "is no host or host:port; an IPv6 address stands in brackets".into(),
+    })
+}
+
 fn log(log: &Log) -> Result<(), Invalid> {
     if log.dir.as_os_str().is_empty() {
         return Err(Invalid {
@@ -400,7 +411,7 @@ mod tests {
     #[test]
     fn each_limit_is_refused_by_the_name_of_its_key() {
         type Spoil = fn(&mut Config);
-        let spoiled: [(&str, Spoil); 22] = [
+        let spoiled: [(&str, Spoil); 23] = [
             ("listener.tls_key", |c| {
                 c.listener.tls_certificate = "port.pem".into()
             }),
@@ -428,6 +439,7 @@ mod tests {
             ("log.store", |c| {
                 c.log.store = "mysql://h/d".to_owned().into()
             }),
+            ("mesh.advertise", |c| c.mesh.advertise = "fd00::1".into()),
             ("store.answer_within", |c| {
                 c.store.answer_within = Duration::ZERO
             }),

@@ -9,7 +9,7 @@ use std::{mem::replace, net::IpAddr, pin::Pin, sync::Arc};
 use super::Context;
 use crate::{
     door::Arrival,
-    ids::{ConnectionId, SessionKey},
+    ids::{ConnectionId, Fence, SessionKey},
     registry::Registry,
     session::{Action, Greeting, Moment, Session, SessionFault},
 };
@@ -124,22 +124,26 @@ impl Registered {
         context: &Context,
         id: ConnectionId,
         key: SessionKey,
+        address: Option<IpAddr>,
     ) -> Result<Self, SessionFault> {
         let registry = Arc::clone(&context.registry);
         registry
             .register(&key, id, &context.mailbox, context.delivery.now_ms())
             .map_err(|_| SessionFault::TooManySessions)?;
+        if let Some(address) = address {
+            registry.set_address(&key, id, address);
+        }
         Ok(Self { registry, id, key })
+    }
+
+    /// The fence of the session; `None` once a later login has replaced this one.
+    pub(super) fn fence(&self) -> Option<Fence> {
+        self.registry.fence(&self.key, self.id)
     }
 
     /// True while no later login has replaced this one.
     pub(super) fn holds(&self) -> bool {
         self.registry.holds(&self.key, self.id)
-    }
-
-    /// The client has this address.
-    pub(super) fn set_address(&self, address: IpAddr) {
-        self.registry.set_address(&self.key, self.id, address);
     }
 
     /// The client's app went to the background, or came back.

@@ -127,13 +127,12 @@ async fn enter(
             return Err(SessionFault::NewcomersWait(wait));
         }
     }
-    let registered = Registered::new(&context, id, key)?;
-    if let Some(ip) = origin.ip {
-        registered.set_address(ip);
-    }
+    let registered = Registered::new(&context, id, key, origin.ip)?;
     if connect.is_background {
         registered.set_background(true);
     }
+    let taken = delivery.take_place(&registered.key, id).await;
+    taken.map_err(|error| unreadable(&error))?;
     // The session is registered before its resume point is read, so a message between the two is either in the inbox or
     // comes live. Reading the resume point also checks the revocation a second time: a logout between the first check and
     // the registration found no connection to close.
@@ -176,7 +175,8 @@ async fn enter(
     if let (Manner::Sifts, None, Some(cursor)) = (connect.manner, point.stored, begins) {
         // A client that is let in counts as told of its place. So its place must survive a crash. The login goes on where the log
         // takes no writes: then nothing new comes that could be missed.
-        let begun = delivery.begin_durably(&registered.key, session.epoch(), cursor);
+        let fence = registered.fence().unwrap_or_default();
+        let begun = delivery.begin_durably(&registered.key, session.epoch(), fence, cursor);
         if let Err(error) = begun.await {
             debug!(user = %registered.key.user, %error, "a session begins, and a crash would lose that");
         }

@@ -247,6 +247,7 @@ impl Connection {
     pub fn take(&mut self, item: Item) {
         self.happen(match item {
             Item::Live(live) => Event::Live(live),
+            Item::Head(epoch, head) => return self.hear_head(epoch, head),
             Item::Replaced => Event::Replaced,
             Item::LoggedOut => Event::LoggedOut,
         });
@@ -354,7 +355,10 @@ impl Connection {
                 }
                 Action::Begin(cursor) => {
                     // If the cursor is not stored, the effect is the same as below.
-                    let _ = self.context.delivery.begin(&registered.key, epoch, cursor);
+                    if let Some(fence) = registered.fence() {
+                        let delivery = &self.context.delivery;
+                        let _ = delivery.begin(&registered.key, epoch, fence, cursor);
+                    }
                 }
                 Action::StoreAck { seq, advanced } => {
                     self.tally.acked += advanced;
@@ -362,8 +366,9 @@ impl Connection {
                     // cursor is not stored, the session begins at its older cursor after a reconnect, and its client gets
                     // messages again. A session without an older cursor begins as `delivery.new_session` says: with "head",
                     // a client that does not send a cursor of its own then misses messages.
-                    if registered.holds() {
-                        let _ = self.context.delivery.ack(&registered.key, epoch, seq);
+                    if let Some(fence) = registered.fence() {
+                        let delivery = &self.context.delivery;
+                        let _ = delivery.ack(&registered.key, epoch, fence, seq);
                     }
                 }
                 Action::Read(order) => {

@@ -2,7 +2,7 @@
 
 use super::{AppendError, AuthError, Delivery, send::durable};
 use crate::{
-    ids::{Epoch, Seq, SessionKey, UserId},
+    ids::{ConnectionId, Epoch, Fence, Seq, SessionKey, UserId},
     log::{Inbox, InboxRead, LogAnswer, LogError, ReadLimit, ResumePoint, SessionRow},
 };
 
@@ -21,12 +21,32 @@ impl Delivery {
         Ok(point)
     }
 
+    /// Gives the session its place among all gateways of the log. One gateway alone orders its sessions by itself. `Err`: the store
+    /// could not be asked. Cancel safe: the connection's registration ends what was begun.
+    pub async fn take_place(
+        &self,
+        key: &SessionKey,
+        connection: ConnectionId,
+    ) -> Result<(), LogError> {
+        match self.fleet.get() {
+            Some(fleet) => fleet.take_place(&key.user, connection).await,
+            None => Ok(()),
+        }
+    }
+
     /// Begins the session at `cursor`, which may be lower than the stored cursor. The session is known from now on. Written
     /// behind.
-    pub fn begin(&self, key: &SessionKey, epoch: Epoch, cursor: Seq) -> Result<(), LogError> {
+    pub fn begin(
+        &self,
+        key: &SessionKey,
+        epoch: Epoch,
+        fence: Fence,
+        cursor: Seq,
+    ) -> Result<(), LogError> {
         self.log.store_cursor(
             key,
             epoch,
+            fence,
             SessionRow {
                 cursor,
                 acked_at_ms: self.clock.now_ms(),
@@ -40,13 +60,14 @@ impl Delivery {
         &self,
         key: &SessionKey,
         epoch: Epoch,
+        fence: Fence,
         cursor: Seq,
     ) -> Result<(), AppendError> {
         let row = SessionRow {
             cursor,
             acked_at_ms: self.clock.now_ms(),
         };
-        durable(self.log.begin_session(key, epoch, row)?).await
+        durable(self.log.begin_session(key, epoch, fence, row)?).await
     }
 
     /// The bounds of a user's inbox.
@@ -60,12 +81,19 @@ impl Delivery {
     }
 
     /// Records that the client stored everything up to `seq`. Written behind.
-    pub fn ack(&self, key: &SessionKey, epoch: Epoch, seq: Seq) -> Result<(), LogError> {
+    pub fn ack(
+        &self,
+        key: &SessionKey,
+        epoch: Epoch,
+        fence: Fence,
+        seq: Seq,
+    ) -> Result<(), LogError> {
         let now_ms = self.clock.now_ms();
         self.acked.add(key, seq, now_ms);
         self.log.store_cursor(
             key,
             epoch,
+            fence,
             SessionRow {
                 cursor: seq,
                 acked_at_ms: now_ms,

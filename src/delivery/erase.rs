@@ -20,10 +20,10 @@ impl Delivery {
         // A refused erasure revokes nothing.
         self.log.check_erasable()?;
         let before_ms = self.revoke_all(user).await?;
-        let mut closed = self.log_out_everywhere(user);
+        let mut closed = self.log_out_everywhere(user, before_ms).await;
         let erasure = durable(self.log.erase(user.clone(), before_ms)?).await?;
         // Sessions that came with a new token meanwhile have what is erased now.
-        closed += self.log_out_everywhere(user);
+        closed += self.log_out_everywhere(user, before_ms).await;
         Ok((erasure, closed))
     }
 
@@ -45,11 +45,12 @@ impl Delivery {
         Ok(before_ms)
     }
 
-    fn log_out_everywhere(&self, user: &UserId) -> usize {
-        let platforms = Platform::ALL.into_iter();
-        platforms
-            .map(|platform| self.registry.log_out(user, platform))
-            .sum()
+    async fn log_out_everywhere(&self, user: &UserId, before_ms: u64) -> usize {
+        let mut closed = 0;
+        for platform in Platform::ALL {
+            closed += self.close_sessions(user, platform, before_ms).await;
+        }
+        closed
     }
 
     /// Removes the devices that the user registered before the erasure. Not cancel safe: after a drop they may be removed or not. A

@@ -3,7 +3,7 @@
 //! A send is appended first and fanned out when it is durable. A session that misses the fan-out reads the log. Leaves to
 //! others: HTTP, sockets, the protocol's rules.
 //!
-//! - `send.rs`: append, and from the log's commits to the sessions online
+//! - `send.rs`: append, and from the log's commits to the sessions online; `elsewhere.rs`: online-only messages at other gateways
 //! - `cursor.rs`: a session resumes, reads the log and acks; `begins.rs`: where new sessions began
 //! - `newest.rs`: the newest message of a conversation
 //! - `read_state.rs`: conversations, and the marks of what a user has read
@@ -12,6 +12,7 @@
 //! - `authenticate.rs`: tokens are issued and checked
 //! - `proofs.rs`: what OpenIM's v3 clients have for certain
 //! - `devices.rs`: the devices for push
+//! - `presence.rs`: the sessions that are connected, at all gateways
 //! - `erase.rs`: the erasure of a user
 //! - `trail.rs`, `trace.rs`: the way of a message
 
@@ -20,8 +21,10 @@ mod authenticate;
 mod begins;
 mod cursor;
 mod devices;
+mod elsewhere;
 mod erase;
 mod newest;
+mod presence;
 mod proofs;
 mod read_state;
 mod send;
@@ -34,7 +37,7 @@ mod trail;
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
@@ -47,6 +50,7 @@ pub use self::{
     authenticate::AuthError,
     devices::{DeviceError, Registration},
     newest::NewestRead,
+    presence::{SeenSession, SeenUsers},
     send::{Receivers, Send, SendError},
     trace::{Trace, TracePage, TraceReceiver, TraceSession, TraceState},
 };
@@ -58,7 +62,9 @@ pub use crate::log::{
 use crate::{
     clock::{Clock, Doubt},
     config,
-    log::Log,
+    fleet::Fleet,
+    ids::GatewayId,
+    log::{Consumer, Log},
     metrics::Metrics,
     registry::Registry,
     token::Tokens,
@@ -77,6 +83,8 @@ pub struct Delivery {
     devices: Arc<devices::Devices>,
     is_draining: AtomicBool,
     begins: begins::Begins,
+    /// The other gateways, if the log has several.
+    fleet: OnceLock<Arc<Fleet>>,
 }
 
 /// The reason for which the gateway should get no traffic now.
@@ -117,6 +125,7 @@ impl Delivery {
             devices,
             is_draining: AtomicBool::new(false),
             begins: begins::Begins::default(),
+            fleet: OnceLock::new(),
         }
     }
 
@@ -127,6 +136,25 @@ impl Delivery {
             proofs: Some(proofs::Proofs::default()),
             ..self
         }
+    }
+
+    /// Shares the sessions with the other gateways of the log from now on. The first one stays.
+    pub fn join(&self, fleet: Arc<Fleet>) {
+        // A gateway joins once, when it starts.
+        let _ = self.fleet.set(fleet);
+    }
+
+    /// Hands commits of other gateways to the sessions of this one, as it does those of the log.
+    pub fn fan_out(&self) -> Arc<dyn Consumer> {
+        Arc::new(FanOut {
+            registry: Arc::clone(&self.registry),
+        })
+    }
+
+    /// The other gateways of the log without a link in one of the two directions.
+    pub fn missing_links(&self) -> Vec<GatewayId> {
+        let fleet = self.fleet.get();
+        fleet.map_or_else(Vec::new, |fleet| fleet.missing_links())
     }
 
     /// The gateway's clock, Unix ms.

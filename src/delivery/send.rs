@@ -93,7 +93,7 @@ impl Delivery {
         }
         let body = message.to_bytes();
         if send.is_online_only {
-            let message = Arc::new(Message::new(body));
+            let message = Arc::new(Message::new(body.clone()));
             for (handed, user) in (1..).zip(&receivers) {
                 self.registry
                     .deliver(user.as_str(), Numbers::default(), &message);
@@ -101,6 +101,7 @@ impl Delivery {
                     yield_now().await;
                 }
             }
+            self.push_elsewhere(&body, &receivers).await;
             let entries: Arc<[_]> = receivers
                 .into_iter()
                 .map(|user| (user, Numbers::default()))

@@ -16,7 +16,7 @@ use crate::{
     clock::Clock,
     config::{self, Config},
     gateway::Base,
-    ids::{ConnectionId, Platform, Seq, SessionKey, UserId},
+    ids::{ConnectionId, Fence, Platform, Seq, SessionKey, UserId},
     log::{
         ReadLimit,
         embedded::EmbeddedLog,
@@ -87,7 +87,9 @@ fn session(name: &str) -> SessionKey {
 
 async fn begin(delivery: &Delivery, key: &SessionKey, cursor: Seq) {
     let point = delivery.enter(key, 0).await.unwrap();
-    delivery.begin(key, point.inbox.epoch, cursor).unwrap();
+    delivery
+        .begin(key, point.inbox.epoch, Fence::NONE, cursor)
+        .unwrap();
 }
 
 fn notice(receivers: Receivers) -> Send {
@@ -275,7 +277,7 @@ async fn what_an_openim_client_acks_is_received() {
     let receipt = delivery.send(notice(to(&["u1"]))).await.unwrap();
     let ack = async |key: &SessionKey| {
         let epoch = delivery.enter(key, 0).await.unwrap().inbox.epoch;
-        delivery.ack(key, epoch, Seq(1)).unwrap();
+        delivery.ack(key, epoch, Fence::NONE, Seq(1)).unwrap();
         let page = TracePage {
             user: None,
             offset: 0,
@@ -322,7 +324,7 @@ async fn a_trace_follows_a_message_from_pending_to_acked() {
         [TraceState::Sent, TraceState::Pending]
     );
     let epoch = delivery.enter(&key, 0).await.unwrap().inbox.epoch;
-    delivery.ack(&key, epoch, Seq(1)).unwrap();
+    delivery.ack(&key, epoch, Fence::NONE, Seq(1)).unwrap();
     let acked = trace(by_id).await.unwrap();
     assert_eq!(acked.receivers_total, 2);
     let first = &acked.receivers[0].sessions[0];

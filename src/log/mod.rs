@@ -47,7 +47,7 @@ use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
 use crate::{
-    ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{ConversationSeq, Epoch, Fence, MessageId, Platform, Seq, SessionKey, UserId},
     message::{Entry, Numbers, SettingsChange},
 };
 
@@ -105,6 +105,17 @@ pub struct Commit {
     pub body: Bytes,
     /// The message's numbers at each receiver.
     pub entries: Arc<[(UserId, Numbers)]>,
+    /// The group of the commit.
+    pub group: CommitGroup,
+}
+
+/// A group of commits of a log that has several lanes. Zeros: the commit belongs to none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CommitGroup {
+    /// The lane.
+    pub lane: u64,
+    /// The number of the group in its lane.
+    pub number: u64,
 }
 
 /// Takes the commits of a log, for everything that must happen after a message became durable.
@@ -296,12 +307,18 @@ pub trait Log: Send + Sync + 'static {
         None
     }
 
-    /// Moves a session's cursor in this epoch. A cursor of another epoch is ignored. The cursor is written behind, so a crash loses the acks since the last checkpoint, usually
+    /// Moves a session's cursor in this epoch. A cursor of another epoch is ignored, and so is one with a lower fence than the stored
+    /// cursor: a newer session has the place. The cursor is written behind, so a crash loses the acks since the last checkpoint, usually
     /// some seconds. The session then begins at its older cursor, and its client gets messages again. A session without an
     /// older stored cursor begins as `delivery.new_session` says: with "head", a client that does not send a cursor of its
     /// own misses the messages before the head.
-    fn store_cursor(&self, key: &SessionKey, epoch: Epoch, row: SessionRow)
-    -> Result<(), LogError>;
+    fn store_cursor(
+        &self,
+        key: &SessionKey,
+        epoch: Epoch,
+        fence: Fence,
+        row: SessionRow,
+    ) -> Result<(), LogError>;
 
     /// Moves a session's cursor as `store_cursor` does, and makes it durable. Sessions that begin together share a write and a
     /// sync.
@@ -309,6 +326,7 @@ pub trait Log: Send + Sync + 'static {
         &self,
         key: &SessionKey,
         epoch: Epoch,
+        fence: Fence,
         row: SessionRow,
     ) -> Result<Pending<()>, AppendError>;
 

@@ -66,7 +66,7 @@ impl FactSource {
     }
 
     /// The sessions of a user that were seen before, and the classes that are absent: of which no session is connected, and none was
-    /// for `push.after`. Cancel safe: it only reads.
+    /// for `push.after`. Sessions at all gateways count; those who left at another one count as absent at once. Cancel safe: it only reads.
     pub(super) async fn sessions(
         &self,
         user: &UserId,
@@ -74,7 +74,9 @@ impl FactSource {
         now_ms: u64,
     ) -> Result<(Vec<SessionFacts>, Classes), LogError> {
         // First who is there, then who left: one who leaves in between has left.
-        let present = self.registry.presence(user.as_str());
+        let present = self.delivery.presence(vec![user.clone()]).await?.pop();
+        let present = present.unwrap_or_default().into_iter();
+        let present: Vec<_> = present.map(|seen| seen.presence).collect();
         let is_absent = |class: &DeviceClass| {
             let mut platforms = present.iter().map(|one| one.platform);
             !platforms.any(|platform| DeviceClass::of(platform) == Some(*class))

@@ -32,7 +32,7 @@ use crate::{
     config::{Config, DeviceClass},
     delivery::{Receivers, Registration, Send},
     gateway::Base,
-    ids::{ConnectionId, MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{ConnectionId, Fence, MessageId, Platform, Seq, SessionKey, UserId},
     log::{RowTable, SessionRow, tests::memory::MemoryLog},
     message::{Device, Provider, StoredMessage},
     registry::{Departures, Item, Mailbox},
@@ -231,7 +231,10 @@ impl Bench {
     fn begin_at(&mut self, key: &SessionKey, seq: Seq) {
         let epoch = self.base.log.inbox(&user()).blocking_wait().unwrap().epoch;
         self.base.delivery.note_begin(key, epoch, seq, true);
-        self.base.delivery.begin(key, epoch, seq).unwrap();
+        self.base
+            .delivery
+            .begin(key, epoch, Fence::NONE, seq)
+            .unwrap();
         self.connect(key);
     }
 
@@ -250,7 +253,10 @@ impl Bench {
             acked_at_ms: self.now_ms(),
         };
         let inbox = self.base.log.inbox(&user()).blocking_wait().unwrap();
-        self.base.log.store_cursor(key, inbox.epoch, row).unwrap();
+        self.base
+            .log
+            .store_cursor(key, inbox.epoch, Fence::NONE, row)
+            .unwrap();
     }
 
     async fn send_with(&self, change: impl FnOnce(&mut Send)) -> (MessageId, Seq) {

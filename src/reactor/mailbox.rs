@@ -89,6 +89,8 @@ impl Mailbox for ReactorMailbox {
     fn post(&self, to: ConnectionId, item: Item) {
         let live_bytes = match &item {
             Item::Live(live) => Some(live.message.bytes()),
+            // The look-up that follows an overflow tells the same.
+            Item::Head(..) => Some(0),
             Item::Replaced | Item::LoggedOut => None,
         };
         let is_live = live_bytes.is_some();

@@ -21,7 +21,7 @@ use ::dashmap;
 
 pub use self::{departures::Departures, places::Registry, policy::Policy};
 use crate::{
-    ids::{ConnectionId, Platform, UserId},
+    ids::{ConnectionId, Epoch, Fence, Platform, Seq, UserId},
     message::Live,
 };
 
@@ -30,6 +30,8 @@ use crate::{
 pub enum Item {
     /// A message came. Push it if it fits; otherwise read the log.
     Live(Live),
+    /// The head of the user's inbox, as the store of all gateways has it. Read what is missing.
+    Head(Epoch, Seq),
     /// A newer connection took the place. Send `Kicked` REPLACED and close with 4409.
     Replaced,
     /// An administrator revoked the token. Send `Kicked` LOGGED_OUT and close with 4410.
@@ -38,7 +40,7 @@ pub enum Item {
 
 /// Receives the items for the connections of one thread, or of one node.
 pub trait Mailbox: Send + Sync + 'static {
-    /// Hands `item` to a connection. Never blocks. A connection that is gone ignores it. A `Live` item without room is
+    /// Hands `item` to a connection. Never blocks. A connection that is gone ignores it. A `Live` or `Head` item without room is
     /// dropped, and the connection learns that it has to read the log. All other items always arrive.
     fn post(&self, to: ConnectionId, item: Item);
 }
@@ -47,6 +49,15 @@ pub trait Mailbox: Send + Sync + 'static {
 pub trait PresenceWatch: Send + Sync + 'static {
     /// A session changed. Called under the lock of the user's entry, in the order of the changes, so it must be quick.
     fn changed(&self, user: &UserId, platform: Platform, device: &Arc<str>, is_online: bool);
+}
+
+/// Follows the places for the other gateways of the fleet. Its methods are called under the lock of the user's entry, so they must be
+/// quick.
+pub trait PlaceWatch: Send + Sync + 'static {
+    /// The connection of this session lost its place, or gave it back.
+    fn left(&self, user: &UserId, session: &Presence);
+    /// The app of this session went to the background, or came back.
+    fn turned(&self, user: &UserId, session: &Presence);
 }
 
 /// The user has as many sessions as `sessions.per_user_max` allows.
@@ -67,6 +78,8 @@ pub struct Presence {
     pub since_ms: u64,
     /// True if its app said that it is in background.
     pub is_background: bool,
+    /// The order of the session among those that had its place at any gateway.
+    pub fence: Fence,
     /// The client's address, also behind a proxy that is believed; `None` if it is not known.
     pub address: Option<IpAddr>,
 }

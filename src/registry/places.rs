@@ -18,10 +18,12 @@ use metrics::Gauge;
 use super::dashmap::{DashMap, Entry};
 use crate::{
     config::{self, DeviceClass},
-    ids::{ConnectionId, Platform, SessionKey, UserId},
+    ids::{ConnectionId, Epoch, Fence, Platform, Seq, SessionKey, UserId},
     message::{Live, Message, Numbers},
     metrics::Metrics,
-    registry::{Departures, Item, Mailbox, Policy, Presence, PresenceWatch, TooManySessions},
+    registry::{
+        Departures, Item, Mailbox, PlaceWatch, Policy, Presence, PresenceWatch, TooManySessions,
+    },
 };
 
 /// A session's place. A user has at most `per_user_max` of them.
@@ -32,8 +34,12 @@ struct Place {
     since_ms: u64,
     is_background: bool,
     address: Option<IpAddr>,
+    fence: Fence,
     mailbox: Arc<dyn Mailbox>,
 }
+
+// Every idle session has one.
+const _: () = assert!(size_of::<Place>() <= 80);
 
 impl Place {
     fn presence(&self) -> Presence {
@@ -43,6 +49,7 @@ impl Place {
             connection: self.connection,
             since_ms: self.since_ms,
             is_background: self.is_background,
+            fence: self.fence,
             address: self.address,
         }
     }
@@ -61,6 +68,8 @@ pub struct Registry {
     departures: Option<Departures>,
     /// Is told of each change, if somebody wants to know.
     watch: OnceLock<Arc<dyn PresenceWatch>>,
+    /// Follows the places in a fleet.
+    fleet: OnceLock<Arc<dyn PlaceWatch>>,
 }
 
 impl Registry {
@@ -79,6 +88,7 @@ impl Registry {
             gauges: gauges.into(),
             departures: None,
             watch: OnceLock::new(),
+            fleet: OnceLock::new(),
         }
     }
 
@@ -95,6 +105,12 @@ impl Registry {
     pub fn watch(&self, watch: Arc<dyn PresenceWatch>) {
         // A gateway sets one watch, when it starts.
         let _ = self.watch.set(watch);
+    }
+
+    /// Tells this watch of each place from now on. The first one stays.
+    pub fn share(&self, watch: Arc<dyn PlaceWatch>) {
+        // A gateway of a fleet sets one, when it starts.
+        let _ = self.fleet.set(watch);
     }
 
     /// The login policy.
@@ -121,6 +137,7 @@ impl Registry {
             since_ms: now_ms,
             is_background: false,
             address: None,
+            fence: Fence::NONE,
             mailbox: Arc::clone(mailbox),
         };
         let is_replaced =
@@ -137,6 +154,9 @@ impl Registry {
         let mut is_new = true;
         for older in places.extract_if(.., |older| is_replaced(older)) {
             self.count_out(&key.user, &older);
+            if let Some(fleet) = self.fleet.get() {
+                fleet.left(&key.user, &older.presence());
+            }
             if older.platform == key.platform && older.device == key.device {
                 // The same session goes on, on another connection.
                 is_new = false;
@@ -159,22 +179,64 @@ impl Registry {
     /// Says if this connection still holds the session's place. A newer connection may have taken the place before this one
     /// was told.
     pub fn holds(&self, key: &SessionKey, connection: ConnectionId) -> bool {
-        let places = self.users.get(key.user.as_str());
-        places.is_some_and(|places| places.iter().any(|place| place.connection == connection))
+        self.held(&key.user, connection).is_some()
+    }
+
+    /// The fence of the place that this connection holds; `None` if it holds none any more.
+    pub fn fence(&self, key: &SessionKey, connection: ConnectionId) -> Option<Fence> {
+        self.with(&key.user, connection, |place| place.fence)
+    }
+
+    /// The session that this connection holds, if it still holds one.
+    pub fn held(&self, user: &UserId, connection: ConnectionId) -> Option<Presence> {
+        self.with(user, connection, Place::presence)
+    }
+
+    fn with<T>(
+        &self,
+        user: &UserId,
+        connection: ConnectionId,
+        look: impl FnOnce(&Place) -> T,
+    ) -> Option<T> {
+        let places = self.users.get(user.as_str())?;
+        let mut held = places.iter();
+        held.find(|place| place.connection == connection).map(look)
+    }
+
+    /// The place that this connection holds has this fence.
+    pub fn set_fence(&self, user: &UserId, connection: ConnectionId, fence: Fence) {
+        self.change(user, connection, |place| place.fence = fence);
+    }
+
+    /// A session with this fence has the place at another gateway. Removes the connection's session and tells it, unless its fence is
+    /// not lower.
+    pub fn replace(&self, user: &UserId, connection: ConnectionId, fence: Fence) {
+        let removed = self.remove(user, |place| {
+            place.connection == connection && place.fence < fence
+        });
+        for place in &removed {
+            place.mailbox.post(place.connection, Item::Replaced);
+        }
     }
 
     /// The app of the session that this connection holds went to the background, or came back.
     pub fn set_background(&self, key: &SessionKey, connection: ConnectionId, is_background: bool) {
-        self.change(key, connection, |place| place.is_background = is_background);
+        let fleet = self.fleet.get();
+        self.change(&key.user, connection, |place| {
+            place.is_background = is_background;
+            if let Some(fleet) = fleet {
+                fleet.turned(&key.user, &place.presence());
+            }
+        });
     }
 
     /// The client of the session that this connection holds has this address.
     pub fn set_address(&self, key: &SessionKey, connection: ConnectionId, address: IpAddr) {
-        self.change(key, connection, |place| place.address = Some(address));
+        self.change(&key.user, connection, |place| place.address = Some(address));
     }
 
-    fn change(&self, key: &SessionKey, connection: ConnectionId, change: impl FnOnce(&mut Place)) {
-        if let Some(mut places) = self.users.get_mut(key.user.as_str()) {
+    fn change(&self, user: &UserId, connection: ConnectionId, change: impl FnOnce(&mut Place)) {
+        if let Some(mut places) = self.users.get_mut(user.as_str()) {
             let mut held = places.iter_mut();
             if let Some(place) = held.find(|place| place.connection == connection) {
                 change(place);
@@ -206,6 +268,17 @@ impl Registry {
             place.mailbox.post(place.connection, item);
         }
         places.len()
+    }
+
+    /// Tells all sessions of a user where the head of the inbox is.
+    pub fn tell_head(&self, user: &str, epoch: Epoch, head: Seq) {
+        if let Some(places) = self.users.get(user) {
+            for place in places.iter() {
+                place
+                    .mailbox
+                    .post(place.connection, Item::Head(epoch, head));
+            }
+        }
     }
 
     /// Removes a user's sessions on a platform, tells them, and returns their number.
@@ -248,6 +321,18 @@ impl Registry {
             .collect()
     }
 
+    /// The users that are connected now, each with the connections of its sessions.
+    pub fn connections(&self) -> Vec<(UserId, ConnectionId)> {
+        let mut connections = Vec::with_capacity(self.sessions());
+        for user in self.users.iter() {
+            let of_user = user
+                .iter()
+                .map(|place| (user.key().clone(), place.connection));
+            connections.extend(of_user);
+        }
+        connections
+    }
+
     /// All sessions that are connected now.
     pub fn sessions(&self) -> usize {
         self.sessions.load(Relaxed)
@@ -262,6 +347,9 @@ impl Registry {
         for place in &removed {
             self.count_out(user, place);
             self.tell(user, place, false);
+            if let Some(fleet) = self.fleet.get() {
+                fleet.left(user, &place.presence());
+            }
         }
         if entry.get().is_empty() {
             entry.remove();

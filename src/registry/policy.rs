@@ -32,6 +32,18 @@ enum Class {
     Admin,
 }
 
+impl Class {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Mobile => "mobile",
+            Self::Pc => "pc",
+            Self::Pad => "pad",
+            Self::Web => "web",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 fn class(platform: Platform) -> Class {
     match platform {
         Platform::Ios | Platform::Android | Platform::HarmonyOs => Class::Mobile,
@@ -59,6 +71,22 @@ impl Policy {
     /// True if the policy tells sessions of one platform apart by their device. Otherwise a session's device is empty.
     pub fn tells_devices_apart(self) -> bool {
         self == Self::Everyone
+    }
+
+    /// The place of a session among those of its user, as text that all gateways share. A session replaces the one with the same
+    /// place.
+    pub fn place_key(self, platform: Platform, device: &str) -> Box<str> {
+        let number = platform.number();
+        let either =
+            |is_first: bool, first: &str, other: &str| if is_first { first } else { other }.into();
+        match self {
+            Self::Everyone => format!("{number}:{device}").into(),
+            Self::OnePerPlatform => number.to_string().into(),
+            Self::OnePerUser => "*".into(),
+            Self::WebBesideOther => either(class(platform) == Class::Web, "web", "other"),
+            Self::OnePerClass => class(platform).name().into(),
+            Self::PcBesideOther => either(class(platform) == Class::Pc, "pc", "other"),
+        }
     }
 
     /// True if a session of `newer` takes the place of `older`. Both belong to one user.
@@ -136,6 +164,32 @@ mod tests {
             );
         }
         assert_eq!(Policy::from_number(6), None);
+    }
+
+    #[test]
+    fn a_session_replaces_those_with_its_place_and_no_others() {
+        let session = |platform, device: &str| SessionKey {
+            user: UserId::new("u").unwrap(),
+            platform,
+            device: device.into(),
+        };
+        for policy in (0..=5).map(|number| Policy::from_number(number).unwrap()) {
+            let place = |of: &SessionKey| policy.place_key(of.platform, &of.device);
+            for newer in Platform::ALL {
+                for (older, device) in Platform::ALL
+                    .into_iter()
+                    .zip(["a", "b"].into_iter().cycle())
+                {
+                    let (newer, older) = (session(newer, "a"), session(older, device));
+                    let replaces = policy.replaces(&newer, (older.platform, &older.device));
+                    assert_eq!(
+                        place(&newer) == place(&older),
+                        replaces,
+                        "{policy:?} {newer:?} {older:?}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

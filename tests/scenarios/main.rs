@@ -20,6 +20,7 @@
 //! - `admission`: which connections give way to others, on either port (P7)
 //! - `conformance`: RFC 6455, case by case
 //! - `replacement`: login policies
+//! - `fleet`: several gateways on one store
 //! - `drain`: the drain, and signals (P2, P5)
 //! - `supervisor`: systemd hears when the gateway serves and when it goes down
 //! - `disk`: no room on the disk, for a while (P2)
@@ -46,6 +47,7 @@ mod disk;
 mod doctor;
 mod drain;
 mod erase;
+mod fleet;
 mod hostile;
 mod limits;
 mod listen;

@@ -8,6 +8,7 @@
 //! - `witness.rs`: an honest client that hostile ones must not disturb
 //! - `vendor.rs`: a stand-in for a vendor of push services
 //! - `authority.rs`: certificates
+//! - `postgres.rs`: a PostgreSQL server; `cable.rs`: a cable between two gateways
 //! - `login_server.rs`: a company's own login, which signs tokens
 //! - `vendors/`: stand-ins of the vendors of push services
 //! - `ledger.rs`: a run under the load rig's ledger, which compares accepted and landed messages
@@ -16,11 +17,13 @@
 
 pub(crate) mod admin;
 pub(crate) mod authority;
+pub(crate) mod cable;
 pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod ledger;
 pub(crate) mod listener;
 pub(crate) mod login_server;
+pub(crate) mod postgres;
 pub(crate) mod receiver;
 pub(crate) mod vendor;
 pub(crate) mod vendors;

@@ -54,7 +54,6 @@ impl Gateway {
         let eraser = base.eraser(None, None);
         let rooms = Rooms {
             delivery: base.delivery,
-            registry: base.registry,
             metrics: base.metrics,
             watch: Arc::default(),
             seen: None,

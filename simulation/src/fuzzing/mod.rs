@@ -12,6 +12,7 @@
 //! - `rows`: the content of the state store (`rows.rs`)
 //! - `calls`: texts of other systems (`calls.rs`)
 //! - `login_keys`: the keys of a company's own login (`login_keys.rs`)
+//! - `mesh`: the bytes of a link between gateways (`mesh.rs`)
 //! - `config`: file, environment and flags, below
 
 mod admin;
@@ -19,6 +20,7 @@ mod calls;
 mod frames;
 mod log;
 mod login_keys;
+mod mesh;
 mod openim;
 mod proxy;
 mod rows;
@@ -33,6 +35,7 @@ pub use self::{
     frames::frames,
     log::{recovery, segments},
     login_keys::login_keys,
+    mesh::mesh,
     openim::{openim_gob, openim_gzip, openim_json},
     proxy::proxy,
     rows::rows,
@@ -43,7 +46,7 @@ pub use self::{
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("websocket", websocket),
     ("frames", frames),
     ("openim_gob", openim_gob),
@@ -56,6 +59,7 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("rows", rows),
     ("calls", calls),
     ("login_keys", login_keys),
+    ("mesh", mesh),
     ("config", config),
 ];
 

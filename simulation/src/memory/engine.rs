@@ -6,21 +6,25 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::store_rows::StoreRows;
+use super::{fleet_rows::FleetRows, store_rows::StoreRows};
 use crate::{
-    ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{ConversationSeq, Epoch, Fence, GatewayId, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Append, ConversationPage, ConversationRead, CursorPage, FeedLimit, FeedPage, FeedPosition,
         Inbox, InboxRead, LogError, Lookup, ReadLimit, Receipt, ResumePoint, RowTable, SessionRow,
         TokenTimes,
-        cluster::engine::{
-            Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId, Observed,
-            Placement, SpreadPiece, StoreChange, Unfinished,
+        cluster::{
+            engine::{
+                Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId, Observed,
+                Placement, SpreadPiece, StoreChange, Unfinished,
+            },
+            fleet_store::{FleetStore, Heartbeat, Holder, PlaceClaim, PlaceLeft, PlaceOutcome},
         },
     },
     message::Numbers,
@@ -59,6 +63,8 @@ struct Servers {
     timeline: u64,
     faults: VecDeque<StoreFault>,
     late: Vec<Transaction>,
+    /// The standby has them at once.
+    fleet: FleetRows,
 }
 
 impl Servers {
@@ -116,6 +122,7 @@ impl SimEngine {
             transaction(&mut servers.primary);
         }
         servers.is_cut = false;
+        servers.fleet.empty_places();
         servers.timeline += 1;
         self.changed.notify_waiters();
     }
@@ -123,6 +130,28 @@ impl SimEngine {
     /// Nobody reaches the store, or everyone does again.
     pub fn set_away(&self, is_away: bool) {
         self.servers().is_away = is_away;
+    }
+
+    /// Time passes by the store's clock.
+    pub fn pass(&self, time: Duration) {
+        self.servers().fleet.pass(time);
+    }
+
+    /// A crash of the primary, which comes back: the places are empty.
+    pub fn crash(&self) {
+        self.servers().fleet.empty_places();
+    }
+
+    fn on_fleet<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(&mut FleetRows) -> T,
+    ) -> EngineFuture<'_, T> {
+        let mut servers = self.servers();
+        let made = match servers.is_away {
+            true => Err(EngineError::Away("the store is away".into())),
+            false => Ok(make(&mut servers.fleet)),
+        };
+        Box::pin(async { made })
     }
 
     /// The transactions that are late begin now.
@@ -364,6 +393,32 @@ impl Engine for SimEngine {
         self.seen(horizon, |store| store.rows.inbox(&user))
     }
 
+    fn heads(
+        &self,
+        users: Vec<UserId>,
+        horizon: Horizon,
+    ) -> EngineFuture<'_, Observed<Vec<(Epoch, Seq)>>> {
+        self.seen(horizon, move |store| {
+            let inboxes = users.iter().map(|user| store.rows.inbox(user));
+            inboxes
+                .map(|inbox| inbox.map(|inbox| (inbox.epoch, inbox.head)))
+                .collect()
+        })
+    }
+
+    fn logged_out(&self, users: Vec<UserId>) -> EngineFuture<'_, Vec<(UserId, Platform, u64)>> {
+        self.answer(move |store| {
+            let of_user = |user: &UserId| {
+                Platform::ALL.map(|platform| {
+                    let times = store.rows.token_times(user, platform);
+                    let is_out = times.revoked_before_ms > times.newest_ms;
+                    is_out.then(|| (user.clone(), platform, times.revoked_before_ms))
+                })
+            };
+            Ok(users.iter().flat_map(of_user).flatten().collect())
+        })
+    }
+
     fn read(
         &self,
         user: UserId,
@@ -404,7 +459,11 @@ impl Engine for SimEngine {
         self.answer(|store| store.rows.find(&lookup))
     }
 
-    fn enter(&self, key: SessionKey, horizon: Horizon) -> EngineFuture<'_, Observed<ResumePoint>> {
+    fn enter(
+        &self,
+        key: SessionKey,
+        horizon: Horizon,
+    ) -> EngineFuture<'_, Observed<(ResumePoint, Fence)>> {
         self.seen(horizon, |store| store.resume_point(&key))
     }
 
@@ -453,5 +512,44 @@ impl Engine for SimEngine {
 
     fn token_times(&self, user: UserId, platform: Platform) -> EngineFuture<'_, TokenTimes> {
         self.answer(|store| Ok(store.rows.token_times(&user, platform)))
+    }
+}
+
+impl FleetStore for SimEngine {
+    fn join(&self, address: String, _: u32) -> EngineFuture<'_, GatewayId> {
+        self.on_fleet(|fleet| fleet.join(address))
+    }
+
+    fn heartbeat(
+        &self,
+        gateway: GatewayId,
+        address: String,
+        sessions: u64,
+    ) -> EngineFuture<'_, Heartbeat> {
+        self.on_fleet(|fleet| fleet.heartbeat(gateway, address, sessions))
+    }
+
+    fn part(&self, gateway: GatewayId) -> EngineFuture<'_, ()> {
+        self.on_fleet(|fleet| fleet.part(gateway))
+    }
+
+    fn register(&self, claims: Vec<PlaceClaim>) -> EngineFuture<'_, Vec<PlaceOutcome>> {
+        self.on_fleet(|fleet| claims.iter().map(|claim| fleet.register(claim)).collect())
+    }
+
+    fn leave(&self, left: Vec<PlaceLeft>) -> EngineFuture<'_, ()> {
+        self.on_fleet(|fleet| left.iter().for_each(|left| fleet.leave(left)))
+    }
+
+    fn holders(&self, users: Vec<UserId>) -> EngineFuture<'_, Vec<Vec<Holder>>> {
+        self.on_fleet(|fleet| users.iter().map(|user| fleet.holders(user)).collect())
+    }
+
+    fn online(
+        &self,
+        platform: Option<Platform>,
+        limit: usize,
+    ) -> EngineFuture<'_, Vec<(UserId, Vec<Holder>)>> {
+        self.on_fleet(|fleet| fleet.online(platform, limit))
     }
 }

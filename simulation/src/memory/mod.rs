@@ -6,7 +6,8 @@
 //!
 //! - this file: [`MemoryLog`], and the time of its answers
 //! - `rows.rs`: the contents of the log, and the ways in which it fails
-//! - `engine.rs`: a store of a fleet, with a standby, in memory; `store_rows.rs`: its rows
+//! - `engine.rs`: a store of a fleet, with a standby, in memory; `store_rows.rs`: its rows;
+//!   `fleet_rows.rs`: the gateways on it
 //! - `feed.rs`: the commits so far, and the rows beside the messages
 //! - `erasures.rs`: users who were erased
 //! - `inbox.rs`: one user's inbox, with its conversations and read marks
@@ -14,6 +15,7 @@
 mod engine;
 mod erasures;
 mod feed;
+mod fleet_rows;
 mod inbox;
 mod rows;
 mod store_rows;
@@ -29,7 +31,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::{
-    ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{ConversationSeq, Epoch, Fence, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Append, AppendError, Consumer, Consumers, ConversationPage, ConversationRead, CursorPage,
         Erasure, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead, Log, LogAnswer, LogError,
@@ -234,6 +236,7 @@ impl Log for MemoryLog {
         &self,
         key: &SessionKey,
         epoch: Epoch,
+        _: Fence,
         row: SessionRow,
     ) -> Result<(), LogError> {
         let mut rows = self.rows();
@@ -247,6 +250,7 @@ impl Log for MemoryLog {
         &self,
         key: &SessionKey,
         epoch: Epoch,
+        _: Fence,
         row: SessionRow,
     ) -> Result<Pending<()>, AppendError> {
         self.answer(|rows| {

@@ -11,8 +11,8 @@ use super::{erasures::Erasures, feed::FeedRows, inbox::UserInbox};
 use crate::{
     ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
-        Append, AppendError, Cause, Commit, ConversationPage, ConversationRead, Inbox, InboxRead,
-        LogError, Lookup, ReadLimit, Receipt, SessionRow, TokenTimes,
+        Append, AppendError, Cause, Commit, CommitGroup, ConversationPage, ConversationRead, Inbox,
+        InboxRead, LogError, Lookup, ReadLimit, Receipt, SessionRow, TokenTimes,
     },
     message::{Entry, Numbers, Origin, SettingsChange},
 };
@@ -170,6 +170,7 @@ impl Rows {
             epoch: self.epoch(),
             body: append.body.clone(),
             entries: receipt.entries.clone(),
+            group: CommitGroup::default(),
         };
         self.feed.add(&append, &receipt);
         self.appends.push(append);

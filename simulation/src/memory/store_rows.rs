@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::rows::Rows;
 use crate::{
-    ids::{MessageId, SessionKey, UserId},
+    ids::{Fence, MessageId, SessionKey, UserId},
     log::{
         Append, LogError, ResumePoint,
         cluster::engine::{First, LaneId, Placement, StoreChange},
@@ -21,6 +21,8 @@ pub(super) struct StoreRows {
     /// The id of the first message of each key.
     keys: BTreeMap<(Box<str>, Box<str>), MessageId>,
     pub(super) placed: BTreeMap<MessageId, First>,
+    /// The fence of each session's cursor.
+    fences: BTreeMap<SessionKey, Fence>,
     /// The ids of messages to everyone.
     pub(super) to_everyone: Vec<MessageId>,
 }
@@ -87,8 +89,10 @@ impl StoreRows {
     pub(super) fn change(&mut self, change: &StoreChange) {
         let rows = &mut self.rows;
         match change {
-            StoreChange::Cursor(key, epoch, row) => {
-                if *epoch == rows.epoch() {
+            StoreChange::Cursor(key, epoch, fence, row) => {
+                let newest = self.fences.entry(key.clone()).or_default();
+                if *epoch == rows.epoch() && *fence >= *newest {
+                    *newest = *fence;
                     rows.move_cursor(key, *row);
                 }
             }
@@ -111,13 +115,15 @@ impl StoreRows {
         }
     }
 
-    pub(super) fn resume_point(&self, key: &SessionKey) -> Result<ResumePoint, LogError> {
+    /// The session's resume point, and the fence of its cursor.
+    pub(super) fn resume_point(&self, key: &SessionKey) -> Result<(ResumePoint, Fence), LogError> {
         let times = self.rows.token_times(&key.user, key.platform);
-        Ok(ResumePoint {
+        let point = ResumePoint {
             revoked_before_ms: times.revoked_before_ms,
             stored: self.rows.sessions.get(key).copied(),
             inbox: self.rows.inbox(&key.user)?,
-        })
+        };
+        Ok((point, self.fences.get(key).copied().unwrap_or_default()))
     }
 
     /// The entries of a message to everyone.

@@ -96,6 +96,7 @@ fn race(metrics: &Arc<Metrics>) {
                 assert_eq!(told.ends, 0, "{to} had lost its place");
                 told.seqs.push(live.numbers.seq.0);
             }
+            Item::Head(..) => panic!("nobody looks into a store"),
             Item::Replaced | Item::LoggedOut => told.ends += 1,
         }
     }

@@ -80,6 +80,9 @@ pub(in crate::admin) struct OnlineSession {
     /// The time at which it connected, Unix ms.
     #[serde(rename = "connectedTime")]
     pub(in crate::admin) connected_time: u64,
+    /// The gateway of the fleet that holds the session; absent where there is one gateway only.
+    #[serde(rename = "gatewayID", skip_serializing_if = "Option::is_none")]
+    pub(in crate::admin) gateway_id: Option<u64>,
     /// The client's address, also behind a proxy that the configuration names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::admin) address: Option<String>,

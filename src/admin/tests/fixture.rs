@@ -91,7 +91,6 @@ impl Gateway {
     pub(in crate::admin) fn rooms(&self) -> Rooms {
         Rooms {
             delivery: Arc::clone(&self.delivery),
-            registry: Arc::clone(&self.registry),
             metrics: Arc::clone(&self.metrics),
             watch: Arc::clone(&self.watch),
             seen: None,

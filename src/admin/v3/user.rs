@@ -17,7 +17,7 @@ use super::{
     error::V3Refusal,
     profile::{StoredProfile, level},
 };
-use crate::ids::UserId;
+use crate::{delivery::SeenSession, ids::UserId};
 
 /// The most users of one registration, check or question: each costs a record or a look at a row.
 pub(super) const ACCOUNTS_MAX: usize = 1000;
@@ -131,7 +131,11 @@ pub(super) async fn get_users_online_status(
     let call = app.admin(request).await?;
     let body: UserIds<'_> = call.json()?;
     let users = users("userIDs", body.user_ids.as_deref(), USERS_MAX)?;
-    let statuses: Vec<_> = users.iter().map(|user| app.online_status(user)).collect();
+    let seen = app.delivery.presence(users.clone()).await;
+    let seen = seen.map_err(Refusal::Read)?;
+    let statuses = users.iter().zip(seen);
+    let statuses = statuses.map(|(user, sessions)| online_status(user, sessions));
+    let statuses: Vec<_> = statuses.collect();
     Ok(answer(statuses))
 }
 
@@ -163,20 +167,20 @@ impl App {
             },
         }
     }
+}
 
-    fn online_status<'a>(&self, user: &'a UserId) -> OnlineStatus<'a> {
-        let sessions = self.registry.presence(user.as_str()).into_iter();
-        let platforms: Vec<_> = sessions
-            .map(|presence| PlatformOnline {
-                platform_id: presence.platform.number(),
-                connection_id: presence.connection.to_string(),
-            })
-            .collect();
-        OnlineStatus {
-            user_id: user.as_str(),
-            status: (!platforms.is_empty()).into(),
-            platforms,
-        }
+fn online_status(user: &UserId, sessions: Vec<SeenSession>) -> OnlineStatus<'_> {
+    let platforms: Vec<_> = sessions
+        .into_iter()
+        .map(|SeenSession { presence, .. }| PlatformOnline {
+            platform_id: presence.platform.number(),
+            connection_id: presence.connection.to_string(),
+        })
+        .collect();
+    OnlineStatus {
+        user_id: user.as_str(),
+        status: (!platforms.is_empty()).into(),
+        platforms,
     }
 }
 

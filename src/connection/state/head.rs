@@ -6,6 +6,7 @@ use super::Connection;
 use crate::{
     connection::life::Life,
     delivery::{Inbox, LogAnswer, LogError},
+    ids::{Epoch, Seq},
     session::{Event, SessionFault},
 };
 
@@ -34,14 +35,20 @@ impl Connection {
 
     fn take_head(&mut self, inbox: Result<Inbox, LogError>) {
         // If this failed, the read that would follow fails as well, and reports the reason.
-        let Ok(inbox) = inbox else {
-            return;
+        if let Ok(inbox) = inbox {
+            self.hear_head(inbox.epoch, inbox.head);
+        }
+    }
+
+    /// The head of the inbox is known.
+    pub(super) fn hear_head(&mut self, epoch: Epoch, head: Seq) {
+        let own = match &mut self.life {
+            Life::Greeting { greeting, .. } => return greeting.miss(),
+            Life::Open(open) => open.session.epoch(),
+            Life::Closing { .. } | Life::Over(_) => return,
         };
-        let Life::Open(open) = &self.life else {
-            return;
-        };
-        self.happen(if inbox.epoch == open.session.epoch() {
-            Event::Head(inbox.head)
+        self.happen(if epoch == own {
+            Event::Head(head)
         } else {
             Event::Failed(SessionFault::EpochOver)
         });

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Mutex};
 
 use super::{engine::StoreChange, lock};
 use crate::{
-    ids::{Epoch, Platform, SessionKey, UserId},
+    ids::{Epoch, Fence, Platform, SessionKey, UserId},
     log::{SessionRow, TokenTimes},
 };
 
@@ -14,8 +14,8 @@ use crate::{
 /// answered last.
 #[derive(Default)]
 struct Unwritten {
-    /// A cursor of another epoch does not replace one that counts.
-    cursors: HashMap<(SessionKey, Epoch), SessionRow>,
+    /// A cursor of another epoch does not replace one that counts. Of two in one epoch, the one with the higher fence counts.
+    cursors: HashMap<(SessionKey, Epoch), (Fence, SessionRow)>,
     /// When the newest token was issued, Unix ms.
     tokens: HashMap<(UserId, Platform), u64>,
 }
@@ -26,9 +26,13 @@ pub(super) struct CursorBuffer(Mutex<Unwritten>);
 
 impl CursorBuffer {
     /// Moves a session's cursor.
-    pub(super) fn store(&self, key: &SessionKey, epoch: Epoch, row: SessionRow) {
+    pub(super) fn store(&self, key: &SessionKey, epoch: Epoch, fence: Fence, row: SessionRow) {
         let mut rows = lock(&self.0);
-        rows.cursors.insert((key.clone(), epoch), row);
+        let newest = rows.cursors.entry((key.clone(), epoch));
+        let newest = newest.or_insert((fence, row));
+        if fence >= newest.0 {
+            *newest = (fence, row);
+        }
     }
 
     /// Remembers a token.
@@ -38,16 +42,18 @@ impl CursorBuffer {
         *row = issued_at_ms.max(*row);
     }
 
-    /// The session's cursor, which the store has as `stored`.
+    /// The session's cursor with its fence, which the store has as `stored`.
     pub(super) fn newest(
         &self,
         key: &SessionKey,
         epoch: Epoch,
-        stored: Option<SessionRow>,
-    ) -> Option<SessionRow> {
+        stored: Option<(Fence, SessionRow)>,
+    ) -> Option<(Fence, SessionRow)> {
         let rows = lock(&self.0);
-        let newest = rows.cursors.get(&(key.clone(), epoch));
-        newest.copied().or(stored)
+        let newest = rows.cursors.get(&(key.clone(), epoch)).copied();
+        // The session may have been at another gateway meanwhile.
+        let newest = newest.filter(|(fence, _)| stored.is_none_or(|(of, _)| *fence >= of));
+        newest.or(stored)
     }
 
     /// Completes the sessions of a user.
@@ -60,7 +66,7 @@ impl CursorBuffer {
         let rows = lock(&self.0);
         let of_user = rows.cursors.iter();
         let of_user = of_user.filter(|((key, of), _)| key.user == *user && *of == epoch);
-        for ((key, _), row) in of_user {
+        for ((key, _), (_, row)) in of_user {
             match sessions.iter_mut().find(|(stored, _)| stored == key) {
                 Some((_, stored)) => *stored = *row,
                 None => sessions.push((key.clone(), *row)),
@@ -87,8 +93,9 @@ impl CursorBuffer {
     pub(super) fn changes(&self) -> Vec<StoreChange> {
         let rows = lock(&self.0);
         let cursors = rows.cursors.iter();
-        let cursors =
-            cursors.map(|((key, epoch), row)| StoreChange::Cursor(key.clone(), *epoch, *row));
+        let cursors = cursors.map(|((key, epoch), (fence, row))| {
+            StoreChange::Cursor(key.clone(), *epoch, *fence, *row)
+        });
         let tokens = rows.tokens.iter().map(|((user, platform), newest_ms)| {
             let times = TokenTimes {
                 revoked_before_ms: 0,
@@ -104,9 +111,9 @@ impl CursorBuffer {
         let mut rows = lock(&self.0);
         for change in changes {
             match change {
-                StoreChange::Cursor(key, epoch, row) => {
+                StoreChange::Cursor(key, epoch, fence, row) => {
                     let key = (key.clone(), *epoch);
-                    if rows.cursors.get(&key) == Some(row) {
+                    if rows.cursors.get(&key) == Some(&(*fence, *row)) {
                         rows.cursors.remove(&key);
                     }
                 }
@@ -150,23 +157,36 @@ mod tests {
     #[test]
     fn a_cursor_that_moved_during_its_write_is_written_again() {
         let cursors = CursorBuffer::default();
-        cursors.store(&key(), EPOCH, row(1));
+        cursors.store(&key(), EPOCH, Fence(3), row(1));
         let first = cursors.changes();
-        cursors.store(&key(), EPOCH, row(2));
+        cursors.store(&key(), EPOCH, Fence(3), row(2));
         cursors.stored(&first);
-        let second = vec![StoreChange::Cursor(key(), EPOCH, row(2))];
+        let second = vec![StoreChange::Cursor(key(), EPOCH, Fence(3), row(2))];
         assert_eq!(cursors.changes(), second);
         cursors.stored(&second);
         assert_eq!(cursors.changes(), []);
-        assert_eq!(cursors.newest(&key(), EPOCH, Some(row(2))), Some(row(2)));
+        let stored = Some((Fence(3), row(2)));
+        assert_eq!(cursors.newest(&key(), EPOCH, stored), stored);
+    }
+
+    #[test]
+    fn a_replaced_sessions_cursor_hides_none_of_its_successor() {
+        let cursors = CursorBuffer::default();
+        cursors.store(&key(), EPOCH, Fence(3), row(5));
+        cursors.store(&key(), EPOCH, Fence(2), row(9));
+        let newest = |stored| cursors.newest(&key(), EPOCH, stored);
+        assert_eq!(newest(None), Some((Fence(3), row(5))));
+        let at_another_gateway = Some((Fence(4), row(1)));
+        assert_eq!(newest(at_another_gateway), at_another_gateway);
     }
 
     #[test]
     fn a_cursor_of_another_epoch_hides_none_of_this_one() {
         let cursors = CursorBuffer::default();
-        cursors.store(&key(), EPOCH, row(1));
-        cursors.store(&key(), Epoch(8), row(9));
-        assert_eq!(cursors.newest(&key(), EPOCH, None), Some(row(1)));
+        cursors.store(&key(), EPOCH, Fence::NONE, row(1));
+        cursors.store(&key(), Epoch(8), Fence::NONE, row(9));
+        let newest = cursors.newest(&key(), EPOCH, None);
+        assert_eq!(newest, Some((Fence::NONE, row(1))));
         let mut sessions = Vec::new();
         cursors.complete(&user("u1"), EPOCH, &mut sessions);
         assert_eq!(sessions, [(key(), row(1))]);

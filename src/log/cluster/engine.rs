@@ -8,7 +8,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{ConversationSeq, Epoch, Fence, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Append, ConversationPage, ConversationRead, CursorPage, FeedLimit, FeedPage, FeedPosition,
         Inbox, InboxRead, Lookup, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow,
@@ -90,8 +90,8 @@ pub struct First {
 /// A change of rows besides messages. Each may be done twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreChange {
-    /// A session has this cursor, if the epoch is the present one.
-    Cursor(SessionKey, Epoch, SessionRow),
+    /// A session has this cursor, if the epoch is the present one, and the cursor that it has is of no higher fence.
+    Cursor(SessionKey, Epoch, Fence, SessionRow),
     /// A user is known, with this profile.
     Register(UserId, Bytes),
     /// The times of the tokens of (user, platform) are at least these.
@@ -189,6 +189,16 @@ pub trait Engine: Send + Sync + 'static {
     /// See [`Log::inbox`](crate::log::Log::inbox).
     fn inbox(&self, user: UserId, horizon: Horizon) -> EngineFuture<'_, Observed<Inbox>>;
 
+    /// The epoch and the head of each user's inbox.
+    fn heads(
+        &self,
+        users: Vec<UserId>,
+        horizon: Horizon,
+    ) -> EngineFuture<'_, Observed<Vec<(Epoch, Seq)>>>;
+
+    /// The platforms of these users on which all known tokens are revoked.
+    fn logged_out(&self, users: Vec<UserId>) -> EngineFuture<'_, Vec<(UserId, Platform, u64)>>;
+
     /// See [`Log::read`](crate::log::Log::read).
     fn read(
         &self,
@@ -220,8 +230,12 @@ pub trait Engine: Send + Sync + 'static {
     /// See [`Log::find`](crate::log::Log::find).
     fn find(&self, lookup: Lookup) -> EngineFuture<'_, Option<Receipt>>;
 
-    /// See [`Log::enter`](crate::log::Log::enter).
-    fn enter(&self, key: SessionKey, horizon: Horizon) -> EngineFuture<'_, Observed<ResumePoint>>;
+    /// See [`Log::enter`](crate::log::Log::enter). With the fence of the stored cursor.
+    fn enter(
+        &self,
+        key: SessionKey,
+        horizon: Horizon,
+    ) -> EngineFuture<'_, Observed<(ResumePoint, Fence)>>;
 
     /// See [`Log::rows`](crate::log::Log::rows).
     fn rows(

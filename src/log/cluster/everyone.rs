@@ -16,7 +16,7 @@ use super::{
     group::{LaneCaller, of_repeat},
     lane::answer_of,
 };
-use crate::log::{Append, AppendError, Commit, Receipt};
+use crate::log::{Append, AppendError, Commit, CommitGroup, Receipt};
 
 /// The most messages to everyone that wait. Each has its body in memory, at most a frame.
 const EVERYONE_MAX: usize = 64;
@@ -117,6 +117,7 @@ async fn spread(core: &ClusterCore, message: Unfinished) {
                 epoch: piece.epoch,
                 body: body.clone(),
                 entries: piece.entries,
+                group: CommitGroup::default(),
             }]);
         }
         if piece.is_last {

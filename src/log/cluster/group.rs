@@ -7,7 +7,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::engine::{First, Placement};
 use crate::{
     ids::{Epoch, UserId},
-    log::{Append, AppendError, Commit, Receipt},
+    log::{Append, AppendError, Commit, CommitGroup, Receipt},
     message::Numbers,
 };
 
@@ -191,8 +191,15 @@ impl GroupOutcomes {
                 epoch,
                 body,
                 entries,
+                group: CommitGroup::default(),
             });
         }
+    }
+
+    /// The commits, as those of this group.
+    pub(super) fn commits_of(&self, group: CommitGroup) -> Vec<Commit> {
+        let commits = self.commits.iter().cloned();
+        commits.map(|commit| Commit { group, ..commit }).collect()
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::{
 use super::{
     ClusterLog, ClusterPace, ClusterTasks,
     engine::EngineError,
+    fleet_store::FleetStore,
     lock,
     postgres::{PostgresEngine, StoreRetention},
 };
@@ -44,6 +45,8 @@ pub struct ClusterHost {
     log: Arc<ClusterLog>,
     thread: Mutex<Option<JoinHandle<bool>>>,
     watched: Mutex<Vec<Watched>>,
+    store: Arc<PostgresEngine>,
+    runtime: Handle,
 }
 
 impl ClusterHost {
@@ -52,6 +55,7 @@ impl ClusterHost {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        let handle = runtime.handle().clone();
         let (opened, opening) = oneshot::channel();
         let (pulse, watched) = threads::watched("log-cluster");
         let pace = ClusterPace::new(config.store.answer_within);
@@ -60,7 +64,7 @@ impl ClusterHost {
         let work = async move {
             match open(&url, pace).await {
                 Ok((engine, log, tasks)) => {
-                    drop(opened.send(Ok(log)));
+                    drop(opened.send(Ok((Arc::clone(&engine), log))));
                     run(&engine, tasks, &clock, retention, pulse).await
                 }
                 Err(error) => {
@@ -78,17 +82,29 @@ impl ClusterHost {
             let waiting = scope.spawn(|| opening.blocking_recv());
             waiting.join().ok().and_then(Result::ok)
         });
-        let log = opened.unwrap_or_else(ended)?;
+        let (store, log) = opened.unwrap_or_else(ended)?;
         Ok(Self {
             log: Arc::new(log),
             thread: Mutex::new(Some(thread)),
             watched: Mutex::new(vec![watched]),
+            store,
+            runtime: handle,
         })
     }
 
     /// The log.
     pub fn log(&self) -> Arc<ClusterLog> {
         Arc::clone(&self.log)
+    }
+
+    /// The gateways and their sessions in the store.
+    pub fn fleet_store(&self) -> Arc<dyn FleetStore> {
+        self.store.clone()
+    }
+
+    /// The runtime with the connections to the store. It ends when the log is closed.
+    pub fn runtime(&self) -> Handle {
+        self.runtime.clone()
     }
 
     /// Returns the thread without which the log cannot go on. A second call returns nothing.
@@ -110,7 +126,6 @@ async fn open(
     pace: ClusterPace,
 ) -> Result<(Arc<PostgresEngine>, ClusterLog, ClusterTasks), EngineError> {
     let engine = PostgresEngine::connect(url).await?;
-    engine.lock_for_one_gateway().await?;
     let (log, tasks) = ClusterLog::open(engine.clone(), pace, Handle::current()).await?;
     Ok((engine, log, tasks))
 }
@@ -137,9 +152,6 @@ async fn run(
         let today = clock.may_expire().then_some(today);
         if let Err(error) = engine.keep(today, retention).await {
             tracing::warn!(%error, "the partitions of the store are not looked after");
-        }
-        if let Err(error) = engine.lock_for_one_gateway().await {
-            tracing::error!(%error, "this gateway may not be alone on its store");
         }
     }
 }

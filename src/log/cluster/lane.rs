@@ -26,7 +26,7 @@ use super::{
     group::{GroupBuilder, GroupOutcomes, LaneCaller, LaneGroup, LaneRequest, of_repeat},
     resolver::{Attempt, LaneStep},
 };
-use crate::log::{Append, AppendError};
+use crate::log::{Append, AppendError, CommitGroup};
 
 /// The most appends that wait for one lane: as many as the embedded log's queue holds by default.
 const LANE_REQUESTS_MAX: usize = 8192;
@@ -163,7 +163,7 @@ impl AppendLane {
                     match append.await {
                         Ok(placements) => {
                             let outcomes = GroupOutcomes::placed(&appends, placements);
-                            self.finish(group, outcomes, deadline).await;
+                            self.finish(group, number, outcomes, deadline).await;
                             attempt.appended(Ok(()))
                         }
                         Err(error) => {
@@ -185,7 +185,8 @@ impl AppendLane {
                     let indexes: Vec<_> = (0..appends.len()).collect();
                     let firsts = self.firsts(group, &indexes, deadline).await;
                     let outcomes = GroupOutcomes::looked_up(&appends, firsts);
-                    self.finish(group, outcomes, deadline).await;
+                    self.finish(group, attempt.number(), outcomes, deadline)
+                        .await;
                     LaneStep::Answered
                 }
                 LaneStep::Split => break LaneOutcome::Split,
@@ -202,11 +203,19 @@ impl AppendLane {
     }
 
     /// Answers the callers, then hands the commits on.
-    async fn finish(&mut self, group: &mut LaneGroup, outcomes: GroupOutcomes, deadline: Instant) {
+    async fn finish(
+        &mut self,
+        group: &mut LaneGroup,
+        number: u64,
+        outcomes: GroupOutcomes,
+        deadline: Instant,
+    ) {
         for (index, answer) in &outcomes.answers {
             group.answer(*index, answer);
         }
-        self.core.hand_on(&outcomes.commits);
+        let lane = self.id.0;
+        let of_group = outcomes.commits_of(CommitGroup { lane, number });
+        self.core.hand_on(&of_group);
         if outcomes.repeats.is_empty() {
             return;
         }

@@ -22,7 +22,7 @@ use super::{
     rows::RowWork,
 };
 use crate::{
-    ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{ConversationSeq, Epoch, Fence, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Append, AppendError, BackupError, BackupState, Cause, Consumer, ConversationPage,
         ConversationRead, CursorPage, Erasure, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead,
@@ -83,6 +83,21 @@ impl ClusterLog {
             flush(&rows.map_err(closed)?).await?;
             ask(core).await
         })
+    }
+
+    /// The epoch and the head of each user's inbox, once they are confirmed. One round trip.
+    pub fn heads(&self, users: Vec<UserId>) -> LogAnswer<Vec<(Epoch, Seq)>> {
+        self.ask(move |core| async move {
+            let horizon = core.barrier.horizon();
+            let seen = core.engine.heads(users, horizon).await?;
+            core.barrier.confirmed(seen).await
+        })
+    }
+
+    /// The platforms of these users on which all known tokens are revoked, with the time of the revocation, Unix ms. A token that this
+    /// gateway has accepted is known.
+    pub fn logged_out(&self, users: Vec<UserId>) -> LogAnswer<Vec<(UserId, Platform, u64)>> {
+        self.ask_after_flush(move |core| async move { core.engine.logged_out(users).await })
     }
 
     /// Uses the callers' end of a task, unless the log is closed.
@@ -240,9 +255,11 @@ impl Log for ClusterLog {
         self.ask(|core| async move {
             let horizon = core.barrier.horizon();
             let seen = core.engine.enter(key.clone(), horizon).await?;
-            let mut point = core.barrier.confirmed(seen).await?;
+            let (mut point, fence) = core.barrier.confirmed(seen).await?;
             let epoch = point.inbox.epoch;
-            point.stored = core.cursors.newest(&key, epoch, point.stored);
+            let stored = point.stored.map(|row| (fence, row));
+            let newest = core.cursors.newest(&key, epoch, stored);
+            point.stored = newest.map(|(_, row)| row);
             Ok(point)
         })
     }
@@ -260,9 +277,10 @@ impl Log for ClusterLog {
         &self,
         key: &SessionKey,
         epoch: Epoch,
+        fence: Fence,
         row: SessionRow,
     ) -> Result<(), LogError> {
-        self.core.cursors.store(key, epoch, row);
+        self.core.cursors.store(key, epoch, fence, row);
         Ok(())
     }
 
@@ -270,10 +288,11 @@ impl Log for ClusterLog {
         &self,
         key: &SessionKey,
         epoch: Epoch,
+        fence: Fence,
         row: SessionRow,
     ) -> Result<Pending<()>, AppendError> {
-        self.core.cursors.store(key, epoch, row);
-        self.change(StoreChange::Cursor(key.clone(), epoch, row))
+        self.core.cursors.store(key, epoch, fence, row);
+        self.change(StoreChange::Cursor(key.clone(), epoch, fence, row))
     }
 
     fn users(&self) -> LogAnswer<Vec<UserId>> {

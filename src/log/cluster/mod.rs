@@ -5,7 +5,8 @@
 //! twice (`resolver.rs`). Two gateways may append to one user, or use one key, at the same time: the store decides.
 //!
 //! - this file: [`ClusterLog`], its start and its tasks
-//! - `engine.rs`: [`Engine`], the narrow trait between this log and its store
+//! - `engine.rs`: [`Engine`], the narrow trait between this log and its store; `fleet_store.rs`: the one between a gateway of the fleet
+//!   and the store
 //! - `log.rs`: the log as the rooms above see it
 //! - `lane.rs`: one way of appends to the store; `group.rs`: what one transaction takes, and its answers
 //! - `resolver.rs`: how a lane finds out the outcome of a group without an answer
@@ -31,6 +32,7 @@ mod core;
 mod cursors;
 pub mod engine;
 mod everyone;
+pub mod fleet_store;
 mod group;
 mod host;
 mod lane;

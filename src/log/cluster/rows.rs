@@ -14,7 +14,7 @@ use super::{
     engine::{Durability, EngineError, StoreChange},
     lane::answer_of,
 };
-use crate::log::{AppendError, SessionRow};
+use crate::log::AppendError;
 
 /// The most changes that wait. Each is a call of the admin API or a login.
 const STORE_CHANGES_MAX: usize = 8192;
@@ -167,9 +167,11 @@ async fn write_batch(
 /// The change with the cursor as it is now, so that no older cursor replaces a newer one.
 fn newest(core: &ClusterCore, change: &StoreChange) -> StoreChange {
     match change {
-        StoreChange::Cursor(key, epoch, row) => {
-            let newest: Option<SessionRow> = core.cursors.newest(key, *epoch, Some(*row));
-            StoreChange::Cursor(key.clone(), *epoch, newest.unwrap_or(*row))
+        StoreChange::Cursor(key, epoch, fence, row) => {
+            let own = (*fence, *row);
+            let newest = core.cursors.newest(key, *epoch, Some(own));
+            let (fence, row) = newest.unwrap_or(own);
+            StoreChange::Cursor(key.clone(), *epoch, fence, row)
         }
         other => other.clone(),
     }

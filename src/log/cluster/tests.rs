@@ -10,7 +10,7 @@ use tokio::{runtime::Handle, task::yield_now, time::sleep};
 
 use super::{ClusterLog, ClusterPace, ClusterTasks, engine::Horizon};
 use crate::{
-    ids::{Platform, Seq, SessionKey},
+    ids::{Fence, Platform, Seq, SessionKey},
     log::{
         Append, AppendError, Cause, Commit, Consumer, Log, Pending, ReadLimit, Receipt, SessionRow,
         tests::{
@@ -251,7 +251,10 @@ async fn cursors_reach_the_store_and_the_next_gateway() {
         cursor: Seq(1),
         acked_at_ms: 5,
     };
-    member.log.store_cursor(&key, epoch, row).unwrap();
+    member
+        .log
+        .store_cursor(&key, epoch, Fence::NONE, row)
+        .unwrap();
     let Member { log, mut tasks, .. } = member;
     drop(log);
     assert!(tasks.ended().await);

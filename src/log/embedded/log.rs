@@ -19,7 +19,7 @@ use super::{
     lock::lock, queue::Work, record::Record, table_id::TableId,
 };
 use crate::{
-    ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{ConversationSeq, Epoch, Fence, MessageId, Platform, Seq, SessionKey, UserId},
     message::{Numbers, SettingsChange},
     metrics::ByKind,
 };
@@ -198,6 +198,7 @@ impl Log for EmbeddedLog {
         &self,
         key: &SessionKey,
         epoch: Epoch,
+        _: Fence,
         row: SessionRow,
     ) -> Result<(), LogError> {
         if epoch != self.core.epoch {
@@ -224,9 +225,10 @@ impl Log for EmbeddedLog {
         &self,
         key: &SessionKey,
         epoch: Epoch,
+        fence: Fence,
         row: SessionRow,
     ) -> Result<Pending<()>, AppendError> {
-        let stored = self.store_cursor(key, epoch, row);
+        let stored = self.store_cursor(key, epoch, fence, row);
         stored.map_err(AppendError::Refusing)?;
         let record = Record::Cursor {
             session: key.clone(),
@@ -415,7 +417,8 @@ pub(crate) mod tests {
             cursor: Seq(3),
             acked_at_ms: 5,
         };
-        log.store_cursor(&key, log.core.epoch, row).unwrap();
+        log.store_cursor(&key, log.core.epoch, Fence::NONE, row)
+            .unwrap();
         assert_eq!(log.session_now(&key), Some(row));
     }
 

@@ -121,9 +121,9 @@ pub use self::{
 /// The names that every file here uses: this log's errors, and the trait's types.
 use self::error::Refusing;
 use super::{
-    Append, AppendError, BackupError, BackupState, Cause, Commit, Consumer, ConversationPage,
-    ConversationRead, CursorMove, CursorPage, EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX,
-    Erasure, Expiry, FeedCommit, FeedLimit, FeedLoss, FeedPage, FeedPosition, Inbox, InboxRead,
-    LISTED_MAX, Log, LogAnswer, LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint,
-    RowChange, RowTable, SessionRow, TokenTimes, erasing_key,
+    Append, AppendError, BackupError, BackupState, Cause, Commit, CommitGroup, Consumer,
+    ConversationPage, ConversationRead, CursorMove, CursorPage, EXPIRIES_WANTED, EXPIRY_PREFIX,
+    EXPIRY_SEGMENTS_MAX, Erasure, Expiry, FeedCommit, FeedLimit, FeedLoss, FeedPage, FeedPosition,
+    Inbox, InboxRead, LISTED_MAX, Log, LogAnswer, LogError, Lookup, Pending, ReadLimit, Receipt,
+    ResumePoint, RowChange, RowTable, SessionRow, TokenTimes, erasing_key,
 };

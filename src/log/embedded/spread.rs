@@ -13,7 +13,7 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Append, AppendError, Commit, ReadError, Receipt,
+    Append, AppendError, Commit, CommitGroup, ReadError, Receipt,
     core::Core,
     entry_fields::MESSAGE,
     group::Group,
@@ -280,6 +280,7 @@ impl Spreads {
             epoch: core.epoch,
             body: running.message.body.clone(),
             entries: entries.into(),
+            group: CommitGroup::default(),
         });
         self.piece = Some(moved);
         Ok(())

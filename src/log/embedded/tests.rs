@@ -77,7 +77,7 @@ use crate::{
         tests::manual::{Manual, NOW_MS as START_MS},
     },
     config,
-    ids::{MessageId, Platform, Seq, SessionKey},
+    ids::{Fence, MessageId, Platform, Seq, SessionKey},
     log::tests::conformance::{message, user},
     message::Numbers,
     metrics::Metrics,
@@ -209,7 +209,7 @@ impl Bench {
 
     fn store_cursor(&self, key: &SessionKey, row: SessionRow) {
         let epoch = self.log.core.epoch;
-        self.log.store_cursor(key, epoch, row).unwrap();
+        self.log.store_cursor(key, epoch, Fence::NONE, row).unwrap();
     }
 
     fn log_end(&self) -> Position {

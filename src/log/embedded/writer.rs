@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::time::{self, sleep_until, timeout_at};
 
 use super::{
-    Append, AppendError, Commit, ReadError, Receipt, Refusing,
+    Append, AppendError, Commit, CommitGroup, ReadError, Receipt, Refusing,
     core::Core,
     entry_fields::{MARKS, MESSAGE},
     group::{Caller, Group, answer},
@@ -385,6 +385,7 @@ impl Writer {
             epoch: self.core.epoch,
             body: append.body,
             entries: entries.clone(),
+            group: CommitGroup::default(),
         });
         let receipt = Receipt {
             message_id: append.message_id,

@@ -67,7 +67,7 @@ use self::{
 use crate::log::{AppendError, Inbox, Lookup, ReadLimit, ResumePoint, SessionRow, TokenTimes};
 use crate::{
     clock::tests::manual::NOW_MS,
-    ids::{Epoch, MessageId, Platform, Seq},
+    ids::{Epoch, Fence, MessageId, Platform, Seq},
 };
 
 every_log! {
@@ -314,7 +314,10 @@ fn a_session_that_begins_is_known_and_only_in_its_epoch(subject: &Subject) {
     };
     let epoch = subject.enter(&ios).inbox.epoch;
     for (key, epoch) in [(&ios, epoch), (&web, Epoch(epoch.0 + 1))] {
-        let begun = subject.log.begin_session(key, epoch, row).unwrap();
+        let begun = subject
+            .log
+            .begin_session(key, epoch, Fence::NONE, row)
+            .unwrap();
         assert_eq!(begun.blocking_recv().unwrap(), Ok(()));
     }
     assert_eq!(subject.stored(&ios), Some(row));
@@ -343,7 +346,10 @@ fn a_cursor_of_another_epoch_is_ignored(subject: &Subject) {
     });
     subject.store_cursor(&key, before);
     let other = Epoch(subject.enter(&key).inbox.epoch.0 + 1);
-    assert_eq!(subject.log.store_cursor(&key, other, another), Ok(()));
+    assert_eq!(
+        subject.log.store_cursor(&key, other, Fence::NONE, another),
+        Ok(())
+    );
     assert_eq!(subject.stored(&key), Some(before));
 }
 

@@ -20,7 +20,7 @@ use super::super::{
 use crate::{
     clock::{Clock, tests::manual::Manual},
     config::{self, Webhooks},
-    ids::{MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{Fence, MessageId, Platform, Seq, SessionKey, UserId},
     log::{Append, Log as _, RowChange, SessionRow, tests::memory::MemoryLog},
     message::StoredMessage,
     registry::Registry,
@@ -110,7 +110,9 @@ impl Bench {
             acked_at_ms: self.clock.now_ms(),
         };
         let epoch = self.log.rows().epoch();
-        self.log.store_cursor(session, epoch, row).unwrap();
+        self.log
+            .store_cursor(session, epoch, Fence::NONE, row)
+            .unwrap();
     }
 
     pub(super) fn put(&self, rows: Vec<RowChange>) {

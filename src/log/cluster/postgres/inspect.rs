@@ -10,8 +10,8 @@ use super::{
 const SERVER_VERSION_MIN: i32 = 150_000;
 /// Above this age of the oldest transaction, vacuum is behind. The server refuses writes at two thousand millions.
 const AGE_MAX: i64 = 1_000_000_000;
-/// The connections of one gateway: two lanes, reads, barriers, writes, its lock.
-const CONNECTIONS: i64 = 6;
+/// The connections of one gateway: two lanes, reads, barriers, writes, feeds, heartbeats, places.
+const CONNECTIONS: i64 = 8;
 
 /// A setting that is wrong for a log.
 #[derive(Debug, Clone, PartialEq, Eq)]

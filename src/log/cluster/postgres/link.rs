@@ -44,11 +44,21 @@ pub(super) struct Servers {
 impl Servers {
     /// Reads a `postgres://` URL, with several hosts if there are more servers.
     pub(super) fn new(url: &str) -> Result<Arc<Self>, EngineError> {
+        Self::with(url, SESSION_OPTIONS)
+    }
+
+    /// The same, for transactions that are answered before a standby or a disk has them.
+    pub(super) fn written_behind(url: &str) -> Result<Arc<Self>, EngineError> {
+        let options = format!("{SESSION_OPTIONS} -c synchronous_commit=off");
+        Self::with(url, &options)
+    }
+
+    fn with(url: &str, session_options: &str) -> Result<Arc<Self>, EngineError> {
         let config: Result<Config, _> = url.parse();
         // The text of this error has no part of the URL, which may hold a password.
         let mut config = config.map_err(|error| EngineError::Refused(error.to_string().into()))?;
         let options = config.get_options().unwrap_or_default();
-        let options = format!("{options} {SESSION_OPTIONS}");
+        let options = format!("{options} {session_options}");
         config
             .options(options)
             .application_name("towncrier")

@@ -5,14 +5,17 @@
 //! - `schema.rs`: the tables of `schema.sql`, epochs, partitions
 //! - `append.rs`: a group as the one statement of `append.sql` (with read marks: `marks.sql`); what is stored of earlier appends
 //! - `reads.rs`: the questions, each one statement
+//! - `route.rs`: the address of this host in the direction of the store
+//! - `heads.rs`: the looks at many users at once
 //! - `writes.rs`: all other changes
 //! - `spread.rs`: messages to everyone
 //! - `feed.rs`: the feed of commits and that of moved cursors
 //! - `expiries.rs`: the rows that tell which unacked messages retention removed
+//! - `presence.rs`: the gateways, and the places of sessions
 //! - `inspect.rs`: a look at the servers' settings
 //!
-//! A gateway has a connection for each lane, one for reads, one for barriers, one for all other writes, and one for feeds where
-//! somebody reads them. No timeout of the server
+//! A gateway has a connection for each lane, one for reads, one for barriers, one for all other writes, one for heartbeats, one for
+//! places, and one for feeds where somebody reads them. No timeout of the server
 //! ever ends a statement of a lane: a cancelled wait for a standby would leave the transaction visible and not replicated, with a
 //! warning. A connection that was warned, or whose last outcome is unknown, is not used again.
 //!
@@ -22,9 +25,12 @@
 mod append;
 mod expiries;
 mod feed;
+mod heads;
 mod inspect;
 mod link;
+mod presence;
 mod reads;
+mod route;
 mod schema;
 mod spread;
 #[cfg(test)]
@@ -44,10 +50,11 @@ use uuid::Uuid;
 
 pub use self::{
     inspect::{Finding, StoreReport, inspect},
+    route::own_address,
     schema::{Migration, StoreRetention, migrate, new_epoch},
 };
 use self::{
-    link::{ServerLink, Servers, StoreSession},
+    link::{ServerLink, Servers},
     reads::Dated,
 };
 use super::{
@@ -58,7 +65,7 @@ use super::{
     lock,
 };
 use crate::{
-    ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{ConversationSeq, Epoch, Fence, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Append, ConversationPage, ConversationRead, CursorPage, FeedLimit, FeedPage, FeedPosition,
         Inbox, InboxRead, Lookup, ReadLimit, Receipt, ResumePoint, RowTable, SessionRow,
@@ -72,9 +79,6 @@ fn slot_of(user: &UserId) -> i16 {
     (crc32c::crc32c(user.as_str().as_bytes()) % schema::SLOTS) as i16
 }
 
-/// The name of the lock of the one gateway.
-const GATEWAY_LOCK: i64 = 0x746f_776e_6777;
-
 /// A group of PostgreSQL servers.
 pub struct PostgresEngine {
     servers: Arc<Servers>,
@@ -83,8 +87,9 @@ pub struct PostgresEngine {
     barriers: Arc<ServerLink>,
     writes: Arc<ServerLink>,
     feeds: Arc<ServerLink>,
-    /// The connection that says that this gateway is alone.
-    alone: tokio::sync::Mutex<Option<Arc<StoreSession>>>,
+    heartbeats: ServerLink,
+    /// Its transactions do not wait for a standby.
+    places: ServerLink,
     /// The number of connections when the newest barrier began.
     confirmed: AtomicU64,
 }
@@ -100,7 +105,8 @@ impl PostgresEngine {
             barriers: link(),
             writes: link(),
             feeds: link(),
-            alone: tokio::sync::Mutex::default(),
+            heartbeats: ServerLink::new(Arc::clone(&servers)),
+            places: ServerLink::new(Servers::written_behind(url)?),
             confirmed: AtomicU64::new(0),
             servers,
         };
@@ -118,23 +124,6 @@ impl PostgresEngine {
         // A day of expiries takes time, and nobody waits for this connection.
         let link = Arc::new(ServerLink::new(Arc::clone(&self.servers)));
         schema::keep(&link, today, retention).await
-    }
-
-    /// Makes sure that no other gateway uses the store: gateways do not tell each other of messages yet. Cancel safe.
-    pub async fn lock_for_one_gateway(&self) -> Result<(), EngineError> {
-        let mut alone = self.alone.lock().await;
-        if alone.as_ref().is_some_and(|session| !session.is_over()) {
-            return Ok(());
-        }
-        let session = StoreSession::open(&self.servers).await?;
-        let text = "SELECT pg_try_advisory_lock($1)";
-        let rows = session.query(text, &[&GATEWAY_LOCK]).await?;
-        if !rows.first().is_some_and(|row| row.get(0)) {
-            let text = "another gateway uses it, and this version runs one gateway on a store";
-            return Err(EngineError::Refused(text.into()));
-        }
-        *alone = Some(session);
-        Ok(())
     }
 
     fn lane(&self, id: LaneId) -> Arc<ServerLink> {
@@ -300,6 +289,27 @@ impl Engine for PostgresEngine {
         Box::pin(async move { Ok(self.seen(reads::inbox(&self.reads, &user).await?, horizon)) })
     }
 
+    fn heads(
+        &self,
+        users: Vec<UserId>,
+        horizon: Horizon,
+    ) -> EngineFuture<'_, Observed<Vec<(Epoch, Seq)>>> {
+        Box::pin(async move {
+            let heads = heads::heads(&self.reads, &users).await?;
+            let seen = heads.into_iter().map(|head| self.seen(head, horizon));
+            let is_young = |heads: &[Observed<_>]| heads.iter().any(|head| head.is_young);
+            let seen: Vec<_> = seen.collect();
+            Ok(Observed {
+                is_young: is_young(&seen),
+                value: seen.into_iter().map(|head| head.value).collect(),
+            })
+        })
+    }
+
+    fn logged_out(&self, users: Vec<UserId>) -> EngineFuture<'_, Vec<(UserId, Platform, u64)>> {
+        Box::pin(async move { heads::logged_out(&self.reads, &users).await })
+    }
+
     fn read(
         &self,
         user: UserId,
@@ -345,7 +355,11 @@ impl Engine for PostgresEngine {
         Box::pin(self.find_stored(lookup))
     }
 
-    fn enter(&self, key: SessionKey, horizon: Horizon) -> EngineFuture<'_, Observed<ResumePoint>> {
+    fn enter(
+        &self,
+        key: SessionKey,
+        horizon: Horizon,
+    ) -> EngineFuture<'_, Observed<(ResumePoint, Fence)>> {
         Box::pin(async move { Ok(self.seen(reads::enter(&self.reads, &key).await?, horizon)) })
     }
 

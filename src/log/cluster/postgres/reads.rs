@@ -16,7 +16,7 @@ use super::{
     writes::kind_of,
 };
 use crate::{
-    ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{ConversationSeq, Epoch, Fence, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Conversation, ConversationPage, ConversationRead, Inbox, InboxRead, ReadLimit, ResumePoint,
         RowTable, SessionRow, TokenTimes,
@@ -79,7 +79,7 @@ static READ_CONVERSATION: LazyLock<String> = LazyLock::new(|| {
 });
 static ENTER: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT {INBOX_COLUMNS}, t.before_ms, e.cursor, e.acked_at {OF_USER} \
+        "SELECT {INBOX_COLUMNS}, t.before_ms, e.cursor, e.acked_at, e.fence {OF_USER} \
          LEFT JOIN token t ON t.user_id = $1 AND t.platform = $3 \
          LEFT JOIN session e ON e.uid = i.uid AND e.platform = $3 AND e.device = $4 AND e.epoch = b.epoch"
     )
@@ -88,11 +88,11 @@ static ENTER: LazyLock<String> = LazyLock::new(|| {
 /// An answer, and the transaction that wrote its newest row; `None` where there is none.
 pub(super) type Dated<T> = (T, Option<u32>);
 
-fn number(row: &Row, at: usize) -> u64 {
+pub(super) fn number(row: &Row, at: usize) -> u64 {
     row.get::<_, Option<i64>>(at).unwrap_or_default() as u64
 }
 
-fn transaction(row: &Row, at: usize) -> Option<u32> {
+pub(super) fn transaction(row: &Row, at: usize) -> Option<u32> {
     row.get::<_, Option<i64>>(at).map(|xid| xid as u32)
 }
 
@@ -276,7 +276,7 @@ pub(super) async fn read_conversation(
 pub(super) async fn enter(
     link: &ServerLink,
     key: &SessionKey,
-) -> Result<Dated<ResumePoint>, EngineError> {
+) -> Result<Dated<(ResumePoint, Fence)>, EngineError> {
     let (slot, platform) = (slot_of(&key.user), key.platform as i16);
     let user = key.user.as_str();
     let rows = link
@@ -294,7 +294,8 @@ pub(super) async fn enter(
         stored,
         inbox,
     };
-    Ok((point, transaction))
+    let fence = Fence(number(&row, 7));
+    Ok(((point, fence), transaction))
 }
 
 const SESSIONS: &str = "SELECT b.epoch, e.platform, e.device, e.cursor, e.acked_at \

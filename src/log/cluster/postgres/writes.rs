@@ -12,7 +12,7 @@ use super::{
     slot_of,
 };
 use crate::{
-    ids::{Epoch, Platform, Seq, SessionKey, UserId},
+    ids::{Epoch, Fence, Platform, Seq, SessionKey, UserId},
     log::{RowChange, RowTable, SessionRow, TokenTimes},
     message::SettingsChange,
 };
@@ -20,15 +20,18 @@ use crate::{
 const KNOW: &str = "INSERT INTO inbox (user_id, slot) SELECT * FROM unnest($1::text[], $2::smallint[]) AS u(user_id, slot) \
     WHERE NOT EXISTS (SELECT FROM inbox i WHERE i.user_id = u.user_id) ORDER BY user_id ON CONFLICT DO NOTHING";
 const LOCK: &str = "SELECT FROM inbox WHERE user_id = ANY($1) ORDER BY user_id FOR NO KEY UPDATE";
-const CURSORS: &str = "INSERT INTO session AS e (uid, platform, device, epoch, cursor, acked_at, moved) \
-    SELECT i.uid, c.platform, c.device, c.epoch, c.cursor, c.acked_at, \
+/// A session that lost its place does not move the cursor of its successor.
+const CURSORS: &str = "INSERT INTO session AS e (uid, platform, device, epoch, cursor, acked_at, fence, moved) \
+    SELECT i.uid, c.platform, c.device, c.epoch, c.cursor, c.acked_at, c.fence, \
       pg_current_xact_id()::text::bigint << 16 | (c.ord + $7) \
-    FROM unnest($1::text[], $2::smallint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[]) \
-      WITH ORDINALITY AS c(user_id, platform, device, epoch, cursor, acked_at, ord) \
+    FROM unnest($1::text[], $2::smallint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $8::bigint[]) \
+      WITH ORDINALITY AS c(user_id, platform, device, epoch, cursor, acked_at, fence, ord) \
       JOIN inbox i USING (user_id) JOIN slot b ON b.slot = i.slot AND b.epoch = c.epoch \
     ORDER BY i.uid, c.platform, c.device \
     ON CONFLICT (uid, platform, device) DO UPDATE SET \
-      epoch = EXCLUDED.epoch, cursor = EXCLUDED.cursor, acked_at = EXCLUDED.acked_at, moved = EXCLUDED.moved";
+      epoch = EXCLUDED.epoch, cursor = EXCLUDED.cursor, acked_at = EXCLUDED.acked_at, fence = EXCLUDED.fence, \
+      moved = EXCLUDED.moved \
+      WHERE EXCLUDED.fence >= e.fence OR EXCLUDED.epoch <> e.epoch";
 const PROFILES: &str = "UPDATE inbox i SET profile = u.profile \
     FROM unnest($1::text[], $2::bytea[]) AS u(user_id, profile) WHERE i.user_id = u.user_id";
 const TOKENS: &str = "INSERT INTO token AS t (user_id, platform, before_ms, newest_ms) \
@@ -80,7 +83,7 @@ pub(super) fn kind_of(table: RowTable) -> i16 {
 struct ChangeBatch<'a> {
     /// Users who get a row.
     known: BTreeMap<&'a UserId, i16>,
-    cursors: BTreeMap<&'a SessionKey, BTreeMap<u64, SessionRow>>,
+    cursors: BTreeMap<&'a SessionKey, BTreeMap<u64, (Fence, SessionRow)>>,
     profiles: BTreeMap<&'a UserId, &'a [u8]>,
     tokens: BTreeMap<(&'a UserId, Platform), TokenTimes>,
     deletions: Vec<(&'a UserId, &'a [Seq])>,
@@ -93,10 +96,13 @@ impl<'a> ChangeBatch<'a> {
         let mut batch = Self::default();
         for change in changes {
             match change {
-                StoreChange::Cursor(key, Epoch(epoch), row) => {
+                StoreChange::Cursor(key, Epoch(epoch), fence, row) => {
                     batch.known.insert(&key.user, slot_of(&key.user));
                     let rows = batch.cursors.entry(key).or_default();
-                    rows.insert(*epoch, *row);
+                    let newest = rows.entry(*epoch).or_insert((*fence, *row));
+                    if *fence >= newest.0 {
+                        *newest = (*fence, *row);
+                    }
                 }
                 StoreChange::Register(user, profile) => {
                     batch.known.insert(user, slot_of(user));
@@ -208,10 +214,11 @@ impl<'a> ChangeBatch<'a> {
             let platforms: Vec<_> = keys.iter().map(|(key, _)| key.platform as i16).collect();
             let devices: Vec<_> = keys.iter().map(|(key, _)| &*key.device).collect();
             let epochs: Vec<_> = keys.iter().map(|(_, epoch)| *epoch as i64).collect();
-            let cursors: Vec<_> = rows.iter().map(|row| clamp(row.cursor.0)).collect();
-            let acked: Vec<_> = rows.iter().map(|row| clamp(row.acked_at_ms)).collect();
+            let cursors: Vec<_> = rows.iter().map(|(_, row)| clamp(row.cursor.0)).collect();
+            let acked: Vec<_> = rows.iter().map(|(_, row)| clamp(row.acked_at_ms)).collect();
+            let fences: Vec<_> = rows.iter().map(|(fence, _)| clamp(fence.0)).collect();
             let parameters: Parameters<'_> = &[
-                &users, &platforms, &devices, &epochs, &cursors, &acked, &written,
+                &users, &platforms, &devices, &epochs, &cursors, &acked, &written, &fences,
             ];
             session.query(CURSORS, parameters).await?;
             written += rows.len() as i64;

@@ -188,7 +188,10 @@ fn a_session_that_has_begun_survives_a_power_cut_and_its_later_acks_may_not() {
         acked_at_ms: 9,
     };
     let epoch = bench.log.core.epoch;
-    let begun = bench.log.begin_session(&session, epoch, row(1)).unwrap();
+    let begun = bench
+        .log
+        .begin_session(&session, epoch, Fence::NONE, row(1))
+        .unwrap();
     begun.blocking_recv().unwrap().unwrap();
     bench.store_cursor(&session, row(2));
     let bench = bench.reopen(TestDisk::after_power_cut, false);

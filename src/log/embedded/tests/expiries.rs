@@ -115,7 +115,7 @@ fn moves_of_cursors_are_read_in_order_and_outlive_their_segment() {
         };
         let begun = bench
             .log
-            .begin_session(&session(), bench.log.core.epoch, row);
+            .begin_session(&session(), bench.log.core.epoch, Fence::NONE, row);
         begun.unwrap().blocking_recv().unwrap().unwrap();
     };
     begin(0);

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::fixture::{ALL, EVERY, Subject, entries, marks, numbered, numbers, session, user};
 use crate::{
     clock::tests::manual::NOW_MS,
-    ids::{ConversationSeq, Platform, Seq},
+    ids::{ConversationSeq, Fence, Platform, Seq},
     log::{
         ERASING_PREFIX, Erasure, FeedLimit, FeedPosition, Lookup, RowTable, SessionRow, TokenTimes,
         read_erasing_key,
@@ -259,7 +259,10 @@ fn a_session_of_before_that_acks_late_stays_unknown(subject: &Subject) {
     for late in [row(1, u64::MAX), row(2, erasure.time_ms - 1)] {
         subject.store_cursor(&key, late);
         let epoch = subject.enter(&key).inbox.epoch;
-        let begun = subject.log.begin_session(&key, epoch, late).unwrap();
+        let begun = subject
+            .log
+            .begin_session(&key, epoch, Fence::NONE, late)
+            .unwrap();
         assert_eq!(begun.blocking_recv().unwrap(), Ok(()));
         assert_eq!(subject.stored(&key), None);
     }

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use crate::{
     clock::tests::manual::{Manual, NOW_MS},
     config,
-    ids::{ConversationSeq, MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{ConversationSeq, Fence, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Append, AppendError, Commit, Consumer, Conversation, ConversationPage, ConversationRead,
         Inbox, Log, Lookup, ReadLimit, Receipt, ResumePoint, SessionRow,
@@ -268,7 +268,7 @@ impl Subject {
 
     pub(super) fn store_cursor(&self, key: &SessionKey, row: SessionRow) {
         let epoch = self.enter(key).inbox.epoch;
-        self.log.store_cursor(key, epoch, row).unwrap();
+        self.log.store_cursor(key, epoch, Fence::NONE, row).unwrap();
     }
 
     pub(super) fn find(&self, lookup: Lookup) -> Option<Receipt> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    ids::Epoch,
+    ids::{Epoch, Fence},
     log::{
         EXPIRIES_WANTED, EXPIRY_PREFIX, EXPIRY_SEGMENTS_MAX, Expiry, FeedLimit, FeedPage,
         FeedPosition, RowChange, RowTable, SessionRow,
@@ -40,7 +40,9 @@ async fn begin(log: &ClusterLog, name: &str, epoch: Epoch, cursor: u64) {
         cursor: Seq(cursor),
         acked_at_ms: cursor,
     };
-    let begun = log.begin_session(&session(name), epoch, row).unwrap();
+    let begun = log
+        .begin_session(&session(name), epoch, Fence::NONE, row)
+        .unwrap();
     begun.await.unwrap().unwrap();
 }
 
