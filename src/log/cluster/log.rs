@@ -238,21 +238,32 @@ impl Log for ClusterLog {
     fn enter(&self, key: &SessionKey) -> LogAnswer<ResumePoint> {
         let key = key.clone();
         self.ask(|core| async move {
-            let horizon = core.barrier.horizon();
-            let seen = core.engine.enter(key.clone(), horizon).await?;
-            let mut point = core.barrier.confirmed(seen).await?;
-            let epoch = point.inbox.epoch;
-            point.stored = core.cursors.newest(&key, epoch, point.stored);
-            Ok(point)
+            loop {
+                let held = core.cursors.held_of(&key.user);
+                let horizon = core.barrier.horizon();
+                let seen = core.engine.enter(key.clone(), horizon).await?;
+                let mut point = core.barrier.confirmed(seen).await?;
+                let epoch = point.inbox.epoch;
+                point.stored = core.cursors.newest(&key, epoch, point.stored);
+                // Otherwise the cursor may have reached the store after the read.
+                if core.cursors.holds(&key.user, &held) {
+                    return Ok(point);
+                }
+            }
         })
     }
 
     fn sessions(&self, user: &UserId) -> LogAnswer<Vec<(SessionKey, SessionRow)>> {
         let user = user.clone();
         self.ask(|core| async move {
-            let (epoch, mut sessions) = core.engine.sessions(user.clone()).await?;
-            core.cursors.complete(&user, epoch, &mut sessions);
-            Ok(sessions)
+            loop {
+                let held = core.cursors.held_of(&user);
+                let (epoch, mut sessions) = core.engine.sessions(user.clone()).await?;
+                core.cursors.complete(&user, epoch, &mut sessions);
+                if core.cursors.holds(&user, &held) {
+                    return Ok(sessions);
+                }
+            }
         })
     }
 
@@ -305,9 +316,14 @@ impl Log for ClusterLog {
     fn token_times(&self, user: &UserId, platform: Platform) -> LogAnswer<TokenTimes> {
         let user = user.clone();
         self.ask(move |core| async move {
-            let stored = core.engine.token_times(user.clone(), platform).await?;
-            let cursors = &core.cursors;
-            Ok(cursors.complete_tokens(&user, platform, stored))
+            loop {
+                let held = core.cursors.held_of(&user);
+                let stored = core.engine.token_times(user.clone(), platform).await?;
+                let times = core.cursors.complete_tokens(&user, platform, stored);
+                if core.cursors.holds(&user, &held) {
+                    return Ok(times);
+                }
+            }
         })
     }
 

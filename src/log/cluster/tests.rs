@@ -261,6 +261,32 @@ async fn cursors_reach_the_store_and_the_next_gateway() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cursor_that_reaches_the_store_during_a_login_is_not_missed() {
+    let engine = Arc::new(SimEngine::default());
+    let member = Member::of(&engine).await;
+    assert_eq!(member.seq_of(to_u1("a")).await, Ok(1));
+    let key = SessionKey {
+        user: user("u1"),
+        platform: Platform::Web,
+        device: "".into(),
+    };
+    let epoch = member.log.inbox(&user("u1")).wait().await.unwrap().epoch;
+    let row = SessionRow {
+        cursor: Seq(1),
+        acked_at_ms: 5,
+    };
+    assert_eq!(member.seq_of(to_u1("b")).await, Ok(2));
+    member.log.store_cursor(&key, epoch, row).unwrap();
+    // The login reads the store. Its answer waits for the standby, and the cursor is stored meanwhile.
+    engine.cut();
+    let login = tokio::spawn(member.log.enter(&key).wait());
+    sleep(Duration::from_secs(3)).await;
+    assert!(!login.is_finished() && member.log.core.cursors.changes().is_empty());
+    engine.join();
+    assert_eq!(login.await.unwrap().unwrap().stored, Some(row));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_log_that_is_dropped_answers_what_it_took() {
     let engine = Arc::new(SimEngine::default());
     let Member { log, mut tasks, .. } = Member::of(&engine).await;
