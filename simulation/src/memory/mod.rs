@@ -6,7 +6,7 @@
 //!
 //! - this file: [`MemoryLog`], and the time of its answers
 //! - `rows.rs`: the contents of the log, and the ways in which it fails
-//! - `engine.rs`: a store of a fleet, with a standby, in memory; `store_rows.rs`: its rows
+//! - `engine.rs`: a store of a fleet, with a standby, in memory; `servers.rs`: its servers; `store_rows.rs`: their rows
 //! - `feed.rs`: the commits so far, and the rows beside the messages
 //! - `erasures.rs`: users who were erased
 //! - `inbox.rs`: one user's inbox, with its conversations and read marks
@@ -16,13 +16,15 @@ mod erasures;
 mod feed;
 mod inbox;
 mod rows;
+mod servers;
 mod store_rows;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use self::{
-    engine::{SimEngine, StoreFault},
+    engine::SimEngine,
     rows::{Answering, EPOCH, Fault, Rows},
+    servers::StoreFault,
 };
 
 use bytes::Bytes;

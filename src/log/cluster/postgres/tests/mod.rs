@@ -1,7 +1,9 @@
-//! Tests on a real server (`server.rs`): what only it can show; `feed.rs`: the feeds. `measure.rs` measures an append.
+//! Tests on a real server (`server.rs`): what only it can show; `feed.rs`: the feeds; `promotion.rs`: a standby takes over.
+//! `measure.rs` measures an append.
 
 mod feed;
 mod measure;
+mod promotion;
 pub(crate) mod server;
 
 use std::{sync::Arc, time::Duration};

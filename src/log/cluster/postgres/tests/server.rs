@@ -55,14 +55,31 @@ fn unprivileged(program: &Path) -> Vec<String> {
     words
 }
 
+/// An empty directory of that user.
+fn directory() -> PathBuf {
+    let dir = tempfile::tempdir().unwrap().keep();
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    dir
+}
+
+/// Runs a program of the server to its end.
+fn run(program: &Path, options: &[&str], dir: &Path) {
+    let mut words = unprivileged(program);
+    words.extend(options.iter().map(|word| (*word).to_owned()));
+    let made = Command::new(&words[0])
+        .args(&words[1..])
+        .current_dir(dir)
+        .stdout(Stdio::null())
+        .status();
+    assert!(made.unwrap().success(), "{} failed", program.display());
+}
+
 impl Server {
     fn start(programs: &Path, settings: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap().keep();
-        if rustix::process::geteuid().is_root() {
-            std::os::unix::fs::chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
+        let dir = directory();
         let data = dir.join("data").display().to_string();
-        let mut words = unprivileged(&programs.join("initdb"));
         let options = [
             "-D",
             &data,
@@ -73,36 +90,8 @@ impl Server {
             "-k",
             "--no-sync",
         ];
-        words.extend(options.map(str::to_owned));
-        let made = Command::new(&words[0])
-            .args(&words[1..])
-            .current_dir(&dir)
-            .stdout(Stdio::null())
-            .status();
-        assert!(made.unwrap().success(), "initdb failed");
-        let mut words = unprivileged(&programs.join("postgres"));
-        let socket = dir.display().to_string();
-        let options = ["-D", &data, "-k", &socket];
-        words.extend(options.map(str::to_owned));
-        for setting in ["listen_addresses=", "max_connections=200"]
-            .iter()
-            .chain(settings)
-        {
-            words.extend(["-c".to_owned(), (*setting).to_owned()]);
-        }
-        let shell = Command::new("sh")
-            .args(["-c", SCRIPT, "sh"])
-            .arg(&dir)
-            .args(&words)
-            .current_dir(&dir)
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let server = Self {
-            dir,
-            databases: AtomicU32::new(0),
-            _shell: shell,
-        };
+        run(&programs.join("initdb"), &options, &dir);
+        let server = Self::serve(programs, dir, settings);
         let begun = Instant::now();
         while runtime()
             .block_on(server.command("postgres", "SELECT 1"))
@@ -122,6 +111,76 @@ impl Server {
             migrate(&server.url("prepared"), retention).await.unwrap();
         });
         server
+    }
+
+    /// Begins to serve the data in this directory.
+    fn serve(programs: &Path, dir: PathBuf, settings: &[&str]) -> Self {
+        let data = dir.join("data").display().to_string();
+        let mut words = unprivileged(&programs.join("postgres"));
+        let socket = dir.display().to_string();
+        let options = ["-D", &data, "-k", &socket];
+        words.extend(options.map(str::to_owned));
+        for setting in ["listen_addresses=", "max_connections=200"]
+            .iter()
+            .chain(settings)
+        {
+            words.extend(["-c".to_owned(), (*setting).to_owned()]);
+        }
+        let shell = Command::new("sh")
+            .args(["-c", SCRIPT, "sh"])
+            .arg(&dir)
+            .args(&words)
+            .current_dir(&dir)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            dir,
+            databases: AtomicU32::new(0),
+            _shell: shell,
+        }
+    }
+
+    /// A standby of this server. It ends with the process.
+    pub(crate) async fn standby(&'static self) -> &'static Self {
+        let start = || {
+            let programs = programs().expect("this server runs");
+            let dir = directory();
+            let [data, primary] = [dir.join("data"), self.dir.clone()];
+            let [data, primary] = [data, primary].map(|path| path.display().to_string());
+            let options = [
+                "-D",
+                &data,
+                "-h",
+                &primary,
+                "-U",
+                "towncrier",
+                "-R",
+                "-c",
+                "fast",
+                "--no-sync",
+            ];
+            run(&programs.join("pg_basebackup"), &options, &dir);
+            let standby = Self::serve(&programs, dir, &["shared_buffers=64MB"]);
+            &*Box::leak(Box::new(standby))
+        };
+        tokio::task::spawn_blocking(start).await.unwrap()
+    }
+
+    /// Ends the server at once, as a crash would.
+    pub(crate) fn kill(&self) {
+        let text = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).unwrap();
+        let pid = text.lines().next().unwrap().parse().unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::QUIT).unwrap();
+    }
+
+    /// Runs a statement of an administrator, also on a standby.
+    pub(crate) fn administer(&self, text: &str) {
+        let psql = programs().expect("this server runs").join("psql");
+        let host = self.dir.display().to_string();
+        let options = ["-h", &host, "-U", "towncrier", "-d", "postgres", "-c", text];
+        run(&psql, &options, &self.dir);
     }
 
     /// The server of this process; `None`, with a line that says so, where PostgreSQL is not installed. CI must have it.
@@ -217,6 +276,13 @@ pub(crate) struct Database {
 impl Database {
     pub(crate) fn url(&self) -> String {
         self.server.url(&self.name)
+    }
+
+    /// The URL of this database on its server and on a standby.
+    pub(crate) fn url_with(&self, standby: &Server) -> String {
+        let host = |server: &Server| server.dir.display().to_string().replace('/', "%2F");
+        let (first, second) = (host(self.server), host(standby));
+        format!("postgres://towncrier@{first},{second}/{}", self.name)
     }
 
     /// Makes commands over a connection of their own.
