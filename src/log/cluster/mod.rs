@@ -14,6 +14,7 @@
 //!   `known.rs`: what this gateway knows to be confirmed
 //! - `rows.rs`: all other writes; `cursors.rs`: those that are written behind
 //! - `everyone.rs`: messages to everyone, in pieces
+//! - `secrets.rs`: the secrets that all gateways of a store share
 //! - `host.rs`: the thread of all these parts
 //! - `core.rs`: what these parts share; `body.rs`: the stored form of a message
 //! - `postgres/`: PostgreSQL as such a store
@@ -42,6 +43,7 @@ mod loss;
 pub mod postgres;
 mod resolver;
 mod rows;
+pub mod secrets;
 #[cfg(test)]
 mod tests;
 

@@ -9,6 +9,7 @@
 //! - `writes.rs`: all other changes
 //! - `spread.rs`: messages to everyone
 //! - `feed.rs`: the feed of commits and that of moved cursors
+//! - `secrets.rs`: the secrets that all gateways share
 //! - `expiries.rs`: the rows that tell which unacked messages retention removed
 //! - `inspect.rs`: a look at the servers' settings
 //!
@@ -28,6 +29,7 @@ mod link;
 mod meeting;
 mod reads;
 mod schema;
+mod secrets;
 mod spread;
 #[cfg(test)]
 pub(crate) mod tests;

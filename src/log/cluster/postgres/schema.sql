@@ -20,6 +20,12 @@ CREATE TABLE store (
   feed_floor bigint NOT NULL DEFAULT 0
 );
 
+-- Secrets that all gateways share. The first gateway that needs one makes it.
+CREATE TABLE secret (
+  name text PRIMARY KEY,
+  value text NOT NULL
+);
+
 CREATE TABLE slot (
   slot smallint PRIMARY KEY,
   epoch bigint NOT NULL,

@@ -1,9 +1,10 @@
-//! Tests on a real server (`server.rs`): what only it can show; `feed.rs`: the feeds; `promotion.rs`: a standby takes over.
-//! `measure.rs` measures an append.
+//! Tests on a real server (`server.rs`): what only it can show; `feed.rs`: the feeds; `promotion.rs`: a standby takes over;
+//! `secrets.rs`: secrets that gateways share. `measure.rs` measures an append.
 
 mod feed;
 mod measure;
 mod promotion;
+mod secrets;
 pub(crate) mod server;
 
 use std::{sync::Arc, time::Duration};
