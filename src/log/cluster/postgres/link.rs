@@ -15,13 +15,16 @@ use tokio::{
     time::timeout,
 };
 use tokio_postgres::{
-    AsyncMessage, Client, Config, NoTls, Row, Statement,
+    AsyncMessage, Client, Config, Row, Statement,
     config::TargetSessionAttrs,
     error::{Severity, SqlState},
     types::ToSql,
 };
 
-use super::super::{engine::EngineError, lock};
+use super::{
+    super::{engine::EngineError, lock},
+    tls::{self, StoreTls},
+};
 
 /// A server that takes no connection in this time is away.
 const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -37,6 +40,7 @@ pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// The way to the servers.
 pub(super) struct Servers {
     config: Config,
+    tls: StoreTls,
     /// The number of connections so far. A read over a new connection may come from another primary.
     pub(super) connections: AtomicU64,
     /// The primary to which requests go: the one that was met last.
@@ -62,9 +66,7 @@ const PRIMARY: &str = "SELECT system_identifier, ('x' || left(pg_walfile_name(pg
 impl Servers {
     /// Reads a `postgres://` URL, with several hosts if there are more servers.
     pub(super) fn new(url: &str) -> Result<Arc<Self>, EngineError> {
-        let config: Result<Config, _> = url.parse();
-        // The text of this error has no part of the URL, which may hold a password.
-        let mut config = config.map_err(|error| EngineError::Refused(error.to_string().into()))?;
+        let (mut config, tls) = tls::read(url)?;
         let options = config.get_options().unwrap_or_default();
         let options = format!("{options} {SESSION_OPTIONS}");
         config
@@ -74,6 +76,7 @@ impl Servers {
             .target_session_attrs(TargetSessionAttrs::ReadWrite);
         Ok(Arc::new(Self {
             config,
+            tls,
             connections: AtomicU64::new(0),
             met: StdMutex::new(None),
             meetings: AtomicU64::new(0),
@@ -134,7 +137,10 @@ impl StoreSession {
     pub(super) async fn open_any(servers: &Arc<Servers>) -> Result<Arc<Self>, EngineError> {
         let meetings = servers.meetings.load(SeqCst);
         let away = |text: String| EngineError::Away(text.into());
-        let connecting = timeout(STORE_CONNECT_TIMEOUT, servers.config.connect(NoTls));
+        let connecting = timeout(
+            STORE_CONNECT_TIMEOUT,
+            servers.config.connect(servers.tls.clone()),
+        );
         let connected = connecting.await;
         let connected = connected.map_err(|_| away("no server answers in time".into()))?;
         let (client, mut connection) = connected.map_err(|error| away(text_of(&error)))?;

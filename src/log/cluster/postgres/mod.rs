@@ -11,6 +11,7 @@
 //! - `feed.rs`: the feed of commits and that of moved cursors
 //! - `secrets.rs`: the secrets that all gateways share
 //! - `expiries.rs`: the rows that tell which unacked messages retention removed
+//! - `tls.rs`: encrypted connections
 //! - `inspect.rs`: a look at the servers' settings
 //!
 //! A gateway has a connection for each lane, one for reads, one for barriers, one for all other writes, and one for feeds where
@@ -33,6 +34,7 @@ mod secrets;
 mod spread;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tls;
 mod writes;
 
 use std::{

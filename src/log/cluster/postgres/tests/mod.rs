@@ -1,6 +1,7 @@
 //! Tests on a real server (`server.rs`): what only it can show; `feed.rs`: the feeds; `promotion.rs`: a standby takes over;
-//! `secrets.rs`: secrets that gateways share. `measure.rs` measures an append.
+//! `secrets.rs`: secrets that gateways share; `encrypted.rs`: TLS. `measure.rs` measures an append.
 
+mod encrypted;
 mod feed;
 mod measure;
 mod promotion;

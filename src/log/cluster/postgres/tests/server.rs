@@ -3,6 +3,7 @@
 //! The server ends with the process of the tests, which holds the other end of its stdin. Each test has a database of its own.
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -18,6 +19,8 @@ use super::super::{PostgresEngine, StoreRetention, link, migrate, schema};
 const START_WAIT: Duration = Duration::from_secs(30);
 /// The user without rights, and its group.
 const NOBODY: u32 = 65534;
+/// The port of a server that listens on its socket only.
+const PORT: u16 = 5432;
 /// A test may let messages expire this many times, less one.
 const DAYS: u32 = 10;
 
@@ -28,6 +31,8 @@ const SCRIPT: &str = "dir=$1; shift; \"$@\" >\"$dir/log\" 2>&1 </dev/null & serv
 /// A running server.
 pub(crate) struct Server {
     dir: PathBuf,
+    /// It is a part of the socket's name as well.
+    port: u16,
     databases: AtomicU32,
     /// Its stdin is held by this process.
     _shell: Child,
@@ -91,7 +96,14 @@ impl Server {
             "--no-sync",
         ];
         run(&programs.join("initdb"), &options, &dir);
-        let server = Self::serve(programs, dir, settings);
+        let server = Self::serve(programs, dir, settings, PORT);
+        server.prepare();
+        server
+    }
+
+    /// Waits for the server, and prepares a database.
+    fn prepare(&self) {
+        let server = self;
         let begun = Instant::now();
         while runtime()
             .block_on(server.command("postgres", "SELECT 1"))
@@ -110,15 +122,15 @@ impl Server {
             };
             migrate(&server.url("prepared"), retention).await.unwrap();
         });
-        server
     }
 
     /// Begins to serve the data in this directory.
-    fn serve(programs: &Path, dir: PathBuf, settings: &[&str]) -> Self {
+    fn serve(programs: &Path, dir: PathBuf, settings: &[&str], port: u16) -> Self {
         let data = dir.join("data").display().to_string();
         let mut words = unprivileged(&programs.join("postgres"));
         let socket = dir.display().to_string();
-        let options = ["-D", &data, "-k", &socket];
+        let number = port.to_string();
+        let options = ["-D", &data, "-k", &socket, "-p", &number];
         words.extend(options.map(str::to_owned));
         for setting in ["listen_addresses=", "max_connections=200"]
             .iter()
@@ -136,6 +148,7 @@ impl Server {
             .unwrap();
         Self {
             dir,
+            port,
             databases: AtomicU32::new(0),
             _shell: shell,
         }
@@ -161,8 +174,43 @@ impl Server {
                 "--no-sync",
             ];
             run(&programs.join("pg_basebackup"), &options, &dir);
-            let standby = Self::serve(&programs, dir, &["shared_buffers=64MB"]);
+            let standby = Self::serve(&programs, dir, &["shared_buffers=64MB"], PORT);
             &*Box::leak(Box::new(standby))
+        };
+        tokio::task::spawn_blocking(start).await.unwrap()
+    }
+
+    /// A server that listens on a port of this machine, with a certificate for `localhost`; and the file of the certificate. It ends with
+    /// the process.
+    pub(crate) async fn with_certificate() -> Option<(u16, PathBuf)> {
+        let start = || {
+            let programs = programs()?;
+            let dir = directory();
+            let data = dir.join("data").display().to_string();
+            let options = ["-D", &data, "-U", "towncrier", "-A", "trust", "--no-sync"];
+            run(&programs.join("initdb"), &options, &dir);
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            let [certificate, key] = ["certificate", "key"].map(|name| dir.join(name));
+            std::fs::write(&certificate, made.cert.pem()).unwrap();
+            std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+            if rustix::process::geteuid().is_root() {
+                std::os::unix::fs::chown(&key, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+            // Nobody else has the port that was free a moment ago.
+            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = free.local_addr().unwrap().port();
+            drop(free);
+            let file = |name: &str, path: &Path| format!("{name}={}", path.display());
+            let [with, by] = [
+                file("ssl_cert_file", &certificate),
+                file("ssl_key_file", &key),
+            ];
+            let settings = ["listen_addresses=127.0.0.1", "ssl=on", &with, &by];
+            let server = Self::serve(&programs, dir, &settings, port);
+            server.prepare();
+            Box::leak(Box::new(server));
+            Some((port, certificate))
         };
         tokio::task::spawn_blocking(start).await.unwrap()
     }
@@ -236,7 +284,7 @@ impl Server {
 
     fn url(&self, database: &str) -> String {
         let host = self.dir.display().to_string().replace('/', "%2F");
-        format!("postgres://towncrier@{host}/{database}")
+        format!("postgres://towncrier@{host}:{}/{database}", self.port)
     }
 
     async fn command(&self, database: &str, text: &str) -> Result<(), String> {
