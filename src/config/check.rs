@@ -40,6 +40,7 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
         config.store.answer_within,
         SECOND..=60 * SECOND,
     )?;
+    within("store.copies", config.store.copies, 1..=2)?;
     sessions(&config.sessions)?;
     delivery(&config.delivery)?;
     openim(&config.openim)?;
@@ -400,7 +401,7 @@ mod tests {
     #[test]
     fn each_limit_is_refused_by_the_name_of_its_key() {
         type Spoil = fn(&mut Config);
-        let spoiled: [(&str, Spoil); 22] = [
+        let spoiled: [(&str, Spoil); 23] = [
             ("listener.tls_key", |c| {
                 c.listener.tls_certificate = "port.pem".into()
             }),
@@ -431,6 +432,7 @@ mod tests {
             ("store.answer_within", |c| {
                 c.store.answer_within = Duration::ZERO
             }),
+            ("store.copies", |c| c.store.copies = 3),
             ("auth.token_key", |c| c.auth.token_key = "short".into()),
             ("auth.secret", |c| c.auth.secret = "tuoyun".into()),
             ("sessions.policy", |c| c.sessions.policy = 6),

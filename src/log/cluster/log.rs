@@ -19,6 +19,7 @@ use super::{
     engine::{EngineError, StoreChange},
     everyone::ToEveryone,
     lane::answer_of,
+    lock,
     rows::RowWork,
 };
 use crate::{
@@ -405,6 +406,11 @@ impl Log for ClusterLog {
 
     fn check_writable(&self) -> Result<(), LogError> {
         self.core.check_writable()
+    }
+
+    fn check_copies(&self) -> Result<(), String> {
+        let fault = lock(&self.core.too_few_copies).clone();
+        fault.map_or(Ok(()), Err)
     }
 
     fn back_up(&self, _: &str, _: &Path) -> Result<watch::Receiver<BackupState>, BackupError> {

@@ -188,6 +188,11 @@ impl ClusterLog {
         Ok((log, tasks))
     }
 
+    /// The store keeps fewer copies than it was told for this reason; `None`: it keeps as many.
+    pub(crate) fn set_copies(&self, fault: Option<String>) {
+        self.core.set_copies(fault);
+    }
+
     /// Refuses appends from now on. The tasks end once all that was accepted has an outcome.
     pub fn close(&self) {
         let mut senders = self.senders.write().unwrap_or_else(PoisonError::into_inner);
