@@ -219,12 +219,16 @@ pub struct LogStore {
     /// The longest time to the answer of a caller while the store hangs.
     #[serde(with = "duration")]
     pub answer_within: Duration,
+    /// The copies that keep a message once it is accepted. 1: the primary's disk; 2: a synchronous standby has it as well. While the
+    /// servers do not keep so many, the gateway is not ready.
+    pub copies: u8,
 }
 
 impl Default for LogStore {
     fn default() -> Self {
         Self {
             answer_within: Duration::from_secs(5),
+            copies: 1,
         }
     }
 }

@@ -36,7 +36,10 @@ use crate::{
     lines::Lines,
     log::{
         Log,
-        cluster::{ClusterError, ClusterHost},
+        cluster::{
+            ClusterError, ClusterHost,
+            secrets::{self, StoreSecretsError},
+        },
         embedded::{EmbeddedLog, OpenError},
     },
     mesh::MeshError,
@@ -104,6 +107,9 @@ pub enum Error {
     /// The key of Web Push cannot be read or written.
     #[error(transparent)]
     WebPushKey(#[from] SecretsError),
+    /// The store has no secrets to use.
+    #[error(transparent)]
+    StoreSecrets(#[from] StoreSecretsError),
     /// A thread could not be started.
     #[error("the operating system gives no thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -285,7 +291,10 @@ impl Gateway {
         let client_tls = Tls::load(&config.listener.tls_certificate, &config.listener.tls_key)?;
         let admin_tls = Tls::load(&config.admin.tls_certificate, &config.admin.tls_key)?;
         let clock = Arc::new(Clock::system());
-        let webpush_key = config.read_or_create_webpush_key()?;
+        let webpush_key = match config.log.store.url() {
+            Some(url) => secrets::webpush_key(url, &config)?,
+            None => config.read_or_create_webpush_key()?,
+        };
         let trust = Trust::default();
         let login_keys = KeySource::open(&config.auth, &trust)?;
         let vendors = vendors(&config.push, webpush_key.as_ref(), &clock, &trust)?;

@@ -12,6 +12,7 @@ use towncrier_client::{AdminClient, Trust};
 use crate::{
     config::{self, Config, Role},
     ids::Platform,
+    log::cluster::secrets::read_secrets,
 };
 
 /// A gateway's admin API with the secret for its tokens.
@@ -28,9 +29,12 @@ impl AdminApi {
         url: Option<&str>,
         trust: &Trust,
     ) -> anyhow::Result<Self> {
-        config
-            .read_secrets()
-            .context("there is no secret to ask for tokens with")?;
+        let store = config.log.store.url().map(str::to_owned);
+        let read = match store.filter(|_| config.has_secrets_in_store()) {
+            Some(url) => read_secrets(&url, &mut config).map_err(anyhow::Error::from),
+            None => config.read_secrets().map(drop).map_err(Into::into),
+        };
+        read.context("there is no secret to ask for tokens with")?;
         let url = admin_url(&config, url);
         Ok(Self {
             client: AdminClient::trusting(&url, trust)?,

@@ -70,7 +70,7 @@ pub(super) fn could_start(config: &mut Config) -> anyhow::Result<Startable> {
     let is_in_use = is_in_use(dir)?;
     // The first start creates our own secrets file. A file that the configuration names has to exist.
     let is_named = !config.auth.secrets_file.as_os_str().is_empty();
-    let is_there = is_named || config.secrets_path().exists();
+    let is_there = is_named || !config.has_secrets_in_store() && config.secrets_path().exists();
     let is_shared = is_there && config.read_secrets()?;
     Ok(Startable {
         is_in_use,

@@ -19,6 +19,7 @@ use crate::{
     door::raise_limit,
     gateway::{self, Gateway},
     lines::Lines,
+    log::cluster::secrets::make_secrets,
 };
 
 /// Exit code after a second signal. Accepted messages are on disk, but clients were not told to return.
@@ -34,8 +35,16 @@ pub(super) const SHARED_SECRETS: &str = "the secrets file may be used by its gro
 /// Serves until SIGTERM or SIGINT, or until a thread ends by itself, then drains. A second signal, or a drain that hangs, ends
 /// the process at once.
 pub(super) fn run(mut config: Config, lines: &Lines) -> anyhow::Result<ExitCode> {
-    let is_first_start = !config.secrets_path().exists();
-    let is_shared = config.read_or_create_secrets()?;
+    let store = config.log.store.url().map(str::to_owned);
+    let store = store.filter(|_| config.has_secrets_in_store());
+    let is_first_start = store.is_none() && !config.secrets_path().exists();
+    let is_shared = match store {
+        Some(url) => {
+            make_secrets(&url, &mut config)?;
+            false
+        }
+        None => config.read_or_create_secrets()?,
+    };
     if is_shared {
         let path = config.secrets_path();
         tracing::warn!(path = %path.display(), "{SHARED_SECRETS}");

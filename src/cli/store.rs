@@ -49,7 +49,7 @@ impl StoreCommand {
                 );
             }
             StoreAction::Check => {
-                let report = inspect(url).await?;
+                let report = inspect(url, config.store.copies).await?;
                 println!("PostgreSQL {}", report.version);
                 match &*report.standbys {
                     "" => println!("one server keeps each message: a commit waits for no standby"),

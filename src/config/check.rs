@@ -41,6 +41,7 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
         SECOND..=60 * SECOND,
     )?;
     mesh(&config.mesh)?;
+    within("store.copies", config.store.copies, 1..=2)?;
     sessions(&config.sessions)?;
     delivery(&config.delivery)?;
     openim(&config.openim)?;
@@ -443,6 +444,7 @@ mod tests {
             ("store.answer_within", |c| {
                 c.store.answer_within = Duration::ZERO
             }),
+            ("store.copies", |c| c.store.copies = 3),
             ("auth.token_key", |c| c.auth.token_key = "short".into()),
             ("auth.secret", |c| c.auth.secret = "tuoyun".into()),
             ("sessions.policy", |c| c.sessions.policy = 6),

@@ -1,4 +1,5 @@
-//! The secrets. They come from the configuration, else from a file, else the first start writes random ones.
+//! The secrets. They come from the configuration, else from a file, else the first start writes random ones. With a store, the
+//! store keeps them and no file does.
 //!
 //! There is no default secret. The file is created whole, with mode 0600, and synced before it is used. A file that
 //! everybody on the machine may read, write or run is refused. A file that its group may read or write is used, and the
@@ -82,6 +83,12 @@ pub enum SecretsError {
          has to subscribe anew", .0.display()
     )]
     NoKey(PathBuf),
+    /// The store has secrets of another form.
+    #[error(
+        "the table secret of the store has not what a gateway wrote there: restore its rows, or remove them and have new ones \
+         made; new ones make all tokens invalid, and every browser has to subscribe anew"
+    )]
+    InStore,
     /// A secret in it is too short or too long.
     #[error("{}: {invalid}", path.display())]
     Invalid {
@@ -110,6 +117,24 @@ impl Config {
         } else {
             self.auth.secrets_file.clone()
         }
+    }
+
+    /// True if the store keeps the secrets: the log is there, and the configuration gives neither them nor a file of them.
+    pub fn has_secrets_in_store(&self) -> bool {
+        let has_file = !self.auth.secrets_file.as_os_str().is_empty();
+        self.log.store.url().is_some() && !has_file && !self.auth.has_secrets()
+    }
+
+    /// The text that the store keeps if it has no secrets yet: that of the data directory's file, else random ones.
+    pub fn offered_secrets(&self) -> Result<String, SecretsError> {
+        offered(&self.secrets_path(), random_secrets)
+    }
+
+    /// Fills the secrets that are not configured from the text that the store keeps.
+    pub fn take_secrets(&mut self, text: &str) -> Result<(), SecretsError> {
+        let secrets = toml::from_str(without_byte_order_mark(text));
+        self.auth.fill(secrets.map_err(|_| SecretsError::InStore)?);
+        check_auth(&self.auth).map_err(|_| SecretsError::InStore)
     }
 
     /// Fills the secrets that are not configured from the secrets file. Returns true if the file's group may use it as
@@ -196,6 +221,18 @@ pub(super) fn read_private(path: &Path) -> Result<(String, u32), SecretsError> {
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(failed)?;
     Ok((text, mode))
+}
+
+/// The text of the file if there is one, else a random one.
+pub(super) fn offered(
+    path: &Path,
+    random: impl FnOnce() -> String,
+) -> Result<String, SecretsError> {
+    match read_private(path) {
+        Ok((text, _)) => Ok(text),
+        Err(SecretsError::Missing(_)) => Ok(random()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes random secrets unless the file exists. The file appears whole or not at all: it gets its name only after a sync,

@@ -17,7 +17,7 @@ use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 
 use super::{
     Config, SecretsError,
-    secrets::{create, read_private},
+    secrets::{create, offered, read_private},
 };
 
 /// The file of the key in the data directory: a private key on P-256 in PEM (PKCS#8).
@@ -43,11 +43,17 @@ impl Config {
         let path = self.webpush_key_path();
         create(&self.log.dir, &path, random_pem)?;
         let (pem, _) = read_private(&path)?;
-        let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes());
-        let key = der
-            .ok()
-            .and_then(|der| WebPushKey::new(der.secret_pkcs8_der()));
+        let key = WebPushKey::from_pem(&pem);
         key.map(Some).ok_or(SecretsError::NoKey(path))
+    }
+
+    /// The text that the store keeps if it has no key yet: that of the data directory's file, else a random one. `None` if Web
+    /// Push is not in use.
+    pub fn offered_webpush_key(&self) -> Result<Option<String>, SecretsError> {
+        if self.push.webpush.subject.is_empty() {
+            return Ok(None);
+        }
+        offered(&self.webpush_key_path(), random_pem).map(Some)
     }
 
     /// The path of the file with the key of Web Push.
@@ -57,6 +63,12 @@ impl Config {
 }
 
 impl WebPushKey {
+    /// The key in this PEM; `None` if it is none on P-256.
+    pub fn from_pem(pem: &str) -> Option<Self> {
+        let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).ok()?;
+        Self::new(der.secret_pkcs8_der())
+    }
+
     /// The key in this PKCS#8; `None` if it is none on P-256.
     pub fn new(pkcs8: &[u8]) -> Option<Self> {
         let random = SystemRandom::new();

@@ -96,6 +96,9 @@ pub enum NotReady {
     /// The log refuses appends. Reads and delivery go on.
     #[error("sends are refused: {0}")]
     Refusing(#[from] LogError),
+    /// An accepted message is on fewer copies than the configuration says. Sends are taken all the same.
+    #[error("{0}")]
+    TooFewCopies(String),
 }
 
 impl Delivery {
@@ -202,6 +205,7 @@ impl Delivery {
         if self.is_draining.load(Relaxed) {
             return Err(NotReady::Draining);
         }
-        Ok(self.log.check_writable()?)
+        self.log.check_writable()?;
+        self.log.check_copies().map_err(NotReady::TooFewCopies)
     }
 }

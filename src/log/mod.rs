@@ -413,6 +413,12 @@ pub trait Log: Send + Sync + 'static {
     /// `Err` with the reason while the log refuses appends.
     fn check_writable(&self) -> Result<(), LogError>;
 
+    /// `Err` while an accepted message is on fewer copies than the configuration says. The text has the reason and the line that mends
+    /// it.
+    fn check_copies(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Begins a backup of the log into a directory of this machine, and returns its state as it changes. A repeat of the call
     /// with the same `id` and destination returns the same backup, while it is being made and for a minute after its end. Two
     /// backups are never made at once. A log that is not in files of its own names another way.

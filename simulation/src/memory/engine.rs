@@ -4,15 +4,22 @@
 //! answer, or come late. When the standby takes over, everything that it does not have is lost.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard},
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{fleet_rows::FleetRows, store_rows::StoreRows};
+use super::{
+    servers::{Servers, StoreFault, Transaction},
+    store_rows::StoreRows,
+};
 use crate::{
     ids::{ConversationSeq, Epoch, Fence, GatewayId, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
@@ -21,8 +28,9 @@ use crate::{
         TokenTimes,
         cluster::{
             engine::{
-                Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId, Observed,
-                Placement, SpreadPiece, StoreChange, Unfinished,
+                BarrierPass, Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId,
+                Observed, Placement, SpreadPiece, StoreChange, StoreMeeting, StoreMemory,
+                Unfinished,
             },
             fleet_store::{FleetStore, Heartbeat, Holder, PlaceClaim, PlaceLeft, PlaceOutcome},
         },
@@ -30,59 +38,14 @@ use crate::{
     message::Numbers,
 };
 
-/// The fate of the next append of a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoreFault {
-    /// The request is lost.
-    LoseRequest,
-    /// The transaction is confirmed, and its answer is lost.
-    LoseAnswer,
-    /// The answer is lost, and the transaction begins only when [`SimEngine::let_late_go`] is called.
-    Late,
-    /// The wait for the standby was cut off. The transaction is visible, and the standby gets it with the next one.
-    Warn,
-    /// The store refuses the transaction.
-    Refuse,
-}
-
-/// A transaction: what it does to the rows.
-type Transaction = Arc<dyn Fn(&mut StoreRows) + Send + Sync>;
-
-/// The primary, and how far its standby follows.
-#[derive(Default)]
-struct Servers {
-    primary: StoreRows,
-    /// All transactions of the primary.
-    history: Vec<Transaction>,
-    /// The number of transactions that the standby has.
-    replicated: usize,
-    /// The standby gets nothing.
-    is_cut: bool,
-    is_away: bool,
-    /// The number of promotions.
-    timeline: u64,
-    faults: VecDeque<StoreFault>,
-    late: Vec<Transaction>,
-    /// The standby has them at once.
-    fleet: FleetRows,
-}
-
-impl Servers {
-    fn commit(&mut self, transaction: Transaction) -> usize {
-        transaction(&mut self.primary);
-        self.history.push(transaction);
-        if !self.is_cut {
-            self.replicated = self.history.len();
-        }
-        self.history.len()
-    }
-}
-
-/// The store.
+/// The store, as one gateway sees it.
 #[derive(Default)]
 pub struct SimEngine {
-    servers: Mutex<Servers>,
-    changed: Notify,
+    servers: Arc<Mutex<Servers>>,
+    changed: Arc<Notify>,
+    /// The timeline that was met last.
+    met: AtomicU64,
+    another: Notify,
 }
 
 fn unknown(text: &'static str) -> EngineError {
@@ -90,6 +53,28 @@ fn unknown(text: &'static str) -> EngineError {
 }
 
 impl SimEngine {
+    /// The same store, as another gateway sees it.
+    pub fn of_another_gateway(&self) -> Self {
+        Self {
+            servers: Arc::clone(&self.servers),
+            changed: Arc::clone(&self.changed),
+            met: AtomicU64::new(self.servers().timeline),
+            another: Notify::new(),
+        }
+    }
+
+    /// Refuses requests while nobody reaches the store, and to a primary that was not met.
+    fn admit(&self, servers: &Servers) -> Result<(), EngineError> {
+        if servers.is_away {
+            return Err(EngineError::Away("the store is away".into()));
+        }
+        if servers.timeline != self.met.load(SeqCst) {
+            self.another.notify_one();
+            return Err(EngineError::Away("another primary was not met".into()));
+        }
+        Ok(())
+    }
+
     fn servers(&self) -> MutexGuard<'_, Servers> {
         self.servers.lock().expect("no holder panics")
     }
@@ -110,6 +95,17 @@ impl SimEngine {
         servers.is_cut = false;
         servers.replicated = servers.history.len();
         self.changed.notify_waiters();
+    }
+
+    /// The number of transactions so far.
+    pub fn transactions(&self) -> usize {
+        self.servers().history.len()
+    }
+
+    /// The wrong standby takes over: it has only the first `kept` transactions, whatever was confirmed.
+    pub fn promote_wrong(&self, kept: usize) {
+        self.servers().replicated = kept;
+        self.promote();
     }
 
     /// The standby takes over. What it does not have is lost.
@@ -198,9 +194,7 @@ impl SimEngine {
         let transaction: Transaction = Arc::new(move |store| drop(again(store)));
         let (made, number, timeline) = {
             let mut servers = self.servers();
-            if servers.is_away {
-                return Err(EngineError::Away("the store is away".into()));
-            }
+            self.admit(&servers)?;
             match fault {
                 Some(StoreFault::LoseRequest) => return Err(unknown("the request was lost")),
                 Some(StoreFault::Refuse) => {
@@ -224,6 +218,12 @@ impl SimEngine {
             Some(StoreFault::LoseAnswer) => return Err(unknown("the answer was lost")),
             _ => {}
         }
+        self.replicated(number, timeline).await?;
+        Ok(made)
+    }
+
+    /// Waits until the standby has so many transactions of this timeline.
+    async fn replicated(&self, number: usize, timeline: u64) -> Result<(), EngineError> {
         loop {
             let changed = self.changed.notified();
             {
@@ -232,7 +232,7 @@ impl SimEngine {
                     return Err(unknown("the primary was lost"));
                 }
                 if servers.replicated >= number {
-                    return Ok(made);
+                    return Ok(());
                 }
             }
             changed.await;
@@ -246,9 +246,7 @@ impl SimEngine {
         look: impl FnOnce(&StoreRows) -> Result<T, LogError>,
     ) -> Result<Observed<T>, EngineError> {
         let servers = self.servers();
-        if servers.is_away {
-            return Err(EngineError::Away("the store is away".into()));
-        }
+        self.admit(&servers)?;
         let value = look(&servers.primary);
         let value = value.map_err(|error| EngineError::Damaged(error.text))?;
         let is_young = servers.history.len() as u64 > horizon.0;
@@ -283,6 +281,32 @@ impl SimEngine {
 }
 
 impl Engine for SimEngine {
+    fn meet(&self, memory: StoreMemory) -> EngineFuture<'_, StoreMeeting> {
+        Box::pin(async move {
+            let (met, number, timeline) = {
+                let mut servers = self.servers();
+                if servers.is_away {
+                    return Err(EngineError::Away("the store is away".into()));
+                }
+                let met = servers.primary.meet(&memory);
+                let meeting = memory.clone();
+                let again: Transaction = Arc::new(move |store| drop(store.meet(&meeting)));
+                servers.history.push(again);
+                if !servers.is_cut {
+                    servers.replicated = servers.history.len();
+                }
+                (met, servers.history.len(), servers.timeline)
+            };
+            self.replicated(number, timeline).await?;
+            self.met.store(timeline, SeqCst);
+            Ok(met)
+        })
+    }
+
+    fn another(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.another.notified())
+    }
+
     fn lanes(&self, count: usize) -> EngineFuture<'_, Vec<LaneId>> {
         let make = move |store: &mut StoreRows| {
             let first = store.lanes.len() as u64 + 1;
@@ -317,11 +341,14 @@ impl Engine for SimEngine {
         self.answer(|store| Ok(appends.iter().map(|append| store.first(append)).collect()))
     }
 
-    fn barrier(&self, _: LaneId) -> EngineFuture<'_, Horizon> {
-        Box::pin(async {
+    fn barrier(&self, lane: LaneId) -> EngineFuture<'_, BarrierPass> {
+        Box::pin(async move {
             let before = self.servers().history.len() as u64;
-            self.commit(None, |_| ()).await?;
-            Ok(Horizon(before))
+            let number = self.commit(None, move |store| store.pass_barrier(lane));
+            Ok(BarrierPass {
+                number: number.await?,
+                horizon: Horizon(before),
+            })
         })
     }
 

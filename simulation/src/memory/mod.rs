@@ -6,7 +6,7 @@
 //!
 //! - this file: [`MemoryLog`], and the time of its answers
 //! - `rows.rs`: the contents of the log, and the ways in which it fails
-//! - `engine.rs`: a store of a fleet, with a standby, in memory; `store_rows.rs`: its rows;
+//! - `engine.rs`: a store of a fleet, with a standby, in memory; `servers.rs`: its servers; `store_rows.rs`: their rows;
 //!   `fleet_rows.rs`: the gateways on it
 //! - `feed.rs`: the commits so far, and the rows beside the messages
 //! - `erasures.rs`: users who were erased
@@ -18,13 +18,15 @@ mod feed;
 mod fleet_rows;
 mod inbox;
 mod rows;
+mod servers;
 mod store_rows;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use self::{
-    engine::{SimEngine, StoreFault},
+    engine::SimEngine,
     rows::{Answering, EPOCH, Fault, Rows},
+    servers::StoreFault,
 };
 
 use bytes::Bytes;

@@ -289,12 +289,22 @@ impl Rows {
 
     /// Loses all messages and cursors. A new epoch begins.
     pub(super) fn lose_everything(&mut self) {
-        self.losses += 1;
         self.inboxes.clear();
         self.feed.expire();
         self.remembered.clear();
+        self.begin_epoch();
+    }
+
+    /// Begins a new epoch. No cursor counts in it.
+    pub(super) fn begin_epoch(&mut self) {
+        self.losses += 1;
         self.sessions.clear();
         self.feed.forget_cursors();
+    }
+
+    /// The number of epochs that began after the first.
+    pub(super) fn losses(&self) -> u64 {
+        self.losses
     }
 
     pub(super) fn delete(&mut self, user: &UserId, seqs: &[Seq]) {

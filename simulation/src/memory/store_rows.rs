@@ -7,7 +7,9 @@ use crate::{
     ids::{Fence, MessageId, SessionKey, UserId},
     log::{
         Append, LogError, ResumePoint,
-        cluster::engine::{First, LaneId, Placement, StoreChange},
+        cluster::engine::{
+            First, LaneId, LaneMark, Placement, StoreChange, StoreMeeting, StoreMemory,
+        },
     },
     message::{Numbers, SettingsChange},
 };
@@ -18,6 +20,8 @@ pub(super) struct StoreRows {
     pub(super) rows: Rows,
     /// The newest group and the fence of each lane.
     pub(super) lanes: BTreeMap<LaneId, (u64, u64)>,
+    /// The number of barriers of each lane.
+    pub(super) barriers: BTreeMap<LaneId, u64>,
     /// The id of the first message of each key.
     keys: BTreeMap<(Box<str>, Box<str>), MessageId>,
     pub(super) placed: BTreeMap<MessageId, First>,
@@ -75,6 +79,37 @@ impl StoreRows {
             *fenced = number.max(*fenced);
         }
         *newest
+    }
+
+    pub(super) fn pass_barrier(&mut self, lane: LaneId) -> u64 {
+        let number = self.barriers.entry(lane).or_default();
+        *number += 1;
+        *number
+    }
+
+    /// Begins a new epoch if something known is missing.
+    pub(super) fn meet(&mut self, memory: &StoreMemory) -> StoreMeeting {
+        let mark = |(lane, (last_group, _)): (&LaneId, &(u64, u64))| {
+            let barriers = self.barriers.get(lane).copied().unwrap_or_default();
+            let mark = LaneMark {
+                last_group: *last_group,
+                barriers,
+            };
+            (*lane, mark)
+        };
+        let stored: Vec<_> = self.lanes.iter().map(mark).collect();
+        let lost = memory.lost(&stored);
+        if !lost.is_empty() && self.rows.losses() < memory.epochs {
+            self.rows.begin_epoch();
+        }
+        for lane in &lost {
+            self.lanes.entry(*lane).or_default();
+        }
+        StoreMeeting {
+            lost,
+            epochs: self.rows.losses() + 1,
+            incarnation: 1,
+        }
     }
 
     pub(super) fn first(&self, append: &Append) -> Option<First> {

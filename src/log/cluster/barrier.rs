@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     ClusterPace,
     engine::{Engine, EngineError, Horizon, LaneId, Observed},
+    known::KnownMarks,
     lock,
 };
 
@@ -59,6 +60,7 @@ impl<T> YoungReads<T> {
 pub(super) struct Barrier {
     engine: Arc<dyn Engine>,
     pub(super) lane: LaneId,
+    pub(super) known: Arc<KnownMarks>,
     pace: ClusterPace,
     horizon: AtomicU64,
     reads: Mutex<YoungReads<Confirmed>>,
@@ -69,12 +71,14 @@ impl Barrier {
     pub(super) fn new(
         engine: Arc<dyn Engine>,
         lane: LaneId,
+        known: Arc<KnownMarks>,
         pace: ClusterPace,
         runtime: tokio::runtime::Handle,
     ) -> Arc<Self> {
         Arc::new(Self {
             engine,
             lane,
+            known,
             pace,
             horizon: AtomicU64::new(0),
             reads: Mutex::default(),
@@ -119,8 +123,9 @@ impl Barrier {
             let late = || Err(EngineError::Unknown("the barrier has no answer".into()));
             let barrier = timeout(self.pace.answer_within, self.engine.barrier(self.lane));
             let outcome = barrier.await.unwrap_or_else(|_| late());
-            if let Ok(horizon) = &outcome {
-                self.horizon.store(horizon.0, Relaxed);
+            if let Ok(passed) = &outcome {
+                self.horizon.store(passed.horizon.0, Relaxed);
+                self.known.know_barrier(self.lane, passed.number);
             }
             let outcome = outcome.map(|_| ());
             for read in reads {

@@ -2,13 +2,13 @@
 
 use std::{
     sync::{
-        Arc, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use super::{barrier::Barrier, cursors::CursorBuffer, engine::Engine};
+use super::{barrier::Barrier, cursors::CursorBuffer, engine::Engine, lock};
 use crate::log::{AppendError, Cause, Commit, Consumers, LogError};
 
 /// The shared state.
@@ -19,6 +19,8 @@ pub(super) struct ClusterCore {
     pub(super) consumers: Consumers,
     /// A caller gets an answer within this time.
     pub(super) answer_within: Duration,
+    /// The reason for which the store keeps fewer copies than it was told, with the line that mends it.
+    pub(super) too_few_copies: Mutex<Option<String>>,
     /// True while the store does not answer in time.
     is_away: AtomicBool,
 }
@@ -35,6 +37,7 @@ impl ClusterCore {
             cursors: CursorBuffer::default(),
             consumers: Consumers::default(),
             answer_within,
+            too_few_copies: Mutex::new(None),
             is_away: AtomicBool::new(false),
         })
     }
@@ -47,6 +50,18 @@ impl ClusterCore {
             } else {
                 tracing::info!("the store answers again");
             }
+        }
+    }
+
+    /// Remembers whether the store keeps as many copies as it was told, and logs a change.
+    pub(super) fn set_copies(&self, fault: Option<String>) {
+        let mut known = lock(&self.too_few_copies);
+        if *known != fault {
+            match &fault {
+                Some(fault) => tracing::error!("this gateway is not ready: {fault}"),
+                None => tracing::info!("the store keeps as many copies as store.copies says"),
+            }
+            *known = fault;
         }
     }
 

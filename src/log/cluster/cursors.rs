@@ -1,8 +1,13 @@
-//! CursorBuffer and times of tokens that are written behind: the newest of each in memory until it is stored. Pure.
+//! Cursors and times of tokens that are written behind: the newest of each in memory until it is stored. Pure.
 //!
-//! A row stays here until the store has exactly this value. Answers of the store are completed with what is here.
+//! A row stays here until the store has exactly this value. Answers of the store are completed with what is here. A row that reached
+//! the store between a read of the store and the look here would be in neither. So a reader remembers the rows that were here before
+//! its read, and reads again if one of them has left.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Mutex,
+};
 
 use super::{engine::StoreChange, lock};
 use crate::{
@@ -10,36 +15,89 @@ use crate::{
     log::{SessionRow, TokenTimes},
 };
 
-/// The rows that are not stored yet. Their number is at most that of the sessions and of the tokens that were noted since the store
-/// answered last.
-#[derive(Default)]
-struct Unwritten {
-    /// A cursor of another epoch does not replace one that counts. Of two in one epoch, the one with the higher fence counts.
-    cursors: HashMap<(SessionKey, Epoch), (Fence, SessionRow)>,
-    /// When the newest token was issued, Unix ms.
-    tokens: HashMap<(UserId, Platform), u64>,
+/// A cursor that is not stored yet.
+struct HeldCursor {
+    key: SessionKey,
+    epoch: Epoch,
+    fence: Fence,
+    row: SessionRow,
 }
 
-/// The rows that are written behind.
+impl HeldCursor {
+    fn is_of(&self, key: &SessionKey, epoch: Epoch) -> bool {
+        self.key == *key && self.epoch == epoch
+    }
+}
+
+/// The rows of one user that are not stored yet.
 #[derive(Default)]
-pub(super) struct CursorBuffer(Mutex<Unwritten>);
+struct HeldOfUser {
+    /// A cursor of another epoch does not replace one that counts.
+    cursors: Vec<HeldCursor>,
+    /// When the newest token was issued, Unix ms.
+    tokens: BTreeMap<Platform, u64>,
+}
+
+/// The rows of a user that were in the buffer when a read began.
+#[derive(Default)]
+pub(super) struct HeldRows {
+    cursors: Vec<(SessionKey, Epoch)>,
+    tokens: Vec<Platform>,
+}
+
+/// The rows that are written behind. Their number is at most that of the sessions and of the tokens that were noted since the store
+/// answered last.
+#[derive(Default)]
+pub(super) struct CursorBuffer(Mutex<HashMap<UserId, HeldOfUser>>);
 
 impl CursorBuffer {
     /// Moves a session's cursor.
     pub(super) fn store(&self, key: &SessionKey, epoch: Epoch, fence: Fence, row: SessionRow) {
-        let mut rows = lock(&self.0);
-        let newest = rows.cursors.entry((key.clone(), epoch));
-        let newest = newest.or_insert((fence, row));
-        if fence >= newest.0 {
-            *newest = (fence, row);
+        let mut users = lock(&self.0);
+        let cursors = &mut users.entry(key.user.clone()).or_default().cursors;
+        match cursors.iter_mut().find(|held| held.is_of(key, epoch)) {
+            Some(held) if fence >= held.fence => (held.fence, held.row) = (fence, row),
+            Some(_) => {}
+            None => cursors.push(HeldCursor {
+                key: key.clone(),
+                epoch,
+                fence,
+                row,
+            }),
         }
     }
 
     /// Remembers a token.
     pub(super) fn note(&self, user: &UserId, platform: Platform, issued_at_ms: u64) {
-        let mut rows = lock(&self.0);
-        let row = rows.tokens.entry((user.clone(), platform)).or_default();
+        let mut users = lock(&self.0);
+        let tokens = &mut users.entry(user.clone()).or_default().tokens;
+        let row = tokens.entry(platform).or_default();
         *row = issued_at_ms.max(*row);
+    }
+
+    /// The rows of a user that are here before a read of the store.
+    pub(super) fn held_of(&self, user: &UserId) -> HeldRows {
+        let users = lock(&self.0);
+        let Some(held) = users.get(user) else {
+            return HeldRows::default();
+        };
+        let cursors = held.cursors.iter();
+        HeldRows {
+            cursors: cursors.map(|held| (held.key.clone(), held.epoch)).collect(),
+            tokens: held.tokens.keys().copied().collect(),
+        }
+    }
+
+    /// True if all these rows of the user are still here. A reader asks this after its look for the rows.
+    pub(super) fn holds(&self, user: &UserId, rows: &HeldRows) -> bool {
+        let users = lock(&self.0);
+        let none = HeldOfUser::default();
+        let held = users.get(user).unwrap_or(&none);
+        let has_cursor = |(key, epoch): &(SessionKey, Epoch)| {
+            held.cursors.iter().any(|cursor| cursor.is_of(key, *epoch))
+        };
+        let has_token = |platform| held.tokens.contains_key(platform);
+        rows.cursors.iter().all(has_cursor) && rows.tokens.iter().all(has_token)
     }
 
     /// The session's cursor with its fence, which the store has as `stored`.
@@ -49,8 +107,13 @@ impl CursorBuffer {
         epoch: Epoch,
         stored: Option<(Fence, SessionRow)>,
     ) -> Option<(Fence, SessionRow)> {
-        let rows = lock(&self.0);
-        let newest = rows.cursors.get(&(key.clone(), epoch)).copied();
+        let users = lock(&self.0);
+        let mut cursors = users
+            .get(&key.user)
+            .into_iter()
+            .flat_map(|held| &held.cursors);
+        let newest = cursors.find(|held| held.is_of(key, epoch));
+        let newest = newest.map(|held| (held.fence, held.row));
         // The session may have been at another gateway meanwhile.
         let newest = newest.filter(|(fence, _)| stored.is_none_or(|(of, _)| *fence >= of));
         newest.or(stored)
@@ -63,13 +126,12 @@ impl CursorBuffer {
         epoch: Epoch,
         sessions: &mut Vec<(SessionKey, SessionRow)>,
     ) {
-        let rows = lock(&self.0);
-        let of_user = rows.cursors.iter();
-        let of_user = of_user.filter(|((key, of), _)| key.user == *user && *of == epoch);
-        for ((key, _), (_, row)) in of_user {
-            match sessions.iter_mut().find(|(stored, _)| stored == key) {
-                Some((_, stored)) => *stored = *row,
-                None => sessions.push((key.clone(), *row)),
+        let users = lock(&self.0);
+        let cursors = users.get(user).into_iter().flat_map(|held| &held.cursors);
+        for held in cursors.filter(|held| held.epoch == epoch) {
+            match sessions.iter_mut().find(|(stored, _)| *stored == held.key) {
+                Some((_, stored)) => *stored = held.row,
+                None => sessions.push((held.key.clone(), held.row)),
             }
         }
     }
@@ -81,8 +143,8 @@ impl CursorBuffer {
         platform: Platform,
         stored: TokenTimes,
     ) -> TokenTimes {
-        let rows = lock(&self.0);
-        let noted = rows.tokens.get(&(user.clone(), platform));
+        let users = lock(&self.0);
+        let noted = users.get(user).and_then(|held| held.tokens.get(&platform));
         TokenTimes {
             newest_ms: noted.map_or(stored.newest_ms, |noted| stored.newest_ms.max(*noted)),
             ..stored
@@ -91,42 +153,52 @@ impl CursorBuffer {
 
     /// Everything that is not stored yet.
     pub(super) fn changes(&self) -> Vec<StoreChange> {
-        let rows = lock(&self.0);
-        let cursors = rows.cursors.iter();
-        let cursors = cursors.map(|((key, epoch), (fence, row))| {
-            StoreChange::Cursor(key.clone(), *epoch, *fence, *row)
-        });
-        let tokens = rows.tokens.iter().map(|((user, platform), newest_ms)| {
-            let times = TokenTimes {
-                revoked_before_ms: 0,
-                newest_ms: *newest_ms,
-            };
-            StoreChange::Tokens(user.clone(), *platform, times)
-        });
-        cursors.chain(tokens).collect()
+        let users = lock(&self.0);
+        let mut changes = Vec::new();
+        for (user, held) in &*users {
+            let cursors = held.cursors.iter();
+            changes.extend(cursors.map(|held| {
+                StoreChange::Cursor(held.key.clone(), held.epoch, held.fence, held.row)
+            }));
+            changes.extend(held.tokens.iter().map(|(platform, newest_ms)| {
+                let times = TokenTimes {
+                    revoked_before_ms: 0,
+                    newest_ms: *newest_ms,
+                };
+                StoreChange::Tokens(user.clone(), *platform, times)
+            }));
+        }
+        changes
     }
 
     /// These changes are stored. What has moved since stays.
     pub(super) fn stored(&self, changes: &[StoreChange]) {
-        let mut rows = lock(&self.0);
+        let mut users = lock(&self.0);
         for change in changes {
+            let (StoreChange::Cursor(SessionKey { user, .. }, ..) | StoreChange::Tokens(user, ..)) =
+                change
+            else {
+                continue;
+            };
+            let Some(held) = users.get_mut(user) else {
+                continue;
+            };
             match change {
                 StoreChange::Cursor(key, epoch, fence, row) => {
-                    let key = (key.clone(), *epoch);
-                    if rows.cursors.get(&key) == Some(&(*fence, *row)) {
-                        rows.cursors.remove(&key);
+                    let moved = |held: &HeldCursor| {
+                        !held.is_of(key, *epoch) || (held.fence, held.row) != (*fence, *row)
+                    };
+                    held.cursors.retain(moved);
+                }
+                StoreChange::Tokens(_, platform, times) => {
+                    if held.tokens.get(platform) == Some(&times.newest_ms) {
+                        held.tokens.remove(platform);
                     }
                 }
-                StoreChange::Tokens(user, platform, times) => {
-                    let key = (user.clone(), *platform);
-                    if rows.tokens.get(&key) == Some(&times.newest_ms) {
-                        rows.tokens.remove(&key);
-                    }
-                }
-                StoreChange::Register(..)
-                | StoreChange::Delete(..)
-                | StoreChange::Settings(..)
-                | StoreChange::Rows(..) => {}
+                _ => {}
+            }
+            if held.cursors.is_empty() && held.tokens.is_empty() {
+                users.remove(user);
             }
         }
     }
@@ -207,5 +279,20 @@ mod tests {
         };
         assert_eq!((times(0).newest_ms, times(99).newest_ms), (90, 99));
         assert_eq!(times(0).revoked_before_ms, 5);
+    }
+
+    #[test]
+    fn a_row_that_leaves_during_a_read_is_missed_and_one_that_comes_is_not() {
+        let cursors = CursorBuffer::default();
+        let none = cursors.held_of(&key().user);
+        cursors.store(&key(), EPOCH, row(1));
+        cursors.note(&user("u1"), Platform::Ios, 90);
+        assert!(cursors.holds(&key().user, &none));
+        for change in cursors.changes() {
+            let held = cursors.held_of(&key().user);
+            assert!(cursors.holds(&key().user, &held));
+            cursors.stored(&[change]);
+            assert!(!cursors.holds(&key().user, &held));
+        }
     }
 }

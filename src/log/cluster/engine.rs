@@ -3,7 +3,7 @@
 //! A transaction that is answered without an error is *confirmed*: it is on as many copies as the store was told to keep. A
 //! read may see a transaction that is not confirmed. Such a read says so, and a barrier confirms what it saw.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 
@@ -50,6 +50,60 @@ pub struct LaneId(pub u64);
 /// A point in the order of transactions. Every transaction before it is confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Horizon(pub u64);
+
+/// The answer to a barrier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BarrierPass {
+    /// The horizon from now on.
+    pub horizon: Horizon,
+    /// The number of the barrier among those of its lane.
+    pub number: u64,
+}
+
+/// The numbers of a lane that a primary has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LaneMark {
+    /// The newest group.
+    pub last_group: u64,
+    /// The number of barriers.
+    pub barriers: u64,
+}
+
+/// The facts about a store that a gateway knows to be confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreMemory {
+    /// The numbers of the known lanes.
+    pub marks: Vec<(LaneId, LaneMark)>,
+    /// The number of epochs so far; 0 at the first meeting.
+    pub epochs: u64,
+    /// The incarnation of the store; 0 at the first meeting.
+    pub incarnation: u64,
+}
+
+impl StoreMemory {
+    /// The lanes whose known numbers are above the stored ones. A lane without stored numbers was lost as a whole.
+    pub fn lost(&self, stored: &[(LaneId, LaneMark)]) -> Vec<LaneId> {
+        let stored: HashMap<_, _> = stored.iter().copied().collect();
+        let is_lost = |lane: &LaneId, known: &LaneMark| {
+            stored.get(lane).is_none_or(|stored| {
+                stored.last_group < known.last_group || stored.barriers < known.barriers
+            })
+        };
+        let lost = self.marks.iter().filter(|(lane, mark)| is_lost(lane, mark));
+        lost.map(|(lane, _)| *lane).collect()
+    }
+}
+
+/// The outcome of a meeting with a primary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreMeeting {
+    /// The lanes of which the primary lacked something confirmed. If there are any, the epoch is another one than before.
+    pub lost: Vec<LaneId>,
+    /// See [`StoreMemory::epochs`].
+    pub epochs: u64,
+    /// See [`StoreMemory::incarnation`]. It is higher than before if the primary is another one.
+    pub incarnation: u64,
+}
 
 /// The answer to a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +193,14 @@ pub struct Unfinished {
 
 /// A store that many gateways share.
 pub trait Engine: Send + Sync + 'static {
+    /// Meets the present primary. If the primary lacks something that is known to be confirmed, it gets a new epoch, unless another
+    /// gateway began one already. Missing lanes are made again. Once this is answered, all of it is durable, and requests go to
+    /// this primary. Before it, each request to another primary than the one that was met last is [`EngineError::Away`].
+    fn meet(&self, memory: StoreMemory) -> EngineFuture<'_, StoreMeeting>;
+
+    /// Waits until a request came to a primary that was not met. Cancel safe.
+    fn another(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
     /// Makes this many lanes that no gateway had before.
     fn lanes(&self, count: usize) -> EngineFuture<'_, Vec<LaneId>>;
 
@@ -159,7 +221,7 @@ pub trait Engine: Send + Sync + 'static {
     fn firsts(&self, appends: Arc<[Append]>) -> EngineFuture<'_, Vec<Option<First>>>;
 
     /// Commits an empty transaction of the lane's gateway. Once it is answered, all that was visible before is confirmed.
-    fn barrier(&self, lane: LaneId) -> EngineFuture<'_, Horizon>;
+    fn barrier(&self, lane: LaneId) -> EngineFuture<'_, BarrierPass>;
 
     /// Makes all changes in their order, in one transaction.
     fn write(&self, changes: Vec<StoreChange>, durability: Durability) -> EngineFuture<'_, ()>;

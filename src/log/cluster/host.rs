@@ -1,7 +1,8 @@
 //! The thread of a gateway's cluster log: its runtime, its start, and what it does from time to time.
 
 use std::{
-    sync::{Arc, Mutex},
+    convert::Infallible,
+    sync::{Arc, Mutex, Weak},
     thread::JoinHandle,
     time::Duration,
 };
@@ -9,7 +10,7 @@ use std::{
 use tokio::{
     runtime::Handle,
     sync::oneshot,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use super::{
@@ -25,6 +26,8 @@ use crate::{
     threads::{self, Pulse, Watched},
 };
 
+/// The interval between two looks at the settings on which the number of copies depends.
+const COPIES_INTERVAL: Duration = Duration::from_secs(5);
 /// The interval between two looks at the days and partitions of the store. Partitions are made a week ahead.
 const KEEP_INTERVAL: Duration = Duration::from_secs(60);
 const MS_OF_DAY: u64 = 86_400_000;
@@ -60,12 +63,20 @@ impl ClusterHost {
         let (pulse, watched) = threads::watched("log-cluster");
         let pace = ClusterPace::new(config.store.answer_within);
         let retention = StoreRetention::of(config.log.retention, config.log.idempotency_retention);
-        let url = url.to_owned();
+        let (url, copies) = (url.to_owned(), config.store.copies);
         let work = async move {
             match open(&url, pace).await {
                 Ok((engine, log, tasks)) => {
+                    let log = Arc::new(log);
+                    look_at_copies(&engine, &log, (copies, pace)).await;
+                    let weak = Arc::downgrade(&log);
                     drop(opened.send(Ok((Arc::clone(&engine), log))));
-                    run(&engine, tasks, &clock, retention, pulse).await
+                    let looking = follow_copies(&engine, &weak, (copies, pace));
+                    let running = run(&engine, tasks, &clock, retention, pulse);
+                    tokio::select! {
+                        is_whole = running => is_whole,
+                        never = looking => match never {},
+                    }
                 }
                 Err(error) => {
                     drop(opened.send(Err(error)));
@@ -84,7 +95,7 @@ impl ClusterHost {
         });
         let (store, log) = opened.unwrap_or_else(ended)?;
         Ok(Self {
-            log: Arc::new(log),
+            log,
             thread: Mutex::new(Some(thread)),
             watched: Mutex::new(vec![watched]),
             store,
@@ -118,6 +129,36 @@ impl ClusterHost {
         self.log.close();
         let thread = lock(&self.thread).take();
         thread.is_none_or(|thread| thread.join().unwrap_or(false))
+    }
+}
+
+/// Looks whether the servers keep as many copies as they should. Servers that do not answer leave it as it was.
+async fn look_at_copies(
+    engine: &PostgresEngine,
+    log: &ClusterLog,
+    (copies, pace): (u8, ClusterPace),
+) {
+    let looking = timeout(pace.answer_within, engine.copies_fault(copies));
+    match looking.await {
+        Ok(Ok(fault)) => log.set_copies(fault),
+        Ok(Err(error)) => tracing::debug!(%error, "the copies of the store are not known"),
+        Err(_) => tracing::debug!("the copies of the store are not known: it does not answer"),
+    }
+}
+
+/// Looks at the copies for ever. A log that is gone is not kept.
+async fn follow_copies(
+    engine: &PostgresEngine,
+    log: &Weak<ClusterLog>,
+    wanted: (u8, ClusterPace),
+) -> Infallible {
+    let mut look = interval(COPIES_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        if let Some(log) = log.upgrade() {
+            look_at_copies(engine, &log, wanted).await;
+        }
     }
 }
 

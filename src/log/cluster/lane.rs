@@ -162,6 +162,7 @@ impl AppendLane {
                     let append = answer_of(append, self.core.answer_within);
                     match append.await {
                         Ok(placements) => {
+                            self.core.barrier.known.know(id, number);
                             let outcomes = GroupOutcomes::placed(&appends, placements);
                             self.finish(group, number, outcomes, deadline).await;
                             attempt.appended(Ok(()))
@@ -184,6 +185,7 @@ impl AppendLane {
                 LaneStep::LookUp => {
                     let indexes: Vec<_> = (0..appends.len()).collect();
                     let firsts = self.firsts(group, &indexes, deadline).await;
+                    self.core.barrier.known.know(id, attempt.number());
                     let outcomes = GroupOutcomes::looked_up(&appends, firsts);
                     self.finish(group, attempt.number(), outcomes, deadline)
                         .await;

@@ -19,6 +19,7 @@ use super::{
     engine::{EngineError, StoreChange},
     everyone::ToEveryone,
     lane::answer_of,
+    lock,
     rows::RowWork,
 };
 use crate::{
@@ -253,23 +254,34 @@ impl Log for ClusterLog {
     fn enter(&self, key: &SessionKey) -> LogAnswer<ResumePoint> {
         let key = key.clone();
         self.ask(|core| async move {
-            let horizon = core.barrier.horizon();
-            let seen = core.engine.enter(key.clone(), horizon).await?;
-            let (mut point, fence) = core.barrier.confirmed(seen).await?;
-            let epoch = point.inbox.epoch;
-            let stored = point.stored.map(|row| (fence, row));
-            let newest = core.cursors.newest(&key, epoch, stored);
-            point.stored = newest.map(|(_, row)| row);
-            Ok(point)
+            loop {
+                let held = core.cursors.held_of(&key.user);
+                let horizon = core.barrier.horizon();
+                let seen = core.engine.enter(key.clone(), horizon).await?;
+                let (mut point, fence) = core.barrier.confirmed(seen).await?;
+                let epoch = point.inbox.epoch;
+                let stored = point.stored.map(|row| (fence, row));
+                let newest = core.cursors.newest(&key, epoch, stored);
+                point.stored = newest.map(|(_, row)| row);
+                // Otherwise the cursor may have reached the store after the read.
+                if core.cursors.holds(&key.user, &held) {
+                    return Ok(point);
+                }
+            }
         })
     }
 
     fn sessions(&self, user: &UserId) -> LogAnswer<Vec<(SessionKey, SessionRow)>> {
         let user = user.clone();
         self.ask(|core| async move {
-            let (epoch, mut sessions) = core.engine.sessions(user.clone()).await?;
-            core.cursors.complete(&user, epoch, &mut sessions);
-            Ok(sessions)
+            loop {
+                let held = core.cursors.held_of(&user);
+                let (epoch, mut sessions) = core.engine.sessions(user.clone()).await?;
+                core.cursors.complete(&user, epoch, &mut sessions);
+                if core.cursors.holds(&user, &held) {
+                    return Ok(sessions);
+                }
+            }
         })
     }
 
@@ -324,9 +336,14 @@ impl Log for ClusterLog {
     fn token_times(&self, user: &UserId, platform: Platform) -> LogAnswer<TokenTimes> {
         let user = user.clone();
         self.ask(move |core| async move {
-            let stored = core.engine.token_times(user.clone(), platform).await?;
-            let cursors = &core.cursors;
-            Ok(cursors.complete_tokens(&user, platform, stored))
+            loop {
+                let held = core.cursors.held_of(&user);
+                let stored = core.engine.token_times(user.clone(), platform).await?;
+                let times = core.cursors.complete_tokens(&user, platform, stored);
+                if core.cursors.holds(&user, &held) {
+                    return Ok(times);
+                }
+            }
         })
     }
 
@@ -408,6 +425,11 @@ impl Log for ClusterLog {
 
     fn check_writable(&self) -> Result<(), LogError> {
         self.core.check_writable()
+    }
+
+    fn check_copies(&self) -> Result<(), String> {
+        let fault = lock(&self.core.too_few_copies).clone();
+        fault.map_or(Ok(()), Err)
     }
 
     fn back_up(&self, _: &str, _: &Path) -> Result<watch::Receiver<BackupState>, BackupError> {

@@ -11,8 +11,11 @@
 //! - `lane.rs`: one way of appends to the store; `group.rs`: what one transaction takes, and its answers
 //! - `resolver.rs`: how a lane finds out the outcome of a group without an answer
 //! - `barrier.rs`: what a read saw goes out only once it is confirmed
+//! - `loss.rs`: another primary that lacks what was confirmed is noticed, and a new epoch begins;
+//!   `known.rs`: what this gateway knows to be confirmed
 //! - `rows.rs`: all other writes; `cursors.rs`: those that are written behind
 //! - `everyone.rs`: messages to everyone, in pieces
+//! - `secrets.rs`: the secrets that all gateways of a store share
 //! - `host.rs`: the thread of all these parts
 //! - `core.rs`: what these parts share; `body.rs`: the stored form of a message
 //! - `postgres/`: PostgreSQL as such a store
@@ -35,11 +38,14 @@ mod everyone;
 pub mod fleet_store;
 mod group;
 mod host;
+mod known;
 mod lane;
 mod log;
+mod loss;
 pub mod postgres;
 mod resolver;
 mod rows;
+pub mod secrets;
 #[cfg(test)]
 mod tests;
 
@@ -60,6 +66,7 @@ use self::{
     core::ClusterCore,
     engine::{Engine, EngineError},
     everyone::ToEveryone,
+    known::KnownMarks,
     lane::{AppendLane, LaneSender},
     rows::RowWork,
 };
@@ -114,17 +121,27 @@ impl ClusterPace {
 
 /// The tasks of a log. They end after the log was closed or dropped, and all that it took has an outcome.
 #[derive(Debug)]
-pub struct ClusterTasks(JoinSet<()>);
+pub struct ClusterTasks {
+    work: JoinSet<()>,
+    /// Tasks that never end by themselves. The others need them to the end.
+    always: JoinSet<()>,
+}
 
 impl ClusterTasks {
     /// Waits until all tasks have ended, or one of them has panicked: then it is false. Cancel safe.
     pub async fn ended(&mut self) -> bool {
-        while let Some(ended) = self.0.join_next().await {
-            if ended.is_err() {
-                return false;
+        loop {
+            let ended = tokio::select! {
+                biased;
+                ended = self.work.join_next() => ended,
+                Some(_) = self.always.join_next() => return false,
+            };
+            match ended {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return false,
+                None => return true,
             }
         }
-        true
     }
 }
 
@@ -135,8 +152,11 @@ impl ClusterLog {
         pace: ClusterPace,
         runtime: Handle,
     ) -> Result<(Self, ClusterTasks), EngineError> {
+        let known = Arc::new(KnownMarks::default());
+        loss::meet(&engine, &known).await?;
         let ids = engine.lanes(LANES).await?;
-        let barrier = Barrier::new(Arc::clone(&engine), ids[0], pace, runtime.clone());
+        ids.iter().for_each(|lane| known.know(*lane, 0));
+        let barrier = Barrier::new(Arc::clone(&engine), ids[0], known, pace, runtime.clone());
         // Nothing is shown again that an earlier primary showed and lost.
         barrier.pass().await?;
         let core = ClusterCore::new(engine, barrier, pace.answer_within);
@@ -147,6 +167,8 @@ impl ClusterLog {
             tasks.spawn_on(lane.run(), &runtime);
             lanes.push(sender);
         }
+        let mut always = JoinSet::new();
+        always.spawn_on(loss::run(Arc::clone(&core)), &runtime);
         let (rows, waiting) = rows::queue();
         tasks.spawn_on(rows::run(Arc::clone(&core), waiting), &runtime);
         let (everyone, waiting) = everyone::queue();
@@ -161,7 +183,16 @@ impl ClusterLog {
             questions: Arc::new(Semaphore::new(STORE_QUESTIONS_MAX)),
             runtime,
         };
-        Ok((log, ClusterTasks(tasks)))
+        let tasks = ClusterTasks {
+            work: tasks,
+            always,
+        };
+        Ok((log, tasks))
+    }
+
+    /// The store keeps fewer copies than it was told for this reason; `None`: it keeps as many.
+    pub(crate) fn set_copies(&self, fault: Option<String>) {
+        self.core.set_copies(fault);
     }
 
     /// Refuses appends from now on. The tasks end once all that was accepted has an outcome.

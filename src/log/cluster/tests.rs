@@ -10,7 +10,7 @@ use tokio::{runtime::Handle, task::yield_now, time::sleep};
 
 use super::{ClusterLog, ClusterPace, ClusterTasks, engine::Horizon};
 use crate::{
-    ids::{Fence, Platform, Seq, SessionKey},
+    ids::{Epoch, Fence, Platform, Seq, SessionKey},
     log::{
         Append, AppendError, Cause, Commit, Consumer, Log, Pending, ReadLimit, Receipt, SessionRow,
         tests::{
@@ -46,6 +46,11 @@ struct Member {
 }
 
 impl Member {
+    /// Another gateway on the same store.
+    async fn of_another(engine: &Arc<SimEngine>) -> Self {
+        Self::of(&Arc::new(engine.of_another_gateway())).await
+    }
+
     async fn of(engine: &Arc<SimEngine>) -> Self {
         let opening = ClusterLog::open(
             engine.clone(),
@@ -70,6 +75,22 @@ impl Member {
     async fn seq_of(&self, append: Append) -> Result<u64, AppendError> {
         let receipt = self.send(append).await.unwrap()?;
         Ok(receipt.entries[0].1.seq.0)
+    }
+
+    /// The epoch of a user and the bodies of the inbox, once the store answers.
+    async fn inbox(&self) -> (Epoch, Vec<String>) {
+        loop {
+            let read = self.log.read(&user("u1"), Seq::ZERO, ALL).wait().await;
+            let Ok(read) = read else {
+                sleep(Duration::from_millis(10)).await;
+                continue;
+            };
+            let bodies = read.entries.iter().map(|entry| {
+                let body = entry.content.body().unwrap();
+                String::from_utf8(body.to_vec()).unwrap()
+            });
+            return (read.inbox.epoch, bodies.collect());
+        }
     }
 
     fn handed_on(&self) -> Vec<String> {
@@ -261,6 +282,118 @@ async fn cursors_reach_the_store_and_the_next_gateway() {
     let next = Member::of(&engine).await;
     let point = next.log.enter(&key).wait().await.unwrap();
     assert_eq!(point.stored, Some(row));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_that_reaches_the_store_during_a_login_is_not_missed() {
+    let engine = Arc::new(SimEngine::default());
+    let member = Member::of(&engine).await;
+    assert_eq!(member.seq_of(to_u1("a")).await, Ok(1));
+    let key = SessionKey {
+        user: user("u1"),
+        platform: Platform::Web,
+        device: "".into(),
+    };
+    let epoch = member.log.inbox(&user("u1")).wait().await.unwrap().epoch;
+    let row = SessionRow {
+        cursor: Seq(1),
+        acked_at_ms: 5,
+    };
+    assert_eq!(member.seq_of(to_u1("b")).await, Ok(2));
+    member.log.store_cursor(&key, epoch, row).unwrap();
+    // The login reads the store. Its answer waits for the standby, and the cursor is stored meanwhile.
+    engine.cut();
+    let login = tokio::spawn(member.log.enter(&key).wait());
+    sleep(Duration::from_secs(3)).await;
+    assert!(!login.is_finished() && member.log.core.cursors.changes().is_empty());
+    engine.join();
+    assert_eq!(login.await.unwrap().unwrap().stored, Some(row));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_without_a_confirmed_message_gets_one_new_epoch_and_takes_no_seq_twice_in_one() {
+    let engine = Arc::new(SimEngine::default());
+    let sender = Member::of(&engine).await;
+    let reader = Member::of_another(&engine).await;
+    assert_eq!(sender.seq_of(to_u1("a")).await, Ok(1));
+    let (before, _) = sender.inbox().await;
+    let kept = engine.transactions();
+    assert_eq!(sender.seq_of(to_u1("b")).await, Ok(2));
+    assert_eq!(reader.inbox().await, (before, vec!["a".into(), "b".into()]));
+    engine.promote_wrong(kept);
+    // Whoever comes first, the other one finds the epoch that has begun.
+    let (of_reader, bodies) = reader.inbox().await;
+    assert_eq!((of_reader, bodies), (Epoch(before.0 + 1), vec!["a".into()]));
+    assert_eq!(sender.seq_of(to_u1("c")).await, Ok(2));
+    let bodies = vec!["a".to_owned(), "c".to_owned()];
+    assert_eq!(sender.inbox().await, (of_reader, bodies.clone()));
+    assert_eq!(reader.inbox().await, (of_reader, bodies));
+    // The numbers that were lost prove no second loss.
+    engine.promote();
+    assert_eq!(sender.seq_of(to_u1("d")).await, Ok(3));
+    assert_eq!(sender.inbox().await.0, of_reader);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_only_read_proves_the_loss_of_a_gateway_that_is_gone() {
+    let engine = Arc::new(SimEngine::default());
+    let sender = Member::of(&engine).await;
+    let reader = Member::of_another(&engine).await;
+    let (before, _) = reader.inbox().await;
+    let kept = engine.transactions();
+    assert_eq!(sender.seq_of(to_u1("a")).await, Ok(1));
+    drop(sender);
+    assert_eq!(reader.inbox().await, (before, vec!["a".into()]));
+    engine.promote_wrong(kept);
+    assert_eq!(reader.inbox().await, (Epoch(before.0 + 1), vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_without_the_lanes_of_a_gateway_gets_them_again() {
+    let engine = Arc::new(SimEngine::default());
+    let kept = engine.transactions();
+    let member = Member::of(&engine).await;
+    assert_eq!(member.seq_of(to_u1("a")).await, Ok(1));
+    let (before, _) = member.inbox().await;
+    engine.promote_wrong(kept);
+    assert_eq!(member.seq_of(to_u1("b")).await, Ok(1));
+    let after = (Epoch(before.0 + 1), vec!["b".to_owned()]);
+    assert_eq!(member.inbox().await, after);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_with_all_that_was_confirmed_keeps_the_epoch() {
+    let engine = Arc::new(SimEngine::default());
+    let member = Member::of(&engine).await;
+    assert_eq!(member.seq_of(to_u1("a")).await, Ok(1));
+    let (before, _) = member.inbox().await;
+    for seq in 2..5 {
+        engine.promote();
+        assert_eq!(member.seq_of(to_u1("b")).await, Ok(seq));
+    }
+    assert_eq!(member.inbox().await.0, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_epoch_that_is_not_confirmed_yet_lets_nothing_through() {
+    let engine = Arc::new(SimEngine::default());
+    let member = Member::of(&engine).await;
+    let kept = engine.transactions();
+    assert_eq!(member.seq_of(to_u1("a")).await, Ok(1));
+    let (before, _) = member.inbox().await;
+    engine.promote_wrong(kept);
+    engine.cut();
+    let pending = member.send(to_u1("b"));
+    let refused = pending.await.unwrap().unwrap_err();
+    assert!(matches!(refused, AppendError::Refusing(_)), "{refused}");
+    let read = member.log.read(&user("u1"), Seq::ZERO, ALL).wait().await;
+    assert!(read.is_err(), "{read:?}");
+    engine.join();
+    assert_eq!(member.inbox().await, (Epoch(before.0 + 1), vec![]));
+    while member.log.check_writable().is_err() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(member.seq_of(to_u1("c")).await, Ok(1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use super::{
     super::engine::EngineError,
+    PostgresEngine,
     link::{ServerLink, Servers, StoreSession},
     schema,
 };
@@ -12,6 +13,42 @@ const SERVER_VERSION_MIN: i32 = 150_000;
 const AGE_MAX: i64 = 1_000_000_000;
 /// The connections of one gateway: two lanes, reads, barriers, writes, feeds, heartbeats, places.
 const CONNECTIONS: i64 = 8;
+
+const COPIES: &str =
+    "SELECT current_setting('synchronous_standby_names'), current_setting('synchronous_commit')";
+
+/// The setting for which a commit is on fewer copies than this, with the line that mends it; `None` if there is none.
+async fn copies_fault(session: &StoreSession, copies: u8) -> Result<Option<Finding>, EngineError> {
+    if copies < 2 {
+        return Ok(None);
+    }
+    let rows = session.query(COPIES, &[]).await?;
+    let setting = |at| rows.first().map_or("", |row| row.get::<_, &str>(at));
+    let (standbys, commit) = (setting(0), setting(1));
+    let finding = |text: String, remedy| Ok(Some(Finding { text, remedy }));
+    if standbys.is_empty() {
+        let text =
+            format!("store.copies is {copies}, and synchronous_standby_names names no standby");
+        let remedy =
+            "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (*)'; SELECT pg_reload_conf();";
+        return finding(text, remedy);
+    }
+    if !["on", "remote_apply"].contains(&commit) {
+        let text = format!("store.copies is {copies}, and synchronous_commit is {commit}");
+        let remedy = "ALTER SYSTEM SET synchronous_commit = 'on'; SELECT pg_reload_conf();";
+        return finding(text, remedy);
+    }
+    Ok(None)
+}
+
+impl PostgresEngine {
+    /// The reason for which a commit is on fewer copies than this, with the line that mends it; `None` if there is none. Cancel safe.
+    pub async fn copies_fault(&self, copies: u8) -> Result<Option<String>, EngineError> {
+        let session = self.reads.session().await?;
+        let fault = copies_fault(&session, copies).await?;
+        Ok(fault.map(|fault| format!("{}: {}", fault.text, fault.remedy)))
+    }
+}
 
 /// A setting that is wrong for a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +70,8 @@ pub struct StoreReport {
     pub findings: Vec<Finding>,
 }
 
-/// Looks at the primary of these servers. Cancel safe.
-pub async fn inspect(url: &str) -> Result<StoreReport, EngineError> {
+/// Looks at the primary of these servers, which are to keep so many copies. Cancel safe.
+pub async fn inspect(url: &str, copies: u8) -> Result<StoreReport, EngineError> {
     let link = ServerLink::new(Servers::new(url)?);
     let session = link.session().await?;
     let mut findings = Vec::new();
@@ -94,6 +131,9 @@ pub async fn inspect(url: &str) -> Result<StoreReport, EngineError> {
         "vacuum is behind: old transactions are not frozen",
         "VACUUM (FREEZE, VERBOSE); and look for transactions that stay open",
     );
+    if let Some(fault) = copies_fault(&session, copies).await? {
+        find(true, &fault.text, fault.remedy);
+    }
     let tables = schema::check(&link).await;
     find(
         tables.is_err(),

@@ -4,24 +4,27 @@ use std::{
     collections::HashMap,
     future::poll_fn,
     sync::{
-        Arc,
+        Arc, Mutex as StdMutex,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
 
 use tokio::{
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, Notify},
     time::timeout,
 };
 use tokio_postgres::{
-    AsyncMessage, Client, Config, NoTls, Row, Statement,
+    AsyncMessage, Client, Config, Row, Statement,
     config::TargetSessionAttrs,
     error::{Severity, SqlState},
     types::ToSql,
 };
 
-use super::super::engine::EngineError;
+use super::{
+    super::{engine::EngineError, lock},
+    tls::{self, StoreTls},
+};
 
 /// A server that takes no connection in this time is away.
 const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -37,28 +40,35 @@ pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// The way to the servers.
 pub(super) struct Servers {
     config: Config,
+    tls: StoreTls,
     /// The number of connections so far. A read over a new connection may come from another primary.
     pub(super) connections: AtomicU64,
+    /// The primary to which requests go: the one that was met last.
+    met: StdMutex<Option<PrimaryId>>,
+    /// The number of primaries that were met. A connection belongs to one of them.
+    meetings: AtomicU64,
+    /// Notified when a connection leads to a primary that was not met.
+    pub(super) another: Notify,
 }
+
+/// A primary: a server on a timeline. A promotion begins another timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PrimaryId {
+    /// The identifier that its data have since they were made.
+    pub(super) server: i64,
+    pub(super) timeline: i64,
+}
+
+/// A role without rights may ask this. A server that is no primary refuses it.
+const PRIMARY: &str = "SELECT system_identifier, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint \
+    FROM pg_control_system()";
 
 impl Servers {
     /// Reads a `postgres://` URL, with several hosts if there are more servers.
     pub(super) fn new(url: &str) -> Result<Arc<Self>, EngineError> {
-        Self::with(url, SESSION_OPTIONS)
-    }
-
-    /// The same, for transactions that are answered before a standby or a disk has them.
-    pub(super) fn written_behind(url: &str) -> Result<Arc<Self>, EngineError> {
-        let options = format!("{SESSION_OPTIONS} -c synchronous_commit=off");
-        Self::with(url, &options)
-    }
-
-    fn with(url: &str, session_options: &str) -> Result<Arc<Self>, EngineError> {
-        let config: Result<Config, _> = url.parse();
-        // The text of this error has no part of the URL, which may hold a password.
-        let mut config = config.map_err(|error| EngineError::Refused(error.to_string().into()))?;
+        let (mut config, tls) = tls::read(url)?;
         let options = config.get_options().unwrap_or_default();
-        let options = format!("{options} {session_options}");
+        let options = format!("{options} {SESSION_OPTIONS}");
         config
             .options(options)
             .application_name("towncrier")
@@ -66,23 +76,71 @@ impl Servers {
             .target_session_attrs(TargetSessionAttrs::ReadWrite);
         Ok(Arc::new(Self {
             config,
+            tls,
             connections: AtomicU64::new(0),
+            met: StdMutex::new(None),
+            meetings: AtomicU64::new(0),
+            another: Notify::new(),
         }))
+    }
+
+    /// Allows requests to this primary, if it was met or is the first one.
+    fn admit(&self, primary: PrimaryId) -> Result<(), EngineError> {
+        let met = *lock(&self.met).get_or_insert(primary);
+        if met == primary {
+            return Ok(());
+        }
+        if met.server == primary.server && primary.timeline < met.timeline {
+            // An old primary that came back has no say. A restored one is believed by a gateway that knows nothing else.
+            let text = format!(
+                "a primary of timeline {} answers, and timeline {} was met: stop the old primary, or restart the gateways if it \
+                 was restored on purpose",
+                primary.timeline, met.timeline
+            );
+            return Err(EngineError::Away(text.into()));
+        }
+        self.another.notify_one();
+        let text = "another primary answers, and what it has is being checked";
+        Err(EngineError::Away(text.into()))
+    }
+
+    /// Requests go to this primary from now on. Connections to the one before are not used again.
+    pub(super) fn accept(&self, primary: PrimaryId) {
+        let mut met = lock(&self.met);
+        if met.replace(primary) != Some(primary) {
+            self.meetings.fetch_add(1, SeqCst);
+        }
     }
 }
 
 /// An open connection.
 pub(super) struct StoreSession {
     pub(super) client: Client,
+    pub(super) primary: PrimaryId,
+    servers: Arc<Servers>,
+    /// The number of meetings when it was opened.
+    meetings: u64,
     /// The server gave a warning: a commit may be on fewer copies than it should be.
     is_warned: Arc<AtomicBool>,
     statements: Mutex<HashMap<&'static str, Statement>>,
 }
 
 impl StoreSession {
-    pub(super) async fn open(servers: &Servers) -> Result<Arc<Self>, EngineError> {
+    /// Connects to the primary that was met. Cancel safe.
+    pub(super) async fn open(servers: &Arc<Servers>) -> Result<Arc<Self>, EngineError> {
+        let session = Self::open_any(servers).await?;
+        servers.admit(session.primary)?;
+        Ok(session)
+    }
+
+    /// Connects to the present primary, whether it was met or not. Cancel safe.
+    pub(super) async fn open_any(servers: &Arc<Servers>) -> Result<Arc<Self>, EngineError> {
+        let meetings = servers.meetings.load(SeqCst);
         let away = |text: String| EngineError::Away(text.into());
-        let connecting = timeout(STORE_CONNECT_TIMEOUT, servers.config.connect(NoTls));
+        let connecting = timeout(
+            STORE_CONNECT_TIMEOUT,
+            servers.config.connect(servers.tls.clone()),
+        );
         let connected = connecting.await;
         let connected = connected.map_err(|_| away("no server answers in time".into()))?;
         let (client, mut connection) = connected.map_err(|error| away(text_of(&error)))?;
@@ -100,8 +158,18 @@ impl StoreSession {
                 }
             }
         });
+        let asking = timeout(STORE_CONNECT_TIMEOUT, client.query_one(PRIMARY, &[])).await;
+        let asked = asking.map_err(|_| away("the server does not answer in time".into()))?;
+        let row = asked.map_err(|error| away(text_of(&error)))?;
+        let primary = PrimaryId {
+            server: row.get(0),
+            timeline: row.get(1),
+        };
         Ok(Arc::new(Self {
             client,
+            primary,
+            servers: Arc::clone(servers),
+            meetings,
             is_warned,
             statements: Mutex::default(),
         }))
@@ -147,11 +215,20 @@ impl StoreSession {
         if self.is_warned.load(SeqCst) {
             return Err(EngineError::Unknown("the server gave a warning".into()));
         }
+        if self.is_of_old() {
+            let text = "another primary was met meanwhile";
+            return Err(EngineError::Unknown(text.into()));
+        }
         Ok(())
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.client.is_closed() || self.is_warned.load(SeqCst)
+        self.client.is_closed() || self.is_warned.load(SeqCst) || self.is_of_old()
+    }
+
+    /// True if another primary was met since.
+    fn is_of_old(&self) -> bool {
+        self.servers.meetings.load(SeqCst) != self.meetings
     }
 }
 
@@ -159,6 +236,7 @@ impl StoreSession {
 pub(super) struct ServerLink {
     servers: Arc<Servers>,
     session: Mutex<Option<Arc<StoreSession>>>,
+    is_written_behind: bool,
 }
 
 impl ServerLink {
@@ -166,7 +244,24 @@ impl ServerLink {
         Self {
             servers,
             session: Mutex::new(None),
+            is_written_behind: false,
         }
+    }
+
+    /// A link whose transactions are answered before a standby or a disk has them.
+    pub(super) fn written_behind(servers: Arc<Servers>) -> Self {
+        Self {
+            is_written_behind: true,
+            ..Self::new(servers)
+        }
+    }
+
+    async fn open(&self) -> Result<Arc<StoreSession>, EngineError> {
+        let session = StoreSession::open(&self.servers).await?;
+        if self.is_written_behind {
+            session.command("SET synchronous_commit = off").await?;
+        }
+        Ok(session)
     }
 
     /// The connection, or a new one. Cancel safe.
@@ -176,7 +271,7 @@ impl ServerLink {
             return Ok(Arc::clone(session));
         }
         *place = None;
-        let session = StoreSession::open(&self.servers).await?;
+        let session = self.open().await?;
         *place = Some(Arc::clone(&session));
         Ok(session)
     }
@@ -198,7 +293,7 @@ impl ServerLink {
         let open = place.take().filter(|session| !session.is_over());
         let session = match open {
             Some(session) => session,
-            None => StoreSession::open(&self.servers).await?,
+            None => self.open().await?,
         };
         Ok(Taken { place, session })
     }

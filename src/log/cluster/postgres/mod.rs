@@ -2,6 +2,7 @@
 //!
 //! - this file: [`PostgresEngine`], the store as an [`Engine`]
 //! - `link.rs`: connections, and what their errors and warnings mean for an outcome
+//! - `meeting.rs`: the first words with another primary
 //! - `schema.rs`: the tables of `schema.sql`, epochs, partitions
 //! - `append.rs`: a group as the one statement of `append.sql` (with read marks: `marks.sql`); what is stored of earlier appends
 //! - `reads.rs`: the questions, each one statement
@@ -10,8 +11,10 @@
 //! - `writes.rs`: all other changes
 //! - `spread.rs`: messages to everyone
 //! - `feed.rs`: the feed of commits and that of moved cursors
+//! - `secrets.rs`: the secrets that all gateways share
 //! - `expiries.rs`: the rows that tell which unacked messages retention removed
 //! - `presence.rs`: the gateways, and the places of sessions
+//! - `tls.rs`: encrypted connections
 //! - `inspect.rs`: a look at the servers' settings
 //!
 //! A gateway has a connection for each lane, one for reads, one for barriers, one for all other writes, one for heartbeats, one for
@@ -28,17 +31,22 @@ mod feed;
 mod heads;
 mod inspect;
 mod link;
+mod meeting;
 mod presence;
 mod reads;
 mod route;
 mod schema;
+mod secrets;
 mod spread;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tls;
 mod writes;
 
 use std::{
     collections::HashMap,
+    future::Future,
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -59,8 +67,8 @@ use self::{
 };
 use super::{
     engine::{
-        Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId, Observed, Placement,
-        SpreadPiece, StoreChange, Unfinished,
+        BarrierPass, Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId,
+        Observed, Placement, SpreadPiece, StoreChange, StoreMeeting, StoreMemory, Unfinished,
     },
     lock,
 };
@@ -106,7 +114,7 @@ impl PostgresEngine {
             writes: link(),
             feeds: link(),
             heartbeats: ServerLink::new(Arc::clone(&servers)),
-            places: ServerLink::new(Servers::written_behind(url)?),
+            places: ServerLink::written_behind(Arc::clone(&servers)),
             confirmed: AtomicU64::new(0),
             servers,
         };
@@ -176,22 +184,32 @@ impl PostgresEngine {
     }
 }
 
-const NEW_LANES: &str = "WITH l AS (INSERT INTO lane (last_group) SELECT 0 FROM generate_series(1, $1::int) RETURNING lane), \
+const NEW_LANES: &str = "WITH l AS (INSERT INTO lane (lane) SELECT unnest($1::bigint[]) RETURNING lane), \
     t AS (INSERT INTO tally (lane) SELECT lane FROM l), b AS (INSERT INTO barrier (lane) SELECT lane FROM l) \
     SELECT lane FROM l ORDER BY lane";
 /// A lane whose groups are behind the fence already keeps its row as it is.
 const FENCE: &str =
     "UPDATE lane SET fenced = greatest(fenced, $2) WHERE lane = $1 AND last_group < $2";
 const NEWEST: &str = "SELECT last_group FROM lane WHERE lane = $1";
-const BARRIER: &str = "WITH b AS (UPDATE barrier SET n = n + 1 WHERE lane = $1) \
-    SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
+const BARRIER: &str = "WITH b AS (UPDATE barrier SET n = n + 1 WHERE lane = $1 RETURNING n) \
+    SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, n FROM b";
 
 impl Engine for PostgresEngine {
+    fn meet(&self, memory: StoreMemory) -> EngineFuture<'_, StoreMeeting> {
+        Box::pin(async move { meeting::meet(&self.servers, &memory).await })
+    }
+
+    fn another(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.servers.another.notified())
+    }
+
     fn lanes(&self, count: usize) -> EngineFuture<'_, Vec<LaneId>> {
         Box::pin(async move {
-            let count = i32::try_from(count).unwrap_or(i32::MAX);
+            // A primary that lost the newest lanes must not give their numbers again, so they are random.
+            let number = |_| (Uuid::new_v4().as_u64_pair().1 >> 2) as i64;
+            let numbers: Vec<i64> = (0..count).map(number).collect();
             let taken = self.writes.take().await?;
-            let rows = taken.session.query(NEW_LANES, &[&count]).await;
+            let rows = taken.session.query(NEW_LANES, &[&numbers]).await;
             taken.give_back(&rows);
             let lane = |row: &tokio_postgres::Row| LaneId(row.get::<_, i64>(0) as u64);
             Ok(rows?.iter().map(lane).collect())
@@ -238,7 +256,7 @@ impl Engine for PostgresEngine {
         Box::pin(append::firsts(&self.reads, appends))
     }
 
-    fn barrier(&self, lane: LaneId) -> EngineFuture<'_, Horizon> {
+    fn barrier(&self, lane: LaneId) -> EngineFuture<'_, BarrierPass> {
         Box::pin(async move {
             let connections = self.servers.connections.load(SeqCst);
             let taken = self.barriers.take().await?;
@@ -246,8 +264,12 @@ impl Engine for PostgresEngine {
             taken.give_back(&rows);
             let rows = rows?;
             self.confirmed.fetch_max(connections, SeqCst);
-            let horizon = rows.first().map_or(0, |row| row.get::<_, i64>(0));
-            Ok(Horizon(horizon as u64))
+            let missing = || EngineError::Damaged("the row of a barrier is missing".into());
+            let row = rows.first().ok_or_else(missing)?;
+            Ok(BarrierPass {
+                horizon: Horizon(row.get::<_, i64>(0) as u64),
+                number: row.get::<_, i64>(1) as u64,
+            })
         })
     }
 

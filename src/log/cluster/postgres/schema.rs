@@ -12,6 +12,8 @@ use super::{
 
 /// The version of the tables that this program reads and writes.
 const SCHEMA_VERSION: i32 = 1;
+/// The step of OpenIM's numbers at a new epoch: more than the messages that one conversation gets between two backups.
+pub(super) const EPOCH_BASE_STEP: u32 = 1_000_000;
 /// The number of slots. A user's slot never changes.
 pub(super) const SLOTS: u32 = 4096;
 /// The most partitions that a retention takes: each costs a read some microseconds.
@@ -149,13 +151,24 @@ pub(super) async fn check(link: &ServerLink) -> Result<(), EngineError> {
 pub async fn new_epoch(url: &str, base_step: u32) -> Result<(), EngineError> {
     let link = ServerLink::new(Servers::new(url)?);
     check(&link).await?;
-    let (epoch, step) = (new_epoch_number(), base_step as i32);
-    // Transactions of a database that was restored have other numbers, and positions count in one epoch only.
-    let text = "WITH f AS (DELETE FROM feed), e AS (UPDATE session SET moved = 0), \
-          s AS (UPDATE store SET feed_floor = pg_current_xact_id()::text::bigint) \
-        UPDATE slot SET epoch = $1, base = base + $2";
-    link.query(text, &[&epoch, &step]).await?;
-    Ok(())
+    let session = link.session().await?;
+    begin_epoch(&session, base_step, 0).await
+}
+
+/// Transactions of a database that was restored have other numbers, and positions count in one epoch only.
+const NEW_EPOCH: &str = "WITH f AS (DELETE FROM feed), e AS (UPDATE session SET moved = 0), \
+      s AS (UPDATE store SET feed_floor = pg_current_xact_id()::text::bigint, epochs = greatest(epochs, $3) + 1) \
+    UPDATE slot SET epoch = $1, base = base + $2";
+
+/// Begins another epoch, whose number among all epochs is above `known`.
+pub(super) async fn begin_epoch(
+    session: &StoreSession,
+    base_step: u32,
+    known: u64,
+) -> Result<(), EngineError> {
+    let (epoch, step, known) = (new_epoch_number(), base_step as i32, known as i64);
+    let rows = session.query(NEW_EPOCH, &[&epoch, &step, &known]).await;
+    rows.map(|_| ())
 }
 
 /// Makes the partitions of the coming days. Returns how many there were not.

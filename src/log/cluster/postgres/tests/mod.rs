@@ -1,9 +1,14 @@
-//! Tests on a real server (`server.rs`): what only it can show; `feed.rs`: the feeds; `heads.rs`: many users at once; `presence.rs`: the fleet. `measure.rs` measures an append.
+//! Tests on a real server (`server.rs`): what only it can show; `feed.rs`: the feeds; `heads.rs`: many users at once; `presence.rs`: the
+//! fleet; `promotion.rs`: a standby takes over; `secrets.rs`: secrets that gateways share; `encrypted.rs`: TLS. `measure.rs` measures an
+//! append.
 
+mod encrypted;
 mod feed;
 mod heads;
 mod measure;
 mod presence;
+mod promotion;
+mod secrets;
 pub(crate) mod server;
 
 use std::{sync::Arc, time::Duration};
@@ -310,18 +315,51 @@ async fn a_gateway_that_ends_beside_another_leaves_the_store_whole() {
 }
 
 #[tokio::test]
+async fn a_gateway_told_of_two_copies_is_not_ready_on_one_server_and_takes_sends() {
+    let Some(database) = database().await else {
+        return;
+    };
+    let url = database.url();
+    let uses = move || {
+        let mut config = crate::config::Config::default();
+        config.store.copies = 2;
+        let clock = Arc::new(crate::clock::Clock::system());
+        let host = ClusterHost::start(&url, &config, clock).unwrap();
+        let log = host.log();
+        let fault = log.check_copies().unwrap_err();
+        assert!(
+            fault.contains("ALTER SYSTEM SET synchronous_standby_names"),
+            "{fault}"
+        );
+        assert_eq!(log.check_writable(), Ok(()));
+        let pending = log.append(message(1, &["u1"], None, "a")).unwrap();
+        assert!(pending.blocking_recv().unwrap().is_ok());
+        assert!(host.close());
+    };
+    tokio::task::spawn_blocking(uses).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_look_at_a_server_names_what_is_wrong_with_the_line_that_mends_it() {
     let Some(database) = database().await else {
         return;
     };
-    let report = inspect(&database.url()).await.unwrap();
+    let report = inspect(&database.url(), 1).await.unwrap();
     assert!(report.standbys.is_empty());
     let remedies: Vec<_> = report.findings.iter().map(|one| one.remedy).collect();
     // The tests' server writes nothing to the disk in time.
     let expected = "ALTER SYSTEM SET fsync = 'on'; SELECT pg_reload_conf();";
     assert_eq!(remedies, [expected]);
+    let report = inspect(&database.url(), 2).await.unwrap();
+    let missing =
+        "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (*)'; SELECT pg_reload_conf();";
+    assert_eq!(report.findings[1].remedy, missing);
+    let engine = PostgresEngine::connect(&database.url()).await.unwrap();
+    assert_eq!(engine.copies_fault(1).await, Ok(None));
+    let fault = engine.copies_fault(2).await.unwrap().unwrap();
+    assert!(fault.contains(missing), "{fault}");
     database.command("DROP TABLE store").await;
-    let report = inspect(&database.url()).await.unwrap();
+    let report = inspect(&database.url(), 1).await.unwrap();
     let last = report.findings.last().unwrap();
     assert_eq!(last.remedy, "towncrier store migrate");
 }

@@ -3,6 +3,7 @@
 //! The server ends with the process of the tests, which holds the other end of its stdin. Each test has a database of its own.
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -18,6 +19,8 @@ use super::super::{PostgresEngine, StoreRetention, link, migrate, schema};
 const START_WAIT: Duration = Duration::from_secs(30);
 /// The user without rights, and its group.
 const NOBODY: u32 = 65534;
+/// The port of a server that listens on its socket only.
+const PORT: u16 = 5432;
 /// A test may let messages expire this many times, less one.
 const DAYS: u32 = 10;
 
@@ -28,6 +31,8 @@ const SCRIPT: &str = "dir=$1; shift; \"$@\" >\"$dir/log\" 2>&1 </dev/null & serv
 /// A running server.
 pub(crate) struct Server {
     dir: PathBuf,
+    /// It is a part of the socket's name as well.
+    port: u16,
     databases: AtomicU32,
     /// Its stdin is held by this process.
     _shell: Child,
@@ -55,14 +60,31 @@ fn unprivileged(program: &Path) -> Vec<String> {
     words
 }
 
+/// An empty directory of that user.
+fn directory() -> PathBuf {
+    let dir = tempfile::tempdir().unwrap().keep();
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    dir
+}
+
+/// Runs a program of the server to its end.
+fn run(program: &Path, options: &[&str], dir: &Path) {
+    let mut words = unprivileged(program);
+    words.extend(options.iter().map(|word| (*word).to_owned()));
+    let made = Command::new(&words[0])
+        .args(&words[1..])
+        .current_dir(dir)
+        .stdout(Stdio::null())
+        .status();
+    assert!(made.unwrap().success(), "{} failed", program.display());
+}
+
 impl Server {
     fn start(programs: &Path, settings: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap().keep();
-        if rustix::process::geteuid().is_root() {
-            std::os::unix::fs::chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
+        let dir = directory();
         let data = dir.join("data").display().to_string();
-        let mut words = unprivileged(&programs.join("initdb"));
         let options = [
             "-D",
             &data,
@@ -73,36 +95,15 @@ impl Server {
             "-k",
             "--no-sync",
         ];
-        words.extend(options.map(str::to_owned));
-        let made = Command::new(&words[0])
-            .args(&words[1..])
-            .current_dir(&dir)
-            .stdout(Stdio::null())
-            .status();
-        assert!(made.unwrap().success(), "initdb failed");
-        let mut words = unprivileged(&programs.join("postgres"));
-        let socket = dir.display().to_string();
-        let options = ["-D", &data, "-k", &socket];
-        words.extend(options.map(str::to_owned));
-        for setting in ["listen_addresses=", "max_connections=200"]
-            .iter()
-            .chain(settings)
-        {
-            words.extend(["-c".to_owned(), (*setting).to_owned()]);
-        }
-        let shell = Command::new("sh")
-            .args(["-c", SCRIPT, "sh"])
-            .arg(&dir)
-            .args(&words)
-            .current_dir(&dir)
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let server = Self {
-            dir,
-            databases: AtomicU32::new(0),
-            _shell: shell,
-        };
+        run(&programs.join("initdb"), &options, &dir);
+        let server = Self::serve(programs, dir, settings, PORT);
+        server.prepare();
+        server
+    }
+
+    /// Waits for the server, and prepares a database.
+    fn prepare(&self) {
+        let server = self;
         let begun = Instant::now();
         while runtime()
             .block_on(server.command("postgres", "SELECT 1"))
@@ -121,7 +122,113 @@ impl Server {
             };
             migrate(&server.url("prepared"), retention).await.unwrap();
         });
-        server
+    }
+
+    /// Begins to serve the data in this directory.
+    fn serve(programs: &Path, dir: PathBuf, settings: &[&str], port: u16) -> Self {
+        let data = dir.join("data").display().to_string();
+        let mut words = unprivileged(&programs.join("postgres"));
+        let socket = dir.display().to_string();
+        let number = port.to_string();
+        let options = ["-D", &data, "-k", &socket, "-p", &number];
+        words.extend(options.map(str::to_owned));
+        for setting in ["listen_addresses=", "max_connections=200"]
+            .iter()
+            .chain(settings)
+        {
+            words.extend(["-c".to_owned(), (*setting).to_owned()]);
+        }
+        let shell = Command::new("sh")
+            .args(["-c", SCRIPT, "sh"])
+            .arg(&dir)
+            .args(&words)
+            .current_dir(&dir)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            dir,
+            port,
+            databases: AtomicU32::new(0),
+            _shell: shell,
+        }
+    }
+
+    /// A standby of this server. It ends with the process.
+    pub(crate) async fn standby(&'static self) -> &'static Self {
+        let start = || {
+            let programs = programs().expect("this server runs");
+            let dir = directory();
+            let [data, primary] = [dir.join("data"), self.dir.clone()];
+            let [data, primary] = [data, primary].map(|path| path.display().to_string());
+            let options = [
+                "-D",
+                &data,
+                "-h",
+                &primary,
+                "-U",
+                "towncrier",
+                "-R",
+                "-c",
+                "fast",
+                "--no-sync",
+            ];
+            run(&programs.join("pg_basebackup"), &options, &dir);
+            let standby = Self::serve(&programs, dir, &["shared_buffers=64MB"], PORT);
+            &*Box::leak(Box::new(standby))
+        };
+        tokio::task::spawn_blocking(start).await.unwrap()
+    }
+
+    /// A server that listens on a port of this machine, with a certificate for `localhost`; and the file of the certificate. It ends with
+    /// the process.
+    pub(crate) async fn with_certificate() -> Option<(u16, PathBuf)> {
+        let start = || {
+            let programs = programs()?;
+            let dir = directory();
+            let data = dir.join("data").display().to_string();
+            let options = ["-D", &data, "-U", "towncrier", "-A", "trust", "--no-sync"];
+            run(&programs.join("initdb"), &options, &dir);
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            let [certificate, key] = ["certificate", "key"].map(|name| dir.join(name));
+            std::fs::write(&certificate, made.cert.pem()).unwrap();
+            std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+            if rustix::process::geteuid().is_root() {
+                std::os::unix::fs::chown(&key, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+            // Nobody else has the port that was free a moment ago.
+            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = free.local_addr().unwrap().port();
+            drop(free);
+            let file = |name: &str, path: &Path| format!("{name}={}", path.display());
+            let [with, by] = [
+                file("ssl_cert_file", &certificate),
+                file("ssl_key_file", &key),
+            ];
+            let settings = ["listen_addresses=127.0.0.1", "ssl=on", &with, &by];
+            let server = Self::serve(&programs, dir, &settings, port);
+            server.prepare();
+            Box::leak(Box::new(server));
+            Some((port, certificate))
+        };
+        tokio::task::spawn_blocking(start).await.unwrap()
+    }
+
+    /// Ends the server at once, as a crash would.
+    pub(crate) fn kill(&self) {
+        let text = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).unwrap();
+        let pid = text.lines().next().unwrap().parse().unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::QUIT).unwrap();
+    }
+
+    /// Runs a statement of an administrator, also on a standby.
+    pub(crate) fn administer(&self, text: &str) {
+        let psql = programs().expect("this server runs").join("psql");
+        let host = self.dir.display().to_string();
+        let options = ["-h", &host, "-U", "towncrier", "-d", "postgres", "-c", text];
+        run(&psql, &options, &self.dir);
     }
 
     /// The server of this process; `None`, with a line that says so, where PostgreSQL is not installed. CI must have it.
@@ -177,7 +284,7 @@ impl Server {
 
     fn url(&self, database: &str) -> String {
         let host = self.dir.display().to_string().replace('/', "%2F");
-        format!("postgres://towncrier@{host}/{database}")
+        format!("postgres://towncrier@{host}:{}/{database}", self.port)
     }
 
     async fn command(&self, database: &str, text: &str) -> Result<(), String> {
@@ -217,6 +324,13 @@ pub(crate) struct Database {
 impl Database {
     pub(crate) fn url(&self) -> String {
         self.server.url(&self.name)
+    }
+
+    /// The URL of this database on its server and on a standby.
+    pub(crate) fn url_with(&self, standby: &Server) -> String {
+        let host = |server: &Server| server.dir.display().to_string().replace('/', "%2F");
+        let (first, second) = (host(self.server), host(standby));
+        format!("postgres://towncrier@{first},{second}/{}", self.name)
     }
 
     /// Makes commands over a connection of their own.
