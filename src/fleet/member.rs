@@ -46,6 +46,22 @@ pub struct FleetParts {
     pub answer_within: Duration,
 }
 
+impl FleetParts {
+    /// The parts of a gateway to which the others have no links.
+    pub fn new(
+        store: Arc<dyn FleetStore>,
+        registry: Arc<Registry>,
+        answer_within: Duration,
+    ) -> Self {
+        Self {
+            store,
+            registry,
+            address: String::new(),
+            answer_within,
+        }
+    }
+}
+
 /// A member of the fleet. It registers the sessions of the registry, and knows those of all gateways.
 pub struct Fleet {
     core: Arc<FleetCore>,
@@ -133,6 +149,16 @@ impl Fleet {
             tasks: Mutex::new(Some(tasks)),
             places,
         }))
+    }
+
+    /// The same, on a thread that may block.
+    pub fn join_blocking(parts: FleetParts, runtime: &Handle) -> Result<Arc<Self>, EngineError> {
+        let (joined, joining) = std::sync::mpsc::channel();
+        let join = Self::join(parts, runtime.clone());
+        // The receiver waits below.
+        runtime.spawn(async move { drop(joined.send(join.await)) });
+        let ended = |_| Err(EngineError::Away("the thread of the log ended".into()));
+        joining.recv().unwrap_or_else(ended)
     }
 
     /// The number of this gateway. It takes another one when it was silent for too long.

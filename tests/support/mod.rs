@@ -4,6 +4,7 @@
 //! - `admin.rs`: calls over HTTP
 //! - `client.rs`: one WebSocket that sends and receives exactly what a test wants
 //! - `listener.rs`: a client by the landing rule, which reconnects until it is told to stop
+//! - `postgres.rs`: a PostgreSQL server for gateways of one store
 //! - `receiver.rs`: a receiver of webhooks, which verifies and remembers
 //! - `witness.rs`: an honest client that hostile ones must not disturb
 //! - `vendor.rs`: a stand-in for a vendor of push services

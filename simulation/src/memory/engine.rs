@@ -21,18 +21,14 @@ use super::{
     store_rows::StoreRows,
 };
 use crate::{
-    ids::{ConversationSeq, Epoch, Fence, GatewayId, MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{ConversationSeq, Epoch, Fence, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Append, ConversationPage, ConversationRead, CursorPage, FeedLimit, FeedPage, FeedPosition,
         Inbox, InboxRead, LogError, Lookup, ReadLimit, Receipt, ResumePoint, RowTable, SessionRow,
         TokenTimes,
-        cluster::{
-            engine::{
-                BarrierPass, Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId,
-                Observed, Placement, SpreadPiece, StoreChange, StoreMeeting, StoreMemory,
-                Unfinished,
-            },
-            fleet_store::{FleetStore, Heartbeat, Holder, PlaceClaim, PlaceLeft, PlaceOutcome},
+        cluster::engine::{
+            BarrierPass, Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId,
+            Observed, Placement, SpreadPiece, StoreChange, StoreMeeting, StoreMemory, Unfinished,
         },
     },
     message::Numbers,
@@ -138,7 +134,8 @@ impl SimEngine {
         self.servers().fleet.empty_places();
     }
 
-    fn on_fleet<T: Send + 'static>(
+    /// Looks at the rows of the fleet, or changes them.
+    pub(super) fn on_fleet<T: Send + 'static>(
         &self,
         make: impl FnOnce(&mut FleetRows) -> T,
     ) -> EngineFuture<'_, T> {
@@ -539,44 +536,5 @@ impl Engine for SimEngine {
 
     fn token_times(&self, user: UserId, platform: Platform) -> EngineFuture<'_, TokenTimes> {
         self.answer(|store| Ok(store.rows.token_times(&user, platform)))
-    }
-}
-
-impl FleetStore for SimEngine {
-    fn join(&self, address: String, _: u32) -> EngineFuture<'_, GatewayId> {
-        self.on_fleet(|fleet| fleet.join(address))
-    }
-
-    fn heartbeat(
-        &self,
-        gateway: GatewayId,
-        address: String,
-        sessions: u64,
-    ) -> EngineFuture<'_, Heartbeat> {
-        self.on_fleet(|fleet| fleet.heartbeat(gateway, address, sessions))
-    }
-
-    fn part(&self, gateway: GatewayId) -> EngineFuture<'_, ()> {
-        self.on_fleet(|fleet| fleet.part(gateway))
-    }
-
-    fn register(&self, claims: Vec<PlaceClaim>) -> EngineFuture<'_, Vec<PlaceOutcome>> {
-        self.on_fleet(|fleet| claims.iter().map(|claim| fleet.register(claim)).collect())
-    }
-
-    fn leave(&self, left: Vec<PlaceLeft>) -> EngineFuture<'_, ()> {
-        self.on_fleet(|fleet| left.iter().for_each(|left| fleet.leave(left)))
-    }
-
-    fn holders(&self, users: Vec<UserId>) -> EngineFuture<'_, Vec<Vec<Holder>>> {
-        self.on_fleet(|fleet| users.iter().map(|user| fleet.holders(user)).collect())
-    }
-
-    fn online(
-        &self,
-        platform: Option<Platform>,
-        limit: usize,
-    ) -> EngineFuture<'_, Vec<(UserId, Vec<Holder>)>> {
-        self.on_fleet(|fleet| fleet.online(platform, limit))
     }
 }
