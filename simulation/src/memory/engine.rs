@@ -23,12 +23,12 @@ use super::{
 use crate::{
     ids::{ConversationSeq, Epoch, Fence, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
-        Append, ConversationPage, ConversationRead, CursorPage, FeedLimit, FeedPage, FeedPosition,
-        Inbox, InboxRead, LogError, Lookup, ReadLimit, Receipt, ResumePoint, RowTable, SessionRow,
-        TokenTimes,
+        Append, ConversationPage, ConversationRead, CursorPage, Erasure, FeedLimit, FeedPage,
+        FeedPosition, Inbox, InboxRead, LogError, Lookup, ReadLimit, Receipt, RowTable, TokenTimes,
         cluster::engine::{
-            BarrierPass, Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId,
-            Observed, Placement, SpreadPiece, StoreChange, StoreMeeting, StoreMemory, Unfinished,
+            BarrierPass, Durability, Engine, EngineError, EngineFuture, EnteredSession, First,
+            Horizon, LaneId, Observed, Placement, SpreadPiece, StoreChange, StoreMeeting,
+            StoreMemory, StoredSessions, Unfinished,
         },
     },
     message::Numbers,
@@ -487,8 +487,8 @@ impl Engine for SimEngine {
         &self,
         key: SessionKey,
         horizon: Horizon,
-    ) -> EngineFuture<'_, Observed<(ResumePoint, Fence)>> {
-        self.seen(horizon, |store| store.resume_point(&key))
+    ) -> EngineFuture<'_, Observed<EnteredSession>> {
+        self.seen(horizon, |store| store.entered(&key))
     }
 
     fn rows(
@@ -517,13 +517,26 @@ impl Engine for SimEngine {
         Box::pin(self.look_confirmed(move |store| store.rows.cursor_feed(from, limit)))
     }
 
-    fn sessions(&self, user: UserId) -> EngineFuture<'_, (Epoch, Vec<(SessionKey, SessionRow)>)> {
+    fn sessions(&self, user: UserId) -> EngineFuture<'_, StoredSessions> {
         self.answer(|store| {
             let sessions = store.rows.sessions.iter();
             let of_user = sessions.filter(|(key, _)| key.user == user);
             let of_user = of_user.map(|(key, row)| (key.clone(), *row));
-            Ok((store.rows.epoch(), of_user.collect()))
+            Ok(StoredSessions {
+                epoch: store.rows.epoch(),
+                erasure: store.rows.erasure(&user),
+                rows: of_user.collect(),
+            })
         })
+    }
+
+    fn erase(&self, user: UserId, before_ms: u64) -> EngineFuture<'_, Erasure> {
+        let make = move |store: &mut StoreRows| store.erase(user.clone(), before_ms);
+        Box::pin(self.commit(None, make))
+    }
+
+    fn erasure(&self, user: UserId) -> EngineFuture<'_, Option<Erasure>> {
+        self.answer(|store| Ok(store.rows.erasure(&user)))
     }
 
     fn users(&self) -> EngineFuture<'_, Vec<UserId>> {

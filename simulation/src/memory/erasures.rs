@@ -114,6 +114,11 @@ impl Rows {
             .any(|times| times.newest_ms >= revoked_before_ms)
     }
 
+    /// These entries without those that are erased.
+    pub(super) fn without_erased(&self, entries: &[(UserId, Numbers)]) -> Arc<[(UserId, Numbers)]> {
+        self.erasures.others(entries)
+    }
+
     pub(super) fn erasure(&self, user: &UserId) -> Option<Erasure> {
         self.erasures.of.get(user).copied()
     }

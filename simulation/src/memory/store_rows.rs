@@ -6,9 +6,10 @@ use super::rows::Rows;
 use crate::{
     ids::{Fence, MessageId, SessionKey, UserId},
     log::{
-        Append, LogError, ResumePoint,
+        Append, Erasure, LogError, ResumePoint,
         cluster::engine::{
-            First, LaneId, LaneMark, Placement, StoreChange, StoreMeeting, StoreMemory,
+            EnteredSession, First, LaneId, LaneMark, Placement, StoreChange, StoreMeeting,
+            StoreMemory,
         },
     },
     message::{Numbers, SettingsChange},
@@ -150,15 +151,31 @@ impl StoreRows {
         }
     }
 
-    /// The session's resume point, and the fence of its cursor.
-    pub(super) fn resume_point(&self, key: &SessionKey) -> Result<(ResumePoint, Fence), LogError> {
+    pub(super) fn erase(&mut self, user: UserId, before_ms: u64) -> Erasure {
+        let erased = self.rows.erase(user, before_ms);
+        for first in self.placed.values_mut() {
+            let receipt = &mut first.receipt;
+            let entries = self.rows.without_erased(&receipt.entries);
+            if entries.len() < receipt.entries.len() {
+                receipt.receivers = entries.len() as u64;
+                receipt.entries = entries;
+            }
+        }
+        erased.expect("a store has erasures")
+    }
+
+    pub(super) fn entered(&self, key: &SessionKey) -> Result<EnteredSession, LogError> {
         let times = self.rows.token_times(&key.user, key.platform);
         let point = ResumePoint {
             revoked_before_ms: times.revoked_before_ms,
             stored: self.rows.sessions.get(key).copied(),
             inbox: self.rows.inbox(&key.user)?,
         };
-        Ok((point, self.fences.get(key).copied().unwrap_or_default()))
+        Ok(EnteredSession {
+            point,
+            fence: self.fences.get(key).copied().unwrap_or_default(),
+            erasure: self.rows.erasure(&key.user),
+        })
     }
 
     /// The entries of a message to everyone.

@@ -12,7 +12,7 @@ use std::{
 use super::{engine::StoreChange, lock};
 use crate::{
     ids::{Epoch, Fence, Platform, SessionKey, UserId},
-    log::{SessionRow, TokenTimes},
+    log::{Erasure, SessionRow, TokenTimes},
 };
 
 /// A cursor that is not stored yet.
@@ -133,6 +133,21 @@ impl CursorBuffer {
                 Some((_, stored)) => *stored = held.row,
                 None => sessions.push((held.key.clone(), held.row)),
             }
+        }
+    }
+
+    /// Forgets what is here of a user from before an erasure.
+    pub(super) fn forget(&self, user: &UserId, erasure: &Erasure) {
+        let mut users = lock(&self.0);
+        let Some(held) = users.get_mut(user) else {
+            return;
+        };
+        held.cursors
+            .retain(|held| !erasure.covers_session(&held.row));
+        held.tokens
+            .retain(|_, issued_at_ms| *issued_at_ms >= erasure.revoked_before_ms);
+        if held.cursors.is_empty() && held.tokens.is_empty() {
+            users.remove(user);
         }
     }
 

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use crate::{
     ids::{ConversationSeq, Epoch, Fence, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
-        Append, ConversationPage, ConversationRead, CursorPage, FeedLimit, FeedPage, FeedPosition,
-        Inbox, InboxRead, Lookup, ReadLimit, Receipt, ResumePoint, RowChange, RowTable, SessionRow,
-        TokenTimes,
+        Append, ConversationPage, ConversationRead, CursorPage, Erasure, FeedLimit, FeedPage,
+        FeedPosition, Inbox, InboxRead, Lookup, ReadLimit, Receipt, ResumePoint, RowChange,
+        RowTable, SessionRow, TokenTimes,
     },
     message::{Numbers, SettingsChange},
 };
@@ -112,6 +112,28 @@ pub struct Observed<T> {
     pub value: T,
     /// True if the answer holds a transaction that is not before the horizon. A barrier that begins after the read confirms it.
     pub is_young: bool,
+}
+
+/// The point of a session in the store, and what may have made it void.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EnteredSession {
+    /// The point.
+    pub point: ResumePoint,
+    /// The fence of the stored cursor.
+    pub fence: Fence,
+    /// The last erasure of the user.
+    pub erasure: Option<Erasure>,
+}
+
+/// The sessions of a user in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSessions {
+    /// The epoch of the user's inbox.
+    pub epoch: Epoch,
+    /// The last erasure of the user.
+    pub erasure: Option<Erasure>,
+    /// The sessions of this epoch.
+    pub rows: Vec<(SessionKey, SessionRow)>,
 }
 
 /// The outcome of one append of a group that committed.
@@ -292,12 +314,12 @@ pub trait Engine: Send + Sync + 'static {
     /// See [`Log::find`](crate::log::Log::find).
     fn find(&self, lookup: Lookup) -> EngineFuture<'_, Option<Receipt>>;
 
-    /// See [`Log::enter`](crate::log::Log::enter). With the fence of the stored cursor.
+    /// See [`Log::enter`](crate::log::Log::enter).
     fn enter(
         &self,
         key: SessionKey,
         horizon: Horizon,
-    ) -> EngineFuture<'_, Observed<(ResumePoint, Fence)>>;
+    ) -> EngineFuture<'_, Observed<EnteredSession>>;
 
     /// See [`Log::rows`](crate::log::Log::rows).
     fn rows(
@@ -326,8 +348,14 @@ pub trait Engine: Send + Sync + 'static {
         limit: usize,
     ) -> EngineFuture<'_, CursorPage>;
 
-    /// The sessions of a user, with the epoch of the user's inbox.
-    fn sessions(&self, user: UserId) -> EngineFuture<'_, (Epoch, Vec<(SessionKey, SessionRow)>)>;
+    /// The sessions of a user.
+    fn sessions(&self, user: UserId) -> EngineFuture<'_, StoredSessions>;
+
+    /// See [`Log::erase`](crate::log::Log::erase). A repeat of an erasure that was done does no harm.
+    fn erase(&self, user: UserId, before_ms: u64) -> EngineFuture<'_, Erasure>;
+
+    /// See [`Log::erasure`](crate::log::Log::erasure).
+    fn erasure(&self, user: UserId) -> EngineFuture<'_, Option<Erasure>>;
 
     /// See [`Log::users`](crate::log::Log::users).
     fn users(&self) -> EngineFuture<'_, Vec<UserId>>;

@@ -20,7 +20,7 @@ use super::{
     everyone::ToEveryone,
     lane::answer_of,
     lock,
-    rows::RowWork,
+    rows::{RowWork, flush},
 };
 use crate::{
     ids::{ConversationSeq, Epoch, Fence, MessageId, Platform, Seq, SessionKey, UserId},
@@ -102,7 +102,7 @@ impl ClusterLog {
     }
 
     /// Uses the callers' end of a task, unless the log is closed.
-    fn sender<T>(
+    pub(super) fn sender<T>(
         &self,
         with: impl FnOnce(&LogSenders) -> Result<T, AppendError>,
     ) -> Result<T, AppendError> {
@@ -123,18 +123,9 @@ impl ClusterLog {
     }
 }
 
-/// Stores everything that is written behind. Cancel safe.
-async fn flush(rows: &tokio::sync::mpsc::Sender<RowWork>) -> Result<(), EngineError> {
-    let closed = || EngineError::Away("the log is closed".into());
-    let (caller, flushed) = oneshot::channel();
-    let sent = rows.send(RowWork::Flush(caller)).await;
-    sent.map_err(|_| closed())?;
-    flushed.await.unwrap_or_else(|_| Err(closed()))
-}
-
-fn no_erasures() -> AppendError {
-    let text = "this version does not erase users from a PostgreSQL store";
-    AppendError::Refusing(LogError::new(Cause::LookupFailed, text))
+/// True if this is a session of before the erasure. One that acked late may still be in memory.
+fn is_erased(erasure: Option<Erasure>, row: &SessionRow) -> bool {
+    erasure.is_some_and(|erasure| erasure.covers_session(row))
 }
 
 impl Log for ClusterLog {
@@ -258,11 +249,13 @@ impl Log for ClusterLog {
                 let held = core.cursors.held_of(&key.user);
                 let horizon = core.barrier.horizon();
                 let seen = core.engine.enter(key.clone(), horizon).await?;
-                let (mut point, fence) = core.barrier.confirmed(seen).await?;
+                let entered = core.barrier.confirmed(seen).await?;
+                let mut point = entered.point;
                 let epoch = point.inbox.epoch;
-                let stored = point.stored.map(|row| (fence, row));
+                let stored = point.stored.map(|row| (entered.fence, row));
                 let newest = core.cursors.newest(&key, epoch, stored);
-                point.stored = newest.map(|(_, row)| row);
+                let newest = newest.map(|(_, row)| row);
+                point.stored = newest.filter(|row| !is_erased(entered.erasure, row));
                 // Otherwise the cursor may have reached the store after the read.
                 if core.cursors.holds(&key.user, &held) {
                     return Ok(point);
@@ -276,10 +269,12 @@ impl Log for ClusterLog {
         self.ask(|core| async move {
             loop {
                 let held = core.cursors.held_of(&user);
-                let (epoch, mut sessions) = core.engine.sessions(user.clone()).await?;
-                core.cursors.complete(&user, epoch, &mut sessions);
+                let mut sessions = core.engine.sessions(user.clone()).await?;
+                let rows = &mut sessions.rows;
+                core.cursors.complete(&user, sessions.epoch, rows);
+                rows.retain(|(_, row)| !is_erased(sessions.erasure, row));
                 if core.cursors.holds(&user, &held) {
-                    return Ok(sessions);
+                    return Ok(sessions.rows);
                 }
             }
         })
@@ -369,16 +364,17 @@ impl Log for ClusterLog {
         self.change(StoreChange::Settings(user, changes))
     }
 
-    fn erase(&self, _: UserId, _: u64) -> Result<Pending<Erasure>, AppendError> {
-        Err(no_erasures())
+    fn erase(&self, user: UserId, before_ms: u64) -> Result<Pending<Erasure>, AppendError> {
+        self.begin_erasure(user, before_ms)
     }
 
     fn check_erasable(&self) -> Result<(), AppendError> {
-        Err(no_erasures())
+        Ok(())
     }
 
-    fn erasure(&self, _: &UserId) -> LogAnswer<Option<Erasure>> {
-        LogAnswer::Now(Ok(None))
+    fn erasure(&self, user: &UserId) -> LogAnswer<Option<Erasure>> {
+        let user = user.clone();
+        self.ask(|core| async move { core.engine.erasure(user).await })
     }
 
     fn put_rows(&self, rows: Vec<RowChange>) -> Result<Pending<()>, AppendError> {

@@ -14,7 +14,7 @@
 //! - `loss.rs`: another primary that lacks what was confirmed is noticed, and a new epoch begins;
 //!   `known.rs`: what this gateway knows to be confirmed
 //! - `rows.rs`: all other writes; `cursors.rs`: those that are written behind
-//! - `everyone.rs`: messages to everyone, in pieces
+//! - `everyone.rs`: messages to everyone, in pieces; `erase.rs`: the erasure of a user
 //! - `secrets.rs`: the secrets that all gateways of a store share
 //! - `host.rs`: the thread of all these parts
 //! - `core.rs`: what these parts share; `body.rs`: the stored form of a message
@@ -34,6 +34,7 @@ mod body;
 mod core;
 mod cursors;
 pub mod engine;
+mod erase;
 mod everyone;
 pub mod fleet_store;
 mod group;

@@ -59,6 +59,15 @@ pub(super) fn queue() -> (mpsc::Sender<RowWork>, mpsc::Receiver<RowWork>) {
     mpsc::channel(STORE_CHANGES_MAX)
 }
 
+/// Stores everything that is written behind. Cancel safe.
+pub(super) async fn flush(rows: &mpsc::Sender<RowWork>) -> Result<(), EngineError> {
+    let closed = || EngineError::Away("the log is closed".into());
+    let (caller, flushed) = oneshot::channel();
+    let sent = rows.send(RowWork::Flush(caller)).await;
+    sent.map_err(|_| closed())?;
+    flushed.await.unwrap_or_else(|_| Err(closed()))
+}
+
 /// Writes rows until the queue is closed, and then what was to be written behind. Not cancel safe.
 pub(super) async fn run(core: Arc<ClusterCore>, mut queue: mpsc::Receiver<RowWork>) {
     let mut flush = interval(FLUSH_INTERVAL);

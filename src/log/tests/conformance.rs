@@ -8,26 +8,6 @@
 /// Runs each test of a file against each log.
 macro_rules! every_log {
     ($($test:ident)*) => {
-        logs_of_one_gateway! { $($test)* }
-        mod of_cluster_in_memory {
-            use crate::log::tests::conformance::fixture;
-            $(#[test] fn $test() { super::$test(&fixture::cluster()); })*
-        }
-        mod of_postgres {
-            use crate::log::tests::conformance::fixture;
-            $(#[test] fn $test() {
-                // Without the server's programs there is nothing to test.
-                if let Some(subject) = fixture::postgres() {
-                    super::$test(&subject);
-                }
-            })*
-        }
-    };
-}
-
-/// The same tests, of the logs that one gateway has for itself.
-macro_rules! logs_of_one_gateway {
-    ($($test:ident)*) => {
         mod of_memory {
             use crate::log::tests::{conformance::fixture, memory::Answering};
             $(#[test] fn $test() { super::$test(&fixture::memory(Answering::Now)); })*
@@ -43,6 +23,19 @@ macro_rules! logs_of_one_gateway {
                 let runtime = fixture::runtime();
                 let _entered = runtime.enter();
                 super::$test(&fixture::embedded());
+            })*
+        }
+        mod of_cluster_in_memory {
+            use crate::log::tests::conformance::fixture;
+            $(#[test] fn $test() { super::$test(&fixture::cluster()); })*
+        }
+        mod of_postgres {
+            use crate::log::tests::conformance::fixture;
+            $(#[test] fn $test() {
+                // Without the server's programs there is nothing to test.
+                if let Some(subject) = fixture::postgres() {
+                    super::$test(&subject);
+                }
             })*
         }
     };

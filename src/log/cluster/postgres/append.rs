@@ -281,6 +281,14 @@ pub(super) struct StoredAppend {
     entries: Vec<(UserId, Numbers)>,
     receivers: u64,
     is_complete: bool,
+    is_to_everyone: bool,
+}
+
+impl StoredAppend {
+    /// True if all its receivers were erased.
+    pub(super) fn is_nobodys(&self) -> bool {
+        self.receivers == 0 && !self.is_to_everyone
+    }
 }
 
 const PLACES: &str = "SELECT p.message_id, i.user_id, b.epoch, p.seq, p.cseq, p.ahead, p.base \
@@ -320,6 +328,7 @@ pub(super) async fn stored(
         entries: Vec::new(),
         receivers: 0,
         is_complete: true,
+        is_to_everyone: false,
     };
     for row in &places {
         let stored = found.entry(row.get(0)).or_insert_with(none);
@@ -335,6 +344,7 @@ pub(super) async fn stored(
     for row in &spreads {
         let stored = found.entry(row.get(0)).or_insert_with(none);
         stored.is_complete = row.get(2);
+        stored.is_to_everyone = true;
         if stored.entries.len() > LISTED_MAX {
             stored.entries.clear();
             stored.receivers = row.get::<_, i32>(1) as u64;

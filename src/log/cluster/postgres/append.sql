@@ -40,6 +40,7 @@ u AS (
   ON CONFLICT (user_id) DO UPDATE SET
     head = i.head + EXCLUDED.head,
     day = greatest(i.day, EXCLUDED.day),
+    is_erased = false,
     first = CASE WHEN i.day < (SELECT floor_day FROM s) THEN i.head + 1 ELSE i.first END,
     first_day = CASE WHEN i.day < (SELECT floor_day FROM s) THEN EXCLUDED.day ELSE i.first_day END
   RETURNING user_id, uid, head, day, slot),

@@ -39,10 +39,12 @@ const PAUSE: Duration = Duration::from_millis(10);
 const END: &str = "SELECT b.epoch, s.feed_floor, coalesce((SELECT max(xid) FROM feed), 0), \
       (extract(epoch FROM clock_timestamp()) * 1000)::bigint \
     FROM store s, slot b WHERE b.slot = 0";
-const ENTRIES: &str = "SELECT f.xid, f.day, e.message_id, e.uid, i.user_id, e.seq, e.cseq, e.ahead, e.base FROM ( \
+const ENTRIES: &str = "SELECT f.xid, f.day, e.message_id, e.uid, i.user_id, e.seq, e.cseq, e.ahead, e.base, \
+      coalesce(e.seq <= x.head, false) FROM ( \
       SELECT f.* FROM feed f, store s WHERE f.xid BETWEEN $1 AND $2 AND f.day >= s.floor_day ORDER BY f.xid LIMIT $3) f, \
       LATERAL unnest(f.message_ids, f.uids, f.seqs, f.cseqs, f.aheads, f.bases) \
         WITH ORDINALITY e(message_id, uid, seq, cseq, ahead, base, ord) JOIN inbox i USING (uid) \
+      LEFT JOIN erased x USING (uid) \
     ORDER BY f.xid, e.ord";
 /// The bodies up to the one that reaches so many bytes; NULL where there is none.
 const BODIES: &str = "SELECT x.body FROM ( \
@@ -168,12 +170,13 @@ fn drafts_of(
         } else if last != Some((xid, message_id)) {
             place += 1;
         }
-        let is_new = last.replace((xid, message_id)) != Some((xid, message_id));
+        last = Some((xid, message_id));
         let position = position(xid, place);
-        if position < from {
+        let is_erased: bool = row.get(9);
+        if position < from || is_erased {
             continue;
         }
-        if is_new {
+        if drafts.last().is_none_or(|last| last.position != position) {
             drafts.push(CommitDraft {
                 position,
                 message_id,

@@ -9,7 +9,7 @@
 //! - `route.rs`: the address of this host in the direction of the store
 //! - `heads.rs`: the looks at many users at once
 //! - `writes.rs`: all other changes
-//! - `spread.rs`: messages to everyone
+//! - `spread.rs`: messages to everyone; `erase.rs`: the erasure of a user
 //! - `feed.rs`: the feed of commits and that of moved cursors
 //! - `secrets.rs`: the secrets that all gateways share
 //! - `expiries.rs`: the rows that tell which unacked messages retention removed
@@ -26,6 +26,7 @@
 //! has the user's own.
 
 mod append;
+mod erase;
 mod expiries;
 mod feed;
 mod heads;
@@ -67,17 +68,17 @@ use self::{
 };
 use super::{
     engine::{
-        BarrierPass, Durability, Engine, EngineError, EngineFuture, First, Horizon, LaneId,
-        Observed, Placement, SpreadPiece, StoreChange, StoreMeeting, StoreMemory, Unfinished,
+        BarrierPass, Durability, Engine, EngineError, EngineFuture, EnteredSession, First, Horizon,
+        LaneId, Observed, Placement, SpreadPiece, StoreChange, StoreMeeting, StoreMemory,
+        StoredSessions, Unfinished,
     },
     lock,
 };
 use crate::{
     ids::{ConversationSeq, Epoch, Fence, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
-        Append, ConversationPage, ConversationRead, CursorPage, FeedLimit, FeedPage, FeedPosition,
-        Inbox, InboxRead, Lookup, ReadLimit, Receipt, ResumePoint, RowTable, SessionRow,
-        TokenTimes,
+        Append, ConversationPage, ConversationRead, CursorPage, Erasure, FeedLimit, FeedPage,
+        FeedPosition, Inbox, InboxRead, Lookup, ReadLimit, Receipt, RowTable, TokenTimes,
     },
     message::Numbers,
 };
@@ -172,6 +173,7 @@ impl PostgresEngine {
             }
         };
         let stored = append::stored(&self.reads, &[id]).await?.remove(&id);
+        let stored = stored.filter(|stored| !stored.is_nobodys());
         let header = stored.as_ref().and_then(|stored| stored.header.clone());
         let Some(header) = header.filter(|header| !header.is_marks) else {
             return Ok(None);
@@ -381,7 +383,7 @@ impl Engine for PostgresEngine {
         &self,
         key: SessionKey,
         horizon: Horizon,
-    ) -> EngineFuture<'_, Observed<(ResumePoint, Fence)>> {
+    ) -> EngineFuture<'_, Observed<EnteredSession>> {
         Box::pin(async move { Ok(self.seen(reads::enter(&self.reads, &key).await?, horizon)) })
     }
 
@@ -417,8 +419,16 @@ impl Engine for PostgresEngine {
         Box::pin(feed::cursor_feed(&self.feeds, lane, from, limit))
     }
 
-    fn sessions(&self, user: UserId) -> EngineFuture<'_, (Epoch, Vec<(SessionKey, SessionRow)>)> {
+    fn sessions(&self, user: UserId) -> EngineFuture<'_, StoredSessions> {
         Box::pin(async move { reads::sessions(&self.reads, &user).await })
+    }
+
+    fn erase(&self, user: UserId, before_ms: u64) -> EngineFuture<'_, Erasure> {
+        Box::pin(async move { erase::erase(&self.writes, &user, before_ms).await })
+    }
+
+    fn erasure(&self, user: UserId) -> EngineFuture<'_, Option<Erasure>> {
+        Box::pin(async move { erase::erasure(&self.reads, &user).await })
     }
 
     fn users(&self) -> EngineFuture<'_, Vec<UserId>> {

@@ -8,9 +8,10 @@ use tokio_postgres::Row;
 use super::{
     super::{
         body::{self, BODY_FRAME_BYTES_MAX},
-        engine::EngineError,
+        engine::{EngineError, EnteredSession, StoredSessions},
     },
     append::{clamp, damaged, numbers_of, user_of},
+    erase::{ERASURE_COLUMNS, erasure_of},
     link::ServerLink,
     slot_of,
     writes::kind_of,
@@ -32,6 +33,9 @@ const INBOX_COLUMNS: &str = "b.epoch, i.head, \
     i.xmin::text::bigint";
 /// A user who may have no row.
 const OF_USER: &str = "FROM store s JOIN slot b ON b.slot = $2 LEFT JOIN inbox i ON i.user_id = $1";
+/// A user, but for one who was erased and got nothing since.
+pub(super) const IS_KNOWN: &str =
+    "(NOT i.is_erased OR EXISTS (SELECT FROM session e WHERE e.uid = i.uid))";
 /// A conversation's numbers.
 const CONVERSATION_COLUMNS: &str = "c.conversation_id, c.head, \
     CASE WHEN c.day < s.floor_day THEN c.head + 1 WHEN c.first_day >= s.floor_day THEN c.first \
@@ -59,7 +63,7 @@ static READ: LazyLock<String> = LazyLock::new(|| {
 static CONVERSATIONS: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT b.epoch, i.xmin::text::bigint, {CONVERSATION_COLUMNS} {OF_USER} \
-         LEFT JOIN conversation c ON c.uid = i.uid AND c.last_seq < $3 \
+         LEFT JOIN conversation c ON c.uid = i.uid AND c.last_seq < $3 AND c.last_seq > 0 \
          ORDER BY c.last_seq DESC NULLS LAST LIMIT $4"
     )
 });
@@ -79,8 +83,8 @@ static READ_CONVERSATION: LazyLock<String> = LazyLock::new(|| {
 });
 static ENTER: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT {INBOX_COLUMNS}, t.before_ms, e.cursor, e.acked_at, e.fence {OF_USER} \
-         LEFT JOIN token t ON t.user_id = $1 AND t.platform = $3 \
+        "SELECT {INBOX_COLUMNS}, t.before_ms, e.cursor, e.acked_at, e.fence, {ERASURE_COLUMNS} {OF_USER} \
+         LEFT JOIN erased x ON x.uid = i.uid LEFT JOIN token t ON t.user_id = $1 AND t.platform = $3 \
          LEFT JOIN session e ON e.uid = i.uid AND e.platform = $3 AND e.device = $4 AND e.epoch = b.epoch"
     )
 });
@@ -276,7 +280,7 @@ pub(super) async fn read_conversation(
 pub(super) async fn enter(
     link: &ServerLink,
     key: &SessionKey,
-) -> Result<Dated<(ResumePoint, Fence)>, EngineError> {
+) -> Result<Dated<EnteredSession>, EngineError> {
     let (slot, platform) = (slot_of(&key.user), key.platform as i16);
     let user = key.user.as_str();
     let rows = link
@@ -294,20 +298,27 @@ pub(super) async fn enter(
         stored,
         inbox,
     };
-    let fence = Fence(number(&row, 7));
-    Ok(((point, fence), transaction))
+    let entered = EnteredSession {
+        point,
+        fence: Fence(number(&row, 7)),
+        erasure: erasure_of(&row, 8),
+    };
+    Ok((entered, transaction))
 }
 
-const SESSIONS: &str = "SELECT b.epoch, e.platform, e.device, e.cursor, e.acked_at \
-    FROM store s JOIN slot b ON b.slot = $2 LEFT JOIN inbox i ON i.user_id = $1 \
-    LEFT JOIN session e ON e.uid = i.uid AND e.epoch = b.epoch";
+static SESSIONS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT b.epoch, e.platform, e.device, e.cursor, e.acked_at, {ERASURE_COLUMNS} {OF_USER} \
+         LEFT JOIN erased x ON x.uid = i.uid LEFT JOIN session e ON e.uid = i.uid AND e.epoch = b.epoch"
+    )
+});
 
 pub(super) async fn sessions(
     link: &ServerLink,
     user: &UserId,
-) -> Result<(Epoch, Vec<(SessionKey, SessionRow)>), EngineError> {
+) -> Result<StoredSessions, EngineError> {
     let rows = link
-        .query(SESSIONS, &[&user.as_str(), &slot_of(user)])
+        .query(&SESSIONS, &[&user.as_str(), &slot_of(user)])
         .await?;
     let session = |row: &Row| {
         let platform: Option<i16> = row.get(1);
@@ -324,13 +335,19 @@ pub(super) async fn sessions(
         Some((key, stored))
     };
     let sessions = rows.iter().filter_map(session).collect();
-    Ok((Epoch(number(&one(rows)?, 0)), sessions))
+    let row = one(rows)?;
+    Ok(StoredSessions {
+        epoch: Epoch(number(&row, 0)),
+        erasure: erasure_of(&row, 5),
+        rows: sessions,
+    })
 }
 
+static USERS: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT user_id FROM inbox i WHERE {IS_KNOWN} ORDER BY user_id"));
+
 pub(super) async fn users(link: &ServerLink) -> Result<Vec<UserId>, EngineError> {
-    let rows = link
-        .query("SELECT user_id FROM inbox ORDER BY user_id", &[])
-        .await?;
+    let rows = link.query(&USERS, &[]).await?;
     rows.iter().map(|row| user_of(row, 0)).collect()
 }
 

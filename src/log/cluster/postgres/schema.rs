@@ -230,6 +230,8 @@ pub(super) async fn keep(
 const FEED_FLOOR: &str = "UPDATE store s SET feed_floor = greatest(s.feed_floor, \
     (SELECT max(f.xid) + 1 FROM feed f WHERE f.day < s.floor_day))";
 
+const ERASURES_OVER: &str = "DELETE FROM erased WHERE until_ms < extract(epoch FROM now()) * 1000";
+
 /// Returns the partitions that are too old.
 async fn keep_in(
     session: &StoreSession,
@@ -256,6 +258,7 @@ async fn keep_in(
             && before < after
         {
             session.query(FEED_FLOOR, &[]).await?;
+            session.query(ERASURES_OVER, &[]).await?;
             expiries::tell(session, before, after).await?;
         }
     }

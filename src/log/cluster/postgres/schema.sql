@@ -43,7 +43,9 @@ CREATE TABLE inbox (
   -- The first entry that was retained when it was written. It counts while its day is retained.
   first bigint NOT NULL DEFAULT 1,
   first_day int NOT NULL DEFAULT 0,
-  profile bytea
+  profile bytea,
+  -- The user was erased and got nothing since.
+  is_erased boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 70);
 
 CREATE TABLE conversation (
@@ -137,6 +139,7 @@ CREATE TABLE spread (
   print uuid NOT NULL,
   day int NOT NULL,
   body bytea NOT NULL,
+  accepted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   upto_uid bigint NOT NULL,
   done_uid bigint NOT NULL DEFAULT 0,
   placed int NOT NULL DEFAULT 0,
@@ -188,6 +191,17 @@ CREATE UNLOGGED TABLE presence (
 ) WITH (fillfactor = 70);
 CREATE INDEX presence_gateway ON presence (gateway);
 CREATE INDEX presence_previous ON presence (previous_gateway) WHERE previous_gateway IS NOT NULL;
+
+-- The last erasure of a user: the entries up to head are erased.
+CREATE TABLE erased (
+  uid bigint PRIMARY KEY,
+  erased_at timestamptz NOT NULL,
+  head bigint NOT NULL,
+  time_ms bigint NOT NULL,
+  before_ms bigint NOT NULL,
+  -- Nothing of before is stored from this time on.
+  until_ms bigint NOT NULL
+);
 
 CREATE TABLE token (
   user_id text COLLATE "C" NOT NULL,

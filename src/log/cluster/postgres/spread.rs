@@ -1,6 +1,8 @@
 //! Messages to everyone. The row of such a message says up to which user it has got. It is locked while a piece is made, so each
 //! user gets one entry, whoever makes the piece.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -11,7 +13,8 @@ use super::{
         engine::{EngineError, Placement, SpreadPiece, Unfinished},
     },
     append::{GroupArrays, clamp, damaged, digest_of_key, numbers_of, user_of},
-    link::{ServerLink, StoreSession},
+    link::{Parameters, ServerLink, StoreSession},
+    reads::IS_KNOWN,
 };
 use crate::{
     ids::{Epoch, MessageId, UserId},
@@ -55,8 +58,15 @@ pub(super) async fn accept(link: &ServerLink, append: &Append) -> Result<Placeme
 
 const LOCKED: &str =
     "SELECT upto_uid, done_uid, placed, is_done, body FROM spread WHERE message_id = $1 FOR UPDATE";
-const NEXT_USERS: &str =
-    "SELECT uid, user_id FROM inbox WHERE uid > $1 AND uid <= $2 ORDER BY uid LIMIT $3";
+static NEXT_USERS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT i.uid, i.user_id FROM inbox i LEFT JOIN erased x USING (uid) \
+         WHERE i.uid > $1 AND i.uid <= $2 AND {IS_KNOWN} \
+           AND (x.uid IS NULL OR x.erased_at < (SELECT accepted_at FROM spread WHERE message_id = $4)) ORDER BY i.uid LIMIT $3"
+    )
+});
+const LOCKED_USERS: &str =
+    "SELECT FROM inbox WHERE user_id = ANY($1) ORDER BY user_id FOR NO KEY UPDATE";
 const MADE: &str = "SELECT i.user_id, b.epoch, p.seq, p.cseq, p.ahead, p.base \
     FROM place p JOIN inbox i USING (uid) JOIN slot b USING (slot) JOIN spread x USING (message_id) \
     WHERE p.message_id = $1 AND p.day >= x.day AND p.uid > $2 AND p.uid <= $3 ORDER BY p.ord";
@@ -100,11 +110,16 @@ async fn piece(
             is_last: is_done,
         });
     }
-    let users = session
-        .query(NEXT_USERS, &[&after, &upto, &clamp(limit as u64)])
-        .await?;
+    let most = clamp(limit as u64);
+    let parameters: Parameters<'_> = &[&after, &upto, &most, &id];
+    let users = session.query(&NEXT_USERS, parameters).await?;
     let is_last = users.len() < limit;
     let last = users.last().map_or(upto, |row| row.get(0));
+    let ids: Vec<&str> = users.iter().map(|row| row.get(1)).collect();
+    session.query(LOCKED_USERS, &[&ids]).await?;
+    // Nobody of them is erased from here on, and those who were erased meanwhile are no longer among them.
+    let parameters: Parameters<'_> = &[&after, &last, &most, &id];
+    let users = session.query(&NEXT_USERS, parameters).await?;
     let receivers: Result<Vec<UserId>, _> = users.iter().map(|row| user_of(row, 1)).collect();
     let (epoch, entries) = place(session, row, message, receivers?, placed).await?;
     let count = entries.len() as i32;

@@ -27,12 +27,14 @@ const CURSORS: &str = "INSERT INTO session AS e (uid, platform, device, epoch, c
     FROM unnest($1::text[], $2::smallint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $8::bigint[]) \
       WITH ORDINALITY AS c(user_id, platform, device, epoch, cursor, acked_at, fence, ord) \
       JOIN inbox i USING (user_id) JOIN slot b ON b.slot = i.slot AND b.epoch = c.epoch \
+      LEFT JOIN erased x ON x.uid = i.uid \
+    WHERE x.uid IS NULL OR c.cursor > x.head OR c.cursor = x.head AND c.acked_at >= x.time_ms \
     ORDER BY i.uid, c.platform, c.device \
     ON CONFLICT (uid, platform, device) DO UPDATE SET \
       epoch = EXCLUDED.epoch, cursor = EXCLUDED.cursor, acked_at = EXCLUDED.acked_at, fence = EXCLUDED.fence, \
       moved = EXCLUDED.moved \
       WHERE EXCLUDED.fence >= e.fence OR EXCLUDED.epoch <> e.epoch";
-const PROFILES: &str = "UPDATE inbox i SET profile = u.profile \
+const PROFILES: &str = "UPDATE inbox i SET profile = u.profile, is_erased = false \
     FROM unnest($1::text[], $2::bytea[]) AS u(user_id, profile) WHERE i.user_id = u.user_id";
 const TOKENS: &str = "INSERT INTO token AS t (user_id, platform, before_ms, newest_ms) \
     SELECT * FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[]) AS u(user_id, platform, before_ms, newest_ms) \

@@ -13,8 +13,7 @@ use crate::{
     message::{ReceiveOption, SettingsChange},
 };
 
-// A store of a fleet does not erase yet.
-logs_of_one_gateway! {
+every_log! {
     an_erased_inbox_is_empty_and_goes_on_behind_its_head
     an_erased_user_is_unknown_until_something_new_comes
     what_others_have_stays
