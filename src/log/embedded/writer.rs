@@ -379,8 +379,7 @@ impl Writer {
             let numbers = group.add_entry(&user, conversation, message, kind);
             (user, numbers)
         };
-        let entries: Vec<_> = receivers.map(entry).collect();
-        let entries: Arc<[_]> = entries.into();
+        let entries: Arc<[_]> = receivers.map(entry).collect::<Vec<_>>().into();
         group.commits.push(Commit {
             epoch: self.core.epoch,
             body: append.body,
