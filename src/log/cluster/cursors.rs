@@ -182,10 +182,10 @@ impl CursorBuffer {
                     let moved = |held: &HeldCursor| !held.is_of(key, *epoch) || held.row != *row;
                     held.cursors.retain(moved);
                 }
-                StoreChange::Tokens(_, platform, times) => {
-                    if held.tokens.get(platform) == Some(&times.newest_ms) {
-                        held.tokens.remove(platform);
-                    }
+                StoreChange::Tokens(_, platform, times)
+                    if held.tokens.get(platform) == Some(&times.newest_ms) =>
+                {
+                    held.tokens.remove(platform);
                 }
                 _ => {}
             }
