@@ -205,10 +205,10 @@ impl CursorBuffer {
                     };
                     held.cursors.retain(moved);
                 }
-                StoreChange::Tokens(_, platform, times) => {
-                    if held.tokens.get(platform) == Some(&times.newest_ms) {
-                        held.tokens.remove(platform);
-                    }
+                StoreChange::Tokens(_, platform, times)
+                    if held.tokens.get(platform) == Some(&times.newest_ms) =>
+                {
+                    held.tokens.remove(platform);
                 }
                 _ => {}
             }
