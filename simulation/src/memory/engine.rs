@@ -17,11 +17,12 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::{
+    fleet_rows::FleetRows,
     servers::{Servers, StoreFault, Transaction},
     store_rows::StoreRows,
 };
 use crate::{
-    ids::{ConversationSeq, Epoch, Fence, MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Append, ConversationPage, ConversationRead, CursorPage, Erasure, FeedLimit, FeedPage,
         FeedPosition, Inbox, InboxRead, LogError, Lookup, ReadLimit, Receipt, RowTable, TokenTimes,

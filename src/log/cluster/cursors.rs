@@ -300,7 +300,7 @@ mod tests {
     fn a_row_that_leaves_during_a_read_is_missed_and_one_that_comes_is_not() {
         let cursors = CursorBuffer::default();
         let none = cursors.held_of(&key().user);
-        cursors.store(&key(), EPOCH, row(1));
+        cursors.store(&key(), EPOCH, Fence::NONE, row(1));
         cursors.note(&user("u1"), Platform::Ios, 90);
         assert!(cursors.holds(&key().user, &none));
         for change in cursors.changes() {

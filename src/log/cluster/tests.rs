@@ -300,7 +300,10 @@ async fn a_cursor_that_reaches_the_store_during_a_login_is_not_missed() {
         acked_at_ms: 5,
     };
     assert_eq!(member.seq_of(to_u1("b")).await, Ok(2));
-    member.log.store_cursor(&key, epoch, row).unwrap();
+    member
+        .log
+        .store_cursor(&key, epoch, Fence::NONE, row)
+        .unwrap();
     // The login reads the store. Its answer waits for the standby, and the cursor is stored meanwhile.
     engine.cut();
     let login = tokio::spawn(member.log.enter(&key).wait());

@@ -75,7 +75,7 @@ use super::{
     lock,
 };
 use crate::{
-    ids::{ConversationSeq, Epoch, Fence, MessageId, Platform, Seq, SessionKey, UserId},
+    ids::{ConversationSeq, Epoch, MessageId, Platform, Seq, SessionKey, UserId},
     log::{
         Append, ConversationPage, ConversationRead, CursorPage, Erasure, FeedLimit, FeedPage,
         FeedPosition, Inbox, InboxRead, Lookup, ReadLimit, Receipt, RowTable, TokenTimes,

@@ -65,7 +65,7 @@ async fn a_replaced_sessions_cursor_never_moves_that_of_its_successor() {
         let entered = engine.enter(key.clone(), Horizon::default()).await;
         entered.unwrap().value
     };
-    let epoch = entered().await.0.inbox.epoch;
+    let epoch = entered().await.point.inbox.epoch;
     let row = |cursor| SessionRow {
         cursor: Seq(cursor),
         acked_at_ms: cursor,
@@ -74,8 +74,12 @@ async fn a_replaced_sessions_cursor_never_moves_that_of_its_successor() {
         let change = StoreChange::Cursor(key.clone(), epoch, Fence(fence), row(cursor));
         let written = engine.write(vec![change], Durability::WrittenBehind).await;
         assert_eq!(written, Ok(()));
-        let (point, of) = entered().await;
-        assert_eq!(point.stored, Some(row(expected)), "{fence} {cursor}");
-        assert_eq!(of, Fence(if fence == 5 && cursor == 3 { 5 } else { 7 }));
+        let entered = entered().await;
+        let stored = entered.point.stored;
+        assert_eq!(stored, Some(row(expected)), "{fence} {cursor}");
+        assert_eq!(
+            entered.fence,
+            Fence(if fence == 5 && cursor == 3 { 5 } else { 7 })
+        );
     }
 }
