@@ -1,13 +1,13 @@
 //! The gateway: builds the rooms, binds the ports, and shuts everything down in order.
 //!
-//! [`Base`] puts together the rooms that both ports stand on, for every gateway: the program's, a simulated one, a test's.
-//!
+//! - `base.rs`: the rooms that both ports stand on
 //! - `links.rs`: the gateway among the others of its log
 //!
 //! Start: client port, admin port (health only), log, registry, delivery, webhooks, reactors, admin API, vendor push. Drain: sends
 //! refused, clients told to return over `drain.period`, log flushed and closed, admin port last, so that `/readyz` answers to the
 //! end. Clients and admin requests under way have their time at once, not one after the other.
 
+mod base;
 mod links;
 
 use std::{
@@ -20,18 +20,16 @@ use std::{
 use tokio::{sync::oneshot, task::AbortHandle};
 use towncrier_client::Trust;
 
+pub use self::base::Base;
 use self::links::Membership;
 use crate::{
     admin::{self, Rooms},
     clock::Clock,
     config::{Config, SecretsError},
-    delivery::Delivery,
-    devices,
     door::{
         self, Port, Shares, TooFew,
         tls::{self, Tls, TlsError},
     },
-    erase::Eraser,
     jwks::{self, KeySource, KeySourceFault},
     lines::Lines,
     log::{
@@ -44,16 +42,13 @@ use crate::{
     },
     mesh::MeshError,
     metrics::Metrics,
-    openim,
     push::{
-        PushForgetter, PushRoom, PushThread,
-        vendor::{Vendor, VendorFault, vendors},
+        PushRoom, PushThread,
+        vendor::{VendorFault, vendors},
     },
-    reactor::{self, Parts, Reactors},
-    registry::{Departures, Registry},
+    reactor::{self, Reactors},
     threads::{self, Pulse, Unwell, Watch, Watched},
-    token::Tokens,
-    webhooks::{self, HookForgetter, WebhooksError, WebhooksThread},
+    webhooks::{self, WebhooksError, WebhooksThread},
 };
 
 /// A drain may take this much longer than its period. The time is for clients that do not answer the close, and for the log's
@@ -119,104 +114,6 @@ pub enum Error {
 #[derive(Debug, thiserror::Error)]
 #[error("a thread of {0} ended in a panic: the stderr log says why")]
 pub struct Unclean(&'static str);
-
-/// The rooms that both ports stand on, put together.
-pub struct Base<L: ?Sized> {
-    /// The log. It announces its commits to the registry's sessions.
-    pub log: Arc<L>,
-    /// The same log, whatever its type is.
-    shared: Arc<dyn Log>,
-    /// The sessions that are online.
-    pub registry: Arc<Registry>,
-    /// The operations on both.
-    pub delivery: Arc<Delivery>,
-    /// The tokens that both ports accept.
-    pub tokens: Arc<Tokens>,
-    /// The metrics of all rooms.
-    pub metrics: Arc<Metrics>,
-}
-
-impl<L: Log> Base<L> {
-    /// Puts the rooms together on these parts: a clock, and a log with the same clock and metrics.
-    pub fn build(config: &Config, metrics: Arc<Metrics>, clock: Arc<Clock>, log: L) -> Self {
-        let log = Arc::new(log);
-        let shared: Arc<dyn Log> = log.clone();
-        Self::over(config, metrics, clock, log, shared)
-    }
-}
-
-impl<L: ?Sized> Base<L> {
-    /// Puts the rooms together on this log, once as its own type and once as any log.
-    fn over(
-        config: &Config,
-        metrics: Arc<Metrics>,
-        clock: Arc<Clock>,
-        log: Arc<L>,
-        shared: Arc<dyn Log>,
-    ) -> Self {
-        let mut registry = Registry::new(&config.sessions, metrics.clone());
-        if config.push.is_on() {
-            let departures = Departures::new(clock.clone(), config.push.after);
-            registry = registry.noting(departures);
-        }
-        let registry = Arc::new(registry);
-        let tokens = Arc::new(Tokens::new(&config.auth));
-        let mut delivery = Delivery::new(
-            shared.clone(),
-            registry.clone(),
-            tokens.clone(),
-            clock,
-            metrics.clone(),
-            &config.push,
-        );
-        if config.push.is_on() {
-            delivery = delivery.with_proofs();
-        }
-        Self {
-            log,
-            shared,
-            registry,
-            delivery: Arc::new(delivery),
-            tokens,
-            metrics,
-        }
-    }
-
-    /// The parts of its reactors: both client protocols, the calls for devices, and OpenIM's REST calls, where they are on.
-    pub fn parts(&self, config: &Config, tls: Option<Tls>) -> Parts {
-        let mut rest = devices::rest(self.delivery.clone());
-        if config.openim.enabled {
-            rest = rest.and(openim::rest(self.delivery.clone()));
-        }
-        Parts::new(
-            config,
-            tls,
-            self.delivery.clone(),
-            self.registry.clone(),
-            self.metrics.clone(),
-        )
-        .with_rest(rest)
-    }
-
-    /// The eraser of users, in these rooms where they run.
-    pub fn eraser(&self, push: Option<PushForgetter>, hooks: Option<HookForgetter>) -> Eraser {
-        Eraser::new(self.shared.clone(), self.delivery.clone(), push, hooks)
-    }
-
-    /// Vendor push by these vendors; `None` without a vendor.
-    pub fn push(&self, config: &Config, vendors: Vec<Arc<dyn Vendor>>) -> Option<PushRoom> {
-        (!vendors.is_empty()).then(|| {
-            PushRoom::new(
-                &config.push,
-                vendors,
-                self.shared.clone(),
-                self.registry.clone(),
-                self.delivery.clone(),
-                &self.metrics,
-            )
-        })
-    }
-}
 
 /// The log of a running gateway.
 enum OpenLog {

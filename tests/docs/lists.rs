@@ -167,7 +167,8 @@ fn the_runbooks_of_the_alerts_are_sections_of_the_pages() {
         let headings = page
             .lines()
             .filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
-        let mut anchors = headings.map(|heading| heading.to_lowercase().replace(' ', "-"));
+        let mut anchors =
+            headings.map(|heading| heading.to_lowercase().replace('\'', "").replace(' ', "-"));
         assert!(anchors.any(|found| found == anchor), "{runbook}");
     }
 }
