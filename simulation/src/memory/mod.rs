@@ -6,14 +6,15 @@
 //!
 //! - this file: [`MemoryLog`], and the time of its answers
 //! - `rows.rs`: the contents of the log, and the ways in which it fails
-//! - `engine.rs`: a store of a fleet, with a standby, in memory; `servers.rs`: its servers; `store_rows.rs`: their rows;
-//!   `fleet.rs`: the gateways on it; `fleet_rows.rs`: their rows
+//! - `engine.rs`: a store of a fleet, with a standby, in memory; `servers.rs`: its servers; `store_rows.rs`: their rows
+//! - `faults.rs`: the faults of such a store; `fleet.rs`: the gateways on it; `fleet_rows.rs`: their rows
 //! - `feed.rs`: the commits so far, and the rows beside the messages
 //! - `erasures.rs`: users who were erased
 //! - `inbox.rs`: one user's inbox, with its conversations and read marks
 
 mod engine;
 mod erasures;
+mod faults;
 mod feed;
 mod fleet;
 mod fleet_rows;
