@@ -96,9 +96,10 @@ pub enum NotReady {
     /// The log refuses appends. Reads and delivery go on.
     #[error("sends are refused: {0}")]
     Refusing(#[from] LogError),
-    /// An accepted message is on fewer copies than the configuration says. Sends are taken all the same.
+    /// The log's servers do not answer, or keep fewer copies of a message than the configuration says. With too few copies sends are
+    /// taken all the same.
     #[error("{0}")]
-    TooFewCopies(String),
+    StoreUnfit(String),
 }
 
 impl Delivery {
@@ -206,6 +207,6 @@ impl Delivery {
             return Err(NotReady::Draining);
         }
         self.log.check_writable()?;
-        self.log.check_copies().map_err(NotReady::TooFewCopies)
+        self.log.check_store().map_err(NotReady::StoreUnfit)
     }
 }

@@ -413,9 +413,9 @@ pub trait Log: Send + Sync + 'static {
     /// `Err` with the reason while the log refuses appends.
     fn check_writable(&self) -> Result<(), LogError>;
 
-    /// `Err` while an accepted message is on fewer copies than the configuration says. The text has the reason and the line that mends
-    /// it.
-    fn check_copies(&self) -> Result<(), String> {
+    /// `Err` while the log's servers do not answer, or keep a message on fewer copies than the configuration says. The text has the
+    /// reason, and the line that mends the second.
+    fn check_store(&self) -> Result<(), String> {
         Ok(())
     }
 

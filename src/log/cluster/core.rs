@@ -19,8 +19,8 @@ pub(super) struct ClusterCore {
     pub(super) consumers: Consumers,
     /// A caller gets an answer within this time.
     pub(super) answer_within: Duration,
-    /// The reason for which the store keeps fewer copies than it was told, with the line that mends it.
-    pub(super) too_few_copies: Mutex<Option<String>>,
+    /// The reason for which the store does not answer or keeps fewer copies than it was told.
+    pub(super) store_fault: Mutex<Option<String>>,
     /// True while the store does not answer in time.
     is_away: AtomicBool,
 }
@@ -37,7 +37,7 @@ impl ClusterCore {
             cursors: CursorBuffer::default(),
             consumers: Consumers::default(),
             answer_within,
-            too_few_copies: Mutex::new(None),
+            store_fault: Mutex::new(None),
             is_away: AtomicBool::new(false),
         })
     }
@@ -53,13 +53,13 @@ impl ClusterCore {
         }
     }
 
-    /// Remembers whether the store keeps as many copies as it was told, and logs a change.
-    pub(super) fn set_copies(&self, fault: Option<String>) {
-        let mut known = lock(&self.too_few_copies);
+    /// Remembers whether the store answers and keeps as many copies as it was told, and logs a change.
+    pub(super) fn set_store_fault(&self, fault: Option<String>) {
+        let mut known = lock(&self.store_fault);
         if *known != fault {
             match &fault {
                 Some(fault) => tracing::error!("this gateway is not ready: {fault}"),
-                None => tracing::info!("the store keeps as many copies as store.copies says"),
+                None => tracing::info!("the store answers, and keeps as many copies as store.copies says"),
             }
             *known = fault;
         }

@@ -26,7 +26,7 @@ use crate::{
     threads::{self, Pulse, Watched},
 };
 
-/// The interval between two looks at the settings on which the number of copies depends.
+/// The interval between two looks whether the store answers, and at the settings on which the number of copies depends.
 const COPIES_INTERVAL: Duration = Duration::from_secs(5);
 /// The interval between two looks at the days and partitions of the store. Partitions are made a week ahead.
 const KEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -132,18 +132,19 @@ impl ClusterHost {
     }
 }
 
-/// Looks whether the servers keep as many copies as they should. Servers that do not answer leave it as it was.
+/// Looks whether the servers answer, and whether they keep as many copies as they should.
 async fn look_at_copies(
     engine: &PostgresEngine,
     log: &ClusterLog,
     (copies, pace): (u8, ClusterPace),
 ) {
     let looking = timeout(pace.answer_within, engine.copies_fault(copies));
-    match looking.await {
-        Ok(Ok(fault)) => log.set_copies(fault),
-        Ok(Err(error)) => tracing::debug!(%error, "the copies of the store are not known"),
-        Err(_) => tracing::debug!("the copies of the store are not known: it does not answer"),
-    }
+    let fault = match looking.await {
+        Ok(Ok(fault)) => fault,
+        Ok(Err(error)) => Some(format!("the store of log.store does not answer: {error}")),
+        Err(_) => Some("the store of log.store does not answer in time".into()),
+    };
+    log.set_store_fault(fault);
 }
 
 /// Looks at the copies for ever. A log that is gone is not kept.

@@ -423,8 +423,8 @@ impl Log for ClusterLog {
         self.core.check_writable()
     }
 
-    fn check_copies(&self) -> Result<(), String> {
-        let fault = lock(&self.core.too_few_copies).clone();
+    fn check_store(&self) -> Result<(), String> {
+        let fault = lock(&self.core.store_fault).clone();
         fault.map_or(Ok(()), Err)
     }
 

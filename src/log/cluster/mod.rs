@@ -191,9 +191,9 @@ impl ClusterLog {
         Ok((log, tasks))
     }
 
-    /// The store keeps fewer copies than it was told for this reason; `None`: it keeps as many.
-    pub(crate) fn set_copies(&self, fault: Option<String>) {
-        self.core.set_copies(fault);
+    /// The store does not answer, or keeps fewer copies than it was told, for this reason; `None`: all is well.
+    pub(crate) fn set_store_fault(&self, fault: Option<String>) {
+        self.core.set_store_fault(fault);
     }
 
     /// Refuses appends from now on. The tasks end once all that was accepted has an outcome.

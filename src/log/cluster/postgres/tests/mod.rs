@@ -326,7 +326,7 @@ async fn a_gateway_told_of_two_copies_is_not_ready_on_one_server_and_takes_sends
         let clock = Arc::new(crate::clock::Clock::system());
         let host = ClusterHost::start(&url, &config, clock).unwrap();
         let log = host.log();
-        let fault = log.check_copies().unwrap_err();
+        let fault = log.check_store().unwrap_err();
         assert!(
             fault.contains("ALTER SYSTEM SET synchronous_standby_names"),
             "{fault}"
