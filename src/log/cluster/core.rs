@@ -59,7 +59,9 @@ impl ClusterCore {
         if *known != fault {
             match &fault {
                 Some(fault) => tracing::error!("this gateway is not ready: {fault}"),
-                None => tracing::info!("the store answers, and keeps as many copies as store.copies says"),
+                None => tracing::info!(
+                    "the store answers, and keeps as many copies as store.copies says"
+                ),
             }
             *known = fault;
         }
