@@ -44,6 +44,7 @@ pub(super) async fn list(
         }));
     };
     let after = body.after.unwrap_or_default();
+    app.answered(letters.follow()).await?;
     let list = app.answered(letters.list(after, limit)).await?;
     Ok(bodies::answer(DeadLettersListed {
         total: letters.count(),

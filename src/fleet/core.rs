@@ -20,7 +20,7 @@ use super::frame::{FleetFrame, Teller};
 use crate::{
     ids::{ConnectionId, Fence, GatewayId, UserId},
     log::{
-        Cause, LogError,
+        Cause, LogError, Turns,
         cluster::{
             engine::{EngineError, EngineFuture},
             fleet_store::FleetStore,
@@ -36,6 +36,8 @@ pub(super) const FLEET_VERSION: u32 = 1;
 pub(super) struct FleetCore {
     pub(super) store: Arc<dyn FleetStore>,
     pub(super) registry: Arc<Registry>,
+    /// Tells the work whether this gateway has the turn.
+    pub(super) turns: Turns,
     /// The address at which the other gateways reach this one.
     pub(super) address: String,
     /// The store answers within this time.
@@ -56,6 +58,7 @@ impl FleetCore {
     pub(super) fn new(
         store: Arc<dyn FleetStore>,
         registry: Arc<Registry>,
+        turns: Turns,
         address: String,
         answer_within: Duration,
         gateway: GatewayId,
@@ -63,6 +66,7 @@ impl FleetCore {
         Arc::new(Self {
             store,
             registry,
+            turns,
             address,
             answer_within,
             gateway: AtomicU64::new(gateway.0),

@@ -18,11 +18,12 @@ use super::{
     frame::{FleetFrame, Teller},
     heartbeat,
     registrar::{self, PlaceChange},
+    turn,
 };
 use crate::{
     ids::{ConnectionId, GatewayId, Platform, UserId},
     log::{
-        Cause, LogError,
+        Cause, LogError, Turns,
         cluster::{
             engine::EngineError,
             fleet_store::{FleetStore, Holder},
@@ -44,6 +45,8 @@ pub struct FleetParts {
     pub address: String,
     /// The longest time to an answer of the store.
     pub answer_within: Duration,
+    /// Told whether this gateway has the turn.
+    pub turns: Turns,
 }
 
 impl FleetParts {
@@ -58,6 +61,7 @@ impl FleetParts {
             registry,
             address: String::new(),
             answer_within,
+            turns: Turns::default(),
         }
     }
 }
@@ -74,6 +78,7 @@ pub struct Fleet {
 struct FleetTasks {
     heartbeat: JoinHandle<()>,
     registrar: JoinHandle<()>,
+    turn: JoinHandle<()>,
 }
 
 /// The callers' end of the registrar.
@@ -128,6 +133,7 @@ impl Fleet {
         let core = FleetCore::new(
             parts.store,
             parts.registry,
+            parts.turns,
             parts.address,
             parts.answer_within,
             gateway,
@@ -136,6 +142,7 @@ impl Fleet {
         let tasks = FleetTasks {
             heartbeat: runtime.spawn(heartbeat::run(Arc::clone(&core))),
             registrar: runtime.spawn(registrar::run(Arc::clone(&core), waiting)),
+            turn: runtime.spawn(turn::run(Arc::clone(&core))),
         };
         let places = Arc::new(Places {
             core: Arc::clone(&core),
@@ -278,8 +285,10 @@ impl Fleet {
             return;
         };
         tasks.heartbeat.abort();
+        tasks.turn.abort();
         let core = Arc::clone(&self.core);
         let parting = self.runtime.spawn(async move {
+            turn::end(&core).await;
             // What it could not tell goes with the gateway's row.
             if timeout(core.answer_within, tasks.registrar).await.is_err() {
                 tracing::debug!("places that were given back are not told to the store");

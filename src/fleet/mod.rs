@@ -7,6 +7,7 @@
 //! - `member.rs`: [`Fleet`], as the rooms above see it
 //! - `heartbeat.rs`: the heartbeat, and what it learns
 //! - `registrar.rs`: brings the places of sessions to the store
+//! - `turn.rs`: takes the turn for work that one gateway does at a time
 //! - `frame.rs`: the words that gateways say to each other
 //! - `core.rs`: what these parts share
 //!
@@ -19,6 +20,7 @@ mod member;
 mod registrar;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub use self::{
     frame::{FleetFrame, Teller},

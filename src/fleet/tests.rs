@@ -12,7 +12,8 @@ use crate::{
     config,
     ids::{ConnectionId, Fence, GatewayId, Platform, SessionKey, UserId},
     log::{
-        cluster::fleet_store::SILENCE,
+        TurnNumber, Turns, WorkTurn,
+        cluster::fleet_store::{SILENCE, TURN_LEASE},
         tests::{conformance::user, memory::SimEngine},
     },
     registry::{Item, Mailbox, Registry},
@@ -44,6 +45,7 @@ impl Teller for Told {
 }
 
 struct Gateway {
+    turns: Turns,
     fleet: Arc<Fleet>,
     registry: Arc<Registry>,
     told: Arc<Told>,
@@ -60,16 +62,19 @@ fn web(name: &str) -> SessionKey {
 impl Gateway {
     async fn on(store: &Arc<SimEngine>) -> Self {
         let registry = Arc::new(Registry::new(&config::Sessions::default(), Arc::default()));
+        let turns = Turns::default();
         let parts = FleetParts {
             store: store.clone(),
             registry: registry.clone(),
             address: "here".into(),
             answer_within: Duration::from_secs(1),
+            turns: turns.clone(),
         };
         let fleet = Fleet::join(parts, Handle::current()).await.unwrap();
         let told = Arc::new(Told::default());
         fleet.tell_by(told.clone());
         Self {
+            turns,
             fleet,
             registry,
             told,
@@ -257,4 +262,46 @@ async fn a_gateway_that_parts_leaves_nothing() {
     assert!(b.fleet.gateways().borrow().is_empty());
     let users: [(UserId, _); 0] = b.fleet.online(None, 10).await.unwrap().try_into().unwrap();
     assert!(users.is_empty());
+}
+
+fn turns_of(work: &[WorkTurn; 2]) -> [Option<TurnNumber>; 2] {
+    [work[0].now(), work[1].now()]
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_gateway_has_the_turn_and_another_gets_it_after_a_clean_end() {
+    let (store, a, b) = two().await;
+    sleep(A_FEW_BEATS).await;
+    assert!(a.turns.borrow().is_none(), "nobody works");
+    let work = [WorkTurn::of(&a.turns), WorkTurn::of(&b.turns)];
+    for _ in 0..10 {
+        store.pass(Duration::from_secs(4));
+        sleep(Duration::from_secs(4)).await;
+        let turns = turns_of(&work);
+        assert_eq!(turns.iter().flatten().count(), 1, "{turns:?}");
+    }
+    let (holder, other) = match work[0].now() {
+        Some(_) => (&a, &work[1]),
+        None => (&b, &work[0]),
+    };
+    let turn = *holder.turns.borrow();
+    holder.fleet.part().await;
+    assert!(holder.turns.borrow().is_none());
+    other.other_than(None).await;
+    assert!(other.now() > turn);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_the_store_does_not_answer_ends_its_work_before_another_begins() {
+    let (store, a, b) = two().await;
+    let work = [WorkTurn::of(&a.turns), WorkTurn::of(&b.turns)];
+    sleep(A_FEW_BEATS).await;
+    assert_eq!(turns_of(&work).iter().flatten().count(), 1);
+    store.set_away(true);
+    sleep(TURN_LEASE).await;
+    assert_eq!(turns_of(&work), [None, None]);
+    store.pass(TURN_LEASE * 2);
+    store.set_away(false);
+    sleep(A_FEW_BEATS).await;
+    assert_eq!(turns_of(&work).iter().flatten().count(), 1);
 }

@@ -43,6 +43,7 @@ impl Membership {
             registry: base.registry.clone(),
             address: address(config, &port),
             answer_within: config.store.answer_within,
+            turns: host.log().turns(),
         };
         let fleet = join(host, parts)?;
         base.delivery.join(fleet.clone());

@@ -11,6 +11,7 @@
 //! - `feed.rs`: durable rows beside the messages, and the feed of commits
 //! - `erasure.rs`: the erasure of a user
 //! - `error.rs`: the failures of a log, and the events that end them
+//! - `turn.rs`: the turn of one gateway among those that share a log
 //! - `cluster/`: many gateways on one store
 //! - `embedded/`: the present implementation: segments and a state store in one data directory
 
@@ -23,6 +24,7 @@ mod error;
 mod feed;
 #[cfg(test)]
 pub(crate) mod tests;
+mod turn;
 
 use std::{
     path::Path,
@@ -40,6 +42,7 @@ pub use self::{
         ROW_VALUE_BYTES_MAX, RowChange, RowTable, SessionBegin, read_session_row_key, remove_rows,
         session_row_key, session_rows_of,
     },
+    turn::{TurnNumber, Turns, WorkTurn},
 };
 pub use crate::message::Conversation;
 
@@ -391,6 +394,21 @@ pub trait Log: Send + Sync + 'static {
     /// Changes rows beside the messages, all of them or none. Of two changes of a row the later one counts. Refuses rows that do
     /// not [fit](RowChange::fits), and all rows while the format of the log has none.
     fn put_rows(&self, rows: Vec<RowChange>) -> Result<Pending<()>, AppendError>;
+
+    /// The turn of this gateway among those that share the log. The only gateway of a log always has it.
+    fn turn(&self) -> WorkTurn {
+        WorkTurn::always()
+    }
+
+    /// Changes rows as `put_rows` does, if this turn is the present one when they become durable. Otherwise it changes nothing, and
+    /// answers an error.
+    fn put_rows_in(
+        &self,
+        _turn: TurnNumber,
+        rows: Vec<RowChange>,
+    ) -> Result<Pending<()>, AppendError> {
+        self.put_rows(rows)
+    }
 
     /// The rows of a table whose keys begin with `prefix` and come after the key `after`, with their keys, ascending, at most
     /// `limit`. Not a snapshot: a row that changes meanwhile comes in either form.

@@ -6,7 +6,7 @@ use super::rows::remove_begun;
 use crate::{
     delivery::Delivery,
     ids::Epoch,
-    log::{Log, LogError, RowTable, SessionBegin, read_session_row_key},
+    log::{Log, LogError, RowTable, SessionBegin, TurnNumber, read_session_row_key},
 };
 
 /// The interval between two steps of the removal.
@@ -55,7 +55,7 @@ impl BegunRows {
     /// Looks at some rows, if it is time, and removes those from before `since_ms`. Cancel safe: the next round repeats it.
     pub(super) async fn sweep(
         &mut self,
-        log: &dyn Log,
+        (log, turn): (&dyn Log, TurnNumber),
         since_ms: u64,
         now_ms: u64,
     ) -> Result<(), LogError> {
@@ -72,7 +72,7 @@ impl BegunRows {
         let removed: Vec<_> = old.map(|(key, _)| remove_begun(key)).collect();
         if !removed.is_empty() {
             // Nobody waits for it. The next round repairs a failure.
-            let _ = log.put_rows(removed);
+            let _ = log.put_rows_in(turn, removed);
         }
         Ok(())
     }

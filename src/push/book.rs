@@ -93,6 +93,12 @@ impl DeviceBook {
         Ok(devices)
     }
 
+    /// Forgets all users. Devices that are registered at other gateways from now on are seen.
+    pub(super) fn clear(&mut self) {
+        self.present.clear();
+        self.before.clear();
+    }
+
     fn remember(&mut self, user: &UserId, known: Known) {
         if self.present.len() >= KNOWN_USERS_MAX {
             self.before = take(&mut self.present);

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     config::{self, DeviceClass},
     ids::{ConversationSeq, Epoch, MessageId, Seq, UserId},
-    log::{AppendError, FeedPage, FeedPosition, LogError, RowChange, RowTable},
+    log::{AppendError, FeedPage, FeedPosition, LogError, RowChange, RowTable, TurnNumber},
     message::Device,
     metrics::Metrics,
     webhooks::PushEvents,
@@ -62,8 +62,9 @@ pub(super) enum DeciderStep {
     Until(Option<u64>),
 }
 
-/// Makes the decisions of a gateway.
+/// Makes the decisions of a gateway in one turn.
 pub(super) struct Decider {
+    turn: TurnNumber,
     source: FactSource,
     book: DeviceBook,
     rules: PushRules,
@@ -119,7 +120,7 @@ struct Decided {
 }
 
 impl Decider {
-    /// The decisions of a gateway that starts now.
+    /// The decisions of a gateway whose turn begins now.
     pub(super) fn new(
         config: &config::Push,
         source: FactSource,
@@ -127,10 +128,11 @@ impl Decider {
         rules: PushRules,
         seen: Arc<Seen>,
         metrics: Arc<Metrics>,
-        now_ms: u64,
+        (turn, now_ms): (TurnNumber, u64),
     ) -> Self {
         let providers = lanes.iter().map(|lane| lane.provider).collect();
         Self {
+            turn,
             book: DeviceBook::new(Arc::clone(&source.delivery), providers),
             source,
             rules,
@@ -195,6 +197,7 @@ impl Decider {
         if until.is_none_or(|until_ms| until_ms > now_ms) {
             return Ok(DeciderStep::Until(until));
         }
+        self.forget_devices();
         let page = self.due_rows(b"", DUE_TOGETHER).await?;
         let is_last = page.len() < DUE_TOGETHER;
         let mut decided = Decided::default();
@@ -220,6 +223,13 @@ impl Decider {
         }
         self.first_due_ms = first_ms;
         Ok(DeciderStep::Until(first_ms))
+    }
+
+    /// Other gateways register devices as well: what is remembered of users counts for one page.
+    fn forget_devices(&mut self) {
+        if self.source.is_shared {
+            self.book.clear();
+        }
     }
 
     async fn decide_one_due(

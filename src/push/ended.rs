@@ -2,7 +2,7 @@
 
 use super::decider::StepError;
 use crate::{
-    log::{AppendError, Log, RowChange},
+    log::{AppendError, Log, RowChange, TurnNumber},
     webhooks::PushEvent,
 };
 
@@ -55,19 +55,27 @@ impl EndedRows {
     }
 
     /// Writes them if they are many or old. Not cancel safe: after a drop they may be written or not, and are written again.
-    pub(super) async fn write_due(&mut self, log: &dyn Log, now_ms: u64) -> Result<(), StepError> {
+    pub(super) async fn write_due(
+        &mut self,
+        log: (&dyn Log, TurnNumber),
+        now_ms: u64,
+    ) -> Result<(), StepError> {
         let is_time = self.due_at_ms().is_some_and(|due_ms| due_ms <= now_ms);
         self.write(log, if is_time { 1 } else { ENDED_TOGETHER })
             .await
     }
 
     /// Writes them while there are at least so many. Not cancel safe: after a drop they may be written or not, and are written again.
-    pub(super) async fn write(&mut self, log: &dyn Log, least: usize) -> Result<(), StepError> {
+    pub(super) async fn write(
+        &mut self,
+        (log, turn): (&dyn Log, TurnNumber),
+        least: usize,
+    ) -> Result<(), StepError> {
         while !self.rows.is_empty() && self.rows.len() >= least {
             let together = self.rows.len().min(ENDED_TOGETHER);
             let rows = &mut self.rows[..together];
             let changes: Vec<_> = rows.iter().map(EndedRow::change).collect();
-            let pending = log.put_rows(changes.clone())?;
+            let pending = log.put_rows_in(turn, changes.clone())?;
             // They may be written from now on, and are tried again as they are.
             for (row, change) in rows.iter_mut().zip(changes) {
                 *row = EndedRow::Change(change);

@@ -1,13 +1,13 @@
 //! The facts behind a decision: the receiver's sessions, who is absent, and the receiver's settings.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use super::decide::{Classes, SessionFacts};
 use crate::{
     config::DeviceClass,
     delivery::{Delivery, LogError, ReadLimit},
-    ids::{ConversationSeq, SessionKey, UserId},
-    log::{Log, SessionRow},
+    ids::{ConversationSeq, Seq, SessionKey, UserId},
+    log::{Log, RowTable, SessionBegin, SessionRow, read_session_row_key, session_rows_of},
     message::{ReceiveOption, TOGETHER_BYTES_MAX},
     registry::Registry,
 };
@@ -15,12 +15,17 @@ use crate::{
 /// The range with which a conversation is only described: it holds nothing.
 const NOTHING: (ConversationSeq, ConversationSeq) = (ConversationSeq(1), ConversationSeq::ZERO);
 
+/// The begins of a user's sessions that one page of rows has.
+const BEGINS_TOGETHER: usize = 256;
+
 /// The rooms that know the facts.
 #[derive(Clone)]
 pub(super) struct FactSource {
     pub(super) log: Arc<dyn Log>,
     pub(super) registry: Arc<Registry>,
     pub(super) delivery: Arc<Delivery>,
+    /// True if sessions begin at other gateways, too.
+    pub(super) is_shared: bool,
 }
 
 impl FactSource {
@@ -83,6 +88,10 @@ impl FactSource {
                 && !self.registry.has_left(user, *class, now_ms)
         };
         let absent = DeviceClass::ALL.into_iter().filter(is_absent).collect();
+        let begins = match self.is_shared {
+            true => self.begins(user).await?,
+            false => HashMap::new(),
+        };
         let rows = self.log.sessions(user).wait().await?;
         let rows = rows.into_iter().map(|(key, row)| {
             let mut held = present.iter();
@@ -93,9 +102,34 @@ impl FactSource {
             } else {
                 ConversationSeq::ZERO
             };
-            self.facts(key, row, held, proven)
+            let begun = begins.get(&key).copied().unwrap_or_default();
+            let mut facts = self.facts(key, row, held, proven);
+            facts.begun = facts.begun.max(begun);
+            facts
         });
         Ok((rows.collect(), absent))
+    }
+
+    /// The begins of a user's sessions at all gateways, as their rows keep them.
+    async fn begins(&self, user: &UserId) -> Result<HashMap<SessionKey, Seq>, LogError> {
+        let prefix = session_rows_of(SessionBegin::PUSH_PREFIX, user);
+        let (mut begins, mut after) = (HashMap::new(), Vec::new());
+        loop {
+            let page = self
+                .log
+                .rows(RowTable::Consumers, &prefix, &after, BEGINS_TOGETHER);
+            let page = page.wait().await?;
+            for (key, value) in &page {
+                let session = read_session_row_key(SessionBegin::PUSH_PREFIX, key);
+                if let Some((session, begun)) = session.zip(SessionBegin::read(value)) {
+                    begins.insert(session, begun.cursor);
+                }
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == BEGINS_TOGETHER => after = last.to_vec(),
+                _ => return Ok(begins),
+            }
+        }
     }
 
     /// True if the user wants to hear nothing of this conversation. Cancel safe: it only reads.

@@ -83,6 +83,12 @@ impl VendorLane {
         dropped
     }
 
+    /// Forgets all tasks. Their rows stay.
+    pub(super) fn clear(&self) {
+        *self.lock() = LaneNumbers::default();
+        self.gauge.set(0.0);
+    }
+
     fn lock(&self) -> MutexGuard<'_, LaneNumbers> {
         // A panic of the lock's holder leaves the set of plain values whole.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)

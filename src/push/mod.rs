@@ -2,7 +2,7 @@
 //!
 //! Promises: no push for a message that a session of the device's class had acked durably when the decision fell. At least one attempt
 //! for every device of a class that was not served, unless its task expired. Both hold over a crash, which can cause a push too many and
-//! never one too few. A vendor that is down delays no other vendor and no message. A gateway without a vendor has none of this: no
+//! never one too few. Of the gateways that share a log, the one that has the turn decides and pushes. A vendor that is down delays no other vendor and no message. A gateway without a vendor has none of this: no
 //! thread, no row, no memory. Leaves to others: the devices (`delivery`), and how a vendor is called (`vendor/`).
 //!
 //! - `decide.rs`: which classes of a receiver's devices get a push, and when. Pure
@@ -40,7 +40,10 @@ mod underway;
 pub mod vendor;
 mod worker;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use tokio::sync::Notify;
 
@@ -49,6 +52,8 @@ use self::{
     decider::Decider,
     facts::FactSource,
     lane::VendorLane,
+    text::Wording,
+    underway::CallsUnderway,
     vendor::Vendor,
     worker::{VendorWorker, WorkerParts},
 };
@@ -60,21 +65,32 @@ pub use self::{
 use crate::{
     config,
     delivery::Delivery,
-    log::{Commit, Consumer, Log},
+    log::{Commit, Consumer, Log, TurnNumber, WorkTurn},
     metrics::Metrics,
     registry::Registry,
     webhooks::PushEvents,
 };
 
-/// Vendor push of one gateway, before it runs.
+/// Vendor push of one gateway, before it runs. Where several gateways share a log, it runs while the gateway has the turn.
 pub struct PushRoom {
-    decider: Decider,
-    workers: Vec<VendorWorker>,
-    delivery: Arc<Delivery>,
+    config: config::Push,
+    vendors: Vec<(Arc<dyn Vendor>, Arc<VendorLane>)>,
+    source: FactSource,
+    metrics: Arc<Metrics>,
+    events: PushEvents,
+    underway: Arc<CallsUnderway>,
+    /// The rows of erased users that were removed and are still counted.
+    forgotten: Arc<AtomicUsize>,
+    turn: WorkTurn,
     /// Tells that the feed has something new.
     news: Arc<Notify>,
     seen: Arc<Seen>,
-    forgetter: PushForgetter,
+}
+
+/// The work of one turn.
+struct PushWork {
+    decider: Decider,
+    workers: Vec<VendorWorker>,
 }
 
 /// Tells of commits. The feed has them.
@@ -99,67 +115,93 @@ impl PushRoom {
         let news = Arc::new(Notify::new());
         log.commits(Arc::new(News(Arc::clone(&news))));
         delivery.keep_begins_for_push();
-        let seen = Arc::new(Seen::default());
-        let now_ms = delivery.now_ms();
-        let rules = PushRules::new(config, now_ms);
-        let source = FactSource {
-            log,
-            registry,
-            delivery: Arc::clone(&delivery),
-        };
-        let parts = WorkerParts::new(
-            config,
-            source.clone(),
-            rules.clone(),
-            Arc::clone(&seen),
-            Arc::clone(metrics),
-        );
-        let workers = vendors.into_iter().map(|vendor| {
+        let vendors = vendors.into_iter().map(|vendor| {
             let lane = VendorLane::new(vendor.provider(), metrics);
-            VendorWorker::new(parts.clone(), vendor, lane)
+            (vendor, lane)
         });
-        let workers: Vec<_> = workers.collect();
-        let lanes = workers.iter().map(|worker| Arc::clone(worker.lane()));
-        let lanes: Vec<_> = lanes.collect();
-        let undue = Arc::default();
-        let forgetter = PushForgetter::new(
-            Arc::clone(&source.log),
-            lanes.clone(),
-            parts.underway,
-            Arc::clone(&undue),
-        );
-        let decider = Decider::new(
-            config,
-            source,
-            (lanes, undue),
-            rules,
-            Arc::clone(&seen),
-            Arc::clone(metrics),
-            now_ms,
-        );
+        let turn = log.turn();
         Self {
-            decider,
-            workers,
-            delivery,
+            config: config.clone(),
+            vendors: vendors.collect(),
+            source: FactSource {
+                log,
+                registry,
+                delivery,
+                is_shared: turn.is_shared(),
+            },
+            metrics: Arc::clone(metrics),
+            events: PushEvents::default(),
+            underway: Arc::default(),
+            forgotten: Arc::default(),
+            turn,
             news,
-            seen,
-            forgetter,
+            seen: Arc::default(),
         }
+    }
+
+    /// The work of a turn that begins now. Nothing of an earlier turn is known to it.
+    fn work(&self, turn: TurnNumber) -> PushWork {
+        self.clear();
+        let now_ms = self.source.delivery.now_ms();
+        let rules = PushRules::new(&self.config, now_ms);
+        let parts = WorkerParts {
+            source: self.source.clone(),
+            rules: rules.clone(),
+            wording: Arc::new(Wording::new(&self.config)),
+            seen: Arc::clone(&self.seen),
+            metrics: Arc::clone(&self.metrics),
+            expire_after: self.config.expire_after,
+            events: self.events.clone(),
+            underway: Arc::clone(&self.underway),
+            turn,
+        };
+        let workers = self.vendors.iter().map(|(vendor, lane)| {
+            VendorWorker::new(parts.clone(), Arc::clone(vendor), Arc::clone(lane))
+        });
+        let mut decider = Decider::new(
+            &self.config,
+            self.source.clone(),
+            (self.lanes(), Arc::clone(&self.forgotten)),
+            rules,
+            Arc::clone(&self.seen),
+            Arc::clone(&self.metrics),
+            (turn, now_ms),
+        );
+        decider.tell_events(self.events.clone());
+        PushWork {
+            decider,
+            workers: workers.collect(),
+        }
+    }
+
+    /// Forgets what waits. The rows have it.
+    fn clear(&self) {
+        self.vendors.iter().for_each(|(_, lane)| lane.clear());
+        self.forgotten.store(0, Relaxed);
+        self.metrics.push.due.set(0.0);
+        self.metrics.push.lag.set(0.0);
+    }
+
+    fn lanes(&self) -> Vec<Arc<VendorLane>> {
+        let lanes = self.vendors.iter().map(|(_, lane)| Arc::clone(lane));
+        lanes.collect()
     }
 
     /// The same, which tells webhooks of the ends of pushes.
     #[must_use]
     pub fn telling(mut self, events: &PushEvents) -> Self {
-        self.decider.tell_events(events.clone());
-        for worker in &mut self.workers {
-            worker.tell_events(events.clone());
-        }
+        self.events = events.clone();
         self
     }
 
     /// Forgets users who were erased.
     pub fn forgetter(&self) -> PushForgetter {
-        self.forgetter.clone()
+        PushForgetter::new(
+            Arc::clone(&self.source.log),
+            self.lanes(),
+            Arc::clone(&self.underway),
+            Arc::clone(&self.forgotten),
+        )
     }
 
     /// The fate of the latest pushes.

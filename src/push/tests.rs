@@ -112,6 +112,7 @@ struct Bench {
     base: Base<MemoryLog>,
     registry: Arc<Registry>,
     room: PushRoom,
+    work: PushWork,
     stand: Arc<Stand>,
     provider: Provider,
     connections: u64,
@@ -157,6 +158,7 @@ impl Bench {
             hands,
             registry: Arc::clone(&base.registry),
             base,
+            work: room.work(TurnNumber::ALWAYS),
             room,
             stand,
             provider,
@@ -176,7 +178,7 @@ impl Bench {
 
     async fn start(&mut self) {
         let now_ms = self.now_ms();
-        self.room.decider.start(now_ms).await.unwrap();
+        self.work.decider.start(now_ms).await.unwrap();
     }
 
     fn now_ms(&self) -> u64 {
@@ -192,15 +194,7 @@ impl Bench {
         let departures = Departures::new(clock(&self.hands), self.config.push.after);
         let registry = Registry::new(&self.config.sessions, Arc::default());
         self.registry = Arc::new(registry.noting(departures));
-        let delivery = Delivery::new(
-            Arc::clone(&self.base.log) as Arc<dyn Log>,
-            Arc::clone(&self.registry),
-            Arc::clone(&self.base.tokens),
-            clock(&self.hands),
-            Arc::clone(&self.base.metrics),
-            &self.config.push,
-        );
-        self.base.delivery = Arc::new(delivery.with_proofs());
+        self.base.delivery = self.another_delivery();
         let vendor = StandVendor(self.provider, Arc::clone(&self.stand));
         self.room = PushRoom::new(
             &self.config.push,
@@ -210,7 +204,21 @@ impl Bench {
             Arc::clone(&self.base.delivery),
             &self.base.metrics,
         );
+        self.work = self.room.work(TurnNumber::ALWAYS);
         self.start().await;
+    }
+
+    /// The rooms below of another start, or of another gateway on the same log.
+    fn another_delivery(&self) -> Arc<Delivery> {
+        let delivery = Delivery::new(
+            Arc::clone(&self.base.log) as Arc<dyn Log>,
+            Arc::clone(&self.registry),
+            Arc::clone(&self.base.tokens),
+            clock(&self.hands),
+            Arc::clone(&self.base.metrics),
+            &self.config.push,
+        );
+        Arc::new(delivery.with_proofs())
     }
 
     async fn register(&self, platform: Platform, token: &str, lang: &str) {
@@ -285,7 +293,7 @@ impl Bench {
     async fn decide(&mut self) {
         loop {
             let now_ms = self.now_ms();
-            let decider = &mut self.room.decider;
+            let decider = &mut self.work.decider;
             let feed = decider.take_feed(now_ms).await.unwrap();
             let due = decider.decide_due(now_ms).await.unwrap();
             if feed != DeciderStep::Done && due != DeciderStep::Done {
@@ -299,7 +307,7 @@ impl Bench {
         let mut made = 0;
         loop {
             let now_ms = self.now_ms();
-            let worker = &mut self.room.workers[0];
+            let worker = &mut self.work.workers[0];
             worker.wake();
             worker.fill(now_ms).await.unwrap();
             let calls = worker.next(now_ms).await;

@@ -18,12 +18,12 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    PushRoom,
+    PushRoom, PushWork,
     call::VendorCall,
     decider::{Decider, DeciderStep, StepError},
     worker::VendorWorker,
 };
-use crate::{delivery::Delivery, threads::Pulse};
+use crate::{delivery::Delivery, log::TurnNumber, threads::Pulse};
 
 /// The pause before a step is tried again that the log did not do.
 const RETRY: Duration = Duration::from_secs(1);
@@ -34,6 +34,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const POSITION_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest time for the last rows at the end.
 const LAST_ROWS: Duration = Duration::from_secs(1);
+/// The interval between two looks at a feed that several gateways write. The others' commits bring no news.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The threads that read the log's disk for the decisions and the workers: each of them reads one thing at a time.
 const PUSH_DISK_THREADS: usize = 4;
 
@@ -134,28 +136,63 @@ impl Driver {
 }
 
 impl PushRoom {
-    /// Makes the decisions and the calls until `stopped` says true. Panics where one of its tasks does. Cancel safe: after a drop tasks
-    /// that were done in the last second may be done again.
+    /// Makes the decisions and the calls until `stopped` says true, while this gateway has the turn. Panics where one of its tasks
+    /// does. Cancel safe: after a drop tasks that were done in the last second may be done again.
     pub async fn run(self, pulse: Pulse, stopped: watch::Receiver<bool>) {
         let driver = Driver {
-            delivery: self.delivery,
+            delivery: Arc::clone(&self.source.delivery),
             stopped,
             is_failing: AtomicBool::new(false),
         };
+        while !driver.is_stopped() {
+            if let Some(turn) = self.turn.now() {
+                self.run_in(turn, &pulse, &driver).await;
+                continue;
+            }
+            pulse.rest();
+            tokio::select! {
+                biased;
+                () = driver.stopped() => {}
+                () = self.turn.other_than(None) => {}
+            }
+        }
+    }
+
+    /// Works until the turn ends, or the gateway.
+    async fn run_in(&self, turn: TurnNumber, pulse: &Pulse, driver: &Driver) {
+        if self.turn.is_shared() {
+            info!("vendor push runs at this gateway now");
+        }
+        let (end, ended) = watch::channel(false);
+        let in_turn = Driver {
+            stopped: ended,
+            ..driver.another()
+        };
         let mut tasks = JoinSet::new();
-        let decided = decide_on(self.decider, self.workers, self.news, driver.another());
-        tasks.spawn(decided);
+        let look = self.turn.is_shared().then_some(LOOK_INTERVAL);
+        tasks.spawn(decide_on(
+            self.work(turn),
+            Arc::clone(&self.news),
+            look,
+            in_turn,
+        ));
         loop {
             pulse.beat();
             tokio::select! {
                 biased;
                 () = driver.stopped() => break,
+                () = self.turn.other_than(Some(turn)) => break,
                 () = sleep(BEAT) => {}
                 ended = tasks.join_next() => return raise(ended),
             }
         }
+        end.send_replace(true);
         while let Some(ended) = tasks.join_next().await {
             raise(Some(ended));
+        }
+        self.clear();
+        if !driver.is_stopped() {
+            info!("vendor push ends at this gateway: another one has the turn");
         }
     }
 }
@@ -170,12 +207,11 @@ fn raise<T>(ended: Option<Result<T, tokio::task::JoinError>>) {
 }
 
 /// Makes the decisions. The workers begin once the rows of earlier ones are taken up.
-async fn decide_on(
-    mut decider: Decider,
-    workers: Vec<VendorWorker>,
-    news: Arc<Notify>,
-    driver: Driver,
-) {
+async fn decide_on(work: PushWork, news: Arc<Notify>, look: Option<Duration>, driver: Driver) {
+    let PushWork {
+        mut decider,
+        workers,
+    } = work;
     while let Err(error) = decider.start(driver.now_ms()).await {
         driver.pause(&error).await;
         if driver.is_stopped() {
@@ -210,6 +246,7 @@ async fn decide_on(
             () = driver.until(due_ms), if due_ms.is_some() => {}
             // While a page waits for its time, news change nothing.
             () = news.notified(), if feed_ms.is_none() => {}
+            () = sleep(look.unwrap_or_default()), if look.is_some() && feed_ms.is_none() => {}
             () = sleep(POSITION_INTERVAL), if keeps => {
                 if let Err(error) = decider.keep_position().await {
                     driver.pause(&error).await;

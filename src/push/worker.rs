@@ -27,8 +27,7 @@ use super::{
     vendor::{Outcome, Vendor},
 };
 use crate::{
-    config,
-    log::RowTable,
+    log::{Log, RowTable, TurnNumber},
     message::Device,
     metrics::{Metrics, PushOutcomes},
     webhooks::{PushEvent, PushEvents},
@@ -49,26 +48,13 @@ pub(super) struct WorkerParts {
     /// Tells webhooks of the ends of pushes.
     pub(super) events: PushEvents,
     pub(super) underway: Arc<CallsUnderway>,
+    pub(super) turn: TurnNumber,
 }
 
 impl WorkerParts {
-    pub(super) fn new(
-        config: &config::Push,
-        source: FactSource,
-        rules: PushRules,
-        seen: Arc<Seen>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {
-            source,
-            rules,
-            wording: Arc::new(Wording::new(config)),
-            seen,
-            metrics,
-            expire_after: config.expire_after,
-            events: PushEvents::default(),
-            underway: Arc::default(),
-        }
+    /// The log, and the turn in which rows change.
+    fn rows(&self) -> (&dyn Log, TurnNumber) {
+        (&*self.source.log, self.turn)
     }
 }
 
@@ -96,11 +82,6 @@ impl VendorWorker {
             ended: EndedRows::default(),
             floor: 0,
         }
-    }
-
-    /// Tells webhooks of the ends of pushes.
-    pub(super) fn tell_events(&mut self, events: PushEvents) {
-        self.parts.events = events;
     }
 
     /// The vendor.
@@ -139,8 +120,7 @@ impl VendorWorker {
                 self.end(number, &task, SeenState::Expired, now_ms).await;
                 self.outcomes.expired.increment(1);
             }
-            let log = &*self.parts.source.log;
-            self.ended.write_due(log, now_ms).await?;
+            self.ended.write_due(self.parts.rows(), now_ms).await?;
             let Some((after, limit)) = self.line.wants() else {
                 return Ok(());
             };
@@ -170,7 +150,7 @@ impl VendorWorker {
 
     /// Removes the rows of all ended tasks. Not cancel safe: after a drop they may be there still.
     pub(super) async fn flush(&mut self) -> Result<(), StepError> {
-        self.ended.write(&*self.parts.source.log, 1).await
+        self.ended.write(self.parts.rows(), 1).await
     }
 
     /// The calls that are to be made next; none if none may begin now. Give the end of each to [`take`](Self::take).

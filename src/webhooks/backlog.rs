@@ -8,7 +8,7 @@ use std::sync::{
 use bytes::Bytes;
 
 use super::rows;
-use crate::log::{Log, LogError, RowTable};
+use crate::log::{Log, LogError, RowTable, TurnNumber};
 
 /// The events of push that wait for a receiver that is away: as many as there may be tasks of push.
 pub(super) const PUSH_EVENTS_MAX: u64 = 1_000_000;
@@ -92,7 +92,7 @@ impl PushBacklog {
     }
 
     /// Removes the oldest events if there are too many. A row keeps their loss until it is told.
-    pub(super) async fn trim(&mut self, log: &dyn Log) -> Result<(), LogError> {
+    pub(super) async fn trim(&mut self, log: &dyn Log, turn: TurnNumber) -> Result<(), LogError> {
         if self.waiting() <= self.max {
             return Ok(());
         }
@@ -110,7 +110,7 @@ impl PushBacklog {
             .map(|(key, _)| rows::remove(key))
             .collect();
         changes.push(rows::push_loss((from_ms, to_ms)));
-        let Ok(pending) = log.put_rows(changes) else {
+        let Ok(pending) = log.put_rows_in(turn, changes) else {
             return Ok(());
         };
         if matches!(pending.await, Ok(Ok(()))) {

@@ -147,27 +147,7 @@ struct Index {
 }
 
 impl Index {
-    fn remove(&mut self, number: u64) -> Option<usize> {
-        let bytes = self.letters.remove(&number)?;
-        self.bytes -= bytes;
-        Some(bytes)
-    }
-}
-
-/// The reason for which letters are not sent again.
-#[derive(Debug, thiserror::Error)]
-pub enum LetterError {
-    /// They could not be read.
-    #[error(transparent)]
-    Read(#[from] LogError),
-    /// They could not be moved.
-    #[error(transparent)]
-    Write(#[from] AppendError),
-}
-
-impl DeadLetters {
-    /// Reads the list.
-    pub(super) async fn open(log: Arc<dyn Log>, metrics: Arc<Metrics>) -> Result<Self, LogError> {
+    async fn read(log: &dyn Log) -> Result<Self, LogError> {
         let mut index = Index {
             next: 1,
             ..Index::default()
@@ -191,12 +171,64 @@ impl DeadLetters {
                 }
             }
         }
+        Ok(index)
+    }
+
+    fn remove(&mut self, number: u64) -> Option<usize> {
+        let bytes = self.letters.remove(&number)?;
+        self.bytes -= bytes;
+        Some(bytes)
+    }
+}
+
+/// The reason for which letters are not sent again.
+#[derive(Debug, thiserror::Error)]
+pub enum LetterError {
+    /// They could not be read.
+    #[error(transparent)]
+    Read(#[from] LogError),
+    /// They could not be moved.
+    #[error(transparent)]
+    Write(#[from] AppendError),
+}
+
+impl DeadLetters {
+    /// Reads the list.
+    pub(super) async fn open(log: Arc<dyn Log>, metrics: Arc<Metrics>) -> Result<Self, LogError> {
+        let index = Index::read(&*log).await?;
         metrics.webhook_dead_letters.set(index.letters.len() as f64);
         Ok(Self {
             log,
             metrics,
             index: Mutex::new(index),
         })
+    }
+
+    /// Reads the list again if the gateway that has the turn is another one. Cancel safe: a repeat does no harm.
+    pub async fn follow(&self) -> Result<(), LogError> {
+        match self.log.turn().now() {
+            Some(_) => Ok(()),
+            None => self.reload().await,
+        }
+    }
+
+    /// Reads the list again. No letter is added meanwhile.
+    pub(super) async fn reload(&self) -> Result<(), LogError> {
+        let read = Index::read(&*self.log).await?;
+        let mut index = self.lock();
+        *index = read;
+        self.measure(&index);
+        Ok(())
+    }
+
+    /// Another gateway took letters from the list, to be sent again.
+    pub(super) fn taken(&self, told: &[RowChange]) {
+        let numbers = told.iter();
+        let numbers = numbers.filter_map(|row| rows::read_letter_key(rows::AGAIN_PREFIX, &row.key));
+        let gone: Vec<_> = numbers.map(|(number, _)| (number, 0)).collect();
+        if !gone.is_empty() {
+            self.changed(&gone);
+        }
     }
 
     /// Adds refused events. Returns the changes of rows that keep them, and that remove the oldest ones where there are too
@@ -272,6 +304,7 @@ impl DeadLetters {
     /// Sends these letters again, or all. Returns their number. An unknown number is passed over. Not cancel safe: some letters may be
     /// sent again and others not. A repeat sends the others.
     pub async fn send_again(&self, numbers: Option<Vec<u64>>) -> Result<usize, LetterError> {
+        self.follow().await?;
         let numbers = numbers.unwrap_or_else(|| self.lock().letters.keys().copied().collect());
         let mut sent = 0;
         for some in numbers.chunks(AGAIN_AT_ONCE) {

@@ -64,6 +64,7 @@ impl HookForgetter {
     /// there. A repeat removes it.
     pub async fn forget(&self, user: &UserId, erasure: &Erasure) -> Result<(), LetterError> {
         self.tell_thread(user, 0).await;
+        self.tell_others(user).await?;
         self.forget_sessions(user, erasure).await?;
         self.forget_expiries(user, erasure).await?;
         let pushes = self.forget_pushes(user, erasure).await?;
@@ -72,6 +73,7 @@ impl HookForgetter {
         }
         // A batch may have been composed of letters meanwhile.
         self.tell_thread(user, pushes).await;
+        self.tell_others(user).await?;
         Ok(())
     }
 
@@ -89,6 +91,15 @@ impl HookForgetter {
         if orders.send(order).await.is_ok() {
             let _ = is_done.await;
         }
+    }
+
+    /// Orders the gateway that has the turn to forget the user, where it may be another one: it looks before each request.
+    async fn tell_others(&self, user: &UserId) -> Result<(), LetterError> {
+        if self.running.is_none() || !self.log.turn().is_shared() {
+            return Ok(());
+        }
+        self.put(vec![rows::forget_row(fastrand::u128(..), user)])
+            .await
     }
 
     /// Removes the rows of sessions of before.

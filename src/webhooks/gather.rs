@@ -8,7 +8,7 @@
 //! rows cover exactly these events: a source moves its place only with the events that it adds. A composition that failed
 //! without an event returns the error. Such a composition passed only what is not told, and the next one goes on from there.
 //!
-//! - `anew.rs`: a batch is dropped and composed anew, because a user in it was erased
+//! - `anew.rs`: the begin of a turn or of an epoch, and a batch that is composed anew because a user in it was erased
 
 mod anew;
 
@@ -29,7 +29,7 @@ use crate::{
     ids::{Seq, SessionKey},
     log::{
         CursorMove, EXPIRY_PREFIX, Expiry, FeedLimit, FeedPosition, Log, LogError, RowChange,
-        RowTable, SessionBegin,
+        RowTable, SessionBegin, TurnNumber,
     },
     registry::Registry,
 };
@@ -68,9 +68,11 @@ pub(super) struct Gatherer {
     start_ms: u64,
     presence_count: u64,
     is_state_told: bool,
+    tells_presence: bool,
     /// True if a batch was dropped that was not told: all that was taken for it is taken again.
     must_begin_anew: bool,
-    turn: u64,
+    round: u64,
+    turn: TurnNumber,
 }
 
 /// A batch that is being composed.
@@ -160,8 +162,10 @@ impl Gatherer {
             start_ms: now_ms,
             presence_count: 0,
             is_state_told: false,
+            tells_presence: true,
             must_begin_anew: false,
-            turn: 0,
+            round: 0,
+            turn: TurnNumber::ALWAYS,
         }
     }
 
@@ -186,7 +190,7 @@ impl Gatherer {
         if !is_batch {
             // Nobody waits for these rows. A failure to write them is repaired by the next ones.
             if !draft.done.is_empty() {
-                let _ = self.log.put_rows(draft.done);
+                let _ = self.log.put_rows_in(self.turn, draft.done);
             }
             return filled.map(|has_more| (None, has_more));
         }
@@ -200,17 +204,17 @@ impl Gatherer {
     /// Adds what each source has. Returns true if the log may have more. What was added before an error stays whole.
     async fn fill(&mut self, draft: &mut Draft, now_ms: u64) -> Result<bool, LogError> {
         self.tell_state(draft, now_ms);
-        self.turn += 1;
+        self.round += 1;
         // Each source has its share, so that a flood of one kind does not hold up the others. In a small batch they take turns.
         let share = (draft.max / 8).max(1);
         let acks = (draft.max / 4).max(1);
-        let (before, after) = match self.turn % 2 {
+        let (before, after) = match self.round % 2 {
             0 => (draft.max.div_ceil(2), usize::MAX),
             _ => (0, usize::MAX),
         };
         let mut has_more = self.gather_commits(draft, before, now_ms).await?;
         for source in 0..4 {
-            match (self.turn + source) % 4 {
+            match (self.round + source) % 4 {
                 0 => self.gather_presence(draft, share),
                 1 => self.gather_pushes(draft, share).await?,
                 2 => self.gather_expiries(draft, share).await?,
@@ -246,7 +250,7 @@ impl Gatherer {
     }
 
     fn tell_state(&mut self, draft: &mut Draft, now_ms: u64) {
-        if std::mem::replace(&mut self.is_state_told, true) {
+        if std::mem::replace(&mut self.is_state_told, true) || !self.tells_presence {
             return;
         }
         // A change between the two is in both.
@@ -478,22 +482,5 @@ impl Gatherer {
             }
         }
         Ok(true)
-    }
-
-    /// A new epoch began: positions of the old one mean nothing. The messages between the last one told and now are announced as
-    /// lost.
-    async fn begin_epoch(&mut self, draft: &mut Draft, now_ms: u64) -> Result<(), LogError> {
-        let page = self.log.feed(FeedPosition::NEWEST, END_ONLY).wait().await?;
-        let old = self.commits;
-        self.commits = FeedPlace {
-            position: page.next,
-            epoch: page.epoch,
-            time_ms: now_ms,
-        };
-        if self.settings.wants(EventKind::MessageAccepted) {
-            let times_ms = (old.time_ms, now_ms);
-            draft.push(HookEvent::lost_commits(page.epoch, old.position, times_ms));
-        }
-        Ok(())
     }
 }

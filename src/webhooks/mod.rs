@@ -1,6 +1,6 @@
 //! Webhooks: another system is told of messages, acks, pushes and presence, and may be asked before each send.
 //!
-//! Promises: each event of a message or a push is told at least once, under an id that stays the same at each repeat. A user's
+//! Of the gateways that share a log, the one that has the turn sends events. Promises: each event of a message or a push is told at least once, under an id that stays the same at each repeat. A user's
 //! events of one kind keep their order. A receiver that is slow or away costs bounded memory and delays no message: the log is
 //! its queue. Events that retention removed before they were told are announced. Leaves to others: the calls themselves (`outbound`), and
 //! when a push ends (`push`).
@@ -55,7 +55,7 @@ pub use self::{
 use crate::{
     clock::Clock,
     config::Config,
-    log::{EXPIRIES_WANTED, Log},
+    log::{EXPIRIES_WANTED, Log, RowTable, remove_rows},
     metrics::Metrics,
     outbound::{Outbound, Reach, SHORT_IDLE_TIMEOUT, WebhookSecrets},
     registry::Registry,
@@ -149,6 +149,11 @@ pub fn start(
 /// Retention need not tell of expired messages.
 fn forget_expiries(log: Arc<dyn Log>) {
     tokio::spawn(async move {
+        let orders = (RowTable::Consumers, rows::FORGET_PREFIX);
+        let removed = remove_rows::<LetterError>(&*log, orders, 256, |_, _| true).await;
+        if let Err(error) = removed {
+            tracing::debug!(%error, "orders of earlier webhooks are not removed yet");
+        }
         if let Ok(Some(_)) = gather::row(&*log, EXPIRIES_WANTED).await {
             // The next start repairs a failure.
             let _ = log.put_rows(vec![rows::remove(EXPIRIES_WANTED)]);

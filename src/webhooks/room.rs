@@ -90,7 +90,11 @@ impl WebhooksRoom {
         let news = Arc::new(Notify::new());
         log.commits(Arc::new(HookNews(Arc::clone(&news))));
         let presence = Arc::new(PresenceNotes::new(Arc::clone(&clock), Arc::clone(&news)));
-        registry.watch(presence.clone());
+        let turn = log.turn();
+        let is_shared = turn.is_shared();
+        if !is_shared {
+            registry.watch(presence.clone());
+        }
         let (commits, is_kept) = gather::place(&*log, rows::COMMITS_KEY).await?;
         let (cursors, _) = gather::place(&*log, rows::CURSORS_KEY).await?;
         let wants_expiries = settings.wants(EventKind::MessageExpired);
@@ -150,6 +154,9 @@ impl WebhooksRoom {
             dispatch: Dispatch::default(),
             forgets,
             is_away: false,
+            // The only gateway has read everything above.
+            present: turn.now().filter(|_| !is_shared),
+            turn,
         };
         Ok(Self { worker, opened })
     }

@@ -9,6 +9,7 @@
 //! | `webhooks/push-loss/` time u64, time u64 | empty: the events of push between these times are gone | until it was told |
 //! | `webhooks/dead/` number u64, part u8 | a part of a dead letter as JSON | until it is sent again, or too many follow |
 //! | `webhooks/again/` number u64, part u8 | the same, to be sent again | until it was told |
+//! | `webhooks/forget/` 16 random bytes, user | empty: an order to forget an erased user, for the gateway that has the turn | until it is done |
 //!
 //! Integers are big endian. `session_row_key` of the log makes the keys of sessions.
 
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{Epoch, Seq, SessionKey},
+    ids::{Epoch, Seq, SessionKey, UserId},
     log::{FeedPosition, ROW_VALUE_BYTES_MAX, RowChange, RowTable, session_row_key},
 };
 
@@ -27,6 +28,7 @@ pub(super) const PUSH_PREFIX: &[u8] = b"webhooks/push/";
 pub(super) const PUSH_LOSS_PREFIX: &[u8] = b"webhooks/push-loss/";
 pub(super) const DEAD_PREFIX: &[u8] = b"webhooks/dead/";
 pub(super) const AGAIN_PREFIX: &[u8] = b"webhooks/again/";
+pub(super) const FORGET_PREFIX: &[u8] = b"webhooks/forget/";
 
 /// A change of a row of this room.
 pub(super) fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> RowChange {
@@ -172,6 +174,18 @@ pub(super) fn letter_key(prefix: &[u8], letter: u64, part: u8) -> Vec<u8> {
 /// The begin of the keys of all parts of a letter.
 pub(super) fn letter_prefix(prefix: &[u8], letter: u64) -> Vec<u8> {
     [prefix, &letter.to_be_bytes()].concat()
+}
+
+/// The row of an order to forget an erased user. `name`: a random number, so that no order has the row of another.
+pub(super) fn forget_row(name: u128, user: &UserId) -> RowChange {
+    let key = [FORGET_PREFIX, &name.to_be_bytes(), user.as_str().as_bytes()].concat();
+    put(key, Bytes::new())
+}
+
+/// The user of such an order.
+pub(super) fn read_forget_key(key: &[u8]) -> Option<UserId> {
+    let (_, user) = key.strip_prefix(FORGET_PREFIX)?.split_at_checked(16)?;
+    UserId::new(std::str::from_utf8(user).ok()?).ok()
 }
 
 /// The number and the part in the key of a letter.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rows::{self, ToldUpTo};
-use crate::log::{Log, RowTable, SessionBegin, read_session_row_key};
+use crate::log::{Log, RowTable, SessionBegin, TurnNumber, read_session_row_key};
 
 /// The interval between two steps.
 const SWEEP_INTERVAL_MS: u64 = 60_000;
@@ -31,7 +31,7 @@ impl Sweep {
     }
 
     /// Looks at some rows, if it is time. A failure is repaired by the next round.
-    pub(super) async fn step(&mut self, log: &dyn Log, now_ms: u64) {
+    pub(super) async fn step(&mut self, (log, turn): (&dyn Log, TurnNumber), now_ms: u64) {
         if now_ms < self.next_ms {
             return;
         }
@@ -58,7 +58,7 @@ impl Sweep {
         let removed: Vec<_> = old.map(|(key, _)| rows::remove(key)).collect();
         if !removed.is_empty() {
             // Nobody waits for it.
-            let _ = log.put_rows(removed);
+            let _ = log.put_rows_in(turn, removed);
         }
     }
 }

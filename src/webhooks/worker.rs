@@ -13,11 +13,13 @@ use super::{
     dispatch::{Dispatch, DispatchStep, EndedBatch, Settled},
     forget::{ForgetOrder, name_in_json},
     gather::Gatherer,
+    rows,
     sweep::Sweep,
 };
 use crate::{
     clock::Clock,
-    log::{Log, RowChange},
+    ids::UserId,
+    log::{Log, LogError, RowChange, RowTable, TurnNumber, WorkTurn},
     metrics::Metrics,
     threads::Pulse,
 };
@@ -28,6 +30,9 @@ const WEBHOOK_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const LINGER_FOR_MORE: Duration = Duration::from_millis(10);
 /// The pause before the log is asked again that failed, or refused the rows of a batch.
 const LOG_RETRY: Duration = Duration::from_secs(1);
+
+/// The orders of other gateways that are looked at together.
+const ORDERS_TOGETHER: usize = 64;
 
 /// All that the thread works with.
 pub(super) struct HookWorker {
@@ -45,6 +50,9 @@ pub(super) struct HookWorker {
     pub(super) forgets: mpsc::Receiver<ForgetOrder>,
     /// True while the receiver takes nothing, so that this is said once.
     pub(super) is_away: bool,
+    pub(super) turn: WorkTurn,
+    /// The turn in which the thread works; `None` while another gateway has it.
+    pub(super) present: Option<TurnNumber>,
 }
 
 impl HookWorker {
@@ -55,11 +63,30 @@ impl HookWorker {
             while let Ok(order) = self.forgets.try_recv() {
                 self.forget(order);
             }
+            if self.turn.now() != self.present {
+                self.change_turn(pulse).await;
+            }
+            let Some(turn) = self.present else {
+                pulse.rest();
+                tokio::select! {
+                    biased;
+                    _ = halt.changed() => {}
+                    Some(order) = self.forgets.recv() => self.forget(order),
+                    () = self.turn.other_than(None) => {}
+                }
+                continue;
+            };
+            if let Err(error) = self.take_orders(turn).await {
+                tracing::warn!(%error, "webhooks cannot read the log, and try again");
+                pulse.rest();
+                sleep(LOG_RETRY).await;
+                continue;
+            }
             let now_ms = self.clock.now_ms();
             match self.dispatch.step(now_ms) {
                 DispatchStep::Send => self.send(pulse, now_ms).await,
                 DispatchStep::Wait(until_ms) => {
-                    if let Err(error) = self.gatherer.pushes.trim(&*self.log).await {
+                    if let Err(error) = self.gatherer.pushes.trim(&*self.log, turn).await {
                         tracing::warn!(%error, "the events of push could not be counted");
                     }
                     let wait = Duration::from_millis(until_ms - now_ms);
@@ -76,7 +103,7 @@ impl HookWorker {
                     Ok((None, true)) => tokio::task::yield_now().await,
                     Ok((None, false)) => {
                         self.metrics.webhook_lag.set(0.0);
-                        self.sweep.step(&*self.log, now_ms).await;
+                        self.sweep.step((&*self.log, turn), now_ms).await;
                         pulse.rest();
                         tokio::select! {
                             biased;
@@ -101,6 +128,62 @@ impl HookWorker {
         }
     }
 
+    /// Ends the work of a turn that is over, or begins that of a new one as after a start.
+    async fn change_turn(&mut self, pulse: &Pulse) {
+        self.dispatch = Dispatch::default();
+        self.metrics.webhook_lag.set(0.0);
+        let Some(turn) = self.turn.now() else {
+            tracing::info!("webhooks end at this gateway: another one has the turn");
+            self.present = None;
+            return;
+        };
+        if let Err(error) = self.letters.reload().await {
+            tracing::warn!(%error, "webhooks cannot read the log, and try again");
+            self.present = None;
+            pulse.rest();
+            sleep(LOG_RETRY).await;
+            return;
+        }
+        tracing::info!("webhooks run at this gateway now");
+        self.gatherer.begin(turn);
+        self.present = Some(turn);
+    }
+
+    /// Forgets the users whom other gateways erased.
+    async fn take_orders(&mut self, turn: TurnNumber) -> Result<(), LogError> {
+        if !self.turn.is_shared() {
+            return Ok(());
+        }
+        loop {
+            let orders = self.log.rows(
+                RowTable::Consumers,
+                rows::FORGET_PREFIX,
+                &[],
+                ORDERS_TOGETHER,
+            );
+            let orders = orders.wait().await?;
+            if orders.is_empty() {
+                return Ok(());
+            }
+            for user in orders
+                .iter()
+                .filter_map(|(key, _)| rows::read_forget_key(key))
+            {
+                self.forget_user(&user, 0);
+            }
+            // The other gateway may have removed any row that was counted.
+            self.gatherer.drop_batch();
+            let done = orders.into_iter().map(|(key, _)| rows::remove(key));
+            let Ok(pending) = self.log.put_rows_in(turn, done.collect()) else {
+                return Ok(());
+            };
+            if !matches!(pending.await, Ok(Ok(()))) {
+                // They are taken once more with the next step.
+                return Ok(());
+            }
+        }
+    }
+
     async fn send(&mut self, pulse: &Pulse, now_ms: u64) {
         let Some(batch) = self.dispatch.batch() else {
             return;
@@ -117,6 +200,11 @@ impl HookWorker {
             tokio::select! {
                 biased;
                 reply = &mut taking => break reply,
+                // Another gateway tells these events.
+                () = self.turn.other_than(self.present) => {
+                    pulse.beat();
+                    return;
+                }
                 Some(order) = self.forgets.recv() => {
                     self.forget(order);
                     if self.dispatch.batch().is_none() {
@@ -146,13 +234,17 @@ impl HookWorker {
     /// Forgets a user who was erased. A batch with the user in it is dropped: it is composed anew, without the user.
     fn forget(&mut self, order: ForgetOrder) {
         let ForgetOrder { user, pushes, done } = order;
-        self.gatherer.forget(&user, pushes);
-        if self.dispatch.names(&name_in_json(&user)) {
+        self.forget_user(&user, pushes);
+        // The eraser may have gone.
+        let _ = done.send(());
+    }
+
+    fn forget_user(&mut self, user: &UserId, pushes: usize) {
+        self.gatherer.forget(user, pushes);
+        if self.dispatch.names(&name_in_json(user)) {
             self.dispatch.drop_batch();
             self.gatherer.drop_batch();
         }
-        // The eraser may have gone.
-        let _ = done.send(());
     }
 
     /// Counts an answer, and says when the receiver goes and when it is back.
@@ -185,13 +277,14 @@ impl HookWorker {
         }
     }
 
-    /// Writes down that a batch was told. Until it is durable nothing more is sent: a later batch is composed from these rows.
+    /// Writes down that a batch was told. Until it is durable nothing more is sent: a later batch is composed from these rows. In a turn
+    /// that is over nothing is written, and the events are told again.
     async fn record(&self, pulse: &Pulse, changes: Vec<RowChange>) {
-        loop {
+        while let Some(turn) = self.present.filter(|_| self.turn.now() == self.present) {
             pulse.beat();
-            let failure = match self.log.put_rows(changes.clone()) {
+            let failure = match self.log.put_rows_in(turn, changes.clone()) {
                 Ok(pending) => match pending.await {
-                    Ok(Ok(())) => return,
+                    Ok(Ok(())) => return self.letters.taken(&changes),
                     Ok(Err(error)) => error.to_string(),
                     Err(_) => "the log ended".into(),
                 },

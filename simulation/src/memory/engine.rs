@@ -25,6 +25,7 @@ use crate::{
     log::{
         Append, ConversationPage, ConversationRead, CursorPage, Erasure, FeedLimit, FeedPage,
         FeedPosition, Inbox, InboxRead, LogError, Lookup, ReadLimit, Receipt, RowTable, TokenTimes,
+        TurnNumber,
         cluster::engine::{
             BarrierPass, Durability, Engine, EngineError, EngineFuture, EnteredSession, First,
             Horizon, LaneId, Observed, Placement, SpreadPiece, StoreChange, StoreMeeting,
@@ -86,6 +87,22 @@ impl SimEngine {
             false => Ok(make(&mut servers.fleet)),
         };
         Box::pin(async { made })
+    }
+
+    /// The same for the turn, which transactions compare.
+    pub(super) fn on_turn(
+        &self,
+        take: impl FnOnce(&mut FleetRows) -> Option<TurnNumber>,
+    ) -> EngineFuture<'_, Option<TurnNumber>> {
+        let mut servers = self.servers();
+        if servers.is_away {
+            return Box::pin(async { Err(EngineError::Away("the store is away".into())) });
+        }
+        let taken = take(&mut servers.fleet);
+        if taken.is_some() {
+            servers.commit(Arc::new(move |store| store.turn = taken));
+        }
+        Box::pin(async move { Ok(taken) })
     }
 
     /// Makes a transaction, and waits until the standby has it.
@@ -258,13 +275,12 @@ impl Engine for SimEngine {
     }
 
     fn write(&self, changes: Vec<StoreChange>, durability: Durability) -> EngineFuture<'_, ()> {
-        let make = move |store: &mut StoreRows| {
-            changes.iter().for_each(|change| store.change(change));
-        };
+        let make = move |store: &mut StoreRows| store.change(&changes);
         if durability == Durability::Confirmed {
-            return Box::pin(self.commit(None, make));
+            return Box::pin(async { self.commit(None, make).await? });
         }
-        self.servers().commit(Arc::new(make));
+        self.servers()
+            .commit(Arc::new(move |store| drop(make(store))));
         Box::pin(async { Ok(()) })
     }
 

@@ -3,9 +3,12 @@
 use super::engine::SimEngine;
 use crate::{
     ids::{GatewayId, Platform, UserId},
-    log::cluster::{
-        engine::EngineFuture,
-        fleet_store::{FleetStore, Heartbeat, Holder, PlaceClaim, PlaceLeft, PlaceOutcome},
+    log::{
+        TurnNumber,
+        cluster::{
+            engine::EngineFuture,
+            fleet_store::{FleetStore, Heartbeat, Holder, PlaceClaim, PlaceLeft, PlaceOutcome},
+        },
     },
 };
 
@@ -45,5 +48,17 @@ impl FleetStore for SimEngine {
         limit: usize,
     ) -> EngineFuture<'_, Vec<(UserId, Vec<Holder>)>> {
         self.on_fleet(|fleet| fleet.online(platform, limit))
+    }
+
+    fn take_turn(
+        &self,
+        gateway: GatewayId,
+        held: Option<TurnNumber>,
+    ) -> EngineFuture<'_, Option<TurnNumber>> {
+        self.on_turn(move |fleet| fleet.take_turn(gateway, held))
+    }
+
+    fn leave_turn(&self, turn: TurnNumber) -> EngineFuture<'_, ()> {
+        self.on_fleet(|fleet| fleet.leave_turn(turn))
     }
 }

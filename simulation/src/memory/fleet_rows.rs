@@ -4,8 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     ids::{ConnectionId, Fence, GatewayId, Platform, UserId},
-    log::cluster::fleet_store::{
-        GatewayRow, Heartbeat, Holder, PlaceClaim, PlaceLeft, PlaceLost, PlaceOutcome, SILENCE,
+    log::{
+        TurnNumber,
+        cluster::fleet_store::{
+            GatewayRow, Heartbeat, Holder, PlaceClaim, PlaceLeft, PlaceLost, PlaceOutcome, SILENCE,
+            TURN_LEASE,
+        },
     },
 };
 
@@ -22,6 +26,13 @@ struct HeldPlace {
     previous: Option<(GatewayId, ConnectionId)>,
 }
 
+/// The present turn, its gateway, and its end.
+struct TakenTurn {
+    number: TurnNumber,
+    gateway: GatewayId,
+    until: Duration,
+}
+
 /// The rows.
 #[derive(Default)]
 pub(super) struct FleetRows {
@@ -31,6 +42,7 @@ pub(super) struct FleetRows {
     token: Option<u64>,
     gateways: BTreeMap<GatewayId, JoinedGateway>,
     places: BTreeMap<(UserId, Box<str>), HeldPlace>,
+    turn: Option<TakenTurn>,
 }
 
 impl FleetRows {
@@ -115,6 +127,34 @@ impl FleetRows {
             is_removed,
             token: self.token,
             lost,
+        }
+    }
+
+    pub(super) fn take_turn(
+        &mut self,
+        gateway: GatewayId,
+        held: Option<TurnNumber>,
+    ) -> Option<TurnNumber> {
+        let before = self.turn.as_ref();
+        let is_kept = before.is_some_and(|turn| Some(turn.number) == held);
+        let is_free = before.is_none_or(|turn| turn.gateway == gateway || turn.until < self.now);
+        let number = match held {
+            Some(held) if is_kept => held,
+            _ if is_free => TurnNumber(self.next_fence()),
+            _ => return None,
+        };
+        self.turn = Some(TakenTurn {
+            number,
+            gateway,
+            until: self.now + TURN_LEASE,
+        });
+        Some(number)
+    }
+
+    pub(super) fn leave_turn(&mut self, number: TurnNumber) {
+        if let Some(turn) = self.turn.as_mut().filter(|turn| turn.number == number) {
+            turn.gateway = GatewayId(0);
+            turn.until = Duration::ZERO;
         }
     }
 

@@ -6,10 +6,10 @@ use super::rows::Rows;
 use crate::{
     ids::{Fence, MessageId, SessionKey, UserId},
     log::{
-        Append, Erasure, LogError, ResumePoint,
+        Append, Erasure, LogError, ResumePoint, TurnNumber,
         cluster::engine::{
-            EnteredSession, First, LaneId, LaneMark, Placement, StoreChange, StoreMeeting,
-            StoreMemory,
+            EngineError, EnteredSession, First, LaneId, LaneMark, Placement, StoreChange,
+            StoreMeeting, StoreMemory,
         },
     },
     message::{Numbers, SettingsChange},
@@ -30,6 +30,8 @@ pub(super) struct StoreRows {
     fences: BTreeMap<SessionKey, Fence>,
     /// The ids of messages to everyone.
     pub(super) to_everyone: Vec<MessageId>,
+    /// The present turn.
+    pub(super) turn: Option<TurnNumber>,
 }
 
 impl StoreRows {
@@ -122,7 +124,17 @@ impl StoreRows {
         self.placed.get(id).cloned()
     }
 
-    pub(super) fn change(&mut self, change: &StoreChange) {
+    /// Makes all changes, or none.
+    pub(super) fn change(&mut self, changes: &[StoreChange]) -> Result<(), EngineError> {
+        let is_late = |change: &StoreChange| matches!(change, StoreChange::RowsIn(turn, _) if Some(*turn) != self.turn);
+        if changes.iter().any(is_late) {
+            return Err(EngineError::Refused("another gateway has the turn".into()));
+        }
+        changes.iter().for_each(|change| self.make(change));
+        Ok(())
+    }
+
+    fn make(&mut self, change: &StoreChange) {
         let rows = &mut self.rows;
         match change {
             StoreChange::Cursor(key, epoch, fence, row) => {
@@ -144,7 +156,7 @@ impl StoreRows {
                 let changed = rows.change_settings(user, changes);
                 changed.expect("a store has conversations");
             }
-            StoreChange::Rows(changes) => {
+            StoreChange::Rows(changes) | StoreChange::RowsIn(_, changes) => {
                 let put = rows.put_rows(changes.clone());
                 put.expect("a store takes rows that fit");
             }

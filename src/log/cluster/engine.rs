@@ -12,7 +12,7 @@ use crate::{
     log::{
         Append, ConversationPage, ConversationRead, CursorPage, Erasure, FeedLimit, FeedPage,
         FeedPosition, Inbox, InboxRead, Lookup, ReadLimit, Receipt, ResumePoint, RowChange,
-        RowTable, SessionRow, TokenTimes,
+        RowTable, SessionRow, TokenTimes, TurnNumber,
     },
     message::{Numbers, SettingsChange},
 };
@@ -178,6 +178,8 @@ pub enum StoreChange {
     Settings(UserId, Vec<SettingsChange>),
     /// These rows beside the messages change.
     Rows(Vec<RowChange>),
+    /// The same, if this turn is the present one. Otherwise the whole transaction is [`EngineError::Refused`].
+    RowsIn(TurnNumber, Vec<RowChange>),
 }
 
 /// The moment at which a write is answered.

@@ -8,10 +8,15 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::engine::EngineFuture;
-use crate::ids::{ConnectionId, Fence, GatewayId, Platform, SessionKey, UserId};
+use crate::{
+    ids::{ConnectionId, Fence, GatewayId, Platform, SessionKey, UserId},
+    log::TurnNumber,
+};
 
 /// A gateway that was not heard of for this long is gone. Five heartbeats may be late or lost.
 pub const SILENCE: Duration = Duration::from_secs(10);
+/// The turn is over when it was not taken again for this long.
+pub const TURN_LEASE: Duration = Duration::from_secs(10);
 
 /// A session that takes its place, or keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,4 +157,15 @@ pub trait FleetStore: Send + Sync + 'static {
         platform: Option<Platform>,
         limit: usize,
     ) -> EngineFuture<'_, Vec<(UserId, Vec<Holder>)>>;
+
+    /// Takes the turn for [`TURN_LEASE`], durably, and returns its number; `None` while another gateway has it. `held`: the turn that the
+    /// caller has, which it keeps unless another gateway took the turn since. Without it a turn of the caller is over, and it gets another.
+    fn take_turn(
+        &self,
+        gateway: GatewayId,
+        held: Option<TurnNumber>,
+    ) -> EngineFuture<'_, Option<TurnNumber>>;
+
+    /// Ends this turn, if it is the present one: any gateway may take the next.
+    fn leave_turn(&self, turn: TurnNumber) -> EngineFuture<'_, ()>;
 }

@@ -28,7 +28,7 @@ use crate::{
         Append, AppendError, BackupError, BackupState, Cause, Consumer, ConversationPage,
         ConversationRead, CursorPage, Erasure, FeedLimit, FeedPage, FeedPosition, Inbox, InboxRead,
         Log, LogAnswer, LogError, Lookup, Pending, ReadLimit, Receipt, ResumePoint, RowChange,
-        RowTable, SessionRow, TokenTimes,
+        RowTable, SessionRow, TokenTimes, TurnNumber, WorkTurn,
     },
     message::{Numbers, SettingsChange},
 };
@@ -126,6 +126,15 @@ impl ClusterLog {
 /// True if this is a session of before the erasure. One that acked late may still be in memory.
 fn is_erased(erasure: Option<Erasure>, row: &SessionRow) -> bool {
     erasure.is_some_and(|erasure| erasure.covers_session(row))
+}
+
+fn check_rows(rows: &[RowChange]) -> Result<(), AppendError> {
+    if rows.iter().all(RowChange::fits) {
+        return Ok(());
+    }
+    let text = "a row has no key, or is too long";
+    let failure = LogError::new(Cause::LookupFailed, text);
+    Err(AppendError::Refusing(failure))
 }
 
 impl Log for ClusterLog {
@@ -378,12 +387,21 @@ impl Log for ClusterLog {
     }
 
     fn put_rows(&self, rows: Vec<RowChange>) -> Result<Pending<()>, AppendError> {
-        if !rows.iter().all(RowChange::fits) {
-            let text = "a row has no key, or is too long";
-            let failure = LogError::new(Cause::LookupFailed, text);
-            return Err(AppendError::Refusing(failure));
-        }
+        check_rows(&rows)?;
         self.change(StoreChange::Rows(rows))
+    }
+
+    fn turn(&self) -> WorkTurn {
+        WorkTurn::of(&self.turns)
+    }
+
+    fn put_rows_in(
+        &self,
+        turn: TurnNumber,
+        rows: Vec<RowChange>,
+    ) -> Result<Pending<()>, AppendError> {
+        check_rows(&rows)?;
+        self.change(StoreChange::RowsIn(turn, rows))
     }
 
     fn rows(

@@ -71,6 +71,7 @@ use self::{
     lane::{AppendLane, LaneSender},
     rows::RowWork,
 };
+use crate::log::Turns;
 
 /// The way to back up a log that is in PostgreSQL.
 pub const OWN_BACKUP: &str = "the log is in PostgreSQL: back the database up with PostgreSQL's own tools (pg_basebackup, pg_dump), and after a \
@@ -91,6 +92,7 @@ pub struct ClusterLog {
     senders: RwLock<Option<LogSenders>>,
     questions: Arc<Semaphore>,
     runtime: Handle,
+    turns: Turns,
 }
 
 /// The callers' ends of the log's tasks.
@@ -183,12 +185,18 @@ impl ClusterLog {
             })),
             questions: Arc::new(Semaphore::new(STORE_QUESTIONS_MAX)),
             runtime,
+            turns: Turns::default(),
         };
         let tasks = ClusterTasks {
             work: tasks,
             always,
         };
         Ok((log, tasks))
+    }
+
+    /// Tells the work on this log when the gateway has the turn. Without a fleet it never has.
+    pub fn turns(&self) -> Turns {
+        Arc::clone(&self.turns)
     }
 
     /// The store does not answer, or keeps fewer copies than it was told, for this reason; `None`: all is well.

@@ -136,7 +136,12 @@ async fn write(core: &ClusterCore, batch: Vec<WaitingChange>) {
                 batches.extend(batch.into_iter().map(|one| vec![one]).rev());
             }
             Err(EngineError::Refused(text) | EngineError::Damaged(text)) => {
-                tracing::error!(%text, "the store refuses a change");
+                match batch.first().map(|one| &one.change) {
+                    Some(StoreChange::RowsIn(..)) => {
+                        tracing::warn!(%text, "rows of vendor push or webhooks are not written");
+                    }
+                    _ => tracing::error!(%text, "the store refuses a change"),
+                }
                 answer(batch, &Err(ClusterCore::refused()));
             }
             Err(EngineError::Away(_)) => answer(batch, &Err(ClusterCore::away())),

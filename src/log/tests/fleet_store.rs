@@ -8,14 +8,23 @@ use tokio::task::JoinSet;
 use super::{conformance::user, memory::SimEngine};
 use crate::{
     ids::{ConnectionId, Fence, GatewayId, Platform, SessionKey},
-    log::cluster::fleet_store::{FleetStore, PlaceClaim, PlaceLeft, PlaceOutcome, SILENCE},
+    log::{
+        RowChange, RowTable,
+        cluster::{
+            engine::{Durability, Engine, EngineError, Horizon, StoreChange},
+            fleet_store::{FleetStore, PlaceClaim, PlaceLeft, PlaceOutcome, SILENCE, TURN_LEASE},
+        },
+    },
 };
 
 /// A store, and what only a test does to it.
 pub(crate) trait FleetSubject: Send + Sync + 'static {
     fn store(&self) -> Arc<dyn FleetStore>;
+    fn engine(&self) -> Arc<dyn Engine>;
     /// All gateways were silent for longer than a gateway may be.
     fn fall_silent(&self) -> impl Future<Output = ()> + Send;
+    /// The lease of the turn is over.
+    fn end_lease(&self) -> impl Future<Output = ()> + Send;
     /// The places are empty.
     fn empty_places(&self) -> impl Future<Output = ()> + Send;
 }
@@ -67,6 +76,7 @@ pub(crate) async fn conform(subject: &impl FleetSubject) {
     a_silent_gateway_is_removed_and_comes_back(subject).await;
     a_gateway_learns_of_the_places_that_it_lost(subject).await;
     those_online_are_found_by_their_platform(subject).await;
+    a_silent_holder_loses_the_turn_and_writes_nothing_more(subject).await;
 }
 
 async fn of_many_sessions_of_one_place_each_but_the_holder_is_told_once(
@@ -245,6 +255,52 @@ async fn those_online_are_found_by_their_platform(subject: &impl FleetSubject) {
     assert_eq!(found.len(), 0);
 }
 
+async fn a_silent_holder_loses_the_turn_and_writes_nothing_more(subject: &impl FleetSubject) {
+    let (store, engine) = (subject.store(), subject.engine());
+    let (one, other) = (join(&store).await, join(&store).await);
+    let take = async |gateway, held| store.take_turn(gateway, held).await.unwrap();
+    let write = async |turn, value: &'static str| {
+        let row = RowChange {
+            table: RowTable::Consumers,
+            key: "in a turn".into(),
+            value: Some(value.into()),
+        };
+        let change = StoreChange::RowsIn(turn, vec![row]);
+        engine.write(vec![change], Durability::Confirmed).await
+    };
+    let first = take(one, None).await.expect("nobody has it");
+    assert_eq!(take(other, None).await, None);
+    assert_eq!(take(one, Some(first)).await, Some(first), "it is kept");
+    assert_eq!(write(first, "first").await, Ok(()));
+    subject.end_lease().await;
+    // Nobody took it meanwhile.
+    assert_eq!(take(one, Some(first)).await, Some(first));
+    subject.end_lease().await;
+    let second = take(other, None).await.expect("the holder was silent");
+    assert!(second > first);
+    assert_eq!(take(one, Some(first)).await, None);
+    assert_eq!(write(second, "second").await, Ok(()));
+    let late = write(first, "late").await;
+    assert!(matches!(late, Err(EngineError::Refused(_))), "{late:?}");
+    let horizon = Horizon::default();
+    let rows = engine.rows(
+        RowTable::Consumers,
+        "in a turn".into(),
+        Vec::new(),
+        2,
+        horizon,
+    );
+    let kept = rows.await.unwrap().value;
+    assert_eq!(kept, [("in a turn".into(), "second".into())]);
+    // A start that was told nothing of its turn begins another.
+    let third = take(other, None).await.expect("it is its own");
+    assert!(third > second);
+    store.leave_turn(second).await.unwrap();
+    assert_eq!(take(one, None).await, None, "an older turn ends nothing");
+    store.leave_turn(third).await.unwrap();
+    assert!(take(one, None).await > Some(third));
+}
+
 /// The store in memory.
 struct InMemory(Arc<SimEngine>);
 
@@ -255,6 +311,14 @@ impl FleetSubject for InMemory {
 
     async fn fall_silent(&self) {
         self.0.pass(SILENCE * 2);
+    }
+
+    fn engine(&self) -> Arc<dyn Engine> {
+        self.0.clone()
+    }
+
+    async fn end_lease(&self) {
+        self.0.pass(TURN_LEASE * 2);
     }
 
     async fn empty_places(&self) {

@@ -103,6 +103,7 @@ impl Decider {
 
     /// Decides each commit of a page at each of its receivers. Writes what becomes too much at once.
     async fn decide_page(&mut self, page: &FeedPage, now_ms: u64) -> Result<Decided, StepError> {
+        self.forget_devices();
         let mut decided = Decided::default();
         let mut looked = 0_usize;
         for commit in page.commits.iter().filter(|commit| !commit.is_marks) {

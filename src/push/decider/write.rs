@@ -54,7 +54,7 @@ impl Decider {
     }
 
     pub(super) async fn put(&self, rows: Vec<RowChange>) -> Result<(), StepError> {
-        let pending = self.source.log.put_rows(rows)?;
+        let pending = self.source.log.put_rows_in(self.turn, rows)?;
         let durable = pending.await;
         Ok(durable.unwrap_or(Err(AppendError::OutcomeUnknown))?)
     }
@@ -165,7 +165,7 @@ impl Decider {
     pub(in crate::push) async fn sweep(&mut self, now_ms: u64) -> Result<(), StepError> {
         let since_ms = now_ms.saturating_sub(self.expire_after_ms);
         let log = &*self.source.log;
-        Ok(self.begun.sweep(log, since_ms, now_ms).await?)
+        Ok(self.begun.sweep((log, self.turn), since_ms, now_ms).await?)
     }
 
     /// True if the position has moved since it was written last.

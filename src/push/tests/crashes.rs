@@ -103,7 +103,7 @@ async fn a_crash_after_the_vendors_answer_repeats_the_push_under_the_same_id() {
     bench.pass(500);
     bench.decide().await;
     let now_ms = bench.now_ms();
-    let worker = &mut bench.room.workers[0];
+    let worker = &mut bench.work.workers[0];
     worker.fill(now_ms).await.unwrap();
     let calls = worker.next(now_ms).await;
     calls[0].make(&*worker.vendor()).await;

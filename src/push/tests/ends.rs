@@ -144,7 +144,7 @@ async fn of_too_many_tasks_the_oldest_end() {
     let mut bench = Bench::with(Provider::Http, few).await;
     let (all, clock) = (config::Webhooks::default(), clock(&bench.hands));
     let events = PushEvents::new(&all, clock, 0, Arc::default(), Arc::default());
-    bench.room.decider.tell_events(events);
+    bench.work.decider.tell_events(events);
     bench.register(Platform::Ios, "phone", "").await;
     let messages = five_apart(&mut bench).await;
     assert_eq!(bench.rows(), 3);
@@ -185,7 +185,7 @@ async fn the_age_of_what_is_not_decided_is_told() {
     bench.base.log.fail(fault);
     for lag in ["30", "40"] {
         let now_ms = bench.now_ms();
-        assert!(bench.room.decider.take_feed(now_ms).await.is_err());
+        assert!(bench.work.decider.take_feed(now_ms).await.is_err());
         assert!(bench.tells(&format!("towncrier_push_lag_seconds {lag}")));
         bench.pass(10_000);
     }
@@ -203,7 +203,7 @@ async fn the_begin_of_a_session_is_forgotten_once_no_decision_can_ask_for_it() {
     for (passed, kept) in [(24 * 3_600_000, 1), (60_000, 0)] {
         bench.pass(passed);
         let now_ms = bench.now_ms();
-        bench.room.decider.sweep(now_ms).await.unwrap();
+        bench.work.decider.sweep(now_ms).await.unwrap();
         let log: &dyn Log = &*bench.base.log;
         let rows = log.rows(RowTable::Consumers, SessionBegin::PUSH_PREFIX, b"", 10);
         assert_eq!(rows.blocking_wait().unwrap().len(), kept);
@@ -221,7 +221,7 @@ async fn a_log_that_takes_no_rows_delays_a_decision_and_loses_none() {
         .log
         .fail(crate::log::tests::memory::Fault::Refuse(refused));
     let now_ms = bench.now_ms();
-    assert!(bench.room.decider.take_feed(now_ms).await.is_err());
+    assert!(bench.work.decider.take_feed(now_ms).await.is_err());
     bench.base.log.rows().fault = None;
     bench.decide_and_call().await;
     assert_eq!(bench.pushed(message), ["phone"]);
@@ -236,7 +236,7 @@ async fn rows_of_ended_tasks_stay_for_a_second_however_much_goes_on() {
         bench.pass(500);
         bench.decide().await;
         let now_ms = bench.now_ms();
-        let worker = &mut bench.room.workers[0];
+        let worker = &mut bench.work.workers[0];
         worker.wake();
         worker.fill(now_ms).await.unwrap();
         for call in worker.next(now_ms).await {

@@ -54,7 +54,7 @@ async fn a_page_that_was_read_before_and_a_row_that_is_written_late_push_nothing
     let (id, seq) = bench.send().await;
     let now_ms = bench.now_ms();
     // The page is held until its messages are half a second old.
-    bench.room.decider.take_feed(now_ms).await.unwrap();
+    bench.work.decider.take_feed(now_ms).await.unwrap();
     bench.erase().await;
     // A new app of the user's id.
     bench.pass(1);
@@ -88,13 +88,13 @@ async fn a_call_that_was_prepared_before_is_not_made_after() {
     bench.pass(AFTER_MS);
     bench.decide().await;
     let now_ms = bench.now_ms();
-    let worker = &mut bench.room.workers[0];
+    let worker = &mut bench.work.workers[0];
     worker.wake();
     worker.fill(now_ms).await.unwrap();
     let mut calls = worker.next(now_ms).await;
     assert_eq!(calls.len(), 1);
     bench.erase().await;
-    let worker = &mut bench.room.workers[0];
+    let worker = &mut bench.work.workers[0];
     let vendor = worker.vendor();
     let call = calls.remove(0);
     let outcomes = call.make(&*vendor).await;

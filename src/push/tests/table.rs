@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     ids::ConversationSeq,
+    log::{RowChange, SessionBegin},
     message::{OfflinePush, ReadMark, ReceiveOption, SettingsChange},
 };
 
@@ -73,7 +74,7 @@ async fn a_decision_about_a_phone_that_acks_reads_nothing_but_the_feed() {
             bench.base.log.fail_read_after(reads);
         }
         let now_ms = bench.now_ms();
-        bench.room.decider.take_feed(now_ms).await.unwrap();
+        bench.work.decider.take_feed(now_ms).await.unwrap();
         assert_eq!(bench.states(message), [(MOBILE, "served")]);
     }
 }
@@ -334,6 +335,53 @@ async fn a_device_counts_as_soon_as_it_is_registered() {
     bench.send().await;
     bench.soon().await;
     bench.register(Platform::Ios, "phone", "").await;
+    let (message, _) = bench.send().await;
+    bench.soon().await;
+    assert_eq!(bench.pushed(message), ["phone"]);
+}
+
+#[tokio::test]
+async fn a_session_that_began_behind_a_message_at_another_gateway_does_not_serve() {
+    let mut bench = Bench::with_phone().await;
+    bench.room.source.is_shared = true;
+    bench.work = bench.room.work(TurnNumber::ALWAYS);
+    bench.start().await;
+    bench.pass(AFTER_MS);
+    let (message, seq) = bench.send().await;
+    let begun = SessionBegin {
+        epoch: bench.base.log.rows().epoch(),
+        cursor: seq,
+        time_ms: bench.now_ms(),
+    };
+    let row = RowChange {
+        table: RowTable::Consumers,
+        key: SessionBegin::key_for_push(&key(Platform::Ios)).into(),
+        value: Some(begun.value()),
+    };
+    bench.base.log.put_rows(vec![row]).unwrap();
+    bench.ack(&key(Platform::Ios), seq);
+    bench.soon().await;
+    assert_eq!(bench.pushed(message), ["phone"]);
+    let (_, seq) = bench.send().await;
+    bench.ack(&key(Platform::Ios), seq);
+    bench.soon().await;
+    assert_eq!(bench.notices().len(), 0);
+}
+
+#[tokio::test]
+async fn a_device_that_another_gateway_registered_before_a_message_gets_its_push() {
+    let mut bench = Bench::new().await;
+    bench.room.source.is_shared = true;
+    bench.work = bench.room.work(TurnNumber::ALWAYS);
+    bench.start().await;
+    bench.pass(AFTER_MS);
+    bench.send().await;
+    bench.soon().await;
+    assert_eq!(bench.notices().len(), 0, "there is no device yet");
+    let own = Arc::clone(&bench.base.delivery);
+    bench.base.delivery = bench.another_delivery();
+    bench.register(Platform::Ios, "phone", "en").await;
+    bench.base.delivery = own;
     let (message, _) = bench.send().await;
     bench.soon().await;
     assert_eq!(bench.pushed(message), ["phone"]);

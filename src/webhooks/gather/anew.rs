@@ -1,10 +1,15 @@
-//! A batch is dropped and composed anew, because a user in it was erased; and what is passed over for that reason.
+//! The begin of a turn or of an epoch; a batch that is dropped and composed anew, because a user in it was erased; and what is passed
+//! over for that reason.
 
-use super::{Gatherer, place};
+use super::{Draft, END_ONLY, Gatherer, place};
 use crate::{
+    config::EventKind,
     ids::{Seq, UserId},
-    log::{Expiry, LogError},
-    webhooks::rows::{self, PushNote},
+    log::{Expiry, FeedPosition, LogError, TurnNumber},
+    webhooks::{
+        event::HookEvent,
+        rows::{self, FeedPlace, PushNote},
+    },
 };
 
 impl Gatherer {
@@ -12,6 +17,13 @@ impl Gatherer {
     pub(in crate::webhooks) fn forget(&mut self, user: &UserId, pushes: usize) {
         self.presence.forget(user);
         self.pushes.removed(pushes);
+    }
+
+    /// A turn began: what other gateways told is in the rows. No gateway of several knows the sessions of all, so none tells of presence.
+    pub(in crate::webhooks) fn begin(&mut self, turn: TurnNumber) {
+        self.turn = turn;
+        self.tells_presence = false;
+        self.must_begin_anew = true;
     }
 
     /// The present batch was dropped, and is composed anew.
@@ -49,5 +61,26 @@ impl Gatherer {
         };
         let erasure = self.log.erasure(user).wait().await?;
         Ok(erasure.is_some_and(|erased| erased.covers(Seq(expiry.range.1))))
+    }
+
+    /// A new epoch began: positions of the old one mean nothing. The messages between the last one told and now are announced as
+    /// lost.
+    pub(super) async fn begin_epoch(
+        &mut self,
+        draft: &mut Draft,
+        now_ms: u64,
+    ) -> Result<(), LogError> {
+        let page = self.log.feed(FeedPosition::NEWEST, END_ONLY).wait().await?;
+        let old = self.commits;
+        self.commits = FeedPlace {
+            position: page.next,
+            epoch: page.epoch,
+            time_ms: now_ms,
+        };
+        if self.settings.wants(EventKind::MessageAccepted) {
+            let times_ms = (old.time_ms, now_ms);
+            draft.push(HookEvent::lost_commits(page.epoch, old.position, times_ms));
+        }
+        Ok(())
     }
 }

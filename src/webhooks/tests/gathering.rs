@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::EventKind,
     ids::{MessageId, Platform, Seq},
-    log::{Expiry, FeedPosition, SessionBegin},
+    log::{Expiry, FeedPosition, SessionBegin, TurnNumber},
     registry::PresenceWatch as _,
 };
 
@@ -283,7 +283,8 @@ async fn ends_of_pushes_are_told_once_and_too_many_of_them_are_announced_as_lost
         end(&run);
     }
     let mut run = bench.start().await;
-    run.gatherer.pushes.trim(&*bench.log).await.unwrap();
+    let trimmed = run.gatherer.pushes.trim(&*bench.log, TurnNumber::ALWAYS);
+    trimmed.await.unwrap();
     let told = run.all().await;
     let lost: Vec<_> = told
         .iter()

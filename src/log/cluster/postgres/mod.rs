@@ -13,7 +13,7 @@
 //! - `feed.rs`: the feed of commits and that of moved cursors
 //! - `secrets.rs`: the secrets that all gateways share
 //! - `expiries.rs`: the rows that tell which unacked messages retention removed
-//! - `presence.rs`: the gateways, and the places of sessions
+//! - `presence.rs`: the gateways, and the places of sessions; `turn.rs`: which of them has the turn
 //! - `tls.rs`: encrypted connections
 //! - `inspect.rs`: a look at the servers' settings
 //!
@@ -42,6 +42,7 @@ mod spread;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
+mod turn;
 mod writes;
 
 use std::{

@@ -18,8 +18,12 @@ use super::{
     PostgresEngine,
     append::{clamp, user_of},
     link::{Parameters, ServerLink},
+    turn,
 };
-use crate::ids::{ConnectionId, Fence, GatewayId, Platform, SessionKey, UserId};
+use crate::{
+    ids::{ConnectionId, Fence, GatewayId, Platform, SessionKey, UserId},
+    log::TurnNumber,
+};
 
 const JOIN: &str =
     "INSERT INTO gateway (address, version, seen) VALUES ($1, $2, now()) RETURNING gateway";
@@ -347,5 +351,17 @@ impl FleetStore for PostgresEngine {
             let holders = self.holders_of(&users).await?;
             Ok(users.into_iter().zip(holders).collect())
         })
+    }
+
+    fn take_turn(
+        &self,
+        gateway: GatewayId,
+        held: Option<TurnNumber>,
+    ) -> EngineFuture<'_, Option<TurnNumber>> {
+        Box::pin(turn::take(&self.heartbeats, gateway, held))
+    }
+
+    fn leave_turn(&self, turn: TurnNumber) -> EngineFuture<'_, ()> {
+        Box::pin(turn::leave(&self.heartbeats, turn))
     }
 }

@@ -172,6 +172,15 @@ CREATE TABLE gateway (
   seen timestamptz NOT NULL
 ) WITH (fillfactor = 10);
 
+-- The work that one gateway does at a time. Whoever writes rows in a turn locks the row until the commit.
+CREATE TABLE turn (
+  is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+  number bigint NOT NULL,
+  gateway bigint NOT NULL,
+  -- By this server's clock.
+  until timestamptz NOT NULL
+) WITH (fillfactor = 10);
+
 -- The sessions that are connected, by the place that a newer session takes. A crash or another primary empties it. Then the row of
 -- the empty user is missing, whose fence is the token. Everyone locks rows in the order of the key, or skips those that are locked.
 CREATE UNLOGGED TABLE presence (

@@ -3,17 +3,17 @@
 //! Users who are not known yet get their rows in a transaction of their own. The transaction of the changes then locks the rows of
 //! its users in one order, as an append does, so neither waits for the other in a circle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::engine::{Durability, EngineError, StoreChange},
     append::clamp,
     link::{Parameters, ServerLink, StoreSession},
-    slot_of,
+    slot_of, turn,
 };
 use crate::{
     ids::{Epoch, Fence, Platform, Seq, SessionKey, UserId},
-    log::{RowChange, RowTable, SessionRow, TokenTimes},
+    log::{RowChange, RowTable, SessionRow, TokenTimes, TurnNumber},
     message::SettingsChange,
 };
 
@@ -91,6 +91,8 @@ struct ChangeBatch<'a> {
     deletions: Vec<(&'a UserId, &'a [Seq])>,
     settings: Vec<(&'a UserId, &'a SettingsChange)>,
     facts: BTreeMap<(i16, &'a [u8]), Option<&'a [u8]>>,
+    /// The turns in which rows change.
+    turns: BTreeSet<TurnNumber>,
 }
 
 impl<'a> ChangeBatch<'a> {
@@ -120,7 +122,10 @@ impl<'a> ChangeBatch<'a> {
                     let changes = changes.iter().map(|change| (user, change));
                     batch.settings.extend(changes);
                 }
-                StoreChange::Rows(rows) => {
+                StoreChange::Rows(rows) | StoreChange::RowsIn(_, rows) => {
+                    if let StoreChange::RowsIn(turn, _) = change {
+                        batch.turns.insert(*turn);
+                    }
                     let row = |row: &'a RowChange| {
                         ((kind_of(row.table), &*row.key), row.value.as_deref())
                     };
@@ -141,6 +146,9 @@ impl<'a> ChangeBatch<'a> {
     }
 
     async fn write(&self, session: &StoreSession) -> Result<(), EngineError> {
+        for of in &self.turns {
+            turn::check(session, *of).await?;
+        }
         let locked = self.locked();
         if !locked.is_empty() {
             session.query(LOCK, &[&locked]).await?;

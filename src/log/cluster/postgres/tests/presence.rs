@@ -33,6 +33,15 @@ impl FleetSubject for OnServer {
         self.database.command(text).await;
     }
 
+    fn engine(&self) -> Arc<dyn Engine> {
+        self.engine.clone()
+    }
+
+    async fn end_lease(&self) {
+        let text = "UPDATE turn SET until = until - interval '20 seconds'";
+        self.database.command(text).await;
+    }
+
     async fn empty_places(&self) {
         self.database.command("TRUNCATE presence").await;
     }
