@@ -2,8 +2,9 @@
 //!
 //! Promises: no push for a message that a session of the device's class had acked durably when the decision fell. At least one attempt
 //! for every device of a class that was not served, unless its task expired. Both hold over a crash, which can cause a push too many and
-//! never one too few. Of the gateways that share a log, the one that has the turn decides and pushes. A vendor that is down delays no other vendor and no message. A gateway without a vendor has none of this: no
-//! thread, no row, no memory. Leaves to others: the devices (`delivery`), and how a vendor is called (`vendor/`).
+//! never one too few. Where several gateways share the log, the one that has the turn decides and pushes. A vendor that is down delays
+//! no other vendor and no message. A gateway without a vendor has none of this: no thread, no row, no memory. Leaves to others: the
+//! devices (`delivery`), and how a vendor is called (`vendor/`).
 //!
 //! - `decide.rs`: which classes of a receiver's devices get a push, and when. Pure
 //! - `facts.rs`: the facts behind a decision; `begun.rs`: the rows of sessions that began behind messages

@@ -160,9 +160,6 @@ impl PushRoom {
 
     /// Works until the turn ends, or the gateway.
     async fn run_in(&self, turn: TurnNumber, pulse: &Pulse, driver: &Driver) {
-        if self.turn.is_shared() {
-            info!("vendor push runs at this gateway now");
-        }
         let (end, ended) = watch::channel(false);
         let in_turn = Driver {
             stopped: ended,
@@ -206,7 +203,8 @@ fn raise<T>(ended: Option<Result<T, tokio::task::JoinError>>) {
     }
 }
 
-/// Makes the decisions. The workers begin once the rows of earlier ones are taken up.
+/// Makes the decisions. The workers begin once the rows of earlier ones are taken up. `look`: the interval between two looks at the feed
+/// without news; `None`: all commits bring news.
 async fn decide_on(work: PushWork, news: Arc<Notify>, look: Option<Duration>, driver: Driver) {
     let PushWork {
         mut decider,
@@ -217,6 +215,9 @@ async fn decide_on(work: PushWork, news: Arc<Notify>, look: Option<Duration>, dr
         if driver.is_stopped() {
             return;
         }
+    }
+    if look.is_some() {
+        info!("vendor push runs at this gateway now");
     }
     let mut tasks = JoinSet::new();
     for worker in workers {

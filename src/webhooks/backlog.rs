@@ -74,6 +74,7 @@ impl PushBacklog {
     pub(super) async fn recount(&mut self, log: &dyn Log) -> Result<(), LogError> {
         let made = self.made.load(Relaxed);
         let counted = Self::open(log, Arc::clone(&self.made), self.max).await?;
+        self.newest_ms = counted.newest_ms;
         // The rows that were made are among those that were counted.
         self.balance = counted
             .balance

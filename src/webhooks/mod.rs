@@ -1,9 +1,9 @@
 //! Webhooks: another system is told of messages, acks, pushes and presence, and may be asked before each send.
 //!
-//! Of the gateways that share a log, the one that has the turn sends events. Promises: each event of a message or a push is told at least once, under an id that stays the same at each repeat. A user's
+//! Promises: each event of a message or a push is told at least once, under an id that stays the same at each repeat. A user's
 //! events of one kind keep their order. A receiver that is slow or away costs bounded memory and delays no message: the log is
-//! its queue. Events that retention removed before they were told are announced. Leaves to others: the calls themselves (`outbound`), and
-//! when a push ends (`push`).
+//! its queue. Where several gateways share the log, the one that has the turn sends. Events that retention removed before they were
+//! told are announced. Leaves to others: the calls themselves (`outbound`), and when a push ends (`push`).
 //!
 //! - `room.rs`: the room before it runs, and its end; `thread.rs`: the thread that drives it
 //! - `worker.rs`: composes, sends, writes down what was told; `courier.rs`: the way to the receiver

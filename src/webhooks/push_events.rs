@@ -68,6 +68,13 @@ impl PushEvents {
         }))
     }
 
+    /// Rows of other gateways have keys up to this time, Unix ms. Further rows come behind them.
+    pub(super) fn come_after(&self, last_ms: u64) {
+        if let Some(maker) = &self.0 {
+            maker.last_ms.fetch_max(last_ms.saturating_add(1), Relaxed);
+        }
+    }
+
     /// The event of a vendor that took a push. `id` is the vendor's id for it. Write its row together with the end of the task.
     pub fn sent(
         &self,

@@ -154,6 +154,7 @@ impl WebhooksRoom {
             dispatch: Dispatch::default(),
             forgets,
             is_away: false,
+            push_events: opened.push_events.clone(),
             // The only gateway has read everything above.
             present: turn.now().filter(|_| !is_shared),
             turn,

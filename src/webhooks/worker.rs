@@ -13,6 +13,7 @@ use super::{
     dispatch::{Dispatch, DispatchStep, EndedBatch, Settled},
     forget::{ForgetOrder, name_in_json},
     gather::Gatherer,
+    push_events::PushEvents,
     rows,
     sweep::Sweep,
 };
@@ -50,6 +51,7 @@ pub(super) struct HookWorker {
     pub(super) forgets: mpsc::Receiver<ForgetOrder>,
     /// True while the receiver takes nothing, so that this is said once.
     pub(super) is_away: bool,
+    pub(super) push_events: PushEvents,
     pub(super) turn: WorkTurn,
     /// The turn in which the thread works; `None` while another gateway has it.
     pub(super) present: Option<TurnNumber>,
@@ -137,7 +139,7 @@ impl HookWorker {
             self.present = None;
             return;
         };
-        if let Err(error) = self.letters.reload().await {
+        if let Err(error) = self.take_up().await {
             tracing::warn!(%error, "webhooks cannot read the log, and try again");
             self.present = None;
             pulse.rest();
@@ -147,6 +149,14 @@ impl HookWorker {
         tracing::info!("webhooks run at this gateway now");
         self.gatherer.begin(turn);
         self.present = Some(turn);
+    }
+
+    /// Reads what other gateways left in the rows.
+    async fn take_up(&mut self) -> Result<(), LogError> {
+        self.letters.reload().await?;
+        self.gatherer.pushes.recount(&*self.log).await?;
+        self.push_events.come_after(self.gatherer.pushes.newest_ms);
+        Ok(())
     }
 
     /// Forgets the users whom other gateways erased.

@@ -106,7 +106,7 @@ async fn in_a_fleet_each_event_is_told_once_and_each_push_is_made_once() {
     let pushed = fleet.until_told(&messages).await;
     // A last message: whatever another gateway would have told twice has been told by then.
     let last = fleet.send(0, "the last one").await;
-    let pushed_last = fleet.until_told(&[last.clone()]).await;
+    let pushed_last = fleet.until_told(std::slice::from_ref(&last)).await;
     assert_eq!(pushed_last, HashMap::from([(last.clone(), 1)]));
     messages.push(last);
     let once: HashMap<_, _> = messages.into_iter().map(|id| (id, 1)).collect();
@@ -153,6 +153,38 @@ async fn after_kill_9_of_the_gateway_with_the_turn_another_tells_and_pushes_the_
     let seqs = accepted.iter();
     let seqs = seqs.map(|event| event["data"]["receivers"][0]["seq"].as_u64().unwrap());
     assert_eq!(seqs.collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_gateway_that_slept_through_the_end_of_its_turn_pushes_nothing_twice() {
+    let Some(mut fleet) = Fleet::start().await else {
+        return;
+    };
+    let holder = fleet.holder().await;
+    let other = 1 - holder;
+    let first = fleet.send(other, "before").await;
+    fleet.until_told(std::slice::from_ref(&first)).await;
+    fleet.gateways[holder].suspend();
+    let mut messages = Vec::new();
+    for number in 0..10 {
+        messages.push(fleet.send(other, &number.to_string()).await);
+    }
+    let mut pushed = fleet.until_told(&messages).await;
+    fleet.gateways[holder].wake();
+    for number in 10..20 {
+        messages.push(fleet.send(other, &number.to_string()).await);
+    }
+    pushed.extend(fleet.until_told(&messages[10..]).await);
+    assert_eq!(pushed.len(), messages.len());
+    assert!(pushed.values().all(|count| *count == 1), "{pushed:?}");
+    // Its first batch after the sleep may have been a repeat, and no other.
+    let told = fleet.told("message.accepted");
+    assert!(told.values().all(|count| *count <= 2), "{told:?}");
+    eventually("the end of the work", async || {
+        let said = fleet.gateways[holder].said();
+        said.contains("webhooks end at this gateway") && said.contains("vendor push ends at this")
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -180,6 +180,7 @@ CREATE TABLE turn (
   -- By this server's clock.
   until timestamptz NOT NULL
 ) WITH (fillfactor = 10);
+INSERT INTO turn (number, gateway, until) VALUES (0, 0, '-infinity');
 
 -- The sessions that are connected, by the place that a newer session takes. A crash or another primary empties it. Then the row of
 -- the empty user is missing, whose fence is the token. Everyone locks rows in the order of the key, or skips those that are locked.

@@ -6,14 +6,15 @@ use super::{
 };
 use crate::{ids::GatewayId, log::TurnNumber};
 
-/// The number rises also with another primary that lost the newest turn.
-const TAKE: &str = "INSERT INTO turn AS t (number, gateway, until) \
-      SELECT (incarnation << 40) + nextval('fence'), $1, now() + interval '10 seconds' FROM store \
-    ON CONFLICT (is_only) DO UPDATE SET \
-      number = CASE WHEN t.number = $2 THEN t.number ELSE greatest(EXCLUDED.number, t.number + 1) END, \
-      gateway = EXCLUDED.gateway, until = EXCLUDED.until \
-      WHERE t.number = $2 OR t.gateway = EXCLUDED.gateway OR t.until < now() \
-    RETURNING number";
+/// Only writes in the turn itself lock the row meanwhile.
+const KEEP: &str = "UPDATE turn SET gateway = $1, until = now() + interval '10 seconds' WHERE number = $2 RETURNING number";
+/// A write that holds the row is waited for with the next attempt: this connection has to tell that the gateway lives. The number rises
+/// also with another primary that lost the newest turn.
+const TAKE: &str = "WITH n AS MATERIALIZED ( \
+      SELECT number FROM turn WHERE gateway = $1 OR until < now() FOR UPDATE SKIP LOCKED) \
+    UPDATE turn t SET gateway = $1, until = now() + interval '10 seconds', \
+      number = greatest(((SELECT incarnation FROM store) << 40) + nextval('fence'), n.number + 1) \
+    FROM n RETURNING t.number";
 const LEAVE: &str = "UPDATE turn SET until = '-infinity' WHERE number = $1";
 /// Another gateway takes the turn before the check or after the commit.
 const CHECK: &str = "SELECT FROM turn WHERE number = $1 FOR SHARE";
@@ -24,8 +25,14 @@ pub(super) async fn take(
     gateway: GatewayId,
     held: Option<TurnNumber>,
 ) -> Result<Option<TurnNumber>, EngineError> {
-    let held = held.map_or(-1, |held| held.0 as i64);
-    let rows = link.query(TAKE, &[&(gateway.0 as i64), &held]).await?;
+    let id = gateway.0 as i64;
+    if let Some(TurnNumber(held)) = held {
+        let kept = link.query(KEEP, &[&id, &(held as i64)]).await?;
+        if !kept.is_empty() {
+            return Ok(Some(TurnNumber(held)));
+        }
+    }
+    let rows = link.query(TAKE, &[&id]).await?;
     let number = rows.first().map(|row| row.get::<_, i64>(0) as u64);
     Ok(number.map(TurnNumber))
 }
