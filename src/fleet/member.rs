@@ -289,7 +289,7 @@ impl Fleet {
         let core = Arc::clone(&self.core);
         let parting = self.runtime.spawn(async move {
             turn::end(&core).await;
-            // What it could not tell goes with the gateway's row.
+            // The rest goes with the gateway's row.
             if timeout(core.answer_within, tasks.registrar).await.is_err() {
                 tracing::debug!("places that were given back are not told to the store");
             }

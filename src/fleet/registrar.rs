@@ -124,7 +124,7 @@ async fn try_to_settle(
     left: &mut Vec<(UserId, Box<str>, ConnectionId)>,
     claims: &mut WaitingClaims,
 ) -> Result<(), EngineError> {
-    // Of two sessions of one place, the later took it from the earlier.
+    // The later of two sessions of one place took it from the earlier.
     let mut places = HashMap::new();
     claims.retain(|(user, connection, login)| {
         // A login whose session was replaced has been told so.

@@ -1,4 +1,4 @@
-//! What gateways of one store tell each other, so that a message is live everywhere and not only where it was accepted.
+//! The news that gateways of one store tell each other, so that a message is live everywhere and not only where it was accepted.
 //!
 //! After a commit the sessions of this gateway have the message at once. Then the store is asked which other gateways hold sessions of
 //! the receivers, and each of them gets one hint with the message. The look-up comes after the commit: a session that registers later
@@ -65,7 +65,7 @@ pub struct HintParts {
 /// The links of a gateway, its hints and its repairs.
 pub struct Hints {
     mesh: Mesh,
-    /// They end when this is dropped.
+    /// The tasks end when this is dropped.
     _tasks: JoinSet<()>,
 }
 

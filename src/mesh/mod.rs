@@ -118,7 +118,7 @@ impl MeshPort {
 /// The queue of the link to each gateway.
 type LinkQueues = HashMap<GatewayId, Arc<LinkQueue>>;
 
-/// What the parts of a mesh share.
+/// The state that the parts of a mesh share.
 struct MeshShared {
     prover: Prover,
     limits: MeshLimits,

@@ -184,10 +184,10 @@ impl Index {
 /// The reason for which letters are not sent again.
 #[derive(Debug, thiserror::Error)]
 pub enum LetterError {
-    /// They could not be read.
+    /// The letters could not be read.
     #[error(transparent)]
     Read(#[from] LogError),
-    /// They could not be moved.
+    /// The letters could not be moved.
     #[error(transparent)]
     Write(#[from] AppendError),
 }

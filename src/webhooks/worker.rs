@@ -188,7 +188,7 @@ impl HookWorker {
                 return Ok(());
             };
             if !matches!(pending.await, Ok(Ok(()))) {
-                // They are taken once more with the next step.
+                // The orders are taken once more with the next step.
                 return Ok(());
             }
         }

@@ -29,7 +29,7 @@ impl Cable {
             state: Arc::default(),
         };
         let held = cable.clone();
-        // It ends with the process of the tests.
+        // The thread ends with the process of the tests.
         std::thread::spawn(move || {
             for near in listener.incoming() {
                 held.join(near.unwrap());

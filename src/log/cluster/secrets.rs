@@ -25,7 +25,7 @@ pub enum StoreSecretsError {
         "the store has no secrets yet: start a gateway once, or give auth.secret and auth.token_key"
     )]
     Missing,
-    /// They have not the right form.
+    /// The secrets have not the right form.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
     /// The thread that asks could not be started.

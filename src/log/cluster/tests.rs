@@ -324,7 +324,7 @@ async fn a_primary_without_a_confirmed_message_gets_one_new_epoch_and_takes_no_s
     assert_eq!(sender.seq_of(to_u1("b")).await, Ok(2));
     assert_eq!(reader.inbox().await, (before, vec!["a".into(), "b".into()]));
     engine.promote_wrong(kept);
-    // Whoever comes first, the other one finds the epoch that has begun.
+    // The gateway that comes second finds the epoch that has begun.
     let (of_reader, bodies) = reader.inbox().await;
     assert_eq!((of_reader, bodies), (Epoch(before.0 + 1), vec!["a".into()]));
     assert_eq!(sender.seq_of(to_u1("c")).await, Ok(2));

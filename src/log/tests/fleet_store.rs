@@ -165,7 +165,7 @@ async fn emptied_places_go_to_the_newest_sessions_again(subject: &impl FleetSubj
         fence: Some(fence),
         ..claim("crash", gateway, connection)
     };
-    // Whoever comes first, the newest has the place at the end.
+    // The newest has the place at the end, in whatever order they come.
     let first = take(&store, again(one, 1, older)).await;
     assert!(matches!(first, PlaceOutcome::Taken { fence, .. } if fence == older));
     let second = take(&store, again(other, 2, newer)).await;

@@ -31,7 +31,7 @@ const SCRIPT: &str = "dir=$1; shift; \"$@\" >\"$dir/log\" 2>&1 </dev/null & serv
 /// A running server.
 pub(crate) struct Server {
     dir: PathBuf,
-    /// It is a part of the socket's name as well.
+    /// The port is a part of the socket's name as well.
     port: u16,
     databases: AtomicU32,
     /// Its stdin is held by this process.
