@@ -4,6 +4,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { readdirSync, readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -16,6 +17,8 @@ const BINARY =
 const SECRET = "scenario-secret";
 /** An administrator by default. */
 export const ADMIN = "openIM123456";
+/** A thread that waits for a processor takes some time to stop. */
+const STOPS_WITHIN_MS = 10_000;
 /** Platform number of browsers. */
 const WEB = 5;
 /** A call that a dying gateway leaves unanswered ends by itself, ms. */
@@ -35,6 +38,12 @@ export interface Notice {
   clientMsgID?: string;
   content?: Record<string, unknown>;
   [key: string]: unknown;
+}
+
+/** True if the thread of this `stat` file of the kernel stands still. Its state follows its name, which is in brackets. */
+function isStopped(stat: string): boolean {
+  const text = readFileSync(stat, "utf8");
+  return text.slice(text.lastIndexOf(")") + 2).startsWith("T");
 }
 
 export class Gateway {
@@ -115,8 +124,16 @@ export class Gateway {
   }
 
   /** Holds it still: it takes what comes, and says nothing. */
+  /** Stops the process, and returns when every thread of it stands still. */
   freeze(): void {
-    this.#process?.kill("SIGSTOP");
+    const process = this.#process;
+    if (process?.pid === undefined) return;
+    process.kill("SIGSTOP");
+    const tasks = `/proc/${process.pid}/task`;
+    const deadline = Date.now() + STOPS_WITHIN_MS;
+    while (!readdirSync(tasks).every((task) => isStopped(`${tasks}/${task}/stat`))) {
+      if (Date.now() > deadline) throw new Error("the gateway does not stop");
+    }
   }
 
   thaw(): void {
