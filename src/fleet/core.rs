@@ -11,10 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{Notify, watch},
-    time::timeout,
-};
+use tokio::sync::{Notify, watch};
 
 use super::frame::{FleetFrame, Teller};
 use crate::{
@@ -22,7 +19,7 @@ use crate::{
     log::{
         Cause, LogError, Turns,
         cluster::{
-            engine::{EngineError, EngineFuture},
+            engine::{EngineError, EngineFuture, answer_of},
             fleet_store::FleetStore,
         },
     },
@@ -139,14 +136,7 @@ impl FleetCore {
 
     /// The store's answer, or the lack of one in time.
     pub(super) async fn answer_of<T>(&self, asked: EngineFuture<'_, T>) -> Result<T, EngineError> {
-        let late = |_| {
-            Err(EngineError::Unknown(
-                "the store does not answer in time".into(),
-            ))
-        };
-        timeout(self.answer_within, asked)
-            .await
-            .unwrap_or_else(late)
+        answer_of(asked, self.answer_within).await
     }
 
     pub(super) fn sessions_elsewhere(&self) -> u64 {

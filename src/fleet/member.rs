@@ -25,7 +25,7 @@ use crate::{
     log::{
         Cause, LogError, Turns,
         cluster::{
-            engine::EngineError,
+            engine::{EngineError, answer_of},
             fleet_store::{FleetStore, Holder},
         },
     },
@@ -47,23 +47,6 @@ pub struct FleetParts {
     pub answer_within: Duration,
     /// Told whether this gateway has the turn.
     pub turns: Turns,
-}
-
-impl FleetParts {
-    /// The parts of a gateway to which the others have no links.
-    pub fn new(
-        store: Arc<dyn FleetStore>,
-        registry: Arc<Registry>,
-        answer_within: Duration,
-    ) -> Self {
-        Self {
-            store,
-            registry,
-            address: String::new(),
-            answer_within,
-            turns: Turns::default(),
-        }
-    }
 }
 
 /// A member of the fleet. It registers the sessions of the registry, and knows those of all gateways.
@@ -123,13 +106,7 @@ impl Fleet {
     /// removed when it has been silent.
     pub async fn join(parts: FleetParts, runtime: Handle) -> Result<Arc<Self>, EngineError> {
         let joining = parts.store.join(parts.address.clone(), FLEET_VERSION);
-        let gateway = timeout(parts.answer_within, joining).await;
-        let late = |_| {
-            Err(EngineError::Away(
-                "the store does not answer in time".into(),
-            ))
-        };
-        let gateway = gateway.unwrap_or_else(late)?;
+        let gateway = answer_of(joining, parts.answer_within).await?;
         let core = FleetCore::new(
             parts.store,
             parts.registry,

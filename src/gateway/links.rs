@@ -2,7 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, mpsc},
+    sync::Arc,
 };
 
 use ring::hmac;
@@ -14,7 +14,7 @@ use crate::{
     hints::{HintParts, Hints},
     log::{
         Log,
-        cluster::{ClusterError, ClusterHost, engine::EngineError, postgres::own_address},
+        cluster::{ClusterError, postgres::own_address},
     },
     mesh::{MeshPort, MeshSecret},
     threads::{self, Watch},
@@ -45,7 +45,7 @@ impl Membership {
             answer_within: config.store.answer_within,
             turns: host.log().turns(),
         };
-        let fleet = join(host, parts)?;
+        let fleet = Fleet::join_blocking(parts, &host.runtime()).map_err(ClusterError::from)?;
         base.delivery.join(fleet.clone());
         tracing::info!(address = %port.address(), gateway = %fleet.gateway(), "the mesh listens for other gateways");
         let parts = HintParts {
@@ -69,18 +69,6 @@ impl Membership {
         let stopped = tokio::task::spawn_blocking(|| hints.stop()).await;
         stopped.unwrap_or(false)
     }
-}
-
-/// Joins the fleet on the runtime of the log.
-fn join(host: &ClusterHost, parts: FleetParts) -> Result<Arc<Fleet>, Error> {
-    let (joined, joining) = mpsc::channel();
-    let runtime = host.runtime();
-    let join = Fleet::join(parts, runtime.clone());
-    // The receiver waits below.
-    runtime.spawn(async move { drop(joined.send(join.await)) });
-    let ended = |_| Err(EngineError::Away("the thread of the log ended".into()));
-    let fleet = joining.recv().unwrap_or_else(ended);
-    Ok(fleet.map_err(ClusterError::from)?)
 }
 
 /// The port of the links, where the log has several gateways.

@@ -32,7 +32,7 @@ const LINK_SPREAD: Duration = Duration::from_millis(1000);
 const LINK_GATHER: Duration = Duration::from_millis(250);
 /// Without a link from another gateway, looks come after this time.
 const DOWN_PAUSE_MIN: Duration = Duration::from_secs(2);
-/// It doubles up to this one: a link that is down for long is an operator's matter, and the store is shared.
+/// The longest such time. A link that is down for long is an operator's matter, and the store is shared.
 const DOWN_PAUSE_MAX: Duration = Duration::from_secs(15);
 /// A look that failed is tried again after this time.
 const REPAIR_RETRY: Duration = Duration::from_secs(1);

@@ -3,9 +3,10 @@
 //! A transaction that is answered without an error is *confirmed*: it is on as many copies as the store was told to keep. A
 //! read may see a transaction that is not confirmed. Such a read says so, and a barrier confirms what it saw.
 
-use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use crate::{
     ids::{ConversationSeq, Epoch, Fence, MessageId, Platform, Seq, SessionKey, UserId},
@@ -42,6 +43,15 @@ impl fmt::Display for EngineError {
 }
 
 impl std::error::Error for EngineError {}
+
+/// The answer of the store; unknown when there is none in this time. Cancel safe, if the answer is.
+pub async fn answer_of<T>(
+    answer: impl Future<Output = Result<T, EngineError>>,
+    within: Duration,
+) -> Result<T, EngineError> {
+    let late = || Err(EngineError::Unknown("the store has no answer".into()));
+    timeout(within, answer).await.unwrap_or_else(|_| late())
+}
 
 /// A lane of a gateway. Its groups are numbered from 1 on, and each commits before the next one begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,6 +1,6 @@
 //! The erasure of a user: a transaction of its own, after everything that is written behind.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -10,17 +10,13 @@ use tokio::{
 use super::{
     ClusterLog,
     core::ClusterCore,
-    engine::EngineError,
-    lane::answer_of,
-    rows::{RowWork, flush},
+    engine::{EngineError, answer_of},
+    rows::{PAUSE, RowWork, flush},
 };
 use crate::{
     ids::UserId,
     log::{AppendError, Erasure, Pending},
 };
-
-/// The time to the next attempt.
-const PAUSE: Duration = Duration::from_millis(100);
 
 impl ClusterLog {
     /// See [`Log::erase`](crate::log::Log::erase).

@@ -12,9 +12,8 @@ use tokio::{
 
 use super::{
     core::ClusterCore,
-    engine::{EngineError, Placement, Unfinished},
+    engine::{EngineError, Placement, Unfinished, answer_of},
     group::{LaneCaller, of_repeat},
-    lane::answer_of,
 };
 use crate::log::{Append, AppendError, Commit, CommitGroup, Receipt};
 

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The interval between two looks whether the store answers, and at the settings on which the number of copies depends.
-const COPIES_INTERVAL: Duration = Duration::from_secs(5);
+const STORE_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// The interval between two looks at the days and partitions of the store. Partitions are made a week ahead.
 const KEEP_INTERVAL: Duration = Duration::from_secs(60);
 const MS_OF_DAY: u64 = 86_400_000;
@@ -68,10 +68,10 @@ impl ClusterHost {
             match open(&url, pace).await {
                 Ok((engine, log, tasks)) => {
                     let log = Arc::new(log);
-                    look_at_copies(&engine, &log, (copies, pace)).await;
+                    look_at_store(&engine, &log, (copies, pace)).await;
                     let weak = Arc::downgrade(&log);
                     drop(opened.send(Ok((Arc::clone(&engine), log))));
-                    let looking = follow_copies(&engine, &weak, (copies, pace));
+                    let looking = follow_store(&engine, &weak, (copies, pace));
                     let running = run(&engine, tasks, &clock, retention, pulse);
                     tokio::select! {
                         is_whole = running => is_whole,
@@ -133,7 +133,7 @@ impl ClusterHost {
 }
 
 /// Looks whether the servers answer, and whether they keep as many copies as they should.
-async fn look_at_copies(
+async fn look_at_store(
     engine: &PostgresEngine,
     log: &ClusterLog,
     (copies, pace): (u8, ClusterPace),
@@ -147,18 +147,18 @@ async fn look_at_copies(
     log.set_store_fault(fault);
 }
 
-/// Looks at the copies for ever. A log that is gone is not kept.
-async fn follow_copies(
+/// Looks at the store for ever. A log that is gone is not kept.
+async fn follow_store(
     engine: &PostgresEngine,
     log: &Weak<ClusterLog>,
     wanted: (u8, ClusterPace),
 ) -> Infallible {
-    let mut look = interval(COPIES_INTERVAL);
+    let mut look = interval(STORE_LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         look.tick().await;
         if let Some(log) = log.upgrade() {
-            look_at_copies(engine, &log, wanted).await;
+            look_at_store(engine, &log, wanted).await;
         }
     }
 }

@@ -17,12 +17,12 @@ use std::{
 
 use tokio::{
     sync::mpsc,
-    time::{Instant, interval, sleep, timeout},
+    time::{Instant, interval, sleep},
 };
 
 use super::{
     core::ClusterCore,
-    engine::{EngineError, LaneId},
+    engine::{LaneId, answer_of},
     group::{GroupBuilder, GroupOutcomes, LaneCaller, LaneGroup, LaneRequest, of_repeat},
     resolver::{Attempt, LaneStep},
 };
@@ -316,13 +316,4 @@ enum LaneOutcome {
     Done,
     /// Its messages have to go one by one.
     Split,
-}
-
-/// The answer of the store; unknown when there is none in this time.
-pub(super) async fn answer_of<T>(
-    answer: impl Future<Output = Result<T, EngineError>>,
-    within: Duration,
-) -> Result<T, EngineError> {
-    let late = || Err(EngineError::Unknown("the store has no answer".into()));
-    timeout(within, answer).await.unwrap_or_else(|_| late())
 }

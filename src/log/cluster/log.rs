@@ -16,9 +16,8 @@ use tokio::sync::{oneshot, watch};
 use super::{
     ClusterLog, LogSenders, OWN_BACKUP,
     core::ClusterCore,
-    engine::{EngineError, StoreChange},
+    engine::{EngineError, StoreChange, answer_of},
     everyone::ToEveryone,
-    lane::answer_of,
     lock,
     rows::{RowWork, flush},
 };

@@ -14,9 +14,8 @@ use tokio::time::sleep;
 
 use super::{
     core::ClusterCore,
-    engine::{Engine, EngineError},
+    engine::{Engine, EngineError, answer_of},
     known::KnownMarks,
-    lane::answer_of,
 };
 
 /// A meeting waits in the store for that of another gateway, and for a standby. After this time its connection counts as lost. Each

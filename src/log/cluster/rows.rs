@@ -11,8 +11,7 @@ use tokio::{
 
 use super::{
     core::ClusterCore,
-    engine::{Durability, EngineError, StoreChange},
-    lane::answer_of,
+    engine::{Durability, EngineError, StoreChange, answer_of},
 };
 use crate::log::AppendError;
 
@@ -23,7 +22,7 @@ const BATCH_MAX: usize = 500;
 /// Cursors are written behind by this time: what the death of a gateway loses of them.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// The time to the next attempt.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// A change that waits, and its caller.
 pub(super) struct WaitingChange {

@@ -257,21 +257,27 @@ async fn two_gateways_with_one_user_and_one_key_agree() {
     assert_eq!(handed_on, [10, 0], "each is handed on where it was placed");
 }
 
-#[tokio::test(start_paused = true)]
-async fn cursors_reach_the_store_and_the_next_gateway() {
-    let engine = Arc::new(SimEngine::default());
-    let member = Member::of(&engine).await;
-    assert_eq!(member.seq_of(to_u1("a")).await, Ok(1));
+/// A session that has acked the first message.
+fn acked_session() -> (SessionKey, SessionRow) {
     let key = SessionKey {
         user: user("u1"),
         platform: Platform::Web,
         device: "".into(),
     };
-    let epoch = member.log.enter(&key).wait().await.unwrap().inbox.epoch;
     let row = SessionRow {
         cursor: Seq(1),
         acked_at_ms: 5,
     };
+    (key, row)
+}
+
+#[tokio::test(start_paused = true)]
+async fn cursors_reach_the_store_and_the_next_gateway() {
+    let engine = Arc::new(SimEngine::default());
+    let member = Member::of(&engine).await;
+    assert_eq!(member.seq_of(to_u1("a")).await, Ok(1));
+    let (key, row) = acked_session();
+    let epoch = member.log.enter(&key).wait().await.unwrap().inbox.epoch;
     member
         .log
         .store_cursor(&key, epoch, Fence::NONE, row)
@@ -289,16 +295,8 @@ async fn a_cursor_that_reaches_the_store_during_a_login_is_not_missed() {
     let engine = Arc::new(SimEngine::default());
     let member = Member::of(&engine).await;
     assert_eq!(member.seq_of(to_u1("a")).await, Ok(1));
-    let key = SessionKey {
-        user: user("u1"),
-        platform: Platform::Web,
-        device: "".into(),
-    };
+    let (key, row) = acked_session();
     let epoch = member.log.inbox(&user("u1")).wait().await.unwrap().epoch;
-    let row = SessionRow {
-        cursor: Seq(1),
-        acked_at_ms: 5,
-    };
     assert_eq!(member.seq_of(to_u1("b")).await, Ok(2));
     member
         .log

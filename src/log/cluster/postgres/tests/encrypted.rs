@@ -5,7 +5,7 @@ use super::{
     server::Server,
 };
 
-/// Whether a connection by this URL is encrypted.
+/// True if a connection by this URL is encrypted.
 async fn is_encrypted(url: &str) -> Result<bool, String> {
     let servers = Servers::new(url).map_err(|error| error.to_string())?;
     let session = StoreSession::open(&servers).await;
